@@ -1,0 +1,188 @@
+//! Frames to bytes and back.
+//!
+//! # Layout
+//!
+//! - `wire.rs`: what both codecs have in common: a sink, a source, records
+//! - `words.rs`, `parts.rs`, `frames.rs`: how each word, part and frame stands there, once
+//! - `pack.rs`: MessagePack; JSON is in [`crate::json`]
+
+mod frames;
+mod pack;
+mod parts;
+mod wire;
+mod words;
+
+use bytes::Bytes;
+
+use crate::change::{Act, Change};
+use crate::code::Code;
+use crate::frame::{ClientFrame, ServerFrame};
+use crate::json::{self, JsonError};
+use crate::value::{MediaType, Value};
+
+use wire::{Fields, Read, Record, Sink, Source, Wire, Wrong};
+
+/// How frames stand in WebSocket messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// JSON in text messages, subprotocol `onetree.v1.json`.
+    Json,
+    /// MessagePack in binary messages, subprotocol `onetree.v1.msgpack`.
+    MsgPack,
+}
+
+/// A frame that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct DecodeError {
+    /// The frame's `id`, when that could be read: the error goes to who asked.
+    pub id: Option<u32>,
+    /// What is wrong.
+    pub code: Code,
+    /// For people; names the field.
+    pub message: String,
+}
+
+impl Codec {
+    /// Both.
+    pub const ALL: [Codec; 2] = [Codec::Json, Codec::MsgPack];
+
+    /// The WebSocket subprotocol.
+    pub fn subprotocol(self) -> &'static str {
+        match self {
+            Codec::Json => "onetree.v1.json",
+            Codec::MsgPack => "onetree.v1.msgpack",
+        }
+    }
+
+    /// Writes a client's frame.
+    pub fn encode_client(self, frame: &ClientFrame) -> Bytes {
+        self.encode(|record| frames::put_client(frame, record))
+    }
+
+    /// Writes a broker's frame.
+    pub fn encode_server(self, frame: &ServerFrame) -> Bytes {
+        self.encode(|record| frames::put_server(frame, record))
+    }
+
+    /// Reads a client's frame.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]; nothing of a frame that has an error is used.
+    pub fn decode_client(self, bytes: &[u8]) -> Result<ClientFrame, DecodeError> {
+        self.decode(bytes, frames::CLIENT_OPS, frames::get_client)
+    }
+
+    /// Reads a broker's frame.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn decode_server(self, bytes: &[u8]) -> Result<ServerFrame, DecodeError> {
+        self.decode(bytes, frames::SERVER_OPS, frames::get_server)
+    }
+
+    /// About how many bytes `change` takes in a frame, to cut pieces of a wanted size. Never less
+    /// than it takes in either codec; cost: one pass over a value that is text.
+    pub fn size_hint(change: &Change) -> usize {
+        // Names, punctuation, the revision and the media type: below 96 bytes and the type.
+        let path = escaped(change.path.as_str().as_bytes());
+        96 + path
+            + match &change.act {
+                Act::Put(Some(value)) => value_hint(value),
+                _ => 0,
+            }
+    }
+
+    fn encode(self, fill: impl FnOnce(&mut Record<'_>)) -> Bytes {
+        let out = Vec::with_capacity(256);
+        let mut sink = match self {
+            Codec::Json => Sink::Json(out),
+            Codec::MsgPack => Sink::Pack(out),
+        };
+        sink.record(fill);
+        Bytes::from(std::mem::take(sink.bytes()))
+    }
+
+    fn decode<F>(
+        self,
+        bytes: &[u8],
+        ops: &[(&str, u64)],
+        get: impl Fn(u64, &mut Fields<'_>) -> Read<F>,
+    ) -> Result<F, DecodeError> {
+        let error = |id, Wrong { code, message }| DecodeError { id, code, message };
+        let source = match self {
+            Codec::Json => {
+                let wrong = |message: String| error(None, Wrong::frame(message));
+                json::check(bytes).map_err(|e| wrong(e.to_string()))?;
+                Source::Json(std::str::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?)
+            }
+            Codec::MsgPack => Source::Pack(bytes),
+        };
+        let mut fields = Fields::open(source).map_err(|wrong| error(None, wrong))?;
+        let id = id_of(source);
+        let op = op_of(&mut fields, ops).map_err(|wrong| error(id, wrong))?;
+        get(op, &mut fields).map_err(|wrong| error(id, wrong))
+    }
+}
+
+/// The `id` of a frame, when it has one that can be read.
+fn id_of(source: Source<'_>) -> Option<u32> {
+    let mut fields = Fields::open(source).ok()?;
+    fields.take("op")?;
+    fields.optional("id").ok()?
+}
+
+/// The number of a frame's `op`.
+fn op_of(fields: &mut Fields<'_>, ops: &[(&str, u64)]) -> Read<u64> {
+    if !fields.is_json() {
+        return fields.required("op");
+    }
+    let word: String = fields.required("op")?;
+    let known = ops.iter().find(|(known, _)| *known == word);
+    let unknown = || Wrong { code: Code::UnknownOp, message: format!("op: {word:?} is not known") };
+    known.map(|(_, number)| *number).ok_or_else(unknown)
+}
+
+fn value_hint(value: &Value) -> usize {
+    let Value { media, bytes } = value;
+    let spliced = if *media == MediaType::Json { bytes.len() } else { 0 };
+    let text = if media.is_text() { escaped(bytes) } else { 0 };
+    media.as_str().len()
+        + spliced.max(text).max(bytes.len().div_ceil(3) * 4 * usize::from(spliced == 0))
+}
+
+/// The bytes of a JSON string, at most.
+fn escaped(bytes: &[u8]) -> usize {
+    let width = |byte: &u8| match byte {
+        0..=0x1f => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    bytes.iter().map(width).sum()
+}
+
+/// A change as a line of its own.
+pub(crate) fn json_line(change: &Change) -> String {
+    let mut sink = Sink::Json(Vec::with_capacity(128));
+    parts::put_change(&mut sink, change, true);
+    text_of(sink)
+}
+
+/// A word as JSON.
+#[expect(private_bounds, reason = "for the words that stand alone, see crate::json")]
+pub(crate) fn to_json<T: Wire>(word: &T) -> String {
+    let mut sink = Sink::Json(Vec::with_capacity(128));
+    word.put(&mut sink);
+    text_of(sink)
+}
+
+/// A word from JSON that has been checked.
+#[expect(private_bounds, reason = "for the words that stand alone, see crate::json")]
+pub(crate) fn from_json<T: Wire>(text: &str) -> Result<T, JsonError> {
+    T::get(Source::Json(text)).map_err(|wrong| JsonError(wrong.message))
+}
+
+fn text_of(mut sink: Sink) -> String {
+    // Values of type JSON are spliced as they are; the broker checked that they are UTF-8.
+    String::from_utf8_lossy(sink.bytes()).into_owned()
+}

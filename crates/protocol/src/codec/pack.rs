@@ -1,0 +1,128 @@
+//! MessagePack, as far as frames need it: arrays, strings, binary, whole numbers, booleans, nil.
+
+use rmp::{Marker, decode, encode};
+
+/// Elements of one array that are given room before they are seen: a claimed length of four
+/// thousand million in a frame of ten bytes must not be believed.
+const BELIEVED: usize = 64;
+
+pub(super) fn put_str(out: &mut Vec<u8>, text: &str) {
+    written(encode::write_str(out, text));
+}
+
+pub(super) fn put_bin(out: &mut Vec<u8>, bytes: &[u8]) {
+    written(encode::write_bin(out, bytes));
+}
+
+pub(super) fn put_uint(out: &mut Vec<u8>, number: u64) {
+    written(encode::write_uint(out, number));
+}
+
+pub(super) fn put_array(out: &mut Vec<u8>, length: usize) {
+    written(encode::write_array_len(out, length as u32));
+}
+
+/// Gives the array that was begun with one byte at `start` its length.
+pub(super) fn close_array(out: &mut Vec<u8>, start: usize, length: usize) {
+    let mut head = Vec::with_capacity(5);
+    put_array(&mut head, length);
+    out.splice(start..=start, head);
+}
+
+/// Writing to memory does not fail.
+fn written<T, E>(result: Result<T, E>) {
+    debug_assert!(result.is_ok(), "memory takes what it is given");
+}
+
+/// The elements of an array that is all of `bytes`.
+pub(super) fn elements(mut bytes: &[u8]) -> Result<Vec<&[u8]>, String> {
+    let length = decode::read_array_len(&mut bytes).map_err(|_| "not an array".to_string())?;
+    let mut elements = Vec::with_capacity((length as usize).min(BELIEVED));
+    for _ in 0..length {
+        let size =
+            size_of_first(bytes).ok_or("the frame ends too early, or has what no frame has")?;
+        let (element, rest) = bytes.split_at(size);
+        elements.push(element);
+        bytes = rest;
+    }
+    if bytes.is_empty() { Ok(elements) } else { Err("there is something behind the end".into()) }
+}
+
+pub(super) fn text(bytes: &[u8]) -> Result<&str, String> {
+    match decode::read_str_from_slice(bytes) {
+        Ok((text, [])) => Ok(text),
+        _ => Err("not a string of UTF-8".into()),
+    }
+}
+
+pub(super) fn bin(bytes: &[u8]) -> Result<&[u8], String> {
+    let mut rest = bytes;
+    match decode::read_bin_len(&mut rest) {
+        Ok(length) if length as usize == rest.len() => Ok(rest),
+        _ => Err("not binary".into()),
+    }
+}
+
+pub(super) fn uint(mut bytes: &[u8]) -> Option<u64> {
+    let number = decode::read_int(&mut bytes).ok()?;
+    if bytes.is_empty() { Some(number) } else { None }
+}
+
+pub(super) fn bool(mut bytes: &[u8]) -> Option<bool> {
+    let value = decode::read_bool(&mut bytes).ok()?;
+    if bytes.is_empty() { Some(value) } else { None }
+}
+
+/// How long the first element of `bytes` is; `None` when it is cut off, or of a kind that frames
+/// do not have. No recursion: nesting only adds to what is still to be passed.
+fn size_of_first(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0usize;
+    let mut open = 1u64;
+    while open > 0 {
+        open -= 1;
+        let marker = Marker::from_u8(*bytes.get(at)?);
+        at += 1;
+        let number = |width: usize| {
+            let digits = bytes.get(at..at + width)?;
+            Some((width, digits.iter().fold(0usize, |sum, digit| sum << 8 | usize::from(*digit))))
+        };
+        let (head, body, inside) = match marker {
+            Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null | Marker::True | Marker::False => {
+                (0, 0, 0)
+            }
+            Marker::U8 | Marker::I8 => (0, 1, 0),
+            Marker::U16 | Marker::I16 => (0, 2, 0),
+            Marker::U32 | Marker::I32 | Marker::F32 => (0, 4, 0),
+            Marker::U64 | Marker::I64 | Marker::F64 => (0, 8, 0),
+            Marker::FixStr(length) => (0, usize::from(length), 0),
+            Marker::Str8 | Marker::Bin8 => {
+                let (head, length) = number(1)?;
+                (head, length, 0)
+            }
+            Marker::Str16 | Marker::Bin16 => {
+                let (head, length) = number(2)?;
+                (head, length, 0)
+            }
+            Marker::Str32 | Marker::Bin32 => {
+                let (head, length) = number(4)?;
+                (head, length, 0)
+            }
+            Marker::FixArray(length) => (0, 0, u64::from(length)),
+            Marker::Array16 => {
+                let (head, length) = number(2)?;
+                (head, 0, length as u64)
+            }
+            Marker::Array32 => {
+                let (head, length) = number(4)?;
+                (head, 0, length as u64)
+            }
+            _ => return None,
+        };
+        at += head + body;
+        open += inside;
+        if at > bytes.len() {
+            return None;
+        }
+    }
+    Some(at)
+}

@@ -1,0 +1,304 @@
+//! Parts of records that are more than one element: values, views, changes, steps, conditions.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::pack;
+use super::wire::{Fields, Read, Record, Sink, Source, Wire, Wrong};
+use crate::change::{Act, Change};
+use crate::code::Code;
+use crate::frame::{Condition, Do};
+use crate::limits::PATTERNS;
+use crate::value::{MediaType, Value};
+use crate::view::View;
+
+/// A value: `type` and one of `json`, `text`, `bytes`; in MessagePack the type and the bytes.
+pub(super) fn put_value(record: &mut Record<'_>, value: &Value, one_line: bool) {
+    let Value { media, bytes } = value;
+    if !record.is_json() {
+        match media {
+            MediaType::Json => record.absent(),
+            other => record.field("type", |sink| sink.str(other.as_str())),
+        }
+        return record.field("bytes", |sink| pack::put_bin(sink.bytes(), bytes));
+    }
+    let broken = one_line && bytes.iter().any(|b| matches!(b, b'\n' | b'\r'));
+    if *media == MediaType::Json && !broken {
+        return record.field("json", |sink| sink.bytes().extend_from_slice(bytes));
+    }
+    record.field("type", |sink| sink.str(media.as_str()));
+    match std::str::from_utf8(bytes) {
+        Ok(text) if media.is_text() => record.field("text", |sink| sink.str(text)),
+        _ => record.field("bytes", |sink| {
+            let out = sink.bytes();
+            out.push(b'"');
+            let start = out.len();
+            out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+            let written = STANDARD.encode_slice(bytes, &mut out[start..]);
+            debug_assert!(written.is_ok(), "the room is exact");
+            out.push(b'"');
+        }),
+    }
+}
+
+/// The value of a record that may have none.
+pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
+    let media = fields.take("type").map(media).transpose()?;
+    if !fields.is_json() {
+        let Some(Source::Pack(bytes)) = fields.take("bytes") else { return Ok(None) };
+        let bytes = pack::bin(bytes).map_err(|e| Wrong::frame(format!("bytes: {e}")))?;
+        return Ok(Some(Value { media: media.unwrap_or_default(), bytes: bytes.into() }));
+    }
+    let forms = ["json", "text", "bytes"].map(|name| fields.take_raw(name).map(|raw| (name, raw)));
+    let mut present = forms.into_iter().flatten();
+    let form = present.next();
+    if present.next().is_some() {
+        return Err(Wrong::frame("a value stands in one of 'json', 'text', 'bytes', not in two"));
+    }
+    match form {
+        None => Ok(None),
+        Some(("json", text)) => match media {
+            None | Some(MediaType::Json) => Ok(Some(Value::json(text))),
+            Some(other) => Err(Wrong::field(Code::BadField, format!("json: the type is {other}"))),
+        },
+        Some((name, raw)) => {
+            let within =
+                |wrong: Wrong| Wrong { message: format!("{name}: {}", wrong.message), ..wrong };
+            let source = Source::Json(raw);
+            let text = source.str().map_err(within)?;
+            if name == "text" {
+                let media = media.unwrap_or(MediaType::Text);
+                return Ok(Some(Value { media, bytes: text.as_bytes().into() }));
+            }
+            let bytes = STANDARD.decode(text.as_bytes());
+            let bytes = bytes.map_err(|_| Wrong::field(Code::BadField, "bytes: not base64"))?;
+            Ok(Some(Value { media: media.unwrap_or(MediaType::Octets), bytes: bytes.into() }))
+        }
+    }
+}
+
+fn media(source: Source<'_>) -> Read<MediaType> {
+    let wrong =
+        |e: crate::value::MediaTypeError| Wrong::field(Code::BadField, format!("type: {e}"));
+    MediaType::parse(&source.str()?).map_err(wrong)
+}
+
+pub(super) fn value(fields: &mut Fields<'_>) -> Read<Value> {
+    get_value(fields)?.ok_or_else(|| Wrong::frame("the value is missing"))
+}
+
+/// A view: `path`, `depth`, `match`, `tail`, `values`.
+pub(super) fn put_view(record: &mut Record<'_>, view: &View) {
+    record.field("path", |sink| view.base.put(sink));
+    put_default(record, "depth", &view.depth);
+    put_list(record, "match", &view.patterns);
+    put_optional(record, "tail", view.tail.as_ref());
+    if view.values { record.absent() } else { record.field("values", |sink| sink.bool(false)) }
+}
+
+pub(super) fn get_view(fields: &mut Fields<'_>) -> Read<View> {
+    let view = View {
+        base: fields.required("path")?,
+        depth: fields.optional("depth")?.unwrap_or_default(),
+        patterns: get_list(fields, "match")?,
+        tail: fields.optional("tail")?,
+        values: fields.optional("values")?.unwrap_or(true),
+    };
+    if view.patterns.len() > PATTERNS {
+        let message = format!("match: at most {PATTERNS} patterns, not {}", view.patterns.len());
+        return Err(Wrong::field(Code::BadField, message));
+    }
+    Ok(view)
+}
+
+pub(super) fn put_default<T: Wire + Default + PartialEq>(
+    record: &mut Record<'_>,
+    name: &str,
+    value: &T,
+) {
+    put_optional(record, name, Some(value).filter(|value| **value != T::default()));
+}
+
+pub(super) fn put_optional<T: Wire>(record: &mut Record<'_>, name: &str, value: Option<&T>) {
+    match value {
+        Some(value) => record.field(name, |sink| value.put(sink)),
+        None => record.absent(),
+    }
+}
+
+pub(super) fn put_list<T: Wire>(record: &mut Record<'_>, name: &str, items: &[T]) {
+    if items.is_empty() {
+        return record.absent();
+    }
+    record.field(name, |sink| sink.list(items, |sink, item| item.put(sink)));
+}
+
+pub(super) fn get_list<T: Wire>(fields: &mut Fields<'_>, name: &str) -> Read<Vec<T>> {
+    let within = |wrong: Wrong| Wrong { message: format!("{name}: {}", wrong.message), ..wrong };
+    match fields.take(name) {
+        Some(source) => source.list(T::get).map_err(within),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// `{"path","rev",…}`, where the value, `delete`, `drop` or `trim` says what was done; in
+/// MessagePack `[path, rev, act, …]` with act 0 put (type, bytes), 1 delete, 2 drop, 3 trim (key,
+/// gap).
+pub(super) fn put_change(sink: &mut Sink, change: &Change, one_line: bool) {
+    sink.record(|record| {
+        record.field("path", |sink| change.path.put(sink));
+        record.field("rev", |sink| change.rev.put(sink));
+        let json = record.is_json();
+        let mut act = |name: &str, number: u64| match json {
+            true => record.field(name, |sink| sink.bool(true)),
+            false => record.field(name, |sink| sink.uint(number)),
+        };
+        match &change.act {
+            Act::Put(value) => {
+                if !json {
+                    act("put", 0);
+                }
+                if let Some(value) = value {
+                    put_value(record, value, one_line);
+                }
+            }
+            Act::Delete => act("delete", 1),
+            Act::Drop => act("drop", 2),
+            Act::Trim { to, gap } => {
+                if !json {
+                    act("trim", 3);
+                }
+                record.field("trim", |sink| to.put(sink));
+                put_default(record, "gap", gap);
+            }
+        }
+    });
+}
+
+impl Wire for Change {
+    fn put(&self, sink: &mut Sink) {
+        put_change(sink, self, false);
+    }
+
+    fn get(source: Source<'_>) -> Read<Change> {
+        let mut fields = Fields::open(source)?;
+        let path = fields.required("path")?;
+        let rev = fields.required("rev")?;
+        let act = match which_act(&mut fields)? {
+            0 => Act::Put(get_value(&mut fields)?),
+            1 => Act::Delete,
+            2 => Act::Drop,
+            3 => {
+                let to = fields.required("trim")?;
+                Act::Trim { to, gap: fields.optional("gap")?.unwrap_or(false) }
+            }
+            _ => return Err(Wrong::frame("act: not 0 to 3")),
+        };
+        Ok(Change { path, rev, act })
+    }
+}
+
+fn which_act(fields: &mut Fields<'_>) -> Read<u64> {
+    if !fields.is_json() {
+        return fields.required("act");
+    }
+    let flag = |fields: &mut Fields<'_>, name| fields.optional(name).map(|f| f == Some(true));
+    let delete = flag(fields, "delete")?;
+    let drop = flag(fields, "drop")?;
+    match (delete, drop, fields.take("trim").is_some()) {
+        (false, false, false) => Ok(0),
+        (true, false, false) => Ok(1),
+        (false, true, false) => Ok(2),
+        (false, false, true) => Ok(3),
+        _ => Err(Wrong::frame("a change is one of a value, 'delete', 'drop', 'trim'")),
+    }
+}
+
+impl Wire for Condition {
+    /// `{"path","rev"}` or `{"tree","rev"}`; in MessagePack `[path, tree, rev]`.
+    fn put(&self, sink: &mut Sink) {
+        sink.record(|record| {
+            let rev = match self {
+                Condition::Entry { path, rev } => {
+                    record.field("path", |sink| path.put(sink));
+                    record.absent();
+                    rev
+                }
+                Condition::Tree { path, rev } => {
+                    record.absent();
+                    record.field("tree", |sink| path.put(sink));
+                    rev
+                }
+            };
+            record.field("rev", |sink| rev.put(sink));
+        });
+    }
+
+    fn get(source: Source<'_>) -> Read<Condition> {
+        let mut fields = Fields::open(source)?;
+        let (entry, tree) = (fields.optional("path")?, fields.optional("tree")?);
+        let rev = fields.required("rev")?;
+        match (entry, tree) {
+            (Some(path), None) => Ok(Condition::Entry { path, rev }),
+            (None, Some(path)) => Ok(Condition::Tree { path, rev }),
+            _ => Err(Wrong::frame("a condition has either 'path' or 'tree'")),
+        }
+    }
+}
+
+impl Wire for Do {
+    /// `{"do":"put","path",…}`; in MessagePack `[do, path, …]` with do 0 put, 1 append (both: type,
+    /// bytes, ttl_ms, ephemeral), 2 delete, 3 drop, 4 trim (to).
+    fn put(&self, sink: &mut Sink) {
+        let (name, number, path) = match self {
+            Do::Put { path, .. } => ("put", 0, path),
+            Do::Append { path, .. } => ("append", 1, path),
+            Do::Delete { path } => ("delete", 2, path),
+            Do::Drop { path } => ("drop", 3, path),
+            Do::Trim { path, .. } => ("trim", 4, path),
+        };
+        sink.record(|record| {
+            let json = record.is_json();
+            record.field("do", |sink| if json { sink.str(name) } else { sink.uint(number) });
+            record.field("path", |sink| path.put(sink));
+            match self {
+                Do::Put { value, ttl_ms, ephemeral, .. }
+                | Do::Append { value, ttl_ms, ephemeral, .. } => {
+                    put_value(record, value, false);
+                    put_optional(record, "ttl_ms", ttl_ms.as_ref());
+                    put_default(record, "ephemeral", ephemeral);
+                }
+                Do::Trim { to, .. } => record.field("to", |sink| to.put(sink)),
+                Do::Delete { .. } | Do::Drop { .. } => {}
+            }
+        });
+    }
+
+    fn get(source: Source<'_>) -> Read<Do> {
+        let mut fields = Fields::open(source)?;
+        let number = if fields.is_json() {
+            let word: String = fields.required("do")?;
+            let words = ["put", "append", "delete", "drop", "trim"];
+            let unknown = || Wrong::field(Code::BadField, format!("do: not one of {words:?}"));
+            words.iter().position(|known| *known == word).ok_or_else(unknown)? as u64
+        } else {
+            fields.required("do")?
+        };
+        let path = fields.required("path")?;
+        Ok(match number {
+            0 | 1 => {
+                let value = value(&mut fields)?;
+                let ttl_ms = fields.optional("ttl_ms")?;
+                let ephemeral = fields.optional("ephemeral")?.unwrap_or(false);
+                match number {
+                    0 => Do::Put { path, value, ttl_ms, ephemeral },
+                    _ => Do::Append { path, value, ttl_ms, ephemeral },
+                }
+            }
+            2 => Do::Delete { path },
+            3 => Do::Drop { path },
+            4 => Do::Trim { path, to: fields.required("to")? },
+            _ => return Err(Wrong::field(Code::BadField, "do: not 0 to 4")),
+        })
+    }
+}

@@ -1,0 +1,251 @@
+//! What stands on the wire, once for both codecs: each type writes itself to a [`Sink`] and reads
+//! itself from a [`Source`], so the two cannot drift apart.
+
+use std::borrow::Cow;
+
+use super::pack;
+use crate::code::Code;
+use crate::json;
+
+/// Bytes being written, in one of the codecs.
+pub(super) enum Sink {
+    Json(Vec<u8>),
+    Pack(Vec<u8>),
+}
+
+/// One element of a frame that was read: the text of a JSON value, or one MessagePack element.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    Json(&'a str),
+    Pack(&'a [u8]),
+}
+
+/// What is wrong with a field.
+pub(super) struct Wrong {
+    pub(super) code: Code,
+    pub(super) message: String,
+}
+
+pub(super) type Read<T> = Result<T, Wrong>;
+
+/// A type that stands in one element.
+pub(super) trait Wire: Sized {
+    fn put(&self, sink: &mut Sink);
+    fn get(source: Source<'_>) -> Read<Self>;
+}
+
+impl Wrong {
+    pub(super) fn frame(message: impl Into<String>) -> Wrong {
+        Wrong { code: Code::BadFrame, message: message.into() }
+    }
+
+    pub(super) fn field(code: Code, message: impl Into<String>) -> Wrong {
+        Wrong { code, message: message.into() }
+    }
+
+    fn within(self, name: &str) -> Wrong {
+        Wrong { message: format!("{name}: {}", self.message), ..self }
+    }
+}
+
+impl Sink {
+    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+        match self {
+            Sink::Json(out) | Sink::Pack(out) => out,
+        }
+    }
+
+    pub(super) fn str(&mut self, text: &str) {
+        match self {
+            Sink::Json(out) => json::put_str(out, text),
+            Sink::Pack(out) => pack::put_str(out, text),
+        }
+    }
+
+    pub(super) fn uint(&mut self, number: u64) {
+        match self {
+            Sink::Json(out) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+            Sink::Pack(out) => pack::put_uint(out, number),
+        }
+    }
+
+    pub(super) fn bool(&mut self, value: bool) {
+        match self {
+            Sink::Json(out) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+            Sink::Pack(out) => out.push(if value { 0xc3 } else { 0xc2 }),
+        }
+    }
+
+    pub(super) fn nothing(&mut self) {
+        match self {
+            Sink::Json(out) => out.extend_from_slice(b"null"),
+            Sink::Pack(out) => out.push(0xc0),
+        }
+    }
+
+    pub(super) fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Sink, &T)) {
+        match self {
+            Sink::Json(out) => out.push(b'['),
+            Sink::Pack(out) => pack::put_array(out, items.len()),
+        }
+        for (place, item) in items.iter().enumerate() {
+            if let (Sink::Json(out), true) = (&mut *self, place > 0) {
+                out.push(b',');
+            }
+            each(self, item);
+        }
+        if let Sink::Json(out) = self {
+            out.push(b']');
+        }
+    }
+
+    /// A record: named fields in JSON, an array in MessagePack.
+    pub(super) fn record(&mut self, fill: impl FnOnce(&mut Record<'_>)) {
+        let start = self.bytes().len();
+        match self {
+            Sink::Json(out) => out.push(b'{'),
+            // The length is known at the end; up to 15 fields it takes this one byte.
+            Sink::Pack(out) => out.push(0),
+        }
+        let mut record = Record { sink: self, fields: 0, last: 0, end: start + 1 };
+        fill(&mut record);
+        let Record { last, end, .. } = record;
+        match self {
+            Sink::Json(out) => out.push(b'}'),
+            Sink::Pack(out) => {
+                // Absent fields at the end are left out.
+                out.truncate(end);
+                pack::close_array(out, start, last);
+            }
+        }
+    }
+}
+
+/// A record that is being written.
+pub(super) struct Record<'a> {
+    sink: &'a mut Sink,
+    fields: usize,
+    /// Fields up to the last one that is present, and where that ends.
+    last: usize,
+    end: usize,
+}
+
+impl Record<'_> {
+    /// A field that is present.
+    pub(super) fn field(&mut self, name: &str, put: impl FnOnce(&mut Sink)) {
+        if let Sink::Json(out) = &mut *self.sink {
+            if self.last > 0 {
+                out.push(b',');
+            }
+            out.push(b'"');
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+        }
+        put(self.sink);
+        self.fields += 1;
+        self.last = self.fields;
+        self.end = self.sink.bytes().len();
+    }
+
+    /// A field that is absent.
+    pub(super) fn absent(&mut self) {
+        if let Sink::Pack(out) = &mut *self.sink {
+            out.push(0xc0);
+        }
+        self.fields += 1;
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self.sink, Sink::Json(_))
+    }
+}
+
+/// A record that is being read: by name in JSON, by place in MessagePack.
+pub(super) enum Fields<'a> {
+    Json(Vec<(Cow<'a, str>, &'a str)>),
+    Pack(std::vec::IntoIter<&'a [u8]>),
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn open(source: Source<'a>) -> Read<Fields<'a>> {
+        match source {
+            Source::Json(text) => json::members(text).map(Fields::Json).map_err(Wrong::frame),
+            Source::Pack(bytes) => {
+                let elements = pack::elements(bytes).map_err(Wrong::frame)?;
+                Ok(Fields::Pack(elements.into_iter()))
+            }
+        }
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self, Fields::Json(_))
+    }
+
+    /// The next field; `None` when it is absent.
+    pub(super) fn take(&mut self, name: &str) -> Option<Source<'a>> {
+        match self {
+            Fields::Json(members) => {
+                let (_, text) = members.iter().find(|(known, _)| known == name)?;
+                if *text == "null" { None } else { Some(Source::Json(text)) }
+            }
+            Fields::Pack(elements) => {
+                elements.next().filter(|bytes| **bytes != [0xc0]).map(Source::Pack)
+            }
+        }
+    }
+
+    /// A field of JSON as it stands there, `null` too.
+    pub(super) fn take_raw(&self, name: &str) -> Option<&'a str> {
+        match self {
+            Fields::Json(members) => members.iter().find(|(n, _)| n == name).map(|(_, text)| *text),
+            Fields::Pack(_) => None,
+        }
+    }
+
+    /// The names of all fields, in JSON.
+    pub(super) fn names(&self) -> Vec<String> {
+        match self {
+            Fields::Json(members) => members.iter().map(|(name, _)| name.to_string()).collect(),
+            Fields::Pack(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn optional<T: Wire>(&mut self, name: &str) -> Read<Option<T>> {
+        self.take(name).map(T::get).transpose().map_err(|wrong| wrong.within(name))
+    }
+
+    pub(super) fn required<T: Wire>(&mut self, name: &str) -> Read<T> {
+        self.optional(name)?.ok_or_else(|| Wrong::frame(format!("{name} is missing")))
+    }
+}
+
+impl Source<'_> {
+    pub(super) fn str(&self) -> Read<Cow<'_, str>> {
+        match self {
+            Source::Json(text) => json::text(text).map_err(Wrong::frame),
+            Source::Pack(bytes) => pack::text(bytes).map(Cow::Borrowed).map_err(Wrong::frame),
+        }
+    }
+
+    pub(super) fn uint(&self) -> Read<u64> {
+        let number = match self {
+            Source::Json(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+            Source::Json(_) => None,
+            Source::Pack(bytes) => pack::uint(bytes),
+        };
+        number.ok_or_else(|| Wrong::frame("not a whole number, 0 or more"))
+    }
+
+    pub(super) fn list<T>(&self, mut each: impl FnMut(Source<'_>) -> Read<T>) -> Read<Vec<T>> {
+        match self {
+            Source::Json(text) => {
+                let items = json::items(text).map_err(Wrong::frame)?;
+                items.into_iter().map(|text| each(Source::Json(text))).collect()
+            }
+            Source::Pack(bytes) => {
+                let items = pack::elements(bytes).map_err(Wrong::frame)?;
+                items.into_iter().map(|bytes| each(Source::Pack(bytes))).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! JSON, checked strictly, and the JSON forms that stand alone: lines of `export`, cookies.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::change::Change;
+use crate::codec;
+use crate::revision::Cookie;
+
+/// Why a text is not a JSON value that Onetree takes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct JsonError(pub String);
+
+/// Objects up to this many keys look for duplicates one by one, larger ones in a set: below it the
+/// search is faster than the hashing.
+const FEW_KEYS: usize = 16;
+
+/// Checks that `bytes` are one JSON value (RFC 8259): UTF-8, no duplicate keys, no lone
+/// surrogates, no number beyond a double's range, nested at most [`crate::limits::JSON_DEPTH`]
+/// deep. Cost: one pass, allocation only for objects.
+///
+/// # Errors
+/// What is wrong and where.
+pub fn check(bytes: &[u8]) -> Result<(), JsonError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| JsonError(error.to_string()))?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let checked = Strict.deserialize(&mut reader).and_then(|()| reader.end());
+    checked.map_err(|error| JsonError(error.to_string()))
+}
+
+/// One line of `export`, without the line end: `{"path":…,"rev":…,"type":…,"json"|"text"|"bytes":…}`.
+/// `type` is left out when it is `application/json`; the value when the change carries none.
+/// A change that is not a put adds `"delete":true`, `"drop":true`, or `"trim":…,"gap":…`.
+///
+/// A JSON value that has line breaks stands in `bytes`, with its type: a line is one line, and the
+/// bytes come through unchanged.
+pub fn change_line(change: &Change) -> String {
+    codec::json_line(change)
+}
+
+/// Reads a line that [`change_line`] wrote.
+///
+/// # Errors
+/// What is wrong.
+pub fn parse_change_line(line: &str) -> Result<Change, JsonError> {
+    check(line.as_bytes())?;
+    codec::from_json(line)
+}
+
+/// A cookie as JSON, as it stands in `sub`.
+pub fn cookie(cookie: &Cookie) -> String {
+    codec::to_json(cookie)
+}
+
+/// Reads a cookie.
+///
+/// # Errors
+/// What is wrong.
+pub fn parse_cookie(text: &str) -> Result<Cookie, JsonError> {
+    check(text.as_bytes())?;
+    codec::from_json(text)
+}
+
+/// Writes `text` as a JSON string.
+pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
+    let written = serde_json::to_writer(out, text);
+    debug_assert!(written.is_ok(), "memory takes what it is given");
+}
+
+/// The members of an object, in the order they stand in.
+pub(crate) fn members(text: &str) -> Result<Vec<(Cow<'_, str>, &str)>, String> {
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = Vec<(Cow<'de, str>, &'de str)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::with_capacity(8);
+            while let Some(key) = map.next_key_seed(Text)? {
+                members.push((key, map.next_value::<&RawValue>()?.get()));
+            }
+            Ok(members)
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    reader.deserialize_map(Members).map_err(|error| error.to_string())
+}
+
+/// The items of an array.
+pub(crate) fn items(text: &str) -> Result<Vec<&str>, String> {
+    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| "not a list".to_string())?;
+    Ok(items.into_iter().map(RawValue::get).collect())
+}
+
+/// The text of a string.
+pub(crate) fn text(text: &str) -> Result<Cow<'_, str>, String> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    Text.deserialize(&mut reader).map_err(|_| "not a string".to_string())
+}
+
+/// A string, borrowed where it has no escapes.
+struct Text;
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Cow<'de, str>, D::Error> {
+        reader.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+/// Any value, looked at and thrown away. Strings are decoded, which finds lone surrogates.
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Strict)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut few: Vec<Cow<'de, str>> = Vec::new();
+        let mut many: HashSet<Cow<'de, str>> = HashSet::new();
+        while let Some(key) = map.next_key_seed(Text)? {
+            if few.contains(&key) || many.contains(&key) {
+                return Err(A::Error::custom(format_args!("duplicate key {key:?}")));
+            }
+            if few.len() < FEW_KEYS {
+                few.push(key);
+            } else {
+                many.insert(key);
+            }
+            map.next_value_seed(Strict)?;
+        }
+        Ok(())
+    }
+}

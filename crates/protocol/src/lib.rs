@@ -1,0 +1,40 @@
+//! The words and the wire of Onetree. No I/O, no async, no clock: the only crate that brokers and
+//! clients share. `spec/PROTOCOL.md` is the normative text.
+//!
+//! # Layout
+//!
+//! - words that cannot hold a wrong value: [`Path`], [`Pattern`], [`Revision`], [`Epoch`],
+//!   [`Cookie`], [`Digest`], [`LogKey`], [`Name`], [`Value`], [`View`]
+//! - [`frame`]: what clients and brokers say, as types; [`Change`]: what commits do
+//! - [`Codec`]: frames to bytes and back, as JSON or MessagePack
+//! - [`Code`]: what went wrong and what to do next
+//! - [`limits`]: the limits of the wire
+
+mod change;
+mod code;
+mod codec;
+mod digest;
+pub mod frame;
+mod hex;
+pub mod json;
+pub mod limits;
+mod log;
+mod name;
+mod path;
+mod pattern;
+mod revision;
+mod value;
+mod view;
+
+pub use change::{Act, Change};
+pub use code::{Action, Code};
+pub use codec::{Codec, DecodeError};
+pub use digest::{Digest, DigestKey};
+pub use frame::{ClientFrame, ServerFrame};
+pub use log::LogKey;
+pub use name::Name;
+pub use path::{Path, PathError};
+pub use pattern::{Pattern, PatternError};
+pub use revision::{Cookie, Epoch, Revision};
+pub use value::{MediaType, MediaTypeError, Value};
+pub use view::{Depth, Fingerprint, View};

@@ -1,0 +1,302 @@
+//! A path: the name of a topic, absolute and checked.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limits::{PATH_BYTES, PATH_SEGMENTS, SEGMENT_BYTES};
+
+/// The absolute name of a topic: `/a/b/c`, or `/` for the root.
+///
+/// A `Path` cannot hold a wrong value: [`Path::parse`] is the only way in. Cloning costs one
+/// reference count.
+///
+/// Paths are ordered so that **a subtree is one contiguous range**, whatever bytes its segments
+/// hold: `/a/b` < `/a/b/c` < `/a/b-c`. This is the order of the tree, of a refresh and of
+/// `onetree export`; it is the order of the bytes when `/` sorts below every other byte.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Path(Arc<str>);
+
+/// Why a text is not a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// The text does not begin with `/`.
+    #[error("a path begins with '/'")]
+    NotAbsolute,
+    /// Two `/` in a row, or one at the end.
+    #[error("a path has no empty segment")]
+    EmptySegment,
+    /// A segment is `.` or `..`.
+    #[error("a path has no segment '.' or '..'")]
+    DotSegment,
+    /// A control character (Unicode category Cc, which includes NUL).
+    #[error("a path has no control character")]
+    Control,
+    /// More than [`PATH_BYTES`] in all.
+    #[error("a path has at most {PATH_BYTES} bytes, this one has {0}")]
+    TooLong(usize),
+    /// More than [`PATH_SEGMENTS`] segments.
+    #[error("a path has at most {PATH_SEGMENTS} segments, this one has {0}")]
+    TooDeep(usize),
+    /// A segment of more than [`SEGMENT_BYTES`].
+    #[error("a segment has at most {SEGMENT_BYTES} bytes, this one has {0}")]
+    SegmentTooLong(usize),
+}
+
+impl Path {
+    /// Checks `text` and makes it a path.
+    ///
+    /// # Errors
+    /// The first rule that `text` breaks, see [`PathError`].
+    pub fn parse(text: &str) -> Result<Path, PathError> {
+        check(text)?;
+        Ok(Path(Arc::from(text)))
+    }
+
+    /// The path `/`.
+    pub fn root() -> Path {
+        Path(Arc::from("/"))
+    }
+
+    /// The text of the path, as it was parsed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is `/`.
+    pub fn is_root(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// The segments from the root down; none for `/`.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> + Clone {
+        self.0[1..].split('/').filter(|segment| !segment.is_empty())
+    }
+
+    /// The number of segments; 0 for `/`.
+    pub fn depth(&self) -> usize {
+        if self.is_root() { 0 } else { self.0.bytes().filter(|&b| b == b'/').count() }
+    }
+
+    /// The last segment; `None` for `/`.
+    pub fn name(&self) -> Option<&str> {
+        if self.is_root() { None } else { self.0.rsplit('/').next() }
+    }
+
+    /// The text of the path one segment up; `None` for `/`.
+    pub fn parent_str(&self) -> Option<&str> {
+        match self.0.rfind('/')? {
+            _ if self.is_root() => None,
+            0 => Some("/"),
+            at => Some(&self.0[..at]),
+        }
+    }
+
+    /// The path one segment up; `None` for `/`.
+    pub fn parent(&self) -> Option<Path> {
+        self.parent_str().map(|text| Path(Arc::from(text)))
+    }
+
+    /// Every path on the way from the root to this one, the root first, this one last, as texts.
+    pub fn prefixes(&self) -> impl Iterator<Item = &str> {
+        let inner = self.0.char_indices().skip(1).filter(|(_, c)| *c == '/').map(|(at, _)| at);
+        let whole = if self.is_root() { None } else { Some(self.as_str()) };
+        std::iter::once("/").chain(inner.map(|at| &self.0[..at])).chain(whole)
+    }
+
+    /// The path of the child named `segment`.
+    ///
+    /// # Errors
+    /// When the segment is not one, or the whole grows past a limit.
+    pub fn child(&self, segment: &str) -> Result<Path, PathError> {
+        if segment.is_empty() || segment.contains('/') {
+            return Err(PathError::EmptySegment);
+        }
+        let mut text = String::with_capacity(self.0.len() + 1 + segment.len());
+        text.push_str(if self.is_root() { "" } else { &self.0 });
+        text.push('/');
+        text.push_str(segment);
+        Path::parse(&text)
+    }
+
+    /// Whether `other` is this path or lies under it.
+    pub fn contains(&self, other: &Path) -> bool {
+        self.place(other) == Ordering::Equal
+    }
+
+    /// Where `other` lies from the range "at and under this path": before it, in it, behind it.
+    /// This is monotone in the order of paths, which is what the tree descends by.
+    pub fn place(&self, other: &Path) -> Ordering {
+        self.place_str(&other.0)
+    }
+
+    /// As [`Path::place`], for the text of a path.
+    pub fn place_str(&self, other: &str) -> Ordering {
+        if self.is_root() {
+            return Ordering::Equal;
+        }
+        let (base, other) = (self.0.as_bytes(), other.as_bytes());
+        if other.starts_with(base) && matches!(other.get(base.len()), None | Some(b'/')) {
+            return Ordering::Equal;
+        }
+        compare(other, base)
+    }
+
+    /// The segments of `other` below this path, or `None` when it does not lie at or under it.
+    pub fn below<'a>(&self, other: &'a Path) -> Option<impl Iterator<Item = &'a str> + Clone> {
+        if !self.contains(other) {
+            return None;
+        }
+        let rest = if self.is_root() { &other.0[1..] } else { &other.0[self.0.len()..] };
+        Some(rest.split('/').filter(|segment| !segment.is_empty()))
+    }
+}
+
+/// The order of the tree, on texts: bytes, with `/` below all others.
+fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    // Eight bytes a step: the paths of one subtree share a long beginning.
+    let mut at = 0;
+    let shorter = a.len().min(b.len());
+    while at + 8 <= shorter && a[at..at + 8] == b[at..at + 8] {
+        at += 8;
+    }
+    while at < shorter && a[at] == b[at] {
+        at += 1;
+    }
+    let rank = |byte: Option<&u8>| match byte {
+        None => 0,
+        Some(b'/') => 1,
+        Some(&other) => u16::from(other) + 2,
+    };
+    rank(a.get(at)).cmp(&rank(b.get(at)))
+}
+
+fn check(text: &str) -> Result<(), PathError> {
+    if text.len() > PATH_BYTES {
+        return Err(PathError::TooLong(text.len()));
+    }
+    let Some(rest) = text.strip_prefix('/') else {
+        return Err(PathError::NotAbsolute);
+    };
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let mut depth = 0;
+    for segment in rest.split('/') {
+        depth += 1;
+        check_segment(segment)?;
+    }
+    if depth > PATH_SEGMENTS {
+        return Err(PathError::TooDeep(depth));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_segment(segment: &str) -> Result<(), PathError> {
+    match segment {
+        "" => Err(PathError::EmptySegment),
+        "." | ".." => Err(PathError::DotSegment),
+        _ if segment.len() > SEGMENT_BYTES => Err(PathError::SegmentTooLong(segment.len())),
+        _ if segment.chars().any(char::is_control) => Err(PathError::Control),
+        _ => Ok(()),
+    }
+}
+
+impl Ord for Path {
+    fn cmp(&self, other: &Path) -> Ordering {
+        compare(self.0.as_bytes(), other.0.as_bytes())
+    }
+}
+
+impl PartialOrd for Path {
+    fn partial_cmp(&self, other: &Path) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl std::str::FromStr for Path {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Path, PathError> {
+        Path::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Path {
+        Path::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_subtree_is_one_range() {
+        let order = ["/", "/a", "/a/b", "/a/b/c", "/a/b c", "/a/b-c", "/a/bb", "/b"];
+        for pair in order.windows(2) {
+            assert!(path(pair[0]) < path(pair[1]), "{pair:?}");
+        }
+        let base = path("/a/b");
+        let places: Vec<_> = order.iter().map(|p| base.place(&path(p))).collect();
+        use Ordering::{Equal, Greater, Less};
+        assert_eq!(places, [Less, Less, Equal, Equal, Greater, Greater, Greater, Greater]);
+    }
+
+    #[test]
+    fn limits_hold_at_their_edge() {
+        let deep = |n: usize| "/x".repeat(n);
+        assert!(Path::parse(&deep(PATH_SEGMENTS)).is_ok());
+        assert_eq!(Path::parse(&deep(33)), Err(PathError::TooDeep(33)));
+        let long = |n: usize| format!("/{}", "y".repeat(n));
+        assert!(Path::parse(&long(SEGMENT_BYTES)).is_ok());
+        assert_eq!(Path::parse(&long(256)), Err(PathError::SegmentTooLong(256)));
+        let wide = format!("/{}", vec!["z".repeat(204); 5].join("/"));
+        assert_eq!(wide.len(), 1025);
+        assert!(Path::parse(&wide[..1024]).is_ok());
+        assert_eq!(Path::parse(&wide), Err(PathError::TooLong(1025)));
+    }
+
+    #[test]
+    fn wrong_texts_are_refused() {
+        for (text, error) in [
+            ("", PathError::NotAbsolute),
+            ("a", PathError::NotAbsolute),
+            ("//", PathError::EmptySegment),
+            ("/a/", PathError::EmptySegment),
+            ("/a//b", PathError::EmptySegment),
+            ("/a/../b", PathError::DotSegment),
+            ("/.", PathError::DotSegment),
+            ("/a\0", PathError::Control),
+            ("/a\u{85}", PathError::Control),
+        ] {
+            assert_eq!(Path::parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn parts() {
+        let p = path("/a/bc/d");
+        assert_eq!(p.prefixes().collect::<Vec<_>>(), ["/", "/a", "/a/bc", "/a/bc/d"]);
+        assert_eq!(Path::root().prefixes().collect::<Vec<_>>(), ["/"]);
+        assert_eq!((p.depth(), Path::root().depth()), (3, 0));
+        assert_eq!(p.name(), Some("d"));
+        assert_eq!(p.parent(), Some(path("/a/bc")));
+        assert_eq!(path("/a").parent(), Some(Path::root()));
+        assert_eq!(Path::root().parent(), None);
+        assert_eq!(path("/a").below(&p).unwrap().collect::<Vec<_>>(), ["bc", "d"]);
+        assert!(path("/ab").below(&p).is_none());
+        assert_eq!(Path::root().child("x").unwrap(), path("/x"));
+    }
+}

@@ -1,0 +1,127 @@
+//! A pattern: which paths below a base a subscription wants.
+
+use std::fmt;
+
+use crate::path::{PathError, check_segment};
+
+/// Segments below a base, where `*` stands for one segment and `**` for any number (also none):
+/// `*/log/**`. It has no `/` at either end.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern(Box<str>);
+
+/// Why a text is not a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a pattern: {0}")]
+pub struct PatternError(#[from] PathError);
+
+impl Pattern {
+    /// Checks `text` and makes it a pattern.
+    ///
+    /// # Errors
+    /// When a segment is not one (empty, `.`, control characters, too long), or there are too many.
+    pub fn parse(text: &str) -> Result<Pattern, PatternError> {
+        use crate::limits::{PATH_BYTES, PATH_SEGMENTS};
+        if text.len() > PATH_BYTES {
+            return Err(PathError::TooLong(text.len()).into());
+        }
+        let mut count = 0;
+        for segment in text.split('/') {
+            count += 1;
+            check_segment(segment)?;
+        }
+        if count > PATH_SEGMENTS {
+            return Err(PathError::TooDeep(count).into());
+        }
+        Ok(Pattern(text.into()))
+    }
+
+    /// The text of the pattern, as it was parsed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the segments of a path below the base match. Cost: segments of the pattern times
+    /// segments of the path, no allocation.
+    pub fn matches<'a>(&self, below: impl Iterator<Item = &'a str> + Clone) -> bool {
+        // The two-pointer match of globs: on a mismatch go back to the last `**` and let it take
+        // one segment more. Only the last `**` can need it.
+        let (mut pattern, mut path) = (self.0.split('/'), below);
+        let mut retry = None;
+        loop {
+            let mut ahead = pattern.clone();
+            match ahead.next() {
+                Some("**") => {
+                    retry = Some((ahead.clone(), path.clone()));
+                    pattern = ahead;
+                    continue;
+                }
+                expected => match (expected, path.next()) {
+                    (None, None) => return true,
+                    (Some(p), Some(s)) if p == "*" || p == s => {
+                        pattern = ahead;
+                        continue;
+                    }
+                    (_, None) => return false,
+                    _ => {}
+                },
+            }
+            let Some((after, mut taken)) = retry.take() else { return false };
+            if taken.next().is_none() {
+                return false;
+            }
+            pattern = after.clone();
+            path = taken.clone();
+            retry = Some((after, taken));
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        let check = |pattern: &str, path: &str| {
+            let segments = path.split('/').filter(|s| !s.is_empty());
+            Pattern::parse(pattern).unwrap().matches(segments)
+        };
+        for (pattern, path) in [
+            ("*", "a"),
+            ("**", ""),
+            ("**", "a/b/c"),
+            ("*/log/**", "x/log"),
+            ("*/log/**", "x/log/1/2"),
+            ("**/log", "log"),
+            ("**/log", "a/log/log"),
+            ("**/a/**/b", "a/a/x/b/b"),
+        ] {
+            assert!(check(pattern, path), "{pattern} should match {path}");
+        }
+        for (pattern, path) in [
+            ("*", ""),
+            ("*", "a/b"),
+            ("*/log/**", "log"),
+            ("**/log", "log/a"),
+            ("**/a/**/b", "b/a"),
+            ("a/*", "a"),
+        ] {
+            assert!(!check(pattern, path), "{pattern} should not match {path}");
+        }
+        assert!(Pattern::parse("").is_err());
+        assert!(Pattern::parse("/a").is_err());
+        assert!(Pattern::parse(&["x"; 33].join("/")).is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! Where in history: revision, epoch, cookie.
+
+use std::fmt;
+
+use crate::hex;
+use crate::view::Fingerprint;
+
+/// The number of a commit: one total order, strictly increasing, below 2^53 so that it survives
+/// every JSON reader. 0 is before the first commit, and means "absent" in a precondition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(u64);
+
+impl Revision {
+    /// Before the first commit.
+    pub const ZERO: Revision = Revision(0);
+    /// The last one there can be: 2^53 - 1.
+    pub const MAX: Revision = Revision((1 << 53) - 1);
+
+    /// The revision numbered `n`; `None` above [`Revision::MAX`].
+    pub const fn new(n: u64) -> Option<Revision> {
+        if n <= Revision::MAX.0 { Some(Revision(n)) } else { None }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The next one; `None` after [`Revision::MAX`].
+    pub const fn next(self) -> Option<Revision> {
+        Revision::new(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The identity of a history, 128 random bits: 32 hex digits on the wire. Revisions of two epochs
+/// are not compared.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u128);
+
+impl Epoch {
+    /// Reads 32 lower-case hex digits.
+    pub fn parse(text: &str) -> Option<Epoch> {
+        hex::parse_u128(text).map(Epoch)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where a mirror stands: it is its view of the tree, exactly, at `rev` of `epoch`.
+///
+/// A cookie is saved together with the data it dates, never before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cookie {
+    /// The history that `rev` counts in.
+    pub epoch: Epoch,
+    /// The commit up to which, and including which, the mirror is right.
+    pub rev: Revision,
+    /// The view that the mirror is a copy of.
+    pub view: Fingerprint,
+}
