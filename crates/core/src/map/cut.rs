@@ -1,0 +1,104 @@
+//! Removing a contiguous range, whole nodes at a time.
+
+use alloc::sync::Arc;
+use core::cmp::Ordering;
+
+use super::cost::visit;
+use super::edit::collapse;
+use super::iter::{Iter, Walk};
+use super::node::{Child, Inner, Node, Shape, shrink};
+use super::span::Edges;
+use super::{Item, Removed, Summary};
+
+pub(super) fn remove_span<T: Item>(
+    root: &mut Child<T>,
+    shape: Shape,
+    span: &impl Fn(&T::Key) -> Ordering,
+) -> Removed<T::Summary> {
+    let mut removed = Removed::default();
+    // Nothing to remove, nothing to copy.
+    if Iter::new(Walk::new(&root.node, Edges::OPEN, span)).next().is_some() {
+        cut(root, Edges::OPEN, span, shape, &mut removed);
+        collapse(root);
+    }
+    removed
+}
+
+/// Cuts the span out of a node that is not wholly inside it. The node may be left too small.
+fn cut<T: Item>(
+    child: &mut Child<T>,
+    edges: Edges,
+    span: &impl Fn(&T::Key) -> Ordering,
+    shape: Shape,
+    removed: &mut Removed<T::Summary>,
+) {
+    visit();
+    match Arc::make_mut(&mut child.node) {
+        Node::Leaf(leaf) => {
+            for item in leaf.items.drain(leaf.inside(span)) {
+                removed.count += 1;
+                removed.summary.add(&item.summary());
+            }
+            shrink(&mut leaf.items);
+        }
+        Node::Inner(inner) => {
+            let reach = inner.reach(edges, span);
+            for (slot, edges) in [reach.low, reach.high].into_iter().flatten() {
+                cut(&mut inner.children[slot], edges, span, shape, removed);
+            }
+            let seam = reach.low.map_or(0, |(slot, _)| slot);
+            inner.drop_children(reach.whole, removed);
+            inner.settle(seam + 1, shape);
+            inner.settle(seam, shape);
+        }
+    }
+    child.refresh();
+}
+
+impl<T: Item> Inner<T> {
+    /// Drops some of the children, never all. A neighbour becomes responsible for their keys, and so
+    /// for what was forgotten among them.
+    fn drop_children(&mut self, whole: core::ops::Range<usize>, removed: &mut Removed<T::Summary>) {
+        if whole.is_empty() {
+            return;
+        }
+        let mut residue = T::Summary::default();
+        for child in &self.children[whole.clone()] {
+            visit();
+            removed.count += child.len;
+            removed.summary.add(&child.summary);
+            residue.add(child.node.residue());
+        }
+        self.children.drain(whole.clone());
+        if let Some(before) = whole.start.checked_sub(1) {
+            self.separators.drain(before..whole.end - 1);
+            self.children[before].leave(&residue, |inner| inner.children.last_mut());
+        } else {
+            self.separators.drain(whole);
+            self.children[0].leave(&residue, |inner| inner.children.first_mut());
+        }
+        shrink(&mut self.children);
+        shrink(&mut self.separators);
+    }
+}
+
+impl<T: Item> Child<T> {
+    /// Leaves a residue at one edge.
+    fn leave(&mut self, residue: &T::Summary, edge: fn(&mut Inner<T>) -> Option<&mut Child<T>>) {
+        let mut next = Some(self);
+        while let Some(child) = next {
+            visit();
+            child.summary.add(residue);
+            next = match Arc::make_mut(&mut child.node) {
+                Node::Leaf(leaf) => {
+                    leaf.residue.add(residue);
+                    None
+                }
+                Node::Inner(inner) => {
+                    inner.residue.add(residue);
+                    edge(inner)
+                }
+            };
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Inserting, modifying and removing one item.
+//!
+//! Each first finds the path without writing, so that nothing is copied for a key that is not there,
+//! then writes down it: [`Arc::make_mut`] copies the nodes that a snapshot holds, and only those.
+
+use alloc::sync::Arc;
+use core::mem;
+
+use super::cost::visit;
+use super::node::{Child, Inner, Node, Shape, Split, shrink};
+use super::{Item, Summary};
+
+/// One term of the sums above a leaf, before and after.
+struct Change<S> {
+    old: S,
+    new: S,
+}
+
+pub(super) fn insert<T: Item>(root: &mut Child<T>, shape: Shape, item: T) -> Option<T> {
+    let (path, place) = root.node.find(item.key());
+    match place {
+        Ok(at) => {
+            let mut item = item;
+            replace(root, path.slots(), at, |old| mem::swap(old, &mut item));
+            Some(item)
+        }
+        Err(at) => {
+            let summary = item.summary();
+            if let Some(right) = add(root, path.slots(), at, item, &summary, shape) {
+                let node = Inner::pair(root.clone(), right);
+                *root = Child::new(Arc::new(Node::Inner(node)));
+            }
+            None
+        }
+    }
+}
+
+pub(super) fn modify<T: Item>(
+    root: &mut Child<T>,
+    key: &T::Key,
+    change: impl FnOnce(&mut T),
+) -> bool {
+    let (path, Ok(at)) = root.node.find(key) else { return false };
+    replace(root, path.slots(), at, |item| {
+        change(item);
+        debug_assert!(item.key() == key, "modify must not change the key");
+    });
+    true
+}
+
+/// Takes an item out and leaves `residue` of its summary behind.
+pub(super) fn remove<T: Item>(
+    root: &mut Child<T>,
+    shape: Shape,
+    key: &T::Key,
+    residue: impl FnOnce(&T::Summary) -> T::Summary,
+) -> Option<T> {
+    let (path, Ok(at)) = root.node.find(key) else { return None };
+    let (item, _) = take(root, path.slots(), at, residue, shape);
+    collapse(root);
+    Some(item)
+}
+
+/// While the root has a single child, that child is the root.
+pub(super) fn collapse<T: Item>(root: &mut Child<T>) {
+    while let Node::Inner(inner) = &*root.node
+        && let [only] = inner.children.as_slice()
+    {
+        *root = only.clone();
+    }
+}
+
+fn replace<T: Item>(
+    child: &mut Child<T>,
+    path: &[u16],
+    at: usize,
+    change: impl FnOnce(&mut T),
+) -> Change<T::Summary> {
+    visit();
+    let change = match (Arc::make_mut(&mut child.node), path) {
+        (Node::Leaf(leaf), _) => {
+            let item = &mut leaf.items[at];
+            let old = item.summary();
+            change(item);
+            Change { old, new: item.summary() }
+        }
+        (Node::Inner(inner), [slot, path @ ..]) => {
+            replace(&mut inner.children[usize::from(*slot)], path, at, change)
+        }
+        (Node::Inner(_), []) => unreachable!("a path ends at a leaf"),
+    };
+    child.apply(&change);
+    change
+}
+
+fn add<T: Item>(
+    child: &mut Child<T>,
+    path: &[u16],
+    at: usize,
+    item: T,
+    summary: &T::Summary,
+    shape: Shape,
+) -> Option<Split<T>> {
+    visit();
+    let right = match (Arc::make_mut(&mut child.node), path) {
+        (Node::Leaf(leaf), _) if leaf.items.len() < shape.leaf => {
+            leaf.put(at, item);
+            None
+        }
+        (Node::Leaf(leaf), _) => {
+            // At the end: whoever appends is likely to go on, so leave a full leaf behind.
+            let middle = if at == leaf.items.len() { at } else { leaf.items.len() / 2 };
+            let mut right = leaf.split(middle);
+            if at < middle {
+                leaf.put(at, item);
+            } else {
+                right.put(at - middle, item);
+            }
+            Some((right.items[0].handle(), Node::Leaf(right)))
+        }
+        (Node::Inner(inner), [slot, path @ ..]) => {
+            let slot = usize::from(*slot);
+            match add(&mut inner.children[slot], path, at, item, summary, shape) {
+                None => None,
+                Some(right) => {
+                    inner.put(slot, right);
+                    let size = inner.children.len();
+                    (size > shape.inner).then(|| {
+                        // At the end: as above, but an inner node has two children or more.
+                        let middle = if slot + 2 == size { size - 2 } else { size / 2 };
+                        let (separator, right) = inner.split(middle);
+                        (separator, Node::Inner(right))
+                    })
+                }
+            }
+        }
+        (Node::Inner(_), []) => unreachable!("a path ends at a leaf"),
+    };
+    match right {
+        None => {
+            child.summary.add(summary);
+            child.len += 1;
+            None
+        }
+        Some((separator, right)) => {
+            child.refresh();
+            Some((separator, Child::new(Arc::new(right))))
+        }
+    }
+}
+
+fn take<T: Item>(
+    child: &mut Child<T>,
+    path: &[u16],
+    at: usize,
+    residue: impl FnOnce(&T::Summary) -> T::Summary,
+    shape: Shape,
+) -> (T, Change<T::Summary>) {
+    visit();
+    let (item, change) = match (Arc::make_mut(&mut child.node), path) {
+        (Node::Leaf(leaf), _) => {
+            let item = leaf.items.remove(at);
+            shrink(&mut leaf.items);
+            let old = item.summary();
+            let new = residue(&old);
+            leaf.residue.add(&new);
+            (item, Change { old, new })
+        }
+        (Node::Inner(inner), [slot, path @ ..]) => {
+            let slot = usize::from(*slot);
+            let (item, change) = take(&mut inner.children[slot], path, at, residue, shape);
+            inner.residue.add(&change.new);
+            inner.settle(slot, shape);
+            (item, change)
+        }
+        (Node::Inner(_), []) => unreachable!("a path ends at a leaf"),
+    };
+    child.len -= 1;
+    child.apply(&change);
+    (item, change)
+}
+
+impl<T: Item> Child<T> {
+    fn apply(&mut self, change: &Change<T::Summary>) {
+        if !self.summary.replace(&change.old, &change.new) {
+            self.summary = self.node.sum();
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! A summarized, ordered, copy-on-write B+tree map: the one true tree, as a data structure.
+//!
+//! Items lie in order in leaves. Every inner node keeps, for each child, the [`Summary`] of all that
+//! lies below it, so a question about a contiguous range ("how many", "the highest revision", "the
+//! digest") is answered without looking at its items, and a search for what changed goes only where
+//! something did. Nodes are shared by reference count: a clone of a map is a snapshot, and the next
+//! write copies just the path it touches, and only if somebody else still holds it.
+//!
+//! # Layout
+//!
+//! - `mod.rs`: [`Map`], and what it asks of its content: [`Item`], [`Summary`]
+//! - `node.rs`: leaves, inner nodes, and how they split
+//! - `span.rs`: which parts of the tree a contiguous range is made of
+//! - `iter.rs`: [`Iter`] and [`IterWhere`], both double-ended
+//! - `edit.rs`: inserting, modifying and removing one item
+//! - `join.rs`: making light neighbours one
+//! - `cut.rs`: removing a contiguous range, whole nodes at a time
+//! - `check.rs`: the invariants below, checked from scratch
+//! - `cost.rs`: a count of visited nodes, for tests (feature `count-visits`)
+//!
+//! # Invariants
+//!
+//! 1. All leaves are equally deep. No leaf but the root is empty; no inner node has fewer than two
+//!    children. No leaf holds more than `LEAF` items, no inner node more than `FANOUT` children.
+//! 2. Keys strictly ascend. A separator lies above every key to its left, and at or below every key
+//!    to its right; it need not be a key that is still present.
+//! 3. What a node says of a child (its length, its summary) is what a walk through it would find: the
+//!    summaries of its items and the residues of its leaves.
+//! 4. A key that was forgotten lies between the separators around a leaf whose residue covers it.
+//! 5. A node that can be reached from two maps is never written.
+//!
+//! # Costs
+//!
+//! `n` items, `h` = height, about log(n) to the base 11; `k` = items found or removed.
+//!
+//! | operation | nodes visited |
+//! |---|---|
+//! | [`Map::clone`], [`Map::len`], [`Map::summary`] | 0 |
+//! | [`Map::get`] | `h` |
+//! | [`Map::insert`], [`Map::modify`], [`Map::remove`], [`Map::forget`] | `2h`, and a few at a split or a join |
+//! | [`Map::span_summary`] | at most `2h` |
+//! | [`Map::range`] | at most `2h`, and the leaves that are really read |
+//! | [`Map::range_where`] | at most `2h + k * h` |
+//! | [`Map::remove_span`] | O(`h`²), and one for each subtree freed whole |
+//!
+//! A write to a node that a snapshot holds copies that node: at most `h` nodes a write.
+//!
+//! # Sources
+//!
+//! - R. Bayer, E. McCreight, *Organization and Maintenance of Large Ordered Indices*, 1972; the B+
+//!   variant as in D. Comer, *The Ubiquitous B-Tree*, 1979.
+//! - R. Hinze, R. Paterson, *Finger Trees: A Simple General-purpose Data Structure*, 2006: a monoid
+//!   cached in every inner node, and predicates that are monotone along the sequence.
+//! - O. Rodeh, *B-trees, Shadowing, and Clones*, 2008 (btrfs), and LMDB: copy the path, share the rest.
+
+mod check;
+mod cost;
+mod cut;
+mod edit;
+mod iter;
+mod join;
+mod node;
+mod span;
+
+use alloc::sync::Arc;
+use core::borrow::Borrow;
+use core::cmp::Ordering;
+use core::fmt;
+
+#[cfg(feature = "count-visits")]
+pub use cost::{reset_visits, visits};
+pub use iter::{Iter, IterWhere};
+
+use iter::Walk;
+use node::{Child, Node, Shape};
+use span::{Edges, Part};
+
+/// Items in a leaf, at most.
+///
+/// With a million items of 80 bytes put in at random, 32 costs 20 bytes an item beyond the item itself,
+/// 64 costs 11; but a write under a snapshot copies the leaf, and touches two reference counts for each
+/// item in it.
+pub const LEAF: usize = 32;
+
+/// Children of an inner node, at most.
+///
+/// In the same measurement 32 made the tree one level lower and lookups no faster beyond the noise, and
+/// there is twice as much to add up for a summary, and to copy under a snapshot.
+pub const FANOUT: usize = 16;
+
+/// One item of a [`Map`]: it knows its key, and what it adds to the summaries above it.
+pub trait Item: Clone {
+    /// What items are ordered by.
+    type Key: Ord + ?Sized;
+    /// An owned key that is cheap to clone, such as `Arc<str>`: inner nodes keep one for each child, so
+    /// that a descent compares without touching the children it does not enter.
+    type Handle: Clone + Borrow<Self::Key>;
+    /// What the inner nodes know of the items below them.
+    type Summary: Summary;
+
+    /// The key. It must not change while the item is in a map.
+    fn key(&self) -> &Self::Key;
+    /// The same key, owned.
+    fn handle(&self) -> Self::Handle;
+    /// What this item adds to the summaries above it.
+    fn summary(&self) -> Self::Summary;
+}
+
+/// A commutative monoid: [`Default`] is its identity, [`Summary::add`] its operation.
+pub trait Summary: Clone + Default {
+    /// Adds another summary to this one. Must be associative and commutative.
+    fn add(&mut self, other: &Self);
+
+    /// What stays in the range when an item is forgotten rather than removed (see [`Map::forget`]).
+    ///
+    /// Adding a residue twice must be the same as adding it once (a maximum, a flag, a set; not a
+    /// count or a digest), because a leaf that splits leaves it with both halves. Nothing by default.
+    fn residue(&self) -> Self {
+        Self::default()
+    }
+
+    /// Replaces, in a sum of which `old` is one term, that term by `new`, and gives true; or leaves the
+    /// sum as it was and gives false, if that cannot be told from the sum alone (`old` may have been
+    /// the maximum). Then the node is added up anew: 32 items in a leaf, 16 children elsewhere.
+    ///
+    /// Only ever an optimization. Gives false by default.
+    fn replace(&mut self, old: &Self, new: &Self) -> bool {
+        let _ = (old, new);
+        false
+    }
+}
+
+/// What [`Map::remove_span`] removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed<S> {
+    /// How many items.
+    pub count: usize,
+    /// The sum of their summaries, and of the residues in the nodes that were freed whole: exact where
+    /// residues add nothing (counts, digests), an upper bound where they do (maxima).
+    pub summary: S,
+}
+
+/// An ordered map of items, summarized at every level; see the [module](self) for its costs.
+///
+/// A *span* is a contiguous range of keys. It is given by a function that places any key: `Less` when
+/// the key lies before the span, `Equal` inside, `Greater` behind. It must be monotone (it never falls
+/// as keys ascend), as "at or under this path" and "above this key" are; with one that is not, the
+/// answers are of some part of the map, but nothing panics and no invariant breaks.
+///
+/// `LEAF` and `FANOUT` are the capacities of nodes, at least 4. Only tests have reason to choose others.
+pub struct Map<T: Item, const LEAF: usize = { self::LEAF }, const FANOUT: usize = { self::FANOUT }>
+{
+    root: Child<T>,
+}
+
+impl<T: Item> Map<T> {
+    /// An empty map.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
+    const SHAPE: Shape = {
+        assert!(LEAF >= 4 && FANOUT >= 4, "a node must be able to split into two of two");
+        assert!(FANOUT <= u16::MAX as usize, "a slot on a path is a u16");
+        Shape { leaf: LEAF, inner: FANOUT }
+    };
+
+    /// The number of items. O(1).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.root.len
+    }
+
+    /// True when there are no items. O(1). There may still be a residue.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.root.len == 0
+    }
+
+    /// The summary of all items and residues. O(1).
+    #[must_use]
+    pub fn summary(&self) -> T::Summary {
+        self.root.summary.clone()
+    }
+
+    /// The number of levels: 1 for a single leaf. O(height).
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.root.node.height()
+    }
+
+    /// The item with this key. O(log n).
+    #[must_use]
+    pub fn get(&self, key: &T::Key) -> Option<&T> {
+        self.root.node.get(key)
+    }
+
+    /// True when there is an item with this key. O(log n).
+    #[must_use]
+    pub fn contains(&self, key: &T::Key) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Puts an item in, and gives the one with the same key that it replaces. O(log n).
+    ///
+    /// Items put in at the end of a leaf leave full leaves behind them, so loading in ascending order
+    /// (of the whole map, or within any subtree) wastes no space.
+    pub fn insert(&mut self, item: T) -> Option<T> {
+        edit::insert(&mut self.root, Self::SHAPE, item)
+    }
+
+    /// Lets `change` modify the item with this key in place, and gives true; false if there is none, and
+    /// then no node is copied. O(log n).
+    ///
+    /// The key must not change. If `change` panics, the item is as it left it but the summaries are not
+    /// yet: throw the map away, or go back to a snapshot.
+    pub fn modify(&mut self, key: &T::Key, change: impl FnOnce(&mut T)) -> bool {
+        edit::modify(&mut self.root, key, change)
+    }
+
+    /// Takes the item with this key out. O(log n). If there is none, no node is copied.
+    pub fn remove(&mut self, key: &T::Key) -> Option<T> {
+        edit::remove(&mut self.root, Self::SHAPE, key, |_| T::Summary::default())
+    }
+
+    /// Takes the item with this key out, but leaves its [`Summary::residue`] in the range. O(log n).
+    ///
+    /// The residue sticks to the leaf that held the item, and from then on is part of the summary of
+    /// every span that touches the keys this leaf is responsible for. It is not stuck to the key: when
+    /// leaves join it covers both, when one splits it goes to both halves, and nothing takes it away.
+    /// So it is sound for "may have" ("an entry deleted at revision 70 or below may have been here"),
+    /// never for counts.
+    pub fn forget(&mut self, key: &T::Key) -> Option<T> {
+        edit::remove(&mut self.root, Self::SHAPE, key, Summary::residue)
+    }
+
+    /// Takes out every item of a span. O(log n + removed), and where whole nodes lie inside the span
+    /// they are freed without a look at what is below them. Residues inside the span stay, with a
+    /// neighbour.
+    pub fn remove_span(&mut self, span: impl Fn(&T::Key) -> Ordering) -> Removed<T::Summary> {
+        cut::remove_span(&mut self.root, Self::SHAPE, &span)
+    }
+
+    /// The summary of a span: its items, and the residues of all leaves whose keys it touches (also of
+    /// the two at its edges that are partly outside). O(log n).
+    #[must_use]
+    pub fn span_summary(&self, span: impl Fn(&T::Key) -> Ordering) -> T::Summary {
+        let mut sum = T::Summary::default();
+        span::parts(&self.root.node, Edges::OPEN, &span, &mut |part| match part {
+            Part::Children(children) => children.iter().for_each(|child| sum.add(&child.summary)),
+            Part::Leaf(leaf, inside) => {
+                sum.add(&leaf.residue);
+                leaf.items[inside].iter().for_each(|item| sum.add(&item.summary()));
+            }
+        });
+        sum
+    }
+
+    /// Calls `each` for every leaf that the span touches and whose residue `keep` accepts, in order,
+    /// with the bounds of its keys (`low` inclusive, `high` exclusive, none: no bound) and the residue:
+    /// these are the ranges that may have lost something. O(log n) for each range found.
+    ///
+    /// `keep` must be monotone as in [`Map::range_where`].
+    pub fn residues_where<'a>(
+        &'a self,
+        span: impl Fn(&T::Key) -> Ordering,
+        mut keep: impl FnMut(&T::Summary) -> bool,
+        mut each: impl FnMut(Option<&'a T::Key>, Option<&'a T::Key>, &'a T::Summary),
+    ) {
+        if keep(self.root.node.residue()) {
+            span::residues(&self.root.node, (None, None), &span, &mut keep, &mut each);
+        }
+    }
+
+    /// All items in key order, from both ends.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter::new(Walk::new(&self.root.node, Edges::CLOSED, &|_: &T::Key| Ordering::Equal))
+    }
+
+    /// The items of a span in key order, from both ends. O(log n), then O(1) an item.
+    #[must_use]
+    pub fn range(&self, span: impl Fn(&T::Key) -> Ordering) -> Iter<'_, T> {
+        Iter::new(Walk::new(&self.root.node, Edges::OPEN, &span))
+    }
+
+    /// The items of a span whose own summary `keep` accepts, in key order, from both ends. Nodes whose
+    /// summary it does not accept are not entered: O(log n), then O(log n) for each item found.
+    ///
+    /// `keep` must be monotone: if it accepts a summary it accepts every sum that has it as a term, as
+    /// "the highest revision is above 70" does.
+    #[must_use]
+    pub fn range_where<K: FnMut(&T::Summary) -> bool>(
+        &self,
+        span: impl Fn(&T::Key) -> Ordering,
+        keep: K,
+    ) -> IterWhere<'_, T, K> {
+        IterWhere::new(Walk::new(&self.root.node, Edges::OPEN, &span), keep)
+    }
+}
+
+impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT>
+where
+    T::Summary: PartialEq + fmt::Debug,
+{
+    /// Checks every invariant of the [module](self), adding up every summary from scratch. O(n).
+    ///
+    /// # Panics
+    ///
+    /// If one does not hold. For tests.
+    pub fn check_invariants(&self) {
+        check::check(&self.root, Self::SHAPE);
+    }
+}
+
+/// A snapshot, in O(1): it shares all nodes, and the next write to either copies its path.
+impl<T: Item, const LEAF: usize, const FANOUT: usize> Clone for Map<T, LEAF, FANOUT> {
+    fn clone(&self) -> Self {
+        Self { root: self.root.clone() }
+    }
+}
+
+impl<T: Item, const LEAF: usize, const FANOUT: usize> Default for Map<T, LEAF, FANOUT> {
+    fn default() -> Self {
+        Self { root: Child::new(Arc::new(Node::empty())) }
+    }
+}
+
+impl<T: Item + fmt::Debug, const LEAF: usize, const FANOUT: usize> fmt::Debug
+    for Map<T, LEAF, FANOUT>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl<T: Item, const LEAF: usize, const FANOUT: usize> FromIterator<T> for Map<T, LEAF, FANOUT> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        let mut map = Self::default();
+        map.extend(items);
+        map
+    }
+}
+
+impl<T: Item, const LEAF: usize, const FANOUT: usize> Extend<T> for Map<T, LEAF, FANOUT> {
+    fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
+        for item in items {
+            self.insert(item);
+        }
+    }
+}
+
+impl<'a, T: Item, const LEAF: usize, const FANOUT: usize> IntoIterator
+    for &'a Map<T, LEAF, FANOUT>
+{
+    type Item = &'a T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}

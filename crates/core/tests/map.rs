@@ -1,0 +1,449 @@
+//! The map against a model: a `BTreeMap`, and a list of what was forgotten.
+//!
+//! Each property prints its seed when it fails; `ONETREE_SEED=<seed> cargo test --test map` runs the
+//! same cases again.
+
+use std::cell::Cell;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::sync::Arc;
+
+use onetree_core::map::{Item, Map, Summary};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    key: Arc<str>,
+    revision: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Sum {
+    count: u64,
+    digest: u64,
+    revision: u64,
+    /// The highest revision among those forgotten: a residue.
+    forgotten: u64,
+}
+
+impl Item for Entry {
+    type Key = str;
+    type Handle = Arc<str>;
+    type Summary = Sum;
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn handle(&self) -> Arc<str> {
+        Arc::clone(&self.key)
+    }
+
+    fn summary(&self) -> Sum {
+        let number: u64 = self.key.parse().expect("keys are numbers");
+        let digest = (number << 32 | self.revision).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Sum { count: 1, digest, revision: self.revision, forgotten: 0 }
+    }
+}
+
+impl Summary for Sum {
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.digest = self.digest.wrapping_add(other.digest);
+        self.revision = self.revision.max(other.revision);
+        self.forgotten = self.forgotten.max(other.forgotten);
+    }
+
+    fn residue(&self) -> Self {
+        Self { forgotten: self.revision.max(self.forgotten), ..Self::default() }
+    }
+
+    fn replace(&mut self, old: &Self, new: &Self) -> bool {
+        let falls = |sum, old, new| sum == old && new < old;
+        if falls(self.revision, old.revision, new.revision)
+            || falls(self.forgotten, old.forgotten, new.forgotten)
+        {
+            return false;
+        }
+        self.count = self.count - old.count + new.count;
+        self.digest = self.digest.wrapping_sub(old.digest).wrapping_add(new.digest);
+        self.revision = self.revision.max(new.revision);
+        self.forgotten = self.forgotten.max(new.forgotten);
+        true
+    }
+}
+
+type Number = u16;
+
+fn name(number: Number) -> Arc<str> {
+    format!("{number:05}").into()
+}
+
+/// Keys from the start of the range up to its end, which is not inside.
+fn span(range: &Range<Number>) -> impl Fn(&str) -> Ordering + Copy + use<> {
+    let Range { start, end } = *range;
+    move |key| match key.parse::<Number>().expect("keys are numbers") {
+        number if number < start => Ordering::Less,
+        number if number < end => Ordering::Equal,
+        _ => Ordering::Greater,
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Insert(Number),
+    /// This many, ascending.
+    Load(Number, u8),
+    Modify(Number, Number),
+    Remove(Number),
+    Forget(Number),
+    RemoveSpan(Range<Number>),
+    Snapshot,
+    Look {
+        span: Range<Number>,
+        above: Number,
+        ends: u64,
+    },
+}
+
+fn ops(keys: Number, count: usize) -> impl Strategy<Value = Vec<Op>> {
+    let key = || 0..keys;
+    // Long spans and short ones alike.
+    let range = move || {
+        let end = prop_oneof![0..=keys, 0..=keys / 8, 0..4u16];
+        (0..keys, end).prop_map(|(start, len)| start..start.saturating_add(len))
+    };
+    let op = prop_oneof![
+        30 => key().prop_map(Op::Insert),
+        6 => (key(), any::<u8>()).prop_map(|(key, len)| Op::Load(key, len)),
+        15 => (key(), any::<Number>()).prop_map(|(key, to)| Op::Modify(key, to)),
+        20 => key().prop_map(Op::Remove),
+        12 => key().prop_map(Op::Forget),
+        3 => range().prop_map(Op::RemoveSpan),
+        3 => Just(Op::Snapshot),
+        15 => (range(), any::<Number>(), any::<u64>())
+            .prop_map(|(span, above, ends)| Op::Look { span, above, ends }),
+    ];
+    proptest::collection::vec(op, 1..count)
+}
+
+#[derive(Clone, Default)]
+struct Model {
+    revisions: BTreeMap<Number, u64>,
+    forgotten: Vec<(Number, u64)>,
+}
+
+struct World<const LEAF: usize, const FANOUT: usize> {
+    map: Map<Entry, LEAF, FANOUT>,
+    model: Model,
+    revision: u64,
+    keys: Number,
+    held: Vec<(Map<Entry, LEAF, FANOUT>, Model)>,
+}
+
+impl<const LEAF: usize, const FANOUT: usize> World<LEAF, FANOUT> {
+    fn new(keys: Number) -> Self {
+        let (map, model) = (Map::default(), Model::default());
+        Self { map, model, revision: 0, keys, held: Vec::new() }
+    }
+
+    /// A number that is there, if any is: the one at or above `number`, or the first.
+    fn present(&self, number: Number) -> Number {
+        let mut from = self.model.revisions.range(number..);
+        let found = from.next().or_else(|| self.model.revisions.iter().next());
+        found.map_or(number, |(&number, _)| number)
+    }
+
+    fn insert(&mut self, number: Number) {
+        self.revision += 1;
+        let revision = self.revision;
+        let old = self.map.insert(Entry { key: name(number), revision });
+        let expected = self.model.revisions.insert(number, revision);
+        assert_eq!(old.map(|entry| entry.revision), expected);
+    }
+
+    fn step(&mut self, op: &Op) -> usize {
+        match *op {
+            Op::Insert(number) => self.insert(number),
+            Op::Load(start, len) => {
+                (start..self.keys).take(len.into()).for_each(|number| self.insert(number));
+            }
+            Op::Modify(number, to) => {
+                let number = if to % 8 == 0 { number } else { self.present(number) };
+                let done = self.map.modify(&name(number), |entry| entry.revision = to.into());
+                let expected = self.model.revisions.get_mut(&number);
+                assert_eq!(done, expected.is_some());
+                expected.into_iter().for_each(|revision| *revision = to.into());
+            }
+            Op::Remove(number) => {
+                // Every eighth number need not be there.
+                let number = if number % 8 == 0 { number } else { self.present(number) };
+                let removed = self.map.remove(&name(number)).map(|entry| entry.revision);
+                assert_eq!(removed, self.model.revisions.remove(&number));
+            }
+            Op::Forget(number) => {
+                let number = if number % 8 == 0 { number } else { self.present(number) };
+                let forgotten = self.map.forget(&name(number)).map(|entry| entry.revision);
+                assert_eq!(forgotten, self.model.revisions.remove(&number));
+                self.model.forgotten.extend(forgotten.map(|revision| (number, revision)));
+            }
+            Op::RemoveSpan(ref range) => self.remove_span(range),
+            Op::Snapshot => self.held.push((self.map.clone(), self.model.clone())),
+            Op::Look { ref span, above, ends } => {
+                look(&self.map, &self.model, span, above.into(), ends);
+            }
+        }
+        self.map.check_invariants();
+        assert_eq!(self.map.len(), self.model.revisions.len());
+        self.map.height()
+    }
+
+    fn remove_span(&mut self, range: &Range<Number>) {
+        let removed = self.map.remove_span(span(range));
+        let expected: Vec<_> =
+            self.model.revisions.range(range.clone()).map(|(&n, &r)| (n, r)).collect();
+        self.model.revisions.retain(|number, _| !range.contains(number));
+        let sum = add_up(expected.iter().copied());
+        assert_eq!(removed.count, expected.len());
+        assert_eq!(
+            (removed.summary.count, removed.summary.digest, removed.summary.revision),
+            (sum.count, sum.digest, sum.revision)
+        );
+    }
+
+    /// What every snapshot shows is what the model was when it was taken.
+    fn finish(self) {
+        for (map, model) in self.held.into_iter().chain([(self.map, self.model)]) {
+            map.check_invariants();
+            look(&map, &model, &(0..self.keys), 0, 0);
+            for &number in model.revisions.keys() {
+                assert!(map.contains(&name(number)));
+            }
+        }
+    }
+}
+
+fn add_up(entries: impl Iterator<Item = (Number, u64)>) -> Sum {
+    let mut sum = Sum::default();
+    entries.for_each(|(n, revision)| sum.add(&Entry { key: name(n), revision }.summary()));
+    sum
+}
+
+fn pair(entry: &Entry) -> (Number, u64) {
+    (entry.key.parse().expect("keys are numbers"), entry.revision)
+}
+
+/// Takes from both ends, as the bits of `ends` say, and puts together what came.
+fn from_both_ends<'a>(
+    mut iter: impl DoubleEndedIterator<Item = &'a Entry>,
+    mut ends: u64,
+) -> Vec<(Number, u64)> {
+    let (mut front, mut back) = (Vec::new(), Vec::new());
+    loop {
+        ends = ends.rotate_right(1);
+        let (next, side) = match ends & 1 {
+            0 => (iter.next(), &mut front),
+            _ => (iter.next_back(), &mut back),
+        };
+        let Some(entry) = next else { break };
+        side.push(pair(entry));
+    }
+    assert!(iter.next().is_none() && iter.next_back().is_none(), "more after the end");
+    front.extend(back.into_iter().rev());
+    front
+}
+
+/// Everything that can be asked about a span, compared with a naive filter.
+fn look<const LEAF: usize, const FANOUT: usize>(
+    map: &Map<Entry, LEAF, FANOUT>,
+    model: &Model,
+    range: &Range<Number>,
+    above: u64,
+    ends: u64,
+) {
+    let place = span(range);
+    let inside: Vec<_> = model.revisions.range(range.clone()).map(|(&n, &r)| (n, r)).collect();
+    assert_eq!(from_both_ends(map.range(place), ends), inside);
+    assert_eq!(map.range(place).rev().count(), inside.len());
+    let keep = |sum: &Sum| sum.revision > above;
+    let recent: Vec<_> = inside.iter().copied().filter(|&(_, r)| r > above).collect();
+    assert_eq!(from_both_ends(map.range_where(place, keep), ends), recent);
+    assert!(map.iter().map(pair).eq(model.revisions.iter().map(|(&n, &r)| (n, r))));
+
+    let (sum, exact) = (map.span_summary(place), add_up(inside.into_iter()));
+    assert_eq!(Sum { forgotten: 0, ..sum.clone() }, exact);
+    let lost = model.forgotten.iter().filter(|(number, _)| range.contains(number));
+    let least = lost.clone().map(|&(_, revision)| revision).max().unwrap_or(0);
+    assert!(sum.forgotten >= least, "{} was forgotten, not {}", least, sum.forgotten);
+    assert!(map.summary().forgotten == model.forgotten.iter().map(|f| f.1).max().unwrap_or(0));
+
+    let mut found: Vec<(Option<Number>, Option<Number>)> = Vec::new();
+    let number = |key: &str| key.parse::<Number>().expect("keys are numbers");
+    map.residues_where(
+        place,
+        |sum| sum.forgotten > above,
+        |low, high, residue| {
+            assert!(residue.forgotten > above);
+            found.push((low.map(number), high.map(number)));
+        },
+    );
+    let covers = |&(low, high): &(Option<Number>, Option<Number>), number| {
+        low.is_none_or(|low| low <= number) && high.is_none_or(|high| number < high)
+    };
+    for &(number, revision) in lost.filter(|&&(_, revision)| revision > above) {
+        assert!(found.iter().any(|range| covers(range, number)), "{number} at {revision}");
+    }
+    assert!(found.is_sorted_by(|a, b| a.1.is_some() && b.0.is_some() && a.1 <= b.0));
+}
+
+/// Runs random stories, and expects some to have reached `height`.
+fn run<const LEAF: usize, const FANOUT: usize>(
+    cases: u32,
+    keys: Number,
+    count: usize,
+    height: usize,
+) {
+    let seed = match std::env::var("ONETREE_SEED") {
+        Ok(seed) => seed.parse().expect("ONETREE_SEED is a number"),
+        Err(_) => RandomState::new().hash_one("seed"),
+    };
+    println!("to run this again: ONETREE_SEED={seed}");
+    let mut runner = TestRunner::new(Config {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let highest = Cell::new(0);
+    let story = |ops: Vec<Op>| -> TestCaseResult {
+        let mut world = World::<LEAF, FANOUT>::new(keys);
+        for op in &ops {
+            highest.set(highest.get().max(world.step(op)));
+        }
+        world.finish();
+        Ok(())
+    };
+    if let Err(error) = runner.run(&ops(keys, count), story) {
+        panic!("{error}\nONETREE_SEED={seed}");
+    }
+    assert!(highest.get() >= height, "no tree was higher than {}", highest.get());
+}
+
+#[test]
+fn behaves_as_the_model_in_small_nodes() {
+    run::<4, 4>(192, 600, 120, 4);
+}
+
+#[test]
+fn behaves_as_the_model_in_odd_nodes() {
+    run::<7, 5>(96, 900, 160, 4);
+}
+
+#[test]
+fn behaves_as_the_model_in_nodes_of_the_usual_size() {
+    run::<{ onetree_core::map::LEAF }, { onetree_core::map::FANOUT }>(24, 9000, 400, 3);
+}
+
+fn loaded(count: Number) -> Map<Entry, 4, 4> {
+    (0..count).map(|number| Entry { key: name(number), revision: 1 }).collect()
+}
+
+#[test]
+fn empty() {
+    let mut map: Map<Entry> = Map::new();
+    assert!(map.is_empty());
+    assert_eq!((map.len(), map.height()), (0, 1));
+    assert_eq!(map.summary(), Sum::default());
+    assert_eq!(map.span_summary(span(&(0..9))), Sum::default());
+    assert!(map.get("00001").is_none() && map.iter().next().is_none());
+    assert!(map.remove("00001").is_none() && map.forget("00001").is_none());
+    assert!(!map.modify("00001", |_| unreachable!("there is no such item")));
+    assert_eq!(map.remove_span(span(&(0..9))).count, 0);
+    map.check_invariants();
+}
+
+#[test]
+fn emptied_in_every_direction() {
+    let orders: [fn(Number) -> Number; 3] = [|n| n, |n| 999 - n, |n| n * 7 % 1000];
+    for order in orders {
+        let mut map = loaded(1000);
+        for number in (0..1000).map(order) {
+            assert!(map.remove(&name(number)).is_some());
+            map.check_invariants();
+        }
+        assert_eq!((map.len(), map.height(), map.summary()), (0, 1, Sum::default()));
+    }
+}
+
+#[test]
+fn a_residue_stays_near_the_key() {
+    let mut map = loaded(1000);
+    map.modify(&name(500), |entry| entry.revision = 70);
+    assert_eq!(map.forget(&name(500)).map(|entry| entry.revision), Some(70));
+    assert_eq!(map.span_summary(span(&(500..501))).forgotten, 70);
+    assert_eq!(map.span_summary(span(&(0..480))).forgotten, 0);
+    assert_eq!(map.span_summary(span(&(520..1000))).forgotten, 0);
+    let mut ranges = Vec::new();
+    map.residues_where(
+        |_| Ordering::Equal,
+        |sum| sum.forgotten >= 70,
+        |low, high, residue| {
+            let bounds = low.map(str::to_owned).zip(high.map(str::to_owned));
+            ranges.push((bounds.expect("bounds"), residue.forgotten));
+        },
+    );
+    let [((low, high), 70)] = ranges.as_slice() else { panic!("{ranges:?}") };
+    assert!(low.as_str() <= "00500" && "00500" < high.as_str(), "{low} {high}");
+}
+
+#[test]
+fn a_residue_outlives_splits_joins_and_cuts() {
+    let mut map = loaded(1000);
+    map.forget(&name(500)).expect("it was there");
+    let lost = |map: &Map<Entry, 4, 4>| map.span_summary(span(&(500..501))).forgotten;
+    for number in (480..520).rev() {
+        map.insert(Entry { key: format!("{number:05}").into(), revision: 1 });
+        assert_eq!(lost(&map), 1);
+    }
+    for number in 490..510 {
+        map.remove(&name(number));
+        assert_eq!(lost(&map), 1);
+    }
+    assert!(map.remove_span(span(&(300..700))).count > 300);
+    map.check_invariants();
+    assert_eq!(lost(&map), 1);
+    map.remove_span(|_| Ordering::Equal);
+    map.check_invariants();
+    assert!(map.is_empty());
+    assert_eq!(lost(&map), 1);
+}
+
+#[test]
+fn a_snapshot_is_never_written() {
+    let mut map = loaded(1000);
+    let before = map.clone();
+    map.remove_span(span(&(100..900)));
+    map.modify(&name(950), |entry| entry.revision = 9);
+    map.insert(Entry { key: name(2000), revision: 9 });
+    assert_eq!((before.len(), map.len()), (1000, 201));
+    assert_eq!(before.summary(), loaded(1000).summary());
+    assert_eq!(before.get(&name(950)).map(|entry| entry.revision), Some(1));
+    before.check_invariants();
+}
+
+#[test]
+fn a_span_that_is_not_monotone_breaks_nothing() {
+    let mut map = loaded(1000);
+    let odd = |key: &str| match key.as_bytes()[4] % 3 {
+        0 => Ordering::Greater,
+        1 => Ordering::Equal,
+        _ => Ordering::Less,
+    };
+    let _ = (map.span_summary(odd), map.range(odd).count());
+    let removed = map.remove_span(odd).count;
+    map.check_invariants();
+    assert_eq!(map.len() + removed, 1000);
+}

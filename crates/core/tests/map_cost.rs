@@ -1,0 +1,239 @@
+//! What the map's operations cost, in nodes visited (feature `count-visits`): the table in the
+//! documentation of the module, checked. Time differs from machine to machine; this does not.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use onetree_core::map::{FANOUT, Item, LEAF, Map, Summary, reset_visits, visits};
+
+const ITEMS: u64 = 100_000;
+
+#[derive(Clone)]
+struct Entry {
+    key: u64,
+    revision: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Sum {
+    count: u64,
+    revision: u64,
+}
+
+impl Item for Entry {
+    type Key = u64;
+    type Handle = u64;
+    type Summary = Sum;
+
+    fn key(&self) -> &u64 {
+        &self.key
+    }
+
+    fn handle(&self) -> u64 {
+        self.key
+    }
+
+    fn summary(&self) -> Sum {
+        Sum { count: 1, revision: self.revision }
+    }
+}
+
+impl Summary for Sum {
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.revision = self.revision.max(other.revision);
+    }
+}
+
+/// The count is one for the process, so these tests run one after the other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn cost<R>(action: impl FnOnce() -> R) -> (u64, R) {
+    reset_visits();
+    let result = action();
+    (visits(), result)
+}
+
+/// Every number once, in an order without an order.
+fn shuffled() -> impl Iterator<Item = u64> {
+    (0..ITEMS).map(|number| number * 61_813 % ITEMS)
+}
+
+fn random() -> Map<Entry> {
+    shuffled().map(|key| Entry { key, revision: 1 }).collect()
+}
+
+fn height(map: &Map<Entry>) -> u64 {
+    map.height() as u64
+}
+
+fn span(range: Range<u64>) -> impl Fn(&u64) -> Ordering + Clone {
+    move |key| match *key {
+        key if key < range.start => Ordering::Less,
+        key if key < range.end => Ordering::Equal,
+        _ => Ordering::Greater,
+    }
+}
+
+/// Spans of all lengths.
+fn spans() -> impl Iterator<Item = Range<u64>> {
+    shuffled().step_by(97).map(|start| start..start + (start * 7 % (ITEMS - start)))
+}
+
+#[test]
+fn the_tree_is_as_high_as_the_logarithm() {
+    let _alone = alone();
+    let map = random();
+    // Nodes are half full at least where nothing was removed.
+    let limit = (ITEMS as f64 / (LEAF / 2) as f64).log((FANOUT / 2) as f64).ceil() as u64 + 1;
+    assert!(height(&map) <= limit, "{} > {limit}", height(&map));
+}
+
+#[test]
+fn a_snapshot_visits_nothing() {
+    let _alone = alone();
+    let map = random();
+    let (visits, snapshot) = cost(|| {
+        let snapshot = map.clone();
+        assert_eq!((snapshot.len() as u64, snapshot.summary().count), (ITEMS, ITEMS));
+        snapshot
+    });
+    assert_eq!(visits, 0);
+    drop(snapshot);
+}
+
+#[test]
+fn a_lookup_visits_one_path() {
+    let _alone = alone();
+    let map = random();
+    for key in shuffled().step_by(97) {
+        assert_eq!(cost(|| map.contains(&key)), (height(&map), true));
+    }
+    let mut map = map;
+    let missing = ITEMS + 1;
+    assert_eq!(cost(|| map.remove(&missing).is_some()), (height(&map), false));
+    assert_eq!(cost(|| map.modify(&missing, |_| ())), (height(&map), false));
+}
+
+#[test]
+fn a_write_visits_two_paths() {
+    let _alone = alone();
+    let mut map = random();
+    let h = height(&map);
+    for key in shuffled().step_by(97) {
+        assert_eq!(cost(|| map.modify(&key, |entry| entry.revision = 2)), (2 * h, true));
+        let (visits, old) = cost(|| map.insert(Entry { key, revision: 3 }));
+        assert_eq!((visits, old.map(|entry| entry.revision)), (2 * h, Some(2)));
+    }
+    // One way down to find, one to write; and on each level a new node, or a look at two neighbours
+    // and a join with one of them.
+    for key in shuffled().step_by(7) {
+        let h = height(&map);
+        let (visits, _) = cost(|| map.remove(&key).expect("it was there"));
+        assert!(visits <= 2 * h + 4 * h, "{visits} > 6 * {h}");
+    }
+    for key in shuffled().step_by(7) {
+        let h = height(&map);
+        let (visits, _) = cost(|| map.insert(Entry { key, revision: 1 }));
+        assert!(visits <= 2 * h + h + 1, "{visits} > 3 * {h} + 1");
+    }
+}
+
+#[test]
+fn a_summary_visits_two_paths() {
+    let _alone = alone();
+    let map = random();
+    for range in spans() {
+        let (visits, sum) = cost(|| map.span_summary(span(range.clone())));
+        assert_eq!(sum.count, range.end - range.start);
+        assert!(visits <= 2 * height(&map), "{visits} for {range:?}");
+    }
+}
+
+#[test]
+fn changes_cost_what_changed() {
+    let _alone = alone();
+    let mut map = random();
+    let h = height(&map);
+    let recent = |sum: &Sum| sum.revision > 1;
+    for changed in [0, 1, 10, 100, 1000] {
+        for key in shuffled().take(changed) {
+            map.modify(&key, |entry| entry.revision = 2);
+        }
+        let all = |_: &u64| Ordering::Equal;
+        let limit = 2 * h + changed as u64 * h;
+        let (visits, found) = cost(|| map.range_where(all, recent).count());
+        assert_eq!(found, changed);
+        assert!(visits <= limit, "{visits} > {limit}");
+        let (visits, found) = cost(|| map.range_where(all, recent).rev().count());
+        assert_eq!(found, changed);
+        assert!(visits <= limit, "{visits} > {limit}");
+    }
+}
+
+#[test]
+fn a_range_enters_what_is_read() {
+    let _alone = alone();
+    let map = random();
+    let h = height(&map);
+    let (visits, key) = cost(|| map.range(span(500..ITEMS)).next().map(|entry| entry.key));
+    assert_eq!(key, Some(500));
+    assert!(visits <= 3 * h, "{visits}");
+    let (visits, key) = cost(|| map.iter().next_back().map(|entry| entry.key));
+    assert_eq!(key, Some(ITEMS - 1));
+    assert!(visits <= h + 1, "{visits}");
+}
+
+#[test]
+fn a_big_range_is_removed_without_a_look_inside() {
+    let _alone = alone();
+    for snapshot_held in [false, true] {
+        let mut map = random();
+        let snapshot = snapshot_held.then(|| map.clone());
+        let h = height(&map);
+        let (visits, removed) = cost(|| map.remove_span(span(100..ITEMS - 100)));
+        assert_eq!((removed.count as u64, removed.summary.count), (ITEMS - 200, ITEMS - 200));
+        assert_eq!(map.len(), 200);
+        // On each level: two runs of children freed, two residues left at an edge, a few joins.
+        let limit = h * (2 * FANOUT as u64 + 2 * h + 8);
+        assert!(visits <= limit, "{visits} > {limit}");
+        assert!(limit < ITEMS / LEAF as u64 / 4, "a limit that means something");
+        map.check_invariants();
+        assert!(snapshot.is_none_or(|snapshot| snapshot.len() as u64 == ITEMS));
+    }
+    let mut map = random();
+    let (visits, removed) = cost(|| map.remove_span(span(ITEMS..2 * ITEMS)));
+    assert_eq!(removed.count, 0);
+    assert!(visits <= 2 * height(&map), "{visits}");
+}
+
+#[test]
+fn loading_in_order_fills_the_leaves() {
+    let _alone = alone();
+    let ascending: Map<Entry> = (0..ITEMS).map(|key| Entry { key, revision: 1 }).collect();
+    let leaves = ITEMS / LEAF as u64;
+    // Every inner node but those at the right edge has all children but two.
+    let limit = leaves + leaves.div_ceil(FANOUT as u64 - 3) + height(&ascending);
+    let (visits, count) = cost(|| ascending.iter().count() as u64);
+    assert_eq!(count, ITEMS);
+    assert!(visits <= limit, "{visits} > {limit}");
+}
+
+#[test]
+fn a_map_that_shrank_is_not_spread_out() {
+    let _alone = alone();
+    let mut map = random();
+    let kept = |key: u64| key.is_multiple_of(50);
+    for key in shuffled().filter(|key| !kept(*key)) {
+        map.remove(&key);
+    }
+    let (visits, count) = cost(|| map.iter().count() as u64);
+    assert_eq!(count, ITEMS / 50);
+    // Two neighbours hold half a node's worth, or more.
+    assert!(visits <= count / (LEAF as u64 / 4) * 5 / 4, "{visits}");
+    map.check_invariants();
+}
