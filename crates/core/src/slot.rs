@@ -1,0 +1,218 @@
+//! A slot of the tree: what is, or was, at one path.
+
+use alloc::sync::Arc;
+
+use onetree_protocol::{Change, Digest, DigestKey, LogKey, Name, Path, Revision, Value};
+
+use crate::map;
+use crate::settings::Time;
+
+/// What is at one path: an entry, or the tombstone of one, and the marks of drops and trims that
+/// happened here. A slot without any of these does not exist.
+///
+/// `rev` is ZERO while only marks are here; a put or a delete sets it. `value` is `Some` for an
+/// entry, `None` for a tombstone.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) path: Path,
+    /// The hash of (path, rev) as two halves: a `u128` would align the slot to 16 bytes.
+    hash: [u64; 2],
+    pub(crate) rev: Revision,
+    pub(crate) time: Time,
+    pub(crate) value: Option<Value>,
+    rare: Option<Arc<Rare>>,
+}
+
+/// What few slots have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rare {
+    pub(crate) expires: Option<Time>,
+    pub(crate) owner: Option<Name>,
+    /// The last drop at this path; ZERO: none that is remembered.
+    pub(crate) dropped: Revision,
+    /// The last trim of the log at this path: its commit, and the last key that went.
+    pub(crate) trimmed: Option<(Revision, LogKey)>,
+}
+
+impl Slot {
+    pub(crate) fn empty(path: Path) -> Slot {
+        Slot { path, hash: [0; 2], rev: Revision::ZERO, time: Time(0), value: None, rare: None }
+    }
+
+    pub(crate) fn set(&mut self, key: DigestKey, rev: Revision, time: Time, value: Value) {
+        let hash = key.hash(&self.path, rev);
+        self.hash = [(hash >> 64) as u64, hash as u64];
+        (self.rev, self.time, self.value) = (rev, time, Some(value));
+    }
+
+    pub(crate) fn bury(&mut self, rev: Revision, time: Time) {
+        (self.rev, self.time, self.value) = (rev, time, None);
+    }
+
+    pub(crate) fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    /// Changes what is rare; drops the allocation when nothing of it is left.
+    pub(crate) fn with_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare.as_deref().cloned().unwrap_or_default();
+        change(&mut rare);
+        self.rare = if rare == Rare::default() { None } else { Some(Arc::new(rare)) };
+    }
+
+    pub(crate) fn owner(&self) -> Option<&Name> {
+        self.rare().and_then(|rare| rare.owner.as_ref())
+    }
+
+    pub(crate) fn dropped(&self) -> Revision {
+        self.rare().map_or(Revision::ZERO, |rare| rare.dropped)
+    }
+
+    pub(crate) fn trimmed(&self) -> Option<(Revision, LogKey)> {
+        self.rare().and_then(|rare| rare.trimmed)
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.value.is_some()
+    }
+
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.rev == Revision::ZERO && self.rare.is_none()
+    }
+
+    /// The entry as a change; `None` where there is none.
+    pub(crate) fn entry(&self, values: bool) -> Option<Change> {
+        let value = self.value.as_ref()?;
+        let value = if values { Some(value.clone()) } else { None };
+        Some(Change {
+            path: self.path.clone(),
+            rev: self.rev,
+            act: onetree_protocol::Act::Put(value),
+        })
+    }
+}
+
+/// What is in a range of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Entries.
+    pub live: u64,
+    /// Entries, tombstones and marks.
+    pub slots: u64,
+    /// Slots whose name is a log key.
+    pub logged: u64,
+    /// Entries that die with a session.
+    pub owned: u64,
+    /// Bytes of the paths and values of entries.
+    pub bytes: u64,
+    /// The highest revision of anything that is still remembered.
+    pub highest_rev: Revision,
+    /// The highest revision of a delete, also of one that has been compacted. It may be one of a
+    /// neighbour: it says where something can have been lost, never that it was.
+    pub highest_delete_rev: Revision,
+    /// When the first entry dies.
+    pub expires: Time,
+    digest: u128,
+}
+
+impl Summary {
+    /// The digest of the entries.
+    pub fn digest(&self) -> Digest {
+        Digest { count: self.live, sum: self.digest }
+    }
+}
+
+impl Default for Summary {
+    fn default() -> Summary {
+        Summary {
+            live: 0,
+            slots: 0,
+            logged: 0,
+            owned: 0,
+            bytes: 0,
+            highest_rev: Revision::ZERO,
+            highest_delete_rev: Revision::ZERO,
+            expires: Time::NEVER,
+            digest: 0,
+        }
+    }
+}
+
+impl map::Summary for Summary {
+    fn add(&mut self, other: &Summary) {
+        self.live += other.live;
+        self.slots += other.slots;
+        self.logged += other.logged;
+        self.owned += other.owned;
+        self.bytes += other.bytes;
+        self.highest_rev = self.highest_rev.max(other.highest_rev);
+        self.highest_delete_rev = self.highest_delete_rev.max(other.highest_delete_rev);
+        self.expires = self.expires.min(other.expires);
+        self.digest = self.digest.wrapping_add(other.digest);
+    }
+
+    fn replace(&mut self, old: &Summary, new: &Summary) -> bool {
+        // Sums subtract; a maximum can be kept only while what goes was not it.
+        let lost = |sum: Revision, old: Revision, new: Revision| old == sum && new < old;
+        if lost(self.highest_rev, old.highest_rev, new.highest_rev)
+            || lost(self.highest_delete_rev, old.highest_delete_rev, new.highest_delete_rev)
+            || (old.expires == self.expires && new.expires > old.expires)
+        {
+            return false;
+        }
+        let swap = |sum: &mut u64, old: u64, new: u64| *sum = *sum - old + new;
+        swap(&mut self.live, old.live, new.live);
+        swap(&mut self.slots, old.slots, new.slots);
+        swap(&mut self.logged, old.logged, new.logged);
+        swap(&mut self.owned, old.owned, new.owned);
+        swap(&mut self.bytes, old.bytes, new.bytes);
+        self.highest_rev = self.highest_rev.max(new.highest_rev);
+        self.highest_delete_rev = self.highest_delete_rev.max(new.highest_delete_rev);
+        self.expires = self.expires.min(new.expires);
+        self.digest = self.digest.wrapping_sub(old.digest).wrapping_add(new.digest);
+        true
+    }
+
+    fn residue(&self) -> Summary {
+        Summary { highest_delete_rev: self.highest_delete_rev, ..Summary::default() }
+    }
+}
+
+impl map::Item for Slot {
+    type Key = Path;
+    type Handle = Path;
+    type Summary = Summary;
+
+    fn key(&self) -> &Path {
+        &self.path
+    }
+
+    fn handle(&self) -> Path {
+        self.path.clone()
+    }
+
+    fn summary(&self) -> Summary {
+        let rare = self.rare();
+        let marks = rare.map_or(Revision::ZERO, |rare| {
+            rare.dropped.max(rare.trimmed.map_or(Revision::ZERO, |(rev, _)| rev))
+        });
+        let mut summary = Summary {
+            slots: 1,
+            logged: u64::from(LogKey::of(&self.path).is_some()),
+            highest_rev: self.rev.max(marks),
+            ..Summary::default()
+        };
+        match &self.value {
+            Some(value) => {
+                summary.live = 1;
+                summary.owned = u64::from(self.owner().is_some());
+                summary.bytes = (self.path.as_str().len() + value.bytes.len()) as u64;
+                summary.highest_delete_rev = marks;
+                summary.expires = rare.and_then(|rare| rare.expires).unwrap_or(Time::NEVER);
+                summary.digest = u128::from(self.hash[0]) << 64 | u128::from(self.hash[1]);
+            }
+            None => summary.highest_delete_rev = self.rev.max(marks),
+        }
+        summary
+    }
+}

@@ -1,0 +1,210 @@
+//! The tree at one revision: what everyone reads.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use onetree_protocol::frame::List;
+use onetree_protocol::{Act, Change, Codec, Depth, Digest, DigestKey, Epoch, Path, Revision, View};
+
+use crate::map::Map;
+use crate::settings::Settings;
+use crate::slot::{Slot, Summary};
+use crate::sync::{Walk, trims};
+
+/// The tree at one revision, for ever. O(1) to take and to clone; what it holds on to is what
+/// changed since.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    settings: Arc<Settings>,
+    rev: Revision,
+    horizon: Revision,
+    tree: Map<Slot>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        settings: &Arc<Settings>,
+        rev: Revision,
+        horizon: Revision,
+        tree: Map<Slot>,
+    ) -> Snapshot {
+        Snapshot { settings: settings.clone(), rev, horizon, tree }
+    }
+
+    pub(crate) fn tree(&self) -> &Map<Slot> {
+        &self.tree
+    }
+
+    /// The history that revisions count in.
+    pub fn epoch(&self) -> Epoch {
+        self.settings.epoch
+    }
+
+    /// The revision that this is the tree at.
+    pub fn rev(&self) -> Revision {
+        self.rev
+    }
+
+    /// The oldest revision from which deletes are still remembered.
+    pub fn horizon(&self) -> Revision {
+        self.horizon
+    }
+
+    /// The key of the digests.
+    pub fn digest_key(&self) -> DigestKey {
+        self.settings.digest_key
+    }
+
+    /// The entry at `path`, as a put. O(log n).
+    pub fn get(&self, path: &Path) -> Option<Change> {
+        self.tree.get(path)?.entry(true)
+    }
+
+    /// What is at and under `base`. O(log n).
+    pub fn summary(&self, base: &Path) -> Summary {
+        if base.is_root() {
+            return self.tree.summary();
+        }
+        self.tree.span_summary(|path: &Path| base.place(path))
+    }
+
+    /// The highest revision of anything that happened at or under `path`, deletes, drops and trims
+    /// from above included; never lower than it was. Where tombstones have been compacted it may be
+    /// that of a neighbour, at or below the horizon. O(log n) for each segment.
+    pub fn touched(&self, path: &Path) -> Revision {
+        let summary = self.summary(path);
+        let gone = |slot: &Slot| match slot.trimmed() {
+            Some((rev, to)) if trims(&slot.path, to, path) => rev.max(slot.dropped()),
+            _ => slot.dropped(),
+        };
+        let above = self.above(path).map(gone).max().unwrap_or_default();
+        summary.highest_rev.max(summary.highest_delete_rev).max(above)
+    }
+
+    /// What is at the paths above `path`, the root first.
+    pub(crate) fn above<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Slot> {
+        let above = path.prefixes().filter(move |prefix| *prefix != path.as_str());
+        above
+            .filter_map(|prefix| Path::parse(prefix).ok())
+            .filter_map(|prefix| self.tree.get(&prefix))
+    }
+
+    /// What every mirror of `view` must have at this revision. O(log n) for a subtree; otherwise
+    /// the view is walked, and there is none when that is more than `scan` slots. A view with a
+    /// `tail` has none: it depends on when the mirror was last refreshed.
+    pub fn digest(&self, view: &View, scan: usize) -> Option<Digest> {
+        if view.tail.is_some() {
+            return None;
+        }
+        if view.is_subtree() {
+            return Some(self.summary(&view.base).digest());
+        }
+        let mut digest = Digest::default();
+        let mut left = scan;
+        let mut walk = Walk::new(self, view, None, None);
+        while let Some(slot) = walk.next_entry(&mut left) {
+            digest.add(&crate::map::Item::summary(slot).digest());
+        }
+        if left == 0 { None } else { Some(digest) }
+    }
+
+    /// A page of the entries at and under `page.path`, and whether there is more behind it. At
+    /// most `entries` of them, and no more once their bytes pass `bytes`; at least one. Among direct children
+    /// are those without a value that have something below them: they are at revision 0. Cost: what
+    /// is sent, times O(log n) for direct children.
+    pub fn list(&self, page: &List, bytes: usize, entries: usize) -> (Vec<Change>, bool) {
+        let most = if page.limit == 0 { entries } else { entries.min(page.limit as usize) };
+        let mut found: Vec<Change> = Vec::new();
+        let mut size = 0;
+        // The far edge moves with each entry taken; direct children skip what is below them.
+        let mut edge: Option<Path> = None;
+        loop {
+            let place = |path: &Path| within(page, edge.as_ref(), path);
+            let next = if page.depth == Depth::Tree {
+                let mut more = false;
+                let mut each = |slot: &Slot| {
+                    let Some(change) = slot.entry(page.values) else { return true };
+                    if found.len() >= most || (size >= bytes && !found.is_empty()) {
+                        more = true;
+                        return false;
+                    }
+                    size += Codec::size_hint(&change);
+                    found.push(change);
+                    true
+                };
+                let range = self.tree.range_where(place, |summary: &Summary| summary.live > 0);
+                if page.reverse {
+                    let _ = range.rev().all(&mut each);
+                } else {
+                    let _ = { range }.all(&mut each);
+                }
+                return (found, more);
+            } else {
+                let mut range = self.tree.range_where(place, |summary: &Summary| summary.live > 0);
+                if page.reverse { range.next_back() } else { range.next() }
+            };
+            let Some(slot) = next else { return (found, false) };
+            // The child (or the top) that this slot is, or is below of.
+            let below = page.path.below(&slot.path).and_then(|mut segments| segments.next());
+            let child = match below {
+                Some(segment) if page.depth == Depth::Children => page.path.child(segment),
+                _ => Ok(page.path.clone()),
+            };
+            let Ok(child) = child else { return (found, false) };
+            let entry = self.tree.get(&child).and_then(|slot| slot.entry(page.values));
+            // A child without a value that has something below it: revision 0 says "absent".
+            let glue = || Change { path: child.clone(), rev: Revision::ZERO, act: Act::Put(None) };
+            let change = entry.or_else(|| (child != page.path).then(glue));
+            let shown = within(page, None, &child) == Ordering::Equal;
+            if let Some(change) = change.filter(|_| shown) {
+                if found.len() >= most || (size >= bytes && !found.is_empty()) {
+                    return (found, true);
+                }
+                size += Codec::size_hint(&change);
+                found.push(change);
+            }
+            edge = Some(child);
+        }
+    }
+}
+
+/// Where `path` lies from what is left of the page, once the children up to `edge` are done.
+fn within(page: &List, edge: Option<&Path>, path: &Path) -> Ordering {
+    let done = |edge: &Path| match (edge == &page.path, page.reverse) {
+        // The top itself: its children come before it in reverse, behind it otherwise.
+        (true, false) => {
+            if path <= edge {
+                Ordering::Less
+            } else {
+                Ordering::Equal
+            }
+        }
+        (true, true) => Ordering::Greater,
+        (false, false) => {
+            if edge.place(path) == Ordering::Greater {
+                Ordering::Equal
+            } else {
+                Ordering::Less
+            }
+        }
+        (false, true) => {
+            if path < edge {
+                Ordering::Equal
+            } else {
+                Ordering::Greater
+            }
+        }
+    };
+    match page.path.place(path) {
+        Ordering::Equal => {}
+        outside => return outside,
+    }
+    if page.after.as_ref().is_some_and(|after| path <= after) {
+        return Ordering::Less;
+    }
+    if page.before.as_ref().is_some_and(|before| path >= before) {
+        return Ordering::Greater;
+    }
+    edge.map_or(Ordering::Equal, done)
+}

@@ -1,0 +1,137 @@
+//! What the broker commits by itself: expiry, the end of sessions, retention, compaction.
+
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use onetree_protocol::{LogKey, Path};
+
+use super::State;
+use super::past::{Earliest, Grave};
+use super::session::Session;
+use crate::commit::{Commit, Effect};
+use crate::settings::{Time, stretched};
+use crate::slot::{Slot, Summary};
+
+impl State {
+    /// The next commit that is due by itself at `now`, applied; `None` when there is none. To be
+    /// called until then. Each has at most `commit_changes` changes, but the end of a session,
+    /// which deletes all that it owns at once.
+    pub fn housekeep(&mut self, now: Time) -> Option<Arc<Commit>> {
+        let rev = self.committed.rev.next()?;
+        let effects = self
+            .end_session_due(now)
+            .or_else(|| self.expire(now))
+            .or_else(|| self.retain(now))
+            .or_else(|| self.forget(now))?;
+        Some(self.commit(now, rev, effects, None))
+    }
+
+    /// When [`State::housekeep`] next has something to do, if nothing else happens before.
+    pub fn due(&self) -> Option<Time> {
+        let bounds = &self.settings.bounds;
+        let ends = self.sessions.values().filter_map(|session| match session {
+            Session::Attached => None,
+            Session::Leaving(end) => Some(*end),
+        });
+        let Earliest(log) = self.committed.logs.summary();
+        let Earliest(client) = self.committed.clients.summary();
+        let grave = self.committed.graves.iter().next();
+        let grave =
+            grave.map_or(Time::NEVER, |grave| grave.time.plus(stretched(bounds.tombstone_ms)));
+        let expires = self.committed.tree.summary().expires;
+        let outgrown = if self.outgrown.is_empty() { Time::NEVER } else { Time(0) };
+        let crowded = if self.crowded() { Time(0) } else { Time::NEVER };
+        let past = [log, client.plus(bounds.dedup_ms), grave, expires, outgrown, crowded];
+        ends.chain(past).min().filter(|due| *due < Time::NEVER)
+    }
+
+    fn end_session_due(&mut self, now: Time) -> Option<Vec<Effect>> {
+        while let Some(name) = self.over(now) {
+            let owned = self.committed.owned.range(|owned| owned.place(&name));
+            let effects: Vec<_> =
+                owned.map(|owned| Effect::Delete { path: owned.path.clone() }).collect();
+            if !effects.is_empty() {
+                // The session goes when nothing of it is left: were the commit not stored, it
+                // would be tried again.
+                return Some(effects);
+            }
+            self.sessions.remove(&name);
+        }
+        None
+    }
+
+    fn expire(&self, now: Time) -> Option<Vec<Effect>> {
+        let all = |_: &Path| core::cmp::Ordering::Equal;
+        let expired =
+            self.committed.tree.range_where(all, |summary: &Summary| summary.expires <= now);
+        let most = self.settings.bounds.commit_changes as usize;
+        let effects: Vec<_> =
+            expired.take(most).map(|slot| Effect::Delete { path: slot.path.clone() }).collect();
+        Some(effects).filter(|effects| !effects.is_empty())
+    }
+
+    fn retain(&mut self, now: Time) -> Option<Vec<Effect>> {
+        while let Some(log) = self.outgrown.pop_first() {
+            if let Some(trim) = self.trim_due(&log, now) {
+                return Some(vec![trim]);
+            }
+        }
+        let all = |_: &Path| core::cmp::Ordering::Equal;
+        let mut aged = self.committed.logs.range_where(all, |summary: &Earliest| summary.0 <= now);
+        let log = aged.next()?.path.clone();
+        match self.trim_due(&log, now) {
+            Some(trim) => Some(vec![trim]),
+            // Its oldest entries were deleted one by one: there is nothing to trim, only a new
+            // moment to note. An effect that removes nothing would be a commit for nothing.
+            None => {
+                self.recheck(&log);
+                self.retain(now)
+            }
+        }
+    }
+
+    /// The trim that the log's rule asks for.
+    fn trim_due(&self, log: &Path, now: Time) -> Option<Effect> {
+        let known = self.committed.logs.get(log)?;
+        let rule = &self.settings.retention[known.rule];
+        let mut entries = self.committed.entries_of(log).rev();
+        let (mut kept, mut bytes) = (0, 0);
+        let goes = |slot: &&Slot| {
+            kept += 1;
+            bytes += slot.value.as_ref().map_or(0, |value| value.bytes.len() as u64);
+            bytes += slot.path.as_str().len() as u64;
+            rule.keep.is_some_and(|most| kept > most)
+                || rule.max_bytes.is_some_and(|most| bytes > most)
+                || rule.max_age_ms.is_some_and(|most| slot.time.plus(most) <= now)
+        };
+        let newest_gone = entries.find(goes)?;
+        let to = LogKey::of(&newest_gone.path)?;
+        Some(Effect::Trim { path: log.clone(), to })
+    }
+
+    fn forget(&self, now: Time) -> Option<Vec<Effect>> {
+        let bounds = &self.settings.bounds;
+        let graves = &self.committed.graves;
+        let due = |grave: &Grave, ms: u64| grave.time.plus(ms) <= now;
+        let aged = graves.iter().next().is_some_and(|g| due(g, stretched(bounds.tombstone_ms)));
+        if aged || graves.len() as u64 > stretched(bounds.tombstones) {
+            let excess = (graves.len() as u64).saturating_sub(bounds.tombstones) as usize;
+            let goes = |(place, grave): &(usize, &Grave)| {
+                *place < excess || due(grave, bounds.tombstone_ms)
+            };
+            let last = graves.iter().enumerate().take_while(goes).last();
+            return last.map(|(_, grave)| vec![Effect::Compact { horizon: grave.at.0 }]);
+        }
+        let crowded = self.committed.clients.len() > bounds.dedup_clients as usize;
+        let until = if crowded { Time(u64::MAX - 1) } else { now.minus(bounds.dedup_ms) };
+        let client = self.committed.idle_client(until)?;
+        Some(vec![Effect::Forget { client }])
+    }
+
+    fn crowded(&self) -> bool {
+        let bounds = &self.settings.bounds;
+        self.committed.graves.len() as u64 > stretched(bounds.tombstones)
+            || self.committed.clients.len() > bounds.dedup_clients as usize
+    }
+}

@@ -1,0 +1,111 @@
+//! The writable tree, and all that it needs to go on: sessions, the memory of answers, tombstones.
+
+mod dedup;
+mod housekeep;
+mod past;
+mod replay;
+mod session;
+mod write;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+
+use onetree_protocol::{Name, Path, Revision};
+
+use crate::commit::Commit;
+use crate::map::Map;
+use crate::settings::{Settings, Time};
+use crate::slot::Slot;
+use crate::snapshot::Snapshot;
+
+pub use session::Opened;
+
+use dedup::{Client, Remembered};
+use past::{Grave, Log, Owned};
+use session::Session;
+
+/// The one true tree as its owner has it: requests in, commits out.
+///
+/// A commit is first planned against the present state, then *replayed* onto it; a start from a
+/// store replays the same commits through the same code, so it cannot come to another tree.
+#[derive(Clone, Debug)]
+pub struct State {
+    settings: Arc<Settings>,
+    committed: Committed,
+    /// Who is there now: not history, and not undone by [`State::restore`].
+    sessions: BTreeMap<Name, Session>,
+    /// Logs that have outgrown a rule; [`State::housekeep`] trims them.
+    outgrown: BTreeSet<Path>,
+}
+
+/// What the commits so far have made: persistent maps, so that a copy is O(1).
+#[derive(Clone, Debug)]
+struct Committed {
+    rev: Revision,
+    time: Time,
+    horizon: Revision,
+    tree: Map<Slot>,
+    graves: Map<Grave>,
+    owned: Map<Owned>,
+    logs: Map<Log>,
+    clients: Map<Client>,
+    answers: Map<Remembered>,
+}
+
+/// A state to go back to, see [`State::checkpoint`].
+#[derive(Clone, Debug)]
+pub struct Checkpoint(Committed);
+
+impl State {
+    /// An empty tree, before its first commit.
+    pub fn new(settings: Settings) -> State {
+        State {
+            settings: Arc::new(settings),
+            committed: Committed {
+                rev: Revision::ZERO,
+                time: Time(0),
+                horizon: Revision::ZERO,
+                tree: Map::new(),
+                graves: Map::new(),
+                owned: Map::new(),
+                logs: Map::new(),
+                clients: Map::new(),
+                answers: Map::new(),
+            },
+            sessions: BTreeMap::new(),
+            outgrown: BTreeSet::new(),
+        }
+    }
+
+    /// The tree as it is now, for everyone to read. O(1).
+    pub fn snapshot(&self) -> Snapshot {
+        let Committed { rev, horizon, tree, .. } = &self.committed;
+        Snapshot::new(&self.settings, *rev, *horizon, tree.clone())
+    }
+
+    /// The present revision.
+    pub fn rev(&self) -> Revision {
+        self.committed.rev
+    }
+
+    /// What was committed so far, to go back to when a store fails. O(1).
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint(self.committed.clone())
+    }
+
+    /// Goes back to a checkpoint: the commits since then never happened. Sessions stay as they
+    /// are: they are not history.
+    pub fn restore(&mut self, checkpoint: Checkpoint) {
+        self.committed = checkpoint.0;
+    }
+
+    /// Applies a commit that this history has made before, at a start from a store. The state is
+    /// afterwards what it was when the commit was made.
+    ///
+    /// # Panics
+    /// When the commit is not above the present revision: the history is not one.
+    pub fn replay(&mut self, commit: &Commit) {
+        assert!(commit.rev > self.committed.rev, "revision {} comes twice", commit.rev);
+        self.apply(commit);
+    }
+}

@@ -1,0 +1,119 @@
+//! What is kept beside the tree to find things by: tombstones by age, entries by owner, logs by
+//! the time they next need care.
+
+use core::cmp::Ordering;
+
+use onetree_protocol::{Name, Path, Revision};
+
+use crate::map::{Item, Summary};
+use crate::settings::Time;
+
+/// A tombstone or a mark, by its revision: what compaction takes next. It may be stale, when what
+/// it remembers was overwritten by a drop above it; the tree knows.
+#[derive(Clone, Debug)]
+pub(super) struct Grave {
+    pub(super) at: (Revision, Path),
+    pub(super) time: Time,
+}
+
+/// An entry that dies with a session.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Owned {
+    pub(super) owner: Name,
+    pub(super) path: Path,
+}
+
+/// A log that has a rule of retention.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    pub(super) path: Path,
+    /// The rule's place in the settings.
+    pub(super) rule: usize,
+    /// When its oldest entry reaches the rule's age.
+    pub(super) due: Time,
+}
+
+/// A summary that says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Nothing;
+
+impl Summary for Nothing {
+    fn add(&mut self, _: &Nothing) {}
+}
+
+/// The earliest moment in a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Earliest(pub(super) Time);
+
+impl Default for Earliest {
+    fn default() -> Earliest {
+        Earliest(Time::NEVER)
+    }
+}
+
+impl Summary for Earliest {
+    fn add(&mut self, other: &Earliest) {
+        self.0 = self.0.min(other.0);
+    }
+}
+
+impl Item for Grave {
+    type Key = (Revision, Path);
+    type Handle = (Revision, Path);
+    type Summary = Nothing;
+
+    fn key(&self) -> &(Revision, Path) {
+        &self.at
+    }
+
+    fn handle(&self) -> (Revision, Path) {
+        self.at.clone()
+    }
+
+    fn summary(&self) -> Nothing {
+        Nothing
+    }
+}
+
+impl Item for Owned {
+    type Key = Owned;
+    type Handle = Owned;
+    type Summary = Nothing;
+
+    fn key(&self) -> &Owned {
+        self
+    }
+
+    fn handle(&self) -> Owned {
+        self.clone()
+    }
+
+    fn summary(&self) -> Nothing {
+        Nothing
+    }
+}
+
+impl Owned {
+    /// The range of everything that `owner` owns.
+    pub(super) fn place(&self, owner: &Name) -> Ordering {
+        self.owner.cmp(owner)
+    }
+}
+
+impl Item for Log {
+    type Key = Path;
+    type Handle = Path;
+    type Summary = Earliest;
+
+    fn key(&self) -> &Path {
+        &self.path
+    }
+
+    fn handle(&self) -> Path {
+        self.path.clone()
+    }
+
+    fn summary(&self) -> Earliest {
+        Earliest(self.due)
+    }
+}

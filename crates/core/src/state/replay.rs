@@ -1,0 +1,254 @@
+//! From one state to the next: what each effect does to the tree.
+
+use core::cmp::Ordering;
+
+use onetree_protocol::{LogKey, Name, Path, Revision, Value};
+
+use super::past::{Grave, Log, Owned};
+use super::{Committed, State};
+use crate::commit::{Commit, Effect};
+use crate::settings::{Settings, Time, stretched};
+use crate::slot::Slot;
+
+impl State {
+    /// Makes `commit` part of the state.
+    pub(super) fn apply(&mut self, commit: &Commit) {
+        let Commit { rev, time, effects, origin } = commit;
+        self.committed.rev = *rev;
+        self.committed.time = *time;
+        for effect in effects {
+            self.effect(*rev, *time, effect);
+        }
+        if let Some(origin) = origin {
+            self.committed.remember(origin, *time, self.settings.bounds.dedup_answers);
+        }
+    }
+
+    fn effect(&mut self, rev: Revision, time: Time, effect: &Effect) {
+        let State { settings, committed, .. } = self;
+        match effect {
+            Effect::Put { path, value, expires, owner } => {
+                committed.put(settings, rev, time, path, value, *expires, owner.as_ref());
+                if !settings.retention.is_empty() && LogKey::of(path).is_some() {
+                    self.appended(path, time);
+                }
+            }
+            Effect::Delete { path } => committed.delete(rev, time, path),
+            Effect::Drop { path } => committed.drop_tree(rev, time, path),
+            Effect::Trim { path, to } => {
+                committed.trim(rev, time, path, *to);
+                self.recheck(path);
+            }
+            Effect::Compact { horizon } => committed.compact(*horizon),
+            Effect::Forget { client } => committed.forget_client(client),
+        }
+    }
+
+    /// A log has grown: notes the log, and whether it has outgrown its rule.
+    fn appended(&mut self, entry: &Path, time: Time) {
+        let Some(log) = entry.parent() else { return };
+        let rule = match self.committed.logs.get(&log) {
+            Some(known) => known.rule,
+            None => {
+                let rules = &self.settings.retention;
+                let below = || log.segments();
+                let Some(rule) = rules.iter().position(|r| r.pattern.matches(below())) else {
+                    return;
+                };
+                let age = rules[rule].max_age_ms;
+                let due = age.map_or(Time::NEVER, |ms| time.plus(stretched(ms)));
+                self.committed.logs.insert(Log { path: log.clone(), rule, due });
+                rule
+            }
+        };
+        let summary = self.committed.tree.span_summary(|path: &Path| log.place(path));
+        let beyond = |have: u64, keep: Option<u64>| keep.is_some_and(|k| have > stretched(k));
+        let rule = &self.settings.retention[rule];
+        if beyond(summary.logged, rule.keep) || beyond(summary.bytes, rule.max_bytes) {
+            self.outgrown.insert(log);
+        }
+    }
+
+    /// Notes when a log's oldest entry will next be too old; forgets a log without entries.
+    pub(super) fn recheck(&mut self, log: &Path) {
+        let Some(known) = self.committed.logs.get(log) else { return };
+        let Some(age) = self.settings.retention[known.rule].max_age_ms else { return };
+        let oldest = self.committed.entries_of(log).next();
+        match oldest.map(|slot| slot.time.plus(stretched(age))) {
+            Some(due) => {
+                self.committed.logs.modify(log, |known| known.due = due);
+            }
+            None => {
+                self.committed.logs.remove(log);
+            }
+        }
+    }
+}
+
+impl Committed {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one effect, and their commit")]
+    fn put(
+        &mut self,
+        settings: &Settings,
+        rev: Revision,
+        time: Time,
+        path: &Path,
+        value: &Value,
+        expires: Option<Time>,
+        owner: Option<&Name>,
+    ) {
+        let mut buried = None;
+        let mut disowned = None;
+        let mut fill = |slot: &mut Slot| {
+            if !slot.is_live() && slot.rev > Revision::ZERO {
+                buried = Some((slot.rev, path.clone()));
+            }
+            let special = expires.is_some() || owner.is_some() || slot.rare().is_some();
+            if special {
+                disowned = slot.owner().cloned();
+                slot.with_rare(|rare| (rare.expires, rare.owner) = (expires, owner.cloned()));
+            }
+            slot.set(settings.digest_key, rev, time, value.clone());
+        };
+        // An update is one descent; only a new path pays for a second one.
+        if !self.tree.modify(path, &mut fill) {
+            let mut slot = Slot::empty(path.clone());
+            fill(&mut slot);
+            self.tree.insert(slot);
+        }
+        if let Some(grave) = buried {
+            self.graves.remove(&grave);
+        }
+        if let Some(owner) = disowned {
+            self.owned.remove(&Owned { owner, path: path.clone() });
+        }
+        if let Some(owner) = owner {
+            self.owned.insert(Owned { owner: owner.clone(), path: path.clone() });
+        }
+    }
+
+    fn delete(&mut self, rev: Revision, time: Time, path: &Path) {
+        let mut owner = None;
+        let mut live = false;
+        self.tree.modify(path, |slot| {
+            live = slot.is_live();
+            if live {
+                owner = slot.owner().cloned();
+                if slot.rare().is_some() {
+                    slot.with_rare(|rare| (rare.expires, rare.owner) = (None, None));
+                }
+                slot.bury(rev, time);
+            }
+        });
+        if live {
+            self.graves.insert(Grave { at: (rev, path.clone()), time });
+        }
+        if let Some(owner) = owner {
+            self.owned.remove(&Owned { owner, path: path.clone() });
+        }
+    }
+
+    fn drop_tree(&mut self, rev: Revision, time: Time, path: &Path) {
+        let under = |other: &Path| path.place(other);
+        let owned = self.tree.range_where(under, |summary| summary.owned > 0);
+        for slot in owned {
+            if let Some(owner) = slot.owner() {
+                self.owned.remove(&Owned { owner: owner.clone(), path: slot.path.clone() });
+            }
+        }
+        self.tree.remove_span(under);
+        self.logs.remove_span(under);
+        let mut slot = Slot::empty(path.clone());
+        slot.time = time;
+        slot.with_rare(|rare| rare.dropped = rev);
+        self.tree.insert(slot);
+        self.graves.insert(Grave { at: (rev, path.clone()), time });
+    }
+
+    fn trim(&mut self, rev: Revision, time: Time, log: &Path, to: LogKey) {
+        let going: alloc::vec::Vec<Path> = self
+            .tree
+            .range(before_key(log, to))
+            .filter(|slot| is_entry_of(log, &slot.path))
+            .map(|slot| slot.path.clone())
+            .collect();
+        for entry in &going {
+            let under = |other: &Path| entry.place(other);
+            for slot in self.tree.range_where(under, |summary| summary.owned > 0) {
+                if let Some(owner) = slot.owner() {
+                    self.owned.remove(&Owned { owner: owner.clone(), path: slot.path.clone() });
+                }
+            }
+            self.tree.remove_span(under);
+            if !self.logs.is_empty() {
+                self.logs.remove_span(under);
+            }
+        }
+        let mut slot = self.tree.get(log).cloned().unwrap_or_else(|| Slot::empty(log.clone()));
+        if let Some((rev, _)) = slot.trimmed() {
+            self.graves.remove(&(rev, log.clone()));
+        }
+        slot.with_rare(|rare| {
+            let furthest = rare.trimmed.map_or(to, |(_, before)| before.max(to));
+            rare.trimmed = Some((rev, furthest));
+        });
+        self.tree.insert(slot);
+        self.graves.insert(Grave { at: (rev, log.clone()), time });
+    }
+
+    /// The entries of a log, the oldest first, each without what is under it.
+    pub(super) fn entries_of<'a>(
+        &'a self,
+        log: &'a Path,
+    ) -> impl DoubleEndedIterator<Item = &'a Slot> + 'a {
+        let all = self.tree.range(|path: &Path| log.place(path));
+        all.filter(|slot| slot.is_live() && is_entry_of(log, &slot.path))
+    }
+
+    /// Deletes up to `horizon` are forgotten. What is taken from the tree leaves its highest
+    /// delete revision behind, see [`crate::map`].
+    fn compact(&mut self, horizon: Revision) {
+        self.horizon = horizon;
+        let old = |(rev, _): &(Revision, Path)| {
+            if *rev <= horizon { Ordering::Equal } else { Ordering::Greater }
+        };
+        let graves: alloc::vec::Vec<Path> =
+            self.graves.range(old).map(|grave| grave.at.1.clone()).collect();
+        self.graves.remove_span(old);
+        for path in graves {
+            let Some(slot) = self.tree.get(&path) else { continue };
+            let mut slot = slot.clone();
+            if !slot.is_live() && slot.rev <= horizon {
+                slot.rev = Revision::ZERO;
+            }
+            slot.with_rare(|rare| {
+                if rare.dropped <= horizon {
+                    rare.dropped = Revision::ZERO;
+                }
+                rare.trimmed = rare.trimmed.filter(|(rev, _)| *rev > horizon);
+            });
+            self.tree.forget(&path);
+            if !slot.is_nothing() {
+                self.tree.insert(slot);
+            }
+        }
+    }
+}
+
+/// Whether `path` is a direct child of `log` and its name is a log key.
+pub(crate) fn is_entry_of(log: &Path, path: &Path) -> bool {
+    LogKey::of(path).is_some() && path.parent_str() == Some(log.as_str())
+}
+
+/// The range strictly under `log` up to its entry `to`, with what is under that.
+fn before_key(log: &Path, to: LogKey) -> impl Fn(&Path) -> Ordering {
+    let last = log.child(&alloc::string::ToString::to_string(&to));
+    move |path: &Path| match log.place(path) {
+        Ordering::Equal if path == log => Ordering::Less,
+        Ordering::Equal => match &last {
+            Ok(last) => last.place(path).max(Ordering::Equal),
+            Err(_) => Ordering::Greater,
+        },
+        outside => outside,
+    }
+}

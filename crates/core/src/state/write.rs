@@ -1,0 +1,216 @@
+//! From a request to a commit: all of it, or nothing.
+
+use alloc::format;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use onetree_protocol::frame::{Condition, Do};
+use onetree_protocol::{Code, LogKey, Path, Revision, Value};
+
+use super::State;
+use super::dedup::{Numbered, unchanged};
+use super::replay::is_entry_of;
+use crate::commit::{Commit, Effect, Origin};
+use crate::request::{Answer, Author, Outcome, Refusal, Request};
+use crate::settings::Time;
+
+/// What a request comes to when all of its conditions hold.
+#[derive(Default)]
+struct Plan {
+    effects: Vec<Effect>,
+    paths: Vec<Path>,
+    /// At most so many entries and bytes more than now.
+    growth: (u64, u64),
+}
+
+impl State {
+    /// Commits a request, or refuses it. A numbered write that is refused or changes nothing makes
+    /// a commit too, without effects: the memory of its answer is part of the state.
+    ///
+    /// Cost: O(log n) for each change, and for a drop or a trim what it removes.
+    pub fn write(&mut self, now: Time, author: &Author, request: &Request) -> Outcome {
+        let client = match self.number(author, request.seq) {
+            Numbered::New(client) => client,
+            Numbered::Settled(outcome) => return outcome,
+        };
+        let Some(rev) = self.committed.rev.next() else {
+            let end = Refusal::new(Code::Unavailable, "this history has no revisions left");
+            return Outcome { answer: Err(end), commit: None };
+        };
+        let (effects, answer) = match self.plan(now, rev, author, request) {
+            Ok(plan) if plan.effects.is_empty() => {
+                (plan.effects, Ok(unchanged(self.committed.rev)))
+            }
+            Ok(plan) => (plan.effects, Ok(Answer { rev, paths: plan.paths })),
+            Err(refusal) => (Vec::new(), Err(refusal)),
+        };
+        let origin = client.zip(request.seq).map(|(client, seq)| {
+            let answer = Arc::new(answer.clone());
+            Origin { client, seq, answer }
+        });
+        if effects.is_empty() && origin.is_none() {
+            return Outcome { answer, commit: None };
+        }
+        Outcome { answer, commit: Some(self.commit(now, rev, effects, origin)) }
+    }
+
+    /// Makes a commit and applies it.
+    pub(super) fn commit(
+        &mut self,
+        now: Time,
+        rev: Revision,
+        effects: Vec<Effect>,
+        origin: Option<Origin>,
+    ) -> Arc<Commit> {
+        let time = now.max(self.committed.time);
+        let commit = Arc::new(Commit { rev, time, effects, origin });
+        self.apply(&commit);
+        commit
+    }
+
+    fn plan(
+        &self,
+        now: Time,
+        rev: Revision,
+        author: &Author,
+        request: &Request,
+    ) -> Result<Plan, Refusal> {
+        let most = self.settings.bounds.commit_changes as usize;
+        if request.changes.len() > most {
+            let message = format!("{} changes, a commit has at most {most}", request.changes.len());
+            return Err(Refusal::new(Code::TooManyChanges, message));
+        }
+        for condition in &request.conditions {
+            self.check(condition)?;
+        }
+        let mut plan = Plan::default();
+        for change in &request.changes {
+            self.step(now, rev, author, change, &mut plan)?;
+        }
+        self.fits(&plan)?;
+        Ok(plan)
+    }
+
+    fn check(&self, condition: &Condition) -> Result<(), Refusal> {
+        let (path, expected, found) = match condition {
+            Condition::Entry { path, rev } => {
+                let slot = self.committed.tree.get(path).filter(|slot| slot.is_live());
+                let found = slot.map_or(Revision::ZERO, |slot| slot.rev);
+                (path, *rev, Some(found).filter(|found| found != rev))
+            }
+            Condition::Tree { path, rev } => {
+                let found = self.snapshot().touched(path);
+                (path, *rev, Some(found).filter(|found| found > rev))
+            }
+        };
+        let Some(found) = found else { return Ok(()) };
+        let message = format!("{path} is at revision {found}, not {expected}");
+        Err(Refusal { rev: Some(found), ..Refusal::at(Code::Conflict, path, message) })
+    }
+
+    fn step(
+        &self,
+        now: Time,
+        rev: Revision,
+        author: &Author,
+        change: &Do,
+        plan: &mut Plan,
+    ) -> Result<(), Refusal> {
+        let tree = &self.committed.tree;
+        // A step that does nothing is left out; behind another step of the same request it stays,
+        // because that one may have given it something to do.
+        let first = plan.effects.is_empty();
+        match change {
+            Do::Put { path, value, ttl_ms, ephemeral } => {
+                let live = tree.get(path).is_some_and(|slot| slot.is_live());
+                if !live && LogKey::of(path).is_some() {
+                    let message = format!("{path} has the form of a log key: append gives these");
+                    return Err(Refusal::at(Code::LogKey, path, message));
+                }
+                plan.put(now, author, path.clone(), value, *ttl_ms, *ephemeral, !live)
+            }
+            Do::Append { path, value, ttl_ms, ephemeral } => {
+                let key = LogKey { rev, index: plan.effects.len() as u16 };
+                let entry = path.child(&key.to_string()).map_err(|error| {
+                    Refusal::at(Code::BadPath, path, format!("no entry fits below {path}: {error}"))
+                })?;
+                plan.paths.push(entry.clone());
+                plan.put(now, author, entry, value, *ttl_ms, *ephemeral, true)
+            }
+            Do::Delete { path } => {
+                if !first || tree.get(path).is_some_and(|slot| slot.is_live()) {
+                    plan.effects.push(Effect::Delete { path: path.clone() });
+                }
+                Ok(())
+            }
+            Do::Drop { path } => {
+                if !first || tree.span_summary(|other: &Path| path.place(other)).live > 0 {
+                    plan.effects.push(Effect::Drop { path: path.clone() });
+                }
+                Ok(())
+            }
+            Do::Trim { path, to } => {
+                if to.rev > self.committed.rev {
+                    let message = format!("the log key {to} is not given out yet");
+                    return Err(Refusal::at(Code::LogKey, path, message));
+                }
+                let oldest = tree
+                    .range(|other: &Path| path.place(other))
+                    .find(|slot| slot.is_live() && is_entry_of(path, &slot.path));
+                let due = oldest.is_some_and(|slot| LogKey::of(&slot.path) <= Some(*to));
+                if !first || due {
+                    plan.effects.push(Effect::Trim { path: path.clone(), to: *to });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the tree stays within its bounds. A request that also removes is applied to a copy
+    /// to be sure, but only when the bound is near.
+    fn fits(&self, plan: &Plan) -> Result<(), Refusal> {
+        let bounds = &self.settings.bounds;
+        let over = |live: u64, bytes: u64| live > bounds.entries || bytes > bounds.bytes;
+        let now = self.committed.tree.summary();
+        let (entries, bytes) = plan.growth;
+        if (entries, bytes) == (0, 0) || !over(now.live + entries, now.bytes + bytes) {
+            return Ok(());
+        }
+        let mut trial = self.clone();
+        let rev = self.committed.rev.next().unwrap_or(Revision::MAX);
+        trial.commit(self.committed.time, rev, plan.effects.clone(), None);
+        let then = trial.committed.tree.summary();
+        if over(then.live, then.bytes) && (then.live > now.live || then.bytes > now.bytes) {
+            let (most, size) = (bounds.entries, bounds.bytes);
+            let message = format!("the tree holds at most {most} entries and {size} bytes");
+            return Err(Refusal::new(Code::TreeFull, message));
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one put")]
+    fn put(
+        &mut self,
+        now: Time,
+        author: &Author,
+        path: Path,
+        value: &Value,
+        ttl_ms: Option<u64>,
+        ephemeral: bool,
+        new: bool,
+    ) -> Result<(), Refusal> {
+        let owner = if ephemeral { author.session.clone() } else { None };
+        if ephemeral && owner.is_none() {
+            let message = "an ephemeral entry needs a session to die with";
+            return Err(Refusal::at(Code::BadField, &path, message));
+        }
+        self.growth.0 += u64::from(new);
+        self.growth.1 += (path.as_str().len() + value.bytes.len()) as u64;
+        let expires = ttl_ms.map(|ms| now.plus(ms));
+        self.effects.push(Effect::Put { path, value: value.clone(), expires, owner });
+        Ok(())
+    }
+}

@@ -1,0 +1,414 @@
+//! One connection's subscriptions: what to send next so that each mirror is right.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use onetree_protocol::frame::{
+    Delta, Entries, Fresh, Mode, Reason, Refresh, ServerFrame, Sub, Sync,
+};
+use onetree_protocol::{Code, Revision, View};
+
+use super::subscription::{Cursor, Stage, Subscription};
+use super::sweep::{Outrun, Piece};
+use super::walk::Walk;
+use crate::request::Refusal;
+use crate::settings::Time;
+use crate::snapshot::Snapshot;
+
+/// One connection's subscriptions, each a cursor into the one tree. It has no queue: live deltas
+/// come from a bounded outbox that belongs to the caller, and everything else is computed from a
+/// snapshot when the socket has room for it.
+///
+/// Nothing is lost between the two because of an order that the caller keeps: a subscription is
+/// put into the index ([`Step::Register`]) *before* the snapshot is loaded that its refresh ends
+/// with, and a snapshot is published *before* its commit looks into the index. What is committed
+/// after the snapshot finds the subscription; what is found and is not above a mirror's revision,
+/// the mirror skips.
+#[derive(Debug)]
+pub struct Feed {
+    limits: FeedLimits,
+    subs: BTreeMap<u32, Subscription>,
+    /// The last live delta that was sent, or `sync`: every live mirror is there or further.
+    live: Revision,
+    /// The subscription that had the last turn.
+    turn: u32,
+    /// What its turn came to, as far as it was not taken yet.
+    ready: VecDeque<Step>,
+}
+
+/// What a [`Feed`] may do.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedLimits {
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// About so many bytes for each frame of a refresh.
+    pub frame_bytes: usize,
+    /// Slots that may be walked through for one digest.
+    pub digest_scan: usize,
+}
+
+/// What the index of subscriptions is told.
+#[derive(Clone, Debug)]
+pub struct Interest {
+    /// The subscription's number on its connection.
+    pub sub: u32,
+    /// What it sees.
+    pub view: Arc<View>,
+    /// Whether it gets live deltas (not with `every_ms`).
+    pub deltas: bool,
+    /// Whether it gets signals.
+    pub signals: bool,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Send this.
+    Frame(ServerFrame),
+    /// Put the subscription into the index, then poll again.
+    Register(Interest),
+    /// Take the subscription out of the index.
+    Unregister(u32),
+}
+
+impl Step {
+    /// Whether this is a frame of a refresh or a folded delta of `sub`.
+    fn is_about(&self, sub: u32) -> bool {
+        match self {
+            Step::Frame(ServerFrame::Refresh(f)) => f.sub == sub,
+            Step::Frame(ServerFrame::Entries(f)) => f.sub == sub,
+            Step::Frame(ServerFrame::Fresh(f)) => f.sub == sub,
+            Step::Frame(ServerFrame::Delta(f)) => f.sub == Some(sub),
+            _ => false,
+        }
+    }
+}
+
+impl Feed {
+    /// A connection without subscriptions.
+    pub fn new(limits: FeedLimits) -> Feed {
+        Feed {
+            limits,
+            subs: BTreeMap::new(),
+            live: Revision::ZERO,
+            turn: 0,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// The number of subscriptions.
+    pub fn len(&self) -> usize {
+        self.subs.len()
+    }
+
+    /// Whether there are no subscriptions.
+    pub fn is_empty(&self) -> bool {
+        self.subs.is_empty()
+    }
+
+    /// Adds a subscription; [`Feed::poll`] then refreshes it.
+    ///
+    /// # Errors
+    /// [`Code::SubInUse`], [`Code::TooManySubscriptions`].
+    pub fn subscribe(&mut self, sub: &Sub, now: &Snapshot) -> Result<(), Refusal> {
+        if self.subs.contains_key(&sub.sub) {
+            let message = format!("subscription {} is there already", sub.sub);
+            return Err(Refusal::new(Code::SubInUse, message));
+        }
+        let most = self.limits.subscriptions;
+        if self.subs.len() >= most {
+            let message = format!("a connection has at most {most} subscriptions");
+            return Err(Refusal::new(Code::TooManySubscriptions, message));
+        }
+        self.subs.insert(sub.sub, Subscription::new(sub, now));
+        Ok(())
+    }
+
+    /// Ends a subscription; true when it has to be taken out of the index.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchSub`].
+    pub fn unsubscribe(&mut self, sub: u32) -> Result<bool, Refusal> {
+        let gone = self.subs.remove(&sub).ok_or_else(|| no_such(sub))?;
+        // A registration that was not taken yet must not come after the end.
+        let late = |step: &Step| matches!(step, Step::Register(interest) if interest.sub == sub);
+        self.ready.retain(|step| !step.is_about(sub) && !late(step));
+        Ok(gone.registered)
+    }
+
+    /// Starts a subscription again, from nothing.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchSub`].
+    pub fn resync(&mut self, sub: u32) -> Result<(), Refusal> {
+        let subscription = self.subs.get_mut(&sub).ok_or_else(|| no_such(sub))?;
+        subscription.restart(Reason::Resync);
+        self.ready.retain(|step| !step.is_about(sub));
+        Ok(())
+    }
+
+    /// Whether live deltas may be sent now; otherwise they wait in the outbox. Not while a mirror
+    /// is being brought to a revision behind which it then takes them.
+    pub fn takes_live(&self) -> bool {
+        !self.subs.values().any(|sub| match &sub.cursor {
+            Cursor::Refreshing { stage, .. } => *stage == Stage::Closing,
+            Cursor::Behind { .. } => sub.every_ms == 0,
+            Cursor::Live { .. } | Cursor::Paced { .. } => false,
+        })
+    }
+
+    /// A live delta of `rev` is about to be sent. False: no mirror needs it, leave it out.
+    pub fn handle_live(&mut self, rev: Revision) -> bool {
+        let live = self.live;
+        let behind = |sub: &Subscription| match sub.cursor {
+            Cursor::Live { rev: at } => at.max(live) < rev,
+            _ => false,
+        };
+        let needed = self.subs.values().any(behind);
+        if needed {
+            self.live = rev;
+        }
+        needed
+    }
+
+    /// The outbox has overflowed: live deltas above those sent are lost, and will be folded.
+    pub fn handle_overflow(&mut self) {
+        for sub in self.subs.values_mut() {
+            if let Cursor::Live { rev } = sub.cursor {
+                let from = rev.max(self.live);
+                sub.cursor = Cursor::behind(from);
+            }
+        }
+    }
+
+    /// When the next interval of an `every_ms` subscription is over.
+    pub fn next_due(&self) -> Option<Time> {
+        let due = self.subs.values().filter_map(|sub| match sub.cursor {
+            Cursor::Paced { due, .. } => Some(due),
+            _ => None,
+        });
+        due.min()
+    }
+
+    /// Whether [`Feed::poll`] has something to do apart from intervals.
+    pub fn is_catching_up(&self) -> bool {
+        let catching = |sub: &Subscription| {
+            matches!(sub.cursor, Cursor::Refreshing { .. } | Cursor::Behind { .. })
+        };
+        self.subs.values().any(catching)
+    }
+
+    /// The next step for the mirrors that are being brought to the present; they take turns.
+    /// `None`: there is nothing to do. `latest` is called at most once, and must give a snapshot
+    /// that was published when it was called. `hold` says whether a snapshot may be kept until the
+    /// next call: then a sweep needs one round.
+    pub fn poll(
+        &mut self,
+        now: Time,
+        latest: impl FnOnce() -> Snapshot,
+        hold: bool,
+    ) -> Option<Step> {
+        self.wake_paced(now);
+        let active = |(id, sub): (&u32, &Subscription)| match sub.cursor {
+            Cursor::Refreshing { .. } | Cursor::Behind { .. } => Some(*id),
+            Cursor::Live { .. } | Cursor::Paced { .. } => None,
+        };
+        let mut latest = Some(latest);
+        let mut snapshot = None;
+        loop {
+            if let Some(step) = self.ready.pop_front() {
+                return Some(step);
+            }
+            let later = self.subs.range(self.turn.saturating_add(1)..).find_map(active);
+            let id = later.or_else(|| self.subs.iter().find_map(active))?;
+            self.turn = id;
+            let sub = self.subs.get_mut(&id)?;
+            if let Some(latest) = latest.take() {
+                snapshot = Some(latest());
+            }
+            let turn = Turn { id, now, hold, bytes: self.limits.frame_bytes };
+            let over = sub.step(turn, snapshot.clone()?, self.limits.digest_scan, &mut self.ready);
+            if over {
+                self.subs.remove(&id);
+            }
+        }
+    }
+
+    /// The heartbeat: every live delta up to `settled` has been sent, so all live mirrors are
+    /// there, and these are the digests that they must have. An `every_ms` mirror is there too
+    /// unless something of it waits for its interval.
+    pub fn sync(&mut self, id: Option<u32>, settled: &Snapshot) -> ServerFrame {
+        let rev = settled.rev();
+        let scan = self.limits.digest_scan;
+        let mut digests = Vec::new();
+        for (sub_id, sub) in &mut self.subs {
+            let there = match &mut sub.cursor {
+                Cursor::Live { rev: at } => (*at).max(self.live) <= rev,
+                Cursor::Paced { rev: at, .. } if *at <= rev => {
+                    let still = at.get() >= settled.horizon().get()
+                        && Walk::new(settled, &sub.view, Some(*at), None).next().is_none();
+                    if still {
+                        *at = rev;
+                    }
+                    still
+                }
+                _ => false,
+            };
+            if there {
+                digests.push((*sub_id, settled.digest(&sub.view, scan)));
+            }
+        }
+        self.live = self.live.max(rev);
+        ServerFrame::Sync(Sync { id, rev, digests })
+    }
+
+    fn wake_paced(&mut self, now: Time) {
+        for sub in self.subs.values_mut() {
+            match sub.cursor {
+                Cursor::Paced { rev, due } if due <= now => sub.cursor = Cursor::behind(rev),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// One subscription's turn.
+#[derive(Clone, Copy)]
+struct Turn {
+    id: u32,
+    now: Time,
+    hold: bool,
+    bytes: usize,
+}
+
+impl Subscription {
+    /// Goes one piece further; true when the subscription is over.
+    fn step(
+        &mut self,
+        turn: Turn,
+        latest: Snapshot,
+        scan: usize,
+        ready: &mut VecDeque<Step>,
+    ) -> bool {
+        let piece = match &mut self.cursor {
+            Cursor::Refreshing { stage, sweep } => {
+                if let Stage::Opening(kind, why) = *stage {
+                    *stage = Stage::Reading;
+                    let from = sweep.since();
+                    let refresh = Refresh { sub: turn.id, kind, why, from };
+                    ready.push_back(Step::Frame(ServerFrame::Refresh(refresh)));
+                    return false;
+                }
+                sweep.piece(&self.view, latest, turn.hold, turn.bytes)
+            }
+            Cursor::Behind { sweep, .. } => sweep.piece(&self.view, latest, turn.hold, turn.bytes),
+            Cursor::Live { .. } | Cursor::Paced { .. } => return false,
+        };
+        match (piece, &self.cursor) {
+            (Err(Outrun), _) => {
+                self.restart(Reason::Outrun);
+                false
+            }
+            (Ok(piece), Cursor::Refreshing { .. }) => self.refresh(turn, piece, scan, ready),
+            (Ok(piece), _) => {
+                self.fold(turn, piece, ready);
+                false
+            }
+        }
+    }
+
+    /// Sends a piece of a refresh, and `fresh` when it is whole.
+    fn refresh(
+        &mut self,
+        turn: Turn,
+        piece: Piece,
+        scan: usize,
+        ready: &mut VecDeque<Step>,
+    ) -> bool {
+        let Turn { id, now, .. } = turn;
+        let Piece { changes, snapshot, last } = piece;
+        if !changes.is_empty() {
+            let entries = Entries { sub: id, changes };
+            ready.push_back(Step::Frame(ServerFrame::Entries(entries)));
+        }
+        let live = self.mode == Mode::Stay && self.every_ms == 0;
+        let Cursor::Refreshing { sweep, stage } = &mut self.cursor else { return false };
+        if !last {
+            return false;
+        }
+        let settled = sweep.settled();
+        if live && *stage == Stage::Reading {
+            *stage = Stage::Closing;
+            sweep.again();
+            self.register(id, ready);
+            return false;
+        }
+        let Some(rev) = settled else {
+            sweep.again();
+            return false;
+        };
+        let view = self.view.fingerprint();
+        let digest = snapshot.digest(&self.view, scan);
+        let fresh = Fresh { sub: id, rev, view, digest };
+        ready.push_back(Step::Frame(ServerFrame::Fresh(fresh)));
+        if self.mode == Mode::Once {
+            if self.registered {
+                ready.push_back(Step::Unregister(id));
+            }
+            return true;
+        }
+        self.rest(rev, now);
+        if self.signals {
+            self.register(id, ready);
+        }
+        false
+    }
+
+    /// Sends a piece of a folded delta.
+    fn fold(&mut self, turn: Turn, piece: Piece, ready: &mut VecDeque<Step>) {
+        let Piece { changes, snapshot, last } = piece;
+        let paced = self.every_ms > 0;
+        let Cursor::Behind { from, sweep, sent } = &mut self.cursor else { return };
+        let from = *from;
+        let settled = sweep.settled().filter(|_| last);
+        if settled.is_some() && changes.is_empty() && paced && !*sent {
+            // Nothing of it changed: its next interval begins, from where it is.
+            return self.rest(from, turn.now);
+        }
+        if settled.is_some() || !changes.is_empty() {
+            *sent = true;
+            let rev = settled.unwrap_or(snapshot.rev());
+            let part = settled.is_none();
+            let delta = Delta { rev, since: Some(from), sub: Some(turn.id), part, changes };
+            ready.push_back(Step::Frame(ServerFrame::Delta(delta)));
+        }
+        match settled {
+            Some(rev) => self.rest(rev, turn.now),
+            None if last => sweep.again(),
+            None => {}
+        }
+    }
+
+    /// The mirror is whole, at `rev`.
+    fn rest(&mut self, rev: Revision, now: Time) {
+        self.cursor = match u64::from(self.every_ms) {
+            0 => Cursor::Live { rev },
+            ms => Cursor::Paced { rev, due: now.plus(ms) },
+        };
+    }
+
+    fn register(&mut self, id: u32, ready: &mut VecDeque<Step>) {
+        if !self.registered {
+            self.registered = true;
+            let (view, signals) = (self.view.clone(), self.signals);
+            let interest = Interest { sub: id, view, deltas: self.every_ms == 0, signals };
+            ready.push_back(Step::Register(interest));
+        }
+    }
+}
+
+fn no_such(sub: u32) -> Refusal {
+    Refusal::new(Code::NoSuchSub, format!("there is no subscription {sub}"))
+}

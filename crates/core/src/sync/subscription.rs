@@ -1,0 +1,102 @@
+//! One subscription: its view, and where its mirror stands.
+
+use alloc::sync::Arc;
+
+use onetree_protocol::frame::{Mode, Reason, RefreshKind, Sub};
+use onetree_protocol::{Revision, View};
+
+use super::sweep::Sweep;
+use crate::settings::Time;
+use crate::snapshot::Snapshot;
+
+/// A subscription of one connection.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) view: Arc<View>,
+    pub(super) mode: Mode,
+    pub(super) signals: bool,
+    pub(super) every_ms: u32,
+    /// Whether it stands in the index of those who get live changes.
+    pub(super) registered: bool,
+    pub(super) cursor: Cursor,
+}
+
+/// Where a subscription's mirror stands.
+///
+/// Starts `Refreshing`. `Refreshing` -> `Live` (or `Paced`, with `every_ms`) when its sweep is done
+/// and `fresh` is sent. `Live` -> `Behind` when the connection's outbox has overflowed, `Paced` ->
+/// `Behind` when its interval is over and something changed; back when that sweep is done. Any ->
+/// `Refreshing` when the client asks for it, or the horizon passes a mirror that is behind.
+#[derive(Debug)]
+pub(super) enum Cursor {
+    /// The mirror is being made whole; it takes no live deltas.
+    Refreshing { sweep: Sweep, stage: Stage },
+    /// The mirror is at `rev`, or where the connection's live deltas have brought it.
+    Live { rev: Revision },
+    /// The mirror is at `rev` until its next interval.
+    Paced { rev: Revision, due: Time },
+    /// The mirror is at `from` until the folded delta is complete.
+    /// `sent`: a part of it has been.
+    Behind { from: Revision, sweep: Sweep, sent: bool },
+}
+
+impl Cursor {
+    /// A mirror at `from` that has to be brought to the present.
+    pub(super) fn behind(from: Revision) -> Cursor {
+        Cursor::Behind { from, sweep: Sweep::new(Some(from)), sent: false }
+    }
+}
+
+/// How far a refresh has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// `refresh` is to be sent.
+    Opening(RefreshKind, Reason),
+    /// The first round.
+    Reading,
+    /// It has been put into the index: what is committed from here on reaches it live, so live
+    /// deltas wait until the difference to the present is sent.
+    Closing,
+}
+
+impl Subscription {
+    /// A new subscription, with the way that its refresh takes.
+    pub(super) fn new(sub: &Sub, now: &Snapshot) -> Subscription {
+        let (since, kind, reason) = way(sub, now);
+        Subscription {
+            view: Arc::new(sub.view.clone()),
+            mode: sub.mode,
+            signals: sub.signals,
+            every_ms: sub.every_ms,
+            registered: false,
+            cursor: Cursor::Refreshing {
+                sweep: Sweep::new(since),
+                stage: Stage::Opening(kind, reason),
+            },
+        }
+    }
+
+    /// Starts again from nothing.
+    pub(super) fn restart(&mut self, reason: Reason) {
+        let stage = Stage::Opening(RefreshKind::Full, reason);
+        self.cursor = Cursor::Refreshing { sweep: Sweep::new(None), stage };
+    }
+}
+
+/// The way a refresh takes: from the cookie when that is good, otherwise from nothing. Where the
+/// client still has a copy, repair will be the third way.
+fn way(sub: &Sub, now: &Snapshot) -> (Option<Revision>, RefreshKind, Reason) {
+    let full = |reason| (None, RefreshKind::Full, reason);
+    let Some(cookie) = &sub.cookie else { return full(Reason::NoCookie) };
+    if cookie.epoch != now.epoch() {
+        full(Reason::Epoch)
+    } else if cookie.view != sub.view.fingerprint() {
+        full(Reason::View)
+    } else if cookie.rev > now.rev() {
+        full(Reason::Future)
+    } else if cookie.rev < now.horizon() {
+        full(Reason::Horizon)
+    } else {
+        (Some(cookie.rev), RefreshKind::Delta, Reason::Cookie)
+    }
+}

@@ -1,0 +1,106 @@
+//! A sweep: bringing one mirror from where it is to one revision of the present.
+
+use alloc::vec::Vec;
+
+use onetree_protocol::{Change, Codec, Path, Revision, View};
+
+use super::walk::Walk;
+use crate::snapshot::Snapshot;
+
+/// A sweep walks through its view once, in path order, a piece at a time, as the receiver takes
+/// them. It may hold one snapshot from the first piece to the last; then it is done. Or each piece
+/// comes from the newest snapshot, so that a slow receiver holds on to no memory; then a further
+/// round sends what changed since the round began, until a round fits into one snapshot. Either
+/// way the mirror is exactly at the last snapshot's revision, and never depends on a log of
+/// changes that could be too short.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// Where the receiver was when this round began; `None`: it had nothing.
+    since: Option<Revision>,
+    /// The oldest snapshot that this round has read.
+    began: Option<Revision>,
+    /// Whether this round has read more than one snapshot.
+    moved: bool,
+    /// The last path that was sent in this round.
+    after: Option<Path>,
+    held: Option<Snapshot>,
+}
+
+/// A piece of a sweep.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) changes: Vec<Change>,
+    /// The snapshot that it was read from.
+    pub(super) snapshot: Snapshot,
+    /// Whether the walk has reached its end.
+    pub(super) last: bool,
+}
+
+/// The horizon has passed the mirror: deletes that it would need are forgotten.
+#[derive(Debug)]
+pub(super) struct Outrun;
+
+impl Sweep {
+    pub(super) fn new(since: Option<Revision>) -> Sweep {
+        Sweep { since, began: None, moved: false, after: None, held: None }
+    }
+
+    /// Where the receiver was when this round began.
+    pub(super) fn since(&self) -> Option<Revision> {
+        self.since
+    }
+
+    /// The next piece, of about `bytes`.
+    pub(super) fn piece(
+        &mut self,
+        view: &View,
+        latest: Snapshot,
+        hold: bool,
+        bytes: usize,
+    ) -> Result<Piece, Outrun> {
+        let snapshot = match self.held.take() {
+            Some(held) if hold => held,
+            _ => latest,
+        };
+        if self.since.is_some_and(|since| since < snapshot.horizon()) {
+            return Err(Outrun);
+        }
+        let began = *self.began.get_or_insert(snapshot.rev());
+        self.moved |= snapshot.rev() != began;
+        let mut changes: Vec<Change> = Vec::new();
+        let mut size = 0;
+        let mut walk = Walk::new(&snapshot, view, self.since, self.after.as_ref()).begun(began);
+        let mut last = true;
+        while let Some(change) = walk.next() {
+            // A piece ends between two paths, as what stands at one path belongs together; and
+            // only behind where it began, as the trim that a tail makes stands at the log's path.
+            let boundary = changes.last().is_some_and(|before| {
+                before.path < change.path && Some(&before.path) > self.after.as_ref()
+            });
+            if size >= bytes && boundary {
+                last = false;
+                break;
+            }
+            size += Codec::size_hint(&change);
+            changes.push(change);
+        }
+        drop(walk);
+        if !last {
+            self.after = changes.iter().map(|change| &change.path).max().cloned();
+        }
+        if hold && !last {
+            self.held = Some(snapshot.clone());
+        }
+        Ok(Piece { changes, snapshot, last })
+    }
+
+    /// After the last piece of a round: the revision that the receiver is at, when that is one.
+    pub(super) fn settled(&self) -> Option<Revision> {
+        self.began.filter(|_| !self.moved)
+    }
+
+    /// Begins another round, for what changed since this one began.
+    pub(super) fn again(&mut self) {
+        *self = Sweep::new(self.began.or(self.since));
+    }
+}

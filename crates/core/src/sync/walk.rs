@@ -1,0 +1,284 @@
+//! Walking through a view, in path order: what it holds, or what changed in it.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use core::cmp::Ordering;
+
+use onetree_protocol::{Act, Change, Depth, LogKey, Path, Revision, View};
+
+use super::concerns;
+use crate::slot::{Slot, Summary};
+use crate::snapshot::Snapshot;
+
+/// The changes that take a mirror of `view` from one revision to the snapshot's, or from nothing,
+/// in path order, those behind `after`. Cost: O(log n) for each change that it yields; where a
+/// view is less than its subtree, for each that it passes by; where only direct children are seen,
+/// for each child.
+pub(crate) struct Walk<'a> {
+    snapshot: &'a Snapshot,
+    view: &'a View,
+    since: Option<Revision>,
+    /// What is newer than this is behind every tail: the tails of one sweep must not move while
+    /// its snapshots do.
+    upto: Revision,
+    /// Where an earlier walk of the same sweep ended.
+    after: Option<Path>,
+    slots: Slots<'a>,
+    /// Of the slot last taken: a drop, a trim and the entry itself.
+    pending: VecDeque<Change>,
+    tail: Option<Tail>,
+}
+
+type Slots<'a> = Box<dyn Iterator<Item = &'a Slot> + 'a>;
+
+/// The log that the walk is in, and from which key on the view's tail shows it.
+struct Tail {
+    /// The log's path, with the `/` that its entries' paths go on with.
+    prefix: String,
+    first: LogKey,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        view: &'a View,
+        since: Option<Revision>,
+        after: Option<&Path>,
+    ) -> Walk<'a> {
+        let mut walk = Walk {
+            snapshot,
+            view,
+            since,
+            upto: snapshot.rev(),
+            after: after.cloned(),
+            slots: Box::new(core::iter::empty()),
+            pending: VecDeque::new(),
+            tail: None,
+        };
+        match after {
+            Some(after) => {
+                walk.seek(|path| if path <= after { Ordering::Less } else { Ordering::Equal })
+            }
+            None => {
+                walk.seek(|_| Ordering::Equal);
+                walk.inherit();
+            }
+        }
+        walk
+    }
+
+    /// The same, when an earlier walk of the same sweep began at `began`.
+    pub(crate) fn begun(mut self, began: Revision) -> Walk<'a> {
+        self.upto = began;
+        self
+    }
+
+    /// The next change.
+    pub(crate) fn next(&mut self) -> Option<Change> {
+        loop {
+            if let Some(change) = self.pending.pop_front() {
+                return Some(change);
+            }
+            let slot = self.slots.next()?;
+            if self.passes(slot) {
+                self.take(slot);
+            }
+        }
+    }
+
+    /// The next entry; `left` is how many slots may still be looked at.
+    pub(crate) fn next_entry(&mut self, left: &mut usize) -> Option<&'a Slot> {
+        loop {
+            let slot = self.slots.next()?;
+            *left = left.checked_sub(1).filter(|left| *left > 0)?;
+            if self.passes(slot) && slot.is_live() && self.view.sees(&slot.path) {
+                return Some(slot);
+            }
+        }
+    }
+
+    /// Goes on with the part of the base's range that `place` says.
+    fn seek(&mut self, place: impl Fn(&Path) -> Ordering) {
+        self.slots = self.from(place, false);
+    }
+
+    /// The slots of the part of the base's range that `place` says; without log entries, if so.
+    fn from(&self, place: impl Fn(&Path) -> Ordering, sparse: bool) -> Slots<'a> {
+        let base = &self.view.base;
+        let depth = self.view.depth;
+        let span = |path: &Path| match base.place(path) {
+            Ordering::Equal if depth == Depth::Entry && path != base => Ordering::Greater,
+            Ordering::Equal => place(path),
+            outside => outside,
+        };
+        let tree = self.snapshot.tree();
+        match (self.since, sparse) {
+            (None, false) => Box::new(tree.range(span)),
+            (None, true) => {
+                Box::new(tree.range_where(span, |sum: &Summary| sum.slots > sum.logged))
+            }
+            (Some(since), false) => {
+                Box::new(tree.range_where(span, move |sum: &Summary| sum.highest_rev > since))
+            }
+            (Some(since), true) => Box::new(tree.range_where(span, move |sum: &Summary| {
+                sum.highest_rev > since && sum.slots > sum.logged
+            })),
+        }
+    }
+
+    /// What happened above the base: a drop takes the base away too, and a trim may.
+    fn inherit(&mut self) {
+        let Some(since) = self.since else { return };
+        for slot in self.snapshot.above(&self.view.base) {
+            marks(slot, since, &mut self.pending);
+        }
+        self.pending.retain(|change| concerns(self.view, change));
+    }
+
+    /// Whether to look at the slot; where it leads below what the view shows, the walk goes on
+    /// behind all of that.
+    fn passes(&mut self, slot: &Slot) -> bool {
+        if self.view.depth == Depth::Children {
+            let base = &self.view.base;
+            let mut below = match base.below(&slot.path) {
+                Some(below) => below,
+                None => return false,
+            };
+            let child = below.next();
+            if let (Some(child), Some(_)) = (child, below.next()) {
+                if let Ok(child) = base.child(child) {
+                    self.seek(|path| child.place(path).then_behind());
+                }
+                return false;
+            }
+        }
+        self.view.tail.is_none_or(|tail| self.in_tail(slot, tail as usize))
+    }
+
+    /// Whether the slot is outside of the logs' hidden parts. At the first entry of a log it finds
+    /// out where its tail begins, and goes there.
+    fn in_tail(&mut self, slot: &Slot, tail: usize) -> bool {
+        let path = slot.path.as_str();
+        let known = self.tail.as_ref();
+        let in_known =
+            known.and_then(|log| Some((key_of(path.strip_prefix(&log.prefix)?)?, log.first)));
+        if let Some((key, first)) = in_known {
+            return key >= first;
+        }
+        let Some((log, key)) = log_of(&self.view.base, path) else { return true };
+        let Ok(log) = Path::parse(log) else { return true };
+        let (first, gap) = self.tail_of(&log, tail);
+        let prefix = alloc::format!("{}/", log.as_str().trim_end_matches('/'));
+        self.tail = Some(Tail { prefix, first });
+        let told = self.after.as_ref().is_some_and(|after| log.contains(after));
+        if let (Some(to), true, false) = (gap, self.since.is_some(), told) {
+            let rev = self.snapshot.rev();
+            self.pending.push_back(Change {
+                path: log.clone(),
+                rev,
+                act: Act::Trim { to, gap: true },
+            });
+        }
+        if key >= first {
+            return true;
+        }
+        // Up to the tail only what is no log entry can be seen.
+        let Ok(entry) = log.child(&alloc::format!("{first}")) else { return true };
+        let here = slot.path.clone();
+        let hidden = self.from(
+            |path| if path <= &here { Ordering::Less } else { path.cmp(&entry).min_equal() },
+            true,
+        );
+        let shown =
+            self.from(|path| if path < &entry { Ordering::Less } else { Ordering::Equal }, false);
+        self.slots = Box::new(hidden.chain(shown));
+        false
+    }
+
+    /// Where the tail of a log begins, and the last key before it that the mirror should have had.
+    fn tail_of(&self, log: &Path, tail: usize) -> (LogKey, Option<LogKey>) {
+        let since = self.since.unwrap_or_default();
+        let all = self.snapshot.tree().range(|path: &Path| log.place(path));
+        let entries = all.rev().filter(|slot| slot.is_live());
+        let direct = entries.filter(|slot| slot.path.parent_str() == Some(log.as_str()));
+        let mut missed =
+            direct.filter_map(|slot| LogKey::of(&slot.path)).filter(|key| key.rev > since);
+        let zero = LogKey { rev: Revision::ZERO, index: 0 };
+        let first = missed.by_ref().take(tail).last();
+        match (first, missed.next()) {
+            (Some(first), Some(gap)) => (first, Some(gap)),
+            (None, Some(gap)) => (LogKey { rev: Revision::MAX, index: u16::MAX }, Some(gap)),
+            _ => (zero, None),
+        }
+    }
+
+    fn take(&mut self, slot: &Slot) {
+        let Some(since) = self.since else {
+            if self.view.sees(&slot.path) {
+                self.pending.extend(slot.entry(self.view.values));
+            }
+            return;
+        };
+        let first = self.pending.len();
+        marks(slot, since, &mut self.pending);
+        if slot.rev > since {
+            let gone = || Change { path: slot.path.clone(), rev: slot.rev, act: Act::Delete };
+            self.pending.push_back(slot.entry(self.view.values).unwrap_or_else(gone));
+        }
+        let mut place = 0;
+        let view = self.view;
+        self.pending.retain(|change| {
+            place += 1;
+            place <= first || concerns(view, change)
+        });
+    }
+}
+
+/// The drop and the trim at a slot, when they are newer than `since`.
+fn marks(slot: &Slot, since: Revision, into: &mut VecDeque<Change>) {
+    let dropped = slot.dropped();
+    if dropped > since {
+        into.push_back(Change { path: slot.path.clone(), rev: dropped, act: Act::Drop });
+    }
+    if let Some((rev, to)) = slot.trimmed().filter(|(rev, _)| *rev > since) {
+        // The last entry that went was newer than the mirror: it never had it.
+        let act = Act::Trim { to, gap: to.rev > since };
+        into.push_back(Change { path: slot.path.clone(), rev, act });
+    }
+}
+
+/// The outermost log below `base` that `path` lies in, and the key of its entry.
+fn log_of<'p>(base: &Path, path: &'p str) -> Option<(&'p str, LogKey)> {
+    let mut at = if base.is_root() { 0 } else { base.as_str().len() };
+    while let Some(segment) = path.get(at + 1..) {
+        let length = segment.find('/').unwrap_or(segment.len());
+        if let Some(key) = LogKey::parse(&segment[..length]) {
+            return Some((if at == 0 { "/" } else { &path[..at] }, key));
+        }
+        at += 1 + length;
+    }
+    None
+}
+
+/// The log key that a path goes on with.
+fn key_of(rest: &str) -> Option<LogKey> {
+    LogKey::parse(rest.split('/').next()?)
+}
+
+trait Place {
+    /// Before and in become before; behind becomes in.
+    fn then_behind(self) -> Ordering;
+    /// Before becomes in; in and behind become behind.
+    fn min_equal(self) -> Ordering;
+}
+
+impl Place for Ordering {
+    fn then_behind(self) -> Ordering {
+        if self == Ordering::Greater { Ordering::Equal } else { Ordering::Less }
+    }
+
+    fn min_equal(self) -> Ordering {
+        if self == Ordering::Less { Ordering::Equal } else { Ordering::Greater }
+    }
+}
