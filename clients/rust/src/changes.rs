@@ -1,0 +1,223 @@
+//! What happens to a mirror, in order, for an application that reads it at its own pace.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use onetree_protocol::{Act, Change, Path};
+use tokio::sync::Notify;
+
+use crate::event::Event;
+use crate::mirror::Snapshot;
+
+/// So many events wait for the application, then they are folded: enough for a burst.
+const EVENTS: usize = 256;
+/// As [`EVENTS`], for the changes in them.
+const CHANGES: usize = 16 * 1024;
+
+/// The events of one mirror, from [`crate::Mirror::changes`].
+///
+/// Nothing is lost and nothing grows without bound when they are read slowly: what has not been
+/// read is folded into one [`Event::Delta`] or [`Event::Fresh`], which costs no more than what
+/// differs. Only signals are dropped then, and heartbeats. The connection, and other mirrors, never
+/// wait for a slow reader.
+#[derive(Debug)]
+pub struct Changes {
+    feed: Arc<Feed>,
+    ready: VecDeque<Item>,
+    position: Snapshot,
+    ended: bool,
+}
+
+type Item = (Event, Snapshot);
+
+/// Where the driver puts events, and [`Changes`] takes them.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    inner: Mutex<Inner>,
+    more: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: VecDeque<Item>,
+    /// In the events of `queue`.
+    changes: usize,
+    /// What comes behind the queue, folded.
+    behind: Option<Behind>,
+    /// The mirror as of the last event that was put in.
+    last: Snapshot,
+}
+
+/// Starts when the queue is full; ends when the application has read it.
+#[derive(Debug)]
+struct Behind {
+    from: Snapshot,
+    fresh: bool,
+    /// Trims of entries that the application never saw: it is told that there was something.
+    trims: BTreeMap<Path, Change>,
+    trouble: Option<Event>,
+    link: Option<Event>,
+    ended: Option<Event>,
+}
+
+impl Changes {
+    pub(crate) fn new(feed: Arc<Feed>, initial: Snapshot) -> Changes {
+        Changes { feed, ready: VecDeque::new(), position: initial, ended: false }
+    }
+
+    /// The next event; `None` behind [`Event::Ended`]. Nothing is lost when this is dropped before
+    /// it is done.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.try_next() {
+                return Some(event);
+            }
+            if self.ended {
+                return None;
+            }
+            self.feed.more.notified().await;
+        }
+    }
+
+    /// The next event, when there is one now.
+    pub fn try_next(&mut self) -> Option<Event> {
+        if self.ready.is_empty() {
+            self.ready = self.feed.take();
+        }
+        let (event, snapshot) = self.ready.pop_front()?;
+        self.position = snapshot;
+        self.ended |= matches!(event, Event::Ended { .. });
+        Some(event)
+    }
+
+    /// The mirror as of the last event that was taken, with its cookie: what is to be saved once
+    /// that event has been dealt with. [`crate::Mirror::snapshot`] may be ahead of it.
+    pub fn snapshot(&mut self) -> Snapshot {
+        if self.ready.is_empty() {
+            // A revision at which nothing changed makes no event, but the cookie follows it.
+            let inner = self.feed.lock();
+            if inner.queue.is_empty() && inner.behind.is_none() {
+                self.position = inner.last.clone();
+            }
+        }
+        self.position.clone()
+    }
+}
+
+impl Feed {
+    /// A feed for one who knows `initial`, of a mirror that is now at `last`; `fresh`: it has been
+    /// whole at some time.
+    pub(crate) fn new(
+        initial: Snapshot,
+        last: Snapshot,
+        fresh: bool,
+        ended: Option<Event>,
+    ) -> Feed {
+        let mut behind = None;
+        if fresh || ended.is_some() {
+            let mut start = Behind::new(initial);
+            (start.fresh, start.ended) = (fresh, ended);
+            behind = Some(start);
+        }
+        let inner = Inner { queue: VecDeque::new(), changes: 0, behind, last };
+        Feed { inner: Mutex::new(inner), more: Notify::new() }
+    }
+
+    /// Something happened; `None`: only the revision moved.
+    pub(crate) fn push(&self, event: Option<Event>, snapshot: &Snapshot) {
+        let mut inner = self.lock();
+        let before = std::mem::replace(&mut inner.last, snapshot.clone());
+        let Some(event) = event else {
+            if inner.behind.is_none()
+                && let Some((_, at)) = inner.queue.back_mut()
+            {
+                *at = snapshot.clone();
+            }
+            return;
+        };
+        let full = inner.queue.len() >= EVENTS || inner.changes >= CHANGES;
+        if full && inner.behind.is_none() {
+            inner.behind = Some(Behind::new(before));
+        }
+        if let Some(behind) = &mut inner.behind {
+            behind.fold(event);
+        } else {
+            inner.changes += weight(&event);
+            inner.queue.push_back((event, snapshot.clone()));
+        }
+        drop(inner);
+        self.more.notify_one();
+    }
+
+    fn take(&self) -> VecDeque<Item> {
+        let mut inner = self.lock();
+        if !inner.queue.is_empty() {
+            inner.changes = 0;
+            return std::mem::take(&mut inner.queue);
+        }
+        let Some(behind) = inner.behind.take() else { return VecDeque::new() };
+        let last = inner.last.clone();
+        drop(inner);
+        behind.unfold(last)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn weight(event: &Event) -> usize {
+    match event {
+        Event::Fresh { changes, .. } | Event::Delta { changes, .. } => changes.len(),
+        _ => 0,
+    }
+}
+
+impl Behind {
+    fn new(from: Snapshot) -> Behind {
+        let (fresh, trims) = (false, BTreeMap::new());
+        Behind { from, fresh, trims, trouble: None, link: None, ended: None }
+    }
+
+    fn fold(&mut self, event: Event) {
+        match &event {
+            Event::Fresh { changes, .. } => {
+                self.fresh = true;
+                self.note_trims(changes);
+            }
+            Event::Delta { changes, .. } => self.note_trims(changes),
+            Event::Corrupt { .. } | Event::Broken { .. } | Event::Circling { .. } => {
+                self.trouble = Some(event);
+            }
+            Event::Offline { .. } | Event::Online { .. } => self.link = Some(event),
+            Event::Ended { .. } => self.ended = Some(event),
+            Event::Refreshing { .. } | Event::Signal { .. } | Event::Synced { .. } => {}
+        }
+    }
+
+    fn note_trims(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Act::Trim { to, .. } = change.act
+                && to.rev > self.from.rev()
+            {
+                let act = Act::Trim { to, gap: true };
+                self.trims.insert(change.path.clone(), Change { act, ..change.clone() });
+            }
+        }
+    }
+
+    /// The events that it comes to.
+    fn unfold(self, now: Snapshot) -> VecDeque<Item> {
+        let mut events: Vec<Event> = self.trouble.into_iter().chain(self.link).collect();
+        let mut changes: Vec<Change> = self.trims.into_values().collect();
+        changes.extend(now.since(&self.from));
+        if self.fresh {
+            events.push(Event::Fresh { rev: now.rev(), changes: changes.into() });
+        } else if !changes.is_empty() {
+            let (since, rev) = (self.from.rev(), now.rev());
+            events.push(Event::Delta { since, rev, changes: changes.into() });
+        }
+        events.extend(self.ended);
+        events.into_iter().map(|event| (event, now.clone())).collect()
+    }
+}

@@ -1,0 +1,310 @@
+//! The application's side of a connection.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
+
+use onetree_protocol::frame::{Auth, ClientFrame, Get, SendSignal};
+use onetree_protocol::{Change, Code, LogKey, Path, Value, View};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::driver::{self, Command};
+use crate::errors::{ConnectError, Error, Refusal};
+use crate::event::Status;
+use crate::live::{Mirror, MirrorOptions, Shared};
+use crate::mirror;
+use crate::options::Options;
+use crate::request::{Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write, cost};
+use crate::session::Reply;
+use crate::transport;
+
+/// A client of one broker. Clones are handles to the same one, for any number of tasks; when the
+/// last one is dropped, mirrors included, it closes as [`Client::close`] does.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    commands: mpsc::UnboundedSender<Command>,
+    room: Arc<Semaphore>,
+    queue_bytes: u32,
+    status: watch::Receiver<Status>,
+    last_sub: AtomicU32,
+}
+
+impl Client {
+    /// Connects, and waits for the broker's `welcome`. Needs a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// With [`crate::Reconnect::Always`] only what retrying does not help against, otherwise
+    /// whatever the first attempt fails with.
+    pub async fn connect(options: Options) -> Result<Client, ConnectError> {
+        let client = Client::start(options)?;
+        let mut status = client.status();
+        let done = |status: &Status| matches!(status, Status::Online(_) | Status::Ended { .. });
+        let error = match status.wait_for(done).await.as_deref() {
+            Ok(Status::Ended { error: Some(error) }) => ConnectError::clone(error),
+            Ok(Status::Ended { error: None }) | Err(_) => {
+                ConnectError::Lost("the client's task has ended".to_owned())
+            }
+            Ok(_) => return Ok(client),
+        };
+        Err(error)
+    }
+
+    /// Begins to connect and returns at once; what is asked meanwhile waits for the connection.
+    ///
+    /// # Errors
+    /// When the URL is not one of a broker.
+    pub fn start(options: Options) -> Result<Client, ConnectError> {
+        let target = transport::Target::parse(&options.url)?;
+        let (commands, requested) = mpsc::unbounded_channel();
+        let (told, status) = watch::channel(Status::Connecting);
+        let queue_bytes = options.queue_bytes.min(Semaphore::MAX_PERMITS as u32);
+        let room = Arc::new(Semaphore::new(queue_bytes as usize));
+        tokio::spawn(driver::run(options, target, requested, told));
+        let last_sub = AtomicU32::new(0);
+        Ok(Client { inner: Arc::new(Inner { commands, room, queue_bytes, status, last_sub }) })
+    }
+
+    /// How the client stands, now and whenever it changes.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.inner.status.clone()
+    }
+
+    /// Puts `value` at `path`. See [`Put`] for conditions and a time to live.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn put(&self, path: Path, value: Value) -> Result<Done, Error> {
+        self.write(Put::new(path, value)).await
+    }
+
+    /// Appends `value` to the log at `path`; the answer has the path that the broker assigned.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn append(&self, path: Path, value: Value) -> Result<Done, Error> {
+        self.write(Append::new(path, value)).await
+    }
+
+    /// Deletes the entry at `path`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn delete(&self, path: Path) -> Result<Done, Error> {
+        self.write(Delete::new(path)).await
+    }
+
+    /// Drops everything at and under `path`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn drop_tree(&self, path: Path) -> Result<Done, Error> {
+        self.write(DropTree::new(path)).await
+    }
+
+    /// Trims the log at `path` up to and including `to`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn trim(&self, path: Path, to: LogKey) -> Result<Done, Error> {
+        self.write(Trim::new(path, to)).await
+    }
+
+    /// Commits a transaction.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`Code::Conflict`] when a condition does not hold.
+    pub async fn txn(&self, txn: Txn) -> Result<Done, Error> {
+        self.write(txn).await
+    }
+
+    /// Writes, and waits for the answer. A write that was sent and whose answer was lost is sent
+    /// again until it has one, and takes effect once; dropping this future does not take it back.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn write(&self, write: impl Into<Write>) -> Result<Done, Error> {
+        self.enqueue(write).await?.await
+    }
+
+    /// Waits for room in the queue, puts the write there, and returns without its answer: so one
+    /// task can have thousands on their way, in their order.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn enqueue(&self, write: impl Into<Write>) -> Result<Pending<Done>, Error> {
+        let Write(frame) = write.into();
+        self.ask(frame, done).await
+    }
+
+    /// As [`Client::enqueue`] without waiting: the write is in the queue when this returns, or the
+    /// answer is [`Error::QueueFull`].
+    pub fn submit(&self, write: impl Into<Write>) -> Pending<Done> {
+        let Write(frame) = write.into();
+        let permit = self.inner.room.clone().try_acquire_many_owned(self.weight(&frame));
+        let pending = permit.map_err(|_| Error::QueueFull);
+        match pending.and_then(|permit| self.hand_over(frame, permit, done)) {
+            Ok(pending) => pending,
+            Err(error) => Pending::failed(error, done),
+        }
+    }
+
+    /// Sends a signal to those who are there; the answer says that the broker has it.
+    ///
+    /// # Errors
+    /// See [`Error`]; it is never sent twice.
+    pub async fn signal(&self, path: Path, value: Value) -> Result<(), Error> {
+        let frame = ClientFrame::Signal(SendSignal { id: 0, path, value });
+        self.ask(frame, ok).await?.await
+    }
+
+    /// The entry at `path`, if there is one.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get(&self, path: Path) -> Result<Option<Change>, Error> {
+        Ok(self.get_many(vec![path]).await?.entries.pop())
+    }
+
+    /// The entries at `paths`, all at one revision; what is absent is missing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get_many(&self, paths: Vec<Path>) -> Result<Found, Error> {
+        self.ask(ClientFrame::Get(Get { id: 0, paths }), found).await?.await
+    }
+
+    /// A page of entries.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list(&self, list: List) -> Result<Found, Error> {
+        self.ask(ClientFrame::List(list.0), found).await?.await
+    }
+
+    /// Tells the broker another token, for now and for later connections.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn auth(&self, token: String) -> Result<(), Error> {
+        self.ask(ClientFrame::Auth(Auth { id: 0, token }), ok).await?.await
+    }
+
+    /// Starts a live copy of what `view` sees.
+    pub fn mirror(&self, view: View, options: MirrorOptions) -> Mirror {
+        let MirrorOptions { sub: options, saved } = options;
+        let sub = self.inner.last_sub.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let shared = Shared::new(sub, view.clone(), saved.clone());
+        let state = Box::new(mirror::State::new(view, saved));
+        let started = Command::Mirror { sub, state, options, shared: shared.clone() };
+        if let Err(error) = self.send(started) {
+            let event = crate::Event::Ended { error: Some(error) };
+            shared.publish(Some(event), shared.initial(), false);
+        }
+        Mirror::new(self.clone(), shared)
+    }
+
+    /// Does what was asked before, then ends the session at once, with its ephemeral entries, and
+    /// the client with it. Returns when that is done, or cannot be.
+    pub async fn close(self) {
+        self.end(true).await;
+    }
+
+    /// As [`Client::close`], but the session lives on for its grace: the broker keeps its ephemeral
+    /// entries that long.
+    pub async fn leave(self) {
+        self.end(false).await;
+    }
+
+    async fn end(self, bye: bool) {
+        let (done, ended) = oneshot::channel();
+        if self.send(Command::Close { bye, done }).is_ok() {
+            // An error means that it has ended.
+            let _ = ended.await;
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        frame: ClientFrame,
+        take: fn(Reply) -> Option<T>,
+    ) -> Result<Pending<T>, Error> {
+        let room = self.inner.room.clone();
+        let permit = room.acquire_many_owned(self.weight(&frame)).await;
+        self.hand_over(frame, permit.map_err(|_| self.closed())?, take)
+    }
+
+    fn hand_over<T>(
+        &self,
+        frame: ClientFrame,
+        permit: OwnedSemaphorePermit,
+        take: fn(Reply) -> Option<T>,
+    ) -> Result<Pending<T>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Request { frame, reply, permit })?;
+        Ok(Pending { answer, take })
+    }
+
+    fn weight(&self, frame: &ClientFrame) -> u32 {
+        u32::try_from(cost(frame)).unwrap_or(u32::MAX).min(self.inner.queue_bytes)
+    }
+
+    pub(crate) fn send(&self, command: Command) -> Result<(), Error> {
+        self.inner.commands.send(command).map_err(|_| self.closed())
+    }
+
+    pub(crate) fn closed(&self) -> Error {
+        match &*self.inner.status.borrow() {
+            Status::Ended { error } => Error::Closed { why: error.clone() },
+            _ => Error::Closed { why: None },
+        }
+    }
+}
+
+fn done(reply: Reply) -> Option<Done> {
+    if let Reply::Done(done) = reply { Some(done) } else { None }
+}
+
+fn found(reply: Reply) -> Option<Found> {
+    if let Reply::Found(found) = reply { Some(found) } else { None }
+}
+
+fn ok(reply: Reply) -> Option<()> {
+    matches!(reply, Reply::Ok).then_some(())
+}
+
+/// A request that is on its way: a future of its answer. Dropping it does not take it back.
+#[derive(Debug)]
+#[must_use = "the answer may be an error"]
+pub struct Pending<T> {
+    answer: oneshot::Receiver<Result<Reply, Error>>,
+    take: fn(Reply) -> Option<T>,
+}
+
+impl<T> Pending<T> {
+    fn failed(error: Error, take: fn(Reply) -> Option<T>) -> Pending<T> {
+        let (reply, answer) = oneshot::channel();
+        // The other end is right here.
+        let _ = reply.send(Err(error));
+        Pending { answer, take }
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        let reply = answer.unwrap_or(Err(Error::Closed { why: None }))?;
+        Poll::Ready((self.take)(reply).ok_or_else(|| {
+            let message = "the broker answered something else than was asked";
+            Error::Refused(Refusal::new(Code::Internal, message))
+        }))
+    }
+}

@@ -1,0 +1,287 @@
+//! The task that joins a session with a socket and a clock.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use onetree_protocol::frame::ClientFrame;
+use rand::Rng;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::errors::{ConnectError, Error};
+use crate::event::Status;
+use crate::live::Shared;
+use crate::mirror;
+use crate::options::Options;
+use crate::session::{Effect, Reply, Session, SubOptions};
+use crate::transport::{Link, Target, Turn};
+
+/// So many commands are taken before the socket has its turn.
+const BATCH: usize = 256;
+
+/// What the application wants.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Request {
+        frame: ClientFrame,
+        reply: oneshot::Sender<Result<Reply, Error>>,
+        permit: OwnedSemaphorePermit,
+    },
+    Mirror {
+        sub: u32,
+        state: Box<mirror::State>,
+        options: SubOptions,
+        shared: Arc<Shared>,
+    },
+    DropMirror(u32),
+    Resync {
+        sub: u32,
+        done: oneshot::Sender<()>,
+    },
+    Sync,
+    Verify {
+        sub: u32,
+        reply: oneshot::Sender<Result<Reply, Error>>,
+    },
+    Close {
+        bye: bool,
+        done: oneshot::Sender<()>,
+    },
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
+
+struct Driver {
+    options: Options,
+    target: Target,
+    start: Instant,
+    session: Session,
+    link: Option<Link>,
+    connecting: Option<Connecting>,
+    status: watch::Sender<Status>,
+    last_ticket: u64,
+    /// Who waits for a reply, and the room that the request takes until it is forgotten.
+    waiting: HashMap<u64, Waiting>,
+    mirrors: HashMap<u32, Arc<Shared>>,
+    closed: Vec<oneshot::Sender<()>>,
+    /// The end of the last connection.
+    ending: Option<JoinHandle<()>>,
+}
+
+struct Waiting {
+    reply: Option<oneshot::Sender<Result<Reply, Error>>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Runs until the client has ended.
+pub(crate) async fn run(
+    options: Options,
+    target: Target,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    status: watch::Sender<Status>,
+) {
+    let mut seed = [0; 32];
+    rand::rng().fill_bytes(&mut seed);
+    let mut driver = Driver {
+        session: Session::new(options.clone(), seed),
+        options,
+        target,
+        start: Instant::now(),
+        link: None,
+        connecting: None,
+        status,
+        last_ticket: 0,
+        waiting: HashMap::new(),
+        mirrors: HashMap::new(),
+        closed: Vec::new(),
+        ending: None,
+    };
+    let mut handles = true;
+    while !driver.session.is_over() {
+        for _ in 0..BATCH {
+            match commands.try_recv() {
+                Ok(command) => driver.command(command),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    if std::mem::take(&mut handles) {
+                        driver.close(true);
+                    }
+                    break;
+                }
+            }
+        }
+        let now = driver.now();
+        driver.session.handle_timeout(now);
+        driver.effects();
+        if driver.session.is_over() {
+            break;
+        }
+        driver.wait(&mut commands, handles).await;
+    }
+    commands.close();
+    driver.effects();
+    while let Some(command) = commands.recv().await {
+        driver.command(command);
+        driver.effects();
+    }
+    if let Some(ending) = driver.ending {
+        // It is over either way.
+        let _ = ending.await;
+    }
+    for done in driver.closed {
+        // Nobody waits for it any more: that is fine.
+        let _ = done.send(());
+    }
+}
+
+impl Driver {
+    fn now(&self) -> std::time::Duration {
+        self.start.elapsed()
+    }
+
+    /// Waits until there is something to do, and does it if it came from outside.
+    async fn wait(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>, handles: bool) {
+        // Without a deadline: a day is as good as never.
+        let never = std::time::Duration::from_secs(86_400);
+        let deadline = self.session.next_timeout().unwrap_or(self.now() + never);
+        let deadline = self.start.checked_add(deadline).unwrap_or(self.start + never);
+        let link = self.link.as_mut();
+        let session = &mut self.session;
+        let connecting = self.connecting.as_mut();
+        tokio::select! {
+            // The socket before the clock: what has arrived is not late.
+            biased;
+            turn = async { match link {
+                Some(link) => link.turn(session).await,
+                None => std::future::pending().await,
+            } } => self.handle_turn(turn),
+            result = async { match connecting {
+                Some(connecting) => connecting.await,
+                None => std::future::pending().await,
+            } } => self.handle_connected(result),
+            command = commands.recv(), if handles => {
+                if let Some(command) = command {
+                    self.command(command);
+                }
+            }
+            () = tokio::time::sleep_until(deadline) => {}
+        }
+    }
+
+    fn handle_turn(&mut self, turn: Turn) {
+        let now = self.now();
+        match turn {
+            Turn::Effects => {}
+            Turn::Alive => self.session.handle_heard(now),
+            Turn::Message(bytes) => match self.options.codec.decode_server(&bytes) {
+                Ok(frame) => self.session.handle_frame(now, frame),
+                Err(error) => {
+                    self.drop_link();
+                    let why = format!("a frame cannot be read: {error}");
+                    self.session.handle_closed(now, ConnectError::Protocol(why));
+                }
+            },
+            Turn::Closed(error) => {
+                self.link = None;
+                self.session.handle_closed(now, error);
+            }
+        }
+    }
+
+    fn handle_connected(&mut self, result: Result<Link, ConnectError>) {
+        self.connecting = None;
+        let now = self.now();
+        match result {
+            Ok(link) => {
+                self.link = Some(link);
+                self.session.handle_open(now);
+            }
+            Err(error) => self.session.handle_closed(now, error),
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = self.now();
+        match command {
+            Command::Request { frame, reply, permit } => {
+                let ticket = self.ticket(reply, Some(permit));
+                self.session.request(now, ticket, frame);
+            }
+            Command::Mirror { sub, state, options, shared } => {
+                self.mirrors.insert(sub, shared);
+                self.session.mirror(sub, *state, options);
+            }
+            Command::DropMirror(sub) => {
+                self.session.drop_mirror(sub);
+                self.mirrors.remove(&sub);
+            }
+            Command::Resync { sub, done } => {
+                self.session.resync(sub);
+                self.effects();
+                // Nobody waits for it any more: that is fine.
+                let _ = done.send(());
+            }
+            Command::Sync => self.session.want_sync(),
+            Command::Verify { sub, reply } => {
+                let ticket = self.ticket(reply, None);
+                self.session.verify(ticket, sub);
+            }
+            Command::Close { bye, done } => {
+                self.closed.push(done);
+                self.close(bye);
+            }
+        }
+    }
+
+    fn close(&mut self, bye: bool) {
+        let now = self.now();
+        self.session.close(now, bye);
+    }
+
+    fn ticket(
+        &mut self,
+        reply: oneshot::Sender<Result<Reply, Error>>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> u64 {
+        self.last_ticket += 1;
+        let waiting = Waiting { reply: Some(reply), _permit: permit };
+        self.waiting.insert(self.last_ticket, waiting);
+        self.last_ticket
+    }
+
+    fn effects(&mut self) {
+        while let Some(effect) = self.session.poll_effect() {
+            match effect {
+                Effect::Connect => {
+                    let Options { codec, connect_timeout, .. } = self.options;
+                    let target = self.target.clone();
+                    self.connecting = Some(Box::pin(Link::connect(target, codec, connect_timeout)));
+                }
+                Effect::Disconnect => self.drop_link(),
+                Effect::Reply { ticket, result } => {
+                    let waiting = self.waiting.get_mut(&ticket);
+                    if let Some(reply) = waiting.and_then(|waiting| waiting.reply.take()) {
+                        // Who asked has gone: that is fine.
+                        let _ = reply.send(result);
+                    }
+                }
+                Effect::Release { ticket } => drop(self.waiting.remove(&ticket)),
+                Effect::Mirror { sub, event, snapshot, fresh } => {
+                    if let Some(shared) = self.mirrors.get(&sub) {
+                        shared.publish(event, snapshot, fresh);
+                    }
+                }
+                Effect::Status(status) => drop(self.status.send_replace(status)),
+            }
+        }
+    }
+
+    fn drop_link(&mut self) {
+        self.connecting = None;
+        if let Some(link) = self.link.take() {
+            self.ending = Some(tokio::spawn(link.close()));
+        }
+    }
+}

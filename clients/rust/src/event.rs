@@ -1,0 +1,163 @@
+//! What a client tells the application.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onetree_protocol::frame::{Reason, RefreshKind};
+use onetree_protocol::limits::Limits;
+use onetree_protocol::{Change, Digest, Epoch, Name, Path, Revision, Value};
+
+use crate::errors::{ConnectError, Error};
+
+/// Something happened to a mirror.
+///
+/// Who applies the changes of each [`Event::Fresh`] and [`Event::Delta`], in order, to an empty map
+/// (or to what the mirror was started with) has the mirror. Within one event the changes belong
+/// together: what they make of the copy halfway through is nothing that ever was.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The mirror is being brought to the present; it shows what it had until [`Event::Fresh`].
+    Refreshing {
+        /// The way that is taken.
+        kind: RefreshKind,
+        /// Why this way.
+        why: Reason,
+    },
+    /// The mirror is whole: it is its view of the tree at `rev`.
+    Fresh {
+        /// The revision.
+        rev: Revision,
+        /// What differs from what the mirror was before.
+        changes: Arc<[Change]>,
+    },
+    /// The mirror went from one revision to a later one.
+    Delta {
+        /// The revision before.
+        since: Revision,
+        /// The revision now.
+        rev: Revision,
+        /// What is different, as far as it lies in the view.
+        changes: Arc<[Change]>,
+    },
+    /// A message that is never stored.
+    Signal {
+        /// Where.
+        path: Path,
+        /// What.
+        value: Value,
+    },
+    /// Nothing changed up to `rev`, and the mirror is there now.
+    Synced {
+        /// The revision.
+        rev: Revision,
+        /// Whether the broker's digest was there to compare with, and is the mirror's.
+        verified: bool,
+    },
+    /// The mirror was not what it should be; it is now refreshed from nothing.
+    Corrupt {
+        /// The broker's digest.
+        expected: Digest,
+        /// The mirror's.
+        found: Digest,
+    },
+    /// The broker sent what no right order of frames contains; the mirror is now refreshed from
+    /// nothing.
+    Broken {
+        /// The rule that was broken.
+        why: &'static str,
+    },
+    /// Starting from nothing again and again did not help: the mirror waits before the next time.
+    Circling {
+        /// How long.
+        retry_in: Duration,
+    },
+    /// There is no connection: the mirror stays what it was.
+    Offline {
+        /// Why.
+        error: Arc<ConnectError>,
+        /// When the next attempt is made; `None`: never, the client has ended.
+        retry_in: Option<Duration>,
+    },
+    /// There is a connection; [`Event::Refreshing`] follows.
+    Online {
+        /// Whether the session is the one of before, with its ephemeral entries.
+        resumed: bool,
+    },
+    /// The last event: the mirror stays what it was, for ever.
+    Ended {
+        /// Why; `None` when it was to end: the client was closed, or a mirror of mode `once` is
+        /// fresh.
+        error: Option<Error>,
+    },
+}
+
+/// How a client stands.
+#[derive(Clone, Debug)]
+pub enum Status {
+    /// There has been no connection yet.
+    Connecting,
+    /// There is a connection.
+    Online(Connection),
+    /// There is none for now.
+    Offline {
+        /// Why.
+        error: Arc<ConnectError>,
+        /// When the next attempt is made.
+        retry_in: Duration,
+    },
+    /// The client has ended.
+    Ended {
+        /// Why; `None` when it was closed.
+        error: Option<Arc<ConnectError>>,
+    },
+}
+
+/// What the broker said in `welcome`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The session; a secret: who has it can take the session over.
+    pub session: Name,
+    /// Whether it is the session of before, with its ephemeral entries.
+    pub resumed: bool,
+    /// The history.
+    pub epoch: Epoch,
+    /// The revision that was the present then.
+    pub rev: Revision,
+    /// How often the broker says something at least.
+    pub heartbeat: Duration,
+    /// What the connection may do.
+    pub limits: Limits,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("resumed", &self.resumed)
+            .field("epoch", &self.epoch)
+            .field("rev", &self.rev)
+            .field("heartbeat", &self.heartbeat)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came of comparing a mirror with the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The mirror is its view of the tree at this revision.
+    Same {
+        /// The revision.
+        rev: Revision,
+    },
+    /// It is not, and is now refreshed from nothing.
+    Differs {
+        /// The broker's digest.
+        expected: Digest,
+        /// The mirror's.
+        found: Digest,
+    },
+    /// There was nothing to compare: the view has a `tail`, its digest would cost the broker too
+    /// much, or the mirror was not fresh, or between two intervals.
+    Unknown,
+}

@@ -1,0 +1,114 @@
+//! How a client connects.
+
+use std::time::Duration;
+
+use onetree_protocol::Codec;
+
+/// How a client connects: where to, as whom, and how patiently.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) url: String,
+    pub(crate) codec: Codec,
+    pub(crate) label: Option<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) agent: String,
+    pub(crate) reconnect: Reconnect,
+    pub(crate) request_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) queue_bytes: u32,
+    pub(crate) backoff_base: Duration,
+    pub(crate) backoff_cap: Duration,
+}
+
+/// When a client connects again by itself. An error whose action is not to retry always ends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reconnect {
+    /// Never: a connection that is lost ends the client.
+    Never,
+    /// When a connection is lost; but when the first one fails, so does [`crate::Client::connect`].
+    #[default]
+    AfterFirst,
+    /// Always, also while the broker has never been there yet.
+    Always,
+}
+
+impl Options {
+    /// The broker at `url`: `ws://host:port`, with `/v1/sync` as the path when there is none.
+    pub fn new(url: impl Into<String>) -> Options {
+        Options {
+            url: url.into(),
+            codec: Codec::MsgPack,
+            label: None,
+            token: None,
+            agent: concat!("onetree-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            reconnect: Reconnect::default(),
+            request_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            queue_bytes: 16 << 20,
+            backoff_base: Duration::from_millis(100),
+            backoff_cap: Duration::from_secs(20),
+        }
+    }
+
+    /// How frames stand in messages: MessagePack unless told.
+    pub fn codec(mut self, codec: Codec) -> Options {
+        self.codec = codec;
+        self
+    }
+
+    /// What the client's name begins with, for the broker's log: at most 31 of `A-Z a-z 0-9 _ -`.
+    /// 128 random bits follow in any case, because a name that another process has used would
+    /// give this one the answers to that one's writes.
+    pub fn label(mut self, label: impl Into<String>) -> Options {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// What shows who the principal is. None unless told. See [`crate::Client::auth`] for a later
+    /// one.
+    pub fn token(mut self, token: impl Into<String>) -> Options {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// The program, for the broker's log; `onetree-rust/<version>` unless told.
+    pub fn agent(mut self, agent: impl Into<String>) -> Options {
+        self.agent = agent.into();
+        self
+    }
+
+    /// When to connect again by itself.
+    pub fn reconnect(mut self, reconnect: Reconnect) -> Options {
+        self.reconnect = reconnect;
+        self
+    }
+
+    /// How long a request waits for its answer, the time without a connection included: 30 seconds
+    /// unless told.
+    pub fn request_timeout(mut self, timeout: Duration) -> Options {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How long one attempt to connect may take until the broker's `welcome`: 10 seconds unless
+    /// told.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Options {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How many bytes of requests may wait, sent or not, each counted as 512 and its values: 16 MiB
+    /// unless told. What comes then waits for room.
+    pub fn queue_bytes(mut self, bytes: u32) -> Options {
+        self.queue_bytes = bytes.max(1);
+        self
+    }
+
+    /// The waits between attempts to connect: random, up to `base`, then twice that and so on up to
+    /// `cap`. 100 ms and 20 s unless told.
+    pub fn backoff(mut self, base: Duration, cap: Duration) -> Options {
+        self.backoff_base = base;
+        self.backoff_cap = cap.max(base);
+        self
+    }
+}

@@ -1,0 +1,864 @@
+//! The session's rules, pure: commands, frames and the time in; frames and effects out.
+//!
+//! It decides when to connect, what to say, what an answer means and what to do when there is
+//! none. It has no socket and no clock: [`crate::Client`] drives it with tokio, and a simulation
+//! can drive it with anything.
+//!
+//! # Layout
+//!
+//! - [`Session`]: the connection's life, and where each frame goes
+//! - `requests`: what is asked, numbered, retried; `subs`: a mirror's place on the connection
+//! - what a frame does to a copy is in [`crate::mirror`]
+
+mod requests;
+mod subs;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use onetree_protocol::frame::{
+    Bye, ClientFrame, Delta, ErrorFrame, Goodbye, Hello, Mode, Resync, ServerFrame, Sync,
+    SyncRequest, Unsub, Welcome,
+};
+use onetree_protocol::{Action, Change, Code, Name, Revision};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::backoff::Backoff;
+use crate::errors::{ConnectError, Error, Refusal};
+use crate::event::{Connection, Event, Status, Verdict};
+use crate::mirror::{self, Outcome, Snapshot};
+use crate::options::{Options, Reconnect};
+use crate::request::{Done, Found};
+use requests::{Next, Requests};
+use subs::Slot;
+pub use subs::SubOptions;
+
+/// The time that has passed since some moment, the same for all calls.
+pub type Time = Duration;
+
+/// What comes on top of the broker's heartbeat before a silent connection is taken for dead.
+const GRACE: Time = Duration::from_secs(10);
+/// A connection that lasted this long was good: the next wait is short again.
+const GOOD: Time = Duration::from_secs(10);
+/// Subscriptions go into `hello` up to about this size, bytes, the others behind it: a quarter of
+/// the smallest frame that any broker takes.
+const HELLO_BYTES: usize = 256 << 10;
+/// How long an orderly end may take.
+const BYE: Time = Duration::from_secs(5);
+/// The wait before a subscription that was refused for now is tried again.
+const AGAIN: Time = Duration::from_secs(1);
+
+/// What a [`Session`] wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Open a connection, then call [`Session::handle_open`] or [`Session::handle_closed`].
+    Connect,
+    /// Close the connection; nothing is to be told about it.
+    Disconnect,
+    /// A request's answer.
+    Reply {
+        /// Which request.
+        ticket: u64,
+        /// The answer.
+        result: Result<Reply, Error>,
+    },
+    /// A request is forgotten: comes once for each, behind its [`Effect::Reply`].
+    Release {
+        /// Which request.
+        ticket: u64,
+    },
+    /// A mirror went on.
+    Mirror {
+        /// Which.
+        sub: u32,
+        /// What happened; `None`: only its revision moved.
+        event: Option<Event>,
+        /// The mirror now.
+        snapshot: Snapshot,
+        /// Whether it is fresh.
+        fresh: bool,
+    },
+    /// How the client stands now.
+    Status(Status),
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A write.
+    Done(Done),
+    /// A read.
+    Found(Found),
+    /// A signal, a token.
+    Ok,
+    /// A verification.
+    Verdict(Verdict),
+}
+
+/// A client's side of the protocol.
+#[derive(Debug)]
+pub struct Session {
+    options: Options,
+    random: StdRng,
+    backoff: Backoff,
+    name: Name,
+    session: Option<Name>,
+    seen: Option<Revision>,
+    link: Link,
+    /// Whether there ever was a connection.
+    ever: bool,
+    heard: Time,
+    renamed: Option<Time>,
+    closing: Option<Closing>,
+    last_id: u32,
+    asked: HashMap<u32, Asked>,
+    control: VecDeque<Control>,
+    requests: Requests,
+    slots: BTreeMap<u32, Slot>,
+    /// The parts of deltas that are not whole yet, of all mirrors and of one.
+    parts: HashMap<Option<u32>, Vec<Change>>,
+    /// Mirrors that want the next `sync`, with the tickets of those who ask.
+    verify: Vec<(u64, u32)>,
+    sync_wanted: bool,
+    effects: VecDeque<Effect>,
+}
+
+/// The connection. Starts opening; opening -> greeting when the WebSocket is there; greeting -> up
+/// at `welcome`; any -> down when it is lost, down -> opening when the wait is over; any -> over.
+#[derive(Debug)]
+enum Link {
+    Down { until: Time },
+    Opening,
+    Greeting { hello: Option<u32>, until: Time },
+    Up { since: Time, welcome: Welcome },
+    Over,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Closing {
+    bye: bool,
+    said: bool,
+    until: Time,
+}
+
+/// What a reply will be to.
+#[derive(Debug)]
+enum Asked {
+    Request(u64),
+    Sub(u32),
+    Resync(u32),
+    Unsub,
+    Sync(Vec<(u64, u32)>),
+    Bye,
+}
+
+/// What is said about the connection itself; it goes before requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Control {
+    Sub(u32),
+    Unsub(u32),
+    Resync(u32),
+}
+
+impl Session {
+    /// A session that wants to connect at once. `seed` is all of its randomness: the client's name,
+    /// which must be nobody else's, and the waits.
+    pub fn new(options: Options, seed: [u8; 32]) -> Session {
+        let mut random = StdRng::from_seed(seed);
+        let (base, cap) = (options.backoff_base, options.backoff_cap);
+        let backoff = Backoff::new(base, cap, random.random());
+        let name = new_name(&options, &mut random);
+        let requests = Requests::new(options.request_timeout);
+        Session {
+            options,
+            random,
+            backoff,
+            name,
+            session: None,
+            seen: None,
+            link: Link::Opening,
+            ever: false,
+            heard: Time::ZERO,
+            renamed: None,
+            closing: None,
+            last_id: 0,
+            asked: HashMap::new(),
+            control: VecDeque::new(),
+            requests,
+            slots: BTreeMap::new(),
+            parts: HashMap::new(),
+            verify: Vec::new(),
+            sync_wanted: false,
+            effects: VecDeque::from([Effect::Connect]),
+        }
+    }
+
+    /// Who the client is, as `hello` says it.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        matches!(self.link, Link::Over)
+    }
+
+    /// Whether [`Session::poll_effect`] has something.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    // What the application wants.
+
+    /// Asks something: a write, a read, a signal, a token. Its `id` and `seq` are set here. There
+    /// will be one [`Effect::Reply`] for it.
+    pub fn request(&mut self, now: Time, ticket: u64, frame: ClientFrame) {
+        if self.is_over() || self.closing.is_some() {
+            let error = Error::Closed { why: None };
+            self.effects.push_back(Effect::Reply { ticket, result: Err(error) });
+            self.effects.push_back(Effect::Release { ticket });
+            return;
+        }
+        if let ClientFrame::Auth(auth) = &frame {
+            self.options.token = Some(auth.token.clone());
+        }
+        self.requests.add(now, ticket, frame);
+    }
+
+    /// Starts a mirror as subscription `sub`, a number that no other has.
+    pub fn mirror(&mut self, sub: u32, state: mirror::State, options: SubOptions) {
+        let mut slot = Slot::new(state, options);
+        if let Link::Up { welcome, .. } = &self.link {
+            slot.state.handle_key(welcome.digest_key);
+        }
+        self.slots.insert(sub, slot);
+        if self.is_over() || self.closing.is_some() {
+            self.end_mirror(sub, Some(Error::Closed { why: None }));
+        } else {
+            self.start(sub);
+        }
+    }
+
+    /// Ends a mirror; there will be nothing more about it.
+    pub fn drop_mirror(&mut self, sub: u32) {
+        let Some(slot) = self.slots.remove(&sub) else { return };
+        self.parts.remove(&Some(sub));
+        if slot.subscribed && matches!(self.link, Link::Up { .. }) {
+            self.control.push_back(Control::Unsub(sub));
+        }
+    }
+
+    /// Starts a mirror again, from nothing, because the application wants it.
+    pub fn resync(&mut self, sub: u32) {
+        let Some(slot) = self.slots.get_mut(&sub) else { return };
+        slot.state.handle_distrust();
+        slot.held = None;
+        self.start(sub);
+        self.tell(sub, None);
+    }
+
+    /// Asks the broker to bring all mirrors to the present that can be.
+    pub fn want_sync(&mut self) {
+        self.sync_wanted = matches!(self.link, Link::Up { .. });
+    }
+
+    /// Compares a mirror with the tree; the reply is a [`Reply::Verdict`].
+    pub fn verify(&mut self, ticket: u64, sub: u32) {
+        if matches!(self.link, Link::Up { .. }) && self.slots.contains_key(&sub) {
+            self.verify.push((ticket, sub));
+            self.sync_wanted = true;
+        } else {
+            self.verdict(ticket, Verdict::Unknown);
+        }
+    }
+
+    /// Ends the client: with `bye` the session ends at once, without it after its grace. What was
+    /// asked before is done first, when there is a connection.
+    pub fn close(&mut self, now: Time, bye: bool) {
+        if !matches!(self.link, Link::Up { .. }) {
+            return self.finish(None);
+        }
+        let until = now + self.options.request_timeout.max(BYE);
+        self.closing.get_or_insert(Closing { bye, said: false, until });
+        self.settle_close();
+    }
+
+    // What the connection does.
+
+    /// The connection is open.
+    pub fn handle_open(&mut self, now: Time) {
+        self.heard = now;
+        self.link = Link::Greeting { hello: None, until: now + self.options.connect_timeout };
+    }
+
+    /// Something came, whatever it was: the connection is alive.
+    pub fn handle_heard(&mut self, now: Time) {
+        self.heard = now;
+    }
+
+    /// The connection is closed, or could not be opened.
+    pub fn handle_closed(&mut self, now: Time, error: ConnectError) {
+        if matches!(self.link, Link::Over | Link::Down { .. }) {
+            return;
+        }
+        if self.closing.is_some() {
+            return self.finish(None);
+        }
+        if let Link::Up { since, .. } = self.link
+            && now.saturating_sub(since) >= GOOD
+        {
+            self.backoff.reset();
+        }
+        let again = match self.options.reconnect {
+            Reconnect::Never => false,
+            Reconnect::AfterFirst => self.ever,
+            Reconnect::Always => true,
+        };
+        let error = Arc::new(error);
+        if !again || error.action() != Action::Retry {
+            return self.finish(Some(error));
+        }
+        let retry_in = self.backoff.next(error.retry_in());
+        self.go_down(now + retry_in);
+        let told = Event::Offline { error: error.clone(), retry_in: Some(retry_in) };
+        self.tell_all(&told);
+        self.effects.push_back(Effect::Status(Status::Offline { error, retry_in }));
+    }
+
+    /// The time of [`Session::next_timeout`] has come; calling it at other times does no harm.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.requests.handle_timeout(now, &mut self.effects);
+        if self.closing.is_some_and(|closing| closing.until <= now) {
+            return self.finish(None);
+        }
+        if let Link::Down { until } = self.link
+            && until <= now
+        {
+            self.link = Link::Opening;
+            self.effects.push_back(Effect::Connect);
+        }
+        if self.dead_at().is_some_and(|at| at <= now) {
+            self.fail(now, ConnectError::Silent(now.saturating_sub(self.heard)));
+        }
+        let due = |slot: &Slot| slot.held.is_some_and(|until| until <= now);
+        let due: Vec<u32> =
+            self.slots.iter().filter(|(_, slot)| due(slot)).map(|(sub, _)| *sub).collect();
+        for sub in due {
+            if let Some(slot) = self.slots.get_mut(&sub) {
+                slot.held = None;
+            }
+            self.start(sub);
+        }
+        self.settle_close();
+    }
+
+    /// When [`Session::handle_timeout`] has something to do.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let down = match self.link {
+            Link::Down { until } => Some(until),
+            _ => None,
+        };
+        let held = self.slots.values().filter_map(|slot| slot.held).min();
+        let closing = self.closing.map(|closing| closing.until);
+        let all = [down, self.dead_at(), held, closing, self.requests.next_timeout()];
+        all.into_iter().flatten().min()
+    }
+
+    fn dead_at(&self) -> Option<Time> {
+        match &self.link {
+            Link::Greeting { until, .. } => Some(*until),
+            Link::Up { welcome, .. } => {
+                Some(self.heard + Duration::from_millis(welcome.heartbeat_ms.into()) + GRACE)
+            }
+            Link::Down { .. } | Link::Opening | Link::Over => None,
+        }
+    }
+
+    /// The next message to send, when there is one and the broker's limits allow it now.
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        let codec = self.options.codec;
+        match &self.link {
+            Link::Greeting { hello: None, .. } => {
+                let hello = self.hello();
+                Some(codec.encode_client(&ClientFrame::Hello(hello)))
+            }
+            Link::Up { welcome, .. } => {
+                let limits = welcome.limits;
+                if self.asked.len() >= limits.in_flight as usize {
+                    return None;
+                }
+                if let Some(frame) = self.next_control() {
+                    return Some(codec.encode_client(&frame));
+                }
+                let id = self.next_id();
+                let next = self.requests.next(id, codec, &limits, &mut self.effects);
+                if let Some((ticket, bytes)) = next {
+                    self.asked.insert(id, Asked::Request(ticket));
+                    return Some(bytes);
+                }
+                self.next_bye().map(|frame| codec.encode_client(&frame))
+            }
+            _ => None,
+        }
+    }
+
+    /// Who we are, with as many subscriptions as go into one frame; the others follow.
+    fn hello(&mut self) -> Hello {
+        let id = self.next_id();
+        self.control.clear();
+        let mut subs = Vec::new();
+        let mut bytes = 0;
+        for sub in self.slots.keys().copied().collect::<Vec<_>>() {
+            let sub_id = self.next_id();
+            let Some(slot) = self.slots.get_mut(&sub).filter(|slot| slot.held.is_none()) else {
+                continue;
+            };
+            let view = slot.state.view();
+            let patterns = view.patterns.iter().map(|pattern| pattern.as_str().len() + 8);
+            bytes += 256 + view.base.as_str().len() + patterns.sum::<usize>();
+            if bytes > HELLO_BYTES {
+                self.control.push_back(Control::Sub(sub));
+                continue;
+            }
+            slot.subscribed = true;
+            subs.push(slot.frame(sub_id, sub));
+            self.asked.insert(sub_id, Asked::Sub(sub));
+        }
+        if let Link::Greeting { hello, .. } = &mut self.link {
+            *hello = Some(id);
+        }
+        Hello {
+            id,
+            client: Some(self.name.clone()),
+            session: self.session.clone(),
+            token: self.options.token.clone(),
+            agent: Some(self.options.agent.clone()),
+            seen: self.seen,
+            subs,
+        }
+    }
+
+    fn next_control(&mut self) -> Option<ClientFrame> {
+        while let Some(control) = self.control.pop_front() {
+            let id = self.next_id();
+            let (asked, frame) = match control {
+                Control::Unsub(sub) => (Asked::Unsub, ClientFrame::Unsub(Unsub { id, sub })),
+                Control::Sub(sub) => {
+                    let Some(slot) = self.slots.get_mut(&sub) else { continue };
+                    slot.subscribed = true;
+                    (Asked::Sub(sub), ClientFrame::Sub(slot.frame(id, sub)))
+                }
+                Control::Resync(sub) if self.slots.contains_key(&sub) => {
+                    (Asked::Resync(sub), ClientFrame::Resync(Resync { id, sub }))
+                }
+                Control::Resync(_) => continue,
+            };
+            self.asked.insert(id, asked);
+            return Some(frame);
+        }
+        if std::mem::take(&mut self.sync_wanted) {
+            let id = self.next_id();
+            self.asked.insert(id, Asked::Sync(std::mem::take(&mut self.verify)));
+            return Some(ClientFrame::Sync(SyncRequest { id }));
+        }
+        None
+    }
+
+    /// `bye`, when everything else is done.
+    fn next_bye(&mut self) -> Option<ClientFrame> {
+        let closing = self.closing.as_mut()?;
+        if !closing.bye || closing.said || !self.requests.is_empty() {
+            return None;
+        }
+        closing.said = true;
+        closing.until = closing.until.min(self.heard + BYE).max(self.heard);
+        let id = self.next_id();
+        self.asked.insert(id, Asked::Bye);
+        Some(ClientFrame::Bye(Bye { id }))
+    }
+
+    fn next_id(&mut self) -> u32 {
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            if !self.asked.contains_key(&self.last_id) {
+                return self.last_id;
+            }
+        }
+    }
+
+    /// A frame came.
+    pub fn handle_frame(&mut self, now: Time, frame: ServerFrame) {
+        self.heard = now;
+        match (&self.link, frame) {
+            (Link::Greeting { hello: Some(id), .. }, ServerFrame::Welcome(welcome))
+                if welcome.id == *id =>
+            {
+                self.handle_welcome(now, welcome);
+            }
+            (Link::Greeting { .. } | Link::Up { .. }, ServerFrame::Bye(goodbye)) => {
+                self.handle_goodbye(now, goodbye);
+            }
+            (Link::Greeting { .. }, ServerFrame::Error(error)) => {
+                self.fail(now, ConnectError::Refused(error.into()));
+            }
+            (Link::Greeting { .. }, _) => {
+                let why = "something came before 'welcome'".to_owned();
+                self.fail(now, ConnectError::Protocol(why));
+            }
+            (Link::Up { .. }, frame) => self.handle_live(now, frame),
+            (Link::Down { .. } | Link::Opening | Link::Over, _) => {}
+        }
+        self.settle_close();
+    }
+
+    fn handle_welcome(&mut self, now: Time, welcome: Welcome) {
+        self.session = Some(welcome.session.clone());
+        // Revisions of two histories are not compared.
+        self.seen = Some(welcome.rev);
+        for slot in self.slots.values_mut() {
+            slot.state.handle_key(welcome.digest_key);
+        }
+        let connection = Connection {
+            session: welcome.session.clone(),
+            resumed: welcome.resumed,
+            epoch: welcome.epoch,
+            rev: welcome.rev,
+            heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
+            limits: welcome.limits,
+        };
+        self.ever = true;
+        self.tell_all(&Event::Online { resumed: welcome.resumed });
+        self.effects.push_back(Effect::Status(Status::Online(connection)));
+        self.link = Link::Up { since: now, welcome };
+        // Mirrors that were made between `hello` and `welcome`.
+        let late = |(_, slot): &(&u32, &Slot)| !slot.subscribed && slot.held.is_none();
+        let late: Vec<u32> = self.slots.iter().filter(late).map(|(sub, _)| *sub).collect();
+        late.into_iter().for_each(|sub| self.start(sub));
+    }
+
+    fn handle_goodbye(&mut self, now: Time, goodbye: Goodbye) {
+        let retry_in = goodbye.retry_ms.map(|ms| Duration::from_millis(ms.into()));
+        let refusal = Refusal { retry_in, ..Refusal::new(goodbye.code, goodbye.message) };
+        self.fail(now, ConnectError::Refused(refusal));
+    }
+
+    fn handle_live(&mut self, now: Time, frame: ServerFrame) {
+        match frame {
+            ServerFrame::Delta(delta) => self.handle_delta(now, delta),
+            ServerFrame::Done(f) => {
+                self.see(f.rev);
+                let done = Done { rev: f.rev, durable: f.durable, paths: f.paths };
+                self.handle_reply(now, f.id, Ok(Reply::Done(done)));
+            }
+            ServerFrame::Found(f) => {
+                let found = Found { rev: f.rev, entries: f.entries, more: f.more };
+                self.handle_reply(now, f.id, Ok(Reply::Found(found)));
+            }
+            ServerFrame::Ok(f) => self.handle_reply(now, f.id, Ok(Reply::Ok)),
+            ServerFrame::Error(f) => self.handle_error(now, f),
+            ServerFrame::Refresh(f) => {
+                self.parts.remove(&Some(f.sub));
+                self.on_mirror(now, f.sub, |state| state.handle_refresh(&f));
+            }
+            ServerFrame::Entries(f) => {
+                self.on_mirror(now, f.sub, |state| state.handle_entries(f.changes));
+            }
+            ServerFrame::Fresh(f) => {
+                let Link::Up { welcome, .. } = &self.link else { return };
+                let epoch = welcome.epoch;
+                self.see(f.rev);
+                self.on_mirror(now, f.sub, |state| state.handle_fresh(&f, epoch));
+                let once = |slot: &&Slot| slot.options.mode == Mode::Once && slot.state.is_fresh();
+                if self.slots.get(&f.sub).filter(once).is_some() {
+                    self.end_mirror(f.sub, None);
+                }
+            }
+            ServerFrame::Signal(f) => {
+                let wants = |slot: &Slot| slot.options.signals && slot.state.view().sees(&f.path);
+                let subs: Vec<u32> =
+                    self.slots.iter().filter(|(_, s)| wants(s)).map(|(sub, _)| *sub).collect();
+                for sub in subs {
+                    let (path, value) = (f.path.clone(), f.value.clone());
+                    self.tell(sub, Some(Event::Signal { path, value }));
+                }
+            }
+            ServerFrame::Sync(f) => self.handle_sync(now, f),
+            ServerFrame::Welcome(_) => {
+                let why = "'welcome' came twice".to_owned();
+                self.fail(now, ConnectError::Protocol(why));
+            }
+            ServerFrame::Bye(_) => {}
+        }
+    }
+
+    fn handle_delta(&mut self, now: Time, delta: Delta) {
+        let Delta { rev, since, sub, part, mut changes } = delta;
+        if part {
+            self.parts.entry(sub).or_default().append(&mut changes);
+            return;
+        }
+        if let Some(mut before) = self.parts.remove(&sub) {
+            before.append(&mut changes);
+            changes = before;
+        }
+        self.see(rev);
+        let subs: Vec<u32> = match sub {
+            Some(sub) => vec![sub],
+            None => {
+                let each =
+                    |(sub, slot): (&u32, &Slot)| (slot.options.every_ms == 0).then_some(*sub);
+                self.slots.iter().filter_map(each).collect()
+            }
+        };
+        for sub in subs {
+            self.on_mirror(now, sub, |state| state.handle_delta(since, rev, &changes));
+        }
+    }
+
+    fn handle_sync(&mut self, now: Time, sync: Sync) {
+        self.see(sync.rev);
+        let mut outcomes: HashMap<u32, Verdict> = HashMap::new();
+        for (sub, digest) in sync.digests {
+            let rev = sync.rev;
+            let verdict = self.on_mirror(now, sub, |state| state.handle_sync(rev, digest));
+            outcomes.insert(sub, verdict);
+        }
+        let Some(Asked::Sync(waiting)) = sync.id.and_then(|id| self.asked.remove(&id)) else {
+            return;
+        };
+        for (ticket, sub) in waiting {
+            let verdict = outcomes.get(&sub).copied().unwrap_or(Verdict::Unknown);
+            self.verdict(ticket, verdict);
+        }
+    }
+
+    fn handle_error(&mut self, now: Time, error: ErrorFrame) {
+        match (error.id, error.sub) {
+            (Some(id), _) if self.asked.contains_key(&id) => self.handle_reply(now, id, Err(error)),
+            (None, Some(sub)) => self.handle_sub_error(now, sub, error),
+            // It is about no request of ours, or about the connection; if that ends, the close code
+            // says why.
+            _ => {}
+        }
+    }
+
+    fn handle_reply(&mut self, now: Time, id: u32, answer: Result<Reply, ErrorFrame>) {
+        match (self.asked.remove(&id), answer) {
+            (Some(Asked::Request(ticket)), answer) => {
+                let next = self.requests.answered(ticket, answer, &mut self.effects);
+                if next == Next::Rename {
+                    self.rename(now);
+                }
+            }
+            (Some(Asked::Sub(sub)), Err(error)) => {
+                if let Some(slot) = self.slots.get_mut(&sub) {
+                    slot.subscribed = error.code == Code::SubInUse;
+                }
+                self.handle_sub_error(now, sub, error);
+            }
+            (Some(Asked::Resync(sub)), Err(error)) => {
+                if let Some(slot) = self.slots.get_mut(&sub) {
+                    slot.subscribed = error.code != Code::NoSuchSub;
+                }
+                self.handle_sub_error(now, sub, error);
+            }
+            (Some(Asked::Sync(waiting)), Err(_)) => {
+                waiting.into_iter().for_each(|(ticket, _)| self.verdict(ticket, Verdict::Unknown));
+            }
+            (Some(Asked::Bye), _) => self.finish(None),
+            // A reply to what nobody waits for any more.
+            (Some(Asked::Unsub | Asked::Sub(_) | Asked::Resync(_) | Asked::Sync(_)) | None, _) => {}
+        }
+    }
+
+    /// The broker cannot serve a subscription, now or as it is.
+    fn handle_sub_error(&mut self, now: Time, sub: u32, error: ErrorFrame) {
+        let Some(slot) = self.slots.get_mut(&sub) else { return };
+        match (error.code, error.code.action()) {
+            (Code::SubInUse | Code::NoSuchSub, _) | (_, Action::Resync) => {
+                slot.state.handle_distrust();
+                self.restart(now, sub);
+            }
+            (_, Action::Retry) => {
+                slot.state.handle_lost();
+                let asked = error.retry_ms.map(|ms| Duration::from_millis(ms.into()));
+                let retry_in = asked.unwrap_or(AGAIN);
+                slot.held = Some(now + retry_in);
+                self.tell(sub, Some(Event::Circling { retry_in }));
+            }
+            (_, Action::Fix | Action::Reauth | Action::Stop) => {
+                self.end_mirror(sub, Some(Error::Refused(error.into())));
+            }
+        }
+    }
+
+    /// Gives a frame to a mirror, and does what comes of it.
+    fn on_mirror(
+        &mut self,
+        now: Time,
+        sub: u32,
+        handle: impl FnOnce(&mut mirror::State) -> Outcome,
+    ) -> Verdict {
+        let Some(slot) = self.slots.get_mut(&sub) else { return Verdict::Unknown };
+        let outcome = handle(&mut slot.state);
+        let rev = slot.state.snapshot().rev();
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Refreshing { kind, why } => {
+                self.tell(sub, Some(Event::Refreshing { kind, why }));
+            }
+            Outcome::Fresh { changes } => {
+                self.tell(sub, Some(Event::Fresh { rev, changes: changes.into() }));
+            }
+            Outcome::Delta { changes, .. } if changes.is_empty() => self.tell(sub, None),
+            Outcome::Delta { since, changes } => {
+                self.tell(sub, Some(Event::Delta { since, rev, changes: changes.into() }));
+            }
+            Outcome::Synced { verified } => {
+                self.tell(sub, Some(Event::Synced { rev, verified }));
+                return if verified { Verdict::Same { rev } } else { Verdict::Unknown };
+            }
+            Outcome::Corrupt { expected, found } => {
+                self.tell(sub, Some(Event::Corrupt { expected, found }));
+                self.restart(now, sub);
+                return Verdict::Differs { expected, found };
+            }
+            Outcome::Broken(why) => {
+                self.tell(sub, Some(Event::Broken { why }));
+                self.restart(now, sub);
+            }
+        }
+        Verdict::Unknown
+    }
+
+    /// Starts a mirror again from nothing because it is wrong, unless it goes in circles.
+    fn restart(&mut self, now: Time, sub: u32) {
+        self.parts.remove(&Some(sub));
+        let Some(slot) = self.slots.get_mut(&sub) else { return };
+        match slot.restart(now) {
+            Some(retry_in) => self.tell(sub, Some(Event::Circling { retry_in })),
+            None => self.start(sub),
+        }
+    }
+
+    /// Has a mirror refreshed, when there is a connection; otherwise `hello` will.
+    fn start(&mut self, sub: u32) {
+        let Some(slot) = self.slots.get(&sub) else { return };
+        let control = if slot.subscribed { Control::Resync(sub) } else { Control::Sub(sub) };
+        if matches!(self.link, Link::Up { .. }) && !self.control.contains(&control) {
+            self.control.push_back(control);
+        }
+    }
+
+    fn end_mirror(&mut self, sub: u32, error: Option<Error>) {
+        self.tell(sub, Some(Event::Ended { error }));
+        self.slots.remove(&sub);
+        self.parts.remove(&Some(sub));
+    }
+
+    fn tell(&mut self, sub: u32, event: Option<Event>) {
+        let Some(slot) = self.slots.get(&sub) else { return };
+        let (snapshot, fresh) = (slot.state.snapshot().clone(), slot.state.is_fresh());
+        self.effects.push_back(Effect::Mirror { sub, event, snapshot, fresh });
+    }
+
+    fn tell_all(&mut self, event: &Event) {
+        for sub in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.tell(sub, Some(event.clone()));
+        }
+    }
+
+    fn verdict(&mut self, ticket: u64, verdict: Verdict) {
+        self.effects.push_back(Effect::Reply { ticket, result: Ok(Reply::Verdict(verdict)) });
+        self.effects.push_back(Effect::Release { ticket });
+    }
+
+    fn see(&mut self, rev: Revision) {
+        self.seen = self.seen.max(Some(rev));
+    }
+
+    /// Drops the connection.
+    fn fail(&mut self, now: Time, error: ConnectError) {
+        self.effects.push_back(Effect::Disconnect);
+        self.handle_closed(now, error);
+    }
+
+    /// Comes back under another name, at once if that was not so just now.
+    fn rename(&mut self, now: Time) {
+        self.name = new_name(&self.options, &mut self.random);
+        let again = self.renamed.is_some_and(|at| now.saturating_sub(at) < GOOD);
+        let retry_in = if again { self.backoff.next(None) } else { Time::ZERO };
+        self.renamed = Some(now);
+        self.effects.push_back(Effect::Disconnect);
+        self.go_down(now + retry_in);
+        let message = "the broker does not know this client's writes: it comes back as a new one";
+        let error = Refusal::new(Code::OutcomeUnknown, message);
+        let error = Arc::new(ConnectError::Refused(error));
+        self.tell_all(&Event::Offline { error: error.clone(), retry_in: Some(retry_in) });
+        self.effects.push_back(Effect::Status(Status::Offline { error, retry_in }));
+    }
+
+    /// There is no connection any more.
+    fn go_down(&mut self, until: Time) {
+        self.link = Link::Down { until };
+        self.parts.clear();
+        self.control.clear();
+        self.sync_wanted = false;
+        self.requests.handle_lost(&mut self.effects);
+        let mut waiting = std::mem::take(&mut self.verify);
+        for asked in std::mem::take(&mut self.asked).into_values() {
+            if let Asked::Sync(more) = asked {
+                waiting.extend(more);
+            }
+        }
+        waiting.into_iter().for_each(|(ticket, _)| self.verdict(ticket, Verdict::Unknown));
+        for slot in self.slots.values_mut() {
+            slot.subscribed = false;
+            slot.state.handle_lost();
+        }
+    }
+
+    fn settle_close(&mut self) {
+        let Some(closing) = self.closing else { return };
+        if !closing.bye && self.requests.is_empty() {
+            self.finish(None);
+        }
+    }
+
+    fn finish(&mut self, error: Option<Arc<ConnectError>>) {
+        if self.is_over() {
+            return;
+        }
+        if matches!(self.link, Link::Opening | Link::Greeting { .. } | Link::Up { .. }) {
+            self.effects.push_back(Effect::Disconnect);
+        }
+        self.go_down(Time::MAX);
+        self.link = Link::Over;
+        let closed = Error::Closed { why: error.clone() };
+        self.requests.end(&closed, &mut self.effects);
+        for sub in self.slots.keys().copied().collect::<Vec<_>>() {
+            let why = error.is_some().then(|| closed.clone());
+            self.end_mirror(sub, why);
+        }
+        self.effects.push_back(Effect::Status(Status::Ended { error }));
+    }
+}
+
+/// A name that is nobody else's: the label, and 128 random bits.
+fn new_name(options: &Options, random: &mut StdRng) -> Name {
+    let bits = random.random::<u128>();
+    let labelled =
+        options.label.as_ref().and_then(|label| Name::parse(&format!("{label}-{bits:032x}")));
+    match labelled.or_else(|| Name::parse(&format!("{bits:032x}"))) {
+        Some(name) => name,
+        None => unreachable!("32 hex digits are a name"),
+    }
+}

@@ -1,0 +1,273 @@
+//! Requests: what waits to be sent, what waits for its answer, and the numbers that make a retried
+//! write take effect once.
+//!
+//! A write gets its `seq` when it is sent for the first time, in the order in which the writes were
+//! asked for, and keeps it over reconnects. The broker takes `last + 1` only. A write that was
+//! refused before it reached the tree uses no number up, so those sent behind it come back as
+//! `seq-gap`, none of them executed: then nothing new is sent until all that is on its way has been
+//! answered ("settling"), and those that came back are numbered anew, in their order.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use bytes::Bytes;
+use onetree_protocol::frame::{ClientFrame, ErrorFrame};
+use onetree_protocol::limits::Limits;
+use onetree_protocol::{Code, Codec};
+
+use super::{Effect, Reply, Time};
+use crate::errors::{Error, Refusal};
+use crate::request::{is_write, number, values};
+
+/// So often may one write be numbered anew before it is given up: once is what a refused
+/// neighbour costs, twice what a broker costs that has forgotten us meanwhile.
+const RENUMBERED: u8 = 3;
+
+#[derive(Debug)]
+pub(super) struct Requests {
+    timeout: Time,
+    all: HashMap<u64, Request>,
+    /// What is to be sent, by ticket: the order in which it was asked for.
+    queue: BTreeSet<u64>,
+    deadlines: VecDeque<(Time, u64)>,
+    next_seq: u64,
+    /// The highest `seq` that the broker is known to have used up.
+    floor: u64,
+    settling: bool,
+    rename: bool,
+}
+
+#[derive(Debug)]
+struct Request {
+    frame: ClientFrame,
+    seq: Option<u64>,
+    /// How often it was sent under this number.
+    sent: u32,
+    /// Whether its answer is out of the application's hands: it had it, or a timeout.
+    replied: bool,
+    in_flight: bool,
+    renumbered: u8,
+}
+
+/// What the session has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Nothing,
+    /// Come back under another client name.
+    Rename,
+}
+
+impl Requests {
+    pub(super) fn new(timeout: Time) -> Requests {
+        Requests {
+            timeout,
+            all: HashMap::new(),
+            queue: BTreeSet::new(),
+            deadlines: VecDeque::new(),
+            next_seq: 1,
+            floor: 0,
+            settling: false,
+            rename: false,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn add(&mut self, now: Time, ticket: u64, frame: ClientFrame) {
+        let (seq, sent, renumbered) = (None, 0, 0);
+        let request = Request { frame, seq, sent, replied: false, in_flight: false, renumbered };
+        self.all.insert(ticket, request);
+        self.queue.insert(ticket);
+        self.deadlines.push_back((now.saturating_add(self.timeout), ticket));
+    }
+
+    /// The next one to send, as `id`. What can never be sent is refused on the way.
+    pub(super) fn next(
+        &mut self,
+        id: u32,
+        codec: Codec,
+        limits: &Limits,
+        effects: &mut VecDeque<Effect>,
+    ) -> Option<(u64, Bytes)> {
+        while let Some(&ticket) = self.queue.first() {
+            let Some(request) = self.all.get_mut(&ticket) else {
+                self.queue.pop_first();
+                continue;
+            };
+            let write = is_write(&request.frame);
+            if write && request.seq.is_none() && self.settling {
+                return None;
+            }
+            let seq = request.seq.or(write.then_some(self.next_seq));
+            self.queue.pop_first();
+            number(&mut request.frame, id, seq);
+            match encode(&request.frame, codec, limits) {
+                Ok(bytes) => {
+                    if write && request.seq.is_none() {
+                        self.next_seq += 1;
+                    }
+                    request.seq = seq;
+                    request.sent += 1;
+                    request.in_flight = true;
+                    return Some((ticket, bytes));
+                }
+                Err(refusal) => self.finish(ticket, Err(Error::Refused(refusal)), effects),
+            }
+        }
+        None
+    }
+
+    /// The answer to a request came.
+    pub(super) fn answered(
+        &mut self,
+        ticket: u64,
+        answer: Result<Reply, ErrorFrame>,
+        effects: &mut VecDeque<Effect>,
+    ) -> Next {
+        let Some(request) = self.all.get_mut(&ticket) else { return self.settle() };
+        request.in_flight = false;
+        let error = match (answer, request.seq) {
+            (Ok(reply), seq) => {
+                self.floor = self.floor.max(seq.unwrap_or(0));
+                self.finish(ticket, Ok(reply), effects);
+                return self.settle();
+            }
+            (Err(error), None) => {
+                self.finish(ticket, Err(Error::Refused(error.into())), effects);
+                return Next::Nothing;
+            }
+            (Err(error), Some(seq)) => {
+                self.refused(ticket, seq, &error);
+                error
+            }
+        };
+        if !self.queue.contains(&ticket) {
+            self.finish(ticket, Err(Error::Refused(error.into())), effects);
+        }
+        self.settle()
+    }
+
+    /// A write came back with an error; it stays in the queue when it is to be sent again.
+    fn refused(&mut self, ticket: u64, seq: u64, error: &ErrorFrame) {
+        let Some(request) = self.all.get_mut(&ticket) else { return };
+        // What was sent once and is not remembered was never executed; a gap never is.
+        let harmless = match error.code {
+            Code::SeqGap => true,
+            Code::OutcomeUnknown => request.sent == 1,
+            // Deterministic refusals by the tree use the number up. For others that is seen at the
+            // next write.
+            Code::Conflict | Code::LogKey | Code::TreeFull => {
+                self.floor = self.floor.max(seq);
+                return;
+            }
+            _ => return,
+        };
+        self.settling = true;
+        // It was the next in order and was not taken: the broker does not know our numbers.
+        let expected = seq == self.floor + 1;
+        let forgotten = error.code == Code::OutcomeUnknown && self.floor > 0;
+        self.rename |= expected || forgotten || !harmless;
+        if harmless && request.renumbered < RENUMBERED && !request.replied {
+            request.renumbered += 1;
+            request.seq = None;
+            request.sent = 0;
+            self.queue.insert(ticket);
+        }
+    }
+
+    /// When all that was on its way has been answered, numbers go on behind the last one that is
+    /// known to be used up.
+    fn settle(&mut self) -> Next {
+        if !self.settling || self.all.values().any(|r| r.seq.is_some()) {
+            return Next::Nothing;
+        }
+        self.settling = false;
+        self.next_seq = self.floor + 1;
+        if std::mem::take(&mut self.rename) {
+            (self.floor, self.next_seq) = (0, 1);
+            return Next::Rename;
+        }
+        Next::Nothing
+    }
+
+    /// The connection was lost: what has no answer is sent again, except signals.
+    pub(super) fn handle_lost(&mut self, effects: &mut VecDeque<Effect>) {
+        let mut lost = Vec::new();
+        for (ticket, request) in &mut self.all {
+            if !std::mem::take(&mut request.in_flight) {
+                continue;
+            }
+            if matches!(request.frame, ClientFrame::Signal(_)) {
+                lost.push(*ticket);
+            } else {
+                self.queue.insert(*ticket);
+            }
+        }
+        lost.into_iter().for_each(|ticket| self.finish(ticket, Err(Error::Lost), effects));
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        self.deadlines.front().map(|(at, _)| *at)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time, effects: &mut VecDeque<Effect>) {
+        while let Some((at, ticket)) = self.deadlines.front().copied() {
+            let waiting = self.all.get(&ticket).is_some_and(|request| !request.replied);
+            if at > now && waiting {
+                return;
+            }
+            self.deadlines.pop_front();
+            let Some(request) = self.all.get_mut(&ticket).filter(|_| waiting) else { continue };
+            let sent = request.seq.is_some() || request.sent > 0;
+            let error = Error::Timeout { after: self.timeout, sent };
+            if request.seq.is_some() {
+                // Its number is taken: until the broker has answered, it is sent again.
+                request.replied = true;
+                effects.push_back(Effect::Reply { ticket, result: Err(error) });
+            } else {
+                self.finish(ticket, Err(error), effects);
+            }
+        }
+    }
+
+    /// The client has ended.
+    pub(super) fn end(&mut self, error: &Error, effects: &mut VecDeque<Effect>) {
+        let mut tickets: Vec<u64> = self.all.keys().copied().collect();
+        tickets.sort_unstable();
+        for ticket in tickets {
+            self.finish(ticket, Err(error.clone()), effects);
+        }
+    }
+
+    fn finish(
+        &mut self,
+        ticket: u64,
+        result: Result<Reply, Error>,
+        effects: &mut VecDeque<Effect>,
+    ) {
+        self.queue.remove(&ticket);
+        let Some(request) = self.all.remove(&ticket) else { return };
+        if !request.replied {
+            effects.push_back(Effect::Reply { ticket, result });
+        }
+        effects.push_back(Effect::Release { ticket });
+    }
+}
+
+/// A request's bytes, when the broker's limits allow them.
+fn encode(frame: &ClientFrame, codec: Codec, limits: &Limits) -> Result<Bytes, Refusal> {
+    let most = limits.value_bytes as usize;
+    if let Some(value) = values(frame).find(|value| value.bytes.len() > most) {
+        let message =
+            format!("a value has at most {most} bytes, this one has {}", value.bytes.len());
+        return Err(Refusal::new(Code::ValueTooLarge, message));
+    }
+    let bytes = codec.encode_client(frame);
+    let most = limits.frame_bytes as usize;
+    if bytes.len() > most {
+        let message = format!("a frame has at most {most} bytes, this one has {}", bytes.len());
+        return Err(Refusal::new(Code::FrameTooLarge, message));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,443 @@
+//! The pure mirror against a model: a tree that remembers every revision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onetree_client::mirror::{Outcome, State};
+use onetree_client::protocol::frame::{Fresh, Refresh};
+use onetree_client::protocol::{DigestKey, Epoch};
+use onetree_client::{
+    Act, Change, Depth, Digest, LogKey, Path, Pattern, Reason, RefreshKind, Revision, Snapshot,
+    Value, View,
+};
+use proptest::prelude::*;
+
+type Tree = BTreeMap<Path, (Revision, Value)>;
+
+const KEY: DigestKey = DigestKey(7);
+const EPOCH: Epoch = Epoch(1);
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+fn rev(n: u64) -> Revision {
+    Revision::new(n).unwrap()
+}
+
+fn log_key(n: u64) -> LogKey {
+    LogKey { rev: rev(n), index: 0 }
+}
+
+/// What a commit does, before it has a revision.
+#[derive(Clone, Debug)]
+enum Commit {
+    Put(Path),
+    Delete(Path),
+    Drop(Path),
+    Append(Path),
+    /// The log, up to the so-many-hundredth of the revisions.
+    Trim(Path, u64),
+    /// Two changes that belong together.
+    Move(Path, Path),
+}
+
+/// What a broker tells its mirror next.
+#[derive(Clone, Debug)]
+enum Step {
+    Commit(Commit),
+    /// Tell what happened, commit by commit.
+    Live,
+    /// Tell it folded, from so many revisions before the mirror's.
+    Fold(u64),
+    Sync,
+    /// Lose the connection, and refresh in pieces of this size; stop before `fresh` if told.
+    Refresh {
+        full: bool,
+        piece: usize,
+        cut: bool,
+        key: u128,
+    },
+}
+
+/// The tree at each revision, and the changes of each commit.
+struct Model {
+    trees: Vec<Tree>,
+    commits: Vec<Vec<Change>>,
+}
+
+impl Model {
+    fn now(&self) -> u64 {
+        self.trees.len() as u64 - 1
+    }
+
+    fn commit(&mut self, commit: &Commit) {
+        let at = rev(self.now() + 1);
+        let mut tree = self.trees.last().unwrap().clone();
+        let value = Value::text(&format!("v{at}"));
+        let put = |path: &Path| (path.clone(), Act::Put(Some(value.clone())));
+        let acts = match commit {
+            Commit::Put(path) => vec![put(path)],
+            Commit::Delete(path) => vec![(path.clone(), Act::Delete)],
+            Commit::Drop(path) => vec![(path.clone(), Act::Drop)],
+            Commit::Append(log) => {
+                vec![put(&log.child(&log_key(at.get()).to_string()).unwrap())]
+            }
+            Commit::Trim(log, part) => {
+                let to = log_key(at.get() * part / 100);
+                vec![(log.clone(), Act::Trim { to, gap: false })]
+            }
+            Commit::Move(from, to) => vec![(from.clone(), Act::Delete), put(to)],
+        };
+        let changes: Vec<Change> =
+            acts.into_iter().map(|(path, act)| Change { path, rev: at, act }).collect();
+        changes.iter().for_each(|change| apply(&mut tree, change));
+        self.trees.push(tree);
+        self.commits.push(changes);
+    }
+
+    fn seen(&self, view: &View, at: Revision) -> Tree {
+        let tree = &self.trees[at.get() as usize];
+        tree.iter().filter(|(p, _)| view.sees(p)).map(|(p, e)| (p.clone(), e.clone())).collect()
+    }
+
+    /// What takes a mirror from `since` to now: in path order, puts and deletes.
+    fn fold(&self, view: &View, since: u64) -> Vec<Change> {
+        let (old, new) = (self.seen(view, rev(since)), self.seen(view, rev(self.now())));
+        let mut changes = Vec::new();
+        for (path, (at, value)) in &new {
+            if old.get(path).is_none_or(|(before, _)| before != at) {
+                let act = Act::Put(Some(value.clone()));
+                changes.push(Change { path: path.clone(), rev: *at, act });
+            }
+        }
+        // A tombstone for each that was there at any time, as a tree keeps them.
+        let there = (since..=self.now()).flat_map(|at| self.seen(view, rev(at)).into_keys());
+        let gone: BTreeSet<Path> = there.filter(|path| !new.contains_key(path)).collect();
+        for path in gone {
+            let last = |at: &u64| self.trees[*at as usize - 1].contains_key(&path);
+            let at = (since + 1..=self.now()).rev().find(last).unwrap();
+            changes.push(Change { path, rev: rev(at), act: Act::Delete });
+        }
+        changes.sort_by(|a, b| a.path.cmp(&b.path));
+        changes
+    }
+}
+
+/// The meaning of a change, said another way than the mirror does.
+fn apply(tree: &mut Tree, change: &Change) {
+    match &change.act {
+        Act::Put(value) => {
+            let value = value.clone().unwrap_or_else(|| Value::text(""));
+            tree.insert(change.path.clone(), (change.rev, value));
+        }
+        Act::Delete => drop(tree.remove(&change.path)),
+        Act::Drop => tree.retain(|path, _| !change.path.contains(path)),
+        Act::Trim { to, .. } => tree.retain(|path, _| {
+            let child = change.path.below(path).and_then(|mut below| below.next());
+            child.and_then(LogKey::parse).is_none_or(|key| key > *to)
+        }),
+    }
+}
+
+fn digest(tree: &Tree, key: DigestKey) -> Digest {
+    let mut digest = Digest::default();
+    tree.iter().for_each(|(path, (rev, _))| digest.insert(key.hash(path, *rev)));
+    digest
+}
+
+fn contents(snapshot: &Snapshot, values: bool) -> Tree {
+    let entry = |(path, entry): (&Path, &onetree_client::Entry)| {
+        assert_eq!(entry.value.is_some(), values);
+        let value = entry.value.clone().unwrap_or_else(|| Value::text(""));
+        (path.clone(), (entry.rev, value))
+    };
+    snapshot.iter().map(entry).collect()
+}
+
+/// A mirror, and an application that follows its events.
+struct Bench {
+    view: View,
+    key: DigestKey,
+    mirror: State,
+    follower: Tree,
+}
+
+impl Bench {
+    /// Checks what came of a frame: the mirror is the view of the tree at its revision, and the
+    /// application that applies what it is told has the same.
+    fn check(&mut self, model: &Model, outcome: &Outcome) {
+        match outcome {
+            Outcome::Fresh { changes } | Outcome::Delta { changes, .. } => {
+                changes.iter().for_each(|change| apply(&mut self.follower, change));
+                self.follower.retain(|path, _| self.view.sees(path));
+            }
+            Outcome::Corrupt { .. } | Outcome::Broken(_) => panic!("{outcome:?}"),
+            Outcome::Nothing | Outcome::Refreshing { .. } | Outcome::Synced { .. } => {}
+        }
+        let snapshot = self.mirror.snapshot();
+        let mut expected = model.seen(&self.view, snapshot.rev());
+        assert_eq!(self.mirror.digest(), digest(&expected, self.key));
+        if !self.view.values {
+            expected.values_mut().for_each(|(_, value)| *value = Value::text(""));
+        }
+        assert_eq!(contents(snapshot, self.view.values), expected, "at {}", snapshot.rev());
+        assert_eq!(self.follower, expected, "the follower at {}", snapshot.rev());
+        if let Some(cookie) = snapshot.cookie() {
+            assert_eq!(cookie.rev, snapshot.rev());
+        }
+    }
+
+    fn at(&self) -> u64 {
+        self.mirror.snapshot().rev().get()
+    }
+
+    fn refresh(&mut self, model: &Model, full: bool, piece: usize, cut: bool) {
+        let from = self.mirror.snapshot().cookie().map(|cookie| cookie.rev).filter(|_| !full);
+        let (kind, why) = match from {
+            Some(_) => (RefreshKind::Delta, Reason::Cookie),
+            None => (RefreshKind::Full, Reason::NoCookie),
+        };
+        let mut changes = model.fold(&self.view, from.map_or(0, Revision::get));
+        if !self.view.values {
+            changes.iter_mut().for_each(|change| match &mut change.act {
+                Act::Put(value) => *value = None,
+                _ => {}
+            });
+        }
+        let refresh = Refresh { sub: 1, kind, why, from };
+        let outcome = self.mirror.handle_refresh(&refresh);
+        self.check(model, &outcome);
+        for piece in changes.chunks(piece) {
+            let outcome = self.mirror.handle_entries(piece.to_vec());
+            self.check(model, &outcome);
+            // Not for a mirror that is being refreshed.
+            let ignored = self.mirror.handle_delta(None, rev(model.now()), piece);
+            assert_eq!(ignored, Outcome::Nothing);
+        }
+        if cut {
+            self.mirror.handle_lost();
+            let late = Fresh { sub: 1, rev: rev(0), view: self.view.fingerprint(), digest: None };
+            assert_eq!(self.mirror.handle_fresh(&late, EPOCH), Outcome::Nothing);
+            return;
+        }
+        let now = rev(model.now());
+        let digest = Some(digest(&model.seen(&self.view, now), self.key));
+        let fresh = Fresh { sub: 1, rev: now, view: self.view.fingerprint(), digest };
+        let outcome = self.mirror.handle_fresh(&fresh, EPOCH);
+        assert!(matches!(outcome, Outcome::Fresh { .. }), "{outcome:?}");
+        self.check(model, &outcome);
+        assert_eq!(self.mirror.snapshot().rev(), now);
+    }
+
+    fn step(&mut self, model: &mut Model, step: &Step) {
+        match step {
+            Step::Commit(commit) => model.commit(commit),
+            Step::Live => {
+                for at in 1..=model.now() {
+                    let outcome =
+                        self.mirror.handle_delta(None, rev(at), &model.commits[at as usize - 1]);
+                    self.check(model, &outcome);
+                }
+            }
+            Step::Fold(before) => {
+                let since = self.at().saturating_sub(*before);
+                let changes = model.fold(&self.view, since);
+                let now = rev(model.now());
+                let outcome = self.mirror.handle_delta(Some(rev(since)), now, &changes);
+                self.check(model, &outcome);
+            }
+            Step::Sync if self.at() == model.now() && self.mirror.is_fresh() => {
+                let digest = digest(&model.seen(&self.view, rev(self.at())), self.key);
+                let outcome = self.mirror.handle_sync(rev(self.at()), Some(digest));
+                assert_eq!(outcome, Outcome::Synced { verified: true });
+            }
+            Step::Sync => {}
+            Step::Refresh { full, piece, cut, key } => {
+                self.mirror.handle_lost();
+                self.key = DigestKey(*key);
+                self.mirror.handle_key(self.key);
+                self.refresh(model, *full, *piece, *cut);
+            }
+        }
+    }
+}
+
+fn some_path() -> impl Strategy<Value = Path> {
+    let segment = prop::sample::select(vec!["a", "b", "a-b", "log", "000000000000020000"]);
+    prop::collection::vec(segment, 0..4)
+        .prop_map(|parts| Path::parse(&format!("/{}", parts.join("/"))).unwrap())
+}
+
+fn some_commit() -> impl Strategy<Value = Commit> {
+    prop_oneof![
+        4 => some_path().prop_map(Commit::Put),
+        2 => some_path().prop_map(Commit::Delete),
+        1 => some_path().prop_map(Commit::Drop),
+        3 => some_path().prop_map(Commit::Append),
+        1 => (some_path(), 0u64..100).prop_map(|(log, part)| Commit::Trim(log, part)),
+        1 => (some_path(), some_path()).prop_map(|(from, to)| Commit::Move(from, to)),
+    ]
+}
+
+fn some_step() -> impl Strategy<Value = Step> {
+    let refresh = (any::<bool>(), 1usize..5, any::<bool>(), 0u128..3)
+        .prop_map(|(full, piece, cut, key)| Step::Refresh { full, piece, cut, key });
+    prop_oneof![
+        6 => some_commit().prop_map(Step::Commit),
+        2 => Just(Step::Live),
+        2 => (0u64..4).prop_map(Step::Fold),
+        1 => Just(Step::Sync),
+        2 => refresh,
+    ]
+}
+
+fn some_view() -> impl Strategy<Value = View> {
+    let depth = prop::sample::select(vec![Depth::Tree, Depth::Tree, Depth::Children, Depth::Entry]);
+    let base = prop_oneof![Just(Path::root()), some_path()];
+    let pattern = prop::sample::select(vec!["*", "**/log/*", "a/**"]);
+    let patterns = prop::collection::vec(pattern, 0..2);
+    (base, depth, patterns, any::<bool>()).prop_map(|(base, depth, patterns, values)| {
+        let patterns = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+        View { base, depth, patterns, tail: None, values }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    /// Promise "snapshot": after every frame a mirror is its view of the tree at its revision.
+    #[test]
+    fn a_mirror_is_its_view_at_its_revision(
+        view in some_view(),
+        steps in prop::collection::vec(some_step(), 1..60),
+    ) {
+        let mut mirror = State::new(view.clone(), None);
+        mirror.handle_key(KEY);
+        let mut bench = Bench { view, key: KEY, mirror, follower: Tree::new() };
+        let mut model = Model { trees: vec![Tree::new()], commits: Vec::new() };
+        for step in &steps {
+            bench.step(&mut model, step);
+        }
+        bench.mirror.handle_lost();
+        bench.refresh(&model, false, 3, false);
+    }
+
+    /// What a slow reader is told, folded, takes it from what it knew to what is.
+    #[test]
+    fn the_difference_of_two_snapshots_takes_one_to_the_other(
+        steps in prop::collection::vec(some_step(), 1..60),
+        cut in 0usize..60,
+    ) {
+        let view = View::tree(Path::root());
+        let mut mirror = State::new(view.clone(), None);
+        mirror.handle_key(KEY);
+        let mut bench = Bench { view, key: KEY, mirror, follower: Tree::new() };
+        let mut model = Model { trees: vec![Tree::new()], commits: Vec::new() };
+        let mut before = Snapshot::default();
+        for (at, step) in steps.iter().enumerate() {
+            if at == cut {
+                before = bench.mirror.snapshot().clone();
+            }
+            bench.step(&mut model, step);
+        }
+        let now = bench.mirror.snapshot();
+        let changes = now.since(&before);
+        prop_assert!(changes.windows(2).all(|pair| pair[0].path < pair[1].path));
+        let mut tree = contents(&before, true);
+        changes.iter().for_each(|change| apply(&mut tree, change));
+        prop_assert_eq!(tree, contents(now, true));
+    }
+}
+
+fn put(at: &str, n: u64) -> Change {
+    Change { path: path(at), rev: rev(n), act: Act::Put(Some(Value::text("x"))) }
+}
+
+/// A fresh mirror of the root at revision 5, which holds `/a`.
+fn fresh() -> State {
+    let mut mirror = State::new(View::tree(Path::root()), None);
+    mirror.handle_key(KEY);
+    let refresh = Refresh { sub: 1, kind: RefreshKind::Full, why: Reason::NoCookie, from: None };
+    mirror.handle_refresh(&refresh);
+    mirror.handle_entries(vec![put("/a", 5)]);
+    let view = mirror.view().fingerprint();
+    let fresh = Fresh { sub: 1, rev: rev(5), view, digest: Some(of(&mirror_of(&[("/a", 5)]))) };
+    assert!(matches!(mirror.handle_fresh(&fresh, EPOCH), Outcome::Fresh { .. }));
+    mirror
+}
+
+fn mirror_of(entries: &[(&str, u64)]) -> Tree {
+    entries.iter().map(|(at, n)| (path(at), (rev(*n), Value::text("x")))).collect()
+}
+
+fn of(tree: &Tree) -> Digest {
+    digest(tree, KEY)
+}
+
+#[test]
+fn a_delta_from_beyond_the_mirror_is_refused_whole() {
+    let mut mirror = fresh();
+    let outcome = mirror.handle_delta(Some(rev(6)), rev(8), &[put("/b", 8)]);
+    assert!(matches!(outcome, Outcome::Broken(_)), "{outcome:?}");
+    assert_eq!(mirror.snapshot().len(), 1);
+    assert!(!mirror.is_fresh() && mirror.snapshot().cookie().is_none());
+}
+
+#[test]
+fn frames_that_break_a_rule_are_not_applied_in_part() {
+    let without = Change { act: Act::Put(None), ..put("/c", 7) };
+    for second in [put("/c", 9), without] {
+        let mut mirror = fresh();
+        let outcome = mirror.handle_delta(None, rev(7), &[put("/b", 7), second]);
+        assert!(matches!(outcome, Outcome::Broken(_)), "{outcome:?}");
+        assert!(mirror.snapshot().get(&path("/b")).is_none());
+    }
+    let mut mirror = fresh();
+    mirror.handle_lost();
+    let ahead =
+        Refresh { sub: 1, kind: RefreshKind::Delta, why: Reason::Cookie, from: Some(rev(6)) };
+    assert!(matches!(mirror.handle_refresh(&ahead), Outcome::Broken(_)));
+}
+
+#[test]
+fn a_delta_that_the_mirror_has_is_skipped() {
+    let mut mirror = fresh();
+    assert_eq!(mirror.handle_delta(None, rev(5), &[put("/b", 5)]), Outcome::Nothing);
+    assert_eq!(mirror.snapshot().len(), 1);
+}
+
+#[test]
+fn a_wrong_copy_is_found_by_its_digest_and_loses_its_cookie() {
+    // The same count: only the sum tells.
+    let expected = of(&mirror_of(&[("/a", 4)]));
+    let mut mirror = fresh();
+    let found = mirror.digest();
+    let outcome = mirror.handle_sync(rev(6), Some(expected));
+    assert_eq!(outcome, Outcome::Corrupt { expected, found });
+    assert_eq!(mirror.snapshot().cookie(), None);
+    assert_eq!(mirror.snapshot().rev(), rev(5));
+    assert_eq!(mirror.handle_sync(rev(6), Some(found)), Outcome::Nothing);
+
+    let mut mirror = fresh();
+    assert_eq!(mirror.handle_sync(rev(6), Some(found)), Outcome::Synced { verified: true });
+    assert_eq!(mirror.handle_sync(rev(7), None), Outcome::Synced { verified: false });
+    assert_eq!(mirror.snapshot().cookie().map(|cookie| cookie.rev), Some(rev(7)));
+    // One from the past says nothing about the present.
+    assert_eq!(mirror.handle_sync(rev(6), Some(expected)), Outcome::Nothing);
+}
+
+#[test]
+fn an_outrun_refresh_throws_away_what_was_staged() {
+    let mut mirror = fresh();
+    let again = Refresh { sub: 1, kind: RefreshKind::Full, why: Reason::Outrun, from: None };
+    mirror.handle_refresh(&again);
+    mirror.handle_entries(vec![put("/old", 6)]);
+    mirror.handle_refresh(&again);
+    mirror.handle_entries(vec![put("/new", 7)]);
+    let view = mirror.view().fingerprint();
+    let digest = Some(of(&mirror_of(&[("/new", 7)])));
+    let outcome = mirror.handle_fresh(&Fresh { sub: 1, rev: rev(7), view, digest }, EPOCH);
+    let Outcome::Fresh { changes } = outcome else { panic!("{outcome:?}") };
+    let said: Vec<_> = changes.iter().map(|c| (c.path.as_str(), c.act == Act::Delete)).collect();
+    assert_eq!(said, [("/a", true), ("/new", false)]);
+}

@@ -1,0 +1,571 @@
+//! The pure session, told frame by frame what a broker says.
+
+use std::time::Duration;
+
+use onetree_client::mirror::State;
+use onetree_client::protocol::frame::{
+    Append, ClientFrame, Delta, Done, Entries, ErrorFrame, Fresh, Goodbye, Hello, Ok as Accepted,
+    Refresh, ServerFrame, Sync, Welcome,
+};
+use onetree_client::protocol::limits::Limits;
+use onetree_client::protocol::{DigestKey, Epoch, Name};
+use onetree_client::session::{Effect, Reply, Session, SubOptions, Time};
+use onetree_client::{
+    Act, Change, Code, Codec, ConnectError, Digest, Error, Event, Options, Path, Reason,
+    RefreshKind, Revision, Status, Value, View,
+};
+
+const KEY: DigestKey = DigestKey(7);
+const SECOND: Time = Duration::from_secs(1);
+
+fn rev(n: u64) -> Revision {
+    Revision::new(n).unwrap()
+}
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+/// A session, the time, and what became of its requests and mirrors.
+struct Bench {
+    session: Session,
+    now: Time,
+    tickets: u64,
+    replies: Vec<(u64, Result<Reply, Error>)>,
+    released: Vec<u64>,
+    events: Vec<(u32, Event)>,
+    connects: usize,
+    disconnects: usize,
+    ended: Option<Option<ConnectError>>,
+    in_flight: u32,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let options = Options::new("ws://here").request_timeout(30 * SECOND);
+        let mut bench = Bench {
+            session: Session::new(options, [1; 32]),
+            now: Time::ZERO,
+            tickets: 0,
+            replies: Vec::new(),
+            released: Vec::new(),
+            events: Vec::new(),
+            connects: 0,
+            disconnects: 0,
+            ended: None,
+            in_flight: 8,
+        };
+        bench.effects();
+        bench
+    }
+
+    /// A session that is up.
+    fn up() -> Bench {
+        let mut bench = Bench::new();
+        bench.open();
+        bench
+    }
+
+    fn effects(&mut self) {
+        while let Some(effect) = self.session.poll_effect() {
+            match effect {
+                Effect::Connect => self.connects += 1,
+                Effect::Disconnect => self.disconnects += 1,
+                Effect::Reply { ticket, result } => self.replies.push((ticket, result)),
+                Effect::Release { ticket } => self.released.push(ticket),
+                Effect::Mirror { sub, event, .. } => {
+                    self.events.extend(event.map(|event| (sub, event)));
+                }
+                Effect::Status(Status::Ended { error }) => {
+                    self.ended = Some(error.map(|error| ConnectError::clone(&error)));
+                }
+                Effect::Status(_) => {}
+            }
+        }
+    }
+
+    fn sent(&mut self) -> Vec<ClientFrame> {
+        let mut frames = Vec::new();
+        while let Some(bytes) = self.session.poll_transmit() {
+            frames.push(Codec::MsgPack.decode_client(&bytes).unwrap());
+        }
+        self.effects();
+        frames
+    }
+
+    fn say(&mut self, frame: ServerFrame) {
+        self.session.handle_frame(self.now, frame);
+        self.effects();
+    }
+
+    /// Opens the connection, up to `welcome`.
+    fn open(&mut self) -> Hello {
+        self.session.handle_open(self.now);
+        let sent = self.sent();
+        let [ClientFrame::Hello(hello)] = &sent[..] else { panic!("{sent:?}") };
+        let (value_bytes, in_flight) = (1000, self.in_flight);
+        let limits = Limits { frame_bytes: 4000, value_bytes, subscriptions: 8, in_flight };
+        self.say(ServerFrame::Welcome(Welcome {
+            id: hello.id,
+            session: Name::parse("s").unwrap(),
+            resumed: hello.session.is_some(),
+            epoch: Epoch(1),
+            rev: rev(1),
+            heartbeat_ms: 25_000,
+            digest_key: KEY,
+            limits,
+        }));
+        hello.clone()
+    }
+
+    fn lose(&mut self) {
+        self.session.handle_closed(self.now, ConnectError::Lost("test".to_owned()));
+        self.effects();
+    }
+
+    /// Waits until the session connects again, and lets it.
+    fn come_back(&mut self) -> Hello {
+        let before = self.connects;
+        while self.connects == before {
+            self.now = self.session.next_timeout().unwrap().max(self.now);
+            self.session.handle_timeout(self.now);
+            self.effects();
+        }
+        self.open()
+    }
+
+    fn wait(&mut self, time: Time) {
+        self.now += time;
+        self.session.handle_timeout(self.now);
+        self.effects();
+    }
+
+    fn append(&mut self, text: &str) -> u64 {
+        self.tickets += 1;
+        let (path, value) = (path("/log"), Value::text(text));
+        let append = Append { id: 0, seq: None, path, value, ttl_ms: None, ephemeral: false };
+        self.session.request(self.now, self.tickets, ClientFrame::Append(append));
+        self.effects();
+        self.tickets
+    }
+
+    fn done(&mut self, id: u32) {
+        let done = Done { id, rev: rev(9), durable: true, paths: Vec::new() };
+        self.say(ServerFrame::Done(done));
+    }
+
+    fn refuse(&mut self, id: u32, code: Code) {
+        self.say(ServerFrame::Error(ErrorFrame::new(Some(id), code, "no")));
+    }
+
+    fn outcome(&self, ticket: u64) -> Option<Result<(), Option<Code>>> {
+        let mut all = self.replies.iter().filter(|(of, _)| *of == ticket);
+        let one = all.next().map(|(_, r)| r.as_ref().map(|_| ()).map_err(Error::code));
+        assert!(all.next().is_none(), "two replies to {ticket}");
+        one
+    }
+
+    /// Starts mirror 1 of everything and makes it fresh at `at`, empty.
+    fn mirror(&mut self, at: u64) {
+        let state = State::new(View::tree(Path::root()), None);
+        self.session.mirror(1, state, SubOptions::default());
+        let sent = self.sent();
+        assert!(matches!(&sent[..], [ClientFrame::Sub(sub)] if sub.sub == 1), "{sent:?}");
+        self.refresh(at);
+    }
+
+    fn refresh(&mut self, at: u64) {
+        let (kind, why) = (RefreshKind::Full, Reason::NoCookie);
+        self.say(ServerFrame::Refresh(Refresh { sub: 1, kind, why, from: None }));
+        self.fresh(at, Digest::default());
+    }
+
+    fn fresh(&mut self, at: u64, digest: Digest) {
+        let view = View::tree(Path::root()).fingerprint();
+        let fresh = Fresh { sub: 1, rev: rev(at), view, digest: Some(digest) };
+        self.say(ServerFrame::Fresh(fresh));
+    }
+
+    fn last_event(&self) -> String {
+        self.events.last().map_or(String::new(), |(_, event)| format!("{event:?}"))
+    }
+}
+
+/// The `seq`, text and id of each append.
+fn appends(frames: &[ClientFrame]) -> Vec<(u64, String, u32)> {
+    let one = |frame: &ClientFrame| match frame {
+        ClientFrame::Append(f) => {
+            let text = String::from_utf8(f.value.bytes.to_vec()).unwrap();
+            (f.seq.unwrap(), text, f.id)
+        }
+        other => panic!("{other:?}"),
+    };
+    frames.iter().map(one).collect()
+}
+
+fn numbers(frames: &[(u64, String, u32)]) -> Vec<(u64, &str)> {
+    frames.iter().map(|(seq, text, _)| (*seq, text.as_str())).collect()
+}
+
+#[test]
+fn writes_without_an_answer_are_sent_again_in_their_order() {
+    let mut bench = Bench::up();
+    let tickets: Vec<u64> = ["a", "b", "c"].map(|text| bench.append(text)).into();
+    let sent = appends(&bench.sent());
+    assert_eq!(numbers(&sent), [(1, "a"), (2, "b"), (3, "c")]);
+    // Answers may come in any order.
+    bench.done(sent[1].2);
+    bench.lose();
+    let late = bench.append("d");
+    let hello = bench.come_back();
+    assert_eq!(hello.client.as_ref(), Some(bench.session.name()));
+    assert_eq!(hello.session, Name::parse("s"));
+    let sent = appends(&bench.sent());
+    assert_eq!(numbers(&sent), [(1, "a"), (3, "c"), (4, "d")]);
+    sent.iter().for_each(|(_, _, id)| bench.done(*id));
+    for ticket in tickets.into_iter().chain([late]) {
+        assert_eq!(bench.outcome(ticket), Some(Ok(())));
+    }
+    assert_eq!(bench.released.len(), 4);
+}
+
+#[test]
+fn no_more_is_in_flight_than_the_broker_allows() {
+    let mut bench = Bench::up();
+    for n in 0..20 {
+        bench.append(&n.to_string());
+    }
+    let sent = appends(&bench.sent());
+    assert_eq!(sent.len(), 8);
+    bench.done(sent[0].2);
+    bench.done(sent[1].2);
+    assert_eq!(numbers(&appends(&bench.sent())), [(9, "8"), (10, "9")]);
+}
+
+#[test]
+fn a_refused_write_does_not_take_those_behind_it_along() {
+    // The broker does not count what never reached its tree: those behind come back as a gap.
+    for first in [true, false] {
+        let mut bench = Bench::up();
+        let mut floor = 0;
+        if !first {
+            bench.append("before");
+            let sent = appends(&bench.sent());
+            bench.done(sent[0].2);
+            floor = 1;
+        }
+        let name = bench.session.name().clone();
+        let wrong = bench.append("wrong");
+        let good = [bench.append("b"), bench.append("c")];
+        let sent = appends(&bench.sent());
+        bench.refuse(sent[0].2, Code::BadValue);
+        // Of a client that it does not know yet, a broker cannot say that one is missing.
+        let code = if first { Code::OutcomeUnknown } else { Code::SeqGap };
+        bench.refuse(sent[1].2, code);
+        let late = bench.append("d");
+        assert!(bench.sent().is_empty(), "not before all is answered");
+        bench.refuse(sent[2].2, code);
+        // A client that was never heard of has no numbers to lose: at worst it takes another name.
+        if bench.session.name() != &name {
+            bench.come_back();
+        }
+        let sent = appends(&bench.sent());
+        assert_eq!(
+            numbers(&sent),
+            [(floor + 1, "b"), (floor + 2, "c"), (floor + 3, "d")],
+            "first: {first}"
+        );
+        assert_eq!(bench.session.name(), &name);
+        sent.iter().for_each(|(_, _, id)| bench.done(*id));
+        assert_eq!(bench.outcome(wrong), Some(Err(Some(Code::BadValue))));
+        for ticket in good.into_iter().chain([late]) {
+            assert_eq!(bench.outcome(ticket), Some(Ok(())));
+        }
+    }
+}
+
+#[test]
+fn a_conflict_uses_its_number_up() {
+    let mut bench = Bench::up();
+    let conflict = bench.append("a");
+    let sent = appends(&bench.sent());
+    bench.refuse(sent[0].2, Code::Conflict);
+    bench.append("b");
+    assert_eq!(numbers(&appends(&bench.sent())), [(2, "b")]);
+    assert_eq!(bench.outcome(conflict), Some(Err(Some(Code::Conflict))));
+}
+
+#[test]
+fn an_unknown_outcome_is_told_and_the_client_goes_on_as_another() {
+    let mut bench = Bench::up();
+    let ticket = bench.append("a");
+    assert_eq!(bench.sent().len(), 1);
+    bench.lose();
+    let name = bench.session.name().clone();
+    bench.come_back();
+    let sent = appends(&bench.sent());
+    // It was sent before, and may have happened.
+    bench.refuse(sent[0].2, Code::OutcomeUnknown);
+    assert_eq!(bench.outcome(ticket), Some(Err(Some(Code::OutcomeUnknown))));
+    let next = bench.append("b");
+    let hello = bench.come_back();
+    assert_ne!(hello.client, Some(name));
+    let sent = appends(&bench.sent());
+    assert_eq!(numbers(&sent), [(1, "b")]);
+    bench.done(sent[0].2);
+    assert_eq!(bench.outcome(next), Some(Ok(())));
+}
+
+#[test]
+fn a_client_that_was_forgotten_while_idle_loses_nothing() {
+    let mut bench = Bench::up();
+    bench.append("a");
+    let sent = appends(&bench.sent());
+    bench.done(sent[0].2);
+    let ticket = bench.append("b");
+    let sent = appends(&bench.sent());
+    // Sent for the first time, it cannot have happened.
+    bench.refuse(sent[0].2, Code::OutcomeUnknown);
+    assert_eq!(bench.outcome(ticket), None);
+    bench.come_back();
+    let sent = appends(&bench.sent());
+    assert_eq!(numbers(&sent), [(1, "b")]);
+    bench.done(sent[0].2);
+    assert_eq!(bench.outcome(ticket), Some(Ok(())));
+}
+
+#[test]
+fn what_is_too_large_is_refused_here() {
+    let mut bench = Bench::up();
+    let large = bench.append(&"x".repeat(1001));
+    let fits = bench.append(&"x".repeat(1000));
+    assert_eq!(appends(&bench.sent()).len(), 1);
+    assert_eq!(bench.outcome(large), Some(Err(Some(Code::ValueTooLarge))));
+    assert_eq!(bench.outcome(fits), None);
+}
+
+#[test]
+fn a_write_that_was_sent_keeps_its_number_after_its_timeout() {
+    let mut bench = Bench::up();
+    let sent = bench.append("a");
+    assert_eq!(bench.sent().len(), 1);
+    bench.lose();
+    let unsent = bench.append("b");
+    bench.wait(30 * SECOND);
+    let (_, error) = bench.replies.iter().find(|(ticket, _)| *ticket == sent).unwrap();
+    assert!(matches!(error, Err(Error::Timeout { sent: true, .. })));
+    let (_, error) = bench.replies.iter().find(|(ticket, _)| *ticket == unsent).unwrap();
+    assert!(matches!(error, Err(Error::Timeout { sent: false, .. })));
+    assert_eq!(bench.released, [unsent]);
+    bench.open();
+    let again = appends(&bench.sent());
+    assert_eq!(numbers(&again), [(1, "a")]);
+    bench.done(again[0].2);
+    assert_eq!(bench.released, [unsent, sent]);
+    assert_eq!(bench.replies.len(), 2);
+}
+
+#[test]
+fn a_reconnect_brings_the_cookies_along() {
+    let mut bench = Bench::up();
+    bench.mirror(5);
+    // Nothing in the view changed, and yet the mirror goes along.
+    let delta = Delta { rev: rev(6), since: None, sub: None, part: false, changes: Vec::new() };
+    bench.say(ServerFrame::Delta(delta));
+    bench.lose();
+    assert!(bench.last_event().starts_with("Offline"), "{}", bench.last_event());
+    let hello = bench.come_back();
+    let cookie = hello.subs[0].cookie.unwrap();
+    assert_eq!((hello.subs.len(), hello.subs[0].sub, cookie.rev), (1, 1, rev(6)));
+    assert_eq!(hello.seen, Some(rev(6)));
+    assert!(matches!(bench.events.last(), Some((1, Event::Online { resumed: true }))));
+    let refresh =
+        Refresh { sub: 1, kind: RefreshKind::Delta, why: Reason::Cookie, from: Some(rev(6)) };
+    bench.say(ServerFrame::Refresh(refresh));
+    bench.fresh(8, Digest::default());
+    assert!(bench.last_event().starts_with("Fresh"), "{}", bench.last_event());
+}
+
+#[test]
+fn a_wrong_mirror_is_started_again_and_then_waits() {
+    let mut bench = Bench::up();
+    bench.mirror(5);
+    let wrong = Digest { count: 0, sum: 1 };
+    for round in 0..3 {
+        let digests = vec![(1, Some(wrong))];
+        bench.say(ServerFrame::Sync(Sync { id: None, rev: rev(5), digests }));
+        assert!(bench.last_event().starts_with("Corrupt"), "{round}: {}", bench.last_event());
+        let sent = bench.sent();
+        assert!(matches!(&sent[..], [ClientFrame::Resync(f)] if f.sub == 1), "{sent:?}");
+        bench.refresh(5);
+        assert!(bench.last_event().starts_with("Fresh"), "{round}");
+    }
+    let digests = vec![(1, Some(wrong))];
+    bench.say(ServerFrame::Sync(Sync { id: None, rev: rev(5), digests }));
+    assert!(bench.last_event().starts_with("Circling { retry_in: 10s"), "{}", bench.last_event());
+    assert!(bench.sent().is_empty());
+    bench.wait(10 * SECOND);
+    assert!(matches!(&bench.sent()[..], [ClientFrame::Resync(_)]));
+}
+
+#[test]
+fn a_refresh_with_a_wrong_digest_is_not_shown() {
+    let mut bench = Bench::up();
+    bench.mirror(5);
+    bench.lose();
+    bench.come_back();
+    let (kind, why) = (RefreshKind::Delta, Reason::Cookie);
+    bench.say(ServerFrame::Refresh(Refresh { sub: 1, kind, why, from: Some(rev(5)) }));
+    bench.fresh(6, Digest { count: 1, sum: 1 });
+    assert!(bench.last_event().starts_with("Corrupt"), "{}", bench.last_event());
+    assert!(matches!(&bench.sent()[..], [ClientFrame::Resync(_)]));
+    // Lost in between: it still begins from nothing.
+    bench.lose();
+    assert_eq!(bench.come_back().subs[0].cookie, None);
+}
+
+#[test]
+fn a_gap_between_deltas_is_a_resync() {
+    let mut bench = Bench::up();
+    bench.mirror(5);
+    let delta =
+        Delta { rev: rev(9), since: Some(rev(7)), sub: None, part: false, changes: Vec::new() };
+    bench.say(ServerFrame::Delta(delta));
+    assert!(bench.last_event().starts_with("Broken"), "{}", bench.last_event());
+    assert!(matches!(&bench.sent()[..], [ClientFrame::Resync(_)]));
+    // What was on its way from before is not for the mirror.
+    let late = Delta { rev: rev(10), since: None, sub: None, part: false, changes: Vec::new() };
+    bench.say(ServerFrame::Delta(late));
+    bench.refresh(11);
+    assert!(bench.last_event().starts_with("Fresh"), "{}", bench.last_event());
+}
+
+#[test]
+fn parts_of_a_delta_are_shown_together() {
+    let mut bench = Bench::up();
+    bench.mirror(5);
+    let change =
+        |at: &str, n| Change { path: path(at), rev: rev(n), act: Act::Put(Some(Value::text("x"))) };
+    let delta = |part, change| Delta {
+        rev: rev(7),
+        since: Some(rev(5)),
+        sub: None,
+        part,
+        changes: vec![change],
+    };
+    let before = bench.events.len();
+    bench.say(ServerFrame::Delta(delta(true, change("/a", 6))));
+    assert_eq!(bench.events.len(), before);
+    bench.say(ServerFrame::Entries(Entries { sub: 9, changes: vec![change("/c", 7)] }));
+    bench.say(ServerFrame::Delta(delta(false, change("/b", 7))));
+    let Some((1, Event::Delta { changes, .. })) = bench.events.last() else {
+        panic!("{}", bench.last_event())
+    };
+    assert_eq!(changes.len(), 2);
+    // A part that a lost connection left behind is forgotten.
+    bench.say(ServerFrame::Delta(Delta { rev: rev(8), ..delta(true, change("/a", 8)) }));
+    bench.lose();
+    bench.come_back();
+    bench.refresh(8);
+    let next = Delta { rev: rev(9), since: None, ..delta(false, change("/d", 9)) };
+    bench.say(ServerFrame::Delta(next));
+    let Some((1, Event::Delta { changes, .. })) = bench.events.last() else {
+        panic!("{}", bench.last_event())
+    };
+    assert_eq!(changes.len(), 1);
+}
+
+#[test]
+fn a_sync_moves_only_the_mirrors_that_it_names() {
+    let mut bench = Bench::up();
+    bench.mirror(5);
+    bench.say(ServerFrame::Sync(Sync { id: None, rev: rev(9), digests: Vec::new() }));
+    bench.lose();
+    assert_eq!(bench.come_back().subs[0].cookie.unwrap().rev, rev(5));
+    bench.refresh(5);
+    let digests = vec![(1, None)];
+    bench.say(ServerFrame::Sync(Sync { id: None, rev: rev(9), digests }));
+    bench.lose();
+    assert_eq!(bench.come_back().subs[0].cookie.unwrap().rev, rev(9));
+}
+
+#[test]
+fn a_paced_mirror_takes_only_its_own_deltas() {
+    let mut bench = Bench::up();
+    let state = State::new(View::tree(Path::root()), None);
+    bench.session.mirror(1, state, SubOptions { every_ms: 100, ..SubOptions::default() });
+    bench.sent();
+    bench.refresh(5);
+    let delta = |sub| Delta {
+        rev: rev(6),
+        since: Some(rev(5)),
+        sub,
+        part: false,
+        changes: vec![Change { path: path("/a"), rev: rev(6), act: Act::Delete }],
+    };
+    bench.say(ServerFrame::Delta(delta(None)));
+    assert!(bench.last_event().starts_with("Fresh"), "{}", bench.last_event());
+    bench.say(ServerFrame::Delta(delta(Some(1))));
+    assert!(bench.last_event().starts_with("Delta"), "{}", bench.last_event());
+}
+
+#[test]
+fn a_silent_connection_is_given_up() {
+    let mut bench = Bench::up();
+    bench.wait(34 * SECOND);
+    assert_eq!(bench.disconnects, 0);
+    bench.session.handle_heard(bench.now);
+    bench.wait(34 * SECOND);
+    assert_eq!(bench.disconnects, 0);
+    bench.wait(SECOND);
+    assert_eq!(bench.disconnects, 1);
+    bench.come_back();
+}
+
+#[test]
+fn the_broker_says_when_to_come_back_and_when_not_to() {
+    let mut bench = Bench::up();
+    let bye = |code, retry_ms| Goodbye { code, retry_ms, message: String::new() };
+    bench.say(ServerFrame::Bye(bye(Code::ShuttingDown, Some(3000))));
+    assert_eq!(bench.session.next_timeout(), Some(bench.now + 3 * SECOND));
+    bench.come_back();
+    bench.say(ServerFrame::Bye(bye(Code::SessionTaken, None)));
+    let error = bench.ended.flatten().unwrap();
+    assert_eq!(error.code(), Some(Code::SessionTaken));
+}
+
+#[test]
+fn the_first_connection_fails_fast() {
+    let mut bench = Bench::new();
+    bench.lose();
+    assert!(matches!(bench.ended, Some(Some(ConnectError::Lost(_)))));
+}
+
+#[test]
+fn an_end_does_first_what_was_asked_before() {
+    let mut bench = Bench::up();
+    let ticket = bench.append("a");
+    bench.session.close(bench.now, true);
+    let refused = bench.append("b");
+    let sent = appends(&bench.sent());
+    bench.done(sent[0].2);
+    let sent = bench.sent();
+    let [ClientFrame::Bye(bye)] = &sent[..] else { panic!("{sent:?}") };
+    bench.say(ServerFrame::Ok(Accepted { id: bye.id }));
+    assert!(matches!(bench.ended, Some(None)));
+    assert_eq!(bench.outcome(ticket), Some(Ok(())));
+    assert_eq!(bench.outcome(refused), Some(Err(None)));
+}
+
+#[test]
+fn a_subscription_that_is_refused_for_good_ends_its_mirror() {
+    let mut bench = Bench::up();
+    let state = State::new(View::tree(Path::root()), None);
+    bench.session.mirror(1, state, SubOptions::default());
+    let sent = bench.sent();
+    bench.refuse(sent[0].id(), Code::BadPattern);
+    let Some((1, Event::Ended { error: Some(error) })) = bench.events.last() else {
+        panic!("{}", bench.last_event())
+    };
+    assert_eq!(error.code(), Some(Code::BadPattern));
+}
