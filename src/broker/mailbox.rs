@@ -1,0 +1,93 @@
+//! What a connection gets from other tasks.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use onetree_core::{Answer, Refusal};
+use onetree_protocol::Revision;
+use tokio::sync::Notify;
+
+use crate::fanout::{Item, Outbox, Sink};
+
+/// What a connection gets from other tasks: replies, live frames, orders. Nobody who puts
+/// something in waits for the connection.
+pub(crate) struct Mailbox {
+    /// The connection's own number in this process.
+    pub(crate) id: u64,
+    pub(crate) outbox: Outbox,
+    /// Bounded by the requests in flight that the connection allows itself.
+    replies: Mutex<Vec<Reply>>,
+    orders: AtomicU8,
+    wake: Notify,
+}
+
+/// The owner's answer to an event; answers come in the order of the events.
+pub(crate) enum Reply {
+    /// To a write.
+    Written { id: u32, result: Result<Answer, Refusal>, durable: bool },
+    /// To the end of the session.
+    Ended,
+}
+
+/// What a connection is told to do. Once given an order stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Order {
+    /// Another connection has the session now: close.
+    SessionTaken = 1,
+    /// The broker shuts down: finish what was begun, say goodbye.
+    Finish = 2,
+    /// Time is over: close at once.
+    Cut = 4,
+}
+
+impl Mailbox {
+    pub(crate) fn new(id: u64, outbox: Outbox) -> Mailbox {
+        let (replies, orders, wake) = Default::default();
+        Mailbox { id, outbox, replies, orders, wake }
+    }
+
+    pub(crate) fn reply(&self, reply: Reply) {
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.push(reply);
+        let first = replies.len() == 1;
+        drop(replies);
+        if first {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The replies that have come since, in their order.
+    pub(crate) fn take_replies(&self) -> Vec<Reply> {
+        std::mem::take(&mut *self.replies.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn order(&self, order: Order) {
+        self.orders.fetch_or(order as u8, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn has(&self, order: Order) -> bool {
+        self.orders.load(Ordering::Acquire) & order as u8 != 0
+    }
+
+    /// Waits until something was put in since the last call; it may have been taken out already.
+    pub(crate) async fn filled(&self) {
+        self.wake.notified().await;
+    }
+}
+
+impl Sink for Mailbox {
+    fn delta(&self, rev: Revision, parts: &Arc<[Bytes]>) {
+        if self.outbox.push(Item::Delta { rev, parts: parts.clone() }) {
+            self.wake.notify_one();
+        }
+    }
+
+    fn signal(&self, frame: &Bytes) {
+        if self.outbox.push(Item::Signal(frame.clone())) {
+            self.wake.notify_one();
+        }
+    }
+}

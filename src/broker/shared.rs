@@ -1,0 +1,31 @@
+//! What all tasks read.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use onetree_core::Snapshot;
+
+use crate::fanout::Fanout;
+
+/// What the owner shows to all other tasks.
+pub(crate) struct Shared {
+    /// The tree, as soon as its last commit is stored; the commit may still be on its way to the
+    /// outboxes.
+    pub(crate) published: ArcSwap<Snapshot>,
+    /// The tree whose commits have all reached the outboxes.
+    pub(crate) settled: ArcSwap<Snapshot>,
+    pub(crate) fanout: Fanout,
+}
+
+impl Shared {
+    pub(crate) fn new(snapshot: Snapshot, fanout: Fanout) -> Shared {
+        let snapshot = Arc::new(snapshot);
+        let (published, settled) = (snapshot.clone().into(), snapshot.into());
+        Shared { published, settled, fanout }
+    }
+
+    /// The latest tree that was published when this is called.
+    pub(crate) fn latest(&self) -> Snapshot {
+        Snapshot::clone(&self.published.load())
+    }
+}

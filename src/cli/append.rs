@@ -1,0 +1,10 @@
+//! stub
+use clap::Args;
+use super::{Common, exit::Failure, output::Output};
+pub(crate) const EXAMPLES: &str = "Examples:\n  onetree append";
+/// stub
+#[derive(Args)]
+pub(crate) struct Append {}
+impl Append {
+    pub(crate) async fn run(&self, _: &Common, _: &mut Output) -> Result<(), Failure> { unimplemented!() }
+}

@@ -1,0 +1,202 @@
+//! How a command ends: the exit codes, and what is said when it does not end well.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use onetree_protocol::{Action, Code, Path, Revision};
+use serde_json::{Map, json};
+
+/// It worked. Also a reader of our output that has had enough (`| head`), and Ctrl-C where that
+/// is the way to end a command.
+pub(crate) const OK: u8 = 0;
+/// The broker refused; the code says why.
+pub(crate) const REFUSED: u8 = 1;
+/// The command line, or a file that it names, is wrong. Nothing was sent.
+pub(crate) const USAGE: u8 = 2;
+/// A precondition did not hold (`--if-rev`, `--if-absent`, `if` of a transaction).
+pub(crate) const CONFLICT: u8 = 3;
+/// `get`: there is no entry at the path.
+pub(crate) const NOT_FOUND: u8 = 4;
+/// No broker can be reached at the URL.
+pub(crate) const UNREACHABLE: u8 = 5;
+/// What should not happen: the peer broke the protocol, a disk is full, a fault of ours.
+pub(crate) const FAULT: u8 = 6;
+
+/// The table of exit codes, for the long help.
+pub(crate) const TABLE: &str = "\
+Exit codes:
+  0  it worked (also: the reader of the output went away, or Ctrl-C where that ends the command)
+  1  the broker refused; the error's code says why
+  2  the command line, or a file that it names, is wrong; nothing was sent
+  3  a precondition did not hold (--if-rev, --if-absent, \"if\" of a transaction)
+  4  get: there is no entry at the path
+  5  no broker can be reached at the URL
+  6  something that should not happen: a broken protocol, a full disk, a fault";
+
+/// How a command can end before its time.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// With an error that is told.
+    Told(Box<Told>),
+    /// Whoever reads our output has had enough: no error, and nothing to say.
+    PipeClosed,
+}
+
+/// An error as it is told: to people in words, with `--json` in fields.
+#[derive(Debug)]
+pub(crate) struct Told {
+    exit: u8,
+    code: &'static str,
+    message: String,
+    path: Option<Path>,
+    rev: Option<Revision>,
+    next: Option<String>,
+    more: Map<String, serde_json::Value>,
+}
+
+impl Failure {
+    /// An error with its exit code, its code word and its message.
+    pub(crate) fn new(exit: u8, code: &'static str, message: impl Into<String>) -> Failure {
+        Failure::Told(Box::new(Told {
+            exit,
+            code,
+            message: message.into(),
+            path: None,
+            rev: None,
+            next: None,
+            more: Map::new(),
+        }))
+    }
+
+    /// The command line is wrong.
+    pub(crate) fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(USAGE, "usage", message)
+    }
+
+    /// Something that should not happen.
+    pub(crate) fn fault(message: impl Into<String>) -> Failure {
+        Failure::new(FAULT, "internal", message)
+    }
+
+    /// Standard output could not be written. A closed pipe is no error.
+    pub(crate) fn output(error: &io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure::PipeClosed;
+        }
+        Failure::new(FAULT, "output", format!("cannot write standard output: {error}"))
+    }
+
+    /// The broker answered with `code`.
+    pub(crate) fn refused(code: Code, message: impl Into<String>) -> Failure {
+        let exit = match code {
+            Code::Conflict => CONFLICT,
+            Code::TooManyConnections | Code::TooManySessions | Code::ShuttingDown => UNREACHABLE,
+            Code::BadFrame | Code::UnknownOp | Code::HelloExpected | Code::Internal => FAULT,
+            _ => REFUSED,
+        };
+        Failure::new(exit, code.as_str(), message).next(next_after(code))
+    }
+
+    /// What it is about.
+    pub(crate) fn at(self, path: Option<Path>, rev: Option<Revision>) -> Failure {
+        self.edit(|told| {
+            told.path = path;
+            told.rev = rev;
+        })
+    }
+
+    /// What to do next.
+    pub(crate) fn next(self, next: impl Into<String>) -> Failure {
+        self.edit(|told| told.next = Some(next.into()))
+    }
+
+    /// One more field of the error under `--json`; its words are the message's business.
+    pub(crate) fn with(self, name: &str, value: impl Into<serde_json::Value>) -> Failure {
+        self.edit(|told| {
+            told.more.insert(name.to_owned(), value.into());
+        })
+    }
+
+    /// Puts `words` after the message.
+    pub(crate) fn and(self, words: &str) -> Failure {
+        self.edit(|told| told.message.push_str(words))
+    }
+
+    fn edit(mut self, edit: impl FnOnce(&mut Told)) -> Failure {
+        if let Failure::Told(told) = &mut self {
+            edit(told);
+        }
+        self
+    }
+
+    /// Says it on standard error and gives the exit code.
+    pub(crate) fn report(self, json: bool) -> ExitCode {
+        let told = match self {
+            Failure::PipeClosed => return ExitCode::from(OK),
+            Failure::Told(told) => told,
+        };
+        let text = if json { told.json() } else { told.words(io::stderr().is_terminal()) };
+        // Nobody is left to tell when standard error cannot be written either.
+        let _ = writeln!(io::stderr(), "{text}");
+        ExitCode::from(told.exit)
+    }
+}
+
+impl Told {
+    fn words(&self, colour: bool) -> String {
+        let colour = colour && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let (red, plain) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        let message = super::output::visible(&self.message);
+        let mut text = format!("{red}error:{plain} {}: {message}", self.code);
+        if let Some(next) = &self.next {
+            text.push_str("\n  next: ");
+            text.push_str(next);
+        }
+        text
+    }
+
+    fn json(&self) -> String {
+        let mut error = Map::new();
+        error.insert("code".into(), self.code.into());
+        error.insert("message".into(), self.message.as_str().into());
+        if let Some(path) = &self.path {
+            error.insert("path".into(), path.as_str().into());
+        }
+        if let Some(rev) = self.rev {
+            error.insert("rev".into(), rev.get().into());
+        }
+        error.extend(self.more.clone());
+        if let Some(next) = &self.next {
+            error.insert("next".into(), next.as_str().into());
+        }
+        json!({ "error": error }).to_string()
+    }
+}
+
+/// What someone at a command line can do about `code`.
+fn next_after(code: Code) -> &'static str {
+    match code {
+        Code::Conflict => "read it again (get --json shows its rev), and decide again",
+        Code::LogKey => "append to the log instead: the broker gives out its keys",
+        Code::TreeFull => {
+            "remove something (rm), or give the broker a larger tree_entries or tree_bytes"
+        }
+        Code::ValueTooLarge => "write less at once, or give the broker a larger value_bytes",
+        Code::TooManyChanges => {
+            "split the transaction, or give the broker a larger commit_changes"
+        }
+        Code::TooManyConnections => {
+            "try again later, or give the broker a larger connections"
+        }
+        Code::TooManySessions => "try again later, or give the broker a larger sessions",
+        Code::OutcomeUnknown => "look whether it took effect before you write it again",
+        Code::Internal => "look into the broker's log, and report it",
+        code => match code.action() {
+            Action::Retry => "try again in a moment",
+            Action::Resync => "start again from nothing",
+            Action::Reauth => "give another token",
+            Action::Fix => "change the command: the same again fails again",
+            Action::Stop => "this broker does not do that",
+        },
+    }
+}

@@ -1,0 +1,39 @@
+//! `export`: a subtree as JSON Lines.
+
+use clap::Args;
+use onetree_protocol::{Path, View, json};
+
+use super::Common;
+use super::connect::Link;
+use super::exit::Failure;
+use super::output::Output;
+use super::progress;
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  onetree export / > everything.jsonl
+  onetree export /config | jq -c '{path, json}'
+  # Two exports differ in what differs
+  diff before.jsonl <(onetree export /)";
+
+/// Print a subtree as JSON Lines in path order, all of it at one revision
+#[derive(Args)]
+pub(crate) struct Export {
+    /// The top
+    #[arg(default_value = "/")]
+    path: Path,
+}
+
+impl Export {
+    /// Prints the subtree.
+    pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        let link = Link::open(common).await?;
+        let bar = progress::count(!common.json && !output.terminal, "entries")?;
+        let entries = link.once(View::tree(self.path.clone()), &bar).await?;
+        bar.finish_and_clear();
+        entries.iter().try_for_each(|entry| output.line(&json::change_line(entry)))?;
+        output.flush()?;
+        link.close().await
+    }
+}

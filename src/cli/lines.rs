@@ -1,0 +1,169 @@
+//! Standard input as lines, each a value: read by a thread of its own, in large pieces.
+
+use std::io::{self, ErrorKind, Read};
+
+use onetree_protocol::{MediaType, Value, json};
+use tokio::sync::mpsc;
+
+use super::exit::{Failure, USAGE};
+use super::value::{self, line_type};
+
+/// One read. A pipe holds 64 KiB.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Batches that wait to be sent: enough that reading and sending do not wait for each other.
+const WAITING: usize = 4;
+
+/// Some lines that came together.
+pub(crate) struct Lines {
+    /// Their values, without the line ends.
+    pub(crate) values: Vec<Value>,
+    /// The bytes of standard input that they stood in, with line ends.
+    pub(crate) bytes: u64,
+}
+
+/// Reads standard input to its end; after an error comes nothing more. A line ends in `\n`, which
+/// is taken off and nothing else: a `\r` before it is a byte of the line. The last line needs none.
+///
+/// `media`: what every line is; without, text where it is UTF-8, else octets. `limit_bytes`: the
+/// largest line.
+pub(crate) fn stdin(
+    media: Option<MediaType>,
+    limit_bytes: usize,
+) -> mpsc::Receiver<Result<Lines, Failure>> {
+    let (to, from) = mpsc::channel(WAITING);
+    let splitter = Splitter { media, limit_bytes, number: 0, rest: Vec::new() };
+    std::thread::spawn(move || splitter.run(io::stdin().lock(), &to));
+    from
+}
+
+/// Cuts bytes into lines.
+struct Splitter {
+    media: Option<MediaType>,
+    limit_bytes: usize,
+    /// Lines so far.
+    number: u64,
+    /// The beginning of a line whose end has not come.
+    rest: Vec<u8>,
+}
+
+impl Splitter {
+    fn run(mut self, mut from: impl Read, to: &mpsc::Sender<Result<Lines, Failure>>) {
+        let mut piece = vec![0; READ_BYTES];
+        loop {
+            let lines = match from.read(&mut piece) {
+                Ok(0) => {
+                    // An error here is the last thing that is said, as is the last line.
+                    let _ = self.end().map_or(Ok(()), |end| to.blocking_send(end));
+                    return;
+                }
+                Ok(n) => self.split(&piece[..n]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => Err(value::input(&error)),
+            };
+            let failed = lines.is_err();
+            // Nobody listens any more when the command has ended.
+            if to.blocking_send(lines).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn split(&mut self, mut piece: &[u8]) -> Result<Lines, Failure> {
+        let mut lines = Lines { values: Vec::new(), bytes: piece.len() as u64 };
+        while let Some(end) = piece.iter().position(|&byte| byte == b'\n') {
+            let value = if self.rest.is_empty() {
+                self.line(&piece[..end])?
+            } else {
+                let mut line = std::mem::take(&mut self.rest);
+                line.extend_from_slice(&piece[..end]);
+                self.line(&line)?
+            };
+            lines.values.push(value);
+            piece = &piece[end + 1..];
+        }
+        self.rest.extend_from_slice(piece);
+        if self.rest.len() > self.limit_bytes {
+            return Err(self.too_long(self.number + 1));
+        }
+        Ok(lines)
+    }
+
+    /// The last line, when it has no end.
+    fn end(&mut self) -> Option<Result<Lines, Failure>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let line = std::mem::take(&mut self.rest);
+        Some(self.line(&line).map(|value| Lines { values: vec![value], bytes: 0 }))
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<Value, Failure> {
+        self.number += 1;
+        if line.len() > self.limit_bytes {
+            return Err(self.too_long(self.number));
+        }
+        let media = match &self.media {
+            Some(MediaType::Json) => match json::check(line) {
+                Ok(()) => MediaType::Json,
+                Err(error) => {
+                    let message = format!("line {} is no JSON: {error}", self.number);
+                    return Err(Failure::new(USAGE, "bad-value", message)
+                        .next("correct it, or leave --type away")
+                        .with("line", self.number));
+                }
+            },
+            Some(media) => media.clone(),
+            None => line_type(line),
+        };
+        Ok(Value { media, bytes: line.into() })
+    }
+
+    fn too_long(&self, number: u64) -> Failure {
+        let message = format!(
+            "line {number} is longer than the {} bytes that the broker takes as one value",
+            self.limit_bytes
+        );
+        Failure::new(USAGE, "value-too-large", message)
+            .next("cut the line, or give the broker a larger value_bytes")
+            .with("line", number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of `pieces`, read one after the other, and the error at the end.
+    fn lines(pieces: &[&[u8]]) -> (Vec<Value>, Option<String>) {
+        let mut splitter = Splitter { media: None, limit_bytes: 5, number: 0, rest: Vec::new() };
+        let mut values = Vec::new();
+        let parts = pieces.iter().map(|piece| splitter.split(piece)).collect::<Vec<_>>();
+        for part in parts.into_iter().chain(splitter.end()) {
+            match part {
+                Ok(lines) => values.extend(lines.values),
+                Err(failure) => return (values, Some(format!("{failure:?}"))),
+            }
+        }
+        (values, None)
+    }
+
+    #[test]
+    fn lines_are_the_bytes_between_line_ends() {
+        let (values, error) = lines(&[b"a\r\nb", b"c\n\n\xff", b"\n", b"end"]);
+        let expected = [Value::text("a\r"), Value::text("bc"), Value::text("")];
+        assert_eq!(values[..3], expected);
+        assert_eq!(values[3..], [Value::octets(b"\xff"), Value::text("end")]);
+        assert_eq!(error, None);
+        assert_eq!(lines(&[]).0, []);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_named() {
+        for pieces in [&[&b"a\n123456\n"[..]][..], &[b"a\n123", b"456"], &[b"a\n1234", b"56\n"]] {
+            let error = lines(pieces).1.unwrap();
+            assert!(error.contains("line 2 is longer than the 5 bytes"), "{error}");
+        }
+        assert_eq!(lines(&[b"12345\n"]).1, None);
+    }
+}

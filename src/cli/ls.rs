@@ -1,0 +1,118 @@
+//! `ls`: a page of entries.
+
+use clap::{Args, ValueEnum};
+use onetree_protocol::frame::List;
+use onetree_protocol::{Depth, Path, json};
+
+use super::Common;
+use super::connect::Link;
+use super::exit::Failure;
+use super::output::{Output, visible};
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  onetree ls /config
+  # The newest ten of a log, and the ten before these
+  onetree ls /chat/rust/log --reverse --limit 10
+  onetree ls /chat/rust/log --reverse --limit 10 --before /chat/rust/log/00000000000a230000
+  # Everything under a path, page by page; how to go on stands in \"more\" and \"last\"
+  onetree ls / --depth tree --json | jq '{more, last}'";
+
+/// List a page of the entries at and under a path, all at one revision
+#[derive(Args)]
+pub(crate) struct Ls {
+    /// The top
+    #[arg(default_value = "/")]
+    path: Path,
+
+    /// How deep below it
+    #[arg(long, value_enum, default_value_t = Reach::Children)]
+    depth: Reach,
+
+    /// Only what comes behind this path
+    #[arg(long, value_name = "PATH")]
+    after: Option<Path>,
+
+    /// Only what comes before this path
+    #[arg(long, value_name = "PATH")]
+    before: Option<Path>,
+
+    /// At most so many; the broker may send fewer. 0: as many as it sends
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u32,
+
+    /// From the last to the first: the newest of a log first
+    #[arg(long)]
+    reverse: bool,
+
+    /// Only paths and revisions
+    #[arg(long)]
+    no_values: bool,
+}
+
+/// `--depth`.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Reach {
+    /// The path alone
+    Entry,
+    /// The path and its direct children
+    Children,
+    /// Everything at and under the path
+    Tree,
+}
+
+impl From<Reach> for Depth {
+    fn from(reach: Reach) -> Depth {
+        match reach {
+            Reach::Entry => Depth::Entry,
+            Reach::Children => Depth::Children,
+            Reach::Tree => Depth::Tree,
+        }
+    }
+}
+
+impl Ls {
+    /// Prints the page.
+    pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        let link = Link::open(common).await?;
+        let page = link
+            .list(List {
+                id: 0,
+                path: self.path.clone(),
+                depth: self.depth.into(),
+                after: self.after.clone(),
+                before: self.before.clone(),
+                limit: self.limit,
+                reverse: self.reverse,
+                values: !self.no_values,
+            })
+            .await?;
+        link.close().await?;
+        let last = page.entries.last().map(|entry| &entry.path);
+        if common.json {
+            let entries: Vec<String> = page.entries.iter().map(json::change_line).collect();
+            let (rev, entries) = (page.rev, entries.join(","));
+            let rest = serde_json::json!({ "more": page.more, "last": last.map(Path::as_str) });
+            let rest = rest.to_string();
+            let rest = rest.trim_start_matches('{');
+            return output.line(&format!("{{\"rev\":{rev},\"entries\":[{entries}],{rest}"));
+        }
+        for entry in &page.entries {
+            let line = output.change(entry);
+            output.line(line.strip_prefix("+ ").unwrap_or(&line))?;
+        }
+        output.flush()?;
+        match last {
+            Some(last) if page.more => {
+                let option = if self.reverse { "--before" } else { "--after" };
+                eprintln!("there is more: {option} '{}'", visible(last.as_str()));
+            }
+            None if matches!(self.depth, Reach::Children) && self.after.is_none() => {
+                eprintln!("no entries here; `onetree tree` shows what is deeper");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

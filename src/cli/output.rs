@@ -1,0 +1,190 @@
+//! What goes to standard output, and what of it is safe to show.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+use onetree_protocol::{Act, Change, MediaType, Path, Revision, Value};
+
+use super::Common;
+use super::exit::Failure;
+
+/// Buffered, so that a million lines are not a million system calls; whoever waits for something
+/// flushes before it waits.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// The characters of a value that fit beside its path on a terminal. Elsewhere values are whole.
+const PREVIEW_CHARS: usize = 160;
+
+/// Standard output.
+pub(crate) struct Output {
+    /// Whether it is a terminal: someone looks at it.
+    pub(crate) terminal: bool,
+    to: BufWriter<StdoutLock<'static>>,
+}
+
+impl Output {
+    /// Takes standard output for the rest of the process.
+    pub(crate) fn stdout() -> Output {
+        let stdout = io::stdout().lock();
+        let terminal = stdout.is_terminal();
+        Output { terminal, to: BufWriter::with_capacity(BUFFER_BYTES, stdout) }
+    }
+
+    /// Writes one line.
+    pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
+        self.bytes(line.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.to.write_all(bytes).map_err(|error| Failure::output(&error))
+    }
+
+    /// Hands everything written to whoever reads it.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.to.flush().map_err(|error| Failure::output(&error))
+    }
+
+    /// Prints what a write has come to.
+    pub(crate) fn written(
+        &mut self,
+        common: &Common,
+        path: &Path,
+        rev: Revision,
+    ) -> Result<(), Failure> {
+        if common.json {
+            let done = serde_json::json!({ "path": path.as_str(), "rev": rev.get() });
+            return self.line(&done.to_string());
+        }
+        self.line(&format!("{} {rev}", visible(path.as_str())))
+    }
+
+    /// A value on one line, for people.
+    pub(crate) fn value(&self, value: &Value) -> String {
+        let limit = if self.terminal { PREVIEW_CHARS } else { usize::MAX };
+        preview(value, limit)
+    }
+
+    /// A change on one line, for people: `+ /path rev value`, `- /path rev`.
+    pub(crate) fn change(&self, change: &Change) -> String {
+        let Change { path, rev, act } = change;
+        let path = visible(path.as_str());
+        match act {
+            Act::Put(None) => format!("+ {path} {rev}"),
+            Act::Put(Some(value)) => format!("+ {path} {rev} {}", self.value(value)),
+            Act::Delete => format!("- {path} {rev}"),
+            Act::Drop => format!("- {path} {rev} (and everything under it)"),
+            Act::Trim { to, gap: false } => format!("- {path} {rev} (its entries up to {to})"),
+            Act::Trim { to, gap: true } => {
+                format!("- {path} {rev} (its entries up to {to}; some of them never seen)")
+            }
+        }
+    }
+}
+
+/// A change on one line for programs: the line of `export`, with what happened before it.
+pub(crate) fn change_json(change: &Change) -> String {
+    let op = match change.act {
+        Act::Put(_) => "put",
+        Act::Delete => "delete",
+        Act::Drop => "drop",
+        Act::Trim { .. } => "trim",
+    };
+    event_json(op, change)
+}
+
+/// As [`change_json`], under another name of what happened.
+pub(crate) fn event_json(op: &str, change: &Change) -> String {
+    let line = onetree_protocol::json::change_line(change);
+    format!("{{\"op\":\"{op}\",{}", line.strip_prefix('{').unwrap_or(&line))
+}
+
+/// A value on one line of at most about `limit` characters.
+pub(crate) fn preview(value: &Value, limit: usize) -> String {
+    let bytes = &value.bytes;
+    let text = match (&value.media, std::str::from_utf8(bytes)) {
+        (MediaType::Json, Ok(text)) => text.trim(),
+        (media, Ok(text)) if media.is_text() => text,
+        (media, _) => return format!("({media}, {} bytes)", bytes.len()),
+    };
+    match text.char_indices().nth(limit) {
+        None => visible(text),
+        Some((end, _)) => format!("{}… ({} bytes)", visible(&text[..end]), bytes.len()),
+    }
+}
+
+/// `text` without anything that could move a cursor, end a line, colour a terminal or turn the
+/// direction of writing: whoever may write a value must not be able to forge what a reader sees.
+pub(crate) fn visible(text: &str) -> String {
+    escape(text, |_| false)
+}
+
+/// As [`visible`], for several lines: line ends and tabs stay.
+pub(crate) fn visible_lines(text: &str) -> String {
+    escape(text, |c| matches!(c, '\n' | '\t'))
+}
+
+fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if keep(c) => safe.push(c),
+            '\n' => safe.push_str("\\n"),
+            '\r' => safe.push_str("\\r"),
+            '\t' => safe.push_str("\\t"),
+            c if c.is_control() || is_bidi_control(c) => {
+                // Writing to a string cannot fail.
+                let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// The characters that reorder what stands around them (Unicode, Bidi_Control).
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A number with its thousands apart: `1,234,567`.
+pub(crate) fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_shown() {
+        assert_eq!(visible("a\u{1b}[2Jb\r\n\u{202e}c\u{9b}"), "a\\u{1b}[2Jb\\r\\n\\u{202e}c\\u{9b}");
+        assert_eq!(visible_lines("a\n\tb\u{7}"), "a\n\tb\\u{7}");
+        assert_eq!(visible("grün 🌳"), "grün 🌳");
+    }
+
+    #[test]
+    fn previews() {
+        assert_eq!(preview(&Value::text("abcdef"), 3), "abc… (6 bytes)");
+        assert_eq!(preview(&Value::text("abc"), 3), "abc");
+        assert_eq!(preview(&Value::json(" {\"a\":\n1}\n"), 99), "{\"a\":\\n1}");
+        assert_eq!(preview(&Value::octets(&[0, 1]), 99), "(application/octet-stream, 2 bytes)");
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(
+            [0, 999, 1000, 1_234_567].map(thousands),
+            ["0", "999", "1,000", "1,234,567"].map(str::to_owned)
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! Progress of long work: on standard error, when that is a terminal and nothing else is drawn.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::exit::Failure;
+
+/// How often a bar is drawn anew while nothing happens.
+const TICK: Duration = Duration::from_millis(120);
+
+/// Counts `what` of which nobody knows how many there are. `shown`: whether someone may look.
+pub(crate) fn count(shown: bool, what: &str) -> Result<ProgressBar, Failure> {
+    let style = format!("{{spinner}} {{human_pos}} {what}, {{per_sec}} [{{elapsed}}]");
+    bar(shown, None, &style)
+}
+
+/// Counts bytes up to `total`, with `{msg}` beside.
+pub(crate) fn bytes(shown: bool, total: u64) -> Result<ProgressBar, Failure> {
+    bar(shown, Some(total), "{bar:40} {bytes}/{total_bytes} {msg} [{elapsed}, {eta} to go]")
+}
+
+/// Runs up to `total` milliseconds, with `{msg}` beside.
+pub(crate) fn time(shown: bool, total: Duration) -> Result<ProgressBar, Failure> {
+    let total = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
+    bar(shown, Some(total), "{bar:40} {msg} [{elapsed}, {eta} to go]")
+}
+
+fn bar(shown: bool, total: Option<u64>, style: &str) -> Result<ProgressBar, Failure> {
+    if !shown || !io::stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template(style)
+        .map_err(|error| Failure::fault(format!("a progress bar is misdrawn: {error}")))?;
+    let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new).with_style(style);
+    bar.enable_steady_tick(TICK);
+    Ok(bar)
+}

@@ -1,0 +1,91 @@
+//! `put`: writes an entry.
+
+use std::time::Duration;
+
+use clap::Args;
+use onetree_protocol::frame::Expect;
+use onetree_protocol::{Path, Revision};
+
+use super::Common;
+use super::connect::Link;
+use super::duration;
+use super::exit::Failure;
+use super::output::Output;
+use super::stop::Stop;
+use super::value::ValueArgs;
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  # JSON where it parses as JSON, else text
+  onetree put /config/theme '{\"dark\":true}'
+  onetree put /config/motto 'hello, world'
+  # Any bytes
+  onetree put /logo --type image/png < logo.png
+  # Only when nobody else was there: exit code 3 otherwise
+  onetree put /jobs/7 '\"mine\"' --if-absent
+  onetree put /config/theme '{\"dark\":false}' --if-rev 813
+  # For half a minute; for as long as this command runs
+  onetree put /cache/a 1 --ttl 30s
+  onetree put /presence/ada '\"here\"' --ephemeral";
+
+/// Write an entry; prints its path and revision
+#[derive(Args)]
+pub(crate) struct Put {
+    /// Where
+    path: Path,
+
+    #[command(flatten)]
+    value: ValueArgs,
+
+    /// Only if the entry is at this revision (0: there is none)
+    #[arg(long, value_name = "N", value_parser = revision)]
+    if_rev: Option<Revision>,
+
+    /// Only if there is no entry
+    #[arg(long, conflicts_with = "if_rev")]
+    if_absent: bool,
+
+    /// Gone after so long: 250ms, 30s, 5m, 12h, 7d
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    ttl: Option<Duration>,
+
+    /// Gone when this command ends; it stays until Ctrl-C
+    #[arg(long)]
+    ephemeral: bool,
+}
+
+/// Reads a revision of the command line.
+pub(crate) fn revision(text: &str) -> Result<Revision, String> {
+    text.parse()
+        .ok()
+        .and_then(Revision::new)
+        .ok_or_else(|| "a revision is a whole number below 2^53".to_owned())
+}
+
+/// A duration on the wire.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Put {
+    /// Writes the entry.
+    pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        let value = self.value.read()?;
+        let rev = if self.if_absent { Some(Revision::ZERO) } else { self.if_rev };
+        let link = Link::open(common).await?;
+        let mut stop = if self.ephemeral { Some(Stop::listen()?) } else { None };
+        let done = link
+            .put(&self.path, value, rev.map(|rev| Expect { rev }), self.ttl.map(millis), self.ephemeral)
+            .await?;
+        output.written(common, &self.path, done.rev)?;
+        if let Some(stop) = &mut stop {
+            output.flush()?;
+            if !common.json {
+                eprintln!("it stays until Ctrl-C");
+            }
+            link.until_broken_or(stop.asked()).await?;
+        }
+        link.close().await
+    }
+}

@@ -1,0 +1,46 @@
+//! `rm`: removes an entry, or a subtree.
+
+use clap::Args;
+use onetree_protocol::frame::Expect;
+use onetree_protocol::{Path, Revision};
+
+use super::Common;
+use super::connect::Link;
+use super::exit::Failure;
+use super::output::Output;
+use super::put::revision;
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  onetree rm /config/theme
+  # With everything under it, in one commit
+  onetree rm /chat/rust --tree
+  # Only what one has seen: exit code 3 otherwise
+  onetree rm /jobs/7 --if-rev 813";
+
+/// Remove an entry; to remove what is not there is no error. Prints the path and the revision
+#[derive(Args)]
+pub(crate) struct Rm {
+    /// Which
+    path: Path,
+
+    /// Everything at and under the path
+    #[arg(long)]
+    tree: bool,
+
+    /// Only if the entry is at this revision; with --tree, if nothing at or under the path happened
+    /// after it
+    #[arg(long, value_name = "N", value_parser = revision)]
+    if_rev: Option<Revision>,
+}
+
+impl Rm {
+    /// Removes it.
+    pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        let link = Link::open(common).await?;
+        let rev = link.remove(&self.path, self.tree, self.if_rev.map(|rev| Expect { rev })).await?;
+        output.written(common, &self.path, rev)?;
+        link.close().await
+    }
+}

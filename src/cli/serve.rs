@@ -1,0 +1,159 @@
+//! `serve`: a broker.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use onetree::config::{self, Config};
+use onetree::store::MemoryStore;
+use onetree::{Broker, StartError};
+use serde_json::json;
+
+use super::Common;
+use super::exit::{Failure, USAGE};
+use super::output::Output;
+use super::stop::Stop;
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  # In memory, for this machine
+  onetree serve --memory
+  # For a network, and everyone in it
+  onetree serve --listen 0.0.0.0:7400 --allow-anonymous
+  # A file of one's own, of the keys that differ; checked before it counts
+  onetree serve --print-config > broker.toml
+  onetree serve --config broker.toml --check
+  onetree serve --config broker.toml --set heartbeat_ms=5000
+  # On a port that is free; the URL is the last word of the first line
+  onetree serve --listen 127.0.0.1:0";
+
+/// Run a broker until Ctrl-C or SIGTERM
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Settings that differ from the built-in ones (--print-config)
+    #[arg(long, value_name = "FILE", env = "ONETREE_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Address and port; port 0: any that is free
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+
+    /// Keep the tree in this directory (not in this version)
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Keep the tree in memory: it ends with the broker
+    #[arg(long, conflicts_with = "data")]
+    memory: bool,
+
+    /// Everyone who can reach the address may read and write everything
+    #[arg(long)]
+    allow_anonymous: bool,
+
+    /// Any other setting; over the file and the environment (ONETREE_HEARTBEAT_MS=5000)
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+
+    /// Only check the settings
+    #[arg(long)]
+    check: bool,
+
+    /// Only print the built-in settings, every key explained
+    #[arg(long, conflicts_with = "check")]
+    print_config: bool,
+}
+
+/// Reads KEY=VALUE.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a setting is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Serve {
+    /// Runs the broker.
+    pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        if self.print_config {
+            return output.bytes(config::DEFAULTS.as_bytes());
+        }
+        let config = self.load()?;
+        if self.data.is_some() {
+            return Err(Failure::new(
+                USAGE,
+                "unsupported",
+                "this version has no durable store: --data does nothing yet",
+            )
+            .next("use --memory, and keep what must not be lost elsewhere"));
+        }
+        if self.check {
+            if !config.listen.ip().is_loopback() && !config.allow_anonymous {
+                return Err(not_started(&StartError::Exposed(config.listen)));
+            }
+            let line = if common.json { "{\"ok\":true}" } else { "the settings are right" };
+            return output.line(line);
+        }
+        if !self.memory {
+            eprintln!("the tree is kept in memory: it ends with the broker (--memory says so too)");
+        }
+        log();
+        // Before anyone can know that it is ready: a signal right after must not kill.
+        let mut stop = Stop::listen()?;
+        let running = Broker::start(config, MemoryStore::new()).await.map_err(|error| not_started(&error))?;
+        if common.json {
+            output.line(&json!({ "url": running.url() }).to_string())?;
+        } else {
+            output.line(&format!("listening on {}", running.url()))?;
+        }
+        output.flush()?;
+        tokio::select! {
+            result = running.wait() => {
+                return result.map_err(|error| Failure::fault(error.to_string()));
+            }
+            () = stop.asked() => {}
+        }
+        if !common.json {
+            eprintln!("shutting down; Ctrl-C again ends it at once");
+        }
+        tokio::select! {
+            () = running.shutdown() => {}
+            () = stop.asked() => {}
+        }
+        Ok(())
+    }
+
+    fn load(&self) -> Result<Config, Failure> {
+        // The environment may hold what is not text; none of ours is.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut flags = self.settings.clone();
+        if let Some(listen) = self.listen {
+            flags.push(("listen".to_owned(), listen.to_string()));
+        }
+        if self.allow_anonymous {
+            flags.push(("allow_anonymous".to_owned(), "true".to_owned()));
+        }
+        Config::load(self.config.as_deref(), environment, flags).map_err(|error| {
+            Failure::new(USAGE, "config", error.to_string())
+                .next("correct it; serve --print-config explains every key")
+        })
+    }
+}
+
+/// The broker did not start.
+fn not_started(error: &StartError) -> Failure {
+    let next = match error {
+        StartError::Exposed(_) => "add --allow-anonymous, or --listen 127.0.0.1:7400",
+        StartError::Listen { .. } => "end what listens there, or give another --listen",
+        StartError::Random(_) => "give the system a source of randomness",
+    };
+    Failure::new(USAGE, "start", error.to_string()).next(next)
+}
+
+/// Lets the broker's log out on standard error: warnings, or what ONETREE_LOG says.
+fn log() {
+    let level = std::env::var("ONETREE_LOG")
+        .ok()
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(tracing::level_filters::LevelFilter::WARN);
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,111 @@
+//! `txn`: several changes, all or nothing.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use clap::Args;
+use onetree_protocol::frame::Txn as Frame;
+use onetree_protocol::{ClientFrame, Codec, json};
+use serde_json::json;
+
+use super::Common;
+use super::connect::Link;
+use super::exit::{Failure, USAGE};
+use super::output::{Output, visible};
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  # An order, only if the stock is as it was seen: exit code 3 otherwise
+  onetree txn - <<'EOF'
+  {\"if\": [{\"path\": \"/stock/7\", \"rev\": 640}, {\"tree\": \"/orders/9\", \"rev\": 655}],
+   \"do\": [{\"do\": \"put\", \"path\": \"/stock/7\", \"json\": {\"left\": 2}},
+          {\"do\": \"append\", \"path\": \"/orders/9/lines\", \"json\": {\"item\": 7}},
+          {\"do\": \"delete\", \"path\": \"/cart/3\"}]}
+  EOF
+  # \"rev\": 0 in \"if\": there is no such entry. Others in \"do\": drop, trim (\"to\")
+  onetree txn change.json --json";
+
+/// Make several changes, all or nothing; prints the revision and the paths that were assigned
+#[derive(Args)]
+pub(crate) struct Txn {
+    /// JSON, {"if": […], "do": […]} as in the protocol; -: standard input
+    file: PathBuf,
+}
+
+impl Txn {
+    /// Commits the transaction.
+    pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        let frame = self.read()?;
+        let link = Link::open(common).await?;
+        let done = link.txn(frame.conditions, frame.changes).await?;
+        link.close().await?;
+        if common.json {
+            let paths: Vec<&str> = done.paths.iter().map(|path| path.as_str()).collect();
+            return output.line(&json!({ "rev": done.rev.get(), "paths": paths }).to_string());
+        }
+        output.line(&done.rev.to_string())?;
+        done.paths.iter().try_for_each(|path| output.line(&visible(path.as_str())))
+    }
+
+    fn read(&self) -> Result<Frame, Failure> {
+        let stdin = self.file.as_os_str() == "-";
+        let name = if stdin { "standard input".to_owned() } else { self.file.display().to_string() };
+        let mut text = Vec::new();
+        let read = if stdin {
+            io::stdin().lock().read_to_end(&mut text).map(drop)
+        } else {
+            fs::read(&self.file).map(|bytes| text = bytes)
+        };
+        read.map_err(|error| {
+            Failure::new(USAGE, "input", format!("cannot read {name}: {error}"))
+        })?;
+        parse(&text).map_err(|why| {
+            Failure::new(USAGE, "bad-frame", format!("{name} is no transaction: {why}"))
+                .next("onetree txn --help shows one")
+        })
+    }
+}
+
+/// Reads the text of a transaction as the wire does, so that what is right here is right there.
+fn parse(text: &[u8]) -> Result<Frame, String> {
+    // First by itself: a text that is no JSON could end up as something else inside a frame.
+    json::check(text).map_err(|error| error.to_string())?;
+    let text = text.trim_ascii();
+    let Some(fields) = text.strip_prefix(b"{") else {
+        return Err("it is no object".to_owned());
+    };
+    if fields.trim_ascii() == b"}" {
+        return Err("it has neither \"if\" nor \"do\"".to_owned());
+    }
+    let frame = [b"{\"op\":\"txn\",\"id\":0,", fields].concat();
+    match Codec::Json.decode_client(&frame) {
+        Ok(ClientFrame::Txn(frame)) => Ok(frame),
+        Ok(_) => Err("it is another frame".to_owned()),
+        Err(error) => Err(error.message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_read_as_on_the_wire() {
+        let text = br#" {"if": [{"path":"/a","rev":0}], "do": [{"do":"delete","path":"/b"}]} "#;
+        let frame = parse(text).unwrap();
+        assert_eq!((frame.conditions.len(), frame.changes.len()), (1, 1));
+        for wrong in [
+            &b""[..],
+            b"{}",
+            b"[]",
+            b"{\"do\":[{\"do\":\"delete\",\"path\":\"b\"}]}",
+            b"{\"do\":[{\"do\":\"undo\",\"path\":\"/b\"}]}",
+            b"{\"op\":\"bye\"}",
+            b"{\"do\":[]},{\"do\":[]}",
+        ] {
+            assert!(parse(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! VALUE: what stands on the command line or comes in on standard input, and its media type.
+
+use std::io::{self, IsTerminal, Read};
+
+use clap::Args;
+use onetree_protocol::{MediaType, Value, json};
+
+use super::exit::{Failure, USAGE};
+
+/// VALUE and `--type`.
+#[derive(Args)]
+pub(crate) struct ValueArgs {
+    /// What to write: JSON where it parses as JSON, else text. `-` or nothing: standard input,
+    /// every byte of it
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+    value: Option<String>,
+
+    /// The media type, where the value is not what it looks like
+    #[arg(long = "type", value_name = "MEDIA", value_parser = media_type)]
+    pub(crate) media: Option<MediaType>,
+}
+
+impl ValueArgs {
+    /// Whether a VALUE stands on the command line.
+    pub(crate) fn is_given(&self) -> bool {
+        self.value.is_some()
+    }
+
+    /// The value; reads standard input where that is meant.
+    pub(crate) fn read(&self) -> Result<Value, Failure> {
+        match self.value.as_deref() {
+            None if io::stdin().is_terminal() => {
+                Err(Failure::usage("there is no VALUE, and standard input is a terminal")
+                    .next("give a VALUE, or - to type one and end it with Ctrl-D"))
+            }
+            None | Some("-") => {
+                let mut bytes = Vec::new();
+                io::stdin().lock().read_to_end(&mut bytes).map_err(|error| input(&error))?;
+                value(bytes, self.media.clone())
+            }
+            Some(text) => value(text.as_bytes().to_vec(), self.media.clone()),
+        }
+    }
+}
+
+/// Standard input cannot be read.
+pub(crate) fn input(error: &io::Error) -> Failure {
+    Failure::new(USAGE, "input", format!("cannot read standard input: {error}"))
+}
+
+/// Reads a media type of the command line.
+pub(crate) fn media_type(text: &str) -> Result<MediaType, String> {
+    MediaType::parse(text).map_err(|error| error.to_string())
+}
+
+/// `bytes` as what they look like, or as `media`.
+fn value(bytes: Vec<u8>, media: Option<MediaType>) -> Result<Value, Failure> {
+    let media = match media {
+        // A text that is not JSON would be spliced into a frame as if it were.
+        Some(MediaType::Json) => match json::check(&bytes) {
+            Ok(()) => MediaType::Json,
+            Err(error) => {
+                return Err(Failure::new(USAGE, "bad-value", format!("VALUE is no JSON: {error}"))
+                    .next("correct it, or give another --type"));
+            }
+        },
+        Some(media) => media,
+        None => looks_like(&bytes),
+    };
+    Ok(Value { media, bytes: bytes.into() })
+}
+
+/// JSON where it parses as JSON, text where it is UTF-8, else octets.
+fn looks_like(bytes: &[u8]) -> MediaType {
+    if json::check(bytes).is_ok() { MediaType::Json } else { line_type(bytes) }
+}
+
+/// What one line of `append --lines` is: text, or, where it is not UTF-8, octets. Never JSON: a
+/// log in which the line `42` is a number and the line `4 2` a text would help nobody.
+pub(crate) fn line_type(bytes: &[u8]) -> MediaType {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => MediaType::Text,
+        Err(_) => MediaType::Octets,
+    }
+}

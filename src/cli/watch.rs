@@ -1,0 +1,187 @@
+//! `watch`: prints changes as they come, and keeps a mirror in a file.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use onetree_client::{Changes, Event, Mirror, MirrorOptions, Snapshot};
+use onetree_protocol::{Act, Change, Path, Pattern, Revision, View};
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use super::Common;
+use super::connect::{self, Link};
+use super::exit::Failure;
+use super::ls::Reach;
+use super::output::{self, Output, thousands, visible};
+use super::state::StateFile;
+use super::stop::Stop;
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  # Everything, from what is there to whatever comes
+  onetree watch /
+  # It goes on where it stopped, whatever stopped it; the file holds what export prints, after a
+  # line that says from when it is
+  onetree watch /config --state config.jsonl
+  # Bring the file to the present, print what changed, and end
+  onetree watch /config --state config.jsonl --once
+  # The last ten lines of each log, and all that follow
+  onetree watch /chat --match '*/log/*' --tail 10
+  # For programs: {\"op\":\"put\",\"path\":…}, delete, drop, trim, signal, fresh, offline, …
+  onetree watch /chat --signals --json | jq -c .
+  # A dashboard: what changed in the last second, at most once a second
+  onetree watch /metrics --every 1000 --no-values";
+
+/// While changes come, the state file is rewritten this often: a second of changes is soon fetched
+/// again.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// But saving takes at most a fifth of the time: a mirror of a million entries is 100 MB.
+const REST_AFTER_SAVE: u32 = 4;
+
+/// While nothing changes, the cookie still moves; it is saved this often, so that it is never long
+/// behind what deletes the broker remembers.
+const SAVE_IDLE_EVERY: Duration = Duration::from_secs(600);
+
+/// Print each change as it comes, until Ctrl-C
+#[derive(Args)]
+pub(crate) struct Watch {
+    /// The top
+    #[arg(default_value = "/")]
+    path: Path,
+
+    /// End when everything up to now is printed
+    #[arg(long)]
+    once: bool,
+
+    /// Keep the mirror in this file, and go on from it
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+
+    /// Only the newest N entries of each log, and those that follow
+    #[arg(long, value_name = "N")]
+    tail: Option<u32>,
+
+    /// How deep below the path
+    #[arg(long, value_enum, default_value_t = Reach::Tree)]
+    depth: Reach,
+
+    /// Only paths like this below the path: * is one segment, ** any number. May come several times
+    #[arg(long = "match", value_name = "PATTERN", value_parser = pattern)]
+    patterns: Vec<Pattern>,
+
+    /// Signals, too
+    #[arg(long)]
+    signals: bool,
+
+    /// Changes at most once in so many milliseconds, each entry's last
+    #[arg(long, value_name = "MS")]
+    every: Option<u32>,
+
+    /// Only paths and revisions
+    #[arg(long)]
+    no_values: bool,
+}
+
+/// Reads a pattern of the command line.
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|error| error.to_string())
+}
+
+impl Watch {
+    /// Watches.
+    pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        // Before anything is asked of the broker: a file that cannot be used is found first.
+        let (file, saved) = match &self.state {
+            Some(path) => {
+                let (file, saved) = StateFile::open(path)?;
+                (Some(file), saved)
+            }
+            None => (None, None),
+        };
+        let mut stop = Stop::listen()?;
+        let link = tokio::select! {
+            link = Link::open(common) => link?,
+            () = stop.asked() => return Ok(()),
+        };
+        let mut options = MirrorOptions::new();
+        if self.once {
+            options = options.once();
+        }
+        if self.signals {
+            options = options.signals();
+        }
+        if let Some(ms) = self.every {
+            options = options.every(Duration::from_millis(ms.into()));
+        }
+        if let Some(saved) = saved {
+            options = options.from(saved.cookie, saved.entries);
+        }
+        let mirror = link.client.mirror(self.view(), options);
+        let mut watching = Watching {
+            changes: mirror.changes(),
+            mirror,
+            saver: file.map(Saver::new),
+            printed: Printer { json: common.json, output },
+            seen: Revision::ZERO,
+        };
+        let ended = watching.run(&mut stop).await;
+        // Not after a reader who went away: what it has not seen must come again.
+        let saved = match &ended {
+            Err(Failure::PipeClosed) => Ok(()),
+            _ => watching.save_last().await,
+        };
+        ended.and(saved)?;
+        link.close().await
+    }
+
+    fn view(&self) -> View {
+        View {
+            base: self.path.clone(),
+            depth: self.depth.into(),
+            patterns: self.patterns.clone(),
+            tail: self.tail,
+            values: !self.no_values,
+        }
+    }
+}
+
+/// A watch under way.
+struct Watching<'a> {
+    mirror: Mirror,
+    changes: Changes,
+    saver: Option<Saver>,
+    printed: Printer<'a>,
+    /// The revision up to which everything is printed.
+    seen: Revision,
+}
+
+impl Watching<'_> {
+    /// Until the mirror ends, or we are asked to.
+    async fn run(&mut self, stop: &mut Stop) -> Result<(), Failure> {
+        loop {
+            let event = match self.changes.try_next() {
+                Some(event) => Some(event),
+                None => {
+                    // Nothing more for now: let those who read us see it, and then save it.
+                    self.printed.output.flush()?;
+                    if let Some(saver) = &mut self.saver {
+                        saver.save_when_due(&self.mirror, self.seen).await?;
+                    }
+                    tokio::select! {
+                        event = self.changes.next() => event,
+                        () = stop.asked() => return Ok(()),
+                        () = Saver::due(&self.saver) => continue,
+                    }
+                }
+            };
+            let Some(event) = event else { return Ok(()) };
+            if let Event::Ended { error } = event {
+                return error.map_or(Ok(()), |error| Err(connect::failed(error)));
+            }
+            self.take(event)?;
+        }
+    }
+}

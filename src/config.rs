@@ -1,0 +1,317 @@
+//! The configuration: `broker.toml`, a file, the environment and flags, each over the one before.
+//!
+//! The embedded `broker.toml` is the default *and* the documentation: units, reasons and examples
+//! stand there.
+
+mod layer;
+mod nearest;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use onetree_core::{Bounds, Retention};
+use onetree_protocol::Pattern;
+use onetree_protocol::limits::Limits;
+use serde::Deserialize;
+
+use layer::{Layer, Sources};
+
+/// The text of the default `broker.toml`.
+pub const DEFAULTS: &str = include_str!("../broker.toml");
+
+/// The name that errors give to [`DEFAULTS`].
+const DEFAULTS_NAME: &str = "broker.toml (built in)";
+
+/// Room in a frame besides its largest value, bytes: 8 KiB of other changes that a piece of a
+/// refresh may already have, a path of 1,024 that JSON escapes, a media type, numbers and names.
+pub(crate) const FRAME_OVERHEAD: u64 = 16 * 1024;
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {file}: {source}")]
+    Read {
+        /// Which.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Something in it is wrong.
+    #[error("{place}: {message}")]
+    Wrong {
+        /// `file:line`, the environment variable, or the flag.
+        place: String,
+        /// What, and what would be right.
+        message: String,
+    },
+}
+
+macro_rules! keys {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty,)+) => {
+        /// Everything that can be configured; `broker.toml` says more about each key.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        /// What one source sets.
+        #[derive(Debug, Default, Deserialize)]
+        struct Keys {
+            $($name: Option<$type>,)+
+        }
+
+        /// Every key, in the order of `broker.toml`.
+        pub const KEYS: &[&str] = &[$(stringify!($name)),+];
+
+        impl Keys {
+            /// Puts `above` over this, key by key.
+            fn overlay(&mut self, above: Keys) {
+                $(if above.$name.is_some() { self.$name = above.$name; })+
+            }
+
+            /// All of them; the name of the first that is not set otherwise.
+            fn complete(self) -> Result<Config, &'static str> {
+                Ok(Config { $($name: self.$name.ok_or(stringify!($name))?,)+ })
+            }
+        }
+    };
+}
+
+keys! {
+    /// Address and port; port 0 lets the system choose.
+    listen: SocketAddr,
+    /// Whether everyone who reaches `listen` may read and write everything.
+    allow_anonymous: bool,
+    /// Web origins whose pages may connect, besides the broker's own address.
+    origins: Vec<String>,
+    /// Connections at once.
+    connections: u32,
+    /// Sessions, attached or in their grace.
+    sessions: u32,
+    /// One WebSocket message, bytes, either way.
+    frame_bytes: u32,
+    /// One value, bytes.
+    value_bytes: u32,
+    /// Subscriptions of one connection.
+    subscriptions_per_connection: u32,
+    /// Requests of one connection that wait for their reply.
+    requests_in_flight: u32,
+    /// Deltas that wait for a slow connection, bytes.
+    outbox_bytes: u32,
+    /// Deltas that wait for a slow connection, frames.
+    outbox_frames: u32,
+    /// Live entries.
+    tree_entries: u64,
+    /// Paths and values of all live entries, bytes.
+    tree_bytes: u64,
+    /// Changes of one commit, below 65,536.
+    commit_changes: u32,
+    /// Deletes that are remembered.
+    tombstones: u64,
+    /// For how long a delete is remembered, milliseconds.
+    tombstone_ms: u64,
+    /// Answers remembered for each client that numbers its writes.
+    dedup_answers: u32,
+    /// Clients whose answers are remembered.
+    dedup_clients: u32,
+    /// For how long a client is remembered after its last write, milliseconds.
+    dedup_ms: u64,
+    /// Old revisions of the tree that refreshes may hold on to.
+    held_snapshots: u32,
+    /// For how long a refresh holds on to one, milliseconds.
+    hold_ms: u64,
+    /// Entries that may be walked for one digest.
+    digest_scan_entries: u32,
+    /// From the connection to a complete HTTP request, and from there to `hello`, milliseconds.
+    hello_timeout_ms: u64,
+    /// Between pings, milliseconds.
+    ping_interval_ms: u64,
+    /// The longest time without a `sync`, milliseconds.
+    heartbeat_ms: u32,
+    /// For how long a session outlives its connection, milliseconds.
+    session_grace_ms: u64,
+    /// Within what time clients are told to come back after a shutdown, milliseconds.
+    shutdown_spread_ms: u32,
+    /// The longest that a shutdown takes, milliseconds.
+    shutdown_timeout_ms: u64,
+    /// What logs keep; the first rule that matches counts.
+    retention: Vec<Rule>,
+}
+
+/// What the logs whose paths match keep. At least one bound is set.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rule {
+    /// Of the log's path, from the root.
+    #[serde(deserialize_with = "pattern")]
+    pub pattern: Pattern,
+    /// Entries.
+    pub keep: Option<u64>,
+    /// Age of an entry, milliseconds.
+    pub max_age_ms: Option<u64>,
+    /// Bytes of paths and values.
+    pub max_bytes: Option<u64>,
+}
+
+/// The keys of a [`Rule`].
+const RULE_KEYS: &[&str] = &["pattern", "keep", "max_age_ms", "max_bytes"];
+
+fn pattern<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Pattern, D::Error> {
+    let text = String::deserialize(from)?;
+    Pattern::parse(&text).map_err(serde::de::Error::custom)
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        match Config::load(None, [], []) {
+            Ok(config) => config,
+            Err(error) => unreachable!("a test holds the built-in broker.toml right: {error}"),
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, overlaid by `file`, by the variables of `environment` that begin with
+    /// `ONETREE_`, and by `flags` as (key, value), in this order; checked as a whole.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, and where it stands: see [`ConfigError`].
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
+        let mut layers = Vec::new();
+        if let Some(path) = file {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Read { file: name.clone(), source })?;
+            layers.push(Layer::from_toml(&name, &text)?);
+        }
+        for (variable, value) in environment {
+            layers.extend(Layer::from_variable(&variable, &value)?);
+        }
+        for (key, value) in flags {
+            layers.push(Layer::from_flag(&key, &value)?);
+        }
+        Config::from_layers(layers)
+    }
+
+    /// The defaults, overlaid by the TOML `text`; `file` is its name in errors.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, as `file:line: …`.
+    pub fn from_str(file: &str, text: &str) -> Result<Config, ConfigError> {
+        Config::from_layers(vec![Layer::from_toml(file, text)?])
+    }
+
+    fn from_layers(layers: Vec<Layer>) -> Result<Config, ConfigError> {
+        let Layer { mut keys, mut sources } = Layer::from_toml(DEFAULTS_NAME, DEFAULTS)?;
+        for layer in layers {
+            keys.overlay(layer.keys);
+            sources.extend(layer.sources);
+        }
+        // An empty list of tables cannot be written beside a commented example of one.
+        keys.retention.get_or_insert_default();
+        let config = keys.complete().map_err(|key| ConfigError::Wrong {
+            place: DEFAULTS_NAME.to_owned(),
+            message: format!("'{key}' is missing"),
+        })?;
+        config.check(&sources)?;
+        Ok(config)
+    }
+
+    /// Checks what no single key can tell.
+    fn check(&self, sources: &Sources) -> Result<(), ConfigError> {
+        let wrong = |key: &str, message: String| {
+            let place = sources.get(key).cloned().unwrap_or_else(|| DEFAULTS_NAME.to_owned());
+            Err(ConfigError::Wrong { place, message: format!("'{key}' {message}") })
+        };
+        let positive = [
+            ("connections", u64::from(self.connections)),
+            ("sessions", u64::from(self.sessions)),
+            ("value_bytes", u64::from(self.value_bytes)),
+            ("subscriptions_per_connection", u64::from(self.subscriptions_per_connection)),
+            ("requests_in_flight", u64::from(self.requests_in_flight)),
+            ("outbox_bytes", u64::from(self.outbox_bytes)),
+            ("outbox_frames", u64::from(self.outbox_frames)),
+            ("tree_entries", self.tree_entries),
+            ("tree_bytes", self.tree_bytes),
+            ("commit_changes", u64::from(self.commit_changes)),
+            ("dedup_answers", u64::from(self.dedup_answers)),
+            ("dedup_clients", u64::from(self.dedup_clients)),
+            ("hello_timeout_ms", self.hello_timeout_ms),
+            ("ping_interval_ms", self.ping_interval_ms),
+            ("heartbeat_ms", u64::from(self.heartbeat_ms)),
+            ("shutdown_timeout_ms", self.shutdown_timeout_ms),
+        ];
+        if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return wrong(key, "must be at least 1".to_owned());
+        }
+        if self.commit_changes > u32::from(u16::MAX) {
+            return wrong("commit_changes", "must be below 65536: a log key counts so far".into());
+        }
+        let least = u64::from(self.value_bytes) * 4 / 3 + FRAME_OVERHEAD;
+        if u64::from(self.frame_bytes) < least {
+            let message = format!(
+                "is {}, but must be at least {least} to hold a value of 'value_bytes' = {} in base64",
+                self.frame_bytes, self.value_bytes
+            );
+            return wrong("frame_bytes", message);
+        }
+        for origin in &self.origins {
+            let (scheme, host) = origin.split_once("://").unwrap_or_default();
+            if !matches!(scheme, "http" | "https") || host.is_empty() || host.contains('/') {
+                let message = format!("has {origin:?}, which is no origin like https://a.example");
+                return wrong("origins", message);
+            }
+        }
+        for rule in &self.retention {
+            if rule.keep.is_none() && rule.max_age_ms.is_none() && rule.max_bytes.is_none() {
+                let message = format!("'{}' needs keep, max_age_ms or max_bytes", rule.pattern);
+                return wrong("retention", message);
+            }
+        }
+        Ok(())
+    }
+
+    /// What one connection is told in `welcome`.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            frame_bytes: self.frame_bytes,
+            value_bytes: self.value_bytes,
+            subscriptions: self.subscriptions_per_connection,
+            in_flight: self.requests_in_flight,
+        }
+    }
+
+    /// How large the tree and its memory of the past may grow.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            entries: self.tree_entries,
+            bytes: self.tree_bytes,
+            commit_changes: self.commit_changes,
+            tombstones: self.tombstones,
+            tombstone_ms: self.tombstone_ms,
+            dedup_answers: self.dedup_answers,
+            dedup_clients: self.dedup_clients,
+            dedup_ms: self.dedup_ms,
+            grace_ms: self.session_grace_ms,
+            sessions: self.sessions,
+        }
+    }
+
+    /// What logs keep.
+    pub fn retention_rules(&self) -> Vec<Retention> {
+        let rule = |rule: &Rule| Retention {
+            pattern: rule.pattern.clone(),
+            keep: rule.keep,
+            max_age_ms: rule.max_age_ms,
+            max_bytes: rule.max_bytes,
+        };
+        self.retention.iter().map(rule).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

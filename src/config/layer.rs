@@ -1,0 +1,99 @@
+//! One source of configuration: a file, a variable, a flag.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+use super::nearest::nearest;
+use super::{ConfigError, KEYS, Keys, RULE_KEYS};
+
+/// Where each key was set last: `file:line`, a variable or a flag.
+pub(super) type Sources = BTreeMap<String, String>;
+
+/// What every variable of the broker's begins with.
+const PREFIX: &str = "ONETREE_";
+
+/// Variables of that prefix that are for programs around the broker, not keys: which file, how
+/// much to log, where a client connects.
+const OTHER_VARIABLES: &[&str] = &["CONFIG", "LOG", "URL", "TOKEN", "SESSION", "CLIENT"];
+
+/// The keys that one source sets, and where.
+pub(super) struct Layer {
+    pub(super) keys: Keys,
+    pub(super) sources: Sources,
+}
+
+impl Layer {
+    /// A TOML text named `file`.
+    pub(super) fn from_toml(file: &str, text: &str) -> Result<Layer, ConfigError> {
+        let place = |span: Range<usize>| {
+            let line = 1 + text[..span.start.min(text.len())].matches('\n').count();
+            format!("{file}:{line}")
+        };
+        let wrong = |error: toml::de::Error| ConfigError::Wrong {
+            place: error.span().map_or_else(|| file.to_owned(), place),
+            message: error.message().to_owned(),
+        };
+        let table = DeTable::parse(text).map_err(wrong)?;
+        let mut sources = Sources::new();
+        for (key, value) in table.get_ref() {
+            let unknown = |key: &str, span, known: &[&str]| ConfigError::Wrong {
+                place: place(span),
+                message: unknown(key, known),
+            };
+            if !KEYS.contains(&key.get_ref().as_ref()) {
+                return Err(unknown(key.get_ref(), key.span(), KEYS));
+            }
+            sources.insert(key.get_ref().to_string(), place(key.span()));
+            let rules = match value.get_ref() {
+                DeValue::Array(rules) => rules.iter(),
+                _ => continue,
+            };
+            for rule in rules.filter_map(|rule| rule.get_ref().as_table()) {
+                if let Some((key, _)) =
+                    rule.iter().find(|(key, _)| !RULE_KEYS.contains(&key.get_ref().as_ref()))
+                {
+                    return Err(unknown(key.get_ref(), key.span(), RULE_KEYS));
+                }
+            }
+        }
+        Ok(Layer { keys: toml::from_str(text).map_err(wrong)?, sources })
+    }
+
+    /// A variable of the environment; `None` when it is not one of the broker's.
+    pub(super) fn from_variable(name: &str, value: &str) -> Result<Option<Layer>, ConfigError> {
+        let Some(rest) = name.strip_prefix(PREFIX) else { return Ok(None) };
+        if OTHER_VARIABLES.contains(&rest) {
+            return Ok(None);
+        }
+        Layer::from_pair(name, &rest.to_lowercase(), value).map(Some)
+    }
+
+    /// A flag: `--set key=value`, or one of the key's own.
+    pub(super) fn from_flag(key: &str, value: &str) -> Result<Layer, ConfigError> {
+        Layer::from_pair(&format!("--set {key}"), key, value)
+    }
+
+    /// `value` is TOML, or, where it is none, the text itself: `listen=127.0.0.1:0` needs no quotes.
+    fn from_pair(place: &str, key: &str, value: &str) -> Result<Layer, ConfigError> {
+        let wrong = |message| ConfigError::Wrong { place: place.to_owned(), message };
+        if !KEYS.contains(&key) {
+            return Err(wrong(unknown(key, KEYS)));
+        }
+        let value = match DeValue::parse(value) {
+            Ok(_) => value.to_owned(),
+            Err(_) => toml::Value::String(value.to_owned()).to_string(),
+        };
+        let keys = toml::from_str(&format!("{key} = {value}"))
+            .map_err(|error| wrong(error.message().to_owned()))?;
+        Ok(Layer { keys, sources: Sources::from([(key.to_owned(), place.to_owned())]) })
+    }
+}
+
+fn unknown(key: &str, known: &[&str]) -> String {
+    match nearest(key, known) {
+        Some(near) => format!("unknown key '{key}'; did you mean '{near}'?"),
+        None => format!("unknown key '{key}'; the keys are {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,94 @@
+//! The configuration's tests.
+
+use super::*;
+
+fn wrong(text: &str) -> String {
+    Config::from_str("my.toml", text).unwrap_err().to_string()
+}
+
+fn pair(key: &str, value: &str) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+#[test]
+fn the_defaults_are_whole_and_safe() {
+    let config = Config::default();
+    assert!(config.listen.ip().is_loopback() && !config.allow_anonymous);
+    // Every key but the commented example of `retention` stands in the file, with a comment.
+    for key in KEYS.iter().filter(|key| **key != "retention") {
+        assert!(DEFAULTS.contains(&format!("\n{key} = ")), "{key} is not in broker.toml");
+    }
+    // The commented example is one.
+    let example: String = DEFAULTS
+        .lines()
+        .skip_while(|line| *line != "# [[retention]]")
+        .map(|line| line.trim_start_matches("# ").to_owned() + "\n")
+        .collect();
+    assert_eq!(Config::from_str("example", &example).unwrap().retention.len(), 1);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
+    let message = wrong("connections = 5\n\nframe_byte = 1");
+    assert_eq!(message, "my.toml:3: unknown key 'frame_byte'; did you mean 'frame_bytes'?");
+    assert!(wrong("zzz = 1").starts_with("my.toml:1: unknown key 'zzz'; the keys are listen,"));
+    let message = wrong("[[retention]]\npattern = \"a\"\nkep = 1");
+    assert_eq!(message, "my.toml:3: unknown key 'kep'; did you mean 'keep'?");
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_line() {
+    for (text, start) in [
+        ("\nconnections = \"many\"", "my.toml:2: invalid type"),
+        ("connections = -1", "my.toml:1: "),
+        ("connections = 0", "my.toml:1: 'connections' must be at least 1"),
+        ("connections = 1\nconnections = 2", "my.toml:2: duplicate key"),
+        ("listen = \"localhost\"", "my.toml:1: "),
+        ("\n\nframe_bytes = 5000", "my.toml:3: 'frame_bytes' is 5000, but must be at least"),
+        ("commit_changes = 65536", "my.toml:1: 'commit_changes' must be below"),
+        ("origins = [\"a.example\"]", "my.toml:1: 'origins' has \"a.example\""),
+        ("[[retention]]\npattern = \"/a\"\nkeep = 1", "my.toml:2: not a pattern"),
+        ("[[retention]]\npattern = \"a\"", "my.toml:1: 'retention' 'a' needs keep"),
+        ("what is this", "my.toml:1: "),
+    ] {
+        assert!(wrong(text).starts_with(start), "{text:?}: {}", wrong(text));
+    }
+}
+
+#[test]
+fn later_sources_win() {
+    let dir = std::env::temp_dir().join(format!("onetree-config-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("broker.toml");
+    std::fs::write(&file, "connections = 1\nsessions = 1\nheartbeat_ms = 1\n").unwrap();
+    let config = Config::load(
+        Some(&file),
+        [pair("ONETREE_SESSIONS", "2"), pair("ONETREE_HEARTBEAT_MS", "2"), pair("HOME", "/")],
+        [pair("heartbeat_ms", "3"), pair("listen", "127.0.0.1:0")],
+    )
+    .unwrap();
+    assert_eq!((config.connections, config.sessions, config.heartbeat_ms), (1, 2, 3));
+    assert_eq!(config.listen.port(), 0);
+    std::fs::remove_dir_all(&dir).unwrap();
+    let missing = Config::load(Some(&file), [], []).unwrap_err().to_string();
+    assert!(missing.starts_with("cannot read ") && missing.contains("broker.toml"), "{missing}");
+}
+
+#[test]
+fn variables_and_flags_are_checked_like_a_file() {
+    let variable = |name: &str, value: &str| {
+        Config::load(None, [pair(name, value)], []).map_err(|error| error.to_string())
+    };
+    let message = variable("ONETREE_SESSION_GRACE", "1").unwrap_err();
+    let expected =
+        "ONETREE_SESSION_GRACE: unknown key 'session_grace'; did you mean 'session_grace_ms'?";
+    assert_eq!(message, expected);
+    let message = variable("ONETREE_CONNECTIONS", "0").unwrap_err();
+    assert_eq!(message, "ONETREE_CONNECTIONS: 'connections' must be at least 1");
+    assert!(variable("ONETREE_CONNECTIONS", "ten").unwrap_err().contains("invalid type"));
+    let config = variable("ONETREE_ORIGINS", r#"["https://a.example"]"#).unwrap();
+    assert_eq!(config.origins, ["https://a.example"]);
+    assert!(variable("ONETREE_CONFIG", "x.toml").is_ok());
+    let flag = Config::load(None, [], [pair("connection", "1")]).unwrap_err().to_string();
+    assert_eq!(flag, "--set connection: unknown key 'connection'; did you mean 'connections'?");
+}

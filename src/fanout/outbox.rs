@@ -1,0 +1,133 @@
+//! The bounded queue of one connection.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use onetree_protocol::Revision;
+
+/// A queue that has grown beyond so many items gives its memory back when it is empty: 64 items
+/// take 3 KiB, a full one of 8,192 would keep 400 KiB for good.
+const KEPT_ITEMS: usize = 64;
+
+/// Live deltas and signals that a connection has not written yet, bounded in frames and bytes.
+///
+/// Starts open. Open -> overflowed when a delta does not fit: then everything is dropped, and
+/// nothing is queued. Overflowed -> open, empty, when the connection takes note of it
+/// ([`Outbox::take_overflow`]) and will get what changed from the tree instead.
+#[derive(Debug)]
+pub struct Outbox {
+    state: Mutex<State>,
+    most_bytes: usize,
+    most_frames: usize,
+}
+
+/// What waits.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A delta, all parts of it. The bytes are shared with everyone who gets the same.
+    Delta {
+        /// The commit.
+        rev: Revision,
+        /// In their order.
+        parts: Arc<[Bytes]>,
+    },
+    /// A signal.
+    Signal(Bytes),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    bytes: usize,
+    frames: usize,
+    overflowed: bool,
+}
+
+impl Item {
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Item::Delta { parts, .. } => (parts.iter().map(Bytes::len).sum(), parts.len()),
+            Item::Signal(frame) => (frame.len(), 1),
+        }
+    }
+}
+
+impl Outbox {
+    /// An open, empty one.
+    pub fn new(most_bytes: usize, most_frames: usize) -> Outbox {
+        Outbox { state: Mutex::default(), most_bytes, most_frames }
+    }
+
+    /// Queues `item`. A delta that does not fit makes the outbox overflow; a signal that does not
+    /// fit is dropped. True when the connection has to be woken: it had nothing to look at before.
+    pub fn push(&self, item: Item) -> bool {
+        let (bytes, frames) = item.size();
+        let mut state = self.lock();
+        if state.overflowed {
+            return false;
+        }
+        let fits =
+            state.bytes + bytes <= self.most_bytes && state.frames + frames <= self.most_frames;
+        if !fits {
+            if matches!(item, Item::Signal(_)) {
+                return false;
+            }
+            *state = State { overflowed: true, ..State::default() };
+            return true;
+        }
+        let idle = state.items.is_empty();
+        state.bytes += bytes;
+        state.frames += frames;
+        state.items.push_back(item);
+        idle
+    }
+
+    /// Takes items into `taken` until about `bytes` of them, and no delta above `up_to`. False
+    /// when it has overflowed: then something was lost, and nothing was taken.
+    #[must_use]
+    pub fn take(&self, taken: &mut Vec<Item>, bytes: usize, up_to: Revision) -> bool {
+        let mut state = self.lock();
+        let mut sum = 0;
+        while sum < bytes {
+            match state.items.front() {
+                Some(Item::Delta { rev, .. }) if *rev > up_to => break,
+                Some(_) => {}
+                None => break,
+            }
+            let Some(item) = state.items.pop_front() else { break };
+            let (bytes, frames) = item.size();
+            state.bytes -= bytes;
+            state.frames -= frames;
+            sum += bytes;
+            taken.push(item);
+        }
+        if state.items.is_empty() && state.items.capacity() > KEPT_ITEMS {
+            state.items = VecDeque::new();
+        }
+        !state.overflowed
+    }
+
+    /// Whether it has overflowed; if so it is open again, and empty. Whoever calls this loads the
+    /// snapshot that it catches up with afterwards: what is queued from now on is above it, or in
+    /// it and then skipped.
+    pub fn take_overflow(&self) -> bool {
+        std::mem::take(&mut self.lock().overflowed)
+    }
+
+    /// Bytes that wait. At most `most_bytes`.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Whether nothing waits and nothing was lost.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.items.is_empty() && !state.overflowed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,211 @@
+//! The fan-out's tests.
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use onetree_core::{Effect, Time};
+use onetree_protocol::frame::ServerFrame;
+use onetree_protocol::{Act, Codec, Depth, LogKey, Pattern, Revision, View};
+
+use super::*;
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+fn rev(n: u64) -> Revision {
+    Revision::new(n).unwrap()
+}
+
+/// Someone who keeps what comes.
+#[derive(Default)]
+struct Kept {
+    deltas: Mutex<Vec<(Revision, Arc<[Bytes]>)>>,
+    signals: Mutex<Vec<Bytes>>,
+}
+
+impl Sink for Kept {
+    fn delta(&self, rev: Revision, parts: &Arc<[Bytes]>) {
+        self.deltas.lock().unwrap().push((rev, parts.clone()));
+    }
+
+    fn signal(&self, frame: &Bytes) {
+        self.signals.lock().unwrap().push(frame.clone());
+    }
+}
+
+struct House {
+    fanout: Fanout,
+    people: Vec<(Arc<Subscriber>, Arc<Kept>)>,
+}
+
+impl House {
+    fn new(people: usize) -> House {
+        let person = |id| {
+            let kept = Arc::new(Kept::default());
+            (Arc::new(Subscriber::new(id as u64, Codec::Json, kept.clone())), kept)
+        };
+        House { fanout: Fanout::new(1000), people: (0..people).map(person).collect() }
+    }
+
+    fn register(&self, person: usize, sub: u32, view: View) -> Interest {
+        let interest = Interest { sub, view: Arc::new(view), deltas: true, signals: true };
+        self.fanout.register(&self.people[person].0, &interest);
+        interest
+    }
+
+    fn commit(&self, n: u64, effects: Vec<Effect>) {
+        self.fanout.publish(&Commit { rev: rev(n), time: Time(0), effects, origin: None });
+    }
+
+    /// The paths that a person has been told in the last delta; nothing when none came for `n`.
+    fn told(&self, person: usize, n: u64) -> Vec<String> {
+        let deltas = self.people[person].1.deltas.lock().unwrap();
+        let of: Vec<_> = deltas.iter().filter(|(at, _)| *at == rev(n)).collect();
+        assert!(of.len() <= 1, "person {person} was told of {n} more than once");
+        let parts = of.first().map(|(_, parts)| parts.clone());
+        let parts = parts.iter().flat_map(|parts| parts.iter());
+        let frames = parts.map(|part| match Codec::Json.decode_server(part).unwrap() {
+            ServerFrame::Delta(delta) => delta,
+            other => panic!("not a delta: {other:?}"),
+        });
+        let text = |change: onetree_protocol::Change| match change.act {
+            Act::Put(None) => format!("{} bare", change.path),
+            _ => change.path.to_string(),
+        };
+        frames.flat_map(|delta| delta.changes).map(text).collect()
+    }
+}
+
+fn put(at: &str) -> Effect {
+    Effect::Put { path: path(at), value: Value::json("1"), expires: None, owner: None }
+}
+
+#[test]
+fn everyone_gets_one_delta_with_what_they_see() {
+    let house = House::new(4);
+    house.register(0, 1, View::tree(path("/a")));
+    house.register(0, 2, View::tree(path("/a/b")));
+    house.register(0, 3, View::tree(path("/a")));
+    house.register(1, 1, View { depth: Depth::Children, ..View::tree(path("/a")) });
+    house.register(2, 1, View { values: false, ..View::tree(Path::root()) });
+    let patterns = vec![Pattern::parse("*/c").unwrap()];
+    house.register(3, 1, View { patterns, ..View::tree(path("/a")) });
+    house.commit(1, vec![put("/a/b/c"), put("/a/x"), put("/z")]);
+    assert_eq!(house.told(0, 1), ["/a/b/c", "/a/x"]);
+    assert_eq!(house.told(1, 1), ["/a/x"]);
+    assert_eq!(house.told(2, 1), ["/a/b/c bare", "/a/x bare", "/z bare"]);
+    assert_eq!(house.told(3, 1), ["/a/b/c"]);
+    house.commit(2, vec![put("/other")]);
+    assert!(house.told(0, 2).is_empty());
+    assert_eq!(house.told(2, 2), ["/other bare"]);
+}
+
+#[test]
+fn the_same_sight_is_encoded_once() {
+    let house = House::new(3);
+    for person in 0..3 {
+        house.register(person, 1, View::tree(path("/a")));
+    }
+    // In two groups: it is still told once.
+    house.register(2, 2, View::tree(Path::root()));
+    house.commit(1, vec![put("/a/b")]);
+    let bytes = |person: usize| house.people[person].1.deltas.lock().unwrap()[0].1.as_ptr();
+    assert_eq!(bytes(0), bytes(1));
+    assert_eq!(bytes(0), bytes(2));
+    assert_eq!(house.told(2, 1), ["/a/b"]);
+}
+
+#[test]
+fn drops_and_trims_reach_the_views_below() {
+    let house = House::new(5);
+    house.register(0, 1, View::tree(path("/a/b/c")));
+    house.register(1, 1, View::tree(path("/a-b")));
+    house.register(2, 1, View { depth: Depth::Entry, ..View::tree(path("/a")) });
+    house.register(3, 1, View { depth: Depth::Entry, ..View::tree(Path::root()) });
+    let key = LogKey { rev: rev(1), index: 0 };
+    house.register(4, 1, View::tree(path(&format!("/log/{key}/thread"))));
+    house.commit(1, vec![Effect::Drop { path: path("/a") }]);
+    assert_eq!(house.told(0, 1), ["/a"]);
+    assert!(house.told(1, 1).is_empty());
+    assert_eq!(house.told(2, 1), ["/a"]);
+    assert!(house.told(3, 1).is_empty());
+    house.commit(2, vec![Effect::Trim { path: path("/log"), to: key }]);
+    assert_eq!(house.told(4, 2), ["/log"]);
+}
+
+#[test]
+fn who_has_left_is_not_told_and_leaves_nothing() {
+    let house = House::new(2);
+    let first = house.register(0, 1, View::tree(path("/a")));
+    let again = house.register(0, 2, View::tree(path("/a")));
+    let other = house.register(1, 1, View::tree(path("/a")));
+    house.fanout.unregister(&house.people[0].0, &first);
+    house.commit(1, vec![put("/a")]);
+    assert_eq!(house.told(0, 1), ["/a"], "one of the two is still there");
+    house.fanout.unregister(&house.people[0].0, &again);
+    house.commit(2, vec![put("/a")]);
+    assert!(house.told(0, 2).is_empty());
+    assert_eq!(house.told(1, 2), ["/a"]);
+    house.fanout.unregister(&house.people[1].0, &other);
+    assert!(house.fanout.index.is_empty());
+}
+
+#[test]
+fn a_large_commit_comes_in_parts() {
+    let house = House::new(1);
+    house.register(0, 1, View::tree(Path::root()));
+    let paths: Vec<String> = (0..100).map(|n| format!("/entry/number/{n}")).collect();
+    house.commit(1, paths.iter().map(|path| put(path)).collect());
+    assert_eq!(house.told(0, 1), paths);
+    let deltas = house.people[0].1.deltas.lock().unwrap();
+    let parts = &deltas[0].1;
+    assert!(parts.len() > 2, "{} parts", parts.len());
+    for (at, part) in parts.iter().enumerate() {
+        assert!(part.len() <= 1000, "part {at} has {} bytes", part.len());
+        let Ok(ServerFrame::Delta(delta)) = Codec::Json.decode_server(part) else { panic!() };
+        assert_eq!(delta.part, at + 1 < parts.len());
+    }
+}
+
+#[test]
+fn a_signal_comes_once_and_only_to_those_who_want_it() {
+    let house = House::new(3);
+    house.register(0, 1, View::tree(path("/a")));
+    house.register(0, 2, View::tree(path("/a/b")));
+    house.register(1, 1, View::tree(path("/x")));
+    let view = Arc::new(View::tree(path("/a")));
+    let deaf = Interest { sub: 1, view, deltas: true, signals: false };
+    house.fanout.register(&house.people[2].0, &deaf);
+    house.fanout.signal(&path("/a/b"), &Value::json("1"));
+    let count = |person: usize| house.people[person].1.signals.lock().unwrap().len();
+    assert_eq!([count(0), count(1), count(2)], [1, 0, 0]);
+}
+
+#[test]
+fn an_outbox_is_bounded_and_says_what_it_lost() {
+    let delta = |n, bytes: usize| Item::Delta {
+        rev: rev(n),
+        parts: [Bytes::from(vec![0; bytes])].into_iter().collect(),
+    };
+    let taken = |outbox: &Outbox, up_to| {
+        let mut items = Vec::new();
+        let intact = outbox.take(&mut items, usize::MAX, up_to);
+        (intact, items.len())
+    };
+    let outbox = Outbox::new(100, 3);
+    assert!(outbox.push(delta(1, 50)), "the first wakes");
+    assert!(!outbox.push(delta(2, 50)), "the second does not");
+    assert_eq!(outbox.bytes(), 100);
+    assert!(!outbox.push(Item::Signal(Bytes::from_static(b"s"))), "a signal is dropped");
+    assert_eq!(taken(&outbox, rev(1)), (true, 1), "nothing above the revision is taken");
+    assert!(!outbox.push(delta(3, 0)) && !outbox.push(delta(4, 0)));
+    assert!(outbox.push(delta(5, 0)), "one frame too many: it wakes once more");
+    assert_eq!((outbox.bytes(), taken(&outbox, Revision::MAX)), (0, (false, 0)));
+    assert!(!outbox.push(delta(6, 1)), "nothing is queued until it was taken note of");
+    assert!(!outbox.is_idle() && outbox.take_overflow() && outbox.is_idle());
+    assert!(outbox.push(delta(7, 100)));
+    assert_eq!(taken(&outbox, Revision::MAX), (true, 1));
+    assert!(outbox.push(delta(8, 101)), "one byte too many");
+    assert!(outbox.take_overflow() && !outbox.take_overflow());
+}

@@ -1,0 +1,219 @@
+//! Starting and stopping a broker.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onetree_core::{Settings, State};
+use onetree_protocol::{DigestKey, Epoch};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::broker::{Event, Hooks, Owner, QUEUED_EVENTS, Shared};
+use crate::config::Config;
+use crate::fanout::Fanout;
+use crate::random::{self, NoRandomness};
+use crate::server::Server;
+use crate::store::{MemoryStore, Store};
+
+/// Connections that the system keeps ready until they are accepted: all clients of a restarted
+/// broker come within seconds.
+const BACKLOG: u32 = 4096;
+
+/// A broker, not yet running.
+#[derive(Debug)]
+pub struct Broker;
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Anyone could connect, and nobody said that anyone may.
+    #[error(
+        "{0} can be reached from other machines, and this broker asks nobody who they are; to let \
+         everyone who reaches it read and write, set 'allow_anonymous = true' in the configuration \
+         (or ONETREE_ALLOW_ANONYMOUS=true), otherwise listen on 127.0.0.1"
+    )]
+    Exposed(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is nothing to make identities from.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+}
+
+/// The broker has stopped by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the task that owns the tree has panicked: the broker has stopped")]
+pub struct Failed;
+
+impl Broker {
+    /// Starts a broker that keeps its commits in `store`. It runs in tasks of the present tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config, store: impl Store) -> Result<Running, StartError> {
+        Broker::start_with(config, store, Hooks::default()).await
+    }
+
+    /// As [`Broker::start`], with hooks.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_with(
+        config: Config,
+        store: impl Store,
+        hooks: Hooks,
+    ) -> Result<Running, StartError> {
+        if !config.listen.ip().is_loopback() && !config.allow_anonymous {
+            return Err(StartError::Exposed(config.listen));
+        }
+        let failed = |source| StartError::Listen { addr: config.listen, source };
+        let listener = listen(config.listen).map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        let state = State::new(Settings {
+            epoch: Epoch(random::bits()?),
+            digest_key: DigestKey(random::bits()?),
+            bounds: config.bounds(),
+            retention: config.retention_rules(),
+        });
+        let fanout = Fanout::new(config.frame_bytes as usize);
+        let shared = Arc::new(Shared::new(state.snapshot(), fanout));
+        let (events, queue) = mpsc::channel(QUEUED_EVENTS);
+        let timeout = Duration::from_millis(config.shutdown_timeout_ms);
+        let server = Arc::new(Server::new(config, shared.clone(), events, addr));
+        let owner = tokio::spawn(Owner::new(state, store, shared, hooks).run(queue));
+        let (ended, end) = watch::channel(None);
+        tokio::spawn(watch_over(owner, server.clone(), ended));
+        tokio::spawn(server.clone().run(listener));
+        tracing::info!(%addr, "listening");
+        Ok(Running { server, end, timeout })
+    }
+}
+
+fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// Waits for the end of the owner. Without it nothing works: then all else ends as well.
+async fn watch_over(
+    owner: JoinHandle<()>,
+    server: Arc<Server>,
+    ended: watch::Sender<Option<Result<(), Failed>>>,
+) {
+    let result = owner.await.map_err(|error| {
+        tracing::error!(%error, "the task that owns the tree has failed: the broker stops");
+        Failed
+    });
+    server.cut();
+    ended.send_replace(Some(result));
+}
+
+/// A broker that runs. Dropping this does not stop it.
+#[derive(Clone)]
+pub struct Running {
+    server: Arc<Server>,
+    end: watch::Receiver<Option<Result<(), Failed>>>,
+    timeout: Duration,
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr
+    }
+
+    /// The address for clients, `ws://host:port`.
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.server.addr)
+    }
+
+    /// Stops it: no new connections, writes that were begun are answered, clients are told when to
+    /// come back. Takes at most `shutdown_timeout_ms`, then cuts what is still open.
+    pub async fn shutdown(&self) {
+        let deadline = Instant::now() + self.timeout;
+        if timeout_at(deadline, self.server.finish()).await.is_err() {
+            tracing::warn!("shutdown took too long: connections are cut");
+            self.server.cut();
+        }
+        // Closed when the owner is gone already, and full only while its store hangs.
+        let _ = self.server.events.try_send(Event::Stop);
+        let _ = timeout_at(deadline, self.wait()).await;
+    }
+
+    /// Waits until it has stopped, by [`Running::shutdown`] or by itself.
+    ///
+    /// # Errors
+    /// When it has failed.
+    pub async fn wait(&self) -> Result<(), Failed> {
+        let mut end = self.end.clone();
+        match end.wait_for(Option::is_some).await {
+            Ok(result) => result.unwrap_or(Ok(())),
+            Err(_) => Err(Failed),
+        }
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "broker at {}", self.url())
+    }
+}
+
+/// Why [`serve`] ended otherwise than it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It stopped by itself.
+    #[error(transparent)]
+    Failed(#[from] Failed),
+    /// The system does not tell about signals.
+    #[error("cannot wait for signals: {0}")]
+    Signals(#[from] std::io::Error),
+}
+
+/// Runs a broker until the process is told to stop (interrupt, or terminate on Unix), then shuts it
+/// down. A second signal ends the process as usual.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let running = Broker::start(config, MemoryStore::new()).await?;
+    tokio::select! {
+        result = running.wait() => return Ok(result?),
+        result = told_to_stop() => result?,
+    }
+    tracing::info!("shutting down");
+    tokio::select! {
+        () = running.shutdown() => Ok(()),
+        result = told_to_stop() => Ok(result?),
+    }
+}
+
+#[cfg(unix)]
+async fn told_to_stop() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn told_to_stop() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,79 @@
+//! What a request must keep to before it goes further.
+
+use onetree_core::{Refusal, Request};
+use onetree_protocol::frame::{Do, Get};
+use onetree_protocol::{Code, MediaType, Path, Value, json};
+
+use crate::config::{Config, FRAME_OVERHEAD};
+
+/// Paths of one `get`: about 1 us each, so a full one takes a millisecond of the connection's.
+const GET_PATHS: usize = 1024;
+
+/// A write: its values, and how many steps and conditions it has.
+pub(super) fn write(request: &Request, config: &Config) -> Result<(), Refusal> {
+    let most = config.commit_changes as usize;
+    let steps = request.changes.len().max(request.conditions.len());
+    if steps > most {
+        let message =
+            format!("a transaction has at most {most} changes and as many conditions, not {steps}");
+        return Err(Refusal::new(Code::TooManyChanges, message));
+    }
+    for change in &request.changes {
+        match change {
+            Do::Put { path, value: put, .. } | Do::Append { path, value: put, .. } => {
+                value(path, put, config)?;
+            }
+            Do::Delete { .. } | Do::Drop { .. } | Do::Trim { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// A value: its size, and that it is what its media type says, as far as frames rest on that.
+pub(super) fn value(path: &Path, value: &Value, config: &Config) -> Result<(), Refusal> {
+    let refuse = |code, message: String| {
+        Err(Refusal { path: Some(path.clone()), ..Refusal::new(code, message) })
+    };
+    let (size, most) = (value.bytes.len(), config.value_bytes as usize);
+    if size > most {
+        return refuse(
+            Code::ValueTooLarge,
+            format!("a value has at most {most} bytes, not {size}"),
+        );
+    }
+    if value.media == MediaType::Json {
+        // It is spliced into JSON frames as it is: a wrong one would break or forge them.
+        if let Err(error) = json::check(&value.bytes) {
+            return refuse(Code::BadValue, format!("the value is not JSON: {error}"));
+        }
+    } else if value.media.is_text() {
+        // JSON frames escape text, at the worst each byte as six.
+        let (escaped, room) =
+            (escaped(&value.bytes), u64::from(config.frame_bytes) - FRAME_OVERHEAD);
+        if escaped > room {
+            let message = format!("the text takes {escaped} bytes in a JSON frame, and {room} fit");
+            return refuse(Code::ValueTooLarge, message);
+        }
+    }
+    Ok(())
+}
+
+/// The bytes that `text` takes in a JSON string, at most.
+fn escaped(text: &[u8]) -> u64 {
+    let more = |byte: &u8| match byte {
+        0..0x20 => 5,
+        b'"' | b'\\' => 1,
+        _ => 0,
+    };
+    text.len() as u64 + text.iter().map(more).sum::<u64>()
+}
+
+/// A `get`: how many paths it has.
+pub(super) fn get(get: &Get) -> Result<(), Refusal> {
+    let paths = get.paths.len();
+    if paths > GET_PATHS {
+        let message = format!("get reads at most {GET_PATHS} paths at once, not {paths}");
+        return Err(Refusal::new(Code::BadField, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,336 @@
+//! One WebSocket connection: a task of its own.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use onetree_core::{Author, Feed, FeedLimits, Interest};
+use onetree_protocol::{Codec, Name, ServerFrame};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::Server;
+use super::closing::Ending;
+use super::reader::Reader;
+use super::writer::Writer;
+use crate::broker::{Event, Mailbox, Order};
+use crate::fanout::{Outbox, Subscriber};
+
+/// A frame of a refresh is about this large, bytes: many of them fit into what is written ahead,
+/// and each is small enough to be made between two live deltas (about 20 us).
+const REFRESH_FRAME_BYTES: usize = 8 * 1024;
+
+/// Messages that are handled before something is written: their replies then go out in one write.
+const READ_BATCH: usize = 64;
+
+/// A connection that has just been upgraded.
+pub(super) struct Arrival {
+    pub(super) socket: TcpStream,
+    /// What was read behind the request.
+    pub(super) read: Bytes,
+    pub(super) peer: SocketAddr,
+    /// The `user-agent` of the request.
+    pub(super) agent: Option<String>,
+    pub(super) codec: Codec,
+    /// Whether there is no room for it.
+    pub(super) full: bool,
+}
+
+/// One WebSocket connection.
+///
+/// Opens with `hello` (`opening`), lives (`requests` in, `output` out), ends (`closing`). One task
+/// does it all, so there are no locks; it never waits for one thing alone but for the client's
+/// answer to the close.
+pub(super) struct Connection {
+    pub(super) server: Arc<Server>,
+    pub(super) peer: SocketAddr,
+    pub(super) agent: Option<String>,
+    pub(super) codec: Codec,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) subscriber: Arc<Subscriber>,
+    pub(super) author: Arc<Author>,
+    pub(super) session: Option<Name>,
+    pub(super) feed: Feed,
+    /// What stands in the index for this connection.
+    pub(super) interests: HashMap<u32, Interest>,
+    /// An event that the owner's queue had no room for; nothing is read until it has.
+    pub(super) waiting: Option<Event>,
+    pub(super) in_flight: InFlight,
+    /// The `id` of the `sync` requests that have not been answered.
+    pub(super) asked: VecDeque<u32>,
+    /// The `id` of the client's `bye`.
+    pub(super) leaving: Option<u32>,
+    /// Frames in a row that were none.
+    pub(super) bad_frames: u32,
+    /// Whether the feed has something to do apart from intervals.
+    pub(super) catching_up: bool,
+    pub(super) hold: Hold,
+    pub(super) timers: Timers,
+}
+
+/// The events that the owner has not answered yet, as the bytes of their requests, in order.
+#[derive(Default)]
+pub(super) struct InFlight {
+    sizes: VecDeque<usize>,
+    pub(super) bytes: usize,
+}
+
+impl InFlight {
+    pub(super) fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    pub(super) fn begin(&mut self, bytes: usize) {
+        self.sizes.push_back(bytes);
+        self.bytes += bytes;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.bytes -= self.sizes.pop_front().unwrap_or(0);
+        if self.sizes.is_empty() {
+            self.sizes = VecDeque::new();
+        }
+    }
+}
+
+/// Whether the connection's refreshes may hold on to a snapshot.
+///
+/// Starts `No`. `No` -> `Until` when a refresh begins and the broker has a permit left; `Until` ->
+/// `Spent` when its time is over; either -> `No` when there is nothing left to refresh.
+#[derive(Default)]
+pub(super) enum Hold {
+    #[default]
+    No,
+    Until {
+        at: Instant,
+        _permit: OwnedSemaphorePermit,
+    },
+    Spent,
+}
+
+/// When something is to be done though nothing happens.
+pub(super) struct Timers {
+    /// When something last came from the client.
+    pub(super) heard: Instant,
+    pub(super) ping_at: Instant,
+    pub(super) heartbeat_at: Instant,
+    /// A heartbeat is due and waits for room.
+    pub(super) heartbeat_due: bool,
+    /// When the next interval of an `every_ms` subscription is over.
+    pub(super) feed_at: Option<Instant>,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(server: Arc<Server>, arrival: Arrival) {
+    let full = arrival.full;
+    let mut connection = Connection::new(server, arrival).await;
+    let ending = if full {
+        Ending::full()
+    } else {
+        connection.enter();
+        match connection.open().await {
+            Ok(()) => connection.live().await,
+            Err(ending) => ending,
+        }
+    };
+    connection.close(ending).await;
+}
+
+impl Connection {
+    async fn new(server: Arc<Server>, arrival: Arrival) -> Connection {
+        let Arrival { socket, read, peer, agent, codec, full: _ } = arrival;
+        let config = &server.config;
+        let frame_bytes = config.frame_bytes as usize;
+        let (read_half, write_half) = socket.into_split();
+        let reader = Reader::new(read_half, read.to_vec(), frame_bytes).await;
+        let writer = Writer::new(write_half, codec);
+        let id = server.next_id();
+        let outbox = Outbox::new(config.outbox_bytes as usize, config.outbox_frames as usize);
+        let mailbox = Arc::new(Mailbox::new(id, outbox));
+        let subscriber = Arc::new(Subscriber::new(id, codec, mailbox.clone()));
+        let feed = Feed::new(FeedLimits {
+            subscriptions: config.subscriptions_per_connection as usize,
+            frame_bytes: REFRESH_FRAME_BYTES.min(frame_bytes / 2),
+            digest_scan: config.digest_scan_entries as usize,
+        });
+        let now = Instant::now();
+        let timers = Timers {
+            heard: now,
+            ping_at: now + Duration::from_millis(config.ping_interval_ms),
+            heartbeat_at: now + Duration::from_millis(config.heartbeat_ms.into()),
+            heartbeat_due: false,
+            feed_at: None,
+        };
+        Connection {
+            server,
+            peer,
+            agent,
+            codec,
+            reader,
+            writer,
+            mailbox,
+            subscriber,
+            author: Arc::default(),
+            session: None,
+            feed,
+            interests: HashMap::new(),
+            waiting: None,
+            in_flight: InFlight::default(),
+            asked: VecDeque::new(),
+            leaving: None,
+            bad_frames: 0,
+            catching_up: false,
+            hold: Hold::No,
+            timers,
+        }
+    }
+
+    /// From now on the connection gets the server's orders.
+    fn enter(&self) {
+        self.server.mailboxes.insert(self.mailbox.id, self.mailbox.clone());
+        if self.server.is_stopping() {
+            self.mailbox.order(Order::Finish);
+        }
+    }
+
+    /// Queues a frame.
+    pub(super) fn send(&mut self, frame: &ServerFrame) {
+        self.writer.frame(&self.codec.encode_server(frame));
+    }
+
+    async fn live(&mut self) -> Ending {
+        let sleep = tokio::time::sleep_until(self.next_deadline());
+        let mut sleep = std::pin::pin!(sleep);
+        let events = self.server.events.clone();
+        loop {
+            if let Some(ending) = self.obey().or_else(|| self.handle_time(Instant::now())) {
+                return ending;
+            }
+            let full = self.fill();
+            match self.writer.flush_now() {
+                Ok(true) => self.timers.heard = Instant::now(),
+                Ok(false) => {}
+                Err(error) => return Ending::lost(&error),
+            }
+            if let Some(ending) = self.is_over() {
+                return ending;
+            }
+            let deadline = self.next_deadline();
+            if sleep.deadline() != deadline {
+                sleep.as_mut().reset(deadline);
+            }
+            // It stopped for want of room, and now there is some: go on at once, after a look at
+            // everything else.
+            let again = full && self.writer.has_room();
+            tokio::select! {
+                biased;
+                message = self.reader.next(), if self.reads() => {
+                    let mut message = Some(message);
+                    for _ in 0..READ_BATCH {
+                        let Some(read) = message.take() else { break };
+                        if let Some(ending) = self.handle_message(read) {
+                            return ending;
+                        }
+                        if self.reads() {
+                            message = self.reader.next_now();
+                        }
+                    }
+                    if let Some(ending) = message.and_then(|read| self.handle_message(read)) {
+                        return ending;
+                    }
+                }
+                () = self.mailbox.filled() => {}
+                permit = events.reserve(), if self.waiting.is_some() => match permit {
+                    Ok(permit) => if let Some(event) = self.waiting.take() { permit.send(event) },
+                    Err(_) => return Ending::ownerless(),
+                },
+                ready = self.writer.writable(), if self.writer.is_blocked() => {
+                    if let Err(error) = ready {
+                        return Ending::lost(&error);
+                    }
+                }
+                () = &mut sleep => {}
+                () = tokio::task::yield_now(), if again => {}
+            }
+        }
+    }
+
+    /// Whether a further message is read. Not while there is no room for the reply, or the owner
+    /// has as much of this connection as one frame may hold: then the client waits, nobody else.
+    fn reads(&self) -> bool {
+        self.waiting.is_none()
+            && self.leaving.is_none()
+            && self.writer.has_room()
+            && self.in_flight.bytes < self.server.config.frame_bytes as usize
+            && !self.mailbox.has(Order::Finish)
+    }
+
+    /// Does as it is told.
+    pub(super) fn obey(&self) -> Option<Ending> {
+        if self.mailbox.has(Order::Cut) {
+            Some(Ending::Cut)
+        } else if self.mailbox.has(Order::SessionTaken) {
+            Some(Ending::session_taken())
+        } else {
+            None
+        }
+    }
+
+    /// Whether everything that was begun is done, and nothing more is to come.
+    fn is_over(&self) -> Option<Ending> {
+        let idle = self.in_flight.len() == 0 && self.waiting.is_none();
+        if self.leaving.is_some() && idle {
+            return Some(Ending::Bye);
+        }
+        let finish = self.mailbox.has(Order::Finish) && idle;
+        finish.then(|| Ending::shutting_down(self.server.config.shutdown_spread_ms))
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let Timers { ping_at, heartbeat_at, feed_at, .. } = self.timers;
+        let hold_at = match self.hold {
+            Hold::Until { at, .. } => Some(at),
+            Hold::No | Hold::Spent => None,
+        };
+        // While nothing can be written, an interval that is over changes nothing.
+        let feed_at = feed_at.filter(|_| self.writer.has_room());
+        [feed_at, hold_at].into_iter().flatten().fold(ping_at.min(heartbeat_at), Instant::min)
+    }
+
+    /// Does what is due.
+    fn handle_time(&mut self, now: Instant) -> Option<Ending> {
+        let config = &self.server.config;
+        if self.timers.heartbeat_at <= now {
+            self.timers.heartbeat_at = now + Duration::from_millis(config.heartbeat_ms.into());
+            self.timers.heartbeat_due = true;
+        }
+        if self.timers.ping_at <= now {
+            let interval = Duration::from_millis(config.ping_interval_ms);
+            self.timers.ping_at = now + interval;
+            if !self.reads() && !self.writer.is_blocked() {
+                // It is the broker that does not listen.
+                self.timers.heard = now;
+            }
+            if now.duration_since(self.timers.heard) >= 2 * interval {
+                return Some(Ending::silent(2 * interval));
+            }
+            if self.writer.has_room() {
+                self.writer.ping();
+            }
+        }
+        if matches!(self.hold, Hold::Until { at, .. } if at <= now) {
+            self.hold = Hold::Spent;
+            if !self.writer.has_room() {
+                // The client does not read: one piece more than there is room for, so that the
+                // snapshot goes.
+                self.step();
+            }
+        }
+        None
+    }
+}

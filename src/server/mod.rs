@@ -1,0 +1,146 @@
+//! One port: HTTP for what is asked once, WebSocket for what stays.
+//!
+//! # Layout
+//!
+//! - [`Server`]: accepts connections, ends them all
+//! - `http`: routes and the upgrade; `origin`: whose pages may connect
+//! - `connection`: one WebSocket connection, a task of its own: its loop and its timers
+//! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in
+//! - `check`: what a request must keep to
+//! - `reader`, `writer`: WebSocket messages from and to a socket
+
+mod check;
+mod closing;
+mod connection;
+mod http;
+mod opening;
+mod origin;
+mod output;
+mod reader;
+mod requests;
+mod writer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::{Event, Mailbox, Order, Shared};
+use crate::config::Config;
+
+/// Sockets that may be in their HTTP part at once, beyond the connections. Each costs up to 16 KiB.
+const HANDSHAKES: usize = 64;
+
+/// How long the listener rests when the system has no more sockets to give.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// When to come back to a full broker, seconds: the text of `Retry-After`.
+const RETRY_SECONDS: u32 = 5;
+
+/// What all connections share.
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) events: mpsc::Sender<Event>,
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+    /// The open WebSocket connections, to give orders to.
+    mailboxes: DashMap<u64, Arc<Mailbox>>,
+    next_id: AtomicU64,
+    connections: Arc<Semaphore>,
+    sockets: Arc<Semaphore>,
+    /// Snapshots that refreshes may hold.
+    holds: Arc<Semaphore>,
+    stopping: AtomicBool,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    pub(crate) fn new(
+        config: Config,
+        shared: Arc<Shared>,
+        events: mpsc::Sender<Event>,
+        addr: SocketAddr,
+    ) -> Server {
+        let connections = config.connections as usize;
+        Server {
+            shared,
+            events,
+            addr,
+            mailboxes: DashMap::new(),
+            next_id: AtomicU64::new(1),
+            connections: Arc::new(Semaphore::new(connections)),
+            sockets: Arc::new(Semaphore::new(connections + HANDSHAKES)),
+            holds: Arc::new(Semaphore::new(config.held_snapshots as usize)),
+            config,
+            stopping: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Accepts connections until the server stops.
+    pub(crate) async fn run(self: Arc<Server>, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((socket, peer)) => self.accept(socket, peer),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
+        }
+    }
+
+    fn accept(self: &Arc<Server>, socket: TcpStream, peer: SocketAddr) {
+        let Ok(permit) = self.sockets.clone().try_acquire_owned() else {
+            // Not a byte of it is read, so this cannot be slow; a socket this new takes the answer.
+            let _ = socket.try_write(http::too_many().as_bytes());
+            tracing::info!(code = "http-503", %peer, "connection refused: too many sockets");
+            return;
+        };
+        // Deltas are small and one write each: waiting for more would cost 40 ms.
+        let _ = socket.set_nodelay(true);
+        self.tasks.spawn(http::serve(self.clone(), socket, peer, permit));
+    }
+
+    fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the server has been told to stop.
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// No new connections; those that are open finish what they have begun, and say goodbye.
+    pub(crate) async fn finish(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.stop.cancel();
+        self.order(Order::Finish);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Every connection that is still there is closed at once.
+    pub(crate) fn cut(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.stop.cancel();
+        self.order(Order::Cut);
+    }
+
+    fn order(&self, order: Order) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.order(order));
+    }
+}

@@ -1,0 +1,104 @@
+//! The beginning of a connection: `hello`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onetree_core::Author;
+use onetree_protocol::frame::{ErrorFrame, Hello, ServerFrame, Welcome};
+use onetree_protocol::{ClientFrame, Code};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::closing::Ending;
+use super::connection::Connection;
+use crate::broker::{Event, Opening, Order};
+use crate::random;
+
+impl Connection {
+    /// Waits for `hello` and answers it.
+    pub(super) async fn open(&mut self) -> Result<(), Ending> {
+        let timeout = Duration::from_millis(self.server.config.hello_timeout_ms);
+        let deadline = Instant::now() + timeout;
+        let hello = loop {
+            let message = tokio::select! {
+                message = timeout_at(deadline, self.reader.next()) => message,
+                () = self.mailbox.filled() => {
+                    if let Some(ending) = self.obey() {
+                        return Err(ending);
+                    }
+                    if self.mailbox.has(Order::Finish) {
+                        let spread = self.server.config.shutdown_spread_ms;
+                        return Err(Ending::shutting_down(spread));
+                    }
+                    continue;
+                }
+            };
+            let Ok(message) = message else { return Err(Ending::hello_timeout(timeout)) };
+            if let Some(hello) = self.first(message)? {
+                break hello;
+            }
+            self.writer.flush_now().map_err(|error| Ending::lost(&error))?;
+        };
+        self.timers.heard = Instant::now();
+        self.welcome(hello).await
+    }
+
+    /// The frame, when it is the one that is waited for.
+    fn first(
+        &mut self,
+        message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+    ) -> Result<Option<Hello>, Ending> {
+        let Some(payload) = self.payload(message)? else { return Ok(None) };
+        match self.decode(&payload)? {
+            Some(ClientFrame::Hello(hello)) => Ok(Some(hello)),
+            Some(other) => {
+                let message = "the first frame must be 'hello'";
+                let error = ErrorFrame::new(Some(other.id()), Code::HelloExpected, message);
+                self.send(&ServerFrame::Error(error));
+                Err(Ending::refused(Code::HelloExpected, message))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn welcome(&mut self, hello: Hello) -> Result<(), Ending> {
+        if let Some(agent) = &hello.agent {
+            // For the log: of a length that a log line bears.
+            self.agent = Some(agent.chars().filter(|c| !c.is_control()).take(80).collect());
+        }
+        let Some(fresh) = random::session() else {
+            return Err(Ending::refused(Code::Internal, "no randomness for a session"));
+        };
+        let (reply, opened) = oneshot::channel();
+        let mailbox = self.mailbox.clone();
+        let opening = Opening { mailbox, wanted: hello.session, fresh, reply };
+        let opened = match self.server.events.send(Event::Open(opening)).await {
+            Ok(()) => opened.await.map_err(|_| Ending::ownerless())?,
+            Err(_) => return Err(Ending::ownerless()),
+        };
+        let opened = opened.map_err(|refusal| {
+            let ending = Ending::refused(refusal.code, &refusal.message);
+            self.refuse(hello.id, refusal);
+            ending
+        })?;
+        self.session = Some(opened.name.clone());
+        let session = Some(opened.name.clone());
+        self.author = Arc::new(Author { client: hello.client, session });
+        let snapshot = self.server.shared.latest();
+        self.send(&ServerFrame::Welcome(Welcome {
+            id: hello.id,
+            session: opened.name,
+            resumed: opened.resumed,
+            epoch: snapshot.epoch(),
+            rev: snapshot.rev(),
+            heartbeat_ms: self.server.config.heartbeat_ms,
+            digest_key: snapshot.digest_key(),
+            limits: self.server.config.limits(),
+        }));
+        for sub in &hello.subs {
+            self.subscribe(sub);
+        }
+        Ok(())
+    }
+}

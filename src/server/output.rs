@@ -1,0 +1,147 @@
+//! What a client is told: replies, live frames, refreshes, heartbeats.
+
+use std::time::Duration;
+
+use onetree_core::{Snapshot, Step};
+use onetree_protocol::Revision;
+use onetree_protocol::frame::{Done, Ok as OkFrame, ServerFrame, Sync};
+use tokio::time::Instant;
+
+use super::connection::{Connection, Hold};
+use crate::broker::Reply;
+use crate::clock;
+use crate::fanout::Item;
+
+/// Live frames that are queued before a refresh has its turn, bytes: half of what is written ahead,
+/// so that neither starves the other.
+const LIVE_TURN_BYTES: usize = super::writer::WRITE_AHEAD_BYTES / 2;
+
+impl Connection {
+    /// Queues what there is to say while there is room. True when it stopped for want of room.
+    ///
+    /// What a slow client may cost is bounded everywhere: replies by the requests in flight (none
+    /// are read without room), live frames by the outbox, refreshes because they are made here,
+    /// when there is room.
+    pub(super) fn fill(&mut self) -> bool {
+        self.send_replies();
+        while self.writer.has_room() {
+            if self.mailbox.outbox.take_overflow() {
+                self.feed.handle_overflow();
+                self.catching_up = true;
+            }
+            self.send_sync();
+            let live = self.feed.takes_live() && self.send_live(LIVE_TURN_BYTES, Revision::MAX).1;
+            let step = self.step();
+            if !live && !step {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn send_replies(&mut self) {
+        for reply in self.mailbox.take_replies() {
+            self.in_flight.end();
+            match reply {
+                Reply::Written { id, result: Ok(answer), durable } => {
+                    let done = Done { id, rev: answer.rev, durable, paths: answer.paths };
+                    self.send(&ServerFrame::Done(done));
+                }
+                Reply::Written { id, result: Err(refusal), .. } => self.refuse(id, refusal),
+                Reply::Ended => {
+                    if let Some(id) = self.leaving {
+                        self.send(&ServerFrame::Ok(OkFrame { id }));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Queues live frames up to a revision, about so many bytes. First: whether nothing was lost;
+    /// then: whether there was something.
+    fn send_live(&mut self, bytes: usize, up_to: Revision) -> (bool, bool) {
+        let mut items = Vec::new();
+        let intact = self.mailbox.outbox.take(&mut items, bytes, up_to);
+        for item in &items {
+            match item {
+                Item::Delta { rev, parts } => {
+                    if self.feed.handle_live(*rev) {
+                        parts.iter().for_each(|part| self.writer.frame(part));
+                    }
+                }
+                Item::Signal(frame) => self.writer.frame(frame),
+            }
+        }
+        (intact, !items.is_empty())
+    }
+
+    /// The heartbeat, and the answers to `sync`. The revision is loaded first: its deltas are in
+    /// the outbox then, and are sent before it is said that a mirror is there.
+    fn send_sync(&mut self) {
+        if !self.timers.heartbeat_due && self.asked.is_empty() {
+            return;
+        }
+        let settled = Snapshot::clone(&self.server.shared.settled.load());
+        let there = self.feed.takes_live() && self.send_live(usize::MAX, settled.rev()).0;
+        if there {
+            if self.timers.heartbeat_due {
+                let sync = self.feed.sync(None, &settled);
+                self.send(&sync);
+            }
+            while let Some(id) = self.asked.pop_front() {
+                let sync = self.feed.sync(Some(id), &settled);
+                self.send(&sync);
+            }
+        } else if self.timers.heartbeat_due {
+            // A sign of life that says nothing of any mirror: they are on their way.
+            let sync = Sync { id: None, rev: settled.rev(), digests: Vec::new() };
+            self.send(&ServerFrame::Sync(sync));
+        }
+        self.timers.heartbeat_due = false;
+    }
+
+    /// One step for the mirrors that are brought to the present. False: there was none.
+    pub(super) fn step(&mut self) -> bool {
+        let interval_over = self.timers.feed_at.is_some_and(|at| at <= Instant::now());
+        if !self.catching_up && !interval_over {
+            return false;
+        }
+        let hold = self.may_hold();
+        let shared = &self.server.shared;
+        match self.feed.poll(clock::now(), || shared.latest(), hold) {
+            Some(Step::Frame(frame)) => {
+                self.catching_up = true;
+                self.send(&frame);
+            }
+            Some(Step::Register(interest)) => {
+                shared.fanout.register(&self.subscriber, &interest);
+                self.interests.insert(interest.sub, interest);
+            }
+            Some(Step::Unregister(sub)) => self.unregister(sub),
+            None => {
+                self.catching_up = false;
+                self.hold = Hold::No;
+                let due = self.feed.next_due();
+                self.timers.feed_at = due.map(|due| Instant::now() + clock::until(due));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a refresh may keep its snapshot: the broker has so many permits, each for so long.
+    fn may_hold(&mut self) -> bool {
+        match self.hold {
+            Hold::Until { .. } => true,
+            Hold::Spent => false,
+            Hold::No => match self.server.holds.clone().try_acquire_owned() {
+                Ok(_permit) => {
+                    let time = Duration::from_millis(self.server.config.hold_ms);
+                    self.hold = Hold::Until { at: Instant::now() + time, _permit };
+                    true
+                }
+                Err(_) => false,
+            },
+        }
+    }
+}

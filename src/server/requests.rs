@@ -1,0 +1,291 @@
+//! What a client says, and the replies that need nobody else.
+
+use bytes::Bytes;
+use onetree_core::{Refusal, Request};
+use onetree_protocol::frame::{
+    Bye, ErrorFrame, Found, Get, List, Ok as OkFrame, Resync, SendSignal, ServerFrame, Sub,
+    SyncRequest, Unsub,
+};
+use onetree_protocol::{ClientFrame, Code, Codec};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::check;
+use super::closing::Ending;
+use super::connection::Connection;
+use crate::broker::{Event, Write};
+use crate::config::FRAME_OVERHEAD;
+
+/// Frames in a row that are none, after which the connection is closed: a client that does this is
+/// broken, and each costs an error frame.
+const BAD_FRAMES: u32 = 16;
+
+/// A page of `list`: bytes and entries at most. A page takes about a millisecond to make, and other
+/// connections of the same thread wait for it.
+const PAGE_BYTES: usize = 256 * 1024;
+const PAGE_ENTRIES: usize = 10_000;
+
+/// What came from the socket.
+pub(super) type Read = Option<Result<Message, Error>>;
+
+impl Connection {
+    /// Handles what came.
+    pub(super) fn handle_message(&mut self, read: Read) -> Option<Ending> {
+        self.timers.heard = Instant::now();
+        let handled = self.payload(read).and_then(|payload| {
+            let Some(payload) = payload else { return Ok(()) };
+            match self.decode(&payload)? {
+                Some(frame) => self.handle_frame(frame, payload.len()),
+                None => Ok(()),
+            }
+        });
+        handled.err()
+    }
+
+    /// The frame's bytes, when a frame came; pings are answered.
+    pub(super) fn payload(&mut self, read: Read) -> Result<Option<Bytes>, Ending> {
+        let message = match read {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(self.broken(error)),
+            None => return Err(Ending::Lost("the client is gone".to_owned())),
+        };
+        let (payload, codec) = match message {
+            Message::Text(text) => (Bytes::from(text), Codec::Json),
+            Message::Binary(bytes) => (bytes, Codec::MsgPack),
+            Message::Ping(payload) => {
+                if self.writer.has_room() {
+                    self.writer.pong(&payload);
+                }
+                return Ok(None);
+            }
+            Message::Pong(_) | Message::Frame(_) => return Ok(None),
+            Message::Close(frame) => {
+                return Err(Ending::Closed(frame.map(|frame| frame.code.into())));
+            }
+        };
+        if codec != self.codec {
+            let message = "the message is of the other kind (text, binary) than the subprotocol's";
+            self.bad_frame(ErrorFrame::new(None, Code::BadFrame, message))?;
+            return Ok(None);
+        }
+        Ok(Some(payload))
+    }
+
+    fn broken(&self, error: Error) -> Ending {
+        match error {
+            Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
+                let message = format!("a message has at most {max_size} bytes");
+                Ending::refused(Code::FrameTooLarge, message)
+            }
+            Error::Utf8(_) => Ending::not_utf8(),
+            Error::Protocol(error) => Ending::protocol(error.to_string()),
+            Error::Io(error) => Ending::lost(&error),
+            other => Ending::protocol(other.to_string()),
+        }
+    }
+
+    /// The frame, when it is one; otherwise the client is told.
+    pub(super) fn decode(&mut self, payload: &[u8]) -> Result<Option<ClientFrame>, Ending> {
+        match self.codec.decode_client(payload) {
+            Ok(frame) => {
+                self.bad_frames = 0;
+                Ok(Some(frame))
+            }
+            Err(error) => {
+                let frame = ErrorFrame::new(error.id, error.code, error.message);
+                self.bad_frame(frame)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn bad_frame(&mut self, error: ErrorFrame) -> Result<(), Ending> {
+        let bad = error.code == Code::BadFrame;
+        self.send(&ServerFrame::Error(error));
+        self.bad_frames = if bad { self.bad_frames + 1 } else { 0 };
+        if self.bad_frames >= BAD_FRAMES {
+            let message = format!("{BAD_FRAMES} frames in a row were none");
+            return Err(Ending::refused(Code::BadFrame, message));
+        }
+        Ok(())
+    }
+
+    fn handle_frame(&mut self, frame: ClientFrame, size: usize) -> Result<(), Ending> {
+        match frame {
+            ClientFrame::Hello(hello) => {
+                let message = "'hello' comes once";
+                self.refuse(hello.id, Refusal::new(Code::HelloExpected, message));
+                return Err(Ending::refused(Code::HelloExpected, message));
+            }
+            // No tokens are configured: whatever it says, nothing changes.
+            ClientFrame::Auth(auth) => self.ok(auth.id),
+            ClientFrame::Sub(sub) => self.subscribe(&sub),
+            ClientFrame::Unsub(unsub) => self.unsubscribe(unsub),
+            ClientFrame::Resync(resync) => self.resync(resync),
+            ClientFrame::Sync(sync) => self.ask(sync),
+            ClientFrame::Put(put) => return self.write(put.id, put.into(), size),
+            ClientFrame::Append(append) => return self.write(append.id, append.into(), size),
+            ClientFrame::Delete(delete) => return self.write(delete.id, delete.into(), size),
+            ClientFrame::Drop(drop) => return self.write(drop.id, drop.into(), size),
+            ClientFrame::Trim(trim) => return self.write(trim.id, trim.into(), size),
+            ClientFrame::Txn(txn) => return self.write(txn.id, txn.into(), size),
+            ClientFrame::Signal(signal) => self.signal(&signal),
+            ClientFrame::Get(get) => self.get(&get),
+            ClientFrame::List(list) => self.list(&list),
+            ClientFrame::Bye(bye) => return self.bye(bye),
+        }
+        Ok(())
+    }
+
+    pub(super) fn ok(&mut self, id: u32) {
+        self.send(&ServerFrame::Ok(OkFrame { id }));
+    }
+
+    pub(super) fn refuse(&mut self, id: u32, refusal: Refusal) {
+        let Refusal { code, message, path, rev } = refusal;
+        let error = ErrorFrame { path, rev, ..ErrorFrame::new(Some(id), code, message) };
+        self.send(&ServerFrame::Error(error));
+    }
+
+    fn refuse_sub(&mut self, id: u32, sub: u32, refusal: Refusal) {
+        let Refusal { code, message, path, rev } = refusal;
+        let sub = Some(sub);
+        let error = ErrorFrame { path, rev, sub, ..ErrorFrame::new(Some(id), code, message) };
+        self.send(&ServerFrame::Error(error));
+    }
+
+    pub(super) fn subscribe(&mut self, sub: &Sub) {
+        match self.feed.subscribe(sub, &self.server.shared.latest()) {
+            Ok(()) => {
+                self.catching_up = true;
+                self.ok(sub.id);
+            }
+            Err(refusal) => self.refuse_sub(sub.id, sub.sub, refusal),
+        }
+    }
+
+    fn unsubscribe(&mut self, Unsub { id, sub }: Unsub) {
+        match self.feed.unsubscribe(sub) {
+            Ok(_) => {
+                self.unregister(sub);
+                self.ok(id);
+            }
+            Err(refusal) => self.refuse_sub(id, sub, refusal),
+        }
+    }
+
+    fn resync(&mut self, Resync { id, sub }: Resync) {
+        match self.feed.resync(sub) {
+            Ok(()) => {
+                self.catching_up = true;
+                self.ok(id);
+            }
+            Err(refusal) => self.refuse_sub(id, sub, refusal),
+        }
+    }
+
+    /// `sync` is answered when all live frames up to some revision have been sent.
+    fn ask(&mut self, SyncRequest { id }: SyncRequest) {
+        if self.asked.len() >= self.server.config.requests_in_flight as usize {
+            return self.refuse(id, self.too_many());
+        }
+        self.asked.push_back(id);
+    }
+
+    fn too_many(&self) -> Refusal {
+        let most = self.server.config.requests_in_flight;
+        let message = format!("at most {most} requests of a connection wait for their reply");
+        Refusal::new(Code::TooManyInFlight, message)
+    }
+
+    fn write(&mut self, id: u32, request: Request, size: usize) -> Result<(), Ending> {
+        if self.in_flight.len() >= self.server.config.requests_in_flight as usize {
+            self.refuse(id, self.too_many());
+        } else if let Err(refusal) = check::write(&request, &self.server.config) {
+            self.refuse(id, refusal);
+        } else {
+            let (mailbox, author) = (self.mailbox.clone(), self.author.clone());
+            self.in_flight.begin(size);
+            return self.hand_over(Event::Write(Write { mailbox, id, author, request }));
+        }
+        Ok(())
+    }
+
+    /// Gives the owner an event, now or when there is room; nothing is read in between, so that
+    /// the events of a connection stay in order.
+    fn hand_over(&mut self, event: Event) -> Result<(), Ending> {
+        match self.server.events.try_send(event) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(event)) => {
+                self.waiting = Some(event);
+                Ok(())
+            }
+            Err(TrySendError::Closed(_)) => Err(Ending::ownerless()),
+        }
+    }
+
+    fn signal(&mut self, signal: &SendSignal) {
+        match check::value(&signal.path, &signal.value, &self.server.config) {
+            Ok(()) => {
+                self.server.shared.fanout.signal(&signal.path, &signal.value);
+                self.ok(signal.id);
+            }
+            Err(refusal) => self.refuse(signal.id, refusal),
+        }
+    }
+
+    fn get(&mut self, get: &Get) {
+        if let Err(refusal) = check::get(get) {
+            return self.refuse(get.id, refusal);
+        }
+        let snapshot = self.server.shared.latest();
+        let room = self.room();
+        let mut size = 0;
+        let mut entries = Vec::new();
+        for entry in get.paths.iter().filter_map(|path| snapshot.get(path)) {
+            size += Codec::size_hint(&entry);
+            entries.push(entry);
+            if size > room && entries.len() > 1 {
+                let message = "the values do not fit into one frame: ask for fewer paths";
+                return self.refuse(get.id, Refusal::new(Code::FrameTooLarge, message));
+            }
+        }
+        let found = Found { id: get.id, rev: snapshot.rev(), entries, more: false };
+        self.send(&ServerFrame::Found(found));
+    }
+
+    fn list(&mut self, list: &List) {
+        let snapshot = self.server.shared.latest();
+        let room = self.room();
+        let (mut entries, mut more) = snapshot.list(list, PAGE_BYTES.min(room), PAGE_ENTRIES);
+        // The last one may have gone beyond.
+        let size: usize = entries.iter().map(Codec::size_hint).sum();
+        if size > room && entries.len() > 1 {
+            entries.pop();
+            more = true;
+        }
+        let found = Found { id: list.id, rev: snapshot.rev(), entries, more };
+        self.send(&ServerFrame::Found(found));
+    }
+
+    /// What entries may take in one frame.
+    fn room(&self) -> usize {
+        self.server.config.frame_bytes as usize - FRAME_OVERHEAD as usize
+    }
+
+    fn bye(&mut self, Bye { id }: Bye) -> Result<(), Ending> {
+        let Some(session) = self.session.take() else { return Ok(()) };
+        self.leaving = Some(id);
+        self.in_flight.begin(0);
+        self.hand_over(Event::End { session, mailbox: self.mailbox.clone() })
+    }
+
+    /// Takes a subscription out of the index, when it is there.
+    pub(super) fn unregister(&mut self, sub: u32) {
+        if let Some(interest) = self.interests.remove(&sub) {
+            self.server.shared.fanout.unregister(&self.subscriber, &interest);
+        }
+    }
+}

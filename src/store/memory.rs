@@ -1,0 +1,81 @@
+//! A store that keeps nothing, and fails when told to.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use onetree_core::Commit;
+
+use super::{Store, StoreError};
+
+/// A store in memory. A clone is a handle to the same store: a test keeps one and makes it fail.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// So many further appends fail.
+    failures: u32,
+    /// How long each append takes.
+    delay: Duration,
+    /// What was appended, when it was asked to keep that.
+    kept: Option<Vec<Arc<Commit>>>,
+}
+
+impl MemoryStore {
+    /// A store that keeps nothing and does not fail.
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    /// Makes the next `appends` fail.
+    pub fn fail_next(&self, appends: u32) {
+        self.lock().failures = appends;
+    }
+
+    /// Makes every append take at least this long.
+    pub fn delay(&self, delay: Duration) {
+        self.lock().delay = delay;
+    }
+
+    /// Keeps the commits from now on, for [`MemoryStore::commits`].
+    pub fn keep_commits(&self) {
+        self.lock().kept.get_or_insert_default();
+    }
+
+    /// The commits that were kept, in their order.
+    pub fn commits(&self) -> Vec<Arc<Commit>> {
+        self.lock().kept.clone().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it is held half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    async fn append(&mut self, commits: &[Arc<Commit>]) -> Result<(), StoreError> {
+        let delay = self.lock().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let mut inner = self.lock();
+        if inner.failures > 0 {
+            inner.failures -= 1;
+            let rev = |commit: Option<&Arc<Commit>>| commit.map_or(0, |commit| commit.rev.get());
+            return Err(StoreError {
+                first: rev(commits.first()),
+                last: rev(commits.last()),
+                reason: "it was told to fail".to_owned(),
+            });
+        }
+        if let Some(kept) = &mut inner.kept {
+            kept.extend_from_slice(commits);
+        }
+        Ok(())
+    }
+
+    fn durable(&self) -> bool {
+        false
+    }
+}
