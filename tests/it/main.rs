@@ -1,0 +1,16 @@
+//! The broker from outside, in one binary: it links once.
+//!
+//! # Layout
+//!
+//! - `server`: what is not as it should be gets its code, is logged once, and disturbs nobody;
+//!   stopping, failing, taking over
+//! - `limits`: every configured limit, crossed
+//! - `cli`: the command line, as scripts see it
+//! - `wire`: a client that says exactly what a test wants, independent of the client library
+//! - `logs`: what the broker logs
+
+mod cli;
+mod limits;
+mod logs;
+mod server;
+mod wire;

@@ -1,0 +1,211 @@
+//! A client that says exactly what a test wants: JSON in, JSON out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use onetree::store::MemoryStore;
+use onetree::{Broker, Config, Running};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Request};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A broker on a free port, with these keys of `broker.toml`.
+pub(crate) async fn broker(toml: &str) -> Running {
+    broker_on(toml, MemoryStore::new()).await
+}
+
+/// A broker that keeps its commits there.
+pub(crate) async fn broker_on(toml: &str, store: MemoryStore) -> Running {
+    Broker::start(config(toml), store).await.unwrap()
+}
+
+/// A configuration with a free port and these keys.
+pub(crate) fn config(toml: &str) -> Config {
+    crate::logs::keep();
+    let mut config = Config::from_str("test.toml", toml).unwrap();
+    config.listen.set_port(0);
+    config
+}
+
+/// One connection.
+pub(crate) struct Wire {
+    pub(crate) socket: WebSocketStream<TcpStream>,
+    pub(crate) local: SocketAddr,
+}
+
+/// A request to upgrade to `onetree.v1.json`.
+pub(crate) fn request(addr: SocketAddr) -> Request<()> {
+    let mut request = format!("ws://{addr}/v1/sync").into_client_request().unwrap();
+    let protocol = HeaderValue::from_static("onetree.v1.json");
+    request.headers_mut().insert("sec-websocket-protocol", protocol);
+    request
+}
+
+impl Wire {
+    /// A connection, upgraded and silent.
+    pub(crate) async fn connect(addr: SocketAddr) -> Wire {
+        Wire::with(request(addr), addr).await.unwrap()
+    }
+
+    /// A connection upgraded with this request.
+    pub(crate) async fn with(request: Request<()>, addr: SocketAddr) -> Result<Wire, Error> {
+        let stream = TcpStream::connect(addr).await?;
+        let local = stream.local_addr()?;
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
+        Ok(Wire { socket, local })
+    }
+
+    /// A connection that has been welcomed.
+    pub(crate) async fn open(addr: SocketAddr) -> Wire {
+        Wire::hello(addr, json!({})).await.0
+    }
+
+    /// A connection that has said `hello` with these fields, and what it was answered.
+    pub(crate) async fn hello(addr: SocketAddr, fields: Value) -> (Wire, Value) {
+        let mut wire = Wire::connect(addr).await;
+        let mut hello = json!({"op": "hello", "id": 0});
+        hello.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        wire.send(hello).await;
+        let welcome = wire.next().await;
+        (wire, welcome)
+    }
+
+    pub(crate) async fn send(&mut self, frame: Value) {
+        self.say(Message::text(frame.to_string())).await;
+    }
+
+    pub(crate) async fn say(&mut self, message: Message) {
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// What comes next, pings aside.
+    pub(crate) async fn message(&mut self) -> Option<Result<Message, Error>> {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+            match message.expect("the broker says nothing") {
+                Some(Ok(Message::Ping(_))) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The next frame; heartbeats that nobody asked for are left out.
+    pub(crate) async fn next(&mut self) -> Value {
+        loop {
+            let frame = self.any().await;
+            if frame["op"] != "sync" || frame["id"].is_u64() {
+                return frame;
+            }
+        }
+    }
+
+    /// The next frame, heartbeats too.
+    pub(crate) async fn any(&mut self) -> Value {
+        match self.message().await {
+            Some(Ok(Message::Text(text))) => serde_json::from_str(&text).unwrap(),
+            other => panic!("a frame was expected, not {other:?}"),
+        }
+    }
+
+    /// The next frame that is of this kind; what comes before is dropped.
+    pub(crate) async fn until(&mut self, op: &str) -> Value {
+        loop {
+            let frame = self.any().await;
+            if frame["op"] == op {
+                return frame;
+            }
+        }
+    }
+
+    /// Sends a request and waits for its reply; what comes between is dropped.
+    pub(crate) async fn ask(&mut self, frame: Value) -> Value {
+        let id = frame["id"].clone();
+        self.send(frame).await;
+        self.reply(&id).await
+    }
+
+    /// The reply of this `id`.
+    pub(crate) async fn reply(&mut self, id: &Value) -> Value {
+        loop {
+            let frame = self.any().await;
+            if frame["id"] == *id {
+                return frame;
+            }
+        }
+    }
+
+    /// Puts a JSON value and returns its revision.
+    pub(crate) async fn put(&mut self, path: &str, value: Value) -> u64 {
+        let done = self.ask(json!({"op": "put", "id": 7777, "path": path, "json": value})).await;
+        assert_eq!(done["op"], "done", "{done}");
+        done["rev"].as_u64().unwrap()
+    }
+
+    /// Subscribes to a tree and waits until the mirror is whole: `fresh`, and the entries.
+    pub(crate) async fn sub(&mut self, sub: u32, path: &str) -> (Value, Vec<Value>) {
+        self.refresh(json!({"op": "sub", "id": 8888, "sub": sub, "path": path})).await
+    }
+
+    /// Subscribes (or resyncs) with this frame and waits until the mirror is whole.
+    pub(crate) async fn refresh(&mut self, frame: Value) -> (Value, Vec<Value>) {
+        let sub = frame["sub"].clone();
+        self.send(frame).await;
+        let mut entries = Vec::new();
+        loop {
+            let frame = self.any().await;
+            assert_ne!(frame["op"], "error", "{frame}");
+            if frame["op"] == "entries" && frame["sub"] == sub {
+                entries.extend(frame["changes"].as_array().unwrap().clone());
+            }
+            if frame["op"] == "fresh" && frame["sub"] == sub {
+                return (frame, entries);
+            }
+        }
+    }
+
+    /// Waits for the close: its code and reason. What comes before is dropped.
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match self.message().await {
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+                Some(Ok(Message::Close(None))) => return (1005, String::new()),
+                Some(Ok(_)) => {}
+                None | Some(Err(_)) => return (1006, String::new()),
+            }
+        }
+    }
+}
+
+/// Someone who has nothing to do with a test's trouble, and must not notice it.
+pub(crate) struct Bystander {
+    mirror: Wire,
+    writer: Wire,
+    count: u64,
+}
+
+impl Bystander {
+    pub(crate) async fn new(addr: SocketAddr) -> Bystander {
+        let mut mirror = Wire::open(addr).await;
+        mirror.sub(1, "/bystander").await;
+        Bystander { mirror, writer: Wire::open(addr).await, count: 0 }
+    }
+
+    /// Sees that its mirror gets the next change.
+    pub(crate) async fn check(&mut self) {
+        self.count += 1;
+        let rev = self.writer.put("/bystander/x", json!(self.count)).await;
+        let delta = self.mirror.next().await;
+        assert_eq!(delta["op"], "delta", "{delta}");
+        assert_eq!(delta["rev"], rev);
+        assert_eq!(delta["changes"][0]["json"], self.count);
+    }
+}
