@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 /// Files longer than this have more than one noun.
 const MOST_LINES: usize = 650;
 
-const PROMISES: [&str; 8] = [
-    "ordered", "snapshot", "atomic", "convergent", "complete", "bounded", "once", "verifiable",
-];
+const PROMISES: [&str; 8] =
+    ["ordered", "snapshot", "atomic", "convergent", "complete", "bounded", "once", "verifiable"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -126,7 +125,8 @@ fn every_frame_is_specified() {
         let mut count = 0;
         for (op, _) in named {
             count += 1;
-            let quoted = spec.contains(&format!("\"op\":\"{op}\"")) || spec.contains(&format!("`{op}`"));
+            let quoted =
+                spec.contains(&format!("\"op\":\"{op}\"")) || spec.contains(&format!("`{op}`"));
             assert!(quoted, "spec/PROTOCOL.md does not say `{op}`");
         }
         assert!(count >= 11, "{count} frames found in {frames}.rs");

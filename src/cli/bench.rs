@@ -1,10 +1,178 @@
-//! stub
-use clap::Args;
-use super::{Common, exit::Failure, output::Output};
-pub(crate) const EXAMPLES: &str = "Examples:\n  onetree bench";
-/// stub
+//! `bench`: drives a broker that runs, and measures it from outside.
+
+mod payload;
+mod publisher;
+mod report;
+mod subscriber;
+mod tally;
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use onetree_client::{DropTree, MirrorOptions, Path, View};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Common;
+use super::connect::Link;
+use super::duration;
+use super::exit::Failure;
+use super::output::Output;
+use super::progress;
+use super::stop::Stop;
+use payload::LEAST_BYTES;
+use publisher::Publisher;
+use report::Report;
+use subscriber::Subscriber;
+use tally::Tally;
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  # One publisher as fast as it goes, one subscriber, for ten seconds
+  onetree bench
+  # A chat of a hundred, ten of whom write twice a second
+  onetree bench --publishers 10 --subscribers 100 --rate 2 --size 120
+  # Cache invalidation: each publisher writes the same entry again and again
+  onetree bench --with put --publishers 50 --rate 100 --json";
+
+/// How long subscribers are waited for after the last write.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Drive a broker and measure it: each publisher writes, each subscriber follows all of them
 #[derive(Args)]
-pub(crate) struct Bench {}
+pub(crate) struct Bench {
+    /// Connections that write
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    publishers: u32,
+
+    /// Connections that follow
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    subscribers: u32,
+
+    /// How long to write: 250ms, 30s, 5m
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
+    duration: Duration,
+
+    /// Writes a second of each publisher; 0: as fast as they are acknowledged
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    rate: u32,
+
+    /// Writes of each publisher that may wait for their answer
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    in_flight: u32,
+
+    /// Bytes of each value, at least 20
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    size: usize,
+
+    /// What is written: entries of a log, one entry again and again, or signals
+    #[arg(long, value_enum, default_value_t = With::Append)]
+    with: With,
+}
+
+/// What publishers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum With {
+    /// Each writes to a log of its own
+    Append,
+    /// Each writes one entry again and again; subscribers who lag see the last of it
+    Put,
+    /// Each sends signals, of which those who lag lose some
+    Signal,
+}
+
 impl Bench {
-    pub(crate) async fn run(&self, _: &Common, _: &mut Output) -> Result<(), Failure> { unimplemented!() }
+    /// Measures.
+    pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        if self.size < LEAST_BYTES {
+            let message = format!("--size is at least {LEAST_BYTES}: a clock and two numbers");
+            return Err(Failure::usage(message));
+        }
+        let mut stop = Stop::listen()?;
+        let link = Link::open(common).await?;
+        let top = top()?;
+        let measured = tokio::select! {
+            report = self.measure(common, &top) => report.map(Some),
+            () = stop.asked() => Ok(None),
+        };
+        // Whatever happened, nothing of it stays in the tree.
+        let cleaned = link.write(DropTree::new(top)).await;
+        link.close().await;
+        let report = measured?;
+        cleaned?;
+        report.map_or(Ok(()), |report| report.print(common, output))
+    }
+
+    async fn measure(&self, common: &Common, top: &Path) -> Result<Report, Failure> {
+        let (ended, written) = watch::channel(None);
+        let start = Instant::now();
+        let mut subscribers: Vec<JoinHandle<Result<Tally, Failure>>> = Vec::new();
+        for _ in 0..self.subscribers {
+            let link = Link::open(common).await?;
+            let mut options = MirrorOptions::new();
+            if self.with == With::Signal {
+                options = options.signals();
+            }
+            let mirror = link.client.mirror(View::tree(top.clone()), options);
+            mirror.fresh().await.map_err(super::connect::failed)?;
+            let tally = Tally::new(self.publishers as usize);
+            let subscriber = Subscriber { link, mirror, start, tally };
+            subscribers.push(tokio::spawn(subscriber.run(written.clone())));
+        }
+        let mut publishers: Vec<JoinHandle<Result<u64, Failure>>> = Vec::new();
+        let begin = Instant::now();
+        for number in 0..self.publishers {
+            let link = Link::open(common).await?;
+            let path = top.child(&number.to_string()).map_err(|e| Failure::fault(e.to_string()))?;
+            let publisher = Publisher {
+                link,
+                path,
+                number,
+                start,
+                end: begin + self.duration,
+                interval: (self.rate > 0).then(|| Duration::from_secs(1) / self.rate),
+                in_flight: self.in_flight as usize,
+                size: self.size,
+                with: self.with,
+            };
+            publishers.push(tokio::spawn(publisher.run()));
+        }
+        let bar = progress::time(!common.json, self.duration)?;
+        let counts = tokio::select! {
+            counts = all(publishers) => counts?,
+            () = tick(&bar, begin) => unreachable!("it ticks for ever"),
+        };
+        let writing = begin.elapsed();
+        bar.finish_and_clear();
+        let writes = counts.iter().sum();
+        // Nobody listens where there is no subscriber.
+        let _ = ended.send(Some((counts, Instant::now() + PATIENCE)));
+        let mut total = Tally::new(self.publishers as usize);
+        all(subscribers).await?.iter().for_each(|tally| total.add(tally));
+        Ok(Report { bench: self.into(), writes, writing, total, all: begin.elapsed() })
+    }
+}
+
+/// A path that nobody else has.
+fn top() -> Result<Path, Failure> {
+    let random = getrandom::u64().map_err(|error| Failure::fault(error.to_string()))?;
+    let path = format!("/bench/{random:016x}");
+    Path::parse(&path).map_err(|error| Failure::fault(error.to_string()))
+}
+
+/// Waits for all; the first that fails ends it.
+async fn all<T>(tasks: Vec<JoinHandle<Result<T, Failure>>>) -> Result<Vec<T>, Failure> {
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        results.push(task.await.map_err(|error| Failure::fault(error.to_string()))??);
+    }
+    Ok(results)
+}
+
+async fn tick(bar: &indicatif::ProgressBar, begin: Instant) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        bar.set_position(u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX));
+    }
 }

@@ -1,17 +1,15 @@
 //! The way to the broker.
 
-use std::time::Duration;
-
+use indicatif::ProgressBar;
 use onetree::Config;
 use onetree_client::{
-    Act, Client, ConnectError, Done, Error, MirrorOptions, Options, Pending, Refusal, Snapshot, View,
-    Write,
+    Client, ConnectError, Done, Error, Event, Found, List, MirrorOptions, Options, Path, Refusal,
+    Snapshot, Status, Value, View, Write,
 };
 use onetree_protocol::limits::Limits;
 
 use super::Common;
-use super::exit::{FAULT, Failure, UNREACHABLE, USAGE};
-use super::progress;
+use super::exit::{FAULT, Failure, REFUSED, UNREACHABLE, USAGE};
 
 /// What the broker's log says who we are.
 const AGENT: &str = concat!("onetree-cli/", env!("CARGO_PKG_VERSION"));
@@ -35,4 +33,117 @@ impl Link {
         let client = Client::connect(options).await.map_err(|error| not_connected(&error))?;
         Ok(Link { client })
     }
+
+    /// What the broker allows this connection.
+    pub(crate) fn limits(&self) -> Result<Limits, Failure> {
+        match &*self.client.status().borrow() {
+            Status::Online(connection) => Ok(connection.limits),
+            _ => Err(lost("the connection was lost")),
+        }
+    }
+
+    /// Writes, and waits for the answer.
+    pub(crate) async fn write(&self, write: impl Into<Write>) -> Result<Done, Failure> {
+        self.client.write(write).await.map_err(failed)
+    }
+
+    /// Sends a signal.
+    pub(crate) async fn signal(&self, path: &Path, value: Value) -> Result<(), Failure> {
+        self.client.signal(path.clone(), value).await.map_err(failed)
+    }
+
+    /// Reads one entry, if it is there.
+    pub(crate) async fn get(&self, path: &Path) -> Result<Option<onetree_client::Change>, Failure> {
+        self.client.get(path.clone()).await.map_err(failed)
+    }
+
+    /// Reads a page.
+    pub(crate) async fn list(&self, list: List) -> Result<Found, Failure> {
+        self.client.list(list).await.map_err(failed)
+    }
+
+    /// Reads all that `view` sees, at one revision; `bar` counts it as it comes.
+    pub(crate) async fn once(&self, view: View, bar: &ProgressBar) -> Result<Snapshot, Failure> {
+        let mirror = self.client.mirror(view, MirrorOptions::new().once());
+        let mut changes = mirror.changes();
+        while let Some(event) = changes.next().await {
+            if let Event::Ended { error: Some(error) } = event {
+                return Err(failed(error));
+            }
+        }
+        bar.set_position(mirror.snapshot().len() as u64);
+        Ok(mirror.snapshot())
+    }
+
+    /// Waits for `stopped`, or until the session is lost, with its ephemeral entries.
+    pub(crate) async fn hold(&self, stopped: impl Future<Output = ()>) -> Result<(), Failure> {
+        let mut status = self.client.status();
+        status.mark_unchanged();
+        let broken = async {
+            loop {
+                if status.changed().await.is_err() {
+                    return lost("the client has ended");
+                }
+                match &*status.borrow_and_update() {
+                    Status::Ended { error: Some(error) } => return not_connected(error),
+                    Status::Online(connection) if !connection.resumed => {
+                        return lost("the session was lost, and its ephemeral entries with it");
+                    }
+                    _ => {}
+                }
+            }
+        };
+        tokio::select! {
+            failure = broken => Err(failure),
+            () = stopped => Ok(()),
+        }
+    }
+
+    /// Ends the session.
+    pub(crate) async fn close(self) {
+        self.client.close().await;
+    }
+}
+
+/// A request failed.
+pub(crate) fn failed(error: Error) -> Failure {
+    match error {
+        Error::Refused(refusal) => refused(&refusal),
+        Error::Closed { why: Some(error) } => not_connected(&error),
+        Error::Timeout { .. } | Error::Lost => lost(error.to_string()),
+        Error::QueueFull | Error::Closed { why: None } => Failure::fault(error.to_string()),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Failure {
+    Failure::refused(refusal.code, &refusal.message).at(refusal.path.clone(), refusal.rev)
+}
+
+fn lost(message: impl Into<String>) -> Failure {
+    Failure::new(UNREACHABLE, "lost", message).next("try again in a moment")
+}
+
+/// There is no connection.
+pub(crate) fn not_connected(error: &ConnectError) -> Failure {
+    let (exit, code, next) = match error {
+        ConnectError::Refused(refusal) => return refused(refusal),
+        ConnectError::Url { .. } => (USAGE, "usage", "a URL is ws://HOST:PORT"),
+        ConnectError::Unreachable { .. } => {
+            (UNREACHABLE, "unreachable", "start a broker (onetree serve), or give another --url")
+        }
+        ConnectError::Http { status: 503, .. } => {
+            (UNREACHABLE, "too-many-connections", "try again later")
+        }
+        ConnectError::Http { status: 404, .. } | ConnectError::NotABroker { .. } => {
+            (UNREACHABLE, "not-a-broker", "give the --url of a broker")
+        }
+        ConnectError::Http { .. } => (REFUSED, "http", "look into the broker's log"),
+        ConnectError::Lost(_) | ConnectError::Silent(_) => {
+            (UNREACHABLE, "lost", "try again in a moment")
+        }
+        ConnectError::Protocol(_) => {
+            (FAULT, "protocol", "look whether the broker is of another version, and report it")
+        }
+    };
+    Failure::new(exit, code, error.to_string()).next(next)
 }

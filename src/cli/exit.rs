@@ -182,12 +182,8 @@ fn next_after(code: Code) -> &'static str {
             "remove something (rm), or give the broker a larger tree_entries or tree_bytes"
         }
         Code::ValueTooLarge => "write less at once, or give the broker a larger value_bytes",
-        Code::TooManyChanges => {
-            "split the transaction, or give the broker a larger commit_changes"
-        }
-        Code::TooManyConnections => {
-            "try again later, or give the broker a larger connections"
-        }
+        Code::TooManyChanges => "split the transaction, or give the broker a larger commit_changes",
+        Code::TooManyConnections => "try again later, or give the broker a larger connections",
         Code::TooManySessions => "try again later, or give the broker a larger sessions",
         Code::OutcomeUnknown => "look whether it took effect before you write it again",
         Code::Internal => "look into the broker's log, and report it",

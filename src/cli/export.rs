@@ -32,8 +32,9 @@ impl Export {
         let bar = progress::count(!common.json && !output.terminal, "entries")?;
         let entries = link.once(View::tree(self.path.clone()), &bar).await?;
         bar.finish_and_clear();
-        entries.iter().try_for_each(|entry| output.line(&json::change_line(entry)))?;
+        entries.entries().try_for_each(|entry| output.line(&json::change_line(&entry)))?;
         output.flush()?;
-        link.close().await
+        link.close().await;
+        Ok(())
     }
 }

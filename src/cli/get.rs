@@ -36,7 +36,7 @@ impl Get {
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let link = Link::open(common).await?;
         let entry = link.get(&self.path).await?;
-        link.close().await?;
+        link.close().await;
         let Some(entry) = entry else {
             let message = format!("there is no entry at {}", self.path);
             return Err(Failure::new(NOT_FOUND, "not-found", message)

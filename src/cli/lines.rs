@@ -1,6 +1,8 @@
 //! Standard input as lines, each a value: read by a thread of its own, in large pieces.
 
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
 
 use onetree_protocol::{MediaType, Value, json};
 use tokio::sync::mpsc;
@@ -15,6 +17,7 @@ const READ_BYTES: usize = 64 * 1024;
 const WAITING: usize = 4;
 
 /// Some lines that came together.
+#[derive(Default)]
 pub(crate) struct Lines {
     /// Their values, without the line ends.
     pub(crate) values: Vec<Value>,
@@ -37,6 +40,12 @@ pub(crate) fn stdin(
     from
 }
 
+/// The bytes that standard input has, where it is a file.
+pub(crate) fn stdin_bytes() -> Option<u64> {
+    let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+    stdin.metadata().ok().filter(Metadata::is_file).map(|metadata| metadata.len())
+}
+
 /// Cuts bytes into lines.
 struct Splitter {
     media: Option<MediaType>,
@@ -51,7 +60,7 @@ impl Splitter {
     fn run(mut self, mut from: impl Read, to: &mpsc::Sender<Result<Lines, Failure>>) {
         let mut piece = vec![0; READ_BYTES];
         loop {
-            let lines = match from.read(&mut piece) {
+            let (lines, failure) = match from.read(&mut piece) {
                 Ok(0) => {
                     // An error here is the last thing that is said, as is the last line.
                     let _ = self.end().map_or(Ok(()), |end| to.blocking_send(end));
@@ -59,34 +68,37 @@ impl Splitter {
                 }
                 Ok(n) => self.split(&piece[..n]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => Err(value::input(&error)),
+                Err(error) => (Lines::default(), Some(value::input(&error))),
             };
-            let failed = lines.is_err();
+            let last = failure.is_some();
+            let send = |lines| to.blocking_send(lines).is_ok();
             // Nobody listens any more when the command has ended.
-            if to.blocking_send(lines).is_err() || failed {
+            if !send(Ok(lines)) || !failure.is_none_or(|failure| send(Err(failure))) || last {
                 return;
             }
         }
     }
 
-    fn split(&mut self, mut piece: &[u8]) -> Result<Lines, Failure> {
+    /// The lines that end in `piece`, up to the first that is wrong.
+    fn split(&mut self, mut piece: &[u8]) -> (Lines, Option<Failure>) {
         let mut lines = Lines { values: Vec::new(), bytes: piece.len() as u64 };
         while let Some(end) = piece.iter().position(|&byte| byte == b'\n') {
             let value = if self.rest.is_empty() {
-                self.line(&piece[..end])?
+                self.line(&piece[..end])
             } else {
                 let mut line = std::mem::take(&mut self.rest);
                 line.extend_from_slice(&piece[..end]);
-                self.line(&line)?
+                self.line(&line)
             };
-            lines.values.push(value);
+            match value {
+                Ok(value) => lines.values.push(value),
+                Err(failure) => return (lines, Some(failure)),
+            }
             piece = &piece[end + 1..];
         }
         self.rest.extend_from_slice(piece);
-        if self.rest.len() > self.limit_bytes {
-            return Err(self.too_long(self.number + 1));
-        }
-        Ok(lines)
+        let too_long = self.rest.len() > self.limit_bytes;
+        (lines, too_long.then(|| self.too_long(self.number + 1)))
     }
 
     /// The last line, when it has no end.
@@ -138,12 +150,17 @@ mod tests {
     fn lines(pieces: &[&[u8]]) -> (Vec<Value>, Option<String>) {
         let mut splitter = Splitter { media: None, limit_bytes: 5, number: 0, rest: Vec::new() };
         let mut values = Vec::new();
-        let parts = pieces.iter().map(|piece| splitter.split(piece)).collect::<Vec<_>>();
-        for part in parts.into_iter().chain(splitter.end()) {
-            match part {
-                Ok(lines) => values.extend(lines.values),
-                Err(failure) => return (values, Some(format!("{failure:?}"))),
+        for piece in pieces {
+            let (lines, failure) = splitter.split(piece);
+            values.extend(lines.values);
+            if let Some(failure) = failure {
+                return (values, Some(format!("{failure:?}")));
             }
+        }
+        match splitter.end() {
+            Some(Ok(lines)) => values.extend(lines.values),
+            Some(Err(failure)) => return (values, Some(format!("{failure:?}"))),
+            None => {}
         }
         (values, None)
     }

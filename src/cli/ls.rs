@@ -1,7 +1,7 @@
 //! `ls`: a page of entries.
 
 use clap::{Args, ValueEnum};
-use onetree_protocol::frame::List;
+use onetree_client::List;
 use onetree_protocol::{Depth, Path, json};
 
 use super::Common;
@@ -76,19 +76,13 @@ impl Ls {
     /// Prints the page.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let link = Link::open(common).await?;
-        let page = link
-            .list(List {
-                id: 0,
-                path: self.path.clone(),
-                depth: self.depth.into(),
-                after: self.after.clone(),
-                before: self.before.clone(),
-                limit: self.limit,
-                reverse: self.reverse,
-                values: !self.no_values,
-            })
-            .await?;
-        link.close().await?;
+        let mut list = List::new(self.path.clone()).depth(self.depth.into()).limit(self.limit);
+        list = self.after.iter().cloned().fold(list, List::after);
+        list = self.before.iter().cloned().fold(list, List::before);
+        list = if self.reverse { list.reverse() } else { list };
+        list = if self.no_values { list.without_values() } else { list };
+        let page = link.list(list).await?;
+        link.close().await;
         let last = page.entries.last().map(|entry| &entry.path);
         if common.json {
             let entries: Vec<String> = page.entries.iter().map(json::change_line).collect();

@@ -167,7 +167,10 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_is_shown() {
-        assert_eq!(visible("a\u{1b}[2Jb\r\n\u{202e}c\u{9b}"), "a\\u{1b}[2Jb\\r\\n\\u{202e}c\\u{9b}");
+        assert_eq!(
+            visible("a\u{1b}[2Jb\r\n\u{202e}c\u{9b}"),
+            "a\\u{1b}[2Jb\\r\\n\\u{202e}c\\u{9b}"
+        );
         assert_eq!(visible_lines("a\n\tb\u{7}"), "a\n\tb\\u{7}");
         assert_eq!(visible("grün 🌳"), "grün 🌳");
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use onetree_protocol::frame::Expect;
 use onetree_protocol::{Path, Revision};
 
 use super::Common;
@@ -63,11 +62,6 @@ pub(crate) fn revision(text: &str) -> Result<Revision, String> {
         .ok_or_else(|| "a revision is a whole number below 2^53".to_owned())
 }
 
-/// A duration on the wire.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl Put {
     /// Writes the entry.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
@@ -75,17 +69,20 @@ impl Put {
         let rev = if self.if_absent { Some(Revision::ZERO) } else { self.if_rev };
         let link = Link::open(common).await?;
         let mut stop = if self.ephemeral { Some(Stop::listen()?) } else { None };
-        let done = link
-            .put(&self.path, value, rev.map(|rev| Expect { rev }), self.ttl.map(millis), self.ephemeral)
-            .await?;
+        let mut put = onetree_client::Put::new(self.path.clone(), value);
+        put = rev.into_iter().fold(put, onetree_client::Put::if_rev);
+        put = self.ttl.into_iter().fold(put, onetree_client::Put::ttl);
+        put = if self.ephemeral { put.ephemeral() } else { put };
+        let done = link.write(put).await?;
         output.written(common, &self.path, done.rev)?;
         if let Some(stop) = &mut stop {
             output.flush()?;
             if !common.json {
                 eprintln!("it stays until Ctrl-C");
             }
-            link.until_broken_or(stop.asked()).await?;
+            link.hold(stop.asked()).await?;
         }
-        link.close().await
+        link.close().await;
+        Ok(())
     }
 }

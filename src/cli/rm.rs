@@ -1,7 +1,7 @@
 //! `rm`: removes an entry, or a subtree.
 
 use clap::Args;
-use onetree_protocol::frame::Expect;
+use onetree_client::{Delete, DropTree};
 use onetree_protocol::{Path, Revision};
 
 use super::Common;
@@ -39,8 +39,16 @@ impl Rm {
     /// Removes it.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let link = Link::open(common).await?;
-        let rev = link.remove(&self.path, self.tree, self.if_rev.map(|rev| Expect { rev })).await?;
-        output.written(common, &self.path, rev)?;
-        link.close().await
+        let path = self.path.clone();
+        let done = if self.tree {
+            let drop = DropTree::new(path);
+            link.write(self.if_rev.into_iter().fold(drop, DropTree::if_rev)).await?
+        } else {
+            let delete = Delete::new(path);
+            link.write(self.if_rev.into_iter().fold(delete, Delete::if_rev)).await?
+        };
+        output.written(common, &self.path, done.rev)?;
+        link.close().await;
+        Ok(())
     }
 }

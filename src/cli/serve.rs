@@ -98,7 +98,8 @@ impl Serve {
         log();
         // Before anyone can know that it is ready: a signal right after must not kill.
         let mut stop = Stop::listen()?;
-        let running = Broker::start(config, MemoryStore::new()).await.map_err(|error| not_started(&error))?;
+        let running =
+            Broker::start(config, MemoryStore::new()).await.map_err(|error| not_started(&error))?;
         if common.json {
             output.line(&json!({ "url": running.url() }).to_string())?;
         } else {
@@ -123,8 +124,9 @@ impl Serve {
 
     fn load(&self) -> Result<Config, Failure> {
         // The environment may hold what is not text; none of ours is.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
         let mut flags = self.settings.clone();
         if let Some(listen) = self.listen {
             flags.push(("listen".to_owned(), listen.to_string()));

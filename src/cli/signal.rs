@@ -32,6 +32,7 @@ impl Signal {
         let value = if self.value.is_given() { self.value.read()? } else { Value::json("null") };
         let link = Link::open(common).await?;
         link.signal(&self.path, value).await?;
-        link.close().await
+        link.close().await;
+        Ok(())
     }
 }

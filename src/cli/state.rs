@@ -88,7 +88,9 @@ impl StateFile {
         fs::rename(temporary, &self.path)?;
         // The new name is durable only with its directory.
         match self.path.parent() {
-            Some(directory) if !directory.as_os_str().is_empty() => File::open(directory)?.sync_all(),
+            Some(directory) if !directory.as_os_str().is_empty() => {
+                File::open(directory)?.sync_all()
+            }
             _ => File::open(".")?.sync_all(),
         }
     }
@@ -229,7 +231,10 @@ mod tests {
             (format!("{HEAD}{A}{A}"), "f:3: the path does not"),
             (format!("{HEAD}{A}"), "f:2: the file ends after 1 of 2"),
             (whole.replace("\"rev\":7", "\"rev\":-7"), "f:2: "),
-            (format!("{HEAD}{{\"path\":\"/a\",\"rev\":7,\"delete\":true}}\n{B}"), "f:2: the line is no"),
+            (
+                format!("{HEAD}{{\"path\":\"/a\",\"rev\":7,\"delete\":true}}\n{B}"),
+                "f:2: the line is no",
+            ),
             (whole[..whole.len() - 1].to_owned(), "f:3: the line is cut off"),
             ("\n".to_owned(), "f:1: "),
         ] {

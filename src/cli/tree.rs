@@ -48,8 +48,9 @@ impl Tree {
         let link = Link::open(common).await?;
         let view = View { values: self.values, ..View::tree(self.path.clone()) };
         let bar = progress::count(!common.json && !output.terminal, "entries")?;
-        let entries = link.once(view, &bar).await?;
+        let entries: Vec<Change> = link.once(view, &bar).await?.entries().collect();
         bar.finish_and_clear();
+        link.close().await;
         if common.json {
             for entry in &entries {
                 output.line(&onetree_protocol::json::change_line(entry))?;
@@ -88,7 +89,8 @@ impl Drawing<'_> {
             return;
         }
         if self.tree.levels.is_some_and(|levels| depth >= self.tree.path.depth() + levels) {
-            self.lines.push(format!("{indent}└── … {} more below", thousands(entries.len() as u64)));
+            self.lines
+                .push(format!("{indent}└── … {} more below", thousands(entries.len() as u64)));
             return;
         }
         let mut runs = entries.chunk_by(|a, b| name(a, depth) == name(b, depth)).peekable();
@@ -189,8 +191,13 @@ mod tests {
 
     #[test]
     fn logs_and_levels_are_counted() {
-        let paths =
-            ["/l", "/l/000000000000010000", "/l/000000000000020000", "/l/000000000000020000/x", "/l/z"];
+        let paths = [
+            "/l",
+            "/l/000000000000010000",
+            "/l/000000000000020000",
+            "/l/000000000000020000/x",
+            "/l/z",
+        ];
         check(
             "/l",
             None,

@@ -39,8 +39,11 @@ impl Txn {
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let frame = self.read()?;
         let link = Link::open(common).await?;
-        let done = link.txn(frame.conditions, frame.changes).await?;
-        link.close().await?;
+        let txn =
+            frame.conditions.into_iter().fold(onetree_client::Txn::new(), |txn, c| txn.when(c));
+        let done =
+            link.write(frame.changes.into_iter().fold(txn, |txn, step| txn.then(step))).await?;
+        link.close().await;
         if common.json {
             let paths: Vec<&str> = done.paths.iter().map(|path| path.as_str()).collect();
             return output.line(&json!({ "rev": done.rev.get(), "paths": paths }).to_string());
@@ -51,16 +54,15 @@ impl Txn {
 
     fn read(&self) -> Result<Frame, Failure> {
         let stdin = self.file.as_os_str() == "-";
-        let name = if stdin { "standard input".to_owned() } else { self.file.display().to_string() };
+        let name =
+            if stdin { "standard input".to_owned() } else { self.file.display().to_string() };
         let mut text = Vec::new();
         let read = if stdin {
             io::stdin().lock().read_to_end(&mut text).map(drop)
         } else {
             fs::read(&self.file).map(|bytes| text = bytes)
         };
-        read.map_err(|error| {
-            Failure::new(USAGE, "input", format!("cannot read {name}: {error}"))
-        })?;
+        read.map_err(|error| Failure::new(USAGE, "input", format!("cannot read {name}: {error}")))?;
         parse(&text).map_err(|why| {
             Failure::new(USAGE, "bad-frame", format!("{name} is no transaction: {why}"))
                 .next("onetree txn --help shows one")

@@ -1,21 +1,24 @@
 //! `watch`: prints changes as they come, and keeps a mirror in a file.
 
+mod printer;
+mod saver;
+
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
-use onetree_client::{Changes, Event, Mirror, MirrorOptions, Snapshot};
-use onetree_protocol::{Act, Change, Path, Pattern, Revision, View};
-use serde_json::json;
-use tokio::task::JoinHandle;
+use onetree_client::{Changes, Event, Mirror, MirrorOptions};
+use onetree_protocol::{Path, Pattern, View};
 
 use super::Common;
 use super::connect::{self, Link};
 use super::exit::Failure;
 use super::ls::Reach;
-use super::output::{self, Output, thousands, visible};
+use super::output::Output;
 use super::state::StateFile;
 use super::stop::Stop;
+use printer::Printer;
+use saver::Saver;
 
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -33,17 +36,6 @@ Examples:
   onetree watch /chat --signals --json | jq -c .
   # A dashboard: what changed in the last second, at most once a second
   onetree watch /metrics --every 1000 --no-values";
-
-/// While changes come, the state file is rewritten this often: a second of changes is soon fetched
-/// again.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
-
-/// But saving takes at most a fifth of the time: a mirror of a million entries is 100 MB.
-const REST_AFTER_SAVE: u32 = 4;
-
-/// While nothing changes, the cookie still moves; it is saved this often, so that it is never long
-/// behind what deletes the broker remembers.
-const SAVE_IDLE_EVERY: Duration = Duration::from_secs(600);
 
 /// Print each change as it comes, until Ctrl-C
 #[derive(Args)]
@@ -116,16 +108,16 @@ impl Watch {
         if let Some(ms) = self.every {
             options = options.every(Duration::from_millis(ms.into()));
         }
+        let cookie = saved.as_ref().map(|saved| saved.cookie);
         if let Some(saved) = saved {
             options = options.from(saved.cookie, saved.entries);
         }
         let mirror = link.client.mirror(self.view(), options);
         let mut watching = Watching {
             changes: mirror.changes(),
-            mirror,
-            saver: file.map(Saver::new),
-            printed: Printer { json: common.json, output },
-            seen: Revision::ZERO,
+            _mirror: mirror,
+            saver: file.map(|file| Saver::new(file, cookie)),
+            printer: Printer { json: common.json, output },
         };
         let ended = watching.run(&mut stop).await;
         // Not after a reader who went away: what it has not seen must come again.
@@ -134,7 +126,8 @@ impl Watch {
             _ => watching.save_last().await,
         };
         ended.and(saved)?;
-        link.close().await
+        link.close().await;
+        Ok(())
     }
 
     fn view(&self) -> View {
@@ -150,12 +143,11 @@ impl Watch {
 
 /// A watch under way.
 struct Watching<'a> {
-    mirror: Mirror,
+    /// Ends when it is dropped.
+    _mirror: Mirror,
     changes: Changes,
     saver: Option<Saver>,
-    printed: Printer<'a>,
-    /// The revision up to which everything is printed.
-    seen: Revision,
+    printer: Printer<'a>,
 }
 
 impl Watching<'_> {
@@ -165,15 +157,19 @@ impl Watching<'_> {
             let event = match self.changes.try_next() {
                 Some(event) => Some(event),
                 None => {
-                    // Nothing more for now: let those who read us see it, and then save it.
-                    self.printed.output.flush()?;
+                    // Nothing more for now: let those who read us see it, and only then save it.
+                    self.printer.output.flush()?;
+                    let now = self.changes.snapshot();
                     if let Some(saver) = &mut self.saver {
-                        saver.save_when_due(&self.mirror, self.seen).await?;
+                        saver.save_when_due(&now);
                     }
                     tokio::select! {
                         event = self.changes.next() => event,
                         () = stop.asked() => return Ok(()),
-                        () = Saver::due(&self.saver) => continue,
+                        due = saver::due(&mut self.saver) => {
+                            due?;
+                            continue;
+                        }
                     }
                 }
             };
@@ -181,7 +177,22 @@ impl Watching<'_> {
             if let Event::Ended { error } = event {
                 return error.map_or(Ok(()), |error| Err(connect::failed(error)));
             }
-            self.take(event)?;
+            self.printer.event(&event)?;
+            if let (Event::Fresh { .. } | Event::Delta { .. }, Some(saver)) =
+                (event, &mut self.saver)
+            {
+                saver.note_change();
+            }
+        }
+    }
+
+    /// Whatever is printed by now goes into the file.
+    async fn save_last(&mut self) -> Result<(), Failure> {
+        self.printer.output.flush()?;
+        let now = self.changes.snapshot();
+        match &mut self.saver {
+            Some(saver) => saver.save_last(&now).await,
+            None => Ok(()),
         }
     }
 }

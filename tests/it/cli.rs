@@ -26,7 +26,9 @@ impl Broker {
 
     fn with(settings: &[&str]) -> Broker {
         let mut command = program(&["serve", "--memory", "--listen", "127.0.0.1:0"]);
-        settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -217,15 +219,29 @@ fn eventually(condition: impl Fn() -> bool) {
 }
 
 const COMMANDS: [&str; 13] = [
-    "serve", "put", "get", "append", "signal", "rm", "ls", "tree", "txn", "export", "watch",
-    "bench", "completions",
+    "serve",
+    "put",
+    "get",
+    "append",
+    "signal",
+    "rm",
+    "ls",
+    "tree",
+    "txn",
+    "export",
+    "watch",
+    "bench",
+    "completions",
 ];
 
 #[test]
 fn help_has_examples_and_exit_codes() {
     for command in COMMANDS {
         let help = said(&program(&[command, "--help"]).output().unwrap());
-        assert!(help.contains("Examples:\n") && help.contains(&format!("onetree {command}")), "{help}");
+        assert!(
+            help.contains("Examples:\n") && help.contains(&format!("onetree {command}")),
+            "{help}"
+        );
         assert!(help.contains("--json") && help.contains("--url <URL>"), "{help}");
         assert_eq!(said(&program(&["help", command]).output().unwrap()), help);
     }
@@ -247,7 +263,12 @@ fn completions_of_each_shell() {
 
 #[test]
 fn usage_errors_are_2_and_json_where_asked() {
-    for args in [&["put"][..], &["put", "no-slash", "1"], &["frobnicate"], &["put", "/a", "1", "--ttl", "3"]] {
+    for args in [
+        &["put"][..],
+        &["put", "no-slash", "1"],
+        &["frobnicate"],
+        &["put", "/a", "1", "--ttl", "3"],
+    ] {
         let output = program(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         let (exit, error) = error(&program(&[args, &["--json"]].concat()).output().unwrap());
@@ -351,7 +372,10 @@ fn put_and_get() {
     assert_eq!(broker.run(&["get", "/v"], b"").stdout, b"\xff\r\n\x00");
 
     let (exit, error) = broker.error(&["get", "/nothing"], b"");
-    assert_eq!((exit, &error["code"], &error["path"]), (4, &json!("not-found"), &json!("/nothing")));
+    assert_eq!(
+        (exit, &error["code"], &error["path"]),
+        (4, &json!("not-found"), &json!("/nothing"))
+    );
     let (exit, error) = broker.error(&["put", "/v", "{", "--type", "application/json"], b"");
     assert_eq!((exit, &error["code"]), (2, &json!("bad-value")));
 }
@@ -382,8 +406,7 @@ fn put_on_conditions() {
 fn what_is_put_for_a_time_goes() {
     let broker = Broker::start();
     broker.ok(&["put", "/ttl", "1", "--ttl", "50ms"]);
-    let mut holder =
-        Running::start(broker.command(&["put", "/here", "1", "--ephemeral"]));
+    let mut holder = Running::start(broker.command(&["put", "/here", "1", "--ephemeral"]));
     holder.line_with("/here");
     assert_eq!(broker.ok(&["get", "/here"]), "1");
     assert_eq!(holder.interrupt(), 0);
@@ -624,7 +647,10 @@ fn watch_sees_what_its_options_say() {
         output.lines().map(|line| line.split(' ').nth(1).unwrap().to_owned()).collect()
     };
     assert_eq!(paths(&["--match", "*/topic"]), ["/chat/go/topic", "/chat/rust/topic"]);
-    assert_eq!(paths(&["--match", "go/**", "--match", "rust/x/*"]), ["/chat/go/topic", "/chat/rust/x/y"]);
+    assert_eq!(
+        paths(&["--match", "go/**", "--match", "rust/x/*"]),
+        ["/chat/go/topic", "/chat/rust/x/y"]
+    );
     assert_eq!(paths(&["--match", "rust/log/*", "--tail", "2"]).len(), 2);
     assert!(paths(&["--depth", "children"]).is_empty());
     let line = broker.ok(&["watch", "/chat/go", "--once", "--no-values"]);
@@ -779,8 +805,18 @@ fn bench_counts_what_it_delivers() {
     let broker = Broker::start();
     for with in ["append", "put", "signal"] {
         let args = [
-            "bench", "--publishers", "2", "--subscribers", "3", "--duration", "300ms", "--rate",
-            "500", "--with", with, "--json",
+            "bench",
+            "--publishers",
+            "2",
+            "--subscribers",
+            "3",
+            "--duration",
+            "300ms",
+            "--rate",
+            "500",
+            "--with",
+            with,
+            "--json",
         ];
         let report: Value = serde_json::from_str(&broker.ok(&args)).unwrap();
         assert!(report["writes"].as_u64().unwrap() > 50, "{report}");

@@ -95,6 +95,7 @@ mod tests {
         assert!(tally.has(0, 5) && !tally.has(1, 2));
         tally.end([(0, 6), (1, 1)].into_iter());
         assert_eq!(tally.missing, 3);
-        assert_eq!(tally.latency_us.max(), 5000);
+        // To three digits.
+        assert!((5000..5010).contains(&tally.latency_us.max()));
     }
 }

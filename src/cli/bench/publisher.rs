@@ -1,0 +1,72 @@
+//! One who writes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use onetree_client::{Append, Done, Path, Pending, Put, Value};
+
+use super::super::connect::{self, Link};
+use super::super::exit::Failure;
+use super::With;
+use super::payload::Payload;
+
+/// One who writes.
+pub(super) struct Publisher {
+    pub(super) link: Link,
+    pub(super) path: Path,
+    pub(super) number: u32,
+    /// What payloads count their time from.
+    pub(super) start: Instant,
+    pub(super) end: Instant,
+    /// From one write to the next; `None`: as fast as they are acknowledged.
+    pub(super) interval: Option<Duration>,
+    pub(super) in_flight: usize,
+    pub(super) size: usize,
+    pub(super) with: With,
+}
+
+impl Publisher {
+    /// Writes until the end; gives how many writes were acknowledged, which is all.
+    pub(super) async fn run(self) -> Result<u64, Failure> {
+        let mut waiting: VecDeque<Pending<Done>> = VecDeque::new();
+        let mut written = 0;
+        let mut due = Instant::now();
+        loop {
+            match self.interval {
+                // When a write is late its latency counts from when it was due: a broker that is
+                // behind must not make its own load lighter.
+                Some(_) => tokio::time::sleep_until(due.into()).await,
+                None => due = Instant::now(),
+            }
+            if due >= self.end {
+                break;
+            }
+            written += 1;
+            let payload =
+                Payload { due: due - self.start, publisher: self.number, number: written };
+            let value = Value::octets(&payload.to_bytes(self.size));
+            let path = self.path.clone();
+            let pending = match self.with {
+                With::Append => self.link.client.enqueue(Append::new(path, value)).await,
+                With::Put => self.link.client.enqueue(Put::new(path, value)).await,
+                With::Signal => {
+                    self.link.signal(&path, value).await?;
+                    due += self.interval.unwrap_or_default();
+                    continue;
+                }
+            };
+            waiting.push_back(pending.map_err(connect::failed)?);
+            if waiting.len() >= self.in_flight
+                && let Some(first) = waiting.pop_front()
+            {
+                first.await.map_err(connect::failed)?;
+            }
+            due += self.interval.unwrap_or_default();
+        }
+        for pending in waiting {
+            pending.await.map_err(connect::failed)?;
+        }
+        self.link.close().await;
+        Ok(written)
+    }
+}

@@ -1,0 +1,105 @@
+//! Events as lines.
+
+use std::time::Duration;
+
+use onetree_client::{Event, Reason};
+use onetree_protocol::frame::{ServerFrame, Signal};
+use onetree_protocol::{Change, Codec};
+use serde_json::{Value, json};
+
+use super::super::exit::Failure;
+use super::super::output::{Output, change_json, visible};
+
+/// Prints events: changes on standard output, what happens to the connection on standard error;
+/// for programs everything on standard output.
+pub(super) struct Printer<'a> {
+    pub(super) json: bool,
+    pub(super) output: &'a mut Output,
+}
+
+impl Printer<'_> {
+    /// Prints one.
+    pub(super) fn event(&mut self, event: &Event) -> Result<(), Failure> {
+        match event {
+            Event::Fresh { rev, changes } => {
+                self.changes(changes)?;
+                self.told(json!({ "op": "fresh", "rev": rev.get() }))
+            }
+            Event::Delta { since, rev, changes } => {
+                self.changes(changes)?;
+                self.told(json!({ "op": "delta", "since": since.get(), "rev": rev.get() }))
+            }
+            Event::Signal { path, value } => {
+                if self.json {
+                    let (path, value) = (path.clone(), value.clone());
+                    let frame = ServerFrame::Signal(Signal { path, value });
+                    self.output.bytes(&Codec::Json.encode_server(&frame))?;
+                    return self.output.bytes(b"\n");
+                }
+                let line = format!("~ {} {}", visible(path.as_str()), self.output.value(value));
+                self.output.line(&line)
+            }
+            Event::Offline { error, retry_in } => {
+                let wait = retry_in.map(millis);
+                let told = json!({ "op": "offline", "error": error.to_string(), "retry_ms": wait });
+                let next = retry_in.map_or("no more attempts".to_owned(), |wait| {
+                    format!("the next attempt in {:.1} s", wait.as_secs_f64())
+                });
+                self.both(told, || format!("offline: {error}; {next}"))
+            }
+            Event::Online { resumed } => {
+                // Of the first connection nobody need hear.
+                self.told(json!({ "op": "online", "resumed": resumed }))
+            }
+            // From nothing for the first time, and from the cookie, is what is expected.
+            Event::Refreshing { why: Reason::NoCookie | Reason::Cookie, .. } => Ok(()),
+            Event::Refreshing { kind, why } => {
+                let (kind, why) = (kind.as_str(), why.as_str());
+                let told = json!({ "op": "refreshing", "kind": kind, "why": why });
+                self.both(told, || format!("the mirror starts again ({kind} refresh: {why})"))
+            }
+            Event::Corrupt { expected, found } => {
+                let (expected, found) = (expected.to_string(), found.to_string());
+                let told = json!({ "op": "corrupt", "expected": expected, "found": found });
+                self.both(told, || "the mirror was wrong; it starts again from nothing".to_owned())
+            }
+            Event::Broken { why } => self.both(json!({ "op": "broken", "why": why }), || {
+                format!("the broker broke the protocol ({why}); the mirror starts again")
+            }),
+            Event::Circling { retry_in } => {
+                let told = json!({ "op": "circling", "retry_ms": millis(*retry_in) });
+                self.both(told, || {
+                    let wait = retry_in.as_secs_f64();
+                    format!("the mirror comes out wrong again and again; waiting {wait:.1} s")
+                })
+            }
+            Event::Synced { .. } | Event::Ended { .. } => Ok(()),
+        }
+    }
+
+    fn changes(&mut self, changes: &[Change]) -> Result<(), Failure> {
+        for change in changes {
+            let line = if self.json { change_json(change) } else { self.output.change(change) };
+            self.output.line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// A line for programs alone.
+    fn told(&mut self, told: Value) -> Result<(), Failure> {
+        if self.json { self.output.line(&told.to_string()) } else { Ok(()) }
+    }
+
+    /// A line for programs, or a word to people.
+    fn both(&mut self, told: Value, words: impl FnOnce() -> String) -> Result<(), Failure> {
+        if !self.json {
+            self.output.flush()?;
+            eprintln!("{}", visible(&words()));
+        }
+        self.told(told)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
