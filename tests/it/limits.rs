@@ -305,10 +305,14 @@ async fn digest_scan_entries() {
     for n in 1..8 {
         wire.put(&format!("/a/{n}"), json!(n)).await;
     }
-    wire.until("sync").await;
-    let digests = wire.until("sync").await["digests"].clone();
-    assert_eq!(digests["1"], Value::Null, "{digests}");
-    assert!(digests["2"].as_str().unwrap().starts_with("8:"), "{digests}");
+    // The first of them are from before the last put.
+    loop {
+        let digests = wire.until("sync").await["digests"].clone();
+        if digests["2"].as_str().unwrap().starts_with("8:") {
+            assert_eq!(digests["1"], Value::Null, "{digests}");
+            break;
+        }
+    }
 }
 
 #[tokio::test]

@@ -87,11 +87,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The next entry; `left` is how many slots may still be looked at.
-    pub(crate) fn next_entry(&mut self, left: &mut usize) -> Option<&'a Slot> {
+    /// The next entry; `left` is how many slots may still be looked at, and becomes `None` when
+    /// there are more.
+    pub(crate) fn next_entry(&mut self, left: &mut Option<usize>) -> Option<&'a Slot> {
         loop {
             let slot = self.slots.next()?;
-            *left = left.checked_sub(1).filter(|left| *left > 0)?;
+            *left = left.and_then(|left| left.checked_sub(1));
+            left.as_ref()?;
             if self.passes(slot) && slot.is_live() && self.view.sees(&slot.path) {
                 return Some(slot);
             }
