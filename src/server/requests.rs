@@ -119,8 +119,10 @@ impl Connection {
                 self.refuse(hello.id, Refusal::new(Code::HelloExpected, message));
                 return Err(Ending::refused(Code::HelloExpected, message));
             }
-            // No tokens are configured: whatever it says, nothing changes.
-            ClientFrame::Auth(auth) => self.ok(auth.id),
+            ClientFrame::Auth(auth) => {
+                let message = "this broker takes no tokens";
+                self.refuse(auth.id, Refusal::new(Code::Unsupported, message));
+            }
             ClientFrame::Sub(sub) => self.subscribe(&sub),
             ClientFrame::Unsub(unsub) => self.unsubscribe(unsub),
             ClientFrame::Resync(resync) => self.resync(resync),

@@ -6,11 +6,15 @@
 //!   stopping, failing, taking over
 //! - `limits`: every configured limit, crossed
 //! - `cli`: the command line, as scripts see it
+//! - `irc`: conversations through a network that fails
+//! - `transcripts`: the conversations of the specification, played
 //! - `wire`: a client that says exactly what a test wants, independent of the client library
 //! - `logs`: what the broker logs
 
 mod cli;
+mod irc;
 mod limits;
 mod logs;
 mod server;
+mod transcripts;
 mod wire;

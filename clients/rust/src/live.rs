@@ -185,6 +185,8 @@ impl Mirror {
     /// When the mirror has ended.
     pub async fn at(&self, rev: Revision) -> Result<(), Error> {
         let reached = |position: &Position| position.fresh && position.rev >= rev;
+        // A `sync` moves fresh mirrors only.
+        self.fresh().await?;
         if !reached(&self.shared.position.borrow()) {
             // Otherwise a write that the view does not see would show at the next heartbeat only.
             self.client.send(Command::Sync)?;

@@ -1,6 +1,10 @@
 //! The pure mirror against a model: a tree that remembers every revision.
+//!
+//! Random stories say their seed when they fail; `ONETREE_SEED=<seed> cargo test --test mirror` plays
+//! them again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
 
 use onetree_client::mirror::{Outcome, State};
 use onetree_client::protocol::frame::{Fresh, Refresh};
@@ -10,6 +14,7 @@ use onetree_client::{
     Value, View,
 };
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 type Tree = BTreeMap<Path, (Revision, Value)>;
 
@@ -163,6 +168,12 @@ struct Bench {
 }
 
 impl Bench {
+    fn new(view: View) -> Bench {
+        let mut mirror = State::new(view.clone(), None);
+        mirror.handle_key(KEY);
+        Bench { view, key: KEY, mirror, follower: Tree::new() }
+    }
+
     /// Checks what came of a frame: the mirror is the view of the tree at its revision, and the
     /// application that applies what it is told has the same.
     fn check(&mut self, model: &Model, outcome: &Outcome) {
@@ -199,10 +210,11 @@ impl Bench {
         };
         let mut changes = model.fold(&self.view, from.map_or(0, Revision::get));
         if !self.view.values {
-            changes.iter_mut().for_each(|change| match &mut change.act {
-                Act::Put(value) => *value = None,
-                _ => {}
-            });
+            for change in &mut changes {
+                if let Act::Put(value) = &mut change.act {
+                    *value = None;
+                }
+            }
         }
         let refresh = Refresh { sub: 1, kind, why, from };
         let outcome = self.mirror.handle_refresh(&refresh);
@@ -302,36 +314,48 @@ fn some_view() -> impl Strategy<Value = View> {
     })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+/// Plays a thousand random stories.
+fn play<S: Strategy>(story: &S, tell: impl Fn(S::Value)) {
+    let seed = match std::env::var("ONETREE_SEED") {
+        Ok(seed) => seed.parse().expect("ONETREE_SEED is a number"),
+        Err(_) => RandomState::new().hash_one("seed"),
+    };
+    let mut runner = TestRunner::new(Config {
+        cases: 1000,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let result = runner.run(story, |story| {
+        tell(story);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}\nto run this again: ONETREE_SEED={seed}");
+    }
+}
 
-    /// Promise "snapshot": after every frame a mirror is its view of the tree at its revision.
-    #[test]
-    fn a_mirror_is_its_view_at_its_revision(
-        view in some_view(),
-        steps in prop::collection::vec(some_step(), 1..60),
-    ) {
-        let mut mirror = State::new(view.clone(), None);
-        mirror.handle_key(KEY);
-        let mut bench = Bench { view, key: KEY, mirror, follower: Tree::new() };
+/// Promise "snapshot": after every frame a mirror is its view of the tree at its revision.
+#[test]
+fn a_mirror_is_its_view_at_its_revision() {
+    let steps = prop::collection::vec(some_step(), 1..60);
+    play(&(some_view(), steps), |(view, steps)| {
+        let mut bench = Bench::new(view);
         let mut model = Model { trees: vec![Tree::new()], commits: Vec::new() };
         for step in &steps {
             bench.step(&mut model, step);
         }
         bench.mirror.handle_lost();
         bench.refresh(&model, false, 3, false);
-    }
+    });
+}
 
-    /// What a slow reader is told, folded, takes it from what it knew to what is.
-    #[test]
-    fn the_difference_of_two_snapshots_takes_one_to_the_other(
-        steps in prop::collection::vec(some_step(), 1..60),
-        cut in 0usize..60,
-    ) {
-        let view = View::tree(Path::root());
-        let mut mirror = State::new(view.clone(), None);
-        mirror.handle_key(KEY);
-        let mut bench = Bench { view, key: KEY, mirror, follower: Tree::new() };
+/// What a slow reader is told, folded, takes it from what it knew to what is.
+#[test]
+fn the_difference_of_two_snapshots_takes_one_to_the_other() {
+    let steps = prop::collection::vec(some_step(), 1..60);
+    play(&(steps, 0usize..60), |(steps, cut)| {
+        let mut bench = Bench::new(View::tree(Path::root()));
         let mut model = Model { trees: vec![Tree::new()], commits: Vec::new() };
         let mut before = Snapshot::default();
         for (at, step) in steps.iter().enumerate() {
@@ -342,11 +366,11 @@ proptest! {
         }
         let now = bench.mirror.snapshot();
         let changes = now.since(&before);
-        prop_assert!(changes.windows(2).all(|pair| pair[0].path < pair[1].path));
+        assert!(changes.windows(2).all(|pair| pair[0].path < pair[1].path));
         let mut tree = contents(&before, true);
         changes.iter().for_each(|change| apply(&mut tree, change));
-        prop_assert_eq!(tree, contents(now, true));
-    }
+        assert_eq!(tree, contents(now, true));
+    });
 }
 
 fn put(at: &str, n: u64) -> Change {

@@ -6,10 +6,12 @@
 //!
 //! # Layout
 //!
-//! - [`Session`]: the connection's life, and where each frame goes
+//! - [`Session`]: the connection's life, and what is said on it
+//! - `frames`: what each of the broker's frames does
 //! - `requests`: what is asked, numbered, retried; `subs`: a mirror's place on the connection
 //! - what a frame does to a copy is in [`crate::mirror`]
 
+mod frames;
 mod requests;
 mod subs;
 
@@ -18,21 +20,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use onetree_protocol::frame::{
-    Bye, ClientFrame, Delta, ErrorFrame, Goodbye, Hello, Mode, Resync, ServerFrame, Sync,
-    SyncRequest, Unsub, Welcome,
-};
+use onetree_protocol::frame::{Bye, ClientFrame, Hello, Resync, SyncRequest, Unsub, Welcome};
 use onetree_protocol::{Action, Change, Code, Name, Revision};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::backoff::Backoff;
 use crate::errors::{ConnectError, Error, Refusal};
-use crate::event::{Connection, Event, Status, Verdict};
-use crate::mirror::{self, Outcome, Snapshot};
+use crate::event::{Event, Status, Verdict};
+use crate::mirror::{self, Snapshot};
 use crate::options::{Options, Reconnect};
 use crate::request::{Done, Found};
-use requests::{Next, Requests};
+use requests::Requests;
 use subs::Slot;
 pub use subs::SubOptions;
 
@@ -48,8 +47,6 @@ const GOOD: Time = Duration::from_secs(10);
 const HELLO_BYTES: usize = 256 << 10;
 /// How long an orderly end may take.
 const BYE: Time = Duration::from_secs(5);
-/// The wait before a subscription that was refused for now is tried again.
-const AGAIN: Time = Duration::from_secs(1);
 
 /// What a [`Session`] wants done.
 #[derive(Debug)]
@@ -494,295 +491,9 @@ impl Session {
         }
     }
 
-    /// A frame came.
-    pub fn handle_frame(&mut self, now: Time, frame: ServerFrame) {
-        self.heard = now;
-        match (&self.link, frame) {
-            (Link::Greeting { hello: Some(id), .. }, ServerFrame::Welcome(welcome))
-                if welcome.id == *id =>
-            {
-                self.handle_welcome(now, welcome);
-            }
-            (Link::Greeting { .. } | Link::Up { .. }, ServerFrame::Bye(goodbye)) => {
-                self.handle_goodbye(now, goodbye);
-            }
-            (Link::Greeting { .. }, ServerFrame::Error(error)) => {
-                self.fail(now, ConnectError::Refused(error.into()));
-            }
-            (Link::Greeting { .. }, _) => {
-                let why = "something came before 'welcome'".to_owned();
-                self.fail(now, ConnectError::Protocol(why));
-            }
-            (Link::Up { .. }, frame) => self.handle_live(now, frame),
-            (Link::Down { .. } | Link::Opening | Link::Over, _) => {}
-        }
-        self.settle_close();
-    }
-
-    fn handle_welcome(&mut self, now: Time, welcome: Welcome) {
-        self.session = Some(welcome.session.clone());
-        // Revisions of two histories are not compared.
-        self.seen = Some(welcome.rev);
-        for slot in self.slots.values_mut() {
-            slot.state.handle_key(welcome.digest_key);
-        }
-        let connection = Connection {
-            session: welcome.session.clone(),
-            resumed: welcome.resumed,
-            epoch: welcome.epoch,
-            rev: welcome.rev,
-            heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
-            limits: welcome.limits,
-        };
-        self.ever = true;
-        self.tell_all(&Event::Online { resumed: welcome.resumed });
-        self.effects.push_back(Effect::Status(Status::Online(connection)));
-        self.link = Link::Up { since: now, welcome };
-        // Mirrors that were made between `hello` and `welcome`.
-        let late = |(_, slot): &(&u32, &Slot)| !slot.subscribed && slot.held.is_none();
-        let late: Vec<u32> = self.slots.iter().filter(late).map(|(sub, _)| *sub).collect();
-        late.into_iter().for_each(|sub| self.start(sub));
-    }
-
-    fn handle_goodbye(&mut self, now: Time, goodbye: Goodbye) {
-        let retry_in = goodbye.retry_ms.map(|ms| Duration::from_millis(ms.into()));
-        let refusal = Refusal { retry_in, ..Refusal::new(goodbye.code, goodbye.message) };
-        self.fail(now, ConnectError::Refused(refusal));
-    }
-
-    fn handle_live(&mut self, now: Time, frame: ServerFrame) {
-        match frame {
-            ServerFrame::Delta(delta) => self.handle_delta(now, delta),
-            ServerFrame::Done(f) => {
-                self.see(f.rev);
-                let done = Done { rev: f.rev, durable: f.durable, paths: f.paths };
-                self.handle_reply(now, f.id, Ok(Reply::Done(done)));
-            }
-            ServerFrame::Found(f) => {
-                let found = Found { rev: f.rev, entries: f.entries, more: f.more };
-                self.handle_reply(now, f.id, Ok(Reply::Found(found)));
-            }
-            ServerFrame::Ok(f) => self.handle_reply(now, f.id, Ok(Reply::Ok)),
-            ServerFrame::Error(f) => self.handle_error(now, f),
-            ServerFrame::Refresh(f) => {
-                self.parts.remove(&Some(f.sub));
-                self.on_mirror(now, f.sub, |state| state.handle_refresh(&f));
-            }
-            ServerFrame::Entries(f) => {
-                self.on_mirror(now, f.sub, |state| state.handle_entries(f.changes));
-            }
-            ServerFrame::Fresh(f) => {
-                let Link::Up { welcome, .. } = &self.link else { return };
-                let epoch = welcome.epoch;
-                self.see(f.rev);
-                self.on_mirror(now, f.sub, |state| state.handle_fresh(&f, epoch));
-                let once = |slot: &&Slot| slot.options.mode == Mode::Once && slot.state.is_fresh();
-                if self.slots.get(&f.sub).filter(once).is_some() {
-                    self.end_mirror(f.sub, None);
-                }
-            }
-            ServerFrame::Signal(f) => {
-                let wants = |slot: &Slot| slot.options.signals && slot.state.view().sees(&f.path);
-                let subs: Vec<u32> =
-                    self.slots.iter().filter(|(_, s)| wants(s)).map(|(sub, _)| *sub).collect();
-                for sub in subs {
-                    let (path, value) = (f.path.clone(), f.value.clone());
-                    self.tell(sub, Some(Event::Signal { path, value }));
-                }
-            }
-            ServerFrame::Sync(f) => self.handle_sync(now, f),
-            ServerFrame::Welcome(_) => {
-                let why = "'welcome' came twice".to_owned();
-                self.fail(now, ConnectError::Protocol(why));
-            }
-            ServerFrame::Bye(_) => {}
-        }
-    }
-
-    fn handle_delta(&mut self, now: Time, delta: Delta) {
-        let Delta { rev, since, sub, part, mut changes } = delta;
-        if part {
-            self.parts.entry(sub).or_default().append(&mut changes);
-            return;
-        }
-        if let Some(mut before) = self.parts.remove(&sub) {
-            before.append(&mut changes);
-            changes = before;
-        }
-        self.see(rev);
-        let subs: Vec<u32> = match sub {
-            Some(sub) => vec![sub],
-            None => {
-                let each =
-                    |(sub, slot): (&u32, &Slot)| (slot.options.every_ms == 0).then_some(*sub);
-                self.slots.iter().filter_map(each).collect()
-            }
-        };
-        for sub in subs {
-            self.on_mirror(now, sub, |state| state.handle_delta(since, rev, &changes));
-        }
-    }
-
-    fn handle_sync(&mut self, now: Time, sync: Sync) {
-        self.see(sync.rev);
-        let mut outcomes: HashMap<u32, Verdict> = HashMap::new();
-        for (sub, digest) in sync.digests {
-            let rev = sync.rev;
-            let verdict = self.on_mirror(now, sub, |state| state.handle_sync(rev, digest));
-            outcomes.insert(sub, verdict);
-        }
-        let Some(Asked::Sync(waiting)) = sync.id.and_then(|id| self.asked.remove(&id)) else {
-            return;
-        };
-        for (ticket, sub) in waiting {
-            let verdict = outcomes.get(&sub).copied().unwrap_or(Verdict::Unknown);
-            self.verdict(ticket, verdict);
-        }
-    }
-
-    fn handle_error(&mut self, now: Time, error: ErrorFrame) {
-        match (error.id, error.sub) {
-            (Some(id), _) if self.asked.contains_key(&id) => self.handle_reply(now, id, Err(error)),
-            (None, Some(sub)) => self.handle_sub_error(now, sub, error),
-            // It is about no request of ours, or about the connection; if that ends, the close code
-            // says why.
-            _ => {}
-        }
-    }
-
-    fn handle_reply(&mut self, now: Time, id: u32, answer: Result<Reply, ErrorFrame>) {
-        match (self.asked.remove(&id), answer) {
-            (Some(Asked::Request(ticket)), answer) => {
-                let next = self.requests.answered(ticket, answer, &mut self.effects);
-                if next == Next::Rename {
-                    self.rename(now);
-                }
-            }
-            (Some(Asked::Sub(sub)), Err(error)) => {
-                if let Some(slot) = self.slots.get_mut(&sub) {
-                    slot.subscribed = error.code == Code::SubInUse;
-                }
-                self.handle_sub_error(now, sub, error);
-            }
-            (Some(Asked::Resync(sub)), Err(error)) => {
-                if let Some(slot) = self.slots.get_mut(&sub) {
-                    slot.subscribed = error.code != Code::NoSuchSub;
-                }
-                self.handle_sub_error(now, sub, error);
-            }
-            (Some(Asked::Sync(waiting)), Err(_)) => {
-                waiting.into_iter().for_each(|(ticket, _)| self.verdict(ticket, Verdict::Unknown));
-            }
-            (Some(Asked::Bye), _) => self.finish(None),
-            // A reply to what nobody waits for any more.
-            (Some(Asked::Unsub | Asked::Sub(_) | Asked::Resync(_) | Asked::Sync(_)) | None, _) => {}
-        }
-    }
-
-    /// The broker cannot serve a subscription, now or as it is.
-    fn handle_sub_error(&mut self, now: Time, sub: u32, error: ErrorFrame) {
-        let Some(slot) = self.slots.get_mut(&sub) else { return };
-        match (error.code, error.code.action()) {
-            (Code::SubInUse | Code::NoSuchSub, _) | (_, Action::Resync) => {
-                slot.state.handle_distrust();
-                self.restart(now, sub);
-            }
-            (_, Action::Retry) => {
-                slot.state.handle_lost();
-                let asked = error.retry_ms.map(|ms| Duration::from_millis(ms.into()));
-                let retry_in = asked.unwrap_or(AGAIN);
-                slot.held = Some(now + retry_in);
-                self.tell(sub, Some(Event::Circling { retry_in }));
-            }
-            (_, Action::Fix | Action::Reauth | Action::Stop) => {
-                self.end_mirror(sub, Some(Error::Refused(error.into())));
-            }
-        }
-    }
-
-    /// Gives a frame to a mirror, and does what comes of it.
-    fn on_mirror(
-        &mut self,
-        now: Time,
-        sub: u32,
-        handle: impl FnOnce(&mut mirror::State) -> Outcome,
-    ) -> Verdict {
-        let Some(slot) = self.slots.get_mut(&sub) else { return Verdict::Unknown };
-        let outcome = handle(&mut slot.state);
-        let rev = slot.state.snapshot().rev();
-        match outcome {
-            Outcome::Nothing => {}
-            Outcome::Refreshing { kind, why } => {
-                self.tell(sub, Some(Event::Refreshing { kind, why }));
-            }
-            Outcome::Fresh { changes } => {
-                self.tell(sub, Some(Event::Fresh { rev, changes: changes.into() }));
-            }
-            Outcome::Delta { changes, .. } if changes.is_empty() => self.tell(sub, None),
-            Outcome::Delta { since, changes } => {
-                self.tell(sub, Some(Event::Delta { since, rev, changes: changes.into() }));
-            }
-            Outcome::Synced { verified } => {
-                self.tell(sub, Some(Event::Synced { rev, verified }));
-                return if verified { Verdict::Same { rev } } else { Verdict::Unknown };
-            }
-            Outcome::Corrupt { expected, found } => {
-                self.tell(sub, Some(Event::Corrupt { expected, found }));
-                self.restart(now, sub);
-                return Verdict::Differs { expected, found };
-            }
-            Outcome::Broken(why) => {
-                self.tell(sub, Some(Event::Broken { why }));
-                self.restart(now, sub);
-            }
-        }
-        Verdict::Unknown
-    }
-
-    /// Starts a mirror again from nothing because it is wrong, unless it goes in circles.
-    fn restart(&mut self, now: Time, sub: u32) {
-        self.parts.remove(&Some(sub));
-        let Some(slot) = self.slots.get_mut(&sub) else { return };
-        match slot.restart(now) {
-            Some(retry_in) => self.tell(sub, Some(Event::Circling { retry_in })),
-            None => self.start(sub),
-        }
-    }
-
-    /// Has a mirror refreshed, when there is a connection; otherwise `hello` will.
-    fn start(&mut self, sub: u32) {
-        let Some(slot) = self.slots.get(&sub) else { return };
-        let control = if slot.subscribed { Control::Resync(sub) } else { Control::Sub(sub) };
-        if matches!(self.link, Link::Up { .. }) && !self.control.contains(&control) {
-            self.control.push_back(control);
-        }
-    }
-
-    fn end_mirror(&mut self, sub: u32, error: Option<Error>) {
-        self.tell(sub, Some(Event::Ended { error }));
-        self.slots.remove(&sub);
-        self.parts.remove(&Some(sub));
-    }
-
-    fn tell(&mut self, sub: u32, event: Option<Event>) {
-        let Some(slot) = self.slots.get(&sub) else { return };
-        let (snapshot, fresh) = (slot.state.snapshot().clone(), slot.state.is_fresh());
-        self.effects.push_back(Effect::Mirror { sub, event, snapshot, fresh });
-    }
-
-    fn tell_all(&mut self, event: &Event) {
-        for sub in self.slots.keys().copied().collect::<Vec<_>>() {
-            self.tell(sub, Some(event.clone()));
-        }
-    }
-
     fn verdict(&mut self, ticket: u64, verdict: Verdict) {
         self.effects.push_back(Effect::Reply { ticket, result: Ok(Reply::Verdict(verdict)) });
         self.effects.push_back(Effect::Release { ticket });
-    }
-
-    fn see(&mut self, rev: Revision) {
-        self.seen = self.seen.max(Some(rev));
     }
 
     /// Drops the connection.

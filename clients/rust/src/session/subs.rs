@@ -1,12 +1,16 @@
-//! Subscriptions: each mirror's place on the connection, and how often it may start again.
+//! Subscriptions: each mirror's place on the connection, what frames do to it, and how often it may
+//! start again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use onetree_protocol::frame::{Mode, Sub};
+use onetree_protocol::frame::{ErrorFrame, Mode, Sub};
+use onetree_protocol::{Action, Code};
 
-use super::Time;
-use crate::mirror;
+use super::{Control, Effect, Link, Session, Time};
+use crate::errors::Error;
+use crate::event::{Event, Verdict};
+use crate::mirror::{self, Outcome};
 
 /// So many starts from nothing within [`WINDOW`] are a misfortune; one more is a circle.
 const RESTARTS: usize = 3;
@@ -14,6 +18,8 @@ const WINDOW: Time = Duration::from_secs(60);
 /// The wait of one that goes in circles: this, then twice that, up to [`HOLD_MOST`].
 const HOLD: Time = Duration::from_secs(10);
 const HOLD_MOST: Time = Duration::from_secs(300);
+/// The wait before a subscription that was refused for now is tried again.
+const AGAIN: Time = Duration::from_secs(1);
 
 /// What is subscribed to, besides the view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,5 +74,104 @@ impl Slot {
         self.holds += 1;
         self.held = Some(now + wait);
         Some(wait)
+    }
+}
+
+impl Session {
+    /// The broker cannot serve a subscription, now or as it is.
+    pub(super) fn handle_sub_error(&mut self, now: Time, sub: u32, error: ErrorFrame) {
+        let Some(slot) = self.slots.get_mut(&sub) else { return };
+        match (error.code, error.code.action()) {
+            (Code::SubInUse | Code::NoSuchSub, _) | (_, Action::Resync) => {
+                slot.state.handle_distrust();
+                self.restart(now, sub);
+            }
+            (_, Action::Retry) => {
+                slot.state.handle_lost();
+                let asked = error.retry_ms.map(|ms| Duration::from_millis(ms.into()));
+                let retry_in = asked.unwrap_or(AGAIN);
+                slot.held = Some(now + retry_in);
+                self.tell(sub, Some(Event::Circling { retry_in }));
+            }
+            (_, Action::Fix | Action::Reauth | Action::Stop) => {
+                self.end_mirror(sub, Some(Error::Refused(error.into())));
+            }
+        }
+    }
+
+    /// Gives a frame to a mirror, and does what comes of it.
+    pub(super) fn on_mirror(
+        &mut self,
+        now: Time,
+        sub: u32,
+        handle: impl FnOnce(&mut mirror::State) -> Outcome,
+    ) -> Verdict {
+        let Some(slot) = self.slots.get_mut(&sub) else { return Verdict::Unknown };
+        let outcome = handle(&mut slot.state);
+        let rev = slot.state.snapshot().rev();
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Refreshing { kind, why } => {
+                self.tell(sub, Some(Event::Refreshing { kind, why }));
+            }
+            Outcome::Fresh { changes } => {
+                self.tell(sub, Some(Event::Fresh { rev, changes: changes.into() }));
+            }
+            Outcome::Delta { changes, .. } if changes.is_empty() => self.tell(sub, None),
+            Outcome::Delta { since, changes } => {
+                self.tell(sub, Some(Event::Delta { since, rev, changes: changes.into() }));
+            }
+            Outcome::Synced { verified } => {
+                self.tell(sub, Some(Event::Synced { rev, verified }));
+                return if verified { Verdict::Same { rev } } else { Verdict::Unknown };
+            }
+            Outcome::Corrupt { expected, found } => {
+                self.tell(sub, Some(Event::Corrupt { expected, found }));
+                self.restart(now, sub);
+                return Verdict::Differs { expected, found };
+            }
+            Outcome::Broken(why) => {
+                self.tell(sub, Some(Event::Broken { why }));
+                self.restart(now, sub);
+            }
+        }
+        Verdict::Unknown
+    }
+
+    /// Starts a mirror again from nothing because it is wrong, unless it goes in circles.
+    pub(super) fn restart(&mut self, now: Time, sub: u32) {
+        self.parts.remove(&Some(sub));
+        let Some(slot) = self.slots.get_mut(&sub) else { return };
+        match slot.restart(now) {
+            Some(retry_in) => self.tell(sub, Some(Event::Circling { retry_in })),
+            None => self.start(sub),
+        }
+    }
+
+    /// Has a mirror refreshed, when there is a connection; otherwise `hello` will.
+    pub(super) fn start(&mut self, sub: u32) {
+        let Some(slot) = self.slots.get(&sub) else { return };
+        let control = if slot.subscribed { Control::Resync(sub) } else { Control::Sub(sub) };
+        if matches!(self.link, Link::Up { .. }) && !self.control.contains(&control) {
+            self.control.push_back(control);
+        }
+    }
+
+    pub(super) fn end_mirror(&mut self, sub: u32, error: Option<Error>) {
+        self.tell(sub, Some(Event::Ended { error }));
+        self.slots.remove(&sub);
+        self.parts.remove(&Some(sub));
+    }
+
+    pub(super) fn tell(&mut self, sub: u32, event: Option<Event>) {
+        let Some(slot) = self.slots.get(&sub) else { return };
+        let (snapshot, fresh) = (slot.state.snapshot().clone(), slot.state.is_fresh());
+        self.effects.push_back(Effect::Mirror { sub, event, snapshot, fresh });
+    }
+
+    pub(super) fn tell_all(&mut self, event: &Event) {
+        for sub in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.tell(sub, Some(event.clone()));
+        }
     }
 }

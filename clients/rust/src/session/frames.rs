@@ -1,0 +1,205 @@
+//! What each of the broker's frames does.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use onetree_protocol::frame::{Delta, ErrorFrame, Goodbye, Mode, ServerFrame, Sync, Welcome};
+use onetree_protocol::{Code, Revision};
+
+use super::requests::Next;
+use super::subs::Slot;
+use super::{Asked, Effect, Link, Reply, Session, Time};
+use crate::errors::{ConnectError, Refusal};
+use crate::event::{Connection, Event, Status, Verdict};
+use crate::request::{Done, Found};
+
+impl Session {
+    /// A frame came.
+    pub fn handle_frame(&mut self, now: Time, frame: ServerFrame) {
+        self.heard = now;
+        match (&self.link, frame) {
+            (Link::Greeting { hello: Some(id), .. }, ServerFrame::Welcome(welcome))
+                if welcome.id == *id =>
+            {
+                self.handle_welcome(now, welcome);
+            }
+            (Link::Greeting { .. } | Link::Up { .. }, ServerFrame::Bye(goodbye)) => {
+                self.handle_goodbye(now, goodbye);
+            }
+            (Link::Greeting { .. }, ServerFrame::Error(error)) => {
+                self.fail(now, ConnectError::Refused(error.into()));
+            }
+            (Link::Greeting { .. }, _) => {
+                let why = "something came before 'welcome'".to_owned();
+                self.fail(now, ConnectError::Protocol(why));
+            }
+            (Link::Up { .. }, frame) => self.handle_live(now, frame),
+            (Link::Down { .. } | Link::Opening | Link::Over, _) => {}
+        }
+        self.settle_close();
+    }
+
+    fn handle_welcome(&mut self, now: Time, welcome: Welcome) {
+        self.session = Some(welcome.session.clone());
+        // Revisions of two histories are not compared.
+        self.seen = Some(welcome.rev);
+        for slot in self.slots.values_mut() {
+            slot.state.handle_key(welcome.digest_key);
+        }
+        let connection = Connection {
+            session: welcome.session.clone(),
+            resumed: welcome.resumed,
+            epoch: welcome.epoch,
+            rev: welcome.rev,
+            heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
+            limits: welcome.limits,
+        };
+        self.ever = true;
+        self.tell_all(&Event::Online { resumed: welcome.resumed });
+        self.effects.push_back(Effect::Status(Status::Online(connection)));
+        self.link = Link::Up { since: now, welcome };
+        // Mirrors that were made between `hello` and `welcome`.
+        let late = |(_, slot): &(&u32, &Slot)| !slot.subscribed && slot.held.is_none();
+        let late: Vec<u32> = self.slots.iter().filter(late).map(|(sub, _)| *sub).collect();
+        late.into_iter().for_each(|sub| self.start(sub));
+    }
+
+    fn handle_goodbye(&mut self, now: Time, goodbye: Goodbye) {
+        let retry_in = goodbye.retry_ms.map(|ms| Duration::from_millis(ms.into()));
+        let refusal = Refusal { retry_in, ..Refusal::new(goodbye.code, goodbye.message) };
+        self.fail(now, ConnectError::Refused(refusal));
+    }
+
+    fn handle_live(&mut self, now: Time, frame: ServerFrame) {
+        match frame {
+            ServerFrame::Delta(delta) => self.handle_delta(now, delta),
+            ServerFrame::Done(f) => {
+                self.see(f.rev);
+                let done = Done { rev: f.rev, durable: f.durable, paths: f.paths };
+                self.handle_reply(now, f.id, Ok(Reply::Done(done)));
+            }
+            ServerFrame::Found(f) => {
+                let found = Found { rev: f.rev, entries: f.entries, more: f.more };
+                self.handle_reply(now, f.id, Ok(Reply::Found(found)));
+            }
+            ServerFrame::Ok(f) => self.handle_reply(now, f.id, Ok(Reply::Ok)),
+            ServerFrame::Error(f) => self.handle_error(now, f),
+            ServerFrame::Refresh(f) => {
+                self.parts.remove(&Some(f.sub));
+                self.on_mirror(now, f.sub, |state| state.handle_refresh(&f));
+            }
+            ServerFrame::Entries(f) => {
+                self.on_mirror(now, f.sub, |state| state.handle_entries(f.changes));
+            }
+            ServerFrame::Fresh(f) => {
+                let Link::Up { welcome, .. } = &self.link else { return };
+                let epoch = welcome.epoch;
+                self.see(f.rev);
+                self.on_mirror(now, f.sub, |state| state.handle_fresh(&f, epoch));
+                let once = |slot: &&Slot| slot.options.mode == Mode::Once && slot.state.is_fresh();
+                if self.slots.get(&f.sub).filter(once).is_some() {
+                    self.end_mirror(f.sub, None);
+                }
+            }
+            ServerFrame::Signal(f) => {
+                let wants = |slot: &Slot| slot.options.signals && slot.state.view().sees(&f.path);
+                let subs: Vec<u32> =
+                    self.slots.iter().filter(|(_, s)| wants(s)).map(|(sub, _)| *sub).collect();
+                for sub in subs {
+                    let (path, value) = (f.path.clone(), f.value.clone());
+                    self.tell(sub, Some(Event::Signal { path, value }));
+                }
+            }
+            ServerFrame::Sync(f) => self.handle_sync(now, f),
+            ServerFrame::Welcome(_) => {
+                let why = "'welcome' came twice".to_owned();
+                self.fail(now, ConnectError::Protocol(why));
+            }
+            ServerFrame::Bye(_) => {}
+        }
+    }
+
+    fn handle_delta(&mut self, now: Time, delta: Delta) {
+        let Delta { rev, since, sub, part, mut changes } = delta;
+        if part {
+            self.parts.entry(sub).or_default().append(&mut changes);
+            return;
+        }
+        if let Some(mut before) = self.parts.remove(&sub) {
+            before.append(&mut changes);
+            changes = before;
+        }
+        self.see(rev);
+        let subs: Vec<u32> = match sub {
+            Some(sub) => vec![sub],
+            None => {
+                let each =
+                    |(sub, slot): (&u32, &Slot)| (slot.options.every_ms == 0).then_some(*sub);
+                self.slots.iter().filter_map(each).collect()
+            }
+        };
+        for sub in subs {
+            self.on_mirror(now, sub, |state| state.handle_delta(since, rev, &changes));
+        }
+    }
+
+    fn handle_sync(&mut self, now: Time, sync: Sync) {
+        self.see(sync.rev);
+        let mut outcomes: HashMap<u32, Verdict> = HashMap::new();
+        for (sub, digest) in sync.digests {
+            let rev = sync.rev;
+            let verdict = self.on_mirror(now, sub, |state| state.handle_sync(rev, digest));
+            outcomes.insert(sub, verdict);
+        }
+        let Some(Asked::Sync(waiting)) = sync.id.and_then(|id| self.asked.remove(&id)) else {
+            return;
+        };
+        for (ticket, sub) in waiting {
+            let verdict = outcomes.get(&sub).copied().unwrap_or(Verdict::Unknown);
+            self.verdict(ticket, verdict);
+        }
+    }
+
+    fn handle_error(&mut self, now: Time, error: ErrorFrame) {
+        match (error.id, error.sub) {
+            (Some(id), _) if self.asked.contains_key(&id) => self.handle_reply(now, id, Err(error)),
+            (None, Some(sub)) => self.handle_sub_error(now, sub, error),
+            // It is about no request of ours, or about the connection; if that ends, the close code
+            // says why.
+            _ => {}
+        }
+    }
+
+    fn handle_reply(&mut self, now: Time, id: u32, answer: Result<Reply, ErrorFrame>) {
+        match (self.asked.remove(&id), answer) {
+            (Some(Asked::Request(ticket)), answer) => {
+                let next = self.requests.answered(ticket, answer, &mut self.effects);
+                if next == Next::Rename {
+                    self.rename(now);
+                }
+            }
+            (Some(Asked::Sub(sub)), Err(error)) => {
+                if let Some(slot) = self.slots.get_mut(&sub) {
+                    slot.subscribed = error.code == Code::SubInUse;
+                }
+                self.handle_sub_error(now, sub, error);
+            }
+            (Some(Asked::Resync(sub)), Err(error)) => {
+                if let Some(slot) = self.slots.get_mut(&sub) {
+                    slot.subscribed = error.code != Code::NoSuchSub;
+                }
+                self.handle_sub_error(now, sub, error);
+            }
+            (Some(Asked::Sync(waiting)), Err(_)) => {
+                waiting.into_iter().for_each(|(ticket, _)| self.verdict(ticket, Verdict::Unknown));
+            }
+            (Some(Asked::Bye), _) => self.finish(None),
+            // A reply to what nobody waits for any more.
+            (Some(Asked::Unsub | Asked::Sub(_) | Asked::Resync(_) | Asked::Sync(_)) | None, _) => {}
+        }
+    }
+
+    fn see(&mut self, rev: Revision) {
+        self.seen = self.seen.max(Some(rev));
+    }
+}
