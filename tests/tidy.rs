@@ -117,6 +117,13 @@ fn every_promise_has_a_test_that_bears_its_name() {
 }
 
 #[test]
+fn the_readme_shows_the_example_that_is_compiled() {
+    let example = read("examples/hello.rs");
+    let (_, code) = example.split_once("\n\n").unwrap();
+    assert!(read("README.md").contains(&format!("```rust\n{code}```")), "README.md differs");
+}
+
+#[test]
 fn every_frame_is_specified() {
     let spec = read("spec/PROTOCOL.md");
     for frames in ["client", "server"] {

@@ -13,9 +13,9 @@ mod mirrors;
 #[path = "../../examples/irc/program.rs"]
 mod program;
 #[path = "../../examples/irc/proxy.rs"]
-mod proxy;
+pub(crate) mod proxy;
 #[path = "../../examples/irc/random.rs"]
-mod random;
+pub(crate) mod random;
 #[path = "../../examples/irc/replay.rs"]
 mod replay;
 #[path = "../../examples/irc/writers.rs"]

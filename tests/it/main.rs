@@ -7,6 +7,7 @@
 //! - `limits`: every configured limit, crossed
 //! - `cli`: the command line, as scripts see it
 //! - `irc`: conversations through a network that fails
+//! - `promises`: each of them, in a `world` of writers, followers and networks that fail
 //! - `transcripts`: the conversations of the specification, played
 //! - `wire`: a client that says exactly what a test wants, independent of the client library
 //! - `logs`: what the broker logs
@@ -15,6 +16,8 @@ mod cli;
 mod irc;
 mod limits;
 mod logs;
+mod promises;
 mod server;
 mod transcripts;
 mod wire;
+mod world;

@@ -1,0 +1,161 @@
+//! What the program says of itself, and the two commands that are more than one request.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{Broker, Directory, error, export, interrupt, program, said, text};
+
+const COMMANDS: [&str; 13] = [
+    "serve",
+    "put",
+    "get",
+    "append",
+    "signal",
+    "rm",
+    "ls",
+    "tree",
+    "txn",
+    "export",
+    "watch",
+    "bench",
+    "completions",
+];
+
+#[test]
+fn help_has_examples_and_exit_codes() {
+    for command in COMMANDS {
+        let help = said(&program(&[command, "--help"]).output().unwrap());
+        assert!(
+            help.contains("Examples:\n") && help.contains(&format!("onetree {command}")),
+            "{help}"
+        );
+        assert!(help.contains("--json") && help.contains("--url <URL>"), "{help}");
+        assert_eq!(said(&program(&["help", command]).output().unwrap()), help);
+    }
+    let help = said(&program(&["--help"]).output().unwrap());
+    for part in ["Exit codes:", "  3  a precondition", "ws://127.0.0.1:7400", "ONETREE_URL"] {
+        assert!(help.contains(part), "{help}");
+    }
+    assert!(COMMANDS.iter().all(|command| help.contains(&format!("  {command} "))), "{help}");
+}
+
+#[test]
+fn completions_of_each_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = said(&program(&["completions", shell]).output().unwrap());
+        assert!(script.contains("onetree") && script.contains("if-absent"), "{shell}");
+    }
+    assert_eq!(program(&["completions", "cmd"]).output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn usage_errors_are_2_and_json_where_asked() {
+    for args in [
+        &["put"][..],
+        &["put", "no-slash", "1"],
+        &["frobnicate"],
+        &["put", "/a", "1", "--ttl", "3"],
+    ] {
+        let output = program(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let (exit, error) = error(&program(&[args, &["--json"]].concat()).output().unwrap());
+        assert_eq!((exit, &error["code"]), (2, &json!("usage")), "{args:?}");
+    }
+}
+
+#[test]
+fn an_unreachable_broker_is_5() {
+    // Bound and closed again: nothing listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("ws://127.0.0.1:{port}");
+    for args in [
+        &["get", "/a"][..],
+        &["put", "/a", "1"],
+        &["append", "/a", "--lines"],
+        &["export", "/"],
+        &["watch", "/"],
+        &["bench", "--duration", "1s"],
+    ] {
+        let output = program(&[args, &["--url", &url, "--json"]].concat()).output().unwrap();
+        let (exit, error) = error(&output);
+        assert_eq!((exit, &error["code"]), (5, &json!("unreachable")), "{args:?}");
+        assert!(error["next"].as_str().unwrap().contains("onetree serve"), "{error}");
+    }
+    for url in ["http://x", "127.0.0.1:1", "ws://", ""] {
+        let output = program(&["get", "/a", "--url", url]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{url}");
+    }
+}
+
+#[test]
+fn serve_checks_and_prints_its_settings() {
+    let printed = said(&program(&["serve", "--print-config"]).output().unwrap());
+    assert_eq!(printed, include_str!("../../../broker.toml"));
+    let directory = Directory::new("serve");
+    let file = directory.file("broker.toml");
+    fs::write(&file, &printed).unwrap();
+    said(&program(&["serve", "--check", "--config", text(&file)]).output().unwrap());
+    fs::write(&file, "heartbeat_ms = 1000\nhartbeat_ms = 1000\n").unwrap();
+    let (exit, wrong) =
+        error(&program(&["serve", "--check", "--config", text(&file), "--json"]).output().unwrap());
+    assert_eq!(exit, 2);
+    let message = wrong["message"].as_str().unwrap();
+    assert!(message.contains("broker.toml:2") && message.contains("heartbeat_ms"), "{message}");
+    for (args, said) in [
+        (&["--data", "/nowhere"][..], "--memory"),
+        (&["--listen", "0.0.0.0:0"], "--allow-anonymous"),
+        (&["--check", "--listen", "0.0.0.0:0"], "--allow-anonymous"),
+        (&["--set", "frame_bytes=1"], "print-config"),
+    ] {
+        let output = program(&[&["serve", "--json"], args].concat()).output().unwrap();
+        let (exit, error) = error(&output);
+        assert_eq!(exit, 2, "{args:?}");
+        assert!(error["next"].as_str().unwrap().contains(said), "{error}");
+    }
+}
+
+#[test]
+fn serve_ends_well_when_it_is_interrupted() {
+    let mut broker = Broker::start();
+    broker.ok(&["put", "/a", "1"]);
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = program(&["serve", "--memory", "--json", "--listen", &address]).output().unwrap();
+    let (exit, error) = error(&output);
+    assert_eq!(exit, 2);
+    assert!(error["message"].as_str().unwrap().contains(&address), "{error}");
+}
+
+#[test]
+fn bench_counts_what_it_delivers() {
+    let broker = Broker::start();
+    for with in ["append", "put", "signal"] {
+        let args = [
+            "bench",
+            "--publishers",
+            "2",
+            "--subscribers",
+            "3",
+            "--duration",
+            "300ms",
+            "--rate",
+            "500",
+            "--with",
+            with,
+            "--json",
+        ];
+        let report: Value = serde_json::from_str(&broker.ok(&args)).unwrap();
+        assert!(report["writes"].as_u64().unwrap() > 50, "{report}");
+        assert_eq!(report["duplicates"], 0, "{report}");
+        assert!(report["latency_us"]["p99"].as_u64().unwrap() > 0, "{report}");
+        if with == "append" {
+            let expected = report["writes"].as_u64().unwrap() * 3;
+            assert_eq!((&report["deliveries"], &report["lost"]), (&json!(expected), &json!(0)));
+        }
+    }
+    assert_eq!(export(&broker, "/").len(), 0, "bench cleans up");
+    let people = broker.ok(&["bench", "--duration", "200ms"]);
+    assert!(people.contains("deliveries/s") && people.contains("p99"), "{people}");
+}

@@ -1,0 +1,187 @@
+//! `put`, `append`, `signal`, `rm` and `txn`.
+
+use serde_json::{Value, json};
+
+use super::{Broker, Running, eventually, export, said, said_ok};
+
+#[test]
+fn put_and_get() {
+    let broker = Broker::start();
+    let said = broker.ok(&["put", "/config/theme", "{\"dark\": true}"]);
+    let rev = broker.rev("/config/theme");
+    assert_eq!(said, format!("/config/theme {rev}\n"));
+    assert_eq!(broker.ok(&["get", "/config/theme"]), "{\"dark\": true}");
+    assert_eq!(
+        broker.ok(&["get", "/config/theme", "--json"]),
+        format!("{{\"path\":\"/config/theme\",\"rev\":{rev},\"json\":{{\"dark\": true}}}}\n")
+    );
+
+    // What it looks like, and what it is said to be.
+    for (args, input, field, value) in [
+        (&["put", "/v", "hello"][..], &b""[..], "text", json!("hello")),
+        (&["put", "/v", "-12.5"], b"", "json", json!(-12.5)),
+        (&["put", "/v", "[1,"], b"", "text", json!("[1,")),
+        (&["put", "/v", "12", "--type", "text/plain"], b"", "text", json!("12")),
+        (&["put", "/v", "-"], b"\"x\"", "json", json!("x")),
+        (&["put", "/v"], b"a\n", "text", json!("a\n")),
+        (&["put", "/v"], b"\xff\x00", "bytes", json!("/wA=")),
+        (&["put", "/v", "--type", "image/png"], b"png", "bytes", json!("cG5n")),
+        (&["put", "/v"], b"", "text", json!("")),
+    ] {
+        said_ok(&broker.run(args, input));
+        let entry: Value = serde_json::from_str(&broker.ok(&["get", "/v", "--json"])).unwrap();
+        assert_eq!(entry[field], value, "{args:?}: {entry}");
+    }
+    said_ok(&broker.run(&["put", "/v"], b"\xff\r\n\x00"));
+    assert_eq!(broker.run(&["get", "/v"], b"").stdout, b"\xff\r\n\x00");
+
+    let (exit, error) = broker.error(&["get", "/nothing"], b"");
+    assert_eq!(
+        (exit, &error["code"], &error["path"]),
+        (4, &json!("not-found"), &json!("/nothing"))
+    );
+    let (exit, error) = broker.error(&["put", "/v", "{", "--type", "application/json"], b"");
+    assert_eq!((exit, &error["code"]), (2, &json!("bad-value")));
+}
+
+#[test]
+fn put_on_conditions() {
+    let broker = Broker::start();
+    broker.ok(&["put", "/a", "1", "--if-absent"]);
+    let rev = broker.rev("/a");
+    for args in [&["--if-absent"][..], &["--if-rev", "0"], &["--if-rev", "9007199254740991"]] {
+        let (exit, error) = broker.error(&[&["put", "/a", "2"], args].concat(), b"");
+        assert_eq!(exit, 3, "{error}");
+        assert_eq!(
+            (&error["code"], &error["path"], &error["rev"]),
+            (&json!("conflict"), &json!("/a"), &json!(rev))
+        );
+    }
+    broker.ok(&["put", "/a", "2", "--if-rev", &rev.to_string()]);
+    assert_eq!(broker.ok(&["get", "/a"]), "2");
+}
+
+#[test]
+fn what_is_put_for_a_time_goes() {
+    let broker = Broker::start();
+    broker.ok(&["put", "/ttl", "1", "--ttl", "50ms"]);
+    let mut holder = Running::start(broker.command(&["put", "/here", "1", "--ephemeral"]));
+    holder.line_with("/here");
+    assert_eq!(broker.ok(&["get", "/here"]), "1");
+    assert_eq!(holder.interrupt(), 0);
+    for path in ["/ttl", "/here"] {
+        eventually(|| broker.run(&["get", path], b"").status.code() == Some(4));
+    }
+}
+
+#[test]
+fn append_gives_the_path_that_was_assigned() {
+    let broker = Broker::start();
+    let said = broker.ok(&["append", "/log", "hello", "--json"]);
+    let done: Value = serde_json::from_str(&said).unwrap();
+    let path = done["path"].as_str().unwrap();
+    assert!(path.starts_with("/log/") && path.len() == "/log/".len() + 18, "{path}");
+    assert_eq!(broker.ok(&["get", path]), "hello");
+    assert_eq!(broker.rev(path), done["rev"].as_u64().unwrap());
+    let (exit, error) = broker.error(&["put", "/log/00000000000fff0000", "1"], b"");
+    assert_eq!((exit, &error["code"]), (1, &json!("log-key")));
+}
+
+#[test]
+fn append_lines_takes_every_byte_of_every_line() {
+    let broker = Broker::start();
+    let output = broker.run(&["append", "/log", "--lines", "--json"], b"42\nb\r\n\n\xff\nlast");
+    let acknowledged: Vec<Value> =
+        said(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let entries = export(&broker, "/log");
+    let values: Vec<&Value> = entries
+        .iter()
+        .map(|entry| entry.get("text").or(entry.get("bytes")).unwrap_or(&Value::Null))
+        .collect();
+    assert_eq!(values, ["42", "b\r", "", "/w==", "last"]);
+    assert_eq!(entries[3]["type"], "application/octet-stream");
+    for (entry, done) in entries.iter().zip(&acknowledged) {
+        assert_eq!(done, &json!({ "path": entry["path"], "rev": entry["rev"] }));
+    }
+    assert_eq!(acknowledged.len(), 5);
+    assert_eq!(said(&broker.run(&["append", "/log", "--lines"], b"")), "");
+}
+
+#[test]
+fn append_lines_keeps_the_order_of_many() {
+    let broker = Broker::start();
+    let lines: Vec<String> = (0..20_000).map(|n| format!("line {n}")).collect();
+    assert_eq!(said(&broker.run(&["append", "/log", "--lines"], lines.join("\n").as_bytes())), "");
+    let entries = export(&broker, "/log");
+    assert_eq!(entries.len(), lines.len());
+    assert!(entries.iter().zip(&lines).all(|(entry, line)| entry["text"] == *line));
+}
+
+#[test]
+fn append_lines_says_which_line_and_what_was_done_before() {
+    let broker = Broker::with(&["value_bytes=100"]);
+    let input = [&b"one\ntwo\n"[..], &[b'x'; 101], b"\nfour\n"].concat();
+    let (exit, error) = broker.error(&["append", "/log", "--lines"], &input);
+    assert_eq!((exit, &error["code"]), (2, &json!("value-too-large")), "{error}");
+    assert_eq!((&error["line"], &error["acknowledged"]), (&json!(3), &json!(2)), "{error}");
+    assert_eq!(export(&broker, "/log").len(), 2);
+    let (exit, error) =
+        broker.error(&["append", "/log", "--lines", "--type", "application/json"], b"1\n2\n{\n");
+    assert_eq!((exit, &error["line"], &error["acknowledged"]), (2, &json!(3), &json!(2)));
+}
+
+#[test]
+fn append_lines_ends_at_what_the_broker_refuses() {
+    let broker = Broker::with(&["tree_entries=3"]);
+    let (exit, error) = broker.error(&["append", "/log", "--lines"], b"1\n2\n3\n4\n5\n");
+    assert_eq!((exit, &error["code"]), (1, &json!("tree-full")), "{error}");
+    assert_eq!((&error["line"], &error["acknowledged"]), (&json!(4), &json!(3)), "{error}");
+}
+
+#[test]
+fn signals_reach_those_who_are_there() {
+    let broker = Broker::start();
+    let watch = Running::start(broker.command(&["watch", "/chat", "--signals", "--json"]));
+    watch.line_with("\"op\":\"fresh\"");
+    assert_eq!(broker.ok(&["signal", "/chat/typing", "{\"from\":\"ada\"}"]), "");
+    let line = watch.line_with("\"op\":\"signal\"");
+    assert_eq!(line, r#"{"op":"signal","path":"/chat/typing","json":{"from":"ada"}}"#);
+    broker.ok(&["signal", "/chat/wake"]);
+    watch.line_with("\"json\":null");
+}
+
+#[test]
+fn rm_removes_an_entry_or_a_subtree() {
+    let broker = Broker::start();
+    for path in ["/a", "/a/b", "/a/c"] {
+        broker.ok(&["put", path, "1"]);
+    }
+    let (exit, error) = broker.error(&["rm", "/a/b", "--if-rev", "1"], b"");
+    assert_eq!((exit, &error["code"]), (3, &json!("conflict")));
+    broker.ok(&["rm", "/a"]);
+    assert_eq!(export(&broker, "/").len(), 2);
+    let done: Value = serde_json::from_str(&broker.ok(&["rm", "/a", "--tree", "--json"])).unwrap();
+    assert_eq!(done["path"], "/a");
+    assert!(done["rev"].is_u64());
+    assert_eq!(export(&broker, "/").len(), 0);
+    broker.ok(&["rm", "/nothing"]);
+}
+
+#[test]
+fn txn_is_all_or_nothing() {
+    let broker = Broker::start();
+    let text = br#"{"if":[{"path":"/a","rev":0}],
+        "do":[{"do":"put","path":"/a","json":1},{"do":"append","path":"/log","text":"x"}]}"#;
+    let output = broker.run(&["txn", "-", "--json"], text);
+    let done: Value = serde_json::from_str(&said(&output)).unwrap();
+    assert_eq!(done["rev"], broker.rev("/a"));
+    assert_eq!(broker.ok(&["get", done["paths"][0].as_str().unwrap()]), "x");
+
+    let (exit, error) = broker.error(&["txn", "-"], text);
+    assert_eq!((exit, &error["code"], &error["path"]), (3, &json!("conflict"), &json!("/a")));
+    let (exit, error) = broker.error(&["txn", "-"], b"{\"do\":[{\"do\":\"undo\"}]}");
+    assert_eq!((exit, &error["code"]), (2, &json!("bad-frame")), "{error}");
+    let (exit, _) = broker.error(&["txn", "/no/such/file"], b"");
+    assert_eq!(exit, 2);
+    assert_eq!(export(&broker, "/").len(), 2);
+}
