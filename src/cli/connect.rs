@@ -10,6 +10,7 @@ use onetree_protocol::limits::Limits;
 
 use super::Common;
 use super::exit::{FAULT, Failure, REFUSED, UNREACHABLE, USAGE};
+use super::progress;
 
 /// What the broker's log says who we are.
 const AGENT: &str = concat!("onetree-cli/", env!("CARGO_PKG_VERSION"));
@@ -66,13 +67,17 @@ impl Link {
     pub(crate) async fn once(&self, view: View, bar: &ProgressBar) -> Result<Snapshot, Failure> {
         let mirror = self.client.mirror(view, MirrorOptions::new().once());
         let mut changes = mirror.changes();
-        while let Some(event) = changes.next().await {
-            if let Event::Ended { error: Some(error) } = event {
-                return Err(failed(error));
+        let mut ticks = tokio::time::interval(progress::TICK);
+        loop {
+            tokio::select! {
+                event = changes.next() => match event {
+                    Some(Event::Ended { error: Some(error) }) => return Err(failed(error)),
+                    Some(_) => {}
+                    None => return Ok(mirror.snapshot()),
+                },
+                _ = ticks.tick() => bar.set_position(mirror.received()),
             }
         }
-        bar.set_position(mirror.snapshot().len() as u64);
-        Ok(mirror.snapshot())
     }
 
     /// Waits for `stopped`, or until the session is lost, with its ephemeral entries.

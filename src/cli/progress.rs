@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::exit::Failure;
 
 /// How often a bar is drawn anew while nothing happens.
-const TICK: Duration = Duration::from_millis(120);
+pub(crate) const TICK: Duration = Duration::from_millis(120);
 
 /// Counts `what` of which nobody knows how many there are. `shown`: whether someone may look.
 pub(crate) fn count(shown: bool, what: &str) -> Result<ProgressBar, Failure> {

@@ -273,6 +273,11 @@ impl Driver {
                         shared.publish(event, snapshot, fresh);
                     }
                 }
+                Effect::Received { sub, changes } => {
+                    if let Some(shared) = self.mirrors.get(&sub) {
+                        shared.receive(changes);
+                    }
+                }
                 Effect::Status(status) => drop(self.status.send_replace(status)),
             }
         }

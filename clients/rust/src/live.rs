@@ -1,5 +1,6 @@
 //! A live copy of a part of the tree.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     initial: Snapshot,
     inner: Mutex<Inner>,
     position: watch::Sender<Position>,
+    received: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -95,7 +97,7 @@ impl Shared {
         let position = Position { rev: snapshot.rev(), fresh: false, ended: None };
         let inner = Inner { snapshot, whole: false, ended: None, feeds: Vec::new() };
         let (inner, position) = (Mutex::new(inner), watch::Sender::new(position));
-        Arc::new(Shared { sub, view, initial, inner, position })
+        Arc::new(Shared { sub, view, initial, inner, position, received: AtomicU64::new(0) })
     }
 
     /// What it was started with.
@@ -125,6 +127,11 @@ impl Shared {
         inner.snapshot = snapshot;
     }
 
+    /// So much has come of the refresh that is under way.
+    pub(crate) fn receive(&self, changes: u64) {
+        self.received.store(changes, Ordering::Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,6 +155,12 @@ impl Mirror {
     /// Whether it is whole and the connection is there that keeps it so.
     pub fn is_fresh(&self) -> bool {
         self.shared.position.borrow().fresh
+    }
+
+    /// How many changes have come of the refresh that is under way, or came of the last one: for
+    /// progress that people look at.
+    pub fn received(&self) -> u64 {
+        self.shared.received.load(Ordering::Relaxed)
     }
 
     /// The entry at `path`.

@@ -175,6 +175,8 @@ struct Staged {
     changes: Vec<Change>,
     /// The highest revision of them.
     highest: Revision,
+    /// How many came.
+    received: u64,
 }
 
 /// Entries and their digest. Cloning costs O(1).
@@ -253,13 +255,20 @@ impl State {
             RefreshKind::Repair => return self.broken("a repair that nobody asked for"),
         };
         let (changes, highest) = (Vec::new(), Revision::ZERO);
-        self.phase = Phase::Refreshing(Staged { copy, kind: refresh.kind, changes, highest });
+        self.phase =
+            Phase::Refreshing(Staged { copy, kind: refresh.kind, changes, highest, received: 0 });
         Outcome::Refreshing { kind: refresh.kind, why: refresh.why }
+    }
+
+    /// How many changes have come of the refresh that is under way; 0 without one.
+    pub fn received(&self) -> u64 {
+        if let Phase::Refreshing(staged) = &self.phase { staged.received } else { 0 }
     }
 
     /// `entries`: a piece of the refresh.
     pub fn handle_entries(&mut self, changes: Vec<Change>) -> Outcome {
         let Phase::Refreshing(staged) = &mut self.phase else { return Outcome::Nothing };
+        staged.received += changes.len() as u64;
         for change in changes {
             if let Err(why) = staged.copy.apply(&change, &self.view, self.key) {
                 return self.broken(why);
@@ -278,7 +287,7 @@ impl State {
         let Phase::Refreshing(staged) = std::mem::replace(&mut self.phase, Phase::Waiting) else {
             return Outcome::Nothing;
         };
-        let Staged { mut copy, kind, changes, highest } = staged;
+        let Staged { mut copy, kind, changes, highest, .. } = staged;
         if highest > fresh.rev {
             return self.broken("an entry is newer than the refresh that it came with");
         }

@@ -79,7 +79,7 @@ impl Bench {
                 Effect::Status(Status::Ended { error }) => {
                     self.ended = Some(error.map(|error| ConnectError::clone(&error)));
                 }
-                Effect::Status(_) => {}
+                Effect::Status(_) | Effect::Received { .. } => {}
             }
         }
     }

@@ -90,6 +90,10 @@ impl Session {
             }
             ServerFrame::Entries(f) => {
                 self.on_mirror(now, f.sub, |state| state.handle_entries(f.changes));
+                if let Some(slot) = self.slots.get(&f.sub) {
+                    let changes = slot.state.received();
+                    self.effects.push_back(Effect::Received { sub: f.sub, changes });
+                }
             }
             ServerFrame::Fresh(f) => {
                 let Link::Up { welcome, .. } = &self.link else { return };

@@ -78,6 +78,13 @@ pub enum Effect {
         /// Whether it is fresh.
         fresh: bool,
     },
+    /// A piece of a mirror's refresh came.
+    Received {
+        /// Which mirror.
+        sub: u32,
+        /// How many changes have come of the refresh so far.
+        changes: u64,
+    },
     /// How the client stands now.
     Status(Status),
 }
