@@ -46,7 +46,7 @@ use output::Output;
 #[command(
     name = "onetree",
     version,
-    after_help = EXAMPLES,
+    after_help = format!("{EXAMPLES}\n\n{CODES}"),
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::TABLE),
     disable_help_subcommand = false,
     max_term_width = 100,
@@ -66,8 +66,9 @@ Examples:
   onetree put /config/theme '{\"dark\":true}'
   onetree append /chat/rust/log 'hello'
   # Everything, as it changes; it goes on where it stopped
-  onetree watch / --state mirror.jsonl
+  onetree watch / --state mirror.jsonl";
 
+const CODES: &str = "\
 Exit codes: 0 ok, 1 refused, 2 usage, 3 conflict, 4 not found, 5 unreachable, 6 fault
 (onetree --help says more)";
 

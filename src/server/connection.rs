@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use onetree_core::{Author, Feed, FeedLimits, Interest};
-use onetree_protocol::{Codec, Name, ServerFrame};
+use onetree_protocol::frame::ErrorFrame;
+use onetree_protocol::{Code, Codec, Name, ServerFrame};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -67,6 +68,8 @@ pub(super) struct Connection {
     pub(super) leaving: Option<u32>,
     /// Frames in a row that were none.
     pub(super) bad_frames: u32,
+    /// The codes that the log has been told of, each once.
+    pub(super) logged: Vec<&'static str>,
     /// Whether the feed has something to do apart from intervals.
     pub(super) catching_up: bool,
     pub(super) hold: Hold,
@@ -184,6 +187,7 @@ impl Connection {
             asked: VecDeque::new(),
             leaving: None,
             bad_frames: 0,
+            logged: Vec::new(),
             catching_up: false,
             hold: Hold::No,
             timers,
@@ -201,6 +205,23 @@ impl Connection {
     /// Queues a frame.
     pub(super) fn send(&mut self, frame: &ServerFrame) {
         self.writer.frame(&self.codec.encode_server(frame));
+    }
+
+    /// Queues an error. That a condition does not hold is how clients find out: no word of it.
+    pub(super) fn send_error(&mut self, error: ErrorFrame) {
+        if error.code != Code::Conflict {
+            self.log_once(error.code.as_str(), &error.message);
+        }
+        self.send(&ServerFrame::Error(error));
+    }
+
+    /// Tells the log of the first of each kind: a client that does nothing else cannot fill it.
+    pub(super) fn log_once(&mut self, code: &'static str, why: &str) {
+        if !self.logged.contains(&code) {
+            self.logged.push(code);
+            let (peer, agent) = (self.peer, self.agent.as_deref().unwrap_or("-"));
+            tracing::info!(code, %peer, agent, why, "request refused");
+        }
     }
 
     async fn live(&mut self) -> Ending {

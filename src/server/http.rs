@@ -28,6 +28,9 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// Health is green only when the owner of the tree answers within this.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long an answer may take that is under way at shutdown: that of health is the slowest.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+
 const ABOUT: &str = "Onetree: a publish-subscribe broker that keeps one true tree of topics.\n\
     \n\
     /v1/sync   WebSocket, subprotocols onetree.v1.json and onetree.v1.msgpack\n\
@@ -65,8 +68,15 @@ pub(super) async fn serve(
     let result = tokio::select! {
         result = &mut served => result,
         () = server.stop.cancelled() => {
+            // Who has not asked anything yet might take as long as it liked.
+            if !asked.load(Ordering::Relaxed) {
+                return;
+            }
             served.as_mut().graceful_shutdown();
-            served.await
+            match tokio::time::timeout(LAST_ANSWER, served).await {
+                Ok(result) => result,
+                Err(_) => return,
+            }
         }
     };
     let Err(error) = result else { return };
@@ -91,9 +101,11 @@ struct Place {
 type Permit = std::sync::Mutex<Option<OwnedSemaphorePermit>>;
 
 async fn route(place: Place, request: Request<Incoming>, permit: &Permit) -> Reply {
+    let peer = place.peer;
     let known = matches!(request.uri().path(), "/" | "/healthz" | "/v1/sync");
     if known && request.method() != Method::GET {
-        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is understood here\n");
+        let message = "only GET is understood here";
+        let mut reply = refuse(peer, request.headers(), StatusCode::METHOD_NOT_ALLOWED, message);
         reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
         return reply;
     }
@@ -101,7 +113,10 @@ async fn route(place: Place, request: Request<Incoming>, permit: &Permit) -> Rep
         "/" => text(StatusCode::OK, ABOUT),
         "/healthz" => health(&place.server).await,
         "/v1/sync" => upgrade(place, request, permit),
-        _ => text(StatusCode::NOT_FOUND, "there is nothing here; / tells what is\n"),
+        _ => {
+            let message = "there is nothing here; / tells what is";
+            refuse(peer, request.headers(), StatusCode::NOT_FOUND, message)
+        }
     }
 }
 
@@ -124,12 +139,7 @@ async fn health(server: &Server) -> Reply {
 fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Permit) -> Reply {
     let Place { server, peer, local } = place;
     let headers = request.headers();
-    let refuse = |status: StatusCode, message: &str| {
-        let code = format!("http-{}", status.as_u16());
-        let agent = value(headers, header::USER_AGENT).unwrap_or("-");
-        tracing::info!(code, %peer, agent, message, "connection refused");
-        text(status, &format!("{message}\n"))
-    };
+    let refuse = |status, message: &str| refuse(peer, headers, status, message);
     if !(has(headers, header::CONNECTION, "upgrade") && has(headers, header::UPGRADE, "websocket"))
         || value(headers, header::SEC_WEBSOCKET_VERSION) != Some("13")
     {
@@ -193,6 +203,14 @@ fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Permit) -> Rep
         drop((connection_permit, socket_permit));
     });
     reply
+}
+
+/// An answer that says what is wrong, to the client and to the log.
+fn refuse(peer: SocketAddr, headers: &HeaderMap, status: StatusCode, why: &str) -> Reply {
+    let code = format!("http-{}", status.as_u16());
+    let agent = value(headers, header::USER_AGENT).unwrap_or("-");
+    tracing::info!(code, %peer, agent, why, "request refused");
+    text(status, &format!("{why}\n"))
 }
 
 /// The first subprotocol of the client's list that is known.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use onetree_core::Author;
-use onetree_protocol::frame::{ErrorFrame, Hello, ServerFrame, Welcome};
+use onetree_core::{Author, Refusal};
+use onetree_protocol::frame::{Hello, ServerFrame, Welcome};
 use onetree_protocol::{ClientFrame, Code};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -54,9 +54,7 @@ impl Connection {
             Some(ClientFrame::Hello(hello)) => Ok(Some(hello)),
             Some(other) => {
                 let message = "the first frame must be 'hello'";
-                let error = ErrorFrame::new(Some(other.id()), Code::HelloExpected, message);
-                self.send(&ServerFrame::Error(error));
-                Err(Ending::refused(Code::HelloExpected, message))
+                Err(self.last_error(other.id(), Refusal::new(Code::HelloExpected, message)))
             }
             None => Ok(None),
         }
@@ -77,11 +75,7 @@ impl Connection {
             Ok(()) => opened.await.map_err(|_| Ending::ownerless())?,
             Err(_) => return Err(Ending::ownerless()),
         };
-        let opened = opened.map_err(|refusal| {
-            let ending = Ending::refused(refusal.code, &refusal.message);
-            self.refuse(hello.id, refusal);
-            ending
-        })?;
+        let opened = opened.map_err(|refusal| self.last_error(hello.id, refusal))?;
         self.session = Some(opened.name.clone());
         let session = Some(opened.name.clone());
         self.author = Arc::new(Author { client: hello.client, session });

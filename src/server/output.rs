@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use onetree_core::{Snapshot, Step};
 use onetree_protocol::Revision;
-use onetree_protocol::frame::{Done, Ok as OkFrame, ServerFrame, Sync};
+use onetree_protocol::frame::{Done, Ok as OkFrame, Reason, ServerFrame, Sync};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Hold};
@@ -111,6 +111,13 @@ impl Connection {
         match self.feed.poll(clock::now(), || shared.latest(), hold) {
             Some(Step::Frame(frame)) => {
                 self.catching_up = true;
+                if matches!(&frame, ServerFrame::Refresh(refresh) if refresh.why == Reason::Future)
+                {
+                    self.log_once(
+                        "future",
+                        "a cookie is of a revision that the tree has not reached",
+                    );
+                }
                 self.send(&frame);
             }
             Some(Step::Register(interest)) => {

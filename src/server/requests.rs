@@ -9,7 +9,7 @@ use onetree_protocol::frame::{
 use onetree_protocol::{ClientFrame, Code, Codec};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::check;
@@ -80,6 +80,10 @@ impl Connection {
                 Ending::refused(Code::FrameTooLarge, message)
             }
             Error::Utf8(_) => Ending::not_utf8(),
+            // No word of the client's, only the end of the socket.
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+                Ending::Lost("the client is gone without a close".to_owned())
+            }
             Error::Protocol(error) => Ending::protocol(error.to_string()),
             Error::Io(error) => Ending::lost(&error),
             other => Ending::protocol(other.to_string()),
@@ -103,7 +107,7 @@ impl Connection {
 
     fn bad_frame(&mut self, error: ErrorFrame) -> Result<(), Ending> {
         let bad = error.code == Code::BadFrame;
-        self.send(&ServerFrame::Error(error));
+        self.send_error(error);
         self.bad_frames = if bad { self.bad_frames + 1 } else { 0 };
         if self.bad_frames >= BAD_FRAMES {
             let message = format!("{BAD_FRAMES} frames in a row were none");
@@ -116,8 +120,7 @@ impl Connection {
         match frame {
             ClientFrame::Hello(hello) => {
                 let message = "'hello' comes once";
-                self.refuse(hello.id, Refusal::new(Code::HelloExpected, message));
-                return Err(Ending::refused(Code::HelloExpected, message));
+                return Err(self.last_error(hello.id, Refusal::new(Code::HelloExpected, message)));
             }
             ClientFrame::Auth(auth) => {
                 let message = "this broker takes no tokens";
@@ -148,14 +151,23 @@ impl Connection {
     pub(super) fn refuse(&mut self, id: u32, refusal: Refusal) {
         let Refusal { code, message, path, rev } = refusal;
         let error = ErrorFrame { path, rev, ..ErrorFrame::new(Some(id), code, message) };
+        self.send_error(error);
+    }
+
+    /// An error after which the connection ends; the log is told of the end.
+    pub(super) fn last_error(&mut self, id: u32, refusal: Refusal) -> Ending {
+        let Refusal { code, message, path, rev } = refusal;
+        let ending = Ending::refused(code, &message);
+        let error = ErrorFrame { path, rev, ..ErrorFrame::new(Some(id), code, message) };
         self.send(&ServerFrame::Error(error));
+        ending
     }
 
     fn refuse_sub(&mut self, id: u32, sub: u32, refusal: Refusal) {
         let Refusal { code, message, path, rev } = refusal;
         let sub = Some(sub);
         let error = ErrorFrame { path, rev, sub, ..ErrorFrame::new(Some(id), code, message) };
-        self.send(&ServerFrame::Error(error));
+        self.send_error(error);
     }
 
     pub(super) fn subscribe(&mut self, sub: &Sub) {

@@ -33,7 +33,7 @@ async fn frame_bytes() {
     assert_eq!(wire.reply(&json!(1)).await["op"], "found");
     wire.say(Message::text(format!("{frame:<20001}"))).await;
     assert_eq!(wire.closed().await.0, 4413);
-    logs::once(&logs::of(wire.local).await, "frame-too-large");
+    logs::only(wire.local, &["frame-too-large"]).await;
     bystander.check().await;
 }
 
@@ -137,10 +137,10 @@ async fn connections() {
     let (code, reason) = third.closed().await;
     assert_eq!(code, 4429);
     assert!(reason.starts_with("retry_ms="), "{reason}");
-    logs::once(&logs::of(third.local).await, "too-many-connections");
+    logs::only(third.local, &["too-many-connections"]).await;
     second.put("/a", json!(1)).await;
     drop(first);
-    logs::of(third.local).await;
+
     let again = async {
         loop {
             let mut wire = Wire::connect(addr).await;
@@ -329,7 +329,7 @@ async fn ping_interval_ms() {
     // This one reads nothing, so it answers nothing.
     let mut dead = Wire::open(addr).await;
     let began = Instant::now();
-    logs::once(&logs::of(dead.local).await, "silent");
+    logs::only(dead.local, &["silent"]).await;
     assert!(began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
     assert_eq!(dead.closed().await.0, 4409);
     alive.await.unwrap();
@@ -450,7 +450,7 @@ async fn shutdown_timeout_ms() {
     broker.shutdown().await;
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(wire.closed().await.0, 1006);
-    logs::once(&logs::of(wire.local).await, "cut");
+    logs::only(wire.local, &["cut"]).await;
 }
 
 #[tokio::test]

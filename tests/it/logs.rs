@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
+use crate::wire::PATIENCE;
+
 /// A line of the log: its fields as text.
 pub(crate) type Line = BTreeMap<&'static str, String>;
 
@@ -40,7 +42,7 @@ impl Visit for Fields {
     }
 }
 
-/// Keeps the log from now on. The tests of a binary share it; each looks for its own addresses.
+/// Keeps the log from now on. The tests of a binary share it; each looks for its own clients.
 pub(crate) fn keep() {
     static KEEP: Once = Once::new();
     KEEP.call_once(|| {
@@ -49,23 +51,38 @@ pub(crate) fn keep() {
     });
 }
 
-/// The lines about a client, as soon as there is one, and what has come until a moment later.
-pub(crate) async fn of(peer: SocketAddr) -> Vec<Line> {
-    let about = || -> Vec<Line> {
+/// A client as the log names it. Its port may have been another's before, so what was logged
+/// before it came does not count; it must still be open when the log is looked at, or its port may
+/// be another's again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    addr: SocketAddr,
+    since: usize,
+}
+
+impl Peer {
+    /// One that is about to connect from there.
+    pub(crate) fn new(addr: SocketAddr) -> Peer {
+        Peer { addr, since: LINES.lock().unwrap().len() }
+    }
+
+    fn lines(self) -> Vec<Line> {
         let lines = LINES.lock().unwrap();
-        lines.iter().filter(|line| line.get("peer") == Some(&peer.to_string())).cloned().collect()
-    };
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while about().is_empty() && Instant::now() < deadline {
+        let own = |line: &&Line| line.get("peer") == Some(&self.addr.to_string());
+        lines[self.since..].iter().filter(own).cloned().collect()
+    }
+}
+
+/// Asserts that the log has lines with just these codes about a client, in this order, once they
+/// are there and nothing has followed for a moment.
+pub(crate) async fn only(peer: Peer, codes: &[&str]) -> Vec<Line> {
+    let deadline = Instant::now() + PATIENCE;
+    while peer.lines().len() < codes.len() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     tokio::time::sleep(Duration::from_millis(20)).await;
-    about()
-}
-
-/// Asserts that the log has exactly one line about a client, with this code.
-#[track_caller]
-pub(crate) fn once(lines: &[Line], code: &str) {
-    assert_eq!(lines.len(), 1, "logged once: {lines:?}");
-    assert_eq!(lines[0]["code"], code, "{lines:?}");
+    let lines = peer.lines();
+    let logged: Vec<&str> = lines.iter().map(|line| line["code"].as_str()).collect();
+    assert_eq!(logged, codes, "{lines:#?}");
+    lines
 }

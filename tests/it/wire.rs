@@ -7,11 +7,13 @@ use futures_util::{SinkExt, StreamExt};
 use onetree::store::MemoryStore;
 use onetree::{Broker, Config, Running};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Request};
 use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::logs::Peer;
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,7 +39,23 @@ pub(crate) fn config(toml: &str) -> Config {
 /// One connection.
 pub(crate) struct Wire {
     pub(crate) socket: WebSocketStream<TcpStream>,
-    pub(crate) local: SocketAddr,
+    pub(crate) local: Peer,
+}
+
+/// A socket. It is bound before it connects: two sockets that are not may have the same port, when
+/// they connect to two brokers, and the log could not tell them apart.
+pub(crate) async fn socket(addr: SocketAddr) -> std::io::Result<(TcpStream, Peer)> {
+    connect(addr, None).await
+}
+
+async fn connect(addr: SocketAddr, buffer: Option<u32>) -> std::io::Result<(TcpStream, Peer)> {
+    let socket = TcpSocket::new_v4()?;
+    if let Some(bytes) = buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let peer = Peer::new(socket.local_addr()?);
+    Ok((socket.connect(addr).await?, peer))
 }
 
 /// A request to upgrade to `onetree.v1.json`.
@@ -56,8 +74,7 @@ impl Wire {
 
     /// A connection upgraded with this request.
     pub(crate) async fn with(request: Request<()>, addr: SocketAddr) -> Result<Wire, Error> {
-        let stream = TcpStream::connect(addr).await?;
-        let local = stream.local_addr()?;
+        let (stream, local) = socket(addr).await?;
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
         Ok(Wire { socket, local })
     }
@@ -75,6 +92,16 @@ impl Wire {
         wire.send(hello).await;
         let welcome = wire.next().await;
         (wire, welcome)
+    }
+
+    /// A connection that has been welcomed, whose socket holds little that it has not read: what it
+    /// does not read soon waits in the broker.
+    pub(crate) async fn narrow(addr: SocketAddr) -> Wire {
+        let (stream, local) = connect(addr, Some(8 * 1024)).await.unwrap();
+        let (socket, _) = tokio_tungstenite::client_async(request(addr), stream).await.unwrap();
+        let mut wire = Wire { socket, local };
+        assert_eq!(wire.ask(json!({"op": "hello", "id": 0})).await["op"], "welcome");
+        wire
     }
 
     pub(crate) async fn send(&mut self, frame: Value) {

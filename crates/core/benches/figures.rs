@@ -1,98 +1,118 @@
-//! `cargo bench -p onetree-core --bench figures`: the figures that the tree is asked for, each
-//! beside its goal and the floor: what the same machine does in the same run without a tree.
+//! `cargo bench -p onetree-core --bench figures`: what is asked of a tree of a million entries,
+//! each figure beside its goal and its floor: what the same machine does in the same run without
+//! such a tree. Everything goes through the public face, as a broker uses it.
 
 mod common;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use common::{Random, Row, entries, is_trial, median, middle, paths, print, put, value, write};
-use onetree_core::{Feed, FeedLimits, Snapshot, State, Step, Time};
-use onetree_protocol::frame::{List, Mode, ServerFrame, Sub};
-use onetree_protocol::{Cookie, Depth, Path, Pattern, Revision, View};
+use common::{
+    BATCH, Held, Random, Row, Times, commit, entries, is_trial, paths, print, put, value,
+};
+use onetree_core::{Request, State};
+use onetree_protocol::frame::List;
+use onetree_protocol::{Depth, Path, Pattern, View};
 
-/// Repeats of each measurement; the middle one counts.
+/// Repeats of each measurement.
 const RUNS: usize = 9;
+
+/// The floor: an ordered map of shared paths to shared bytes, and nothing else.
+type Bare = BTreeMap<Arc<str>, Arc<[u8]>>;
 
 fn main() {
     let paths = paths(entries());
-    if std::env::var("K_UPD").is_ok() { let mut state = common::tree(&paths);
-    let bare: BTreeMap<Arc<str>, Arc<[u8]>> =
-        paths.iter().enumerate().map(|(n, path)| (path.as_str().into(), value(n).bytes)).collect();
- print(&updates(&mut state, bare.clone(), &paths)); return; }
     let mut state = common::tree(&paths);
-    let bare: BTreeMap<Arc<str>, Arc<[u8]>> =
-        paths.iter().enumerate().map(|(n, path)| (path.as_str().into(), value(n).bytes)).collect();
-    let mut rows = updates(&mut state, bare.clone(), &paths);
-    print(&rows); rows.extend(reads(&state, &bare));
+    let entry = |(n, path): (usize, &Path)| (Arc::<str>::from(path.as_str()), value(n).bytes);
+    let mut bare: Bare = paths.iter().enumerate().map(entry).collect();
+    let mut rows = updates(&mut state, &mut bare, &paths);
+    rows.extend(reads(&state, &bare, &paths));
     rows.extend(since(&mut state, &paths));
     print(&rows);
 }
 
-/// Puts at entries that are there, at random over the whole tree: the hardest case for caches.
-fn updates(
-    state: &mut State,
-    mut bare: BTreeMap<Arc<str>, Arc<[u8]>>,
-    paths: &[Path],
-) -> Vec<Row> {
-    let commits = if is_trial() { 100 } else { 100_000 };
-    let mut random = Random(2);
-    // All ways take turns, so that a busy machine is busy for all of them.
-    let mut times: [Vec<f64>; 4] = Default::default();
-    for _ in 0..if is_trial() { 1 } else { RUNS } {
-        let requests: Vec<_> =
-            (0..commits).map(|n| put(&paths[random.below(paths.len())], n)).collect();
-        for (way, every) in [usize::MAX, 64, 1].into_iter().enumerate() {if std::env::var("K_WAY").is_ok_and(|w| w != way.to_string()) { continue; }
-            let mut published = None;
-            let start = Instant::now();
-            for (n, request) in requests.iter().enumerate() {
-                write(state, request);
-                if n % every == every - 1 {
-                    published = Some(state.snapshot());
-                }
-            }
-            times[way].push(start.elapsed().as_nanos() as f64 / commits as f64);
-            drop(published);
-        }
-        let puts: Vec<(Arc<str>, Arc<[u8]>)> = (0..commits)
-            .map(|n| (paths[random.below(paths.len())].as_str().into(), value(n).bytes))
-            .collect();
-        let start = Instant::now();
-        for (path, value) in puts {
-            *bare.get_mut(&path).unwrap() = value;
-        }
-        times[3].push(start.elapsed().as_nanos() as f64 / commits as f64);
-    }
-    let floor = middle(&mut times[3]);
-    let rows = [
-        ("commits of one update, no snapshot held", "400k/s"),
-        ("the same, a snapshot published every 64", "400k/s"),
-        ("the same, a snapshot published each time", "400k/s"),
-    ];
-    let row = |(way, (figure, goal)): (usize, (&'static str, &'static str))| Row {
-        figure,
-        goal,
-        measured: per_second(middle(&mut times[way])),
-        floor: format!("{} (BTreeMap, replace the value)", per_second(floor)),
-    };
-    rows.into_iter().enumerate().map(row).collect()
+/// A way of updating entries that are there.
+struct Way<'a> {
+    figure: &'static str,
+    goal: &'static str,
+    /// The entries: any of them, or one after the other.
+    of: &'a [Path],
+    in_order: bool,
+    held: Held,
+    tree: Times,
+    bare: Times,
 }
 
-fn reads(state: &State, bare: &BTreeMap<Arc<str>, Arc<[u8]>>) -> Vec<Row> {
+/// Puts at entries that are there. Each batch of requests is made just before, as if it had been
+/// read from the sockets.
+fn updates(state: &mut State, bare: &mut Bare, paths: &[Path]) -> Vec<Row> {
+    let mut sorted = paths.to_vec();
+    sorted.sort();
+    let (some, few) = (&paths[..paths.len() / 100], &paths[..paths.len() / 1_000]);
+    let way = |figure, goal, of, in_order, held| {
+        let (tree, bare) = Default::default();
+        Way { figure, goal, of, in_order, held, tree, bare }
+    };
+    let mut ways = [
+        way("updates anywhere", "400k/s", paths, false, Held::Nothing),
+        way("the same, a snapshot every 1,024", "", paths, false, Held::EachBatch),
+        way("the same, a snapshot each time", "", paths, false, Held::EachCommit),
+        way("updates of 10,000 of the entries", "", some, false, Held::Nothing),
+        way("the same, a snapshot every 1,024", "", some, false, Held::EachBatch),
+        way("updates of 1,000 of the entries", "", few, false, Held::Nothing),
+        way("the same, a snapshot every 1,024", "", few, false, Held::EachBatch),
+        way("updates of neighbours", "", &sorted, true, Held::Nothing),
+        way("the same, a snapshot every 1,024", "", &sorted, true, Held::EachBatch),
+    ];
+    let mut random = Random(2);
+    let (runs, batches) = if is_trial() { (1, 1) } else { (RUNS, 50) };
+    // All ways take turns, so that a busy machine is busy for all of them.
+    for _ in 0..runs {
+        for way in &mut ways {
+            let mut at = random.below(way.of.len());
+            let mut next = || {
+                at = if way.in_order { at + 1 } else { random.below(way.of.len()) };
+                &way.of[at % way.of.len()]
+            };
+            let (mut tree, mut floor) = (Duration::ZERO, Duration::ZERO);
+            for _ in 0..batches {
+                let requests: Vec<Request> = (0..BATCH).map(|n| put(next(), n)).collect();
+                let start = Instant::now();
+                commit(state, &requests, way.held);
+                tree += start.elapsed();
+                let puts: Vec<(Arc<str>, Arc<[u8]>)> =
+                    (0..BATCH).map(|n| (next().as_str().into(), value(n).bytes)).collect();
+                let start = Instant::now();
+                for (path, value) in puts {
+                    *bare.get_mut(&path).unwrap() = value;
+                }
+                floor += start.elapsed();
+            }
+            way.tree.add(tree, batches * BATCH);
+            way.bare.add(floor, batches * BATCH);
+        }
+    }
+    let row = |Way { figure, goal, tree, bare, .. }| Row {
+        figure,
+        goal,
+        measured: tree.rates(),
+        floor: format!("{} BTreeMap, replace the value", bare.rates()),
+    };
+    ways.map(row).into()
+}
+
+/// What readers do with a snapshot.
+fn reads(state: &State, bare: &Bare, paths: &[Path]) -> Vec<Row> {
     let n = bare.len();
     let snapshot = state.snapshot();
-    let walked = View {
-        patterns: vec![Pattern::parse("**").unwrap()],
-        ..View::tree(Path::root())
-    };
-    let iterate = median(RUNS, n, || {
-        black_box(snapshot.digest(&walked, usize::MAX));
-    });
+    let root = Path::root();
+    let all = View::tree(root.clone());
+    let seen = View { patterns: vec![Pattern::parse("**").unwrap()], ..all.clone() };
     let page = List {
         id: 1,
-        path: Path::root(),
+        path: root.clone(),
         depth: Depth::Tree,
         after: None,
         before: None,
@@ -100,132 +120,134 @@ fn reads(state: &State, bare: &BTreeMap<Arc<str>, Arc<[u8]>>) -> Vec<Row> {
         limit: 0,
         values: true,
     };
-    let list = median(RUNS, n, || {
-        black_box(snapshot.list(&page, usize::MAX, usize::MAX));
-    });
-    let refresh = median(RUNS, n, || {
-        black_box(run(&snapshot, None));
-    });
-    let bare_iterate = median(RUNS, n, || {
-        black_box(bare.iter().map(|(path, value)| path.len() + value.len()).sum::<usize>());
-    });
-    let bare_clone = median(RUNS, n, || {
-        let all = bare.iter().map(|(path, value)| (path.clone(), value.clone()));
-        black_box(all.collect::<Vec<_>>());
-    });
-    let take = median(RUNS, 1_000, || {
-        for _ in 0..1_000 {
-            black_box(state.snapshot());
-        }
-    });
+    let mut random = Random(4);
+    let mut times: [Times; 10] = Default::default();
+    for _ in 0..if is_trial() { 1 } else { RUNS } {
+        let mut time = |way: usize, operations: usize, run: &mut dyn FnMut()| {
+            times[way].add(common::time(run), operations);
+        };
+        time(0, n, &mut || {
+            let sizes = snapshot.entries(&root).map(|(path, rev, value)| {
+                path.as_str().len() + value.bytes.len() + (rev.get() & 1) as usize
+            });
+            black_box(sizes.sum::<usize>());
+        });
+        time(1, n, &mut || {
+            black_box(bare.iter().map(|(path, value)| path.len() + value.len()).sum::<usize>());
+        });
+        time(2, n, &mut || assert!(snapshot.digest(&seen, usize::MAX).is_some()));
+        time(3, n, &mut || {
+            let first = |bytes: &[u8]| usize::from(bytes[0]);
+            let all = bare.iter().map(|(path, value)| first(path.as_bytes()) + first(value));
+            black_box(all.sum::<usize>());
+        });
+        time(4, n, &mut || drop(black_box(snapshot.list(&page, usize::MAX, usize::MAX))));
+        time(5, n, &mut || assert_eq!(common::refresh(&snapshot, &all, None), n));
+        time(6, n, &mut || {
+            let all = bare.iter().map(|(path, value)| (path.clone(), value.clone()));
+            drop(black_box(all.collect::<Vec<_>>()));
+        });
+        let mut some = || -> Vec<Path> {
+            let any = |_| Path::parse(paths[random.below(n)].as_str()).unwrap();
+            (0..BATCH).map(any).collect()
+        };
+        let (some, others) = (some(), some());
+        time(7, BATCH, &mut || assert!(some.iter().all(|path| snapshot.get(path).is_some())));
+        time(8, BATCH, &mut || assert!(others.iter().all(|path| bare.contains_key(path.as_str()))));
+        time(9, 1_000, &mut || (0..1_000).for_each(|_| drop(black_box(state.snapshot()))));
+    }
     let shared = Arc::new(0_u64);
-    let clone = median(RUNS, 1_000, || {
-        for _ in 0..1_000 {
-            black_box(black_box(&shared).clone());
-        }
+    let clone = Times::of(RUNS, 1_000, || {
+        (0..1_000).for_each(|_| drop(black_box(black_box(&shared).clone())));
     });
-    let rows = [
-        ("entries of a view walked through", "10M/s", iterate, bare_iterate, "BTreeMap, iterate"),
-        ("entries listed", "", list, bare_clone, "BTreeMap, collect shared keys and values"),
-        ("entries refreshed, as frames", "", refresh, bare_clone, "the same"),
-    ];
-    let mut rows: Vec<Row> = rows
-        .into_iter()
-        .map(|(figure, goal, time, floor, what)| Row {
-            figure,
-            goal,
-            measured: per_second(time),
-            floor: format!("{} ({what})", per_second(floor)),
-        })
-        .collect();
-    rows.push(Row {
-        figure: "snapshot",
-        goal: "1 us",
-        measured: format!("{take:.0} ns"),
-        floor: format!("{clone:.0} ns (one reference count up and down)"),
-    });
-    rows
+    let [iterate, bare_iterate, seen, bare_read, list, refresh, bare_clone, get, bare_get, take] =
+        times;
+    let row = |figure, goal, tree: &Times, floor: &Times, what| {
+        let floor = format!("{} {what}", floor.rates());
+        Row { figure, goal, measured: tree.rates(), floor }
+    };
+    let shared = "BTreeMap, collect shared paths and values";
+    vec![
+        row("entries fetched by path, anywhere", "", &get, &bare_get, "BTreeMap, look up"),
+        row("entries iterated", "10M/s", &iterate, &bare_iterate, "BTreeMap, iterate"),
+        row(
+            "entries matched with a pattern, for a digest",
+            "",
+            &seen,
+            &bare_read,
+            "BTreeMap, iterate and read a byte of each path and value",
+        ),
+        row("entries listed", "", &list, &bare_clone, shared),
+        row("entries of a refresh, as frames", "", &refresh, &bare_clone, shared),
+        Row {
+            figure: "a snapshot, taken and dropped",
+            goal: "1 us",
+            measured: take.spans(),
+            floor: format!("{} one reference count up and down", clone.spans()),
+        },
+    ]
 }
 
-/// A hundred changes anywhere in the tree: what brings a mirror over them, and what checks it.
+/// A hundred changes anywhere in the tree: what brings a mirror over them, and what checks it;
+/// right after they were made, and when all caches hold something else.
 fn since(state: &mut State, paths: &[Path]) -> Vec<Row> {
     let mut random = Random(3);
-    let mut times: [Vec<f64>; 4] = Default::default();
-    for _ in 0..if is_trial() { 1 } else { 50 } {
+    let mut times: [[Times; 5]; 2] = Default::default();
+    let other = vec![1_u64; if is_trial() { 1 } else { 16 << 20 }];
+    for run in 0..if is_trial() { 2 } else { 100 } {
         let before = state.rev();
         let touched: Vec<&Path> = (0..100).map(|_| &paths[random.below(paths.len())]).collect();
-        for path in &touched {
-            write(state, &put(path, 0));
-        }
+        let requests: Vec<Request> = touched.iter().map(|path| put(path, 0)).collect();
+        commit(state, &requests, Held::Nothing);
         let snapshot = state.snapshot();
+        let parents: Vec<Path> = touched.iter().filter_map(|path| path.parent()).collect();
+        let (all, site) = (View::tree(Path::root()), View::tree(common::site()));
+        let cold = run % 2;
         let mut time = |way: usize, run: &mut dyn FnMut()| {
-            let start = Instant::now();
-            run();
-            times[way].push(start.elapsed().as_nanos() as f64 / 1_000.0);
+            if cold == 1 {
+                black_box(other.iter().sum::<u64>());
+            }
+            times[cold][way].add(common::time(run), 1);
         };
-        let view = View::tree(Path::root());
         time(0, &mut || {
-            black_box(run(&snapshot, Some(before)));
+            black_box(common::refresh(&snapshot, &all, Some(before)));
         });
         time(1, &mut || {
-            black_box(snapshot.digest(&view, 0));
+            black_box(snapshot.digest(&all, 0));
         });
-        let sites: Vec<Path> = touched.iter().filter_map(|path| path.parent()).collect();
         time(2, &mut || {
-            for site in &sites {
-                black_box(common::digest_of(&snapshot, site));
-            }
+            black_box(snapshot.digest(&site, 0));
         });
         time(3, &mut || {
+            for parent in &parents {
+                black_box(snapshot.summary(parent).digest());
+            }
+        });
+        time(4, &mut || {
             for path in &touched {
                 black_box(snapshot.get(path));
             }
         });
     }
-    let [since, whole, parts, gets] = times.map(|mut times| middle(&mut times));
-    let get = || format!("{gets:.0} us (the 100 entries fetched by path)");
+    let [warm, cold] = &times;
+    let row = |figure, goal, times: &[Times; 5], way: usize| Row {
+        figure,
+        goal,
+        measured: times[way].spans(),
+        floor: format!("{} the 100 entries, each by its path", times[4].spans()),
+    };
+    let kept = |figure, way: usize| Row {
+        figure,
+        goal: "100 us",
+        measured: warm[way].spans(),
+        floor: String::from("0: it is kept, or is a sum of what is"),
+    };
     vec![
-        Row {
-            figure: "the changes since 100 commits anywhere",
-            goal: "100 us",
-            measured: format!("{since:.0} us"),
-            floor: get(),
-        },
-        Row {
-            figure: "the digest of everything after them",
-            goal: "100 us",
-            measured: format!("{whole:.1} us"),
-            floor: String::from("0 (it is kept)"),
-        },
-        Row {
-            figure: "100 digests, of the subtrees that changed",
-            goal: "",
-            measured: format!("{parts:.0} us"),
-            floor: get(),
-        },
+        row("changes since, 100 anywhere, just made", "100 us", warm, 0),
+        row("the same, from memory", "100 us", cold, 0),
+        kept("the digest of the tree after them", 1),
+        kept("the digest of a subtree of 20,000", 2),
+        row("100 digests, of all subtrees that changed", "", warm, 3),
+        row("the same, from memory", "", cold, 3),
     ]
-}
-
-/// A refresh from `since`, or from nothing, to the last frame; the number of changes.
-fn run(snapshot: &Snapshot, since: Option<Revision>) -> usize {
-    let limits = FeedLimits { subscriptions: 1, frame_bytes: 16 << 10, digest_scan: 1_000 };
-    let view = View::tree(Path::root());
-    let epoch = snapshot.epoch();
-    let cookie = since.map(|rev| Cookie { epoch, rev, view: view.fingerprint() });
-    let mode = Mode::Once;
-    let sub = Sub { id: 1, sub: 1, view, cookie, mode, signals: false, every_ms: 0, copy: false };
-    let mut feed = Feed::new(limits);
-    feed.subscribe(&sub, snapshot).unwrap();
-    let mut changes = 0;
-    while let Some(step) = feed.poll(Time(1), || snapshot.clone(), true) {
-        if let Step::Frame(ServerFrame::Entries(entries)) = step {
-            changes += entries.changes.len();
-        }
-    }
-    changes
-}
-
-fn per_second(nanoseconds: f64) -> String {
-    let rate = 1e9 / nanoseconds;
-    if rate >= 1e6 { format!("{:.1}M/s", rate / 1e6) } else { format!("{:.0}k/s", rate / 1e3) }
 }

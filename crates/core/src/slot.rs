@@ -21,6 +21,9 @@ pub(crate) struct Slot {
     pub(crate) time: Time,
     pub(crate) value: Option<Value>,
     rare: Option<Arc<Rare>>,
+    /// Segments of the path if the name is a log key, otherwise 0. Kept, because a search looks at
+    /// each slot of a leaf, and most of their paths would have to be fetched from memory for it.
+    logged_depth: u8,
 }
 
 /// What few slots have.
@@ -36,7 +39,9 @@ pub(crate) struct Rare {
 
 impl Slot {
     pub(crate) fn empty(path: Path) -> Slot {
-        Slot { path, hash: [0; 2], rev: Revision::ZERO, time: Time(0), value: None, rare: None }
+        let logged_depth = LogKey::of(&path).map_or(0, |_| path.depth() as u8);
+        let (rev, time) = (Revision::ZERO, Time(0));
+        Slot { path, hash: [0; 2], rev, time, value: None, rare: None, logged_depth }
     }
 
     pub(crate) fn set(&mut self, key: DigestKey, rev: Revision, time: Time, value: Value) {
@@ -72,6 +77,12 @@ impl Slot {
         self.rare().and_then(|rare| rare.trimmed)
     }
 
+    /// Whether it was deleted, dropped or trimmed at `rev`, and that is still known.
+    pub(crate) fn remembers(&self, rev: Revision) -> bool {
+        let deleted = !self.is_live() && self.rev == rev;
+        deleted || self.dropped() == rev || self.trimmed().is_some_and(|(at, _)| at == rev)
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         self.value.is_some()
     }
@@ -101,6 +112,8 @@ pub struct Summary {
     pub slots: u64,
     /// Slots whose name is a log key.
     pub logged: u64,
+    /// The most segments that the path of one of these has.
+    pub logged_depth: usize,
     /// Entries that die with a session.
     pub owned: u64,
     /// Bytes of the paths and values of entries.
@@ -128,6 +141,7 @@ impl Default for Summary {
             live: 0,
             slots: 0,
             logged: 0,
+            logged_depth: 0,
             owned: 0,
             bytes: 0,
             highest_rev: Revision::ZERO,
@@ -143,6 +157,7 @@ impl map::Summary for Summary {
         self.live += other.live;
         self.slots += other.slots;
         self.logged += other.logged;
+        self.logged_depth = self.logged_depth.max(other.logged_depth);
         self.owned += other.owned;
         self.bytes += other.bytes;
         self.highest_rev = self.highest_rev.max(other.highest_rev);
@@ -156,6 +171,7 @@ impl map::Summary for Summary {
         let lost = |sum: Revision, old: Revision, new: Revision| old == sum && new < old;
         if lost(self.highest_rev, old.highest_rev, new.highest_rev)
             || lost(self.highest_delete_rev, old.highest_delete_rev, new.highest_delete_rev)
+            || (old.logged_depth == self.logged_depth && new.logged_depth < old.logged_depth)
             || (old.expires == self.expires && new.expires > old.expires)
         {
             return false;
@@ -166,6 +182,7 @@ impl map::Summary for Summary {
         swap(&mut self.logged, old.logged, new.logged);
         swap(&mut self.owned, old.owned, new.owned);
         swap(&mut self.bytes, old.bytes, new.bytes);
+        self.logged_depth = self.logged_depth.max(new.logged_depth);
         self.highest_rev = self.highest_rev.max(new.highest_rev);
         self.highest_delete_rev = self.highest_delete_rev.max(new.highest_delete_rev);
         self.expires = self.expires.min(new.expires);
@@ -198,7 +215,8 @@ impl map::Item for Slot {
         });
         let mut summary = Summary {
             slots: 1,
-            logged: u64::from(LogKey::of(&self.path).is_some()),
+            logged: u64::from(self.logged_depth > 0),
+            logged_depth: usize::from(self.logged_depth),
             highest_rev: self.rev.max(marks),
             ..Summary::default()
         };

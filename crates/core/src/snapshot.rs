@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use onetree_protocol::frame::List;
-use onetree_protocol::{Act, Change, Codec, Depth, Digest, DigestKey, Epoch, Path, Revision, View};
+use onetree_protocol::{
+    Act, Change, Codec, Depth, Digest, DigestKey, Epoch, Path, Revision, Value, View,
+};
 
 use crate::map::Map;
 use crate::settings::Settings;
@@ -61,6 +63,16 @@ impl Snapshot {
         self.tree.get(path)?.entry(true)
     }
 
+    /// The entries at and under `base`, in path order, as they stand in the tree: nothing is
+    /// copied. O(log n), then O(1) for each.
+    pub fn entries<'a>(
+        &'a self,
+        base: &Path,
+    ) -> impl DoubleEndedIterator<Item = (&'a Path, Revision, &'a Value)> + use<'a> {
+        let slots = self.tree.range(|path: &Path| base.place(path));
+        slots.filter_map(|slot| Some((&slot.path, slot.rev, slot.value.as_ref()?)))
+    }
+
     /// What is at and under `base`. O(log n).
     pub fn summary(&self, base: &Path) -> Summary {
         if base.is_root() {
@@ -101,12 +113,12 @@ impl Snapshot {
             return Some(self.summary(&view.base).digest());
         }
         let mut digest = Digest::default();
-        let mut left = scan;
+        let mut left = Some(scan);
         let mut walk = Walk::new(self, view, None, None);
         while let Some(slot) = walk.next_entry(&mut left) {
             digest.add(&crate::map::Item::summary(slot).digest());
         }
-        if left == 0 { None } else { Some(digest) }
+        left.map(|_| digest)
     }
 
     /// A page of the entries at and under `page.path`, and whether there is more behind it. At

@@ -43,8 +43,7 @@ impl Digest {
     /// Reads `count:sum`.
     pub fn parse(text: &str) -> Option<Digest> {
         let (count, sum) = text.split_once(':')?;
-        let digits =
-            count.len() <= 19 && !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
+        let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
         let canonical = digits && (count == "0" || !count.starts_with('0'));
         Some(Digest {
             count: if canonical { count.parse().ok()? } else { return None },

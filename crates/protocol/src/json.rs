@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::change::Change;
 use crate::codec;
+use crate::limits::JSON_DEPTH;
 use crate::revision::Cookie;
 
 /// Why a text is not a JSON value that Onetree takes.
@@ -20,6 +21,9 @@ pub struct JsonError(pub String);
 /// search is faster than the hashing.
 const FEW_KEYS: usize = 16;
 
+/// What frames put around a value, at most: the frame, a list in it, a record in that.
+const FRAME_DEPTH: usize = 3;
+
 /// Checks that `bytes` are one JSON value (RFC 8259): UTF-8, no duplicate keys, no lone
 /// surrogates, no number beyond a double's range, nested at most [`crate::limits::JSON_DEPTH`]
 /// deep. Cost: one pass, allocation only for objects.
@@ -27,9 +31,20 @@ const FEW_KEYS: usize = 16;
 /// # Errors
 /// What is wrong and where.
 pub fn check(bytes: &[u8]) -> Result<(), JsonError> {
+    check_to(bytes, JSON_DEPTH)
+}
+
+/// As [`check`], for what a value stands in: nested as much deeper as frames are.
+pub(crate) fn check_frame(bytes: &[u8]) -> Result<(), JsonError> {
+    check_to(bytes, JSON_DEPTH + FRAME_DEPTH)
+}
+
+fn check_to(bytes: &[u8], depth: usize) -> Result<(), JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|error| JsonError(error.to_string()))?;
     let mut reader = serde_json::Deserializer::from_str(text);
-    let checked = Strict.deserialize(&mut reader).and_then(|()| reader.end());
+    // Its own limit is one for all; `Strict` has the one that is wanted.
+    reader.disable_recursion_limit();
+    let checked = Strict { left: depth }.deserialize(&mut reader).and_then(|()| reader.end());
     checked.map_err(|error| JsonError(error.to_string()))
 }
 
@@ -37,8 +52,8 @@ pub fn check(bytes: &[u8]) -> Result<(), JsonError> {
 /// `type` is left out when it is `application/json`; the value when the change carries none.
 /// A change that is not a put adds `"delete":true`, `"drop":true`, or `"trim":…,"gap":…`.
 ///
-/// A JSON value that has line breaks stands in `bytes`, with its type: a line is one line, and the
-/// bytes come through unchanged.
+/// A JSON value that has line breaks, or spaces around it, stands in `bytes`, with its type: a line
+/// is one line, and the bytes come through unchanged.
 pub fn change_line(change: &Change) -> String {
     codec::json_line(change)
 }
@@ -48,7 +63,7 @@ pub fn change_line(change: &Change) -> String {
 /// # Errors
 /// What is wrong.
 pub fn parse_change_line(line: &str) -> Result<Change, JsonError> {
-    check(line.as_bytes())?;
+    check_frame(line.as_bytes())?;
     codec::from_json(line)
 }
 
@@ -134,7 +149,18 @@ impl<'de> Visitor<'de> for Text {
 }
 
 /// Any value, looked at and thrown away. Strings are decoded, which finds lone surrogates.
-struct Strict;
+#[derive(Clone, Copy)]
+struct Strict {
+    /// How many lists and objects may still be opened, each in the one before.
+    left: usize,
+}
+
+impl Strict {
+    fn inside<E: serde::de::Error>(self) -> Result<Strict, E> {
+        let left = self.left.checked_sub(1);
+        left.map(|left| Strict { left }).ok_or_else(|| E::custom("nested too deep"))
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Strict {
     type Value = ();
@@ -176,11 +202,13 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(Strict)?.is_some() {}
+        let inside = self.inside()?;
+        while items.next_element_seed(inside)?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let inside = self.inside()?;
         let mut few: Vec<Cow<'de, str>> = Vec::new();
         let mut many: HashSet<Cow<'de, str>> = HashSet::new();
         while let Some(key) = map.next_key_seed(Text)? {
@@ -192,7 +220,7 @@ impl<'de> Visitor<'de> for Strict {
             } else {
                 many.insert(key);
             }
-            map.next_value_seed(Strict)?;
+            map.next_value_seed(inside)?;
         }
         Ok(())
     }

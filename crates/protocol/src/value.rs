@@ -78,7 +78,7 @@ impl MediaType {
             let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b);
             !part.is_empty() && part.bytes().all(allowed)
         };
-        let essence = text.split(';').next().unwrap_or_default().trim_end();
+        let essence = text.split_once(';').map_or(text, |(essence, _)| essence.trim_end());
         let printable = text.bytes().all(|b| (b' '..=b'~').contains(&b));
         let named = essence.split_once('/').is_some_and(|(kind, sub)| name(kind) && name(sub));
         if text.len() > MEDIA_TYPE_BYTES || !printable || !named {

@@ -1,15 +1,14 @@
 //! The tree that everything here is measured on, and how.
 
-#![expect(dead_code, reason = "each benchmark uses its part")]
+use std::time::{Duration, Instant};
 
-use std::time::Instant;
-
-use onetree_core::{Author, Request, Settings, Snapshot, State, Time};
-use onetree_protocol::frame::Do;
-use onetree_protocol::{DigestKey, Epoch, Path, Revision, Value};
+use onetree_core::{Author, Feed, FeedLimits, Request, Settings, Snapshot, State, Step, Time};
+use onetree_protocol::frame::{Do, Mode, ServerFrame, Sub};
+use onetree_protocol::{Cookie, DigestKey, Epoch, Path, Revision, Value, View};
 
 /// What the goals are about.
 pub(crate) const ENTRIES: usize = 1_000_000;
+
 /// Of a value, bytes.
 pub(crate) const VALUE_BYTES: usize = 100;
 
@@ -36,7 +35,7 @@ impl Random {
     }
 }
 
-/// So many different paths of 3 to 6 segments, 21 to 57 bytes, 39 in the middle; in no order.
+/// So many different paths of 3 to 6 segments, 29 to 57 bytes; in no order.
 pub(crate) fn paths(n: usize) -> Vec<Path> {
     let mut random = Random(1);
     let mut paths: Vec<Path> = (0..n).map(|i| path(i, &mut random)).collect();
@@ -57,7 +56,7 @@ fn path(i: usize, random: &mut Random) -> Path {
     Path::parse(&text).unwrap()
 }
 
-/// A value of about [`VALUE_BYTES`], never the same twice.
+/// A value of about [`VALUE_BYTES`].
 pub(crate) fn value(n: usize) -> Value {
     let mut text = format!("{{\"n\":{n},\"text\":\"");
     text.extend(std::iter::repeat_n('x', VALUE_BYTES.saturating_sub(text.len() + 2)));
@@ -65,39 +64,62 @@ pub(crate) fn value(n: usize) -> Value {
     Value::json(&text)
 }
 
+/// A request as a frame brings it: with its own copy of the path.
 pub(crate) fn put(path: &Path, n: usize) -> Request {
-    let (path, value) = (path.clone(), value(n));
+    let (path, value) = (Path::parse(path.as_str()).unwrap(), value(n));
     let change = Do::Put { path, value, ttl_ms: None, ephemeral: false };
     Request { changes: vec![change], ..Request::default() }
 }
 
-pub(crate) fn write(state: &mut State, request: &Request) -> Revision {
-    state.write(Time(1), &Author::default(), request).answer.unwrap().rev
+/// One commit, from the request to the answer.
+pub(crate) fn write(state: &mut State, request: &Request) {
+    let outcome = state.write(Time(1), &Author::default(), request);
+    assert!(outcome.answer.is_ok() && outcome.commit.is_some());
 }
 
-/// A tree with an entry at each of these paths.
-pub(crate) fn tree(paths: &[Path]) -> State {
-    let epoch = Epoch(1);
-    let settings = Settings {
-        epoch,
-        digest_key: DigestKey(7),
-        bounds: Default::default(),
-        retention: Vec::new(),
-    };
-    let mut state = State::new(settings);
-    for (n, path) in paths.iter().enumerate() {
-        // Its own copy of the path, as one that a frame brought.
-        let path = Path::parse(path.as_str()).unwrap();
-        write(&mut state, &put(&path, n));
-    }
-    state
+/// Requests that are there at once: what the broker takes in one batch.
+pub(crate) const BATCH: usize = 1024;
+
+/// What is held while commits are made: nodes that are held are copied before they are changed.
+#[derive(Clone, Copy)]
+pub(crate) enum Held {
+    Nothing,
+    /// As in a broker under load: the state before the batch, to go back to.
+    EachBatch,
+    /// A snapshot that is replaced after each commit.
+    EachCommit,
 }
 
-/// So many commits, each a put at any of the paths.
-pub(crate) fn change(state: &mut State, paths: &[Path], commits: usize, random: &mut Random) {
-    for n in 0..commits {
-        write(state, &put(&paths[random.below(paths.len())], n));
+/// A batch of commits.
+pub(crate) fn commit(state: &mut State, requests: &[Request], held: Held) {
+    let before = matches!(held, Held::EachBatch).then(|| state.checkpoint());
+    let mut published = None;
+    for request in requests {
+        write(state, request);
+        if matches!(held, Held::EachCommit) {
+            published = Some(state.snapshot());
+        }
     }
+    drop((before, published));
+}
+
+/// A refresh of `view` from `since`, or from nothing, to its last frame; the number of changes.
+pub(crate) fn refresh(snapshot: &Snapshot, view: &View, since: Option<Revision>) -> usize {
+    let limits = FeedLimits { subscriptions: 1, frame_bytes: 16 << 10, digest_scan: 1_000 };
+    let view = view.clone();
+    let epoch = snapshot.epoch();
+    let cookie = since.map(|rev| Cookie { epoch, rev, view: view.fingerprint() });
+    let mode = Mode::Once;
+    let sub = Sub { id: 1, sub: 1, view, cookie, mode, signals: false, every_ms: 0, copy: false };
+    let mut feed = Feed::new(limits);
+    feed.subscribe(&sub, snapshot).unwrap();
+    let mut changes = 0;
+    while let Some(step) = feed.poll(Time(1), || snapshot.clone(), true) {
+        if let Step::Frame(ServerFrame::Entries(entries)) = step {
+            changes += entries.changes.len();
+        }
+    }
+    changes
 }
 
 /// The subtree of a site: one fiftieth of the tree.
@@ -105,27 +127,84 @@ pub(crate) fn site() -> Path {
     Path::parse("/site-07").unwrap()
 }
 
-/// The middle one of the runs, nanoseconds for each of `operations`.
-pub(crate) fn median(runs: usize, operations: usize, mut run: impl FnMut()) -> f64 {
-    let runs = if is_trial() { 1 } else { runs };
-    let mut times: Vec<f64> = (0..runs)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed().as_nanos() as f64 / operations as f64
-        })
-        .collect();
-    middle(&mut times)
+/// The state of a broker with an entry at each of these paths, each from a commit of its own.
+pub(crate) fn tree(paths: &[Path]) -> State {
+    let mut state = State::new(Settings {
+        epoch: Epoch(1),
+        digest_key: DigestKey(7),
+        bounds: Default::default(),
+        retention: Vec::new(),
+    });
+    for (n, path) in paths.iter().enumerate() {
+        write(&mut state, &put(path, n));
+    }
+    state
 }
 
-pub(crate) fn middle(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    if times.is_empty() { return 1.0; } times[times.len() / 2]
+pub(crate) fn time(run: &mut dyn FnMut()) -> Duration {
+    let start = Instant::now();
+    run();
+    start.elapsed()
+}
+
+/// How long the runs of one thing took, nanoseconds for each operation.
+#[derive(Default)]
+pub(crate) struct Times(Vec<f64>);
+
+impl Times {
+    /// Runs something so often.
+    pub(crate) fn of(runs: usize, operations: usize, mut run: impl FnMut()) -> Times {
+        let mut times = Times::default();
+        for _ in 0..if is_trial() { 1 } else { runs } {
+            times.add(time(&mut run), operations);
+        }
+        times
+    }
+
+    pub(crate) fn add(&mut self, time: Duration, operations: usize) {
+        self.0.push(time.as_nanos() as f64 / operations as f64);
+    }
+
+    /// The middle run: one that the rest of the machine has disturbed does not count.
+    pub(crate) fn median(&self) -> f64 {
+        let mut times = self.0.clone();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }
+
+    pub(crate) fn best(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// "median (best)", as operations a second.
+    pub(crate) fn rates(&self) -> String {
+        format!("{} ({})", rate(self.median()), rate(self.best()))
+    }
+
+    /// "median (best)", as the time of one operation.
+    pub(crate) fn spans(&self) -> String {
+        format!("{} ({})", span(self.median()), span(self.best()))
+    }
+}
+
+fn rate(nanoseconds: f64) -> String {
+    let rate = 1e9 / nanoseconds;
+    if rate >= 1e6 { format!("{:.1}M/s", rate / 1e6) } else { format!("{:.0}k/s", rate / 1e3) }
+}
+
+fn span(nanoseconds: f64) -> String {
+    match nanoseconds {
+        ..1e3 => format!("{nanoseconds:.0} ns"),
+        ..1e4 => format!("{:.1} us", nanoseconds / 1e3),
+        ..1e6 => format!("{:.0} us", nanoseconds / 1e3),
+        _ => format!("{:.0} ms", nanoseconds / 1e6),
+    }
 }
 
 /// One line of a table.
 pub(crate) struct Row {
     pub(crate) figure: &'static str,
+    /// Empty: nothing was asked for.
     pub(crate) goal: &'static str,
     pub(crate) measured: String,
     pub(crate) floor: String,
@@ -133,14 +212,9 @@ pub(crate) struct Row {
 
 /// Prints a table, as it stands in docs/measurements.md.
 pub(crate) fn print(rows: &[Row]) {
-    println!("| figure | goal | measured | floor |");
+    println!("| figure | goal | measured: median (best) | floor: median (best) |");
     println!("|---|---|---|---|");
     for Row { figure, goal, measured, floor } in rows {
         println!("| {figure} | {goal} | {measured} | {floor} |");
     }
-}
-
-/// The whole tree, as a snapshot is read through its public face.
-pub(crate) fn digest_of(snapshot: &Snapshot, base: &Path) -> u64 {
-    snapshot.summary(base).digest().count
 }

@@ -94,9 +94,12 @@ impl State {
     }
 
     /// Goes back to a checkpoint: the commits since then never happened. Sessions stay as they
-    /// are: they are not history.
+    /// are: they are not history. What was due and was done by itself is due again.
     pub fn restore(&mut self, checkpoint: Checkpoint) {
         self.committed = checkpoint.0;
+        // A session whose end was among these commits is forgotten already, and owns again.
+        self.await_owners(Time(0));
+        self.outgrown.extend(self.committed.logs.iter().map(|log| log.path.clone()));
     }
 
     /// Applies a commit that this history has made before, at a start from a store. The state is

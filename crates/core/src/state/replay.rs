@@ -100,15 +100,17 @@ impl Committed {
         let mut buried = None;
         let mut disowned = None;
         let mut fill = |slot: &mut Slot| {
-            if !slot.is_live() && slot.rev > Revision::ZERO {
-                buried = Some((slot.rev, path.clone()));
-            }
+            let before = slot.rev;
+            let dead = !slot.is_live() && before > Revision::ZERO;
             let special = expires.is_some() || owner.is_some() || slot.rare().is_some();
             if special {
                 disowned = slot.owner().cloned();
                 slot.with_rare(|rare| (rare.expires, rare.owner) = (expires, owner.cloned()));
             }
             slot.set(settings.digest_key, rev, time, value.clone());
+            if dead && !slot.remembers(before) {
+                buried = Some((before, path.clone()));
+            }
         };
         // An update is one descent; only a new path pays for a second one.
         if !self.tree.modify(path, &mut fill) {
@@ -166,12 +168,25 @@ impl Committed {
     }
 
     fn trim(&mut self, rev: Revision, time: Time, log: &Path, to: LogKey) {
-        let going: alloc::vec::Vec<Path> = self
+        // By their keys, whether or not an entry is still there itself: what is under one that was
+        // deleted before goes too, and a mirror has nothing but the key to go by.
+        let mut going: alloc::vec::Vec<Path> = self
             .tree
             .range(before_key(log, to))
-            .filter(|slot| is_entry_of(log, &slot.path))
-            .map(|slot| slot.path.clone())
+            .filter_map(|slot| {
+                let name = log.below(&slot.path)?.next()?;
+                LogKey::parse(name)?;
+                log.child(name).ok()
+            })
             .collect();
+        going.dedup();
+        let before = self.tree.get(log).and_then(Slot::trimmed);
+        if before.is_some_and(|(_, further)| further > to) {
+            // A mark says how far the furthest trim went, and of nothing since that it is gone:
+            // what was put under a trimmed key again, and goes now, is remembered by itself.
+            going.iter().for_each(|entry| self.drop_tree(rev, time, entry));
+            return;
+        }
         for entry in &going {
             let under = |other: &Path| entry.place(other);
             for slot in self.tree.range_where(under, |summary| summary.owned > 0) {
@@ -185,13 +200,10 @@ impl Committed {
             }
         }
         let mut slot = self.tree.get(log).cloned().unwrap_or_else(|| Slot::empty(log.clone()));
-        if let Some((rev, _)) = slot.trimmed() {
-            self.graves.remove(&(rev, log.clone()));
+        slot.with_rare(|rare| rare.trimmed = Some((rev, to)));
+        if let Some((earlier, _)) = before.filter(|(earlier, _)| !slot.remembers(*earlier)) {
+            self.graves.remove(&(earlier, log.clone()));
         }
-        slot.with_rare(|rare| {
-            let furthest = rare.trimmed.map_or(to, |(_, before)| before.max(to));
-            rare.trimmed = Some((rev, furthest));
-        });
         self.tree.insert(slot);
         self.graves.insert(Grave { at: (rev, log.clone()), time });
     }
@@ -217,19 +229,31 @@ impl Committed {
         self.graves.remove_span(old);
         for path in graves {
             let Some(slot) = self.tree.get(&path) else { continue };
-            let mut slot = slot.clone();
-            if !slot.is_live() && slot.rev <= horizon {
-                slot.rev = Revision::ZERO;
+            let mut rest = slot.clone();
+            let mut gone = Revision::ZERO;
+            if !rest.is_live() && rest.rev <= horizon {
+                gone = core::mem::take(&mut rest.rev);
             }
-            slot.with_rare(|rare| {
+            rest.with_rare(|rare| {
                 if rare.dropped <= horizon {
-                    rare.dropped = Revision::ZERO;
+                    gone = gone.max(core::mem::take(&mut rare.dropped));
                 }
-                rare.trimmed = rare.trimmed.filter(|(rev, _)| *rev > horizon);
+                if let Some((rev, _)) = rare.trimmed.take_if(|(rev, _)| *rev <= horizon) {
+                    gone = gone.max(rev);
+                }
             });
+            if gone == Revision::ZERO {
+                continue;
+            }
+            if !rest.is_nothing() {
+                // What is left behind says when it went, and nothing of what is still here.
+                let mut grave = Slot::empty(path.clone());
+                grave.bury(gone, rest.time);
+                self.tree.insert(grave);
+            }
             self.tree.forget(&path);
-            if !slot.is_nothing() {
-                self.tree.insert(slot);
+            if !rest.is_nothing() {
+                self.tree.insert(rest);
             }
         }
     }

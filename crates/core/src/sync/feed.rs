@@ -146,17 +146,20 @@ impl Feed {
         let subscription = self.subs.get_mut(&sub).ok_or_else(|| no_such(sub))?;
         subscription.restart(Reason::Resync);
         self.ready.retain(|step| !step.is_about(sub));
+        subscription.open(sub, &mut self.ready);
         Ok(())
     }
 
     /// Whether live deltas may be sent now; otherwise they wait in the outbox. Not while a mirror
-    /// is being brought to a revision behind which it then takes them.
+    /// is being brought to a revision behind which it then takes them: until its `fresh` is taken,
+    /// which may come some steps after it was made.
     pub fn takes_live(&self) -> bool {
-        !self.subs.values().any(|sub| match &sub.cursor {
+        let waits = |sub: &Subscription| match &sub.cursor {
             Cursor::Refreshing { stage, .. } => *stage == Stage::Closing,
             Cursor::Behind { .. } => sub.every_ms == 0,
             Cursor::Live { .. } | Cursor::Paced { .. } => false,
-        })
+        };
+        self.ready.is_empty() && !self.subs.values().any(waits)
     }
 
     /// A live delta of `rev` is about to be sent. False: no mirror needs it, leave it out.
@@ -173,12 +176,15 @@ impl Feed {
         needed
     }
 
-    /// The outbox has overflowed: live deltas above those sent are lost, and will be folded.
+    /// The outbox has overflowed: live deltas above those sent are lost, and will be folded. Who
+    /// was about to go on with them needs what is behind the snapshot that it has begun with, too.
     pub fn handle_overflow(&mut self) {
         for sub in self.subs.values_mut() {
-            if let Cursor::Live { rev } = sub.cursor {
-                let from = rev.max(self.live);
-                sub.cursor = Cursor::behind(from);
+            match &mut sub.cursor {
+                Cursor::Live { rev } => sub.cursor = Cursor::behind(self.live.max(*rev)),
+                Cursor::Refreshing { stage: Stage::Closing, sweep }
+                | Cursor::Behind { sweep, .. } => sweep.overtaken(),
+                Cursor::Refreshing { .. } | Cursor::Paced { .. } => {}
             }
         }
     }
@@ -197,7 +203,7 @@ impl Feed {
         let catching = |sub: &Subscription| {
             matches!(sub.cursor, Cursor::Refreshing { .. } | Cursor::Behind { .. })
         };
-        self.subs.values().any(catching)
+        !self.ready.is_empty() || self.subs.values().any(catching)
     }
 
     /// The next step for the mirrors that are being brought to the present; they take turns.
@@ -294,11 +300,8 @@ impl Subscription {
     ) -> bool {
         let piece = match &mut self.cursor {
             Cursor::Refreshing { stage, sweep } => {
-                if let Stage::Opening(kind, why) = *stage {
-                    *stage = Stage::Reading;
-                    let from = sweep.since();
-                    let refresh = Refresh { sub: turn.id, kind, why, from };
-                    ready.push_back(Step::Frame(ServerFrame::Refresh(refresh)));
+                if let Stage::Opening(..) = stage {
+                    self.open(turn.id, ready);
                     return false;
                 }
                 sweep.piece(&self.view, latest, turn.hold, turn.bytes)
@@ -309,6 +312,7 @@ impl Subscription {
         match (piece, &self.cursor) {
             (Err(Outrun), _) => {
                 self.restart(Reason::Outrun);
+                self.open(turn.id, ready);
                 false
             }
             (Ok(piece), Cursor::Refreshing { .. }) => self.refresh(turn, piece, scan, ready),
@@ -317,6 +321,16 @@ impl Subscription {
                 false
             }
         }
+    }
+
+    /// Says that a refresh begins. Where the mirror was whole before, this is said at once: until
+    /// it is, the client takes live deltas for it, and they may start above its revision.
+    fn open(&mut self, id: u32, ready: &mut VecDeque<Step>) {
+        let Cursor::Refreshing { sweep, stage } = &mut self.cursor else { return };
+        let Stage::Opening(kind, why) = *stage else { return };
+        *stage = Stage::Reading;
+        let refresh = Refresh { sub: id, kind, why, from: sweep.since() };
+        ready.push_back(Step::Frame(ServerFrame::Refresh(refresh)));
     }
 
     /// Sends a piece of a refresh, and `fresh` when it is whole.

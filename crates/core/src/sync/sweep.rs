@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use onetree_protocol::{Change, Codec, Path, Revision, View};
+use onetree_protocol::{Act, Change, Codec, Path, Revision, View};
 
 use super::walk::Walk;
 use crate::snapshot::Snapshot;
@@ -15,11 +15,14 @@ use crate::snapshot::Snapshot;
 /// changes that could be too short.
 #[derive(Debug)]
 pub(super) struct Sweep {
+    /// What the receiver shows until all rounds are done; `None`: it starts from nothing.
+    shown: Option<Revision>,
     /// Where the receiver was when this round began; `None`: it had nothing.
     since: Option<Revision>,
     /// The oldest snapshot that this round has read.
     began: Option<Revision>,
-    /// Whether this round has read more than one snapshot.
+    /// Whether another round has to follow: this one has read more than one snapshot, or what
+    /// was to come live after it is lost.
     moved: bool,
     /// The last path that was sent in this round.
     after: Option<Path>,
@@ -42,7 +45,7 @@ pub(super) struct Outrun;
 
 impl Sweep {
     pub(super) fn new(since: Option<Revision>) -> Sweep {
-        Sweep { since, began: None, moved: false, after: None, held: None }
+        Sweep { shown: since, since, began: None, moved: false, after: None, held: None }
     }
 
     /// Where the receiver was when this round began.
@@ -71,13 +74,19 @@ impl Sweep {
         let mut size = 0;
         let mut walk = Walk::new(&snapshot, view, self.since, self.after.as_ref()).begun(began);
         let mut last = true;
-        while let Some(change) = walk.next() {
+        while let Some(mut change) = walk.next() {
+            // What an earlier round has sent was not shown yet: it is lost if it goes in this one.
+            if let (Act::Trim { to, gap }, Some(shown)) = (&mut change.act, self.shown) {
+                *gap |= to.rev > shown;
+            }
             // A piece ends between two paths, as what stands at one path belongs together; and
             // only behind where it began, as the trim that a tail makes stands at the log's path.
-            let boundary = changes.last().is_some_and(|before| {
-                before.path < change.path && Some(&before.path) > self.after.as_ref()
-            });
-            if size >= bytes && boundary {
+            let boundary = || {
+                changes.last().is_some_and(|before| {
+                    before.path < change.path && Some(&before.path) > self.after.as_ref()
+                })
+            };
+            if size >= bytes && boundary() {
                 last = false;
                 break;
             }
@@ -99,8 +108,13 @@ impl Sweep {
         self.began.filter(|_| !self.moved)
     }
 
+    /// Live deltas are lost, and among them may be some above the snapshot of this round.
+    pub(super) fn overtaken(&mut self) {
+        self.moved |= self.began.is_some();
+    }
+
     /// Begins another round, for what changed since this one began.
     pub(super) fn again(&mut self) {
-        *self = Sweep::new(self.began.or(self.since));
+        *self = Sweep { shown: self.shown, ..Sweep::new(self.began.or(self.since)) };
     }
 }

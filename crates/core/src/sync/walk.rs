@@ -22,8 +22,6 @@ pub(crate) struct Walk<'a> {
     /// What is newer than this is behind every tail: the tails of one sweep must not move while
     /// its snapshots do.
     upto: Revision,
-    /// Where an earlier walk of the same sweep ended.
-    after: Option<Path>,
     slots: Slots<'a>,
     /// Of the slot last taken: a drop, a trim and the entry itself.
     pending: VecDeque<Change>,
@@ -32,11 +30,11 @@ pub(crate) struct Walk<'a> {
 
 type Slots<'a> = Box<dyn Iterator<Item = &'a Slot> + 'a>;
 
-/// The log that the walk is in, and from which key on the view's tail shows it.
+/// The log that the walk is in, and up to which key the view's tail leaves it out.
 struct Tail {
     /// The log's path, with the `/` that its entries' paths go on with.
     prefix: String,
-    first: LogKey,
+    hidden: Option<LogKey>,
 }
 
 impl<'a> Walk<'a> {
@@ -51,7 +49,6 @@ impl<'a> Walk<'a> {
             view,
             since,
             upto: snapshot.rev(),
-            after: after.cloned(),
             slots: Box::new(core::iter::empty()),
             pending: VecDeque::new(),
             tail: None,
@@ -102,11 +99,12 @@ impl<'a> Walk<'a> {
 
     /// Goes on with the part of the base's range that `place` says.
     fn seek(&mut self, place: impl Fn(&Path) -> Ordering) {
-        self.slots = self.from(place, false);
+        self.slots = self.from(place, None);
     }
 
-    /// The slots of the part of the base's range that `place` says; without log entries, if so.
-    fn from(&self, place: impl Fn(&Path) -> Ordering, sparse: bool) -> Slots<'a> {
+    /// The slots of the part of the base's range that `place` says; without the entries of the
+    /// log that it lies in, if so: these have so many segments, and logs below it have more.
+    fn from(&self, place: impl Fn(&Path) -> Ordering, without: Option<usize>) -> Slots<'a> {
         let base = &self.view.base;
         let depth = self.view.depth;
         let span = |path: &Path| match base.place(path) {
@@ -115,16 +113,17 @@ impl<'a> Walk<'a> {
             outside => outside,
         };
         let tree = self.snapshot.tree();
-        match (self.since, sparse) {
-            (None, false) => Box::new(tree.range(span)),
-            (None, true) => {
-                Box::new(tree.range_where(span, |sum: &Summary| sum.slots > sum.logged))
+        let others = |sum: &Summary, depth| sum.slots > sum.logged || sum.logged_depth > depth;
+        match (self.since, without) {
+            (None, None) => Box::new(tree.range(span)),
+            (None, Some(depth)) => {
+                Box::new(tree.range_where(span, move |sum: &Summary| others(sum, depth)))
             }
-            (Some(since), false) => {
+            (Some(since), None) => {
                 Box::new(tree.range_where(span, move |sum: &Summary| sum.highest_rev > since))
             }
-            (Some(since), true) => Box::new(tree.range_where(span, move |sum: &Summary| {
-                sum.highest_rev > since && sum.slots > sum.logged
+            (Some(since), Some(depth)) => Box::new(tree.range_where(span, move |sum: &Summary| {
+                sum.highest_rev > since && others(sum, depth)
             })),
         }
     }
@@ -150,7 +149,7 @@ impl<'a> Walk<'a> {
             let child = below.next();
             if let (Some(child), Some(_)) = (child, below.next()) {
                 if let Ok(child) = base.child(child) {
-                    self.seek(|path| child.place(path).then_behind());
+                    self.seek(|path| behind(child.place(path)));
                 }
                 return false;
             }
@@ -164,55 +163,46 @@ impl<'a> Walk<'a> {
         let path = slot.path.as_str();
         let known = self.tail.as_ref();
         let in_known =
-            known.and_then(|log| Some((key_of(path.strip_prefix(&log.prefix)?)?, log.first)));
-        if let Some((key, first)) = in_known {
-            return key >= first;
+            known.and_then(|log| Some((key_of(path.strip_prefix(&log.prefix)?)?, log.hidden)));
+        if let Some((key, hidden)) = in_known {
+            return hidden.is_none_or(|hidden| key > hidden);
         }
         let Some((log, key)) = log_of(&self.view.base, path) else { return true };
         let Ok(log) = Path::parse(log) else { return true };
-        let (first, gap) = self.tail_of(&log, tail);
+        let hidden = self.tail_of(&log, tail);
         let prefix = alloc::format!("{}/", log.as_str().trim_end_matches('/'));
-        self.tail = Some(Tail { prefix, first });
-        let told = self.after.as_ref().is_some_and(|after| log.contains(after));
-        if let (Some(to), true, false) = (gap, self.since.is_some(), told) {
-            let rev = self.snapshot.rev();
-            self.pending.push_back(Change {
-                path: log.clone(),
-                rev,
-                act: Act::Trim { to, gap: true },
-            });
+        self.tail = Some(Tail { prefix, hidden });
+        let Some(to) = hidden else { return true };
+        // Each piece of a sweep that is in the log says it: an earlier one may have been in it and
+        // not yet among its entries.
+        if self.since.is_some() {
+            let act = Act::Trim { to, gap: true };
+            self.pending.push_back(Change { path: log.clone(), rev: self.snapshot.rev(), act });
         }
-        if key >= first {
+        if key > to {
             return true;
         }
         // Up to the tail only what is no log entry can be seen.
-        let Ok(entry) = log.child(&alloc::format!("{first}")) else { return true };
+        let Ok(last) = log.child(&alloc::format!("{to}")) else { return true };
         let here = slot.path.clone();
-        let hidden = self.from(
-            |path| if path <= &here { Ordering::Less } else { path.cmp(&entry).min_equal() },
-            true,
-        );
-        let shown =
-            self.from(|path| if path < &entry { Ordering::Less } else { Ordering::Equal }, false);
+        let rest = |path: &Path| {
+            if path <= &here { Ordering::Less } else { last.place(path).max(Ordering::Equal) }
+        };
+        let hidden = self.from(rest, Some(log.depth() + 1));
+        let shown = self.from(|path| behind(last.place(path)), None);
         self.slots = Box::new(hidden.chain(shown));
         false
     }
 
-    /// Where the tail of a log begins, and the last key before it that the mirror should have had.
-    fn tail_of(&self, log: &Path, tail: usize) -> (LogKey, Option<LogKey>) {
+    /// The last key that the tail of a log leaves out, of those that the mirror does not have yet.
+    fn tail_of(&self, log: &Path, tail: usize) -> Option<LogKey> {
         let since = self.since.unwrap_or_default();
         let all = self.snapshot.tree().range(|path: &Path| log.place(path));
         let entries = all.rev().filter(|slot| slot.is_live());
         let direct = entries.filter(|slot| slot.path.parent_str() == Some(log.as_str()));
-        let mut missed =
-            direct.filter_map(|slot| LogKey::of(&slot.path)).filter(|key| key.rev > since);
-        let zero = LogKey { rev: Revision::ZERO, index: 0 };
-        let first = missed.by_ref().take(tail).last();
-        match (first, missed.next()) {
-            (Some(first), Some(gap)) => (first, Some(gap)),
-            (None, Some(gap)) => (LogKey { rev: Revision::MAX, index: u16::MAX }, Some(gap)),
-            _ => (zero, None),
-        }
+        let keys = direct.filter_map(|slot| LogKey::of(&slot.path));
+        let missed = keys.take_while(|key| key.rev > since);
+        missed.filter(|key| key.rev <= self.upto).nth(tail)
     }
 
     fn take(&mut self, slot: &Slot) {
@@ -268,19 +258,7 @@ fn key_of(rest: &str) -> Option<LogKey> {
     LogKey::parse(rest.split('/').next()?)
 }
 
-trait Place {
-    /// Before and in become before; behind becomes in.
-    fn then_behind(self) -> Ordering;
-    /// Before becomes in; in and behind become behind.
-    fn min_equal(self) -> Ordering;
-}
-
-impl Place for Ordering {
-    fn then_behind(self) -> Ordering {
-        if self == Ordering::Greater { Ordering::Equal } else { Ordering::Less }
-    }
-
-    fn min_equal(self) -> Ordering {
-        if self == Ordering::Less { Ordering::Equal } else { Ordering::Greater }
-    }
+/// What comes behind: before and in become before, behind becomes in.
+fn behind(place: Ordering) -> Ordering {
+    if place == Ordering::Greater { Ordering::Equal } else { Ordering::Less }
 }

@@ -1,9 +1,9 @@
 //! The frames, field by field: one list for both codecs, in the order of the specification.
 
 use super::parts::{
-    get_list, get_view, put_default, put_list, put_optional, put_value, put_view, value,
+    get_all, get_list, get_view, put_default, put_list, put_optional, put_value, put_view, value,
 };
-use super::wire::{Fields, Read, Record, Wire, Wrong};
+use super::wire::{Fields, Read, Record, Sink, Source, Wire, Wrong};
 use crate::code::Code;
 use crate::digest::Digest;
 use crate::frame::*;
@@ -15,7 +15,8 @@ pub(super) trait Frame: Sized {
 }
 
 /// How a field is written and read: `req` always stands there, `opt` is an `Option`, `def` stands
-/// there when it is not the default (`yes`: true), `list` when it is not empty; `value` and `view` are several.
+/// there when it is not the default (`yes`: true), `list` when it is not empty, `all` also then;
+/// `value` and `view` are several.
 macro_rules! frames {
     ($($type:ident { $($kind:ident $field:ident $name:literal),+ })+) => {$(
         impl Frame for $type {
@@ -32,6 +33,9 @@ macro_rules! frames {
     (put opt $r:ident, $f:expr, $n:literal) => { put_optional($r, $n, $f.as_ref()) };
     (put def $r:ident, $f:expr, $n:literal) => { put_default($r, $n, &$f) };
     (put list $r:ident, $f:expr, $n:literal) => { put_list($r, $n, &$f) };
+    (put all $r:ident, $f:expr, $n:literal) => {
+        $r.field($n, |sink| sink.list(&$f, |sink, item| item.put(sink)))
+    };
     (put yes $r:ident, $f:expr, $n:literal) => {
         if $f { $r.absent() } else { $r.field($n, |sink| sink.bool(false)) }
     };
@@ -42,6 +46,7 @@ macro_rules! frames {
     (get opt $r:ident, $n:literal) => { $r.optional($n)? };
     (get def $r:ident, $n:literal) => { $r.optional($n)?.unwrap_or_default() };
     (get list $r:ident, $n:literal) => { get_list($r, $n)? };
+    (get all $r:ident, $n:literal) => { get_all($r, $n)? };
     (get yes $r:ident, $n:literal) => {
         $r.optional($n)?.unwrap_or(true)
     };
@@ -76,7 +81,7 @@ frames! {
     Trim { req id "id", opt seq "seq", req path "path", req to "to" }
     SendSignal { req id "id", req path "path", value value "" }
     Txn { req id "id", opt seq "seq", list conditions "if", list changes "do" }
-    Get { req id "id", list paths "paths" }
+    Get { req id "id", all paths "paths" }
     List {
         req id "id", req path "path", def depth "depth", opt after "after", opt before "before",
         def limit "limit", def reverse "reverse", yes values "values"
@@ -94,7 +99,7 @@ frames! {
         opt sub "sub", opt retry_ms "retry_ms"
     }
     Refresh { req sub "sub", req kind "kind", req why "why", opt from "from" }
-    Entries { req sub "sub", list changes "changes" }
+    Entries { req sub "sub", all changes "changes" }
     Fresh { req sub "sub", req rev "rev", req view "view", opt digest "digest" }
     Delta {
         req rev "rev", opt since "since", opt sub "sub", def part "part", list changes "changes"
@@ -108,11 +113,11 @@ frames! {
 
 /// A subscription inside `hello` is a record like any other.
 impl Wire for Sub {
-    fn put(&self, sink: &mut super::wire::Sink) {
+    fn put(&self, sink: &mut Sink) {
         sink.record(|record| Frame::put(self, record));
     }
 
-    fn get(source: super::wire::Source<'_>) -> Read<Sub> {
+    fn get(source: Source<'_>) -> Read<Sub> {
         Frame::get(&mut Fields::open(source)?)
     }
 }
@@ -149,15 +154,15 @@ fn get_digests(fields: &mut Fields<'_>, name: &str) -> Read<Vec<(u32, Option<Dig
             Ok((fields.required("sub")?, fields.optional("digest")?))
         });
     }
-    let mut inner = Fields::open(source)?;
-    let number = |name: String| {
+    // Member by member: looking each up by its name would take the square of their number.
+    let read = |(name, source): (&str, Option<Source<'_>>)| {
         let sub = name.parse::<u32>().ok().filter(|sub| sub.to_string() == name);
-        sub.map(|sub| (sub, name)).ok_or_else(|| {
+        let sub = sub.ok_or_else(|| {
             Wrong::field(Code::BadField, "digests: not the number of a subscription")
-        })
+        })?;
+        Ok((sub, source.map(Digest::get).transpose()?))
     };
-    let names: Vec<(u32, String)> = inner.names().into_iter().map(number).collect::<Read<_>>()?;
-    names.into_iter().map(|(sub, name)| Ok((sub, inner.optional(&name)?))).collect()
+    Fields::open(source)?.members().map(read).collect()
 }
 
 /// The frames of one side: each with its word in JSON and its number in MessagePack.

@@ -35,7 +35,7 @@ pub enum Codec {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DecodeError {
-    /// The frame's `id`, when that could be read: the error goes to who asked.
+    /// The `id` of a client's frame, when that could be read: the error goes to who asked.
     pub id: Option<u32>,
     /// What is wrong.
     pub code: Code,
@@ -78,7 +78,9 @@ impl Codec {
     /// # Errors
     /// See [`DecodeError`].
     pub fn decode_server(self, bytes: &[u8]) -> Result<ServerFrame, DecodeError> {
-        self.decode(bytes, frames::SERVER_OPS, frames::get_server)
+        let read = self.decode(bytes, frames::SERVER_OPS, frames::get_server);
+        // Nobody asked; and what stands in its place is not always an `id`.
+        read.map_err(|error| DecodeError { id: None, ..error })
     }
 
     /// About how many bytes `change` takes in a frame, to cut pieces of a wanted size. Never less
@@ -113,7 +115,7 @@ impl Codec {
         let source = match self {
             Codec::Json => {
                 let wrong = |message: String| error(None, Wrong::frame(message));
-                json::check(bytes).map_err(|e| wrong(e.to_string()))?;
+                json::check_frame(bytes).map_err(|e| wrong(e.to_string()))?;
                 Source::Json(std::str::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?)
             }
             Codec::MsgPack => Source::Pack(bytes),
@@ -128,7 +130,8 @@ impl Codec {
 /// The `id` of a frame, when it has one that can be read.
 fn id_of(source: Source<'_>) -> Option<u32> {
     let mut fields = Fields::open(source).ok()?;
-    fields.take("op")?;
+    // Passed over: whoever asked hears of a frame without `op` too.
+    fields.take("op");
     fields.optional("id").ok()?
 }
 

@@ -22,7 +22,9 @@ pub(super) fn put_value(record: &mut Record<'_>, value: &Value, one_line: bool) 
         }
         return record.field("bytes", |sink| pack::put_bin(sink.bytes(), bytes));
     }
-    let broken = one_line && bytes.iter().any(|b| matches!(b, b'\n' | b'\r'));
+    // A reader of a line takes the value from its first byte that is no space to its last.
+    let broken = one_line
+        && (bytes.iter().any(|b| matches!(b, b'\n' | b'\r')) || bytes.trim_ascii() != &**bytes);
     if *media == MediaType::Json && !broken {
         return record.field("json", |sink| sink.bytes().extend_from_slice(bytes));
     }
@@ -49,7 +51,11 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
         let bytes = pack::bin(bytes).map_err(|e| Wrong::frame(format!("bytes: {e}")))?;
         return Ok(Some(Value { media: media.unwrap_or_default(), bytes: bytes.into() }));
     }
-    let forms = ["json", "text", "bytes"].map(|name| fields.take_raw(name).map(|raw| (name, raw)));
+    let forms = ["json", "text", "bytes"].map(|name| {
+        // Null is a value in `json`, and absent elsewhere.
+        let raw = fields.take_raw(name).filter(|raw| name == "json" || *raw != "null");
+        raw.map(|raw| (name, raw))
+    });
     let mut present = forms.into_iter().flatten();
     let form = present.next();
     if present.next().is_some() {
@@ -68,6 +74,10 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
             let text = source.str().map_err(within)?;
             if name == "text" {
                 let media = media.unwrap_or(MediaType::Text);
+                if !media.is_text() {
+                    let message = format!("text: the type is {media}");
+                    return Err(Wrong::field(Code::BadField, message));
+                }
                 return Ok(Some(Value { media, bytes: text.as_bytes().into() }));
             }
             let bytes = STANDARD.decode(text.as_bytes());
@@ -133,12 +143,18 @@ pub(super) fn put_list<T: Wire>(record: &mut Record<'_>, name: &str, items: &[T]
     record.field(name, |sink| sink.list(items, |sink, item| item.put(sink)));
 }
 
+/// A list that may be absent, which is as if it were empty.
 pub(super) fn get_list<T: Wire>(fields: &mut Fields<'_>, name: &str) -> Read<Vec<T>> {
     let within = |wrong: Wrong| Wrong { message: format!("{name}: {}", wrong.message), ..wrong };
-    match fields.take(name) {
-        Some(source) => source.list(T::get).map_err(within),
-        None => Ok(Vec::new()),
-    }
+    let list = fields.take(name).map(|source| source.list(T::get).map_err(within));
+    list.unwrap_or_else(|| Ok(Vec::new()))
+}
+
+/// A list that must be there, and may be empty.
+pub(super) fn get_all<T: Wire>(fields: &mut Fields<'_>, name: &str) -> Read<Vec<T>> {
+    let within = |wrong: Wrong| Wrong { message: format!("{name}: {}", wrong.message), ..wrong };
+    let source = fields.take(name).ok_or_else(|| Wrong::frame(format!("{name} is missing")))?;
+    source.list(T::get).map_err(within)
 }
 
 /// `{"path","rev",…}`, where the value, `delete`, `drop` or `trim` says what was done; in

@@ -186,7 +186,7 @@ impl<'a> Fields<'a> {
         match self {
             Fields::Json(members) => {
                 let (_, text) = members.iter().find(|(known, _)| known == name)?;
-                if *text == "null" { None } else { Some(Source::Json(text)) }
+                present(text)
             }
             Fields::Pack(elements) => {
                 elements.next().filter(|bytes| **bytes != [0xc0]).map(Source::Pack)
@@ -202,12 +202,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The names of all fields, in JSON.
-    pub(super) fn names(&self) -> Vec<String> {
-        match self {
-            Fields::Json(members) => members.iter().map(|(name, _)| name.to_string()).collect(),
-            Fields::Pack(_) => Vec::new(),
-        }
+    /// All fields of JSON, as [`Fields::take`] gives each.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&str, Option<Source<'a>>)> {
+        let members = match self {
+            Fields::Json(members) => members.as_slice(),
+            Fields::Pack(_) => &[],
+        };
+        members.iter().map(|(name, text)| (&**name, present(text)))
     }
 
     pub(super) fn optional<T: Wire>(&mut self, name: &str) -> Read<Option<T>> {
@@ -217,6 +218,11 @@ impl<'a> Fields<'a> {
     pub(super) fn required<T: Wire>(&mut self, name: &str) -> Read<T> {
         self.optional(name)?.ok_or_else(|| Wrong::frame(format!("{name} is missing")))
     }
+}
+
+/// A member of JSON; null is as if it were absent.
+fn present(text: &str) -> Option<Source<'_>> {
+    if text == "null" { None } else { Some(Source::Json(text)) }
 }
 
 impl Source<'_> {
@@ -229,7 +235,10 @@ impl Source<'_> {
 
     pub(super) fn uint(&self) -> Read<u64> {
         let number = match self {
-            Source::Json(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+            Source::Json(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
+                let large = |_| Wrong::field(Code::BadField, format!("at most {}", u64::MAX));
+                return text.parse().map_err(large);
+            }
             Source::Json(_) => None,
             Source::Pack(bytes) => pack::uint(bytes),
         };

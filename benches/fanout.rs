@@ -1,0 +1,200 @@
+//! `cargo bench -p onetree --bench fanout`: one commit to 1,000 subscribers in this process, from
+//! the commit to the outboxes of their connections. What comes then, a socket each, is the
+//! operating system's.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use onetree::fanout::{Fanout, Item, Outbox, Sink, Subscriber};
+use onetree_core::{Commit, Effect, Interest, Time};
+use onetree_protocol::frame::{Delta, ServerFrame};
+use onetree_protocol::{Codec, Path, Revision, Value, View};
+
+fn main() {
+    divan::main();
+}
+
+const SINKS: usize = 1_000;
+
+/// A frame of a refresh or a delta is not made larger than this.
+const FRAME_BYTES: usize = 16 << 10;
+
+/// The outbox of a connection.
+struct Connection(Outbox);
+
+impl Connection {
+    fn new() -> Connection {
+        Connection(Outbox::new(1 << 20, 8_192))
+    }
+
+    /// Takes out what has come, as the connection's task does before it writes.
+    fn take(&self) -> usize {
+        let mut taken = Vec::new();
+        assert!(self.0.take(&mut taken, usize::MAX, Revision::MAX), "it has overflowed");
+        taken.len()
+    }
+}
+
+impl Sink for Connection {
+    fn delta(&self, rev: Revision, parts: &Arc<[Bytes]>) {
+        self.0.push(Item::Delta { rev, parts: parts.clone() });
+    }
+
+    fn signal(&self, frame: &Bytes) {
+        self.0.push(Item::Signal(frame.clone()));
+    }
+}
+
+/// Counts what comes: the fan-out alone.
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+impl Sink for Counter {
+    fn delta(&self, _: Revision, parts: &Arc<[Bytes]>) {
+        self.0.fetch_add(parts.len() as u64, Ordering::Relaxed);
+    }
+
+    fn signal(&self, _: &Bytes) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+fn topic() -> Path {
+    path("/site-07/room-031/entry-000007/sensor")
+}
+
+/// What a subscriber sees, and how it wants it.
+type Place = fn(usize) -> (View, Codec);
+
+/// Everyone sees the whole site, in JSON.
+fn one_view(_: usize) -> (View, Codec) {
+    (View::tree(path("/site-07")), Codec::Json)
+}
+
+/// Views at four heights above the topic, half of them in MessagePack: each commit is encoded
+/// twice.
+fn mixed_views(n: usize) -> (View, Codec) {
+    let bases = ["/", "/site-07", "/site-07/room-031", "/site-07/room-031/entry-000007"];
+    (View::tree(path(bases[n / 2 % bases.len()])), Codec::ALL[n % 2])
+}
+
+/// Nobody sees the topic: each has a room of its own beside it.
+fn elsewhere(n: usize) -> (View, Codec) {
+    (View::tree(path(&format!("/site-07/hall-{n:03}"))), Codec::Json)
+}
+
+fn house<S: Sink + 'static>(place: Place, sink: fn() -> S) -> (Fanout, Vec<Arc<S>>) {
+    let fanout = Fanout::new(FRAME_BYTES);
+    let sinks: Vec<Arc<S>> = (0..SINKS).map(|_| Arc::new(sink())).collect();
+    for (n, sink) in sinks.iter().enumerate() {
+        let (view, codec) = place(n);
+        let subscriber = Arc::new(Subscriber::new(n as u64, codec, sink.clone()));
+        let interest = Interest { sub: 1, view: Arc::new(view), deltas: true, signals: false };
+        fanout.register(&subscriber, &interest);
+    }
+    (fanout, sinks)
+}
+
+/// A commit that puts so many values of 100 bytes.
+fn commit(rev: u64, changes: usize) -> Commit {
+    let text = format!("{{\"n\":{},\"text\":\"{}\"}}", 100_000 + rev, "x".repeat(81));
+    let put = |n: usize| Effect::Put {
+        path: if n == 0 { topic() } else { topic().child(&format!("part-{n}")).unwrap() },
+        value: Value::json(&text),
+        expires: None,
+        owner: None,
+    };
+    let effects = (0..changes).map(put).collect();
+    Commit { rev: Revision::new(rev).unwrap(), time: Time(0), effects, origin: None }
+}
+
+/// Into the outboxes; they are emptied after each commit, and that does not count.
+fn into_outboxes(bencher: Bencher<'_, '_>, place: Place, changes: usize) {
+    let (fanout, sinks) = house(place, Connection::new);
+    let mut rev = 0;
+    bencher
+        .counter(ItemsCount::new(SINKS))
+        .with_inputs(|| {
+            let waiting: usize = sinks.iter().map(|sink| sink.take()).sum();
+            assert!(rev == 0 || waiting == SINKS, "someone was not told");
+            rev += 1;
+            commit(rev, changes)
+        })
+        .bench_local_refs(|commit| fanout.publish(commit));
+}
+
+fn into_counters(bencher: Bencher<'_, '_>, place: Place) {
+    let (fanout, sinks) = house(place, Counter::default);
+    let mut rev = 0;
+    bencher
+        .counter(ItemsCount::new(SINKS))
+        .with_inputs(|| {
+            rev += 1;
+            commit(rev, 1)
+        })
+        .bench_local_refs(|commit| fanout.publish(commit));
+    black_box(sinks);
+}
+
+#[divan::bench(args = [1, 100], sample_count = 1_000, sample_size = 1)]
+fn outboxes_of_one_view(bencher: Bencher<'_, '_>, changes: usize) {
+    into_outboxes(bencher, one_view, changes);
+}
+
+#[divan::bench(args = [1, 100], sample_count = 1_000, sample_size = 1)]
+fn outboxes_of_mixed_views(bencher: Bencher<'_, '_>, changes: usize) {
+    into_outboxes(bencher, mixed_views, changes);
+}
+
+#[divan::bench]
+fn counters_of_one_view(bencher: Bencher<'_, '_>) {
+    into_counters(bencher, one_view);
+}
+
+#[divan::bench]
+fn counters_of_mixed_views(bencher: Bencher<'_, '_>) {
+    into_counters(bencher, mixed_views);
+}
+
+/// What the others' subscriptions cost a commit that they do not see.
+#[divan::bench]
+fn nobody_sees_it(bencher: Bencher<'_, '_>) {
+    into_counters(bencher, elsewhere);
+}
+
+/// Floor: a reference count up for each of 1,000 queues behind a lock, and nothing to find or to
+/// encode.
+#[divan::bench(sample_count = 1_000, sample_size = 1)]
+fn floor_queues(bencher: Bencher<'_, '_>) {
+    let queues: Vec<Arc<Mutex<Vec<Arc<[Bytes]>>>>> = (0..SINKS).map(|_| Arc::default()).collect();
+    bencher
+        .counter(ItemsCount::new(SINKS))
+        .with_inputs(|| {
+            queues.iter().for_each(|queue| queue.lock().unwrap().clear());
+            Arc::from([Bytes::from_static(b"a frame")])
+        })
+        .bench_local_refs(|frame: &mut Arc<[Bytes]>| {
+            queues.iter().for_each(|queue| queue.lock().unwrap().push(frame.clone()));
+        });
+}
+
+/// What encoding for each would cost, instead of once.
+#[divan::bench]
+fn instead_encoded_for_each(bencher: Bencher<'_, '_>) {
+    let rev = Revision::new(1).unwrap();
+    let changes = commit(1, 1).changes();
+    let frame = ServerFrame::Delta(Delta { rev, since: None, sub: None, part: false, changes });
+    bencher.counter(ItemsCount::new(SINKS)).bench_local(|| {
+        for _ in 0..SINKS {
+            black_box(Codec::Json.encode_server(black_box(&frame)));
+        }
+    });
+}

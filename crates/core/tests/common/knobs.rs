@@ -1,0 +1,89 @@
+//! What kind of world a simulation is, and what happened in it.
+
+use std::collections::BTreeMap;
+
+use onetree_core::Settings;
+
+use super::{Rng, requests};
+
+/// What kind of world it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Knobs {
+    pub(crate) links: usize,
+    pub(crate) subscriptions: usize,
+    /// Of an outbox, bytes.
+    pub(crate) outbox_bytes: usize,
+    /// Of a frame of a refresh, bytes: small ones make long sweeps.
+    pub(crate) frame_bytes: usize,
+    /// Frames on their way to one client.
+    pub(crate) wire_frames: usize,
+    /// In a thousand steps: cuts of a connection, restores from a backup, damaged copies.
+    pub(crate) cuts: usize,
+    pub(crate) restores: usize,
+    pub(crate) damages: usize,
+    /// Steps in a hundred that are commits.
+    pub(crate) writes: usize,
+    /// Refreshes in a hundred turns may hold on to their snapshot.
+    pub(crate) holds: usize,
+    pub(crate) settings: Settings,
+}
+
+impl Knobs {
+    /// A world where nothing happens by itself.
+    pub(crate) fn calm(links: usize) -> Knobs {
+        let mut settings = requests::settings();
+        settings.retention.clear();
+        let (subscriptions, outbox_bytes, frame_bytes, wire_frames) = (9, 1 << 20, 2_000, 50);
+        let (cuts, restores, damages, writes, holds) = (0, 0, 0, 0, 0);
+        Knobs {
+            links,
+            subscriptions,
+            outbox_bytes,
+            frame_bytes,
+            wire_frames,
+            cuts,
+            restores,
+            damages,
+            writes,
+            holds,
+            settings,
+        }
+    }
+
+    /// A world where everything happens now and then; each seed has one of its own kind.
+    pub(crate) fn any(rng: &mut Rng) -> Knobs {
+        let mut settings = requests::settings();
+        settings.bounds.tombstones = *rng.pick(&[4, 60, 10_000]);
+        settings.bounds.tombstone_ms = *rng.pick(&[40, 2_000, 1_000_000]);
+        Knobs {
+            links: 1 + rng.below(4),
+            subscriptions: 1 + rng.below(4),
+            outbox_bytes: *rng.pick(&[300, 1_000, 5_000]),
+            frame_bytes: *rng.pick(&[1, 300, 2_000]),
+            wire_frames: *rng.pick(&[1, 3, 20]),
+            cuts: *rng.pick(&[0, 5, 20]),
+            restores: *rng.pick(&[0, 6]),
+            damages: *rng.pick(&[0, 20]),
+            writes: *rng.pick(&[1, 3, 10]),
+            holds: *rng.pick(&[0, 50, 100]),
+            settings,
+        }
+    }
+}
+
+/// How often what happened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) commits: u64,
+    pub(crate) live: u64,
+    pub(crate) folded: u64,
+    pub(crate) parts: u64,
+    pub(crate) syncs: u64,
+    pub(crate) overflows: u64,
+    pub(crate) compactions: u64,
+    pub(crate) gaps: u64,
+    pub(crate) damaged: u64,
+    pub(crate) restores: u64,
+    pub(crate) fresh: u64,
+    pub(crate) ways: BTreeMap<&'static str, u64>,
+}

@@ -1,0 +1,95 @@
+//! What the tests of the core share: chance, the truth, a mirror, and the world around them.
+//!
+//! # Layout
+//!
+//! - [`sim`]: a broker, its connections and their clients, one small step at a time
+//! - [`line`]: a connection of it; [`knobs`]: what kind of world it is
+//! - [`mirror`]: a client's copy by the letter of `spec/PROTOCOL.md`, and what it must be
+//! - [`model`]: the writable tree, written a second time
+//! - [`truth`]: the tree as a plain map, after each commit
+//! - [`requests`]: what random clients ask for, on a few paths so that they meet
+//!
+//! A random test prints the seed of the case that failed: `ONETREE_SEED=<seed>` runs that case
+//! alone, `ONETREE_CASES=<n>` runs so many.
+
+pub(crate) mod knobs;
+pub(crate) mod line;
+pub(crate) mod mirror;
+pub(crate) mod model;
+pub(crate) mod requests;
+pub(crate) mod sim;
+pub(crate) mod truth;
+
+use std::hash::{BuildHasher, RandomState};
+use std::str::FromStr;
+
+use onetree_protocol::{Path, Revision};
+
+/// Chance that is the same for the same seed (SplitMix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// True in so many of a hundred cases.
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// Runs a random test with `usual` seeds, or as the environment says. True when it ran them all:
+/// then what should have happened in some case can be asked for.
+pub(crate) fn cases(usual: u64, mut case: impl FnMut(u64)) -> bool {
+    let first = variable("ONETREE_SEED");
+    let count = if first.is_some() { 1 } else { variable("ONETREE_CASES").unwrap_or(usual) };
+    let first = first.unwrap_or_else(|| RandomState::new().hash_one("onetree"));
+    for seed in (0..count).map(|place| first.wrapping_add(place)) {
+        let _told = Told(seed);
+        case(seed);
+    }
+    count >= usual
+}
+
+fn variable<T: FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+/// Tells the seed of a case that panics.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this case again: ONETREE_SEED={}", self.0);
+        }
+    }
+}
+
+pub(crate) fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+pub(crate) fn rev(number: u64) -> Revision {
+    Revision::new(number).unwrap()
+}

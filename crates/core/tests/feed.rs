@@ -1,0 +1,65 @@
+//! Feeds in a simulated world: whatever happens, in whatever order, each mirror is its view of the
+//! tree at its revision, at every step, and at the end all are at the present.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::knobs::{Knobs, Stats};
+use common::sim::Sim;
+use common::{Rng, cases};
+
+#[test]
+fn every_mirror_is_its_view_of_the_tree_at_every_step() {
+    let mut all = Stats::default();
+    let whole = cases(60, |seed| {
+        let mut rng = Rng::new(seed);
+        let knobs = Knobs::any(&mut rng);
+        let mut sim = Sim::new(rng, knobs);
+        for _ in 0..3 {
+            sim.run(3_000);
+            sim.converge();
+        }
+        add(&mut all, &sim.stats);
+    });
+    println!("{all:?}");
+    if !whole {
+        return;
+    }
+    let ways: BTreeMap<_, _> = all.ways.clone();
+    for why in ["no-cookie", "cookie", "epoch", "horizon", "resync", "outrun"] {
+        assert!(ways.contains_key(why), "no refresh because of {why}: {ways:?}");
+    }
+    for (name, count) in [
+        ("live deltas", all.live),
+        ("folded deltas", all.folded),
+        ("parts", all.parts),
+        ("syncs", all.syncs),
+        ("overflows", all.overflows),
+        ("compactions", all.compactions),
+        ("gaps", all.gaps),
+        ("damaged copies", all.damaged),
+        ("restores", all.restores),
+        ("refreshes", all.fresh),
+    ] {
+        assert!(count > 20, "only {count} {name} in all cases: the simulation misses them");
+    }
+}
+
+fn add(all: &mut Stats, one: &Stats) {
+    let Stats { commits, live, folded, parts, syncs, overflows, compactions, .. } = one;
+    all.commits += commits;
+    all.live += live;
+    all.folded += folded;
+    all.parts += parts;
+    all.syncs += syncs;
+    all.overflows += overflows;
+    all.compactions += compactions;
+    all.gaps += one.gaps;
+    all.damaged += one.damaged;
+    all.restores += one.restores;
+    all.fresh += one.fresh;
+    for (why, count) in &one.ways {
+        *all.ways.entry(why).or_default() += count;
+    }
+}

@@ -1,0 +1,487 @@
+//! What went wrong in the systems before this one, and in this one: a test for each, named after
+//! what it guards. The numbers are issues of the projects that are named beside them.
+
+#[expect(dead_code, reason = "what other tests need")]
+mod common;
+
+use std::sync::Arc;
+
+use common::knobs::Knobs;
+use common::line::Line;
+use common::mirror::Mirror;
+use common::requests::{append, delete, drop_tree, put, settings};
+use common::sim::Sim;
+use common::truth::{self, History};
+use common::{Rng, path, rev};
+use onetree_core::{Author, Commit, Feed, FeedLimits, Request, Settings, State, Step, Time};
+use onetree_protocol::frame::{Do, Mode, Reason, RefreshKind, ServerFrame, Sub};
+use onetree_protocol::{Act, Change, Cookie, Epoch, LogKey, Name, Path, Revision, View};
+
+/// A quiet world with one client.
+fn quiet() -> Sim {
+    Sim::new(Rng::new(1), Knobs::calm(1))
+}
+
+fn everything() -> View {
+    View::tree(Path::root())
+}
+
+fn txn(parts: &[Request]) -> Request {
+    let changes = parts.iter().flat_map(|part| part.changes.clone()).collect();
+    Request { changes, ..Request::default() }
+}
+
+fn trim(log: &str, to: LogKey) -> Request {
+    common::requests::one(Do::Trim { path: path(log), to })
+}
+
+/// The key of the entry that the commit `number` appended first.
+fn key(number: u64) -> LogKey {
+    LogKey { rev: rev(number), index: 0 }
+}
+
+fn commit(state: &mut State, request: &Request) -> Arc<Commit> {
+    state.write(Time(1), &Author::default(), request).commit.unwrap()
+}
+
+fn write(state: &mut State, request: &Request) -> Revision {
+    state.write(Time(1), &Author::default(), request).answer.unwrap().rev
+}
+
+/// What a refresh comes to.
+#[derive(Debug)]
+struct Told {
+    kind: RefreshKind,
+    why: Reason,
+    changes: Vec<Change>,
+    rev: Revision,
+}
+
+/// Subscribes to `view` with `cookie`, and takes all of the refresh.
+fn refresh(state: &State, view: &View, cookie: Option<Cookie>, mode: Mode) -> Told {
+    let mut feed = Feed::new(LIMITS);
+    let snapshot = state.snapshot();
+    feed.subscribe(&sub(view, cookie, mode), &snapshot).unwrap();
+    let (mut told, mut changes) = (None, Vec::new());
+    loop {
+        match feed.poll(Time(1), || snapshot.clone(), true) {
+            Some(Step::Frame(ServerFrame::Refresh(f))) => told = Some((f.kind, f.why)),
+            Some(Step::Frame(ServerFrame::Entries(f))) => changes.extend(f.changes),
+            Some(Step::Frame(ServerFrame::Fresh(f))) => {
+                let (kind, why) = told.expect("a refresh before its end");
+                assert_eq!(feed.is_empty(), mode == Mode::Once, "it ends with `once`");
+                return Told { kind, why, changes, rev: f.rev };
+            }
+            Some(_) => {}
+            None => panic!("the refresh has no end"),
+        }
+    }
+}
+
+const LIMITS: FeedLimits = FeedLimits { subscriptions: 9, frame_bytes: 300, digest_scan: 1_000 };
+
+fn sub(view: &View, cookie: Option<Cookie>, mode: Mode) -> Sub {
+    let view = view.clone();
+    Sub { id: 0, sub: 1, view, cookie, mode, signals: false, every_ms: 0, copy: false }
+}
+
+fn cookie(state: &State, view: &View, rev: Revision) -> Option<Cookie> {
+    Some(Cookie { epoch: state.snapshot().epoch(), rev, view: view.fingerprint() })
+}
+
+// --- OpenLDAP's provider
+
+#[test]
+fn sixteen_subscribers_that_stop_reading_stop_nobody() {
+    let mut knobs = Knobs::calm(17);
+    (knobs.outbox_bytes, knobs.wire_frames) = (2_000, 2);
+    let mut sim = Sim::new(Rng::new(1), knobs);
+    for link in 0..17 {
+        sim.watch(link, everything());
+    }
+    for number in 0..500 {
+        sim.write(&put(&format!("/{number}"), "x"));
+        sim.fan_all();
+        (0..16).for_each(|link| sim.serve(link));
+        sim.deliver(16);
+        assert_eq!(sim.links[16].mirrors[0].rev(), sim.state.rev());
+        let bytes = |line: &Line| line.outbox.bytes;
+        let waits: usize = sim.links.iter().filter_map(|link| link.line.as_ref()).map(bytes).sum();
+        assert!(waits <= 17 * 2_000, "{waits} bytes wait");
+    }
+    sim.converge();
+}
+
+#[test]
+fn a_copy_from_before_a_restore_loses_what_the_tree_no_longer_has() {
+    let mut old = State::new(settings());
+    let requests = [put("/a", "1"), put("/b", "2"), put("/c", "3")];
+    let commits: Vec<_> = requests.iter().map(|request| commit(&mut old, request)).collect();
+    let held = cookie(&old, &everything(), old.rev());
+    let mut restored = State::new(Settings { epoch: Epoch(2), ..settings() });
+    commits[..2].iter().for_each(|commit| restored.replay(commit));
+    let above = rev(1 << 40);
+    restored.replay(&Commit { rev: above, time: Time(1), effects: vec![], origin: None });
+    let told = refresh(&restored, &everything(), held, Mode::Stay);
+    assert_eq!((told.kind, told.why), (RefreshKind::Full, Reason::Epoch));
+    assert_eq!((told.changes.len(), told.rev), (2, above));
+}
+
+#[test]
+fn a_revision_from_the_future_starts_from_nothing() {
+    // etcd #20221 went on with old events; here a tree that lost its last commit without
+    // noticing, or a client that is mistaken.
+    let mut state = State::new(settings());
+    for at in ["/a", "/b", "/c"] {
+        write(&mut state, &put(at, "x"));
+    }
+    for ahead in [1, 2, 1 << 30] {
+        let future = cookie(&state, &everything(), rev(3 + ahead));
+        let told = refresh(&state, &everything(), future, Mode::Stay);
+        assert_eq!((told.kind, told.why), (RefreshKind::Full, Reason::Future));
+        assert_eq!((told.changes.len(), told.rev), (3, rev(3)));
+    }
+    let present = cookie(&state, &everything(), rev(3));
+    let told = refresh(&state, &everything(), present, Mode::Stay);
+    assert_eq!((told.kind, told.changes.len()), (RefreshKind::Delta, 0));
+}
+
+#[test]
+fn a_subtree_that_moves_leaves_one_view_whole_and_enters_the_other_whole() {
+    for resumed in [false, true] {
+        let mut sim = quiet();
+        for number in 0..100 {
+            sim.write(&put(&format!("/a/x/{number}"), "x"));
+        }
+        sim.watch(0, View::tree(path("/a")));
+        sim.watch(0, View::tree(path("/b")));
+        if resumed {
+            sim.cut(0);
+        }
+        let mut moved = vec![drop_tree("/a/x")];
+        moved.extend((0..100).map(|number| put(&format!("/b/x/{number}"), "x")));
+        sim.write(&txn(&moved));
+        sim.connect(0);
+        sim.deliver(0);
+        let entries = |mirror: &Mirror| mirror.copy.entries.len();
+        let counts: Vec<usize> = sim.links[0].mirrors.iter().map(entries).collect();
+        assert_eq!(counts, [0, 100], "resumed: {resumed}");
+    }
+}
+
+#[test]
+fn a_copy_of_another_view_keeps_nothing_that_this_one_does_not_see() {
+    let mut state = State::new(settings());
+    let mut history = History::new();
+    for at in ["/a/open/1", "/a/secret/1", "/b/1"] {
+        history.add(&commit(&mut state, &put(at, "x")));
+    }
+    let patterns = vec![onetree_protocol::Pattern::parse("open/**").unwrap()];
+    let narrow = View { patterns, ..View::tree(path("/a")) };
+    // Its rights became less, its base was another, and it is garbage.
+    for held in [View::tree(path("/a")), View::tree(path("/b"))] {
+        let mut mirror = Mirror::new(1, narrow.clone(), 0);
+        mirror.copy.entries = truth::shown(history.now(), &held);
+        mirror.copy.cookie = cookie(&state, &held, state.rev());
+        let told = refresh(&state, &narrow, mirror.copy.cookie, Mode::Stay);
+        assert_eq!((told.kind, told.why), (RefreshKind::Full, Reason::View));
+        assert_eq!(told.changes.len(), 1);
+    }
+    let garbage = Cookie { epoch: Epoch(99), rev: rev(2), view: onetree_protocol::Fingerprint(7) };
+    let told = refresh(&state, &narrow, Some(garbage), Mode::Stay);
+    assert_eq!((told.kind, told.changes.len()), (RefreshKind::Full, 1));
+}
+
+#[test]
+fn who_watches_what_is_taken_away_from_above_is_told() {
+    for resumed in [false, true] {
+        for (above, base) in [("/a", "/a/b"), ("/a/b", "/a/b"), ("/", "/a/b")] {
+            let mut sim = quiet();
+            sim.write(&txn(&[put("/a/b", "x"), put("/a/b/c", "x"), put("/z", "x")]));
+            assert_eq!(sim.watch(0, View::tree(path(base))).copy.entries.len(), 2);
+            if resumed {
+                sim.cut(0);
+            }
+            sim.write(&drop_tree(above));
+            sim.connect(0);
+            sim.deliver(0);
+            assert_eq!(sim.links[0].mirrors[0].copy.entries.len(), 0, "{above} {resumed}");
+        }
+        // A log entry with what is below it, when its log is trimmed.
+        let mut sim = quiet();
+        sim.write(&append("/log", "x"));
+        let entry = path("/log").child(&key(1).to_string()).unwrap();
+        sim.write(&put(&format!("{}/likes", entry.as_str()), "1"));
+        assert_eq!(sim.watch(0, View::tree(entry)).copy.entries.len(), 2);
+        if resumed {
+            sim.cut(0);
+        }
+        sim.write(&trim("/log", key(1)));
+        sim.connect(0);
+        sim.deliver(0);
+        assert_eq!(sim.links[0].mirrors[0].copy.entries.len(), 0, "trim {resumed}");
+    }
+}
+
+#[test]
+fn a_thousand_changes_of_one_entry_are_one_change_for_who_lags() {
+    let mut knobs = Knobs::calm(1);
+    knobs.outbox_bytes = 1_000;
+    let mut sim = Sim::new(Rng::new(1), knobs);
+    sim.write(&put("/a", "0"));
+    let before = sim.watch(0, everything()).came;
+    (0..1_000).for_each(|number| sim.write(&put("/a", &format!("{number}"))));
+    sim.deliver(0);
+    let mirror = &sim.links[0].mirrors[0];
+    assert_eq!((mirror.came - before, mirror.rev()), (1, sim.state.rev()));
+}
+
+// --- resume
+
+#[test]
+fn a_cookie_never_runs_ahead_of_its_data() {
+    // centrifuge-js #406, PouchDB #1240. Whatever the frame at which the line is cut: nothing says
+    // where the mirror will be before it has everything, and what it resumes with is enough.
+    for cut in 0..40 {
+        let mut knobs = Knobs::calm(1);
+        (knobs.frame_bytes, knobs.outbox_bytes) = (1, 300);
+        let mut sim = Sim::new(Rng::new(cut), knobs);
+        sim.write(&txn(&[put("/a", "1"), put("/b", "1"), put("/c", "1")]));
+        sim.watch(0, everything());
+        let before = sim.links[0].mirrors[0].copy.clone();
+        // Far more than the outbox holds: a folded delta, in parts.
+        for number in 0..8 {
+            sim.write(&put(&format!("/{number}"), "2"));
+        }
+        sim.write(&delete("/b"));
+        if cut % 2 == 0 {
+            sim.cut(0);
+            sim.connect(0);
+        }
+        sim.fan_all();
+        for _ in 0..cut {
+            sim.serve(0);
+            sim.read(0);
+            let copy = &sim.links[0].mirrors[0].copy;
+            let moved = copy.cookie != before.cookie;
+            assert!(moved || copy.entries == before.entries, "data ahead of its cookie");
+        }
+        sim.cut(0);
+        sim.converge();
+    }
+}
+
+#[test]
+fn deletes_are_not_lost_at_the_horizon_nor_beside_it() {
+    // etcd #18089, #19179: off by one at the compaction revision.
+    let mut settings = settings();
+    settings.bounds.tombstones = 8;
+    let mut state = State::new(settings);
+    let mut history = History::new();
+    let names: Vec<String> = (0..30).map(|number| format!("/{number}")).collect();
+    for name in &names {
+        history.add(&commit(&mut state, &put(name, "x")));
+    }
+    for name in &names[..20] {
+        history.add(&commit(&mut state, &delete(name)));
+        while let Some(commit) = state.housekeep(Time(1)) {
+            history.add(&commit);
+        }
+    }
+    let horizon = state.snapshot().horizon().get();
+    assert!(horizon > 31, "no horizon among the deletes: {horizon}");
+    for at in [horizon - 1, horizon, horizon + 1] {
+        let held = cookie(&state, &everything(), rev(at));
+        let told = refresh(&state, &everything(), held, Mode::Stay);
+        let good = at >= horizon;
+        let way = if good { RefreshKind::Delta } else { RefreshKind::Full };
+        assert_eq!(told.kind, way, "from {at}, horizon {horizon}");
+        let mut copy = truth::Tree::new();
+        if good {
+            copy = (**history.at(rev(at))).clone();
+        }
+        for Change { path, rev, act } in told.changes {
+            match act {
+                Act::Put(value) => drop(copy.insert(path, (rev, value))),
+                _ => drop(copy.remove(&path)),
+            }
+        }
+        assert_eq!(&copy, history.now(), "from {at}, horizon {horizon}");
+    }
+}
+
+#[test]
+fn an_empty_view_ends_its_refresh() {
+    // nats.js #270: no mark at the end of a snapshot without entries.
+    let mut state = State::new(settings());
+    let nothing = View::tree(path("/nothing"));
+    for _ in 0..2 {
+        for mode in [Mode::Stay, Mode::Once] {
+            for held in [None, cookie(&state, &nothing, state.rev())] {
+                let told = refresh(&state, &nothing, held, mode);
+                assert_eq!((told.changes.len(), told.rev), (0, state.rev()));
+            }
+        }
+        write(&mut state, &put("/elsewhere", "x"));
+    }
+}
+
+#[test]
+fn a_heartbeat_does_not_overtake_a_delta() {
+    // etcd #15220. A heartbeat between any two turns: the mirror compares itself when it comes.
+    for turn in 0..12 {
+        for (outbox_bytes, every_ms) in [(1 << 20, 0), (150, 0), (150, 10)] {
+            let mut knobs = Knobs::calm(1);
+            knobs.outbox_bytes = outbox_bytes;
+            let mut sim = Sim::new(Rng::new(turn), knobs);
+            let mirror = sim.mirror(everything(), every_ms);
+            sim.subscribe(0, mirror);
+            sim.deliver(0);
+            for at in ["/a", "/b", "/c"] {
+                sim.write(&put(at, "x"));
+            }
+            (0..turn / 2).for_each(|_| sim.serve(0));
+            sim.beat(0);
+            (0..turn).for_each(|_| sim.serve(0));
+            sim.now = sim.now.plus(20);
+            (0..40).for_each(|_| {
+                sim.serve(0);
+                sim.read(0);
+            });
+            sim.converge();
+        }
+    }
+}
+
+#[test]
+fn an_idle_mirror_does_not_fall_behind_the_horizon() {
+    // ligato cn-infra #265: heartbeats move cookies.
+    let mut knobs = Knobs::calm(1);
+    knobs.settings.bounds.tombstones = 4;
+    let mut sim = Sim::new(Rng::new(1), knobs);
+    sim.write(&put("/quiet", "x"));
+    let quiet = View::tree(path("/quiet"));
+    let held = sim.watch(0, quiet.clone()).rev();
+    let every = sim.mirror(quiet, 1_000);
+    sim.subscribe(0, every);
+    sim.deliver(0);
+    for number in 0..40 {
+        sim.write(&put(&format!("/loud/{number}"), "x"));
+        sim.write(&delete(&format!("/loud/{number}")));
+        sim.tidy();
+        sim.fan_all();
+        sim.beat(0);
+        sim.deliver(0);
+    }
+    assert!(sim.state.snapshot().horizon() > held, "the horizon has not moved");
+    sim.cut(0);
+    sim.connect(0);
+    sim.deliver(0);
+    assert_eq!(sim.stats.ways.get("cookie"), Some(&2), "{:?}", sim.stats.ways);
+}
+
+#[test]
+fn what_is_committed_while_a_subscription_becomes_live_is_not_lost() {
+    // supabase-js #1599: "subscribed" was said before the stream was. A commit between any two
+    // turns of a refresh, with and without its snapshot held, while the outbox is slow or fast.
+    for turn in 0..60 {
+        for holds in [0, 100] {
+            for resumed in [false, true] {
+                let mut knobs = Knobs::calm(1);
+                (knobs.frame_bytes, knobs.holds) = (1, holds);
+                let mut sim = Sim::new(Rng::new(turn), knobs);
+                sim.write(&txn(&[put("/a", "1"), put("/b", "1"), put("/c", "1")]));
+                let mirror = sim.mirror(everything(), 0);
+                sim.subscribe(0, mirror);
+                if resumed {
+                    sim.deliver(0);
+                    sim.cut(0);
+                    sim.write(&txn(&[put("/a", "2"), put("/c", "2")]));
+                    sim.connect(0);
+                }
+                (0..turn).for_each(|_| sim.serve(0));
+                sim.write(&put("/a", "3"));
+                sim.fan_all();
+                (0..turn % 7).for_each(|_| sim.serve(0));
+                sim.write(&delete("/b"));
+                sim.deliver(0);
+                assert_eq!(sim.links[0].mirrors[0].rev(), sim.state.rev(), "turn {turn}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_refresh_starts_again_and_ends() {
+    for frames in 0..12 {
+        let mut knobs = Knobs::calm(1);
+        knobs.frame_bytes = 1;
+        let mut sim = Sim::new(Rng::new(1), knobs);
+        (0..6).for_each(|number| sim.write(&put(&format!("/{number}"), "x")));
+        let mirror = sim.mirror(everything(), 0);
+        sim.subscribe(0, mirror);
+        for interruption in 0..3 {
+            for _ in 0..5 * frames {
+                sim.serve(0);
+                sim.read(0);
+            }
+            // The line is cut, or the client asks for it again while it comes.
+            if interruption % 2 == 0 {
+                sim.cut(0);
+                sim.connect(0);
+            } else {
+                let sub = sim.links[0].mirrors[0].sub;
+                sim.resync(0, sub);
+            }
+            sim.write(&put(&format!("/{interruption}"), "y"));
+        }
+        sim.converge();
+    }
+}
+
+// --- the rest
+
+#[test]
+fn equal_counts_do_not_hide_a_wrong_copy() {
+    // firebase-js-sdk PR 1019.
+    let mut sim = quiet();
+    sim.write(&txn(&[put("/a", "1"), put("/b", "2")]));
+    sim.watch(0, everything());
+    let copy = &mut sim.links[0].mirrors[0].copy;
+    let entry = copy.entries.remove(&path("/b")).unwrap();
+    copy.entries.insert(path("/c"), entry);
+    copy.damaged = true;
+    sim.beat(0);
+    sim.deliver(0);
+    assert_eq!(sim.stats.damaged, 1);
+    assert!(sim.links[0].mirrors[0].copy.entries.contains_key(&path("/b")));
+}
+
+#[test]
+fn an_old_ephemeral_entry_does_not_block_its_owner_nor_take_the_new_one_with_it() {
+    // curator #723.
+    let mut state = State::new(settings());
+    let name = |text: &str| Name::parse(text).unwrap();
+    let here = |session: &Name| Author { client: None, session: Some(session.clone()) };
+    let mut write = put("/here", "me");
+    if let Do::Put { ephemeral, .. } = &mut write.changes[0] {
+        *ephemeral = true;
+    }
+    let old = state.open_session(Time(0), None, name("old")).unwrap().name;
+    state.write(Time(0), &here(&old), &write).answer.unwrap();
+    state.detach_session(Time(0), &old);
+    // Back in time: the session and its entry are still there, and go on.
+    let back = state.open_session(Time(40), Some(&old), name("other")).unwrap();
+    assert!(back.resumed);
+    assert!(state.housekeep(Time(1_000)).is_none());
+    // Too late: a new session, and the entry is its own as soon as it is written.
+    state.detach_session(Time(1_000), &old);
+    let new = state.open_session(Time(1_100), Some(&old), name("new")).unwrap();
+    assert!(!new.resumed);
+    state.write(Time(1_100), &here(&new.name), &write).answer.unwrap();
+    assert!(state.housekeep(Time(2_000)).is_none(), "the old session takes nothing with it");
+    assert!(state.snapshot().get(&path("/here")).is_some());
+    state.end_session(Time(2_000), &new.name);
+    assert!(state.housekeep(Time(2_000)).is_some());
+    assert!(state.snapshot().get(&path("/here")).is_none());
+}

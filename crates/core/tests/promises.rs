@@ -1,0 +1,315 @@
+//! The promises of the model, each by its name. *Durable* is the store's; the others are kept here,
+//! by the tree and its feeds, whatever happens around them.
+
+#[expect(dead_code, reason = "what other tests need")]
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use common::knobs::Knobs;
+use common::line::Line;
+use common::requests::{append, delete, put};
+use common::sim::Sim;
+use common::truth::{self, Tree};
+use common::{Rng, cases, path};
+use onetree_core::{Answer, Author, Commit, Refusal, Request, State, Time};
+use onetree_protocol::frame::{Do, ServerFrame};
+use onetree_protocol::{Name, Path, Revision, Value, View};
+
+fn everything() -> View {
+    View::tree(Path::root())
+}
+
+fn text(value: &Option<Value>) -> String {
+    String::from_utf8(value.as_ref().unwrap().bytes.to_vec()).unwrap()
+}
+
+/// Commits have one total order; every subscriber sees revisions only grow.
+#[test]
+fn ordered() {
+    cases(15, |seed| {
+        let mut rng = Rng::new(seed);
+        // Clients neither lose their copies nor do brokers, so that no mirror may ever go back.
+        let knobs = Knobs { cuts: 0, restores: 0, damages: 0, ..Knobs::any(&mut rng) };
+        let mut sim = Sim::new(rng, knobs);
+        sim.run(4_000);
+        sim.converge();
+        for mirror in sim.links.iter().flat_map(|link| &link.mirrors) {
+            assert!(mirror.seen.is_sorted(), "{:?} has seen {:?}", mirror.view, mirror.seen);
+        }
+    });
+    // Who keeps up sees each commit, once, in the order in which they were made.
+    let mut sim = Sim::new(Rng::new(1), Knobs::calm(2));
+    sim.watch(0, everything());
+    sim.watch(1, View::tree(path("/a")));
+    let mut made = Vec::new();
+    for number in 0..50 {
+        let at = if number % 3 == 0 { "/b" } else { "/a/b" };
+        sim.write(&put(at, "x"));
+        made.push(sim.state.rev());
+    }
+    (0..2).for_each(|link| sim.deliver(link));
+    assert_eq!(sim.links[0].mirrors[0].seen[1..], made);
+    let of_a: Vec<Revision> = made.iter().copied().filter(|rev| (rev.get() - 1) % 3 != 0).collect();
+    assert_eq!(sim.links[1].mirrors[0].seen[1..], of_a);
+}
+
+/// After every delta a mirror equals its view of the tree at one stated revision, exactly: the
+/// simulated clients compare all that they have after each frame that moves them.
+#[test]
+fn snapshot() {
+    let mut compared = 0;
+    cases(20, |seed| {
+        let mut rng = Rng::new(seed);
+        let knobs = Knobs { frame_bytes: 1, wire_frames: 2, ..Knobs::any(&mut rng) };
+        let mut sim = Sim::new(rng, knobs);
+        sim.run(5_000);
+        let stats = &sim.stats;
+        compared += stats.live + stats.folded + stats.fresh + stats.syncs;
+    });
+    assert!(compared > 20, "only {compared} comparisons");
+}
+
+/// No mirror ever shows part of a commit, however it comes: live, folded, or by a refresh.
+#[test]
+fn atomic() {
+    cases(15, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut knobs = Knobs::calm(3);
+        knobs.frame_bytes = *rng.pick(&[1, 400]);
+        knobs.wire_frames = *rng.pick(&[1, 10]);
+        knobs.outbox_bytes = *rng.pick(&[1_000, 20_000]);
+        knobs.holds = *rng.pick(&[0, 50]);
+        let mut sim = Sim::new(Rng::new(rng.next()), knobs);
+        let places = ["/a", "/a/b", "/a/b/c", "/b/0", "/b/1", "/c"];
+        for link in 0..3 {
+            sim.watch(link, everything());
+        }
+        for round in 0..400 {
+            if rng.chance(30) {
+                let put = |at: &&str| put(at, &format!("{round}")).changes;
+                let changes = places.iter().flat_map(put).collect();
+                sim.write(&Request { changes, ..Request::default() });
+            }
+            if rng.chance(5) {
+                let link = rng.below(3);
+                sim.cut(link);
+                sim.connect(link);
+            }
+            for _ in 0..6 {
+                let link = rng.below(3);
+                sim.serve(link);
+                // The last of them reads little: it lags.
+                if link < 2 || rng.chance(20) {
+                    sim.read(link);
+                }
+                let shown = &sim.links[link].mirrors[0].copy.entries;
+                let mut texts: Vec<String> = shown.values().map(|(_, v)| text(v)).collect();
+                assert!(texts.is_empty() || texts.len() == places.len(), "part of it: {texts:?}");
+                texts.dedup();
+                assert!(texts.len() <= 1, "two commits at once: {texts:?}");
+            }
+        }
+        sim.converge();
+    });
+}
+
+/// After any disconnect, lag, restart, compaction, restore or damage the mirror is made right by
+/// itself; where its cookie is good, at the cost of what differs.
+#[test]
+fn convergent() {
+    cases(20, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut knobs = Knobs { cuts: 30, restores: 3, damages: 20, ..Knobs::any(&mut rng) };
+        knobs.settings.bounds.tombstones = 10;
+        let mut sim = Sim::new(rng, knobs);
+        sim.run(4_000);
+        // Every client is where its misfortunes left it; `converge` asserts that all come to it.
+        sim.converge();
+    });
+    let mut sim = Sim::new(Rng::new(1), Knobs::calm(1));
+    for number in 0..2_000 {
+        sim.write(&put(&format!("/many/{number}"), "x"));
+    }
+    assert_eq!(sim.watch(0, everything()).copy.entries.len(), 2_000);
+    sim.cut(0);
+    for number in 0..10 {
+        sim.write(&put(&format!("/many/{}", 7 * number), "y"));
+        sim.write(&delete(&format!("/many/{}", 1_000 + number)));
+    }
+    let before = sim.links[0].mirrors[0].came;
+    sim.restart(false);
+    sim.connect(0);
+    sim.deliver(0);
+    let mirror = &sim.links[0].mirrors[0];
+    assert_eq!((mirror.rev(), mirror.came - before), (sim.state.rev(), 20));
+}
+
+/// No retained log entry is ever skipped, and where retention outran a reader it is told.
+#[test]
+fn complete() {
+    let (mut gaps, mut whole) = (0, 0);
+    let all = cases(25, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut knobs = Knobs::calm(1);
+        knobs.settings = common::requests::settings();
+        knobs.outbox_bytes = *rng.pick(&[400, 2_000]);
+        knobs.frame_bytes = *rng.pick(&[1, 300]);
+        knobs.wire_frames = 2;
+        knobs.holds = *rng.pick(&[0, 50, 100]);
+        let mut sim = Sim::new(Rng::new(rng.next()), knobs);
+        sim.watch(0, View::tree(path("/log")));
+        let (mut read, mut appended) = (BTreeSet::new(), 0);
+        let pace = *rng.pick(&[10, 50, 100]);
+        for step in 0.. {
+            let ends = step >= 300;
+            if ends {
+                sim.fan_all();
+            }
+            if !ends && rng.chance(30) {
+                sim.write(&append("/log", "x"));
+                appended += 1;
+            }
+            if !ends && rng.chance(20) {
+                sim.tidy();
+            }
+            sim.serve(0);
+            if ends || rng.chance(pace) {
+                sim.read(0);
+            }
+            read.extend(sim.links[0].mirrors[0].copy.entries.keys().cloned());
+            if ends && sim.links[0].line.as_ref().is_some_and(Line::is_idle) {
+                break;
+            }
+        }
+        let mirror = &sim.links[0].mirrors[0];
+        // Each gap is checked where it is told; here: what was never shown, was told.
+        assert_eq!(mirror.rev(), sim.state.rev());
+        assert!(read.len() == appended || mirror.gaps > 0, "{} of {appended}", read.len());
+        gaps += u64::from(mirror.gaps > 0);
+        whole += u64::from(read.len() == appended);
+    });
+    assert!(!all || (gaps > 2 && whole > 2), "{gaps} readers had gaps, {whole} had none");
+}
+
+/// Who does not read costs a bounded amount of memory, costs the others nothing, and gets the
+/// latest state and not all of its history when it reads again.
+#[test]
+fn bounded() {
+    let mut knobs = Knobs::calm(2);
+    (knobs.outbox_bytes, knobs.wire_frames) = (4_000, 3);
+    let mut sim = Sim::new(Rng::new(1), knobs);
+    let (reader, stalled) = (0, 1);
+    sim.watch(reader, everything());
+    sim.watch(stalled, everything());
+    let before = sim.links[stalled].mirrors[0].came;
+    for number in 0..3_000 {
+        sim.write(&put(&format!("/{}", number % 5), &format!("{number}")));
+        if number % 100 == 0 {
+            sim.write(&append("/log", "kept"));
+        }
+        sim.deliver(reader);
+        assert_eq!(sim.links[reader].mirrors[0].rev(), sim.state.rev(), "the reader waits");
+        for _ in 0..5 {
+            sim.serve(stalled);
+        }
+        let line = sim.links[stalled].line.as_ref().unwrap();
+        assert!(line.outbox.bytes <= 4_000 && line.wire.len() <= 5, "it grows");
+    }
+    sim.deliver(stalled);
+    let mirror = &sim.links[stalled].mirrors[0];
+    assert_eq!(mirror.rev(), sim.state.rev());
+    let came = mirror.came - before;
+    // A few that were on their way, then 5 entries and the 30 of the log, which are not folded.
+    assert!((35..80).contains(&came), "{came} changes came");
+}
+
+/// A write that is sent again because its answer was lost takes effect once.
+#[test]
+fn once() {
+    cases(30, |seed| {
+        let mut rng = Rng::new(seed);
+        let settings = common::requests::settings();
+        let mut state = State::new(settings.clone());
+        let mut stored: Vec<Arc<Commit>> = Vec::new();
+        let mut answers: Vec<Result<Answer, Refusal>> = Vec::new();
+        let mut accepted = 0;
+        let client = Name::parse("c");
+        let author = Author { client, session: None };
+        while answers.len() < 60 {
+            if rng.chance(10) {
+                // The broker starts again from its store.
+                state = State::new(settings.clone());
+                stored.iter().for_each(|commit| state.replay(commit));
+            }
+            let again = !answers.is_empty() && rng.chance(50);
+            let seq = if again { rng.below(answers.len()) } else { answers.len() } as u64 + 1;
+            // Every third is refused: that, too, is remembered.
+            let mut request = append("/chat", &format!("{seq}"));
+            if seq % 3 == 0 {
+                request.changes = put("/chat/00000000000001ffff", "no").changes;
+            }
+            let outcome = state.write(Time(1), &author, &Request { seq: Some(seq), ..request });
+            if again {
+                assert!(outcome.commit.is_none(), "{seq} is executed again");
+                assert_eq!(outcome.answer, answers[seq as usize - 1]);
+                continue;
+            }
+            accepted += u64::from(outcome.answer.is_ok());
+            stored.extend(outcome.commit);
+            answers.push(outcome.answer);
+        }
+        assert_eq!(accepted, 40);
+        assert_eq!(state.snapshot().summary(&path("/chat")).live, accepted);
+    });
+}
+
+/// A client can check at any time, in constant size, that its mirror equals the tree.
+#[test]
+fn verifiable() {
+    cases(20, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(Rng::new(rng.next()), Knobs::calm(1));
+        let entries = 1 + rng.below(40);
+        for number in 0..entries {
+            sim.write(&put(&format!("/a/{number}"), "x"));
+        }
+        let key = sim.state.snapshot().digest_key();
+        sim.watch(0, View::tree(path("/a")));
+        let right = sim.links[0].mirrors[0].copy.entries.clone();
+        let sync = |sim: &mut Sim| {
+            let settled = sim.settled.clone();
+            let line = sim.links[0].line.as_mut().unwrap();
+            let ServerFrame::Sync(sync) = line.feed.sync(None, &settled) else { panic!() };
+            let [(_, Some(digest))] = sync.digests[..] else { panic!("{sync:?}") };
+            digest
+        };
+        let told = sync(&mut sim);
+        assert_eq!(told, truth::digest(&right, key));
+        let count = |tree: &Tree| tree.len() as u64;
+        assert_eq!(told.count, count(&right));
+        // Whatever differs, the digest differs; a count alone would not tell.
+        let at = right.keys().nth(rng.below(entries)).unwrap().clone();
+        let mut missing = right.clone();
+        missing.remove(&at);
+        let mut older = right.clone();
+        older.get_mut(&at).unwrap().0 = common::rev(10_000);
+        let mut moved = missing.clone();
+        moved.insert(path("/a/elsewhere"), right[&at].clone());
+        for wrong in [missing, older, moved] {
+            assert_ne!(told, truth::digest(&wrong, key));
+        }
+        // And the client that finds it out is right again afterwards.
+        sim.damage(0, 0);
+        assert_ne!(sim.links[0].mirrors[0].copy.entries, right);
+        sim.beat(0);
+        sim.deliver(0);
+        assert_eq!(sim.links[0].mirrors[0].copy.entries, right);
+        assert_eq!(sim.stats.damaged, 1);
+        // It follows the tree in constant size.
+        sim.write(&Request { changes: vec![Do::Drop { path: path("/a") }], ..Request::default() });
+        sim.deliver(0);
+        assert_eq!(sync(&mut sim).count, 0);
+    });
+}

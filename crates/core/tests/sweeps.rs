@@ -1,0 +1,207 @@
+//! What went wrong in this system, and what could: sweeps while the tree changes, logs and their
+//! trims. Each test is named after what it guards.
+
+#[expect(dead_code, reason = "what other tests need")]
+mod common;
+
+use common::knobs::Knobs;
+use common::requests::{append, delete, drop_tree, one, put, settings};
+use common::sim::Sim;
+use common::{Rng, path, rev};
+use onetree_core::{Author, Feed, FeedLimits, Request, State, Step, Time};
+use onetree_protocol::frame::{Do, Mode, ServerFrame, Sub};
+use onetree_protocol::{LogKey, Path, View};
+
+fn everything() -> View {
+    View::tree(Path::root())
+}
+
+fn txn(parts: &[Request]) -> Request {
+    let changes = parts.iter().flat_map(|part| part.changes.clone()).collect();
+    Request { changes, ..Request::default() }
+}
+
+fn trim(log: &str, to: LogKey) -> Request {
+    one(Do::Trim { path: path(log), to })
+}
+
+/// The key of the entry that the commit `number` appended first.
+fn key(number: u64) -> LogKey {
+    LogKey { rev: rev(number), index: 0 }
+}
+
+/// A world with small frames, so that a sweep takes many, which reads every other snapshot.
+fn sweeping(holds: usize) -> Sim {
+    let mut knobs = Knobs::calm(1);
+    (knobs.frame_bytes, knobs.holds, knobs.outbox_bytes) = (1, holds, 400);
+    Sim::new(Rng::new(1), knobs)
+}
+
+/// A sweep of `view`, from nothing or from a cookie, while `requests` come between its turns, one
+/// after so many of them; the mirror compares itself at each step.
+fn sweep(view: &View, before: &[Request], missed: &[Request], meanwhile: &[Request]) {
+    for holds in [0, 100] {
+        for every in 1..30 {
+            for resumed in [false, true] {
+                let mut sim = sweeping(holds);
+                before.iter().for_each(|request| sim.write(request));
+                let mirror = sim.mirror(view.clone(), 0);
+                sim.subscribe(0, mirror);
+                if resumed {
+                    sim.deliver(0);
+                    sim.cut(0);
+                }
+                missed.iter().for_each(|request| sim.write(request));
+                sim.connect(0);
+                for request in meanwhile {
+                    for _ in 0..every {
+                        sim.serve(0);
+                        sim.read(0);
+                    }
+                    sim.write(request);
+                    sim.fan_all();
+                }
+                sim.converge();
+            }
+        }
+    }
+}
+
+fn puts(top: &str, count: usize, text: &str) -> Vec<Request> {
+    (0..count).map(|number| put(&format!("{top}/{number}"), text)).collect()
+}
+
+fn appends(log: &str, count: usize) -> Vec<Request> {
+    vec![append(log, "x"); count]
+}
+
+#[test]
+fn a_live_delta_waits_for_the_fresh_that_it_follows() {
+    // The last piece of a refresh and its end are two frames: nothing comes in between.
+    let limits = FeedLimits { subscriptions: 1, frame_bytes: 1 << 20, digest_scan: 1_000 };
+    let mut feed = Feed::new(limits);
+    let mut state = State::new(settings());
+    let write = |state: &mut State| {
+        state.write(Time(1), &Author::default(), &put("/a", "x")).answer.unwrap();
+    };
+    write(&mut state);
+    let (view, mode) = (everything(), Mode::Stay);
+    let (cookie, signals, every_ms, copy) = (None, false, 0, false);
+    let sub = Sub { id: 0, sub: 1, view, cookie, mode, signals, every_ms, copy };
+    feed.subscribe(&sub, &state.snapshot()).unwrap();
+    let mut registered = false;
+    for _ in 0..20 {
+        write(&mut state);
+        let step = feed.poll(Time(1), || state.snapshot(), false);
+        registered |= matches!(step, Some(Step::Register(_)));
+        if matches!(step, Some(Step::Frame(ServerFrame::Fresh(_)))) {
+            return assert!(feed.takes_live() && registered);
+        }
+        assert!(!feed.takes_live() || !registered, "between {step:?} and `fresh`");
+    }
+    panic!("it never becomes fresh");
+}
+
+#[test]
+fn commits_between_all_turns_of_a_sweep_reach_the_mirror() {
+    let missed = [puts("/b", 3, "2"), vec![delete("/a/1"), drop_tree("/a")]].concat();
+    sweep(&everything(), &puts("/a", 4, "1"), &missed, &puts("/a", 6, "3"));
+}
+
+#[test]
+fn an_overflow_while_it_catches_up_is_caught_up_too() {
+    // The outbox overflows again while the mirror reads a snapshot that it holds.
+    let before = puts("/a", 8, "1");
+    let missed = puts("/a", 8, "2");
+    let meanwhile = [puts("/a", 8, "3"), puts("/b", 8, "3")].concat();
+    sweep(&everything(), &before, &missed, &meanwhile);
+}
+
+#[test]
+fn a_mirror_that_is_outrun_takes_no_live_deltas_until_it_is_told() {
+    for turns in 0..20 {
+        let mut knobs = Knobs::calm(1);
+        knobs.settings.bounds.tombstones = 2;
+        (knobs.outbox_bytes, knobs.frame_bytes) = (300, 1);
+        let mut sim = Sim::new(Rng::new(turns), knobs);
+        // Several on one line: another has the next turn.
+        for at in ["/a", "/b", "/c"] {
+            sim.watch(0, View::tree(path(at)));
+        }
+        for number in 0..20 {
+            for at in ["/a", "/b", "/c"] {
+                sim.write(&put(&format!("{at}/{number}"), "x"));
+                sim.write(&delete(&format!("{at}/{number}")));
+            }
+            sim.tidy();
+        }
+        sim.fan_all();
+        for number in 0..20 {
+            (0..turns).for_each(|_| sim.serve(0));
+            sim.write(&put(&format!("/c/{number}"), "y"));
+            sim.fan_all();
+            sim.read(0);
+        }
+        assert!(sim.stats.ways.contains_key("outrun") || turns == 0);
+        sim.converge();
+    }
+}
+
+#[test]
+fn what_came_and_went_within_one_sweep_is_a_gap() {
+    let meanwhile = [appends("/log", 1), vec![trim("/log", key(9))], puts("/z", 3, "3")].concat();
+    sweep(&everything(), &appends("/log", 2), &appends("/log", 7), &meanwhile);
+}
+
+#[test]
+fn a_trim_takes_what_is_under_entries_that_were_deleted() {
+    for compacted in [false, true] {
+        let mut knobs = Knobs::calm(1);
+        knobs.settings.bounds.tombstones = if compacted { 0 } else { 100 };
+        let mut sim = Sim::new(Rng::new(1), knobs);
+        sim.watch(0, everything());
+        appends("/log", 2).iter().for_each(|request| sim.write(request));
+        let entry = path("/log").child(&key(1).to_string()).unwrap();
+        sim.write(&put(&format!("{}/likes", entry.as_str()), "1"));
+        sim.write(&delete(entry.as_str()));
+        sim.tidy();
+        sim.write(&trim("/log", key(2)));
+        sim.deliver(0);
+        assert_eq!(sim.state.snapshot().summary(&Path::root()).live, 0);
+        sim.converge();
+    }
+}
+
+#[test]
+fn a_lower_trim_does_not_take_again_what_was_put_back() {
+    let entry = format!("/log/{}", key(2));
+    let late = put(&format!("{entry}/likes"), "late");
+    // The lower trim comes in company: alone it would have nothing to do.
+    let lower = txn(&[put("/z", "x"), trim("/log", key(1))]);
+    let before = [appends("/log", 3), vec![trim("/log", key(2)), late]].concat();
+    sweep(&everything(), &before, &[lower], &puts("/y", 2, "3"));
+}
+
+#[test]
+fn a_tail_has_no_hole_when_its_log_grows_while_it_is_read() {
+    for tail in 0..4 {
+        let view = View { tail: Some(tail), ..everything() };
+        sweep(&view, &appends("/log", 3), &appends("/log", 6), &appends("/log", 4));
+        // A log at the root, with entries of its own before it.
+        let before = [puts("/0", 2, "1"), appends("/", 3)].concat();
+        sweep(&view, &before, &appends("/", 6), &appends("/", 4));
+    }
+}
+
+#[test]
+fn a_tail_of_one_log_hides_nothing_of_what_lies_between_its_keys() {
+    // Not a log key, but between some: what is below it, logs too, is not the outer log's.
+    let between = "/log/00000000000004";
+    let inner = format!("{between}/inner");
+    let before = [appends("/log", 4), appends(&inner, 2)].concat();
+    let missed = [appends("/log", 4), appends(&inner, 2)].concat();
+    for tail in 0..3 {
+        let view = View { tail: Some(tail), ..View::tree(path("/log")) };
+        sweep(&view, &before, &missed, &puts("/log", 2, "3"));
+    }
+}

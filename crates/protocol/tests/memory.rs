@@ -1,0 +1,99 @@
+//! Reading takes memory and time in proportion to what came, whatever lengths are claimed. One test alone:
+//! the allocator counts for the whole process.
+
+use std::alloc::System;
+use std::time::{Duration, Instant};
+
+use onetree_protocol::Codec;
+use proptest::prelude::*;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+mod frames;
+
+#[global_allocator]
+static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// All that is allocated while one byte is read, at most: an element of one byte takes a slice of
+/// 16, in a vector that doubles, looked through once for the `id` and once for the rest; a member
+/// of JSON takes six bytes there, and a name in a set and 40 bytes in a vector here.
+const PER_BYTE: usize = 128;
+/// What takes this long for a megabyte takes the square of its size, also on a slow machine.
+const AGES: Duration = Duration::from_secs(10);
+/// What a small frame may take, its error's message with it.
+const AT_ALL: usize = 8 * 1024;
+
+#[test]
+fn reading_takes_memory_in_proportion_to_what_came() {
+    for (name, bytes) in hostile() {
+        for codec in Codec::ALL {
+            let most = PER_BYTE * bytes.len() + AT_ALL;
+            let started = Instant::now();
+            let taken = taken(codec, &bytes);
+            assert!(started.elapsed() < AGES, "{name} in {codec:?}: {:?}", started.elapsed());
+            assert!(taken <= most, "{name} in {codec:?}: {taken} for {} bytes", bytes.len());
+        }
+    }
+    let both = (frames::client_frame(), frames::server_frame());
+    frames::run(300, both, |(client, server)| {
+        for codec in Codec::ALL {
+            for bytes in [codec.encode_client(&client), codec.encode_server(&server)] {
+                let most = PER_BYTE * bytes.len() + AT_ALL;
+                let taken = taken(codec, &bytes);
+                prop_assert!(taken <= most, "{codec:?}: {taken} for {} bytes", bytes.len());
+            }
+        }
+        Ok(())
+    });
+}
+
+/// The bytes that are allocated in all while `bytes` are read as a frame, of the costlier side.
+fn taken(codec: Codec, bytes: &[u8]) -> usize {
+    let measure = |read: &dyn Fn()| {
+        let region = Region::new(COUNTING);
+        read();
+        let change = region.change();
+        change.bytes_allocated + usize::try_from(change.bytes_reallocated.max(0)).unwrap()
+    };
+    let client = measure(&|| drop(codec.decode_client(bytes)));
+    client.max(measure(&|| drop(codec.decode_server(bytes))))
+}
+
+/// Frames that claim more than they have, or have much of what costs most.
+fn hostile() -> Vec<(&'static str, Vec<u8>)> {
+    let list_of = |op: u8, middle: &[u8]| [&[0x9f, op, 1][..], middle].concat();
+    let claims = [0xdd, 0xff, 0xff, 0xff, 0xff];
+    let elements = |each: &[u8], many: u32| {
+        let head = [&[0xdd][..], &many.to_be_bytes()].concat();
+        [head, each.repeat(many as usize)].concat()
+    };
+    let members: Vec<String> = (0..100_000).map(|n| format!("\"{n}\":0")).collect();
+    let escaped: Vec<String> = (0..50_000).map(|n| format!("\"\\u0061{n}\":0")).collect();
+    vec![
+        ("an array that claims four thousand million", claims.to_vec()),
+        ("a frame whose list claims them", list_of(14, &claims)),
+        ("a frame whose text claims them", list_of(2, &[0xdb, 0xff, 0xff, 0xff, 0xff])),
+        ("a frame whose bytes claim them", list_of(12, &[0xc6, 0xff, 0xff, 0xff, 0xff, 0])),
+        ("lists that claim lists that claim", claims.repeat(2_000)),
+        ("lists inside of lists", vec![0x91; 300_000]),
+        ("a hundred thousand nils", elements(&[0xc0], 100_000)),
+        ("a hundred thousand empty lists", elements(&[0x90], 100_000)),
+        ("a get of them", [&[0x93, 14, 1][..], &elements(&[0x90], 100_000)].concat()),
+        ("entries of them", [&[0x93, 5, 1][..], &elements(&[0x90], 100_000)].concat()),
+        ("a get of the root", [&[0x93, 14, 1][..], &elements(&[0xa1, b'/'], 50_000)].concat()),
+        ("lists of JSON inside of lists", vec![b'['; 300_000]),
+        ("records of JSON inside of records", b"{\"a\":".repeat(60_000)),
+        ("a hundred thousand members", format!("{{{}}}", members.join(",")).into_bytes()),
+        ("members with escaped names", format!("{{{}}}", escaped.join(",")).into_bytes()),
+        (
+            "a get of numbers",
+            format!("{{\"op\":\"get\",\"id\":1,\"paths\":[0{}]}}", ",0".repeat(99_999))
+                .into_bytes(),
+        ),
+        (
+            "digests",
+            format!("{{\"op\":\"sync\",\"rev\":1,\"digests\":{{{}}}}}", members.join(","))
+                .replace(":0", ":null")
+                .into_bytes(),
+        ),
+    ]
+}

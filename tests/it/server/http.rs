@@ -1,0 +1,173 @@
+//! What comes instead of a good upgrade; whose pages may connect; health.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use onetree::store::MemoryStore;
+use onetree::{Broker, Config};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Error;
+
+use crate::logs::{self, Peer};
+use crate::wire::{Bystander, PATIENCE, Wire, broker, broker_on, config, request, socket};
+
+/// What came back over a socket.
+struct Answer {
+    text: String,
+    peer: Peer,
+    /// Open until the log has been looked at.
+    _stream: TcpStream,
+}
+
+/// Says this on a fresh socket, and reads until the end.
+async fn http(addr: SocketAddr, said: &[u8]) -> Answer {
+    let (mut stream, peer) = socket(addr).await.unwrap();
+    stream.write_all(said).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset ends it as well.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+    Answer { text: String::from_utf8_lossy(&answer).into_owned(), peer, _stream: stream }
+}
+
+fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").into_bytes()
+}
+
+#[tokio::test]
+async fn garbage_instead_of_an_upgrade_is_refused_and_logged_once() {
+    let broker = broker("").await;
+    let addr = broker.addr();
+    let mut bystander = Bystander::new(addr).await;
+    let large = format!("GET /v1/sync HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(20_000));
+    for (said, status, code) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00garbage\r\n\r\n"[..], "400", "http-400"),
+        (b"\x00\xff\xfe\r\n\r\n", "400", "http-400"),
+        (b"SSH-2.0-OpenSSH_9\r\n\r\n", "400", "http-400"),
+        (b"GET /v1/sync HTTP/9.9\r\n\r\n", "400", "http-400"),
+        (large.as_bytes(), "431", "http-400"),
+    ] {
+        let answer = http(addr, said).await;
+        let text = &answer.text;
+        assert!(text.is_empty() || text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
+        logs::only(answer.peer, &[code]).await;
+    }
+    for (said, status) in [
+        (get("/v1/sync"), 426),
+        (get("/v1/what"), 404),
+        (b"POST /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 405),
+        (b"PUT /v1/sync HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 405),
+    ] {
+        let answer = http(addr, &said).await;
+        assert!(answer.text.starts_with(&format!("HTTP/1.1 {status}")), "{}", answer.text);
+        logs::only(answer.peer, &[&format!("http-{status}")]).await;
+    }
+    bystander.check().await;
+}
+
+/// Upgrades with this header set, or left out. The status, and the body of a refusal, which is
+/// logged once.
+async fn attempt(addr: SocketAddr, name: &'static str, value: Option<&str>) -> (u16, String) {
+    let (mut stream, peer) = socket(addr).await.unwrap();
+    let mut request = request(addr);
+    match value {
+        Some(value) => drop(request.headers_mut().insert(name, value.parse().unwrap())),
+        None => drop(request.headers_mut().remove(name)),
+    }
+    match tokio_tungstenite::client_async(request, &mut stream).await {
+        Ok((mut socket, _)) => {
+            socket.close(None).await.unwrap();
+            logs::only(peer, &["closed"]).await;
+            (101, String::new())
+        }
+        Err(Error::Http(answer)) => {
+            let status = answer.status().as_u16();
+            logs::only(peer, &[&format!("http-{status}")]).await;
+            let body = answer.body().clone().unwrap_or_default();
+            (status, String::from_utf8(body).unwrap())
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn pages_of_the_origins_that_are_configured_may_connect_and_no_others() {
+    let broker = broker("origins = [\"https://app.example\", \"http://b.example:8080\"]").await;
+    let addr = broker.addr();
+    let own = format!("http://{addr}");
+    for origin in [own.as_str(), "https://app.example", "http://b.example:8080"] {
+        assert_eq!(attempt(addr, "origin", Some(origin)).await.0, 101, "{origin}");
+    }
+    let port = addr.port();
+    for origin in [
+        "https://evil.example",
+        "http://app.example",
+        "https://app.example.evil.example",
+        "http://b.example",
+        "null",
+        &format!("http://127.0.0.1:{}", port ^ 1),
+        &format!("http://evil.example:{port}"),
+    ] {
+        let (status, body) = attempt(addr, "origin", Some(origin)).await;
+        assert_eq!(status, 403, "{origin}");
+        assert!(body.contains("origins"), "{body}");
+    }
+    assert_eq!(attempt(addr, "origin", None).await.0, 101, "a program says none");
+}
+
+#[tokio::test]
+async fn an_upgrade_without_a_known_subprotocol_is_refused_with_both_names() {
+    let broker = broker("").await;
+    let addr = broker.addr();
+    for protocol in [None, Some("onetree.v2.json"), Some("")] {
+        let (status, body) = attempt(addr, "sec-websocket-protocol", protocol).await;
+        assert_eq!(status, 400, "{protocol:?}");
+        assert!(body.contains("onetree.v1.json") && body.contains("onetree.v1.msgpack"), "{body}");
+    }
+    let several = attempt(addr, "sec-websocket-protocol", Some("mqtt, onetree.v1.json")).await;
+    assert_eq!(several.0, 101);
+}
+
+#[tokio::test]
+async fn plain_http_tells_what_this_is_and_whether_it_works() {
+    let store = MemoryStore::new();
+    let broker = broker_on("", store.clone()).await;
+    let addr = broker.addr();
+    let about = http(addr, &get("/")).await;
+    assert!(about.text.starts_with("HTTP/1.1 200") && about.text.contains("/v1/sync"));
+    let green = http(addr, &get("/healthz")).await;
+    assert!(green.text.starts_with("HTTP/1.1 200"), "{}", green.text);
+    // That was as it should be: nothing to log.
+    logs::only(about.peer, &[]).await;
+    logs::only(green.peer, &[]).await;
+    // The store hangs: nothing is written, so nothing is green.
+    store.delay(Duration::from_secs(60));
+    let mut wire = Wire::open(addr).await;
+    wire.send(json!({"op": "put", "id": 1, "path": "/a", "json": 1})).await;
+    let began = Instant::now();
+    let red = loop {
+        let answer = http(addr, &get("/healthz")).await.text;
+        if answer.starts_with("HTTP/1.1 503") {
+            break answer;
+        }
+        assert!(began.elapsed() < PATIENCE, "{answer}");
+    };
+    assert!(red.contains("does not answer"), "{red}");
+}
+
+#[tokio::test]
+async fn an_open_address_must_be_meant() {
+    let mut config = config("");
+    config.listen = "0.0.0.0:0".parse().unwrap();
+    let error = Broker::start(config.clone(), MemoryStore::new()).await.unwrap_err().to_string();
+    assert!(error.contains("allow_anonymous = true") && error.contains("127.0.0.1"), "{error}");
+    config.allow_anonymous = true;
+    let broker = Broker::start(config, MemoryStore::new()).await.unwrap();
+    let addr = broker.addr();
+    Wire::open(format!("127.0.0.1:{}", addr.port()).parse().unwrap()).await;
+    let listen = format!("127.0.0.1:{}", addr.port()).parse().unwrap();
+    let taken = Config { listen, ..Config::default() };
+    let error = Broker::start(taken, MemoryStore::new()).await.unwrap_err().to_string();
+    assert!(error.starts_with("cannot listen on 127.0.0.1:"), "{error}");
+}

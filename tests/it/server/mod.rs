@@ -1,0 +1,13 @@
+//! What is not as it should be gets its code, is logged once, and disturbs nobody else.
+//!
+//! # Layout
+//!
+//! - `input`: frames and messages that are wrong, and clients that say nothing
+//! - `http`: what comes instead of a good upgrade; whose pages may connect; health
+//! - `ends`: sessions that are taken over, stores that fail, shutdown
+//! - `slow`: clients that do not read
+
+mod ends;
+mod http;
+mod input;
+mod slow;
