@@ -48,7 +48,7 @@ fn path(n: usize) -> Path {
     Path::parse(&format!("/site-07/room-031/entry-{n:06}/sensor")).unwrap()
 }
 
-/// A value of 100 bytes.
+/// A value of about 100 bytes.
 fn value(n: usize) -> Value {
     Value::json(&format!("{{\"n\":{},\"text\":\"{}\"}}", 100_000 + n, "x".repeat(81)))
 }
