@@ -103,7 +103,7 @@ fn house<S: Sink + 'static>(place: Place, sink: fn() -> S) -> (Fanout, Vec<Arc<S
     (fanout, sinks)
 }
 
-/// A commit that puts so many values of 100 bytes.
+/// A commit that puts so many values of about 100 bytes.
 fn commit(rev: u64, changes: usize) -> Commit {
     let text = format!("{{\"n\":{},\"text\":\"{}\"}}", 100_000 + rev, "x".repeat(81));
     let put = |n: usize| Effect::Put {
@@ -174,7 +174,8 @@ fn nobody_sees_it(bencher: Bencher<'_, '_>) {
 /// encode.
 #[divan::bench(sample_count = 1_000, sample_size = 1)]
 fn floor_queues(bencher: Bencher<'_, '_>) {
-    let queues: Vec<Arc<Mutex<Vec<Arc<[Bytes]>>>>> = (0..SINKS).map(|_| Arc::default()).collect();
+    type Queue = Mutex<Vec<Arc<[Bytes]>>>;
+    let queues: Vec<Arc<Queue>> = (0..SINKS).map(|_| Arc::default()).collect();
     bencher
         .counter(ItemsCount::new(SINKS))
         .with_inputs(|| {

@@ -45,9 +45,9 @@ fn cost<T>(paths: &[Path], make: impl FnOnce(&[Path]) -> T) -> Cost {
 
 fn main() {
     let mut ordered = paths(entries());
-    let random = cost(&ordered, |paths| common::tree(paths));
+    let random = cost(&ordered, common::tree);
     ordered.sort();
-    let sorted = cost(&ordered, |paths| common::tree(paths));
+    let sorted = cost(&ordered, common::tree);
     let bare = cost(&ordered, |paths| {
         let entry = |(n, path): (usize, &Path)| (Arc::<str>::from(path.as_str()), value(n).bytes);
         paths.iter().enumerate().map(entry).collect::<BTreeMap<_, _>>()

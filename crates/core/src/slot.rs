@@ -208,6 +208,7 @@ impl map::Item for Slot {
         self.path.clone()
     }
 
+    #[inline]
     fn summary(&self) -> Summary {
         let rare = self.rare();
         let marks = rare.map_or(Revision::ZERO, |rare| {

@@ -295,7 +295,8 @@ fn deletes_are_not_lost_at_the_horizon_nor_beside_it() {
         let told = refresh(&state, &everything(), held, Mode::Stay);
         let good = at >= horizon;
         let way = if good { RefreshKind::Delta } else { RefreshKind::Full };
-        assert_eq!(told.kind, way, "from {at}, horizon {horizon}");
+        let why = if good { Reason::Cookie } else { Reason::Horizon };
+        assert_eq!((told.kind, told.why), (way, why), "from {at}, horizon {horizon}");
         let mut copy = truth::Tree::new();
         if good {
             copy = (**history.at(rev(at))).clone();

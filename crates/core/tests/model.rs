@@ -179,7 +179,10 @@ impl World {
 
     /// All that is due is done, nothing else, and then nothing is due.
     fn housekeep(&mut self) {
+        let mut rounds = 0;
         while let Some(commit) = self.state.housekeep(self.now) {
+            rounds += 1;
+            assert!(rounds < 10_000, "what is due is due again, over and over");
             assert!(!commit.effects.is_empty(), "a commit for nothing: {commit:?}");
             for effect in &commit.effects {
                 self.judge(effect);

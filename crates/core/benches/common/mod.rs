@@ -35,7 +35,7 @@ impl Random {
     }
 }
 
-/// So many different paths of 3 to 6 segments, 29 to 57 bytes; in no order.
+/// So many different paths of 3 to 6 segments, 30 to 52 bytes; in no order.
 pub(crate) fn paths(n: usize) -> Vec<Path> {
     let mut random = Random(1);
     let mut paths: Vec<Path> = (0..n).map(|i| path(i, &mut random)).collect();

@@ -98,7 +98,7 @@ impl State {
     pub fn restore(&mut self, checkpoint: Checkpoint) {
         self.committed = checkpoint.0;
         // A session whose end was among these commits is forgotten already, and owns again.
-        self.await_owners(Time(0));
+        self.admit_owners(Time(0));
         self.outgrown.extend(self.committed.logs.iter().map(|log| log.path.clone()));
     }
 

@@ -170,16 +170,15 @@ impl Committed {
     fn trim(&mut self, rev: Revision, time: Time, log: &Path, to: LogKey) {
         // By their keys, whether or not an entry is still there itself: what is under one that was
         // deleted before goes too, and a mirror has nothing but the key to go by.
-        let mut going: alloc::vec::Vec<Path> = self
-            .tree
-            .range(before_key(log, to))
-            .filter_map(|slot| {
-                let name = log.below(&slot.path)?.next()?;
-                LogKey::parse(name)?;
-                log.child(name).ok()
-            })
-            .collect();
-        going.dedup();
+        let mut going: alloc::vec::Vec<Path> = alloc::vec::Vec::new();
+        for slot in self.tree.range(before_key(log, to)) {
+            if going.last().is_some_and(|entry| entry.contains(&slot.path)) {
+                continue;
+            }
+            let name = log.below(&slot.path).and_then(|mut below| below.next());
+            let name = name.filter(|name| LogKey::parse(name).is_some());
+            going.extend(name.and_then(|name| log.child(name).ok()));
+        }
         let before = self.tree.get(log).and_then(Slot::trimmed);
         if before.is_some_and(|(_, further)| further > to) {
             // A mark says how far the furthest trim went, and of nothing since that it is gone:

@@ -72,7 +72,11 @@ impl State {
 
     /// Gives every owner of an entry a session in its grace: at a start from a store.
     pub fn await_owners(&mut self, now: Time) {
-        let end = now.plus(self.settings.bounds.grace_ms);
+        self.admit_owners(now.plus(self.settings.bounds.grace_ms));
+    }
+
+    /// Gives every owner that has no session one that is over at `end`.
+    pub(super) fn admit_owners(&mut self, end: Time) {
         for owned in self.committed.owned.iter() {
             self.sessions.entry(owned.owner.clone()).or_insert(Session::Leaving(end));
         }

@@ -19,9 +19,6 @@ pub(crate) struct Walk<'a> {
     snapshot: &'a Snapshot,
     view: &'a View,
     since: Option<Revision>,
-    /// What is newer than this is behind every tail: the tails of one sweep must not move while
-    /// its snapshots do.
-    upto: Revision,
     slots: Slots<'a>,
     /// Of the slot last taken: a drop, a trim and the entry itself.
     pending: VecDeque<Change>,
@@ -48,7 +45,6 @@ impl<'a> Walk<'a> {
             snapshot,
             view,
             since,
-            upto: snapshot.rev(),
             slots: Box::new(core::iter::empty()),
             pending: VecDeque::new(),
             tail: None,
@@ -63,12 +59,6 @@ impl<'a> Walk<'a> {
             }
         }
         walk
-    }
-
-    /// The same, when an earlier walk of the same sweep began at `began`.
-    pub(crate) fn begun(mut self, began: Revision) -> Walk<'a> {
-        self.upto = began;
-        self
     }
 
     /// The next change.
@@ -174,7 +164,7 @@ impl<'a> Walk<'a> {
         self.tail = Some(Tail { prefix, hidden });
         let Some(to) = hidden else { return true };
         // Each piece of a sweep that is in the log says it: an earlier one may have been in it and
-        // not yet among its entries.
+        // not yet among its entries, and the tail moves on with the snapshots.
         if self.since.is_some() {
             let act = Act::Trim { to, gap: true };
             self.pending.push_back(Change { path: log.clone(), rev: self.snapshot.rev(), act });
@@ -201,8 +191,7 @@ impl<'a> Walk<'a> {
         let entries = all.rev().filter(|slot| slot.is_live());
         let direct = entries.filter(|slot| slot.path.parent_str() == Some(log.as_str()));
         let keys = direct.filter_map(|slot| LogKey::of(&slot.path));
-        let missed = keys.take_while(|key| key.rev > since);
-        missed.filter(|key| key.rev <= self.upto).nth(tail)
+        keys.take_while(|key| key.rev > since).nth(tail)
     }
 
     fn take(&mut self, slot: &Slot) {

@@ -63,7 +63,7 @@ impl Knobs {
             wire_frames: *rng.pick(&[1, 3, 20]),
             cuts: *rng.pick(&[0, 5, 20]),
             restores: *rng.pick(&[0, 6]),
-            damages: *rng.pick(&[0, 20]),
+            damages: *rng.pick(&[0, 60]),
             writes: *rng.pick(&[1, 3, 10]),
             holds: *rng.pick(&[0, 50, 100]),
             settings,

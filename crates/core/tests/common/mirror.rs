@@ -35,6 +35,8 @@ pub(crate) struct Mirror {
     pub(crate) sub: u32,
     pub(crate) view: View,
     pub(crate) every_ms: u32,
+    /// Whether the subscription ends with its refresh.
+    pub(crate) once: bool,
     pub(crate) copy: Copy,
     pub(crate) phase: Phase,
     /// The parts of a folded delta.
@@ -79,7 +81,8 @@ impl Mirror {
     pub(crate) fn new(sub: u32, view: View, every_ms: u32) -> Mirror {
         let (copy, phase, parts) = (Copy::default(), Phase::Waiting, Vec::new());
         let (way, gaps, came, seen) = (None, 0, 0, Vec::new());
-        Mirror { sub, view, every_ms, copy, phase, parts, way, gaps, came, seen }
+        let once = false;
+        Mirror { sub, view, every_ms, once, copy, phase, parts, way, gaps, came, seen }
     }
 
     pub(crate) fn rev(&self) -> Revision {

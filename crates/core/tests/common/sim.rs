@@ -20,6 +20,9 @@ use super::mirror::{Copy, Mirror, Outcome, World};
 use super::truth::History;
 use super::{Rng, requests, rev};
 
+/// More than this the broker never has to do at once.
+const CHORES: usize = 10_000;
+
 pub(crate) struct Sim {
     pub(crate) rng: Rng,
     pub(crate) knobs: Knobs,
@@ -145,7 +148,9 @@ impl Sim {
     }
 
     fn housekeep(&mut self) {
-        while let Some(commit) = self.state.housekeep(self.now) {
+        for round in 0.. {
+            assert!(round < CHORES, "what is due is due again, over and over");
+            let Some(commit) = self.state.housekeep(self.now) else { return };
             let compacts = |e: &Effect| matches!(e, Effect::Compact { .. });
             self.stats.compactions += u64::from(commit.effects.iter().any(compacts));
             self.store(Some(commit));
@@ -269,7 +274,7 @@ impl Sim {
             sub: mirror.sub,
             view: mirror.view.clone(),
             cookie: mirror.copy.cookie,
-            mode: Mode::Stay,
+            mode: if mirror.once { Mode::Once } else { Mode::Stay },
             signals: self.rng.chance(20),
             every_ms: mirror.every_ms,
             copy: mirror.copy.cookie.is_some(),
@@ -397,6 +402,7 @@ impl Sim {
             }
             other => panic!("a feed does not say {other:?}"),
         }
+        mirrors.retain(|mirror| !(mirror.once && mirror.is_fresh()));
         stats.damaged += damaged.len() as u64;
         for sub in damaged {
             self.resync(link, sub);
@@ -407,8 +413,11 @@ impl Sim {
     pub(crate) fn resync(&mut self, link: usize, sub: u32) {
         let Link { mirrors, line: Some(line), .. } = &mut self.links[link] else { return };
         let Some(mirror) = mirrors.iter_mut().find(|mirror| mirror.sub == sub) else { return };
-        mirror.way = None;
-        line.feed.resync(sub).unwrap();
+        match line.feed.resync(sub) {
+            // It is over, and its last frame is on its way.
+            Err(gone) => assert!(mirror.once, "{gone}"),
+            Ok(()) => mirror.way = None,
+        }
     }
 
     fn unsubscribe(&mut self, link: usize, place: usize) {
@@ -416,10 +425,11 @@ impl Sim {
         let mirror = mirrors.remove(place);
         self.stats.gaps += mirror.gaps;
         saved.remove(&mirror.sub);
-        if let Some(line) = line
-            && line.feed.unsubscribe(mirror.sub).unwrap()
-        {
-            line.interests.remove(&mirror.sub);
+        let Some(line) = line else { return };
+        match line.feed.unsubscribe(mirror.sub) {
+            Err(gone) => assert!(mirror.once, "{gone}"),
+            Ok(true) => drop(line.interests.remove(&mirror.sub)),
+            Ok(false) => {}
         }
     }
 
@@ -433,7 +443,8 @@ impl Sim {
             2 if mirrors < self.knobs.subscriptions => {
                 let view = requests::any_view(&mut self.rng, self.history.now());
                 let every_ms = if self.rng.chance(25) { 1 + self.rng.below(100) as u32 } else { 0 };
-                let mirror = self.mirror(view, every_ms);
+                let mut mirror = self.mirror(view, every_ms);
+                mirror.once = self.rng.chance(10);
                 self.subscribe(link, mirror);
             }
             3 if mirrors > 0 && self.rng.chance(10) => self.unsubscribe(link, some),

@@ -1,0 +1,54 @@
+//! Entries read where they stand are the same that a page lists.
+
+use onetree_core::{Author, Request, Settings, State, Time};
+use onetree_protocol::frame::{Do, List};
+use onetree_protocol::{Act, Depth, DigestKey, Epoch, Path, Revision, Value};
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+fn commit(state: &mut State, change: Do) {
+    let request = Request { changes: vec![change], ..Request::default() };
+    assert!(state.write(Time(1), &Author::default(), &request).answer.is_ok());
+}
+
+#[test]
+fn entries_in_place_are_those_of_a_list_from_both_ends() {
+    let mut state = State::new(Settings {
+        epoch: Epoch(1),
+        digest_key: DigestKey(7),
+        bounds: Default::default(),
+        retention: Vec::new(),
+    });
+    for text in ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a/gone", "/b", "/a/c/d"] {
+        let value = Value::text(text);
+        commit(&mut state, Do::Put { path: path(text), value, ttl_ms: None, ephemeral: false });
+    }
+    commit(&mut state, Do::Delete { path: path("/a/gone") });
+    let snapshot = state.snapshot();
+    for (base, count) in [("/", 6), ("/a", 5), ("/a/b", 2), ("/a/gone", 0), ("/none", 0)] {
+        let page = List {
+            id: 1,
+            path: path(base),
+            depth: Depth::Tree,
+            after: None,
+            before: None,
+            reverse: false,
+            limit: 0,
+            values: true,
+        };
+        let (listed, _) = snapshot.list(&page, usize::MAX, usize::MAX);
+        let listed: Vec<(&Path, Revision, &Value)> = listed
+            .iter()
+            .map(|change| match &change.act {
+                Act::Put(Some(value)) => (&change.path, change.rev, value),
+                other => panic!("{}: {other:?}", change.path),
+            })
+            .collect();
+        assert_eq!(listed.len(), count, "{base}");
+        assert_eq!(snapshot.entries(&path(base)).collect::<Vec<_>>(), listed, "{base}");
+        let reversed: Vec<_> = snapshot.entries(&path(base)).rev().collect();
+        assert!(reversed.into_iter().rev().eq(listed), "{base}, from the end");
+    }
+}
