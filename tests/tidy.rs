@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Files longer than this have more than one noun.
 const MOST_LINES: usize = 650;
 
+/// Keys that say who may connect, not how much of something there may be.
+const NO_LIMITS: [&str; 3] = ["listen", "allow_anonymous", "origins"];
+
 const PROMISES: [&str; 8] =
     ["ordered", "snapshot", "atomic", "convergent", "complete", "bounded", "once", "verifiable"];
 
@@ -159,6 +162,17 @@ fn every_key_of_the_configuration_says_why() {
     }
     let silent: Vec<_> = keys.difference(&seen).filter(|key| **key != "retention").collect();
     assert!(silent.is_empty(), "broker.toml leaves out {silent:?}");
+}
+
+#[test]
+fn every_limit_of_the_configuration_has_a_test_that_bears_its_name() {
+    let tests = read("tests/it/limits.rs");
+    let untested: Vec<_> = onetree::config::KEYS
+        .iter()
+        .filter(|key| !NO_LIMITS.contains(key))
+        .filter(|key| !tests.contains(&format!("#[tokio::test]\nasync fn {key}() {{")))
+        .collect();
+    assert!(untested.is_empty(), "tests/it/limits.rs crosses no {untested:?}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ struct Seen {
 #[test]
 fn a_state_is_its_model_whatever_is_asked_of_it() {
     let mut all = [0; 9];
-    let whole = cases(25, |seed| {
+    let whole = cases(50, |seed| {
         let mut world = World::new(Rng::new(seed));
         for _ in 0..250 {
             world.step();
@@ -93,7 +93,10 @@ impl World {
     fn step(&mut self) {
         match self.rng.below(100) {
             0..65 => self.write(),
-            65..75 => self.now = self.now.plus(self.rng.below(60) as u64),
+            65..75 => {
+                let most = *self.rng.pick(&[60, 400]);
+                self.now = self.now.plus(self.rng.below(most) as u64);
+            }
             75..83 => self.session(),
             83..93 => self.housekeep(),
             93..95 => self.undo(),

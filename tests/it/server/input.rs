@@ -1,16 +1,14 @@
-//! Frames and messages that are wrong, and clients that say nothing.
-
-use std::time::{Duration, Instant};
+//! Frames and messages that are wrong.
 
 use onetree_protocol::{Codec, ServerFrame};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::logs;
-use crate::wire::{Bystander, PATIENCE, Wire, broker, request, socket};
+use crate::wire::{Bystander, Wire, broker, request};
 
 #[tokio::test]
 async fn a_frame_that_is_wrong_gets_its_code_and_the_connection_goes_on() {
@@ -101,6 +99,9 @@ async fn a_wrong_frame_of_messagepack_gets_its_code_and_the_connection_goes_on()
     // [1, 0]: hello.
     let welcome = answer(&mut wire, Message::binary(vec![0x92, 1, 0])).await;
     assert!(matches!(welcome, ServerFrame::Welcome(_)), "{welcome:?}");
+    // [7, 1, nil, "/a", "text/plain", …
+    let head = [&[0x96, 7, 1, 0xc0, 0xa2, b'/', b'a', 0xaa][..], b"text/plain"].concat();
+    let head = [&head[..], &[0xc6], &400_000_u32.to_be_bytes()].concat();
     for (frame, code) in [
         (Message::binary(vec![]), "bad-frame"),
         (Message::binary(vec![0xc1]), "bad-frame"),
@@ -119,8 +120,10 @@ async fn a_wrong_frame_of_messagepack_gets_its_code_and_the_connection_goes_on()
             Message::binary(vec![0x96, 7, 1, 0xc0, 0xa2, b'/', b'a', 0xc0, 0xc4, 1, 0xff]),
             "bad-value",
         ),
+        // Text that JSON would make six times as long, too long for those who get it in JSON.
+        (Message::binary([&head[..], &[1; 400_000]].concat()), "value-too-large"),
     ] {
-        let said = format!("{frame:?}");
+        let said: String = format!("{frame:?}").chars().take(80).collect();
         match answer(&mut wire, frame).await {
             ServerFrame::Error(error) => assert_eq!(error.code.as_str(), code, "{said}: {error:?}"),
             other => panic!("{said}: {other:?}"),
@@ -129,7 +132,11 @@ async fn a_wrong_frame_of_messagepack_gets_its_code_and_the_connection_goes_on()
     let found = answer(&mut wire, Message::binary(vec![0x93, 14, 1, 0x90])).await;
     assert!(matches!(found, ServerFrame::Found(_)), "{found:?}");
     bystander.check().await;
-    logs::only(wire.local, &["bad-frame", "bad-path", "unknown-op", "bad-value"]).await;
+    logs::only(
+        wire.local,
+        &["bad-frame", "bad-path", "unknown-op", "bad-value", "value-too-large"],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -248,45 +255,6 @@ async fn what_is_not_websocket_is_closed_with_websockets_own_code() {
         assert_eq!(wire.closed().await.0, 1002, "{what}");
         logs::only(wire.local, &["ws-1002"]).await;
     }
-    bystander.check().await;
-}
-
-#[tokio::test]
-async fn who_connects_and_says_nothing_is_closed() {
-    let broker = broker("hello_timeout_ms = 500").await;
-    let addr = broker.addr();
-    let mut bystander = Bystander::new(addr).await;
-    let least = Duration::from_millis(490);
-    let began = Instant::now();
-    // Upgraded, and silent.
-    let upgraded = async {
-        let mut wire = Wire::connect(addr).await;
-        assert_eq!(wire.closed().await.0, 4408);
-        assert!(began.elapsed() >= least, "{:?}", began.elapsed());
-        logs::only(wire.local, &["hello-timeout"]).await;
-    };
-    // Upgraded, and saying what is not hello.
-    let babbling = async {
-        let mut wire = Wire::connect(addr).await;
-        wire.say(Message::text("?")).await;
-        assert_eq!(wire.next().await["code"], "bad-frame");
-        wire.say(Message::Ping(Vec::new().into())).await;
-        assert_eq!(wire.closed().await.0, 4408);
-        logs::only(wire.local, &["bad-frame", "hello-timeout"]).await;
-    };
-    // Nothing at all, and the beginning of a request.
-    let silent = async |said: &[u8]| {
-        let (mut stream, peer) = socket(addr).await.unwrap();
-        stream.write_all(said).await.unwrap();
-        let mut answer = Vec::new();
-        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer));
-        read.await.expect("it is left open").unwrap();
-        let answer = String::from_utf8_lossy(&answer);
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
-        assert!(began.elapsed() >= least, "{:?}", began.elapsed());
-        logs::only(peer, &["hello-timeout"]).await;
-    };
-    tokio::join!(upgraded, babbling, silent(b""), silent(b"GET /v1/sync HTTP/1.1\r\nhost: x\r\n"));
     bystander.check().await;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - `input`: frames and messages that are wrong, and clients that say nothing
+//! - `input`: frames and messages that are wrong
 //! - `http`: what comes instead of a good upgrade; whose pages may connect; health
 //! - `ends`: sessions that are taken over, stores that fail, shutdown
 //! - `slow`: clients that do not read

@@ -72,10 +72,12 @@ impl State {
     }
 
     fn retain(&mut self, now: Time) -> Option<Vec<Effect>> {
-        while let Some(log) = self.outgrown.pop_first() {
-            if let Some(trim) = self.trim_due(&log, now) {
+        while let Some(log) = self.outgrown.first() {
+            // It stays noted until nothing is to be trimmed: a trim that is not stored comes again.
+            if let Some(trim) = self.trim_due(log, now) {
                 return Some(vec![trim]);
             }
+            self.outgrown.pop_first();
         }
         let all = |_: &Path| core::cmp::Ordering::Equal;
         let mut aged = self.committed.logs.range_where(all, |summary: &Earliest| summary.0 <= now);
