@@ -17,13 +17,16 @@ use crate::world::{Follower, Looked, PATIENCE, Trees, World, client, path};
 /// Runs writers and followers against each other; what each follower saw.
 async fn run(world: &mut World, writes: u32) -> Vec<Looked> {
     let followers = world.followers().await;
-    let last = world.write(4, writes).await;
+    let mut last = world.write(4, writes).await;
+    // On a fast machine it is over before anything goes wrong.
+    while world.cutting.cuts() < 5 || world.stalling.stalls() < 2 {
+        last = world.write(4, writes).await;
+    }
     world.calm();
     let mut looked = Vec::new();
     for follower in followers {
         looked.push(follower.finish(last).await);
     }
-    assert!(world.cutting.cuts() > 2 && world.stalling.stalls() > 1, "the network was too good");
     assert!(looked.iter().any(|looked| looked.lost > 0), "nobody was cut off");
     looked
 }
@@ -75,6 +78,8 @@ async fn convergent_after_a_restart_of_the_broker() {
     let mirror = client.mirror(View::tree(path("/")), MirrorOptions::new());
     mirror.fresh().await.unwrap();
     let mut changes = mirror.changes();
+    // What is not read is folded, and then nothing of the old history would ever be seen.
+    assert!(matches!(changes.next().await, Some(Event::Fresh { .. })));
     let addr = first.addr();
     first.shutdown().await;
     let mut config = config("");
@@ -247,11 +252,11 @@ async fn bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn once() {
     let mut world = World::new("").await;
-    let (writers, writes) = (6, 400);
-    world.write(writers, writes).await;
-    assert!(world.cutting.cuts() > 2, "no writer was cut off");
+    while world.cutting.cuts() < 10 {
+        world.write(6, 400).await;
+    }
     let reader = client(&world.broker.url()).await;
-    for number in 0..writers {
+    for number in 0..world.writers {
         let view = View::tree(path(&format!("/count/{number}")));
         let mirror = reader.mirror(view, MirrorOptions::new());
         mirror.fresh().await.unwrap();

@@ -68,6 +68,8 @@ pub(crate) struct World {
     pub(crate) cutting: Proxy,
     pub(crate) stalling: Proxy,
     pub(crate) random: Random,
+    /// Writers so far: each has a number of its own.
+    pub(crate) writers: u32,
 }
 
 impl World {
@@ -87,7 +89,7 @@ impl World {
         let stall = Faults { stall: Some(200..600), ..Faults::default() };
         let cutting = Proxy::start(broker.addr(), cut, random.split()).await.unwrap();
         let stalling = Proxy::start(broker.addr(), stall, random.split()).await.unwrap();
-        World { broker, trees, cutting, stalling, random }
+        World { broker, trees, cutting, stalling, random, writers: 0 }
     }
 
     /// Followers of every kind: of the whole and of parts, over a good network and bad ones.
@@ -113,8 +115,10 @@ impl World {
     /// Writers, over a network that cuts them off; gives the revision of the last write.
     pub(crate) async fn write(&mut self, writers: u32, writes: u32) -> Revision {
         let mut writing = JoinSet::new();
-        for number in 0..writers {
-            let writer = Writer::new(&self.cutting.url(), number, self.random.split()).await;
+        for _ in 0..writers {
+            let (number, random) = (self.writers, self.random.split());
+            self.writers += 1;
+            let writer = Writer::new(&self.cutting.url(), number, random).await;
             writing.spawn(writer.run(writes));
         }
         let written = timeout(PATIENCE, writing.join_all()).await.expect("the writers hang");
