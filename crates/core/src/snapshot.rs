@@ -91,6 +91,13 @@ impl Snapshot {
             _ => slot.dropped(),
         };
         let above = self.above(path).map(gone).max().unwrap_or_default();
+        // A mark above that has been compacted is told by what it has left behind where it stood.
+        let stood = |above: &str| {
+            let above = Path::parse(above).ok().filter(|above| above != path)?;
+            Some(self.tree.span_summary(|other: &Path| other.cmp(&above)).highest_delete_rev)
+        };
+        let compacted = path.prefixes().filter_map(stood).max().unwrap_or_default();
+        let above = above.max(compacted.min(self.horizon));
         summary.highest_rev.max(summary.highest_delete_rev).max(above)
     }
 

@@ -33,8 +33,14 @@ impl State {
                     self.appended(path, time);
                 }
             }
-            Effect::Delete { path } => committed.delete(rev, time, path),
-            Effect::Drop { path } => committed.drop_tree(rev, time, path),
+            Effect::Delete { path } => {
+                committed.delete(rev, time, path);
+                self.removed(path);
+            }
+            Effect::Drop { path } => {
+                committed.drop_tree(rev, time, path);
+                self.removed(path);
+            }
             Effect::Trim { path, to } => {
                 committed.trim(rev, time, path, *to);
                 self.recheck(path);
@@ -66,6 +72,14 @@ impl State {
         let rule = &self.settings.retention[rule];
         if beyond(summary.logged, rule.keep) || beyond(summary.bytes, rule.max_bytes) {
             self.outgrown.insert(log);
+        }
+    }
+
+    /// An entry is gone. If it was of a log, the next one may be older, where this one was written
+    /// again.
+    fn removed(&mut self, path: &Path) {
+        if !self.committed.logs.is_empty() && LogKey::of(path).is_some() {
+            path.parent().iter().for_each(|log| self.recheck(log));
         }
     }
 
