@@ -95,13 +95,10 @@ impl Marks {
         // What differs only behind this place is on the far side of a key that lies above.
         let mut limit = u16::MAX;
         for (n, (&place, &letter)) in places.iter().zip(letters).enumerate().skip(1) {
-            if place <= limit {
-                if T::letter(key, usize::from(place)) >= letter {
-                    (guess, limit) = (n, u16::MAX);
-                } else {
-                    limit = place;
-                }
-            }
+            // Without a jump: which way it goes cannot be foreseen.
+            let (open, above) = (place <= limit, T::letter(key, usize::from(place)) >= letter);
+            guess = if open & above { n } else { guess };
+            limit = if open { if above { u16::MAX } else { place } } else { limit };
         }
         let near = at(guess);
         let parting = T::parting(key, near);
