@@ -37,8 +37,13 @@ impl Item for Entry {
     /// (The maps of `map_cost.rs` have keys without letters.)
     const SPELLED: bool = true;
 
-    fn letters(key: &str) -> &[u8] {
-        key.as_bytes()
+    fn letter(key: &str, place: usize) -> u8 {
+        key.as_bytes().get(place).copied().unwrap_or(0)
+    }
+
+    fn parting(one: &str, other: &str) -> usize {
+        let same = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other);
+        same.count()
     }
 
     fn key(&self) -> &str {

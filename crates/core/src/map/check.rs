@@ -3,7 +3,7 @@
 use core::borrow::Borrow;
 use core::fmt::Debug;
 
-use super::marks::{Letters, Marks};
+use super::marks::Marks;
 use super::node::{Child, Node, Shape};
 use super::{Item, Summary};
 
@@ -59,8 +59,6 @@ where
             assert_eq!(inner.separators.len() + 1, children, "separators and children");
             let marks = Marks::of::<T>(inner.separators.iter().map(Borrow::borrow));
             assert!(marks.agree(&inner.marks, children - 1), "the marks of an inner node");
-            let letters = Letters::of::<T>(&inner.separators);
-            assert_eq!(letters, inner.letters, "the letters of an inner node");
             for (slot, child) in inner.children.iter().enumerate() {
                 let bound = |at: usize| inner.separators.get(at).map(Borrow::borrow);
                 let low = slot.checked_sub(1).map_or(low, bound);

@@ -9,9 +9,6 @@
 //! - P. Ferragina, R. Grossi, *The String B-Tree*, 1999: the blind search.
 //! - P. Bumbulis, I. Bowman, *A Compact B-Tree*, 2002: the same as a scan of an array.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
-use core::borrow::Borrow;
 use core::cmp::Ordering;
 
 use super::Item;
@@ -76,18 +73,20 @@ impl Marks {
     }
 
     fn set<T: Item>(&mut self, at: usize, before: &T::Key, key: &T::Key) {
-        let (before, key) = (T::letters(before), T::letters(key));
-        let place = parting(before, key);
-        (self.place[at], self.letter[at]) = (place as u16, rank::<T>(key, place));
+        let place = T::parting(before, key);
+        (self.place[at], self.letter[at]) = (place as u16, T::letter(key, place));
     }
 
     /// Where among `len` keys this one is, or would be.
     pub(super) fn find<'a, T: Item>(
         &self,
-        key: &[u8],
+        key: &T::Key,
         len: usize,
-        at: impl Fn(usize) -> &'a [u8],
-    ) -> Result<usize, usize> {
+        at: impl Fn(usize) -> &'a T::Key,
+    ) -> Result<usize, usize>
+    where
+        T::Key: 'a,
+    {
         if len == 0 {
             return Err(0);
         }
@@ -97,15 +96,15 @@ impl Marks {
         let mut limit = u16::MAX;
         for (n, (&place, &letter)) in places.iter().zip(letters).enumerate().skip(1) {
             // Without a jump: which way it goes cannot be foreseen.
-            let (open, above) = (place <= limit, rank::<T>(key, usize::from(place)) >= letter);
+            let (open, above) = (place <= limit, T::letter(key, usize::from(place)) >= letter);
             guess = if open & above { n } else { guess };
             limit = if open { if above { u16::MAX } else { place } } else { limit };
         }
         let near = at(guess);
-        let parting = parting(key, near);
+        let parting = T::parting(key, near);
         // All keys around the guess that part from one another only later lie on the same side.
         let later = |place: &&u16| usize::from(**place) > parting;
-        match rank::<T>(key, parting).cmp(&rank::<T>(near, parting)) {
+        match T::letter(key, parting).cmp(&T::letter(near, parting)) {
             Ordering::Equal => Ok(guess),
             Ordering::Less => Err(guess - places[1..=guess].iter().rev().take_while(later).count()),
             Ordering::Greater => {
@@ -120,54 +119,4 @@ impl Marks {
         let letters = self.letter.iter().zip(&other.letter);
         places.zip(letters).take(len).skip(1).all(|((a, b), (c, d))| a == b && c == d)
     }
-}
-
-/// The letters of the separators of an inner node. The keys themselves lie anywhere; one of these is
-/// where the others are, in a part of memory that is small enough to be at hand.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(super) struct Letters(Box<[u8]>);
-
-impl Letters {
-    /// Where each word begins, and the last one ends, as two bytes each; then the words.
-    pub(super) fn of<T: Item>(keys: &[T::Handle]) -> Self {
-        if !T::SPELLED {
-            return Self::default();
-        }
-        let words = || keys.iter().map(|key| T::letters(key.borrow()));
-        let mut end = (keys.len() + 1) * 2;
-        let mut all = Vec::with_capacity(end + words().map(<[u8]>::len).sum::<usize>());
-        all.extend((end as u16).to_le_bytes());
-        for word in words() {
-            end += word.len();
-            all.extend((end as u16).to_le_bytes());
-        }
-        words().for_each(|word| all.extend_from_slice(word));
-        Self(all.into())
-    }
-
-    pub(super) fn get(&self, at: usize) -> &[u8] {
-        let offset = |at: usize| usize::from(u16::from_le_bytes([self.0[at], self.0[at + 1]]));
-        &self.0[offset(at * 2)..offset(at * 2 + 2)]
-    }
-}
-
-/// What letters are compared by: 0 behind the last one.
-#[inline]
-fn rank<T: Item>(word: &[u8], place: usize) -> u8 {
-    word.get(place).map_or(0, |letter| T::rank(*letter))
-}
-
-/// The first place at which two words differ; where both end, if they are equal.
-#[inline]
-fn parting(one: &[u8], other: &[u8]) -> usize {
-    let shorter = one.len().min(other.len());
-    let mut at = 0;
-    // Eight bytes a step: neighbours share a long beginning.
-    while at + 8 <= shorter && one[at..at + 8] == other[at..at + 8] {
-        at += 8;
-    }
-    while at < shorter && one[at] == other[at] {
-        at += 1;
-    }
-    at
 }

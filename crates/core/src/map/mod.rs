@@ -30,8 +30,7 @@
 //! 4. A key that was forgotten lies between the separators around a leaf whose residue covers it.
 //! 5. A node that can be reached from two maps is never written.
 //! 6. The marks of a node are those of its keys: of the items of a leaf, of the separators of an inner
-//!    node; and the letters of an inner node are those of its separators. (Where keys have letters,
-//!    see [`Item::SPELLED`].)
+//!    node. (Where keys have letters, see [`Item::SPELLED`].)
 //!
 //! # Costs
 //!
@@ -110,19 +109,20 @@ pub trait Item: Clone {
     /// What this item adds to the summaries above it.
     fn summary(&self) -> Self::Summary;
 
-    /// Whether keys are words of letters, at most 1,024 of them, ordered by the first one in which they
-    /// differ. Then a search for a key fetches one key of a leaf, not many, and no separator.
+    /// Whether keys are words, shorter than 65,535 letters: ordered by the first letter in which they
+    /// differ. Then a search for a key fetches one key of each node, not many.
     const SPELLED: bool = false;
 
-    /// The letters of a key.
-    fn letters(key: &Self::Key) -> &[u8] {
-        let _ = key;
-        &[]
+    /// The letter of a key at this place; 0 behind its last one, and only there.
+    fn letter(key: &Self::Key, place: usize) -> u8 {
+        let _ = (key, place);
+        0
     }
 
-    /// What a letter is compared by: above 0, for that is the end of a word.
-    fn rank(letter: u8) -> u8 {
-        letter
+    /// The first place at which two keys have different letters; where both end, if they are equal.
+    fn parting(one: &Self::Key, other: &Self::Key) -> usize {
+        let _ = (one, other);
+        0
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::borrow::Borrow;
 
 use super::cost::visit;
-use super::marks::{Letters, Marks};
+use super::marks::Marks;
 use super::{Item, Summary};
 
 /// Slots by which a vector in a node grows. Doubling would leave a third of all slots empty; so, two
@@ -45,8 +45,6 @@ pub(super) struct Inner<T: Item> {
     pub(super) separators: Vec<T::Handle>,
     /// Of the separators.
     pub(super) marks: Marks,
-    /// The separators once more, for a search: all in one place.
-    pub(super) letters: Letters,
     pub(super) children: Vec<Child<T>>,
     /// The residues of all leaves below.
     pub(super) residue: T::Summary,
@@ -186,9 +184,7 @@ impl<T: Item> Leaf<T> {
 
     pub(super) fn find(&self, key: &T::Key) -> Result<usize, usize> {
         if T::SPELLED {
-            return self.marks.find::<T>(T::letters(key), self.items.len(), |at| {
-                T::letters(self.items[at].key())
-            });
+            return self.marks.find::<T>(key, self.items.len(), |at| self.items[at].key());
         }
         let at = boundary(&self.items, |item| item.key() < key);
         match self.items.get(at) {
@@ -229,14 +225,12 @@ impl<T: Item> Inner<T> {
         let (mut separators, mut children) = (Vec::with_capacity(STEP), Vec::with_capacity(STEP));
         separators.push(separator);
         children.extend([left, right]);
-        let letters = Letters::of::<T>(&separators);
-        Self { separators, marks: Marks::NONE, letters, children, residue }
+        Self { separators, marks: Marks::NONE, children, residue }
     }
 
     /// Marks the separators anew, after any have come or gone.
     pub(super) fn mark(&mut self) {
         self.marks = Marks::of::<T>(self.separators.iter().map(Borrow::borrow));
-        self.letters = Letters::of::<T>(&self.separators);
     }
 
     /// The child that is responsible for this key.
@@ -244,8 +238,8 @@ impl<T: Item> Inner<T> {
         if !T::SPELLED {
             return boundary(&self.separators, |separator| separator.borrow() <= key);
         }
-        let separator = |at: usize| self.letters.get(at);
-        match self.marks.find::<T>(T::letters(key), self.separators.len(), separator) {
+        let separator = |at: usize| self.separators[at].borrow();
+        match self.marks.find::<T>(key, self.separators.len(), separator) {
             Ok(at) => at + 1,
             Err(at) => at,
         }
@@ -266,8 +260,7 @@ impl<T: Item> Inner<T> {
         let separators = split_off(&mut self.separators, at);
         let separator = self.separators.pop().expect("the left part has a child");
         let residue = T::Summary::default();
-        let (marks, letters) = (Marks::NONE, Letters::default());
-        let mut right = Self { separators, marks, letters, children, residue };
+        let mut right = Self { separators, marks: Marks::NONE, children, residue };
         self.mark();
         right.mark();
         self.collect_residue();
@@ -300,7 +293,6 @@ impl<T: Item> Clone for Inner<T> {
         Self {
             separators: roomy(&self.separators),
             marks: self.marks.clone(),
-            letters: self.letters.clone(),
             children: roomy(&self.children),
             residue: self.residue.clone(),
         }
