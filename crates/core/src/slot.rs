@@ -200,6 +200,34 @@ impl map::Item for Slot {
     type Handle = Path;
     type Summary = Summary;
 
+    const SPELLED: bool = true;
+
+    /// In the order of paths, the end comes before `/`, and that before all other bytes (none of
+    /// which is a control character).
+    #[inline]
+    fn letter(path: &Path, place: usize) -> u8 {
+        match path.as_str().as_bytes().get(place) {
+            None => 0,
+            Some(b'/') => 1,
+            Some(&other) => other,
+        }
+    }
+
+    #[inline]
+    fn parting(one: &Path, other: &Path) -> usize {
+        let (one, other) = (one.as_str().as_bytes(), other.as_str().as_bytes());
+        let shorter = one.len().min(other.len());
+        let mut at = 0;
+        // Eight bytes a step: the paths of one subtree share a long beginning.
+        while at + 8 <= shorter && one[at..at + 8] == other[at..at + 8] {
+            at += 8;
+        }
+        while at < shorter && one[at] == other[at] {
+            at += 1;
+        }
+        at
+    }
+
     fn key(&self) -> &Path {
         &self.path
     }

@@ -34,6 +34,18 @@ impl Item for Entry {
     type Handle = Arc<str>;
     type Summary = Sum;
 
+    /// (The maps of `map_cost.rs` have keys without letters.)
+    const SPELLED: bool = true;
+
+    fn letter(key: &str, place: usize) -> u8 {
+        key.as_bytes().get(place).copied().unwrap_or(0)
+    }
+
+    fn parting(one: &str, other: &str) -> usize {
+        let same = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other);
+        same.count()
+    }
+
     fn key(&self) -> &str {
         &self.key
     }
@@ -446,4 +458,26 @@ fn a_span_that_is_not_monotone_breaks_nothing() {
     let removed = map.remove_span(odd).count;
     map.check_invariants();
     assert_eq!(map.len() + removed, 1000);
+}
+
+#[test]
+fn words_that_begin_other_words_are_found_and_their_absence_too() {
+    const WORDS: usize = 2_000;
+    let word = |n: usize| Arc::<str>::from(n.to_string());
+    let mut map: Map<Entry, 4, 4> = Map::default();
+    let mut model = BTreeMap::new();
+    // Each once, in no order: 1, 10, 100, 1000 among them.
+    for n in (0..WORDS).map(|n| n * 773 % WORDS) {
+        assert!(map.insert(Entry { key: word(n), revision: 1 }).is_none());
+        model.insert(word(n), 1);
+    }
+    for n in (0..WORDS).filter(|n| n % 3 != 0) {
+        assert!(map.remove(&word(n)).is_some());
+        model.remove(&word(n));
+    }
+    map.check_invariants();
+    for n in 0..WORDS * 10 {
+        assert_eq!(map.contains(&word(n)), model.contains_key(&word(n)), "{n}");
+    }
+    assert!(map.iter().map(|entry| &entry.key).eq(model.keys()));
 }

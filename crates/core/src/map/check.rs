@@ -3,6 +3,7 @@
 use core::borrow::Borrow;
 use core::fmt::Debug;
 
+use super::marks::Marks;
 use super::node::{Child, Node, Shape};
 use super::{Item, Summary};
 
@@ -41,6 +42,8 @@ where
             let unbounded = low.is_none() && high.is_none();
             assert!(unbounded || !leaf.items.is_empty(), "an empty leaf");
             assert!(leaf.items.is_sorted_by(|a, b| a.key() < b.key()), "items out of order");
+            let marks = Marks::of::<T>(leaf.items.iter().map(Item::key));
+            assert!(marks.agree(&leaf.marks, leaf.items.len()), "the marks of a leaf");
             for item in &leaf.items {
                 assert!(low.is_none_or(|low| low <= item.key()), "an item below its leaf");
                 assert!(high.is_none_or(|high| item.key() < high), "an item above its leaf");
@@ -54,6 +57,8 @@ where
             let children = inner.children.len();
             assert!((2..=shape.inner).contains(&children), "{children} children");
             assert_eq!(inner.separators.len() + 1, children, "separators and children");
+            let marks = Marks::of::<T>(inner.separators.iter().map(Borrow::borrow));
+            assert!(marks.agree(&inner.marks, children - 1), "the marks of an inner node");
             for (slot, child) in inner.children.iter().enumerate() {
                 let bound = |at: usize| inner.separators.get(at).map(Borrow::borrow);
                 let low = slot.checked_sub(1).map_or(low, bound);

@@ -40,6 +40,7 @@ fn cut<T: Item>(
                 removed.summary.add(&item.summary());
             }
             shrink(&mut leaf.items);
+            leaf.mark();
         }
         Node::Inner(inner) => {
             let reach = inner.reach(edges, span);
@@ -79,6 +80,7 @@ impl<T: Item> Inner<T> {
         }
         shrink(&mut self.children);
         shrink(&mut self.separators);
+        self.mark();
     }
 }
 

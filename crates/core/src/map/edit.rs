@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use core::mem;
 
 use super::cost::visit;
-use super::node::{Child, Inner, Node, Shape, Split, shrink};
+use super::node::{Child, Inner, Node, Shape, Split};
 use super::{Item, Summary};
 
 /// One term of the sums above a leaf, before and after.
@@ -159,8 +159,7 @@ fn take<T: Item>(
     visit();
     let (item, change) = match (Arc::make_mut(&mut child.node), path) {
         (Node::Leaf(leaf), _) => {
-            let item = leaf.items.remove(at);
-            shrink(&mut leaf.items);
+            let item = leaf.take(at);
             let old = item.summary();
             let new = residue(&old);
             leaf.residue.add(&new);

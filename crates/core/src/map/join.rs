@@ -60,6 +60,7 @@ impl<T: Item> Inner<T> {
                 leaf.items.reserve_exact(right.items.len());
                 leaf.items.append(&mut right.items);
                 leaf.residue.add(&right.residue);
+                leaf.mark();
                 let size = leaf.items.len();
                 (size > shape.leaf).then(|| {
                     let right = leaf.split(size / 2);
@@ -74,6 +75,7 @@ impl<T: Item> Inner<T> {
                 inner.children.reserve_exact(right.children.len());
                 inner.children.append(&mut right.children);
                 inner.residue.add(&right.residue);
+                inner.mark();
                 // An only child may have been too small: now it has neighbours.
                 inner.settle(seam, shape);
                 inner.settle(seam - 1, shape);
@@ -89,6 +91,7 @@ impl<T: Item> Inner<T> {
             None => {
                 child.summary.add(&right.summary);
                 child.len += right.len;
+                self.mark();
                 false
             }
             Some((separator, right)) => {

@@ -10,6 +10,7 @@
 //!
 //! - `mod.rs`: [`Map`], and what it asks of its content: [`Item`], [`Summary`]
 //! - `node.rs`: leaves, inner nodes, and how they split
+//! - `marks.rs`: how a search in a node reads one key instead of many
 //! - `span.rs`: which parts of the tree a contiguous range is made of
 //! - `iter.rs`: [`Iter`] and [`IterWhere`], both double-ended
 //! - `edit.rs`: inserting, modifying and removing one item
@@ -28,6 +29,8 @@
 //!    summaries of its items and the residues of its leaves.
 //! 4. A key that was forgotten lies between the separators around a leaf whose residue covers it.
 //! 5. A node that can be reached from two maps is never written.
+//! 6. The marks of a node are those of its keys: of the items of a leaf, of the separators of an inner
+//!    node. (Where keys have letters, see [`Item::SPELLED`].)
 //!
 //! # Costs
 //!
@@ -59,6 +62,7 @@ mod cut;
 mod edit;
 mod iter;
 mod join;
+mod marks;
 mod node;
 mod span;
 
@@ -104,6 +108,22 @@ pub trait Item: Clone {
     fn handle(&self) -> Self::Handle;
     /// What this item adds to the summaries above it.
     fn summary(&self) -> Self::Summary;
+
+    /// Whether keys are words, shorter than 65,535 letters: ordered by the first letter in which they
+    /// differ. Then a search for a key fetches one key of each node, not many.
+    const SPELLED: bool = false;
+
+    /// The letter of a key at this place; 0 behind its last one, and only there.
+    fn letter(key: &Self::Key, place: usize) -> u8 {
+        let _ = (key, place);
+        0
+    }
+
+    /// The first place at which two keys have different letters; where both end, if they are equal.
+    fn parting(one: &Self::Key, other: &Self::Key) -> usize {
+        let _ = (one, other);
+        0
+    }
 }
 
 /// A commutative monoid: [`Default`] is its identity, [`Summary::add`] its operation.
@@ -164,7 +184,7 @@ impl<T: Item> Map<T> {
 impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
     const SHAPE: Shape = {
         assert!(LEAF >= 4 && FANOUT >= 4, "a node must be able to split into two of two");
-        assert!(FANOUT <= u16::MAX as usize, "a slot on a path is a u16");
+        assert!(LEAF <= marks::MOST && FANOUT <= marks::MOST, "a node has marks for so many keys");
         Shape { leaf: LEAF, inner: FANOUT }
     };
 

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::borrow::Borrow;
 
 use super::cost::visit;
+use super::marks::Marks;
 use super::{Item, Summary};
 
 /// Slots by which a vector in a node grows. Doubling would leave a third of all slots empty; so, two
@@ -33,6 +34,8 @@ pub(super) enum Node<T: Item> {
 
 pub(super) struct Leaf<T: Item> {
     pub(super) items: Vec<T>,
+    /// Of the keys of the items.
+    pub(super) marks: Marks,
     /// What was forgotten between the separators around this leaf.
     pub(super) residue: T::Summary,
 }
@@ -40,6 +43,8 @@ pub(super) struct Leaf<T: Item> {
 pub(super) struct Inner<T: Item> {
     /// `separators[i]` lies between `children[i]` and `children[i + 1]`.
     pub(super) separators: Vec<T::Handle>,
+    /// Of the separators.
+    pub(super) marks: Marks,
     pub(super) children: Vec<Child<T>>,
     /// The residues of all leaves below.
     pub(super) residue: T::Summary,
@@ -71,7 +76,7 @@ impl Path {
 
 impl<T: Item> Node<T> {
     pub(super) fn empty() -> Self {
-        Self::Leaf(Leaf { items: Vec::new(), residue: T::Summary::default() })
+        Self::Leaf(Leaf::of(Vec::new(), T::Summary::default()))
     }
 
     pub(super) fn get(&self, key: &T::Key) -> Option<&T> {
@@ -166,7 +171,21 @@ impl<T: Item> Child<T> {
 }
 
 impl<T: Item> Leaf<T> {
+    fn of(items: Vec<T>, residue: T::Summary) -> Self {
+        let mut leaf = Self { items, marks: Marks::NONE, residue };
+        leaf.mark();
+        leaf
+    }
+
+    /// Marks the keys anew, after many have come or gone.
+    pub(super) fn mark(&mut self) {
+        self.marks = Marks::of::<T>(self.items.iter().map(Item::key));
+    }
+
     pub(super) fn find(&self, key: &T::Key) -> Result<usize, usize> {
+        if T::SPELLED {
+            return self.marks.find::<T>(key, self.items.len(), |at| self.items[at].key());
+        }
         let at = boundary(&self.items, |item| item.key() < key);
         match self.items.get(at) {
             Some(item) if item.key() == key => Ok(at),
@@ -177,13 +196,25 @@ impl<T: Item> Leaf<T> {
     pub(super) fn put(&mut self, at: usize, item: T) {
         grow(&mut self.items);
         self.items.insert(at, item);
+        let key = |at: usize| self.items.get(at).map(Item::key);
+        let before = at.checked_sub(1).and_then(key);
+        let around = (before, self.items[at].key(), key(at + 1));
+        self.marks.insert::<T>(at, self.items.len(), around);
+    }
+
+    pub(super) fn take(&mut self, at: usize) -> T {
+        let item = self.items.remove(at);
+        shrink(&mut self.items);
+        self.marks.remove(at, self.items.len());
+        item
     }
 
     /// Keeps the items below `at`; the others go into a new leaf. The residue goes to both, for it
     /// cannot be told in which half the forgotten items were.
     pub(super) fn split(&mut self, at: usize) -> Self {
         let items = split_off(&mut self.items, at);
-        Self { items, residue: self.residue.clone() }
+        self.mark();
+        Self::of(items, self.residue.clone())
     }
 }
 
@@ -194,12 +225,24 @@ impl<T: Item> Inner<T> {
         let (mut separators, mut children) = (Vec::with_capacity(STEP), Vec::with_capacity(STEP));
         separators.push(separator);
         children.extend([left, right]);
-        Self { separators, children, residue }
+        Self { separators, marks: Marks::NONE, children, residue }
+    }
+
+    /// Marks the separators anew, after any have come or gone.
+    pub(super) fn mark(&mut self) {
+        self.marks = Marks::of::<T>(self.separators.iter().map(Borrow::borrow));
     }
 
     /// The child that is responsible for this key.
     pub(super) fn slot(&self, key: &T::Key) -> usize {
-        boundary(&self.separators, |separator| separator.borrow() <= key)
+        if !T::SPELLED {
+            return boundary(&self.separators, |separator| separator.borrow() <= key);
+        }
+        let separator = |at: usize| self.separators[at].borrow();
+        match self.marks.find::<T>(key, self.separators.len(), separator) {
+            Ok(at) => at + 1,
+            Err(at) => at,
+        }
     }
 
     /// Puts the right part of a child that was split behind it.
@@ -208,6 +251,7 @@ impl<T: Item> Inner<T> {
         grow(&mut self.children);
         self.separators.insert(slot, separator);
         self.children.insert(slot + 1, child);
+        self.mark();
     }
 
     /// Keeps the children below `at`; the others go into a new node.
@@ -215,7 +259,10 @@ impl<T: Item> Inner<T> {
         let children = split_off(&mut self.children, at);
         let separators = split_off(&mut self.separators, at);
         let separator = self.separators.pop().expect("the left part has a child");
-        let mut right = Self { separators, children, residue: T::Summary::default() };
+        let residue = T::Summary::default();
+        let mut right = Self { separators, marks: Marks::NONE, children, residue };
+        self.mark();
+        right.mark();
         self.collect_residue();
         right.collect_residue();
         (separator, right)
@@ -237,7 +284,7 @@ impl<T: Item> Clone for Child<T> {
 /// Made to be written: with room, which the derived clone would not have.
 impl<T: Item> Clone for Leaf<T> {
     fn clone(&self) -> Self {
-        Self { items: roomy(&self.items), residue: self.residue.clone() }
+        Self { items: roomy(&self.items), marks: self.marks.clone(), residue: self.residue.clone() }
     }
 }
 
@@ -245,6 +292,7 @@ impl<T: Item> Clone for Inner<T> {
     fn clone(&self) -> Self {
         Self {
             separators: roomy(&self.separators),
+            marks: self.marks.clone(),
             children: roomy(&self.children),
             residue: self.residue.clone(),
         }

@@ -14,6 +14,7 @@ use super::replay::is_entry_of;
 use crate::commit::{Commit, Effect, Origin};
 use crate::request::{Answer, Author, Outcome, Refusal, Request};
 use crate::settings::Time;
+use crate::slot::Slot;
 
 /// What a request comes to when all of its conditions hold.
 #[derive(Default)]
@@ -123,12 +124,13 @@ impl State {
         let first = plan.effects.is_empty();
         match change {
             Do::Put { path, value, ttl_ms, ephemeral } => {
-                let live = tree.get(path).is_some_and(|slot| slot.is_live());
-                if !live && LogKey::of(path).is_some() {
+                // An update is one descent: what is there now is looked up only if it matters.
+                let live = || tree.get(path).is_some_and(|slot| slot.is_live());
+                if LogKey::of(path).is_some() && !live() {
                     let message = format!("{path} has the form of a log key: append gives these");
                     return Err(Refusal::at(Code::LogKey, path, message));
                 }
-                plan.put(now, author, path.clone(), value, *ttl_ms, *ephemeral, !live)
+                plan.put(now, author, path.clone(), value, *ttl_ms, *ephemeral)
             }
             Do::Append { path, value, ttl_ms, ephemeral } => {
                 let key = LogKey { rev, index: plan.effects.len() as u16 };
@@ -136,7 +138,7 @@ impl State {
                     Refusal::at(Code::BadPath, path, format!("no entry fits below {path}: {error}"))
                 })?;
                 plan.paths.push(entry.clone());
-                plan.put(now, author, entry, value, *ttl_ms, *ephemeral, true)
+                plan.put(now, author, entry, value, *ttl_ms, *ephemeral)
             }
             Do::Delete { path } => {
                 if !first || tree.get(path).is_some_and(|slot| slot.is_live()) {
@@ -177,6 +179,16 @@ impl State {
         if (entries, bytes) == (0, 0) || !over(now.live + entries, now.bytes + bytes) {
             return Ok(());
         }
+        // The bound is near: now it matters how many of the puts are updates.
+        let tree = &self.committed.tree;
+        let is_new = |effect: &&Effect| match effect {
+            Effect::Put { path, .. } => !tree.get(path).is_some_and(Slot::is_live),
+            _ => false,
+        };
+        let entries = plan.effects.iter().filter(is_new).count() as u64;
+        if !over(now.live + entries, now.bytes + bytes) {
+            return Ok(());
+        }
         let mut trial = self.clone();
         let rev = self.committed.rev.next().unwrap_or(Revision::MAX);
         trial.commit(self.committed.time, rev, plan.effects.clone(), None);
@@ -191,7 +203,6 @@ impl State {
 }
 
 impl Plan {
-    #[expect(clippy::too_many_arguments, reason = "the parts of one put")]
     fn put(
         &mut self,
         now: Time,
@@ -200,14 +211,13 @@ impl Plan {
         value: &Value,
         ttl_ms: Option<u64>,
         ephemeral: bool,
-        new: bool,
     ) -> Result<(), Refusal> {
         let owner = if ephemeral { author.session.clone() } else { None };
         if ephemeral && owner.is_none() {
             let message = "an ephemeral entry needs a session to die with";
             return Err(Refusal::at(Code::BadField, &path, message));
         }
-        self.growth.0 += u64::from(new);
+        self.growth.0 += 1;
         self.growth.1 += (path.as_str().len() + value.bytes.len()) as u64;
         let expires = ttl_ms.map(|ms| now.plus(ms));
         self.effects.push(Effect::Put { path, value: value.clone(), expires, owner });
