@@ -13,7 +13,9 @@ mod shared;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use onetree_core::{Answer, Checkpoint, Commit, Outcome, Refusal, Snapshot, State, Time};
@@ -22,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 pub(crate) use event::{Event, Opening, Write};
 pub(crate) use mailbox::{Mailbox, Order, Reply};
@@ -73,9 +75,12 @@ pub(crate) struct Owner<S> {
     rest_until: Option<Instant>,
 }
 
-/// What a batch has come to, before it is stored.
-#[derive(Default)]
+/// What events have come to, before that is stored.
 struct Batch {
+    /// The state before it, to go back to.
+    before: Checkpoint,
+    /// Events in it.
+    events: usize,
     commits: Vec<Arc<Commit>>,
     /// The tree right after each commit; only for [`Hooks::on_commit`].
     trees: Vec<Snapshot>,
@@ -85,52 +90,127 @@ struct Batch {
     stop: bool,
 }
 
+impl Batch {
+    fn new(before: Checkpoint) -> Batch {
+        Batch {
+            before,
+            events: 0,
+            commits: Vec::new(),
+            trees: Vec::new(),
+            answers: Vec::new(),
+            afterwards: Vec::new(),
+            stop: false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events == 0 && self.commits.is_empty()
+    }
+}
+
+/// A batch that is being stored.
+struct Storing {
+    batch: Batch,
+    /// The tree, and all else, at its end.
+    snapshot: Snapshot,
+    after: Checkpoint,
+    stored: Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>,
+}
+
 impl<S: Store> Owner<S> {
     pub(crate) fn new(state: State, store: S, shared: Arc<Shared>, hooks: Hooks) -> Owner<S> {
         Owner { state, store, shared, hooks, attached: HashMap::new(), rest_until: None }
     }
 
     /// Runs until [`Event::Stop`], or until nobody is left who could send an event.
+    ///
+    /// While one batch is being stored the next is made: what comes during a sync of the disk goes
+    /// into the one after it.
     pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         let mut taken = Vec::with_capacity(BATCH_EVENTS);
+        let mut storing: Option<Storing> = None;
+        let mut next = Batch::new(self.state.checkpoint());
         loop {
-            let due = self.due();
+            if storing.is_none() && !next.is_empty() {
+                let fresh = Batch::new(self.state.checkpoint());
+                let batch = std::mem::replace(&mut next, fresh);
+                storing = Some(self.store(batch));
+            }
+            let room = if next.stop { 0 } else { BATCH_EVENTS.saturating_sub(next.events) };
+            let due = self.due().filter(|_| room > 0);
             tokio::select! {
                 biased;
-                count = events.recv_many(&mut taken, BATCH_EVENTS) => if count == 0 { return },
+                (batch, stored) = stored(&mut storing) => {
+                    if self.settle(batch, stored, &mut next) {
+                        break;
+                    }
+                }
+                count = events.recv_many(&mut taken, room), if room > 0 => {
+                    // Nobody is left: as if the broker was stopped.
+                    if count == 0 {
+                        taken.push(Event::Stop);
+                    }
+                }
                 () = sleep_until(due) => taken.push(Event::Tick),
             }
-            if self.handle(taken.drain(..)).await {
-                return;
+            if !taken.is_empty() {
+                self.take(taken.drain(..), &mut next);
             }
         }
+        self.store.close().await;
     }
 
-    /// One batch: apply, store, publish, answer, fan out. True when it was the last.
-    ///
-    /// The store is waited for; while it works the next batch could already be applied to the
-    /// state (its checkpoint then has to be kept as long as this one's).
-    async fn handle(&mut self, events: impl Iterator<Item = Event>) -> bool {
+    /// Makes events part of a batch.
+    fn take(&mut self, events: impl Iterator<Item = Event>, batch: &mut Batch) {
         let now = clock::now();
-        let checkpoint = self.state.checkpoint();
-        let mut batch = Batch::default();
         for event in events {
-            self.apply(now, event, &mut batch);
+            batch.events += 1;
+            self.apply(now, event, batch);
         }
         if self.rest_until.is_none_or(|until| until <= Instant::now()) {
             self.rest_until = None;
-            self.housekeep(now, &mut batch);
+            self.housekeep(now, batch);
         }
-        if !batch.commits.is_empty() {
-            match self.store.append(&batch.commits).await {
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::error!(%error, "the store failed: these writes did not happen");
-                    self.undo(checkpoint, &mut batch);
+    }
+
+    /// Begins to store a batch.
+    fn store(&mut self, batch: Batch) -> Storing {
+        let (snapshot, after) = (self.state.snapshot(), self.state.checkpoint());
+        let stored: Pin<Box<dyn Future<Output = _> + Send>> = match batch.commits.is_empty() {
+            true => Box::pin(std::future::ready(Ok(()))),
+            false => Box::pin(self.store.append(&batch.commits)),
+        };
+        Storing { batch, snapshot, after, stored }
+    }
+
+    /// A batch was stored, or was not: then nothing of it has happened, and nothing of the `next`,
+    /// which was made on top of it. True when it was the last.
+    fn settle(
+        &mut self,
+        storing: Storing,
+        stored: Result<(), StoreError>,
+        next: &mut Batch,
+    ) -> bool {
+        let Storing { mut batch, snapshot, after, .. } = storing;
+        match stored {
+            Ok(()) => {
+                self.publish(&mut batch, snapshot);
+                if self.store.save_due() {
+                    self.store.save(after);
                 }
             }
+            Err(error) => {
+                tracing::error!(%error, "the store failed: these writes did not happen");
+                self.state.restore(batch.before.clone());
+                self.rest_until = Some(Instant::now() + CHORES_REST);
+                let before = self.state.snapshot();
+                self.undo(&mut batch);
+                self.publish(&mut batch, before.clone());
+                self.undo(next);
+                next.before = self.state.checkpoint();
+            }
         }
-        self.publish(&mut batch);
+        let now = clock::now();
         for event in batch.afterwards {
             self.depart(now, event);
         }
@@ -146,10 +226,10 @@ impl<S: Store> Owner<S> {
                 batch.answers.push((write, answer));
             }
             Event::Open(opening) => self.open(now, opening),
-            departure @ (Event::Detach { .. } | Event::End { .. }) => {
-                batch.afterwards.push(departure);
+            // A probe too: that the owner takes it says nothing of the store.
+            later @ (Event::Detach { .. } | Event::End { .. } | Event::Probe(_)) => {
+                batch.afterwards.push(later);
             }
-            Event::Probe(answer) => drop(answer.send(())),
             Event::Tick => {}
             Event::Stop => batch.stop = true,
         }
@@ -178,7 +258,7 @@ impl<S: Store> Owner<S> {
         }
     }
 
-    /// A connection is gone, or its client has said goodbye.
+    /// A connection is gone, its client has said goodbye, or somebody asks how it goes.
     fn depart(&mut self, now: Time, event: Event) {
         match event {
             Event::Detach { session, connection } => {
@@ -194,6 +274,8 @@ impl<S: Store> Owner<S> {
                 }
                 mailbox.reply(Reply::Ended);
             }
+            // Who asked has gone: that is fine.
+            Event::Probe(answer) => drop(answer.send(())),
             _ => {}
         }
     }
@@ -216,28 +298,30 @@ impl<S: Store> Owner<S> {
         }
     }
 
-    /// The batch was not stored: nothing of it has happened. That goes for its refusals and its
-    /// writes of nothing as well: they may rest on a write that has been undone.
-    fn undo(&mut self, checkpoint: Checkpoint, batch: &mut Batch) {
-        self.state.restore(checkpoint);
-        self.rest_until = Some(Instant::now() + CHORES_REST);
+    /// Nothing of the batch has happened. That goes for its refusals and its writes of nothing as
+    /// well: they may rest on a write that has been undone.
+    fn undo(&mut self, batch: &mut Batch) {
+        let read_only = self.shared.read_only.load(Ordering::Relaxed);
+        let (code, message) = match read_only {
+            true => (Code::ReadOnly, "the broker takes no writes: its disk is full, or fails"),
+            false => (Code::Unavailable, "the write could not be stored and did not happen"),
+        };
         batch.commits.clear();
         batch.trees.clear();
         for (_, answer) in &mut batch.answers {
-            let message = "the write could not be stored and did not happen";
-            *answer = Err(Refusal::new(Code::Unavailable, message));
+            *answer = Err(Refusal::new(code, message));
         }
     }
 
     /// Shows the batch, in the order that nothing is lost by: the new tree first, so that whoever
     /// registers a view too late for the fan-out finds the commits in the tree.
-    fn publish(&mut self, batch: &mut Batch) {
+    fn publish(&mut self, batch: &mut Batch, snapshot: Snapshot) {
         if let Some(on_commit) = &self.hooks.on_commit {
             for (commit, tree) in batch.commits.iter().zip(&batch.trees) {
                 on_commit(commit, tree);
             }
         }
-        let snapshot = Arc::new(self.state.snapshot());
+        let snapshot = Arc::new(snapshot);
         if !batch.commits.is_empty() {
             self.shared.published.store(snapshot.clone());
         }
@@ -258,6 +342,18 @@ impl<S: Store> Owner<S> {
         let wait = clock::until(self.state.due()?);
         let due = Instant::now() + wait;
         Some(self.rest_until.map_or(due, |rest| rest.max(due)))
+    }
+}
+
+/// Waits until a batch is stored; for ever, when none is being stored.
+async fn stored(storing: &mut Option<Storing>) -> (Storing, Result<(), StoreError>) {
+    let result = match storing {
+        Some(storing) => (&mut storing.stored).await,
+        None => std::future::pending().await,
+    };
+    match storing.take() {
+        Some(storing) => (storing, result),
+        None => unreachable!("it was there above"),
     }
 }
 

@@ -8,12 +8,14 @@ mod nearest;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use onetree_core::{Bounds, Retention};
 use onetree_protocol::Pattern;
 use onetree_protocol::limits::Limits;
 use serde::Deserialize;
 
+use crate::store::files::FileOptions;
 use layer::{Layer, Sources};
 
 /// The text of the default `broker.toml`.
@@ -135,8 +137,28 @@ keys! {
     shutdown_spread_ms: u32,
     /// The longest that a shutdown takes, milliseconds.
     shutdown_timeout_ms: u64,
+    /// When a write is acknowledged.
+    durability: Durability,
+    /// With `durability = "interval"`: how often the disk is made to have everything, milliseconds.
+    sync_interval_ms: u64,
+    /// One file of the log of commits, bytes.
+    log_file_bytes: u64,
+    /// The tree is saved when its log has grown by so many bytes.
+    save_after_bytes: u64,
     /// What logs keep; the first rule that matches counts.
     retention: Vec<Rule>,
+}
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// When the disk has it: it survives `kill -9` and power loss.
+    Sync,
+    /// When the system has it: it survives `kill -9`; of power loss, what is older than the interval.
+    Interval,
+    /// At once: nothing is written.
+    Memory,
 }
 
 /// What the logs whose paths match keep. At least one bound is set.
@@ -244,6 +266,8 @@ impl Config {
             ("ping_interval_ms", self.ping_interval_ms),
             ("heartbeat_ms", u64::from(self.heartbeat_ms)),
             ("shutdown_timeout_ms", self.shutdown_timeout_ms),
+            ("sync_interval_ms", self.sync_interval_ms),
+            ("save_after_bytes", self.save_after_bytes),
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return wrong(key, "must be at least 1".to_owned());
@@ -298,6 +322,16 @@ impl Config {
             dedup_ms: self.dedup_ms,
             grace_ms: self.session_grace_ms,
             sessions: self.sessions,
+        }
+    }
+
+    /// How commits are written.
+    pub fn file_options(&self) -> FileOptions {
+        let weak = self.durability == Durability::Interval;
+        FileOptions {
+            interval: weak.then(|| Duration::from_millis(self.sync_interval_ms)),
+            log_file_bytes: self.log_file_bytes,
+            save_after_bytes: self.save_after_bytes,
         }
     }
 

@@ -12,10 +12,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::broker::{Event, Hooks, Owner, QUEUED_EVENTS, Shared};
+use crate::clock;
 use crate::config::Config;
 use crate::fanout::Fanout;
 use crate::random::{self, NoRandomness};
 use crate::server::Server;
+use crate::store::files::{self, OpenError, OpenedStore, Storage};
 use crate::store::{MemoryStore, Store};
 
 /// Connections that the system keeps ready until they are accepted: all clients of a restarted
@@ -47,6 +49,12 @@ pub enum StartError {
     /// There is nothing to make identities from.
     #[error(transparent)]
     Random(#[from] NoRandomness),
+    /// The directory is not ours.
+    #[error(transparent)]
+    Locked(#[from] files::LockError),
+    /// The files cannot be used as they are.
+    #[error(transparent)]
+    Files(#[from] OpenError),
 }
 
 /// The broker has stopped by itself.
@@ -73,20 +81,44 @@ impl Broker {
         store: impl Store,
         hooks: Hooks,
     ) -> Result<Running, StartError> {
+        let state = State::new(settings(&config)?);
+        Broker::go_on(config, store, state, hooks).await
+    }
+
+    /// As [`Broker::start_with`], with the tree that the files of `storage` hold and will hold.
+    /// Blocks until it is read: about a second for each million entries.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_from(
+        config: Config,
+        storage: Arc<dyn Storage>,
+        hooks: Hooks,
+    ) -> Result<Running, StartError> {
+        let opened = files::open(storage, settings(&config)?, config.file_options())?;
+        let OpenedStore { store, mut state, report } = opened;
+        if let Some((file, at)) = &report.torn {
+            tracing::warn!(file, at, "a crash had cut the last batch, of which nobody was told");
+        }
+        state.await_owners(clock::now());
+        Broker::go_on(config, store, state, hooks).await
+    }
+
+    /// Starts with this state, whose commits are all in `store`.
+    async fn go_on(
+        config: Config,
+        store: impl Store,
+        state: State,
+        hooks: Hooks,
+    ) -> Result<Running, StartError> {
         if !config.listen.ip().is_loopback() && !config.allow_anonymous {
             return Err(StartError::Exposed(config.listen));
         }
         let failed = |source| StartError::Listen { addr: config.listen, source };
         let listener = listen(config.listen).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        let state = State::new(Settings {
-            epoch: Epoch(random::bits()?),
-            digest_key: DigestKey(random::bits()?),
-            bounds: config.bounds(),
-            retention: config.retention_rules(),
-        });
         let fanout = Fanout::new(config.frame_bytes as usize);
-        let shared = Arc::new(Shared::new(state.snapshot(), fanout));
+        let shared = Arc::new(Shared::new(state.snapshot(), fanout, store.read_only()));
         let (events, queue) = mpsc::channel(QUEUED_EVENTS);
         let timeout = Duration::from_millis(config.shutdown_timeout_ms);
         let server = Arc::new(Server::new(config, shared.clone(), events, addr));
@@ -97,6 +129,16 @@ impl Broker {
         tracing::info!(%addr, "listening");
         Ok(Running { server, end, timeout })
     }
+}
+
+/// What a tree is told at its start; a new history, for where there is none yet.
+fn settings(config: &Config) -> Result<Settings, NoRandomness> {
+    Ok(Settings {
+        epoch: Epoch(random::bits()?),
+        digest_key: DigestKey(random::bits()?),
+        bounds: config.bounds(),
+        retention: config.retention_rules(),
+    })
 }
 
 fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {

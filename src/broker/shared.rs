@@ -1,6 +1,7 @@
 //! What all tasks read.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use onetree_core::Snapshot;
@@ -15,13 +16,15 @@ pub(crate) struct Shared {
     /// The tree whose commits have all reached the outboxes.
     pub(crate) settled: ArcSwap<Snapshot>,
     pub(crate) fanout: Fanout,
+    /// Whether nothing can be stored for now.
+    pub(crate) read_only: Arc<AtomicBool>,
 }
 
 impl Shared {
-    pub(crate) fn new(snapshot: Snapshot, fanout: Fanout) -> Shared {
+    pub(crate) fn new(snapshot: Snapshot, fanout: Fanout, read_only: Arc<AtomicBool>) -> Shared {
         let snapshot = Arc::new(snapshot);
         let (published, settled) = (snapshot.clone().into(), snapshot.into());
-        Shared { published, settled, fanout }
+        Shared { published, settled, fanout, read_only }
     }
 
     /// The latest tree that was published when this is called.

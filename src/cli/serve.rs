@@ -1,12 +1,15 @@
 //! `serve`: a broker.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use onetree::config::Durability;
 use onetree::config::{self, Config};
 use onetree::store::MemoryStore;
-use onetree::{Broker, StartError};
+use onetree::store::files::{Disk, Lock};
+use onetree::{Broker, Hooks, Running, StartError};
 use serde_json::json;
 
 use super::Common;
@@ -17,8 +20,9 @@ use super::stop::Stop;
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  # In memory, for this machine
+  # In memory, for this machine; in a directory, through crashes and power loss
   onetree serve --memory
+  onetree serve --data ./onetree-data
   # For a network, and everyone in it
   onetree serve --listen 0.0.0.0:7400 --allow-anonymous
   # A file of one's own, of the keys that differ; checked before it counts
@@ -39,8 +43,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 
-    /// Keep the tree in this directory (not in this version)
-    #[arg(long, value_name = "DIR")]
+    /// Keep the tree in this directory, which is made when it is not there
+    #[arg(long, value_name = "DIR", env = "ONETREE_DATA")]
     data: Option<PathBuf>,
 
     /// Keep the tree in memory: it ends with the broker
@@ -77,14 +81,6 @@ impl Serve {
             return output.bytes(config::DEFAULTS.as_bytes());
         }
         let config = self.load()?;
-        if self.data.is_some() {
-            return Err(Failure::new(
-                USAGE,
-                "unsupported",
-                "this version has no durable store: --data does nothing yet",
-            )
-            .next("use --memory, and keep what must not be lost elsewhere"));
-        }
         if self.check {
             if !config.listen.ip().is_loopback() && !config.allow_anonymous {
                 return Err(not_started(&StartError::Exposed(config.listen)));
@@ -92,14 +88,10 @@ impl Serve {
             let line = if common.json { "{\"ok\":true}" } else { "the settings are right" };
             return output.line(line);
         }
-        if !self.memory {
-            eprintln!("the tree is kept in memory: it ends with the broker (--memory says so too)");
-        }
         log();
         // Before anyone can know that it is ready: a signal right after must not kill.
         let mut stop = Stop::listen()?;
-        let running =
-            Broker::start(config, MemoryStore::new()).await.map_err(|error| not_started(&error))?;
+        let (running, _lock) = self.start(config).await?;
         if common.json {
             output.line(&json!({ "url": running.url() }).to_string())?;
         } else {
@@ -120,6 +112,28 @@ impl Serve {
             () = stop.asked() => {}
         }
         Ok(())
+    }
+
+    /// Starts the broker; the lock is that of its directory.
+    async fn start(&self, config: Config) -> Result<(Running, Option<Lock>), Failure> {
+        let started = match &self.data {
+            Some(directory) if config.durability != Durability::Memory => {
+                let lock = Lock::take(directory).map_err(|error| not_started(&error.into()))?;
+                let storage = Arc::new(files(directory)?);
+                let running = Broker::start_from(config, storage, Hooks::default()).await;
+                running.map(|running| (running, Some(lock)))
+            }
+            data => {
+                if !self.memory && data.is_none() {
+                    eprintln!(
+                        "the tree is kept in memory and ends with the broker; --data DIR keeps it \
+                         (--memory says that this is meant)"
+                    );
+                }
+                Broker::start(config, MemoryStore::new()).await.map(|running| (running, None))
+            }
+        };
+        started.map_err(|error| not_started(&error))
     }
 
     fn load(&self) -> Result<Config, Failure> {
@@ -146,9 +160,21 @@ fn not_started(error: &StartError) -> Failure {
     let next = match error {
         StartError::Exposed(_) => "add --allow-anonymous, or --listen 127.0.0.1:7400",
         StartError::Listen { .. } => "end what listens there, or give another --listen",
+        StartError::Locked(_) => "end the other broker, or give another --data",
+        StartError::Files(_) => {
+            "onetree check says what is wrong; onetree restore goes back to a backup"
+        }
         StartError::Random(_) => "give the system a source of randomness",
     };
     Failure::new(USAGE, "start", error.to_string()).next(next)
+}
+
+/// The files of a directory.
+fn files(directory: &Path) -> Result<Disk, Failure> {
+    Disk::new(directory.to_owned()).map_err(|error| {
+        Failure::new(USAGE, "start", format!("cannot use {}: {error}", directory.display()))
+            .next("give another --data")
+    })
 }
 
 /// Lets the broker's log out on standard error: warnings, or what ONETREE_LOG says.

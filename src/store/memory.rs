@@ -47,18 +47,7 @@ impl MemoryStore {
         self.lock().kept.clone().unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing panics while it is held half-changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Store for MemoryStore {
-    async fn append(&mut self, commits: &[Arc<Commit>]) -> Result<(), StoreError> {
-        let delay = self.lock().delay;
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
+    fn keep(&self, commits: Vec<Arc<Commit>>) -> Result<(), StoreError> {
         let mut inner = self.lock();
         if inner.failures > 0 {
             inner.failures -= 1;
@@ -70,9 +59,30 @@ impl Store for MemoryStore {
             });
         }
         if let Some(kept) = &mut inner.kept {
-            kept.extend_from_slice(commits);
+            kept.extend(commits);
         }
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it is held half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    fn append(
+        &mut self,
+        commits: &[Arc<Commit>],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        let (store, commits) = (self.clone(), commits.to_vec());
+        async move {
+            let delay = store.lock().delay;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            store.keep(commits)
+        }
     }
 
     fn durable(&self) -> bool {

@@ -3,14 +3,17 @@
 //! # Layout
 //!
 //! - [`Store`]: what the owner task asks of a store
+//! - [`files`]: commits in files, through crashes and power loss
 //! - [`MemoryStore`]: keeps nothing, and fails on request: for tests and for trees that need not
 //!   outlive the process
 
+pub mod files;
 mod memory;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use onetree_core::Commit;
+use onetree_core::{Checkpoint, Commit};
 
 pub use memory::MemoryStore;
 
@@ -29,16 +32,37 @@ pub struct StoreError {
 /// What the owner task asks of a store. It belongs to that task alone, so it needs no locks; an
 /// engine that blocks runs on a thread of its own and is waited for here.
 pub trait Store: Send + 'static {
-    /// Keeps the commits, all or none, in this order. They are acknowledged and shown only when
-    /// this is over, and are undone when it fails.
+    /// Keeps the commits, all or none, in this order; to be called again only when this is over.
+    /// They are acknowledged and shown only then, and are undone when it fails.
     ///
     /// # Errors
     /// When they could not be kept.
     fn append(
         &mut self,
         commits: &[Arc<Commit>],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static;
 
     /// Whether what was appended survives `kill -9` and power loss: told to writers in `done`.
     fn durable(&self) -> bool;
+
+    /// Whether nothing can be kept for now; kept true to the moment by the store, for those who
+    /// report health.
+    fn read_only(&self) -> Arc<AtomicBool> {
+        Arc::default()
+    }
+
+    /// Whether it would have the whole state, so that it can let go of what made it.
+    fn save_due(&self) -> bool {
+        false
+    }
+
+    /// Keeps a state, all of whose commits it has kept.
+    fn save(&mut self, state: Checkpoint) {
+        let _ = state;
+    }
+
+    /// Nothing more comes: returns when everything is kept as well as it ever will be.
+    fn close(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::ready(())
+    }
 }

@@ -6,6 +6,7 @@
 //!   stopping, failing, taking over
 //! - `limits`: every configured limit, crossed
 //! - `cli`: the command line, as scripts see it
+//! - `disk`: what is acknowledged is there at the next start
 //! - `irc`: conversations through a network that fails
 //! - `promises`: each of them, in a `world` of writers, followers and networks that fail
 //! - `transcripts`: the conversations of the specification, played
@@ -13,6 +14,7 @@
 //! - `logs`: what the broker logs
 
 mod cli;
+mod disk;
 mod irc;
 mod limits;
 mod logs;

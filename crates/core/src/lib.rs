@@ -27,5 +27,5 @@ pub use request::{Answer, Author, Outcome, Refusal, Request};
 pub use settings::{Bounds, Retention, Settings, Time};
 pub use slot::Summary;
 pub use snapshot::Snapshot;
-pub use state::{Checkpoint, Opened, State};
+pub use state::{Checkpoint, Head, Opened, SavedClient, SavedMarks, SavedSlot, State};
 pub use sync::{Feed, FeedLimits, Interest, Step, concerns};

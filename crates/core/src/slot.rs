@@ -129,6 +129,11 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Of a range without slots that may have lost something up to `rev`.
+    pub(crate) fn lost(rev: Revision) -> Summary {
+        Summary { highest_delete_rev: rev, ..Summary::default() }
+    }
+
     /// The digest of the entries.
     pub fn digest(&self) -> Digest {
         Digest { count: self.live, sum: self.digest }

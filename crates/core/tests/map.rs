@@ -481,3 +481,21 @@ fn words_that_begin_other_words_are_found_and_their_absence_too() {
     }
     assert!(map.iter().map(|entry| &entry.key).eq(model.keys()));
 }
+
+/// Every size up to some levels of the smallest nodes, and then it goes on like any other map.
+#[test]
+fn a_map_that_is_built_from_items_in_order_is_like_one_that_they_were_put_into() {
+    for size in (0..200).chain([1_000, 5_000]) {
+        let item = |number| Entry { key: name(number), revision: u64::from(number) + 1 };
+        let residue = Sum { forgotten: 7, ..Sum::default() };
+        let mut built: Map<Entry, 4, 4> = Map::from_sorted((0..size).map(item), &residue);
+        built.check_invariants();
+        assert!(built.iter().cloned().eq((0..size).map(item)), "{size}");
+        assert_eq!((built.len(), built.summary().forgotten), (size as usize, 7));
+        for number in (0..size).step_by(3) {
+            built.remove(&name(number));
+            built.insert(item(number + size));
+        }
+        built.check_invariants();
+    }
+}

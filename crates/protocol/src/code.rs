@@ -119,6 +119,8 @@ codes! {
     Unauthorized = "unauthorized", Reauth, Some(4403);
     /// The write could not be stored and did not happen.
     Unavailable = "unavailable", Retry, None;
+    /// The broker takes no writes for now, because its disk is full or fails.
+    ReadOnly = "read-only", Retry, None;
     /// Another connection has taken over the session.
     SessionTaken = "session-taken", Stop, Some(4410);
     /// The broker shuts down; come back after `retry_ms`.

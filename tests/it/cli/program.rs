@@ -103,8 +103,8 @@ fn serve_checks_and_prints_its_settings() {
     let message = wrong["message"].as_str().unwrap();
     assert!(message.contains("broker.toml:2") && message.contains("heartbeat_ms"), "{message}");
     for (args, said) in [
-        (&["--data", "/nowhere"][..], "--memory"),
-        (&["--listen", "0.0.0.0:0"], "--allow-anonymous"),
+        (&["--listen", "0.0.0.0:0"][..], "--allow-anonymous"),
+        (&["--data", "/dev/null/x"], "--data"),
         (&["--check", "--listen", "0.0.0.0:0"], "--allow-anonymous"),
         (&["--set", "frame_bytes=1"], "print-config"),
     ] {

@@ -16,6 +16,7 @@
 //! - `edit.rs`: inserting, modifying and removing one item
 //! - `join.rs`: making light neighbours one
 //! - `cut.rs`: removing a contiguous range, whole nodes at a time
+//! - `build.rs`: a map from items that are in order already
 //! - `check.rs`: the invariants below, checked from scratch
 //! - `cost.rs`: a count of visited nodes, for tests (feature `count-visits`)
 //!
@@ -56,6 +57,7 @@
 //!   cached in every inner node, and predicates that are monotone along the sequence.
 //! - O. Rodeh, *B-trees, Shadowing, and Clones*, 2008 (btrfs), and LMDB: copy the path, share the rest.
 
+mod build;
 mod check;
 mod cost;
 mod cut;
@@ -187,6 +189,14 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
         assert!(LEAF <= marks::MOST && FANOUT <= marks::MOST, "a node has marks for so many keys");
         Shape { leaf: LEAF, inner: FANOUT }
     };
+
+    /// A map of items whose keys strictly ascend; every key range has `residue` as its residue (see
+    /// [`Map::forget`]). O(n): several times faster than inserting them.
+    ///
+    /// With items that are not in order lookups fail later; only a debug build says so at once.
+    pub fn from_sorted(items: impl IntoIterator<Item = T>, residue: &T::Summary) -> Self {
+        Self { root: build::build(items, Self::SHAPE, residue) }
+    }
 
     /// The number of items. O(1).
     #[must_use]

@@ -4,13 +4,14 @@ mod dedup;
 mod housekeep;
 mod past;
 mod replay;
+mod saved;
 mod session;
 mod write;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
-use onetree_protocol::{Name, Path, Revision};
+use onetree_protocol::{Epoch, Name, Path, Revision};
 
 use crate::commit::Commit;
 use crate::map::Map;
@@ -18,6 +19,7 @@ use crate::settings::{Settings, Time};
 use crate::slot::Slot;
 use crate::snapshot::Snapshot;
 
+pub use saved::{Head, SavedClient, SavedMarks, SavedSlot};
 pub use session::Opened;
 
 use dedup::{Client, Remembered};
@@ -100,6 +102,15 @@ impl State {
         // A session whose end was among these commits is forgotten already, and owns again.
         self.admit_owners(Time(0));
         self.outgrown.extend(self.committed.logs.iter().map(|log| log.path.clone()));
+    }
+
+    /// Begins another history with the same content, whose commits come behind `above`. Mirrors of
+    /// the old one are refreshed.
+    pub fn begin_epoch(&mut self, epoch: Epoch, above: Revision) {
+        let settings = Settings::clone(&self.settings);
+        self.settings = Arc::new(Settings { epoch, ..settings });
+        self.committed.rev = self.committed.rev.max(above);
+        self.committed.horizon = self.committed.rev;
     }
 
     /// Applies a commit that this history has made before, at a start from a store. The state is

@@ -51,7 +51,7 @@ impl State {
     }
 
     /// A log has grown: notes the log, and whether it has outgrown its rule.
-    fn appended(&mut self, entry: &Path, time: Time) {
+    pub(super) fn appended(&mut self, entry: &Path, time: Time) {
         let Some(log) = entry.parent() else { return };
         let rule = match self.committed.logs.get(&log) {
             Some(known) => known.rule,

@@ -1,0 +1,318 @@
+//! The thread that writes. A disk blocks, so it has a thread of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use onetree_core::{Checkpoint, Commit, State};
+use onetree_protocol::{DigestKey, Epoch};
+use tokio::sync::oneshot;
+
+use super::history::History;
+use super::log::{self, LogFile, LogWriter};
+use super::storage::Storage;
+use super::{FileOptions, OpenError, tree};
+
+/// A disk that failed is tried again so often.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What there is to do.
+pub(super) enum Job {
+    /// Keep these, all or none.
+    Append { commits: Vec<Arc<Commit>>, done: oneshot::Sender<Result<(), String>> },
+    /// Save this state, whose commits are all in the log.
+    Save(Box<Checkpoint>),
+    /// A state was saved, or was not: its revision and its bytes.
+    Saved(io::Result<(u64, u64)>),
+    /// Nothing more comes.
+    Close(oneshot::Sender<()>),
+}
+
+/// The other side of the thread.
+pub(super) struct Handle {
+    jobs: Sender<Job>,
+    told: Arc<Told>,
+}
+
+/// What the thread tells.
+#[derive(Default)]
+struct Told {
+    read_only: Arc<AtomicBool>,
+    save_due: AtomicBool,
+}
+
+impl Handle {
+    pub(super) fn send(&self, job: Job) {
+        // When the thread has ended, whoever waits for an answer sees that.
+        let _ = self.jobs.send(job);
+    }
+
+    pub(super) fn read_only(&self) -> Arc<AtomicBool> {
+        self.told.read_only.clone()
+    }
+
+    pub(super) fn is_save_due(&self) -> bool {
+        self.told.save_due.load(Ordering::Relaxed)
+    }
+}
+
+/// The thread's own.
+pub(super) struct Engine {
+    storage: Arc<dyn Storage>,
+    options: FileOptions,
+    key: DigestKey,
+    epoch: Epoch,
+    jobs: Sender<Job>,
+    told: Arc<Told>,
+    log: LogWriter,
+    /// The last revision that is kept.
+    kept: u64,
+    /// Of the log behind the saved tree, and of that, bytes.
+    log_bytes: u64,
+    saved_bytes: u64,
+    saving: bool,
+    /// What was written and is not yet on the disk, since when.
+    unsynced: Option<Instant>,
+    /// Why nothing can be written now, and when that was last tried.
+    failed: Option<(String, Instant)>,
+}
+
+impl Engine {
+    /// Begins a new log behind `state`, and starts the thread.
+    pub(super) fn start(
+        storage: Arc<dyn Storage>,
+        options: FileOptions,
+        key: DigestKey,
+        state: &State,
+        epoch: Epoch,
+        (log_bytes, saved_bytes): (u64, u64),
+    ) -> Result<Handle, OpenError> {
+        let kept = state.rev().get();
+        let log = LogWriter::create(&*storage, epoch, kept + 1, options.log_file_bytes)
+            .map_err(|error| OpenError::Io { file: storage.show(&log::name(kept + 1)), error })?;
+        let (jobs, queue) = mpsc::channel();
+        let told = Arc::new(Told::default());
+        let mut engine = Engine {
+            storage,
+            options,
+            key,
+            epoch,
+            jobs: jobs.clone(),
+            told: told.clone(),
+            log,
+            kept,
+            log_bytes,
+            saved_bytes,
+            saving: false,
+            unsynced: None,
+            failed: None,
+        };
+        engine.tell_due();
+        let run = move || engine.run(&queue);
+        let thread = thread::Builder::new().name("onetree-store".to_owned()).spawn(run);
+        thread.map_err(|error| OpenError::Io { file: "a thread".to_owned(), error })?;
+        Ok(Handle { jobs, told })
+    }
+
+    fn run(&mut self, queue: &Receiver<Job>) {
+        loop {
+            let job = match self.wait() {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wait) => queue.recv_timeout(wait),
+            };
+            match job {
+                Ok(Job::Append { commits, done }) => {
+                    let result = self.append(&commits);
+                    // Who asked has gone: the broker is ending.
+                    let _ = done.send(result);
+                }
+                Ok(Job::Save(state)) => self.save(*state),
+                Ok(Job::Saved(result)) => self.saved(result),
+                Ok(Job::Close(done)) => {
+                    self.close();
+                    let _ = done.send(());
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// How long there is nothing to do by itself.
+    fn wait(&self) -> Option<Duration> {
+        let retry = self.failed.as_ref().map(|(_, tried)| RETRY.saturating_sub(tried.elapsed()));
+        let interval = self.options.interval.unwrap_or_default();
+        let sync = self.unsynced.map(|since| interval.saturating_sub(since.elapsed()));
+        retry.into_iter().chain(sync).min()
+    }
+
+    fn tick(&mut self) {
+        if self.failed.is_some() {
+            // Otherwise it is read-only until somebody writes.
+            let _ = self.mend();
+        } else if let Err(error) = self.sync() {
+            self.fail(&error);
+        }
+    }
+
+    fn append(&mut self, commits: &[Arc<Commit>]) -> Result<(), String> {
+        self.mend()?;
+        let Some(last) = commits.last().map(|commit| commit.rev.get()) else { return Ok(()) };
+        match self.write(commits) {
+            Ok(()) => {
+                self.kept = last;
+                self.tell_due();
+                Ok(())
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    fn write(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
+        let before = self.log.written();
+        if !self.log.append(commits)? {
+            self.roll(commits)?;
+        }
+        self.log_bytes += self.log.written().saturating_sub(before);
+        match self.options.interval {
+            None => self.log.sync(),
+            Some(_) => {
+                self.unsynced.get_or_insert_with(Instant::now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on in a new file.
+    fn roll(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
+        self.sync()?;
+        let needed = log::bytes_for(&self.log);
+        let bytes = self.options.log_file_bytes.max(needed);
+        self.log = LogWriter::create(&*self.storage, self.epoch, self.kept + 1, bytes)?;
+        match self.log.append(commits)? {
+            true => Ok(()),
+            false => Err(io::Error::other("a batch does not fit into the file made for it")),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.unsynced.take().is_some() { self.log.sync() } else { Ok(()) }
+    }
+
+    /// From now on nothing is written, until it can be known again what is on the disk.
+    fn fail(&mut self, error: &io::Error) -> String {
+        let reason = format!("{}: {error}", self.storage.show(self.log.name()));
+        if !self.told.read_only.swap(true, Ordering::Relaxed) {
+            tracing::error!(reason, "the disk fails: the broker is read-only until it works again");
+        }
+        self.unsynced = None;
+        self.failed = Some((reason.clone(), Instant::now()));
+        reason
+    }
+
+    /// After a failure: is what was acknowledged there, and can a new file be written? A failed sync
+    /// is not tried again: the system may have forgotten what it did not write.
+    fn mend(&mut self) -> Result<(), String> {
+        let Some((reason, tried)) = &self.failed else { return Ok(()) };
+        if tried.elapsed() < RETRY {
+            return Err(reason.clone());
+        }
+        match self.reopen() {
+            Ok(log) => {
+                self.log = log;
+                self.failed = None;
+                self.told.read_only.store(false, Ordering::Relaxed);
+                tracing::warn!("the disk works again: the broker takes writes");
+                Ok(())
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    fn reopen(&self) -> io::Result<LogWriter> {
+        let storage = &*self.storage;
+        let first = log::first_of(self.log.name()).unwrap_or_default();
+        if self.kept >= first {
+            let mut there = first - 1;
+            let read = LogFile::read(storage, self.log.name());
+            let file = read.map_err(|error| io::Error::other(error.to_string()))?;
+            let each = file.each(storage, self.kept + 1, |commit| there = commit.rev.get());
+            each.map_err(|error| io::Error::other(error.to_string()))?;
+            if there < self.kept {
+                let lost =
+                    format!("revisions {} to {} are not there any more", there + 1, self.kept);
+                return Err(io::Error::other(lost));
+            }
+        }
+        LogWriter::create(storage, self.epoch, self.kept + 1, self.options.log_file_bytes)
+    }
+
+    fn tell_due(&self) {
+        let due =
+            !self.saving && self.log_bytes >= self.options.save_after_bytes.max(self.saved_bytes);
+        self.told.save_due.store(due, Ordering::Relaxed);
+    }
+
+    /// Saves a state, beside the commits that go on: in another thread, at its own pace.
+    fn save(&mut self, state: Checkpoint) {
+        if self.saving {
+            return;
+        }
+        self.saving = true;
+        self.tell_due();
+        let (storage, jobs) = (self.storage.clone(), self.jobs.clone());
+        let (epoch, key) = (self.epoch, self.key);
+        thread::spawn(move || {
+            let rev = state.head().rev.get();
+            let bytes = tree::write(&*storage, epoch, key, &state);
+            // The engine has ended: at the next start the tree is found, or not.
+            let _ = jobs.send(Job::Saved(bytes.map(|bytes| (rev, bytes))));
+        });
+    }
+
+    fn saved(&mut self, result: io::Result<(u64, u64)>) {
+        self.saving = false;
+        match result.and_then(|(rev, bytes)| self.clear(rev).map(|()| bytes)) {
+            Ok(bytes) => {
+                self.saved_bytes = bytes;
+                self.log_bytes = self.log.written();
+            }
+            Err(error) => {
+                tracing::error!(%error, "the tree could not be saved: the log goes on growing");
+                // Not at once again.
+                self.log_bytes /= 2;
+            }
+        }
+        self.tell_due();
+    }
+
+    /// Removes what the tree saved at `rev` makes superfluous.
+    fn clear(&mut self, rev: u64) -> io::Result<()> {
+        let names = self.storage.list()?;
+        for name in names.iter().filter(|name| tree::rev_of(name).is_some_and(|old| old < rev)) {
+            self.storage.remove(name)?;
+        }
+        let mut firsts: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
+        firsts.sort_unstable();
+        for pair in firsts.windows(2) {
+            if pair[1] <= rev + 1 {
+                self.storage.remove(&log::name(pair[0]))?;
+            }
+        }
+        self.storage.sync()
+    }
+
+    fn close(&mut self) {
+        let ended = self.log.sync().and_then(|()| {
+            let weak = self.options.interval.is_some();
+            History { epoch: self.epoch, weak, clean: true }.write(&*self.storage)
+        });
+        if let Err(error) = ended {
+            tracing::error!(%error, "the store could not be ended well");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! One process for each directory.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+
+/// A directory that is this process's as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// A directory that is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{directory} is in use{}", .pid.as_ref().map_or(String::new(), |pid| format!(" by process {pid}")))]
+    InUse {
+        /// Which.
+        directory: String,
+        /// Who has it, as far as that is known.
+        pid: Option<String>,
+    },
+    /// The lock cannot be made.
+    #[error("cannot lock {directory}: {error}")]
+    Io {
+        /// Which.
+        directory: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl Lock {
+    /// Locks a directory, which is made when it is not there.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn take(directory: &Path) -> Result<Lock, LockError> {
+        let shown = directory.display().to_string();
+        let failed = |error| LockError::Io { directory: shown.clone(), error };
+        fs::create_dir_all(directory).map_err(failed)?;
+        let path = directory.join("lock");
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned());
+                let pid = pid.filter(|pid| !pid.is_empty());
+                return Err(LockError::InUse { directory: shown, pid });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // Only for people: who cannot write it locks all the same.
+        let _ = fs::write(&path, format!("{}\n", std::process::id()));
+        Ok(Lock { _file: file })
+    }
+}

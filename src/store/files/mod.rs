@@ -1,0 +1,206 @@
+//! Commits in files: a log, and from time to time the whole tree, so that the log stays short.
+//!
+//! The tree itself is in memory; the files are only read at a start. Decisions and measurements:
+//! `docs/adr/0008-a-log-of-our-own.md`.
+//!
+//! # Layout
+//!
+//! - [`FileStore`], [`open`]: the store that the owner of the tree writes to, and its start
+//! - `engine`: the thread that writes, and what it does when the disk fails
+//! - `recover`: from files to a [`State`]
+//! - `log`, `tree`, `history`: the three kinds of files; `record`: what stands in the first two
+//! - [`Storage`]: what they ask of a file system; [`Disk`]: that of the system; `lock`: one process
+//!   for each directory
+
+mod engine;
+mod history;
+mod lock;
+mod log;
+mod record;
+mod recover;
+mod storage;
+mod tree;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use onetree_core::{Checkpoint, Commit, Settings, State};
+use onetree_protocol::Epoch;
+use tokio::sync::oneshot;
+
+use super::{Store, StoreError};
+use engine::{Engine, Handle, Job};
+
+pub use lock::{Lock, LockError};
+pub use recover::Report;
+pub use storage::{Disk, Storage, StorageFile};
+
+/// How a [`FileStore`] writes.
+#[derive(Clone, Copy, Debug)]
+pub struct FileOptions {
+    /// Commits are acknowledged when they are on the disk; otherwise when they were handed to the
+    /// system, and the disk has them this much later.
+    pub interval: Option<Duration>,
+    /// A file of the log, bytes. A commit that is larger gets a larger one.
+    pub log_file_bytes: u64,
+    /// The tree is saved when the log has grown by so many bytes, or by as many as the saved tree
+    /// has, whichever is more.
+    pub save_after_bytes: u64,
+}
+
+impl Default for FileOptions {
+    fn default() -> FileOptions {
+        FileOptions { interval: None, log_file_bytes: log::FILE_BYTES, save_after_bytes: 64 << 20 }
+    }
+}
+
+/// Something in a file that no crash explains.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file} is damaged at byte {offset}: {why}")]
+pub struct Damage {
+    /// Which.
+    pub file: String,
+    /// Where.
+    pub offset: u64,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Why a directory could not be opened. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file system refused something.
+    #[error("{file}: {error}")]
+    Io {
+        /// Which file.
+        file: String,
+        /// What it said.
+        error: io::Error,
+    },
+    /// A file is damaged, and what it held cannot be known.
+    #[error("{0}; 'onetree check' says what else is, and 'onetree restore' goes back to a backup")]
+    Damaged(#[from] Damage),
+    /// A file is of a later version of Onetree.
+    #[error(
+        "{file} has format {version}, and this version knows formats up to {known}; use a later one"
+    )]
+    Newer {
+        /// Which file.
+        file: String,
+        /// Its format.
+        version: u64,
+        /// The latest that is known.
+        known: u32,
+    },
+}
+
+/// What [`open`] gives.
+pub struct OpenedStore {
+    /// Where the tree's commits go from now on.
+    pub store: FileStore,
+    /// The tree as it was.
+    pub state: State,
+    /// What was found.
+    pub report: Report,
+}
+
+/// Opens the files of a storage: reads and checks all of them, and makes the tree of them.
+/// `settings` say everything but the history, which is the files' own; that of `settings` is begun
+/// where there is none yet, or where it may have lost its end. Blocks; takes about a second for
+/// each million entries.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(
+    storage: Arc<dyn Storage>,
+    settings: Settings,
+    options: FileOptions,
+) -> Result<OpenedStore, OpenError> {
+    let key = settings.digest_key;
+    let recover::Recovered { state, report, saved_bytes, log_bytes } =
+        recover::recover(&*storage, settings, options.interval.is_some())?;
+    let engine =
+        Engine::start(storage, options, key, &state, report.epoch, (log_bytes, saved_bytes))?;
+    Ok(OpenedStore {
+        store: FileStore { engine, durable: options.interval.is_none() },
+        state,
+        report,
+    })
+}
+
+/// Reads and checks everything, and changes nothing. As [`open`], for as long as nobody else writes.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn check(storage: &dyn Storage, settings: Settings) -> Result<(State, Report), OpenError> {
+    let read = recover::read(storage, settings)?;
+    Ok((read.state, read.report))
+}
+
+/// Saves a state as the only content of a storage, as the beginning of the history `epoch`.
+///
+/// # Errors
+/// The system's.
+pub fn save(
+    storage: &dyn Storage,
+    epoch: Epoch,
+    settings: &Settings,
+    state: &Checkpoint,
+) -> io::Result<u64> {
+    let bytes = tree::write(storage, epoch, settings.digest_key, state)?;
+    history::History { epoch, weak: false, clean: true }.write(storage)?;
+    Ok(bytes)
+}
+
+/// A store in files.
+pub struct FileStore {
+    engine: Handle,
+    durable: bool,
+}
+
+impl Store for FileStore {
+    fn append(
+        &mut self,
+        commits: &[Arc<Commit>],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        let (done, answer) = oneshot::channel();
+        let rev = |commit: Option<&Arc<Commit>>| commit.map_or(0, |commit| commit.rev.get());
+        let (first, last) = (rev(commits.first()), rev(commits.last()));
+        self.engine.send(Job::Append { commits: commits.to_vec(), done });
+        async move {
+            let reason = match answer.await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(reason)) => reason,
+                Err(_) => "the thread that writes has ended".to_owned(),
+            };
+            Err(StoreError { first, last, reason })
+        }
+    }
+
+    fn durable(&self) -> bool {
+        self.durable
+    }
+
+    fn read_only(&self) -> Arc<AtomicBool> {
+        self.engine.read_only()
+    }
+
+    fn save_due(&self) -> bool {
+        self.engine.is_save_due()
+    }
+
+    fn save(&mut self, state: Checkpoint) {
+        self.engine.send(Job::Save(Box::new(state)));
+    }
+
+    fn close(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        let (done, closed) = oneshot::channel();
+        self.engine.send(Job::Close(done));
+        async move {
+            // An error means that the thread has ended.
+            let _ = closed.await;
+        }
+    }
+}

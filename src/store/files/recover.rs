@@ -1,0 +1,157 @@
+//! From files to a state.
+
+use std::io::ErrorKind;
+
+use onetree_core::{Settings, State};
+use onetree_protocol::{Epoch, Revision};
+
+use super::history::{self, History};
+use super::log::{self, End, LogFile};
+use super::storage::Storage;
+use super::tree::{self, SavedTree};
+use super::{Damage, OpenError};
+
+/// A new history begins so far above the old one: no revision of it was ever given in that one.
+const EPOCH_GAP: u64 = 1 << 40;
+
+/// What was found in the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The history.
+    pub epoch: Epoch,
+    /// Whether it is a new one: there was none, or the old one may have lost its end.
+    pub new_epoch: bool,
+    /// The revision that the saved tree is at; 0: there was none.
+    pub saved: u64,
+    /// Commits of the log behind that.
+    pub replayed: u64,
+    /// The last revision.
+    pub rev: u64,
+    /// A batch at the end that a crash had cut, which nobody was told of: the file, and where.
+    pub torn: Option<(String, u64)>,
+}
+
+/// What [`recover`] gives.
+pub(super) struct Recovered {
+    pub(super) state: State,
+    pub(super) report: Report,
+    /// Of the saved tree, bytes.
+    pub(super) saved_bytes: u64,
+    /// Of the log behind it, bytes.
+    pub(super) log_bytes: u64,
+}
+
+/// Reads everything and changes nothing.
+pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovered, OpenError> {
+    let failed = |error| OpenError::Io { file: storage.show(""), error };
+    let names = storage.list().map_err(failed)?;
+    let history = History::read(storage)?;
+    let newest = names.iter().filter_map(|name| tree::rev_of(name)).max();
+    let mut logs: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
+    logs.sort_unstable();
+    let tree = newest.map(|rev| tree::read(storage, &tree::name(rev))).transpose()?;
+
+    let named = tree.as_ref().map(|tree| tree.epoch).or(history.map(|history| history.epoch));
+    let new_epoch = named.is_none();
+    let epoch = named.unwrap_or(settings.epoch);
+    let settings = Settings { epoch, ..settings };
+    let (mut state, saved_bytes) = match tree {
+        Some(SavedTree { head, slots, clients, bytes, .. }) => {
+            (State::load(settings, head, slots, clients), bytes)
+        }
+        None => (State::new(settings), 0),
+    };
+    let saved = state.rev().get();
+    let mut report = Report { epoch, new_epoch, saved, replayed: 0, rev: saved, torn: None };
+    let log_bytes = replay(storage, &logs, &mut state, &mut report)?;
+    report.rev = state.rev().get();
+    Ok(Recovered { state, report, saved_bytes, log_bytes })
+}
+
+/// Replays the logs behind the saved tree; gives their length in bytes.
+fn replay(
+    storage: &dyn Storage,
+    logs: &[u64],
+    state: &mut State,
+    report: &mut Report,
+) -> Result<u64, OpenError> {
+    let mut bytes = 0;
+    for (n, first) in logs.iter().enumerate() {
+        let until = logs.get(n + 1).copied().unwrap_or(u64::MAX);
+        if until <= report.saved + 1 {
+            // All of it is in the saved tree; it was about to be removed.
+            continue;
+        }
+        let name = log::name(*first);
+        let file = LogFile::read(storage, &name)?;
+        let damage = |offset, why: String| {
+            OpenError::from(Damage { file: storage.show(&name), offset, why })
+        };
+        if file.epoch != report.epoch {
+            return Err(damage(16, "it is of another history than the other files".to_owned()));
+        }
+        if file.first != *first || *first > state.rev().get() + 1 {
+            let why = format!(
+                "it begins at revision {}, and {} is missing",
+                file.first,
+                state.rev().get() + 1
+            );
+            return Err(damage(32, why));
+        }
+        let mut missing = None;
+        let end = file.each(storage, until, |commit| {
+            if commit.rev.get() == state.rev().get() + 1 {
+                state.replay(&commit);
+                report.replayed += 1;
+            } else if commit.rev > state.rev() {
+                missing.get_or_insert(commit.rev.get());
+            }
+        })?;
+        if let Some(rev) = missing {
+            return Err(damage(0, format!("revision {rev} comes without the one before it")));
+        }
+        bytes += file.used();
+        if let (End::Torn { at }, true) = (end, n + 1 == logs.len()) {
+            report.torn = Some((storage.show(&name), at));
+        }
+    }
+    Ok(bytes)
+}
+
+/// Reads everything, removes what was being made when the process ended, and begins a new history
+/// where the old one may have lost its end. `weak`: how it will go on.
+pub(super) fn recover(
+    storage: &dyn Storage,
+    settings: Settings,
+    weak: bool,
+) -> Result<Recovered, OpenError> {
+    let (fresh, key) = (settings.epoch, settings.digest_key);
+    let mut recovered = read(storage, settings)?;
+    let failed = |error| OpenError::Io { file: storage.show(""), error };
+    for spare in [log::SPARE, tree::SPARE, history::SPARE] {
+        match storage.remove(spare) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    let before = History::read(storage)?;
+    if before.is_some_and(|history| history.weak && !history.clean) {
+        let above = recovered.state.rev().get() + EPOCH_GAP;
+        let above = Revision::new(above).ok_or_else(|| Damage {
+            file: storage.show(""),
+            offset: 0,
+            why: "there are no revisions left for a new history".to_owned(),
+        })?;
+        recovered.state.begin_epoch(fresh, above);
+        let report = &mut recovered.report;
+        (report.epoch, report.new_epoch, report.rev) = (fresh, true, above.get());
+        recovered.log_bytes = 0;
+        let state = recovered.state.checkpoint();
+        recovered.saved_bytes = tree::write(storage, fresh, key, &state).map_err(failed)?;
+    }
+    let history = History { epoch: recovered.report.epoch, weak, clean: false };
+    if before != Some(history) {
+        history.write(storage).map_err(failed)?;
+    }
+    Ok(recovered)
+}

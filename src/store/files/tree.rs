@@ -1,0 +1,285 @@
+//! A saved tree: the whole state at one revision, so that the log before it is not needed any more.
+//!
+//! ```text
+//! tree-<revision, 16 hex>.onetree
+//! file   := magic "1TREESAV", version u32, crc u32, epoch u128, zeros to 64 bytes; block*
+//! block  := crc u32, kind u32, length u32, records u32; record*
+//! kinds  := 1 head (one), then 2 slots, in path order, then 3 clients, by name, then 4 end (empty)
+//! ```
+//!
+//! It is written under another name and renamed when it is on the disk: one that has its name is
+//! whole, and anything wrong in it is damage.
+
+use std::io;
+
+use onetree_core::{Checkpoint, Head, SavedClient, SavedSlot};
+use onetree_protocol::{Digest, DigestKey, Epoch};
+use serde::Serialize;
+
+use super::log::VERSION;
+use super::record::{BadRecord, ClientRecord, HeadRecord, SlotRecord};
+use super::storage::{Storage, StorageFile};
+use super::{Damage, OpenError};
+
+const MAGIC: &[u8; 8] = b"1TREESAV";
+const FILE_HEADER: usize = 64;
+const BLOCK_HEADER: usize = 16;
+
+/// Records are written when so many bytes of them have come together.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// The largest block that is believed, bytes: one record of a client with all its answers.
+const MOST_BYTES: u64 = 1 << 30;
+
+const HEAD: u32 = 1;
+const SLOTS: u32 = 2;
+const CLIENTS: u32 = 3;
+const END: u32 = 4;
+
+/// The name of a file that is being made.
+pub(super) const SPARE: &str = "tree.tmp";
+
+/// The name of the tree saved at `rev`.
+pub(super) fn name(rev: u64) -> String {
+    format!("tree-{rev:016x}.onetree")
+}
+
+/// The revision of the tree with this name.
+pub(super) fn rev_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("tree-")?.strip_suffix(".onetree")?;
+    u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)
+}
+
+/// Writes a state; gives how many bytes that took. It is durable, under its name, when this returns.
+pub(super) fn write(
+    storage: &dyn Storage,
+    epoch: Epoch,
+    key: DigestKey,
+    state: &Checkpoint,
+) -> io::Result<u64> {
+    let head = state.head();
+    let mut to = Writer { file: storage.create(SPARE, 0)?, at: 0, block: Vec::new(), records: 0 };
+    let mut header = [0; FILE_HEADER];
+    header[0..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[16..32].copy_from_slice(&epoch.0.to_le_bytes());
+    let crc = crc32fast::hash(&header[16..]);
+    header[12..16].copy_from_slice(&crc.to_le_bytes());
+    to.bytes(&header)?;
+    let counts = (state.slots_len(), state.clients_len());
+    to.record(HEAD, &HeadRecord::new(head, key, state.digest(), counts))?;
+    to.flush(HEAD)?;
+    for slot in state.slots() {
+        to.record(SLOTS, &SlotRecord::from(&slot))?;
+    }
+    to.flush(SLOTS)?;
+    for client in state.clients() {
+        to.record(CLIENTS, &ClientRecord::from(&client))?;
+    }
+    to.flush(CLIENTS)?;
+    to.block.resize(BLOCK_HEADER, 0);
+    to.seal(END)?;
+    to.file.sync()?;
+    storage.rename(SPARE, &name(head.rev.get()))?;
+    storage.sync()?;
+    Ok(to.at)
+}
+
+struct Writer {
+    file: Box<dyn StorageFile>,
+    at: u64,
+    /// The block that is being filled, with room for its header.
+    block: Vec<u8>,
+    records: u32,
+}
+
+impl Writer {
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn record(&mut self, kind: u32, record: &impl Serialize) -> io::Result<()> {
+        if self.block.is_empty() {
+            self.block.resize(BLOCK_HEADER, 0);
+        }
+        let block = std::mem::take(&mut self.block);
+        self.block = postcard::to_extend(record, block).map_err(io::Error::other)?;
+        self.records += 1;
+        if self.block.len() >= BLOCK_BYTES { self.seal(kind) } else { Ok(()) }
+    }
+
+    fn flush(&mut self, kind: u32) -> io::Result<()> {
+        if self.block.is_empty() { Ok(()) } else { self.seal(kind) }
+    }
+
+    fn seal(&mut self, kind: u32) -> io::Result<()> {
+        let mut block = std::mem::take(&mut self.block);
+        let length = u32::try_from(block.len() - BLOCK_HEADER).map_err(io::Error::other)?;
+        block[4..8].copy_from_slice(&kind.to_le_bytes());
+        block[8..12].copy_from_slice(&length.to_le_bytes());
+        block[12..16].copy_from_slice(&std::mem::take(&mut self.records).to_le_bytes());
+        let crc = crc32fast::hash(&block[4..]);
+        block[0..4].copy_from_slice(&crc.to_le_bytes());
+        self.bytes(&block)?;
+        block.clear();
+        self.block = block;
+        Ok(())
+    }
+}
+
+/// A saved tree that was read.
+pub(super) struct SavedTree {
+    pub(super) epoch: Epoch,
+    pub(super) head: Head,
+    pub(super) slots: Vec<SavedSlot>,
+    pub(super) clients: Vec<SavedClient>,
+    /// How long the file is, bytes.
+    pub(super) bytes: u64,
+}
+
+/// Reads a saved tree and checks all of it: each checksum, the counts, and that the digest of the
+/// entries is the one that was saved.
+pub(super) fn read(storage: &dyn Storage, name: &str) -> Result<SavedTree, OpenError> {
+    let failed = |error| OpenError::Io { file: storage.show(name), error };
+    let mut reader = Reader {
+        storage,
+        name,
+        file: storage.open(name).map_err(failed)?,
+        at: 0,
+        block: Vec::new(),
+    };
+    let epoch = reader.header()?;
+    let (kind, _) = reader.block()?;
+    let head = match postcard::from_bytes::<HeadRecord>(&reader.block) {
+        Ok(head) if kind == HEAD => head,
+        Ok(_) => return Err(reader.damage("the file does not begin with its head")),
+        Err(error) => return Err(reader.damage(&format!("its head cannot be read: {error}"))),
+    };
+    let begins = head.head().map_err(|error| reader.damage(&error.to_string()))?;
+    let key = DigestKey(head.digest_key);
+    let mut digest = Digest::default();
+    let mut slots: Vec<SavedSlot> = Vec::with_capacity(usize::try_from(head.slots).unwrap_or(0));
+    let mut clients: Vec<SavedClient> = Vec::new();
+    loop {
+        let (kind, records) = reader.block()?;
+        match kind {
+            SLOTS => reader.records(records, |record: SlotRecord<'_>| {
+                let slot = SavedSlot::try_from(record)?;
+                if slot.value.is_some() {
+                    digest.insert(key.hash(&slot.path, slot.rev));
+                }
+                slots.push(slot);
+                Ok(())
+            })?,
+            CLIENTS => reader.records(records, |record: ClientRecord<'_>| {
+                clients.push(record.try_into()?);
+                Ok(())
+            })?,
+            END => break,
+            _ => return Err(reader.damage(&format!("there is no block of kind {kind}"))),
+        }
+    }
+    if (slots.len() as u64, clients.len() as u64) != (head.slots, head.clients) {
+        return Err(reader.damage("the counts of its head are not those of its blocks"));
+    }
+    if !slots.is_sorted_by(|a, b| a.path < b.path) {
+        return Err(reader.damage("its paths are not in order"));
+    }
+    if (digest.count, digest.sum) != head.digest {
+        return Err(reader.damage("the digest of its entries is not the one that was saved"));
+    }
+    Ok(SavedTree { epoch, head: begins, slots, clients, bytes: reader.at })
+}
+
+struct Reader<'a> {
+    storage: &'a dyn Storage,
+    name: &'a str,
+    file: Box<dyn StorageFile>,
+    /// Where the next block begins.
+    at: u64,
+    /// The records of the present one.
+    block: Vec<u8>,
+}
+
+impl Reader<'_> {
+    fn damage(&self, why: &str) -> OpenError {
+        let file = self.storage.show(self.name);
+        Damage { file, offset: self.at, why: why.to_owned() }.into()
+    }
+
+    fn exactly(&mut self, into: &mut [u8]) -> Result<(), OpenError> {
+        let failed = |error| OpenError::Io { file: self.storage.show(self.name), error };
+        if self.file.read_at(into, self.at).map_err(failed)? < into.len() {
+            return Err(self.damage("the file ends before its end"));
+        }
+        self.at += into.len() as u64;
+        Ok(())
+    }
+
+    fn header(&mut self) -> Result<Epoch, OpenError> {
+        let mut header = [0; FILE_HEADER];
+        self.exactly(&mut header)?;
+        if header[..8] != *MAGIC {
+            return Err(self.damage("this is no saved tree of Onetree"));
+        }
+        let version = word(&header[8..12]);
+        if version > VERSION {
+            let file = self.storage.show(self.name);
+            return Err(OpenError::Newer { file, version: version.into(), known: VERSION });
+        }
+        if crc32fast::hash(&header[16..]) != word(&header[12..16]) {
+            return Err(self.damage("the checksum of its header is wrong"));
+        }
+        let mut epoch = [0; 16];
+        epoch.copy_from_slice(&header[16..32]);
+        Ok(Epoch(u128::from_le_bytes(epoch)))
+    }
+
+    /// Reads the next block; gives its kind and the number of its records.
+    fn block(&mut self) -> Result<(u32, u32), OpenError> {
+        let begins = self.at;
+        let mut header = [0; BLOCK_HEADER];
+        self.exactly(&mut header)?;
+        let length = word(&header[8..12]);
+        let wrong = |reader: &mut Self| {
+            reader.at = begins;
+            Err(reader.damage("the checksum of a block is wrong"))
+        };
+        if u64::from(length) > MOST_BYTES {
+            return wrong(self);
+        }
+        let mut block = std::mem::take(&mut self.block);
+        block.resize(length as usize, 0);
+        self.exactly(&mut block)?;
+        self.block = block;
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&header[4..]);
+        hasher.update(&self.block);
+        if hasher.finalize() != word(&header[0..4]) {
+            return wrong(self);
+        }
+        Ok((word(&header[4..8]), word(&header[12..16])))
+    }
+
+    /// Gives each record of the block to `take`.
+    fn records<'b, R: serde::Deserialize<'b>>(
+        &'b self,
+        count: u32,
+        mut take: impl FnMut(R) -> Result<(), BadRecord>,
+    ) -> Result<(), OpenError> {
+        let mut rest = &self.block[..];
+        for _ in 0..count {
+            let (record, behind) = postcard::take_from_bytes::<R>(rest)
+                .map_err(|error| self.damage(&format!("a record cannot be read: {error}")))?;
+            rest = behind;
+            take(record).map_err(|error| self.damage(&error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}

@@ -1,0 +1,192 @@
+//! The broker on a disk: what is acknowledged is there at the next start.
+
+use std::fs;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use onetree::config::Durability;
+use onetree::store::files::Disk;
+use onetree::{Broker, Config, Hooks, Running};
+use serde_json::{Value, json};
+
+use crate::wire::{Wire, config};
+
+/// A directory of one test's own, gone at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Directory {
+        let name = format!("onetree-disk-{}-{name}", std::process::id());
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_dir_all(&path);
+        Directory(path)
+    }
+
+    /// The files whose names begin so.
+    fn files(&self, begin: &str) -> Vec<String> {
+        let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = names.map(|name| name.into_string().unwrap());
+        names.filter(|name| name.starts_with(begin)).collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn start(config: Config, directory: &FilePath) -> Running {
+    let disk = Arc::new(Disk::new(directory.to_owned()).unwrap());
+    Broker::start_from(config, disk, Hooks::default()).await.unwrap()
+}
+
+/// A connection, and the epoch that it was told.
+async fn open(broker: &Running) -> (Wire, Value) {
+    let (wire, welcome) = Wire::hello(broker.addr(), json!({})).await;
+    (wire, welcome["epoch"].clone())
+}
+
+async fn append(wire: &mut Wire, text: &str) -> Value {
+    wire.ask(json!({"op": "append", "id": 5, "path": "/log", "text": text})).await
+}
+
+/// What the log holds.
+async fn log(wire: &mut Wire) -> Vec<String> {
+    let found = wire.ask(json!({"op": "list", "id": 6, "path": "/log"})).await;
+    let texts = found["entries"].as_array().unwrap().iter();
+    texts.map(|entry| entry["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The first broker is never told to stop: the second finds what a `kill -9` would leave.
+#[tokio::test]
+async fn durable_without_a_goodbye() {
+    let directory = Directory::new("durable");
+    let first = start(config(""), &directory.0).await;
+    let (mut wire, epoch) = open(&first).await;
+    for n in 0..20 {
+        assert_eq!(append(&mut wire, &n.to_string()).await["durable"], true);
+    }
+    let (fresh, _) = wire.sub(1, "/log").await;
+    let second = start(config(""), &directory.0).await;
+    let (mut wire, again) = open(&second).await;
+    assert_eq!(again, epoch);
+    let expected: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    assert_eq!(log(&mut wire).await, expected);
+    // A cookie of before is good, and revisions go on.
+    let rev = append(&mut wire, "20").await["rev"].as_u64().unwrap();
+    assert_eq!(rev, fresh["rev"].as_u64().unwrap() + 1);
+    let cookie = json!({"epoch": epoch, "rev": fresh["rev"], "view": fresh["view"]});
+    let sub = json!({"op": "sub", "id": 7, "sub": 1, "path": "/log", "cookie": cookie});
+    let (_, entries) = wire.refresh(sub).await;
+    assert_eq!(entries.len(), 1, "{entries:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_comes_back_after_a_start_finds_what_it_owns() {
+    let directory = Directory::new("owned");
+    let first = start(config(""), &directory.0).await;
+    let (mut wire, welcome) = Wire::hello(first.addr(), json!({})).await;
+    for path in ["/mine", "/also"] {
+        let put = json!({"op": "put", "id": 1, "path": path, "json": 1, "ephemeral": true});
+        assert_eq!(wire.ask(put).await["op"], "done");
+    }
+    let second = start(config("session_grace_ms = 300"), &directory.0).await;
+    let session = json!({"session": welcome["session"]});
+    let (back, welcome) = Wire::hello(second.addr(), session).await;
+    assert_eq!(welcome["resumed"], true, "{welcome}");
+    let mut other = Wire::open(second.addr()).await;
+    let get = json!({"op": "get", "id": 2, "paths": ["/mine", "/also"]});
+    assert_eq!(other.ask(get.clone()).await["entries"].as_array().unwrap().len(), 2);
+    drop(back);
+    // Its grace begins now.
+    loop {
+        let found = other.ask(get.clone()).await;
+        if found["entries"].as_array().is_none_or(Vec::is_empty) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn durability() {
+    assert_eq!(Config::default().durability, Durability::Sync);
+    let directory = Directory::new("durability");
+    let weak = "durability = \"interval\"";
+    let first = start(config(weak), &directory.0).await;
+    let (mut wire, epoch) = open(&first).await;
+    let done = append(&mut wire, "1").await;
+    assert_eq!(done["durable"], false, "the acknowledgement says what held");
+    first.shutdown().await;
+    // It was ended well: nothing can be missing.
+    let second = start(config(weak), &directory.0).await;
+    let (mut wire, again) = open(&second).await;
+    assert_eq!(again, epoch);
+    append(&mut wire, "2").await;
+    // This one was not: its end may be missing, so that no mirror may believe its revisions.
+    let third = start(config(""), &directory.0).await;
+    let (mut wire, other) = open(&third).await;
+    assert_ne!(other, epoch);
+    assert_eq!(log(&mut wire).await, ["1", "2"]);
+    let rev = append(&mut wire, "3").await["rev"].as_u64().unwrap();
+    assert!(rev > 1 << 40, "{rev}");
+    assert!(Config::from_str("t", "durability = \"maybe\"").is_err());
+}
+
+#[tokio::test]
+async fn sync_interval_ms() {
+    assert!(Config::from_str("t", "sync_interval_ms = 0").is_err());
+    let directory = Directory::new("interval");
+    let config = config("durability = \"interval\"\nsync_interval_ms = 10");
+    let broker = start(config, &directory.0).await;
+    let (mut wire, _) = open(&broker).await;
+    for n in 0..5 {
+        append(&mut wire, &n.to_string()).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(log(&mut wire).await.len(), 5);
+}
+
+#[tokio::test]
+async fn log_file_bytes() {
+    let directory = Directory::new("files");
+    let broker = start(config("log_file_bytes = 4096"), &directory.0).await;
+    let (mut wire, _) = open(&broker).await;
+    for n in 0..50 {
+        append(&mut wire, &format!("{n:0200}")).await;
+    }
+    // A commit that is larger than a file gets a larger one.
+    append(&mut wire, &"x".repeat(10_000)).await;
+    assert!(directory.files("log-").len() >= 3, "{:?}", directory.files("log-"));
+    let again = start(config("log_file_bytes = 4096"), &directory.0).await;
+    let (mut wire, _) = open(&again).await;
+    assert_eq!(log(&mut wire).await.len(), 51);
+}
+
+#[tokio::test]
+async fn save_after_bytes() {
+    assert!(Config::from_str("t", "save_after_bytes = 0").is_err());
+    let directory = Directory::new("save");
+    let keys = "log_file_bytes = 4096\nsave_after_bytes = 8192";
+    let broker = start(config(keys), &directory.0).await;
+    let (mut wire, _) = open(&broker).await;
+    for n in 0..400 {
+        let value = "v".repeat(200);
+        let put = json!({"op": "put", "id": 1, "path": format!("/a/{}", n % 10), "text": value});
+        assert_eq!(wire.ask(put).await["op"], "done");
+    }
+    // 80 KiB went through 10 entries: what made them is gone.
+    loop {
+        let (logs, trees) = (directory.files("log-").len(), directory.files("tree-").len());
+        if trees == 1 && logs < 8 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        wire.put("/b", json!(logs)).await;
+    }
+    let again = start(config(keys), &directory.0).await;
+    let (mut wire, _) = open(&again).await;
+    let found = wire.ask(json!({"op": "list", "id": 2, "path": "/a"})).await;
+    assert_eq!(found["entries"].as_array().unwrap().len(), 10);
+}
