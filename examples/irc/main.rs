@@ -84,7 +84,8 @@ async fn run(options: Options, seed: u64) -> Result<bool, String> {
     conversations::repeat(&mut conversations, options.rounds);
     conversations::spoil(&mut conversations, &mut random);
     let lines: usize = conversations.iter().map(Conversation::len).sum();
-    println!("{lines} lines of {} conversations; seed {seed}\n", conversations.len());
+    println!("{lines} lines of {} conversations; seed {seed}", conversations.len());
+    println!("replaying them while mirrors are cut off, stalled and killed: some 20 seconds\n");
     let replay = Replay { conversations, seed, program, keep: options.keep };
     let outcome = replay.run().await?;
     println!("{outcome}");
@@ -99,7 +100,8 @@ fn build() -> Result<PathBuf, String> {
     let profile = example.parent().and_then(Path::parent).ok_or("run this with cargo")?;
     if let Some(cargo) = std::env::var_os("CARGO") {
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--bin", "onetree"]);
+        eprintln!("building the program that one of the mirrors is (the first time takes minutes)");
+        build.args(["build", "--bin", "onetree"]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

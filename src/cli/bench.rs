@@ -6,6 +6,8 @@ mod report;
 mod subscriber;
 mod tally;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -92,19 +94,33 @@ impl Bench {
         let mut stop = Stop::listen()?;
         let link = Link::open(common).await?;
         let top = top()?;
+        let ending = Arc::new(AtomicBool::new(false));
+        let mut measuring = std::pin::pin!(self.measure(common, &top, ending.clone()));
         let measured = tokio::select! {
-            report = self.measure(common, &top) => report.map(Some),
-            () = stop.asked() => Ok(None),
+            report = &mut measuring => report.map(Some),
+            () = stop.asked() => {
+                // What was measured until now is told; who asks again has no time for that.
+                ending.store(true, Ordering::Relaxed);
+                tokio::select! {
+                    report = &mut measuring => report.map(Some),
+                    () = stop.asked() => Ok(None),
+                }
+            }
         };
         // Whatever happened, nothing of it stays in the tree.
-        let cleaned = link.write(DropTree::new(top)).await;
+        let cleaned = link.write(DropTree::new(top.clone())).await;
         link.close().await;
         let report = measured?;
         cleaned?;
         report.map_or(Ok(()), |report| report.print(common, output))
     }
 
-    async fn measure(&self, common: &Common, top: &Path) -> Result<Report, Failure> {
+    async fn measure(
+        &self,
+        common: &Common,
+        top: &Path,
+        ending: Arc<AtomicBool>,
+    ) -> Result<Report, Failure> {
         let (ended, written) = watch::channel(None);
         let start = Instant::now();
         let mut subscribers: Vec<JoinHandle<Result<Tally, Failure>>> = Vec::new();
@@ -131,6 +147,7 @@ impl Bench {
                 number,
                 start,
                 end: begin + self.duration,
+                ending: ending.clone(),
                 interval: (self.rate > 0).then(|| Duration::from_secs(1) / self.rate),
                 in_flight: self.in_flight as usize,
                 size: self.size,

@@ -1,5 +1,7 @@
 //! The way to the broker.
 
+use std::time::Duration;
+
 use indicatif::ProgressBar;
 use onetree::Config;
 use onetree_client::{
@@ -31,6 +33,8 @@ impl Link {
     /// Connects.
     pub(crate) async fn open(common: &Common) -> Result<Link, Failure> {
         let options = Options::new(&common.url).label("cli").agent(AGENT);
+        // Somebody waits before a terminal.
+        let options = options.backoff(Duration::from_millis(100), Duration::from_secs(5));
         let client = Client::connect(options).await.map_err(|error| not_connected(&error))?;
         Ok(Link { client })
     }
@@ -134,7 +138,9 @@ pub(crate) fn not_connected(error: &ConnectError) -> Failure {
         ConnectError::Refused(refusal) => return refused(refusal),
         ConnectError::Url { .. } => (USAGE, "usage", "a URL is ws://HOST:PORT"),
         ConnectError::Unreachable { .. } => {
-            (UNREACHABLE, "unreachable", "start a broker (onetree serve), or give another --url")
+            let next =
+                "start a broker (onetree serve), or give another --url (ws://HOST:7400, say)";
+            (UNREACHABLE, "unreachable", next)
         }
         ConnectError::Http { status: 503, .. } => {
             (UNREACHABLE, "too-many-connections", "try again later")

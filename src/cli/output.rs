@@ -32,6 +32,16 @@ impl Output {
 
     /// Writes one line.
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
+        // On a terminal also JSON has nothing that a terminal obeys: as escapes it means the same.
+        if self.terminal && line.contains(is_obeyed) {
+            let escaped = |c: char| match is_obeyed(c) {
+                true => format!("\\u{:04x}", u32::from(c)),
+                false => c.to_string(),
+            };
+            let safe: String = line.chars().map(escaped).collect();
+            self.bytes(safe.as_bytes())?;
+            return self.bytes(b"\n");
+        }
         self.bytes(line.as_bytes())?;
         self.bytes(b"\n")
     }
@@ -141,6 +151,11 @@ fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
         }
     }
     safe
+}
+
+/// What JSON lets stand in a string, and a terminal obeys.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || is_bidi_control(c)
 }
 
 /// The characters that reorder what stands around them (Unicode, Bidi_Control).

@@ -1,5 +1,6 @@
 //! `serve`: a broker.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ Examples:
   onetree serve --print-config > broker.toml
   onetree serve --config broker.toml --check
   onetree serve --config broker.toml --set heartbeat_ms=5000
+  # What happens, not only warnings: error, warn, info, debug, trace
+  ONETREE_LOG=info onetree serve
   # On a port that is free; the URL is the last word of the first line
   onetree serve --listen 127.0.0.1:0";
 
@@ -126,8 +129,8 @@ impl Serve {
             data => {
                 if !self.memory && data.is_none() {
                     eprintln!(
-                        "the tree is kept in memory and ends with the broker; --data DIR keeps it \
-                         (--memory says that this is meant)"
+                        "the tree is in memory only and is lost when the broker ends (--data DIR keeps \
+                         it; --memory hides this line)"
                     );
                 }
                 Broker::start(config, MemoryStore::new()).await.map(|running| (running, None))
@@ -183,5 +186,9 @@ fn log() {
         .ok()
         .and_then(|level| level.parse().ok())
         .unwrap_or(tracing::level_filters::LevelFilter::WARN);
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -48,7 +48,7 @@ pub(crate) struct Watch {
     #[arg(long)]
     once: bool,
 
-    /// Keep the mirror in this file, and go on from it
+    /// Keep the mirror in this file, and go on from it (FILE.lock beside it keeps others away)
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
@@ -117,7 +117,7 @@ impl Watch {
             changes: mirror.changes(),
             _mirror: mirror,
             saver: file.map(|file| Saver::new(file, cookie)),
-            printer: Printer { json: common.json, output },
+            printer: Printer { json: common.json, output, offline: None },
         };
         let ended = watching.run(&mut stop).await;
         // Not after a reader who went away: what it has not seen must come again.

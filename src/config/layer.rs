@@ -16,7 +16,7 @@ const PREFIX: &str = "ONETREE_";
 
 /// Variables of that prefix that are for programs around the broker, not keys: which file, how
 /// much to log, where a client connects.
-const OTHER_VARIABLES: &[&str] = &["CONFIG", "LOG", "URL", "TOKEN", "SESSION", "CLIENT"];
+const OTHER_VARIABLES: &[&str] = &["CONFIG", "DATA", "LOG", "URL"];
 
 /// The keys that one source sets, and where.
 pub(super) struct Layer {
@@ -64,10 +64,14 @@ impl Layer {
     /// A variable of the environment; `None` when it is not one of the broker's.
     pub(super) fn from_variable(name: &str, value: &str) -> Result<Option<Layer>, ConfigError> {
         let Some(rest) = name.strip_prefix(PREFIX) else { return Ok(None) };
-        if OTHER_VARIABLES.contains(&rest) {
+        let key = rest.to_lowercase();
+        // Others use the prefix too: a service named `onetree` gets ONETREE_PORT where containers
+        // run. Only what looks like a key with a slip in it stops the start.
+        let foreign = !KEYS.contains(&key.as_str()) && nearest(&key, KEYS).is_none();
+        if OTHER_VARIABLES.contains(&rest) || foreign {
             return Ok(None);
         }
-        Layer::from_pair(name, &rest.to_lowercase(), value).map(Some)
+        Layer::from_pair(name, &key, value).map(Some)
     }
 
     /// A flag: `--set key=value`, or one of the key's own.
@@ -94,6 +98,7 @@ impl Layer {
 fn unknown(key: &str, known: &[&str]) -> String {
     match nearest(key, known) {
         Some(near) => format!("unknown key '{key}'; did you mean '{near}'?"),
+        None if known.len() > RULE_KEYS.len() => format!("unknown key '{key}'"),
         None => format!("unknown key '{key}'; the keys are {}", known.join(", ")),
     }
 }

@@ -6,7 +6,7 @@ use onetree_protocol::{Code, MediaType, Path, Value, json};
 
 use crate::config::{Config, FRAME_OVERHEAD};
 
-/// Paths of one `get`: about 1 us each, so a full one takes a millisecond of the connection's.
+/// Paths of one `get`: up to 5 us each, so a full one takes some milliseconds of the connection's.
 const GET_PATHS: usize = 1024;
 
 /// A write: its values, and how many steps and conditions it has.

@@ -22,7 +22,7 @@ use crate::config::FRAME_OVERHEAD;
 /// broken, and each costs an error frame.
 const BAD_FRAMES: u32 = 16;
 
-/// A page of `list`: bytes and entries at most. A page takes about a millisecond to make, and other
+/// A page of `list`: bytes and entries at most. A page takes some 5 milliseconds to make, and other
 /// connections of the same thread wait for it.
 const PAGE_BYTES: usize = 256 * 1024;
 const PAGE_ENTRIES: usize = 10_000;

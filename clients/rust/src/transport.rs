@@ -44,6 +44,10 @@ impl Target {
             _ => return Err(wrong("the URL of a broker begins with ws://")),
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("no host"))?;
+        let named = uri.authority().is_some_and(|all| all.as_str().len() > host.len());
+        if named && uri.port_u16().is_none() {
+            return Err(wrong("the port is not a number up to 65535"));
+        }
         let address = format!("{host}:{}", uri.port_u16().unwrap_or(80));
         let uri = if matches!(uri.path(), "" | "/") {
             let whole = format!("ws://{}{PATH}", uri.authority().map_or("", |a| a.as_str()));

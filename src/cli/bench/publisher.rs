@@ -1,6 +1,8 @@
 //! One who writes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use onetree_client::{Append, Done, Path, Pending, Put, Value};
@@ -18,6 +20,8 @@ pub(super) struct Publisher {
     /// What payloads count their time from.
     pub(super) start: Instant,
     pub(super) end: Instant,
+    /// Set when it is to end before.
+    pub(super) ending: Arc<AtomicBool>,
     /// From one write to the next; `None`: as fast as they are acknowledged.
     pub(super) interval: Option<Duration>,
     pub(super) in_flight: usize,
@@ -38,7 +42,7 @@ impl Publisher {
                 Some(_) => tokio::time::sleep_until(due.into()).await,
                 None => due = Instant::now(),
             }
-            if due >= self.end {
+            if due >= self.end || self.ending.load(Ordering::Relaxed) {
                 break;
             }
             written += 1;

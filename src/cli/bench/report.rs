@@ -74,7 +74,9 @@ impl Report {
         }
         let Load { publishers, subscribers, size, .. } = bench;
         output.line(&format!(
-            "{publishers} publishers, {subscribers} subscribers, {with} of {size} bytes, {:.1} s",
+            "{}, {}, {with} of {size} bytes, {:.1} s",
+            count(*publishers, "publisher"),
+            count(*subscribers, "subscriber"),
             self.writing.as_secs_f64()
         ))?;
         let (w, d) = (thousands(*writes), thousands(total.deliveries));
@@ -87,6 +89,10 @@ impl Report {
             quantiles.iter().map(|(name, us)| format!("{name} {}", millis(*us))).collect();
         output.line(&format!("latency     {}", latency.join("  ")))
     }
+}
+
+fn count(n: u32, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn per_second(n: u64, time: Duration) -> u64 {

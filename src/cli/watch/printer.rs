@@ -15,7 +15,12 @@ use super::super::output::{Output, change_json, visible};
 pub(super) struct Printer<'a> {
     pub(super) json: bool,
     pub(super) output: &'a mut Output,
+    /// Why there is no connection, as it was told last.
+    pub(super) offline: Option<String>,
 }
+
+/// A wait for the next attempt that is worth a word.
+const LONG: Duration = Duration::from_secs(2);
 
 impl Printer<'_> {
     /// Prints one.
@@ -39,17 +44,14 @@ impl Printer<'_> {
                 let line = format!("~ {} {}", visible(path.as_str()), self.output.value(value));
                 self.output.line(&line)
             }
-            Event::Offline { error, retry_in } => {
-                let wait = retry_in.map(millis);
-                let told = json!({ "op": "offline", "error": error.to_string(), "retry_ms": wait });
-                let next = retry_in.map_or("no more attempts".to_owned(), |wait| {
-                    format!("the next attempt in {:.1} s", wait.as_secs_f64())
-                });
-                self.both(told, || format!("offline: {error}; {next}"))
-            }
+            Event::Offline { error, retry_in } => self.offline(&error.to_string(), *retry_in),
             Event::Online { resumed } => {
+                let told = json!({ "op": "online", "resumed": resumed });
                 // Of the first connection nobody need hear.
-                self.told(json!({ "op": "online", "resumed": resumed }))
+                match self.offline.take() {
+                    Some(_) => self.both(told, || "online again".to_owned()),
+                    None => self.told(told),
+                }
             }
             // From nothing for the first time, and from the cookie, is what is expected.
             Event::Refreshing { why: Reason::NoCookie | Reason::Cookie, .. } => Ok(()),
@@ -74,6 +76,21 @@ impl Printer<'_> {
                 })
             }
             Event::Synced { .. } | Event::Ended { .. } => Ok(()),
+        }
+    }
+
+    /// To people only what is new: the first attempts come within a second.
+    fn offline(&mut self, error: &str, retry_in: Option<Duration>) -> Result<(), Failure> {
+        let told = json!({ "op": "offline", "error": error, "retry_ms": retry_in.map(millis) });
+        let is_new = self.offline.replace(error.to_owned()).as_deref() != Some(error);
+        match retry_in {
+            Some(wait) if wait >= LONG => {
+                let seconds = wait.as_secs_f64();
+                self.both(told, || format!("offline: {error}; trying again in {seconds:.0} s"))
+            }
+            Some(_) if is_new => self.both(told, || format!("offline: {error}; trying again")),
+            Some(_) => self.told(told),
+            None => self.both(told, || format!("offline: {error}; not trying again")),
         }
     }
 
