@@ -65,6 +65,38 @@ async fn atomic() {
     }
 }
 
+/// A commit that is larger than a frame comes live in parts, which are one step all the same.
+#[tokio::test]
+async fn atomic_in_parts() {
+    let broker = broker("outbox_bytes = 16777216").await;
+    let (mut wire, writer) = (Wire::open(broker.addr()).await, client(&broker.url()).await);
+    wire.sub(1, "/").await;
+    let mirror = writer.mirror(View::tree(path("/")), MirrorOptions::new());
+    let mut changes = mirror.changes();
+    mirror.fresh().await.unwrap();
+    let large = Value::text(&"x".repeat(900_000));
+    let txn = onetree_client::Txn::new();
+    let txn = ["/a", "/b"].iter().fold(txn, |txn, name| txn.put(path(name), large.clone()));
+    let rev = writer.txn(txn).await.unwrap().rev;
+    let mut parts = 0;
+    loop {
+        let delta = wire.next().await;
+        assert_eq!((&delta["op"], &delta["rev"]), (&json!("delta"), &json!(rev.get())));
+        parts += 1;
+        if delta["part"] != true {
+            break;
+        }
+    }
+    assert!(parts > 1, "it came in one frame");
+    mirror.at(rev).await.unwrap();
+    while let Some(event) = changes.try_next() {
+        if let Event::Delta { changes, .. } = event {
+            assert_eq!(changes.len(), 2, "all at once");
+        }
+    }
+    assert_eq!(mirror.snapshot().len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn convergent_after_disconnects_lag_and_compaction() {
     let mut world = World::new("outbox_frames = 16\ntombstones = 20").await;
