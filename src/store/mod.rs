@@ -17,7 +17,9 @@ use onetree_core::{Checkpoint, Commit};
 
 pub use memory::MemoryStore;
 
-/// A store that could not keep a batch; nothing of the batch may come back after a restart.
+/// A store that could not keep a batch. Nothing of it comes back, unless the disk has it all the same,
+/// takes no word that it does not count, and the power goes before it does: then all of it is there at
+/// the next start. A write of a client that numbers its writes takes effect once in any case.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot store commits {first} to {last}: {reason}")]
 pub struct StoreError {

@@ -68,8 +68,9 @@ pub(super) struct Engine {
     jobs: Sender<Job>,
     told: Arc<Told>,
     log: LogWriter,
-    /// The last revision that is kept.
+    /// The last revision that is kept, and the last that is on the disk.
     kept: u64,
+    synced: u64,
     /// Of the log behind the saved tree, and of that, bytes.
     log_bytes: u64,
     saved_bytes: u64,
@@ -91,7 +92,7 @@ impl Engine {
         (log_bytes, saved_bytes): (u64, u64),
     ) -> Result<Handle, OpenError> {
         let kept = state.rev().get();
-        let log = LogWriter::create(&*storage, epoch, kept + 1, options.log_file_bytes)
+        let log = LogWriter::create(&*storage, epoch, kept + 1, options.log_file_bytes, &[])
             .map_err(|error| OpenError::Io { file: storage.show(&log::name(kept + 1)), error })?;
         let (jobs, queue) = mpsc::channel();
         let told = Arc::new(Told::default());
@@ -104,6 +105,7 @@ impl Engine {
             told: told.clone(),
             log,
             kept,
+            synced: kept,
             log_bytes,
             saved_bytes,
             saving: false,
@@ -165,10 +167,20 @@ impl Engine {
         match self.write(commits) {
             Ok(()) => {
                 self.kept = last;
+                if self.options.interval.is_none() {
+                    self.synced = last;
+                }
                 self.tell_due();
                 Ok(())
             }
-            Err(error) => Err(self.fail(&error)),
+            Err(error) => {
+                let reason = self.fail(&error);
+                // At once, and before anybody is told: what was written of them must not come back
+                // when the process ends now. A new file would make sure of that.
+                self.log.take_back(self.kept + 1);
+                self.mend_now();
+                Err(reason)
+            }
         }
     }
 
@@ -187,12 +199,11 @@ impl Engine {
         }
     }
 
-    /// Goes on in a new file.
+    /// Goes on in a new file. It is made before they are in it: when that fails, they are nowhere.
     fn roll(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
         self.sync()?;
-        let needed = log::bytes_for(&self.log);
-        let bytes = self.options.log_file_bytes.max(needed);
-        self.log = LogWriter::create(&*self.storage, self.epoch, self.kept + 1, bytes)?;
+        let bytes = self.options.log_file_bytes.max(log::bytes_for(&self.log));
+        self.log = LogWriter::create(&*self.storage, self.epoch, self.kept + 1, bytes, &[])?;
         match self.log.append(commits)? {
             true => Ok(()),
             false => Err(io::Error::other("a batch does not fit into the file made for it")),
@@ -200,7 +211,11 @@ impl Engine {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        if self.unsynced.take().is_some() { self.log.sync() } else { Ok(()) }
+        if self.unsynced.take().is_some() {
+            self.log.sync()?;
+            self.synced = self.kept;
+        }
+        Ok(())
     }
 
     /// From now on nothing is written, until it can be known again what is on the disk.
@@ -214,33 +229,49 @@ impl Engine {
         reason
     }
 
-    /// After a failure: is what was acknowledged there, and can a new file be written? A failed sync
-    /// is not tried again: the system may have forgotten what it did not write.
+    /// Tries again when it is time to.
     fn mend(&mut self) -> Result<(), String> {
-        let Some((reason, tried)) = &self.failed else { return Ok(()) };
-        if tried.elapsed() < RETRY {
-            return Err(reason.clone());
+        match &self.failed {
+            Some((reason, tried)) if tried.elapsed() < RETRY => return Err(reason.clone()),
+            Some(_) => self.mend_now(),
+            None => {}
         }
+        self.failed.as_ref().map_or(Ok(()), |(reason, _)| Err(reason.clone()))
+    }
+
+    /// After a failure: is what was acknowledged there, and can a new file be written?
+    fn mend_now(&mut self) {
         match self.reopen() {
             Ok(log) => {
                 self.log = log;
+                self.synced = self.kept;
                 self.failed = None;
                 self.told.read_only.store(false, Ordering::Relaxed);
                 tracing::warn!("the disk works again: the broker takes writes");
-                Ok(())
             }
-            Err(error) => Err(self.fail(&error)),
+            Err(error) => {
+                self.fail(&error);
+            }
         }
     }
 
+    /// A new file, which counts instead of what the old one has and was not acknowledged. A failed
+    /// sync is not tried again: the system may have forgotten what it did not write. What was
+    /// acknowledged before it was on the disk is written again.
     fn reopen(&self) -> io::Result<LogWriter> {
         let storage = &*self.storage;
         let first = log::first_of(self.log.name()).unwrap_or_default();
+        let mut again = Vec::new();
         if self.kept >= first {
             let mut there = first - 1;
             let read = LogFile::read(storage, self.log.name());
             let file = read.map_err(|error| io::Error::other(error.to_string()))?;
-            let each = file.each(storage, self.kept + 1, |commit| there = commit.rev.get());
+            let each = file.each(storage, self.kept + 1, |commit| {
+                there = commit.rev.get();
+                if there > self.synced {
+                    again.push(Arc::new(commit));
+                }
+            });
             each.map_err(|error| io::Error::other(error.to_string()))?;
             if there < self.kept {
                 let lost =
@@ -248,7 +279,8 @@ impl Engine {
                 return Err(io::Error::other(lost));
             }
         }
-        LogWriter::create(storage, self.epoch, self.kept + 1, self.options.log_file_bytes)
+        let bytes = self.options.log_file_bytes;
+        LogWriter::create(storage, self.epoch, self.synced + 1, bytes, &again)
     }
 
     fn tell_due(&self) {
@@ -307,7 +339,14 @@ impl Engine {
     }
 
     fn close(&mut self) {
-        let ended = self.log.sync().and_then(|()| {
+        if self.failed.is_some() {
+            self.mend_now();
+        }
+        if let Some((reason, _)) = &self.failed {
+            tracing::error!(reason, "the store could not be ended well");
+            return;
+        }
+        let ended = self.log.end().and_then(|()| {
             let weak = self.options.interval.is_some();
             History { epoch: self.epoch, weak, clean: true }.write(&*self.storage)
         });

@@ -13,7 +13,8 @@ use super::storage::Storage;
 use super::{Damage, OpenError};
 
 const MAGIC: &[u8; 8] = b"1TREEHIS";
-const NAME: &str = "history.onetree";
+/// The name of the file.
+pub(super) const NAME: &str = "history.onetree";
 /// The name of a file that is being made.
 pub(super) const SPARE: &str = "history.tmp";
 const BYTES: usize = 34;
@@ -63,6 +64,9 @@ impl History {
         if version > VERSION {
             let (file, version) = (storage.show(NAME), version.into());
             return Err(OpenError::Newer { file, version, known: VERSION });
+        }
+        if version == 0 {
+            return Err(damage("there is no format 0").into());
         }
         let crc = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
         if crc32fast::hash(&bytes[16..]) != crc {

@@ -4,17 +4,24 @@
 //! log-<first revision, 16 hex>.onetree
 //! file   := magic "1TREELOG", version u32, crc u32, epoch u128, first revision u64, zeros to 64 bytes;
 //!           batch*; zeros
-//! batch  := mark u32, crc u32, length u32, commits u32, first revision u64; commit*; zeros to 8 bytes
+//! batch  := mark u32, crc u32, length u32, commits u32, first revision u64, durable u64; commit*;
+//!           zeros to 8 bytes
 //! ```
 //!
 //! Numbers are little-endian. A checksum is the CRC-32 of all that follows it in its header, then of
 //! what the header counts; that of a batch begins with the file's, so that a batch of another file
 //! is none here.
 //!
-//! Only the last batch of a log can be torn, because none is written before the one before it is on
-//! the disk. When the disk fails, and at each start, the log goes on in a new file: whatever the
-//! old one has from the new one's first revision on was never acknowledged, and does not count.
+//! Each batch says up to where the file was on the disk when it was written (`durable`): what is
+//! broken before that is damage, what is broken behind it was cut by a crash. So that this holds for
+//! the last batch too, there is a batch without commits behind it as soon as it is on the disk: the
+//! seal, which the next batch overwrites.
+//!
+//! When the disk fails, and at each start, the log goes on in a new file: whatever the old one has
+//! from the new one's first revision on was never acknowledged, or is in the new one, and does not
+//! count.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
@@ -30,7 +37,7 @@ pub(super) const VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"1TREELOG";
 const FILE_HEADER: usize = 64;
-const BATCH_HEADER: usize = 24;
+const BATCH_HEADER: usize = 32;
 /// The first bytes of a batch: where a search for one looks closer.
 const MARK: u32 = 0x3142_544f;
 const ALIGN: usize = 8;
@@ -43,7 +50,14 @@ pub(super) struct LogWriter {
     file: Box<dyn StorageFile>,
     name: String,
     seed: u32,
+    /// Where the next batch comes.
     at: u64,
+    /// Where what is on the disk ends.
+    durable: u64,
+    /// The revision behind the last that is in it.
+    next: u64,
+    /// Where the last batch began, when it was to be written.
+    last: u64,
     length: u64,
     buffer: Vec<u8>,
 }
@@ -60,24 +74,44 @@ pub(super) fn first_of(name: &str) -> Option<u64> {
 }
 
 impl LogWriter {
-    /// Begins a file whose first commit will be `first`; durable, with its name, when this returns.
+    /// Begins a file of so many bytes, or more, with `commits`, the first of which has, or will
+    /// have, the revision `first`; durable, with its name, when this returns.
     pub(super) fn create(
         storage: &dyn Storage,
         epoch: Epoch,
         first: u64,
         bytes: u64,
+        commits: &[Arc<Commit>],
     ) -> io::Result<LogWriter> {
-        let name = name(first);
-        // Under another name until it is whole: a header that is torn would be damage.
-        let mut file = storage.create(SPARE, bytes)?;
         let header = file_header(epoch, first);
         let seed = u32::from_le_bytes([header[12], header[13], header[14], header[15]]);
-        file.write_at(&header, 0)?;
-        file.sync()?;
-        storage.rename(SPARE, &name)?;
-        storage.sync()?;
-        let at = FILE_HEADER as u64;
-        Ok(LogWriter { file, name, seed, at, length: bytes, buffer: Vec::new() })
+        let mut buffer = header.to_vec();
+        if !commits.is_empty() {
+            batch(&mut buffer, seed, commits, FILE_HEADER as u64)?;
+        }
+        let length = bytes.max((buffer.len() + BATCH_HEADER) as u64);
+        let made = || {
+            // Under another name until it is whole: a header that is torn would be damage.
+            let mut file = storage.create(SPARE, length)?;
+            file.write_at(&buffer, 0)?;
+            file.sync()?;
+            storage.rename(SPARE, &name(first))?;
+            storage.sync()?;
+            Ok(file)
+        };
+        let file = made().inspect_err(|_: &io::Error| {
+            // It takes room that there may be too little of. If it stays, the next one replaces it.
+            let _ = storage.remove(SPARE);
+        })?;
+        let at = buffer.len() as u64;
+        let next = first + commits.len() as u64;
+        let name = name(first);
+        let (durable, last) = (at, at);
+        let mut log = LogWriter { file, name, seed, at, durable, next, last, length, buffer };
+        if !commits.is_empty() {
+            log.seal();
+        }
+        Ok(log)
     }
 
     /// How much is in it, bytes.
@@ -94,40 +128,52 @@ impl LogWriter {
     /// no room for it. Not yet durable.
     pub(super) fn append(&mut self, commits: &[Arc<Commit>]) -> io::Result<bool> {
         self.buffer.clear();
-        self.buffer.resize(BATCH_HEADER, 0);
-        for commit in commits {
-            let buffer = std::mem::take(&mut self.buffer);
-            let record = CommitRecord::from(&**commit);
-            self.buffer = postcard::to_extend(&record, buffer).map_err(io::Error::other)?;
-        }
-        let length = self.buffer.len() - BATCH_HEADER;
-        self.buffer.resize(self.buffer.len().next_multiple_of(ALIGN), 0);
-        if self.at + self.buffer.len() as u64 > self.length {
+        batch(&mut self.buffer, self.seed, commits, self.durable)?;
+        let end = self.at + self.buffer.len() as u64;
+        if end + BATCH_HEADER as u64 > self.length {
             return Ok(false);
         }
-        let length = u32::try_from(length).map_err(io::Error::other)?;
-        let count = u32::try_from(commits.len()).map_err(io::Error::other)?;
-        let first = commits.first().map_or(0, |commit| commit.rev.get());
-        self.buffer[0..4].copy_from_slice(&MARK.to_le_bytes());
-        self.buffer[8..12].copy_from_slice(&length.to_le_bytes());
-        self.buffer[12..16].copy_from_slice(&count.to_le_bytes());
-        self.buffer[16..24].copy_from_slice(&first.to_le_bytes());
-        let crc = batch_crc(self.seed, &self.buffer[..BATCH_HEADER + length as usize]);
-        self.buffer[4..8].copy_from_slice(&crc.to_le_bytes());
+        self.last = self.at;
         self.file.write_at(&self.buffer, self.at)?;
-        self.at += self.buffer.len() as u64;
+        self.at = end;
+        self.next += commits.len() as u64;
         Ok(true)
     }
 
     /// Returns when all batches are on the disk.
     pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        self.durable = self.at;
+        self.seal();
+        Ok(())
+    }
+
+    /// As [`LogWriter::sync`], and the seal is on the disk too.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        self.sync()?;
         self.file.sync()
+    }
+
+    /// Takes back the last batch if it begins with revision `next`, as well as the disk lets it: so
+    /// that it does not come back when the process ends now.
+    pub(super) fn take_back(&mut self, next: u64) {
+        if self.next > next {
+            (self.at, self.next) = (self.last, next);
+        }
+        self.seal();
+    }
+
+    /// Says that everything up to `durable` is on the disk, and that nothing comes behind it yet.
+    fn seal(&mut self) {
+        let seal = batch_header(self.seed, &[], 0, self.next, self.durable);
+        // When this fails, nothing is lost but what it would say; the next batch will fail too.
+        let _ = self.file.write_at(&seal, self.at);
     }
 }
 
 /// The length of a file that has room for what did not fit into this one.
 pub(super) fn bytes_for(log: &LogWriter) -> u64 {
-    (FILE_HEADER + log.buffer.len()) as u64
+    (FILE_HEADER + log.buffer.len() + BATCH_HEADER) as u64
 }
 
 /// The name of a file that is being made.
@@ -144,9 +190,45 @@ fn file_header(epoch: Epoch, first: u64) -> [u8; FILE_HEADER] {
     header
 }
 
-fn batch_crc(seed: u32, batch: &[u8]) -> u32 {
+/// Adds a batch to `buffer`.
+fn batch(buffer: &mut Vec<u8>, seed: u32, commits: &[Arc<Commit>], durable: u64) -> io::Result<()> {
+    let begins = buffer.len();
+    buffer.resize(begins + BATCH_HEADER, 0);
+    for commit in commits {
+        let record = CommitRecord::from(&**commit);
+        *buffer = postcard::to_extend(&record, std::mem::take(buffer)).map_err(io::Error::other)?;
+    }
+    let (count, first) = (commits.len(), commits.first().map_or(0, |commit| commit.rev.get()));
+    let payload = &buffer[begins + BATCH_HEADER..];
+    let fits = u32::try_from(payload.len()).and(u32::try_from(count)).map_err(io::Error::other)?;
+    let header = batch_header(seed, payload, fits, first, durable);
+    buffer[begins..begins + BATCH_HEADER].copy_from_slice(&header);
+    buffer.resize(begins + (buffer.len() - begins).next_multiple_of(ALIGN), 0);
+    Ok(())
+}
+
+fn batch_header(
+    seed: u32,
+    payload: &[u8],
+    commits: u32,
+    first: u64,
+    durable: u64,
+) -> [u8; BATCH_HEADER] {
+    let mut header = [0; BATCH_HEADER];
+    header[0..4].copy_from_slice(&MARK.to_le_bytes());
+    header[8..12].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    header[12..16].copy_from_slice(&commits.to_le_bytes());
+    header[16..24].copy_from_slice(&first.to_le_bytes());
+    header[24..32].copy_from_slice(&durable.to_le_bytes());
+    let crc = batch_crc(seed, &header, payload);
+    header[4..8].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+fn batch_crc(seed: u32, header: &[u8], payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
-    hasher.update(&batch[8..]);
+    hasher.update(&header[8..]);
+    hasher.update(payload);
     hasher.finalize()
 }
 
@@ -158,13 +240,15 @@ pub(super) struct LogFile {
     pub(super) first: u64,
     bytes: Vec<u8>,
     seed: u32,
+    /// Where the last batch with commits is that [`LogFile::each`] has come to.
+    last: Cell<(usize, usize)>,
 }
 
 /// Where the batches of a file end.
 pub(super) enum End {
     /// With zeros, or with the file.
     Clean,
-    /// With a batch that is not whole, and nothing behind it.
+    /// With a batch that is not whole, and nothing behind it says that it was on the disk.
     Torn {
         /// Where it begins.
         at: u64,
@@ -197,6 +281,9 @@ impl LogFile {
         if version > u64::from(VERSION) {
             return Err(OpenError::Newer { file: storage.show(name), version, known: VERSION });
         }
+        if version == 0 {
+            return Err(damage(8, "there is no format 0").into());
+        }
         let seed = number(&header[12..16]) as u32;
         if crc32fast::hash(&header[16..]) != seed {
             return Err(damage(12, "the checksum of the header is wrong").into());
@@ -205,7 +292,7 @@ impl LogFile {
         epoch.copy_from_slice(&header[16..32]);
         let epoch = Epoch(u128::from_le_bytes(epoch));
         let first = number(&header[32..40]);
-        Ok(LogFile { name: name.to_owned(), epoch, first, bytes, seed })
+        Ok(LogFile { name: name.to_owned(), epoch, first, bytes, seed, last: Cell::default() })
     }
 
     /// How much of it is not zeros at its end, bytes.
@@ -229,8 +316,9 @@ impl LogFile {
                 if self.bytes[at.min(self.bytes.len())..].iter().all(|byte| *byte == 0) {
                     return Ok(End::Clean);
                 }
-                if let Some(later) = self.next_batch(at) {
-                    let why = format!("a batch is broken, and one at {later} behind it is whole");
+                if let Some(later) = self.proof(at) {
+                    let why =
+                        format!("a batch is broken that was whole when byte {later} was written");
                     return Err(damage(at, why));
                 }
                 return Ok(End::Torn { at: at as u64 });
@@ -252,8 +340,25 @@ impl LogFile {
                 }
                 each(commit);
             }
-            at += (BATCH_HEADER + batch.payload.len()).next_multiple_of(ALIGN);
+            let end = at + (BATCH_HEADER + batch.payload.len()).next_multiple_of(ALIGN);
+            if batch.commits > 0 {
+                self.last.set((at, end));
+            }
+            at = end;
         }
+    }
+
+    /// Makes the last batch that was read durable, and everything else was. The process before may
+    /// have ended before it was on the disk; and if its sync had failed, the system may hold it for
+    /// written although it is not. So it is written again, as it is.
+    pub(super) fn settle(&self, storage: &dyn Storage) -> io::Result<()> {
+        let (begins, end) = self.last.get();
+        if begins == end {
+            return Ok(());
+        }
+        let mut file = storage.open(&self.name)?;
+        file.write_at(&self.bytes[begins..end.min(self.bytes.len())], begins as u64)?;
+        file.sync()
     }
 
     /// The batch at `at`, if there is a whole one.
@@ -262,24 +367,31 @@ impl LogFile {
         if number(&header[..4]) != u64::from(MARK) {
             return None;
         }
-        let length = number(&header[8..12]) as usize;
-        let whole = self.bytes.get(at..(at + BATCH_HEADER).checked_add(length)?)?;
-        (u64::from(batch_crc(self.seed, whole)) == number(&header[4..8])).then(|| Batch {
+        let begins = at + BATCH_HEADER;
+        let payload =
+            self.bytes.get(begins..begins.checked_add(number(&header[8..12]) as usize)?)?;
+        (u64::from(batch_crc(self.seed, header, payload)) == number(&header[4..8])).then(|| Batch {
             commits: number(&header[12..16]) as u32,
             first: number(&header[16..24]),
-            payload: &whole[BATCH_HEADER..],
+            durable: number(&header[24..32]),
+            payload,
         })
     }
 
-    /// Where, behind `at`, a whole batch begins.
-    fn next_batch(&self, at: usize) -> Option<usize> {
-        (at + ALIGN..self.bytes.len()).step_by(ALIGN).find(|at| self.batch(*at).is_some())
+    /// Where, behind `at`, a whole batch begins that was written when `at` was on the disk.
+    fn proof(&self, at: usize) -> Option<usize> {
+        let proves = |later: &usize| {
+            self.batch(*later)
+                .is_some_and(|batch| (at as u64) < batch.durable && batch.durable <= *later as u64)
+        };
+        (at + ALIGN..self.bytes.len()).step_by(ALIGN).find(proves)
     }
 }
 
 struct Batch<'a> {
     commits: u32,
     first: u64,
+    durable: u64,
     payload: &'a [u8],
 }
 

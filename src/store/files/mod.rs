@@ -119,7 +119,7 @@ pub fn open(
     options: FileOptions,
 ) -> Result<OpenedStore, OpenError> {
     let key = settings.digest_key;
-    let recover::Recovered { state, report, saved_bytes, log_bytes } =
+    let recover::Recovered { state, report, saved_bytes, log_bytes, .. } =
         recover::recover(&*storage, settings, options.interval.is_some())?;
     let engine =
         Engine::start(storage, options, key, &state, report.epoch, (log_bytes, saved_bytes))?;

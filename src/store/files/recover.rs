@@ -39,6 +39,8 @@ pub(super) struct Recovered {
     pub(super) saved_bytes: u64,
     /// Of the log behind it, bytes.
     pub(super) log_bytes: u64,
+    /// The end of the log.
+    last: Option<LogFile>,
 }
 
 /// Reads everything and changes nothing.
@@ -49,6 +51,10 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     let newest = names.iter().filter_map(|name| tree::rev_of(name)).max();
     let mut logs: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
     logs.sort_unstable();
+    if let (None, Some(first)) = (history, logs.first()) {
+        let why = format!("it is missing, and {} is there", log::name(*first));
+        return Err(Damage { file: storage.show(history::NAME), offset: 0, why }.into());
+    }
     let tree = newest.map(|rev| tree::read(storage, &tree::name(rev))).transpose()?;
 
     let named = tree.as_ref().map(|tree| tree.epoch).or(history.map(|history| history.epoch));
@@ -63,19 +69,19 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     };
     let saved = state.rev().get();
     let mut report = Report { epoch, new_epoch, saved, replayed: 0, rev: saved, torn: None };
-    let log_bytes = replay(storage, &logs, &mut state, &mut report)?;
+    let (log_bytes, last) = replay(storage, &logs, &mut state, &mut report)?;
     report.rev = state.rev().get();
-    Ok(Recovered { state, report, saved_bytes, log_bytes })
+    Ok(Recovered { state, report, saved_bytes, log_bytes, last })
 }
 
-/// Replays the logs behind the saved tree; gives their length in bytes.
+/// Replays the logs behind the saved tree; gives their length in bytes, and the last one.
 fn replay(
     storage: &dyn Storage,
     logs: &[u64],
     state: &mut State,
     report: &mut Report,
-) -> Result<u64, OpenError> {
-    let mut bytes = 0;
+) -> Result<(u64, Option<LogFile>), OpenError> {
+    let (mut bytes, mut last) = (0, None);
     for (n, first) in logs.iter().enumerate() {
         let until = logs.get(n + 1).copied().unwrap_or(u64::MAX);
         if until <= report.saved + 1 {
@@ -87,6 +93,10 @@ fn replay(
         let damage = |offset, why: String| {
             OpenError::from(Damage { file: storage.show(&name), offset, why })
         };
+        if file.epoch != report.epoch && *first <= report.saved {
+            // The tree was saved to begin a new history, and this is the end of the old one.
+            continue;
+        }
         if file.epoch != report.epoch {
             return Err(damage(16, "it is of another history than the other files".to_owned()));
         }
@@ -111,11 +121,18 @@ fn replay(
             return Err(damage(0, format!("revision {rev} comes without the one before it")));
         }
         bytes += file.used();
-        if let (End::Torn { at }, true) = (end, n + 1 == logs.len()) {
-            report.torn = Some((storage.show(&name), at));
+        if let End::Torn { at } = end {
+            if n + 1 == logs.len() {
+                report.torn = Some((storage.show(&name), at));
+            } else if state.rev().get() + 1 < until {
+                let why =
+                    format!("a batch is broken, and the next file begins at revision {until}");
+                return Err(damage(at, why));
+            }
         }
+        last = Some(file);
     }
-    Ok(bytes)
+    Ok((bytes, last))
 }
 
 /// Reads everything, removes what was being made when the process ended, and begins a new history
@@ -133,6 +150,10 @@ pub(super) fn recover(
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
+    }
+    if let Some(log) = &recovered.last {
+        let failed = |error| OpenError::Io { file: storage.show(&log.name), error };
+        log.settle(storage).map_err(failed)?;
     }
     let before = History::read(storage)?;
     if before.is_some_and(|history| history.weak && !history.clean) {

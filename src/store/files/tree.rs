@@ -28,9 +28,6 @@ const BLOCK_HEADER: usize = 16;
 /// Records are written when so many bytes of them have come together.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// The largest block that is believed, bytes: one record of a client with all its answers.
-const MOST_BYTES: u64 = 1 << 30;
-
 const HEAD: u32 = 1;
 const SLOTS: u32 = 2;
 const CLIENTS: u32 = 3;
@@ -52,6 +49,18 @@ pub(super) fn rev_of(name: &str) -> Option<u64> {
 
 /// Writes a state; gives how many bytes that took. It is durable, under its name, when this returns.
 pub(super) fn write(
+    storage: &dyn Storage,
+    epoch: Epoch,
+    key: DigestKey,
+    state: &Checkpoint,
+) -> io::Result<u64> {
+    write_spare(storage, epoch, key, state).inspect_err(|_| {
+        // It takes room that there may be too little of. If it stays, the next one replaces it.
+        let _ = storage.remove(SPARE);
+    })
+}
+
+fn write_spare(
     storage: &dyn Storage,
     epoch: Epoch,
     key: DigestKey,
@@ -148,6 +157,7 @@ pub(super) fn read(storage: &dyn Storage, name: &str) -> Result<SavedTree, OpenE
         name,
         file: storage.open(name).map_err(failed)?,
         at: 0,
+        begins: 0,
         block: Vec::new(),
     };
     let epoch = reader.header()?;
@@ -197,8 +207,9 @@ struct Reader<'a> {
     storage: &'a dyn Storage,
     name: &'a str,
     file: Box<dyn StorageFile>,
-    /// Where the next block begins.
+    /// Where the next block begins, and where the present one, or the header, did.
     at: u64,
+    begins: u64,
     /// The records of the present one.
     block: Vec<u8>,
 }
@@ -206,7 +217,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn damage(&self, why: &str) -> OpenError {
         let file = self.storage.show(self.name);
-        Damage { file, offset: self.at, why: why.to_owned() }.into()
+        Damage { file, offset: self.begins, why: why.to_owned() }.into()
     }
 
     fn exactly(&mut self, into: &mut [u8]) -> Result<(), OpenError> {
@@ -229,6 +240,9 @@ impl Reader<'_> {
             let file = self.storage.show(self.name);
             return Err(OpenError::Newer { file, version: version.into(), known: VERSION });
         }
+        if version == 0 {
+            return Err(self.damage("there is no format 0"));
+        }
         if crc32fast::hash(&header[16..]) != word(&header[12..16]) {
             return Err(self.damage("the checksum of its header is wrong"));
         }
@@ -239,16 +253,14 @@ impl Reader<'_> {
 
     /// Reads the next block; gives its kind and the number of its records.
     fn block(&mut self) -> Result<(u32, u32), OpenError> {
-        let begins = self.at;
+        self.begins = self.at;
         let mut header = [0; BLOCK_HEADER];
         self.exactly(&mut header)?;
         let length = word(&header[8..12]);
-        let wrong = |reader: &mut Self| {
-            reader.at = begins;
-            Err(reader.damage("the checksum of a block is wrong"))
-        };
-        if u64::from(length) > MOST_BYTES {
-            return wrong(self);
+        let wrong = "the checksum of a block is wrong";
+        let failed = |error| OpenError::Io { file: self.storage.show(self.name), error };
+        if self.at + u64::from(length) > self.file.bytes().map_err(failed)? {
+            return Err(self.damage(wrong));
         }
         let mut block = std::mem::take(&mut self.block);
         block.resize(length as usize, 0);
@@ -258,7 +270,7 @@ impl Reader<'_> {
         hasher.update(&header[4..]);
         hasher.update(&self.block);
         if hasher.finalize() != word(&header[0..4]) {
-            return wrong(self);
+            return Err(self.damage(wrong));
         }
         Ok((word(&header[4..8]), word(&header[12..16])))
     }

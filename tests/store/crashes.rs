@@ -1,0 +1,205 @@
+//! The power goes at every moment of a run, and the process is killed at every moment: what was
+//! acknowledged is there, and what was not is there whole or not at all.
+
+use onetree::store::Store;
+use onetree::store::files::OpenedStore;
+
+use super::rng::Rng;
+use super::simulated::{Keep, Op, Simulated};
+use super::work::{Moment, Run, Whole, Worker, keep, open, wait, work};
+
+/// What there is in every run.
+const KINDS: [&str; 10] = [
+    "put",
+    "append",
+    "delete",
+    "drop",
+    "trim",
+    "ttl",
+    "ephemeral",
+    "numbered",
+    "refused and remembered",
+    "housekeeping",
+];
+
+/// What a start may find at the moment `at` of a run: the state after the last acknowledged batch,
+/// or after the one that was asked for then.
+fn possible(run: &Run, at: usize) -> Vec<&Whole> {
+    let acked = run.moments.iter().rposition(|moment| moment.acked <= at).unwrap();
+    let next = run.moments.get(acked + 1).filter(|next| next.asked < at);
+    [Some(&run.moments[acked]), next].into_iter().flatten().map(|moment| &moment.whole).collect()
+}
+
+fn assert_found(found: &Whole, possible: &[&Whole], when: &str) {
+    let revs: Vec<u64> = possible.iter().map(|whole| whole.rev()).collect();
+    let Some(whole) = possible.iter().find(|whole| whole.rev() == found.rev()) else {
+        panic!("{when}: revision {} was found, {revs:?} is possible", found.rev());
+    };
+    assert!(
+        found == *whole,
+        "{when}: the state at {} is another:\n{found:#?}\n{whole:#?}",
+        found.rev()
+    );
+}
+
+/// Starts on what a crash has left; works on, has another power failure, and starts again.
+fn recover(image: &Simulated, run: &Run, at: usize, when: &str) {
+    let possible = possible(run, at);
+    let OpenedStore { mut store, state, report } =
+        open(image, false).unwrap_or_else(|error| panic!("{when}: {error}"));
+    assert_found(&Whole::of(&state), &possible, when);
+    if state.rev().get() > 0 {
+        assert_eq!(report.epoch, run.epoch, "{when}");
+    }
+    let mut worker = Worker::new(state, Rng::of(at as u64));
+    for _ in 0..2 {
+        keep(&mut store, &mut worker).unwrap();
+    }
+    let again = open(&image.crash(Keep::Nothing), false);
+    let again = again.unwrap_or_else(|error| panic!("{when}, the second time: {error}"));
+    assert_found(&Whole::of(&again.state), &[&Whole::of(&worker.state)], when);
+    assert_eq!(again.report.epoch, report.epoch, "{when}");
+}
+
+#[test]
+fn a_crash_at_any_moment_loses_nothing_that_was_acknowledged() {
+    let mut rng = Rng::any();
+    let seed = rng.below(usize::MAX) as u64;
+    let (run, _store) = work(Rng::of(seed), 300, false);
+    println!("{:?}, {} operations", run.kinds, run.storage.count());
+    let world = Simulated::default();
+    let (mut crashes, mut kinds) = (0, [0; 6]);
+    for (n, op) in run.storage.ops().into_iter().enumerate() {
+        let mut crash = |image: Simulated, at: usize, how: &str| {
+            crashes += 1;
+            recover(&image, &run, at, &format!("crash {how} operation {n}"));
+        };
+        crash(world.crash(Keep::Nothing), n, "with nothing left, before");
+        if let Op::Write { file, at, bytes } = &op {
+            let ends = [1, 7, bytes.len() / 2, rng.below(bytes.len()), bytes.len() - 1];
+            for end in ends {
+                let torn = world.kill();
+                torn.replay(&Op::Write { file: *file, at: *at, bytes: bytes[..end].to_vec() });
+                let how = format!("with {end} of {} bytes of", bytes.len());
+                crash(torn.crash(Keep::Everything), n + 1, &how);
+            }
+        }
+        kinds[match op {
+            Op::Create { .. } => 0,
+            Op::Write { .. } => 1,
+            Op::Sync { .. } => 2,
+            Op::Rename { .. } => 3,
+            Op::Remove { .. } => 4,
+            Op::SyncNames => 5,
+        }] += 1;
+        world.replay(&op);
+        crash(world.crash(Keep::Some(&mut rng)), n + 1, "with something left, after");
+        // The process alone: the system has everything, and the power goes only later.
+        crash(world.kill(), n + 1, "of the process, after");
+    }
+    println!(
+        "{crashes} crashes; creates, writes, syncs, renames, removes, syncs of names: {kinds:?}"
+    );
+    assert!(kinds.iter().all(|count| *count > 3), "{kinds:?}");
+    for kind in KINDS {
+        assert!(run.kinds.contains_key(kind), "no {kind}: {:?}", run.kinds);
+    }
+}
+
+/// The first and the last moment of a run in interval mode whose state a start may find when the
+/// power goes after `at` operations: the log had a sync since the first, and the last was asked for.
+fn span(run: &Run, ops: &[Op], at: usize) -> (usize, usize) {
+    let made = ops.iter().filter_map(|op| match op {
+        Op::Create { name, .. } => Some(name == "new.tmp"),
+        _ => None,
+    });
+    let logs: Vec<bool> = made.collect();
+    let synced = ops[..at].iter().rposition(|op| matches!(op, Op::Sync { file } if logs[*file]));
+    let first = run.moments.iter().rposition(|moment| moment.acked <= synced.unwrap_or(0));
+    let last = run.moments.iter().rposition(|moment| moment.asked <= at);
+    (first.unwrap(), last.unwrap())
+}
+
+#[test]
+fn in_interval_mode_a_crash_at_any_moment_leaves_whole_batches_and_begins_a_new_epoch() {
+    let mut rng = Rng::any();
+    let seed = rng.below(usize::MAX) as u64;
+    let (run, _store) = work(Rng::of(seed), 300, true);
+    let ops = run.storage.ops();
+    let world = Simulated::default();
+    let (mut crashes, mut lost) = (0, 0);
+    for (n, op) in ops.iter().enumerate() {
+        world.replay(op);
+        let at = n + 1;
+        let images = [
+            world.crash(Keep::Nothing),
+            world.crash(Keep::Some(&mut rng)),
+            world.crash(Keep::Some(&mut rng)),
+            world.kill(),
+        ];
+        for (how, image) in images.into_iter().enumerate() {
+            let when = format!("crash {how} after operation {n}");
+            let OpenedStore { mut store, state, report } =
+                open(&image, true).unwrap_or_else(|error| panic!("{when}: {error}"));
+            let found = Whole::of(&state);
+            crashes += 1;
+            if at <= run.begun {
+                assert_eq!(found.slots.len(), 0, "{when}");
+                continue;
+            }
+            let (first, last) = span(&run, &ops, at);
+            let same = |moment: &&Moment| {
+                let Moment { whole, .. } = moment;
+                (&whole.slots, &whole.clients) == (&found.slots, &found.clients)
+                    && whole.digest == found.digest
+                    && whole.rev() + (1 << 40) == found.rev()
+            };
+            let there = run.moments[first..=last].iter().find(same);
+            let there = there.unwrap_or_else(|| {
+                panic!("{when}: {} is none of the states {first} to {last}", found.rev())
+            });
+            lost += usize::from(there.whole.rev() < run.moments[last].whole.rev());
+            assert!(report.new_epoch && report.epoch != run.epoch, "{when}");
+            let mut worker = Worker::new(state, Rng::of(n as u64));
+            keep(&mut store, &mut worker).unwrap();
+            wait(store.close());
+            let again = open(&image.crash(Keep::Nothing), true).unwrap();
+            assert_found(&Whole::of(&again.state), &[&Whole::of(&worker.state)], &when);
+            assert_eq!(
+                (again.report.epoch, again.report.new_epoch),
+                (report.epoch, false),
+                "{when}"
+            );
+        }
+    }
+    println!("{crashes} crashes, {lost} lost something that was not yet synced");
+    assert!(lost > 20 && lost < crashes, "{lost} of {crashes}");
+}
+
+#[test]
+fn a_crash_during_a_start_is_followed_by_another_start() {
+    for interval in [false, true] {
+        let mut rng = Rng::any();
+        let seed = rng.below(usize::MAX) as u64;
+        let (run, _store) = work(Rng::of(seed), 120, interval);
+        let before = run.storage.crash(Keep::Everything);
+        let started = before.kill();
+        let first = open(&started, interval).unwrap();
+        let found = Whole::of(&first.state);
+        let world = before.kill();
+        for (n, op) in started.ops().iter().enumerate() {
+            world.replay(op);
+            let images =
+                [world.crash(Keep::Nothing), world.crash(Keep::Some(&mut rng)), world.kill()];
+            for image in images {
+                let when = format!("after operation {n} of the start, interval: {interval}");
+                let again =
+                    open(&image, interval).unwrap_or_else(|error| panic!("{when}: {error}"));
+                let again = Whole::of(&again.state);
+                assert!((&again.slots, &again.clients) == (&found.slots, &found.clients), "{when}");
+                assert!(again.rev() >= run.moments.last().unwrap().whole.rev(), "{when}");
+            }
+        }
+        assert!(started.count() > 5, "{}", started.count());
+    }
+}

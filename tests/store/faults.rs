@@ -1,0 +1,187 @@
+//! The disk is full, or fails: what was not kept is not acknowledged and does not come back, the
+//! store says that it is read-only, and goes on by itself when the disk works again.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use onetree::store::Store;
+use onetree::store::files::{FileStore, OpenedStore};
+
+use super::rng::Rng;
+use super::simulated::{EIO, ENOSPC, Fault, Keep, Op, Simulated};
+use super::work::{Whole, Worker, keep, open, wait};
+
+type Kind = (&'static str, fn(&Op) -> bool);
+
+const KINDS: [Kind; 6] = [
+    ("create", |op| matches!(op, Op::Create { .. })),
+    ("write", |op| matches!(op, Op::Write { .. })),
+    ("sync", |op| matches!(op, Op::Sync { .. })),
+    ("rename", |op| matches!(op, Op::Rename { .. })),
+    ("remove", |op| matches!(op, Op::Remove { .. })),
+    ("sync of the names", |op| matches!(op, Op::SyncNames)),
+];
+
+fn begin(interval: bool, seed: u64) -> (Simulated, FileStore, Worker) {
+    let storage = Simulated::default();
+    let OpenedStore { store, state, .. } = open(&storage, interval).unwrap();
+    (storage, store, Worker::new(state, Rng::of(seed)))
+}
+
+fn is_read_only(store: &FileStore) -> bool {
+    store.read_only().load(Ordering::Relaxed)
+}
+
+/// Waits until it is so.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn assert_found(image: &Simulated, right: &Whole, when: &str) {
+    let opened = open(image, false).unwrap_or_else(|error| panic!("{when}: {error}"));
+    let found = Whole::of(&opened.state);
+    assert!(found == *right, "{when}: {} was found, not {}", found.rev(), right.rev());
+}
+
+#[test]
+fn one_failure_of_anything_refuses_at_most_one_batch_which_never_comes_back() {
+    let mut rng = Rng::any();
+    let mut refused_by = [0; KINDS.len()];
+    for (kind, (what, is)) in KINDS.into_iter().enumerate() {
+        for after in 0..30 {
+            let errno = if rng.chance(50) { ENOSPC } else { EIO };
+            let (storage, mut store, mut worker) = begin(false, rng.below(usize::MAX) as u64);
+            storage.fail(Some(Fault { what: is, after, times: 1, errno }));
+            let mut refused = 0;
+            while worker.state.rev().get() < 60 {
+                let Err(error) = keep(&mut store, &mut worker) else { continue };
+                refused += 1;
+                let when = format!("after {what} {after} had failed: {error}");
+                assert!(!is_read_only(&store), "{when}: it could be mended at once");
+                let right = Whole::of(&worker.state);
+                assert_eq!(error.first, right.rev() + 1, "{when}");
+                assert_found(&storage.crash(Keep::Nothing), &right, &when);
+                assert_found(&storage.crash(Keep::Some(&mut rng)), &right, &when);
+                assert_found(&storage.crash(Keep::Everything), &right, &when);
+                assert_found(&storage.kill(), &right, &when);
+            }
+            let when = format!("at the end, {what} {after} had failed");
+            assert_found(&storage.crash(Keep::Nothing), &Whole::of(&worker.state), &when);
+            assert!(refused <= 1, "{when}: {refused} batches were refused");
+            refused_by[kind] += refused;
+        }
+    }
+    println!(
+        "refused batches: {:?}",
+        KINDS.map(|(what, _)| what).iter().zip(refused_by).collect::<Vec<_>>()
+    );
+    // A file that cannot be removed is in nobody's way.
+    assert!(refused_by[4] == 0 && refused_by[..4].iter().all(|count| *count > 0), "{refused_by:?}");
+}
+
+#[test]
+fn while_the_disk_fails_the_store_is_read_only_and_afterwards_it_goes_on_by_itself() {
+    let mut rng = Rng::any();
+    let (mut images, mut back) = (0, 0_u32);
+    for (what, is) in [KINDS[0], KINDS[1], KINDS[2], KINDS[5]] {
+        let (storage, mut store, mut worker) = begin(false, rng.below(usize::MAX) as u64);
+        while worker.state.rev().get() < 30 {
+            keep(&mut store, &mut worker).unwrap();
+        }
+        storage.fail(Some(Fault { what: is, after: 0, times: usize::MAX, errno: EIO }));
+        // A file is only made when the one before is full.
+        while keep(&mut store, &mut worker).is_ok() {}
+        let (right, refused) = (Whole::of(&worker.state), Whole::saved(&worker.asked));
+        assert!(refused.rev() > right.rev());
+        assert!(is_read_only(&store), "{what}");
+        for _ in 0..3 {
+            assert!(keep(&mut store, &mut worker).is_err(), "{what}");
+        }
+        // The process ends before anything could be written again.
+        for image in [storage.crash(Keep::Nothing), storage.crash(Keep::Everything), storage.kill()]
+        {
+            assert_found(&image, &right, what);
+        }
+        // The disk has some of what it said it has not. When that is all of a refused batch, and
+        // none of what took it back, then nobody can know: it is there, whole.
+        for _ in 0..100 {
+            let OpenedStore { state, .. } =
+                open(&storage.crash(Keep::Some(&mut rng)), false).unwrap();
+            let found = Whole::of(&state);
+            images += 1;
+            assert!(found == right || found == refused, "{what}: {}", found.rev());
+            back += u32::from(found == refused);
+        }
+        std::thread::sleep(Duration::from_millis(600));
+        assert!(is_read_only(&store), "{what}: it still fails");
+        storage.fail(None);
+        until("writable again", || !is_read_only(&store));
+        for image in [storage.crash(Keep::Nothing), storage.crash(Keep::Everything), storage.kill()]
+        {
+            assert_found(&image, &right, what);
+        }
+        for _ in 0..20 {
+            keep(&mut store, &mut worker).unwrap();
+        }
+        assert_found(&storage.crash(Keep::Nothing), &Whole::of(&worker.state), what);
+    }
+    println!("{images} ends while the disk failed; a refused batch came back in {back}");
+}
+
+#[test]
+fn in_interval_mode_what_a_failed_sync_has_forgotten_is_written_again() {
+    let mut rng = Rng::any();
+    for times in [1, 3] {
+        let (storage, mut store, mut worker) = begin(true, rng.below(usize::MAX) as u64);
+        for _ in 0..10 {
+            keep(&mut store, &mut worker).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        storage.fail(Some(Fault { what: KINDS[2].1, after: 0, times, errno: EIO }));
+        // Acknowledged, and then the sync fails.
+        let _ = keep(&mut store, &mut worker);
+        until("failed", || storage.failed() == times);
+        until("writable again", || !is_read_only(&store));
+        let right = Whole::of(&worker.state);
+        let there = open(&storage.crash(Keep::Nothing), true).unwrap();
+        assert_eq!(Whole::of(&there.state).slots, right.slots, "{times}");
+        keep(&mut store, &mut worker).unwrap();
+        wait(store.close());
+        let there = open(&storage.crash(Keep::Nothing), true).unwrap();
+        assert!(Whole::of(&there.state) == Whole::of(&worker.state), "{times}");
+    }
+}
+
+#[test]
+fn an_end_while_the_disk_fails_is_not_taken_for_a_good_one() {
+    let (storage, mut store, mut worker) = begin(true, 7);
+    // The sync, and that of the file which would be made to mend it. The next one would work, and
+    // say nothing of what the first has forgotten.
+    storage.fail(Some(Fault { what: KINDS[2].1, after: 0, times: 2, errno: EIO }));
+    keep(&mut store, &mut worker).unwrap();
+    until("failed", || is_read_only(&store));
+    wait(store.close());
+    assert!(open(&storage.crash(Keep::Nothing), true).unwrap().report.new_epoch);
+}
+
+#[test]
+fn a_tree_that_cannot_be_saved_keeps_nobody_from_writing_and_leaves_nothing_behind() {
+    let (storage, mut store, mut worker) = begin(false, 11);
+    let is_tree: fn(&Op) -> bool = |op| matches!(op, Op::Create { name, .. } if name == "tree.tmp");
+    storage.fail(Some(Fault { what: is_tree, after: 0, times: 2, errno: ENOSPC }));
+    let trees = || storage.files().into_iter().filter(|(name, _)| name.starts_with("tree")).count();
+    while storage.failed() < 2 {
+        keep(&mut store, &mut worker).unwrap();
+        assert!(worker.state.rev().get() < 10_000, "it is tried again");
+    }
+    until("removed", || trees() == 0);
+    while trees() == 0 {
+        keep(&mut store, &mut worker).unwrap();
+        assert!(worker.state.rev().get() < 20_000, "it is saved in the end");
+    }
+    assert_found(&storage.crash(Keep::Nothing), &Whole::of(&worker.state), "saved at last");
+}

@@ -1,0 +1,148 @@
+//! A bit of a file is another: the start says so, with the file and the place, or the bit did not
+//! count. It never makes another state.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use onetree::store::Store;
+use onetree::store::files::{Damage, OpenError};
+
+use super::rng::Rng;
+use super::simulated::{Keep, Simulated};
+use super::work::{Whole, Worker, keep, open, wait, work};
+
+/// Every so many bytes one is changed. No multiple of the eight that things are aligned to.
+const STEP: usize = 13;
+
+/// What the starts with one flipped bit said.
+#[derive(Debug, Default)]
+struct Said {
+    refused: u32,
+    harmless: u32,
+}
+
+/// Flips a bit at many places of each file. Returns what was said, by the kind of the file.
+fn flip_all(image: &Simulated, right: &Whole, rng: &mut Rng) -> BTreeMap<String, Said> {
+    let mut said: BTreeMap<String, Said> = BTreeMap::new();
+    for (name, length) in image.files() {
+        let kind = name.split(['-', '.']).next().unwrap().to_owned();
+        let said = said.entry(kind).or_default();
+        for at in (rng.below(STEP)..length).step_by(STEP) {
+            let bit = rng.below(8);
+            let when = format!("bit {bit} of byte {at} of {length} of {name}");
+            let flipped = image.kill();
+            let mut content = flipped.content(&name);
+            content[at] ^= 1 << bit;
+            flipped.put(&name, content);
+            match open(&flipped, false) {
+                Ok(opened) => {
+                    said.harmless += 1;
+                    let found = Whole::of(&opened.state);
+                    assert!(
+                        found == *right,
+                        "{when}: revision {} was found, and {} was there",
+                        found.rev(),
+                        right.rev()
+                    );
+                }
+                Err(OpenError::Damaged(Damage { file, offset, .. })) => {
+                    said.refused += 1;
+                    assert_eq!(file, name, "{when}");
+                    assert!(offset <= at as u64, "{when}: it is said to be at {offset}");
+                    assert_eq!(flipped.count(), 0, "{when}: something was changed");
+                }
+                // It may be so: what is of a later version cannot be checked.
+                Err(OpenError::Newer { file, .. }) => {
+                    said.refused += 1;
+                    assert_eq!((file, at / 4), (name.clone(), 2), "{when}");
+                }
+                Err(error) => panic!("{when}: {error}"),
+            }
+        }
+    }
+    said
+}
+
+/// So many bits count, in each kind of file.
+fn assert_noticed(said: &BTreeMap<String, Said>) {
+    println!("{said:?}");
+    for kind in ["log", "tree", "history"] {
+        assert!(said[kind].refused > 1, "{kind}: {said:?}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_damage_or_does_not_count() {
+    let mut rng = Rng::any();
+    let seed = rng.below(usize::MAX) as u64;
+    let (run, store) = work(Rng::of(seed), 150, false);
+    let right = &run.moments.last().unwrap().whole;
+    // The power goes a moment later: the seal of the last batch has reached the disk.
+    let image = run.storage.crash(Keep::Everything);
+    drop(store);
+    assert_noticed(&flip_all(&image, right, &mut rng));
+}
+
+#[test]
+fn after_a_good_end_a_flipped_bit_in_the_last_batch_is_damage() {
+    let mut rng = Rng::any();
+    let seed = rng.below(usize::MAX) as u64;
+    let (run, mut store) = work(Rng::of(seed), 150, false);
+    wait(store.close());
+    let image = run.storage.crash(Keep::Nothing);
+    assert_noticed(&flip_all(&image, &run.moments.last().unwrap().whole, &mut rng));
+}
+
+/// But the last one: nothing says that there was one. No crash takes a file away.
+#[test]
+fn a_file_that_is_missing_is_damage_or_was_not_needed() {
+    let (run, _store) = work(Rng::any(), 150, false);
+    let image = run.storage.crash(Keep::Everything);
+    let right = Whole::of(&open(&image.kill(), false).unwrap().state);
+    let files: Vec<String> = image.files().into_iter().map(|(name, _)| name).collect();
+    let last = files.iter().rfind(|name| name.starts_with("log-")).unwrap();
+    let mut refused = 0;
+    for name in files.iter().filter(|name| *name != last) {
+        let less = image.kill();
+        less.take(name);
+        match open(&less, false) {
+            Ok(opened) => assert!(Whole::of(&opened.state) == right, "without {name}"),
+            Err(OpenError::Damaged(_)) => refused += 1,
+            Err(error) => panic!("without {name}: {error}"),
+        }
+    }
+    assert!(refused > 1, "{refused} of {files:?}");
+}
+
+/// What no store can know: when the power goes right after a batch, before its seal is on the disk,
+/// a bit that flips in this one batch looks like the batch being torn.
+#[test]
+fn only_an_unsealed_last_batch_can_be_taken_for_a_torn_one() {
+    let mut rng = Rng::any();
+    let seed = rng.below(usize::MAX) as u64;
+    let (run, mut store) = work(Rng::of(seed), 100, false);
+    let mut worker = Worker::new(open(&run.storage.kill(), false).unwrap().state, rng);
+    let logs = |storage: &Simulated| {
+        let mut files = storage.files();
+        files.retain(|(name, _)| name.starts_with("log-"));
+        files
+    };
+    // A batch in a file that was there before, and before which nothing else is under way.
+    let (before, old, image) = loop {
+        std::thread::sleep(Duration::from_millis(20));
+        let (before, old) = (Whole::of(&worker.state), run.storage.kill());
+        keep(&mut store, &mut worker).unwrap();
+        let image = run.storage.crash(Keep::Nothing);
+        if logs(&image) == logs(&old) {
+            break (before, old, image);
+        }
+    };
+    let (name, _) = logs(&image).pop().expect("there is a log");
+    let (was, mut content) = (old.content(&name), image.content(&name));
+    let at = (0..content.len()).rev().find(|at| content[*at] != was[*at]).expect("a batch");
+    content[at] ^= 1;
+    image.put(&name, content);
+    let opened = open(&image, false).unwrap();
+    assert!(Whole::of(&opened.state) == before);
+    assert!(opened.report.torn.is_some(), "it is said that something was cut");
+}

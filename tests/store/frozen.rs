@@ -1,0 +1,151 @@
+//! Files of the first format: `tests/fixtures/v1`. They load for ever, whatever is written by then.
+//! A format that is not known is refused.
+//!
+//! `ONETREE_FREEZE=1` writes them anew, which is only right for as long as no version that writes
+//! them has been released.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use onetree::store::files::{self, Disk, OpenError};
+use onetree_core::State;
+use onetree_protocol::{Act, Change, Path as TreePath, json};
+
+use super::rng::Rng;
+use super::simulated::{Keep, Simulated};
+use super::work::{Whole, open, options, settings, work};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+}
+
+/// What `onetree export` prints.
+fn export(state: &State) -> String {
+    let snapshot = state.snapshot();
+    let entries = snapshot.entries(&TreePath::root()).map(|(path, rev, value)| {
+        let act = Act::Put(Some(value.clone()));
+        json::change_line(&Change { path: path.clone(), rev, act }) + "\n"
+    });
+    entries.collect()
+}
+
+/// Everything else that is kept: one line for each tombstone and mark, and for each answer.
+fn rest(whole: &Whole) -> String {
+    let head = &whole.head;
+    let mut text = format!("rev {} time {} horizon {}\n", head.rev, head.time.0, head.horizon);
+    writeln!(text, "digest of {} entries {:032x}", whole.digest.count, whole.digest.sum).unwrap();
+    for slot in &whole.slots {
+        let (path, live) = (&slot.path, slot.value.is_some());
+        writeln!(text, "{path} rev {} time {} live {live}", slot.rev, slot.time.0).unwrap();
+        let Some(marks) = &slot.marks else { continue };
+        let expires = marks.expires.map_or(0, |time| time.0);
+        let owner = marks.owner.as_ref().map_or("nobody", |owner| owner.as_str());
+        write!(text, "  expires {expires} owner {owner} dropped {}", marks.dropped).unwrap();
+        let trimmed = marks.trimmed.map(|(rev, to)| format!(" trimmed at {rev} to {to}"));
+        writeln!(text, "{}", trimmed.unwrap_or_default()).unwrap();
+    }
+    for client in &whole.clients {
+        writeln!(text, "{} last {} time {}", client.name, client.last, client.time.0).unwrap();
+        for (seq, answer) in &client.answers {
+            match &**answer {
+                Ok(done) => writeln!(text, "  {seq}: {} {:?}", done.rev, done.paths).unwrap(),
+                Err(refusal) => {
+                    let (code, path) =
+                        (refusal.code.as_str(), refusal.path.as_ref().map(TreePath::as_str));
+                    let rev = refusal.rev.map_or(0, |rev| rev.get());
+                    writeln!(text, "  {seq}: {code} {path:?} {rev} {refusal}").unwrap();
+                }
+            }
+        }
+    }
+    text
+}
+
+fn freeze() {
+    // Some run in which everything is that can stand in a file.
+    let all = ["owner s-", "trimmed at", "expires 1", "dropped 3", "live false", "conflict"];
+    let (image, state) = (1..)
+        .find_map(|seed| {
+            let (run, _store) = work(Rng::of(seed), 70, false);
+            let image = run.storage.crash(Keep::Everything);
+            let opened = open(&image.kill(), false).unwrap();
+            let text = rest(&Whole::of(&opened.state));
+            let logs = image.files().iter().filter(|(name, _)| name.starts_with("log")).count();
+            let good = all.iter().all(|part| text.contains(part)) && logs > 1;
+            (good && opened.report.saved > 0).then_some((image, opened.state))
+        })
+        .unwrap();
+    fs::create_dir_all(folder()).unwrap();
+    for (name, _) in image.files() {
+        fs::write(folder().join(&name), image.content(&name)).unwrap();
+    }
+    fs::write(folder().join("export.jsonl"), export(&state)).unwrap();
+    fs::write(folder().join("rest.txt"), rest(&Whole::of(&state))).unwrap();
+}
+
+/// The files, in memory: a start writes to them.
+fn frozen() -> Simulated {
+    if std::env::var_os("ONETREE_FREEZE").is_some() && !folder().exists() {
+        freeze();
+    }
+    let storage = Simulated::default();
+    for entry in fs::read_dir(folder()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".onetree") {
+            storage.put(&name, fs::read(folder().join(&name)).unwrap());
+        }
+    }
+    storage
+}
+
+fn expected(name: &str) -> String {
+    fs::read_to_string(folder().join(name)).unwrap()
+}
+
+#[test]
+fn files_of_the_first_format_load() {
+    let storage = frozen();
+    let opened = open(&storage, false).unwrap();
+    assert_eq!(export(&opened.state), expected("export.jsonl"));
+    assert_eq!(rest(&Whole::of(&opened.state)), expected("rest.txt"));
+    let report = opened.report;
+    assert!(report.saved > 0 && report.replayed > 0 && !report.new_epoch, "{report:?}");
+    assert_eq!(report.epoch.0, 1, "{report:?}");
+    // A directory of the system says the same.
+    let copy = std::env::temp_dir().join(format!("onetree-store-v1-{}", std::process::id()));
+    fs::create_dir_all(&copy).unwrap();
+    for (name, _) in frozen().files() {
+        fs::copy(folder().join(&name), copy.join(&name)).unwrap();
+    }
+    let disk = Arc::new(Disk::new(copy.clone()).unwrap());
+    let opened = files::open(disk, settings(5), options(false)).unwrap();
+    fs::remove_dir_all(&copy).unwrap();
+    assert_eq!(export(&opened.state), expected("export.jsonl"));
+    assert_eq!(rest(&Whole::of(&opened.state)), expected("rest.txt"));
+}
+
+#[test]
+fn a_file_of_a_newer_format_is_refused_and_the_error_names_it() {
+    let kinds = ["log", "tree", "history"];
+    let names: Vec<String> = frozen().files().into_iter().map(|(name, _)| name).collect();
+    for kind in kinds {
+        // The last log: one that the saved tree has made superfluous is not read.
+        let name = names.iter().rfind(|name| name.starts_with(kind)).expect(kind);
+        let storage = frozen();
+        let mut content = storage.content(name);
+        content[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        storage.put(name, content);
+        let Err(error) = open(&storage, false) else { panic!("{name} is not refused") };
+        assert!(
+            matches!(&error, OpenError::Newer { file, version: 2, known: 1 } if file == name),
+            "{error}"
+        );
+        assert_eq!(
+            error.to_string(),
+            format!("{name} has format 2, and this version knows formats up to 1; use a later one")
+        );
+        assert_eq!(storage.count(), 0, "something was changed");
+    }
+}

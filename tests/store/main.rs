@@ -1,0 +1,19 @@
+//! The store in files, on a disk that loses, tears and fails.
+//!
+//! # Layout
+//!
+//! - [`crashes`]: the power goes at every moment of a run; the process is killed
+//! - [`flips`]: a bit of a file is another
+//! - [`faults`]: the disk is full, or fails
+//! - [`lives`]: all of that, one after the other, on one tree
+//! - [`frozen`]: files of the first format, which load for ever
+//! - [`simulated`]: the disk; [`work`]: what is done on it; [`rng`]: chance
+
+mod crashes;
+mod faults;
+mod flips;
+mod frozen;
+mod lives;
+mod rng;
+mod simulated;
+mod work;
