@@ -136,6 +136,12 @@ pub(super) struct ClientRecord<'a> {
 #[error("{0}")]
 pub(super) struct BadRecord(String);
 
+impl BadRecord {
+    pub(super) fn new(what: &str) -> BadRecord {
+        BadRecord(what.to_owned())
+    }
+}
+
 fn bad(what: impl std::fmt::Display) -> BadRecord {
     BadRecord(what.to_string())
 }

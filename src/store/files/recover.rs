@@ -8,7 +8,7 @@ use onetree_protocol::{Epoch, Revision};
 use super::history::{self, History};
 use super::log::{self, End, LogFile};
 use super::storage::Storage;
-use super::tree::{self, SavedTree};
+use super::tree::{self, Loaded};
 use super::{Damage, OpenError};
 
 /// A new history begins so far above the old one: no revision of it was ever given in that one.
@@ -55,17 +55,14 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
         let why = format!("it is missing, and {} is there", log::name(*first));
         return Err(Damage { file: storage.show(history::NAME), offset: 0, why }.into());
     }
-    let tree = newest.map(|rev| tree::read(storage, &tree::name(rev))).transpose()?;
-
-    let named = tree.as_ref().map(|tree| tree.epoch).or(history.map(|history| history.epoch));
-    let new_epoch = named.is_none();
-    let epoch = named.unwrap_or(settings.epoch);
-    let settings = Settings { epoch, ..settings };
-    let (mut state, saved_bytes) = match tree {
-        Some(SavedTree { head, slots, clients, bytes, .. }) => {
-            (State::load(settings, head, slots, clients), bytes)
+    let new_epoch = newest.is_none() && history.is_none();
+    let epoch = history.map_or(settings.epoch, |history| history.epoch);
+    let (mut state, epoch, saved_bytes) = match newest {
+        Some(rev) => {
+            let Loaded { state, epoch, bytes } = tree::load(storage, &tree::name(rev), settings)?;
+            (state, epoch, bytes)
         }
-        None => (State::new(settings), 0),
+        None => (State::new(Settings { epoch, ..settings }), epoch, 0),
     };
     let saved = state.rev().get();
     let mut report = Report { epoch, new_epoch, saved, replayed: 0, rev: saved, torn: None };

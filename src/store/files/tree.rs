@@ -11,8 +11,11 @@
 //! whole, and anything wrong in it is damage.
 
 use std::io;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{self, Sender, SyncSender};
+use std::thread;
 
-use onetree_core::{Checkpoint, Head, SavedClient, SavedSlot};
+use onetree_core::{Checkpoint, SavedClient, SavedSlot, Settings, State};
 use onetree_protocol::{Digest, DigestKey, Epoch};
 use serde::Serialize;
 
@@ -139,27 +142,23 @@ impl Writer {
 }
 
 /// A saved tree that was read.
-pub(super) struct SavedTree {
+pub(super) struct Loaded {
+    pub(super) state: State,
     pub(super) epoch: Epoch,
-    pub(super) head: Head,
-    pub(super) slots: Vec<SavedSlot>,
-    pub(super) clients: Vec<SavedClient>,
     /// How long the file is, bytes.
     pub(super) bytes: u64,
 }
 
-/// Reads a saved tree and checks all of it: each checksum, the counts, and that the digest of the
-/// entries is the one that was saved.
-pub(super) fn read(storage: &dyn Storage, name: &str) -> Result<SavedTree, OpenError> {
+/// Reads a saved tree and checks all of it: each checksum, the order, the counts, and that the digest
+/// of the entries is the one that was saved. `settings` say everything but the history.
+pub(super) fn load(
+    storage: &dyn Storage,
+    name: &str,
+    settings: Settings,
+) -> Result<Loaded, OpenError> {
     let failed = |error| OpenError::Io { file: storage.show(name), error };
-    let mut reader = Reader {
-        storage,
-        name,
-        file: storage.open(name).map_err(failed)?,
-        at: 0,
-        begins: 0,
-        block: Vec::new(),
-    };
+    let file = storage.open(name).map_err(failed)?;
+    let mut reader = Reader { storage, name, file, at: 0, begins: 0, block: Vec::new() };
     let epoch = reader.header()?;
     let (kind, _) = reader.block()?;
     let head = match postcard::from_bytes::<HeadRecord>(&reader.block) {
@@ -168,39 +167,16 @@ pub(super) fn read(storage: &dyn Storage, name: &str) -> Result<SavedTree, OpenE
         Err(error) => return Err(reader.damage(&format!("its head cannot be read: {error}"))),
     };
     let begins = head.head().map_err(|error| reader.damage(&error.to_string()))?;
-    let key = DigestKey(head.digest_key);
-    let mut digest = Digest::default();
-    let mut slots: Vec<SavedSlot> = Vec::with_capacity(usize::try_from(head.slots).unwrap_or(0));
-    let mut clients: Vec<SavedClient> = Vec::new();
-    loop {
-        let (kind, records) = reader.block()?;
-        match kind {
-            SLOTS => reader.records(records, |record: SlotRecord<'_>| {
-                let slot = SavedSlot::try_from(record)?;
-                if slot.value.is_some() {
-                    digest.insert(key.hash(&slot.path, slot.rev));
-                }
-                slots.push(slot);
-                Ok(())
-            })?,
-            CLIENTS => reader.records(records, |record: ClientRecord<'_>| {
-                clients.push(record.try_into()?);
-                Ok(())
-            })?,
-            END => break,
-            _ => return Err(reader.damage(&format!("there is no block of kind {kind}"))),
-        }
-    }
-    if (slots.len() as u64, clients.len() as u64) != (head.slots, head.clients) {
-        return Err(reader.damage("the counts of its head are not those of its blocks"));
-    }
-    if !slots.is_sorted_by(|a, b| a.path < b.path) {
-        return Err(reader.damage("its paths are not in order"));
-    }
-    if (digest.count, digest.sum) != head.digest {
-        return Err(reader.damage("the digest of its entries is not the one that was saved"));
-    }
-    Ok(SavedTree { epoch, head: begins, slots, clients, bytes: reader.at })
+    let settings = Settings { epoch, ..settings };
+    // One thread reads and checks, this one makes the tree meanwhile: at most a few blocks wait.
+    let (to_tree, slots) = mpsc::sync_channel::<Vec<SavedSlot>>(8);
+    let (to_clients, clients) = mpsc::channel();
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || reader.rest(&head, &to_tree, &to_clients));
+        let state = State::load(settings, begins, slots.into_iter().flatten(), clients);
+        let bytes = reading.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok(Loaded { state, epoch, bytes })
+    })
 }
 
 struct Reader<'a> {
@@ -273,6 +249,55 @@ impl Reader<'_> {
             return Err(self.damage(wrong));
         }
         Ok((word(&header[4..8]), word(&header[12..16])))
+    }
+
+    /// Reads and checks what comes behind the head, and hands it on; gives the length of the file.
+    fn rest(
+        &mut self,
+        head: &HeadRecord,
+        to_tree: &SyncSender<Vec<SavedSlot>>,
+        to_clients: &Sender<SavedClient>,
+    ) -> Result<u64, OpenError> {
+        let key = DigestKey(head.digest_key);
+        let mut digest = Digest::default();
+        let (mut slots, mut clients, mut last) = (0, 0, None);
+        loop {
+            let (kind, records) = self.block()?;
+            match kind {
+                SLOTS => {
+                    let mut some = Vec::with_capacity(records as usize);
+                    self.records(records, |record: SlotRecord<'_>| {
+                        let slot = SavedSlot::try_from(record)?;
+                        if last.as_ref().is_some_and(|last| *last >= slot.path) {
+                            return Err(BadRecord::new("its paths are not in order"));
+                        }
+                        last = Some(slot.path.clone());
+                        if slot.value.is_some() {
+                            digest.insert(key.hash(&slot.path, slot.rev));
+                        }
+                        some.push(slot);
+                        Ok(())
+                    })?;
+                    slots += some.len() as u64;
+                    // Nobody takes it: then the tree could not be made, and its panic is told.
+                    let _ = to_tree.send(some);
+                }
+                CLIENTS => self.records(records, |record: ClientRecord<'_>| {
+                    clients += 1;
+                    let _ = to_clients.send(record.try_into()?);
+                    Ok(())
+                })?,
+                END => break,
+                _ => return Err(self.damage(&format!("there is no block of kind {kind}"))),
+            }
+        }
+        if (slots, clients) != (head.slots, head.clients) {
+            return Err(self.damage("the counts of its head are not those of its blocks"));
+        }
+        if (digest.count, digest.sum) != head.digest {
+            return Err(self.damage("the digest of its entries is not the one that was saved"));
+        }
+        Ok(self.at)
     }
 
     /// Gives each record of the block to `take`.
