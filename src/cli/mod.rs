@@ -6,21 +6,28 @@
 //! - one module for each command: its arguments, its examples, what it does
 //! - [`connect`]: the way to the broker; [`exit`]: how a command ends
 //! - [`output`], [`progress`]: what is shown; [`value`], [`duration`]: what is read
+//! - [`acknowledge`]: the answers to many writes; [`data`]: directories without a broker
 //! - [`state`]: the file in which `watch` keeps its mirror
 
+mod acknowledge;
 mod append;
+mod backup;
 mod bench;
+mod check;
 mod completions;
 mod connect;
+mod data;
 mod duration;
 mod exit;
 mod export;
 mod get;
+mod import;
 mod lines;
 mod ls;
 mod output;
 mod progress;
 mod put;
+mod restore;
 mod rm;
 mod serve;
 mod signal;
@@ -112,8 +119,16 @@ enum Command {
     Txn(txn::Txn),
     #[command(after_help = export::EXAMPLES)]
     Export(export::Export),
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::Import),
     #[command(after_help = watch::EXAMPLES)]
     Watch(watch::Watch),
+    #[command(after_help = backup::EXAMPLES)]
+    Backup(backup::Backup),
+    #[command(after_help = restore::EXAMPLES)]
+    Restore(restore::Restore),
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::Check),
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::Bench),
     #[command(after_help = completions::EXAMPLES)]
@@ -170,7 +185,11 @@ impl Cli {
             Command::Tree(command) => command.run(common, output).await,
             Command::Txn(command) => command.run(common, output).await,
             Command::Export(command) => command.run(common, output).await,
+            Command::Import(command) => command.run(common, output).await,
             Command::Watch(command) => command.run(common, output).await,
+            Command::Backup(command) => command.run(common, output),
+            Command::Restore(command) => command.run(common, output),
+            Command::Check(command) => command.run(common, output),
             Command::Bench(command) => command.run(common, output).await,
             Command::Completions(command) => command.run(output),
         }

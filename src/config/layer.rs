@@ -15,7 +15,7 @@ pub(super) type Sources = BTreeMap<String, String>;
 const PREFIX: &str = "ONETREE_";
 
 /// Variables of that prefix that are for programs around the broker, not keys: which file, how
-/// much to log, where a client connects.
+/// much to log, where the tree is kept, where a client connects.
 const OTHER_VARIABLES: &[&str] = &["CONFIG", "DATA", "LOG", "URL"];
 
 /// The keys that one source sets, and where.

@@ -12,8 +12,10 @@
 //! - `transcripts`: the conversations of the specification, played
 //! - `wire`: a client that says exactly what a test wants, independent of the client library
 //! - `logs`: what the broker logs
+//! - `crash`: the program, killed again and again
 
 mod cli;
+mod crash;
 mod disk;
 mod irc;
 mod limits;

@@ -34,7 +34,7 @@ use super::{Store, StoreError};
 use engine::{Engine, Handle, Job};
 
 pub use lock::{Lock, LockError};
-pub use recover::Report;
+pub use recover::{EPOCH_GAP, Report};
 pub use storage::{Disk, Storage, StorageFile};
 
 /// How a [`FileStore`] writes.
@@ -152,6 +152,11 @@ pub fn save(
     let bytes = tree::write(storage, epoch, settings.digest_key, state)?;
     history::History { epoch, weak: false, clean: true }.write(storage)?;
     Ok(bytes)
+}
+
+/// The revision in the name of a file: that of a saved tree, or the first of a log.
+pub fn revision_of(name: &str) -> Option<u64> {
+    tree::rev_of(name).or_else(|| log::first_of(name))
 }
 
 /// A store in files.

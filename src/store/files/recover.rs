@@ -12,7 +12,7 @@ use super::tree::{self, Loaded};
 use super::{Damage, OpenError};
 
 /// A new history begins so far above the old one: no revision of it was ever given in that one.
-const EPOCH_GAP: u64 = 1 << 40;
+pub const EPOCH_GAP: u64 = 1 << 40;
 
 /// What was found in the files.
 #[derive(Clone, Debug, PartialEq, Eq)]

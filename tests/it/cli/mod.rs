@@ -6,7 +6,9 @@
 //! - `writing`: `put` (and `get`), `append`, `signal`, `rm`, `txn`
 //! - `reading`: `ls`, `tree`, `export`
 //! - `watch`: `watch`, and its state file
+//! - `operations`: `check`, `backup`, `restore`, `import`
 
+mod operations;
 mod program;
 mod reading;
 mod watch;
@@ -37,7 +39,17 @@ impl Broker {
     }
 
     fn with(settings: &[&str]) -> Broker {
-        let mut command = program(&["serve", "--memory", "--listen", "127.0.0.1:0"]);
+        Broker::serve(&["--memory"], settings)
+    }
+
+    /// With its tree in a directory.
+    fn on(data: &Path, settings: &[&str]) -> Broker {
+        Broker::serve(&["--data", text(data)], settings)
+    }
+
+    fn serve(args: &[&str], settings: &[&str]) -> Broker {
+        let mut command = program(&["serve", "--listen", "127.0.0.1:0"]);
+        command.args(args);
         for setting in settings {
             command.args(["--set", setting]);
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Broker, Directory, error, export, interrupt, program, said, text};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 17] = [
     "serve",
     "put",
     "get",
@@ -17,7 +17,11 @@ const COMMANDS: [&str; 13] = [
     "tree",
     "txn",
     "export",
+    "import",
     "watch",
+    "backup",
+    "restore",
+    "check",
     "bench",
     "completions",
 ];
@@ -74,6 +78,7 @@ fn an_unreachable_broker_is_5() {
         &["put", "/a", "1"],
         &["append", "/a", "--lines"],
         &["export", "/"],
+        &["import"],
         &["watch", "/"],
         &["bench", "--duration", "1s"],
     ] {

@@ -1,0 +1,94 @@
+//! What becomes of many writes, each from a line: their answers, in the order of the lines.
+
+use indicatif::ProgressBar;
+use onetree_client::{Done, Error, Path, Pending};
+use tokio::sync::mpsc;
+
+use super::Common;
+use super::connect;
+use super::exit::Failure;
+use super::output::Output;
+
+/// Writes on their way at once. What waits is bounded by the client's queue, in bytes; this bounds
+/// the answers that wait to be looked at.
+const IN_FLIGHT: usize = 4096;
+
+/// The write of a line, on its way.
+pub(crate) struct Sent {
+    /// Its answer.
+    pub(crate) pending: Pending<Done>,
+    /// What it puts; `None`: the broker says where it went.
+    pub(crate) path: Option<Path>,
+}
+
+/// For writes on their way, in order.
+pub(crate) fn channel() -> (mpsc::Sender<Sent>, mpsc::Receiver<Sent>) {
+    mpsc::channel(IN_FLIGHT)
+}
+
+/// What becomes of the lines.
+pub(crate) struct Acknowledging<'a> {
+    common: &'a Common,
+    output: &'a mut Output,
+    bar: &'a ProgressBar,
+    acknowledged: u64,
+}
+
+impl<'a> Acknowledging<'a> {
+    /// None yet. `bar` counts bytes that are sent, or lines that are acknowledged.
+    pub(crate) fn new(common: &'a Common, output: &'a mut Output, bar: &'a ProgressBar) -> Self {
+        Acknowledging { common, output, bar, acknowledged: 0 }
+    }
+
+    /// Takes the answers to what `sending` sends, up to the first error of either; gives how many
+    /// there were.
+    pub(crate) async fn all(
+        mut self,
+        sending: impl Future<Output = Result<(), Failure>>,
+        sent: mpsc::Receiver<Sent>,
+    ) -> Result<u64, Failure> {
+        // Sending ends by itself when nobody takes the answers any more.
+        let (sending, acknowledged) = tokio::join!(sending, self.run(sent));
+        self.bar.finish_and_clear();
+        let n = self.acknowledged;
+        acknowledged.and(sending).map(|()| n).map_err(|failure| {
+            let lines = if n == 1 { "line was" } else { "lines were" };
+            failure.and(&format!("; {n} {lines} acknowledged before")).with("acknowledged", n)
+        })
+    }
+
+    /// Takes the answers in order, up to the first that is an error.
+    async fn run(&mut self, mut sent: mpsc::Receiver<Sent>) -> Result<(), Failure> {
+        while let Some(Sent { pending, path }) = self.next(&mut sent).await? {
+            let done = pending.await.map_err(|error| self.refused(error))?;
+            self.acknowledged += 1;
+            if self.bar.length().is_none() {
+                self.bar.inc(1);
+            }
+            if self.common.json {
+                let path = path.as_ref().map_or_else(|| assigned(&done), Ok)?;
+                self.output.written(self.common, path, done.rev)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next write that was sent; flushes before it waits for one.
+    async fn next(&mut self, sent: &mut mpsc::Receiver<Sent>) -> Result<Option<Sent>, Failure> {
+        if let Ok(sent) = sent.try_recv() {
+            return Ok(Some(sent));
+        }
+        self.output.flush()?;
+        Ok(sent.recv().await)
+    }
+
+    fn refused(&self, error: Error) -> Failure {
+        let line = self.acknowledged + 1;
+        connect::failed(error).and(&format!(" (line {line})")).with("line", line)
+    }
+}
+
+/// The path that an append was given.
+pub(crate) fn assigned(done: &Done) -> Result<&Path, Failure> {
+    done.paths.first().ok_or_else(|| Failure::fault("the broker did not say what it assigned"))
+}

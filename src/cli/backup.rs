@@ -1,0 +1,105 @@
+//! `backup`: a copy of one revision, while the broker goes on.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use onetree::store::files::{self, Disk, Storage};
+use onetree_core::{Settings, State};
+use onetree_protocol::Epoch;
+use serde_json::json;
+
+use super::Common;
+use super::data;
+use super::exit::{FAULT, Failure, USAGE};
+use super::output::{Output, thousands};
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  # The broker may run, and need not know
+  onetree backup --data ./onetree-data /backups/monday
+  # What is in it
+  onetree check --data /backups/monday
+  # Back to it
+  onetree restore --data ./onetree-data --force /backups/monday
+
+The backup is the whole tree at one revision: at least all that was acknowledged before the command
+began. It is read again before the command ends. Do not let a broker run on it: what restore makes
+of it is a new history, so that no mirror takes one for the other.";
+
+/// Copy the tree of a directory at one revision, also while a broker runs on it
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// The directory of the broker
+    #[arg(long, value_name = "DIR", env = "ONETREE_DATA")]
+    data: PathBuf,
+
+    /// Where to: a directory that is empty, or not there yet
+    to: PathBuf,
+}
+
+impl Backup {
+    /// Makes the backup.
+    pub(crate) fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        let from = data::existing(&self.data)?;
+        let shown = self.to.display();
+        let to = data::made(&self.to)?;
+        if !to.list().map_err(|error| data::io_failed(&error))?.is_empty() {
+            return Err(Failure::new(USAGE, "not-empty", format!("{shown} is not empty"))
+                .next("give a directory that is empty, or that is not there yet"));
+        }
+        let (state, report, settings) = data::read_live(&from)?;
+        let bytes = save(&to, report.epoch, &settings, &state)?;
+        let entries = state.checkpoint().digest().count;
+        if common.json {
+            let line = json!({
+                "to": shown.to_string(),
+                "epoch": report.epoch.to_string(),
+                "rev": report.rev,
+                "entries": entries,
+                "bytes": bytes,
+            });
+            return output.line(&line.to_string());
+        }
+        output.line(&format!(
+            "{shown}: revision {} of epoch {}, {} entries, {} bytes",
+            report.rev,
+            report.epoch,
+            thousands(entries),
+            thousands(bytes)
+        ))
+    }
+}
+
+/// Saves a state as all that `to` holds, which holds nothing yet, and reads it again; nothing is
+/// left there when that fails. Gives how many bytes that took.
+pub(crate) fn save(
+    to: &Disk,
+    epoch: Epoch,
+    settings: &Settings,
+    state: &State,
+) -> Result<u64, Failure> {
+    let saved = try_save(to, epoch, settings, state);
+    if saved.is_err() {
+        // The first error is the one to tell.
+        for name in to.list().unwrap_or_default() {
+            let _ = to.remove(&name);
+        }
+    }
+    saved
+}
+
+fn try_save(to: &Disk, epoch: Epoch, settings: &Settings, state: &State) -> Result<u64, Failure> {
+    let checkpoint = state.checkpoint();
+    let bytes = files::save(to, epoch, settings, &checkpoint)
+        .map_err(|error| data::io_failed(&error).and(&format!(" (in {})", to.show(""))))?;
+    // Under the same key, so that the digests can be compared.
+    let (read, report) = files::check(to, settings.clone()).map_err(|e| data::unreadable(&e))?;
+    let read = read.checkpoint();
+    let same = (read.head(), read.digest()) == (checkpoint.head(), checkpoint.digest());
+    if same && report.epoch == epoch {
+        return Ok(bytes);
+    }
+    let message = format!("what was written to {} reads as something else", to.show(""));
+    Err(Failure::new(FAULT, "damaged", message).next("look at the disk, and try another"))
+}

@@ -1,0 +1,78 @@
+//! `check`: reads everything that a directory holds.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use onetree::store::files::Storage;
+use serde_json::json;
+
+use super::Common;
+use super::data;
+use super::exit::Failure;
+use super::output::{Output, thousands};
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  # While no broker runs on it; exit code 6, the file and the place when something is damaged
+  onetree check --data ./onetree-data
+  # A backup as well
+  onetree check --data /backups/monday --json";
+
+/// Read all files of a directory, verify them, and say what they hold
+#[derive(Args)]
+pub(crate) struct Check {
+    /// The directory of a broker that does not run, or a backup
+    #[arg(long, value_name = "DIR", env = "ONETREE_DATA")]
+    data: PathBuf,
+}
+
+impl Check {
+    /// Checks.
+    pub(crate) fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        let disk = data::existing(&self.data)?;
+        let _lock = data::lock(&self.data)?;
+        let (state, report, _) = data::read(&disk)?;
+        let names = data::names(&disk)?;
+        let mut bytes = 0;
+        for name in &names {
+            let file = disk.open(name).and_then(|file| file.bytes());
+            bytes += file.map_err(|error| data::io_failed(&error))?;
+        }
+        let entries = state.checkpoint().digest().count;
+        let torn = report.torn.as_ref();
+        if common.json {
+            let torn = torn.map(|(file, at)| json!({ "file": file, "offset": at }));
+            return output.line(
+                &json!({
+                    "data": self.data.display().to_string(),
+                    "epoch": report.epoch.to_string(),
+                    "rev": report.rev,
+                    "entries": entries,
+                    "saved": report.saved,
+                    "replayed": report.replayed,
+                    "files": names.len(),
+                    "bytes": bytes,
+                    "torn": torn,
+                })
+                .to_string(),
+            );
+        }
+        output.line(&format!("{} is whole", self.data.display()))?;
+        output.line(&format!("  revision  {} of epoch {}", report.rev, report.epoch))?;
+        output.line(&format!("  entries   {}", thousands(entries)))?;
+        output.line(&format!(
+            "  files     {}, {} bytes; saved at {}, {} commits behind it",
+            names.len(),
+            thousands(bytes),
+            report.saved,
+            thousands(report.replayed)
+        ))?;
+        match torn {
+            None => Ok(()),
+            Some((file, at)) => output.line(&format!(
+                "  cut       a crash cut the last batch, of which nobody was told: {file} at {at}"
+            )),
+        }
+    }
+}

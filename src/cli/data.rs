@@ -1,0 +1,141 @@
+//! Directories of files, as the commands see them that work without a broker.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use onetree::store::files::{self, Disk, Lock, LockError, OpenError, Report, Storage};
+use onetree_core::{Bounds, Settings, State};
+use onetree_protocol::{DigestKey, Epoch};
+
+use super::exit::{FAULT, Failure, USAGE};
+
+/// How often a directory that a broker writes to is read again, and how long after.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A directory that is there.
+pub(crate) fn existing(directory: &Path) -> Result<Disk, Failure> {
+    match fs::metadata(directory) {
+        Ok(metadata) if metadata.is_dir() => disk(directory),
+        Ok(_) => Err(no_data(&format!("{} is no directory", directory.display()))),
+        Err(error) => Err(no_data(&format!("cannot read {}: {error}", directory.display()))),
+    }
+}
+
+/// A directory, which is made when it is not there, durably.
+pub(crate) fn made(directory: &Path) -> Result<Disk, Failure> {
+    let there = directory.exists();
+    let disk = disk(directory)?;
+    if !there {
+        let above = directory.parent().filter(|above| !above.as_os_str().is_empty());
+        let above = above.unwrap_or(Path::new("."));
+        File::open(above).and_then(|above| above.sync_all()).map_err(|error| io_failed(&error))?;
+    }
+    Ok(disk)
+}
+
+fn disk(directory: &Path) -> Result<Disk, Failure> {
+    let failed = |error| format!("cannot use {}: {error}", directory.display());
+    Disk::new(directory.to_owned()).map_err(|error| no_data(&failed(error)))
+}
+
+fn no_data(message: &str) -> Failure {
+    Failure::new(USAGE, "no-data", message).next("give the directory of a broker, or of a backup")
+}
+
+/// Locks a directory: no broker has it, and none can start with it as long as the lock lives.
+pub(crate) fn lock(directory: &Path) -> Result<Lock, Failure> {
+    Lock::take(directory).map_err(|error| {
+        let (code, next) = match error {
+            LockError::InUse { .. } => ("in-use", "end that process first, or work on a backup"),
+            LockError::Io { .. } => ("no-data", "make the directory writable"),
+        };
+        Failure::new(USAGE, code, error.to_string()).next(next)
+    })
+}
+
+/// The files in a directory that hold a tree, in the order of their names.
+pub(crate) fn names(disk: &Disk) -> Result<Vec<String>, Failure> {
+    let mut names = disk.list().map_err(|error| io_failed(&error))?;
+    names.retain(|name| name.ends_with(".onetree"));
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Reads and checks all of a directory that nobody writes to.
+pub(crate) fn read(disk: &Disk) -> Result<(State, Report, Settings), Failure> {
+    let settings = begin(disk)?;
+    let (state, report) = files::check(disk, settings.clone()).map_err(|e| unreadable(&e))?;
+    Ok((state, report, settings))
+}
+
+/// Reads a directory that a broker may be writing to: its tree as it was at some moment meanwhile.
+///
+/// What a broker has finished it never changes, and its log up to any end is one revision of the
+/// tree. Only two things can be in the way, and both have passed when it is read again: a file that
+/// went because the tree has just been saved, and a batch at the end that was half written when we
+/// came by, with a later one behind it when we were there.
+pub(crate) fn read_live(disk: &Disk) -> Result<(State, Report, Settings), Failure> {
+    let settings = begin(disk)?;
+    let mut before = None;
+    let mut attempts = 0;
+    loop {
+        let error = match files::check(disk, settings.clone()) {
+            Ok((state, report)) => return Ok((state, report, settings)),
+            Err(error) => error,
+        };
+        attempts += 1;
+        let passes = match &error {
+            OpenError::Damaged(damage) if before.as_ref() == Some(damage) => false,
+            OpenError::Damaged(damage) => {
+                before = Some(damage.clone());
+                true
+            }
+            OpenError::Io { error, .. } => error.kind() == ErrorKind::NotFound,
+            OpenError::Newer { .. } => false,
+        };
+        if !passes || attempts == ATTEMPTS {
+            return Err(unreadable(&error));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// A tree's settings as far as they matter to who only reads it; its history is new.
+fn begin(disk: &Disk) -> Result<Settings, Failure> {
+    if names(disk)?.is_empty() {
+        return Err(no_data(&format!("there is no tree in {}", disk.show(""))));
+    }
+    let mut bits = [[0; 16]; 2];
+    getrandom::fill(bits.as_flattened_mut())
+        .map_err(|error| Failure::fault(format!("the system gives no randomness: {error}")))?;
+    let [epoch, key] = bits.map(u128::from_le_bytes);
+    Ok(Settings {
+        epoch: Epoch(epoch),
+        digest_key: DigestKey(key),
+        bounds: Bounds::default(),
+        retention: Vec::new(),
+    })
+}
+
+/// What the files hold cannot be known.
+pub(crate) fn unreadable(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Damaged(damage) => Failure::new(FAULT, "damaged", damage.to_string())
+            .next("go back to a backup: onetree restore --data DIR --force BACKUP")
+            .with("file", damage.file.as_str())
+            .with("offset", damage.offset),
+        OpenError::Newer { .. } => Failure::new(USAGE, "newer", error.to_string())
+            .next("use the version of Onetree that wrote it, or a later one"),
+        OpenError::Io { .. } => Failure::new(FAULT, "io", error.to_string())
+            .next("make the file readable, or look at the disk"),
+    }
+}
+
+/// The file system refused something.
+pub(crate) fn io_failed(error: &io::Error) -> Failure {
+    Failure::new(FAULT, "io", error.to_string()).next("look at the disk, and at its free space")
+}

@@ -1,0 +1,149 @@
+//! `restore`: a backup becomes the tree of a directory, in a new history.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use onetree::store::files::{self, Disk, Storage};
+use onetree_protocol::Revision;
+use serde_json::json;
+
+use super::Common;
+use super::backup;
+use super::data;
+use super::exit::{Failure, USAGE};
+use super::output::{Output, thousands};
+
+/// Examples, for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  # Into a directory that is empty, or not there yet
+  onetree restore --data ./onetree-data /backups/monday
+  # Over a tree that is there: its files go to ./onetree-data/before-restore-1
+  onetree restore --data ./onetree-data --force /backups/monday
+
+The broker must not run. The tree is the backup's, and its history a new one that begins 2^40
+revisions above the old: every mirror notices, and is brought to what the tree is now.";
+
+/// What the new files are made in.
+const MAKING: &str = "restore.tmp";
+
+/// Make the tree of a directory what a backup holds
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// The directory of the broker
+    #[arg(long, value_name = "DIR", env = "ONETREE_DATA")]
+    data: PathBuf,
+
+    /// Move what is there aside, to DIR/before-restore-N
+    #[arg(long)]
+    force: bool,
+
+    /// The backup
+    from: PathBuf,
+}
+
+impl Restore {
+    /// Restores.
+    pub(crate) fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        let from = data::existing(&self.from)?;
+        let disk = data::made(&self.data)?;
+        let _lock = data::lock(&self.data)?;
+        let old = old(&disk)?;
+        let shown = self.data.display();
+        if !old.is_empty() && !self.force {
+            let message = format!("{shown} is not empty: it has {}", old[0]);
+            return Err(Failure::new(USAGE, "not-empty", message)
+                .next("give another --data, or --force, which moves what is there aside"));
+        }
+        let (mut state, _, settings) = data::read_live(&from)?;
+        let above = above(state.rev().get(), &old)?;
+        let epoch = settings.epoch;
+        state.begin_epoch(epoch, above);
+
+        let making = self.data.join(MAKING);
+        let failed = |error| data::io_failed(&error).and(&format!(" (in {shown})"));
+        clear(&making).map_err(failed)?;
+        backup::save(&data::made(&making)?, epoch, &settings, &state)?;
+        let aside = self.replace(&disk, &making, &old).map_err(failed)?;
+
+        let entries = state.checkpoint().digest().count;
+        if common.json {
+            let line = json!({
+                "data": shown.to_string(),
+                "epoch": epoch.to_string(),
+                "rev": above.get(),
+                "entries": entries,
+                "aside": aside.map(|aside| aside.display().to_string()),
+            });
+            return output.line(&line.to_string());
+        }
+        output.line(&format!(
+            "{shown}: {} entries, revision {above} of the new epoch {epoch}",
+            thousands(entries)
+        ))?;
+        aside.map_or(Ok(()), |aside| {
+            output.line(&format!("what was there is in {}", aside.display()))
+        })
+    }
+
+    /// Replaces the files of the directory by those of `making`; gives where the old ones are.
+    ///
+    /// The new tree comes first: it is above all others, so that whatever ends us halfway, a broker
+    /// either starts with it or, while a log of the old history is there, says that it cannot.
+    fn replace(&self, disk: &Disk, making: &Path, old: &[String]) -> io::Result<Option<PathBuf>> {
+        let (trees, others): (Vec<String>, Vec<String>) = Disk::new(making.to_owned())?
+            .list()?
+            .into_iter()
+            .partition(|name| name.starts_with("tree-"));
+        let bring = |names: Vec<String>| -> io::Result<()> {
+            names
+                .iter()
+                .try_for_each(|name| fs::rename(making.join(name), self.data.join(name)))?;
+            disk.sync()
+        };
+        bring(trees)?;
+        let aside = (!old.is_empty()).then(|| self.aside());
+        if let Some(aside) = &aside {
+            let to = Disk::new(aside.clone())?;
+            old.iter().try_for_each(|name| fs::rename(self.data.join(name), aside.join(name)))?;
+            to.sync()?;
+            disk.sync()?;
+        }
+        bring(others)?;
+        clear(making)?;
+        disk.sync()?;
+        Ok(aside)
+    }
+
+    /// A name that is not there yet.
+    fn aside(&self) -> PathBuf {
+        let name = |n: u32| self.data.join(format!("before-restore-{n}"));
+        (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
+    }
+}
+
+/// What is in a directory, but for its lock and what restores have left.
+fn old(disk: &Disk) -> Result<Vec<String>, Failure> {
+    let mut names = disk.list().map_err(|error| data::io_failed(&error))?;
+    names.retain(|name| !(name == "lock" || name == MAKING || name.starts_with("before-restore-")));
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The first revision of the new history: above all that was ever given.
+fn above(rev: u64, old: &[String]) -> Result<Revision, Failure> {
+    let before = old.iter().filter_map(|name| files::revision_of(name)).chain([rev]).max();
+    before
+        .and_then(|before| before.checked_add(files::EPOCH_GAP))
+        .and_then(Revision::new)
+        .ok_or_else(|| Failure::fault("there are no revisions left for a new history"))
+}
+
+fn clear(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,299 @@
+//! `check`, `backup`, `restore` and `import`.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    Broker, Directory, Running, error, eventually, export, interrupt, program, said, said_ok, text,
+};
+
+/// What a command that works without a broker has said.
+#[track_caller]
+fn told(args: &[&str]) -> Value {
+    let output = program(&[args, &["--json"]].concat()).output().unwrap();
+    serde_json::from_str(&said(&output)).unwrap()
+}
+
+/// How it failed.
+#[track_caller]
+fn failed(args: &[&str]) -> (i32, Value) {
+    error(&program(&[args, &["--json"]].concat()).output().unwrap())
+}
+
+/// The names in a directory.
+fn names(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap();
+    names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn check_says_what_a_directory_holds() {
+    let directory = Directory::new("check");
+    let data = directory.file("data");
+    let check = ["check", "--data", text(&data)];
+    let (exit, error) = failed(&check);
+    assert_eq!((exit, &error["code"]), (2, &json!("no-data")), "{error}");
+    assert!(!data.exists(), "it makes no directory");
+
+    let mut broker = Broker::on(&data, &[]);
+    for n in 0..20 {
+        broker.ok(&["put", &format!("/n/{n}"), "1"]);
+    }
+    broker.ok(&["rm", "/n/7"]);
+    let (exit, error) = failed(&check);
+    assert_eq!((exit, &error["code"]), (2, &json!("in-use")), "{error}");
+    let pid = broker.child.id().to_string();
+    assert!(error["message"].as_str().unwrap().contains(&pid), "{error}");
+    let rev = broker.rev("/n/19");
+    assert_eq!(interrupt(&mut broker.child), 0);
+
+    let report = told(&check);
+    assert_eq!((&report["entries"], &report["rev"]), (&json!(19), &json!(rev + 1)), "{report}");
+    assert_eq!((&report["replayed"], &report["torn"]), (&json!(rev + 1), &Value::Null));
+    assert_eq!(told(&check), report, "it changes nothing");
+    for command in ["check", "serve --check"] {
+        let mut command = program(&command.split(' ').collect::<Vec<_>>());
+        said_ok(&command.env("ONETREE_DATA", &data).output().unwrap());
+    }
+    let people = said(&program(&check).output().unwrap());
+    assert!(people.contains("is whole") && people.contains("entries   19"), "{people}");
+}
+
+#[test]
+fn check_names_what_is_damaged() {
+    let directory = Directory::new("damage");
+    let data = directory.file("data");
+    let mut broker = Broker::on(&data, &[]);
+    for n in 0..5 {
+        broker.ok(&["put", &format!("/n/{n}"), "1"]);
+    }
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let log = data.join(names(&data).into_iter().find(|name| name.starts_with("log-")).unwrap());
+    let mut bytes = fs::read(&log).unwrap();
+    // Within the first batch, behind its header.
+    bytes[64 + 24 + 2] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    for command in [&["check", "--data", text(&data)][..], &["backup", "--data", text(&data), "b"]]
+    {
+        let mut command = program(&[command, &["--json"]].concat());
+        let (exit, error) = error(&command.current_dir(&directory.0).output().unwrap());
+        assert_eq!((exit, &error["code"]), (6, &json!("damaged")), "{error}");
+        assert_eq!((&error["file"], &error["offset"]), (&json!(text(&log)), &json!(64)), "{error}");
+        assert!(error["next"].as_str().unwrap().contains("onetree restore"), "{error}");
+    }
+    let (exit, error) = failed(&["serve", "--data", text(&data), "--listen", "127.0.0.1:0"]);
+    assert_eq!(exit, 2);
+    assert!(error["message"].as_str().unwrap().contains(text(&log)), "{error}");
+}
+
+#[test]
+fn a_backup_is_one_revision_while_clients_write() {
+    let directory = Directory::new("backup");
+    let data = directory.file("data");
+    // So small that files go while they are read.
+    let settings = ["log_file_bytes=16384", "save_after_bytes=16384"];
+    let broker = Broker::on(&data, &settings);
+    // The same entries again and again: the tree stays small, and is saved all the time.
+    let busy = ["bench", "--with", "put", "--publishers", "2", "--duration", "60s"];
+    let busy = Running::start(broker.command(&busy));
+    let mut command = broker.command(&["append", "/log", "--lines", "--json"]);
+    let mut writer = command.stdin(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, stdout) = (writer.stdin.take().unwrap(), writer.stdout.take().unwrap());
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let counted = acknowledged.clone();
+    let counting = thread::spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            line.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let end = Arc::new(AtomicU64::new(u64::MAX));
+    let ends = end.clone();
+    let writing = thread::spawn(move || {
+        for n in 1.. {
+            if n > ends.load(Ordering::Relaxed) {
+                return;
+            }
+            writeln!(stdin, "{n}").unwrap();
+            if n % 20 == 0 {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    });
+
+    let mut made = Vec::new();
+    for n in 0..10 {
+        let before = acknowledged.load(Ordering::Relaxed);
+        eventually(|| acknowledged.load(Ordering::Relaxed) > before);
+        let to = directory.file(&format!("backup-{n}"));
+        let least = acknowledged.load(Ordering::Relaxed);
+        let report = told(&["backup", "--data", text(&data), text(&to)]);
+        made.push((to, least, report));
+    }
+    end.store(0, Ordering::Relaxed);
+    writing.join().unwrap();
+    assert!(writer.wait().unwrap().success());
+    counting.join().unwrap();
+    assert!(names(&data).iter().any(|name| name.starts_with("tree-")), "it was never saved");
+
+    drop(busy);
+    let all = export(&broker, "/log");
+    for (to, least, report) in made {
+        let checked = told(&["check", "--data", text(&to)]);
+        for field in ["entries", "rev", "epoch"] {
+            assert_eq!(checked[field], report[field], "{checked}");
+        }
+        let again = directory.file("again");
+        told(&["restore", "--data", text(&again), text(&to)]);
+        let restored = export(&Broker::on(&again, &settings), "/log");
+        fs::remove_dir_all(&again).unwrap();
+        assert!(restored.len() as u64 >= least, "{} of {least}", restored.len());
+        assert!(restored[..] == all[..restored.len()], "it is no earlier tree");
+        let (exit, error) = failed(&["backup", "--data", text(&data), text(&to)]);
+        assert_eq!((exit, &error["code"]), (2, &json!("not-empty")), "{error}");
+    }
+}
+
+#[test]
+fn restore_begins_a_history_that_mirrors_notice() {
+    let directory = Directory::new("restore");
+    let (data, backup) = (directory.file("data"), directory.file("backup"));
+    let state = directory.file("mirror.jsonl");
+    let watch = ["watch", "/", "--once", "--state", text(&state)];
+    let restore = ["restore", "--data", text(&data), text(&backup)];
+    let mirror = || {
+        let text = fs::read_to_string(&state).unwrap();
+        let (cookie, entries) = text.split_once('\n').unwrap();
+        (serde_json::from_str::<Value>(cookie).unwrap(), entries.to_owned())
+    };
+
+    let mut broker = Broker::on(&data, &[]);
+    broker.ok(&["put", "/kept", "1"]);
+    broker.ok(&["put", "/changed", "1"]);
+    said_ok(&broker.run(&["append", "/log", "--lines"], b"a\nb\n"));
+    let then = broker.ok(&["export"]);
+    told(&["backup", "--data", text(&data), text(&backup)]);
+    broker.ok(&["put", "/changed", "2"]);
+    broker.ok(&["put", "/later", "1"]);
+    broker.ok(&watch);
+    let (cookie, entries) = mirror();
+    assert_eq!(entries, broker.ok(&["export"]));
+    let (exit, error) = failed(&restore);
+    assert_eq!((exit, &error["code"]), (2, &json!("in-use")), "{error}");
+    assert_eq!(interrupt(&mut broker.child), 0);
+    drop(broker);
+
+    let (exit, error) = failed(&restore);
+    assert_eq!((exit, &error["code"]), (2, &json!("not-empty")), "{error}");
+    let force = [&restore[..], &["--force"]].concat();
+    let report = told(&force);
+    let aside = data.join("before-restore-1");
+    assert_eq!(report["aside"], json!(text(&aside)));
+    assert!(names(&aside).iter().any(|name| name.starts_with("log-")));
+    // Without a new revision it is what it was.
+    assert_eq!(told(&["check", "--data", text(&data)])["rev"], report["rev"]);
+
+    let mut broker = Broker::on(&data, &[]);
+    assert_eq!(broker.ok(&["export"]), then);
+    broker.ok(&watch);
+    let (after, entries) = mirror();
+    assert_eq!(entries, then, "the mirror is what the tree is");
+    assert_ne!(after["epoch"], cookie["epoch"]);
+    assert_eq!(after["epoch"], report["epoch"]);
+    assert!(after["rev"].as_u64().unwrap() > 1 << 40);
+    broker.ok(&["put", "/later", "3"]);
+    assert!(broker.rev("/later") > report["rev"].as_u64().unwrap());
+    said_ok(&broker.run(&["append", "/log", "--lines"], b"c\n"));
+    assert_eq!(export(&broker, "/log").last().unwrap()["text"], "c", "new keys are above the old");
+    assert_eq!(interrupt(&mut broker.child), 0);
+
+    let again = told(&force);
+    assert!(again["rev"].as_u64() > report["rev"].as_u64().map(|rev| rev + (1 << 40)));
+    assert_eq!(again["aside"], json!(text(&data.join("before-restore-2"))));
+    assert_eq!(Broker::on(&data, &[]).ok(&["export"]), then);
+    let (exit, error) = failed(&["restore", "--data", text(&data), text(&directory.file("none"))]);
+    assert_eq!((exit, &error["code"]), (2, &json!("no-data")), "{error}");
+}
+
+/// The lines of `export` without revisions, and without the keys of logs.
+fn values(broker: &Broker) -> Vec<Value> {
+    let mut entries = export(broker, "/");
+    for entry in &mut entries {
+        entry["rev"].take();
+        if let Some((log, _)) = entry["path"].as_str().and_then(|path| path.split_once("/log/")) {
+            entry["path"] = json!(format!("{log}/log"));
+        }
+    }
+    entries
+}
+
+#[test]
+fn import_takes_what_export_prints() {
+    let from = Broker::start();
+    from.ok(&["put", "/a", "{\"x\": [1, 2]}"]);
+    from.ok(&["put", "/a/b", "two\nlines"]);
+    said_ok(&from.run(&["put", "/c", "--type", "image/png"], b"\x00\xff"));
+    said_ok(&from.run(&["put", "/d"], b"{\n\"x\": 1\n}\n"));
+    let lines: String = (0..3000).map(|n| format!("{n}\n")).collect();
+    said_ok(&from.run(&["append", "/chat/log", "--lines"], lines.as_bytes()));
+    let exported = from.ok(&["export"]);
+
+    let to = Broker::start();
+    to.ok(&["put", "/there", "1"]);
+    to.ok(&["put", "/a", "0"]);
+    let output = to.run(&["import", "--json"], exported.as_bytes());
+    let done: Vec<Value> =
+        said(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(done.len(), 3004);
+    assert!(done.iter().zip(exported.lines()).all(|(done, line)| {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let is_log = entry["path"].as_str().unwrap().starts_with("/chat/log/");
+        done["rev"].is_u64() && (is_log || done["path"] == entry["path"])
+    }));
+    to.ok(&["rm", "/there"]);
+    assert_eq!(values(&to), values(&from));
+
+    let directory = Directory::new("import");
+    let file = directory.file("export.jsonl");
+    fs::write(&file, exported.trim_end()).unwrap();
+    let third = Broker::start();
+    assert_eq!(third.ok(&["import", text(&file)]), "3004 entries\n");
+    assert_eq!(values(&third), values(&from));
+}
+
+#[test]
+fn import_names_the_line_that_is_wrong() {
+    let broker = Broker::with(&["value_bytes=100"]);
+    let good = |n| format!("{{\"path\":\"/{n}\",\"rev\":{n},\"json\":{n}}}\n");
+    for (line, exit, code) in [
+        ("hello", 2, "bad-line"),
+        ("", 2, "bad-line"),
+        ("{\"path\":\"x\",\"rev\":1,\"json\":1}", 2, "bad-line"),
+        ("{\"path\":\"/x\",\"rev\":1,\"json\":1} 2", 2, "bad-line"),
+        ("{\"path\":\"/x\",\"rev\":1,\"delete\":true}", 2, "bad-line"),
+        (&format!("{{\"path\":\"/x\",\"rev\":1,\"text\":\"{:101}\"}}", ""), 1, "value-too-large"),
+        (
+            &format!("{{\"path\":\"/x\",\"rev\":1,\"text\":\"{:60000}{:60000}\"}}", "", ""),
+            2,
+            "value-too-large",
+        ),
+    ] {
+        let input = format!("{}{}{line}\n{}", good(1), good(2), good(4));
+        let (found, error) = broker.error(&["import", "-"], input.as_bytes());
+        assert_eq!((found, &error["code"]), (exit, &json!(code)), "{line:.99}: {error}");
+        assert_eq!((&error["line"], &error["acknowledged"]), (&json!(3), &json!(2)), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("line 3"), "{error}");
+        assert!(broker.rev("/2") > 0);
+    }
+    let (exit, error) = broker.error(&["import", "/no/such/file"], b"");
+    assert_eq!((exit, &error["code"]), (2, &json!("input")));
+    assert_eq!(broker.ok(&["import"]), "0 entries\n");
+}
