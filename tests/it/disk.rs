@@ -109,6 +109,56 @@ async fn a_session_that_comes_back_after_a_start_finds_what_it_owns() {
     }
 }
 
+/// Long churn over a steady live set: at rest the disk has at most twice of it, however long the
+/// history was.
+#[tokio::test]
+async fn churn_does_not_make_the_disk_grow() {
+    const ENTRIES: usize = 1000;
+    const FILE: u64 = 256 * 1024;
+    const VALUE: usize = 4096;
+    let directory = Directory::new("churn");
+    let keys = format!("log_file_bytes = {FILE}\nsave_after_bytes = {FILE}\ntombstones = 100");
+    let broker = start(config(&keys), &directory.0).await;
+    let client = crate::world::client(&broker.url()).await;
+    let size = || -> u64 {
+        let files = fs::read_dir(&directory.0).unwrap().filter_map(Result::ok);
+        files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+    };
+    let mut most = 0;
+    let mut waiting = std::collections::VecDeque::new();
+    for n in 0..ENTRIES * 8 {
+        let path = crate::world::path(&format!("/live/{}", n % ENTRIES));
+        let value = onetree_client::Value::text(&format!("{n:0VALUE$}"));
+        waiting.push_back(client.enqueue(onetree_client::Put::new(path, value)).await.unwrap());
+        if n % 10 == 0 {
+            let path = crate::world::path(&format!("/dead/{n}"));
+            let short = onetree_client::Value::text("short");
+            waiting.push_back(
+                client.enqueue(onetree_client::Put::new(path.clone(), short)).await.unwrap(),
+            );
+            waiting.push_back(client.enqueue(onetree_client::Delete::new(path)).await.unwrap());
+        }
+        while waiting.len() > 8 {
+            waiting.pop_front().unwrap().await.unwrap();
+        }
+        most = most.max(size());
+    }
+    for pending in waiting {
+        pending.await.unwrap();
+    }
+    let live = (ENTRIES * VALUE) as u64;
+    // What is fixed: files of the log that are begun, or superfluous only in part.
+    let fixed = 4 * FILE;
+    // While the next tree is written there are two, and what is committed meanwhile comes on top.
+    assert!(most <= 4 * live + fixed, "{most} bytes on the disk for {live} that live");
+    let end = std::time::Instant::now() + crate::world::PATIENCE;
+    while size() > 2 * live + fixed {
+        assert!(std::time::Instant::now() < end, "{} bytes at rest for {live} that live", size());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(size() > live);
+}
+
 #[tokio::test]
 async fn durability() {
     assert_eq!(Config::default().durability, Durability::Sync);

@@ -74,7 +74,8 @@ pub(super) struct Engine {
     /// Of the log behind the saved tree, and of that, bytes.
     log_bytes: u64,
     saved_bytes: u64,
-    saving: bool,
+    /// While a tree is being saved: of the log that it makes superfluous, bytes.
+    saving: Option<u64>,
     /// What was written and is not yet on the disk, since when.
     unsynced: Option<Instant>,
     /// Why nothing can be written now, and when that was last tried.
@@ -108,7 +109,7 @@ impl Engine {
             synced: kept,
             log_bytes,
             saved_bytes,
-            saving: false,
+            saving: None,
             unsynced: None,
             failed: None,
         };
@@ -185,11 +186,12 @@ impl Engine {
     }
 
     fn write(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
-        let before = self.log.written();
+        let mut before = self.log.written();
         if !self.log.append(commits)? {
             self.roll(commits)?;
+            before = 0;
         }
-        self.log_bytes += self.log.written().saturating_sub(before);
+        self.log_bytes += self.log.written() - before;
         match self.options.interval {
             None => self.log.sync(),
             Some(_) => {
@@ -284,17 +286,17 @@ impl Engine {
     }
 
     fn tell_due(&self) {
-        let due =
-            !self.saving && self.log_bytes >= self.options.save_after_bytes.max(self.saved_bytes);
+        let due = self.saving.is_none()
+            && self.log_bytes >= self.options.save_after_bytes.max(self.saved_bytes / 3);
         self.told.save_due.store(due, Ordering::Relaxed);
     }
 
     /// Saves a state, beside the commits that go on: in another thread, at its own pace.
     fn save(&mut self, state: Checkpoint) {
-        if self.saving {
+        if self.saving.is_some() {
             return;
         }
-        self.saving = true;
+        self.saving = Some(self.log_bytes);
         self.tell_due();
         let (storage, jobs) = (self.storage.clone(), self.jobs.clone());
         let (epoch, key) = (self.epoch, self.key);
@@ -307,11 +309,11 @@ impl Engine {
     }
 
     fn saved(&mut self, result: io::Result<(u64, u64)>) {
-        self.saving = false;
+        let covered = self.saving.take().unwrap_or_default();
         match result.and_then(|(rev, bytes)| self.clear(rev).map(|()| bytes)) {
             Ok(bytes) => {
                 self.saved_bytes = bytes;
-                self.log_bytes = self.log.written();
+                self.log_bytes -= covered;
             }
             Err(error) => {
                 tracing::error!(%error, "the tree could not be saved: the log goes on growing");
