@@ -228,7 +228,7 @@ impl Judge<'_> {
             Ok(Killed { lines, kills, resumed }) => Verdict {
                 name,
                 right: lines == self.export,
-                story: format!("went on from its file {resumed} times"),
+                story: format!("went on from its file {resumed} times (there was none at first)"),
                 troubles: kills,
             },
             Err(error) => Verdict { name, right: false, story: error, troubles: 0 },
