@@ -111,9 +111,8 @@ impl Batch {
 /// A batch that is being stored.
 struct Storing {
     batch: Batch,
-    /// The tree, and all else, at its end.
+    /// The tree at its end.
     snapshot: Snapshot,
-    after: Checkpoint,
     stored: Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>,
 }
 
@@ -175,12 +174,12 @@ impl<S: Store> Owner<S> {
 
     /// Begins to store a batch.
     fn store(&mut self, batch: Batch) -> Storing {
-        let (snapshot, after) = (self.state.snapshot(), self.state.checkpoint());
+        let snapshot = self.state.snapshot();
         let stored: Pin<Box<dyn Future<Output = _> + Send>> = match batch.commits.is_empty() {
             true => Box::pin(std::future::ready(Ok(()))),
             false => Box::pin(self.store.append(&batch.commits)),
         };
-        Storing { batch, snapshot, after, stored }
+        Storing { batch, snapshot, stored }
     }
 
     /// A batch was stored, or was not: then nothing of it has happened, and nothing of the `next`,
@@ -191,21 +190,21 @@ impl<S: Store> Owner<S> {
         stored: Result<(), StoreError>,
         next: &mut Batch,
     ) -> bool {
-        let Storing { mut batch, snapshot, after, .. } = storing;
+        let Storing { mut batch, snapshot, .. } = storing;
         match stored {
             Ok(()) => {
                 self.publish(&mut batch, snapshot);
                 if self.store.save_due() {
-                    self.store.save(after);
+                    // The next batch was begun at the end of this one.
+                    self.store.save(next.before.clone());
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "the store failed: these writes did not happen");
                 self.state.restore(batch.before.clone());
                 self.rest_until = Some(Instant::now() + CHORES_REST);
-                let before = self.state.snapshot();
                 self.undo(&mut batch);
-                self.publish(&mut batch, before.clone());
+                self.publish(&mut batch, self.state.snapshot());
                 self.undo(next);
                 next.before = self.state.checkpoint();
             }

@@ -2,14 +2,13 @@
 //!
 //! ```text
 //! log-<first revision, 16 hex>.onetree
-//! file   := magic "1TREELOG", version u32, crc u32, epoch u128, first revision u64, zeros to 64 bytes;
-//!           batch*; zeros
+//! file   := header with magic "1TREELOG", first revision u64, zeros to 64 bytes; batch*; zeros
 //! batch  := mark u32, crc u32, length u32, commits u32, first revision u64, durable u64; commit*;
 //!           zeros to 8 bytes
 //! ```
 //!
-//! Numbers are little-endian. A checksum is the CRC-32 of all that follows it in its header, then of
-//! what the header counts; that of a batch begins with the file's, so that a batch of another file
+//! Numbers are little-endian. The checksum of a batch is the CRC-32 of all that follows it in its
+//! header, then of what the header counts; it begins with the file's, so that a batch of another file
 //! is none here.
 //!
 //! Each batch says up to where the file was on the disk when it was written (`durable`): what is
@@ -28,12 +27,10 @@ use std::sync::Arc;
 use onetree_core::Commit;
 use onetree_protocol::Epoch;
 
+use super::header;
 use super::record::CommitRecord;
 use super::storage::{Storage, StorageFile};
 use super::{Damage, OpenError};
-
-/// The format that is written.
-pub(super) const VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"1TREELOG";
 const FILE_HEADER: usize = 64;
@@ -84,7 +81,7 @@ impl LogWriter {
         commits: &[Arc<Commit>],
     ) -> io::Result<LogWriter> {
         let header = file_header(epoch, first);
-        let seed = u32::from_le_bytes([header[12], header[13], header[14], header[15]]);
+        let seed = header::crc(&header);
         let mut buffer = header.to_vec();
         if !commits.is_empty() {
             batch(&mut buffer, seed, commits, FILE_HEADER as u64)?;
@@ -181,12 +178,8 @@ pub(super) const SPARE: &str = "new.tmp";
 
 fn file_header(epoch: Epoch, first: u64) -> [u8; FILE_HEADER] {
     let mut header = [0; FILE_HEADER];
-    header[0..8].copy_from_slice(MAGIC);
-    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    header[16..32].copy_from_slice(&epoch.0.to_le_bytes());
     header[32..40].copy_from_slice(&first.to_le_bytes());
-    let crc = crc32fast::hash(&header[16..]);
-    header[12..16].copy_from_slice(&crc.to_le_bytes());
+    header::write(&mut header, MAGIC, epoch);
     header
 }
 
@@ -260,11 +253,6 @@ pub(super) enum End {
 impl LogFile {
     /// Reads a file and checks its header.
     pub(super) fn read(storage: &dyn Storage, name: &str) -> Result<LogFile, OpenError> {
-        let damage = |at: u64, why: &str| Damage {
-            file: storage.show(name),
-            offset: at,
-            why: why.to_owned(),
-        };
         let failed = |error| OpenError::Io { file: storage.show(name), error };
         let file = storage.open(name).map_err(failed)?;
         let length = usize::try_from(file.bytes().map_err(failed)?).unwrap_or(usize::MAX);
@@ -272,25 +260,11 @@ impl LogFile {
         let read = file.read_at(&mut bytes, 0).map_err(failed)?;
         bytes.truncate(read);
         let Some(header) = bytes.first_chunk::<FILE_HEADER>() else {
-            return Err(damage(0, "the file is shorter than its header").into());
+            let why = "the file is shorter than its header".to_owned();
+            return Err(Damage { file: storage.show(name), offset: 0, why }.into());
         };
-        if header[..8] != *MAGIC {
-            return Err(damage(0, "this is no log of Onetree").into());
-        }
-        let version = number(&header[8..12]);
-        if version > u64::from(VERSION) {
-            return Err(OpenError::Newer { file: storage.show(name), version, known: VERSION });
-        }
-        if version == 0 {
-            return Err(damage(8, "there is no format 0").into());
-        }
-        let seed = number(&header[12..16]) as u32;
-        if crc32fast::hash(&header[16..]) != seed {
-            return Err(damage(12, "the checksum of the header is wrong").into());
-        }
-        let mut epoch = [0; 16];
-        epoch.copy_from_slice(&header[16..32]);
-        let epoch = Epoch(u128::from_le_bytes(epoch));
+        let epoch = header::read(header, MAGIC, "log", storage, name)?;
+        let seed = header::crc(header);
         let first = number(&header[32..40]);
         Ok(LogFile { name: name.to_owned(), epoch, first, bytes, seed, last: Cell::default() })
     }

@@ -8,11 +8,13 @@
 //! - [`FileStore`], [`open`]: the store that the owner of the tree writes to, and its start
 //! - `engine`: the thread that writes, and what it does when the disk fails
 //! - `recover`: from files to a [`State`]
-//! - `log`, `tree`, `history`: the three kinds of files; `record`: what stands in the first two
+//! - `log`, `tree`, `history`: the three kinds of files; `header`: what each begins with; `record`:
+//!   what stands in the first two
 //! - [`Storage`]: what they ask of a file system; [`Disk`]: that of the system; `lock`: one process
 //!   for each directory
 
 mod engine;
+mod header;
 mod history;
 mod lock;
 mod log;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tree-<revision, 16 hex>.onetree
-//! file   := magic "1TREESAV", version u32, crc u32, epoch u128, zeros to 64 bytes; block*
+//! file   := header with magic "1TREESAV", zeros to 64 bytes; block*
 //! block  := crc u32, kind u32, length u32, records u32; record*
 //! kinds  := 1 head (one), then 2 slots, in path order, then 3 clients, by name, then 4 end (empty)
 //! ```
@@ -19,7 +19,7 @@ use onetree_core::{Checkpoint, SavedClient, SavedSlot, Settings, State};
 use onetree_protocol::{Digest, DigestKey, Epoch};
 use serde::Serialize;
 
-use super::log::VERSION;
+use super::header;
 use super::record::{BadRecord, ClientRecord, HeadRecord, SlotRecord};
 use super::storage::{Storage, StorageFile};
 use super::{Damage, OpenError};
@@ -72,11 +72,7 @@ fn write_spare(
     let head = state.head();
     let mut to = Writer { file: storage.create(SPARE, 0)?, at: 0, block: Vec::new(), records: 0 };
     let mut header = [0; FILE_HEADER];
-    header[0..8].copy_from_slice(MAGIC);
-    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    header[16..32].copy_from_slice(&epoch.0.to_le_bytes());
-    let crc = crc32fast::hash(&header[16..]);
-    header[12..16].copy_from_slice(&crc.to_le_bytes());
+    header::write(&mut header, MAGIC, epoch);
     to.bytes(&header)?;
     let counts = (state.slots_len(), state.clients_len());
     to.record(HEAD, &HeadRecord::new(head, key, state.digest(), counts))?;
@@ -208,23 +204,7 @@ impl Reader<'_> {
     fn header(&mut self) -> Result<Epoch, OpenError> {
         let mut header = [0; FILE_HEADER];
         self.exactly(&mut header)?;
-        if header[..8] != *MAGIC {
-            return Err(self.damage("this is no saved tree of Onetree"));
-        }
-        let version = word(&header[8..12]);
-        if version > VERSION {
-            let file = self.storage.show(self.name);
-            return Err(OpenError::Newer { file, version: version.into(), known: VERSION });
-        }
-        if version == 0 {
-            return Err(self.damage("there is no format 0"));
-        }
-        if crc32fast::hash(&header[16..]) != word(&header[12..16]) {
-            return Err(self.damage("the checksum of its header is wrong"));
-        }
-        let mut epoch = [0; 16];
-        epoch.copy_from_slice(&header[16..32]);
-        Ok(Epoch(u128::from_le_bytes(epoch)))
+        header::read(&header, MAGIC, "saved tree", self.storage, self.name)
     }
 
     /// Reads the next block; gives its kind and the number of its records.

@@ -1,0 +1,61 @@
+//! What each file begins with, whatever its kind.
+//!
+//! ```text
+//! header := magic 8 bytes, version u32, crc u32, epoch u128, then what is the kind's own
+//! ```
+//!
+//! Numbers are little-endian; the checksum is the CRC-32 of all that follows it in the header.
+
+use onetree_protocol::Epoch;
+
+use super::storage::Storage;
+use super::{Damage, OpenError};
+
+/// The format that is written.
+pub(super) const VERSION: u32 = 1;
+
+/// Fills in what comes before a header's own part, which is there already.
+pub(super) fn write(header: &mut [u8], magic: &[u8; 8], epoch: Epoch) {
+    header[0..8].copy_from_slice(magic);
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[16..32].copy_from_slice(&epoch.0.to_le_bytes());
+    let crc = crc32fast::hash(&header[16..]);
+    header[12..16].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Checks the header of the file `name`, which is to be of this kind; gives its history.
+pub(super) fn read(
+    header: &[u8],
+    magic: &[u8; 8],
+    kind: &str,
+    storage: &dyn Storage,
+    name: &str,
+) -> Result<Epoch, OpenError> {
+    let damage = |offset, why: String| Err(Damage { file: storage.show(name), offset, why }.into());
+    if header[..8] != *magic {
+        return damage(0, format!("this is no {kind} of Onetree"));
+    }
+    let version = word(header, 8);
+    if version > VERSION {
+        let (file, version) = (storage.show(name), version.into());
+        return Err(OpenError::Newer { file, version, known: VERSION });
+    }
+    if version == 0 {
+        return damage(8, "there is no format 0".to_owned());
+    }
+    if crc32fast::hash(&header[16..]) != crc(header) {
+        return damage(12, "the checksum of the header is wrong".to_owned());
+    }
+    let mut epoch = [0; 16];
+    epoch.copy_from_slice(&header[16..32]);
+    Ok(Epoch(u128::from_le_bytes(epoch)))
+}
+
+/// The checksum that stands in a header.
+pub(super) fn crc(header: &[u8]) -> u32 {
+    word(header, 12)
+}
+
+fn word(header: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+}
