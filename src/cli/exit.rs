@@ -146,7 +146,7 @@ impl Told {
     fn words(&self, colour: bool) -> String {
         let colour = colour && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let (red, plain) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        let message = super::output::visible(&self.message);
+        let message = super::visible::visible(&self.message);
         let mut text = format!("{red}error:{plain} {}: {message}", self.code);
         if let Some(next) = &self.next {
             text.push_str("\n  next: ");

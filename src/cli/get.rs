@@ -6,7 +6,8 @@ use onetree_protocol::{Act, Path, json};
 use super::Common;
 use super::connect::Link;
 use super::exit::{Failure, NOT_FOUND};
-use super::output::{Output, visible_lines};
+use super::output::Output;
+use super::visible::visible_lines;
 
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\

@@ -7,7 +7,8 @@ use onetree_protocol::{Depth, Path, json};
 use super::Common;
 use super::connect::Link;
 use super::exit::Failure;
-use super::output::{Output, visible};
+use super::output::Output;
+use super::visible::visible;
 
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\

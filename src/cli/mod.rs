@@ -5,7 +5,7 @@
 //! - [`Cli`], [`Command`]: what can be said
 //! - one module for each command: its arguments, its examples, what it does
 //! - [`connect`]: the way to the broker; [`exit`]: how a command ends
-//! - [`output`], [`progress`]: what is shown; [`value`], [`duration`]: what is read
+//! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`]: what is read
 //! - [`acknowledge`]: the answers to many writes; [`data`]: directories without a broker
 //! - [`state`]: the file in which `watch` keeps its mirror
 
@@ -36,6 +36,7 @@ mod stop;
 mod tree;
 mod txn;
 mod value;
+mod visible;
 mod watch;
 
 use std::ffi::OsString;

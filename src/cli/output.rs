@@ -1,12 +1,12 @@
-//! What goes to standard output, and what of it is safe to show.
+//! What goes to standard output.
 
-use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use onetree_protocol::{Act, Change, MediaType, Path, Revision, Value};
 
 use super::Common;
 use super::exit::Failure;
+use super::visible::{is_obeyed, visible, visible_json};
 
 /// Buffered, so that a million lines are not a million system calls; whoever waits for something
 /// flushes before it waits.
@@ -32,14 +32,9 @@ impl Output {
 
     /// Writes one line.
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
-        // On a terminal also JSON has nothing that a terminal obeys: as escapes it means the same.
         if self.terminal && line.contains(is_obeyed) {
-            let escaped = |c: char| match is_obeyed(c) {
-                true => format!("\\u{:04x}", u32::from(c)),
-                false => c.to_string(),
-            };
-            let safe: String = line.chars().map(escaped).collect();
-            self.bytes(safe.as_bytes())?;
+            // Words have nothing of the kind: this is JSON.
+            self.bytes(visible_json(line).as_bytes())?;
             return self.bytes(b"\n");
         }
         self.bytes(line.as_bytes())?;
@@ -101,11 +96,6 @@ pub(crate) fn change_json(change: &Change) -> String {
         Act::Drop => "drop",
         Act::Trim { .. } => "trim",
     };
-    event_json(op, change)
-}
-
-/// As [`change_json`], under another name of what happened.
-pub(crate) fn event_json(op: &str, change: &Change) -> String {
     let line = onetree_protocol::json::change_line(change);
     format!("{{\"op\":\"{op}\",{}", line.strip_prefix('{').unwrap_or(&line))
 }
@@ -124,45 +114,6 @@ pub(crate) fn preview(value: &Value, limit: usize) -> String {
     }
 }
 
-/// `text` without anything that could move a cursor, end a line, colour a terminal or turn the
-/// direction of writing: whoever may write a value must not be able to forge what a reader sees.
-pub(crate) fn visible(text: &str) -> String {
-    escape(text, |_| false)
-}
-
-/// As [`visible`], for several lines: line ends and tabs stay.
-pub(crate) fn visible_lines(text: &str) -> String {
-    escape(text, |c| matches!(c, '\n' | '\t'))
-}
-
-fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            c if keep(c) => safe.push(c),
-            '\n' => safe.push_str("\\n"),
-            '\r' => safe.push_str("\\r"),
-            '\t' => safe.push_str("\\t"),
-            c if c.is_control() || is_bidi_control(c) => {
-                // Writing to a string cannot fail.
-                let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
-/// What JSON lets stand in a string, and a terminal obeys.
-fn is_obeyed(c: char) -> bool {
-    c.is_control() || is_bidi_control(c)
-}
-
-/// The characters that reorder what stands around them (Unicode, Bidi_Control).
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// A number with its thousands apart: `1,234,567`.
 pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
@@ -179,16 +130,6 @@ pub(crate) fn thousands(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_that_a_terminal_obeys_is_shown() {
-        assert_eq!(
-            visible("a\u{1b}[2Jb\r\n\u{202e}c\u{9b}"),
-            "a\\u{1b}[2Jb\\r\\n\\u{202e}c\\u{9b}"
-        );
-        assert_eq!(visible_lines("a\n\tb\u{7}"), "a\n\tb\\u{7}");
-        assert_eq!(visible("grün 🌳"), "grün 🌳");
-    }
 
     #[test]
     fn previews() {

@@ -6,8 +6,9 @@ use onetree_protocol::{Change, LogKey, Path, View};
 use super::Common;
 use super::connect::Link;
 use super::exit::Failure;
-use super::output::{Output, preview, thousands, visible};
+use super::output::{Output, preview, thousands};
 use super::progress;
+use super::visible::visible;
 
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\

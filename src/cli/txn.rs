@@ -12,7 +12,8 @@ use serde_json::json;
 use super::Common;
 use super::connect::Link;
 use super::exit::{Failure, USAGE};
-use super::output::{Output, visible};
+use super::output::Output;
+use super::visible::visible;
 
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\

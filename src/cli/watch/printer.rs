@@ -8,7 +8,8 @@ use onetree_protocol::{Change, Codec};
 use serde_json::{Value, json};
 
 use super::super::exit::Failure;
-use super::super::output::{Output, change_json, visible};
+use super::super::output::{Output, change_json};
+use super::super::visible::visible;
 
 /// Prints events: changes on standard output, what happens to the connection on standard error;
 /// for programs everything on standard output.
