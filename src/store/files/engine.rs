@@ -266,7 +266,8 @@ impl Engine {
         let mut again = Vec::new();
         if self.kept >= first {
             let mut there = first - 1;
-            let read = LogFile::read(storage, self.log.name());
+            let file = storage.open(self.log.name())?;
+            let read = LogFile::read(storage, self.log.name(), &*file);
             let file = read.map_err(|error| io::Error::other(error.to_string()))?;
             let each = file.each(storage, self.kept + 1, |commit| {
                 there = commit.rev.get();

@@ -252,9 +252,12 @@ pub(super) enum End {
 
 impl LogFile {
     /// Reads a file and checks its header.
-    pub(super) fn read(storage: &dyn Storage, name: &str) -> Result<LogFile, OpenError> {
+    pub(super) fn read(
+        storage: &dyn Storage,
+        name: &str,
+        file: &dyn StorageFile,
+    ) -> Result<LogFile, OpenError> {
         let failed = |error| OpenError::Io { file: storage.show(name), error };
-        let file = storage.open(name).map_err(failed)?;
         let length = usize::try_from(file.bytes().map_err(failed)?).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
         let read = file.read_at(&mut bytes, 0).map_err(failed)?;

@@ -7,7 +7,7 @@ use onetree_protocol::{Epoch, Revision};
 
 use super::history::{self, History};
 use super::log::{self, End, LogFile};
-use super::storage::Storage;
+use super::storage::{Storage, StorageFile};
 use super::tree::{self, Loaded};
 use super::{Damage, OpenError};
 
@@ -55,41 +55,60 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
         let why = format!("it is missing, and {} is there", log::name(*first));
         return Err(Damage { file: storage.show(history::NAME), offset: 0, why }.into());
     }
+    // All of them first: what is open stays there, also when a broker that saves its tree meanwhile
+    // removes it.
+    let open = |name: String| match storage.open(&name) {
+        Ok(file) => Ok((name, file)),
+        Err(error) => Err(OpenError::Io { file: storage.show(&name), error }),
+    };
+    let tree = newest.map(|rev| open(tree::name(rev))).transpose()?;
+    let saved = newest.unwrap_or_default();
+    let mut files = Vec::new();
+    for (n, first) in logs.iter().enumerate() {
+        let until = logs.get(n + 1).copied().unwrap_or(u64::MAX);
+        // Otherwise all of it is in the saved tree, and it was about to be removed.
+        if until > saved + 1 {
+            let (name, file) = open(log::name(*first))?;
+            files.push(Segment { name, file, first: *first, until });
+        }
+    }
     let new_epoch = newest.is_none() && history.is_none();
     let epoch = history.map_or(settings.epoch, |history| history.epoch);
-    let (mut state, epoch, saved_bytes) = match newest {
-        Some(rev) => {
-            let Loaded { state, epoch, bytes } = tree::load(storage, &tree::name(rev), settings)?;
+    let (mut state, epoch, saved_bytes) = match tree {
+        Some((name, file)) => {
+            let Loaded { state, epoch, bytes } = tree::load(storage, &name, file, settings)?;
             (state, epoch, bytes)
         }
         None => (State::new(Settings { epoch, ..settings }), epoch, 0),
     };
     let saved = state.rev().get();
     let mut report = Report { epoch, new_epoch, saved, replayed: 0, rev: saved, torn: None };
-    let (log_bytes, last) = replay(storage, &logs, &mut state, &mut report)?;
+    let (log_bytes, last) = replay(storage, &files, &mut state, &mut report)?;
     report.rev = state.rev().get();
     Ok(Recovered { state, report, saved_bytes, log_bytes, last })
+}
+
+/// A log file that is not in the saved tree as a whole.
+struct Segment {
+    name: String,
+    file: Box<dyn StorageFile>,
+    /// Its first revision, and that of the file behind it.
+    first: u64,
+    until: u64,
 }
 
 /// Replays the logs behind the saved tree; gives their length in bytes, and the last one.
 fn replay(
     storage: &dyn Storage,
-    logs: &[u64],
+    logs: &[Segment],
     state: &mut State,
     report: &mut Report,
 ) -> Result<(u64, Option<LogFile>), OpenError> {
     let (mut bytes, mut last) = (0, None);
-    for (n, first) in logs.iter().enumerate() {
-        let until = logs.get(n + 1).copied().unwrap_or(u64::MAX);
-        if until <= report.saved + 1 {
-            // All of it is in the saved tree; it was about to be removed.
-            continue;
-        }
-        let name = log::name(*first);
-        let file = LogFile::read(storage, &name)?;
-        let damage = |offset, why: String| {
-            OpenError::from(Damage { file: storage.show(&name), offset, why })
-        };
+    for (n, Segment { name, file, first, until }) in logs.iter().enumerate() {
+        let file = LogFile::read(storage, name, &**file)?;
+        let damage =
+            |offset, why: String| OpenError::from(Damage { file: storage.show(name), offset, why });
         if file.epoch != report.epoch && *first <= report.saved {
             // The tree was saved to begin a new history, and this is the end of the old one.
             continue;
@@ -106,7 +125,7 @@ fn replay(
             return Err(damage(32, why));
         }
         let mut missing = None;
-        let end = file.each(storage, until, |commit| {
+        let end = file.each(storage, *until, |commit| {
             if commit.rev.get() == state.rev().get() + 1 {
                 state.replay(&commit);
                 report.replayed += 1;
@@ -120,8 +139,8 @@ fn replay(
         bytes += file.used();
         if let End::Torn { at } = end {
             if n + 1 == logs.len() {
-                report.torn = Some((storage.show(&name), at));
-            } else if state.rev().get() + 1 < until {
+                report.torn = Some((storage.show(name), at));
+            } else if state.rev().get() + 1 < *until {
                 let why =
                     format!("a batch is broken, and the next file begins at revision {until}");
                 return Err(damage(at, why));

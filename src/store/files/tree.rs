@@ -150,10 +150,9 @@ pub(super) struct Loaded {
 pub(super) fn load(
     storage: &dyn Storage,
     name: &str,
+    file: Box<dyn StorageFile>,
     settings: Settings,
 ) -> Result<Loaded, OpenError> {
-    let failed = |error| OpenError::Io { file: storage.show(name), error };
-    let file = storage.open(name).map_err(failed)?;
     let mut reader = Reader { storage, name, file, at: 0, begins: 0, block: Vec::new() };
     let epoch = reader.header()?;
     let (kind, _) = reader.block()?;
