@@ -1,7 +1,7 @@
 //! The broker on a disk: what is acknowledged is there at the next start.
 
 use std::fs;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use onetree::config::Durability;
@@ -9,32 +9,8 @@ use onetree::store::files::Disk;
 use onetree::{Broker, Config, Hooks, Running};
 use serde_json::{Value, json};
 
+use crate::directory::Directory;
 use crate::wire::{Wire, config};
-
-/// A directory of one test's own, gone at its end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Directory {
-        let name = format!("onetree-disk-{}-{name}", std::process::id());
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_dir_all(&path);
-        Directory(path)
-    }
-
-    /// The files whose names begin so.
-    fn files(&self, begin: &str) -> Vec<String> {
-        let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name());
-        let names = names.map(|name| name.into_string().unwrap());
-        names.filter(|name| name.starts_with(begin)).collect()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 async fn start(config: Config, directory: &FilePath) -> Running {
     let disk = Arc::new(Disk::new(directory.to_owned()).unwrap());

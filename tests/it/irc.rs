@@ -21,19 +21,12 @@ mod replay;
 #[path = "../../examples/irc/writers.rs"]
 mod writers;
 
-use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 
+use crate::world::seed;
 use conversations::Conversation;
 use random::Random;
 use replay::Replay;
-
-fn seed() -> u64 {
-    match std::env::var("ONETREE_SEED") {
-        Ok(seed) => seed.parse().expect("ONETREE_SEED is a number"),
-        Err(_) => RandomState::new().hash_one(0),
-    }
-}
 
 /// Real logs where they are, else made up.
 fn said(most: usize, random: &mut Random) -> Vec<Conversation> {

@@ -11,11 +11,12 @@
 //! - `promises`: each of them, in a `world` of writers, followers and networks that fail
 //! - `transcripts`: the conversations of the specification, played
 //! - `wire`: a client that says exactly what a test wants, independent of the client library
-//! - `logs`: what the broker logs
+//! - `logs`: what the broker logs; `directory`: one of a test's own
 //! - `crash`: the program, killed again and again
 
 mod cli;
 mod crash;
+mod directory;
 mod disk;
 mod irc;
 mod limits;

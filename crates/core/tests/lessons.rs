@@ -9,35 +9,17 @@ use std::sync::Arc;
 use common::knobs::Knobs;
 use common::line::Line;
 use common::mirror::Mirror;
-use common::requests::{append, delete, drop_tree, put, settings};
+use common::requests::{append, delete, drop_tree, everything, key, put, settings, trim, txn};
 use common::sim::Sim;
 use common::truth::{self, History};
 use common::{Rng, path, rev};
 use onetree_core::{Author, Commit, Feed, FeedLimits, Request, Settings, State, Step, Time};
 use onetree_protocol::frame::{Do, Mode, Reason, RefreshKind, ServerFrame, Sub};
-use onetree_protocol::{Act, Change, Cookie, Epoch, LogKey, Name, Path, Revision, View};
+use onetree_protocol::{Act, Change, Cookie, Epoch, Name, Revision, View};
 
 /// A quiet world with one client.
 fn quiet() -> Sim {
     Sim::new(Rng::new(1), Knobs::calm(1))
-}
-
-fn everything() -> View {
-    View::tree(Path::root())
-}
-
-fn txn(parts: &[Request]) -> Request {
-    let changes = parts.iter().flat_map(|part| part.changes.clone()).collect();
-    Request { changes, ..Request::default() }
-}
-
-fn trim(log: &str, to: LogKey) -> Request {
-    common::requests::one(Do::Trim { path: path(log), to })
-}
-
-/// The key of the entry that the commit `number` appended first.
-fn key(number: u64) -> LogKey {
-    LogKey { rev: rev(number), index: 0 }
 }
 
 fn commit(state: &mut State, request: &Request) -> Arc<Commit> {

@@ -5,30 +5,12 @@
 mod common;
 
 use common::knobs::Knobs;
-use common::requests::{append, delete, drop_tree, one, put, settings};
+use common::requests::{append, delete, drop_tree, everything, key, put, settings, trim, txn};
 use common::sim::Sim;
-use common::{Rng, path, rev};
+use common::{Rng, path};
 use onetree_core::{Author, Feed, FeedLimits, Request, State, Step, Time};
-use onetree_protocol::frame::{Do, Mode, Reason, ServerFrame, Sub};
-use onetree_protocol::{LogKey, Path, View};
-
-fn everything() -> View {
-    View::tree(Path::root())
-}
-
-fn txn(parts: &[Request]) -> Request {
-    let changes = parts.iter().flat_map(|part| part.changes.clone()).collect();
-    Request { changes, ..Request::default() }
-}
-
-fn trim(log: &str, to: LogKey) -> Request {
-    one(Do::Trim { path: path(log), to })
-}
-
-/// The key of the entry that the commit `number` appended first.
-fn key(number: u64) -> LogKey {
-    LogKey { rev: rev(number), index: 0 }
-}
+use onetree_protocol::frame::{Mode, Reason, ServerFrame, Sub};
+use onetree_protocol::{Path, View};
 
 const LIMITS: FeedLimits = FeedLimits { subscriptions: 1, frame_bytes: 1 << 20, digest_scan: 9 };
 

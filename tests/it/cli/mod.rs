@@ -14,9 +14,8 @@ mod reading;
 mod watch;
 mod writing;
 
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -149,27 +148,6 @@ fn error(output: &Output) -> (i32, Value) {
 /// The entries of a subtree, from `export`.
 fn export(broker: &Broker, path: &str) -> Vec<Value> {
     broker.ok(&["export", path]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// A directory of one test's own, gone at its end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Directory {
-        let path = std::env::temp_dir().join(format!("onetree-cli-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Directory(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn text(path: &Path) -> &str {

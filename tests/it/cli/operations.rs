@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{
-    Broker, Directory, Running, error, eventually, export, interrupt, program, said, said_ok, text,
-};
+use super::{Broker, Running, error, eventually, export, interrupt, program, said, said_ok, text};
+use crate::directory::Directory;
 
 /// What a command that works without a broker has said.
 #[track_caller]

@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Broker, Directory, error, export, interrupt, program, said, text};
+use super::{Broker, error, export, interrupt, program, said, text};
+use crate::directory::Directory;
 
 const COMMANDS: [&str; 17] = [
     "serve",

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Broker, Directory, Running, interrupt, program, said_ok, text};
+use super::{Broker, Running, interrupt, program, said_ok, text};
+use crate::directory::Directory;
 
 #[test]
 fn watch_prints_changes_as_they_come() {

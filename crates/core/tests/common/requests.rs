@@ -156,3 +156,22 @@ pub(crate) fn drop_tree(at: &str) -> Request {
 pub(crate) fn one(change: Do) -> Request {
     Request { changes: vec![change], ..Request::default() }
 }
+
+pub(crate) fn trim(log: &str, to: LogKey) -> Request {
+    one(Do::Trim { path: path(log), to })
+}
+
+pub(crate) fn txn(parts: &[Request]) -> Request {
+    let changes = parts.iter().flat_map(|part| part.changes.clone()).collect();
+    Request { changes, ..Request::default() }
+}
+
+/// The key of the entry that the commit `number` appended first.
+pub(crate) fn key(number: u64) -> LogKey {
+    LogKey { rev: rev(number), index: 0 }
+}
+
+/// The view that sees all.
+pub(crate) fn everything() -> View {
+    View::tree(Path::root())
+}
