@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 
-use onetree_core::map::{Item, Map, Summary};
+use onetree_core::map::{Hint, Item, Map, Summary};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
 
@@ -110,6 +110,8 @@ enum Op {
     /// This many, ascending.
     Load(Number, u8),
     Modify(Number, Number),
+    /// With a hint: of this many others that were fetched before, or just now, or of none.
+    ModifyAt(Number, Number, u8),
     Remove(Number),
     Forget(Number),
     RemoveSpan(Range<Number>),
@@ -132,6 +134,8 @@ fn ops(keys: Number, count: usize) -> impl Strategy<Value = Vec<Op>> {
         30 => key().prop_map(Op::Insert),
         6 => (key(), any::<u8>()).prop_map(|(key, len)| Op::Load(key, len)),
         15 => (key(), any::<Number>()).prop_map(|(key, to)| Op::Modify(key, to)),
+        15 => (key(), any::<Number>(), any::<u8>())
+            .prop_map(|(key, to, with)| Op::ModifyAt(key, to, with)),
         20 => key().prop_map(Op::Remove),
         12 => key().prop_map(Op::Forget),
         3 => range().prop_map(Op::RemoveSpan),
@@ -154,12 +158,13 @@ struct World<const LEAF: usize, const FANOUT: usize> {
     revision: u64,
     keys: Number,
     held: Vec<(Map<Entry, LEAF, FANOUT>, Model)>,
+    hints: Vec<Hint>,
 }
 
 impl<const LEAF: usize, const FANOUT: usize> World<LEAF, FANOUT> {
     fn new(keys: Number) -> Self {
         let (map, model) = (Map::default(), Model::default());
-        Self { map, model, revision: 0, keys, held: Vec::new() }
+        Self { map, model, revision: 0, keys, held: Vec::new(), hints: Vec::new() }
     }
 
     /// A number that is there, if any is: the one at or above `number`, or the first.
@@ -186,6 +191,27 @@ impl<const LEAF: usize, const FANOUT: usize> World<LEAF, FANOUT> {
             Op::Modify(number, to) => {
                 let number = if to % 8 == 0 { number } else { self.present(number) };
                 let done = self.map.modify(&name(number), |entry| entry.revision = to.into());
+                let expected = self.model.revisions.get_mut(&number);
+                assert_eq!(done, expected.is_some());
+                expected.into_iter().for_each(|revision| *revision = to.into());
+            }
+            Op::ModifyAt(number, to, with) => {
+                let number = if to % 8 == 0 { number } else { self.present(number) };
+                let hint = match with % 4 {
+                    0 => Hint::default(),
+                    // Of another key, or of this one when the map was another.
+                    1 if !self.hints.is_empty() => self.hints[usize::from(with) % self.hints.len()],
+                    _ => {
+                        // Some that are there and some that are not, more than go down together.
+                        let names: Vec<_> = (number..).take(40).map(name).collect();
+                        let hints = self.map.fetch(names.iter().map(|name| &**name));
+                        assert_eq!(hints.len(), names.len());
+                        self.hints.extend(&hints);
+                        hints[0]
+                    }
+                };
+                let done =
+                    self.map.modify_at(hint, &name(number), |entry| entry.revision = to.into());
                 let expected = self.model.revisions.get_mut(&number);
                 assert_eq!(done, expected.is_some());
                 expected.into_iter().for_each(|revision| *revision = to.into());
@@ -444,6 +470,18 @@ fn a_snapshot_is_never_written() {
     assert_eq!(before.summary(), loaded(1000).summary());
     assert_eq!(before.get(&name(950)).map(|entry| entry.revision), Some(1));
     before.check_invariants();
+}
+
+#[test]
+fn a_hint_from_another_map_does_no_harm() {
+    let hints = loaded(200).fetch((0..200).map(name).collect::<Vec<_>>().iter().map(|n| &**n));
+    let mut map = loaded(120);
+    for number in 0..200 {
+        let hint = hints[usize::from(199 - number)];
+        assert_eq!(map.modify_at(hint, &name(number), |entry| entry.revision = 7), number < 120);
+    }
+    assert!(map.iter().all(|entry| entry.revision == 7));
+    map.check_invariants();
 }
 
 #[test]

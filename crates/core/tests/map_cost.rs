@@ -46,6 +46,38 @@ impl Summary for Sum {
     }
 }
 
+/// An entry whose key has letters.
+#[derive(Clone)]
+struct Word(String);
+
+impl Item for Word {
+    type Key = String;
+    type Handle = String;
+    type Summary = Sum;
+
+    const SPELLED: bool = true;
+
+    fn letter(key: &String, place: usize) -> u8 {
+        key.as_bytes().get(place).copied().unwrap_or(0)
+    }
+
+    fn parting(one: &String, other: &String) -> usize {
+        one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count()
+    }
+
+    fn key(&self) -> &String {
+        &self.0
+    }
+
+    fn handle(&self) -> String {
+        self.0.clone()
+    }
+
+    fn summary(&self) -> Sum {
+        Sum { count: 1, revision: 1 }
+    }
+}
+
 /// The count is one for the process, so these tests run one after the other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
@@ -209,6 +241,20 @@ fn a_big_range_is_removed_without_a_look_inside() {
     let (visits, removed) = cost(|| map.remove_span(span(ITEMS..2 * ITEMS)));
     assert_eq!(removed.count, 0);
     assert!(visits <= 2 * height(&map), "{visits}");
+}
+
+#[test]
+fn many_searches_go_down_once_each_and_their_hints_save_another() {
+    let _alone = alone();
+    let mut map: Map<Word> = shuffled().map(|key| Word(format!("{key:06}"))).collect();
+    let h = map.height() as u64;
+    let keys: Vec<String> = (0..100).map(|key| format!("{:06}", key * 997)).collect();
+    let (visits, hints) = cost(|| map.fetch(&keys));
+    assert_eq!((visits, hints.len()), (100 * h, 100));
+    for (key, hint) in keys.iter().zip(hints) {
+        let (visits, done) = cost(|| map.modify_at(hint, key, |_| {}));
+        assert_eq!((visits, done), (2 * h, true));
+    }
 }
 
 #[test]

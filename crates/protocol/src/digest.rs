@@ -2,12 +2,16 @@
 
 use std::fmt;
 
-use blake2::digest::consts::U16;
-use blake2::digest::{FixedOutput, KeyInit, Update};
+use blake2::Blake2sVarCore;
+use blake2::digest::Output;
+use blake2::digest::core_api::{Block, Buffer, UpdateCore, VariableOutputCore};
 
 use crate::hex;
 use crate::path::Path;
 use crate::revision::Revision;
+
+/// A hash, bytes.
+const HASH_BYTES: usize = 16;
 
 /// How many entries there are, and the wrapping 128-bit sum of their keyed hashes.
 ///
@@ -77,16 +81,45 @@ impl DigestKey {
 
     /// The hash of one entry: BLAKE2s (RFC 7693) with this key (16 bytes, big-endian) and a
     /// 16-byte result, read as a big-endian number, over the revision (8 bytes, big-endian)
-    /// followed by the bytes of the path.
+    /// followed by the bytes of the path. Whoever needs many keeps a [`EntryHasher`]: it is twice as
+    /// fast.
     pub fn hash(&self, path: &Path, rev: Revision) -> u128 {
-        let key = self.0.to_be_bytes();
-        let mut mac = match blake2::Blake2sMac::<U16>::new_from_slice(&key) {
-            Ok(mac) => mac,
-            Err(_) => unreachable!("a key of 16 bytes is within BLAKE2s' 32"),
-        };
-        mac.update(&rev.get().to_be_bytes());
-        mac.update(path.as_str().as_bytes());
-        u128::from_be_bytes(mac.finalize_fixed().into())
+        EntryHasher::new(*self).hash(path, rev)
+    }
+}
+
+/// A [`DigestKey`] that is ready to hash entries.
+#[derive(Clone)]
+pub struct EntryHasher(Blake2sVarCore);
+
+impl EntryHasher {
+    /// Takes in the key, which is the first of two blocks that are hashed for most entries.
+    pub fn new(key: DigestKey) -> EntryHasher {
+        let key = key.0.to_be_bytes();
+        let mut block = Block::<Blake2sVarCore>::default();
+        block[..key.len()].copy_from_slice(&key);
+        let mut core = Blake2sVarCore::new_with_params(&[], &[], key.len(), HASH_BYTES);
+        core.update_blocks(&[block]);
+        EntryHasher(core)
+    }
+
+    /// The hash of one entry, see [`DigestKey::hash`].
+    pub fn hash(&self, path: &Path, rev: Revision) -> u128 {
+        let mut core = self.0.clone();
+        let mut buffer = Buffer::<Blake2sVarCore>::default();
+        buffer.digest_blocks(&rev.get().to_be_bytes(), |blocks| core.update_blocks(blocks));
+        buffer.digest_blocks(path.as_str().as_bytes(), |blocks| core.update_blocks(blocks));
+        let mut out = Output::<Blake2sVarCore>::default();
+        core.finalize_variable_core(&mut buffer, &mut out);
+        let mut hash = [0; HASH_BYTES];
+        hash.copy_from_slice(&out[..HASH_BYTES]);
+        u128::from_be_bytes(hash)
+    }
+}
+
+impl fmt::Debug for EntryHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EntryHasher(..)")
     }
 }
 

@@ -29,7 +29,7 @@ mod view;
 pub use change::{Act, Change};
 pub use code::{Action, Code};
 pub use codec::{Codec, DecodeError};
-pub use digest::{Digest, DigestKey};
+pub use digest::{Digest, DigestKey, EntryHasher};
 pub use frame::{ClientFrame, ServerFrame};
 pub use log::LogKey;
 pub use name::Name;

@@ -94,10 +94,14 @@ pub(crate) enum Held {
 pub(crate) fn commit(state: &mut State, requests: &[Request], held: Held) {
     let before = matches!(held, Held::EachBatch).then(|| state.checkpoint());
     let mut published = None;
-    for request in requests {
-        write(state, request);
-        if matches!(held, Held::EachCommit) {
-            published = Some(state.snapshot());
+    for some in requests.chunks(State::FETCHED) {
+        let hints = state.fetch(some.iter());
+        for (request, hint) in some.iter().zip(hints) {
+            let outcome = state.write_at(hint, Time(1), &Author::default(), request.clone());
+            assert!(outcome.answer.is_ok() && outcome.commit.is_some());
+            if matches!(held, Held::EachCommit) {
+                published = Some(state.snapshot());
+            }
         }
     }
     drop((before, published));

@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use core::mem;
 
 use super::cost::visit;
+use super::fetch::Hint;
 use super::node::{Child, Inner, Node, Shape, Split};
 use super::{Item, Summary};
 
@@ -38,9 +39,16 @@ pub(super) fn insert<T: Item>(root: &mut Child<T>, shape: Shape, item: T) -> Opt
 pub(super) fn modify<T: Item>(
     root: &mut Child<T>,
     key: &T::Key,
+    hint: Hint,
     change: impl FnOnce(&mut T),
 ) -> bool {
-    let (path, Ok(at)) = root.node.find(key) else { return false };
+    let (path, at) = match hint.find(&root.node, key) {
+        Some(found) => found,
+        None => match root.node.find(key) {
+            (path, Ok(at)) => (path, at),
+            _ => return false,
+        },
+    };
     replace(root, path.slots(), at, |item| {
         change(item);
         debug_assert!(item.key() == key, "modify must not change the key");

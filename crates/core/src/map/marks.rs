@@ -72,6 +72,11 @@ impl Marks {
         }
     }
 
+    /// Reads a bit of each line of memory that these marks take.
+    pub(super) fn touch(&self) {
+        core::hint::black_box((self.place[0], self.place[MOST - 1], self.letter[MOST - 1]));
+    }
+
     fn set<T: Item>(&mut self, at: usize, before: &T::Key, key: &T::Key) {
         let place = T::parting(before, key);
         (self.place[at], self.letter[at]) = (place as u16, T::letter(key, place));
@@ -90,6 +95,12 @@ impl Marks {
         if len == 0 {
             return Err(0);
         }
+        let guess = self.guess::<T>(key, len);
+        self.settle::<T>(key, len, guess, at(guess))
+    }
+
+    /// The one key, of `len` of which there is at least one, that tells where this one is.
+    pub(super) fn guess<T: Item>(&self, key: &T::Key, len: usize) -> usize {
         let (places, letters) = (&self.place[..len], &self.letter[..len]);
         let mut guess = 0;
         // What differs only behind this place is on the far side of a key that lies above.
@@ -100,7 +111,18 @@ impl Marks {
             guess = if open & above { n } else { guess };
             limit = if open { if above { u16::MAX } else { place } } else { limit };
         }
-        let near = at(guess);
+        guess
+    }
+
+    /// Where the key is, or would be, told by the one that was guessed.
+    pub(super) fn settle<T: Item>(
+        &self,
+        key: &T::Key,
+        len: usize,
+        guess: usize,
+        near: &T::Key,
+    ) -> Result<usize, usize> {
+        let places = &self.place[..len];
         let parting = T::parting(key, near);
         // All keys around the guess that part from one another only later lie on the same side.
         let later = |place: &&u16| usize::from(**place) > parting;

@@ -11,6 +11,7 @@
 //! - `mod.rs`: [`Map`], and what it asks of its content: [`Item`], [`Summary`]
 //! - `node.rs`: leaves, inner nodes, and how they split
 //! - `marks.rs`: how a search in a node reads one key instead of many
+//! - `fetch.rs`: bringing what several keys lead to into the caches, all at once
 //! - `span.rs`: which parts of the tree a contiguous range is made of
 //! - `iter.rs`: [`Iter`] and [`IterWhere`], both double-ended
 //! - `edit.rs`: inserting, modifying and removing one item
@@ -40,8 +41,8 @@
 //! | operation | nodes visited |
 //! |---|---|
 //! | [`Map::clone`], [`Map::len`], [`Map::summary`] | 0 |
-//! | [`Map::get`] | `h` |
-//! | [`Map::insert`], [`Map::modify`], [`Map::remove`], [`Map::forget`] | `2h`, and a few at a split or a join |
+//! | [`Map::get`]; [`Map::fetch`], for each key | `h` |
+//! | [`Map::insert`], [`Map::modify`] (with a hint, too), [`Map::remove`], [`Map::forget`] | `2h`, and a few at a split or a join |
 //! | [`Map::span_summary`] | at most `2h` |
 //! | [`Map::range`] | at most `2h`, and the leaves that are really read |
 //! | [`Map::range_where`] | at most `2h + k * h` |
@@ -62,6 +63,7 @@ mod check;
 mod cost;
 mod cut;
 mod edit;
+mod fetch;
 mod iter;
 mod join;
 mod marks;
@@ -69,12 +71,14 @@ mod node;
 mod span;
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::cmp::Ordering;
 use core::fmt;
 
 #[cfg(feature = "count-visits")]
 pub use cost::{reset_visits, visits};
+pub use fetch::Hint;
 pub use iter::{Iter, IterWhere};
 
 use iter::Walk;
@@ -120,6 +124,10 @@ pub trait Item: Clone {
         let _ = (key, place);
         0
     }
+
+    /// Reads, with [`core::hint::black_box`], what [`Map::fetch`] is to bring into the caches: what a
+    /// change of this item reads and does not stand in the item itself. Nothing by default.
+    fn touch(&self) {}
 
     /// The first place at which two keys have different letters; where both end, if they are equal.
     fn parting(one: &Self::Key, other: &Self::Key) -> usize {
@@ -234,6 +242,21 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
         self.get(key).is_some()
     }
 
+    /// Brings what these keys lead to into the processor's caches, so that what is done with them next
+    /// does not wait for memory. O(log n) for each, and all of them wait together: on a map that is
+    /// much larger than the caches, several times faster than one search after the other.
+    ///
+    /// Only ever an optimization, and only for keys that are [spelled](Item::SPELLED). Some dozens at
+    /// a time: what is not used soon is gone again.
+    ///
+    /// Gives a hint for each key, which [`Map::modify_at`] takes: then it does not search again.
+    pub fn fetch<'a>(&'a self, keys: impl IntoIterator<Item = &'a T::Key>) -> Vec<Hint>
+    where
+        T::Key: 'a,
+    {
+        fetch::fetch(&self.root.node, keys.into_iter())
+    }
+
     /// Puts an item in, and gives the one with the same key that it replaces. O(log n).
     ///
     /// Items put in at the end of a leaf leave full leaves behind them, so loading in ascending order
@@ -248,7 +271,13 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
     /// The key must not change. If `change` panics, the item is as it left it but the summaries are not
     /// yet: throw the map away, or go back to a snapshot.
     pub fn modify(&mut self, key: &T::Key, change: impl FnOnce(&mut T)) -> bool {
-        edit::modify(&mut self.root, key, change)
+        self.modify_at(Hint::default(), key, change)
+    }
+
+    /// As [`Map::modify`], with a hint from [`Map::fetch`] where the key is. If it is there no longer,
+    /// it is searched for.
+    pub fn modify_at(&mut self, hint: Hint, key: &T::Key, change: impl FnOnce(&mut T)) -> bool {
+        edit::modify(&mut self.root, key, hint, change)
     }
 
     /// Takes the item with this key out. O(log n). If there is none, no node is copied.

@@ -68,9 +68,20 @@ pub(super) struct Path {
     depth: usize,
 }
 
+impl Default for Path {
+    fn default() -> Self {
+        Self { slots: [0; MAX_HEIGHT], depth: 0 }
+    }
+}
+
 impl Path {
     pub(super) fn slots(&self) -> &[u16] {
         &self.slots[..self.depth]
+    }
+
+    pub(super) fn push(&mut self, slot: usize) {
+        self.slots[self.depth] = slot as u16;
+        self.depth += 1;
     }
 }
 
@@ -92,15 +103,14 @@ impl<T: Item> Node<T> {
 
     /// The way to the leaf for this key, and where in it the key is, or would be.
     pub(super) fn find(&self, key: &T::Key) -> (Path, Result<usize, usize>) {
-        let mut path = Path { slots: [0; MAX_HEIGHT], depth: 0 };
+        let mut path = Path::default();
         let mut node = self;
         loop {
             visit();
             match node {
                 Self::Inner(inner) => {
                     let slot = inner.slot(key);
-                    path.slots[path.depth] = slot as u16;
-                    path.depth += 1;
+                    path.push(slot);
                     node = &inner.children[slot].node;
                 }
                 Self::Leaf(leaf) => return (path, leaf.find(key)),

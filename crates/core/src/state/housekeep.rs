@@ -10,6 +10,7 @@ use super::State;
 use super::past::{Earliest, Grave};
 use super::session::Session;
 use crate::commit::{Commit, Effect};
+use crate::map::Hint;
 use crate::settings::{Time, stretched};
 use crate::slot::{Slot, Summary};
 
@@ -24,7 +25,7 @@ impl State {
             .or_else(|| self.expire(now))
             .or_else(|| self.retain(now))
             .or_else(|| self.forget(now))?;
-        Some(self.commit(now, rev, effects, None))
+        Some(self.commit(now, rev, effects, None, Hint::default()))
     }
 
     /// When [`State::housekeep`] next has something to do, if nothing else happens before.

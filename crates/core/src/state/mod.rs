@@ -11,10 +11,10 @@ mod write;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
-use onetree_protocol::{Epoch, Name, Path, Revision};
+use onetree_protocol::{EntryHasher, Epoch, Name, Path, Revision};
 
 use crate::commit::Commit;
-use crate::map::Map;
+use crate::map::{Hint, Map};
 use crate::settings::{Settings, Time};
 use crate::slot::Slot;
 use crate::snapshot::Snapshot;
@@ -33,6 +33,7 @@ use session::Session;
 #[derive(Clone, Debug)]
 pub struct State {
     settings: Arc<Settings>,
+    hasher: EntryHasher,
     committed: Committed,
     /// Who is there now: not history, and not undone by [`State::restore`].
     sessions: BTreeMap<Name, Session>,
@@ -62,6 +63,7 @@ impl State {
     /// An empty tree, before its first commit.
     pub fn new(settings: Settings) -> State {
         State {
+            hasher: EntryHasher::new(settings.digest_key),
             settings: Arc::new(settings),
             committed: Committed {
                 rev: Revision::ZERO,
@@ -120,6 +122,6 @@ impl State {
     /// When the commit is not above the present revision: the history is not one.
     pub fn replay(&mut self, commit: &Commit) {
         assert!(commit.rev > self.committed.rev, "revision {} comes twice", commit.rev);
-        self.apply(commit);
+        self.apply(commit, Hint::default());
     }
 }

@@ -2,33 +2,44 @@
 
 use core::cmp::Ordering;
 
-use onetree_protocol::{LogKey, Name, Path, Revision, Value};
+use onetree_protocol::{EntryHasher, LogKey, Name, Path, Revision, Value};
 
 use super::past::{Grave, Log, Owned};
 use super::{Committed, State};
 use crate::commit::{Commit, Effect};
-use crate::settings::{Settings, Time, stretched};
+use crate::map::Hint;
+use crate::settings::{Time, stretched};
 use crate::slot::Slot;
 
+/// A put, and where its path was seen.
+struct Put<'a> {
+    path: &'a Path,
+    value: &'a Value,
+    expires: Option<Time>,
+    owner: Option<&'a Name>,
+    hint: Hint,
+}
+
 impl State {
-    /// Makes `commit` part of the state.
-    pub(super) fn apply(&mut self, commit: &Commit) {
+    /// Makes `commit` part of the state; `hint` says where the path of its first effect is.
+    pub(super) fn apply(&mut self, commit: &Commit, mut hint: Hint) {
         let Commit { rev, time, effects, origin } = commit;
         self.committed.rev = *rev;
         self.committed.time = *time;
         for effect in effects {
-            self.effect(*rev, *time, effect);
+            self.effect(*rev, *time, effect, core::mem::take(&mut hint));
         }
         if let Some(origin) = origin {
             self.committed.remember(origin, *time, self.settings.bounds.dedup_answers);
         }
     }
 
-    fn effect(&mut self, rev: Revision, time: Time, effect: &Effect) {
-        let State { settings, committed, .. } = self;
+    fn effect(&mut self, rev: Revision, time: Time, effect: &Effect, hint: Hint) {
+        let State { settings, hasher, committed, .. } = self;
         match effect {
             Effect::Put { path, value, expires, owner } => {
-                committed.put(settings, rev, time, path, value, *expires, owner.as_ref());
+                let put = Put { path, value, expires: *expires, owner: owner.as_ref(), hint };
+                committed.put(hasher, rev, time, put);
                 if !settings.retention.is_empty() && LogKey::of(path).is_some() {
                     self.appended(path, time);
                 }
@@ -100,17 +111,8 @@ impl State {
 }
 
 impl Committed {
-    #[expect(clippy::too_many_arguments, reason = "the parts of one effect, and their commit")]
-    fn put(
-        &mut self,
-        settings: &Settings,
-        rev: Revision,
-        time: Time,
-        path: &Path,
-        value: &Value,
-        expires: Option<Time>,
-        owner: Option<&Name>,
-    ) {
+    fn put(&mut self, hasher: &EntryHasher, rev: Revision, time: Time, put: Put<'_>) {
+        let Put { path, value, expires, owner, hint } = put;
         let mut buried = None;
         let mut disowned = None;
         let mut fill = |slot: &mut Slot| {
@@ -121,13 +123,13 @@ impl Committed {
                 disowned = slot.owner().cloned();
                 slot.with_rare(|rare| (rare.expires, rare.owner) = (expires, owner.cloned()));
             }
-            slot.set(settings.digest_key, rev, time, value.clone());
+            slot.set(hasher, rev, time, value.clone());
             if dead && !slot.remembers(before) {
                 buried = Some((before, path.clone()));
             }
         };
         // An update is one descent; only a new path pays for a second one.
-        if !self.tree.modify(path, &mut fill) {
+        if !self.tree.modify_at(hint, path, &mut fill) {
             let mut slot = Slot::empty(path.clone());
             fill(&mut slot);
             self.tree.insert(slot);

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use onetree_protocol::{Digest, DigestKey, LogKey, Name, Path, Revision, Value};
+use onetree_protocol::{Digest, EntryHasher, LogKey, Name, Path, Revision, Value};
 
 use super::dedup::{Client, Remembered};
 use super::past::{Grave, Nothing, Owned};
@@ -120,12 +120,12 @@ impl State {
         slots: impl IntoIterator<Item = SavedSlot>,
         clients: impl IntoIterator<Item = SavedClient>,
     ) -> State {
-        let key = settings.digest_key;
         let mut state = State::new(settings);
+        let hasher = state.hasher.clone();
         let (mut graves, mut owned, mut logged) = (Vec::new(), Vec::new(), Vec::new());
         let has_rules = !state.settings.retention.is_empty();
         let slots = slots.into_iter().map(|saved| {
-            let slot = Slot::from_saved(saved, key);
+            let slot = Slot::from_saved(saved, &hasher);
             bury(&slot, &mut graves);
             if let Some(owner) = slot.owner() {
                 owned.push(Owned { owner: owner.clone(), path: slot.path.clone() });
@@ -186,11 +186,11 @@ impl Slot {
         SavedSlot { path, rev: self.rev, time: self.time, value, marks }
     }
 
-    fn from_saved(saved: SavedSlot, key: DigestKey) -> Slot {
+    fn from_saved(saved: SavedSlot, hasher: &EntryHasher) -> Slot {
         let SavedSlot { path, rev, time, value, marks } = saved;
         let mut slot = Slot::empty(path);
         match value {
-            Some(value) => slot.set(key, rev, time, value),
+            Some(value) => slot.set(hasher, rev, time, value),
             None => slot.bury(rev, time),
         }
         if let Some(SavedMarks { expires, owner, dropped, trimmed }) = marks {

@@ -12,6 +12,7 @@ use super::State;
 use super::dedup::{Numbered, unchanged};
 use super::replay::is_entry_of;
 use crate::commit::{Commit, Effect, Origin};
+use crate::map::Hint;
 use crate::request::{Answer, Author, Outcome, Refusal, Request};
 use crate::settings::Time;
 use crate::slot::Slot;
@@ -26,11 +27,44 @@ struct Plan {
 }
 
 impl State {
+    /// Requests that [`State::fetch`] is best given at a time: enough that their reads from memory
+    /// overlap, few enough that what the first has brought is still there for the last.
+    pub const FETCHED: usize = 64;
+
+    /// Brings what these requests will touch into the processor's caches, for all of them together,
+    /// so that [`State::write`] does not wait for memory: see [`Map::fetch`](crate::map::Map::fetch).
+    /// Gives a hint for each, that [`State::write_at`] takes. Only ever an optimization, and only for
+    /// those that begin with a put; O(log n).
+    pub fn fetch<'a, R>(&'a self, requests: R) -> Vec<Hint>
+    where
+        R: Iterator<Item = &'a Request> + Clone,
+    {
+        let path = |request: &'a Request| match request.changes.first() {
+            Some(Do::Put { path, .. }) => Some(path),
+            _ => None,
+        };
+        let mut found = self.committed.tree.fetch(requests.clone().filter_map(path)).into_iter();
+        requests
+            .map(|request| path(request).and_then(|_| found.next()).unwrap_or_default())
+            .collect()
+    }
+
     /// Commits a request, or refuses it. A numbered write that is refused or changes nothing makes
     /// a commit too, without effects: the memory of its answer is part of the state.
     ///
     /// Cost: O(log n) for each change, and for a drop or a trim what it removes.
     pub fn write(&mut self, now: Time, author: &Author, request: &Request) -> Outcome {
+        self.write_at(Hint::default(), now, author, request.clone())
+    }
+
+    /// As [`State::write`], with a hint from [`State::fetch`].
+    pub fn write_at(
+        &mut self,
+        hint: Hint,
+        now: Time,
+        author: &Author,
+        request: Request,
+    ) -> Outcome {
         let client = match self.number(author, request.seq) {
             Numbered::New(client) => client,
             Numbered::Settled(outcome) => return outcome,
@@ -39,6 +73,7 @@ impl State {
             let end = Refusal::new(Code::Unavailable, "this history has no revisions left");
             return Outcome { answer: Err(end), commit: None };
         };
+        let seq = request.seq;
         let (effects, answer) = match self.plan(now, rev, author, request) {
             Ok(plan) if plan.effects.is_empty() => {
                 (plan.effects, Ok(unchanged(self.committed.rev)))
@@ -46,14 +81,14 @@ impl State {
             Ok(plan) => (plan.effects, Ok(Answer { rev, paths: plan.paths })),
             Err(refusal) => (Vec::new(), Err(refusal)),
         };
-        let origin = client.zip(request.seq).map(|(client, seq)| {
+        let origin = client.zip(seq).map(|(client, seq)| {
             let answer = Arc::new(answer.clone());
             Origin { client, seq, answer }
         });
         if effects.is_empty() && origin.is_none() {
             return Outcome { answer, commit: None };
         }
-        Outcome { answer, commit: Some(self.commit(now, rev, effects, origin)) }
+        Outcome { answer, commit: Some(self.commit(now, rev, effects, origin, hint)) }
     }
 
     /// Makes a commit and applies it.
@@ -63,10 +98,11 @@ impl State {
         rev: Revision,
         effects: Vec<Effect>,
         origin: Option<Origin>,
+        hint: Hint,
     ) -> Arc<Commit> {
         let time = now.max(self.committed.time);
         let commit = Arc::new(Commit { rev, time, effects, origin });
-        self.apply(&commit);
+        self.apply(&commit, hint);
         commit
     }
 
@@ -75,7 +111,7 @@ impl State {
         now: Time,
         rev: Revision,
         author: &Author,
-        request: &Request,
+        request: Request,
     ) -> Result<Plan, Refusal> {
         let most = self.settings.bounds.commit_changes as usize;
         if request.changes.len() > most {
@@ -85,8 +121,9 @@ impl State {
         for condition in &request.conditions {
             self.check(condition)?;
         }
-        let mut plan = Plan::default();
-        for change in &request.changes {
+        let mut plan =
+            Plan { effects: Vec::with_capacity(request.changes.len()), ..Plan::default() };
+        for change in request.changes {
             self.step(now, rev, author, change, &mut plan)?;
         }
         self.fits(&plan)?;
@@ -115,7 +152,7 @@ impl State {
         now: Time,
         rev: Revision,
         author: &Author,
-        change: &Do,
+        change: Do,
         plan: &mut Plan,
     ) -> Result<(), Refusal> {
         let tree = &self.committed.tree;
@@ -125,44 +162,48 @@ impl State {
         match change {
             Do::Put { path, value, ttl_ms, ephemeral } => {
                 // An update is one descent: what is there now is looked up only if it matters.
-                let live = || tree.get(path).is_some_and(|slot| slot.is_live());
-                if LogKey::of(path).is_some() && !live() {
+                let live = || tree.get(&path).is_some_and(|slot| slot.is_live());
+                if LogKey::of(&path).is_some() && !live() {
                     let message = format!("{path} has the form of a log key: append gives these");
-                    return Err(Refusal::at(Code::LogKey, path, message));
+                    return Err(Refusal::at(Code::LogKey, &path, message));
                 }
-                plan.put(now, author, path.clone(), value, *ttl_ms, *ephemeral)
+                plan.put(now, author, path, value, ttl_ms, ephemeral)
             }
             Do::Append { path, value, ttl_ms, ephemeral } => {
                 let key = LogKey { rev, index: plan.effects.len() as u16 };
                 let entry = path.child(&key.to_string()).map_err(|error| {
-                    Refusal::at(Code::BadPath, path, format!("no entry fits below {path}: {error}"))
+                    Refusal::at(
+                        Code::BadPath,
+                        &path,
+                        format!("no entry fits below {path}: {error}"),
+                    )
                 })?;
                 plan.paths.push(entry.clone());
-                plan.put(now, author, entry, value, *ttl_ms, *ephemeral)
+                plan.put(now, author, entry, value, ttl_ms, ephemeral)
             }
             Do::Delete { path } => {
-                if !first || tree.get(path).is_some_and(|slot| slot.is_live()) {
-                    plan.effects.push(Effect::Delete { path: path.clone() });
+                if !first || tree.get(&path).is_some_and(|slot| slot.is_live()) {
+                    plan.effects.push(Effect::Delete { path });
                 }
                 Ok(())
             }
             Do::Drop { path } => {
                 if !first || tree.span_summary(|other: &Path| path.place(other)).live > 0 {
-                    plan.effects.push(Effect::Drop { path: path.clone() });
+                    plan.effects.push(Effect::Drop { path });
                 }
                 Ok(())
             }
             Do::Trim { path, to } => {
                 if to.rev > self.committed.rev {
                     let message = format!("the log key {to} is not given out yet");
-                    return Err(Refusal::at(Code::LogKey, path, message));
+                    return Err(Refusal::at(Code::LogKey, &path, message));
                 }
                 let oldest = tree
                     .range(|other: &Path| path.place(other))
-                    .find(|slot| slot.is_live() && is_entry_of(path, &slot.path));
-                let due = oldest.is_some_and(|slot| LogKey::of(&slot.path) <= Some(*to));
+                    .find(|slot| slot.is_live() && is_entry_of(&path, &slot.path));
+                let due = oldest.is_some_and(|slot| LogKey::of(&slot.path) <= Some(to));
                 if !first || due {
-                    plan.effects.push(Effect::Trim { path: path.clone(), to: *to });
+                    plan.effects.push(Effect::Trim { path, to });
                 }
                 Ok(())
             }
@@ -191,7 +232,7 @@ impl State {
         }
         let mut trial = self.clone();
         let rev = self.committed.rev.next().unwrap_or(Revision::MAX);
-        trial.commit(self.committed.time, rev, plan.effects.clone(), None);
+        trial.commit(self.committed.time, rev, plan.effects.clone(), None, Hint::default());
         let then = trial.committed.tree.summary();
         if over(then.live, then.bytes) && (then.live > now.live || then.bytes > now.bytes) {
             let (most, size) = (bounds.entries, bounds.bytes);
@@ -208,7 +249,7 @@ impl Plan {
         now: Time,
         author: &Author,
         path: Path,
-        value: &Value,
+        value: Value,
         ttl_ms: Option<u64>,
         ephemeral: bool,
     ) -> Result<(), Refusal> {
@@ -220,7 +261,7 @@ impl Plan {
         self.growth.0 += 1;
         self.growth.1 += (path.as_str().len() + value.bytes.len()) as u64;
         let expires = ttl_ms.map(|ms| now.plus(ms));
-        self.effects.push(Effect::Put { path, value: value.clone(), expires, owner });
+        self.effects.push(Effect::Put { path, value, expires, owner });
         Ok(())
     }
 }

@@ -1,0 +1,158 @@
+//! Bringing what several keys lead to into the caches, all at once.
+//!
+//! A search in a large map is a chain of reads from memory: a node, where one of its keys is, that
+//! key, the next node. Each takes as long as some hundred instructions, and cannot begin before the
+//! last has come. But the searches of several keys do not depend on one another: here they go down
+//! together, step by step, and each step reads for all of them before anyone looks at what it has
+//! read. So the processor has ten reads on the way where one search has one.
+//!
+//! - S. Chen, A. Ailamaki, P. Gibbons, T. Mowry, *Improving Hash Join Performance through
+//!   Prefetching*, 2004: group prefetching. Reads stand for the prefetches, which safe Rust does not
+//!   have.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::borrow::Borrow;
+use core::hint::black_box;
+
+use super::Item;
+use super::cost::visit;
+use super::node::{Node, Path};
+
+/// Keys that go down together. A processor has some ten reads on the way at once, and what they
+/// bring, a few KiB a key, must still be in its nearer caches when it is used.
+const GROUP: usize = 32;
+
+/// Levels that a hint has room for: 2^12 leaves at the very least, and with nodes half full enough for
+/// all that memory holds.
+const LEVELS: usize = 12;
+
+/// Where a key was when [`Map::fetch`](super::Map::fetch) looked. It is a guess that whoever uses it
+/// checks, so an old one, or one of another map, does no harm and no good.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hint {
+    /// From the root, which child; in the leaf, which item.
+    slots: [u8; LEVELS],
+    /// How many of them there are; 0: nothing is known.
+    depth: u8,
+}
+
+/// Where one search is: at this node, led there by its key at `guess`.
+struct Search<'a, T: Item> {
+    key: &'a T::Key,
+    node: &'a Arc<Node<T>>,
+    guess: usize,
+    hint: Hint,
+}
+
+pub(super) fn fetch<'a, T: Item>(
+    root: &'a Arc<Node<T>>,
+    keys: impl Iterator<Item = &'a T::Key>,
+) -> Vec<Hint>
+where
+    T::Key: 'a,
+{
+    let search = |key| Search { key, node: root, guess: 0, hint: Hint::default() };
+    let mut group: Vec<Search<'_, T>> = keys.map(search).collect();
+    if T::SPELLED {
+        group.chunks_mut(GROUP).for_each(|group| while descend(group) {});
+    }
+    group.iter().map(|search| search.hint).collect()
+}
+
+/// One level down; false when that was the last one: all leaves are equally deep.
+fn descend<T: Item>(group: &mut [Search<'_, T>]) -> bool {
+    for search in &*group {
+        visit();
+        touch_node(search.node);
+    }
+    for search in &mut *group {
+        search.guess = search.guess();
+    }
+    for search in &*group {
+        black_box(search.near().map(|near| T::letter(near, 0)));
+    }
+    let mut deeper = false;
+    group.iter_mut().for_each(|search| deeper |= search.step());
+    deeper
+}
+
+/// What a search and a change read of a node itself.
+fn touch_node<T: Item>(node: &Arc<Node<T>>) {
+    black_box(Arc::strong_count(node));
+    let (marks, size) = match &**node {
+        Node::Leaf(leaf) => (&leaf.marks, leaf.items.len()),
+        Node::Inner(inner) => (&inner.marks, inner.children.len() + inner.separators.len()),
+    };
+    black_box(size);
+    marks.touch();
+}
+
+impl<'a, T: Item> Search<'a, T> {
+    fn guess(&self) -> usize {
+        let (marks, keys) = match &**self.node {
+            Node::Leaf(leaf) => (&leaf.marks, leaf.items.len()),
+            Node::Inner(inner) => (&inner.marks, inner.separators.len()),
+        };
+        if keys == 0 { 0 } else { marks.guess::<T>(self.key, keys) }
+    }
+
+    fn near(&self) -> Option<&'a T::Key> {
+        match &**self.node {
+            Node::Leaf(leaf) => leaf.items.get(self.guess).map(Item::key),
+            Node::Inner(inner) => inner.separators.get(self.guess).map(Borrow::borrow),
+        }
+    }
+
+    /// Goes to the child that is responsible for the key; false at a leaf.
+    fn step(&mut self) -> bool {
+        let Some(near) = self.near() else { return false };
+        match &**self.node {
+            Node::Leaf(leaf) => {
+                match leaf.marks.settle::<T>(self.key, leaf.items.len(), self.guess, near) {
+                    Ok(at) => {
+                        leaf.items[at].touch();
+                        self.hint.push(at);
+                    }
+                    Err(_) => self.hint = Hint::default(),
+                }
+                false
+            }
+            Node::Inner(inner) => {
+                let keys = inner.separators.len();
+                let slot = match inner.marks.settle::<T>(self.key, keys, self.guess, near) {
+                    Ok(at) => at + 1,
+                    Err(at) => at,
+                };
+                self.hint.push(slot);
+                self.node = &inner.children[slot].node;
+                true
+            }
+        }
+    }
+}
+
+impl Hint {
+    /// Beyond the last level that there is room for the hint says less than it could, and is wrong.
+    fn push(&mut self, slot: usize) {
+        if let Some(place) = self.slots.get_mut(usize::from(self.depth)) {
+            *place = slot as u8;
+            self.depth += 1;
+        }
+    }
+
+    /// Where the key is, if it is still there.
+    pub(super) fn find<T: Item>(&self, mut node: &Node<T>, key: &T::Key) -> Option<(Path, usize)> {
+        let (at, slots) = self.slots[..usize::from(self.depth)].split_last()?;
+        let mut path = Path::default();
+        for &slot in slots {
+            visit();
+            let Node::Inner(inner) = node else { return None };
+            node = &inner.children.get(usize::from(slot))?.node;
+            path.push(usize::from(slot));
+        }
+        visit();
+        let (Node::Leaf(leaf), at) = (node, usize::from(*at)) else { return None };
+        leaf.items.get(at).filter(|item| item.key() == key).map(|_| (path, at))
+    }
+}
