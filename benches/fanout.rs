@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use onetree::fanout::{Fanout, Item, Outbox, Sink, Subscriber};
+use onetree::fanout::{Fanout, Frames, Item, Outbox, Sink, Subscriber, bare};
 use onetree_core::{Commit, Effect, Interest, Time};
 use onetree_protocol::frame::{Delta, ServerFrame};
 use onetree_protocol::{Codec, Path, Revision, Value, View};
@@ -40,12 +40,12 @@ impl Connection {
 }
 
 impl Sink for Connection {
-    fn delta(&self, rev: Revision, parts: &Arc<[Bytes]>) {
-        self.0.push(Item::Delta { rev, parts: parts.clone() });
+    fn deltas(&self, frames: &Arc<Frames>) {
+        self.0.push(Item::Deltas(frames.clone()));
     }
 
-    fn signal(&self, frame: &Bytes) {
-        self.0.push(Item::Signal(frame.clone()));
+    fn signals(&self, frames: &Arc<Frames>) {
+        self.0.push(Item::Signals(frames.clone()));
     }
 }
 
@@ -54,12 +54,12 @@ impl Sink for Connection {
 struct Counter(AtomicU64);
 
 impl Sink for Counter {
-    fn delta(&self, _: Revision, parts: &Arc<[Bytes]>) {
-        self.0.fetch_add(parts.len() as u64, Ordering::Relaxed);
+    fn deltas(&self, frames: &Arc<Frames>) {
+        self.0.fetch_add(frames.count() as u64, Ordering::Relaxed);
     }
 
-    fn signal(&self, _: &Bytes) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn signals(&self, frames: &Arc<Frames>) {
+        self.0.fetch_add(frames.count() as u64, Ordering::Relaxed);
     }
 }
 
@@ -92,7 +92,7 @@ fn elsewhere(n: usize) -> (View, Codec) {
 }
 
 fn house<S: Sink + 'static>(place: Place, sink: fn() -> S) -> (Fanout, Vec<Arc<S>>) {
-    let fanout = Fanout::new(FRAME_BYTES);
+    let fanout = Fanout::new(FRAME_BYTES, bare);
     let sinks: Vec<Arc<S>> = (0..SINKS).map(|_| Arc::new(sink())).collect();
     for (n, sink) in sinks.iter().enumerate() {
         let (view, codec) = place(n);
@@ -104,7 +104,7 @@ fn house<S: Sink + 'static>(place: Place, sink: fn() -> S) -> (Fanout, Vec<Arc<S
 }
 
 /// A commit that puts so many values of about 100 bytes.
-fn commit(rev: u64, changes: usize) -> Commit {
+fn commit(rev: u64, changes: usize) -> Arc<Commit> {
     let text = format!("{{\"n\":{},\"text\":\"{}\"}}", 100_000 + rev, "x".repeat(81));
     let put = |n: usize| Effect::Put {
         path: if n == 0 { topic() } else { topic().child(&format!("part-{n}")).unwrap() },
@@ -113,7 +113,7 @@ fn commit(rev: u64, changes: usize) -> Commit {
         owner: None,
     };
     let effects = (0..changes).map(put).collect();
-    Commit { rev: Revision::new(rev).unwrap(), time: Time(0), effects, origin: None }
+    Arc::new(Commit { rev: Revision::new(rev).unwrap(), time: Time(0), effects, origin: None })
 }
 
 /// Into the outboxes; they are emptied after each commit, and that does not count.
@@ -128,7 +128,7 @@ fn into_outboxes(bencher: Bencher<'_, '_>, place: Place, changes: usize) {
             rev += 1;
             commit(rev, changes)
         })
-        .bench_local_refs(|commit| fanout.publish(commit));
+        .bench_local_refs(|commit| fanout.publish(std::slice::from_ref(commit)));
 }
 
 fn into_counters(bencher: Bencher<'_, '_>, place: Place) {
@@ -140,7 +140,7 @@ fn into_counters(bencher: Bencher<'_, '_>, place: Place) {
             rev += 1;
             commit(rev, 1)
         })
-        .bench_local_refs(|commit| fanout.publish(commit));
+        .bench_local_refs(|commit| fanout.publish(std::slice::from_ref(commit)));
     black_box(sinks);
 }
 
@@ -152,6 +152,21 @@ fn outboxes_of_one_view(bencher: Bencher<'_, '_>, changes: usize) {
 #[divan::bench(args = [1, 100], sample_count = 1_000, sample_size = 1)]
 fn outboxes_of_mixed_views(bencher: Bencher<'_, '_>, changes: usize) {
     into_outboxes(bencher, mixed_views, changes);
+}
+
+/// A hundred commits that are there at once: they go together.
+#[divan::bench(sample_count = 1_000, sample_size = 1)]
+fn outboxes_of_one_view_100_commits(bencher: Bencher<'_, '_>) {
+    let (fanout, sinks) = house(one_view, Connection::new);
+    let mut rev = 0;
+    bencher
+        .counter(ItemsCount::new(SINKS * 100))
+        .with_inputs(|| {
+            sinks.iter().for_each(|sink| drop(sink.take()));
+            rev += 100;
+            (0..100).map(|n| commit(rev + n, 1)).collect::<Vec<_>>()
+        })
+        .bench_local_refs(|commits| fanout.publish(commits));
 }
 
 #[divan::bench]

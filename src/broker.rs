@@ -30,13 +30,19 @@ pub(crate) use event::{Event, Opening, Write};
 pub(crate) use mailbox::{Mailbox, Order, Reply};
 pub(crate) use shared::Shared;
 
-/// Events that are taken at once, and stored with one call. At 2 us each a batch is applied in
+/// Writes and other events that are taken at once, and stored with one call. At 2 us each a batch is applied in
 /// about as long as the disk takes for one sync, so that neither waits for the other for long.
 const BATCH_EVENTS: usize = 1024;
 
-/// Events that wait for the owner: two batches, so that the next is there when one is done. Who
+/// Writes of a connection that come to the owner as one event: those that were there at once.
+pub(crate) const WRITES_TOGETHER: usize = State::FETCHED;
+
+/// Events that are taken from the queue at once.
+const EVENTS_AT_ONCE: usize = 64;
+
+/// Events that wait for the owner: some batches, so that the next is there when one is done. Who
 /// comes later waits in its connection, which then reads no further requests.
-pub(crate) const QUEUED_EVENTS: usize = 2 * BATCH_EVENTS;
+pub(crate) const QUEUED_EVENTS: usize = BATCH_EVENTS / 4;
 
 /// Housekeeping commits that one batch makes by itself, at most: writers wait meanwhile.
 const CHORES: usize = 16;
@@ -79,12 +85,13 @@ pub(crate) struct Owner<S> {
 struct Batch {
     /// The state before it, to go back to.
     before: Checkpoint,
-    /// Events in it.
+    /// Writes and other events in it.
     events: usize,
     commits: Vec<Arc<Commit>>,
     /// The tree right after each commit; only for [`Hooks::on_commit`].
     trees: Vec<Snapshot>,
-    answers: Vec<(Write, Result<Answer, Refusal>)>,
+    /// To whom, and to which request.
+    answers: Vec<(Arc<Mailbox>, u32, Result<Answer, Refusal>)>,
     /// What waits until the batch is stored: departures, which end what the batch may still need.
     afterwards: Vec<Event>,
     stop: bool,
@@ -106,6 +113,11 @@ impl Batch {
     fn is_empty(&self) -> bool {
         self.events == 0 && self.commits.is_empty()
     }
+
+    /// Events that it takes next; each may be some dozens of writes, so it may become larger by these.
+    fn room(&self) -> usize {
+        BATCH_EVENTS.saturating_sub(self.events).min(EVENTS_AT_ONCE)
+    }
 }
 
 /// A batch that is being stored.
@@ -126,7 +138,7 @@ impl<S: Store> Owner<S> {
     /// While one batch is being stored the next is made: what comes during a sync of the disk goes
     /// into the one after it.
     pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
-        let mut taken = Vec::with_capacity(BATCH_EVENTS);
+        let mut taken = Vec::with_capacity(EVENTS_AT_ONCE);
         let mut storing: Option<Storing> = None;
         let mut next = Batch::new(self.state.checkpoint());
         loop {
@@ -135,7 +147,7 @@ impl<S: Store> Owner<S> {
                 let batch = std::mem::replace(&mut next, fresh);
                 storing = Some(self.store(batch));
             }
-            let room = if next.stop { 0 } else { BATCH_EVENTS.saturating_sub(next.events) };
+            let room = if next.stop { 0 } else { next.room() };
             let due = self.due().filter(|_| room > 0);
             tokio::select! {
                 biased;
@@ -153,17 +165,16 @@ impl<S: Store> Owner<S> {
                 () = sleep_until(due) => taken.push(Event::Tick),
             }
             if !taken.is_empty() {
-                self.take(taken.drain(..), &mut next);
+                self.take(&mut taken, &mut next);
             }
         }
         self.store.close().await;
     }
 
     /// Makes events part of a batch.
-    fn take(&mut self, events: impl Iterator<Item = Event>, batch: &mut Batch) {
+    fn take(&mut self, events: &mut Vec<Event>, batch: &mut Batch) {
         let now = clock::now();
-        for event in events {
-            batch.events += 1;
+        for event in events.drain(..) {
             self.apply(now, event, batch);
         }
         if self.rest_until.is_none_or(|until| until <= Instant::now()) {
@@ -218,11 +229,10 @@ impl<S: Store> Owner<S> {
 
     fn apply(&mut self, now: Time, event: Event, batch: &mut Batch) {
         match event {
-            Event::Write(write) => {
-                let Outcome { answer, commit } =
-                    self.state.write(now, &write.author, &write.request);
-                self.add(commit, batch);
-                batch.answers.push((write, answer));
+            Event::Write(writes) => {
+                batch.events += writes.len();
+                self.write(now, writes, batch);
+                return;
             }
             Event::Open(opening) => self.open(now, opening),
             // A probe too: that the owner takes it says nothing of the store.
@@ -231,6 +241,22 @@ impl<S: Store> Owner<S> {
             }
             Event::Tick => {}
             Event::Stop => batch.stop = true,
+        }
+        batch.events += 1;
+    }
+
+    fn write(&mut self, now: Time, writes: Vec<Write>, batch: &mut Batch) {
+        // One by itself would only be searched for twice.
+        let hints = match writes.len() {
+            0 | 1 => Vec::new(),
+            _ => self.state.fetch(writes.iter().map(|write| &write.request)),
+        };
+        for (at, write) in writes.into_iter().enumerate() {
+            let Write { mailbox, id, author, request } = write;
+            let hint = hints.get(at).copied().unwrap_or_default();
+            let Outcome { answer, commit } = self.state.write_at(hint, now, &author, request);
+            self.add(commit, batch);
+            batch.answers.push((mailbox, id, answer));
         }
     }
 
@@ -271,7 +297,7 @@ impl<S: Store> Owner<S> {
                 if left {
                     self.state.end_session(now, &session);
                 }
-                mailbox.reply(Reply::Ended);
+                mailbox.reply([Reply::Ended]);
             }
             // Who asked has gone: that is fine.
             Event::Probe(answer) => drop(answer.send(())),
@@ -307,7 +333,7 @@ impl<S: Store> Owner<S> {
         };
         batch.commits.clear();
         batch.trees.clear();
-        for (_, answer) in &mut batch.answers {
+        for (_, _, answer) in &mut batch.answers {
             *answer = Err(Refusal::new(code, message));
         }
     }
@@ -325,12 +351,17 @@ impl<S: Store> Owner<S> {
             self.shared.published.store(snapshot.clone());
         }
         let durable = self.store.durable();
-        for (write, result) in batch.answers.drain(..) {
-            write.mailbox.reply(Reply::Written { id: write.id, result, durable });
+        // Most of them come in long runs for one connection.
+        let mut answers = batch.answers.drain(..).peekable();
+        while let Some((mailbox, id, result)) = answers.next() {
+            let more =
+                std::iter::from_fn(|| answers.next_if(|next| Arc::ptr_eq(&next.0, &mailbox)));
+            let more = more.map(|(_, id, result)| (id, result));
+            let all = std::iter::once((id, result)).chain(more);
+            mailbox.reply(all.map(|(id, result)| Reply::Written { id, result, durable }));
         }
-        for commit in &batch.commits {
-            self.shared.fanout.publish(commit);
-        }
+        drop(answers);
+        self.shared.fanout.publish(&batch.commits);
         if !batch.commits.is_empty() {
             self.shared.settled.store(snapshot);
         }

@@ -10,8 +10,8 @@ use super::mailbox::Mailbox;
 
 /// Everything that can happen to the tree.
 pub(crate) enum Event {
-    /// A client writes.
-    Write(Write),
+    /// A client writes: in this order.
+    Write(Vec<Write>),
     /// A connection wants a session.
     Open(Opening),
     /// A connection is gone: the grace of its session begins.

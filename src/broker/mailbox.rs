@@ -3,12 +3,10 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use onetree_core::{Answer, Refusal};
-use onetree_protocol::Revision;
 use tokio::sync::Notify;
 
-use crate::fanout::{Item, Outbox, Sink};
+use crate::fanout::{Frames, Item, Outbox, Sink};
 
 /// What a connection gets from other tasks: replies, live frames, orders. Nobody who puts
 /// something in waits for the connection.
@@ -48,10 +46,11 @@ impl Mailbox {
         Mailbox { id, outbox, replies, orders, wake }
     }
 
-    pub(crate) fn reply(&self, reply: Reply) {
+    /// Puts replies in; at least one.
+    pub(crate) fn reply(&self, new: impl IntoIterator<Item = Reply>) {
         let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
-        replies.push(reply);
-        let first = replies.len() == 1;
+        let first = replies.is_empty();
+        replies.extend(new);
         drop(replies);
         if first {
             self.wake.notify_one();
@@ -79,14 +78,14 @@ impl Mailbox {
 }
 
 impl Sink for Mailbox {
-    fn delta(&self, rev: Revision, parts: &Arc<[Bytes]>) {
-        if self.outbox.push(Item::Delta { rev, parts: parts.clone() }) {
+    fn deltas(&self, frames: &Arc<Frames>) {
+        if self.outbox.push(Item::Deltas(frames.clone())) {
             self.wake.notify_one();
         }
     }
 
-    fn signal(&self, frame: &Bytes) {
-        if self.outbox.push(Item::Signal(frame.clone())) {
+    fn signals(&self, frames: &Arc<Frames>) {
+        if self.outbox.push(Item::Signals(frames.clone())) {
             self.wake.notify_one();
         }
     }

@@ -1,13 +1,62 @@
-//! A commit's bytes, made once for each way of seeing it.
+//! What subscribers are handed: the bytes of commits and signals, made once for each way of seeing
+//! them.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use onetree_protocol::frame::{Delta, ServerFrame, Signal};
 use onetree_protocol::{Act, Change, Codec, Path, Revision, Value};
 
 /// What stands around the changes of a delta, at most, bytes: names, two revisions, brackets.
 const ENVELOPE_BYTES: usize = 256;
+
+/// Bytes of a path and a value become at most so many in a frame: `\u0000` for one.
+const ESCAPED: usize = 6;
+
+/// Puts a frame behind others as its transport wants it: with what goes before it on the wire. The
+/// fan-out knows no transport, and is given this by the one that there is.
+pub type Envelop = fn(&mut BytesMut, Codec, &[u8]);
+
+/// Live frames in their order, as the transport takes them, shared by everyone who gets the same.
+#[derive(Debug)]
+pub struct Frames {
+    /// Where the frames of each delta end, and its revision; of signals nothing.
+    ends: Box<[(Revision, usize)]>,
+    count: usize,
+    bytes: Bytes,
+}
+
+impl Frames {
+    /// One frame, of a delta or of a signal.
+    #[cfg(test)]
+    pub(super) fn of(rev: Option<Revision>, bytes: Bytes) -> Frames {
+        let ends = rev.map(|rev| (rev, bytes.len())).into_iter().collect();
+        Frames { ends, count: 1, bytes }
+    }
+
+    /// How many frames.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// All of them, one behind the other.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The revision of the last delta; ZERO for signals.
+    pub fn rev(&self) -> Revision {
+        self.ends.last().map_or(Revision::ZERO, |(rev, _)| *rev)
+    }
+
+    /// The frames of the deltas that are needed, which are the last ones; `None` when none is.
+    pub fn needed(&self, needs: impl Fn(Revision) -> bool) -> Option<Bytes> {
+        let passed = match self.ends.first() {
+            Some((rev, _)) if needs(*rev) => 0,
+            _ => self.ends.partition_point(|(rev, _)| !needs(*rev)),
+        };
+        let start = passed.checked_sub(1).map_or(0, |at| self.ends[at].1);
+        (passed < self.ends.len()).then(|| self.bytes.slice(start..))
+    }
+}
 
 /// Which changes of a commit someone sees, and how: 0 not at all, 1 without its value, 2 whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,76 +79,97 @@ impl Marks {
     }
 }
 
-/// The deltas of one commit, as far as they have been asked for.
-pub(super) struct Deltas {
-    rev: Revision,
-    changes: Vec<Change>,
-    frame_bytes: usize,
-    /// Few: nearly always one, so a list is searched fastest.
-    made: Vec<(Codec, Marks, Arc<[Bytes]>)>,
+/// Frames that have not been encoded yet: of one commit after the other, or of signals.
+#[derive(Default)]
+pub(super) struct Draft {
+    /// The revision of each commit, and how many of the frames belong to it and those before.
+    commits: Vec<(Revision, usize)>,
+    frames: Vec<ServerFrame>,
+    /// About how many bytes they will take.
+    pub(super) size: usize,
 }
 
-impl Deltas {
-    pub(super) fn new(rev: Revision, changes: Vec<Change>, frame_bytes: usize) -> Deltas {
-        Deltas { rev, changes, frame_bytes, made: Vec::new() }
+impl Draft {
+    /// Adds the delta of a commit, as those see it who see `marks`: in several frames only where one
+    /// would be larger than `frame_bytes`.
+    pub(super) fn delta(
+        &mut self,
+        rev: Revision,
+        changes: Vec<Change>,
+        marks: &Marks,
+        frame_bytes: usize,
+    ) {
+        let bytes = |change: &Change| match &change.act {
+            Act::Put(Some(value)) => change.path.as_str().len() + value.bytes.len(),
+            _ => change.path.as_str().len(),
+        };
+        let raw = changes.iter().map(bytes).sum::<usize>() + changes.len() * ENVELOPE_BYTES;
+        self.size += raw;
+        if ESCAPED * raw + ENVELOPE_BYTES <= frame_bytes && marks.0.iter().all(|mark| *mark == 2) {
+            self.push(rev, changes, false);
+        } else {
+            self.parts(rev, &changes, marks, frame_bytes);
+        }
+        self.commits.push((rev, self.frames.len()));
     }
 
-    /// The frames of the delta for those who see `marks`: several only where one would be larger
-    /// than `frame_bytes`.
-    pub(super) fn frames(&mut self, marks: &Marks, codec: Codec) -> &Arc<[Bytes]> {
-        let found = self.made.iter().position(|(c, m, _)| *c == codec && m == marks);
-        let place = found.unwrap_or_else(|| {
-            let frames = self.encode(marks, codec);
-            self.made.push((codec, marks.clone(), frames));
-            self.made.len() - 1
-        });
-        &self.made[place].2
-    }
-
-    fn encode(&self, marks: &Marks, codec: Codec) -> Arc<[Bytes]> {
-        let mut frames = Vec::with_capacity(1);
+    fn parts(&mut self, rev: Revision, changes: &[Change], marks: &Marks, frame_bytes: usize) {
         let mut part = Vec::new();
         let mut size = ENVELOPE_BYTES;
-        for (change, mark) in self.changes.iter().zip(&marks.0).filter(|(_, mark)| **mark > 0) {
+        for (change, mark) in changes.iter().zip(&marks.0).filter(|(_, mark)| **mark > 0) {
             let change = match (mark, &change.act) {
                 (1, Act::Put(_)) => Change { act: Act::Put(None), ..change.clone() },
                 _ => change.clone(),
             };
             let more = Codec::size_hint(&change);
-            if size + more > self.frame_bytes && !part.is_empty() {
-                frames.push(self.frame(std::mem::take(&mut part), true, codec));
+            if size + more > frame_bytes && !part.is_empty() {
+                self.push(rev, std::mem::take(&mut part), true);
                 size = ENVELOPE_BYTES;
             }
             size += more;
             part.push(change);
         }
-        frames.push(self.frame(part, false, codec));
-        frames.into()
+        self.push(rev, part, false);
     }
 
-    fn frame(&self, changes: Vec<Change>, part: bool, codec: Codec) -> Bytes {
-        let delta = Delta { rev: self.rev, since: None, sub: None, part, changes };
-        codec.encode_server(&ServerFrame::Delta(delta))
-    }
-}
-
-/// The bytes of one signal, as far as they have been asked for.
-pub(super) struct SignalBytes {
-    frame: ServerFrame,
-    made: [Option<Bytes>; 2],
-}
-
-impl SignalBytes {
-    pub(super) fn new(path: &Path, value: &Value) -> SignalBytes {
-        let frame = ServerFrame::Signal(Signal { path: path.clone(), value: value.clone() });
-        SignalBytes { frame, made: [None, None] }
+    fn push(&mut self, rev: Revision, changes: Vec<Change>, part: bool) {
+        let delta = Delta { rev, since: None, sub: None, part, changes };
+        self.frames.push(ServerFrame::Delta(delta));
     }
 
-    pub(super) fn frame(&mut self, codec: Codec) -> &Bytes {
-        let place = match codec {
-            Codec::Json => 0,
-            Codec::MsgPack => 1,
+    pub(super) fn signal(&mut self, path: Path, value: Value) {
+        self.size += ENVELOPE_BYTES + path.as_str().len() + value.bytes.len();
+        self.frames.push(ServerFrame::Signal(Signal { path, value }));
+    }
+
+    /// Of the last commit; `None` when it is of signals.
+    pub(super) fn rev(&self) -> Option<Revision> {
+        self.commits.last().map(|(rev, _)| *rev)
+    }
+
+    pub(super) fn encode(&self, codec: Codec, envelop: Envelop) -> Frames {
+        let mut ends = Vec::with_capacity(self.commits.len());
+        let mut bytes = BytesMut::with_capacity(self.size);
+        let mut one = Vec::with_capacity(2 * ENVELOPE_BYTES);
+        let mut done = 0;
+        let mut put = |frames: &[ServerFrame], bytes: &mut BytesMut| {
+            for frame in frames {
+                one.clear();
+                codec.encode_server_into(frame, &mut one);
+                envelop(bytes, codec, &one);
+            }
         };
-        self.made[place].get_or_insert_with(|| codec.encode_server(&self.frame))
+        for (rev, end) in &self.commits {
+            put(&self.frames[done..*end], &mut bytes);
+            ends.push((*rev, bytes.len()));
+            done = *end;
+        }
+        put(&self.frames[done..], &mut bytes);
+        Frames { ends: ends.into(), count: self.frames.len(), bytes: bytes.freeze() }
     }
+}
+
+/// An [`Envelop`] that adds nothing: for those who look at frames themselves.
+pub fn bare(bytes: &mut BytesMut, _: Codec, frame: &[u8]) {
+    bytes.put_slice(frame);
 }

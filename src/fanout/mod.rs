@@ -5,12 +5,14 @@
 //! - [`Fanout`]: finds the subscribers of a commit or a signal and hands them its bytes
 //! - [`Subscriber`], [`Sink`]: one connection, as seen from here
 //! - `index`: which views are registered where
-//! - `encode`: a commit's bytes, made once for each way of seeing it
+//! - `run`: what follows one another and goes to the same is handed over together
+//! - [`Frames`]: the bytes of commits and signals, made once for each way of seeing them
 //! - [`Outbox`]: the bounded queue of one connection
 
 mod encode;
 mod index;
 mod outbox;
+mod run;
 mod subscriber;
 
 use std::collections::HashMap;
@@ -19,9 +21,11 @@ use std::sync::Arc;
 use onetree_core::{Commit, Interest, concerns};
 use onetree_protocol::{Path, Value};
 
-use encode::{Deltas, Marks, SignalBytes};
+use encode::{Draft, Marks};
+pub use encode::{Envelop, Frames, bare};
 use index::{Group, Index};
 pub use outbox::{Item, Outbox};
+use run::{Made, Run};
 pub use subscriber::{Sink, Subscriber};
 
 /// The subscription index and what goes through it. Shared by all tasks; commits come from one
@@ -30,12 +34,13 @@ pub use subscriber::{Sink, Subscriber};
 pub struct Fanout {
     index: Index,
     frame_bytes: usize,
+    envelop: Envelop,
 }
 
 impl Fanout {
-    /// An empty one; frames are split above `frame_bytes`.
-    pub fn new(frame_bytes: usize) -> Fanout {
-        Fanout { index: Index::default(), frame_bytes }
+    /// An empty one; frames are split above `frame_bytes`, and handed over in `envelop`.
+    pub fn new(frame_bytes: usize, envelop: Envelop) -> Fanout {
+        Fanout { index: Index::default(), frame_bytes, envelop }
     }
 
     /// Puts a subscription into the index: each commit that looks from now on finds it.
@@ -48,65 +53,73 @@ impl Fanout {
         self.index.remove(subscriber, interest);
     }
 
-    /// Hands the commit to everyone who sees something of it, one delta for each connection with
-    /// the changes that any of its views sees. Cost: a look-up for each segment of each path; the
-    /// frames are encoded once for each way of seeing the commit, and nearly always there is one.
-    pub fn publish(&self, commit: &Commit) {
-        let changes = commit.changes();
+    /// Hands commits to everyone who sees something of them, in their order: one delta of each commit
+    /// for each connection, with the changes that any of its views sees. Cost: for each commit a look-up for
+    /// each segment of each path; frames are encoded once for each way of seeing them, and what follows
+    /// one another and is seen by the same is handed over together, in one piece.
+    pub fn publish(&self, commits: &[Arc<Commit>]) {
+        let hand = |subscriber: &Subscriber, frames: &Arc<Frames>| subscriber.sink.deltas(frames);
+        let mut run = Run::new(self.envelop);
         let mut matched = Matched::default();
-        for (at, change) in changes.iter().enumerate() {
-            self.index.each_group(change, |group| {
-                if group.deltas && concerns(&group.view, change) {
-                    let marks = matched.of(group, changes.len());
-                    marks.set(at, change, group.view.values);
-                }
-            });
-        }
-        let mut deltas = Deltas::new(commit.rev, changes, self.frame_bytes);
-        let Some((_, first)) = matched.groups.first() else { return };
-        if matched.groups.iter().all(|(_, marks)| marks == first) {
-            // All see the same. A connection may be in several groups; it claims the commit once.
-            let alone = matched.groups.len() == 1;
-            for (group, marks) in &matched.groups {
-                group.each_member(|subscriber| {
-                    if alone || subscriber.claim(commit.rev) {
-                        subscriber.sink.delta(commit.rev, deltas.frames(marks, subscriber.codec));
+        for commit in commits {
+            let changes = commit.changes();
+            matched.clear();
+            for (at, change) in changes.iter().enumerate() {
+                self.index.each_group(change, |group| {
+                    if group.deltas && concerns(&group.view, change) {
+                        let marks = matched.of(group, changes.len());
+                        marks.set(at, change, group.view.values);
                     }
                 });
             }
-            return;
+            let Some((_, first)) = matched.groups.first() else { continue };
+            if matched.groups.iter().all(|(_, marks)| marks == first) {
+                if !run.goes_to(matched.groups.iter().map(|(group, _)| group)) {
+                    run.end(hand);
+                    run.begin(matched.groups.iter().map(|(group, _)| group.clone()));
+                }
+                run.draft.delta(commit.rev, changes, first, self.frame_bytes);
+                continue;
+            }
+            run.end(hand);
+            let mut made: Vec<(Marks, Made)> = Vec::new();
+            for (subscriber, marks) in matched.union().values() {
+                let known = made.iter().position(|(known, _)| known == marks);
+                let place = known.unwrap_or_else(|| {
+                    let mut draft = Draft::default();
+                    draft.delta(commit.rev, changes.clone(), marks, self.frame_bytes);
+                    made.push((marks.clone(), Made::new(draft, self.envelop)));
+                    made.len() - 1
+                });
+                hand(subscriber, made[place].1.frames(subscriber.codec));
+            }
         }
-        let mut union: HashMap<u64, (Arc<Subscriber>, Marks)> = HashMap::new();
-        for (group, marks) in &matched.groups {
-            group.each_member(|subscriber| {
-                let own = union.entry(subscriber.id);
-                own.and_modify(|(_, own)| own.add(marks))
-                    .or_insert_with(|| (subscriber.clone(), marks.clone()));
-            });
-        }
-        for (subscriber, marks) in union.values() {
-            subscriber.sink.delta(commit.rev, deltas.frames(marks, subscriber.codec));
-        }
+        run.end(hand);
     }
 
-    /// Hands a signal to everyone whose view sees `path` and who wants signals, at most once each.
-    pub fn signal(&self, path: &Path, value: &Value) {
+    /// Hands signals to everyone whose view sees their path and who wants signals, at most once each,
+    /// in their order.
+    pub fn signal(&self, signals: impl IntoIterator<Item = (Path, Value)>) {
+        let hand = |subscriber: &Subscriber, frames: &Arc<Frames>| subscriber.sink.signals(frames);
+        let mut run = Run::new(self.envelop);
         let mut groups: Vec<Arc<Group>> = Vec::new();
-        self.index.each_group_above(path, |group| {
-            if group.signals && group.view.sees(path) {
-                groups.push(group.clone());
-            }
-        });
-        let mut bytes = SignalBytes::new(path, value);
-        let alone = groups.len() == 1;
-        let mut told = std::collections::HashSet::new();
-        for group in groups {
-            group.each_member(|subscriber| {
-                if alone || told.insert(subscriber.id) {
-                    subscriber.sink.signal(bytes.frame(subscriber.codec));
+        for (path, value) in signals {
+            groups.clear();
+            self.index.each_group_above(&path, |group| {
+                if group.signals && group.view.sees(&path) {
+                    groups.push(group.clone());
                 }
             });
+            if groups.is_empty() {
+                continue;
+            }
+            if !run.goes_to(groups.iter()) {
+                run.end(hand);
+                run.begin(groups.drain(..));
+            }
+            run.draft.signal(path, value);
         }
+        run.end(hand);
     }
 }
 
@@ -114,17 +127,49 @@ impl Fanout {
 #[derive(Default)]
 struct Matched {
     groups: Vec<(Arc<Group>, Marks)>,
-    /// Where a group stands in `groups`, by its address.
+    /// Where a group stands in `groups`, by its address; kept only when there are many.
     places: HashMap<usize, usize>,
 }
 
+/// Groups that are looked through faster than a map is asked.
+const FEW: usize = 8;
+
 impl Matched {
+    fn clear(&mut self) {
+        self.groups.clear();
+        self.places.clear();
+    }
+
     fn of(&mut self, group: &Arc<Group>, changes: usize) -> &mut Marks {
-        let place = *self.places.entry(Arc::as_ptr(group).addr()).or_insert_with(|| {
-            self.groups.push((group.clone(), Marks::none(changes)));
-            self.groups.len() - 1
+        let Matched { groups, places } = self;
+        let address = |group: &Arc<Group>| Arc::as_ptr(group).addr();
+        let known = match groups.len() {
+            0..=FEW => groups.iter().position(|(known, _)| Arc::ptr_eq(known, group)),
+            _ => places.get(&address(group)).copied(),
+        };
+        let place = known.unwrap_or_else(|| {
+            groups.push((group.clone(), Marks::none(changes)));
+            if groups.len() == FEW + 1 {
+                places.extend(groups.iter().map(|(group, _)| address(group)).zip(0..));
+            } else if groups.len() > FEW {
+                places.insert(address(group), groups.len() - 1);
+            }
+            groups.len() - 1
         });
-        &mut self.groups[place].1
+        &mut groups[place].1
+    }
+
+    /// What each subscriber sees through any of its views.
+    fn union(&self) -> HashMap<u64, (Arc<Subscriber>, Marks)> {
+        let mut union: HashMap<u64, (Arc<Subscriber>, Marks)> = HashMap::new();
+        for (group, marks) in &self.groups {
+            group.each_member(|subscriber| {
+                let own = union.entry(subscriber.id);
+                own.and_modify(|(_, own)| own.add(marks))
+                    .or_insert_with(|| (subscriber.clone(), marks.clone()));
+            });
+        }
+        union
     }
 }
 

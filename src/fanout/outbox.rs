@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use onetree_protocol::Revision;
+
+use super::encode::Frames;
 
 /// A queue that has grown beyond so many items gives its memory back when it is empty: 64 items
 /// take 3 KiB, a full one of 8,192 would keep 400 KiB for good.
@@ -25,15 +26,10 @@ pub struct Outbox {
 /// What waits.
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// A delta, all parts of it. The bytes are shared with everyone who gets the same.
-    Delta {
-        /// The commit.
-        rev: Revision,
-        /// In their order.
-        parts: Arc<[Bytes]>,
-    },
-    /// A signal.
-    Signal(Bytes),
+    /// Deltas, all parts of each. The bytes are shared with everyone who gets the same.
+    Deltas(Arc<Frames>),
+    /// Signals.
+    Signals(Arc<Frames>),
 }
 
 #[derive(Debug, Default)]
@@ -46,10 +42,8 @@ struct State {
 
 impl Item {
     fn size(&self) -> (usize, usize) {
-        match self {
-            Item::Delta { parts, .. } => (parts.iter().map(Bytes::len).sum(), parts.len()),
-            Item::Signal(frame) => (frame.len(), 1),
-        }
+        let (Item::Deltas(frames) | Item::Signals(frames)) = self;
+        (frames.bytes().len(), frames.count())
     }
 }
 
@@ -59,8 +53,8 @@ impl Outbox {
         Outbox { state: Mutex::default(), most_bytes, most_frames }
     }
 
-    /// Queues `item`. A delta that does not fit makes the outbox overflow; a signal that does not
-    /// fit is dropped. True when the connection has to be woken: it had nothing to look at before.
+    /// Queues `item`. Deltas that do not fit make the outbox overflow; signals that do not fit are
+    /// dropped. True when the connection has to be woken: it had nothing to look at before.
     pub fn push(&self, item: Item) -> bool {
         let (bytes, frames) = item.size();
         let mut state = self.lock();
@@ -70,7 +64,7 @@ impl Outbox {
         let fits =
             state.bytes + bytes <= self.most_bytes && state.frames + frames <= self.most_frames;
         if !fits {
-            if matches!(item, Item::Signal(_)) {
+            if matches!(item, Item::Signals(_)) {
                 return false;
             }
             *state = State { overflowed: true, ..State::default() };
@@ -83,7 +77,8 @@ impl Outbox {
         idle
     }
 
-    /// Takes items into `taken` until about `bytes` of them, and no delta above `up_to`. False
+    /// Takes items into `taken` until about `bytes` of them, and none with a delta above
+    /// `up_to`. False
     /// when it has overflowed: then something was lost, and nothing was taken.
     #[must_use]
     pub fn take(&self, taken: &mut Vec<Item>, bytes: usize, up_to: Revision) -> bool {
@@ -91,7 +86,7 @@ impl Outbox {
         let mut sum = 0;
         while sum < bytes {
             match state.items.front() {
-                Some(Item::Delta { rev, .. }) if *rev > up_to => break,
+                Some(Item::Deltas(frames)) if frames.rev() > up_to => break,
                 Some(_) => {}
                 None => break,
             }

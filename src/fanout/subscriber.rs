@@ -4,15 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use onetree_protocol::{Codec, Revision};
+
+use super::encode::Frames;
 
 /// Where frames go: a connection's mailbox, or a benchmark's counter. Neither call may wait.
 pub trait Sink: Send + Sync {
-    /// A live delta: all parts of it, in their order.
-    fn delta(&self, rev: Revision, parts: &Arc<[Bytes]>);
-    /// A signal; dropped where there is no room.
-    fn signal(&self, frame: &Bytes);
+    /// Live deltas, each with all of its parts, in their order.
+    fn deltas(&self, frames: &Arc<Frames>);
+    /// Signals; dropped where there is no room.
+    fn signals(&self, frames: &Arc<Frames>);
 }
 
 /// One connection's place in the index.

@@ -2,9 +2,9 @@
 
 use std::sync::Mutex;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use onetree_core::{Effect, Time};
-use onetree_protocol::frame::ServerFrame;
+use onetree_protocol::frame::{Delta, ServerFrame};
 use onetree_protocol::{Act, Codec, Depth, LogKey, Pattern, Revision, View};
 
 use super::*;
@@ -20,17 +20,17 @@ fn rev(n: u64) -> Revision {
 /// Someone who keeps what comes.
 #[derive(Default)]
 struct Kept {
-    deltas: Mutex<Vec<(Revision, Arc<[Bytes]>)>>,
-    signals: Mutex<Vec<Bytes>>,
+    deltas: Mutex<Vec<Arc<Frames>>>,
+    signals: Mutex<Vec<Arc<Frames>>>,
 }
 
 impl Sink for Kept {
-    fn delta(&self, rev: Revision, parts: &Arc<[Bytes]>) {
-        self.deltas.lock().unwrap().push((rev, parts.clone()));
+    fn deltas(&self, frames: &Arc<Frames>) {
+        self.deltas.lock().unwrap().push(frames.clone());
     }
 
-    fn signal(&self, frame: &Bytes) {
-        self.signals.lock().unwrap().push(frame.clone());
+    fn signals(&self, frames: &Arc<Frames>) {
+        self.signals.lock().unwrap().push(frames.clone());
     }
 }
 
@@ -45,7 +45,7 @@ impl House {
             let kept = Arc::new(Kept::default());
             (Arc::new(Subscriber::new(id as u64, Codec::Json, kept.clone())), kept)
         };
-        House { fanout: Fanout::new(1000), people: (0..people).map(person).collect() }
+        House { fanout: Fanout::new(1000, lines), people: (0..people).map(person).collect() }
     }
 
     fn register(&self, person: usize, sub: u32, view: View) -> Interest {
@@ -55,26 +55,48 @@ impl House {
     }
 
     fn commit(&self, n: u64, effects: Vec<Effect>) {
-        self.fanout.publish(&Commit { rev: rev(n), time: Time(0), effects, origin: None });
+        self.commits([(n, effects)]);
+    }
+
+    fn commits(&self, commits: impl IntoIterator<Item = (u64, Vec<Effect>)>) {
+        let commit =
+            |(n, effects)| Arc::new(Commit { rev: rev(n), time: Time(0), effects, origin: None });
+        self.fanout.publish(&commits.into_iter().map(commit).collect::<Vec<_>>());
+    }
+
+    /// The deltas that a person has been handed, in their order, and in how many pieces.
+    fn deltas(&self, person: usize) -> (Vec<Delta>, usize) {
+        let handed = self.people[person].1.deltas.lock().unwrap();
+        (handed.iter().flat_map(|frames| deltas(frames.bytes())).collect(), handed.len())
     }
 
     /// The paths that a person has been told in the last delta; nothing when none came for `n`.
     fn told(&self, person: usize, n: u64) -> Vec<String> {
-        let deltas = self.people[person].1.deltas.lock().unwrap();
-        let of: Vec<_> = deltas.iter().filter(|(at, _)| *at == rev(n)).collect();
-        assert!(of.len() <= 1, "person {person} was told of {n} more than once");
-        let parts = of.first().map(|(_, parts)| parts.clone());
-        let parts = parts.iter().flat_map(|parts| parts.iter());
-        let frames = parts.map(|part| match Codec::Json.decode_server(part).unwrap() {
-            ServerFrame::Delta(delta) => delta,
-            other => panic!("not a delta: {other:?}"),
-        });
+        let frames: Vec<Delta> =
+            self.deltas(person).0.into_iter().filter(|delta| delta.rev == rev(n)).collect();
+        let ends = frames.iter().filter(|delta| !delta.part).count();
+        assert!(ends <= 1, "person {person} was told of {n} more than once");
         let text = |change: onetree_protocol::Change| match change.act {
             Act::Put(None) => format!("{} bare", change.path),
             _ => change.path.to_string(),
         };
-        frames.flat_map(|delta| delta.changes).map(text).collect()
+        frames.into_iter().flat_map(|delta| delta.changes).map(text).collect()
     }
+}
+
+/// Frames as lines.
+fn lines(bytes: &mut BytesMut, _: Codec, frame: &[u8]) {
+    bytes.extend_from_slice(frame);
+    bytes.extend_from_slice(b"\n");
+}
+
+/// The deltas of such lines.
+fn deltas(lines: &[u8]) -> impl Iterator<Item = Delta> {
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| match Codec::Json.decode_server(line).unwrap() {
+        ServerFrame::Delta(delta) => delta,
+        other => panic!("not a delta: {other:?}"),
+    })
 }
 
 fn put(at: &str) -> Effect {
@@ -110,7 +132,7 @@ fn the_same_sight_is_encoded_once() {
     // In two groups: it is still told once.
     house.register(2, 2, View::tree(Path::root()));
     house.commit(1, vec![put("/a/b")]);
-    let bytes = |person: usize| house.people[person].1.deltas.lock().unwrap()[0].1.as_ptr();
+    let bytes = |person: usize| house.people[person].1.deltas.lock().unwrap()[0].bytes().as_ptr();
     assert_eq!(bytes(0), bytes(1));
     assert_eq!(bytes(0), bytes(2));
     assert_eq!(house.told(2, 1), ["/a/b"]);
@@ -158,14 +180,61 @@ fn a_large_commit_comes_in_parts() {
     let paths: Vec<String> = (0..100).map(|n| format!("/entry/number/{n}")).collect();
     house.commit(1, paths.iter().map(|path| put(path)).collect());
     assert_eq!(house.told(0, 1), paths);
-    let deltas = house.people[0].1.deltas.lock().unwrap();
-    let parts = &deltas[0].1;
+    let handed = house.people[0].1.deltas.lock().unwrap();
+    let parts: Vec<&[u8]> = handed[0].bytes().trim_ascii_end().split(|b| *b == b'\n').collect();
     assert!(parts.len() > 2, "{} parts", parts.len());
+    assert_eq!((handed.len(), handed[0].count()), (1, parts.len()));
     for (at, part) in parts.iter().enumerate() {
         assert!(part.len() <= 1000, "part {at} has {} bytes", part.len());
         let Ok(ServerFrame::Delta(delta)) = Codec::Json.decode_server(part) else { panic!() };
         assert_eq!(delta.part, at + 1 < parts.len());
     }
+}
+
+#[test]
+fn what_follows_one_another_and_goes_to_the_same_goes_together() {
+    let house = House::new(3);
+    house.register(0, 1, View::tree(path("/a")));
+    house.register(1, 1, View::tree(path("/b")));
+    house.register(2, 1, View::tree(Path::root()));
+    house.register(2, 2, View { values: false, ..View::tree(path("/b")) });
+    let at = [(1, "/a/x"), (2, "/a/y"), (3, "/b/x"), (4, "/c"), (5, "/c/d"), (6, "/a/z")];
+    house.commits(at.map(|(n, at)| (n, vec![put(at)])));
+    let of = |person| {
+        let (deltas, pieces) = house.deltas(person);
+        (deltas.iter().map(|delta| delta.rev.get()).collect::<Vec<_>>(), pieces)
+    };
+    assert_eq!(of(0), (vec![1, 2, 6], 2));
+    assert_eq!(of(1), (vec![3], 1));
+    assert_eq!(of(2), (vec![1, 2, 3, 4, 5, 6], 4), "in their order, whatever goes together");
+    assert_eq!(house.told(2, 3), ["/b/x"], "one view sees the value");
+}
+
+#[test]
+fn of_what_goes_together_the_part_that_is_needed() {
+    let house = House::new(1);
+    house.register(0, 1, View::tree(Path::root()));
+    house.commits((3..6).map(|n| (n, vec![put("/a"), put("/b")])));
+    let handed = house.people[0].1.deltas.lock().unwrap();
+    let needed = |above: u64| {
+        let bytes = handed[0].needed(|at| at > rev(above))?;
+        Some(deltas(&bytes).map(|delta| delta.rev.get()).collect::<Vec<_>>())
+    };
+    assert_eq!(needed(0), Some(vec![3, 4, 5]));
+    assert_eq!(needed(3), Some(vec![4, 5]));
+    assert_eq!(needed(4), Some(vec![5]));
+    assert_eq!(needed(5), None);
+}
+
+#[test]
+fn a_run_ends_when_it_is_large() {
+    let house = House::new(1);
+    house.register(0, 1, View::tree(Path::root()));
+    let large = Value::text(&"x".repeat(7_000));
+    let put = || Effect::Put { path: path("/a"), value: large.clone(), expires: None, owner: None };
+    house.commits((1..10).map(|n| (n, vec![put()])));
+    let (deltas, pieces) = house.deltas(0);
+    assert_eq!((deltas.len(), pieces), (9, 3));
 }
 
 #[test]
@@ -177,17 +246,18 @@ fn a_signal_comes_once_and_only_to_those_who_want_it() {
     let view = Arc::new(View::tree(path("/a")));
     let deaf = Interest { sub: 1, view, deltas: true, signals: false };
     house.fanout.register(&house.people[2].0, &deaf);
-    house.fanout.signal(&path("/a/b"), &Value::json("1"));
-    let count = |person: usize| house.people[person].1.signals.lock().unwrap().len();
-    assert_eq!([count(0), count(1), count(2)], [1, 0, 0]);
+    house.fanout.signal([(path("/a/b"), Value::json("1")), (path("/a/b"), Value::json("2"))]);
+    let count = |person: usize| {
+        let signals = house.people[person].1.signals.lock().unwrap();
+        signals.iter().map(|frames| frames.count()).collect::<Vec<_>>()
+    };
+    assert_eq!([count(0), count(1), count(2)], [vec![2], vec![], vec![]]);
 }
 
 #[test]
 fn an_outbox_is_bounded_and_says_what_it_lost() {
-    let delta = |n, bytes: usize| Item::Delta {
-        rev: rev(n),
-        parts: [Bytes::from(vec![0; bytes])].into_iter().collect(),
-    };
+    let frames = |n, bytes: usize| Arc::new(Frames::of(n, Bytes::from(vec![0; bytes])));
+    let delta = |n, bytes: usize| Item::Deltas(frames(Some(rev(n)), bytes));
     let taken = |outbox: &Outbox, up_to| {
         let mut items = Vec::new();
         let intact = outbox.take(&mut items, usize::MAX, up_to);
@@ -197,7 +267,7 @@ fn an_outbox_is_bounded_and_says_what_it_lost() {
     assert!(outbox.push(delta(1, 50)), "the first wakes");
     assert!(!outbox.push(delta(2, 50)), "the second does not");
     assert_eq!(outbox.bytes(), 100);
-    assert!(!outbox.push(Item::Signal(Bytes::from_static(b"s"))), "a signal is dropped");
+    assert!(!outbox.push(Item::Signals(frames(None, 1))), "a signal is dropped");
     assert_eq!(taken(&outbox, rev(1)), (true, 1), "nothing above the revision is taken");
     assert!(!outbox.push(delta(3, 0)) && !outbox.push(delta(4, 0)));
     assert!(outbox.push(delta(5, 0)), "one frame too many: it wakes once more");

@@ -2,7 +2,7 @@
 
 use onetree_core::{Refusal, Request};
 use onetree_protocol::frame::{Do, Get};
-use onetree_protocol::{Code, MediaType, Path, Value, json};
+use onetree_protocol::{Code, Codec, MediaType, Path, Value, json};
 
 use crate::config::{Config, FRAME_OVERHEAD};
 
@@ -10,7 +10,7 @@ use crate::config::{Config, FRAME_OVERHEAD};
 const GET_PATHS: usize = 1024;
 
 /// A write: its values, and how many steps and conditions it has.
-pub(super) fn write(request: &Request, config: &Config) -> Result<(), Refusal> {
+pub(super) fn write(request: &Request, codec: Codec, config: &Config) -> Result<(), Refusal> {
     let most = config.commit_changes as usize;
     let steps = request.changes.len().max(request.conditions.len());
     if steps > most {
@@ -21,7 +21,7 @@ pub(super) fn write(request: &Request, config: &Config) -> Result<(), Refusal> {
     for change in &request.changes {
         match change {
             Do::Put { path, value: put, .. } | Do::Append { path, value: put, .. } => {
-                value(path, put, config)?;
+                value(path, put, codec, config)?;
             }
             Do::Delete { .. } | Do::Drop { .. } | Do::Trim { .. } => {}
         }
@@ -30,7 +30,12 @@ pub(super) fn write(request: &Request, config: &Config) -> Result<(), Refusal> {
 }
 
 /// A value: its size, and that it is what its media type says, as far as frames rest on that.
-pub(super) fn value(path: &Path, value: &Value, config: &Config) -> Result<(), Refusal> {
+pub(super) fn value(
+    path: &Path,
+    value: &Value,
+    codec: Codec,
+    config: &Config,
+) -> Result<(), Refusal> {
     let refuse = |code, message: String| {
         Err(Refusal { path: Some(path.clone()), ..Refusal::new(code, message) })
     };
@@ -42,6 +47,10 @@ pub(super) fn value(path: &Path, value: &Value, config: &Config) -> Result<(), R
         );
     }
     if value.media == MediaType::Json {
+        // One that stood in a JSON frame was checked with it, to a greater depth.
+        if codec == Codec::Json && !json::may_be_deep(&value.bytes) {
+            return Ok(());
+        }
         // It is spliced into JSON frames as it is: a wrong one would break or forge them.
         if let Err(error) = json::check(&value.bytes) {
             return refuse(Code::BadValue, format!("the value is not JSON: {error}"));

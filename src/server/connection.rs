@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use onetree_core::{Author, Feed, FeedLimits, Interest};
 use onetree_protocol::frame::ErrorFrame;
-use onetree_protocol::{Code, Codec, Name, ServerFrame};
+use onetree_protocol::{Code, Codec, Name, Path, ServerFrame, Value};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use super::Server;
 use super::closing::Ending;
 use super::reader::Reader;
 use super::writer::Writer;
-use crate::broker::{Event, Mailbox, Order};
+use crate::broker::{Event, Mailbox, Order, WRITES_TOGETHER, Write};
 use crate::fanout::{Outbox, Subscriber};
 
 /// A frame of a refresh is about this large, bytes: many of them fit into what is written ahead,
@@ -25,7 +25,10 @@ use crate::fanout::{Outbox, Subscriber};
 const REFRESH_FRAME_BYTES: usize = 8 * 1024;
 
 /// Messages that are handled before something is written: their replies then go out in one write.
-const READ_BATCH: usize = 64;
+const READ_BATCH: usize = WRITES_TOGETHER;
+
+/// The scratch of a connection keeps so many bytes at most: replies are smaller.
+const KEPT_SCRATCH_BYTES: usize = 512;
 
 /// A connection that has just been upgraded.
 pub(super) struct Arrival {
@@ -61,6 +64,11 @@ pub(super) struct Connection {
     pub(super) interests: HashMap<u32, Interest>,
     /// An event that the owner's queue had no room for; nothing is read until it has.
     pub(super) waiting: Option<Event>,
+    /// Writes and signals of the messages that are being handled, see [`Connection::pass_on`].
+    pub(super) writes: Vec<Write>,
+    pub(super) signals: Vec<(Path, Value)>,
+    /// A frame on its way from the codec to the writer.
+    scratch: Vec<u8>,
     pub(super) in_flight: InFlight,
     /// The `id` of the `sync` requests that have not been answered.
     pub(super) asked: VecDeque<u32>,
@@ -183,6 +191,9 @@ impl Connection {
             feed,
             interests: HashMap::new(),
             waiting: None,
+            writes: Vec::new(),
+            signals: Vec::new(),
+            scratch: Vec::new(),
             in_flight: InFlight::default(),
             asked: VecDeque::new(),
             leaving: None,
@@ -204,7 +215,12 @@ impl Connection {
 
     /// Queues a frame.
     pub(super) fn send(&mut self, frame: &ServerFrame) {
-        self.writer.frame(&self.codec.encode_server(frame));
+        self.scratch.clear();
+        self.codec.encode_server_into(frame, &mut self.scratch);
+        self.writer.frame(&self.scratch);
+        if self.scratch.capacity() > KEPT_SCRATCH_BYTES {
+            self.scratch = Vec::new();
+        }
     }
 
     /// Queues an error. That a condition does not hold is how clients find out: no word of it.
@@ -262,6 +278,9 @@ impl Connection {
                         }
                     }
                     if let Some(ending) = message.and_then(|read| self.handle_message(read)) {
+                        return ending;
+                    }
+                    if let Err(ending) = self.pass_on() {
                         return ending;
                     }
                 }

@@ -75,7 +75,7 @@ impl Connection {
             Ok(()) => opened.await.map_err(|_| Ending::ownerless())?,
             Err(_) => return Err(Ending::ownerless()),
         };
-        let opened = opened.map_err(|refusal| self.last_error(hello.id, refusal))?;
+        let opened = opened.map_err(|refusal| self.last_error(Some(hello.id), refusal))?;
         self.session = Some(opened.name.clone());
         let session = Some(opened.name.clone());
         self.author = Arc::new(Author { client: hello.client, session });

@@ -64,12 +64,13 @@ impl Connection {
         let intact = self.mailbox.outbox.take(&mut items, bytes, up_to);
         for item in &items {
             match item {
-                Item::Delta { rev, parts } => {
-                    if self.feed.handle_live(*rev) {
-                        parts.iter().for_each(|part| self.writer.frame(part));
+                Item::Deltas(frames) => {
+                    if let Some(messages) = frames.needed(|rev| self.feed.needs_live(rev)) {
+                        self.feed.handle_live(frames.rev());
+                        self.writer.messages(&messages);
                     }
                 }
-                Item::Signal(frame) => self.writer.frame(frame),
+                Item::Signals(frames) => self.writer.messages(frames.bytes()),
             }
         }
         (intact, !items.is_empty())

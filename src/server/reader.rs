@@ -26,8 +26,10 @@ impl Reader {
             .write_buffer_size(0)
             .max_message_size(Some(frame_bytes))
             .max_frame_size(Some(frame_bytes));
-        let half = ReadOnly(half);
-        Reader(WebSocketStream::from_partially_read(half, read, Role::Server, Some(config)).await)
+        // Not the library's own way of being given what was read already: after that its buffer grows by
+        // one message at a time, and each costs a system call.
+        let half = ReadOnly { read: io::Cursor::new(read), half };
+        Reader(WebSocketStream::from_raw_socket(half, Role::Server, Some(config)).await)
     }
 
     /// The next message; `None` at the end. Can be dropped without losing one.
@@ -43,7 +45,7 @@ impl Reader {
     /// Reads and forgets, until the end or `most` bytes: a socket that is closed with something
     /// unread resets the connection, and what was said last does not arrive.
     pub(super) async fn discard(&mut self, most: usize) {
-        let half = &mut self.0.get_mut().0;
+        let half = &mut self.0.get_mut().half;
         let mut left = most;
         let mut buffer = [0; 1024];
         while left > 0 {
@@ -57,7 +59,11 @@ impl Reader {
 
 /// The half that reads, and a place for the library's automatic replies to vanish: the connection
 /// has one writer.
-struct ReadOnly(OwnedReadHalf);
+struct ReadOnly {
+    /// What was read before there was a WebSocket: it comes first.
+    read: io::Cursor<Vec<u8>>,
+    half: OwnedReadHalf,
+}
 
 impl AsyncRead for ReadOnly {
     fn poll_read(
@@ -65,7 +71,11 @@ impl AsyncRead for ReadOnly {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        let rest = self.read.get_ref().len() as u64 - self.read.position();
+        if rest > 0 {
+            return Pin::new(&mut self.read).poll_read(context, buffer);
+        }
+        Pin::new(&mut self.half).poll_read(context, buffer)
     }
 }
 

@@ -120,7 +120,9 @@ impl Connection {
         match frame {
             ClientFrame::Hello(hello) => {
                 let message = "'hello' comes once";
-                return Err(self.last_error(hello.id, Refusal::new(Code::HelloExpected, message)));
+                return Err(
+                    self.last_error(Some(hello.id), Refusal::new(Code::HelloExpected, message))
+                );
             }
             ClientFrame::Auth(auth) => {
                 let message = "this broker takes no tokens";
@@ -136,7 +138,7 @@ impl Connection {
             ClientFrame::Drop(drop) => return self.write(drop.id, drop.into(), size),
             ClientFrame::Trim(trim) => return self.write(trim.id, trim.into(), size),
             ClientFrame::Txn(txn) => return self.write(txn.id, txn.into(), size),
-            ClientFrame::Signal(signal) => self.signal(&signal),
+            ClientFrame::Signal(signal) => self.signal(signal),
             ClientFrame::Get(get) => self.get(&get),
             ClientFrame::List(list) => self.list(&list),
             ClientFrame::Bye(bye) => return self.bye(bye),
@@ -148,17 +150,17 @@ impl Connection {
         self.send(&ServerFrame::Ok(OkFrame { id }));
     }
 
-    pub(super) fn refuse(&mut self, id: u32, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, id: impl Into<Option<u32>>, refusal: Refusal) {
         let Refusal { code, message, path, rev } = refusal;
-        let error = ErrorFrame { path, rev, ..ErrorFrame::new(Some(id), code, message) };
+        let error = ErrorFrame { path, rev, ..ErrorFrame::new(id.into(), code, message) };
         self.send_error(error);
     }
 
     /// An error after which the connection ends; the log is told of the end.
-    pub(super) fn last_error(&mut self, id: u32, refusal: Refusal) -> Ending {
+    pub(super) fn last_error(&mut self, id: Option<u32>, refusal: Refusal) -> Ending {
         let Refusal { code, message, path, rev } = refusal;
         let ending = Ending::refused(code, &message);
-        let error = ErrorFrame { path, rev, ..ErrorFrame::new(Some(id), code, message) };
+        let error = ErrorFrame { path, rev, ..ErrorFrame::new(id, code, message) };
         self.send(&ServerFrame::Error(error));
         ending
     }
@@ -217,14 +219,28 @@ impl Connection {
     fn write(&mut self, id: u32, request: Request, size: usize) -> Result<(), Ending> {
         if self.in_flight.len() >= self.server.config.requests_in_flight as usize {
             self.refuse(id, self.too_many());
-        } else if let Err(refusal) = check::write(&request, &self.server.config) {
+        } else if let Err(refusal) = check::write(&request, self.codec, &self.server.config) {
             self.refuse(id, refusal);
         } else {
             let (mailbox, author) = (self.mailbox.clone(), self.author.clone());
             self.in_flight.begin(size);
-            return self.hand_over(Event::Write(Write { mailbox, id, author, request }));
+            self.writes.push(Write { mailbox, id, author, request });
         }
         Ok(())
+    }
+
+    /// What was read at once is handled: writes go to the owner together, signals to those who want
+    /// them.
+    pub(super) fn pass_on(&mut self) -> Result<(), Ending> {
+        if !self.signals.is_empty() {
+            let signals = std::mem::take(&mut self.signals);
+            self.server.shared.fanout.signal(signals);
+        }
+        if self.writes.is_empty() {
+            return Ok(());
+        }
+        let writes = std::mem::take(&mut self.writes);
+        self.hand_over(Event::Write(writes))
     }
 
     /// Gives the owner an event, now or when there is room; nothing is read in between, so that
@@ -240,13 +256,16 @@ impl Connection {
         }
     }
 
-    fn signal(&mut self, signal: &SendSignal) {
-        match check::value(&signal.path, &signal.value, &self.server.config) {
+    fn signal(&mut self, signal: SendSignal) {
+        let SendSignal { id, path, value } = signal;
+        match check::value(&path, &value, self.codec, &self.server.config) {
             Ok(()) => {
-                self.server.shared.fanout.signal(&signal.path, &signal.value);
-                self.ok(signal.id);
+                self.signals.push((path, value));
+                if let Some(id) = id {
+                    self.ok(id);
+                }
             }
-            Err(refusal) => self.refuse(signal.id, refusal),
+            Err(refusal) => self.refuse(id, refusal),
         }
     }
 
@@ -292,6 +311,7 @@ impl Connection {
     fn bye(&mut self, Bye { id }: Bye) -> Result<(), Ending> {
         let Some(session) = self.session.take() else { return Ok(()) };
         self.leaving = Some(id);
+        self.pass_on()?;
         self.in_flight.begin(0);
         self.hand_over(Event::End { session, mailbox: self.mailbox.clone() })
     }

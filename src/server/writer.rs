@@ -18,7 +18,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 /// the kernel takes, little enough to be kept by each slow connection.
 pub(super) const WRITE_AHEAD_BYTES: usize = 64 * 1024;
 
-/// From this size on a payload is not copied: below, a copy is cheaper than another slice in the
+/// From this size on shared messages are not copied: below, a copy is cheaper than another slice in the
 /// system call.
 const SHARED_BYTES: usize = 2048;
 
@@ -38,6 +38,34 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
+/// Puts a frame of the protocol behind others as a message: what the fan-out shares is so for all.
+pub(crate) fn envelop(messages: &mut BytesMut, codec: Codec, frame: &[u8]) {
+    put_message(messages, opcode(codec), frame);
+}
+
+fn opcode(codec: Codec) -> u8 {
+    match codec {
+        Codec::Json => TEXT,
+        Codec::MsgPack => BINARY,
+    }
+}
+
+fn put_message(messages: &mut BytesMut, opcode: u8, payload: &[u8]) {
+    messages.put_u8(opcode);
+    match payload.len() {
+        length @ 0..126 => messages.put_u8(length as u8),
+        length @ 126..65_536 => {
+            messages.put_u8(126);
+            messages.put_u16(length as u16);
+        }
+        length => {
+            messages.put_u8(127);
+            messages.put_u64(length as u64);
+        }
+    }
+    messages.put_slice(payload);
+}
+
 /// Gathers frames and writes them when the socket takes them.
 pub(super) struct Writer {
     half: OwnedWriteHalf,
@@ -51,24 +79,21 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(half: OwnedWriteHalf, codec: Codec) -> Writer {
-        let opcode = match codec {
-            Codec::Json => TEXT,
-            Codec::MsgPack => BINARY,
-        };
+        let opcode = opcode(codec);
         let (chunks, tail) = Default::default();
         Writer { half, opcode, chunks, tail, queued: 0, blocked: false }
     }
 
     /// Queues a frame of the protocol.
-    pub(super) fn frame(&mut self, payload: &Bytes) {
+    pub(super) fn frame(&mut self, payload: &[u8]) {
         self.put(self.opcode, payload);
     }
 
     pub(super) fn ping(&mut self) {
-        self.put(PING, &Bytes::new());
+        self.put(PING, &[]);
     }
 
-    pub(super) fn pong(&mut self, payload: &Bytes) {
+    pub(super) fn pong(&mut self, payload: &[u8]) {
         self.put(PONG, payload);
     }
 
@@ -76,38 +101,34 @@ impl Writer {
     pub(super) fn close(&mut self, code: u16, reason: &str) {
         let end =
             (0..=reason.len().min(REASON_BYTES)).rev().find(|end| reason.is_char_boundary(*end));
-        let mut payload = BytesMut::with_capacity(2 + reason.len());
+        let mut payload = Vec::with_capacity(2 + reason.len());
         payload.put_u16(code);
         payload.put_slice(&reason.as_bytes()[..end.unwrap_or(0)]);
-        self.put(CLOSE, &payload.freeze());
+        self.put(CLOSE, &payload);
     }
 
     /// Queues a close frame that says nothing.
     pub(super) fn close_silently(&mut self) {
-        self.put(CLOSE, &Bytes::new());
+        self.put(CLOSE, &[]);
     }
 
-    fn put(&mut self, opcode: u8, payload: &Bytes) {
-        let before = self.tail.len();
-        self.tail.put_u8(opcode);
-        match payload.len() {
-            length @ 0..126 => self.tail.put_u8(length as u8),
-            length @ 126..65_536 => {
-                self.tail.put_u8(126);
-                self.tail.put_u16(length as u16);
-            }
-            length => {
-                self.tail.put_u8(127);
-                self.tail.put_u64(length as u64);
-            }
-        }
-        self.queued += self.tail.len() - before + payload.len();
-        if payload.len() < SHARED_BYTES {
-            self.tail.put_slice(payload);
+    /// Queues frames that are messages already, see [`envelop`].
+    pub(super) fn messages(&mut self, messages: &Bytes) {
+        self.queued += messages.len();
+        if messages.len() < SHARED_BYTES {
+            self.tail.put_slice(messages);
         } else {
-            self.chunks.push_back(self.tail.split().freeze());
-            self.chunks.push_back(payload.clone());
+            if !self.tail.is_empty() {
+                self.chunks.push_back(self.tail.split().freeze());
+            }
+            self.chunks.push_back(messages.clone());
         }
+    }
+
+    fn put(&mut self, opcode: u8, payload: &[u8]) {
+        let before = self.tail.len();
+        put_message(&mut self.tail, opcode, payload);
+        self.queued += self.tail.len() - before;
     }
 
     /// Whether more may be queued now.

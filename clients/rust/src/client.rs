@@ -160,7 +160,7 @@ impl Client {
     /// # Errors
     /// See [`Error`]; it is never sent twice.
     pub async fn signal(&self, path: Path, value: Value) -> Result<(), Error> {
-        let frame = ClientFrame::Signal(SendSignal { id: 0, path, value });
+        let frame = ClientFrame::Signal(SendSignal { id: Some(0), path, value });
         self.ask(frame, ok).await?.await
     }
 

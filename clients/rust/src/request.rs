@@ -308,7 +308,7 @@ pub(crate) fn number(frame: &mut ClientFrame, id: u32, seq: Option<u64>) {
         ClientFrame::Trim(f) => (f.id, f.seq) = (id, seq),
         ClientFrame::Txn(f) => (f.id, f.seq) = (id, seq),
         ClientFrame::Auth(f) => f.id = id,
-        ClientFrame::Signal(f) => f.id = id,
+        ClientFrame::Signal(f) => f.id = Some(id),
         ClientFrame::Get(f) => f.id = id,
         ClientFrame::List(f) => f.id = id,
         ClientFrame::Sync(f) => f.id = id,

@@ -144,13 +144,13 @@ async fn writes_go_out_in_order_within_the_limit_and_over_a_reconnect() {
                 last = append.seq.unwrap();
                 texts.push(String::from_utf8(append.value.bytes.to_vec()).unwrap());
             }
-            peer.done(waiting[0].id(), 2).await;
+            peer.done(waiting[0].id().unwrap(), 2).await;
             drop(peer);
             let (mut peer, hello) = Peer::accept(&listener, 4).await;
             assert!(hello.session.is_some());
             while let Some(frame) = peer.next().await {
                 let ClientFrame::Append(append) = frame else {
-                    peer.say(ServerFrame::Ok(Accepted { id: frame.id() })).await;
+                    peer.say(ServerFrame::Ok(Accepted { id: frame.id().unwrap() })).await;
                     continue;
                 };
                 // What was done already is only answered again.
@@ -184,9 +184,9 @@ async fn a_full_queue_refuses_or_waits() {
         let (mut peer, _) = Peer::accept(&listener, 4).await;
         let frame = peer.read().await;
         tokio::time::sleep(Duration::from_millis(50)).await;
-        peer.done(frame.id(), 2).await;
+        peer.done(frame.id().unwrap(), 2).await;
         let frame = peer.read().await;
-        peer.done(frame.id(), 3).await;
+        peer.done(frame.id().unwrap(), 3).await;
         peer.next().await
     });
     let client = Client::connect(options.queue_bytes(600)).await.unwrap();
@@ -297,7 +297,7 @@ async fn a_reader_that_does_not_read_costs_nobody_anything() {
                     let (id, digests) = (Some(sync.id), Vec::new());
                     peer.say(ServerFrame::Sync(Sync { id, rev: rev(6 + MANY), digests })).await;
                 }
-                frame => return peer.done(frame.id(), 7 + MANY).await,
+                frame => return peer.done(frame.id().unwrap(), 7 + MANY).await,
             }
         }
     });
@@ -372,7 +372,7 @@ async fn a_patient_client_waits_for_its_broker() {
     let listener = TcpListener::bind(address).await.unwrap();
     let (mut peer, _) = Peer::accept(&listener, 4).await;
     let frame = peer.read().await;
-    peer.done(frame.id(), 2).await;
+    peer.done(frame.id().unwrap(), 2).await;
     assert_eq!(write.await.unwrap().rev, rev(2));
 }
 

@@ -563,7 +563,7 @@ fn a_subscription_that_is_refused_for_good_ends_its_mirror() {
     let state = State::new(View::tree(Path::root()), None);
     bench.session.mirror(1, state, SubOptions::default());
     let sent = bench.sent();
-    bench.refuse(sent[0].id(), Code::BadPattern);
+    bench.refuse(sent[0].id().unwrap(), Code::BadPattern);
     let Some((1, Event::Ended { error: Some(error) })) = bench.events.last() else {
         panic!("{}", bench.last_event())
     };

@@ -87,11 +87,56 @@ pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
     debug_assert!(written.is_ok(), "memory takes what it is given");
 }
 
+/// The members of an object, each with the text of its value.
+type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
+
+/// The members of a frame that nobody has looked at yet: as [`check_frame`] and [`members`] together,
+/// but what is plain, as most members are, is gone through once.
+pub(crate) fn frame_members(text: &str) -> Result<Members<'_>, String> {
+    let members = members(text)?;
+    for (at, (name, value)) in members.iter().enumerate() {
+        let before = &members[..at];
+        // A frame has few members; who sends thousands is not worth a set, but must not cost their square.
+        let twice = match before.len() {
+            0..=FEW_KEYS => before.iter().any(|(known, _)| known == name),
+            _ => {
+                check_frame(text.as_bytes()).map_err(|error| error.to_string())?;
+                return Ok(members);
+            }
+        };
+        if twice {
+            return Err(format!("duplicate key {name:?}"));
+        }
+        if !is_plain(value) {
+            let checked = check_to(value.as_bytes(), JSON_DEPTH + FRAME_DEPTH - 1);
+            checked.map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    Ok(members)
+}
+
+/// Whether a value that is known to have JSON's syntax needs no further look: a word, a short whole
+/// number, or a string without an escape.
+fn is_plain(value: &str) -> bool {
+    match value.as_bytes() {
+        [b'"', inside @ .., b'"'] => !inside.contains(&b'\\'),
+        [b'-' | b'0'..=b'9', ..] => value.len() < 16 && value.bytes().all(|b| b.is_ascii_digit()),
+        [b'[' | b'{', ..] => false,
+        _ => true,
+    }
+}
+
+/// Whether a JSON value that stood in a frame is nested too deep for a value, or may be: it has more
+/// brackets than that.
+pub fn may_be_deep(bytes: &[u8]) -> bool {
+    bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > JSON_DEPTH
+}
+
 /// The members of an object, in the order they stand in.
-pub(crate) fn members(text: &str) -> Result<Vec<(Cow<'_, str>, &str)>, String> {
-    struct Members;
-    impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(Cow<'de, str>, &'de str)>;
+pub(crate) fn members(text: &str) -> Result<Members<'_>, String> {
+    struct All;
+    impl<'de> Visitor<'de> for All {
+        type Value = Members<'de>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -106,7 +151,8 @@ pub(crate) fn members(text: &str) -> Result<Vec<(Cow<'_, str>, &str)>, String> {
         }
     }
     let mut reader = serde_json::Deserializer::from_str(text);
-    reader.deserialize_map(Members).map_err(|error| error.to_string())
+    let members = reader.deserialize_map(All);
+    members.and_then(|members| reader.end().map(|()| members)).map_err(|error| error.to_string())
 }
 
 /// The items of an array.

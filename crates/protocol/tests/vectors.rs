@@ -278,7 +278,7 @@ fn values() {
         for (codec, field) in FIELDS {
             let written = bytes(vector, field).unwrap();
             let path = Path::parse("/v").unwrap();
-            let signal = SendSignal { id: 1, path, value: value.clone() };
+            let signal = SendSignal { id: Some(1), path, value: value.clone() };
             let frame = codec.encode_client(&ClientFrame::Signal(signal));
             assert_eq!(frame, signal_of(codec, &written), "{vector}");
             for way in [vec![written], also(vector, field)].concat() {

@@ -162,14 +162,18 @@ impl Feed {
         self.ready.is_empty() && !self.subs.values().any(waits)
     }
 
-    /// A live delta of `rev` is about to be sent. False: no mirror needs it, leave it out.
-    pub fn handle_live(&mut self, rev: Revision) -> bool {
-        let live = self.live;
+    /// Whether any mirror needs a live delta of `rev`; then also those of all later ones.
+    pub fn needs_live(&self, rev: Revision) -> bool {
         let behind = |sub: &Subscription| match sub.cursor {
-            Cursor::Live { rev: at } => at.max(live) < rev,
+            Cursor::Live { rev: at } => at.max(self.live) < rev,
             _ => false,
         };
-        let needed = self.subs.values().any(behind);
+        self.subs.values().any(behind)
+    }
+
+    /// A live delta of `rev` is about to be sent. False: no mirror needs it, leave it out.
+    pub fn handle_live(&mut self, rev: Revision) -> bool {
+        let needed = self.needs_live(rev);
         if needed {
             self.live = rev;
         }

@@ -79,7 +79,7 @@ frames! {
     Delete { req id "id", opt seq "seq", req path "path", opt expect "if" }
     DropTree { req id "id", opt seq "seq", req path "path", opt expect "if" }
     Trim { req id "id", opt seq "seq", req path "path", req to "to" }
-    SendSignal { req id "id", req path "path", value value "" }
+    SendSignal { opt id "id", req path "path", value value "" }
     Txn { req id "id", opt seq "seq", list conditions "if", list changes "do" }
     Get { req id "id", all paths "paths" }
     List {

@@ -65,6 +65,11 @@ impl Codec {
         self.encode(|record| frames::put_server(frame, record))
     }
 
+    /// As [`Codec::encode_server`], behind what is in `out`.
+    pub fn encode_server_into(self, frame: &ServerFrame, out: &mut Vec<u8>) {
+        self.encode_into(out, |record| frames::put_server(frame, record));
+    }
+
     /// Reads a client's frame.
     ///
     /// # Errors
@@ -96,13 +101,19 @@ impl Codec {
     }
 
     fn encode(self, fill: impl FnOnce(&mut Record<'_>)) -> Bytes {
-        let out = Vec::with_capacity(256);
+        let mut out = Vec::with_capacity(256);
+        self.encode_into(&mut out, fill);
+        Bytes::from(out)
+    }
+
+    fn encode_into(self, out: &mut Vec<u8>, fill: impl FnOnce(&mut Record<'_>)) {
+        let bytes = std::mem::take(out);
         let mut sink = match self {
-            Codec::Json => Sink::Json(out),
-            Codec::MsgPack => Sink::Pack(out),
+            Codec::Json => Sink::Json(bytes),
+            Codec::MsgPack => Sink::Pack(bytes),
         };
         sink.record(fill);
-        Bytes::from(std::mem::take(sink.bytes()))
+        *out = std::mem::take(sink.bytes());
     }
 
     fn decode<F>(
@@ -112,18 +123,18 @@ impl Codec {
         get: impl Fn(u64, &mut Fields<'_>) -> Read<F>,
     ) -> Result<F, DecodeError> {
         let error = |id, Wrong { code, message }| DecodeError { id, code, message };
-        let source = match self {
+        let (source, fields) = match self {
             Codec::Json => {
                 let wrong = |message: String| error(None, Wrong::frame(message));
-                json::check_frame(bytes).map_err(|e| wrong(e.to_string()))?;
-                Source::Json(std::str::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?)
+                let text = std::str::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
+                let members = json::frame_members(text).map_err(wrong)?;
+                (Source::Json(text), Ok(Fields::Json(members)))
             }
-            Codec::MsgPack => Source::Pack(bytes),
+            Codec::MsgPack => (Source::Pack(bytes), Fields::open(Source::Pack(bytes))),
         };
-        let mut fields = Fields::open(source).map_err(|wrong| error(None, wrong))?;
-        let id = id_of(source);
-        let op = op_of(&mut fields, ops).map_err(|wrong| error(id, wrong))?;
-        get(op, &mut fields).map_err(|wrong| error(id, wrong))
+        let mut fields = fields.map_err(|wrong| error(None, wrong))?;
+        let frame = op_of(&mut fields, ops).and_then(|op| get(op, &mut fields));
+        frame.map_err(|wrong| error(id_of(source), wrong))
     }
 }
 
@@ -140,7 +151,8 @@ fn op_of(fields: &mut Fields<'_>, ops: &[(&str, u64)]) -> Read<u64> {
     if !fields.is_json() {
         return fields.required("op");
     }
-    let word: String = fields.required("op")?;
+    let word = fields.take("op").ok_or_else(|| Wrong::frame("op is missing"))?;
+    let word = word.str().map_err(|wrong| wrong.within("op"))?;
     let known = ops.iter().find(|(known, _)| *known == word);
     let unknown = || Wrong { code: Code::UnknownOp, message: format!("op: {word:?} is not known") };
     known.map(|(_, number)| *number).ok_or_else(unknown)

@@ -24,6 +24,10 @@ pub(super) fn put_array(out: &mut Vec<u8>, length: usize) {
 
 /// Gives the array that was begun with one byte at `start` its length.
 pub(super) fn close_array(out: &mut Vec<u8>, start: usize, length: usize) {
+    if length < 16 {
+        out[start] = 0x90 | length as u8;
+        return;
+    }
     let mut head = Vec::with_capacity(5);
     put_array(&mut head, length);
     out.splice(start..=start, head);

@@ -8,6 +8,7 @@ use super::wire::{Fields, Read, Record, Sink, Source, Wire, Wrong};
 use crate::change::{Act, Change};
 use crate::code::Code;
 use crate::frame::{Condition, Do};
+use crate::json;
 use crate::limits::PATTERNS;
 use crate::value::{MediaType, Value};
 use crate::view::View;
@@ -82,7 +83,13 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
             }
             let bytes = STANDARD.decode(text.as_bytes());
             let bytes = bytes.map_err(|_| Wrong::field(Code::BadField, "bytes: not base64"))?;
-            Ok(Some(Value { media: media.unwrap_or(MediaType::Octets), bytes: bytes.into() }))
+            let media = media.unwrap_or(MediaType::Octets);
+            // So a value of this type that came in a JSON frame has been checked, whatever its form.
+            if media == MediaType::Json {
+                let wrong = |e| Wrong::field(Code::BadValue, format!("bytes: not JSON: {e}"));
+                json::check(&bytes).map_err(wrong)?;
+            }
+            Ok(Some(Value { media, bytes: bytes.into() }))
         }
     }
 }

@@ -43,7 +43,7 @@ impl Wrong {
         Wrong { code, message: message.into() }
     }
 
-    fn within(self, name: &str) -> Wrong {
+    pub(super) fn within(self, name: &str) -> Wrong {
         Wrong { message: format!("{name}: {}", self.message), ..self }
     }
 }

@@ -30,25 +30,25 @@ pub enum ClientFrame {
 }
 
 impl ClientFrame {
-    /// The `id` that the reply will carry.
-    pub fn id(&self) -> u32 {
+    /// The `id` that the reply will carry; only a signal may do without.
+    pub fn id(&self) -> Option<u32> {
         match self {
-            ClientFrame::Hello(f) => f.id,
-            ClientFrame::Auth(f) => f.id,
-            ClientFrame::Sub(f) => f.id,
-            ClientFrame::Unsub(f) => f.id,
-            ClientFrame::Resync(f) => f.id,
-            ClientFrame::Sync(f) => f.id,
-            ClientFrame::Put(f) => f.id,
-            ClientFrame::Append(f) => f.id,
-            ClientFrame::Delete(f) => f.id,
-            ClientFrame::Drop(f) => f.id,
-            ClientFrame::Trim(f) => f.id,
+            ClientFrame::Hello(f) => Some(f.id),
+            ClientFrame::Auth(f) => Some(f.id),
+            ClientFrame::Sub(f) => Some(f.id),
+            ClientFrame::Unsub(f) => Some(f.id),
+            ClientFrame::Resync(f) => Some(f.id),
+            ClientFrame::Sync(f) => Some(f.id),
+            ClientFrame::Put(f) => Some(f.id),
+            ClientFrame::Append(f) => Some(f.id),
+            ClientFrame::Delete(f) => Some(f.id),
+            ClientFrame::Drop(f) => Some(f.id),
+            ClientFrame::Trim(f) => Some(f.id),
             ClientFrame::Signal(f) => f.id,
-            ClientFrame::Txn(f) => f.id,
-            ClientFrame::Get(f) => f.id,
-            ClientFrame::List(f) => f.id,
-            ClientFrame::Bye(f) => f.id,
+            ClientFrame::Txn(f) => Some(f.id),
+            ClientFrame::Get(f) => Some(f.id),
+            ClientFrame::List(f) => Some(f.id),
+            ClientFrame::Bye(f) => Some(f.id),
         }
     }
 }
@@ -220,11 +220,11 @@ pub struct Trim {
     pub to: LogKey,
 }
 
-/// `signal`: for those who are there, never stored. Reply: `ok`.
+/// `signal`: for those who are there, never stored. Reply: `ok`, when one is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendSignal {
-    /// Of the reply.
-    pub id: u32,
+    /// Of the reply; `None`: there is none, unless it is refused.
+    pub id: Option<u32>,
     /// Where.
     pub path: Path,
     /// What.

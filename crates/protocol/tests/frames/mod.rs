@@ -60,7 +60,7 @@ pub(crate) fn client_frame() -> impl Strategy<Value = ClientFrame> {
         }),
         1 => (id(), of(number()), path(), log_key())
             .prop_map(|(id, seq, path, to)| ClientFrame::Trim(Trim { id, seq, path, to })),
-        1 => (id(), path(), value()).prop_map(|(id, path, value)| {
+        1 => (of(id()), path(), value()).prop_map(|(id, path, value)| {
             ClientFrame::Signal(SendSignal { id, path, value })
         }),
         3 => (id(), of(number()), vec(condition(), 0..4), vec(step(), 0..6)).prop_map(
