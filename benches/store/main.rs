@@ -1,6 +1,7 @@
 //! `cargo bench --bench store`: what the disk costs, each figure beside a loop that only writes and
 //! syncs, on the same disk in the same run. `-- --test` runs everything once, in seconds; `-- commits`,
-//! `start`, `readers` and `pauses` only that part.
+//! `start`, `readers` and `pauses` only that part; `saving`, `trimming`, `compacting` and `expiring`
+//! only that pause.
 //! ONETREE_BENCH_DIR: a directory on the disk that is to be measured.
 //!
 //! # Layout
@@ -36,7 +37,9 @@ fn main() {
     if wanted("readers") {
         readers::run(trial);
     }
-    if wanted("pauses") {
-        pauses::run(trial);
+    for chore in pauses::CHORES {
+        if wanted("pauses") || wanted(chore.word) {
+            pauses::run(chore, trial);
+        }
     }
 }

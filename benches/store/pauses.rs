@@ -50,15 +50,31 @@ enum Chore {
     Expiring,
 }
 
-const CHORES: [(Chore, &str); 5] = [
-    (Chore::Nothing, "nothing else"),
-    (Chore::Saving, "trees saved, files begun and removed: 32 MB/s into the log"),
-    (Chore::Trimming, "a log trimmed: 20,000 appends/s"),
-    (Chore::Compacting, "tombstones compacted: 10,000 deletes/s"),
-    (Chore::Expiring, "entries expire, all at once"),
+/// A chore, how to ask for it, and what it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Named {
+    chore: Chore,
+    pub(crate) word: &'static str,
+    what: &'static str,
+}
+
+pub(crate) const CHORES: [Named; 5] = [
+    Named { chore: Chore::Nothing, word: "nothing", what: "nothing else" },
+    Named {
+        chore: Chore::Saving,
+        word: "saving",
+        what: "trees saved, files begun and removed: 32 MB/s into the log",
+    },
+    Named { chore: Chore::Trimming, word: "trimming", what: "a log trimmed: 20,000 appends/s" },
+    Named {
+        chore: Chore::Compacting,
+        word: "compacting",
+        what: "tombstones compacted: 10,000 deletes/s",
+    },
+    Named { chore: Chore::Expiring, word: "expiring", what: "entries expire, all at once" },
 ];
 
-pub(crate) fn run(trial: bool) {
+pub(crate) fn run(Named { chore, what, .. }: Named, trial: bool) {
     let size = if trial {
         let long = Duration::from_millis(300);
         Size { entries: 1_000, keep: 100, tombstones: 100, expiring: 100, long }
@@ -67,27 +83,22 @@ pub(crate) fn run(trial: bool) {
         Size { entries: 1_000_000, keep: 100_000, tombstones: 1_000_000, expiring: 200_000, long }
     };
     let rounds = if trial { 1 } else { ROUNDS };
+    let directory = Directory::new();
+    let mut state = seeded(State::new(settings()), chore, size);
+    let watched: Vec<Watched> =
+        (0..rounds).map(|_| watch(&mut state, &directory.0, chore, size)).collect();
+    let of = |figure: fn(&Watched) -> f64| middle(watched.iter().map(figure).collect());
     println!(
-        "\nthe longest silence of one who follows {RATE} writes a second; {} entries; median of {rounds} rounds of {:?}\n",
-        size.entries, size.long
+        "\nthe longest silence of one who follows {RATE} writes a second, beside {} entries; {what}\nmedian of {rounds} rounds of {:?}: the longest {:.1} ms, then {:.1} and {:.1}; {:.0} above {FELT} ms; p99 of deliveries {:.2} ms; {:.0} trees saved",
+        size.entries,
+        size.long,
+        of(|watched| watched.gaps[0]),
+        of(|watched| watched.gaps[1]),
+        of(|watched| watched.gaps[2]),
+        of(|watched| watched.felt),
+        of(|watched| watched.p99),
+        of(|watched| watched.saves),
     );
-    println!("longest ms  2nd ms  3rd ms  above {FELT} ms  delivery p99 ms  saves  beside it");
-    for (chore, what) in CHORES {
-        let (made, directory) = (State::new(settings()), Directory::new());
-        let mut state = seeded(made, chore, size);
-        let watched: Vec<Watched> =
-            (0..rounds).map(|_| watch(&mut state, &directory.0, chore, size)).collect();
-        let of = |figure: fn(&Watched) -> f64| middle(watched.iter().map(figure).collect());
-        println!(
-            "{:>10.1}  {:>6.1}  {:>6.1}  {:>11.0}  {:>15.2}  {:>5.0}  {what}",
-            of(|watched| watched.gaps[0]),
-            of(|watched| watched.gaps[1]),
-            of(|watched| watched.gaps[2]),
-            of(|watched| watched.felt),
-            of(|watched| watched.p99),
-            of(|watched| watched.saves),
-        );
-    }
 }
 
 struct Watched {
@@ -132,8 +143,7 @@ fn watch(state: &mut State, directory: &FilePath, chore: Chore, size: Size) -> W
         beside.end();
     }
     let came = follows.end();
-    let mut gaps: Vec<Duration> =
-        came.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    let mut gaps: Vec<Duration> = came.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     gaps.sort_unstable();
     gaps.reverse();
     let mut latencies: Vec<Duration> = came.iter().map(|(came, due)| *came - *due).collect();
@@ -173,9 +183,9 @@ fn numbered(top: &str, n: usize) -> Path {
 
 /// The trees that are saved in a directory now.
 fn saved(directory: &FilePath) -> Vec<String> {
-    let names = fs::read_dir(directory).unwrap().filter_map(|entry| {
-        entry.ok().and_then(|entry| entry.file_name().into_string().ok())
-    });
+    let names = fs::read_dir(directory)
+        .unwrap()
+        .filter_map(|entry| entry.ok().and_then(|entry| entry.file_name().into_string().ok()));
     names.filter(|name| name.starts_with("tree-")).collect()
 }
 

@@ -28,8 +28,7 @@ impl Program {
                 command.env_remove(name);
             }
         }
-        let mut child =
-            command.arg("--config").arg(&file).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.arg("--config").arg(&file).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();

@@ -84,9 +84,8 @@ pub(crate) fn writer(
         let (mut waiting, mut written) = (VecDeque::new(), 0);
         let begun = Instant::now();
         while !ending.load(Ordering::Relaxed) {
-            let due = rate.map_or(usize::MAX, |rate| {
-                (begun.elapsed().as_secs_f64() * rate as f64) as usize
-            });
+            let due = rate
+                .map_or(usize::MAX, |rate| (begun.elapsed().as_secs_f64() * rate as f64) as usize);
             if written >= due {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;

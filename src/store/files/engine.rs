@@ -98,7 +98,8 @@ impl Engine {
         let kept = state.rev().get();
         let failed = |error| OpenError::Io { file: storage.show(&log::name(kept + 1)), error };
         let bytes = options.log_file_bytes;
-        let log = LogWriter::create(&*storage, epoch, kept + 1, bytes, None, &[]).map_err(failed)?;
+        let log =
+            LogWriter::create(&*storage, epoch, kept + 1, bytes, None, &[]).map_err(failed)?;
         let weak = options.interval.is_some();
         let history = History { epoch, weak, clean: false, log: kept + 1 };
         history.write(&*storage).map_err(failed)?;
@@ -220,6 +221,8 @@ impl Engine {
     fn roll(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
         self.sync()?;
         let bytes = self.options.log_file_bytes.max(log::bytes_for(&self.log));
+        // What stays empty takes room as well.
+        self.log_bytes += self.log.room();
         self.log = self.begin(self.kept + 1, bytes, &[])?;
         match self.log.append(commits)? {
             true => Ok(()),
@@ -228,12 +231,7 @@ impl Engine {
     }
 
     /// A new file of the log, which the history names.
-    fn begin(
-        &mut self,
-        first: u64,
-        bytes: u64,
-        commits: &[Arc<Commit>],
-    ) -> io::Result<LogWriter> {
+    fn begin(&mut self, first: u64, bytes: u64, commits: &[Arc<Commit>]) -> io::Result<LogWriter> {
         let spare = self.spare.take(bytes);
         let log = LogWriter::create(&*self.storage, self.epoch, first, bytes, spare, commits)?;
         self.history(first, false).write(&*self.storage)?;

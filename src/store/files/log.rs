@@ -124,6 +124,11 @@ impl LogWriter {
         self.at
     }
 
+    /// How much more would go in, bytes.
+    pub(super) fn room(&self) -> u64 {
+        self.length.saturating_sub(self.at)
+    }
+
     /// Whether it is time to think of the next one.
     pub(super) fn is_half_full(&self) -> bool {
         self.at > self.length / 2
