@@ -28,7 +28,7 @@ use onetree_core::Commit;
 use onetree_protocol::Epoch;
 
 use super::header::{self, Kind};
-use super::record::CommitRecord;
+use super::record::{CommitRecord, Effects};
 use super::spare::Ready;
 use super::storage::{Storage, StorageFile};
 use super::{Damage, OpenError};
@@ -205,9 +205,11 @@ fn file_header(epoch: Epoch, first: u64) -> [u8; FILE_HEADER] {
 fn batch(buffer: &mut Vec<u8>, seed: u32, commits: &[Arc<Commit>], durable: u64) -> io::Result<()> {
     let begins = buffer.len();
     buffer.resize(begins + BATCH_HEADER, 0);
+    let mut effects = Effects::default();
     for commit in commits {
-        let record = CommitRecord::from(&**commit);
+        let record = CommitRecord::new(commit, effects);
         *buffer = postcard::to_extend(&record, std::mem::take(buffer)).map_err(io::Error::other)?;
+        effects = record.into_effects();
     }
     let (count, first) = (commits.len(), commits.first().map_or(0, |commit| commit.rev.get()));
     let payload = &buffer[begins + BATCH_HEADER..];
