@@ -8,7 +8,7 @@ use onetree::store::Store;
 use onetree::store::files::{Damage, OpenError};
 
 use super::rng::Rng;
-use super::simulated::{Keep, Simulated};
+use super::simulated::{EIO, ENOSPC, Fault, Keep, Op, Simulated};
 use super::work::{Whole, Worker, keep, open, wait, work};
 
 /// Every so many bytes one is changed. No multiple of the eight that things are aligned to.
@@ -93,7 +93,7 @@ fn after_a_good_end_a_flipped_bit_in_the_last_batch_is_damage() {
     assert_noticed(&flip_all(&image, &run.moments.last().unwrap().whole, &mut rng));
 }
 
-/// But the last one: nothing says that there was one. No crash takes a file away.
+/// No crash takes a file away.
 #[test]
 fn a_file_that_is_missing_is_damage_or_was_not_needed() {
     let (run, _store) = work(Rng::any(), 150, false);
@@ -102,16 +102,85 @@ fn a_file_that_is_missing_is_damage_or_was_not_needed() {
     let files: Vec<String> = image.files().into_iter().map(|(name, _)| name).collect();
     let last = files.iter().rfind(|name| name.starts_with("log-")).unwrap();
     let mut refused = 0;
-    for name in files.iter().filter(|name| *name != last) {
+    for name in &files {
         let less = image.kill();
         less.take(name);
         match open(&less, false) {
-            Ok(opened) => assert!(Whole::of(&opened.state) == right, "without {name}"),
-            Err(OpenError::Damaged(_)) => refused += 1,
+            Ok(opened) => {
+                assert_ne!(name, last, "nobody has noticed");
+                assert!(Whole::of(&opened.state) == right, "without {name}");
+            }
+            Err(OpenError::Damaged(damage)) => {
+                refused += 1;
+                assert_eq!(less.count(), 0, "without {name}: something was changed");
+                if name == last {
+                    assert_eq!(&damage.file, last, "{damage}");
+                }
+            }
             Err(error) => panic!("without {name}: {error}"),
         }
     }
     assert!(refused > 1, "{refused} of {files:?}");
+}
+
+/// The last file of the log is missed as soon as a commit in it was acknowledged, whatever it was
+/// begun for: a start, a file before it that was full, a disk that had failed.
+#[test]
+fn the_last_file_of_the_log_is_missed_after_every_batch() {
+    let (mut begun, mut worker_seed) = (0, Rng::any());
+    for interval in [false, true] {
+        let storage = Simulated::default();
+        let opened = open(&storage, interval).unwrap();
+        let (mut store, seed) = (opened.store, worker_seed.below(usize::MAX) as u64);
+        let mut worker = Worker::new(opened.state, Rng::of(seed));
+        let mut before = String::new();
+        for n in 0..60 {
+            if n == 30 {
+                let what: fn(&Op) -> bool = |op| matches!(op, Op::Write { .. });
+                storage.fail(Some(Fault { what, after: 0, times: 1, errno: EIO }));
+            }
+            if keep(&mut store, &mut worker).is_err() {
+                continue;
+            }
+            let image = storage.kill();
+            let files = image.files();
+            let (last, _) = files.iter().rfind(|(name, _)| name.starts_with("log-")).unwrap();
+            begun += u32::from(*last != before);
+            before.clone_from(last);
+            image.take(last);
+            let Err(error) = open(&image, interval) else { panic!("{last} is not missed") };
+            assert!(error.to_string().contains(last.as_str()), "{error}");
+        }
+    }
+    assert!(begun > 6, "{begun} files");
+}
+
+#[test]
+fn a_history_alone_is_no_empty_tree() {
+    let (run, mut store) = work(Rng::any(), 150, false);
+    let alone = |image: &Simulated| {
+        let image = image.kill();
+        for (name, _) in image.files() {
+            if !name.starts_with("history") {
+                image.take(&name);
+            }
+        }
+        image
+    };
+    let killed = alone(&run.storage);
+    assert!(matches!(open(&killed, false), Err(OpenError::Damaged(_))), "it had a tree");
+    wait(store.close());
+    let ended = alone(&run.storage);
+    assert!(matches!(open(&ended, false), Err(OpenError::Damaged(_))), "it had a tree");
+    assert_eq!((killed.count(), ended.count()), (0, 0), "something was changed");
+    // A start that came no further is none.
+    let fresh = Simulated::default();
+    let what: fn(&Op) -> bool =
+        |op| matches!(op, Op::Create { name, .. } if !name.starts_with("history"));
+    fresh.fail(Some(Fault { what, after: 0, times: 1, errno: ENOSPC }));
+    assert!(matches!(open(&fresh, false), Err(OpenError::Io { .. })));
+    assert_eq!(fresh.files().len(), 1, "{:?}", fresh.files());
+    assert_eq!(open(&fresh.crash(Keep::Nothing), false).unwrap().state.rev().get(), 0);
 }
 
 /// What no store can know: when the power goes right after a batch, before its seal is on the disk,

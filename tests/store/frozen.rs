@@ -1,8 +1,7 @@
-//! Files of the first format: `tests/fixtures/v1`. They load for ever, whatever is written by then.
-//! A format that is not known is refused.
+//! Files of each format there has been: `tests/fixtures/v1`, `v2` (a history that names the last
+//! log). They load for ever, whatever is written by then. A format that is not known is refused.
 //!
-//! `ONETREE_FREEZE=1` writes them anew, which is only right for as long as no version that writes
-//! them has been released.
+//! `ONETREE_FREEZE=1` writes those of the last format where there are none.
 
 use std::fmt::Write;
 use std::fs;
@@ -17,8 +16,10 @@ use super::rng::Rng;
 use super::simulated::{Keep, Simulated};
 use super::work::{Whole, open, options, settings, work};
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+const FORMATS: [&str; 2] = ["v1", "v2"];
+
+fn folder(format: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format)
 }
 
 /// What `onetree export` prints.
@@ -63,7 +64,7 @@ fn rest(whole: &Whole) -> String {
     text
 }
 
-fn freeze() {
+fn freeze(folder: &Path) {
     // Some run in which everything is that can stand in a file.
     let all = ["owner s-", "trimmed at", "expires 1", "dropped 3", "live false", "conflict"];
     let (image, state) = (1..)
@@ -77,74 +78,81 @@ fn freeze() {
             (good && opened.report.saved > 0).then_some((image, opened.state))
         })
         .unwrap();
-    fs::create_dir_all(folder()).unwrap();
-    for (name, _) in image.files() {
-        fs::write(folder().join(&name), image.content(&name)).unwrap();
+    fs::create_dir_all(folder).unwrap();
+    for (name, _) in image.files().iter().filter(|(name, _)| name.ends_with(".onetree")) {
+        fs::write(folder.join(name), image.content(name)).unwrap();
     }
-    fs::write(folder().join("export.jsonl"), export(&state)).unwrap();
-    fs::write(folder().join("rest.txt"), rest(&Whole::of(&state))).unwrap();
+    fs::write(folder.join("export.jsonl"), export(&state)).unwrap();
+    fs::write(folder.join("rest.txt"), rest(&Whole::of(&state))).unwrap();
 }
 
 /// The files, in memory: a start writes to them.
-fn frozen() -> Simulated {
-    if std::env::var_os("ONETREE_FREEZE").is_some() && !folder().exists() {
-        freeze();
+fn frozen(format: &str) -> Simulated {
+    let folder = folder(format);
+    if std::env::var_os("ONETREE_FREEZE").is_some() && !folder.exists() {
+        freeze(&folder);
     }
     let storage = Simulated::default();
-    for entry in fs::read_dir(folder()).unwrap() {
+    for entry in fs::read_dir(&folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.ends_with(".onetree") {
-            storage.put(&name, fs::read(folder().join(&name)).unwrap());
+            storage.put(&name, fs::read(folder.join(&name)).unwrap());
         }
     }
     storage
 }
 
-fn expected(name: &str) -> String {
-    fs::read_to_string(folder().join(name)).unwrap()
-}
-
 #[test]
-fn files_of_the_first_format_load() {
-    let storage = frozen();
-    let opened = open(&storage, false).unwrap();
-    assert_eq!(export(&opened.state), expected("export.jsonl"));
-    assert_eq!(rest(&Whole::of(&opened.state)), expected("rest.txt"));
-    let report = opened.report;
-    assert!(report.saved > 0 && report.replayed > 0 && !report.new_epoch, "{report:?}");
-    assert_eq!(report.epoch.0, 1, "{report:?}");
-    // A directory of the system says the same.
-    let copy = std::env::temp_dir().join(format!("onetree-store-v1-{}", std::process::id()));
-    fs::create_dir_all(&copy).unwrap();
-    for (name, _) in frozen().files() {
-        fs::copy(folder().join(&name), copy.join(&name)).unwrap();
+fn files_of_each_format_load() {
+    for format in FORMATS {
+        let folder = folder(format);
+        let expected = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+        let storage = frozen(format);
+        let opened = open(&storage, false).unwrap();
+        assert_eq!(export(&opened.state), expected("export.jsonl"), "{format}");
+        assert_eq!(rest(&Whole::of(&opened.state)), expected("rest.txt"), "{format}");
+        let report = opened.report;
+        assert!(report.saved > 0 && report.replayed > 0 && !report.new_epoch, "{report:?}");
+        assert_eq!(report.epoch.0, 1, "{report:?}");
+        // A directory of the system says the same.
+        let name = format!("onetree-store-{format}-{}", std::process::id());
+        let copy = std::env::temp_dir().join(name);
+        fs::create_dir_all(&copy).unwrap();
+        for (name, _) in frozen(format).files() {
+            fs::copy(folder.join(&name), copy.join(&name)).unwrap();
+        }
+        let disk = Arc::new(Disk::new(copy.clone()).unwrap());
+        let opened = files::open(disk, settings(5), options(false)).unwrap();
+        fs::remove_dir_all(&copy).unwrap();
+        assert_eq!(export(&opened.state), expected("export.jsonl"), "{format}");
+        assert_eq!(rest(&Whole::of(&opened.state)), expected("rest.txt"), "{format}");
     }
-    let disk = Arc::new(Disk::new(copy.clone()).unwrap());
-    let opened = files::open(disk, settings(5), options(false)).unwrap();
-    fs::remove_dir_all(&copy).unwrap();
-    assert_eq!(export(&opened.state), expected("export.jsonl"));
-    assert_eq!(rest(&Whole::of(&opened.state)), expected("rest.txt"));
 }
 
 #[test]
 fn a_file_of_a_newer_format_is_refused_and_the_error_names_it() {
-    let kinds = ["log", "tree", "history"];
-    let names: Vec<String> = frozen().files().into_iter().map(|(name, _)| name).collect();
-    for kind in kinds {
+    let kinds = [("log", 1), ("tree", 1), ("history", 2)];
+    let names: Vec<String> = frozen("v2").files().into_iter().map(|(name, _)| name).collect();
+    for (kind, last) in kinds {
         // The last log: one that the saved tree has made superfluous is not read.
         let name = names.iter().rfind(|name| name.starts_with(kind)).expect(kind);
-        let storage = frozen();
+        let storage = frozen("v2");
         let mut content = storage.content(name);
-        content[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        assert_eq!(content[8..12], u32::to_le_bytes(last));
+        content[8..12].copy_from_slice(&u32::to_le_bytes(last + 1));
         storage.put(name, content);
         let Err(error) = open(&storage, false) else { panic!("{name} is not refused") };
         assert!(
-            matches!(&error, OpenError::Newer { file, version: 2, known: 1 } if file == name),
+            matches!(&error, OpenError::Newer { file, version, known }
+                if file == name && *version == u64::from(last + 1) && *known == last),
             "{error}"
         );
         assert_eq!(
             error.to_string(),
-            format!("{name} has format 2, and this version knows formats up to 1; use a later one")
+            format!(
+                "{name} has format {}, and this version knows formats up to {last}; use a later one",
+                last + 1
+            )
         );
         assert_eq!(storage.count(), 0, "something was changed");
     }

@@ -6,7 +6,8 @@
 //! - [`flips`]: a bit of a file is another
 //! - [`faults`]: the disk is full, or fails
 //! - [`lives`]: all of that, one after the other, on one tree
-//! - [`frozen`]: files of the first format, which load for ever
+//! - [`space`]: how much of the disk is taken; a year of churn
+//! - [`frozen`]: files of each format, which load for ever
 //! - [`simulated`]: the disk; [`work`]: what is done on it; [`rng`]: chance
 
 mod crashes;
@@ -16,4 +17,5 @@ mod frozen;
 mod lives;
 mod rng;
 mod simulated;
+mod space;
 mod work;

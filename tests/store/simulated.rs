@@ -78,6 +78,8 @@ struct Inner {
     ops: Vec<Op>,
     fault: Option<Fault>,
     failed: usize,
+    /// The most bytes that all files had together, since somebody asked.
+    most: usize,
 }
 
 /// The storage. Clones are the same.
@@ -221,6 +223,11 @@ impl Simulated {
         self.lock().failed
     }
 
+    /// The most bytes that all files had together since the last time this was asked.
+    pub(crate) fn most(&self) -> usize {
+        std::mem::take(&mut self.lock().most)
+    }
+
     /// From now on something fails; `None`: nothing.
     pub(crate) fn fail(&self, fault: Option<Fault>) {
         self.lock().fault = fault;
@@ -286,6 +293,9 @@ impl Simulated {
             }
         }
         inner.world.apply(&op)?;
+        let files = inner.world.seen.values();
+        let bytes = files.map(|file| inner.world.files[*file].seen.len()).sum();
+        inner.most = inner.most.max(bytes);
         inner.ops.push(op);
         Ok(())
     }

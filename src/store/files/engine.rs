@@ -13,8 +13,10 @@ use tokio::sync::oneshot;
 
 use super::history::History;
 use super::log::{self, LogFile, LogWriter};
+use super::saving::Saving;
+use super::spare::Spare;
 use super::storage::Storage;
-use super::{FileOptions, OpenError, tree};
+use super::{FileOptions, OpenError};
 
 /// A disk that failed is tried again so often.
 const RETRY: Duration = Duration::from_millis(500);
@@ -25,8 +27,8 @@ pub(super) enum Job {
     Append { commits: Vec<Arc<Commit>>, done: oneshot::Sender<Result<(), String>> },
     /// Save this state, whose commits are all in the log.
     Save(Box<Checkpoint>),
-    /// A state was saved, or was not: its revision and its bytes.
-    Saved(io::Result<(u64, u64)>),
+    /// A state was saved, or was not: its bytes.
+    Saved(io::Result<u64>),
     /// Nothing more comes.
     Close(oneshot::Sender<()>),
 }
@@ -68,14 +70,15 @@ pub(super) struct Engine {
     jobs: Sender<Job>,
     told: Arc<Told>,
     log: LogWriter,
+    spare: Spare,
     /// The last revision that is kept, and the last that is on the disk.
     kept: u64,
     synced: u64,
     /// Of the log behind the saved tree, and of that, bytes.
     log_bytes: u64,
     saved_bytes: u64,
-    /// While a tree is being saved: of the log that it makes superfluous, bytes.
-    saving: Option<u64>,
+    /// A tree that is being saved.
+    saving: Option<Saving>,
     /// What was written and is not yet on the disk, since when.
     unsynced: Option<Instant>,
     /// Why nothing can be written now, and when that was last tried.
@@ -93,8 +96,13 @@ impl Engine {
         (log_bytes, saved_bytes): (u64, u64),
     ) -> Result<Handle, OpenError> {
         let kept = state.rev().get();
-        let log = LogWriter::create(&*storage, epoch, kept + 1, options.log_file_bytes, &[])
-            .map_err(|error| OpenError::Io { file: storage.show(&log::name(kept + 1)), error })?;
+        let failed = |error| OpenError::Io { file: storage.show(&log::name(kept + 1)), error };
+        let bytes = options.log_file_bytes;
+        let log =
+            LogWriter::create(&*storage, epoch, kept + 1, bytes, None, &[]).map_err(failed)?;
+        let weak = options.interval.is_some();
+        let history = History { epoch, weak, clean: false, log: kept + 1 };
+        history.write(&*storage).map_err(failed)?;
         let (jobs, queue) = mpsc::channel();
         let told = Arc::new(Told::default());
         let mut engine = Engine {
@@ -105,6 +113,7 @@ impl Engine {
             jobs: jobs.clone(),
             told: told.clone(),
             log,
+            spare: Spare::default(),
             kept,
             synced: kept,
             log_bytes,
@@ -186,12 +195,19 @@ impl Engine {
     }
 
     fn write(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
+        if let Some(saving) = &self.saving {
+            let free = self.options.log_file_bytes;
+            saving.brake(self.log_bytes.saturating_sub(saving.covered), free);
+        }
         let mut before = self.log.written();
         if !self.log.append(commits)? {
             self.roll(commits)?;
             before = 0;
         }
         self.log_bytes += self.log.written() - before;
+        if self.log.is_half_full() {
+            self.spare.make(&self.storage, self.options.log_file_bytes);
+        }
         match self.options.interval {
             None => self.log.sync(),
             Some(_) => {
@@ -205,11 +221,25 @@ impl Engine {
     fn roll(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
         self.sync()?;
         let bytes = self.options.log_file_bytes.max(log::bytes_for(&self.log));
-        self.log = LogWriter::create(&*self.storage, self.epoch, self.kept + 1, bytes, &[])?;
+        // What stays empty takes room as well.
+        self.log_bytes += self.log.room();
+        self.log = self.begin(self.kept + 1, bytes, &[])?;
         match self.log.append(commits)? {
             true => Ok(()),
             false => Err(io::Error::other("a batch does not fit into the file made for it")),
         }
+    }
+
+    /// A new file of the log, which the history names.
+    fn begin(&mut self, first: u64, bytes: u64, commits: &[Arc<Commit>]) -> io::Result<LogWriter> {
+        let spare = self.spare.take(bytes);
+        let log = LogWriter::create(&*self.storage, self.epoch, first, bytes, spare, commits)?;
+        self.history(first, false).write(&*self.storage)?;
+        Ok(log)
+    }
+
+    fn history(&self, log: u64, clean: bool) -> History {
+        History { epoch: self.epoch, weak: self.options.interval.is_some(), clean, log }
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -260,7 +290,7 @@ impl Engine {
     /// A new file, which counts instead of what the old one has and was not acknowledged. A failed
     /// sync is not tried again: the system may have forgotten what it did not write. What was
     /// acknowledged before it was on the disk is written again.
-    fn reopen(&self) -> io::Result<LogWriter> {
+    fn reopen(&mut self) -> io::Result<LogWriter> {
         let storage = &*self.storage;
         let first = log::first_of(self.log.name()).unwrap_or_default();
         let mut again = Vec::new();
@@ -282,8 +312,7 @@ impl Engine {
                 return Err(io::Error::other(lost));
             }
         }
-        let bytes = self.options.log_file_bytes;
-        LogWriter::create(storage, self.epoch, self.synced + 1, bytes, &again)
+        self.begin(self.synced + 1, self.options.log_file_bytes, &again)
     }
 
     fn tell_due(&self) {
@@ -292,26 +321,23 @@ impl Engine {
         self.told.save_due.store(due, Ordering::Relaxed);
     }
 
-    /// Saves a state, beside the commits that go on: in another thread, at its own pace.
+    /// Saves a state, beside the commits that go on.
     fn save(&mut self, state: Checkpoint) {
         if self.saving.is_some() {
             return;
         }
-        self.saving = Some(self.log_bytes);
-        self.tell_due();
         let (storage, jobs) = (self.storage.clone(), self.jobs.clone());
-        let (epoch, key) = (self.epoch, self.key);
-        thread::spawn(move || {
-            let rev = state.head().rev.get();
-            let bytes = tree::write(&*storage, epoch, key, &state);
-            // The engine has ended: at the next start the tree is found, or not.
-            let _ = jobs.send(Job::Saved(bytes.map(|bytes| (rev, bytes))));
-        });
+        let current = log::first_of(self.log.name()).unwrap_or_default();
+        // The engine has ended: at the next start the tree is found, or not.
+        let told = move |saved| drop(jobs.send(Job::Saved(saved)));
+        let history = (self.epoch, self.key);
+        self.saving = Some(Saving::begin(storage, history, state, current, self.log_bytes, told));
+        self.tell_due();
     }
 
-    fn saved(&mut self, result: io::Result<(u64, u64)>) {
-        let covered = self.saving.take().unwrap_or_default();
-        match result.and_then(|(rev, bytes)| self.clear(rev).map(|()| bytes)) {
+    fn saved(&mut self, result: io::Result<u64>) {
+        let covered = self.saving.take().map_or(0, |saving| saving.covered);
+        match result {
             Ok(bytes) => {
                 self.saved_bytes = bytes;
                 self.log_bytes -= covered;
@@ -325,22 +351,6 @@ impl Engine {
         self.tell_due();
     }
 
-    /// Removes what the tree saved at `rev` makes superfluous.
-    fn clear(&mut self, rev: u64) -> io::Result<()> {
-        let names = self.storage.list()?;
-        for name in names.iter().filter(|name| tree::rev_of(name).is_some_and(|old| old < rev)) {
-            self.storage.remove(name)?;
-        }
-        let mut firsts: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
-        firsts.sort_unstable();
-        for pair in firsts.windows(2) {
-            if pair[1] <= rev + 1 {
-                self.storage.remove(&log::name(pair[0]))?;
-            }
-        }
-        self.storage.sync()
-    }
-
     fn close(&mut self) {
         if self.failed.is_some() {
             self.mend_now();
@@ -349,9 +359,9 @@ impl Engine {
             tracing::error!(reason, "the store could not be ended well");
             return;
         }
-        let ended = self.log.end().and_then(|()| {
-            let weak = self.options.interval.is_some();
-            History { epoch: self.epoch, weak, clean: true }.write(&*self.storage)
+        let ended = self.log.end().and_then(|()| self.spare.end(&*self.storage)).and_then(|()| {
+            let log = log::first_of(self.log.name()).unwrap_or_default();
+            self.history(log, true).write(&*self.storage)
         });
         if let Err(error) = ended {
             tracing::error!(%error, "the store could not be ended well");

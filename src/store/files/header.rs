@@ -4,20 +4,27 @@
 //! header := magic 8 bytes, version u32, crc u32, epoch u128, then what is the kind's own
 //! ```
 //!
-//! Numbers are little-endian; the checksum is the CRC-32 of all that follows it in the header.
+//! Numbers are little-endian; the checksum is the CRC-32 of all that follows it in the header. Each
+//! kind has versions of its own.
 
 use onetree_protocol::Epoch;
 
 use super::storage::Storage;
 use super::{Damage, OpenError};
 
-/// The format that is written.
-pub(super) const VERSION: u32 = 1;
+/// A kind of file.
+pub(super) struct Kind {
+    pub(super) magic: &'static [u8; 8],
+    /// What it is, for people.
+    pub(super) what: &'static str,
+    /// The format that is written; all before it are read.
+    pub(super) version: u32,
+}
 
 /// Fills in what comes before a header's own part, which is there already.
-pub(super) fn write(header: &mut [u8], magic: &[u8; 8], epoch: Epoch) {
-    header[0..8].copy_from_slice(magic);
-    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+pub(super) fn write(header: &mut [u8], kind: &Kind, epoch: Epoch) {
+    header[0..8].copy_from_slice(kind.magic);
+    header[8..12].copy_from_slice(&kind.version.to_le_bytes());
     header[16..32].copy_from_slice(&epoch.0.to_le_bytes());
     let crc = crc32fast::hash(&header[16..]);
     header[12..16].copy_from_slice(&crc.to_le_bytes());
@@ -26,19 +33,18 @@ pub(super) fn write(header: &mut [u8], magic: &[u8; 8], epoch: Epoch) {
 /// Checks the header of the file `name`, which is to be of this kind; gives its history.
 pub(super) fn read(
     header: &[u8],
-    magic: &[u8; 8],
-    kind: &str,
+    kind: &Kind,
     storage: &dyn Storage,
     name: &str,
 ) -> Result<Epoch, OpenError> {
     let damage = |offset, why: String| Err(Damage { file: storage.show(name), offset, why }.into());
-    if header[..8] != *magic {
-        return damage(0, format!("this is no {kind} of Onetree"));
+    if header[..8] != *kind.magic {
+        return damage(0, format!("this is no {} of Onetree", kind.what));
     }
-    let version = word(header, 8);
-    if version > VERSION {
+    let version = version(header);
+    if version > kind.version {
         let (file, version) = (storage.show(name), version.into());
-        return Err(OpenError::Newer { file, version, known: VERSION });
+        return Err(OpenError::Newer { file, version, known: kind.version });
     }
     if version == 0 {
         return damage(8, "there is no format 0".to_owned());
@@ -49,6 +55,11 @@ pub(super) fn read(
     let mut epoch = [0; 16];
     epoch.copy_from_slice(&header[16..32]);
     Ok(Epoch(u128::from_le_bytes(epoch)))
+}
+
+/// The format that a header says it has.
+pub(super) fn version(header: &[u8]) -> u32 {
+    word(header, 8)
 }
 
 /// The checksum that stands in a header.

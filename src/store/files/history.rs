@@ -1,23 +1,26 @@
-//! Which history the files hold, and whether it may have lost its end.
+//! Which history the files hold, whether it may have lost its end, and which log has that end.
 //!
 //! ```text
-//! history.onetree := header with magic "1TREEHIS", weak u8, clean u8
+//! history.onetree := header with magic "1TREEHIS", weak u8, clean u8, log u64
 //! ```
+//!
+//! Of format 1 is a history without `log`, which therefore misses none.
 
 use std::io::{self, ErrorKind};
 
 use onetree_protocol::Epoch;
 
-use super::header;
+use super::header::{self, Kind};
 use super::storage::Storage;
 use super::{Damage, OpenError};
 
-const MAGIC: &[u8; 8] = b"1TREEHIS";
+const KIND: Kind = Kind { magic: b"1TREEHIS", what: "history", version: 2 };
 /// The name of the file.
 pub(super) const NAME: &str = "history.onetree";
 /// The name of a file that is being made.
 pub(super) const SPARE: &str = "history.tmp";
-const BYTES: usize = 34;
+const BYTES: usize = 42;
+const BYTES_1: usize = 34;
 
 /// Which history it is, and how it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,9 @@ pub(super) struct History {
     pub(super) weak: bool,
     /// It was ended on purpose, with everything on the disk.
     pub(super) clean: bool,
+    /// The first revision of the last file of the log: that one is there, or a later one. Each file
+    /// is named here before anything in it is acknowledged. 0: there need be none.
+    pub(super) log: u64,
 }
 
 impl History {
@@ -34,7 +40,8 @@ impl History {
     pub(super) fn write(&self, storage: &dyn Storage) -> io::Result<()> {
         let mut bytes = [0; BYTES];
         bytes[32..34].copy_from_slice(&[self.weak.into(), self.clean.into()]);
-        header::write(&mut bytes, MAGIC, self.epoch);
+        bytes[34..42].copy_from_slice(&self.log.to_le_bytes());
+        header::write(&mut bytes, &KIND, self.epoch);
         let mut file = storage.create(SPARE, 0)?;
         file.write_at(&bytes, 0)?;
         file.sync()?;
@@ -51,11 +58,19 @@ impl History {
             Err(error) => return Err(failed(error)),
         };
         let mut bytes = [0; BYTES];
-        if file.read_at(&mut bytes, 0).map_err(failed)? < BYTES {
+        let read = file.read_at(&mut bytes, 0).map_err(failed)?;
+        let first = header::version(&bytes) == 1;
+        let length = if first { BYTES_1 } else { BYTES };
+        if read < length {
             let why = "this is no history of Onetree".to_owned();
             return Err(Damage { file: storage.show(NAME), offset: 0, why }.into());
         }
-        let epoch = header::read(&bytes, MAGIC, "history", storage, NAME)?;
-        Ok(Some(History { epoch, weak: bytes[32] != 0, clean: bytes[33] != 0 }))
+        let epoch = header::read(&bytes[..length], &KIND, storage, NAME)?;
+        let mut log = [0; 8];
+        if !first {
+            log.copy_from_slice(&bytes[34..42]);
+        }
+        let log = u64::from_le_bytes(log);
+        Ok(Some(History { epoch, weak: bytes[32] != 0, clean: bytes[33] != 0, log }))
     }
 }

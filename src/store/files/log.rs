@@ -27,12 +27,13 @@ use std::sync::Arc;
 use onetree_core::Commit;
 use onetree_protocol::Epoch;
 
-use super::header;
-use super::record::CommitRecord;
+use super::header::{self, Kind};
+use super::record::{CommitRecord, Effects};
+use super::spare::Ready;
 use super::storage::{Storage, StorageFile};
 use super::{Damage, OpenError};
 
-const MAGIC: &[u8; 8] = b"1TREELOG";
+const KIND: Kind = Kind { magic: b"1TREELOG", what: "log", version: 1 };
 const FILE_HEADER: usize = 64;
 const BATCH_HEADER: usize = 32;
 /// The first bytes of a batch: where a search for one looks closer.
@@ -40,7 +41,7 @@ const MARK: u32 = 0x3142_544f;
 const ALIGN: usize = 8;
 
 /// A log file: large enough that a new one is rare, small enough that its zeros are soon written.
-pub(super) const FILE_BYTES: u64 = 32 << 20;
+pub(super) const FILE_BYTES: u64 = 8 << 20;
 
 /// The end of a log, where it is written.
 pub(super) struct LogWriter {
@@ -72,12 +73,14 @@ pub(super) fn first_of(name: &str) -> Option<u64> {
 
 impl LogWriter {
     /// Begins a file of so many bytes, or more, with `commits`, the first of which has, or will
-    /// have, the revision `first`; durable, with its name, when this returns.
+    /// have, the revision `first`; durable, with its name, when this returns. `spare`: a file of as
+    /// many zeros that has the name [`SPARE`].
     pub(super) fn create(
         storage: &dyn Storage,
         epoch: Epoch,
         first: u64,
         bytes: u64,
+        spare: Option<Ready>,
         commits: &[Arc<Commit>],
     ) -> io::Result<LogWriter> {
         let header = file_header(epoch, first);
@@ -86,10 +89,15 @@ impl LogWriter {
         if !commits.is_empty() {
             batch(&mut buffer, seed, commits, FILE_HEADER as u64)?;
         }
-        let length = bytes.max((buffer.len() + BATCH_HEADER) as u64);
+        let needed = bytes.max((buffer.len() + BATCH_HEADER) as u64);
+        let spare = spare.filter(|spare| spare.bytes >= needed);
+        let length = spare.as_ref().map_or(needed, |spare| spare.bytes);
         let made = || {
             // Under another name until it is whole: a header that is torn would be damage.
-            let mut file = storage.create(SPARE, length)?;
+            let mut file = match spare {
+                Some(spare) => spare.file,
+                None => storage.create(SPARE, length)?,
+            };
             file.write_at(&buffer, 0)?;
             file.sync()?;
             storage.rename(SPARE, &name(first))?;
@@ -114,6 +122,16 @@ impl LogWriter {
     /// How much is in it, bytes.
     pub(super) fn written(&self) -> u64 {
         self.at
+    }
+
+    /// How much more would go in, bytes.
+    pub(super) fn room(&self) -> u64 {
+        self.length.saturating_sub(self.at)
+    }
+
+    /// Whether it is time to think of the next one.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.at > self.length / 2
     }
 
     /// Its name.
@@ -179,7 +197,7 @@ pub(super) const SPARE: &str = "new.tmp";
 fn file_header(epoch: Epoch, first: u64) -> [u8; FILE_HEADER] {
     let mut header = [0; FILE_HEADER];
     header[32..40].copy_from_slice(&first.to_le_bytes());
-    header::write(&mut header, MAGIC, epoch);
+    header::write(&mut header, &KIND, epoch);
     header
 }
 
@@ -187,9 +205,11 @@ fn file_header(epoch: Epoch, first: u64) -> [u8; FILE_HEADER] {
 fn batch(buffer: &mut Vec<u8>, seed: u32, commits: &[Arc<Commit>], durable: u64) -> io::Result<()> {
     let begins = buffer.len();
     buffer.resize(begins + BATCH_HEADER, 0);
+    let mut effects = Effects::default();
     for commit in commits {
-        let record = CommitRecord::from(&**commit);
+        let record = CommitRecord::new(commit, effects);
         *buffer = postcard::to_extend(&record, std::mem::take(buffer)).map_err(io::Error::other)?;
+        effects = record.into_effects();
     }
     let (count, first) = (commits.len(), commits.first().map_or(0, |commit| commit.rev.get()));
     let payload = &buffer[begins + BATCH_HEADER..];
@@ -266,7 +286,7 @@ impl LogFile {
             let why = "the file is shorter than its header".to_owned();
             return Err(Damage { file: storage.show(name), offset: 0, why }.into());
         };
-        let epoch = header::read(header, MAGIC, "log", storage, name)?;
+        let epoch = header::read(header, &KIND, storage, name)?;
         let seed = header::crc(header);
         let first = number(&header[32..40]);
         Ok(LogFile { name: name.to_owned(), epoch, first, bytes, seed, last: Cell::default() })

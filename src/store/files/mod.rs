@@ -10,6 +10,8 @@
 //! - `recover`: from files to a [`State`]
 //! - `log`, `tree`, `history`: the three kinds of files; `header`: what each begins with; `record`:
 //!   what stands in the first two
+//! - `spare`: the next file of the log, made beside the commits; `saving`: a tree being saved beside
+//!   them
 //! - [`Storage`]: what they ask of a file system; [`Disk`]: that of the system; `lock`: one process
 //!   for each directory
 
@@ -20,6 +22,8 @@ mod lock;
 mod log;
 mod record;
 mod recover;
+mod saving;
+mod spare;
 mod storage;
 mod tree;
 
@@ -54,7 +58,7 @@ pub struct FileOptions {
 
 impl Default for FileOptions {
     fn default() -> FileOptions {
-        FileOptions { interval: None, log_file_bytes: log::FILE_BYTES, save_after_bytes: 64 << 20 }
+        FileOptions { interval: None, log_file_bytes: log::FILE_BYTES, save_after_bytes: 16 << 20 }
     }
 }
 
@@ -151,8 +155,8 @@ pub fn save(
     settings: &Settings,
     state: &Checkpoint,
 ) -> io::Result<u64> {
-    let bytes = tree::write(storage, epoch, settings.digest_key, state)?;
-    history::History { epoch, weak: false, clean: true }.write(storage)?;
+    let bytes = tree::write(storage, epoch, settings.digest_key, state, |_| {})?;
+    history::History { epoch, weak: false, clean: true, log: 0 }.write(storage)?;
     Ok(bytes)
 }
 

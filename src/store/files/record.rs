@@ -8,7 +8,7 @@ use onetree_core::{
     Answer, Commit, Effect, Head, Origin, Refusal, SavedClient, SavedMarks, SavedSlot, Time,
 };
 use onetree_protocol::{Code, Digest, DigestKey, LogKey, MediaType, Name, Path, Revision, Value};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A commit.
 #[derive(Serialize, Deserialize)]
@@ -51,7 +51,13 @@ enum EffectRecord<'a> {
 #[derive(Serialize, Deserialize)]
 struct ValueRecord<'a> {
     media: MediaRecord<'a>,
+    #[serde(serialize_with = "at_once")]
     bytes: &'a [u8],
+}
+
+/// The same bytes on the disk as a list of numbers, which would be written one by one.
+fn at_once<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
 }
 
 /// The three common types take a byte.
@@ -224,8 +230,14 @@ impl TryFrom<AnswerRecord<'_>> for Arc<Result<Answer, Refusal>> {
     }
 }
 
-impl<'a> From<&'a Commit> for CommitRecord<'a> {
-    fn from(commit: &'a Commit) -> Self {
+/// The effects of a commit while it is written. Kept from one to the next: a commit is soon encoded,
+/// and a list of its own would be a third of that.
+#[derive(Default)]
+pub(super) struct Effects<'a>(Vec<EffectRecord<'a>>);
+
+impl<'a> CommitRecord<'a> {
+    /// What is written of a commit.
+    pub(super) fn new(commit: &'a Commit, Effects(mut effects): Effects<'a>) -> Self {
         let effect = |effect: &'a Effect| match effect {
             Effect::Put { path, value, expires, owner } => EffectRecord::Put {
                 path: path.as_str(),
@@ -241,16 +253,23 @@ impl<'a> From<&'a Commit> for CommitRecord<'a> {
             Effect::Compact { horizon } => EffectRecord::Compact { horizon: horizon.get() },
             Effect::Forget { client } => EffectRecord::Forget { client: client.as_str() },
         };
+        effects.clear();
+        effects.extend(commit.effects.iter().map(effect));
         CommitRecord {
             rev: commit.rev.get(),
             time: commit.time.0,
-            effects: commit.effects.iter().map(effect).collect(),
+            effects,
             origin: commit.origin.as_ref().map(|origin| OriginRecord {
                 client: origin.client.as_str(),
                 seq: origin.seq,
                 answer: (&*origin.answer).into(),
             }),
         }
+    }
+
+    /// The list, for the next one.
+    pub(super) fn into_effects(self) -> Effects<'a> {
+        Effects(self.effects)
     }
 }
 

@@ -46,14 +46,20 @@ pub(super) struct Recovered {
 /// Reads everything and changes nothing.
 pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovered, OpenError> {
     let failed = |error| OpenError::Io { file: storage.show(""), error };
-    let names = storage.list().map_err(failed)?;
+    // Before the names: a log that it names is among them, also when a broker begins one meanwhile.
     let history = History::read(storage)?;
+    let names = storage.list().map_err(failed)?;
     let newest = names.iter().filter_map(|name| tree::rev_of(name)).max();
     let mut logs: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
     logs.sort_unstable();
     if let (None, Some(first)) = (history, logs.first()) {
         let why = format!("it is missing, and {} is there", log::name(*first));
         return Err(Damage { file: storage.show(history::NAME), offset: 0, why }.into());
+    }
+    let named = history.map_or(0, |history| history.log);
+    if logs.last().is_none_or(|last| *last < named) && named > 0 {
+        let why = format!("it is missing, and {} names it", history::NAME);
+        return Err(Damage { file: storage.show(&log::name(named)), offset: 0, why }.into());
     }
     // All of them first: what is open stays there, also when a broker that saves its tree meanwhile
     // removes it.
@@ -184,9 +190,10 @@ pub(super) fn recover(
         (report.epoch, report.new_epoch, report.rev) = (fresh, true, above.get());
         recovered.log_bytes = 0;
         let state = recovered.state.checkpoint();
-        recovered.saved_bytes = tree::write(storage, fresh, key, &state).map_err(failed)?;
+        recovered.saved_bytes = tree::write(storage, fresh, key, &state, |_| {}).map_err(failed)?;
     }
-    let history = History { epoch: recovered.report.epoch, weak, clean: false };
+    let log = before.map_or(0, |history| history.log);
+    let history = History { epoch: recovered.report.epoch, weak, clean: false, log };
     if before != Some(history) {
         history.write(storage).map_err(failed)?;
     }

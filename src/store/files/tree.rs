@@ -19,17 +19,21 @@ use onetree_core::{Checkpoint, SavedClient, SavedSlot, Settings, State};
 use onetree_protocol::{Digest, DigestKey, Epoch};
 use serde::Serialize;
 
-use super::header;
+use super::header::{self, Kind};
 use super::record::{BadRecord, ClientRecord, HeadRecord, SlotRecord};
 use super::storage::{Storage, StorageFile};
 use super::{Damage, OpenError};
 
-const MAGIC: &[u8; 8] = b"1TREESAV";
+const KIND: Kind = Kind { magic: b"1TREESAV", what: "saved tree", version: 1 };
 const FILE_HEADER: usize = 64;
 const BLOCK_HEADER: usize = 16;
 
 /// Records are written when so many bytes of them have come together.
 const BLOCK_BYTES: usize = 256 * 1024;
+
+/// So much of a tree is written before the disk is made to have it. With all of it at once, the
+/// syncs of commits stood behind it: subscribers waited for more than a second.
+const SYNC_BYTES: u64 = 1 << 20;
 
 const HEAD: u32 = 1;
 const SLOTS: u32 = 2;
@@ -50,14 +54,16 @@ pub(super) fn rev_of(name: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)
 }
 
-/// Writes a state; gives how many bytes that took. It is durable, under its name, when this returns.
+/// Writes a state; gives how many bytes that took, and tells `wrote` meanwhile how many it were so
+/// far. It is durable, under its name, when this returns.
 pub(super) fn write(
     storage: &dyn Storage,
     epoch: Epoch,
     key: DigestKey,
     state: &Checkpoint,
+    wrote: impl Fn(u64),
 ) -> io::Result<u64> {
-    write_spare(storage, epoch, key, state).inspect_err(|_| {
+    write_spare(storage, epoch, key, state, wrote).inspect_err(|_| {
         // It takes room that there may be too little of. If it stays, the next one replaces it.
         let _ = storage.remove(SPARE);
     })
@@ -68,11 +74,13 @@ fn write_spare(
     epoch: Epoch,
     key: DigestKey,
     state: &Checkpoint,
+    wrote: impl Fn(u64),
 ) -> io::Result<u64> {
     let head = state.head();
-    let mut to = Writer { file: storage.create(SPARE, 0)?, at: 0, block: Vec::new(), records: 0 };
+    let file = storage.create(SPARE, 0)?;
+    let mut to = Writer { file, at: 0, synced: 0, block: Vec::new(), records: 0, wrote };
     let mut header = [0; FILE_HEADER];
-    header::write(&mut header, MAGIC, epoch);
+    header::write(&mut header, &KIND, epoch);
     to.bytes(&header)?;
     let counts = (state.slots_len(), state.clients_len());
     to.record(HEAD, &HeadRecord::new(head, key, state.digest(), counts))?;
@@ -93,18 +101,26 @@ fn write_spare(
     Ok(to.at)
 }
 
-struct Writer {
+struct Writer<W> {
     file: Box<dyn StorageFile>,
     at: u64,
+    /// Up to where it is on the disk.
+    synced: u64,
     /// The block that is being filled, with room for its header.
     block: Vec<u8>,
     records: u32,
+    wrote: W,
 }
 
-impl Writer {
+impl<W: Fn(u64)> Writer<W> {
     fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
+        if self.at - self.synced >= SYNC_BYTES {
+            self.file.sync()?;
+            self.synced = self.at;
+        }
+        (self.wrote)(self.at);
         Ok(())
     }
 
@@ -203,7 +219,7 @@ impl Reader<'_> {
     fn header(&mut self) -> Result<Epoch, OpenError> {
         let mut header = [0; FILE_HEADER];
         self.exactly(&mut header)?;
-        header::read(&header, MAGIC, "saved tree", self.storage, self.name)
+        header::read(&header, &KIND, self.storage, self.name)
     }
 
     /// Reads the next block; gives its kind and the number of its records.

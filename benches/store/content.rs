@@ -1,0 +1,26 @@
+//! What is written.
+
+use onetree_core::{Request, Settings};
+use onetree_protocol::frame::Do;
+use onetree_protocol::{DigestKey, Epoch, Path, Value};
+
+/// An entry's value, bytes.
+pub(crate) const VALUE_BYTES: usize = 150;
+
+pub(crate) fn settings() -> Settings {
+    let (epoch, digest_key) = (Epoch(1), DigestKey(7));
+    Settings { epoch, digest_key, bounds: Default::default(), retention: Vec::new() }
+}
+
+pub(crate) fn path(n: usize) -> Path {
+    Path::parse(&format!("/site-{:02}/room-{:03}/entry-{n:07}", n % 50, n / 50 % 200)).unwrap()
+}
+
+pub(crate) fn value(n: usize) -> Value {
+    Value::text(&format!("{n:0VALUE_BYTES$}"))
+}
+
+pub(crate) fn put(n: usize) -> Request {
+    let change = Do::Put { path: path(n), value: value(n), ttl_ms: None, ephemeral: false };
+    Request { changes: vec![change], ..Request::default() }
+}

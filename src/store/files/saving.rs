@@ -1,0 +1,96 @@
+//! A tree being saved, beside the commits that go on: in a thread of its own, which also removes
+//! what the saved tree makes superfluous.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use onetree_core::Checkpoint;
+use onetree_protocol::{DigestKey, Epoch};
+
+use super::storage::Storage;
+use super::{log, tree};
+
+/// While a tree is saved the log may grow by a quarter of what of the tree is written. At the end
+/// the disk then has two trees, a third of one for the log that made the save due, and a quarter for
+/// what was committed meanwhile: with the files that are begun less than three times a tree.
+const LOG_TO_TREE: u64 = 4;
+
+/// How long a batch that is ahead of the tree waits before it looks again: by then about a hundred
+/// kilobytes more are written.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A tree that is being saved.
+pub(super) struct Saving {
+    /// The log that it makes superfluous, bytes.
+    pub(super) covered: u64,
+    progress: Arc<Progress>,
+}
+
+/// How much of the tree is written, bytes; the most that there can be when it is over.
+#[derive(Default)]
+struct Progress(AtomicU64);
+
+/// Says that it is over, however it ends.
+struct Over(Arc<Progress>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.0.store(u64::MAX, Ordering::Release);
+    }
+}
+
+impl Saving {
+    /// Begins to save a state, all of whose commits are in the log up to the file that begins with
+    /// `current`. `told` gets its revision and its bytes.
+    pub(super) fn begin(
+        storage: Arc<dyn Storage>,
+        (epoch, key): (Epoch, DigestKey),
+        state: Checkpoint,
+        current: u64,
+        covered: u64,
+        told: impl FnOnce(io::Result<u64>) + Send + 'static,
+    ) -> Saving {
+        let progress = Arc::new(Progress::default());
+        let over = Over(progress.clone());
+        thread::spawn(move || {
+            let rev = state.head().rev.get();
+            let wrote = |bytes| over.0.0.store(bytes, Ordering::Release);
+            let written = tree::write(&*storage, epoch, key, &state, wrote);
+            // The entries that only it still had.
+            drop(state);
+            let cleared = written.and_then(|bytes| clear(&*storage, rev, current).map(|()| bytes));
+            drop(over);
+            told(cleared);
+        });
+        Saving { covered, progress }
+    }
+
+    /// Returns when the log may have grown by so many bytes since it began: so that what is committed
+    /// meanwhile stays small beside the tree, however fast it comes. `free`: so many it may in any
+    /// case.
+    pub(super) fn brake(&self, grown: u64, free: u64) {
+        let allowed = || self.progress.0.load(Ordering::Acquire) / LOG_TO_TREE;
+        while grown > allowed().max(free) {
+            thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Removes what the tree saved at `rev` makes superfluous; of the log only what is before `current`.
+fn clear(storage: &dyn Storage, rev: u64, current: u64) -> io::Result<()> {
+    let names = storage.list()?;
+    for name in names.iter().filter(|name| tree::rev_of(name).is_some_and(|old| old < rev)) {
+        storage.remove(name)?;
+    }
+    let mut firsts: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
+    firsts.sort_unstable();
+    for pair in firsts.windows(2) {
+        if pair[1] <= current.min(rev + 1) {
+            storage.remove(&log::name(pair[0]))?;
+        }
+    }
+    storage.sync()
+}

@@ -1,0 +1,323 @@
+//! How much of the disk is taken: at most three times what lives, also while the tree is saved, and
+//! however long the history is.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onetree::store::Store;
+use onetree::store::files::{self, FileOptions, FileStore, OpenedStore, Storage, StorageFile};
+use onetree_core::{Author, Bounds, Commit, Effect, Request, Retention, Settings, State, Time};
+use onetree_protocol::frame::Do;
+use onetree_protocol::{DigestKey, Epoch, Name, Pattern, Value};
+
+use super::rng::Rng;
+use super::simulated::{Keep, Simulated};
+use super::work::{Whole, path, wait};
+
+const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
+
+/// Files of the log, small beside what lives.
+const FILE: u64 = 4096;
+
+/// What lives: paths and values.
+fn live(state: &State) -> usize {
+    let snapshot = state.snapshot();
+    let entries = snapshot.entries(&path("/"));
+    entries.map(|(path, _, value)| path.as_str().len() + value.bytes.len()).sum()
+}
+
+/// A year of a tree whose entries come and go while as much as ever lives.
+struct Year {
+    state: State,
+    rng: Rng,
+    now: Time,
+    /// What was committed, by kind; what the broker does by itself apart.
+    kinds: BTreeMap<String, u32>,
+}
+
+fn settings() -> Settings {
+    let rule = |log: &str, keep, max_age_ms, max_bytes| Retention {
+        pattern: Pattern::parse(log).unwrap(),
+        keep,
+        max_age_ms,
+        max_bytes,
+    };
+    Settings {
+        epoch: Epoch(3),
+        digest_key: DigestKey(0x5eed),
+        bounds: Bounds {
+            tombstones: 80,
+            tombstone_ms: 2 * DAY,
+            dedup_ms: 5 * DAY,
+            grace_ms: HOUR,
+            ..Bounds::default()
+        },
+        retention: vec![
+            rule("log/kept", Some(40), None, None),
+            rule("log/aged", None, Some(3 * DAY), None),
+            rule("log/sized", None, None, Some(6000)),
+        ],
+    }
+}
+
+impl Year {
+    fn write(&mut self, client: Option<&str>, session: Option<&Name>, changes: Vec<Do>) -> Batch {
+        let seq = client.map(|_| 1);
+        let client = client.map(|name| Name::parse(name).unwrap());
+        let author = Author { client, session: session.cloned() };
+        let outcome =
+            self.state.write(self.now, &author, &Request { seq, changes, ..Request::default() });
+        outcome.answer.unwrap();
+        outcome.commit.into_iter().collect()
+    }
+
+    fn put(&mut self, at: String, bytes: usize, ttl_ms: Option<u64>) -> Batch {
+        let value = Value::text(&"v".repeat(bytes - 20 + self.rng.below(40)));
+        let put = Do::Put { path: path(&at), value, ttl_ms, ephemeral: false };
+        self.write(None, None, vec![put])
+    }
+
+    /// Two hours of a day.
+    fn hours(&mut self, day: u64, part: u64) -> Batch {
+        self.now = Time(day * DAY + part * 2 * HOUR + self.rng.below(HOUR as usize) as u64);
+        let mut batch = Batch::new();
+        // What stays, and changes.
+        for _ in 0..4 {
+            let at = format!("/site/{}", self.rng.below(200));
+            batch.extend(self.put(at, 300, None));
+        }
+        // Each day has entries of its own, which go a week later, all at once or one by one.
+        for n in 0..2 {
+            batch.extend(self.put(format!("/gen/{day}/{}", part * 2 + n), 300, None));
+        }
+        if let Some(old) = day.checked_sub(7).filter(|_| part == 0) {
+            let old = format!("/gen/{old}");
+            if old.len() % 2 == 0 {
+                let all = (0..24).map(|n| Do::Delete { path: path(&format!("{old}/{n}")) });
+                let all = all.collect();
+                batch.extend(self.write(None, None, all));
+            } else {
+                batch.extend(self.write(None, None, vec![Do::Drop { path: path(&old) }]));
+            }
+        }
+        batch.extend(self.put(format!("/cache/{}", day % 9 * 12 + part), 300, Some(DAY)));
+        for log in ["/log/kept", "/log/aged", "/log/sized"] {
+            let value = Value::text(&"l".repeat(100 + self.rng.below(40)));
+            let append = Do::Append { path: path(log), value, ttl_ms: None, ephemeral: false };
+            batch.extend(self.write(None, None, vec![append]));
+        }
+        // Some days nothing is deleted: then tombstones go by their age.
+        if day % 10 < 5 {
+            for n in 0..6 {
+                let at = format!("/short/{}", part * 6 + n);
+                batch.extend(self.put(at.clone(), 50, None));
+                batch.extend(self.write(None, None, vec![Do::Delete { path: path(&at) }]));
+            }
+        }
+        if part == 3 {
+            let client = format!("client-{day}");
+            let value = Value::text("once");
+            let put = Do::Put { path: path("/once"), value, ttl_ms: None, ephemeral: false };
+            batch.extend(self.write(Some(&client), None, vec![put]));
+            let session = Name::parse(&format!("s-{day}")).unwrap();
+            self.state.open_session(self.now, Some(&session), session.clone()).unwrap();
+            let (path, value) = (path("/here"), Value::text("here"));
+            let put = Do::Put { path, value, ttl_ms: None, ephemeral: true };
+            batch.extend(self.write(None, Some(&session), vec![put]));
+            self.state.end_session(self.now, &session);
+        }
+        while let Some(commit) = self.state.housekeep(self.now) {
+            for effect in &commit.effects {
+                let kind = match effect {
+                    Effect::Delete { path } => {
+                        path.as_str().split('/').nth(1).unwrap_or_default().to_owned()
+                    }
+                    Effect::Trim { path, .. } => path.as_str().to_owned(),
+                    Effect::Compact { .. } if day % 10 < 5 => "compact, many".to_owned(),
+                    Effect::Compact { .. } => "compact, old".to_owned(),
+                    Effect::Forget { .. } => "forget".to_owned(),
+                    other => panic!("{other:?}"),
+                };
+                *self.kinds.entry(kind).or_default() += 1;
+            }
+            batch.push(commit);
+        }
+        batch
+    }
+}
+
+type Batch = Vec<Arc<Commit>>;
+
+fn open(storage: Arc<dyn Storage>, settings: Settings, file: u64) -> (FileStore, State) {
+    let options = FileOptions { interval: None, log_file_bytes: file, save_after_bytes: file };
+    let OpenedStore { store, state, .. } = files::open(storage, settings, options).unwrap();
+    (store, state)
+}
+
+#[test]
+fn a_year_of_churn_takes_at_most_three_times_what_lives() {
+    let mut rng = Rng::any();
+    let mut storage = Simulated::default();
+    let (mut store, state) = open(Arc::new(storage.clone()), settings(), FILE);
+    let seed = Rng::of(rng.below(usize::MAX) as u64);
+    let mut year = Year { state, rng: seed, now: Time(1), kinds: BTreeMap::new() };
+    let first: Batch = (0..200).flat_map(|n| year.put(format!("/site/{n}"), 300, None)).collect();
+    wait(store.append(&first)).unwrap();
+    // What lives is the least of the year, the disk the most: hardest to hold.
+    let (mut least, mut most, mut saves, mut starts) = (usize::MAX, 0, 0, 0);
+    let mut commits = first.len();
+    for day in 1..=365 {
+        for part in 0..12 {
+            let batch = year.hours(day, part);
+            commits += batch.len();
+            wait(store.append(&batch)).unwrap();
+            if store.save_due() {
+                saves += 1;
+                store.save(year.state.checkpoint());
+            }
+            // In its first two weeks the tree is still growing.
+            let bytes = storage.most();
+            if day > 14 {
+                most = most.max(bytes);
+                if part % 4 == 0 {
+                    least = least.min(live(&year.state));
+                }
+            }
+        }
+        for (log, bound) in [("/log/kept", 40), ("/log/aged", 3 * 12), ("/log/sized", 6000 / 110)] {
+            let entries = year.state.snapshot().entries(&path(log)).count();
+            assert!(entries <= bound + bound / 8 + 12, "day {day}: {log} has {entries} entries");
+        }
+        if day % 30 == 0 {
+            starts += 1;
+            let keep = match starts % 3 {
+                0 => Keep::Nothing,
+                1 => Keep::Everything,
+                _ => Keep::Some(&mut rng),
+            };
+            storage = storage.crash(keep);
+            let (again, state) = open(Arc::new(storage.clone()), settings(), FILE);
+            assert!(Whole::of(&state) == Whole::of(&year.state), "after a start on day {day}");
+            (store, year.state) = (again, state);
+        }
+    }
+    println!(
+        "{commits} commits, {saves} trees saved, {starts} starts; {least} bytes live at least, {most} were taken at most: {:.2} times; {:?}",
+        most as f64 / least as f64,
+        year.kinds
+    );
+    assert!(most <= 3 * least, "{most} bytes on the disk for {least} that live");
+    assert!(saves > 100, "{saves}");
+    for kind in [
+        "cache",
+        "here",
+        "/log/kept",
+        "/log/aged",
+        "/log/sized",
+        "compact, many",
+        "compact, old",
+        "forget",
+    ] {
+        assert!(year.kinds.get(kind).is_some_and(|count| *count > 20), "{kind}: {:?}", year.kinds);
+    }
+}
+
+/// A disk on which trees are written slowly.
+struct Slow(Simulated);
+
+impl Storage for Slow {
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
+        let file = self.0.create(name, bytes)?;
+        Ok(if name == "tree.tmp" { Box::new(SlowFile(file)) } else { file })
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        self.0.open(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn show(&self, name: &str) -> String {
+        self.0.show(name)
+    }
+}
+
+struct SlowFile(Box<dyn StorageFile>);
+
+impl StorageFile for SlowFile {
+    fn bytes(&self) -> io::Result<u64> {
+        self.0.bytes()
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        self.0.read_at(into, at)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        std::thread::sleep(Duration::from_millis(40));
+        self.0.write_at(bytes, at)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+/// Commits come as fast as they are kept: beside a tree that takes its time they wait for it, and do
+/// not wait for ever when it cannot be saved.
+#[test]
+fn while_a_tree_is_saved_slowly_the_log_does_not_outgrow_it() {
+    const ENTRIES: usize = 2_000;
+    const VALUE: usize = 1_000;
+    let storage = Simulated::default();
+    let file = 64 * 1024;
+    let (mut store, mut state) = open(Arc::new(Slow(storage.clone())), settings(), file);
+    let (mut saves, mut begun, mut n) = (0, 0, 0);
+    let mut most = 0;
+    while saves < 4 {
+        let mut batch = Batch::new();
+        for _ in 0..8 {
+            let (path, value) =
+                (path(&format!("/site/{}", n % ENTRIES)), Value::text(&"v".repeat(VALUE)));
+            let put = Do::Put { path, value, ttl_ms: None, ephemeral: false };
+            let request = Request { changes: vec![put], ..Request::default() };
+            batch.extend(state.write(Time(n as u64), &Author::default(), &request).commit);
+            n += 1;
+        }
+        wait(store.append(&batch)).unwrap();
+        if store.save_due() {
+            // Before, the tree is growing.
+            saves += u32::from(n >= ENTRIES);
+            store.save(state.checkpoint());
+            begun = n;
+        }
+        let bytes = storage.most();
+        if saves > 1 {
+            most = most.max(bytes);
+        }
+    }
+    let live = live(&state);
+    println!(
+        "{n} commits, {most} bytes at most for {live} that live; the last save began at {begun}"
+    );
+    assert_eq!(live / ENTRIES, VALUE + "/site/1000".len() - 1, "all of it is there");
+    assert!(most > 2 * live, "{most}: no tree was being saved");
+    assert!(most <= 3 * live, "{most} bytes on the disk for {live} that live");
+}
