@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::report::Figures;
 use super::target::Target;
 
 /// What is asked for.
@@ -10,6 +11,8 @@ pub(crate) struct Args {
     pub(crate) names: Vec<String>,
     /// How long each measurement is.
     pub(crate) time: Duration,
+    /// Whether that was said.
+    shortened: bool,
     /// Each is repeated so often, in turns; the median counts.
     pub(crate) rounds: usize,
     /// Everything once, small and quick: whether it works, not how fast.
@@ -30,7 +33,7 @@ cargo bench --bench scenarios -- [NAME…] [options]
   NAME            scenarios whose name contains it; without any, the short ones
   --all           the long ones too
   --list          only their names
-  --seconds N     how long each measurement is (2)
+  --seconds N     how long each measurement is (2); long ones become shorter, and say so
   --rounds N      repeats, in turns with the others; the median counts (3)
   --targets A,B   instead of both codecs and both floors; see --list
   --peers         the peers that are installed, beside them
@@ -44,6 +47,7 @@ impl Args {
         let mut args = Args {
             names: Vec::new(),
             time: Duration::from_secs(2),
+            shortened: false,
             rounds: 3,
             trial: false,
             all: false,
@@ -61,7 +65,10 @@ impl Args {
                 "--all" => args.all = true,
                 "--list" => args.list = true,
                 "--peers" => args.targets.extend(Target::PEERS),
-                "--seconds" => args.time = Duration::from_secs_f64(number(&value()?)?),
+                "--seconds" => {
+                    args.time = Duration::from_secs_f64(number(&value()?)?);
+                    args.shortened = true;
+                }
                 "--rounds" => args.rounds = number(&value()?)?,
                 "--ahead" => args.ahead = Some(number(&value()?)?),
                 "--targets" => args.targets = Target::list(&value()?)?,
@@ -74,8 +81,28 @@ impl Args {
             args.trial = true;
             args.rounds = 1;
             args.time = Duration::from_millis(100);
+            args.shortened = true;
         }
         Ok(Some(args))
+    }
+
+    /// How long something is that takes `wanted`, unless less was asked for; that is noted.
+    pub(crate) fn at_most(&self, wanted: Duration, figures: &mut Figures) -> Duration {
+        if !self.shortened || self.time >= wanted {
+            return wanted;
+        }
+        figures.notes.push(format!("SHORTENED: {:?} instead of {wanted:?}", self.time));
+        self.time
+    }
+
+    /// How many of something there are: `wanted`, or few in a trial; that is noted.
+    pub(crate) fn count(&self, wanted: usize, figures: &mut Figures) -> usize {
+        if !self.trial {
+            return wanted;
+        }
+        let few = wanted.min(50);
+        figures.notes.push(format!("TRIAL: {few} instead of {wanted}"));
+        few
     }
 
     /// Whether a scenario is asked for.

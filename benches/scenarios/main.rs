@@ -74,7 +74,7 @@ fn run(args: &Args) -> bool {
                 row.add(figures);
             }
         }
-        let block = Block::new(&scenario, rows);
+        let block = Block::new(&scenario, rows, args.trial);
         block.print_json();
         blocks.push(block);
     }

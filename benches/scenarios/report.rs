@@ -75,9 +75,11 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    pub(crate) fn new(scenario: &Scenario, rows: Vec<Row>) -> Block {
+    /// A trial is too short for goals.
+    pub(crate) fn new(scenario: &Scenario, rows: Vec<Row>, trial: bool) -> Block {
+        let goals = if trial { Vec::new() } else { scenario.goals.clone() };
         let rows = rows.into_iter().map(|row| (row.target, row.figures(), row.error)).collect();
-        Block { name: scenario.name.clone(), rows, goals: scenario.goals.clone() }
+        Block { name: scenario.name.clone(), rows, goals }
     }
 
     /// Whether a target could not be measured.

@@ -97,12 +97,17 @@ impl Target {
             Target::FloorA => Server::announced(Command::new(own()).arg("--floor-a")),
             Target::FloorB => Server::announced(Command::new(own()).arg("--floor-b")),
             Target::NatsWebSocket | Target::NatsTcp => self.nats(),
-            Target::Mosquitto => configured("mosquitto", &["-c"], |port| {
-                format!(
-                    "listener {port} 127.0.0.1\nprotocol websockets\nallow_anonymous true\n\
-                     max_queued_messages 0\nlog_type none\n"
-                )
-            }),
+            Target::Mosquitto => {
+                // It does not start with WebSocket listeners alone.
+                let other = free_address().port();
+                configured("mosquitto", &["-c"], |port| {
+                    format!(
+                        "allow_anonymous true\nmax_queued_messages 0\nlog_type none\n\
+                         listener {other} 127.0.0.1\n\
+                         listener {port} 127.0.0.1\nprotocol websockets\n"
+                    )
+                })
+            }
             Target::Redis => configured("redis-server", &[], |port| {
                 format!(
                     "bind 127.0.0.1\nport {port}\nsave \"\"\nappendonly no\nmaxclients 12000\n\

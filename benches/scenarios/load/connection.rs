@@ -13,7 +13,7 @@ use super::count::{Received, Tally, Watch};
 /// One connection of the generator.
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
-    rule: Rule,
+    pub(crate) rule: Rule,
     /// What is still to be said before it is open.
     steps: VecDeque<Step>,
     /// Frames of the present step that have come.
@@ -23,6 +23,8 @@ pub(crate) struct Connection {
     /// The beginning of a frame whose rest has not come.
     rest: Vec<u8>,
     pub(crate) received: Received,
+    /// Whether its latencies count.
+    pub(crate) timed: bool,
     /// Whether it does not read.
     pub(crate) stalled: bool,
     /// The frames that it got, where somebody wants to see them.
@@ -42,6 +44,7 @@ impl Connection {
             written: 0,
             rest: Vec::new(),
             received: Received::default(),
+            timed: true,
             stalled: false,
             watch: None,
             ended: None,
@@ -144,7 +147,10 @@ impl Connection {
             self.say();
             self.flush();
         }
+        let recording = tally.recording;
+        tally.recording &= self.timed;
         done += self.received.walk(self.rule, &bytes[done..], tally, &mut self.watch);
+        tally.recording = recording;
         if !self.received.pings.is_empty() {
             for ping in std::mem::take(&mut self.received.pings) {
                 websocket::message(websocket::PONG, &ping, &mut self.out);

@@ -13,7 +13,7 @@ use super::super::dialect::{Content, Rule, marks, stamp};
 const LONGEST_US: u64 = 60_000_000;
 
 /// Frames up to this long are counted by their length once one of the length has been looked at.
-const KNOWN_BYTES: usize = 4096;
+const KNOWN_BYTES: usize = 128 << 10;
 
 /// What all connections of a generator have in common.
 pub(crate) struct Tally {
@@ -95,6 +95,8 @@ pub(crate) struct Received {
     pub(crate) messages: u64,
     /// Answers to what it sent.
     pub(crate) replies: u64,
+    /// Refreshes that ended.
+    pub(crate) fresh: u64,
     /// Bytes from the socket.
     pub(crate) bytes: u64,
     /// Messages until the next that is looked at.
@@ -165,6 +167,7 @@ impl Received {
                 self.look(frame, tally);
             }
             Op::Reply => self.replies += 1,
+            Op::Fresh => self.fresh += 1,
             Op::Error => {
                 self.replies += 1;
                 let frame = codec.decode_server(frame);

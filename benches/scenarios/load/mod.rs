@@ -1,6 +1,7 @@
 //! The load generator: one thread, one loop, sockets that do not block. It shares the machine with
 //! what it measures, so it reads much at once, walks headers and decodes nothing but a sample.
 
+pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod count;
 pub(crate) mod pacer;
@@ -19,11 +20,11 @@ use count::Tally;
 /// What is read at once, bytes: it stays in the second cache.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Connections that open at once.
+/// Connections that open at once, where it is not said.
 const OPENING: usize = 512;
 
 /// How long opening may take, and how long nothing may come.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The load generator.
 pub(crate) struct Generator {
@@ -33,6 +34,10 @@ pub(crate) struct Generator {
     buffer: Vec<u8>,
     pub(crate) tally: Tally,
     pub(crate) start: Instant,
+    /// Connections that open at once.
+    pub(crate) opening: usize,
+    /// Whether connections keep the frames that they get.
+    pub(crate) watching: bool,
 }
 
 impl Generator {
@@ -45,6 +50,8 @@ impl Generator {
             buffer: vec![0; BUFFER_BYTES],
             tally: Tally::new(start),
             start,
+            opening: OPENING,
+            watching: false,
         }
     }
 
@@ -61,7 +68,7 @@ impl Generator {
         let mut opened = first;
         while opened < first + count {
             let waiting = self.connections.len() - opened;
-            let more = OPENING.saturating_sub(waiting);
+            let more = self.opening.saturating_sub(waiting);
             for _ in 0..more.min(first + count - self.connections.len()) {
                 let number = self.connections.len();
                 self.connect(address, rule, steps(number - first))?;
@@ -89,7 +96,9 @@ impl Generator {
             .registry()
             .register(&mut stream, token, interest)
             .map_err(|error| format!("register: {error}"))?;
-        self.connections.push(Connection::new(stream, rule, steps));
+        let mut connection = Connection::new(stream, rule, steps);
+        connection.watch = self.watching.then(Vec::new);
+        self.connections.push(connection);
         Ok(())
     }
 

@@ -37,11 +37,6 @@ impl Pacer {
         Ok(Pacer { ending, sent, thread })
     }
 
-    /// Messages sent until now.
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
     /// Ends it; how many messages it sent.
     pub(crate) fn end(self) -> Result<u64, String> {
         self.ending.store(true, Ordering::Relaxed);

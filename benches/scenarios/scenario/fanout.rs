@@ -77,10 +77,10 @@ fn scenario(name: String, shape: Shape, fits: fn(Target) -> bool, goals: Vec<Goa
     Scenario { name, long: false, fits, measure, goals }
 }
 
-/// Messages that a publisher may be ahead of its slowest subscriber: enough to keep everyone busy,
-/// and a bounded number of bytes on the way to all of them.
-fn ahead(subscribers: usize) -> u64 {
-    (262_144 / subscribers as u64).clamp(256, 4096)
+/// Messages that those who publish to a topic may be ahead of its slowest subscriber: enough to
+/// keep everyone busy, and a bounded number of bytes on the way to all.
+fn ahead(topics: usize, subscribers: usize) -> u64 {
+    (262_144 / (topics * subscribers) as u64).clamp(256, 4096)
 }
 
 fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String> {
@@ -99,7 +99,7 @@ fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String>
                 connection,
                 template: target.message(topic, kind, VALUE_BYTES),
                 subscribers: first..first + subscribers,
-                ahead: args.ahead.unwrap_or(ahead(subscribers)) / publishers as u64,
+                ahead: args.ahead.unwrap_or(ahead(topics, subscribers)) / publishers as u64,
                 in_flight: target.in_flight(),
                 sent: 0,
                 sharing: publishers as u64,
