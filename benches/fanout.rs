@@ -169,6 +169,39 @@ fn outboxes_of_one_view_100_commits(bencher: Bencher<'_, '_>) {
         .bench_local_refs(|commits| fanout.publish(commits));
 }
 
+/// A commit to one of 100,000 topics, which ten of 10,000 connections follow; each follows 100.
+#[divan::bench]
+fn one_topic_of_a_million_subscriptions(bencher: Bencher<'_, '_>) {
+    const CONNECTIONS: usize = 10_000;
+    const EACH: usize = 100;
+    const TOPICS: usize = 100_000;
+    let name = |topic: usize| path(&format!("/many/g-{:03}/t-{topic:06}", topic / 1000));
+    let fanout = Fanout::new(FRAME_BYTES, bare);
+    let sinks: Vec<Arc<Counter>> = (0..CONNECTIONS).map(|_| Arc::default()).collect();
+    for (n, sink) in sinks.iter().enumerate() {
+        let subscriber = Arc::new(Subscriber::new(n as u64, Codec::Json, sink.clone()));
+        for sub in 0..EACH {
+            let view = Arc::new(View::tree(name((n * EACH + sub) % TOPICS)));
+            let sub = u32::try_from(sub).unwrap();
+            let interest = Interest { sub, view, deltas: true, signals: false };
+            fanout.register(&subscriber, &interest);
+        }
+    }
+    let (mut rev, mut expected) = (0, 0);
+    bencher
+        .with_inputs(|| {
+            rev += 1;
+            expected += 10;
+            let path = name(rev as usize * 49_999 % TOPICS);
+            let effect = Effect::Put { path, value: Value::json("1"), expires: None, owner: None };
+            let rev = Revision::new(rev).unwrap();
+            Arc::new(Commit { rev, time: Time(0), effects: vec![effect], origin: None })
+        })
+        .bench_local_refs(|commit| fanout.publish(std::slice::from_ref(commit)));
+    let came: u64 = sinks.iter().map(|sink| sink.0.load(Ordering::Relaxed)).sum();
+    assert_eq!(came, expected, "not everyone was told");
+}
+
 #[divan::bench]
 fn counters_of_one_view(bencher: Bencher<'_, '_>) {
     into_counters(bencher, one_view);

@@ -1,0 +1,119 @@
+//! What is asked for on the command line.
+
+use std::time::Duration;
+
+use super::report::Figures;
+use super::target::Target;
+
+/// What is asked for.
+pub(crate) struct Args {
+    /// Parts of names of scenarios; none: the short ones.
+    pub(crate) names: Vec<String>,
+    /// How long each measurement is.
+    pub(crate) time: Duration,
+    /// Whether that was said.
+    shortened: bool,
+    /// Each is repeated so often, in turns; the median counts.
+    pub(crate) rounds: usize,
+    /// Everything once, small and quick: whether it works, not how fast.
+    pub(crate) trial: bool,
+    /// The long ones too.
+    pub(crate) all: bool,
+    pub(crate) targets: Vec<Target>,
+    /// Messages that a publisher is ahead of its slowest subscriber; by the number of them otherwise.
+    pub(crate) ahead: Option<u64>,
+    /// Only the names.
+    pub(crate) list: bool,
+}
+
+/// For `--help`.
+pub(crate) const HELP: &str = "\
+cargo bench --bench scenarios -- [NAME…] [options]
+
+  NAME            scenarios whose name contains it; without any, the short ones
+  --all           the long ones too
+  --list          only their names
+  --seconds N     how long each measurement is (2); long ones become shorter, and say so
+  --rounds N      repeats, in turns with the others; the median counts (3)
+  --targets A,B   instead of both codecs and both floors; see --list
+  --peers         the peers that are installed, beside them
+  --ahead N       messages that a publisher may be ahead of its slowest subscriber
+  --test          everything once, small and quick: whether it works, not how fast
+";
+
+impl Args {
+    /// Reads them; `None` when only help is wanted.
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String> {
+        let mut args = Args {
+            names: Vec::new(),
+            time: Duration::from_secs(2),
+            shortened: false,
+            rounds: 3,
+            trial: false,
+            all: false,
+            targets: Target::OWN.to_vec(),
+            ahead: None,
+            list: false,
+        };
+        // `cargo bench` says so; whoever runs the benchmarks as tests does not.
+        let mut bench = false;
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                "--bench" => bench = true,
+                "--test" => args.trial = true,
+                "--all" => args.all = true,
+                "--list" => args.list = true,
+                "--peers" => args.targets.extend(Target::PEERS),
+                "--seconds" => {
+                    args.time = Duration::from_secs_f64(number(&value()?)?);
+                    args.shortened = true;
+                }
+                "--rounds" => args.rounds = number(&value()?)?,
+                "--ahead" => args.ahead = Some(number(&value()?)?),
+                "--targets" => args.targets = Target::list(&value()?)?,
+                "--help" => return Ok(None),
+                option if option.starts_with('-') => return Err(format!("unknown: {option}")),
+                _ => args.names.push(word),
+            }
+        }
+        if args.trial || !bench {
+            args.trial = true;
+            args.rounds = 1;
+            args.time = Duration::from_millis(100);
+            args.shortened = true;
+        }
+        Ok(Some(args))
+    }
+
+    /// How long something is that takes `wanted`, unless less was asked for; that is noted.
+    pub(crate) fn at_most(&self, wanted: Duration, figures: &mut Figures) -> Duration {
+        if !self.shortened || self.time >= wanted {
+            return wanted;
+        }
+        figures.notes.push(format!("SHORTENED: {:?} instead of {wanted:?}", self.time));
+        self.time
+    }
+
+    /// How many of something there are: `wanted`, or few in a trial; that is noted.
+    pub(crate) fn count(&self, wanted: usize, figures: &mut Figures) -> usize {
+        if !self.trial {
+            return wanted;
+        }
+        let few = wanted.min(50);
+        figures.notes.push(format!("TRIAL: {few} instead of {wanted}"));
+        few
+    }
+
+    /// Whether a scenario is asked for.
+    pub(crate) fn wants(&self, name: &str, long: bool) -> bool {
+        if self.names.is_empty() {
+            return self.all || self.trial || !long;
+        }
+        self.names.iter().any(|part| name.contains(part.as_str()))
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("not a number: {text}"))
+}

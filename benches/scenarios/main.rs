@@ -1,0 +1,83 @@
+//! `cargo bench --bench scenarios`: whole servers under load, each a process of its own, with one
+//! lean load generator for all of them; the floors beside the broker, and with `--peers` what a
+//! user would pick instead. `-- --help` says what can be asked for; `docs/performance.md` has what
+//! was measured.
+//!
+//! # Layout
+//!
+//! - `scenario`: what is measured, and the goals
+//! - `target`: the servers; `process`: starting them, and what /proc says; `floor`: our own two
+//! - `load`: the generator; `dialect`: how each kind of server is spoken to
+//! - `args`, `report`: what is asked for, what comes out
+
+mod args;
+mod dialect;
+mod floor;
+mod load;
+mod process;
+mod report;
+mod scenario;
+mod target;
+
+use std::process::ExitCode;
+
+use args::{Args, HELP};
+use report::{Block, Row};
+
+fn main() -> ExitCode {
+    let ran = match std::env::args().nth(1).as_deref() {
+        // The floors are processes of their own, of this program.
+        Some("--floor-a") => floor::a().map(|()| true).map_err(|error| error.to_string()),
+        Some("--floor-b") => floor::b().map(|()| true).map_err(|error| error.to_string()),
+        _ => Args::parse(std::env::args().skip(1)).map(|args| {
+            args.map_or_else(
+                || {
+                    print!("{HELP}");
+                    true
+                },
+                |args| run(&args),
+            )
+        }),
+    };
+    match ran {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether everything that was asked for could be measured.
+fn run(args: &Args) -> bool {
+    let mut blocks = Vec::new();
+    for target in args.targets.iter().filter(|target| !target.is_installed()) {
+        let program = target.program().unwrap_or_default();
+        eprintln!("{} is skipped: {program} is not installed", target.name());
+    }
+    for scenario in scenario::all() {
+        if !args.wants(&scenario.name, scenario.long) {
+            continue;
+        }
+        if args.list {
+            println!("{}{}", scenario.name, if scenario.long { " (long)" } else { "" });
+            continue;
+        }
+        let fitting = |target: &&target::Target| target.is_installed() && (scenario.fits)(**target);
+        let mut rows: Vec<Row> =
+            args.targets.iter().filter(fitting).map(|target| Row::new(*target)).collect();
+        for round in 1..=args.rounds {
+            for row in &mut rows {
+                eprintln!("{} {} {round}/{}", scenario.name, row.target().name(), args.rounds);
+                let figures = (scenario.measure)(args, row.target());
+                row.add(figures);
+            }
+        }
+        let block = Block::new(&scenario, rows, args.trial);
+        block.print_json();
+        blocks.push(block);
+    }
+    blocks.iter().for_each(Block::print_table);
+    !blocks.iter().any(Block::failed)
+}

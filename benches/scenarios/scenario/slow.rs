@@ -1,0 +1,232 @@
+//! Some stop reading while much comes: what the others notice, what it costs, and what the slow
+//! ones have when they read again.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::super::args::Args;
+use super::super::dialect::onetree::{Kind, Op};
+use super::super::dialect::{MARK, stamp};
+use super::super::load::Generator;
+use super::super::load::pacer::Pacer;
+use super::super::process::Server;
+use super::super::report::Figures;
+use super::super::target::Target;
+use super::{Goal, Scenario};
+
+const VALUE_BYTES: usize = 1024;
+
+/// Messages a second, for so long.
+const RATE: u32 = 5000;
+const TIME: Duration = Duration::from_secs(20);
+
+/// How long the slow ones may take to have everything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Who reads, who stops, and what comes.
+#[derive(Clone, Copy)]
+struct Shape {
+    readers: usize,
+    slow: usize,
+    kind: Kind,
+}
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    let shapes = [
+        ("stalled-put", Shape { readers: 9, slow: 1, kind: Kind::Put }),
+        ("stalled-append", Shape { readers: 9, slow: 1, kind: Kind::Append }),
+        ("stopped-put", Shape { readers: 10, slow: 100, kind: Kind::Put }),
+        ("stopped-append", Shape { readers: 10, slow: 100, kind: Kind::Append }),
+    ];
+    shapes
+        .map(|(name, shape)| Scenario {
+            name: name.to_owned(),
+            long: true,
+            // A server that only passes messages on has no entries of a log.
+            fits: if shape.kind == Kind::Put {
+                |_| true
+            } else {
+                |target| target.codec().is_some()
+            },
+            measure: Box::new(move |args, target| measure(args, target, shape)),
+            goals: vec![
+                Goal::most("p99_ratio", 1.2),
+                Goal::most("growth_mib", 1.0),
+                Goal::most("slow_lost", 0.0),
+                Goal::most("cut_off", 0.0),
+                Goal::most("lost", 0.0),
+            ],
+        })
+        .into()
+}
+
+/// What one run shows.
+struct Phase {
+    p99_ms: f64,
+    growth: f64,
+    lost: u64,
+    slow_lost: u64,
+    cut_off: usize,
+    health_ms: f64,
+}
+
+fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String> {
+    let mut figures = Figures::default();
+    let time = args.at_most(TIME, &mut figures);
+    // The same run without the slow ones and with them, each with a server of its own: what the
+    // tree itself takes is in both.
+    let alone = phase(target, shape, time, false)?;
+    let beside = phase(target, shape, time, true)?;
+    figures.put("p99_ratio", beside.p99_ms / alone.p99_ms);
+    figures.put("p99_ms", beside.p99_ms);
+    figures.put("p99_alone_ms", alone.p99_ms);
+    figures.put("growth_mib", (beside.growth - alone.growth) / f64::from(1 << 20));
+    figures.put("all_growth_mib", beside.growth / f64::from(1 << 20));
+    figures.put("lost", beside.lost as f64);
+    figures.put("slow_lost", beside.slow_lost as f64);
+    figures.put("cut_off", beside.cut_off as f64);
+    if target.codec().is_some() {
+        figures.put("healthz_max_ms", beside.health_ms);
+        figures.put("healthz_alone_ms", alone.health_ms);
+    }
+    Ok(figures)
+}
+
+fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Phase, String> {
+    let Shape { readers, slow, kind } = shape;
+    let slow = if stop { slow } else { 0 };
+    let server = target.start(&[])?;
+    let mut generator = Generator::new();
+    let rule = target.rule(0, VALUE_BYTES);
+    let all = readers + slow;
+    generator.open(all, server.address, rule, |_| target.subscriber(0, kind))?;
+    // Those that stop are not among those whose latency counts.
+    for connection in &mut generator.connections[readers..] {
+        connection.watch = Some(Vec::new());
+        connection.timed = false;
+    }
+    generator.tally.every = 7;
+    let template = target.message(0, kind, VALUE_BYTES);
+    let steps = target.publisher(0);
+    let pacer = Pacer::start(server.address, steps, template, RATE, generator.start)?;
+    generator.until((time / 4).min(Duration::from_secs(2)), |_| false);
+    let health = target.codec().map(|_| Health::watch(server.address));
+    let before = server.usage().resident;
+    for number in readers..all {
+        generator.stall(number, true);
+    }
+    generator.record(true);
+    let begin = Instant::now();
+    let mut most = before;
+    while begin.elapsed() < time {
+        generator.until(Duration::from_millis(250), |_| false);
+        most = most.max(resident(&server));
+    }
+    generator.record(false);
+    let p99_ms = generator.tally.latency_us.value_at_quantile(0.99) as f64 / 1000.0;
+    let health_ms = health.map_or(0.0, Health::end);
+    let sent = pacer.end()?;
+    let growth = most as f64 - before as f64;
+    let came = |generator: &Generator| {
+        generator.connections[..readers].iter().all(|one| one.received.messages >= sent)
+    };
+    generator.until(PATIENCE / 4, came);
+    let missing = |one: &super::super::load::connection::Connection| {
+        sent.saturating_sub(one.received.messages)
+    };
+    let lost = generator.connections[..readers].iter().map(missing).sum();
+    // They read again.
+    for number in readers..all {
+        generator.stall(number, false);
+    }
+    let whole = |generator: &Generator| {
+        generator.connections[readers..].iter().all(|one| match &one.watch {
+            Some(seen) if kind == Kind::Put && target.codec().is_some() => last(seen) >= sent,
+            _ => one.received.messages >= sent,
+        } || one.ended.is_some())
+    };
+    generator.until(if target.codec().is_some() { PATIENCE } else { PATIENCE / 10 }, whole);
+    let slow_lost = generator.connections[readers..]
+        .iter()
+        .map(|one| match &one.watch {
+            // Of puts the latest counts, of a log each entry.
+            Some(seen) if kind == Kind::Put && target.codec().is_some() => {
+                u64::from(last(seen) < sent)
+            }
+            Some(seen) if kind == Kind::Append => sent - numbers(seen).len() as u64,
+            _ => missing(one),
+        })
+        .sum();
+    let ended = |one: &&super::super::load::connection::Connection| one.ended.is_some();
+    let cut_off = generator.connections.iter().filter(ended).count();
+    if let Some(error) = generator.tally.errors.first() {
+        return Err(error.clone());
+    }
+    Ok(Phase { p99_ms, growth, lost, slow_lost, cut_off, health_ms })
+}
+
+fn resident(server: &Server) -> u64 {
+    server.usage().resident
+}
+
+/// The number of the last payload that came.
+fn last(seen: &[(Op, Vec<u8>)]) -> u64 {
+    let frames = seen.iter().rev().filter_map(|(_, frame)| stamp(frame, 0));
+    frames.map(|(_, number, _)| number).next().unwrap_or(0)
+}
+
+/// The numbers of all payloads that came.
+fn numbers(seen: &[(Op, Vec<u8>)]) -> BTreeSet<u64> {
+    let mut numbers = BTreeSet::new();
+    for (_, frame) in seen {
+        let mut rest = &frame[..];
+        while let Some((_, number, at)) = stamp(rest, 0) {
+            numbers.insert(number);
+            rest = &rest[at + MARK.len()..];
+        }
+    }
+    numbers
+}
+
+/// Somebody who asks over HTTP how the broker is, again and again.
+struct Health {
+    ending: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<Duration>,
+}
+
+impl Health {
+    fn watch(address: SocketAddr) -> Health {
+        let ending = Arc::new(AtomicBool::new(false));
+        let over = ending.clone();
+        let thread = std::thread::spawn(move || {
+            let mut longest = Duration::ZERO;
+            while !over.load(Ordering::Relaxed) {
+                let begin = Instant::now();
+                // An answer that does not come counts as the time for which it was waited.
+                let _ = ask(address);
+                longest = longest.max(begin.elapsed());
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            longest
+        });
+        Health { ending, thread }
+    }
+
+    /// The longest that an answer took, milliseconds.
+    fn end(self) -> f64 {
+        self.ending.store(true, Ordering::Relaxed);
+        self.thread.join().map_or(f64::INFINITY, |longest| longest.as_secs_f64() * 1000.0)
+    }
+}
+
+fn ask(address: SocketAddr) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).map(drop)
+}
