@@ -4,12 +4,13 @@
 //!
 //! - [`Fanout`]: finds the subscribers of a commit or a signal and hands them its bytes
 //! - [`Subscriber`], [`Sink`]: one connection, as seen from here
-//! - `index`: which views are registered where
+//! - `index`: which views are registered where; `members`: who has registered one of them
 //! - `encode`: a commit's bytes, made once for each way of seeing it
 //! - [`Outbox`]: the bounded queue of one connection
 
 mod encode;
 mod index;
+mod members;
 mod outbox;
 mod subscriber;
 
@@ -17,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use onetree_core::{Commit, Interest, concerns};
-use onetree_protocol::{Path, Value};
+use onetree_protocol::{Path, Value, View};
 
 use encode::{Deltas, Marks, SignalBytes};
 use index::{Group, Index};
@@ -38,9 +39,10 @@ impl Fanout {
         Fanout { index: Index::default(), frame_bytes }
     }
 
-    /// Puts a subscription into the index: each commit that looks from now on finds it.
-    pub fn register(&self, subscriber: &Arc<Subscriber>, interest: &Interest) {
-        self.index.insert(subscriber, interest);
+    /// Puts a subscription into the index: each commit that looks from now on finds it. Gives back
+    /// the view as the index has it: all who keep that one share it.
+    pub fn register(&self, subscriber: &Arc<Subscriber>, interest: &Interest) -> Arc<View> {
+        self.index.insert(subscriber, interest)
     }
 
     /// Takes a subscription out of the index.

@@ -1,12 +1,12 @@
 //! One WebSocket connection: a task of its own.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use onetree_core::{Author, Feed, FeedLimits, Interest};
+use onetree_core::{Author, Feed, FeedLimits};
 use onetree_protocol::frame::ErrorFrame;
 use onetree_protocol::{Code, Codec, Name, ServerFrame};
 use tokio::net::TcpStream;
@@ -57,8 +57,6 @@ pub(super) struct Connection {
     pub(super) author: Arc<Author>,
     pub(super) session: Option<Name>,
     pub(super) feed: Feed,
-    /// What stands in the index for this connection.
-    pub(super) interests: HashMap<u32, Interest>,
     /// An event that the owner's queue had no room for; nothing is read until it has.
     pub(super) waiting: Option<Event>,
     pub(super) in_flight: InFlight,
@@ -183,7 +181,6 @@ impl Connection {
             author: Arc::default(),
             session: None,
             feed,
-            interests: HashMap::new(),
             waiting: None,
             in_flight: InFlight::default(),
             asked: VecDeque::new(),
