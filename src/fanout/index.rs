@@ -1,22 +1,48 @@
 //! Which views are registered where.
 
-use std::collections::{BTreeSet, HashMap};
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
 use onetree_core::Interest;
 use onetree_protocol::{Act, Change, Path, View};
 
+use super::members::Members;
 use super::subscriber::Subscriber;
 
 /// The views that are registered, by their base: a change at a path concerns the views at that
 /// path and above it, and a drop or a trim also some below.
+///
+/// There may be a million: everyone who has the same interest shares one group, its view and its
+/// path, so that a subscription costs its place in the list of a group.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    at: DashMap<Box<str>, Vec<Arc<Group>>>,
-    /// The keys of `at`, in the order of the tree: what lies under a drop is one range. Whoever
-    /// changes `at` holds this, so that both always have the same keys.
+    at: DashMap<Base, Groups>,
+    /// The keys of `at`, in the order of the tree: what lies under a drop is one range. Changed
+    /// while the key's part of `at` is locked, so that both always have the same keys. Nothing of
+    /// `at` is asked for while this is locked: that would be the other way round.
     bases: RwLock<BTreeSet<Path>>,
+}
+
+/// The groups of one base: nearly always one.
+type Groups = Vec<Arc<Group>>;
+
+/// A path that is found by its text.
+#[derive(Debug, PartialEq, Eq)]
+struct Base(Path);
+
+impl Hash for Base {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_str().hash(state);
+    }
+}
+
+impl Borrow<str> for Base {
+    fn borrow(&self) -> &str {
+        self.0.as_str()
+    }
 }
 
 /// Everyone who has registered the same interest: it is checked once for all of them.
@@ -28,44 +54,50 @@ pub(super) struct Group {
     members: RwLock<Members>,
 }
 
-/// A list to go through, and the place of each in it.
-#[derive(Debug, Default)]
-struct Members {
-    /// With the number of its subscriptions that have this interest.
-    list: Vec<(Arc<Subscriber>, u32)>,
-    places: HashMap<u64, usize>,
-}
-
 impl Index {
-    pub(super) fn insert(&self, subscriber: &Arc<Subscriber>, interest: &Interest) {
+    /// Puts a subscription in; gives back the view that all of its group share.
+    pub(super) fn insert(&self, subscriber: &Arc<Subscriber>, interest: &Interest) -> Arc<View> {
         let base = &interest.view.base;
-        let mut bases = self.bases.write().unwrap_or_else(PoisonError::into_inner);
-        let mut groups = self.at.entry(base.as_str().into()).or_default();
-        let group = match groups.iter().find(|group| group.is(interest)) {
-            Some(group) => group.clone(),
-            None => {
-                let group = Arc::new(Group::new(interest));
-                groups.push(group.clone());
-                group
-            }
-        };
-        group.insert(subscriber);
-        if !bases.contains(base) {
-            bases.insert(base.clone());
+        if let Some(groups) = self.at.get(base.as_str())
+            && let Some(group) = groups.iter().find(|group| group.is(interest))
+        {
+            // The lock on `groups` keeps it there: only one that is empty is taken out.
+            group.insert(subscriber);
+            return group.view.clone();
         }
+        let mut groups = self.at.entry(Base(base.clone())).or_insert_with(|| {
+            self.bases.write().unwrap_or_else(PoisonError::into_inner).insert(base.clone());
+            Vec::with_capacity(1)
+        });
+        // Someone may have been faster.
+        if let Some(group) = groups.iter().find(|group| group.is(interest)) {
+            group.insert(subscriber);
+            return group.view.clone();
+        }
+        let group = Arc::new(Group::new(interest));
+        group.insert(subscriber);
+        groups.push(group);
+        interest.view.clone()
     }
 
+    /// Takes a subscription out.
     pub(super) fn remove(&self, subscriber: &Subscriber, interest: &Interest) {
         let base = &interest.view.base;
-        let mut bases = self.bases.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut groups) = self.at.get_mut(base.as_str()) else { return };
-        groups.retain(|group| !(group.is(interest) && group.remove(subscriber)));
-        let empty = groups.is_empty();
-        drop(groups);
-        if empty {
-            self.at.remove(base.as_str());
-            bases.remove(base);
+        let emptied = self.at.get(base.as_str()).is_some_and(|groups| {
+            let group = groups.iter().find(|group| group.is(interest));
+            group.is_some_and(|group| group.remove(subscriber))
+        });
+        if !emptied {
+            return;
         }
+        self.at.remove_if_mut(base.as_str(), |_, groups| {
+            // Someone may have come meanwhile.
+            groups.retain(|group| !group.is_empty());
+            if groups.is_empty() {
+                self.bases.write().unwrap_or_else(PoisonError::into_inner).remove(base);
+            }
+            groups.is_empty()
+        });
     }
 
     /// Calls `each` with every group that `change` may concern; whether it does is for
@@ -77,7 +109,9 @@ impl Index {
         }
         let bases = self.bases.read().unwrap_or_else(PoisonError::into_inner);
         let from = bases.range(&change.path..).take_while(|base| change.path.contains(base));
-        for base in from.filter(|base| **base != change.path) {
+        let below: Vec<Path> = from.filter(|base| **base != change.path).cloned().collect();
+        drop(bases);
+        for base in below {
             if let Some(groups) = self.at.get(base.as_str()) {
                 groups.iter().for_each(&mut each);
             }
@@ -116,37 +150,23 @@ impl Group {
     }
 
     fn insert(&self, subscriber: &Arc<Subscriber>) {
-        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
-        let Members { list, places } = &mut *members;
-        match places.get(&subscriber.id) {
-            Some(&place) => list[place].1 += 1,
-            None => {
-                places.insert(subscriber.id, list.len());
-                list.push((subscriber.clone(), 1));
-            }
-        }
+        self.members.write().unwrap_or_else(PoisonError::into_inner).insert(subscriber);
     }
 
     /// True when nobody is left.
     fn remove(&self, subscriber: &Subscriber) -> bool {
         let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
-        let Members { list, places } = &mut *members;
-        if let Some(&place) = places.get(&subscriber.id) {
-            list[place].1 -= 1;
-            if list[place].1 == 0 {
-                places.remove(&subscriber.id);
-                list.swap_remove(place);
-                if let Some((moved, _)) = list.get(place) {
-                    places.insert(moved.id, place);
-                }
-            }
-        }
-        list.is_empty()
+        members.remove(subscriber);
+        members.list().is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).list().is_empty()
     }
 
     /// Calls `each` with every member, once.
-    pub(super) fn each_member(&self, mut each: impl FnMut(&Arc<Subscriber>)) {
+    pub(super) fn each_member(&self, each: impl FnMut(&Arc<Subscriber>)) {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
-        members.list.iter().for_each(|(subscriber, _)| each(subscriber));
+        members.list().iter().for_each(each);
     }
 }

@@ -4,13 +4,14 @@
 //!
 //! - [`Fanout`]: finds the subscribers of a commit or a signal and hands them its bytes
 //! - [`Subscriber`], [`Sink`]: one connection, as seen from here
-//! - `index`: which views are registered where
+//! - `index`: which views are registered where; `members`: who has registered one of them
 //! - `run`: what follows one another and goes to the same is handed over together
 //! - [`Frames`]: the bytes of commits and signals, made once for each way of seeing them
 //! - [`Outbox`]: the bounded queue of one connection
 
 mod encode;
 mod index;
+mod members;
 mod outbox;
 mod run;
 mod subscriber;
@@ -19,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use onetree_core::{Commit, Interest, concerns};
-use onetree_protocol::{Path, Value};
+use onetree_protocol::{Path, Value, View};
 
 use encode::{Draft, Marks};
 pub use encode::{Envelop, Frames, bare};
@@ -43,9 +44,10 @@ impl Fanout {
         Fanout { index: Index::default(), frame_bytes, envelop }
     }
 
-    /// Puts a subscription into the index: each commit that looks from now on finds it.
-    pub fn register(&self, subscriber: &Arc<Subscriber>, interest: &Interest) {
-        self.index.insert(subscriber, interest);
+    /// Puts a subscription into the index: each commit that looks from now on finds it. Gives back
+    /// the view as the index has it: all who keep that one share it.
+    pub fn register(&self, subscriber: &Arc<Subscriber>, interest: &Interest) -> Arc<View> {
+        self.index.insert(subscriber, interest)
     }
 
     /// Takes a subscription out of the index.

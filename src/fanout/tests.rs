@@ -174,6 +174,94 @@ fn who_has_left_is_not_told_and_leaves_nothing() {
 }
 
 #[test]
+fn a_crowd_comes_and_goes_and_who_is_there_is_told_once() {
+    // Around the sizes at which a group's list is searched, has places, and is made smaller.
+    for size in [1, 2, 15, 31, 32, 33, 34, 100, 1_000] {
+        let house = House::new(size);
+        let view = || View::tree(path("/a"));
+        let mut there: Vec<(usize, Interest)> = Vec::new();
+        for person in 0..size {
+            there.push((person, house.register(person, 1, view())));
+            if person % 3 == 0 {
+                there.push((person, house.register(person, 2, view())));
+            }
+        }
+        let mut commits = 0;
+        let mut left = there.len();
+        while !there.is_empty() {
+            let told: Vec<usize> = there.iter().map(|(person, _)| *person).collect();
+            if there.len() == left {
+                commits += 1;
+                house.commit(commits, vec![put("/a/b")]);
+                for person in 0..size {
+                    let expected = told.contains(&person);
+                    assert_eq!(!house.told(person, commits).is_empty(), expected, "{person}");
+                }
+                left = left * 2 / 3;
+            }
+            // One from somewhere in the middle: an order without a pattern, the same in each run.
+            let (person, interest) = there.swap_remove(there.len() * 7 / 11);
+            house.fanout.unregister(&house.people[person].0, &interest);
+        }
+        house.commit(commits + 1, vec![put("/a/b")]);
+        assert!((0..size).all(|person| house.told(person, commits + 1).is_empty()));
+        assert!(house.fanout.index.is_empty(), "{size}");
+    }
+}
+
+#[test]
+fn those_of_one_interest_share_one_view() {
+    let house = House::new(2);
+    let view = |person: usize, view: View| {
+        let interest = Interest { sub: 1, view: Arc::new(view), deltas: true, signals: true };
+        (house.fanout.register(&house.people[person].0, &interest), interest)
+    };
+    let (first, _) = view(0, View::tree(path("/a")));
+    let (second, own) = view(1, View::tree(path("/a")));
+    assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&second, &own.view));
+    let (other, _) = view(1, View { values: false, ..View::tree(path("/a")) });
+    assert!(!Arc::ptr_eq(&first, &other));
+}
+
+#[test]
+fn many_register_and_leave_at_once_and_the_index_stays_right() {
+    let house = House::new(64);
+    std::thread::scope(|scope| {
+        for (person, (subscriber, _)) in house.people.iter().enumerate() {
+            let fanout = &house.fanout;
+            scope.spawn(move || {
+                for round in 0..200 {
+                    // The same few bases again and again: groups end while others come to them.
+                    let base = path(&format!("/base-{}", (person + round) % 4));
+                    let view = Arc::new(View::tree(base));
+                    let interest = Interest { sub: 1, view, deltas: true, signals: true };
+                    fanout.register(subscriber, &interest);
+                    if round % 50 == 0 {
+                        let effects = vec![Effect::Drop { path: Path::root() }];
+                        let commit = Commit { rev: rev(1), time: Time(0), effects, origin: None };
+                        fanout.publish(&[Arc::new(commit)]);
+                    }
+                    fanout.unregister(subscriber, &interest);
+                }
+                let last = Interest {
+                    sub: 2,
+                    view: Arc::new(View::tree(path("/last"))),
+                    deltas: true,
+                    signals: true,
+                };
+                fanout.register(subscriber, &last);
+            });
+        }
+    });
+    house.commit(9, vec![put("/last")]);
+    house.commit(10, (0..4).map(|base| put(&format!("/base-{base}"))).collect());
+    for person in 0..64 {
+        assert_eq!(house.told(person, 9), ["/last"]);
+        assert!(house.told(person, 10).is_empty());
+    }
+}
+
+#[test]
 fn a_large_commit_comes_in_parts() {
     let house = House::new(1);
     house.register(0, 1, View::tree(Path::root()));

@@ -93,8 +93,8 @@ impl Connection {
     /// Ends the connection: others are told first, then the client, then the log.
     pub(super) async fn close(mut self, ending: Ending) {
         self.server.mailboxes.remove(&self.mailbox.id);
-        for interest in self.interests.values() {
-            self.server.shared.fanout.unregister(&self.subscriber, interest);
+        for interest in self.feed.registered() {
+            self.server.shared.fanout.unregister(&self.subscriber, &interest);
         }
         // What it held is free before the client has answered.
         self.hold = super::connection::Hold::No;

@@ -7,11 +7,12 @@
 //! - `connection`: one WebSocket connection, a task of its own: its loop and its timers
 //! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in
 //! - `check`: what a request must keep to
-//! - `reader`, `writer`: WebSocket messages from and to a socket
+//! - `reader`, `writer`: WebSocket messages from and to a socket; `frames`: messages from bytes
 
 mod check;
 mod closing;
 mod connection;
+mod frames;
 mod http;
 mod opening;
 mod origin;

@@ -122,10 +122,12 @@ impl Connection {
                 self.send(&frame);
             }
             Some(Step::Register(interest)) => {
-                shared.fanout.register(&self.subscriber, &interest);
-                self.interests.insert(interest.sub, interest);
+                let view = shared.fanout.register(&self.subscriber, &interest);
+                self.feed.share(interest.sub, &view);
             }
-            Some(Step::Unregister(sub)) => self.unregister(sub),
+            Some(Step::Unregister(interest)) => {
+                shared.fanout.unregister(&self.subscriber, &interest);
+            }
             None => {
                 self.catching_up = false;
                 self.hold = Hold::No;

@@ -1,98 +1,102 @@
 //! WebSocket messages from a socket.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::pin;
 use std::task::{Context, Poll};
 
-use futures_util::{FutureExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// What is read from the socket at once, bytes. Kept for each connection, so an idle one costs
-/// this: the library's own default is 128 KiB.
-const READ_BUFFER_BYTES: usize = 4096;
+use super::frames::Frames;
+
+/// What is read from the socket at once, bytes: some twenty small requests.
+const READ_BYTES: usize = 4 * 1024;
+
+/// The same where as much as was read was there: each read that is full doubles it up to this, so
+/// that a client which sends much costs few system calls.
+const MOST_READ_BYTES: usize = 32 * 1024;
 
 /// Reads messages. It never writes: answers to pings and closes are up to its owner.
-pub(super) struct Reader(WebSocketStream<ReadOnly>);
+///
+/// A connection on which nothing comes has no buffer: there is one from the moment that the socket
+/// has something until all of it is taken.
+pub(super) struct Reader {
+    half: OwnedReadHalf,
+    frames: Frames,
+    buffer: BytesMut,
+    /// What the next read has room for, bytes.
+    room: usize,
+}
 
 impl Reader {
     /// `read` is what was read already; a message above `frame_bytes` is an error.
-    pub(super) async fn new(half: OwnedReadHalf, read: Vec<u8>, frame_bytes: usize) -> Reader {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_message_size(Some(frame_bytes))
-            .max_frame_size(Some(frame_bytes));
-        // Not the library's own way of being given what was read already: after that its buffer grows by
-        // one message at a time, and each costs a system call.
-        let half = ReadOnly { read: io::Cursor::new(read), half };
-        Reader(WebSocketStream::from_raw_socket(half, Role::Server, Some(config)).await)
+    pub(super) fn new(half: OwnedReadHalf, read: Bytes, frame_bytes: usize) -> Reader {
+        Reader {
+            half,
+            frames: Frames::new(frame_bytes),
+            buffer: BytesMut::from(read),
+            room: READ_BYTES,
+        }
     }
 
     /// The next message; `None` at the end. Can be dropped without losing one.
     pub(super) async fn next(&mut self) -> Option<Result<Message, Error>> {
-        self.0.next().await
+        loop {
+            match self.frames.take(&mut self.buffer) {
+                Ok(Some(message)) => return Some(Ok(message)),
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+            match poll_fn(|context| self.poll_read(context)).await {
+                Ok(0) => {
+                    let error = ProtocolError::ResetWithoutClosingHandshake;
+                    return Some(Err(Error::Protocol(error)));
+                }
+                Ok(_) => {}
+                Err(error) => return Some(Err(Error::Io(error))),
+            }
+        }
     }
 
     /// The next message when it is there already.
     pub(super) fn next_now(&mut self) -> Option<Option<Result<Message, Error>>> {
-        self.0.next().now_or_never()
+        self.next().now_or_never()
+    }
+
+    /// Reads what is there, or gives the buffer back: it is asked first whether there is something,
+    /// so that a connection which is woken for another reason does not make one.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut polled = Poll::Pending;
+        if self.half.as_ref().poll_read_ready(context).is_ready() {
+            self.buffer.reserve(self.room);
+            let before = self.buffer.len();
+            polled = pin!(self.half.read_buf(&mut self.buffer)).poll(context);
+            if self.buffer.len() - before >= self.room {
+                self.room = MOST_READ_BYTES.min(2 * self.room);
+            }
+        }
+        if polled.is_pending() && self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+            self.room = READ_BYTES;
+        }
+        polled
     }
 
     /// Reads and forgets, until the end or `most` bytes: a socket that is closed with something
     /// unread resets the connection, and what was said last does not arrive.
     pub(super) async fn discard(&mut self, most: usize) {
-        let half = &mut self.0.get_mut().half;
         let mut left = most;
         let mut buffer = [0; 1024];
         while left > 0 {
-            match half.read(&mut buffer).await {
+            match self.half.read(&mut buffer).await {
                 Ok(0) | Err(_) => return,
                 Ok(read) => left = left.saturating_sub(read),
             }
         }
-    }
-}
-
-/// The half that reads, and a place for the library's automatic replies to vanish: the connection
-/// has one writer.
-struct ReadOnly {
-    /// What was read before there was a WebSocket: it comes first.
-    read: io::Cursor<Vec<u8>>,
-    half: OwnedReadHalf,
-}
-
-impl AsyncRead for ReadOnly {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let rest = self.read.get_ref().len() as u64 - self.read.position();
-        if rest > 0 {
-            return Pin::new(&mut self.read).poll_read(context, buffer);
-        }
-        Pin::new(&mut self.half).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for ReadOnly {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }

@@ -184,8 +184,10 @@ impl Connection {
 
     fn unsubscribe(&mut self, Unsub { id, sub }: Unsub) {
         match self.feed.unsubscribe(sub) {
-            Ok(_) => {
-                self.unregister(sub);
+            Ok(registered) => {
+                if let Some(interest) = registered {
+                    self.server.shared.fanout.unregister(&self.subscriber, &interest);
+                }
                 self.ok(id);
             }
             Err(refusal) => self.refuse_sub(id, sub, refusal),
@@ -314,12 +316,5 @@ impl Connection {
         self.pass_on()?;
         self.in_flight.begin(0);
         self.hand_over(Event::End { session, mailbox: self.mailbox.clone() })
-    }
-
-    /// Takes a subscription out of the index, when it is there.
-    pub(super) fn unregister(&mut self, sub: u32) {
-        if let Some(interest) = self.interests.remove(&sub) {
-            self.server.shared.fanout.unregister(&self.subscriber, &interest);
-        }
     }
 }

@@ -144,7 +144,9 @@ pub(crate) fn message(codec: Codec, kind: Kind, path: Path, size: usize) -> Temp
             ttl_ms: None,
             ephemeral: false,
         }),
-        Kind::Signal => ClientFrame::Signal(SendSignal { id, path, value }),
+        // Without an answer, as the peers' messages are.
+        Kind::Signal => ClientFrame::Signal(SendSignal { id: None, path, value }),
     };
-    Template::new(Some(opcode(codec)), codec.encode_client(&frame).to_vec(), Some(codec))
+    let numbered = (kind != Kind::Signal).then_some(codec);
+    Template::new(Some(opcode(codec)), codec.encode_client(&frame).to_vec(), numbered)
 }

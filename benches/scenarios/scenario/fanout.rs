@@ -100,7 +100,7 @@ fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String>
                 template: target.message(topic, kind, VALUE_BYTES),
                 subscribers: first..first + subscribers,
                 ahead: args.ahead.unwrap_or(ahead(topics, subscribers)) / publishers as u64,
-                in_flight: target.in_flight(),
+                in_flight: target.in_flight(kind),
                 sent: 0,
                 sharing: publishers as u64,
             });

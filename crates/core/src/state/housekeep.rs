@@ -8,7 +8,6 @@ use onetree_protocol::{LogKey, Path};
 
 use super::State;
 use super::past::{Earliest, Grave};
-use super::session::Session;
 use crate::commit::{Commit, Effect};
 use crate::map::Hint;
 use crate::settings::{Time, stretched};
@@ -31,10 +30,6 @@ impl State {
     /// When [`State::housekeep`] next has something to do, if nothing else happens before.
     pub fn due(&self) -> Option<Time> {
         let bounds = &self.settings.bounds;
-        let ends = self.sessions.values().filter_map(|session| match session {
-            Session::Attached => None,
-            Session::Leaving(end) => Some(*end),
-        });
         let Earliest(log) = self.committed.logs.summary();
         let Earliest(client) = self.committed.clients.summary();
         let grave = self.committed.graves.iter().next();
@@ -44,11 +39,11 @@ impl State {
         let outgrown = if self.outgrown.is_empty() { Time::NEVER } else { Time(0) };
         let crowded = if self.crowded() { Time(0) } else { Time::NEVER };
         let past = [log, client.plus(bounds.dedup_ms), grave, expires, outgrown, crowded];
-        ends.chain(past).min().filter(|due| *due < Time::NEVER)
+        past.into_iter().chain(self.sessions.first_end()).min().filter(|due| *due < Time::NEVER)
     }
 
     fn end_session_due(&mut self, now: Time) -> Option<Vec<Effect>> {
-        while let Some(name) = self.over(now) {
+        while let Some(name) = self.sessions.over(now) {
             let owned = self.committed.owned.range(|owned| owned.place(&name));
             let effects: Vec<_> =
                 owned.map(|owned| Effect::Delete { path: owned.path.clone() }).collect();

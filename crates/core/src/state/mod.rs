@@ -8,10 +8,10 @@ mod saved;
 mod session;
 mod write;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 
-use onetree_protocol::{EntryHasher, Epoch, Name, Path, Revision};
+use onetree_protocol::{EntryHasher, Epoch, Path, Revision};
 
 use crate::commit::Commit;
 use crate::map::{Hint, Map};
@@ -24,7 +24,7 @@ pub use session::Opened;
 
 use dedup::{Client, Remembered};
 use past::{Grave, Log, Owned};
-use session::Session;
+use session::Sessions;
 
 /// The one true tree as its owner has it: requests in, commits out.
 ///
@@ -36,7 +36,7 @@ pub struct State {
     hasher: EntryHasher,
     committed: Committed,
     /// Who is there now: not history, and not undone by [`State::restore`].
-    sessions: BTreeMap<Name, Session>,
+    sessions: Sessions,
     /// Logs that have outgrown a rule; [`State::housekeep`] trims them.
     outgrown: BTreeSet<Path>,
 }
@@ -76,7 +76,7 @@ impl State {
                 clients: Map::new(),
                 answers: Map::new(),
             },
-            sessions: BTreeMap::new(),
+            sessions: Sessions::default(),
             outgrown: BTreeSet::new(),
         }
     }

@@ -1,5 +1,7 @@
 //! Sessions: who is there, and for how long one who left may come back.
 
+use alloc::collections::{BTreeMap, BTreeSet};
+
 use onetree_protocol::{Code, Name};
 
 use super::State;
@@ -15,6 +17,46 @@ pub(super) enum Session {
     Attached,
     /// Its connection is gone; it is over at this moment.
     Leaving(Time),
+}
+
+/// All sessions, and which of them ends first: that is asked for with each batch, and there may be
+/// a hundred thousand.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sessions {
+    all: BTreeMap<Name, Session>,
+    /// Those that are leaving, by their end.
+    ends: BTreeSet<(Time, Name)>,
+}
+
+impl Sessions {
+    /// When the first of those that are leaving is over.
+    pub(super) fn first_end(&self) -> Option<Time> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+
+    /// The first session that is over.
+    pub(super) fn over(&self, now: Time) -> Option<Name> {
+        self.ends.first().filter(|(end, _)| *end <= now).map(|(_, name)| name.clone())
+    }
+
+    fn set(&mut self, name: &Name, session: Session) {
+        let before = self.all.insert(name.clone(), session);
+        self.end_is_not(name, before);
+        if let Session::Leaving(end) = session {
+            self.ends.insert((end, name.clone()));
+        }
+    }
+
+    pub(super) fn remove(&mut self, name: &Name) {
+        let before = self.all.remove(name);
+        self.end_is_not(name, before);
+    }
+
+    fn end_is_not(&mut self, name: &Name, before: Option<Session>) {
+        if let Some(Session::Leaving(end)) = before {
+            self.ends.remove(&(end, name.clone()));
+        }
+    }
 }
 
 /// A session that was opened.
@@ -38,35 +80,38 @@ impl State {
         wanted: Option<&Name>,
         fresh: Name,
     ) -> Result<Opened, Refusal> {
-        if let Some((name, session)) = wanted.and_then(|name| self.sessions.get_key_value(name)) {
+        if let Some((name, session)) = wanted.and_then(|name| self.sessions.all.get_key_value(name))
+        {
             let over = matches!(session, Session::Leaving(end) if *end <= now);
             if !over {
                 let name = name.clone();
-                self.sessions.insert(name.clone(), Session::Attached);
+                self.sessions.set(&name, Session::Attached);
                 return Ok(Opened { name, resumed: true });
             }
         }
         let most = self.settings.bounds.sessions;
-        if self.sessions.len() >= most as usize {
+        if self.sessions.all.len() >= most as usize {
             let message = alloc::format!("the broker keeps at most {most} sessions");
             return Err(Refusal::new(Code::TooManySessions, message));
         }
-        self.sessions.insert(fresh.clone(), Session::Attached);
+        self.sessions.set(&fresh, Session::Attached);
         Ok(Opened { name: fresh, resumed: false })
     }
 
     /// The session's connection is gone: its grace begins.
     pub fn detach_session(&mut self, now: Time, name: &Name) {
         let end = now.plus(self.settings.bounds.grace_ms);
-        if let Some(session) = self.sessions.get_mut(name) {
-            *session = Session::Leaving(end);
-        }
+        self.leave(name, end);
     }
 
     /// The session is over now, without grace: the next [`State::housekeep`] deletes what it owns.
     pub fn end_session(&mut self, now: Time, name: &Name) {
-        if let Some(session) = self.sessions.get_mut(name) {
-            *session = Session::Leaving(now);
+        self.leave(name, now);
+    }
+
+    fn leave(&mut self, name: &Name, end: Time) {
+        if self.sessions.all.contains_key(name) {
+            self.sessions.set(name, Session::Leaving(end));
         }
     }
 
@@ -78,13 +123,9 @@ impl State {
     /// Gives every owner that has no session one that is over at `end`.
     pub(super) fn admit_owners(&mut self, end: Time) {
         for owned in self.committed.owned.iter() {
-            self.sessions.entry(owned.owner.clone()).or_insert(Session::Leaving(end));
+            if !self.sessions.all.contains_key(&owned.owner) {
+                self.sessions.set(&owned.owner, Session::Leaving(end));
+            }
         }
-    }
-
-    /// The first session that is over.
-    pub(super) fn over(&self, now: Time) -> Option<Name> {
-        let over = |session: &Session| matches!(session, Session::Leaving(end) if *end <= now);
-        self.sessions.iter().find(|(_, session)| over(session)).map(|(name, _)| name.clone())
     }
 }

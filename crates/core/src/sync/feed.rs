@@ -1,6 +1,6 @@
 //! One connection's subscriptions: what to send next so that each mirror is right.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -11,6 +11,7 @@ use onetree_protocol::frame::{
 use onetree_protocol::{Code, Revision, View};
 
 use super::subscription::{Cursor, Stage, Subscription};
+use super::subscriptions::Subscriptions;
 use super::sweep::{Outrun, Piece};
 use super::walk::Walk;
 use crate::request::Refusal;
@@ -29,7 +30,7 @@ use crate::snapshot::Snapshot;
 #[derive(Debug)]
 pub struct Feed {
     limits: FeedLimits,
-    subs: BTreeMap<u32, Subscription>,
+    subs: Subscriptions,
     /// The last live delta that was sent, or `sync`: every live mirror is there or further.
     live: Revision,
     /// The subscription that had the last turn.
@@ -70,7 +71,7 @@ pub enum Step {
     /// Put the subscription into the index, then poll again.
     Register(Interest),
     /// Take the subscription out of the index.
-    Unregister(u32),
+    Unregister(Interest),
 }
 
 impl Step {
@@ -84,6 +85,11 @@ impl Step {
             _ => false,
         }
     }
+
+    /// Whether this puts `sub` into the index.
+    fn registers(&self, sub: u32) -> bool {
+        matches!(self, Step::Register(interest) if interest.sub == sub)
+    }
 }
 
 impl Feed {
@@ -91,7 +97,7 @@ impl Feed {
     pub fn new(limits: FeedLimits) -> Feed {
         Feed {
             limits,
-            subs: BTreeMap::new(),
+            subs: Subscriptions::default(),
             live: Revision::ZERO,
             turn: 0,
             ready: VecDeque::new(),
@@ -105,7 +111,7 @@ impl Feed {
 
     /// Whether there are no subscriptions.
     pub fn is_empty(&self) -> bool {
-        self.subs.is_empty()
+        self.subs.len() == 0
     }
 
     /// Adds a subscription; [`Feed::poll`] then refreshes it.
@@ -113,7 +119,7 @@ impl Feed {
     /// # Errors
     /// [`Code::SubInUse`], [`Code::TooManySubscriptions`].
     pub fn subscribe(&mut self, sub: &Sub, now: &Snapshot) -> Result<(), Refusal> {
-        if self.subs.contains_key(&sub.sub) {
+        if self.subs.contains(sub.sub) {
             let message = format!("subscription {} is there already", sub.sub);
             return Err(Refusal::new(Code::SubInUse, message));
         }
@@ -126,16 +132,37 @@ impl Feed {
         Ok(())
     }
 
-    /// Ends a subscription; true when it has to be taken out of the index.
+    /// Ends a subscription; what has to be taken out of the index.
     ///
     /// # Errors
     /// [`Code::NoSuchSub`].
-    pub fn unsubscribe(&mut self, sub: u32) -> Result<bool, Refusal> {
-        let gone = self.subs.remove(&sub).ok_or_else(|| no_such(sub))?;
+    pub fn unsubscribe(&mut self, sub: u32) -> Result<Option<Interest>, Refusal> {
+        let gone = self.subs.remove(sub).ok_or_else(|| no_such(sub))?;
         // A registration that was not taken yet must not come after the end.
-        let late = |step: &Step| matches!(step, Step::Register(interest) if interest.sub == sub);
-        self.ready.retain(|step| !step.is_about(sub) && !late(step));
-        Ok(gone.registered)
+        let registered = gone.registered && !self.ready.iter().any(|step| step.registers(sub));
+        self.ready.retain(|step| !step.is_about(sub) && !step.registers(sub));
+        Ok(registered.then(|| gone.interest(sub)))
+    }
+
+    /// Everything of this connection that stands in the index.
+    pub fn registered(&self) -> impl Iterator<Item = Interest> {
+        let there = self.subs.iter().filter(|(id, sub)| {
+            sub.registered && !self.ready.iter().any(|step| step.registers(*id))
+        });
+        let leaving = self.ready.iter().filter_map(|step| match step {
+            Step::Unregister(interest) => Some(interest.clone()),
+            _ => None,
+        });
+        there.map(|(id, sub)| sub.interest(id)).chain(leaving)
+    }
+
+    /// The same view as that of `sub`, which others have too: it is kept instead of its own.
+    pub fn share(&mut self, sub: u32, view: &Arc<View>) {
+        self.subs.with(sub, |sub| {
+            if sub.view == *view {
+                sub.view = view.clone();
+            }
+        });
     }
 
     /// Starts a subscription again, from nothing.
@@ -143,23 +170,20 @@ impl Feed {
     /// # Errors
     /// [`Code::NoSuchSub`].
     pub fn resync(&mut self, sub: u32) -> Result<(), Refusal> {
-        let subscription = self.subs.get_mut(&sub).ok_or_else(|| no_such(sub))?;
-        subscription.restart(Reason::Resync);
-        self.ready.retain(|step| !step.is_about(sub));
-        subscription.open(sub, &mut self.ready);
-        Ok(())
+        let ready = &mut self.ready;
+        let restarted = self.subs.with(sub, |subscription| {
+            subscription.restart(Reason::Resync);
+            ready.retain(|step| !step.is_about(sub));
+            subscription.open(sub, ready);
+        });
+        restarted.ok_or_else(|| no_such(sub))
     }
 
     /// Whether live deltas may be sent now; otherwise they wait in the outbox. Not while a mirror
     /// is being brought to a revision behind which it then takes them: until its `fresh` is taken,
     /// which may come some steps after it was made.
     pub fn takes_live(&self) -> bool {
-        let waits = |sub: &Subscription| match &sub.cursor {
-            Cursor::Refreshing { stage, .. } => *stage == Stage::Closing,
-            Cursor::Behind { .. } => sub.every_ms == 0,
-            Cursor::Live { .. } | Cursor::Paced { .. } => false,
-        };
-        self.ready.is_empty() && !self.subs.values().any(waits)
+        self.ready.is_empty() && !self.subs.any_holds_live()
     }
 
     /// Whether any mirror needs a live delta of `rev`; then also those of all later ones.
@@ -168,7 +192,7 @@ impl Feed {
             Cursor::Live { rev: at } => at.max(self.live) < rev,
             _ => false,
         };
-        self.subs.values().any(behind)
+        self.subs.iter().any(|(_, sub)| behind(sub))
     }
 
     /// A live delta of `rev` is about to be sent. False: no mirror needs it, leave it out.
@@ -183,19 +207,22 @@ impl Feed {
     /// The outbox has overflowed: live deltas above those sent are lost, and will be folded. Who
     /// was about to go on with them needs what is behind the snapshot that it has begun with, too.
     pub fn handle_overflow(&mut self) {
-        for sub in self.subs.values_mut() {
-            match &mut sub.cursor {
-                Cursor::Live { rev } => sub.cursor = Cursor::behind(self.live.max(*rev)),
-                Cursor::Refreshing { stage: Stage::Closing, sweep }
-                | Cursor::Behind { sweep, .. } => sweep.overtaken(),
-                Cursor::Refreshing { .. } | Cursor::Paced { .. } => {}
+        let live = self.live;
+        self.subs.each(|_, sub| match &mut sub.cursor {
+            Cursor::Live { rev } => sub.cursor = Cursor::behind(live.max(*rev)),
+            Cursor::Refreshing { stage: Stage::Closing, sweep } | Cursor::Behind { sweep, .. } => {
+                sweep.overtaken();
             }
-        }
+            Cursor::Refreshing { .. } | Cursor::Paced { .. } => {}
+        });
     }
 
     /// When the next interval of an `every_ms` subscription is over.
     pub fn next_due(&self) -> Option<Time> {
-        let due = self.subs.values().filter_map(|sub| match sub.cursor {
+        if !self.subs.any_paced() {
+            return None;
+        }
+        let due = self.subs.iter().filter_map(|(_, sub)| match sub.cursor {
             Cursor::Paced { due, .. } => Some(due),
             _ => None,
         });
@@ -204,10 +231,7 @@ impl Feed {
 
     /// Whether [`Feed::poll`] has something to do apart from intervals.
     pub fn is_catching_up(&self) -> bool {
-        let catching = |sub: &Subscription| {
-            matches!(sub.cursor, Cursor::Refreshing { .. } | Cursor::Behind { .. })
-        };
-        !self.ready.is_empty() || self.subs.values().any(catching)
+        !self.ready.is_empty() || self.subs.any_moving()
     }
 
     /// The next step for the mirrors that are being brought to the present; they take turns.
@@ -221,27 +245,27 @@ impl Feed {
         hold: bool,
     ) -> Option<Step> {
         self.wake_paced(now);
-        let active = |(id, sub): (&u32, &Subscription)| match sub.cursor {
-            Cursor::Refreshing { .. } | Cursor::Behind { .. } => Some(*id),
-            Cursor::Live { .. } | Cursor::Paced { .. } => None,
-        };
         let mut latest = Some(latest);
         let mut snapshot = None;
         loop {
             if let Some(step) = self.ready.pop_front() {
                 return Some(step);
             }
-            let later = self.subs.range(self.turn.saturating_add(1)..).find_map(active);
-            let id = later.or_else(|| self.subs.iter().find_map(active))?;
+            let Some(id) = self.subs.next_moving(self.turn) else {
+                // Most connections have nothing to do most of the time.
+                self.ready = VecDeque::new();
+                return None;
+            };
             self.turn = id;
-            let sub = self.subs.get_mut(&id)?;
             if let Some(latest) = latest.take() {
                 snapshot = Some(latest());
             }
+            let snapshot = snapshot.clone()?;
             let turn = Turn { id, now, hold, bytes: self.limits.frame_bytes };
-            let over = sub.step(turn, snapshot.clone()?, self.limits.digest_scan, &mut self.ready);
+            let (scan, ready) = (self.limits.digest_scan, &mut self.ready);
+            let over = self.subs.with(id, |sub| sub.step(turn, snapshot, scan, ready))?;
             if over {
-                self.subs.remove(&id);
+                self.subs.remove(id);
             }
         }
     }
@@ -253,9 +277,10 @@ impl Feed {
         let rev = settled.rev();
         let scan = self.limits.digest_scan;
         let mut digests = Vec::new();
-        for (sub_id, sub) in &mut self.subs {
+        let live = self.live;
+        self.subs.each(|sub_id, sub| {
             let there = match &mut sub.cursor {
-                Cursor::Live { rev: at } => (*at).max(self.live) <= rev,
+                Cursor::Live { rev: at } => (*at).max(live) <= rev,
                 Cursor::Paced { rev: at, .. } if *at <= rev => {
                     let still = at.get() >= settled.horizon().get()
                         && Walk::new(settled, &sub.view, Some(*at), None).next().is_none();
@@ -267,20 +292,21 @@ impl Feed {
                 _ => false,
             };
             if there {
-                digests.push((*sub_id, settled.digest(&sub.view, scan)));
+                digests.push((sub_id, settled.digest(&sub.view, scan)));
             }
-        }
+        });
         self.live = self.live.max(rev);
         ServerFrame::Sync(Sync { id, rev, digests })
     }
 
     fn wake_paced(&mut self, now: Time) {
-        for sub in self.subs.values_mut() {
-            match sub.cursor {
-                Cursor::Paced { rev, due } if due <= now => sub.cursor = Cursor::behind(rev),
-                _ => {}
-            }
+        if !self.subs.any_paced() {
+            return;
         }
+        self.subs.each(|_, sub| match sub.cursor {
+            Cursor::Paced { rev, due } if due <= now => sub.cursor = Cursor::behind(rev),
+            _ => {}
+        });
     }
 }
 
@@ -373,7 +399,7 @@ impl Subscription {
         ready.push_back(Step::Frame(ServerFrame::Fresh(fresh)));
         if self.mode == Mode::Once {
             if self.registered {
-                ready.push_back(Step::Unregister(id));
+                ready.push_back(Step::Unregister(self.interest(id)));
             }
             return true;
         }
@@ -420,9 +446,7 @@ impl Subscription {
     fn register(&mut self, id: u32, ready: &mut VecDeque<Step>) {
         if !self.registered {
             self.registered = true;
-            let (view, signals) = (self.view.clone(), self.signals);
-            let interest = Interest { sub: id, view, deltas: self.every_ms == 0, signals };
-            ready.push_back(Step::Register(interest));
+            ready.push_back(Step::Register(self.interest(id)));
         }
     }
 }

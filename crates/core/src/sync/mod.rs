@@ -2,6 +2,7 @@
 
 mod feed;
 mod subscription;
+mod subscriptions;
 mod sweep;
 mod walk;
 

@@ -1,15 +1,18 @@
 //! One subscription: its view, and where its mirror stands.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use onetree_protocol::frame::{Mode, Reason, RefreshKind, Sub};
 use onetree_protocol::{Revision, View};
 
+use super::feed::Interest;
 use super::sweep::Sweep;
 use crate::settings::Time;
 use crate::snapshot::Snapshot;
 
-/// A subscription of one connection.
+/// A subscription of one connection. Most are live, and there are many: what a sweep needs stands
+/// apart.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) view: Arc<View>,
@@ -30,20 +33,20 @@ pub(super) struct Subscription {
 #[derive(Debug)]
 pub(super) enum Cursor {
     /// The mirror is being made whole; it takes no live deltas.
-    Refreshing { sweep: Sweep, stage: Stage },
+    Refreshing { sweep: Box<Sweep>, stage: Stage },
     /// The mirror is at `rev`, or where the connection's live deltas have brought it.
     Live { rev: Revision },
     /// The mirror is at `rev` until its next interval.
     Paced { rev: Revision, due: Time },
     /// The mirror is at `from` until the folded delta is complete.
     /// `sent`: a part of it has been.
-    Behind { from: Revision, sweep: Sweep, sent: bool },
+    Behind { from: Revision, sweep: Box<Sweep>, sent: bool },
 }
 
 impl Cursor {
     /// A mirror at `from` that has to be brought to the present.
     pub(super) fn behind(from: Revision) -> Cursor {
-        Cursor::Behind { from, sweep: Sweep::new(Some(from)), sent: false }
+        Cursor::Behind { from, sweep: Box::new(Sweep::new(Some(from))), sent: false }
     }
 }
 
@@ -70,16 +73,37 @@ impl Subscription {
             every_ms: sub.every_ms,
             registered: false,
             cursor: Cursor::Refreshing {
-                sweep: Sweep::new(since),
+                sweep: Box::new(Sweep::new(since)),
                 stage: Stage::Opening(kind, reason),
             },
+        }
+    }
+
+    /// What the index is told of it.
+    pub(super) fn interest(&self, id: u32) -> Interest {
+        let (view, signals) = (self.view.clone(), self.signals);
+        Interest { sub: id, view, deltas: self.every_ms == 0, signals }
+    }
+
+    /// Whether it has something to do apart from intervals.
+    pub(super) fn is_moving(&self) -> bool {
+        matches!(self.cursor, Cursor::Refreshing { .. } | Cursor::Behind { .. })
+    }
+
+    /// Whether the connection's live deltas wait for it: it goes on with them from where it is
+    /// being brought.
+    pub(super) fn holds_live(&self) -> bool {
+        match &self.cursor {
+            Cursor::Refreshing { stage, .. } => *stage == Stage::Closing,
+            Cursor::Behind { .. } => self.every_ms == 0,
+            Cursor::Live { .. } | Cursor::Paced { .. } => false,
         }
     }
 
     /// Starts again from nothing.
     pub(super) fn restart(&mut self, reason: Reason) {
         let stage = Stage::Opening(RefreshKind::Full, reason);
-        self.cursor = Cursor::Refreshing { sweep: Sweep::new(None), stage };
+        self.cursor = Cursor::Refreshing { sweep: Box::new(Sweep::new(None)), stage };
     }
 }
 

@@ -245,7 +245,12 @@ impl Sim {
     }
 
     pub(crate) fn cut(&mut self, link: usize) {
-        self.links[link].line = None;
+        if let Some(line) = self.links[link].line.take() {
+            // What the broker takes out of its index then.
+            let mut registered: Vec<u32> = line.feed.registered().map(|one| one.sub).collect();
+            registered.sort_unstable();
+            assert!(registered.iter().eq(line.interests.keys()), "{registered:?}");
+        }
         self.links[link].mirrors.iter_mut().for_each(Mirror::wait);
     }
 
@@ -339,7 +344,7 @@ impl Sim {
                     Some(Step::Register(interest)) => {
                         line.interests.insert(interest.sub, interest);
                     }
-                    Some(Step::Unregister(sub)) => drop(line.interests.remove(&sub)),
+                    Some(Step::Unregister(gone)) => drop(line.interests.remove(&gone.sub)),
                     None => assert!(!line.feed.is_catching_up(), "there is something to do"),
                 }
                 Turn::Overflow
@@ -428,8 +433,7 @@ impl Sim {
         let Some(line) = line else { return };
         match line.feed.unsubscribe(mirror.sub) {
             Err(gone) => assert!(mirror.once, "{gone}"),
-            Ok(true) => drop(line.interests.remove(&mirror.sub)),
-            Ok(false) => {}
+            Ok(gone) => assert_eq!(gone.is_some(), line.interests.remove(&mirror.sub).is_some()),
         }
     }
 

@@ -1,0 +1,239 @@
+//! `cargo bench -p onetree --bench subscriptions`: a million subscriptions, spread over 10,000
+//! connections and 100,000 topics: what each costs in memory, and how long a commit takes to find
+//! the ten that see it. Each figure beside its goal and its floor.
+//!
+//! Everything that a connection keeps of a subscription counts: its feed, the index, the view.
+
+use std::alloc::System;
+use std::collections::HashMap;
+use std::fs;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use onetree::fanout::{Fanout, Frames, Sink, Subscriber, bare};
+use onetree_core::{
+    Bounds, Commit, Effect, Feed, FeedLimits, Settings, Snapshot, State, Step, Time,
+};
+use onetree_protocol::frame::{Mode, Sub};
+use onetree_protocol::{Codec, DigestKey, Epoch, Path, Revision, Value, View};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const CONNECTIONS: usize = 10_000;
+
+/// Of each connection.
+const SUBSCRIPTIONS: usize = 100;
+
+/// Subscriptions of each topic.
+const EACH: usize = 10;
+
+/// Commits that are measured, each of another topic than the one before.
+const COMMITS: usize = 200_000;
+
+/// A median is of so many rounds.
+const ROUNDS: usize = 20;
+
+/// Counts what comes: what a connection does with it is not this benchmark's.
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+impl Sink for Counter {
+    fn deltas(&self, frames: &Arc<Frames>) {
+        self.0.fetch_add(frames.count() as u64, Ordering::Relaxed);
+    }
+
+    fn signals(&self, _: &Arc<Frames>) {}
+}
+
+/// A connection, as far as its subscriptions are concerned.
+struct Connection {
+    counter: Arc<Counter>,
+    subscriber: Arc<Subscriber>,
+    feed: Feed,
+}
+
+impl Connection {
+    fn new(id: usize) -> Connection {
+        let counter = Arc::new(Counter::default());
+        let subscriber = Arc::new(Subscriber::new(id as u64, Codec::Json, counter.clone()));
+        let feed = Feed::new(FeedLimits {
+            subscriptions: usize::MAX,
+            frame_bytes: 8 << 10,
+            digest_scan: 10_000,
+        });
+        Connection { counter, subscriber, feed }
+    }
+
+    /// A subscription as a frame brings it, with a path of its own, until it is live.
+    fn subscribe(&mut self, sub: usize, path: &str, fanout: &Fanout, tree: &Snapshot) {
+        let sub = Sub {
+            id: 1,
+            sub: sub as u32,
+            view: View::tree(Path::parse(path).unwrap()),
+            cookie: None,
+            mode: Mode::Stay,
+            signals: false,
+            every_ms: 0,
+            copy: false,
+        };
+        self.feed.subscribe(&sub, tree).unwrap();
+        while let Some(step) = self.feed.poll(Time(1), || tree.clone(), true) {
+            if let Step::Register(interest) = step {
+                let view = fanout.register(&self.subscriber, &interest);
+                self.feed.share(interest.sub, &view);
+            }
+        }
+        assert!(self.feed.takes_live() && !self.feed.is_catching_up());
+    }
+
+    fn leave(&self, fanout: &Fanout) {
+        for interest in self.feed.registered() {
+            fanout.unregister(&self.subscriber, &interest);
+        }
+    }
+}
+
+fn topic(n: usize) -> String {
+    format!("/site-{:02}/room-{:03}/entry-{n:06}", n % 50, n / 50 % 200)
+}
+
+/// The topic of a connection's subscription: all topics in turn, those of one connection far from
+/// one another.
+fn place(connection: usize, sub: usize, topics: usize) -> usize {
+    (sub * (topics / SUBSCRIPTIONS) + connection) * 7_919 % topics
+}
+
+/// Bytes that are asked for and not given back.
+fn in_use() -> usize {
+    let stats = COUNTING.stats();
+    stats.bytes_allocated - stats.bytes_deallocated
+}
+
+/// Bytes of memory that the process really has: with what the allocator adds.
+fn resident() -> usize {
+    let pages = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    pages.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0) * 4096
+}
+
+fn commit(rev: u64, topic: &str) -> Commit {
+    let value = Value::json(&format!("{{\"n\":{rev},\"text\":\"{}\"}}", "x".repeat(100)));
+    let path = Path::parse(topic).unwrap();
+    let effects = vec![Effect::Put { path, value, expires: None, owner: None }];
+    Commit { rev: Revision::new(rev).unwrap(), time: Time(0), effects, origin: None }
+}
+
+fn median(mut times: Vec<Duration>, each: usize) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e6 / each as f64
+}
+
+fn row(figure: &str, goal: &str, measured: &str, floor: &str) {
+    println!("{figure:<58}| {goal:>14} | {measured:<32}| {floor}");
+}
+
+fn main() {
+    let trial = std::env::args().any(|argument| argument == "--test");
+    let shrink = if trial { 100 } else { 1 };
+    let (connections, commits) = (CONNECTIONS / shrink, COMMITS / shrink);
+    let topics = connections * SUBSCRIPTIONS / EACH;
+    let count = connections * SUBSCRIPTIONS;
+    let settings = Settings {
+        epoch: Epoch(1),
+        digest_key: DigestKey(2),
+        bounds: Bounds::default(),
+        retention: Vec::new(),
+    };
+    let tree = State::new(settings).snapshot();
+    let fanout = Fanout::new(16 << 10, bare);
+    let mut all: Vec<Connection> = (0..connections).map(Connection::new).collect();
+
+    // A first one of each, so that what everybody shares is there.
+    let before = (in_use(), resident());
+    let start = Instant::now();
+    for (n, connection) in all.iter_mut().enumerate() {
+        for sub in 0..SUBSCRIPTIONS {
+            connection.subscribe(sub, &topic(place(n, sub, topics)), &fanout, &tree);
+        }
+    }
+    let subscribed = start.elapsed().as_secs_f64() * 1e6 / count as f64;
+    let asked = (in_use() - before.0) as f64 / count as f64;
+    let really = resident().saturating_sub(before.1) as f64 / count as f64;
+
+    // The floor: a look-up of the path, and the same counters.
+    let mut floor: HashMap<String, Vec<Arc<Counter>>> = HashMap::new();
+    for (n, connection) in all.iter().enumerate() {
+        for sub in 0..SUBSCRIPTIONS {
+            let topic = topic(place(n, sub, topics));
+            floor.entry(topic).or_default().push(connection.counter.clone());
+        }
+    }
+    let (mut found, mut looked_up) = (Vec::new(), Vec::new());
+    let told = |all: &[Connection]| -> u64 {
+        all.iter().map(|one| one.counter.0.load(Ordering::Relaxed)).sum()
+    };
+    let mut rev = 0;
+    for _ in 0..ROUNDS {
+        let each = commits / ROUNDS;
+        let batch: Vec<Arc<Commit>> = (0..each)
+            .map(|_| {
+                rev += 1;
+                Arc::new(commit(rev, &topic(rev as usize * 7_919 % topics)))
+            })
+            .collect();
+        let before = told(&all);
+        let start = Instant::now();
+        batch.iter().for_each(|commit| fanout.publish(std::slice::from_ref(commit)));
+        found.push(start.elapsed());
+        assert_eq!(told(&all) - before, (each * EACH) as u64, "each is told once");
+        let paths: Vec<String> =
+            batch.iter().map(|commit| commit.changes()[0].path.to_string()).collect();
+        let start = Instant::now();
+        for path in &paths {
+            for counter in black_box(&floor).get(path).into_iter().flatten() {
+                counter.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        looked_up.push(start.elapsed());
+    }
+    drop(floor);
+    let each = commits / ROUNDS;
+    let (found, looked_up) = (median(found, each), median(looked_up, each));
+
+    let start = Instant::now();
+    all.iter().for_each(|connection| connection.leave(&fanout));
+    let left = start.elapsed().as_secs_f64() * 1e6 / count as f64;
+
+    // All in one group, and away.
+    let mut crowd: Vec<Connection> = (0..connections).map(Connection::new).collect();
+    let start = Instant::now();
+    crowd.iter_mut().for_each(|one| one.subscribe(1, "/all", &fanout, &tree));
+    let gathered = start.elapsed().as_secs_f64() * 1e6 / connections as f64;
+    let start = Instant::now();
+    crowd.iter().for_each(|one| one.leave(&fanout));
+    let dispersed = start.elapsed().as_secs_f64() * 1e6 / connections as f64;
+    fanout.publish(&[Arc::new(commit(1, "/all"))]);
+    assert_eq!(told(&crowd), 0, "nobody is left");
+
+    println!("{count} subscriptions of {connections} connections to {topics} topics");
+    row("figure", "goal", "measured", "floor");
+    row(
+        "bytes a subscription: feed, index, view",
+        "150",
+        &format!("{asked:.0}; {really:.0} resident"),
+        "8: a reference in a list",
+    );
+    row(
+        "us for a commit: found, encoded, handed to its 10",
+        "2 (to find)",
+        &format!("{found:.2}"),
+        &format!("{looked_up:.2}: a HashMap of paths, 10 counters"),
+    );
+    row("us for a subscription, until it is live", "", &format!("{subscribed:.2}"), "");
+    row("us for a subscription that leaves", "", &format!("{left:.2}"), "");
+    row("us for each of so many who enter one group", "", &format!("{gathered:.2}"), "");
+    row("us for each of so many who leave it at once", "", &format!("{dispersed:.2}"), "");
+}

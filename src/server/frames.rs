@@ -1,0 +1,150 @@
+//! WebSocket messages from bytes (RFC 6455).
+
+use std::io::Cursor;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// RFC 6455, 5.5: what a control frame carries, bytes, at most.
+const CONTROL_BYTES: u64 = 125;
+
+/// Makes messages of what has come. Written by hand, except for the header of a frame: the library's
+/// own keeps a buffer with each connection that it never gives back.
+pub(super) struct Frames {
+    /// A message has at most so many bytes.
+    most: usize,
+    /// The parts of a message that have come so far, and whether it is text.
+    partial: Option<Box<(Data, BytesMut)>>,
+}
+
+impl Frames {
+    pub(super) fn new(most: usize) -> Frames {
+        Frames { most, partial: None }
+    }
+
+    /// The next message; `None`: it is not there yet.
+    pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Message>, Error> {
+        loop {
+            let Some((header, head, length)) = self.head(buffer)? else { return Ok(None) };
+            if buffer.len() < head + length {
+                return Ok(None);
+            }
+            buffer.advance(head);
+            let mut payload = buffer.split_to(length);
+            let Some(mask) = header.mask else {
+                return Err(Error::Protocol(ProtocolError::UnmaskedFrameFromClient));
+            };
+            unmask(&mut payload, mask);
+            let message = match header.opcode {
+                OpCode::Control(control) => Some(self::control(control, payload.freeze())?),
+                OpCode::Data(data) => self.data(data, header.is_final, payload)?,
+            };
+            if message.is_some() {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// The header at the front of `buffer`, its own length and that of what follows it.
+    fn head(&self, buffer: &BytesMut) -> Result<Option<(FrameHeader, usize, usize)>, Error> {
+        let mut cursor = Cursor::new(buffer.as_ref());
+        let Some((header, length)) = FrameHeader::parse(&mut cursor)? else { return Ok(None) };
+        let head = cursor.position() as usize;
+        if header.rsv1 || header.rsv2 || header.rsv3 {
+            return Err(Error::Protocol(ProtocolError::NonZeroReservedBits));
+        }
+        if let OpCode::Control(_) = header.opcode {
+            if !header.is_final {
+                return Err(Error::Protocol(ProtocolError::FragmentedControlFrame));
+            }
+            if length > CONTROL_BYTES {
+                return Err(Error::Protocol(ProtocolError::ControlFrameTooBig));
+            }
+        }
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let before = self.partial.as_ref().map_or(0, |partial| partial.1.len());
+        let size = before.saturating_add(length);
+        if matches!(header.opcode, OpCode::Data(_)) && size > self.most {
+            let error = CapacityError::MessageTooLong { size, max_size: self.most };
+            return Err(Error::Capacity(error));
+        }
+        Ok(Some((header, head, length)))
+    }
+
+    fn data(
+        &mut self,
+        data: Data,
+        last: bool,
+        payload: BytesMut,
+    ) -> Result<Option<Message>, Error> {
+        let whole = match (data, self.partial.take()) {
+            (Data::Continue, None) => {
+                return Err(Error::Protocol(ProtocolError::UnexpectedContinueFrame));
+            }
+            (Data::Continue, Some(mut partial)) => {
+                partial.1.extend_from_slice(&payload);
+                if !last {
+                    self.partial = Some(partial);
+                    return Ok(None);
+                }
+                *partial
+            }
+            (_, Some(_)) => return Err(Error::Protocol(ProtocolError::ExpectedFragment(data))),
+            // A copy: what was split off would keep the buffer.
+            (_, None) if !last => {
+                self.partial = Some(Box::new((data, BytesMut::from(&payload[..]))));
+                return Ok(None);
+            }
+            (_, None) => (data, payload),
+        };
+        let payload = whole.1.freeze();
+        Ok(Some(match whole.0 {
+            Data::Text => Message::Text(Utf8Bytes::try_from(payload)?),
+            _ => Message::Binary(payload),
+        }))
+    }
+}
+
+fn control(control: Control, payload: Bytes) -> Result<Message, Error> {
+    match control {
+        Control::Ping => Ok(Message::Ping(payload)),
+        Control::Pong => Ok(Message::Pong(payload)),
+        Control::Close if payload.is_empty() => Ok(Message::Close(None)),
+        Control::Close => {
+            let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+                return Err(Error::Protocol(ProtocolError::InvalidCloseSequence));
+            };
+            let reason = Utf8Bytes::try_from(Bytes::copy_from_slice(reason))?;
+            let code = CloseCode::from(u16::from_be_bytes(*code));
+            if !code.is_allowed() {
+                return Ok(Message::Close(Some(CloseFrame {
+                    code: CloseCode::Protocol,
+                    reason: Utf8Bytes::from_static("Protocol violation"),
+                })));
+            }
+            Ok(Message::Close(Some(CloseFrame { code, reason })))
+        }
+        Control::Reserved(code) => {
+            Err(Error::Protocol(ProtocolError::UnknownControlFrameType(code)))
+        }
+    }
+}
+
+/// RFC 6455, 5.3; eight bytes at once, which is what compilers make the fastest code of.
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    rest.iter_mut().zip([a, b, c, d, a, b, c]).for_each(|(byte, mask)| *byte ^= mask);
+}
+
+#[cfg(test)]
+mod tests;
