@@ -30,7 +30,7 @@ pub(crate) struct Args {
 pub(crate) const HELP: &str = "\
 cargo bench --bench scenarios -- [NAME…] [options]
 
-  NAME            scenarios whose name contains it; without any, the short ones
+  NAME            the scenario, or those whose name contains it; without any, the short ones
   --all           the long ones too
   --list          only their names
   --seconds N     how long each measurement is (2); long ones become shorter, and say so
@@ -105,12 +105,12 @@ impl Args {
         few
     }
 
-    /// Whether a scenario is asked for.
-    pub(crate) fn wants(&self, name: &str, long: bool) -> bool {
+    /// Whether a scenario is asked for; `exact` tells what is the whole name of one.
+    pub(crate) fn wants(&self, name: &str, long: bool, exact: impl Fn(&String) -> bool) -> bool {
         if self.names.is_empty() {
             return self.all || self.trial || !long;
         }
-        self.names.iter().any(|part| name.contains(part.as_str()))
+        self.names.iter().any(|part| if exact(part) { name == part } else { name.contains(part) })
     }
 }
 

@@ -56,8 +56,10 @@ fn run(args: &Args) -> bool {
         let program = target.program().unwrap_or_default();
         eprintln!("{} is skipped: {program} is not installed", target.name());
     }
-    for scenario in scenario::all() {
-        if !args.wants(&scenario.name, scenario.long) {
+    let all = scenario::all();
+    let exact = |name: &String| all.iter().any(|scenario| scenario.name == *name);
+    for scenario in &all {
+        if !args.wants(&scenario.name, scenario.long, exact) {
             continue;
         }
         if args.list {
@@ -74,7 +76,7 @@ fn run(args: &Args) -> bool {
                 row.add(figures);
             }
         }
-        let block = Block::new(&scenario, rows, args.trial);
+        let block = Block::new(scenario, rows, args.trial);
         block.print_json();
         blocks.push(block);
     }

@@ -1,13 +1,14 @@
 //! `bench`: drives a broker that runs, and measures it from outside.
 
 mod payload;
+mod processor;
 mod publisher;
 mod report;
 mod subscriber;
 mod tally;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -23,7 +24,8 @@ use super::output::Output;
 use super::progress;
 use super::stop::Stop;
 use payload::LEAST_BYTES;
-use publisher::Publisher;
+use processor::{Process, Watch};
+use publisher::{Publisher, Written};
 use report::Report;
 use subscriber::Subscriber;
 use tally::Tally;
@@ -55,6 +57,10 @@ pub(crate) struct Bench {
     /// How long to write: 250ms, 30s, 5m
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
     duration: Duration,
+
+    /// How long to write before it counts
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1s")]
+    warm_up: Duration,
 
     /// Writes a second of each publisher; 0: as fast as they are acknowledged
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -123,6 +129,8 @@ impl Bench {
     ) -> Result<Report, Failure> {
         let (ended, written) = watch::channel(None);
         let start = Instant::now();
+        // Set when the warm-up begins; nothing is written before.
+        let from = Arc::new(OnceLock::new());
         let mut subscribers: Vec<JoinHandle<Result<Tally, Failure>>> = Vec::new();
         for _ in 0..self.subscribers {
             let link = Link::open(common).await?;
@@ -132,12 +140,13 @@ impl Bench {
             }
             let mirror = link.client.mirror(View::tree(top.clone()), options);
             mirror.fresh().await.map_err(super::connect::failed)?;
-            let tally = Tally::new(self.publishers as usize);
+            let tally = Tally::new(self.publishers as usize, from.clone());
             let subscriber = Subscriber { link, mirror, start, tally };
             subscribers.push(tokio::spawn(subscriber.run(written.clone())));
         }
-        let mut publishers: Vec<JoinHandle<Result<u64, Failure>>> = Vec::new();
-        let begin = Instant::now();
+        let mut publishers: Vec<JoinHandle<Result<Written, Failure>>> = Vec::new();
+        let begin = Instant::now() + self.warm_up;
+        let _ = from.set(begin - start);
         for number in 0..self.publishers {
             let link = Link::open(common).await?;
             let path = top.child(&number.to_string()).map_err(|e| Failure::fault(e.to_string()))?;
@@ -146,6 +155,7 @@ impl Bench {
                 path,
                 number,
                 start,
+                begin,
                 end: begin + self.duration,
                 ending: ending.clone(),
                 interval: (self.rate > 0).then(|| Duration::from_secs(1) / self.rate),
@@ -155,19 +165,30 @@ impl Bench {
             };
             publishers.push(tokio::spawn(publisher.run()));
         }
-        let bar = progress::time(!common.json, self.duration)?;
-        let counts = tokio::select! {
-            counts = all(publishers) => counts?,
-            () = tick(&bar, begin) => unreachable!("it ticks for ever"),
+        let bar = progress::time(!common.json, self.warm_up + self.duration)?;
+        let broker = Process::at(&common.url);
+        let watches = tokio::spawn(async move {
+            tokio::time::sleep_until(begin.into()).await;
+            (broker.and_then(Watch::begin), Watch::begin(Process::own()))
+        });
+        let written = tokio::select! {
+            written = all(publishers) => written?,
+            () = tick(&bar, begin - self.warm_up) => unreachable!("it ticks for ever"),
         };
         let writing = begin.elapsed();
+        // Who ends it during the warm-up has measured nothing.
+        let watches = if watches.is_finished() { watches.await.ok() } else { None };
         bar.finish_and_clear();
-        let writes = counts.iter().sum();
+        let writes = written.iter().map(|written| written.counted).sum();
+        let counts = written.iter().map(|written| written.all).collect();
         // Nobody listens where there is no subscriber.
         let _ = ended.send(Some((counts, Instant::now() + PATIENCE)));
-        let mut total = Tally::new(self.publishers as usize);
+        let mut total = Tally::new(self.publishers as usize, from);
         all(subscribers).await?.iter().for_each(|tally| total.add(tally));
-        Ok(Report { bench: self.into(), writes, writing, total, all: begin.elapsed() })
+        let (broker, own) = watches.unwrap_or_default();
+        let (broker, own) = (broker.and_then(Watch::end), own.and_then(Watch::end));
+        let all = begin.elapsed();
+        Ok(Report { bench: self.into(), writes, writing, total, all, broker, own })
     }
 }
 

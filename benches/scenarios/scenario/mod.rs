@@ -14,13 +14,16 @@ use super::process::Usage;
 use super::report::Figures;
 use super::target::Target;
 
+/// How a target is measured.
+type Measure = dyn Fn(&Args, Target) -> Result<Figures, String>;
+
 /// One measurement, for any target that it fits.
 pub(crate) struct Scenario {
     pub(crate) name: String,
     /// Whether it runs only when it is asked for.
     pub(crate) long: bool,
     pub(crate) fits: fn(Target) -> bool,
-    pub(crate) measure: Box<dyn Fn(&Args, Target) -> Result<Figures, String>>,
+    pub(crate) measure: Box<Measure>,
     pub(crate) goals: Vec<Goal>,
 }
 

@@ -12,6 +12,7 @@ use super::super::args::Args;
 use super::super::dialect::onetree::{Kind, Op};
 use super::super::dialect::{MARK, stamp};
 use super::super::load::Generator;
+use super::super::load::connection::Connection;
 use super::super::load::pacer::Pacer;
 use super::super::process::Server;
 use super::super::report::Figures;
@@ -69,6 +70,8 @@ struct Phase {
     p99_ms: f64,
     growth: f64,
     lost: u64,
+    /// Puts of which the readers saw only a later one.
+    folded: u64,
     slow_lost: u64,
     cut_off: usize,
     health_ms: f64,
@@ -90,6 +93,7 @@ fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String>
     figures.put("slow_lost", beside.slow_lost as f64);
     figures.put("cut_off", beside.cut_off as f64);
     if target.codec().is_some() {
+        figures.put("folded", beside.folded as f64);
         figures.put("healthz_max_ms", beside.health_ms);
         figures.put("healthz_alone_ms", alone.health_ms);
     }
@@ -106,7 +110,7 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
     generator.open(all, server.address, rule, |_| target.subscriber(0, kind))?;
     // Those that stop are not among those whose latency counts.
     for connection in &mut generator.connections[readers..] {
-        connection.watch = Some(Vec::new());
+        connection.watch = target.codec().map(|_| Vec::new());
         connection.timed = false;
     }
     generator.tally.every = 7;
@@ -127,46 +131,52 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
         most = most.max(resident(&server));
     }
     generator.record(false);
+    // Of puts the latest state counts; the last frames show what each has.
+    let folds = kind == Kind::Put && target.codec().is_some();
+    for connection in &mut generator.connections[..readers] {
+        connection.watch = folds.then(Vec::new);
+    }
+    generator.until(Duration::from_millis(100), |_| false);
     let p99_ms = generator.tally.latency_us.value_at_quantile(0.99) as f64 / 1000.0;
     let health_ms = health.map_or(0.0, Health::end);
     let sent = pacer.end()?;
     let growth = most as f64 - before as f64;
-    let came = |generator: &Generator| {
-        generator.connections[..readers].iter().all(|one| one.received.messages >= sent)
+    let missing = |one: &Connection| sent.saturating_sub(one.received.messages);
+    // Messages, or of puts whether it is behind.
+    let behind = |one: &Connection| match &one.watch {
+        Some(seen) if folds => u64::from(last(seen) < sent),
+        _ => missing(one),
     };
-    generator.until(PATIENCE / 4, came);
-    let missing = |one: &super::super::load::connection::Connection| {
-        sent.saturating_sub(one.received.messages)
+    generator.until(PATIENCE / 4, |generator| {
+        generator.connections[..readers].iter().all(|one| behind(one) == 0)
+    });
+    let lost = generator.connections[..readers].iter().map(behind).sum();
+    let folded = match folds {
+        true => generator.connections[..readers].iter().map(missing).sum(),
+        false => 0,
     };
-    let lost = generator.connections[..readers].iter().map(missing).sum();
     // They read again.
     for number in readers..all {
         generator.stall(number, false);
     }
-    let whole = |generator: &Generator| {
-        generator.connections[readers..].iter().all(|one| match &one.watch {
-            Some(seen) if kind == Kind::Put && target.codec().is_some() => last(seen) >= sent,
-            _ => one.received.messages >= sent,
-        } || one.ended.is_some())
-    };
-    generator.until(if target.codec().is_some() { PATIENCE } else { PATIENCE / 10 }, whole);
+    let patience = if target.codec().is_some() { PATIENCE } else { PATIENCE / 10 };
+    generator.until(patience, |generator| {
+        let mut slow = generator.connections[readers..].iter();
+        slow.all(|one| one.ended.is_some() || behind(one) == 0)
+    });
     let slow_lost = generator.connections[readers..]
         .iter()
         .map(|one| match &one.watch {
-            // Of puts the latest counts, of a log each entry.
-            Some(seen) if kind == Kind::Put && target.codec().is_some() => {
-                u64::from(last(seen) < sent)
-            }
+            // Of a log each entry counts.
             Some(seen) if kind == Kind::Append => sent - numbers(seen).len() as u64,
-            _ => missing(one),
+            _ => behind(one),
         })
         .sum();
-    let ended = |one: &&super::super::load::connection::Connection| one.ended.is_some();
-    let cut_off = generator.connections.iter().filter(ended).count();
+    let cut_off = generator.connections.iter().filter(|one| one.ended.is_some()).count();
     if let Some(error) = generator.tally.errors.first() {
         return Err(error.clone());
     }
-    Ok(Phase { p99_ms, growth, lost, slow_lost, cut_off, health_ms })
+    Ok(Phase { p99_ms, growth, lost, folded, slow_lost, cut_off, health_ms })
 }
 
 fn resident(server: &Server) -> u64 {

@@ -19,6 +19,8 @@ pub(super) struct Publisher {
     pub(super) number: u32,
     /// What payloads count their time from.
     pub(super) start: Instant,
+    /// When writes begin to count.
+    pub(super) begin: Instant,
     pub(super) end: Instant,
     /// Set when it is to end before.
     pub(super) ending: Arc<AtomicBool>,
@@ -29,11 +31,18 @@ pub(super) struct Publisher {
     pub(super) with: With,
 }
 
+/// How many writes were acknowledged.
+pub(super) struct Written {
+    pub(super) all: u64,
+    /// After the warm-up.
+    pub(super) counted: u64,
+}
+
 impl Publisher {
-    /// Writes until the end; gives how many writes were acknowledged, which is all.
-    pub(super) async fn run(self) -> Result<u64, Failure> {
+    /// Writes until the end, when all are acknowledged.
+    pub(super) async fn run(self) -> Result<Written, Failure> {
         let mut waiting: VecDeque<Pending<Done>> = VecDeque::new();
-        let mut written = 0;
+        let (mut written, mut counted) = (0, 0);
         let mut due = Instant::now();
         loop {
             match self.interval {
@@ -46,6 +55,7 @@ impl Publisher {
                 break;
             }
             written += 1;
+            counted += u64::from(due >= self.begin);
             let payload =
                 Payload { due: due - self.start, publisher: self.number, number: written };
             let value = Value::octets(&payload.to_bytes(self.size));
@@ -71,6 +81,6 @@ impl Publisher {
             pending.await.map_err(connect::failed)?;
         }
         self.link.close().await;
-        Ok(written)
+        Ok(Written { all: written, counted })
     }
 }

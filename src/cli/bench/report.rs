@@ -7,6 +7,7 @@ use serde_json::json;
 use super::super::Common;
 use super::super::exit::Failure;
 use super::super::output::{Output, thousands};
+use super::processor::Used;
 use super::tally::Tally;
 use super::{Bench, With};
 
@@ -14,11 +15,15 @@ use super::{Bench, With};
 pub(super) struct Report {
     pub(super) bench: Load,
     pub(super) writes: u64,
-    /// From the first write to the last answer.
+    /// From the end of the warm-up to the last answer.
     pub(super) writing: Duration,
     pub(super) total: Tally,
-    /// From the first write to the last delivery.
+    /// From the end of the warm-up to the last delivery.
     pub(super) all: Duration,
+    /// What the broker used, where it runs here.
+    pub(super) broker: Option<Used>,
+    /// What this program used.
+    pub(super) own: Option<Used>,
 }
 
 /// What was asked for.
@@ -26,13 +31,14 @@ pub(super) struct Load {
     publishers: u32,
     subscribers: u32,
     size: usize,
+    rate: u32,
     with: With,
 }
 
 impl From<&Bench> for Load {
     fn from(bench: &Bench) -> Load {
-        let Bench { publishers, subscribers, size, with, .. } = *bench;
-        Load { publishers, subscribers, size, with }
+        let Bench { publishers, subscribers, size, rate, with, .. } = *bench;
+        Load { publishers, subscribers, size, rate, with }
     }
 }
 
@@ -69,6 +75,10 @@ impl Report {
                 missing: total.missing,
                 "duplicates": total.duplicates,
                 "latency_us": latency,
+                "broker_cpus": self.broker.map(|used| used.processors),
+                "broker_cpu_us_per_delivery": self.broker.map(|used| self.per_delivery(used)),
+                "bench_cpus": self.own.map(|used| used.processors),
+                "bench_is_the_bottleneck": self.is_the_bottleneck(),
             });
             return output.line(&report.to_string());
         }
@@ -87,7 +97,38 @@ impl Report {
         output.line(&format!("duplicates  {:>12}", thousands(total.duplicates)))?;
         let latency: Vec<String> =
             quantiles.iter().map(|(name, us)| format!("{name} {}", millis(*us))).collect();
-        output.line(&format!("latency     {}", latency.join("  ")))
+        output.line(&format!("latency     {}", latency.join("  ")))?;
+        if let Some(own) = self.own {
+            let broker = match self.broker {
+                Some(used) => format!(
+                    "broker {:.2} processors, {:.2} us a delivery",
+                    used.processors,
+                    self.per_delivery(used)
+                ),
+                None => "broker not on this machine, or not to be seen".to_owned(),
+            };
+            output.line(&format!("cpu         {broker}; bench {:.2}", own.processors))?;
+        }
+        if self.is_the_bottleneck() {
+            output.line(
+                "warning     bench took more of the machine than the broker: the broker may be \
+                 faster than this; cargo bench --bench scenarios has a leaner load",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Microseconds of processors that each delivery took.
+    fn per_delivery(&self, used: Used) -> f64 {
+        used.time.as_secs_f64() * 1e6 / self.total.deliveries.max(1) as f64
+    }
+
+    /// Whether this program, not the broker, is what the figures show: it uses more than the
+    /// broker does, and most of a processor. A paced load is not at anybody's limit.
+    fn is_the_bottleneck(&self) -> bool {
+        let broker = self.broker.map_or(0.0, |used| used.processors);
+        self.bench.rate == 0
+            && self.own.is_some_and(|own| own.processors > 0.7 && own.processors > broker)
     }
 }
 

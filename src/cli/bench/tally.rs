@@ -1,5 +1,6 @@
 //! What one subscriber has received, and what all of them have together.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -13,6 +14,8 @@ const LONGEST_US: u64 = 60_000_000;
 pub(super) struct Tally {
     /// The last number from each publisher.
     last: Vec<u64>,
+    /// When what is due counts as a delivery, after the warm-up.
+    from: Arc<OnceLock<Duration>>,
     /// Payloads received, without duplicates.
     pub(super) deliveries: u64,
     /// Those that came again, or after a later one.
@@ -25,9 +28,10 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Of a subscriber to `publishers`.
-    pub(super) fn new(publishers: usize) -> Tally {
+    pub(super) fn new(publishers: usize, from: Arc<OnceLock<Duration>>) -> Tally {
         Tally {
             last: vec![0; publishers],
+            from,
             deliveries: 0,
             duplicates: 0,
             missing: 0,
@@ -44,6 +48,9 @@ impl Tally {
         }
         self.missing += payload.number - *last - 1;
         *last = payload.number;
+        if self.from.get().is_some_and(|from| payload.due < *from) {
+            return;
+        }
         self.deliveries += 1;
         let latency = now.saturating_sub(payload.due).as_micros();
         self.latency_us.saturating_record(u64::try_from(latency).unwrap_or(LONGEST_US));
@@ -86,12 +93,14 @@ mod tests {
 
     #[test]
     fn gaps_and_repeats_are_counted() {
-        let mut tally = Tally::new(2);
+        // Number 1 belongs to the warm-up.
+        let from = Arc::new(OnceLock::from(Duration::from_millis(2)));
+        let mut tally = Tally::new(2, from);
         for (publisher, number) in [(0, 1), (0, 2), (1, 1), (0, 2), (0, 5), (0, 4)] {
-            let payload = Payload { due: Duration::ZERO, publisher, number };
-            tally.take(payload, Duration::from_millis(number));
+            let payload = Payload { due: Duration::from_millis(number), publisher, number };
+            tally.take(payload, Duration::from_millis(2 * number));
         }
-        assert_eq!((tally.deliveries, tally.duplicates, tally.missing), (4, 2, 2));
+        assert_eq!((tally.deliveries, tally.duplicates, tally.missing), (2, 2, 2));
         assert!(tally.has(0, 5) && !tally.has(1, 2));
         tally.end([(0, 6), (1, 1)].into_iter());
         assert_eq!(tally.missing, 3);

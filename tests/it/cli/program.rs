@@ -146,6 +146,8 @@ fn bench_counts_what_it_delivers() {
             "3",
             "--duration",
             "300ms",
+            "--warm-up",
+            "100ms",
             "--rate",
             "500",
             "--with",
@@ -156,6 +158,10 @@ fn bench_counts_what_it_delivers() {
         assert!(report["writes"].as_u64().unwrap() > 50, "{report}");
         assert_eq!(report["duplicates"], 0, "{report}");
         assert!(report["latency_us"]["p99"].as_u64().unwrap() > 0, "{report}");
+        if cfg!(target_os = "linux") {
+            let cpus = |who: &str| report[who].as_f64().unwrap();
+            assert!(cpus("broker_cpus") > 0.0 && cpus("bench_cpus") > 0.0, "{report}");
+        }
         if with == "append" {
             let expected = report["writes"].as_u64().unwrap() * 3;
             assert_eq!((&report["deliveries"], &report["lost"]), (&json!(expected), &json!(0)));

@@ -1,0 +1,116 @@
+//! What the broker and this program use of the processors, where the system tells it (Linux).
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// A process of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process(u32);
+
+impl Process {
+    /// This program.
+    pub(super) fn own() -> Process {
+        Process(std::process::id())
+    }
+
+    /// The one that listens where `url` leads, if that is here and we may see it.
+    pub(super) fn at(url: &str) -> Option<Process> {
+        let authority = url.split_once("://")?.1.split('/').next()?;
+        let (host, port) = authority.rsplit_once(':')?;
+        let port: u16 = port.parse().ok()?;
+        if !matches!(host, "127.0.0.1" | "localhost" | "[::1]") {
+            return None;
+        }
+        let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+        let socket = tables.iter().flatten().find_map(|table| listener(table, port))?;
+        let socket = format!("socket:[{socket}]");
+        fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+            let number = process.file_name().to_str()?.parse().ok()?;
+            let mut open = fs::read_dir(process.path().join("fd")).ok()?.flatten();
+            open.any(|file| {
+                fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == socket.as_str())
+            })
+            .then_some(Process(number))
+        })
+    }
+
+    /// Time on processors until now, of the threads that are alive.
+    fn time(self) -> Option<Duration> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).ok()?;
+        let times = tasks.flatten().filter_map(|task| {
+            // A thread may end while we look.
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        Some(Duration::from_nanos(times.sum()))
+    }
+}
+
+/// The number of the socket that listens on a port, from a table of the system.
+fn listener(table: &str, port: u16) -> Option<&str> {
+    let local = format!(":{port:04X}");
+    table.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let here = words.next()?.ends_with(&local);
+        // 0A: it listens. The socket is the tenth word.
+        let listens = words.nth(1)? == "0A";
+        (here && listens).then(|| words.nth(5))?
+    })
+}
+
+/// What a process uses from a moment on.
+#[derive(Clone, Copy)]
+pub(super) struct Watch {
+    process: Process,
+    before: Duration,
+    begin: Instant,
+}
+
+impl Watch {
+    /// From now on.
+    pub(super) fn begin(process: Process) -> Option<Watch> {
+        Some(Watch { process, before: process.time()?, begin: Instant::now() })
+    }
+
+    /// Until now: time on processors, and how many of them that is.
+    pub(super) fn end(self) -> Option<Used> {
+        let time = self.process.time()?.saturating_sub(self.before);
+        let processors = time.as_secs_f64() / self.begin.elapsed().as_secs_f64().max(1e-9);
+        Some(Used { time, processors })
+    }
+}
+
+/// What a process used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Used {
+    /// On all processors together.
+    pub(super) time: Duration,
+    /// As so many processors, all the time.
+    pub(super) processors: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_are_found_in_the_table() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+             0: 0100007F:1CE8 0100007F:9C40 01 00000000:00000000 00:00000000 00000000 0 0 11 1\n\
+             1: 0100007F:1CE8 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 12 1\n";
+        assert_eq!(listener(table, 7400), Some("12"));
+        assert_eq!(listener(table, 40_000), None);
+    }
+
+    #[test]
+    fn only_what_is_here_is_looked_for() {
+        for url in ["ws://192.0.2.1:7400", "ws://127.0.0.1", "127.0.0.1:7400", "ws://[::1]:0"] {
+            assert_eq!(Process::at(url), None, "{url}");
+        }
+        if cfg!(target_os = "linux") {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("ws://{}/v1/sync", listener.local_addr().unwrap());
+            assert_eq!(Process::at(&url), Some(Process::own()));
+        }
+    }
+}
