@@ -47,6 +47,10 @@ pub(crate) const QUEUED_EVENTS: usize = BATCH_EVENTS / 4;
 /// Housekeeping commits that one batch makes by itself, at most: writers wait meanwhile.
 const CHORES: usize = 16;
 
+/// After so long a batch makes no further ones: entries that expire by the hundred thousand go beside
+/// the writes, not before them.
+const CHORES_TIME: Duration = Duration::from_millis(2);
+
 /// Housekeeping that was due and came to nothing, or whose store has failed, rests for so long: it
 /// would be due at once otherwise, over and over.
 const CHORES_REST: Duration = Duration::from_millis(100);
@@ -312,7 +316,11 @@ impl<S: Store> Owner<S> {
     }
 
     fn housekeep(&mut self, now: Time, batch: &mut Batch) {
+        let begun = Instant::now();
         for _ in 0..CHORES {
+            if begun.elapsed() >= CHORES_TIME {
+                return;
+            }
             let Some(commit) = self.state.housekeep(now) else {
                 if self.state.due().is_some_and(|due| due <= now) {
                     self.rest_until = Some(Instant::now() + CHORES_REST);

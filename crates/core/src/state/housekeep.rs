@@ -9,9 +9,13 @@ use onetree_protocol::{LogKey, Path};
 use super::State;
 use super::past::{Earliest, Grave};
 use crate::commit::{Commit, Effect};
-use crate::map::Hint;
-use crate::settings::{Time, stretched};
+use crate::map::{Hint, Item};
+use crate::settings::{Retention, Time, stretched};
 use crate::slot::{Slot, Summary};
+
+/// Entries that one commit of housekeeping lets expire, and tombstones that it forgets, at most. Each
+/// takes two to four microseconds, and nobody writes or is delivered to meanwhile.
+const STEP: usize = 1_000;
 
 impl State {
     /// The next commit that is due by itself at `now`, applied; `None` when there is none. To be
@@ -61,7 +65,7 @@ impl State {
         let all = |_: &Path| core::cmp::Ordering::Equal;
         let expired =
             self.committed.tree.range_where(all, |summary: &Summary| summary.expires <= now);
-        let most = self.settings.bounds.commit_changes as usize;
+        let most = STEP.min(self.settings.bounds.commit_changes as usize);
         let effects: Vec<_> =
             expired.take(most).map(|slot| Effect::Delete { path: slot.path.clone() }).collect();
         Some(effects).filter(|effects| !effects.is_empty())
@@ -93,6 +97,11 @@ impl State {
     fn trim_due(&self, log: &Path, now: Time) -> Option<Effect> {
         let known = self.committed.logs.get(log)?;
         let rule = &self.settings.retention[known.rule];
+        if known.due > now
+            && let Some(counted) = self.counted(log)
+        {
+            return self.trim_counted(log, rule, counted);
+        }
         let mut entries = self.committed.entries_of(log).rev();
         let (mut kept, mut bytes) = (0, 0);
         let goes = |slot: &&Slot| {
@@ -108,6 +117,37 @@ impl State {
         Some(Effect::Trim { path: log.clone(), to })
     }
 
+    /// How many entries the log has, and how many bytes they take, where that stands in the tree: where
+    /// there is nothing else under it. O(log n).
+    fn counted(&self, log: &Path) -> Option<(u64, u64)> {
+        let under = self.committed.tree.span_summary(|path: &Path| log.place(path));
+        let own = self.committed.tree.get(log).map(Item::summary).unwrap_or_default();
+        let entries = under.slots - own.slots;
+        let all = entries == under.logged - own.logged && entries == under.live - own.live;
+        let direct = under.logged_depth == log.depth() + 1;
+        (all && direct).then_some((entries, under.bytes - own.bytes))
+    }
+
+    /// The trim that a log's rule asks for by number and bytes. O(what goes): a walk over all that
+    /// stays, from the newest, took 50 ms for 100,000 entries.
+    fn trim_counted(
+        &self,
+        log: &Path,
+        rule: &Retention,
+        (entries, bytes): (u64, u64),
+    ) -> Option<Effect> {
+        let mut excess = entries.saturating_sub(rule.keep.unwrap_or(entries));
+        let mut excess_bytes = bytes.saturating_sub(rule.max_bytes.unwrap_or(bytes));
+        let goes = |slot: &&Slot| {
+            let goes = excess > 0 || excess_bytes > 0;
+            excess = excess.saturating_sub(1);
+            excess_bytes = excess_bytes.saturating_sub(slot.summary().bytes);
+            goes
+        };
+        let newest_gone = self.committed.entries_of(log).take_while(goes).last()?;
+        Some(Effect::Trim { path: log.clone(), to: LogKey::of(&newest_gone.path)? })
+    }
+
     fn forget(&self, now: Time) -> Option<Vec<Effect>> {
         let bounds = &self.settings.bounds;
         let graves = &self.committed.graves;
@@ -118,7 +158,7 @@ impl State {
             let goes = |(place, grave): &(usize, &Grave)| {
                 *place < excess || due(grave, bounds.tombstone_ms)
             };
-            let last = graves.iter().enumerate().take_while(goes).last();
+            let last = graves.iter().enumerate().take(STEP).take_while(goes).last();
             return last.map(|(_, grave)| vec![Effect::Compact { horizon: grave.at.0 }]);
         }
         let crowded = self.committed.clients.len() > bounds.dedup_clients as usize;
