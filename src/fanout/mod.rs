@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use onetree_core::{Commit, Interest, concerns};
-use onetree_protocol::{Path, Value, View};
+use onetree_protocol::{Change, Path, Value, View};
 
 use encode::{Deltas, Marks, SignalBytes};
 use index::{Group, Index};
@@ -89,6 +89,18 @@ impl Fanout {
         for (subscriber, marks) in union.values() {
             subscriber.sink.delta(commit.rev, deltas.frames(marks, subscriber.codec));
         }
+    }
+
+    /// How many would be handed a change, a connection once for each group that it is in: finding
+    /// them, and nothing else.
+    pub fn audience(&self, change: &Change) -> usize {
+        let mut count = 0;
+        self.index.each_group(change, |group| {
+            if group.deltas && concerns(&group.view, change) {
+                group.each_member(|_| count += 1);
+            }
+        });
+        count
     }
 
     /// Hands a signal to everyone whose view sees `path` and who wants signals, at most once each.
