@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use onetree_core::{Commit, Interest, concerns};
-use onetree_protocol::{Path, Value, View};
+use onetree_protocol::{Change, Path, Value, View};
 
 use encode::{Draft, Marks};
 pub use encode::{Envelop, Frames, bare};
@@ -97,6 +97,18 @@ impl Fanout {
             }
         }
         run.end(hand);
+    }
+
+    /// How many would be handed a change, a connection once for each group that it is in: finding
+    /// them, and nothing else.
+    pub fn audience(&self, change: &Change) -> usize {
+        let mut count = 0;
+        self.index.each_group(change, |group| {
+            if group.deltas && concerns(&group.view, change) {
+                group.each_member(|_| count += 1);
+            }
+        });
+        count
     }
 
     /// Hands signals to everyone whose view sees their path and who wants signals, at most once each,
