@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use onetree_core::{Commit, Interest, concerns};
-use onetree_protocol::{Change, Path, Value, View};
+use onetree_protocol::{Act, Change, Path, Value, View};
 
 use encode::{Draft, Marks};
 pub use encode::{Envelop, Frames, bare};
@@ -63,10 +63,23 @@ impl Fanout {
         let hand = |subscriber: &Subscriber, frames: &Arc<Frames>| subscriber.sink.deltas(frames);
         let mut run = Run::new(self.envelop);
         let mut matched = Matched::default();
+        let mut last: Option<Path> = None;
         for commit in commits {
             let changes = commit.changes();
-            matched.clear();
-            for (at, change) in changes.iter().enumerate() {
+            // What the same put before this one has found is found again: who has come in between reads
+            // the tree with all of these commits in it.
+            let again = match (&last, changes.as_slice()) {
+                (Some(last), [Change { path, act: Act::Put(_), .. }]) => last == path,
+                _ => false,
+            };
+            if !again {
+                matched.clear();
+            }
+            last = match changes.as_slice() {
+                [Change { path, act: Act::Put(_), .. }] => Some(path.clone()),
+                _ => None,
+            };
+            for (at, change) in changes.iter().enumerate().filter(|_| !again) {
                 self.index.each_group(change, |group| {
                     if group.deltas && concerns(&group.view, change) {
                         let marks = matched.of(group, changes.len());
@@ -117,19 +130,23 @@ impl Fanout {
         let hand = |subscriber: &Subscriber, frames: &Arc<Frames>| subscriber.sink.signals(frames);
         let mut run = Run::new(self.envelop);
         let mut groups: Vec<Arc<Group>> = Vec::new();
+        let mut last: Option<Path> = None;
         for (path, value) in signals {
-            groups.clear();
-            self.index.each_group_above(&path, |group| {
-                if group.signals && group.view.sees(&path) {
-                    groups.push(group.clone());
-                }
-            });
+            if last.as_ref() != Some(&path) {
+                groups.clear();
+                self.index.each_group_above(&path, |group| {
+                    if group.signals && group.view.sees(&path) {
+                        groups.push(group.clone());
+                    }
+                });
+                last = Some(path.clone());
+            }
             if groups.is_empty() {
                 continue;
             }
             if !run.goes_to(groups.iter()) {
                 run.end(hand);
-                run.begin(groups.drain(..));
+                run.begin(groups.iter().cloned());
             }
             run.draft.signal(path, value);
         }

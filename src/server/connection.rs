@@ -267,6 +267,7 @@ impl Connection {
                 biased;
                 message = self.reader.next(), if self.reads() => {
                     let mut message = Some(message);
+                    self.timers.heard = Instant::now();
                     for _ in 0..READ_BATCH {
                         let Some(read) = message.take() else { break };
                         if let Some(ending) = self.handle_message(read) {

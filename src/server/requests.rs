@@ -8,7 +8,6 @@ use onetree_protocol::frame::{
 };
 use onetree_protocol::{ClientFrame, Code, Codec};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -33,7 +32,6 @@ pub(super) type Read = Option<Result<Message, Error>>;
 impl Connection {
     /// Handles what came.
     pub(super) fn handle_message(&mut self, read: Read) -> Option<Ending> {
-        self.timers.heard = Instant::now();
         let handled = self.payload(read).and_then(|payload| {
             let Some(payload) = payload else { return Ok(()) };
             match self.decode(&payload)? {

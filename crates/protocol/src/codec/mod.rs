@@ -128,7 +128,7 @@ impl Codec {
                 let wrong = |message: String| error(None, Wrong::frame(message));
                 let text = std::str::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
                 let members = json::frame_members(text).map_err(wrong)?;
-                (Source::Json(text), Ok(Fields::Json(members)))
+                (Source::Json(text), Ok(Fields::json(members)))
             }
             Codec::MsgPack => (Source::Pack(bytes), Fields::open(Source::Pack(bytes))),
         };

@@ -162,14 +162,16 @@ impl Record<'_> {
 
 /// A record that is being read: by name in JSON, by place in MessagePack.
 pub(super) enum Fields<'a> {
-    Json(Vec<(Cow<'a, str>, &'a str)>),
+    /// The members, and behind which one the last was found: most stand in the order in which they are
+    /// asked for, and the next one is the next.
+    Json(Vec<(Cow<'a, str>, &'a str)>, usize),
     Pack(std::vec::IntoIter<&'a [u8]>),
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn open(source: Source<'a>) -> Read<Fields<'a>> {
         match source {
-            Source::Json(text) => json::members(text).map(Fields::Json).map_err(Wrong::frame),
+            Source::Json(text) => json::members(text).map(Fields::json).map_err(Wrong::frame),
             Source::Pack(bytes) => {
                 let elements = pack::elements(bytes).map_err(Wrong::frame)?;
                 Ok(Fields::Pack(elements.into_iter()))
@@ -177,17 +179,18 @@ impl<'a> Fields<'a> {
         }
     }
 
+    pub(super) fn json(members: Vec<(Cow<'a, str>, &'a str)>) -> Fields<'a> {
+        Fields::Json(members, 0)
+    }
+
     pub(super) fn is_json(&self) -> bool {
-        matches!(self, Fields::Json(_))
+        matches!(self, Fields::Json(..))
     }
 
     /// The next field; `None` when it is absent.
     pub(super) fn take(&mut self, name: &str) -> Option<Source<'a>> {
         match self {
-            Fields::Json(members) => {
-                let (_, text) = members.iter().find(|(known, _)| known == name)?;
-                present(text)
-            }
+            Fields::Json(..) => present(self.take_raw(name)?),
             Fields::Pack(elements) => {
                 elements.next().filter(|bytes| **bytes != [0xc0]).map(Source::Pack)
             }
@@ -195,17 +198,18 @@ impl<'a> Fields<'a> {
     }
 
     /// A field of JSON as it stands there, `null` too.
-    pub(super) fn take_raw(&self, name: &str) -> Option<&'a str> {
-        match self {
-            Fields::Json(members) => members.iter().find(|(n, _)| n == name).map(|(_, text)| *text),
-            Fields::Pack(_) => None,
-        }
+    pub(super) fn take_raw(&mut self, name: &str) -> Option<&'a str> {
+        let Fields::Json(members, next) = self else { return None };
+        let is = |at: &usize| members[*at].0 == name;
+        let at = (*next..members.len()).find(is).or_else(|| (0..*next).find(is))?;
+        *next = at + 1;
+        Some(members[at].1)
     }
 
     /// All fields of JSON, as [`Fields::take`] gives each.
     pub(super) fn members(&self) -> impl Iterator<Item = (&str, Option<Source<'a>>)> {
         let members = match self {
-            Fields::Json(members) => members.as_slice(),
+            Fields::Json(members, _) => members.as_slice(),
             Fields::Pack(_) => &[],
         };
         members.iter().map(|(name, text)| (&**name, present(text)))
