@@ -84,8 +84,7 @@ fn floor(in_flight: usize, long: Duration) -> Figures {
         writes += batch(in_flight);
         at = if at + 2 * piece.len() > bytes { 0 } else { at + piece.len() };
     }
-    let figures = Figures::new(writes, began.elapsed(), latencies);
-    figures
+    Figures::new(writes, began.elapsed(), latencies)
 }
 
 /// The store and the tree alone, as the broker's owner drives them.
