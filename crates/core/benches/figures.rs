@@ -16,6 +16,10 @@ use onetree_core::{Request, State};
 use onetree_protocol::frame::List;
 use onetree_protocol::{Depth, Path, Pattern, View};
 
+/// As in the program, and for the floor alike: docs/adr/0009-allocator.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Repeats of each measurement.
 const RUNS: usize = 9;
 
