@@ -1,7 +1,9 @@
 //! Iterators over a span, in key order, from both ends.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::cmp::Ordering;
+use core::hint::black_box;
 use core::iter::FusedIterator;
 use core::slice;
 
@@ -9,6 +11,13 @@ use super::Item;
 use super::cost::visit;
 use super::node::{Child, Node};
 use super::span::{self, Edges, Part};
+
+/// Who has taken so many items is likely to take them all; who wants to know whether there is one, or which
+/// is the first, takes fewer.
+const FIRST: usize = 4;
+
+/// Nodes of one level that are opened together, at most.
+const MOST: usize = 256;
 
 /// Items of a span; see [`Map::range`](super::Map::range).
 #[derive(Clone)]
@@ -22,6 +31,10 @@ pub struct Iter<'a, T: Item> {
 #[derive(Clone)]
 pub struct IterWhere<'a, T: Item, K> {
     iter: Iter<'a, T>,
+    /// All that was left in the walk when it was gathered.
+    gathered: VecDeque<&'a T>,
+    /// How many came from either end before.
+    taken: usize,
     keep: K,
 }
 
@@ -82,7 +95,17 @@ impl<T: Item> FusedIterator for Iter<'_, T> {}
 
 impl<'a, T: Item, K: FnMut(&T::Summary) -> bool> IterWhere<'a, T, K> {
     pub(super) fn new(walk: Walk<'a, T>, keep: K) -> Self {
-        Self { iter: Iter::new(walk), keep }
+        Self { iter: Iter::new(walk), gathered: VecDeque::new(), taken: 0, keep }
+    }
+
+    /// Takes note of an item that one of the ends gives; from the fifth on all that are left are gathered,
+    /// when they are few.
+    fn took(&mut self, item: &'a T) -> &'a T {
+        self.taken += 1;
+        if self.taken == FIRST {
+            self.gathered = self.iter.walk.gather(&mut self.keep).unwrap_or_default();
+        }
+        item
     }
 }
 
@@ -90,9 +113,12 @@ impl<'a, T: Item, K: FnMut(&T::Summary) -> bool> Iterator for IterWhere<'a, T, K
     type Item = &'a T;
 
     fn next(&mut self) -> Option<&'a T> {
-        let Self { iter, keep } = self;
         loop {
+            let Self { iter, keep, gathered, .. } = self;
             if let Some(item) = iter.front.find(|item| keep(&item.summary())) {
+                return Some(self.took(item));
+            }
+            if let Some(item) = gathered.pop_front() {
                 return Some(item);
             }
             match iter.walk.next_items(keep) {
@@ -105,9 +131,12 @@ impl<'a, T: Item, K: FnMut(&T::Summary) -> bool> Iterator for IterWhere<'a, T, K
 
 impl<T: Item, K: FnMut(&T::Summary) -> bool> DoubleEndedIterator for IterWhere<'_, T, K> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let Self { iter, keep } = self;
         loop {
+            let Self { iter, keep, gathered, .. } = self;
             if let Some(item) = iter.back.rfind(|item| keep(&item.summary())) {
+                return Some(self.took(item));
+            }
+            if let Some(item) = gathered.pop_back() {
                 return Some(item);
             }
             match iter.walk.next_items_back(keep) {
@@ -135,6 +164,53 @@ impl<'a, T: Item> Walk<'a, T> {
             Part::Leaf(..) => {}
         });
         Self { runs }
+    }
+
+    /// All items that are left and kept, in order, when they lie in few leaves; then nothing is left here.
+    ///
+    /// Found level by level, as in [`super::fetch`]: each leaf is behind a chain of reads from memory, and so
+    /// the reads of all chains overlap.
+    fn gather(&mut self, keep: &mut impl FnMut(&T::Summary) -> bool) -> Option<VecDeque<&'a T>> {
+        let mut parts: Vec<Gather<'a, T>> = Vec::new();
+        for run in &self.runs {
+            match run {
+                Run::Items(items) => parts.push(Gather::Items(items.clone())),
+                Run::Children(children) => {
+                    let children = children.clone().filter(|child| keep(&child.summary));
+                    parts.extend(children.take(MOST + 1).map(Gather::Child));
+                }
+            }
+        }
+        while parts.iter().any(|part| matches!(part, Gather::Child(_))) {
+            if parts.len() > MOST {
+                return None;
+            }
+            for part in &parts {
+                if let Gather::Child(child) = part {
+                    black_box(child.node.size());
+                }
+            }
+            let mut below = Vec::with_capacity(parts.len());
+            for part in parts {
+                match part {
+                    Gather::Items(items) => below.push(Gather::Items(items)),
+                    Gather::Child(child) => match enter(child) {
+                        Run::Items(items) => below.push(Gather::Items(items)),
+                        Run::Children(children) => {
+                            let children = children.filter(|child| keep(&child.summary));
+                            below.extend(children.map(Gather::Child));
+                        }
+                    },
+                }
+            }
+            parts = below;
+        }
+        self.runs.clear();
+        let items = parts.into_iter().flat_map(|part| match part {
+            Gather::Items(items) => items,
+            Gather::Child(_) => [].iter(),
+        });
+        Some(items.filter(|item| keep(&item.summary())).collect())
     }
 
     /// The next items: of one leaf, or what of it lies inside the span.
@@ -181,6 +257,12 @@ impl<'a, T: Item> Walk<'a, T> {
             }
         }
     }
+}
+
+/// A part of what is being gathered: a child that has not been opened, or items.
+enum Gather<'a, T: Item> {
+    Child(&'a Child<T>),
+    Items(slice::Iter<'a, T>),
 }
 
 fn enter<T: Item>(child: &Child<T>) -> Run<'_, T> {

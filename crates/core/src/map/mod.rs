@@ -45,7 +45,7 @@
 //! | [`Map::insert`], [`Map::modify`] (with a hint, too), [`Map::remove`], [`Map::forget`] | `2h`, and a few at a split or a join |
 //! | [`Map::span_summary`] | at most `2h` |
 //! | [`Map::range`] | at most `2h`, and the leaves that are really read |
-//! | [`Map::range_where`] | at most `2h + k * h` |
+//! | [`Map::range_where`] | at most `2h + k * h`, and 256 on each level |
 //! | [`Map::remove_span`] | O(`h`²), and one for each subtree freed whole |
 //!
 //! A write to a node that a snapshot holds copies that node: at most `h` nodes a write.
@@ -347,7 +347,8 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
     }
 
     /// The items of a span whose own summary `keep` accepts, in key order, from both ends. Nodes whose
-    /// summary it does not accept are not entered: O(log n), then O(log n) for each item found.
+    /// summary it does not accept are not entered: O(log n), then O(log n) for each item found. When they are
+    /// few, all that are left are found together once some have been taken.
     ///
     /// `keep` must be monotone: if it accepts a summary it accepts every sum that has it as a term, as
     /// "the highest revision is above 70" does.
