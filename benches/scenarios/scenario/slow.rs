@@ -34,14 +34,16 @@ struct Shape {
     readers: usize,
     slow: usize,
     kind: Kind,
+    /// Whether the slow ones read again at the end, and must have everything.
+    again: bool,
 }
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     let shapes = [
-        ("stalled-put", Shape { readers: 9, slow: 1, kind: Kind::Put }),
-        ("stalled-append", Shape { readers: 9, slow: 1, kind: Kind::Append }),
-        ("stopped-put", Shape { readers: 10, slow: 100, kind: Kind::Put }),
-        ("stopped-append", Shape { readers: 10, slow: 100, kind: Kind::Append }),
+        ("stalled-put", Shape { readers: 9, slow: 1, kind: Kind::Put, again: true }),
+        ("stalled-append", Shape { readers: 9, slow: 1, kind: Kind::Append, again: true }),
+        ("stopped-put", Shape { readers: 10, slow: 100, kind: Kind::Put, again: false }),
+        ("stopped-append", Shape { readers: 10, slow: 100, kind: Kind::Append, again: false }),
     ];
     shapes
         .map(|(name, shape)| Scenario {
@@ -101,7 +103,7 @@ fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String>
 }
 
 fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Phase, String> {
-    let Shape { readers, slow, kind } = shape;
+    let Shape { readers, slow, kind, again } = shape;
     let slow = if stop { slow } else { 0 };
     let server = target.start(&[])?;
     let mut generator = Generator::new();
@@ -113,6 +115,11 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
         connection.watch = target.codec().map(|_| Vec::new());
         connection.timed = false;
     }
+    // Before anything comes: what a hundred more would read is another load, and its backlog would
+    // be measured.
+    for number in readers..all {
+        generator.stall(number, true);
+    }
     generator.tally.every = 7;
     let template = target.message(0, kind, VALUE_BYTES);
     let steps = target.publisher(0);
@@ -120,9 +127,6 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
     generator.until((time / 4).min(Duration::from_secs(2)), |_| false);
     let health = target.codec().map(|_| Health::watch(server.address));
     let before = server.usage().resident;
-    for number in readers..all {
-        generator.stall(number, true);
-    }
     generator.record(true);
     let begin = Instant::now();
     let mut most = before;
@@ -147,7 +151,7 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
         Some(seen) if folds => u64::from(last(seen) < sent),
         _ => missing(one),
     };
-    generator.until(PATIENCE / 4, |generator| {
+    generator.until(PATIENCE, |generator| {
         generator.connections[..readers].iter().all(|one| behind(one) == 0)
     });
     let lost = generator.connections[..readers].iter().map(behind).sum();
@@ -155,16 +159,17 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
         true => generator.connections[..readers].iter().map(missing).sum(),
         false => 0,
     };
-    // They read again.
-    for number in readers..all {
+    // They read again, where they do: a hundred would be sent gigabytes of a log.
+    let slow = if again { readers..all } else { 0..0 };
+    for number in slow.clone() {
         generator.stall(number, false);
     }
     let patience = if target.codec().is_some() { PATIENCE } else { PATIENCE / 10 };
     generator.until(patience, |generator| {
-        let mut slow = generator.connections[readers..].iter();
+        let mut slow = generator.connections[slow.clone()].iter();
         slow.all(|one| one.ended.is_some() || behind(one) == 0)
     });
-    let slow_lost = generator.connections[readers..]
+    let slow_lost = generator.connections[slow]
         .iter()
         .map(|one| match &one.watch {
             // Of a log each entry counts.
