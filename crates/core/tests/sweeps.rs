@@ -184,6 +184,30 @@ fn a_tail_has_no_hole_when_its_log_grows_while_it_is_read() {
 }
 
 #[test]
+fn a_tail_that_moves_on_within_its_log_leaves_nothing_older_behind() {
+    // The sweep stands in the log when that grows, once: what was sent of it is older than what
+    // the tail leaves out now, and the next round has no more than the tail, so no trim of its own.
+    let between = put(&format!("/log/{}x", &key(1).to_string()[..14]), "x");
+    for tail in 1..4 {
+        let view = View { tail: Some(tail), ..everything() };
+        for before in [appends("/log", 3), [appends("/log", 3), vec![between.clone()]].concat()] {
+            for (turn, more) in (0..30).flat_map(|turn| (1..5).map(move |more| (turn, more))) {
+                let mut sim = sweeping(0);
+                before.iter().for_each(|request| sim.write(request));
+                let mirror = sim.mirror(view.clone(), 0);
+                sim.subscribe(0, mirror);
+                for _ in 0..turn {
+                    sim.serve(0);
+                    sim.read(0);
+                }
+                appends("/log", more).iter().for_each(|request| sim.write(request));
+                sim.converge();
+            }
+        }
+    }
+}
+
+#[test]
 fn a_tail_of_one_log_hides_nothing_of_what_lies_between_its_keys() {
     // Not a log key, but between some: what is below it, logs too, is not the outer log's.
     let between = "/log/00000000000004";

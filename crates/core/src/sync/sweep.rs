@@ -72,7 +72,9 @@ impl Sweep {
         self.moved |= snapshot.rev() != began;
         let mut changes: Vec<Change> = Vec::new();
         let mut size = 0;
-        let mut walk = Walk::new(&snapshot, view, self.since, self.after.as_ref());
+        let after = self.after.as_ref();
+        let older = after.filter(|_| self.moved);
+        let mut walk = Walk::new(&snapshot, view, self.since, after).behind_older(older);
         let mut last = true;
         while let Some(mut change) = walk.next() {
             // What an earlier round has sent was not shown yet: it is lost if it goes in this one.

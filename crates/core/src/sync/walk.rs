@@ -19,6 +19,8 @@ pub(crate) struct Walk<'a> {
     snapshot: &'a Snapshot,
     view: &'a View,
     since: Option<Revision>,
+    /// Where that part of the sweep ended which was read from older snapshots.
+    older: Option<&'a Path>,
     slots: Slots<'a>,
     /// Of the slot last taken: a drop, a trim and the entry itself.
     pending: VecDeque<Change>,
@@ -45,6 +47,7 @@ impl<'a> Walk<'a> {
             snapshot,
             view,
             since,
+            older: None,
             slots: Box::new(core::iter::empty()),
             pending: VecDeque::new(),
             tail: None,
@@ -59,6 +62,12 @@ impl<'a> Walk<'a> {
             }
         }
         walk
+    }
+
+    /// What came before was read, up to `older`, from older snapshots.
+    pub(crate) fn behind_older(mut self, older: Option<&'a Path>) -> Walk<'a> {
+        self.older = older;
+        self
     }
 
     /// The next change.
@@ -164,8 +173,11 @@ impl<'a> Walk<'a> {
         self.tail = Some(Tail { prefix, hidden });
         let Some(to) = hidden else { return true };
         // Each piece of a sweep that is in the log says it: an earlier one may have been in it and
-        // not yet among its entries, and the tail moves on with the snapshots.
-        if self.since.is_some() {
+        // not yet among its entries, and the tail moves on with the snapshots. From nothing, there
+        // is something to take away only if an earlier piece was in the log, with an older tail;
+        // and only if this one leaves out what comes next: otherwise there is no hole.
+        let may_have_sent = |older: &Path| *older != log && log.contains(older);
+        if self.since.is_some() || key <= to && self.older.is_some_and(may_have_sent) {
             let act = Act::Trim { to, gap: true };
             self.pending.push_back(Change { path: log.clone(), rev: self.snapshot.rev(), act });
         }
