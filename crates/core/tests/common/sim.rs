@@ -491,8 +491,11 @@ impl Sim {
         let entries = &mut mirror.copy.entries;
         let at = entries.keys().nth(self.rng.below(entries.len())).unwrap().clone();
         let (rev_there, value) = entries.remove(&at).unwrap();
-        if self.rng.chance(50) {
-            entries.insert(at, (rev(rev_there.get() - 1), value));
+        // What was damaged before may be at zero already: then it is gone.
+        if self.rng.chance(50)
+            && let Some(older) = rev_there.get().checked_sub(1)
+        {
+            entries.insert(at, (rev(older), value));
         }
     }
 
