@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::Server;
 use super::closing::Ending;
 use super::reader::Reader;
+use super::requests::Read;
 use super::writer::Writer;
 use crate::broker::{Event, Mailbox, Order, WRITES_TOGETHER, Write};
 use crate::fanout::{Outbox, Subscriber};
@@ -266,21 +267,10 @@ impl Connection {
             tokio::select! {
                 biased;
                 message = self.reader.next(), if self.reads() => {
-                    let mut message = Some(message);
-                    self.timers.heard = Instant::now();
-                    for _ in 0..READ_BATCH {
-                        let Some(read) = message.take() else { break };
-                        if let Some(ending) = self.handle_message(read) {
-                            return ending;
-                        }
-                        if self.reads() {
-                            message = self.reader.next_now();
-                        }
-                    }
-                    if let Some(ending) = message.and_then(|read| self.handle_message(read)) {
-                        return ending;
-                    }
-                    if let Err(ending) = self.pass_on() {
+                    let ending = self.handle_messages(message);
+                    // Also what came before a close: it was sent, and may take effect.
+                    let passed_on = self.pass_on();
+                    if let Some(ending) = ending.or(passed_on.err()) {
                         return ending;
                     }
                 }
@@ -298,6 +288,22 @@ impl Connection {
                 () = tokio::task::yield_now(), if again => {}
             }
         }
+    }
+
+    /// Handles what has come, and what else is there already.
+    fn handle_messages(&mut self, first: Read) -> Option<Ending> {
+        self.timers.heard = Instant::now();
+        let mut message = Some(first);
+        for _ in 0..READ_BATCH {
+            let read = message.take()?;
+            if let Some(ending) = self.handle_message(read) {
+                return Some(ending);
+            }
+            if self.reads() {
+                message = self.reader.next_now();
+            }
+        }
+        message.and_then(|read| self.handle_message(read))
     }
 
     /// Whether a further message is read. Not while there is no room for the reply, or the owner

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::SinkExt;
 use onetree::store::MemoryStore;
 use onetree::{Broker, Hooks, Running};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::logs;
 use crate::wire::{Bystander, PATIENCE, Wire, broker, broker_on, config, socket};
@@ -25,6 +27,26 @@ async fn begin(wire: &mut Wire, writes: impl IntoIterator<Item = Value>) {
     // Requests are read in order, and this one is answered at once.
     wire.send(json!({"op": "get", "id": 4_000_000, "paths": []})).await;
     assert_eq!(wire.next().await["op"], "found", "the store is too quick for this test");
+}
+
+#[tokio::test]
+async fn what_comes_right_before_a_close_takes_effect() {
+    let broker = broker("").await;
+    let (mut other, _) = Wire::hello(broker.addr(), json!({})).await;
+    let sub = json!({"op": "sub", "id": 1, "sub": 1, "path": "/a", "signals": true});
+    other.refresh(sub).await;
+    let (mut wire, _) = Wire::hello(broker.addr(), json!({})).await;
+    let signal = json!({"op": "signal", "path": "/a/y", "json": 2});
+    for frame in [put(5, "/a/x", 1), signal] {
+        wire.socket.feed(Message::text(frame.to_string())).await.unwrap();
+    }
+    // All three in one write, so that the broker reads them at once.
+    wire.socket.feed(Message::Close(None)).await.unwrap();
+    wire.socket.flush().await.unwrap();
+    let mut came = [other.next().await, other.next().await].map(|frame| frame["op"].to_string());
+    came.sort();
+    assert_eq!(came, ["\"delta\"", "\"signal\""]);
+    broker.shutdown().await;
 }
 
 fn stop(broker: &Running) -> JoinHandle<()> {
