@@ -40,8 +40,7 @@ fn measure(args: &Args, target: Target, kind: Kind) -> Result<Figures, String> {
     let rule = target.rule(0, VALUE_BYTES);
     generator.open(SUBSCRIBERS, server.address, rule, |_| target.subscriber(0, kind))?;
     let template = target.message(0, kind, VALUE_BYTES);
-    let steps = target.publisher(0);
-    let pacer = Pacer::start(server.address, steps, template, RATE, generator.start)?;
+    let pacer = Pacer::start(&server, target, template, RATE, generator.start)?;
     generator.until(args.time / 4, |_| false);
     let before = generator.messages();
     generator.record(true);
@@ -52,7 +51,8 @@ fn measure(args: &Args, target: Target, kind: Kind) -> Result<Figures, String> {
     let (server_cpus, own_cpus, ns) = used.until(&server);
     generator.record(false);
     let deliveries = generator.messages() - before;
-    let expected = pacer.end()? * SUBSCRIBERS as u64;
+    let sent = pacer.end()?;
+    let expected = sent.messages * SUBSCRIBERS as u64;
     generator.until(Duration::from_secs(3), |generator| generator.messages() >= expected);
     generator.healthy()?;
     let mut figures = Figures::default();

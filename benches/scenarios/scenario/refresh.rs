@@ -187,8 +187,7 @@ fn full(args: &Args, target: Target) -> Result<Figures, String> {
     let rule = target.rule(0, VALUE_BYTES);
     generator.open(1, server.address, rule, |_| target.subscriber(0, Kind::Put))?;
     let template = target.message(0, Kind::Put, VALUE_BYTES);
-    let steps = target.publisher(0);
-    let pacer = Pacer::start(server.address, steps, template, 1000, generator.start)?;
+    let pacer = Pacer::start(&server, target, template, 1000, generator.start)?;
     generator.until(args.time / 4, |_| false);
     let p99 = |generator: &mut Generator| {
         generator.record(true);

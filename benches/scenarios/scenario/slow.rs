@@ -17,7 +17,7 @@ use super::super::load::pacer::Pacer;
 use super::super::process::Server;
 use super::super::report::Figures;
 use super::super::target::Target;
-use super::{Goal, Scenario};
+use super::{Goal, Scenario, Used};
 
 const VALUE_BYTES: usize = 1024;
 
@@ -77,6 +77,8 @@ struct Phase {
     slow_lost: u64,
     cut_off: usize,
     health_ms: f64,
+    server_cpus: f64,
+    load_cpus: f64,
 }
 
 fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String> {
@@ -91,6 +93,9 @@ fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String>
     figures.put("p99_alone_ms", alone.p99_ms);
     figures.put("growth_mib", (beside.growth - alone.growth) / f64::from(1 << 20));
     figures.put("all_growth_mib", beside.growth / f64::from(1 << 20));
+    figures.put("server_cpus", beside.server_cpus);
+    figures.put("server_cpus_alone", alone.server_cpus);
+    figures.put("load_cpus", beside.load_cpus);
     figures.put("lost", beside.lost as f64);
     figures.put("slow_lost", beside.slow_lost as f64);
     figures.put("cut_off", beside.cut_off as f64);
@@ -122,12 +127,12 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
     }
     generator.tally.every = 7;
     let template = target.message(0, kind, VALUE_BYTES);
-    let steps = target.publisher(0);
-    let pacer = Pacer::start(server.address, steps, template, RATE, generator.start)?;
+    let pacer = Pacer::start(&server, target, template, RATE, generator.start)?;
     generator.until((time / 4).min(Duration::from_secs(2)), |_| false);
     let health = target.codec().map(|_| Health::watch(server.address));
     let before = server.usage().resident;
     generator.record(true);
+    let used = Used::from(&server);
     let begin = Instant::now();
     let mut most = before;
     while begin.elapsed() < time {
@@ -135,6 +140,7 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
         most = most.max(resident(&server));
     }
     generator.record(false);
+    let (server_cpus, load_cpus, _) = used.until(&server);
     // Of puts the latest state counts; the last frames show what each has.
     let folds = kind == Kind::Put && target.codec().is_some();
     for connection in &mut generator.connections[..readers] {
@@ -143,7 +149,8 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
     generator.until(Duration::from_millis(100), |_| false);
     let p99_ms = generator.tally.latency_us.value_at_quantile(0.99) as f64 / 1000.0;
     let health_ms = health.map_or(0.0, Health::end);
-    let sent = pacer.end()?;
+    let paced = pacer.end()?;
+    let sent = paced.messages;
     let growth = most as f64 - before as f64;
     let missing = |one: &Connection| sent.saturating_sub(one.received.messages);
     // Messages, or of puts whether it is behind.
@@ -181,7 +188,17 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
     if let Some(error) = generator.tally.errors.first() {
         return Err(error.clone());
     }
-    Ok(Phase { p99_ms, growth, lost, folded, slow_lost, cut_off, health_ms })
+    Ok(Phase {
+        p99_ms,
+        growth,
+        lost,
+        folded,
+        slow_lost,
+        cut_off,
+        health_ms,
+        server_cpus,
+        load_cpus,
+    })
 }
 
 fn resident(server: &Server) -> u64 {
