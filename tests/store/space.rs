@@ -13,8 +13,8 @@ use onetree_protocol::frame::Do;
 use onetree_protocol::{DigestKey, Epoch, Name, Pattern, Value};
 
 use super::rng::Rng;
-use super::simulated::{Keep, Simulated};
-use super::work::{Whole, path, wait};
+use super::simulated::{Keep, Op, Simulated};
+use super::work::{Whole, path, wait, work};
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -223,6 +223,38 @@ fn a_year_of_churn_takes_at_most_three_times_what_lives() {
     ] {
         assert!(year.kinds.get(kind).is_some_and(|count| *count > 20), "{kind}: {:?}", year.kinds);
     }
+}
+
+/// The process ends when the new tree has its name, and the old one is still there: otherwise there
+/// would be three of them while the next is saved.
+#[test]
+fn a_start_removes_what_the_saved_tree_has_made_superfluous() {
+    let (run, _store) = work(Rng::any(), 300, false);
+    let world = Simulated::default();
+    let mut both = 0;
+    for op in run.storage.ops() {
+        world.replay(&op);
+        let trees = |image: &Simulated| {
+            image.files().iter().filter(|(name, _)| name.starts_with("tree-")).count()
+        };
+        if !matches!(op, Op::Rename { .. }) || trees(&world) < 2 {
+            continue;
+        }
+        both += 1;
+        let image = world.kill();
+        let opened = super::work::open(&image, false).unwrap();
+        assert_eq!(trees(&image), 1, "{:?}", image.files());
+        let logs: Vec<u64> = image
+            .files()
+            .iter()
+            .filter_map(|(name, _)| files::revision_of(name).filter(|_| name.starts_with("log-")))
+            .collect();
+        let superfluous = logs.windows(2).filter(|pair| pair[1] <= opened.report.saved + 1).count();
+        assert_eq!(superfluous, 0, "{:?}", image.files());
+        let again = super::work::open(&image.crash(Keep::Nothing), false).unwrap();
+        assert!(Whole::of(&again.state) == Whole::of(&opened.state));
+    }
+    assert!(both > 0, "no tree was saved over another");
 }
 
 /// A disk on which trees are written slowly.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::history::History;
 use super::log::{self, LogFile, LogWriter};
-use super::saving::Saving;
+use super::saving::{self, Saving, TREE_TO_LOG};
 use super::spare::Spare;
 use super::storage::Storage;
 use super::{FileOptions, OpenError};
@@ -103,6 +103,10 @@ impl Engine {
         let weak = options.interval.is_some();
         let history = History { epoch, weak, clean: false, log: kept + 1 };
         history.write(&*storage).map_err(failed)?;
+        if let Err(error) = saving::clear_old(&*storage, kept + 1) {
+            // It takes room, and is in nobody's way; the next tree that is saved tries again.
+            tracing::warn!(%error, "files that are not needed any more cannot be removed");
+        }
         let (jobs, queue) = mpsc::channel();
         let told = Arc::new(Told::default());
         let mut engine = Engine {
@@ -317,7 +321,7 @@ impl Engine {
 
     fn tell_due(&self) {
         let due = self.saving.is_none()
-            && self.log_bytes >= self.options.save_after_bytes.max(self.saved_bytes / 3);
+            && self.log_bytes >= self.options.save_after_bytes.max(self.saved_bytes / TREE_TO_LOG);
         self.told.save_due.store(due, Ordering::Relaxed);
     }
 

@@ -51,7 +51,7 @@ pub struct FileOptions {
     pub interval: Option<Duration>,
     /// A file of the log, bytes. A commit that is larger gets a larger one.
     pub log_file_bytes: u64,
-    /// The tree is saved when the log has grown by so many bytes, or by a third of what the saved tree
+    /// The tree is saved when the log has grown by so many bytes, or by a quarter of what the saved tree
     /// has, whichever is more.
     pub save_after_bytes: u64,
 }

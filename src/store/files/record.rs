@@ -231,7 +231,7 @@ impl TryFrom<AnswerRecord<'_>> for Arc<Result<Answer, Refusal>> {
 }
 
 /// The effects of a commit while it is written. Kept from one to the next: a commit is soon encoded,
-/// and a list of its own would be a third of that.
+/// and a list of its own is not for nothing.
 #[derive(Default)]
 pub(super) struct Effects<'a>(Vec<EffectRecord<'a>>);
 

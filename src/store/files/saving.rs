@@ -13,10 +13,14 @@ use onetree_protocol::{DigestKey, Epoch};
 use super::storage::Storage;
 use super::{log, tree};
 
-/// While a tree is saved the log may grow by a quarter of what of the tree is written. At the end
-/// the disk then has two trees, a third of one for the log that made the save due, and a quarter for
-/// what was committed meanwhile: with the files that are begun less than three times a tree.
-const LOG_TO_TREE: u64 = 4;
+/// A tree is saved when the log has grown by a quarter of the last one.
+pub(super) const TREE_TO_LOG: u64 = 4;
+
+/// While a tree is saved the log may grow by a fifth of what of the tree is written. At the end the
+/// disk then has two trees, a quarter of one for the log that made the save due, and a fifth for what
+/// was committed meanwhile. What is left to three times what lives is for the files that are begun, and
+/// for what a tree has besides paths and values.
+const LOG_TO_TREE: u64 = 5;
 
 /// How long a batch that is ahead of the tree waits before it looks again: by then about a hundred
 /// kilobytes more are written.
@@ -77,6 +81,13 @@ impl Saving {
             thread::sleep(LOOK);
         }
     }
+}
+
+/// Removes what the last saved tree, all of which was read, has made superfluous before the log
+/// `current`: the process before may have ended before it did.
+pub(super) fn clear_old(storage: &dyn Storage, current: u64) -> io::Result<()> {
+    let newest = storage.list()?.iter().filter_map(|name| tree::rev_of(name)).max();
+    newest.map_or(Ok(()), |rev| clear(storage, rev, current))
 }
 
 /// Removes what the tree saved at `rev` makes superfluous; of the log only what is before `current`.
