@@ -11,10 +11,11 @@ pub(crate) mod websocket;
 use onetree_protocol::Codec;
 
 /// What stands in each payload in front of the time of sending and the number: 16 hex digits each.
-pub(crate) const MARK: &[u8] = b"@T";
+/// Four bytes: a revision in MessagePack can be any two (0x4054 is `@T`), but none reaches these.
+pub(crate) const MARK: &[u8] = b"@T::";
 
 /// Mark, time, `#`, number.
-pub(crate) const STAMP_BYTES: usize = 2 + 16 + 1 + 16;
+pub(crate) const STAMP_BYTES: usize = MARK.len() + 16 + 1 + 16;
 
 /// One exchange while a connection opens.
 pub(crate) struct Step {
@@ -134,7 +135,7 @@ pub(crate) fn stamp(bytes: &[u8], guess: usize) -> Option<(u64, u64, usize)> {
     } else {
         bytes.windows(MARK.len()).position(|part| part == MARK)?
     };
-    let text = std::str::from_utf8(bytes.get(at + 2..at + STAMP_BYTES)?).ok()?;
+    let text = std::str::from_utf8(bytes.get(at + MARK.len()..at + STAMP_BYTES)?).ok()?;
     let (time, number) = text.split_once('#')?;
     Some((u64::from_str_radix(time, 16).ok()?, u64::from_str_radix(number, 16).ok()?, at))
 }
@@ -145,7 +146,7 @@ pub(crate) fn marks(bytes: &[u8]) -> u64 {
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| *byte == MARK[0]) {
         rest = &rest[at + 1..];
-        count += u64::from(rest.first() == Some(&MARK[1]));
+        count += u64::from(rest.starts_with(&MARK[1..]));
     }
     count
 }
