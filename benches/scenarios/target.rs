@@ -185,8 +185,8 @@ impl Target {
     }
 
     /// How many messages of one publisher may wait for replies.
-    pub(crate) fn in_flight(self, kind: Kind) -> Option<u64> {
-        self.codec().filter(|_| kind != Kind::Signal).map(|_| onetree::IN_FLIGHT)
+    pub(crate) fn in_flight(self) -> Option<u64> {
+        self.codec().map(|_| onetree::IN_FLIGHT)
     }
 }
 

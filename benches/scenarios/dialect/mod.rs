@@ -82,6 +82,11 @@ impl Template {
         Template { opcode, stamp_at: place(MARK).unwrap() + MARK.len(), id_at, bytes }
     }
 
+    /// Whether a Onetree broker answers it: signals are sent without an identifier.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.id_at.is_some()
+    }
+
     /// Bytes that it takes in a connection's output, about.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() + 14

@@ -42,13 +42,14 @@ impl Pacer {
         let ending = Arc::new(AtomicBool::new(false));
         let stream = open(server.address, target.publisher(0))
             .map_err(|error| format!("publisher: {error}"))?;
+        let in_flight = target.in_flight().filter(|_| template.is_answered());
         let work = Work {
             stream,
             template,
             interval: Duration::from_secs(1) / rate,
             start,
             rule: target.rule(0, STAMP_BYTES + 2),
-            in_flight: target.in_flight(),
+            in_flight,
             received: Received::default(),
             tally: Tally::new(start),
             buffer: vec![0; 64 << 10],

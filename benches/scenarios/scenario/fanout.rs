@@ -95,12 +95,13 @@ fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String>
         let writers =
             generator.open(publishers, server.address, rule, |_| target.publisher(topic))?;
         for connection in writers..writers + publishers {
+            let template = target.message(topic, kind, VALUE_BYTES);
             all.push(Publisher {
                 connection,
-                template: target.message(topic, kind, VALUE_BYTES),
+                in_flight: target.in_flight().filter(|_| template.is_answered()),
+                template,
                 subscribers: first..first + subscribers,
                 ahead: args.ahead.unwrap_or(ahead(topics, subscribers)) / publishers as u64,
-                in_flight: target.in_flight(kind),
                 sent: 0,
                 sharing: publishers as u64,
             });
