@@ -81,6 +81,12 @@ impl Slot {
         self.rare().and_then(|rare| rare.trimmed)
     }
 
+    /// The highest revision of the marks.
+    fn marked(&self) -> Revision {
+        let trimmed = self.trimmed().map_or(Revision::ZERO, |(rev, _)| rev);
+        self.dropped().max(trimmed)
+    }
+
     /// Whether it was deleted, dropped or trimmed at `rev`, and that is still known.
     pub(crate) fn remembers(&self, rev: Revision) -> bool {
         let deleted = !self.is_live() && self.rev == rev;
@@ -199,6 +205,10 @@ impl map::Summary for Summary {
         true
     }
 
+    fn peak(&self) -> u64 {
+        self.highest_rev.get()
+    }
+
     fn residue(&self) -> Summary {
         Summary { highest_delete_rev: self.highest_delete_rev, ..Summary::default() }
     }
@@ -243,6 +253,10 @@ impl map::Item for Slot {
         core::hint::black_box((self.rev, self.rare.is_some(), held));
     }
 
+    fn peak(&self) -> u64 {
+        self.rev.max(self.marked()).get()
+    }
+
     fn key(&self) -> &Path {
         &self.path
     }
@@ -253,10 +267,7 @@ impl map::Item for Slot {
 
     #[inline]
     fn summary(&self) -> Summary {
-        let rare = self.rare();
-        let marks = rare.map_or(Revision::ZERO, |rare| {
-            rare.dropped.max(rare.trimmed.map_or(Revision::ZERO, |(rev, _)| rev))
-        });
+        let (rare, marks) = (self.rare(), self.marked());
         let mut summary = Summary {
             slots: 1,
             logged: u64::from(self.logged_depth > 0),

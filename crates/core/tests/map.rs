@@ -69,6 +69,10 @@ impl Summary for Sum {
         self.forgotten = self.forgotten.max(other.forgotten);
     }
 
+    fn peak(&self) -> u64 {
+        self.revision.max(self.forgotten)
+    }
+
     fn residue(&self) -> Self {
         Self { forgotten: self.revision.max(self.forgotten), ..Self::default() }
     }
@@ -309,6 +313,11 @@ fn look<const LEAF: usize, const FANOUT: usize>(
     let keep = |sum: &Sum| sum.revision > above;
     let recent: Vec<_> = inside.iter().copied().filter(|&(_, r)| r > above).collect();
     assert_eq!(from_both_ends(map.range_where(place, keep), ends), recent);
+    assert_eq!(from_both_ends(map.range_above(place, above, |_| true), ends), recent);
+    let even = |sum: &Sum| sum.count > 1 || sum.digest.is_multiple_of(2);
+    let both = from_both_ends(map.range_where(place, |sum| keep(sum) && even(sum)), ends);
+    assert_eq!(from_both_ends(map.range_above(place, above, even), ends), both);
+    assert_eq!(map.range_above(place, u64::MAX, |_| true).count(), 0);
     assert!(map.iter().map(pair).eq(model.revisions.iter().map(|(&n, &r)| (n, r))));
 
     let (sum, exact) = (map.span_summary(place), add_up(inside.into_iter()));

@@ -44,6 +44,10 @@ impl Summary for Sum {
         self.count += other.count;
         self.revision = self.revision.max(other.revision);
     }
+
+    fn peak(&self) -> u64 {
+        self.revision
+    }
 }
 
 /// An entry whose key has letters.
@@ -202,6 +206,9 @@ fn changes_cost_what_changed() {
         assert_eq!(found, changed);
         assert!(visits <= limit, "{visits} > {limit}");
         let (visits, found) = cost(|| map.range_where(all, recent).rev().count());
+        assert_eq!(found, changed);
+        assert!(visits <= limit, "{visits} > {limit}");
+        let (visits, found) = cost(|| map.range_above(all, 1, |_| true).count());
         assert_eq!(found, changed);
         assert!(visits <= limit, "{visits} > {limit}");
     }

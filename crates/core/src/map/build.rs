@@ -2,9 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::borrow::Borrow;
 
-use super::marks::Marks;
 use super::node::{Child, Inner, Leaf, Node, Shape};
 use super::{Item, Summary};
 
@@ -55,17 +53,15 @@ fn above<T: Item>(
         let mut keys = keys.by_ref().take(size);
         up_firsts.extend(keys.next());
         let separators: Vec<T::Handle> = keys.collect();
-        let marks = Marks::of::<T>(separators.iter().map(Borrow::borrow));
         let mut residue = T::Summary::default();
         children.iter().for_each(|child| residue.add(child.node.residue()));
-        up.push(child(Node::Inner(Inner { separators, children, residue, marks })));
+        up.push(child(Node::Inner(Inner::of(separators, children, residue))));
     }
     (up, up_firsts)
 }
 
 fn leaf_of<T: Item>(items: Vec<T>, residue: &T::Summary) -> Child<T> {
-    let marks = Marks::of::<T>(items.iter().map(Item::key));
-    child(Node::Leaf(Leaf { items, residue: residue.clone(), marks }))
+    child(Node::Leaf(Leaf::of(items, residue.clone())))
 }
 
 fn child<T: Item>(node: Node<T>) -> Child<T> {

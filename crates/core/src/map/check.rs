@@ -4,6 +4,7 @@ use core::borrow::Borrow;
 use core::fmt::Debug;
 
 use super::marks::Marks;
+use super::peaks::Peaks;
 use super::node::{Child, Node, Shape};
 use super::{Item, Summary};
 
@@ -44,6 +45,9 @@ where
             assert!(leaf.items.is_sorted_by(|a, b| a.key() < b.key()), "items out of order");
             let marks = Marks::of::<T>(leaf.items.iter().map(Item::key));
             assert!(marks.agree(&leaf.marks, leaf.items.len()), "the marks of a leaf");
+            let peaks = Peaks::of(leaf.items.iter().map(|item| item.summary().peak()));
+            let len = leaf.items.len();
+            assert_eq!(peaks.first(len), leaf.peaks.first(len), "the peaks of a leaf");
             for item in &leaf.items {
                 assert!(low.is_none_or(|low| low <= item.key()), "an item below its leaf");
                 assert!(high.is_none_or(|high| item.key() < high), "an item above its leaf");
@@ -59,6 +63,9 @@ where
             assert_eq!(inner.separators.len() + 1, children, "separators and children");
             let marks = Marks::of::<T>(inner.separators.iter().map(Borrow::borrow));
             assert!(marks.agree(&inner.marks, children - 1), "the marks of an inner node");
+            let peaks = Peaks::of(inner.children.iter().map(|child| child.summary.peak()));
+            let (found_peaks, kept) = (peaks.first(children), inner.peaks.first(children));
+            assert_eq!(found_peaks, kept, "the peaks of an inner node");
             for (slot, child) in inner.children.iter().enumerate() {
                 let bound = |at: usize| inner.separators.get(at).map(Borrow::borrow);
                 let low = slot.checked_sub(1).map_or(low, bound);

@@ -45,7 +45,7 @@ fn cut<T: Item>(
         Node::Inner(inner) => {
             let reach = inner.reach(edges, span);
             for (slot, edges) in [reach.low, reach.high].into_iter().flatten() {
-                cut(&mut inner.children[slot], edges, span, shape, removed);
+                inner.change(slot, |child| cut(child, edges, span, shape, removed));
             }
             let seam = reach.low.map_or(0, |(slot, _)| slot);
             inner.drop_children(reach.whole, removed);
@@ -73,10 +73,10 @@ impl<T: Item> Inner<T> {
         self.children.drain(whole.clone());
         if let Some(before) = whole.start.checked_sub(1) {
             self.separators.drain(before..whole.end - 1);
-            self.children[before].leave(&residue, |inner| inner.children.last_mut());
+            self.children[before].leave(&residue, |inner| inner.children.len() - 1);
         } else {
             self.separators.drain(whole);
-            self.children[0].leave(&residue, |inner| inner.children.first_mut());
+            self.children[0].leave(&residue, |_| 0);
         }
         shrink(&mut self.children);
         shrink(&mut self.separators);
@@ -86,21 +86,15 @@ impl<T: Item> Inner<T> {
 
 impl<T: Item> Child<T> {
     /// Leaves a residue at one edge.
-    fn leave(&mut self, residue: &T::Summary, edge: fn(&mut Inner<T>) -> Option<&mut Child<T>>) {
-        let mut next = Some(self);
-        while let Some(child) = next {
-            visit();
-            child.summary.add(residue);
-            next = match Arc::make_mut(&mut child.node) {
-                Node::Leaf(leaf) => {
-                    leaf.residue.add(residue);
-                    None
-                }
-                Node::Inner(inner) => {
-                    inner.residue.add(residue);
-                    edge(inner)
-                }
-            };
+    fn leave(&mut self, residue: &T::Summary, edge: fn(&Inner<T>) -> usize) {
+        visit();
+        self.summary.add(residue);
+        match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => leaf.residue.add(residue),
+            Node::Inner(inner) => {
+                inner.residue.add(residue);
+                inner.change(edge(inner), |child| child.leave(residue, edge));
+            }
         }
     }
 }

@@ -90,10 +90,12 @@ fn replace<T: Item>(
             let item = &mut leaf.items[at];
             let old = item.summary();
             change(item);
-            Change { old, new: item.summary() }
+            let new = item.summary();
+            leaf.peaks.set(at, item.peak());
+            Change { old, new }
         }
         (Node::Inner(inner), [slot, path @ ..]) => {
-            replace(&mut inner.children[usize::from(*slot)], path, at, change)
+            inner.change(usize::from(*slot), |child| replace(child, path, at, change))
         }
         (Node::Inner(_), []) => unreachable!("a path ends at a leaf"),
     };
@@ -128,7 +130,7 @@ fn add<T: Item>(
         }
         (Node::Inner(inner), [slot, path @ ..]) => {
             let slot = usize::from(*slot);
-            match add(&mut inner.children[slot], path, at, item, summary, shape) {
+            match inner.change(slot, |child| add(child, path, at, item, summary, shape)) {
                 None => None,
                 Some(right) => {
                     inner.put(slot, right);
@@ -175,7 +177,8 @@ fn take<T: Item>(
         }
         (Node::Inner(inner), [slot, path @ ..]) => {
             let slot = usize::from(*slot);
-            let (item, change) = take(&mut inner.children[slot], path, at, residue, shape);
+            let (item, change) =
+                inner.change(slot, |child| take(child, path, at, residue, shape));
             inner.residue.add(&change.new);
             inner.settle(slot, shape);
             (item, change)

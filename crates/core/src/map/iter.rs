@@ -5,11 +5,13 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::hint::black_box;
 use core::iter::FusedIterator;
+use core::ops::Range;
 use core::slice;
 
 use super::Item;
 use super::cost::visit;
-use super::node::{Child, Node};
+use super::node::{Child, Inner, Leaf, Node};
+use super::peaks::Peaks;
 use super::span::{self, Edges, Part};
 
 /// Who has taken so many items is likely to take them all; who wants to know whether there is one, or which
@@ -27,14 +29,24 @@ pub struct Iter<'a, T: Item> {
     back: slice::Iter<'a, T>,
 }
 
-/// Items of a span that were asked for; see [`Map::range_where`](super::Map::range_where).
+/// Items of a span that were asked for; see [`Map::range_where`](super::Map::range_where) and
+/// [`Map::range_above`](super::Map::range_above).
 #[derive(Clone)]
 pub struct IterWhere<'a, T: Item, K> {
-    iter: Iter<'a, T>,
+    front: Row<'a, T>,
+    walk: Walk<'a, T>,
+    back: Row<'a, T>,
     /// All that was left in the walk when it was gathered.
     gathered: VecDeque<&'a T>,
     /// How many came from either end before.
     taken: usize,
+    asked: Asked<K>,
+}
+
+/// What is asked for: at least this peak, and what `keep` accepts.
+#[derive(Clone)]
+struct Asked<K> {
+    peak: u64,
     keep: K,
 }
 
@@ -47,8 +59,74 @@ pub(super) struct Walk<'a, T: Item> {
 
 #[derive(Clone)]
 enum Run<'a, T: Item> {
-    Children(slice::Iter<'a, Child<T>>),
-    Items(slice::Iter<'a, T>),
+    Children(Row<'a, Child<T>>),
+    Items(Row<'a, T>),
+}
+
+/// Some of what a node holds side by side, with the peaks.
+#[derive(Clone)]
+struct Row<'a, E> {
+    elements: slice::Iter<'a, E>,
+    peaks: slice::Iter<'a, u64>,
+}
+
+impl<'a, E> Row<'a, E> {
+    fn empty() -> Self {
+        Self { elements: [].iter(), peaks: [].iter() }
+    }
+
+    fn new(elements: &'a [E], peaks: &'a Peaks, range: Range<usize>) -> Self {
+        let peaks = &peaks.first(elements.len())[range.clone()];
+        Self { elements: elements[range].iter(), peaks: peaks.iter() }
+    }
+
+    /// The next element with at least this peak that `keep` accepts.
+    fn find(&mut self, least: u64, mut keep: impl FnMut(&E) -> bool) -> Option<&'a E> {
+        loop {
+            let skipped = self.peaks.position(|&peak| peak >= least);
+            let Some(skipped) = skipped else {
+                self.elements = [].iter();
+                return None;
+            };
+            let element = self.elements.nth(skipped)?;
+            if keep(element) {
+                return Some(element);
+            }
+        }
+    }
+
+    /// As [`Row::find`], from the other end.
+    fn rfind(&mut self, least: u64, mut keep: impl FnMut(&E) -> bool) -> Option<&'a E> {
+        loop {
+            let left = self.peaks.rposition(|&peak| peak >= least);
+            let Some(left) = left else {
+                self.elements = [].iter();
+                return None;
+            };
+            let element = self.elements.nth_back(self.elements.len() - 1 - left)?;
+            if keep(element) {
+                return Some(element);
+            }
+        }
+    }
+}
+
+impl<T: Item> Run<'_, T> {
+    /// What is left of a leaf from its items on, or all children.
+    fn of(node: &Node<T>) -> Run<'_, T> {
+        match node {
+            Node::Leaf(leaf) => Run::of_leaf(leaf, 0..leaf.items.len()),
+            Node::Inner(inner) => Run::of_inner(inner, 0..inner.children.len()),
+        }
+    }
+
+    fn of_leaf(leaf: &Leaf<T>, inside: Range<usize>) -> Run<'_, T> {
+        Run::Items(Row::new(&leaf.items, &leaf.peaks, inside))
+    }
+
+    fn of_inner(inner: &Inner<T>, whole: Range<usize>) -> Run<'_, T> {
+        Run::Children(Row::new(&inner.children, &inner.peaks, whole))
+    }
 }
 
 impl<'a, T: Item> Iter<'a, T> {
@@ -65,8 +143,8 @@ impl<'a, T: Item> Iterator for Iter<'a, T> {
             if let Some(item) = self.front.next() {
                 return Some(item);
             }
-            match self.walk.next_items(&mut |_| true) {
-                Some(items) => self.front = items,
+            match self.walk.next_items(&mut Asked::all()) {
+                Some(items) => self.front = items.elements,
                 None => return self.back.next(),
             }
         }
@@ -83,8 +161,8 @@ impl<T: Item> DoubleEndedIterator for Iter<'_, T> {
             if let Some(item) = self.back.next_back() {
                 return Some(item);
             }
-            match self.walk.next_items_back(&mut |_| true) {
-                Some(items) => self.back = items,
+            match self.walk.next_items_back(&mut Asked::all()) {
+                Some(items) => self.back = items.elements,
                 None => return self.front.next_back(),
             }
         }
@@ -94,8 +172,11 @@ impl<T: Item> DoubleEndedIterator for Iter<'_, T> {
 impl<T: Item> FusedIterator for Iter<'_, T> {}
 
 impl<'a, T: Item, K: FnMut(&T::Summary) -> bool> IterWhere<'a, T, K> {
-    pub(super) fn new(walk: Walk<'a, T>, keep: K) -> Self {
-        Self { iter: Iter::new(walk), gathered: VecDeque::new(), taken: 0, keep }
+    /// Of the walk, what has at least this peak and is accepted.
+    pub(super) fn new(walk: Walk<'a, T>, peak: u64, keep: K) -> Self {
+        let (front, back) = (Row::empty(), Row::empty());
+        let asked = Asked { peak, keep };
+        Self { front, walk, back, gathered: VecDeque::new(), taken: 0, asked }
     }
 
     /// Takes note of an item that one of the ends gives; from the fifth on all that are left are gathered,
@@ -103,7 +184,7 @@ impl<'a, T: Item, K: FnMut(&T::Summary) -> bool> IterWhere<'a, T, K> {
     fn took(&mut self, item: &'a T) -> &'a T {
         self.taken += 1;
         if self.taken == FIRST {
-            self.gathered = self.iter.walk.gather(&mut self.keep).unwrap_or_default();
+            self.gathered = self.walk.gather(&mut self.asked).unwrap_or_default();
         }
         item
     }
@@ -114,16 +195,15 @@ impl<'a, T: Item, K: FnMut(&T::Summary) -> bool> Iterator for IterWhere<'a, T, K
 
     fn next(&mut self) -> Option<&'a T> {
         loop {
-            let Self { iter, keep, gathered, .. } = self;
-            if let Some(item) = iter.front.find(|item| keep(&item.summary())) {
+            if let Some(item) = self.asked.next_item(&mut self.front) {
                 return Some(self.took(item));
             }
-            if let Some(item) = gathered.pop_front() {
+            if let Some(item) = self.gathered.pop_front() {
                 return Some(item);
             }
-            match iter.walk.next_items(keep) {
-                Some(items) => iter.front = items,
-                None => return iter.back.find(|item| keep(&item.summary())),
+            match self.walk.next_items(&mut self.asked) {
+                Some(items) => self.front = items,
+                None => return self.asked.next_item(&mut self.back),
             }
         }
     }
@@ -132,22 +212,63 @@ impl<'a, T: Item, K: FnMut(&T::Summary) -> bool> Iterator for IterWhere<'a, T, K
 impl<T: Item, K: FnMut(&T::Summary) -> bool> DoubleEndedIterator for IterWhere<'_, T, K> {
     fn next_back(&mut self) -> Option<Self::Item> {
         loop {
-            let Self { iter, keep, gathered, .. } = self;
-            if let Some(item) = iter.back.rfind(|item| keep(&item.summary())) {
+            if let Some(item) = self.asked.last_item(&mut self.back) {
                 return Some(self.took(item));
             }
-            if let Some(item) = gathered.pop_back() {
+            if let Some(item) = self.gathered.pop_back() {
                 return Some(item);
             }
-            match iter.walk.next_items_back(keep) {
-                Some(items) => iter.back = items,
-                None => return iter.front.rfind(|item| keep(&item.summary())),
+            match self.walk.next_items_back(&mut self.asked) {
+                Some(items) => self.back = items,
+                None => return self.asked.last_item(&mut self.front),
             }
         }
     }
 }
 
+impl<S> Asked<fn(&S) -> bool> {
+    fn all() -> Self {
+        Self { peak: 0, keep: |_| true }
+    }
+}
+
+impl<K> Asked<K> {
+    fn next_item<'a, T: Item>(&mut self, row: &mut Row<'a, T>) -> Option<&'a T>
+    where
+        K: FnMut(&T::Summary) -> bool,
+    {
+        row.find(self.peak, |item| (self.keep)(&item.summary()))
+    }
+
+    fn last_item<'a, T: Item>(&mut self, row: &mut Row<'a, T>) -> Option<&'a T>
+    where
+        K: FnMut(&T::Summary) -> bool,
+    {
+        row.rfind(self.peak, |item| (self.keep)(&item.summary()))
+    }
+
+    fn next_child<'a, T: Item>(&mut self, row: &mut Row<'a, Child<T>>) -> Option<&'a Child<T>>
+    where
+        K: FnMut(&T::Summary) -> bool,
+    {
+        row.find(self.peak, |child| (self.keep)(&child.summary))
+    }
+
+    fn last_child<'a, T: Item>(&mut self, row: &mut Row<'a, Child<T>>) -> Option<&'a Child<T>>
+    where
+        K: FnMut(&T::Summary) -> bool,
+    {
+        row.rfind(self.peak, |child| (self.keep)(&child.summary))
+    }
+}
+
 impl<T: Item, K: FnMut(&T::Summary) -> bool> FusedIterator for IterWhere<'_, T, K> {}
+
+impl<T: Item> Default for Walk<'_, T> {
+    fn default() -> Self {
+        Self { runs: VecDeque::new() }
+    }
+}
 
 impl<'a, T: Item> Walk<'a, T> {
     pub(super) fn new(
@@ -157,67 +278,69 @@ impl<'a, T: Item> Walk<'a, T> {
     ) -> Self {
         let mut runs = VecDeque::new();
         span::parts(root, edges, span, &mut |part| match part {
-            Part::Children(children) => runs.push_back(Run::Children(children.iter())),
+            Part::Children(inner, whole) => runs.push_back(Run::of_inner(inner, whole)),
             Part::Leaf(leaf, inside) if !inside.is_empty() => {
-                runs.push_back(Run::Items(leaf.items[inside].iter()));
+                runs.push_back(Run::of_leaf(leaf, inside));
             }
             Part::Leaf(..) => {}
         });
         Self { runs }
     }
 
-    /// All items that are left and kept, in order, when they lie in few leaves; then nothing is left here.
+    /// All items that are left and asked for, in order, when they lie in few leaves; then nothing is left here.
     ///
     /// Found level by level, as in [`super::fetch`]: each leaf is behind a chain of reads from memory, and so
     /// the reads of all chains overlap.
-    fn gather(&mut self, keep: &mut impl FnMut(&T::Summary) -> bool) -> Option<VecDeque<&'a T>> {
+    fn gather<K>(&mut self, asked: &mut Asked<K>) -> Option<VecDeque<&'a T>>
+    where
+        K: FnMut(&T::Summary) -> bool,
+    {
         let mut parts: Vec<Gather<'a, T>> = Vec::new();
         for run in &self.runs {
-            match run {
-                Run::Items(items) => parts.push(Gather::Items(items.clone())),
-                Run::Children(children) => {
-                    let children = children.clone().filter(|child| keep(&child.summary));
-                    parts.extend(children.take(MOST + 1).map(Gather::Child));
-                }
-            }
+            open(run.clone(), asked, &mut parts);
         }
-        while parts.iter().any(|part| matches!(part, Gather::Child(_))) {
+        loop {
             if parts.len() > MOST {
                 return None;
             }
+            if !parts.iter().any(|part| matches!(part, Gather::Child(_))) {
+                break;
+            }
             for part in &parts {
                 if let Gather::Child(child) = part {
-                    black_box(child.node.size());
+                    touch(&child.node);
                 }
             }
             let mut below = Vec::with_capacity(parts.len());
             for part in parts {
                 match part {
                     Gather::Items(items) => below.push(Gather::Items(items)),
-                    Gather::Child(child) => match enter(child) {
-                        Run::Items(items) => below.push(Gather::Items(items)),
-                        Run::Children(children) => {
-                            let children = children.filter(|child| keep(&child.summary));
-                            below.extend(children.map(Gather::Child));
-                        }
-                    },
+                    Gather::Child(child) => open(enter(child), asked, &mut below),
                 }
             }
             parts = below;
         }
         self.runs.clear();
-        let items = parts.into_iter().flat_map(|part| match part {
-            Gather::Items(items) => items,
-            Gather::Child(_) => [].iter(),
-        });
-        Some(items.filter(|item| keep(&item.summary())).collect())
+        let mut found = VecDeque::with_capacity(parts.len());
+        for part in parts {
+            if let Gather::Items(mut items) = part {
+                while let Some(item) = asked.next_item(&mut items) {
+                    found.push_back(item);
+                }
+            }
+        }
+        for item in &found {
+            black_box(T::letter(item.key(), 0));
+            item.touch();
+        }
+        Some(found)
     }
 
     /// The next items: of one leaf, or what of it lies inside the span.
-    fn next_items(
-        &mut self,
-        keep: &mut impl FnMut(&T::Summary) -> bool,
-    ) -> Option<slice::Iter<'a, T>> {
+    fn next_items<K>(&mut self, asked: &mut Asked<K>) -> Option<Row<'a, T>>
+    where
+        K: FnMut(&T::Summary) -> bool,
+    {
         loop {
             match self.runs.front_mut()? {
                 Run::Items(items) => {
@@ -225,7 +348,7 @@ impl<'a, T: Item> Walk<'a, T> {
                     self.runs.pop_front();
                     return Some(items);
                 }
-                Run::Children(children) => match children.find(|child| keep(&child.summary)) {
+                Run::Children(children) => match asked.next_child(children) {
                     None => drop(self.runs.pop_front()),
                     Some(child) => match enter(child) {
                         Run::Items(items) => return Some(items),
@@ -236,10 +359,10 @@ impl<'a, T: Item> Walk<'a, T> {
         }
     }
 
-    fn next_items_back(
-        &mut self,
-        keep: &mut impl FnMut(&T::Summary) -> bool,
-    ) -> Option<slice::Iter<'a, T>> {
+    fn next_items_back<K>(&mut self, asked: &mut Asked<K>) -> Option<Row<'a, T>>
+    where
+        K: FnMut(&T::Summary) -> bool,
+    {
         loop {
             match self.runs.back_mut()? {
                 Run::Items(items) => {
@@ -247,7 +370,7 @@ impl<'a, T: Item> Walk<'a, T> {
                     self.runs.pop_back();
                     return Some(items);
                 }
-                Run::Children(children) => match children.rfind(|child| keep(&child.summary)) {
+                Run::Children(children) => match asked.last_child(children) {
                     None => drop(self.runs.pop_back()),
                     Some(child) => match enter(child) {
                         Run::Items(items) => return Some(items),
@@ -262,13 +385,34 @@ impl<'a, T: Item> Walk<'a, T> {
 /// A part of what is being gathered: a child that has not been opened, or items.
 enum Gather<'a, T: Item> {
     Child(&'a Child<T>),
-    Items(slice::Iter<'a, T>),
+    Items(Row<'a, T>),
+}
+
+/// The items of a run as they are, or those of its children that are asked for; of very many, so many
+/// that they are too many.
+fn open<'a, T: Item, K>(run: Run<'a, T>, asked: &mut Asked<K>, parts: &mut Vec<Gather<'a, T>>)
+where
+    K: FnMut(&T::Summary) -> bool,
+{
+    match run {
+        Run::Items(items) => parts.push(Gather::Items(items)),
+        Run::Children(mut children) => {
+            while parts.len() <= MOST
+                && let Some(child) = asked.next_child(&mut children)
+            {
+                parts.push(Gather::Child(child));
+            }
+        }
+    }
+}
+
+/// Reads a bit of each line of a node that a search by peaks reads.
+fn touch<T: Item>(node: &Node<T>) {
+    let (Node::Leaf(Leaf { peaks, .. }) | Node::Inner(Inner { peaks, .. })) = node;
+    peaks.touch(node.size());
 }
 
 fn enter<T: Item>(child: &Child<T>) -> Run<'_, T> {
     visit();
-    match &*child.node {
-        Node::Leaf(leaf) => Run::Items(leaf.items.iter()),
-        Node::Inner(inner) => Run::Children(inner.children.iter()),
-    }
+    Run::of(&child.node)
 }

@@ -26,13 +26,11 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    pub(super) const NONE: Self = Self { place: [0; MOST], letter: [0; MOST] };
-
     pub(super) fn of<'a, T: Item>(keys: impl IntoIterator<Item = &'a T::Key>) -> Self
     where
         T::Key: 'a,
     {
-        let mut marks = Self::NONE;
+        let mut marks = Self { place: [0; MOST], letter: [0; MOST] };
         if T::SPELLED {
             let mut keys = keys.into_iter();
             let mut before = keys.next();

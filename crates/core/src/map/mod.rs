@@ -11,6 +11,7 @@
 //! - `mod.rs`: [`Map`], and what it asks of its content: [`Item`], [`Summary`]
 //! - `node.rs`: leaves, inner nodes, and how they split
 //! - `marks.rs`: how a search in a node reads one key instead of many
+//! - `peaks.rs`: how a search for what is high reads few lines of a node
 //! - `fetch.rs`: bringing what several keys lead to into the caches, all at once
 //! - `span.rs`: which parts of the tree a contiguous range is made of
 //! - `iter.rs`: [`Iter`] and [`IterWhere`], both double-ended
@@ -32,7 +33,8 @@
 //! 4. A key that was forgotten lies between the separators around a leaf whose residue covers it.
 //! 5. A node that can be reached from two maps is never written.
 //! 6. The marks of a node are those of its keys: of the items of a leaf, of the separators of an inner
-//!    node. (Where keys have letters, see [`Item::SPELLED`].)
+//!    node. (Where keys have letters, see [`Item::SPELLED`].) Its peaks are those of its items, or of the
+//!    summaries of its children.
 //!
 //! # Costs
 //!
@@ -45,7 +47,7 @@
 //! | [`Map::insert`], [`Map::modify`] (with a hint, too), [`Map::remove`], [`Map::forget`] | `2h`, and a few at a split or a join |
 //! | [`Map::span_summary`] | at most `2h` |
 //! | [`Map::range`] | at most `2h`, and the leaves that are really read |
-//! | [`Map::range_where`] | at most `2h + k * h`, and 256 on each level |
+//! | [`Map::range_where`], [`Map::range_above`] | at most `2h + k * h`, and 256 on each level |
 //! | [`Map::remove_span`] | O(`h`²), and one for each subtree freed whole |
 //!
 //! A write to a node that a snapshot holds copies that node: at most `h` nodes a write.
@@ -68,6 +70,7 @@ mod iter;
 mod join;
 mod marks;
 mod node;
+mod peaks;
 mod span;
 
 use alloc::sync::Arc;
@@ -129,6 +132,11 @@ pub trait Item: Clone {
     /// change of this item reads and does not stand in the item itself. Nothing by default.
     fn touch(&self) {}
 
+    /// [`Summary::peak`] of this item's summary.
+    fn peak(&self) -> u64 {
+        self.summary().peak()
+    }
+
     /// The first place at which two keys have different letters; where both end, if they are equal.
     fn parting(one: &Self::Key, other: &Self::Key) -> usize {
         let _ = (one, other);
@@ -147,6 +155,13 @@ pub trait Summary: Clone + Default {
     /// count or a digest), because a leaf that splits leaves it with both halves. Nothing by default.
     fn residue(&self) -> Self {
         Self::default()
+    }
+
+    /// A number of which that of a sum is the maximum of those of its terms. Nodes keep the peaks of
+    /// what they hold side by side, so that [`Map::range_above`] reads little to find what is high. 0 by
+    /// default.
+    fn peak(&self) -> u64 {
+        0
     }
 
     /// Replaces, in a sum of which `old` is one term, that term by `new`, and gives true; or leaves the
@@ -309,7 +324,9 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
     pub fn span_summary(&self, span: impl Fn(&T::Key) -> Ordering) -> T::Summary {
         let mut sum = T::Summary::default();
         span::parts(&self.root.node, Edges::OPEN, &span, &mut |part| match part {
-            Part::Children(children) => children.iter().for_each(|child| sum.add(&child.summary)),
+            Part::Children(inner, whole) => {
+                inner.children[whole].iter().for_each(|child| sum.add(&child.summary));
+            }
             Part::Leaf(leaf, inside) => {
                 sum.add(&leaf.residue);
                 leaf.items[inside].iter().for_each(|item| sum.add(&item.summary()));
@@ -358,7 +375,23 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
         span: impl Fn(&T::Key) -> Ordering,
         keep: K,
     ) -> IterWhere<'_, T, K> {
-        IterWhere::new(Walk::new(&self.root.node, Edges::OPEN, &span), keep)
+        IterWhere::new(Walk::new(&self.root.node, Edges::OPEN, &span), 0, keep)
+    }
+
+    /// As [`Map::range_where`], but only the items whose [peak](Summary::peak) is above `level`: what
+    /// is not is passed over without a look at it.
+    #[must_use]
+    pub fn range_above<K: FnMut(&T::Summary) -> bool>(
+        &self,
+        span: impl Fn(&T::Key) -> Ordering,
+        level: u64,
+        keep: K,
+    ) -> IterWhere<'_, T, K> {
+        let walk = match level.checked_add(1) {
+            Some(_) => Walk::new(&self.root.node, Edges::OPEN, &span),
+            None => Walk::default(),
+        };
+        IterWhere::new(walk, level.saturating_add(1), keep)
     }
 }
 

@@ -6,6 +6,7 @@ use core::borrow::Borrow;
 
 use super::cost::visit;
 use super::marks::Marks;
+use super::peaks::Peaks;
 use super::{Item, Summary};
 
 /// Slots by which a vector in a node grows. Doubling would leave a third of all slots empty; so, two
@@ -36,6 +37,8 @@ pub(super) struct Leaf<T: Item> {
     pub(super) items: Vec<T>,
     /// Of the keys of the items.
     pub(super) marks: Marks,
+    /// Of the items.
+    pub(super) peaks: Peaks,
     /// What was forgotten between the separators around this leaf.
     pub(super) residue: T::Summary,
 }
@@ -45,6 +48,8 @@ pub(super) struct Inner<T: Item> {
     pub(super) separators: Vec<T::Handle>,
     /// Of the separators.
     pub(super) marks: Marks,
+    /// Of the summaries of the children.
+    pub(super) peaks: Peaks,
     pub(super) children: Vec<Child<T>>,
     /// The residues of all leaves below.
     pub(super) residue: T::Summary,
@@ -173,6 +178,10 @@ impl<T: Item> Child<T> {
         Self { summary: node.sum(), len: node.count(), node }
     }
 
+    pub(super) fn peak(&self) -> u64 {
+        self.summary.peak()
+    }
+
     /// Counts and adds up anew, after the node below has been changed.
     pub(super) fn refresh(&mut self) {
         self.summary = self.node.sum();
@@ -181,15 +190,16 @@ impl<T: Item> Child<T> {
 }
 
 impl<T: Item> Leaf<T> {
-    fn of(items: Vec<T>, residue: T::Summary) -> Self {
-        let mut leaf = Self { items, marks: Marks::NONE, residue };
-        leaf.mark();
-        leaf
+    pub(super) fn of(items: Vec<T>, residue: T::Summary) -> Self {
+        let marks = Marks::of::<T>(items.iter().map(Item::key));
+        let peaks = Peaks::of(items.iter().map(Item::peak));
+        Self { items, marks, peaks, residue }
     }
 
-    /// Marks the keys anew, after many have come or gone.
+    /// Writes marks and peaks anew, after many items have come or gone.
     pub(super) fn mark(&mut self) {
         self.marks = Marks::of::<T>(self.items.iter().map(Item::key));
+        self.peaks = Peaks::of(self.items.iter().map(Item::peak));
     }
 
     pub(super) fn find(&self, key: &T::Key) -> Result<usize, usize> {
@@ -210,12 +220,14 @@ impl<T: Item> Leaf<T> {
         let before = at.checked_sub(1).and_then(key);
         let around = (before, self.items[at].key(), key(at + 1));
         self.marks.insert::<T>(at, self.items.len(), around);
+        self.peaks.insert(at, self.items.len(), self.items[at].peak());
     }
 
     pub(super) fn take(&mut self, at: usize) -> T {
         let item = self.items.remove(at);
         shrink(&mut self.items);
         self.marks.remove(at, self.items.len());
+        self.peaks.remove(at, self.items.len());
         item
     }
 
@@ -235,12 +247,35 @@ impl<T: Item> Inner<T> {
         let (mut separators, mut children) = (Vec::with_capacity(STEP), Vec::with_capacity(STEP));
         separators.push(separator);
         children.extend([left, right]);
-        Self { separators, marks: Marks::NONE, children, residue }
+        Self::of(separators, children, residue)
     }
 
-    /// Marks the separators anew, after any have come or gone.
+    pub(super) fn of(
+        separators: Vec<T::Handle>,
+        children: Vec<Child<T>>,
+        residue: T::Summary,
+    ) -> Self {
+        let marks = Marks::of::<T>(separators.iter().map(Borrow::borrow));
+        let peaks = Peaks::of(children.iter().map(Child::peak));
+        Self { separators, marks, peaks, children, residue }
+    }
+
+    /// Writes marks and peaks anew, after any children have come or gone.
     pub(super) fn mark(&mut self) {
         self.marks = Marks::of::<T>(self.separators.iter().map(Borrow::borrow));
+        self.peaks = Peaks::of(self.children.iter().map(Child::peak));
+    }
+
+    /// Lets `change` change a child, and takes note of its peak.
+    pub(super) fn change<R>(
+        &mut self,
+        slot: usize,
+        change: impl FnOnce(&mut Child<T>) -> R,
+    ) -> R {
+        let child = &mut self.children[slot];
+        let result = change(child);
+        self.peaks.set(slot, child.peak());
+        result
     }
 
     /// The child that is responsible for this key.
@@ -269,10 +304,8 @@ impl<T: Item> Inner<T> {
         let children = split_off(&mut self.children, at);
         let separators = split_off(&mut self.separators, at);
         let separator = self.separators.pop().expect("the left part has a child");
-        let residue = T::Summary::default();
-        let mut right = Self { separators, marks: Marks::NONE, children, residue };
+        let mut right = Self::of(separators, children, T::Summary::default());
         self.mark();
-        right.mark();
         self.collect_residue();
         right.collect_residue();
         (separator, right)
@@ -294,7 +327,12 @@ impl<T: Item> Clone for Child<T> {
 /// Made to be written: with room, which the derived clone would not have.
 impl<T: Item> Clone for Leaf<T> {
     fn clone(&self) -> Self {
-        Self { items: roomy(&self.items), marks: self.marks.clone(), residue: self.residue.clone() }
+        Self {
+            items: roomy(&self.items),
+            marks: self.marks.clone(),
+            peaks: self.peaks.clone(),
+            residue: self.residue.clone(),
+        }
     }
 }
 
@@ -303,6 +341,7 @@ impl<T: Item> Clone for Inner<T> {
         Self {
             separators: roomy(&self.separators),
             marks: self.marks.clone(),
+            peaks: self.peaks.clone(),
             children: roomy(&self.children),
             residue: self.residue.clone(),
         }

@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use super::Item;
 use super::cost::visit;
-use super::node::{Child, Inner, Leaf, Node, boundary};
+use super::node::{Inner, Leaf, Node, boundary};
 
 /// Whether the bounds of a node's keys are known to lie inside the span.
 #[derive(Clone, Copy)]
@@ -24,7 +24,7 @@ impl Edges {
 
 /// A run of whole subtrees, or a run of items in one leaf whose keys may lie partly outside the span.
 pub(super) enum Part<'a, T: Item> {
-    Children(&'a [Child<T>]),
+    Children(&'a Inner<T>, Range<usize>),
     Leaf(&'a Leaf<T>, Range<usize>),
 }
 
@@ -45,7 +45,7 @@ pub(super) fn parts<'a, T: Item>(
                 parts(&inner.children[slot].node, edges, span, each);
             }
             if !reach.whole.is_empty() {
-                each(Part::Children(&inner.children[reach.whole]));
+                each(Part::Children(inner, reach.whole));
             }
             if let Some((slot, edges)) = reach.high {
                 parts(&inner.children[slot].node, edges, span, each);

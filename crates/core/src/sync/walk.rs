@@ -119,11 +119,13 @@ impl<'a> Walk<'a> {
                 Box::new(tree.range_where(span, move |sum: &Summary| others(sum, depth)))
             }
             (Some(since), None) => {
-                Box::new(tree.range_where(span, move |sum: &Summary| sum.highest_rev > since))
+                Box::new(tree.range_above(span, since.get(), |_: &Summary| true))
             }
-            (Some(since), Some(depth)) => Box::new(tree.range_where(span, move |sum: &Summary| {
-                sum.highest_rev > since && others(sum, depth)
-            })),
+            (Some(since), Some(depth)) => Box::new(tree.range_above(
+                span,
+                since.get(),
+                move |sum: &Summary| others(sum, depth),
+            )),
         }
     }
 
