@@ -112,6 +112,7 @@ impl<'a, T: Item> Search<'a, T> {
                 match leaf.marks.settle::<T>(self.key, leaf.items.len(), self.guess, near) {
                     Ok(at) => {
                         leaf.items[at].touch();
+                        leaf.peaks.touch(at);
                         self.hint.push(at);
                     }
                     Err(_) => self.hint = Hint::default(),
@@ -125,6 +126,7 @@ impl<'a, T: Item> Search<'a, T> {
                     Err(at) => at,
                 };
                 self.hint.push(slot);
+                inner.peaks.touch(slot);
                 self.node = &inner.children[slot].node;
                 true
             }

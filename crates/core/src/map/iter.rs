@@ -409,7 +409,7 @@ where
 /// Reads a bit of each line of a node that a search by peaks reads.
 fn touch<T: Item>(node: &Node<T>) {
     let (Node::Leaf(Leaf { peaks, .. }) | Node::Inner(Inner { peaks, .. })) = node;
-    peaks.touch(node.size());
+    peaks.touch_all(node.size());
 }
 
 fn enter<T: Item>(child: &Child<T>) -> Run<'_, T> {

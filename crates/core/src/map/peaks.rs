@@ -37,8 +37,13 @@ impl Peaks {
         self.0.copy_within(at + 1..=len, at);
     }
 
-    /// Reads a bit of each line of memory that these peaks take.
-    pub(super) fn touch(&self, len: usize) {
-        self.0[..len].iter().step_by(8).for_each(|peak| _ = core::hint::black_box(*peak));
+    /// Reads the line of memory that this one lies in.
+    pub(super) fn touch(&self, at: usize) {
+        core::hint::black_box(self.0[at]);
+    }
+
+    /// Reads a bit of each line of memory that so many take.
+    pub(super) fn touch_all(&self, len: usize) {
+        (0..len).step_by(8).for_each(|at| self.touch(at));
     }
 }
