@@ -40,6 +40,10 @@ pub(crate) const WRITES_TOGETHER: usize = State::FETCHED;
 /// Events that are taken from the queue at once.
 const EVENTS_AT_ONCE: usize = 64;
 
+/// Events, each write counted, after which the owner lets others have the thread: half a millisecond. The
+/// connections that share it wait meanwhile, and with them whoever only reads.
+pub(crate) const TURN_EVENTS: usize = 256;
+
 /// Events that wait for the owner: some batches, so that the next is there when one is done. Who
 /// comes later waits in its connection, which then reads no further requests.
 pub(crate) const QUEUED_EVENTS: usize = BATCH_EVENTS / 4;
@@ -118,9 +122,9 @@ impl Batch {
         self.events == 0 && self.commits.is_empty()
     }
 
-    /// Events that it takes next; each may be some dozens of writes, so it may become larger by these.
-    fn room(&self) -> usize {
-        BATCH_EVENTS.saturating_sub(self.events).min(EVENTS_AT_ONCE)
+    /// Whether it takes more. It may become larger by one turn.
+    fn has_room(&self) -> bool {
+        self.events < BATCH_EVENTS && !self.stop
     }
 }
 
@@ -151,8 +155,9 @@ impl<S: Store> Owner<S> {
                 let batch = std::mem::replace(&mut next, fresh);
                 storing = Some(self.store(batch));
             }
-            let room = if next.stop { 0 } else { next.room() };
-            let due = self.due().filter(|_| room > 0);
+            let room = next.has_room();
+            let due = self.due().filter(|_| room);
+            let (more, none) = (room && !taken.is_empty(), room && taken.is_empty());
             tokio::select! {
                 biased;
                 (batch, stored) = stored(&mut storing) => {
@@ -160,7 +165,8 @@ impl<S: Store> Owner<S> {
                         break;
                     }
                 }
-                count = events.recv_many(&mut taken, room), if room > 0 => {
+                () = tokio::task::yield_now(), if more => {}
+                count = events.recv_many(&mut taken, EVENTS_AT_ONCE), if none => {
                     // Nobody is left: as if the broker was stopped.
                     if count == 0 {
                         taken.push(Event::Stop);
@@ -168,17 +174,24 @@ impl<S: Store> Owner<S> {
                 }
                 () = sleep_until(due) => taken.push(Event::Tick),
             }
-            if !taken.is_empty() {
+            if room && !taken.is_empty() {
                 self.take(&mut taken, &mut next);
             }
         }
         self.store.close().await;
     }
 
-    /// Makes events part of a batch.
+    /// Makes the first of these events part of a batch, as many as one turn has room for.
     fn take(&mut self, events: &mut Vec<Event>, batch: &mut Batch) {
         let now = clock::now();
-        for event in events.drain(..) {
+        let mut left = TURN_EVENTS;
+        let turn = events.iter().take_while(|event| {
+            let fits = left > 0;
+            left = left.saturating_sub(event.weight());
+            fits
+        });
+        for event in events.drain(..turn.count()) {
+            batch.events += event.weight();
             self.apply(now, event, batch);
         }
         if self.rest_until.is_none_or(|until| until <= Instant::now()) {
@@ -233,11 +246,7 @@ impl<S: Store> Owner<S> {
 
     fn apply(&mut self, now: Time, event: Event, batch: &mut Batch) {
         match event {
-            Event::Write(writes) => {
-                batch.events += writes.len();
-                self.write(now, writes, batch);
-                return;
-            }
+            Event::Write(writes) => self.write(now, writes, batch),
             Event::Open(opening) => self.open(now, opening),
             // A probe too: that the owner takes it says nothing of the store.
             later @ (Event::Detach { .. } | Event::End { .. } | Event::Probe(_)) => {
@@ -246,7 +255,6 @@ impl<S: Store> Owner<S> {
             Event::Tick => {}
             Event::Stop => batch.stop = true,
         }
-        batch.events += 1;
     }
 
     fn write(&mut self, now: Time, writes: Vec<Write>, batch: &mut Batch) {

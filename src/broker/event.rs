@@ -26,6 +26,16 @@ pub(crate) enum Event {
     Stop,
 }
 
+impl Event {
+    /// How many writes it is, or other things as long as one.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Event::Write(writes) => writes.len(),
+            _ => 1,
+        }
+    }
+}
+
 /// A write, and whom to answer.
 pub(crate) struct Write {
     pub(crate) mailbox: Arc<Mailbox>,

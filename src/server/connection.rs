@@ -18,7 +18,7 @@ use super::closing::Ending;
 use super::reader::Reader;
 use super::requests::Read;
 use super::writer::Writer;
-use crate::broker::{Event, Mailbox, Order, WRITES_TOGETHER, Write};
+use crate::broker::{Event, Mailbox, Order, TURN_EVENTS, WRITES_TOGETHER, Write};
 use crate::fanout::{Outbox, Subscriber};
 
 /// A frame of a refresh is about this large, bytes: many of them fit into what is written ahead,
@@ -307,12 +307,14 @@ impl Connection {
     }
 
     /// Whether a further message is read. Not while there is no room for the reply, or the owner
-    /// has as much of this connection as one frame may hold: then the client waits, nobody else.
+    /// has as much of this connection as one frame may hold, or as many writes as one turn of it
+    /// takes: then the client waits, nobody else.
     fn reads(&self) -> bool {
         self.waiting.is_none()
             && self.leaving.is_none()
             && self.writer.has_room()
             && self.in_flight.bytes < self.server.config.frame_bytes as usize
+            && self.in_flight.len() < TURN_EVENTS
             && !self.mailbox.has(Order::Finish)
     }
 

@@ -4,8 +4,8 @@ use core::borrow::Borrow;
 use core::fmt::Debug;
 
 use super::marks::Marks;
-use super::peaks::Peaks;
 use super::node::{Child, Node, Shape};
+use super::peaks::Peaks;
 use super::{Item, Summary};
 
 pub(super) fn check<T: Item>(root: &Child<T>, shape: Shape)

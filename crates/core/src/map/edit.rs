@@ -177,8 +177,7 @@ fn take<T: Item>(
         }
         (Node::Inner(inner), [slot, path @ ..]) => {
             let slot = usize::from(*slot);
-            let (item, change) =
-                inner.change(slot, |child| take(child, path, at, residue, shape));
+            let (item, change) = inner.change(slot, |child| take(child, path, at, residue, shape));
             inner.residue.add(&change.new);
             inner.settle(slot, shape);
             (item, change)

@@ -267,11 +267,7 @@ impl<T: Item> Inner<T> {
     }
 
     /// Lets `change` change a child, and takes note of its peak.
-    pub(super) fn change<R>(
-        &mut self,
-        slot: usize,
-        change: impl FnOnce(&mut Child<T>) -> R,
-    ) -> R {
+    pub(super) fn change<R>(&mut self, slot: usize, change: impl FnOnce(&mut Child<T>) -> R) -> R {
         let child = &mut self.children[slot];
         let result = change(child);
         self.peaks.set(slot, child.peak());

@@ -121,11 +121,11 @@ impl<'a> Walk<'a> {
             (Some(since), None) => {
                 Box::new(tree.range_above(span, since.get(), |_: &Summary| true))
             }
-            (Some(since), Some(depth)) => Box::new(tree.range_above(
-                span,
-                since.get(),
-                move |sum: &Summary| others(sum, depth),
-            )),
+            (Some(since), Some(depth)) => {
+                Box::new(
+                    tree.range_above(span, since.get(), move |sum: &Summary| others(sum, depth)),
+                )
+            }
         }
     }
 
