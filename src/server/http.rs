@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection::{self, Arrival};
-use super::{RETRY_SECONDS, Server, origin};
+use super::{FIRST_REQUEST_WAIT, RETRY_SECONDS, Server, origin};
 use crate::broker::Event;
 
 /// A request's head, bytes, at most: eight times what browsers send.
@@ -48,9 +48,12 @@ pub(super) async fn serve(
     let local = socket.local_addr().unwrap_or(server.addr);
     let asked = AtomicBool::new(false);
     let timeout = Duration::from_millis(server.config.hello_timeout_ms);
+    let Some(turn) = turn(&server, &socket).await else { return };
+    let turn = std::sync::Mutex::new(turn);
     let permit = std::sync::Mutex::new(Some(permit));
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
+        drop(turn.lock().ok().and_then(|mut turn| turn.take()));
         let permit = &permit;
         let server = server.clone();
         async move {
@@ -89,6 +92,19 @@ pub(super) async fn serve(
     } else {
         tracing::info!(code = "http-400", %peer, %error, "connection closed: that is not HTTP");
     }
+}
+
+/// Waits until the socket has something to say, and then for its turn to be read. None: the server
+/// stops. Who says nothing is left to the timeout of the reader.
+async fn turn(server: &Server, socket: &TcpStream) -> Option<Option<OwnedSemaphorePermit>> {
+    let timeout = Duration::from_millis(server.config.hello_timeout_ms);
+    tokio::select! {
+        _ = tokio::time::timeout(timeout, socket.readable()) => {}
+        () = server.stop.cancelled() => return None,
+    }
+    let first = server.first_requests.clone().acquire_owned();
+    let turn = tokio::time::timeout(FIRST_REQUEST_WAIT, first).await;
+    Some(turn.ok().and_then(Result::ok))
 }
 
 /// Where a request came in.

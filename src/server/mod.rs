@@ -40,6 +40,14 @@ use crate::config::Config;
 /// Sockets that may be in their HTTP part at once, beyond the connections. Each costs up to 16 KiB.
 const HANDSHAKES: usize = 64;
 
+/// Sockets whose first request is read at once: each takes 16 KiB meanwhile, four times what the connection takes
+/// that it becomes. When a broker comes back, all its clients ask within a second.
+const FIRST_REQUESTS: usize = 256;
+
+/// So long a socket waits at most until others have asked: it is a brake, and nobody who asks slowly can
+/// make a gate of it.
+const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
+
 /// How long the listener rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -58,6 +66,7 @@ pub(crate) struct Server {
     next_id: AtomicU64,
     connections: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
+    first_requests: Arc<Semaphore>,
     /// Snapshots that refreshes may hold.
     holds: Arc<Semaphore>,
     stopping: AtomicBool,
@@ -81,6 +90,7 @@ impl Server {
             next_id: AtomicU64::new(1),
             connections: Arc::new(Semaphore::new(connections)),
             sockets: Arc::new(Semaphore::new(connections + HANDSHAKES)),
+            first_requests: Arc::new(Semaphore::new(FIRST_REQUESTS)),
             holds: Arc::new(Semaphore::new(config.held_snapshots as usize)),
             config,
             stopping: AtomicBool::new(false),
