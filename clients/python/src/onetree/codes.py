@@ -16,7 +16,7 @@ class Code(NamedTuple):
     """What to do next."""
     close: int | None
     """The close code of the WebSocket, where the connection is closed with it."""
-    reconnect: bool
+    reconnect: bool | None
     """Whether a client so closed connects again by itself."""
     meaning: str
     """For people."""
@@ -33,7 +33,7 @@ CODES: Final[dict[str, Code]] = {
     "unknown-op": Code(
         "fix",
         None,
-        False,
+        None,
         "The frame's `op` is not known.",
     ),
     "frame-too-large": Code(
@@ -63,73 +63,73 @@ CODES: Final[dict[str, Code]] = {
     "bad-path": Code(
         "fix",
         None,
-        False,
+        None,
         "The path breaks a rule of paths.",
     ),
     "bad-pattern": Code(
         "fix",
         None,
-        False,
+        None,
         "A pattern of the subscription breaks a rule of patterns.",
     ),
     "bad-field": Code(
         "fix",
         None,
-        False,
+        None,
         "A field has a value that it cannot have.",
     ),
     "bad-value": Code(
         "fix",
         None,
-        False,
+        None,
         "The value is not what its media type says.",
     ),
     "value-too-large": Code(
         "fix",
         None,
-        False,
+        None,
         "The value is larger than `limits.value_bytes`.",
     ),
     "conflict": Code(
         "retry",
         None,
-        False,
+        None,
         "A precondition does not hold; `path` and `rev` say which and what is there.",
     ),
     "log-key": Code(
         "fix",
         None,
-        False,
+        None,
         "The path has the form of a log key that the broker has not given out.",
     ),
     "too-many-changes": Code(
         "fix",
         None,
-        False,
+        None,
         "The transaction has more changes than a commit may have.",
     ),
     "too-many-subscriptions": Code(
         "fix",
         None,
-        False,
+        None,
         "The connection has as many subscriptions as `limits.subscriptions` allows.",
     ),
     "sub-in-use": Code(
         "fix",
         None,
-        False,
+        None,
         "The subscription's number is in use on this connection.",
     ),
     "no-such-sub": Code(
         "fix",
         None,
-        False,
+        None,
         "The connection has no subscription of that number.",
     ),
     "too-many-in-flight": Code(
         "retry",
         None,
-        False,
+        None,
         "More requests wait for their reply than `limits.in_flight` allows.",
     ),
     "too-many-connections": Code(
@@ -147,32 +147,32 @@ CODES: Final[dict[str, Code]] = {
     "tree-full": Code(
         "retry",
         None,
-        False,
+        None,
         "The tree holds as many entries or bytes as the broker allows.",
     ),
     "outcome-unknown": Code(
         "stop",
         None,
-        False,
+        None,
         "The write was accepted before, but its answer is no longer remembered; it is not"
         " executed again.",
     ),
     "seq-gap": Code(
         "fix",
         None,
-        False,
+        None,
         "The write's `seq` skips one, or comes without a `client`.",
     ),
     "resync-required": Code(
         "resync",
         None,
-        False,
+        None,
         "The subscription cannot be served from where it stands.",
     ),
     "unsupported": Code(
         "stop",
         None,
-        False,
+        None,
         "The request is understood and not offered by this broker.",
     ),
     "unauthorized": Code(
@@ -184,13 +184,13 @@ CODES: Final[dict[str, Code]] = {
     "unavailable": Code(
         "retry",
         None,
-        False,
+        None,
         "The write could not be stored and did not happen.",
     ),
     "read-only": Code(
         "retry",
         None,
-        False,
+        None,
         "The broker takes no writes for now, because its disk is full or fails.",
     ),
     "session-taken": Code(

@@ -130,7 +130,7 @@ class FileKeep:
             raise KeepError("state", f"cannot keep a mirror in {self.path}: it is no regular file")
         try:
             # On a file of its own, which stays: the other is replaced at each save.
-            lock = open(self.path.with_name(self.path.name + ".lock"), "ab")  # noqa: SIM115
+            lock = open(self.path.with_name(self.path.name + ".lock"), "ab")
         except OSError as error:
             raise KeepError("state", f"cannot lock {self.path}: {error}") from None
         try:

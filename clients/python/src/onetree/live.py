@@ -177,7 +177,9 @@ class Mirror:
                 values=self.view.values,
             )
             more = answer.more
-            logged = [e for e in answer.entries if e.rev and is_log_key(e.path[len(log) :].strip("/"))]
+            logged = [
+                e for e in answer.entries if e.rev and is_log_key(e.path[len(log) :].strip("/"))
+            ]
             found += logged
             if not more or not answer.entries:
                 break
@@ -186,9 +188,7 @@ class Mirror:
         page.more = more
         return page
 
-    async def transact(
-        self, fn: Callable[[Transaction], T | Awaitable[T]]
-    ) -> Committed[T]:
+    async def transact(self, fn: Callable[[Transaction], T | Awaitable[T]]) -> Committed[T]:
         """Runs `fn` against a snapshot, commits what it writes when nothing that it read has
         changed, and otherwise runs it again. See `onetree.transact`."""
         return await transact(self, self._client, fn)

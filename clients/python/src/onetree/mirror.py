@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .event import Change, Corrupt, Delta, Broken, Fresh, Refreshing, Synced
+from .event import Broken, Change, Corrupt, Delta, Fresh, Refreshing, Synced
 from .protocol import frames
 from .protocol.cookies import Cookie
 from .protocol.digests import Digest, hasher
@@ -141,8 +141,8 @@ class State:
             return None
         if staged.highest > fresh.rev:
             return self._broken("an entry is newer than the refresh that it came with")
-        store, undo = staged.store, {}
-        gaps = staged.gaps
+        store, gaps = staged.store, staged.gaps
+        undo: Undo = {}
         if store is None:
             if fresh.rev < self.rev:
                 return self._broken("a delta refresh ends at or above the mirror's revision")
@@ -180,7 +180,8 @@ class State:
             return None
         if since is not None and since > before:
             return self._broken("a delta starts at or below the mirror's revision")
-        store, undo, gaps = self._store, {}, set[str]()
+        store, gaps = self._store, set[str]()
+        undo: Undo = {}
         hashes = store.hashes
         for change in changes:
             if change[1] > rev:
@@ -266,8 +267,10 @@ class State:
             return (path,)
         base = self.view.path
         if change.act == "drop":
-            return store.under(path) if contains(base, path) else (
-                list(store.entries) if contains(path, base) else ()
+            return (
+                store.under(path)
+                if contains(base, path)
+                else (list(store.entries) if contains(path, base) else ())
             )
         if change.gap and contains(base, path):
             gaps.add(path)

@@ -16,11 +16,11 @@ _MASK = (1 << 128) - 1
 class Digest(NamedTuple):
     """How many entries, and the sum of their hashes modulo 2^128."""
 
-    count: int
+    entries: int
     sum: int
 
     def __str__(self) -> str:
-        return f"{self.count}:{self.sum:032x}"
+        return f"{self.entries}:{self.sum:032x}"
 
     @staticmethod
     def of(count: int, total: int) -> Digest:

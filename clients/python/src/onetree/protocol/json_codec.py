@@ -122,8 +122,10 @@ def read_change(found: Any) -> f.Change:
         if _flag(fields, "gap"):
             raise Wrong("bad-frame", "a gap is of a trim")
         return f.Entry(path, at, read_value(fields, must=False))
-    if len(acts) > 1 or any(fields.get(x) is not None for x in ("type", "text", "bytes")) or (
-        "json" in fields
+    if (
+        len(acts) > 1
+        or any(fields.get(x) is not None for x in ("type", "text", "bytes"))
+        or ("json" in fields)
     ):
         raise Wrong("bad-frame", "a change does one thing")
     if acts == ["trim"]:
@@ -233,8 +235,8 @@ def _condition(found: Any) -> f.Condition:
     path, tree = fields.get("path"), fields.get("tree")
     if (path is None) == (tree is None):
         raise Wrong("bad-frame", "a condition has either path or tree")
-    top = check_path(path if tree is None else tree)
-    return f.Condition(top, rev(_must(fields, "rev")), tree is not None)
+    top: Any = path if tree is None else tree
+    return f.Condition(check_path(top), rev(_must(fields, "rev")), tree is not None)
 
 
 def _step(found: Any) -> f.Step:

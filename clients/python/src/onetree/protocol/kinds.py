@@ -133,9 +133,7 @@ READ: dict[str, Callable[[Any], Any]] = {
     "depth": word(*DEPTHS),
     "mode": word("stay", "once"),
     "refresh": word("full", "delta", "repair"),
-    "why": word(
-        "no-cookie", "cookie", "epoch", "view", "future", "horizon", "resync", "outrun"
-    ),
+    "why": word("no-cookie", "cookie", "epoch", "view", "future", "horizon", "resync", "outrun"),
     "code": word(*CODES),
     "epoch": digits(32),
     "fingerprint": digits(16),

@@ -272,9 +272,7 @@ _WRITE: dict[str, Callable[[Any], Any]] = {
     "cookie": list,
     "subs": _all(lambda sub: _body(sub, _CLIENT[3].fields)),
     "limits": list,
-    "conditions": _all(
-        lambda c: [None, c.path, c.rev] if c.tree else [c.path, None, c.rev]
-    ),
+    "conditions": _all(lambda c: [None, c.path, c.rev] if c.tree else [c.path, None, c.rev]),
     "steps": _all(_write_step),
     "changes": _all(_write_change),
     "entries": _all(_write_change),
@@ -284,6 +282,6 @@ _WRITE: dict[str, Callable[[Any], Any]] = {
     ],
 }
 
-_CLIENT = {op.number: op for op in f.CLIENT_OPS}
-_SERVER = {op.number: op for op in f.SERVER_OPS}
+_CLIENT: dict[int, f.Op] = {op.number: op for op in f.CLIENT_OPS}
+_SERVER: dict[int, f.Op] = {op.number: op for op in f.SERVER_OPS}
 _BY_CLASS: dict[type[Any], f.Op] = {op.make: op for op in (*f.CLIENT_OPS, *f.SERVER_OPS)}

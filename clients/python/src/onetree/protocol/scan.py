@@ -16,6 +16,8 @@ from .wrong import Wrong
 
 DEPTH: Final = 127
 """How deep JSON may be nested."""
+FRAME_DEPTH: Final = DEPTH + 3
+"""How deep a frame may be nested: a value in a change in the list of a frame."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -68,9 +70,7 @@ def frame(text: str) -> dict[str, Any]:
         raise ValueError("the text is cut off, or no JSON") from None
     except RecursionError:
         raise ValueError("nested too deep") from None
-    if _SPACE.fullmatch(text, 0, text.index("{")) is None or _SPACE.match(text, end).end() != len(
-        text
-    ):
+    if _SPACE.fullmatch(text, 0, text.index("{")) is None or not _SPACE.fullmatch(text, end):
         raise ValueError("there is more than one object")
     if _SURROGATE.search(text) is not None:
         _refuse_surrogates(found)
@@ -84,7 +84,7 @@ def check(data: bytes) -> bytes:
         value, end = _scan_once(text, 0)
         if end != len(text):
             raise ValueError("there is something behind the value")
-        _check_depth(text, value)
+        check_depth(text, value)
         if _SURROGATE.search(text) is not None:
             _refuse_surrogates(value)
     except (ValueError, StopIteration, RecursionError) as error:
@@ -128,11 +128,11 @@ def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
             value, end = _scan_once(text, at)
             raw = Raw(text[at:end])
             if first in "[{":
-                _check_depth(raw, value)
+                check_depth(raw, value, FRAME_DEPTH - depth)
             fields[key], at = raw, end
-        elif first == "{" and depth < DEPTH:
+        elif first == "{" and depth < FRAME_DEPTH:
             fields[key], at = _object(text, at + 1, depth + 1)
-        elif first == "[" and depth < DEPTH:
+        elif first == "[" and depth < FRAME_DEPTH:
             fields[key], at = _list(text, at + 1, depth + 1)
         elif first in "[{":
             raise ValueError("nested too deep")
@@ -153,14 +153,15 @@ def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
     """The elements of a list, from behind its `[` on."""
     space = _SPACE.match
     found: list[Any] = []
+    element: Any
     at = space(text, at).end()  # type: ignore[union-attr]
     if text[at] == "]":
         return found, at + 1
     while True:
         first = text[at]
-        if first == "{" and depth < DEPTH:
+        if first == "{" and depth < FRAME_DEPTH:
             element, at = _object(text, at + 1, depth + 1)
-        elif first == "[" and depth < DEPTH:
+        elif first == "[" and depth < FRAME_DEPTH:
             element, at = _list(text, at + 1, depth + 1)
         elif first in "[{":
             raise ValueError("nested too deep")
@@ -178,9 +179,10 @@ def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
         at = space(text, at + 1).end()  # type: ignore[union-attr]
 
 
-def _check_depth(text: str, value: Any) -> None:
+def check_depth(text: str, value: Any, most: int = DEPTH) -> None:
+    """`ValueError` when `value`, whose text is `text`, is nested too deep."""
     # So few brackets cannot be nested so deep.
-    if text.count("[") + text.count("{") > DEPTH and _depth(value) > DEPTH:
+    if text.count("[") + text.count("{") > most and _depth(value) > most:
         raise ValueError("nested too deep")
 
 

@@ -41,6 +41,7 @@ class Value(NamedTuple):
         """What `json.dumps` makes of a Python value."""
         try:
             text = _json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            scan.check_depth(text, value)
             return Value(JSON, text.encode())
         except (ValueError, TypeError, RecursionError) as error:
             raise Wrong("bad-value", f"not a JSON value: {error}") from None

@@ -19,9 +19,10 @@ from ..event import Verdict
 from ..mirror import Outcome, State
 from ..options import Options, SubOptions
 from ..protocol import frames, json_codec, msgpack_codec
+from ..protocol.digests import Digest
 from ..protocol.frames import Change
 from .effects import Connect, Disconnect, Effect, MirrorWent, Release, Reply, StatusIs
-from .requests import Requests
+from .requests import Encode, Requests
 from .subs import AGAIN, Slot
 
 GRACE: Final = 10.0
@@ -58,7 +59,10 @@ class Session:
         name, which must be nobody else's, and the waits."""
         self._options = options
         self._random = random
-        self._codec = json_codec if options.codec == "json" else msgpack_codec
+        json = options.codec == "json"
+        self.subprotocol = json_codec.SUBPROTOCOL if json else msgpack_codec.SUBPROTOCOL
+        """What the WebSocket is opened with."""
+        self._encode: Encode = json_codec.encode if json else msgpack_codec.encode
         base, cap = options.backoff
         self._backoff = Backoff(base, cap, random)
         self.effects: deque[Effect] = deque([Connect()])
@@ -97,11 +101,6 @@ class Session:
     def is_over(self) -> bool:
         """Whether it has ended."""
         return self.link == "over"
-
-    @property
-    def subprotocol(self) -> str:
-        """What the WebSocket is opened with."""
-        return self._codec.SUBPROTOCOL
 
     # What the application wants.
 
@@ -259,9 +258,6 @@ class Session:
                 return found[1]
         bye = self._next_bye()
         return None if bye is None else self._encode(bye)
-
-    def _encode(self, frame: frames.ClientFrame) -> bytes | str:
-        return self._codec.encode(frame)
 
     def _greeting(self) -> frames.Hello:
         """Who we are, with as many subscriptions as go into one frame; the others follow."""
@@ -438,18 +434,17 @@ class Session:
         self._see(sync.rev)
         verdicts = {}
         for sub, digest in sync.digests.items():
-            verdicts[sub] = self._on_mirror(
-                now, sub, lambda state, digest=digest: state.handle_sync(sync.rev, digest)
-            )
+            verdicts[sub] = self._sync_mirror(now, sub, sync.rev, digest)
         asked = None if sync.id is None else self._asked.get(sync.id)
         if asked is not None and sync.id is not None and asked.what == "sync":
             del self._asked[sync.id]
             for ticket, sub in asked.verify:
                 self._verdict(ticket, verdicts.get(sub, Verdict("unknown")))
 
-    def _handle_reply(
-        self, now: float, id: int, reply: object, error: frames.Error | None
-    ) -> None:
+    def _sync_mirror(self, now: float, sub: int, rev: int, digest: Digest | None) -> Verdict:
+        return self._on_mirror(now, sub, lambda state: state.handle_sync(rev, digest))
+
+    def _handle_reply(self, now: float, id: int, reply: object, error: frames.Error | None) -> None:
         asked = self._asked.pop(id, None)
         if asked is None:
             # To what nobody waits for any more.
