@@ -601,9 +601,9 @@ def connect(
     backoff: tuple[float, float] = (0.1, 20.0),
 ) -> Connection:
     """Connects to the broker at `url` (`ws://host:port`, with `/v1/sync` as the path when there is
-    none), and waits for its `welcome`. What the options mean: `Options`. Raises `ConnectError`: with
-    `reconnect="always"` only what retrying does not help against, otherwise whatever the first
-    attempt fails with."""
+    none), and waits for its `welcome`. What the options mean: `Options`. Raises `ConnectError`:
+    with `reconnect="always"` only what retrying does not help against, otherwise whatever the
+    first attempt fails with."""
     options = Options(
         codec, label, token, agent, reconnect, request_timeout, connect_timeout, queue_bytes,
         backoff,

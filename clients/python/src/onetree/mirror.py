@@ -186,7 +186,7 @@ class State:
         for change in changes:
             if change[1] > rev:
                 return self._broken("a change is newer than the delta that it came with")
-        # What is not above the mirror's revision, the mirror has: a folded delta may begin below it.
+        # What is not above the mirror's revision, the mirror has: a folded delta may begin below.
         taken = [change for change in changes if change[1] > before]
         try:
             self._apply(store, taken, undo, gaps)

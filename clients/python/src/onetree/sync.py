@@ -29,8 +29,8 @@ __all__ = ["Changes", "Client", "Mirror", "connect"]
 
 
 def connect(url: str, **options: Any) -> Client:
-    """Connects, and waits for the broker's `welcome`. Options as of `onetree.connect`. To be closed,
-    or used as `with connect(…) as client`."""
+    """Connects, and waits for the broker's `welcome`. Options as of `onetree.connect`. To be
+    closed, or used as `with connect(…) as client`."""
     return Client(url, Options(**options))
 
 

@@ -385,18 +385,27 @@ class Op(NamedTuple):
     fields: tuple[Field, ...]
 
 
+# By kind, what an optional field is when it is absent; `None` for the other kinds.
+_ABSENT: dict[str, Any] = {
+    "bool": False,
+    "yes": True,
+    "count": 0,
+    "depth": "tree",
+    "mode": "stay",
+    **dict.fromkeys(("subs", "patterns", "conditions", "steps", "paths"), ()),
+    **dict.fromkeys(("changes", "entries"), ()),
+}
+
+
 def _op(name: str, number: int, make: type[Any], fields: str) -> Op:
     """`fields`: each `name:kind`, `?` behind what may be absent, `=attribute` where it differs."""
     made = []
-    defaults = {"bool": False, "subs": (), "texts": (), "conditions": (), "steps": (), "depth": "tree",
-                "patterns": (), "mode": "stay", "paths": (), "changes": (), "yes": True, "count": 0,
-                "entries": ()}  # fmt: skip
     for spec in fields.split():
         spec, _, attribute = spec.partition("=")
         name_, _, kind = spec.partition(":")
         must = not kind.endswith("?")
         kind = kind.rstrip("?")
-        default = None if must else defaults.get(kind)
+        default = None if must else _ABSENT.get(kind)
         made.append(Field(name_, attribute or name_ or "value", kind, must, default))
     return Op(name, number, make, tuple(made))
 

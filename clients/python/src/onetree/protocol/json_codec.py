@@ -1,4 +1,4 @@
-"""Frames as JSON texts. What a value is in JSON is never parsed and written again: it stays text."""
+"""Frames as JSON texts. A value that is JSON is never parsed and written again: it stays text."""
 
 from __future__ import annotations
 

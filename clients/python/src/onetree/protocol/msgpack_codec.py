@@ -90,7 +90,7 @@ def read_change(found: Any) -> f.Change:
     if act == 2:
         return f.Gone(path, at, "drop")
     if act != 3:
-        raise Wrong("bad-field" if act > 0 else "bad-frame", f"there is no change {act}")
+        raise Wrong("bad-frame", f"there is no change {act}")
     gap = found[4] if len(found) > 4 else None
     to = log_key(found[3] if len(found) > 3 else None)
     return f.Gone(path, at, "trim", to, gap is not None and flag(gap))
