@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 import onetree
 from onetree import client as client_module
 
-
 ENTRIES = 100_000
 CHANGES = 20_000
 

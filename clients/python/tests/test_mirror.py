@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+
 from onetree import event as e
 from onetree.mirror import State
 from onetree.protocol import frames

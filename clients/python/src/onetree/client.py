@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 from . import request
 from .errors import BadToken, Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Timeout
-from .event import Connecting, Ended, Online, Status, Verdict
+from .event import Connecting, Delta, Ended, Event, Online, Status, Verdict
 from .keep import FileKeep, Keep
 from .live import Mirror
 from .mirror import State
@@ -387,17 +387,9 @@ class Client:
 
     def _pump(self) -> None:
         """Does what the session wants done, and sees to it that it is called again in time."""
-        if self._wake is not None:
-            self._wake.set()
         if self._pumping:
             return
-        self._pumping = True
-        try:
-            effects = self._session.effects
-            while effects:
-                self._do(effects.popleft())
-        finally:
-            self._pumping = False
+        self._do_all()
         at = self._session.next_timeout()
         # One that is too early finds nothing to do, and sets the next.
         if at is not None and (self._timer is None or at < self._timer.when()):
@@ -405,20 +397,42 @@ class Client:
                 self._timer.cancel()
             self._timer = self._loop.call_at(at, self._timeout)
 
+    def _do_all(self) -> bool:
+        """Does what the session wants done. Whether there was more than deltas, so that times may
+        have changed."""
+        if self._wake is not None and self._session.has_news:
+            self._wake.set()
+        self._pumping = True
+        more = False
+        try:
+            effects = self._session.effects
+            while effects:
+                effect = effects.popleft()
+                if type(effect) is MirrorWent:
+                    self._publish(effect[0], effect[1])
+                    more |= effect[1] is not None and type(effect[1]) is not Delta
+                else:
+                    self._do(effect)
+                    more = True
+        finally:
+            self._pumping = False
+        return more
+
+    def _publish(self, sub: int, event: Event | None) -> None:
+        mirror = self._mirrors.get(sub)
+        if mirror is not None:
+            mirror.publish(event)
+            if type(event) is Ended:
+                del self._mirrors[sub]
+                self._spawn(mirror.kept())
+
     def _timeout(self) -> None:
         self._timer = None
         self._session.handle_timeout(self._loop.time())
         self._pump()
 
     def _do(self, effect: Any) -> None:
-        if isinstance(effect, MirrorWent):
-            mirror = self._mirrors.get(effect.sub)
-            if mirror is not None:
-                mirror.publish(effect.event)
-                if isinstance(effect.event, Ended):
-                    del self._mirrors[effect.sub]
-                    self._spawn(mirror.kept())
-        elif isinstance(effect, Reply):
+        if isinstance(effect, Reply):
             future = self._waiting[effect.ticket].future
             if not future.done():
                 if effect.error is None:
@@ -525,7 +539,8 @@ class Client:
                 raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None
             now = time()
             handle(now, frame)
-            self._pump()
+            if self._do_all():
+                self._pump()
             if self._link is not me:
                 return
             # What is there already comes without a pause: others have their turn all the same.

@@ -21,6 +21,9 @@ FRAME_DEPTH: Final = DEPTH + 3
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LONG = re.compile(r"[0-9]{309}")
+# How nearly each change begins, as brokers write it.
+_PUT = re.compile(r'\{"path":"([^"\\\x00-\x1f]*)","rev":([1-9][0-9]{0,15}),"json":')
 _INF = float("inf")
 
 
@@ -51,6 +54,15 @@ def _int(text: str) -> int | float:
     return -0.0 if text == "-0" else int(text)
 
 
+def _value(text: str, at: int) -> tuple[Any, int]:
+    """A value that is kept as text: where it ends, and whether it is one."""
+    value, end = _scan_value(text, at)
+    if end - at > 308 and _LONG.search(text, at, end) is not None:
+        # Whole numbers may be beyond a double, too; slowly, because some text has many digits.
+        return _scan_once(text, at)  # type: ignore[no-any-return]
+    return value, end
+
+
 def _constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
@@ -59,6 +71,10 @@ _strict = JSONDecoder(
     object_pairs_hook=_pairs, parse_float=_float, parse_int=_int, parse_constant=_constant
 )
 _scan_once = _strict.scan_once  # type: ignore[attr-defined]
+# Without what costs a call for each whole number.
+_scan_value = JSONDecoder(
+    object_pairs_hook=_pairs, parse_float=_float, parse_constant=_constant
+).scan_once  # type: ignore[attr-defined]
 
 
 def frame(text: str) -> dict[str, Any]:
@@ -125,7 +141,7 @@ def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
         if first == '"' and key != "json":
             fields[key], at = scanstring(text, at + 1)
         elif key == "json":
-            value, end = _scan_once(text, at)
+            value, end = _value(text, at)
             raw = Raw(text[at:end])
             if first in "[{":
                 check_depth(raw, value, FRAME_DEPTH - depth)
@@ -146,7 +162,9 @@ def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
             return fields, at + 1
         if after != ",":
             raise ValueError("no ',' between two fields")
-        at = space(text, at + 1).end()  # type: ignore[union-attr]
+        at += 1
+        if text[at] in " \t\n\r":
+            at = space(text, at).end()  # type: ignore[union-attr]
 
 
 def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
@@ -159,7 +177,18 @@ def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
         return found, at + 1
     while True:
         first = text[at]
-        if first == "{" and depth < FRAME_DEPTH:
+        if first == "{" and (match := _PUT.match(text, at)) is not None:
+            # The same as below, in one go.
+            start = match.end()
+            value, end = _value(text, start)
+            if text[end] == "}":
+                raw = Raw(text[start:end])
+                if text[start] in "[{":
+                    check_depth(raw, value, FRAME_DEPTH - depth - 1)
+                element, at = {"path": match[1], "rev": int(match[2]), "json": raw}, end + 1
+            else:
+                element, at = _object(text, at + 1, depth + 1)
+        elif first == "{" and depth < FRAME_DEPTH:
             element, at = _object(text, at + 1, depth + 1)
         elif first == "[" and depth < FRAME_DEPTH:
             element, at = _list(text, at + 1, depth + 1)
@@ -176,7 +205,9 @@ def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
             return found, at + 1
         if after != ",":
             raise ValueError("no ',' between two elements")
-        at = space(text, at + 1).end()  # type: ignore[union-attr]
+        at += 1
+        if text[at] in " \t\n\r":
+            at = space(text, at).end()  # type: ignore[union-attr]
 
 
 def check_depth(text: str, value: Any, most: int = DEPTH) -> None:
