@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from .paths import has_surrogate
 from .wrong import Wrong
+
+T = TypeVar("T")
 
 DEPTH: Final = 127
 """How deep JSON may be nested."""
@@ -22,7 +25,10 @@ FRAME_DEPTH: Final = DEPTH + 3
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONG = re.compile(r"[0-9]{309}")
-# How nearly each change begins, as brokers write it.
+# How most frames and nearly all changes begin, as brokers write them.
+_CHANGES = re.compile(
+    r'\{"op":"(?:(delta)","rev"|entries","sub"):(0|[1-9][0-9]{0,15}),"changes":\['
+)
 _PUT = re.compile(r'\{"path":"([^"\\\x00-\x1f]*)","rev":([1-9][0-9]{0,15}),"json":')
 _INF = float("inf")
 
@@ -91,6 +97,48 @@ def frame(text: str) -> dict[str, Any]:
     if _SURROGATE.search(text) is not None:
         _refuse_surrogates(found)
     return found
+
+
+def changes(
+    text: str, put: Callable[[str, int, str], T], other: Callable[[Any], T]
+) -> tuple[bool, int, list[T]] | None:
+    """Reads a frame of nothing but changes, as brokers write it, in a hurry: whether it is a delta,
+    its revision or else its subscription, and what `put` makes of each put of JSON (path, revision,
+    text), `other` of any other change. `None` where it is anything else, or wrong: `frame` says
+    what. The same frames are taken as by `frame`."""
+    head = _CHANGES.match(text)
+    if head is None or _SURROGATE.search(text) is not None:
+        return None
+    made: list[T] = []
+    at = head.end()
+    match_put = _PUT.match
+    try:
+        while True:
+            match = match_put(text, at)
+            if match is not None:
+                path, rev = match.groups()
+                start = match.end()
+                value, end = _value(text, start)
+                if text[end] == "}":
+                    if text[start] in "[{":
+                        check_depth(text[start:end], value, FRAME_DEPTH - 3)
+                    made.append(put(path, int(rev), text[start:end]))
+                    at = end + 1
+                else:
+                    match = None
+            if match is None:
+                if text[at] != "{":
+                    return None
+                fields, at = _object(text, at + 1, 3)
+                made.append(other(fields))
+            if text[at] != ",":
+                break
+            at += 1
+    except (StopIteration, IndexError, RecursionError, ValueError):
+        return None
+    if text[at:] != "]}":
+        return None
+    return head[1] is not None, int(head[2]), made
 
 
 def check(data: bytes) -> bytes:
@@ -177,18 +225,7 @@ def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
         return found, at + 1
     while True:
         first = text[at]
-        if first == "{" and (match := _PUT.match(text, at)) is not None:
-            # The same as below, in one go.
-            start = match.end()
-            value, end = _value(text, start)
-            if text[end] == "}":
-                raw = Raw(text[start:end])
-                if text[start] in "[{":
-                    check_depth(raw, value, FRAME_DEPTH - depth - 1)
-                element, at = {"path": match[1], "rev": int(match[2]), "json": raw}, end + 1
-            else:
-                element, at = _object(text, at + 1, depth + 1)
-        elif first == "{" and depth < FRAME_DEPTH:
+        if first == "{" and depth < FRAME_DEPTH:
             element, at = _object(text, at + 1, depth + 1)
         elif first == "[" and depth < FRAME_DEPTH:
             element, at = _list(text, at + 1, depth + 1)
