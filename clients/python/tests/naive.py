@@ -141,9 +141,12 @@ class Connection:
         rev, paths = broker.rev, []
         steps: list[f.Step] = []
         if isinstance(frame, f.Txn):
-            for path, at, _ in frame.conditions:
+            for path, at, tree in frame.conditions:
                 there = broker.tree[path].rev if path in broker.tree else 0
-                if there != at:
+                if tree:
+                    under = (c.rev for c in broker.history if contains(path, c.path))
+                    there = max(under, default=0)
+                if there > at or (there < at and not tree):
                     return f.Error("conflict", "not so", frame.id, path, there)
             steps = list(frame.steps)
         elif isinstance(frame, f.Put | f.Append):

@@ -225,7 +225,7 @@ def test_a_transaction_waits_and_tries_another_way() -> None:
     run(story())
 
 
-def test_without_async(tmp_path: Any) -> None:
+def test_without_async() -> None:
     """The synchronous facade, while the broker runs in a loop elsewhere."""
 
     def script(url: str) -> None:
