@@ -243,7 +243,7 @@ def test_without_async() -> None:
                 names.append(event.name)
                 if event.name == "delta" and not event.changes[-1].new:
                     break
-            assert names[:2] == ["refreshing", "fresh"]
+            assert "fresh" in names
             assert changes.next(timeout=0.05) is None
             assert mirror.transact(lambda tx: tx.put("/n", 1)).rev is not None
             with pytest.raises(onetree.Timeout):
