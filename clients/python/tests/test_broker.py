@@ -85,6 +85,8 @@ def test_all_that_can_be_asked(codec: Any) -> None:
             assert [x.path for x in page] == log[15:25] and page.more
             page = await tail.earlier("/log", 100, before=log[15])
             assert [x.path for x in page] == log[:15] and not page.more
+            page = await tail.earlier("/log", 0)
+            assert [x.path for x in page] == log[:25] and not page.more
             changes = tail.changes()
             await client.signal("/log/typing", {"who": "me"})
             while not isinstance(event := await anext(changes), e.Signal):

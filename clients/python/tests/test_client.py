@@ -79,6 +79,27 @@ def test_a_slow_reader_gets_it_folded() -> None:
     run(story())
 
 
+def test_what_else_happened_is_not_lost_in_folding() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            client = await onetree.connect(server.url, backoff=(0.01, 0.02))
+            mirror = client.mirror("/")
+            changes = mirror.changes()
+            await mirror.fresh()
+            for n in range(EVENTS + 10):
+                last = await client.enqueue(onetree.Txn().put("/a", n))
+            await last
+            server.cut()
+            await client.until("offline")
+            await client.until("online")
+            await mirror.fresh()
+            await client.close()
+            names = [event.name async for event in changes]
+            assert names[EVENTS:] == ["online", "fresh", "ended"]
+
+    run(story())
+
+
 def test_the_queue_is_bounded() -> None:
     async def story() -> None:
         client = onetree.start(
@@ -134,6 +155,10 @@ def test_errors_of_connecting() -> None:
                 async with onetree.connect(server.url) as client:
                     await client.put("no path", 1)
             assert wrong.value.code == "bad-path"
+            for value in (float("nan"), object(), "\ud83d", {"a": "\ud83d"}):
+                with pytest.raises(onetree.Wrong) as wrong:
+                    onetree.Value.make(value)
+                assert wrong.value.code == "bad-value"
 
     run(story())
 

@@ -55,6 +55,8 @@ def in_order(model: Model) -> list[Entry]:
 
 def some_path(r: random.Random) -> str:
     names = ["a", "b", "a b", "a-b", "ä", "😀", log_key(r.randrange(9), r.randrange(2))]
+    # Lies between log keys, and is none.
+    names.append(log_key(r.randrange(9), 0)[:16])
     return "/" + "/".join(r.choice(names) for _ in range(r.randrange(1, 4)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Sequence
@@ -31,6 +32,8 @@ from .session import Session
 from .session.effects import Connect, Disconnect, MirrorWent, Release, Reply, StatusIs
 from .snapshot import Snapshot
 from .transport import Link, parse_url
+
+_log = logging.getLogger("onetree")
 
 
 class _Waiting:
@@ -562,6 +565,10 @@ class Client:
         except ConnectError:
             # Who receives is told why.
             return
+        except Exception:
+            # A fault of this program: the connection is given up, and the next one tried.
+            _log.exception("a message could not be made or sent")
+            await link.close()
 
     def _pump_effects(self) -> None:
         if self._session.effects:

@@ -70,6 +70,9 @@ class Requests:
         """One more, to be sent."""
         self._all[ticket] = _Request(frame)
         heappush(self._queue, ticket)
+        # What was answered needs no deadline: there may be many thousand.
+        while self._deadlines and self._deadlines[0][1] not in self._all:
+            self._deadlines.popleft()
         self._deadlines.append((now + self._timeout, ticket))
 
     def next(self, id: int, limits: Limits) -> tuple[int, bytes | str] | None:
