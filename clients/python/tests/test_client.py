@@ -13,6 +13,8 @@ from onetree import sync
 from onetree.changes import EVENTS
 from server import Server, naive, run
 
+FULL = b"HTTP/1.1 503 Full\r\nRetry-After: 3\r\nContent-Length: 4\r\n\r\nfull"
+
 
 def numbers(mirror: onetree.Mirror) -> dict[str, Any]:
     return {entry.path: entry.value.get() for entry in mirror.entries() if entry.value}
@@ -159,6 +161,37 @@ def test_errors_of_connecting() -> None:
                 with pytest.raises(onetree.Wrong) as wrong:
                     onetree.Value.make(value)
                 assert wrong.value.code == "bad-value"
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    "said, kind, action",
+    [
+        (FULL, "HttpAnswer", "retry"),
+        (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "HttpAnswer", "fix"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "NotABroker", "fix"),
+        (b"", "LinkLost", "retry"),
+        (None, "Unreachable", "retry"),
+    ],
+)  # fmt: skip
+def test_what_is_no_broker(said: bytes | None, kind: str, action: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if said is None:
+            await asyncio.sleep(1)
+        else:
+            writer.write(said)
+        writer.close()
+
+    async def story() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(onetree.ConnectError) as error:
+                await onetree.connect(f"ws://127.0.0.1:{port}", connect_timeout=0.3)
+            assert type(error.value).__name__ == kind and error.value.action == action
+            assert error.value.retry_in == (3.0 if said and b"503" in said else None)
+            assert "full" in str(error.value) or not said or b"503" not in said
 
     run(story())
 

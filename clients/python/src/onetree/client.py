@@ -486,13 +486,15 @@ class Client:
         try:
             await self._ask_token()
             subprotocol = self._session.subprotocol
-            link = await Link.connect(self._url, subprotocol, self._options.connect_timeout)
+            patience = self._options.connect_timeout
+            link = await Link.connect(
+                self._url, subprotocol, patience, lambda message: self._take(message, me)
+            )
             self._wake = asyncio.Event()
             self._session.handle_open(self._loop.time())
             writer = self._loop.create_task(self._send(link, self._wake))
             self._pump()
-            await self._receive(link, me)
-            return
+            error = await link.gone
         except ConnectError as gone:
             error = gone
         except asyncio.CancelledError:
@@ -527,29 +529,20 @@ class Client:
                 raise error from fault
             self._session.token = given
 
-    async def _receive(self, link: Link, me: object) -> None:
-        """Takes what comes until the link is dropped; `ConnectError` when it ends by itself."""
-        receive, decode, kind = link.receive, self._decode, self._kind
-        handle, time = self._session.handle_frame, self._loop.time
-        rest = time()
-        while True:
-            message = await receive()
-            if type(message) is not kind:
-                raise ProtocolBroken("a message of the other codec")
-            try:
-                frame = decode(message)
-            except Wrong as wrong:
-                raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None
-            now = time()
-            handle(now, frame)
-            if self._do_all():
-                self._pump()
-            if self._link is not me:
-                return
-            # What is there already comes without a pause: others have their turn all the same.
-            if now - rest > 0.01:
-                await asyncio.sleep(0)
-                rest = time()
+    def _take(self, message: bytes | str, me: object) -> None:
+        """A message came; `ConnectError` when it is none. What comes behind the end of a link is
+        nobody's."""
+        if self._link is not me:
+            return
+        if type(message) is not self._kind:
+            raise ProtocolBroken("a message of the other codec")
+        try:
+            frame = self._decode(message)
+        except Wrong as wrong:
+            raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None
+        self._session.handle_frame(self._loop.time(), frame)
+        if self._do_all():
+            self._pump()
 
     async def _send(self, link: Link, wake: asyncio.Event) -> None:
         """Sends what the session has to say, as fast as the socket takes it."""
