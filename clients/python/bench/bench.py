@@ -2,9 +2,10 @@
 
     ONETREE_BIN=target/release/onetree python clients/python/bench/bench.py
 
-Prints, for each codec, one line a figure: a refresh of so many entries; changes a second that a
-mirror takes as they come (the broker holds them back first: a client that fell behind takes them
-at its own speed); the same with the events read; and the floor beside it: what `json.loads` or
+Prints, for each codec, one line a figure: a refresh of so many entries; changes, written by another
+process in Python: how many a second as they are written (the writer is the slower one, and shares
+the machine), and for each second of CPU time that the client spends, which is what it could take;
+with the mirror alone and with its events read. The floor stands beside it: what `json.loads` or
 `msgpack.unpackb` alone take for the same bytes.
 """
 
