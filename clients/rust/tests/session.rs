@@ -285,6 +285,27 @@ fn a_refused_write_does_not_take_those_behind_it_along() {
 }
 
 #[test]
+fn a_connection_lost_while_numbers_are_sorted_out_holds_nothing_up() {
+    let mut bench = Bench::up();
+    bench.append("first");
+    let sent = appends(&bench.sent());
+    bench.done(sent[0].2);
+    for text in ["a", "b", "c"] {
+        bench.append(text);
+    }
+    let sent = appends(&bench.sent());
+    bench.refuse(sent[0].2, Code::BadValue);
+    bench.refuse(sent[1].2, Code::SeqGap);
+    // `b` waits for the answer to `c`, which is lost with the connection.
+    bench.lose();
+    bench.come_back();
+    let sent = appends(&bench.sent());
+    assert_eq!(numbers(&sent), [(4, "c")]);
+    bench.refuse(sent[0].2, Code::SeqGap);
+    assert_eq!(numbers(&appends(&bench.sent())), [(2, "b"), (3, "c")]);
+}
+
+#[test]
 fn a_conflict_uses_its_number_up() {
     let mut bench = Bench::up();
     let conflict = bench.append("a");

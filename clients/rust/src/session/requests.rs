@@ -90,17 +90,11 @@ impl Requests {
         limits: &Limits,
         effects: &mut VecDeque<Effect>,
     ) -> Option<(u64, Bytes)> {
-        while let Some(&ticket) = self.queue.first() {
-            let Some(request) = self.all.get_mut(&ticket) else {
-                self.queue.pop_first();
-                continue;
-            };
+        while let Some(ticket) = self.first() {
+            self.queue.remove(&ticket);
+            let Some(request) = self.all.get_mut(&ticket) else { continue };
             let write = is_write(&request.frame);
-            if write && request.seq.is_none() && self.settling {
-                return None;
-            }
             let seq = request.seq.or(write.then_some(self.next_seq));
-            self.queue.pop_first();
             number(&mut request.frame, id, seq);
             match encode(&request.frame, codec, limits) {
                 Ok(bytes) => {
@@ -116,6 +110,18 @@ impl Requests {
             }
         }
         None
+    }
+
+    /// Who is next. While settling, those that have a number go before a write that has none: it waits
+    /// for their answers, and they are to be sent again when the connection was lost meanwhile.
+    fn first(&self) -> Option<u64> {
+        let ticket = self.queue.first().copied()?;
+        let request = self.all.get(&ticket);
+        if !self.settling || request.is_none_or(|r| r.seq.is_some() || !is_write(&r.frame)) {
+            return Some(ticket);
+        }
+        let numbered = |ticket: &&u64| self.all.get(ticket).is_some_and(|r| r.seq.is_some());
+        self.queue.iter().find(numbered).copied()
     }
 
     /// The answer to a request came.
