@@ -76,7 +76,7 @@ impl Report {
                 "duplicates": total.duplicates,
                 "latency_us": latency,
                 "broker_cpus": self.broker.map(|used| used.processors),
-                "broker_cpu_us_per_delivery": self.broker.map(|used| self.per_delivery(used)),
+                "broker_cpu_us_per_delivery": self.broker.filter(|_| bench.subscribers > 0).map(|used| self.each(used)),
                 "bench_cpus": self.own.map(|used| used.processors),
                 "bench_is_the_bottleneck": self.is_the_bottleneck(),
             });
@@ -97,13 +97,16 @@ impl Report {
         output.line(&format!("duplicates  {:>12}", thousands(total.duplicates)))?;
         let latency: Vec<String> =
             quantiles.iter().map(|(name, us)| format!("{name} {}", millis(*us))).collect();
-        output.line(&format!("latency     {}", latency.join("  ")))?;
+        if *subscribers > 0 {
+            output.line(&format!("latency     {}", latency.join("  ")))?;
+        }
         if let Some(own) = self.own {
             let broker = match self.broker {
                 Some(used) => format!(
-                    "broker {:.2} processors, {:.2} us a delivery",
+                    "broker {:.2} processors, {:.2} us a {}",
                     used.processors,
-                    self.per_delivery(used)
+                    self.each(used),
+                    if *subscribers > 0 { "delivery" } else { "write" }
                 ),
                 None => "broker not on this machine, or not to be seen".to_owned(),
             };
@@ -118,9 +121,10 @@ impl Report {
         Ok(())
     }
 
-    /// Microseconds of processors that each delivery took.
-    fn per_delivery(&self, used: Used) -> f64 {
-        used.time.as_secs_f64() * 1e6 / self.total.deliveries.max(1) as f64
+    /// Microseconds of processors that each delivery took; each write, where nobody follows.
+    fn each(&self, used: Used) -> f64 {
+        let all = if self.bench.subscribers > 0 { self.total.deliveries } else { self.writes };
+        used.time.as_secs_f64() * 1e6 / all.max(1) as f64
     }
 
     /// Whether this program, not the broker, is what the figures show: it uses more than the

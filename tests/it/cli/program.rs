@@ -168,6 +168,8 @@ fn bench_counts_what_it_delivers() {
         }
     }
     assert_eq!(export(&broker, "/").len(), 0, "bench cleans up");
+    let nobody = broker.ok(&["bench", "--subscribers", "0", "--duration", "200ms"]);
+    assert!(nobody.contains("us a write") && !nobody.contains("latency"), "{nobody}");
     let people = broker.ok(&["bench", "--duration", "200ms"]);
     assert!(people.contains("deliveries/s") && people.contains("p99"), "{people}");
 }
