@@ -328,6 +328,7 @@ function kindArray(kind, value) {
     return list;
   }
   if (kind === 'condition') return [value.path, value.tree, value.rev];
+  if (kind === 'digests') return value.map((/** @type {any} */ [sub, digest]) => (digest === null ? [sub] : [sub, digest]));
   if (kind === 'step') {
     const number = STEPS.findIndex((s) => s.op === value.do);
     return [number, ...fieldsArray(/** @type {typeof STEPS[number]} */ (STEPS[number]).fields, value)];

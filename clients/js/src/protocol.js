@@ -151,6 +151,7 @@ function segmentFault(pattern) {
   const segments = pattern.split('/');
   if (segments.length > 32) return 'a pattern has at most 32 segments';
   for (const segment of segments) {
+    if (segment === '') return 'a segment is not empty';
     const fault = pathFault(`/${segment}`);
     if (fault !== undefined) return fault;
   }
@@ -359,7 +360,10 @@ const DEPTHS = ['entry', 'children', 'tree'];
  */
 export function viewOf(view) {
   if (typeof view === 'string') view = { path: view };
-  const { depth = 'tree', match = [], tail, values = true } = view;
+  const depth = view.depth ?? 'tree';
+  const match = view.match ?? [];
+  const tail = view.tail ?? undefined;
+  const values = view.values ?? true;
   if (!DEPTHS.includes(depth)) refuse('bad-field', `depth is one of ${DEPTHS.join(', ')}`);
   if (match.length > 32) refuse('bad-field', 'a view has at most 32 patterns');
   if (tail !== undefined && !(Number.isInteger(tail) && tail >= 0 && tail < 2 ** 32)) {
