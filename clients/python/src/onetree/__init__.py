@@ -1,0 +1,88 @@
+"""A client of Onetree, a broker that keeps one true tree of topics.
+
+`connect` gives a `Client`; its `mirror` a live copy of a part of the tree. `onetree.sync` is the
+same for scripts, without `async`. The README has twenty lines of it.
+"""
+
+from .changes import Changes
+from .client import Client, Connection, connect, start
+from .errors import (
+    BadToken,
+    BadUrl,
+    Closed,
+    ConnectError,
+    HttpAnswer,
+    KeepError,
+    LinkLost,
+    Lost,
+    NotABroker,
+    OnetreeError,
+    OutsideView,
+    ProtocolBroken,
+    QueueFull,
+    Refused,
+    Silent,
+    Timeout,
+    Unreachable,
+)
+from .event import Change, Connecting, Event, Status, Verdict
+from .keep import FileKeep, Keep
+from .live import Mirror, Page
+from .options import Options
+from .protocol.cookies import Cookie
+from .protocol.frames import Condition, Done, Entry, Found, Limits, Step
+from .protocol.values import Value
+from .protocol.views import View
+from .protocol.wrong import Wrong
+from .request import Txn
+from .snapshot import Snapshot
+from .transact import Committed, Transaction
+
+__all__ = [
+    "BadToken",
+    "BadUrl",
+    "Change",
+    "Changes",
+    "Client",
+    "Closed",
+    "Committed",
+    "Condition",
+    "ConnectError",
+    "Connecting",
+    "Connection",
+    "Cookie",
+    "Done",
+    "Entry",
+    "Event",
+    "FileKeep",
+    "Found",
+    "HttpAnswer",
+    "Keep",
+    "KeepError",
+    "Limits",
+    "LinkLost",
+    "Lost",
+    "Mirror",
+    "NotABroker",
+    "OnetreeError",
+    "Options",
+    "OutsideView",
+    "Page",
+    "ProtocolBroken",
+    "QueueFull",
+    "Refused",
+    "Silent",
+    "Snapshot",
+    "Status",
+    "Step",
+    "Timeout",
+    "Transaction",
+    "Txn",
+    "Unreachable",
+    "Value",
+    "Verdict",
+    "View",
+    "Wrong",
+    "connect",
+    "start",
+]

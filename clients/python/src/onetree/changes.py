@@ -1,0 +1,141 @@
+"""What happens to a mirror, in order, for an application that reads it at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from . import event as e
+from .event import Event
+from .snapshot import Snapshot
+
+EVENTS: Final = 256
+"""So many events wait for the application, then they are folded: enough for a burst."""
+CHANGES: Final = 16 * 1024
+"""As `EVENTS`, for the changes in them."""
+
+_Item = tuple[Event, Snapshot]
+
+
+class Changes:
+    """The events of one mirror, from `Mirror.changes`: `async for event in mirror.changes()`.
+
+    Nothing is lost and nothing grows without bound when they are read slowly: what has not been
+    read is folded into one `Delta` or `Fresh`, which costs no more than what differs. Only signals
+    are dropped then, and heartbeats. The connection, and other mirrors, never wait for a slow
+    reader.
+    """
+
+    def __init__(
+        self, initial: Snapshot, last: Snapshot, fresh: bool, ended: e.Ended | None
+    ) -> None:
+        """For one who knows `initial`, of a mirror that is now at `last`; `fresh`: it has been
+        whole at some time."""
+        self._queue: deque[_Item] = deque()
+        self._weight = 0
+        self._behind: _Behind | None = None
+        if fresh or ended is not None:
+            self._behind = _Behind(initial)
+            self._behind.fresh, self._behind.ended = fresh, ended
+        self._last = last
+        self._position = initial
+        self._over = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def __aiter__(self) -> Changes:
+        return self
+
+    async def __anext__(self) -> Event:
+        """The next event; the iteration ends behind `Ended`. Nothing is lost when this is
+        cancelled. For one reader at a time."""
+        while True:
+            event = self.next_now()
+            if event is not None:
+                return event
+            if self._over:
+                raise StopAsyncIteration
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+
+    def next_now(self) -> Event | None:
+        """The next event, when there is one now."""
+        if not self._queue and self._behind is not None:
+            behind, self._behind = self._behind, None
+            self._queue.extend((event, self._last) for event in behind.unfold(self._last))
+        if not self._queue:
+            return None
+        event, self._position = self._queue.popleft()
+        self._weight = max(0, self._weight - _weight(event))
+        self._over |= isinstance(event, e.Ended)
+        return event
+
+    def snapshot(self) -> Snapshot:
+        """The mirror as of the last event that was taken, with its cookie: what is to be saved once
+        that event has been dealt with. `Mirror.snapshot` may be ahead of it."""
+        if not self._queue and self._behind is None:
+            # A revision at which nothing changed makes no event, but the cookie follows it.
+            self._position = self._last
+        return self._position
+
+    def push(self, event: Event | None, snapshot: Snapshot) -> None:
+        """Something happened; `None`: only the revision moved. For the mirror."""
+        before, self._last = self._last, snapshot
+        if event is None:
+            if self._behind is None and self._queue:
+                self._queue[-1] = (self._queue[-1][0], snapshot)
+            return
+        full = len(self._queue) >= EVENTS or self._weight >= CHANGES
+        if full and self._behind is None:
+            self._behind = _Behind(before)
+        if self._behind is not None:
+            self._behind.fold(event)
+        else:
+            self._weight += _weight(event)
+            self._queue.append((event, snapshot))
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+def _weight(event: Event) -> int:
+    return len(event.changes) if isinstance(event, e.Fresh | e.Delta) else 0
+
+
+class _Behind:
+    """What comes behind the queue, folded. Starts when the queue is full; ends when the application
+    has read that."""
+
+    def __init__(self, start: Snapshot) -> None:
+        self.start = start
+        self.fresh = False
+        # Logs of which something is gone that the application never saw.
+        self.gaps: set[str] = set()
+        self.trouble: Event | None = None
+        self.link: Event | None = None
+        self.ended: Event | None = None
+
+    def fold(self, event: Event) -> None:
+        if isinstance(event, e.Fresh | e.Delta):
+            self.fresh |= isinstance(event, e.Fresh)
+            self.gaps.update(event.gaps)
+        elif isinstance(event, e.Corrupt | e.Broken | e.Circling):
+            self.trouble = event
+        elif isinstance(event, e.Offline | e.Online):
+            self.link = event
+        elif isinstance(event, e.Ended):
+            self.ended = event
+
+    def unfold(self, now: Snapshot) -> list[Event]:
+        """The events that it comes to."""
+        events = [event for event in (self.trouble, self.link) if event is not None]
+        changes, gaps = now.since(self.start), sorted(self.gaps)
+        if self.fresh:
+            events.append(e.Fresh(now.rev, changes, gaps))
+        elif changes or gaps:
+            events.append(e.Delta(self.start.rev, now.rev, changes, gaps))
+        if self.ended is not None:
+            events.append(self.ended)
+        return events

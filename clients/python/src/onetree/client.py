@@ -1,0 +1,618 @@
+"""The application's side of a connection: drives a session with a socket and a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Sequence
+from random import Random
+from types import TracebackType
+from typing import Any, Literal, cast
+
+from . import request
+from .errors import BadToken, Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Timeout
+from .event import Connecting, Ended, Online, Status, Verdict
+from .keep import FileKeep, Keep
+from .live import Mirror
+from .mirror import State
+from .options import AGENT, Options, SubOptions, Token
+from .protocol import frames, json_codec, msgpack_codec
+from .protocol.cookies import Cookie
+from .protocol.frames import Done, Entry, Found, Write
+from .protocol.kinds import paths as check_paths
+from .protocol.kinds import u32 as check_u32
+from .protocol.paths import check_path
+from .protocol.values import Value
+from .protocol.views import Depth, View
+from .protocol.wrong import Wrong
+from .session import Session
+from .session.effects import Connect, Disconnect, MirrorWent, Release, Reply, StatusIs
+from .snapshot import Snapshot
+from .transport import Link, parse_url
+
+
+class _Waiting:
+    """A request that the application waits for."""
+
+    __slots__ = ("cost", "future")
+
+    def __init__(self, future: asyncio.Future[Any], cost: int) -> None:
+        self.future = future
+        self.cost = cost
+
+
+class Client:
+    """A client of one broker, from `connect` or `start`, for any number of tasks of one event loop.
+    It ends with `close` or `leave`, or at the end of an `async with` block, as `close` does."""
+
+    def __init__(self, url: str, options: Options) -> None:
+        self._url = parse_url(url)
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._session = Session(options, Random(secrets.randbits(256)))
+        self._decode: Any = (
+            json_codec.decode_server if options.codec == "json" else msgpack_codec.decode_server
+        )
+        self._kind = str if options.codec == "json" else bytes
+        self._status: Status = Connecting()
+        self._status_waiters: list[asyncio.Future[None]] = []
+        self._mirrors: dict[int, Mirror] = {}
+        self._last_sub = 0
+        self._last_ticket = 0
+        self._waiting: dict[int, _Waiting] = {}
+        self._room = max(1, options.queue_bytes)
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._link: asyncio.Task[None] | None = None
+        self._wake: asyncio.Event | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self._pump()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # How it stands.
+
+    @property
+    def status(self) -> Status:
+        """How the client stands: `Connecting`, `Online`, `Offline` or `Ended`."""
+        return self._status
+
+    async def statuses(self) -> AsyncIterator[Status]:
+        """How the client stands, now and whenever that changes; ends behind `Ended`. Who is slow
+        gets the latest."""
+        last: Status | None = None
+        while True:
+            if self._status is not last:
+                last = self._status
+                yield last
+                if isinstance(last, Ended):
+                    return
+                continue
+            await self._status_change()
+
+    async def until(self, *names: str) -> Status:
+        """Waits for a status by its name: `connecting`, `online`, `offline` or `ended`. `Closed`
+        when it has ended instead."""
+        while self._status.name not in names:
+            if isinstance(self._status, Ended):
+                raise self._closed()
+            await self._status_change()
+        return self._status
+
+    async def _status_change(self) -> None:
+        waiter = self._loop.create_future()
+        self._status_waiters.append(waiter)
+        await waiter
+
+    # Writes.
+
+    async def put(
+        self,
+        path: str,
+        value: object,
+        *,
+        if_rev: int | None = None,
+        ttl: float | None = None,
+        ephemeral: bool = False,
+    ) -> Done:
+        """Puts `value` at `path`: a `Value`, or what `Value.make` takes (`str` becomes text, bytes
+        stay bytes, anything else JSON). `if_rev`: only when the entry is at this revision, 0: only
+        when there is none. `ttl`: it lives so many seconds. `ephemeral`: it dies with the session.
+
+        A write that was sent and whose answer was lost is sent again until it has one, and takes
+        effect once; cancelling this does not take it back. Raises `Refused`, `Timeout`, `Closed`,
+        and `Wrong` for arguments that cannot be."""
+        return await self.write(
+            request.put(path, value, if_rev=if_rev, ttl=ttl, ephemeral=ephemeral)
+        )
+
+    async def append(
+        self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
+    ) -> Done:
+        """Appends `value` to the log at `path`; `paths` of the answer has the path that the broker
+        assigned. Otherwise as `put`."""
+        return await self.write(request.append(path, value, ttl=ttl, ephemeral=ephemeral))
+
+    async def delete(self, path: str, *, if_rev: int | None = None) -> Done:
+        """Deletes the entry at `path`; of nothing is no error."""
+        return await self.write(request.delete(path, if_rev=if_rev))
+
+    async def drop_tree(self, path: str, *, if_rev: int | None = None) -> Done:
+        """Drops everything at and under `path`; `if_rev`: only when nothing there has changed after
+        this revision."""
+        return await self.write(request.drop_tree(path, if_rev=if_rev))
+
+    async def trim(self, path: str, to: str) -> Done:
+        """Trims the log at `path` up to and including the key `to`."""
+        return await self.write(request.trim(path, to))
+
+    async def txn(self, txn: request.Txn) -> Done:
+        """Commits a transaction; `Refused` with `conflict` when a condition does not hold."""
+        return await self.write(txn)
+
+    async def write(self, write: Write | request.Txn) -> Done:
+        """Any write, from the functions of `onetree.request`; waits for the answer."""
+        return await (await self.enqueue(write))
+
+    async def enqueue(self, write: Write | request.Txn) -> asyncio.Future[Done]:
+        """Waits for room in the queue, puts the write there, and returns without its answer: so one
+        task can have thousands on their way, in their order."""
+        frame = write.frame if isinstance(write, request.Txn) else write
+        cost = self._cost(frame)
+        await self._acquire(cost)
+        return cast("asyncio.Future[Done]", self._hand_over(frame, cost))
+
+    def submit(self, write: Write | request.Txn) -> asyncio.Future[Done]:
+        """As `enqueue` without waiting; `QueueFull` when there is no room."""
+        frame = write.frame if isinstance(write, request.Txn) else write
+        cost = self._cost(frame)
+        if self._queue or cost > self._room:
+            raise QueueFull
+        self._room -= cost
+        return cast("asyncio.Future[Done]", self._hand_over(frame, cost))
+
+    async def signal(self, path: str, value: object) -> None:
+        """Sends a signal to those who are there; returns when the broker has it. It is never sent
+        twice: `Lost` when the connection was lost before the answer."""
+        await self._ask(frames.SendSignal(0, check_path(path), Value.make(value)))
+
+    # Reads.
+
+    async def get(self, path: str) -> Entry | None:
+        """The entry at `path`, if there is one."""
+        entries = (await self.get_many([path])).entries
+        return entries[0] if entries else None
+
+    async def get_many(self, paths: Iterable[str]) -> Found:
+        """The entries at at most 1,024 paths, all at one revision; what is absent is missing."""
+        return cast(Found, await self._ask(frames.Get(0, check_paths(list(paths)))))
+
+    async def list(
+        self,
+        path: str,
+        *,
+        depth: Depth = "tree",
+        after: str | None = None,
+        before: str | None = None,
+        limit: int = 0,
+        reverse: bool = False,
+        values: bool = True,
+    ) -> Found:
+        """A page of the entries at and under `path`, in path order, strictly between `after` and
+        `before`; at most `limit`, 0: as many as the broker likes. `reverse`: from the last to the
+        first."""
+        View(path, depth)
+        for bound in (after, before):
+            if bound is not None:
+                check_path(bound)
+        frame = frames.List(
+            0, path, depth, after, before, check_u32(limit), bool(reverse), bool(values)
+        )
+        return cast(Found, await self._ask(frame))
+
+    async def auth(self, token: str) -> None:
+        """Tells the broker another token, for now and for later connections."""
+        if not isinstance(token, str):
+            raise Wrong("bad-frame", "a token is text")
+        await self._ask(frames.Auth(0, token))
+
+    # Mirrors.
+
+    def mirror(
+        self,
+        view: View | str,
+        *,
+        depth: Depth = "tree",
+        match: Sequence[str] = (),
+        tail: int | None = None,
+        values: bool = True,
+        signals: bool = False,
+        every: float = 0.0,
+        once: bool = False,
+        from_: tuple[Cookie, Iterable[Entry]] | Snapshot | None = None,
+        keep: Keep | str | None = None,
+    ) -> Mirror:
+        """Starts a live copy of what a view sees: a `View`, or a path with the parts of one.
+
+        `signals`: also signals. `every`: at most one delta in so many seconds, folded. `once`: it
+        ends when it is fresh. `from_`: goes on from a copy that was saved, a cookie with its
+        entries, which must be of one snapshot. `keep`: where it survives this process, a file's
+        path or a `Keep`; it is read at once (blocking), and `KeepError` raised when it cannot be.
+        """
+        if isinstance(view, str):
+            view = View(view, depth, tuple(match), tail, values)
+        every_ms = check_u32(request.millis(every))
+        kept = FileKeep(keep) if isinstance(keep, str) else keep
+        if kept is not None:
+            loaded = kept.load()
+            from_ = loaded if loaded is not None else from_
+        if from_ is None:
+            saved = Snapshot.saved(None)
+        elif isinstance(from_, Snapshot):
+            saved = from_
+        else:
+            cookie, entries = from_
+            saved = Snapshot.saved(Cookie(*cookie), entries)
+        self._last_sub += 1
+        sub = self._last_sub
+        state = State(view, saved)
+        mirror = self._mirrors[sub] = Mirror(self, sub, state, saved, kept)
+        self._session.mirror(sub, state, SubOptions(once, signals, every_ms))
+        self._pump()
+        return mirror
+
+    def drop_mirror(self, sub: int) -> None:
+        """For the mirror: it ends."""
+        self._session.drop_mirror(sub)
+        mirror = self._mirrors.pop(sub, None)
+        if mirror is not None:
+            self._spawn(mirror.kept())
+        self._pump()
+
+    def resync_mirror(self, sub: int) -> None:
+        """For the mirror: it starts from nothing."""
+        self._session.resync(sub)
+        self._pump()
+
+    async def verify_mirror(self, sub: int) -> Verdict:
+        """For the mirror: it is compared."""
+        ticket, future = self._ticket(0)
+        self._session.verify(ticket, sub)
+        self._pump()
+        return cast(Verdict, await future)
+
+    def want_sync(self) -> None:
+        """Asks the broker to bring all mirrors to the present."""
+        self._session.want_sync()
+        self._pump()
+
+    # The end.
+
+    async def close(self) -> None:
+        """Does what was asked before, then ends the session at once, with its ephemeral entries,
+        and the client with it. Returns when that is done, or cannot be."""
+        await self._end(True)
+
+    async def leave(self) -> None:
+        """As `close`, but the session lives on for its grace: the broker keeps its ephemeral
+        entries that long."""
+        await self._end(False)
+
+    async def _end(self, bye: bool) -> None:
+        self._session.close(self._loop.time(), bye)
+        self._pump()
+        while not isinstance(self._status, Ended):
+            await self._status_change()
+        for mirror in list(self._mirrors.values()):
+            await mirror.kept()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # The queue.
+
+    def _cost(self, frame: frames.ClientFrame) -> int:
+        return min(request.cost(frame), max(1, self._options.queue_bytes))
+
+    async def _acquire(self, cost: int) -> None:
+        """Waits for room, at most `request_timeout`."""
+        if not self._queue and cost <= self._room:
+            self._room -= cost
+            return
+        if self._session.is_over:
+            raise self._closed()
+        waiter = self._loop.create_future()
+        self._queue.append((cost, waiter))
+        try:
+            await asyncio.wait_for(waiter, self._options.request_timeout)
+        except TimeoutError:
+            raise Timeout(self._options.request_timeout, False) from None
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._give_back(cost)
+            raise
+        finally:
+            self._make_room()
+
+    def _give_back(self, cost: int) -> None:
+        self._room += cost
+        self._make_room()
+
+    def _make_room(self) -> None:
+        while self._queue:
+            cost, waiter = self._queue[0]
+            if not waiter.done():
+                if cost > self._room:
+                    return
+                self._room -= cost
+                waiter.set_result(None)
+            self._queue.popleft()
+
+    async def _ask(self, frame: frames.Request) -> Any:
+        cost = self._cost(frame)
+        await self._acquire(cost)
+        return await self._hand_over(frame, cost)
+
+    def _hand_over(self, frame: frames.Request, cost: int) -> asyncio.Future[Any]:
+        if self._session.is_over:
+            self._give_back(cost)
+            raise self._closed()
+        ticket, future = self._ticket(cost)
+        self._session.request(self._loop.time(), ticket, frame)
+        self._pump()
+        return future
+
+    def _ticket(self, cost: int) -> tuple[int, asyncio.Future[Any]]:
+        self._last_ticket += 1
+        future = self._loop.create_future()
+        self._waiting[self._last_ticket] = _Waiting(future, cost)
+        return self._last_ticket, future
+
+    def _closed(self) -> Closed:
+        why = self._status.error if isinstance(self._status, Ended) else None
+        return Closed(why if isinstance(why, ConnectError) else None)
+
+    # Driving the session.
+
+    def _pump(self) -> None:
+        """Does what the session wants done, and sees to it that it is called again in time."""
+        if self._wake is not None:
+            self._wake.set()
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            effects = self._session.effects
+            while effects:
+                self._do(effects.popleft())
+        finally:
+            self._pumping = False
+        at = self._session.next_timeout()
+        # One that is too early finds nothing to do, and sets the next.
+        if at is not None and (self._timer is None or at < self._timer.when()):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(at, self._timeout)
+
+    def _timeout(self) -> None:
+        self._timer = None
+        self._session.handle_timeout(self._loop.time())
+        self._pump()
+
+    def _do(self, effect: Any) -> None:
+        if isinstance(effect, MirrorWent):
+            mirror = self._mirrors.get(effect.sub)
+            if mirror is not None:
+                mirror.publish(effect.event)
+                if isinstance(effect.event, Ended):
+                    del self._mirrors[effect.sub]
+                    self._spawn(mirror.kept())
+        elif isinstance(effect, Reply):
+            future = self._waiting[effect.ticket].future
+            if not future.done():
+                if effect.error is None:
+                    future.set_result(effect.reply)
+                else:
+                    future.set_exception(effect.error)
+        elif isinstance(effect, Release):
+            self._give_back(self._waiting.pop(effect.ticket).cost)
+        elif isinstance(effect, StatusIs):
+            self._set_status(effect.status)
+        elif isinstance(effect, Connect):
+            self._link = self._spawn(self._run_link())
+        elif isinstance(effect, Disconnect):
+            self._drop_link()
+
+    def _set_status(self, status: Status) -> None:
+        self._status = status
+        waiters, self._status_waiters = self._status_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        if isinstance(status, Ended):
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            while self._queue:
+                _, room = self._queue.popleft()
+                if not room.done():
+                    room.set_exception(self._closed())
+
+    def _spawn(self, run: Any) -> asyncio.Task[Any]:
+        task = self._loop.create_task(run)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _drop_link(self) -> None:
+        link, self._link, self._wake = self._link, None, None
+        if link is not None and link is not asyncio.current_task(self._loop):
+            link.cancel()
+
+    async def _run_link(self) -> None:
+        """One connection, from its beginning to its end."""
+        me = asyncio.current_task()
+        error: ConnectError
+        link: Link | None = None
+        writer: asyncio.Task[None] | None = None
+        try:
+            await self._ask_token()
+            subprotocol = self._session.subprotocol
+            link = await Link.connect(self._url, subprotocol, self._options.connect_timeout)
+            self._wake = asyncio.Event()
+            self._session.handle_open(self._loop.time())
+            writer = self._loop.create_task(self._send(link, self._wake))
+            self._pump()
+            await self._receive(link, me)
+            return
+        except ConnectError as gone:
+            error = gone
+        except asyncio.CancelledError:
+            raise
+        except Exception as fault:
+            # A fault of this program: the application is told, and it is tried again.
+            error = LinkLost(f"{type(fault).__name__}: {fault}")
+            error.__cause__ = fault
+        finally:
+            if writer is not None:
+                writer.cancel()
+            if link is not None:
+                self._spawn(link.close())
+        if self._link is me:
+            self._link = self._wake = None
+            self._session.handle_closed(self._loop.time(), error)
+            self._pump()
+
+    async def _ask_token(self) -> None:
+        token = self._options.token
+        if callable(token):
+            try:
+                given = token()
+                if inspect.isawaitable(given):
+                    given = await asyncio.wait_for(given, self._options.connect_timeout)
+                if not isinstance(given, str):
+                    raise TypeError("a token is text")
+            except Exception as fault:
+                error = BadToken(f"the token's function failed: {type(fault).__name__}: {fault}")
+                # It may well be the network that is away.
+                error.action = "retry"
+                raise error from fault
+            self._session.token = given
+
+    async def _receive(self, link: Link, me: object) -> None:
+        """Takes what comes until the link is dropped; `ConnectError` when it ends by itself."""
+        receive, decode, kind = link.receive, self._decode, self._kind
+        handle, time = self._session.handle_frame, self._loop.time
+        rest = time()
+        while True:
+            message = await receive()
+            if type(message) is not kind:
+                raise ProtocolBroken("a message of the other codec")
+            try:
+                frame = decode(message)
+            except Wrong as wrong:
+                raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None
+            now = time()
+            handle(now, frame)
+            self._pump()
+            if self._link is not me:
+                return
+            # What is there already comes without a pause: others have their turn all the same.
+            if now - rest > 0.01:
+                await asyncio.sleep(0)
+                rest = time()
+
+    async def _send(self, link: Link, wake: asyncio.Event) -> None:
+        """Sends what the session has to say, as fast as the socket takes it."""
+        try:
+            while True:
+                message = self._session.poll_transmit()
+                if message is None:
+                    self._pump_effects()
+                    wake.clear()
+                    await wake.wait()
+                else:
+                    await link.send(message)
+        except ConnectError:
+            # Who receives is told why.
+            return
+
+    def _pump_effects(self) -> None:
+        if self._session.effects:
+            self._pump()
+
+
+class Connection(Awaitable[Client]):
+    """What `connect` returns: `client = await connect(…)`, or `async with connect(…) as client`."""
+
+    def __init__(self, url: str, options: Options) -> None:
+        self._url = url
+        self._options = options
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._connect()
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _connect(self) -> Client:
+        client = Client(self._url, self._options)
+        try:
+            while not isinstance(client.status, Online | Ended):
+                await client._status_change()
+        except asyncio.CancelledError:
+            client._session.close(client._loop.time(), False)
+            client._pump()
+            raise
+        if isinstance(client.status, Ended):
+            error = client.status.error
+            raise error if error is not None else Closed()
+        return client
+
+
+def connect(
+    url: str,
+    *,
+    codec: Literal["msgpack", "json"] = "msgpack",
+    label: str | None = None,
+    token: Token = None,
+    agent: str = AGENT,
+    reconnect: Literal["never", "after-first", "always"] = "after-first",
+    request_timeout: float = 30.0,
+    connect_timeout: float = 10.0,
+    queue_bytes: int = 16 << 20,
+    backoff: tuple[float, float] = (0.1, 20.0),
+) -> Connection:
+    """Connects to the broker at `url` (`ws://host:port`, with `/v1/sync` as the path when there is
+    none), and waits for its `welcome`. What the options mean: `Options`. Raises `ConnectError`:
+    with `reconnect="always"` only what retrying does not help against, otherwise whatever the
+    first attempt fails with."""
+    options = Options(
+        codec, label, token, agent, reconnect, request_timeout, connect_timeout, queue_bytes,
+        backoff,
+    )  # fmt: skip
+    return Connection(url, options)
+
+
+def start(url: str, options: Options | None = None, **given: Any) -> Client:
+    """Begins to connect and returns at once; what is asked meanwhile waits for the connection.
+    Options as of `connect`. `BadUrl` when the URL is not one of a broker. Needs a running event
+    loop."""
+    return Client(url, options if options is not None else Options(**given))

@@ -1,0 +1,195 @@
+"""What goes wrong. Each error has the protocol's `code`, where there is one, and says what to do
+next: `action`."""
+
+from __future__ import annotations
+
+from .codes import CODES, Action
+from .protocol import frames
+
+
+class OnetreeError(Exception):
+    """Anything that this package raises, but for what cannot be read or written (`Wrong`)."""
+
+    code: str | None = None
+    """The code of the protocol, where there is one."""
+    action: Action = "stop"
+    """What to do next."""
+
+    @property
+    def word(self) -> str:
+        """The code, or a word of the client's own."""
+        return self.code or type(self).__name__.lower()
+
+
+class Refused(OnetreeError):
+    """It did not happen, and the code says what to do next: the broker's answer, or this client's
+    own where it knows the answer. With `outcome-unknown` it may have happened, once."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        path: str | None = None,
+        rev: int | None = None,
+        retry_in: float | None = None,
+    ) -> None:
+        where = "" if path is None else f" ({path}{'' if rev is None else f' is at {rev}'})"
+        super().__init__(f"{code}: {message}{where}")
+        self.code = code
+        self.action = CODES[code].action
+        self.path = path
+        """The path that it is about."""
+        self.rev = rev
+        """The revision that is there instead of the one expected."""
+        self.retry_in = retry_in
+        """When to try again, seconds, where the broker said so."""
+
+    @staticmethod
+    def of(frame: frames.Error) -> Refused:
+        """The refusal of an `error` frame."""
+        wait = None if frame.retry_ms is None else frame.retry_ms / 1000
+        return Refused(frame.code, frame.message, frame.path, frame.rev, wait)
+
+
+class Timeout(OnetreeError):
+    """There was no answer in time."""
+
+    action: Action = "retry"
+
+    def __init__(self, after: float, sent: bool) -> None:
+        fate = "it may still happen, once" if sent else "it was never sent"
+        super().__init__(f"no answer within {after:g} s; {fate}")
+        self.after = after
+        """How long was waited, seconds."""
+        self.sent = sent
+        """Whether it was sent: a write that was may still happen, one that was not never will."""
+
+
+class Lost(OnetreeError):
+    """The connection was lost before the answer to a signal came, which is not sent again."""
+
+    action: Action = "retry"
+
+    def __init__(self) -> None:
+        super().__init__("the connection was lost; the signal may or may not have been delivered")
+
+
+class QueueFull(OnetreeError):
+    """More is waiting than `queue_bytes` allows, and it was not to be waited for."""
+
+    action: Action = "retry"
+
+    def __init__(self) -> None:
+        super().__init__("more requests are waiting than the queue has room for")
+
+
+class Closed(OnetreeError):
+    """The client, or the mirror, has ended."""
+
+    def __init__(self, why: ConnectError | None = None) -> None:
+        super().__init__("the client is closed" if why is None else f"the client has ended: {why}")
+        self.why = why
+        """Why it ended by itself; `None` when it was closed."""
+        self.code = None if why is None else why.code
+        self.action = "stop" if why is None else why.action
+
+
+class OutsideView(OnetreeError):
+    """A transaction read what its mirror does not see, whose changes nobody would notice."""
+
+    action: Action = "fix"
+    word = "outside-view"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is outside of the mirror's view")
+        self.path = path
+        """What was read."""
+
+
+class KeepError(OnetreeError):
+    """What a mirror was kept in cannot be read, or is in use. It was left as it is."""
+
+    action: Action = "fix"
+
+    def __init__(self, word: str, message: str) -> None:
+        super().__init__(message)
+        self._word = word
+
+    @property
+    def word(self) -> str:
+        """`state-broken`, `state-in-use` or `state`."""
+        return self._word
+
+
+class ConnectError(OnetreeError):
+    """Why there is no connection, or no longer one."""
+
+    action: Action = "retry"
+    retry_in: float | None = None
+    """When to come back, seconds, where the broker said so."""
+
+
+class BadUrl(ConnectError):
+    """The URL is not one of a broker."""
+
+    action: Action = "fix"
+
+
+class Unreachable(ConnectError):
+    """The host could not be reached: it has no address, it refuses connections, it is away."""
+
+
+class BadToken(ConnectError):
+    """The function that gives the token failed; `__cause__` says how."""
+
+    action: Action = "reauth"
+
+
+class HttpAnswer(ConnectError):
+    """There is an HTTP server, but it does not let us in: 400 an unknown subprotocol, 403 a page
+    that may not connect, 404 a wrong path, 503 it is full."""
+
+    def __init__(self, address: str, status: int, message: str, retry_in: float | None) -> None:
+        super().__init__(f"{address} answers {status}{': ' if message else ''}{message}")
+        self.status = status
+        """The HTTP status code."""
+        self.retry_in = retry_in
+        if status == 401:
+            self.action = "reauth"
+        elif status not in (408, 425, 429) and not 500 <= status < 600:
+            self.action = "fix"
+
+
+class NotABroker(ConnectError):
+    """What listens there does not speak WebSocket, or not with the subprotocol asked for."""
+
+    action: Action = "fix"
+
+
+class Ended(ConnectError):
+    """The broker did not take `hello`, or ended the connection, with a code."""
+
+    def __init__(self, code: str, message: str, retry_in: float | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        action = CODES[code].action
+        # A mirror is started again by the reconnect.
+        self.action = "retry" if action == "resync" else action
+        self.retry_in = retry_in
+
+
+class LinkLost(ConnectError):
+    """The connection was lost."""
+
+
+class Silent(ConnectError):
+    """Nothing came for so long that the connection is taken for dead."""
+
+    code = "silent"
+
+    def __init__(self, after: float) -> None:
+        super().__init__(f"nothing came for {after:g} s")
+
+
+class ProtocolBroken(ConnectError):
+    """The broker broke a rule of the protocol."""

@@ -1,0 +1,207 @@
+"""Where a mirror survives its process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import re
+from pathlib import Path
+from typing import IO, Final, Protocol
+
+from . import event as e
+from .changes import Changes
+from .errors import KeepError
+from .event import Event
+from .protocol import json_codec, scan
+from .protocol.cookies import Cookie
+from .protocol.frames import Entry
+from .protocol.paths import order_key
+from .protocol.wrong import Wrong
+from .snapshot import Snapshot
+
+EVERY: Final = 1.0
+"""A mirror is saved at most once in so many seconds."""
+
+_log = logging.getLogger("onetree")
+
+
+class Keep(Protocol):
+    """Where a mirror is kept. Both are called outside of the event loop's thread, one at a time."""
+
+    def load(self) -> tuple[Cookie, list[Entry]] | None:
+        """A cookie with its entries, or nothing."""
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Replaces both in one step."""
+
+
+class FileKeep:
+    """A file in the format of `onetree watch --state`.
+
+    The first line is the cookie, with the number of lines that follow; then come the lines that
+    `onetree export` prints. The file is only ever replaced as a whole, so whatever kills us, it is
+    one that was whole. One that is not is never thrown away, only named: it may be all there is.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """At `path`; through a symbolic link: its target is replaced, not the link. It belongs to
+        this process alone from `load` or the first `save` on, until `close`."""
+        self.path = Path(os.path.realpath(path))
+        """The file."""
+        self._lock: IO[bytes] | None = None
+
+    def load(self) -> tuple[Cookie, list[Entry]] | None:
+        """Reads it; nothing is in one that is empty, or not there. `KeepError` with `state-broken`
+        names the line that is wrong."""
+        self._own()
+        try:
+            with open(self.path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KeepError("state", f"cannot read {self.path}: {error}") from None
+        if not data:
+            return None
+        lines = data.split(b"\n")
+        if lines.pop():
+            raise self._broken(len(lines) + 1, "the line is cut off")
+        cookie, count = self._head(lines[0])
+        entries: list[Entry] = []
+        before = ""
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                change = json_codec.read_change(scan.frame(line.decode()))
+            except (Wrong, ValueError) as error:
+                raise self._broken(number, str(error)) from None
+            if not isinstance(change, Entry):
+                raise self._broken(number, "the line is no entry")
+            key = order_key(change.path)
+            if key <= before:
+                raise self._broken(number, "the path does not come after the one before")
+            before = key
+            entries.append(change)
+        if len(entries) != count:
+            why = f"the file ends after {len(entries)} of {count} entries"
+            raise self._broken(len(entries) + 1, why)
+        return cookie, entries
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Replaces the file. When this returns, the new one is on the disk; when the process dies
+        before, the old one is."""
+        if snapshot.cookie is None:
+            return
+        self._own()
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        entries = snapshot.entries()
+        head = json_codec.cookie_text(snapshot.cookie)[:-1] + f',"entries":{len(entries)}}}\n'
+        try:
+            with open(temporary, "wb") as file:
+                if self.path.exists():
+                    os.chmod(temporary, self.path.stat().st_mode & 0o7777)
+                file.write(head.encode())
+                for entry in entries:
+                    file.write(json_codec.entry_text(entry).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+            # The new name is durable only with its directory.
+            directory = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise KeepError("state", f"cannot write {self.path}: {error}") from None
+
+    def close(self) -> None:
+        """It is free for another process."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _own(self) -> None:
+        if self._lock is not None:
+            return
+        if self.path.exists() and not self.path.is_file():
+            raise KeepError("state", f"cannot keep a mirror in {self.path}: it is no regular file")
+        try:
+            # On a file of its own, which stays: the other is replaced at each save.
+            lock = open(self.path.with_name(self.path.name + ".lock"), "ab")
+        except OSError as error:
+            raise KeepError("state", f"cannot lock {self.path}: {error}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise KeepError("state-in-use", f"{self.path} is in use by another") from None
+        self._lock = lock
+
+    def _head(self, line: bytes) -> tuple[Cookie, int]:
+        match = re.fullmatch(rb'(.*),"entries":([0-9]{1,18})\}', line)
+        if match is None:
+            raise self._broken(1, "a state file begins with a cookie, which this is not")
+        try:
+            return json_codec.read_cookie(scan.frame(match[1].decode() + "}")), int(match[2])
+        except (Wrong, ValueError) as error:
+            raise self._broken(1, str(error)) from None
+
+    def _broken(self, line: int, why: str) -> KeepError:
+        left = "move the file away to start from nothing; it was left as it is"
+        return KeepError("state-broken", f"{self.path}:{line}: {why}; {left}")
+
+
+class Keeper:
+    """Saves a mirror at most once a second while changes come, and once more when it ends. What it
+    saves the application was shown: never ahead of that."""
+
+    def __init__(self, keep: Keep, feed: Changes) -> None:
+        self.keep = keep
+        self._feed = feed
+        self._saving: asyncio.Task[None] | None = None
+        self._again = False
+        self._over = False
+        self._saved: int | None = None
+
+    def handle(self, event: Event) -> None:
+        """Something happened to the mirror."""
+        if isinstance(event, e.Ended):
+            self._over = True
+        if isinstance(event, e.Fresh | e.Delta | e.Ended):
+            self._again = True
+            if self._saving is None:
+                self._saving = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                await self.save()
+                if not self._over:
+                    await asyncio.sleep(EVERY)
+        finally:
+            self._saving = None
+        if self._over and isinstance(self.keep, FileKeep):
+            self.keep.close()
+
+    async def save(self) -> None:
+        """Saves what is shown now."""
+        while self._feed.next_now() is not None:
+            pass
+        snapshot = self._feed.snapshot()
+        if snapshot.cookie is None or snapshot.rev == self._saved:
+            return
+        try:
+            await asyncio.to_thread(self.keep.save, snapshot.alone())
+            self._saved = snapshot.rev
+        except KeepError as error:
+            _log.error("a mirror could not be saved: %s", error)
+
+    async def done(self) -> None:
+        """Waits for the last save."""
+        while self._saving is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.shield(self._saving)

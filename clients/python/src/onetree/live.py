@@ -1,0 +1,250 @@
+"""A live copy of a part of the tree."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from . import event as e
+from .changes import Changes
+from .errors import Closed
+from .event import Event, Verdict
+from .keep import Keep, Keeper
+from .mirror import State
+from .protocol.cookies import Cookie
+from .protocol.frames import Entry
+from .protocol.paths import check_path, is_log_key, parent
+from .protocol.views import View
+from .snapshot import Snapshot
+from .transact import Committed, Transaction, transact
+
+if TYPE_CHECKING:
+    from .client import Client
+
+T = TypeVar("T")
+
+
+class Page(tuple[Entry, ...]):
+    """Entries of a log, oldest first."""
+
+    more: bool
+    """Whether there are older ones."""
+
+
+class Mirror:
+    """A live copy of a part of the tree, which the client keeps right: at every moment it is its
+    view of the tree at `rev`, exactly. It ends with `close`, with its client, or at the end of a
+    `with` block. From `Client.mirror`."""
+
+    def __init__(
+        self, client: Client, sub: int, state: State, initial: Snapshot, keep: Keep | None
+    ) -> None:
+        self._client = client
+        self._sub = sub
+        self._state = state
+        self._initial = initial
+        self._whole = False
+        self._ended: e.Ended | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._feeds: list[weakref.ref[Changes]] = []
+        self._keeper = None if keep is None else Keeper(keep, self.changes())
+
+    def __enter__(self) -> Mirror:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def view(self) -> View:
+        """What it sees."""
+        return self._state.view
+
+    @property
+    def rev(self) -> int:
+        """The revision that it is at."""
+        return self._state.rev
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it is whole and the connection is there that keeps it so."""
+        return self._state.is_fresh and self._ended is None
+
+    @property
+    def received(self) -> int:
+        """How many changes have come of the refresh that is under way, or came of the last one: for
+        progress that people look at."""
+        return self._state.received
+
+    @property
+    def cookie(self) -> Cookie | None:
+        """Where it stands; `None` before it was whole for the first time. The cookie is saved with
+        the entries of the same moment, hence taken from a `snapshot`."""
+        return self._state.cookie
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def get(self, path: str) -> Entry | None:
+        """The entry at `path`."""
+        return self._state.get(path)
+
+    def entries(self) -> list[Entry]:
+        """All entries, in path order."""
+        return self.snapshot().entries()
+
+    def under(self, top: str) -> list[Entry]:
+        """The entries at and under `top`, in path order."""
+        return self.snapshot().under(top)
+
+    def snapshot(self) -> Snapshot:
+        """All of it as it is now, with its cookie; costs O(1). Who reads `changes` and saves takes
+        `Changes.snapshot` instead, which is never ahead of what was read."""
+        return self._state.snapshot()
+
+    def changes(self) -> Changes:
+        """What happens to it, from the beginning: if it is whole already, the first event is
+        `Fresh` with all that differs from what it was started with."""
+        feed = Changes(self._initial, self.snapshot(), self._whole, self._ended)
+        self._feeds.append(weakref.ref(feed))
+        return feed
+
+    async def at(self, rev: int) -> int:
+        """Waits until it is fresh and at `rev` or later: with the revision of a write, until it
+        shows that write. The revision that it is at then. `Closed` when the mirror has ended."""
+        # A `sync` moves fresh mirrors only.
+        await self.fresh()
+        if self.rev < rev:
+            # Otherwise a write that the view does not see would show at the next heartbeat only.
+            self._client.want_sync()
+            await self._wait(lambda: self.is_fresh and self.rev >= rev)
+        return self.rev
+
+    async def fresh(self) -> int:
+        """Waits until it is fresh; a mirror of mode `once`: until it was. The revision that it is
+        at then. `Closed` when the mirror has ended."""
+        await self._wait(lambda: self.is_fresh or (self._whole and self._once_done()))
+        return self.rev
+
+    def _once_done(self) -> bool:
+        return self._ended is not None and self._ended.error is None and self._state.is_fresh
+
+    async def moved(self, since: int) -> int:
+        """Waits until it is fresh and above revision `since`; where it is then."""
+        await self._wait(lambda: self.is_fresh and self.rev > since)
+        return self.rev
+
+    async def resync(self) -> int:
+        """Starts again from nothing, and waits until it is whole. What it shows stays until then.
+        The revision that it is at then. `Closed` when the mirror has ended."""
+        if self._ended is not None:
+            raise self._why()
+        self._client.resync_mirror(self._sub)
+        return await self.fresh()
+
+    async def verify(self) -> Verdict:
+        """Compares it with the tree now, by digest. When it differs it starts again by itself."""
+        if self._ended is not None:
+            return Verdict("unknown")
+        return await self._client.verify_mirror(self._sub)
+
+    async def earlier(self, log: str, limit: int, before: str | None = None) -> Page:
+        """The page of a log in front of the oldest entry of it that the mirror shows, or of
+        `before` (a path): at most `limit` entries, oldest first. It does not become part of the
+        mirror."""
+        check_path(log)
+        if before is None:
+            for entry in self.snapshot().under(log):
+                if parent(entry.path) == log and is_log_key(entry.path.rpartition("/")[2]):
+                    before = entry.path
+                    break
+        return await self._page(log, limit, before)
+
+    async def _page(self, log: str, limit: int, before: str | None) -> Page:
+        found: list[Entry] = []
+        more = False
+        # A broker may send fewer than asked for, and among the children may be others.
+        while len(found) < limit:
+            answer = await self._client.list(
+                log,
+                depth="children",
+                before=before,
+                after=log,
+                limit=limit - len(found),
+                reverse=True,
+                values=self.view.values,
+            )
+            more = answer.more
+            logged = [
+                e for e in answer.entries if e.rev and is_log_key(e.path[len(log) :].strip("/"))
+            ]
+            found += logged
+            if not more or not answer.entries:
+                break
+            before = answer.entries[-1].path
+        page = Page(found[::-1])
+        page.more = more
+        return page
+
+    async def transact(self, fn: Callable[[Transaction], T | Awaitable[T]]) -> Committed[T]:
+        """Runs `fn` against a snapshot, commits what it writes when nothing that it read has
+        changed, and otherwise runs it again. See `onetree.transact`."""
+        return await transact(self, self._client, fn)
+
+    async def saved(self) -> None:
+        """Saves it to its `keep` now, as far as it is shown, and waits for that."""
+        if self._keeper is not None:
+            await self._keeper.save()
+
+    def close(self) -> None:
+        """Ends it. What it shows stays."""
+        if self._ended is None:
+            self._client.drop_mirror(self._sub)
+            self.publish(e.Ended(None))
+
+    async def _wait(self, reached: Callable[[], bool]) -> None:
+        while not reached():
+            if self._ended is not None:
+                raise self._why()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+
+    def _why(self) -> Exception:
+        error = None if self._ended is None else self._ended.error
+        return Closed() if error is None else error
+
+    def publish(self, event: Event | None) -> None:
+        """The mirror went on. For the client."""
+        self._whole |= isinstance(event, e.Fresh)
+        if isinstance(event, e.Ended):
+            self._ended = event
+        if self._feeds:
+            snapshot = self._state.snapshot()
+            gone = False
+            for ref in self._feeds:
+                feed = ref()
+                if feed is None:
+                    gone = True
+                else:
+                    feed.push(event, snapshot)
+            if gone:
+                self._feeds = [ref for ref in self._feeds if ref() is not None]
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+        if self._keeper is not None and event is not None:
+            self._keeper.handle(event)
+
+    async def kept(self) -> None:
+        """Waits until the last save of an ended mirror is done. For the client."""
+        if self._keeper is not None:
+            await self._keeper.done()

@@ -1,0 +1,210 @@
+"""Reads JSON as strictly as the protocol does, and keeps the text of values as it came.
+
+The standard library's scanner does the work; what it lets pass is looked for here: duplicate keys,
+lone surrogates, numbers beyond a double, nesting.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]
+from typing import Any, Final
+
+from .paths import has_surrogate
+from .wrong import Wrong
+
+DEPTH: Final = 127
+"""How deep JSON may be nested."""
+FRAME_DEPTH: Final = DEPTH + 3
+"""How deep a frame may be nested: a value in a change in the list of a frame."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_INF = float("inf")
+
+
+class Raw(str):
+    """The text of a value, as it stood in the frame."""
+
+    __slots__ = ()
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a duplicate key")
+    return made
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number in (_INF, -_INF):
+        raise ValueError("a number beyond a double")
+    return number
+
+
+def _int(text: str) -> int | float:
+    if len(text) > 308:
+        _float(text)
+    # It has a sign that `int` would lose; where whole numbers are asked for, it is none.
+    return -0.0 if text == "-0" else int(text)
+
+
+def _constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+_strict = JSONDecoder(
+    object_pairs_hook=_pairs, parse_float=_float, parse_int=_int, parse_constant=_constant
+)
+_scan_once = _strict.scan_once  # type: ignore[attr-defined]
+
+
+def frame(text: str) -> dict[str, Any]:
+    """Reads a frame: one JSON object. In each object of it, at any depth that the protocol
+    uses, the field `json` is a `Raw`. `ValueError` says what is wrong."""
+    try:
+        found, end = _object(text, text.index("{") + 1, 1)
+    except (StopIteration, IndexError):
+        raise ValueError("the text is cut off, or no JSON") from None
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if _SPACE.fullmatch(text, 0, text.index("{")) is None or not _SPACE.fullmatch(text, end):
+        raise ValueError("there is more than one object")
+    if _SURROGATE.search(text) is not None:
+        _refuse_surrogates(found)
+    return found
+
+
+def check(data: bytes) -> bytes:
+    """A JSON value without the space around it; `Wrong` with `bad-value` when it is none."""
+    try:
+        text = data.decode().strip(" \t\n\r")
+        value, end = _scan_once(text, 0)
+        if end != len(text):
+            raise ValueError("there is something behind the value")
+        check_depth(text, value)
+        if _SURROGATE.search(text) is not None:
+            _refuse_surrogates(value)
+    except (ValueError, StopIteration, RecursionError) as error:
+        raise Wrong("bad-value", f"not a JSON value: {error or 'it is cut off'}") from None
+    return text.encode()
+
+
+def loads(data: bytes) -> Any:
+    """The Python value of a JSON text that the broker has checked; `Wrong` when it is none."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise Wrong("bad-value", "not a JSON value") from None
+
+
+def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
+    """The fields of an object, from behind its `{` on."""
+    space = _SPACE.match
+    fields: dict[str, Any] = {}
+    at = space(text, at).end()  # type: ignore[union-attr]
+    if text[at] == "}":
+        return fields, at + 1
+    while True:
+        if text[at] != '"':
+            raise ValueError("a key is not text")
+        key, at = scanstring(text, at + 1)
+        if text[at] != ":":
+            at = space(text, at).end()  # type: ignore[union-attr]
+            if text[at] != ":":
+                raise ValueError("no ':' behind a key")
+        at += 1
+        first = text[at]
+        if first in " \t\n\r":
+            at = space(text, at).end()  # type: ignore[union-attr]
+            first = text[at]
+        if key in fields:
+            raise ValueError(f"a duplicate key, {key[:40]!r}")
+        if first == '"' and key != "json":
+            fields[key], at = scanstring(text, at + 1)
+        elif key == "json":
+            value, end = _scan_once(text, at)
+            raw = Raw(text[at:end])
+            if first in "[{":
+                check_depth(raw, value, FRAME_DEPTH - depth)
+            fields[key], at = raw, end
+        elif first == "{" and depth < FRAME_DEPTH:
+            fields[key], at = _object(text, at + 1, depth + 1)
+        elif first == "[" and depth < FRAME_DEPTH:
+            fields[key], at = _list(text, at + 1, depth + 1)
+        elif first in "[{":
+            raise ValueError("nested too deep")
+        else:
+            fields[key], at = _scan_once(text, at)
+        after = text[at]
+        if after in " \t\n\r":
+            at = space(text, at).end()  # type: ignore[union-attr]
+            after = text[at]
+        if after == "}":
+            return fields, at + 1
+        if after != ",":
+            raise ValueError("no ',' between two fields")
+        at = space(text, at + 1).end()  # type: ignore[union-attr]
+
+
+def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
+    """The elements of a list, from behind its `[` on."""
+    space = _SPACE.match
+    found: list[Any] = []
+    element: Any
+    at = space(text, at).end()  # type: ignore[union-attr]
+    if text[at] == "]":
+        return found, at + 1
+    while True:
+        first = text[at]
+        if first == "{" and depth < FRAME_DEPTH:
+            element, at = _object(text, at + 1, depth + 1)
+        elif first == "[" and depth < FRAME_DEPTH:
+            element, at = _list(text, at + 1, depth + 1)
+        elif first in "[{":
+            raise ValueError("nested too deep")
+        else:
+            element, at = _scan_once(text, at)
+        found.append(element)
+        after = text[at]
+        if after in " \t\n\r":
+            at = space(text, at).end()  # type: ignore[union-attr]
+            after = text[at]
+        if after == "]":
+            return found, at + 1
+        if after != ",":
+            raise ValueError("no ',' between two elements")
+        at = space(text, at + 1).end()  # type: ignore[union-attr]
+
+
+def check_depth(text: str, value: Any, most: int = DEPTH) -> None:
+    """`ValueError` when `value`, whose text is `text`, is nested too deep."""
+    # So few brackets cannot be nested so deep.
+    if text.count("[") + text.count("{") > most and _depth(value) > most:
+        raise ValueError("nested too deep")
+
+
+def _depth(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
+
+
+def _refuse_surrogates(value: Any) -> None:
+    """Looks at all texts, which takes a while: only where an escape may be half a character."""
+    if isinstance(value, Raw):
+        _refuse_surrogates(_scan_once(value, 0)[0])
+    elif isinstance(value, str):
+        if has_surrogate(value):
+            raise ValueError("a lone surrogate")
+    elif isinstance(value, dict):
+        for key, held in value.items():
+            _refuse_surrogates(key)
+            _refuse_surrogates(held)
+    elif isinstance(value, list):
+        for held in value:
+            _refuse_surrogates(held)

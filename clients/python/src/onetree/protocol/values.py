@@ -1,0 +1,90 @@
+"""Values: bytes and a media type."""
+
+from __future__ import annotations
+
+import json as _json
+import re
+from typing import Any, Final, NamedTuple
+
+from . import scan
+from .wrong import Wrong
+
+JSON: Final = "application/json"
+TEXT: Final = "text/plain"
+BYTES: Final = "application/octet-stream"
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*"
+_TYPE = re.compile(rf"{_NAME}/{_NAME} *(?:;[ -~]*)?", re.ASCII)
+
+
+def check_type(text: str) -> str:
+    """The media type itself; `Wrong` with `bad-field` when it is none."""
+    if text in (JSON, TEXT, BYTES):
+        return text
+    if not isinstance(text, str):
+        raise Wrong("bad-frame", "a media type is text")
+    if len(text) > 127 or not _TYPE.fullmatch(text) or text.endswith(" "):
+        raise Wrong("bad-field", f"{text[:80]!r} is no media type")
+    return text
+
+
+class Value(NamedTuple):
+    """A value as it is in the tree. Made by `Value.json`, `Value.text` and `Value.of`."""
+
+    type: str
+    """The media type."""
+    data: bytes
+    """The bytes; of JSON, its text as it came in."""
+
+    @staticmethod
+    def json(value: Any) -> Value:
+        """What `json.dumps` makes of a Python value."""
+        try:
+            text = _json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            scan.check_depth(text, value)
+            return Value(JSON, text.encode())
+        except (ValueError, TypeError, RecursionError) as error:
+            raise Wrong("bad-value", f"not a JSON value: {error}") from None
+
+    @staticmethod
+    def text(text: str, type: str = TEXT) -> Value:
+        """Text; `type` is one of `text/…`."""
+        return Value.of(type, text.encode())
+
+    @staticmethod
+    def of(type: str, data: bytes) -> Value:
+        """Any bytes, of any media type; of `application/json`: checked to be it."""
+        check_type(type)
+        data = bytes(data)
+        if type == JSON:
+            data = scan.check(data)
+        return Value(type, data)
+
+    @staticmethod
+    def make(value: object) -> Value:
+        """A `Value` itself; `str` as `text/plain`, bytes as `application/octet-stream`, anything
+        else as JSON."""
+        if isinstance(value, Value):
+            return value
+        if isinstance(value, str):
+            return Value.text(value)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return Value(BYTES, bytes(value))
+        return Value.json(value)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it is JSON."""
+        return self.type == JSON
+
+    def get(self) -> Any:
+        """For Python: JSON parsed (each time anew), `text/…` that is UTF-8 as `str`, otherwise
+        the bytes."""
+        if self.type == JSON:
+            return scan.loads(self.data)
+        if self.type.startswith("text/"):
+            try:
+                return self.data.decode()
+            except UnicodeDecodeError:
+                pass
+        return self.data

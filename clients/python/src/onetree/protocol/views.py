@@ -1,0 +1,93 @@
+"""Views: what a subscription sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2s
+from typing import Final, Literal
+
+from .paths import check_path
+from .patterns import check_pattern, matcher
+from .wrong import Wrong
+
+Depth = Literal["entry", "children", "tree"]
+DEPTHS: Final = ("entry", "children", "tree")
+PATTERNS: Final = 32
+"""The most patterns of a view."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Base, depth, patterns, tail, values or not; checked when it is made (`Wrong`)."""
+
+    path: str
+    """The base."""
+    depth: Depth = "tree"
+    """The base alone; and its direct children; and everything under it."""
+    match: tuple[str, ...] = ()
+    """Patterns below the base, of which any is enough; none: all is seen."""
+    tail: int | None = None
+    """Only the newest so many entries of each log, and what comes later."""
+    values: bool = True
+    """`False`: paths and revisions only."""
+
+    def __post_init__(self) -> None:
+        check_path(self.path)
+        if self.depth not in DEPTHS:
+            raise Wrong("bad-field", f"depth is one of {', '.join(DEPTHS)}")
+        object.__setattr__(self, "match", tuple(self.match))
+        if len(self.match) > PATTERNS:
+            raise Wrong("bad-field", f"a view has at most {PATTERNS} patterns")
+        for pattern in self.match:
+            check_pattern(pattern)
+        if self.tail is not None and not 0 <= self.tail < 1 << 32:
+            raise Wrong("bad-field", "tail is at least 0 and below 2^32")
+
+    @cached_property
+    def sees(self) -> Callable[[str], bool]:
+        """Whether a path is in the view; a function, for speed."""
+        base = self.path
+        prefix = "" if base == "/" else base
+        below = prefix + "/"
+        start = len(prefix)
+        if self.depth == "tree" and not self.match:
+            if base == "/":
+                return lambda path: True
+            return lambda path: path == base or path.startswith(below)
+        matches = matcher(self.match) if self.match else lambda rest: True
+        deepest = {"entry": 0, "children": 1, "tree": 99}[self.depth]
+
+        def sees(path: str) -> bool:
+            if path == base:
+                return matches("")
+            if not path.startswith(below):
+                return False
+            rest = path[start:]
+            return rest.count("/") <= deepest and matches(rest)
+
+        return sees
+
+    def covers(self, top: str) -> bool:
+        """Whether everything at and under `top` is in the view, values or not: its patterns and
+        its tail leave nothing out."""
+        if self.match or self.tail is not None or self.depth != "tree":
+            return False
+        return self.sees(top)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """As the broker says it in `fresh`."""
+        return blake2s(self.hashed(), digest_size=8).hexdigest()
+
+    def hashed(self) -> bytes:
+        """What is hashed for the fingerprint."""
+        parts = [
+            self.path,
+            self.depth,
+            "" if self.tail is None else str(self.tail),
+            "1" if self.values else "0",
+            *sorted(set(self.match)),
+        ]
+        return b"".join(part.encode() + b"\0" for part in parts)

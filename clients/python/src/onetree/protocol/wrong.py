@@ -1,0 +1,14 @@
+"""What cannot be read or written."""
+
+from __future__ import annotations
+
+
+class Wrong(ValueError):
+    """Something is not what the protocol says it must be; `code` is one of `onetree.codes`."""
+
+    def __init__(self, code: str, message: str, id: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        """The code that says which rule is broken."""
+        self.id = id
+        """The `id` of the frame, where one could be read."""

@@ -1,0 +1,137 @@
+"""What can be asked of a broker: writes and reads, checked when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .protocol import frames
+from .protocol.frames import Append, Delete, Drop, Put, Trim
+from .protocol.kinds import rev as check_rev
+from .protocol.paths import check_path, parse_log_key
+from .protocol.values import Value
+from .protocol.wrong import Wrong
+
+
+def put(
+    path: str,
+    value: object,
+    *,
+    if_rev: int | None = None,
+    ttl: float | None = None,
+    ephemeral: bool = False,
+) -> Put:
+    """`put`: the entry is now `value` (see `Value.make`). `if_rev`: only when the entry is at this
+    revision, 0: only when there is none. `ttl`: it lives so many seconds. `ephemeral`: it dies with
+    the session, and is not put again by the client when a session was lost."""
+    made = Value.make(value)
+    return Put(0, check_path(path), made, None, _if(if_rev), millis(ttl), bool(ephemeral))
+
+
+def append(
+    path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
+) -> Append:
+    """`append`: a new entry of a log, whose name the broker assigns; `Done.paths` has it."""
+    return Append(0, check_path(path), Value.make(value), None, millis(ttl), bool(ephemeral))
+
+
+def delete(path: str, *, if_rev: int | None = None) -> Delete:
+    """`delete`: the entry is gone; of nothing is no error."""
+    return Delete(0, check_path(path), None, _if(if_rev))
+
+
+def drop_tree(path: str, *, if_rev: int | None = None) -> Drop:
+    """`drop`: everything at and under a path is gone. `if_rev`: only when nothing there has changed
+    after this revision."""
+    return Drop(0, check_path(path), None, _if(if_rev))
+
+
+def trim(path: str, to: str) -> Trim:
+    """`trim`: a log's entries up to and including a key are gone."""
+    parse_log_key(to)
+    return Trim(0, check_path(path), to)
+
+
+class Txn:
+    """`txn`: several changes as one commit, all or nothing, when all conditions hold."""
+
+    def __init__(self) -> None:
+        self.frame = frames.Txn(0, None, [], [])
+
+    def if_rev(self, path: str, rev: int) -> Txn:
+        """Only when the entry is at this revision; 0: there is none."""
+        return self._when(frames.Condition(check_path(path), check_rev(rev)))
+
+    def if_tree(self, path: str, rev: int) -> Txn:
+        """Only when nothing at or under `path` has changed after this revision."""
+        return self._when(frames.Condition(check_path(path), check_rev(rev), True))
+
+    def put(
+        self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
+    ) -> Txn:
+        """As `put`."""
+        made = Value.make(value)
+        return self._then(frames.Step("put", check_path(path), made, millis(ttl), bool(ephemeral)))
+
+    def append(
+        self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
+    ) -> Txn:
+        """As `append`."""
+        made = Value.make(value)
+        step = frames.Step("append", check_path(path), made, millis(ttl), bool(ephemeral))
+        return self._then(step)
+
+    def delete(self, path: str) -> Txn:
+        """As `delete`."""
+        return self._then(frames.Step("delete", check_path(path)))
+
+    def drop_tree(self, path: str) -> Txn:
+        """As `drop_tree`."""
+        return self._then(frames.Step("drop", check_path(path)))
+
+    def trim(self, path: str, to: str) -> Txn:
+        """As `trim`."""
+        parse_log_key(to)
+        return self._then(frames.Step("trim", check_path(path), to=to))
+
+    def _when(self, condition: frames.Condition) -> Txn:
+        self.frame.conditions = [*self.frame.conditions, condition]
+        return self
+
+    def _then(self, step: frames.Step) -> Txn:
+        assert isinstance(self.frame.steps, list)
+        self.frame.steps.append(step)
+        return self
+
+
+def values(frame: frames.ClientFrame) -> Iterator[Value]:
+    """The values that a frame carries."""
+    if isinstance(frame, frames.Txn):
+        for step in frame.steps:
+            if step.value is not None:
+                yield step.value
+    elif isinstance(frame, Put | Append | frames.SendSignal):
+        yield frame.value
+
+
+def cost(frame: frames.ClientFrame) -> int:
+    """What a frame counts in the queue, bytes: its values, and about as much as everything around
+    a short path takes."""
+    steps = 0
+    if isinstance(frame, frames.Txn):
+        steps = len(frame.steps) + len(frame.conditions)
+    elif isinstance(frame, frames.Get):
+        steps = len(frame.paths)
+    return 512 + steps * 128 + sum(len(value.data) for value in values(frame))
+
+
+def millis(seconds: float | None) -> int | None:
+    """Whole milliseconds, at least one where there is any time at all."""
+    if seconds is None:
+        return None
+    if not 0 <= seconds < 1 << 43:
+        raise Wrong("bad-field", "a time is at least 0 s")
+    return max(int(seconds * 1000), 1 if seconds else 0)
+
+
+def _if(rev: int | None) -> int | None:
+    return None if rev is None else check_rev(rev)

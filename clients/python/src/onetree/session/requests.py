@@ -1,0 +1,231 @@
+"""Requests: what waits to be sent, what waits for its answer, and the numbers that make a retried
+write take effect once.
+
+A write gets its `seq` when it is sent for the first time, in the order in which the writes were
+asked for, and keeps it over reconnects. The broker takes `last + 1` only. A write that was refused
+before it reached the tree uses no number up, so those sent behind it come back as `seq-gap`, none
+of them executed: then nothing new is sent until all that is on its way has been answered
+("settling"), and those that came back are numbered anew, in their order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Final
+
+from ..errors import Lost, OnetreeError, Refused, Timeout
+from ..protocol import frames
+from ..protocol.frames import WRITES, Limits, Request
+from ..protocol.wrong import Wrong
+from ..request import values
+from .effects import Effect, Release, Reply
+
+RENUMBERED: Final = 3
+"""So often may one write be numbered anew before it is given up: once is what a refused neighbour
+costs, twice what a broker costs that has forgotten us meanwhile."""
+
+Encode = Callable[[frames.ClientFrame], bytes | str]
+
+
+class _Request:
+    __slots__ = ("frame", "in_flight", "queued", "renumbered", "replied", "sent", "seq", "write")
+
+    def __init__(self, frame: Request) -> None:
+        self.frame = frame
+        self.write = isinstance(frame, WRITES)
+        self.seq: int | None = None
+        self.sent = 0
+        """How often it was sent under this number."""
+        self.replied = False
+        """Whether its answer is out of the application's hands: it had it, or a timeout."""
+        self.in_flight = False
+        self.queued = True
+        self.renumbered = 0
+
+
+class Requests:
+    """All requests that the broker has not answered."""
+
+    def __init__(self, timeout: float, encode: Encode, effects: deque[Effect]) -> None:
+        self._timeout = timeout
+        self._encode = encode
+        self._effects = effects
+        self._all: dict[int, _Request] = {}
+        # What is to be sent, by ticket: the order in which it was asked for. Some are gone.
+        self._queue: list[int] = []
+        self._deadlines: deque[tuple[float, int]] = deque()
+        self._next_seq = 1
+        # The highest `seq` that the broker is known to have used up.
+        self._floor = 0
+        self._settling = False
+        self._rename = False
+        self._numbered = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, now: float, ticket: int, frame: Request) -> None:
+        """One more, to be sent."""
+        self._all[ticket] = _Request(frame)
+        heappush(self._queue, ticket)
+        self._deadlines.append((now + self._timeout, ticket))
+
+    def next(self, id: int, limits: Limits) -> tuple[int, bytes | str] | None:
+        """The next one to send, as `id`. What can never be sent is refused on the way."""
+        while self._queue:
+            ticket = self._queue[0]
+            request = self._all.get(ticket)
+            if request is None or not request.queued:
+                heappop(self._queue)
+                continue
+            if request.write and request.seq is None and self._settling:
+                return None
+            heappop(self._queue)
+            request.queued = False
+            frame = request.frame
+            frame.id = id
+            if request.write:
+                new = request.seq is None
+                frame.seq = self._next_seq if request.seq is None else request.seq  # type: ignore[union-attr]
+            try:
+                message = self._message(frame, limits)
+            except Refused as refused:
+                self._finish(ticket, None, refused)
+                continue
+            if request.write and new:
+                request.seq = self._next_seq
+                self._next_seq += 1
+                self._numbered += 1
+            request.sent += 1
+            request.in_flight = True
+            return ticket, message
+        return None
+
+    def _message(self, frame: Request, limits: Limits) -> bytes | str:
+        """A request's message, when the broker's limits allow it."""
+        for value in values(frame):
+            if len(value.data) > limits.value_bytes:
+                most = f"at most {limits.value_bytes} bytes, this one has {len(value.data)}"
+                raise Refused("value-too-large", f"a value has {most}")
+        try:
+            message = self._encode(frame)
+        except (Wrong, UnicodeEncodeError) as wrong:
+            code = wrong.code if isinstance(wrong, Wrong) else "bad-frame"
+            raise Refused(code, str(wrong)) from None
+        size = len(message) if isinstance(message, bytes) else len(message.encode())
+        if size > limits.frame_bytes:
+            most = f"at most {limits.frame_bytes} bytes, this one has {size}"
+            raise Refused("frame-too-large", f"a frame has {most}")
+        return message
+
+    def answered(self, ticket: int, reply: object, error: frames.Error | None) -> bool:
+        """The answer to a request came. Whether to come back under another client name."""
+        request = self._all.get(ticket)
+        if request is None:
+            return self._settle()
+        request.in_flight = False
+        if error is None:
+            if request.seq is not None:
+                self._floor = max(self._floor, request.seq)
+            self._finish(ticket, reply, None)
+            return self._settle()
+        if request.seq is None:
+            self._finish(ticket, None, Refused.of(error))
+            return False
+        self._refused(request, ticket, request.seq, error)
+        if not request.queued:
+            self._finish(ticket, None, Refused.of(error))
+        return self._settle()
+
+    def _refused(self, request: _Request, ticket: int, seq: int, error: frames.Error) -> None:
+        """A write came back with an error; it is queued when it is to be sent again."""
+        # What was sent once and is not remembered was never executed; a gap never is.
+        if error.code == "seq-gap":
+            harmless = True
+        elif error.code == "outcome-unknown":
+            harmless = request.sent == 1
+        else:
+            # Refusals by the tree use the number up. For others that is seen at the next write.
+            if error.code in ("conflict", "log-key", "tree-full"):
+                self._floor = max(self._floor, seq)
+            return
+        self._settling = True
+        # It was the next in order and was not taken: the broker does not know our numbers.
+        expected = seq == self._floor + 1
+        forgotten = error.code == "outcome-unknown" and self._floor > 0
+        self._rename |= expected or forgotten or not harmless
+        if harmless and request.renumbered < RENUMBERED and not request.replied:
+            request.renumbered += 1
+            request.seq = None
+            request.sent = 0
+            self._numbered -= 1
+            self._enqueue(ticket, request)
+
+    def _settle(self) -> bool:
+        """When all that was on its way has been answered, numbers go on behind the last one that
+        is known to be used up."""
+        if not self._settling or self._numbered:
+            return False
+        self._settling = False
+        self._next_seq = self._floor + 1
+        if self._rename:
+            self._rename = False
+            self._floor, self._next_seq = 0, 1
+            return True
+        return False
+
+    def handle_lost(self) -> None:
+        """The connection was lost: what has no answer is sent again, except signals."""
+        for ticket, request in list(self._all.items()):
+            if not request.in_flight:
+                continue
+            request.in_flight = False
+            if isinstance(request.frame, frames.SendSignal):
+                self._finish(ticket, None, Lost())
+            else:
+                self._enqueue(ticket, request)
+
+    def _enqueue(self, ticket: int, request: _Request) -> None:
+        if not request.queued:
+            request.queued = True
+            heappush(self._queue, ticket)
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` has something to do."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def handle_timeout(self, now: float) -> None:
+        """Tells those who have waited long enough."""
+        while self._deadlines:
+            at, ticket = self._deadlines[0]
+            request = self._all.get(ticket)
+            waiting = request is not None and not request.replied
+            if at > now and waiting:
+                return
+            self._deadlines.popleft()
+            if request is None or not waiting:
+                continue
+            error = Timeout(self._timeout, request.seq is not None or request.sent > 0)
+            if request.seq is not None:
+                # Its number is taken: until the broker has answered, it is sent again.
+                request.replied = True
+                self._effects.append(Reply(ticket, None, error))
+            else:
+                self._finish(ticket, None, error)
+
+    def end(self, error: OnetreeError) -> None:
+        """The client has ended."""
+        for ticket in sorted(self._all):
+            self._finish(ticket, None, error)
+
+    def _finish(self, ticket: int, reply: object, error: OnetreeError | None) -> None:
+        request = self._all.pop(ticket, None)
+        if request is None:
+            return
+        if request.seq is not None:
+            self._numbered -= 1
+        if not request.replied:
+            self._effects.append(Reply(ticket, reply, error))
+        self._effects.append(Release(ticket))

@@ -1,0 +1,66 @@
+"""A mirror's place on the connection, and how often it may start again."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from ..mirror import State
+from ..options import SubOptions
+from ..protocol import frames
+
+RESTARTS: Final = 3
+"""So many starts from nothing within `WINDOW` are a misfortune; one more is a circle."""
+WINDOW: Final = 60.0
+HOLD: Final = 10.0
+"""The wait of one that goes in circles: this, then twice that, up to `HOLD_MOST`."""
+HOLD_MOST: Final = 300.0
+AGAIN: Final = 1.0
+"""The wait before a subscription that was refused for now is tried again."""
+
+
+class Slot:
+    """A subscription."""
+
+    __slots__ = ("_holds", "_restarts", "held", "options", "state", "subscribed")
+
+    def __init__(self, state: State, options: SubOptions) -> None:
+        self.state = state
+        self.options = options
+        self.subscribed = False
+        """Whether the broker has, or is about to get, the subscription."""
+        self.held: float | None = None
+        """Until when it waits before it starts again."""
+        self._restarts: deque[float] = deque()
+        self._holds = 0
+
+    def frame(self, id: int, sub: int) -> frames.Sub:
+        """How it subscribes."""
+        view, options = self.state.view, self.options
+        return frames.Sub(
+            id,
+            sub,
+            view.path,
+            view.depth,
+            view.match,
+            view.tail,
+            view.values,
+            self.state.cookie,
+            "once" if options.once else "stay",
+            options.signals,
+            options.every_ms,
+        )
+
+    def restart(self, now: float) -> float | None:
+        """It has to start again from nothing: the wait before that, when it goes in circles."""
+        while self._restarts and now - self._restarts[0] > WINDOW:
+            self._restarts.popleft()
+        if not self._restarts:
+            self._holds = 0
+        self._restarts.append(now)
+        if len(self._restarts) <= RESTARTS:
+            return None
+        wait = min(HOLD * 2.0 ** min(self._holds, 5), HOLD_MOST)
+        self._holds += 1
+        self.held = now + wait
+        return wait

@@ -1,0 +1,131 @@
+"""A mirror at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from .event import Change
+from .protocol.cookies import Cookie
+from .protocol.frames import Entry
+from .protocol.paths import contains
+from .store import Mark, Store, in_order
+
+
+class Snapshot(Mapping[str, Entry]):
+    """A mirror at one revision, with the cookie that dates it: the two belong together and are
+    saved together. It never changes. Taking one costs O(1); while it lives, the mirror notes what
+    it overwrites. Iterates in path order. Only for the thread of the event loop, unless `alone`.
+    """
+
+    __slots__ = ("_mark", "_store", "cookie", "rev")
+
+    def __init__(self, store: Store, rev: int, cookie: Cookie | None) -> None:
+        self._store = store
+        self._mark: Mark | None = store.mark()
+        self.rev = rev
+        """The revision that it is at."""
+        self.cookie = cookie
+        """What dates it: given to a mirror as `from_`, with the entries, that goes on from here.
+        `None` before the mirror was whole for the first time, and after it was found wrong."""
+
+    @staticmethod
+    def saved(cookie: Cookie | None, entries: Iterable[Entry] = ()) -> Snapshot:
+        """A copy from an earlier time."""
+        store = Store()
+        store.entries.update((entry.path, entry) for entry in entries)
+        return Snapshot(store, 0 if cookie is None else cookie.rev, cookie)
+
+    def __del__(self) -> None:
+        mark = getattr(self, "_mark", None)
+        if mark is not None:
+            self._store.release(mark)
+
+    def alone(self) -> Snapshot:
+        """The same, for any thread. Cost: a copy of the dictionary."""
+        return Snapshot.saved(self.cookie, self._entries().values())._at(self.rev)
+
+    def _at(self, rev: int) -> Snapshot:
+        self.rev = rev
+        return self
+
+    def _entries(self) -> dict[str, Entry]:
+        """All of it, in no order; not to be changed."""
+        undo = self._undo()
+        if not undo:
+            return self._store.entries
+        entries = dict(self._store.entries)
+        for path, old in undo.items():
+            if old is None:
+                entries.pop(path, None)
+            else:
+                entries[path] = old
+        return entries
+
+    def _undo(self) -> dict[str, Entry | None]:
+        return {} if self._mark is None else self._store.undo(self._mark)
+
+    def __getitem__(self, path: str) -> Entry:
+        found = self._store.at(self._mark, path) if self._mark else self._store.entries.get(path)
+        if found is None:
+            raise KeyError(path)
+        return found
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and self.get(path) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (entry.path for entry in self.under("/"))
+
+    def __len__(self) -> int:
+        present = self._store.entries
+        count = len(present)
+        for path, old in self._undo().items():
+            count += (old is not None) - (path in present)
+        return count
+
+    def entries(self) -> list[Entry]:
+        """All entries, in path order."""
+        return self.under("/")
+
+    def under(self, top: str) -> list[Entry]:
+        """The entries at and under `top`, in path order. Cost: about as many as they are, and what
+        changed since."""
+        present = self._store.entries
+        paths = self._store.under(top)
+        undo = self._undo()
+        if not undo:
+            return [present[path] for path in paths]
+        earlier = {path: old for path, old in undo.items() if contains(top, path)}
+        if not earlier:
+            return [present[path] for path in paths]
+        came = [path for path, old in earlier.items() if old is not None and path not in present]
+        if came:
+            paths = in_order(paths + came)
+        found = (earlier[path] if path in earlier else present[path] for path in paths)
+        return [entry for entry in found if entry is not None]
+
+    def since(self, before: Snapshot) -> list[Change]:
+        """What takes `before` to this, in path order. Cost: of two snapshots of one mirror that was
+        not refreshed from nothing between them, what differs; otherwise all entries of both."""
+        if self._store is before._store and self._mark and before._mark:
+            paths: Iterable[str] = self._store.undo(before._mark).keys() | self._undo().keys()
+            old_of, new_of = before.get, self.get
+        else:
+            old, new = before._entries(), self._entries()
+            old_of, new_of = old.get, new.get
+            if not old:
+                return [Change(e.path, e.rev, None, e) for e in self.under("/")]
+            paths = old.keys() | new.keys()
+        changes = []
+        for path in paths:
+            was, now = old_of(path), new_of(path)
+            if was != now:
+                changes.append((path, was, now))
+        changes.sort(key=lambda change: change[0].replace("/", "\0"))
+        return [
+            Change(path, self.rev if now is None else now.rev, was, now)
+            for path, was, now in changes
+        ]
+
+    def __repr__(self) -> str:
+        return f"<snapshot of {len(self)} entries at {self.rev}>"

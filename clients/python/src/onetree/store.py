@@ -1,0 +1,201 @@
+"""The entries of a mirror, and how they were: one dictionary, and what takes it back.
+
+The dictionary is always the present. Who took a snapshot gets a mark, and from then on what is
+overwritten is noted at the newest mark (an undo log). So a snapshot costs nothing until something
+changes, then only what changes; when it is dropped, what its mark noted goes to the mark before it,
+or nowhere. Order is kept apart, and made when it is asked for.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from .protocol.frames import Entry
+from .protocol.paths import order_key
+
+Undo = dict[str, Entry | None]
+
+# Up to so many paths that came or went are put in their places one by one.
+_FEW: Final = 64
+
+
+class Mark:
+    """A moment of a store."""
+
+    __slots__ = ("before", "behind", "refs", "undo")
+
+    def __init__(self, before: Mark | None) -> None:
+        self.undo: Undo = {}
+        """What changed between this mark and the next one: what was there."""
+        self.before = before
+        self.behind: Mark | None = None
+        self.refs = 1
+
+
+class Store:
+    """Entries by path, at one moment and, where there are marks, at earlier ones."""
+
+    __slots__ = ("_keys", "_new", "_old", "entries", "hashes", "newest")
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        """The present."""
+        self.hashes = 0
+        """The sum of the entries' hashes, not reduced."""
+        self.newest: Mark | None = None
+        # All order keys, sorted, but for those that came and went since; `None`: not made.
+        self._keys: list[str] | None = None
+        self._new: set[str] = set()
+        self._old: set[str] = set()
+
+    def put(self, entry: Entry) -> Entry | None:
+        """Puts an entry; what was there."""
+        path = entry[0]
+        entries = self.entries
+        old = entries.get(path)
+        entries[path] = entry
+        if old is None and self._keys is not None:
+            self._come(path)
+        return old
+
+    def take(self, path: str) -> Entry | None:
+        """Takes an entry away; what was there."""
+        old = self.entries.pop(path, None)
+        if old is not None and self._keys is not None:
+            self._go(path)
+        return old
+
+    def _come(self, path: str) -> None:
+        if path in self._old:
+            self._old.discard(path)
+        else:
+            self._new.add(path)
+
+    def _go(self, path: str) -> None:
+        if path in self._new:
+            self._new.discard(path)
+        else:
+            self._old.add(path)
+
+    def note(self, undo: Undo) -> None:
+        """`undo` takes the entries back to where they were a moment ago."""
+        mark = self.newest
+        if mark is None:
+            return
+        kept = mark.undo
+        if not kept:
+            mark.undo = undo
+            return
+        for path, old in undo.items():
+            kept.setdefault(path, old)
+
+    def keys(self) -> list[str]:
+        """The order keys of all entries, sorted. Cost: O(1) when none came or went, otherwise
+        those, or a sort of what is nearly in order."""
+        keys = self._keys
+        if keys is None:
+            # A refresh comes in order, so this is cheap.
+            keys = self._keys = sorted(map(order_key, self.entries))
+            return keys
+        if not self._new and not self._old:
+            return keys
+        if len(self._new) + len(self._old) > _FEW:
+            gone = set(map(order_key, self._old))
+            if gone:
+                keys = [key for key in keys if key not in gone]
+            keys.extend(map(order_key, self._new))
+            keys.sort()
+            self._keys = keys
+        else:
+            for path in self._old:
+                key = order_key(path)
+                del keys[bisect_left(keys, key)]
+            for path in self._new:
+                insort(keys, order_key(path))
+        self._new.clear()
+        self._old.clear()
+        return keys
+
+    def under(self, top: str) -> list[str]:
+        """The paths at and under `top`, in path order."""
+        if top in self.entries and self._keys is None and len(self.entries) == 1:
+            return [top]
+        keys = self.keys()
+        if top == "/":
+            found: Iterable[str] = keys
+        else:
+            low = order_key(top)
+            # Behind everything that begins with `top/`.
+            start = bisect_left(keys, low)
+            found = keys[start : bisect_left(keys, low + "\1", start)]
+            # Between `/a` and `/a/…` there is nothing: NUL is the lowest.
+        return [key.replace("\0", "/") for key in found]
+
+    def between(self, first: str, last: str) -> list[str]:
+        """The paths from `first` up to `last` and all that is under that, in path order."""
+        keys = self.keys()
+        start = bisect_left(keys, order_key(first))
+        end = bisect_left(keys, order_key(last) + "\1", start)
+        return [key.replace("\0", "/") for key in keys[start:end]]
+
+    # Earlier moments.
+
+    def mark(self) -> Mark:
+        """The present as a mark; to be released once."""
+        newest = self.newest
+        if newest is not None and not newest.undo:
+            newest.refs += 1
+            return newest
+        mark = Mark(newest)
+        if newest is not None:
+            newest.behind = mark
+        self.newest = mark
+        return mark
+
+    def release(self, mark: Mark) -> None:
+        """Nobody looks at this moment any more."""
+        mark.refs -= 1
+        if mark.refs:
+            return
+        before, behind = mark.before, mark.behind
+        if before is not None:
+            before.behind = behind
+            # The smaller into the larger; what the earlier mark noted counts.
+            if len(before.undo) < len(mark.undo):
+                mark.undo.update(before.undo)
+                before.undo = mark.undo
+            else:
+                for path, old in mark.undo.items():
+                    before.undo.setdefault(path, old)
+        if behind is not None:
+            behind.before = before
+        else:
+            self.newest = before
+
+    def at(self, mark: Mark, path: str) -> Entry | None:
+        """The entry at a path at an earlier moment."""
+        at: Mark | None = mark
+        while at is not None:
+            if path in at.undo:
+                return at.undo[path]
+            at = at.behind
+        return self.entries.get(path)
+
+    def undo(self, mark: Mark) -> Undo:
+        """All that takes the present back to an earlier moment. Cost: what changed since."""
+        if mark.behind is None:
+            return mark.undo
+        whole: Undo = {}
+        at: Mark | None = mark
+        while at is not None:
+            for path, old in at.undo.items():
+                whole.setdefault(path, old)
+            at = at.behind
+        return whole
+
+
+def in_order(paths: Iterable[str], key: Callable[[str], str] = order_key) -> list[str]:
+    """Paths in path order."""
+    return sorted(paths, key=key)

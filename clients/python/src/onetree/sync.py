@@ -1,0 +1,275 @@
+"""The client without `async`, for scripts: an event loop in a thread of its own.
+
+The same words as `onetree`; each call waits. Safe for any number of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as WaitTimeout
+from typing import Any, TypeVar
+
+from . import client as _client
+from . import live as _live
+from .changes import Changes as _Changes
+from .errors import Timeout
+from .event import Event, Status, Verdict
+from .options import Options
+from .protocol.frames import Done, Entry, Found, Write
+from .request import Txn
+from .snapshot import Snapshot
+from .transact import Committed, Transaction
+
+T = TypeVar("T")
+
+__all__ = ["Changes", "Client", "Mirror", "connect"]
+
+
+def connect(url: str, **options: Any) -> Client:
+    """Connects, and waits for the broker's `welcome`. Options as of `onetree.connect`. To be
+    closed, or used as `with connect(…) as client`."""
+    return Client(url, Options(**options))
+
+
+class _Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="onetree", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Runs it there, and waits for what comes of it."""
+        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout)
+        except WaitTimeout:
+            if future.done():
+                raise
+            future.cancel()
+            raise Timeout(timeout or 0.0, True) from None
+        except BaseException:
+            # Also Ctrl-C: nobody waits for it any more.
+            future.cancel()
+            raise
+
+    def call(self, work: Callable[[], T]) -> T:
+        """The same for what does not wait."""
+
+        async def run() -> T:
+            return work()
+
+        return self.run(run())
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Client:
+    """A client of one broker; see `onetree.Client`."""
+
+    def __init__(self, url: str, options: Options) -> None:
+        self._run = _Loop()
+        try:
+            self._client = self._run.run(_client.Connection(url, options)._connect())
+        except BaseException:
+            self._run.stop()
+            raise
+        self._over = False
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def status(self) -> Status:
+        """How the client stands."""
+        return self._client.status
+
+    def put(self, path: str, value: object, **how: Any) -> Done:
+        """Puts `value` at `path`; `if_rev`, `ttl`, `ephemeral` as of `onetree.Client.put`."""
+        return self._run.run(self._client.put(path, value, **how))
+
+    def append(self, path: str, value: object, **how: Any) -> Done:
+        """Appends to a log; `paths` of the answer has the path."""
+        return self._run.run(self._client.append(path, value, **how))
+
+    def delete(self, path: str, **how: Any) -> Done:
+        """Deletes an entry."""
+        return self._run.run(self._client.delete(path, **how))
+
+    def drop_tree(self, path: str, **how: Any) -> Done:
+        """Drops everything at and under a path."""
+        return self._run.run(self._client.drop_tree(path, **how))
+
+    def trim(self, path: str, to: str) -> Done:
+        """Trims a log up to and including the key `to`."""
+        return self._run.run(self._client.trim(path, to))
+
+    def txn(self, txn: Txn) -> Done:
+        """Commits a transaction."""
+        return self._run.run(self._client.txn(txn))
+
+    def write(self, write: Write | Txn) -> Done:
+        """Any write, from the functions of `onetree.request`."""
+        return self._run.run(self._client.write(write))
+
+    def signal(self, path: str, value: object) -> None:
+        """Sends a signal to those who are there."""
+        self._run.run(self._client.signal(path, value))
+
+    def get(self, path: str) -> Entry | None:
+        """The entry at a path."""
+        return self._run.run(self._client.get(path))
+
+    def get_many(self, paths: list[str]) -> Found:
+        """The entries at paths, all at one revision."""
+        return self._run.run(self._client.get_many(paths))
+
+    def list(self, path: str, **how: Any) -> Found:
+        """A page of entries; see `onetree.Client.list`."""
+        return self._run.run(self._client.list(path, **how))
+
+    def auth(self, token: str) -> None:
+        """Tells the broker another token."""
+        self._run.run(self._client.auth(token))
+
+    def mirror(self, view: Any, **how: Any) -> Mirror:
+        """Starts a live copy; see `onetree.Client.mirror`."""
+        return Mirror(self._run, self._run.call(lambda: self._client.mirror(view, **how)))
+
+    def close(self) -> None:
+        """Does what was asked before, then ends the session and the client."""
+        self._end(self._client.close())
+
+    def leave(self) -> None:
+        """As `close`, but the session lives on for its grace."""
+        self._end(self._client.leave())
+
+    def _end(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._over:
+            work.close()
+            return
+        self._over = True
+        try:
+            self._run.run(work)
+        finally:
+            self._run.stop()
+
+
+class Mirror:
+    """A live copy of a part of the tree; see `onetree.Mirror`. What it gives never changes, and is
+    for any thread."""
+
+    def __init__(self, run: _Loop, mirror: _live.Mirror) -> None:
+        self._run = run
+        self._mirror = mirror
+
+    def __enter__(self) -> Mirror:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._mirror)
+
+    @property
+    def rev(self) -> int:
+        """The revision that it is at."""
+        return self._mirror.rev
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it is whole and the connection is there that keeps it so."""
+        return self._mirror.is_fresh
+
+    def get(self, path: str) -> Entry | None:
+        """The entry at a path."""
+        return self._run.call(lambda: self._mirror.get(path))
+
+    def entries(self) -> list[Entry]:
+        """All entries, in path order."""
+        return self._run.call(self._mirror.entries)
+
+    def under(self, top: str) -> list[Entry]:
+        """The entries at and under `top`, in path order."""
+        return self._run.call(lambda: self._mirror.under(top))
+
+    def snapshot(self) -> Snapshot:
+        """All of it as it is now. Cost: a copy."""
+        return self._run.call(lambda: self._mirror.snapshot().alone())
+
+    def fresh(self, timeout: float | None = None) -> int:
+        """Waits until it is whole, at most `timeout` seconds (`Timeout`); where it is then."""
+        return self._run.run(self._mirror.fresh(), timeout)
+
+    def at(self, rev: int, timeout: float | None = None) -> int:
+        """Waits until it is at `rev` or later, at most `timeout` seconds (`Timeout`)."""
+        return self._run.run(self._mirror.at(rev), timeout)
+
+    def resync(self, timeout: float | None = None) -> int:
+        """Starts again from nothing, and waits until it is whole."""
+        return self._run.run(self._mirror.resync(), timeout)
+
+    def verify(self) -> Verdict:
+        """Compares it with the tree now, by digest."""
+        return self._run.run(self._mirror.verify())
+
+    def earlier(self, log: str, limit: int, before: str | None = None) -> _live.Page:
+        """The page of a log before what a `tail` shows."""
+        return self._run.run(self._mirror.earlier(log, limit, before))
+
+    def changes(self) -> Changes:
+        """What happens to it: `for event in mirror.changes()`."""
+        return Changes(self._run, self._run.call(self._mirror.changes))
+
+    def transact(
+        self, fn: Callable[[Transaction], T], timeout: float | None = None
+    ) -> Committed[T]:
+        """Runs `fn(tx)` until what it did is committed. It runs in the client's thread, so it must
+        not call this client."""
+        return self._run.run(self._mirror.transact(fn), timeout)
+
+    def close(self) -> None:
+        """Ends it."""
+        self._run.call(self._mirror.close)
+
+
+class Changes(Iterator[Event]):
+    """The events of a mirror, in order, each once."""
+
+    def __init__(self, run: _Loop, changes: _Changes) -> None:
+        self._run = run
+        self._changes = changes
+
+    def __iter__(self) -> Changes:
+        return self
+
+    def __next__(self) -> Event:
+        event = self._next()
+        if event is None:
+            raise StopIteration
+        return event
+
+    def next(self, timeout: float | None = None) -> Event | None:
+        """The next event, or `None`: there was none within `timeout` seconds, or will be none."""
+        try:
+            return self._run.run(self._after(), timeout)
+        except Timeout:
+            return None
+
+    def _next(self) -> Event | None:
+        return self._run.run(self._after())
+
+    async def _after(self) -> Event | None:
+        return await anext(self._changes, None)

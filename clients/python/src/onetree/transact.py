@@ -1,0 +1,228 @@
+"""Transactions that run again: read a snapshot, write, commit if nothing that was read has changed.
+
+The words are those of software transactional memory (Harris, Marlow, Peyton Jones, Herlihy, 2005).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+
+from .errors import OutsideView, Refused
+from .protocol.frames import Entry
+from .protocol.paths import check_path, contains, order_key
+from .protocol.values import Value
+from .protocol.views import View
+from .request import Txn
+from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .live import Mirror
+
+T = TypeVar("T")
+
+
+class Retry(BaseException):
+    """What `Transaction.retry` raises; not an `Exception`, so that no handler takes it for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed(Generic[T]):
+    """A transaction that was done."""
+
+    result: T
+    """What the function returned, the last time it ran."""
+    rev: int | None
+    """The commit; `None`: it wrote nothing, and nothing was sent."""
+    paths: tuple[str, ...]
+    """The paths that appends were given, in order."""
+    runs: int
+    """How often the function ran."""
+
+
+@dataclass(slots=True)
+class _Write:
+    """What a transaction did, in its order."""
+
+    do: str
+    path: str
+    value: Value | None = None
+    ttl: float | None = None
+    ephemeral: bool = False
+
+
+class Transaction:
+    """What the function of `Mirror.transact` is given. Reads are of one snapshot, and of what the
+    transaction has written itself; an entry that it has written has revision 0. What it appends has
+    no name yet, and is not read."""
+
+    def __init__(self, snapshot: Snapshot, view: View) -> None:
+        self._snapshot = snapshot
+        self._view = view
+        self._gets: dict[str, int] = {}
+        self._trees: set[str] = set()
+        self._writes: list[_Write] = []
+
+    @property
+    def rev(self) -> int:
+        """The revision of the snapshot."""
+        return self._snapshot.rev
+
+    def get(self, path: str) -> Entry | None:
+        """The entry at a path; `OutsideView` where the mirror does not see it."""
+        check_path(path)
+        if not self._view.sees(path):
+            raise OutsideView(path)
+        written = self._written(path)
+        if written is not None:
+            return written[0]
+        entry = self._snapshot.get(path)
+        self._gets[path] = 0 if entry is None else entry.rev
+        return entry
+
+    def under(self, top: str) -> list[Entry]:
+        """The entries at and under `top`, in path order; `OutsideView` where the mirror does not
+        see all of them."""
+        check_path(top)
+        if not self._view.covers(top):
+            raise OutsideView(top)
+        self._trees.add(top)
+        found = {entry.path: entry for entry in self._snapshot.under(top)}
+        for write in self._writes:
+            if write.do == "drop":
+                for path in [path for path in found if contains(write.path, path)]:
+                    del found[path]
+            elif write.do == "delete":
+                found.pop(write.path, None)
+            elif write.do == "put" and contains(top, write.path):
+                found[write.path] = self._entry(write)
+        return [found[path] for path in sorted(found, key=order_key)]
+
+    def put(
+        self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
+    ) -> None:
+        """The entry is to be `value`."""
+        made = Value.make(value)
+        self._writes.append(_Write("put", check_path(path), made, ttl, ephemeral))
+
+    def append(
+        self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
+    ) -> None:
+        """A new entry of a log; `Committed.paths` has its path."""
+        made = Value.make(value)
+        self._writes.append(_Write("append", check_path(path), made, ttl, ephemeral))
+
+    def delete(self, path: str) -> None:
+        """The entry is to be gone."""
+        self._writes.append(_Write("delete", check_path(path)))
+
+    def drop_tree(self, path: str) -> None:
+        """Everything at and under `path` is to be gone."""
+        self._writes.append(_Write("drop", check_path(path)))
+
+    def retry(self) -> NoReturn:
+        """Ends the run: the function runs again when something that it read has changed."""
+        raise Retry
+
+    def or_else(self, first: Callable[[Transaction], T], second: Callable[[Transaction], T]) -> T:
+        """`first(tx)`; when that retries, its writes are forgotten, what it read is not, and
+        `second(tx)` runs. When both retry, the whole retries, on what either read. Functions that
+        are coroutines: `or_else_async`."""
+        before = len(self._writes)
+        try:
+            return first(self)
+        except Retry:
+            del self._writes[before:]
+        return second(self)
+
+    async def or_else_async(
+        self,
+        first: Callable[[Transaction], Awaitable[T]],
+        second: Callable[[Transaction], Awaitable[T]],
+    ) -> T:
+        """As `or_else`, for coroutines."""
+        before = len(self._writes)
+        try:
+            return await first(self)
+        except Retry:
+            del self._writes[before:]
+        return await second(self)
+
+    def _written(self, path: str) -> tuple[Entry | None] | None:
+        """What this transaction made of a path, if anything."""
+        for write in reversed(self._writes):
+            if write.do in ("put", "delete") and write.path == path:
+                return (self._entry(write) if write.do == "put" else None,)
+            if write.do == "drop" and contains(write.path, path):
+                return (None,)
+        return None
+
+    def _entry(self, write: _Write) -> Entry:
+        return Entry(write.path, 0, write.value if self._view.values else None)
+
+    def txn(self) -> Txn | None:
+        """What is to be sent; `None`: there is nothing to do."""
+        if not self._writes:
+            return None
+        txn = Txn()
+        for path, rev in self._gets.items():
+            txn.if_rev(path, rev)
+        for top in sorted(self._trees, key=order_key):
+            txn.if_tree(top, self._snapshot.rev)
+        for write in self._writes:
+            if write.do == "put":
+                txn.put(write.path, write.value, ttl=write.ttl, ephemeral=write.ephemeral)
+            elif write.do == "append":
+                txn.append(write.path, write.value, ttl=write.ttl, ephemeral=write.ephemeral)
+            elif write.do == "delete":
+                txn.delete(write.path)
+            else:
+                txn.drop_tree(write.path)
+        return txn
+
+    def changed(self, now: Snapshot) -> bool:
+        """Whether something that was read is different now."""
+        for path, rev in self._gets.items():
+            entry = now.get(path)
+            if (0 if entry is None else entry.rev) != rev:
+                return True
+        return any(now.under(top) != self._snapshot.under(top) for top in self._trees)
+
+
+async def transact(
+    mirror: Mirror, client: Client, fn: Callable[[Transaction], T | Awaitable[T]]
+) -> Committed[T]:
+    """Runs `fn(tx)` until what it did is committed, or needs no commit. `fn` may be a coroutine
+    function; it must have no effects of its own, for it may run any number of times. What it
+    raises ends the transaction, and nothing is written."""
+    runs = 0
+    while True:
+        await mirror.fresh()
+        tx = Transaction(mirror.snapshot(), mirror.view)
+        runs += 1
+        try:
+            result = fn(tx)
+            if inspect.isawaitable(result):
+                result = await result
+        except Retry:
+            while not tx.changed(mirror.snapshot()):
+                await mirror.moved(mirror.rev)
+            continue
+        txn = tx.txn()
+        if txn is None:
+            return Committed(result, None, (), runs)
+        try:
+            done = await client.txn(txn)
+        except Refused as refused:
+            if refused.code != "conflict":
+                raise
+            if refused.rev is not None and refused.rev > tx.rev:
+                await mirror.at(refused.rev)
+            else:
+                client.want_sync()
+                await mirror.moved(tx.rev)
+            continue
+        return Committed(result, done.rev, tuple(done.paths), runs)
