@@ -275,3 +275,67 @@ impl Behind {
         items
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use onetree_protocol::{Cookie, Epoch, Fingerprint, Revision, Value};
+
+    use super::*;
+
+    /// `/a` as of `rev`.
+    fn at(rev: u64) -> Snapshot {
+        let rev = Revision::new(rev).unwrap();
+        let cookie =
+            Cookie { epoch: Epoch(1), rev, view: Fingerprint::parse("0001020304050607").unwrap() };
+        let act = Act::Put(Some(Value::text("x")));
+        Snapshot::saved(cookie, [Change { path: Path::parse("/a").unwrap(), rev, act }])
+    }
+
+    fn delta(to: u64) -> Event {
+        let changes = at(to).entries().collect();
+        Event::Delta { since: at(to - 1).rev(), rev: at(to).rev(), changes }
+    }
+
+    #[test]
+    fn a_snapshot_is_never_ahead_of_the_event_that_was_taken() {
+        let feed = Arc::new(Feed::new(at(1), at(1), false, None));
+        let mut changes = Changes::new(feed.clone(), at(1), None);
+        let many = EVENTS as u64 + 10;
+        for rev in 2..=many {
+            feed.push(Some(delta(rev)), &at(rev));
+        }
+        feed.push(Some(Event::Online { resumed: true }), &at(many));
+        let mut seen = at(1);
+        while let Some(event) = changes.try_next() {
+            if let Event::Delta { rev, .. } = event {
+                assert_eq!(changes.snapshot().rev(), rev);
+                let [difference] = &changes.differences()[..] else { panic!("one entry changed") };
+                assert_eq!(difference.old.as_ref().unwrap().rev, seen.rev());
+                assert_eq!(difference.new.as_ref().unwrap().rev, rev);
+                seen = at(rev.get());
+            } else {
+                assert_eq!(changes.snapshot().rev(), seen.rev(), "{event:?}");
+                assert!(changes.differences().is_empty());
+            }
+        }
+        assert_eq!(seen.rev(), at(many).rev());
+    }
+
+    #[test]
+    fn what_is_handed_out_counts_as_seen_when_the_next_is_asked_for() {
+        let feed = Arc::new(Feed::new(at(1), at(1), false, None));
+        let seen = Arc::new(Seen::new(at(1), Arc::default()));
+        let mut changes = Changes::new(feed.clone(), at(1), Some(seen.clone()));
+        feed.push(Some(delta(2)), &at(2));
+        feed.push(Some(delta(3)), &at(3));
+        assert!(changes.try_next().is_some());
+        assert_eq!(seen.get().rev(), at(1).rev());
+        assert!(changes.try_next().is_some());
+        assert_eq!(seen.get().rev(), at(2).rev());
+        assert!(changes.try_next().is_none());
+        assert_eq!(seen.get().rev(), at(3).rev());
+        feed.push(None, &at(4));
+        assert!(changes.try_next().is_none());
+        assert_eq!(seen.get().rev(), at(4).rev());
+    }
+}

@@ -293,3 +293,86 @@ impl Mirror {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use onetree_protocol::{Act, Change, Cookie, Epoch};
+
+    use super::*;
+
+    fn path(text: &str) -> Path {
+        Path::parse(text).unwrap()
+    }
+
+    /// A run at revision 9 over these entries, each at its revision.
+    fn tx(view: &View, entries: &[(&str, u64)]) -> Tx {
+        let rev = |n| Revision::new(n).unwrap();
+        let act = || Act::Put(Some(Value::text("x")));
+        let put = |(at, n): &(&str, u64)| Change { path: path(at), rev: rev(*n), act: act() };
+        let cookie = Cookie { epoch: Epoch(1), rev: rev(9), view: view.fingerprint() };
+        Tx::new(view, Snapshot::saved(cookie, entries.iter().map(put)))
+    }
+
+    fn conditions(tx: Tx) -> Vec<String> {
+        let said = |condition: Condition| match condition {
+            Condition::Entry { path, rev } => format!("{path} at {rev}"),
+            Condition::Tree { path, rev } => format!("under {path} since {rev}"),
+        };
+        let Reads { entries, trees } = tx.reads;
+        let rev = tx.snapshot.rev();
+        let entries = entries.into_iter().map(|(path, rev)| Condition::Entry { path, rev });
+        let trees = trees.into_iter().map(|path| Condition::Tree { path, rev });
+        entries.chain(trees).map(said).collect()
+    }
+
+    #[test]
+    fn reads_are_conditions_and_see_own_writes() {
+        let mut tx = tx(&View::tree(path("/n")), &[("/n/a", 4), ("/n/x/1", 5), ("/n/x/2", 6)]);
+        assert_eq!(tx.get(&path("/n/a")).unwrap().unwrap().rev.get(), 4);
+        assert!(tx.get(&path("/n/b")).unwrap().is_none());
+        tx.put(path("/n/new"), Value::text("y"));
+        assert_eq!(tx.get(&path("/n/new")).unwrap().unwrap().rev, Revision::ZERO);
+        tx.delete(path("/n/x/1"));
+        let under = tx.under(&path("/n/x")).unwrap();
+        assert_eq!(under.len(), 1);
+        tx.drop_tree(path("/n/x"));
+        assert!(tx.under(&path("/n/x")).unwrap().is_empty());
+        assert!(tx.get(&path("/n/x/2")).unwrap().is_none());
+        assert_eq!(tx.writes.len(), 3);
+        assert_eq!(conditions(tx), ["/n/a at 4", "/n/b at 0", "under /n/x since 9"]);
+    }
+
+    #[test]
+    fn an_alternative_forgets_the_writes_of_the_first_and_keeps_its_reads() {
+        let mut tx = tx(&View::tree(path("/n")), &[]);
+        let result = tx.or_else(
+            |tx| {
+                tx.put(path("/n/half"), Value::text("y"));
+                tx.get(&path("/n/a"))?;
+                tx.retry()
+            },
+            |tx| {
+                assert!(tx.get(&path("/n/half"))?.is_none());
+                tx.put(path("/n/whole"), Value::text("y"));
+                Ok(2)
+            },
+        );
+        assert_eq!(result.unwrap(), 2);
+        assert_eq!(tx.writes.len(), 1);
+        assert_eq!(conditions(tx), ["/n/a at 0", "/n/half at 0"]);
+    }
+
+    #[test]
+    fn what_the_mirror_does_not_see_cannot_be_read() {
+        let mut view = View::tree(path("/n"));
+        assert!(matches!(tx(&view, &[]).get(&path("/m")), Err(Abort::OutsideView(_))));
+        assert!(matches!(tx(&view, &[]).under(&path("/")), Err(Abort::OutsideView(_))));
+        view.tail = Some(3);
+        let old = path("/n/log/000000000000010000");
+        assert!(matches!(tx(&view, &[]).get(&old), Err(Abort::OutsideView(_))));
+        assert!(tx(&view, &[("/n/log/000000000000010000", 1)]).get(&old).is_ok());
+        (view.tail, view.depth) = (None, Depth::Children);
+        assert!(tx(&view, &[]).under(&path("/n/a")).is_ok());
+        assert!(matches!(tx(&view, &[]).under(&path("/n/a/b")), Err(Abort::OutsideView(_))));
+    }
+}
