@@ -40,6 +40,8 @@ class Changes:
             self._behind.fresh, self._behind.ended = fresh, ended
         self._last = last
         self._position = initial
+        self.progress = [initial]
+        """One element: the mirror as of the last event behind which another one was asked for."""
         self._over = False
         self._waiting: asyncio.Future[None] | None = None
 
@@ -63,9 +65,10 @@ class Changes:
 
     def next_now(self) -> Event | None:
         """The next event, when there is one now."""
+        self.progress[0] = self._position
         if not self._queue and self._behind is not None:
             behind, self._behind = self._behind, None
-            self._queue.extend((event, self._last) for event in behind.unfold(self._last))
+            self._queue.extend(behind.unfold(self._last))
         if not self._queue:
             return None
         event, self._position = self._queue.popleft()
@@ -80,6 +83,11 @@ class Changes:
             # A revision at which nothing changed makes no event, but the cookie follows it.
             self._position = self._last
         return self._position
+
+    def shown(self) -> Snapshot:
+        """What the application has dealt with: up to the last event behind which it has asked for
+        another one. For who keeps the mirror."""
+        return self.progress[0] if self._waiting is None else self.snapshot()
 
     def push(self, event: Event | None, snapshot: Snapshot) -> None:
         """Something happened; `None`: only the revision moved. For the mirror."""
@@ -128,9 +136,10 @@ class _Behind:
         elif isinstance(event, e.Ended):
             self.ended = event
 
-    def unfold(self, now: Snapshot) -> list[Event]:
-        """The events that it comes to."""
-        events = [event for event in (self.trouble, self.link) if event is not None]
+    def unfold(self, now: Snapshot) -> list[_Item]:
+        """The events that it comes to, each with the mirror as of it."""
+        before = [event for event in (self.trouble, self.link) if event is not None]
+        events: list[Event] = []
         changes, gaps = now.since(self.start), sorted(self.gaps)
         if self.fresh:
             events.append(e.Fresh(now.rev, changes, gaps))
@@ -138,4 +147,4 @@ class _Behind:
             events.append(e.Delta(self.start.rev, now.rev, changes, gaps))
         if self.ended is not None:
             events.append(self.ended)
-        return events
+        return [(event, self.start) for event in before] + [(event, now) for event in events]

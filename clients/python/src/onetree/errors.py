@@ -18,7 +18,9 @@ class OnetreeError(Exception):
     @property
     def word(self) -> str:
         """The code, or a word of the client's own."""
-        return self.code or type(self).__name__.lower()
+        return self.code or self._word
+
+    _word = "ended"
 
 
 class Refused(OnetreeError):
@@ -54,6 +56,7 @@ class Refused(OnetreeError):
 class Timeout(OnetreeError):
     """There was no answer in time."""
 
+    _word = "timeout"
     action: Action = "retry"
 
     def __init__(self, after: float, sent: bool) -> None:
@@ -68,6 +71,7 @@ class Timeout(OnetreeError):
 class Lost(OnetreeError):
     """The connection was lost before the answer to a signal came, which is not sent again."""
 
+    _word = "lost"
     action: Action = "retry"
 
     def __init__(self) -> None:
@@ -77,6 +81,7 @@ class Lost(OnetreeError):
 class QueueFull(OnetreeError):
     """More is waiting than `queue_bytes` allows, and it was not to be waited for."""
 
+    _word = "queue-full"
     action: Action = "retry"
 
     def __init__(self) -> None:
@@ -91,6 +96,7 @@ class Closed(OnetreeError):
         self.why = why
         """Why it ended by itself; `None` when it was closed."""
         self.code = None if why is None else why.code
+        self._word = "closed" if why is None else "ended"
         self.action = "stop" if why is None else why.action
 
 
@@ -98,7 +104,7 @@ class OutsideView(OnetreeError):
     """A transaction read what its mirror does not see, whose changes nobody would notice."""
 
     action: Action = "fix"
-    word = "outside-view"
+    _word = "outside-view"
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} is outside of the mirror's view")
@@ -113,12 +119,7 @@ class KeepError(OnetreeError):
 
     def __init__(self, word: str, message: str) -> None:
         super().__init__(message)
-        self._word = word
-
-    @property
-    def word(self) -> str:
-        """`state-broken`, `state-in-use` or `state`."""
-        return self._word
+        self._word = word  # `state-broken`, `state-in-use` or `state`
 
 
 class ConnectError(OnetreeError):
@@ -132,6 +133,7 @@ class ConnectError(OnetreeError):
 class BadUrl(ConnectError):
     """The URL is not one of a broker."""
 
+    _word = "url"
     action: Action = "fix"
 
 

@@ -8,13 +8,11 @@ import fcntl
 import logging
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final, Protocol
 
-from . import event as e
-from .changes import Changes
 from .errors import KeepError
-from .event import Event
 from .protocol import json_codec, scan
 from .protocol.cookies import Cookie
 from .protocol.frames import Entry
@@ -156,52 +154,44 @@ class FileKeep:
 
 class Keeper:
     """Saves a mirror at most once a second while changes come, and once more when it ends. What it
-    saves the application was shown: never ahead of that."""
+    saves is never ahead of what the application was shown."""
 
-    def __init__(self, keep: Keep, feed: Changes) -> None:
-        self.keep = keep
-        self._feed = feed
-        self._saving: asyncio.Task[None] | None = None
-        self._again = False
-        self._over = False
-        self._saved: int | None = None
+    def __init__(self, keep: Keep, shown: Callable[[], Snapshot], saved: Cookie | None) -> None:
+        """`shown` gives what the application was shown; `saved` is what `keep` holds."""
+        self._keep = keep
+        self._shown = shown
+        self._saved = saved
+        self._ended = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self.error: KeepError | None = None
+        """Why it could not be saved the last time that this was tried. It is tried again."""
 
-    def handle(self, event: Event) -> None:
-        """Something happened to the mirror."""
-        if isinstance(event, e.Ended):
-            self._over = True
-        if isinstance(event, e.Fresh | e.Delta | e.Ended):
-            self._again = True
-            if self._saving is None:
-                self._saving = asyncio.get_running_loop().create_task(self._run())
-
-    async def _run(self) -> None:
-        try:
-            while self._again:
-                self._again = False
-                await self.save()
-                if not self._over:
-                    await asyncio.sleep(EVERY)
-        finally:
-            self._saving = None
-        if self._over and isinstance(self.keep, FileKeep):
-            self.keep.close()
-
-    async def save(self) -> None:
-        """Saves what is shown now."""
-        while self._feed.next_now() is not None:
-            pass
-        snapshot = self._feed.snapshot()
-        if snapshot.cookie is None or snapshot.rev == self._saved:
-            return
-        try:
-            await asyncio.to_thread(self.keep.save, snapshot.alone())
-            self._saved = snapshot.rev
-        except KeepError as error:
-            _log.error("a mirror could not be saved: %s", error)
+    def end(self) -> None:
+        """The mirror has ended: it is saved once more."""
+        self._ended.set()
 
     async def done(self) -> None:
         """Waits for the last save."""
-        while self._saving is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.shield(self._saving)
+        await asyncio.shield(self._task)
+
+    async def _run(self) -> None:
+        while not self._ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), EVERY)
+            await self.save()
+        if isinstance(self._keep, FileKeep):
+            self._keep.close()
+
+    async def save(self) -> None:
+        """Saves what the application was shown, when that is news."""
+        snapshot = self._shown()
+        now, saved = snapshot.cookie, self._saved
+        # A reader that began later is at the beginning again.
+        if now is None or now == saved or (saved and now.epoch == saved.epoch and now < saved):
+            return
+        try:
+            await asyncio.to_thread(self._keep.save, snapshot.alone())
+            self._saved, self.error = now, None
+        except KeepError as error:
+            self.error = error
+            _log.error("a mirror could not be saved: %s", error)

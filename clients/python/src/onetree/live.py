@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from . import event as e
 from .changes import Changes
-from .errors import Closed
+from .errors import Closed, KeepError
 from .event import Event, Verdict
 from .keep import Keep, Keeper
 from .mirror import State
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from .client import Client
 
 T = TypeVar("T")
+
+
+def epoch_of(cookie: Cookie | None) -> str | None:
+    """The history that a cookie is of."""
+    return None if cookie is None else cookie.epoch
 
 
 class Page(tuple[Entry, ...]):
@@ -48,8 +53,10 @@ class Mirror:
         self._whole = False
         self._ended: e.Ended | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        self._feeds: list[weakref.ref[Changes]] = []
-        self._keeper = None if keep is None else Keeper(keep, self.changes())
+        # Who reads, and how far each has got.
+        self._feeds: list[tuple[weakref.ref[Changes], list[Snapshot]]] = []
+        self._last_shown: Snapshot | None = None
+        self._keeper = None if keep is None else Keeper(keep, self.shown, initial.cookie)
 
     def __enter__(self) -> Mirror:
         return self
@@ -108,7 +115,7 @@ class Mirror:
         """What happens to it, from the beginning: if it is whole already, the first event is
         `Fresh` with all that differs from what it was started with."""
         feed = Changes(self._initial, self.snapshot(), self._whole, self._ended)
-        self._feeds.append(weakref.ref(feed))
+        self._feeds.append((weakref.ref(feed), feed.progress))
         return feed
 
     async def at(self, rev: int) -> int:
@@ -131,10 +138,22 @@ class Mirror:
     def _once_done(self) -> bool:
         return self._ended is not None and self._ended.error is None and self._state.is_fresh
 
-    async def moved(self, since: int) -> int:
-        """Waits until it is fresh and above revision `since`; where it is then."""
-        await self._wait(lambda: self.is_fresh and self.rev > since)
-        return self.rev
+    async def past(self, before: Snapshot, rev: int | None) -> None:
+        """Waits until it is at `rev`, or past `before` where there is none, or of another history.
+        For `transact`."""
+
+        def reached() -> bool:
+            there = self.rev > before.rev if rev is None else self.rev >= rev
+            return self.is_fresh and (there or epoch_of(self.cookie) != epoch_of(before.cookie))
+
+        await self.fresh()
+        if not reached():
+            self._client.want_sync()
+        await self._wait(reached)
+
+    async def changed(self, differs: Callable[[Snapshot], bool]) -> None:
+        """Waits until what it shows is different in the eyes of `differs`. For `transact`."""
+        await self._wait(lambda: differs(self.snapshot()))
 
     async def resync(self) -> int:
         """Starts again from nothing, and waits until it is whole. What it shows stays until then.
@@ -193,10 +212,20 @@ class Mirror:
         changed, and otherwise runs it again. See `onetree.transact`."""
         return await transact(self, self._client, fn)
 
-    async def saved(self) -> None:
-        """Saves it to its `keep` now, as far as it is shown, and waits for that."""
-        if self._keeper is not None:
-            await self._keeper.save()
+    def shown(self) -> Snapshot:
+        """What the application was shown: by the slowest of those who read its `changes`, or the
+        last who did; with no reader, what there is."""
+        shown = [feed.shown() for feed in self._readers()]
+        if not shown:
+            return self._last_shown or self.snapshot()
+        epoch = epoch_of(self.cookie)
+        return min(shown, key=lambda s: (epoch_of(s.cookie) == epoch, s.rev))
+
+    @property
+    def keep_error(self) -> KeepError | None:
+        """Why it could not be saved the last time that this was tried; `None` when it could, and
+        where it is not kept. It is tried again."""
+        return None if self._keeper is None else self._keeper.error
 
     def close(self) -> None:
         """Ends it. What it shows stays."""
@@ -226,23 +255,33 @@ class Mirror:
         if isinstance(event, e.Ended):
             self._ended = event
         if self._feeds:
-            snapshot = self._state.snapshot()
-            gone = False
-            for ref in self._feeds:
-                feed = ref()
-                if feed is None:
-                    gone = True
-                else:
-                    feed.push(event, snapshot)
-            if gone:
-                self._feeds = [ref for ref in self._feeds if ref() is not None]
+            readers = self._readers()
+            snapshot = self._state.snapshot() if readers else None
+            for feed in readers:
+                assert snapshot is not None
+                feed.push(event, snapshot)
         if self._waiters:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-        if self._keeper is not None and event is not None:
-            self._keeper.handle(event)
+        if self._keeper is not None and isinstance(event, e.Ended):
+            self._keeper.end()
+
+    def _readers(self) -> list[Changes]:
+        """Who reads. Of those who have left, how far the last one got is kept."""
+        readers, left = [], False
+        for ref, progress in self._feeds:
+            feed = ref()
+            if feed is not None:
+                readers.append(feed)
+            else:
+                left = True
+                if self._keeper is not None:
+                    self._last_shown = progress[0]
+        if left:
+            self._feeds = [one for one in self._feeds if one[0]() is not None]
+        return readers
 
     async def kept(self) -> None:
         """Waits until the last save of an ended mirror is done. For the client."""

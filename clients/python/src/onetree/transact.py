@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from .errors import OutsideView, Refused
 from .protocol.frames import Entry
-from .protocol.paths import check_path, contains, order_key
+from .protocol.paths import check_path, contains, is_log_key, order_key, segments
 from .protocol.values import Value
 from .protocol.views import View
 from .request import Txn
@@ -74,22 +74,26 @@ class Transaction:
     def get(self, path: str) -> Entry | None:
         """The entry at a path; `OutsideView` where the mirror does not see it."""
         check_path(path)
-        if not self._view.sees(path):
-            raise OutsideView(path)
         written = self._written(path)
         if written is not None:
             return written[0]
         entry = self._snapshot.get(path)
+        # What a tail has left out cannot be told from what is absent.
+        cut = self._view.tail is not None and any(map(is_log_key, segments(path)))
+        if not self._view.sees(path) or (cut and entry is None):
+            raise OutsideView(path)
         self._gets[path] = 0 if entry is None else entry.rev
         return entry
 
     def under(self, top: str) -> list[Entry]:
-        """The entries at and under `top`, in path order; `OutsideView` where the mirror does not
-        see all of them."""
+        """The entries at and under `top` that the mirror sees, in path order. Its condition is that
+        nothing changes at or under `top`, seen or not. `OutsideView` when `top` is not within what
+        the mirror sees."""
         check_path(top)
-        if not self._view.covers(top):
+        if not self._view.reaches(top):
             raise OutsideView(top)
-        self._trees.add(top)
+        if not any(w.do == "drop" and contains(w.path, top) for w in self._writes):
+            self._trees.add(top)
         found = {entry.path: entry for entry in self._snapshot.under(top)}
         for write in self._writes:
             if write.do == "drop":
@@ -189,7 +193,10 @@ class Transaction:
             entry = now.get(path)
             if (0 if entry is None else entry.rev) != rev:
                 return True
-        return any(now.under(top) != self._snapshot.under(top) for top in self._trees)
+        before = self._snapshot
+        if (now.cookie and now.cookie.epoch) != (before.cookie and before.cookie.epoch):
+            return True
+        return any(now.under(top) != before.under(top) for top in self._trees)
 
 
 async def transact(
@@ -201,15 +208,15 @@ async def transact(
     runs = 0
     while True:
         await mirror.fresh()
-        tx = Transaction(mirror.snapshot(), mirror.view)
+        snapshot = mirror.snapshot()
+        tx = Transaction(snapshot, mirror.view)
         runs += 1
         try:
             result = fn(tx)
             if inspect.isawaitable(result):
                 result = await result
         except Retry:
-            while not tx.changed(mirror.snapshot()):
-                await mirror.moved(mirror.rev)
+            await mirror.changed(tx.changed)
             continue
         txn = tx.txn()
         if txn is None:
@@ -219,10 +226,7 @@ async def transact(
         except Refused as refused:
             if refused.code != "conflict":
                 raise
-            if refused.rev is not None and refused.rev > tx.rev:
-                await mirror.at(refused.rev)
-            else:
-                client.want_sync()
-                await mirror.moved(tx.rev)
+            there = refused.rev if refused.rev is not None and refused.rev > tx.rev else None
+            await mirror.past(snapshot, there)
             continue
         return Committed(result, done.rev, tuple(done.paths), runs)

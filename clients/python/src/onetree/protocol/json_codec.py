@@ -266,7 +266,7 @@ def _digests(found: Any) -> dict[int, Any]:
     digests = {}
     for sub, digest in _record(found).items():
         if not sub.isascii() or not sub.isdigit() or (sub[0] == "0" and sub != "0"):
-            raise Wrong("bad-frame", "a subscription is a number")
+            raise Wrong("bad-field", "a subscription is a number")
         digests[u32(int(sub[:20]))] = None if digest is None else READ["digest"](digest)
     return digests
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from hashlib import blake2s
 from typing import Final, Literal
 
-from .paths import check_path
+from .paths import check_path, contains, segments
 from .patterns import check_pattern, matcher
 from .wrong import Wrong
 
@@ -69,12 +69,10 @@ class View:
 
         return sees
 
-    def covers(self, top: str) -> bool:
-        """Whether everything at and under `top` is in the view, values or not: its patterns and
-        its tail leave nothing out."""
-        if self.match or self.tail is not None or self.depth != "tree":
-            return False
-        return self.sees(top)
+    def reaches(self, top: str) -> bool:
+        """Whether `top` is within base and depth, whatever patterns and tail leave out."""
+        below = len(segments(top)) - len(segments(self.path))
+        return contains(self.path, top) and below <= {"entry": 0, "children": 1}.get(self.depth, 99)
 
     @cached_property
     def fingerprint(self) -> str:
