@@ -136,16 +136,23 @@ fn install_python() {
     let numbers: Vec<u32> = found.split_whitespace().filter_map(|n| n.parse().ok()).collect();
     assert!(numbers >= vec![PYTHON.0, PYTHON.1], "{need}, and this is {found}");
     let (folder, home) = (root().join("clients/python"), workshop().join("python"));
-    let wanted = fs::read(folder.join("pyproject.toml")).expect("clients/python/pyproject.toml");
+    let said = |name: &str| fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let wanted = [said("pyproject.toml"), said("requirements-dev.txt")].concat();
     let stamp = home.join("installed");
     if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return;
     }
     fs::create_dir_all(workshop()).unwrap();
     done("python3 -m venv", Command::new("python3").args(["-m", "venv"]).arg(&home));
+    // Of a copy: to build a package leaves files beside its sources.
+    let copy = workshop().join("python-package");
+    // What was there is of an earlier time.
+    let _ = fs::remove_dir_all(&copy);
+    done("cp", Command::new("cp").arg("-R").arg(&folder).arg(&copy));
     let mut install = Command::new(home.join("bin/python"));
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    let mut package = folder.into_os_string();
+    install.arg("--constraint").arg(folder.join("requirements-dev.txt"));
+    let mut package = copy.into_os_string();
     package.push("[dev]");
     done("pip install", install.arg(package));
     fs::write(stamp, wanted).unwrap();
