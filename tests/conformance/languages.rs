@@ -126,7 +126,8 @@ fn install_js() {
 pub(crate) fn python() -> Command {
     let mut command = Command::new(workshop().join("python/bin/python"));
     command.env("PYTHONPATH", root().join("clients/python/src"));
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    // Compiled once, and not beside the sources.
+    command.env("PYTHONPYCACHEPREFIX", workshop().join("python-compiled"));
     command
 }
 

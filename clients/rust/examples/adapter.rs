@@ -468,6 +468,15 @@ fn word(status: &Status) -> &'static str {
     }
 }
 
+/// The logs that have lost entries which the mirror never had.
+fn gaps(changes: &[Change]) -> Vec<&str> {
+    let gap = |change: &&Change| matches!(change.act, Act::Trim { gap: true, .. });
+    let mut logs: Vec<&str> = changes.iter().filter(gap).map(|log| log.path.as_str()).collect();
+    logs.sort_unstable();
+    logs.dedup();
+    logs
+}
+
 /// An event, with what it has changed.
 fn told(event: &Event, changes: &Changes) -> Value {
     let changed = || -> Vec<Value> {
@@ -489,12 +498,10 @@ fn told(event: &Event, changes: &Changes) -> Value {
         Event::Refreshing { kind, why } => {
             json!({ "event": "refreshing", "kind": kind.as_str(), "why": why.as_str() })
         }
-        Event::Fresh { rev, .. } => {
-            json!({ "event": "fresh", "rev": rev.get(), "changes": changed() })
-        }
-        Event::Delta { since, rev, .. } => {
-            json!({ "event": "delta", "since": since.get(), "rev": rev.get(), "changes": changed() })
-        }
+        Event::Fresh { rev, changes } => json!({ "event": "fresh", "rev": rev.get(),
+            "changes": changed(), "gaps": gaps(changes) }),
+        Event::Delta { since, rev, changes } => json!({ "event": "delta", "since": since.get(),
+            "rev": rev.get(), "changes": changed(), "gaps": gaps(changes) }),
         Event::Signal { path, value } => {
             let (path, value) = (path.clone(), value.clone());
             let frame = ServerFrame::Signal(Signal { path, value });
