@@ -29,9 +29,12 @@ pub(crate) fn workshop() -> PathBuf {
 }
 
 impl Language {
-    /// All, or those that ONETREE_CONFORMANCE names.
+    /// All that there is a client for, or those that ONETREE_CONFORMANCE names.
     pub(crate) fn wanted() -> Vec<Language> {
-        let Ok(named) = env::var("ONETREE_CONFORMANCE") else { return ALL.to_vec() };
+        let Ok(named) = env::var("ONETREE_CONFORMANCE") else {
+            let there = |language: &Language| language.source().exists();
+            return ALL.into_iter().filter(there).collect();
+        };
         let of = |word: &str| ALL.into_iter().find(|language| language.word() == word);
         let named = named.split(',').map(str::trim).filter(|word| !word.is_empty());
         named
@@ -56,6 +59,15 @@ impl Language {
         }
     }
 
+    /// Its adapter's source.
+    fn source(self) -> PathBuf {
+        root().join(match self {
+            Language::Rust => "clients/rust/examples/adapter.rs",
+            Language::JavaScript => "clients/js/conformance/adapter.js",
+            Language::Python => "clients/python/conformance/adapter.py",
+        })
+    }
+
     /// The command of its adapter. What it needs is installed once.
     pub(crate) fn adapter(self) -> Command {
         static READY: [OnceLock<()>; 3] = [const { OnceLock::new() }; 3];
@@ -64,12 +76,12 @@ impl Language {
             Language::Rust => Command::new(beside_the_broker("examples/adapter")),
             Language::JavaScript => {
                 let mut command = Command::new("node");
-                command.arg(root().join("clients/js/conformance/adapter.js"));
+                command.arg(self.source());
                 command
             }
             Language::Python => {
                 let mut command = python();
-                command.arg(root().join("clients/python/conformance/adapter.py"));
+                command.arg(self.source());
                 command
             }
         }

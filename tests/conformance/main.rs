@@ -45,7 +45,10 @@ use languages::Language;
 use scenario::Scenario;
 
 /// The longest that anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// So many of the slowest stories are named.
+const SLOWEST: usize = 8;
 
 /// So many stories are told at once.
 const TOGETHER: usize = 6;
@@ -64,14 +67,19 @@ async fn every_scenario_passes_for_every_client() {
         }
     }
     let told = stream::iter(runs).map(|(scenario, language, codec)| async move {
+        let began = Instant::now();
         let outcome = tokio::time::timeout(PATIENCE, steps::run(scenario, language, codec)).await;
         let outcome = outcome.unwrap_or_else(|_| Err("it does not come to its end".to_owned()));
-        (scenario, language, codec, outcome)
+        (scenario, language, codec, outcome, began.elapsed())
     });
-    let told: Vec<_> = told.buffer_unordered(TOGETHER).collect().await;
+    let mut told: Vec<_> = told.buffer_unordered(TOGETHER).collect().await;
     let mut failed = Vec::new();
     let mut passed = table::Passed::default();
-    for (scenario, language, codec, outcome) in told {
+    told.sort_by_key(|(.., took)| std::cmp::Reverse(*took));
+    for (scenario, language, .., took) in told.iter().take(SLOWEST) {
+        println!("{:5.1} s  {} · {}", took.as_secs_f32(), scenario.name, language.word());
+    }
+    for (scenario, language, codec, outcome, _) in told {
         passed.note(&scenario.feature, language, outcome.is_ok());
         if let Err(why) = outcome {
             let (name, codec) = (&scenario.name, format!("{codec:?}").to_lowercase());

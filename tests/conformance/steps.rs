@@ -278,7 +278,7 @@ impl Telling {
     /// Gives a client a command, or the same many times, for each number of `each`.
     async fn command(&mut self, name: &str, fields: &Map<String, Value>) -> Result<(), String> {
         let mut command = fields.clone();
-        for ours in ["on", "expect", "error", "later", "each", "all", "set", "about"] {
+        for ours in ["on", "expect", "error", "either", "later", "each", "all", "set"] {
             command.remove(ours);
         }
         if command.get("do") == Some(&json!("mirror")) {
@@ -324,8 +324,8 @@ impl Telling {
         Ok(())
     }
 
-    /// Waits for answers, each of which is as expected: `expect` for all alike, or one of `expect_all`
-    /// for each; `error` is a code.
+    /// Waits for answers, which are as expected: `expect` for all alike, `all` the list of them, `set` their
+    /// results in any order; `error` is a code, `either` the codes that would do as well.
     async fn settle(
         &mut self,
         answers: Vec<Answer>,
@@ -348,7 +348,14 @@ impl Telling {
             return Ok(());
         }
         let mut values = Vec::new();
+        let allowed = |code: &String| {
+            let codes = fields.get("either").and_then(Value::as_array);
+            codes.is_some_and(|codes| codes.contains(&json!(code)))
+        };
         for answer in came {
+            if answer.as_ref().is_err_and(|(code, _)| allowed(code)) {
+                continue;
+            }
             values.push(answer.map_err(|(code, message)| format!("{code}: {message}"))?);
         }
         if let Some(expected) = fields.get("all") {
