@@ -34,7 +34,31 @@ pub(crate) struct Answer(oneshot::Receiver<Value>);
 /// A refusal: its code and its message.
 pub(crate) type Refused = (String, String);
 
+/// Those that have done what they were to do, for the next story: to start one costs some languages
+/// a third of a second.
+static IDLE: Mutex<Vec<(Language, Adapter)>> = Mutex::new(Vec::new());
+
 impl Adapter {
+    /// One that has no client: another story's, or a new one.
+    pub(crate) fn take(language: Language) -> Result<Adapter, String> {
+        let mut idle = IDLE.lock().unwrap();
+        if let Some(place) = idle.iter().position(|(of, _)| *of == language) {
+            let adapter = idle.swap_remove(place).1;
+            adapter.complaints.lock().unwrap().clear();
+            return Ok(adapter);
+        }
+        drop(idle);
+        Adapter::start(language)
+    }
+
+    /// Closes its client, and leaves it for the next story.
+    pub(crate) async fn give_back(self, language: Language) {
+        let closed = self.begin(json!({ "do": "close" })).wait().await;
+        if closed.is_ok_and(|answer| answer.is_ok()) {
+            IDLE.lock().unwrap().push((language, self));
+        }
+    }
+
     pub(crate) fn start(language: Language) -> Result<Adapter, String> {
         let mut command = language.adapter();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -34,6 +34,8 @@ struct Telling {
 
 struct Client {
     adapter: Adapter,
+    /// Whether another story can have the adapter, which counts for itself how often it gave a token.
+    reusable: bool,
     mirrors: HashMap<String, Followed>,
 }
 
@@ -73,6 +75,9 @@ pub(crate) async fn run(
                 said.trim().replace('\n', "\n    ")
             )
         })?;
+    }
+    for client in telling.clients.into_values().filter(|client| client.reusable) {
+        client.adapter.give_back(language).await;
     }
     Ok(())
 }
@@ -153,7 +158,7 @@ impl Telling {
             self.networks.insert(name.to_owned(), network);
         }
         let language = self.language;
-        let started = tokio::task::spawn_blocking(move || Adapter::start(language));
+        let started = tokio::task::spawn_blocking(move || Adapter::take(language));
         let adapter = started.await.map_err(|error| error.to_string())??;
         let codec = match self.codec {
             Codec::Json => "json",
@@ -165,8 +170,10 @@ impl Telling {
         {
             connect[field] = value.clone();
         }
-        adapter.ok(connect).await?;
-        self.clients.insert(name.to_owned(), Client { adapter, mirrors: HashMap::new() });
+        adapter.ok(connect.clone()).await?;
+        let reusable = connect.get("tokens").is_none();
+        let client = Client { adapter, reusable, mirrors: HashMap::new() };
+        self.clients.insert(name.to_owned(), client);
         Ok(())
     }
 
