@@ -125,6 +125,17 @@ impl Telling {
             }
             return Ok(());
         }
+        if let Some(file) = word("file") {
+            let text = word("says").ok_or("the file says what?")?;
+            let until = Instant::now() + COMES;
+            while !std::fs::read_to_string(file).is_ok_and(|whole| whole.contains(text)) {
+                if Instant::now() > until {
+                    return Err(format!("{file} does not say {text}"));
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            return Ok(());
+        }
         if let Some(name) = word("answer") {
             let answers = self.answers.remove(name).ok_or("nothing was left for later")?;
             return self.settle(answers, fields).await;
