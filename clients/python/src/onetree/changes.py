@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
+from typing import Final, cast
 
 from . import event as e
 from .event import Event
@@ -32,12 +32,14 @@ class Changes:
     ) -> None:
         """For one who knows `initial`, of a mirror that is now at `last`; `fresh`: it has been
         whole at some time."""
-        self._queue: deque[_Item] = deque()
+        self._queue: deque[_Item | tuple[_Behind, Snapshot]] = deque()
         self._weight = 0
         self._behind: _Behind | None = None
         if fresh or ended is not None:
-            self._behind = _Behind(initial)
-            self._behind.fresh, self._behind.ended = fresh, ended
+            # As what is folded, but worked out when it is read; what comes behind it comes whole.
+            start = _Behind(initial)
+            start.fresh, start.ended = fresh, ended
+            self._queue.append((start, last))
         self._last = last
         self._position = initial
         self.progress = [initial]
@@ -67,11 +69,14 @@ class Changes:
         """The next event, when there is one now."""
         self.progress[0] = self._position
         if not self._queue and self._behind is not None:
-            behind, self._behind = self._behind, None
-            self._queue.extend(behind.unfold(self._last))
+            self._queue.append((self._behind, self._last))
+            self._behind = None
+        while self._queue and isinstance(folded := self._queue[0][0], _Behind):
+            _, now = self._queue.popleft()
+            self._queue.extendleft(reversed(folded.unfold(now)))
         if not self._queue:
             return None
-        event, self._position = self._queue.popleft()
+        event, self._position = cast(_Item, self._queue.popleft())
         self._weight = max(0, self._weight - _weight(event))
         self._over |= isinstance(event, e.Ended)
         return event
@@ -94,7 +99,9 @@ class Changes:
         before, self._last = self._last, snapshot
         if event is None:
             if self._behind is None and self._queue:
-                self._queue[-1] = (self._queue[-1][0], snapshot)
+                last, _ = self._queue[-1]
+                # What nobody has worked out yet may include it.
+                self._queue[-1] = cast(_Item, (last, snapshot))
             return
         full = len(self._queue) >= EVENTS or self._weight >= CHANGES
         if full and self._behind is None:

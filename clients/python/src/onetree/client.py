@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Literal, cast
 
 from . import request
 from .errors import BadToken, Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Timeout
-from .event import Connecting, Ended, Online, Status, Verdict
+from .event import Connecting, Delta, Ended, Event, Online, Status, Verdict
 from .keep import FileKeep, Keep
 from .live import Mirror
 from .mirror import State
@@ -31,6 +32,8 @@ from .session import Session
 from .session.effects import Connect, Disconnect, MirrorWent, Release, Reply, StatusIs
 from .snapshot import Snapshot
 from .transport import Link, parse_url
+
+_log = logging.getLogger("onetree")
 
 
 class _Waiting:
@@ -387,17 +390,9 @@ class Client:
 
     def _pump(self) -> None:
         """Does what the session wants done, and sees to it that it is called again in time."""
-        if self._wake is not None:
-            self._wake.set()
         if self._pumping:
             return
-        self._pumping = True
-        try:
-            effects = self._session.effects
-            while effects:
-                self._do(effects.popleft())
-        finally:
-            self._pumping = False
+        self._do_all()
         at = self._session.next_timeout()
         # One that is too early finds nothing to do, and sets the next.
         if at is not None and (self._timer is None or at < self._timer.when()):
@@ -405,20 +400,42 @@ class Client:
                 self._timer.cancel()
             self._timer = self._loop.call_at(at, self._timeout)
 
+    def _do_all(self) -> bool:
+        """Does what the session wants done. Whether there was more than deltas, so that times may
+        have changed."""
+        if self._wake is not None and self._session.has_news:
+            self._wake.set()
+        self._pumping = True
+        more = False
+        try:
+            effects = self._session.effects
+            while effects:
+                effect = effects.popleft()
+                if type(effect) is MirrorWent:
+                    self._publish(effect[0], effect[1])
+                    more |= effect[1] is not None and type(effect[1]) is not Delta
+                else:
+                    self._do(effect)
+                    more = True
+        finally:
+            self._pumping = False
+        return more
+
+    def _publish(self, sub: int, event: Event | None) -> None:
+        mirror = self._mirrors.get(sub)
+        if mirror is not None:
+            mirror.publish(event)
+            if type(event) is Ended:
+                del self._mirrors[sub]
+                self._spawn(mirror.kept())
+
     def _timeout(self) -> None:
         self._timer = None
         self._session.handle_timeout(self._loop.time())
         self._pump()
 
     def _do(self, effect: Any) -> None:
-        if isinstance(effect, MirrorWent):
-            mirror = self._mirrors.get(effect.sub)
-            if mirror is not None:
-                mirror.publish(effect.event)
-                if isinstance(effect.event, Ended):
-                    del self._mirrors[effect.sub]
-                    self._spawn(mirror.kept())
-        elif isinstance(effect, Reply):
+        if isinstance(effect, Reply):
             future = self._waiting[effect.ticket].future
             if not future.done():
                 if effect.error is None:
@@ -469,13 +486,15 @@ class Client:
         try:
             await self._ask_token()
             subprotocol = self._session.subprotocol
-            link = await Link.connect(self._url, subprotocol, self._options.connect_timeout)
+            patience = self._options.connect_timeout
+            link = await Link.connect(
+                self._url, subprotocol, patience, lambda message: self._take(message, me)
+            )
             self._wake = asyncio.Event()
             self._session.handle_open(self._loop.time())
             writer = self._loop.create_task(self._send(link, self._wake))
             self._pump()
-            await self._receive(link, me)
-            return
+            error = await link.gone
         except ConnectError as gone:
             error = gone
         except asyncio.CancelledError:
@@ -510,28 +529,20 @@ class Client:
                 raise error from fault
             self._session.token = given
 
-    async def _receive(self, link: Link, me: object) -> None:
-        """Takes what comes until the link is dropped; `ConnectError` when it ends by itself."""
-        receive, decode, kind = link.receive, self._decode, self._kind
-        handle, time = self._session.handle_frame, self._loop.time
-        rest = time()
-        while True:
-            message = await receive()
-            if type(message) is not kind:
-                raise ProtocolBroken("a message of the other codec")
-            try:
-                frame = decode(message)
-            except Wrong as wrong:
-                raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None
-            now = time()
-            handle(now, frame)
+    def _take(self, message: bytes | str, me: object) -> None:
+        """A message came; `ConnectError` when it is none. What comes behind the end of a link is
+        nobody's."""
+        if self._link is not me:
+            return
+        if type(message) is not self._kind:
+            raise ProtocolBroken("a message of the other codec")
+        try:
+            frame = self._decode(message)
+        except Wrong as wrong:
+            raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None
+        self._session.handle_frame(self._loop.time(), frame)
+        if self._do_all():
             self._pump()
-            if self._link is not me:
-                return
-            # What is there already comes without a pause: others have their turn all the same.
-            if now - rest > 0.01:
-                await asyncio.sleep(0)
-                rest = time()
 
     async def _send(self, link: Link, wake: asyncio.Event) -> None:
         """Sends what the session has to say, as fast as the socket takes it."""
@@ -547,6 +558,10 @@ class Client:
         except ConnectError:
             # Who receives is told why.
             return
+        except Exception:
+            # A fault of this program: the connection is given up, and the next one tried.
+            _log.exception("a message could not be made or sent")
+            await link.close()
 
     def _pump_effects(self) -> None:
         if self._session.effects:

@@ -171,8 +171,8 @@ class Mirror:
 
     async def earlier(self, log: str, limit: int, before: str | None = None) -> Page:
         """The page of a log in front of the oldest entry of it that the mirror shows, or of
-        `before` (a path): at most `limit` entries, oldest first. It does not become part of the
-        mirror."""
+        `before` (a path): at most `limit` entries (0: as many as the broker likes), oldest first.
+        It does not become part of the mirror."""
         check_path(log)
         if before is None:
             for entry in self.snapshot().under(log):
@@ -185,13 +185,13 @@ class Mirror:
         found: list[Entry] = []
         more = False
         # A broker may send fewer than asked for, and among the children may be others.
-        while len(found) < limit:
+        while len(found) < limit or not limit:
             answer = await self._client.list(
                 log,
                 depth="children",
                 before=before,
                 after=log,
-                limit=limit - len(found),
+                limit=limit - len(found) if limit else 0,
                 reverse=True,
                 values=self.view.values,
             )
@@ -200,7 +200,7 @@ class Mirror:
                 e for e in answer.entries if e.rev and is_log_key(e.path[len(log) :].strip("/"))
             ]
             found += logged
-            if not more or not answer.entries:
+            if not more or not answer.entries or (not limit and found):
                 break
             before = answer.entries[-1].path
         page = Page(found[::-1])

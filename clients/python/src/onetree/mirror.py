@@ -160,7 +160,7 @@ class State:
             self.handle_distrust()
             return Corrupt(fresh.digest, found)
         if staged.store is None:
-            changes = _changes(undo, store, {c[0]: c[1] for c in staged.changes}, fresh.rev)
+            changes = _changes(undo, store, staged.changes, fresh.rev)
             store.note(undo)
             self.rev = fresh.rev
         else:
@@ -183,11 +183,13 @@ class State:
         store, gaps = self._store, set[str]()
         undo: Undo = {}
         hashes = store.hashes
+        taken = changes
         for change in changes:
             if change[1] > rev:
                 return self._broken("a change is newer than the delta that it came with")
-        # What is not above the mirror's revision, the mirror has: a folded delta may begin below.
-        taken = [change for change in changes if change[1] > before]
+            if change[1] <= before and taken is changes:
+                # What is not above the mirror's revision, it has: a folded delta may begin below.
+                taken = [change for change in changes if change[1] > before]
         try:
             self._apply(store, taken, undo, gaps)
         except _Rule as rule:
@@ -195,10 +197,11 @@ class State:
             return self._broken(str(rule))
         told: Sequence[Change] = ()
         if undo:
-            told = _changes(undo, store, {c[0]: c[1] for c in taken}, rev)
-            store.note(undo)
+            told = _changes(undo, store, taken, rev)
+            if store.newest is not None:
+                store.note(undo)
         self._go_to(rev)
-        return Delta(before, rev, told, sorted(gaps))
+        return Delta(before, rev, told, sorted(gaps) if gaps else ())
 
     def handle_sync(self, rev: int, digest: Digest | None) -> Outcome:
         """`sync` names this mirror: nothing changed up to `rev`, and this is what it must be."""
@@ -213,8 +216,9 @@ class State:
 
     def _go_to(self, rev: int) -> None:
         self.rev = rev
-        if self.cookie is not None:
-            self.cookie = Cookie(self.cookie.epoch, rev, self.cookie.view)
+        cookie = self.cookie
+        if cookie is not None:
+            self.cookie = Cookie(cookie[0], rev, cookie[2])
 
     def _broken(self, why: str) -> Outcome:
         self.handle_distrust()
@@ -296,15 +300,18 @@ class State:
         self._store.hashes = hashes
 
 
-def _changes(undo: Undo, store: Store, revs: dict[str, int], rev: int) -> list[Change]:
-    """What the application is told, in the order of the changes."""
+def _changes(undo: Undo, store: Store, came: Sequence[frames.Change], rev: int) -> list[Change]:
+    """What the application is told, in the order of the changes that came."""
     now = store.entries.get
     changes = []
+    revs: dict[str, int] | None = None
     for path, old in undo.items():
         new = now(path)
         if new is not None:
             if new != old:
                 changes.append(Change(path, new[1], old, new))
         elif old is not None:
+            if revs is None:
+                revs = {change[0]: change[1] for change in came}
             changes.append(Change(path, revs.get(path, rev), old, None))
     return changes

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidStatus,
-    InvalidURI,
-    ProxyError,
-)
-from websockets.frames import Close
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus, InvalidURI
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import State
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
 from .codes import BY_CLOSE, CODES
 from .errors import (
@@ -55,84 +51,190 @@ def parse_url(url: str) -> str:
     return parts._replace(fragment="").geturl()
 
 
-class Link:
-    """A connection."""
+class Link(asyncio.Protocol):
+    """A connection: the library's protocol without its input and output, so that a message costs
+    no task and no queue. What comes is dealt with where it is read, which is all the backpressure
+    that is needed."""
 
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
+    def __init__(self, url: str, subprotocol: str, take: Callable[[bytes | str], None]) -> None:
+        wanted = [Subprotocol(subprotocol)]
+        # The broker's frames have a limit of its own; the protocol has no extensions.
+        self._protocol = ClientProtocol(parse_uri(url), subprotocols=wanted, max_size=None)
+        self._take = take
+        self._transport: asyncio.Transport | None = None
+        loop = asyncio.get_running_loop()
+        self.opened: asyncio.Future[None] = loop.create_future()
+        """Done when the handshake is."""
+        self.gone: asyncio.Future[ConnectError] = loop.create_future()
+        """Done when the connection is over: why."""
+        self._writable: asyncio.Future[None] | None = None
+        self._parts: list[bytes] = []
+        self._is_text = False
 
     @staticmethod
-    async def connect(url: str, subprotocol: str, timeout: float) -> Link:
-        """Connects, within `timeout` seconds; `ConnectError` when it cannot."""
-        address = urlsplit(url).netloc
+    async def connect(
+        url: str, subprotocol: str, timeout: float, take: Callable[[bytes | str], None]
+    ) -> Link:
+        """Connects, within `timeout` seconds; `ConnectError` when it cannot. `take` is given each
+        message; what it raises ends the connection."""
+        parts = urlsplit(url)
+        address = parts.netloc
+        secure = parts.scheme == "wss"
+        loop = asyncio.get_running_loop()
+        link: Link | None = None
         try:
-            socket = await connect(
-                url,
-                subprotocols=[Subprotocol(subprotocol)],
-                # The protocol has neither; the broker pings, and says its heartbeat.
-                compression=None,
-                ping_interval=None,
-                proxy=None,
-                open_timeout=timeout,
-                close_timeout=CLOSE_TIMEOUT,
-                # The broker's frames have a limit of its own.
-                max_size=None,
-                user_agent_header=None,
-            )
-        except InvalidStatus as error:
-            response = error.response
-            said = (response.body or b"").decode(errors="replace").strip().split("\n")[0][:SAID]
-            after = response.headers.get("Retry-After", "")
-            wait = float(after) if after.isascii() and after.isdigit() else None
-            raise HttpAnswer(address, response.status_code, said, wait) from None
-        except InvalidURI as error:
-            raise BadUrl(str(error)) from None
-        except (InvalidMessage, ProxyError) as error:
-            if isinstance(error.__cause__, EOFError):
-                raise LinkLost("it was closed during the handshake") from None
-            raise NotABroker(f"{address} is no Onetree broker: {error}") from None
-        except InvalidHandshake as error:
-            raise NotABroker(f"{address} is no Onetree broker: {error}") from None
+            async with asyncio.timeout(timeout):
+                link = Link(url, subprotocol, take)
+                given = link
+                await loop.create_connection(
+                    lambda: given,
+                    parts.hostname or "",
+                    parts.port or (443 if secure else 80),
+                    ssl=True if secure else None,
+                )
+                either: set[asyncio.Future[Any]] = {link.opened, link.gone}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             message = f"cannot reach {address}: no answer within {timeout:g} s"
             raise Unreachable(message) from None
-        except (EOFError, ConnectionClosed):
-            raise LinkLost("it was closed during the handshake") from None
+        except InvalidURI as error:
+            raise BadUrl(str(error)) from None
         except OSError as error:
             raise Unreachable(f"cannot reach {address}: {error}") from None
-        if socket.subprotocol != subprotocol:
-            await socket.close()
-            raise NotABroker(f"{address} is no Onetree broker: it speaks no {subprotocol}")
-        return Link(socket)
+        finally:
+            if link is not None and not link.opened.done() and link._transport is not None:
+                link._transport.abort()
+        refused = link._protocol.handshake_exc
+        if link.opened.done() and refused is None:
+            if link._protocol.subprotocol != subprotocol:
+                link._abort()
+                raise NotABroker(f"{address} is no Onetree broker: it speaks no {subprotocol}")
+            return link
+        link._abort()
+        raise _not_open(address, refused)
 
     async def send(self, message: bytes | str) -> None:
         """Sends a message, when the socket takes it; `ConnectError` when it is closed."""
-        try:
-            await self._socket.send(message)
-        except ConnectionClosed as closed:
-            raise _closed(closed) from None
-
-    async def receive(self) -> bytes | str:
-        """The next message; `ConnectError` when there are no more."""
-        try:
-            return await self._socket.recv()
-        except ConnectionClosed as closed:
-            raise _closed(closed) from None
+        if self._writable is not None:
+            await self._writable
+        if self.gone.done() or self._protocol.state is not State.OPEN:
+            raise LinkLost("the connection is closed")
+        if isinstance(message, str):
+            self._protocol.send_text(message.encode())
+        else:
+            self._protocol.send_binary(message)
+        self._flush()
 
     async def close(self) -> None:
         """Ends it in order, or otherwise."""
-        try:
-            await asyncio.wait_for(self._socket.close(), 2 * CLOSE_TIMEOUT)
-        except (TimeoutError, OSError):
-            self._socket.transport.abort()
+        if not self.gone.done():
+            if self._protocol.state is State.OPEN:
+                self._protocol.send_close(1000)
+                self._flush()
+            await asyncio.wait({self.gone}, timeout=CLOSE_TIMEOUT)
+        self._abort()
+
+    # For the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._protocol.send_request(self._protocol.connect())
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        self._protocol.receive_data(data)
+        self._handle()
+
+    def eof_received(self) -> None:
+        self._protocol.receive_eof()
+        self._handle()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._protocol.state is not State.CLOSED:
+            self._protocol.receive_eof()
+        self.resume_writing()
+        self._end(_closed(self._protocol.close_rcvd, self._protocol.close_sent))
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+
+    def _handle(self) -> None:
+        for event in self._protocol.events_received():
+            if not isinstance(event, Frame):
+                if not self.opened.done():
+                    self.opened.set_result(None)
+                continue
+            code = event.opcode
+            if code is Opcode.TEXT or code is Opcode.BINARY:
+                self._is_text = code is Opcode.TEXT
+            elif code is not Opcode.CONT:
+                continue
+            data: bytes = bytes(event.data)
+            if not event.fin:
+                self._parts.append(data)
+                continue
+            if self._parts:
+                data = b"".join([*self._parts, data])
+                self._parts.clear()
+            if self.gone.done():
+                return
+            try:
+                self._take(data.decode() if self._is_text else data)
+            except ConnectError as error:
+                self._end(error)
+            except Exception as fault:
+                # Text that is none, or a fault of this program: told, and tried again.
+                lost = LinkLost(f"{type(fault).__name__}: {fault}")
+                lost.__cause__ = fault
+                self._end(lost)
+        self._flush()
+        # The broker waits for us to close, or we for it, no longer than this.
+        if self._protocol.close_expected() and self._transport is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(CLOSE_TIMEOUT, self._abort)
+
+    def _flush(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        for data in self._protocol.data_to_send():
+            if data:
+                transport.write(data)
+            else:
+                transport.close()
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, error: ConnectError) -> None:
+        if not self.gone.done():
+            self.gone.set_result(error)
 
 
-def _closed(closed: ConnectionClosed) -> ConnectError:
+def _not_open(address: str, error: Exception | None) -> ConnectError:
+    """Why the handshake failed."""
+    if isinstance(error, InvalidStatus):
+        response = error.response
+        said = (response.body or b"").decode(errors="replace").strip().split("\n")[0][:SAID]
+        after = response.headers.get("Retry-After", "")
+        wait = float(after) if after.isascii() and after.isdigit() else None
+        return HttpAnswer(address, response.status_code, said, wait)
+    if error is None or isinstance(error, EOFError) or isinstance(error.__cause__, EOFError):
+        return LinkLost("it was closed during the handshake")
+    return NotABroker(f"{address} is no Onetree broker: {error}")
+
+
+def _closed(frame: Close | None, sent: Close | None) -> ConnectError:
     """What a close frame says: a code of the protocol, and when to come back."""
-    frame: Close | None = closed.rcvd
     if frame is None:
-        if closed.sent is not None and closed.sent.code in (1002, 1007):
-            return ProtocolBroken(closed.sent.reason or "what came is no WebSocket")
+        if sent is not None and sent.code in (1002, 1007):
+            return ProtocolBroken(sent.reason or "what came is no WebSocket")
         return LinkLost("the broker is gone")
     code = BY_CLOSE.get(frame.code)
     if code is None:

@@ -49,7 +49,10 @@ class Value(NamedTuple):
     @staticmethod
     def text(text: str, type: str = TEXT) -> Value:
         """Text; `type` is one of `text/…`."""
-        return Value.of(type, text.encode())
+        try:
+            return Value.of(type, text.encode())
+        except UnicodeEncodeError:
+            raise Wrong("bad-value", "half a character is no text") from None
 
     @staticmethod
     def of(type: str, data: bytes) -> Value:

@@ -8,7 +8,7 @@ with anything. Times are seconds since some moment, the same for all calls.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Final, NamedTuple
 
@@ -237,6 +237,17 @@ class Session:
 
     # What is sent.
 
+    @property
+    def has_news(self) -> bool:
+        """Whether `poll_transmit` may have something."""
+        return bool(
+            self._control
+            or self._sync_wanted
+            or len(self._requests)
+            or self._closing is not None
+            or self.link == "greeting"
+        )
+
     def poll_transmit(self) -> bytes | str | None:
         """The next message to send, when there is one and the broker's limits allow it now."""
         if self.link == "greeting" and self._hello is None:
@@ -336,7 +347,8 @@ class Session:
                 self._fail(now, Ended(frame.code, frame.message, wait))
             else:
                 self._fail(now, ProtocolBroken("something came before 'welcome'"))
-        self._settle_close()
+        if self._closing is not None:
+            self._settle_close()
 
     def _handle_welcome(self, now: float, welcome: frames.Welcome) -> None:
         self._session = welcome.session
@@ -422,13 +434,20 @@ class Session:
                 changes = before
         self._see(delta.rev)
         since, rev = delta.since, delta.rev
-        subs: Sequence[int]
-        if sub is not None:
-            subs = (sub,)
+        slots: Iterable[tuple[int, Slot]]
+        if sub is None:
+            slots = list(self._slots.items())
         else:
-            subs = [sub for sub, slot in self._slots.items() if not slot.options.every_ms]
-        for one in subs:
-            self._on_mirror(now, one, lambda state: state.handle_delta(since, rev, changes))
+            slots = [(sub, self._slots[sub])] if sub in self._slots else []
+        for one, slot in slots:
+            if sub is None and slot.options.every_ms:
+                continue
+            outcome = slot.state.handle_delta(since, rev, changes)
+            if type(outcome) is e.Delta:
+                told = outcome if outcome.changes or outcome.gaps else None
+                self.effects.append(MirrorWent(one, told))
+            else:
+                self._after(now, one, outcome)
 
     def _handle_sync(self, now: float, sync: frames.Sync) -> None:
         self._see(sync.rev)
@@ -489,11 +508,11 @@ class Session:
         slot = self._slots.get(sub)
         if slot is None:
             return Verdict("unknown")
-        outcome = handle(slot.state)
+        return self._after(now, sub, handle(slot.state))
+
+    def _after(self, now: float, sub: int, outcome: Outcome) -> Verdict:
+        """Does what comes of a frame to a mirror."""
         if outcome is None:
-            return Verdict("unknown")
-        if isinstance(outcome, e.Delta) and not outcome.changes and not outcome.gaps:
-            self._tell(sub, None)
             return Verdict("unknown")
         self._tell(sub, outcome)
         if isinstance(outcome, e.Synced) and outcome.verified:

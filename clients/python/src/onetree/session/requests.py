@@ -53,7 +53,7 @@ class Requests:
         self._encode = encode
         self._effects = effects
         self._all: dict[int, _Request] = {}
-        # What is to be sent, by ticket: the order in which it was asked for. Some are gone.
+        # What is to be sent, by ticket: the order in which it was asked for. Some were sent.
         self._queue: list[int] = []
         self._deadlines: deque[tuple[float, int]] = deque()
         self._next_seq = 1
@@ -70,6 +70,9 @@ class Requests:
         """One more, to be sent."""
         self._all[ticket] = _Request(frame)
         heappush(self._queue, ticket)
+        # What was answered needs no deadline: there may be many thousand.
+        while self._deadlines and self._deadlines[0][1] not in self._all:
+            self._deadlines.popleft()
         self._deadlines.append((now + self._timeout, ticket))
 
     def next(self, id: int, limits: Limits) -> tuple[int, bytes | str] | None:
@@ -81,8 +84,19 @@ class Requests:
                 heappop(self._queue)
                 continue
             if request.write and request.seq is None and self._settling:
-                return None
-            heappop(self._queue)
+                # Those behind it that have a number go first: their answers are waited for, and
+                # they have to be sent again when the connection was lost meanwhile.
+                numbered = (
+                    other
+                    for other, waiting in self._all.items()
+                    if waiting.queued and waiting.seq is not None
+                )
+                ticket = min(numbered, default=-1)
+                if ticket < 0:
+                    return None
+                request = self._all[ticket]
+            else:
+                heappop(self._queue)
             request.queued = False
             frame = request.frame
             frame.id = id

@@ -1,0 +1,318 @@
+"""The whole client, against the naive broker behind a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import onetree
+from onetree import event as e
+from onetree import sync
+from onetree.changes import EVENTS
+from server import Server, naive, run
+
+FULL = b"HTTP/1.1 503 Full\r\nRetry-After: 3\r\nContent-Length: 4\r\n\r\nfull"
+
+
+def numbers(mirror: onetree.Mirror) -> dict[str, Any]:
+    return {entry.path: entry.value.get() for entry in mirror.entries() if entry.value}
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+def test_writes_reads_and_a_mirror_through_cuts(codec: str) -> None:
+    async def story() -> None:
+        async with naive() as server:
+            options: Any = {"codec": codec, "backoff": (0.01, 0.05)}
+            async with onetree.connect(server.url, **options) as client:
+                mirror = client.mirror("/")
+                answers = []
+                for n in range(60):
+                    answers.append(asyncio.ensure_future(client.append("/log", n)))
+                    if n % 20 == 10:
+                        await asyncio.sleep(0.02)
+                        server.cut()
+                done = await asyncio.gather(*answers)
+                await mirror.at(max(one.rev for one in done))
+                assert sorted(numbers(mirror).values()) == list(range(60))
+                # In the order in which they were asked for.
+                assert [entry.value.get() for entry in mirror.entries()] == list(range(60))  # type: ignore[union-attr]
+                assert len(server.broker.executed) == 60
+                entry = await client.get(done[3].paths[0])
+                assert entry is not None and entry.value == onetree.Value.json(3)
+                with pytest.raises(onetree.Refused) as refused:
+                    await client.txn(onetree.Txn().if_rev("/x", 7).put("/x", 1))
+                assert refused.value.code == "conflict" and refused.value.rev == 0
+            assert isinstance(client.status, e.Ended) and client.status.error is None
+            with pytest.raises(onetree.Closed):
+                await client.put("/a", 1)
+            with pytest.raises(onetree.Closed):
+                await mirror.at(10_000)
+
+    run(story())
+
+
+def test_a_slow_reader_gets_it_folded() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            changes = mirror.changes()
+            copy: dict[str, onetree.Entry] = {}
+            await mirror.fresh()
+            for n in range(3 * EVENTS):
+                last = await client.enqueue(onetree.Txn().put(f"/{n % 10}", n))
+            await mirror.at((await last).rev)
+            events = []
+            while (event := changes.next_now()) is not None:
+                events.append(event)
+                for change in getattr(event, "changes", ()):
+                    assert copy.pop(change.path, None) == change.old
+                    if change.new is not None:
+                        copy[change.path] = change.new
+                assert {**changes.snapshot()} == copy
+            assert EVENTS <= len(events) <= EVENTS + 10
+            assert [*copy.values()] == [*copy.values()] and len(copy) == 10
+            assert sorted(copy.values()) == mirror.entries()
+            late = mirror.changes()
+            first = late.next_now()
+            assert isinstance(first, e.Fresh) and len(first.changes) == 10
+
+    run(story())
+
+
+def test_what_else_happened_is_not_lost_in_folding() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            client = await onetree.connect(server.url, backoff=(0.01, 0.02))
+            mirror = client.mirror("/")
+            changes = mirror.changes()
+            await mirror.fresh()
+            for n in range(EVENTS + 10):
+                last = await client.enqueue(onetree.Txn().put("/a", n))
+            await last
+            server.cut()
+            await client.until("offline")
+            await client.until("online")
+            await mirror.fresh()
+            await client.close()
+            names = [event.name async for event in changes]
+            assert names[EVENTS:] == ["online", "fresh", "ended"]
+
+    run(story())
+
+
+def test_the_queue_is_bounded() -> None:
+    async def story() -> None:
+        client = onetree.start(
+            "ws://127.0.0.1:9", reconnect="always", queue_bytes=1500, request_timeout=0.3
+        )
+        first = client.submit(onetree.Txn().put("/a", 1))
+        second = client.submit(onetree.Txn().put("/a", 2))
+        with pytest.raises(onetree.QueueFull):
+            client.submit(onetree.Txn().put("/a", 3))
+        with pytest.raises(onetree.Timeout) as waited:
+            await client.put("/a", 4)
+        assert not waited.value.sent
+        for one in (first, second):
+            with pytest.raises(onetree.Timeout) as timeout:
+                await one
+            assert not timeout.value.sent
+        await client.close()
+
+    run(story())
+
+
+def test_tokens_come_from_a_function() -> None:
+    async def story() -> None:
+        asked = 0
+
+        async def token() -> str:
+            nonlocal asked
+            asked += 1
+            return f"t{asked}"
+
+        async with naive() as server:
+            server.refuse = ["t1"]
+            async with onetree.connect(server.url, token=token):
+                assert server.tokens == ["t1", "t2"] and asked == 2
+            server.refuse += ["t3", "t4", "t5"]
+            with pytest.raises(onetree.ConnectError) as refused:
+                await onetree.connect(server.url, token=token)
+            assert refused.value.code == "unauthorized" and asked == 4
+            with pytest.raises(onetree.ConnectError):
+                await onetree.connect(server.url, token="t3")
+
+    run(story())
+
+
+def test_errors_of_connecting() -> None:
+    async def story() -> None:
+        with pytest.raises(onetree.BadUrl):
+            onetree.start("http://x")
+        with pytest.raises(onetree.Unreachable):
+            await onetree.connect("ws://127.0.0.1:9")
+        async with naive() as server:
+            with pytest.raises(onetree.Wrong) as wrong:
+                async with onetree.connect(server.url) as client:
+                    await client.put("no path", 1)
+            assert wrong.value.code == "bad-path"
+            for value in (float("nan"), object(), "\ud83d", {"a": "\ud83d"}):
+                with pytest.raises(onetree.Wrong) as wrong:
+                    onetree.Value.make(value)
+                assert wrong.value.code == "bad-value"
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    "said, kind, action",
+    [
+        (FULL, "HttpAnswer", "retry"),
+        (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "HttpAnswer", "fix"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "NotABroker", "fix"),
+        (b"", "LinkLost", "retry"),
+        (None, "Unreachable", "retry"),
+    ],
+)  # fmt: skip
+def test_what_is_no_broker(said: bytes | None, kind: str, action: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if said is None:
+            await asyncio.sleep(1)
+        else:
+            writer.write(said)
+        writer.close()
+
+    async def story() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(onetree.ConnectError) as error:
+                await onetree.connect(f"ws://127.0.0.1:{port}", connect_timeout=0.3)
+            assert type(error.value).__name__ == kind and error.value.action == action
+            assert error.value.retry_in == (3.0 if said and b"503" in said else None)
+            assert "full" in str(error.value) or not said or b"503" not in said
+
+    run(story())
+
+
+async def two(server: Server) -> tuple[onetree.Client, onetree.Mirror, onetree.Client]:
+    client = await onetree.connect(server.url)
+    mirror = client.mirror("/")
+    await mirror.fresh()
+    return client, mirror, await onetree.connect(server.url)
+
+
+def test_transactions_run_again_until_nothing_they_read_has_changed() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            clients = [await two(server) for _ in range(3)]
+
+            def increment(tx: onetree.Transaction) -> int:
+                entry = tx.get("/n")
+                n = entry.value.get() + 1 if entry and entry.value else 1
+                tx.put("/n", n)
+                assert tx.get("/n").value.get() == n  # type: ignore[union-attr]
+                return int(n)
+
+            work = [mirror.transact(increment) for _, mirror, _ in clients for _ in range(20)]
+            done = await asyncio.gather(*work)
+            assert sorted(one.result for one in done) == list(range(1, 61))
+            assert sum(one.runs for one in done) > 60
+            for client, _, other in clients:
+                await client.close()
+                await other.close()
+
+    run(story())
+
+
+def test_a_transaction_waits_and_tries_another_way() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            client, mirror, other = await two(server)
+
+            def take(path: str) -> Any:
+                def run(tx: onetree.Transaction) -> Any:
+                    entry = tx.get(path)
+                    tx.put("/forgotten" if path == "/a" else "/kept", 1)
+                    if entry is None or entry.value is None:
+                        tx.retry()
+                    tx.delete(path)
+                    return entry.value.get()
+
+                return run
+
+            waiting = asyncio.ensure_future(mirror.transact(take("/b")))
+            either = asyncio.ensure_future(
+                mirror.transact(lambda tx: tx.or_else(take("/a"), take("/c")))
+            )
+            await other.put("/unread", 1)
+            await asyncio.sleep(0.05)
+            assert not waiting.done() and not either.done()
+            await other.put("/b", "b")
+            assert (await waiting).result == "b"
+            await other.put("/c", "c")
+            taken = await either
+            assert taken.result == "c" and taken.runs == 2
+            await mirror.at(taken.rev or 0)
+            assert numbers(mirror) == {"/unread": 1, "/kept": 1}
+            # The first way, when it can be gone.
+            await other.put("/a", "a")
+            both = await mirror.transact(lambda tx: tx.or_else(take("/a"), take("/c")))
+            assert both.result == "a"
+
+            async def reads(tx: onetree.Transaction) -> int:
+                await asyncio.sleep(0)
+                tx.drop_tree("/unread")
+                return len(tx.under("/"))
+
+            before = server.broker.rev
+            assert (await mirror.transact(lambda tx: len(tx.under("/")))).rev is None
+            assert server.broker.rev == before
+            assert (await mirror.transact(reads)).result == 2
+            with pytest.raises(ZeroDivisionError):
+                await mirror.transact(lambda tx: (tx.put("/z", 1), 1 // 0))
+            small = client.mirror("/small")
+            with pytest.raises(onetree.OutsideView):
+                await small.transact(lambda tx: tx.get("/b"))
+            with pytest.raises(onetree.OutsideView):
+                await small.transact(lambda tx: tx.under("/"))
+            await client.close()
+            await other.close()
+
+    run(story())
+
+
+def test_without_async() -> None:
+    """The synchronous facade, while the broker runs in a loop elsewhere."""
+
+    def script(url: str) -> None:
+        with sync.connect(url) as client, client.mirror("/") as mirror:
+            changes = mirror.changes()
+            done = client.put("/a", {"x": 1})
+            assert mirror.at(done.rev, timeout=10) >= done.rev
+            entry = mirror.get("/a")
+            assert entry is not None and entry.value is not None and entry.value.get() == {"x": 1}
+            snapshot = mirror.snapshot()
+            client.delete("/a")
+            assert [*snapshot] == ["/a"] and len(snapshot) == 1
+            names = []
+            for event in changes:
+                names.append(event.name)
+                if event.name == "delta" and not event.changes[-1].new:
+                    break
+            assert "fresh" in names
+            assert changes.next(timeout=0.05) is None
+            assert mirror.transact(lambda tx: tx.put("/n", 1)).rev is not None
+            with pytest.raises(onetree.Timeout):
+                mirror.at(10_000, timeout=0.05)
+            with pytest.raises(onetree.Refused):
+                client.txn(onetree.Txn().if_rev("/n", 0).put("/n", 2))
+        with pytest.raises(onetree.Unreachable):
+            sync.connect("ws://127.0.0.1:9")
+
+    async def story() -> None:
+        async with naive() as server:
+            await asyncio.to_thread(script, server.url)
+
+    run(story())

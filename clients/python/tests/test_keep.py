@@ -1,0 +1,154 @@
+"""Where a mirror survives its process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import onetree
+from onetree import keep as keep_module
+from onetree.protocol.cookies import Cookie
+from onetree.protocol.frames import Entry
+from onetree.protocol.values import Value
+from onetree.snapshot import Snapshot
+from server import naive, run
+
+HEAD = (
+    '{"epoch":"000102030405060708090a0b0c0d0e0f","rev":9,"view":"0001020304050607","entries":2}\n'
+)
+A = '{"path":"/a","rev":7,"json":{"x": 1}}\n'
+B = '{"path":"/b","rev":9,"type":"text/plain","text":"b"}\n'
+
+
+def load(path: Path, text: str) -> Any:
+    path.write_text(text)
+    keep = onetree.FileKeep(path)
+    try:
+        return keep.load()
+    finally:
+        keep.close()
+
+
+def test_what_was_saved_is_read_byte_by_byte(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    cookie, entries = load(path, HEAD + A + B)
+    assert cookie == Cookie("000102030405060708090a0b0c0d0e0f", 9, "0001020304050607")
+    assert entries == [Entry("/a", 7, Value("application/json", b'{"x": 1}')),
+                       Entry("/b", 9, Value("text/plain", b"b"))]  # fmt: skip
+    keep = onetree.FileKeep(path)
+    path.unlink()
+    keep.save(Snapshot.saved(cookie, entries))
+    assert path.read_text() == HEAD + A + B
+    keep.close()
+    assert load(path, "") is None
+    path.unlink()
+    assert onetree.FileKeep(path).load() is None
+
+
+def test_what_is_broken_is_named_by_its_line(tmp_path: Path) -> None:
+    path, whole = tmp_path / "state", HEAD + A + B
+    for text, said in [
+        ("hello\n", ":1: a state file begins"),
+        (A, ":1: "),
+        (HEAD + B + A, ":3: the path does not"),
+        (HEAD + A + A, ":3: the path does not"),
+        (HEAD + A, ":2: the file ends after 1 of 2"),
+        (whole.replace('"rev":7', '"rev":-7'), ":2: "),
+        (HEAD + '{"path":"/a","rev":7,"delete":true}\n' + B, ":2: the line is no"),
+        (whole[:-1], ":3: the line is cut off"),
+        ("\n", ":1: "),
+    ]:
+        with pytest.raises(onetree.KeepError) as broken:
+            load(path, text)
+        assert said in str(broken.value) and broken.value.word == "state-broken"
+        assert path.read_text() == text
+    for cut in range(1, len(whole)):
+        with pytest.raises(onetree.KeepError):
+            load(path, whole[:cut])
+
+
+def test_it_is_for_one_at_a_time(tmp_path: Path) -> None:
+    one, other = (onetree.FileKeep(tmp_path / "state") for _ in range(2))
+    assert one.load() is None
+    with pytest.raises(onetree.KeepError) as used:
+        other.load()
+    assert used.value.word == "state-in-use"
+    one.close()
+    assert other.load() is None
+    other.close()
+
+
+def test_a_crash_between_leaves_the_old_one(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "state"
+    cookie, entries = load(path, HEAD + A + B)
+    keep = onetree.FileKeep(path)
+    later = Snapshot.saved(cookie._replace(rev=12), entries[:1])
+    for crash in ("fsync", "replace"):
+
+        def die(*_: Any) -> None:
+            raise OSError("the process dies here")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, crash, die)
+            with pytest.raises(onetree.KeepError):
+                keep.save(later)
+        assert path.read_text() == HEAD + A + B
+    keep.save(later)
+    assert keep.load() == (later.cookie, entries[:1])
+    keep.close()
+
+
+def test_a_mirror_goes_on_where_it_was(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(keep_module, "EVERY", 0.05)
+    path = str(tmp_path / "state")
+
+    async def story() -> None:
+        async with naive() as server:
+            async with onetree.connect(server.url) as client:
+                mirror = client.mirror("/", keep=path)
+                done = await client.put("/a", 1)
+                await mirror.at(done.rev)
+            async with onetree.connect(server.url) as other:
+                await other.put("/b", 2)
+                await other.delete("/a")
+            async with onetree.connect(server.url) as client:
+                mirror = client.mirror("/", keep=path)
+                assert mirror.rev == done.rev and mirror.get("/a") is not None
+                changes = mirror.changes()
+                events = [await anext(changes), await anext(changes)]
+                assert [event.name for event in events] == ["refreshing", "fresh"]
+                assert events[0].kind == "delta"  # type: ignore[union-attr]
+                came = {c.path: (c.old is None, c.new is None) for c in events[1].changes}  # type: ignore[union-attr]
+                assert came == {"/a": (False, True), "/b": (True, False)}
+
+    run(story())
+
+
+def test_what_was_not_shown_is_not_saved(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(keep_module, "EVERY", 0.02)
+    path = tmp_path / "state"
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/", keep=str(path))
+            changes = mirror.changes()
+            await mirror.fresh()
+            while changes.next_now() is not None:
+                pass
+            done = await client.put("/a", 1)
+            await mirror.at(done.rev)
+            await asyncio.sleep(0.15)
+            assert '"rev":0' in path.read_text()
+            # Taken, but not yet dealt with.
+            assert changes.next_now() is not None
+            await asyncio.sleep(0.1)
+            assert '"rev":0' in path.read_text()
+            assert changes.next_now() is None
+            await asyncio.sleep(0.15)
+            assert '"path":"/a"' in path.read_text()
+
+    run(story())

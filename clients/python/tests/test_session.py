@@ -1,0 +1,345 @@
+"""The session in simulations: cut at any point, every write takes effect once and the mirror is
+right; and what it says to errors, silence and misfortune."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import pytest
+
+from naive import Broker, Connection
+from onetree import event as e
+from onetree import request
+from onetree.errors import BadUrl, Ended, LinkLost, Refused, Timeout
+from onetree.mirror import State
+from onetree.options import Options, SubOptions
+from onetree.protocol import frames as f
+from onetree.protocol import json_codec, msgpack_codec
+from onetree.protocol.digests import Digest
+from onetree.protocol.views import View
+from onetree.session import Session
+from onetree.session.effects import Connect, Disconnect, MirrorWent, Reply, StatusIs
+
+
+class World:
+    """A session, a broker, and what is on its way between them."""
+
+    def __init__(self, seed: int = 1, broker: Broker | None = None, **options: Any) -> None:
+        self.random = random.Random(seed)
+        codec = self.random.choice(["json", "msgpack"])
+        self.codec: Any = json_codec if codec == "json" else msgpack_codec
+        options = {"codec": codec, "reconnect": "always", **options}
+        self.session = Session(Options(**options), self.random)
+        self.broker = broker or Broker()
+        self.now = 0.0
+        self.connection: Connection | None = None
+        self.up: list[bytes | str] = []
+        self.down: list[bytes | str] = []
+        self.replies: dict[int, Reply] = {}
+        self.events: list[e.Event] = []
+        self.statuses: list[e.Status] = []
+        self.connecting = False
+        self.connects = 0
+
+    def effects(self) -> None:
+        while self.session.effects:
+            effect = self.session.effects.popleft()
+            if isinstance(effect, Connect):
+                self.connecting = True
+                self.connects += 1
+            elif isinstance(effect, Disconnect):
+                self.connecting = False
+                self.lose()
+            elif isinstance(effect, Reply):
+                assert effect.ticket not in self.replies, "answered twice"
+                self.replies[effect.ticket] = effect
+            elif isinstance(effect, MirrorWent) and effect.event is not None:
+                self.events.append(effect.event)
+            elif isinstance(effect, StatusIs):
+                self.statuses.append(effect.status)
+
+    def lose(self) -> None:
+        self.connection = None
+        self.up.clear()
+        self.down.clear()
+
+    def cut(self) -> None:
+        # Some of what was sent still arrives; nothing comes back.
+        for message in self.up[: self.random.randrange(len(self.up) + 1)]:
+            if self.connection is not None:
+                self.connection.handle(self.codec.decode_client(message))
+        self.lose()
+        self.session.handle_closed(self.now, LinkLost("cut"))
+        self.effects()
+
+    def connect(self) -> None:
+        assert self.connecting
+        self.connecting = False
+        self.connection = Connection(self.broker)
+        self.session.handle_open(self.now)
+
+    def step(self) -> bool:
+        """Does one thing that can be done, whichever; whether there was one."""
+        self.effects()
+        can = []
+        if self.connecting:
+            can.append("connect")
+        if self.connection is not None:
+            message = self.session.poll_transmit()
+            if message is not None:
+                self.up.append(message)
+                self.effects()
+                return True
+            if self.up:
+                can.append("up")
+            if self.down:
+                can.append("down")
+        elif not self.connecting and not self.session.is_over:
+            can.append("wait")
+        if not can:
+            return False
+        what = self.random.choice(can)
+        if what == "connect":
+            self.connect()
+        elif what == "up":
+            assert self.connection is not None
+            frame = self.codec.decode_client(self.up.pop(0))
+            self.down += map(self.codec.encode, self.connection.handle(frame))
+        elif what == "down":
+            self.session.handle_frame(self.now, self.codec.decode_server(self.down.pop(0)))
+        else:
+            at = self.session.next_timeout()
+            assert at is not None
+            self.now = max(self.now, at)
+            self.session.handle_timeout(self.now)
+        self.effects()
+        return True
+
+    def settle(self) -> None:
+        for _ in range(20_000):
+            if not self.step():
+                return
+        raise AssertionError("it does not come to rest")
+
+
+def seeds() -> list[int]:
+    """ONETREE_SEED replays one."""
+    named = os.environ.get("ONETREE_SEED")
+    return [int(named)] if named else [random.randrange(1 << 32) for _ in range(60)]
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_cuts_at_any_point(seed: int) -> None:
+    print(f"ONETREE_SEED={seed}")
+    world = World(seed, request_timeout=1e9)
+    r = world.random
+    state = State(View("/"))
+    copy: dict[str, f.Entry] = {}
+    world.session.mirror(1, state, SubOptions())
+    ticket, refused = 0, set()
+    for _ in range(r.randrange(20, 200)):
+        action = r.random()
+        if action < 0.35:
+            ticket += 1
+            path = f"/{r.choice('abc')}/{r.choice('abc')}"
+            write: Any = r.choice(
+                [
+                    request.put(path, ticket),
+                    request.append("/log", ticket),
+                    request.delete(path),
+                    request.drop_tree(path[:2]),
+                    request.put("/refused" if r.random() < 0.2 else path, ticket),
+                    request.Txn().put(path, 1).append("/log", 2).frame,
+                    request.Txn().if_rev(path, 1 << 40).put(path, 1).frame,
+                ]
+            )
+            if isinstance(write, f.Put) and write.path == "/refused":
+                refused.add(ticket)
+            world.session.request(world.now, ticket, write)
+        elif action < 0.4 and world.connection is not None:
+            world.cut()
+        elif action < 0.42 and world.connection is not None:
+            # Of another: no write of ours.
+            world.connection.execute(request.put("/others", 1))
+            world.down += map(world.codec.encode, world.connection.deltas())
+        else:
+            world.step()
+    world.settle()
+    # Every write was answered. What was done or refused by the tree was executed once; what was
+    # refused before it, or given up behind too many of those, was not.
+    assert world.replies.keys() == set(range(1, ticket + 1))
+    executed = 0
+    for number, reply in world.replies.items():
+        code = None if reply.error is None else reply.error.code
+        executed += code in (None, "conflict")
+        assert code in (("unavailable", "seq-gap") if number in refused else
+                        (None, "conflict", "seq-gap")), reply  # fmt: skip
+    assert len(world.broker.executed) == len(set(world.broker.executed)) == executed
+    world.session.want_sync()
+    world.settle()
+    assert dict(state._store.entries) == world.broker.tree
+    assert state.digest() == world.connection.broker.digest(state_sub())  # type: ignore[union-attr]
+    assert not [ev for ev in world.events if isinstance(ev, e.Corrupt | e.Broken)]
+    for event in world.events:
+        for change in getattr(event, "changes", ()):
+            assert copy.pop(change.path, None) == change.old
+            if change.new is not None:
+                copy[change.path] = change.new
+    assert copy == world.broker.tree
+
+
+def state_sub() -> f.Sub:
+    return f.Sub(1, 1, "/")
+
+
+def online(**options: Any) -> World:
+    world = World(**options)
+    world.settle()
+    assert world.session.link == "up"
+    return world
+
+
+def test_a_broker_that_has_forgotten_answers_is_met_under_another_name() -> None:
+    world = online()
+    name = world.session.name
+    world.session.request(0, 1, request.put("/a", 1))
+    world.settle()
+    world.session.request(0, 2, request.put("/b", 2))
+    world.up.append(world.session.poll_transmit())  # type: ignore[arg-type]
+    assert world.connection is not None
+    world.connection.handle(world.codec.decode_client(world.up[-1]))
+    world.broker.restart()
+    world.cut()
+    world.settle()
+    # It was executed, and nobody can say so any more.
+    error = world.replies[2].error
+    assert isinstance(error, Refused) and error.code == "outcome-unknown"
+    assert world.session.name != name
+    world.session.request(world.now, 3, request.put("/c", 3))
+    world.settle()
+    assert world.replies[3].error is None
+
+
+def test_no_more_than_the_broker_takes_at_once() -> None:
+    world = online()
+    for ticket in range(1, 50):
+        world.session.request(0, ticket, request.put("/a", ticket))
+    sent = 0
+    while world.session.poll_transmit() is not None:
+        sent += 1
+    assert sent == 8
+
+
+def test_a_request_that_nobody_answers_times_out_and_a_write_is_sent_again() -> None:
+    world = online(request_timeout=5.0)
+    world.session.request(0, 1, request.put("/a", 1))
+    assert world.session.poll_transmit() is not None
+    world.session.handle_timeout(4.9)
+    world.effects()
+    assert not world.replies
+    world.session.handle_timeout(5.0)
+    world.effects()
+    error = world.replies[1].error
+    assert isinstance(error, Timeout) and error.sent
+    world.cut()
+    world.settle()
+    assert "/a" in world.broker.tree and len(world.broker.executed) == 1
+
+
+def test_silence_is_the_end_of_a_connection() -> None:
+    world = online()
+    at = world.session.next_timeout()
+    assert at == 11.0  # the heartbeat and ten seconds
+    world.session.handle_timeout(10.9)
+    assert world.session.link == "up"
+    world.session.handle_timeout(at)
+    world.effects()
+    assert isinstance(world.statuses[-1], e.Offline)
+    assert world.statuses[-1].error.code == "silent"
+
+
+@pytest.mark.parametrize("code, over", [("session-taken", True), ("shutting-down", False),
+                                        ("internal", False), ("bad-frame", True)])  # fmt: skip
+def test_a_close_code_says_whether_to_come_back(code: str, over: bool) -> None:
+    world = online()
+    world.lose()
+    world.session.handle_closed(0, Ended(code, "so it is", 3.0))
+    world.effects()
+    assert world.session.is_over == over
+    if not over:
+        # What the broker asks for is waited, exactly.
+        assert world.session.next_timeout() == 3.0
+
+
+def test_reconnect_never_and_only_after_the_first() -> None:
+    for reconnect, over in (("never", True), ("after-first", False)):
+        world = online(reconnect=reconnect)
+        world.cut()
+        assert world.session.is_over == over
+    world = World(reconnect="after-first")
+    world.effects()
+    world.session.handle_closed(0, LinkLost("away"))
+    assert world.session.is_over
+    world = World(reconnect="always")
+    world.effects()
+    world.session.handle_closed(0, BadUrl("no"))
+    assert world.session.is_over
+
+
+def test_a_token_is_asked_for_once_more_at_once() -> None:
+    world = online(token=lambda: "t")
+    for again in (True, False):
+        world.lose()
+        world.session.handle_closed(0, Ended("unauthorized", "no"))
+        world.effects()
+        assert world.session.is_over != again
+        if again:
+            assert world.session.next_timeout() == 0.0
+            world.session.handle_timeout(0.0)
+            world.effects()
+            world.session.handle_open(0.0)
+    world = online(token="t")
+    world.session.handle_closed(0, Ended("unauthorized", "no"))
+    assert world.session.is_over
+
+
+def test_a_mirror_that_is_wrong_again_and_again_waits() -> None:
+    world = online()
+    world.session.mirror(1, State(View("/")), SubOptions())
+    world.settle()
+    for round in range(4):
+        world.events.clear()
+        world.session.handle_frame(0, f.Sync(9, {1: Digest(77, 1)}))
+        world.effects()
+        names = [event.name for event in world.events]
+        assert names == (["corrupt"] if round < 3 else ["corrupt", "circling"])
+        if round < 3:
+            world.settle()
+            assert world.events[-1].name == "fresh"
+    assert world.session.next_timeout() == 10.0
+
+
+def test_the_end_answers_everything() -> None:
+    for bye in (True, False):
+        world = online()
+        world.session.request(0, 1, request.put("/a", 1))
+        world.session.close(0, bye)
+        world.session.request(0, 2, request.put("/b", 1))
+        world.effects()
+        assert world.replies[2].error is not None
+        for _ in range(20):
+            if world.connection is None:
+                break
+            message = world.session.poll_transmit()
+            if message is not None:
+                frame = world.codec.decode_client(message)
+                answers = (
+                    [f.Ok(frame.id)] if isinstance(frame, f.Bye) else world.connection.handle(frame)
+                )
+                for answer in answers:
+                    world.session.handle_frame(0, answer)
+                    world.effects()
+        assert world.replies[1].error is None
+        assert isinstance(world.statuses[-1], e.Ended) and world.statuses[-1].error is None
