@@ -45,7 +45,7 @@ async function mirror(command) {
     options.from = { cookie: readCookie(JSON.stringify(command.from.cookie)), entries };
   }
   if (command.keep) {
-    const { fileKeep } = await import('../src/keep.js');
+    const { fileKeep } = await import('../src/keep-file.js');
     options.keep = fileKeep(command.keep);
   }
   const made = client.mirror({ path, depth, match, tail, values }, options);
@@ -104,7 +104,7 @@ async function transact({ made }, { program, path, paths }) {
 
 async function perform(command) {
   const { do: what } = command;
-  if (what === 'about') return { language: 'javascript', version: VERSION, can: ['transact', 'token-hook', 'earlier', 'old-and-new'] };
+  if (what === 'about') return { language: 'javascript', version: VERSION, can: ['keep', 'transact', 'token-hook', 'earlier', 'old-and-new'] };
   if (what === 'connect') return connect(command);
   if (!client) throw wrong('connect first');
   switch (what) {
