@@ -54,6 +54,8 @@ export class Changes {
     this.over = false;
     /** @private */
     this.stop = stop;
+    /** @internal Told to who keeps the mirror: what the reader was shown has moved. @type {(() => void) | undefined} */
+    this.taken = undefined;
     /** @private @type {(() => void)[]} */
     this.wakers = [];
     /** @private @type {Behind | undefined} */
@@ -111,6 +113,7 @@ export class Changes {
     this.waiting -= weight(event);
     this.position = snapshot;
     if (event.event === 'ended') this.over = true;
+    this.taken?.();
     return event;
   }
 

@@ -86,6 +86,7 @@ async fn a_save_that_fails_is_told_and_made_up_for() {
     let error = saver.save_last(&whole(3)).await.unwrap_err();
     assert!(matches!(error, KeepError::Write { .. }), "{error:?}");
     assert!(!file.exists());
+    assert!(!saver.is_saving());
     fs::remove_dir(&beside).unwrap();
     saver.save_last(&whole(3)).await.unwrap();
     assert!(

@@ -28,9 +28,11 @@ pub(crate) async fn run(shared: Arc<Shared>, keep: Arc<Keep>, saved: Snapshot) {
         if shared.finished.load(Ordering::Acquire) || shared.is_all_shown() {
             break;
         }
+        let saving = saver.is_saving();
         tokio::select! {
             () = shared.moved.notified() => {}
-            due = saver.due() => shared.note_kept(due),
+            // That it is time for the next one does not make up for one that failed.
+            due = saver.due() => if saving { shared.note_kept(due) },
         }
     }
     shared.note_kept(saver.save_last(&last).await);

@@ -74,6 +74,11 @@ impl Saver {
         self.saving = Some(tokio::task::spawn_blocking(move || file.save(&now)));
     }
 
+    /// Whether a save is under way, whose end [`Saver::due`] waits for.
+    pub fn is_saving(&self) -> bool {
+        self.saving.is_some()
+    }
+
     fn due_at(&self) -> Instant {
         if self.changed { self.rest_until } else { self.began + IDLE_EVERY }
     }
@@ -110,7 +115,8 @@ impl Saver {
     /// When it cannot be written.
     pub async fn save_last(&mut self, last: &Snapshot) -> Result<(), KeepError> {
         if self.saving.is_some() {
-            self.due().await?;
+            // If that failed, so may this, which says so.
+            let _ = self.due().await;
         }
         self.begin(last);
         match self.saving {
