@@ -54,6 +54,8 @@ export class Changes {
     this.over = false;
     /** @private */
     this.stop = stop;
+    /** @internal Told to who keeps the mirror: what the reader was shown has moved. @type {(() => void) | undefined} */
+    this.taken = undefined;
     /** @private @type {(() => void)[]} */
     this.wakers = [];
     /** @private @type {Behind | undefined} */
@@ -111,6 +113,7 @@ export class Changes {
     this.waiting -= weight(event);
     this.position = snapshot;
     if (event.event === 'ended') this.over = true;
+    this.taken?.();
     return event;
   }
 
@@ -194,17 +197,21 @@ class Behind {
    * @returns {Item[]}
    */
   unfold(now) {
+    // What comes before the change is dated before it: who saves then must not save what it has not seen.
+    /** @type {Item[]} */
+    const items = [];
+    if (this.trouble) items.push([this.trouble, this.from]);
+    if (this.link) items.push([this.link, this.from]);
     /** @type {MirrorEvent[]} */
     const events = [];
-    if (this.trouble) events.push(this.trouble);
-    if (this.link) events.push(this.link);
     const [changes, gaps] = [now.since(this.from), [...this.gaps]];
     if (this.fresh) events.push({ event: 'fresh', rev: now.rev, changes, gaps });
     else if (changes.length > 0 || gaps.length > 0) {
       events.push({ event: 'delta', since: this.from.rev, rev: now.rev, changes, gaps });
     }
     if (this.ended) events.push(this.ended);
-    return events.map((event) => [event, now]);
+    for (const event of events) items.push([event, now]);
+    return items;
   }
 }
 

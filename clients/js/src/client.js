@@ -247,14 +247,14 @@ export class Client {
     return mirror;
   }
 
-  /** Ends the client when what was asked before is done; the session lives on for its grace. */
+  /** Does what was asked before, then ends the session at once, with its ephemeral entries, and the client with it. */
   close() {
-    return this.end(false);
+    return this.end(true);
   }
 
-  /** As {@link Client#close}, and the session ends now: its ephemeral entries go. */
+  /** As {@link Client#close}, but the session lives on for its grace: the broker keeps its ephemeral entries that long. */
   leave() {
-    return this.end(true);
+    return this.end(false);
   }
 
   // Inside.

@@ -142,6 +142,8 @@ export class Mirror {
     /** @type {Changes} */
     const feed = new Changes(this.initial, this.now, this.whole, this.ended, () => this.feeds.delete(feed));
     this.feeds.add(feed);
+    // Otherwise what was not shown yet when it was to be saved would be saved behind the next event only.
+    if (this.keep) feed.taken = () => this.keepLater();
     return feed;
   }
 

@@ -83,6 +83,8 @@ export class Session {
     this.renamed = undefined;
     /** Whether a refused token was asked for anew since the client was last online. */
     this.reauthed = false;
+    /** @type {OnetreeError | undefined} why it ended by itself */
+    this.why = undefined;
     /** @type {{bye: boolean, said: boolean, until: number} | undefined} */
     this.closing = undefined;
     this.lastId = 0;
@@ -130,7 +132,7 @@ export class Session {
    */
   request(now, ticket, frame) {
     if (this.isOver || this.closing) {
-      this.effects.push({ do: 'reply', ticket, error: closedError() }, { do: 'release', ticket });
+      this.effects.push({ do: 'reply', ticket, error: closedError(this.why) }, { do: 'release', ticket });
       return;
     }
     if (frame.op === 'auth') this.token = frame['token'];
@@ -146,7 +148,7 @@ export class Session {
   mirror(sub, state, options) {
     this.slots.set(sub, { state, options, subscribed: false, held: undefined, restarts: [], holds: 0 });
     if (this.link === 'up') state.handleKey(this.welcome?.['digest_key']);
-    if (this.isOver || this.closing) this.endMirror(sub, closedError());
+    if (this.isOver || this.closing) this.endMirror(sub, closedError(this.why));
     else this.start(sub);
   }
 
@@ -659,6 +661,7 @@ export class Session {
     if (this.link !== 'down') this.effects.push({ do: 'disconnect' });
     this.goDown(Infinity);
     this.link = 'over';
+    this.why = error;
     const closed = closedError(error);
     this.requests.end(closed, this.effects);
     for (const sub of [...this.slots.keys()]) this.endMirror(sub, error);
