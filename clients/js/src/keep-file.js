@@ -12,7 +12,7 @@ const ENTRIES = ',"entries":';
  * @param {string} path
  * @returns {import('./live.js').Keep}
  */
-export function fileKeep(path) {
+export function keepInFile(path) {
   return {
     async load() {
       let text;
