@@ -62,10 +62,10 @@ async function replace(path, snapshot, head) {
     for (const entry of snapshot.entries()) {
       lines.push(entryText(entry));
       if (lines.length < PIECE) continue;
-      await file.write(`${lines.join('\n')}\n`);
+      await file.writeFile(`${lines.join('\n')}\n`);
       lines = [];
     }
-    if (lines.length > 0) await file.write(`${lines.join('\n')}\n`);
+    if (lines.length > 0) await file.writeFile(`${lines.join('\n')}\n`);
     await file.sync();
   } finally {
     await file.close();
