@@ -424,6 +424,8 @@ export class Session {
         break;
       case 'refresh':
         this.parts.delete(frame['sub']);
+        // What was asked before the mirror was to start from nothing is not what it waits for.
+        if (frame['kind'] === 'delta' && this.isRestarting(frame['sub'])) break;
         this.onMirror(now, frame['sub'], (state) => state.handleRefresh(/** @type {any} */ (frame)));
         break;
       case 'entries': this.onMirror(now, frame['sub'], (state) => state.handleEntries(frame['changes'])); break;
@@ -578,10 +580,19 @@ export class Session {
     this.tell(sub, { type: 'circling', retryInMs });
   }
 
+  /** @private Whether a `resync` of a mirror was not answered yet. @param {number} sub */
+  isRestarting(sub) {
+    for (const asked of this.asked.values()) if (asked.to === 'resync' && asked.sub === sub) return true;
+    return this.control.some((c) => c.say === 'resync' && c.sub === sub);
+  }
+
   /** @private Has a mirror refreshed, when there is a connection; otherwise `hello` will. @param {number} sub */
   start(sub) {
     const slot = this.slots.get(sub);
-    if (!slot || this.link !== 'up') return;
+    if (!slot) return;
+    // What `hello` has said already, with a cookie, is to be taken back behind it.
+    const said = this.link === 'greeting' && this.hello !== undefined && slot.subscribed;
+    if (this.link !== 'up' && !said) return;
     const say = slot.subscribed ? 'resync' : 'sub';
     if (!this.control.some((c) => c.say === say && c.sub === sub)) this.control.push({ say, sub });
   }
