@@ -30,7 +30,7 @@ function connect({ url, codec, label, token, tokens, reconnect, queue_bytes, req
   const hook = () => tokens[Math.min(asked++, tokens.length - 1)];
   const options = {
     codec: codec === 'json' ? json : msgpack, label, token: tokens ? hook : token, reconnect,
-    queueBytes: queue_bytes, requestTimeout: request_timeout_ms, backoff: backoff_ms,
+    queueBytes: queue_bytes, requestTimeoutMs: request_timeout_ms, backoffMs: backoff_ms,
   };
   for (const name of Object.keys(options)) if (options[name] === undefined) delete options[name];
   client = start(url, options);
@@ -38,15 +38,15 @@ function connect({ url, codec, label, token, tokens, reconnect, queue_bytes, req
 }
 
 async function mirror(command) {
-  const { path, depth, match, tail, values, signals, every_ms: every, mode } = frame('sub', command);
-  const options = { signals, every: every ?? 0, once: mode === 'once' };
+  const { path, depth, match, tail, values, signals, every_ms: everyMs, mode } = frame('sub', command);
+  const options = { signals, everyMs: everyMs ?? 0, once: mode === 'once' };
   if (command.from) {
     const entries = command.from.entries.map((entry) => readEntry(JSON.stringify(entry)));
     options.from = { cookie: readCookie(JSON.stringify(command.from.cookie)), entries };
   }
   if (command.keep) {
-    const { fileKeep } = await import('../src/keep-file.js');
-    options.keep = fileKeep(command.keep);
+    const { keepInFile } = await import('../src/keep-file.js');
+    options.keep = keepInFile(command.keep);
   }
   const made = client.mirror({ path, depth, match, tail, values }, options);
   mirrors.set(command.mirror, { made, changes: made.changes() });
@@ -54,15 +54,16 @@ async function mirror(command) {
 }
 
 function told(event) {
-  const { changes, value, retryIn, error, ...fields } = event;
+  const { type, changes, value, retryInMs, error, ...rest } = event;
+  const fields = { event: type, ...rest };
   if (changes) {
     fields.changes = changes.map((change) => ({
       path: change.path, rev: change.rev, ...(change.old && { old: line(change.old) }), ...(change.new && { new: line(change.new) }),
     }));
   }
   if (value) Object.assign(fields, JSON.parse(valueFields(value)));
-  if (retryIn !== undefined) fields.retry_ms = Math.round(retryIn);
-  if (event.event === 'ended' && error) fields.code = codeOf(error);
+  if (retryInMs !== undefined) fields.retry_ms = Math.round(retryInMs);
+  if (type === 'ended' && error) fields.code = codeOf(error);
   return fields;
 }
 
@@ -110,7 +111,7 @@ async function perform(command) {
   switch (what) {
     case 'status': {
       if (command.wait) await client.until(command.wait);
-      return { status: client.status.status, asked };
+      return { status: client.status, asked };
     }
     case 'put': case 'append': case 'delete': case 'drop': case 'trim': case 'txn': {
       const { rev, paths } = await client.write(frame(what, command));
@@ -138,7 +139,7 @@ async function perform(command) {
   switch (what) {
     case 'fresh': case 'resync': return { rev: await made[what]() };
     case 'at': return { rev: await made.at(command.rev) };
-    case 'verify': return { verdict: (await made.verify()).verdict };
+    case 'verify': return { verdict: await made.verify() };
     case 'dump': {
       const now = made.snapshot();
       return { rev: now.rev, cookie: now.cookie ?? null, entries: [...now.entries()].map(line) };

@@ -13,7 +13,8 @@ const KEEP = 1_000;
  * @typedef {import('./protocol.js').Entry} Entry
  * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
  * @typedef {{load(): Promise<{cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>} | undefined>,
- *   save(snapshot: Snapshot): Promise<void>}} Keep where a mirror survives its process; `save` replaces both in one step
+ *   save(snapshot: Snapshot): Promise<void>, close?(): Promise<void>}} Keep where a mirror survives its process; `save`
+ *   replaces both in one step; `close`: the mirror has ended, it is free for another
  */
 
 /**
@@ -42,7 +43,7 @@ export class Mirror {
     this.whole = false;
     /** @private */
     this.isNowFresh = false;
-    /** @private @type {(MirrorEvent & {event: 'ended'}) | undefined} */
+    /** @private @type {(MirrorEvent & {type: 'ended'}) | undefined} */
     this.ended = undefined;
     /** @private @type {Set<Changes>} */
     this.feeds = new Set();
@@ -79,8 +80,8 @@ export class Mirror {
   publish(event, snapshot, fresh) {
     this.now = snapshot;
     this.isNowFresh = fresh;
-    if (event?.event === 'fresh') this.whole = true;
-    if (event?.event === 'ended') this.ended = event;
+    if (event?.type === 'fresh') this.whole = true;
+    if (event?.type === 'ended') this.ended = event;
     for (const feed of this.feeds) /** @type {any} */ (feed).push(event, snapshot);
     for (const waiter of [...this.waiters]) if (waiter()) this.waiters.delete(waiter);
     if (this.keep) this.keepLater();
@@ -153,7 +154,7 @@ export class Mirror {
    * @param {(event: MirrorEvent) => void} listener
    * @returns {() => void} to be called to hear no more
    */
-  onChange(listener) {
+  onEvent(listener) {
     const changes = this.changes();
     (async () => {
       for await (const event of changes) {
@@ -211,11 +212,12 @@ export class Mirror {
   }
 
   /**
-   * Compares it with the tree now, by digest. When it differs it starts again by itself.
-   * @returns {Promise<import('./session.js').Verdict>}
+   * Compares it with the tree now, by digest. When it differs it starts again by itself. `unknown`: there is no connection, it
+   * is not fresh, or the view has no digest (one with a `tail`).
+   * @returns {Promise<'same' | 'differs' | 'unknown'>}
    */
-  verify() {
-    return this.client.verifyMirror(this.sub);
+  async verify() {
+    return (await this.client.verifyMirror(this.sub)).verdict;
   }
 
   /**
@@ -255,9 +257,9 @@ export class Mirror {
   }
 
   /** Ends it; the client lives on. What is kept is saved once more. */
-  async end() {
+  async close() {
     this.client.dropMirror(this.sub);
-    if (!this.ended) this.publish({ event: 'ended' }, this.now, false);
+    if (!this.ended) this.publish({ type: 'ended' }, this.now, false);
     await this.saved();
   }
 
@@ -292,7 +294,10 @@ export class Mirror {
     this.kept = snapshot;
     this.lastKept = Date.now();
     this.keeping = this.keeping.then(() => keep.save(snapshot)).then(
-      () => { this.keepError = undefined; }, (error) => { this.keepError = error; });
+      () => { this.keepError = undefined; }, (error) => {
+        this.keepError = error;
+        this.kept = undefined;
+      });
   }
 
   /** @internal Saves what is to be kept, and waits for it. */
@@ -302,6 +307,7 @@ export class Mirror {
     this.keepTimer = undefined;
     this.saveNow();
     await this.keeping;
+    if (this.ended) await this.keep.close?.();
   }
 }
 

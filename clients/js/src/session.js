@@ -31,7 +31,7 @@ const AGAIN = 1_000;
  * @typedef {{session: string, resumed: boolean, epoch: string, rev: number, heartbeatMs: number, limits: Limits}} Connection
  * @typedef {{frame_bytes: number, value_bytes: number, subscriptions: number, in_flight: number}} Limits
  * @typedef {{status: 'connecting'} | {status: 'online', connection: Connection}
- *   | {status: 'offline', error: OnetreeError, retryIn: number} | {status: 'ended', error?: OnetreeError}} Status
+ *   | {status: 'offline', error: OnetreeError, retryInMs: number} | {status: 'ended', error?: OnetreeError}} Status
  * @typedef {{verdict: 'same' | 'differs' | 'unknown', rev?: number, expected?: string, found?: string}} Verdict
  * @typedef {{do: 'connect'} | {do: 'disconnect'} | {do: 'reply', ticket: number, frame?: Frame, error?: OnetreeError}
  *   | {do: 'release', ticket: number} | {do: 'verdict', ticket: number, verdict: Verdict}
@@ -39,9 +39,9 @@ const AGAIN = 1_000;
  *   | {do: 'status', status: Status}} Effect what a session wants done; `connect` is answered by `handleOpen` or
  *   `handleClosed`; a `release` comes once for each request, behind its reply
  * @typedef {{codec: import('./json.js').Codec, label?: string | undefined, agent: string,
- *   reconnect: 'never' | 'after-first' | 'always', requestTimeout: number, connectTimeout: number,
- *   backoff: readonly [number, number], random?: () => number, newName?: () => string, tokenAgain?: boolean}} SessionOptions
- * @typedef {{once: boolean, signals: boolean, every: number}} SubOptions
+ *   reconnect: 'never' | 'after-first' | 'always', requestTimeoutMs: number, connectTimeoutMs: number,
+ *   backoffMs: readonly [number, number], random?: () => number, newName?: () => string, tokenAgain?: boolean}} SessionOptions
+ * @typedef {{once: boolean, signals: boolean, everyMs: number}} SubOptions
  * @typedef {{to: 'request', ticket: number} | {to: 'sub' | 'resync', sub: number} | {to: 'unsub' | 'bye'}
  *   | {to: 'sync', waiting: [number, number][]}} Asked
  * @typedef {{state: MirrorState, options: SubOptions, subscribed: boolean, held: number | undefined, restarts: number[],
@@ -60,7 +60,7 @@ export class Session {
   constructor(options) {
     this.options = options;
     const random = options.random ?? Math.random;
-    this.backoff = new Backoff(options.backoff[0], options.backoff[1], random);
+    this.backoff = new Backoff(options.backoffMs[0], options.backoffMs[1], random);
     this.name = this.newName();
     /** @type {string | undefined} */
     this.token = undefined;
@@ -92,7 +92,7 @@ export class Session {
     this.asked = new Map();
     /** @type {{say: 'sub' | 'unsub' | 'resync', sub: number}[]} */
     this.control = [];
-    this.requests = new Requests(options.requestTimeout, options.codec);
+    this.requests = new Requests(options.requestTimeoutMs, options.codec);
     /** @type {Map<number, Slot>} */
     this.slots = new Map();
     /** @type {Map<number | undefined, import('./protocol.js').Change[]>} */
@@ -197,7 +197,7 @@ export class Session {
       this.finish(undefined);
       return;
     }
-    this.closing ??= { bye, said: false, until: now + Math.max(this.options.requestTimeout, BYE) };
+    this.closing ??= { bye, said: false, until: now + Math.max(this.options.requestTimeoutMs, BYE) };
     this.settleClose();
   }
 
@@ -214,7 +214,7 @@ export class Session {
     this.heard = now;
     this.link = 'greeting';
     this.hello = undefined;
-    this.until = now + this.options.connectTimeout;
+    this.until = now + this.options.connectTimeoutMs;
   }
 
   /**
@@ -241,14 +241,14 @@ export class Session {
       this.finish(error);
       return;
     }
-    this.goOffline(now, error, this.backoff.next(error.retryIn));
+    this.goOffline(now, error, this.backoff.next(error.retryInMs));
   }
 
-  /** @private @param {number} now @param {OnetreeError} error @param {number} retryIn */
-  goOffline(now, error, retryIn) {
-    this.goDown(now + retryIn);
-    this.tellAll({ event: 'offline', error, retryIn });
-    this.effects.push({ do: 'status', status: { status: 'offline', error, retryIn } });
+  /** @private @param {number} now @param {OnetreeError} error @param {number} retryInMs */
+  goOffline(now, error, retryInMs) {
+    this.goDown(now + retryInMs);
+    this.tellAll({ type: 'offline', error, retryInMs });
+    this.effects.push({ do: 'status', status: { status: 'offline', error, retryInMs } });
   }
 
   /** The time of `nextTimeout` has come; calling it at other times does no harm. @param {number} now */
@@ -331,9 +331,9 @@ export class Session {
 
   /** @private @param {number} id @param {number} sub @param {Slot} slot @returns {Frame} */
   subFrame(id, sub, { state, options }) {
-    const { once, signals, every } = options;
+    const { once, signals, everyMs } = options;
     const { cookie } = state.snapshot;
-    return { op: 'sub', id, sub, ...state.view, cookie, mode: once ? 'once' : 'stay', signals, every_ms: every };
+    return { op: 'sub', id, sub, ...state.view, cookie, mode: once ? 'once' : 'stay', signals, every_ms: everyMs };
   }
 
   /** @private @returns {Frame | undefined} */
@@ -402,7 +402,7 @@ export class Session {
     this.since = now;
     this.link = 'up';
     this.welcome = welcome;
-    this.tellAll({ event: 'online', resumed });
+    this.tellAll({ type: 'online', resumed });
     const connection = /** @type {Connection} */ ({ session, resumed, epoch, rev, heartbeatMs, limits });
     this.effects.push({ do: 'status', status: { status: 'online', connection } });
     // Mirrors that were made between `hello` and `welcome`.
@@ -424,6 +424,8 @@ export class Session {
         break;
       case 'refresh':
         this.parts.delete(frame['sub']);
+        // What was asked before the mirror was to start from nothing is not what it waits for.
+        if (frame['kind'] === 'delta' && this.isRestarting(frame['sub'])) break;
         this.onMirror(now, frame['sub'], (state) => state.handleRefresh(/** @type {any} */ (frame)));
         break;
       case 'entries': this.onMirror(now, frame['sub'], (state) => state.handleEntries(frame['changes'])); break;
@@ -438,7 +440,7 @@ export class Session {
       case 'signal':
         for (const [sub, { options, state }] of this.slots) {
           const { path, value } = frame;
-          if (options.signals && sees(state.view, path)) this.tell(sub, { event: 'signal', path, value });
+          if (options.signals && sees(state.view, path)) this.tell(sub, { type: 'signal', path, value });
         }
         break;
       case 'sync': this.handleSync(now, frame); break;
@@ -464,7 +466,7 @@ export class Session {
       return;
     }
     for (const [each, slot] of this.slots) {
-      if (slot.options.every === 0) this.onMirror(now, each, (state) => state.handleDelta(since, rev, changes));
+      if (slot.options.everyMs === 0) this.onMirror(now, each, (state) => state.handleDelta(since, rev, changes));
     }
   }
 
@@ -515,9 +517,9 @@ export class Session {
       this.restart(now, sub, slot);
     } else if (error.action === 'retry') {
       slot.state.handleLost();
-      const retryIn = error.retryIn ?? AGAIN;
-      slot.held = now + retryIn;
-      this.tell(sub, { event: 'circling', retryIn });
+      const retryInMs = error.retryInMs ?? AGAIN;
+      slot.held = now + retryInMs;
+      this.tell(sub, { type: 'circling', retryInMs });
     } else {
       this.endMirror(sub, error);
     }
@@ -536,25 +538,25 @@ export class Session {
     const outcome = handle(slot.state);
     const { rev } = slot.state.snapshot;
     switch (outcome.what) {
-      case 'refreshing': this.tell(sub, { event: 'refreshing', kind: outcome.kind, why: outcome.why }); break;
-      case 'fresh': this.tell(sub, { event: 'fresh', rev, changes: outcome.changes, gaps: outcome.gaps }); break;
+      case 'refreshing': this.tell(sub, { type: 'refreshing', kind: outcome.kind, why: outcome.why }); break;
+      case 'fresh': this.tell(sub, { type: 'fresh', rev, changes: outcome.changes, gaps: outcome.gaps }); break;
       case 'delta': {
         const { since, changes, gaps } = outcome;
         const empty = changes.length === 0 && gaps.length === 0;
-        this.tell(sub, empty ? undefined : { event: 'delta', since, rev, changes, gaps });
+        this.tell(sub, empty ? undefined : { type: 'delta', since, rev, changes, gaps });
         break;
       }
       case 'synced':
-        this.tell(sub, { event: 'synced', rev, verified: outcome.verified });
+        this.tell(sub, { type: 'synced', rev, verified: outcome.verified });
         return outcome.verified ? { verdict: 'same', rev } : { verdict: 'unknown' };
       case 'corrupt': {
         const { expected, found } = outcome;
-        this.tell(sub, { event: 'corrupt', expected, found });
+        this.tell(sub, { type: 'corrupt', expected, found });
         this.restart(now, sub, slot);
         return { verdict: 'differs', expected, found };
       }
       case 'broken':
-        this.tell(sub, { event: 'broken', why: outcome.why });
+        this.tell(sub, { type: 'broken', why: outcome.why });
         this.restart(now, sub, slot);
         break;
       default:
@@ -572,23 +574,32 @@ export class Session {
       this.start(sub);
       return;
     }
-    const retryIn = Math.min(HOLD * 2 ** Math.min(slot.holds, 5), HOLD_MOST);
+    const retryInMs = Math.min(HOLD * 2 ** Math.min(slot.holds, 5), HOLD_MOST);
     slot.holds += 1;
-    slot.held = now + retryIn;
-    this.tell(sub, { event: 'circling', retryIn });
+    slot.held = now + retryInMs;
+    this.tell(sub, { type: 'circling', retryInMs });
+  }
+
+  /** @private Whether a `resync` of a mirror was not answered yet. @param {number} sub */
+  isRestarting(sub) {
+    for (const asked of this.asked.values()) if (asked.to === 'resync' && asked.sub === sub) return true;
+    return this.control.some((c) => c.say === 'resync' && c.sub === sub);
   }
 
   /** @private Has a mirror refreshed, when there is a connection; otherwise `hello` will. @param {number} sub */
   start(sub) {
     const slot = this.slots.get(sub);
-    if (!slot || this.link !== 'up') return;
+    if (!slot) return;
+    // What `hello` has said already, with a cookie, is to be taken back behind it.
+    const said = this.link === 'greeting' && this.hello !== undefined && slot.subscribed;
+    if (this.link !== 'up' && !said) return;
     const say = slot.subscribed ? 'resync' : 'sub';
     if (!this.control.some((c) => c.say === say && c.sub === sub)) this.control.push({ say, sub });
   }
 
   /** @private @param {number} sub @param {OnetreeError | undefined} error */
   endMirror(sub, error) {
-    this.tell(sub, error ? { event: 'ended', error } : { event: 'ended' });
+    this.tell(sub, error ? { type: 'ended', error } : { type: 'ended' });
     this.slots.delete(sub);
     this.parts.delete(sub);
   }

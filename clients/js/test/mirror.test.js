@@ -1,0 +1,157 @@
+// A mirror against a naive one, at random; and the tree of which copies are cheap.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { test } from 'node:test';
+import { EntryHasher, blake2s } from '../src/blake2s.js';
+import { Changes } from '../src/changes.js';
+import { MirrorState, Snapshot, digestOf } from '../src/mirror.js';
+import { Value, comparePaths, contains, fingerprint, logKey, sees, viewOf } from '../src/protocol.js';
+import { Random, seeds } from './lib/random.js';
+
+const KEY = '00112233445566778899aabbccddeeff';
+const EPOCH = 'a'.repeat(32);
+const SEGMENTS = ['a', 'b', 'a b', 'a-b', 'ä', '\uffff', '\u{10000}', logKey(3, 0), logKey(9, 1)];
+
+function atRandom(r) {
+  return `/${Array.from({ length: 1 + r.below(4) }, () => r.pick(SEGMENTS)).join('/')}`;
+}
+
+/** Applies a change as PROTOCOL.md says it, with no care for cost. */
+function apply(tree, { path, rev, act, value, to }) {
+  for (const at of [...tree.keys()]) {
+    const key = at.startsWith(`${path}/`) ? at.slice(path.length + 1).split('/')[0] : '';
+    const gone = act === 'delete' ? at === path : act === 'drop' ? contains(path, at)
+      : act === 'trim' && /^[01][0-9a-f]{17}$/.test(key) && key <= to;
+    if (gone) tree.delete(at);
+  }
+  if (act === 'put') tree.set(path, { path, rev, value });
+}
+
+const rows = (entries) => Array.from(entries, ({ path, rev, value }) => [path, rev, value?.text]);
+
+function change(r, rev) {
+  const path = atRandom(r);
+  const act = r.pick(['put', 'put', 'put', 'put', 'put', 'delete', 'drop', 'trim']);
+  if (act === 'put') return { path, rev, act, value: Value.json(rev) };
+  return act === 'trim' ? { path, rev, act, to: r.pick([logKey(3, 0), logKey(5, 0), logKey(9, 1)]), gap: r.chance(0.2) } : { path, rev, act };
+}
+
+const VIEWS = [
+  { path: '/' }, { path: '/a' }, { path: '/a', depth: 'children' }, { path: '/a/b', depth: 'entry' }, { path: '/', values: false },
+  { path: '/', match: ['a/**', '*/b'] }, { path: '/b', match: ['**/a b'] },
+];
+
+test('a mirror is what a naive one is, and who applies its changes has it', () => {
+  for (const seed of seeds(80)) {
+    const r = new Random(seed);
+    const view = viewOf(r.pick(VIEWS));
+    const state = new MirrorState(view);
+    state.handleKey(KEY);
+    const tree = new Map();
+    const copy = new Map();
+    let rev = 0;
+    const take = (outcome) => {
+      assert.ok(!['broken', 'corrupt'].includes(outcome.what), `ONETREE_SEED=${seed}: ${JSON.stringify(outcome)}`);
+      for (const { path, old, new: now } of outcome.changes ?? []) {
+        assert.deepEqual(copy.get(path), old, `ONETREE_SEED=${seed}: old of ${path}`);
+        if (now) copy.set(path, now);
+        else copy.delete(path);
+      }
+    };
+    const seen = () => [...tree.values()].filter(({ path }) => sees(view, path)).sort((a, b) => comparePaths(a.path, b.path))
+      .map((entry) => (view.values ? entry : { path: entry.path, rev: entry.rev }));
+    const full = () => {
+      take(state.handleRefresh({ kind: 'full', why: 'no-cookie' }));
+      take(state.handleEntries(seen().map((entry) => ({ act: 'put', ...entry }))));
+      take(state.handleFresh({ rev, view: fingerprint(view), digest: digestOf(KEY, seen()) }, EPOCH));
+    };
+    full();
+    for (let n = 0; n < 60; n += 1) {
+      const before = state.snapshot;
+      const was = rows(before);
+      const changes = [];
+      const since = rev;
+      for (let i = 1 + r.below(3); i > 0; i -= 1) {
+        rev += 1;
+        for (let k = 1 + r.below(3); k > 0; k -= 1) {
+          changes.push(change(r, rev));
+          apply(tree, changes.at(-1));
+        }
+      }
+      const how = r.next();
+      if (how < 0.8) {
+        take(state.handleDelta(since, rev, changes));
+      } else if (how < 0.9) {
+        state.handleLost();
+        take(state.handleRefresh({ kind: 'delta', why: 'cookie', from: since }));
+        take(state.handleEntries(changes));
+        take(state.handleFresh({ rev, view: fingerprint(view), digest: digestOf(KEY, seen()) }, EPOCH));
+      } else {
+        full();
+      }
+      assert.deepEqual(rows(state.snapshot), rows(seen()), `ONETREE_SEED=${seed}`);
+      assert.equal(state.digestText(), digestOf(KEY, seen()), `ONETREE_SEED=${seed}`);
+      assert.deepEqual(rows(before), was, `ONETREE_SEED=${seed}: a snapshot never changes`);
+      const top = atRandom(r);
+      assert.deepEqual(rows(state.snapshot.under(top)), rows(seen().filter(({ path }) => contains(top, path))));
+      const differing = seen().filter(({ path, rev: at }) => before.get(path)?.rev !== at).map(({ path }) => path);
+      assert.deepEqual(state.snapshot.since(before).filter((c) => c.new).map(({ path }) => path), differing);
+    }
+    assert.deepEqual(rows([...copy.values()].sort((a, b) => comparePaths(a.path, b.path))), rows(seen()), `ONETREE_SEED=${seed}`);
+  }
+});
+
+test('a copy that is not what its digest says is corrupt, and keeps no cookie', () => {
+  const state = new MirrorState(viewOf('/'));
+  state.handleKey(KEY);
+  state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+  state.handleEntries([{ path: '/a', rev: 1, act: 'put', value: Value.json(1) }]);
+  assert.equal(state.handleFresh({ rev: 1, view: '0'.repeat(16), digest: digestOf(KEY, []) }, EPOCH).what, 'corrupt');
+  assert.equal(state.snapshot.cookie, undefined);
+});
+
+test('what is folded is complete; a trim is a gap, a delete is none', () => {
+  for (const [act, gaps] of [['delete', []], ['trim', ['/log']]]) {
+    const state = new MirrorState(viewOf('/'));
+    state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+    state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
+    const feed = new Changes(state.snapshot, state.snapshot, false, undefined, () => {});
+    const tell = (rev, changed) => {
+      const outcome = state.handleDelta(undefined, rev, changed);
+      feed.push({ type: 'delta', since: outcome.since, rev, changes: outcome.changes, gaps: outcome.gaps }, state.snapshot);
+    };
+    for (let rev = 1; rev <= 400; rev += 1) tell(rev, [{ path: `/log/${logKey(rev, 0)}`, rev, act: 'put', value: Value.json(rev) }]);
+    const last = logKey(400, 0);
+    tell(401, [act === 'trim' ? { path: '/log', rev: 401, act, to: last } : { path: `/log/${last}`, rev: 401, act }]);
+    const events = [];
+    for (let event = feed.nextNow(); event; event = feed.nextNow()) events.push(event);
+    assert.ok(events.length < 400, 'it is folded');
+    assert.deepEqual(events.flatMap((event) => event.gaps), gaps);
+    const copy = new Map();
+    for (const { path, new: now } of events.flatMap(({ changes }) => changes)) now ? copy.set(path, now) : copy.delete(path);
+    assert.deepEqual(rows(copy.values()), rows(state.snapshot));
+  }
+});
+
+test('BLAKE2s is that of the host, keyed or not, whatever the length', () => {
+  const r = new Random(7);
+  const hasher = new EntryHasher(Buffer.from(KEY, 'hex'));
+  for (let n = 0; n < 300; n += 1) {
+    const message = Buffer.from(Array.from({ length: n }, () => r.below(256)));
+    assert.equal(Buffer.from(blake2s(message, 32)).toString('hex'), createHash('blake2s256').update(message).digest('hex'));
+    // A long path before a short one: nothing of it may stay.
+    const path = `/${'xäy\u{10000}'.repeat(r.below(40))}${'z'.repeat(r.below(70))}`;
+    const rev = r.below(2 ** 31) * 2 ** 20;
+    hasher.hash(path, rev);
+    const bytes = Buffer.alloc(8 + Buffer.byteLength(path));
+    bytes.writeBigUInt64BE(BigInt(rev));
+    bytes.write(path, 8);
+    const words = Array.from(hasher.words, (w) => w.toString(16).padStart(8, '0')).join('');
+    assert.equal(words, Buffer.from(blake2s(bytes, 16, Buffer.from(KEY, 'hex'))).toString('hex'));
+  }
+});
+
+test('an empty snapshot has nothing', () => {
+  assert.deepEqual([...Snapshot.saved()], []);
+});

@@ -1,0 +1,209 @@
+// The session in simulations: cut at any point, every write takes effect once and the mirror is right.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { OnetreeError } from '../src/errors.js';
+import { json } from '../src/json.js';
+import { MirrorState } from '../src/mirror.js';
+import { msgpack } from '../src/msgpack.js';
+import { comparePaths, logKey, viewOf } from '../src/protocol.js';
+import * as request from '../src/request.js';
+import { Session } from '../src/session.js';
+import { Broker, Connection } from './lib/naive.js';
+import { Random, seeds } from './lib/random.js';
+
+/** A session, a broker, and what is on its way between them. */
+class World {
+  constructor(seed) {
+    this.random = new Random(seed);
+    this.codec = this.random.pick([json, msgpack]);
+    let names = 0;
+    this.session = new Session({
+      codec: this.codec, agent: 'test', reconnect: 'always', requestTimeoutMs: 1e12, connectTimeoutMs: 1e12, backoffMs: [100, 1000],
+      random: this.random.next, newName: () => `c${names++}`,
+    });
+    this.broker = new Broker();
+    this.now = 0;
+    this.up = [];
+    this.down = [];
+    this.replies = new Map();
+    this.events = [];
+  }
+
+  effects() {
+    for (const effect of this.session.takeEffects()) {
+      if (effect.do === 'connect') this.connecting = true;
+      if (effect.do === 'disconnect') this.lose();
+      if (effect.do === 'mirror' && effect.event) this.events.push(effect.event);
+      if (effect.do !== 'reply') continue;
+      assert.ok(!this.replies.has(effect.ticket), 'answered twice');
+      this.replies.set(effect.ticket, effect);
+    }
+  }
+
+  lose() {
+    this.connecting = false;
+    this.connection = undefined;
+    this.up = [];
+    this.down = [];
+  }
+
+  /** Some of what was sent still arrives; nothing comes back. */
+  cut() {
+    for (const message of this.up.slice(0, this.random.below(this.up.length + 1))) {
+      this.connection?.handle(this.codec.decodeClient(message));
+    }
+    this.lose();
+    this.session.handleClosed(this.now, new OnetreeError('lost', 'cut'));
+    this.effects();
+  }
+
+  /** Does one thing that can be done, whichever; gives whether there was one. */
+  step() {
+    this.effects();
+    const can = [];
+    if (this.connecting) can.push('connect');
+    if (this.connection) {
+      const message = this.session.pollTransmit();
+      this.effects();
+      if (message !== undefined) {
+        this.up.push(message);
+        return true;
+      }
+      if (this.up.length > 0) can.push('up');
+      if (this.down.length > 0) can.push('down');
+    } else if (!this.connecting) can.push('wait');
+    if (can.length === 0) return false;
+    switch (this.random.pick(can)) {
+      case 'connect':
+        this.connecting = false;
+        this.connection = new Connection(this.broker);
+        this.session.handleOpen(this.now);
+        break;
+      case 'up': this.down.push(...this.connection.handle(this.codec.decodeClient(this.up.shift())).map(this.codec.encodeServer)); break;
+      case 'down': this.session.handleFrame(this.now, this.codec.decodeServer(this.down.shift())); break;
+      default:
+        this.now = Math.max(this.now, this.session.nextTimeout());
+        this.session.handleTimeout(this.now);
+    }
+    this.effects();
+    return true;
+  }
+
+  settle() {
+    for (let i = 0; i < 20_000; i += 1) if (!this.step()) return;
+    assert.fail('it does not come to rest');
+  }
+}
+
+const sorted = (entries) => [...entries].sort((a, b) => comparePaths(a.path, b.path)).map(({ path, rev, value }) => [path, rev, value.text]);
+
+test('cut at any point, each write takes effect once, and the mirror is right', () => {
+  for (const seed of seeds(150)) {
+    const world = new World(seed);
+    try {
+      tell(world);
+    } catch (error) {
+      error.message = `ONETREE_SEED=${seed}: ${error.message}`;
+      throw error;
+    }
+  }
+});
+
+function tell(world) {
+  const { random: r, session, broker } = world;
+  const state = new MirrorState(viewOf('/'));
+  session.mirror(1, state, { once: false, signals: false, everyMs: 0 });
+  const marks = new Map();
+  let ticket = 0;
+  for (let n = 20 + r.below(150); n > 0; n -= 1) {
+    const action = r.next();
+    if (action < 0.35) {
+      ticket += 1;
+      const path = `/${r.pick('abc')}/${r.pick('abc')}`;
+      const write = r.pick([
+        () => request.put(path, ticket), () => request.append('/log', ticket), () => request.remove(path),
+        () => request.dropTree(path.slice(0, 2)), () => request.put(r.chance(0.2) ? '/refused' : path, ticket),
+        () => request.txn({ do: [{ do: 'put', path, value: 1 }, { do: 'append', path: '/log', value: ticket }] }),
+        () => request.txn({ if: [{ path, rev: 2 ** 40 }], do: [{ do: 'put', path, value: 1 }] }),
+        () => request.trim('/log', logKey(broker.rev, 0)),
+      ])();
+      if (write.op === 'append') marks.set(ticket, String(ticket));
+      session.request(world.now, ticket, write);
+    } else if (action < 0.42) {
+      world.cut();
+    } else if (action < 0.44) {
+      world.cut();
+      if (r.chance(0.5)) broker.restart();
+    } else if (action < 0.46) {
+      session.resync(1);
+    } else {
+      for (let i = r.below(12); i > 0; i -= 1) world.step();
+    }
+  }
+  world.settle();
+  // A commit that changes nothing is told by the next sync.
+  session.wantSync();
+  world.settle();
+  assert.equal(world.replies.size, ticket, 'each has its answer');
+  assert.equal(new Set(broker.executed).size, broker.executed.length, 'none is executed twice');
+  // An append that was answered with done happened once; none happened twice.
+  const made = broker.history.filter(({ act, path }) => act === 'put' && path.startsWith('/log/')).map(({ value }) => value.text);
+  for (const [number, mark] of marks) {
+    const times = made.filter((one) => one === mark).length;
+    const { error } = world.replies.get(number);
+    if (!error) assert.equal(times, 1, `append ${mark}`);
+    else assert.ok(error.code === 'outcome-unknown' ? times <= 1 : times === 0, `append ${mark}: ${error.code}, ${times} times`);
+  }
+  assert.ok(state.fresh);
+  assert.equal(state.snapshot.rev, broker.rev);
+  assert.deepEqual(sorted(state.snapshot), sorted(broker.tree.values()));
+  assert.equal(state.digestText(), broker.digest(viewOf('/')));
+  const copy = new Map();
+  for (const event of world.events) {
+    assert.ok(event.type !== 'corrupt' && event.type !== 'broken', JSON.stringify(event));
+    for (const { path, old, new: now } of event.changes ?? []) {
+      assert.equal(copy.get(path)?.rev, old?.rev, `old of ${path}`);
+      if (now) copy.set(path, now);
+      else copy.delete(path);
+    }
+  }
+  assert.deepEqual(sorted(copy.values()), sorted(broker.tree.values()), 'who applied the changes has the tree');
+}
+
+test('writes are executed in the order in which they were asked for', () => {
+  for (const seed of seeds(40)) {
+    const world = new World(seed);
+    for (let n = 1; n <= 40; n += 1) {
+      world.session.request(world.now, n, request.append('/log', n));
+      for (let i = world.random.below(4); i > 0; i -= 1) world.step();
+      if (world.random.chance(0.15)) world.cut();
+    }
+    world.settle();
+    const made = [...world.broker.tree.values()].map(({ value }) => value.json);
+    assert.deepEqual(made, Array.from({ length: 40 }, (_, i) => i + 1), `ONETREE_SEED=${seed}`);
+  }
+});
+
+test('while numbers are sorted out, what has one goes first', () => {
+  const world = new World(1);
+  const { session } = world;
+  const up = () => {
+    while (world.connecting || !world.connection || session.link !== 'up') assert.ok(world.step());
+  };
+  up();
+  const frame = () => world.codec.decodeClient(session.pollTransmit());
+  for (const n of [1, 2, 3]) session.request(0, n, request.put(`/${n}`, n));
+  const [first, second, third] = [frame(), frame(), frame()];
+  const error = (id, code) => session.handleFrame(0, { op: 'error', id, code, message: code });
+  // The first is refused before the tree; the second comes back as a gap, the third is on its way when the link is cut.
+  error(first.id, 'value-too-large');
+  error(second.id, 'seq-gap');
+  world.cut();
+  up();
+  const again = frame();
+  assert.equal(again.path, '/3');
+  assert.equal(Number(again.seq), Number(third.seq));
+  error(again.id, 'seq-gap');
+  assert.deepEqual([frame(), frame()].map(({ path, seq }) => [path, Number(seq)]), [['/2', 1], ['/3', 2]]);
+});
