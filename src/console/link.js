@@ -1,0 +1,103 @@
+// The one place that talks to the broker: the JavaScript client, and two pages of JSON.
+
+import { Value, start } from './onetree/index.js'
+
+/** A connection that mends itself. What is asked while there is none waits for it. */
+export class Link {
+  /** The highest revision that is known of. */
+  rev = 0
+  #client
+  #listeners = new Set()
+  #seen = new Set()
+  /** `{status, error?, retryInMs?}` */
+  status = { status: 'connecting' }
+
+  constructor() {
+    const scheme = location.protocol === 'https:' ? 'wss' : 'ws'
+    // A console that is left open comes back by itself, whatever there was at its first attempt.
+    this.#client = start(`${scheme}://${location.host}`, { agent: 'onetree console', reconnect: 'always' })
+    this.#client.onStatus((status) => {
+      this.status = status
+      for (const listener of this.#listeners) listener(status)
+    })
+  }
+
+  /** Calls `listener` now and with each change of how the connection stands. */
+  onStatus(listener) {
+    this.#listeners.add(listener)
+    listener(this.status)
+  }
+
+  /** Calls `listener` with each revision that is higher than all before. */
+  onRevision(listener) {
+    this.#seen.add(listener)
+  }
+
+  see(rev) {
+    if (!(rev > this.rev)) return
+    this.rev = rev
+    for (const listener of this.#seen) listener(rev)
+  }
+
+  /** The broker has another history: revisions count anew. */
+  forget() {
+    this.rev = 0
+  }
+
+  get online() {
+    return this.status.status === 'online'
+  }
+
+  async put(path, value, options) {
+    return this.#wrote(await this.#client.put(path, value, options))
+  }
+
+  async append(path, value, options) {
+    return this.#wrote(await this.#client.append(path, value, options))
+  }
+
+  async remove(path, options) {
+    return this.#wrote(await this.#client.delete(path, options))
+  }
+
+  async drop(path) {
+    return this.#wrote(await this.#client.dropTree(path, {}))
+  }
+
+  #wrote(done) {
+    this.see(done.rev)
+    return done
+  }
+
+  /** Reads entries at one revision: `{rev, entries}`. */
+  getMany(paths) {
+    return this.#client.getMany(paths)
+  }
+
+  /** A page: `{rev, entries, more}`. */
+  list(view) {
+    return this.#client.list(view)
+  }
+
+  /** A live copy of a view; `on` is called with each event. */
+  mirror(view, options, on) {
+    const mirror = this.#client.mirror(view, options)
+    mirror.onEvent((event) => {
+      if (event.rev) this.see(event.rev)
+      on(event, mirror)
+    })
+    return mirror
+  }
+
+  /** What the broker says at `/v1/…`. */
+  async ask(path) {
+    const answer = await fetch(path, { cache: 'no-store' })
+    if (!answer.ok) throw new Error((await answer.text()).trim() || `status ${answer.status}`)
+    return answer.json()
+  }
+}
+
+const utf8 = new TextEncoder()
+
+/** A value of text as somebody typed it; JSON stays as it is written, down to each digit. */
+export const typed = (type, text) => Value.of(type, utf8.encode(text))

@@ -1,0 +1,86 @@
+// Values for reading.
+
+import { h } from './dom.js'
+import { bytes } from './format.js'
+
+// Longer values are cut when they are shown: a megabyte of coloured text takes seconds to lay out.
+const SHOWN = 100_000
+const HEX_BYTES = 4096
+
+const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[{}[\],:]/g
+
+/** A value in an element: JSON indented and coloured, text as it is, anything else as bytes. */
+export function pretty(value) {
+  const element = h('pre', { class: 'value', tabindex: '0' })
+  const text = value.text
+  if (text === undefined || text === null) {
+    element.append(hex(value.bytes))
+  } else if (isJson(value.type)) {
+    element.append(...colored(indented(text.slice(0, SHOWN))))
+  } else {
+    element.append(text.slice(0, SHOWN))
+  }
+  const cut = (text ?? '').length > SHOWN || (!text && value.bytes.length > HEX_BYTES)
+  if (cut) element.append(h('span', { class: 'p' }, `\n… cut: it has ${bytes(value.bytes.length)}`))
+  return element
+}
+
+/** A value in one line. */
+export function oneLine(value) {
+  const text = value.text
+  if (text === undefined || text === null) return `${value.type} · ${bytes(value.bytes.length)}`
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text
+}
+
+export const isJson = (type) => type === undefined || type === 'application/json'
+
+/**
+ * JSON with a line for each member. Its tokens stay as they were written: a number of twenty digits
+ * is not made a double of, and the order of members is theirs.
+ */
+export function indented(text) {
+  return tokens(text).reduce((lines, { text }) => lines + text, '')
+}
+
+function tokens(text) {
+  const found = []
+  let depth = 0
+  const line = () => found.push({ kind: 'p', text: `\n${'  '.repeat(depth)}` })
+  const all = text.match(TOKEN) ?? []
+  all.forEach((token, at) => {
+    const [before, next] = [all[at - 1], all[at + 1]]
+    if (token === '}' || token === ']') {
+      depth = Math.max(0, depth - 1)
+      if (before !== '{' && before !== '[') line()
+    }
+    found.push({ kind: kindOf(token, next), text: token })
+    if (token === ':') found.push({ kind: 'p', text: ' ' })
+    if (token === '{' || token === '[') {
+      depth += 1
+      if (next !== '}' && next !== ']') line()
+    }
+    if (token === ',') line()
+  })
+  return found
+}
+
+function kindOf(token, next) {
+  if (token[0] === '"') return next === ':' ? 'k' : 's'
+  if (/[-\d]/.test(token[0])) return 'n'
+  return /[a-z]/.test(token[0]) ? 'w' : 'p'
+}
+
+function colored(text) {
+  return tokens(text).map(({ kind, text }) => h('span', { class: kind }, text))
+}
+
+function hex(all) {
+  const lines = []
+  for (let at = 0; at < Math.min(all.length, HEX_BYTES); at += 16) {
+    const part = all.subarray(at, at + 16)
+    const numbers = Array.from(part, (byte) => byte.toString(16).padStart(2, '0')).join(' ')
+    const letters = Array.from(part, (byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '·')).join('')
+    lines.push(`${at.toString(16).padStart(8, '0')}  ${numbers.padEnd(47)}  ${letters}`)
+  }
+  return lines.join('\n') || '(empty)'
+}
