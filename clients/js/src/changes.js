@@ -1,0 +1,211 @@
+// What happens to a mirror, in order, for an application that reads it at its own pace.
+
+/** So many events wait for the application, then they are folded: enough for a burst. */
+const EVENTS = 256;
+/** As EVENTS, for the changes in them. */
+const CHANGES = 16 * 1024;
+
+/**
+ * @typedef {import('./mirror.js').Difference} Difference
+ * @typedef {import('./mirror.js').Snapshot} Snapshot
+ * @typedef {{event: 'refreshing', kind: 'full' | 'delta', why: string}
+ *   | {event: 'fresh', rev: number, changes: Difference[], gaps: string[]}
+ *   | {event: 'delta', since: number, rev: number, changes: Difference[], gaps: string[]}
+ *   | {event: 'signal', path: string, value: import('./protocol.js').Value}
+ *   | {event: 'synced', rev: number, verified: boolean}
+ *   | {event: 'corrupt', expected: string, found: string}
+ *   | {event: 'broken', why: string}
+ *   | {event: 'circling', retryIn: number}
+ *   | {event: 'offline', error: import('./errors.js').OnetreeError, retryIn: number}
+ *   | {event: 'online', resumed: boolean}
+ *   | {event: 'ended', error?: import('./errors.js').OnetreeError}} MirrorEvent
+ * Something happened to a mirror. Who applies the changes of each `fresh` and `delta`, in order, to an empty map (or to
+ * what the mirror was started with) has the mirror; `gaps` are the logs of which entries went that it never had. Within
+ * one event the changes belong together. Times are milliseconds. `ended` is the last, without an error when it was to end.
+ * @typedef {[MirrorEvent, Snapshot]} Item
+ */
+
+/**
+ * The events of one mirror: an async iterable, for one reader. Nothing is lost and nothing grows without bound when they
+ * are read slowly: what has not been read is folded into one `delta` or `fresh`. Only signals are dropped then, and
+ * heartbeats. Neither the connection nor other mirrors wait for a slow reader.
+ * @implements {AsyncIterableIterator<MirrorEvent>}
+ */
+export class Changes {
+  /**
+   * @param {Snapshot} initial what the reader knows
+   * @param {Snapshot} last where the mirror is now
+   * @param {boolean} whole whether it was ever whole
+   * @param {MirrorEvent | undefined} ended
+   * @param {() => void} stop
+   */
+  constructor(initial, last, whole, ended, stop) {
+    /** @private @type {Item[]} */
+    this.queue = [];
+    /** @private */
+    this.head = 0;
+    /** @private */
+    this.waiting = 0;
+    /** @private */
+    this.position = initial;
+    /** @private */
+    this.last = last;
+    /** @private */
+    this.over = false;
+    /** @private */
+    this.stop = stop;
+    /** @private @type {(() => void)[]} */
+    this.wakers = [];
+    /** @private @type {Behind | undefined} */
+    this.behind = undefined;
+    if (whole || ended !== undefined) {
+      this.behind = new Behind(initial);
+      this.behind.fresh = whole;
+      this.behind.ended = ended;
+    }
+  }
+
+  /**
+   * @private Something happened; `undefined`: only the revision moved.
+   * @param {MirrorEvent | undefined} event
+   * @param {Snapshot} snapshot
+   */
+  push(event, snapshot) {
+    const before = this.last;
+    this.last = snapshot;
+    if (event === undefined) {
+      const back = this.queue[this.queue.length - 1];
+      if (this.behind === undefined && this.queue.length > this.head && back !== undefined) back[1] = snapshot;
+      return;
+    }
+    if (this.behind === undefined && (this.queue.length - this.head >= EVENTS || this.waiting >= CHANGES)) {
+      this.behind = new Behind(before);
+    }
+    if (this.behind !== undefined) {
+      this.behind.fold(event);
+    } else {
+      this.waiting += weight(event);
+      this.queue.push([event, snapshot]);
+    }
+    const { wakers } = this;
+    this.wakers = [];
+    for (const wake of wakers) wake();
+  }
+
+  /** The next event, when there is one now. @returns {MirrorEvent | undefined} */
+  nextNow() {
+    if (this.over) return undefined;
+    if (this.head === this.queue.length) {
+      this.queue = [];
+      this.head = 0;
+      this.waiting = 0;
+      if (this.behind === undefined) return undefined;
+      this.queue = this.behind.unfold(this.last);
+      for (const [event] of this.queue) this.waiting += weight(event);
+      this.behind = undefined;
+      if (this.queue.length === 0) return undefined;
+    }
+    const [event, snapshot] = /** @type {Item} */ (this.queue[this.head]);
+    this.queue[this.head] = /** @type {any} */ (undefined);
+    this.head += 1;
+    this.waiting -= weight(event);
+    this.position = snapshot;
+    if (event.event === 'ended') this.over = true;
+    return event;
+  }
+
+  /** @returns {Promise<IteratorResult<MirrorEvent, undefined>>} */
+  async next() {
+    for (;;) {
+      const value = this.nextNow();
+      if (value !== undefined) return { value, done: false };
+      if (this.over) return { value: undefined, done: true };
+      await new Promise((resolve) => this.wakers.push(() => resolve(undefined)));
+    }
+  }
+
+  /** Ends the reading; the mirror lives on. @returns {Promise<IteratorResult<MirrorEvent, undefined>>} */
+  async return() {
+    this.over = true;
+    this.stop();
+    const { wakers } = this;
+    this.wakers = [];
+    for (const wake of wakers) wake();
+    return { value: undefined, done: true };
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  /**
+   * The mirror as of the last event that was taken, with its cookie: what is to be saved once that event has been dealt
+   * with. {@link Mirror#snapshot} may be ahead of it.
+   */
+  snapshot() {
+    // A revision at which nothing changed makes no event, but the cookie follows it.
+    if (this.head === this.queue.length && this.behind === undefined) this.position = this.last;
+    return this.position;
+  }
+}
+
+/** @param {MirrorEvent} event */
+const weight = (event) => (event.event === 'fresh' || event.event === 'delta' ? event.changes.length : 0);
+
+/** What comes behind a queue that is full, folded. */
+class Behind {
+  /** @param {Snapshot} from */
+  constructor(from) {
+    this.from = from;
+    this.fresh = false;
+    /** @type {Set<string>} */
+    this.gaps = new Set();
+    /** @type {MirrorEvent | undefined} */
+    this.trouble = undefined;
+    /** @type {MirrorEvent | undefined} */
+    this.link = undefined;
+    /** @type {MirrorEvent | undefined} */
+    this.ended = undefined;
+  }
+
+  /** @param {MirrorEvent} event */
+  fold(event) {
+    switch (event.event) {
+      case 'fresh': case 'delta':
+        this.fresh ||= event.event === 'fresh';
+        for (const log of event.gaps) this.gaps.add(log);
+        // A log entry that came and went meanwhile was never seen: there was something.
+        for (const { path, old, new: now } of event.changes) {
+          if (old !== undefined && now === undefined && old.rev > this.from.rev && LOGGED.test(path)) {
+            this.gaps.add(path.slice(0, -19) || '/');
+          }
+        }
+        break;
+      case 'corrupt': case 'broken': case 'circling': this.trouble = event; break;
+      case 'offline': case 'online': this.link = event; break;
+      case 'ended': this.ended = event; break;
+      default:
+    }
+  }
+
+  /**
+   * The events that it comes to.
+   * @param {Snapshot} now
+   * @returns {Item[]}
+   */
+  unfold(now) {
+    /** @type {MirrorEvent[]} */
+    const events = [];
+    if (this.trouble) events.push(this.trouble);
+    if (this.link) events.push(this.link);
+    const [changes, gaps] = [now.since(this.from), [...this.gaps]];
+    if (this.fresh) events.push({ event: 'fresh', rev: now.rev, changes, gaps });
+    else if (changes.length > 0 || gaps.length > 0) {
+      events.push({ event: 'delta', since: this.from.rev, rev: now.rev, changes, gaps });
+    }
+    if (this.ended) events.push(this.ended);
+    return events.map((event) => [event, now]);
+  }
+}
+
+const LOGGED = /\/[01][0-9a-f]{17}$/;

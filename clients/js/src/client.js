@@ -1,0 +1,541 @@
+// Joins a session with a socket and a clock, and is the application's side of a connection.
+
+import { OnetreeError, closedError } from './errors.js';
+import { json } from './json.js';
+import { Mirror } from './live.js';
+import { MirrorState, Snapshot } from './mirror.js';
+import { Value, checkPath, viewOf } from './protocol.js';
+import * as request from './request.js';
+import { valuesOf } from './requests.js';
+import { Session } from './session.js';
+import { Link, targetOf } from './transport.js';
+
+export const VERSION = '0.1.0';
+/** While so many bytes have not left the socket, nothing more is sent. */
+const BUFFERED = 1 << 20;
+
+/**
+ * @typedef {import('./protocol.js').Frame} Frame
+ * @typedef {import('./session.js').Status} Status
+ * @typedef {{codec?: import('./json.js').Codec, label?: string, token?: string | (() => string | Promise<string>),
+ *   agent?: string, reconnect?: 'never' | 'after-first' | 'always', requestTimeout?: number, connectTimeout?: number,
+ *   queueBytes?: number, backoff?: [number, number]}} Options
+ *   `codec`: JSON unless told (`msgpack` of `onetree/msgpack`); `label`: what the client's name begins with, at most 31 of
+ *   A-Z a-z 0-9 _ -; `token`: asked before each attempt to connect when it is a function; `requestTimeout` 30,000 ms;
+ *   `connectTimeout` 10,000 ms; `queueBytes` 16 MiB, each request counted as 512 bytes and its values; `backoff` 100 and
+ *   20,000 ms; `reconnect`: `after-first` unless told
+ * @typedef {{from?: {cookie: import('./protocol.js').Cookie, entries: Iterable<import('./protocol.js').Entry>},
+ *   keep?: import('./live.js').Keep, signals?: boolean, every?: number, once?: boolean}} MirrorOptions
+ *   `from`: goes on from a copy that was saved, of one snapshot; `every`: at most one delta in so many ms, folded; `once`: it
+ *   ends when it is fresh
+ */
+
+/**
+ * A client of one broker. Every request that can fail gives a promise that fails with an {@link OnetreeError}.
+ */
+export class Client {
+  /**
+   * Begins to connect; see {@link start}.
+   * @param {string | URL} url
+   * @param {Options} [options]
+   */
+  constructor(url, options = {}) {
+    if (options.label !== undefined && !/^[A-Za-z0-9_-]{1,31}$/.test(options.label)) {
+      throw new OnetreeError('bad-field', 'a label is 1 to 31 of A-Z a-z 0-9 _ -');
+    }
+    /** @private */
+    this.options = {
+      codec: json, agent: `onetree-js/${VERSION}`, reconnect: /** @type {const} */ ('after-first'), requestTimeout: 30_000,
+      connectTimeout: 10_000, queueBytes: 16 << 20, backoff: /** @type {[number, number]} */ ([100, 20_000]), ...options,
+    };
+    /** @private */
+    this.target = targetOf(url);
+    const tokenAgain = typeof options.token === 'function';
+    /** @private */
+    this.session = new Session({ ...this.options, tokenAgain });
+    /** @private @type {Link | undefined} */
+    this.link = undefined;
+    /** @private Counts the attempts to connect: what comes of an earlier one is nobody's. */
+    this.attempt = 0;
+    /** @private @type {Status} */
+    this.current = { status: 'connecting' };
+    /** @private @type {Set<(status: Status) => void>} */
+    this.listeners = new Set();
+    /** @private @type {Map<number, {resolve: (frame: any) => void, reject: (error: OnetreeError) => void, cost: number}>} */
+    this.waiting = new Map();
+    /** @private @type {{frame: Frame, cost: number, resolve: (frame: any) => void, reject: (error: OnetreeError) => void,
+     *   timer: ReturnType<typeof setTimeout>}[]} */
+    this.outside = [];
+    /** @private */
+    this.used = 0;
+    /** @private */
+    this.lastTicket = 0;
+    /** @private */
+    this.lastSub = 0;
+    /** @private @type {Map<number, Mirror>} */
+    this.mirrors = new Map();
+    /** @private @type {ReturnType<typeof setTimeout> | undefined} */
+    this.timer = undefined;
+    /** @private */
+    this.timerAt = Infinity;
+    /** @private */
+    this.turning = false;
+    /** @private */
+    this.scheduled = false;
+    /** @private @type {Promise<unknown>[]} */
+    this.endings = [];
+    this.turn();
+  }
+
+  /** How the client stands. @returns {Status} */
+  get status() {
+    return this.current;
+  }
+
+  /**
+   * Calls `listener` with each status from now on.
+   * @param {(status: Status) => void} listener
+   * @returns {() => void} to be called to hear no more
+   */
+  onStatus(listener) {
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
+
+  /**
+   * Waits until the client stands so; fails when it has ended otherwise.
+   * @param {Status['status']} wanted
+   * @returns {Promise<Status>}
+   */
+  until(wanted) {
+    return new Promise((resolve, reject) => {
+      /** @param {Status} status */
+      const look = (status) => {
+        if (status.status === wanted) resolve(status);
+        else if (status.status === 'ended') reject(status.error ?? closedError());
+        else return false;
+        return true;
+      };
+      if (look(this.current)) return;
+      const stop = this.onStatus((status) => {
+        if (look(status)) stop();
+      });
+    });
+  }
+
+  // Writes. A write that was sent and whose answer was lost is sent again until it has one, and takes effect once.
+
+  /**
+   * Puts a value at a path: a {@link Value}, bytes, or anything that has JSON.
+   * @param {string} path
+   * @param {unknown} value
+   * @param {request.PutOptions} [options]
+   * @returns {Promise<request.Done>}
+   */
+  async put(path, value, options) {
+    return this.write(request.put(path, value, options));
+  }
+
+  /**
+   * Appends to a log; `paths` of the answer has the path that the broker assigned.
+   * @param {string} log
+   * @param {unknown} value
+   * @param {Omit<request.PutOptions, 'if'>} [options]
+   * @returns {Promise<request.Done>}
+   */
+  async append(log, value, options) {
+    return this.write(request.append(log, value, options));
+  }
+
+  /** Deletes the entry at a path. @param {string} path @param {{if?: {rev: number}}} [options] */
+  async delete(path, options) {
+    return this.write(request.remove(path, options));
+  }
+
+  /** Drops everything at and under a path. @param {string} path @param {{if?: {rev: number}}} [options] */
+  async dropTree(path, options) {
+    return this.write(request.dropTree(path, options));
+  }
+
+  /** Trims a log up to and including a log key. @param {string} log @param {string} to */
+  async trim(log, to) {
+    return this.write(request.trim(log, to));
+  }
+
+  /** Commits a transaction; `conflict` when a condition does not hold. @param {request.Txn} txn */
+  async txn(txn) {
+    return this.write(txn.frame());
+  }
+
+  /** @private @param {Frame} frame @returns {Promise<request.Done>} */
+  async write(frame) {
+    const { rev, durable, paths = [] } = await this.ask(frame, 'done');
+    return { rev, durable, paths };
+  }
+
+  /**
+   * Sends a signal, which is never stored.
+   * @param {string} path
+   * @param {unknown} value
+   */
+  async signal(path, value) {
+    await this.ask({ op: 'signal', path: checkPath(path), value: Value.of(value) }, 'ok');
+  }
+
+  // Reads.
+
+  /** The entry at a path, as the broker has it now. @param {string} path */
+  async get(path) {
+    return (await this.getMany([path])).entries[0];
+  }
+
+  /** The entries at paths, read at one revision; what is absent is missing. @param {string[]} paths @returns {Promise<request.Found>} */
+  async getMany(paths) {
+    return found(await this.ask({ op: 'get', paths: paths.map(checkPath) }, 'found'));
+  }
+
+  /**
+   * A page of the entries at and under a path, in path order.
+   * @param {string} path
+   * @param {{depth?: import('./protocol.js').Depth, after?: string, before?: string, limit?: number, reverse?: boolean,
+   *   values?: boolean}} [options]
+   * @returns {Promise<request.Found>}
+   */
+  async list(path, options = {}) {
+    return found(await this.ask({ op: 'list', path: checkPath(path), ...options }, 'found'));
+  }
+
+  /** Shows a later token. @param {string} token */
+  async auth(token) {
+    await this.ask({ op: 'auth', token }, 'ok');
+  }
+
+  /**
+   * A live copy of a view; a text is the tree at that path. It is there at once; `await mirror.fresh()` waits until it is
+   * whole.
+   * @param {string | import('./protocol.js').ViewOptions} view
+   * @param {MirrorOptions} [options]
+   * @returns {Mirror}
+   */
+  mirror(view, options = {}) {
+    const { from, keep, signals = false, every = 0, once = false } = options;
+    const seen = viewOf(view);
+    this.lastSub += 1;
+    const sub = this.lastSub;
+    const mirror = new Mirror(this, sub, seen, Snapshot.saved(from?.cookie, from?.entries), keep);
+    this.mirrors.set(sub, mirror);
+    /** @param {Snapshot} snapshot */
+    const begin = (snapshot) => {
+      if (!this.mirrors.has(sub)) return;
+      const state = new MirrorState(seen, snapshot);
+      /** @type {any} */ (mirror).state = state;
+      this.session.mirror(sub, state, { once, signals, every });
+      this.soon();
+    };
+    if (keep && !from) {
+      keep.load().catch((error) => {
+        mirror.keepError = error;
+        return undefined;
+      }).then((saved) => {
+        const snapshot = Snapshot.saved(saved?.cookie, saved?.entries);
+        if (saved) mirror.begin(snapshot);
+        begin(snapshot);
+      });
+    } else {
+      begin(mirror.snapshot());
+    }
+    return mirror;
+  }
+
+  /** Ends the client when what was asked before is done; the session lives on for its grace. */
+  close() {
+    return this.end(false);
+  }
+
+  /** As {@link Client#close}, and the session ends now: its ephemeral entries go. */
+  leave() {
+    return this.end(true);
+  }
+
+  // Inside.
+
+  /** @private @param {boolean} bye */
+  async end(bye) {
+    this.session.close(this.now(), bye);
+    this.soon();
+    if (this.current.status !== 'ended') {
+      await new Promise((resolve) => {
+        const stop = this.onStatus(({ status }) => {
+          if (status !== 'ended') return;
+          stop();
+          resolve(undefined);
+        });
+      });
+    }
+    await Promise.all(this.endings);
+  }
+
+  /**
+   * @private Asks, when there is room; waits for it at most `requestTimeout`.
+   * @param {Frame} frame
+   * @param {string} op of the answer
+   * @returns {Promise<any>}
+   */
+  async ask(frame, op) {
+    const cost = valuesOf(frame).reduce((sum, value) => sum + value.size, 512);
+    const answer = await /** @type {Promise<Frame>} */ (new Promise((resolve, reject) => {
+      if (this.outside.length === 0 && (this.used === 0 || this.used + cost <= this.options.queueBytes)) {
+        this.enqueue(frame, cost, resolve, reject);
+        return;
+      }
+      const waiter = { frame, cost, resolve, reject, timer: setTimeout(() => {
+        this.outside.splice(this.outside.indexOf(waiter), 1);
+        const after = this.options.requestTimeout;
+        reject(new OnetreeError('timeout', `no room in the queue within ${after} ms; it was never sent`, { sent: false }));
+      }, this.options.requestTimeout) };
+      this.outside.push(waiter);
+    }));
+    if (answer.op !== op) throw new OnetreeError('internal', `the broker answered '${answer.op}' instead of '${op}'`);
+    return answer;
+  }
+
+  /** @private @param {Frame} frame @param {number} cost @param {(frame: any) => void} resolve @param {(error: OnetreeError) => void} reject */
+  enqueue(frame, cost, resolve, reject) {
+    this.lastTicket += 1;
+    this.used += cost;
+    this.waiting.set(this.lastTicket, { resolve, reject, cost });
+    this.session.request(this.now(), this.lastTicket, frame);
+    this.soon();
+  }
+
+  /** @internal */
+  wantSync() {
+    this.session.wantSync();
+    this.soon();
+  }
+
+  /** @internal @param {number} sub */
+  resyncMirror(sub) {
+    this.session.resync(sub);
+    this.effects();
+    this.soon();
+  }
+
+  /** @internal @param {number} sub @returns {Promise<import('./session.js').Verdict>} */
+  verifyMirror(sub) {
+    return new Promise((resolve, reject) => {
+      this.lastTicket += 1;
+      this.waiting.set(this.lastTicket, { resolve, reject, cost: 0 });
+      this.session.verify(this.lastTicket, sub);
+      this.soon();
+    });
+  }
+
+  /** @internal @param {number} sub */
+  dropMirror(sub) {
+    this.session.dropMirror(sub);
+    this.mirrors.delete(sub);
+    this.soon();
+  }
+
+  /** @private */
+  now() {
+    return performance.now();
+  }
+
+  /** @private A turn when what is running is done: what is asked together is sent together. */
+  soon() {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    queueMicrotask(() => {
+      this.scheduled = false;
+      this.turn();
+    });
+  }
+
+  /** @private Does what there is to do, and sets the clock for the rest. */
+  turn() {
+    if (this.turning) return;
+    this.turning = true;
+    this.session.handleTimeout(this.now());
+    this.effects();
+    while (this.link) {
+      if (this.link.buffered > BUFFERED) {
+        setTimeout(() => this.soon(), 5);
+        break;
+      }
+      const message = this.session.pollTransmit();
+      if (message === undefined) break;
+      this.link.send(message);
+    }
+    this.effects();
+    this.turning = false;
+    const at = this.session.nextTimeout();
+    // A timer that is early only looks again; moving it at each request would cost more.
+    if (at < this.timerAt || this.timer === undefined) {
+      clearTimeout(this.timer);
+      this.timer = undefined;
+      this.timerAt = at;
+      if (at < Infinity && !this.session.isOver) {
+        const wait = Math.min(Math.max(at - this.now(), 0) + 1, 2 ** 31 - 1);
+        this.timer = setTimeout(() => {
+          this.timer = undefined;
+          this.timerAt = Infinity;
+          this.turn();
+        }, wait);
+      }
+    }
+    if (this.session.isOver) clearTimeout(this.timer);
+  }
+
+  /** @private */
+  effects() {
+    for (let effects = this.session.takeEffects(); effects.length > 0; effects = this.session.takeEffects()) {
+      for (const effect of effects) this.effect(effect);
+    }
+  }
+
+  /** @private @param {import('./session.js').Effect} effect */
+  effect(effect) {
+    switch (effect.do) {
+      case 'connect': void this.connect(); break;
+      case 'disconnect':
+        this.attempt += 1;
+        this.link?.close();
+        this.link = undefined;
+        break;
+      case 'reply': {
+        const waiting = this.waiting.get(effect.ticket);
+        if (effect.error) waiting?.reject(effect.error);
+        else waiting?.resolve(effect.frame);
+        break;
+      }
+      case 'release': {
+        this.used -= this.waiting.get(effect.ticket)?.cost ?? 0;
+        this.waiting.delete(effect.ticket);
+        this.admit();
+        break;
+      }
+      case 'verdict':
+        this.waiting.get(effect.ticket)?.resolve(effect.verdict);
+        this.waiting.delete(effect.ticket);
+        break;
+      case 'mirror': {
+        const mirror = this.mirrors.get(effect.sub);
+        mirror?.publish(effect.event, effect.snapshot, effect.fresh);
+        if (effect.event?.event === 'ended') {
+          this.mirrors.delete(effect.sub);
+          if (mirror) this.endings.push(mirror.saved());
+        }
+        break;
+      }
+      default:
+        this.current = effect.status;
+        if (effect.status.status === 'ended') this.finish();
+        for (const listener of [...this.listeners]) listener(effect.status);
+    }
+  }
+
+  /** @private Who waits for room, in order, as far as there is some. */
+  admit() {
+    for (let next = this.outside[0]; next !== undefined; next = this.outside[0]) {
+      if (this.used > 0 && this.used + next.cost > this.options.queueBytes) return;
+      this.outside.shift();
+      clearTimeout(next.timer);
+      this.enqueue(next.frame, next.cost, next.resolve, next.reject);
+    }
+  }
+
+  /** @private The client has ended: nobody waits in vain. */
+  finish() {
+    const error = closedError(this.current.status === 'ended' ? this.current.error : undefined);
+    for (const { reject, timer } of this.outside.splice(0)) {
+      clearTimeout(timer);
+      reject(error);
+    }
+    // Mirrors whose copy was still being loaded.
+    for (const mirror of this.mirrors.values()) mirror.publish({ event: 'ended' }, mirror.snapshot(), false);
+    this.mirrors.clear();
+  }
+
+  /** @private */
+  async connect() {
+    this.attempt += 1;
+    const { attempt } = this;
+    const { token, codec, connectTimeout } = this.options;
+    let shown = this.session.token === undefined && typeof token === 'string' ? token : undefined;
+    if (typeof token === 'function') {
+      try {
+        shown = await token();
+      } catch (cause) {
+        if (attempt !== this.attempt) return;
+        this.session.handleClosed(this.now(), new OnetreeError('unreachable', `there is no token: ${cause}`, { cause }));
+        this.turn();
+        return;
+      }
+      if (attempt !== this.attempt) return;
+    }
+    const mine = () => attempt === this.attempt;
+    this.link = new Link(this.target, codec, connectTimeout, {
+      open: () => {
+        if (!mine()) return;
+        this.session.handleOpen(this.now(), shown);
+        this.turn();
+      },
+      heard: () => {
+        if (mine()) this.session.heard = this.now();
+      },
+      message: (data) => {
+        if (!mine()) return;
+        let frame;
+        try {
+          frame = codec.decodeServer(data);
+        } catch (cause) {
+          this.attempt += 1;
+          this.link?.close();
+          this.link = undefined;
+          const error = new OnetreeError('protocol', `a frame of the broker cannot be read: ${cause}`, { cause });
+          this.session.handleClosed(this.now(), error);
+          this.turn();
+          return;
+        }
+        this.session.handleFrame(this.now(), frame);
+        this.effects();
+        this.soon();
+      },
+      closed: (error) => {
+        if (!mine()) return;
+        this.link = undefined;
+        this.session.handleClosed(this.now(), error);
+        this.turn();
+      },
+    });
+  }
+}
+
+/** @param {Frame} frame @returns {request.Found} */
+function found({ rev, entries = [], more = false }) {
+  const plain = entries.map((/** @type {any} */ { path, rev: at, value }) => (value ? { path, rev: at, value } : { path, rev: at }));
+  return { rev, entries: plain, more };
+}
+
+/**
+ * Begins to connect and returns at once; what is asked meanwhile waits for the connection.
+ * @param {string | URL} url `ws://host:port`, with `/v1/sync` as the path when there is none
+ * @param {Options} [options]
+ */
+export function start(url, options) {
+  return new Client(url, options);
+}
+
+/**
+ * Connects, and waits for the broker's `welcome`.
+ * @param {string | URL} url
+ * @param {Options} [options]
+ * @returns {Promise<Client>}
+ */
+export async function connect(url, options) {
+  const client = start(url, options);
+  await client.until('online');
+  return client;
+}

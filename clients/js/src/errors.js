@@ -1,0 +1,62 @@
+// What goes wrong. Every error has a `code`: one of the protocol's, or a word of this client's own.
+
+import { actionOf, isCode } from './codes.js';
+
+/**
+ * The words of this client's own: `timeout`, `closed`, `lost` (a signal whose connection was lost), `queue-full`,
+ * `ended` (a mirror), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the broker broke it), `url`.
+ * @typedef {import('./codes.js').Action} Action
+ */
+
+/** @type {Record<string, Action>} */
+const OWN = {
+  timeout: 'retry', lost: 'retry', 'queue-full': 'retry', unreachable: 'retry', protocol: 'retry',
+  'outside-view': 'fix', url: 'fix', 'not-a-broker': 'fix',
+};
+
+/** Why a request failed, why there is no connection, or why a mirror has ended. */
+export class OnetreeError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{path?: string, rev?: number, retryIn?: number, sent?: boolean, cause?: unknown}} [more]
+   */
+  constructor(code, message, more = {}) {
+    super(`${code}: ${message}`, more.cause === undefined ? undefined : { cause: more.cause });
+    this.name = 'OnetreeError';
+    /** What is wrong, one word. */
+    this.code = code;
+    /** The path that it is about. */
+    this.path = more.path;
+    /** The revision that is there instead of the one that was expected. */
+    this.rev = more.rev;
+    /** Milliseconds after which to try again, where the broker said so. */
+    this.retryIn = more.retryIn;
+    /** With `timeout`: whether it was sent. A write that was may still happen, once; one that was not never will. */
+    this.sent = more.sent;
+  }
+
+  /** What to do next. `retry` is what the client does by itself when the error is about a connection. */
+  get action() {
+    const action = isCode(this.code) ? actionOf(this.code) : (OWN[this.code] ?? 'stop');
+    return action;
+  }
+
+  /**
+   * The error that a frame of the broker is.
+   * @param {{code: string, message: string, path?: string, rev?: number, retry_ms?: number}} frame
+   */
+  static fromFrame(frame) {
+    const { path, rev, retry_ms: retryIn } = frame;
+    return new OnetreeError(frame.code, frame.message, { path, rev, retryIn });
+  }
+}
+
+/**
+ * The client, or a mirror, has ended.
+ * @param {OnetreeError} [cause] why it ended by itself; absent when it was closed
+ */
+export function closedError(cause) {
+  if (cause) return new OnetreeError('ended', `the client has ended: ${cause.message}`, { cause });
+  return new OnetreeError('closed', 'the client is closed');
+}

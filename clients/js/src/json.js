@@ -1,0 +1,538 @@
+// The JSON codec. It reads frames itself, as JSON.parse would let pass what the protocol forbids (duplicate keys, lone
+// surrogates, numbers beyond a double, `1.0` where a whole number is meant) and would not keep a value as it came in.
+// A value is not made into objects here: its text is kept, and parsed when the application asks for it.
+
+import { CLIENT, COOKIE, JSON_TYPE, SERVER, STEPS, VALUE_FIELDS, Value, checkPlain, checkType, makeValue, putChange,
+  refuse, utf8 } from './protocol.js';
+
+/** A JSON value, as text. */
+class Raw {
+  /** @param {string} text */
+  constructor(text) {
+    this.text = text;
+  }
+}
+
+/** A number that is not whole, or negative. */
+const ODD = Symbol('odd');
+const DEPTH = 127;
+
+/**
+ * @param {string} why
+ * @returns {never}
+ */
+const wrong = (why) => refuse('bad-frame', `not JSON: ${why}`);
+
+/**
+ * @param {string} text
+ * @param {number} at
+ */
+function space(text, at) {
+  for (;;) {
+    const c = text.charCodeAt(at);
+    if (c !== 0x20 && c !== 0x0a && c !== 0x0d && c !== 0x09) return at;
+    at += 1;
+  }
+}
+
+/**
+ * The end of a string that begins at `at`, behind its closing quote.
+ * @param {string} text
+ * @param {number} at
+ * @returns {number} negative when there are escapes in it
+ */
+function stringEnd(text, at) {
+  let escaped = false;
+  for (let i = at + 1; ; i += 1) {
+    const c = text.charCodeAt(i);
+    if (c === 0x22) return escaped ? -(i + 1) : i + 1;
+    if (c === 0x5c) {
+      escaped = true;
+      i += 1;
+    } else if (!(c >= 0x20)) {
+      return wrong('a control character in a string, or its end is missing');
+    }
+  }
+}
+
+/**
+ * A string with escapes, from `at` to `end`.
+ * @param {string} text
+ * @param {number} at
+ * @param {number} end
+ * @returns {string}
+ */
+function unescape(text, at, end) {
+  let result;
+  try {
+    result = JSON.parse(text.slice(at, end));
+  } catch {
+    return wrong('a wrong escape');
+  }
+  return /\p{Surrogate}/u.test(result) ? wrong('a lone surrogate') : result;
+}
+
+const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
+
+/**
+ * The end of a number that begins at `at`.
+ * @param {string} text
+ * @param {number} at
+ */
+function numberEnd(text, at) {
+  NUMBER.lastIndex = at;
+  const found = NUMBER.exec(text);
+  if (found === null) return wrong(`unexpected ${JSON.stringify(text.slice(at, at + 8))}`);
+  const number = found[0];
+  if (number.length > 15 && !Number.isFinite(Number(number))) return wrong('a number beyond a double');
+  if (/[eE]/.test(number) && !Number.isFinite(Number(number))) return wrong('a number beyond a double');
+  return NUMBER.lastIndex;
+}
+
+/**
+ * Checks a JSON value that begins at `at`, and gives its end. Nothing is made of it.
+ * @param {string} text
+ * @param {number} at
+ * @param {number} [depth] how deep it is nested already
+ * @returns {number}
+ */
+export function skipJson(text, at, depth = 0) {
+  const c = text.charCodeAt(at);
+  if (c === 0x22) {
+    const end = stringEnd(text, at);
+    if (end < 0) unescape(text, at, -end);
+    return Math.abs(end);
+  }
+  if (c === 0x7b) {
+    if (depth >= DEPTH) return wrong(`nested more than ${DEPTH} deep`);
+    at = space(text, at + 1);
+    if (text.charCodeAt(at) === 0x7d) return at + 1;
+    /** @type {string[]} */
+    const keys = [];
+    /** @type {Set<string> | undefined} */
+    let many;
+    for (;;) {
+      if (text.charCodeAt(at) !== 0x22) return wrong('a key is missing');
+      const end = stringEnd(text, at);
+      const key = end < 0 ? unescape(text, at, -end) : text.slice(at + 1, end - 1);
+      if (many === undefined && keys.length === 8) many = new Set(keys);
+      if (many === undefined ? keys.includes(key) : many.has(key)) return wrong('a key twice');
+      if (many === undefined) keys.push(key);
+      else many.add(key);
+      at = space(text, Math.abs(end));
+      if (text.charCodeAt(at) !== 0x3a) return wrong("':' is missing");
+      at = space(text, skipJson(text, space(text, at + 1), depth + 1));
+      const next = text.charCodeAt(at);
+      if (next === 0x7d) return at + 1;
+      if (next !== 0x2c) return wrong("',' or '}' is missing");
+      at = space(text, at + 1);
+    }
+  }
+  if (c === 0x5b) {
+    if (depth >= DEPTH) return wrong(`nested more than ${DEPTH} deep`);
+    at = space(text, at + 1);
+    if (text.charCodeAt(at) === 0x5d) return at + 1;
+    for (;;) {
+      at = space(text, skipJson(text, at, depth + 1));
+      const next = text.charCodeAt(at);
+      if (next === 0x5d) return at + 1;
+      if (next !== 0x2c) return wrong("',' or ']' is missing");
+      at = space(text, at + 1);
+    }
+  }
+  if (c === 0x74 && text.startsWith('true', at)) return at + 4;
+  if (c === 0x66 && text.startsWith('false', at)) return at + 5;
+  if (c === 0x6e && text.startsWith('null', at)) return at + 4;
+  return numberEnd(text, at);
+}
+
+/** A reader of one text: `at` is where it stands. */
+class Reader {
+  /** @param {string} text */
+  constructor(text) {
+    this.text = text;
+    this.at = 0;
+  }
+
+  /**
+   * The value that begins here; what stands in a field `json` as {@link Raw}.
+   * @param {number} depth
+   * @returns {unknown}
+   */
+  value(depth) {
+    const { text } = this;
+    const c = text.charCodeAt(this.at);
+    if (c === 0x22) return this.string();
+    if (c === 0x7b) return this.object(depth);
+    if (c === 0x5b) {
+      if (depth >= DEPTH) return wrong(`nested more than ${DEPTH} deep`);
+      /** @type {unknown[]} */
+      const list = [];
+      this.at = space(text, this.at + 1);
+      if (text.charCodeAt(this.at) === 0x5d) {
+        this.at += 1;
+        return list;
+      }
+      for (;;) {
+        list.push(this.value(depth + 1));
+        this.at = space(text, this.at);
+        const next = text.charCodeAt(this.at);
+        if (next !== 0x2c && next !== 0x5d) return wrong("',' or ']' is missing");
+        this.at = next === 0x5d ? this.at + 1 : space(text, this.at + 1);
+        if (next === 0x5d) return list;
+      }
+    }
+    const begin = this.at;
+    this.at = skipJson(text, begin, depth);
+    if (c === 0x74) return true;
+    if (c === 0x66) return false;
+    if (c === 0x6e) return null;
+    let number = 0;
+    for (let i = begin; i < this.at; i += 1) {
+      const digit = text.charCodeAt(i) - 0x30;
+      if (digit < 0 || digit > 9) return ODD;
+      number = number * 10 + digit;
+    }
+    return number < 2 ** 53 && this.at - begin < 17 ? number : BigInt(text.slice(begin, this.at));
+  }
+
+  string() {
+    const begin = this.at;
+    const end = stringEnd(this.text, begin);
+    this.at = Math.abs(end);
+    return end < 0 ? unescape(this.text, begin, -end) : this.text.slice(begin + 1, end - 1);
+  }
+
+  /**
+   * @param {number} depth
+   * @returns {Record<string, unknown>}
+   */
+  object(depth) {
+    const { text } = this;
+    if (depth >= DEPTH) return wrong(`nested more than ${DEPTH} deep`);
+    /** @type {Record<string, unknown>} */
+    const object = {};
+    this.at = space(text, this.at + 1);
+    if (text.charCodeAt(this.at) === 0x7d) {
+      this.at += 1;
+      return object;
+    }
+    for (;;) {
+      if (text.charCodeAt(this.at) !== 0x22) return wrong('a key is missing');
+      let key = this.string();
+      // Nobody asks for it, and it would be no field but the prototype.
+      if (key === '__proto__') key = '\0__proto__';
+      if (Object.hasOwn(object, key)) return wrong('a key twice');
+      this.at = space(text, this.at);
+      if (text.charCodeAt(this.at) !== 0x3a) return wrong("':' is missing");
+      this.at = space(text, this.at + 1);
+      if (key === 'json') {
+        const begin = this.at;
+        this.at = skipJson(text, begin, 0);
+        object[key] = new Raw(text.slice(begin, this.at));
+      } else {
+        object[key] = this.value(depth + 1);
+      }
+      this.at = space(text, this.at);
+      const next = text.charCodeAt(this.at);
+      if (next === 0x7d) {
+        this.at += 1;
+        return object;
+      }
+      if (next !== 0x2c) return wrong("',' or '}' is missing");
+      this.at = space(text, this.at + 1);
+    }
+  }
+}
+
+/**
+ * @param {string} text
+ * @returns {Record<string, unknown>}
+ */
+function readObject(text) {
+  const reader = new Reader(text);
+  reader.at = space(text, 0);
+  if (text.charCodeAt(reader.at) !== 0x7b) return refuse('bad-frame', 'a frame is a JSON object');
+  const object = reader.object(0);
+  if (space(text, reader.at) !== text.length) return wrong('something is behind the end');
+  return object;
+}
+
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+
+/**
+ * @param {string} text
+ * @returns {Uint8Array}
+ */
+function fromBase64(text) {
+  if (!BASE64.test(text)) return refuse('bad-frame', 'bytes is no base64');
+  const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+  // Bits behind the end make two texts for the same bytes.
+  return text.endsWith('=') && toBase64(bytes) !== text ? refuse('bad-frame', 'bytes is no base64') : bytes;
+}
+
+/** @param {Uint8Array} bytes */
+export function toBase64(bytes) {
+  let binary = '';
+  for (let at = 0; at < bytes.length; at += 8192) binary += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  return btoa(binary);
+}
+
+/**
+ * @param {Record<string, unknown>} object
+ * @returns {Value | undefined}
+ */
+function readValue(object) {
+  const { json } = object;
+  const [type, text, bytes] = [object['type'] ?? undefined, object['text'] ?? undefined, object['bytes'] ?? undefined];
+  const isJson = json instanceof Raw;
+  // A null beside another value is an absent field.
+  if (type !== undefined && typeof type !== 'string') return refuse('bad-frame', 'type is a text');
+  if (isJson) {
+    if (text !== undefined || bytes !== undefined) {
+      return refuse('bad-frame', 'two values');
+    }
+    if (type !== undefined && type !== JSON_TYPE) return refuse('bad-frame', `json is of type ${JSON_TYPE}`);
+    return new Value(JSON_TYPE, json.text);
+  }
+  if (text !== undefined) {
+    if (bytes !== undefined || typeof text !== 'string') return refuse('bad-frame', 'one value, and text is a text');
+    if (type !== undefined && !type.startsWith('text/')) return refuse('bad-frame', 'text is of a type text/…');
+    return new Value(checkType(type ?? 'text/plain'), text);
+  }
+  if (bytes !== undefined) {
+    if (typeof bytes !== 'string') return refuse('bad-frame', 'bytes is a text');
+    const read = fromBase64(bytes);
+    return type === JSON_TYPE ? jsonBytes(read) : makeValue(type ?? 'application/octet-stream', read);
+  }
+  return type === undefined ? undefined : refuse('bad-frame', 'a type without a value');
+}
+
+/** @param {Uint8Array} bytes */
+function jsonBytes(bytes) {
+  return Value.jsonText(utf8(bytes));
+}
+
+/**
+ * @param {unknown} read
+ * @param {string} name
+ * @returns {Record<string, unknown>}
+ */
+function asObject(read, name) {
+  if (typeof read !== 'object' || read === null || Array.isArray(read) || read instanceof Raw) {
+    return refuse('bad-frame', `${name} is an object`);
+  }
+  return /** @type {Record<string, unknown>} */ (read);
+}
+
+/**
+ * @param {unknown} read
+ * @returns {import('./protocol.js').Change}
+ */
+function readChange(read) {
+  const object = asObject(read, 'a change');
+  const path = /** @type {string} */ (checkPlain('path', object['path'], 'path'));
+  const rev = /** @type {number} */ (checkPlain('u53', object['rev'], 'rev'));
+  const [gone, drop, trim, gap] = [object['delete'], object['drop'], object['trim'], object['gap']];
+  if (gone === undefined && drop === undefined && trim === undefined && gap === undefined) {
+    return putChange(path, rev, readValue(object));
+  }
+  for (const flag of [gone, drop, gap]) checkPlain('bool', flag ?? false, 'delete, drop, gap');
+  const trims = trim !== undefined && trim !== null;
+  if (Number(gone === true) + Number(drop === true) + Number(trims) > 1) return refuse('bad-frame', 'a change is one');
+  if (gone === true) return { path, rev, act: 'delete' };
+  if (drop === true) return { path, rev, act: 'drop' };
+  if (!trims) return putChange(path, rev, readValue(object));
+  const to = /** @type {string} */ (checkPlain('logkey', trim, 'trim'));
+  return { path, rev, act: 'trim', to, gap: gap === true };
+}
+
+/**
+ * @param {import('./protocol.js').Kind} kind
+ * @param {unknown} read
+ * @param {string} name
+ * @returns {unknown}
+ */
+function readKind(kind, read, name) {
+  if (typeof kind === 'string') {
+    switch (kind) {
+      case 'change': case 'puts': return readChange(read);
+      case 'condition': {
+        const object = asObject(read, name);
+        const [path, tree] = [object['path'] ?? undefined, object['tree'] ?? undefined];
+        if ((path === undefined) === (tree === undefined)) return refuse('bad-frame', 'a condition has path or tree');
+        const rev = checkPlain('u53', object['rev'], 'rev');
+        return path === undefined ? { tree: checkPlain('path', tree, 'tree'), rev }
+          : { path: checkPlain('path', path, 'path'), rev };
+      }
+      case 'step': {
+        const object = asObject(read, name);
+        const step = STEPS.find((s) => s.op === object['do']);
+        if (!step) return refuse('bad-frame', 'do is unknown');
+        return { do: step.op, ...readFields(step.fields, object) };
+      }
+      case 'digests': {
+        return Object.entries(asObject(read, name)).map(([sub, digest]) => {
+          if (!/^(0|[1-9][0-9]{0,9})$/.test(sub)) return refuse('bad-frame', 'a subscription is a number');
+          return [checkPlain('u32', Number(sub), 'sub'), digest === null ? null : checkPlain('digest', digest, 'digest')];
+        });
+      }
+      default: return checkPlain(kind, read, name);
+    }
+  }
+  if ('words' in kind) {
+    if (typeof read !== 'string') return refuse('bad-frame', `${name} is a word`);
+    return kind.words.includes(read) ? read : refuse('bad-field', `${name} is one of ${kind.words.join(', ')}`);
+  }
+  if ('record' in kind) return readFields(kind.record, asObject(read, name));
+  if (!Array.isArray(read)) return refuse('bad-frame', `${name} is a list`);
+  if (kind.most !== undefined && read.length > kind.most) return refuse('bad-field', `${name} has at most ${kind.most}`);
+  return read.map((item) => readKind(kind.list, item, name));
+}
+
+/**
+ * @param {readonly import('./protocol.js').Field[]} fields
+ * @param {Record<string, unknown>} object
+ */
+function readFields(fields, object) {
+  /** @type {Record<string, unknown>} */
+  const frame = {};
+  for (const { name, kind, must } of fields) {
+    const read = kind === 'value' ? readValue(object) : object[name];
+    if (read === undefined || read === null) {
+      if (must) return refuse('bad-frame', `${name} is missing`);
+    } else {
+      frame[name] = kind === 'value' ? read : readKind(kind, read, name);
+    }
+  }
+  return frame;
+}
+
+/**
+ * @param {readonly import('./protocol.js').Table[]} tables
+ * @param {string} text
+ * @returns {import('./protocol.js').Frame}
+ */
+function decode(tables, text) {
+  const object = readObject(text);
+  const { op } = object;
+  if (typeof op !== 'string') return refuse('bad-frame', 'op is missing');
+  const table = tables.find((t) => t.op === op);
+  if (!table) return refuse('unknown-op', `op ${JSON.stringify(op)} is not known`);
+  return { op, ...readFields(table.fields, object) };
+}
+
+/** @param {Value} value */
+function valueText(value) {
+  if (value.isJson) return `"json":${value.text}`;
+  const type = `"type":${JSON.stringify(value.type)},`;
+  return value.isText ? `${type}"text":${JSON.stringify(value.text)}` : `${type}"bytes":"${toBase64(value.bytes)}"`;
+}
+
+/**
+ * @param {import('./protocol.js').Change} change
+ * @returns {string}
+ */
+function changeText(change) {
+  const head = `{"path":${JSON.stringify(change.path)},"rev":${change.rev}`;
+  switch (change.act) {
+    case 'put': return change.value === undefined ? `${head}}` : `${head},${valueText(change.value)}}`;
+    case 'trim': return `${head},"trim":"${change.to}"${change.gap ? ',"gap":true' : ''}}`;
+    default: return `${head},"${change.act}":true}`;
+  }
+}
+
+/**
+ * @param {import('./protocol.js').Kind} kind
+ * @param {any} value
+ * @returns {string}
+ */
+function kindText(kind, value) {
+  if (kind === 'change' || kind === 'puts') return changeText(value);
+  if (kind === 'condition') {
+    return value.path === undefined ? `{"tree":${JSON.stringify(value.tree)},"rev":${value.rev}}`
+      : `{"path":${JSON.stringify(value.path)},"rev":${value.rev}}`;
+  }
+  if (kind === 'step') {
+    const step = /** @type {typeof STEPS[number]} */ (STEPS.find((s) => s.op === value.do));
+    return `{"do":"${step.op}"${fieldsText(step.fields, value)}}`;
+  }
+  if (kind === 'digests') return `{${value.map((/** @type {any} */ [s, d]) => `"${s}":${JSON.stringify(d)}`).join()}}`;
+  if (typeof kind === 'object' && 'record' in kind) return `{${fieldsText(kind.record, value).slice(1)}}`;
+  if (typeof kind === 'object' && 'list' in kind) {
+    return `[${value.map((/** @type {any} */ item) => kindText(kind.list, item)).join()}]`;
+  }
+  return typeof value === 'bigint' ? String(value) : JSON.stringify(value);
+}
+
+/**
+ * @param {readonly import('./protocol.js').Field[]} fields
+ * @param {Record<string, any>} frame
+ */
+function fieldsText(fields, frame) {
+  let text = '';
+  for (const { name, kind, must, byDefault } of fields) {
+    const value = frame[name];
+    if (value === undefined || (!must && (value === byDefault || (Array.isArray(value) && value.length === 0)))) continue;
+    text += kind === 'value' ? `,${valueText(value)}` : `,"${name}":${kindText(kind, value)}`;
+  }
+  return text;
+}
+
+/**
+ * @param {readonly import('./protocol.js').Table[]} tables
+ * @param {import('./protocol.js').Frame} frame
+ */
+function encode(tables, frame) {
+  const table = tables.find((t) => t.op === frame.op);
+  if (!table) return refuse('unknown-op', `op ${frame.op} is not known`);
+  return `{"op":"${frame.op}"${fieldsText(table.fields, frame)}}`;
+}
+
+/**
+ * @typedef {{
+ *   subprotocol: string, binary: boolean,
+ *   encodeClient(frame: import('./protocol.js').Frame): string | Uint8Array,
+ *   decodeServer(message: string | Uint8Array): import('./protocol.js').Frame,
+ *   encodeServer(frame: import('./protocol.js').Frame): string | Uint8Array,
+ *   decodeClient(message: string | Uint8Array): import('./protocol.js').Frame,
+ * }} Codec how frames stand in messages
+ */
+
+/** @param {string | Uint8Array} message */
+const textOf = (message) => (typeof message === 'string' ? message : utf8(message));
+
+/** The JSON codec. @type {Codec} */
+export const json = Object.freeze({
+  subprotocol: 'onetree.v1.json',
+  binary: false,
+  encodeClient: (/** @type {any} */ frame) => encode(CLIENT, frame),
+  decodeServer: (/** @type {any} */ message) => decode(SERVER, textOf(message)),
+  encodeServer: (/** @type {any} */ frame) => encode(SERVER, frame),
+  decodeClient: (/** @type {any} */ message) => decode(CLIENT, textOf(message)),
+});
+
+/**
+ * An entry as a line of `onetree export`, without its end.
+ * @param {import('./protocol.js').Entry} entry
+ */
+export const entryText = (entry) => changeText({ ...entry, act: 'put' });
+
+/**
+ * An entry from such a line.
+ * @param {string} text
+ * @returns {import('./protocol.js').Change}
+ */
+export const readEntry = (text) => readChange(readObject(text));
+
+/** @param {string} text */
+export const readCookie = (text) => /** @type {import('./protocol.js').Cookie} */ (readFields(COOKIE, readObject(text)));
+
+/** @param {import('./protocol.js').Cookie} cookie */
+export const cookieText = (cookie) => kindText({ record: COOKIE }, cookie);
+
+/** @param {string} text */
+export const readValueText = (text) => /** @type {Value} */ (readFields(VALUE_FIELDS, readObject(text))['value']);
+
+/** @param {Value} value */
+export const valueFields = (value) => `{${valueText(value)}}`;

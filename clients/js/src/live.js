@@ -1,0 +1,306 @@
+// A live copy of a part of the tree.
+
+import { Changes } from './changes.js';
+import { OnetreeError, closedError } from './errors.js';
+import { Snapshot } from './mirror.js';
+import { below, contains, isLogKey } from './protocol.js';
+import { transact } from './transact.js';
+
+/** A mirror is kept at most so often while changes come, ms. */
+const KEEP = 1_000;
+
+/**
+ * @typedef {import('./protocol.js').Entry} Entry
+ * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
+ * @typedef {{load(): Promise<{cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>} | undefined>,
+ *   save(snapshot: Snapshot): Promise<void>}} Keep where a mirror survives its process; `save` replaces both in one step
+ */
+
+/**
+ * A live copy of a part of the tree, which the client keeps right: at every moment it is its view of the tree at
+ * {@link Mirror#rev}, exactly.
+ */
+export class Mirror {
+  /**
+   * @param {import('./client.js').Client} client
+   * @param {number} sub
+   * @param {import('./protocol.js').View} view
+   * @param {Snapshot} initial
+   * @param {Keep | undefined} keep
+   */
+  constructor(client, sub, view, initial, keep) {
+    this.client = client;
+    /** What it sees. */
+    this.view = view;
+    /** @private */
+    this.sub = sub;
+    /** @private */
+    this.initial = initial;
+    /** @private */
+    this.now = initial;
+    /** @private */
+    this.whole = false;
+    /** @private */
+    this.isNowFresh = false;
+    /** @private @type {(MirrorEvent & {event: 'ended'}) | undefined} */
+    this.ended = undefined;
+    /** @private @type {Set<Changes>} */
+    this.feeds = new Set();
+    /** @private @type {Set<() => boolean>} those who wait; true: they are done */
+    this.waiters = new Set();
+    /** @private @type {import('./mirror.js').MirrorState | undefined} */
+    this.state = undefined;
+    /** @private */
+    this.keep = keep;
+    /** @private @type {Snapshot | undefined} */
+    this.kept = keep ? initial : undefined;
+    /** @private @type {ReturnType<typeof setTimeout> | undefined} */
+    this.keepTimer = undefined;
+    /** @private @type {Promise<void>} */
+    this.keeping = Promise.resolve();
+    /** The error of the last save of `keep`, if it failed. @type {unknown} */
+    this.keepError = undefined;
+    /** @private */
+    this.lastKept = -Infinity;
+  }
+
+  /** @internal What it was started with turned out to be kept. @param {Snapshot} snapshot */
+  begin(snapshot) {
+    this.initial = this.now = this.kept = snapshot;
+    for (const feed of this.feeds) /** @type {any} */ (feed).position = /** @type {any} */ (feed).last = snapshot;
+  }
+
+  /**
+   * @internal The mirror went on.
+   * @param {MirrorEvent | undefined} event
+   * @param {Snapshot} snapshot
+   * @param {boolean} fresh
+   */
+  publish(event, snapshot, fresh) {
+    this.now = snapshot;
+    this.isNowFresh = fresh;
+    if (event?.event === 'fresh') this.whole = true;
+    if (event?.event === 'ended') this.ended = event;
+    for (const feed of this.feeds) /** @type {any} */ (feed).push(event, snapshot);
+    for (const waiter of [...this.waiters]) if (waiter()) this.waiters.delete(waiter);
+    if (this.keep) this.keepLater();
+  }
+
+  /** The revision that it is at. */
+  get rev() {
+    return this.now.rev;
+  }
+
+  /** Whether it is whole and the connection is there that keeps it so. */
+  get isFresh() {
+    return this.isNowFresh;
+  }
+
+  /** How many changes have come of the refresh that is under way, or came of the last one: for progress. */
+  get received() {
+    return this.state?.received ?? 0;
+  }
+
+  /** The number of entries. */
+  get size() {
+    return this.now.size;
+  }
+
+  /** The entry at a path. @param {string} path */
+  get(path) {
+    return this.now.get(path);
+  }
+
+  /** All entries, in path order, as they are now. */
+  entries() {
+    return this.now.entries();
+  }
+
+  /** The entries at and under a path, in path order, as they are now. @param {string} top */
+  under(top) {
+    return this.now.under(top);
+  }
+
+  /**
+   * All of it as it is now, with its cookie; costs O(1), and never changes. Who reads {@link Mirror#changes} and saves
+   * takes `changes.snapshot()` instead, which is never ahead of what was read.
+   */
+  snapshot() {
+    return this.now;
+  }
+
+  /** Where it stands; absent before it was whole for the first time. */
+  get cookie() {
+    return this.now.cookie;
+  }
+
+  /**
+   * What happens to it, from the beginning: if it is whole already, the first event is `fresh` with all that differs from
+   * what it was started with. An async iterable for one reader; leaving its loop ends the reading, not the mirror.
+   */
+  changes() {
+    /** @type {Changes} */
+    const feed = new Changes(this.initial, this.now, this.whole, this.ended, () => this.feeds.delete(feed));
+    this.feeds.add(feed);
+    return feed;
+  }
+
+  /**
+   * Calls `listener` with each event, in order, from the beginning as {@link Mirror#changes}; between two calls others have
+   * their turn. What it throws is thrown to the host, and it is called again.
+   * @param {(event: MirrorEvent) => void} listener
+   * @returns {() => void} to be called to hear no more
+   */
+  onChange(listener) {
+    const changes = this.changes();
+    (async () => {
+      for await (const event of changes) {
+        try {
+          listener(event);
+        } catch (error) {
+          queueMicrotask(() => {
+            throw error;
+          });
+        }
+      }
+    })();
+    return () => void changes.return();
+  }
+
+  /**
+   * Waits until it is as `reached` says.
+   * @param {(now: Snapshot) => boolean} reached
+   * @param {boolean} [onlyFresh] whether it must be fresh, too
+   * @returns {Promise<number>} its revision then
+   */
+  until(reached, onlyFresh = true) {
+    return new Promise((resolve, reject) => {
+      const waiter = () => {
+        if ((this.isNowFresh || !onlyFresh) && reached(this.now)) resolve(this.now.rev);
+        else if (this.ended) reject(this.ended.error ?? closedError());
+        else return false;
+        return true;
+      };
+      if (!waiter()) this.waiters.add(waiter);
+    });
+  }
+
+  /** Waits until it is fresh. Fails when the mirror has ended. @returns {Promise<number>} its revision then */
+  fresh() {
+    return this.until(() => true);
+  }
+
+  /**
+   * Waits until it is fresh and at `rev` or later: with the revision of a write, until it shows that write.
+   * @param {number} rev
+   * @returns {Promise<number>} its revision then
+   */
+  async at(rev) {
+    await this.fresh();
+    // Otherwise a write that the view does not see would show at the next heartbeat only.
+    if (this.now.rev < rev) this.client.wantSync();
+    return this.until((now) => now.rev >= rev);
+  }
+
+  /** Starts again from nothing, and waits until it is whole. What it shows stays until then. */
+  resync() {
+    this.client.resyncMirror(this.sub);
+    return this.fresh();
+  }
+
+  /**
+   * Compares it with the tree now, by digest. When it differs it starts again by itself.
+   * @returns {Promise<import('./session.js').Verdict>}
+   */
+  verify() {
+    return this.client.verifyMirror(this.sub);
+  }
+
+  /**
+   * The page of a log in front of the oldest of its entries that the mirror shows, or in front of `before`: the oldest
+   * first. It does not become part of the mirror.
+   * @param {string} log
+   * @param {number} limit
+   * @param {string} [before] the path of an entry of the log
+   * @returns {Promise<{entries: Entry[], more: boolean, rev: number}>}
+   */
+  async earlier(log, limit, before) {
+    if (before === undefined) {
+      const inside = below(log);
+      for (const { path } of this.now.under(log)) {
+        if (path.startsWith(inside) && isLogKey(path.slice(inside.length))) {
+          before = path;
+          break;
+        }
+      }
+    }
+    const options = { depth: /** @type {const} */ ('children'), limit, reverse: true, values: this.view.values };
+    const { rev, entries, more } = await this.client.list(log, before === undefined ? options : { ...options, before });
+    const logged = entries.filter(({ path, rev: at }) => at > 0 && path !== log && contains(log, path));
+    return { entries: logged.reverse(), more, rev };
+  }
+
+  /**
+   * Runs `fn` against one snapshot, records what it reads, and commits what it writes on the condition that none of that has
+   * changed; otherwise runs it again. `fn` must have no effects of its own. `tx.retry()` waits until something that it read
+   * has changed; `tx.orElse(first, second)` tries the second when the first retries.
+   * @template T
+   * @param {(tx: import('./transact.js').Transaction) => T | Promise<T>} fn
+   * @returns {Promise<{result: T, done?: import('./request.js').Done}>} without `done` when nothing was written
+   */
+  transact(fn) {
+    return transact(this, fn);
+  }
+
+  /** Ends it; the client lives on. What is kept is saved once more. */
+  async end() {
+    this.client.dropMirror(this.sub);
+    if (!this.ended) this.publish({ event: 'ended' }, this.now, false);
+    await this.saved();
+  }
+
+  /** @private */
+  keepLater() {
+    if (this.ended) {
+      void this.saved();
+    } else if (this.keepTimer === undefined && this.now !== this.kept && this.now.cookie) {
+      this.keepTimer = setTimeout(() => {
+        this.keepTimer = undefined;
+        this.saveNow();
+      }, Math.max(0, Math.min(KEEP, this.lastKept + KEEP - Date.now())));
+      /** @type {any} */ (this.keepTimer).unref?.();
+    }
+  }
+
+  /** @private What every reader was shown: the reader that is furthest behind. */
+  shown() {
+    let shown = this.now;
+    for (const feed of this.feeds) {
+      const at = feed.snapshot();
+      if (at.rev < shown.rev || (at !== this.now && shown === this.now)) shown = at;
+    }
+    return shown;
+  }
+
+  /** @private */
+  saveNow() {
+    const { keep } = this;
+    const snapshot = this.shown();
+    if (!keep || snapshot === this.kept || !snapshot.cookie) return;
+    this.kept = snapshot;
+    this.lastKept = Date.now();
+    this.keeping = this.keeping.then(() => keep.save(snapshot)).then(
+      () => { this.keepError = undefined; }, (error) => { this.keepError = error; });
+  }
+
+  /** @internal Saves what is to be kept, and waits for it. */
+  async saved() {
+    if (!this.keep) return;
+    clearTimeout(this.keepTimer);
+    this.keepTimer = undefined;
+    this.saveNow();
+    await this.keeping;
+  }
+}
+
+export { OnetreeError };

@@ -1,0 +1,489 @@
+// A mirror's rules, pure: frames in, outcomes out.
+
+import { EntryHasher } from './blake2s.js';
+import { below, comparePaths, contains, fromHex, isLogKey, orderKey, sees } from './protocol.js';
+import { Sorted } from './sorted.js';
+
+/**
+ * @typedef {import('./protocol.js').Change} Change
+ * @typedef {import('./protocol.js').Cookie} Cookie
+ * @typedef {import('./protocol.js').Entry} Entry
+ * @typedef {import('./protocol.js').View} View
+ * @typedef {{path: string, rev: number, old?: Entry, new?: Entry}} Difference what happened to one entry: `old` is
+ *   missing when there was none, `new` when there is none now; `rev` is then one at which it was gone
+ * @typedef {{what: 'nothing'}
+ *   | {what: 'refreshing', kind: 'full' | 'delta', why: string}
+ *   | {what: 'fresh', changes: Difference[], gaps: string[]}
+ *   | {what: 'delta', since: number, changes: Difference[], gaps: string[]}
+ *   | {what: 'synced', verified: boolean}
+ *   | {what: 'corrupt', expected: string, found: string}
+ *   | {what: 'broken', why: string}} Outcome what came of a frame
+ */
+
+/** @type {Outcome} */
+const NOTHING = Object.freeze({ what: 'nothing' });
+
+/**
+ * A mirror at one moment, with the cookie that dates it: the two belong together and are saved together. Taking one
+ * costs O(1); it never changes.
+ */
+export class Snapshot {
+  /**
+   * @param {Sorted<Entry>} map nobody else's
+   * @param {number} rev
+   * @param {Cookie | undefined} cookie
+   */
+  constructor(map, rev, cookie) {
+    /** @private */
+    this.map = map;
+    /** The revision that it is at. */
+    this.rev = rev;
+    /** What dates it; absent before the mirror was whole for the first time, and after it was found to be wrong. */
+    this.cookie = cookie;
+  }
+
+  /**
+   * A copy from an earlier time.
+   * @param {Cookie} [cookie]
+   * @param {Iterable<Entry>} [entries] in any order
+   */
+  static saved(cookie, entries = []) {
+    /** @type {Sorted<Entry>} */
+    const map = new Sorted();
+    for (const { path, rev, value } of entries) map.set(orderKey(path), entryOf(path, rev, value));
+    return new Snapshot(map, cookie?.rev ?? 0, cookie);
+  }
+
+  /** The number of entries. */
+  get size() {
+    return this.map.size;
+  }
+
+  /**
+   * The entry at a path. Costs O(log n).
+   * @param {string} path
+   * @returns {Entry | undefined}
+   */
+  get(path) {
+    return this.map.get(orderKey(path));
+  }
+
+  /** All entries in path order. */
+  entries() {
+    return this.map.from();
+  }
+
+  /** All entries, the last path first. */
+  reversed() {
+    return this.map.reversed();
+  }
+
+  [Symbol.iterator]() {
+    return this.map.from();
+  }
+
+  /**
+   * The entries at and under `top`, in path order.
+   * @param {string} top
+   * @returns {Generator<Entry, void, undefined>}
+   */
+  *under(top) {
+    for (const entry of this.map.from(orderKey(top))) {
+      if (!contains(top, entry.path)) return;
+      yield entry;
+    }
+  }
+
+  /**
+   * What takes an earlier snapshot to this one, in path order. Costs about what differs.
+   * @param {Snapshot} before
+   * @returns {Difference[]}
+   */
+  since(before) {
+    return this.map.since(before.map).map(([, was, is]) => difference(was, is, this.rev));
+  }
+
+  /** @internal Of the mirror: one to change. */
+  edit() {
+    return this.map.copy();
+  }
+}
+
+/**
+ * @param {Entry | undefined} was
+ * @param {Entry | undefined} is
+ * @param {number} rev
+ * @returns {Difference}
+ */
+function difference(was, is, rev) {
+  /** @type {Difference} */
+  const change = { path: (is ?? was)?.path ?? '', rev: is?.rev ?? rev };
+  if (was !== undefined) change.old = was;
+  if (is !== undefined) change.new = is;
+  return change;
+}
+
+/**
+ * @param {string} path
+ * @param {number} rev
+ * @param {import('./protocol.js').Value | undefined} value
+ * @returns {Entry}
+ */
+function entryOf(path, rev, value) {
+  return value === undefined ? { path, rev } : { path, rev, value };
+}
+
+/** The digest of a set of entries: their number, and the sum of their hashes modulo 2^128. */
+class Digest {
+  /** @param {{count: number, sum: Uint32Array}} [of] */
+  constructor(of) {
+    this.count = of?.count ?? 0;
+    /** The sum, in four words, the highest first. */
+    this.sum = of === undefined ? new Uint32Array(4) : Uint32Array.from(of.sum);
+  }
+
+  /** @param {Uint32Array} hash */
+  insert(hash) {
+    const { sum } = this;
+    this.count += 1;
+    let carry = 0;
+    for (let i = 3; i >= 0; i -= 1) {
+      carry += /** @type {number} */ (sum[i]) + /** @type {number} */ (hash[i]);
+      sum[i] = carry;
+      carry = carry >= 0x100000000 ? 1 : 0;
+    }
+  }
+
+  /** @param {Uint32Array} hash */
+  remove(hash) {
+    const { sum } = this;
+    this.count -= 1;
+    let carry = 0;
+    for (let i = 3; i >= 0; i -= 1) {
+      carry += /** @type {number} */ (sum[i]) - /** @type {number} */ (hash[i]);
+      sum[i] = carry;
+      carry = carry < 0 ? -1 : 0;
+    }
+  }
+
+  toString() {
+    return `${this.count}:${Array.from(this.sum, (word) => word.toString(16).padStart(8, '0')).join('')}`;
+  }
+}
+
+/**
+ * The digest of entries, for tests and for who wants to compare copies.
+ * @param {string} key `digest_key` of `welcome`
+ * @param {Iterable<Entry>} entries
+ */
+export function digestOf(key, entries) {
+  const [hasher, digest] = [new EntryHasher(fromHex(key)), new Digest()];
+  for (const { path, rev } of entries) {
+    hasher.hash(path, rev);
+    digest.insert(hasher.words);
+  }
+  return digest.toString();
+}
+
+/** Entries and their digest, to be changed. A break of the rules is thrown as a text. */
+class Copy {
+  /**
+   * @param {View} view
+   * @param {Sorted<Entry>} map
+   * @param {Digest} digest
+   * @param {EntryHasher | undefined} hasher
+   */
+  constructor(view, map, digest, hasher) {
+    this.view = view;
+    this.map = map;
+    this.digest = digest;
+    this.hasher = hasher;
+    /** @type {Difference[]} */
+    this.changes = [];
+    /** @type {Set<string>} */
+    this.gaps = new Set();
+  }
+
+  /**
+   * @param {Change} change
+   * @param {boolean} note whether it goes into `changes`
+   * @returns {string | undefined} the rule that it breaks
+   */
+  apply(change, note) {
+    const { path, rev } = change;
+    switch (change.act) {
+      case 'put': {
+        if (!sees(this.view, path)) return undefined;
+        if (this.view.values && change.value === undefined) return 'a put has its value';
+        const entry = entryOf(path, rev, this.view.values ? change.value : undefined);
+        const old = this.map.set(orderKey(path), entry);
+        if (this.hasher !== undefined) {
+          this.hasher.hash(path, rev);
+          this.digest.insert(this.hasher.words);
+          this.forget(old);
+        }
+        if (note) this.changes.push(difference(old, entry, rev));
+        return undefined;
+      }
+      case 'delete':
+        this.remove(path, rev, note);
+        return undefined;
+      case 'drop': {
+        if (contains(path, this.view.path)) {
+          if (note) for (const entry of this.map.from()) this.changes.push({ path: entry.path, rev, old: entry });
+          this.map.clear();
+          this.digest = new Digest();
+          return undefined;
+        }
+        for (const gone of this.at(path)) this.remove(gone, rev, note);
+        return undefined;
+      }
+      default: {
+        if (change.gap) this.gaps.add(path);
+        for (const gone of this.logged(path, change.to ?? '')) this.remove(gone, rev, note);
+        return undefined;
+      }
+    }
+  }
+
+  /** @private The paths at and under `top`. @param {string} top */
+  at(top) {
+    const found = [];
+    for (const { path } of this.map.from(orderKey(top))) {
+      if (!contains(top, path)) break;
+      found.push(path);
+    }
+    return found;
+  }
+
+  /**
+   * @private The entries of a log up to and including the key `to`, and what is under them; other children of the log may
+   * lie between them.
+   * @param {string} log
+   * @param {string} to
+   */
+  logged(log, to) {
+    const inside = below(log);
+    const last = inside + to;
+    const found = [];
+    for (const { path } of this.map.from(orderKey(`${inside}${'0'.repeat(18)}`))) {
+      if (comparePaths(path, last) > 0 && !contains(last, path)) break;
+      if (!path.startsWith(inside)) break;
+      const end = path.indexOf('/', inside.length);
+      const name = path.slice(inside.length, end < 0 ? undefined : end);
+      if (isLogKey(name) && name <= to) found.push(path);
+    }
+    return found;
+  }
+
+  /** @private @param {string} path @param {number} rev @param {boolean} note */
+  remove(path, rev, note) {
+    const old = this.map.delete(orderKey(path));
+    if (old === undefined) return;
+    this.forget(old);
+    if (note) this.changes.push({ path, rev, old });
+  }
+
+  /** @private @param {Entry | undefined} old */
+  forget(old) {
+    if (old === undefined || this.hasher === undefined) return;
+    this.hasher.hash(old.path, old.rev);
+    this.digest.remove(this.hasher.words);
+  }
+}
+
+/**
+ * A mirror: the copy that is shown, and the one that is being made.
+ *
+ * Starts waiting. Waiting -> refreshing at `refresh`; refreshing -> fresh at `fresh`; fresh takes deltas and syncs. Any ->
+ * waiting when the connection is lost, or it has to be started again.
+ */
+export class MirrorState {
+  /**
+   * @param {View} view
+   * @param {Snapshot} [saved] what it goes on from
+   */
+  constructor(view, saved = Snapshot.saved()) {
+    this.view = view;
+    /** What is shown. */
+    this.snapshot = saved;
+    /** How many changes have come of the refresh that is under way, or came of the last one. */
+    this.received = 0;
+    /** Whether what is shown is the view of the tree, as far as this connection has told. */
+    this.fresh = false;
+    /** @private */
+    this.digest = new Digest();
+    /** @private @type {string | undefined} */
+    this.key = undefined;
+    /** @private @type {EntryHasher | undefined} */
+    this.hasher = undefined;
+    /** @private @type {{copy: Copy, kind: 'full' | 'delta', highest: number} | undefined} */
+    this.staged = undefined;
+  }
+
+  /** The digest of what is shown; without meaning where the view has a tail. */
+  digestText() {
+    return this.digest.toString();
+  }
+
+  /**
+   * `welcome` told the key of the digests. Costs nothing when it is the one of before, else a hash for each entry.
+   * @param {string} key
+   */
+  handleKey(key) {
+    if (this.key === key || this.view.tail !== undefined) return;
+    this.key = key;
+    this.hasher = new EntryHasher(fromHex(key));
+    this.digest = new Digest();
+    for (const { path, rev } of this.snapshot) {
+      this.hasher.hash(path, rev);
+      this.digest.insert(this.hasher.words);
+    }
+  }
+
+  /** The connection was lost: what was staged is thrown away. */
+  handleLost() {
+    this.fresh = false;
+    this.staged = undefined;
+  }
+
+  /** It is to be started again from nothing. What is shown stays, without its cookie. */
+  handleDistrust() {
+    this.handleLost();
+    this.snapshot = new Snapshot(this.snapshot.edit(), this.snapshot.rev, undefined);
+  }
+
+  /**
+   * `refresh`: throws away what was staged, and stages anew.
+   * @param {{kind: 'full' | 'delta' | 'repair', why: string, from?: number}} refresh
+   * @returns {Outcome}
+   */
+  handleRefresh({ kind, why, from }) {
+    if (kind === 'repair') return this.broken('a repair that nobody asked for');
+    this.handleLost();
+    this.received = 0;
+    let copy;
+    if (kind === 'delta') {
+      const at = this.snapshot.cookie?.rev;
+      if (from === undefined || at === undefined || from > at) {
+        return this.broken("a delta refresh starts at or below the mirror's revision");
+      }
+      copy = new Copy(this.view, this.snapshot.edit(), new Digest(this.digest), this.hasher);
+    } else {
+      copy = new Copy(this.view, new Sorted(), new Digest(), this.hasher);
+    }
+    this.staged = { copy, kind, highest: 0 };
+    return { what: 'refreshing', kind, why };
+  }
+
+  /**
+   * `entries`: a piece of the refresh.
+   * @param {Change[]} changes
+   * @returns {Outcome}
+   */
+  handleEntries(changes) {
+    const { staged } = this;
+    if (staged === undefined) return NOTHING;
+    this.received += changes.length;
+    for (const change of changes) {
+      const fault = staged.copy.apply(change, staged.kind === 'delta');
+      if (fault !== undefined) return this.broken(fault);
+      if (change.rev > staged.highest) staged.highest = change.rev;
+    }
+    return NOTHING;
+  }
+
+  /**
+   * `fresh`: the staged copy is whole, and is shown when it is what it should be.
+   * @param {{rev: number, view: string, digest?: string}} fresh
+   * @param {string} epoch the connection's
+   * @returns {Outcome}
+   */
+  handleFresh({ rev, view, digest }, epoch) {
+    const { staged } = this;
+    if (staged === undefined) return NOTHING;
+    this.staged = undefined;
+    const { copy, kind, highest } = staged;
+    if (highest > rev) return this.broken('an entry is newer than the refresh that it came with');
+    if (kind === 'delta' && rev < this.snapshot.rev) {
+      return this.broken("a delta refresh ends at or above the mirror's revision");
+    }
+    if (digest !== undefined && this.hasher !== undefined && digest !== copy.digest.toString()) {
+      this.handleDistrust();
+      return { what: 'corrupt', expected: digest, found: copy.digest.toString() };
+    }
+    const before = this.snapshot;
+    this.snapshot = new Snapshot(copy.map, rev, { epoch, rev, view });
+    this.digest = copy.digest;
+    this.fresh = true;
+    const changes = kind === 'delta' ? copy.changes : this.snapshot.since(before);
+    return { what: 'fresh', changes, gaps: [...copy.gaps] };
+  }
+
+  /**
+   * A whole `delta`, all its parts: applied altogether or not at all.
+   * @param {number | undefined} since
+   * @param {number} rev
+   * @param {readonly Change[]} changes
+   * @returns {Outcome}
+   */
+  handleDelta(since, rev, changes) {
+    const before = this.snapshot.rev;
+    if (!this.fresh || rev <= before) return NOTHING;
+    if (since !== undefined && since > before) return this.broken("a delta starts at or below the mirror's revision");
+    /** @type {Copy | undefined} */
+    let copy;
+    for (const change of changes) {
+      if (change.rev > rev) return this.broken('a change is newer than the delta that it came with');
+      // What is not above the mirror's revision, the mirror has: a folded delta may begin below it.
+      if (change.rev <= before || !concerns(this.view, change)) continue;
+      copy ??= new Copy(this.view, this.snapshot.edit(), new Digest(this.digest), this.hasher);
+      const fault = copy.apply(change, true);
+      if (fault !== undefined) return this.broken(fault);
+    }
+    if (copy !== undefined) this.digest = copy.digest;
+    this.goTo(rev, copy?.map);
+    return { what: 'delta', since: before, changes: copy?.changes ?? [], gaps: [...(copy?.gaps ?? [])] };
+  }
+
+  /**
+   * `sync` names this mirror: nothing changed up to `rev`, and this is what it must be.
+   * @param {number} rev
+   * @param {string | null} digest
+   * @returns {Outcome}
+   */
+  handleSync(rev, digest) {
+    if (!this.fresh || rev < this.snapshot.rev) return NOTHING;
+    const compared = digest !== null && this.hasher !== undefined;
+    if (compared && digest !== this.digest.toString()) {
+      const found = this.digest.toString();
+      this.handleDistrust();
+      return { what: 'corrupt', expected: digest, found };
+    }
+    if (rev > this.snapshot.rev) this.goTo(rev, undefined);
+    return { what: 'synced', verified: compared };
+  }
+
+  /** @private @param {number} rev @param {Sorted<Entry> | undefined} map */
+  goTo(rev, map) {
+    const { cookie } = this.snapshot;
+    const later = cookie && { epoch: cookie.epoch, rev, view: cookie.view };
+    this.snapshot = new Snapshot(map ?? this.snapshot.edit(), rev, later);
+  }
+
+  /** @private @param {string} why @returns {Outcome} */
+  broken(why) {
+    this.handleDistrust();
+    return { what: 'broken', why };
+  }
+}
+
+/**
+ * Whether a change can touch what the view sees.
+ * @param {View} view
+ * @param {Change} change
+ */
+function concerns(view, change) {
+  if (change.act === 'put' || change.act === 'delete') return sees(view, change.path);
+  return contains(change.path, view.path) || contains(view.path, change.path);
+}

@@ -1,0 +1,253 @@
+// Requests: what waits to be sent, what waits for its answer, and the numbers that make a retried write take effect once.
+//
+// A write gets its `seq` when it is sent for the first time, in the order in which the writes were asked for, and keeps it
+// over reconnects. The broker takes `last + 1` only. A write that was refused before it reached the tree uses no number up,
+// so those sent behind it come back as `seq-gap`, none of them executed: then nothing new is sent until all that is on its
+// way has been answered ("settling"), and those that came back are numbered anew, in their order.
+
+import { OnetreeError } from './errors.js';
+import { byteLength } from './protocol.js';
+
+/** So often may one write be numbered anew before it is given up. */
+const RENUMBERED = 3;
+const WRITES = new Set(['put', 'append', 'delete', 'drop', 'trim', 'txn']);
+
+/**
+ * @typedef {import('./protocol.js').Frame} Frame
+ * @typedef {import('./session.js').Effect} Effect
+ * @typedef {{frame: Frame, seq: number | undefined, sent: number, replied: boolean, inFlight: boolean, renumbered: number}}
+ *   Request `sent`: how often under this number; `replied`: its answer is out of the application's hands
+ */
+
+/** The values of a request. @param {Frame} frame @returns {import('./protocol.js').Value[]} */
+export function valuesOf(frame) {
+  if (frame['value'] !== undefined) return [frame['value']];
+  return frame.op === 'txn' ? (frame['do'] ?? []).flatMap((/** @type {any} */ step) => step.value ?? []) : [];
+}
+
+export class Requests {
+  /** @param {number} timeout ms @param {import('./json.js').Codec} codec */
+  constructor(timeout, codec) {
+    this.timeout = timeout;
+    this.codec = codec;
+    /** @type {Map<number, Request>} */
+    this.all = new Map();
+    /** What is to be sent, by ticket: the order in which it was asked for. @type {number[]} */
+    this.queue = [];
+    this.head = 0;
+    /** @type {[number, number][]} */
+    this.deadlines = [];
+    this.firstDeadline = 0;
+    this.nextSeq = 1;
+    /** The highest `seq` that the broker is known to have used up. */
+    this.floor = 0;
+    this.settling = false;
+    this.renaming = false;
+    /** How many have a number. */
+    this.numbered = 0;
+  }
+
+  get isEmpty() {
+    return this.all.size === 0;
+  }
+
+  /** @param {number} now @param {number} ticket @param {Frame} frame */
+  add(now, ticket, frame) {
+    this.all.set(ticket, { frame, seq: undefined, sent: 0, replied: false, inFlight: false, renumbered: 0 });
+    this.queue.push(ticket);
+    this.deadlines.push([now + this.timeout, ticket]);
+  }
+
+  /** @private @param {number[]} tickets */
+  requeue(tickets) {
+    if (tickets.length === 0) return;
+    this.queue = [...new Set([...this.queue.slice(this.head), ...tickets])].sort((a, b) => a - b);
+    this.head = 0;
+  }
+
+  /** @private @param {Request} request @param {number | undefined} seq */
+  number(request, seq) {
+    this.numbered += Number(seq !== undefined) - Number(request.seq !== undefined);
+    request.seq = seq;
+  }
+
+  /**
+   * The next one to send, as `id`. What can never be sent is refused on the way.
+   * @param {number} id
+   * @param {import('./session.js').Limits} limits
+   * @param {Effect[]} effects
+   */
+  next(id, limits, effects) {
+    while (this.head < this.queue.length) {
+      const ticket = /** @type {number} */ (this.queue[this.head]);
+      const request = this.all.get(ticket);
+      const write = request !== undefined && WRITES.has(request.frame.op);
+      if (write && request.seq === undefined && this.settling) return undefined;
+      this.head += 1;
+      if (this.head > 1024 && this.head * 2 > this.queue.length) {
+        this.queue = this.queue.slice(this.head);
+        this.head = 0;
+      }
+      if (request === undefined) continue;
+      const seq = request.seq ?? (write ? this.nextSeq : undefined);
+      try {
+        const message = this.encode({ ...request.frame, id, seq }, limits);
+        if (write && request.seq === undefined) this.nextSeq += 1;
+        this.number(request, seq);
+        request.sent += 1;
+        request.inFlight = true;
+        return { ticket, message };
+      } catch (error) {
+        this.finish(ticket, { error: asError(error) }, effects);
+      }
+    }
+    return undefined;
+  }
+
+  /** @private @param {Frame} frame @param {import('./session.js').Limits} limits */
+  encode(frame, limits) {
+    for (const value of valuesOf(frame)) {
+      if (value.size > limits.value_bytes) {
+        throw new OnetreeError('value-too-large', `a value has at most ${limits.value_bytes} bytes, this one has ${value.size}`);
+      }
+    }
+    const message = this.codec.encodeClient(frame);
+    const bytes = typeof message === 'string' ? (message.length * 3 > limits.frame_bytes ? byteLength(message) : 0) : message.length;
+    if (bytes > limits.frame_bytes) {
+      throw new OnetreeError('frame-too-large', `a frame has at most ${limits.frame_bytes} bytes, this one has ${bytes}`);
+    }
+    return message;
+  }
+
+  /**
+   * The answer to a request came.
+   * @param {number} ticket
+   * @param {Frame} frame
+   * @param {Effect[]} effects
+   * @returns {boolean} whether the session is to come back under another name
+   */
+  answered(ticket, frame, effects) {
+    const request = this.all.get(ticket);
+    if (request === undefined) return this.settle();
+    request.inFlight = false;
+    if (frame.op !== 'error') {
+      this.floor = Math.max(this.floor, request.seq ?? 0);
+      this.finish(ticket, { frame }, effects);
+      return this.settle();
+    }
+    const error = OnetreeError.fromFrame(/** @type {any} */ (frame));
+    if (request.seq === undefined) {
+      this.finish(ticket, { error }, effects);
+      return false;
+    }
+    if (!this.refused(ticket, request, request.seq, error.code)) this.finish(ticket, { error }, effects);
+    return this.settle();
+  }
+
+  /**
+   * @private A write came back with an error.
+   * @param {number} ticket
+   * @param {Request} request
+   * @param {number} seq
+   * @param {string} code
+   * @returns {boolean} whether it is to be sent again
+   */
+  refused(ticket, request, seq, code) {
+    // Deterministic refusals by the tree use the number up. For others that is seen at the next write.
+    if (code === 'conflict' || code === 'log-key' || code === 'tree-full') this.floor = Math.max(this.floor, seq);
+    if (code !== 'seq-gap' && code !== 'outcome-unknown') return false;
+    // What was sent once and is not remembered was never executed; a gap never is.
+    const harmless = code === 'seq-gap' || request.sent === 1;
+    this.settling = true;
+    // It was the next in order and was not taken: the broker does not know our numbers.
+    const expected = seq === this.floor + 1;
+    const forgotten = code === 'outcome-unknown' && this.floor > 0;
+    this.renaming ||= expected || forgotten || !harmless;
+    if (!harmless || request.renumbered >= RENUMBERED || request.replied) return false;
+    request.renumbered += 1;
+    this.number(request, undefined);
+    request.sent = 0;
+    this.requeue([ticket]);
+    return true;
+  }
+
+  /** @private When all that was on its way has been answered, numbers go on behind the last one used up. */
+  settle() {
+    if (!this.settling || this.numbered > 0) return false;
+    this.settling = false;
+    this.nextSeq = this.floor + 1;
+    if (!this.renaming) return false;
+    this.renaming = false;
+    this.floor = 0;
+    this.nextSeq = 1;
+    return true;
+  }
+
+  /** The connection was lost: what has no answer is sent again, except signals. @param {Effect[]} effects */
+  handleLost(effects) {
+    const again = [];
+    for (const [ticket, request] of this.all) {
+      if (!request.inFlight) continue;
+      request.inFlight = false;
+      if (request.frame.op === 'signal') {
+        const error = new OnetreeError('lost', 'the connection was lost; the signal may or may not have been delivered');
+        this.finish(ticket, { error }, effects);
+      } else {
+        again.push(ticket);
+      }
+    }
+    this.requeue(again);
+  }
+
+  nextTimeout() {
+    return this.deadlines[this.firstDeadline]?.[0] ?? Infinity;
+  }
+
+  /** @param {number} now @param {Effect[]} effects */
+  handleTimeout(now, effects) {
+    for (;;) {
+      const first = this.deadlines[this.firstDeadline];
+      if (first === undefined) break;
+      const [at, ticket] = first;
+      const request = this.all.get(ticket);
+      const waiting = request !== undefined && !request.replied;
+      if (waiting && at > now) break;
+      this.firstDeadline += 1;
+      if (!waiting) continue;
+      const sent = request.seq !== undefined || request.sent > 0;
+      const what = sent ? 'it may still happen, once' : 'it was never sent';
+      const error = new OnetreeError('timeout', `no answer within ${this.timeout} ms; ${what}`, { sent });
+      if (request.seq !== undefined) {
+        // Its number is taken: until the broker has answered, it is sent again.
+        request.replied = true;
+        effects.push({ do: 'reply', ticket, error });
+      } else {
+        this.finish(ticket, { error }, effects);
+      }
+    }
+    if (this.firstDeadline > 1024) {
+      this.deadlines = this.deadlines.slice(this.firstDeadline);
+      this.firstDeadline = 0;
+    }
+  }
+
+  /** The client has ended. @param {OnetreeError} error @param {Effect[]} effects */
+  end(error, effects) {
+    for (const ticket of [...this.all.keys()].sort((a, b) => a - b)) this.finish(ticket, { error }, effects);
+  }
+
+  /** @private @param {number} ticket @param {{frame?: Frame, error?: OnetreeError}} result @param {Effect[]} effects */
+  finish(ticket, result, effects) {
+    const request = this.all.get(ticket);
+    if (request === undefined) return;
+    this.number(request, undefined);
+    this.all.delete(ticket);
+    if (!request.replied) effects.push({ do: 'reply', ticket, ...result });
+    effects.push({ do: 'release', ticket });
+  }
+}
+
+/** @param {unknown} error */
+function asError(error) {
+  return error instanceof OnetreeError ? error : new OnetreeError('bad-field', String(error), { cause: error });
+}

@@ -1,0 +1,667 @@
+// The session's rules, pure: commands, frames and the time in; messages and effects out. It decides when to connect, what
+// to say, what an answer means and what to do when there is none. It has no socket and no clock.
+
+import { Backoff } from './backoff.js';
+import { OnetreeError, closedError } from './errors.js';
+import { MirrorState } from './mirror.js';
+import { sees } from './protocol.js';
+import { Requests } from './requests.js';
+
+/** What comes on top of the broker's heartbeat before a silent connection is taken for dead, ms. */
+const GRACE = 10_000;
+/** A connection that lasted this long was good: the next wait is short again, ms. */
+const GOOD = 10_000;
+/** Subscriptions go into `hello` up to about this size, bytes, the others behind it. */
+const HELLO_BYTES = 256 << 10;
+/** How long an orderly end may take, ms. */
+const BYE = 5_000;
+/** So many starts from nothing within WINDOW ms are a misfortune; one more is a circle. */
+const RESTARTS = 3;
+const WINDOW = 60_000;
+/** The wait of one that goes in circles: this, then twice that, up to HOLD_MOST, ms. */
+const HOLD = 10_000;
+const HOLD_MOST = 300_000;
+/** The wait before a subscription that was refused for now is tried again, ms. */
+const AGAIN = 1_000;
+
+/**
+ * @typedef {import('./protocol.js').Frame} Frame
+ * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
+ * @typedef {import('./mirror.js').Outcome} Outcome
+ * @typedef {{session: string, resumed: boolean, epoch: string, rev: number, heartbeatMs: number, limits: Limits}} Connection
+ * @typedef {{frame_bytes: number, value_bytes: number, subscriptions: number, in_flight: number}} Limits
+ * @typedef {{status: 'connecting'} | {status: 'online', connection: Connection}
+ *   | {status: 'offline', error: OnetreeError, retryIn: number} | {status: 'ended', error?: OnetreeError}} Status
+ * @typedef {{verdict: 'same' | 'differs' | 'unknown', rev?: number, expected?: string, found?: string}} Verdict
+ * @typedef {{do: 'connect'} | {do: 'disconnect'} | {do: 'reply', ticket: number, frame?: Frame, error?: OnetreeError}
+ *   | {do: 'release', ticket: number} | {do: 'verdict', ticket: number, verdict: Verdict}
+ *   | {do: 'mirror', sub: number, event: MirrorEvent | undefined, snapshot: import('./mirror.js').Snapshot, fresh: boolean}
+ *   | {do: 'status', status: Status}} Effect what a session wants done; `connect` is answered by `handleOpen` or
+ *   `handleClosed`; a `release` comes once for each request, behind its reply
+ * @typedef {{codec: import('./json.js').Codec, label?: string | undefined, agent: string,
+ *   reconnect: 'never' | 'after-first' | 'always', requestTimeout: number, connectTimeout: number,
+ *   backoff: readonly [number, number], random?: () => number, newName?: () => string, tokenAgain?: boolean}} SessionOptions
+ * @typedef {{once: boolean, signals: boolean, every: number}} SubOptions
+ * @typedef {{to: 'request', ticket: number} | {to: 'sub' | 'resync', sub: number} | {to: 'unsub' | 'bye'}
+ *   | {to: 'sync', waiting: [number, number][]}} Asked
+ * @typedef {{state: MirrorState, options: SubOptions, subscribed: boolean, held: number | undefined, restarts: number[],
+ *   holds: number}} Slot `held`: until when it waits before it starts again
+ */
+
+/** 128 random bits in hex. */
+function randomName() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** A client's side of the protocol. Times are milliseconds since some moment, the same for all calls. */
+export class Session {
+  /** @param {SessionOptions} options */
+  constructor(options) {
+    this.options = options;
+    const random = options.random ?? Math.random;
+    this.backoff = new Backoff(options.backoff[0], options.backoff[1], random);
+    this.name = this.newName();
+    /** @type {string | undefined} */
+    this.token = undefined;
+    /** @type {string | undefined} */
+    this.session = undefined;
+    /** @type {number | undefined} */
+    this.seen = undefined;
+    /** @type {'down' | 'opening' | 'greeting' | 'up' | 'over'} */
+    this.link = 'opening';
+    /** The end of the wait when down, of patience when greeting. */
+    this.until = 0;
+    this.since = 0;
+    this.ever = false;
+    this.heard = 0;
+    /** @type {number | undefined} */
+    this.hello = undefined;
+    /** @type {Frame | undefined} */
+    this.welcome = undefined;
+    /** @type {number | undefined} */
+    this.renamed = undefined;
+    /** Whether a refused token was asked for anew since the client was last online. */
+    this.reauthed = false;
+    /** @type {{bye: boolean, said: boolean, until: number} | undefined} */
+    this.closing = undefined;
+    this.lastId = 0;
+    /** @type {Map<number, Asked>} */
+    this.asked = new Map();
+    /** @type {{say: 'sub' | 'unsub' | 'resync', sub: number}[]} */
+    this.control = [];
+    this.requests = new Requests(options.requestTimeout, options.codec);
+    /** @type {Map<number, Slot>} */
+    this.slots = new Map();
+    /** @type {Map<number | undefined, import('./protocol.js').Change[]>} */
+    this.parts = new Map();
+    /** @type {[number, number][]} */
+    this.verifying = [];
+    this.syncWanted = false;
+    /** @type {Effect[]} */
+    this.effects = [{ do: 'connect' }];
+  }
+
+  /** @private */
+  newName() {
+    const name = this.options.newName?.() ?? randomName();
+    return this.options.label ? `${this.options.label}-${name}` : name;
+  }
+
+  /** Whether it has ended. */
+  get isOver() {
+    return this.link === 'over';
+  }
+
+  /** What is to be done since the last time. @returns {Effect[]} */
+  takeEffects() {
+    const { effects } = this;
+    if (effects.length > 0) this.effects = [];
+    return effects;
+  }
+
+  // What the application wants.
+
+  /**
+   * Asks something. Its `id` and `seq` are set here; there will be one reply.
+   * @param {number} now
+   * @param {number} ticket above all before
+   * @param {Frame} frame
+   */
+  request(now, ticket, frame) {
+    if (this.isOver || this.closing) {
+      this.effects.push({ do: 'reply', ticket, error: closedError() }, { do: 'release', ticket });
+      return;
+    }
+    if (frame.op === 'auth') this.token = frame['token'];
+    this.requests.add(now, ticket, frame);
+  }
+
+  /**
+   * Starts a mirror as subscription `sub`, a number that no other has.
+   * @param {number} sub
+   * @param {MirrorState} state
+   * @param {SubOptions} options
+   */
+  mirror(sub, state, options) {
+    this.slots.set(sub, { state, options, subscribed: false, held: undefined, restarts: [], holds: 0 });
+    if (this.link === 'up') state.handleKey(this.welcome?.['digest_key']);
+    if (this.isOver || this.closing) this.endMirror(sub, closedError());
+    else this.start(sub);
+  }
+
+  /** Ends a mirror; there will be nothing more about it. @param {number} sub */
+  dropMirror(sub) {
+    const slot = this.slots.get(sub);
+    if (!slot) return;
+    this.slots.delete(sub);
+    this.parts.delete(sub);
+    if (slot.subscribed && this.link === 'up') this.control.push({ say: 'unsub', sub });
+  }
+
+  /** Starts a mirror again, from nothing, because the application wants it. @param {number} sub */
+  resync(sub) {
+    const slot = this.slots.get(sub);
+    if (!slot) return;
+    slot.state.handleDistrust();
+    slot.held = undefined;
+    this.start(sub);
+    this.tell(sub, undefined);
+  }
+
+  /** Asks the broker to bring all mirrors to the present that can be. */
+  wantSync() {
+    if (this.link === 'up') this.syncWanted = true;
+  }
+
+  /** Compares a mirror with the tree; a verdict follows. @param {number} ticket @param {number} sub */
+  verify(ticket, sub) {
+    if (this.link === 'up' && this.slots.has(sub)) {
+      this.verifying.push([ticket, sub]);
+      this.syncWanted = true;
+    } else {
+      this.verdict(ticket, { verdict: 'unknown' });
+    }
+  }
+
+  /**
+   * Ends the client: with `bye` the session ends at once, without it after its grace. What was asked before is done
+   * first, when there is a connection.
+   * @param {number} now
+   * @param {boolean} bye
+   */
+  close(now, bye) {
+    if (this.link !== 'up') {
+      this.finish(undefined);
+      return;
+    }
+    this.closing ??= { bye, said: false, until: now + Math.max(this.options.requestTimeout, BYE) };
+    this.settleClose();
+  }
+
+  // What the connection does.
+
+  /**
+   * The connection is open.
+   * @param {number} now
+   * @param {string} [token] to be shown; absent: the one of before
+   */
+  handleOpen(now, token) {
+    if (this.link !== 'opening') return;
+    if (token !== undefined) this.token = token;
+    this.heard = now;
+    this.link = 'greeting';
+    this.hello = undefined;
+    this.until = now + this.options.connectTimeout;
+  }
+
+  /**
+   * The connection is closed, or could not be opened.
+   * @param {number} now
+   * @param {OnetreeError} error
+   */
+  handleClosed(now, error) {
+    if (this.link === 'over' || this.link === 'down') return;
+    if (this.closing) {
+      this.finish(undefined);
+      return;
+    }
+    if (this.link === 'up' && now - this.since >= GOOD) this.backoff.reset();
+    const { reconnect } = this.options;
+    const again = reconnect === 'always' || (reconnect === 'after-first' && this.ever);
+    const { action } = error;
+    if (action === 'reauth' && this.options.tokenAgain && !this.reauthed) {
+      this.reauthed = true;
+      this.goOffline(now, error, 0);
+      return;
+    }
+    if (!again || (action !== 'retry' && action !== 'resync')) {
+      this.finish(error);
+      return;
+    }
+    this.goOffline(now, error, this.backoff.next(error.retryIn));
+  }
+
+  /** @private @param {number} now @param {OnetreeError} error @param {number} retryIn */
+  goOffline(now, error, retryIn) {
+    this.goDown(now + retryIn);
+    this.tellAll({ event: 'offline', error, retryIn });
+    this.effects.push({ do: 'status', status: { status: 'offline', error, retryIn } });
+  }
+
+  /** The time of `nextTimeout` has come; calling it at other times does no harm. @param {number} now */
+  handleTimeout(now) {
+    this.requests.handleTimeout(now, this.effects);
+    if (this.closing && this.closing.until <= now) {
+      this.finish(undefined);
+      return;
+    }
+    if (this.link === 'down' && this.until <= now) {
+      this.link = 'opening';
+      this.effects.push({ do: 'connect' });
+    }
+    if (this.deadAt() <= now) this.fail(now, new OnetreeError('silent', `nothing came for ${Math.round(now - this.heard)} ms`));
+    for (const [sub, slot] of this.slots) {
+      if (slot.held !== undefined && slot.held <= now) {
+        slot.held = undefined;
+        this.start(sub);
+      }
+    }
+    this.settleClose();
+  }
+
+  /** When `handleTimeout` has something to do; Infinity: never. */
+  nextTimeout() {
+    let next = Math.min(this.deadAt(), this.requests.nextTimeout(), this.closing?.until ?? Infinity);
+    if (this.link === 'down') next = Math.min(next, this.until);
+    for (const slot of this.slots.values()) if (slot.held !== undefined) next = Math.min(next, slot.held);
+    return next;
+  }
+
+  /** @private */
+  deadAt() {
+    if (this.link === 'greeting') return this.until;
+    return this.link === 'up' ? this.heard + this.welcome?.['heartbeat_ms'] + GRACE : Infinity;
+  }
+
+  /** The next message to send, when there is one and the broker's limits allow it now. @returns {string | Uint8Array | undefined} */
+  pollTransmit() {
+    const { codec } = this.options;
+    if (this.link === 'greeting' && this.hello === undefined) return codec.encodeClient(this.greet());
+    if (this.link !== 'up') return undefined;
+    const limits = /** @type {Limits} */ (this.welcome?.['limits']);
+    if (this.asked.size >= limits.in_flight) return undefined;
+    const control = this.nextControl();
+    if (control) return codec.encodeClient(control);
+    const id = this.nextId();
+    const next = this.requests.next(id, limits, this.effects);
+    if (next) {
+      this.asked.set(id, { to: 'request', ticket: next.ticket });
+      return next.message;
+    }
+    const bye = this.nextBye();
+    return bye && codec.encodeClient(bye);
+  }
+
+  /** @private Who we are, with as many subscriptions as go into one frame; the others follow. */
+  greet() {
+    const id = this.nextId();
+    this.hello = id;
+    this.control = [];
+    const subs = [];
+    let bytes = 0;
+    for (const [sub, slot] of this.slots) {
+      if (slot.held !== undefined) continue;
+      const { view } = slot.state;
+      bytes += 256 + view.path.length * 3 + view.match.reduce((sum, pattern) => sum + pattern.length * 3 + 8, 0);
+      if (bytes > HELLO_BYTES) {
+        this.control.push({ say: 'sub', sub });
+        continue;
+      }
+      const subId = this.nextId();
+      slot.subscribed = true;
+      subs.push(this.subFrame(subId, sub, slot));
+      this.asked.set(subId, { to: 'sub', sub });
+    }
+    const { name: client, session, token, seen, options: { agent } } = this;
+    return { op: 'hello', id, client, session, token, agent, seen, subs };
+  }
+
+  /** @private @param {number} id @param {number} sub @param {Slot} slot @returns {Frame} */
+  subFrame(id, sub, { state, options }) {
+    const { once, signals, every } = options;
+    const { cookie } = state.snapshot;
+    return { op: 'sub', id, sub, ...state.view, cookie, mode: once ? 'once' : 'stay', signals, every_ms: every };
+  }
+
+  /** @private @returns {Frame | undefined} */
+  nextControl() {
+    for (let next = this.control.shift(); next !== undefined; next = this.control.shift()) {
+      const { say, sub } = next;
+      const slot = this.slots.get(sub);
+      if (!slot && say !== 'unsub') continue;
+      const id = this.nextId();
+      this.asked.set(id, say === 'unsub' ? { to: say } : { to: say, sub });
+      if (slot && say === 'sub') {
+        slot.subscribed = true;
+        return this.subFrame(id, sub, slot);
+      }
+      return { op: say, id, sub };
+    }
+    if (!this.syncWanted) return undefined;
+    this.syncWanted = false;
+    const id = this.nextId();
+    this.asked.set(id, { to: 'sync', waiting: this.verifying });
+    this.verifying = [];
+    return { op: 'sync', id };
+  }
+
+  /** @private `bye`, when everything else is done. @returns {Frame | undefined} */
+  nextBye() {
+    const { closing } = this;
+    if (!closing?.bye || closing.said || !this.requests.isEmpty) return undefined;
+    closing.said = true;
+    closing.until = Math.max(Math.min(closing.until, this.heard + BYE), this.heard);
+    const id = this.nextId();
+    this.asked.set(id, { to: 'bye' });
+    return { op: 'bye', id };
+  }
+
+  /** @private */
+  nextId() {
+    do this.lastId = (this.lastId + 1) >>> 0; while (this.asked.has(this.lastId));
+    return this.lastId;
+  }
+
+  // What the broker says.
+
+  /** A frame came. @param {number} now @param {Frame} frame */
+  handleFrame(now, frame) {
+    this.heard = now;
+    if (this.link === 'greeting') {
+      if (frame.op === 'welcome' && frame['id'] === this.hello) this.handleWelcome(now, frame);
+      else if (frame.op === 'bye' || frame.op === 'error') this.fail(now, OnetreeError.fromFrame(/** @type {any} */ (frame)));
+      else this.fail(now, new OnetreeError('protocol', "something came before 'welcome'"));
+    } else if (this.link === 'up') {
+      this.handleLive(now, frame);
+    }
+    this.settleClose();
+  }
+
+  /** @private @param {number} now @param {Frame} welcome */
+  handleWelcome(now, welcome) {
+    this.session = welcome['session'];
+    // Revisions of two histories are not compared.
+    this.seen = welcome['rev'];
+    for (const slot of this.slots.values()) slot.state.handleKey(welcome['digest_key']);
+    const { session, resumed = false, epoch, rev, heartbeat_ms: heartbeatMs, limits } = welcome;
+    this.ever = true;
+    this.reauthed = false;
+    this.since = now;
+    this.link = 'up';
+    this.welcome = welcome;
+    this.tellAll({ event: 'online', resumed });
+    const connection = /** @type {Connection} */ ({ session, resumed, epoch, rev, heartbeatMs, limits });
+    this.effects.push({ do: 'status', status: { status: 'online', connection } });
+    // Mirrors that were made between `hello` and `welcome`.
+    for (const [sub, slot] of this.slots) if (!slot.subscribed && slot.held === undefined) this.start(sub);
+  }
+
+  /** @private @param {number} now @param {Frame} frame */
+  handleLive(now, frame) {
+    switch (frame.op) {
+      case 'delta': this.handleDelta(now, frame); break;
+      case 'done': case 'found':
+        this.see(frame['rev']);
+        this.handleReply(now, frame);
+        break;
+      case 'ok': this.handleReply(now, frame); break;
+      case 'error':
+        if (frame['id'] !== undefined && this.asked.has(frame['id'])) this.handleReply(now, frame);
+        else if (frame['id'] === undefined && frame['sub'] !== undefined) this.handleSubError(now, frame['sub'], frame);
+        break;
+      case 'refresh':
+        this.parts.delete(frame['sub']);
+        this.onMirror(now, frame['sub'], (state) => state.handleRefresh(/** @type {any} */ (frame)));
+        break;
+      case 'entries': this.onMirror(now, frame['sub'], (state) => state.handleEntries(frame['changes'])); break;
+      case 'fresh': {
+        const { sub, rev } = frame;
+        this.see(rev);
+        this.onMirror(now, sub, (state) => state.handleFresh(/** @type {any} */ (frame), this.welcome?.['epoch']));
+        const slot = this.slots.get(sub);
+        if (slot?.options.once && slot.state.fresh) this.endMirror(sub, undefined);
+        break;
+      }
+      case 'signal':
+        for (const [sub, { options, state }] of this.slots) {
+          const { path, value } = frame;
+          if (options.signals && sees(state.view, path)) this.tell(sub, { event: 'signal', path, value });
+        }
+        break;
+      case 'sync': this.handleSync(now, frame); break;
+      case 'bye': this.fail(now, OnetreeError.fromFrame(/** @type {any} */ (frame))); break;
+      default: this.fail(now, new OnetreeError('protocol', `'${frame.op}' came twice`));
+    }
+  }
+
+  /** @private @param {number} now @param {Frame} delta */
+  handleDelta(now, delta) {
+    const { rev, since, sub, part } = delta;
+    let changes = delta['changes'] ?? [];
+    const before = this.parts.get(sub);
+    if (before) changes = before.concat(changes);
+    if (part) {
+      this.parts.set(sub, changes);
+      return;
+    }
+    if (before) this.parts.delete(sub);
+    this.see(rev);
+    if (sub !== undefined) {
+      this.onMirror(now, sub, (state) => state.handleDelta(since, rev, changes));
+      return;
+    }
+    for (const [each, slot] of this.slots) {
+      if (slot.options.every === 0) this.onMirror(now, each, (state) => state.handleDelta(since, rev, changes));
+    }
+  }
+
+  /** @private @param {number} now @param {Frame} sync */
+  handleSync(now, sync) {
+    const { id, rev, digests } = sync;
+    this.see(rev);
+    /** @type {Map<number, Verdict>} */
+    const verdicts = new Map();
+    for (const [sub, digest] of digests) verdicts.set(sub, this.onMirror(now, sub, (state) => state.handleSync(rev, digest)));
+    const asked = id === undefined ? undefined : this.asked.get(id);
+    if (asked?.to !== 'sync') return;
+    this.asked.delete(id);
+    for (const [ticket, sub] of asked.waiting) this.verdict(ticket, verdicts.get(sub) ?? { verdict: 'unknown' });
+  }
+
+  /** @private @param {number} now @param {Frame} frame */
+  handleReply(now, frame) {
+    const asked = this.asked.get(frame['id']);
+    this.asked.delete(frame['id']);
+    const failed = frame.op === 'error';
+    switch (asked?.to) {
+      case 'request':
+        if (this.requests.answered(asked.ticket, frame, this.effects)) this.rename(now);
+        break;
+      case 'sub': case 'resync': {
+        if (!failed) break;
+        const slot = this.slots.get(asked.sub);
+        if (slot) slot.subscribed = asked.to === 'sub' ? frame['code'] === 'sub-in-use' : frame['code'] !== 'no-such-sub';
+        this.handleSubError(now, asked.sub, frame);
+        break;
+      }
+      case 'sync':
+        for (const [ticket] of asked.waiting) this.verdict(ticket, { verdict: 'unknown' });
+        break;
+      case 'bye': this.finish(undefined); break;
+      default:
+    }
+  }
+
+  /** @private The broker cannot serve a subscription, now or as it is. @param {number} now @param {number} sub @param {Frame} frame */
+  handleSubError(now, sub, frame) {
+    const slot = this.slots.get(sub);
+    if (!slot) return;
+    const error = OnetreeError.fromFrame(/** @type {any} */ (frame));
+    if (error.code === 'sub-in-use' || error.code === 'no-such-sub' || error.action === 'resync') {
+      slot.state.handleDistrust();
+      this.restart(now, sub, slot);
+    } else if (error.action === 'retry') {
+      slot.state.handleLost();
+      const retryIn = error.retryIn ?? AGAIN;
+      slot.held = now + retryIn;
+      this.tell(sub, { event: 'circling', retryIn });
+    } else {
+      this.endMirror(sub, error);
+    }
+  }
+
+  /**
+   * @private Gives a frame to a mirror, and does what comes of it.
+   * @param {number} now
+   * @param {number} sub
+   * @param {(state: MirrorState) => Outcome} handle
+   * @returns {Verdict}
+   */
+  onMirror(now, sub, handle) {
+    const slot = this.slots.get(sub);
+    if (!slot) return { verdict: 'unknown' };
+    const outcome = handle(slot.state);
+    const { rev } = slot.state.snapshot;
+    switch (outcome.what) {
+      case 'refreshing': this.tell(sub, { event: 'refreshing', kind: outcome.kind, why: outcome.why }); break;
+      case 'fresh': this.tell(sub, { event: 'fresh', rev, changes: outcome.changes, gaps: outcome.gaps }); break;
+      case 'delta': {
+        const { since, changes, gaps } = outcome;
+        const empty = changes.length === 0 && gaps.length === 0;
+        this.tell(sub, empty ? undefined : { event: 'delta', since, rev, changes, gaps });
+        break;
+      }
+      case 'synced':
+        this.tell(sub, { event: 'synced', rev, verified: outcome.verified });
+        return outcome.verified ? { verdict: 'same', rev } : { verdict: 'unknown' };
+      case 'corrupt': {
+        const { expected, found } = outcome;
+        this.tell(sub, { event: 'corrupt', expected, found });
+        this.restart(now, sub, slot);
+        return { verdict: 'differs', expected, found };
+      }
+      case 'broken':
+        this.tell(sub, { event: 'broken', why: outcome.why });
+        this.restart(now, sub, slot);
+        break;
+      default:
+    }
+    return { verdict: 'unknown' };
+  }
+
+  /** @private Starts a mirror again because it is wrong, unless it goes in circles. @param {number} now @param {number} sub @param {Slot} slot */
+  restart(now, sub, slot) {
+    this.parts.delete(sub);
+    slot.restarts = slot.restarts.filter((at) => now - at <= WINDOW);
+    if (slot.restarts.length === 0) slot.holds = 0;
+    slot.restarts.push(now);
+    if (slot.restarts.length <= RESTARTS) {
+      this.start(sub);
+      return;
+    }
+    const retryIn = Math.min(HOLD * 2 ** Math.min(slot.holds, 5), HOLD_MOST);
+    slot.holds += 1;
+    slot.held = now + retryIn;
+    this.tell(sub, { event: 'circling', retryIn });
+  }
+
+  /** @private Has a mirror refreshed, when there is a connection; otherwise `hello` will. @param {number} sub */
+  start(sub) {
+    const slot = this.slots.get(sub);
+    if (!slot || this.link !== 'up') return;
+    const say = slot.subscribed ? 'resync' : 'sub';
+    if (!this.control.some((c) => c.say === say && c.sub === sub)) this.control.push({ say, sub });
+  }
+
+  /** @private @param {number} sub @param {OnetreeError | undefined} error */
+  endMirror(sub, error) {
+    this.tell(sub, error ? { event: 'ended', error } : { event: 'ended' });
+    this.slots.delete(sub);
+    this.parts.delete(sub);
+  }
+
+  /** @private @param {number} sub @param {MirrorEvent | undefined} event */
+  tell(sub, event) {
+    const slot = this.slots.get(sub);
+    if (!slot) return;
+    this.effects.push({ do: 'mirror', sub, event, snapshot: slot.state.snapshot, fresh: slot.state.fresh });
+  }
+
+  /** @private @param {MirrorEvent} event */
+  tellAll(event) {
+    for (const sub of this.slots.keys()) this.tell(sub, event);
+  }
+
+  /** @private @param {number} rev */
+  see(rev) {
+    if (this.seen === undefined || rev > this.seen) this.seen = rev;
+  }
+
+  /** @private @param {number} ticket @param {Verdict} verdict */
+  verdict(ticket, verdict) {
+    this.effects.push({ do: 'verdict', ticket, verdict });
+  }
+
+  /** @private Drops the connection. @param {number} now @param {OnetreeError} error */
+  fail(now, error) {
+    this.effects.push({ do: 'disconnect' });
+    this.handleClosed(now, error);
+  }
+
+  /** @private Comes back under another name, at once if that was not so just now. @param {number} now */
+  rename(now) {
+    this.name = this.newName();
+    const again = this.renamed !== undefined && now - this.renamed < GOOD;
+    this.renamed = now;
+    this.effects.push({ do: 'disconnect' });
+    const message = "the broker does not know this client's writes: it comes back as a new one";
+    this.goOffline(now, new OnetreeError('outcome-unknown', message), again ? this.backoff.next() : 0);
+  }
+
+  /** @private There is no connection any more. @param {number} until */
+  goDown(until) {
+    this.link = 'down';
+    this.until = until;
+    this.parts.clear();
+    this.control = [];
+    this.syncWanted = false;
+    this.requests.handleLost(this.effects);
+    const waiting = this.verifying;
+    this.verifying = [];
+    for (const asked of this.asked.values()) if (asked.to === 'sync') waiting.push(...asked.waiting);
+    this.asked.clear();
+    for (const [ticket] of waiting) this.verdict(ticket, { verdict: 'unknown' });
+    for (const slot of this.slots.values()) {
+      slot.subscribed = false;
+      slot.state.handleLost();
+    }
+  }
+
+  /** @private */
+  settleClose() {
+    if (this.closing && !this.closing.bye && this.requests.isEmpty) this.finish(undefined);
+  }
+
+  /** @private @param {OnetreeError | undefined} error */
+  finish(error) {
+    if (this.isOver) return;
+    if (this.link !== 'down') this.effects.push({ do: 'disconnect' });
+    this.goDown(Infinity);
+    this.link = 'over';
+    const closed = closedError(error);
+    this.requests.end(closed, this.effects);
+    for (const sub of [...this.slots.keys()]) this.endMirror(sub, error);
+    this.effects.push({ do: 'status', status: error ? { status: 'ended', error } : { status: 'ended' } });
+  }
+}

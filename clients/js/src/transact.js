@@ -1,0 +1,176 @@
+// Transactions that run again: what a function reads is recorded, and what it writes is committed on the condition that it
+// has not changed.
+
+import { OnetreeError } from './errors.js';
+import { contains, sees } from './protocol.js';
+import { Txn } from './request.js';
+
+/** Thrown by `tx.retry()`: the run is over. */
+class Retry extends Error {}
+
+/**
+ * What `fn` of `transact` works with: reads of one snapshot, which see its own writes.
+ */
+export class Transaction {
+  /**
+   * @param {import('./mirror.js').Snapshot} snapshot
+   * @param {import('./protocol.js').View} view
+   */
+  constructor(snapshot, view) {
+    /** @private */
+    this.snapshot = snapshot;
+    /** @private */
+    this.view = view;
+    /** @private @type {import('./protocol.js').Frame[]} */
+    this.steps = [];
+    /** @private @type {Map<string, number>} */
+    this.gets = new Map();
+    /** @private @type {Set<string>} */
+    this.unders = new Set();
+  }
+
+  /**
+   * The entry at a path, as this transaction sees it. One that it wrote itself has the revision 0.
+   * @param {string} path
+   * @returns {import('./protocol.js').Entry | undefined}
+   */
+  get(path) {
+    if (!sees(this.view, path)) throw new OnetreeError('outside-view', `${path} is outside of the mirror's view`, { path });
+    const was = this.snapshot.get(path);
+    this.gets.set(path, was?.rev ?? 0);
+    return this.over(new Map(was ? [[path, was]] : []), (at) => at === path).get(path);
+  }
+
+  /**
+   * The entries at and under a path, as this transaction sees them, in path order but for its own.
+   * @param {string} top
+   * @returns {import('./protocol.js').Entry[]}
+   */
+  under(top) {
+    const { view } = this;
+    const whole = view.depth === 'tree' && view.match.length === 0 && view.tail === undefined && contains(view.path, top);
+    if (!whole) throw new OnetreeError('outside-view', `not all under ${top} is in the mirror's view`, { path: top });
+    this.unders.add(top);
+    const found = new Map();
+    for (const entry of this.snapshot.under(top)) found.set(entry.path, entry);
+    return [...this.over(found, (at) => contains(top, at)).values()];
+  }
+
+  /**
+   * @private The entries with what was written over them.
+   * @param {Map<string, import('./protocol.js').Entry>} entries
+   * @param {(path: string) => boolean} wanted
+   */
+  over(entries, wanted) {
+    for (const { op, path, value } of this.steps) {
+      if (op === 'put' && wanted(path)) entries.set(path, { path, rev: 0, value });
+      if (op === 'delete') entries.delete(path);
+      if (op === 'drop') for (const at of [...entries.keys()]) if (contains(path, at)) entries.delete(at);
+    }
+    return entries;
+  }
+
+  /** @private @param {Txn} txn */
+  write(txn) {
+    this.steps.push(...txn.steps);
+  }
+
+  /** @param {string} path @param {unknown} value @param {{ttlMs?: number, ephemeral?: boolean}} [options] */
+  put(path, value, options) {
+    this.write(new Txn().put(path, value, options));
+  }
+
+  /** @param {string} log @param {unknown} value @param {{ttlMs?: number, ephemeral?: boolean}} [options] */
+  append(log, value, options) {
+    this.write(new Txn().append(log, value, options));
+  }
+
+  /** @param {string} path */
+  delete(path) {
+    this.write(new Txn().delete(path));
+  }
+
+  /** @param {string} path */
+  dropTree(path) {
+    this.write(new Txn().dropTree(path));
+  }
+
+  /** Ends the run: it runs again when something that it read has changed. @returns {never} */
+  retry() {
+    throw new Retry('tx.retry() is caught by transact()');
+  }
+
+  /**
+   * Runs `first`; when that retries, its writes are forgotten, what it read is not, and `second` runs.
+   * @template A, B
+   * @param {(tx: Transaction) => A} first
+   * @param {(tx: Transaction) => B} second
+   * @returns {A | B | Promise<A | B>}
+   */
+  orElse(first, second) {
+    const kept = this.steps.length;
+    /** @param {unknown} error */
+    const other = (error) => {
+      if (!(error instanceof Retry)) throw error;
+      this.steps.length = kept;
+      return second(this);
+    };
+    try {
+      const result = first(this);
+      return result instanceof Promise ? result.catch(other) : result;
+    } catch (error) {
+      return other(error);
+    }
+  }
+
+  /** @private */
+  txn() {
+    const txn = new Txn();
+    for (const [path, rev] of this.gets) txn.ifAt(path, rev);
+    for (const top of this.unders) txn.ifUnchanged(top, this.snapshot.rev);
+    txn.steps = this.steps;
+    return txn;
+  }
+
+  /**
+   * @private Whether something that was read is different in a later snapshot.
+   * @param {import('./mirror.js').Snapshot} later
+   */
+  changed(later) {
+    for (const [path, rev] of this.gets) if ((later.get(path)?.rev ?? 0) !== rev) return true;
+    if (this.unders.size === 0) return false;
+    const tops = [...this.unders];
+    return later.since(this.snapshot).some(({ path }) => tops.some((top) => contains(top, path)));
+  }
+}
+
+/**
+ * Runs `fn` until what it read still holds when its writes are committed. See {@link Mirror#transact}.
+ * @template T
+ * @param {import('./live.js').Mirror} mirror
+ * @param {(tx: Transaction) => T | Promise<T>} fn
+ * @returns {Promise<{result: T, done?: import('./request.js').Done}>}
+ */
+export async function transact(mirror, fn) {
+  await mirror.fresh();
+  for (;;) {
+    const snapshot = mirror.snapshot();
+    const tx = new Transaction(snapshot, mirror.view);
+    try {
+      const result = await fn(tx);
+      if (/** @type {any} */ (tx).steps.length === 0) return { result };
+      try {
+        const done = await mirror.client.txn(/** @type {any} */ (tx).txn());
+        return { result, done };
+      } catch (error) {
+        if (!(error instanceof OnetreeError && error.code === 'conflict')) throw error;
+        const rev = error.rev ?? 0;
+        if (rev > snapshot.rev) await mirror.at(rev);
+        else await mirror.until((now) => now.rev > snapshot.rev, true);
+      }
+    } catch (error) {
+      if (!(error instanceof Retry)) throw error;
+      await mirror.until((now) => /** @type {any} */ (tx).changed(now), false);
+    }
+  }
+}

@@ -1,0 +1,159 @@
+// A WebSocket with its codec: the browser's, or that of `ws` where there is none (Node 20).
+
+import { codeOfClose } from './codes.js';
+import { OnetreeError } from './errors.js';
+
+/**
+ * The address of a broker: `ws://host:port`, with `/v1/sync` as the path when there is none. `http` and `https` are
+ * taken for `ws` and `wss`.
+ * @param {string | URL} url
+ * @returns {string}
+ */
+export function targetOf(url) {
+  let target;
+  try {
+    const base = typeof location === 'object' ? location.href : undefined;
+    target = new URL(url, base);
+  } catch {
+    throw new OnetreeError('url', `${url} is no URL`);
+  }
+  target.protocol = target.protocol.replace('http', 'ws');
+  if (target.protocol !== 'ws:' && target.protocol !== 'wss:') throw new OnetreeError('url', `${url} is not ws:// or wss://`);
+  if (target.pathname === '/' || target.pathname === '') target.pathname = '/v1/sync';
+  target.hash = '';
+  return target.href;
+}
+
+/**
+ * @typedef {{open(): void, heard(): void, message(data: string | Uint8Array): void, closed(error: OnetreeError): void}} Events
+ * `closed` comes once, and last
+ */
+
+/** @param {string} reason */
+function retryOf(reason) {
+  const found = /(?:^|\s)retry_ms=([0-9]{1,10})(?:\s|$)/.exec(reason);
+  return found ? Number(found[1]) : undefined;
+}
+
+/**
+ * Why a connection was closed.
+ * @param {number} close
+ * @param {string} reason
+ */
+export function closeError(close, reason) {
+  const code = codeOfClose(close);
+  const retryIn = retryOf(reason);
+  if (code) return new OnetreeError(code, reason || 'the broker closed the connection', { ...(retryIn === undefined ? {} : { retryIn }) });
+  return new OnetreeError('lost', `the connection was lost: ${close}${reason ? ` ${reason}` : ''}`);
+}
+
+/** One connection. */
+export class Link {
+  /**
+   * Begins to connect.
+   * @param {string} target
+   * @param {import('./json.js').Codec} codec
+   * @param {number} timeout until it is open, ms
+   * @param {Events} events
+   */
+  constructor(target, codec, timeout, events) {
+    this.codec = codec;
+    /** @private @type {Events | undefined} */
+    this.events = events;
+    /** @private @type {WebSocket | undefined} */
+    this.socket = undefined;
+    /** @private */
+    this.timer = setTimeout(() => {
+      this.end(new OnetreeError('unreachable', `no connection to ${target} within ${timeout} ms`));
+    }, timeout);
+    if (typeof WebSocket === 'function') this.open(new WebSocket(target, codec.subprotocol), target);
+    else this.openWs(target);
+  }
+
+  /** @private @param {string} target */
+  async openWs(target) {
+    try {
+      const { WebSocket: Ws } = await import('ws');
+      if (!this.events) return;
+      const socket = new Ws(target, codec(this.codec), { perMessageDeflate: false, maxPayload: 0 });
+      socket.on('ping', () => this.events?.heard());
+      socket.on('unexpected-response', (_, response) => {
+        const status = response.statusCode ?? 0;
+        const seconds = Number(response.headers['retry-after']);
+        const word = status === 401 ? 'unauthorized' : status === 408 || status === 425 || status === 429 || status >= 500
+          ? 'unreachable' : 'not-a-broker';
+        const retryIn = Number.isFinite(seconds) && seconds > 0 ? { retryIn: seconds * 1000 } : {};
+        response.resume();
+        this.end(new OnetreeError(word, `${target} answers ${status}`, retryIn));
+      });
+      this.open(/** @type {any} */ (socket), target);
+    } catch (error) {
+      this.end(new OnetreeError('url', `no WebSocket here: ${error}`, { cause: error }));
+    }
+  }
+
+  /** @private @param {WebSocket} socket @param {string} target */
+  open(socket, target) {
+    this.socket = socket;
+    socket.binaryType = 'arraybuffer';
+    let opened = false;
+    socket.onopen = () => {
+      clearTimeout(this.timer);
+      opened = true;
+      if (socket.protocol !== this.codec.subprotocol) {
+        this.end(new OnetreeError('not-a-broker', `${target} does not speak ${this.codec.subprotocol}`));
+      } else {
+        this.events?.open();
+      }
+    };
+    socket.onmessage = ({ data }) => {
+      this.events?.message(typeof data === 'string' ? data : new Uint8Array(data));
+    };
+    let why = '';
+    socket.onerror = (event) => {
+      why = /** @type {any} */ (event).message ?? '';
+    };
+    socket.onclose = ({ code, reason }) => {
+      if (opened) this.end(closeError(code, reason));
+      else this.end(new OnetreeError('unreachable', `cannot reach ${target}${why ? `: ${why}` : ''}`));
+    };
+  }
+
+  /** @param {string | Uint8Array} message */
+  send(message) {
+    this.socket?.send(/** @type {any} */ (message));
+  }
+
+  /** Bytes that were sent and have not left yet. */
+  get buffered() {
+    return this.socket?.bufferedAmount ?? 0;
+  }
+
+  /** @private @param {OnetreeError} error */
+  end(error) {
+    const { events } = this;
+    this.close();
+    events?.closed(error);
+  }
+
+  /** Closes it; nothing more is told about it. */
+  close() {
+    this.events = undefined;
+    clearTimeout(this.timer);
+    const { socket } = this;
+    if (!socket) return;
+    this.socket = undefined;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    // What `ws` throws when it is closed before it is open, has nobody to go to.
+    socket.onerror = () => {};
+    socket.close(1000);
+    const { terminate } = /** @type {any} */ (socket);
+    if (typeof terminate === 'function') {
+      const timer = setTimeout(() => terminate.call(socket), 2_000);
+      socket.onclose = () => clearTimeout(timer);
+    }
+  }
+}
+
+/** @param {import('./json.js').Codec} codec */
+const codec = ({ subprotocol }) => subprotocol;
