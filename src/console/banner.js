@@ -5,6 +5,8 @@ import { count } from './format.js'
 
 // A connection that is back within this was not worth a word, ms.
 const GRACE_MS = 400
+// How long a failure is shown, ms.
+const FAULT_MS = 8000
 
 const WHY = {
   outrun: 'it fell too far behind', epoch: 'the broker has another history', horizon: 'it was away for too long',
@@ -20,6 +22,7 @@ export class Banner {
   #since
   #retryAt
   #refreshing = new Map()
+  #fault
 
   constructor(link) {
     this.#link = link
@@ -34,9 +37,10 @@ export class Banner {
     else if (['fresh', 'ended', 'offline'].includes(event.type)) this.#refreshing.delete(key)
   }
 
-  /** The mirror is gone. */
-  drop(key) {
-    this.#refreshing.delete(key)
+  /** Something that somebody asked for failed. */
+  fault(error) {
+    this.#fault = { text: error.message, until: performance.now() + FAULT_MS }
+    this.#say()
   }
 
   #status({ status, retryInMs }) {
@@ -57,6 +61,7 @@ export class Banner {
     const slow = [...this.#refreshing.values()].find(({ since }) => now - since >= GRACE_MS)
     if (lost) this.#show('lost', ...this.#lost(status, error, now))
     else if (online && slow) this.#show('resync', 'Resyncing.', `What is shown is brought to the present${WHY[slow.why] ? `: ${WHY[slow.why]}` : ''}.`)
+    else if (this.#fault?.until > now) this.#show('fault', 'That did not work.', this.#fault.text)
     else this.#host.hidden = true
   }
 

@@ -9,6 +9,7 @@ export class Link {
   #client
   #listeners = new Set()
   #seen = new Set()
+  #watching = new Set()
   /** `{status, error?, retryInMs?}` */
   status = { status: 'connecting' }
 
@@ -17,8 +18,9 @@ export class Link {
     // A console that is left open comes back by itself, whatever there was at its first attempt.
     this.#client = start(`${scheme}://${location.host}`, { agent: 'onetree console', reconnect: 'always' })
     this.#client.onStatus((status) => {
-      this.status = status
-      for (const listener of this.#listeners) listener(status)
+      const { retryIn: retryInMs, ...rest } = status
+      this.status = { ...rest, retryInMs }
+      for (const listener of this.#listeners) listener(this.status)
     })
   }
 
@@ -26,6 +28,11 @@ export class Link {
   onStatus(listener) {
     this.#listeners.add(listener)
     listener(this.status)
+  }
+
+  /** Calls `listener(mirror, event)` with whatever happens to any mirror. */
+  onMirror(listener) {
+    this.#watching.add(listener)
   }
 
   /** Calls `listener` with each revision that is higher than all before. */
@@ -39,17 +46,12 @@ export class Link {
     for (const listener of this.#seen) listener(rev)
   }
 
-  /** The broker has another history: revisions count anew. */
-  forget() {
-    this.rev = 0
-  }
-
   get online() {
     return this.status.status === 'online'
   }
 
   async put(path, value, options) {
-    return this.#wrote(await this.#client.put(path, value, options))
+    return this.#wrote(await this.#client.put(path, value, conditional(options)))
   }
 
   async append(path, value, options) {
@@ -57,7 +59,7 @@ export class Link {
   }
 
   async remove(path, options) {
-    return this.#wrote(await this.#client.delete(path, options))
+    return this.#wrote(await this.#client.delete(path, conditional(options)))
   }
 
   async drop(path) {
@@ -69,24 +71,35 @@ export class Link {
     return done
   }
 
+  /** The entry at a path, if there is one. */
+  get(path) {
+    return this.#client.get(path)
+  }
+
   /** Reads entries at one revision: `{rev, entries}`. */
   getMany(paths) {
     return this.#client.getMany(paths)
   }
 
   /** A page: `{rev, entries, more}`. */
-  list(view) {
-    return this.#client.list(view)
+  list({ path, ...options }) {
+    return this.#client.list(path, defined(options))
   }
 
-  /** A live copy of a view; `on` is called with each event. */
+  /** A live copy of a view; `on(event, mirror)` is called with each event. `close()` ends it. */
   mirror(view, options, on) {
     const mirror = this.#client.mirror(view, options)
-    mirror.onEvent((event) => {
+    mirror.onChange(({ event: type, ...event }) => {
+      const told = { type, ...event }
       if (event.rev) this.see(event.rev)
-      on(event, mirror)
+      for (const listener of this.#watching) listener(mirror, told)
+      on(told, mirror)
     })
-    return mirror
+    return {
+      get: (path) => mirror.get(path),
+      entries: () => mirror.entries(),
+      close: () => mirror.end(),
+    }
   }
 
   /** What the broker says at `/v1/…`. */
@@ -97,7 +110,9 @@ export class Link {
   }
 }
 
-const utf8 = new TextEncoder()
-
 /** A value of text as somebody typed it; JSON stays as it is written, down to each digit. */
-export const typed = (type, text) => Value.of(type, utf8.encode(text))
+export const typed = (type, text) => Value.bytes(new TextEncoder().encode(text), type)
+
+const defined = (options) => Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+
+const conditional = ({ ifRev, ...options }) => (ifRev === undefined ? options : { ...options, if: { rev: ifRev } })

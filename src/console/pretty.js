@@ -12,24 +12,34 @@ const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[{}[\],:]/g
 /** A value in an element: JSON indented and coloured, text as it is, anything else as bytes. */
 export function pretty(value) {
   const element = h('pre', { class: 'value', tabindex: '0' })
-  const text = value.text
-  if (text === undefined || text === null) {
+  const text = textOf(value)
+  if (text === undefined) {
     element.append(hex(value.bytes))
   } else if (isJson(value.type)) {
     element.append(...colored(indented(text.slice(0, SHOWN))))
   } else {
     element.append(text.slice(0, SHOWN))
   }
-  const cut = (text ?? '').length > SHOWN || (!text && value.bytes.length > HEX_BYTES)
+  const cut = (text ?? '').length > SHOWN || (text === undefined && value.bytes.length > HEX_BYTES)
   if (cut) element.append(h('span', { class: 'p' }, `\n… cut: it has ${bytes(value.bytes.length)}`))
   return element
 }
 
 /** A value in one line. */
 export function oneLine(value) {
-  const text = value.text
-  if (text === undefined || text === null) return `${value.type} · ${bytes(value.bytes.length)}`
+  const text = textOf(value)
+  if (text === undefined) return `${value.type} · ${bytes(value.bytes.length)}`
   return text.length > 200 ? `${text.slice(0, 200)}…` : text
+}
+
+/** The text of a value that is JSON or text; nothing for what is only bytes. */
+export function textOf(value) {
+  if (!isJson(value.type) && !value.type.startsWith('text/')) return undefined
+  try {
+    return value.text
+  } catch {
+    return undefined
+  }
 }
 
 export const isJson = (type) => type === undefined || type === 'application/json'

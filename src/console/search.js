@@ -25,7 +25,6 @@ export class Search {
   #rows
 
   constructor(link, { form, input, found, tree, pick }) {
-    Object.assign(this, {})
     this.#link = link
     this.#input = input
     this.#found = found

@@ -5,7 +5,7 @@ import { h } from './dom.js'
 import { bytes, count } from './format.js'
 import { typed } from './link.js'
 import { faultOf } from './paths.js'
-import { indented, isJson, oneLine } from './pretty.js'
+import { indented, isJson, oneLine, textOf } from './pretty.js'
 
 const TYPES = ['application/json', 'text/plain', 'text/markdown', 'application/octet-stream']
 // So many entries are counted before "everything under it" is deleted.
@@ -26,7 +26,7 @@ export class Write {
   /** Puts a value at `path`: over `entry`, when it is given; at a path of the user's, when not even that is. */
   async put(path, entry) {
     const fresh = path === undefined
-    const text = entry && textOf(entry.value)
+    const text = entry && editable(entry.value)
     if (entry && text === undefined) {
       return ask('Edit', h('p', {}, `This value is ${entry.value.type}, ${bytes(entry.value.bytes.length)}: it cannot be edited as text here.`), [])
     }
@@ -114,9 +114,10 @@ function valueFields(type = 'application/json', text = '', first = false) {
   return { fields: [field('Value', area), field('Type', kind)], read }
 }
 
-function textOf(value) {
-  const { text } = value
-  if (text === undefined || text === null || text.length > EDITED) return undefined
+/** The text of a value as it can be edited; nothing when it cannot. */
+function editable(value) {
+  const text = textOf(value)
+  if (text === undefined || text.length > EDITED) return undefined
   return isJson(value.type) && text.length < 100_000 ? indented(text) : text
 }
 

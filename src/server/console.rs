@@ -19,9 +19,61 @@ macro_rules! files {
     };
 }
 
-const PAGE: &[(&str, &str)] = files!["../console/", "index.html"];
+const PAGE: &[(&str, &str)] = files![
+    "../console/",
+    "banner.js",
+    "base.css",
+    "branch.js",
+    "changes.js",
+    "chart.js",
+    "dialog.js",
+    "dom.js",
+    "entry.js",
+    "format.js",
+    "health.js",
+    "index.html",
+    "keys.js",
+    "link.js",
+    "main.js",
+    "mark.svg",
+    "panels.css",
+    "paths.js",
+    "pretty.js",
+    "previews.js",
+    "rows.js",
+    "search.js",
+    "sessions.js",
+    "stats.js",
+    "tabs.js",
+    "theme.js",
+    "tree-view.js",
+    "tree.css",
+    "tree.js",
+    "twigs.js",
+    "write.js",
+];
 
-const CLIENT: &[(&str, &str)] = &[];
+const CLIENT: &[(&str, &str)] = files![
+    "../../clients/js/src/",
+    "backoff.js",
+    "blake2s.js",
+    "changes.js",
+    "client.js",
+    "codes.js",
+    "errors.js",
+    "index.js",
+    "json.js",
+    "live.js",
+    "mirror.js",
+    "msgpack.js",
+    "protocol.js",
+    "request.js",
+    "requests.js",
+    "session.js",
+    "sorted.js",
+    "transact.js",
+    "transport.js",
+];
 
 /// The file at `/console` + `rest`.
 pub(super) fn file(rest: &str) -> Option<Reply> {

@@ -156,7 +156,7 @@ async fn sessions_tell_where_mirrors_stand_and_no_secret() {
         json!([
             {"sub": 7, "path": "/chat/rust", "depth": "tree", "values": true, "once": false,
              "signals": false, "every_ms": 0, "cursor": "live", "rev": rev, "lag": 0},
-            {"sub": 9, "path": "/", "depth": "children", "match": ["**/log", "a*"], "tail": 5,
+            {"sub": 9, "path": "/", "depth": "children", "match": ["a*", "**/log"], "tail": 5,
              "values": false, "once": false, "signals": true, "every_ms": 60000,
              "cursor": "paced", "rev": 0, "lag": rev},
         ])
