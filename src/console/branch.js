@@ -6,6 +6,8 @@ import { compareNames, join, nameOf } from './paths.js'
 // the tree changes, after so long, and after so many times what the listing took.
 const LIST_AGAIN_MS = 1500
 const LIST_SHARE = 40
+// From so many on, one sort is cheaper than to put each in its place.
+const MANY = 200
 
 /**
  * A child: `{name, path, rev, entry, bare, below, at}`. `entry`: it holds a value, at `rev`. `bare`:
@@ -123,11 +125,13 @@ export class Branch {
     this.#changed()
   }
 
-  /** All children anew: one sort is cheaper than a hundred thousand insertions. */
+  /** All children anew. */
   #whole() {
     const before = this.#byName
     this.#byName = new Map()
     this.own = undefined
+    // The mirror has them in order already.
+    this.kids = []
     for (const { path, rev } of this.#mirror.entries()) {
       if (path === this.path) {
         this.own = { path, rev }
@@ -135,12 +139,13 @@ export class Branch {
       }
       const name = nameOf(path)
       const old = before.get(name)
-      this.#byName.set(name, { name, path, rev, entry: true, bare: false, below: old?.below, at: old?.rev === rev ? old.at : undefined })
+      const kid = { name, path, rev, entry: true, bare: false, below: old?.below, at: old?.rev === rev ? old.at : undefined }
+      this.#byName.set(name, kid)
+      this.kids.push(kid)
     }
-    for (const kid of before.values()) {
-      if (kid.bare && !this.#byName.has(kid.name)) this.#byName.set(kid.name, { ...kid, entry: false, rev: 0 })
-    }
-    this.#order()
+    const bare = [...before.values()].filter(({ name, bare }) => bare && !this.#byName.has(name))
+    for (const kid of bare) this.#add({ ...kid, entry: false, rev: 0 }, bare.length > MANY)
+    if (bare.length > MANY) this.#order()
     this.whole = true
     this.look(true)
   }
@@ -151,7 +156,7 @@ export class Branch {
 
   #apply(changes) {
     const now = Date.now()
-    const many = changes.length > 200
+    const many = changes.length > MANY
     for (const { path, rev, new: entry } of changes) {
       if (path === this.path) {
         this.own = entry && { path, rev: entry.rev, at: now }
@@ -218,7 +223,7 @@ export class Branch {
         different ||= kid.below !== true
         Object.assign(kid, { bare: !kid.entry, below: true })
       } else {
-        this.#add({ name, path: join(this.path, name), rev: 0, entry: false, bare: true, below: true, at: undefined }, found.size > 200)
+        this.#add({ name, path: join(this.path, name), rev: 0, entry: false, bare: true, below: true, at: undefined }, found.size > MANY)
         different = true
       }
     }
@@ -228,7 +233,7 @@ export class Branch {
         different = true
       }
     }
-    if (found.size > 200) this.#order()
+    if (found.size > MANY) this.#order()
     if (different) this.#changed()
   }
 }

@@ -33,8 +33,9 @@ export class EntryPage {
     this.#mirror = this.#link.mirror({ path, depth: 'entry' }, {}, (event, mirror) => {
       if (this.path !== path || (event.type !== 'fresh' && event.type !== 'delta')) return
       const entry = mirror.get(path)
-      if (this.#state === 'whole' && entry?.rev === this.entry?.rev) return
-      if (event.type === 'delta') this.#at = Date.now()
+      // A delta may be about others. After `fresh` the same revision may be of another history.
+      if (event.type === 'delta' && entry?.rev === this.entry?.rev) return
+      this.#at = event.type === 'delta' ? Date.now() : undefined
       this.entry = entry
       this.#state = 'whole'
       this.#show()

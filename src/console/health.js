@@ -12,11 +12,11 @@ const CHARTS = [
   { name: 'Commits', of: (_, rates) => [rates?.commits], text: ([now]) => rate(now), head: true },
   { name: 'Deliveries', of: (_, rates) => [rates?.deliveries], text: ([now]) => rate(now), head: true },
   {
-    name: 'Commit latency',
+    name: 'Commit latency, median',
     lines: 2,
     of: (stats) => [latency(stats).p50_us ?? undefined, latency(stats).p99_us ?? undefined],
     text: ([half]) => micros(half),
-    more: ([, most]) => `99 of 100 within ${micros(most)}`,
+    more: ([, most]) => `p99 ${micros(most)}`,
     head: true,
     none: 'no commits',
   },
@@ -56,7 +56,7 @@ export class Health {
         say(one.now, now)
       }
       say(large.side, there && more ? more(values, stats) : '')
-      say(large.top, large.chart.highest > 0 ? `highest ${text([large.chart.highest])}` : '')
+      say(large.top, large.chart.highest > 0 ? `top ${text([large.chart.highest])}` : '')
     }
     if (stats) this.#tell(stats)
   }

@@ -10,6 +10,7 @@ export class Link {
   #listeners = new Set()
   #seen = new Set()
   #watching = new Set()
+  #forgetting = new Set()
   /** `{status, error?, retryInMs?}` */
   status = { status: 'connecting' }
 
@@ -38,6 +39,16 @@ export class Link {
   /** Calls `listener` with each revision that is higher than all before. */
   onRevision(listener) {
     this.#seen.add(listener)
+  }
+
+  /** Calls `listener` when the broker has another history: what is known of revisions is of no use. */
+  onEpoch(listener) {
+    this.#forgetting.add(listener)
+  }
+
+  #forget() {
+    this.rev = 0
+    for (const listener of this.#forgetting) listener()
   }
 
   see(rev) {
@@ -91,6 +102,7 @@ export class Link {
     const mirror = this.#client.mirror(view, options)
     mirror.onChange(({ event: type, ...event }) => {
       const told = { type, ...event }
+      if (type === 'refreshing' && event.why === 'epoch') this.#forget()
       if (event.rev) this.see(event.rev)
       for (const listener of this.#watching) listener(mirror, told)
       on(told, mirror)

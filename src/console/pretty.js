@@ -6,6 +6,8 @@ import { bytes } from './format.js'
 // Longer values are cut when they are shown: a megabyte of coloured text takes seconds to lay out.
 const SHOWN = 100_000
 const HEX_BYTES = 4096
+// An array of words and numbers stands in one line when it has at most so many letters.
+const INLINE = 64
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[{}[\],:]/g
 
@@ -54,24 +56,39 @@ export function indented(text) {
 
 function tokens(text) {
   const found = []
-  let depth = 0
+  let [depth, inline] = [0, 0]
   const line = () => found.push({ kind: 'p', text: `\n${'  '.repeat(depth)}` })
+  const space = () => found.push({ kind: 'p', text: ' ' })
   const all = text.match(TOKEN) ?? []
   all.forEach((token, at) => {
     const [before, next] = [all[at - 1], all[at + 1]]
+    const opens = token === '{' || token === '['
     if (token === '}' || token === ']') {
       depth = Math.max(0, depth - 1)
-      if (before !== '{' && before !== '[') line()
+      if (inline > 0) inline -= 1
+      else if (before !== '{' && before !== '[') line()
     }
     found.push({ kind: kindOf(token, next), text: token })
-    if (token === ':') found.push({ kind: 'p', text: ' ' })
-    if (token === '{' || token === '[') {
+    if (token === ':') space()
+    if (opens) {
       depth += 1
-      if (next !== '}' && next !== ']') line()
+      if (inline > 0 || isShort(all, at)) inline += 1
+      else if (next !== '}' && next !== ']') line()
     }
-    if (token === ',') line()
+    if (token === ',') inline > 0 ? space() : line()
   })
   return found
+}
+
+/** Whether the array that begins here is flat and short enough to stand in one line. */
+function isShort(all, at) {
+  if (all[at] !== '[') return false
+  for (let [end, width] = [at + 1, 0]; end < all.length && width <= INLINE; end++) {
+    if (all[end] === ']') return true
+    if (all[end] === '[' || all[end] === '{') return false
+    width += all[end].length + 1
+  }
+  return false
 }
 
 function kindOf(token, next) {

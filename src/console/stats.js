@@ -23,6 +23,8 @@ export class Stats {
     let [stats, rates] = []
     if (!document.hidden) {
       try {
+        // Without a connection nothing would answer, but for a line in the browser's log.
+        if (!this.#link.online) throw new Error('offline')
         stats = await this.#link.ask('/v1/stats')
         stats.at = performance.now()
         rates = this.#rates(stats)

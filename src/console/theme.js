@@ -9,7 +9,9 @@ export function theme(button) {
   const show = () => {
     if (choice === 'auto') delete document.documentElement.dataset.theme
     else document.documentElement.dataset.theme = choice
-    button.textContent = choice[0].toUpperCase() + choice.slice(1)
+    button.textContent = { auto: '◐', light: '○', dark: '●' }[choice]
+    button.title = `Colours: ${{ auto: 'as the system has them', light: 'light', dark: 'dark' }[choice]} (t)`
+    button.setAttribute('aria-label', button.title)
   }
   button.addEventListener('click', () => {
     choice = CHOICES[(CHOICES.indexOf(choice) + 1) % CHOICES.length]

@@ -30,6 +30,7 @@ export class TreeView {
     this.#twigs = new Twigs(link, () => this.#rows.refresh())
     this.#rows = new Rows(host, (element, index) => this.#fill(element, index))
     this.#rows.length = tree.size
+    link.onEpoch(() => this.#previews.forget())
     tree.onChange(() => (this.#rows.length = tree.size))
     host.addEventListener('keydown', (event) => this.#key(event))
     host.addEventListener('click', (event) => this.#click(event))
@@ -49,11 +50,6 @@ export class TreeView {
 
   focus() {
     this.#host.focus()
-  }
-
-  /** Another history. */
-  forget() {
-    this.#previews.forget()
   }
 
   #choose(path) {
