@@ -6,8 +6,11 @@
 //! - [`Owner`]: takes events in batches: apply, store, publish, answer, fan out
 //! - [`Shared`]: what the other tasks read
 //! - [`Mailbox`]: what a connection gets from other tasks
+//! - `counters`, `latency`: what is counted for those who ask how it goes
 
+mod counters;
 mod event;
+mod latency;
 mod mailbox;
 mod shared;
 
@@ -27,6 +30,7 @@ use crate::clock;
 use crate::store::{Store, StoreError};
 
 pub(crate) use event::{Event, Opening, Write};
+pub(crate) use latency::Latency;
 pub(crate) use mailbox::{Mailbox, Order, Reply};
 pub(crate) use shared::Shared;
 
@@ -93,6 +97,8 @@ pub(crate) struct Owner<S> {
 struct Batch {
     /// The state before it, to go back to.
     before: Checkpoint,
+    /// When its first event was taken.
+    begun: Option<Instant>,
     /// Writes and other events in it.
     events: usize,
     commits: Vec<Arc<Commit>>,
@@ -109,6 +115,7 @@ impl Batch {
     fn new(before: Checkpoint) -> Batch {
         Batch {
             before,
+            begun: None,
             events: 0,
             commits: Vec::new(),
             trees: Vec::new(),
@@ -183,6 +190,7 @@ impl<S: Store> Owner<S> {
 
     /// Makes the first of these events part of a batch, as many as one turn has room for.
     fn take(&mut self, events: &mut Vec<Event>, batch: &mut Batch) {
+        batch.begun.get_or_insert_with(Instant::now);
         let now = clock::now();
         let mut left = TURN_EVENTS;
         let turn = events.iter().take_while(|event| {
@@ -241,6 +249,7 @@ impl<S: Store> Owner<S> {
         for event in batch.afterwards {
             self.depart(now, event);
         }
+        self.count_sessions();
         batch.stop
     }
 
@@ -293,6 +302,11 @@ impl<S: Store> Owner<S> {
             self.attached.remove(&opened.name);
             self.state.detach_session(now, &opened.name);
         }
+        self.count_sessions();
+    }
+
+    fn count_sessions(&self) {
+        self.shared.counters.sessions.store(self.state.sessions(), Ordering::Relaxed);
     }
 
     /// A connection is gone, its client has said goodbye, or somebody asks how it goes.
@@ -377,6 +391,11 @@ impl<S: Store> Owner<S> {
             mailbox.reply(all.map(|(id, result)| Reply::Written { id, result, durable }));
         }
         drop(answers);
+        if let (Some(begun), commits @ 1..) = (batch.begun, batch.commits.len()) {
+            let counters = &self.shared.counters;
+            counters.commits.fetch_add(commits as u64, Ordering::Relaxed);
+            counters.latency.record(begun.into_std(), commits);
+        }
         self.shared.fanout.publish(&batch.commits);
         if !batch.commits.is_empty() {
             self.shared.settled.store(snapshot);

@@ -28,7 +28,7 @@ pub(crate) enum Reply {
     Ended,
 }
 
-/// What a connection is told to do. Once given an order stays.
+/// What a connection is told to do. Once given an order stays, but for `Tell`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Order {
@@ -38,6 +38,8 @@ pub(crate) enum Order {
     Finish = 2,
     /// Time is over: close at once.
     Cut = 4,
+    /// Somebody asks how it goes: tell.
+    Tell = 8,
 }
 
 impl Mailbox {
@@ -69,6 +71,12 @@ impl Mailbox {
 
     pub(crate) fn has(&self, order: Order) -> bool {
         self.orders.load(Ordering::Acquire) & order as u8 != 0
+    }
+
+    /// Whether the order was given; it is over with this.
+    pub(crate) fn take(&self, order: Order) -> bool {
+        self.has(order)
+            && self.orders.fetch_and(!(order as u8), Ordering::AcqRel) & order as u8 != 0
     }
 
     /// Waits until something was put in since the last call; it may have been taken out already.

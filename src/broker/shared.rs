@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use onetree_core::Snapshot;
 
+use super::counters::Counters;
 use crate::fanout::Fanout;
 
 /// What the owner shows to all other tasks.
@@ -18,13 +19,14 @@ pub(crate) struct Shared {
     pub(crate) fanout: Fanout,
     /// Whether nothing can be stored for now.
     pub(crate) read_only: Arc<AtomicBool>,
+    pub(crate) counters: Counters,
 }
 
 impl Shared {
     pub(crate) fn new(snapshot: Snapshot, fanout: Fanout, read_only: Arc<AtomicBool>) -> Shared {
         let snapshot = Arc::new(snapshot);
         let (published, settled) = (snapshot.clone().into(), snapshot.into());
-        Shared { published, settled, fanout, read_only }
+        Shared { published, settled, fanout, read_only, counters: Counters::default() }
     }
 
     /// The latest tree that was published when this is called.

@@ -110,6 +110,11 @@ impl Outbox {
         std::mem::take(&mut self.lock().overflowed)
     }
 
+    /// Whether it has overflowed and nobody has taken note of it.
+    pub fn has_overflowed(&self) -> bool {
+        self.lock().overflowed
+    }
+
     /// Bytes that wait. At most `most_bytes`.
     pub fn bytes(&self) -> usize {
         self.lock().bytes

@@ -103,6 +103,7 @@ impl Connection {
             frame_bytes: 0,
             digest_scan: 0,
         });
+        self.count();
         if let Some(session) = self.session.take() {
             let event = Event::Detach { session, connection: self.mailbox.id };
             // The owner is gone only when the broker is at its end.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +53,7 @@ pub(super) struct Arrival {
 pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     pub(super) peer: SocketAddr,
+    pub(super) since: Instant,
     pub(super) agent: Option<String>,
     pub(super) codec: Codec,
     pub(super) reader: Reader,
@@ -61,6 +63,8 @@ pub(super) struct Connection {
     pub(super) author: Arc<Author>,
     pub(super) session: Option<Name>,
     pub(super) feed: Feed,
+    /// How many of its subscriptions are counted among all.
+    pub(super) counted: usize,
     /// An event that the owner's queue had no room for; nothing is read until it has.
     pub(super) waiting: Option<Event>,
     /// Writes and signals of the messages that are being handled, see [`Connection::pass_on`].
@@ -181,6 +185,7 @@ impl Connection {
         Connection {
             server,
             peer,
+            since: now,
             agent,
             codec,
             reader,
@@ -190,6 +195,7 @@ impl Connection {
             author: Arc::default(),
             session: None,
             feed,
+            counted: 0,
             waiting: None,
             writes: Vec::new(),
             signals: Vec::new(),
@@ -249,6 +255,10 @@ impl Connection {
                 return ending;
             }
             let full = self.fill();
+            self.count();
+            if self.mailbox.take(Order::Tell) {
+                self.tell();
+            }
             match self.writer.flush_now() {
                 Ok(true) => self.timers.heard = Instant::now(),
                 Ok(false) => {}
@@ -287,6 +297,17 @@ impl Connection {
                 () = &mut sleep => {}
                 () = tokio::task::yield_now(), if again => {}
             }
+        }
+    }
+
+    /// Counts its subscriptions among all.
+    pub(super) fn count(&mut self) {
+        let (before, now) = (self.counted, self.feed.len());
+        if before != now {
+            self.counted = now;
+            // It wraps, and comes out right: each takes away only what it has added.
+            let all = &self.server.shared.counters.subscriptions;
+            all.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The HTTP part: routes, and the upgrade to a WebSocket.
+//! The HTTP part: one socket, and the routes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -6,20 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use onetree_protocol::{Code, Codec};
+use onetree_protocol::Code;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::connection::{self, Arrival};
-use super::{FIRST_REQUEST_WAIT, RETRY_SECONDS, Server, origin};
+use super::answer::{self, Reply, refuse, text};
+use super::{FIRST_REQUEST_WAIT, RETRY_SECONDS, Server, console, origin, sessions, stats, upgrade};
 use crate::broker::Event;
 
 /// A request's head, bytes, at most: eight times what browsers send.
@@ -33,10 +30,11 @@ const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 const ABOUT: &str = "Onetree: a publish-subscribe broker that keeps one true tree of topics.\n\
     \n\
-    /v1/sync   WebSocket, subprotocols onetree.v1.json and onetree.v1.msgpack\n\
-    /healthz   200 while the tree takes writes\n";
-
-type Reply = Response<Full<Bytes>>;
+    /console/      a page to look at the tree and to change it\n\
+    /v1/sync       WebSocket, subprotocols onetree.v1.json and onetree.v1.msgpack\n\
+    /v1/stats      how it goes, JSON\n\
+    /v1/sessions   who is connected and where their mirrors stand, JSON\n\
+    /healthz       200 while the tree takes writes\n";
 
 /// One socket, from its first byte until it is closed or upgraded.
 pub(super) async fn serve(
@@ -108,31 +106,47 @@ async fn turn(server: &Server, socket: &TcpStream) -> Option<Option<OwnedSemapho
 }
 
 /// Where a request came in.
-struct Place {
-    server: Arc<Server>,
-    peer: SocketAddr,
-    local: SocketAddr,
+pub(super) struct Place {
+    pub(super) server: Arc<Server>,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
 }
 
-type Permit = std::sync::Mutex<Option<OwnedSemaphorePermit>>;
+/// The socket's place among those that there may be; an upgraded connection takes it along.
+pub(super) type Permit = std::sync::Mutex<Option<OwnedSemaphorePermit>>;
 
 async fn route(place: Place, request: Request<Incoming>, permit: &Permit) -> Reply {
-    let peer = place.peer;
-    let known = matches!(request.uri().path(), "/" | "/healthz" | "/v1/sync");
-    if known && request.method() != Method::GET {
+    let (peer, path) = (place.peer, request.uri().path());
+    let page = path.strip_prefix("/console");
+    let known = matches!(path, "/" | "/healthz" | "/v1/sync" | "/v1/stats" | "/v1/sessions");
+    if (known || page.is_some()) && request.method() != Method::GET {
         let message = "only GET is understood here";
         let mut reply = refuse(peer, request.headers(), StatusCode::METHOD_NOT_ALLOWED, message);
         reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
         return reply;
     }
-    match request.uri().path() {
+    // What tells of others, and the page that shows it, is for the broker's own pages alone.
+    let guarded = page.is_some() || matches!(path, "/v1/stats" | "/v1/sessions");
+    let origins = &place.server.config.origins;
+    if guarded && let Err(why) = origin::admits(request.headers(), place.local, origins) {
+        return refuse(peer, request.headers(), StatusCode::FORBIDDEN, &why);
+    }
+    match path {
         "/" => text(StatusCode::OK, ABOUT),
         "/healthz" => health(&place.server).await,
-        "/v1/sync" => upgrade(place, request, permit),
-        _ => {
-            let message = "there is nothing here; / tells what is";
-            refuse(peer, request.headers(), StatusCode::NOT_FOUND, message)
-        }
+        "/v1/sync" => upgrade::upgrade(place, request, permit),
+        "/v1/stats" => answer::json(&stats::stats(&place.server)),
+        "/v1/sessions" => match sessions::Page::parse(request.uri().query()) {
+            Ok(page) => answer::json(&sessions::sessions(&place.server, page).await),
+            Err(why) => refuse(peer, request.headers(), StatusCode::BAD_REQUEST, &why),
+        },
+        _ => match page.and_then(console::file) {
+            Some(reply) => reply,
+            None => {
+                let message = "there is nothing here; / tells what is";
+                refuse(peer, request.headers(), StatusCode::NOT_FOUND, message)
+            }
+        },
     }
 }
 
@@ -157,109 +171,6 @@ async fn health(server: &Server) -> Reply {
         Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "the owner of the tree is gone\n"),
         Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the owner of the tree does not answer\n"),
     }
-}
-
-fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Permit) -> Reply {
-    let Place { server, peer, local } = place;
-    let headers = request.headers();
-    let refuse = |status, message: &str| refuse(peer, headers, status, message);
-    if !(has(headers, header::CONNECTION, "upgrade") && has(headers, header::UPGRADE, "websocket"))
-        || value(headers, header::SEC_WEBSOCKET_VERSION) != Some("13")
-    {
-        let mut reply = refuse(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket, version 13");
-        reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let version = HeaderValue::from_static("13");
-        reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, version);
-        return reply;
-    }
-    let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
-        return refuse(StatusCode::BAD_REQUEST, "sec-websocket-key is missing");
-    };
-    if let Some(page) = headers.get(header::ORIGIN) {
-        let page = page.to_str().unwrap_or("?");
-        if !origin::allowed(page, value(headers, header::HOST), local, &server.config.origins) {
-            let message = format!(
-                "pages of {page} may not connect; add it to 'origins' in the configuration to allow it"
-            );
-            return refuse(StatusCode::FORBIDDEN, &message);
-        }
-    }
-    let Some(codec) = offered(headers) else {
-        let [json, msgpack] = Codec::ALL.map(Codec::subprotocol);
-        let message = format!("offer one of the subprotocols {json} and {msgpack}");
-        return refuse(StatusCode::BAD_REQUEST, &message);
-    };
-    let accept = derive_accept_key(key.as_bytes());
-    let mut reply = Response::new(Full::default());
-    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let set = reply.headers_mut();
-    set.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    set.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    set.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(codec.subprotocol()));
-    match HeaderValue::try_from(accept) {
-        Ok(accept) => set.insert(header::SEC_WEBSOCKET_ACCEPT, accept),
-        Err(_) => return refuse(StatusCode::BAD_REQUEST, "sec-websocket-key is not one"),
-    };
-    let agent = value(headers, header::USER_AGENT).map(str::to_owned);
-    let socket_permit = permit.lock().ok().and_then(|mut permit| permit.take());
-    let tasks = server.tasks.clone();
-    let upgraded = hyper::upgrade::on(&mut request);
-    tasks.spawn(async move {
-        let Ok(upgraded) = upgraded.await else {
-            tracing::debug!(%peer, "connection gone before it was upgraded");
-            return;
-        };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-            tracing::error!(%peer, "an upgraded connection is of another kind than the accepted one");
-            return;
-        };
-        let connection_permit = server.connections.clone().try_acquire_owned().ok();
-        let arrival = Arrival {
-            socket: parts.io.into_inner(),
-            read: parts.read_buf,
-            peer,
-            agent,
-            codec,
-            full: connection_permit.is_none(),
-        };
-        connection::serve(server, arrival).await;
-        drop((connection_permit, socket_permit));
-    });
-    reply
-}
-
-/// An answer that says what is wrong, to the client and to the log.
-fn refuse(peer: SocketAddr, headers: &HeaderMap, status: StatusCode, why: &str) -> Reply {
-    let code = format!("http-{}", status.as_u16());
-    let agent = value(headers, header::USER_AGENT).unwrap_or("-");
-    tracing::info!(code, %peer, agent, why, "request refused");
-    text(status, &format!("{why}\n"))
-}
-
-/// The first subprotocol of the client's list that is known.
-fn offered(headers: &HeaderMap) -> Option<Codec> {
-    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut offers = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
-    offers
-        .find_map(|offer| Codec::ALL.into_iter().find(|codec| codec.subprotocol() == offer.trim()))
-}
-
-/// Whether the list in `name` has `token`.
-fn has(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
-    let lists = headers.get_all(name).iter().filter_map(|list| list.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
-}
-
-fn value(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn text(status: StatusCode, body: &str) -> Reply {
-    let mut reply = Response::new(Full::from(body.to_owned()));
-    *reply.status_mut() = status;
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    reply.headers_mut().insert(header::CONTENT_TYPE, kind);
-    reply
 }
 
 /// What a socket is told for which not even the HTTP part has room.

@@ -3,15 +3,19 @@
 //! # Layout
 //!
 //! - [`Server`]: accepts connections, ends them all
-//! - `http`: routes and the upgrade; `origin`: whose pages may connect
+//! - `http`: routes; `upgrade`: from HTTP to a WebSocket; `origin`: whose pages may connect;
+//!   `answer`: what comes back
+//! - `stats`, `sessions`: how it goes, as JSON; `console`: the page that shows it
 //! - `connection`: one WebSocket connection, a task of its own: its loop and its timers
 //! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in
 //! - `check`: what a request must keep to
 //! - `reader`, `writer`: WebSocket messages from and to a socket; `frames`: messages from bytes
 
+mod answer;
 mod check;
 mod closing;
 mod connection;
+mod console;
 mod frames;
 mod http;
 mod opening;
@@ -19,15 +23,19 @@ mod origin;
 mod output;
 mod reader;
 mod requests;
+mod sessions;
+mod stats;
+mod upgrade;
 mod writer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use writer::envelop;
 
+use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -61,8 +69,12 @@ pub(crate) struct Server {
     pub(crate) events: mpsc::Sender<Event>,
     /// Where it listens.
     pub(crate) addr: SocketAddr,
+    started: Instant,
     /// The open WebSocket connections, to give orders to.
     mailboxes: DashMap<u64, Arc<Mailbox>>,
+    /// Whom connections tell how they stand, see `sessions`; who asks has the lock.
+    inquiry: ArcSwapOption<mpsc::UnboundedSender<sessions::Described>>,
+    asking: tokio::sync::Mutex<()>,
     next_id: AtomicU64,
     connections: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
@@ -86,7 +98,10 @@ impl Server {
             shared,
             events,
             addr,
+            started: Instant::now(),
             mailboxes: DashMap::new(),
+            inquiry: ArcSwapOption::empty(),
+            asking: tokio::sync::Mutex::new(()),
             next_id: AtomicU64::new(1),
             connections: Arc::new(Semaphore::new(connections)),
             sockets: Arc::new(Semaphore::new(connections + HANDSHAKES)),

@@ -24,6 +24,9 @@ impl Connection {
             let message = tokio::select! {
                 message = timeout_at(deadline, self.reader.next()) => message,
                 () = self.mailbox.filled() => {
+                    if self.mailbox.take(Order::Tell) {
+                        self.tell();
+                    }
                     if let Some(ending) = self.obey() {
                         return Err(ending);
                     }

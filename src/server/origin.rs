@@ -2,6 +2,51 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use hyper::header::{self, HeaderMap};
+
+use super::answer::value;
+
+/// Whether a request that is no WebSocket may be told of what goes on here; why not, if not.
+///
+/// Browsers say no origin when a page asks its own, so it is the host that shows a name which was
+/// made to point here (DNS rebinding): it must be the broker's own address, as in [`allowed`], or
+/// that of a configured origin. A page that says an origin must be allowed, and one that says
+/// nothing must not be another site's, as far as the browser tells.
+pub(super) fn admits(
+    headers: &HeaderMap,
+    local: SocketAddr,
+    configured: &[String],
+) -> Result<(), String> {
+    let host = value(headers, header::HOST);
+    let known = host.is_some_and(|host| {
+        let names = configured.iter().filter_map(|origin| origin.split_once("://"));
+        is_own(host, local.port())
+            || names.into_iter().any(|(_, name)| name.eq_ignore_ascii_case(host))
+    });
+    if !known {
+        let host = host.unwrap_or("no host");
+        return Err(format!(
+            "this broker is not known as {host}; ask for its address, or add the origin to 'origins' \
+             in the configuration"
+        ));
+    }
+    if let Some(page) = headers.get(header::ORIGIN) {
+        let page = page.to_str().unwrap_or("?");
+        return match allowed(page, host, local, configured) {
+            true => Ok(()),
+            false => Err(format!(
+                "pages of {page} may not ask this; add it to 'origins' in the configuration to allow it"
+            )),
+        };
+    }
+    match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
+        None | Some(b"same-origin" | b"none") => Ok(()),
+        // To follow a link shows the page to its user, and to nobody else.
+        Some(_) if headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate") => Ok(()),
+        Some(_) => Err("pages of other sites may not ask this".to_owned()),
+    }
+}
+
 /// Whether a page of `origin` may connect. Browsers always say the origin of a WebSocket; without
 /// this any page that a user opens could talk to a broker on the user's machine.
 ///
@@ -35,6 +80,46 @@ fn is_own(host: &str, port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_that_are_known_and_pages_of_their_own() {
+        let local = "127.0.0.1:7400".parse().unwrap();
+        let check = |list: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in list {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            admits(&headers, local, &["https://a.example".to_owned()])
+        };
+        let own = ("host", "127.0.0.1:7400");
+        for good in [
+            &[own][..],
+            &[("host", "localhost:7400")],
+            &[("host", "[::1]:7400")],
+            &[("host", "a.example")],
+            &[own, ("origin", "http://127.0.0.1:7400")],
+            &[own, ("origin", "https://a.example")],
+            &[own, ("sec-fetch-site", "same-origin")],
+            &[own, ("sec-fetch-site", "none")],
+            &[own, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")],
+        ] {
+            assert_eq!(check(good), Ok(()), "{good:?}");
+        }
+        for bad in [
+            &[][..],
+            &[("host", "127.0.0.1")],
+            &[("host", "127.0.0.1:7401")],
+            &[("host", "evil.example:7400")],
+            &[("host", "evil.example:7400"), ("sec-fetch-site", "same-origin")],
+            &[("host", "evil.example:7400"), ("origin", "http://evil.example:7400")],
+            &[own, ("origin", "http://evil.example:7400")],
+            &[own, ("origin", "null")],
+            &[own, ("sec-fetch-site", "cross-site")],
+            &[own, ("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")],
+        ] {
+            assert!(check(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn own_addresses_and_configured_names() {

@@ -1,5 +1,6 @@
 //! What a client is told: replies, live frames, refreshes, heartbeats.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use onetree_core::{Snapshot, Step};
@@ -62,16 +63,26 @@ impl Connection {
     fn send_live(&mut self, bytes: usize, up_to: Revision) -> (bool, bool) {
         let mut items = Vec::new();
         let intact = self.mailbox.outbox.take(&mut items, bytes, up_to);
+        let mut delivered = 0;
         for item in &items {
             match item {
                 Item::Deltas(frames) => {
                     if let Some(messages) = frames.needed(|rev| self.feed.needs_live(rev)) {
                         self.feed.handle_live(frames.rev());
                         self.writer.messages(&messages);
+                        delivered += frames.count();
                     }
                 }
-                Item::Signals(frames) => self.writer.messages(frames.bytes()),
+                Item::Signals(frames) => {
+                    self.writer.messages(frames.bytes());
+                    delivered += frames.count();
+                }
             }
+        }
+        if delivered > 0 {
+            // Once for all that is written together.
+            let all = &self.server.shared.counters.deliveries;
+            all.fetch_add(delivered as u64, Ordering::Relaxed);
         }
         (intact, !items.is_empty())
     }

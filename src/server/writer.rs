@@ -136,6 +136,11 @@ impl Writer {
         self.queued < WRITE_AHEAD_BYTES
     }
 
+    /// What the socket has not taken yet, bytes.
+    pub(super) fn queued(&self) -> usize {
+        self.queued
+    }
+
     /// Whether the socket has taken everything.
     pub(super) fn is_empty(&self) -> bool {
         self.queued == 0

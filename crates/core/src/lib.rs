@@ -28,4 +28,4 @@ pub use settings::{Bounds, Retention, Settings, Time};
 pub use slot::Summary;
 pub use snapshot::Snapshot;
 pub use state::{Checkpoint, Head, Opened, SavedClient, SavedMarks, SavedSlot, State};
-pub use sync::{Feed, FeedLimits, Interest, Step, concerns};
+pub use sync::{Feed, FeedLimits, Interest, Motion, Standing, Step, concerns};

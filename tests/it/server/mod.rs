@@ -4,10 +4,12 @@
 //!
 //! - `input`: frames and messages that are wrong
 //! - `http`: what comes instead of a good upgrade; whose pages may connect; health
+//! - `look`: how it goes, as JSON; the console
 //! - `ends`: sessions that are taken over, stores that fail, shutdown
 //! - `slow`: clients that do not read
 
 mod ends;
 mod http;
 mod input;
+mod look;
 mod slow;

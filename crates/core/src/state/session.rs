@@ -109,6 +109,11 @@ impl State {
         self.leave(name, now);
     }
 
+    /// How many sessions there are, attached or in their grace. O(1).
+    pub fn sessions(&self) -> usize {
+        self.sessions.all.len()
+    }
+
     fn leave(&mut self, name: &Name, end: Time) {
         if self.sessions.all.contains_key(name) {
             self.sessions.set(name, Session::Leaving(end));

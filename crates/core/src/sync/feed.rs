@@ -30,9 +30,9 @@ use crate::snapshot::Snapshot;
 #[derive(Debug)]
 pub struct Feed {
     limits: FeedLimits,
-    subs: Subscriptions,
+    pub(super) subs: Subscriptions,
     /// The last live delta that was sent, or `sync`: every live mirror is there or further.
-    live: Revision,
+    pub(super) live: Revision,
     /// The subscription that had the last turn.
     turn: u32,
     /// What its turn came to, as far as it was not taken yet.

@@ -1,12 +1,14 @@
 //! Subscriptions: bringing mirrors to the present, and keeping them there.
 
 mod feed;
+mod standing;
 mod subscription;
 mod subscriptions;
 mod sweep;
 mod walk;
 
 pub use feed::{Feed, FeedLimits, Interest, Step};
+pub use standing::{Motion, Standing};
 pub(crate) use walk::Walk;
 
 use onetree_protocol::{Act, Change, Depth, LogKey, Path, View};

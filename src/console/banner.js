@@ -1,0 +1,82 @@
+// What is wrong with the connection, said where nobody can miss it.
+
+import { byId, h, say } from './dom.js'
+import { count } from './format.js'
+
+// A connection that is back within this was not worth a word, ms.
+const GRACE_MS = 400
+// How long a failure is shown, ms.
+const FAULT_MS = 8000
+
+const WHY = {
+  outrun: 'it fell too far behind', epoch: 'the broker has another history', horizon: 'it was away for too long',
+  view: 'its view is another', future: 'the broker has an older tree', resync: 'its copy was wrong', 'no-cookie': '',
+}
+
+/** Shows how the connection and the mirrors stand. */
+export class Banner {
+  #link
+  #host = byId('banner')
+  #state = byId('state')
+  #text = byId('state-text')
+  #since
+  #retryAt
+  #refreshing = new Map()
+  #fault
+
+  constructor(link) {
+    this.#link = link
+    link.onStatus((status) => this.#status(status))
+    link.onRevision(() => this.#say())
+    setInterval(() => this.#say(), 250)
+  }
+
+  /** A mirror that was whole is brought to the present anew, or is whole again. */
+  mirror(key, event) {
+    if (event.type === 'refreshing' && event.why !== 'no-cookie') this.#refreshing.set(key, { why: event.why, since: performance.now() })
+    else if (['fresh', 'ended', 'offline'].includes(event.type)) this.#refreshing.delete(key)
+  }
+
+  /** Something that somebody asked for failed. */
+  fault(error) {
+    this.#fault = { text: error.message, until: performance.now() + FAULT_MS }
+    this.#say()
+  }
+
+  #status({ status, retryInMs }) {
+    const online = status === 'online'
+    this.#since = online ? undefined : (this.#since ?? performance.now())
+    this.#retryAt = retryInMs === undefined ? undefined : performance.now() + retryInMs
+    this.#say()
+  }
+
+  #say() {
+    const { status, error } = this.#link.status
+    const online = status === 'online'
+    this.#state.dataset.state = status
+    say(this.#text, online ? `revision ${count(this.#link.rev)}` : { connecting: 'connecting', offline: 'disconnected', ended: 'ended' }[status])
+    const now = performance.now()
+    const lost = !online && now - (this.#since ?? now) >= GRACE_MS
+    document.body.classList.toggle('stale', lost)
+    const slow = [...this.#refreshing.values()].find(({ since }) => now - since >= GRACE_MS)
+    if (lost) this.#show('lost', ...this.#lost(status, error, now))
+    else if (online && slow) this.#show('resync', 'Resyncing.', `What is shown is brought to the present${WHY[slow.why] ? `: ${WHY[slow.why]}` : ''}.`)
+    else if (this.#fault?.until > now) this.#show('fault', 'That did not work.', this.#fault.text)
+    else this.#host.hidden = true
+  }
+
+  #lost(status, error, now) {
+    const at = this.#link.rev > 0 ? `What is shown is from revision ${count(this.#link.rev)}.` : ''
+    if (status === 'ended') return ['The connection has ended.', `${error?.message ?? ''} Load the page again.`]
+    const wait = Math.ceil(((this.#retryAt ?? now) - now) / 1000)
+    return ['Disconnected.', `${at} ${wait > 0 ? `Trying again in ${wait} s.` : 'Trying again…'} What you write now is sent when the broker is back.`]
+  }
+
+  #show(kind, head, rest) {
+    const text = `${head} ${rest}`.trim()
+    this.#host.dataset.kind = kind
+    this.#host.hidden = false
+    if (this.#host.textContent === text) return
+    this.#host.replaceChildren(`${head} `, h('small', {}, rest.trim()))
+  }
+}

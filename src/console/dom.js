@@ -1,0 +1,25 @@
+// Elements, made in one line.
+
+/**
+ * An element: `h('p', {class: 'soft', onclick: fn}, 'text', other)`. Names that begin with `on` are
+ * listeners, `true` is an attribute without a value, `false` and `undefined` are none. Text is text:
+ * nothing is ever read as markup.
+ */
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag)
+  for (const [name, value] of Object.entries(props)) {
+    if (name.startsWith('on')) element.addEventListener(name.slice(2), value)
+    else if (value === true) element.setAttribute(name, '')
+    else if (value !== false && value !== undefined) element.setAttribute(name, value)
+  }
+  element.append(...children.flat().filter((child) => child !== undefined && child !== null && child !== false))
+  return element
+}
+
+/** The element with this id. */
+export const byId = (id) => document.getElementById(id)
+
+/** Sets text only where it differs: what has not changed is not laid out again. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text
+}

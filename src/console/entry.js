@@ -1,0 +1,79 @@
+// One entry, as it is now.
+
+import { h } from './dom.js'
+import { bytes, count, span } from './format.js'
+import { nameOf, parent } from './paths.js'
+import { pretty } from './pretty.js'
+
+/** Shows the entry at a path, live; `act(letter, path)` is what its buttons do. */
+export class EntryPage {
+  path = '/'
+  entry
+  #host
+  #link
+  #act
+  #mirror
+  #at
+  #state = 'loading'
+  #age = h('span')
+
+  constructor(host, link, act) {
+    this.#host = host
+    this.#link = link
+    this.#act = act
+    setInterval(() => this.#tick(), 1000)
+  }
+
+  show(path) {
+    if (this.#mirror && path === this.path) return
+    this.#mirror?.close()
+    Object.assign(this, { path, entry: undefined })
+    this.#at = undefined
+    this.#state = 'loading'
+    this.#mirror = this.#link.mirror({ path, depth: 'entry' }, {}, (event, mirror) => {
+      if (this.path !== path || (event.type !== 'fresh' && event.type !== 'delta')) return
+      const entry = mirror.get(path)
+      // A delta may be about others. After `fresh` the same revision may be of another history.
+      if (event.type === 'delta' && entry?.rev === this.entry?.rev) return
+      this.#at = event.type === 'delta' ? Date.now() : undefined
+      this.entry = entry
+      this.#state = 'whole'
+      this.#show()
+    })
+    this.#show()
+  }
+
+  #show() {
+    const { path, entry } = this
+    const up = parent(path)
+    const title = h('h2', {}, up && h('span', { class: 'up' }, up === '/' ? '/' : `${up}/`), up ? nameOf(path) : '/')
+    const button = (letter, text, title) => h('button', { type: 'button', title: `${title} (${letter})`, 'data-act': letter, onclick: () => this.#act(letter, path) }, text)
+    const buttons = h('div', { class: 'buttons' },
+      button('e', entry ? 'Edit' : 'Put', entry ? 'Change the value' : 'Put a value here'),
+      button('a', 'Append', 'Append to the log at this path'),
+      button('f', 'Follow', 'Watch what changes at and under this path'),
+      button('d', 'Delete', 'Delete the entry, or everything under it'))
+    this.#host.replaceChildren(h('div', { class: 'head' }, title, buttons), ...this.#body())
+    this.#tick()
+  }
+
+  #body() {
+    const { entry } = this
+    if (this.#state === 'loading') return [h('p', { class: 'empty' }, 'Reading…')]
+    if (!entry) return [h('p', { class: 'empty' }, this.#at ? 'The entry was deleted.' : 'There is no value at this path.')]
+    const facts = h('p', { class: 'facts' },
+      h('span', {}, h('b', {}, entry.value.type ?? 'application/json')),
+      h('span', {}, h('b', {}, bytes(entry.value.bytes.length))),
+      h('span', {}, 'revision ', h('b', { id: 'entry-rev' }, count(entry.rev))),
+      this.#age)
+    return [facts, pretty(entry.value)]
+  }
+
+  #tick() {
+    if (!this.entry) return
+    const before = Math.max(0, this.#link.rev - this.entry.rev)
+    const revisions = before === 0 ? 'the latest of all' : `${count(before)} ${before === 1 ? 'revision' : 'revisions'} ago`
+    const text = this.#at ? `changed ${span(Date.now() - this.#at)} ago, ${revisions}` : revisions
+    if (this.#age.textContent !== text) this.#age.textContent = text
+  }
+}

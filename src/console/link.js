@@ -1,0 +1,126 @@
+// The one place that talks to the broker: the JavaScript client, and two pages of JSON.
+
+import { Value, start } from './onetree/index.js'
+
+/** A connection that mends itself. What is asked while there is none waits for it. */
+export class Link {
+  /** The highest revision that is known of. */
+  rev = 0
+  #client
+  #listeners = new Set()
+  #seen = new Set()
+  #watching = new Set()
+  #forgetting = new Set()
+  /** `{status, error?, retryInMs?}` */
+  status = { status: 'connecting' }
+
+  constructor() {
+    const scheme = location.protocol === 'https:' ? 'wss' : 'ws'
+    // A console that is left open comes back by itself, whatever there was at its first attempt.
+    this.#client = start(`${scheme}://${location.host}`, { agent: 'onetree console', reconnect: 'always' })
+    this.#client.onStatus((status) => {
+      this.status = status
+      for (const listener of this.#listeners) listener(this.status)
+    })
+  }
+
+  /** Calls `listener` now and with each change of how the connection stands. */
+  onStatus(listener) {
+    this.#listeners.add(listener)
+    listener(this.status)
+  }
+
+  /** Calls `listener(mirror, event)` with whatever happens to any mirror. */
+  onMirror(listener) {
+    this.#watching.add(listener)
+  }
+
+  /** Calls `listener` with each revision that is higher than all before. */
+  onRevision(listener) {
+    this.#seen.add(listener)
+  }
+
+  /** Calls `listener` when the broker has another history: what is known of revisions is of no use. */
+  onEpoch(listener) {
+    this.#forgetting.add(listener)
+  }
+
+  #forget() {
+    this.rev = 0
+    for (const listener of this.#forgetting) listener()
+  }
+
+  see(rev) {
+    if (!(rev > this.rev)) return
+    this.rev = rev
+    for (const listener of this.#seen) listener(rev)
+  }
+
+  get online() {
+    return this.status.status === 'online'
+  }
+
+  async put(path, value, options) {
+    return this.#wrote(await this.#client.put(path, value, options))
+  }
+
+  async append(path, value, options) {
+    return this.#wrote(await this.#client.append(path, value, options))
+  }
+
+  async remove(path, options) {
+    return this.#wrote(await this.#client.delete(path, options))
+  }
+
+  async drop(path) {
+    return this.#wrote(await this.#client.dropTree(path, {}))
+  }
+
+  #wrote(done) {
+    this.see(done.rev)
+    return done
+  }
+
+  /** The entry at a path, if there is one. */
+  get(path) {
+    return this.#client.get(path)
+  }
+
+  /** Reads entries at one revision: `{rev, entries}`. */
+  getMany(paths) {
+    return this.#client.getMany(paths)
+  }
+
+  /** A page: `{rev, entries, more}`. */
+  list({ path, ...options }) {
+    return this.#client.list(path, defined(options))
+  }
+
+  /** A live copy of a view; `on(event, mirror)` is called with each event. `close()` ends it. */
+  mirror(view, options, on) {
+    const mirror = this.#client.mirror(view, options)
+    mirror.onEvent((event) => {
+      if (event.type === 'refreshing' && event.why === 'epoch') this.#forget()
+      if (event.rev) this.see(event.rev)
+      for (const listener of this.#watching) listener(mirror, event)
+      on(event, mirror)
+    })
+    return {
+      get: (path) => mirror.get(path),
+      entries: () => mirror.entries(),
+      close: () => mirror.close(),
+    }
+  }
+
+  /** What the broker says at `/v1/…`. */
+  async ask(path) {
+    const answer = await fetch(path, { cache: 'no-store' })
+    if (!answer.ok) throw new Error((await answer.text()).trim() || `status ${answer.status}`)
+    return answer.json()
+  }
+}
+
+/** A value of text as somebody typed it; JSON stays as it is written, down to each digit. */
+export const typed = (type, text) => Value.of(type, new TextEncoder().encode(text))
+
+const defined = (options) => Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))

@@ -1,0 +1,93 @@
+// The console: where its parts meet.
+
+import { Banner } from './banner.js'
+import { ChangesPage } from './changes.js'
+import { byId } from './dom.js'
+import { EntryPage } from './entry.js'
+import { Health } from './health.js'
+import { help, keys } from './keys.js'
+import { Link } from './link.js'
+import { faultOf } from './paths.js'
+import { Search } from './search.js'
+import { SessionsPage } from './sessions.js'
+import { Stats } from './stats.js'
+import { Tabs } from './tabs.js'
+import { theme } from './theme.js'
+import { Tree } from './tree.js'
+import { TreeView } from './tree-view.js'
+import { Write } from './write.js'
+
+theme(byId('theme'))
+const link = new Link()
+const banner = new Banner(link)
+link.onMirror((key, event) => banner.mirror(key, event))
+const stats = new Stats(link)
+const tree = new Tree(link)
+
+const entry = new EntryPage(byId('page-entry'), link, act)
+const changes = new ChangesPage(byId('page-changes'), link, { size: () => stats.last?.bytes ?? 0, pick: go })
+const sessions = new SessionsPage(byId('page-sessions'), link)
+new Health(byId('page-health'), byId('meters'), stats)
+const tabs = new Tabs(byId('tabs'), (name) => name === 'sessions' && sessions.look())
+const write = new Write(link, (path) => {
+  tree.touch(path)
+  if (path !== view.selected) go(path)
+})
+const view = new TreeView(byId('tree'), tree, link, { pick: picked, act })
+const search = new Search(link, { form: byId('find'), input: byId('query'), found: byId('found'), tree: byId('tree'), pick: go })
+
+/** A row of the tree was chosen. */
+function picked(path) {
+  entry.show(path)
+  const hash = `#${encodeURI(path)}`
+  if (location.hash !== hash) history.replaceState(null, '', hash)
+}
+
+/** Goes to a path, from wherever. */
+function go(path) {
+  view.show(path)
+  if (tabs.now !== 'tree' && tabs.now !== 'changes') tabs.open('entry')
+}
+
+/** What a key or a button does with a path. */
+async function act(letter, path) {
+  try {
+    if (letter === 'Enter') {
+      tabs.open('entry')
+      byId('page-entry').focus()
+    } else if (letter === 'e') {
+      // What is shown is what is edited: the condition is about its revision.
+      await write.put(path, entry.path === path ? entry.entry : await link.get(path))
+    } else if (letter === 'a') {
+      await write.append(path)
+    } else if (letter === 'd') {
+      await write.remove(path, await link.get(path))
+    } else if (letter === 'f') {
+      changes.follow(path)
+      tabs.open('changes')
+    }
+  } catch (error) {
+    banner.fault(error)
+  }
+}
+
+const onSelected = (letter) => () => act(letter, view.selected)
+keys({
+  '/': () => search.focus(), e: onSelected('e'), a: onSelected('a'), d: onSelected('d'), f: onSelected('f'), n: () => write.put(),
+  1: () => tabs.open('entry'), 2: () => tabs.open('changes'), 3: () => tabs.open('sessions'), 4: () => tabs.open('health'),
+  t: () => byId('theme').click(), '?': help, Escape: () => view.focus(),
+})
+byId('new').addEventListener('click', () => write.put())
+byId('help').addEventListener('click', help)
+
+function fromAddress() {
+  try {
+    const path = decodeURI(location.hash.slice(1))
+    return path && !faultOf(path) ? path : '/'
+  } catch {
+    return '/'
+  }
+}
+window.addEventListener('hashchange', () => fromAddress() !== view.selected && go(fromAddress()))
+view.show(fromAddress())
+view.focus()

@@ -1,0 +1,113 @@
+// Values for reading.
+
+import { h } from './dom.js'
+import { bytes } from './format.js'
+
+// Longer values are cut when they are shown: a megabyte of coloured text takes seconds to lay out.
+const SHOWN = 100_000
+const HEX_BYTES = 4096
+// An array of words and numbers stands in one line when it has at most so many letters.
+const INLINE = 64
+
+const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[{}[\],:]/g
+
+/** A value in an element: JSON indented and coloured, text as it is, anything else as bytes. */
+export function pretty(value) {
+  const element = h('pre', { class: 'value', tabindex: '0' })
+  const text = textOf(value)
+  if (text === undefined) {
+    element.append(hex(value.bytes))
+  } else if (isJson(value.type)) {
+    element.append(...colored(indented(text.slice(0, SHOWN))))
+  } else {
+    element.append(text.slice(0, SHOWN))
+  }
+  const cut = (text ?? '').length > SHOWN || (text === undefined && value.bytes.length > HEX_BYTES)
+  if (cut) element.append(h('span', { class: 'p' }, `\n… cut: it has ${bytes(value.bytes.length)}`))
+  return element
+}
+
+/** A value in one line. */
+export function oneLine(value) {
+  const text = textOf(value)
+  if (text === undefined) return `${value.type} · ${bytes(value.bytes.length)}`
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text
+}
+
+/** The text of a value that is JSON or text; nothing for what is only bytes. */
+export function textOf(value) {
+  if (!isJson(value.type) && !value.type.startsWith('text/')) return undefined
+  try {
+    return value.text
+  } catch {
+    return undefined
+  }
+}
+
+export const isJson = (type) => type === undefined || type === 'application/json'
+
+/**
+ * JSON with a line for each member. Its tokens stay as they were written: a number of twenty digits
+ * is not made a double of, and the order of members is theirs.
+ */
+export function indented(text) {
+  return tokens(text).reduce((lines, { text }) => lines + text, '')
+}
+
+function tokens(text) {
+  const found = []
+  let [depth, inline] = [0, 0]
+  const line = () => found.push({ kind: 'p', text: `\n${'  '.repeat(depth)}` })
+  const space = () => found.push({ kind: 'p', text: ' ' })
+  const all = text.match(TOKEN) ?? []
+  all.forEach((token, at) => {
+    const [before, next] = [all[at - 1], all[at + 1]]
+    const opens = token === '{' || token === '['
+    if (token === '}' || token === ']') {
+      depth = Math.max(0, depth - 1)
+      if (inline > 0) inline -= 1
+      else if (before !== '{' && before !== '[') line()
+    }
+    found.push({ kind: kindOf(token, next), text: token })
+    if (token === ':') space()
+    if (opens) {
+      depth += 1
+      if (inline > 0 || isShort(all, at)) inline += 1
+      else if (next !== '}' && next !== ']') line()
+    }
+    if (token === ',') inline > 0 ? space() : line()
+  })
+  return found
+}
+
+/** Whether the array that begins here is flat and short enough to stand in one line. */
+function isShort(all, at) {
+  if (all[at] !== '[') return false
+  for (let [end, width] = [at + 1, 0]; end < all.length && width <= INLINE; end++) {
+    if (all[end] === ']') return true
+    if (all[end] === '[' || all[end] === '{') return false
+    width += all[end].length + 1
+  }
+  return false
+}
+
+function kindOf(token, next) {
+  if (token[0] === '"') return next === ':' ? 'k' : 's'
+  if (/[-\d]/.test(token[0])) return 'n'
+  return /[a-z]/.test(token[0]) ? 'w' : 'p'
+}
+
+function colored(text) {
+  return tokens(text).map(({ kind, text }) => h('span', { class: kind }, text))
+}
+
+function hex(all) {
+  const lines = []
+  for (let at = 0; at < Math.min(all.length, HEX_BYTES); at += 16) {
+    const part = all.subarray(at, at + 16)
+    const numbers = Array.from(part, (byte) => byte.toString(16).padStart(2, '0')).join(' ')
+    const letters = Array.from(part, (byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '·')).join('')
+    lines.push(`${at.toString(16).padStart(8, '0')}  ${numbers.padEnd(47)}  ${letters}`)
+  }
+  return lines.join('\n') || '(empty)'
+}

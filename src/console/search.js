@@ -1,0 +1,160 @@
+// Finding paths.
+
+import { h, say } from './dom.js'
+import { count } from './format.js'
+import { Rows } from './rows.js'
+
+// Paths that are found at most, and entries of one page.
+const MOST = 2000
+const PAGE = 5000
+
+/** Searches as somebody types: a path goes there, a pattern or a text lists what fits. */
+export class Search {
+  #link
+  #input
+  #found
+  #tree
+  #pick
+  #turn = 0
+  #hits = []
+  #mirror
+  #text = ''
+  #picked = 0
+  #told = h('span', { role: 'status' })
+  #list = h('div', { class: 'found-rows', role: 'listbox', tabindex: '0', 'aria-label': 'Paths that fit' })
+  #rows
+
+  constructor(link, { form, input, found, tree, pick }) {
+    this.#link = link
+    this.#input = input
+    this.#found = found
+    this.#tree = tree
+    this.#pick = pick
+    const close = h('button', { type: 'button', class: 'quiet', onclick: () => this.close() }, 'Close')
+    found.append(h('div', { class: 'found-head' }, this.#told, close), this.#list)
+    this.#rows = new Rows(this.#list, (element, index) => this.#fill(element, index))
+    let timer
+    input.addEventListener('input', () => {
+      clearTimeout(timer)
+      timer = setTimeout(() => this.#search(input.value.trim()), 180)
+    })
+    form.addEventListener('submit', (event) => {
+      event.preventDefault()
+      clearTimeout(timer)
+      const text = input.value.trim()
+      if (text.startsWith('/') && !text.includes('*')) this.#go(text)
+      else if (this.#hits.length > 0 && text === this.#text) this.#go(this.#hits[this.#picked])
+      else this.#search(text)
+    })
+    input.addEventListener('keydown', (event) => this.#key(event))
+    this.#list.addEventListener('keydown', (event) => this.#key(event))
+    this.#list.addEventListener('click', (event) => {
+      const path = event.target.closest('.row')?.dataset.path
+      if (path) this.#go(path)
+    })
+  }
+
+  focus() {
+    this.#input.focus()
+    this.#input.select()
+  }
+
+  close() {
+    this.#turn += 1
+    this.#mirror?.close()
+    this.#mirror = undefined
+    this.#hits = []
+    this.#found.hidden = true
+    this.#tree.hidden = false
+  }
+
+  #go(path) {
+    this.close()
+    this.#input.value = ''
+    this.#pick(path.length > 1 ? path.replace(/\/+$/, '') : path)
+  }
+
+  #key(event) {
+    if (event.key === 'Escape') {
+      this.#input.value = ''
+      this.close()
+      this.#tree.focus()
+      return
+    }
+    if (event.key === 'Enter' && event.currentTarget === this.#list && this.#hits[this.#picked]) this.#go(this.#hits[this.#picked])
+    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: this.#rows.page, PageUp: -this.#rows.page }[event.key]
+    if (!step || this.#hits.length === 0) return
+    event.preventDefault()
+    this.#picked = Math.min(Math.max(0, this.#picked + step), this.#hits.length - 1)
+    this.#rows.reveal(this.#picked)
+  }
+
+  async #search(text) {
+    this.close()
+    this.#text = text
+    this.#picked = 0
+    if (text === '') return
+    this.#found.hidden = false
+    this.#tree.hidden = true
+    this.#list.scrollTop = 0
+    const turn = this.#turn
+    try {
+      if (text.includes('*')) this.#match(text)
+      else await this.#scan(text, turn)
+    } catch (error) {
+      if (turn === this.#turn) say(this.#told, error.message)
+    }
+  }
+
+  /** A pattern: the broker looks for it. */
+  #match(text) {
+    const turn = this.#turn
+    say(this.#told, 'searching…')
+    const view = { path: '/', match: [text.replace(/^\//, '')], values: false }
+    this.#mirror = this.#link.mirror(view, { once: true }, (event, mirror) => {
+      if (turn !== this.#turn) return
+      if (event.type === 'fresh') {
+        for (const { path } of mirror.entries()) {
+          if (this.#hits.length >= MOST) break
+          this.#hits.push(path)
+        }
+        this.#say(mirror.size, true)
+      } else if (event.type === 'ended' && event.error) {
+        say(this.#told, event.error.message)
+      }
+    })
+  }
+
+  /** A text: all paths are read, a page at a time, until there are enough. */
+  async #scan(text, turn) {
+    const small = text.toLowerCase()
+    let [after, seen] = [undefined, 0]
+    do {
+      const page = await this.#link.list({ path: '/', depth: 'tree', limit: PAGE, after, values: false })
+      if (turn !== this.#turn) return
+      for (const { path } of page.entries) if (path.toLowerCase().includes(small)) this.#hits.push(path)
+      seen += page.entries.length
+      after = page.more ? page.entries.at(-1).path : undefined
+      this.#say(seen, after === undefined || this.#hits.length >= MOST)
+    } while (after !== undefined && this.#hits.length < MOST)
+  }
+
+  #say(seen, done) {
+    const many = this.#hits.length
+    const found = many >= MOST ? `the first ${count(MOST)}` : `${count(many)} ${many === 1 ? 'path' : 'paths'}`
+    say(this.#told, done ? found : `${found} of ${count(seen)} so far…`)
+    this.#rows.length = Math.min(many, MOST)
+  }
+
+  #fill(element, index) {
+    const path = this.#hits[index]
+    element.hidden = path === undefined
+    if (path === undefined || (element.dataset.path === path && element.dataset.for === this.#text && element.ariaSelected === String(index === this.#picked))) return
+    Object.assign(element.dataset, { path, for: this.#text })
+    element.setAttribute('role', 'option')
+    element.ariaSelected = String(index === this.#picked)
+    const at = path.toLowerCase().indexOf(this.#text.toLowerCase())
+    const parts = at < 0 ? [path] : [path.slice(0, at), h('mark', {}, path.slice(at, at + this.#text.length)), path.slice(at + this.#text.length)]
+    element.replaceChildren(h('span', { class: 'path' }, parts))
+  }
+}

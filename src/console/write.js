@@ -1,0 +1,130 @@
+// Changing the tree: put, append, delete.
+
+import { ask, field } from './dialog.js'
+import { h } from './dom.js'
+import { bytes, count } from './format.js'
+import { typed } from './link.js'
+import { faultOf } from './paths.js'
+import { indented, isJson, oneLine, textOf } from './pretty.js'
+
+const TYPES = ['application/json', 'text/plain', 'text/markdown', 'application/octet-stream']
+// So many entries are counted before "everything under it" is deleted.
+const COUNTED = 1000
+// A longer value is not put into a field to be written in.
+const EDITED = 1_000_000
+
+/** What is behind the buttons; `changed(path)` is told what was changed. */
+export class Write {
+  #link
+  #changed
+
+  constructor(link, changed) {
+    this.#link = link
+    this.#changed = changed
+  }
+
+  /** Puts a value at `path`: over `entry`, when it is given; at a path of the user's, when not even that is. */
+  async put(path, entry) {
+    const fresh = path === undefined
+    const text = entry && editable(entry.value)
+    if (entry && text === undefined) {
+      return ask('Edit', h('p', {}, `This value is ${entry.value.type}, ${bytes(entry.value.bytes.length)}: it cannot be edited as text here.`), [])
+    }
+    const where = h('input', { value: path ?? '/', readonly: !fresh, class: 'mono', spellcheck: 'false', 'data-first': fresh })
+    const value = valueFields(entry?.value.type, text, !fresh)
+    const only = h('input', { type: 'checkbox', checked: true })
+    const ttl = h('input', { type: 'number', min: '1', step: '1', placeholder: 'never' })
+    const condition = entry
+      ? `Only if it is still at revision ${count(entry.rev)}`
+      : 'Only if there is nothing yet'
+    const work = async () => {
+      const at = checked(where.value)
+      const options = {}
+      if (only.checked) options.ifRev = entry?.rev ?? 0
+      if (ttl.value) options.ttlMs = Math.round(Number(ttl.value) * 1000)
+      try {
+        await this.#link.put(at, value.read(), options)
+      } catch (error) {
+        throw told(error, 'Someone has changed it meanwhile. Cancel to look at it, or take the condition away to overwrite it.')
+      }
+      this.#changed(at)
+    }
+    return ask(entry ? 'Edit' : 'New entry', [
+      field('Path', where), ...value.fields,
+      h('div', { class: 'pair' }, field('Expires after seconds', ttl), h('label', { class: 'check' }, only, condition)),
+      entry && h('p', { class: 'muted' }, 'An expiry that the entry has, or an owner with whom it goes, ends with this put.'),
+    ], [{ text: entry ? 'Save' : 'Put', work }])
+  }
+
+  /** Appends to the log at `path`. */
+  async append(path) {
+    const where = h('input', { value: path, class: 'mono', spellcheck: 'false' })
+    const value = valueFields('application/json', '', true)
+    const work = async () => {
+      const at = checked(where.value)
+      const done = await this.#link.append(at, value.read(), {})
+      this.#changed(done.paths?.[0] ?? at)
+    }
+    return ask('Append to a log', [field('Log', where), ...value.fields], [{ text: 'Append', work }])
+  }
+
+  /** Deletes the entry at `path`, or everything there; asks before. */
+  async remove(path, entry) {
+    const page = await this.#link.list({ path, depth: 'tree', limit: COUNTED, values: false })
+    const under = page.entries.filter((one) => one.path !== path).length
+    const many = `${count(under)}${page.more ? ' or more' : ''} ${under === 1 ? 'entry' : 'entries'}`
+    const all = h('input', { type: 'checkbox', checked: !entry && under > 0, disabled: !entry || under === 0 })
+    if (!entry && under === 0) {
+      return ask('Delete', h('p', {}, 'There is nothing at this path and nothing under it.'), [])
+    }
+    const work = async () => {
+      try {
+        if (all.checked) await this.#link.drop(path)
+        else await this.#link.remove(path, { ifRev: entry.rev })
+      } catch (error) {
+        throw told(error, 'Someone has changed it meanwhile. Cancel, and look at it.')
+      }
+      this.#changed(path)
+    }
+    return ask('Delete?', [
+      h('p', { class: 'where' }, path),
+      entry && h('p', { class: 'muted mono' }, oneLine(entry.value).slice(0, 120)),
+      under > 0 && h('label', { class: 'check' }, all, `And everything under it: ${many}`),
+      h('p', { class: 'muted' }, 'This cannot be undone.'),
+    ], [{ text: 'Delete', kind: 'danger', work }])
+  }
+}
+
+/** A type and a text; `read()` gives the value, or says what is wrong with it. */
+function valueFields(type = 'application/json', text = '', first = false) {
+  const types = TYPES.includes(type) ? TYPES : [type, ...TYPES]
+  const kind = h('select', {}, types.map((one) => h('option', { value: one, selected: one === type }, one)))
+  const area = h('textarea', { spellcheck: 'false', 'data-first': first, 'aria-label': 'Value' })
+  area.value = text
+  const read = () => {
+    if (isJson(kind.value)) {
+      try {
+        JSON.parse(area.value)
+      } catch (error) {
+        throw new Error(`That is not JSON: ${error.message}`)
+      }
+    }
+    return typed(kind.value, isJson(kind.value) ? area.value.trim() : area.value)
+  }
+  return { fields: [field('Value', area), field('Type', kind)], read }
+}
+
+/** The text of a value as it can be edited; nothing when it cannot. */
+function editable(value) {
+  const text = textOf(value)
+  if (text === undefined || text.length > EDITED) return undefined
+  return isJson(value.type) && text.length < 100_000 ? indented(text) : text
+}
+
+function checked(path) {
+  const fault = faultOf(path)
+  if (fault) throw new Error(`${fault}.`)
+  return path
+}
+
+const told = (error, conflict) => (error.code === 'conflict' ? new Error(conflict) : error)

@@ -1,0 +1,159 @@
+//! `/console/`: the page, compiled in.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
+
+use super::answer::{self, Reply};
+
+/// What the page may do: run and show what this broker serves, and talk to this broker. Nothing
+/// that stands in the tree can become a script or a style of it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Files of the page, and of the JavaScript client that it uses: name and text. One that is missing
+/// does not compile, and one that is not named here fails a test.
+macro_rules! files {
+    ($folder:literal, $($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!($folder, $name)))),*]
+    };
+}
+
+const PAGE: &[(&str, &str)] = files![
+    "../console/",
+    "banner.js",
+    "base.css",
+    "branch.js",
+    "changes.js",
+    "chart.js",
+    "dialog.js",
+    "dom.js",
+    "entry.js",
+    "format.js",
+    "health.js",
+    "index.html",
+    "keys.js",
+    "link.js",
+    "main.js",
+    "mark.svg",
+    "panels.css",
+    "paths.js",
+    "pretty.js",
+    "previews.js",
+    "rows.js",
+    "search.js",
+    "sessions.js",
+    "stats.js",
+    "tabs.js",
+    "theme.js",
+    "tree-view.js",
+    "tree.css",
+    "tree.js",
+    "twigs.js",
+    "write.js",
+];
+
+const CLIENT: &[(&str, &str)] = files![
+    "../../clients/js/src/",
+    "backoff.js",
+    "blake2s.js",
+    "changes.js",
+    "client.js",
+    "codes.js",
+    "errors.js",
+    "index.js",
+    "json.js",
+    "keep-indexeddb.js",
+    "live.js",
+    "mirror.js",
+    "msgpack.js",
+    "protocol.js",
+    "request.js",
+    "requests.js",
+    "session.js",
+    "sorted.js",
+    "transact.js",
+    "transport.js",
+];
+
+/// The file at `/console` + `rest`.
+pub(super) fn file(rest: &str) -> Option<Reply> {
+    if rest.is_empty() {
+        let mut reply = answer::text(StatusCode::PERMANENT_REDIRECT, "/console/\n");
+        reply.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/console/"));
+        return Some(reply);
+    }
+    let name = rest.strip_prefix('/')?;
+    let (name, files) = match name.strip_prefix("onetree/") {
+        Some(name) => (name, CLIENT),
+        None if name.is_empty() => ("index.html", PAGE),
+        None => (name, PAGE),
+    };
+    let (name, text) = files.iter().find(|(known, _)| *known == name)?;
+    let mut reply = answer::of(kind(name), Bytes::from_static(text.as_bytes()));
+    for (header, value) in [
+        ("content-security-policy", POLICY),
+        ("cross-origin-opener-policy", "same-origin"),
+        // Another version of the broker has another page.
+        ("cache-control", "no-cache"),
+    ] {
+        reply.headers_mut().insert(header, HeaderValue::from_static(value));
+    }
+    Some(reply)
+}
+
+fn kind(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "text/javascript; charset=utf-8",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// Every file below `folder` that a browser can run, by its name from there.
+    fn below(folder: &str) -> BTreeSet<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let mut found = BTreeSet::new();
+        let mut folders: Vec<PathBuf> = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !std::fs::read_to_string(&path).unwrap().contains("'node:") {
+                    found.insert(path.strip_prefix(&root).unwrap().display().to_string());
+                }
+            }
+        }
+        found
+    }
+
+    fn named(files: &[(&str, &str)]) -> BTreeSet<String> {
+        files.iter().map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn every_file_of_the_page_and_of_the_client_is_compiled_in() {
+        assert_eq!(named(PAGE), below("src/console"));
+        assert_eq!(named(CLIENT), below("clients/js/src"));
+    }
+
+    #[test]
+    fn no_script_and_no_style_stands_in_the_page() {
+        for (name, text) in PAGE.iter().filter(|(name, _)| name.ends_with(".html")) {
+            for (place, _) in text.match_indices("<script") {
+                assert!(text[place..].starts_with("<script type=\"module\" src="), "{name}");
+            }
+            assert!(!text.contains("<style") && !text.contains(" style="), "{name}");
+            assert!(!text.contains(" onclick="), "{name}");
+        }
+    }
+}

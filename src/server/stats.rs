@@ -1,0 +1,83 @@
+//! `/v1/stats`: how it goes.
+
+use std::sync::atomic::Ordering;
+
+use onetree_core::Snapshot;
+use onetree_protocol::Path;
+use serde::Serialize;
+
+use super::Server;
+use crate::broker::Latency;
+
+/// How it goes. `docs/http.md` says what each means; clients read these names.
+#[derive(Debug, Serialize)]
+pub(super) struct Stats {
+    version: &'static str,
+    uptime_ms: u64,
+    epoch: String,
+    revision: u64,
+    horizon: u64,
+    entries: u64,
+    bytes: u64,
+    connections: usize,
+    sessions: usize,
+    subscriptions: usize,
+    commits: u64,
+    deliveries: u64,
+    commit_latency: CommitLatency,
+    queue: usize,
+    queue_limit: usize,
+    memory_bytes: Option<u64>,
+    read_only: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct CommitLatency {
+    over_ms: u64,
+    commits: u64,
+    p50_us: Option<u64>,
+    p99_us: Option<u64>,
+}
+
+/// How it goes now. A look at a snapshot and some counters: a few microseconds, and one small file
+/// of the system.
+pub(super) fn stats(server: &Server) -> Stats {
+    let shared = &server.shared;
+    let snapshot = Snapshot::clone(&shared.settled.load());
+    let summary = snapshot.summary(&Path::root());
+    let counters = &shared.counters;
+    let recent = counters.latency.recent();
+    let queue_limit = server.events.max_capacity();
+    Stats {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_ms: server.started.elapsed().as_millis() as u64,
+        epoch: snapshot.epoch().to_string(),
+        revision: snapshot.rev().get(),
+        horizon: snapshot.horizon().get(),
+        entries: summary.live,
+        bytes: summary.bytes,
+        connections: server.mailboxes.len(),
+        sessions: counters.sessions.load(Ordering::Relaxed),
+        subscriptions: counters.subscriptions.load(Ordering::Relaxed),
+        commits: counters.commits.load(Ordering::Relaxed),
+        deliveries: counters.deliveries.load(Ordering::Relaxed),
+        commit_latency: CommitLatency {
+            over_ms: Latency::WINDOW.as_millis() as u64,
+            commits: recent.map_or(0, |recent| recent.count),
+            p50_us: recent.map(|recent| recent.p50_us),
+            p99_us: recent.map(|recent| recent.p99_us),
+        },
+        queue: queue_limit - server.events.capacity(),
+        queue_limit,
+        memory_bytes: resident(),
+        read_only: shared.read_only.load(Ordering::Relaxed),
+    }
+}
+
+/// The memory of this process that is in use, where the system tells: on Linux.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

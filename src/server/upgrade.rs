@@ -1,0 +1,99 @@
+//! From HTTP to a WebSocket.
+
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use onetree_protocol::Codec;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::answer::{Reply, refuse, value};
+use super::connection::{self, Arrival};
+use super::http::{Permit, Place};
+use super::origin;
+
+/// Answers a request to become a WebSocket; a connection of its own goes on when it may.
+pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Permit) -> Reply {
+    let Place { server, peer, local } = place;
+    let headers = request.headers();
+    let refuse = |status, message: &str| refuse(peer, headers, status, message);
+    if !(has(headers, header::CONNECTION, "upgrade") && has(headers, header::UPGRADE, "websocket"))
+        || value(headers, header::SEC_WEBSOCKET_VERSION) != Some("13")
+    {
+        let mut reply = refuse(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket, version 13");
+        reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let version = HeaderValue::from_static("13");
+        reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, version);
+        return reply;
+    }
+    let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
+        return refuse(StatusCode::BAD_REQUEST, "sec-websocket-key is missing");
+    };
+    if let Some(page) = headers.get(header::ORIGIN) {
+        let page = page.to_str().unwrap_or("?");
+        if !origin::allowed(page, value(headers, header::HOST), local, &server.config.origins) {
+            let message = format!(
+                "pages of {page} may not connect; add it to 'origins' in the configuration to allow it"
+            );
+            return refuse(StatusCode::FORBIDDEN, &message);
+        }
+    }
+    let Some(codec) = offered(headers) else {
+        let [json, msgpack] = Codec::ALL.map(Codec::subprotocol);
+        let message = format!("offer one of the subprotocols {json} and {msgpack}");
+        return refuse(StatusCode::BAD_REQUEST, &message);
+    };
+    let accept = derive_accept_key(key.as_bytes());
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let set = reply.headers_mut();
+    set.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    set.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    set.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(codec.subprotocol()));
+    match HeaderValue::try_from(accept) {
+        Ok(accept) => set.insert(header::SEC_WEBSOCKET_ACCEPT, accept),
+        Err(_) => return refuse(StatusCode::BAD_REQUEST, "sec-websocket-key is not one"),
+    };
+    let agent = value(headers, header::USER_AGENT).map(str::to_owned);
+    let socket_permit = permit.lock().ok().and_then(|mut permit| permit.take());
+    let tasks = server.tasks.clone();
+    let upgraded = hyper::upgrade::on(&mut request);
+    tasks.spawn(async move {
+        let Ok(upgraded) = upgraded.await else {
+            tracing::debug!(%peer, "connection gone before it was upgraded");
+            return;
+        };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+            tracing::error!(%peer, "an upgraded connection is of another kind than the accepted one");
+            return;
+        };
+        let connection_permit = server.connections.clone().try_acquire_owned().ok();
+        let arrival = Arrival {
+            socket: parts.io.into_inner(),
+            read: parts.read_buf,
+            peer,
+            agent,
+            codec,
+            full: connection_permit.is_none(),
+        };
+        connection::serve(server, arrival).await;
+        drop((connection_permit, socket_permit));
+    });
+    reply
+}
+
+/// The first subprotocol of the client's list that is known.
+fn offered(headers: &HeaderMap) -> Option<Codec> {
+    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut offers = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
+    offers
+        .find_map(|offer| Codec::ALL.into_iter().find(|codec| codec.subprotocol() == offer.trim()))
+}
+
+/// Whether the list in `name` has `token`.
+fn has(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    let lists = headers.get_all(name).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
+}

@@ -1,0 +1,381 @@
+// The console in headless Chromium, against a real broker.
+
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+
+import { PICTURES, openPage, startBrowser, until } from './browser.js'
+import { freePort, startBroker } from './broker.js'
+import { openWriter } from './writer.js'
+
+const row = (page, path) => page.locator(`#tree [data-path="${path}"]:not([hidden])`)
+const twist = (page, path) => row(page, path).locator('.twist').click()
+const selected = (page) => page.locator('#tree [aria-selected="true"]:not([hidden])').getAttribute('data-path')
+const picture = (page, name) => page.screenshot({ path: `${PICTURES}${name}.png` })
+
+let browser
+before(async () => {
+  browser = await startBrowser()
+})
+after(() => browser?.close())
+
+describe('a console on a tree', () => {
+  let broker, writer
+  before(async () => {
+    broker = await startBroker(await freePort())
+    writer = await openWriter(browser, broker)
+    await writer.seed()
+  })
+  after(() => broker?.stop())
+
+  /** A page that must end without an error in its log. */
+  async function withPage(work, options, hash = '') {
+    const { page, errors, close } = await openPage(browser, `${broker.url}/console/${hash}`, options)
+    await row(page, '/config').waitFor()
+    await work(page)
+    assert.deepEqual(errors, [], 'the log of the browser')
+    await close()
+  }
+
+  test('opens lazily, and follows', () => withPage(async (page) => {
+    // Topics without a value are there though no entry of theirs is.
+    for (const name of ['/chat', '/config', '/doc', '/exact', '/sensors']) await row(page, name).waitFor()
+    assert.equal(await row(page, '/config/theme').count(), 0, 'nothing under a closed topic is in the page')
+    await twist(page, '/sensors')
+    await twist(page, '/sensors/roof')
+    await row(page, '/sensors/roof/temperature').getByText('21.5').waitFor()
+    await writer.put('/sensors/roof/temperature', 22.75)
+    await row(page, '/sensors/roof/temperature').getByText('22.75').waitFor()
+    // A new entry comes live; a new topic without a value with the next listing.
+    await writer.put('/sensors/roof/wind', 'calm')
+    await row(page, '/sensors/roof/wind').getByText('calm').waitFor()
+    await writer.put('/sensors/attic/light', 3)
+    await row(page, '/sensors/attic').waitFor()
+    await writer.remove('/sensors/attic/light')
+    await row(page, '/sensors/attic').waitFor({ state: 'detached' })
+    await writer.remove('/sensors/roof/wind')
+    await row(page, '/sensors/roof/wind').waitFor({ state: 'detached' })
+    // A leaf says that nothing is under it, a topic that something is.
+    await until('a leaf has no arrow', async () => (await row(page, '/exact').getAttribute('aria-expanded')) === null)
+    assert.equal(await row(page, '/doc').getAttribute('aria-expanded'), 'false')
+  }))
+
+  test('shows values as they are, and their revision and age', () => withPage(async (page) => {
+    const value = page.locator('#page-entry pre.value')
+    await value.waitFor()
+    assert.match(await value.textContent(), /"number": 12345678901234567890\.10/, 'no digit is lost')
+    assert.match(await value.textContent(), /<b>not markup<\/b>/)
+    assert.equal(await page.locator('#page-entry pre b').count(), 0, 'a value is never markup')
+    const { rev } = await writer.get('/exact')
+    assert.equal((await page.locator('#entry-rev').textContent()).replaceAll(',', ''), String(rev))
+    assert.match(await page.locator('.facts').textContent(), /\d+ revisions? ago/)
+    await page.goto(`${broker.url}/console/#/doc/logo`)
+    await page.getByText('00000000  00 07 0e').waitFor()
+    await page.goto(`${broker.url}/console/#/doc/readme`)
+    await page.getByText('Each room is a log').waitFor()
+    await page.getByText('text/markdown').waitFor()
+  }, {}, '#/exact'))
+
+  test('edits, and does not overwrite what it has not seen', () => withPage(async (page) => {
+    await page.locator('#page-entry pre.value').waitFor()
+    await page.keyboard.press('e')
+    const area = page.locator('dialog textarea')
+    await area.fill('{"rooms": }')
+    await page.getByRole('button', { name: 'Save' }).click()
+    await page.getByText('That is not JSON').waitFor()
+    await area.fill('{"rooms": 7, "exact": 0.10}')
+    await page.getByRole('button', { name: 'Save' }).click()
+    await page.locator('dialog').waitFor({ state: 'hidden' })
+    assert.equal((await writer.get('/config/limits')).text, '{"rooms": 7, "exact": 0.10}')
+    await page.locator('#page-entry').getByText('0.10').waitFor()
+    // Someone else is quicker.
+    await page.keyboard.press('e')
+    await area.fill('"mine"')
+    await writer.put('/config/limits', 'theirs')
+    await page.getByRole('button', { name: 'Save' }).click()
+    await page.getByText('Someone has changed it meanwhile').waitFor()
+    assert.equal((await writer.get('/config/limits')).text, '"theirs"')
+    await page.getByLabel('Only if it is still at revision').uncheck()
+    await page.getByRole('button', { name: 'Save' }).click()
+    await page.locator('dialog').waitFor({ state: 'hidden' })
+    assert.equal((await writer.get('/config/limits')).text, '"mine"')
+  }, {}, '#/config/limits'))
+
+  test('puts, appends and deletes', () => withPage(async (page) => {
+    await page.keyboard.press('n')
+    await page.locator('dialog').getByLabel('Path').fill('no/slash')
+    await page.getByRole('textbox', { name: 'Value' }).fill('1')
+    await page.getByRole('dialog').getByRole('button', { name: 'Put' }).click()
+    await page.getByText('A path begins with /').waitFor()
+    await page.locator('dialog').getByLabel('Path').fill('/made/here/now')
+    await page.getByLabel('Type').selectOption('text/plain')
+    await page.getByRole('textbox', { name: 'Value' }).fill('by hand')
+    await page.getByRole('dialog').getByRole('button', { name: 'Put' }).click()
+    await page.locator('dialog').waitFor({ state: 'hidden' })
+    await row(page, '/made/here/now').getByText('by hand').waitFor()
+    assert.deepEqual(await writer.get('/made/here/now').then(({ type, text }) => ({ type, text })), { type: 'text/plain', text: 'by hand' })
+    // It goes to what was appended.
+    await row(page, '/made/here').click()
+    await page.keyboard.press('a')
+    await page.getByRole('textbox', { name: 'Value' }).fill('["appended"]')
+    await page.getByRole('dialog').getByRole('button', { name: 'Append' }).click()
+    await until('the new entry is chosen', async () => /^\/made\/here\/[0-9a-f]{18}$/.test(await selected(page)))
+    await page.locator('#page-entry').getByText('appended').waitFor()
+    // Deleting asks; to cancel changes nothing.
+    await row(page, '/made/here/now').click()
+    await page.keyboard.press('Delete')
+    await page.getByText('This cannot be undone').waitFor()
+    await page.getByRole('button', { name: 'Cancel' }).click()
+    assert.ok(await writer.get('/made/here/now'))
+    await page.keyboard.press('d')
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
+    await row(page, '/made/here/now').waitFor({ state: 'detached' })
+    assert.equal(await writer.get('/made/here/now'), undefined)
+    // A topic goes with all that is under it.
+    await row(page, '/made').click()
+    await page.keyboard.press('d')
+    await page.getByText('And everything under it: 1 entry').waitFor()
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
+    await row(page, '/made').waitFor({ state: 'detached' })
+  }))
+
+  test('is used by the keyboard', () => withPage(async (page) => {
+    const press = (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve())
+    const at = (path) => until(`${path} is chosen`, async () => (await selected(page)) === path, 5000)
+    await at('/')
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'tree', 'it has the keys from the beginning')
+    await press('ArrowDown')
+    await at('/chat')
+    await press('ArrowRight')
+    await row(page, '/chat/rust').waitFor()
+    assert.equal(await row(page, '/chat').getAttribute('aria-expanded'), 'true')
+    await press('ArrowRight')
+    await at('/chat/rust')
+    await press('ArrowRight')
+    await row(page, '/chat/rust/log').waitFor()
+    await press('ArrowDown')
+    await at('/chat/rust/log')
+    // The tree says to a reader of screens which row it is at.
+    const active = await page.locator('#tree').getAttribute('aria-activedescendant')
+    assert.equal(await page.locator(`#${active}`).getAttribute('data-path'), '/chat/rust/log')
+    assert.equal(await page.locator(`#${active}`).getAttribute('aria-level'), '4')
+    await press('ArrowLeft')
+    await at('/chat/rust')
+    await press('ArrowLeft', 'ArrowLeft')
+    await at('/chat')
+    await press('ArrowLeft')
+    await row(page, '/chat/rust').waitFor({ state: 'detached' })
+    await press('End')
+    await at('/sensors')
+    await press('Home')
+    await at('/')
+    await press('/')
+    await page.keyboard.type('temp')
+    await page.getByText('2 paths').waitFor()
+    await press('ArrowDown', 'Enter')
+    await at('/sensors/roof/temperature')
+    await press('/')
+    await page.keyboard.type('chat/*/members/**')
+    await page.getByText('3 paths').waitFor()
+    await press('Escape', '4')
+    assert.ok(await page.locator('#page-health').isVisible())
+    await press('?')
+    await page.getByRole('heading', { name: 'Keys' }).waitFor()
+    await press('Escape', 'Escape', 'End', 'Enter')
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'page-entry')
+  }))
+
+  test('rolls the changes of a subtree', () => withPage(async (page) => {
+    await row(page, '/sensors').click()
+    await page.keyboard.press('f')
+    await page.getByText('What changes from now on comes here').waitFor()
+    await page.getByLabel('Signals').check()
+    await page.getByText('What changes from now on comes here').waitFor()
+    await page.getByText('0 changes').waitFor()
+    for (let at = 0; at < 30; at++) await writer.put('/sensors/cellar/temperature', at)
+    await writer.put('/config/elsewhere', 1)
+    await page.getByText('30 changes').waitFor()
+    await writer.signal('/sensors/cellar/knock', 'who is there')
+    await page.getByText('who is there').waitFor()
+    const lines = page.locator('.roll .row:not([hidden])')
+    const values = await lines.locator('.value').allTextContents()
+    const paths = await lines.locator('.path').allTextContents()
+    assert.ok(values.includes('"who is there"') && values.includes('29'), values.join())
+    assert.ok(paths.includes('/cellar/temperature'), paths.join())
+    await page.getByRole('button', { name: 'Pause' }).click()
+    await writer.put('/sensors/cellar/temperature', 'unseen')
+    await page.getByText('32 changes').waitFor()
+    assert.equal(await page.locator('.roll').getByText('unseen').count(), 0)
+    await page.getByRole('button', { name: 'Go on' }).click()
+    await page.locator('.roll').getByText('unseen').waitFor()
+    await writer.remove('/config/elsewhere')
+    await picture(page, 'changes-light')
+  }))
+
+  test('shows sessions, with cursor and lag, and how it goes', () => withPage(async (page) => {
+    await page.keyboard.press('3')
+    const line = page.locator('.sessions details', { hasText: 'onetree console' }).first()
+    await line.getByText('live').first().waitFor()
+    await line.locator('summary').click()
+    await line.locator('.mirrors').getByText('children').first().waitFor()
+    assert.ok((await page.locator('.sessions details').count()) >= 2)
+    await page.waitForTimeout(2500)
+    assert.ok(await line.locator('.mirrors').isVisible(), 'what was opened stays so')
+    await picture(page, 'sessions-light')
+    await page.keyboard.press('4')
+    await writer.run(async ({ client }) => {
+      for (let at = 0; at < 400; at++) await client.put('/sensors/busy', at)
+    })
+    const commits = page.locator('.chart', { hasText: 'Commits' }).first()
+    await until('commits are counted', async () => /[1-9]/.test(await commits.locator('.now').textContent()))
+    await until('latencies are told', async () => / (µs|ms)$/.test(await page.locator('.chart', { hasText: 'latency' }).locator('.now').textContent()))
+    assert.match(await page.locator('.chart', { hasText: 'Memory' }).locator('.now').textContent(), /MB$/)
+    assert.match(await commits.locator('path.line').getAttribute('d'), /L/, 'a line is drawn')
+    await page.emulateMedia({ colorScheme: 'dark' })
+    await picture(page, 'health-dark')
+  }))
+
+  test('is dark or light, as the system says or as the user does', () => withPage(async (page) => {
+    const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor)
+    const light = await ground()
+    await picture(page, 'entry-light')
+    await page.emulateMedia({ colorScheme: 'dark' })
+    const dark = await ground()
+    assert.notEqual(dark, light)
+    await picture(page, 'entry-dark')
+    await page.locator('#theme').click()
+    assert.equal(await ground(), light, 'light is chosen')
+    await page.reload()
+    await row(page, '/config').waitFor()
+    assert.equal(await ground(), light, 'and kept')
+    await page.keyboard.press('t')
+    assert.equal(await ground(), dark)
+    await page.keyboard.press('t')
+    await page.emulateMedia({ colorScheme: 'light' })
+    assert.equal(await ground(), light, 'as the system says again')
+  }, {}, '#/config/theme'))
+
+  test('is readable on a phone', async () => {
+    const phone = { viewport: { width: 390, height: 800 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true }
+    const { page, errors, close } = await openPage(browser, `${broker.url}/console/#/config/theme`, phone)
+    await page.locator('#page-entry pre.value').waitFor()
+    for (const tab of ['entry', 'tree', 'changes', 'sessions', 'health']) {
+      await page.locator(`#tab-${tab}`).tap()
+      await page.waitForTimeout(1200)
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth)
+      assert.ok(wide <= 390, `${tab} is ${wide} pixels wide`)
+      assert.equal(await page.locator('#pane-tree').isVisible(), tab === 'tree')
+      await picture(page, `phone-${tab}`)
+    }
+    await page.locator('#tab-tree').tap()
+    await row(page, '/exact').tap()
+    await page.locator('#tab-entry').tap()
+    await page.locator('#page-entry').getByText('12345678901234567890.10').waitFor()
+    assert.deepEqual(errors, [])
+    await close()
+  })
+})
+
+test('a hundred thousand entries under one topic do not freeze it', async (t) => {
+  const many = 100_000
+  const broker = await startBroker(await freePort())
+  const writer = await openWriter(browser, broker)
+  await writer.put('/small', 1)
+  await writer.fill('/big', many)
+  const { page, errors } = await openPage(browser, `${broker.url}/console/`)
+  await row(page, '/big').waitFor()
+  await page.waitForTimeout(1000)
+  // The longest time between two frames, and the longest task, while `work` goes on.
+  const measure = async (work) => {
+    await page.evaluate(() => {
+      const seen = { frame: 0, task: 0, on: true }
+      window.seen = seen
+      let last = performance.now()
+      const look = (now) => {
+        seen.frame = Math.max(seen.frame, now - last)
+        last = now
+        if (seen.on) requestAnimationFrame(look)
+      }
+      requestAnimationFrame(look)
+      new PerformanceObserver((list) => {
+        for (const one of list.getEntries()) seen.task = Math.max(seen.task, one.duration)
+      }).observe({ type: 'longtask' })
+    })
+    const began = Date.now()
+    await work()
+    await page.waitForTimeout(100)
+    const { frame, task } = await page.evaluate(() => Object.assign(window.seen, { on: false }))
+    return { ms: Date.now() - began, frame: Math.round(frame), task: Math.round(task) }
+  }
+  const size = () => row(page, '/big/item-000000').getAttribute('aria-setsize')
+  const opened = await measure(async () => {
+    await twist(page, '/big')
+    await until('all children are there', async () => (await row(page, '/big/item-000000').count()) === 1 && Number(await size()) === many, 60_000)
+  })
+  const inPage = await page.evaluate(() => document.querySelectorAll('#tree .row').length)
+  assert.ok(inPage < 100, `${inPage} rows are in the page`)
+  await page.locator('#tree').focus()
+  const scrolled = await measure(async () => {
+    for (let step = 0; step < 60; step++) {
+      await page.mouse.move(200, 400)
+      await page.mouse.wheel(0, step % 2 ? 4000 : 90_000)
+      await page.waitForTimeout(16)
+    }
+    await page.keyboard.press('End')
+    await until('the last row is chosen', async () => (await selected(page)) === '/small')
+    await page.keyboard.press('ArrowUp')
+    await row(page, `/big/item-0${many - 1}`).getByText(`"number ${many - 1}"`).waitFor()
+  })
+  const changed = await measure(async () => {
+    await writer.run(async ({ client }) => {
+      for (let round = 0; round < 20; round++) {
+        await Promise.all(Array.from({ length: 50 }, (_, at) => client.put(`/big/item-${String(99_950 + at).padStart(6, '0')}`, { round })))
+      }
+      await client.put('/big/item-099999a', 'inserted')
+      await client.delete('/big/item-000000')
+    })
+    await row(page, '/big/item-099999a').getByText('inserted').waitFor()
+    await row(page, '/big/item-099999').getByText('"round":19').waitFor()
+  })
+  await picture(page, 'hundred-thousand')
+  const searched = await measure(async () => {
+    await page.keyboard.press('/')
+    await page.keyboard.type('item-09123')
+    await page.getByText('10 paths').waitFor()
+  })
+  for (const [what, { ms, frame, task }] of Object.entries({ opened, scrolled, changed, searched })) {
+    t.diagnostic(`${what}: ${ms} ms, longest frame ${frame} ms, longest task ${task} ms`)
+    assert.ok(frame < 1000, `${what}: a frame took ${frame} ms`)
+  }
+  assert.deepEqual(errors, [])
+  await page.context().close()
+  await broker.stop()
+})
+
+test('says when the broker is gone, and goes on when it is back', async () => {
+  const port = await freePort()
+  let broker = await startBroker(port)
+  const writer = await openWriter(browser, broker)
+  await writer.seed()
+  const { page } = await openPage(browser, `${broker.url}/console/#/config/theme`)
+  await page.locator('#page-entry pre.value').waitFor()
+  const banner = page.locator('#banner')
+  assert.ok(await banner.isHidden())
+  await writer.close()
+  await broker.kill()
+  await banner.getByText('Disconnected').waitFor()
+  await banner.getByText('What is shown is from revision').waitFor()
+  assert.ok(await row(page, '/config/theme').isVisible(), 'what was there is still shown')
+  await picture(page, 'banner-light')
+  // It comes back, with another history and another tree.
+  broker = await startBroker(port)
+  const again = await openWriter(browser, broker)
+  await again.put('/config/theme', { another: 'tree' })
+  await banner.waitFor({ state: 'hidden', timeout: 30_000 })
+  await page.locator('#page-entry').getByText('another').waitFor()
+  await row(page, '/sensors').waitFor({ state: 'detached' })
+  const { rev } = await again.put('/config/more', true)
+  await row(page, '/config/more').waitFor()
+  await until('the revision is that of the new tree', async () => (await page.locator('#state').textContent()).endsWith(` ${rev}`))
+  await page.context().close()
+  await broker.stop()
+})
