@@ -1,0 +1,50 @@
+// Where a mirror is kept: what is read is what was saved, and a broken file is never replaced.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { keepInFile } from '../src/keep-file.js';
+import { Snapshot } from '../src/mirror.js';
+import { Value } from '../src/protocol.js';
+
+const COOKIE = { epoch: 'e'.repeat(32), rev: 9, view: 'f'.repeat(16) };
+const ENTRIES = [
+  { path: '/a', rev: 1, value: Value.jsonText('{"x": 1.50e+2}') }, { path: '/a/b', rev: 2, value: Value.text('ä\n') },
+  { path: '/a b', rev: 3, value: Value.of('image/png', Uint8Array.of(0, 255)) }, { path: '/c', rev: 9 },
+];
+
+async function file(t) {
+  const folder = await mkdtemp(join(tmpdir(), 'onetree-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return join(folder, 'state');
+}
+
+test('what is read is what was saved', async (t) => {
+  const path = await file(t);
+  assert.equal(await keepInFile(path).load(), undefined);
+  await keepInFile(path).save(Snapshot.saved(COOKIE, ENTRIES));
+  const { cookie, entries } = await keepInFile(path).load();
+  assert.deepEqual(cookie, COOKIE);
+  const plain = ({ path: at, rev, value }) => [at, rev, value?.type, value && Buffer.from(value.bytes).toString('hex')];
+  assert.deepEqual(entries.map(plain), ENTRIES.map(plain));
+});
+
+test('a file that is not whole is named, and left as it is', async (t) => {
+  const path = await file(t);
+  await keepInFile(path).save(Snapshot.saved(COOKIE, ENTRIES));
+  const text = await readFile(path, 'utf8');
+  const lines = text.split('\n');
+  const wrong = {
+    'state:5:': text.slice(0, -3), 'state:1:': text.slice(1), 'state:2: .*not come after|state:3:': [lines[0], lines[2], lines[1], ...lines.slice(3)].join('\n'),
+    'ends after 3 of 4': [...lines.slice(0, 4), ''].join('\n'), 'no entry': text.replace(lines[4], '{"path":"/c","rev":9,"delete":true}'),
+  };
+  for (const [why, broken] of Object.entries(wrong)) {
+    await writeFile(path, broken);
+    const keep = keepInFile(path);
+    await assert.rejects(keep.load(), (error) => error.code === 'state-broken' && new RegExp(why).test(error.message), why);
+    await assert.rejects(keep.save(Snapshot.saved(COOKIE, [])), { code: 'state-broken' });
+    assert.equal(await readFile(path, 'utf8'), broken);
+  }
+});
