@@ -13,21 +13,11 @@ const { broker } = await (await fetch('config.json')).json();
 const name = sessionStorage.getItem('chat.name') ?? await ask();
 const pane = new Pane($('scroll'), $('messages'));
 const chat = new Chat({
-  broker, name, channel: here(), changed: () => soon(), isFollowing: () => pane.following, keep: await keep(),
+  broker, name, channel: here(), changed: () => soon(), isFollowing: () => pane.following,
 });
 let drawing = 0;
 draw();
 $('text').focus();
-
-/** Where the mirror survives a reload, if there is such a place. */
-async function keep() {
-  try {
-    const { keepInIndexedDB } = await import('./onetree/keep-indexeddb.js');
-    return keepInIndexedDB('chat');
-  } catch {
-    return undefined;
-  }
-}
 
 /** A name, from who is there. It is that of this tab: two tabs are two people. */
 function ask() {
