@@ -152,6 +152,7 @@ pub(crate) fn not_connected(error: &ConnectError) -> Failure {
         ConnectError::Lost(_) | ConnectError::Silent(_) => {
             (UNREACHABLE, "lost", "try again in a moment")
         }
+        ConnectError::Token(_) => (UNREACHABLE, "token", "try again in a moment"),
         ConnectError::Protocol(_) => {
             (FAULT, "protocol", "look whether the broker is of another version, and report it")
         }

@@ -1,13 +1,13 @@
 //! `watch`: prints changes as they come, and keeps a mirror in a file.
 
 mod printer;
-mod saver;
 
+use std::future;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use onetree_client::{Changes, Event, Mirror, MirrorOptions};
+use onetree_client::{Changes, Event, Keep, KeepError, Mirror, MirrorOptions, Saver};
 use onetree_protocol::{Path, Pattern, View};
 
 use super::Common;
@@ -15,10 +15,8 @@ use super::connect::{self, Link};
 use super::exit::Failure;
 use super::ls::Reach;
 use super::output::Output;
-use super::state::StateFile;
 use super::stop::Stop;
 use printer::Printer;
-use saver::Saver;
 
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -88,7 +86,8 @@ impl Watch {
         // Before anything is asked of the broker: a file that cannot be used is found first.
         let (file, saved) = match &self.state {
             Some(path) => {
-                let (file, saved) = StateFile::open(path)?;
+                let file = Keep::open(path)?;
+                let saved = file.load()?;
                 (Some(file), saved)
             }
             None => (None, None),
@@ -108,9 +107,9 @@ impl Watch {
         if let Some(ms) = self.every {
             options = options.every(Duration::from_millis(ms.into()));
         }
-        let cookie = saved.as_ref().map(|saved| saved.cookie);
+        let cookie = saved.as_ref().and_then(|saved| saved.cookie());
         if let Some(saved) = saved {
-            options = options.from(saved.cookie, saved.entries);
+            options = options.from_snapshot(saved);
         }
         let mirror = link.client.mirror(self.view(), options);
         let mut watching = Watching {
@@ -166,7 +165,7 @@ impl Watching<'_> {
                     tokio::select! {
                         event = self.changes.next() => event,
                         () = stop.asked() => return Ok(()),
-                        due = saver::due(&mut self.saver) => {
+                        due = due(&mut self.saver) => {
                             due?;
                             continue;
                         }
@@ -191,8 +190,16 @@ impl Watching<'_> {
         self.printer.output.flush()?;
         let now = self.changes.snapshot();
         match &mut self.saver {
-            Some(saver) => saver.save_last(&now).await,
+            Some(saver) => Ok(saver.save_last(&now).await?),
             None => Ok(()),
         }
+    }
+}
+
+/// When a save has ended or one may begin; where there is no file, never.
+async fn due(saver: &mut Option<Saver>) -> Result<(), KeepError> {
+    match saver {
+        Some(saver) => saver.due().await,
+        None => future::pending().await,
     }
 }

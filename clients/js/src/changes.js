@@ -8,17 +8,17 @@ const CHANGES = 16 * 1024;
 /**
  * @typedef {import('./mirror.js').Difference} Difference
  * @typedef {import('./mirror.js').Snapshot} Snapshot
- * @typedef {{event: 'refreshing', kind: 'full' | 'delta', why: string}
- *   | {event: 'fresh', rev: number, changes: Difference[], gaps: string[]}
- *   | {event: 'delta', since: number, rev: number, changes: Difference[], gaps: string[]}
- *   | {event: 'signal', path: string, value: import('./protocol.js').Value}
- *   | {event: 'synced', rev: number, verified: boolean}
- *   | {event: 'corrupt', expected: string, found: string}
- *   | {event: 'broken', why: string}
- *   | {event: 'circling', retryIn: number}
- *   | {event: 'offline', error: import('./errors.js').OnetreeError, retryIn: number}
- *   | {event: 'online', resumed: boolean}
- *   | {event: 'ended', error?: import('./errors.js').OnetreeError}} MirrorEvent
+ * @typedef {{type: 'refreshing', kind: 'full' | 'delta', why: string}
+ *   | {type: 'fresh', rev: number, changes: Difference[], gaps: string[]}
+ *   | {type: 'delta', since: number, rev: number, changes: Difference[], gaps: string[]}
+ *   | {type: 'signal', path: string, value: import('./protocol.js').Value}
+ *   | {type: 'synced', rev: number, verified: boolean}
+ *   | {type: 'corrupt', expected: string, found: string}
+ *   | {type: 'broken', why: string}
+ *   | {type: 'circling', retryInMs: number}
+ *   | {type: 'offline', error: import('./errors.js').OnetreeError, retryInMs: number}
+ *   | {type: 'online', resumed: boolean}
+ *   | {type: 'ended', error?: import('./errors.js').OnetreeError}} MirrorEvent
  * Something happened to a mirror. Who applies the changes of each `fresh` and `delta`, in order, to an empty map (or to
  * what the mirror was started with) has the mirror; `gaps` are the logs of which entries went that it never had. Within
  * one event the changes belong together. Times are milliseconds. `ended` is the last, without an error when it was to end.
@@ -54,6 +54,8 @@ export class Changes {
     this.over = false;
     /** @private */
     this.stop = stop;
+    /** @internal Told to who keeps the mirror: what the reader was shown has moved. @type {(() => void) | undefined} */
+    this.taken = undefined;
     /** @private @type {(() => void)[]} */
     this.wakers = [];
     /** @private @type {Behind | undefined} */
@@ -110,7 +112,8 @@ export class Changes {
     this.head += 1;
     this.waiting -= weight(event);
     this.position = snapshot;
-    if (event.event === 'ended') this.over = true;
+    if (event.type === 'ended') this.over = true;
+    this.taken?.();
     return event;
   }
 
@@ -150,7 +153,7 @@ export class Changes {
 }
 
 /** @param {MirrorEvent} event */
-const weight = (event) => (event.event === 'fresh' || event.event === 'delta' ? event.changes.length : 0);
+const weight = (event) => (event.type === 'fresh' || event.type === 'delta' ? event.changes.length : 0);
 
 /** What comes behind a queue that is full, folded. */
 class Behind {
@@ -170,9 +173,9 @@ class Behind {
 
   /** @param {MirrorEvent} event */
   fold(event) {
-    switch (event.event) {
+    switch (event.type) {
       case 'fresh': case 'delta':
-        this.fresh ||= event.event === 'fresh';
+        this.fresh ||= event.type === 'fresh';
         for (const log of event.gaps) this.gaps.add(log);
         // A log entry that came and went meanwhile was never seen: there was something.
         for (const { path, old, new: now } of event.changes) {
@@ -194,17 +197,21 @@ class Behind {
    * @returns {Item[]}
    */
   unfold(now) {
+    // What comes before the change is dated before it: who saves then must not save what it has not seen.
+    /** @type {Item[]} */
+    const items = [];
+    if (this.trouble) items.push([this.trouble, this.from]);
+    if (this.link) items.push([this.link, this.from]);
     /** @type {MirrorEvent[]} */
     const events = [];
-    if (this.trouble) events.push(this.trouble);
-    if (this.link) events.push(this.link);
     const [changes, gaps] = [now.since(this.from), [...this.gaps]];
-    if (this.fresh) events.push({ event: 'fresh', rev: now.rev, changes, gaps });
+    if (this.fresh) events.push({ type: 'fresh', rev: now.rev, changes, gaps });
     else if (changes.length > 0 || gaps.length > 0) {
-      events.push({ event: 'delta', since: this.from.rev, rev: now.rev, changes, gaps });
+      events.push({ type: 'delta', since: this.from.rev, rev: now.rev, changes, gaps });
     }
     if (this.ended) events.push(this.ended);
-    return events.map((event) => [event, now]);
+    for (const event of events) items.push([event, now]);
+    return items;
   }
 }
 

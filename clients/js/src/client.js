@@ -18,15 +18,15 @@ const BUFFERED = 1 << 20;
  * @typedef {import('./protocol.js').Frame} Frame
  * @typedef {import('./session.js').Status} Status
  * @typedef {{codec?: import('./json.js').Codec, label?: string, token?: string | (() => string | Promise<string>),
- *   agent?: string, reconnect?: 'never' | 'after-first' | 'always', requestTimeout?: number, connectTimeout?: number,
- *   queueBytes?: number, backoff?: [number, number]}} Options
+ *   agent?: string, reconnect?: 'never' | 'after-first' | 'always', requestTimeoutMs?: number, connectTimeoutMs?: number,
+ *   queueBytes?: number, backoffMs?: [number, number]}} Options
  *   `codec`: JSON unless told (`msgpack` of `onetree/msgpack`); `label`: what the client's name begins with, at most 31 of
- *   A-Z a-z 0-9 _ -; `token`: asked before each attempt to connect when it is a function; `requestTimeout` 30,000 ms;
- *   `connectTimeout` 10,000 ms; `queueBytes` 16 MiB, each request counted as 512 bytes and its values; `backoff` 100 and
+ *   A-Z a-z 0-9 _ -; `token`: asked before each attempt to connect when it is a function; `requestTimeoutMs` 30,000 ms;
+ *   `connectTimeoutMs` 10,000 ms; `queueBytes` 16 MiB, each request counted as 512 bytes and its values; `backoffMs` 100 and
  *   20,000 ms; `reconnect`: `after-first` unless told
  * @typedef {{from?: {cookie: import('./protocol.js').Cookie, entries: Iterable<import('./protocol.js').Entry>},
- *   keep?: import('./live.js').Keep, signals?: boolean, every?: number, once?: boolean}} MirrorOptions
- *   `from`: goes on from a copy that was saved, of one snapshot; `every`: at most one delta in so many ms, folded; `once`: it
+ *   keep?: import('./live.js').Keep, signals?: boolean, everyMs?: number, once?: boolean}} MirrorOptions
+ *   `from`: goes on from a copy that was saved, of one snapshot; `everyMs`: at most one delta in so many ms, folded; `once`: it
  *   ends when it is fresh
  */
 
@@ -45,8 +45,8 @@ export class Client {
     }
     /** @private */
     this.options = {
-      codec: json, agent: `onetree-js/${VERSION}`, reconnect: /** @type {const} */ ('after-first'), requestTimeout: 30_000,
-      connectTimeout: 10_000, queueBytes: 16 << 20, backoff: /** @type {[number, number]} */ ([100, 20_000]), ...options,
+      codec: json, agent: `onetree-js/${VERSION}`, reconnect: /** @type {const} */ ('after-first'), requestTimeoutMs: 30_000,
+      connectTimeoutMs: 10_000, queueBytes: 16 << 20, backoffMs: /** @type {[number, number]} */ ([100, 20_000]), ...options,
     };
     /** @private */
     this.target = targetOf(url);
@@ -87,9 +87,19 @@ export class Client {
     this.turn();
   }
 
-  /** How the client stands. @returns {Status} */
+  /** How the client stands: `connecting`, `online`, `offline` or `ended`. @returns {Status['status']} */
   get status() {
-    return this.current;
+    return this.current.status;
+  }
+
+  /** What the broker said when the connection that is there was made; absent when there is none. */
+  get connection() {
+    return this.current.status === 'online' ? this.current.connection : undefined;
+  }
+
+  /** Why the client is offline, or has ended by itself. */
+  get error() {
+    return this.current.status === 'offline' || this.current.status === 'ended' ? this.current.error : undefined;
   }
 
   /**
@@ -140,19 +150,19 @@ export class Client {
    * Appends to a log; `paths` of the answer has the path that the broker assigned.
    * @param {string} log
    * @param {unknown} value
-   * @param {Omit<request.PutOptions, 'if'>} [options]
+   * @param {request.AppendOptions} [options]
    * @returns {Promise<request.Done>}
    */
   async append(log, value, options) {
     return this.write(request.append(log, value, options));
   }
 
-  /** Deletes the entry at a path. @param {string} path @param {{if?: {rev: number}}} [options] */
+  /** Deletes the entry at a path. @param {string} path @param {request.IfOptions} [options] */
   async delete(path, options) {
     return this.write(request.remove(path, options));
   }
 
-  /** Drops everything at and under a path. @param {string} path @param {{if?: {rev: number}}} [options] */
+  /** Drops everything at and under a path. @param {string} path @param {request.IfOptions} [options] */
   async dropTree(path, options) {
     return this.write(request.dropTree(path, options));
   }
@@ -162,12 +172,17 @@ export class Client {
     return this.write(request.trim(log, to));
   }
 
-  /** Commits a transaction; `conflict` when a condition does not hold. @param {request.Txn} txn */
+  /**
+   * Commits a transaction, all of it at one revision; `conflict` when a condition does not hold:
+   * `{if: [{path, rev}, {tree, rev}], do: [{do: 'put', path, value}, …]}`.
+   * @param {request.Txn} txn
+   * @returns {Promise<request.Done>}
+   */
   async txn(txn) {
-    return this.write(txn.frame());
+    return this.write(request.txn(txn));
   }
 
-  /** @private @param {Frame} frame @returns {Promise<request.Done>} */
+  /** @internal @param {Frame} frame @returns {Promise<request.Done>} */
   async write(frame) {
     const { rev, durable, paths = [] } = await this.ask(frame, 'done');
     return { rev, durable, paths };
@@ -179,7 +194,7 @@ export class Client {
    * @param {unknown} value
    */
   async signal(path, value) {
-    await this.ask({ op: 'signal', path: checkPath(path), value: Value.of(value) }, 'ok');
+    await this.ask({ op: 'signal', path: checkPath(path), value: Value.from(value) }, 'ok');
   }
 
   // Reads.
@@ -218,7 +233,7 @@ export class Client {
    * @returns {Mirror}
    */
   mirror(view, options = {}) {
-    const { from, keep, signals = false, every = 0, once = false } = options;
+    const { from, keep, signals = false, everyMs = 0, once = false } = options;
     const seen = viewOf(view);
     this.lastSub += 1;
     const sub = this.lastSub;
@@ -229,7 +244,7 @@ export class Client {
       if (!this.mirrors.has(sub)) return;
       const state = new MirrorState(seen, snapshot);
       /** @type {any} */ (mirror).state = state;
-      this.session.mirror(sub, state, { once, signals, every });
+      this.session.mirror(sub, state, { once, signals, everyMs });
       this.soon();
     };
     if (keep && !from) {
@@ -247,14 +262,14 @@ export class Client {
     return mirror;
   }
 
-  /** Ends the client when what was asked before is done; the session lives on for its grace. */
+  /** Does what was asked before, then ends the session at once, with its ephemeral entries, and the client with it. */
   close() {
-    return this.end(false);
+    return this.end(true);
   }
 
-  /** As {@link Client#close}, and the session ends now: its ephemeral entries go. */
+  /** As {@link Client#close}, but the session lives on for its grace: the broker keeps its ephemeral entries that long. */
   leave() {
-    return this.end(true);
+    return this.end(false);
   }
 
   // Inside.
@@ -263,7 +278,7 @@ export class Client {
   async end(bye) {
     this.session.close(this.now(), bye);
     this.soon();
-    if (this.current.status !== 'ended') {
+    if (this.status !== 'ended') {
       await new Promise((resolve) => {
         const stop = this.onStatus(({ status }) => {
           if (status !== 'ended') return;
@@ -276,7 +291,7 @@ export class Client {
   }
 
   /**
-   * @private Asks, when there is room; waits for it at most `requestTimeout`.
+   * @private Asks, when there is room; waits for it at most `requestTimeoutMs`.
    * @param {Frame} frame
    * @param {string} op of the answer
    * @returns {Promise<any>}
@@ -290,9 +305,9 @@ export class Client {
       }
       const waiter = { frame, cost, resolve, reject, timer: setTimeout(() => {
         this.outside.splice(this.outside.indexOf(waiter), 1);
-        const after = this.options.requestTimeout;
+        const after = this.options.requestTimeoutMs;
         reject(new OnetreeError('timeout', `no room in the queue within ${after} ms; it was never sent`, { sent: false }));
-      }, this.options.requestTimeout) };
+      }, this.options.requestTimeoutMs) };
       this.outside.push(waiter);
     }));
     if (answer.op !== op) throw new OnetreeError('internal', `the broker answered '${answer.op}' instead of '${op}'`);
@@ -423,7 +438,7 @@ export class Client {
       case 'mirror': {
         const mirror = this.mirrors.get(effect.sub);
         mirror?.publish(effect.event, effect.snapshot, effect.fresh);
-        if (effect.event?.event === 'ended') {
+        if (effect.event?.type === 'ended') {
           this.mirrors.delete(effect.sub);
           if (mirror) this.endings.push(mirror.saved());
         }
@@ -454,7 +469,7 @@ export class Client {
       reject(error);
     }
     // Mirrors whose copy was still being loaded.
-    for (const mirror of this.mirrors.values()) mirror.publish({ event: 'ended' }, mirror.snapshot(), false);
+    for (const mirror of this.mirrors.values()) mirror.publish({ type: 'ended' }, mirror.snapshot(), false);
     this.mirrors.clear();
   }
 
@@ -462,7 +477,7 @@ export class Client {
   async connect() {
     this.attempt += 1;
     const { attempt } = this;
-    const { token, codec, connectTimeout } = this.options;
+    const { token, codec, connectTimeoutMs } = this.options;
     let shown = this.session.token === undefined && typeof token === 'string' ? token : undefined;
     if (typeof token === 'function') {
       try {
@@ -476,7 +491,7 @@ export class Client {
       if (attempt !== this.attempt) return;
     }
     const mine = () => attempt === this.attempt;
-    this.link = new Link(this.target, codec, connectTimeout, {
+    this.link = new Link(this.target, codec, connectTimeoutMs, {
       open: () => {
         if (!mine()) return;
         this.session.handleOpen(this.now(), shown);

@@ -19,7 +19,7 @@ export class OnetreeError extends Error {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{path?: string, rev?: number, retryIn?: number, sent?: boolean, cause?: unknown}} [more]
+   * @param {{path?: string, rev?: number, retryInMs?: number, sent?: boolean, cause?: unknown}} [more]
    */
   constructor(code, message, more = {}) {
     super(`${code}: ${message}`, more.cause === undefined ? undefined : { cause: more.cause });
@@ -31,9 +31,14 @@ export class OnetreeError extends Error {
     /** The revision that is there instead of the one that was expected. */
     this.rev = more.rev;
     /** Milliseconds after which to try again, where the broker said so. */
-    this.retryIn = more.retryIn;
+    this.retryInMs = more.retryInMs;
     /** With `timeout`: whether it was sent. A write that was may still happen, once; one that was not never will. */
     this.sent = more.sent;
+  }
+
+  /** Whether a condition did not hold: `path` and `rev` say which, and what is there. */
+  get isConflict() {
+    return this.code === 'conflict';
   }
 
   /** What to do next. `retry` is what the client does by itself when the error is about a connection. */
@@ -47,8 +52,8 @@ export class OnetreeError extends Error {
    * @param {{code: string, message: string, path?: string, rev?: number, retry_ms?: number}} frame
    */
   static fromFrame(frame) {
-    const { path, rev, retry_ms: retryIn } = frame;
-    return new OnetreeError(frame.code, frame.message, { path, rev, retryIn });
+    const { path, rev, retry_ms: retryInMs } = frame;
+    return new OnetreeError(frame.code, frame.message, { path, rev, retryInMs });
   }
 }
 

@@ -42,7 +42,7 @@ export class Mirror {
     this.whole = false;
     /** @private */
     this.isNowFresh = false;
-    /** @private @type {(MirrorEvent & {event: 'ended'}) | undefined} */
+    /** @private @type {(MirrorEvent & {type: 'ended'}) | undefined} */
     this.ended = undefined;
     /** @private @type {Set<Changes>} */
     this.feeds = new Set();
@@ -79,8 +79,8 @@ export class Mirror {
   publish(event, snapshot, fresh) {
     this.now = snapshot;
     this.isNowFresh = fresh;
-    if (event?.event === 'fresh') this.whole = true;
-    if (event?.event === 'ended') this.ended = event;
+    if (event?.type === 'fresh') this.whole = true;
+    if (event?.type === 'ended') this.ended = event;
     for (const feed of this.feeds) /** @type {any} */ (feed).push(event, snapshot);
     for (const waiter of [...this.waiters]) if (waiter()) this.waiters.delete(waiter);
     if (this.keep) this.keepLater();
@@ -142,6 +142,8 @@ export class Mirror {
     /** @type {Changes} */
     const feed = new Changes(this.initial, this.now, this.whole, this.ended, () => this.feeds.delete(feed));
     this.feeds.add(feed);
+    // Otherwise what was not shown yet when it was to be saved would be saved behind the next event only.
+    if (this.keep) feed.taken = () => this.keepLater();
     return feed;
   }
 
@@ -151,7 +153,7 @@ export class Mirror {
    * @param {(event: MirrorEvent) => void} listener
    * @returns {() => void} to be called to hear no more
    */
-  onChange(listener) {
+  onEvent(listener) {
     const changes = this.changes();
     (async () => {
       for await (const event of changes) {
@@ -209,11 +211,12 @@ export class Mirror {
   }
 
   /**
-   * Compares it with the tree now, by digest. When it differs it starts again by itself.
-   * @returns {Promise<import('./session.js').Verdict>}
+   * Compares it with the tree now, by digest. When it differs it starts again by itself. `unknown`: there is no connection, it
+   * is not fresh, or the view has no digest (one with a `tail`).
+   * @returns {Promise<'same' | 'differs' | 'unknown'>}
    */
-  verify() {
-    return this.client.verifyMirror(this.sub);
+  async verify() {
+    return (await this.client.verifyMirror(this.sub)).verdict;
   }
 
   /**
@@ -253,9 +256,9 @@ export class Mirror {
   }
 
   /** Ends it; the client lives on. What is kept is saved once more. */
-  async end() {
+  async close() {
     this.client.dropMirror(this.sub);
-    if (!this.ended) this.publish({ event: 'ended' }, this.now, false);
+    if (!this.ended) this.publish({ type: 'ended' }, this.now, false);
     await this.saved();
   }
 

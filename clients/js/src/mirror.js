@@ -95,18 +95,31 @@ export class Snapshot {
   }
 
   /**
-   * What takes an earlier snapshot to this one, in path order. Costs about what differs.
+   * What takes an earlier snapshot to this one, in path order. Costs about what differs in memory: of a refresh from
+   * nothing that is all, and what is the same is left out.
    * @param {Snapshot} before
    * @returns {Difference[]}
    */
   since(before) {
-    return this.map.since(before.map).map(([, was, is]) => difference(was, is, this.rev));
+    const differing = this.map.since(before.map).filter(([, was, is]) => !same(was, is));
+    return differing.map(([, was, is]) => difference(was, is, this.rev));
   }
 
   /** @internal Of the mirror: one to change. */
   edit() {
     return this.map.copy();
   }
+}
+
+/**
+ * Whether two entries of one path are the same: a revision names one content, but only within one history.
+ * @param {Entry | undefined} was
+ * @param {Entry | undefined} is
+ */
+function same(was, is) {
+  if (was === undefined || is === undefined || was.rev !== is.rev) return false;
+  if (was.value === undefined || is.value === undefined) return was.value === is.value;
+  return was.value.equals(is.value);
 }
 
 /**

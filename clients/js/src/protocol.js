@@ -270,22 +270,24 @@ export class Value {
   }
 
   /**
+   * A value of any type: `Value.of('image/png', bytes)`. The bytes are not copied, and not to be changed afterwards.
+   * @param {string} type
    * @param {Uint8Array} bytes
-   * @param {string} [type]
    */
-  static bytes(bytes, type = 'application/octet-stream') {
+  static of(type, bytes) {
+    if (!(bytes instanceof Uint8Array)) return refuse('bad-value', 'Value.of takes a type and a Uint8Array');
     if (checkType(type) === JSON_TYPE) return Value.jsonText(utf8(bytes));
     return new Value(type, bytes);
   }
 
   /**
-   * A value as it is; bytes as such; everything else as JSON.
+   * What requests take: a value as it is; a `Uint8Array` as `application/octet-stream`; everything else as JSON.
    * @param {unknown} content
    * @returns {Value}
    */
-  static of(content) {
+  static from(content) {
     if (content instanceof Value) return content;
-    return content instanceof Uint8Array ? Value.bytes(content) : Value.json(content);
+    return content instanceof Uint8Array ? Value.of('application/octet-stream', content) : Value.json(content);
   }
 
   /** Whether it is JSON. */

@@ -1,31 +1,49 @@
 // What the application asks for, as frames.
 
-import { Value, checkPath, parseLogKey } from './protocol.js';
+import { Value, checkPath, parseLogKey, refuse } from './protocol.js';
 
 /**
  * @typedef {import('./protocol.js').Frame} Frame
- * @typedef {{if?: {rev: number}, ttlMs?: number, ephemeral?: boolean}} PutOptions `if`: the entry must be at this revision,
- *   0: absent; `ttlMs`: it is deleted so much later; `ephemeral`: it is deleted when the session is over
+ * @typedef {{ttlMs?: number | undefined, ephemeral?: boolean | undefined}} AppendOptions `ttlMs`: it is deleted so much
+ *   later; `ephemeral`: it is deleted when the session is over
+ * @typedef {{ifRev?: number | undefined}} IfOptions `ifRev`: the entry must be at this revision, 0: absent; of `dropTree`:
+ *   nothing at or under the path has changed since
+ * @typedef {AppendOptions & IfOptions} PutOptions
  * @typedef {{rev: number, durable: boolean, paths: string[]}} Done `rev` of the commit; whether it survives power loss; the
  *   paths that appends made, in order
  * @typedef {{rev: number, entries: import('./protocol.js').Entry[], more: boolean}} Found entries at one revision
- * @typedef {{path: string, rev: number} | {tree: string, rev: number}} Condition
+ * @typedef {{path: string, rev: number} | {tree: string, rev: number}} Condition an entry is at this revision, 0: absent; or
+ *   nothing at or under the path has changed since this revision, deletes included
+ * @typedef {({do: 'put' | 'append', path: string, value: unknown} & AppendOptions) | {do: 'delete' | 'dropTree', path: string}
+ *   | {do: 'trim', path: string, to: string}} Step
+ * @typedef {{if?: readonly Condition[], do?: readonly Step[]}} Txn what is to be done, all or nothing, and on which conditions
  */
 
-/** @param {PutOptions} options */
-const written = ({ if: condition, ttlMs, ephemeral }) => ({ if: condition, ttl_ms: ttlMs, ephemeral });
+/** @param {AppendOptions} options */
+const written = ({ ttlMs, ephemeral }) => ({ ttl_ms: ttlMs, ephemeral });
+
+/** @param {IfOptions} options */
+const only = ({ ifRev }) => (ifRev === undefined ? {} : { if: { rev: checkRev(ifRev) } });
+
+/** @param {unknown} rev @returns {number} */
+function checkRev(rev) {
+  if (typeof rev === 'number' && Number.isSafeInteger(rev) && rev >= 0) return rev;
+  return refuse('bad-field', 'a revision is a whole number, 0 or more');
+}
 
 /** @param {string} path @param {unknown} value @param {PutOptions} [options] @returns {Frame} */
-export const put = (path, value, options = {}) => ({ op: 'put', path: checkPath(path), value: Value.of(value), ...written(options) });
+export const put = (path, value, options = {}) => (
+  { op: 'put', path: checkPath(path), value: Value.from(value), ...only(options), ...written(options) });
 
-/** @param {string} log @param {unknown} value @param {Omit<PutOptions, 'if'>} [options] @returns {Frame} */
-export const append = (log, value, options = {}) => ({ op: 'append', path: checkPath(log), value: Value.of(value), ...written(options) });
+/** @param {string} log @param {unknown} value @param {AppendOptions} [options] @returns {Frame} */
+export const append = (log, value, options = {}) => (
+  { op: 'append', path: checkPath(log), value: Value.from(value), ...written(options) });
 
-/** @param {string} path @param {{if?: {rev: number}}} [options] @returns {Frame} */
-export const remove = (path, options = {}) => ({ op: 'delete', path: checkPath(path), if: options.if });
+/** @param {string} path @param {IfOptions} [options] @returns {Frame} */
+export const remove = (path, options = {}) => ({ op: 'delete', path: checkPath(path), ...only(options) });
 
-/** @param {string} path @param {{if?: {rev: number}}} [options] @returns {Frame} */
-export const dropTree = (path, options = {}) => ({ op: 'drop', path: checkPath(path), if: options.if });
+/** @param {string} path @param {IfOptions} [options] @returns {Frame} */
+export const dropTree = (path, options = {}) => ({ op: 'drop', path: checkPath(path), ...only(options) });
 
 /** @param {string} log @param {string} to @returns {Frame} */
 export function trim(log, to) {
@@ -33,60 +51,27 @@ export function trim(log, to) {
   return { op: 'trim', path: checkPath(log), to };
 }
 
-/** What a transaction is to do, all or nothing, and on which conditions. Its methods give it back. */
-export class Txn {
-  constructor() {
-    /** @type {Condition[]} */
-    this.conditions = [];
-    /** @type {Frame[]} */
-    this.steps = [];
-  }
+/** A request as a step of a transaction. @param {Frame} frame @returns {Frame} */
+export const step = (frame) => ({ ...frame, do: frame.op });
 
-  /** The entry is at this revision; 0: absent. @param {string} path @param {number} rev */
-  ifAt(path, rev) {
-    this.conditions.push({ path: checkPath(path), rev });
-    return this;
-  }
-
-  /** Nothing at or under this path has changed since this revision, deletes included. @param {string} tree @param {number} rev */
-  ifUnchanged(tree, rev) {
-    this.conditions.push({ tree: checkPath(tree), rev });
-    return this;
-  }
-
-  /** @private @param {Frame} frame */
-  step(frame) {
-    this.steps.push({ ...frame, do: frame.op });
-    return this;
-  }
-
-  /** @param {string} path @param {unknown} value @param {Omit<PutOptions, 'if'>} [options] */
-  put(path, value, options) {
-    return this.step(put(path, value, options));
-  }
-
-  /** @param {string} log @param {unknown} value @param {Omit<PutOptions, 'if'>} [options] */
-  append(log, value, options) {
-    return this.step(append(log, value, options));
-  }
-
-  /** @param {string} path */
-  delete(path) {
-    return this.step(remove(path));
-  }
-
-  /** @param {string} path */
-  dropTree(path) {
-    return this.step(dropTree(path));
-  }
-
-  /** @param {string} log @param {string} to */
-  trim(log, to) {
-    return this.step(trim(log, to));
-  }
-
-  /** @returns {Frame} */
-  frame() {
-    return { op: 'txn', if: this.conditions, do: this.steps };
+/** @param {Step} told @returns {Frame} */
+function request(told) {
+  switch (told.do) {
+    case 'put': return put(told.path, told.value, { ttlMs: told.ttlMs, ephemeral: told.ephemeral });
+    case 'append': return append(told.path, told.value, told);
+    case 'delete': return remove(told.path);
+    case 'dropTree': return dropTree(told.path);
+    case 'trim': return trim(told.path, told.to);
+    default: return refuse('bad-field', 'do is one of put, append, delete, dropTree, trim');
   }
 }
+
+/** @param {Condition} condition @returns {Condition} */
+function condition(condition) {
+  const rev = checkRev(condition.rev);
+  return 'tree' in condition ? { tree: checkPath(condition.tree), rev } : { path: checkPath(condition.path), rev };
+}
+
+/** @param {Txn} txn @returns {Frame} */
+export const txn = ({ if: conditions = [], do: steps = [] }) => (
+  { op: 'txn', if: conditions.map(condition), do: steps.map((told) => step(request(told))) });

@@ -31,7 +31,7 @@ const AGAIN = 1_000;
  * @typedef {{session: string, resumed: boolean, epoch: string, rev: number, heartbeatMs: number, limits: Limits}} Connection
  * @typedef {{frame_bytes: number, value_bytes: number, subscriptions: number, in_flight: number}} Limits
  * @typedef {{status: 'connecting'} | {status: 'online', connection: Connection}
- *   | {status: 'offline', error: OnetreeError, retryIn: number} | {status: 'ended', error?: OnetreeError}} Status
+ *   | {status: 'offline', error: OnetreeError, retryInMs: number} | {status: 'ended', error?: OnetreeError}} Status
  * @typedef {{verdict: 'same' | 'differs' | 'unknown', rev?: number, expected?: string, found?: string}} Verdict
  * @typedef {{do: 'connect'} | {do: 'disconnect'} | {do: 'reply', ticket: number, frame?: Frame, error?: OnetreeError}
  *   | {do: 'release', ticket: number} | {do: 'verdict', ticket: number, verdict: Verdict}
@@ -39,9 +39,9 @@ const AGAIN = 1_000;
  *   | {do: 'status', status: Status}} Effect what a session wants done; `connect` is answered by `handleOpen` or
  *   `handleClosed`; a `release` comes once for each request, behind its reply
  * @typedef {{codec: import('./json.js').Codec, label?: string | undefined, agent: string,
- *   reconnect: 'never' | 'after-first' | 'always', requestTimeout: number, connectTimeout: number,
- *   backoff: readonly [number, number], random?: () => number, newName?: () => string, tokenAgain?: boolean}} SessionOptions
- * @typedef {{once: boolean, signals: boolean, every: number}} SubOptions
+ *   reconnect: 'never' | 'after-first' | 'always', requestTimeoutMs: number, connectTimeoutMs: number,
+ *   backoffMs: readonly [number, number], random?: () => number, newName?: () => string, tokenAgain?: boolean}} SessionOptions
+ * @typedef {{once: boolean, signals: boolean, everyMs: number}} SubOptions
  * @typedef {{to: 'request', ticket: number} | {to: 'sub' | 'resync', sub: number} | {to: 'unsub' | 'bye'}
  *   | {to: 'sync', waiting: [number, number][]}} Asked
  * @typedef {{state: MirrorState, options: SubOptions, subscribed: boolean, held: number | undefined, restarts: number[],
@@ -60,7 +60,7 @@ export class Session {
   constructor(options) {
     this.options = options;
     const random = options.random ?? Math.random;
-    this.backoff = new Backoff(options.backoff[0], options.backoff[1], random);
+    this.backoff = new Backoff(options.backoffMs[0], options.backoffMs[1], random);
     this.name = this.newName();
     /** @type {string | undefined} */
     this.token = undefined;
@@ -83,6 +83,8 @@ export class Session {
     this.renamed = undefined;
     /** Whether a refused token was asked for anew since the client was last online. */
     this.reauthed = false;
+    /** @type {OnetreeError | undefined} why it ended by itself */
+    this.why = undefined;
     /** @type {{bye: boolean, said: boolean, until: number} | undefined} */
     this.closing = undefined;
     this.lastId = 0;
@@ -90,7 +92,7 @@ export class Session {
     this.asked = new Map();
     /** @type {{say: 'sub' | 'unsub' | 'resync', sub: number}[]} */
     this.control = [];
-    this.requests = new Requests(options.requestTimeout, options.codec);
+    this.requests = new Requests(options.requestTimeoutMs, options.codec);
     /** @type {Map<number, Slot>} */
     this.slots = new Map();
     /** @type {Map<number | undefined, import('./protocol.js').Change[]>} */
@@ -130,7 +132,7 @@ export class Session {
    */
   request(now, ticket, frame) {
     if (this.isOver || this.closing) {
-      this.effects.push({ do: 'reply', ticket, error: closedError() }, { do: 'release', ticket });
+      this.effects.push({ do: 'reply', ticket, error: closedError(this.why) }, { do: 'release', ticket });
       return;
     }
     if (frame.op === 'auth') this.token = frame['token'];
@@ -146,7 +148,7 @@ export class Session {
   mirror(sub, state, options) {
     this.slots.set(sub, { state, options, subscribed: false, held: undefined, restarts: [], holds: 0 });
     if (this.link === 'up') state.handleKey(this.welcome?.['digest_key']);
-    if (this.isOver || this.closing) this.endMirror(sub, closedError());
+    if (this.isOver || this.closing) this.endMirror(sub, closedError(this.why));
     else this.start(sub);
   }
 
@@ -195,7 +197,7 @@ export class Session {
       this.finish(undefined);
       return;
     }
-    this.closing ??= { bye, said: false, until: now + Math.max(this.options.requestTimeout, BYE) };
+    this.closing ??= { bye, said: false, until: now + Math.max(this.options.requestTimeoutMs, BYE) };
     this.settleClose();
   }
 
@@ -212,7 +214,7 @@ export class Session {
     this.heard = now;
     this.link = 'greeting';
     this.hello = undefined;
-    this.until = now + this.options.connectTimeout;
+    this.until = now + this.options.connectTimeoutMs;
   }
 
   /**
@@ -239,14 +241,14 @@ export class Session {
       this.finish(error);
       return;
     }
-    this.goOffline(now, error, this.backoff.next(error.retryIn));
+    this.goOffline(now, error, this.backoff.next(error.retryInMs));
   }
 
-  /** @private @param {number} now @param {OnetreeError} error @param {number} retryIn */
-  goOffline(now, error, retryIn) {
-    this.goDown(now + retryIn);
-    this.tellAll({ event: 'offline', error, retryIn });
-    this.effects.push({ do: 'status', status: { status: 'offline', error, retryIn } });
+  /** @private @param {number} now @param {OnetreeError} error @param {number} retryInMs */
+  goOffline(now, error, retryInMs) {
+    this.goDown(now + retryInMs);
+    this.tellAll({ type: 'offline', error, retryInMs });
+    this.effects.push({ do: 'status', status: { status: 'offline', error, retryInMs } });
   }
 
   /** The time of `nextTimeout` has come; calling it at other times does no harm. @param {number} now */
@@ -329,9 +331,9 @@ export class Session {
 
   /** @private @param {number} id @param {number} sub @param {Slot} slot @returns {Frame} */
   subFrame(id, sub, { state, options }) {
-    const { once, signals, every } = options;
+    const { once, signals, everyMs } = options;
     const { cookie } = state.snapshot;
-    return { op: 'sub', id, sub, ...state.view, cookie, mode: once ? 'once' : 'stay', signals, every_ms: every };
+    return { op: 'sub', id, sub, ...state.view, cookie, mode: once ? 'once' : 'stay', signals, every_ms: everyMs };
   }
 
   /** @private @returns {Frame | undefined} */
@@ -400,7 +402,7 @@ export class Session {
     this.since = now;
     this.link = 'up';
     this.welcome = welcome;
-    this.tellAll({ event: 'online', resumed });
+    this.tellAll({ type: 'online', resumed });
     const connection = /** @type {Connection} */ ({ session, resumed, epoch, rev, heartbeatMs, limits });
     this.effects.push({ do: 'status', status: { status: 'online', connection } });
     // Mirrors that were made between `hello` and `welcome`.
@@ -436,7 +438,7 @@ export class Session {
       case 'signal':
         for (const [sub, { options, state }] of this.slots) {
           const { path, value } = frame;
-          if (options.signals && sees(state.view, path)) this.tell(sub, { event: 'signal', path, value });
+          if (options.signals && sees(state.view, path)) this.tell(sub, { type: 'signal', path, value });
         }
         break;
       case 'sync': this.handleSync(now, frame); break;
@@ -462,7 +464,7 @@ export class Session {
       return;
     }
     for (const [each, slot] of this.slots) {
-      if (slot.options.every === 0) this.onMirror(now, each, (state) => state.handleDelta(since, rev, changes));
+      if (slot.options.everyMs === 0) this.onMirror(now, each, (state) => state.handleDelta(since, rev, changes));
     }
   }
 
@@ -513,9 +515,9 @@ export class Session {
       this.restart(now, sub, slot);
     } else if (error.action === 'retry') {
       slot.state.handleLost();
-      const retryIn = error.retryIn ?? AGAIN;
-      slot.held = now + retryIn;
-      this.tell(sub, { event: 'circling', retryIn });
+      const retryInMs = error.retryInMs ?? AGAIN;
+      slot.held = now + retryInMs;
+      this.tell(sub, { type: 'circling', retryInMs });
     } else {
       this.endMirror(sub, error);
     }
@@ -534,25 +536,25 @@ export class Session {
     const outcome = handle(slot.state);
     const { rev } = slot.state.snapshot;
     switch (outcome.what) {
-      case 'refreshing': this.tell(sub, { event: 'refreshing', kind: outcome.kind, why: outcome.why }); break;
-      case 'fresh': this.tell(sub, { event: 'fresh', rev, changes: outcome.changes, gaps: outcome.gaps }); break;
+      case 'refreshing': this.tell(sub, { type: 'refreshing', kind: outcome.kind, why: outcome.why }); break;
+      case 'fresh': this.tell(sub, { type: 'fresh', rev, changes: outcome.changes, gaps: outcome.gaps }); break;
       case 'delta': {
         const { since, changes, gaps } = outcome;
         const empty = changes.length === 0 && gaps.length === 0;
-        this.tell(sub, empty ? undefined : { event: 'delta', since, rev, changes, gaps });
+        this.tell(sub, empty ? undefined : { type: 'delta', since, rev, changes, gaps });
         break;
       }
       case 'synced':
-        this.tell(sub, { event: 'synced', rev, verified: outcome.verified });
+        this.tell(sub, { type: 'synced', rev, verified: outcome.verified });
         return outcome.verified ? { verdict: 'same', rev } : { verdict: 'unknown' };
       case 'corrupt': {
         const { expected, found } = outcome;
-        this.tell(sub, { event: 'corrupt', expected, found });
+        this.tell(sub, { type: 'corrupt', expected, found });
         this.restart(now, sub, slot);
         return { verdict: 'differs', expected, found };
       }
       case 'broken':
-        this.tell(sub, { event: 'broken', why: outcome.why });
+        this.tell(sub, { type: 'broken', why: outcome.why });
         this.restart(now, sub, slot);
         break;
       default:
@@ -570,10 +572,10 @@ export class Session {
       this.start(sub);
       return;
     }
-    const retryIn = Math.min(HOLD * 2 ** Math.min(slot.holds, 5), HOLD_MOST);
+    const retryInMs = Math.min(HOLD * 2 ** Math.min(slot.holds, 5), HOLD_MOST);
     slot.holds += 1;
-    slot.held = now + retryIn;
-    this.tell(sub, { event: 'circling', retryIn });
+    slot.held = now + retryInMs;
+    this.tell(sub, { type: 'circling', retryInMs });
   }
 
   /** @private Has a mirror refreshed, when there is a connection; otherwise `hello` will. @param {number} sub */
@@ -586,7 +588,7 @@ export class Session {
 
   /** @private @param {number} sub @param {OnetreeError | undefined} error */
   endMirror(sub, error) {
-    this.tell(sub, error ? { event: 'ended', error } : { event: 'ended' });
+    this.tell(sub, error ? { type: 'ended', error } : { type: 'ended' });
     this.slots.delete(sub);
     this.parts.delete(sub);
   }
@@ -659,6 +661,7 @@ export class Session {
     if (this.link !== 'down') this.effects.push({ do: 'disconnect' });
     this.goDown(Infinity);
     this.link = 'over';
+    this.why = error;
     const closed = closedError(error);
     this.requests.end(closed, this.effects);
     for (const sub of [...this.slots.keys()]) this.endMirror(sub, error);

@@ -2,8 +2,8 @@
 // has not changed.
 
 import { OnetreeError } from './errors.js';
-import { contains, sees } from './protocol.js';
-import { Txn } from './request.js';
+import { comparePaths, contains, sees } from './protocol.js';
+import * as request from './request.js';
 
 /** Thrown by `tx.retry()`: the run is over. */
 class Retry extends Error {}
@@ -42,7 +42,8 @@ export class Transaction {
   }
 
   /**
-   * The entries at and under a path, as this transaction sees them, in path order but for its own.
+   * The entries at and under a path, as this transaction sees them, in path order. Those that it wrote itself have the
+   * revision 0; what it appended is not there, as it has no path yet.
    * @param {string} top
    * @returns {import('./protocol.js').Entry[]}
    */
@@ -53,7 +54,9 @@ export class Transaction {
     this.unders.add(top);
     const found = new Map();
     for (const entry of this.snapshot.under(top)) found.set(entry.path, entry);
-    return [...this.over(found, (at) => contains(top, at)).values()];
+    const entries = [...this.over(found, (at) => contains(top, at)).values()];
+    // What it put itself stands behind the others, where it was not there before.
+    return this.steps.length > 0 ? entries.sort((a, b) => comparePaths(a.path, b.path)) : entries;
   }
 
   /**
@@ -70,29 +73,29 @@ export class Transaction {
     return entries;
   }
 
-  /** @private @param {Txn} txn */
-  write(txn) {
-    this.steps.push(...txn.steps);
+  /** @private @param {import('./protocol.js').Frame} frame */
+  write(frame) {
+    this.steps.push(request.step(frame));
   }
 
-  /** @param {string} path @param {unknown} value @param {{ttlMs?: number, ephemeral?: boolean}} [options] */
-  put(path, value, options) {
-    this.write(new Txn().put(path, value, options));
+  /** @param {string} path @param {unknown} value @param {request.AppendOptions} [options] */
+  put(path, value, { ttlMs, ephemeral } = {}) {
+    this.write(request.put(path, value, { ttlMs, ephemeral }));
   }
 
-  /** @param {string} log @param {unknown} value @param {{ttlMs?: number, ephemeral?: boolean}} [options] */
+  /** @param {string} log @param {unknown} value @param {request.AppendOptions} [options] */
   append(log, value, options) {
-    this.write(new Txn().append(log, value, options));
+    this.write(request.append(log, value, options));
   }
 
   /** @param {string} path */
   delete(path) {
-    this.write(new Txn().delete(path));
+    this.write(request.remove(path));
   }
 
   /** @param {string} path */
   dropTree(path) {
-    this.write(new Txn().dropTree(path));
+    this.write(request.dropTree(path));
   }
 
   /** Ends the run: it runs again when something that it read has changed. @returns {never} */
@@ -123,13 +126,13 @@ export class Transaction {
     }
   }
 
-  /** @private */
-  txn() {
-    const txn = new Txn();
-    for (const [path, rev] of this.gets) txn.ifAt(path, rev);
-    for (const top of this.unders) txn.ifUnchanged(top, this.snapshot.rev);
-    txn.steps = this.steps;
-    return txn;
+  /** @private @returns {import('./protocol.js').Frame} */
+  frame() {
+    const conditions = [
+      ...Array.from(this.gets, ([path, rev]) => ({ path, rev })),
+      ...Array.from(this.unders, (tree) => ({ tree, rev: this.snapshot.rev })),
+    ];
+    return { op: 'txn', if: conditions, do: this.steps };
   }
 
   /**
@@ -160,7 +163,7 @@ export async function transact(mirror, fn) {
       const result = await fn(tx);
       if (/** @type {any} */ (tx).steps.length === 0) return { result };
       try {
-        const done = await mirror.client.txn(/** @type {any} */ (tx).txn());
+        const done = await mirror.client.write(/** @type {any} */ (tx).frame());
         return { result, done };
       } catch (error) {
         if (!(error instanceof OnetreeError && error.code === 'conflict')) throw error;

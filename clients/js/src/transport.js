@@ -42,8 +42,8 @@ function retryOf(reason) {
  */
 export function closeError(close, reason) {
   const code = codeOfClose(close);
-  const retryIn = retryOf(reason);
-  if (code) return new OnetreeError(code, reason || 'the broker closed the connection', { ...(retryIn === undefined ? {} : { retryIn }) });
+  const retryInMs = retryOf(reason);
+  if (code) return new OnetreeError(code, reason || 'the broker closed the connection', { ...(retryInMs === undefined ? {} : { retryInMs }) });
   return new OnetreeError('lost', `the connection was lost: ${close}${reason ? ` ${reason}` : ''}`);
 }
 
@@ -82,9 +82,9 @@ export class Link {
         const seconds = Number(response.headers['retry-after']);
         const word = status === 401 ? 'unauthorized' : status === 408 || status === 425 || status === 429 || status >= 500
           ? 'unreachable' : 'not-a-broker';
-        const retryIn = Number.isFinite(seconds) && seconds > 0 ? { retryIn: seconds * 1000 } : {};
+        const retryInMs = Number.isFinite(seconds) && seconds > 0 ? { retryInMs: seconds * 1000 } : {};
         response.resume();
-        this.end(new OnetreeError(word, `${target} answers ${status}`, retryIn));
+        this.end(new OnetreeError(word, `${target} answers ${status}`, retryInMs));
       });
       this.open(/** @type {any} */ (socket), target);
     } catch (error) {

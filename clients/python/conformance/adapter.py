@@ -204,6 +204,7 @@ def told(event: onetree.Event) -> Fields:
             {"path": c.path, "rev": c.rev, **({"old": line(c.old)} if c.old else {}),
              **({"new": line(c.new)} if c.new else {})} for c in event.changes
         ]  # fmt: skip
+        fields["gaps"] = list(event.gaps)
     if isinstance(event, e.Signal):
         fields |= json.loads("{" + json_codec.value_text(event.value)[1:] + "}")
         fields["path"] = event.path

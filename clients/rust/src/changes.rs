@@ -7,7 +7,7 @@ use onetree_protocol::{Act, Change, Path};
 use tokio::sync::Notify;
 
 use crate::event::Event;
-use crate::mirror::Snapshot;
+use crate::mirror::{Difference, Snapshot};
 
 /// So many events wait for the application, then they are folded: enough for a burst.
 const EVENTS: usize = 256;
@@ -25,7 +25,33 @@ pub struct Changes {
     feed: Arc<Feed>,
     ready: VecDeque<Item>,
     position: Snapshot,
+    /// The mirror as of the event before the last one that was taken.
+    before: Snapshot,
     ended: bool,
+    /// Told to who keeps the mirror.
+    seen: Option<Arc<Seen>>,
+}
+
+/// How far a reader is: the mirror as of the last event that it is done with.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    at: Mutex<Snapshot>,
+    moved: Arc<Notify>,
+}
+
+impl Seen {
+    pub(crate) fn new(at: Snapshot, moved: Arc<Notify>) -> Seen {
+        Seen { at: Mutex::new(at), moved }
+    }
+
+    pub(crate) fn get(&self) -> Snapshot {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, at: &Snapshot) {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).clone_from(at);
+        self.moved.notify_one();
+    }
 }
 
 type Item = (Event, Snapshot);
@@ -61,8 +87,9 @@ struct Behind {
 }
 
 impl Changes {
-    pub(crate) fn new(feed: Arc<Feed>, initial: Snapshot) -> Changes {
-        Changes { feed, ready: VecDeque::new(), position: initial, ended: false }
+    pub(crate) fn new(feed: Arc<Feed>, initial: Snapshot, seen: Option<Arc<Seen>>) -> Changes {
+        let (position, before) = (initial.clone(), initial);
+        Changes { feed, ready: VecDeque::new(), position, before, ended: false, seen }
     }
 
     /// The next event; `None` behind [`Event::Ended`]. Nothing is lost when this is dropped before
@@ -84,8 +111,15 @@ impl Changes {
         if self.ready.is_empty() {
             self.ready = self.feed.take();
         }
-        let (event, snapshot) = self.ready.pop_front()?;
-        self.position = snapshot;
+        let next = self.ready.pop_front();
+        if let Some(seen) = &self.seen {
+            // Who asks for the next one is done with those before. A revision at which nothing
+            // changed makes no event, but the cookie follows it.
+            let at = if next.is_none() { self.feed.idle() } else { None };
+            seen.set(at.as_ref().unwrap_or(&self.position));
+        }
+        let (event, snapshot) = next?;
+        self.before = std::mem::replace(&mut self.position, snapshot);
         self.ended |= matches!(event, Event::Ended { .. });
         Some(event)
     }
@@ -93,14 +127,20 @@ impl Changes {
     /// The mirror as of the last event that was taken, with its cookie: what is to be saved once
     /// that event has been dealt with. [`crate::Mirror::snapshot`] may be ahead of it.
     pub fn snapshot(&mut self) -> Snapshot {
-        if self.ready.is_empty() {
+        if self.ready.is_empty()
+            && let Some(last) = self.feed.idle()
+        {
             // A revision at which nothing changed makes no event, but the cookie follows it.
-            let inner = self.feed.lock();
-            if inner.queue.is_empty() && inner.behind.is_none() {
-                self.position = inner.last.clone();
-            }
+            self.position = last;
         }
         self.position.clone()
+    }
+
+    /// What the last event that was taken has changed, with the entries of before: one for each path,
+    /// in path order. Empty when that event changed nothing. Costs about what differs, and
+    /// nothing where it is not asked for.
+    pub fn differences(&self) -> Vec<Difference> {
+        self.position.differences(&self.before)
     }
 }
 
@@ -147,6 +187,12 @@ impl Feed {
         }
         drop(inner);
         self.more.notify_one();
+    }
+
+    /// The mirror now, when nothing waits to be taken.
+    fn idle(&self) -> Option<Snapshot> {
+        let inner = self.lock();
+        (inner.queue.is_empty() && inner.behind.is_none()).then(|| inner.last.clone())
     }
 
     fn take(&self) -> VecDeque<Item> {
@@ -208,7 +254,14 @@ impl Behind {
 
     /// The events that it comes to.
     fn unfold(self, now: Snapshot) -> VecDeque<Item> {
-        let mut events: Vec<Event> = self.trouble.into_iter().chain(self.link).collect();
+        // What comes before the change is dated before it.
+        let mut before = self.from.clone();
+        if matches!(self.trouble, Some(Event::Corrupt { .. } | Event::Broken { .. })) {
+            before.cookie = None;
+        }
+        let told = self.trouble.into_iter().chain(self.link);
+        let mut items: VecDeque<Item> = told.map(|event| (event, before.clone())).collect();
+        let mut events = Vec::new();
         let mut changes: Vec<Change> = self.trims.into_values().collect();
         changes.extend(now.since(&self.from));
         if self.fresh {
@@ -218,6 +271,71 @@ impl Behind {
             events.push(Event::Delta { since, rev, changes: changes.into() });
         }
         events.extend(self.ended);
-        events.into_iter().map(|event| (event, now.clone())).collect()
+        items.extend(events.into_iter().map(|event| (event, now.clone())));
+        items
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onetree_protocol::{Cookie, Epoch, Fingerprint, Revision, Value};
+
+    use super::*;
+
+    /// `/a` as of `rev`.
+    fn at(rev: u64) -> Snapshot {
+        let rev = Revision::new(rev).unwrap();
+        let cookie =
+            Cookie { epoch: Epoch(1), rev, view: Fingerprint::parse("0001020304050607").unwrap() };
+        let act = Act::Put(Some(Value::text("x")));
+        Snapshot::saved(cookie, [Change { path: Path::parse("/a").unwrap(), rev, act }])
+    }
+
+    fn delta(to: u64) -> Event {
+        let changes = at(to).entries().collect();
+        Event::Delta { since: at(to - 1).rev(), rev: at(to).rev(), changes }
+    }
+
+    #[test]
+    fn a_snapshot_is_never_ahead_of_the_event_that_was_taken() {
+        let feed = Arc::new(Feed::new(at(1), at(1), false, None));
+        let mut changes = Changes::new(feed.clone(), at(1), None);
+        let many = EVENTS as u64 + 10;
+        for rev in 2..=many {
+            feed.push(Some(delta(rev)), &at(rev));
+        }
+        feed.push(Some(Event::Online { resumed: true }), &at(many));
+        let mut seen = at(1);
+        while let Some(event) = changes.try_next() {
+            if let Event::Delta { rev, .. } = event {
+                assert_eq!(changes.snapshot().rev(), rev);
+                let [difference] = &changes.differences()[..] else { panic!("one entry changed") };
+                assert_eq!(difference.old.as_ref().unwrap().rev, seen.rev());
+                assert_eq!(difference.new.as_ref().unwrap().rev, rev);
+                seen = at(rev.get());
+            } else {
+                assert_eq!(changes.snapshot().rev(), seen.rev(), "{event:?}");
+                assert!(changes.differences().is_empty());
+            }
+        }
+        assert_eq!(seen.rev(), at(many).rev());
+    }
+
+    #[test]
+    fn what_is_handed_out_counts_as_seen_when_the_next_is_asked_for() {
+        let feed = Arc::new(Feed::new(at(1), at(1), false, None));
+        let seen = Arc::new(Seen::new(at(1), Arc::default()));
+        let mut changes = Changes::new(feed.clone(), at(1), Some(seen.clone()));
+        feed.push(Some(delta(2)), &at(2));
+        feed.push(Some(delta(3)), &at(3));
+        assert!(changes.try_next().is_some());
+        assert_eq!(seen.get().rev(), at(1).rev());
+        assert!(changes.try_next().is_some());
+        assert_eq!(seen.get().rev(), at(2).rev());
+        assert!(changes.try_next().is_none());
+        assert_eq!(seen.get().rev(), at(3).rev());
+        feed.push(None, &at(4));
+        assert!(changes.try_next().is_none());
+        assert_eq!(seen.get().rev(), at(4).rev());
     }
 }

@@ -2,17 +2,19 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use onetree_protocol::frame::{Auth, ClientFrame, Get, SendSignal};
 use onetree_protocol::{Change, Code, LogKey, Path, Value, View};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::driver::{self, Command};
 use crate::errors::{ConnectError, Error, Refusal};
 use crate::event::Status;
+use crate::keep::keeper;
 use crate::live::{Mirror, MirrorOptions, Shared};
 use crate::mirror;
 use crate::options::Options;
@@ -34,6 +36,8 @@ struct Inner {
     queue_bytes: u32,
     status: watch::Receiver<Status>,
     last_sub: AtomicU32,
+    /// Who saves the mirrors that are kept.
+    keepers: Mutex<Vec<(Arc<Shared>, JoinHandle<()>)>>,
 }
 
 impl Client {
@@ -67,8 +71,9 @@ impl Client {
         let queue_bytes = options.queue_bytes.min(Semaphore::MAX_PERMITS as u32);
         let room = Arc::new(Semaphore::new(queue_bytes as usize));
         tokio::spawn(driver::run(options, target, requested, told));
-        let last_sub = AtomicU32::new(0);
-        Ok(Client { inner: Arc::new(Inner { commands, room, queue_bytes, status, last_sub }) })
+        let (last_sub, keepers) = (AtomicU32::new(0), Mutex::default());
+        let inner = Inner { commands, room, queue_bytes, status, last_sub, keepers };
+        Ok(Client { inner: Arc::new(inner) })
     }
 
     /// How the client stands, now and whenever it changes.
@@ -198,9 +203,15 @@ impl Client {
 
     /// Starts a live copy of what `view` sees.
     pub fn mirror(&self, view: View, options: MirrorOptions) -> Mirror {
-        let MirrorOptions { sub: options, saved } = options;
+        let MirrorOptions { sub: options, saved, keep } = options;
         let sub = self.inner.last_sub.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let shared = Shared::new(sub, view.clone(), saved.clone());
+        let shared = Shared::new(sub, view.clone(), saved.clone(), keep.is_some());
+        if let Some(keep) = keep {
+            let keeper = keeper::run(shared.clone(), keep.into(), shared.initial());
+            let mut keepers = self.inner.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+            keepers.retain(|(_, keeper)| !keeper.is_finished());
+            keepers.push((shared.clone(), tokio::spawn(keeper)));
+        }
         let state = Box::new(mirror::State::new(view, saved));
         let started = Command::Mirror { sub, state, options, shared: shared.clone() };
         if let Err(error) = self.send(started) {
@@ -211,7 +222,7 @@ impl Client {
     }
 
     /// Does what was asked before, then ends the session at once, with its ephemeral entries, and
-    /// the client with it. Returns when that is done, or cannot be.
+    /// the client with it. Returns when that is done, or cannot be, and mirrors that are kept are saved.
     pub async fn close(self) {
         self.end(true).await;
     }
@@ -227,6 +238,15 @@ impl Client {
         if self.send(Command::Close { bye, done }).is_ok() {
             // An error means that it has ended.
             let _ = ended.await;
+        }
+        let keepers = {
+            let mut keepers = self.inner.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *keepers)
+        };
+        for (shared, keeper) in keepers {
+            shared.finish();
+            // It is over either way.
+            let _ = keeper.await;
         }
     }
 

@@ -51,7 +51,9 @@ pub(crate) enum Command {
     },
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
+/// A connection, with the token that was asked for.
+type Connecting =
+    Pin<Box<dyn Future<Output = Result<(Link, Option<String>), ConnectError>> + Send>>;
 
 struct Driver {
     options: Options,
@@ -190,12 +192,15 @@ impl Driver {
         }
     }
 
-    fn handle_connected(&mut self, result: Result<Link, ConnectError>) {
+    fn handle_connected(&mut self, result: Result<(Link, Option<String>), ConnectError>) {
         self.connecting = None;
         let now = self.now();
         match result {
-            Ok(link) => {
+            Ok((link, token)) => {
                 self.link = Some(link);
+                if let Some(token) = token {
+                    self.session.set_token(token);
+                }
                 self.session.handle_open(now);
             }
             Err(error) => self.session.handle_closed(now, error),
@@ -255,9 +260,8 @@ impl Driver {
         while let Some(effect) = self.session.poll_effect() {
             match effect {
                 Effect::Connect => {
-                    let Options { codec, connect_timeout, .. } = self.options;
-                    let target = self.target.clone();
-                    self.connecting = Some(Box::pin(Link::connect(target, codec, connect_timeout)));
+                    let connecting = connect(self.options.clone(), self.target.clone());
+                    self.connecting = Some(Box::pin(connecting));
                 }
                 Effect::Disconnect => self.drop_link(),
                 Effect::Reply { ticket, result } => {
@@ -289,4 +293,19 @@ impl Driver {
             self.ending = Some(tokio::spawn(link.close()));
         }
     }
+}
+
+async fn connect(options: Options, target: Target) -> Result<(Link, Option<String>), ConnectError> {
+    let patience = options.connect_timeout;
+    let token = match &options.hook {
+        Some(hook) => {
+            let asked = tokio::time::timeout(patience, hook.ask()).await;
+            let token = asked
+                .map_err(|_| ConnectError::Token(format!("no answer within {patience:?}")))?
+                .map_err(|error| ConnectError::Token(error.to_string()))?;
+            Some(token)
+        }
+        None => None,
+    };
+    Ok((Link::connect(target, options.codec, patience).await?, token))
 }

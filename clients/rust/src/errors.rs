@@ -154,6 +154,9 @@ pub enum ConnectError {
         /// What it did instead.
         why: String,
     },
+    /// [`crate::Options::token_from`] gave no token.
+    #[error("no token: {0}")]
+    Token(String),
     /// The broker did not take `hello`, or ended the connection.
     #[error("{0}")]
     Refused(Refusal),
@@ -192,6 +195,7 @@ impl ConnectError {
                 action => action,
             },
             ConnectError::Unreachable { .. }
+            | ConnectError::Token(_)
             | ConnectError::Lost(_)
             | ConnectError::Silent(_)
             | ConnectError::Protocol(_) => Action::Retry,

@@ -41,6 +41,7 @@
 //! - [`Client`], [`Options`]: the connection. [`Put`], [`Append`], … [`Write`]: what is written
 //! - [`Mirror`]: a live copy; [`Changes`], [`Event`]: what happens to it; [`Snapshot`]: it, at one
 //!   revision
+//! - [`Keep`]: where it survives the process; [`Mirror::transact`], [`Tx`]: transactions that run again
 //! - [`Error`], [`ConnectError`]: what goes wrong and what to do next
 //! - [`session`], [`mirror`], [`backoff`]: the rules, pure: no I/O and no clock, for tests and
 //!   simulations. `transport` is the WebSocket, `driver` the task that joins the two
@@ -51,21 +52,25 @@ mod client;
 mod driver;
 mod errors;
 mod event;
+mod keep;
 mod live;
 pub mod mirror;
 mod options;
 mod request;
 pub mod session;
+mod transact;
 mod transport;
 
 pub use changes::Changes;
 pub use client::{Client, Pending};
 pub use errors::{ConnectError, Error, Refusal};
 pub use event::{Connection, Event, Status, Verdict};
+pub use keep::{Keep, KeepError, Saver};
 pub use live::{Mirror, MirrorOptions};
-pub use mirror::{Entry, Snapshot};
+pub use mirror::{Difference, Entry, Snapshot};
 pub use options::{Options, Reconnect};
 pub use request::{Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write};
+pub use transact::{Abort, TransactError, Transacted, Tx};
 
 pub use onetree_protocol as protocol;
 pub use onetree_protocol::frame::{Condition, Do, Reason, RefreshKind};

@@ -1,26 +1,30 @@
 //! A live copy of a part of the tree.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path as FilePath;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use onetree_protocol::frame::Mode;
-use onetree_protocol::{Change, Cookie, Path, Revision, View};
-use tokio::sync::{oneshot, watch};
+use onetree_protocol::{Change, Cookie, Depth, Epoch, LogKey, Path, Revision, View};
+use tokio::sync::{Notify, oneshot, watch};
 
-use crate::changes::{Changes, Feed};
+use crate::changes::{Changes, Feed, Seen};
 use crate::client::Client;
 use crate::driver::Command;
 use crate::errors::Error;
 use crate::event::{Event, Verdict};
+use crate::keep::{Keep, KeepError};
 use crate::mirror::{Entry, Snapshot};
+use crate::request::{Found, List};
 use crate::session::{Reply, SubOptions};
 
 /// How a mirror is kept.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct MirrorOptions {
     pub(crate) sub: SubOptions,
     pub(crate) saved: Option<Snapshot>,
+    pub(crate) keep: Option<Keep>,
 }
 
 impl MirrorOptions {
@@ -34,6 +38,27 @@ impl MirrorOptions {
     pub fn from(mut self, cookie: Cookie, entries: impl IntoIterator<Item = Change>) -> Self {
         self.saved = Some(Snapshot::saved(cookie, entries));
         self
+    }
+
+    /// As [`MirrorOptions::from`], with both in one.
+    pub fn from_snapshot(mut self, saved: Snapshot) -> MirrorOptions {
+        self.saved = Some(saved);
+        self
+    }
+
+    /// Keeps the mirror in the file at `path`, and goes on from what is there. It is saved at most
+    /// once a second while changes come, and once more when the mirror ends, for which
+    /// [`crate::Client::close`] waits. What is saved is never ahead of what the application was shown:
+    /// an event of [`Mirror::changes`] counts as shown when the next one is asked for; without
+    /// [`Changes`], what [`Mirror::snapshot`] gives counts. See [`Mirror::keep_error`].
+    ///
+    /// # Errors
+    /// When another mirror is kept there, or the file cannot be read or is not one that was saved.
+    pub fn keep(mut self, path: impl AsRef<FilePath>) -> Result<MirrorOptions, KeepError> {
+        let keep = Keep::open(path)?;
+        self.saved = keep.load()?;
+        self.keep = Some(keep);
+        Ok(self)
     }
 
     /// Also signals.
@@ -72,6 +97,10 @@ pub(crate) struct Shared {
     inner: Mutex<Inner>,
     position: watch::Sender<Position>,
     received: AtomicU64,
+    /// Something was shown, or the end has come: for who keeps it.
+    pub(crate) moved: Arc<Notify>,
+    /// Nothing more will be shown.
+    pub(crate) finished: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -81,23 +110,41 @@ struct Inner {
     whole: bool,
     ended: Option<Event>,
     feeds: Vec<Weak<Feed>>,
+    /// How far each reader is, where it is kept.
+    seen: Option<Vec<Arc<Seen>>>,
+    keep_error: Option<KeepError>,
 }
 
 #[derive(Clone, Debug)]
 struct Position {
     rev: Revision,
+    epoch: Option<Epoch>,
     fresh: bool,
     ended: Option<Option<Error>>,
 }
 
 impl Shared {
-    pub(crate) fn new(sub: u32, view: View, saved: Option<Snapshot>) -> Arc<Shared> {
+    pub(crate) fn new(sub: u32, view: View, saved: Option<Snapshot>, kept: bool) -> Arc<Shared> {
         let initial = saved.unwrap_or_default();
         let snapshot = initial.clone();
-        let position = Position { rev: snapshot.rev(), fresh: false, ended: None };
-        let inner = Inner { snapshot, whole: false, ended: None, feeds: Vec::new() };
-        let (inner, position) = (Mutex::new(inner), watch::Sender::new(position));
-        Arc::new(Shared { sub, view, initial, inner, position, received: AtomicU64::new(0) })
+        let inner = Inner {
+            snapshot,
+            whole: false,
+            ended: None,
+            feeds: Vec::new(),
+            seen: kept.then(Vec::new),
+            keep_error: None,
+        };
+        Arc::new(Shared {
+            sub,
+            view,
+            position: watch::Sender::new(Position::of(&initial, false, None)),
+            initial,
+            inner: Mutex::new(inner),
+            received: AtomicU64::new(0),
+            moved: Arc::default(),
+            finished: AtomicBool::new(false),
+        })
     }
 
     /// What it was started with.
@@ -123,8 +170,43 @@ impl Shared {
             }
             None => false,
         });
-        self.position.send_replace(Position { rev: snapshot.rev(), fresh, ended });
+        self.position.send_replace(Position::of(&snapshot, fresh, ended));
         inner.snapshot = snapshot;
+        if inner.seen.is_some() {
+            self.moved.notify_one();
+        }
+    }
+
+    /// What the application was shown: by the slowest of those who read, or the last who did; with no
+    /// reader, what there is.
+    pub(crate) fn shown(&self) -> Snapshot {
+        let inner = self.lock();
+        let readers = inner.seen.as_deref().unwrap_or_default();
+        let epoch = inner.snapshot.cookie().map(|cookie| cookie.epoch);
+        let reading = readers.iter().filter(|seen| Arc::strong_count(seen) > 1);
+        let reached = reading.map(|seen| seen.get()).min_by_key(|snapshot| {
+            (snapshot.cookie().map(|cookie| cookie.epoch) == epoch, snapshot.rev())
+        });
+        let left = || readers.last().map(|seen| seen.get());
+        reached.or_else(left).unwrap_or_else(|| inner.snapshot.clone())
+    }
+
+    /// Whether the mirror has ended and the application was shown all of it.
+    pub(crate) fn is_all_shown(&self) -> bool {
+        let shown = self.shown();
+        let inner = self.lock();
+        inner.ended.is_some() && shown.entries.ptr_eq(&inner.snapshot.entries)
+    }
+
+    /// A save has ended.
+    pub(crate) fn note_kept(&self, saved: Result<(), KeepError>) {
+        self.lock().keep_error = saved.err();
+    }
+
+    /// Nothing more will be shown: who keeps it saves once more.
+    pub(crate) fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+        self.moved.notify_one();
     }
 
     /// So much has come of the refresh that is under way.
@@ -134,6 +216,13 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Position {
+    fn of(snapshot: &Snapshot, fresh: bool, ended: Option<Option<Error>>) -> Position {
+        let epoch = snapshot.cookie().map(|cookie| cookie.epoch);
+        Position { rev: snapshot.rev(), epoch, fresh, ended }
     }
 }
 
@@ -188,7 +277,20 @@ impl Mirror {
         let feed = Feed::new(initial.clone(), last, inner.whole, inner.ended.clone());
         let feed = Arc::new(feed);
         inner.feeds.push(Arc::downgrade(&feed));
-        Changes::new(feed, initial)
+        let seen = inner.seen.as_mut().map(|all| {
+            let seen = Arc::new(Seen::new(initial.clone(), self.shared.moved.clone()));
+            // Of those who have left, the last one is enough.
+            all.retain(|seen| Arc::strong_count(seen) > 1);
+            all.push(seen.clone());
+            seen
+        });
+        Changes::new(feed, initial, seen)
+    }
+
+    /// Why it could not be saved the last time that this was tried; `None` when it could, and where
+    /// it is not kept. It is tried again.
+    pub fn keep_error(&self) -> Option<KeepError> {
+        self.shared.lock().keep_error.clone()
     }
 
     /// Waits until it is fresh and at `rev` or later: with the revision of a write, until it shows
@@ -215,6 +317,43 @@ impl Mirror {
         self.wait(|position| position.fresh).await
     }
 
+    /// Waits until it is at `rev`, or past `before` where there is none, or of another history.
+    pub(crate) async fn past(&self, before: &Snapshot, rev: Option<Revision>) -> Result<(), Error> {
+        let epoch = before.cookie().map(|cookie| cookie.epoch);
+        let reached = |position: &Position| {
+            let there = rev.map_or(position.rev > before.rev(), |rev| position.rev >= rev);
+            position.fresh && (there || position.epoch != epoch)
+        };
+        self.fresh().await?;
+        if !reached(&self.shared.position.borrow()) {
+            self.client.send(Command::Sync)?;
+        }
+        self.wait(reached).await
+    }
+
+    /// Waits until what it shows is not `before` any more in the eyes of `differs`.
+    pub(crate) async fn changed(
+        &self,
+        before: &Snapshot,
+        differs: impl Fn(&Snapshot) -> bool,
+    ) -> Result<(), Error> {
+        let mut positions = self.shared.position.subscribe();
+        loop {
+            if let Some(error) = positions.borrow_and_update().ended.clone() {
+                return Err(error.unwrap_or(Error::Closed { why: None }));
+            }
+            let now = self.snapshot();
+            if !now.entries.ptr_eq(&before.entries) && differs(&now) {
+                return Ok(());
+            }
+            positions.changed().await.map_err(|_| Error::Closed { why: None })?;
+        }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     async fn wait(&self, reached: impl Fn(&Position) -> bool) -> Result<(), Error> {
         let mut positions = self.shared.position.subscribe();
         let position = positions.wait_for(|p| reached(p) || p.ended.is_some()).await;
@@ -226,6 +365,41 @@ impl Mirror {
             }
             Err(_) => Err(Error::Closed { why: None }),
         }
+    }
+
+    /// The page of `log` in front of what it shows of it, or in front of the entry `before`: at most
+    /// `limit` entries (0: as many as the broker likes), oldest first. A page does not become part
+    /// of the mirror. The broker is asked; a view with a `tail` shows only the newest of each log.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn earlier(
+        &self,
+        log: &Path,
+        limit: u32,
+        before: Option<&Path>,
+    ) -> Result<Found, Error> {
+        let entry = |path: &Path| {
+            let mut below = log.below(path)?;
+            Some(below.next().is_some_and(|s| LogKey::parse(s).is_some()) && below.next().is_none())
+        };
+        let is_entry = |path: &Path| entry(path) == Some(true);
+        let oldest = || {
+            let snapshot = self.snapshot();
+            snapshot.under(log).map(|(path, _)| path).find(|path| is_entry(path)).cloned()
+        };
+        let mut list = List::new(log.clone()).depth(Depth::Children).limit(limit).reverse();
+        if let Some(before) = before.cloned().or_else(oldest) {
+            list = list.before(before);
+        }
+        if !self.shared.view.values {
+            list = list.without_values();
+        }
+        let mut found = self.client.list(list).await?;
+        // The log's own value is no entry of it, nor is what has no value but something below it.
+        found.entries.retain(|entry| is_entry(&entry.path) && entry.rev > Revision::ZERO);
+        found.entries.reverse();
+        Ok(found)
     }
 
     /// Starts again from nothing; [`Mirror::fresh`] waits for the end of that. What it shows stays
@@ -255,6 +429,7 @@ impl Mirror {
 
 impl Drop for Mirror {
     fn drop(&mut self) {
+        self.shared.finish();
         // When the client has ended, so has the mirror.
         let _ = self.client.send(Command::DropMirror(self.shared.sub));
     }

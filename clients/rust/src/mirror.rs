@@ -18,6 +18,19 @@ pub struct Entry {
     pub value: Option<Value>,
 }
 
+/// What became of one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The path.
+    pub path: Path,
+    /// The revision of the new entry; where there is none, one at which it was gone.
+    pub rev: Revision,
+    /// What was there.
+    pub old: Option<Entry>,
+    /// What is there now.
+    pub new: Option<Entry>,
+}
+
 /// A mirror at one moment, with the cookie that dates it: the two belong together and are saved
 /// together. Taking one, and cloning it, costs O(1); it never changes.
 #[derive(Clone, Default)]
@@ -79,6 +92,23 @@ impl Snapshot {
     /// All entries as puts, in path order, as they are saved.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Change> + '_ {
         self.entries.iter().map(|(path, entry)| put(path, entry))
+    }
+
+    /// What differs between `before` and this: one for each path, in path order. Costs as
+    /// [`Snapshot::since`].
+    pub fn differences(&self, before: &Snapshot) -> Vec<Difference> {
+        let difference = |item| {
+            let (path, old, new): (&Path, Option<&Entry>, Option<&Entry>) = match item {
+                DiffItem::Add(path, new) => (path, None, Some(new)),
+                DiffItem::Update { old: (path, old), new: (_, new) } => {
+                    (path, Some(old), Some(new))
+                }
+                DiffItem::Remove(path, old) => (path, Some(old), None),
+            };
+            let rev = new.map_or(self.rev, |new| new.rev);
+            Difference { path: path.clone(), rev, old: old.cloned(), new: new.cloned() }
+        };
+        before.entries.diff(&self.entries).map(difference).collect()
     }
 
     /// What takes `before` to this: puts and deletes, in path order. What both share in memory is

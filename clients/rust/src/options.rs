@@ -1,5 +1,9 @@
 //! How a client connects.
 
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use onetree_protocol::Codec;
@@ -11,6 +15,7 @@ pub struct Options {
     pub(crate) codec: Codec,
     pub(crate) label: Option<String>,
     pub(crate) token: Option<String>,
+    pub(crate) hook: Option<Hook>,
     pub(crate) agent: String,
     pub(crate) reconnect: Reconnect,
     pub(crate) request_timeout: Duration,
@@ -40,6 +45,7 @@ impl Options {
             codec: Codec::MsgPack,
             label: None,
             token: None,
+            hook: None,
             agent: concat!("onetree-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             reconnect: Reconnect::default(),
             request_timeout: Duration::from_secs(30),
@@ -65,9 +71,23 @@ impl Options {
     }
 
     /// What shows who the principal is. None unless told. See [`crate::Client::auth`] for a later
-    /// one.
+    /// one, [`Options::token_from`] for tokens that expire.
     pub fn token(mut self, token: impl Into<String>) -> Options {
-        self.token = Some(token.into());
+        (self.token, self.hook) = (Some(token.into()), None);
+        self
+    }
+
+    /// Where tokens come from: `hook` is asked before each attempt to connect, for as long as
+    /// [`Options::connect_timeout`] allows, and once more at once when the broker refuses the token; when it
+    /// refuses that one too, the client ends. An error of `hook` is an attempt that failed, and
+    /// tried again as such.
+    pub fn token_from<F, T>(mut self, hook: F) -> Options
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: Future<Output = Result<String, Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        let hook = move || -> Asking { Box::pin(hook()) };
+        (self.token, self.hook) = (None, Some(Hook(Arc::new(hook))));
         self
     }
 
@@ -110,5 +130,23 @@ impl Options {
         self.backoff_base = base;
         self.backoff_cap = cap.max(base);
         self
+    }
+}
+
+type Asking = Pin<Box<dyn Future<Output = Result<String, Box<dyn Error + Send + Sync>>> + Send>>;
+
+/// The application's function that gives tokens.
+#[derive(Clone)]
+pub(crate) struct Hook(Arc<dyn Fn() -> Asking + Send + Sync>);
+
+impl Hook {
+    pub(crate) fn ask(&self) -> Asking {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a function")
     }
 }

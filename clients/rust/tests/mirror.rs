@@ -10,8 +10,8 @@ use onetree_client::mirror::{Outcome, State};
 use onetree_client::protocol::frame::{Fresh, Refresh};
 use onetree_client::protocol::{DigestKey, Epoch};
 use onetree_client::{
-    Act, Change, Depth, Digest, LogKey, Path, Pattern, Reason, RefreshKind, Revision, Snapshot,
-    Value, View,
+    Act, Change, Depth, Digest, Entry, LogKey, Path, Pattern, Reason, RefreshKind, Revision,
+    Snapshot, Value, View,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -464,4 +464,23 @@ fn an_outrun_refresh_throws_away_what_was_staged() {
     let Outcome::Fresh { changes } = outcome else { panic!("{outcome:?}") };
     let said: Vec<_> = changes.iter().map(|c| (c.path.as_str(), c.act == Act::Delete)).collect();
     assert_eq!(said, [("/a", true), ("/new", false)]);
+}
+
+#[test]
+fn differences_say_what_was_there_and_what_is() {
+    let mut mirror = fresh();
+    mirror.handle_delta(None, rev(6), &[put("/b", 6), put("/c", 6)]);
+    let before = mirror.snapshot().clone();
+    let gone = Change { path: path("/a"), rev: rev(7), act: Act::Delete };
+    mirror.handle_delta(None, rev(8), &[gone, put("/c", 8), put("/d", 7)]);
+    let differences = mirror.snapshot().differences(&before);
+    let entry = |of: &Option<Entry>| of.as_ref().map(|entry| entry.rev.get());
+    let said: Vec<_> = differences
+        .iter()
+        .map(|d| (d.path.as_str(), d.rev.get(), entry(&d.old), entry(&d.new)))
+        .collect();
+    let expected =
+        [("/a", 8, Some(5), None), ("/c", 8, Some(6), Some(8)), ("/d", 7, None, Some(7))];
+    assert_eq!(said, expected);
+    assert!(before.differences(&before).is_empty());
 }

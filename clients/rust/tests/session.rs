@@ -11,7 +11,7 @@ use onetree_client::protocol::limits::Limits;
 use onetree_client::protocol::{DigestKey, Epoch, Name};
 use onetree_client::session::{Effect, Reply, Session, SubOptions, Time};
 use onetree_client::{
-    Act, Change, Code, Codec, ConnectError, Digest, Error, Event, Options, Path, Reason,
+    Act, Change, Code, Codec, ConnectError, Digest, Error, Event, Options, Path, Reason, Reconnect,
     RefreshKind, Revision, Status, Value, View,
 };
 
@@ -42,7 +42,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let options = Options::new("ws://here").request_timeout(30 * SECOND);
+        Bench::with(Options::new("ws://here"))
+    }
+
+    fn with(options: Options) -> Bench {
+        let options = options.request_timeout(30 * SECOND);
         let mut bench = Bench {
             session: Session::new(options, [1; 32]),
             now: Time::ZERO,
@@ -589,4 +593,42 @@ fn a_subscription_that_is_refused_for_good_ends_its_mirror() {
         panic!("{}", bench.last_event())
     };
     assert_eq!(error.code(), Some(Code::BadPattern));
+}
+
+#[test]
+fn a_token_from_a_function_that_is_refused_is_asked_for_once_more_at_once() {
+    let refuse = |bench: &mut Bench| {
+        let refused = ServerFrame::Error(ErrorFrame::new(None, Code::Unauthorized, "no"));
+        bench.session.handle_open(bench.now);
+        assert!(matches!(&bench.sent()[..], [ClientFrame::Hello(_)]));
+        bench.say(refused);
+    };
+    let asked = || Options::new("ws://here").token_from(|| async { Ok("t".to_owned()) });
+    let mut bench = Bench::with(asked().reconnect(Reconnect::Always));
+    for _ in 0..3 {
+        let before = bench.connects;
+        refuse(&mut bench);
+        bench.wait(Time::ZERO);
+        assert_eq!(bench.connects, before + 1, "not at once");
+        bench.session.set_token("another".to_owned());
+        assert_eq!(bench.open().token.as_deref(), Some("another"));
+        bench.lose();
+        bench.wait(60 * SECOND);
+    }
+    refuse(&mut bench);
+    bench.wait(Time::ZERO);
+    refuse(&mut bench);
+    let ended = bench.ended.clone().flatten().and_then(|error| error.code());
+    assert_eq!(ended, Some(Code::Unauthorized));
+
+    // The first connection of a client that does not come back is still being made.
+    let mut bench = Bench::with(asked().reconnect(Reconnect::Never));
+    refuse(&mut bench);
+    bench.wait(Time::ZERO);
+    bench.open();
+
+    // The same text again would be refused again.
+    let mut bench = Bench::with(Options::new("ws://here").token("t").reconnect(Reconnect::Always));
+    refuse(&mut bench);
+    assert!(bench.ended.is_some());
 }

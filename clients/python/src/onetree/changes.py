@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from . import event as e
 from .event import Event
+from .protocol.paths import is_log_key
 from .snapshot import Snapshot
 
 EVENTS: Final = 256
@@ -136,6 +137,12 @@ class _Behind:
         if isinstance(event, e.Fresh | e.Delta):
             self.fresh |= isinstance(event, e.Fresh)
             self.gaps.update(event.gaps)
+            for path, _, old, new in event.changes:
+                # A log entry that came and went meanwhile was never seen: there was something.
+                if new is None and old is not None and old[1] > self.start.rev:
+                    log, _, key = path.rpartition("/")
+                    if is_log_key(key):
+                        self.gaps.add(log or "/")
         elif isinstance(event, e.Corrupt | e.Broken | e.Circling):
             self.trouble = event
         elif isinstance(event, e.Offline | e.Online):

@@ -54,7 +54,7 @@ impl Session {
             heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
             limits: welcome.limits,
         };
-        self.ever = true;
+        (self.ever, self.refused) = (true, false);
         self.tell_all(&Event::Online { resumed: welcome.resumed });
         self.effects.push_back(Effect::Status(Status::Online(connection)));
         self.link = Link::Up { since: now, welcome };

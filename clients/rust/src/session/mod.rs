@@ -114,6 +114,8 @@ pub struct Session {
     link: Link,
     /// Whether there ever was a connection.
     ever: bool,
+    /// Whether the token was refused since the last `welcome`.
+    refused: bool,
     heard: Time,
     renamed: Option<Time>,
     closing: Option<Closing>,
@@ -185,6 +187,7 @@ impl Session {
             seen: None,
             link: Link::Opening,
             ever: false,
+            refused: false,
             heard: Time::ZERO,
             renamed: None,
             closing: None,
@@ -297,6 +300,11 @@ impl Session {
 
     // What the connection does.
 
+    /// The token that `hello` shows from now on.
+    pub fn set_token(&mut self, token: String) {
+        self.options.token = Some(token);
+    }
+
     /// The connection is open.
     pub fn handle_open(&mut self, now: Time) {
         self.heard = now;
@@ -327,10 +335,14 @@ impl Session {
             Reconnect::Always => true,
         };
         let error = Arc::new(error);
-        if !again || error.action() != Action::Retry {
+        // Where tokens come from a function, another one may do: asked once more, at once.
+        let stale = error.action() == Action::Reauth && self.options.hook.is_some();
+        let ask_again =
+            stale && !std::mem::replace(&mut self.refused, true) && (again || !self.ever);
+        if !ask_again && (!again || error.action() != Action::Retry) {
             return self.finish(Some(error));
         }
-        let retry_in = self.backoff.next(error.retry_in());
+        let retry_in = if ask_again { Time::ZERO } else { self.backoff.next(error.retry_in()) };
         self.go_down(now + retry_in);
         let told = Event::Offline { error: error.clone(), retry_in: Some(retry_in) };
         self.tell_all(&told);

@@ -1,17 +1,15 @@
 //! When the mirror goes into its file.
 
-use std::future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onetree_client::Snapshot;
 use onetree_protocol::Cookie;
 use tokio::task::JoinHandle;
 
-use super::super::exit::Failure;
-use super::super::state::StateFile;
+use super::{Keep, KeepError};
+use crate::mirror::Snapshot;
 
-/// While changes come, the state file is rewritten this often: a second of changes is soon fetched
+/// While changes come, the file is rewritten this often: a second of changes is soon fetched
 /// again.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -22,9 +20,11 @@ const REST: u32 = 4;
 /// behind what deletes the broker remembers.
 const IDLE_EVERY: Duration = Duration::from_secs(600);
 
-/// Saves a mirror, beside the work that goes on.
-pub(super) struct Saver {
-    file: Arc<StateFile>,
+/// Saves a mirror beside the work that goes on: at most once a second, and a fifth of the time. What
+/// is given to it has been dealt with by whoever keeps the mirror.
+#[derive(Debug)]
+pub struct Saver {
+    file: Arc<Keep>,
     saved: Option<Cookie>,
     /// Whether something changed since the last save was begun.
     changed: bool,
@@ -32,15 +32,16 @@ pub(super) struct Saver {
     rest_until: Instant,
     /// When the last save was begun.
     began: Instant,
-    saving: Option<JoinHandle<Result<(), Failure>>>,
+    saving: Option<JoinHandle<Result<(), KeepError>>>,
 }
 
 impl Saver {
     /// For `file`, which holds what is dated by `saved`.
-    pub(super) fn new(file: StateFile, saved: Option<Cookie>) -> Saver {
+    /// Needs a tokio runtime from here on.
+    pub fn new(file: impl Into<Arc<Keep>>, saved: Option<Cookie>) -> Saver {
         let now = Instant::now();
         Saver {
-            file: Arc::new(file),
+            file: file.into(),
             saved,
             // One that is not there yet is made at once.
             changed: saved.is_none(),
@@ -51,12 +52,12 @@ impl Saver {
     }
 
     /// Something changed.
-    pub(super) fn note_change(&mut self) {
+    pub fn note_change(&mut self) {
         self.changed = true;
     }
 
     /// Begins to save `now`, when it is time for that.
-    pub(super) fn save_when_due(&mut self, now: &Snapshot) {
+    pub fn save_when_due(&mut self, now: &Snapshot) {
         if self.saving.is_none() && Instant::now() >= self.due_at() {
             self.begin(now);
         }
@@ -70,22 +71,36 @@ impl Saver {
         };
         self.saved = Some(cookie);
         let (file, now) = (self.file.clone(), now.clone());
-        self.saving = Some(tokio::task::spawn_blocking(move || file.save(&cookie, now.entries())));
+        self.saving = Some(tokio::task::spawn_blocking(move || file.save(&now)));
+    }
+
+    /// Whether a save is under way, whose end [`Saver::due`] waits for.
+    pub fn is_saving(&self) -> bool {
+        self.saving.is_some()
     }
 
     fn due_at(&self) -> Instant {
         if self.changed { self.rest_until } else { self.began + IDLE_EVERY }
     }
 
-    /// Returns when a save has ended, or one may begin.
-    pub(super) async fn due(&mut self) -> Result<(), Failure> {
+    /// Returns when a save has ended, or one may begin. Nothing is lost when this is dropped before it
+    /// is done.
+    ///
+    /// # Errors
+    /// When the save that has ended failed; the next one is as if it had not been tried.
+    pub async fn due(&mut self) -> Result<(), KeepError> {
         match &mut self.saving {
             Some(saving) => {
                 let saved = saving.await;
                 self.saving = None;
                 let took = self.began.elapsed();
                 self.rest_until = Instant::now() + EVERY.max(took * REST);
-                saved.unwrap_or_else(|error| Err(Failure::fault(format!("saving: {error}"))))
+                let saved =
+                    saved.unwrap_or_else(|error| Err(self.file.unwritten(error.to_string())));
+                if saved.is_err() {
+                    (self.saved, self.changed) = (None, true);
+                }
+                saved
             }
             None => {
                 tokio::time::sleep_until(self.due_at().into()).await;
@@ -95,22 +110,18 @@ impl Saver {
     }
 
     /// Saves `last`, whatever time it is, and waits for it.
-    pub(super) async fn save_last(&mut self, last: &Snapshot) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn save_last(&mut self, last: &Snapshot) -> Result<(), KeepError> {
         if self.saving.is_some() {
-            self.due().await?;
+            // If that failed, so may this, which says so.
+            let _ = self.due().await;
         }
         self.begin(last);
         match self.saving {
             Some(_) => self.due().await,
             None => Ok(()),
         }
-    }
-}
-
-/// As [`Saver::due`], where there may be no file: then never.
-pub(super) async fn due(saver: &mut Option<Saver>) -> Result<(), Failure> {
-    match saver {
-        Some(saver) => saver.due().await,
-        None => future::pending().await,
     }
 }

@@ -1,0 +1,378 @@
+//! Transactions that run again when something that they have read has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as StdError;
+
+use imbl::OrdMap;
+use onetree_protocol::frame::{Condition, Do};
+use onetree_protocol::{Depth, LogKey, Path, Revision, Value, View};
+
+use crate::errors::Error;
+use crate::live::Mirror;
+use crate::mirror::{Entry, Snapshot};
+use crate::request::{Done, Txn};
+
+/// One run of a transaction: what it reads, all at one revision, and what it will write.
+#[derive(Clone, Debug)]
+pub struct Tx {
+    view: View,
+    snapshot: Snapshot,
+    /// What it sees: the snapshot, with its own writes.
+    now: OrdMap<Path, Entry>,
+    reads: Reads,
+    writes: Vec<Do>,
+    /// Paths that it wrote, and tops that it dropped: what it reads there is its own.
+    wrote: BTreeSet<Path>,
+    dropped: Vec<Path>,
+}
+
+/// What was read, by path: single entries with their revision, and whole subtrees.
+#[derive(Clone, Debug, Default)]
+struct Reads {
+    entries: BTreeMap<Path, Revision>,
+    trees: BTreeSet<Path>,
+}
+
+/// How a run ends that does not commit. Any error becomes one by `?`.
+#[derive(Debug)]
+pub enum Abort {
+    /// Run again when something that was read has changed; see [`Tx::retry`].
+    Retry,
+    /// A read lies outside of what the mirror sees, where nobody would notice its change.
+    OutsideView(Path),
+    /// The application's own error.
+    Failed(Box<dyn StdError + Send + Sync>),
+}
+
+impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for Abort {
+    fn from(error: E) -> Abort {
+        Abort::Failed(error.into())
+    }
+}
+
+/// Why a transaction ended without a commit.
+#[derive(Debug, thiserror::Error)]
+pub enum TransactError {
+    /// The mirror has ended, or the broker refused: nothing was written, except that with
+    /// [`crate::Code::OutcomeUnknown`] and a timeout of what was sent it may have been, once.
+    #[error(transparent)]
+    Client(#[from] Error),
+    /// The function read what the mirror does not see. Nothing was written.
+    #[error("{0} is outside of what the mirror sees")]
+    OutsideView(Path),
+    /// The function's own error. Nothing was written.
+    #[error("{0}")]
+    Failed(Box<dyn StdError + Send + Sync>),
+}
+
+/// What came of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transacted<T> {
+    /// What the function gave, in the run that was committed.
+    pub result: T,
+    /// The commit; `None` when there was nothing to write, so that nothing was sent.
+    pub done: Option<Done>,
+}
+
+impl Tx {
+    fn new(view: &View, snapshot: Snapshot) -> Tx {
+        Tx {
+            view: view.clone(),
+            now: snapshot.entries.clone(),
+            snapshot,
+            reads: Reads::default(),
+            writes: Vec::new(),
+            wrote: BTreeSet::new(),
+            dropped: Vec::new(),
+        }
+    }
+
+    /// The revision that it reads at.
+    pub fn rev(&self) -> Revision {
+        self.snapshot.rev()
+    }
+
+    /// The entry at `path`. One that this transaction has put is at [`Revision::ZERO`].
+    ///
+    /// # Errors
+    /// When the mirror does not see the path.
+    pub fn get(&mut self, path: &Path) -> Result<Option<Entry>, Abort> {
+        if !self.is_own(path) {
+            // What a tail has left out cannot be told from what is absent.
+            let cut = |segment| LogKey::parse(segment).is_some();
+            let cut = self.view.tail.is_some() && path.segments().any(cut);
+            let entry = self.snapshot.get(path);
+            if !self.view.sees(path) || (cut && entry.is_none()) {
+                return Err(Abort::OutsideView(path.clone()));
+            }
+            let rev = entry.map_or(Revision::ZERO, |entry| entry.rev);
+            self.reads.entries.insert(path.clone(), rev);
+        }
+        Ok(self.now.get(path).cloned())
+    }
+
+    /// The entries at and under `top` that the mirror sees, in path order; without what this
+    /// transaction has appended, which has no name before the commit. Its condition is that nothing
+    /// changes at or under `top`, seen or not.
+    ///
+    /// # Errors
+    /// When `top` is not within what the mirror sees.
+    pub fn under(&mut self, top: &Path) -> Result<Vec<(Path, Entry)>, Abort> {
+        let base = &self.view.base;
+        let below = top.depth().saturating_sub(base.depth());
+        let seen = match self.view.depth {
+            Depth::Entry => below == 0,
+            Depth::Children => below <= 1,
+            Depth::Tree => true,
+        };
+        if !base.contains(top) || !seen {
+            return Err(Abort::OutsideView(top.clone()));
+        }
+        if !self.dropped.iter().any(|dropped| dropped.contains(top)) {
+            self.reads.trees.insert(top.clone());
+        }
+        Ok(under(&self.now, top).map(|(path, entry)| (path.clone(), entry.clone())).collect())
+    }
+
+    /// Puts `value` at `path`, which may lie anywhere.
+    pub fn put(&mut self, path: Path, value: Value) {
+        let entry = Entry { rev: Revision::ZERO, value: Some(value.clone()) };
+        self.now.insert(path.clone(), entry);
+        self.wrote.insert(path.clone());
+        self.then(Do::Put { path, value, ttl_ms: None, ephemeral: false });
+    }
+
+    /// Appends `value` to the log at `path`.
+    pub fn append(&mut self, path: Path, value: Value) {
+        self.then(Do::Append { path, value, ttl_ms: None, ephemeral: false });
+    }
+
+    /// Deletes the entry at `path`.
+    pub fn delete(&mut self, path: Path) {
+        self.now.remove(&path);
+        self.wrote.insert(path.clone());
+        self.then(Do::Delete { path });
+    }
+
+    /// Drops everything at and under `path`.
+    pub fn drop_tree(&mut self, path: Path) {
+        let gone: Vec<Path> = under(&self.now, &path).map(|(path, _)| path.clone()).collect();
+        gone.iter().for_each(|path| drop(self.now.remove(path)));
+        self.dropped.push(path.clone());
+        self.then(Do::Drop { path });
+    }
+
+    /// One more step, which later reads of this transaction do not see.
+    pub fn then(&mut self, step: Do) {
+        self.writes.push(step);
+    }
+
+    /// Ends the run; the next one comes when something that was read has changed in the mirror. One
+    /// that has read nothing waits for ever.
+    ///
+    /// # Errors
+    /// Always: [`Abort::Retry`].
+    pub fn retry<T>(&self) -> Result<T, Abort> {
+        Err(Abort::Retry)
+    }
+
+    /// Runs `first`; when that retries, its writes are forgotten, what it has read is not, and
+    /// `second` runs instead. When both retry, the whole does, on what either has read.
+    ///
+    /// # Errors
+    /// What the one that counts ends with.
+    pub fn or_else<T>(
+        &mut self,
+        first: impl FnOnce(&mut Tx) -> Result<T, Abort>,
+        second: impl FnOnce(&mut Tx) -> Result<T, Abort>,
+    ) -> Result<T, Abort> {
+        let before = self.clone();
+        match first(self) {
+            Err(Abort::Retry) => {
+                let reads = std::mem::take(&mut self.reads);
+                *self = Tx { reads, ..before };
+                second(self)
+            }
+            ended => ended,
+        }
+    }
+
+    fn is_own(&self, path: &Path) -> bool {
+        self.wrote.contains(path) || self.dropped.iter().any(|top| top.contains(path))
+    }
+
+    /// What is to be committed.
+    fn into_txn(self) -> Txn {
+        let rev = self.snapshot.rev();
+        let entry = |(path, rev)| Condition::Entry { path, rev };
+        let tree = |path| Condition::Tree { path, rev };
+        let Reads { entries, trees } = self.reads;
+        let conditions = entries.into_iter().map(entry).chain(trees.into_iter().map(tree));
+        let txn = conditions.fold(Txn::new(), Txn::when);
+        self.writes.into_iter().fold(txn, Txn::then)
+    }
+}
+
+impl Reads {
+    /// Whether anything of it differs between the two.
+    fn differ(&self, before: &Snapshot, now: &Snapshot) -> bool {
+        let entry = |path: &Path| {
+            before.get(path).map(|entry| entry.rev) != now.get(path).map(|entry| entry.rev)
+        };
+        let revs = |(path, entry): (&Path, &Entry)| (path.clone(), entry.rev);
+        let tree = |top: &Path| !before.under(top).map(revs).eq(now.under(top).map(revs));
+        let one_history = |one: &Snapshot| one.cookie().map(|cookie| cookie.epoch);
+        one_history(before) != one_history(now)
+            || self.entries.keys().any(entry)
+            || self.trees.iter().any(tree)
+    }
+}
+
+fn under<'a>(
+    entries: &'a OrdMap<Path, Entry>,
+    top: &Path,
+) -> impl Iterator<Item = (&'a Path, &'a Entry)> {
+    let (from, top) = (top.clone(), top.clone());
+    entries.range(from..).take_while(move |(path, _)| top.contains(path))
+}
+
+impl Mirror {
+    /// Runs `run` against one snapshot of the fresh mirror and commits what it has written, on the
+    /// condition that nothing it has read has changed; where something has, it waits for the mirror
+    /// to show it and runs again. So `run` must have no effects of its own: it may run any
+    /// number of times.
+    ///
+    /// ```no_run
+    /// # use onetree_client::{Mirror, Path, Value};
+    /// # async fn example(mirror: &Mirror, seats: Path) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Waits for a free seat and takes it; nobody else gets the same one.
+    /// let taken = mirror
+    ///     .transact(|tx| {
+    ///         let Some((seat, _)) = tx.under(&seats)?.into_iter().next() else {
+    ///             return tx.retry();
+    ///         };
+    ///         tx.delete(seat.clone());
+    ///         Ok(seat)
+    ///     })
+    ///     .await?;
+    /// println!("{}", taken.result);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`TransactError`].
+    pub async fn transact<T>(
+        &self,
+        mut run: impl FnMut(&mut Tx) -> Result<T, Abort>,
+    ) -> Result<Transacted<T>, TransactError> {
+        loop {
+            self.fresh().await?;
+            let snapshot = self.snapshot();
+            let mut tx = Tx::new(self.view(), snapshot.clone());
+            let result = match run(&mut tx) {
+                Ok(result) => result,
+                Err(Abort::Retry) => {
+                    self.changed(&snapshot, |now| tx.reads.differ(&snapshot, now)).await?;
+                    continue;
+                }
+                Err(Abort::OutsideView(path)) => return Err(TransactError::OutsideView(path)),
+                Err(Abort::Failed(error)) => return Err(TransactError::Failed(error)),
+            };
+            if tx.writes.is_empty() {
+                return Ok(Transacted { result, done: None });
+            }
+            match self.client().txn(tx.into_txn()).await {
+                Ok(done) => return Ok(Transacted { result, done: Some(done) }),
+                Err(Error::Refused(refusal)) if refusal.code == crate::Code::Conflict => {
+                    let there = refusal.rev.filter(|rev| *rev > snapshot.rev());
+                    self.past(&snapshot, there).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onetree_protocol::{Act, Change, Cookie, Epoch};
+
+    use super::*;
+
+    fn path(text: &str) -> Path {
+        Path::parse(text).unwrap()
+    }
+
+    /// A run at revision 9 over these entries, each at its revision.
+    fn tx(view: &View, entries: &[(&str, u64)]) -> Tx {
+        let rev = |n| Revision::new(n).unwrap();
+        let act = || Act::Put(Some(Value::text("x")));
+        let put = |(at, n): &(&str, u64)| Change { path: path(at), rev: rev(*n), act: act() };
+        let cookie = Cookie { epoch: Epoch(1), rev: rev(9), view: view.fingerprint() };
+        Tx::new(view, Snapshot::saved(cookie, entries.iter().map(put)))
+    }
+
+    fn conditions(tx: Tx) -> Vec<String> {
+        let said = |condition: Condition| match condition {
+            Condition::Entry { path, rev } => format!("{path} at {rev}"),
+            Condition::Tree { path, rev } => format!("under {path} since {rev}"),
+        };
+        let Reads { entries, trees } = tx.reads;
+        let rev = tx.snapshot.rev();
+        let entries = entries.into_iter().map(|(path, rev)| Condition::Entry { path, rev });
+        let trees = trees.into_iter().map(|path| Condition::Tree { path, rev });
+        entries.chain(trees).map(said).collect()
+    }
+
+    #[test]
+    fn reads_are_conditions_and_see_own_writes() {
+        let mut tx = tx(&View::tree(path("/n")), &[("/n/a", 4), ("/n/x/1", 5), ("/n/x/2", 6)]);
+        assert_eq!(tx.get(&path("/n/a")).unwrap().unwrap().rev.get(), 4);
+        assert!(tx.get(&path("/n/b")).unwrap().is_none());
+        tx.put(path("/n/new"), Value::text("y"));
+        assert_eq!(tx.get(&path("/n/new")).unwrap().unwrap().rev, Revision::ZERO);
+        tx.delete(path("/n/x/1"));
+        let under = tx.under(&path("/n/x")).unwrap();
+        assert_eq!(under.len(), 1);
+        tx.drop_tree(path("/n/x"));
+        assert!(tx.under(&path("/n/x")).unwrap().is_empty());
+        assert!(tx.get(&path("/n/x/2")).unwrap().is_none());
+        assert_eq!(tx.writes.len(), 3);
+        assert_eq!(conditions(tx), ["/n/a at 4", "/n/b at 0", "under /n/x since 9"]);
+    }
+
+    #[test]
+    fn an_alternative_forgets_the_writes_of_the_first_and_keeps_its_reads() {
+        let mut tx = tx(&View::tree(path("/n")), &[]);
+        let result = tx.or_else(
+            |tx| {
+                tx.put(path("/n/half"), Value::text("y"));
+                tx.get(&path("/n/a"))?;
+                tx.retry()
+            },
+            |tx| {
+                assert!(tx.get(&path("/n/half"))?.is_none());
+                tx.put(path("/n/whole"), Value::text("y"));
+                Ok(2)
+            },
+        );
+        assert_eq!(result.unwrap(), 2);
+        assert_eq!(tx.writes.len(), 1);
+        assert_eq!(conditions(tx), ["/n/a at 0", "/n/half at 0"]);
+    }
+
+    #[test]
+    fn what_the_mirror_does_not_see_cannot_be_read() {
+        let mut view = View::tree(path("/n"));
+        assert!(matches!(tx(&view, &[]).get(&path("/m")), Err(Abort::OutsideView(_))));
+        assert!(matches!(tx(&view, &[]).under(&path("/")), Err(Abort::OutsideView(_))));
+        view.tail = Some(3);
+        let old = path("/n/log/000000000000010000");
+        assert!(matches!(tx(&view, &[]).get(&old), Err(Abort::OutsideView(_))));
+        assert!(tx(&view, &[("/n/log/000000000000010000", 1)]).get(&old).is_ok());
+        (view.tail, view.depth) = (None, Depth::Children);
+        assert!(tx(&view, &[]).under(&path("/n/a")).is_ok());
+        assert!(matches!(tx(&view, &[]).under(&path("/n/a/b")), Err(Abort::OutsideView(_))));
+    }
+}

@@ -1,0 +1,97 @@
+//! The file that a mirror is kept in.
+
+use std::fs;
+use std::path::PathBuf;
+
+use onetree_client::mirror::State;
+use onetree_client::protocol::Epoch;
+use onetree_client::protocol::frame::{Fresh, Refresh};
+use onetree_client::{
+    Act, Change, Keep, KeepError, MirrorOptions, Path, Reason, RefreshKind, Revision, Saver,
+    Snapshot, Value, View,
+};
+
+/// A directory of one test's own, gone with it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Directory {
+        let name = format!("onetree-keep-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left lies among temporary files.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A whole mirror with one entry, at `rev`.
+fn whole(rev: u64) -> Snapshot {
+    let rev = Revision::new(rev).unwrap();
+    let view = View::tree(Path::root());
+    let mut state = State::new(view.clone(), None);
+    let (kind, why) = (RefreshKind::Full, Reason::NoCookie);
+    state.handle_refresh(&Refresh { sub: 1, kind, why, from: None });
+    let act = Act::Put(Some(Value::json("{\"x\": 1}")));
+    state.handle_entries(vec![Change { path: Path::parse("/a").unwrap(), rev, act }]);
+    let view = view.fingerprint();
+    state.handle_fresh(&Fresh { sub: 1, rev, view, digest: None }, Epoch(1));
+    state.snapshot().clone()
+}
+
+#[test]
+fn what_is_saved_is_loaded_and_one_that_is_not_whole_is_not_saved() {
+    let directory = Directory::new("saved");
+    let keep = Keep::open(directory.0.join("mirror.jsonl")).unwrap();
+    assert!(keep.load().unwrap().is_none());
+    keep.save(&Snapshot::default()).unwrap();
+    assert!(keep.load().unwrap().is_none());
+    for rev in [3, 4] {
+        keep.save(&whole(rev)).unwrap();
+        let loaded = keep.load().unwrap().unwrap();
+        assert_eq!(loaded.cookie(), whole(rev).cookie());
+        assert!(loaded.entries().eq(whole(rev).entries()));
+    }
+}
+
+#[test]
+fn a_file_is_of_one_mirror_and_one_that_is_none_is_left_as_it_is() {
+    let directory = Directory::new("one");
+    let file = directory.0.join("mirror.jsonl");
+    let first = MirrorOptions::new().keep(&file).unwrap();
+    let second = MirrorOptions::new().keep(&file).unwrap_err();
+    assert_eq!(second, KeepError::InUse { path: file.clone() });
+    drop(first);
+    fs::write(&file, "hello\n").unwrap();
+    let error = MirrorOptions::new().keep(&file).unwrap_err();
+    assert!(matches!(error, KeepError::Broken { line: 1, .. }), "{error:?}");
+    assert_eq!(fs::read(&file).unwrap(), b"hello\n");
+    let error = MirrorOptions::new().keep(&directory.0).unwrap_err();
+    assert!(matches!(error, KeepError::Use { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_save_that_fails_is_told_and_made_up_for() {
+    let directory = Directory::new("fails");
+    let file = directory.0.join("mirror.jsonl");
+    let mut saver = Saver::new(Keep::open(&file).unwrap(), None);
+    // What is written first cannot be.
+    let beside = directory.0.join("mirror.jsonl.tmp");
+    fs::create_dir(&beside).unwrap();
+    let error = saver.save_last(&whole(3)).await.unwrap_err();
+    assert!(matches!(error, KeepError::Write { .. }), "{error:?}");
+    assert!(!file.exists());
+    assert!(!saver.is_saving());
+    fs::remove_dir(&beside).unwrap();
+    saver.save_last(&whole(3)).await.unwrap();
+    assert!(
+        fs::read_to_string(&file)
+            .unwrap()
+            .ends_with("{\"path\":\"/a\",\"rev\":3,\"json\":{\"x\": 1}}\n")
+    );
+}

@@ -1,0 +1,96 @@
+//! One suite for the clients of all languages: stories from `spec/scenarios`, told to each client by its
+//! adapter, against the built broker, through networks that fail. What a mirror dumps is held against
+//! what `onetree export` prints.
+//!
+//! It needs node, npm and Python 3.11 or later, and installs the clients into the build directory and
+//! `clients/js/node_modules`. ONETREE_CONFORMANCE=rust,javascript,python names the languages to run,
+//! where not all of it is there; ONETREE_CONFORMANCE_ONLY a part of the names of the scenarios to run.
+//! ONETREE_CONFORMANCE_WRITE=1 writes the table of `clients/README.md`.
+//!
+//! Random mode: ONETREE_CONFORMANCE_SECONDS for each pair of languages, from ONETREE_CONFORMANCE_SEED,
+//! ONETREE_CONFORMANCE_SEEDS of them one after another.
+//!
+//! # Layout
+//!
+//! - `languages`: what each needs, and its adapter; `adapter`: one that runs, and what it answers
+//! - `broker`: the program; `network`: what fails between; `scripted`: a broker that says what
+//!   it is told, for what the real one never says
+//! - `scenario`: the files; `steps`: what each step does; `matching`: what counts as expected
+//! - `oracle`: a mirror's dump and its events, held against the tree
+//! - `table`: what was seen to pass; `pairs`: the random mode; `suites`: the clients' own tests
+
+mod adapter;
+mod broker;
+mod languages;
+mod matching;
+mod network;
+mod oracle;
+mod pairs;
+#[path = "../../examples/irc/proxy.rs"]
+mod proxy;
+#[path = "../../examples/irc/random.rs"]
+mod random;
+mod scenario;
+mod scripted;
+mod steps;
+mod suites;
+mod table;
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use onetree_client::Codec;
+
+use languages::Language;
+use scenario::Scenario;
+
+/// The longest that anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// So many of the slowest stories are named.
+const SLOWEST: usize = 8;
+
+/// So many stories are told at once.
+const TOGETHER: usize = 6;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_scenario_passes_for_every_client() {
+    let began = Instant::now();
+    let languages = Language::wanted();
+    let only = std::env::var("ONETREE_CONFORMANCE_ONLY").unwrap_or_default();
+    let scenarios = Scenario::all();
+    let mut runs = Vec::new();
+    for scenario in scenarios.iter().filter(|scenario| scenario.name.contains(&only)) {
+        for codec in Codec::ALL {
+            // Languages side by side: a slow one does not hold up the others until the end.
+            runs.extend(languages.iter().map(|language| (scenario, *language, codec)));
+        }
+    }
+    let told = stream::iter(runs).map(|(scenario, language, codec)| async move {
+        let began = Instant::now();
+        let outcome = tokio::time::timeout(PATIENCE, steps::run(scenario, language, codec)).await;
+        let outcome = outcome.unwrap_or_else(|_| Err("it does not come to its end".to_owned()));
+        (scenario, language, codec, outcome, began.elapsed())
+    });
+    let mut told: Vec<_> = told.buffer_unordered(TOGETHER).collect().await;
+    let mut failed = Vec::new();
+    let mut passed = table::Passed::default();
+    told.sort_by_key(|(.., took)| std::cmp::Reverse(*took));
+    for (scenario, language, .., took) in told.iter().take(SLOWEST) {
+        println!("{:5.1} s  {} · {}", took.as_secs_f32(), scenario.name, language.word());
+    }
+    for (scenario, language, codec, outcome, _) in told {
+        passed.note(&scenario.feature, language, outcome.is_ok());
+        if let Err(why) = outcome {
+            let (name, codec) = (&scenario.name, format!("{codec:?}").to_lowercase());
+            failed.push(format!("{name} · {} · {codec}: {why}", language.word()));
+        }
+    }
+    failed.sort();
+    let (seconds, stories) = (began.elapsed().as_secs_f32(), scenarios.len());
+    println!("{stories} scenarios, {} languages, {seconds:.0} s", languages.len());
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+    if only.is_empty() {
+        table::check(&passed, &languages);
+    }
+}

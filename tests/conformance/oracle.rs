@@ -1,0 +1,173 @@
+//! A mirror's dump and its events, held against the tree.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use onetree_client::protocol::frame::{ClientFrame, Sub};
+use onetree_client::{Client, Codec, Options, Path, View};
+use serde_json::{Map, Value, json};
+
+use crate::adapter::Adapter;
+use crate::broker::Broker;
+use crate::matching::{same, short};
+
+/// So often may the tree change while it is looked at.
+const LOOKS: u32 = 40;
+
+/// What the runner knows of one mirror.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    /// The fields of its view.
+    pub(crate) view: Map<String, Value>,
+    /// What the events make of it, from the beginning.
+    pub(crate) copy: BTreeMap<String, Value>,
+    /// Events that no step has looked at yet.
+    pub(crate) unseen: Vec<Value>,
+}
+
+impl Followed {
+    pub(crate) fn start(view: Map<String, Value>, from: &[Value]) -> Followed {
+        let by_path = |entry: &Value| (path_of(entry), entry.clone());
+        Followed { view, copy: from.iter().map(by_path).collect(), unseen: Vec::new() }
+    }
+
+    /// Takes events as an application does that keeps a copy of its own: what a change says was there
+    /// has been there.
+    pub(crate) fn take(&mut self, events: Vec<Value>) -> Result<(), String> {
+        for event in &events {
+            for change in event["changes"].as_array().into_iter().flatten() {
+                let path = path_of(change);
+                let before = self.copy.remove(&path);
+                let (old, new) = (change.get("old"), change.get("new"));
+                let whole = |one: &Value| !one.is_null();
+                let (old, new) = (old.filter(|one| whole(one)), new.filter(|one| whole(one)));
+                if !content_is(before.as_ref(), old) {
+                    let before = before.map_or("nothing".to_owned(), |entry| short(&entry));
+                    return Err(format!("{}: there was {before}", short(change)));
+                }
+                let above = |entry: &Value| change["rev"].as_u64() < entry["rev"].as_u64();
+                if change["rev"].as_u64().is_none() || new.is_some_and(above) {
+                    return Err(format!("the revision of {}", short(change)));
+                }
+                if let Some(new) = new {
+                    let mut entry = new.clone();
+                    (entry["path"], entry["rev"]) = (path.clone().into(), change["rev"].clone());
+                    self.copy.insert(path, entry);
+                }
+            }
+        }
+        self.unseen.extend(events);
+        Ok(())
+    }
+}
+
+/// Whether two entries are of one revision and value; they may name their path or not.
+fn content_is(one: Option<&Value>, other: Option<&Value>) -> bool {
+    let content = |entry: &Value| {
+        let mut fields = entry.as_object().cloned().unwrap_or_default();
+        fields.remove("path");
+        Value::Object(fields)
+    };
+    match (one, other) {
+        (Some(one), Some(other)) => same(&content(one), &content(other)),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn path_of(entry: &Value) -> String {
+    entry["path"].as_str().unwrap_or_default().to_owned()
+}
+
+/// A client of the runner's own, past all that fails.
+pub(crate) async fn observer(broker: &Broker) -> Result<Client, String> {
+    Client::connect(Options::new(broker.url())).await.map_err(|error| error.to_string())
+}
+
+pub(crate) async fn present(client: &Client) -> Result<u64, String> {
+    let found = client.get_many(Vec::new()).await.map_err(|error| error.to_string())?;
+    Ok(found.rev.get())
+}
+
+/// Holds a mirror at the present against the tree: what it dumps, exactly, then what its events make
+/// of it.
+pub(crate) async fn compare(
+    adapter: &Adapter,
+    name: &str,
+    followed: &mut Followed,
+    broker: &Broker,
+) -> Result<(), String> {
+    let observer = observer(broker).await?;
+    for _ in 0..LOOKS {
+        let rev = present(&observer).await?;
+        adapter.ok(json!({ "do": "at", "mirror": name, "rev": rev })).await?;
+        let tree = seen_by(&followed.view, broker.export().await?)?;
+        let dump = adapter.ok(json!({ "do": "dump", "mirror": name })).await?;
+        if dump["rev"] != json!(rev) || present(&observer).await? != rev {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        }
+        let dumped = dump["entries"].as_array().ok_or("a dump has entries")?;
+        is_the_same(&format!("{name} at {rev}"), dumped, &tree)?;
+        if dump["cookie"]["rev"] != json!(rev) {
+            return Err(format!("{name}: the cookie of {rev} is {}", dump["cookie"]));
+        }
+        followed.take(adapter.events(name).await?)?;
+        let copy: Vec<Value> = followed.copy.values().cloned().collect();
+        // A map of the events is in order of their texts, not of paths.
+        let mut sorted = tree.clone();
+        sorted.sort_by_key(path_of);
+        return is_the_same(&format!("what the events of {name} make"), &copy, &sorted);
+    }
+    Err(format!("{name}: the tree does not come to rest"))
+}
+
+/// Whether two lists of entries are the same, in the same order.
+fn is_the_same(what: &str, found: &[Value], expected: &[Value]) -> Result<(), String> {
+    let differs = |(found, expected): &(&Value, &Value)| !same(found, expected);
+    if let Some((found, expected)) = found.iter().zip(expected).find(differs) {
+        let (found, expected) = (short(found), short(expected));
+        return Err(format!("{what}: {found} stands where the tree has {expected}"));
+    }
+    if found.len() != expected.len() {
+        let more = found.get(expected.len()).or(expected.get(found.len())).map(short);
+        let (found, expected) = (found.len(), expected.len());
+        return Err(format!("{what}: {found} entries, the tree has {expected}: {more:?}"));
+    }
+    Ok(())
+}
+
+/// What a view sees of the tree; with a tail, the newest of each log.
+fn seen_by(fields: &Map<String, Value>, tree: Vec<Value>) -> Result<Vec<Value>, String> {
+    let view = view(fields)?;
+    let mut seen = Vec::new();
+    for mut entry in tree {
+        let path = Path::parse(&path_of(&entry)).map_err(|error| error.to_string())?;
+        if !view.sees(&path) {
+            continue;
+        }
+        if !view.values {
+            entry = json!({ "path": entry["path"], "rev": entry["rev"] });
+        }
+        seen.push(entry);
+    }
+    Ok(seen)
+}
+
+fn view(fields: &Map<String, Value>) -> Result<View, String> {
+    let mut sub = Map::new();
+    for field in ["path", "depth", "match", "values"] {
+        if let Some(value) = fields.get(field) {
+            sub.insert(field.to_owned(), value.clone());
+        }
+    }
+    sub.insert("op".to_owned(), "sub".into());
+    sub.insert("id".to_owned(), 1.into());
+    sub.insert("sub".to_owned(), 1.into());
+    let text = Value::Object(sub).to_string();
+    match Codec::Json.decode_client(text.as_bytes()) {
+        Ok(ClientFrame::Sub(Sub { view, .. })) => Ok(view),
+        Ok(_) => Err("no view".to_owned()),
+        Err(error) => Err(format!("{text}: {error}")),
+    }
+}
