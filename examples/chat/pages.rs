@@ -32,7 +32,7 @@ pub(crate) async fn serve(listener: TcpListener, broker: String) {
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let broker = broker.clone();
-                async move { Ok::<Reply, Infallible>(answer(&request, &broker).await) }
+                async move { Ok::<Reply, Infallible>(answer(&request, &broker)) }
             });
             // How a browser ends its connection is its own affair.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -43,7 +43,7 @@ pub(crate) async fn serve(listener: TcpListener, broker: String) {
     }
 }
 
-async fn answer(request: &Request<Incoming>, broker: &str) -> Reply {
+fn answer(request: &Request<Incoming>, broker: &str) -> Reply {
     if request.method() != Method::GET {
         let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is understood here\n");
         reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
@@ -53,7 +53,8 @@ async fn answer(request: &Request<Incoming>, broker: &str) -> Reply {
         // What the broker's URL is made of needs no escapes.
         "/config.json" => reply("application/json", format!("{{\"broker\":\"{broker}\"}}")),
         path => match file(path) {
-            Some((file, media)) => match tokio::fs::read(&file).await {
+            // Small files of this machine: not worth a thread.
+            Some((file, media)) => match std::fs::read(&file) {
                 Ok(bytes) => reply(media, bytes),
                 Err(_) => text(StatusCode::NOT_FOUND, "there is no such file\n"),
             },

@@ -118,9 +118,9 @@ class Room:
         note(f"here: {', '.join(map(clean, names))}")
 
     async def go(self) -> None:
-        await self.client.delete(self.here)
-        await self.mirror.end()
+        self.mirror.close()
         await self.task
+        await self.client.delete(self.here)
 
 
 def note(text: str) -> None:
@@ -164,7 +164,8 @@ async def chat(broker: str, name: str, channel: str) -> None:
             if sending:
                 note(f"{len(sending)} messages were not sent")
     finally:
-        await client.leave()
+        # The session ends, and others see at once that nobody is here any more.
+        await client.close()
 
 
 async def enter(client: onetree.Client, channel: str, name: str) -> Room:

@@ -257,7 +257,7 @@ export class Chat {
 
   /** The page goes: others see it at once. */
   leave() {
-    void this.client.leave();
+    void this.client.close();
   }
 }
 
