@@ -98,7 +98,7 @@ function drawSide() {
 }
 
 function drawBanner() {
-  const { status, error } = /** @type {any} */ (chat.client.status);
+  const { status, error } = chat.client;
   const waiting = chat.outbox.all.filter(({ failed }) => failed === undefined).length;
   const messages = waiting === 1 ? '1 message waits' : `${waiting} messages wait`;
   $('banner').hidden = status === 'online' || (status === 'connecting' && !chat.begun);

@@ -1,6 +1,6 @@
 // The chat without its looks: one client, one mirror of all channels, what was said and is on its way, who is here, who types.
 
-import { Txn, logKey, start } from './onetree/index.js';
+import { logKey, start } from './onetree/index.js';
 import { messageOf } from './message.js';
 import { hereOf, logOf, partsOf, typingOf } from './names.js';
 import { Outbox } from './outbox.js';
@@ -36,12 +36,12 @@ export class Chat {
     this.client.onStatus(() => changed());
     this.mirror = this.client.mirror({ path: '/chat', tail: TAIL }, { signals: true, ...(keep ? { keep: this.told(keep) } : {}) });
     this.timeline = new Timeline(this, channel);
-    this.mirror.onChange((event) => this.handle(event));
+    this.mirror.onEvent((event) => this.handle(event));
     this.settled = this.settle();
   }
 
   get isOnline() {
-    return this.client.status.status === 'online';
+    return this.client.status === 'online';
   }
 
   /** @private What was kept shows before there is a connection. @param {import('./onetree/live.js').Keep} keep */
@@ -61,7 +61,7 @@ export class Chat {
 
   /** @private @param {import('./onetree/changes.js').MirrorEvent} event */
   handle(event) {
-    switch (event.event) {
+    switch (event.type) {
       case 'fresh':
         if (!this.begun) this.begin();
         this.follow(event.changes);
@@ -200,7 +200,9 @@ export class Chat {
       after = found.entries.at(-1)?.path ?? after;
       if (found.more) continue;
       try {
-        await this.client.txn(new Txn().ifUnchanged(log, found.rev).append(log, valueOf(said)));
+        await this.client.txn({
+          if: [{ tree: log, rev: found.rev }], do: [{ do: 'append', path: log, value: valueOf(said) }],
+        });
         break;
       } catch (error) {
         if (error.code !== 'conflict') throw error;
@@ -221,10 +223,12 @@ export class Chat {
   sayHere(before) {
     // `online` says it; what waited until then might no longer be true.
     if (!this.isOnline) return;
-    const txn = new Txn();
-    if (before !== undefined) txn.delete(hereOf(before, this.name));
-    txn.put(hereOf(this.channel, this.name), { since: Date.now() }, { ephemeral: true });
-    this.client.txn(txn).catch((error) => console.warn('presence:', error.message));
+    /** @type {import('./onetree/request.js').Step[]} */
+    const steps = [{ do: 'put', path: hereOf(this.channel, this.name), value: { since: Date.now() }, ephemeral: true }];
+    if (before !== undefined) steps.push({ do: 'delete', path: hereOf(before, this.name) });
+    this.client.txn({ do: steps }).catch((error) => {
+      if (error.code !== 'closed') console.warn('presence:', error.message);
+    });
   }
 
   /** Who types in the channel. @returns {string[]} */
