@@ -2,6 +2,7 @@
 
 import { Chat } from './chat.js';
 import { channelOf, nameFault } from './names.js';
+import { keepInIndexedDB } from './onetree/keep-indexeddb.js';
 import { Pane } from './pane.js';
 
 /** @param {string} id @returns {any} */
@@ -13,7 +14,7 @@ const { broker } = await (await fetch('config.json')).json();
 const name = sessionStorage.getItem('chat.name') ?? await ask();
 const pane = new Pane($('scroll'), $('messages'));
 const chat = new Chat({
-  broker, name, channel: here(), changed: () => soon(), isFollowing: () => pane.following,
+  broker, name, channel: here(), changed: () => soon(), isFollowing: () => pane.following, keep: keepInIndexedDB('chat'),
 });
 let drawing = 0;
 draw();
@@ -52,12 +53,12 @@ function soon() {
 }
 
 function draw() {
-  pane.draw(chat.messages(), chat.name);
-  if (pane.following && chat.timeline.atEnd && !document.hidden && document.hasFocus()) chat.haveRead();
+  pane.draw(chat.messages(), chat.name, chat.timeline.atEnd);
+  if (pane.following && !document.hidden && document.hasFocus()) chat.haveRead();
   drawSide();
   drawBanner();
   $('title').textContent = `#${chat.channel}`;
-  $('latest').hidden = pane.following && chat.timeline.atEnd;
+  $('latest').hidden = pane.following;
   $('more').hidden = chat.timeline.entries.length === 0;
   $('more').textContent = chat.timeline.loading ? 'Loading…' : chat.timeline.atStart ? 'This is the beginning.' : '';
   const typists = chat.typists();

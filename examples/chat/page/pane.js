@@ -10,9 +10,12 @@ export class Pane {
     this.list = list;
     /** @type {Map<string, HTMLElement>} */
     this.elements = new Map();
+    /** Whether what is shown ends with the newest message. */
+    this.isNewest = true;
+    /** Whether the reader is there: then whatever comes is shown. */
     this.following = true;
     scroller.addEventListener('scroll', () => {
-      this.following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 40;
+      this.following = this.isNewest && scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 40;
     });
     // A keyboard that comes up takes room from the messages.
     new ResizeObserver(() => this.following && this.toEnd()).observe(scroller);
@@ -30,8 +33,10 @@ export class Pane {
     this.following = true;
   }
 
-  /** @param {ReturnType<import('./chat.js').Chat['messages']>} messages @param {string} me */
-  draw(messages, me) {
+  /** @param {ReturnType<import('./chat.js').Chat['messages']>} messages @param {string} me @param {boolean} isNewest */
+  draw(messages, me, isNewest) {
+    this.isNewest = isNewest;
+    this.following &&= isNewest;
     const anchor = this.following ? undefined : this.anchor();
     /** @type {HTMLElement[]} */
     const wanted = [];

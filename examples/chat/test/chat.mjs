@@ -15,7 +15,7 @@ const SHOTS = `${ROOT}target/chat-shots`;
 mkdirSync(SHOTS, { recursive: true });
 
 const LINES = 2_000;
-const { example, page: url, broker } = await startExample(['--replay', 'generate', '--speed', '2000']);
+const { example, page: url, broker } = await startExample(['--replay', 'generate', '--speed', '100']);
 const proxy = new Proxy(Number(new URL(broker).port));
 const throughProxy = `ws://127.0.0.1:${await proxy.listen()}`;
 const browser = await chromium.launch({ executablePath: chromiumPath(), args: ['--no-sandbox'] });
