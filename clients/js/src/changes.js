@@ -177,9 +177,10 @@ class Behind {
       case 'fresh': case 'delta':
         this.fresh ||= event.type === 'fresh';
         for (const log of event.gaps) this.gaps.add(log);
-        // A log entry that came and went meanwhile was never seen: there was something.
-        for (const { path, old, new: now } of event.changes) {
-          if (old !== undefined && now === undefined && old.rev > this.from.rev && LOGGED.test(path)) {
+        // A log entry that came and was trimmed meanwhile was never seen: there was something. One that was deleted, was
+        // to be gone.
+        for (const { path, old, trimmed } of event.changes) {
+          if (trimmed && old !== undefined && old.rev > this.from.rev && LOGGED.test(path)) {
             this.gaps.add(path.slice(0, -19) || '/');
           }
         }
@@ -200,8 +201,10 @@ class Behind {
     // What comes before the change is dated before it: who saves then must not save what it has not seen.
     /** @type {Item[]} */
     const items = [];
-    if (this.trouble) items.push([this.trouble, this.from]);
-    if (this.link) items.push([this.link, this.from]);
+    const wrong = this.trouble?.type === 'corrupt' || this.trouble?.type === 'broken';
+    const before = wrong ? this.from.undated() : this.from;
+    if (this.trouble) items.push([this.trouble, before]);
+    if (this.link) items.push([this.link, before]);
     /** @type {MirrorEvent[]} */
     const events = [];
     const [changes, gaps] = [now.since(this.from), [...this.gaps]];

@@ -11,6 +11,7 @@ import { actionOf, isCode } from './codes.js';
 /** @type {Record<string, Action>} */
 const OWN = {
   timeout: 'retry', lost: 'retry', 'queue-full': 'retry', unreachable: 'retry', protocol: 'retry',
+  state: 'retry', 'state-in-use': 'retry', 'state-broken': 'fix',
   'outside-view': 'fix', url: 'fix', 'not-a-broker': 'fix',
 };
 

@@ -1,64 +1,114 @@
 // Where a mirror survives its process, in Node: one file in the format of `onetree watch --state`, replaced as a whole.
 
-import { open, readFile, rename } from 'node:fs/promises';
+import { open, readFile, realpath, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { OnetreeError } from './errors.js';
 import { cookieText, entryText, readCookie, readEntry } from './json.js';
+import { comparePaths } from './protocol.js';
 
 const ENTRIES = ',"entries":';
 
+/** Entries that are turned into text between two turns of the others. */
+const PIECE = 2_000;
+
 /**
- * A file that one mirror is kept in, for the option `keep`. Nobody else must write it meanwhile.
+ * A file that one mirror is kept in, for the option `keep` of `client.mirror`. It is only ever replaced as a whole, by way of
+ * `PATH.tmp` beside it: whatever kills the process, it is one that was whole. Through a symbolic link its target is replaced.
+ * One that is not whole is left as it is (`state-broken` names the line), and nothing is saved: it may be all there is; the
+ * mirror starts from nothing, and `mirror.keepError` says why. Nobody else must write it meanwhile.
  * @param {string} path
  * @returns {import('./live.js').Keep}
  */
 export function keepInFile(path) {
+  /** Why it must not be replaced. @type {unknown} */
+  let unread;
   return {
     async load() {
-      let text;
       try {
-        text = await readFile(path, 'utf8');
+        const text = await readFile(path, 'utf8');
+        return text === '' ? undefined : read(path, text);
       } catch (error) {
         if (/** @type {any} */ (error).code === 'ENOENT') return undefined;
-        throw error;
+        unread = error instanceof OnetreeError ? error : refused(`cannot read ${path}`, error);
+        throw unread;
       }
-      return text === '' ? undefined : read(path, text);
     },
     async save(snapshot) {
+      if (unread !== undefined) throw unread;
       if (!snapshot.cookie) return;
-      const lines = [`${cookieText(snapshot.cookie).slice(0, -1)}${ENTRIES}${snapshot.size}}`];
-      for (const entry of snapshot.entries()) lines.push(entryText(entry));
-      const file = await open(`${path}.tmp`, 'w');
       try {
-        await file.writeFile(`${lines.join('\n')}\n`);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(`${path}.tmp`, path);
-      // The new name is durable only with its directory.
-      const directory = await open(dirname(path), 'r');
-      try {
-        await directory.sync();
-      } finally {
-        await directory.close();
+        await replace(path, snapshot, `${cookieText(snapshot.cookie).slice(0, -1)}${ENTRIES}${snapshot.size}}`);
+      } catch (error) {
+        throw refused(`cannot write ${path}`, error);
       }
     },
   };
 }
 
+/** @param {string} what @param {unknown} cause */
+const refused = (what, cause) => new OnetreeError('state', `${what}: ${cause}`, { cause });
+
+/**
+ * @param {string} path
+ * @param {import('./mirror.js').Snapshot} snapshot
+ * @param {string} head
+ */
+async function replace(path, snapshot, head) {
+  const target = await realpath(path).catch(() => path);
+  const mode = await stat(target).then((found) => found.mode & 0o7777, () => 0o666);
+  const file = await open(`${target}.tmp`, 'w', mode);
+  try {
+    let lines = [head];
+    for (const entry of snapshot.entries()) {
+      lines.push(entryText(entry));
+      if (lines.length < PIECE) continue;
+      await file.writeFile(`${lines.join('\n')}\n`);
+      lines = [];
+    }
+    if (lines.length > 0) await file.writeFile(`${lines.join('\n')}\n`);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(`${target}.tmp`, target);
+  // The new name is durable only with its directory.
+  const directory = await open(dirname(target), 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
 /** @param {string} path @param {string} text */
 function read(path, text) {
   const lines = text.split('\n');
-  /** @param {number} at @param {string} why @returns {never} */
+  /** @param {number} at @param {unknown} why @returns {never} */
   const broken = (at, why) => {
-    throw new OnetreeError('broken-file', `${path}:${at}: ${why}`);
+    const left = 'move the file away to start from nothing; it was left as it is';
+    throw new OnetreeError('state-broken', `${path}:${at}: ${why}; ${left}`);
   };
-  if (lines.pop() !== '') broken(lines.length, 'the line is cut off');
+  if (lines.pop() !== '') broken(lines.length + 1, 'the line is cut off');
   const [head = '', ...rest] = lines;
-  const at = head.lastIndexOf(ENTRIES);
-  if (at < 0) broken(1, 'the file begins with a cookie, which this is not');
-  const expected = Number(head.slice(at + ENTRIES.length, -1));
-  if (rest.length !== expected) broken(lines.length, `the file ends after ${rest.length} of ${expected} entries`);
-  return { cookie: readCookie(`${head.slice(0, at)}}`), entries: rest.map(readEntry) };
+  const found = /^(.*),"entries":([0-9]{1,15})\}$/.exec(head);
+  if (!found) return broken(1, 'a state file begins with a cookie, which this is not');
+  let at = 1;
+  try {
+    const cookie = readCookie(`${found[1]}}`);
+    const entries = [];
+    let before = '';
+    for (const line of rest) {
+      at += 1;
+      const { act, path: name, rev, value } = readEntry(line);
+      if (act !== 'put') broken(at, 'the line is no entry');
+      if (before !== '' && comparePaths(before, name) >= 0) broken(at, 'the path does not come after the one before');
+      before = name;
+      entries.push(value === undefined ? { path: name, rev } : { path: name, rev, value });
+    }
+    if (entries.length !== Number(found[2])) broken(at + 1, `the file ends after ${entries.length} of ${found[2]} entries`);
+    return { cookie, entries };
+  } catch (error) {
+    if (error instanceof OnetreeError && error.code === 'state-broken') throw error;
+    return broken(at, error instanceof Error ? error.message : error);
+  }
 }

@@ -13,7 +13,8 @@ const KEEP = 1_000;
  * @typedef {import('./protocol.js').Entry} Entry
  * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
  * @typedef {{load(): Promise<{cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>} | undefined>,
- *   save(snapshot: Snapshot): Promise<void>}} Keep where a mirror survives its process; `save` replaces both in one step
+ *   save(snapshot: Snapshot): Promise<void>, close?(): Promise<void>}} Keep where a mirror survives its process; `save`
+ *   replaces both in one step; `close`: the mirror has ended, it is free for another
  */
 
 /**
@@ -293,7 +294,10 @@ export class Mirror {
     this.kept = snapshot;
     this.lastKept = Date.now();
     this.keeping = this.keeping.then(() => keep.save(snapshot)).then(
-      () => { this.keepError = undefined; }, (error) => { this.keepError = error; });
+      () => { this.keepError = undefined; }, (error) => {
+        this.keepError = error;
+        this.kept = undefined;
+      });
   }
 
   /** @internal Saves what is to be kept, and waits for it. */
@@ -303,6 +307,7 @@ export class Mirror {
     this.keepTimer = undefined;
     this.saveNow();
     await this.keeping;
+    if (this.ended) await this.keep.close?.();
   }
 }
 

@@ -9,8 +9,9 @@ import { Sorted } from './sorted.js';
  * @typedef {import('./protocol.js').Cookie} Cookie
  * @typedef {import('./protocol.js').Entry} Entry
  * @typedef {import('./protocol.js').View} View
- * @typedef {{path: string, rev: number, old?: Entry, new?: Entry}} Difference what happened to one entry: `old` is
- *   missing when there was none, `new` when there is none now; `rev` is then one at which it was gone
+ * @typedef {{path: string, rev: number, old?: Entry, new?: Entry, trimmed?: true}} Difference what happened to one entry:
+ *   `old` is missing when there was none, `new` when there is none now; `rev` is then one at which it was gone; `trimmed`: it
+ *   went with the trim of its log
  * @typedef {{what: 'nothing'}
  *   | {what: 'refreshing', kind: 'full' | 'delta', why: string}
  *   | {what: 'fresh', changes: Difference[], gaps: string[]}
@@ -103,6 +104,11 @@ export class Snapshot {
   since(before) {
     const differing = this.map.since(before.map).filter(([, was, is]) => !same(was, is));
     return differing.map(([, was, is]) => difference(was, is, this.rev));
+  }
+
+  /** @internal The same, without what dates it. */
+  undated() {
+    return new Snapshot(this.map.copy(), this.rev, undefined);
   }
 
   /** @internal Of the mirror: one to change. */
@@ -253,7 +259,7 @@ class Copy {
       }
       default: {
         if (change.gap) this.gaps.add(path);
-        for (const gone of this.logged(path, change.to ?? '')) this.remove(gone, rev, note);
+        for (const gone of this.logged(path, change.to ?? '')) this.remove(gone, rev, note, true);
         return undefined;
       }
     }
@@ -289,12 +295,12 @@ class Copy {
     return found;
   }
 
-  /** @private @param {string} path @param {number} rev @param {boolean} note */
-  remove(path, rev, note) {
+  /** @private @param {string} path @param {number} rev @param {boolean} note @param {true} [trimmed] */
+  remove(path, rev, note, trimmed) {
     const old = this.map.delete(orderKey(path));
     if (old === undefined) return;
     this.forget(old);
-    if (note) this.changes.push({ path, rev, old });
+    if (note) this.changes.push(trimmed === true ? { path, rev, old, trimmed } : { path, rev, old });
   }
 
   /** @private @param {Entry | undefined} old */
@@ -363,7 +369,7 @@ export class MirrorState {
   /** It is to be started again from nothing. What is shown stays, without its cookie. */
   handleDistrust() {
     this.handleLost();
-    this.snapshot = new Snapshot(this.snapshot.edit(), this.snapshot.rev, undefined);
+    this.snapshot = this.snapshot.undated();
   }
 
   /**

@@ -78,17 +78,10 @@ export class Requests {
    * @param {Effect[]} effects
    */
   next(id, limits, effects) {
-    while (this.head < this.queue.length) {
-      const ticket = /** @type {number} */ (this.queue[this.head]);
+    for (let ticket = this.take(); ticket !== undefined; ticket = this.take()) {
       const request = this.all.get(ticket);
-      const write = request !== undefined && WRITES.has(request.frame.op);
-      if (write && request.seq === undefined && this.settling) return undefined;
-      this.head += 1;
-      if (this.head > 1024 && this.head * 2 > this.queue.length) {
-        this.queue = this.queue.slice(this.head);
-        this.head = 0;
-      }
       if (request === undefined) continue;
+      const write = WRITES.has(request.frame.op);
       const seq = request.seq ?? (write ? this.nextSeq : undefined);
       try {
         const message = this.encode({ ...request.frame, id, seq }, limits);
@@ -102,6 +95,27 @@ export class Requests {
       }
     }
     return undefined;
+  }
+
+  /**
+   * @private Takes who is next. While settling, those that have a number go before a write that has none: it waits for their
+   * answers, and they are to be sent again when the connection was lost meanwhile.
+   * @returns {number | undefined}
+   */
+  take() {
+    const ticket = this.queue[this.head];
+    if (ticket === undefined) return undefined;
+    const request = this.all.get(ticket);
+    if (this.settling && request !== undefined && request.seq === undefined && WRITES.has(request.frame.op)) {
+      const at = this.queue.findIndex((other, i) => i > this.head && this.all.get(other)?.seq !== undefined);
+      return at < 0 ? undefined : this.queue.splice(at, 1)[0];
+    }
+    this.head += 1;
+    if (this.head > 1024 && this.head * 2 > this.queue.length) {
+      this.queue = this.queue.slice(this.head);
+      this.head = 0;
+    }
+    return ticket;
   }
 
   /** @private @param {Frame} frame @param {import('./session.js').Limits} limits */
