@@ -59,12 +59,17 @@ function draw() {
   drawBanner();
   $('title').textContent = `#${chat.channel}`;
   $('latest').hidden = pane.following;
-  $('more').hidden = chat.timeline.entries.length === 0;
-  $('more').textContent = chat.timeline.loading ? 'Loading…' : chat.timeline.atStart ? 'This is the beginning.' : '';
+  $('more').textContent = more();
   const typists = chat.typists();
   const verb = typists.length === 1 ? 'is' : 'are';
   $('typing').textContent = typists.length > 3 ? 'Several people are typing…' : typists.length ? `${typists.join(', ')} ${verb} typing…` : '';
   $('text').placeholder = `Message #${chat.channel}`;
+}
+
+function more() {
+  const { entries, loading, atStart } = chat.timeline;
+  if (entries.length === 0) return chat.begun && chat.messages().length === 0 ? 'Nothing has been said here yet.' : '';
+  return loading ? 'Loading…' : atStart ? 'This is the beginning.' : '';
 }
 
 function drawSide() {
@@ -102,6 +107,7 @@ function drawBanner() {
   const { status, error } = chat.client;
   const waiting = chat.outbox.all.filter(({ failed }) => failed === undefined).length;
   const messages = waiting === 1 ? '1 message waits' : `${waiting} messages wait`;
+  document.body.classList.toggle('offline', status !== 'online');
   $('banner').hidden = status === 'online' || (status === 'connecting' && !chat.begun);
   $('banner').textContent = status === 'ended'
     ? `The chat has ended: ${error?.message ?? 'it was closed'}. Reload the page to go on.`

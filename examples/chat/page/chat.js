@@ -33,7 +33,11 @@ export class Chat {
     /** @type {{epoch?: string, [channel: string]: string}} the last message read, by channel */
     this.read = JSON.parse(localStorage.getItem('chat.read') ?? '{}');
     this.client = start(broker, { label: 'chat', reconnect: 'always', requestTimeout: PATIENCE, backoff: [100, 3_000] });
-    this.client.onStatus(() => changed());
+    this.client.onStatus(({ status }) => {
+      // Entries of a session that was lost go with it, and nobody but us knows that we are still here.
+      if (status === 'online' && !this.client.connection?.resumed) this.sayHere();
+      changed();
+    });
     this.mirror = this.client.mirror({ path: '/chat', tail: TAIL }, { signals: true, ...(keep ? { keep: this.told(keep) } : {}) });
     this.timeline = new Timeline(this, channel);
     this.mirror.onEvent((event) => this.handle(event));
@@ -56,6 +60,7 @@ export class Chat {
         return saved;
       },
       save: (snapshot) => keep.save(snapshot),
+      close: async () => keep.close?.(),
     };
   }
 
@@ -68,8 +73,6 @@ export class Chat {
         break;
       case 'delta': this.follow(event.changes); break;
       case 'signal': this.hear(event.path); break;
-      // Entries of a session that was lost go with it, and nobody but us knows that we are still here.
-      case 'online': if (!event.resumed) this.sayHere(); break;
       default:
     }
     this.changed();
@@ -221,7 +224,7 @@ export class Chat {
 
   /** @private Says that we are in the channel; it is so until the session is over. @param {string} [before] another one */
   sayHere(before) {
-    // `online` says it; what waited until then might no longer be true.
+    // Once there is a connection it is said; what waited until then might no longer be true.
     if (!this.isOnline) return;
     /** @type {import('./onetree/request.js').Step[]} */
     const steps = [{ do: 'put', path: hereOf(this.channel, this.name), value: { since: Date.now() }, ephemeral: true }];

@@ -18,7 +18,7 @@ const LINES = 2_000;
 const { example, page: url, broker } = await startExample(['--replay', 'generate', '--speed', '100']);
 const proxy = new Proxy(Number(new URL(broker).port));
 const throughProxy = `ws://127.0.0.1:${await proxy.listen()}`;
-const browser = await chromium.launch({ executablePath: chromiumPath(), args: ['--no-sandbox'] });
+const browser = await chromium.launch({ timeout: 60_000, executablePath: chromiumPath(), args: ['--no-sandbox'] });
 const faults = [];
 const people = [];
 let terminal;
@@ -41,7 +41,7 @@ async function person(name, { through, look = {}, hash = '' } = {}) {
   await page.goto(`${url}/${hash}`);
   await page.fill('#name', name);
   await page.press('#name', 'Enter');
-  await page.waitForSelector(`#here li:text-is("${name} (you)")`);
+  await page.waitForSelector(`#here li:text-is("${name} (you)")`, { state: 'attached' });
   people.push(page);
   return page;
 }
@@ -141,12 +141,19 @@ try {
   await grace.reload();
   await until(grace, (n) => document.querySelectorAll('#messages li[data-key]').length === n, both.length);
   assert.deepEqual(await shown(grace), both);
+  // The mirror is kept once a second.
+  await grace.waitForTimeout(1_500);
   proxy.cut();
   await grace.waitForSelector('#banner:not([hidden])');
   await say(grace, 'said before the reload');
   await say(grace, 'and this too');
-  proxy.mend();
   await grace.reload();
+  await grace.waitForSelector('#banner:not([hidden])');
+  await waitUntil('all is there without a connection', async () => (await shown(grace)).length === both.length + 2);
+  assert.deepEqual((await shown(grace)).slice(0, -2), both, 'what was kept is what was there');
+  assert.equal(await pending(grace), 2);
+  await shot(grace, 'kept-dark');
+  proxy.mend();
   await sees(ada, 'and this too');
   await waitUntil('nothing waits', async () => (await pending(grace)) === 0);
   await waitUntil('both show the same', async () => String(await keys(ada)) === String(await keys(grace)));
