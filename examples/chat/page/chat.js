@@ -1,0 +1,272 @@
+// The chat without its looks: one client, one mirror of all channels, what was said and is on its way, who is here, who types.
+
+import { logKey, start } from './onetree/index.js';
+import { messageOf } from './message.js';
+import { hereOf, logOf, partsOf, typingOf } from './names.js';
+import { Outbox } from './outbox.js';
+import { Timeline } from './timeline.js';
+
+/** Messages of each channel that are there from the beginning. */
+const TAIL = 100;
+/** Entries of the mirror at most; beyond, it starts again from its tails. */
+const ENTRIES = 20_000;
+/** What was said waits for a connection so long, ms: a day. */
+const PATIENCE = 86_400_000;
+/** Typing is said so often while it goes on, and is shown so long, ms. */
+const TYPING_EVERY = 2_000;
+const TYPING_FOR = 5_000;
+
+export class Chat {
+  /**
+   * @param {{broker: string, name: string, channel: string, changed: () => void, isFollowing: () => boolean,
+   *   keep?: import('./onetree/live.js').Keep}} options `changed`: called whenever there may be something to draw
+   */
+  constructor({ broker, name, channel, changed, isFollowing, keep }) {
+    this.name = name;
+    this.channel = channel;
+    this.changed = changed;
+    this.isFollowing = isFollowing;
+    this.outbox = new Outbox();
+    /** @type {Map<string, number>} when each typing is over, by path */
+    this.typing = new Map();
+    this.lastTyping = 0;
+    /** @type {{epoch?: string, [channel: string]: string}} the last message read, by channel */
+    this.read = JSON.parse(localStorage.getItem('chat.read') ?? '{}');
+    this.client = start(broker, { label: 'chat', reconnect: 'always', requestTimeout: PATIENCE, backoff: [100, 3_000] });
+    this.client.onStatus(({ status }) => {
+      // Entries of a session that was lost go with it, and nobody but us knows that we are still here.
+      if (status === 'online' && !this.client.connection?.resumed) this.sayHere();
+      changed();
+    });
+    this.mirror = this.client.mirror({ path: '/chat', tail: TAIL }, { signals: true, ...(keep ? { keep: this.told(keep) } : {}) });
+    this.timeline = new Timeline(this, channel);
+    this.mirror.onEvent((event) => this.handle(event));
+    this.settled = this.settle();
+  }
+
+  get isOnline() {
+    return this.client.status === 'online';
+  }
+
+  /** @private What was kept shows before there is a connection. @param {import('./onetree/live.js').Keep} keep */
+  told(keep) {
+    return {
+      load: async () => {
+        const saved = await keep.load();
+        setTimeout(() => {
+          this.timeline.newest();
+          this.changed();
+        });
+        return saved;
+      },
+      save: (snapshot) => keep.save(snapshot),
+      close: async () => keep.close?.(),
+    };
+  }
+
+  /** @private @param {import('./onetree/changes.js').MirrorEvent} event */
+  handle(event) {
+    switch (event.type) {
+      case 'fresh':
+        if (!this.begun) this.begin();
+        this.follow(event.changes);
+        break;
+      case 'delta': this.follow(event.changes); break;
+      case 'signal': this.hear(event.path); break;
+      default:
+    }
+    this.changed();
+  }
+
+  /** @private The mirror is whole for the first time. */
+  begin() {
+    this.begun = true;
+    this.timeline.newest();
+    const epoch = this.mirror.cookie?.epoch;
+    if (this.read.epoch !== epoch) {
+      // A tree that was never seen: what is there already is old.
+      this.read = { epoch };
+      for (const { path } of this.mirror.entries()) {
+        const [channel, what, key] = partsOf(path);
+        if (what === 'log' && key) this.read[`#${channel}`] = key;
+      }
+    }
+  }
+
+  /** @private @param {import('./onetree/mirror.js').Difference[]} changes */
+  follow(changes) {
+    this.timeline.handle(changes, this.isFollowing());
+    let here = true;
+    for (const change of changes) {
+      const [channel, what, name] = partsOf(change.path);
+      if (what === 'log' && change.new) {
+        const { id, from } = messageOf(change.new);
+        if (id && from === this.name) this.outbox.remove(id);
+        this.typing.delete(typingOf(channel, from));
+      } else if (what === 'here' && !change.new) {
+        this.typing.delete(typingOf(channel, name));
+        if (change.path === hereOf(this.channel, this.name)) here = false;
+      }
+    }
+    // Another window of the same name has gone.
+    if (!here && this.mirror.isFresh) this.sayHere();
+    if (this.mirror.size > ENTRIES) this.mirror.resync().catch(() => {});
+  }
+
+  // Channels.
+
+  /** Goes to another channel. @param {string} channel */
+  enter(channel) {
+    if (channel === this.channel) return;
+    const before = this.channel;
+    this.channel = channel;
+    this.timeline = new Timeline(this, channel);
+    this.sayHere(before);
+    this.changed();
+  }
+
+  /** The channels, with how many messages of others have not been read. */
+  channels() {
+    /** @type {Map<string, number>} */
+    const unread = new Map([[this.channel, 0]]);
+    for (const { path, value } of this.mirror.entries()) {
+      const [channel, what, key] = partsOf(path);
+      if (!channel || !key) continue;
+      if (!unread.has(channel)) unread.set(channel, 0);
+      if (what !== 'log' || key <= (this.read[`#${channel}`] ?? '')) continue;
+      if (messageOf({ path, value }).from !== this.name) unread.set(channel, unread.get(channel) + 1);
+    }
+    return [...unread].map(([name, count]) => ({ name, unread: count })).sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** The reader has seen the end of the channel. */
+  haveRead() {
+    const last = this.timeline.entries.at(-1);
+    const key = last && partsOf(last.path)[2];
+    if (!this.begun || !key || this.read[`#${this.channel}`] === key) return;
+    this.read[`#${this.channel}`] = key;
+    localStorage.setItem('chat.read', JSON.stringify(this.read));
+  }
+
+  // Messages.
+
+  /** What there is to show: what is in the log, and behind it what is on its way. */
+  messages() {
+    const messages = this.timeline.entries.map(messageOf);
+    if (!this.timeline.atEnd) return messages;
+    const waiting = this.outbox.of(this.channel).map((said) => ({
+      ...said, key: `waiting:${said.id}`, state: said.failed === undefined ? 'pending' : 'failed',
+    }));
+    return [...messages, ...waiting];
+  }
+
+  /** Says something in the channel. It shows at once. @param {string} text */
+  say(text) {
+    const said = {
+      id: crypto.randomUUID(), channel: this.channel, from: this.name, text, at: Date.now(),
+      epoch: this.mirror.cookie?.epoch, after: this.mirror.rev,
+    };
+    this.outbox.add(said);
+    this.lastTyping = 0;
+    // The client sends it until it has an answer, and the broker takes it once.
+    this.settled.then(() => this.client.append(logOf(said.channel), valueOf(said))).catch((error) => this.failed(said, error));
+    this.changed();
+  }
+
+  /** @private @param {import('./outbox.js').Said} said @param {Error & {code?: string}} error */
+  failed(said, error) {
+    // Unanswered when the client ends: it stays in the outbox.
+    if (error.code === 'closed') return;
+    this.outbox.fail(said.id, error.message);
+    this.changed();
+  }
+
+  /**
+   * @private What an earlier life of this page said, and may or may not have got into the log: looks whether it is there,
+   * and if not, appends it on the condition that nothing has come since it looked.
+   */
+  async settle() {
+    const left = [...this.outbox.all];
+    if (left.length === 0) return;
+    await this.mirror.fresh().catch(() => {});
+    for (const said of left) await this.settleOne(said).catch((error) => this.failed(said, error));
+  }
+
+  /** @private @param {import('./outbox.js').Said} said */
+  async settleOne(said) {
+    const log = logOf(said.channel);
+    const same = said.epoch === this.mirror.cookie?.epoch;
+    let after = `${log}/${logKey(same ? said.after : 0, 0)}`;
+    for (;;) {
+      const found = await this.client.list(log, { depth: 'children', after, limit: 500 });
+      if (found.entries.some((entry) => messageOf(entry).id === said.id)) break;
+      after = found.entries.at(-1)?.path ?? after;
+      if (found.more) continue;
+      try {
+        await this.client.txn({
+          if: [{ tree: log, rev: found.rev }], do: [{ do: 'append', path: log, value: valueOf(said) }],
+        });
+        break;
+      } catch (error) {
+        if (error.code !== 'conflict') throw error;
+      }
+    }
+    this.outbox.remove(said.id);
+    this.changed();
+  }
+
+  // Others.
+
+  /** Who is in the channel. @returns {string[]} */
+  here() {
+    return [...this.mirror.under(hereOf(this.channel))].map(({ path }) => partsOf(path)[2]).filter(Boolean);
+  }
+
+  /** @private Says that we are in the channel; it is so until the session is over. @param {string} [before] another one */
+  sayHere(before) {
+    // Once there is a connection it is said; what waited until then might no longer be true.
+    if (!this.isOnline) return;
+    /** @type {import('./onetree/request.js').Step[]} */
+    const steps = [{ do: 'put', path: hereOf(this.channel, this.name), value: { since: Date.now() }, ephemeral: true }];
+    if (before !== undefined) steps.push({ do: 'delete', path: hereOf(before, this.name) });
+    this.client.txn({ do: steps }).catch((error) => {
+      if (error.code !== 'closed') console.warn('presence:', error.message);
+    });
+  }
+
+  /** Who types in the channel. @returns {string[]} */
+  typists() {
+    const now = Date.now();
+    const names = [];
+    for (const [path, until] of this.typing) {
+      const [channel, , name] = partsOf(path);
+      if (until <= now) this.typing.delete(path);
+      else if (channel === this.channel) names.push(name);
+    }
+    return names;
+  }
+
+  /** @private @param {string} path */
+  hear(path) {
+    const [, what, name] = partsOf(path);
+    if (what !== 'typing' || !name || name === this.name) return;
+    this.typing.set(path, Date.now() + TYPING_FOR);
+    setTimeout(() => this.changed(), TYPING_FOR + 10);
+  }
+
+  /** We are typing. Nobody hears of it when there is no connection. */
+  type() {
+    const now = Date.now();
+    if (!this.isOnline || now - this.lastTyping < TYPING_EVERY) return;
+    this.lastTyping = now;
+    this.client.signal(typingOf(this.channel, this.name), true).catch(() => {});
+  }
+
+  /** The page goes: others see it at once. */
+  leave() {
+    void this.client.close();
+  }
+}
+
+/** @param {import('./outbox.js').Said} said */
+const valueOf = ({ id, from, text, at }) => ({ id, from, text, at });

@@ -1,0 +1,198 @@
+"""The chat in a terminal: what is typed is said, what others say is printed.
+
+`/join CHANNEL` goes to another channel, `/who` tells who is here, `/quit` (or the end of the input)
+leaves. What is said while there is no connection waits, and is said once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import re
+import sys
+import time
+import uuid
+from datetime import datetime
+
+import onetree
+
+TAIL = 20
+NAME = re.compile(r"[\w-]{1,24}")
+CONTROL = re.compile(r"\x03\d{0,2}(?:,\d{1,2})?|[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """Without what a terminal would take for a command."""
+    return CONTROL.sub("", text)
+
+
+class Room:
+    """One channel, from coming in to going out."""
+
+    def __init__(self, client: onetree.Client, channel: str, name: str) -> None:
+        self.client = client
+        self.channel = channel
+        self.name = name
+        self.mine: set[str] = set()
+        self.typing: dict[str, float] = {}
+        self.mirror = client.mirror(f"/chat/{channel}", tail=TAIL, signals=True)
+        self.task = asyncio.create_task(self.follow())
+
+    @property
+    def here(self) -> str:
+        return f"/chat/{self.channel}/here/{self.name}"
+
+    async def follow(self) -> None:
+        """Prints what happens."""
+        began = False
+        async for event in self.mirror.changes():
+            if event.name == "online":
+                # Entries of a session that was lost went with it.
+                if began and not event.resumed:
+                    asyncio.create_task(self.come())
+                if began:
+                    note("connected again")
+            elif event.name == "offline" and began:
+                note("no connection; what you say waits")
+            elif event.name in ("fresh", "delta"):
+                for change in event.changes:
+                    self.show(change, began)
+                began = began or event.name == "fresh"
+            elif event.name == "signal":
+                self.types(event.path)
+
+    def show(self, change: onetree.Change, began: bool) -> None:
+        what, _, key = change.path.removeprefix(f"/chat/{self.channel}/").partition("/")
+        if what == "log" and key and change.new and not change.old:
+            self.say(change.new.value)
+        elif what == "here" and began and key != self.name:
+            if change.new and not change.old:
+                note(f"{clean(key)} is here")
+            elif change.old and not change.new:
+                note(f"{clean(key)} has left")
+
+    def say(self, value: onetree.Value | None) -> None:
+        said = value.get() if value else None
+        fields = said if isinstance(said, dict) else {"text": said}
+        if fields.get("id") in self.mine:
+            # It stands there, as it was typed.
+            self.mine.discard(fields["id"])
+            return
+        try:
+            at = datetime.fromtimestamp(fields["at"] / 1000).strftime("%H:%M")
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
+            at = "--:--"
+        sender = clean(str(fields.get("from") or "*"))
+        print(f"{at} {sender}: {clean(str(fields.get('text', said)))}", flush=True)
+
+    def types(self, path: str) -> None:
+        what, _, name = path.removeprefix(f"/chat/{self.channel}/").partition("/")
+        now = time.monotonic()
+        if what == "typing" and name != self.name and now - self.typing.get(name, -10) > 10:
+            note(f"{clean(name)} is typing")
+            self.typing[name] = now
+
+    async def come(self) -> None:
+        """Is here until the session is over."""
+        value = {"since": int(time.time() * 1000)}
+        await self.client.put(self.here, value, ephemeral=True)
+
+    async def append(self, text: str) -> None:
+        message_id = str(uuid.uuid4())
+        self.mine.add(message_id)
+        message = {
+            "id": message_id,
+            "from": self.name,
+            "text": text,
+            "at": int(time.time() * 1000),
+        }
+        try:
+            await self.client.append(f"/chat/{self.channel}/log", message)
+        except onetree.OnetreeError as error:
+            note(f"not sent: {text!r}: {error}")
+
+    def who(self) -> None:
+        top = f"/chat/{self.channel}/here"
+        names = [entry.path.rpartition("/")[2] for entry in self.mirror.under(top)]
+        note(f"here: {', '.join(map(clean, names))}")
+
+    async def go(self) -> None:
+        self.mirror.close()
+        await self.task
+        await self.client.delete(self.here)
+
+
+def note(text: str) -> None:
+    print(f"-- {text}", flush=True)
+
+
+async def lines() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=1 << 20)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+async def chat(broker: str, name: str, channel: str) -> None:
+    # A day is how long what is said waits for a connection.
+    client = await onetree.connect(broker, label="terminal", request_timeout=86_400.0)
+    sending: set[asyncio.Task[None]] = set()
+    try:
+        room = await enter(client, channel, name)
+        reader = await lines()
+        while line := (await reader.readline()).decode(errors="replace"):
+            text = line.strip()
+            word, _, rest = text.partition(" ")
+            target = rest.strip().lstrip("#").lower()
+            if word == "/quit":
+                break
+            elif word == "/who":
+                room.who()
+            elif word == "/join" and NAME.fullmatch(target):
+                await room.go()
+                room = await enter(client, target, name)
+            elif text.startswith("/"):
+                note("/join CHANNEL, /who, /quit")
+            elif text:
+                # In the order in which they were typed: the client keeps it.
+                task = asyncio.create_task(room.append(text))
+                sending.add(task)
+                task.add_done_callback(sending.discard)
+        if sending:
+            await asyncio.wait(sending, timeout=10)
+            if sending:
+                note(f"{len(sending)} messages were not sent")
+    finally:
+        # The session ends, and others see at once that nobody is here any more.
+        await client.close()
+
+
+async def enter(client: onetree.Client, channel: str, name: str) -> Room:
+    note(f"#{channel}, as {name}; /join CHANNEL, /who, /quit")
+    room = Room(client, channel, name)
+    await room.mirror.fresh()
+    await room.come()
+    return room
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The chat in a terminal.")
+    parser.add_argument("name", nargs="?", default=getpass.getuser(), help="what others call you")
+    parser.add_argument("--channel", default="lobby")
+    parser.add_argument("--broker", default="ws://127.0.0.1:7400")
+    options = parser.parse_args()
+    if not NAME.fullmatch(options.name) or not NAME.fullmatch(options.channel):
+        parser.error("names are 1 to 24 letters, digits, _ and -")
+    try:
+        asyncio.run(chat(options.broker, options.name, options.channel))
+    except KeyboardInterrupt:
+        pass
+    except onetree.OnetreeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

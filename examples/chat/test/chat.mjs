@@ -1,0 +1,224 @@
+// The story, in headless Chromium: two pages and a terminal talk, one page loses its network, and all end up with the same.
+
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import { Proxy } from './proxy.mjs';
+import { ROOT, chromiumPath, missing, startExample, startTerminal } from './programs.mjs';
+
+const lack = missing();
+if (lack) {
+  console.error(`cannot run: ${lack}`);
+  process.exit(2);
+}
+const { chromium } = await import('playwright-core');
+const SHOTS = `${ROOT}target/chat-shots`;
+mkdirSync(SHOTS, { recursive: true });
+
+const LINES = 2_000;
+const { example, page: url, broker } = await startExample(['--replay', 'generate', '--speed', '100']);
+const proxy = new Proxy(Number(new URL(broker).port));
+const throughProxy = `ws://127.0.0.1:${await proxy.listen()}`;
+const browser = await chromium.launch({ timeout: 60_000, executablePath: chromiumPath(), args: ['--no-sandbox'] });
+const faults = [];
+const people = [];
+let terminal;
+
+/** What a broken network makes the browser itself write; everything else is an error of ours. */
+const OF_THE_NETWORK = /WebSocket connection to '[^']*' failed|ERR_CONNECTION_(RESET|REFUSED|CLOSED)|ERR_EMPTY_RESPONSE/;
+
+/** A window of somebody's own. */
+async function person(name, { through, look = {}, hash = '' } = {}) {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 720 }, ...look });
+  const page = await context.newPage();
+  page.setDefaultTimeout(Number(process.env.TIMEOUT ?? 20_000));
+  page.on('console', (message) => {
+    if (!['error', 'warning'].includes(message.type())) return;
+    if (through && OF_THE_NETWORK.test(message.text())) return;
+    faults.push(`${name}: ${message.text()} ${message.location().url}`);
+  });
+  page.on('pageerror', (error) => faults.push(`${name}: ${error.message} ${error.stack}`));
+  if (through) await page.route('**/config.json', (route) => route.fulfill({ json: { broker: through } }));
+  await page.goto(`${url}/${hash}`);
+  await page.fill('#name', name);
+  await page.press('#name', 'Enter');
+  await page.waitForSelector(`#here li:text-is("${name} (you)")`, { state: 'attached' });
+  people.push(page);
+  return page;
+}
+
+const say = async (page, text) => {
+  await page.fill('#text', text);
+  await page.press('#text', 'Enter');
+};
+const shown = (page) => page.$$eval('#messages li[data-key]', (all) => all.map((li) => li.querySelector('.text').textContent));
+const pending = (page) => page.$$eval('#messages li.pending', (all) => all.length);
+const keys = (page) => page.$$eval('#messages li[data-key]', (all) => all.map((li) => li.dataset.key));
+const sees = (page, text) => until(page,
+  (wanted) => [...document.querySelectorAll('#messages li:not(.pending) .text')].some((each) => each.textContent === wanted), text);
+const shot = (page, name) => page.screenshot({ path: `${SHOTS}/${name}.png` });
+const waitUntil = async (what, holds, timeout = 20_000) => {
+  const end = Date.now() + timeout;
+  while (!(await holds())) {
+    if (Date.now() > end) assert.fail(`not within ${timeout} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+};
+/** As `waitForFunction`, which the page's policy forbids. */
+const until = (page, holds, argument) => waitUntil(String(holds), () => page.evaluate(holds, argument));
+const step = (text) => console.log(`- ${text}`);
+
+try {
+  step('two pages talk');
+  const ada = await person('ada');
+  await shot(ada, 'first');
+  const grace = await person('grace', { through: throughProxy, look: { colorScheme: 'dark' } });
+  await ada.waitForSelector('#here li:text-is("grace")');
+  await say(ada, 'Good morning!');
+  await sees(grace, 'Good morning!');
+  await say(grace, '<b>not bold</b> &amp; 🌳');
+  await sees(ada, '<b>not bold</b> &amp; 🌳');
+  assert.equal(await ada.$$eval('#messages b b, #messages .text *', (all) => all.length), 0, 'text is shown as text');
+
+  step('typing shows, and vanishes');
+  await grace.type('#text', 'I am typ');
+  await ada.waitForSelector('#typing:text-is("grace is typing…")');
+  await shot(ada, 'typing');
+  await waitUntil('typing vanishes', async () => (await ada.textContent('#typing')) === '', 8_000);
+  await grace.fill('#text', '');
+
+  step('the terminal takes part');
+  terminal = startTerminal(broker, 'linus', 'lobby');
+  await terminal.says(/ada: Good morning!/);
+  await ada.waitForSelector('#here li:text-is("linus")');
+  terminal.child.stdin.write('hello from a terminal\n/who\n');
+  await sees(ada, 'hello from a terminal');
+  await sees(grace, 'hello from a terminal');
+  await terminal.says(/-- here: ada, grace, linus/);
+  await say(ada, 'Welcome, linus.');
+  await terminal.says(/ada: Welcome, linus\./);
+
+  step('one loses its network, and all write on');
+  proxy.cut();
+  await grace.waitForSelector('#banner:not([hidden])');
+  const [adas, graces] = [[], []];
+  for (let i = 0; i < 20; i += 1) {
+    adas.push(`ada ${i}`);
+    graces.push(`grace ${i}`);
+    await say(ada, adas[i]);
+    await say(grace, graces[i]);
+  }
+  terminal.child.stdin.write('and I\n');
+  await sees(ada, 'ada 19');
+  await sees(ada, 'and I');
+  assert.equal(await pending(grace), 20, 'what is said offline shows at once, as waiting');
+  assert.ok(!(await shown(grace)).includes('ada 0') && !(await shown(ada)).includes('grace 0'), 'the cut is a cut');
+  await shot(grace, 'offline-dark');
+  proxy.mend();
+  // And again in the midst of it, a few times, wherever that falls.
+  for (const wait of [400, 300, 700]) {
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    proxy.cut();
+    await say(grace, `between ${wait}`);
+    graces.push(`between ${wait}`);
+    proxy.mend();
+  }
+  await grace.waitForSelector('#banner', { state: 'hidden' });
+  await waitUntil('grace has nothing waiting', async () => (await pending(grace)) === 0);
+  await sees(ada, graces.at(-1));
+  await waitUntil('both show the same', async () => String(await keys(ada)) === String(await keys(grace)));
+  const both = await shown(ada);
+  assert.deepEqual(await shown(grace), both, 'both show the same, in the same order');
+  const wanted = ['Good morning!', '<b>not bold</b> &amp; 🌳', 'hello from a terminal', 'Welcome, linus.', ...adas, 'and I', ...graces];
+  assert.deepEqual([...both].sort(), [...wanted].sort(), 'nothing is lost, nothing is there twice');
+  assert.deepEqual(both.filter((text) => adas.includes(text)), adas, "in ada's order");
+  assert.deepEqual(both.filter((text) => graces.includes(text)), graces, "in grace's order");
+  await terminal.says(/grace: between 700/);
+  for (const text of [...adas, ...graces]) assert.equal(terminal.output.split(`: ${text}\n`).length, 2, `the terminal prints '${text}' once`);
+  await shot(ada, 'together');
+  await shot(grace, 'together-dark');
+
+  step('a page that is reloaded has the same, and one that had something waiting sends it once');
+  await grace.reload();
+  await until(grace, (n) => document.querySelectorAll('#messages li[data-key]').length === n, both.length);
+  assert.deepEqual(await shown(grace), both);
+  // The mirror is kept once a second.
+  await grace.waitForTimeout(1_500);
+  proxy.cut();
+  await grace.waitForSelector('#banner:not([hidden])');
+  await say(grace, 'said before the reload');
+  await say(grace, 'and this too');
+  await grace.reload();
+  await grace.waitForSelector('#banner:not([hidden])');
+  await waitUntil('all is there without a connection', async () => (await shown(grace)).length === both.length + 2);
+  assert.deepEqual((await shown(grace)).slice(0, -2), both, 'what was kept is what was there');
+  assert.equal(await pending(grace), 2);
+  await shot(grace, 'kept-dark');
+  proxy.mend();
+  await sees(ada, 'and this too');
+  await waitUntil('nothing waits', async () => (await pending(grace)) === 0);
+  await waitUntil('both show the same', async () => String(await keys(ada)) === String(await keys(grace)));
+  assert.deepEqual((await shown(grace)).slice(-2), ['said before the reload', 'and this too']);
+  assert.equal((await shown(grace)).length, both.length + 2);
+
+  step('presence vanishes with who leaves');
+  terminal.child.stdin.write('/quit\n');
+  assert.equal(await terminal.ended, 0);
+  await ada.waitForSelector('#here li:text-is("linus")', { state: 'detached' });
+
+  step('channels count what was not read');
+  await example.says(/all of the log has been played/, 60_000);
+  await ada.waitForSelector('#channels a:has(.name:text-is("ubuntu")) .count');
+  await ada.press('#text', 'Alt+ArrowDown');
+  await ada.waitForSelector('#title:text-is("#ubuntu")');
+  await until(ada, () => document.querySelectorAll('#messages li[data-key]').length >= 100);
+  await until(ada, () => !document.querySelector('#channels a[aria-current] .count'));
+  await grace.waitForSelector('#here li:text-is("ada")', { state: 'detached' });
+  await shot(ada, 'ubuntu');
+  await say(grace, 'Are you still there?');
+  await ada.waitForSelector('#channels a:has(.name:text-is("lobby")) .count:text-is("1")');
+
+  step('history: page by page to the beginning, and back to the end');
+  const seen = new Set(await keys(ada));
+  await waitUntil('the beginning', async () => {
+    await ada.$eval('#scroll', (scroll) => { scroll.scrollTop = 0; });
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    const now = await keys(ada);
+    assert.ok(now.length <= 300, `${now.length} messages in the page at once`);
+    assert.deepEqual(now, [...now].sort(), 'the order of the log');
+    for (const key of now) seen.add(key);
+    return (await ada.textContent('#more')) === 'This is the beginning.';
+  }, 60_000);
+  assert.equal(seen.size, LINES, 'each message of the log was shown');
+  await shot(ada, 'beginning');
+  const back = new Set();
+  await waitUntil('the end', async () => {
+    for (const key of await keys(ada)) back.add(key);
+    await ada.$eval('#scroll', (scroll) => { scroll.scrollTop = scroll.scrollHeight; });
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    return ada.$eval('#latest', (button) => button.hidden);
+  }, 60_000);
+  assert.equal(back.size, LINES, 'and again on the way back');
+
+  step('a telephone');
+  const phone = await person('radia', { look: { viewport: { width: 390, height: 780 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 }, hash: '#/ubuntu' });
+  await until(phone, () => document.querySelectorAll('#messages li[data-key]').length >= 100);
+  await shot(phone, 'phone');
+  await phone.click('#menu');
+  await phone.waitForTimeout(300);
+  await shot(phone, 'phone-channels');
+  await phone.close({ runBeforeUnload: true });
+  await ada.waitForSelector('#here li:text-is("radia")', { state: 'detached' });
+
+  assert.deepEqual(faults, [], "the browser's log");
+  console.log(`all is well; screenshots: target/chat-shots`);
+} catch (error) {
+  console.error(error);
+  for (const [i, page] of people.entries()) if (!page.isClosed()) await shot(page, `failed-${i}`).catch(() => {});
+  if (faults.length) console.error(`the browser's log:\n${faults.join('\n')}`);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+  if (terminal && terminal.child.exitCode === null) await terminal.stop('SIGKILL');
+  proxy.close();
+  await example.stop();
+}
