@@ -1,0 +1,165 @@
+"""A folder: what is in it, and changes that never overwrite what was not expected there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from typing import NamedTuple
+
+TEMPORARY = b".onetree-tmp-"
+"""Files of this beginning are ours, and not mirrored."""
+# A file system's clock ticks every few ms: what was changed just now may change once more unseen.
+SETTLED_NS = 20_000_000
+
+
+class Look(NamedTuple):
+    """What is seen of a file without reading it."""
+
+    mtime_ns: int
+    size: int
+    inode: int
+    executable: bool
+
+
+class Changed(Exception):
+    """The file is not, or no longer, what it was taken for. Nothing was done."""
+
+
+class Folder:
+    """A folder of files, by their paths below it, as bytes. Symbolic links are never followed."""
+
+    def __init__(self, root: bytes) -> None:
+        self.root = root
+        self._count = 0
+
+    def scan(self) -> tuple[dict[bytes, Look], dict[bytes, str]]:
+        """All regular files; and what was passed over, files and directories, with the reason.
+        Raises `OSError` when the folder itself cannot be read: that is not "empty"."""
+        files: dict[bytes, Look] = {}
+        skipped: dict[bytes, str] = {}
+        todo = [b""]
+        while todo:
+            top = todo.pop()
+            try:
+                with os.scandir(self._at(top)) as listing:
+                    entries = list(listing)
+            except OSError as error:
+                if not top:
+                    raise
+                skipped[top] = f"cannot be read: {error.strerror}"
+                continue
+            for entry in entries:
+                file = top + b"/" + entry.name if top else entry.name
+                if entry.name.startswith(TEMPORARY):
+                    continue
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISDIR(found.st_mode):
+                    todo.append(file)
+                elif stat.S_ISREG(found.st_mode):
+                    files[file] = _look(found)
+                else:
+                    is_link = stat.S_ISLNK(found.st_mode)
+                    skipped[file] = "symbolic link" if is_link else "special file"
+        return files, skipped
+
+    def read(self, file: bytes, look: Look) -> bytes:
+        """The content. `Changed` unless it is what `look` saw, before and after, and at rest."""
+        if abs(time.time_ns() - look.mtime_ns) < SETTLED_NS:
+            raise Changed
+        try:
+            with open(os.open(self._at(file), os.O_RDONLY | os.O_NOFOLLOW), "rb") as opened:
+                data = opened.read()
+                if _look(os.fstat(opened.fileno())) != look or len(data) != look.size:
+                    raise Changed
+        except FileNotFoundError:
+            raise Changed from None
+        return data
+
+    def write(self, file: bytes, data: bytes, executable: bool, before: Look | None) -> Look:
+        """The file is now `data`, in one step, and on the disk. `Changed` unless it is what `before`
+        saw (`None`: not there). `OSError` where a file or link stands in for a directory."""
+        self._make_parents(file)
+        target = self._at(file)
+        self._count += 1
+        temporary = self._at(os.path.join(os.path.dirname(file), TEMPORARY + b"%d" % self._count))
+        try:
+            with open(temporary, "wb") as opened:
+                opened.write(data)
+                opened.flush()
+                os.fchmod(opened.fileno(), 0o755 if executable else 0o644)
+                os.fsync(opened.fileno())
+                look = _look(os.fstat(opened.fileno()))
+            if before is None:
+                try:
+                    os.link(temporary, target)  # Never overwrites.
+                except FileExistsError:
+                    raise Changed from None
+            else:
+                self._check(file, before)
+                os.replace(temporary, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        return look
+
+    def delete(self, file: bytes, before: Look) -> None:
+        """The file is gone, with the directories that it leaves empty. `Changed` unless it is what
+        `before` saw."""
+        self._check(file, before)
+        os.unlink(self._at(file))
+        top = os.path.dirname(file)
+        with contextlib.suppress(OSError):
+            while top:
+                os.rmdir(self._at(top))
+                top = os.path.dirname(top)
+
+    def set_aside(self, file: bytes, label: str) -> bytes:
+        """Renames a file to a name beside it that is free; that name."""
+        top, name = os.path.split(file)
+        for number in range(1, 1_000_000):
+            suffix = f".conflict-{label}-{number}".encode()
+            other = os.path.join(top, name[: 200 - len(suffix)] + suffix)
+            try:
+                os.link(self._at(file), self._at(other), follow_symlinks=False)
+            except FileExistsError:
+                continue
+            os.unlink(self._at(file))
+            return other
+        raise OSError("no free name for a conflict")
+
+    def sweep(self) -> None:
+        """Removes what a process left that died while it wrote."""
+        for top, _, files in os.walk(self.root):
+            for name in files:
+                if name.startswith(TEMPORARY):
+                    os.unlink(os.path.join(top, name))
+
+    def _at(self, file: bytes) -> bytes:
+        return os.path.join(self.root, file) if file else self.root
+
+    def _check(self, file: bytes, before: Look) -> None:
+        try:
+            now = os.lstat(self._at(file))
+        except FileNotFoundError:
+            raise Changed from None
+        if not stat.S_ISREG(now.st_mode) or _look(now) != before:
+            raise Changed
+
+    def _make_parents(self, file: bytes) -> None:
+        """One by one, because a link among them would lead out of the folder."""
+        at = self.root
+        for name in file.split(b"/")[:-1]:
+            at = os.path.join(at, name)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(at)
+            if not stat.S_ISDIR(os.lstat(at).st_mode):
+                raise NotADirectoryError(20, "a file or link is where a directory must be")
+
+
+def _look(found: os.stat_result) -> Look:
+    return Look(found.st_mtime_ns, found.st_size, found.st_ino, bool(found.st_mode & 0o100))

@@ -1,0 +1,253 @@
+"""The test: a tree of some thousand files, changed on both sides, one of which is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onetree
+import stage
+from files import Syncer
+from folder import TEMPORARY, Folder
+
+SOURCE = Path("/usr/share/doc")
+EVERY = 0.1
+PATIENCE = 60.0
+"""How long both sides may take until they are the same, seconds."""
+ODD = [b"percent%41", b"caf\xe9", "ä ö ü".encode(), b"line\nbreak", b"0123456789abcdef01", b"\xff\xfe",
+       b"-rf", b"back\\slash", b".hidden", b"%2F"]  # fmt: skip
+
+
+@dataclass
+class Seen:
+    """What happened."""
+
+    files: int = 0
+    size: int = 0
+    first: float = 0.0
+    """Until the second folder was the first, seconds."""
+    operations: int = 0
+    sent: int = 0
+    received: int = 0
+    conflicts: int = 0
+    skipped: set[str] = field(default_factory=set)
+    wrong: list[str] = field(default_factory=list)
+
+
+class Side:
+    """One machine: a folder, a connection, a state file."""
+
+    def __init__(self, seen: Seen, at: Path, url: str, label: str, clobbers: bool) -> None:
+        self._seen, self._at, self._url = seen, at, url
+        self._label, self._clobbers = label, clobbers
+        self.root = os.fsencode(at / label)
+        os.makedirs(self.root, exist_ok=True)
+
+    async def start(self) -> None:
+        """Begins, or goes on from the state file."""
+        self._client = await onetree.connect(
+            self._url, reconnect="always", backoff=(0.05, 0.5), request_timeout=10
+        )
+        state = str(self._at / f"{self._label}.state")
+        self.syncer = Syncer(
+            self._client, Folder(self.root), "/files", state, self._label, self._clobbers
+        )
+        self._task = asyncio.create_task(self.syncer.run(EVERY))
+
+    async def stop(self) -> None:
+        """Ends, wherever it is."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._client.close()
+        s = self.syncer
+        self._seen.sent += s.sent
+        self._seen.received += s.received
+        self._seen.conflicts += s.conflicts
+
+    def running(self) -> None:
+        """Raises what ended it."""
+        if self._task.done():
+            self._task.result()
+
+    def content(self) -> dict[bytes, tuple[bytes, bool]]:
+        """All files that are mirrored."""
+        found = {}
+        for top, _, names in os.walk(self.root):
+            for name in names:
+                at = os.path.join(top, name)
+                file = os.path.relpath(at, self.root)
+                if name.startswith(TEMPORARY) or file in self.syncer.skipped:
+                    continue
+                if os.path.islink(at) or not os.path.isfile(at):
+                    continue
+                with open(at, "rb") as opened:
+                    found[file] = (opened.read(), bool(os.fstat(opened.fileno()).st_mode & 0o100))
+        return found
+
+    def names(self) -> list[bytes]:
+        """All regular files."""
+        return sorted(Folder(self.root).scan()[0])
+
+    def put(self, file: bytes, data: bytes) -> None:
+        at = os.path.join(self.root, file)
+        os.makedirs(os.path.dirname(at), exist_ok=True)
+        with open(at, "wb") as opened:
+            opened.write(data)
+
+    def remove(self, file: bytes) -> None:
+        os.unlink(os.path.join(self.root, file))
+
+
+def fill(side: Side, seen: Seen, most: int) -> None:
+    """Some thousand files: those of the system's documentation, else made ones."""
+    root = Path(os.fsdecode(side.root))
+    if SOURCE.is_dir():
+        for at in sorted(SOURCE.rglob("*")):
+            if seen.files >= most:
+                break
+            to = root / at.relative_to(SOURCE)
+            if at.is_symlink():
+                to.parent.mkdir(parents=True, exist_ok=True)
+                to.symlink_to(os.readlink(at))
+            elif at.is_file():
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(at, to)
+                seen.files += 1
+                seen.size += to.stat().st_size
+    while seen.files < most:
+        data = b"made %d\n" % seen.files * 200
+        side.put(b"made/%d/%d.txt" % (seen.files % 40, seen.files), data)
+        seen.files += 1
+        seen.size += len(data)
+    for n, name in enumerate(ODD):
+        side.put(b"odd/" + name, b"odd %d" % n)
+    side.put(b"odd/tool", b"#!/bin/sh\n")
+    os.chmod(os.path.join(side.root, b"odd/tool"), 0o755)
+    side.put(b"odd/large", bytes(3 << 20))
+    os.mkfifo(os.path.join(side.root, b"odd/pipe"))
+    os.symlink("/etc", os.path.join(side.root, b"odd/link"))
+
+
+async def random_operations(side: Side, seen: Seen, r: random.Random, count: int) -> None:
+    """What people do to files."""
+    for n in range(count):
+        files = [f for f in side.names() if not f.startswith(b"contest/")]
+        file = r.choice(files)
+        at = os.path.join(side.root, file)
+        data = b"%s %d %d " % (side.root, n, r.getrandbits(64)) * r.randrange(1, 50)
+        try:
+            action = r.random()
+            if action < 0.35:
+                side.put(file, data)
+            elif action < 0.6:
+                side.put(os.path.join(os.path.dirname(file), r.choice(ODD)), data)
+            elif action < 0.75:
+                side.remove(file)
+            elif action < 0.9:
+                os.rename(at, at[:200] + b".moved")
+            else:
+                os.chmod(at, r.choice([0o644, 0o755]))
+            seen.operations += 1
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            pass  # The other side's change came first.
+        await asyncio.sleep(r.random() * 0.01)
+
+
+async def same(a: Side, b: Side) -> float:
+    """Waits until both folders are the same, and stay so over several passes; how long it took."""
+    started = time.monotonic()
+    quiet = 0
+    while quiet < 3:
+        a.running()
+        b.running()
+        quiet = quiet + 1 if a.content() == b.content() else 0
+        if not quiet and time.monotonic() - started > PATIENCE:
+            raise TimeoutError
+        await asyncio.sleep(EVERY * 3)
+    return time.monotonic() - started
+
+
+async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> Seen:
+    """The story once."""
+    seen, r = Seen(), random.Random(seed)
+    with TemporaryDirectory() as folder, stage.broker(program) as url:
+        async with stage.Proxy(url) as proxy:
+            a = Side(seen, Path(folder), url, "left", clobbers)
+            b = Side(seen, Path(folder), proxy.url, "right", clobbers)
+            fill(a, seen, most)
+            await a.start()
+            await b.start()
+            try:
+                seen.first = await same(a, b)
+                everything = a.content()
+                if len(everything) < most or (b"#!/bin/sh\n", True) != everything[b"odd/tool"]:
+                    seen.wrong.append("something of the tree is missing")
+                await both(a, b, seen, r, 60)
+                await same(a, b)
+                contested = [b"contest/%d" % n for n in range(20)]
+                for file in contested:
+                    a.put(file, b"before")
+                await same(a, b)
+
+                proxy.cut()
+                words = set()
+                for n, file in enumerate(contested):
+                    ours, theirs = b"left %d" % n, b"right %d" % n
+                    a.put(file, ours)
+                    words.add(ours)
+                    if n % 4 == 3:
+                        b.remove(file)
+                    else:
+                        b.put(file, theirs)
+                        words.add(theirs)
+                await both(a, b, seen, r, 60)
+                proxy.mend()
+                await same(a, b)
+
+                # The process ends; meanwhile there are changes on both sides.
+                await b.stop()
+                await both(a, b, seen, r, 40)
+                await b.start()
+                await same(a, b)
+                seen.skipped = {why.split(",")[-1].strip() for why in a.syncer.skipped.values()}
+                kept = {data for data, _ in a.content().values()}
+                for word in sorted(words - kept):
+                    seen.wrong.append(f"lost: {word.decode()!r}")
+                for need in ("symbolic link", "special file"):
+                    if need not in seen.skipped:
+                        seen.wrong.append(f"not named: {need}")
+            except TimeoutError:
+                left, right = a.content(), b.content()
+                differs = [f for f in {*left, *right} if left.get(f) != right.get(f)]
+                seen.wrong.append(f"not the same after {PATIENCE:g} s: {sorted(differs)[:5]}")
+                print(a.syncer.skipped, b.syncer.skipped)
+            finally:
+                await a.stop()
+                await b.stop()
+    return seen
+
+
+async def both(a: Side, b: Side, seen: Seen, r: random.Random, count: int) -> None:
+    """Random operations on both sides at once."""
+    await asyncio.gather(
+        *(random_operations(s, seen, random.Random(r.getrandbits(64)), count) for s in (a, b))
+    )
+
+
+def table(seen: Seen) -> str:
+    """For people."""
+    rows = [
+        ("files in the beginning", f"{seen.files}, {seen.size / 1e6:.0f} MB"),
+        ("until both folders had them", f"{seen.first:.1f} s"),
+        ("random operations, both sides", f"{seen.operations}"),
+        ("sent, received", f"{seen.sent}, {seen.received}"),
+        ("conflicts, each kept beside", f"{seen.conflicts}"),
+        ("passed over and named", "; ".join(sorted(seen.skipped))),
+    ]
+    return "\n".join(f"  {name:32} {value}" for name, value in rows)
