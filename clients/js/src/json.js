@@ -75,11 +75,28 @@ function unescape(text, at, end) {
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 
 /**
+ * The end of a short whole number that begins at `at`; `at` when there is none, or what is there may be more.
+ * @param {string} text
+ * @param {number} at
+ */
+function digitsEnd(text, at) {
+  let end = at;
+  let c = text.charCodeAt(end);
+  if (c === 0x30) c = text.charCodeAt(end += 1);
+  else for (; c >= 0x30 && c <= 0x39; c = text.charCodeAt(end)) end += 1;
+  const more = (c >= 0x30 && c <= 0x39) || c === 0x2e || c === 0x65 || c === 0x45;
+  return more || end - at > 15 ? at : end;
+}
+
+/**
  * The end of a number that begins at `at`.
  * @param {string} text
  * @param {number} at
  */
 function numberEnd(text, at) {
+  // Most are whole and short: those need no pattern.
+  const plain = digitsEnd(text, at);
+  if (plain > at) return plain;
   NUMBER.lastIndex = at;
   const found = NUMBER.exec(text);
   if (found === null) return wrong(`unexpected ${JSON.stringify(text.slice(at, at + 8))}`);

@@ -1,7 +1,7 @@
 // An ordered map whose copies are cheap: a B+ tree of which copies share what they have in common. A copy costs O(1),
 // a change O(log n) and, where another copy holds them, new copies of the nodes on its way.
 
-const MOST = 32;
+const MOST = 16;
 
 /**
  * @template V

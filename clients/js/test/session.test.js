@@ -50,6 +50,7 @@ class World {
 
   /** Some of what was sent still arrives; nothing comes back. */
   cut() {
+    this.effects();
     for (const message of this.up.slice(0, this.random.below(this.up.length + 1))) {
       this.connection?.handle(this.codec.decodeClient(message));
     }
