@@ -14,8 +14,10 @@ import sys
 import time
 import uuid
 from datetime import datetime
+from typing import Any
 
 import onetree
+from onetree.event import Delta, Fresh, Offline, Online, Signal
 
 TAIL = 20
 NAME = re.compile(r"[\w-]{1,24}")
@@ -37,6 +39,7 @@ class Room:
         self.mine: set[str] = set()
         self.typing: dict[str, float] = {}
         self.mirror = client.mirror(f"/chat/{channel}", tail=TAIL, signals=True)
+        self.coming: asyncio.Task[None] | None = None
         self.task = asyncio.create_task(self.follow())
 
     @property
@@ -47,20 +50,20 @@ class Room:
         """Prints what happens."""
         began = False
         async for event in self.mirror.changes():
-            if event.name == "online":
-                # Entries of a session that was lost went with it.
-                if began and not event.resumed:
-                    asyncio.create_task(self.come())
-                if began:
+            match event:
+                case Online() if began:
                     note("connected again")
-            elif event.name == "offline" and began:
-                note("no connection; what you say waits")
-            elif event.name in ("fresh", "delta"):
-                for change in event.changes:
-                    self.show(change, began)
-                began = began or event.name == "fresh"
-            elif event.name == "signal":
-                self.types(event.path)
+                    # Entries of a session that was lost went with it.
+                    if not event.resumed:
+                        self.coming = asyncio.create_task(self.come())
+                case Offline() if began:
+                    note("no connection; what you say waits")
+                case Fresh() | Delta():
+                    for change in event.changes:
+                        self.show(change, began)
+                    began = began or isinstance(event, Fresh)
+                case Signal():
+                    self.types(event.path)
 
     def show(self, change: onetree.Change, began: bool) -> None:
         what, _, key = change.path.removeprefix(f"/chat/{self.channel}/").partition("/")
@@ -74,7 +77,7 @@ class Room:
 
     def say(self, value: onetree.Value | None) -> None:
         said = value.get() if value else None
-        fields = said if isinstance(said, dict) else {"text": said}
+        fields: dict[str, Any] = said if isinstance(said, dict) else {"text": said}
         if fields.get("id") in self.mine:
             # It stands there, as it was typed.
             self.mine.discard(fields["id"])

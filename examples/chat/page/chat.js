@@ -9,7 +9,7 @@ import { Timeline } from './timeline.js';
 /** Messages of each channel that are there from the beginning. */
 const TAIL = 100;
 /** Entries of the mirror at most; beyond, it starts again from its tails. */
-const ENTRIES = 20_000;
+const ENTRIES = 5_000;
 /** What was said waits for a connection so long, ms: a day. */
 const PATIENCE = 86_400_000;
 /** Typing is said so often while it goes on, and is shown so long, ms. */

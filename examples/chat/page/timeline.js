@@ -31,6 +31,12 @@ export class Timeline {
     return [...this.chat.mirror.under(this.log)].filter(({ path }) => this.has(path));
   }
 
+  /** @private */
+  firstMirrored() {
+    for (const entry of this.chat.mirror.under(this.log)) if (this.has(entry.path)) return entry;
+    return undefined;
+  }
+
   /** @private Whether a path is one of the log's entries. @param {string} path */
   has(path) {
     return path.startsWith(`${this.log}/`) && isLogKey(path.slice(this.log.length + 1));
@@ -42,7 +48,7 @@ export class Timeline {
    * @param {boolean} following whether the reader is at the end
    */
   handle(changes, following) {
-    const [first] = this.mirrored();
+    const first = this.firstMirrored();
     const last = this.entries.at(-1);
     // So much was missed that the mirror began anew behind what is shown: there would be a hole.
     if (this.atEnd && last && first && last.path < first.path) return this.newest();

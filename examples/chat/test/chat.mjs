@@ -160,6 +160,31 @@ try {
   assert.deepEqual((await shown(grace)).slice(-2), ['said before the reload', 'and this too']);
   assert.equal((await shown(grace)).length, both.length + 2);
 
+  step('what arrived, but whose answer was lost, is there once: after a cut, and after a reload');
+  const now = await shown(grace);
+  proxy.deafen();
+  await say(grace, 'answered by nobody');
+  await sees(ada, 'answered by nobody');
+  assert.equal(await pending(grace), 1);
+  proxy.cut();
+  proxy.mend();
+  await sees(grace, 'answered by nobody');
+  proxy.deafen();
+  await say(grace, 'answered by nobody, and reloaded');
+  await sees(ada, 'answered by nobody, and reloaded');
+  assert.equal(await pending(grace), 1);
+  proxy.cut();
+  await grace.reload();
+  proxy.mend();
+  await sees(grace, 'answered by nobody, and reloaded');
+  await waitUntil('nothing waits', async () => (await pending(grace)) === 0);
+  await say(grace, 'and on');
+  await sees(ada, 'and on');
+  for (const page of [ada, grace]) {
+    await sees(page, 'and on');
+    assert.deepEqual(await shown(page), [...now, 'answered by nobody', 'answered by nobody, and reloaded', 'and on']);
+  }
+
   step('presence vanishes with who leaves');
   terminal.child.stdin.write('/quit\n');
   assert.equal(await terminal.ended, 0);
@@ -188,6 +213,7 @@ try {
     for (const key of now) seen.add(key);
     return (await ada.textContent('#more')) === 'This is the beginning.';
   }, 60_000);
+  for (const key of await keys(ada)) seen.add(key);
   assert.equal(seen.size, LINES, 'each message of the log was shown');
   await shot(ada, 'beginning');
   const back = new Set();
@@ -197,6 +223,7 @@ try {
     await new Promise((resolve) => setTimeout(resolve, 60));
     return ada.$eval('#latest', (button) => button.hidden);
   }, 60_000);
+  for (const key of await keys(ada)) back.add(key);
   assert.equal(back.size, LINES, 'and again on the way back');
 
   step('a telephone');

@@ -1,4 +1,4 @@
-// A network that can be taken away: forwards TCP to a port, and cuts all of it when told.
+// A network that can be taken away: forwards TCP to a port, and when told cuts all of it, or loses what comes back.
 
 import net from 'node:net';
 
@@ -6,6 +6,7 @@ export class Proxy {
   /** @param {number} target */
   constructor(target) {
     this.isCut = false;
+    this.isDeaf = false;
     this.sockets = new Set();
     this.server = net.createServer((near) => {
       if (this.isCut) return near.destroy();
@@ -17,8 +18,9 @@ export class Proxy {
           this.sockets.delete(socket);
           other.destroy();
         });
-        socket.pipe(other);
       }
+      near.on('data', (data) => far.write(data));
+      far.on('data', (data) => this.isDeaf || near.write(data));
       return undefined;
     });
   }
@@ -33,8 +35,14 @@ export class Proxy {
     for (const socket of this.sockets) socket.resetAndDestroy();
   }
 
+  /** What is sent arrives; no answer does, until all is cut and mended. */
+  deafen() {
+    this.isDeaf = true;
+  }
+
   mend() {
     this.isCut = false;
+    this.isDeaf = false;
   }
 
   close() {
