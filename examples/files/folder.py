@@ -81,8 +81,8 @@ class Folder:
         return data
 
     def write(self, file: bytes, data: bytes, executable: bool, before: Look | None) -> Look:
-        """The file is now `data`, in one step, and on the disk. `Changed` unless it is what `before`
-        saw (`None`: not there). `OSError` where a file or link stands in for a directory."""
+        """The file is now `data`, in one step, and on the disk. `Changed` unless it is what
+        `before` saw (`None`: not there). `OSError` where a directory cannot be."""
         self._make_parents(file)
         target = self._at(file)
         self._count += 1
