@@ -189,7 +189,7 @@ class Syncer:
             self._base.pop(file, None)
         else:
             data, executable = _content(entry)
-            new = self._folder.write(file, data, executable, look)
+            new = await asyncio.to_thread(self._folder.write, file, data, executable, look)
             self._base[file] = Base(entry.rev, new, _digest(data, executable))
         self.received += 1
 
@@ -210,7 +210,7 @@ class Syncer:
             self._folder.set_aside(file, self._label)
             look = None
             self._base.pop(file, None)
-        new = self._folder.write(file, data, executable, look)
+        new = await asyncio.to_thread(self._folder.write, file, data, executable, look)
         self._base[file] = Base(entry.rev, new, digest)
 
     async def _get(self, file: bytes) -> onetree.Entry | None:
