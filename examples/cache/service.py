@@ -1,6 +1,7 @@
 """The service: items from a database, with a cache in front. One process of several.
 
-One JSON text a line over TCP: {"get": key, "after": token?}, {"put": key, "body": text}, {"stats": 1}.
+One JSON text a line over TCP: {"get": key, "after": token?}, {"put": key, "body": text} or
+{"stats": 1}.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Service:
                     raise
                 await asyncio.sleep(0.1)
         status = self._client.status
-        epoch = getattr(status, "epoch", "")  # Offline by now: a token that always asks the database.
+        # Offline by now: a token with which the database is always asked.
+        epoch = getattr(status, "epoch", "")
         await asyncio.to_thread(self._database.told, number)
         return Token(epoch, done.rev)
 

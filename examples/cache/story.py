@@ -151,9 +151,7 @@ async def play(program: Path, seed: int, broken: str) -> tuple[Seen, str]:
     with TemporaryDirectory() as folder, stage.broker(program) as url:
         file = Path(folder) / "items.sqlite"
         async with stage.Proxy(url) as proxy:
-            services = [
-                await Process().start(at, file, broken) for at in (url, url, proxy.url)
-            ]
+            services = [await Process().start(at, file, broken) for at in (url, url, proxy.url)]
             try:
                 connections = []
                 async with asyncio.TaskGroup() as group:

@@ -8,11 +8,13 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Coroutine
 from typing import NamedTuple
 
 import onetree
 from folder import Changed, Folder, Look
 from names import to_file, to_topic
+from onetree.event import Online
 
 TYPES = {False: "application/octet-stream", True: "application/octet-stream;executable=1"}
 AT_ONCE = 64
@@ -54,13 +56,13 @@ class Syncer:
         self._load()
         folder.sweep()
 
-    async def run(self, every: float) -> None:
-        """Passes again and again, for ever."""
+    async def run(self, every: float, tells: bool = True) -> None:
+        """Passes again and again, for ever. `tells`: names what is passed over, each once."""
         told: dict[bytes, str] = {}
         while True:
             await self.pass_once()
             for file, why in sorted(self.skipped.items()):
-                if told.get(file) != why:
+                if tells and told.get(file) != why:
                     print(f"skipped {os.fsdecode(file)!r}: {why}", file=sys.stderr, flush=True)
             told = dict(self.skipped)
             await asyncio.sleep(every)
@@ -68,10 +70,9 @@ class Syncer:
     async def pass_once(self) -> int:
         """Compares all and does what is to be done; waits for a connection. How much that was."""
         online = await self._client.until("online")
-        self._limit = getattr(online, "limits").value_bytes
-        # What we wrote ourselves must not look like somebody else's.
-        await self._mirror.at(self._reached)
-        tree = self._mirror.snapshot()
+        assert isinstance(online, Online)
+        self._limit = online.limits.value_bytes
+        tree = await self._tree()
         assert tree.cookie is not None
         if tree.cookie.epoch != self._epoch:
             # Another history. What is not in it was not deleted; nothing is known in common.
@@ -87,7 +88,8 @@ class Syncer:
             else:
                 revs[file] = tree[topic].rev
         before = dict(self._base)
-        away, rest = [], []
+        away: list[Coroutine[None, None, None]] = []
+        rest: list[Coroutine[None, None, None]] = []
         for file in {*looks, *revs, *self._base}:
             if self._is_skipped(file):
                 continue
@@ -102,6 +104,20 @@ class Syncer:
         if self._base != before:
             self._save()
         return len(away) + len(rest)
+
+    async def _tree(self) -> onetree.Snapshot:
+        """The topics, with all that we wrote or read ourselves: it must not look like news."""
+        while True:
+            await self._mirror.fresh()
+            cookie = self._mirror.cookie
+            # In another history that revision may never come.
+            if cookie is not None and cookie.epoch == self._epoch:
+                try:
+                    async with asyncio.timeout(2):
+                        await self._mirror.at(self._reached)
+                except TimeoutError:
+                    continue
+            return self._mirror.snapshot()
 
     def _is_skipped(self, file: bytes) -> bool:
         while file:
@@ -173,7 +189,7 @@ class Syncer:
             self._base.pop(file, None)
         else:
             data, executable = _content(entry)
-            new = self._folder.write(file, data, executable, look)
+            new = await asyncio.to_thread(self._folder.write, file, data, executable, look)
             self._base[file] = Base(entry.rev, new, _digest(data, executable))
         self.received += 1
 
@@ -194,7 +210,7 @@ class Syncer:
             self._folder.set_aside(file, self._label)
             look = None
             self._base.pop(file, None)
-        new = self._folder.write(file, data, executable, look)
+        new = await asyncio.to_thread(self._folder.write, file, data, executable, look)
         self._base[file] = Base(entry.rev, new, digest)
 
     async def _get(self, file: bytes) -> onetree.Entry | None:

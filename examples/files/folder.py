@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 import time
@@ -32,7 +33,7 @@ class Folder:
 
     def __init__(self, root: bytes) -> None:
         self.root = root
-        self._count = 0
+        self._count = itertools.count(1)
 
     def scan(self) -> tuple[dict[bytes, Look], dict[bytes, str]]:
         """All regular files; and what was passed over, files and directories, with the reason.
@@ -81,12 +82,14 @@ class Folder:
         return data
 
     def write(self, file: bytes, data: bytes, executable: bool, before: Look | None) -> Look:
-        """The file is now `data`, in one step, and on the disk. `Changed` unless it is what `before`
-        saw (`None`: not there). `OSError` where a file or link stands in for a directory."""
+        """The file is now `data`, in one step, and on the disk. `Changed` unless it is what
+        `before` saw (`None`: not there). `OSError` where a directory cannot be. Waits for
+        the disk; may be called in several threads."""
         self._make_parents(file)
         target = self._at(file)
-        self._count += 1
-        temporary = self._at(os.path.join(os.path.dirname(file), TEMPORARY + b"%d" % self._count))
+        temporary = self._at(
+            os.path.join(os.path.dirname(file), TEMPORARY + b"%d" % next(self._count))
+        )
         try:
             with open(temporary, "wb") as opened:
                 opened.write(data)

@@ -16,7 +16,7 @@ import stage
 def main() -> int:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    args.add_argument("--files", type=int, default=3000, help="so many, at most")
+    args.add_argument("--files", type=int, default=2000, help="so many, at most")
     args.add_argument("--broken", action="store_true", help="only: a conflict clobbers; must fail")
     given = args.parse_args()
     stage.enter()

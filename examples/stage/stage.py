@@ -93,7 +93,7 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         """In front of a broker's URL."""
-        self._to = url.removeprefix("ws://").rstrip("/").rsplit(":", 1)
+        self.aim(url)
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flows = asyncio.Event()
@@ -112,6 +112,10 @@ class Proxy:
         self.cut()
         for task in self._tasks:
             task.cancel()
+
+    def aim(self, url: str) -> None:
+        """New connections go to this broker."""
+        self._to = url.removeprefix("ws://").rstrip("/").rsplit(":", 1)
 
     def cut(self) -> None:
         """Ends all connections without a word, and lets none in until `mend`."""
