@@ -63,7 +63,7 @@ export class Branch {
   /** How many rows it has: its children and what is opened under them. */
   get size() {
     let size = this.kids.length
-    for (const branch of this.open.values()) size += branch.size
+    for (const [name, branch] of this.open) if (this.#byName.has(name)) size += branch.size
     return size
   }
 
@@ -91,7 +91,9 @@ export class Branch {
   }
 
   #opened() {
-    const found = [...this.open].map(([name, branch]) => [this.place(name), branch])
+    // One that was opened by its path may not have been told of yet.
+    const there = [...this.open].filter(([name]) => this.#byName.has(name))
+    const found = there.map(([name, branch]) => [this.place(name), branch])
     return found.sort(([one], [other]) => one - other)
   }
 

@@ -344,7 +344,9 @@ test('a hundred thousand entries under one topic do not freeze it', async (t) =>
   })
   for (const [what, { ms, frame, task }] of Object.entries({ opened, scrolled, changed, searched })) {
     t.diagnostic(`${what}: ${ms} ms, longest frame ${frame} ms, longest task ${task} ms`)
-    assert.ok(frame < 1000, `${what}: a frame took ${frame} ms`)
+    // On two cores that others use as well; 0.5 s was seen on opening, 0.15 s otherwise.
+    const most = what === 'opened' ? 3000 : 1000
+    assert.ok(frame < most, `${what}: a frame took ${frame} ms`)
   }
   assert.deepEqual(errors, [])
   await page.context().close()
@@ -373,7 +375,9 @@ test('says when the broker is gone, and goes on when it is back', async () => {
   await banner.waitFor({ state: 'hidden', timeout: 30_000 })
   await page.locator('#page-entry').getByText('another').waitFor()
   await row(page, '/sensors').waitFor({ state: 'detached' })
+  // The tree may have been seen empty in between, and what was opened is closed then.
   const { rev } = await again.put('/config/more', true)
+  await page.evaluate(() => (location.hash = '#/config/more'))
   await row(page, '/config/more').waitFor()
   await until('the revision is that of the new tree', async () => (await page.locator('#state').textContent()).endsWith(` ${rev}`))
   await page.context().close()
