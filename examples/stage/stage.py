@@ -159,3 +159,8 @@ class Proxy:
         finally:
             self._writers.discard(writer)
             writer.transport.abort() if self._is_cut else writer.close()
+
+
+if __name__ == "__main__":
+    # Only makes the environment.
+    enter()

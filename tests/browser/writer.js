@@ -31,8 +31,8 @@ export async function openWriter(browser, broker) {
 async function seed({ client, Value }) {
   await client.put('/config/theme', { dark: true, accent: '#1c7059', sizes: [12, 13, 15], see: '/doc/readme' })
   await client.put('/config/limits', { rooms: 200, rate: 12.5, open: null })
-  await client.put('/doc/readme', Value.text('# Rooms\n\nEach room is a log under /chat/ROOM/log.\n', 'text/markdown'))
-  await client.put('/doc/logo', Value.bytes(Uint8Array.from({ length: 300 }, (_, at) => (at * 7) % 256), 'image/png'))
+  await client.put('/doc/readme', Value.of('text/markdown', new TextEncoder().encode('# Rooms\n\nEach room is a log under /chat/ROOM/log.\n')))
+  await client.put('/doc/logo', Value.of('image/png', Uint8Array.from({ length: 300 }, (_, at) => (at * 7) % 256)))
   await client.put('/chat/rust', { title: 'Rust', topic: 'borrowing, mostly' })
   await client.put('/chat/rust/members/ada', { since: '2026-11-25' })
   await client.put('/chat/rust/members/grace', { since: '2026-11-24' })
@@ -41,7 +41,7 @@ async function seed({ client, Value }) {
   await client.put('/sensors/roof/temperature', 21.5)
   await client.put('/sensors/roof/humidity', 0.43)
   await client.put('/sensors/cellar/temperature', 12.25)
-  await client.put('/exact', Value.bytes(new TextEncoder().encode('{"number":12345678901234567890.10,"text":"<b>not markup</b>"}'), 'application/json'))
+  await client.put('/exact', Value.of('application/json', new TextEncoder().encode('{"number":12345678901234567890.10,"text":"<b>not markup</b>"}')))
 }
 
 /** So many entries under one topic. */
