@@ -14,6 +14,7 @@ from .cookies import Cookie
 from .digests import Digest
 from .values import Value
 from .views import Depth, View
+from .wrong import Wrong
 
 
 class Entry(NamedTuple):
@@ -43,6 +44,13 @@ class Gone(NamedTuple):
 
 
 Change = Entry | Gone
+
+
+def entry(change: Change) -> Entry:
+    """The change as an entry, which it must be where something is found."""
+    if not isinstance(change, Entry):
+        raise Wrong("bad-frame", "what is found are entries")
+    return change
 
 
 class Limits(NamedTuple):
@@ -463,3 +471,5 @@ SERVER_OPS = (
     _op("found", 11, Found, "id:u32 rev:rev entries:entries? more:bool?"),
     _op("bye", 12, Goodbye, "code:code retry_ms:u32? message:text"),
 )  # fmt: skip
+OP_OF: dict[type[Any], Op] = {op.make: op for op in (*CLIENT_OPS, *SERVER_OPS)}
+"""The operation of each class of frame."""

@@ -46,7 +46,7 @@ def decode_client(message: bytes | str) -> f.ClientFrame:
 
 def encode(frame: f.ClientFrame | f.ServerFrame) -> str:
     """The text of a frame."""
-    op = _BY_CLASS[type(frame)]
+    op = f.OP_OF[type(frame)]
     return f'{{"op":"{op.name}"{_body(frame, op.fields)}}}'
 
 
@@ -270,13 +270,6 @@ def _step(found: Any) -> f.Step:
     return f.Step(do, path)  # type: ignore[arg-type]
 
 
-def _entry(found: Any) -> f.Entry:
-    change = read_change(found)
-    if not isinstance(change, f.Entry):
-        raise Wrong("bad-frame", "what is found are entries")
-    return change
-
-
 def _digests(found: Any) -> dict[int, Any]:
     digests = {}
     for sub, digest in _record(found).items():
@@ -295,7 +288,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "conditions": listed(_condition),
     "steps": listed(_step),
     "changes": listed(read_change),
-    "entries": listed(_entry),
+    "entries": listed(lambda found: f.entry(read_change(found))),
     "digests": _digests,
 }
 
@@ -331,7 +324,6 @@ def _all(write: Callable[[Any], str]) -> Callable[[Any], str]:
 
 _CLIENT = {op.name: op for op in f.CLIENT_OPS}
 _SERVER = {op.name: op for op in f.SERVER_OPS}
-_BY_CLASS: dict[type[Any], f.Op] = {op.make: op for op in (*f.CLIENT_OPS, *f.SERVER_OPS)}
 _WRITE: dict[str, Callable[[Any], str]] = {
     "if": lambda at: f'{{"rev":{at}}}',
     "cookie": cookie_text,

@@ -38,7 +38,7 @@ def decode_client(message: bytes) -> f.ClientFrame:
 
 def encode(frame: f.ClientFrame | f.ServerFrame) -> bytes:
     """The bytes of a frame."""
-    op = _BY_CLASS[type(frame)]
+    op = f.OP_OF[type(frame)]
     packed: bytes = msgpack.packb([op.number, *_body(frame, op.fields)])
     return packed
 
@@ -223,13 +223,6 @@ def _step(found: Any) -> f.Step:
     return f.Step(_STEPS[do], path, value, ttl_ms, ephemeral is not None and flag(ephemeral))  # type: ignore[arg-type]
 
 
-def _entry(found: Any) -> f.Entry:
-    change = read_change(found)
-    if not isinstance(change, f.Entry):
-        raise Wrong("bad-frame", "what is found are entries")
-    return change
-
-
 def _digests(found: Any) -> dict[int, Any]:
     if type(found) is not list:
         raise Wrong("bad-frame", "digests are a list")
@@ -276,7 +269,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "conditions": listed(_condition),
     "steps": listed(_step),
     "changes": listed(read_change),
-    "entries": listed(_entry),
+    "entries": listed(lambda found: f.entry(read_change(found))),
     "digests": _digests,
 }
 _WRITE: dict[str, Callable[[Any], Any]] = {
@@ -296,4 +289,3 @@ _WRITE: dict[str, Callable[[Any], Any]] = {
 
 _CLIENT: dict[int, f.Op] = {op.number: op for op in f.CLIENT_OPS}
 _SERVER: dict[int, f.Op] = {op.number: op for op in f.SERVER_OPS}
-_BY_CLASS: dict[type[Any], f.Op] = {op.make: op for op in (*f.CLIENT_OPS, *f.SERVER_OPS)}
