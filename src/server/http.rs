@@ -46,8 +46,15 @@ pub(super) async fn serve(
     let local = socket.local_addr().unwrap_or(server.addr);
     let asked = AtomicBool::new(false);
     let timeout = Duration::from_millis(server.config.hello_timeout_ms);
-    let Some(turn) = turn(&server, &socket).await else { return };
-    let turn = std::sync::Mutex::new(turn);
+    tokio::select! {
+        spoken = tokio::time::timeout(timeout, socket.readable()) => if spoken.is_err() {
+            return said_nothing(peer);
+        },
+        () = server.stop.cancelled() => return,
+    }
+    let first = server.first_requests.clone().acquire_owned();
+    let turn = tokio::time::timeout(FIRST_REQUEST_WAIT, first).await;
+    let turn = std::sync::Mutex::new(turn.ok().and_then(Result::ok));
     let permit = std::sync::Mutex::new(Some(permit));
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
@@ -85,24 +92,15 @@ pub(super) async fn serve(
     if asked.load(Ordering::Relaxed) || error.is_incomplete_message() || error.is_canceled() {
         tracing::debug!(%peer, %error, "HTTP connection ended");
     } else if error.is_timeout() {
-        let code = Code::HelloTimeout.as_str();
-        tracing::info!(code, %peer, "connection closed: it said nothing");
+        said_nothing(peer);
     } else {
         tracing::info!(code = "http-400", %peer, %error, "connection closed: that is not HTTP");
     }
 }
 
-/// Waits until the socket has something to say, and then for its turn to be read. None: the server
-/// stops. Who says nothing is left to the timeout of the reader.
-async fn turn(server: &Server, socket: &TcpStream) -> Option<Option<OwnedSemaphorePermit>> {
-    let timeout = Duration::from_millis(server.config.hello_timeout_ms);
-    tokio::select! {
-        _ = tokio::time::timeout(timeout, socket.readable()) => {}
-        () = server.stop.cancelled() => return None,
-    }
-    let first = server.first_requests.clone().acquire_owned();
-    let turn = tokio::time::timeout(FIRST_REQUEST_WAIT, first).await;
-    Some(turn.ok().and_then(Result::ok))
+fn said_nothing(peer: SocketAddr) {
+    let code = Code::HelloTimeout.as_str();
+    tracing::info!(code, %peer, "connection closed: it said nothing");
 }
 
 /// Where a request came in.

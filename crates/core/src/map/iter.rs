@@ -83,8 +83,7 @@ impl<'a, E> Row<'a, E> {
     /// The next element with at least this peak that `keep` accepts.
     fn find(&mut self, least: u64, mut keep: impl FnMut(&E) -> bool) -> Option<&'a E> {
         loop {
-            let skipped = self.peaks.position(|&peak| peak >= least);
-            let Some(skipped) = skipped else {
+            let Some(skipped) = self.peaks.position(|&peak| peak >= least) else {
                 self.elements = [].iter();
                 return None;
             };
@@ -98,8 +97,7 @@ impl<'a, E> Row<'a, E> {
     /// As [`Row::find`], from the other end.
     fn rfind(&mut self, least: u64, mut keep: impl FnMut(&E) -> bool) -> Option<&'a E> {
         loop {
-            let left = self.peaks.rposition(|&peak| peak >= least);
-            let Some(left) = left else {
+            let Some(left) = self.peaks.rposition(|&peak| peak >= least) else {
                 self.elements = [].iter();
                 return None;
             };
@@ -112,7 +110,7 @@ impl<'a, E> Row<'a, E> {
 }
 
 impl<T: Item> Run<'_, T> {
-    /// What is left of a leaf from its items on, or all children.
+    /// All items of a leaf, or all children.
     fn of(node: &Node<T>) -> Run<'_, T> {
         match node {
             Node::Leaf(leaf) => Run::of_leaf(leaf, 0..leaf.items.len()),
