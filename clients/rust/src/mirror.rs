@@ -300,11 +300,12 @@ impl State {
         let Phase::Refreshing(staged) = &mut self.phase else { return Outcome::Nothing };
         staged.received += changes.len() as u64;
         for change in changes {
-            if let Err(why) = staged.copy.apply(&change, &self.view, self.key) {
-                return self.broken(why);
-            }
+            let news = match staged.copy.apply(&change, &self.view, self.key) {
+                Ok(news) => news,
+                Err(why) => return self.broken(why),
+            };
             staged.highest = staged.highest.max(change.rev);
-            if staged.kind == RefreshKind::Delta {
+            if news && staged.kind == RefreshKind::Delta {
                 staged.changes.push(change);
             }
         }
@@ -366,10 +367,11 @@ impl State {
             if change.rev <= before || !concerns(&self.view, change) {
                 continue;
             }
-            if let Err(why) = next.apply(change, &self.view, self.key) {
-                return self.broken(why);
+            match next.apply(change, &self.view, self.key) {
+                Ok(true) => taken.push(self.view.seen(change)),
+                Ok(false) => {}
+                Err(why) => return self.broken(why),
             }
-            taken.push(self.view.seen(change));
         }
         next.go_to(rev);
         self.shown = next;
@@ -435,17 +437,19 @@ impl Copy {
         }
     }
 
+    /// Applies a change. False: this very put was there already, as a broker says one again that a
+    /// sweep has met in two of its rounds.
     fn apply(
         &mut self,
         change: &Change,
         view: &View,
         key: Option<DigestKey>,
-    ) -> Result<(), &'static str> {
+    ) -> Result<bool, &'static str> {
         let path = &change.path;
         match &change.act {
             Act::Put(value) => {
                 if !view.sees(path) {
-                    return Ok(());
+                    return Ok(true);
                 }
                 if view.values && value.is_none() {
                     return Err("a put has its value");
@@ -456,7 +460,9 @@ impl Copy {
                 }
                 let entry = Entry { rev: change.rev, value };
                 let old = self.snapshot.entries.insert(path.clone(), entry);
+                let news = old.as_ref().is_none_or(|old| old.rev != change.rev);
                 self.forget(path, old, key);
+                return Ok(news);
             }
             Act::Delete => self.remove(path, key),
             Act::Drop => {
@@ -464,7 +470,7 @@ impl Copy {
                 if path.contains(&view.base) {
                     self.snapshot.entries = OrdMap::new();
                     self.digest = Digest::default();
-                    return Ok(());
+                    return Ok(true);
                 }
                 let gone: Vec<Path> = self.snapshot.under(path).map(|(p, _)| p.clone()).collect();
                 gone.iter().for_each(|path| self.remove(path, key));
@@ -474,7 +480,7 @@ impl Copy {
                 gone.iter().for_each(|path| self.remove(path, key));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The entries of the log up to and including `to`, and what is under them; other children

@@ -466,6 +466,30 @@ fn an_outrun_refresh_throws_away_what_was_staged() {
     assert_eq!(said, [("/a", true), ("/new", false)]);
 }
 
+/// A sweep that outlives its snapshot goes round again, and sends what it had read from a newer one twice.
+#[test]
+fn what_two_rounds_of_a_sweep_bring_is_told_once() {
+    let mut state = fresh();
+    let (a, b) = (put("/log/00000000000006000", 6), put("/log/00000000000007000", 7));
+    let rounds = [a.clone(), b.clone(), b.clone()];
+    let Outcome::Delta { changes, .. } = state.handle_delta(Some(rev(5)), rev(7), &rounds) else {
+        panic!("a delta");
+    };
+    assert_eq!(changes, [a, b]);
+
+    state.handle_lost();
+    let (kind, why) = (RefreshKind::Delta, Reason::Cookie);
+    state.handle_refresh(&Refresh { sub: 1, kind, why, from: Some(rev(7)) });
+    let (c, d) = (put("/log/00000000000008000", 8), put("/log/00000000000009000", 9));
+    for piece in [vec![c.clone(), d.clone()], vec![d.clone()]] {
+        assert_eq!(state.handle_entries(piece), Outcome::Nothing);
+    }
+    let view = state.view().fingerprint();
+    let whole = Fresh { sub: 1, rev: rev(9), view, digest: None };
+    let Outcome::Fresh { changes } = state.handle_fresh(&whole, EPOCH) else { panic!("fresh") };
+    assert_eq!(changes, [c, d]);
+}
+
 #[test]
 fn differences_say_what_was_there_and_what_is() {
     let mut mirror = fresh();
