@@ -217,6 +217,10 @@ class Syncer:
         topic = to_topic(self._top, file)
         assert topic is not None
         found = await self._client.get_many([topic])
+        status = self._client.status
+        if not isinstance(status, Online) or status.epoch != self._epoch:
+            # Perhaps another broker's answer: that it has nothing does not mean deleted.
+            raise Changed
         self._reached = max(self._reached, found.rev)
         return found.entries[0] if found.entries else None
 

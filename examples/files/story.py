@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import onetree
 import stage
-from files import Syncer
+from files import Base, Syncer
 from folder import TEMPORARY, Folder
 
 SOURCE = Path("/usr/share/doc")
@@ -208,6 +208,18 @@ async def another_history(
     await b.stop()
 
 
+async def answered_by_another(at: Path, url: str, seen: Seen) -> None:
+    """A pass that began with one broker asks another, which knows nothing: nothing is deleted."""
+    folder = Folder(os.fsencode(at / "between"))
+    os.makedirs(folder.root)
+    look = folder.write(b"file", b"kept", False, None)
+    async with onetree.connect(url) as client:
+        syncer = Syncer(client, folder, "/between", str(at / "between.state"), "between")
+        await syncer._one(b"file", look, 7, Base(3, look, ""))
+    if b"file" not in folder.scan()[0]:
+        seen.wrong.append("another broker's answer made a file go")
+
+
 async def until_there(side: Side, file: bytes, data: bytes) -> None:
     """Waits until a side has this content, in the file or beside it."""
     async with asyncio.timeout(PATIENCE):
@@ -266,6 +278,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
 
                 if not clobbers:
                     with stage.broker(program) as empty:
+                        await answered_by_another(Path(folder), empty, seen)
                         await another_history(a, b, (direct, proxy), empty, words, seen)
                 seen.skipped = {why.split(",")[-1].strip() for why in a.syncer.skipped.values()}
                 kept = {data for data, _ in a.content().values()}
