@@ -69,10 +69,10 @@ describe('a console on a tree', () => {
     assert.equal((await page.locator('#entry-rev').textContent()).replaceAll(',', ''), String(rev))
     assert.match(await page.locator('.facts').textContent(), /\d+ revisions? ago/)
     await page.goto(`${broker.url}/console/#/doc/logo`)
-    await page.getByText('00000000  00 07 0e').waitFor()
+    await page.locator('#page-entry').getByText('00000000  00 07 0e').waitFor()
     await page.goto(`${broker.url}/console/#/doc/readme`)
-    await page.getByText('Each room is a log').waitFor()
-    await page.getByText('text/markdown').waitFor()
+    await page.locator('#page-entry').getByText('Each room is a log').waitFor()
+    await page.locator('#page-entry').getByText('text/markdown').waitFor()
   }, {}, '#/exact'))
 
   test('edits, and does not overwrite what it has not seen', () => withPage(async (page) => {
