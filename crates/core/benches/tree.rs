@@ -61,7 +61,7 @@ mod apply {
         bencher
             .counter(ItemsCount::new(BATCH))
             .with_inputs(|| tree.borrow_mut().requests(BATCH))
-            .bench_local_refs(|requests| commit(&mut tree.borrow_mut().state, requests, held));
+            .bench_local_values(|requests| commit(&mut tree.borrow_mut().state, requests, held));
     }
 
     #[divan::bench(args = SIZES)]
@@ -129,7 +129,7 @@ mod changes_since {
         let before = tree.state.rev();
         let paths: Vec<Path> = (0..100).map(|_| tree.any().clone()).collect();
         let requests: Vec<Request> = paths.iter().map(|path| put(path, 0)).collect();
-        commit(&mut tree.state, &requests, Held::Nothing);
+        commit(&mut tree.state, requests, Held::Nothing);
         (tree, before, paths)
     }
 

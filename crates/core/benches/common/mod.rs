@@ -1,5 +1,6 @@
 //! The tree that everything here is measured on, and how.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use onetree_core::{Author, Feed, FeedLimits, Request, Settings, Snapshot, State, Step, Time};
@@ -90,14 +91,15 @@ pub(crate) enum Held {
     EachCommit,
 }
 
-/// A batch of commits.
-pub(crate) fn commit(state: &mut State, requests: &[Request], held: Held) {
+/// A batch of commits, from requests that are used up: as the broker has them from its sockets.
+pub(crate) fn commit(state: &mut State, mut requests: Vec<Request>, held: Held) {
     let before = matches!(held, Held::EachBatch).then(|| state.checkpoint());
     let mut published = None;
-    for some in requests.chunks(State::FETCHED) {
+    for some in requests.chunks_mut(State::FETCHED) {
         let hints = state.fetch(some.iter());
-        for (request, hint) in some.iter().zip(hints) {
-            let outcome = state.write_at(hint, Time(1), &Author::default(), request.clone());
+        for (request, hint) in some.iter_mut().zip(hints) {
+            let request = mem::take(request);
+            let outcome = state.write_at(hint, Time(1), &Author::default(), request);
             assert!(outcome.answer.is_ok() && outcome.commit.is_some());
             if matches!(held, Held::EachCommit) {
                 published = Some(state.snapshot());
