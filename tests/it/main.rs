@@ -8,7 +8,8 @@
 //! - `cli`: the command line, as scripts see it
 //! - `disk`: what is acknowledged is there at the next start
 //! - `irc`: conversations through a network that fails
-//! - `promises`: each of them, in a `world` of writers, followers and networks that fail
+//! - `promises`: each of them, in a `world` of writers, followers and networks that fail; with
+//!   `ONETREE_UNDER_LOAD=1` beside the `load` of the benchmarks
 //! - `transcripts`: the conversations of the specification, played
 //! - `wire`: a client that says exactly what a test wants, independent of the client library
 //! - `logs`: what the broker logs; `directory`: one of a test's own
@@ -20,6 +21,7 @@ mod directory;
 mod disk;
 mod irc;
 mod limits;
+mod load;
 mod logs;
 mod promises;
 mod server;

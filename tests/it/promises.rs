@@ -11,17 +11,20 @@ use onetree_client::{
 use serde_json::json;
 use tokio::time::timeout;
 
+use crate::load::Load;
 use crate::wire::{Wire, broker, config};
 use crate::world::{Follower, Looked, PATIENCE, Trees, World, client, path};
 
 /// Runs writers and followers against each other; what each follower saw.
 async fn run(world: &mut World, writes: u32) -> Vec<Looked> {
     let followers = world.followers().await;
+    let load = Load::puts(&world.broker).await;
     let mut last = world.write(4, writes).await;
     // On a fast machine it is over before anything goes wrong.
     while world.cutting.cuts() < 5 || world.stalling.stalls() < 2 {
         last = world.write(4, writes).await;
     }
+    drop(load);
     world.calm();
     let mut looked = Vec::new();
     for follower in followers {
@@ -34,6 +37,7 @@ async fn run(world: &mut World, writes: u32) -> Vec<Looked> {
 #[tokio::test(flavor = "multi_thread")]
 async fn ordered() {
     let mut world = World::new("").await;
+    let _load = Load::signals(&world.broker).await;
     let mut steps = 0;
     for looked in run(&mut world, 300).await {
         assert_eq!(looked.not_ordered, Vec::<String>::new());
@@ -49,6 +53,7 @@ async fn ordered() {
 async fn snapshot() {
     // Small boxes: what is behind is folded.
     let mut world = World::new("outbox_frames = 16\nheld_snapshots = 2\nhold_ms = 20").await;
+    let _load = Load::signals(&world.broker).await;
     let mut steps = 0;
     for looked in run(&mut world, 600).await {
         assert_eq!(looked.not_snapshot, Vec::<String>::new());
@@ -60,6 +65,7 @@ async fn snapshot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn atomic() {
     let mut world = World::new("outbox_frames = 16\nframe_bytes = 65536\nvalue_bytes = 1024").await;
+    let _load = Load::signals(&world.broker).await;
     for looked in run(&mut world, 600).await {
         assert_eq!(looked.not_atomic, Vec::<String>::new());
     }
@@ -69,6 +75,7 @@ async fn atomic() {
 #[tokio::test]
 async fn atomic_in_parts() {
     let broker = broker("outbox_bytes = 16777216").await;
+    let _load = Load::signals(&broker).await;
     let (mut wire, writer) = (Wire::open(broker.addr()).await, client(&broker.url()).await);
     wire.sub(1, "/").await;
     let mirror = writer.mirror(View::tree(path("/")), MirrorOptions::new());
@@ -100,6 +107,7 @@ async fn atomic_in_parts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn convergent_after_disconnects_lag_and_compaction() {
     let mut world = World::new("outbox_frames = 16\ntombstones = 20").await;
+    let _load = Load::signals(&world.broker).await;
     let looked = run(&mut world, 600).await;
     // The end of each is held against the tree at its revision, as every step is.
     assert!(looked.iter().all(|looked| looked.not_snapshot.is_empty()), "{looked:?}");
@@ -109,6 +117,7 @@ async fn convergent_after_disconnects_lag_and_compaction() {
 #[tokio::test]
 async fn convergent_after_a_restart_of_the_broker() {
     let first = broker("shutdown_spread_ms = 1").await;
+    let load = Load::signals(&first).await;
     let client = client(&first.url()).await;
     client.put(path("/a"), Value::text("old")).await.unwrap();
     let mirror = client.mirror(View::tree(path("/")), MirrorOptions::new());
@@ -117,6 +126,7 @@ async fn convergent_after_a_restart_of_the_broker() {
     // What is not read is folded, and then nothing of the old history would ever be seen.
     assert!(matches!(changes.next().await, Some(Event::Fresh { .. })));
     let addr = first.addr();
+    drop(load);
     first.shutdown().await;
     let mut config = config("");
     config.listen = addr;
@@ -138,6 +148,7 @@ async fn convergent_after_a_restart_of_the_broker() {
 #[tokio::test]
 async fn convergent_after_corruption_of_the_copy() {
     let broker = broker("").await;
+    let _load = Load::signals(&broker).await;
     let writer = client(&broker.url()).await;
     for n in 0..20 {
         writer.put(path(&format!("/a/{n}")), Value::text("v")).await.unwrap();
@@ -174,6 +185,7 @@ async fn convergent_after_corruption_of_the_copy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn complete() {
     let mut world = World::new("outbox_frames = 16").await;
+    let _load = Load::signals(&world.broker).await;
     let (writers, writes) = (4, 400);
     let mut followers = Vec::new();
     for url in [world.broker.url(), world.cutting.url(), world.stalling.url()] {
@@ -213,6 +225,7 @@ async fn complete() {
 #[tokio::test]
 async fn complete_where_retention_outran_the_reader() {
     let broker = broker("[[retention]]\npattern = \"log\"\nkeep = 10").await;
+    let _load = Load::signals(&broker).await;
     let writer = client(&broker.url()).await;
     let append = |n: u32| writer.write(Append::new(path("/log"), Value::text(&n.to_string())));
     for n in 0..5 {
@@ -249,6 +262,7 @@ async fn bounded() {
     const VALUE: usize = 16 * 1024;
     const PUTS: usize = 4096;
     let broker = broker("outbox_bytes = 131072\nvalue_bytes = 65536\nframe_bytes = 262144").await;
+    let _load = Load::signals(&broker).await;
     let mut slow = Wire::open(broker.addr()).await;
     slow.sub(1, "/hot").await;
     let writer = client(&broker.url()).await;
@@ -288,6 +302,7 @@ async fn bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn once() {
     let mut world = World::new("").await;
+    let _load = Load::signals(&world.broker).await;
     while world.cutting.cuts() < 10 {
         world.write(6, 400).await;
     }
@@ -311,6 +326,7 @@ fn count(entry: &onetree_client::Entry) -> u32 {
 #[tokio::test(flavor = "multi_thread")]
 async fn verifiable() {
     let mut world = World::new("").await;
+    let _load = Load::signals(&world.broker).await;
     let looked = run(&mut world, 300).await;
     assert!(looked.iter().all(|looked| looked.not_verified.is_empty()), "{looked:?}");
     assert!(looked.iter().any(|looked| looked.verified > 0), "no digest was compared");
@@ -339,6 +355,7 @@ async fn verifiable() {
 #[tokio::test]
 async fn convergent_from_a_cookie_below_the_horizon() {
     let broker = broker("tombstones = 2").await;
+    let _load = Load::signals(&broker).await;
     let client = client(&broker.url()).await;
     for n in 0..20 {
         client.put(path(&format!("/a/{n}")), Value::text("v")).await.unwrap();

@@ -30,7 +30,7 @@ async fn get(addr: SocketAddr, path: &str, host: &str, more: &str) -> Answer {
 }
 
 /// What the broker says of itself here.
-async fn told(addr: SocketAddr, path: &str) -> Value {
+pub(crate) async fn told(addr: SocketAddr, path: &str) -> Value {
     let answer = get(addr, path, &addr.to_string(), "").await;
     assert_eq!(answer.status, 200, "{path}: {}", answer.body);
     assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
@@ -39,7 +39,7 @@ async fn told(addr: SocketAddr, path: &str) -> Value {
 }
 
 /// Asks until it is so.
-async fn until(addr: SocketAddr, path: &str, so: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(addr: SocketAddr, path: &str, so: impl Fn(&Value) -> bool) -> Value {
     let began = Instant::now();
     loop {
         let value = told(addr, path).await;

@@ -11,5 +11,5 @@
 mod ends;
 mod http;
 mod input;
-mod look;
+pub(crate) mod look;
 mod slow;
