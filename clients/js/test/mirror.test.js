@@ -7,6 +7,7 @@ import { EntryHasher, blake2s } from '../src/blake2s.js';
 import { Changes } from '../src/changes.js';
 import { MirrorState, Snapshot, digestOf } from '../src/mirror.js';
 import { Value, comparePaths, contains, fingerprint, logKey, sees, viewOf } from '../src/protocol.js';
+import { apply } from './lib/model.js';
 import { Random, seeds } from './lib/random.js';
 
 const KEY = '00112233445566778899aabbccddeeff';
@@ -15,17 +16,6 @@ const SEGMENTS = ['a', 'b', 'a b', 'a-b', 'ä', '\uffff', '\u{10000}', logKey(3,
 
 function atRandom(r) {
   return `/${Array.from({ length: 1 + r.below(4) }, () => r.pick(SEGMENTS)).join('/')}`;
-}
-
-/** Applies a change as PROTOCOL.md says it, with no care for cost. */
-function apply(tree, { path, rev, act, value, to }) {
-  for (const at of [...tree.keys()]) {
-    const key = at.startsWith(`${path}/`) ? at.slice(path.length + 1).split('/')[0] : '';
-    const gone = act === 'delete' ? at === path : act === 'drop' ? contains(path, at)
-      : act === 'trim' && /^[01][0-9a-f]{17}$/.test(key) && key <= to;
-    if (gone) tree.delete(at);
-  }
-  if (act === 'put') tree.set(path, { path, rev, value });
 }
 
 const rows = (entries) => Array.from(entries, ({ path, rev, value }) => [path, rev, value?.text]);
