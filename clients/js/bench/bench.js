@@ -42,25 +42,26 @@ const puts = (each) => (url) => spawn(process.execPath, [fileURLToPath(import.me
 
 /** Starts the writer of appends, each a commit of its own. */
 function appends(url) {
-  const writer = spawn(BINARY, ['append', '/log', '--lines', '--url', url], { stdio: ['pipe', 'ignore', 'inherit'] });
+  const writer = spawn(BINARY, ['append', '/log', '--lines', '--type', 'application/json', '--url', url], { stdio: ['pipe', 'ignore', 'inherit'] });
   writer.stdin.end(Array.from({ length: CHANGES }, (_, n) => `${JSON.stringify({ n: -n, name: `entry ${n}` })}\n`).join(''));
   return writer;
 }
 
-/** A codec that keeps the messages that it reads. */
+/** A codec that counts the messages that it reads, and keeps one in ten: all of them would weigh on the garbage collector. */
 function counted(codec) {
-  const messages = [];
-  return [messages, { ...codec, decodeServer: (message) => {
-    messages.push(message);
+  const read = { count: 0, /** @type {any[]} */ some: [] };
+  return [read, { ...codec, decodeServer: (message) => {
+    read.count += 1;
+    if (read.count % 10 === 0) read.some.push(message);
     return codec.decodeServer(message);
   } }];
 }
 
-/** Seconds of CPU time that the bare parser takes for the same messages. */
-function floor(messages) {
+/** Seconds of CPU time that the bare parser takes for as many messages. */
+function floor({ count, some }) {
   const began = cpu();
-  for (const message of messages) JSON.parse(message);
-  return cpu() - began;
+  for (const message of some) JSON.parse(message);
+  return (cpu() - began) * (count / some.length);
 }
 
 async function refresh(url, name, codec) {
@@ -74,17 +75,17 @@ async function refresh(url, name, codec) {
   await client.close();
   let bare = '';
   if (codec === json) {
-    const [messages, counting] = counted(codec);
+    const [read, counting] = counted(codec);
     const second = await connect(url, { codec: counting });
     await second.mirror('/load').fresh();
     await second.close();
-    bare = `; JSON.parse alone: ${floor(messages).toFixed(2)} s`;
+    bare = `; JSON.parse alone: ${floor(read).toFixed(2)} s`;
   }
   console.log(`${name}: refresh of ${ENTRIES} entries: ${took.toFixed(2)} s (CPU ${used.toFixed(2)} s${bare})`);
 }
 
 async function follow(url, name, codec, what, commits, start) {
-  const [messages, counting] = counted(codec);
+  const [read, counting] = counted(codec);
   const client = await connect(url, { codec: counting });
   const mirror = client.mirror('/');
   const rev = await mirror.fresh();
@@ -92,18 +93,18 @@ async function follow(url, name, codec, what, commits, start) {
   mirror.onEvent((event) => {
     if (event.type === 'delta') seen += event.changes.length;
   });
-  messages.length = 0;
+  read.count = read.some.length = 0;
   const writer = start(url);
   await mirror.until((now) => now.rev > rev);
   const [began, spent] = [performance.now(), cpu()];
   await mirror.until((now) => now.rev >= rev + commits);
   const [took, used] = [(performance.now() - began) / 1000, cpu() - spent];
-  const came = messages.length;
+  const came = read.count;
   if (writer.exitCode === null) await new Promise((resolve) => writer.on('exit', resolve));
   if (await mirror.verify() !== 'same') throw new Error('the mirror is wrong');
   if (seen !== CHANGES) throw new Error(`${seen} changes were told`);
   await client.close();
-  const bare = codec === json ? `; JSON.parse alone: ${Math.round(CHANGES / floor(messages))}` : '';
+  const bare = codec === json ? `; JSON.parse alone: ${Math.round(CHANGES / floor(read))}` : '';
   console.log(`${name}: ${CHANGES} ${what}, in ${came} messages: ${Math.round(CHANGES / took)} a second as written, `
     + `${Math.round(CHANGES / used)} a second of CPU time (${took.toFixed(2)} s, CPU ${used.toFixed(2)} s${bare})`);
 }
