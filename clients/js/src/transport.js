@@ -152,7 +152,7 @@ export class Link {
     socket.onerror = () => {};
     socket.close(1000);
     const { terminate } = /** @type {any} */ (socket);
-    if (typeof terminate === 'function') {
+    if (typeof terminate === 'function' && socket.readyState !== 3) {
       const timer = setTimeout(() => terminate.call(socket), 2_000);
       socket.onclose = () => clearTimeout(timer);
     }
