@@ -163,16 +163,6 @@ export function skipJson(text, at, depth = 0) {
   return numberEnd(text, at);
 }
 
-/**
- * The names of fields by their length and first letter: what stands in a message needs not be made a text anew to be known.
- * @type {string[][]}
- */
-const NAMES = [];
-for (const name of ['op', 'id', 'sub', 'rev', 'since', 'part', 'changes', 'path', 'json', 'type', 'text', 'bytes', 'delete', 'drop',
-  'trim', 'gap', 'durable', 'paths', 'entries', 'more', 'digests']) {
-  (NAMES[name.length * 32 + (name.charCodeAt(0) & 31)] ??= []).push(name);
-}
-
 /** A reader of one text: `at` is where it stands. */
 class Reader {
   /** @param {string} text */
@@ -223,24 +213,6 @@ class Reader {
     return number < 2 ** 53 && this.at - begin < 17 ? number : BigInt(text.slice(begin, this.at));
   }
 
-  /** @private A key: a string, most often one that is known. @returns {string} */
-  key() {
-    const { text, at } = this;
-    let end = at + 1;
-    for (let c = text.charCodeAt(end); c >= 0x61 && c <= 0x7a || c === 0x5f; c = text.charCodeAt(end)) end += 1;
-    if (text.charCodeAt(end) === 0x22) {
-      const names = NAMES[(end - at - 1) * 32 + (text.charCodeAt(at + 1) & 31)];
-      if (names !== undefined) {
-        for (const name of names) {
-          if (!text.startsWith(name, at + 1)) continue;
-          this.at = end + 1;
-          return name;
-        }
-      }
-    }
-    return this.string();
-  }
-
   string() {
     const begin = this.at;
     const end = stringEnd(this.text, begin);
@@ -264,7 +236,7 @@ class Reader {
     }
     for (;;) {
       if (text.charCodeAt(this.at) !== 0x22) return wrong('a key is missing');
-      let key = this.key();
+      let key = this.string();
       // Nobody asks for it, and it would be no field but the prototype.
       if (key === '__proto__') key = '\0__proto__';
       if (Object.hasOwn(object, key)) return wrong('a key twice');
