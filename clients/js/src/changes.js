@@ -134,6 +134,11 @@ export class Changes {
     const { event, rev, cookie } = /** @type {Item} */ (this.queue[this.head]);
     this.queue[this.head] = /** @type {any} */ (undefined);
     this.head += 1;
+    // One that is never quite read to its end does not grow for ever.
+    if (this.head > EVENTS) {
+      this.queue = this.queue.slice(this.head);
+      this.head = 0;
+    }
     this.waiting -= weight(event);
     this.rev = rev;
     this.cookie = cookie;

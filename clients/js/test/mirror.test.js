@@ -189,6 +189,20 @@ test('what a reader was shown is what the mirror was then, however far behind it
   }
 });
 
+test('a reader that is always a little behind does not make the queue grow', () => {
+  const state = new MirrorState(viewOf('/'));
+  state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+  state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
+  const feed = new Changes(state, state.snapshot, false, undefined, () => {});
+  for (let rev = 1; rev <= 5000; rev += 1) {
+    const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
+    feed.push({ type, rev, ...more });
+    if (rev > 10) assert.equal(feed.nextNow().rev, rev - 10);
+    if (rev % 100 === 0) assert.equal(feed.snapshot().get('/a').rev, rev - 10);
+  }
+  assert.ok(feed.queue.length < 1000);
+});
+
 test('a delta that breaks a rule changes nothing', () => {
   const state = new MirrorState(viewOf('/'));
   state.handleKey(KEY);
