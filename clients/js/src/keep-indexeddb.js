@@ -21,10 +21,13 @@ export function keepInIndexedDB(name) {
   let opening;
   /** @type {Snapshot | undefined} what is in it */
   let kept;
-  /** @type {(() => void) | undefined} */
+  /** @type {(() => Promise<void>) | undefined} */
   let release;
+  /** Done when it was let go, by whoever asked first. @type {Promise<void>} */
+  let freed = Promise.resolve();
 
   const own = () => (opening ??= (async () => {
+    await freed;
     release ??= await lock(name);
     const db = await open(name);
     // Somebody deletes it: it is not held against that, and made anew.
@@ -33,12 +36,17 @@ export function keepInIndexedDB(name) {
       opening = kept = undefined;
     };
     return db;
-  })().catch((error) => {
+  })().catch(async (error) => {
     opening = undefined;
-    release?.();
-    release = undefined;
+    await letGo();
     throw error;
   }));
+
+  const letGo = () => {
+    if (release) freed = release();
+    release = undefined;
+    return freed;
+  };
 
   return {
     async load() {
@@ -86,8 +94,7 @@ export function keepInIndexedDB(name) {
       opening = undefined;
       kept = undefined;
       db?.close();
-      release?.();
-      release = undefined;
+      await letGo();
     },
   };
 }
@@ -138,15 +145,20 @@ function row({ path, rev, value }) {
  * Takes the database for this page; gives what is called to let it go. `state-in-use` when another one has it. A browser
  * without locks is not asked.
  * @param {string} name
- * @returns {Promise<() => void>}
+ * @returns {Promise<() => Promise<void>>} done when another one can take it
  */
 function lock(name) {
-  if (typeof navigator !== 'object' || !navigator.locks) return Promise.resolve(() => {});
+  if (typeof navigator !== 'object' || !navigator.locks) return Promise.resolve(async () => {});
   return new Promise((resolve, reject) => {
-    navigator.locks.request(`onetree:${name}`, { ifAvailable: true }, (mine) => {
+    /** @type {Promise<any>} */
+    const over = navigator.locks.request(`onetree:${name}`, { ifAvailable: true }, (mine) => {
       if (!mine) throw new OnetreeError('state-in-use', `${name} is in use by another page`);
-      return new Promise((free) => resolve(() => free(undefined)));
-    }).catch(reject);
+      return new Promise((free) => resolve(() => {
+        free(undefined);
+        return over;
+      }));
+    });
+    over.catch(reject);
   });
 }
 
