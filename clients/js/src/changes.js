@@ -54,6 +54,8 @@ export class Changes {
     this.rev = initial.rev;
     /** @private @type {Cookie | undefined} */
     this.cookie = initial.cookie;
+    /** @private What `snapshot` gave since something was taken last. @type {Snapshot | undefined} */
+    this.position = undefined;
     /** @private What dated the mirror when something was pushed last. */
     this.lastRev = state.rev;
     /** @private @type {Cookie | undefined} */
@@ -80,6 +82,7 @@ export class Changes {
     const { rev, cookie } = this.state;
     this.rev = this.lastRev = rev;
     this.cookie = this.lastCookie = cookie;
+    this.position = undefined;
   }
 
   /**
@@ -142,6 +145,7 @@ export class Changes {
     this.waiting -= weight(event);
     this.rev = rev;
     this.cookie = cookie;
+    this.position = undefined;
     if (event.type === 'ended') this.over = true;
     this.taken?.();
     return event;
@@ -177,12 +181,19 @@ export class Changes {
    */
   snapshot() {
     const waits = this.head < this.queue.length;
-    // A revision at which nothing changed makes no event, but the cookie follows it.
-    if (!waits && this.behind === undefined) return this.state.snapshot;
     const last = this.behind?.from ?? this.state.snapshot;
-    if (!waits) return last;
+    // A revision at which nothing changed makes no event, but the cookie follows it.
+    if (!waits) return (this.position = last);
+    // The same as before, as long as nothing was taken: who has saved it need not do so again.
+    if (this.position !== undefined && this.isDated(this.position)) return this.position;
     const changes = this.queue.slice(this.head).flatMap(({ event }) => changesOf(event));
-    return last.before(changes, this.rev, this.cookie);
+    this.position = changes.length === 0 && this.isDated(last) ? last : last.before(changes, this.rev, this.cookie);
+    return this.position;
+  }
+
+  /** @private Whether a snapshot is dated as what the reader was shown, while there is more. @param {Snapshot} snapshot */
+  isDated({ rev, cookie }) {
+    return rev === this.rev && cookie?.epoch === this.cookie?.epoch && cookie?.view === this.cookie?.view;
   }
 }
 

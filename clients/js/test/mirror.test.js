@@ -203,6 +203,31 @@ test('a reader that is always a little behind does not make the queue grow', () 
   assert.ok(feed.queue.length < 1000);
 });
 
+test('as long as nothing is taken, a reader has the same snapshot', () => {
+  const state = new MirrorState(viewOf('/'));
+  state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+  state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
+  const feed = new Changes(state, state.snapshot, false, undefined, () => {});
+  const tell = (rev) => {
+    const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
+    feed.push({ type, rev, ...more });
+  };
+  const first = feed.snapshot();
+  tell(1);
+  tell(2);
+  assert.equal(feed.snapshot(), first);
+  feed.nextNow();
+  const second = feed.snapshot();
+  assert.deepEqual([second.rev, second.cookie.rev, rows(second)], [1, 1, [['/a', 1, '1']]]);
+  tell(3);
+  assert.equal(feed.snapshot(), second);
+  while (feed.nextNow());
+  feed.push({ type: 'ended' });
+  assert.equal(feed.snapshot(), state.snapshot);
+  feed.nextNow();
+  assert.equal(feed.snapshot(), state.snapshot);
+});
+
 test('a delta that breaks a rule changes nothing', () => {
   const state = new MirrorState(viewOf('/'));
   state.handleKey(KEY);
