@@ -7,7 +7,9 @@ const CHANGES = 16 * 1024;
 
 /**
  * @typedef {import('./mirror.js').Difference} Difference
+ * @typedef {import('./mirror.js').MirrorState} MirrorState
  * @typedef {import('./mirror.js').Snapshot} Snapshot
+ * @typedef {import('./protocol.js').Cookie} Cookie
  * @typedef {{type: 'refreshing', kind: 'full' | 'delta', why: string}
  *   | {type: 'fresh', rev: number, changes: Difference[], gaps: string[]}
  *   | {type: 'delta', since: number, rev: number, changes: Difference[], gaps: string[]}
@@ -22,7 +24,7 @@ const CHANGES = 16 * 1024;
  * Something happened to a mirror. Who applies the changes of each `fresh` and `delta`, in order, to an empty map (or to
  * what the mirror was started with) has the mirror; `gaps` are the logs of which entries went that it never had. Within
  * one event the changes belong together. Times are milliseconds. `ended` is the last, without an error when it was to end.
- * @typedef {[MirrorEvent, Snapshot]} Item
+ * @typedef {{event: MirrorEvent, rev: number, cookie: Cookie | undefined}} Item an event, and what dates the mirror behind it
  */
 
 /**
@@ -33,23 +35,31 @@ const CHANGES = 16 * 1024;
  */
 export class Changes {
   /**
+   * @param {MirrorState} state of the mirror
    * @param {Snapshot} initial what the reader knows
-   * @param {Snapshot} last where the mirror is now
    * @param {boolean} whole whether it was ever whole
    * @param {MirrorEvent | undefined} ended
    * @param {() => void} stop
    */
-  constructor(initial, last, whole, ended, stop) {
+  constructor(state, initial, whole, ended, stop) {
+    /** @private */
+    this.state = state;
     /** @private @type {Item[]} */
     this.queue = [];
     /** @private */
     this.head = 0;
     /** @private */
     this.waiting = 0;
-    /** @private */
-    this.position = initial;
-    /** @private */
-    this.last = last;
+    /** @private What dates what the reader was shown, while there is more. */
+    this.rev = initial.rev;
+    /** @private @type {Cookie | undefined} */
+    this.cookie = initial.cookie;
+    /** @private What `snapshot` gave since something was taken last. @type {Snapshot | undefined} */
+    this.position = undefined;
+    /** @private What dated the mirror when something was pushed last. */
+    this.lastRev = state.rev;
+    /** @private @type {Cookie | undefined} */
+    this.lastCookie = state.cookie;
     /** @private */
     this.over = false;
     /** @private */
@@ -67,27 +77,44 @@ export class Changes {
     }
   }
 
+  /** @private What the mirror goes on from turned out to be another. */
+  begin() {
+    const { rev, cookie } = this.state;
+    this.rev = this.lastRev = rev;
+    this.cookie = this.lastCookie = cookie;
+    this.position = undefined;
+  }
+
   /**
-   * @private Something happened; `undefined`: only the revision moved.
+   * @private Something happened, and the mirror is as it is behind it; `undefined`: only the revision moved.
    * @param {MirrorEvent | undefined} event
-   * @param {Snapshot} snapshot
    */
-  push(event, snapshot) {
-    const before = this.last;
-    this.last = snapshot;
+  push(event) {
+    const { rev, cookie } = this.state;
+    const [beforeRev, beforeCookie] = [this.lastRev, this.lastCookie];
+    this.lastRev = rev;
+    this.lastCookie = cookie;
+    const { queue } = this;
     if (event === undefined) {
-      const back = this.queue[this.queue.length - 1];
-      if (this.behind === undefined && this.queue.length > this.head && back !== undefined) back[1] = snapshot;
+      const back = queue[queue.length - 1];
+      if (this.behind !== undefined || back === undefined || this.head === queue.length) return;
+      back.rev = rev;
+      back.cookie = cookie;
       return;
     }
-    if (this.behind === undefined && (this.queue.length - this.head >= EVENTS || this.waiting >= CHANGES)) {
-      this.behind = new Behind(before);
+    const waiting = queue.length - this.head;
+    if (this.behind === undefined && waiting === 0) {
+      this.rev = beforeRev;
+      this.cookie = beforeCookie;
+    }
+    if (this.behind === undefined && (waiting >= EVENTS || this.waiting >= CHANGES)) {
+      this.behind = new Behind(this.state.snapshot.before(changesOf(event), beforeRev, beforeCookie));
     }
     if (this.behind !== undefined) {
       this.behind.fold(event);
     } else {
       this.waiting += weight(event);
-      this.queue.push([event, snapshot]);
+      queue.push({ event, rev, cookie });
     }
     const { wakers } = this;
     this.wakers = [];
@@ -102,16 +129,23 @@ export class Changes {
       this.head = 0;
       this.waiting = 0;
       if (this.behind === undefined) return undefined;
-      this.queue = this.behind.unfold(this.last);
-      for (const [event] of this.queue) this.waiting += weight(event);
+      this.queue = this.behind.unfold(this.state.snapshot);
+      for (const { event } of this.queue) this.waiting += weight(event);
       this.behind = undefined;
       if (this.queue.length === 0) return undefined;
     }
-    const [event, snapshot] = /** @type {Item} */ (this.queue[this.head]);
+    const { event, rev, cookie } = /** @type {Item} */ (this.queue[this.head]);
     this.queue[this.head] = /** @type {any} */ (undefined);
     this.head += 1;
+    // One that is never quite read to its end does not grow for ever.
+    if (this.head > EVENTS) {
+      this.queue = this.queue.slice(this.head);
+      this.head = 0;
+    }
     this.waiting -= weight(event);
-    this.position = snapshot;
+    this.rev = rev;
+    this.cookie = cookie;
+    this.position = undefined;
     if (event.type === 'ended') this.over = true;
     this.taken?.();
     return event;
@@ -143,17 +177,31 @@ export class Changes {
 
   /**
    * The mirror as of the last event that was taken, with its cookie: what is to be saved once that event has been dealt
-   * with. {@link Mirror#snapshot} may be ahead of it.
+   * with. {@link Mirror#snapshot} may be ahead of it. Costs about what the changes do that have not been taken.
    */
   snapshot() {
+    const waits = this.head < this.queue.length;
+    const last = this.behind?.from ?? this.state.snapshot;
     // A revision at which nothing changed makes no event, but the cookie follows it.
-    if (this.head === this.queue.length && this.behind === undefined) this.position = this.last;
+    if (!waits) return (this.position = last);
+    // The same as before, as long as nothing was taken: who has saved it need not do so again.
+    if (this.position !== undefined && this.isDated(this.position)) return this.position;
+    const changes = this.queue.slice(this.head).flatMap(({ event }) => changesOf(event));
+    this.position = changes.length === 0 && this.isDated(last) ? last : last.before(changes, this.rev, this.cookie);
     return this.position;
+  }
+
+  /** @private Whether a snapshot is dated as what the reader was shown, while there is more. @param {Snapshot} snapshot */
+  isDated({ rev, cookie }) {
+    return rev === this.rev && cookie?.epoch === this.cookie?.epoch && cookie?.view === this.cookie?.view;
   }
 }
 
+/** @param {MirrorEvent} event @returns {readonly Difference[]} */
+const changesOf = (event) => (event.type === 'fresh' || event.type === 'delta' ? event.changes : []);
+
 /** @param {MirrorEvent} event */
-const weight = (event) => (event.type === 'fresh' || event.type === 'delta' ? event.changes.length : 0);
+const weight = (event) => changesOf(event).length;
 
 /** What comes behind a queue that is full, folded. */
 class Behind {
@@ -199,21 +247,22 @@ class Behind {
    */
   unfold(now) {
     // What comes before the change is dated before it: who saves then must not save what it has not seen.
+    const { rev } = this.from;
+    const wrong = this.trouble?.type === 'corrupt' || this.trouble?.type === 'broken';
+    const cookie = wrong ? undefined : this.from.cookie;
     /** @type {Item[]} */
     const items = [];
-    const wrong = this.trouble?.type === 'corrupt' || this.trouble?.type === 'broken';
-    const before = wrong ? this.from.undated() : this.from;
-    if (this.trouble) items.push([this.trouble, before]);
-    if (this.link) items.push([this.link, before]);
+    if (this.trouble) items.push({ event: this.trouble, rev, cookie });
+    if (this.link) items.push({ event: this.link, rev, cookie });
     /** @type {MirrorEvent[]} */
     const events = [];
     const [changes, gaps] = [now.since(this.from), [...this.gaps]];
     if (this.fresh) events.push({ type: 'fresh', rev: now.rev, changes, gaps });
     else if (changes.length > 0 || gaps.length > 0) {
-      events.push({ type: 'delta', since: this.from.rev, rev: now.rev, changes, gaps });
+      events.push({ type: 'delta', since: rev, rev: now.rev, changes, gaps });
     }
     if (this.ended) events.push(this.ended);
-    for (const event of events) items.push([event, now]);
+    for (const event of events) items.push({ event, rev: now.rev, cookie: now.cookie });
     return items;
   }
 }

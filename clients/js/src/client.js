@@ -234,16 +234,13 @@ export class Client {
    */
   mirror(view, options = {}) {
     const { from, keep, signals = false, everyMs = 0, once = false } = options;
-    const seen = viewOf(view);
+    const state = new MirrorState(viewOf(view), Snapshot.saved(from?.cookie, from?.entries));
     this.lastSub += 1;
     const sub = this.lastSub;
-    const mirror = new Mirror(this, sub, seen, Snapshot.saved(from?.cookie, from?.entries), keep);
+    const mirror = new Mirror(this, sub, state, keep);
     this.mirrors.set(sub, mirror);
-    /** @param {Snapshot} snapshot */
-    const begin = (snapshot) => {
+    const begin = () => {
       if (!this.mirrors.has(sub)) return;
-      const state = new MirrorState(seen, snapshot);
-      /** @type {any} */ (mirror).state = state;
       this.session.mirror(sub, state, { once, signals, everyMs });
       this.soon();
     };
@@ -252,12 +249,11 @@ export class Client {
         mirror.keepError = error;
         return undefined;
       }).then((saved) => {
-        const snapshot = Snapshot.saved(saved?.cookie, saved?.entries);
-        if (saved) mirror.begin(snapshot);
-        begin(snapshot);
+        if (saved) mirror.begin(Snapshot.saved(saved.cookie, saved.entries));
+        begin();
       });
     } else {
-      begin(mirror.snapshot());
+      begin();
     }
     return mirror;
   }
@@ -437,7 +433,7 @@ export class Client {
         break;
       case 'mirror': {
         const mirror = this.mirrors.get(effect.sub);
-        mirror?.publish(effect.event, effect.snapshot, effect.fresh);
+        mirror?.publish(effect.event);
         if (effect.event?.type === 'ended') {
           this.mirrors.delete(effect.sub);
           if (mirror) this.endings.push(mirror.saved());
@@ -469,7 +465,7 @@ export class Client {
       reject(error);
     }
     // Mirrors whose copy was still being loaded.
-    for (const mirror of this.mirrors.values()) mirror.publish({ type: 'ended' }, mirror.snapshot(), false);
+    for (const mirror of this.mirrors.values()) mirror.publish({ type: 'ended' });
     this.mirrors.clear();
   }
 

@@ -2,7 +2,7 @@
 
 import { OnetreeError } from './errors.js';
 import { Snapshot } from './mirror.js';
-import { Value } from './protocol.js';
+import { checkPath, checkPlain, makeValue, refuse } from './protocol.js';
 
 const HEAD = 'head';
 const ENTRIES = 'entries';
@@ -10,8 +10,9 @@ const ENTRIES = 'entries';
 /**
  * A database in which one mirror is kept, for the option `keep` of `client.mirror`. It is of one page at a time: the mirror of
  * another one starts from nothing and is not kept (`state-in-use`) until the first has ended. A save writes what differs from
- * what is there. What the browser refuses (no room, say) has the code `state`. Either way the mirror goes on without, and
- * `mirror.keepError` says why.
+ * what is there. What the browser refuses (no room, say) has the code `state`; what is there and is no mirror, `state-broken`:
+ * the next save replaces it, as all of it is in the tree. A database of somebody else's is left as it is. Either way the mirror
+ * goes on without, and `mirror.keepError` says why.
  * @param {string} name of the database; of one view only
  * @returns {import('./live.js').Keep}
  */
@@ -20,44 +21,70 @@ export function keepInIndexedDB(name) {
   let opening;
   /** @type {Snapshot | undefined} what is in it */
   let kept;
-  /** @type {(() => void) | undefined} */
+  /** @type {(() => Promise<void>) | undefined} */
   let release;
+  /** Done when it was let go, by whoever asked first. @type {Promise<void>} */
+  let freed = Promise.resolve();
 
-  const own = () => (opening ??= lock(name).then((free) => {
-    release = free;
-    return open(name);
-  }).catch((error) => {
+  const own = () => (opening ??= (async () => {
+    await freed;
+    release ??= await lock(name);
+    const db = await open(name);
+    // Somebody deletes it: it is not held against that, and made anew.
+    db.onversionchange = db.onclose = () => {
+      db.close();
+      opening = kept = undefined;
+    };
+    return db;
+  })().catch(async (error) => {
     opening = undefined;
-    release?.();
+    await letGo();
     throw error;
   }));
+
+  const letGo = () => {
+    if (release) freed = release();
+    release = undefined;
+    return freed;
+  };
 
   return {
     async load() {
       const db = await own();
-      const transaction = db.transaction([HEAD, ENTRIES], 'readonly');
+      const transaction = begin(db, 'readonly');
       const head = asked(transaction.objectStore(HEAD).get(HEAD));
       const rows = asked(transaction.objectStore(ENTRIES).getAll());
       const [cookie, found] = await Promise.all([head, rows]);
-      if (!cookie) return undefined;
-      const entries = found.map(({ path, rev, type, raw }) => (
-        raw === undefined ? { path, rev } : { path, rev, value: new Value(type, raw) }));
-      kept = Snapshot.saved(cookie, entries);
-      return { cookie, entries };
+      if (cookie === undefined) return undefined;
+      try {
+        checkCookie(cookie);
+        const entries = found.map(entryOf);
+        kept = Snapshot.saved(cookie, entries);
+        return { cookie, entries };
+      } catch (cause) {
+        throw new OnetreeError('state-broken', `${db.name}: ${cause}; it is replaced when the mirror is saved`, { cause });
+      }
     },
 
     async save(snapshot) {
       if (!snapshot.cookie) return;
       const db = await own();
-      const transaction = db.transaction([HEAD, ENTRIES], 'readwrite');
+      const transaction = begin(db, 'readwrite');
       const done = finished(transaction);
-      const store = transaction.objectStore(ENTRIES);
-      if (kept === undefined) store.clear();
-      for (const { path, new: entry } of snapshot.since(kept ?? Snapshot.saved())) {
-        if (entry) store.put(row(entry));
-        else store.delete(path);
+      try {
+        const store = transaction.objectStore(ENTRIES);
+        if (kept === undefined) store.clear();
+        for (const { path, new: entry } of snapshot.since(kept ?? Snapshot.saved())) {
+          if (entry) store.put(row(entry));
+          else store.delete(path);
+        }
+        transaction.objectStore(HEAD).put(snapshot.cookie, HEAD);
+      } catch (error) {
+        // Otherwise what was asked before would stay.
+        done.catch(() => {});
+        transaction.abort();
+        throw refused(error);
       }
-      transaction.objectStore(HEAD).put(snapshot.cookie, HEAD);
       await done;
       kept = snapshot;
     },
@@ -67,9 +94,44 @@ export function keepInIndexedDB(name) {
       opening = undefined;
       kept = undefined;
       db?.close();
-      release?.();
+      await letGo();
     },
   };
+}
+
+/** @param {IDBDatabase} db @param {'readonly' | 'readwrite'} mode */
+function begin(db, mode) {
+  const names = [HEAD, ENTRIES];
+  if (names.some((store) => !db.objectStoreNames.contains(store))) {
+    throw new OnetreeError('state-broken', `${db.name} is a database of somebody else's; it was left as it is`);
+  }
+  try {
+    return db.transaction(names, mode);
+  } catch (error) {
+    throw refused(error);
+  }
+}
+
+/** @param {any} cookie */
+function checkCookie(cookie) {
+  const { epoch, rev, view } = cookie ?? {};
+  checkPlain('epoch', epoch, 'epoch');
+  checkRev(rev);
+  checkPlain('fingerprint', view, 'view');
+}
+
+/** @param {unknown} rev */
+function checkRev(rev) {
+  if (!Number.isSafeInteger(rev) || /** @type {number} */ (rev) < 0) refuse('bad-field', 'rev is no u53');
+}
+
+/** @param {any} row @returns {import('./protocol.js').Entry} */
+function entryOf({ path, rev, type, raw }) {
+  checkPath(path);
+  checkRev(rev);
+  if (raw === undefined) return { path, rev };
+  if (typeof raw !== 'string' && !(raw instanceof Uint8Array)) refuse('bad-field', `the value of ${path} is no value`);
+  return { path, rev, value: makeValue(String(type), raw) };
 }
 
 /** @param {import('./protocol.js').Entry} entry */
@@ -83,15 +145,20 @@ function row({ path, rev, value }) {
  * Takes the database for this page; gives what is called to let it go. `state-in-use` when another one has it. A browser
  * without locks is not asked.
  * @param {string} name
- * @returns {Promise<() => void>}
+ * @returns {Promise<() => Promise<void>>} done when another one can take it
  */
 function lock(name) {
-  if (typeof navigator !== 'object' || !navigator.locks) return Promise.resolve(() => {});
+  if (typeof navigator !== 'object' || !navigator.locks) return Promise.resolve(async () => {});
   return new Promise((resolve, reject) => {
-    navigator.locks.request(`onetree:${name}`, { ifAvailable: true }, (mine) => {
+    /** @type {Promise<any>} */
+    const over = navigator.locks.request(`onetree:${name}`, { ifAvailable: true }, (mine) => {
       if (!mine) throw new OnetreeError('state-in-use', `${name} is in use by another page`);
-      return new Promise((free) => resolve(() => free(undefined)));
-    }).catch(reject);
+      return new Promise((free) => resolve(() => {
+        free(undefined);
+        return over;
+      }));
+    });
+    over.catch(reject);
   });
 }
 
@@ -118,7 +185,7 @@ function asked(request) {
 function finished(transaction) {
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve();
-    transaction.onabort = transaction.onerror = () => reject(refused(transaction.error));
+    transaction.onabort = () => reject(refused(transaction.error ?? 'the browser refuses'));
   });
 }
 

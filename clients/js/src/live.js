@@ -25,36 +25,31 @@ export class Mirror {
   /**
    * @param {import('./client.js').Client} client
    * @param {number} sub
-   * @param {import('./protocol.js').View} view
-   * @param {Snapshot} initial
+   * @param {import('./mirror.js').MirrorState} state
    * @param {Keep | undefined} keep
    */
-  constructor(client, sub, view, initial, keep) {
+  constructor(client, sub, state, keep) {
     this.client = client;
     /** What it sees. */
-    this.view = view;
+    this.view = state.view;
+    /** @private */
+    this.state = state;
     /** @private */
     this.sub = sub;
     /** @private */
-    this.initial = initial;
-    /** @private */
-    this.now = initial;
+    this.initial = state.snapshot;
     /** @private */
     this.whole = false;
-    /** @private */
-    this.isNowFresh = false;
     /** @private @type {(MirrorEvent & {type: 'ended'}) | undefined} */
     this.ended = undefined;
     /** @private @type {Set<Changes>} */
     this.feeds = new Set();
     /** @private @type {Set<() => boolean>} those who wait; true: they are done */
     this.waiters = new Set();
-    /** @private @type {import('./mirror.js').MirrorState | undefined} */
-    this.state = undefined;
     /** @private */
     this.keep = keep;
     /** @private @type {Snapshot | undefined} */
-    this.kept = keep ? initial : undefined;
+    this.kept = keep ? this.initial : undefined;
     /** @private @type {ReturnType<typeof setTimeout> | undefined} */
     this.keepTimer = undefined;
     /** @private @type {Promise<void>} */
@@ -67,59 +62,53 @@ export class Mirror {
 
   /** @internal What it was started with turned out to be kept. @param {Snapshot} snapshot */
   begin(snapshot) {
-    this.initial = this.now = this.kept = snapshot;
-    for (const feed of this.feeds) /** @type {any} */ (feed).position = /** @type {any} */ (feed).last = snapshot;
+    this.state.goOnFrom(snapshot);
+    this.initial = this.kept = snapshot;
+    for (const feed of this.feeds) /** @type {any} */ (feed).begin();
   }
 
-  /**
-   * @internal The mirror went on.
-   * @param {MirrorEvent | undefined} event
-   * @param {Snapshot} snapshot
-   * @param {boolean} fresh
-   */
-  publish(event, snapshot, fresh) {
-    this.now = snapshot;
-    this.isNowFresh = fresh;
+  /** @internal The mirror went on; `undefined`: only its revision did. @param {MirrorEvent | undefined} event */
+  publish(event) {
     if (event?.type === 'fresh') this.whole = true;
     if (event?.type === 'ended') this.ended = event;
-    for (const feed of this.feeds) /** @type {any} */ (feed).push(event, snapshot);
-    for (const waiter of [...this.waiters]) if (waiter()) this.waiters.delete(waiter);
+    for (const feed of this.feeds) /** @type {any} */ (feed).push(event);
+    if (this.waiters.size > 0) for (const waiter of [...this.waiters]) if (waiter()) this.waiters.delete(waiter);
     if (this.keep) this.keepLater();
   }
 
   /** The revision that it is at. */
   get rev() {
-    return this.now.rev;
+    return this.state.rev;
   }
 
   /** Whether it is whole and the connection is there that keeps it so. */
   get isFresh() {
-    return this.isNowFresh;
+    return this.state.fresh;
   }
 
   /** How many changes have come of the refresh that is under way, or came of the last one: for progress. */
   get received() {
-    return this.state?.received ?? 0;
+    return this.state.received;
   }
 
   /** The number of entries. */
   get size() {
-    return this.now.size;
+    return this.state.size;
   }
 
   /** The entry at a path. @param {string} path */
   get(path) {
-    return this.now.get(path);
+    return this.state.get(path);
   }
 
   /** All entries, in path order, as they are now. */
   entries() {
-    return this.now.entries();
+    return this.snapshot().entries();
   }
 
   /** The entries at and under a path, in path order, as they are now. @param {string} top */
   under(top) {
-    return this.now.under(top);
+    return this.snapshot().under(top);
   }
 
   /**
@@ -127,12 +116,12 @@ export class Mirror {
    * takes `changes.snapshot()` instead, which is never ahead of what was read.
    */
   snapshot() {
-    return this.now;
+    return this.state.snapshot;
   }
 
   /** Where it stands; absent before it was whole for the first time. */
   get cookie() {
-    return this.now.cookie;
+    return this.state.cookie;
   }
 
   /**
@@ -141,7 +130,7 @@ export class Mirror {
    */
   changes() {
     /** @type {Changes} */
-    const feed = new Changes(this.initial, this.now, this.whole, this.ended, () => this.feeds.delete(feed));
+    const feed = new Changes(this.state, this.initial, this.whole, this.ended, () => this.feeds.delete(feed));
     this.feeds.add(feed);
     // Otherwise what was not shown yet when it was to be saved would be saved behind the next event only.
     if (this.keep) feed.taken = () => this.keepLater();
@@ -172,14 +161,14 @@ export class Mirror {
 
   /**
    * Waits until it is as `reached` says.
-   * @param {(now: Snapshot) => boolean} reached
+   * @param {(now: Mirror) => boolean} reached
    * @param {boolean} [onlyFresh] whether it must be fresh, too
    * @returns {Promise<number>} its revision then
    */
   until(reached, onlyFresh = true) {
     return new Promise((resolve, reject) => {
       const waiter = () => {
-        if ((this.isNowFresh || !onlyFresh) && reached(this.now)) resolve(this.now.rev);
+        if ((this.state.fresh || !onlyFresh) && reached(this)) resolve(this.rev);
         else if (this.ended) reject(this.ended.error ?? closedError());
         else return false;
         return true;
@@ -201,7 +190,7 @@ export class Mirror {
   async at(rev) {
     await this.fresh();
     // Otherwise a write that the view does not see would show at the next heartbeat only.
-    if (this.now.rev < rev) this.client.wantSync();
+    if (this.rev < rev) this.client.wantSync();
     return this.until((now) => now.rev >= rev);
   }
 
@@ -231,7 +220,7 @@ export class Mirror {
   async earlier(log, limit, before) {
     if (before === undefined) {
       const inside = below(log);
-      for (const { path } of this.now.under(log)) {
+      for (const { path } of this.under(log)) {
         if (path.startsWith(inside) && isLogKey(path.slice(inside.length))) {
           before = path;
           break;
@@ -259,7 +248,8 @@ export class Mirror {
   /** Ends it; the client lives on. What is kept is saved once more. */
   async close() {
     this.client.dropMirror(this.sub);
-    if (!this.ended) this.publish({ type: 'ended' }, this.now, false);
+    this.state.handleLost();
+    if (!this.ended) this.publish({ type: 'ended' });
     await this.saved();
   }
 
@@ -267,7 +257,7 @@ export class Mirror {
   keepLater() {
     if (this.ended) {
       void this.saved();
-    } else if (this.keepTimer === undefined && this.now !== this.kept && this.now.cookie) {
+    } else if (this.keepTimer === undefined && !this.state.isStill(this.kept) && this.cookie) {
       this.keepTimer = setTimeout(() => {
         this.keepTimer = undefined;
         this.saveNow();
@@ -278,10 +268,11 @@ export class Mirror {
 
   /** @private What every reader was shown: the reader that is furthest behind. */
   shown() {
-    let shown = this.now;
+    const now = this.snapshot();
+    let shown = now;
     for (const feed of this.feeds) {
       const at = feed.snapshot();
-      if (at.rev < shown.rev || (at !== this.now && shown === this.now)) shown = at;
+      if (at.rev < shown.rev || (at !== now && shown === now)) shown = at;
     }
     return shown;
   }

@@ -112,7 +112,7 @@ export const contains = (top, path) => path === top || path.startsWith(below(top
  * @returns {string}
  */
 export function orderKey(path) {
-  const key = path === '/' ? '' : path.replaceAll('/', '\0');
+  const key = path === '/' ? '' : path.replace(/\//g, '\0');
   return /[\ud800-\uffff]/.test(key) ? key.replace(/[\ud800-\uffff]/g, shift) : key;
 }
 

@@ -35,9 +35,10 @@ const AGAIN = 1_000;
  * @typedef {{verdict: 'same' | 'differs' | 'unknown', rev?: number, expected?: string, found?: string}} Verdict
  * @typedef {{do: 'connect'} | {do: 'disconnect'} | {do: 'reply', ticket: number, frame?: Frame, error?: OnetreeError}
  *   | {do: 'release', ticket: number} | {do: 'verdict', ticket: number, verdict: Verdict}
- *   | {do: 'mirror', sub: number, event: MirrorEvent | undefined, snapshot: import('./mirror.js').Snapshot, fresh: boolean}
+ *   | {do: 'mirror', sub: number, event: MirrorEvent | undefined}
  *   | {do: 'status', status: Status}} Effect what a session wants done; `connect` is answered by `handleOpen` or
- *   `handleClosed`; a `release` comes once for each request, behind its reply
+ *   `handleClosed`; a `release` comes once for each request, behind its reply; a `mirror` is about its state as it is then, so
+ *   that effects are to be taken before the next frame is handled
  * @typedef {{codec: import('./json.js').Codec, label?: string | undefined, agent: string,
  *   reconnect: 'never' | 'after-first' | 'always', requestTimeoutMs: number, connectTimeoutMs: number,
  *   backoffMs: readonly [number, number], random?: () => number, newName?: () => string, tokenAgain?: boolean}} SessionOptions
@@ -332,7 +333,7 @@ export class Session {
   /** @private @param {number} id @param {number} sub @param {Slot} slot @returns {Frame} */
   subFrame(id, sub, { state, options }) {
     const { once, signals, everyMs } = options;
-    const { cookie } = state.snapshot;
+    const { cookie } = state;
     return { op: 'sub', id, sub, ...state.view, cookie, mode: once ? 'once' : 'stay', signals, every_ms: everyMs };
   }
 
@@ -536,7 +537,7 @@ export class Session {
     const slot = this.slots.get(sub);
     if (!slot) return { verdict: 'unknown' };
     const outcome = handle(slot.state);
-    const { rev } = slot.state.snapshot;
+    const { rev } = slot.state;
     switch (outcome.what) {
       case 'refreshing': this.tell(sub, { type: 'refreshing', kind: outcome.kind, why: outcome.why }); break;
       case 'fresh': this.tell(sub, { type: 'fresh', rev, changes: outcome.changes, gaps: outcome.gaps }); break;
@@ -606,9 +607,7 @@ export class Session {
 
   /** @private @param {number} sub @param {MirrorEvent | undefined} event */
   tell(sub, event) {
-    const slot = this.slots.get(sub);
-    if (!slot) return;
-    this.effects.push({ do: 'mirror', sub, event, snapshot: slot.state.snapshot, fresh: slot.state.fresh });
+    if (this.slots.has(sub)) this.effects.push({ do: 'mirror', sub, event });
   }
 
   /** @private @param {MirrorEvent} event */

@@ -136,14 +136,14 @@ export class Transaction {
   }
 
   /**
-   * @private Whether something that was read is different in a later snapshot.
-   * @param {import('./mirror.js').Snapshot} later
+   * @private Whether something that was read is different now.
+   * @param {import('./live.js').Mirror} mirror
    */
-  changed(later) {
-    for (const [path, rev] of this.gets) if ((later.get(path)?.rev ?? 0) !== rev) return true;
+  changed(mirror) {
+    for (const [path, rev] of this.gets) if ((mirror.get(path)?.rev ?? 0) !== rev) return true;
     if (this.unders.size === 0) return false;
     const tops = [...this.unders];
-    return later.since(this.snapshot).some(({ path }) => tops.some((top) => contains(top, path)));
+    return mirror.snapshot().since(this.snapshot).some(({ path }) => tops.some((top) => contains(top, path)));
   }
 }
 

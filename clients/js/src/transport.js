@@ -87,6 +87,10 @@ export class Link {
         this.end(new OnetreeError(word, `${target} answers ${status}`, retryInMs));
       });
       this.open(/** @type {any} */ (socket), target);
+      // As they are, without an event around each: a copy of each small message costs more than to read it.
+      socket.binaryType = 'nodebuffer';
+      socket.onmessage = null;
+      socket.on('message', (data, binary) => this.events?.message(/** @type {any} */ (binary ? data : String(data))));
     } catch (error) {
       this.end(new OnetreeError('url', `no WebSocket here: ${error}`, { cause: error }));
     }
@@ -148,7 +152,7 @@ export class Link {
     socket.onerror = () => {};
     socket.close(1000);
     const { terminate } = /** @type {any} */ (socket);
-    if (typeof terminate === 'function') {
+    if (typeof terminate === 'function' && socket.readyState !== 3) {
       const timer = setTimeout(() => terminate.call(socket), 2_000);
       socket.onclose = () => clearTimeout(timer);
     }

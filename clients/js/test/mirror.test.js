@@ -7,6 +7,7 @@ import { EntryHasher, blake2s } from '../src/blake2s.js';
 import { Changes } from '../src/changes.js';
 import { MirrorState, Snapshot, digestOf } from '../src/mirror.js';
 import { Value, comparePaths, contains, fingerprint, logKey, sees, viewOf } from '../src/protocol.js';
+import { apply } from './lib/model.js';
 import { Random, seeds } from './lib/random.js';
 
 const KEY = '00112233445566778899aabbccddeeff';
@@ -15,17 +16,6 @@ const SEGMENTS = ['a', 'b', 'a b', 'a-b', 'ä', '\uffff', '\u{10000}', logKey(3,
 
 function atRandom(r) {
   return `/${Array.from({ length: 1 + r.below(4) }, () => r.pick(SEGMENTS)).join('/')}`;
-}
-
-/** Applies a change as PROTOCOL.md says it, with no care for cost. */
-function apply(tree, { path, rev, act, value, to }) {
-  for (const at of [...tree.keys()]) {
-    const key = at.startsWith(`${path}/`) ? at.slice(path.length + 1).split('/')[0] : '';
-    const gone = act === 'delete' ? at === path : act === 'drop' ? contains(path, at)
-      : act === 'trim' && /^[01][0-9a-f]{17}$/.test(key) && key <= to;
-    if (gone) tree.delete(at);
-  }
-  if (act === 'put') tree.set(path, { path, rev, value });
 }
 
 const rows = (entries) => Array.from(entries, ({ path, rev, value }) => [path, rev, value?.text]);
@@ -116,10 +106,10 @@ test('what is folded is complete; a trim is a gap, a delete is none', () => {
     const state = new MirrorState(viewOf('/'));
     state.handleRefresh({ kind: 'full', why: 'no-cookie' });
     state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
-    const feed = new Changes(state.snapshot, state.snapshot, false, undefined, () => {});
+    const feed = new Changes(state, state.snapshot, false, undefined, () => {});
     const tell = (rev, changed) => {
       const outcome = state.handleDelta(undefined, rev, changed);
-      feed.push({ type: 'delta', since: outcome.since, rev, changes: outcome.changes, gaps: outcome.gaps }, state.snapshot);
+      feed.push({ type: 'delta', since: outcome.since, rev, changes: outcome.changes, gaps: outcome.gaps });
     };
     for (let rev = 1; rev <= 400; rev += 1) tell(rev, [{ path: `/log/${logKey(rev, 0)}`, rev, act: 'put', value: Value.json(rev) }]);
     const last = logKey(400, 0);
@@ -131,6 +121,127 @@ test('what is folded is complete; a trim is a gap, a delete is none', () => {
     const copy = new Map();
     for (const { path, new: now } of events.flatMap(({ changes }) => changes)) now ? copy.set(path, now) : copy.delete(path);
     assert.deepEqual(rows(copy.values()), rows(state.snapshot));
+  }
+});
+
+test('what a reader was shown is what the mirror was then, however far behind it is', () => {
+  for (const seed of seeds(40)) {
+    const r = new Random(seed);
+    const state = new MirrorState(viewOf('/'));
+    state.handleKey(KEY);
+    const feeds = Array.from({ length: 3 }, () => ({ feed: new Changes(state, state.snapshot, false, undefined, () => {}), copy: new Map(), pace: r.next() }));
+    const tree = new Map();
+    let rev = 0;
+    /** @type {Map<number, unknown>} what the mirror showed, by revision */
+    const shown = new Map([[0, []]]);
+    const tell = (outcome) => {
+      const { what, ...more } = outcome;
+      assert.ok(['fresh', 'delta', 'corrupt', 'refreshing'].includes(what), `ONETREE_SEED=${seed}: ${JSON.stringify(outcome)}`);
+      shown.set(state.rev, rows(inOrder(what === 'corrupt' ? [...tree.values()] : tree.values())));
+      const empty = what === 'delta' && more.changes.length === 0 && more.gaps.length === 0;
+      for (const { feed } of feeds) feed.push(empty ? undefined : { type: what, rev, ...more });
+    };
+    const inOrder = (entries) => [...entries].sort((a, b) => comparePaths(a.path, b.path));
+    const full = () => {
+      tell(state.handleRefresh({ kind: 'full', why: 'no-cookie' }));
+      state.handleEntries([...tree.values()].map((entry) => ({ act: 'put', ...entry })));
+      tell(state.handleFresh({ rev, view: '0'.repeat(16), digest: digestOf(KEY, tree.values()) }, EPOCH));
+    };
+    const read = ({ feed, copy }) => {
+      const event = feed.nextNow();
+      for (const { path, old, new: now } of event?.changes ?? []) {
+        assert.deepEqual(copy.get(path), old, `ONETREE_SEED=${seed}: old of ${path}`);
+        if (now) copy.set(path, now);
+        else copy.delete(path);
+      }
+      return event;
+    };
+    const look = ({ feed, copy }) => {
+      const then = feed.snapshot();
+      assert.deepEqual(rows(then), rows(inOrder(copy.values())), `ONETREE_SEED=${seed}: what was shown`);
+      assert.deepEqual(rows(then), shown.get(then.rev), `ONETREE_SEED=${seed}: what was there`);
+      assert.ok(then.cookie === undefined || then.cookie.rev === then.rev, `ONETREE_SEED=${seed}`);
+      return then;
+    };
+    full();
+    for (let n = r.below(700); n > 0; n -= 1) {
+      if (r.chance(0.02)) {
+        tell(state.handleSync(rev, `7:${'0'.repeat(32)}`));
+        full();
+      } else if (r.chance(0.02)) {
+        full();
+      } else {
+        rev += 1;
+        const changes = Array.from({ length: r.below(4) }, () => change(r, rev));
+        for (const one of changes) apply(tree, one);
+        tell(state.handleDelta(rev - 1, rev, changes));
+      }
+      for (const one of feeds) {
+        if (r.chance(one.pace)) read(one);
+        if (r.chance(0.05)) look(one);
+      }
+      if (r.chance(0.01)) assert.deepEqual(rows(state.snapshot), shown.get(rev), `ONETREE_SEED=${seed}`);
+    }
+    for (const one of feeds) {
+      while (read(one)) look(one);
+      assert.equal(look(one), state.snapshot, 'who has read all has the mirror');
+    }
+  }
+});
+
+test('a reader that is always a little behind does not make the queue grow', () => {
+  const state = new MirrorState(viewOf('/'));
+  state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+  state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
+  const feed = new Changes(state, state.snapshot, false, undefined, () => {});
+  for (let rev = 1; rev <= 5000; rev += 1) {
+    const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
+    feed.push({ type, rev, ...more });
+    if (rev > 10) assert.equal(feed.nextNow().rev, rev - 10);
+    if (rev % 100 === 0) assert.equal(feed.snapshot().get('/a').rev, rev - 10);
+  }
+  assert.ok(feed.queue.length < 1000);
+});
+
+test('as long as nothing is taken, a reader has the same snapshot', () => {
+  const state = new MirrorState(viewOf('/'));
+  state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+  state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
+  const feed = new Changes(state, state.snapshot, false, undefined, () => {});
+  const tell = (rev) => {
+    const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
+    feed.push({ type, rev, ...more });
+  };
+  const first = feed.snapshot();
+  tell(1);
+  tell(2);
+  assert.equal(feed.snapshot(), first);
+  feed.nextNow();
+  const second = feed.snapshot();
+  assert.deepEqual([second.rev, second.cookie.rev, rows(second)], [1, 1, [['/a', 1, '1']]]);
+  tell(3);
+  assert.equal(feed.snapshot(), second);
+  while (feed.nextNow());
+  feed.push({ type: 'ended' });
+  assert.equal(feed.snapshot(), state.snapshot);
+  feed.nextNow();
+  assert.equal(feed.snapshot(), state.snapshot);
+});
+
+test('a delta that breaks a rule changes nothing', () => {
+  const state = new MirrorState(viewOf('/'));
+  state.handleKey(KEY);
+  state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+  const a = { path: '/a', rev: 1, value: Value.json(1) };
+  state.handleEntries([{ act: 'put', ...a }]);
+  state.handleFresh({ rev: 1, view: '0'.repeat(16) }, EPOCH);
+  const wrong = [{ path: '/c', rev: 2, act: 'put' }, { path: '/c', rev: 3, act: 'put', value: Value.json(3) }];
+  for (const last of wrong) {
+    const changes = [{ path: '/a', rev: 2, act: 'delete' }, { path: '/b', rev: 2, act: 'put', value: Value.json(2) }, last];
+    state.fresh = true;
+    assert.equal(state.handleDelta(1, 2, changes).what, 'broken');
+    assert.deepEqual([rows(state.snapshot), state.rev, state.digestText()], [rows([a]), 1, digestOf(KEY, [a])]);
+    assert.deepEqual([state.fresh, state.cookie], [false, undefined]);
   }
 });
 

@@ -114,3 +114,9 @@ for (const [name, side] of [['client_frames', 'Client'], ['server_frames', 'Serv
     }
   });
 }
+
+test('a value does not hold the message that it came in', () => {
+  const frame = { op: 'signal', path: '/a', value: p.Value.of('image/png', Uint8Array.of(1, 2)) };
+  const { value } = m.msgpack.decodeServer(Buffer.from(m.msgpack.encodeServer(frame)));
+  assert.deepEqual([value.bytes, value.bytes.buffer.byteLength], [Uint8Array.of(1, 2), 2]);
+});

@@ -1,0 +1,17 @@
+// What a change does to a tree, as PROTOCOL.md says it, with no care for cost.
+
+import { contains } from '../../src/protocol.js';
+
+/**
+ * @param {Map<string, {path: string, rev: number, value?: any}>} tree by path
+ * @param {import('../../src/protocol.js').Change} change
+ */
+export function apply(tree, { path, rev, act, value, to }) {
+  for (const at of [...tree.keys()]) {
+    const key = at.startsWith(`${path}/`) ? at.slice(path.length + 1).split('/')[0] : '';
+    const gone = act === 'delete' ? at === path : act === 'drop' ? contains(path, at)
+      : act === 'trim' && /^[01][0-9a-f]{17}$/.test(key) && key <= to;
+    if (gone) tree.delete(at);
+  }
+  if (act === 'put') tree.set(path, { path, rev, value });
+}

@@ -1,0 +1,114 @@
+// The same application in Node, Deno and Bun, whichever is on PATH: its broker is killed and comes back with its data.
+
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { BINARY, broker as memory, skip } from './lib/broker.js';
+
+const smoke = fileURLToPath(new URL('./lib/smoke.js', import.meta.url));
+const adapter = fileURLToPath(new URL('../conformance/adapter.js', import.meta.url));
+const RUNTIMES = {
+  node: [process.execPath],
+  deno: ['deno', 'run', '--quiet', '--no-prompt', '--allow-net=127.0.0.1', `--allow-read`, '--allow-write', '--allow-env'],
+  bun: ['bun', 'run'],
+};
+
+/** What it says of its version, or why it is skipped. */
+function version([command]) {
+  const { status, stdout } = spawnSync(command, ['--version'], { encoding: 'utf8', timeout: 20_000 });
+  return status === 0 ? stdout.split('\n')[0] : undefined;
+}
+
+/** A port that nobody has. */
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** A broker that keeps its data in `folder`. */
+async function serve(folder, port) {
+  const child = spawn(BINARY, ['serve', '--data', join(folder, 'data'), '--listen', `127.0.0.1:${port}`], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(createInterface({ input: child.stdout }), 'line');
+  child.stdout.resume();
+  return child;
+}
+
+/** What the adapter of the scenarios is told, and what it has to answer; `$rev` is the revision that it answered last. */
+const TOLD = [
+  [{ do: 'mirror', mirror: 'm', path: '/a' }, {}],
+  [{ do: 'put', path: '/a/b', json: { x: [1, 'ä'] } }, { rev: '$rev' }],
+  [{ do: 'at', mirror: 'm', rev: '$rev' }, { rev: '$rev' }],
+  [{ do: 'verify', mirror: 'm' }, { verdict: 'same' }],
+  [{ do: 'get', paths: ['/a/b', '/a/c'] }, { rev: '$rev', changes: [{ path: '/a/b', rev: '$rev', json: { x: [1, 'ä'] } }], more: false }],
+  [{ do: 'put', path: '/a/b', json: 2, if: { rev: 77 } }, 'conflict'],
+  [{ do: 'transact', mirror: 'm', program: 'increment', path: '/a/n' }, undefined],
+  [{ do: 'close' }, {}],
+];
+
+/** Says lines to a program, one after another, and gives what it answers to each. */
+async function* talk(child, lines) {
+  const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  for (const line of lines) {
+    child.stdin.write(`${JSON.stringify(line())}\n`);
+    yield JSON.parse((await answers.next()).value);
+  }
+  child.stdin.end();
+}
+
+for (const [name, command] of Object.entries(RUNTIMES)) {
+  const found = skip === false ? version(command) : undefined;
+  for (const codec of ['json', 'msgpack']) {
+    const why = skip || (found === undefined && `there is no ${name} on PATH`);
+    test(`it works in ${name}: ${codec}`, { skip: why, timeout: 60_000 }, async (t) => {
+      t.diagnostic(`${name} ${found}`);
+      const folder = await mkdtemp(join(tmpdir(), 'onetree-'));
+      const port = await freePort();
+      let broker = await serve(folder, port);
+      t.after(async () => {
+        broker.kill('SIGKILL');
+        await rm(folder, { recursive: true });
+      });
+      const app = spawn(command[0], [...command.slice(1), smoke, `ws://127.0.0.1:${port}`, codec, join(folder, 'state')], { stdio: ['ignore', 'pipe', 'inherit'] });
+      t.after(() => app.kill('SIGKILL'));
+      const said = [];
+      const exited = once(app, 'exit');
+      for await (const line of createInterface({ input: app.stdout })) {
+        said.push(line);
+        if (line !== 'ready') continue;
+        broker.kill('SIGKILL');
+        await once(broker, 'exit');
+        broker = await serve(folder, port);
+      }
+      assert.deepEqual([said, await exited], [['ready', 'right'], [0, null]]);
+    });
+    test(`the adapter of the scenarios answers in ${name}: ${codec}`, { skip: why, timeout: 60_000 }, async (t) => {
+      const url = await memory(t);
+      const app = spawn(command[0], [...command.slice(1), adapter], { stdio: ['pipe', 'pipe', 'inherit'] });
+      t.after(() => app.kill('SIGKILL'));
+      let rev;
+      const filled = (what) => JSON.parse(JSON.stringify(what), (_, one) => (one === '$rev' ? rev : one));
+      const lines = [[{ do: 'connect', url, codec }, {}], ...TOLD];
+      let id = 0;
+      for await (const answer of talk(app, lines.map(([line], i) => () => filled({ id: i, ...line })))) {
+        const [line, want] = lines[id];
+        assert.equal(answer.id, id, JSON.stringify(answer));
+        rev = answer.ok?.rev ?? rev;
+        if (typeof want === 'string') assert.equal(answer.error?.code, want, JSON.stringify(line));
+        else assert.deepEqual(answer, { id, ok: want === undefined ? answer.ok : filled(want) }, JSON.stringify(line));
+        id += 1;
+      }
+      assert.equal(id, lines.length);
+    });
+  }
+}
