@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use onetree::Running;
 
-use crate::server::look::{told, until};
+use crate::http::{told, until};
 
 /// The load; over when it is dropped. Nothing, where none was asked for.
 pub(crate) struct Load(Option<Child>);

@@ -12,13 +12,14 @@
 //!   `ONETREE_UNDER_LOAD=1` beside the `load` of the benchmarks
 //! - `transcripts`: the conversations of the specification, played
 //! - `wire`: a client that says exactly what a test wants, independent of the client library
-//! - `logs`: what the broker logs; `directory`: one of a test's own
+//! - `logs`: what the broker logs; `http`: what it tells of itself; `directory`: one of a test's own
 //! - `crash`: the program, killed again and again
 
 mod cli;
 mod crash;
 mod directory;
 mod disk;
+mod http;
 mod irc;
 mod limits;
 mod load;

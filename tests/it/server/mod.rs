@@ -11,5 +11,5 @@
 mod ends;
 mod http;
 mod input;
-pub(crate) mod look;
+mod look;
 mod slow;
