@@ -3,9 +3,12 @@
 //! Random stories say their seed when they fail; `ONETREE_SEED=<seed> cargo test --test mirror` plays
 //! them again.
 
+mod naive;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 
+use naive::takes;
 use onetree_client::mirror::{Outcome, State};
 use onetree_client::protocol::frame::{Fresh, Refresh};
 use onetree_client::protocol::{DigestKey, Epoch};
@@ -130,17 +133,10 @@ impl Model {
 
 /// The meaning of a change, said another way than the mirror does.
 fn apply(tree: &mut Tree, change: &Change) {
-    match &change.act {
-        Act::Put(value) => {
-            let value = value.clone().unwrap_or_else(|| Value::text(""));
-            tree.insert(change.path.clone(), (change.rev, value));
-        }
-        Act::Delete => drop(tree.remove(&change.path)),
-        Act::Drop => tree.retain(|path, _| !change.path.contains(path)),
-        Act::Trim { to, .. } => tree.retain(|path, _| {
-            let child = change.path.below(path).and_then(|mut below| below.next());
-            child.and_then(LogKey::parse).is_none_or(|key| key > *to)
-        }),
+    tree.retain(|path, _| !takes(change, path));
+    if let Act::Put(value) = &change.act {
+        let value = value.clone().unwrap_or_else(|| Value::text(""));
+        tree.insert(change.path.clone(), (change.rev, value));
     }
 }
 

@@ -9,10 +9,12 @@
 //!
 //! - `main.rs`: a transcript, step by step; `player`: one of its connections
 //! - `mirror`: what a mirror has to be; `known`: what it was, for cookies that come back
-//! - `names`: what stands for placeholders
+//! - `names`: what stands for placeholders; `naive`: what a change takes away
 
 mod known;
 mod mirror;
+#[path = "../naive/mod.rs"]
+mod naive;
 mod names;
 mod player;
 

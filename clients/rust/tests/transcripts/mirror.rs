@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use onetree_client::protocol::Fingerprint;
 use onetree_client::protocol::frame::{Fresh, Mode};
 use onetree_client::session::SubOptions;
-use onetree_client::{
-    Act, Change, Entry, Event, LogKey, Path, RefreshKind, Revision, Snapshot, View,
-};
+use onetree_client::{Act, Change, Entry, Event, Path, RefreshKind, Revision, Snapshot, View};
+
+use crate::naive::takes;
 
 pub(super) type Tree = BTreeMap<Path, Entry>;
 
@@ -114,19 +114,13 @@ fn tree(snapshot: &Snapshot) -> Tree {
     snapshot.iter().map(|(path, entry)| (path.clone(), entry.clone())).collect()
 }
 
-/// What a change does, as the protocol says it, without a thought about speed.
+/// What a change does to what this view sees.
 pub(super) fn apply(tree: &mut Tree, change: &Change, view: &View) {
-    match &change.act {
-        Act::Put(value) if view.sees(&change.path) => {
-            let value = value.clone().filter(|_| view.values);
-            tree.insert(change.path.clone(), Entry { rev: change.rev, value });
-        }
-        Act::Put(_) => {}
-        Act::Delete => drop(tree.remove(&change.path)),
-        Act::Drop => tree.retain(|path, _| !change.path.contains(path)),
-        Act::Trim { to, .. } => tree.retain(|path, _| {
-            let child = change.path.below(path).and_then(|mut below| below.next());
-            child.and_then(LogKey::parse).is_none_or(|key| key > *to)
-        }),
+    tree.retain(|path, _| !takes(change, path));
+    if let Act::Put(value) = &change.act
+        && view.sees(&change.path)
+    {
+        let value = value.clone().filter(|_| view.values);
+        tree.insert(change.path.clone(), Entry { rev: change.rev, value });
     }
 }
