@@ -6,9 +6,9 @@ const EVENTS = 256;
 const CHANGES = 16 * 1024;
 
 /**
- * @typedef {import('./mirror.js').Difference} Difference
+ * @typedef {import('./snapshot.js').Difference} Difference
  * @typedef {import('./mirror.js').MirrorState} MirrorState
- * @typedef {import('./mirror.js').Snapshot} Snapshot
+ * @typedef {import('./snapshot.js').Snapshot} Snapshot
  * @typedef {import('./protocol.js').Cookie} Cookie
  * @typedef {{type: 'refreshing', kind: 'full' | 'delta', why: string}
  *   | {type: 'fresh', rev: number, changes: Difference[], gaps: string[]}

@@ -3,7 +3,8 @@
 import { OnetreeError, closedError } from './errors.js';
 import { json } from './json.js';
 import { Mirror } from './live.js';
-import { MirrorState, Snapshot } from './mirror.js';
+import { MirrorState } from './mirror.js';
+import { Snapshot } from './snapshot.js';
 import { Value, checkPath, viewOf } from './protocol.js';
 import * as request from './request.js';
 import { valuesOf } from './requests.js';

@@ -50,7 +50,7 @@ const refused = (what, cause) => new OnetreeError('state', `${what}: ${cause}`, 
 
 /**
  * @param {string} path
- * @param {import('./mirror.js').Snapshot} snapshot
+ * @param {import('./snapshot.js').Snapshot} snapshot
  * @param {string} head
  */
 async function replace(path, snapshot, head) {

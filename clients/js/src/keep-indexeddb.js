@@ -1,7 +1,7 @@
 // Where a mirror survives its page: a database of IndexedDB, whose transactions replace cookie and entries in one step.
 
 import { OnetreeError } from './errors.js';
-import { Snapshot } from './mirror.js';
+import { Snapshot } from './snapshot.js';
 import { checkPath, checkPlain, makeValue, refuse } from './protocol.js';
 
 const HEAD = 'head';

@@ -2,7 +2,7 @@
 
 import { Changes } from './changes.js';
 import { OnetreeError, closedError } from './errors.js';
-import { Snapshot } from './mirror.js';
+import { Snapshot } from './snapshot.js';
 import { below, contains, isLogKey } from './protocol.js';
 import { transact } from './transact.js';
 

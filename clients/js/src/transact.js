@@ -13,7 +13,7 @@ class Retry extends Error {}
  */
 export class Transaction {
   /**
-   * @param {import('./mirror.js').Snapshot} snapshot
+   * @param {import('./snapshot.js').Snapshot} snapshot
    * @param {import('./protocol.js').View} view
    */
   constructor(snapshot, view) {

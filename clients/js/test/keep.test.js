@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { keepInFile } from '../src/keep-file.js';
-import { Snapshot } from '../src/mirror.js';
+import { Snapshot } from '../src/snapshot.js';
 import { Value } from '../src/protocol.js';
 
 const COOKIE = { epoch: 'e'.repeat(32), rev: 9, view: 'f'.repeat(16) };

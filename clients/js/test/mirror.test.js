@@ -5,7 +5,9 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { EntryHasher, blake2s } from '../src/blake2s.js';
 import { Changes } from '../src/changes.js';
-import { MirrorState, Snapshot, digestOf } from '../src/mirror.js';
+import { digestOf } from '../src/copy.js';
+import { MirrorState } from '../src/mirror.js';
+import { Snapshot } from '../src/snapshot.js';
 import { Value, comparePaths, contains, fingerprint, logKey, sees, viewOf } from '../src/protocol.js';
 import { apply } from './lib/model.js';
 import { Random, seeds } from './lib/random.js';
@@ -132,12 +134,12 @@ test('what a reader was shown is what the mirror was then, however far behind it
     const feeds = Array.from({ length: 3 }, () => ({ feed: new Changes(state, state.snapshot, false, undefined, () => {}), copy: new Map(), pace: r.next() }));
     const tree = new Map();
     let rev = 0;
-    /** @type {Map<number, unknown>} what the mirror showed, by revision */
+    /** @type {Map<number, any[]>} what the mirror showed, by revision */
     const shown = new Map([[0, []]]);
     const tell = (outcome) => {
       const { what, ...more } = outcome;
       assert.ok(['fresh', 'delta', 'corrupt', 'refreshing'].includes(what), `ONETREE_SEED=${seed}: ${JSON.stringify(outcome)}`);
-      shown.set(state.rev, rows(inOrder(what === 'corrupt' ? [...tree.values()] : tree.values())));
+      shown.set(state.rev, [...tree.values()]);
       const empty = what === 'delta' && more.changes.length === 0 && more.gaps.length === 0;
       for (const { feed } of feeds) feed.push(empty ? undefined : { type: what, rev, ...more });
     };
@@ -159,7 +161,7 @@ test('what a reader was shown is what the mirror was then, however far behind it
     const look = ({ feed, copy }) => {
       const then = feed.snapshot();
       assert.deepEqual(rows(then), rows(inOrder(copy.values())), `ONETREE_SEED=${seed}: what was shown`);
-      assert.deepEqual(rows(then), shown.get(then.rev), `ONETREE_SEED=${seed}: what was there`);
+      assert.deepEqual(rows(then), rows(inOrder(shown.get(then.rev))), `ONETREE_SEED=${seed}: what was there`);
       assert.ok(then.cookie === undefined || then.cookie.rev === then.rev, `ONETREE_SEED=${seed}`);
       return then;
     };
@@ -180,7 +182,7 @@ test('what a reader was shown is what the mirror was then, however far behind it
         if (r.chance(one.pace)) read(one);
         if (r.chance(0.05)) look(one);
       }
-      if (r.chance(0.01)) assert.deepEqual(rows(state.snapshot), shown.get(rev), `ONETREE_SEED=${seed}`);
+      if (r.chance(0.01)) assert.deepEqual(rows(state.snapshot), rows(inOrder(shown.get(rev))), `ONETREE_SEED=${seed}`);
     }
     for (const one of feeds) {
       while (read(one)) look(one);

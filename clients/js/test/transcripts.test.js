@@ -9,7 +9,8 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { OnetreeError } from '../src/errors.js';
 import { json } from '../src/json.js';
-import { MirrorState, Snapshot } from '../src/mirror.js';
+import { MirrorState } from '../src/mirror.js';
+import { Snapshot } from '../src/snapshot.js';
 import { msgpack } from '../src/msgpack.js';
 import { comparePaths, sees, viewOf } from '../src/protocol.js';
 import { Session } from '../src/session.js';
@@ -130,12 +131,16 @@ class Player {
       frame.id = this.ids.get(frame.id);
     }
     this.expect(frame);
+    const wants = ([, { options, state }]) => frame.op === 'signal' && options.signals && sees(state.view, frame.path);
+    const wanting = [...this.session.slots].filter(wants).map(([sub]) => sub);
+    const signalled = [];
     const closing = this.session.closing !== undefined;
     this.session.handleFrame(0, frame);
     this.effects((effect) => {
       if (effect.do === 'disconnect') assert.ok(closing || frame.op === 'bye', `hangs up at ${JSON.stringify(fields)}`);
       if (effect.do !== 'mirror') return;
       assert.ok(effect.event?.type !== 'broken' && effect.event?.type !== 'corrupt', JSON.stringify([fields, effect.event]));
+      if (effect.event?.type === 'signal') signalled.push(effect.sub);
       const copy = this.copies.get(effect.sub);
       for (const { path, old, new: now } of effect.event?.changes ?? []) {
         assert.deepEqual(copy.get(path), old, `old of ${path}`);
@@ -143,6 +148,7 @@ class Player {
         else copy.delete(path);
       }
     });
+    assert.deepEqual(signalled, wanting, 'who is told of a signal');
     for (const [sub, { view, snapshot }] of this.states) {
       const want = rows(inOrder(this.models.get(sub)));
       assert.deepEqual(rows(snapshot), want, JSON.stringify(fields));

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { EntryHasher, blake2s } from '../src/blake2s.js';
 import { CODES } from '../src/codes.js';
 import * as j from '../src/json.js';
-import { digestOf } from '../src/mirror.js';
+import { digestOf } from '../src/copy.js';
 import * as m from '../src/msgpack.js';
 import * as p from '../src/protocol.js';
 

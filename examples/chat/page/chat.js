@@ -93,7 +93,7 @@ export class Chat {
     }
   }
 
-  /** @private @param {import('./onetree/mirror.js').Difference[]} changes */
+  /** @private @param {import('./onetree/snapshot.js').Difference[]} changes */
   follow(changes) {
     this.timeline.handle(changes, this.isFollowing());
     let here = true;

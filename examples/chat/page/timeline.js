@@ -44,7 +44,7 @@ export class Timeline {
 
   /**
    * The mirror went on.
-   * @param {import('./onetree/mirror.js').Difference[]} changes
+   * @param {import('./onetree/snapshot.js').Difference[]} changes
    * @param {boolean} following whether the reader is at the end
    */
   handle(changes, following) {

@@ -1,6 +1,6 @@
 // A broker for simulations: the tree is a map, the history a list, and nothing is fast. It speaks frames.
 
-import { digestOf } from '../../src/mirror.js';
+import { digestOf } from '../../src/copy.js';
 import { contains, fingerprint, logKey, sees, viewOf } from '../../src/protocol.js';
 
 const EPOCH = 'e'.repeat(32);

@@ -1,0 +1,203 @@
+// Entries with their digest, and what a change does to them.
+
+import { EntryHasher } from './blake2s.js';
+import { below, comparePaths, contains, fromHex, isLogKey, orderKey, sees } from './protocol.js';
+import { difference, entryOf } from './snapshot.js';
+import { Sorted } from './sorted.js';
+
+/**
+ * @typedef {import('./protocol.js').Change} Change
+ * @typedef {import('./protocol.js').Entry} Entry
+ * @typedef {import('./protocol.js').View} View
+ * @typedef {import('./snapshot.js').Difference} Difference
+ */
+
+/** Entries and their digest, to be changed in place, and what has changed. */
+export class Copy {
+  /**
+   * @param {View} view
+   * @param {Sorted<Entry>} map nobody else's
+   * @param {Digest} digest nobody else's
+   * @param {EntryHasher | undefined} hasher
+   */
+  constructor(view, map, digest, hasher) {
+    this.view = view;
+    this.map = map;
+    this.digest = digest;
+    this.hasher = hasher;
+    /** @type {Difference[]} */
+    this.changes = [];
+    /** @type {string[]} */
+    this.gaps = [];
+  }
+
+  /** Another one with the same. Costs O(1). */
+  copy() {
+    return new Copy(this.view, this.map.copy(), this.digest.copy(), this.hasher);
+  }
+
+  /** Hashes all that is there. @param {EntryHasher} hasher */
+  hashWith(hasher) {
+    this.hasher = hasher;
+    this.digest.clear();
+    for (const { path, rev } of this.map.from()) {
+      hasher.hash(path, rev);
+      this.digest.insert(hasher.words);
+    }
+  }
+
+  /**
+   * The rule that a change breaks, when it breaks one.
+   * @param {Change} change
+   */
+  fault({ act, path, value }) {
+    const bare = act === 'put' && value === undefined && this.view.values;
+    return bare && sees(this.view, path) ? 'a put has its value' : undefined;
+  }
+
+  /**
+   * @param {Change} change one without a fault; a put that the view sees
+   * @param {boolean} note whether it goes into `changes`
+   */
+  apply(change, note) {
+    const { path, rev } = change;
+    switch (change.act) {
+      case 'put': {
+        const entry = entryOf(path, rev, this.view.values ? change.value : undefined);
+        const old = this.map.set(orderKey(path), entry);
+        if (this.hasher !== undefined) {
+          this.hasher.hash(path, rev);
+          this.digest.insert(this.hasher.words);
+          this.forget(old);
+        }
+        if (note) this.changes.push(difference(old, entry, rev));
+        return;
+      }
+      case 'delete':
+        this.remove(path, rev, note);
+        return;
+      case 'drop': {
+        if (contains(path, this.view.path)) {
+          if (note) for (const entry of this.map.from()) this.changes.push({ path: entry.path, rev, old: entry });
+          this.map.clear();
+          this.digest.clear();
+          return;
+        }
+        for (const gone of this.at(path)) this.remove(gone, rev, note);
+        return;
+      }
+      default: {
+        if (change.gap && !this.gaps.includes(path)) this.gaps.push(path);
+        for (const gone of this.logged(path, change.to ?? '')) this.remove(gone, rev, note, true);
+      }
+    }
+  }
+
+  /** @private The paths at and under `top`. @param {string} top */
+  at(top) {
+    const found = [];
+    for (const { path } of this.map.from(orderKey(top))) {
+      if (!contains(top, path)) break;
+      found.push(path);
+    }
+    return found;
+  }
+
+  /**
+   * @private The entries of a log up to and including the key `to`, and what is under them; other children of the log may
+   * lie between them.
+   * @param {string} log
+   * @param {string} to
+   */
+  logged(log, to) {
+    const inside = below(log);
+    const last = inside + to;
+    const found = [];
+    for (const { path } of this.map.from(orderKey(`${inside}${'0'.repeat(18)}`))) {
+      if (comparePaths(path, last) > 0 && !contains(last, path)) break;
+      if (!path.startsWith(inside)) break;
+      const end = path.indexOf('/', inside.length);
+      const name = path.slice(inside.length, end < 0 ? undefined : end);
+      if (isLogKey(name) && name <= to) found.push(path);
+    }
+    return found;
+  }
+
+  /** @private @param {string} path @param {number} rev @param {boolean} note @param {true} [trimmed] */
+  remove(path, rev, note, trimmed) {
+    const old = this.map.delete(orderKey(path));
+    if (old === undefined) return;
+    this.forget(old);
+    if (note) this.changes.push(trimmed === true ? { path, rev, old, trimmed } : { path, rev, old });
+  }
+
+  /** @private @param {Entry | undefined} old */
+  forget(old) {
+    if (old === undefined || this.hasher === undefined) return;
+    this.hasher.hash(old.path, old.rev);
+    this.digest.remove(this.hasher.words);
+  }
+}
+
+/** The digest of a set of entries: their number, and the sum of their hashes modulo 2^128. */
+export class Digest {
+  constructor() {
+    this.count = 0;
+    /** The sum, in four words, the highest first. */
+    this.sum = new Uint32Array(4);
+  }
+
+  copy() {
+    const copy = new Digest();
+    copy.count = this.count;
+    copy.sum.set(this.sum);
+    return copy;
+  }
+
+  clear() {
+    this.count = 0;
+    this.sum.fill(0);
+  }
+
+  /** @param {Uint32Array} hash */
+  insert(hash) {
+    const { sum } = this;
+    this.count += 1;
+    let carry = 0;
+    for (let i = 3; i >= 0; i -= 1) {
+      carry += /** @type {number} */ (sum[i]) + /** @type {number} */ (hash[i]);
+      sum[i] = carry;
+      carry = carry >= 0x100000000 ? 1 : 0;
+    }
+  }
+
+  /** @param {Uint32Array} hash */
+  remove(hash) {
+    const { sum } = this;
+    this.count -= 1;
+    let carry = 0;
+    for (let i = 3; i >= 0; i -= 1) {
+      carry += /** @type {number} */ (sum[i]) - /** @type {number} */ (hash[i]);
+      sum[i] = carry;
+      carry = carry < 0 ? -1 : 0;
+    }
+  }
+
+  toString() {
+    return `${this.count}:${Array.from(this.sum, (word) => word.toString(16).padStart(8, '0')).join('')}`;
+  }
+}
+
+/**
+ * The digest of entries, for tests and for who wants to compare copies.
+ * @param {string} key `digest_key` of `welcome`
+ * @param {Iterable<Entry>} entries
+ */
+export function digestOf(key, entries) {
+  const [hasher, digest] = [new EntryHasher(fromHex(key)), new Digest()];
+  for (const { path, rev } of entries) {
+    hasher.hash(path, rev);
+    digest.insert(hasher.words);
+  }
+  return digest.toString();
+}

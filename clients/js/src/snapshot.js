@@ -1,0 +1,151 @@
+// A mirror at one moment.
+
+import { contains, orderKey } from './protocol.js';
+import { Sorted } from './sorted.js';
+
+/**
+ * @typedef {import('./protocol.js').Cookie} Cookie
+ * @typedef {import('./protocol.js').Entry} Entry
+ * @typedef {{path: string, rev: number, old?: Entry, new?: Entry, trimmed?: true}} Difference what happened to one entry:
+ *   `old` is missing when there was none, `new` when there is none now; `rev` is then one at which it was gone; `trimmed`: it
+ *   went with the trim of its log
+ */
+
+/**
+ * A mirror at one moment, with the cookie that dates it: the two belong together and are saved together. Taking one
+ * costs O(1); it never changes.
+ */
+export class Snapshot {
+  /**
+   * @param {Sorted<Entry>} map nobody else's
+   * @param {number} rev
+   * @param {Cookie | undefined} cookie
+   */
+  constructor(map, rev, cookie) {
+    /** @private */
+    this.map = map;
+    /** The revision that it is at. */
+    this.rev = rev;
+    /** What dates it; absent before the mirror was whole for the first time, and after it was found to be wrong. */
+    this.cookie = cookie;
+  }
+
+  /**
+   * A copy from an earlier time.
+   * @param {Cookie} [cookie]
+   * @param {Iterable<Entry>} [entries] in any order
+   */
+  static saved(cookie, entries = []) {
+    /** @type {Sorted<Entry>} */
+    const map = new Sorted();
+    for (const { path, rev, value } of entries) map.set(orderKey(path), entryOf(path, rev, value));
+    return new Snapshot(map, cookie?.rev ?? 0, cookie);
+  }
+
+  /** The number of entries. */
+  get size() {
+    return this.map.size;
+  }
+
+  /**
+   * The entry at a path. Costs O(log n).
+   * @param {string} path
+   * @returns {Entry | undefined}
+   */
+  get(path) {
+    return this.map.get(orderKey(path));
+  }
+
+  /** All entries in path order. */
+  entries() {
+    return this.map.from();
+  }
+
+  /** All entries, the last path first. */
+  reversed() {
+    return this.map.reversed();
+  }
+
+  [Symbol.iterator]() {
+    return this.map.from();
+  }
+
+  /**
+   * The entries at and under `top`, in path order.
+   * @param {string} top
+   * @returns {Generator<Entry, void, undefined>}
+   */
+  *under(top) {
+    for (const entry of this.map.from(orderKey(top))) {
+      if (!contains(top, entry.path)) return;
+      yield entry;
+    }
+  }
+
+  /**
+   * What takes an earlier snapshot to this one, in path order. Costs about what differs in memory: of a refresh from
+   * nothing that is all, and what is the same is left out.
+   * @param {Snapshot} before
+   * @returns {Difference[]}
+   */
+  since(before) {
+    const differing = this.map.since(before.map).filter(([, was, is]) => !same(was, is));
+    return differing.map(([, was, is]) => difference(was, is, this.rev));
+  }
+
+  /** @internal One to change. */
+  edit() {
+    return this.map.copy();
+  }
+
+  /**
+   * @internal As it was before these changes were made: what was there, is in them.
+   * @param {readonly Difference[]} changes in the order in which they were made
+   * @param {number} rev
+   * @param {Cookie | undefined} cookie of that time
+   */
+  before(changes, rev, cookie) {
+    const map = this.edit();
+    for (let i = changes.length - 1; i >= 0; i -= 1) {
+      const { path, old } = /** @type {Difference} */ (changes[i]);
+      if (old === undefined) map.delete(orderKey(path));
+      else map.set(orderKey(path), old);
+    }
+    return new Snapshot(map, rev, cookie);
+  }
+}
+
+/**
+ * Whether two entries of one path are the same: a revision names one content, but only within one history.
+ * @param {Entry | undefined} was
+ * @param {Entry | undefined} is
+ */
+function same(was, is) {
+  if (was === undefined || is === undefined || was.rev !== is.rev) return false;
+  if (was.value === undefined || is.value === undefined) return was.value === is.value;
+  return was.value.equals(is.value);
+}
+
+/**
+ * @param {Entry | undefined} was
+ * @param {Entry | undefined} is
+ * @param {number} rev
+ * @returns {Difference}
+ */
+export function difference(was, is, rev) {
+  /** @type {Difference} */
+  const change = { path: (is ?? was)?.path ?? '', rev: is?.rev ?? rev };
+  if (was !== undefined) change.old = was;
+  if (is !== undefined) change.new = is;
+  return change;
+}
+
+/**
+ * @param {string} path
+ * @param {number} rev
+ * @param {import('./protocol.js').Value | undefined} value
+ * @returns {Entry}
+ */
+export function entryOf(path, rev, value) {
+  return value === undefined ? { path, rev } : { path, rev, value };
+}
