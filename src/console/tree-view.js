@@ -45,7 +45,8 @@ export class TreeView {
   async show(path) {
     this.#choose(path)
     await this.#tree.reveal(path)
-    if (this.selected === path) this.#choose(path)
+    // Chosen it is already. To choose it again would set the address back, which may be another by now.
+    if (this.selected === path) this.#rows.reveal(this.#tree.indexOf(path))
   }
 
   focus() {

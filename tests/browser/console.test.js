@@ -75,6 +75,19 @@ describe('a console on a tree', () => {
     await page.locator('#page-entry').getByText('text/markdown').waitFor()
   }, {}, '#/exact'))
 
+  test('goes where the address says, though the place before is still on its way', () => withPage(async (page) => {
+    await page.evaluate(async () => {
+      const changed = new Promise((resolve) => window.addEventListener('hashchange', resolve, { once: true }))
+      location.hash = '#/sensors/roof/temperature'
+      await changed
+      // The address is another at once, its event comes later: here when all of the first is there.
+      history.pushState(null, '', '#/doc/readme')
+    })
+    await row(page, '/sensors/roof/temperature').waitFor()
+    await page.evaluate(() => window.dispatchEvent(new HashChangeEvent('hashchange')))
+    await page.locator('#page-entry').getByText('Each room is a log').waitFor({ timeout: 5000 })
+  }))
+
   test('edits, and does not overwrite what it has not seen', () => withPage(async (page) => {
     await page.locator('#page-entry pre.value').waitFor()
     await page.keyboard.press('e')
