@@ -155,14 +155,18 @@ impl Drop for Adapter {
 
 impl Answer {
     pub(crate) async fn wait(self) -> Result<Result<Value, Refused>, String> {
+        self.wait_or_end().await?.ok_or_else(|| "the adapter has ended".to_owned())
+    }
+
+    /// Nothing when the adapter has ended without an answer.
+    pub(crate) async fn wait_or_end(self) -> Result<Option<Result<Value, Refused>>, String> {
         let answer = tokio::time::timeout(ANSWER, self.0).await;
-        let mut answer = answer
-            .map_err(|_| format!("no answer within {ANSWER:?}"))?
-            .map_err(|_| "the adapter has ended".to_owned())?;
+        let answer = answer.map_err(|_| format!("no answer within {ANSWER:?}"))?;
+        let Ok(mut answer) = answer else { return Ok(None) };
         if let Some(error) = answer.get("error") {
             let word = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
-            return Ok(Err((word("code"), word("message"))));
+            return Ok(Some(Err((word("code"), word("message")))));
         }
-        Ok(Ok(answer["ok"].take()))
+        Ok(Some(Ok(answer["ok"].take())))
     }
 }

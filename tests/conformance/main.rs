@@ -17,13 +17,19 @@
 //!   it is told, for what the real one never says
 //! - `scenario`: the files; `steps`: what each step does; `matching`: what counts as expected
 //! - `oracle`: a mirror's dump and its events, held against the tree
-//! - `table`: what was seen to pass; `pairs`: the random mode; `suites`: the clients' own tests
+//! - `kept`: the file that a mirror keeps itself in
+//! - `pairs`: the random mode; `side`: a client of a pair over its lives; `operations`: what it does;
+//!   `ledger`: what it was told that it did, held against the tree
+//! - `table`: what was seen to pass; `suites`: the clients' own tests
 
 mod adapter;
 mod broker;
+mod kept;
 mod languages;
+mod ledger;
 mod matching;
 mod network;
+mod operations;
 mod oracle;
 mod pairs;
 #[path = "../../examples/irc/proxy.rs"]
@@ -32,6 +38,7 @@ mod proxy;
 mod random;
 mod scenario;
 mod scripted;
+mod side;
 mod steps;
 mod suites;
 mod table;

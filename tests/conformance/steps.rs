@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::adapter::{Adapter, Answer, Refused};
 use crate::broker::Broker;
+use crate::kept::Kept;
 use crate::languages::Language;
 use crate::matching::{Names, filled, matches, short};
 use crate::network::{Cut, Network};
@@ -332,10 +333,8 @@ impl Telling {
             from = saved["entries"].as_array().cloned().unwrap_or_default();
         }
         if let Some(file) = command.get("keep").and_then(Value::as_str) {
-            // The first line is the cookie.
-            let text = std::fs::read_to_string(file).unwrap_or_default();
-            from =
-                text.lines().skip(1).filter_map(|line| serde_json::from_str(line).ok()).collect();
+            let kept = Kept::read(file.as_ref())?;
+            from = kept.map(|kept| kept.entries).unwrap_or_default();
         }
         let client = self.clients.get_mut(name).ok_or("no such client")?;
         client.mirrors.insert(mirror.to_owned(), Followed::start(command.clone(), &from));

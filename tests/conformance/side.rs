@@ -1,0 +1,248 @@
+//! A client of a pair over its lives: it is killed, and the next process goes on from what was kept.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::adapter::{Adapter, Answer};
+use crate::broker::Broker;
+use crate::kept::Kept;
+use crate::languages::Language;
+use crate::ledger::Ledger;
+use crate::operations::{operation, part};
+use crate::oracle::{self, Followed};
+use crate::proxy::{Faults, Proxy};
+use crate::random::Random;
+
+/// Refusals that are answers like others here: the dice know nothing of the tree.
+const MAY_BE: [&str; 2] = ["conflict", "log-key"];
+
+pub(crate) struct Side {
+    language: Language,
+    place: usize,
+    /// How many there were before this one.
+    life: u64,
+    adapter: Adapter,
+    pub(crate) proxy: Proxy,
+    mirrors: Vec<Mirror>,
+    /// What was asked, in its order.
+    asked: Vec<(Value, Answer)>,
+    /// Of mirrors with a file, how many came back by going on from it, and how many from nothing.
+    pub(crate) resumed: u64,
+    pub(crate) refreshed: u64,
+}
+
+/// One of its mirrors, which outlives a process where it has a file.
+struct Mirror {
+    name: &'static str,
+    view: Value,
+    keep: Option<PathBuf>,
+    followed: Followed,
+    /// The last revision that its events have shown.
+    shown: u64,
+    /// Whether something was kept, while it has not said yet how it comes back.
+    begins: Option<bool>,
+}
+
+impl Side {
+    pub(crate) async fn start(
+        language: Language,
+        place: usize,
+        broker: &Broker,
+        random: &mut Random,
+    ) -> Result<Side, String> {
+        let faults = Faults { cut: Some(40..900), stall: Some(5..120) };
+        let proxy = Proxy::start(broker.addr(), faults, random.split()).await;
+        let proxy = proxy.map_err(|error| error.to_string())?;
+        let mirror = |name, view, keeps: bool| {
+            let file = broker.directory.join(format!("{place}-{name}.jsonl"));
+            let keep = keeps.then_some(file);
+            Mirror { name, view, keep, followed: Followed::default(), shown: 0, begins: None }
+        };
+        let all = mirror("all", json!({ "path": "/" }), true);
+        let part = mirror("part", part(random), random.within(0..2) == 0);
+        let mut side = Side {
+            language,
+            place,
+            life: 0,
+            adapter: process(language).await?,
+            proxy,
+            mirrors: vec![all, part],
+            asked: Vec::new(),
+            resumed: 0,
+            refreshed: 0,
+        };
+        side.connect(random).await?;
+        Ok(side)
+    }
+
+    async fn connect(&mut self, random: &mut Random) -> Result<(), String> {
+        let codec = *random.pick(&["json", "msgpack"]);
+        let connect = json!({ "do": "connect", "url": self.proxy.url(), "codec": codec, "label": self.by(),
+            "reconnect": "always", "backoff_ms": [10, 100], "request_timeout_ms": 60_000 });
+        self.adapter.ok(connect).await?;
+        for mirror in &mut self.mirrors {
+            self.adapter.ok(mirror.begin(self.life > 0)?).await?;
+        }
+        Ok(())
+    }
+
+    /// What this life of it is called.
+    fn by(&self) -> String {
+        format!("side-{}-{}", self.place, self.life)
+    }
+
+    /// Has it do something.
+    pub(crate) fn ask(&mut self, random: &mut Random, number: u64) {
+        let command = operation(random, &self.by(), number);
+        self.asked.push((command.clone(), self.adapter.begin(command)));
+    }
+
+    /// Has it show its mirrors' events: what is not shown is not kept.
+    pub(crate) fn look(&mut self) {
+        for mirror in &self.mirrors {
+            let command = json!({ "do": "events", "mirror": mirror.name });
+            self.asked.push((command.clone(), self.adapter.begin(command)));
+        }
+    }
+
+    /// Kills it, and starts it again.
+    pub(crate) async fn kill(
+        &mut self,
+        random: &mut Random,
+        ledger: &mut Ledger,
+    ) -> Result<(), String> {
+        self.adapter.kill();
+        let all_shown = self.settle(ledger, true).await?;
+        for mirror in &mut self.mirrors {
+            let ended = mirror.end(all_shown);
+            ended.map_err(|why| format!("{}: {}: {why}", self.language.word(), mirror.name))?;
+        }
+        self.adapter = process(self.language).await?;
+        self.life += 1;
+        self.connect(random).await
+    }
+
+    /// Waits for all answers; none may be missing, unless it was `killed`. Whether all events that it
+    /// was asked for have come.
+    pub(crate) async fn settle(
+        &mut self,
+        ledger: &mut Ledger,
+        killed: bool,
+    ) -> Result<bool, String> {
+        let mut all_shown = true;
+        for (command, answer) in std::mem::take(&mut self.asked) {
+            let settled =
+                match answer.wait_or_end().await.map_err(|why| self.blame(&command, &why))? {
+                    None if killed => {
+                        ledger.note_unknown(&command);
+                        all_shown &= command["do"] != "events";
+                        Ok(())
+                    }
+                    None => Err("the adapter has ended".to_owned()),
+                    Some(Ok(answer)) if command["do"] == "events" => self.show(&command, answer),
+                    Some(Ok(answer)) => ledger.note_done(&command, &answer),
+                    Some(Err((code, _))) if MAY_BE.contains(&code.as_str()) => Ok(()),
+                    Some(Err((code, message))) => Err(format!("{code}: {message}")),
+                };
+            settled.map_err(|why| self.blame(&command, &why))?;
+        }
+        Ok(all_shown)
+    }
+
+    fn show(&mut self, command: &Value, events: Value) -> Result<(), String> {
+        let events = events.as_array().cloned().ok_or("no events")?;
+        let mirror = self.mirrors.iter_mut().find(|mirror| command["mirror"] == mirror.name);
+        let mirror = mirror.ok_or("no such mirror")?;
+        mirror.followed.take(events)?;
+        match mirror.judge()? {
+            Some(true) => self.resumed += 1,
+            Some(false) => self.refreshed += 1,
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn compare(&mut self, broker: &Broker) -> Result<(), String> {
+        for at in 0..self.mirrors.len() {
+            let mirror = &mut self.mirrors[at];
+            let compared =
+                oracle::compare(&self.adapter, mirror.name, &mut mirror.followed, broker);
+            let compared = compared.await.and_then(|()| mirror.judge());
+            match compared
+                .map_err(|why| format!("{}: {}: {why}", self.language.word(), mirror.name))?
+            {
+                Some(true) => self.resumed += 1,
+                Some(false) => self.refreshed += 1,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn blame(&self, command: &Value, why: &str) -> String {
+        let complaints = self.adapter.complaints();
+        format!("{}: {command}: {why}\n{complaints}", self.by())
+    }
+}
+
+impl Mirror {
+    /// The command that makes it, in a new process; `again`: after one that was killed.
+    fn begin(&mut self, again: bool) -> Result<Value, String> {
+        let mut command = self.view.clone();
+        (command["do"], command["mirror"]) = ("mirror".into(), self.name.into());
+        let mut kept = None;
+        if let Some(file) = &self.keep {
+            command["keep"] = file.display().to_string().into();
+            kept = Kept::read(file)?;
+            self.begins = again.then_some(kept.is_some());
+        }
+        self.shown = kept.as_ref().map_or(0, |kept| kept.rev);
+        let entries = kept.map(|kept| kept.entries).unwrap_or_default();
+        self.followed =
+            Followed::start(self.view.as_object().cloned().unwrap_or_default(), &entries);
+        Ok(command)
+    }
+
+    /// Its process was killed: what is kept is a moment that was shown. `all_shown`: of which we know.
+    fn end(&mut self, all_shown: bool) -> Result<(), String> {
+        let Some(file) = &self.keep else { return Ok(()) };
+        let Some(kept) = Kept::read(file)? else { return Ok(()) };
+        if let Some(entry) =
+            kept.entries.iter().find(|entry| entry["rev"].as_u64() > Some(kept.rev))
+        {
+            return Err(format!("with the cookie of {} {} is kept", kept.rev, entry));
+        }
+        if all_shown && kept.rev > self.shown {
+            return Err(format!("{} is kept, {} was shown", kept.rev, self.shown));
+        }
+        Ok(())
+    }
+
+    /// Looks at the events that came. Whether it came back by going on from what was kept, where they say so.
+    fn judge(&mut self) -> Result<Option<bool>, String> {
+        let mut began = None;
+        for event in std::mem::take(&mut self.followed.unseen) {
+            self.shown = self.shown.max(event["rev"].as_u64().unwrap_or(0));
+            match event["event"].as_str() {
+                Some("broken" | "corrupt") => return Err(event.to_string()),
+                Some("refreshing") => {
+                    let Some(kept) = self.begins.take() else { continue };
+                    let resumes = event["why"] == "cookie";
+                    if kept != resumes {
+                        let kept = if kept { "something" } else { "nothing" };
+                        return Err(format!("{kept} was kept, and the mirror begins with {event}"));
+                    }
+                    began = Some(resumes);
+                }
+                _ => {}
+            }
+        }
+        Ok(began)
+    }
+}
+
+async fn process(language: Language) -> Result<Adapter, String> {
+    let started = tokio::task::spawn_blocking(move || Adapter::start(language));
+    started.await.map_err(|error| error.to_string())?
+}
