@@ -59,6 +59,14 @@ impl Followed {
         self.unseen.extend(events);
         Ok(())
     }
+
+    /// Whether the events make exactly these entries.
+    pub(crate) fn is_the_same(&self, what: &str, mut entries: Vec<Value>) -> Result<(), String> {
+        // A map of the events is in order of their texts, not of paths.
+        entries.sort_by_key(path_of);
+        let copy: Vec<Value> = self.copy.values().cloned().collect();
+        is_the_same(what, &copy, &entries)
+    }
 }
 
 /// Whether two entries are of one revision and value; they may name their path or not.
@@ -119,11 +127,7 @@ pub(crate) async fn compare(
         if ahead {
             continue;
         }
-        let copy: Vec<Value> = followed.copy.values().cloned().collect();
-        // A map of the events is in order of their texts, not of paths.
-        let mut sorted = tree.clone();
-        sorted.sort_by_key(path_of);
-        return is_the_same(&format!("what the events of {name} make"), &copy, &sorted);
+        return followed.is_the_same(&format!("what the events of {name} make"), tree);
     }
     Err(format!("{name}: the tree does not come to rest"))
 }

@@ -22,7 +22,7 @@ const ROUND: Duration = Duration::from_millis(1500);
 /// One turn in so many kills the broker, one in so many a client; in one of so many a client looks at
 /// its mirrors' events.
 const BROKER_KILL: u64 = 60;
-const CLIENT_KILL: u64 = 20;
+const CLIENT_KILL: u64 = 30;
 const LOOK: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
