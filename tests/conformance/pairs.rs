@@ -22,8 +22,10 @@ const ROUND: Duration = Duration::from_millis(1500);
 /// One turn in so many kills the broker, one in so many a client; in one of so many a client looks at
 /// its mirrors' events.
 const BROKER_KILL: u64 = 60;
-const CLIENT_KILL: u64 = 30;
+const CLIENT_KILL: u64 = 20;
 const LOOK: u64 = 4;
+/// One kill of a client in so many may come before anything was kept: that takes a second.
+const EARLY: u64 = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pairs_of_languages_agree_whatever_happens() {
@@ -85,8 +87,11 @@ async fn run(pair: [Language; 2], seed: u64, length: Duration) -> Result<String,
             }
             if random.within(0..CLIENT_KILL) == 0 {
                 let side = random.within(0..sides.len() as u64) as usize;
-                sides[side].kill(&mut random, &mut ledger).await?;
-                client_kills += 1;
+                let early = random.within(0..EARLY) == 0;
+                if early || sides[side].has_kept() {
+                    sides[side].kill(&mut random, &mut ledger).await?;
+                    client_kills += 1;
+                }
             }
         }
         for side in &mut sides {

@@ -106,6 +106,11 @@ impl Side {
         }
     }
 
+    /// Whether all that is to be kept was once.
+    pub(crate) fn has_kept(&self) -> bool {
+        self.mirrors.iter().filter_map(|mirror| mirror.keep.as_ref()).all(|file| file.exists())
+    }
+
     /// Kills it, and starts it again.
     pub(crate) async fn kill(
         &mut self,
