@@ -62,7 +62,7 @@ impl Language {
     /// Its adapter's source.
     fn source(self) -> PathBuf {
         root().join(match self {
-            Language::Rust => "clients/rust/examples/adapter.rs",
+            Language::Rust => "clients/rust/examples/adapter/main.rs",
             Language::JavaScript => "clients/js/conformance/adapter.js",
             Language::Python => "clients/python/conformance/adapter.py",
         })

@@ -6,7 +6,8 @@ use onetree_protocol::frame::{self, ClientFrame, Condition, Do, Expect};
 use onetree_protocol::{Change, Depth, LogKey, Path, Revision, Value};
 
 /// Any write, to be given to [`crate::Client::submit`]: made from a [`Put`], [`Append`],
-/// [`Delete`], [`DropTree`], [`Trim`] or [`Txn`].
+/// [`Delete`], [`DropTree`], [`Trim`] or [`Txn`], or from a frame of the protocol, whose numbers
+/// the client sets.
 #[derive(Clone, Debug)]
 pub struct Write(pub(crate) ClientFrame);
 
@@ -218,6 +219,12 @@ impl List {
     }
 }
 
+impl From<frame::List> for List {
+    fn from(frame: frame::List) -> List {
+        List(frame)
+    }
+}
+
 /// A write was committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
@@ -245,6 +252,12 @@ macro_rules! writes {
         $(impl From<$name> for Write {
             fn from(write: $name) -> Write {
                 Write(ClientFrame::$frame(write.0))
+            }
+        }
+
+        impl From<frame::$name> for Write {
+            fn from(frame: frame::$name) -> Write {
+                Write(ClientFrame::$frame(frame))
             }
         })+
     };

@@ -1,0 +1,50 @@
+"""The programs of `transact`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onetree import Transaction, Value
+from told import plain
+
+
+def increment(tx: Transaction, path: str) -> int:
+    entry = tx.get(path)
+    count = int(plain(entry) if entry else 0) + 1
+    tx.put(path, Value.json(count))
+    return count
+
+
+def take(tx: Transaction, path: str) -> Any:
+    entry = tx.get(path)
+    if entry is None:
+        tx.retry()
+    tx.delete(path)
+    return plain(entry)
+
+
+def take_either(tx: Transaction, first: str, second: str) -> Any:
+    return tx.or_else(lambda tx: take(tx, first), lambda tx: take(tx, second))
+
+
+def move(tx: Transaction, source: str, target: str) -> Any:
+    for entry in tx.under(source):
+        if entry.path != source:
+            tx.delete(entry.path)
+            tx.put(f"{target}/{entry.path.rpartition('/')[2]}", entry.value)
+            return plain(entry)
+    tx.retry()
+
+
+def fail(tx: Transaction, path: str) -> Any:
+    tx.put(path, 1)
+    raise RuntimeError("the application throws")
+
+
+PROGRAMS: dict[str, Any] = {
+    "increment": increment,
+    "take": take,
+    "take-either": take_either,
+    "move": move,
+    "fail": fail,
+}
