@@ -7,7 +7,8 @@
 //! where not all of it is there; ONETREE_CONFORMANCE_ONLY a part of the names of the scenarios to run.
 //! ONETREE_CONFORMANCE_WRITE=1 writes the table of `clients/README.md`.
 //!
-//! Random mode: ONETREE_CONFORMANCE_SECONDS for each pair of languages, from ONETREE_CONFORMANCE_SEED,
+//! Random mode, where the broker and clients are killed: ONETREE_CONFORMANCE_SECONDS for each pair of
+//! languages, from ONETREE_CONFORMANCE_SEED,
 //! ONETREE_CONFORMANCE_SEEDS of them one after another.
 //!
 //! # Layout
