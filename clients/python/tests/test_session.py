@@ -343,3 +343,11 @@ def test_the_end_answers_everything() -> None:
                     world.effects()
         assert world.replies[1].error is None
         assert isinstance(world.statuses[-1], e.Ended) and world.statuses[-1].error is None
+
+
+def test_after_the_end_nothing_is_to_be_done_any_more() -> None:
+    # A time that has passed and stays would keep an application busy for ever.
+    world = online()
+    world.session.close(0, False)
+    assert world.session.is_over
+    assert world.session.next_timeout() is None

@@ -218,6 +218,9 @@ class Session:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` has something to do."""
+        if self.is_over:
+            # What it would have waited for is past some day, and would be due for ever.
+            return None
         at = [slot.held for slot in self._slots.values() if slot.held is not None]
         for one in (self._dead_at(), self._requests.next_timeout()):
             if one is not None:
