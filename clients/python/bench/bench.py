@@ -3,21 +3,29 @@
     ONETREE_BIN=target/release/onetree python clients/python/bench/bench.py
 
 Prints, for each codec, one line a figure: a refresh of so many entries; changes, written by another
-process in Python: how many a second as they are written (the writer is the slower one, and shares
-the machine), and for each second of CPU time that the client spends, which is what it could take;
-with the mirror alone and with its events read. The floor stands beside it: what `json.loads` or
-`msgpack.unpackb` alone take for the same bytes.
+process: how many a second as they are written, by a writer that shares the machine, and for each
+second of CPU time that the client spends, which is what it could take; with the mirror alone and
+with its events read. Puts are written by this client, which is slower than a mirror; appends by
+`onetree append --lines`, which is faster, so that the mirror is what is measured. The floor stands
+beside it: what `json.loads` or `msgpack.unpackb` alone take for the same bytes.
+
+`--appends` does only the appends, `--rounds N` all so many times, with the median at the end.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryFile
 from typing import Any
 
 import msgpack
@@ -44,28 +52,35 @@ async def fill(url: str) -> None:
 
 
 class Counted:
-    """Keeps the messages that a client decodes."""
+    """Counts the messages that a client decodes, and keeps one in ten: all of them would weigh on
+    what is measured."""
 
     def __init__(self, client: onetree.Client) -> None:
-        self.messages: list[bytes | str] = []
+        self.count = 0
+        self.some: list[bytes | str] = []
         decode = client._decode
 
         def counted(message: Any) -> Any:
-            self.messages.append(message)
+            self.count += 1
+            if self.count % 10 == 0:
+                self.some.append(message)
             return decode(message)
 
         client._decode = counted
 
+    def clear(self) -> None:
+        self.count = 0
+        self.some.clear()
 
-def floor(codec: str, messages: list[bytes | str]) -> float:
-    """Seconds that the bare parser takes for the same messages."""
-    start = time.perf_counter()
-    for message in messages:
-        if codec == "json":
-            json.loads(message)
-        else:
-            msgpack.unpackb(message, raw=False)
-    return time.perf_counter() - start
+    def floor(self, codec: str) -> float:
+        """Seconds of CPU time that the bare parser takes for as many messages."""
+        start = time.process_time()
+        for message in self.some:
+            if codec == "json":
+                json.loads(message)
+            else:
+                msgpack.unpackb(message, raw=False)
+        return (time.process_time() - start) * self.count / len(self.some)
 
 
 async def refresh(url: str, codec: str) -> None:
@@ -80,51 +95,84 @@ async def refresh(url: str, codec: str) -> None:
     await client.until("online")
     await client.mirror("/load").fresh()
     await client.close()
-    bare = floor(codec, counted.messages)
+    bare = counted.floor(codec)
     print(f"{codec:8} refresh of {ENTRIES} entries: {took:.2f} s (the parser alone: {bare:.2f} s)")
 
 
-async def follow(url: str, codec: str, each: int, read: bool) -> None:
-    """`each` changes a commit, written by another process, to a mirror of 100,000 entries."""
+Start = Callable[[str], Awaitable[asyncio.subprocess.Process]]
+
+
+def puts(each: int) -> Start:
+    """The writer of puts, `each` a commit."""
+
+    async def start(url: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, __file__, "--write", url, str(each)
+        )
+
+    return start
+
+
+async def appends(url: str) -> asyncio.subprocess.Process:
+    """The writer of appends, each a commit of its own."""
+    with TemporaryFile() as lines:
+        for n in range(CHANGES):
+            lines.write(b'{"n":%d,"name":"entry %d"}\n' % (-n, n))
+        lines.seek(0)
+        return await asyncio.create_subprocess_exec(
+            os.environ["ONETREE_BIN"], "append", "/load/log", "--lines", "--type",
+            "application/json", "--url", url, stdin=lines, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+async def follow(
+    url: str, codec: str, what: str, commits: int, start_writer: Start, read: bool
+) -> None:
+    """Changes, written by another process, to a mirror of 100,000 entries."""
     client = client_module.start(url, codec=codec)
     counted = Counted(client)
     await client.until("online")
     mirror = client.mirror("/load")
     await mirror.fresh()
     changes = mirror.changes() if read else None
-    counted.messages.clear()
+    counted.clear()
     base = mirror.rev
-    writer = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, "--write", url, str(each), stdout=subprocess.PIPE
-    )
-    await mirror._wait(lambda: mirror.rev > base)
-    start, cpu = time.perf_counter(), time.process_time()
     seen = 0
 
     async def take() -> None:
         nonlocal seen
         assert changes is not None
         async for event in changes:
-            if event.name in ("fresh", "delta"):
+            if event.name == "delta":
                 seen += len(event.changes)
-            if mirror.rev >= base + CHANGES // each:
-                return
 
     reading = asyncio.create_task(take()) if read else None
-    await mirror.at(base + CHANGES // each)
+    writer = await start_writer(url)
+    # The wait is for the mirror itself: `at` would ask the broker meanwhile.
+    await mirror._wait(lambda: mirror.rev > base)
+    start, cpu = time.perf_counter(), time.process_time()
+    await mirror._wait(lambda: mirror.rev >= base + commits)
     took, spent = time.perf_counter() - start, time.process_time() - cpu
-    if reading is not None:
-        reading.cancel()
+    frames = counted.count
     await writer.wait()
-    deltas = [m for m in counted.messages if len(m) > 60]
+    verdict = await mirror.verify()
+    assert verdict.word == "same", "the mirror is wrong"
+    if reading is not None:
+        assert seen == CHANGES, f"{seen} changes were told"
+        reading.cancel()
+    bare = counted.floor(codec)
     await client.close()
-    bare = floor(codec, deltas)
-    how = "events read" if read else "mirror alone"
+    row = f"{codec:8} {CHANGES} {what}, {'events read' if read else 'mirror alone'}"
+    figures[row].append((CHANGES / took, CHANGES / spent))
     print(
-        f"{codec:8} {CHANGES} changes, {each} a commit, {how}: {CHANGES / took:,.0f}/s as written,"
-        f" {CHANGES / spent:,.0f}/s of the client's CPU time in {len(deltas)} frames"
-        f" (the parser alone: {CHANGES / bare:,.0f}/s)"
+        f"{row}: {CHANGES / took:,.0f}/s as written, {CHANGES / spent:,.0f}/s of the client's CPU"
+        f" time in {frames} frames (the parser alone: {CHANGES / bare:,.0f}/s)",
+        flush=True,
     )
+
+
+figures: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+"""By row: each round's changes a second, by the clock and of CPU time."""
 
 
 async def write(url: str, each: int) -> None:
@@ -138,7 +186,17 @@ async def write(url: str, each: int) -> None:
         await asyncio.gather(*answers)
 
 
+async def drop_log(url: str) -> None:
+    """What was appended goes: every round has the same tree."""
+    async with onetree.connect(url) as client:
+        await client.drop_tree("/load/log")
+
+
 async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--appends", action="store_true")
+    parser.add_argument("--rounds", type=int, default=1)
+    given = parser.parse_args()
     binary = os.environ.get("ONETREE_BIN")
     if binary is None:
         sys.exit("ONETREE_BIN says where the broker is: target/release/onetree, say")
@@ -149,14 +207,24 @@ async def main() -> None:
         assert broker.stdout is not None
         url = broker.stdout.readline().split()[-1]
         await fill(url)
-        for codec in ("msgpack", "json"):
-            await refresh(url, codec)
-            await follow(url, codec, 1, False)
-            await follow(url, codec, 1, True)
-            await follow(url, codec, 100, True)
+        for _ in range(given.rounds):
+            for codec in ("msgpack", "json"):
+                if not given.appends:
+                    await refresh(url, codec)
+                    await follow(url, codec, "puts, 1 a commit", CHANGES, puts(1), False)
+                    await follow(url, codec, "puts, 1 a commit", CHANGES, puts(1), True)
+                    await follow(url, codec, "puts, 100 a commit", CHANGES // 100, puts(100), True)
+                await follow(url, codec, "appends, 1 a commit", CHANGES, appends, False)
+                await drop_log(url)
+                await follow(url, codec, "appends, 1 a commit", CHANGES, appends, True)
+                await drop_log(url)
     finally:
         broker.terminate()
         broker.wait()
+    if given.rounds > 1:
+        for row, rounds in figures.items():
+            clock, cpu = (f"{median(one):,.0f}" for one in zip(*rounds, strict=True))
+            print(f"median   {row}: {clock}/s as written, {cpu}/s of the client's CPU time")
 
 
 if __name__ == "__main__":
