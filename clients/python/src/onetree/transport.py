@@ -26,6 +26,7 @@ from .errors import (
     ProtocolBroken,
     Unreachable,
 )
+from .wire import Wire
 
 PATH: Final = "/v1/sync"
 """The path of the protocol, where a URL has none."""
@@ -53,13 +54,14 @@ def parse_url(url: str) -> str:
 
 class Link(asyncio.Protocol):
     """A connection: the library's protocol without its input and output, so that a message costs
-    no task and no queue. What comes is dealt with where it is read, which is all the backpressure
-    that is needed."""
+    no task and no queue; and what is a whole message does not go through its parser. What comes is
+    dealt with where it is read, which is all the backpressure that is needed."""
 
     def __init__(self, url: str, subprotocol: str, take: Callable[[bytes | str], None]) -> None:
         wanted = [Subprotocol(subprotocol)]
         # The broker's frames have a limit of its own; the protocol has no extensions.
         self._protocol = ClientProtocol(parse_uri(url), subprotocols=wanted, max_size=None)
+        self._wire = Wire()
         self._take = take
         self._transport: asyncio.Transport | None = None
         loop = asyncio.get_running_loop()
@@ -142,8 +144,26 @@ class Link(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self._protocol.receive_data(data)
-        self._handle()
+        protocol = self._protocol
+        if protocol.state is State.CONNECTING:
+            size = self._wire.handshake(data)
+            self._other(data[:size])
+            data = data[size:]
+            if protocol.state is State.CONNECTING:
+                # It goes on, or the answer is another one, and has a body.
+                self._other(data)
+                return
+        for kind, piece in self._wire.cut(data):
+            if kind == "other":
+                self._other(piece)
+            elif protocol.close_rcvd is None and protocol.parser_exc is None:
+                # Behind the end, and behind what is wrong, nothing counts.
+                self._message(piece, kind == "text")
+
+    def _other(self, data: bytes) -> None:
+        if data:
+            self._protocol.receive_data(data)
+            self._handle()
 
     def eof_received(self) -> None:
         self._protocol.receive_eof()
@@ -181,22 +201,26 @@ class Link(asyncio.Protocol):
             if self._parts:
                 data = b"".join([*self._parts, data])
                 self._parts.clear()
-            if self.gone.done():
-                return
-            try:
-                self._take(data.decode() if self._is_text else data)
-            except ConnectError as error:
-                self._end(error)
-            except Exception as fault:
-                # Text that is none, or a fault of this program: told, and tried again.
-                lost = LinkLost(f"{type(fault).__name__}: {fault}")
-                lost.__cause__ = fault
-                self._end(lost)
+            self._message(data, self._is_text)
         self._flush()
         # The broker waits for us to close, or we for it, no longer than this.
         if self._protocol.close_expected() and self._transport is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(CLOSE_TIMEOUT, self._abort)
+
+    def _message(self, data: bytes, is_text: bool) -> None:
+        """A whole message came."""
+        if self.gone.done():
+            return
+        try:
+            self._take(data.decode() if is_text else data)
+        except ConnectError as error:
+            self._end(error)
+        except Exception as fault:
+            # Text that is none, or a fault of this program: told, and tried again.
+            lost = LinkLost(f"{type(fault).__name__}: {fault}")
+            lost.__cause__ = fault
+            self._end(lost)
 
     def _flush(self) -> None:
         transport = self._transport
