@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from . import event as e
 from .event import Event
@@ -72,15 +72,17 @@ class Changes:
         if not self._queue and self._behind is not None:
             self._queue.append((self._behind, self._last))
             self._behind = None
-        while self._queue and isinstance(folded := self._queue[0][0], _Behind):
-            _, now = self._queue.popleft()
-            self._queue.extendleft(reversed(folded.unfold(now)))
-        if not self._queue:
+        queue = self._queue
+        while queue and type(folded := queue[0][0]) is _Behind:
+            _, now = queue.popleft()
+            queue.extendleft(reversed(folded.unfold(now)))
+        if not queue:
             return None
-        event, self._position = cast(_Item, self._queue.popleft())
+        event: Any
+        event, self._position = queue.popleft()
         self._weight = max(0, self._weight - _weight(event))
-        self._over |= isinstance(event, e.Ended)
-        return event
+        self._over |= type(event) is e.Ended
+        return event  # type: ignore[no-any-return]
 
     def snapshot(self) -> Snapshot:
         """The mirror as of the last event that was taken, with its cookie: what is to be saved once
@@ -116,8 +118,9 @@ class Changes:
             self._waiting.set_result(None)
 
 
-def _weight(event: Event) -> int:
-    return len(event.changes) if isinstance(event, e.Fresh | e.Delta) else 0
+def _weight(event: Any) -> int:
+    # Most are deltas.
+    return len(event.changes) if type(event) is e.Delta or type(event) is e.Fresh else 0
 
 
 class _Behind:
@@ -134,7 +137,7 @@ class _Behind:
         self.ended: Event | None = None
 
     def fold(self, event: Event) -> None:
-        if isinstance(event, e.Fresh | e.Delta):
+        if isinstance(event, (e.Delta, e.Fresh)):
             self.fresh |= isinstance(event, e.Fresh)
             self.gaps.update(event.gaps)
             for path, _, old, new in event.changes:

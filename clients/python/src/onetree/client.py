@@ -393,6 +393,8 @@ class Client:
         if self._pumping:
             return
         self._do_all()
+        if self._wake is not None and self._session.has_news:
+            self._wake.set()
         at = self._session.next_timeout()
         # One that is too early finds nothing to do, and sets the next.
         if at is not None and (self._timer is None or at < self._timer.when()):
@@ -401,10 +403,8 @@ class Client:
             self._timer = self._loop.call_at(at, self._timeout)
 
     def _do_all(self) -> bool:
-        """Does what the session wants done. Whether there was more than deltas, so that times may
-        have changed."""
-        if self._wake is not None and self._session.has_news:
-            self._wake.set()
+        """Does what the session wants done. Whether there was more than deltas, so that there may
+        be something to be sent, and other times."""
         self._pumping = True
         more = False
         try:
@@ -541,7 +541,8 @@ class Client:
         except Wrong as wrong:
             raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None
         self._session.handle_frame(self._loop.time(), frame)
-        if self._do_all():
+        # Behind a delta that went well there is nothing to be sent, and no other time to wait for.
+        if self._do_all() or type(frame) is not frames.Delta:
             self._pump()
 
     async def _send(self, link: Link, wake: asyncio.Event) -> None:

@@ -251,9 +251,10 @@ class Mirror:
 
     def publish(self, event: Event | None) -> None:
         """The mirror went on. For the client."""
-        self._whole |= isinstance(event, e.Fresh)
-        if isinstance(event, e.Ended):
-            self._ended = event
+        if type(event) is not e.Delta:
+            self._whole |= isinstance(event, e.Fresh)
+            if isinstance(event, e.Ended):
+                self._ended = event
         if self._feeds:
             readers = self._readers()
             snapshot = self._state.snapshot() if readers else None

@@ -180,7 +180,8 @@ class State:
             return None
         if since is not None and since > before:
             return self._broken("a delta starts at or below the mirror's revision")
-        store, gaps = self._store, set[str]()
+        store = self._store
+        gaps: set[str] = set()
         undo: Undo = {}
         hashes = store.hashes
         taken = changes

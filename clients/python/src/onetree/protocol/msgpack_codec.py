@@ -16,6 +16,8 @@ from .wrong import Wrong
 
 SUBPROTOCOL = "onetree.v1.msgpack"
 
+_REVS = 1 << 53
+"""Revisions are below."""
 _STEPS = ("put", "append", "delete", "drop", "trim")
 
 
@@ -105,8 +107,30 @@ def _live(found: list[Any]) -> f.Delta | None:
     """The frame that comes most, in a hurry; `None` where it is anything else."""
     _, at, since, sub, part, changes = found
     if since is None and sub is None and part is None and type(changes) is list:
-        return f.Delta(rev(at), None, None, False, tuple(map(read_change, changes)))
+        return f.Delta(rev(at), None, None, False, _changes(changes))
     return None
+
+
+def _changes(found: Any) -> tuple[f.Change, ...]:
+    """Changes from a list of their elements; puts of JSON in a hurry."""
+    if type(found) is not list:
+        raise Wrong("bad-frame", "this is to be a list")
+    changes: list[f.Change] = []
+    for change in found:
+        if type(change) is list and len(change) == 5:
+            path, at, act, kind, data = change
+            if (
+                type(act) is int
+                and act == 0
+                and kind is None
+                and type(data) is bytes
+                and type(at) is int
+                and 0 <= at < _REVS
+            ):
+                changes.append(f.Entry(check_path(path), at, Value(JSON, data)))
+                continue
+        changes.append(read_change(change))
+    return tuple(changes)
 
 
 def _refuse(*what: Any) -> None:
@@ -268,7 +292,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "limits": _limits,
     "conditions": listed(_condition),
     "steps": listed(_step),
-    "changes": listed(read_change),
+    "changes": _changes,
     "entries": listed(lambda found: f.entry(read_change(found))),
     "digests": _digests,
 }

@@ -107,7 +107,7 @@ def changes(
     text), `other` of any other change. `None` where it is anything else, or wrong: `frame` says
     what. The same frames are taken as by `frame`."""
     head = _CHANGES.match(text)
-    if head is None or _SURROGATE.search(text) is not None:
+    if head is None or ("\\u" in text and _SURROGATE.search(text) is not None):
         return None
     made: list[T] = []
     at = head.end()
@@ -120,9 +120,10 @@ def changes(
                 start = match.end()
                 value, end = _value(text, start)
                 if text[end] == "}":
-                    if text[start] in "[{":
-                        check_depth(text[start:end], value, FRAME_DEPTH - 3)
-                    made.append(put(path, int(rev), text[start:end]))
+                    raw = text[start:end]
+                    if end - start > DEPTH and text[start] in "[{":
+                        check_depth(raw, value, FRAME_DEPTH - 3)
+                    made.append(put(path, int(rev), raw))
                     at = end + 1
                 else:
                     match = None
