@@ -15,8 +15,14 @@ import onetree
 from folder import Changed, Folder, Look
 from names import to_file, to_topic
 from onetree.event import Online
+from parts import MOST, Parted, Parts, Upload
 
 TYPES = {False: "application/octet-stream", True: "application/octet-stream;executable=1"}
+PARTED = {
+    False: "application/vnd.onetree.parts",
+    True: "application/vnd.onetree.parts;executable=1",
+}
+"""The types of what names the parts of a content, instead of being it."""
 AT_ONCE = 64
 """Files on their way at the same time."""
 
@@ -27,6 +33,17 @@ class Base(NamedTuple):
     rev: int
     look: Look
     digest: str
+    parts: str | None = None
+    """Where the content's parts are, if it has any."""
+
+
+class Content(NamedTuple):
+    """What a topic says that a file is."""
+
+    data: bytes
+    executable: bool
+    digest: str
+    parts: str | None
 
 
 class Syncer:
@@ -47,6 +64,7 @@ class Syncer:
         self._epoch = ""
         self._base: dict[bytes, Base] = {}
         self._mirror = client.mirror(top, values=False)
+        self._parts = Parts(client, top)
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._reached = 0
         self._limit = 0
@@ -59,6 +77,7 @@ class Syncer:
     async def run(self, every: float, tells: bool = True) -> None:
         """Passes again and again, for ever. `tells`: names what is passed over, each once."""
         told: dict[bytes, str] = {}
+        await self._parts.sweep()
         while True:
             await self.pass_once()
             for file, why in sorted(self.skipped.items()):
@@ -164,22 +183,46 @@ class Syncer:
             self.skipped[file] = "the name is too long, or too deep"
             return
         if look is None:
-            done = await self._client.delete(topic, if_rev=rev)
+            txn = onetree.Txn().if_rev(topic, rev).delete(topic)
+            done = await self._commit(txn, base, None)
             self._base.pop(file, None)
         else:
-            if look.size > self._limit:
-                self.skipped[file] = f"{look.size} bytes, more than the broker's {self._limit}"
+            if look.size > self._limit * MOST:
+                most = f"{MOST} values of {self._limit} bytes"
+                self.skipped[file] = f"{look.size} bytes, more than {most}"
                 return
             data = self._folder.read(file, look)
             digest = _digest(data, look.executable)
             if base is not None and base.digest == digest:
-                self._base[file] = Base(rev, look, digest)  # Touched, but the same.
+                self._base[file] = Base(rev, look, digest, base.parts)  # Touched, but the same.
                 return
+            upload = None
             value = onetree.Value.of(TYPES[look.executable], data)
-            done = await self._client.put(topic, value, if_rev=rev)
-            self._base[file] = Base(done.rev, look, digest)
+            if look.size > self._limit:
+                upload = await self._parts.send(data, self._limit, digest)
+                value = onetree.Value.of(PARTED[look.executable], upload.parted.value())
+            txn = onetree.Txn().if_rev(topic, rev).put(topic, value)
+            done = await self._commit(txn, base, upload)
+            parts = None if upload is None else upload.parted.name
+            self._base[file] = Base(done.rev, look, digest, parts)
         self.sent += 1
         self._reached = max(self._reached, done.rev)
+
+    async def _commit(
+        self, txn: onetree.Txn, base: Base | None, upload: Upload | None
+    ) -> onetree.Done:
+        """What is put takes its parts with it, and what it replaces, which is that of `base`, its
+        own, all at once."""
+        if base is not None and base.parts is not None:
+            self._parts.drop(txn, base.parts)
+        if upload is None:
+            return await self._client.txn(txn)
+        self._parts.name(txn, upload)
+        try:
+            return await self._client.txn(txn)
+        except BaseException:
+            self._parts.give_up(upload)
+            raise
 
     async def _fetch(self, file: bytes, look: Look | None, base: Base | None) -> None:
         entry = await self._get(file)
@@ -188,9 +231,11 @@ class Syncer:
                 self._folder.delete(file, look)
             self._base.pop(file, None)
         else:
-            data, executable = _content(entry)
-            new = await asyncio.to_thread(self._folder.write, file, data, executable, look)
-            self._base[file] = Base(entry.rev, new, _digest(data, executable))
+            found = await self._content(file, entry)
+            new = await asyncio.to_thread(
+                self._folder.write, file, found.data, found.executable, look
+            )
+            self._base[file] = Base(entry.rev, new, found.digest, found.parts)
         self.received += 1
 
     async def _both(self, file: bytes, look: Look | None) -> None:
@@ -198,20 +243,35 @@ class Syncer:
         entry = await self._get(file)
         if entry is None:
             return  # Deleted by now.
-        data, executable = _content(entry)
-        digest = _digest(data, executable)
+        found = await self._content(file, entry)
         assert look is not None
         ours = _digest(self._folder.read(file, look), look.executable)
-        if ours == digest:
-            self._base[file] = Base(entry.rev, look, digest)
+        if ours == found.digest:
+            self._base[file] = Base(entry.rev, look, found.digest, found.parts)
             return
         self.conflicts += 1
         if not self._clobbers:
             self._folder.set_aside(file, self._label)
             look = None
             self._base.pop(file, None)
-        new = await asyncio.to_thread(self._folder.write, file, data, executable, look)
-        self._base[file] = Base(entry.rev, new, digest)
+        new = await asyncio.to_thread(self._folder.write, file, found.data, found.executable, look)
+        self._base[file] = Base(entry.rev, new, found.digest, found.parts)
+
+    async def _content(self, file: bytes, entry: onetree.Entry) -> Content:
+        """The whole content that an entry is, or names."""
+        assert entry.value is not None
+        kind, data = entry.value
+        executable = kind in (TYPES[True], PARTED[True])
+        if kind not in PARTED.values():
+            return Content(data, executable, _digest(data, executable), None)
+        parted = Parted.read(data)
+        whole = await self._parts.fetch(parted)
+        if whole is None or not parted.name.startswith(f"{_digest(whole, executable)}-"):
+            again = await self._get(file)
+            if again is None or again.rev != entry.rev:
+                raise Changed  # Replaced meanwhile, and the parts with it.
+            raise OSError("its parts are not all there")
+        return Content(whole, executable, _digest(whole, executable), parted.name)
 
     async def _get(self, file: bytes) -> onetree.Entry | None:
         topic = to_topic(self._top, file)
@@ -231,8 +291,8 @@ class Syncer:
         except FileNotFoundError:
             return
         self._epoch = kept["epoch"]
-        for name, (rev, look, digest) in kept["files"].items():
-            self._base[os.fsencode(name)] = Base(rev, Look(*look), digest)
+        for name, (rev, look, *rest) in kept["files"].items():
+            self._base[os.fsencode(name)] = Base(rev, Look(*look), *rest)
 
     def _save(self) -> None:
         """May be behind the folder when the process dies: then files look changed on both sides,
@@ -243,11 +303,6 @@ class Syncer:
             opened.flush()
             os.fsync(opened.fileno())
         os.replace(self._state + ".tmp", self._state)
-
-
-def _content(entry: onetree.Entry) -> tuple[bytes, bool]:
-    assert entry.value is not None
-    return bytes(entry.value.data), entry.value.type == TYPES[True]
 
 
 def _digest(data: bytes, executable: bool) -> str:

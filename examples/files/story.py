@@ -13,13 +13,17 @@ from tempfile import TemporaryDirectory
 
 import onetree
 import stage
-from files import Base, Syncer
+from files import PARTED, Base, Syncer, _digest
 from folder import TEMPORARY, Folder
+from parts import MOST, Parted
 
 SOURCE = Path("/usr/share/doc")
 EVERY = 0.1
 PATIENCE = 120.0
 """How long both sides may take until they are the same, seconds."""
+LIMIT = 64 << 10
+"""The broker's limit of a value: low, so that many files have several parts."""
+LIMITED = ["--set", f"value_bytes={LIMIT}"]
 ODD = [b"percent%41", b"caf\xe9", "ä ö ü".encode(), b"line\nbreak", b"0123456789abcdef01",
        b"\xff\xfe", b"-rf", b"back\\slash", b".hidden", b"%2F"]  # fmt: skip
 
@@ -36,6 +40,8 @@ class Seen:
     sent: int = 0
     received: int = 0
     conflicts: int = 0
+    parts: int = 0
+    """In the tree, before the end."""
     skipped: set[str] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
 
@@ -139,7 +145,10 @@ def fill(side: Side, seen: Seen, most: int) -> None:
         side.put(b"odd/" + name, b"odd %d" % n)
     side.put(b"odd/tool", b"#!/bin/sh\n")
     os.chmod(os.path.join(side.root, b"odd/tool"), 0o755)
-    side.put(b"odd/large", bytes(3 << 20))
+    side.put(b"odd/large", random.Random(1).randbytes(40 * LIMIT + 1))
+    os.chmod(os.path.join(side.root, b"odd/large"), 0o755)
+    side.put(b"odd/exact", bytes(2 * LIMIT))
+    side.put(b"odd/huge", bytes(MOST * LIMIT + 1))
     os.mkfifo(os.path.join(side.root, b"odd/pipe"))
     os.symlink("/etc", os.path.join(side.root, b"odd/link"))
 
@@ -151,6 +160,8 @@ async def random_operations(side: Side, seen: Seen, r: random.Random, count: int
         file = r.choice(files)
         at = os.path.join(side.root, file)
         data = b"%s %d %d " % (side.root, n, r.getrandbits(64)) * r.randrange(1, 50)
+        if r.random() < 0.2:
+            data *= r.randrange(1, 8) * LIMIT // len(data) + 1
         try:
             action = r.random()
             if action < 0.35:
@@ -220,6 +231,48 @@ async def answered_by_another(at: Path, url: str, seen: Seen) -> None:
         seen.wrong.append("another broker's answer made a file go")
 
 
+async def parts_are_missing(at: Path, url: str, seen: Seen) -> None:
+    """Half a content, and a wrong one, are no file; the whole one is."""
+    folder = Folder(os.fsencode(at / "half"))
+    os.makedirs(folder.root)
+    async with onetree.connect(url) as client:
+        syncer = Syncer(client, folder, "/half", str(at / "half.state"), "half")
+        name = f"{_digest(b'onetwo', False)}-1"
+        named = onetree.Value.of(PARTED[False], Parted(name, 2).value())
+        await client.put("/half/file", named)
+        for parts in ([b"one"], [b"one", b"too"], [b"one", b"two"]):
+            for n, part in enumerate(parts):
+                await client.put(f"/half.parts/{name}/{n}", part)
+            await syncer.pass_once()
+            is_there = b"file" in folder.scan()[0]
+            if is_there != (parts[-1] == b"two") or is_there == (b"file" in syncer.skipped):
+                seen.wrong.append(f"of {parts} there is {folder.scan()}, {syncer.skipped}")
+
+
+async def leave_parts(url: str) -> None:
+    """What a sender leaves that dies."""
+    async with onetree.connect(url) as client:
+        await client.put("/files.parts/dead-1/0", b"half of it")
+
+
+async def loose_parts(url: str, seen: Seen) -> None:
+    """There are the parts that files name, and no others."""
+    async with onetree.connect(url) as client:
+        files, parts = client.mirror("/files"), client.mirror("/files.parts")
+        await files.fresh()
+        await parts.fresh()
+        named = set()
+        for entry in files.entries():
+            assert entry.value is not None
+            if entry.value.type in PARTED.values():
+                parted = Parted.read(entry.value.data)
+                at = f"/files.parts/{parted.name}"
+                named |= {at, *(f"{at}/{n}" for n in range(parted.number))}
+        seen.parts = len(named)
+        if not named or named != set(parts.snapshot()):
+            seen.wrong.append(f"{len(named)} parts are named, {len(parts)} are there")
+
+
 async def until_there(side: Side, file: bytes, data: bytes) -> None:
     """Waits until a side has this content, in the file or beside it."""
     async with asyncio.timeout(PATIENCE):
@@ -235,7 +288,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
     seen, r = Seen(), random.Random(seed)
     # In memory where that can be: thousands of waits for a disk that others use would be measured.
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with TemporaryDirectory(dir=memory) as folder, stage.broker(program) as url:
+    with TemporaryDirectory(dir=memory) as folder, stage.broker(program, *LIMITED) as url:
         async with stage.Proxy(url) as direct, stage.Proxy(url) as proxy:
             a = Side(seen, Path(folder), direct.url, "left", clobbers)
             b = Side(seen, Path(folder), proxy.url, "right", clobbers)
@@ -248,17 +301,22 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                 everything = a.content()
                 if len(everything) < most or (b"#!/bin/sh\n", True) != everything[b"odd/tool"]:
                     seen.wrong.append("something of the tree is missing")
+                for need in ("symbolic link", "special file", f"more than {MOST} values"):
+                    if not any(need in why for why in a.syncer.skipped.values()):
+                        seen.wrong.append(f"not named: {need}")
                 await both(a, b, seen, r, 60)
                 await same(a, b)
                 contested = [b"contest/%d" % n for n in range(20)]
-                for file in contested:
-                    a.put(file, b"before")
+                for n, file in enumerate(contested):
+                    a.put(file, b"before" * (1 if n % 2 else LIMIT))
                 await same(a, b)
 
                 proxy.cut()
                 words = set()
                 for n, file in enumerate(contested):
-                    ours, theirs = b"left %d" % n, b"right %d" % n
+                    # Some of both, or of either, are in parts.
+                    ours = b"left %d " % n * (30_000 if n % 3 else 1)
+                    theirs = b"right %d " % n * (30_000 if n % 5 else 1)
                     a.put(file, ours)
                     words.add(ours)
                     if n % 4 == 3:
@@ -273,20 +331,20 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                 # The process ends; meanwhile there are changes on both sides.
                 await b.stop()
                 await both(a, b, seen, r, 40)
+                await leave_parts(url)
                 await b.start()
                 await same(a, b)
+                await loose_parts(url, seen)
 
                 if not clobbers:
-                    with stage.broker(program) as empty:
+                    with stage.broker(program, *LIMITED) as empty:
                         await answered_by_another(Path(folder), empty, seen)
+                        await parts_are_missing(Path(folder), empty, seen)
                         await another_history(a, b, (direct, proxy), empty, words, seen)
                 seen.skipped = {why.split(",")[-1].strip() for why in a.syncer.skipped.values()}
                 kept = {data for data, _ in a.content().values()}
                 for word in sorted(words - kept):
-                    seen.wrong.append(f"lost: {word.decode()!r}")
-                for need in ("symbolic link", "special file"):
-                    if need not in seen.skipped:
-                        seen.wrong.append(f"not named: {need}")
+                    seen.wrong.append(f"lost: {word[:10].decode()!r}, {len(word)} bytes")
             except TimeoutError:
                 left, right = a.content(), b.content()
                 differs = [f for f in {*left, *right} if left.get(f) != right.get(f)]
@@ -312,6 +370,7 @@ def table(seen: Seen) -> str:
         ("random operations, both sides", f"{seen.operations}"),
         ("sent, received", f"{seen.sent}, {seen.received}"),
         ("conflicts, each kept beside", f"{seen.conflicts}"),
+        ("parts of large files", f"{seen.parts}"),
         ("passed over and named", "; ".join(sorted(seen.skipped))),
     ]
     return "\n".join(f"  {name:32} {value}" for name, value in rows)

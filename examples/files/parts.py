@@ -1,0 +1,121 @@
+"""Contents above the broker's limit of a value: in parts beside the tree of files.
+
+No commit can hold such a content. So its parts are put first, under a name of their own that
+nobody knows yet, and then, in one commit, the file's topic that names them. The topic of the name
+itself says whether the parts below are somebody's: while they are sent it is ephemeral, so it goes
+with the sender; the commit that names them puts it for good. Parts below none are what a dead
+sender left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from typing import NamedTuple
+
+import onetree
+from onetree import request
+
+MOST = 64
+"""So many parts at most: contents are in memory whole, here and in the broker."""
+
+
+class Parted(NamedTuple):
+    """What a file's topic holds instead of the content."""
+
+    name: str
+    """Where the parts are: the content's digest, and what makes it nobody else's."""
+    number: int
+    """How many there are."""
+
+    def value(self) -> bytes:
+        """As it stands in the topic."""
+        return json.dumps(self).encode()
+
+    @staticmethod
+    def read(value: bytes) -> Parted:
+        """From the topic; `OSError` when it is not that."""
+        try:
+            name, number = json.loads(value)
+            return Parted(str(name), min(int(number), MOST))
+        except (ValueError, TypeError):
+            raise OSError("its topic names no parts") from None
+
+
+class Upload(NamedTuple):
+    """Parts that are there, and not named yet."""
+
+    parted: Parted
+    rev: int
+    """Of the topic that holds them until then."""
+
+
+class Parts:
+    """The parts of all files of one tree."""
+
+    def __init__(self, client: onetree.Client, top: str) -> None:
+        """`top`: the topic above all files; the parts are beside it."""
+        self._client = client
+        self._top = top + ".parts"
+
+    async def send(self, data: bytes, limit: int, digest: str) -> Upload:
+        """Puts a content in parts of at most `limit` bytes."""
+        name = f"{digest}-{secrets.token_hex(8)}"
+        at = f"{self._top}/{name}"
+        held = await self._client.put(at, "sending", if_rev=0, ephemeral=True)
+        pieces = [data[n : n + limit] for n in range(0, len(data), limit)]
+        upload = Upload(Parted(name, len(pieces)), held.rev)
+        try:
+            answers = [
+                await self._client.enqueue(request.put(f"{at}/{n}", piece, if_rev=0))
+                for n, piece in enumerate(pieces)
+            ]
+            await asyncio.gather(*answers)
+        except BaseException:
+            self.give_up(upload)
+            raise
+        return upload
+
+    def name(self, txn: onetree.Txn, upload: Upload) -> None:
+        """Adds to the commit that names the parts: now they stay."""
+        at = f"{self._top}/{upload.parted.name}"
+        txn.if_rev(at, upload.rev).put(at, "sent")
+
+    def drop(self, txn: onetree.Txn, name: str) -> None:
+        """Adds to the commit that replaces the content: its parts go."""
+        txn.drop_tree(f"{self._top}/{name}")
+
+    def give_up(self, upload: Upload) -> None:
+        """Nobody will name these parts. If somebody has, without our knowing, they stay. Does not
+        wait; when it is lost they go at the next `sweep`."""
+        at = f"{self._top}/{upload.parted.name}"
+        try:
+            gone = self._client.submit(onetree.Txn().if_rev(at, upload.rev).drop_tree(at))
+        except onetree.OnetreeError:
+            return
+        gone.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def fetch(self, parted: Parted) -> bytes | None:
+        """The content; `None` when the parts are not all there."""
+        found = []
+        for n in range(parted.number):
+            # One by one: an answer has its limit, too.
+            part = await self._client.get(f"{self._top}/{parted.name}/{n}")
+            if part is None or part.value is None:
+                return None
+            found.append(part.value.data)
+        return b"".join(found)
+
+    async def sweep(self) -> None:
+        """Removes what senders left that died."""
+        with self._client.mirror(self._top, values=False, once=True) as there:
+            await there.fresh()
+            topics = set(there.snapshot())
+        for name in {topic[len(self._top) + 1 :].split("/")[0] for topic in topics}:
+            at = f"{self._top}/{name}"
+            if name and at not in topics:
+                try:
+                    await self._client.txn(onetree.Txn().if_rev(at, 0).drop_tree(at))
+                except (onetree.Refused, onetree.Timeout):
+                    pass  # Somebody's by now; or it is tried again at the next start.
