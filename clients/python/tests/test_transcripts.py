@@ -146,7 +146,7 @@ class Player:
             del self.parts[frame.sub]
 
     def every(self, sub: int) -> bool:
-        slot = self.session._slots.get(sub)
+        slot = self.session._mirrors._slots.get(sub)
         return slot is None or slot.options.every_ms > 0
 
 
@@ -190,9 +190,12 @@ def test_played(file: Path, codec: str) -> None:
                 frame = json_codec.decode_client(json.dumps(sent))
                 if player.session.link == ("opening" if sent["op"] != "hello" else "up"):
                     raise Wrong("hello-expected", "no client of ours says that")
-                if isinstance(frame, f.Sub) and frame.sub in player.session._slots:
+                if isinstance(frame, f.Sub) and frame.sub in player.session._mirrors._slots:
                     raise Wrong("sub-in-use", "no client of ours says that")
-                if isinstance(frame, f.Unsub | f.Resync) and frame.sub not in player.session._slots:
+                if (
+                    isinstance(frame, f.Unsub | f.Resync)
+                    and frame.sub not in player.session._mirrors._slots
+                ):
                     raise Wrong("no-such-sub", "no client of ours says that")
                 if isinstance(frame, f.Hello) and len({x.sub for x in frame.subs}) < len(
                     frame.subs

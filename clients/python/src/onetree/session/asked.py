@@ -1,0 +1,62 @@
+"""What waits for the broker's answer, by the number that the answer will have."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Asked(NamedTuple):
+    """What a reply will be to."""
+
+    what: str
+    """`request`, `sub`, `resync`, `unsub`, `sync` or `bye`."""
+    number: int = 0
+    """The ticket, or the subscription."""
+    verify: tuple[tuple[int, int], ...] = ()
+    """Of a `sync`: the tickets that wait for it, each with its subscription."""
+
+
+class Asks:
+    """All that has been asked on this connection and not been answered."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._asked: dict[int, Asked] = {}
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def __contains__(self, id: int) -> bool:
+        return id in self._asked
+
+    def next_id(self) -> int:
+        """A number that nothing waits under."""
+        while True:
+            self._last = (self._last + 1) & 0xFFFF_FFFF
+            if self._last not in self._asked:
+                return self._last
+
+    def put(self, id: int, asked: Asked) -> None:
+        """This is asked under a number of `next_id`."""
+        self._asked[id] = asked
+
+    def add(self, asked: Asked) -> int:
+        """This is asked; its number."""
+        id = self.next_id()
+        self._asked[id] = asked
+        return id
+
+    def take(self, id: int) -> Asked | None:
+        """It is answered."""
+        return self._asked.pop(id, None)
+
+    def take_sync(self, id: int | None) -> Asked | None:
+        """It is answered, if it is a `sync`."""
+        asked = None if id is None else self._asked.get(id)
+        return self._asked.pop(id) if id is not None and asked and asked.what == "sync" else None
+
+    def clear(self) -> list[tuple[int, int]]:
+        """Nothing will be answered any more; the tickets that waited for a `sync`."""
+        waiting = [one for asked in self._asked.values() for one in asked.verify]
+        self._asked.clear()
+        return waiting

@@ -1,0 +1,317 @@
+"""The mirrors of a client: what they have to say, and what each frame does to them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from .. import event as e
+from ..errors import OnetreeError, Refused
+from ..event import Verdict
+from ..mirror import Outcome, State
+from ..options import SubOptions
+from ..protocol import frames
+from ..protocol.digests import Digest
+from ..protocol.frames import Change
+from .asked import Asked, Asks
+from .effects import Effect, MirrorWent, Release, Reply
+from .subs import AGAIN, Slot
+
+HELLO_BYTES: Final = 256 << 10
+"""Subscriptions go into `hello` up to about this size, the others behind it: a quarter of the
+smallest frame that any broker takes."""
+
+
+class Mirrors:
+    """All mirrors, by subscription."""
+
+    def __init__(self, effects: deque[Effect]) -> None:
+        self._effects = effects
+        self._slots: dict[int, Slot] = {}
+        # Of the connection that is up.
+        self._welcome: frames.Welcome | None = None
+        # What is to be said: `sub`, `resync` or `unsub`, and of which.
+        self._control: deque[tuple[str, int]] = deque()
+        # The parts of deltas that are not whole yet, of all mirrors and of one.
+        self._parts: dict[int | None, list[Change]] = {}
+        # Mirrors that want the next `sync`, with the tickets of those who ask.
+        self._verify: list[tuple[int, int]] = []
+        self._sync_wanted = False
+
+    # What the application wants.
+
+    def add(self, sub: int, state: State, options: SubOptions) -> None:
+        """One more, not started."""
+        if self._welcome is not None:
+            state.handle_key(self._welcome.digest_key)
+        self._slots[sub] = Slot(state, options)
+
+    def start(self, sub: int) -> None:
+        """Has a mirror refreshed, when there is a connection; otherwise `hello` will."""
+        control = ("resync" if self._slots[sub].subscribed else "sub", sub)
+        if self._welcome is not None and control not in self._control:
+            self._control.append(control)
+
+    def drop(self, sub: int) -> None:
+        """Ends one; there will be nothing more about it."""
+        slot = self._slots.pop(sub, None)
+        if slot is None:
+            return
+        self._parts.pop(sub, None)
+        if slot.subscribed and self._welcome is not None:
+            self._control.append(("unsub", sub))
+
+    def resync(self, sub: int) -> None:
+        """Starts one again, from nothing, because the application wants it."""
+        slot = self._slots.get(sub)
+        if slot is None:
+            return
+        slot.state.handle_distrust()
+        slot.held = None
+        self.start(sub)
+        self._tell(sub, None)
+
+    def want_sync(self) -> None:
+        """Asks the broker to bring all to the present that can be."""
+        self._sync_wanted = self._welcome is not None
+
+    def verify(self, ticket: int, sub: int) -> None:
+        """Compares one with the tree; the reply is a `Verdict`."""
+        if self._welcome is not None and sub in self._slots:
+            self._verify.append((ticket, sub))
+            self._sync_wanted = True
+        else:
+            self._verdict(ticket, Verdict("unknown"))
+
+    def end(self, sub: int, error: OnetreeError | None) -> None:
+        """One is over, and told why."""
+        self._tell(sub, e.Ended(error))
+        self._slots.pop(sub, None)
+        self._parts.pop(sub, None)
+
+    def end_all(self, error: OnetreeError | None) -> None:
+        """All are over."""
+        for sub in list(self._slots):
+            self.end(sub, error)
+
+    # What is sent.
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `next` may have something."""
+        return bool(self._control) or self._sync_wanted
+
+    def greet(self, asks: Asks) -> list[frames.Sub]:
+        """As many subscriptions as go into `hello`; the others follow."""
+        self._control.clear()
+        subs, size = [], 0
+        for sub, slot in self._slots.items():
+            if slot.held is not None:
+                continue
+            view = slot.state.view
+            size += 256 + len(view.path) * 4 + sum(len(p) * 4 + 8 for p in view.match)
+            if size > HELLO_BYTES:
+                self._control.append(("sub", sub))
+                continue
+            slot.subscribed = True
+            subs.append(slot.frame(asks.add(Asked("sub", sub)), sub))
+        return subs
+
+    def next(self, asks: Asks) -> frames.ClientFrame | None:
+        """What is to be said next."""
+        while self._control:
+            what, sub = self._control.popleft()
+            slot = self._slots.get(sub)
+            if slot is None and what != "unsub":
+                continue
+            id = asks.add(Asked(what, sub))
+            if what == "sub" and slot is not None:
+                slot.subscribed = True
+                return slot.frame(id, sub)
+            return frames.Unsub(id, sub) if what == "unsub" else frames.Resync(id, sub)
+        if self._sync_wanted:
+            self._sync_wanted = False
+            id = asks.add(Asked("sync", 0, tuple(self._verify)))
+            self._verify.clear()
+            return frames.SyncRequest(id)
+        return None
+
+    # The connection, and time.
+
+    def handle_welcome(self, welcome: frames.Welcome, online: e.Online) -> None:
+        """The connection is up."""
+        for slot in self._slots.values():
+            slot.state.handle_key(welcome.digest_key)
+        self.tell_all(online)
+        self._welcome = welcome
+        # Those that were made between `hello` and `welcome`.
+        for sub, slot in self._slots.items():
+            if not slot.subscribed and slot.held is None:
+                self.start(sub)
+
+    def handle_lost(self, asked: list[tuple[int, int]]) -> None:
+        """There is no connection any more. `asked`: the tickets that waited for a `sync`."""
+        self._welcome = None
+        self._parts.clear()
+        self._control.clear()
+        self._sync_wanted = False
+        waiting = [*self._verify, *asked]
+        self._verify.clear()
+        self.handle_unverified(waiting)
+        for slot in self._slots.values():
+            slot.subscribed = False
+            slot.state.handle_lost()
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` has something to do."""
+        held = (slot.held for slot in self._slots.values() if slot.held is not None)
+        return min(held, default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Starts what has waited long enough."""
+        for sub, slot in list(self._slots.items()):
+            if slot.held is not None and slot.held <= now:
+                slot.held = None
+                self.start(sub)
+
+    # What comes.
+
+    def handle_refresh(self, now: float, refresh: frames.Refresh) -> None:
+        """`refresh`."""
+        self._parts.pop(refresh.sub, None)
+        self._on(now, refresh.sub, lambda state: state.handle_refresh(refresh))
+
+    def handle_entries(self, now: float, entries: frames.Entries) -> None:
+        """`entries`."""
+        self._on(now, entries.sub, lambda state: state.handle_entries(entries.changes))
+
+    def handle_fresh(self, now: float, fresh: frames.Fresh) -> None:
+        """`fresh`; one of mode `once` is over then."""
+        if self._welcome is None:
+            return
+        epoch = self._welcome.epoch
+        self._on(now, fresh.sub, lambda state: state.handle_fresh(fresh, epoch))
+        slot = self._slots.get(fresh.sub)
+        if slot is not None and slot.options.once and slot.state.is_fresh:
+            self.end(fresh.sub, None)
+
+    def handle_signal(self, signal: frames.Signal) -> None:
+        """`signal`."""
+        for sub, slot in self._slots.items():
+            if slot.options.signals and slot.state.view.sees(signal.path):
+                self._tell(sub, e.Signal(signal.path, signal.value))
+
+    def handle_delta(self, now: float, delta: frames.Delta) -> None:
+        """`delta`; its parts wait until it is whole."""
+        sub, changes = delta.sub, delta.changes
+        if delta.part:
+            self._parts.setdefault(sub, []).extend(changes)
+            return
+        if self._parts:
+            before = self._parts.pop(sub, None)
+            if before is not None:
+                before.extend(changes)
+                changes = before
+        since, rev = delta.since, delta.rev
+        if sub is None:
+            slots = list(self._slots.items())
+        else:
+            slots = [(sub, self._slots[sub])] if sub in self._slots else []
+        for one, slot in slots:
+            if sub is None and slot.options.every_ms:
+                continue
+            outcome = slot.state.handle_delta(since, rev, changes)
+            if type(outcome) is e.Delta:
+                told = outcome if outcome.changes or outcome.gaps else None
+                self._effects.append(MirrorWent(one, told))
+            else:
+                self._after(now, one, outcome)
+
+    def handle_sync(self, now: float, sync: frames.Sync, asked: Asked | None) -> None:
+        """`sync`, the answer to `asked`, or of the broker's own accord."""
+        verdicts = {}
+        for sub, digest in sync.digests.items():
+            verdicts[sub] = self._sync(now, sub, sync.rev, digest)
+        for ticket, sub in () if asked is None else asked.verify:
+            self._verdict(ticket, verdicts.get(sub, Verdict("unknown")))
+
+    def _sync(self, now: float, sub: int, rev: int, digest: Digest | None) -> Verdict:
+        return self._on(now, sub, lambda state: state.handle_sync(rev, digest))
+
+    def handle_unverified(self, waiting: Iterable[tuple[int, int]]) -> None:
+        """There will be no `sync` for these tickets."""
+        for ticket, _ in waiting:
+            self._verdict(ticket, Verdict("unknown"))
+
+    def handle_refused(self, now: float, asked: Asked, error: frames.Error) -> None:
+        """The broker has refused a `sub` or a `resync`."""
+        slot = self._slots.get(asked.number)
+        if slot is None:
+            return
+        if asked.what == "sub":
+            slot.subscribed = error.code == "sub-in-use"
+        else:
+            slot.subscribed = error.code != "no-such-sub"
+        self.handle_error(now, asked.number, error)
+
+    def handle_error(self, now: float, sub: int, error: frames.Error) -> None:
+        """The broker cannot serve a subscription, now or as it is."""
+        slot = self._slots.get(sub)
+        if slot is None:
+            return
+        refused = Refused.of(error)
+        if error.code in ("sub-in-use", "no-such-sub") or refused.action == "resync":
+            slot.state.handle_distrust()
+            self._restart(now, sub)
+        elif refused.action == "retry":
+            slot.state.handle_lost()
+            wait = AGAIN if refused.retry_in is None else refused.retry_in
+            slot.held = now + wait
+            self._tell(sub, e.Circling(wait))
+        else:
+            self.end(sub, refused)
+
+    def _on(self, now: float, sub: int, handle: Callable[[State], Outcome]) -> Verdict:
+        """Gives a frame to a mirror, and does what comes of it."""
+        slot = self._slots.get(sub)
+        if slot is None:
+            return Verdict("unknown")
+        return self._after(now, sub, handle(slot.state))
+
+    def _after(self, now: float, sub: int, outcome: Outcome) -> Verdict:
+        """Does what comes of a frame to a mirror."""
+        if outcome is None:
+            return Verdict("unknown")
+        self._tell(sub, outcome)
+        if isinstance(outcome, e.Synced) and outcome.verified:
+            return Verdict("same", outcome.rev)
+        if isinstance(outcome, e.Corrupt):
+            self._restart(now, sub)
+            return Verdict("differs")
+        if isinstance(outcome, e.Broken):
+            self._restart(now, sub)
+        return Verdict("unknown")
+
+    def _restart(self, now: float, sub: int) -> None:
+        """Starts a mirror again from nothing because it is wrong, unless it goes in circles."""
+        self._parts.pop(sub, None)
+        slot = self._slots.get(sub)
+        if slot is None:
+            return
+        wait = slot.restart(now)
+        if wait is None:
+            self.start(sub)
+        else:
+            self._tell(sub, e.Circling(wait))
+
+    def tell_all(self, event: e.Event) -> None:
+        """Tells all the same."""
+        for sub in self._slots:
+            self._tell(sub, event)
+
+    def _tell(self, sub: int, event: e.Event | None) -> None:
+        self._effects.append(MirrorWent(sub, event))
+
+    def _verdict(self, ticket: int, verdict: Verdict) -> None:
+        self._effects += (Reply(ticket, verdict, None), Release(ticket))

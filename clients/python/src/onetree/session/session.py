@@ -1,0 +1,414 @@
+"""A client's side of the protocol: the life of a connection, and what is said on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from .. import event as e
+from ..backoff import Backoff
+from ..errors import Closed, ConnectError, Ended, ProtocolBroken, Silent
+from ..mirror import State
+from ..options import Options, SubOptions
+from ..protocol import frames, json_codec, msgpack_codec
+from .asked import Asked, Asks
+from .effects import Connect, Disconnect, Effect, Release, Reply, StatusIs
+from .mirrors import Mirrors
+from .requests import Encode, Requests
+
+GRACE: Final = 10.0
+"""What comes on top of the broker's heartbeat before a silent connection is taken for dead."""
+GOOD: Final = 10.0
+"""A connection that lasted this long was good: the next wait is short again."""
+BYE: Final = 5.0
+"""How long an orderly end may take."""
+
+
+class Session:
+    """A client's side of the protocol.
+
+    The link is `down`, `opening`, `greeting` (the WebSocket is there), `up` (since `welcome`), or
+    `over`.
+    """
+
+    def __init__(self, options: Options, random: Random) -> None:
+        """A session that wants to connect at once. `random` is all of its randomness: the client's
+        name, which must be nobody else's, and the waits."""
+        self._options = options
+        self._random = random
+        json = options.codec == "json"
+        self.subprotocol = json_codec.SUBPROTOCOL if json else msgpack_codec.SUBPROTOCOL
+        """What the WebSocket is opened with."""
+        self._encode: Encode = json_codec.encode if json else msgpack_codec.encode
+        base, cap = options.backoff
+        self._backoff = Backoff(base, cap, random)
+        self.effects: deque[Effect] = deque([Connect()])
+        """What is to be done next, in order."""
+        self.token: str | None = options.token if isinstance(options.token, str) else None
+        """What `hello` says; set before `handle_open` where a function gives it."""
+        self.name = self._new_name()
+        """Who the client is, as `hello` says it."""
+        self.link = "opening"
+        """How the connection stands."""
+        self._session: str | None = None
+        self._seen: int | None = None
+        self._ever = False
+        self._heard = 0.0
+        self._until = 0.0
+        self._since = 0.0
+        self._hello: int | None = None
+        self._welcome: frames.Welcome | None = None
+        self._renamed: float | None = None
+        self._reauth = False
+        # Whether the session ends with it, and until when it may take.
+        self._closing: tuple[bool, float] | None = None
+        self._said_bye = False
+        self._asks = Asks()
+        self._requests = Requests(options.request_timeout, self._encode, self.effects)
+        self._mirrors = Mirrors(self.effects)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.link == "over"
+
+    # What the application wants.
+
+    def request(self, now: float, ticket: int, frame: frames.Request) -> None:
+        """Asks something: a write, a read, a signal, a token. Its `id` and `seq` are set here.
+        There will be one `Reply` for it. Tickets grow."""
+        if self.is_over or self._closing is not None:
+            self.effects += (Reply(ticket, None, Closed()), Release(ticket))
+            return
+        if isinstance(frame, frames.Auth):
+            self.token = frame.token
+        self._requests.add(now, ticket, frame)
+
+    def mirror(self, sub: int, state: State, options: SubOptions) -> None:
+        """Starts a mirror as subscription `sub`, a number that no other has."""
+        self._mirrors.add(sub, state, options)
+        if self.is_over or self._closing is not None:
+            self._mirrors.end(sub, Closed())
+        else:
+            self._mirrors.start(sub)
+
+    def drop_mirror(self, sub: int) -> None:
+        """Ends a mirror; there will be nothing more about it."""
+        self._mirrors.drop(sub)
+
+    def resync(self, sub: int) -> None:
+        """Starts a mirror again, from nothing, because the application wants it."""
+        self._mirrors.resync(sub)
+
+    def want_sync(self) -> None:
+        """Asks the broker to bring all mirrors to the present that can be."""
+        self._mirrors.want_sync()
+
+    def verify(self, ticket: int, sub: int) -> None:
+        """Compares a mirror with the tree; the reply is a `Verdict`."""
+        self._mirrors.verify(ticket, sub)
+
+    def close(self, now: float, bye: bool) -> None:
+        """Ends the client: with `bye` the session ends at once, without it after its grace. What
+        was asked before is done first, when there is a connection."""
+        if self.link != "up":
+            self._finish(None)
+            return
+        if self._closing is None:
+            self._closing = (bye, now + max(self._options.request_timeout, BYE))
+        self._settle_close()
+
+    # What the connection does.
+
+    def handle_open(self, now: float) -> None:
+        """The connection is open."""
+        if self.link != "opening":
+            return
+        self._heard = now
+        self._hello = None
+        self.link = "greeting"
+        self._until = now + self._options.connect_timeout
+
+    def handle_closed(self, now: float, error: ConnectError) -> None:
+        """The connection is closed, or could not be opened."""
+        if self.link in ("over", "down"):
+            return
+        if self._closing is not None:
+            self._finish(None)
+            return
+        if self.link == "up" and now - self._since >= GOOD:
+            self._backoff.reset()
+        # A token of a function may have been old: it is asked once more at once.
+        again = error.action == "reauth" and callable(self._options.token) and not self._reauth
+        if again and error.code is not None:
+            self._reauth = True
+            self._go_offline(now, error, 0.0)
+            return
+        reconnect = self._options.reconnect
+        willing = reconnect == "always" or (reconnect == "after-first" and self._ever)
+        if not willing or error.action != "retry":
+            self._finish(error)
+            return
+        self._go_offline(now, error, self._backoff.next(error.retry_in))
+
+    def handle_timeout(self, now: float) -> None:
+        """The time of `next_timeout` has come; calling it at other times does no harm."""
+        self._requests.handle_timeout(now)
+        if self._closing is not None and self._closing[1] <= now:
+            self._finish(None)
+            return
+        if self.link == "down" and self._until <= now:
+            self.link = "opening"
+            self.effects.append(Connect())
+        dead = self._dead_at()
+        if dead is not None and dead <= now:
+            self._fail(now, Silent(now - self._heard))
+        self._mirrors.handle_timeout(now)
+        self._settle_close()
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` has something to do."""
+        if self.is_over:
+            # What it would have waited for is past some day, and would be due for ever.
+            return None
+        ats = (self._mirrors.next_timeout(), self._dead_at(), self._requests.next_timeout())
+        at = [one for one in ats if one is not None]
+        if self.link == "down":
+            at.append(self._until)
+        if self._closing is not None:
+            at.append(self._closing[1])
+        return min(at, default=None)
+
+    def _dead_at(self) -> float | None:
+        if self.link == "greeting":
+            return self._until
+        if self.link == "up" and self._welcome is not None:
+            return self._heard + self._welcome.heartbeat_ms / 1000 + GRACE
+        return None
+
+    # What is sent.
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `poll_transmit` may have something."""
+        return bool(
+            self._mirrors.has_news
+            or len(self._requests)
+            or self._closing is not None
+            or self.link == "greeting"
+        )
+
+    def poll_transmit(self) -> bytes | str | None:
+        """The next message to send, when there is one and the broker's limits allow it now."""
+        if self.link == "greeting" and self._hello is None:
+            return self._encode(self._greeting())
+        if self.link != "up" or self._welcome is None:
+            return None
+        limits = self._welcome.limits
+        if len(self._asks) >= limits.in_flight:
+            return None
+        if self._mirrors.has_news:
+            control = self._mirrors.next(self._asks)
+            if control is not None:
+                return self._encode(control)
+        if len(self._requests):
+            id = self._asks.next_id()
+            found = self._requests.next(id, limits)
+            if found is not None:
+                self._asks.put(id, Asked("request", found[0]))
+                return found[1]
+        bye = self._next_bye()
+        return None if bye is None else self._encode(bye)
+
+    def _greeting(self) -> frames.Hello:
+        """Who we are, with as many subscriptions as go into one frame; the others follow."""
+        self._hello = self._asks.next_id()
+        subs = self._mirrors.greet(self._asks)
+        options = self._options
+        return frames.Hello(
+            self._hello, self.name, self._session, self.token, options.agent, self._seen, subs
+        )
+
+    def _next_bye(self) -> frames.Bye | None:
+        """`bye`, when everything else is done."""
+        if self._closing is None or not self._closing[0] or self._said_bye or len(self._requests):
+            return None
+        self._said_bye = True
+        self._closing = (True, max(min(self._closing[1], self._heard + BYE), self._heard))
+        return frames.Bye(self._asks.add(Asked("bye")))
+
+    # What comes.
+
+    def handle_frame(self, now: float, frame: frames.ServerFrame) -> None:
+        """A frame came."""
+        self._heard = now
+        if self.link == "up":
+            handle = _LIVE.get(type(frame))
+            if handle is not None:
+                handle(self, now, frame)
+        elif self.link == "greeting":
+            if isinstance(frame, frames.Welcome) and frame.id == self._hello:
+                self._handle_welcome(now, frame)
+            elif isinstance(frame, frames.Goodbye):
+                self._handle_goodbye(now, frame)
+            elif isinstance(frame, frames.Error):
+                wait = None if frame.retry_ms is None else frame.retry_ms / 1000
+                self._fail(now, Ended(frame.code, frame.message, wait))
+            else:
+                self._fail(now, ProtocolBroken("something came before 'welcome'"))
+        if self._closing is not None:
+            self._settle_close()
+
+    def _handle_welcome(self, now: float, welcome: frames.Welcome) -> None:
+        self._session = welcome.session
+        # Revisions of two histories are not compared.
+        self._seen = welcome.rev
+        self._ever = True
+        self._reauth = False
+        online = e.Online(
+            welcome.resumed,
+            welcome.epoch,
+            welcome.rev,
+            welcome.heartbeat_ms / 1000,
+            welcome.limits,
+        )
+        self._mirrors.handle_welcome(welcome, online)
+        self.effects.append(StatusIs(online))
+        self.link = "up"
+        self._since = now
+        self._welcome = welcome
+
+    def _handle_goodbye(self, now: float, bye: frames.Goodbye) -> None:
+        wait = None if bye.retry_ms is None else bye.retry_ms / 1000
+        self._fail(now, Ended(bye.code, bye.message, wait))
+
+    def _handle_second_welcome(self, now: float, _: frames.Welcome) -> None:
+        self._fail(now, ProtocolBroken("'welcome' came twice"))
+
+    def _handle_done(self, now: float, done: frames.Done) -> None:
+        self._see(done.rev)
+        self._handle_reply(now, done.id, done, None)
+
+    def _handle_found(self, now: float, found: frames.Found) -> None:
+        self._handle_reply(now, found.id, found, None)
+
+    def _handle_ok(self, now: float, ok: frames.Ok) -> None:
+        self._handle_reply(now, ok.id, ok, None)
+
+    def _handle_error(self, now: float, error: frames.Error) -> None:
+        if error.id is not None and error.id in self._asks:
+            self._handle_reply(now, error.id, None, error)
+        elif error.id is None and error.sub is not None:
+            self._mirrors.handle_error(now, error.sub, error)
+        # Otherwise it is about no request of ours, or about the connection; if that ends, the close
+        # code says why.
+
+    def _handle_refresh(self, now: float, refresh: frames.Refresh) -> None:
+        self._mirrors.handle_refresh(now, refresh)
+
+    def _handle_entries(self, now: float, entries: frames.Entries) -> None:
+        self._mirrors.handle_entries(now, entries)
+
+    def _handle_fresh(self, now: float, fresh: frames.Fresh) -> None:
+        self._see(fresh.rev)
+        self._mirrors.handle_fresh(now, fresh)
+
+    def _handle_signal(self, now: float, signal: frames.Signal) -> None:
+        self._mirrors.handle_signal(signal)
+
+    def _handle_delta(self, now: float, delta: frames.Delta) -> None:
+        if not delta.part:
+            self._see(delta.rev)
+        self._mirrors.handle_delta(now, delta)
+
+    def _handle_sync(self, now: float, sync: frames.Sync) -> None:
+        self._see(sync.rev)
+        self._mirrors.handle_sync(now, sync, self._asks.take_sync(sync.id))
+
+    def _handle_reply(self, now: float, id: int, reply: object, error: frames.Error | None) -> None:
+        asked = self._asks.take(id)
+        if asked is None:
+            # To what nobody waits for any more.
+            return
+        if asked.what == "request":
+            if self._requests.answered(asked.number, reply, error):
+                self._rename(now)
+        elif asked.what == "bye":
+            self._finish(None)
+        elif error is not None and asked.what == "sync":
+            self._mirrors.handle_unverified(asked.verify)
+        elif error is not None and asked.what in ("sub", "resync"):
+            self._mirrors.handle_refused(now, asked, error)
+
+    def _see(self, rev: int) -> None:
+        if self._seen is None or rev > self._seen:
+            self._seen = rev
+
+    # The end of a connection, and of all.
+
+    def _fail(self, now: float, error: ConnectError) -> None:
+        """Drops the connection."""
+        self.effects.append(Disconnect())
+        self.handle_closed(now, error)
+
+    def _rename(self, now: float) -> None:
+        """Comes back under another name, at once if that was not so just now."""
+        self.name = self._new_name()
+        again = self._renamed is not None and now - self._renamed < GOOD
+        wait = self._backoff.next() if again else 0.0
+        self._renamed = now
+        self.effects.append(Disconnect())
+        message = "the broker does not know this client's writes: it comes back as a new one"
+        self._go_offline(now, Ended("outcome-unknown", message), wait)
+
+    def _go_offline(self, now: float, error: ConnectError, wait: float) -> None:
+        self._go_down(now + wait)
+        offline = e.Offline(error, wait)
+        self._mirrors.tell_all(offline)
+        self.effects.append(StatusIs(offline))
+
+    def _go_down(self, until: float) -> None:
+        """There is no connection any more."""
+        self.link = "down"
+        self._until = until
+        self._requests.handle_lost()
+        self._mirrors.handle_lost(self._asks.clear())
+
+    def _settle_close(self) -> None:
+        if self._closing is not None and not self._closing[0] and not len(self._requests):
+            self._finish(None)
+
+    def _finish(self, error: ConnectError | None) -> None:
+        if self.is_over:
+            return
+        if self.link != "down":
+            self.effects.append(Disconnect())
+        self._go_down(float("inf"))
+        self.link = "over"
+        self._requests.end(Closed(error))
+        self._mirrors.end_all(None if error is None else Closed(error))
+        self.effects.append(StatusIs(e.Ended(error)))
+
+    def _new_name(self) -> str:
+        """A name that is nobody else's: the label, and 128 random bits."""
+        label = self._options.label
+        bits = f"{self._random.getrandbits(128):032x}"
+        return f"{label}-{bits}" if label else bits
+
+
+_LIVE: dict[type, Callable[..., None]] = {
+    frames.Delta: Session._handle_delta,
+    frames.Done: Session._handle_done,
+    frames.Found: Session._handle_found,
+    frames.Ok: Session._handle_ok,
+    frames.Error: Session._handle_error,
+    frames.Refresh: Session._handle_refresh,
+    frames.Entries: Session._handle_entries,
+    frames.Fresh: Session._handle_fresh,
+    frames.Signal: Session._handle_signal,
+    frames.Sync: Session._handle_sync,
+    frames.Goodbye: Session._handle_goodbye,
+    frames.Welcome: Session._handle_second_welcome,
+}
