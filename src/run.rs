@@ -1,6 +1,6 @@
 //! Starting and stopping a broker.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -179,6 +179,19 @@ impl Running {
     /// The address for clients, `ws://host:port`.
     pub fn url(&self) -> String {
         format!("ws://{}", self.server.addr)
+    }
+
+    /// The address of the console, for a browser: of this machine, when it listens on all addresses,
+    /// since that is none to go to.
+    pub fn console(&self) -> String {
+        let mut addr = self.server.addr;
+        if addr.ip().is_unspecified() {
+            addr.set_ip(match addr {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        format!("http://{addr}/console/")
     }
 
     /// Stops it: no new connections, writes that were begun are answered, clients are told when to

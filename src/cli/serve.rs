@@ -32,7 +32,8 @@ Examples:
   onetree serve --config broker.toml --set heartbeat_ms=5000
   # What happens, not only warnings: error, warn, info, debug, trace
   ONETREE_LOG=info onetree serve
-  # On a port that is free; the URL is the last word of the first line
+  # On a port that is free; the URL is the last word of the first line, and the console's
+  # of the second
   onetree serve --listen 127.0.0.1:0";
 
 /// Run a broker until Ctrl-C or SIGTERM
@@ -96,9 +97,11 @@ impl Serve {
         let mut stop = Stop::listen()?;
         let (running, _lock) = self.start(config).await?;
         if common.json {
-            output.line(&json!({ "url": running.url() }).to_string())?;
+            let said = json!({ "url": running.url(), "console": running.console() });
+            output.line(&said.to_string())?;
         } else {
             output.line(&format!("listening on {}", running.url()))?;
+            output.line(&format!("console at {}", running.console()))?;
         }
         output.flush()?;
         tokio::select! {

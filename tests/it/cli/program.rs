@@ -4,8 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Broker, error, export, interrupt, program, said, text};
+use super::{Broker, Running, error, export, interrupt, program, said, text};
 use crate::directory::Directory;
+use crate::http;
 
 const COMMANDS: [&str; 17] = [
     "serve",
@@ -118,6 +119,31 @@ fn serve_checks_and_prints_its_settings() {
         let (exit, error) = error(&output);
         assert_eq!(exit, 2, "{args:?}");
         assert!(error["next"].as_str().unwrap().contains(said), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn serve_says_where_its_console_is() {
+    // All addresses are none to go to: then it is that of this machine.
+    for (listen, json) in [("127.0.0.1:0", false), ("0.0.0.0:0", false), ("127.0.0.1:0", true)] {
+        let mut command = program(&["serve", "--memory", "--allow-anonymous", "--listen", listen]);
+        if json {
+            command.arg("--json");
+        }
+        let broker = Running::start(command);
+        let line = broker.line_with("/console/");
+        let url = if json {
+            let said: Value = serde_json::from_str(&line).unwrap();
+            said["console"].as_str().unwrap().to_owned()
+        } else {
+            line.strip_prefix("console at ").expect(&line).to_owned()
+        };
+        let host = url.strip_prefix("http://").unwrap().strip_suffix("/console/").expect(&url);
+        let addr: std::net::SocketAddr = host.parse().unwrap();
+        assert!(addr.ip().is_loopback(), "{url}");
+        let page = http::get(addr, "/console/", host, "").await;
+        assert_eq!(page.status, 200, "{url}");
+        assert!(page.body.contains("main.js"), "{}", page.body);
     }
 }
 
