@@ -5,6 +5,7 @@ import { after, before, describe, test } from 'node:test'
 
 import { PICTURES, openPage, startBrowser, until } from './browser.js'
 import { freePort, startBroker } from './broker.js'
+import { openLine } from './line.js'
 import { openWriter } from './writer.js'
 
 const row = (page, path) => page.locator(`#tree [data-path="${path}"]:not([hidden])`)
@@ -395,4 +396,44 @@ test('says when the broker is gone, and goes on when it is back', async () => {
   await until('the revision is that of the new tree', async () => (await page.locator('#state').textContent()).endsWith(` ${rev}`))
   await page.context().close()
   await broker.stop()
+})
+
+test('says that it resyncs, as long as it does, and shows the new tree then', async () => {
+  const many = 1200
+  const [port, own] = [await freePort(), await freePort()]
+  const url = `http://127.0.0.1:${own}`
+  const start = () => startBroker(port, ['--memory', '--set', `origins=["${url}"]`])
+  let broker = await start()
+  const line = await openLine(own, port)
+  const writer = await openWriter(browser, broker)
+  await writer.put('/about', 'the first')
+  await writer.put('/many/item-old', 'of the first')
+  const { page } = await openPage(browser, `${url}/console/`)
+  await twist(page, '/many')
+  await row(page, '/many/item-old').getByText('of the first').waitFor()
+  await writer.close()
+  line.down = true
+  await broker.kill()
+  const banner = page.locator('#banner')
+  await banner.getByText('Disconnected').waitFor()
+  // Another history, and in it the opened topic has so much that it takes seconds to come.
+  broker = await start()
+  const again = await openWriter(browser, broker)
+  await again.fill('/many', many)
+  await again.put('/about', 'the second')
+  Object.assign(line, { rate: 20_000, down: false })
+  await banner.getByText('Resyncing').waitFor()
+  await banner.getByText('the broker has another history').waitFor()
+  assert.ok(await row(page, '/many/item-old').isVisible(), 'what was there is shown until all is there')
+  assert.equal(await row(page, '/many/item-000000').count(), 0, 'and nothing of the other before')
+  await picture(page, 'banner-resync-light')
+  await banner.waitFor({ state: 'hidden', timeout: 30_000 })
+  line.rate = Infinity
+  await row(page, '/many/item-old').waitFor({ state: 'detached' })
+  await row(page, '/many/item-000000').getByText('number 0').waitFor()
+  assert.equal(await row(page, '/many/item-000000').getAttribute('aria-setsize'), String(many))
+  await row(page, '/about').getByText('the second').waitFor()
+  await page.context().close()
+  await broker.stop()
+  line.close()
 })
