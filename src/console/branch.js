@@ -1,12 +1,13 @@
 // One opened topic: its children, as they are now.
 
 import { compareNames, join, nameOf } from './paths.js'
+import { inPieces } from './turn.js'
 
 // Children without a value are no entries, so no mirror tells of them: they are listed again while
 // the tree changes, after so long, and after so many times what the listing took.
 const LIST_AGAIN_MS = 1500
 const LIST_SHARE = 40
-// From so many on, one sort is cheaper than to put each in its place.
+// From so many on, one walk along all is cheaper than to put each in its place.
 const MANY = 200
 
 /**
@@ -28,6 +29,9 @@ export class Branch {
   #changed
   #list = { running: false, rev: -1, ended: 0, took: 0 }
   #closed = false
+  /** What the mirror told and is not shown yet, and whether that goes on. */
+  #told = []
+  #telling = false
   #waiting = []
 
   /** `changed` is called when something of it is different. */
@@ -121,72 +125,108 @@ export class Branch {
 
   #handle(event) {
     if (this.#closed) return
-    if (event.type === 'fresh') this.#whole()
-    else if (event.type === 'delta' && event.changes.length > 0) this.#apply(event.changes)
-    else return
-    this.#changed()
+    // All as it is now, though it is shown later: what comes meanwhile stands behind it. What stood before is in it.
+    if (event.type === 'fresh') this.#told = [{ all: this.#mirror.entries() }]
+    else if (event.type === 'delta' && event.changes.length > 0) this.#told.push(event)
+    this.#tell()
   }
 
-  /** All children anew. */
-  #whole() {
-    const before = this.#byName
-    this.#byName = new Map()
-    this.own = undefined
+  async #tell() {
+    if (this.#telling) return
+    this.#telling = true
+    try {
+      while (this.#told.length > 0 && !this.#closed) {
+        const { all, changes } = this.#told.shift()
+        if (all) await this.#whole(all)
+        else this.#apply(changes)
+        this.#changed()
+      }
+    } finally {
+      this.#telling = false
+    }
+  }
+
+  /** All children anew. What was there is shown until all are. */
+  async #whole(entries) {
+    const kids = []
+    const byName = new Map()
+    let own
     // The mirror has them in order already.
-    this.kids = []
-    for (const { path, rev } of this.#mirror.entries()) {
+    await inPieces(entries, ({ path, rev }) => {
       if (path === this.path) {
-        this.own = { path, rev }
-        continue
+        own = { path, rev }
+        return
       }
       const name = nameOf(path)
-      const old = before.get(name)
+      const old = this.#byName.get(name)
       const kid = { name, path, rev, entry: true, bare: false, below: old?.below, at: old?.rev === rev ? old.at : undefined }
-      this.#byName.set(name, kid)
-      this.kids.push(kid)
-    }
-    const bare = [...before.values()].filter(({ name, bare }) => bare && !this.#byName.has(name))
-    for (const kid of bare) this.#add({ ...kid, entry: false, rev: 0 }, bare.length > MANY)
-    if (bare.length > MANY) this.#order()
+      byName.set(name, kid)
+      kids.push(kid)
+    }, () => this.#closed)
+    if (this.#closed) return
+    const bare = []
+    for (const kid of this.kids) if (kid.bare && !byName.has(kid.name)) bare.push({ ...kid, entry: false, rev: 0 })
+    Object.assign(this, { kids, own })
+    this.#byName = byName
+    this.#put(bare)
     this.whole = true
     this.look(true)
   }
 
-  #order() {
-    this.kids = [...this.#byName.values()].sort((one, other) => compareNames(one.name, other.name))
+  /** Puts these in their places. */
+  #put(kids) {
+    for (const kid of kids) this.#byName.set(kid.name, kid)
+    if (kids.length > MANY) this.#walk(kids)
+    else for (const kid of kids) this.kids.splice(this.place(kid.name), 0, kid)
+  }
+
+  /** Takes these away. */
+  #take(kids) {
+    const places = kids.length <= MANY
+    for (const kid of kids) {
+      if (places) this.kids.splice(this.place(kid.name), 1)
+      this.#byName.delete(kid.name)
+      this.toggle(kid.name, false)
+    }
+    if (!places) this.#walk([])
+  }
+
+  /** Goes along all once: without those that are gone, with `more`. */
+  #walk(more) {
+    more.sort((one, other) => compareNames(one.name, other.name))
+    const kids = []
+    let next = 0
+    for (const kid of this.kids) {
+      while (next < more.length && compareNames(more[next].name, kid.name) < 0) kids.push(more[next++])
+      if (this.#byName.get(kid.name) === kid) kids.push(kid)
+    }
+    while (next < more.length) kids.push(more[next++])
+    this.kids = kids
   }
 
   #apply(changes) {
     const now = Date.now()
-    const many = changes.length > MANY
+    // By their names: one event may make and take the same one.
+    const [come, gone] = [new Map(), new Map()]
     for (const { path, rev, new: entry } of changes) {
       if (path === this.path) {
         this.own = entry && { path, rev: entry.rev, at: now }
         continue
       }
       const name = nameOf(path)
-      const kid = this.#byName.get(name)
+      const kid = come.get(name) ?? this.#byName.get(name)
       if (entry) {
+        gone.delete(name)
         if (kid) Object.assign(kid, { rev: entry.rev, entry: true, at: now })
-        else this.#add({ name, path, rev: entry.rev, entry: true, bare: false, below: undefined, at: now }, many)
+        else come.set(name, { name, path, rev: entry.rev, entry: true, bare: false, below: undefined, at: now })
       } else if (kid) {
         // What may lie below it goes on; the next listing tells.
         if (kid.below || this.open.has(name)) Object.assign(kid, { rev: 0, entry: false, bare: true, at: rev && now })
-        else this.#remove(kid, many)
+        else if (!come.delete(name)) gone.set(name, kid)
       }
     }
-    if (many) this.#order()
-  }
-
-  #add(kid, later) {
-    this.#byName.set(kid.name, kid)
-    if (!later) this.kids.splice(this.place(kid.name), 0, kid)
-  }
-
-  #remove(kid, later) {
-    this.#byName.delete(kid.name)
-    if (!later) this.kids.splice(this.place(kid.name), 1)
-    this.toggle(kid.name, false)
+    this.#take([...gone.values()])
+    this.#put([...come.values()])
   }
 
   /** Lists the children again, when it is time or somebody has changed something by hand. */
@@ -218,6 +258,7 @@ export class Branch {
   }
 
   #merge(found) {
+    const come = []
     let different = false
     for (const name of found) {
       const kid = this.#byName.get(name)
@@ -225,17 +266,12 @@ export class Branch {
         different ||= kid.below !== true
         Object.assign(kid, { bare: !kid.entry, below: true })
       } else {
-        this.#add({ name, path: join(this.path, name), rev: 0, entry: false, bare: true, below: true, at: undefined }, found.size > MANY)
-        different = true
+        come.push({ name, path: join(this.path, name), rev: 0, entry: false, bare: true, below: true, at: undefined })
       }
     }
-    for (const kid of [...this.kids]) {
-      if (!kid.entry && !found.has(kid.name)) {
-        this.#remove(kid, false)
-        different = true
-      }
-    }
-    if (found.size > MANY) this.#order()
-    if (different) this.#changed()
+    const gone = this.kids.filter((kid) => !kid.entry && !found.has(kid.name))
+    this.#take(gone)
+    this.#put(come)
+    if (different || come.length + gone.length > 0) this.#changed()
   }
 }

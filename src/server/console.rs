@@ -49,6 +49,7 @@ const PAGE: &[(&str, &str)] = files![
     "tree-view.js",
     "tree.css",
     "tree.js",
+    "turn.js",
     "twigs.js",
     "write.js",
 ];

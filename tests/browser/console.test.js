@@ -358,9 +358,9 @@ test('a hundred thousand entries under one topic do not freeze it', async (t) =>
   })
   for (const [what, { ms, frame, task }] of Object.entries({ opened, scrolled, changed, searched })) {
     t.diagnostic(`${what}: ${ms} ms, longest frame ${frame} ms, longest task ${task} ms`)
-    // On two cores that others use as well; 0.5 s was seen on opening, 0.15 s otherwise.
-    const most = what === 'opened' ? 3000 : 1000
-    assert.ok(frame < most, `${what}: a frame took ${frame} ms`)
+    // Seen where sixteen others waited for each core: 95 ms, and 540 ms when all children were made in one piece.
+    assert.ok(task < 200, `${what}: a task took ${task} ms`)
+    assert.ok(frame < 600, `${what}: a frame took ${frame} ms`)
   }
   assert.deepEqual(errors, [])
   await page.context().close()

@@ -190,16 +190,12 @@ export class Sorted {
    * @returns {Generator<V, void, undefined>}
    */
   *from(from) {
-    for (const [, item] of this.pairs(from)) yield item;
-  }
-
-  /**
-   * As {@link Sorted#from}, with their keys.
-   * @param {string} [from]
-   * @returns {Generator<[string, V], void, undefined>}
-   */
-  *pairs(from) {
-    if (this.root !== undefined) yield* walk(this.root, from);
+    if (this.root === undefined) return;
+    for (const { keys, items } of leaves(this.root, from)) {
+      const first = from === undefined ? 0 : firstOf(keys, from);
+      for (let at = first; at < keys.length; at += 1) yield /** @type {V} */ (/** @type {V[]} */ (items)[at]);
+      from = undefined;
+    }
   }
 
   /** All items from the last to the first. @returns {Generator<V, void, undefined>} */
@@ -237,24 +233,28 @@ export class Sorted {
 }
 
 /**
+ * The nodes that hold items, from the one on in which `from` would be. Each level of a tree that hands on what the one below
+ * yields costs as much as to yield: so nodes are handed on, and not items.
  * @template V
  * @param {Node<V>} node
  * @param {string | undefined} from
- * @returns {Generator<[string, V], void, undefined>}
+ * @returns {Generator<Node<V>, void, undefined>}
  */
-function* walk(node, from) {
-  let at = from === undefined ? 0 : Math.max(place(node.keys, from), 0);
-  if (node.kids !== undefined) {
-    for (; at < node.kids.length; at += 1) {
-      yield* walk(/** @type {Node<V>} */ (node.kids[at]), from);
-      from = undefined;
-    }
+function* leaves(node, from) {
+  if (node.kids === undefined) {
+    yield node;
     return;
   }
-  for (; at < node.keys.length; at += 1) {
-    const key = /** @type {string} */ (node.keys[at]);
-    if (from === undefined || key >= from) yield [key, /** @type {V} */ (/** @type {V[]} */ (node.items)[at])];
+  for (let at = from === undefined ? 0 : Math.max(place(node.keys, from), 0); at < node.kids.length; at += 1) {
+    yield* leaves(/** @type {Node<V>} */ (node.kids[at]), from);
+    from = undefined;
   }
+}
+
+/** The place of the first key at or behind `from`. @param {string[]} keys @param {string} from */
+function firstOf(keys, from) {
+  const at = place(keys, from);
+  return at >= 0 && keys[at] === from ? at : at + 1;
 }
 
 /**
