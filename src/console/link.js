@@ -123,4 +123,7 @@ export class Link {
 /** A value of text as somebody typed it; JSON stays as it is written, down to each digit. */
 export const typed = (type, text) => Value.of(type, new TextEncoder().encode(text))
 
+/** A value of bytes. */
+export const raw = (type, bytes) => Value.of(type, bytes)
+
 const defined = (options) => Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))

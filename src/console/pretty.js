@@ -36,7 +36,7 @@ export function oneLine(value) {
 
 /** The text of a value that is JSON or text; nothing for what is only bytes. */
 export function textOf(value) {
-  if (!isJson(value.type) && !value.type.startsWith('text/')) return undefined
+  if (!isText(value.type)) return undefined
   try {
     return value.text
   } catch {
@@ -45,6 +45,9 @@ export function textOf(value) {
 }
 
 export const isJson = (type) => type === undefined || type === 'application/json'
+
+/** Whether what is of this type is to be read. */
+export const isText = (type) => isJson(type) || type.startsWith('text/')
 
 /**
  * JSON with a line for each member. Its tokens stay as they were written: a number of twenty digits

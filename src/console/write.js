@@ -3,15 +3,18 @@
 import { ask, field } from './dialog.js'
 import { h } from './dom.js'
 import { bytes, count } from './format.js'
-import { typed } from './link.js'
+import { fromHex, toHex } from './hex.js'
+import { raw, typed } from './link.js'
 import { faultOf } from './paths.js'
-import { indented, isJson, oneLine, textOf } from './pretty.js'
+import { indented, isJson, isText, oneLine, textOf } from './pretty.js'
 
 const TYPES = ['application/json', 'text/plain', 'text/markdown', 'application/octet-stream']
 // So many entries are counted before "everything under it" is deleted.
 const COUNTED = 1000
 // A longer value is not put into a field to be written in.
 const EDITED = 1_000_000
+// As EDITED, for bytes in hex: nobody edits more by hand.
+const EDITED_BYTES = 16_384
 
 /** What is behind the buttons; `changed(path)` is told what was changed. */
 export class Write {
@@ -26,12 +29,8 @@ export class Write {
   /** Puts a value at `path`: over `entry`, when it is given; at a path of the user's, when not even that is. */
   async put(path, entry) {
     const fresh = path === undefined
-    const text = entry && editable(entry.value)
-    if (entry && text === undefined) {
-      return ask('Edit', h('p', {}, `This value is ${entry.value.type}, ${bytes(entry.value.bytes.length)}: it cannot be edited as text here.`), [])
-    }
     const where = h('input', { value: path ?? '/', readonly: !fresh, class: 'mono', spellcheck: 'false', 'data-first': fresh })
-    const value = valueFields(entry?.value.type, text, !fresh)
+    const value = valueFields(entry?.value, !fresh)
     const only = h('input', { type: 'checkbox', checked: true })
     const ttl = h('input', { type: 'number', min: '1', step: '1', placeholder: 'never' })
     const condition = entry
@@ -43,7 +42,7 @@ export class Write {
       if (only.checked) options.ifRev = entry?.rev ?? 0
       if (ttl.value) options.ttlMs = Math.round(Number(ttl.value) * 1000)
       try {
-        await this.#link.put(at, value.read(), options)
+        await this.#link.put(at, await value.read(), options)
       } catch (error) {
         throw told(error, 'Someone has changed it meanwhile. Cancel to look at it, or take the condition away to overwrite it.')
       }
@@ -59,10 +58,10 @@ export class Write {
   /** Appends to the log at `path`. */
   async append(path) {
     const where = h('input', { value: path, class: 'mono', spellcheck: 'false' })
-    const value = valueFields('application/json', '', true)
+    const value = valueFields(undefined, true)
     const work = async () => {
       const at = checked(where.value)
-      const done = await this.#link.append(at, value.read(), {})
+      const done = await this.#link.append(at, await value.read(), {})
       this.#changed(done.paths?.[0] ?? at)
     }
     return ask('Append to a log', [field('Log', where), ...value.fields], [{ text: 'Append', work }])
@@ -95,13 +94,33 @@ export class Write {
   }
 }
 
-/** A type and a text; `read()` gives the value, or says what is wrong with it. */
-function valueFields(type = 'application/json', text = '', first = false) {
-  const types = TYPES.includes(type) ? TYPES : [type, ...TYPES]
-  const kind = h('select', {}, types.map((one) => h('option', { value: one, selected: one === type }, one)))
+/** A type, and a text, bytes in hex or a file; `read()` gives the value, or says what is wrong with it. */
+function valueFields(value, first) {
+  const type = value?.type ?? 'application/json'
+  const kind = h('select', {}, [...new Set([type, ...TYPES])].map((one) => h('option', { value: one, selected: one === type }, one)))
   const area = h('textarea', { spellcheck: 'false', 'data-first': first, 'aria-label': 'Value' })
-  area.value = text
-  const read = () => {
+  const file = h('input', { type: 'file' })
+  const note = h('p', { class: 'muted' })
+  // Longer than that, the field stays empty; what is not touched is put as it was.
+  const shown = value && shownOf(value)
+  area.value = shown ?? ''
+  // What is in the field stays what it is when another type is chosen; where it is empty the type decides.
+  const isHex = () => (value ? textOf(value) === undefined : !isText(kind.value))
+  const explain = () => {
+    const [chosen] = file.files
+    area.disabled = chosen !== undefined
+    note.textContent = chosen ? `The value will be the ${bytes(chosen.size)} of ${chosen.name}.`
+      : value && shown === undefined ? `It has ${bytes(value.bytes.length)}, too much to be edited here: choose a file.`
+      : isHex() ? 'Bytes, each as two hexadecimal digits; or choose a file.' : ''
+    note.hidden = note.textContent === ''
+  }
+  for (const input of [kind, file]) input.addEventListener('change', explain)
+  explain()
+  const read = async () => {
+    const [chosen] = file.files
+    if (chosen) return raw(kind.value, new Uint8Array(await chosen.arrayBuffer()))
+    if (value && shown === undefined && area.value === '') return raw(kind.value, value.bytes)
+    if (isHex()) return raw(kind.value, fromHex(area.value))
     if (isJson(kind.value)) {
       try {
         JSON.parse(area.value)
@@ -111,13 +130,14 @@ function valueFields(type = 'application/json', text = '', first = false) {
     }
     return typed(kind.value, isJson(kind.value) ? area.value.trim() : area.value)
   }
-  return { fields: [field('Value', area), field('Type', kind)], read }
+  return { fields: [field('Value', area), note, h('div', { class: 'pair' }, field('Type', kind), field('From a file', file))], read }
 }
 
-/** The text of a value as it can be edited; nothing when it cannot. */
-function editable(value) {
+/** A value as it can be edited; nothing when there is too much of it. */
+function shownOf(value) {
   const text = textOf(value)
-  if (text === undefined || text.length > EDITED) return undefined
+  if (text === undefined) return value.bytes.length > EDITED_BYTES ? undefined : toHex(value.bytes)
+  if (text.length > EDITED) return undefined
   return isJson(value.type) && text.length < 100_000 ? indented(text) : text
 }
 

@@ -31,6 +31,7 @@ const PAGE: &[(&str, &str)] = files![
     "entry.js",
     "format.js",
     "health.js",
+    "hex.js",
     "index.html",
     "keys.js",
     "link.js",

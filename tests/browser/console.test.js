@@ -114,6 +114,41 @@ describe('a console on a tree', () => {
     assert.equal((await writer.get('/config/limits')).text, '"mine"')
   }, {}, '#/config/limits'))
 
+  test('edits bytes: in hex, or by a file', () => withPage(async (page) => {
+    const bytes = () => writer.run(async ({ client }) => {
+      const { value } = await client.get('/doc/bytes')
+      return { type: value.type, bytes: [...value.bytes] }
+    })
+    await writer.run(({ client, Value }) => client.put('/doc/bytes', Value.of('image/png', Uint8Array.from({ length: 18 }, (_, at) => 250 - at))))
+    await page.locator('#page-entry').getByText('00000000  fa f9').waitFor()
+    const area = page.locator('dialog textarea')
+    const save = () => page.getByRole('button', { name: 'Save' }).click()
+    await page.keyboard.press('e')
+    assert.equal(await area.inputValue(), 'fa f9 f8 f7 f6 f5 f4 f3 f2 f1 f0 ef ee ed ec eb\nea e9')
+    await picture(page, 'edit-bytes-light')
+    await area.fill('00 0g')
+    await save()
+    await page.getByText('That is not hexadecimal: g').waitFor()
+    await area.fill('00 1')
+    await save()
+    await page.getByText('A byte has two digits: 1').waitFor()
+    await area.fill('00 FF\n8001')
+    await save()
+    await page.locator('dialog').waitFor({ state: 'hidden' })
+    assert.deepEqual(await bytes(), { type: 'image/png', bytes: [0, 255, 128, 1] })
+    await page.locator('#page-entry').getByText('00000000  00 ff 80 01').waitFor()
+    // A file goes as it is, and the type is what is chosen.
+    await page.keyboard.press('e')
+    await page.getByLabel('From a file').setInputFiles({ name: 'some.bin', mimeType: 'application/octet-stream', buffer: Buffer.from([1, 0, 254]) })
+    await page.getByText('The value will be the 3 B of some.bin').waitFor()
+    assert.ok(await area.isDisabled(), 'what is in the field does not count')
+    await page.getByLabel('Type').selectOption('application/octet-stream')
+    await save()
+    await page.locator('dialog').waitFor({ state: 'hidden' })
+    assert.deepEqual(await bytes(), { type: 'application/octet-stream', bytes: [1, 0, 254] })
+    await writer.remove('/doc/bytes')
+  }, {}, '#/doc/bytes'))
+
   test('puts, appends and deletes', () => withPage(async (page) => {
     await page.keyboard.press('n')
     await page.locator('dialog').getByLabel('Path').fill('no/slash')
