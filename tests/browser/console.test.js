@@ -393,8 +393,9 @@ test('a hundred thousand entries under one topic do not freeze it', async (t) =>
   })
   for (const [what, { ms, frame, task }] of Object.entries({ opened, scrolled, changed, searched })) {
     t.diagnostic(`${what}: ${ms} ms, longest frame ${frame} ms, longest task ${task} ms`)
-    // Seen where sixteen others waited for each core: up to 168 ms, and 540 ms when all children were made in one piece.
-    assert.ok(task < 300, `${what}: a task took ${task} ms`)
+    // Seen where others waited for each core, too: 72 ms on opening, 168 ms otherwise; 240 to 540 ms on opening when all
+    // children were made in one piece.
+    assert.ok(task < (what === 'opened' ? 150 : 300), `${what}: a task took ${task} ms`)
     assert.ok(frame < 600, `${what}: a frame took ${frame} ms`)
   }
   assert.deepEqual(errors, [])
