@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use onetree::store::Store;
+use futures_util::future::BoxFuture;
 use onetree::store::files::{self, Disk, FileOptions, OpenedStore};
+use onetree::store::{Store, StoreError};
 use onetree::{Broker, Config, Hooks};
 use onetree_client::{Client, Options, Put};
-use onetree_core::{Author, Time};
+use onetree_core::map::Hint;
+use onetree_core::{Author, Request, Snapshot, Time};
 
 use crate::content::{VALUE_BYTES, path, put, settings, value};
 use crate::directory::Directory;
@@ -23,6 +25,15 @@ const IN_FLIGHT: [usize; 3] = [1, 100, 1_000];
 
 /// What one commit of such a value takes in the log, about.
 const RECORD_BYTES: usize = 200;
+
+/// What is written, over and over.
+const ENTRIES: usize = 100_000;
+
+/// Writes that are searched for together, as the broker's owner does with those of one connection.
+const TURN: usize = 256;
+
+/// For so many, at most, requests are made beforehand: each takes about 350 bytes.
+const MOST_PER_SECOND: f64 = 1e6;
 
 /// Each measurement is repeated so often, in turns with its floor.
 const ROUNDS: usize = 3;
@@ -87,41 +98,66 @@ fn floor(in_flight: usize, long: Duration) -> Figures {
     Figures::new(writes, began.elapsed(), latencies)
 }
 
-/// The store and the tree alone, as the broker's owner drives them.
+/// The store and the tree alone, as the broker's owner drives them: it searches for all writes of a
+/// turn together, and holds the tree at the end of each batch until that is stored. The requests are
+/// made before, as in the broker others make them.
 async fn store(in_flight: usize, long: Duration) -> Figures {
     let directory = Directory::new();
     let storage = Arc::new(Disk::new(directory.0.clone()).unwrap());
     let opened = files::open(storage, settings(), FileOptions::default()).unwrap();
     let OpenedStore { mut store, mut state, .. } = opened;
-    let (mut writes, mut latencies, mut storing) = (0, Vec::new(), None);
+    let most = (long.as_secs_f64() * MOST_PER_SECOND) as usize;
+    let mut requests: VecDeque<Request> = (0..most).map(|n| put(n % ENTRIES)).collect();
+    let (mut writes, mut latencies) = (0, Vec::new());
+    let mut storing: Option<Storing> = None;
     let began = Instant::now();
-    while began.elapsed() < long {
+    while began.elapsed() < long && requests.len() >= in_flight {
         let start = Instant::now();
-        let commits: Vec<_> = (0..batch(in_flight))
-            .filter_map(|n| {
-                state.write(Time(1), &Author::default(), &put((writes + n) % 100_000)).commit
-            })
-            .collect();
-        writes += commits.len();
-        if let Some((before, stored)) = storing.take() {
-            let stored: futures_util::future::BoxFuture<'_, Result<(), _>> = stored;
-            stored.await.unwrap();
-            latencies.push(Instant::elapsed(&before));
+        let mut commits = Vec::with_capacity(batch(in_flight));
+        while commits.len() < batch(in_flight) {
+            let turn = TURN.min(batch(in_flight) - commits.len());
+            let hints = match turn {
+                1 => vec![Hint::default()],
+                _ => state.fetch(requests.iter().take(turn)),
+            };
+            let author = Author::default();
+            commits.extend(hints.into_iter().zip(requests.drain(..turn)).filter_map(
+                |(hint, request)| state.write_at(hint, Time(1), &author, request).commit,
+            ));
         }
-        storing = Some((start, store.append(&commits).boxed()));
+        writes += commits.len();
+        if let Some(storing) = storing.take() {
+            latencies.push(storing.end().await);
+        }
+        let stored = store.append(&commits).boxed();
+        storing = Some(Storing { start, stored, _tree: state.snapshot() });
         if in_flight == 1
-            && let Some((before, stored)) = storing.take()
+            && let Some(storing) = storing.take()
         {
-            stored.await.unwrap();
-            latencies.push(Instant::elapsed(&before));
+            latencies.push(storing.end().await);
         }
     }
-    if let Some((_, stored)) = storing {
-        stored.await.unwrap();
+    if let Some(storing) = storing {
+        storing.end().await;
     }
     let figures = Figures::new(writes, began.elapsed(), latencies);
     store.close().await;
     figures
+}
+
+/// A batch on its way to the disk.
+struct Storing {
+    start: Instant,
+    stored: BoxFuture<'static, Result<(), StoreError>>,
+    _tree: Snapshot,
+}
+
+impl Storing {
+    /// Waits until it is there; how long it took from its first write on.
+    async fn end(self) -> Duration {
+        self.stored.await.unwrap();
+        self.start.elapsed()
+    }
 }
 
 fn config() -> Config {
@@ -139,7 +175,7 @@ async fn broker(in_flight: usize, long: Duration) -> Figures {
     let (mut writes, mut latencies, mut waiting) = (0, Vec::new(), VecDeque::new());
     let began = Instant::now();
     while began.elapsed() < long {
-        let put = Put::new(path(writes % 100_000), value(writes));
+        let put = Put::new(path(writes % ENTRIES), value(writes));
         waiting.push_back((Instant::now(), client.enqueue(put).await.unwrap()));
         writes += 1;
         if waiting.len() >= in_flight {

@@ -17,7 +17,8 @@ pub(crate) fn path(n: usize) -> Path {
 }
 
 pub(crate) fn value(n: usize) -> Value {
-    Value::text(&format!("{n:0VALUE_BYTES$}"))
+    let number = n.to_string();
+    Value::text(&("0".repeat(VALUE_BYTES - number.len()) + &number))
 }
 
 pub(crate) fn put(n: usize) -> Request {

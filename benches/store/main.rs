@@ -22,6 +22,10 @@ mod readers;
 mod start;
 mod steady;
 
+/// The program's own: see ADR 9.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let trial = arguments.iter().any(|argument| argument == "--test");
