@@ -164,6 +164,8 @@ def test_cuts_at_any_point(seed: int) -> None:
             # Of another: no write of ours.
             world.connection.execute(request.put("/others", 1))
             world.down += map(world.codec.encode, world.connection.deltas())
+        elif action < 0.45:
+            world.session.resync(1)
         else:
             world.step()
     world.settle()

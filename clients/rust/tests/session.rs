@@ -104,9 +104,20 @@ impl Bench {
 
     /// Opens the connection, up to `welcome`.
     fn open(&mut self) -> Hello {
+        let hello = self.greet();
+        self.welcome(&hello);
+        hello
+    }
+
+    /// Opens the connection, up to `hello`.
+    fn greet(&mut self) -> Hello {
         self.session.handle_open(self.now);
         let sent = self.sent();
         let [ClientFrame::Hello(hello)] = &sent[..] else { panic!("{sent:?}") };
+        hello.clone()
+    }
+
+    fn welcome(&mut self, hello: &Hello) {
         let (value_bytes, in_flight) = (1000, self.in_flight);
         let limits = Limits { frame_bytes: 4000, value_bytes, subscriptions: 8, in_flight };
         self.say(ServerFrame::Welcome(Welcome {
@@ -119,7 +130,6 @@ impl Bench {
             digest_key: KEY,
             limits,
         }));
-        hello.clone()
     }
 
     fn lose(&mut self) {
@@ -129,13 +139,17 @@ impl Bench {
 
     /// Waits until the session connects again, and lets it.
     fn come_back(&mut self) -> Hello {
+        self.wait_to_connect();
+        self.open()
+    }
+
+    fn wait_to_connect(&mut self) {
         let before = self.connects;
         while self.connects == before {
             self.now = self.session.next_timeout().unwrap().max(self.now);
             self.session.handle_timeout(self.now);
             self.effects();
         }
-        self.open()
     }
 
     fn wait(&mut self, time: Time) {
@@ -463,6 +477,38 @@ fn a_gap_between_deltas_is_a_resync() {
     bench.say(ServerFrame::Delta(late));
     bench.refresh(11);
     assert!(bench.last_event().starts_with("Fresh"), "{}", bench.last_event());
+}
+
+#[test]
+fn a_mirror_that_starts_again_is_not_given_what_was_asked_before() {
+    for before_welcome in [true, false] {
+        let mut bench = Bench::up();
+        bench.mirror(5);
+        bench.lose();
+        bench.wait_to_connect();
+        let hello = bench.greet();
+        assert!(hello.subs[0].cookie.is_some());
+        if before_welcome {
+            bench.session.resync(1);
+            bench.welcome(&hello);
+        } else {
+            bench.welcome(&hello);
+            bench.session.resync(1);
+        }
+        let sent = bench.sent();
+        let [ClientFrame::Resync(resync)] = &sent[..] else { panic!("{sent:?}") };
+        // The answer to the `sub` in `hello`, with its cookie.
+        let from = Some(rev(5));
+        let (kind, why) = (RefreshKind::Delta, Reason::Cookie);
+        bench.say(ServerFrame::Ok(Accepted { id: hello.subs[0].id }));
+        bench.say(ServerFrame::Refresh(Refresh { sub: 1, kind, why, from }));
+        bench.fresh(6, Digest::default());
+        assert!(bench.last_event().starts_with("Online"), "{}", bench.last_event());
+        assert!(bench.sent().is_empty());
+        bench.say(ServerFrame::Ok(Accepted { id: resync.id }));
+        bench.refresh(6);
+        assert!(bench.last_event().starts_with("Fresh"), "{}", bench.last_event());
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use onetree_protocol::frame::{Delta, ErrorFrame, Goodbye, Mode, ServerFrame, Sync, Welcome};
+use onetree_protocol::frame::{
+    Delta, ErrorFrame, Goodbye, Mode, RefreshKind, ServerFrame, Sync, Welcome,
+};
 use onetree_protocol::{Code, Revision};
 
 use super::requests::Next;
@@ -86,6 +88,10 @@ impl Session {
             ServerFrame::Error(f) => self.handle_error(now, f),
             ServerFrame::Refresh(f) => {
                 self.parts.remove(&Some(f.sub));
+                // What was asked before the mirror was to start from nothing is not what it waits for.
+                if f.kind == RefreshKind::Delta && self.is_restarting(f.sub) {
+                    return;
+                }
                 self.on_mirror(now, f.sub, |state| state.handle_refresh(&f));
             }
             ServerFrame::Entries(f) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use onetree_protocol::frame::{ErrorFrame, Mode, Sub};
 use onetree_protocol::{Action, Code};
 
-use super::{Control, Effect, Link, Session, Time};
+use super::{Asked, Control, Effect, Link, Session, Time};
 use crate::errors::Error;
 use crate::event::{Event, Verdict};
 use crate::mirror::{self, Outcome};
@@ -151,10 +151,18 @@ impl Session {
     /// Has a mirror refreshed, when there is a connection; otherwise `hello` will.
     pub(super) fn start(&mut self, sub: u32) {
         let Some(slot) = self.slots.get(&sub) else { return };
+        // What `hello` has said already, with a cookie, is to be taken back behind it.
+        let said = matches!(self.link, Link::Greeting { .. }) && slot.subscribed;
         let control = if slot.subscribed { Control::Resync(sub) } else { Control::Sub(sub) };
-        if matches!(self.link, Link::Up { .. }) && !self.control.contains(&control) {
+        if (said || matches!(self.link, Link::Up { .. })) && !self.control.contains(&control) {
             self.control.push_back(control);
         }
+    }
+
+    /// Whether a `resync` of a mirror was not answered yet.
+    pub(super) fn is_restarting(&self, sub: u32) -> bool {
+        let is_it = |asked: &Asked| matches!(asked, Asked::Resync(of) if *of == sub);
+        self.control.contains(&Control::Resync(sub)) || self.asked.values().any(is_it)
     }
 
     pub(super) fn end_mirror(&mut self, sub: u32, error: Option<Error>) {

@@ -46,6 +46,10 @@ class Asks:
         self._asked[id] = asked
         return id
 
+    def waits(self, asked: Asked) -> bool:
+        """Whether the like has been asked, and not been answered."""
+        return asked in self._asked.values()
+
     def take(self, id: int) -> Asked | None:
         """It is answered."""
         return self._asked.pop(id, None)

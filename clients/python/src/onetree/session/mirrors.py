@@ -49,8 +49,10 @@ class Mirrors:
 
     def start(self, sub: int) -> None:
         """Has a mirror refreshed, when there is a connection; otherwise `hello` will."""
-        control = ("resync" if self._slots[sub].subscribed else "sub", sub)
-        if self._welcome is not None and control not in self._control:
+        # What `hello` has said already, with a cookie, is to be taken back behind it.
+        said = self._slots[sub].subscribed
+        control = ("resync" if said else "sub", sub)
+        if (said or self._welcome is not None) and control not in self._control:
             self._control.append(control)
 
     def drop(self, sub: int) -> None:
@@ -177,9 +179,12 @@ class Mirrors:
 
     # What comes.
 
-    def handle_refresh(self, now: float, refresh: frames.Refresh) -> None:
-        """`refresh`."""
+    def handle_refresh(self, now: float, refresh: frames.Refresh, asked: bool) -> None:
+        """`refresh`. `asked`: whether there is a `resync` of the same that was not answered yet."""
         self._parts.pop(refresh.sub, None)
+        # What was asked before the mirror was to start from nothing is not what it waits for.
+        if refresh.kind == "delta" and (asked or ("resync", refresh.sub) in self._control):
+            return
         self._on(now, refresh.sub, lambda state: state.handle_refresh(refresh))
 
     def handle_entries(self, now: float, entries: frames.Entries) -> None:

@@ -306,7 +306,8 @@ class Session:
         # code says why.
 
     def _handle_refresh(self, now: float, refresh: frames.Refresh) -> None:
-        self._mirrors.handle_refresh(now, refresh)
+        asked = self._asks.waits(Asked("resync", refresh.sub))
+        self._mirrors.handle_refresh(now, refresh, asked)
 
     def _handle_entries(self, now: float, entries: frames.Entries) -> None:
         self._mirrors.handle_entries(now, entries)
