@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import pytest
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
 from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from onetree.codes import BY_CLOSE
 from onetree.errors import ConnectError, Ended, HttpAnswer, LinkLost, ProtocolBroken
@@ -139,3 +141,39 @@ def test_a_refusal_keeps_its_body() -> None:
         with pytest.raises(HttpAnswer) as answer:
             asyncio.run(link(body, lambda size=size: size, head))  # type: ignore[misc]
         assert "busy" in str(answer.value)
+
+
+def test_a_sender_that_gave_up_does_not_disturb_the_end() -> None:
+    seen: list[dict[str, object]] = []
+
+    async def main() -> None:
+        async def never_reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            server = ServerProtocol(subprotocols=[Subprotocol("onetree.v1.msgpack")])
+            server.receive_data(await reader.readuntil(b"\r\n\r\n"))
+            (request,) = server.events_received()
+            assert isinstance(request, Request)
+            server.send_response(server.accept(request))
+            writer.write(b"".join(server.data_to_send()))
+            await over.wait()
+            writer.close()
+
+        over = asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: seen.append(what))
+        async with await asyncio.start_server(never_reads, "127.0.0.1", 0, limit=1024) as server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/sync"
+            link = await Link.connect(url, "onetree.v1.msgpack", 5, lambda _: None)
+
+            async def send() -> None:
+                while True:
+                    await link.send(b"x" * 1_000_000)
+
+            sender = asyncio.create_task(send())
+            await asyncio.sleep(0.3)
+            sender.cancel()
+            await asyncio.wait({sender})
+            await link.close()
+            await asyncio.wait_for(link.gone, 5)
+            over.set()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    assert not seen

@@ -180,7 +180,9 @@ class Link(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         if self._writable is not None:
-            self._writable.set_result(None)
+            # Who waited may have been cancelled, and the future with them.
+            if not self._writable.done():
+                self._writable.set_result(None)
             self._writable = None
 
     def _handle(self) -> None:
