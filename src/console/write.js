@@ -101,9 +101,11 @@ function valueFields(value, first) {
   const area = h('textarea', { spellcheck: 'false', 'data-first': first, 'aria-label': 'Value' })
   const file = h('input', { type: 'file' })
   const note = h('p', { class: 'muted' })
-  // Longer than that, the field stays empty; what is not touched is put as it was.
+  // Longer than that, the field stays empty.
   const shown = value && shownOf(value)
   area.value = shown ?? ''
+  // A field has its own ends of lines.
+  const untouched = area.value
   // What is in the field stays what it is when another type is chosen; where it is empty the type decides.
   const isHex = () => (value ? textOf(value) === undefined : !isText(kind.value))
   const explain = () => {
@@ -119,7 +121,8 @@ function valueFields(value, first) {
   const read = async () => {
     const [chosen] = file.files
     if (chosen) return raw(kind.value, new Uint8Array(await chosen.arrayBuffer()))
-    if (value && shown === undefined && area.value === '') return raw(kind.value, value.bytes)
+    // What is not touched is put as it was; what becomes JSON has to be some.
+    if (value && area.value === untouched && (!isJson(kind.value) || isJson(type))) return raw(kind.value, value.bytes)
     if (isHex()) return raw(kind.value, fromHex(area.value))
     if (isJson(kind.value)) {
       try {

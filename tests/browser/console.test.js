@@ -114,6 +114,21 @@ describe('a console on a tree', () => {
     assert.equal((await writer.get('/config/limits')).text, '"mine"')
   }, {}, '#/config/limits'))
 
+  test('puts what nobody touched as it was, though a field has its own ends of lines', () => withPage(async (page) => {
+    await writer.run(async ({ client, Value }) => {
+      await client.put('/doc/lines', Value.of('text/plain', new TextEncoder().encode('one\r\ntwo\r\n')))
+    })
+    await page.goto(`${broker.url}/console/#/doc/lines`)
+    await page.locator('#page-entry pre.value').getByText('one').waitFor()
+    await page.keyboard.press('e')
+    await page.getByLabel('Type').selectOption('text/markdown')
+    await page.getByRole('button', { name: 'Save' }).click()
+    await page.locator('dialog').waitFor({ state: 'hidden' })
+    const { type, text } = await writer.get('/doc/lines')
+    assert.deepEqual({ type, text }, { type: 'text/markdown', text: 'one\r\ntwo\r\n' })
+    await writer.remove('/doc/lines')
+  }))
+
   test('edits bytes: in hex, or by a file', () => withPage(async (page) => {
     const bytes = () => writer.run(async ({ client }) => {
       const { value } = await client.get('/doc/bytes')
