@@ -100,6 +100,7 @@ async fn run(pair: [Language; 2], seed: u64, length: Duration) -> Result<String,
         rounds += 1;
         for side in &mut sides {
             side.compare(&broker).await?;
+            side.keeps().await?;
         }
         ledger.check(&broker.export().await?)?;
     }

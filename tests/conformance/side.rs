@@ -1,6 +1,7 @@
 //! A client of a pair over its lives: it is killed, and the next process goes on from what was kept.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -13,6 +14,9 @@ use crate::operations::{operation, part};
 use crate::oracle::{self, Followed};
 use crate::proxy::{Faults, Proxy};
 use crate::random::Random;
+
+/// So long may pass, on a busy machine, until something of a mirror is kept.
+const KEPT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Refusals that are answers like others here: the dice know nothing of the tree.
 const MAY_BE: [&str; 2] = ["conflict", "log-key"];
@@ -109,6 +113,18 @@ impl Side {
     /// Whether all that is to be kept was once.
     pub(crate) fn has_kept(&self) -> bool {
         self.mirrors.iter().filter_map(|mirror| mirror.keep.as_ref()).all(|file| file.exists())
+    }
+
+    /// Waits until all that is to be kept was once.
+    pub(crate) async fn keeps(&self) -> Result<(), String> {
+        let until = Instant::now() + KEPT_WITHIN;
+        while !self.has_kept() {
+            if Instant::now() > until {
+                return Err(format!("{}: nothing is kept", self.language.word()));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// Kills it, and starts it again.
@@ -230,7 +246,10 @@ impl Mirror {
     fn judge(&mut self) -> Result<Option<bool>, String> {
         let mut began = None;
         for event in std::mem::take(&mut self.followed.unseen) {
-            self.shown = self.shown.max(event["rev"].as_u64().unwrap_or(0));
+            // Others may tell of the broker's revision, and not of the mirror's.
+            if matches!(event["event"].as_str(), Some("fresh" | "delta" | "synced")) {
+                self.shown = self.shown.max(event["rev"].as_u64().unwrap_or(0));
+            }
             match event["event"].as_str() {
                 Some("broken" | "corrupt") => return Err(event.to_string()),
                 Some("refreshing") => {
