@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from onetree import request
 
 MOST = 64
 """So many parts at most: contents are in memory whole, here and in the broker."""
+NAME = re.compile("[0-9a-f]{32}x?-[0-9a-f]{1,16}")
+"""What parts are named."""
 
 
 class Parted(NamedTuple):
@@ -38,9 +41,12 @@ class Parted(NamedTuple):
         """From the topic; `OSError` when it is not that."""
         try:
             name, number = json.loads(value)
-            return Parted(str(name), min(int(number), MOST))
-        except (ValueError, TypeError):
-            raise OSError("its topic names no parts") from None
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            name = number = None
+        if type(name) is str and NAME.fullmatch(name):
+            if type(number) is int and 1 <= number <= MOST:
+                return Parted(name, number)
+        raise OSError("its topic names no parts")
 
 
 class Upload(NamedTuple):

@@ -249,6 +249,27 @@ async def parts_are_missing(at: Path, url: str, seen: Seen) -> None:
                 seen.wrong.append(f"of {parts} there is {folder.scan()}, {syncer.skipped}")
 
 
+async def malformed(at: Path, url: str, seen: Seen) -> None:
+    """A topic of the parts' type that names none is passed over, and ends nothing."""
+    folder = Folder(os.fsencode(at / "malformed"))
+    os.makedirs(folder.root)
+    name = f"{_digest(b'', False)}-1"
+    wrong = [b"", b"\xff", b"7", b'"ab"', b"{}", b'["",1]', b'["a",1e999]', b"[" * 60_000]
+    wrong += [f'["{name}",{n}]'.encode() for n in ("0", "65", "-1", "1.0", "true", "null", '"1"')]
+    wrong += [f'["{n}",1]'.encode() for n in (f"{name}/0", f"{name}\\n", f"../{name}", "a" * 5000)]
+    async with onetree.connect(url) as client:
+        syncer = Syncer(client, folder, "/malformed", str(at / "malformed.state"), "malformed")
+        for n, value in enumerate(wrong):
+            await client.put(f"/malformed/{n}", onetree.Value.of(PARTED[False], value))
+        try:
+            await syncer.pass_once()
+        except Exception as error:
+            seen.wrong.append(f"a malformed topic ended it: {error!r:.80}")
+            return
+        if {*syncer.skipped} != {b"%d" % n for n in range(len(wrong))} or folder.scan()[0]:
+            seen.wrong.append(f"of malformed topics: {syncer.skipped}, {folder.scan()}")
+
+
 async def leave_parts(url: str) -> None:
     """What a sender leaves that dies."""
     async with onetree.connect(url) as client:
@@ -340,6 +361,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                     with stage.broker(program, *LIMITED) as empty:
                         await answered_by_another(Path(folder), empty, seen)
                         await parts_are_missing(Path(folder), empty, seen)
+                        await malformed(Path(folder), empty, seen)
                         await another_history(a, b, (direct, proxy), empty, words, seen)
                 seen.skipped = {why.split(",")[-1].strip() for why in a.syncer.skipped.values()}
                 kept = {data for data, _ in a.content().values()}
