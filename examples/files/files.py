@@ -91,6 +91,7 @@ class Syncer:
         online = await self._client.until("online")
         assert isinstance(online, Online)
         self._limit = online.limits.value_bytes
+        await self._parts.clear()
         tree = await self._tree()
         assert tree.cookie is not None
         if tree.cookie.epoch != self._epoch:

@@ -64,24 +64,25 @@ class Parts:
         """`top`: the topic above all files; the parts are beside it."""
         self._client = client
         self._top = top + ".parts"
+        self._given_up: list[tuple[str, int | None]] = []
+        """Names, and the revision of each one's topic; `None` when no commit can have named it."""
 
     async def send(self, data: bytes, limit: int, digest: str) -> Upload:
         """Puts a content in parts of at most `limit` bytes."""
         name = f"{digest}-{secrets.token_hex(8)}"
         at = f"{self._top}/{name}"
-        held = await self._client.put(at, "sending", if_rev=0, ephemeral=True)
         pieces = [data[n : n + limit] for n in range(0, len(data), limit)]
-        upload = Upload(Parted(name, len(pieces)), held.rev)
         try:
+            held = await self._client.put(at, "sending", if_rev=0, ephemeral=True)
             answers = [
                 await self._client.enqueue(request.put(f"{at}/{n}", piece, if_rev=0))
                 for n, piece in enumerate(pieces)
             ]
             await asyncio.gather(*answers)
         except BaseException:
-            self.give_up(upload)
+            self._given_up.append((name, None))
             raise
-        return upload
+        return Upload(Parted(name, len(pieces)), held.rev)
 
     def name(self, txn: onetree.Txn, upload: Upload) -> None:
         """Adds to the commit that names the parts: now they stay."""
@@ -93,14 +94,30 @@ class Parts:
         txn.drop_tree(f"{self._top}/{name}")
 
     def give_up(self, upload: Upload) -> None:
-        """Nobody will name these parts. If somebody has, without our knowing, they stay. Does not
-        wait; when it is lost they go at the next `sweep`."""
-        at = f"{self._top}/{upload.parted.name}"
-        try:
-            gone = self._client.submit(onetree.Txn().if_rev(at, upload.rev).drop_tree(at))
-        except onetree.OnetreeError:
-            return
-        gone.add_done_callback(lambda done: done.cancelled() or done.exception())
+        """Nobody will name these parts: they go at the next `clear`. If somebody has, without our
+        knowing, they stay."""
+        self._given_up.append((upload.parted.name, upload.rev))
+
+    async def clear(self) -> None:
+        """Removes what was given up; what fails in passing is tried again the next time."""
+        await asyncio.gather(*(self._remove(*given) for given in list(self._given_up)))
+
+    async def _remove(self, name: str, rev: int | None) -> None:
+        at = f"{self._top}/{name}"
+        # When the session was lost, nothing holds them. Named for good, they are at neither.
+        for holds in (None,) if rev is None else (rev, 0):
+            txn = onetree.Txn() if holds is None else onetree.Txn().if_rev(at, holds)
+            try:
+                await self._client.txn(txn.drop_tree(at))
+            except onetree.Timeout:
+                return
+            except onetree.Refused as refused:
+                if refused.code == "conflict":
+                    continue
+                if refused.action == "retry" or refused.code == "outcome-unknown":
+                    return
+            break
+        self._given_up.remove((name, rev))
 
     async def fetch(self, parted: Parted) -> bytes | None:
         """The content; `None` when the parts are not all there."""

@@ -15,6 +15,7 @@ import onetree
 import stage
 from files import PARTED, Base, Syncer, _digest
 from folder import TEMPORARY, Folder
+from onetree import request
 from parts import MOST, Parted
 
 SOURCE = Path("/usr/share/doc")
@@ -270,6 +271,37 @@ async def malformed(at: Path, url: str, seen: Seen) -> None:
             seen.wrong.append(f"of malformed topics: {syncer.skipped}, {folder.scan()}")
 
 
+async def given_up(at: Path, url: str, seen: Seen) -> None:
+    """Uploads that are given up leave nothing: with a full queue, after a lost session, and when
+    they fail on the way. What a commit named for good stays."""
+    folder = Folder(os.fsencode(at / "given"))
+    os.makedirs(folder.root)
+    async with onetree.connect(url) as other, onetree.connect(url, queue_bytes=LIMIT) as client:
+        syncer = Syncer(client, folder, "/given", str(at / "given.state"), "given")
+        parts, data = syncer._parts, bytes(3 * LIMIT)
+        full, lost, named = [await parts.send(data, LIMIT, _digest(data, False)) for _ in range(3)]
+        answer = await client.enqueue(request.put("/fill", bytes(LIMIT)))
+        parts.give_up(full)
+        await answer
+        # As the end of the session does.
+        await other.delete(f"/given.parts/{lost.parted.name}")
+        parts.give_up(lost)
+        txn = onetree.Txn()
+        parts.name(txn, named)
+        await client.txn(txn)
+        parts.give_up(named)
+        try:
+            await parts.send(data, 2 * LIMIT, _digest(data, False))
+            seen.wrong.append("values above the limit were taken")
+        except onetree.Refused:
+            pass
+        await syncer.pass_once()
+        stays = f"/given.parts/{named.parted.name}"
+        left = await there(other, "/given.parts")
+        if left != {stays, *(f"{stays}/{n}" for n in range(3))}:
+            seen.wrong.append(f"of given-up uploads there is {sorted(left)}")
+
+
 async def leave_parts(url: str) -> None:
     """What a sender leaves that dies."""
     async with onetree.connect(url) as client:
@@ -292,6 +324,13 @@ async def loose_parts(url: str, seen: Seen) -> None:
         seen.parts = len(named)
         if not named or named != set(parts.snapshot()):
             seen.wrong.append(f"{len(named)} parts are named, {len(parts)} are there")
+
+
+async def there(client: onetree.Client, top: str) -> set[str]:
+    """All topics below this one."""
+    with client.mirror(top, values=False, once=True) as mirror:
+        await mirror.fresh()
+        return set(mirror.snapshot())
 
 
 async def until_there(side: Side, file: bytes, data: bytes) -> None:
@@ -362,6 +401,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                         await answered_by_another(Path(folder), empty, seen)
                         await parts_are_missing(Path(folder), empty, seen)
                         await malformed(Path(folder), empty, seen)
+                        await given_up(Path(folder), empty, seen)
                         await another_history(a, b, (direct, proxy), empty, words, seen)
                 seen.skipped = {why.split(",")[-1].strip() for why in a.syncer.skipped.values()}
                 kept = {data for data, _ in a.content().values()}
