@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NamedTuple
 
 import onetree
@@ -25,6 +26,8 @@ PARTED = {
 """The types of what names the parts of a content, instead of being it."""
 AT_ONCE = 64
 """Files on their way at the same time."""
+LARGE_AT_ONCE = 2
+"""Of these, such in parts: their contents are in memory."""
 
 
 class Base(NamedTuple):
@@ -66,6 +69,7 @@ class Syncer:
         self._mirror = client.mirror(top, values=False)
         self._parts = Parts(client, top)
         self._gate = asyncio.Semaphore(AT_ONCE)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._reached = 0
         self._limit = 0
         self.skipped: dict[bytes, str] = {}
@@ -192,20 +196,21 @@ class Syncer:
                 most = f"{MOST} values of {self._limit} bytes"
                 self.skipped[file] = f"{look.size} bytes, more than {most}"
                 return
-            data = self._folder.read(file, look)
-            digest = _digest(data, look.executable)
-            if base is not None and base.digest == digest:
-                self._base[file] = Base(rev, look, digest, base.parts)  # Touched, but the same.
-                return
-            upload = None
-            value = onetree.Value.of(TYPES[look.executable], data)
-            if look.size > self._limit:
-                upload = await self._parts.send(data, self._limit, digest)
-                value = onetree.Value.of(PARTED[look.executable], upload.parted.value())
-            txn = onetree.Txn().if_rev(topic, rev).put(topic, value)
-            done = await self._commit(txn, base, upload)
-            parts = None if upload is None else upload.parted.name
-            self._base[file] = Base(done.rev, look, digest, parts)
+            async with self._room(look.size > self._limit):
+                data = self._folder.read(file, look)
+                digest = _digest(data, look.executable)
+                if base is not None and base.digest == digest:
+                    self._base[file] = Base(rev, look, digest, base.parts)  # Touched, but the same.
+                    return
+                upload = None
+                value = onetree.Value.of(TYPES[look.executable], data)
+                if look.size > self._limit:
+                    upload = await self._parts.send(data, self._limit, digest)
+                    value = onetree.Value.of(PARTED[look.executable], upload.parted.value())
+                txn = onetree.Txn().if_rev(topic, rev).put(topic, value)
+                done = await self._commit(txn, base, upload)
+                parts = None if upload is None else upload.parted.name
+                self._base[file] = Base(done.rev, look, digest, parts)
         self.sent += 1
         self._reached = max(self._reached, done.rev)
 
@@ -232,10 +237,11 @@ class Syncer:
                 self._folder.delete(file, look)
             self._base.pop(file, None)
         else:
-            found = await self._content(file, entry)
-            new = await asyncio.to_thread(
-                self._folder.write, file, found.data, found.executable, look
-            )
+            async with self._room(_in_parts(entry)):
+                found = await self._content(file, entry)
+                new = await asyncio.to_thread(
+                    self._folder.write, file, found.data, found.executable, look
+                )
             self._base[file] = Base(entry.rev, new, found.digest, found.parts)
         self.received += 1
 
@@ -244,19 +250,26 @@ class Syncer:
         entry = await self._get(file)
         if entry is None:
             return  # Deleted by now.
-        found = await self._content(file, entry)
         assert look is not None
-        ours = _digest(self._folder.read(file, look), look.executable)
-        if ours == found.digest:
-            self._base[file] = Base(entry.rev, look, found.digest, found.parts)
-            return
-        self.conflicts += 1
-        if not self._clobbers:
-            self._folder.set_aside(file, self._label)
-            look = None
-            self._base.pop(file, None)
-        new = await asyncio.to_thread(self._folder.write, file, found.data, found.executable, look)
-        self._base[file] = Base(entry.rev, new, found.digest, found.parts)
+        async with self._room(_in_parts(entry) or look.size > self._limit):
+            found = await self._content(file, entry)
+            ours = _digest(self._folder.read(file, look), look.executable)
+            if ours == found.digest:
+                self._base[file] = Base(entry.rev, look, found.digest, found.parts)
+                return
+            self.conflicts += 1
+            if not self._clobbers:
+                self._folder.set_aside(file, self._label)
+                look = None
+                self._base.pop(file, None)
+            new = await asyncio.to_thread(
+                self._folder.write, file, found.data, found.executable, look
+            )
+            self._base[file] = Base(entry.rev, new, found.digest, found.parts)
+
+    def _room(self, is_large: bool) -> AbstractAsyncContextManager[object]:
+        """What a content is waited for with: few large ones are in memory at once."""
+        return self._large if is_large else nullcontext()
 
     async def _content(self, file: bytes, entry: onetree.Entry) -> Content:
         """The whole content that an entry is, or names."""
@@ -304,6 +317,10 @@ class Syncer:
             opened.flush()
             os.fsync(opened.fileno())
         os.replace(self._state + ".tmp", self._state)
+
+
+def _in_parts(entry: onetree.Entry) -> bool:
+    return entry.value is not None and entry.value.type in PARTED.values()
 
 
 def _digest(data: bytes, executable: bool) -> str:

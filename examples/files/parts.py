@@ -71,18 +71,20 @@ class Parts:
         """Puts a content in parts of at most `limit` bytes."""
         name = f"{digest}-{secrets.token_hex(8)}"
         at = f"{self._top}/{name}"
-        pieces = [data[n : n + limit] for n in range(0, len(data), limit)]
+        number = -(-len(data) // limit)
         try:
             held = await self._client.put(at, "sending", if_rev=0, ephemeral=True)
             answers = [
-                await self._client.enqueue(request.put(f"{at}/{n}", piece, if_rev=0))
-                for n, piece in enumerate(pieces)
+                await self._client.enqueue(
+                    request.put(f"{at}/{n}", data[n * limit : (n + 1) * limit], if_rev=0)
+                )
+                for n in range(number)
             ]
             await asyncio.gather(*answers)
         except BaseException:
             self._given_up.append((name, None))
             raise
-        return Upload(Parted(name, len(pieces)), held.rev)
+        return Upload(Parted(name, number), held.rev)
 
     def name(self, txn: onetree.Txn, upload: Upload) -> None:
         """Adds to the commit that names the parts: now they stay."""

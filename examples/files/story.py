@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import time
+import tracemalloc
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -302,6 +303,27 @@ async def given_up(at: Path, url: str, seen: Seen) -> None:
             seen.wrong.append(f"of given-up uploads there is {sorted(left)}")
 
 
+async def little_memory(at: Path, url: str, seen: Seen) -> None:
+    """Many large files, sent and fetched: only few of them are in memory at once."""
+    size, most = 30 * LIMIT, 32
+    for label in ("many", "fetched"):
+        folder = Folder(os.fsencode(at / label))
+        os.makedirs(folder.root)
+        for n in range(most if label == "many" else 0):
+            (at / label / f"{n}").write_bytes(random.Random(n).randbytes(size))
+        await asyncio.sleep(0.1)  # Until it is no longer just changed.
+        async with onetree.connect(url) as client:
+            syncer = Syncer(client, folder, "/many", str(at / f"{label}.state"), label)
+            tracemalloc.start()
+            await syncer.pass_once()
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        if len(folder.scan()[0]) != most or (syncer.sent or syncer.received) != most:
+            seen.wrong.append(f"of {most} large files not all are {label}: {syncer.skipped}")
+        if peak > most * size / 2:
+            seen.wrong.append(f"{label}: {peak} bytes in memory, of {most * size}")
+
+
 async def leave_parts(url: str) -> None:
     """What a sender leaves that dies."""
     async with onetree.connect(url) as client:
@@ -402,6 +424,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                         await parts_are_missing(Path(folder), empty, seen)
                         await malformed(Path(folder), empty, seen)
                         await given_up(Path(folder), empty, seen)
+                        await little_memory(Path(folder), empty, seen)
                         await another_history(a, b, (direct, proxy), empty, words, seen)
                 seen.skipped = {why.split(",")[-1].strip() for why in a.syncer.skipped.values()}
                 kept = {data for data, _ in a.content().values()}
