@@ -1,16 +1,17 @@
 //! The client over real sockets, against a broker that follows a script.
 
+mod broker;
+
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use onetree_client::protocol::frame::{
-    ClientFrame, Delta, Done, Fresh, Hello, Ok as Accepted, Refresh, ServerFrame, Sync, Welcome,
+    ClientFrame, Delta, Done, Fresh, Hello, Ok as Accepted, Refresh, ServerFrame, Sync,
 };
 use onetree_client::protocol::limits::Limits;
-use onetree_client::protocol::{DigestKey, Epoch, Name};
 use onetree_client::{
     Act, Append, Change, Client, Code, Codec, ConnectError, Digest, Error, Event, MirrorOptions,
-    Options, Path, Reason, Reconnect, RefreshKind, Revision, Value, Verdict, View,
+    Options, Path, Reason, Reconnect, RefreshKind, Value, Verdict, View,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,15 +21,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-const KEY: DigestKey = DigestKey(7);
-
-fn rev(n: u64) -> Revision {
-    Revision::new(n).unwrap()
-}
-
-fn path(text: &str) -> Path {
-    Path::parse(text).unwrap()
-}
+use broker::{KEY, path, rev};
 
 /// A listener, and the options of a client for it.
 async fn listen() -> (TcpListener, Options) {
@@ -62,17 +55,7 @@ impl Peer {
         let ClientFrame::Hello(hello) = peer.read().await else { panic!("no hello") };
         let limits =
             Limits { frame_bytes: 1 << 20, value_bytes: 1 << 16, subscriptions: 8, in_flight };
-        peer.say(ServerFrame::Welcome(Welcome {
-            id: hello.id,
-            session: Name::parse("s").unwrap(),
-            resumed: hello.session.is_some(),
-            epoch: Epoch(1),
-            rev: rev(1),
-            heartbeat_ms: 25_000,
-            digest_key: KEY,
-            limits,
-        }))
-        .await;
+        peer.say(broker::welcome(&hello, limits)).await;
         (peer, hello)
     }
 

@@ -1,28 +1,21 @@
 //! A session on a bench: nobody but the test is on its other side.
 
-use onetree_client::mirror::State;
-use onetree_client::protocol::frame::{
-    Append, ClientFrame, Done, ErrorFrame, Fresh, Hello, Refresh, ServerFrame, Welcome,
-};
-use onetree_client::protocol::limits::Limits;
-use onetree_client::protocol::{DigestKey, Epoch, Name};
-use onetree_client::session::{Effect, Reply, Session, SubOptions, Time};
-use onetree_client::{
-    Code, Codec, ConnectError, Digest, Error, Event, Options, Path, Reason, RefreshKind, Revision,
-    Status, Value, View,
-};
 use std::time::Duration;
 
-const KEY: DigestKey = DigestKey(7);
+use onetree_client::mirror::State;
+use onetree_client::protocol::frame::{
+    Append, ClientFrame, Done, ErrorFrame, Fresh, Hello, Refresh, ServerFrame,
+};
+use onetree_client::protocol::limits::Limits;
+use onetree_client::session::{Effect, Reply, Session, SubOptions, Time};
+use onetree_client::{
+    Code, Codec, ConnectError, Digest, Error, Event, Options, Path, Reason, RefreshKind, Status,
+    Value, View,
+};
+
+use crate::broker::{self, path, rev};
+
 pub(crate) const SECOND: Time = Duration::from_secs(1);
-
-pub(crate) fn rev(n: u64) -> Revision {
-    Revision::new(n).unwrap()
-}
-
-pub(crate) fn path(text: &str) -> Path {
-    Path::parse(text).unwrap()
-}
 
 /// A session, the time, and what became of its requests and mirrors.
 pub(crate) struct Bench {
@@ -118,16 +111,7 @@ impl Bench {
     pub(crate) fn welcome(&mut self, hello: &Hello) {
         let (value_bytes, in_flight) = (1000, self.in_flight);
         let limits = Limits { frame_bytes: 4000, value_bytes, subscriptions: 8, in_flight };
-        self.say(ServerFrame::Welcome(Welcome {
-            id: hello.id,
-            session: Name::parse("s").unwrap(),
-            resumed: hello.session.is_some(),
-            epoch: Epoch(1),
-            rev: rev(1),
-            heartbeat_ms: 25_000,
-            digest_key: KEY,
-            limits,
-        }));
+        self.say(broker::welcome(hello, limits));
     }
 
     pub(crate) fn lose(&mut self) {

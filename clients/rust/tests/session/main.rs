@@ -1,6 +1,8 @@
 //! The pure session, told frame by frame what a broker says.
 
 mod bench;
+#[path = "../broker/mod.rs"]
+mod broker;
 
 use onetree_client::mirror::State;
 use onetree_client::protocol::Name;
@@ -13,7 +15,8 @@ use onetree_client::{
     RefreshKind, Value, View,
 };
 
-use bench::{Bench, SECOND, path, rev};
+use bench::{Bench, SECOND};
+use broker::{path, rev};
 
 /// The `seq`, text and id of each append.
 fn appends(frames: &[ClientFrame]) -> Vec<(u64, String, u32)> {
