@@ -6,16 +6,14 @@ use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use onetree_client::protocol::frame::ClientFrame;
 use onetree_client::{Client, Codec, Options, Path, Reconnect, Status};
 use serde_json::{Value, json};
 
+use crate::fields::{Answer, millis, number, text};
 use crate::mirrors::Copy;
 use crate::told;
-
-pub(crate) type Answer = Result<Value, Box<dyn Error>>;
 
 #[derive(Default)]
 pub(crate) struct Adapter {
@@ -139,16 +137,4 @@ fn frame(command: &Value) -> Result<ClientFrame, Box<dyn Error>> {
     fields.insert("id".to_owned(), 0.into());
     fields.insert("sub".to_owned(), 0.into());
     Ok(Codec::Json.decode_client(&serde_json::to_vec(&fields)?)?)
-}
-
-pub(crate) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-pub(crate) fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
-}
-
-pub(crate) fn millis(value: &Value) -> Duration {
-    Duration::from_millis(number(value))
 }

@@ -3,11 +3,13 @@
 //!
 //! # Layout
 //!
-//! - `commands`: what is told to a client; `mirrors`: to a mirror; `programs`: its transactions
+//! - `commands`: what is told to a client; `mirrors`: to a mirror; `programs`: its transactions;
+//!   `fields`: what a command consists of
 //! - `told`: how entries and events are told; `code`: what went wrong
 
 mod code;
 mod commands;
+mod fields;
 mod mirrors;
 mod programs;
 mod told;

@@ -9,7 +9,7 @@ use onetree_client::protocol::json;
 use onetree_client::{Change, Changes, Client, Mirror, MirrorOptions, Path, Revision, Verdict};
 use serde_json::{Value, json};
 
-use crate::commands::{Answer, number, text};
+use crate::fields::{Answer, number, text};
 use crate::{programs, told};
 
 pub(crate) struct Copy {
