@@ -179,13 +179,17 @@ class Mirrors:
 
     # What comes.
 
-    def handle_refresh(self, now: float, refresh: frames.Refresh, asked: bool) -> None:
-        """`refresh`. `asked`: whether there is a `resync` of the same that was not answered yet."""
+    def handle_refresh(self, now: float, refresh: frames.Refresh, asks: Asks) -> None:
+        """`refresh`."""
         self._parts.pop(refresh.sub, None)
         # What was asked before the mirror was to start from nothing is not what it waits for.
-        if refresh.kind == "delta" and (asked or ("resync", refresh.sub) in self._control):
+        if refresh.kind == "delta" and self._is_restarting(refresh.sub, asks):
             return
         self._on(now, refresh.sub, lambda state: state.handle_refresh(refresh))
+
+    def _is_restarting(self, sub: int, asks: Asks) -> bool:
+        """Whether a `resync` was not answered yet."""
+        return ("resync", sub) in self._control or asks.waits(Asked("resync", sub))
 
     def handle_entries(self, now: float, entries: frames.Entries) -> None:
         """`entries`."""

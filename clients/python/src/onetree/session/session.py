@@ -306,8 +306,7 @@ class Session:
         # code says why.
 
     def _handle_refresh(self, now: float, refresh: frames.Refresh) -> None:
-        asked = self._asks.waits(Asked("resync", refresh.sub))
-        self._mirrors.handle_refresh(now, refresh, asked)
+        self._mirrors.handle_refresh(now, refresh, self._asks)
 
     def _handle_entries(self, now: float, entries: frames.Entries) -> None:
         self._mirrors.handle_entries(now, entries)
