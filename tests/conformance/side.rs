@@ -176,12 +176,15 @@ impl Side {
         let mirror = self.mirrors.iter_mut().find(|mirror| command["mirror"] == mirror.name);
         let mirror = mirror.ok_or("no such mirror")?;
         mirror.followed.take(events)?;
-        match mirror.judge()? {
-            Some(true) => self.resumed += 1,
-            Some(false) => self.refreshed += 1,
-            None => {}
-        }
+        let began = mirror.judge()?;
+        self.note_began(began);
         Ok(())
+    }
+
+    /// How a mirror came back, where its events say so: by resuming, or not.
+    fn note_began(&mut self, resumed: Option<bool>) {
+        self.resumed += u64::from(resumed == Some(true));
+        self.refreshed += u64::from(resumed == Some(false));
     }
 
     pub(crate) async fn compare(&mut self, broker: &Broker) -> Result<(), String> {
@@ -190,13 +193,9 @@ impl Side {
             let compared =
                 oracle::compare(&self.adapter, mirror.name, &mut mirror.followed, broker);
             let compared = compared.await.and_then(|()| mirror.judge());
-            match compared
-                .map_err(|why| format!("{}: {}: {why}", self.language.word(), mirror.name))?
-            {
-                Some(true) => self.resumed += 1,
-                Some(false) => self.refreshed += 1,
-                None => {}
-            }
+            let blame = |why| format!("{}: {}: {why}", self.language.word(), mirror.name);
+            let began = compared.map_err(blame)?;
+            self.note_began(began);
         }
         Ok(())
     }
@@ -246,11 +245,11 @@ impl Mirror {
     fn judge(&mut self) -> Result<Option<bool>, String> {
         let mut began = None;
         for event in std::mem::take(&mut self.followed.unseen) {
-            // Others may tell of the broker's revision, and not of the mirror's.
-            if matches!(event["event"].as_str(), Some("fresh" | "delta" | "synced")) {
-                self.shown = self.shown.max(event["rev"].as_u64().unwrap_or(0));
-            }
             match event["event"].as_str() {
+                // Others may tell of the broker's revision, and not of the mirror's.
+                Some("fresh" | "delta" | "synced") => {
+                    self.shown = self.shown.max(event["rev"].as_u64().unwrap_or(0));
+                }
                 Some("broken" | "corrupt") => return Err(event.to_string()),
                 Some("refreshing") => {
                     let Some(kept) = self.begins.take() else { continue };
