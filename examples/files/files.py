@@ -73,7 +73,9 @@ class Syncer:
         self._reached = 0
         self._limit = 0
         self.skipped: dict[bytes, str] = {}
-        """What is not mirrored, and why, as of the last pass."""
+        """What is not mirrored, and why, as of the last pass that ended."""
+        self._passed_over: dict[bytes, str] = {}
+        """The same for the pass that is on its way: not all of it is found at once."""
         self.sent = self.received = self.conflicts = 0
         self._load()
         folder.sweep()
@@ -101,14 +103,14 @@ class Syncer:
         if tree.cookie.epoch != self._epoch:
             # Another history. What is not in it was not deleted; nothing is known in common.
             self._epoch, self._base, self._reached = tree.cookie.epoch, {}, 0
-        looks, self.skipped = self._folder.scan()
+        looks, self._passed_over = self._folder.scan()
         revs: dict[bytes, int] = {}
         for topic in tree:
             if topic == self._top:
                 continue
             file = to_file(self._top, topic)
             if file is None:
-                self.skipped[topic.encode()] = "this topic is no file's name"
+                self._passed_over[topic.encode()] = "this topic is no file's name"
             else:
                 revs[file] = tree[topic].rev
         before = dict(self._base)
@@ -125,6 +127,7 @@ class Syncer:
             (away if gone else rest).append(self._one(file, look, rev, base))
         for work in (away, rest):
             await asyncio.gather(*work)
+        self.skipped = self._passed_over
         if self._base != before:
             self._save()
         return len(away) + len(rest)
@@ -145,7 +148,7 @@ class Syncer:
 
     def _is_skipped(self, file: bytes) -> bool:
         while file:
-            if file in self.skipped:
+            if file in self._passed_over:
                 return True
             file = os.path.dirname(file)
         return False
@@ -160,9 +163,9 @@ class Syncer:
                 if refused.code == "conflict":
                     self._reached = max(self._reached, refused.rev or 0)
                 else:
-                    self.skipped[file] = str(refused)
+                    self._passed_over[file] = str(refused)
             except OSError as error:
-                self.skipped[file] = error.strerror or str(error)
+                self._passed_over[file] = error.strerror or str(error)
 
     async def _settle(self, file: bytes, look: Look | None, rev: int, base: Base | None) -> None:
         """One file of which the two sides are not, or may not be, the same."""
@@ -185,7 +188,7 @@ class Syncer:
     async def _send(self, file: bytes, look: Look | None, rev: int, base: Base | None) -> None:
         topic = to_topic(self._top, file)
         if topic is None:
-            self.skipped[file] = "the name is too long, or too deep"
+            self._passed_over[file] = "the name is too long, or too deep"
             return
         if look is None:
             txn = onetree.Txn().if_rev(topic, rev).delete(topic)
@@ -194,7 +197,7 @@ class Syncer:
         else:
             if look.size > self._limit * MOST:
                 most = f"{MOST} values of {self._limit} bytes"
-                self.skipped[file] = f"{look.size} bytes, more than {most}"
+                self._passed_over[file] = f"{look.size} bytes, more than {most}"
                 return
             async with self._room(look.size > self._limit):
                 data = self._folder.read(file, look)

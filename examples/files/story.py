@@ -233,6 +233,23 @@ async def answered_by_another(at: Path, url: str, seen: Seen) -> None:
         seen.wrong.append("another broker's answer made a file go")
 
 
+async def named_all_the_time(at: Path, url: str, seen: Seen) -> None:
+    """What is passed over stays named while the next pass is on its way."""
+    folder = Folder(os.fsencode(at / "named"))
+    os.makedirs(folder.root)
+    folder.write(b"huge", bytes(MOST * LIMIT + 1), False, None)
+    async with onetree.connect(url) as client:
+        syncer = Syncer(client, folder, "/named", str(at / "named.state"), "named")
+        await syncer.pass_once()
+        again = asyncio.create_task(syncer.pass_once())
+        while not again.done():
+            if [*syncer.skipped] != [b"huge"]:
+                seen.wrong.append(f"named in the middle of a pass: {syncer.skipped}")
+                break
+            await asyncio.sleep(0)
+        await again
+
+
 async def parts_are_missing(at: Path, url: str, seen: Seen) -> None:
     """Half a content, and a wrong one, are no file; the whole one is."""
     folder = Folder(os.fsencode(at / "half"))
@@ -421,6 +438,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                 if not clobbers:
                     with stage.broker(program, *LIMITED) as empty:
                         await answered_by_another(Path(folder), empty, seen)
+                        await named_all_the_time(Path(folder), empty, seen)
                         await parts_are_missing(Path(folder), empty, seen)
                         await malformed(Path(folder), empty, seen)
                         await given_up(Path(folder), empty, seen)
