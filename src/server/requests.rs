@@ -9,7 +9,7 @@ use onetree_protocol::frame::{
 use onetree_protocol::{ClientFrame, Code, Codec};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::check;
 use super::closing::Ending;
@@ -29,13 +29,35 @@ const PAGE_ENTRIES: usize = 10_000;
 /// What came from the socket.
 pub(super) type Read = Option<Result<Message, Error>>;
 
+/// The bytes of a frame. A text was checked when its message was made.
+pub(super) enum Payload {
+    Text(Utf8Bytes),
+    Binary(Bytes),
+}
+
+impl Payload {
+    fn codec(&self) -> Codec {
+        match self {
+            Payload::Text(_) => Codec::Json,
+            Payload::Binary(_) => Codec::MsgPack,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Payload::Text(text) => text.len(),
+            Payload::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 impl Connection {
     /// Handles what came.
     pub(super) fn handle_message(&mut self, read: Read) -> Option<Ending> {
         let handled = self.payload(read).and_then(|payload| {
             let Some(payload) = payload else { return Ok(()) };
             match self.decode(&payload)? {
-                Some(frame) => self.handle_frame(frame, payload.len()),
+                Some(frame) => self.handle_frame(frame, payload.size()),
                 None => Ok(()),
             }
         });
@@ -43,15 +65,15 @@ impl Connection {
     }
 
     /// The frame's bytes, when a frame came; pings are answered.
-    pub(super) fn payload(&mut self, read: Read) -> Result<Option<Bytes>, Ending> {
+    pub(super) fn payload(&mut self, read: Read) -> Result<Option<Payload>, Ending> {
         let message = match read {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Err(self.broken(error)),
             None => return Err(Ending::Lost("the client is gone".to_owned())),
         };
-        let (payload, codec) = match message {
-            Message::Text(text) => (Bytes::from(text), Codec::Json),
-            Message::Binary(bytes) => (bytes, Codec::MsgPack),
+        let payload = match message {
+            Message::Text(text) => Payload::Text(text),
+            Message::Binary(bytes) => Payload::Binary(bytes),
             Message::Ping(payload) => {
                 if self.writer.has_room() {
                     self.writer.pong(&payload);
@@ -63,7 +85,7 @@ impl Connection {
                 return Err(Ending::Closed(frame.map(|frame| frame.code.into())));
             }
         };
-        if codec != self.codec {
+        if payload.codec() != self.codec {
             let message = "the message is of the other kind (text, binary) than the subprotocol's";
             self.bad_frame(ErrorFrame::new(None, Code::BadFrame, message))?;
             return Ok(None);
@@ -89,8 +111,12 @@ impl Connection {
     }
 
     /// The frame, when it is one; otherwise the client is told.
-    pub(super) fn decode(&mut self, payload: &[u8]) -> Result<Option<ClientFrame>, Ending> {
-        match self.codec.decode_client(payload) {
+    pub(super) fn decode(&mut self, payload: &Payload) -> Result<Option<ClientFrame>, Ending> {
+        let decoded = match payload {
+            Payload::Text(text) => Codec::decode_client_text(text),
+            Payload::Binary(bytes) => Codec::MsgPack.decode_client(bytes),
+        };
+        match decoded {
             Ok(frame) => {
                 self.bad_frames = 0;
                 Ok(Some(frame))

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use onetree_protocol::frame::{Delta, Entries, Fresh, Put};
+use onetree_protocol::frame::{Delta, Entries, Fresh, Put, SendSignal};
 use onetree_protocol::{
     Act, Change, ClientFrame, Codec, Digest, Path, Revision, ServerFrame, Value, View,
 };
@@ -80,7 +80,18 @@ fn decode_put(bencher: Bencher<'_, '_>, codec: Codec) {
     let (path, value) = (path(1), value(1));
     let (seq, expect, ttl_ms) = (Some(7), None, None);
     let put = Put { id: 7, seq, path, value, expect, ttl_ms, ephemeral: false };
-    let bytes = codec.encode_client(&ClientFrame::Put(put));
+    decode_client(bencher, codec, &ClientFrame::Put(put));
+}
+
+/// A signal as a broker reads it.
+fn decode_signal(bencher: Bencher<'_, '_>, codec: Codec) {
+    let value = Value::json(&format!("\"{}\"", "x".repeat(126)));
+    let signal = SendSignal { id: None, path: path(1), value };
+    decode_client(bencher, codec, &ClientFrame::Signal(signal));
+}
+
+fn decode_client(bencher: Bencher<'_, '_>, codec: Codec, frame: &ClientFrame) {
+    let bytes = codec.encode_client(frame);
     let count = BytesCount::new(bytes.len());
     bencher.counter(count).bench(|| codec.decode_client(black_box(&bytes)).unwrap());
 }
@@ -103,6 +114,11 @@ macro_rules! codec {
             #[divan::bench]
             fn decode_put(bencher: Bencher<'_, '_>) {
                 super::decode_put(bencher, $codec);
+            }
+
+            #[divan::bench]
+            fn decode_signal(bencher: Bencher<'_, '_>) {
+                super::decode_signal(bencher, $codec);
             }
 
             /// The bytes of the frame copied.

@@ -75,7 +75,15 @@ impl Codec {
     /// # Errors
     /// See [`DecodeError`]; nothing of a frame that has an error is used.
     pub fn decode_client(self, bytes: &[u8]) -> Result<ClientFrame, DecodeError> {
-        self.decode(bytes, frames::CLIENT_OPS, frames::get_client)
+        decode(self.source(bytes)?, frames::CLIENT_OPS, frames::get_client)
+    }
+
+    /// Reads a client's frame from a text message, which is known to be UTF-8.
+    ///
+    /// # Errors
+    /// As [`Codec::decode_client`].
+    pub fn decode_client_text(text: &str) -> Result<ClientFrame, DecodeError> {
+        decode(Source::Json(text), frames::CLIENT_OPS, frames::get_client)
     }
 
     /// Reads a broker's frame.
@@ -83,7 +91,7 @@ impl Codec {
     /// # Errors
     /// See [`DecodeError`].
     pub fn decode_server(self, bytes: &[u8]) -> Result<ServerFrame, DecodeError> {
-        let read = self.decode(bytes, frames::SERVER_OPS, frames::get_server);
+        let read = decode(self.source(bytes)?, frames::SERVER_OPS, frames::get_server);
         // Nobody asked; and what stands in its place is not always an `id`.
         read.map_err(|error| DecodeError { id: None, ..error })
     }
@@ -116,26 +124,35 @@ impl Codec {
         *out = std::mem::take(sink.bytes());
     }
 
-    fn decode<F>(
-        self,
-        bytes: &[u8],
-        ops: &[(&str, u64)],
-        get: impl Fn(u64, &mut Fields<'_>) -> Read<F>,
-    ) -> Result<F, DecodeError> {
-        let error = |id, Wrong { code, message }| DecodeError { id, code, message };
-        let (source, fields) = match self {
-            Codec::Json => {
-                let wrong = |message: String| error(None, Wrong::frame(message));
-                let text = std::str::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
-                let members = json::frame_members(text).map_err(wrong)?;
-                (Source::Json(text), Ok(Fields::json(members)))
-            }
-            Codec::MsgPack => (Source::Pack(bytes), Fields::open(Source::Pack(bytes))),
-        };
-        let mut fields = fields.map_err(|wrong| error(None, wrong))?;
-        let frame = op_of(&mut fields, ops).and_then(|op| get(op, &mut fields));
-        frame.map_err(|wrong| error(id_of(source), wrong))
+    fn source(self, bytes: &[u8]) -> Result<Source<'_>, DecodeError> {
+        match self {
+            Codec::Json => match std::str::from_utf8(bytes) {
+                Ok(text) => Ok(Source::Json(text)),
+                Err(error) => Err(DecodeError::of(None, Wrong::frame(error.to_string()))),
+            },
+            Codec::MsgPack => Ok(Source::Pack(bytes)),
+        }
     }
+}
+
+impl DecodeError {
+    fn of(id: Option<u32>, Wrong { code, message }: Wrong) -> DecodeError {
+        DecodeError { id, code, message }
+    }
+}
+
+fn decode<F>(
+    source: Source<'_>,
+    ops: &[(&str, u64)],
+    get: impl Fn(u64, &mut Fields<'_>) -> Read<F>,
+) -> Result<F, DecodeError> {
+    let fields = match source {
+        Source::Json(text) => json::frame_members(text).map(Fields::json).map_err(Wrong::frame),
+        Source::Pack(_) => Fields::open(source),
+    };
+    let mut fields = fields.map_err(|wrong| DecodeError::of(None, wrong))?;
+    let frame = op_of(&mut fields, ops).and_then(|op| get(op, &mut fields));
+    frame.map_err(|wrong| DecodeError::of(id_of(source), wrong))
 }
 
 /// The `id` of a frame, when it has one that can be read.
@@ -153,7 +170,7 @@ fn op_of(fields: &mut Fields<'_>, ops: &[(&str, u64)]) -> Read<u64> {
     }
     let word = fields.take("op").ok_or_else(|| Wrong::frame("op is missing"))?;
     let word = word.str().map_err(|wrong| wrong.within("op"))?;
-    let known = ops.iter().find(|(known, _)| *known == word);
+    let known = ops.iter().find(|(known, _)| json::is(known, &word));
     let unknown = || Wrong { code: Code::UnknownOp, message: format!("op: {word:?} is not known") };
     known.map(|(_, number)| *number).ok_or_else(unknown)
 }

@@ -52,15 +52,15 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
         let bytes = pack::bin(bytes).map_err(|e| Wrong::frame(format!("bytes: {e}")))?;
         return Ok(Some(Value { media: media.unwrap_or_default(), bytes: bytes.into() }));
     }
-    let forms = ["json", "text", "bytes"].map(|name| {
+    let mut form = None;
+    for name in ["json", "text", "bytes"] {
         // Null is a value in `json`, and absent elsewhere.
         let raw = fields.take_raw(name).filter(|raw| name == "json" || *raw != "null");
-        raw.map(|raw| (name, raw))
-    });
-    let mut present = forms.into_iter().flatten();
-    let form = present.next();
-    if present.next().is_some() {
-        return Err(Wrong::frame("a value stands in one of 'json', 'text', 'bytes', not in two"));
+        let Some(raw) = raw else { continue };
+        if form.replace((name, raw)).is_some() {
+            let message = "a value stands in one of 'json', 'text', 'bytes', not in two";
+            return Err(Wrong::frame(message));
+        }
     }
     match form {
         None => Ok(None),

@@ -200,7 +200,7 @@ impl<'a> Fields<'a> {
     /// A field of JSON as it stands there, `null` too.
     pub(super) fn take_raw(&mut self, name: &str) -> Option<&'a str> {
         let Fields::Json(members, next) = self else { return None };
-        let is = |at: &usize| members[*at].0 == name;
+        let is = |at: &usize| json::is(&members[*at].0, name);
         let at = (*next..members.len()).find(is).or_else(|| (0..*next).find(is))?;
         *next = at + 1;
         Some(members[at].1)

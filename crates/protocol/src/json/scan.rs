@@ -1,0 +1,211 @@
+//! JSON as most clients write it, gone through once.
+//!
+//! Strings without an escape, numbers of few digits without an exponent, no white space but single
+//! spaces, few keys in an object. A value that is otherwise is left to the library; what is wrong, or
+//! more than that, comes to nothing here, and the library says what it is.
+//!
+//! By hand, because to read a frame with the library took half of what a signal costs: it goes
+//! through each string twice, and comes back to us for each member.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::members::Members;
+use super::{FRAME_DEPTH, check_long};
+use crate::limits::JSON_DEPTH;
+
+/// Objects up to this many keys look for duplicates one by one, larger ones in a set: below it the
+/// search is faster than the hashing.
+pub(super) const FEW_KEYS: usize = 16;
+
+/// Numbers of up to this many bytes are in a double's range, whatever they are.
+const NUMBER_BYTES: usize = 16;
+
+/// The members of a frame. `None`: it is not for here to say what is wrong, or whether something is.
+pub(super) fn members(text: &str) -> Option<Members<'_>> {
+    let mut members: Members<'_> = Vec::with_capacity(8);
+    let mut scan = Scan { text, at: 0 };
+    scan.object(JSON_DEPTH + FRAME_DEPTH, |scan, left, name| {
+        let start = scan.at;
+        scan.member(left)?;
+        members.push((Cow::Borrowed(name), &text[start..scan.at]));
+        Some(())
+    })?;
+    scan.is_done().then_some(members)
+}
+
+/// Whether all of `text` is one value, nested at most `depth` deep; if not it may be one nevertheless.
+pub(super) fn is_value(text: &str, depth: usize) -> bool {
+    let mut scan = Scan { text, at: 0 };
+    scan.value(depth).is_some() && scan.is_done()
+}
+
+/// Where in a text it is. Whatever is `None` leaves it anywhere.
+struct Scan<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn is_done(&self) -> bool {
+        self.at == self.text.len()
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// One byte that must be there, and a space behind it that may be.
+    fn skip(&mut self, byte: u8) -> Option<()> {
+        (self.byte()? == byte).then_some(())?;
+        self.at += 1;
+        self.space();
+        Some(())
+    }
+
+    fn space(&mut self) {
+        self.at += usize::from(self.byte() == Some(b' '));
+    }
+
+    /// The value of a frame's member: by the library where it is not plain. Not so for what is in it: at
+    /// each depth anew that would be read.
+    fn member(&mut self, left: usize) -> Option<()> {
+        let start = self.at;
+        if self.value(left).is_none() {
+            let mut reader = serde_json::Deserializer::from_str(&self.text[start..]);
+            let value = <&RawValue>::deserialize(&mut reader).ok()?.get();
+            check_long(value, left).ok()?;
+            self.at = start + value.len();
+        }
+        Some(())
+    }
+
+    fn value(&mut self, left: usize) -> Option<()> {
+        match self.byte()? {
+            b'"' => self.string().map(drop),
+            b'{' => self.object(left, |scan, left, _| scan.value(left)),
+            b'[' => self.list(left),
+            b't' => self.word("true"),
+            b'f' => self.word("false"),
+            b'n' => self.word("null"),
+            _ => self.number(),
+        }
+    }
+
+    /// `each` reads the value of a member, given how deep it may be and the member's name.
+    fn object(
+        &mut self,
+        left: usize,
+        mut each: impl FnMut(&mut Self, usize, &'a str) -> Option<()>,
+    ) -> Option<()> {
+        let left = left.checked_sub(1)?;
+        self.skip(b'{')?;
+        if self.byte()? == b'}' {
+            self.at += 1;
+            return Some(());
+        }
+        let mut names = [""; FEW_KEYS];
+        for place in 0..FEW_KEYS {
+            let name = self.string()?;
+            if names[..place].iter().any(|known| is(known, name)) {
+                return None;
+            }
+            names[place] = name;
+            self.space();
+            self.skip(b':')?;
+            each(self, left, name)?;
+            self.space();
+            if self.byte()? == b'}' {
+                self.at += 1;
+                return Some(());
+            }
+            self.skip(b',')?;
+        }
+        None
+    }
+
+    fn list(&mut self, left: usize) -> Option<()> {
+        let left = left.checked_sub(1)?;
+        self.skip(b'[')?;
+        if self.byte()? == b']' {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            self.value(left)?;
+            self.space();
+            if self.byte()? == b']' {
+                self.at += 1;
+                return Some(());
+            }
+            self.skip(b',')?;
+        }
+    }
+
+    /// What is in a string that has no escape and nothing that needs one.
+    fn string(&mut self) -> Option<&'a str> {
+        (self.byte()? == b'"').then_some(())?;
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let mut at = start;
+        // Eight at once, where in a word it is, was not faster.
+        while let Some(some) = bytes.get(at..at + 16)
+            && is_plain(some)
+        {
+            at += 16;
+        }
+        while is_plain(&[*bytes.get(at)?]) {
+            at += 1;
+        }
+        (bytes[at] == b'"').then_some(())?;
+        self.at = at + 1;
+        Some(&self.text[start..at])
+    }
+
+    fn word(&mut self, word: &str) -> Option<()> {
+        self.text.as_bytes()[self.at..].starts_with(word.as_bytes()).then_some(())?;
+        self.at += word.len();
+        Some(())
+    }
+
+    fn number(&mut self) -> Option<()> {
+        let start = self.at;
+        self.at += usize::from(self.byte()? == b'-');
+        let zero = self.byte()? == b'0';
+        let whole = self.digits()?;
+        if zero && whole > 1 {
+            return None;
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        // Whoever goes on finds an exponent, and not what is to follow.
+        (self.at - start <= NUMBER_BYTES).then_some(())
+    }
+
+    /// How many digits there are; at least one.
+    fn digits(&mut self) -> Option<usize> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += count;
+        (count > 0).then_some(count)
+    }
+}
+
+/// Whether these bytes of a text stand in a string as they are.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    let plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
+    // Without a jump between them: many at once.
+    bytes.iter().fold(true, |all, byte| all & plain(byte))
+}
+
+/// Whether two names are the same. Most differ in their lengths or their first bytes, and to look
+/// there first is many times faster than to call for a comparison of all.
+pub(crate) fn is(name: &str, other: &str) -> bool {
+    name.len() == other.len()
+        && name.as_bytes().first() == other.as_bytes().first()
+        && name == other
+}
