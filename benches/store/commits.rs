@@ -15,8 +15,9 @@ use onetree::{Broker, Config, Hooks};
 use onetree_client::{Client, Options, Put};
 use onetree_core::map::Hint;
 use onetree_core::{Author, Request, Snapshot, Time};
+use tokio::runtime::Runtime;
 
-use crate::content::{VALUE_BYTES, path, put, settings, value};
+use crate::content::{VALUE_BYTES, append, path, put, settings, value};
 use crate::directory::Directory;
 use crate::figures::{Figures, median};
 
@@ -29,11 +30,14 @@ const RECORD_BYTES: usize = 200;
 /// What is written, over and over.
 const ENTRIES: usize = 100_000;
 
+/// Where few are written, so many topics or logs.
+const FEW: usize = 100;
+
 /// Writes that are searched for together, as the broker's owner does with those of one connection.
 const TURN: usize = 256;
 
 /// For so many, at most, requests are made beforehand: each takes about 350 bytes.
-const MOST_PER_SECOND: f64 = 1e6;
+const MOST_PER_SECOND: f64 = 1.5e6;
 
 /// Each measurement is repeated so often, in turns with its floor.
 const ROUNDS: usize = 3;
@@ -49,7 +53,7 @@ pub(crate) fn run(trial: bool) {
         let mut rows: [Vec<Figures>; 3] = Default::default();
         for _ in 0..ROUNDS {
             rows[0].push(floor(in_flight, long));
-            rows[1].push(runtime.block_on(store(in_flight, long)));
+            rows[1].push(runtime.block_on(store(in_flight, long, |n| put(n % ENTRIES))));
             rows[2].push(runtime.block_on(broker(in_flight, long)));
         }
         let [floor, store, broker] = rows.map(median);
@@ -67,6 +71,37 @@ pub(crate) fn run(trial: bool) {
             of(&broker),
             broker.p50,
             broker.p99,
+        );
+    }
+    places(&runtime, long);
+}
+
+/// The store once more, where what is written lies closer together.
+fn places(runtime: &Runtime, long: Duration) {
+    let in_flight = IN_FLIGHT[2];
+    let places: [(&str, fn(usize) -> Request); 3] = [
+        ("puts among 100,000", |n| put(n % ENTRIES)),
+        ("puts among 100", |n| put(n % FEW)),
+        ("appends to 100 logs", |n| append(n % FEW, n)),
+    ];
+    println!("\n{in_flight} in flight         floor/s  store/s  of floor  p50 ms  p99 ms");
+    let mut rows: [Vec<[Figures; 2]>; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        for (row, (_, request)) in rows.iter_mut().zip(places) {
+            let floor = floor(in_flight, long);
+            row.push([floor, runtime.block_on(store(in_flight, long, request))]);
+        }
+    }
+    for (row, (name, _)) in rows.into_iter().zip(places) {
+        let (floors, stores) = row.into_iter().map(|[floor, store]| (floor, store)).unzip();
+        let (floor, store) = (median(floors), median(stores));
+        println!(
+            "{name:>22}  {:>8.0}  {:>7.0}  {:>8.2}  {:>6.2}  {:>6.2}",
+            floor.per_second,
+            store.per_second,
+            store.per_second / floor.per_second,
+            store.p50,
+            store.p99,
         );
     }
 }
@@ -101,13 +136,13 @@ fn floor(in_flight: usize, long: Duration) -> Figures {
 /// The store and the tree alone, as the broker's owner drives them: it searches for all writes of a
 /// turn together, and holds the tree at the end of each batch until that is stored. The requests are
 /// made before, as in the broker others make them.
-async fn store(in_flight: usize, long: Duration) -> Figures {
+async fn store(in_flight: usize, long: Duration, request: fn(usize) -> Request) -> Figures {
     let directory = Directory::new();
     let storage = Arc::new(Disk::new(directory.0.clone()).unwrap());
     let opened = files::open(storage, settings(), FileOptions::default()).unwrap();
     let OpenedStore { mut store, mut state, .. } = opened;
     let most = (long.as_secs_f64() * MOST_PER_SECOND) as usize;
-    let mut requests: VecDeque<Request> = (0..most).map(|n| put(n % ENTRIES)).collect();
+    let mut requests: VecDeque<Request> = (0..most).map(request).collect();
     let (mut writes, mut latencies) = (0, Vec::new());
     let mut storing: Option<Storing> = None;
     let began = Instant::now();

@@ -22,6 +22,14 @@ pub(crate) fn value(n: usize) -> Value {
 }
 
 pub(crate) fn put(n: usize) -> Request {
-    let change = Do::Put { path: path(n), value: value(n), ttl_ms: None, ephemeral: false };
+    request(Do::Put { path: path(n), value: value(n), ttl_ms: None, ephemeral: false })
+}
+
+/// To the end of a log.
+pub(crate) fn append(log: usize, n: usize) -> Request {
+    request(Do::Append { path: path(log), value: value(n), ttl_ms: None, ephemeral: false })
+}
+
+fn request(change: Do) -> Request {
     Request { changes: vec![change], ..Request::default() }
 }
