@@ -42,6 +42,9 @@ const MOST_PER_SECOND: f64 = 1.5e6;
 /// Each measurement is repeated so often, in turns with its floor.
 const ROUNDS: usize = 3;
 
+/// The write of a number.
+type Make = fn(usize) -> Request;
+
 pub(crate) fn run(trial: bool) {
     let long = Duration::from_millis(if trial { 50 } else { 1_500 });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -79,7 +82,7 @@ pub(crate) fn run(trial: bool) {
 /// The store once more, where what is written lies closer together.
 fn places(runtime: &Runtime, long: Duration) {
     let in_flight = IN_FLIGHT[2];
-    let places: [(&str, fn(usize) -> Request); 3] = [
+    let places: [(&str, Make); 3] = [
         ("puts among 100,000", |n| put(n % ENTRIES)),
         ("puts among 100", |n| put(n % FEW)),
         ("appends to 100 logs", |n| append(n % FEW, n)),
@@ -87,9 +90,9 @@ fn places(runtime: &Runtime, long: Duration) {
     println!("\n{in_flight} in flight         floor/s  store/s  of floor  p50 ms  p99 ms");
     let mut rows: [Vec<[Figures; 2]>; 3] = Default::default();
     for _ in 0..ROUNDS {
-        for (row, (_, request)) in rows.iter_mut().zip(places) {
+        for (row, (_, make)) in rows.iter_mut().zip(places) {
             let floor = floor(in_flight, long);
-            row.push([floor, runtime.block_on(store(in_flight, long, request))]);
+            row.push([floor, runtime.block_on(store(in_flight, long, make))]);
         }
     }
     for (row, (name, _)) in rows.into_iter().zip(places) {
@@ -136,13 +139,13 @@ fn floor(in_flight: usize, long: Duration) -> Figures {
 /// The store and the tree alone, as the broker's owner drives them: it searches for all writes of a
 /// turn together, and holds the tree at the end of each batch until that is stored. The requests are
 /// made before, as in the broker others make them.
-async fn store(in_flight: usize, long: Duration, request: fn(usize) -> Request) -> Figures {
+async fn store(in_flight: usize, long: Duration, make: Make) -> Figures {
     let directory = Directory::new();
     let storage = Arc::new(Disk::new(directory.0.clone()).unwrap());
     let opened = files::open(storage, settings(), FileOptions::default()).unwrap();
     let OpenedStore { mut store, mut state, .. } = opened;
     let most = (long.as_secs_f64() * MOST_PER_SECOND) as usize;
-    let mut requests: VecDeque<Request> = (0..most).map(request).collect();
+    let mut requests: VecDeque<Request> = (0..most).map(make).collect();
     let (mut writes, mut latencies) = (0, Vec::new());
     let mut storing: Option<Storing> = None;
     let began = Instant::now();
