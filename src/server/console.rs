@@ -65,6 +65,7 @@ const CLIENT: &[(&str, &str)] = files![
     "copy.js",
     "errors.js",
     "index.js",
+    "json-text.js",
     "json.js",
     "keep-indexeddb.js",
     "live.js",

@@ -66,3 +66,12 @@ export function closedError(cause) {
   if (cause) return new OnetreeError('ended', `the client has ended: ${cause.message}`, { cause });
   return new OnetreeError('closed', 'the client is closed');
 }
+
+/**
+ * @param {string} code
+ * @param {string} message
+ * @returns {never}
+ */
+export function refuse(code, message) {
+  throw new OnetreeError(code, message);
+}

@@ -1,8 +1,8 @@
 // Where a mirror survives its page: a database of IndexedDB, whose transactions replace cookie and entries in one step.
 
-import { OnetreeError } from './errors.js';
+import { OnetreeError, refuse } from './errors.js';
 import { Snapshot } from './snapshot.js';
-import { checkPath, checkPlain, makeValue, refuse } from './protocol.js';
+import { checkPath, checkPlain, makeValue } from './protocol.js';
 
 const HEAD = 'head';
 const ENTRIES = 'entries';

@@ -2,7 +2,8 @@
 // the others, and a float cannot be told from a whole number once a general library has read it; so these types are
 // read here, strictly, in one pass.
 
-import { CLIENT, COOKIE, JSON_TYPE, SERVER, STEPS, VALUE_FIELDS, Value, checkPlain, makeValue, putChange, refuse,
+import { refuse } from './errors.js';
+import { CLIENT, COOKIE, JSON_TYPE, SERVER, STEPS, VALUE_FIELDS, Value, checkPlain, makeValue, putChange,
   utf8 } from './protocol.js';
 
 const DEPTH = 127;

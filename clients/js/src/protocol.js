@@ -3,8 +3,8 @@
 
 import { blake2s } from './blake2s.js';
 import { CODES } from './codes.js';
-import { OnetreeError } from './errors.js';
-import { skipJson } from './json.js';
+import { refuse } from './errors.js';
+import { skipJson } from './json-text.js';
 
 /**
  * @typedef {{epoch: string, rev: number, view: string}} Cookie where a mirror stands
@@ -18,15 +18,6 @@ import { skipJson } from './json.js';
 
 const encoder = new TextEncoder();
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
-/**
- * @param {string} code
- * @param {string} message
- * @returns {never}
- */
-export function refuse(code, message) {
-  throw new OnetreeError(code, message);
-}
 
 /**
  * Bytes as text; `bad-frame` when they are not UTF-8.

@@ -1,6 +1,7 @@
 // What the application asks for, as frames.
 
-import { Value, checkPath, parseLogKey, refuse } from './protocol.js';
+import { refuse } from './errors.js';
+import { Value, checkPath, parseLogKey } from './protocol.js';
 
 /**
  * @typedef {import('./protocol.js').Frame} Frame
