@@ -17,7 +17,7 @@ use crate::codec;
 use crate::limits::JSON_DEPTH;
 use crate::revision::Cookie;
 
-pub(crate) use members::{frame_members, items, members, text};
+pub(crate) use members::{Members, frame_members, items, members, text};
 pub(crate) use scan::is;
 use strict::Strict;
 

@@ -169,6 +169,13 @@ fn op_of(fields: &mut Fields<'_>, ops: &[(&str, u64)]) -> Read<u64> {
         return fields.required("op");
     }
     let word = fields.take("op").ok_or_else(|| Wrong::frame("op is missing"))?;
+    // As it stands there, nearly always.
+    if let Source::Json(text) = word
+        && let Some(inside) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))
+        && let Some((_, number)) = ops.iter().find(|(known, _)| json::is(known, inside))
+    {
+        return Ok(*number);
+    }
     let word = word.str().map_err(|wrong| wrong.within("op"))?;
     let known = ops.iter().find(|(known, _)| json::is(known, &word));
     let unknown = || Wrong { code: Code::UnknownOp, message: format!("op: {word:?} is not known") };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::pack;
 use crate::code::Code;
-use crate::json;
+use crate::json::{self, Members};
 
 /// Bytes being written, in one of the codecs.
 pub(super) enum Sink {
@@ -162,10 +162,40 @@ impl Record<'_> {
 
 /// A record that is being read: by name in JSON, by place in MessagePack.
 pub(super) enum Fields<'a> {
-    /// The members, and behind which one the last was found: most stand in the order in which they are
-    /// asked for, and the next one is the next.
-    Json(Vec<(Cow<'a, str>, &'a str)>, usize),
+    Json(Named<'a>),
     Pack(std::vec::IntoIter<&'a [u8]>),
+}
+
+/// The members of a JSON object.
+pub(super) struct Named<'a> {
+    members: Members<'a>,
+    /// Behind which one the last was found: most stand in the order in which they are asked for, and the
+    /// next one is the next.
+    next: usize,
+    /// A bit for each letter that a name begins with: most fields are absent, and nearly all of them
+    /// are known by this.
+    letters: u32,
+}
+
+impl<'a> Named<'a> {
+    fn new(members: Members<'a>) -> Named<'a> {
+        let letters = members.iter().fold(0, |letters, (name, _)| letters | letter(name));
+        Named { members, next: 0, letters }
+    }
+
+    fn take(&mut self, name: &str) -> Option<&'a str> {
+        if self.letters & letter(name) == 0 {
+            return None;
+        }
+        let is = |at: &usize| json::is(&self.members[*at].0, name);
+        let at = (self.next..self.members.len()).find(is).or_else(|| (0..self.next).find(is))?;
+        self.next = at + 1;
+        Some(self.members[at].1)
+    }
+}
+
+fn letter(name: &str) -> u32 {
+    1 << (name.as_bytes().first().copied().unwrap_or_default() & 31)
 }
 
 impl<'a> Fields<'a> {
@@ -179,8 +209,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn json(members: Vec<(Cow<'a, str>, &'a str)>) -> Fields<'a> {
-        Fields::Json(members, 0)
+    pub(super) fn json(members: Members<'a>) -> Fields<'a> {
+        Fields::Json(Named::new(members))
     }
 
     pub(super) fn is_json(&self) -> bool {
@@ -199,17 +229,16 @@ impl<'a> Fields<'a> {
 
     /// A field of JSON as it stands there, `null` too.
     pub(super) fn take_raw(&mut self, name: &str) -> Option<&'a str> {
-        let Fields::Json(members, next) = self else { return None };
-        let is = |at: &usize| json::is(&members[*at].0, name);
-        let at = (*next..members.len()).find(is).or_else(|| (0..*next).find(is))?;
-        *next = at + 1;
-        Some(members[at].1)
+        match self {
+            Fields::Json(named) => named.take(name),
+            Fields::Pack(_) => None,
+        }
     }
 
     /// All fields of JSON, as [`Fields::take`] gives each.
     pub(super) fn members(&self) -> impl Iterator<Item = (&str, Option<Source<'a>>)> {
         let members = match self {
-            Fields::Json(members, _) => members.as_slice(),
+            Fields::Json(named) => named.members.as_slice(),
             Fields::Pack(_) => &[],
         };
         members.iter().map(|(name, text)| (&**name, present(text)))
