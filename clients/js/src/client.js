@@ -478,7 +478,7 @@ export class Client {
     let shown = this.session.token === undefined && typeof token === 'string' ? token : undefined;
     if (typeof token === 'function') {
       try {
-        shown = await token();
+        shown = await tokenOf(token, connectTimeoutMs);
       } catch (cause) {
         if (attempt !== this.attempt) return;
         this.session.handleClosed(this.now(), new OnetreeError('unreachable', `there is no token: ${cause}`, { cause }));
@@ -529,6 +529,26 @@ export class Client {
 function found({ rev, entries = [], more = false }) {
   const plain = entries.map((/** @type {any} */ { path, rev: at, value }) => (value ? { path, rev: at, value } : { path, rev: at }));
   return { rev, entries: plain, more };
+}
+
+/**
+ * The token that a function gives: a text, and before long.
+ * @param {() => string | Promise<string>} ask
+ * @param {number} patience ms
+ */
+async function tokenOf(ask, patience) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${patience} ms`)), patience);
+  });
+  try {
+    const token = await Promise.race([ask(), late]);
+    if (typeof token !== 'string') throw new TypeError('a token is a text');
+    return token;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /**

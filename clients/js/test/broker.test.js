@@ -55,6 +55,21 @@ for (const [name, codec] of [['json', json], ['msgpack', msgpack]]) {
   });
 }
 
+test('a function that gives no token is an attempt that failed', { skip }, async (t) => {
+  const url = await broker(t);
+  const options = { reconnect: 'never', connectTimeoutMs: 100 };
+  for (const token of [() => new Promise(() => {}), async () => 7, () => undefined, () => { throw new Error('no'); }]) {
+    const attempt = connect(url, { ...options, token });
+    const late = new Promise((_, reject) => { setTimeout(reject, 5_000, new Error('still waiting')).unref(); });
+    await assert.rejects(Promise.race([attempt, late]), { code: 'unreachable', message: /there is no token/ });
+  }
+  let asked = 0;
+  const client = await connect(url, { reconnect: 'always', backoffMs: [1, 2], token: () => (asked++ ? 'a' : Promise.reject(new Error('no'))) });
+  await client.until('online');
+  assert.equal(asked, 2);
+  await client.close();
+});
+
 test('requests say what they did, and what is wrong', { skip }, async (t) => {
   const url = await broker(t);
   const client = await connect(url);
