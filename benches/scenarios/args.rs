@@ -41,9 +41,17 @@ cargo bench --bench scenarios -- [NAME…] [options]
   --test          everything once, small and quick: whether it works, not how fast
 ";
 
+/// The options of the tests' harness that have a value behind them.
+const VALUED: [&str; 5] = ["--test-threads", "--skip", "--format", "--color", "--logfile"];
+
 impl Args {
     /// Reads them; `None` when only help is wanted.
-    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String> {
+    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Option<Args>, String> {
+        let words: Vec<String> = words.collect();
+        // `cargo bench` says so; whoever runs the benchmarks as tests does not, and says to all of
+        // them what is meant for the harness of others.
+        let bench = words.iter().any(|word| word == "--bench");
+        let mut words = words.into_iter();
         let mut args = Args {
             names: Vec::new(),
             time: Duration::from_secs(2),
@@ -55,12 +63,10 @@ impl Args {
             ahead: None,
             list: false,
         };
-        // `cargo bench` says so; whoever runs the benchmarks as tests does not.
-        let mut bench = false;
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
-                "--bench" => bench = true,
+                "--bench" => {}
                 "--test" => args.trial = true,
                 "--all" => args.all = true,
                 "--list" => args.list = true,
@@ -73,7 +79,11 @@ impl Args {
                 "--ahead" => args.ahead = Some(number(&value()?)?),
                 "--targets" => args.targets = Target::list(&value()?)?,
                 "--help" => return Ok(None),
-                option if option.starts_with('-') => return Err(format!("unknown: {option}")),
+                option if VALUED.contains(&option) && !bench => drop(value()?),
+                option if option.starts_with('-') && bench => {
+                    return Err(format!("unknown: {option}"));
+                }
+                option if option.starts_with('-') => {}
                 _ => args.names.push(word),
             }
         }

@@ -37,7 +37,7 @@ const FEW: usize = 100;
 const TURN: usize = 256;
 
 /// For so many, at most, requests are made beforehand: each takes about 350 bytes.
-const MOST_PER_SECOND: f64 = 1.5e6;
+const MOST_PER_SECOND: f64 = 1e6;
 
 /// Each measurement is repeated so often, in turns with its floor.
 const ROUNDS: usize = 3;
@@ -79,7 +79,7 @@ pub(crate) fn run(trial: bool) {
     places(&runtime, long);
 }
 
-/// The store once more, where what is written lies closer together.
+/// The store once more, by where the writes lie.
 fn places(runtime: &Runtime, long: Duration) {
     let in_flight = IN_FLIGHT[2];
     let places: [(&str, Make); 3] = [

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use onetree_core::{Author, Feed, FeedLimits};
 use onetree_protocol::frame::ErrorFrame;
 use onetree_protocol::{Code, Codec, Name, Path, ServerFrame, Value};
@@ -139,6 +141,14 @@ pub(super) struct Timers {
     pub(super) feed_at: Option<Instant>,
 }
 
+/// A fault of ours ends the connection as anything else does, so that nothing of it stays behind:
+/// its subscriptions, its place among all. The panic has been written to the standard error.
+fn or_internal(life: impl Future<Output = Ending>) -> impl Future<Output = Ending> {
+    // No `async`: that would keep room for `life` twice, in each connection.
+    let fault = |_| Ending::refused(Code::Internal, "the broker has a fault");
+    AssertUnwindSafe(life).catch_unwind().map(move |ended| ended.unwrap_or_else(fault))
+}
+
 /// Serves a connection until it ends.
 pub(super) async fn serve(server: Arc<Server>, arrival: Arrival) {
     let full = arrival.full;
@@ -147,12 +157,15 @@ pub(super) async fn serve(server: Arc<Server>, arrival: Arrival) {
         Ending::full()
     } else {
         connection.enter();
-        // The beginning and the end have a place of their own while they last: in the task they
-        // would take 2 KiB from each connection that just lives.
-        match Box::pin(connection.open()).await {
-            Ok(()) => connection.live().await,
-            Err(ending) => ending,
-        }
+        or_internal(async {
+            // The beginning and the end have a place of their own while they last: in the task they
+            // would take 2 KiB from each connection that just lives.
+            match Box::pin(connection.open()).await {
+                Ok(()) => connection.live().await,
+                Err(ending) => ending,
+            }
+        })
+        .await
     };
     Box::pin(connection.close(ending)).await;
 }
@@ -401,5 +414,17 @@ impl Connection {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_ends_a_connection_as_anything_else_does() {
+        let ending = or_internal(async { panic!("on purpose") }).await;
+        assert!(matches!(ending, Ending::Refused { code: Code::Internal, .. }), "{ending:?}");
+        assert!(matches!(or_internal(async { Ending::Cut }).await, Ending::Cut));
     }
 }

@@ -138,6 +138,7 @@ mod tests {
             r#"{"op":"txn","id":1,"if":[{"path":"/a","rev":0}],"do":[{"do":"put","path":"/b","json":1}]}"#,
             r#"{"op":"append","id":100000000000000,"path":"/log","json":"0123456789abcdef0123456789"}"#,
             r#"{"op":"put","path":"/a","json":{"a":-0.5,"b":[{},[],{"c": [ 1, -2 ]}],"d":1e9,"e":"\n"}}"#,
+            "{\"op\":\"put\",\"id\":1,\"path\":\"/a\",\"json\":\n\t{\"ä\":{\"x\":[]}}}",
             r#"{"id":1,"op":"list","path":"/","limit":0,"values":false,"after":"/a","before":"/b"}"#,
         ];
         let seed = std::env::var("ONETREE_SEED").map_or(2026, |seed| seed.parse().unwrap());
@@ -149,7 +150,7 @@ mod tests {
                 .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % n
         };
-        let interesting = *b"\"\\{}[]:,0123456789-+.eE truefalsn\x00\x1f\n";
+        let interesting = *b"\"\\{}[]:,0123456789-+.eE truefalsn\t\x00\x1f\n";
         let (mut short, mut both, mut values) = (0, 0, 0);
         for round in 0..60_000 {
             let mut bytes = frames[round % frames.len()].as_bytes().to_vec();

@@ -16,8 +16,8 @@ use super::members::Members;
 use super::{FRAME_DEPTH, check_long};
 use crate::limits::JSON_DEPTH;
 
-/// Objects up to this many keys look for duplicates one by one, larger ones in a set: below it the
-/// search is faster than the hashing.
+/// Objects up to this many keys look for duplicates one by one: below it that is faster than hashing.
+/// Larger ones are the library's here, and have a set there.
 pub(super) const FEW_KEYS: usize = 16;
 
 /// Numbers of up to this many bytes are in a double's range, whatever they are.
@@ -30,7 +30,7 @@ pub(super) fn members(text: &str) -> Option<Members<'_>> {
     scan.object(JSON_DEPTH + FRAME_DEPTH, |scan, left, name| {
         let start = scan.at;
         scan.member(left)?;
-        members.push((Cow::Borrowed(name), &text[start..scan.at]));
+        members.push((Cow::Borrowed(name), text.get(start..scan.at)?));
         Some(())
     })?;
     scan.is_done().then_some(members)
@@ -74,6 +74,8 @@ impl<'a> Scan<'a> {
     fn member(&mut self, left: usize) -> Option<()> {
         let start = self.at;
         if self.value(left).is_none() {
+            // The library passes over white space before a value, and does not count it.
+            (!self.text.as_bytes().get(start)?.is_ascii_whitespace()).then_some(())?;
             let mut reader = serde_json::Deserializer::from_str(&self.text[start..]);
             let value = <&RawValue>::deserialize(&mut reader).ok()?.get();
             check_long(value, left).ok()?;
@@ -152,11 +154,11 @@ impl<'a> Scan<'a> {
         let mut at = start;
         // Eight at once, where in a word it is, was not faster.
         while let Some(some) = bytes.get(at..at + 16)
-            && is_plain(some)
+            && is_unescaped(some)
         {
             at += 16;
         }
-        while is_plain(&[*bytes.get(at)?]) {
+        while is_unescaped(&[*bytes.get(at)?]) {
             at += 1;
         }
         (bytes[at] == b'"').then_some(())?;
@@ -196,7 +198,7 @@ impl<'a> Scan<'a> {
 }
 
 /// Whether these bytes of a text stand in a string as they are.
-pub(super) fn is_plain(bytes: &[u8]) -> bool {
+pub(super) fn is_unescaped(bytes: &[u8]) -> bool {
     let plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
     // Without a jump between them: many at once.
     bytes.iter().fold(true, |all, byte| all & plain(byte))
