@@ -156,7 +156,8 @@ mod tests {
             let mut bytes = frames[round % frames.len()].as_bytes().to_vec();
             for _ in 0..below(4) {
                 let (at, other) = (below(bytes.len()), below(bytes.len()));
-                match below(4) {
+                match below(5) {
+                    4 => drop(bytes.splice(at..at, b" \t\n "[below(4)..].iter().copied())),
                     0 => bytes[at] = interesting[below(interesting.len())],
                     1 => drop(bytes.remove(at)),
                     2 => bytes.insert(at, bytes[other]),
