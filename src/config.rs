@@ -16,6 +16,7 @@ use onetree_protocol::limits::Limits;
 use serde::Deserialize;
 
 use crate::store::files::FileOptions;
+pub use layer::unknown;
 use layer::{Layer, Sources};
 
 /// The text of the default `broker.toml`.

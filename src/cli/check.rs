@@ -31,6 +31,8 @@ impl Check {
     /// Checks.
     pub(crate) fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let disk = data::existing(&self.data)?;
+        // Before the lock: a directory that is no broker's stays as it is.
+        data::begin(&disk)?;
         let _lock = data::lock(&self.data)?;
         let (state, report, _) = data::read(&disk)?;
         let names = data::names(&disk)?;

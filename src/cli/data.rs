@@ -105,7 +105,7 @@ pub(crate) fn read_live(disk: &Disk) -> Result<(State, Report, Settings), Failur
 }
 
 /// A tree's settings as far as they matter to who only reads it; its history is new.
-fn begin(disk: &Disk) -> Result<Settings, Failure> {
+pub(crate) fn begin(disk: &Disk) -> Result<Settings, Failure> {
     if names(disk)?.is_empty() {
         return Err(no_data(&format!("there is no tree in {}", disk.show(""))));
     }

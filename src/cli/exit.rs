@@ -181,7 +181,10 @@ fn next_after(code: Code) -> &'static str {
         Code::TreeFull => {
             "remove something (rm), or give the broker a larger tree_entries or tree_bytes"
         }
-        Code::ValueTooLarge => "write less at once, or give the broker a larger value_bytes",
+        Code::ValueTooLarge => {
+            "write less at once, or give the broker a larger value_bytes; a text that must be escaped, \
+             as --type application/octet-stream or with a larger frame_bytes"
+        }
         Code::TooManyChanges => "split the transaction, or give the broker a larger commit_changes",
         Code::TooManyConnections => "try again later, or give the broker a larger connections",
         Code::TooManySessions => "try again later, or give the broker a larger sessions",

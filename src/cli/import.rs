@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::ProgressBar;
 use onetree_client::{Append, Client, Put, Write};
-use onetree_protocol::{Act, LogKey, Path, Value, json};
+use onetree_protocol::json::{self, JsonError};
+use onetree_protocol::{Act, Change, LogKey, Path, Value};
 use tokio::sync::mpsc;
 
 use super::Common;
@@ -40,7 +41,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// Batches that wait to be sent.
 const WAITING: usize = 4;
 
-/// Put the entries of an export: JSON Lines with \"path\" and a value
+/// Put the entries of an export: JSON Lines with "path" and a value
 #[derive(Args)]
 pub(crate) struct Import {
     /// What to read; -: standard input
@@ -117,6 +118,24 @@ async fn send(
     Ok(())
 }
 
+/// Reads a line. Its revision is of no use here, so it may be left away.
+fn entry(line: &str) -> Result<Change, JsonError> {
+    let read = json::parse_change_line(line);
+    let fields = line.trim_start().strip_prefix('{');
+    match (&read, fields) {
+        (Err(_), Some(fields)) if json::check(line.as_bytes()).is_ok() => {
+            // With one that is there already it is twice, and the first error is the one to tell.
+            let named = json::parse_change_line(&format!("{{\"rev\":0,{fields}"));
+            if named.as_ref().is_err_and(|error| error.0.contains("duplicate")) {
+                read
+            } else {
+                named
+            }
+        }
+        _ => read,
+    }
+}
+
 /// Reads lines, in a thread of its own.
 struct Reader<R> {
     from: BufReader<R>,
@@ -173,7 +192,7 @@ impl<R: Read> Reader<R> {
         }
         let text = std::str::from_utf8(line.strip_suffix(b"\n").unwrap_or(&line))
             .map_err(|_| self.wrong("bad-line", "is not UTF-8"))?;
-        let change = json::parse_change_line(text)
+        let change = entry(text)
             .map_err(|error| self.wrong("bad-line", &format!("is no entry: {error}")))?;
         match change.act {
             Act::Put(Some(value)) => Ok(Some((change.path, value, bytes as u64))),
@@ -183,7 +202,7 @@ impl<R: Read> Reader<R> {
 
     fn wrong(&self, code: &'static str, why: &str) -> Failure {
         Failure::new(USAGE, code, format!("line {} {why}", self.line))
-            .next("correct it; a line is what onetree export prints: {\"path\":…,\"rev\":…,\"json\":…}")
+            .next("correct it; a line is what onetree export prints: {\"path\":…,\"json\":…}")
             .with("line", self.line)
     }
 }

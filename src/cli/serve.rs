@@ -9,7 +9,7 @@ use clap::Args;
 use onetree::config::Durability;
 use onetree::config::{self, Config};
 use onetree::store::MemoryStore;
-use onetree::store::files::{Disk, Lock};
+use onetree::store::files::{Disk, Lock, LockError};
 use onetree::{Broker, Hooks, Running, StartError};
 use serde_json::json;
 
@@ -44,7 +44,7 @@ pub(crate) struct Serve {
     config: Option<PathBuf>,
 
     /// Address and port; port 0: any that is free
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
 
     /// Keep the tree in this directory, which is made when it is not there
@@ -92,7 +92,7 @@ impl Serve {
             let line = if common.json { "{\"ok\":true}" } else { "the settings are right" };
             return output.line(line);
         }
-        log();
+        log()?;
         // Before anyone can know that it is ready: a signal right after must not kill.
         let mut stop = Stop::listen()?;
         let (running, _lock) = self.start(config).await?;
@@ -161,12 +161,21 @@ impl Serve {
     }
 }
 
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "not an address and a port, like 127.0.0.1:7400")
+}
+
 /// The broker did not start.
 fn not_started(error: &StartError) -> Failure {
     let next = match error {
         StartError::Exposed(_) => "add --allow-anonymous, or --listen 127.0.0.1:7400",
         StartError::Listen { .. } => "end what listens there, or give another --listen",
-        StartError::Locked(_) => "end the other broker, or give another --data",
+        StartError::Locked(LockError::InUse { .. }) => {
+            "end the other broker, or give another --data"
+        }
+        StartError::Locked(LockError::Io { .. }) => {
+            "give a --data that is a directory, or can become one, and can be written to"
+        }
         StartError::Files(_) => {
             "onetree check says what is wrong; onetree restore goes back to a backup"
         }
@@ -184,14 +193,18 @@ fn files(directory: &Path) -> Result<Disk, Failure> {
 }
 
 /// Lets the broker's log out on standard error: warnings, or what ONETREE_LOG says.
-fn log() {
-    let level = std::env::var("ONETREE_LOG")
-        .ok()
-        .and_then(|level| level.parse().ok())
-        .unwrap_or(tracing::level_filters::LevelFilter::WARN);
+fn log() -> Result<(), Failure> {
+    let level = match std::env::var("ONETREE_LOG") {
+        Ok(level) => level.parse().map_err(|_| {
+            Failure::new(USAGE, "config", format!("ONETREE_LOG: {level:?} is no level"))
+                .next("give one of off, error, warn, info, debug, trace")
+        })?,
+        Err(_) => tracing::level_filters::LevelFilter::WARN,
+    };
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    Ok(())
 }

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use clap::Args;
 use onetree_protocol::frame::Txn as Frame;
 use onetree_protocol::{ClientFrame, Codec, json};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Common;
 use super::connect::Link;
 use super::exit::{Failure, USAGE};
 use super::output::Output;
 use super::visible::visible;
+use onetree::config::unknown;
 
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -82,12 +83,36 @@ fn parse(text: &[u8]) -> Result<Frame, String> {
     if fields.trim_ascii() == b"}" {
         return Err("it has neither \"if\" nor \"do\"".to_owned());
     }
+    known_keys(text)?;
     let frame = [b"{\"op\":\"txn\",\"id\":0,", fields].concat();
     match Codec::Json.decode_client(&frame) {
         Ok(ClientFrame::Txn(frame)) => Ok(frame),
         Ok(_) => Err("it is another frame".to_owned()),
         Err(error) => Err(error.message),
     }
+}
+
+/// The keys of a transaction, of a condition, of a change.
+const KEYS: [&[&str]; 3] = [
+    &["if", "do"],
+    &["path", "tree", "rev"],
+    &["do", "path", "type", "json", "text", "bytes", "ttl_ms", "ephemeral", "to"],
+];
+
+/// What the wire passes over may be a condition that somebody has misspelt: it is not passed over here.
+fn known_keys(text: &[u8]) -> Result<(), String> {
+    let look = |item: &Value, known: &[&str]| {
+        let mut keys = item.as_object().into_iter().flat_map(|fields| fields.keys());
+        let strange = keys.find(|key| !known.contains(&key.as_str()));
+        strange.map_or(Ok(()), |key| Err(unknown(key, known)))
+    };
+    let all: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    look(&all, KEYS[0])?;
+    for (list, known) in [("if", KEYS[1]), ("do", KEYS[2])] {
+        let items = all.get(list).and_then(Value::as_array);
+        items.into_iter().flatten().try_for_each(|item| look(item, known))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -107,6 +132,9 @@ mod tests {
             b"{\"do\":[{\"do\":\"undo\",\"path\":\"/b\"}]}",
             b"{\"op\":\"bye\"}",
             b"{\"do\":[]},{\"do\":[]}",
+            b"{\"iff\":[],\"do\":[{\"do\":\"delete\",\"path\":\"/b\"}]}",
+            b"{\"if\":[{\"path\":\"/a\",\"revision\":0,\"rev\":0}],\"do\":[]}",
+            b"{\"do\":[{\"do\":\"put\",\"path\":\"/b\",\"json\":1,\"ttl\":5}]}",
         ] {
             assert!(parse(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
         }

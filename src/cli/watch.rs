@@ -12,7 +12,7 @@ use onetree_protocol::{Path, Pattern, View};
 
 use super::Common;
 use super::connect::{self, Link};
-use super::exit::Failure;
+use super::exit::{Failure, USAGE};
 use super::ls::Reach;
 use super::output::Output;
 use super::stop::Stop;
@@ -108,6 +108,15 @@ impl Watch {
             options = options.every(Duration::from_millis(ms.into()));
         }
         let cookie = saved.as_ref().and_then(|saved| saved.cookie());
+        if let (Some(path), Some(cookie)) = (&self.state, &cookie)
+            && cookie.view != self.view().fingerprint()
+        {
+            // Else all that is in it and not in this view would be told as deleted, and be gone.
+            let message = format!("{} keeps another view than this one", path.display());
+            return Err(Failure::new(USAGE, "state-view", message)
+                .next("give the path and the options that it was made with, or another file")
+                .with("file", path.display().to_string()));
+        }
         if let Some(saved) = saved {
             options = options.from_snapshot(saved);
         }

@@ -58,7 +58,17 @@ impl Layer {
                 }
             }
         }
-        Ok(Layer { keys: toml::from_str(text).map_err(wrong)?, sources })
+        let mistyped = |error: toml::de::Error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let key = table.get_ref().iter().find(|(_, value)| value.span().contains(&at));
+            let about = key.map_or_else(String::new, |(key, _)| format!("'{}': ", key.get_ref()));
+            let message = format!("{about}{}", in_words(error.message()));
+            ConfigError::Wrong {
+                place: error.span().map_or_else(|| file.to_owned(), place),
+                message,
+            }
+        };
+        Ok(Layer { keys: toml::from_str(text).map_err(mistyped)?, sources })
     }
 
     /// A variable of the environment; `None` when it is not one of the broker's.
@@ -90,12 +100,27 @@ impl Layer {
             Err(_) => toml::Value::String(value.to_owned()).to_string(),
         };
         let keys = toml::from_str(&format!("{key} = {value}"))
-            .map_err(|error| wrong(error.message().to_owned()))?;
+            .map_err(|error| wrong(in_words(error.message())))?;
         Ok(Layer { keys, sources: Sources::from([(key.to_owned(), place.to_owned())]) })
     }
 }
 
-fn unknown(key: &str, known: &[&str]) -> String {
+/// What is expected, in the words of a file instead of a program's.
+fn in_words(message: &str) -> String {
+    let words = [
+        ("u32", "a whole number from 0 to 4294967295"),
+        ("u64", "a whole number, 0 or more"),
+        ("a sequence", "a list, [\"…\"]"),
+        ("invalid socket address syntax", "not an address and a port, like 127.0.0.1:7400"),
+    ];
+    words.iter().fold(message.to_owned(), |message, (from, to)| match *from {
+        whole if message == whole => (*to).to_owned(),
+        from => message.replace(&format!("expected {from}"), &format!("expected {to}")),
+    })
+}
+
+/// Says that a key is none of those that are known, and which one may have been meant.
+pub fn unknown(key: &str, known: &[&str]) -> String {
     match nearest(key, known) {
         Some(near) => format!("unknown key '{key}'; did you mean '{near}'?"),
         None if known.len() > RULE_KEYS.len() => format!("unknown key '{key}'"),

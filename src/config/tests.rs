@@ -39,7 +39,15 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
 #[test]
 fn a_wrong_value_is_refused_with_its_line() {
     for (text, start) in [
-        ("\nconnections = \"many\"", "my.toml:2: invalid type"),
+        (
+            "\nconnections = \"many\"",
+            "my.toml:2: 'connections': invalid type: string \"many\", expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "origins = \"http://x\"",
+            "my.toml:1: 'origins': invalid type: string \"http://x\", expected a list",
+        ),
+        ("listen = \"localhost:7400\"", "my.toml:1: 'listen': not an address and a port"),
         ("connections = -1", "my.toml:1: "),
         ("connections = 0", "my.toml:1: 'connections' must be at least 1"),
         ("connections = 1\nconnections = 2", "my.toml:2: duplicate key"),

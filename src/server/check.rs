@@ -56,22 +56,24 @@ pub(super) fn value(
             return refuse(Code::BadValue, format!("the value is not JSON: {error}"));
         }
     } else if value.media.is_text() {
-        // JSON frames escape text, at the worst each byte as six.
+        // JSON frames escape text, at the worst a byte as six.
         let (escaped, room) =
             (escaped(&value.bytes), u64::from(config.frame_bytes) - FRAME_OVERHEAD);
         if escaped > room {
-            let message = format!("the text takes {escaped} bytes in a JSON frame, and {room} fit");
+            let message = format!(
+                "the text takes {escaped} bytes in a JSON frame, and {room} fit: as bytes it needs no escapes"
+            );
             return refuse(Code::ValueTooLarge, message);
         }
     }
     Ok(())
 }
 
-/// The bytes that `text` takes in a JSON string, at most.
+/// The bytes that `text` takes in a JSON string (RFC 8259, 7).
 fn escaped(text: &[u8]) -> u64 {
     let more = |byte: &u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
         0..0x20 => 5,
-        b'"' | b'\\' => 1,
         _ => 0,
     };
     text.len() as u64 + text.iter().map(more).sum::<u64>()
@@ -85,4 +87,19 @@ pub(super) fn get(get: &Get) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::BadField, message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_takes_what_it_takes_in_json() {
+        for byte in 0..=127u8 {
+            let text = char::from(byte).to_string();
+            let json = serde_json::to_string(&text).unwrap();
+            assert_eq!(escaped(text.as_bytes()), json.len() as u64 - 2, "{byte}");
+        }
+        assert_eq!(escaped("ä\n".as_bytes()), 4);
+    }
 }

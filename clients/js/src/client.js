@@ -1,6 +1,6 @@
 // Joins a session with a socket and a clock, and is the application's side of a connection.
 
-import { OnetreeError, closedError } from './errors.js';
+import { OnetreeError, closedError, known } from './errors.js';
 import { json } from './json.js';
 import { Mirror } from './live.js';
 import { MirrorState } from './mirror.js';
@@ -31,6 +31,11 @@ const BUFFERED = 1 << 20;
  *   ends when it is fresh
  */
 
+const OPTIONS = Object.freeze(['codec', 'label', 'token', 'agent', 'reconnect', 'requestTimeoutMs', 'connectTimeoutMs',
+  'queueBytes', 'backoffMs']);
+const VIEW_OPTIONS = Object.freeze(['path', 'depth', 'match', 'tail', 'values']);
+const MIRROR_OPTIONS = Object.freeze(['from', 'keep', 'signals', 'everyMs', 'once']);
+
 /**
  * A client of one broker. Every request that can fail gives a promise that fails with an {@link OnetreeError}.
  */
@@ -41,6 +46,7 @@ export class Client {
    * @param {Options} [options]
    */
   constructor(url, options = {}) {
+    known(options, OPTIONS);
     if (options.label !== undefined && !/^[A-Za-z0-9_-]{1,31}$/.test(options.label)) {
       throw new OnetreeError('bad-field', 'a label is 1 to 31 of A-Z a-z 0-9 _ -');
     }
@@ -234,7 +240,8 @@ export class Client {
    * @returns {Mirror}
    */
   mirror(view, options = {}) {
-    const { from, keep, signals = false, everyMs = 0, once = false } = options;
+    const { from, keep, signals = false, everyMs = 0, once = false } = known(options, MIRROR_OPTIONS);
+    if (typeof view !== 'string') known(view, VIEW_OPTIONS);
     const state = new MirrorState(viewOf(view), Snapshot.saved(from?.cookie, from?.entries));
     this.lastSub += 1;
     const sub = this.lastSub;

@@ -1,6 +1,6 @@
 // What the application asks for, as frames.
 
-import { refuse } from './errors.js';
+import { known, refuse } from './errors.js';
 import { Value, checkPath, parseLogKey } from './protocol.js';
 
 /**
@@ -20,6 +20,16 @@ import { Value, checkPath, parseLogKey } from './protocol.js';
  * @typedef {{if?: readonly Condition[], do?: readonly Step[]}} Txn what is to be done, all or nothing, and on which conditions
  */
 
+const WRITTEN = Object.freeze(['ttlMs', 'ephemeral']);
+const ONLY = Object.freeze(['ifRev']);
+const PUT = Object.freeze([...ONLY, ...WRITTEN]);
+const TXN = Object.freeze(['if', 'do']);
+/** What stands in a step, by what it does. @type {Readonly<Record<string, readonly string[]>>} */
+const STEPS = Object.freeze({
+  put: ['do', 'path', 'value', ...WRITTEN], append: ['do', 'path', 'value', ...WRITTEN],
+  delete: ['do', 'path'], dropTree: ['do', 'path'], trim: ['do', 'path', 'to'],
+});
+
 /** @param {AppendOptions} options */
 const written = ({ ttlMs, ephemeral }) => ({ ttl_ms: ttlMs, ephemeral });
 
@@ -34,17 +44,17 @@ function checkRev(rev) {
 
 /** @param {string} path @param {unknown} value @param {PutOptions} [options] @returns {Frame} */
 export const put = (path, value, options = {}) => (
-  { op: 'put', path: checkPath(path), value: Value.from(value), ...only(options), ...written(options) });
+  { op: 'put', path: checkPath(path), value: Value.from(value), ...only(known(options, PUT)), ...written(options) });
 
 /** @param {string} log @param {unknown} value @param {AppendOptions} [options] @returns {Frame} */
 export const append = (log, value, options = {}) => (
-  { op: 'append', path: checkPath(log), value: Value.from(value), ...written(options) });
+  { op: 'append', path: checkPath(log), value: Value.from(value), ...written(known(options, WRITTEN)) });
 
 /** @param {string} path @param {IfOptions} [options] @returns {Frame} */
-export const remove = (path, options = {}) => ({ op: 'delete', path: checkPath(path), ...only(options) });
+export const remove = (path, options = {}) => ({ op: 'delete', path: checkPath(path), ...only(known(options, ONLY)) });
 
 /** @param {string} path @param {IfOptions} [options] @returns {Frame} */
-export const dropTree = (path, options = {}) => ({ op: 'drop', path: checkPath(path), ...only(options) });
+export const dropTree = (path, options = {}) => ({ op: 'drop', path: checkPath(path), ...only(known(options, ONLY)) });
 
 /** @param {string} log @param {string} to @returns {Frame} */
 export function trim(log, to) {
@@ -57,9 +67,10 @@ export const step = (frame) => ({ ...frame, do: frame.op });
 
 /** @param {Step} told @returns {Frame} */
 function request(told) {
+  known(told, STEPS[told.do] ?? Object.keys(told));
   switch (told.do) {
     case 'put': return put(told.path, told.value, { ttlMs: told.ttlMs, ephemeral: told.ephemeral });
-    case 'append': return append(told.path, told.value, told);
+    case 'append': return append(told.path, told.value, { ttlMs: told.ttlMs, ephemeral: told.ephemeral });
     case 'delete': return remove(told.path);
     case 'dropTree': return dropTree(told.path);
     case 'trim': return trim(told.path, told.to);
@@ -70,9 +81,12 @@ function request(told) {
 /** @param {Condition} condition @returns {Condition} */
 function condition(condition) {
   const rev = checkRev(condition.rev);
+  known(condition, ['tree' in condition ? 'tree' : 'path', 'rev']);
   return 'tree' in condition ? { tree: checkPath(condition.tree), rev } : { path: checkPath(condition.path), rev };
 }
 
 /** @param {Txn} txn @returns {Frame} */
-export const txn = ({ if: conditions = [], do: steps = [] }) => (
-  { op: 'txn', if: conditions.map(condition), do: steps.map((told) => step(request(told))) });
+export function txn(txn) {
+  const { if: conditions = [], do: steps = [] } = known(txn, TXN);
+  return { op: 'txn', if: conditions.map(condition), do: steps.map((told) => step(request(told))) };
+}

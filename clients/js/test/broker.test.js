@@ -70,6 +70,23 @@ test('a function that gives no token is an attempt that failed', { skip }, async
   await client.close();
 });
 
+test('an option that is none is refused: it may be a condition that somebody has misspelt', { skip }, async (t) => {
+  const url = await broker(t);
+  const client = await connect(url);
+  t.after(() => client.close());
+  const wrong = { code: 'bad-field', message: /no option/ };
+  for (const ask of [
+    () => client.put('/a', 1, { if_rev: 0 }), () => client.append('/a', 1, { ttl: 1 }), () => client.delete('/a', { rev: 0 }),
+    () => client.dropTree('/a', { ifrev: 0 }), () => client.txn({ iff: [{ path: '/a', rev: 0 }], do: [] }),
+    () => client.txn({ if: [{ path: '/a', revision: 0, rev: 0 }] }),
+    () => client.txn({ do: [{ do: 'put', path: '/a', value: 1, ifRev: 0 }] }),
+    () => client.txn({ do: [{ do: 'append', path: '/a', value: 1, ttl: 0 }] }),
+    async () => client.mirror({ path: '/', deth: 'children' }), async () => client.mirror('/', { sinals: true }),
+    async () => connect(url, { recconect: 'never' }),
+  ]) await assert.rejects(ask(), wrong, String(ask));
+  assert.equal(await client.get('/a'), undefined);
+});
+
 test('requests say what they did, and what is wrong', { skip }, async (t) => {
   const url = await broker(t);
   const client = await connect(url);

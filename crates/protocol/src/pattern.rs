@@ -11,18 +11,27 @@ pub struct Pattern(Box<str>);
 
 /// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a pattern: {0}")]
-pub struct PatternError(#[from] PathError);
+pub enum PatternError {
+    /// It begins as a path does.
+    #[error("not a pattern: it goes on below a path, so it has no '/' in front: chat/**")]
+    Absolute,
+    /// What is wrong with its segments.
+    #[error("not a pattern: {0}")]
+    Segments(#[from] PathError),
+}
 
 impl Pattern {
     /// Checks `text` and makes it a pattern.
     ///
     /// # Errors
-    /// When a segment is not one (empty, `.`, control characters, too long), or there are too many.
+    /// When it begins with `/`, a segment is not one (empty, `.`, control characters, too long), or there are too many.
     pub fn parse(text: &str) -> Result<Pattern, PatternError> {
         use crate::limits::{PATH_BYTES, PATH_SEGMENTS};
         if text.len() > PATH_BYTES {
             return Err(PathError::TooLong(text.len()).into());
+        }
+        if text.starts_with('/') {
+            return Err(PatternError::Absolute);
         }
         let mut count = 0;
         for segment in text.split('/') {

@@ -22,7 +22,7 @@ pub enum LockError {
         pid: Option<String>,
     },
     /// The lock cannot be made.
-    #[error("cannot lock {directory}: {error}")]
+    #[error("cannot use {directory} as a data directory: {error}")]
     Io {
         /// Which.
         directory: String,

@@ -41,6 +41,14 @@ fn check_says_what_a_directory_holds() {
     let (exit, error) = failed(&check);
     assert_eq!((exit, &error["code"]), (2, &json!("no-data")), "{error}");
     assert!(!data.exists(), "it makes no directory");
+    fs::create_dir(&data).unwrap();
+    let (exit, error) = failed(&check);
+    assert_eq!((exit, &error["code"]), (2, &json!("no-data")), "{error}");
+    assert_eq!(
+        fs::read_dir(&data).unwrap().count(),
+        0,
+        "it writes nothing into one that is no broker's"
+    );
 
     let mut broker = Broker::on(&data, &[]);
     for n in 0..20 {
@@ -266,6 +274,18 @@ fn import_takes_what_export_prints() {
     let third = Broker::start();
     assert_eq!(third.ok(&["import", text(&file)]), "3004 entries\n");
     assert_eq!(values(&third), values(&from));
+}
+
+#[test]
+fn import_needs_no_revision() {
+    let broker = Broker::start();
+    said_ok(
+        &broker.run(&["import"], b"{\"path\":\"/a\",\"json\":1}\n{ \"json\":2, \"path\":\"/b\"}"),
+    );
+    assert_eq!(broker.ok(&["get", "/b"]), "2");
+    let (exit, error) = broker.error(&["import"], b"{\"pat\":\"/a\",\"json\":1}");
+    let message = error["message"].as_str().unwrap();
+    assert!(exit == 2 && message.contains("path is missing"), "{error}");
 }
 
 #[test]

@@ -97,15 +97,19 @@ fn watch_with_a_state_file_resumes() {
     assert_eq!(changes, ["+ /d", "- /a"]);
     assert_eq!(mirror(&file), broker.ok(&["export", "/"]));
 
-    // Another view: everything anew, and right.
-    let other = ["watch", "/b", "--once", "--state", text(&file)];
-    broker.ok(&other);
-    assert_eq!(mirror(&file), broker.ok(&["export", "/b"]));
-    // Another history.
+    // Another view: nothing is told as deleted, and the file is left.
+    let kept = fs::read(&file).unwrap();
+    for other in [&["watch", "/b"][..], &["watch", "/", "--no-values"]] {
+        let other = [other, &["--once", "--state", text(&file)]].concat();
+        let (exit, error) = broker.error(&other, b"");
+        assert_eq!((exit, &error["code"]), (2, &json!("state-view")), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), kept);
+    }
+    // Another history: everything anew, and right.
     let broker = Broker::start();
     broker.ok(&["put", "/b/new", "1"]);
-    broker.ok(&other);
-    assert_eq!(mirror(&file), broker.ok(&["export", "/b"]));
+    broker.ok(&["watch", "/", "--once", "--state", text(&file)]);
+    assert_eq!(mirror(&file), broker.ok(&["export", "/"]));
 }
 
 #[test]

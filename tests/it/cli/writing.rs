@@ -181,6 +181,13 @@ fn txn_is_all_or_nothing() {
     assert_eq!((exit, &error["code"], &error["path"]), (3, &json!("conflict"), &json!("/a")));
     let (exit, error) = broker.error(&["txn", "-"], b"{\"do\":[{\"do\":\"undo\"}]}");
     assert_eq!((exit, &error["code"]), (2, &json!("bad-frame")), "{error}");
+    // A condition that is misspelt is not passed over.
+    let (exit, error) = broker.error(
+        &["txn", "-"],
+        br#"{"iff":[{"path":"/a","rev":0}],"do":[{"do":"delete","path":"/a"}]}"#,
+    );
+    assert_eq!((exit, &error["code"]), (2, &json!("bad-frame")), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("did you mean 'if'"), "{error}");
     let (exit, _) = broker.error(&["txn", "/no/such/file"], b"");
     assert_eq!(exit, 2);
     assert_eq!(export(&broker, "/").len(), 2);
