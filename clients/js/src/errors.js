@@ -4,7 +4,7 @@ import { actionOf, isCode } from './codes.js';
 
 /**
  * The words of this client's own: `timeout`, `closed`, `lost` (a signal whose connection was lost), `queue-full`,
- * `ended` (a mirror), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the broker broke it), `url`.
+ * `ended` (a mirror), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the broker broke it), `url`, `no-websocket`.
  * @typedef {import('./codes.js').Action} Action
  */
 
@@ -12,7 +12,7 @@ import { actionOf, isCode } from './codes.js';
 const OWN = {
   timeout: 'retry', lost: 'retry', 'queue-full': 'retry', unreachable: 'retry', protocol: 'retry',
   state: 'retry', 'state-in-use': 'retry', 'state-broken': 'fix',
-  'outside-view': 'fix', url: 'fix', 'not-a-broker': 'fix',
+  'outside-view': 'fix', url: 'fix', 'no-websocket': 'fix', 'not-a-broker': 'fix',
 };
 
 /** Why a request failed, why there is no connection, or why a mirror has ended. */

@@ -92,7 +92,7 @@ export class Link {
       socket.onmessage = null;
       socket.on('message', (data, binary) => this.events?.message(/** @type {any} */ (binary ? data : String(data))));
     } catch (error) {
-      this.end(new OnetreeError('url', `no WebSocket here: ${error}`, { cause: error }));
+      this.end(new OnetreeError('no-websocket', `there is none here: ${error}; in Node 20 install 'ws'`, { cause: error }));
     }
   }
 
