@@ -81,6 +81,8 @@ pub(crate) struct Server {
     first_requests: Arc<Semaphore>,
     /// Snapshots that refreshes may hold.
     holds: Arc<Semaphore>,
+    /// Whether the log has been told of a page that may not connect.
+    foreign_told: AtomicBool,
     stopping: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -107,6 +109,7 @@ impl Server {
             sockets: Arc::new(Semaphore::new(connections + HANDSHAKES)),
             first_requests: Arc::new(Semaphore::new(FIRST_REQUESTS)),
             holds: Arc::new(Semaphore::new(config.held_snapshots as usize)),
+            foreign_told: AtomicBool::new(false),
             config,
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),

@@ -1,5 +1,7 @@
 //! From HTTP to a WebSocket.
 
+use std::sync::atomic::Ordering;
+
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -37,6 +39,10 @@ pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Per
             let message = format!(
                 "pages of {page} may not connect; add it to 'origins' in the configuration to allow it"
             );
+            // Aloud, but once: a browser shows its page nothing but that there is no connection.
+            if !server.foreign_told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(%peer, "{message}");
+            }
             return refuse(StatusCode::FORBIDDEN, &message);
         }
     }

@@ -32,7 +32,7 @@ export class Chat {
     this.lastTyping = 0;
     /** @type {{epoch?: string, [channel: string]: string}} the last message read, by channel */
     this.read = JSON.parse(localStorage.getItem('chat.read') ?? '{}');
-    this.client = start(broker, { label: 'chat', reconnect: 'always', requestTimeout: PATIENCE, backoff: [100, 3_000] });
+    this.client = start(broker, { label: 'chat', reconnect: 'always', requestTimeoutMs: PATIENCE, backoffMs: [100, 3_000] });
     this.client.onStatus(({ status }) => {
       // Entries of a session that was lost go with it, and nobody but us knows that we are still here.
       if (status === 'online' && !this.client.connection?.resumed) this.sayHere();

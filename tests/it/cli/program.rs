@@ -1,6 +1,8 @@
 //! What the program says of itself, and the two commands that are more than one request.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
@@ -68,6 +70,28 @@ fn usage_errors_are_2_and_json_where_asked() {
         let (exit, error) = error(&program(&[args, &["--json"]].concat()).output().unwrap());
         assert_eq!((exit, &error["code"]), (2, &json!("usage")), "{args:?}");
     }
+}
+
+#[test]
+fn a_page_that_may_not_connect_is_told_of_once() {
+    let mut broker = Broker::start();
+    let host = broker.url.strip_prefix("ws://").unwrap().to_owned();
+    for page in ["http://a.example", "http://b.example"] {
+        let mut socket = TcpStream::connect(&host).unwrap();
+        let request = format!(
+            "GET /v1/sync HTTP/1.1\r\nHost: {host}\r\nOrigin: {page}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        );
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 403");
+    }
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let mut log = String::new();
+    broker.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("http://a.example") && log.contains("add it to 'origins'"), "{log}");
+    assert!(!log.contains("http://b.example"), "{log}");
 }
 
 #[test]
