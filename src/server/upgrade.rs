@@ -41,7 +41,7 @@ pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Per
             );
             // Aloud, but once: a browser shows its page nothing but that there is no connection.
             if !server.foreign_told.swap(true, Ordering::Relaxed) {
-                tracing::warn!(%peer, "{message}");
+                tracing::warn!("{message}");
             }
             return refuse(StatusCode::FORBIDDEN, &message);
         }
