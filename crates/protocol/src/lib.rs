@@ -17,6 +17,7 @@ mod digest;
 pub mod frame;
 mod hex;
 pub mod json;
+mod json_text;
 pub mod limits;
 mod log;
 mod name;

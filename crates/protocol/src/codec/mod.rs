@@ -4,7 +4,7 @@
 //!
 //! - `wire.rs`: what both codecs have in common: a sink, a source, records
 //! - `words.rs`, `parts.rs`, `frames.rs`: how each word, part and frame stands there, once
-//! - `pack.rs`: MessagePack; JSON is in [`crate::json`]
+//! - `pack.rs`: MessagePack; JSON is in `json_text`
 
 mod frames;
 mod pack;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use crate::change::{Act, Change};
 use crate::code::Code;
 use crate::frame::{ClientFrame, ServerFrame};
-use crate::json::{self, JsonError};
+use crate::json_text::{self, JsonError};
 use crate::value::{MediaType, Value};
 
 use wire::{Fields, Read, Record, Sink, Source, Wire, Wrong};
@@ -147,7 +147,9 @@ fn decode<F>(
     get: impl Fn(u64, &mut Fields<'_>) -> Read<F>,
 ) -> Result<F, DecodeError> {
     let fields = match source {
-        Source::Json(text) => json::frame_members(text).map(Fields::json).map_err(Wrong::frame),
+        Source::Json(text) => {
+            json_text::frame_members(text).map(Fields::json).map_err(Wrong::frame)
+        }
         Source::Pack(_) => Fields::open(source),
     };
     let mut fields = fields.map_err(|wrong| DecodeError::of(None, wrong))?;
@@ -169,15 +171,8 @@ fn op_of(fields: &mut Fields<'_>, ops: &[(&str, u64)]) -> Read<u64> {
         return fields.required("op");
     }
     let word = fields.take("op").ok_or_else(|| Wrong::frame("op is missing"))?;
-    // As it stands there, nearly always.
-    if let Source::Json(text) = word
-        && let Some(inside) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))
-        && let Some((_, number)) = ops.iter().find(|(known, _)| json::is(known, inside))
-    {
-        return Ok(*number);
-    }
     let word = word.str().map_err(|wrong| wrong.within("op"))?;
-    let known = ops.iter().find(|(known, _)| json::is(known, &word));
+    let known = ops.iter().find(|(known, _)| json_text::is(known, &word));
     let unknown = || Wrong { code: Code::UnknownOp, message: format!("op: {word:?} is not known") };
     known.map(|(_, number)| *number).ok_or_else(unknown)
 }

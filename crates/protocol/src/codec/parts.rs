@@ -8,7 +8,7 @@ use super::wire::{Fields, Read, Record, Sink, Source, Wire, Wrong};
 use crate::change::{Act, Change};
 use crate::code::Code;
 use crate::frame::{Condition, Do};
-use crate::json;
+use crate::json_text;
 use crate::limits::PATTERNS;
 use crate::value::{MediaType, Value};
 use crate::view::View;
@@ -87,7 +87,7 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
             // So a value of this type that came in a JSON frame has been checked, whatever its form.
             if media == MediaType::Json {
                 let wrong = |e| Wrong::field(Code::BadValue, format!("bytes: not JSON: {e}"));
-                json::check(&bytes).map_err(wrong)?;
+                json_text::check(&bytes).map_err(wrong)?;
             }
             Ok(Some(Value { media, bytes: bytes.into() }))
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::pack;
 use crate::code::Code;
-use crate::json::{self, Members};
+use crate::json_text::{self, Members};
 
 /// Bytes being written, in one of the codecs.
 pub(super) enum Sink {
@@ -57,7 +57,7 @@ impl Sink {
 
     pub(super) fn str(&mut self, text: &str) {
         match self {
-            Sink::Json(out) => json::put_str(out, text),
+            Sink::Json(out) => json_text::put_str(out, text),
             Sink::Pack(out) => pack::put_str(out, text),
         }
     }
@@ -187,7 +187,7 @@ impl<'a> Named<'a> {
         if self.letters & letter(name) == 0 {
             return None;
         }
-        let is = |at: &usize| json::is(&self.members[*at].0, name);
+        let is = |at: &usize| json_text::is(&self.members[*at].0, name);
         let at = (self.next..self.members.len()).find(is).or_else(|| (0..self.next).find(is))?;
         self.next = at + 1;
         Some(self.members[at].1)
@@ -201,7 +201,7 @@ fn letter(name: &str) -> u32 {
 impl<'a> Fields<'a> {
     pub(super) fn open(source: Source<'a>) -> Read<Fields<'a>> {
         match source {
-            Source::Json(text) => json::members(text).map(Fields::json).map_err(Wrong::frame),
+            Source::Json(text) => json_text::members(text).map(Fields::json).map_err(Wrong::frame),
             Source::Pack(bytes) => {
                 let elements = pack::elements(bytes).map_err(Wrong::frame)?;
                 Ok(Fields::Pack(elements.into_iter()))
@@ -261,7 +261,7 @@ fn present(text: &str) -> Option<Source<'_>> {
 impl Source<'_> {
     pub(super) fn str(&self) -> Read<Cow<'_, str>> {
         match self {
-            Source::Json(text) => json::text(text).map_err(Wrong::frame),
+            Source::Json(text) => json_text::text(text).map_err(Wrong::frame),
             Source::Pack(bytes) => pack::text(bytes).map(Cow::Borrowed).map_err(Wrong::frame),
         }
     }
@@ -281,7 +281,7 @@ impl Source<'_> {
     pub(super) fn list<T>(&self, mut each: impl FnMut(Source<'_>) -> Read<T>) -> Read<Vec<T>> {
         match self {
             Source::Json(text) => {
-                let items = json::items(text).map_err(Wrong::frame)?;
+                let items = json_text::items(text).map_err(Wrong::frame)?;
                 items.into_iter().map(|text| each(Source::Json(text))).collect()
             }
             Source::Pack(bytes) => {

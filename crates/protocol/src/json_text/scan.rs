@@ -57,16 +57,18 @@ impl<'a> Scan<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// One byte that must be there, and a space behind it that may be.
-    fn skip(&mut self, byte: u8) -> Option<()> {
-        (self.byte()? == byte).then_some(())?;
-        self.at += 1;
-        self.space();
-        Some(())
+    /// Whether this byte stands here; then it is behind it.
+    fn takes(&mut self, byte: u8) -> bool {
+        let there = self.byte() == Some(byte);
+        self.at += usize::from(there);
+        there
     }
 
-    fn space(&mut self) {
-        self.at += usize::from(self.byte() == Some(b' '));
+    /// One byte that must be there, and a space behind it that may be.
+    fn skip(&mut self, byte: u8) -> Option<()> {
+        self.takes(byte).then_some(())?;
+        self.takes(b' ');
+        Some(())
     }
 
     /// The value of a frame's member: by the library where it is not plain. Not so for what is in it: at
@@ -104,8 +106,7 @@ impl<'a> Scan<'a> {
     ) -> Option<()> {
         let left = left.checked_sub(1)?;
         self.skip(b'{')?;
-        if self.byte()? == b'}' {
-            self.at += 1;
+        if self.takes(b'}') {
             return Some(());
         }
         let mut names = [""; FEW_KEYS];
@@ -115,12 +116,11 @@ impl<'a> Scan<'a> {
                 return None;
             }
             names[place] = name;
-            self.space();
+            self.takes(b' ');
             self.skip(b':')?;
             each(self, left, name)?;
-            self.space();
-            if self.byte()? == b'}' {
-                self.at += 1;
+            self.takes(b' ');
+            if self.takes(b'}') {
                 return Some(());
             }
             self.skip(b',')?;
@@ -131,15 +131,13 @@ impl<'a> Scan<'a> {
     fn list(&mut self, left: usize) -> Option<()> {
         let left = left.checked_sub(1)?;
         self.skip(b'[')?;
-        if self.byte()? == b']' {
-            self.at += 1;
+        if self.takes(b']') {
             return Some(());
         }
         loop {
             self.value(left)?;
-            self.space();
-            if self.byte()? == b']' {
-                self.at += 1;
+            self.takes(b' ');
+            if self.takes(b']') {
                 return Some(());
             }
             self.skip(b',')?;
@@ -148,9 +146,9 @@ impl<'a> Scan<'a> {
 
     /// What is in a string that has no escape and nothing that needs one.
     fn string(&mut self) -> Option<&'a str> {
-        (self.byte()? == b'"').then_some(())?;
+        self.takes(b'"').then_some(())?;
         let bytes = self.text.as_bytes();
-        let start = self.at + 1;
+        let start = self.at;
         let mut at = start;
         // Eight at once, where in a word it is, was not faster.
         while let Some(some) = bytes.get(at..at + 16)
@@ -174,14 +172,13 @@ impl<'a> Scan<'a> {
 
     fn number(&mut self) -> Option<()> {
         let start = self.at;
-        self.at += usize::from(self.byte()? == b'-');
+        self.takes(b'-');
         let zero = self.byte()? == b'0';
         let whole = self.digits()?;
         if zero && whole > 1 {
             return None;
         }
-        if self.byte() == Some(b'.') {
-            self.at += 1;
+        if self.takes(b'.') {
             self.digits()?;
         }
         // Whoever goes on finds an exponent, and not what is to follow.
