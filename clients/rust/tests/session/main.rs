@@ -30,6 +30,13 @@ fn appends(frames: &[ClientFrame]) -> Vec<(u64, String, u32)> {
     frames.iter().map(one).collect()
 }
 
+/// An append that has its answer.
+fn append_and_done(bench: &mut Bench, text: &str) {
+    bench.append(text);
+    let sent = appends(&bench.sent());
+    bench.done(sent[0].2);
+}
+
 fn numbers(frames: &[(u64, String, u32)]) -> Vec<(u64, &str)> {
     frames.iter().map(|(seq, text, _)| (*seq, text.as_str())).collect()
 }
@@ -76,9 +83,7 @@ fn a_refused_write_does_not_take_those_behind_it_along() {
         let mut bench = Bench::up();
         let mut floor = 0;
         if !first {
-            bench.append("before");
-            let sent = appends(&bench.sent());
-            bench.done(sent[0].2);
+            append_and_done(&mut bench, "before");
             floor = 1;
         }
         let name = bench.session.name().clone();
@@ -114,9 +119,7 @@ fn a_refused_write_does_not_take_those_behind_it_along() {
 #[test]
 fn a_connection_lost_while_numbers_are_sorted_out_holds_nothing_up() {
     let mut bench = Bench::up();
-    bench.append("first");
-    let sent = appends(&bench.sent());
-    bench.done(sent[0].2);
+    append_and_done(&mut bench, "first");
     for text in ["a", "b", "c"] {
         bench.append(text);
     }
@@ -167,9 +170,7 @@ fn an_unknown_outcome_is_told_and_the_client_goes_on_as_another() {
 #[test]
 fn a_client_that_was_forgotten_while_idle_loses_nothing() {
     let mut bench = Bench::up();
-    bench.append("a");
-    let sent = appends(&bench.sent());
-    bench.done(sent[0].2);
+    append_and_done(&mut bench, "a");
     let ticket = bench.append("b");
     let sent = appends(&bench.sent());
     // Sent for the first time, it cannot have happened.
