@@ -24,11 +24,11 @@ const WRITTEN = Object.freeze(['ttlMs', 'ephemeral']);
 const ONLY = Object.freeze(['ifRev']);
 const PUT = Object.freeze([...ONLY, ...WRITTEN]);
 const TXN = Object.freeze(['if', 'do']);
-/** What stands in a step, by what it does. @type {Readonly<Record<string, readonly string[]>>} */
-const STEPS = Object.freeze({
-  put: ['do', 'path', 'value', ...WRITTEN], append: ['do', 'path', 'value', ...WRITTEN],
-  delete: ['do', 'path'], dropTree: ['do', 'path'], trim: ['do', 'path', 'to'],
-});
+/** What stands in a step, by what it does. @type {ReadonlyMap<string, readonly string[]>} */
+const STEPS = new Map([
+  ['put', ['do', 'path', 'value', ...WRITTEN]], ['append', ['do', 'path', 'value', ...WRITTEN]],
+  ['delete', ['do', 'path']], ['dropTree', ['do', 'path']], ['trim', ['do', 'path', 'to']],
+]);
 
 /** @param {AppendOptions} options */
 const written = ({ ttlMs, ephemeral }) => ({ ttl_ms: ttlMs, ephemeral });
@@ -67,7 +67,8 @@ export const step = (frame) => ({ ...frame, do: frame.op });
 
 /** @param {Step} told @returns {Frame} */
 function request(told) {
-  known(told, STEPS[told.do] ?? Object.keys(told));
+  const names = STEPS.get(told.do);
+  if (names) known(told, names);
   switch (told.do) {
     case 'put': return put(told.path, told.value, { ttlMs: told.ttlMs, ephemeral: told.ephemeral });
     case 'append': return append(told.path, told.value, { ttlMs: told.ttlMs, ephemeral: told.ephemeral });

@@ -84,6 +84,7 @@ test('an option that is none is refused: it may be a condition that somebody has
     async () => client.mirror({ path: '/', deth: 'children' }), async () => client.mirror('/', { sinals: true }),
     async () => connect(url, { recconect: 'never' }),
   ]) await assert.rejects(ask(), wrong, String(ask));
+  await assert.rejects(client.txn({ do: [{ do: 'constructor', path: '/a' }] }), { code: 'bad-field', message: /do is one of/ });
   assert.equal(await client.get('/a'), undefined);
 });
 
