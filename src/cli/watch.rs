@@ -12,9 +12,10 @@ use onetree_protocol::{Path, Pattern, View};
 
 use super::Common;
 use super::connect::{self, Link};
-use super::exit::{Failure, USAGE};
+use super::exit::Failure;
 use super::ls::Reach;
 use super::output::Output;
+use super::state;
 use super::stop::Stop;
 use printer::Printer;
 
@@ -83,11 +84,16 @@ fn pattern(text: &str) -> Result<Pattern, String> {
 impl Watch {
     /// Watches.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        let view = self.view();
         // Before anything is asked of the broker: a file that cannot be used is found first.
         let (file, saved) = match &self.state {
             Some(path) => {
                 let file = Keep::open(path)?;
                 let saved = file.load()?;
+                let cookie = saved.as_ref().and_then(|saved| saved.cookie());
+                if cookie.is_some_and(|cookie| cookie.view != view.fingerprint()) {
+                    return Err(state::of_another_view(path));
+                }
                 (Some(file), saved)
             }
             None => (None, None),
@@ -108,19 +114,10 @@ impl Watch {
             options = options.every(Duration::from_millis(ms.into()));
         }
         let cookie = saved.as_ref().and_then(|saved| saved.cookie());
-        if let (Some(path), Some(cookie)) = (&self.state, &cookie)
-            && cookie.view != self.view().fingerprint()
-        {
-            // Else all that is in it and not in this view would be told as deleted, and be gone.
-            let message = format!("{} keeps another view than this one", path.display());
-            return Err(Failure::new(USAGE, "state-view", message)
-                .next("give the path and the options that it was made with, or another file")
-                .with("file", path.display().to_string()));
-        }
         if let Some(saved) = saved {
             options = options.from_snapshot(saved);
         }
-        let mirror = link.client.mirror(self.view(), options);
+        let mirror = link.client.mirror(view, options);
         let mut watching = Watching {
             changes: mirror.changes(),
             _mirror: mirror,
