@@ -16,8 +16,8 @@ use onetree_protocol::limits::Limits;
 use serde::Deserialize;
 
 use crate::store::files::FileOptions;
-pub use layer::unknown;
 use layer::{Layer, Sources};
+pub use layer::{NO_ADDRESS, unknown};
 
 /// The text of the default `broker.toml`.
 pub const DEFAULTS: &str = include_str!("../broker.toml");

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use onetree_client::{Append, Client, Put, Write};
 use onetree_protocol::json::{self, JsonError};
 use onetree_protocol::{Act, Change, LogKey, Path, Value};
+use serde_json::Map;
 use tokio::sync::mpsc;
 
 use super::Common;
@@ -120,20 +121,15 @@ async fn send(
 
 /// Reads a line. Its revision is of no use here, so it may be left away.
 fn entry(line: &str) -> Result<Change, JsonError> {
-    let read = json::parse_change_line(line);
-    let fields = line.trim_start().strip_prefix('{');
-    match (&read, fields) {
-        (Err(_), Some(fields)) if json::check(line.as_bytes()).is_ok() => {
-            // With one that is there already it is twice, and the first error is the one to tell.
-            let named = json::parse_change_line(&format!("{{\"rev\":0,{fields}"));
-            if named.as_ref().is_err_and(|error| error.0.contains("duplicate")) {
-                read
-            } else {
-                named
+    json::parse_change_line(line).or_else(|error| {
+        let fields = serde_json::from_str::<Map<String, serde_json::Value>>(line);
+        match (fields, line.trim_start().strip_prefix('{')) {
+            (Ok(fields), Some(rest)) if !fields.is_empty() && !fields.contains_key("rev") => {
+                json::parse_change_line(&format!("{{\"rev\":0,{rest}"))
             }
+            _ => Err(error),
         }
-        _ => read,
-    }
+    })
 }
 
 /// Reads lines, in a thread of its own.

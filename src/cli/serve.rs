@@ -162,7 +162,7 @@ impl Serve {
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "not an address and a port, like 127.0.0.1:7400")
+    text.parse().map_err(|_| config::NO_ADDRESS)
 }
 
 /// The broker did not start.

@@ -105,18 +105,19 @@ impl Layer {
     }
 }
 
-/// What is expected, in the words of a file instead of a program's.
+/// What `--listen` and `listen` want.
+pub const NO_ADDRESS: &str = "not an address and a port, like 127.0.0.1:7400";
+
+/// What is wrong, in the words of a file instead of a program's.
 fn in_words(message: &str) -> String {
-    let words = [
-        ("u32", "a whole number from 0 to 4294967295"),
-        ("u64", "a whole number, 0 or more"),
-        ("a sequence", "a list, [\"…\"]"),
-        ("invalid socket address syntax", "not an address and a port, like 127.0.0.1:7400"),
-    ];
-    words.iter().fold(message.to_owned(), |message, (from, to)| match *from {
-        whole if message == whole => (*to).to_owned(),
-        from => message.replace(&format!("expected {from}"), &format!("expected {to}")),
-    })
+    [
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected a sequence", "expected a list, [\"…\"]"),
+        ("invalid socket address syntax", NO_ADDRESS),
+    ]
+    .iter()
+    .fold(message.to_owned(), |message, (from, to)| message.replace(from, to))
 }
 
 /// Says that a key is none of those that are known, and which one may have been meant.
