@@ -4,8 +4,12 @@
 //!
 //! - `scan`: JSON as most write it, by hand, in one pass
 //! - `strict`: whatever else, by the library, with what it lets through refused
-//! - `members`: the parts of a frame, as texts
+//! - `in_order`: a frame as most write it, its members taken as they come
+//! - `members`: the parts of any frame, as texts
 
+#[cfg(test)]
+pub(crate) mod changed;
+mod in_order;
 mod members;
 mod scan;
 mod strict;
@@ -14,6 +18,7 @@ use serde::de::DeserializeSeed;
 
 use crate::limits::JSON_DEPTH;
 
+pub(crate) use in_order::InOrder;
 pub(crate) use members::{Members, frame_members, items, members, text};
 pub(crate) use scan::is;
 use strict::Strict;

@@ -1,12 +1,15 @@
 //! The frames, field by field: one list for both codecs, in the order of the specification.
 
+use std::borrow::Cow;
+
 use super::parts::{
     get_all, get_list, get_view, put_default, put_list, put_optional, put_value, put_view, value,
 };
-use super::wire::{Fields, Read, Record, Sink, Source, Wire, Wrong};
+use super::wire::{Fields, Read, Record, Sink, Source, Wire, Wrong, present};
 use crate::code::Code;
 use crate::digest::Digest;
 use crate::frame::*;
+use crate::json_text;
 
 /// A frame without its `op`.
 pub(super) trait Frame: Sized {
@@ -118,7 +121,7 @@ impl Wire for Sub {
     }
 
     fn get(source: Source<'_>) -> Read<Sub> {
-        Frame::get(&mut Fields::open(source)?)
+        source.record(Frame::get)
     }
 }
 
@@ -148,21 +151,20 @@ fn put_digests(record: &mut Record<'_>, name: &str, digests: &[(u32, Option<Dige
 fn get_digests(fields: &mut Fields<'_>, name: &str) -> Read<Vec<(u32, Option<Digest>)>> {
     let missing = || Wrong::frame(format!("{name} is missing"));
     let source = fields.take(name).ok_or_else(missing)?;
-    if !fields.is_json() {
+    let Source::Json(text) = source else {
         return source.list(|pair| {
-            let mut fields = Fields::open(pair)?;
-            Ok((fields.required("sub")?, fields.optional("digest")?))
+            pair.record(|fields| Ok((fields.required("sub")?, fields.optional("digest")?)))
         });
-    }
+    };
     // Member by member: looking each up by its name would take the square of their number.
-    let read = |(name, source): (&str, Option<Source<'_>>)| {
-        let sub = name.parse::<u32>().ok().filter(|sub| sub.to_string() == name);
+    let read = |(name, text): &(Cow<'_, str>, &str)| {
+        let sub = name.parse::<u32>().ok().filter(|sub| sub.to_string() == *name);
         let sub = sub.ok_or_else(|| {
             Wrong::field(Code::BadField, "digests: not the number of a subscription")
         })?;
-        Ok((sub, source.map(Digest::get).transpose()?))
+        Ok((sub, present(text).map(Digest::get).transpose()?))
     };
-    Fields::open(source)?.members().map(read).collect()
+    json_text::members(text).map_err(Wrong::frame)?.iter().map(read).collect()
 }
 
 /// The frames of one side: each with its word in JSON and its number in MessagePack.

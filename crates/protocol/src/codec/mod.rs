@@ -146,15 +146,23 @@ fn decode<F>(
     ops: &[(&str, u64)],
     get: impl Fn(u64, &mut Fields<'_>) -> Read<F>,
 ) -> Result<F, DecodeError> {
+    let read = |fields: &mut Fields<'_>| op_of(fields, ops).and_then(|op| get(op, fields));
+    source.in_order(read).map_or_else(|| in_any_order(source, read), Ok)
+}
+
+/// A frame as it may stand on the wire, or what is wrong with it.
+fn in_any_order<F>(
+    source: Source<'_>,
+    read: impl Fn(&mut Fields<'_>) -> Read<F>,
+) -> Result<F, DecodeError> {
     let fields = match source {
         Source::Json(text) => {
-            json_text::frame_members(text).map(Fields::json).map_err(Wrong::frame)
+            json_text::frame_members(text).map(Fields::Json).map_err(Wrong::frame)
         }
         Source::Pack(_) => Fields::open(source),
     };
     let mut fields = fields.map_err(|wrong| DecodeError::of(None, wrong))?;
-    let frame = op_of(&mut fields, ops).and_then(|op| get(op, &mut fields));
-    frame.map_err(|wrong| DecodeError::of(id_of(source), wrong))
+    read(&mut fields).map_err(|wrong| DecodeError::of(id_of(source), wrong))
 }
 
 /// The `id` of a frame, when it has one that can be read.
@@ -220,3 +228,6 @@ fn text_of(mut sink: Sink) -> String {
     // Values of type JSON are spliced as they are; the broker checked that they are UTF-8.
     String::from_utf8_lossy(sink.bytes()).into_owned()
 }
+
+#[cfg(test)]
+mod tests;

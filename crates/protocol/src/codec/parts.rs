@@ -204,20 +204,21 @@ impl Wire for Change {
     }
 
     fn get(source: Source<'_>) -> Read<Change> {
-        let mut fields = Fields::open(source)?;
-        let path = fields.required("path")?;
-        let rev = fields.required("rev")?;
-        let act = match which_act(&mut fields)? {
-            0 => Act::Put(get_value(&mut fields)?),
-            1 => Act::Delete,
-            2 => Act::Drop,
-            3 => {
-                let to = fields.required("trim")?;
-                Act::Trim { to, gap: fields.optional("gap")?.unwrap_or(false) }
-            }
-            _ => return Err(Wrong::frame("act: not 0 to 3")),
-        };
-        Ok(Change { path, rev, act })
+        source.record(|fields| {
+            let path = fields.required("path")?;
+            let rev = fields.required("rev")?;
+            let act = match which_act(fields)? {
+                0 => Act::Put(get_value(fields)?),
+                1 => Act::Delete,
+                2 => Act::Drop,
+                3 => {
+                    let to = fields.required("trim")?;
+                    Act::Trim { to, gap: fields.optional("gap")?.unwrap_or(false) }
+                }
+                _ => return Err(Wrong::frame("act: not 0 to 3")),
+            };
+            Ok(Change { path, rev, act })
+        })
     }
 }
 
@@ -258,14 +259,15 @@ impl Wire for Condition {
     }
 
     fn get(source: Source<'_>) -> Read<Condition> {
-        let mut fields = Fields::open(source)?;
-        let (entry, tree) = (fields.optional("path")?, fields.optional("tree")?);
-        let rev = fields.required("rev")?;
-        match (entry, tree) {
-            (Some(path), None) => Ok(Condition::Entry { path, rev }),
-            (None, Some(path)) => Ok(Condition::Tree { path, rev }),
-            _ => Err(Wrong::frame("a condition has either 'path' or 'tree'")),
-        }
+        source.record(|fields| {
+            let (entry, tree) = (fields.optional("path")?, fields.optional("tree")?);
+            let rev = fields.required("rev")?;
+            match (entry, tree) {
+                (Some(path), None) => Ok(Condition::Entry { path, rev }),
+                (None, Some(path)) => Ok(Condition::Tree { path, rev }),
+                _ => Err(Wrong::frame("a condition has either 'path' or 'tree'")),
+            }
+        })
     }
 }
 
@@ -298,30 +300,31 @@ impl Wire for Do {
     }
 
     fn get(source: Source<'_>) -> Read<Do> {
-        let mut fields = Fields::open(source)?;
-        let number = if fields.is_json() {
-            let word: String = fields.required("do")?;
-            let words = ["put", "append", "delete", "drop", "trim"];
-            let unknown = || Wrong::field(Code::BadField, format!("do: not one of {words:?}"));
-            words.iter().position(|known| *known == word).ok_or_else(unknown)? as u64
-        } else {
-            fields.required("do")?
-        };
-        let path = fields.required("path")?;
-        Ok(match number {
-            0 | 1 => {
-                let value = value(&mut fields)?;
-                let ttl_ms = fields.optional("ttl_ms")?;
-                let ephemeral = fields.optional("ephemeral")?.unwrap_or(false);
-                match number {
-                    0 => Do::Put { path, value, ttl_ms, ephemeral },
-                    _ => Do::Append { path, value, ttl_ms, ephemeral },
+        source.record(|fields| {
+            let number = if fields.is_json() {
+                let word: String = fields.required("do")?;
+                let words = ["put", "append", "delete", "drop", "trim"];
+                let unknown = || Wrong::field(Code::BadField, format!("do: not one of {words:?}"));
+                words.iter().position(|known| *known == word).ok_or_else(unknown)? as u64
+            } else {
+                fields.required("do")?
+            };
+            let path = fields.required("path")?;
+            Ok(match number {
+                0 | 1 => {
+                    let value = value(fields)?;
+                    let ttl_ms = fields.optional("ttl_ms")?;
+                    let ephemeral = fields.optional("ephemeral")?.unwrap_or(false);
+                    match number {
+                        0 => Do::Put { path, value, ttl_ms, ephemeral },
+                        _ => Do::Append { path, value, ttl_ms, ephemeral },
+                    }
                 }
-            }
-            2 => Do::Delete { path },
-            3 => Do::Drop { path },
-            4 => Do::Trim { path, to: fields.required("to")? },
-            _ => return Err(Wrong::field(Code::BadField, "do: not 0 to 4")),
+                2 => Do::Delete { path },
+                3 => Do::Drop { path },
+                4 => Do::Trim { path, to: fields.required("to")? },
+                _ => return Err(Wrong::field(Code::BadField, "do: not 0 to 4")),
+            })
         })
     }
 }

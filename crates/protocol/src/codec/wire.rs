@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::pack;
 use crate::code::Code;
-use crate::json_text::{self, Members};
+use crate::json_text::{self, InOrder, Members};
 
 /// Bytes being written, in one of the codecs.
 pub(super) enum Sink {
@@ -162,46 +162,16 @@ impl Record<'_> {
 
 /// A record that is being read: by name in JSON, by place in MessagePack.
 pub(super) enum Fields<'a> {
-    Json(Named<'a>),
+    /// Nothing of it counts until it has come to its end.
+    InOrder(InOrder<'a>),
+    Json(Members<'a>),
     Pack(std::vec::IntoIter<&'a [u8]>),
-}
-
-/// The members of a JSON object.
-pub(super) struct Named<'a> {
-    members: Members<'a>,
-    /// Behind which one the last was found: most stand in the order in which they are asked for, and the
-    /// next one is the next.
-    next: usize,
-    /// A bit for each letter that a name begins with: most fields are absent, and nearly all of them
-    /// are known by this.
-    letters: u32,
-}
-
-impl<'a> Named<'a> {
-    fn new(members: Members<'a>) -> Named<'a> {
-        let letters = members.iter().fold(0, |letters, (name, _)| letters | letter(name));
-        Named { members, next: 0, letters }
-    }
-
-    fn take(&mut self, name: &str) -> Option<&'a str> {
-        if self.letters & letter(name) == 0 {
-            return None;
-        }
-        let is = |at: &usize| json_text::is(&self.members[*at].0, name);
-        let at = (self.next..self.members.len()).find(is).or_else(|| (0..self.next).find(is))?;
-        self.next = at + 1;
-        Some(self.members[at].1)
-    }
-}
-
-fn letter(name: &str) -> u32 {
-    1 << (name.as_bytes().first().copied().unwrap_or_default() & 31)
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn open(source: Source<'a>) -> Read<Fields<'a>> {
         match source {
-            Source::Json(text) => json_text::members(text).map(Fields::json).map_err(Wrong::frame),
+            Source::Json(text) => json_text::members(text).map(Fields::Json).map_err(Wrong::frame),
             Source::Pack(bytes) => {
                 let elements = pack::elements(bytes).map_err(Wrong::frame)?;
                 Ok(Fields::Pack(elements.into_iter()))
@@ -209,18 +179,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn json(members: Members<'a>) -> Fields<'a> {
-        Fields::Json(Named::new(members))
-    }
-
     pub(super) fn is_json(&self) -> bool {
-        matches!(self, Fields::Json(..))
+        !matches!(self, Fields::Pack(_))
     }
 
     /// The next field; `None` when it is absent.
     pub(super) fn take(&mut self, name: &str) -> Option<Source<'a>> {
         match self {
-            Fields::Json(..) => present(self.take_raw(name)?),
+            Fields::InOrder(_) | Fields::Json(_) => present(self.take_raw(name)?),
             Fields::Pack(elements) => {
                 elements.next().filter(|bytes| **bytes != [0xc0]).map(Source::Pack)
             }
@@ -230,18 +196,12 @@ impl<'a> Fields<'a> {
     /// A field of JSON as it stands there, `null` too.
     pub(super) fn take_raw(&mut self, name: &str) -> Option<&'a str> {
         match self {
-            Fields::Json(named) => named.take(name),
+            Fields::InOrder(members) => members.take(name),
+            Fields::Json(members) => {
+                members.iter().find(|(known, _)| known == name).map(|(_, text)| *text)
+            }
             Fields::Pack(_) => None,
         }
-    }
-
-    /// All fields of JSON, as [`Fields::take`] gives each.
-    pub(super) fn members(&self) -> impl Iterator<Item = (&str, Option<Source<'a>>)> {
-        let members = match self {
-            Fields::Json(named) => named.members.as_slice(),
-            Fields::Pack(_) => &[],
-        };
-        members.iter().map(|(name, text)| (&**name, present(text)))
     }
 
     pub(super) fn optional<T: Wire>(&mut self, name: &str) -> Read<Option<T>> {
@@ -254,11 +214,28 @@ impl<'a> Fields<'a> {
 }
 
 /// A member of JSON; null is as if it were absent.
-fn present(text: &str) -> Option<Source<'_>> {
+pub(super) fn present(text: &str) -> Option<Source<'_>> {
     if text == "null" { None } else { Some(Source::Json(text)) }
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// A record, given what reads its fields.
+    pub(super) fn record<T>(self, read: impl Fn(&mut Fields<'a>) -> Read<T>) -> Read<T> {
+        match self.in_order(&read) {
+            Some(record) => Ok(record),
+            None => read(&mut Fields::open(self)?),
+        }
+    }
+
+    /// A record of JSON that has all its members in the order in which they are asked for. `None`: it has
+    /// not, or something is wrong with it, and it is to be read otherwise.
+    pub(super) fn in_order<T>(self, read: impl Fn(&mut Fields<'a>) -> Read<T>) -> Option<T> {
+        let Source::Json(text) = self else { return None };
+        let mut fields = Fields::InOrder(InOrder::open(text)?);
+        let record = read(&mut fields).ok()?;
+        matches!(&fields, Fields::InOrder(members) if members.is_done()).then_some(record)
+    }
+
     pub(super) fn str(&self) -> Read<Cow<'_, str>> {
         match self {
             Source::Json(text) => json_text::text(text).map_err(Wrong::frame),

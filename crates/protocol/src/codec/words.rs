@@ -1,7 +1,7 @@
 //! How the words stand on the wire: each in one element.
 
 use super::pack;
-use super::wire::{Fields, Read, Sink, Source, Wire, Wrong};
+use super::wire::{Read, Sink, Source, Wire, Wrong};
 use crate::code::Code;
 use crate::digest::{Digest, DigestKey};
 use crate::frame::{Expect, Mode, Reason, RefreshKind};
@@ -129,11 +129,12 @@ impl Wire for Cookie {
     }
 
     fn get(source: Source<'_>) -> Read<Cookie> {
-        let mut fields = Fields::open(source)?;
-        Ok(Cookie {
-            epoch: fields.required("epoch")?,
-            rev: fields.required("rev")?,
-            view: fields.required("view")?,
+        source.record(|fields| {
+            Ok(Cookie {
+                epoch: fields.required("epoch")?,
+                rev: fields.required("rev")?,
+                view: fields.required("view")?,
+            })
         })
     }
 }
@@ -144,7 +145,7 @@ impl Wire for Expect {
     }
 
     fn get(source: Source<'_>) -> Read<Expect> {
-        Ok(Expect { rev: Fields::open(source)?.required("rev")? })
+        source.record(|fields| Ok(Expect { rev: fields.required("rev")? }))
     }
 }
 
@@ -159,12 +160,13 @@ impl Wire for Limits {
     }
 
     fn get(source: Source<'_>) -> Read<Limits> {
-        let mut fields = Fields::open(source)?;
-        Ok(Limits {
-            frame_bytes: fields.required("frame_bytes")?,
-            value_bytes: fields.required("value_bytes")?,
-            subscriptions: fields.required("subscriptions")?,
-            in_flight: fields.required("in_flight")?,
+        source.record(|fields| {
+            Ok(Limits {
+                frame_bytes: fields.required("frame_bytes")?,
+                value_bytes: fields.required("value_bytes")?,
+                subscriptions: fields.required("subscriptions")?,
+                in_flight: fields.required("in_flight")?,
+            })
         })
     }
 }

@@ -7,22 +7,14 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::scan::FEW_KEYS;
-use super::{FRAME_DEPTH, check_frame, check_to, scan};
+use super::{FRAME_DEPTH, check_frame, check_to};
 use crate::limits::JSON_DEPTH;
 
 /// The members of an object, each with the text of its value.
 pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
 
-/// The members of a frame that nobody has looked at yet: as [`check_frame`] and [`members`] together,
-/// but what is plain, as nearly all of it is, is gone through once.
+/// The members of a frame that nobody has looked at yet: as [`check_frame`] and [`members`] together.
 pub(crate) fn frame_members(text: &str) -> Result<Members<'_>, String> {
-    match scan::members(text) {
-        Some(members) => Ok(members),
-        None => any_members(text),
-    }
-}
-
-fn any_members(text: &str) -> Result<Members<'_>, String> {
     let members = members(text)?;
     for (at, (name, value)) in members.iter().enumerate() {
         let before = &members[..at];
@@ -112,66 +104,30 @@ impl<'de> Visitor<'de> for Text {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check_long;
+    use super::super::{changed, check_long, scan};
     use super::*;
 
-    /// What the short way takes, the long way takes as well, and both find the same: on frames, and on
-    /// frames in which bytes were changed, left out, doubled and moved.
+    /// The members of a frame are taken when a look at all of it finds it right; and what is a value
+    /// when it is gone through by hand is one by the library as well.
     #[test]
-    fn the_short_way_through_a_frame_agrees_with_the_long_one() {
-        let frames = [
-            r#"{"op":"put","id":7,"seq":12,"path":"/a/b","json":{"n":[1,2.5e3,"x"],"t":true}}"#,
-            r#"{"op": "signal", "path": "/a", "text": "h\u00e4 ä", "x": null, "y": false, "z": true}"#,
-            r#"{"op":"txn","id":1,"if":[{"path":"/a","rev":0}],"do":[{"do":"put","path":"/b","json":1}]}"#,
-            r#"{"op":"append","id":100000000000000,"path":"/log","json":"0123456789abcdef0123456789"}"#,
-            r#"{"op":"put","path":"/a","json":{"a":-0.5,"b":[{},[],{"c": [ 1, -2 ]}],"d":1e9,"e":"\n"}}"#,
-            "{\"op\":\"put\",\"id\":1,\"path\":\"/a\",\"json\":\n\t{\"ä\":{\"x\":[]}}}",
-            r#"{"id":1,"op":"list","path":"/","limit":0,"values":false,"after":"/a","before":"/b"}"#,
-        ];
-        let seed = std::env::var("ONETREE_SEED").map_or(2026, |seed| seed.parse().unwrap());
-        println!("to run this again: ONETREE_SEED={seed}");
-        let mut state: u64 = seed;
-        let mut below = |n: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % n
-        };
-        let interesting = *b"\"\\{}[]:,0123456789-+.eE truefalsn\t\x00\x1f\n";
-        let (mut short, mut both, mut values) = (0, 0, 0);
-        for round in 0..60_000 {
-            let mut bytes = frames[round % frames.len()].as_bytes().to_vec();
-            for _ in 0..below(4) {
-                let (at, other) = (below(bytes.len()), below(bytes.len()));
-                match below(5) {
-                    4 => drop(bytes.splice(at..at, b" \t\n "[below(4)..].iter().copied())),
-                    0 => bytes[at] = interesting[below(interesting.len())],
-                    1 => drop(bytes.remove(at)),
-                    2 => bytes.insert(at, bytes[other]),
-                    _ => bytes.swap(at, other),
-                }
-            }
-            let Ok(text) = std::str::from_utf8(&bytes) else { continue };
-            let long = any_members(text);
-            // The long way is right: it agrees with a look at all of it.
+    fn members_and_values_agree_with_the_strict_look() {
+        let (mut right, mut values) = (0, 0);
+        changed::frames(60_000, |text| {
+            let members = frame_members(text);
             assert_eq!(
-                long.is_ok(),
-                check_frame(&bytes).is_ok() && bytes.trim_ascii_start()[0] == b'{',
+                members.is_ok(),
+                check_frame(text.as_bytes()).is_ok()
+                    && text.as_bytes().trim_ascii_start()[0] == b'{',
                 "{text}"
             );
-            both += usize::from(long.is_ok());
-            if let Some(members) = scan::members(text) {
-                short += 1;
-                assert_eq!(Ok(members), long, "{text}");
-            }
+            right += usize::from(members.is_ok());
             // And so for a value, of which less is deep enough.
             for depth in 0..4 {
                 let is_value = check_long(text, depth).is_ok();
                 assert!(!scan::is_value(text, depth) || is_value, "{depth}: {text}");
                 values += usize::from(scan::is_value(text, depth));
             }
-        }
-        assert!(short > 6_000 && both > short, "{short} {both}: too few to say anything");
-        assert!(values > 6_000, "{values}: too few to say anything");
+        });
+        assert!(right > 6_000 && values > 6_000, "{right} {values}: too few to say anything");
     }
 }

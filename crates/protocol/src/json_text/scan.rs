@@ -7,14 +7,10 @@
 //! By hand, because to read a frame with the library took half of what a signal costs: it goes
 //! through each string twice, and comes back to us for each member.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::members::Members;
-use super::{FRAME_DEPTH, check_long};
-use crate::limits::JSON_DEPTH;
+use super::check_long;
 
 /// Objects up to this many keys look for duplicates one by one: below it that is faster than hashing.
 /// Larger ones are the library's here, and have a set there.
@@ -23,19 +19,6 @@ pub(super) const FEW_KEYS: usize = 16;
 /// Numbers of up to this many bytes are in a double's range, whatever they are.
 const NUMBER_BYTES: usize = 16;
 
-/// The members of a frame. `None`: it is not for here to say what is wrong, or whether something is.
-pub(super) fn members(text: &str) -> Option<Members<'_>> {
-    let mut members: Members<'_> = Vec::with_capacity(8);
-    let mut scan = Scan { text, at: 0 };
-    scan.object(JSON_DEPTH + FRAME_DEPTH, |scan, left, name| {
-        let start = scan.at;
-        scan.member(left)?;
-        members.push((Cow::Borrowed(name), text.get(start..scan.at)?));
-        Some(())
-    })?;
-    scan.is_done().then_some(members)
-}
-
 /// Whether all of `text` is one value, nested at most `depth` deep; if not it may be one nevertheless.
 pub(super) fn is_value(text: &str, depth: usize) -> bool {
     let mut scan = Scan { text, at: 0 };
@@ -43,29 +26,29 @@ pub(super) fn is_value(text: &str, depth: usize) -> bool {
 }
 
 /// Where in a text it is. Whatever is `None` leaves it anywhere.
-struct Scan<'a> {
-    text: &'a str,
-    at: usize,
+pub(super) struct Scan<'a> {
+    pub(super) text: &'a str,
+    pub(super) at: usize,
 }
 
 impl<'a> Scan<'a> {
-    fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.at == self.text.len()
     }
 
-    fn byte(&self) -> Option<u8> {
+    pub(super) fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     /// Whether this byte stands here; then it is behind it.
-    fn takes(&mut self, byte: u8) -> bool {
+    pub(super) fn takes(&mut self, byte: u8) -> bool {
         let there = self.byte() == Some(byte);
         self.at += usize::from(there);
         there
     }
 
     /// One byte that must be there, and a space behind it that may be.
-    fn skip(&mut self, byte: u8) -> Option<()> {
+    pub(super) fn skip(&mut self, byte: u8) -> Option<()> {
         self.takes(byte).then_some(())?;
         self.takes(b' ');
         Some(())
@@ -73,7 +56,7 @@ impl<'a> Scan<'a> {
 
     /// The value of a frame's member: by the library where it is not plain. Not so for what is in it: at
     /// each depth anew that would be read.
-    fn member(&mut self, left: usize) -> Option<()> {
+    pub(super) fn member(&mut self, left: usize) -> Option<()> {
         let start = self.at;
         if self.value(left).is_none() {
             // The library passes over white space before a value, and does not count it.
@@ -89,7 +72,7 @@ impl<'a> Scan<'a> {
     fn value(&mut self, left: usize) -> Option<()> {
         match self.byte()? {
             b'"' => self.string().map(drop),
-            b'{' => self.object(left, |scan, left, _| scan.value(left)),
+            b'{' => self.object(left),
             b'[' => self.list(left),
             b't' => self.word("true"),
             b'f' => self.word("false"),
@@ -98,12 +81,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// `each` reads the value of a member, given how deep it may be and the member's name.
-    fn object(
-        &mut self,
-        left: usize,
-        mut each: impl FnMut(&mut Self, usize, &'a str) -> Option<()>,
-    ) -> Option<()> {
+    fn object(&mut self, left: usize) -> Option<()> {
         let left = left.checked_sub(1)?;
         self.skip(b'{')?;
         if self.takes(b'}') {
@@ -118,7 +96,7 @@ impl<'a> Scan<'a> {
             names[place] = name;
             self.takes(b' ');
             self.skip(b':')?;
-            each(self, left, name)?;
+            self.value(left)?;
             self.takes(b' ');
             if self.takes(b'}') {
                 return Some(());
@@ -150,16 +128,13 @@ impl<'a> Scan<'a> {
         let bytes = self.text.as_bytes();
         let start = self.at;
         let mut at = start;
-        // Eight at once, where in a word it is, was not faster.
         while let Some(some) = bytes.get(at..at + 16)
             && is_unescaped(some)
         {
             at += 16;
         }
-        while is_unescaped(&[*bytes.get(at)?]) {
-            at += 1;
-        }
-        (bytes[at] == b'"').then_some(())?;
+        let at = at + unescaped(&bytes[at..]);
+        (*bytes.get(at)? == b'"').then_some(())?;
         self.at = at + 1;
         Some(&self.text[start..at])
     }
@@ -199,6 +174,27 @@ pub(super) fn is_unescaped(bytes: &[u8]) -> bool {
     let plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
     // Without a jump between them: many at once.
     bytes.iter().fold(true, |all, byte| all & plain(byte))
+}
+
+/// How many bytes at the front of a text stand in a string as they are. Eight at once, and the place
+/// of the first that does not without a look at each: where a short string ends cannot be foretold.
+fn unescaped(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = EACH << 7;
+    // The high bit of each byte below `n`, for n up to 0x80; of bytes above such a one perhaps too.
+    let below = |word: u64, n: u64| word.wrapping_sub(EACH * n) & !word & HIGH;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = word ^ (EACH * u64::from(b'"'));
+        let escape = word ^ (EACH * u64::from(b'\\'));
+        let found = below(word, 0x20) | below(quote, 1) | below(escape, 1);
+        if found != 0 {
+            return place * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let end = rest.iter().position(|byte| !is_unescaped(&[*byte]));
+    words.len() * 8 + end.unwrap_or(rest.len())
 }
 
 /// Whether two names are the same. Most differ in their lengths or their first bytes, and to look

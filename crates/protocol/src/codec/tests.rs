@@ -1,0 +1,75 @@
+use super::*;
+use crate::json_text::changed;
+
+/// What is read in the order of the specification is what is read in any order; what is wrong there
+/// is wrong here. And each frame that we write ourselves is read in order.
+#[test]
+fn the_way_in_order_agrees_with_the_way_in_any_order() {
+    let read = |fields: &mut Fields<'_>| {
+        op_of(fields, frames::CLIENT_OPS).and_then(|op| frames::get_client(op, fields))
+    };
+    let (mut ordered, mut right) = (0, 0);
+    changed::frames(100_000, |text| {
+        let in_order = Source::Json(text).in_order(read);
+        let any = in_any_order(Source::Json(text), read);
+        if let Some(frame) = in_order {
+            ordered += 1;
+            assert_eq!(Ok(frame), any, "{text}");
+        }
+        let Ok(frame) = any else { return };
+        right += 1;
+        let ours = Codec::Json.encode_client(&frame);
+        let ours = std::str::from_utf8(&ours).unwrap();
+        assert_eq!(Source::Json(ours).in_order(read), Some(frame), "{ours}");
+    });
+    assert!(ordered > 10_000 && right > ordered, "{ordered} {right}: too few to say anything");
+}
+
+/// The sides of it: where a name or a value ends, what follows, what is not there.
+#[test]
+fn in_order_is_all_there_and_nothing_else() {
+    let read = |fields: &mut Fields<'_>| {
+        let a: Option<u32> = fields.optional("a")?;
+        let b: Option<u32> = fields.optional("b")?;
+        Ok((a, b))
+    };
+    let in_order = |text: &str| Source::Json(text).in_order(read);
+    for (text, found) in [
+        ("{}", (None, None)),
+        (r#"{"a":1}"#, (Some(1), None)),
+        (r#"{"b":2}"#, (None, Some(2))),
+        (r#"{ "a" : 1 , "b" : 2 }"#, (Some(1), Some(2))),
+        (r#"{"a":null,"b":2}"#, (None, Some(2))),
+    ] {
+        assert_eq!(in_order(text), Some(found), "{text}");
+    }
+    for text in [
+        "",
+        "{",
+        "}",
+        "a",
+        r#"{"a""#,
+        r#"{"a":"#,
+        r#"{"a":1"#,
+        r#"{"a":1,"#,
+        r#"{"a":1,}"#,
+        "{,}",
+        r#"{"a":1}}"#,
+        r#"{"a":1} "#,
+        r#"{"a":1 "b":2}"#,
+        r#"{"a":1,,"b":2}"#,
+        r#"{"b":2,"a":1}"#,
+        r#"{"a":1,"a":1}"#,
+        r#"{"a":1,"c":1}"#,
+        r#"{"ab":1}"#,
+        r#"{"a" 1}"#,
+        r#"{"a":x"b":2}"#,
+        r#"{"a":01}"#,
+        r#"{"a":1}"b":2}"#,
+        r#"{"a":1,b":2}"#,
+        r#"{"a":1,"b:2}"#,
+        " {}",
+    ] {
+        assert_eq!(in_order(text), None, "{text}");
+    }
+}
