@@ -149,6 +149,23 @@ fn refreshes(
     Ok((times, bytes, wrong))
 }
 
+/// What `measure` gives while two threads do nothing but run.
+fn beside_loops<T>(measure: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let measured = measure();
+        over.store(true, Ordering::Relaxed);
+        measured
+    })
+}
+
 fn full(args: &Args, target: Target) -> Result<Figures, String> {
     let mut figures = Figures::default();
     let entries = if args.trial { 1000 } else { ENTRIES };
@@ -182,7 +199,8 @@ fn full(args: &Args, target: Target) -> Result<Figures, String> {
     figures.put("growth_mib", growth as f64 / f64::from(1 << 20));
     figures.put("wrong", f64::from(wrong));
 
-    // A writer, without and with somebody who refreshes all the time.
+    // A writer, without and with somebody who refreshes all the time; and beside two bare loops, which
+    // take as many processors as a refresh and its reader, and nothing else of the broker's.
     let mut generator = Generator::new();
     let rule = target.rule(0, VALUE_BYTES);
     generator.open(1, server.address, rule, |_| target.subscriber(0, Kind::Put))?;
@@ -201,11 +219,14 @@ fn full(args: &Args, target: Target) -> Result<Figures, String> {
     let beside = p99(&mut generator);
     over.store(true, Ordering::Relaxed);
     ended(thread)?;
+    let busy = beside_loops(|| p99(&mut generator));
     pacer.end()?;
     generator.healthy()?;
     figures.put("p99_alone_ms", alone);
     figures.put("p99_beside_ms", beside);
+    figures.put("p99_busy_ms", busy);
     figures.put("p99_ratio", beside / alone);
+    figures.put("p99_of_busy", beside / busy);
     if args.trial {
         figures.notes.push(format!("TRIAL: {entries} entries instead of {ENTRIES}"));
     }
