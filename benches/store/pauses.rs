@@ -119,7 +119,7 @@ fn watch(state: &mut State, directory: &FilePath, chore: Chore, size: Size) -> W
         expiring(state, size, wait);
     }
     let disk = Disk::new(directory.to_owned()).unwrap();
-    files::save(&disk, Epoch(1), &settings(), &state.checkpoint()).unwrap();
+    files::save(&disk, Epoch(1), &settings(), &state.checkpoint(), false).unwrap();
     let config = format!(
         "tombstones = {}\n[[retention]]\npattern = \"chat\"\nkeep = {}\n",
         size.tombstones, size.keep

@@ -31,7 +31,7 @@ fn start(runtime: &tokio::runtime::Runtime, entries: usize) {
     for n in 0..entries {
         state.write(Time(1), &Author::default(), &put(n));
     }
-    let bytes = files::save(&disk, Epoch(1), &settings(), &state.checkpoint()).unwrap();
+    let bytes = files::save(&disk, Epoch(1), &settings(), &state.checkpoint(), false).unwrap();
     drop(state);
     let took = runtime.block_on(async {
         let began = Instant::now();

@@ -24,8 +24,8 @@ Examples:
   onetree restore --data ./onetree-data --force /backups/monday
 
 The backup is the whole tree at one revision: at least all that was acknowledged before the command
-began. It is read again before the command ends. Do not let a broker run on it: what restore makes
-of it is a new history, so that no mirror takes one for the other.";
+began. It is read again before the command ends. No broker runs on it: what restore makes of it is
+a new history, so that no mirror takes one for the other.";
 
 /// Copy the tree of a directory at one revision, also while a broker runs on it
 #[derive(Args)]
@@ -49,7 +49,7 @@ impl Backup {
                 .next("give a directory that is empty, or that is not there yet"));
         }
         let (state, report, settings) = data::read_live(&from)?;
-        let bytes = save(&to, report.epoch, &settings, &state)?;
+        let bytes = save(&to, report.epoch, &settings, &state, true)?;
         let entries = state.checkpoint().digest().count;
         if common.json {
             let line = json!({
@@ -78,8 +78,9 @@ pub(crate) fn save(
     epoch: Epoch,
     settings: &Settings,
     state: &State,
+    backup: bool,
 ) -> Result<u64, Failure> {
-    let saved = try_save(to, epoch, settings, state);
+    let saved = try_save(to, epoch, settings, state, backup);
     if saved.is_err() {
         // The first error is the one to tell.
         for name in to.list().unwrap_or_default() {
@@ -89,9 +90,15 @@ pub(crate) fn save(
     saved
 }
 
-fn try_save(to: &Disk, epoch: Epoch, settings: &Settings, state: &State) -> Result<u64, Failure> {
+fn try_save(
+    to: &Disk,
+    epoch: Epoch,
+    settings: &Settings,
+    state: &State,
+    backup: bool,
+) -> Result<u64, Failure> {
     let checkpoint = state.checkpoint();
-    let bytes = files::save(to, epoch, settings, &checkpoint)
+    let bytes = files::save(to, epoch, settings, &checkpoint, backup)
         .map_err(|error| data::io_failed(&error).and(&format!(" (in {})", to.show(""))))?;
     // Under the same key, so that the digests can be compared.
     let (read, report) = files::check(to, settings.clone()).map_err(|e| data::unreadable(&e))?;

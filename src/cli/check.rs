@@ -55,12 +55,14 @@ impl Check {
                     "replayed": report.replayed,
                     "files": names.len(),
                     "bytes": bytes,
+                    "backup": report.backup,
                     "torn": torn,
                 })
                 .to_string(),
             );
         }
-        output.line(&format!("{} is whole", self.data.display()))?;
+        let what = if report.backup { "a whole backup" } else { "whole" };
+        output.line(&format!("{} is {what}", self.data.display()))?;
         output.line(&format!("  revision  {} of epoch {}", report.rev, report.epoch))?;
         output.line(&format!("  entries   {}", thousands(entries)))?;
         output.line(&format!(

@@ -95,7 +95,7 @@ pub(crate) fn read_live(disk: &Disk) -> Result<(State, Report, Settings), Failur
                 true
             }
             OpenError::Io { error, .. } => error.kind() == ErrorKind::NotFound,
-            OpenError::Newer { .. } => false,
+            OpenError::Newer { .. } | OpenError::Backup { .. } => false,
         };
         if !passes || attempts == ATTEMPTS {
             return Err(unreadable(&error));
@@ -130,6 +130,7 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
             .with("offset", damage.offset),
         OpenError::Newer { .. } => Failure::new(USAGE, "newer", error.to_string())
             .next("use the version of Onetree that wrote it, or a later one"),
+        OpenError::Backup { .. } => Failure::new(USAGE, "no-data", error.to_string()),
         OpenError::Io { .. } => Failure::new(FAULT, "io", error.to_string())
             .next("make the file readable, or look at the disk"),
     }

@@ -65,7 +65,7 @@ impl Restore {
         let making = self.data.join(MAKING);
         let failed = |error| data::io_failed(&error).and(&format!(" (in {shown})"));
         clear(&making).map_err(failed)?;
-        backup::save(&data::made(&making)?, epoch, &settings, &state)?;
+        backup::save(&data::made(&making)?, epoch, &settings, &state, false)?;
         let aside = self.replace(&disk, &making, &old).map_err(failed)?;
 
         let entries = state.checkpoint().digest().count;

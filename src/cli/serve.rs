@@ -9,7 +9,7 @@ use clap::Args;
 use onetree::config::Durability;
 use onetree::config::{self, Config};
 use onetree::store::MemoryStore;
-use onetree::store::files::{Disk, Lock, LockError};
+use onetree::store::files::{Disk, Lock, LockError, OpenError};
 use onetree::{Broker, Hooks, Running, StartError};
 use serde_json::json;
 
@@ -175,6 +175,9 @@ fn not_started(error: &StartError) -> Failure {
         }
         StartError::Locked(LockError::Io { .. }) => {
             "give a --data that is a directory, or can become one, and can be written to"
+        }
+        StartError::Files(OpenError::Backup { .. }) => {
+            "make a directory of it: onetree restore --data DIR BACKUP"
         }
         StartError::Files(_) => {
             "onetree check says what is wrong; onetree restore goes back to a backup"

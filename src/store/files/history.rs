@@ -1,7 +1,8 @@
 //! Which history the files hold, whether it may have lost its end, and which log has that end.
 //!
 //! ```text
-//! history.onetree := header with magic "1TREEHIS", weak u8, clean u8, log u64
+//! history.onetree := header with magic "1TREEHIS", weak u8, end u8, log u64
+//! end := 1 when it is clean, and 2 when it is a backup; 3 when both
 //! ```
 //!
 //! Of format 1 is a history without `log`, which therefore misses none.
@@ -21,6 +22,8 @@ pub(super) const NAME: &str = "history.onetree";
 pub(super) const SPARE: &str = "history.tmp";
 const BYTES: usize = 42;
 const BYTES_1: usize = 34;
+const CLEAN: u8 = 1;
+const BACKUP: u8 = 2;
 
 /// Which history it is, and how it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(super) struct History {
     pub(super) weak: bool,
     /// It was ended on purpose, with everything on the disk.
     pub(super) clean: bool,
+    /// It is a copy, and goes on elsewhere.
+    pub(super) backup: bool,
     /// The first revision of the last file of the log: that one is there, or a later one. Each file
     /// is named here before anything in it is acknowledged. 0: there need be none.
     pub(super) log: u64,
@@ -39,7 +44,8 @@ impl History {
     /// Writes it; durable when this returns.
     pub(super) fn write(&self, storage: &dyn Storage) -> io::Result<()> {
         let mut bytes = [0; BYTES];
-        bytes[32..34].copy_from_slice(&[self.weak.into(), self.clean.into()]);
+        let end = (u8::from(self.clean) * CLEAN) | (u8::from(self.backup) * BACKUP);
+        bytes[32..34].copy_from_slice(&[self.weak.into(), end]);
         bytes[34..42].copy_from_slice(&self.log.to_le_bytes());
         header::write(&mut bytes, &KIND, self.epoch);
         let mut file = storage.create(SPARE, 0)?;
@@ -71,6 +77,8 @@ impl History {
             log.copy_from_slice(&bytes[34..42]);
         }
         let log = u64::from_le_bytes(log);
-        Ok(Some(History { epoch, weak: bytes[32] != 0, clean: bytes[33] != 0, log }))
+        let (weak, end) = (bytes[32] != 0, bytes[33]);
+        let (clean, backup) = (end & CLEAN != 0, end & BACKUP != 0);
+        Ok(Some(History { epoch, weak, clean, backup, log }))
     }
 }

@@ -100,6 +100,12 @@ pub enum OpenError {
         /// The latest that is known.
         known: u32,
     },
+    /// It is a backup. Its history goes on elsewhere, and would have the same revisions twice.
+    #[error("{directory} is a backup, and no broker's directory")]
+    Backup {
+        /// Which.
+        directory: String,
+    },
 }
 
 /// What [`open`] gives.
@@ -145,7 +151,8 @@ pub fn check(storage: &dyn Storage, settings: Settings) -> Result<(State, Report
     Ok((read.state, read.report))
 }
 
-/// Saves a state as the only content of a storage, as the beginning of the history `epoch`.
+/// Saves a state as the only content of a storage, as the beginning of the history `epoch`; or, when it
+/// is for a `backup`, as a copy of it, which [`open`] refuses. Gives how many bytes that took.
 ///
 /// # Errors
 /// The system's.
@@ -154,9 +161,10 @@ pub fn save(
     epoch: Epoch,
     settings: &Settings,
     state: &Checkpoint,
+    backup: bool,
 ) -> io::Result<u64> {
     let bytes = tree::write(storage, epoch, settings.digest_key, state, |_| {})?;
-    history::History { epoch, weak: false, clean: true, log: 0 }.write(storage)?;
+    history::History { epoch, weak: false, clean: true, backup, log: 0 }.write(storage)?;
     Ok(bytes)
 }
 

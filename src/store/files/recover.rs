@@ -27,6 +27,8 @@ pub struct Report {
     pub replayed: u64,
     /// The last revision.
     pub rev: u64,
+    /// Whether it is a backup, on which no broker starts.
+    pub backup: bool,
     /// A batch at the end that a crash had cut, which nobody was told of: the file, and where.
     pub torn: Option<(String, u64)>,
 }
@@ -88,7 +90,9 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
         None => (State::new(Settings { epoch, ..settings }), epoch, 0),
     };
     let saved = state.rev().get();
-    let mut report = Report { epoch, new_epoch, saved, replayed: 0, rev: saved, torn: None };
+    let backup = history.is_some_and(|history| history.backup);
+    let mut report =
+        Report { epoch, new_epoch, saved, replayed: 0, rev: saved, backup, torn: None };
     let (log_bytes, last) = replay(storage, &files, &mut state, &mut report)?;
     report.rev = state.rev().get();
     Ok(Recovered { state, report, saved_bytes, log_bytes, last })
@@ -166,6 +170,9 @@ pub(super) fn recover(
 ) -> Result<Recovered, OpenError> {
     let (fresh, key) = (settings.epoch, settings.digest_key);
     let mut recovered = read(storage, settings)?;
+    if recovered.report.backup {
+        return Err(OpenError::Backup { directory: storage.show("") });
+    }
     let failed = |error| OpenError::Io { file: storage.show(""), error };
     for spare in [log::SPARE, tree::SPARE, history::SPARE] {
         match storage.remove(spare) {
@@ -193,7 +200,7 @@ pub(super) fn recover(
         recovered.saved_bytes = tree::write(storage, fresh, key, &state, |_| {}).map_err(failed)?;
     }
     let log = before.map_or(0, |history| history.log);
-    let history = History { epoch: recovered.report.epoch, weak, clean: false, log };
+    let history = History { epoch: recovered.report.epoch, weak, clean: false, backup: false, log };
     if before != Some(history) {
         history.write(storage).map_err(failed)?;
     }

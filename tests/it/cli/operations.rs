@@ -169,6 +169,36 @@ fn a_backup_is_one_revision_while_clients_write() {
     }
 }
 
+/// A broker on a backup would go on with a history that the first one goes on with too: mirrors could
+/// not tell one's revisions from the other's.
+#[test]
+fn no_broker_starts_on_a_backup() {
+    let directory = Directory::new("on-backup");
+    let (data, backup) = (directory.file("data"), directory.file("backup"));
+    let mut broker = Broker::on(&data, &[]);
+    broker.ok(&["put", "/kept", "1"]);
+    told(&["backup", "--data", text(&data), text(&backup)]);
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let before = told(&["check", "--data", text(&backup)]);
+    assert_eq!(before["backup"], true, "{before}");
+    assert_eq!(told(&["check", "--data", text(&data)])["backup"], false);
+
+    let (exit, error) = failed(&["serve", "--data", text(&backup), "--listen", "127.0.0.1:0"]);
+    assert_eq!((exit, &error["code"]), (2, &json!("start")), "{error}");
+    let (message, next) = (error["message"].as_str().unwrap(), error["next"].as_str().unwrap());
+    assert!(message.contains(text(&backup)) && message.contains("backup"), "{error}");
+    assert!(next.contains("onetree restore"), "{error}");
+    assert_eq!(told(&["check", "--data", text(&backup)]), before, "it is as it was");
+
+    // A backup of a backup is one; what is restored from it is none.
+    let (again, restored) = (directory.file("again"), directory.file("restored"));
+    told(&["backup", "--data", text(&backup), text(&again)]);
+    assert_eq!(told(&["check", "--data", text(&again)])["backup"], true);
+    told(&["restore", "--data", text(&restored), text(&again)]);
+    assert_eq!(told(&["check", "--data", text(&restored)])["backup"], false);
+    assert!(Broker::on(&restored, &[]).ok(&["get", "/kept"]).contains('1'));
+}
+
 #[test]
 fn restore_begins_a_history_that_mirrors_notice() {
     let directory = Directory::new("restore");
