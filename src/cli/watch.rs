@@ -12,6 +12,7 @@ use onetree_protocol::{Path, Pattern, View};
 
 use super::Common;
 use super::connect::{self, Link};
+use super::duration;
 use super::exit::Failure;
 use super::ls::Reach;
 use super::output::Output;
@@ -34,7 +35,7 @@ Examples:
   # For programs: {\"op\":\"put\",\"path\":…}, delete, drop, trim, signal, fresh, offline, …
   onetree watch /chat --signals --json | jq -c .
   # A dashboard: what changed in the last second, at most once a second
-  onetree watch /metrics --every 1000 --no-values";
+  onetree watch /metrics --every 1s --no-values";
 
 /// Print each change as it comes, until Ctrl-C
 #[derive(Args)]
@@ -67,9 +68,9 @@ pub(crate) struct Watch {
     #[arg(long)]
     signals: bool,
 
-    /// Changes at most once in so many milliseconds, each entry's last
-    #[arg(long, value_name = "MS")]
-    every: Option<u32>,
+    /// Changes at most once in this time, each entry's last: 250ms, 30s, 5m
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    every: Option<Duration>,
 
     /// Only paths and revisions
     #[arg(long)]
@@ -110,8 +111,8 @@ impl Watch {
         if self.signals {
             options = options.signals();
         }
-        if let Some(ms) = self.every {
-            options = options.every(Duration::from_millis(ms.into()));
+        if let Some(every) = self.every {
+            options = options.every(every);
         }
         let cookie = saved.as_ref().and_then(|saved| saved.cookie());
         if let Some(saved) = saved {

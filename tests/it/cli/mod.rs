@@ -173,7 +173,7 @@ impl Running {
 
     /// The next line of which `wanted` holds.
     #[track_caller]
-    fn line(&self, wanted: impl Fn(&str) -> bool) -> String {
+    fn line(&self, mut wanted: impl FnMut(&str) -> bool) -> String {
         let end = Instant::now() + PATIENCE;
         let mut others = Vec::new();
         loop {

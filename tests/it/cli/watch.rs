@@ -63,6 +63,27 @@ fn watch_sees_what_its_options_say() {
     assert_eq!((exit, &error["code"]), (2, &json!("usage")));
 }
 
+#[test]
+fn watch_can_be_told_less_often() {
+    let broker = Broker::start();
+    broker.ok(&["put", "/n", "0"]);
+    let watch = Running::start(broker.command(&["watch", "/", "--every", "1s"]));
+    watch.line(|line| line.ends_with(" 0"));
+    for n in 1..=12 {
+        broker.ok(&["put", "/n", &n.to_string()]);
+    }
+    let mut lines = 0;
+    watch.line(|line| {
+        lines += 1;
+        line.ends_with(" 12")
+    });
+    assert!(lines < 12, "each is told");
+    for wrong in ["1000", "0s", "soon"] {
+        let (exit, error) = broker.error(&["watch", "/", "--every", wrong], b"");
+        assert_eq!((exit, &error["code"]), (2, &json!("usage")), "{wrong}: {error}");
+    }
+}
+
 /// The state file without its first line.
 fn mirror(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
