@@ -1,8 +1,8 @@
 // The chat without its looks: one client, one mirror of all channels, what was said and is on its way, who is here, who types.
 
-import { logKey, start } from './onetree/index.js';
+import { start } from './onetree/index.js';
 import { messageOf } from './message.js';
-import { hereOf, logOf, partsOf, typingOf } from './names.js';
+import { hereOf, logOf, partsOf, saidOf, typingOf } from './names.js';
 import { Outbox } from './outbox.js';
 import { Timeline } from './timeline.js';
 
@@ -12,6 +12,8 @@ const TAIL = 100;
 const ENTRIES = 5_000;
 /** What was said waits for a connection so long, ms: a day. */
 const PATIENCE = 86_400_000;
+/** That something was said is known so long, ms: as long as it may wait, and an hour. */
+const MARKED_FOR = PATIENCE + 3_600_000;
 /** Typing is said so often while it goes on, and is shown so long, ms. */
 const TYPING_EVERY = 2_000;
 const TYPING_FOR = 5_000;
@@ -162,57 +164,41 @@ export class Chat {
 
   /** Says something in the channel. It shows at once. @param {string} text */
   say(text) {
-    const said = {
-      id: crypto.randomUUID(), channel: this.channel, from: this.name, text, at: Date.now(),
-      epoch: this.mirror.cookie?.epoch, after: this.mirror.rev,
-    };
+    const said = { id: crypto.randomUUID(), channel: this.channel, from: this.name, text, at: Date.now() };
     this.outbox.add(said);
     this.lastTyping = 0;
-    // The client sends it until it has an answer, and the broker takes it once.
-    this.settled.then(() => this.client.append(logOf(said.channel), valueOf(said))).catch((error) => this.failed(said, error));
-    this.changed();
-  }
-
-  /** @private @param {import('./outbox.js').Said} said @param {Error & {code?: string}} error */
-  failed(said, error) {
-    // Unanswered when the client ends: it stays in the outbox.
-    if (error.code === 'closed') return;
-    this.outbox.fail(said.id, error.message);
+    this.settled.then(() => this.write(said));
     this.changed();
   }
 
   /**
-   * @private What an earlier life of this page said, and may or may not have got into the log: looks whether it is there,
-   * and if not, appends it on the condition that nothing has come since it looked.
+   * @private The client sends it until it has an answer, and the broker takes it once; and once only from all lives of this
+   * page, of which each is a client of its own: what was taken leaves a mark, and is written where there is none.
+   * @param {import('./outbox.js').Said} said
    */
-  async settle() {
-    const left = [...this.outbox.all];
-    if (left.length === 0) return;
-    await this.mirror.fresh().catch(() => {});
-    for (const said of left) await this.settleOne(said).catch((error) => this.failed(said, error));
+  async write(said) {
+    const [log, mark] = [logOf(said.channel), saidOf(said.id)];
+    try {
+      const { rev } = await this.client.txn({
+        if: [{ path: mark, rev: 0 }],
+        do: [{ do: 'append', path: log, value: valueOf(said) }, { do: 'put', path: mark, value: true, ttlMs: MARKED_FOR }],
+      });
+      // Where it does not come with the mirror, so many are behind it that it is not among the newest.
+      await this.mirror.at(rev);
+      this.outbox.remove(said.id);
+      this.changed();
+    } catch (error) {
+      // Unanswered when the client ends: it stays in the outbox.
+      if (error.code === 'closed') return;
+      if (error.code !== 'conflict') this.outbox.fail(said.id, error.message);
+      else this.outbox.remove(said.id);
+      this.changed();
+    }
   }
 
-  /** @private @param {import('./outbox.js').Said} said */
-  async settleOne(said) {
-    const log = logOf(said.channel);
-    const same = said.epoch === this.mirror.cookie?.epoch;
-    let after = `${log}/${logKey(same ? said.after : 0, 0)}`;
-    for (;;) {
-      const found = await this.client.list(log, { depth: 'children', after, limit: 500 });
-      if (found.entries.some((entry) => messageOf(entry).id === said.id)) break;
-      after = found.entries.at(-1)?.path ?? after;
-      if (found.more) continue;
-      try {
-        await this.client.txn({
-          if: [{ tree: log, rev: found.rev }], do: [{ do: 'append', path: log, value: valueOf(said) }],
-        });
-        break;
-      } catch (error) {
-        if (error.code !== 'conflict') throw error;
-      }
-    }
-    this.outbox.remove(said.id);
-    this.changed();
+  /** @private What an earlier life of this page said, and may or may not have got into the log. */
+  async settle() {
+    for (const said of [...this.outbox.all]) await this.write(said);
   }
 
   // Others.

@@ -6,6 +6,8 @@ const CHANNEL = /^[\p{L}\p{N}_-]{1,40}$/u;
 
 export const logOf = (channel) => `/chat/${channel}/log`;
 export const hereOf = (channel, name = '') => `/chat/${channel}/here${name && `/${name}`}`;
+/** That something was said: outside of what is followed. */
+export const saidOf = (id) => `/chat-said/${id}`;
 export const typingOf = (channel, name) => `/chat/${channel}/typing/${name}`;
 
 /** What is wrong with a name; empty: nothing. */

@@ -3,9 +3,8 @@
 const KEY = 'chat.outbox';
 
 /**
- * @typedef {{id: string, channel: string, from: string, text: string, at: number, epoch: string | undefined,
- *   after: number, failed?: string}} Said `after`: the revision that was the last seen when it was said; what is in the
- *   log at or before it is something else
+ * @typedef {{id: string, channel: string, from: string, text: string, at: number,
+ *   failed?: string}} Said `failed`: why it was refused
  */
 export class Outbox {
   constructor() {

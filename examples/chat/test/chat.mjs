@@ -185,6 +185,20 @@ try {
     assert.deepEqual(await shown(page), [...now, 'answered by nobody', 'answered by nobody, and reloaded', 'and on']);
   }
 
+  step('what is still on its way when its page has gone and come again is there once');
+  const then = await shown(grace);
+  proxy.hold();
+  await say(grace, 'the long way round');
+  await grace.reload();
+  await sees(ada, 'the long way round');
+  await waitUntil('nothing waits', async () => (await pending(grace)) === 0);
+  await proxy.release();
+  await say(ada, 'nothing is behind this');
+  for (const page of [ada, grace]) {
+    await sees(page, 'nothing is behind this');
+    assert.deepEqual(await shown(page), [...then, 'the long way round', 'nothing is behind this']);
+  }
+
   step('presence vanishes with who leaves');
   terminal.child.stdin.write('/quit\n');
   assert.equal(await terminal.ended, 0);

@@ -1,4 +1,5 @@
-// A network that can be taken away: forwards TCP to a port, and when told cuts all of it, or loses what comes back.
+// A network that can be taken away: forwards TCP to a port, and when told cuts all of it, loses what comes back, or
+// keeps what is sent.
 
 import net from 'node:net';
 
@@ -8,6 +9,8 @@ export class Proxy {
     this.isCut = false;
     this.isDeaf = false;
     this.sockets = new Set();
+    /** What each connection sent while it was held, by the socket to the broker. @type {Map<net.Socket, Buffer[]>} */
+    this.held = new Map();
     this.server = net.createServer((near) => {
       if (this.isCut) return near.destroy();
       const far = net.connect(target, '127.0.0.1');
@@ -16,11 +19,12 @@ export class Proxy {
         socket.on('error', () => {});
         socket.on('close', () => {
           this.sockets.delete(socket);
-          other.destroy();
+          // What is on its way arrives, also from who has gone meanwhile.
+          if (!this.held.has(other)) other.destroy();
         });
       }
-      near.on('data', (data) => far.write(data));
-      far.on('data', (data) => this.isDeaf || near.write(data));
+      near.on('data', (data) => (this.held.has(far) ? this.held.get(far).push(data) : far.write(data)));
+      far.on('data', (data) => this.isDeaf || near.destroyed || near.write(data));
       return undefined;
     });
   }
@@ -38,6 +42,18 @@ export class Proxy {
   /** What is sent arrives; no answer does, until all is cut and mended. */
   deafen() {
     this.isDeaf = true;
+  }
+
+  /** What the connections of now send from now on stays on its way; later ones are not held. */
+  hold() {
+    for (const socket of this.sockets) if (!this.held.has(socket)) this.held.set(socket, []);
+  }
+
+  /** What was on its way arrives. @returns {Promise<unknown>} */
+  release() {
+    const all = [...this.held];
+    this.held.clear();
+    return Promise.all(all.map(([far, sent]) => new Promise((resolve) => far.end(Buffer.concat(sent), resolve))));
   }
 
   mend() {
