@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use onetree_client::List;
-use onetree_protocol::{Depth, Path, json};
+use onetree_protocol::{Depth, Path, Revision, json};
 
 use super::Common;
 use super::connect::Link;
@@ -94,7 +94,11 @@ impl Ls {
             return output.line(&format!("{{\"rev\":{rev},\"entries\":[{entries}],{rest}"));
         }
         for entry in &page.entries {
-            let line = output.change(entry);
+            let line = match entry.rev {
+                // A topic that has something under it, and no entry of its own.
+                Revision::ZERO => format!("+ {} -", visible(entry.path.as_str())),
+                _ => output.change(entry),
+            };
             output.line(line.strip_prefix("+ ").unwrap_or(&line))?;
         }
         output.flush()?;
