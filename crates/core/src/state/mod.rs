@@ -92,6 +92,11 @@ impl State {
         self.committed.rev
     }
 
+    /// How many logs are kept an eye on, because a rule of retention is for them. O(1).
+    pub fn logs(&self) -> usize {
+        self.committed.logs.len()
+    }
+
     /// What was committed so far, to go back to when a store fails. O(1).
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint(self.committed.clone())

@@ -97,15 +97,17 @@ impl State {
     /// Notes when a log's oldest entry will next be too old; forgets a log without entries.
     pub(super) fn recheck(&mut self, log: &Path) {
         let Some(known) = self.committed.logs.get(log) else { return };
-        let Some(age) = self.settings.retention[known.rule].max_age_ms else { return };
-        let oldest = self.committed.entries_of(log).next();
-        match oldest.map(|slot| slot.time.plus(stretched(age))) {
-            Some(due) => {
-                self.committed.logs.modify(log, |known| known.due = due);
-            }
-            None => {
+        let age = self.settings.retention[known.rule].max_age_ms;
+        let oldest = self.committed.entries_of(log).next().map(|slot| slot.time);
+        match (oldest, age) {
+            (None, _) => {
                 self.committed.logs.remove(log);
             }
+            (Some(oldest), Some(age)) => {
+                let due = oldest.plus(stretched(age));
+                self.committed.logs.modify(log, |known| known.due = due);
+            }
+            (Some(_), None) => {}
         }
     }
 }
