@@ -91,6 +91,8 @@ pub(crate) struct Owner<S> {
     attached: HashMap<Name, Arc<Mailbox>>,
     /// No housekeeping before this, see [`CHORES_REST`].
     rest_until: Option<Instant>,
+    /// Whether the last batch with commits could not be stored.
+    failing: bool,
 }
 
 /// What events have come to, before that is stored.
@@ -145,7 +147,15 @@ struct Storing {
 
 impl<S: Store> Owner<S> {
     pub(crate) fn new(state: State, store: S, shared: Arc<Shared>, hooks: Hooks) -> Owner<S> {
-        Owner { state, store, shared, hooks, attached: HashMap::new(), rest_until: None }
+        Owner {
+            state,
+            store,
+            shared,
+            hooks,
+            attached: HashMap::new(),
+            rest_until: None,
+            failing: false,
+        }
     }
 
     /// Runs until [`Event::Stop`], or until nobody is left who could send an event.
@@ -229,6 +239,7 @@ impl<S: Store> Owner<S> {
         let Storing { mut batch, snapshot, .. } = storing;
         match stored {
             Ok(()) => {
+                self.failing &= batch.commits.is_empty();
                 self.publish(&mut batch, snapshot);
                 if self.store.save_due() {
                     // The next batch was begun at the end of this one.
@@ -236,7 +247,11 @@ impl<S: Store> Owner<S> {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "the store failed: these writes did not happen");
+                // Once: while a disk is full, this comes with each write and many times a second by itself,
+                // and the log may be on that disk.
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(%error, "the store failed: these writes did not happen");
+                }
                 self.state.restore(batch.before.clone());
                 self.rest_until = Some(Instant::now() + CHORES_REST);
                 self.undo(&mut batch);

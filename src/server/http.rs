@@ -158,12 +158,13 @@ async fn health(server: &Server) -> Reply {
     };
     match tokio::time::timeout(HEALTH_TIMEOUT, probe).await {
         Ok(Some(())) if !server.is_stopping() => {
-            // Whoever only reads is served as before: no reason to take it out of service.
-            let read_only = server.shared.read_only.load(Ordering::Relaxed);
-            text(
-                StatusCode::OK,
-                if read_only { "ok, but read-only: the disk fails\n" } else { "ok\n" },
-            )
+            match server.shared.read_only.load(Ordering::Relaxed) {
+                false => text(StatusCode::OK, "ok\n"),
+                true => text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "read-only: the disk fails; reads and subscriptions go on\n",
+                ),
+            }
         }
         Ok(Some(())) => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
         Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "the owner of the tree is gone\n"),

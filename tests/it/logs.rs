@@ -73,6 +73,12 @@ impl Peer {
     }
 }
 
+/// How many lines there are in which this stands.
+pub(crate) fn with(text: &str) -> usize {
+    let lines = LINES.lock().unwrap();
+    lines.iter().filter(|line| line.values().any(|value| value.contains(text))).count()
+}
+
 /// Asserts that the log has lines with just these codes about a client, in this order, once they
 /// are there and nothing has followed for a moment.
 pub(crate) async fn only(peer: Peer, codes: &[&str]) -> Vec<Line> {

@@ -7,6 +7,7 @@
 //! - `limits`: every configured limit, crossed
 //! - `cli`: the command line, as scripts see it
 //! - `disk`: what is acknowledged is there at the next start
+//! - `full`: a disk that is full for a while
 //! - `irc`: conversations through a network that fails
 //! - `promises`: each of them, in a `world` of writers, followers and networks that fail; with
 //!   `ONETREE_UNDER_LOAD=1` beside the `load` of the benchmarks
@@ -19,6 +20,7 @@ mod cli;
 mod crash;
 mod directory;
 mod disk;
+mod full;
 mod http;
 mod irc;
 mod limits;

@@ -1,0 +1,159 @@
+//! A disk that is full for a while: what was acknowledged stays, reading and following go on, everybody
+//! is told, and it ends by itself.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use onetree::store::files::{Disk, Storage, StorageFile};
+use onetree::{Broker, Hooks};
+use serde_json::{Value, json};
+
+use crate::directory::Directory;
+use crate::http;
+use crate::logs;
+use crate::wire::{PATIENCE, Wire, config};
+
+/// What the disk says; in the log it tells this disk from those of other tests.
+const FULL: &str = "the disk of this test is full";
+
+/// A disk that takes nothing while it is full.
+#[derive(Clone)]
+struct Filling {
+    disk: Arc<Disk>,
+    full: Arc<AtomicBool>,
+}
+
+impl Filling {
+    fn room(&self) -> io::Result<()> {
+        match self.full.load(Ordering::Relaxed) {
+            true => Err(io::Error::new(ErrorKind::StorageFull, FULL)),
+            false => Ok(()),
+        }
+    }
+
+    fn file(&self, file: Box<dyn StorageFile>) -> Box<dyn StorageFile> {
+        Box::new(FillingFile { file, on: self.clone() })
+    }
+}
+
+impl Storage for Filling {
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
+        self.room()?;
+        Ok(self.file(self.disk.create(name, bytes)?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        Ok(self.file(self.disk.open(name)?))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
+    }
+
+    fn show(&self, name: &str) -> String {
+        self.disk.show(name)
+    }
+}
+
+struct FillingFile {
+    file: Box<dyn StorageFile>,
+    on: Filling,
+}
+
+impl StorageFile for FillingFile {
+    fn bytes(&self) -> io::Result<u64> {
+        self.file.bytes()
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        self.file.read_at(into, at)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.on.room()?;
+        self.file.write_at(bytes, at)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+async fn put(wire: &mut Wire, path: &str) -> Value {
+    wire.ask(json!({"op": "put", "id": 7, "path": path, "json": 1})).await
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_of_and_gets_over() {
+    logs::keep();
+    let directory = Directory::new("full");
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Arc::new(Disk::new(directory.0.clone()).unwrap());
+    let storage = Arc::new(Filling { disk, full: full.clone() });
+    let broker = Broker::start_from(config(""), storage, Hooks::default()).await.unwrap();
+    let addr = broker.addr();
+    let mut wire = Wire::open(addr).await;
+    let mut follower = Wire::open(addr).await;
+    follower.sub(1, "/").await;
+    assert_eq!(put(&mut wire, "/before").await["op"], "done");
+    let kept = follower.until("delta").await["rev"].clone();
+    // This one is due while the disk is full: the broker tries by itself, again and again.
+    let short = json!({"op": "put", "id": 8, "path": "/short", "json": 1, "ttl_ms": 300});
+    assert_eq!(wire.ask(short).await["op"], "done");
+    follower.until("delta").await;
+
+    full.store(true, Ordering::Relaxed);
+    let mut codes = Vec::new();
+    for n in 0..40 {
+        let refused = put(&mut wire, &format!("/during/{n}")).await;
+        codes.push(refused["code"].as_str().unwrap_or("none").to_owned());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(codes.iter().all(|code| code == "read-only"), "{codes:?}");
+    let found = wire.ask(json!({"op": "get", "id": 9, "paths": ["/before"]})).await;
+    assert_eq!(found["entries"][0]["rev"], kept);
+    let (fresh, entries) = wire.sub(1, "/").await;
+    assert_eq!((entries.len(), &fresh["op"]), (2, &json!("fresh")), "{entries:?}");
+    follower.send(json!({"op": "sync", "id": 10})).await;
+    assert_eq!(follower.until("sync").await["rev"], fresh["rev"]);
+    let health = http::get(addr, "/healthz", "x", "").await;
+    assert!(health.status == 503 && health.body.contains("read-only"), "{}", health.body);
+    let stats = http::told(addr, "/v1/stats").await;
+    assert_eq!(stats["read_only"], true, "{stats}");
+    assert!(logs::with(FULL) <= 2, "{} lines for one full disk", logs::with(FULL));
+
+    full.store(false, Ordering::Relaxed);
+    let began = Instant::now();
+    while put(&mut wire, "/after").await["op"] != "done" {
+        assert!(began.elapsed() < PATIENCE, "it stays read-only");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(http::get(addr, "/healthz", "x", "").await.status, 200);
+    // What was due meanwhile happens, and nothing that was refused has.
+    let mut left = 3;
+    while left != 2 {
+        assert!(began.elapsed() < PATIENCE, "{left} entries");
+        let found = wire.ask(json!({"op": "list", "id": 11, "path": "/", "depth": "tree"})).await;
+        left = found["entries"].as_array().map_or(0, Vec::len);
+    }
+    broker.shutdown().await;
+    let disk = Arc::new(Disk::new(directory.0.clone()).unwrap());
+    let again = Broker::start_from(config(""), disk, Hooks::default()).await.unwrap();
+    let mut wire = Wire::open(again.addr()).await;
+    let found = wire.ask(json!({"op": "get", "id": 1, "paths": ["/before", "/after"]})).await;
+    assert_eq!(found["entries"].as_array().map(Vec::len), Some(2), "{found}");
+}
