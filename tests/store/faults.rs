@@ -185,3 +185,29 @@ fn a_tree_that_cannot_be_saved_keeps_nobody_from_writing_and_leaves_nothing_behi
     }
     assert_found(&storage.crash(Keep::Nothing), &Whole::of(&worker.state), "saved at last");
 }
+
+/// Each failure leaves a file of the log behind, most of it empty. They take room like any other, and
+/// so the tree is saved as soon as with them.
+#[test]
+fn what_failures_have_left_on_the_disk_counts() {
+    let (storage, mut store, mut worker) = begin(false, 13);
+    let logs = || -> usize {
+        let files = storage.files().into_iter().filter(|(name, _)| name.starts_with("log-"));
+        files.map(|(_, bytes)| bytes).sum()
+    };
+    let trees = || -> Vec<String> {
+        let names = storage.files().into_iter().map(|(name, _)| name);
+        names.filter(|name| name.starts_with("tree")).collect()
+    };
+    for _ in 0..60 {
+        storage.fail(Some(Fault { what: KINDS[2].1, after: 0, times: 1, errno: EIO }));
+        keep(&mut store, &mut worker).unwrap_err();
+        let (before, saves) = (trees(), worker.saves);
+        keep(&mut store, &mut worker).unwrap();
+        if worker.saves > saves {
+            // The next failure is to meet the log.
+            until("saved", || trees().len() == 1 && trees() != before);
+        }
+        assert!(logs() < 14_000, "{} bytes of logs", logs());
+    }
+}

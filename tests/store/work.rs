@@ -106,7 +106,7 @@ pub(crate) struct Worker {
     /// The state after the last batch, kept or not.
     pub(crate) asked: Checkpoint,
     /// How often the tree was saved, or was to be.
-    saves: u32,
+    pub(crate) saves: u32,
     /// How often there was what.
     pub(crate) kinds: BTreeMap<&'static str, u32>,
 }

@@ -79,6 +79,8 @@ pub(super) struct Engine {
     saved_bytes: u64,
     /// A tree that is being saved.
     saving: Option<Saving>,
+    /// After a tree that could not be saved: how long the log is to be until that is tried again.
+    save_from: u64,
     /// What was written and is not yet on the disk, since when.
     unsynced: Option<Instant>,
     /// Why nothing can be written now, and when that was last tried.
@@ -123,6 +125,7 @@ impl Engine {
             log_bytes,
             saved_bytes,
             saving: None,
+            save_from: 0,
             unsynced: None,
             failed: None,
         };
@@ -280,7 +283,10 @@ impl Engine {
     fn mend_now(&mut self) {
         match self.reopen() {
             Ok(log) => {
+                // What stays empty takes room as well.
+                self.log_bytes += self.log.room() + log.written();
                 self.log = log;
+                self.tell_due();
                 self.synced = self.kept;
                 self.failed = None;
                 self.told.read_only.store(false, Ordering::Relaxed);
@@ -321,8 +327,8 @@ impl Engine {
     }
 
     fn tell_due(&self) {
-        let due = self.saving.is_none()
-            && self.log_bytes >= self.options.save_after_bytes.max(self.saved_bytes / TREE_TO_LOG);
+        let after = self.options.save_after_bytes.max(self.saved_bytes / TREE_TO_LOG);
+        let due = self.saving.is_none() && self.log_bytes >= after.max(self.save_from);
         self.told.save_due.store(due, Ordering::Relaxed);
     }
 
@@ -346,11 +352,12 @@ impl Engine {
             Ok(bytes) => {
                 self.saved_bytes = bytes;
                 self.log_bytes -= covered;
+                self.save_from = 0;
             }
             Err(error) => {
                 tracing::error!(%error, "the tree could not be saved: the log goes on growing");
                 // Not at once again.
-                self.log_bytes /= 2;
+                self.save_from = self.log_bytes + self.options.save_after_bytes / 2;
             }
         }
         self.tell_due();
