@@ -7,7 +7,7 @@ use onetree_protocol::{Code, Codec, MediaType, Path, Value, json};
 use crate::config::{Config, FRAME_OVERHEAD};
 
 /// Paths of one `get`: up to 5 us each, so a full one takes some milliseconds of the connection's.
-const GET_PATHS: usize = 1024;
+pub(super) const GET_PATHS: usize = 1024;
 
 /// A write: its values, and how many steps and conditions it has.
 pub(super) fn write(request: &Request, codec: Codec, config: &Config) -> Result<(), Refusal> {

@@ -17,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Server;
+use super::check;
 use super::closing::Ending;
 use super::reader::Reader;
 use super::requests::Read;
@@ -72,6 +73,8 @@ pub(super) struct Connection {
     /// Writes and signals of the messages that are being handled, see [`Connection::pass_on`].
     pub(super) writes: Vec<Write>,
     pub(super) signals: Vec<(Path, Value)>,
+    /// Paths that the messages which are being handled have looked up.
+    pub(super) looked_up: usize,
     /// A frame on its way from the codec to the writer.
     scratch: Vec<u8>,
     pub(super) in_flight: InFlight,
@@ -212,6 +215,7 @@ impl Connection {
             waiting: None,
             writes: Vec::new(),
             signals: Vec::new(),
+            looked_up: 0,
             scratch: Vec::new(),
             in_flight: InFlight::default(),
             asked: VecDeque::new(),
@@ -296,6 +300,10 @@ impl Connection {
                     if let Some(ending) = ending.or(passed_on.err()) {
                         return ending;
                     }
+                    if self.looked_up >= check::GET_PATHS {
+                        // That took milliseconds, and there may be more of it.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 () = self.mailbox.filled() => {}
                 permit = events.reserve(), if self.waiting.is_some() => match permit {
@@ -327,13 +335,14 @@ impl Connection {
     /// Handles what has come, and what else is there already.
     fn handle_messages(&mut self, first: Read) -> Option<Ending> {
         self.timers.heard = Instant::now();
+        self.looked_up = 0;
         let mut message = Some(first);
         for _ in 0..READ_BATCH {
             let read = message.take()?;
             if let Some(ending) = self.handle_message(read) {
                 return Some(ending);
             }
-            if self.reads() {
+            if self.reads() && self.looked_up < check::GET_PATHS {
                 message = self.reader.next_now();
             }
         }

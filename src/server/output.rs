@@ -17,14 +17,20 @@ use crate::fanout::Item;
 /// so that neither starves the other.
 const LIVE_TURN_BYTES: usize = super::writer::WRITE_AHEAD_BYTES / 2;
 
+/// How long a connection makes refreshes in one go: small pieces of views that have to be walked to be
+/// counted take much longer than what they fill. Then others of its thread have their turn.
+const TURN: Duration = Duration::from_millis(2);
+
 impl Connection {
-    /// Queues what there is to say while there is room. True when it stopped for want of room.
+    /// Queues what there is to say while there is room, and for no longer than a turn may take. True when
+    /// it stopped for either.
     ///
     /// What a slow client may cost is bounded everywhere: replies by the requests in flight (none
     /// are read without room), live frames by the outbox, refreshes because they are made here,
     /// when there is room.
     pub(super) fn fill(&mut self) -> bool {
         self.send_replies();
+        let begun = std::time::Instant::now();
         while self.writer.has_room() {
             if self.mailbox.outbox.take_overflow() {
                 self.feed.handle_overflow();
@@ -35,6 +41,9 @@ impl Connection {
             let step = self.step();
             if !live && !step {
                 return false;
+            }
+            if begun.elapsed() >= TURN {
+                return true;
             }
         }
         true
@@ -96,13 +105,15 @@ impl Connection {
         let settled = Snapshot::clone(&self.server.shared.settled.load());
         let there = self.feed.takes_live() && self.send_live(usize::MAX, settled.rev()).0;
         if there {
+            // Counted once for all who ask at once.
+            let sync = self.feed.sync(&settled);
             if self.timers.heartbeat_due {
-                let sync = self.feed.sync(None, &settled);
-                self.send(&sync);
+                self.send(&ServerFrame::Sync(sync.clone()));
             }
-            while let Some(id) = self.asked.pop_front() {
-                let sync = self.feed.sync(Some(id), &settled);
-                self.send(&sync);
+            while self.writer.has_room()
+                && let Some(id) = self.asked.pop_front()
+            {
+                self.send(&ServerFrame::Sync(Sync { id: Some(id), ..sync.clone() }));
             }
         } else if self.timers.heartbeat_due {
             // A sign of life that says nothing of any mirror: they are on their way.

@@ -299,6 +299,7 @@ impl Connection {
         if let Err(refusal) = check::get(get) {
             return self.refuse(get.id, refusal);
         }
+        self.looked_up += get.paths.len();
         let snapshot = self.server.shared.latest();
         let room = self.room();
         let mut size = 0;

@@ -138,7 +138,7 @@ fn reads(state: &State, bare: &Bare, paths: &[Path]) -> Vec<Row> {
         time(1, n, &mut || {
             black_box(bare.iter().map(|(path, value)| path.len() + value.len()).sum::<usize>());
         });
-        time(2, n, &mut || assert!(snapshot.digest(&seen, usize::MAX).is_some()));
+        time(2, n, &mut || assert!(snapshot.digest(&seen, &mut { usize::MAX }).is_some()));
         time(3, n, &mut || {
             let first = |bytes: &[u8]| usize::from(bytes[0]);
             let all = bare.iter().map(|(path, value)| first(path.as_bytes()) + first(value));
@@ -218,10 +218,10 @@ fn since(state: &mut State, paths: &[Path]) -> Vec<Row> {
             black_box(common::refresh(&snapshot, &all, Some(before)));
         });
         time(1, &mut || {
-            black_box(snapshot.digest(&all, 0));
+            black_box(snapshot.digest(&all, &mut 0));
         });
         time(2, &mut || {
-            black_box(snapshot.digest(&site, 0));
+            black_box(snapshot.digest(&site, &mut 0));
         });
         time(3, &mut || {
             for parent in &parents {

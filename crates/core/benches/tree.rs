@@ -156,7 +156,7 @@ mod digest {
     #[divan::bench(args = SIZES)]
     fn subtree(bencher: Bencher<'_, '_>, size: usize) {
         let (snapshot, view) = (Tree::of(size).state.snapshot(), View::tree(common::site()));
-        bencher.bench(|| snapshot.digest(black_box(&view), 0));
+        bencher.bench(|| snapshot.digest(black_box(&view), &mut 0));
     }
 
     /// One entry fetched by its path.

@@ -110,9 +110,9 @@ impl Snapshot {
     }
 
     /// What every mirror of `view` must have at this revision. O(log n) for a subtree; otherwise
-    /// the view is walked, and there is none when that is more than `scan` slots. A view with a
-    /// `tail` has none: it depends on when the mirror was last refreshed.
-    pub fn digest(&self, view: &View, scan: usize) -> Option<Digest> {
+    /// the view is walked, and there is none when that is more than `scan` slots, of which it takes away
+    /// what it has walked. A view with a `tail` has none: it depends on when the mirror was last refreshed.
+    pub fn digest(&self, view: &View, scan: &mut usize) -> Option<Digest> {
         if view.tail.is_some() {
             return None;
         }
@@ -120,11 +120,12 @@ impl Snapshot {
             return Some(self.summary(&view.base).digest());
         }
         let mut digest = Digest::default();
-        let mut left = Some(scan);
+        let mut left = Some(*scan);
         let mut walk = Walk::new(self, view, None, None);
         while let Some(slot) = walk.next_entry(&mut left) {
             digest.add(&crate::map::Item::summary(slot).digest());
         }
+        *scan = left.unwrap_or_default();
         left.map(|_| digest)
     }
 

@@ -363,7 +363,7 @@ impl World {
             let view = any_view(&mut self.rng, &tree);
             let digest = truth::digest(&truth::shown(&tree, &view), snapshot.digest_key());
             let expected = Some(digest).filter(|_| view.tail.is_none());
-            assert_eq!(snapshot.digest(&view, 10_000), expected, "{view:?}");
+            assert_eq!(snapshot.digest(&view, &mut 10_000), expected, "{view:?}");
         }
         self.check_page(&snapshot, &tree);
     }

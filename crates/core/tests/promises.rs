@@ -14,7 +14,7 @@ use common::sim::Sim;
 use common::truth::{self, Tree};
 use common::{Rng, cases, path};
 use onetree_core::{Answer, Author, Commit, Refusal, Request, State, Time};
-use onetree_protocol::frame::{Do, ServerFrame};
+use onetree_protocol::frame::Do;
 use onetree_protocol::{Name, Path, Revision, Value, View};
 
 fn everything() -> View {
@@ -285,7 +285,7 @@ fn verifiable() {
         let sync = |sim: &mut Sim| {
             let settled = sim.settled.clone();
             let line = sim.links[0].line.as_mut().unwrap();
-            let ServerFrame::Sync(sync) = line.feed.sync(None, &settled) else { panic!() };
+            let sync = line.feed.sync(&settled);
             let [(_, Some(digest))] = sync.digests[..] else { panic!("{sync:?}") };
             digest
         };

@@ -37,6 +37,8 @@ pub struct Feed {
     turn: u32,
     /// What its turn came to, as far as it was not taken yet.
     ready: VecDeque<Step>,
+    /// The subscription with whose digest the next `sync` begins.
+    counts_from: u32,
 }
 
 /// What a [`Feed`] may do.
@@ -46,7 +48,7 @@ pub struct FeedLimits {
     pub subscriptions: usize,
     /// About so many bytes for each frame of a refresh.
     pub frame_bytes: usize,
-    /// Slots that may be walked through for one digest.
+    /// Slots that may be walked through for all digests of one `sync`, and for that of one `fresh`.
     pub digest_scan: usize,
 }
 
@@ -101,6 +103,7 @@ impl Feed {
             live: Revision::ZERO,
             turn: 0,
             ready: VecDeque::new(),
+            counts_from: 0,
         }
     }
 
@@ -272,10 +275,21 @@ impl Feed {
 
     /// The heartbeat: every live delta up to `settled` has been sent, so all live mirrors are
     /// there, and these are the digests that they must have. An `every_ms` mirror is there too
-    /// unless something of it waits for its interval.
-    pub fn sync(&mut self, id: Option<u32>, settled: &Snapshot) -> ServerFrame {
+    /// unless something of it waits for its interval. Views that must be walked take turns: what has no
+    /// digest in one `sync`, because others have used up what may be walked, is the first in the next.
+    pub fn sync(&mut self, settled: &Snapshot) -> Sync {
         let rev = settled.rev();
-        let scan = self.limits.digest_scan;
+        let (scan, from) = (self.limits.digest_scan, self.counts_from);
+        let (mut left, mut next) = (scan, None);
+        let mut count = |id: u32, view: &View| {
+            let before = left;
+            let digest = settled.digest(view, &mut left);
+            if digest.is_none() && left == 0 {
+                // One that had all of it is too large, and would come no further.
+                next.get_or_insert(if before == scan { id.wrapping_add(1) } else { id });
+            }
+            digest
+        };
         let mut digests = Vec::new();
         let live = self.live;
         self.subs.each(|sub_id, sub| {
@@ -292,11 +306,18 @@ impl Feed {
                 _ => false,
             };
             if there {
-                digests.push((sub_id, settled.digest(&sub.view, scan)));
+                let now = sub_id >= from || sub.view.is_subtree();
+                digests.push((sub_id, now.then(|| count(sub_id, &sub.view)).flatten()));
             }
         });
+        for (sub_id, digest) in digests.iter_mut().take_while(|(sub_id, _)| *sub_id < from) {
+            if digest.is_none() {
+                *digest = self.subs.with(*sub_id, |sub| count(*sub_id, &sub.view)).flatten();
+            }
+        }
+        self.counts_from = next.unwrap_or_default();
         self.live = self.live.max(rev);
-        ServerFrame::Sync(Sync { id, rev, digests })
+        Sync { id: None, rev, digests }
     }
 
     fn wake_paced(&mut self, now: Time) {
@@ -394,7 +415,7 @@ impl Subscription {
             return false;
         };
         let view = self.view.fingerprint();
-        let digest = snapshot.digest(&self.view, scan);
+        let digest = snapshot.digest(&self.view, &mut { scan });
         let fresh = Fresh { sub: id, rev, view, digest };
         ready.push_back(Step::Frame(ServerFrame::Fresh(fresh)));
         if self.mode == Mode::Once {

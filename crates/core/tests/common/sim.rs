@@ -323,7 +323,7 @@ impl Sim {
                 if line.feed.takes_live() {
                     while line.send_live(settled.rev(), published.rev()) {}
                     if !line.outbox.overflowed {
-                        let sync = line.feed.sync(None, &settled);
+                        let sync = ServerFrame::Sync(line.feed.sync(&settled));
                         line.wire.push_back((sync, published.rev()));
                     }
                 }
