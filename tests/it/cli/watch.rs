@@ -118,6 +118,14 @@ fn watch_with_a_state_file_resumes() {
     assert_eq!(changes, ["+ /d", "- /a"]);
     assert_eq!(mirror(&file), broker.ok(&["export", "/"]));
 
+    // A copy that was found to be wrong is right in the file too, though the revision is the same.
+    let right = fs::read_to_string(&file).unwrap();
+    let wrong = right.replace("\"path\":\"/b\",\"rev\":2", "\"path\":\"/b\",\"rev\":1");
+    assert_ne!(wrong, right);
+    fs::write(&file, wrong).unwrap();
+    broker.ok(&watch);
+    assert_eq!(fs::read_to_string(&file).unwrap(), right);
+
     // Another view: nothing is told as deleted, and the file is left.
     let kept = fs::read(&file).unwrap();
     for other in [&["watch", "/b"][..], &["watch", "/", "--no-values"]] {

@@ -64,9 +64,12 @@ impl Saver {
     }
 
     fn begin(&mut self, now: &Snapshot) {
-        (self.began, self.changed) = (Instant::now(), false);
-        // A mirror that was never whole, or was found to be wrong, is not worth a file.
-        let Some(cookie) = now.cookie().filter(|cookie| self.saved != Some(*cookie)) else {
+        let changed = std::mem::replace(&mut self.changed, false);
+        self.began = Instant::now();
+        // A mirror that was never whole, or was found to be wrong, is not worth a file. One that was made
+        // right again is, though it is dated as the wrong one was.
+        let Some(cookie) = now.cookie().filter(|cookie| changed || self.saved != Some(*cookie))
+        else {
             return;
         };
         self.saved = Some(cookie);
