@@ -15,9 +15,9 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let (Ok(number), Some(scale)) = (number.parse::<u64>(), scale) else { return Err(wrong()) };
     number
         .checked_mul(scale)
-        .filter(|ms| *ms > 0)
+        .filter(|ms| (1..1 << 53).contains(ms))
         .map(Duration::from_millis)
-        .ok_or_else(|| "a duration is above 0 and below 2^64 milliseconds".to_owned())
+        .ok_or_else(|| "a duration is above 0 and below 2^53 milliseconds".to_owned())
 }
 
 #[cfg(test)]
@@ -29,7 +29,18 @@ mod tests {
         for (text, ms) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("7d", 604_800_000)] {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for wrong in ["", "30", "s", "-1s", "1.5s", "1 s", "0s", "99999999999999999999s", "1S"] {
+        for wrong in [
+            "",
+            "30",
+            "s",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "0s",
+            "99999999999999999999s",
+            "9007199254740992ms",
+            "1S",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

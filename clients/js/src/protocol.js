@@ -403,7 +403,7 @@ export const fromHex = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (byte) =
 // The tables of frames (3, 4): fields in the order of MessagePack. The kinds of fields are what codecs know.
 
 /**
- * @typedef {'u32' | 'u53' | 'u64' | 'text' | 'bool' | 'name' | 'path' | 'pattern' | 'epoch' | 'fingerprint' | 'digest'
+ * @typedef {'u32' | 'u53' | 'text' | 'bool' | 'name' | 'path' | 'pattern' | 'epoch' | 'fingerprint' | 'digest'
  *   | 'logkey' | 'code' | 'value' | 'change' | 'puts' | 'step' | 'condition' | 'digests'} Plain
  * @typedef {Plain | {words: readonly string[]} | {record: readonly Field[]} | {list: Kind, most?: number}} Kind
  * @typedef {{name: string, kind: Kind, must: boolean, byDefault?: unknown}} Field
@@ -419,7 +419,7 @@ export const fromHex = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (byte) =
  */
 const f = (name, kind, byDefault) => ({ name: name.replace('?', ''), kind, must: !name.endsWith('?'), byDefault });
 const ID = f('id', 'u32');
-const SEQ = f('seq?', 'u64');
+const SEQ = f('seq?', 'u53');
 const PATH = f('path', 'path');
 const VALUE = f('value', 'value');
 const TTL = f('ttl_ms?', 'u53');
@@ -495,7 +495,6 @@ export const SERVER = numbered([
 const IS = {
   u32: (v) => typeof v === 'number' && v < 2 ** 32,
   u53: (v) => typeof v === 'number',
-  u64: (v) => typeof v === 'number' || (typeof v === 'bigint' && v < 2n ** 64n),
   text: (v) => typeof v === 'string',
   bool: (v) => typeof v === 'boolean',
   name: (v) => typeof v === 'string' && /^[A-Za-z0-9_-]{1,64}$/.test(v),

@@ -75,8 +75,11 @@ impl Wire for u64 {
         sink.uint(*self);
     }
 
+    /// Below 2^53, as a double can tell them all apart, which is what many clients' numbers are.
     fn get(source: Source<'_>) -> Read<u64> {
-        source.uint()
+        const MOST: u64 = Revision::MAX.get();
+        let large = || Wrong::field(Code::BadField, format!("at most {MOST}"));
+        source.uint().and_then(|number| (number <= MOST).then_some(number).ok_or_else(large))
     }
 }
 

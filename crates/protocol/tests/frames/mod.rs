@@ -326,7 +326,8 @@ fn id() -> impl Strategy<Value = u32> {
 }
 
 fn number() -> impl Strategy<Value = u64> {
-    prop_oneof![id().prop_map(u64::from), any::<u64>(), Just(u64::MAX)]
+    let max = Revision::MAX.get();
+    prop_oneof![id().prop_map(u64::from), 0..=max, Just(max)]
 }
 
 fn flag() -> impl Strategy<Value = bool> + Clone {

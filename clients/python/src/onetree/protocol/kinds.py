@@ -119,7 +119,7 @@ def optional_digest(found: Any) -> Digest | None:
 READ: dict[str, Callable[[Any], Any]] = {
     "u32": u32,
     "count": u32,
-    "u64": number(64),
+    "u53": number(53),
     "rev": rev,
     "millis": number(53),
     "text": text,
