@@ -176,6 +176,9 @@ pub struct Rule {
     pub max_bytes: Option<u64>,
 }
 
+/// What a file of the log may have, bytes: 4 KiB to 4 GiB.
+const LOG_FILE_BYTES: std::ops::RangeInclusive<u64> = 4096..=4 << 30;
+
 /// The keys of a [`Rule`].
 const RULE_KEYS: &[&str] = &["pattern", "keep", "max_age_ms", "max_bytes"];
 
@@ -275,6 +278,15 @@ impl Config {
         }
         if self.commit_changes > u32::from(u16::MAX) {
             return wrong("commit_changes", "must be below 65536: a log key counts so far".into());
+        }
+        if !LOG_FILE_BYTES.contains(&self.log_file_bytes) {
+            let message = format!(
+                "is {}, but must be {} to {}: a file is filled beforehand",
+                self.log_file_bytes,
+                LOG_FILE_BYTES.start(),
+                LOG_FILE_BYTES.end()
+            );
+            return wrong("log_file_bytes", message);
         }
         let least = u64::from(self.value_bytes) * 4 / 3 + FRAME_OVERHEAD;
         if u64::from(self.frame_bytes) < least {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use onetree::store::files::Storage;
+use onetree::store::files::{self, Disk, OpenError, Storage};
+use onetree_core::Settings;
 use serde_json::json;
 
 use super::Common;
@@ -32,9 +33,10 @@ impl Check {
     pub(crate) fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let disk = data::existing(&self.data)?;
         // Before the lock: a directory that is no broker's stays as it is.
-        data::begin(&disk)?;
+        let settings = data::begin(&disk)?;
         let _lock = data::lock(&self.data)?;
-        let (state, report, _) = data::read(&disk)?;
+        let read = files::check(&disk, settings.clone());
+        let (state, report) = read.map_err(|error| unreadable(&disk, &settings, &error))?;
         let names = data::names(&disk)?;
         let mut bytes = 0;
         for name in &names {
@@ -79,4 +81,19 @@ impl Check {
             )),
         }
     }
+}
+
+/// Why it cannot be read, and where it is damaged, what else is.
+fn unreadable(disk: &Disk, settings: &Settings, error: &OpenError) -> Failure {
+    let failure = data::unreadable(error);
+    let OpenError::Damaged(first) = error else { return failure };
+    let mut others = files::damages(disk, settings);
+    others.retain(|damage| damage != first);
+    if others.is_empty() {
+        return failure;
+    }
+    let words: String = others.iter().map(|damage| format!("\n  also: {damage}")).collect();
+    let fields =
+        others.iter().map(|damage| json!({ "file": damage.file, "offset": damage.offset }));
+    failure.and(&words).with("also", fields.collect::<Vec<_>>())
 }

@@ -65,13 +65,6 @@ pub(crate) fn names(disk: &Disk) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Reads and checks all of a directory that nobody writes to.
-pub(crate) fn read(disk: &Disk) -> Result<(State, Report, Settings), Failure> {
-    let settings = begin(disk)?;
-    let (state, report) = files::check(disk, settings.clone()).map_err(|e| unreadable(&e))?;
-    Ok((state, report, settings))
-}
-
 /// Reads a directory that a broker may be writing to: its tree as it was at some moment meanwhile.
 ///
 /// What a broker has finished it never changes, and its log up to any end is one revision of the

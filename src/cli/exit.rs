@@ -11,7 +11,8 @@ use serde_json::{Map, json};
 pub(crate) const OK: u8 = 0;
 /// The broker refused; the code says why.
 pub(crate) const REFUSED: u8 = 1;
-/// The command line, or a file that it names, is wrong. Nothing was sent.
+/// The command line, or a file or an input that it names, is wrong. Nothing was sent, but of an input the
+/// lines before the wrong one: how many were acknowledged is told.
 pub(crate) const USAGE: u8 = 2;
 /// A precondition did not hold (`--if-rev`, `--if-absent`, `if` of a transaction).
 pub(crate) const CONFLICT: u8 = 3;
@@ -27,11 +28,12 @@ pub(crate) const TABLE: &str = "\
 Exit codes:
   0  it worked (also: the reader of the output went away, or Ctrl-C where that ends the command)
   1  the broker refused; the error's code says why
-  2  the command line, or a file that it names, is wrong; nothing was sent
+  2  the command line, or a file or an input that it names, is wrong; nothing was sent, but of an
+     input what stands before the wrong line
   3  a precondition did not hold (--if-rev, --if-absent, \"if\" of a transaction)
   4  get: there is no entry at the path
   5  no broker can be reached at the URL
-  6  something that should not happen: a broken protocol, a full disk, a fault";
+  6  something that should not happen: a broken protocol, a full or damaged disk, a fault";
 
 /// How a command can end before its time.
 #[derive(Debug)]

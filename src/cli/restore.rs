@@ -127,7 +127,9 @@ impl Restore {
 /// What is in a directory, but for its lock and what restores have left.
 fn old(disk: &Disk) -> Result<Vec<String>, Failure> {
     let mut names = disk.list().map_err(|error| data::io_failed(&error))?;
-    names.retain(|name| !(name == "lock" || name == MAKING || name.starts_with("before-restore-")));
+    // The last is what some file systems have at their top.
+    let others = ["lock", MAKING, "lost+found"];
+    names.retain(|name| !(others.contains(&&**name) || name.starts_with("before-restore-")));
     names.sort_unstable();
     Ok(names)
 }

@@ -14,6 +14,7 @@ use onetree::{Broker, Hooks, Running, StartError};
 use serde_json::json;
 
 use super::Common;
+use super::data;
 use super::exit::{Failure, USAGE};
 use super::output::Output;
 use super::stop::Stop;
@@ -123,14 +124,14 @@ impl Serve {
     /// Starts the broker; the lock is that of its directory.
     async fn start(&self, config: Config) -> Result<(Running, Option<Lock>), Failure> {
         let started = match &self.data {
-            Some(directory) if config.durability != Durability::Memory => {
+            Some(directory) => {
                 let lock = Lock::take(directory).map_err(|error| not_started(&error.into()))?;
                 let storage = Arc::new(files(directory)?);
                 let running = Broker::start_from(config, storage, Hooks::default()).await;
                 running.map(|running| (running, Some(lock)))
             }
-            data => {
-                if !self.memory && data.is_none() {
+            None => {
+                if !self.memory {
                     eprintln!(
                         "the tree is in memory only and is lost when the broker ends (--data DIR keeps \
                          it; --memory hides this line)"
@@ -154,10 +155,21 @@ impl Serve {
         if self.allow_anonymous {
             flags.push(("allow_anonymous".to_owned(), "true".to_owned()));
         }
-        Config::load(self.config.as_deref(), environment, flags).map_err(|error| {
+        let config = Config::load(self.config.as_deref(), environment, flags).map_err(|error| {
             Failure::new(USAGE, "config", error.to_string())
                 .next("correct it; serve --print-config explains every key")
-        })
+        })?;
+        match &self.data {
+            Some(directory) if config.durability == Durability::Memory => {
+                let directory = directory.display();
+                let message = format!(
+                    "durability = \"memory\" writes nothing, and reads nothing of {directory}"
+                );
+                Err(Failure::new(USAGE, "config", message)
+                    .next("leave --data (ONETREE_DATA) out, or set another durability"))
+            }
+            _ => Ok(config),
+        }
     }
 }
 
@@ -167,30 +179,29 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
 
 /// The broker did not start.
 fn not_started(error: &StartError) -> Failure {
-    let next = match error {
-        StartError::Exposed(_) => "add --allow-anonymous, or --listen 127.0.0.1:7400",
-        StartError::Listen { .. } => "end what listens there, or give another --listen",
-        StartError::Locked(LockError::InUse { .. }) => {
-            "end the other broker, or give another --data"
-        }
-        StartError::Locked(LockError::Io { .. }) => {
-            "give a --data that is a directory, or can become one, and can be written to"
-        }
+    let (code, next) = match error {
         StartError::Files(OpenError::Backup { .. }) => {
-            "make a directory of it: onetree restore --data DIR BACKUP"
+            ("backup", "make a directory of it: onetree restore --data DIR BACKUP")
         }
-        StartError::Files(_) => {
-            "onetree check says what is wrong; onetree restore goes back to a backup"
+        StartError::Files(error) => return data::unreadable(error),
+        StartError::Exposed(_) => ("exposed", "add --allow-anonymous, or --listen 127.0.0.1:7400"),
+        StartError::Listen { .. } => ("listen", "end what listens there, or give another --listen"),
+        StartError::Locked(LockError::InUse { .. }) => {
+            ("in-use", "end the other broker, or give another --data")
         }
-        StartError::Random(_) => "give the system a source of randomness",
+        StartError::Locked(LockError::Io { .. }) => (
+            "no-data",
+            "give a --data that is a directory, or can become one, and can be written to",
+        ),
+        StartError::Random(_) => ("random", "give the system a source of randomness"),
     };
-    Failure::new(USAGE, "start", error.to_string()).next(next)
+    Failure::new(USAGE, code, error.to_string()).next(next)
 }
 
 /// The files of a directory.
 fn files(directory: &Path) -> Result<Disk, Failure> {
     Disk::new(directory.to_owned()).map_err(|error| {
-        Failure::new(USAGE, "start", format!("cannot use {}: {error}", directory.display()))
+        Failure::new(USAGE, "no-data", format!("cannot use {}: {error}", directory.display()))
             .next("give another --data")
     })
 }

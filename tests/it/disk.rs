@@ -174,6 +174,9 @@ async fn sync_interval_ms() {
 
 #[tokio::test]
 async fn log_file_bytes() {
+    for wrong in [4095u64, (4 << 30) + 1, u64::MAX >> 1] {
+        assert!(Config::from_str("t", &format!("log_file_bytes = {wrong}")).is_err(), "{wrong}");
+    }
     let directory = Directory::new("files");
     let broker = start(config("log_file_bytes = 4096"), &directory.0).await;
     let (mut wire, _) = open(&broker).await;

@@ -7,7 +7,7 @@
 //!
 //! - [`FileStore`], [`open`]: the store that the owner of the tree writes to, and its start
 //! - `engine`: the thread that writes, and what it does when the disk fails
-//! - `recover`: from files to a [`State`]
+//! - `recover`: from files to a [`State`]; `damages`: all that is in the way of that
 //! - `log`, `tree`, `history`: the three kinds of files; `header`: what each begins with; `record`:
 //!   what stands in the first two
 //! - `spare`: the next file of the log, made beside the commits; `saving`: a tree being saved beside
@@ -15,6 +15,7 @@
 //! - [`Storage`]: what they ask of a file system; [`Disk`]: that of the system; `lock`: one process
 //!   for each directory
 
+mod damages;
 mod engine;
 mod header;
 mod history;
@@ -39,6 +40,7 @@ use tokio::sync::oneshot;
 use super::{Store, StoreError};
 use engine::{Engine, Handle, Job};
 
+pub use damages::damages;
 pub use lock::{Lock, LockError};
 pub use recover::{EPOCH_GAP, Report};
 pub use storage::{Disk, Storage, StorageFile};

@@ -97,8 +97,23 @@ fn check_names_what_is_damaged() {
         assert!(error["next"].as_str().unwrap().contains("onetree restore"), "{error}");
     }
     let (exit, error) = failed(&["serve", "--data", text(&data), "--listen", "127.0.0.1:0"]);
-    assert_eq!(exit, 2);
+    assert_eq!((exit, &error["offset"]), (6, &json!(64)), "{error}");
     assert!(error["message"].as_str().unwrap().contains(text(&log)), "{error}");
+
+    // All that is damaged, not only what it met first.
+    let history = data.join("history.onetree");
+    let mut bytes = fs::read(&history).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&history, bytes).unwrap();
+    let (exit, error) = failed(&["check", "--data", text(&data)]);
+    assert_eq!((exit, &error["code"]), (6, &json!("damaged")), "{error}");
+    assert_eq!(error["file"], text(&history), "{error}");
+    let also = error["also"].as_array().unwrap();
+    assert_eq!((also.len(), &also[0]["file"]), (1, &json!(text(&log))), "{error}");
+    assert_eq!(also[0]["offset"], 64, "{error}");
+    let people = program(&["check", "--data", text(&data)]).output().unwrap();
+    let people = String::from_utf8_lossy(&people.stderr).into_owned();
+    assert!(people.contains(text(&history)) && people.contains(text(&log)), "{people}");
 }
 
 #[test]
@@ -169,6 +184,44 @@ fn a_backup_is_one_revision_while_clients_write() {
     }
 }
 
+/// What keeps a broker from starting is told as by every other command, so that a script can tell.
+#[test]
+fn serve_says_why_it_cannot_start() {
+    let directory = Directory::new("cannot");
+    let data = directory.file("data");
+    let serve = |more: &[&str]| {
+        failed(&[&["serve", "--listen", "127.0.0.1:0", "--data", text(&data)], more].concat())
+    };
+    let mut broker = Broker::on(&data, &[]);
+    broker.ok(&["put", "/a", "1"]);
+    // A second one is told who has the directory.
+    let (exit, error) = serve(&[]);
+    assert_eq!((exit, &error["code"]), (2, &json!("in-use")), "{error}");
+    let pid = broker.child.id().to_string();
+    assert!(error["message"].as_str().unwrap().contains(&pid), "{error}");
+    let taken = broker.url.trim_start_matches("ws://").to_owned();
+    assert_eq!(interrupt(&mut broker.child), 0);
+
+    let nothing = serve(&["--set", "durability=memory"]);
+    assert_eq!((nothing.0, &nothing.1["code"]), (2, &json!("config")), "{}", nothing.1);
+    assert!(nothing.1["message"].as_str().unwrap().contains(text(&data)), "{}", nothing.1);
+
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let (exit, error) = failed(&["serve", "--memory", "--listen", &address]);
+    assert_eq!((exit, &error["code"]), (2, &json!("listen")), "{error} {taken}");
+
+    let log = names(&data).into_iter().find(|name| name.starts_with("log-")).unwrap();
+    let mut bytes = fs::read(data.join(&log)).unwrap();
+    bytes[0] ^= 1;
+    fs::write(data.join(&log), bytes).unwrap();
+    let (exit, error) = serve(&[]);
+    assert_eq!((exit, &error["code"]), (6, &json!("damaged")), "{error}");
+    assert!(error["file"].as_str().unwrap().ends_with(&log), "{error}");
+    assert_eq!(error["offset"], 0, "{error}");
+    assert!(error["next"].as_str().unwrap().contains("onetree restore"), "{error}");
+}
+
 /// A broker on a backup would go on with a history that the first one goes on with too: mirrors could
 /// not tell one's revisions from the other's.
 #[test]
@@ -184,7 +237,7 @@ fn no_broker_starts_on_a_backup() {
     assert_eq!(told(&["check", "--data", text(&data)])["backup"], false);
 
     let (exit, error) = failed(&["serve", "--data", text(&backup), "--listen", "127.0.0.1:0"]);
-    assert_eq!((exit, &error["code"]), (2, &json!("start")), "{error}");
+    assert_eq!((exit, &error["code"]), (2, &json!("backup")), "{error}");
     let (message, next) = (error["message"].as_str().unwrap(), error["next"].as_str().unwrap());
     assert!(message.contains(text(&backup)) && message.contains("backup"), "{error}");
     assert!(next.contains("onetree restore"), "{error}");
