@@ -6,9 +6,11 @@
 
 use std::collections::BTreeSet;
 
+use onetree_protocol::frame::SendSignal;
 use onetree_protocol::json;
 use onetree_protocol::{
-    Act, Change, ClientFrame, Codec, Cookie, DecodeError, Path, Revision, ServerFrame, Value,
+    Act, Change, ClientFrame, Codec, Cookie, DecodeError, MediaType, Path, Revision, ServerFrame,
+    Value,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -131,14 +133,42 @@ fn a_change_is_one_line_and_comes_back_from_it() {
 }
 
 #[test]
-fn a_line_keeps_the_spaces_around_and_inside_of_a_json_value() {
+fn space_around_a_json_text_is_not_part_of_the_value() {
+    let put = |bytes: &[u8], media: MediaType| {
+        let value = Value { media, bytes: bytes.into() };
+        let path = Path::parse("/a").unwrap();
+        ClientFrame::Signal(SendSignal { id: None, path, value })
+    };
+    let spaced = b" \t\r\n{\"k\": 1}\n ";
+    let bytes = Codec::MsgPack.encode_client(&put(spaced, MediaType::Json));
+    let read = Codec::MsgPack.decode_client(&bytes).unwrap();
+    assert_eq!(read, put(b"{\"k\": 1}", MediaType::Json));
+    let json = r#"{"op":"signal","path":"/a","type":"application/json","bytes":"IDEK"}"#;
+    let read = Codec::Json.decode_client(json.as_bytes()).unwrap();
+    assert_eq!(read, put(b"1", MediaType::Json));
+    // Of anything else it is.
+    for media in [MediaType::Text, MediaType::Octets] {
+        let frame = put(spaced, media);
+        let bytes = Codec::MsgPack.encode_client(&frame);
+        assert_eq!(Codec::MsgPack.decode_client(&bytes).unwrap(), frame);
+    }
+}
+
+#[test]
+fn a_line_keeps_the_spaces_inside_of_a_json_value() {
     for space in [" ", "\t", "\n", "\r\n", "\r"] {
-        for text in [format!("{space}1"), format!("1{space}"), format!("[{space}1]")] {
-            let act = Act::Put(Some(Value::json(&text)));
-            let change = Change { path: Path::root(), rev: Revision::ZERO, act };
-            let line = json::change_line(&change);
+        for (text, kept) in [
+            (format!("{space}1"), "1".to_owned()),
+            (format!("1{space}"), "1".to_owned()),
+            (format!("[{space}1]"), format!("[{space}1]")),
+        ] {
+            let change = |text: &str| {
+                let act = Act::Put(Some(Value::json(text)));
+                Change { path: Path::root(), rev: Revision::ZERO, act }
+            };
+            let line = json::change_line(&change(&text));
             assert!(!line.contains(['\n', '\r']), "{line}");
-            assert_eq!(json::parse_change_line(&line), Ok(change), "{text:?}");
+            assert_eq!(json::parse_change_line(&line), Ok(change(&kept)), "{text:?}");
         }
     }
 }

@@ -5,6 +5,15 @@ use serde_json::{Value, json};
 use super::{Broker, Running, eventually, export, said, said_ok};
 
 #[test]
+fn a_json_text_with_a_line_end_is_json() {
+    let broker = Broker::start();
+    said_ok(&broker.run(&["put", "/a", "-"], b" {\"k\": 1}\r\n"));
+    let line: Value = serde_json::from_str(&broker.ok(&["get", "/a", "--json"])).unwrap();
+    assert_eq!(line["json"], json!({"k": 1}), "{line}");
+    assert_eq!(broker.ok(&["get", "/a", "--raw"]), "{\"k\": 1}");
+}
+
+#[test]
 fn put_and_get() {
     let broker = Broker::start();
     let said = broker.ok(&["put", "/config/theme", "{\"dark\": true}"]);

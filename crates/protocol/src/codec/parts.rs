@@ -23,11 +23,11 @@ pub(super) fn put_value(record: &mut Record<'_>, value: &Value, one_line: bool) 
         }
         return record.field("bytes", |sink| pack::put_bin(sink.bytes(), bytes));
     }
-    // A reader of a line takes the value from its first byte that is no space to its last.
-    let broken = one_line
-        && (bytes.iter().any(|b| matches!(b, b'\n' | b'\r')) || bytes.trim_ascii() != &**bytes);
-    if *media == MediaType::Json && !broken {
-        return record.field("json", |sink| sink.bytes().extend_from_slice(bytes));
+    if *media == MediaType::Json {
+        let text = unspaced(bytes);
+        if !(one_line && text.iter().any(|b| matches!(b, b'\n' | b'\r'))) {
+            return record.field("json", |sink| sink.bytes().extend_from_slice(text));
+        }
     }
     record.field("type", |sink| sink.str(media.as_str()));
     match std::str::from_utf8(bytes) {
@@ -50,7 +50,7 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
     if !fields.is_json() {
         let Some(Source::Pack(bytes)) = fields.take("bytes") else { return Ok(None) };
         let bytes = pack::bin(bytes).map_err(|e| Wrong::frame(format!("bytes: {e}")))?;
-        return Ok(Some(Value { media: media.unwrap_or_default(), bytes: bytes.into() }));
+        return Ok(Some(of_bytes(media.unwrap_or_default(), bytes)));
     }
     let mut form = None;
     for name in ["json", "text", "bytes"] {
@@ -89,9 +89,25 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
                 let wrong = |e| Wrong::field(Code::BadValue, format!("bytes: not JSON: {e}"));
                 json_text::check(&bytes).map_err(wrong)?;
             }
-            Ok(Some(Value { media, bytes: bytes.into() }))
+            Ok(Some(of_bytes(media, &bytes)))
         }
     }
+}
+
+/// A value from all of its bytes.
+fn of_bytes(media: MediaType, bytes: &[u8]) -> Value {
+    let bytes = if media == MediaType::Json { unspaced(bytes) } else { bytes };
+    Value { media, bytes: bytes.into() }
+}
+
+/// A JSON text without the space around it, which is not part of the value.
+fn unspaced(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..]
+    | [rest @ .., b' ' | b'\t' | b'\n' | b'\r'] = text
+    {
+        text = rest;
+    }
+    text
 }
 
 fn media(source: Source<'_>) -> Read<MediaType> {
