@@ -134,6 +134,11 @@ impl Snapshot {
     /// are those without a value that have something below them: they are at revision 0. Cost: what
     /// is sent, times O(log n) for direct children.
     pub fn list(&self, page: &List, bytes: usize, entries: usize) -> (Vec<Change>, bool) {
+        if page.depth == Depth::Entry {
+            let shown = within(page, None, &page.path) == Ordering::Equal;
+            let own = self.tree.get(&page.path).filter(|_| shown);
+            return (own.and_then(|slot| slot.entry(page.values)).into_iter().collect(), false);
+        }
         let most = if page.limit == 0 { entries } else { entries.min(page.limit as usize) };
         let mut found: Vec<Change> = Vec::new();
         let mut size = 0;
@@ -167,10 +172,7 @@ impl Snapshot {
             let Some(slot) = next else { return (found, false) };
             // The child (or the top) that this slot is, or is below of.
             let below = page.path.below(&slot.path).and_then(|mut segments| segments.next());
-            let child = match below {
-                Some(segment) if page.depth == Depth::Children => page.path.child(segment),
-                _ => Ok(page.path.clone()),
-            };
+            let child = below.map_or_else(|| Ok(page.path.clone()), |name| page.path.child(name));
             let Ok(child) = child else { return (found, false) };
             let entry = self.tree.get(&child).and_then(|slot| slot.entry(page.values));
             // A child without a value that has something below it: revision 0 says "absent".

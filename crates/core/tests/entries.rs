@@ -13,18 +13,53 @@ fn commit(state: &mut State, change: Do) {
     assert!(state.write(Time(1), &Author::default(), &request).answer.is_ok());
 }
 
-#[test]
-fn entries_in_place_are_those_of_a_list_from_both_ends() {
+fn tree(paths: &[&str]) -> State {
     let mut state = State::new(Settings {
         epoch: Epoch(1),
         digest_key: DigestKey(7),
         bounds: Default::default(),
         retention: Vec::new(),
     });
-    for text in ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a/gone", "/b", "/a/c/d"] {
+    for text in paths {
         let value = Value::text(text);
         commit(&mut state, Do::Put { path: path(text), value, ttl_ms: None, ephemeral: false });
     }
+    state
+}
+
+/// It did not end where something was below: a conversation by chance found it.
+#[test]
+fn a_list_of_one_entry_is_that_entry() {
+    let snapshot = tree(&["/a", "/a/b", "/c/d"]).snapshot();
+    for (text, there) in [("/a", true), ("/a/b", true), ("/c", false), ("/c/d", true), ("/", false)]
+    {
+        for reverse in [false, true] {
+            let page = |after: Option<&str>, before: Option<&str>| List {
+                id: 1,
+                path: path(text),
+                depth: Depth::Entry,
+                after: after.map(path),
+                before: before.map(path),
+                reverse,
+                limit: 0,
+                values: true,
+            };
+            let listed = |page: List| {
+                let (listed, more) = snapshot.list(&page, usize::MAX, usize::MAX);
+                assert!(!more);
+                listed.into_iter().map(|change| change.path).collect::<Vec<_>>()
+            };
+            let all = if there { vec![path(text)] } else { Vec::new() };
+            assert_eq!(listed(page(None, None)), all, "{text}");
+            assert_eq!(listed(page(Some(text), None)), [], "{text}");
+            assert_eq!(listed(page(None, Some(text))), [], "{text}");
+        }
+    }
+}
+
+#[test]
+fn entries_in_place_are_those_of_a_list_from_both_ends() {
+    let mut state = tree(&["/a", "/a/b", "/a/b/c", "/a/b-c", "/a/gone", "/b", "/a/c/d"]);
     commit(&mut state, Do::Delete { path: path("/a/gone") });
     let snapshot = state.snapshot();
     for (base, count) in [("/", 6), ("/a", 5), ("/a/b", 2), ("/a/gone", 0), ("/none", 0)] {

@@ -29,6 +29,7 @@ fn ls_pages_and_says_how_to_go_on() {
     assert_eq!((&page["more"], page["entries"].as_array().unwrap().len()), (&json!(false), 2));
     assert_eq!(page["entries"][0].as_object().unwrap().len(), 2, "{page}");
     assert_eq!(broker.ok(&["ls", "/a", "--depth", "tree"]).lines().count(), 5);
+    assert_eq!(broker.ok(&["ls", "/a", "--depth", "entry"]).lines().count(), 1);
     broker.ok(&["rm", "/a"]);
     assert_eq!(broker.ok(&["ls", "/"]), "/a -\n", "it has no entry of its own, and so no revision");
 }
