@@ -7,6 +7,7 @@
 //! - `limits`: every configured limit, crossed
 //! - `cli`: the command line, as scripts see it
 //! - `disk`: what is acknowledged is there at the next start
+//! - `fuzz`: conversations by chance
 //! - `full`: a disk that is full for a while
 //! - `irc`: conversations through a network that fails
 //! - `promises`: each of them, in a `world` of writers, followers and networks that fail; with
@@ -21,6 +22,7 @@ mod crash;
 mod directory;
 mod disk;
 mod full;
+mod fuzz;
 mod http;
 mod irc;
 mod limits;

@@ -4,6 +4,7 @@
 //!
 //! - [`crashes`]: the power goes at every moment of a run; the process is killed
 //! - [`flips`]: a bit of a file is another
+//! - [`fuzz`]: files changed by chance
 //! - [`faults`]: the disk is full, or fails
 //! - [`lives`]: all of that, one after the other, on one tree
 //! - [`space`]: how much of the disk is taken; a year of churn
@@ -14,6 +15,7 @@ mod crashes;
 mod faults;
 mod flips;
 mod frozen;
+mod fuzz;
 mod lives;
 mod rng;
 mod simulated;

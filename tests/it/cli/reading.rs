@@ -69,7 +69,7 @@ fn export_is_one_value_form_a_line() {
     // A value of several lines is still one line.
     said_ok(&broker.run(&["put", "/c"], b"{\n\"x\": 1\n}\n"));
     assert_eq!(broker.ok(&["export", "/c"]).lines().count(), 1);
-    assert_eq!(broker.ok(&["get", "/c"]), "{\n\"x\": 1\n}\n");
+    assert_eq!(broker.ok(&["get", "/c"]), "{\n\"x\": 1\n}");
 }
 
 #[test]
