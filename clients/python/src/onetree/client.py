@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Literal, cast
 from . import request
 from .errors import BadToken, Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Timeout
 from .event import Connecting, Delta, Ended, Event, Online, Status, Verdict
+from .given import given, millis
 from .keep import FileKeep, Keep
 from .live import Mirror
 from .mirror import State
@@ -22,8 +24,8 @@ from .options import AGENT, Options, SubOptions, Token
 from .protocol import frames, json_codec, msgpack_codec
 from .protocol.cookies import Cookie
 from .protocol.frames import Done, Entry, Found, Write
+from .protocol.kinds import flag, u32, word
 from .protocol.kinds import paths as check_paths
-from .protocol.kinds import u32 as check_u32
 from .protocol.paths import check_path
 from .protocol.values import Value
 from .protocol.views import Depth, View
@@ -108,6 +110,8 @@ class Client:
     async def until(self, *names: str) -> Status:
         """Waits for a status by its name: `connecting`, `online`, `offline` or `ended`. `Closed`
         when it has ended instead."""
+        for name in names:
+            given("until", word("connecting", "online", "offline", "ended"), name)
         while self._status.name not in names:
             if isinstance(self._status, Ended):
                 raise self._closed()
@@ -221,8 +225,9 @@ class Client:
             if bound is not None:
                 check_path(bound)
         frame = frames.List(
-            0, path, depth, after, before, check_u32(limit), bool(reverse), bool(values)
-        )
+            0, path, depth, after, before, given("limit", u32, limit),
+            given("reverse", flag, reverse), given("values", flag, values),
+        )  # fmt: skip
         return cast(Found, await self._ask(frame))
 
     async def auth(self, token: str) -> None:
@@ -245,7 +250,7 @@ class Client:
         every: float = 0.0,
         once: bool = False,
         from_: tuple[Cookie, Iterable[Entry]] | Snapshot | None = None,
-        keep: Keep | str | None = None,
+        keep: Keep | str | os.PathLike[str] | None = None,
     ) -> Mirror:
         """Starts a live copy of what a view sees: a `View`, or a path with the parts of one.
 
@@ -254,10 +259,10 @@ class Client:
         entries, which must be of one snapshot. `keep`: where it survives this process, a file's
         path or a `Keep`; it is read at once (blocking), and `KeepError` raised when it cannot be.
         """
-        if isinstance(view, str):
-            view = View(view, depth, tuple(match), tail, values)
-        every_ms = check_u32(request.millis(every))
-        kept = FileKeep(keep) if isinstance(keep, str) else keep
+        if not isinstance(view, View):
+            view = View(view, depth, cast("tuple[str, ...]", match), tail, values)
+        options = SubOptions(once, signals, u32(given("every", millis, every)))
+        kept = FileKeep(keep) if isinstance(keep, str | os.PathLike) else keep
         if kept is not None:
             loaded = kept.load()
             from_ = loaded if loaded is not None else from_
@@ -272,7 +277,7 @@ class Client:
         sub = self._last_sub
         state = State(view, saved)
         mirror = self._mirrors[sub] = Mirror(self, sub, state, saved, kept)
-        self._session.mirror(sub, state, SubOptions(once, signals, every_ms))
+        self._session.mirror(sub, state, options)
         self._pump()
         return mirror
 
