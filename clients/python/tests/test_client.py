@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -279,6 +280,41 @@ def test_a_transaction_waits_and_tries_another_way() -> None:
                 await small.transact(lambda tx: tx.under("/"))
             await client.close()
             await other.close()
+
+    run(story())
+
+
+def test_a_transaction_ends_with_its_run() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            kept: list[onetree.Transaction] = []
+
+            async def keeps(tx: onetree.Transaction) -> None:
+                kept.append(tx)
+                tx.put("/a", 1)
+
+            def fails(tx: onetree.Transaction) -> None:
+                kept.append(tx)
+                raise ZeroDivisionError
+
+            await mirror.at((await mirror.transact(keeps)).rev or 0)
+            with pytest.raises(ZeroDivisionError):
+                await mirror.transact(fails)
+            before = server.broker.rev
+            uses: list[Callable[[onetree.Transaction], Any]] = [
+                lambda tx: tx.get("/a"), lambda tx: tx.under("/"), lambda tx: tx.put("/a", 2),
+                lambda tx: tx.append("/a", 2), lambda tx: tx.delete("/a"),
+                lambda tx: tx.drop_tree("/a"), lambda tx: tx.retry(),
+                lambda tx: tx.or_else(lambda _: 1, lambda _: 2),
+            ]  # fmt: skip
+            for tx in kept:
+                for use in uses:
+                    with pytest.raises(onetree.Wrong, match="ended"):
+                        use(tx)
+                with pytest.raises(onetree.Wrong, match="ended"):
+                    await tx.or_else_async(keeps, keeps)
+            assert server.broker.rev == before
 
     run(story())
 
