@@ -124,6 +124,22 @@ def test_the_queue_is_bounded() -> None:
     run(story())
 
 
+def test_what_the_queue_holds_at_the_end_is_done_when_there_is_a_connection() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            client = await onetree.connect(server.url)
+            asked = [client.submit(onetree.Txn().put("/a", n)) for n in range(100)]
+            await client.close()
+            assert [(await one).rev for one in asked] == [*range(1, 101)]
+        client = onetree.start("ws://127.0.0.1:9", reconnect="always")
+        lost = client.submit(onetree.Txn().put("/a", 1))
+        await client.close()
+        with pytest.raises(onetree.Closed):
+            await lost
+
+    run(story())
+
+
 def test_tokens_come_from_a_function() -> None:
     async def story() -> None:
         asked = 0

@@ -309,8 +309,8 @@ class Client:
     # The end.
 
     async def close(self) -> None:
-        """Does what was asked before, then ends the session at once, with its ephemeral entries,
-        and the client with it. Returns when that is done, or cannot be."""
+        """Ends the session at once, with its ephemeral entries, and the client with it. While it is
+        `online`, what its queue holds is done first; otherwise that ends with `Closed`."""
         await self._end(True)
 
     async def leave(self) -> None:

@@ -162,7 +162,8 @@ class Client:
         return Mirror(self._run, self._run.call(lambda: self._client.mirror(view, **how)))
 
     def close(self) -> None:
-        """Does what was asked before, then ends the session and the client."""
+        """Ends the session and the client. While it is `Online`, what its queue holds is done
+        first; otherwise that ends with `Closed`."""
         self._run.run(self._client.close())
 
     def leave(self) -> None:
