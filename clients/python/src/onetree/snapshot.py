@@ -38,7 +38,7 @@ class Snapshot(Mapping[str, Entry]):
     def __del__(self) -> None:
         mark = getattr(self, "_mark", None)
         if mark is not None:
-            self._store.release(mark)
+            self._store.leave(mark)
 
     def alone(self) -> Snapshot:
         """The same, for any thread. Cost: a copy of the dictionary."""
