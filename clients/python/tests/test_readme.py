@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import subprocess
@@ -13,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from server import naive, run
+from server import SOURCE, naive, run
 
-HOME = Path(__file__).parents[1]
-PROGRAMS = re.findall(r"```python\n(.*?)```", (HOME / "README.md").read_text(), re.DOTALL)
+README = (Path(__file__).parents[1] / "README.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -26,7 +25,7 @@ def test_it_shows_what_happens_until_ctrl_c_and_ends_quietly(program: str) -> No
         assert code != program
         with subprocess.Popen(
             [sys.executable, "-u", "-c", code],
-            env={**os.environ, "PYTHONPATH": f"{HOME}/src"},
+            env=SOURCE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -18,7 +18,7 @@ import pytest
 import onetree
 from onetree import event as e
 from onetree import sync
-from server import naive, run
+from server import SOURCE, naive, run
 
 
 def script(work: Callable[[str], None]) -> None:
@@ -144,29 +144,28 @@ import sys, time
 from onetree import sync
 client = sync.connect(sys.argv[1])
 mirror = client.mirror("/")
-try:
-    mirror.transact(lambda tx: print("runs", flush=True) or time.sleep(60))
-except KeyboardInterrupt:
-    print("left", flush=True)
-try:
-    client.close()
-except KeyboardInterrupt:
-    print("and again", flush=True)
+never = lambda tx: print("runs", flush=True) or time.sleep(60)
+for call in (lambda: mirror.transact(never), client.close):
+    try:
+        print("calls", flush=True)
+        call()
+    except KeyboardInterrupt:
+        print("left", flush=True)
 """
 
 
 def test_ctrl_c_leaves_what_waits_for_a_function_that_never_returns() -> None:
     def work(url: str) -> None:
         command = [sys.executable, "-c", NEVER, url]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        with subprocess.Popen(command, env=SOURCE, stdout=subprocess.PIPE, text=True) as program:
             try:
                 assert program.stdout is not None
-                for said in ("runs", "left"):
-                    assert program.stdout.readline().strip() == said
-                    # Until it waits in the next call.
+                for said in (["calls", "runs"], ["left", "calls"]):
+                    assert [program.stdout.readline().strip() for _ in said] == said
+                    # Until it waits.
                     time.sleep(0.3)
                     program.send_signal(signal.SIGINT)
-                assert program.stdout.read().strip() == "and again"
+                assert program.stdout.read().strip() == "left"
                 assert program.wait(10) == 0
             finally:
                 program.kill()
