@@ -32,7 +32,8 @@ def test_it_shows_what_happens_until_ctrl_c_and_ends_quietly(program: str) -> No
         ) as running:
             try:
                 assert running.stdout is not None
-                said = running.stdout.readline()
+                # What is there, and the first event.
+                said = running.stdout.readline() + running.stdout.readline()
                 # Until it waits for what comes.
                 time.sleep(0.5)
                 running.send_signal(signal.SIGINT)

@@ -114,6 +114,25 @@ def test_after_the_end() -> None:
     script(work)
 
 
+def test_an_event_that_comes_as_the_time_is_up_is_not_lost() -> None:
+    def work(url: str) -> None:
+        with sync.connect(url) as client, client.mirror("/") as mirror:
+            changes = mirror.changes()
+            mirror.fresh()
+            while changes.next(timeout=0.2) is not None:
+                pass
+
+            def late() -> None:
+                mirror._mirror.publish(e.Synced(1, False))
+                time.sleep(0.4)
+
+            client._run._loop.call_soon_threadsafe(client._run._loop.call_later, 0.1, late)
+            came = changes.next(timeout=0.3) or changes.next(timeout=5)
+            assert came == e.Synced(1, False)
+
+    script(work)
+
+
 def test_the_thread_ends_with_the_last_who_could_ask_it() -> None:
     def threads() -> list[threading.Thread]:
         return [one for one in threading.enumerate() if one.name == "onetree"]

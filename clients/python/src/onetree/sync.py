@@ -64,7 +64,8 @@ class _Loop:
             return future.result(timeout)
         except WaitTimeout:
             if future.done():
-                raise
+                # What came of it is no less for being late; or it was the work's own time.
+                return future.result()
             future.cancel()
             raise Timeout(timeout or 0.0, True) from None
         except BaseException:
@@ -261,20 +262,19 @@ class Changes(Iterator[Event]):
         return self
 
     def __next__(self) -> Event:
-        event = self._next()
+        event = self.next()
         if event is None:
             raise StopIteration
         return event
 
     def next(self, timeout: float | None = None) -> Event | None:
         """The next event, or `None`: there was none within `timeout` seconds, or will be none."""
+        return self._run.run(self._next(timeout))
+
+    async def _next(self, timeout: float | None) -> Event | None:
+        # The time is taken in the loop: one that comes as it is up is not taken and then dropped.
         try:
-            return self._run.run(self._after(), timeout)
-        except Timeout:
+            async with asyncio.timeout(timeout):
+                return await anext(self._changes, None)
+        except TimeoutError:
             return None
-
-    def _next(self) -> Event | None:
-        return self._run.run(self._after())
-
-    async def _after(self) -> Event | None:
-        return await anext(self._changes, None)
