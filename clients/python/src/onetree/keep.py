@@ -27,7 +27,8 @@ _log = logging.getLogger("onetree")
 
 
 class Keep(Protocol):
-    """Where a mirror is kept. Both are called outside of the event loop's thread, one at a time."""
+    """Where a mirror is kept. `load` is called when the mirror is started, where that is done;
+    `save` outside of the event loop's thread, one at a time."""
 
     def load(self) -> tuple[Cookie, list[Entry]] | None:
         """A cookie with its entries, or nothing."""
@@ -53,8 +54,15 @@ class FileKeep:
 
     def load(self) -> tuple[Cookie, list[Entry]] | None:
         """Reads it; nothing is in one that is empty, or not there. `KeepError` with `state-broken`
-        names the line that is wrong."""
+        names the line that is wrong, and it is free for others again."""
         self._own()
+        try:
+            return self._read()
+        except KeepError:
+            self.close()
+            raise
+
+    def _read(self) -> tuple[Cookie, list[Entry]] | None:
         try:
             with open(self.path, "rb") as file:
                 data = file.read()
@@ -192,6 +200,11 @@ class Keeper:
         try:
             await asyncio.to_thread(self._keep.save, snapshot.alone())
             self._saved, self.error = now, None
-        except KeepError as error:
-            self.error = error
-            _log.error("a mirror could not be saved: %s", error)
+        except Exception as fault:
+            if isinstance(fault, KeepError):
+                self.error = fault
+            else:
+                # A `Keep` of the application may raise anything.
+                self.error = KeepError("state", f"{type(fault).__name__}: {fault}")
+                self.error.__cause__ = fault
+            _log.error("a mirror could not be saved: %s", self.error)
