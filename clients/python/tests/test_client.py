@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -159,6 +160,46 @@ def test_tokens_come_from_a_function() -> None:
             assert refused.value.code == "unauthorized" and asked == 4
             with pytest.raises(onetree.ConnectError):
                 await onetree.connect(server.url, token="t3")
+
+    run(story())
+
+
+def test_a_token_whose_function_is_cancelled_is_asked_again() -> None:
+    async def story() -> None:
+        asked = 0
+
+        async def token() -> str:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                raise asyncio.CancelledError
+            return "t"
+
+        async with naive() as server:
+            client = onetree.start(server.url, token=token, reconnect="always", backoff=(0.01, 0.1))
+            await client.until("online")
+            assert asked == 2
+            await client.close()
+
+    run(story())
+
+
+def test_who_waits_for_a_status_in_vain_leaves_nothing() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            for _ in range(10):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(client.until("offline"), 0.001)
+            gc.collect()
+            waits = [
+                one
+                for one in gc.get_objects()
+                if isinstance(one, asyncio.Future) and one.cancelled() and one.get_loop() is loop()
+            ]
+            assert not waits
+
+    def loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
 
     run(story())
 

@@ -101,6 +101,9 @@ def test_what_a_client_and_a_mirror_are_asked(tmp_path: Path) -> None:
             for name in ("reverse", "values"):
                 with pytest.raises(onetree.Wrong, match=f"^{name}: "):
                     await client.list("/log", **{name: "no"})  # type: ignore[arg-type]
+            for cookie in (("x", 5, "y"), ("0" * 32, -1, "0" * 16), ("0" * 32, 5, None)):
+                with pytest.raises(onetree.Wrong, match="^from_: "):
+                    client.mirror("/", from_=(cookie, ()))  # type: ignore[arg-type]
             with pytest.raises(onetree.Wrong, match="onlin,"):
                 await client.until("offline", "onlin,")
             # As everywhere in Python, a path of a file may be a `Path`.

@@ -62,7 +62,7 @@ class Client:
         )
         self._kind = str if options.codec == "json" else bytes
         self._status: Status = Connecting()
-        self._status_waiters: list[asyncio.Future[None]] = []
+        self._status_changed: asyncio.Future[None] = self._loop.create_future()
         self._mirrors: dict[int, Mirror] = {}
         self._last_sub = 0
         self._last_ticket = 0
@@ -119,9 +119,7 @@ class Client:
         return self._status
 
     async def _status_change(self) -> None:
-        waiter = self._loop.create_future()
-        self._status_waiters.append(waiter)
-        await waiter
+        await asyncio.shield(self._status_changed)
 
     # Writes.
 
@@ -272,7 +270,8 @@ class Client:
             saved = from_
         else:
             cookie, entries = from_
-            saved = Snapshot.saved(Cookie(*cookie), entries)
+            cookie = given("from_", json_codec.read_cookie, Cookie(*cookie)._asdict())
+            saved = Snapshot.saved(cookie, entries)
         self._last_sub += 1
         sub = self._last_sub
         state = State(view, saved)
@@ -458,10 +457,8 @@ class Client:
 
     def _set_status(self, status: Status) -> None:
         self._status = status
-        waiters, self._status_waiters = self._status_waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        changed, self._status_changed = self._status_changed, self._loop.create_future()
+        changed.set_result(None)
         if isinstance(status, Ended):
             if self._timer is not None:
                 self._timer.cancel()
@@ -527,7 +524,10 @@ class Client:
                     given = await asyncio.wait_for(given, self._options.connect_timeout)
                 if not isinstance(given, str):
                     raise TypeError("a token is text")
-            except Exception as fault:
+            except (Exception, asyncio.CancelledError) as fault:
+                me = asyncio.current_task()
+                if me is not None and me.cancelling():
+                    raise
                 error = BadToken(f"the token's function failed: {type(fault).__name__}: {fault}")
                 # It may well be the network that is away.
                 error.action = "retry"
