@@ -194,3 +194,19 @@ def test_a_file_that_was_broken_is_free(tmp_path: Path) -> None:
         keep = onetree.FileKeep(path)
         assert keep.load() is None
         keep.close()
+
+
+def test_a_file_is_free_behind_a_loop_that_ended_without_a_close(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+
+    async def story() -> onetree.Mirror:
+        async with naive() as server:
+            mirror = (await onetree.connect(server.url)).mirror("/", keep=str(path))
+            await mirror.fresh()
+            return mirror
+
+    mirror = run(story())
+    keep = onetree.FileKeep(path)
+    keep.load()
+    keep.close()
+    assert len(mirror) == 0

@@ -183,12 +183,14 @@ class Keeper:
         await asyncio.shield(self._task)
 
     async def _run(self) -> None:
-        while not self._ended.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), EVERY)
-            await self.save()
-        if isinstance(self._keep, FileKeep):
-            self._keep.close()
+        try:
+            while not self._ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), EVERY)
+                await self.save()
+        finally:
+            if isinstance(self._keep, FileKeep):
+                self._keep.close()
 
     async def save(self) -> None:
         """Saves what the application was shown, when that is news."""
