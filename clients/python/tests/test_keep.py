@@ -210,3 +210,36 @@ def test_a_file_is_free_behind_a_loop_that_ended_without_a_close(tmp_path: Path)
     keep.load()
     keep.close()
     assert len(mirror) == 0
+
+
+def test_a_mirror_that_was_made_right_again_is_saved(tmp_path: Path, monkeypatch: Any) -> None:
+    """Though it is dated as the wrong one was; and what a later reader begins with is that one."""
+    monkeypatch.setattr(keep_module, "EVERY", 0.02)
+    path = tmp_path / "state"
+
+    async def story() -> None:
+        async with naive() as server:
+            async with onetree.connect(server.url) as client:
+                mirror = client.mirror("/", keep=path)
+                await client.put("/a", 1)
+                await mirror.at((await client.put("/b", 2)).rev)
+            right = path.read_text()
+            wrong = right.replace('"path":"/a","rev":1', '"path":"/a","rev":2')
+            assert wrong != right
+            path.write_text(wrong)
+            async with onetree.connect(server.url) as client:
+                mirror = client.mirror("/", keep=path)
+                changes = mirror.changes()
+                names = [(await anext(changes)).name for _ in range(4)]
+                assert names == ["refreshing", "corrupt", "refreshing", "fresh"]
+                # Dealt with.
+                assert changes.next_now() is None
+                await asyncio.sleep(0.1)
+                assert path.read_text() == right
+                late = mirror.changes()
+                await asyncio.sleep(0.1)
+                assert path.read_text() == right
+                del late
+            assert path.read_text() == right
+
+    run(story())

@@ -164,11 +164,16 @@ class Keeper:
     """Saves a mirror at most once a second while changes come, and once more when it ends. What it
     saves is never ahead of what the application was shown."""
 
-    def __init__(self, keep: Keep, shown: Callable[[], Snapshot], saved: Cookie | None) -> None:
-        """`shown` gives what the application was shown; `saved` is what `keep` holds."""
+    def __init__(
+        self, keep: Keep, shown: Callable[[], Snapshot], loaded: Snapshot, first: Snapshot
+    ) -> None:
+        """`shown` gives what the application was shown; `loaded` is what `keep` holds, and `first`
+        how the mirror began with it."""
         self._keep = keep
         self._shown = shown
-        self._saved = saved
+        self._loaded = loaded
+        self._saved = first.cookie
+        self._copy = first.copy
         self._ended = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
         self.error: KeepError | None = None
@@ -197,11 +202,15 @@ class Keeper:
         snapshot = self._shown()
         now, saved = snapshot.cookie, self._saved
         # A reader that began later is at the beginning again.
-        if now is None or now == saved or (saved and now.epoch == saved.epoch and now < saved):
+        if now is None or snapshot is self._loaded:
+            return
+        # What was made right again is another copy, though it is dated as the wrong one was.
+        same = now == saved and snapshot.copy is self._copy
+        if same or (saved and now.epoch == saved.epoch and now < saved):
             return
         try:
             await asyncio.to_thread(self._keep.save, snapshot.alone())
-            self._saved, self.error = now, None
+            self._saved, self._copy, self.error = now, snapshot.copy, None
         except Exception as fault:
             if isinstance(fault, KeepError):
                 self.error = fault

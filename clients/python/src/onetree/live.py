@@ -59,7 +59,7 @@ class Mirror:
         # Who reads, and how far each has got.
         self._feeds: list[tuple[weakref.ref[Changes], list[Snapshot]]] = []
         self._last_shown: Snapshot | None = None
-        self._keeper = None if keep is None else Keeper(keep, self.shown, initial.cookie)
+        self._keeper = None if keep is None else Keeper(keep, self.shown, initial, self.snapshot())
 
     def __enter__(self) -> Mirror:
         return self

@@ -40,6 +40,11 @@ class Snapshot(Mapping[str, Entry]):
         if mark is not None:
             self._store.leave(mark)
 
+    @property
+    def copy(self) -> object:
+        """Which copy of the tree it is of: a mirror that was refreshed from nothing is another."""
+        return self._store
+
     def alone(self) -> Snapshot:
         """The same, for any thread. Cost: a copy of the dictionary."""
         return Snapshot.saved(self.cookie, self._entries().values())._at(self.rev)
