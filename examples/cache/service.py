@@ -95,7 +95,8 @@ class Service:
                     answer = {"error": f"{type(e).__name__}: {e}"}
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
-        except OSError:
+        except (OSError, asyncio.CancelledError):
+            # They are gone, or we are.
             pass
         finally:
             writer.close()
@@ -123,4 +124,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        pass

@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,8 @@ async def naive() -> AsyncIterator[Server]:
         server.cut()
 
 
+SOURCE = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+"""The environment of a program that is to import what is tested."""
 BINARY = os.environ.get("ONETREE_BIN")
 needs_broker = pytest.mark.skipif(
     BINARY is None, reason="ONETREE_BIN does not say where the program `onetree` is"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -123,6 +125,22 @@ def test_the_queue_is_bounded() -> None:
     run(story())
 
 
+def test_what_the_queue_holds_at_the_end_is_done_when_there_is_a_connection() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            client = await onetree.connect(server.url)
+            asked = [client.submit(onetree.Txn().put("/a", n)) for n in range(100)]
+            await client.close()
+            assert [(await one).rev for one in asked] == [*range(1, 101)]
+        client = onetree.start("ws://127.0.0.1:9", reconnect="always")
+        lost = client.submit(onetree.Txn().put("/a", 1))
+        await client.close()
+        with pytest.raises(onetree.Closed):
+            await lost
+
+    run(story())
+
+
 def test_tokens_come_from_a_function() -> None:
     async def story() -> None:
         asked = 0
@@ -142,6 +160,46 @@ def test_tokens_come_from_a_function() -> None:
             assert refused.value.code == "unauthorized" and asked == 4
             with pytest.raises(onetree.ConnectError):
                 await onetree.connect(server.url, token="t3")
+
+    run(story())
+
+
+def test_a_token_whose_function_is_cancelled_is_asked_again() -> None:
+    async def story() -> None:
+        asked = 0
+
+        async def token() -> str:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                raise asyncio.CancelledError
+            return "t"
+
+        async with naive() as server:
+            client = onetree.start(server.url, token=token, reconnect="always", backoff=(0.01, 0.1))
+            await client.until("online")
+            assert asked == 2
+            await client.close()
+
+    run(story())
+
+
+def test_who_waits_for_a_status_in_vain_leaves_nothing() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            for _ in range(10):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(client.until("offline"), 0.001)
+            gc.collect()
+            waits = [
+                one
+                for one in gc.get_objects()
+                if isinstance(one, asyncio.Future) and one.cancelled() and one.get_loop() is loop()
+            ]
+            assert not waits
+
+    def loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
 
     run(story())
 
@@ -279,6 +337,41 @@ def test_a_transaction_waits_and_tries_another_way() -> None:
                 await small.transact(lambda tx: tx.under("/"))
             await client.close()
             await other.close()
+
+    run(story())
+
+
+def test_a_transaction_ends_with_its_run() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            kept: list[onetree.Transaction] = []
+
+            async def keeps(tx: onetree.Transaction) -> None:
+                kept.append(tx)
+                tx.put("/a", 1)
+
+            def fails(tx: onetree.Transaction) -> None:
+                kept.append(tx)
+                raise ZeroDivisionError
+
+            await mirror.at((await mirror.transact(keeps)).rev or 0)
+            with pytest.raises(ZeroDivisionError):
+                await mirror.transact(fails)
+            before = server.broker.rev
+            uses: list[Callable[[onetree.Transaction], Any]] = [
+                lambda tx: tx.get("/a"), lambda tx: tx.under("/"), lambda tx: tx.put("/a", 2),
+                lambda tx: tx.append("/a", 2), lambda tx: tx.delete("/a"),
+                lambda tx: tx.drop_tree("/a"), lambda tx: tx.retry(),
+                lambda tx: tx.or_else(lambda _: 1, lambda _: 2),
+            ]  # fmt: skip
+            for tx in kept:
+                for use in uses:
+                    with pytest.raises(onetree.Wrong, match="ended"):
+                        use(tx)
+                with pytest.raises(onetree.Wrong, match="ended"):
+                    await tx.or_else_async(keeps, keeps)
+            assert server.broker.rev == before
 
     run(story())
 

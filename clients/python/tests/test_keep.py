@@ -152,3 +152,94 @@ def test_what_was_not_shown_is_not_saved(tmp_path: Path, monkeypatch: Any) -> No
             assert '"path":"/a"' in path.read_text()
 
     run(story())
+
+
+def test_a_keep_that_fails_is_told_of_and_tried_again(monkeypatch: Any) -> None:
+    monkeypatch.setattr(keep_module, "EVERY", 0.02)
+    saves: list[Snapshot] = []
+
+    class Failing:
+        def load(self) -> None:
+            return None
+
+        def save(self, snapshot: Snapshot) -> None:
+            saves.append(snapshot)
+            if len(saves) < 3:
+                raise LookupError("disk")
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/", keep=Failing())
+            await mirror.at((await client.put("/a", 1)).rev)
+            while mirror.keep_error is None:
+                await asyncio.sleep(0.01)
+            assert "disk" in str(mirror.keep_error)
+            assert isinstance(mirror.keep_error.__cause__, LookupError)
+            while mirror.keep_error is not None:
+                await asyncio.sleep(0.01)
+        assert [*saves[-1]] == ["/a"]
+
+    run(story())
+
+
+def test_a_file_that_was_broken_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_text("nothing\n")
+    try:
+        onetree.FileKeep(path).load()
+    except onetree.KeepError as error:
+        assert error.word == "state-broken"
+        path.unlink()
+        # While the error, and all that it holds, is there.
+        keep = onetree.FileKeep(path)
+        assert keep.load() is None
+        keep.close()
+
+
+def test_a_file_is_free_behind_a_loop_that_ended_without_a_close(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+
+    async def story() -> onetree.Mirror:
+        async with naive() as server:
+            mirror = (await onetree.connect(server.url)).mirror("/", keep=str(path))
+            await mirror.fresh()
+            return mirror
+
+    mirror = run(story())
+    keep = onetree.FileKeep(path)
+    keep.load()
+    keep.close()
+    assert len(mirror) == 0
+
+
+def test_a_mirror_that_was_made_right_again_is_saved(tmp_path: Path, monkeypatch: Any) -> None:
+    """Though it is dated as the wrong one was; and what a later reader begins with is that one."""
+    monkeypatch.setattr(keep_module, "EVERY", 0.02)
+    path = tmp_path / "state"
+
+    async def story() -> None:
+        async with naive() as server:
+            async with onetree.connect(server.url) as client:
+                mirror = client.mirror("/", keep=path)
+                await client.put("/a", 1)
+                await mirror.at((await client.put("/b", 2)).rev)
+            right = path.read_text()
+            wrong = right.replace('"path":"/a","rev":1', '"path":"/a","rev":2')
+            assert wrong != right
+            path.write_text(wrong)
+            async with onetree.connect(server.url) as client:
+                mirror = client.mirror("/", keep=path)
+                changes = mirror.changes()
+                names = [(await anext(changes)).name for _ in range(4)]
+                assert names == ["refreshing", "corrupt", "refreshing", "fresh"]
+                # Dealt with.
+                assert changes.next_now() is None
+                await asyncio.sleep(0.1)
+                assert path.read_text() == right
+                late = mirror.changes()
+                await asyncio.sleep(0.1)
+                assert path.read_text() == right
+                del late
+            assert path.read_text() == right
+
+    run(story())

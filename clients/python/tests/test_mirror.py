@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import queue
 import random
+import sys
+import threading
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from onetree.protocol.paths import contains, is_log_key, log_key, order_key, seg
 from onetree.protocol.values import Value
 from onetree.protocol.views import View
 from onetree.snapshot import Snapshot
+from onetree.store import Store
 
 KEY = "000102030405060708090a0b0c0d0e0f"
 EPOCH = "f" * 32
@@ -156,7 +160,37 @@ def test_at_random(seed: int) -> None:
     # Nothing is noted for snapshots that nobody has any more.
     snapshot = first = last = None
     held.clear()
+    state._store.settle()
     assert state._store.newest is None
+
+
+def test_snapshots_may_be_left_in_any_thread() -> None:
+    store = Store()
+    left: queue.SimpleQueue[Snapshot | None] = queue.SimpleQueue()
+
+    def leave() -> None:
+        while (snapshot := left.get()) is not None:
+            del snapshot
+
+    threads = [threading.Thread(target=leave) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for n in range(20_000):
+            path = f"/{n % 10}"
+            store.note({path: store.put(Entry(path, n + 1, None))})
+            for _ in threads:
+                left.put(Snapshot(store, n, None))
+    finally:
+        sys.setswitchinterval(interval)
+        for _ in threads:
+            left.put(None)
+        for thread in threads:
+            thread.join()
+    store.settle()
+    assert store.newest is None
 
 
 def same(r: random.Random, snapshot: Snapshot, model: Model) -> None:

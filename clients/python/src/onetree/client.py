@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Literal, cast
 from . import request
 from .errors import BadToken, Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Timeout
 from .event import Connecting, Delta, Ended, Event, Online, Status, Verdict
+from .given import given, millis
 from .keep import FileKeep, Keep
 from .live import Mirror
 from .mirror import State
@@ -22,8 +24,8 @@ from .options import AGENT, Options, SubOptions, Token
 from .protocol import frames, json_codec, msgpack_codec
 from .protocol.cookies import Cookie
 from .protocol.frames import Done, Entry, Found, Write
+from .protocol.kinds import flag, u32, word
 from .protocol.kinds import paths as check_paths
-from .protocol.kinds import u32 as check_u32
 from .protocol.paths import check_path
 from .protocol.values import Value
 from .protocol.views import Depth, View
@@ -60,7 +62,7 @@ class Client:
         )
         self._kind = str if options.codec == "json" else bytes
         self._status: Status = Connecting()
-        self._status_waiters: list[asyncio.Future[None]] = []
+        self._status_changed: asyncio.Future[None] = self._loop.create_future()
         self._mirrors: dict[int, Mirror] = {}
         self._last_sub = 0
         self._last_ticket = 0
@@ -108,6 +110,8 @@ class Client:
     async def until(self, *names: str) -> Status:
         """Waits for a status by its name: `connecting`, `online`, `offline` or `ended`. `Closed`
         when it has ended instead."""
+        for name in names:
+            given("until", word("connecting", "online", "offline", "ended"), name)
         while self._status.name not in names:
             if isinstance(self._status, Ended):
                 raise self._closed()
@@ -115,9 +119,7 @@ class Client:
         return self._status
 
     async def _status_change(self) -> None:
-        waiter = self._loop.create_future()
-        self._status_waiters.append(waiter)
-        await waiter
+        await asyncio.shield(self._status_changed)
 
     # Writes.
 
@@ -221,8 +223,9 @@ class Client:
             if bound is not None:
                 check_path(bound)
         frame = frames.List(
-            0, path, depth, after, before, check_u32(limit), bool(reverse), bool(values)
-        )
+            0, path, depth, after, before, given("limit", u32, limit),
+            given("reverse", flag, reverse), given("values", flag, values),
+        )  # fmt: skip
         return cast(Found, await self._ask(frame))
 
     async def auth(self, token: str) -> None:
@@ -245,7 +248,7 @@ class Client:
         every: float = 0.0,
         once: bool = False,
         from_: tuple[Cookie, Iterable[Entry]] | Snapshot | None = None,
-        keep: Keep | str | None = None,
+        keep: Keep | str | os.PathLike[str] | None = None,
     ) -> Mirror:
         """Starts a live copy of what a view sees: a `View`, or a path with the parts of one.
 
@@ -254,10 +257,10 @@ class Client:
         entries, which must be of one snapshot. `keep`: where it survives this process, a file's
         path or a `Keep`; it is read at once (blocking), and `KeepError` raised when it cannot be.
         """
-        if isinstance(view, str):
-            view = View(view, depth, tuple(match), tail, values)
-        every_ms = check_u32(request.millis(every))
-        kept = FileKeep(keep) if isinstance(keep, str) else keep
+        if not isinstance(view, View):
+            view = View(view, depth, cast("tuple[str, ...]", match), tail, values)
+        options = SubOptions(once, signals, u32(given("every", millis, every)))
+        kept = FileKeep(keep) if isinstance(keep, str | os.PathLike) else keep
         if kept is not None:
             loaded = kept.load()
             from_ = loaded if loaded is not None else from_
@@ -267,12 +270,13 @@ class Client:
             saved = from_
         else:
             cookie, entries = from_
-            saved = Snapshot.saved(Cookie(*cookie), entries)
+            cookie = given("from_", json_codec.read_cookie, Cookie(*cookie)._asdict())
+            saved = Snapshot.saved(cookie, entries)
         self._last_sub += 1
         sub = self._last_sub
         state = State(view, saved)
         mirror = self._mirrors[sub] = Mirror(self, sub, state, saved, kept)
-        self._session.mirror(sub, state, SubOptions(once, signals, every_ms))
+        self._session.mirror(sub, state, options)
         self._pump()
         return mirror
 
@@ -304,8 +308,8 @@ class Client:
     # The end.
 
     async def close(self) -> None:
-        """Does what was asked before, then ends the session at once, with its ephemeral entries,
-        and the client with it. Returns when that is done, or cannot be."""
+        """Ends the session at once, with its ephemeral entries, and the client with it. While it is
+        `online`, what its queue holds is done first; otherwise that ends with `Closed`."""
         await self._end(True)
 
     async def leave(self) -> None:
@@ -453,10 +457,8 @@ class Client:
 
     def _set_status(self, status: Status) -> None:
         self._status = status
-        waiters, self._status_waiters = self._status_waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        changed, self._status_changed = self._status_changed, self._loop.create_future()
+        changed.set_result(None)
         if isinstance(status, Ended):
             if self._timer is not None:
                 self._timer.cancel()
@@ -522,7 +524,10 @@ class Client:
                     given = await asyncio.wait_for(given, self._options.connect_timeout)
                 if not isinstance(given, str):
                     raise TypeError("a token is text")
-            except Exception as fault:
+            except (Exception, asyncio.CancelledError) as fault:
+                me = asyncio.current_task()
+                if me is not None and me.cancelling():
+                    raise
                 error = BadToken(f"the token's function failed: {type(fault).__name__}: {fault}")
                 # It may well be the network that is away.
                 error.action = "retry"

@@ -27,7 +27,8 @@ _log = logging.getLogger("onetree")
 
 
 class Keep(Protocol):
-    """Where a mirror is kept. Both are called outside of the event loop's thread, one at a time."""
+    """Where a mirror is kept. `load` is called when the mirror is started, where that is done;
+    `save` outside of the event loop's thread, one at a time."""
 
     def load(self) -> tuple[Cookie, list[Entry]] | None:
         """A cookie with its entries, or nothing."""
@@ -53,8 +54,15 @@ class FileKeep:
 
     def load(self) -> tuple[Cookie, list[Entry]] | None:
         """Reads it; nothing is in one that is empty, or not there. `KeepError` with `state-broken`
-        names the line that is wrong."""
+        names the line that is wrong, and it is free for others again."""
         self._own()
+        try:
+            return self._read()
+        except KeepError:
+            self.close()
+            raise
+
+    def _read(self) -> tuple[Cookie, list[Entry]] | None:
         try:
             with open(self.path, "rb") as file:
                 data = file.read()
@@ -156,11 +164,16 @@ class Keeper:
     """Saves a mirror at most once a second while changes come, and once more when it ends. What it
     saves is never ahead of what the application was shown."""
 
-    def __init__(self, keep: Keep, shown: Callable[[], Snapshot], saved: Cookie | None) -> None:
-        """`shown` gives what the application was shown; `saved` is what `keep` holds."""
+    def __init__(
+        self, keep: Keep, shown: Callable[[], Snapshot], loaded: Snapshot, first: Snapshot
+    ) -> None:
+        """`shown` gives what the application was shown; `loaded` is what `keep` holds, and `first`
+        how the mirror began with it."""
         self._keep = keep
         self._shown = shown
-        self._saved = saved
+        self._loaded = loaded
+        self._saved = first.cookie
+        self._copy = first.copy
         self._ended = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
         self.error: KeepError | None = None
@@ -175,23 +188,34 @@ class Keeper:
         await asyncio.shield(self._task)
 
     async def _run(self) -> None:
-        while not self._ended.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), EVERY)
-            await self.save()
-        if isinstance(self._keep, FileKeep):
-            self._keep.close()
+        try:
+            while not self._ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), EVERY)
+                await self.save()
+        finally:
+            if isinstance(self._keep, FileKeep):
+                self._keep.close()
 
     async def save(self) -> None:
         """Saves what the application was shown, when that is news."""
         snapshot = self._shown()
         now, saved = snapshot.cookie, self._saved
         # A reader that began later is at the beginning again.
-        if now is None or now == saved or (saved and now.epoch == saved.epoch and now < saved):
+        if now is None or snapshot is self._loaded:
+            return
+        # What was made right again is another copy, though it is dated as the wrong one was.
+        same = now == saved and snapshot.copy is self._copy
+        if same or (saved and now.epoch == saved.epoch and now < saved):
             return
         try:
             await asyncio.to_thread(self._keep.save, snapshot.alone())
-            self._saved, self.error = now, None
-        except KeepError as error:
-            self.error = error
-            _log.error("a mirror could not be saved: %s", error)
+            self._saved, self._copy, self.error = now, snapshot.copy, None
+        except Exception as fault:
+            if isinstance(fault, KeepError):
+                self.error = fault
+            else:
+                # A `Keep` of the application may raise anything.
+                self.error = KeepError("state", f"{type(fault).__name__}: {fault}")
+                self.error.__cause__ = fault
+            _log.error("a mirror could not be saved: %s", self.error)

@@ -11,10 +11,13 @@ from . import event as e
 from .changes import Changes
 from .errors import Closed, KeepError
 from .event import Event, Verdict
+from .given import given
 from .keep import Keep, Keeper
 from .mirror import State
 from .protocol.cookies import Cookie
 from .protocol.frames import Entry
+from .protocol.kinds import rev as check_rev
+from .protocol.kinds import u32
 from .protocol.paths import check_path, is_log_key, parent
 from .protocol.views import View
 from .snapshot import Snapshot
@@ -56,7 +59,7 @@ class Mirror:
         # Who reads, and how far each has got.
         self._feeds: list[tuple[weakref.ref[Changes], list[Snapshot]]] = []
         self._last_shown: Snapshot | None = None
-        self._keeper = None if keep is None else Keeper(keep, self.shown, initial.cookie)
+        self._keeper = None if keep is None else Keeper(keep, self.shown, initial, self.snapshot())
 
     def __enter__(self) -> Mirror:
         return self
@@ -121,6 +124,7 @@ class Mirror:
     async def at(self, rev: int) -> int:
         """Waits until it is fresh and at `rev` or later: with the revision of a write, until it
         shows that write. The revision that it is at then. `Closed` when the mirror has ended."""
+        given("rev", check_rev, rev)
         # A `sync` moves fresh mirrors only.
         await self.fresh()
         if self.rev < rev:
@@ -174,6 +178,7 @@ class Mirror:
         `before` (a path): at most `limit` entries (0: as many as the broker likes), oldest first.
         It does not become part of the mirror."""
         check_path(log)
+        given("limit", u32, limit)
         if before is None:
             for entry in self.snapshot().under(log):
                 if parent(entry.path) == log and is_log_key(entry.path.rpartition("/")[2]):

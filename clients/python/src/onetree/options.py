@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from .given import given, seconds
+from .protocol.kinds import flag, number, text, word
+from .protocol.wrong import Wrong
 
 Token = str | Callable[[], "str | Awaitable[str]"] | None
 """A text, or a function that gives one, sync or async, asked before each attempt to connect."""
@@ -12,10 +17,13 @@ Token = str | Callable[[], "str | Awaitable[str]"] | None
 VERSION = "0.1.0"
 AGENT = f"onetree-python/{VERSION}"
 
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,31}", re.ASCII)
+
 
 @dataclass(slots=True)
 class Options:
-    """How a client connects: as whom, and how patiently. Times are in seconds."""
+    """How a client connects: as whom, and how patiently. Times are in seconds. Checked when it is
+    made (`Wrong`)."""
 
     codec: Literal["msgpack", "json"] = "msgpack"
     """How frames stand in messages."""
@@ -41,6 +49,34 @@ class Options:
     """The waits between attempts to connect: random, up to the first, then twice that and so on up
     to the second."""
 
+    def __post_init__(self) -> None:
+        given("codec", word("msgpack", "json"), self.codec)
+        given("label", _label, self.label)
+        given("token", _token, self.token)
+        given("agent", text, self.agent)
+        given("reconnect", word("never", "after-first", "always"), self.reconnect)
+        given("request_timeout", seconds, self.request_timeout)
+        given("connect_timeout", seconds, self.connect_timeout)
+        given("queue_bytes", number(53), self.queue_bytes)
+        given("backoff", _backoff, self.backoff)
+
+
+def _label(found: Any) -> None:
+    if found is not None and not _LABEL.fullmatch(text(found)):
+        raise Wrong("bad-field", "this is to be 1 to 31 of A-Z a-z 0-9 _ -")
+
+
+def _token(found: Any) -> None:
+    if found is not None and not isinstance(found, str) and not callable(found):
+        raise Wrong("bad-field", "this is to be text, or a function that gives it")
+
+
+def _backoff(found: Any) -> None:
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        raise Wrong("bad-field", "this is to be two times: up to the first, up to the second")
+    for wait in found:
+        seconds(wait)
+
 
 @dataclass(slots=True)
 class SubOptions:
@@ -52,3 +88,7 @@ class SubOptions:
     """Whether signals are delivered."""
     every_ms: int = 0
     """At most one delta in so many milliseconds; 0: each as it comes."""
+
+    def __post_init__(self) -> None:
+        given("once", flag, self.once)
+        given("signals", flag, self.signals)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .given import given, millis
 from .protocol import frames
 from .protocol.frames import Append, Delete, Drop, Put, Trim
+from .protocol.kinds import flag
 from .protocol.kinds import rev as check_rev
 from .protocol.paths import check_path, parse_log_key
 from .protocol.values import Value
-from .protocol.wrong import Wrong
 
 
 def put(
@@ -24,14 +25,14 @@ def put(
     revision, 0: only when there is none. `ttl`: it lives so many seconds. `ephemeral`: it dies with
     the session, and is not put again by the client when a session was lost."""
     made = Value.make(value)
-    return Put(0, check_path(path), made, None, _if(if_rev), millis(ttl), bool(ephemeral))
+    return Put(0, check_path(path), made, None, _if(if_rev), _for(ttl), _dies(ephemeral))
 
 
 def append(
     path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
 ) -> Append:
     """`append`: a new entry of a log, whose name the broker assigns; `Done.paths` has it."""
-    return Append(0, check_path(path), Value.make(value), None, millis(ttl), bool(ephemeral))
+    return Append(0, check_path(path), Value.make(value), None, _for(ttl), _dies(ephemeral))
 
 
 def delete(path: str, *, if_rev: int | None = None) -> Delete:
@@ -70,14 +71,14 @@ class Txn:
     ) -> Txn:
         """As `put`."""
         made = Value.make(value)
-        return self._then(frames.Step("put", check_path(path), made, millis(ttl), bool(ephemeral)))
+        return self._then(frames.Step("put", check_path(path), made, _for(ttl), _dies(ephemeral)))
 
     def append(
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> Txn:
         """As `append`."""
         made = Value.make(value)
-        step = frames.Step("append", check_path(path), made, millis(ttl), bool(ephemeral))
+        step = frames.Step("append", check_path(path), made, _for(ttl), _dies(ephemeral))
         return self._then(step)
 
     def delete(self, path: str) -> Txn:
@@ -124,14 +125,13 @@ def cost(frame: frames.ClientFrame) -> int:
     return 512 + steps * 128 + sum(len(value.data) for value in values(frame))
 
 
-def millis(seconds: float | None) -> int | None:
-    """Whole milliseconds, at least one where there is any time at all."""
-    if seconds is None:
-        return None
-    if not 0 <= seconds < 1 << 43:
-        raise Wrong("bad-field", "a time is at least 0 s")
-    return max(int(seconds * 1000), 1 if seconds else 0)
+def _for(ttl: float | None) -> int | None:
+    return None if ttl is None else given("ttl", millis, ttl)
 
 
 def _if(rev: int | None) -> int | None:
-    return None if rev is None else check_rev(rev)
+    return None if rev is None else given("if_rev", check_rev, rev)
+
+
+def _dies(ephemeral: bool) -> bool:
+    return given("ephemeral", flag, ephemeral)

@@ -38,7 +38,12 @@ class Snapshot(Mapping[str, Entry]):
     def __del__(self) -> None:
         mark = getattr(self, "_mark", None)
         if mark is not None:
-            self._store.release(mark)
+            self._store.leave(mark)
+
+    @property
+    def copy(self) -> object:
+        """Which copy of the tree it is of: a mirror that was refreshed from nothing is another."""
+        return self._store
 
     def alone(self) -> Snapshot:
         """The same, for any thread. Cost: a copy of the dictionary."""

@@ -37,7 +37,7 @@ class Mark:
 class Store:
     """Entries by path, at one moment and, where there are marks, at earlier ones."""
 
-    __slots__ = ("_keys", "_new", "_old", "entries", "hashes", "newest")
+    __slots__ = ("_keys", "_left", "_new", "_old", "entries", "hashes", "newest")
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
@@ -49,6 +49,8 @@ class Store:
         self._keys: list[str] | None = None
         self._new: set[str] = set()
         self._old: set[str] = set()
+        # Marks that were left, and not forgotten yet.
+        self._left: list[Mark] = []
 
     def put(self, entry: Entry) -> Entry | None:
         """Puts an entry; what was there."""
@@ -81,6 +83,8 @@ class Store:
 
     def note(self, undo: Undo) -> None:
         """`undo` takes the entries back to where they were a moment ago."""
+        if self._left:
+            self.settle()
         mark = self.newest
         if mark is None:
             return
@@ -143,7 +147,9 @@ class Store:
     # Earlier moments.
 
     def mark(self) -> Mark:
-        """The present as a mark; to be released once."""
+        """The present as a mark; to be left once."""
+        if self._left:
+            self.settle()
         newest = self.newest
         if newest is not None and not newest.undo:
             newest.refs += 1
@@ -154,8 +160,17 @@ class Store:
         self.newest = mark
         return mark
 
-    def release(self, mark: Mark) -> None:
-        """Nobody looks at this moment any more."""
+    def leave(self, mark: Mark) -> None:
+        """Nobody looks at this moment any more. Said in any thread and in the midst of anything, as
+        what is garbage is: so the mark is forgotten when the store goes on."""
+        self._left.append(mark)
+
+    def settle(self) -> None:
+        """Forgets the marks that were left."""
+        while self._left:
+            self._forget(self._left.pop())
+
+    def _forget(self, mark: Mark) -> None:
         mark.refs -= 1
         if mark.refs:
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeout
@@ -19,6 +20,7 @@ from .errors import Timeout
 from .event import Event, Status, Verdict
 from .options import Options
 from .protocol.frames import Done, Entry, Found, Write
+from .protocol.wrong import Wrong
 from .request import Txn
 from .snapshot import Snapshot
 from .transact import Committed, Transaction
@@ -35,21 +37,35 @@ def connect(url: str, **options: Any) -> Client:
 
 
 class _Loop:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own. It ends when nobody is left who could ask it: behind
+    the end of a client its mirrors can still be read, and who asks for more is told.
+    """
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="onetree", daemon=True)
+        runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = runner.get_loop()
+        self._thread = threading.Thread(target=_serve, args=(runner,), name="onetree", daemon=True)
         self._thread.start()
+        over = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+        # The end of the process is the end of its thread.
+        over.atexit = False
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Runs it there, and waits for what comes of it."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise Wrong(
+                "unsupported",
+                "what this client calls must not call it back, which would wait for itself: "
+                "in `transact` use `tx`, elsewhere another client",
+            )
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result(timeout)
         except WaitTimeout:
             if future.done():
-                raise
+                # What came of it is no less for being late; or it was the work's own time.
+                return future.result()
             future.cancel()
             raise Timeout(timeout or 0.0, True) from None
         except BaseException:
@@ -65,11 +81,15 @@ class _Loop:
 
         return self.run(run())
 
-    def stop(self) -> None:
-        """Ends it."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+
+def _serve(runner: asyncio.Runner) -> None:
+    with runner:
+        while True:
+            try:
+                return runner.get_loop().run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # A function of the application raised it, and who waits for that has it.
+                continue
 
 
 class Client:
@@ -77,12 +97,7 @@ class Client:
 
     def __init__(self, url: str, options: Options) -> None:
         self._run = _Loop()
-        try:
-            self._client = self._run.run(_client.Connection(url, options)._connect())
-        except BaseException:
-            self._run.stop()
-            raise
-        self._over = False
+        self._client = self._run.run(_client.Connection(url, options)._connect())
 
     def __enter__(self) -> Client:
         return self
@@ -148,22 +163,13 @@ class Client:
         return Mirror(self._run, self._run.call(lambda: self._client.mirror(view, **how)))
 
     def close(self) -> None:
-        """Does what was asked before, then ends the session and the client."""
-        self._end(self._client.close())
+        """Ends the session and the client. While it is `Online`, what its queue holds is done
+        first; otherwise that ends with `Closed`."""
+        self._run.run(self._client.close())
 
     def leave(self) -> None:
         """As `close`, but the session lives on for its grace."""
-        self._end(self._client.leave())
-
-    def _end(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._over:
-            work.close()
-            return
-        self._over = True
-        try:
-            self._run.run(work)
-        finally:
-            self._run.stop()
+        self._run.run(self._client.leave())
 
 
 class Mirror:
@@ -237,7 +243,7 @@ class Mirror:
         self, fn: Callable[[Transaction], T], timeout: float | None = None
     ) -> Committed[T]:
         """Runs `fn(tx)` until what it did is committed. It runs in the client's thread, so it must
-        not call this client."""
+        not call this client (`Wrong`)."""
         return self._run.run(self._mirror.transact(fn), timeout)
 
     def close(self) -> None:
@@ -256,20 +262,19 @@ class Changes(Iterator[Event]):
         return self
 
     def __next__(self) -> Event:
-        event = self._next()
+        event = self.next()
         if event is None:
             raise StopIteration
         return event
 
     def next(self, timeout: float | None = None) -> Event | None:
         """The next event, or `None`: there was none within `timeout` seconds, or will be none."""
+        return self._run.run(self._next(timeout))
+
+    async def _next(self, timeout: float | None) -> Event | None:
+        # The time is taken in the loop: one that comes as it is up is not taken and then dropped.
         try:
-            return self._run.run(self._after(), timeout)
-        except Timeout:
+            async with asyncio.timeout(timeout):
+                return await anext(self._changes, None)
+        except TimeoutError:
             return None
-
-    def _next(self) -> Event | None:
-        return self._run.run(self._after())
-
-    async def _after(self) -> Event | None:
-        return await anext(self._changes, None)

@@ -15,6 +15,7 @@ from .protocol.frames import Entry
 from .protocol.paths import check_path, contains, is_log_key, order_key, segments
 from .protocol.values import Value
 from .protocol.views import View
+from .protocol.wrong import Wrong
 from .request import Txn
 from .snapshot import Snapshot
 
@@ -65,6 +66,7 @@ class Transaction:
         self._gets: dict[str, int] = {}
         self._trees: set[str] = set()
         self._writes: list[_Write] = []
+        self._over = False
 
     @property
     def rev(self) -> int:
@@ -73,6 +75,7 @@ class Transaction:
 
     def get(self, path: str) -> Entry | None:
         """The entry at a path; `OutsideView` where the mirror does not see it."""
+        self._check()
         check_path(path)
         written = self._written(path)
         if written is not None:
@@ -89,6 +92,7 @@ class Transaction:
         """The entries at and under `top` that the mirror sees, in path order. Its condition is that
         nothing changes at or under `top`, seen or not. `OutsideView` when `top` is not within what
         the mirror sees."""
+        self._check()
         check_path(top)
         if not self._view.reaches(top):
             raise OutsideView(top)
@@ -110,31 +114,33 @@ class Transaction:
     ) -> None:
         """The entry is to be `value`."""
         made = Value.make(value)
-        self._writes.append(_Write("put", check_path(path), made, ttl, ephemeral))
+        self._write(_Write("put", check_path(path), made, ttl, ephemeral))
 
     def append(
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> None:
         """A new entry of a log; `Committed.paths` has its path."""
         made = Value.make(value)
-        self._writes.append(_Write("append", check_path(path), made, ttl, ephemeral))
+        self._write(_Write("append", check_path(path), made, ttl, ephemeral))
 
     def delete(self, path: str) -> None:
         """The entry is to be gone."""
-        self._writes.append(_Write("delete", check_path(path)))
+        self._write(_Write("delete", check_path(path)))
 
     def drop_tree(self, path: str) -> None:
         """Everything at and under `path` is to be gone."""
-        self._writes.append(_Write("drop", check_path(path)))
+        self._write(_Write("drop", check_path(path)))
 
     def retry(self) -> NoReturn:
         """Ends the run: the function runs again when something that it read has changed."""
+        self._check()
         raise Retry
 
     def or_else(self, first: Callable[[Transaction], T], second: Callable[[Transaction], T]) -> T:
         """`first(tx)`; when that retries, its writes are forgotten, what it read is not, and
         `second(tx)` runs. When both retry, the whole retries, on what either read. Functions that
         are coroutines: `or_else_async`."""
+        self._check()
         before = len(self._writes)
         try:
             return first(self)
@@ -148,12 +154,27 @@ class Transaction:
         second: Callable[[Transaction], Awaitable[T]],
     ) -> T:
         """As `or_else`, for coroutines."""
+        self._check()
         before = len(self._writes)
         try:
             return await first(self)
         except Retry:
             del self._writes[before:]
         return await second(self)
+
+    def end(self) -> None:
+        """The run has ended, and what is asked behind it is refused: it would be lost."""
+        self._over = True
+
+    def _check(self) -> None:
+        if self._over:
+            raise Wrong(
+                "unsupported", "this run of the transaction has ended, and its `tx` with it"
+            )
+
+    def _write(self, write: _Write) -> None:
+        self._check()
+        self._writes.append(write)
 
     def _written(self, path: str) -> tuple[Entry | None] | None:
         """What this transaction made of a path, if anything."""
@@ -212,9 +233,7 @@ async def transact(
         tx = Transaction(snapshot, mirror.view)
         runs += 1
         try:
-            result = fn(tx)
-            if inspect.isawaitable(result):
-                result = await result
+            result = await _run(fn, tx)
         except Retry:
             await mirror.changed(tx.changed)
             continue
@@ -230,3 +249,11 @@ async def transact(
             await mirror.past(snapshot, there)
             continue
         return Committed(result, done.rev, tuple(done.paths), runs)
+
+
+async def _run(fn: Callable[[Transaction], T | Awaitable[T]], tx: Transaction) -> T:
+    try:
+        result = fn(tx)
+        return await result if inspect.isawaitable(result) else result
+    finally:
+        tx.end()

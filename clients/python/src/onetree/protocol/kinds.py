@@ -72,7 +72,7 @@ def word(*known: str) -> Callable[[Any], str]:
 
     def read(found: Any) -> str:
         if text(found) not in known:
-            raise Wrong("bad-field", f"this is to be one of {', '.join(known)}")
+            raise Wrong("bad-field", f"{found[:80]!r} is none of {', '.join(known)}")
         return str(found)
 
     return read

@@ -13,6 +13,7 @@ JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 BYTES: Final = "application/octet-stream"
 
+_BYTES: Final = (bytes, bytearray, memoryview)
 _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*"
 _TYPE = re.compile(rf"{_NAME}/{_NAME} *(?:;[ -~]*)?", re.ASCII)
 
@@ -26,6 +27,10 @@ def check_type(text: str) -> str:
     if len(text) > 127 or not _TYPE.fullmatch(text) or text.endswith(" "):
         raise Wrong("bad-field", f"{text[:80]!r} is no media type")
     return text
+
+
+def _kind(found: object) -> str:
+    return type(found).__name__
 
 
 class Value(NamedTuple):
@@ -49,6 +54,8 @@ class Value(NamedTuple):
     @staticmethod
     def text(text: str, type: str = TEXT) -> Value:
         """Text; `type` is one of `text/…`."""
+        if not isinstance(text, str):
+            raise Wrong("bad-value", f"text is to be str, not {_kind(text)}")
         try:
             return Value.of(type, text.encode())
         except UnicodeEncodeError:
@@ -58,6 +65,8 @@ class Value(NamedTuple):
     def of(type: str, data: bytes) -> Value:
         """Any bytes, of any media type; of `application/json`: checked to be it."""
         check_type(type)
+        if not isinstance(data, _BYTES):
+            raise Wrong("bad-value", f"a value's data is to be bytes, not {_kind(data)}")
         data = bytes(data)
         if type == JSON:
             data = scan.check(data)
@@ -71,7 +80,7 @@ class Value(NamedTuple):
             return value
         if isinstance(value, str):
             return Value.text(value)
-        if isinstance(value, bytes | bytearray | memoryview):
+        if isinstance(value, _BYTES):
             return Value(BYTES, bytes(value))
         return Value.json(value)
 

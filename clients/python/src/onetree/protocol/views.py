@@ -37,13 +37,17 @@ class View:
         check_path(self.path)
         if self.depth not in DEPTHS:
             raise Wrong("bad-field", f"depth is one of {', '.join(DEPTHS)}")
+        if isinstance(self.match, str):
+            raise Wrong("bad-field", "match is a list of patterns")
         object.__setattr__(self, "match", tuple(self.match))
         if len(self.match) > PATTERNS:
             raise Wrong("bad-field", f"a view has at most {PATTERNS} patterns")
         for pattern in self.match:
             check_pattern(pattern)
-        if self.tail is not None and not 0 <= self.tail < 1 << 32:
-            raise Wrong("bad-field", "tail is at least 0 and below 2^32")
+        if self.tail is not None and (type(self.tail) is not int or not 0 <= self.tail < 1 << 32):
+            raise Wrong("bad-field", "tail is a whole number, at least 0 and below 2^32")
+        if type(self.values) is not bool:
+            raise Wrong("bad-field", "values is true or false")
 
     @cached_property
     def sees(self) -> Callable[[str], bool]:

@@ -1,0 +1,114 @@
+"""What an application gives that cannot be: refused when it is given, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import onetree
+from onetree import request
+from onetree.transport import parse_url
+from server import naive, run
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"codec": "xml"}, {"codec": None}, {"label": "a b"}, {"label": ""}, {"label": "x" * 32},
+        {"label": 5}, {"token": 5}, {"agent": None}, {"reconnect": "sometimes"},
+        {"reconnect": True}, {"request_timeout": -1}, {"request_timeout": "30"},
+        {"connect_timeout": math.nan}, {"connect_timeout": None}, {"queue_bytes": -1},
+        {"queue_bytes": 1.5}, {"queue_bytes": True}, {"backoff": 5}, {"backoff": (1,)},
+        {"backoff": (1, -1)}, {"backoff": ("a", "b")}, {"backoff": "12"},
+    ],
+)  # fmt: skip
+def test_options(options: dict[str, Any]) -> None:
+    with pytest.raises(onetree.Wrong) as wrong:
+        onetree.connect("ws://127.0.0.1:9", **options)
+    (name,) = options
+    assert str(wrong.value).startswith(f"{name}: ")
+
+
+def test_options_that_can_be() -> None:
+    for options in (
+        {"codec": "json", "label": "x" * 31, "token": "t", "agent": "", "reconnect": "never"},
+        {"token": lambda: "t", "reconnect": "always", "request_timeout": math.inf},
+        {"connect_timeout": 1, "queue_bytes": 0, "backoff": [0, 1]},
+    ):
+        onetree.Options(**options)  # type: ignore[arg-type]
+
+
+def test_urls() -> None:
+    for url in (5, None, b"ws://x"):
+        with pytest.raises(onetree.BadUrl):
+            parse_url(url)  # type: ignore[arg-type]
+
+
+WRITES: list[Callable[..., object]] = [
+    request.put, request.append, onetree.Txn().put, onetree.Txn().append
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_writes(write: Callable[..., object]) -> None:
+    for name, given in [("ephemeral", "no"), ("ephemeral", 1), ("ephemeral", None),
+                        ("ttl", "1"), ("ttl", -1), ("ttl", math.nan), ("ttl", True)]:  # fmt: skip
+        with pytest.raises(onetree.Wrong, match=f"^{name}: "):
+            write("/a", 1, **{name: given})
+
+
+def test_values() -> None:
+    for make in (
+        lambda: onetree.Value.of("image/png", 5),  # type: ignore[arg-type]
+        lambda: onetree.Value.of("text/plain", "text"),  # type: ignore[arg-type]
+        lambda: onetree.Value.text(5),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(onetree.Wrong) as wrong:
+            make()
+        assert wrong.value.code == "bad-value"
+
+
+def test_conditions() -> None:
+    for rev in (-1, 1.0, "1", True):
+        with pytest.raises(onetree.Wrong, match="^if_rev: "):
+            request.put("/a", 1, if_rev=rev)  # type: ignore[arg-type]
+
+
+def test_what_a_client_and_a_mirror_are_asked(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            views: list[dict[str, Any]] = [
+                {"signals": "no"}, {"once": 1}, {"every": "1"}, {"every": None}, {"values": "no"},
+                {"tail": 1.5}, {"tail": "1"}, {"tail": True}, {"depth": None}, {"match": "**"},
+            ]  # fmt: skip
+            for view in views:
+                (name,) = view
+                with pytest.raises(onetree.Wrong, match=name):
+                    client.mirror("/", **view)
+            with client.mirror("/") as mirror:
+                for rev in (math.nan, None, 1.0, -1):
+                    with pytest.raises(onetree.Wrong, match="^rev: "):
+                        await mirror.at(rev)  # type: ignore[arg-type]
+                for limit in (-1, None, 1.5):
+                    with pytest.raises(onetree.Wrong, match="^limit: "):
+                        await mirror.earlier("/log", limit)  # type: ignore[arg-type]
+                    with pytest.raises(onetree.Wrong, match="^limit: "):
+                        await client.list("/log", limit=limit)  # type: ignore[arg-type]
+            for name in ("reverse", "values"):
+                with pytest.raises(onetree.Wrong, match=f"^{name}: "):
+                    await client.list("/log", **{name: "no"})  # type: ignore[arg-type]
+            for cookie in (("x", 5, "y"), ("0" * 32, -1, "0" * 16), ("0" * 32, 5, None)):
+                with pytest.raises(onetree.Wrong, match="^from_: "):
+                    client.mirror("/", from_=(cookie, ()))  # type: ignore[arg-type]
+            with pytest.raises(onetree.Wrong, match="onlin,"):
+                await client.until("offline", "onlin,")
+            # As everywhere in Python, a path of a file may be a `Path`.
+            mirror = client.mirror("/", keep=tmp_path / "kept")
+            await mirror.at((await client.put("/a", 1)).rev)
+        assert (tmp_path / "kept").exists()
+
+    run(story())
