@@ -245,6 +245,21 @@ async fn commit_changes() {
         (0..3).map(|n| json!({"path": format!("/x{n}"), "rev": 0})).collect();
     let txn = json!({"op": "txn", "id": 1, "if": conditions, "do": []});
     assert_eq!(refused(&mut wire, txn).await, "too-many-changes");
+
+    // What a session owns goes in one commit when it is over.
+    let own = |n: u32| {
+        let path = format!("/own/{n}");
+        json!({"op": "put", "id": 1, "path": path, "json": n, "ephemeral": true})
+    };
+    assert_eq!(wire.ask(own(1)).await["op"], "done");
+    assert_eq!(wire.ask(own(2)).await["op"], "done");
+    assert_eq!(refused(&mut wire, own(3)).await, "too-many-changes");
+    assert_eq!(wire.ask(own(1)).await["op"], "done", "it is its own already");
+    let delete = json!({"op": "delete", "id": 1, "path": "/own/1"});
+    assert_eq!(wire.ask(delete).await["op"], "done");
+    assert_eq!(wire.ask(own(3)).await["op"], "done");
+    let mut other = Wire::open(broker.addr()).await;
+    assert_eq!(other.ask(own(4)).await["op"], "done", "each has so many");
 }
 
 #[tokio::test]

@@ -75,10 +75,20 @@ impl Item for Grave {
     }
 }
 
+/// How many there are in a range.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count(pub(super) u64);
+
+impl Summary for Count {
+    fn add(&mut self, other: &Count) {
+        self.0 += other.0;
+    }
+}
+
 impl Item for Owned {
     type Key = Owned;
     type Handle = Owned;
-    type Summary = Nothing;
+    type Summary = Count;
 
     fn key(&self) -> &Owned {
         self
@@ -88,8 +98,8 @@ impl Item for Owned {
         self.clone()
     }
 
-    fn summary(&self) -> Nothing {
-        Nothing
+    fn summary(&self) -> Count {
+        Count(1)
     }
 }
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use onetree_protocol::{Digest, EntryHasher, LogKey, Name, Path, Revision, Value};
 
 use super::dedup::{Client, Remembered};
-use super::past::{Grave, Nothing, Owned};
+use super::past::{Grave, Owned};
 use super::{Checkpoint, Committed, State};
 use crate::map::{Item, Map};
 use crate::request::{Answer, Refusal};
@@ -160,8 +160,8 @@ impl State {
     }
 }
 
-fn sorted<T: Item<Summary = Nothing>>(items: Vec<T>) -> Map<T> {
-    Map::from_sorted(items, &Nothing)
+fn sorted<T: Item>(items: Vec<T>) -> Map<T> {
+    Map::from_sorted(items, &T::Summary::default())
 }
 
 /// What of a slot is remembered until the horizon passes it.

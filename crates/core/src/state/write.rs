@@ -10,6 +10,7 @@ use onetree_protocol::{Code, LogKey, Path, Revision, Value};
 
 use super::State;
 use super::dedup::{Numbered, unchanged};
+use super::past::Owned;
 use super::replay::is_entry_of;
 use crate::commit::{Commit, Effect, Origin};
 use crate::map::Hint;
@@ -24,6 +25,8 @@ struct Plan {
     paths: Vec<Path>,
     /// At most so many entries and bytes more than now.
     growth: (u64, u64),
+    /// Puts of entries that the session owns.
+    owned: u64,
 }
 
 impl State {
@@ -127,7 +130,40 @@ impl State {
             self.step(now, rev, author, change, &mut plan)?;
         }
         self.fits(&plan)?;
+        self.may_own(author, &plan)?;
         Ok(plan)
+    }
+
+    /// Whether what the session owns can still go in one commit when it is over.
+    fn may_own(&self, author: &Author, plan: &Plan) -> Result<(), Refusal> {
+        let Some(session) = author.session.as_ref().filter(|_| plan.owned > 0) else {
+            return Ok(());
+        };
+        let most = u64::from(self.settings.bounds.commit_changes);
+        let count = |state: &State| {
+            state.committed.owned.span_summary(|owned: &Owned| owned.place(session)).0
+        };
+        let now = count(self);
+        if now + plan.owned <= most {
+            return Ok(());
+        }
+        // The bound is near: now it matters how many of them it has already.
+        let then = count(&self.trial(plan));
+        if then > most && then > now {
+            let message = format!(
+                "a session owns at most {most} entries: they go in one commit when it is over"
+            );
+            return Err(Refusal::new(Code::TooManyChanges, message));
+        }
+        Ok(())
+    }
+
+    /// What it would come to.
+    fn trial(&self, plan: &Plan) -> State {
+        let mut trial = self.clone();
+        let rev = self.committed.rev.next().unwrap_or(Revision::MAX);
+        trial.commit(self.committed.time, rev, plan.effects.clone(), None, Hint::default());
+        trial
     }
 
     fn check(&self, condition: &Condition) -> Result<(), Refusal> {
@@ -230,10 +266,7 @@ impl State {
         if !over(now.live + entries, now.bytes + bytes) {
             return Ok(());
         }
-        let mut trial = self.clone();
-        let rev = self.committed.rev.next().unwrap_or(Revision::MAX);
-        trial.commit(self.committed.time, rev, plan.effects.clone(), None, Hint::default());
-        let then = trial.committed.tree.summary();
+        let then = self.trial(plan).committed.tree.summary();
         if over(then.live, then.bytes) && (then.live > now.live || then.bytes > now.bytes) {
             let (most, size) = (bounds.entries, bounds.bytes);
             let message = format!("the tree holds at most {most} entries and {size} bytes");
@@ -258,6 +291,7 @@ impl Plan {
             let message = "an ephemeral entry needs a session to die with";
             return Err(Refusal::at(Code::BadField, &path, message));
         }
+        self.owned += u64::from(ephemeral);
         self.growth.0 += 1;
         self.growth.1 += (path.as_str().len() + value.bytes.len()) as u64;
         let expires = ttl_ms.map(|ms| now.plus(ms));

@@ -173,6 +173,14 @@ impl Model {
         if over && (then.0 > before.0 || then.1 > before.1) {
             return Err((Code::TreeFull, None, None));
         }
+        let owned = |model: &Model| {
+            let own = |item: &&Item| item.owner.is_some() && item.owner == author.session;
+            model.items.values().filter(own).count()
+        };
+        let (before, then) = (owned(self), owned(&trial.model));
+        if then > bounds.commit_changes as usize && then > before {
+            return Err((Code::TooManyChanges, None, None));
+        }
         Ok(trial)
     }
 
