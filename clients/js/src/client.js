@@ -1,6 +1,6 @@
 // Joins a session with a socket and a clock, and is the application's side of a connection.
 
-import { OnetreeError, closedError, known } from './errors.js';
+import { OnetreeError, closedError, known, throwToHost } from './errors.js';
 import { json } from './json.js';
 import { Mirror } from './live.js';
 import { MirrorState } from './mirror.js';
@@ -110,7 +110,7 @@ export class Client {
   }
 
   /**
-   * Calls `listener` with each status from now on.
+   * Calls `listener` with each status from now on. What it throws is thrown to the host, and it is called again.
    * @param {(status: Status) => void} listener
    * @returns {() => void} to be called to hear no more
    */
@@ -376,19 +376,27 @@ export class Client {
   turn() {
     if (this.turning) return;
     this.turning = true;
-    this.session.handleTimeout(this.now());
-    this.effects();
-    while (this.link) {
-      if (this.link.buffered > BUFFERED) {
-        setTimeout(() => this.soon(), 5);
-        break;
+    try {
+      this.session.handleTimeout(this.now());
+      this.effects();
+      while (this.link) {
+        if (this.link.buffered > BUFFERED) {
+          setTimeout(() => this.soon(), 5);
+          break;
+        }
+        const message = this.session.pollTransmit();
+        if (message === undefined) break;
+        this.link.send(message);
       }
-      const message = this.session.pollTransmit();
-      if (message === undefined) break;
-      this.link.send(message);
+      this.effects();
+    } finally {
+      this.turning = false;
+      this.setClock();
     }
-    this.effects();
-    this.turning = false;
+  }
+
+  /** @private */
+  setClock() {
     const at = this.session.nextTimeout();
     // A timer that is early only looks again; moving it at each request would cost more.
     if (at < this.timerAt || this.timer === undefined) {
@@ -410,7 +418,14 @@ export class Client {
   /** @private */
   effects() {
     for (let effects = this.session.takeEffects(); effects.length > 0; effects = this.session.takeEffects()) {
-      for (const effect of effects) this.effect(effect);
+      for (const effect of effects) {
+        // Those behind one that fails are somebody's answers.
+        try {
+          this.effect(effect);
+        } catch (error) {
+          throwToHost(error);
+        }
+      }
     }
   }
 
@@ -451,7 +466,13 @@ export class Client {
       default:
         this.current = effect.status;
         if (effect.status.status === 'ended') this.finish();
-        for (const listener of [...this.listeners]) listener(effect.status);
+        for (const listener of [...this.listeners]) {
+          try {
+            listener(effect.status);
+          } catch (error) {
+            throwToHost(error);
+          }
+        }
     }
   }
 

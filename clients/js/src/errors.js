@@ -68,6 +68,16 @@ export function closedError(cause) {
 }
 
 /**
+ * Throws what an application's listener threw where nobody of ours is in the way: to the host, as what a timer throws.
+ * @param {unknown} error
+ */
+export function throwToHost(error) {
+  queueMicrotask(() => {
+    throw error;
+  });
+}
+
+/**
  * Options of which each is one of `names`; another is refused: it may be a condition that somebody has misspelt.
  * @template {object} T
  * @param {T} options

@@ -1,7 +1,7 @@
 // A live copy of a part of the tree.
 
 import { Changes } from './changes.js';
-import { OnetreeError, closedError } from './errors.js';
+import { OnetreeError, closedError, throwToHost } from './errors.js';
 import { Snapshot } from './snapshot.js';
 import { below, contains, isLogKey } from './protocol.js';
 import { transact } from './transact.js';
@@ -150,9 +150,7 @@ export class Mirror {
         try {
           listener(event);
         } catch (error) {
-          queueMicrotask(() => {
-            throw error;
-          });
+          throwToHost(error);
         }
       }
     })();
@@ -160,7 +158,7 @@ export class Mirror {
   }
 
   /**
-   * Waits until it is as `reached` says.
+   * Waits until it is as `reached` says; fails with what that throws.
    * @param {(now: Mirror) => boolean} reached
    * @param {boolean} [onlyFresh] whether it must be fresh, too
    * @returns {Promise<number>} its revision then
@@ -168,9 +166,13 @@ export class Mirror {
   until(reached, onlyFresh = true) {
     return new Promise((resolve, reject) => {
       const waiter = () => {
-        if ((this.state.fresh || !onlyFresh) && reached(this)) resolve(this.rev);
-        else if (this.ended) reject(this.ended.error ?? closedError());
-        else return false;
+        try {
+          if ((this.state.fresh || !onlyFresh) && reached(this)) resolve(this.rev);
+          else if (this.ended) reject(this.ended.error ?? closedError());
+          else return false;
+        } catch (error) {
+          reject(error);
+        }
         return true;
       };
       if (!waiter()) this.waiters.add(waiter);

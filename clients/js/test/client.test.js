@@ -1,0 +1,83 @@
+// The client with code of the application in it: whatever that does, the client goes on.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { client as made, thrown } from './lib/socket.js';
+
+const mine = new RangeError('mine');
+const fail = () => { throw mine; };
+
+/** Fails when something does not come in time, rather than never. */
+function soon(promise) {
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(reject, 2_000, new Error('it hangs')); });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+test('who listens to the status is told each, until he stops', async (t) => {
+  const { client, cut } = made(t);
+  const told = [];
+  const stop = client.onStatus((status) => told.push(status));
+  await client.until('online');
+  cut();
+  await client.until('online');
+  assert.deepEqual(told.map(({ status }) => status), ['online', 'offline', 'online']);
+  assert.equal(told[2].connection, client.connection);
+  assert.equal(told[1].error.code, 'lost');
+  stop();
+  await client.close();
+  assert.equal(told.length, 3);
+});
+
+test('what a listener throws is thrown to the host, and all goes on', async (t) => {
+  const errors = thrown(t);
+  const { client } = made(t);
+  const told = [];
+  client.onStatus(fail);
+  client.onStatus(({ status }) => told.push(status));
+  const mirror = client.mirror('/a');
+  mirror.onEvent(fail);
+  await soon(client.until('online'));
+  const { rev } = await soon(client.put('/a', 1));
+  await soon(mirror.at(rev));
+  await soon(client.close());
+  assert.deepEqual(told, ['online', 'ended']);
+  assert.ok(errors.length > 4 && errors.every((error) => error === mine), String(errors));
+});
+
+test('what the predicate of until throws fails that wait alone', async (t) => {
+  const errors = thrown(t);
+  const { client } = made(t);
+  const mirror = client.mirror('/a');
+  await mirror.fresh();
+  await assert.rejects(mirror.until(fail), mine);
+  const waits = mirror.until(() => mirror.rev > 0 && fail());
+  const { rev } = (await soon(Promise.all([client.put('/a', 1), assert.rejects(waits, mine)])))[0];
+  await soon(mirror.at(rev));
+  await soon(client.put('/a', 2));
+  assert.deepEqual(errors, []);
+});
+
+test('an effect that cannot be had holds up no other', async (t) => {
+  const errors = thrown(t);
+  const { client } = made(t);
+  const mirror = client.mirror('/a');
+  await mirror.fresh();
+  mirror.publish = fail;
+  await soon(client.put('/a', 1));
+  delete mirror.publish;
+  assert.ok(errors.includes(mine));
+});
+
+test('a WebSocket that cannot be made is no connection', async (t) => {
+  const { client } = made(t);
+  await client.until('online');
+  const before = globalThis.WebSocket;
+  globalThis.WebSocket = class {
+    constructor() { fail(); }
+  };
+  const { start } = await import('../src/index.js');
+  const other = start('ws://naive', { reconnect: 'never' });
+  await assert.rejects(soon(other.until('online')), { code: 'unreachable', cause: mine });
+  globalThis.WebSocket = before;
+});
