@@ -78,19 +78,6 @@ export function throwToHost(error) {
 }
 
 /**
- * Options of which each is one of `names`; another is refused: it may be a condition that somebody has misspelt.
- * @template {object} T
- * @param {T} options
- * @param {readonly string[]} names
- */
-export function known(options, names) {
-  for (const name of Object.keys(options)) {
-    if (!names.includes(name)) refuse('bad-field', `no option '${name}'; there are ${names.join(', ')}`);
-  }
-  return options;
-}
-
-/**
  * @param {string} code
  * @param {string} message
  * @returns {never}

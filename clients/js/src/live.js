@@ -2,8 +2,9 @@
 
 import { Changes } from './changes.js';
 import { OnetreeError, closedError, throwToHost } from './errors.js';
+import { FUNCTION, U53, must } from './options.js';
 import { Snapshot } from './snapshot.js';
-import { below, contains, isLogKey } from './protocol.js';
+import { below, checkPath, contains, isLogKey } from './protocol.js';
 import { transact } from './transact.js';
 
 /** A mirror is kept at most so often while changes come, ms. */
@@ -98,7 +99,7 @@ export class Mirror {
 
   /** The entry at a path. @param {string} path */
   get(path) {
-    return this.state.get(path);
+    return this.state.get(checkPath(path));
   }
 
   /** All entries, in path order, as they are now. */
@@ -108,7 +109,7 @@ export class Mirror {
 
   /** The entries at and under a path, in path order, as they are now. @param {string} top */
   under(top) {
-    return this.snapshot().under(top);
+    return this.snapshot().under(checkPath(top));
   }
 
   /**
@@ -144,6 +145,7 @@ export class Mirror {
    * @returns {() => void} to be called to hear no more
    */
   onEvent(listener) {
+    must(FUNCTION, 'listener', listener);
     const changes = this.changes();
     (async () => {
       for await (const event of changes) {
@@ -165,6 +167,7 @@ export class Mirror {
    */
   until(reached, onlyFresh = true) {
     return new Promise((resolve, reject) => {
+      must(FUNCTION, 'reached', reached);
       const waiter = () => {
         try {
           if ((this.state.fresh || !onlyFresh) && reached(this)) resolve(this.rev);
@@ -190,6 +193,7 @@ export class Mirror {
    * @returns {Promise<number>} its revision then
    */
   async at(rev) {
+    must(U53, 'rev', rev);
     await this.fresh();
     // Otherwise a write that the view does not see would show at the next heartbeat only.
     if (this.rev < rev) this.client.wantSync();

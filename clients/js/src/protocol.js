@@ -31,8 +31,8 @@ export function utf8(bytes) {
   }
 }
 
-/** @param {string} text */
-function wellFormed(text) {
+/** Whether no surrogate is alone in it. @param {string} text */
+export function wellFormed(text) {
   return !/[\ud800-\udfff]/.test(text) || !/\p{Surrogate}/u.test(text);
 }
 
@@ -344,7 +344,7 @@ export class Value {
 
 // 1.5 Views
 
-const DEPTHS = ['entry', 'children', 'tree'];
+export const DEPTHS = ['entry', 'children', 'tree'];
 
 /**
  * A view with everything said; a text is the tree at that path.
@@ -358,10 +358,12 @@ export function viewOf(view) {
   const tail = view.tail ?? undefined;
   const values = view.values ?? true;
   if (!DEPTHS.includes(depth)) refuse('bad-field', `depth is one of ${DEPTHS.join(', ')}`);
+  if (!Array.isArray(match)) refuse('bad-field', 'match is a list of patterns');
   if (match.length > 32) refuse('bad-field', 'a view has at most 32 patterns');
   if (tail !== undefined && !(Number.isInteger(tail) && tail >= 0 && tail < 2 ** 32)) {
-    refuse('bad-field', 'tail is a number below 2^32');
+    refuse('bad-field', 'tail is a whole number, 0 or more and below 2^32');
   }
+  if (typeof values !== 'boolean') refuse('bad-field', 'values is true or false');
   return { path: checkPath(view.path), depth, match: match.map(checkPattern), tail, values };
 }
 

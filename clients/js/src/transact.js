@@ -2,7 +2,8 @@
 // has not changed.
 
 import { OnetreeError } from './errors.js';
-import { comparePaths, contains, sees } from './protocol.js';
+import { FUNCTION, NONE, known, must } from './options.js';
+import { checkPath, comparePaths, contains, sees } from './protocol.js';
 import * as request from './request.js';
 
 /** Thrown by `tx.retry()`: the run is over. */
@@ -35,7 +36,7 @@ export class Transaction {
    * @returns {import('./protocol.js').Entry | undefined}
    */
   get(path) {
-    if (!sees(this.view, path)) throw new OnetreeError('outside-view', `${path} is outside of the mirror's view`, { path });
+    if (!sees(this.view, checkPath(path))) throw new OnetreeError('outside-view', `${path} is outside of the mirror's view`, { path });
     const was = this.snapshot.get(path);
     this.gets.set(path, was?.rev ?? 0);
     return this.over(new Map(was ? [[path, was]] : []), (at) => at === path).get(path);
@@ -48,6 +49,7 @@ export class Transaction {
    * @returns {import('./protocol.js').Entry[]}
    */
   under(top) {
+    checkPath(top);
     const { view } = this;
     const whole = view.depth === 'tree' && view.match.length === 0 && view.tail === undefined && contains(view.path, top);
     if (!whole) throw new OnetreeError('outside-view', `not all under ${top} is in the mirror's view`, { path: top });
@@ -79,8 +81,8 @@ export class Transaction {
   }
 
   /** @param {string} path @param {unknown} value @param {request.AppendOptions} [options] */
-  put(path, value, { ttlMs, ephemeral } = {}) {
-    this.write(request.put(path, value, { ttlMs, ephemeral }));
+  put(path, value, options = {}) {
+    this.write(request.put(path, value, known(options, request.WRITTEN)));
   }
 
   /** @param {string} log @param {unknown} value @param {request.AppendOptions} [options] */
@@ -88,14 +90,14 @@ export class Transaction {
     this.write(request.append(log, value, options));
   }
 
-  /** @param {string} path */
-  delete(path) {
-    this.write(request.remove(path));
+  /** @param {string} path @param {request.NoOptions} [options] */
+  delete(path, options = {}) {
+    this.write(request.remove(path, known(options, NONE)));
   }
 
-  /** @param {string} path */
-  dropTree(path) {
-    this.write(request.dropTree(path));
+  /** @param {string} path @param {request.NoOptions} [options] */
+  dropTree(path, options = {}) {
+    this.write(request.dropTree(path, known(options, NONE)));
   }
 
   /** Ends the run: it runs again when something that it read has changed. @returns {never} */
@@ -111,6 +113,8 @@ export class Transaction {
    * @returns {A | B | Promise<A | B>}
    */
   orElse(first, second) {
+    must(FUNCTION, 'first', first);
+    must(FUNCTION, 'second', second);
     const kept = this.steps.length;
     /** @param {unknown} error */
     const other = (error) => {
@@ -155,6 +159,7 @@ export class Transaction {
  * @returns {Promise<{result: T, done?: import('./request.js').Done}>}
  */
 export async function transact(mirror, fn) {
+  must(FUNCTION, 'fn', fn);
   await mirror.fresh();
   for (;;) {
     const snapshot = mirror.snapshot();
