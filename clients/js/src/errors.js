@@ -67,6 +67,11 @@ export function closedError(cause) {
   return new OnetreeError('closed', 'the client is closed');
 }
 
+/** What an error says, without its code. @param {unknown} error */
+export function wordsOf(error) {
+  return error instanceof OnetreeError ? error.message.slice(error.code.length + 2) : String(error);
+}
+
 /**
  * Throws what an application's listener threw where nobody of ours is in the way: to the host, as what a timer throws.
  * @param {unknown} error
