@@ -4,7 +4,7 @@ import { actionOf, isCode } from './codes.js';
 
 /**
  * The words of this client's own: `timeout`, `closed`, `lost` (a signal whose connection was lost), `queue-full`,
- * `ended` (a mirror), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the broker broke it), `url`, `no-websocket`.
+ * `ended` (a mirror, a transaction), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the broker broke it), `url`, `no-websocket`.
  * @typedef {import('./codes.js').Action} Action
  */
 
