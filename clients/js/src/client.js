@@ -262,7 +262,10 @@ export class Client {
     return mirror;
   }
 
-  /** Does what was asked before, then ends the session at once, with its ephemeral entries, and the client with it. */
+  /**
+   * Ends the session at once, with its ephemeral entries, and the client with it. What was asked before is done first, when there is
+   * a connection; without one it fails with `closed`, and `sent` of the error says whether it may have happened.
+   */
   close() {
     return this.end(true);
   }
@@ -484,7 +487,7 @@ export class Client {
 
   /** @private The client has ended: nobody waits in vain. */
   finish() {
-    const error = closedError(this.current.status === 'ended' ? this.current.error : undefined);
+    const error = closedError(this.error, false);
     for (const { reject, timer } of this.outside.splice(0)) {
       clearTimeout(timer);
       reject(error);

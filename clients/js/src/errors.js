@@ -33,7 +33,10 @@ export class OnetreeError extends Error {
     this.rev = more.rev;
     /** Milliseconds after which to try again, where the broker said so. */
     this.retryInMs = more.retryInMs;
-    /** With `timeout`: whether it was sent. A write that was may still happen, once; one that was not never will. */
+    /**
+     * With `timeout`, and with `closed` and `ended` of a request: whether it was sent. A write that was may still happen, once, or
+     * has happened; one that was not never will.
+     */
     this.sent = more.sent;
   }
 
@@ -61,10 +64,13 @@ export class OnetreeError extends Error {
 /**
  * The client, or a mirror, has ended.
  * @param {OnetreeError} [cause] why it ended by itself; absent when it was closed
+ * @param {boolean} [sent] of a request: whether it was
  */
-export function closedError(cause) {
-  if (cause) return new OnetreeError('ended', `the client has ended: ${cause.message}`, { cause });
-  return new OnetreeError('closed', 'the client is closed');
+export function closedError(cause, sent) {
+  const what = sent === undefined ? '' : sent ? '; it was sent, and may have happened' : '; it was never sent';
+  const more = sent === undefined ? {} : { sent };
+  if (cause) return new OnetreeError('ended', `the client has ended: ${cause.message}${what}`, { ...more, cause });
+  return new OnetreeError('closed', `the client is closed${what}`, more);
 }
 
 /** What an error says, without its code. @param {unknown} error */

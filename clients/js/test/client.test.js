@@ -81,3 +81,32 @@ test('a WebSocket that cannot be made is no connection', async (t) => {
   await assert.rejects(soon(other.until('online')), { code: 'unreachable', cause: mine });
   globalThis.WebSocket = before;
 });
+
+test('a client that is closed without a connection refuses what waits, and says whether it was sent', async (t) => {
+  const world = made(t, { queueBytes: 2_000 });
+  const { client, cut } = world;
+  await client.until('online');
+  await client.put('/a', 1);
+  world.answers = false;
+  const [sent, signal] = [client.put('/b', 1), client.signal('/b', 1)];
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  world.refuses = true;
+  cut();
+  await assert.rejects(signal, { code: 'lost', sent: true });
+  // The third finds no room.
+  const waiting = [client.put('/c', 1), client.put('/d', 1), client.put('/e', 1)];
+  const refused = [assert.rejects(sent, { code: 'closed', sent: true }), ...waiting.map((one) => assert.rejects(one, { code: 'closed', sent: false }))];
+  await soon(client.close());
+  await soon(Promise.all(refused));
+  await assert.rejects(client.put('/f', 1), { code: 'closed', sent: false });
+});
+
+test('a client that is closed with a connection does first what was asked before', async (t) => {
+  const { client, broker } = made(t);
+  await client.until('online');
+  const asked = [client.put('/a', 1), client.put('/b', 1)];
+  await soon(client.close());
+  await Promise.all(asked);
+  assert.deepEqual([...broker.tree.keys()], ['/a', '/b']);
+});
+

@@ -6,7 +6,7 @@ import { Broker, Connection } from './naive.js';
 
 /** A client of a broker of its own, as long as the test lasts; `cut()` loses its connection. */
 export function client(t, options) {
-  const world = { broker: new Broker(), refuses: false, socket: undefined };
+  const world = { broker: new Broker(), refuses: false, answers: true, socket: undefined };
   const before = globalThis.WebSocket;
   globalThis.WebSocket = class {
     protocol = json.subprotocol;
@@ -25,7 +25,7 @@ export function client(t, options) {
 
     send(message) {
       for (const frame of this.connection.handle(json.decodeClient(message))) {
-        setTimeout(() => this.onmessage?.({ data: json.encodeServer(frame) }));
+        if (world.answers) setTimeout(() => this.onmessage?.({ data: json.encodeServer(frame) }));
       }
     }
 
