@@ -248,17 +248,8 @@ export class Client {
       this.session.mirror(sub, state, { once, signals, everyMs });
       this.soon();
     };
-    if (keep && !from) {
-      keep.load().catch((error) => {
-        mirror.keepError = error;
-        return undefined;
-      }).then((saved) => {
-        if (saved) mirror.begin(Snapshot.saved(saved.cookie, saved.entries));
-        begin();
-      });
-    } else {
-      begin();
-    }
+    if (keep && !from) void mirror.load(keep).then(begin);
+    else begin();
     return mirror;
   }
 

@@ -1,7 +1,7 @@
 // A live copy of a part of the tree.
 
 import { Changes } from './changes.js';
-import { OnetreeError, closedError, throwToHost } from './errors.js';
+import { OnetreeError, closedError, throwToHost, wordsOf } from './errors.js';
 import { FUNCTION, U53, must } from './options.js';
 import { Snapshot } from './snapshot.js';
 import { below, checkPath, contains, isLogKey } from './protocol.js';
@@ -55,13 +55,23 @@ export class Mirror {
     this.keepTimer = undefined;
     /** @private @type {Promise<void>} */
     this.keeping = Promise.resolve();
-    /** The error of the last save of `keep`, if it failed. @type {unknown} */
+    /** Why `keep` did not give what was kept, or failed the last time it was to save or to close. @type {unknown} */
     this.keepError = undefined;
     /** @private */
     this.lastKept = -Infinity;
   }
 
-  /** @internal What it was started with turned out to be kept. @param {Snapshot} snapshot */
+  /** @internal Goes on from what is kept, where that can be had. @param {Keep} keep */
+  async load(keep) {
+    try {
+      const saved = await keep.load();
+      if (saved && !this.ended) this.begin(checked(saved));
+    } catch (error) {
+      this.keepError = error;
+    }
+  }
+
+  /** @private What it was started with turned out to be kept. @param {Snapshot} snapshot */
   begin(snapshot) {
     this.state.goOnFrom(snapshot);
     this.initial = this.kept = snapshot;
@@ -304,7 +314,21 @@ export class Mirror {
     this.keepTimer = undefined;
     this.saveNow();
     await this.keeping;
-    if (this.ended) await this.keep.close?.();
+    if (!this.ended) return;
+    try {
+      await this.keep.close?.();
+    } catch (error) {
+      this.keepError = error;
+    }
+  }
+}
+
+/** @param {{cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>}} saved */
+function checked(saved) {
+  try {
+    return Snapshot.checked(saved);
+  } catch (cause) {
+    throw new OnetreeError('state-broken', `what was kept is no mirror: ${wordsOf(cause)}`, { cause });
   }
 }
 

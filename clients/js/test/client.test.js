@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Value } from '../src/index.js';
 import { client as made, thrown } from './lib/socket.js';
 
 const mine = new RangeError('mine');
@@ -110,3 +111,38 @@ test('a client that is closed with a connection does first what was asked before
   assert.deepEqual([...broker.tree.keys()], ['/a', '/b']);
 });
 
+test('a place that cannot keep a mirror holds nothing up', async (t) => {
+  const { client } = made(t);
+  for (const keep of [
+    { load: fail, save: fail, close: fail },
+    { load: async () => fail(), save: async () => fail(), close: async () => fail() },
+    { load: async () => ({ cookie: undefined, entries: { [Symbol.iterator]: fail } }), save: fail },
+  ]) {
+    const mirror = client.mirror('/a', { keep });
+    await soon(mirror.fresh());
+    assert.equal(mirror.keepError?.code ?? mirror.keepError, keep.close ? mine : 'state-broken');
+    await soon(mirror.close());
+    assert.equal(mirror.keepError, mine);
+  }
+  client.mirror('/b', { keep: { load: async () => undefined, save: fail, close: async () => fail() } });
+  await soon(client.close());
+});
+
+test('what was kept is looked at before it is shown', async (t) => {
+  const { client } = made(t);
+  const cookie = { epoch: 'e'.repeat(32), rev: 1, view: 'f'.repeat(16) };
+  const entries = [{ path: '/a', rev: 1, value: Value.json(1) }];
+  for (const wrong of [
+    5, {}, { cookie }, { cookie: { ...cookie, epoch: 'x' }, entries }, { cookie: { ...cookie, rev: NaN }, entries }, { cookie, entries: [...entries, { path: 'a', rev: 1 }] },
+    { cookie, entries: [{ path: '/a', rev: '1' }] }, { cookie, entries: [{ path: '/a', rev: 1, value: 'x' }] }, { cookie, entries: [null] },
+  ]) {
+    let saved = 0;
+    const mirror = client.mirror('/', { keep: { load: async () => wrong, save: async () => { saved += 1; } } });
+    const changes = mirror.changes();
+    await soon(mirror.fresh());
+    assert.equal(mirror.keepError?.code, 'state-broken', JSON.stringify(wrong));
+    for (let event = changes.nextNow(); event; event = changes.nextNow()) assert.ok(event.kind !== 'delta', 'it starts from nothing');
+    await soon(mirror.close());
+    assert.equal(saved, 1, 'what is broken is replaced');
+  }
+});
