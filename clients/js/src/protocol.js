@@ -186,7 +186,7 @@ export const isLogKey = (text) => LOG_KEY.test(text);
  * @param {string} text
  */
 export function parseLogKey(text) {
-  if (!isLogKey(text)) return refuse('bad-field', `${JSON.stringify(text)} is no log key`);
+  if (!isLogKey(text)) return refuse('bad-field', `${JSON.stringify(String(text))} is no log key`);
   return { rev: Number.parseInt(text.slice(0, 14), 16), index: Number.parseInt(text.slice(14), 16) };
 }
 
@@ -207,7 +207,7 @@ const TYPE = /^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]
  */
 export function checkType(type) {
   if (typeof type !== 'string' || type.length > 127 || !TYPE.test(type) || /\s$|\s;/.test(type)) {
-    return refuse('bad-field', `${JSON.stringify(type)} is no media type`);
+    return refuse('bad-field', `${JSON.stringify(String(type))} is no media type`);
   }
   return type;
 }
@@ -410,7 +410,7 @@ export function viewOf(view) {
     refuse('bad-field', 'tail is a whole number, 0 or more and below 2^32');
   }
   if (typeof values !== 'boolean') refuse('bad-field', 'values is true or false');
-  return { path: checkPath(view.path), depth, match: match.map(checkPattern), tail, values };
+  return { path: checkPath(view.path), depth, match: Array.from(match, (pattern) => checkPattern(pattern)), tail, values };
 }
 
 /**

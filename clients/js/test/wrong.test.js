@@ -106,7 +106,7 @@ test('everything else that is wrong is refused alike: promises fail, the others 
     () => client.list('/', { values: 'no' }), () => client.getMany('/x'), () => client.getMany(null), () => client.getMany({}),
     () => client.txn({ do: 'x' }), () => client.txn({ if: {} }), () => client.txn({ if: [{ path: '/a', tree: '/a', rev: 1 }] }),
     () => client.txn({ if: [{ rev: 1 }] }), () => client.auth(5), () => client.auth(), () => client.until('on'), () => mirror.until(5),
-    () => mirror.transact(), () => mirror.transact((tx) => tx.orElse(5, 6)), () => client.trim('/log', 5), () => client.trim('/log'),
+    () => mirror.transact(), () => mirror.transact((tx) => tx.orElse(5, 6)), () => client.trim('/log', 5), () => client.trim('/log', 1n), () => client.trim('/log'),
   ]) await refused('bad-field', ask);
   for (const ask of [
     () => client.put('a', 1), () => client.put(5, 1), () => client.get(), () => client.getMany(['/a', 7]), () => client.getMany(Array(2)),
@@ -115,7 +115,8 @@ test('everything else that is wrong is refused alike: promises fail, the others 
   ]) await refused('bad-path', ask);
   for (const [code, ask] of [
     ['bad-field', () => client.mirror({ path: '/', depth: 'all' })], ['bad-field', () => client.mirror({ path: '/', match: 'text' })],
-    ['bad-pattern', () => client.mirror({ path: '/', match: [5] })], ['bad-field', () => client.mirror({ path: '/', values: 'no' })],
+    ['bad-pattern', () => client.mirror({ path: '/', match: [5] })], ['bad-pattern', () => client.mirror({ path: '/', match: Array(2) })],
+    ['bad-field', () => Value.of(1n, Uint8Array.of(1))], ['bad-field', () => Value.of(undefined, Uint8Array.of(1))], ['bad-field', () => client.mirror({ path: '/', values: 'no' })],
     ['bad-path', () => client.mirror({})], ['bad-path', () => client.mirror('x')], ['bad-field', () => client.mirror('/', { once: 1 })],
     ['bad-field', () => client.mirror('/', { signals: 'all' })], ['bad-field', () => client.mirror('/', { keep: 'file' })],
     ['bad-field', () => client.mirror('/', { keep: { load() {} } })], ['bad-field', () => client.mirror('/', { from: 5 })],
