@@ -71,6 +71,7 @@ const CLIENT: &[(&str, &str)] = files![
     "live.js",
     "mirror.js",
     "msgpack.js",
+    "options.js",
     "protocol.js",
     "request.js",
     "requests.js",

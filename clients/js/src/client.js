@@ -1,11 +1,12 @@
 // Joins a session with a socket and a clock, and is the application's side of a connection.
 
-import { OnetreeError, closedError, known } from './errors.js';
+import { OnetreeError, closedError, throwToHost } from './errors.js';
 import { json } from './json.js';
 import { Mirror } from './live.js';
 import { MirrorState } from './mirror.js';
+import { CLIENT, FUNCTION, MIRROR, VIEW, known, must, oneOf } from './options.js';
 import { Snapshot } from './snapshot.js';
-import { Value, checkPath, viewOf } from './protocol.js';
+import { viewOf, wellFormed } from './protocol.js';
 import * as request from './request.js';
 import { valuesOf } from './requests.js';
 import { Session } from './session.js';
@@ -31,10 +32,7 @@ const BUFFERED = 1 << 20;
  *   ends when it is fresh
  */
 
-const OPTIONS = Object.freeze(['codec', 'label', 'token', 'agent', 'reconnect', 'requestTimeoutMs', 'connectTimeoutMs',
-  'queueBytes', 'backoffMs']);
-const VIEW_OPTIONS = Object.freeze(['path', 'depth', 'match', 'tail', 'values']);
-const MIRROR_OPTIONS = Object.freeze(['from', 'keep', 'signals', 'everyMs', 'once']);
+const STATUS = oneOf('connecting', 'online', 'offline', 'ended');
 
 /**
  * A client of one broker. Every request that can fail gives a promise that fails with an {@link OnetreeError}.
@@ -46,18 +44,15 @@ export class Client {
    * @param {Options} [options]
    */
   constructor(url, options = {}) {
-    known(options, OPTIONS);
-    if (options.label !== undefined && !/^[A-Za-z0-9_-]{1,31}$/.test(options.label)) {
-      throw new OnetreeError('bad-field', 'a label is 1 to 31 of A-Z a-z 0-9 _ -');
-    }
+    const {
+      codec = json, label, token, agent = `onetree-js/${VERSION}`, reconnect = 'after-first', requestTimeoutMs = 30_000,
+      connectTimeoutMs = 10_000, queueBytes = 16 << 20, backoffMs = [100, 20_000],
+    } = known(options, CLIENT);
     /** @private */
-    this.options = {
-      codec: json, agent: `onetree-js/${VERSION}`, reconnect: /** @type {const} */ ('after-first'), requestTimeoutMs: 30_000,
-      connectTimeoutMs: 10_000, queueBytes: 16 << 20, backoffMs: /** @type {[number, number]} */ ([100, 20_000]), ...options,
-    };
+    this.options = { codec, label, token, agent, reconnect, requestTimeoutMs, connectTimeoutMs, queueBytes, backoffMs };
     /** @private */
     this.target = targetOf(url);
-    const tokenAgain = typeof options.token === 'function';
+    const tokenAgain = typeof token === 'function';
     /** @private */
     this.session = new Session({ ...this.options, tokenAgain });
     /** @private @type {Link | undefined} */
@@ -110,12 +105,12 @@ export class Client {
   }
 
   /**
-   * Calls `listener` with each status from now on.
+   * Calls `listener` with each status from now on. What it throws is thrown to the host, and it is called again.
    * @param {(status: Status) => void} listener
    * @returns {() => void} to be called to hear no more
    */
   onStatus(listener) {
-    this.listeners.add(listener);
+    this.listeners.add(must(FUNCTION, 'listener', listener));
     return () => void this.listeners.delete(listener);
   }
 
@@ -126,6 +121,7 @@ export class Client {
    */
   until(wanted) {
     return new Promise((resolve, reject) => {
+      must(STATUS, 'status', wanted);
       /** @param {Status} status */
       const look = (status) => {
         if (status.status === wanted) resolve(status);
@@ -174,9 +170,9 @@ export class Client {
     return this.write(request.dropTree(path, options));
   }
 
-  /** Trims a log up to and including a log key. @param {string} log @param {string} to */
-  async trim(log, to) {
-    return this.write(request.trim(log, to));
+  /** Trims a log up to and including a log key. @param {string} log @param {string} to @param {request.NoOptions} [options] */
+  async trim(log, to, options) {
+    return this.write(request.trim(log, to, options));
   }
 
   /**
@@ -199,9 +195,10 @@ export class Client {
    * Sends a signal, which is never stored.
    * @param {string} path
    * @param {unknown} value
+   * @param {request.NoOptions} [options]
    */
-  async signal(path, value) {
-    await this.ask({ op: 'signal', path: checkPath(path), value: Value.from(value) }, 'ok');
+  async signal(path, value, options) {
+    await this.ask(request.signal(path, value, options), 'ok');
   }
 
   // Reads.
@@ -213,23 +210,22 @@ export class Client {
 
   /** The entries at paths, read at one revision; what is absent is missing. @param {string[]} paths @returns {Promise<request.Found>} */
   async getMany(paths) {
-    return found(await this.ask({ op: 'get', paths: paths.map(checkPath) }, 'found'));
+    return found(await this.ask(request.get(paths), 'found'));
   }
 
   /**
    * A page of the entries at and under a path, in path order.
    * @param {string} path
-   * @param {{depth?: import('./protocol.js').Depth, after?: string, before?: string, limit?: number, reverse?: boolean,
-   *   values?: boolean}} [options]
+   * @param {request.ListOptions} [options]
    * @returns {Promise<request.Found>}
    */
-  async list(path, options = {}) {
-    return found(await this.ask({ op: 'list', path: checkPath(path), ...options }, 'found'));
+  async list(path, options) {
+    return found(await this.ask(request.list(path, options), 'found'));
   }
 
   /** Shows a later token. @param {string} token */
   async auth(token) {
-    await this.ask({ op: 'auth', token }, 'ok');
+    await this.ask(request.auth(token), 'ok');
   }
 
   /**
@@ -240,9 +236,9 @@ export class Client {
    * @returns {Mirror}
    */
   mirror(view, options = {}) {
-    const { from, keep, signals = false, everyMs = 0, once = false } = known(options, MIRROR_OPTIONS);
-    if (typeof view !== 'string') known(view, VIEW_OPTIONS);
-    const state = new MirrorState(viewOf(view), Snapshot.saved(from?.cookie, from?.entries));
+    const { from, keep, signals = false, everyMs = 0, once = false } = known(options, MIRROR);
+    if (typeof view !== 'string') known(view, VIEW);
+    const state = new MirrorState(viewOf(view), from && Snapshot.checked(from));
     this.lastSub += 1;
     const sub = this.lastSub;
     const mirror = new Mirror(this, sub, state, keep);
@@ -252,21 +248,15 @@ export class Client {
       this.session.mirror(sub, state, { once, signals, everyMs });
       this.soon();
     };
-    if (keep && !from) {
-      keep.load().catch((error) => {
-        mirror.keepError = error;
-        return undefined;
-      }).then((saved) => {
-        if (saved) mirror.begin(Snapshot.saved(saved.cookie, saved.entries));
-        begin();
-      });
-    } else {
-      begin();
-    }
+    if (keep && !from) void mirror.load(keep).then(begin);
+    else begin();
     return mirror;
   }
 
-  /** Does what was asked before, then ends the session at once, with its ephemeral entries, and the client with it. */
+  /**
+   * Ends the session at once, with its ephemeral entries, and the client with it. What was asked before is done first, when there is
+   * a connection; without one it fails with `closed`, and `sent` of the error says whether it may have happened.
+   */
   close() {
     return this.end(true);
   }
@@ -376,19 +366,27 @@ export class Client {
   turn() {
     if (this.turning) return;
     this.turning = true;
-    this.session.handleTimeout(this.now());
-    this.effects();
-    while (this.link) {
-      if (this.link.buffered > BUFFERED) {
-        setTimeout(() => this.soon(), 5);
-        break;
+    try {
+      this.session.handleTimeout(this.now());
+      this.effects();
+      while (this.link) {
+        if (this.link.buffered > BUFFERED) {
+          setTimeout(() => this.soon(), 5);
+          break;
+        }
+        const message = this.session.pollTransmit();
+        if (message === undefined) break;
+        this.link.send(message);
       }
-      const message = this.session.pollTransmit();
-      if (message === undefined) break;
-      this.link.send(message);
+      this.effects();
+    } finally {
+      this.turning = false;
+      this.setClock();
     }
-    this.effects();
-    this.turning = false;
+  }
+
+  /** @private */
+  setClock() {
     const at = this.session.nextTimeout();
     // A timer that is early only looks again; moving it at each request would cost more.
     if (at < this.timerAt || this.timer === undefined) {
@@ -410,7 +408,14 @@ export class Client {
   /** @private */
   effects() {
     for (let effects = this.session.takeEffects(); effects.length > 0; effects = this.session.takeEffects()) {
-      for (const effect of effects) this.effect(effect);
+      for (const effect of effects) {
+        // Those behind one that fails are somebody's answers.
+        try {
+          this.effect(effect);
+        } catch (error) {
+          throwToHost(error);
+        }
+      }
     }
   }
 
@@ -451,7 +456,13 @@ export class Client {
       default:
         this.current = effect.status;
         if (effect.status.status === 'ended') this.finish();
-        for (const listener of [...this.listeners]) listener(effect.status);
+        for (const listener of [...this.listeners]) {
+          try {
+            listener(effect.status);
+          } catch (error) {
+            throwToHost(error);
+          }
+        }
     }
   }
 
@@ -467,7 +478,7 @@ export class Client {
 
   /** @private The client has ended: nobody waits in vain. */
   finish() {
-    const error = closedError(this.current.status === 'ended' ? this.current.error : undefined);
+    const error = closedError(this.error, false);
     for (const { reject, timer } of this.outside.splice(0)) {
       clearTimeout(timer);
       reject(error);
@@ -551,7 +562,7 @@ async function tokenOf(ask, patience) {
   });
   try {
     const token = await Promise.race([ask(), late]);
-    if (typeof token !== 'string') throw new TypeError('a token is a text');
+    if (typeof token !== 'string' || !wellFormed(token)) throw new TypeError('a token is a text');
     return token;
   } finally {
     clearTimeout(timer);

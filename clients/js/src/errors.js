@@ -4,7 +4,7 @@ import { actionOf, isCode } from './codes.js';
 
 /**
  * The words of this client's own: `timeout`, `closed`, `lost` (a signal whose connection was lost), `queue-full`,
- * `ended` (a mirror), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the broker broke it), `url`, `no-websocket`.
+ * `ended` (a mirror, a transaction), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the broker broke it), `url`, `no-websocket`.
  * @typedef {import('./codes.js').Action} Action
  */
 
@@ -33,7 +33,10 @@ export class OnetreeError extends Error {
     this.rev = more.rev;
     /** Milliseconds after which to try again, where the broker said so. */
     this.retryInMs = more.retryInMs;
-    /** With `timeout`: whether it was sent. A write that was may still happen, once; one that was not never will. */
+    /**
+     * With `timeout`, and with `closed` and `ended` of a request: whether it was sent. A write that was may still happen, once, or
+     * has happened; one that was not never will.
+     */
     this.sent = more.sent;
   }
 
@@ -61,23 +64,28 @@ export class OnetreeError extends Error {
 /**
  * The client, or a mirror, has ended.
  * @param {OnetreeError} [cause] why it ended by itself; absent when it was closed
+ * @param {boolean} [sent] of a request: whether it was
  */
-export function closedError(cause) {
-  if (cause) return new OnetreeError('ended', `the client has ended: ${cause.message}`, { cause });
-  return new OnetreeError('closed', 'the client is closed');
+export function closedError(cause, sent) {
+  const what = sent === undefined ? '' : sent ? '; it was sent, and may have happened' : '; it was never sent';
+  const more = sent === undefined ? {} : { sent };
+  if (cause) return new OnetreeError('ended', `the client has ended: ${cause.message}${what}`, { ...more, cause });
+  return new OnetreeError('closed', `the client is closed${what}`, more);
+}
+
+/** What an error says, without its code. @param {unknown} error */
+export function wordsOf(error) {
+  return error instanceof OnetreeError ? error.message.slice(error.code.length + 2) : String(error);
 }
 
 /**
- * Options of which each is one of `names`; another is refused: it may be a condition that somebody has misspelt.
- * @template {object} T
- * @param {T} options
- * @param {readonly string[]} names
+ * Throws what an application's listener threw where nobody of ours is in the way: to the host, as what a timer throws.
+ * @param {unknown} error
  */
-export function known(options, names) {
-  for (const name of Object.keys(options)) {
-    if (!names.includes(name)) refuse('bad-field', `no option '${name}'; there are ${names.join(', ')}`);
-  }
-  return options;
+export function throwToHost(error) {
+  queueMicrotask(() => {
+    throw error;
+  });
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { OnetreeError, refuse } from './errors.js';
 import { Snapshot } from './snapshot.js';
-import { checkPath, checkPlain, makeValue } from './protocol.js';
+import { makeValue } from './protocol.js';
 
 const HEAD = 'head';
 const ENTRIES = 'entries';
@@ -57,9 +57,8 @@ export function keepInIndexedDB(name) {
       const [cookie, found] = await Promise.all([head, rows]);
       if (cookie === undefined) return undefined;
       try {
-        checkCookie(cookie);
         const entries = found.map(entryOf);
-        kept = Snapshot.saved(cookie, entries);
+        kept = Snapshot.checked({ cookie, entries });
         return { cookie, entries };
       } catch (cause) {
         throw new OnetreeError('state-broken', `${db.name}: ${cause}; it is replaced when the mirror is saved`, { cause });
@@ -112,23 +111,8 @@ function begin(db, mode) {
   }
 }
 
-/** @param {any} cookie */
-function checkCookie(cookie) {
-  const { epoch, rev, view } = cookie ?? {};
-  checkPlain('epoch', epoch, 'epoch');
-  checkRev(rev);
-  checkPlain('fingerprint', view, 'view');
-}
-
-/** @param {unknown} rev */
-function checkRev(rev) {
-  if (!Number.isSafeInteger(rev) || /** @type {number} */ (rev) < 0) refuse('bad-field', 'rev is no u53');
-}
-
 /** @param {any} row @returns {import('./protocol.js').Entry} */
 function entryOf({ path, rev, type, raw }) {
-  checkPath(path);
-  checkRev(rev);
   if (raw === undefined) return { path, rev };
   if (typeof raw !== 'string' && !(raw instanceof Uint8Array)) refuse('bad-field', `the value of ${path} is no value`);
   return { path, rev, value: makeValue(String(type), raw) };

@@ -1,9 +1,10 @@
 // A live copy of a part of the tree.
 
 import { Changes } from './changes.js';
-import { OnetreeError, closedError } from './errors.js';
+import { OnetreeError, closedError, throwToHost, wordsOf } from './errors.js';
+import { FUNCTION, U53, must } from './options.js';
 import { Snapshot } from './snapshot.js';
-import { below, contains, isLogKey } from './protocol.js';
+import { below, checkPath, contains, isLogKey } from './protocol.js';
 import { transact } from './transact.js';
 
 /** A mirror is kept at most so often while changes come, ms. */
@@ -54,13 +55,23 @@ export class Mirror {
     this.keepTimer = undefined;
     /** @private @type {Promise<void>} */
     this.keeping = Promise.resolve();
-    /** The error of the last save of `keep`, if it failed. @type {unknown} */
+    /** Why `keep` did not give what was kept, or failed the last time it was to save or to close. @type {unknown} */
     this.keepError = undefined;
     /** @private */
     this.lastKept = -Infinity;
   }
 
-  /** @internal What it was started with turned out to be kept. @param {Snapshot} snapshot */
+  /** @internal Goes on from what is kept, where that can be had. @param {Keep} keep */
+  async load(keep) {
+    try {
+      const saved = await keep.load();
+      if (saved && !this.ended) this.begin(checked(saved));
+    } catch (error) {
+      this.keepError = error;
+    }
+  }
+
+  /** @private What it was started with turned out to be kept. @param {Snapshot} snapshot */
   begin(snapshot) {
     this.state.goOnFrom(snapshot);
     this.initial = this.kept = snapshot;
@@ -98,7 +109,7 @@ export class Mirror {
 
   /** The entry at a path. @param {string} path */
   get(path) {
-    return this.state.get(path);
+    return this.state.get(checkPath(path));
   }
 
   /** All entries, in path order, as they are now. */
@@ -108,7 +119,7 @@ export class Mirror {
 
   /** The entries at and under a path, in path order, as they are now. @param {string} top */
   under(top) {
-    return this.snapshot().under(top);
+    return this.snapshot().under(checkPath(top));
   }
 
   /**
@@ -144,15 +155,14 @@ export class Mirror {
    * @returns {() => void} to be called to hear no more
    */
   onEvent(listener) {
+    must(FUNCTION, 'listener', listener);
     const changes = this.changes();
     (async () => {
       for await (const event of changes) {
         try {
           listener(event);
         } catch (error) {
-          queueMicrotask(() => {
-            throw error;
-          });
+          throwToHost(error);
         }
       }
     })();
@@ -160,17 +170,22 @@ export class Mirror {
   }
 
   /**
-   * Waits until it is as `reached` says.
+   * Waits until it is as `reached` says; fails with what that throws.
    * @param {(now: Mirror) => boolean} reached
    * @param {boolean} [onlyFresh] whether it must be fresh, too
    * @returns {Promise<number>} its revision then
    */
   until(reached, onlyFresh = true) {
     return new Promise((resolve, reject) => {
+      must(FUNCTION, 'reached', reached);
       const waiter = () => {
-        if ((this.state.fresh || !onlyFresh) && reached(this)) resolve(this.rev);
-        else if (this.ended) reject(this.ended.error ?? closedError());
-        else return false;
+        try {
+          if ((this.state.fresh || !onlyFresh) && reached(this)) resolve(this.rev);
+          else if (this.ended) reject(this.ended.error ?? closedError());
+          else return false;
+        } catch (error) {
+          reject(error);
+        }
         return true;
       };
       if (!waiter()) this.waiters.add(waiter);
@@ -188,6 +203,7 @@ export class Mirror {
    * @returns {Promise<number>} its revision then
    */
   async at(rev) {
+    must(U53, 'rev', rev);
     await this.fresh();
     // Otherwise a write that the view does not see would show at the next heartbeat only.
     if (this.rev < rev) this.client.wantSync();
@@ -298,7 +314,21 @@ export class Mirror {
     this.keepTimer = undefined;
     this.saveNow();
     await this.keeping;
-    if (this.ended) await this.keep.close?.();
+    if (!this.ended) return;
+    try {
+      await this.keep.close?.();
+    } catch (error) {
+      this.keepError = error;
+    }
+  }
+}
+
+/** @param {{cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>}} saved */
+function checked(saved) {
+  try {
+    return Snapshot.checked(saved);
+  } catch (cause) {
+    throw new OnetreeError('state-broken', `what was kept is no mirror: ${wordsOf(cause)}`, { cause });
   }
 }
 

@@ -3,7 +3,7 @@
 
 import { blake2s } from './blake2s.js';
 import { CODES } from './codes.js';
-import { refuse } from './errors.js';
+import { OnetreeError, refuse, wordsOf } from './errors.js';
 import { skipJson } from './json-text.js';
 
 /**
@@ -31,8 +31,8 @@ export function utf8(bytes) {
   }
 }
 
-/** @param {string} text */
-function wellFormed(text) {
+/** Whether no surrogate is alone in it. @param {string} text */
+export function wellFormed(text) {
   return !/[\ud800-\udfff]/.test(text) || !/\p{Surrogate}/u.test(text);
 }
 
@@ -186,7 +186,7 @@ export const isLogKey = (text) => LOG_KEY.test(text);
  * @param {string} text
  */
 export function parseLogKey(text) {
-  if (!isLogKey(text)) return refuse('bad-field', `${JSON.stringify(text)} is no log key`);
+  if (!isLogKey(text)) return refuse('bad-field', `${JSON.stringify(String(text))} is no log key`);
   return { rev: Number.parseInt(text.slice(0, 14), 16), index: Number.parseInt(text.slice(14), 16) };
 }
 
@@ -206,10 +206,46 @@ const TYPE = /^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]
  * @returns {string}
  */
 export function checkType(type) {
-  if (type.length > 127 || !TYPE.test(type) || /\s$|\s;/.test(type)) {
-    return refuse('bad-field', `${JSON.stringify(type)} is no media type`);
+  if (typeof type !== 'string' || type.length > 127 || !TYPE.test(type) || /\s$|\s;/.test(type)) {
+    return refuse('bad-field', `${JSON.stringify(String(type))} is no media type`);
   }
   return type;
+}
+
+/**
+ * The bytes of what is bytes: of a buffer, or of a view of one.
+ * @param {unknown} content
+ * @returns {Uint8Array | undefined}
+ */
+function bytesIn(content) {
+  if (content instanceof Uint8Array) return content;
+  if (ArrayBuffer.isView(content)) return new Uint8Array(content.buffer, content.byteOffset, content.byteLength);
+  return content instanceof ArrayBuffer ? new Uint8Array(content) : undefined;
+}
+
+/** What `JSON.stringify` makes of something that it has no JSON for, and of a few things more. */
+const LOST = ['null', '{}', '{"0":'];
+/** Of these `{}` says all. */
+const WHOLE = /^\[object (?:Object|Array|Number|String|Boolean)\]$/;
+
+/** Refuses what would be stored as less than it is. @param {string} _ @param {unknown} value */
+function lossless(_, value) {
+  if (typeof value === 'number' && !Number.isFinite(value)) return refuse('bad-value', `${value} has no JSON`);
+  if (typeof value !== 'object' || value === null) return value;
+  const what = Object.prototype.toString.call(value);
+  const lost = ArrayBuffer.isView(value) || (!WHOLE.test(what) && Object.keys(value).length === 0);
+  return lost ? refuse('bad-value', `${what} has no JSON`) : value;
+}
+
+/** @param {unknown} content */
+function jsonOf(content) {
+  try {
+    const text = JSON.stringify(content);
+    // To look at each part costs twice the text itself or more, and few have what must be looked at.
+    return text !== undefined && LOST.some((sign) => text.includes(sign)) ? JSON.stringify(content, lossless) : text;
+  } catch (error) {
+    throw error instanceof OnetreeError ? error : new OnetreeError('bad-value', `this has no JSON: ${error}`, { cause: error });
+  }
 }
 
 /** Bytes and a media type. What is read of it is made when it is asked for first. It never changes. */
@@ -228,11 +264,13 @@ export class Value {
   }
 
   /**
-   * A value of type `application/json`: whatever `JSON.stringify` takes.
+   * A value of type `application/json`: whatever has JSON. As `JSON.stringify` does it, what is undefined and functions are left
+   * out of objects and are null in lists, and -0 is 0. `bad-value` for what it would make something else of: NaN and Infinity, a
+   * Map, a Set, a Promise, bytes inside of something.
    * @param {unknown} content
    */
   static json(content) {
-    const text = JSON.stringify(content);
+    const text = jsonOf(content);
     if (text === undefined) return refuse('bad-value', 'this has no JSON');
     return Value.jsonText(text);
   }
@@ -242,11 +280,12 @@ export class Value {
    * @param {string} text
    */
   static jsonText(text) {
+    if (typeof text !== 'string') return refuse('bad-value', 'a JSON text is a text');
     const trimmed = text.replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
     try {
       if (skipJson(trimmed, 0) !== trimmed.length) refuse('bad-value', 'more than one JSON text');
     } catch (error) {
-      return refuse('bad-value', error instanceof Error ? error.message : String(error));
+      return refuse('bad-value', wordsOf(error));
     }
     return new Value(JSON_TYPE, trimmed);
   }
@@ -256,29 +295,33 @@ export class Value {
    * @param {string} [type] one of `text/…`
    */
   static text(text, type = 'text/plain') {
-    if (!wellFormed(text)) refuse('bad-value', 'a text has no lone surrogates');
-    return new Value(checkType(type), text);
+    if (typeof text !== 'string' || !wellFormed(text)) refuse('bad-value', 'a text is one, without lone surrogates');
+    if (!checkType(type).startsWith('text/')) refuse('bad-field', `${type} is no type of a text`);
+    return new Value(type, text);
   }
 
   /**
    * A value of any type: `Value.of('image/png', bytes)`. The bytes are not copied, and not to be changed afterwards.
    * @param {string} type
-   * @param {Uint8Array} bytes
+   * @param {Uint8Array | ArrayBufferView | ArrayBuffer} content
    */
-  static of(type, bytes) {
-    if (!(bytes instanceof Uint8Array)) return refuse('bad-value', 'Value.of takes a type and a Uint8Array');
-    if (checkType(type) === JSON_TYPE) return Value.jsonText(utf8(bytes));
-    return new Value(type, bytes);
+  static of(type, content) {
+    const bytes = bytesIn(content);
+    if (bytes === undefined) return refuse('bad-value', 'Value.of takes a type, and bytes: a Uint8Array, say');
+    const value = new Value(checkType(type), bytes);
+    return value.isJson ? Value.jsonText(value.text) : value;
   }
 
   /**
-   * What requests take: a value as it is; a `Uint8Array` as `application/octet-stream`; everything else as JSON.
+   * What requests take: a value as it is; bytes (a `Uint8Array`, another view, an `ArrayBuffer`) as `application/octet-stream`;
+   * everything else as {@link Value.json}.
    * @param {unknown} content
    * @returns {Value}
    */
   static from(content) {
     if (content instanceof Value) return content;
-    return content instanceof Uint8Array ? Value.of('application/octet-stream', content) : Value.json(content);
+    const bytes = bytesIn(content);
+    return bytes === undefined ? Value.json(content) : new Value('application/octet-stream', bytes);
   }
 
   /** Whether it is JSON. */
@@ -313,7 +356,10 @@ export class Value {
     return typeof this.raw === 'string' ? encoder.encode(this.raw) : this.raw;
   }
 
-  /** What its JSON says, made once and shared: not to be changed. `bad-value` when it is not JSON. */
+  /**
+   * What its JSON says, made once and shared: not to be changed. `bad-value` when it is not JSON. Numbers are doubles; `text` has
+   * all digits.
+   */
   get json() {
     if (!this.isJson) return refuse('bad-value', `the value is ${this.type}, not ${JSON_TYPE}`);
     this.parsed ??= { json: JSON.parse(this.text) };
@@ -344,7 +390,7 @@ export class Value {
 
 // 1.5 Views
 
-const DEPTHS = ['entry', 'children', 'tree'];
+export const DEPTHS = ['entry', 'children', 'tree'];
 
 /**
  * A view with everything said; a text is the tree at that path.
@@ -358,11 +404,13 @@ export function viewOf(view) {
   const tail = view.tail ?? undefined;
   const values = view.values ?? true;
   if (!DEPTHS.includes(depth)) refuse('bad-field', `depth is one of ${DEPTHS.join(', ')}`);
+  if (!Array.isArray(match)) refuse('bad-field', 'match is a list of patterns');
   if (match.length > 32) refuse('bad-field', 'a view has at most 32 patterns');
   if (tail !== undefined && !(Number.isInteger(tail) && tail >= 0 && tail < 2 ** 32)) {
-    refuse('bad-field', 'tail is a number below 2^32');
+    refuse('bad-field', 'tail is a whole number, 0 or more and below 2^32');
   }
-  return { path: checkPath(view.path), depth, match: match.map(checkPattern), tail, values };
+  if (typeof values !== 'boolean') refuse('bad-field', 'values is true or false');
+  return { path: checkPath(view.path), depth, match: Array.from(match, (pattern) => checkPattern(pattern)), tail, values };
 }
 
 /**

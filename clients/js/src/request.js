@@ -1,7 +1,8 @@
 // What the application asks for, as frames.
 
-import { known, refuse } from './errors.js';
-import { Value, checkPath, parseLogKey } from './protocol.js';
+import { refuse } from './errors.js';
+import { ANY, BOOLEAN, LIST, NONE, TEXT, U53, known, must, oneOf, whole } from './options.js';
+import { DEPTHS, Value, checkPath, parseLogKey } from './protocol.js';
 
 /**
  * @typedef {import('./protocol.js').Frame} Frame
@@ -10,6 +11,9 @@ import { Value, checkPath, parseLogKey } from './protocol.js';
  * @typedef {{ifRev?: number | undefined}} IfOptions `ifRev`: the entry must be at this revision, 0: absent; of `dropTree`:
  *   nothing at or under the path has changed since
  * @typedef {AppendOptions & IfOptions} PutOptions
+ * @typedef {{depth?: import('./protocol.js').Depth | undefined, after?: string | undefined, before?: string | undefined,
+ *   limit?: number | undefined, reverse?: boolean | undefined, values?: boolean | undefined}} ListOptions
+ * @typedef {Record<string, never>} NoOptions
  * @typedef {{rev: number, durable: boolean, paths: string[]}} Done `rev` of the commit; whether it survives power loss; the
  *   paths that appends made, in order
  * @typedef {{rev: number, entries: import('./protocol.js').Entry[], more: boolean}} Found entries at one revision
@@ -20,27 +24,35 @@ import { Value, checkPath, parseLogKey } from './protocol.js';
  * @typedef {{if?: readonly Condition[], do?: readonly Step[]}} Txn what is to be done, all or nothing, and on which conditions
  */
 
-const WRITTEN = Object.freeze(['ttlMs', 'ephemeral']);
-const ONLY = Object.freeze(['ifRev']);
-const PUT = Object.freeze([...ONLY, ...WRITTEN]);
-const TXN = Object.freeze(['if', 'do']);
-/** What stands in a step, by what it does. @type {ReadonlyMap<string, readonly string[]>} */
-const STEPS = new Map([
-  ['put', ['do', 'path', 'value', ...WRITTEN]], ['append', ['do', 'path', 'value', ...WRITTEN]],
-  ['delete', ['do', 'path']], ['dropTree', ['do', 'path']], ['trim', ['do', 'path', 'to']],
-]);
+/** @typedef {import('./options.js').Rules} Rules */
+/** @type {Rules} */
+export const WRITTEN = Object.freeze({ ttlMs: U53, ephemeral: BOOLEAN });
+/** @type {Rules} */
+const ONLY = Object.freeze({ ifRev: U53 });
+/** @type {Rules} */
+const PUT = Object.freeze({ ...ONLY, ...WRITTEN });
+/** @type {Rules} */
+const LISTED = Object.freeze({
+  depth: oneOf(...DEPTHS), after: ANY, before: ANY, limit: whole(32), reverse: BOOLEAN, values: BOOLEAN,
+});
+/** @type {Rules} */
+const TXN = Object.freeze({ if: LIST, do: LIST });
+/** @type {Rules} */
+const CONDITION = Object.freeze({ path: ANY, tree: ANY, rev: ANY });
+const TOPIC = { do: ANY, path: ANY };
+/** What stands in a step, by what it does. @type {ReadonlyMap<string, Rules>} */
+const STEPS = new Map(Object.entries({
+  put: { ...TOPIC, value: ANY, ...WRITTEN }, append: { ...TOPIC, value: ANY, ...WRITTEN },
+  delete: TOPIC, dropTree: TOPIC, trim: { ...TOPIC, to: ANY },
+}));
+
+const DO = oneOf(...STEPS.keys());
 
 /** @param {AppendOptions} options */
 const written = ({ ttlMs, ephemeral }) => ({ ttl_ms: ttlMs, ephemeral });
 
 /** @param {IfOptions} options */
-const only = ({ ifRev }) => (ifRev === undefined ? {} : { if: { rev: checkRev(ifRev) } });
-
-/** @param {unknown} rev @returns {number} */
-function checkRev(rev) {
-  if (typeof rev === 'number' && Number.isSafeInteger(rev) && rev >= 0) return rev;
-  return refuse('bad-field', 'a revision is a whole number, 0 or more');
-}
+const only = ({ ifRev }) => (ifRev === undefined ? {} : { if: { rev: ifRev } });
 
 /** @param {string} path @param {unknown} value @param {PutOptions} [options] @returns {Frame} */
 export const put = (path, value, options = {}) => (
@@ -56,38 +68,57 @@ export const remove = (path, options = {}) => ({ op: 'delete', path: checkPath(p
 /** @param {string} path @param {IfOptions} [options] @returns {Frame} */
 export const dropTree = (path, options = {}) => ({ op: 'drop', path: checkPath(path), ...only(known(options, ONLY)) });
 
-/** @param {string} log @param {string} to @returns {Frame} */
-export function trim(log, to) {
+/** @param {string} log @param {string} to @param {NoOptions} [options] @returns {Frame} */
+export function trim(log, to, options = {}) {
+  known(options, NONE);
   parseLogKey(to);
   return { op: 'trim', path: checkPath(log), to };
 }
+
+/** @param {string} path @param {unknown} value @param {NoOptions} [options] @returns {Frame} */
+export function signal(path, value, options = {}) {
+  known(options, NONE);
+  return { op: 'signal', path: checkPath(path), value: Value.from(value) };
+}
+
+/** @param {readonly string[]} paths @returns {Frame} */
+export const get = (paths) => ({ op: 'get', paths: Array.from(must(LIST, 'paths', paths), (path) => checkPath(path)) });
+
+/** @param {string} path @param {ListOptions} [options] @returns {Frame} */
+export function list(path, options = {}) {
+  const frame = { op: 'list', path: checkPath(path), ...known(options, LISTED) };
+  for (const end of [options.after, options.before]) if (end !== undefined) checkPath(end);
+  return frame;
+}
+
+/** @param {string} token @returns {Frame} */
+export const auth = (token) => ({ op: 'auth', token: must(TEXT, 'token', token) });
 
 /** A request as a step of a transaction. @param {Frame} frame @returns {Frame} */
 export const step = (frame) => ({ ...frame, do: frame.op });
 
 /** @param {Step} told @returns {Frame} */
 function request(told) {
-  const names = STEPS.get(told.do);
-  if (names) known(told, names);
+  known(told, /** @type {Rules} */ (STEPS.get(must(DO, 'do', told?.do))));
   switch (told.do) {
     case 'put': return put(told.path, told.value, { ttlMs: told.ttlMs, ephemeral: told.ephemeral });
     case 'append': return append(told.path, told.value, { ttlMs: told.ttlMs, ephemeral: told.ephemeral });
     case 'delete': return remove(told.path);
     case 'dropTree': return dropTree(told.path);
     case 'trim': return trim(told.path, told.to);
-    default: return refuse('bad-field', 'do is one of put, append, delete, dropTree, trim');
   }
 }
 
 /** @param {Condition} condition @returns {Condition} */
 function condition(condition) {
-  const rev = checkRev(condition.rev);
-  known(condition, ['tree' in condition ? 'tree' : 'path', 'rev']);
-  return 'tree' in condition ? { tree: checkPath(condition.tree), rev } : { path: checkPath(condition.path), rev };
+  const { path, tree, rev } = /** @type {{path?: string, tree?: string, rev: number}} */ (known(condition, CONDITION));
+  must(U53, 'rev', rev);
+  if ((path === undefined) === (tree === undefined)) refuse('bad-field', 'a condition has path or tree');
+  return tree === undefined ? { path: checkPath(path), rev } : { tree: checkPath(tree), rev };
 }
 
 /** @param {Txn} txn @returns {Frame} */
 export function txn(txn) {
   const { if: conditions = [], do: steps = [] } = known(txn, TXN);
-  return { op: 'txn', if: conditions.map(condition), do: steps.map((told) => step(request(told))) };
+  return { op: 'txn', if: Array.from(conditions, condition), do: Array.from(steps, (told) => step(request(told))) };
 }

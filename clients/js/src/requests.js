@@ -5,7 +5,7 @@
 // so those sent behind it come back as `seq-gap`, none of them executed: then nothing new is sent until all that is on its
 // way has been answered ("settling"), and those that came back are numbered anew, in their order.
 
-import { OnetreeError } from './errors.js';
+import { OnetreeError, closedError } from './errors.js';
 import { byteLength } from './protocol.js';
 
 /** So often may one write be numbered anew before it is given up. */
@@ -204,7 +204,7 @@ export class Requests {
       if (!request.inFlight) continue;
       request.inFlight = false;
       if (request.frame.op === 'signal') {
-        const error = new OnetreeError('lost', 'the connection was lost; the signal may or may not have been delivered');
+        const error = new OnetreeError('lost', 'the connection was lost; the signal may or may not have been delivered', { sent: true });
         this.finish(ticket, { error }, effects);
       } else {
         again.push(ticket);
@@ -228,7 +228,7 @@ export class Requests {
       if (waiting && at > now) break;
       this.firstDeadline += 1;
       if (!waiting) continue;
-      const sent = request.seq !== undefined || request.sent > 0;
+      const sent = wasSent(request);
       const what = sent ? 'it may still happen, once' : 'it was never sent';
       const error = new OnetreeError('timeout', `no answer within ${this.timeout} ms; ${what}`, { sent });
       if (request.seq !== undefined) {
@@ -245,9 +245,11 @@ export class Requests {
     }
   }
 
-  /** The client has ended. @param {OnetreeError} error @param {Effect[]} effects */
-  end(error, effects) {
-    for (const ticket of [...this.all.keys()].sort((a, b) => a - b)) this.finish(ticket, { error }, effects);
+  /** The client has ended. @param {OnetreeError | undefined} cause why it ended by itself @param {Effect[]} effects */
+  end(cause, effects) {
+    for (const [ticket, request] of [...this.all].sort(([a], [b]) => a - b)) {
+      this.finish(ticket, { error: closedError(cause, wasSent(request)) }, effects);
+    }
   }
 
   /** @private @param {number} ticket @param {{frame?: Frame, error?: OnetreeError}} result @param {Effect[]} effects */
@@ -260,6 +262,9 @@ export class Requests {
     effects.push({ do: 'release', ticket });
   }
 }
+
+/** Whether the broker may have it. @param {Request} request */
+const wasSent = ({ seq, sent }) => seq !== undefined || sent > 0;
 
 /** @param {unknown} error */
 function asError(error) {

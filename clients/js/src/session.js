@@ -133,7 +133,7 @@ export class Session {
    */
   request(now, ticket, frame) {
     if (this.isOver || this.closing) {
-      this.effects.push({ do: 'reply', ticket, error: closedError(this.why) }, { do: 'release', ticket });
+      this.effects.push({ do: 'reply', ticket, error: closedError(this.why, false) }, { do: 'release', ticket });
       return;
     }
     if (frame.op === 'auth') this.token = frame['token'];
@@ -672,8 +672,7 @@ export class Session {
     this.goDown(Infinity);
     this.link = 'over';
     this.why = error;
-    const closed = closedError(error);
-    this.requests.end(closed, this.effects);
+    this.requests.end(error, this.effects);
     for (const sub of [...this.slots.keys()]) this.endMirror(sub, error);
     this.effects.push({ do: 'status', status: error ? { status: 'ended', error } : { status: 'ended' } });
   }

@@ -1,6 +1,7 @@
 // A mirror at one moment.
 
-import { contains, orderKey } from './protocol.js';
+import { U53, must } from './options.js';
+import { Value, checkPath, contains, orderKey } from './protocol.js';
 import { Sorted } from './sorted.js';
 
 /**
@@ -10,6 +11,13 @@ import { Sorted } from './sorted.js';
  *   `old` is missing when there was none, `new` when there is none now; `rev` is then one at which it was gone; `trimmed`: it
  *   went with the trim of its log
  */
+
+/** @param {number} digits @returns {import('./options.js').Rule} */
+const hex = (digits) => [(text) => typeof text === 'string' && /^[0-9a-f]*$/.test(text) && text.length === digits, `${digits} hex digits`];
+/** @type {import('./options.js').Rule} */
+const ENTRIES = [(entries) => typeof entries?.[Symbol.iterator] === 'function', 'a list of entries'];
+/** @type {import('./options.js').Rule} */
+const VALUE = [(value) => value === undefined || value instanceof Value, 'a Value'];
 
 /**
  * A mirror at one moment, with the cookie that dates it: the two belong together and are saved together. Taking one
@@ -42,6 +50,23 @@ export class Snapshot {
     return new Snapshot(map, cookie?.rev ?? 0, cookie);
   }
 
+  /**
+   * A copy that the application has kept. It is shown before the broker has seen its cookie: what no broker has told is refused.
+   * @param {{cookie: Cookie, entries: Iterable<Entry>}} kept
+   */
+  static checked({ cookie, entries }) {
+    must(hex(32), 'epoch', cookie?.epoch);
+    must(U53, 'rev', cookie?.rev);
+    must(hex(16), 'view', cookie?.view);
+    const checked = Array.from(must(ENTRIES, 'entries', entries), (entry) => {
+      const path = checkPath(entry?.path);
+      must(U53, `rev of ${path}`, entry.rev);
+      must(VALUE, `value of ${path}`, entry.value);
+      return entry;
+    });
+    return Snapshot.saved(cookie, checked);
+  }
+
   /** The number of entries. */
   get size() {
     return this.map.size;
@@ -53,7 +78,7 @@ export class Snapshot {
    * @returns {Entry | undefined}
    */
   get(path) {
-    return this.map.get(orderKey(path));
+    return this.map.get(orderKey(checkPath(path)));
   }
 
   /** All entries in path order. */
@@ -76,7 +101,7 @@ export class Snapshot {
    * @returns {Generator<Entry, void, undefined>}
    */
   *under(top) {
-    for (const entry of this.map.from(orderKey(top))) {
+    for (const entry of this.map.from(orderKey(checkPath(top)))) {
       if (!contains(top, entry.path)) return;
       yield entry;
     }

@@ -1,12 +1,17 @@
 // Transactions that run again: what a function reads is recorded, and what it writes is committed on the condition that it
 // has not changed.
 
-import { OnetreeError } from './errors.js';
-import { comparePaths, contains, sees } from './protocol.js';
+import { OnetreeError, refuse } from './errors.js';
+import { FUNCTION, NONE, known, must } from './options.js';
+import { checkPath, comparePaths, contains, sees } from './protocol.js';
 import * as request from './request.js';
 
 /** Thrown by `tx.retry()`: the run is over. */
-class Retry extends Error {}
+class Retry extends Error {
+  constructor() {
+    super('tx.retry() is caught by transact()');
+  }
+}
 
 /**
  * What `fn` of `transact` works with: reads of one snapshot, which see its own writes.
@@ -21,12 +26,22 @@ export class Transaction {
     this.snapshot = snapshot;
     /** @private */
     this.view = view;
-    /** @private @type {import('./protocol.js').Frame[]} */
+    /** @internal @type {import('./protocol.js').Frame[]} */
     this.steps = [];
+    /** @internal Whether `retry` was said: it holds whoever catches what that throws. */
+    this.retried = false;
+    /** @internal */
+    this.ended = false;
     /** @private @type {Map<string, number>} */
     this.gets = new Map();
     /** @private @type {Set<string>} */
     this.unders = new Set();
+  }
+
+  /** @private Nothing is read or written behind the end of a run; what caught a `retry` and goes on is told it again. */
+  goOn() {
+    if (this.ended) refuse('ended', 'the transaction has ended; what is done now would be of no run of it');
+    if (this.retried) throw new Retry();
   }
 
   /**
@@ -35,7 +50,8 @@ export class Transaction {
    * @returns {import('./protocol.js').Entry | undefined}
    */
   get(path) {
-    if (!sees(this.view, path)) throw new OnetreeError('outside-view', `${path} is outside of the mirror's view`, { path });
+    this.goOn();
+    if (!sees(this.view, checkPath(path))) throw new OnetreeError('outside-view', `${path} is outside of the mirror's view`, { path });
     const was = this.snapshot.get(path);
     this.gets.set(path, was?.rev ?? 0);
     return this.over(new Map(was ? [[path, was]] : []), (at) => at === path).get(path);
@@ -48,6 +64,8 @@ export class Transaction {
    * @returns {import('./protocol.js').Entry[]}
    */
   under(top) {
+    this.goOn();
+    checkPath(top);
     const { view } = this;
     const whole = view.depth === 'tree' && view.match.length === 0 && view.tail === undefined && contains(view.path, top);
     if (!whole) throw new OnetreeError('outside-view', `not all under ${top} is in the mirror's view`, { path: top });
@@ -75,12 +93,13 @@ export class Transaction {
 
   /** @private @param {import('./protocol.js').Frame} frame */
   write(frame) {
+    this.goOn();
     this.steps.push(request.step(frame));
   }
 
   /** @param {string} path @param {unknown} value @param {request.AppendOptions} [options] */
-  put(path, value, { ttlMs, ephemeral } = {}) {
-    this.write(request.put(path, value, { ttlMs, ephemeral }));
+  put(path, value, options = {}) {
+    this.write(request.put(path, value, known(options, request.WRITTEN)));
   }
 
   /** @param {string} log @param {unknown} value @param {request.AppendOptions} [options] */
@@ -88,19 +107,24 @@ export class Transaction {
     this.write(request.append(log, value, options));
   }
 
-  /** @param {string} path */
-  delete(path) {
-    this.write(request.remove(path));
+  /** @param {string} path @param {request.NoOptions} [options] */
+  delete(path, options = {}) {
+    this.write(request.remove(path, known(options, NONE)));
   }
 
-  /** @param {string} path */
-  dropTree(path) {
-    this.write(request.dropTree(path));
+  /** @param {string} path @param {request.NoOptions} [options] */
+  dropTree(path, options = {}) {
+    this.write(request.dropTree(path, known(options, NONE)));
   }
 
-  /** Ends the run: it runs again when something that it read has changed. @returns {never} */
+  /**
+   * Ends the run, also when what this throws is caught: it runs again when something that it read has changed.
+   * @returns {never}
+   */
   retry() {
-    throw new Retry('tx.retry() is caught by transact()');
+    this.goOn();
+    this.retried = true;
+    throw new Retry();
   }
 
   /**
@@ -111,22 +135,32 @@ export class Transaction {
    * @returns {A | B | Promise<A | B>}
    */
   orElse(first, second) {
+    must(FUNCTION, 'first', first);
+    must(FUNCTION, 'second', second);
+    this.goOn();
     const kept = this.steps.length;
-    /** @param {unknown} error */
-    const other = (error) => {
-      if (!(error instanceof Retry)) throw error;
+    /** @param {() => A} end of the first */
+    const settle = (end) => {
+      if (!this.retried) return end();
+      this.retried = false;
       this.steps.length = kept;
       return second(this);
     };
+    /** @param {unknown} error */
+    const failed = (error) => settle(() => {
+      throw error;
+    });
+    /** @type {A} */
+    let result;
     try {
-      const result = first(this);
-      return result instanceof Promise ? result.catch(other) : result;
+      result = first(this);
     } catch (error) {
-      return other(error);
+      return failed(error);
     }
+    return result instanceof Promise ? result.then((value) => settle(() => value), failed) : settle(() => result);
   }
 
-  /** @private @returns {import('./protocol.js').Frame} */
+  /** @internal @returns {import('./protocol.js').Frame} */
   frame() {
     const conditions = [
       ...Array.from(this.gets, ([path, rev]) => ({ path, rev })),
@@ -136,7 +170,7 @@ export class Transaction {
   }
 
   /**
-   * @private Whether something that was read is different now.
+   * @internal Whether something that was read is different now.
    * @param {import('./live.js').Mirror} mirror
    */
   changed(mirror) {
@@ -155,25 +189,33 @@ export class Transaction {
  * @returns {Promise<{result: T, done?: import('./request.js').Done}>}
  */
 export async function transact(mirror, fn) {
+  must(FUNCTION, 'fn', fn);
   await mirror.fresh();
   for (;;) {
     const snapshot = mirror.snapshot();
     const tx = new Transaction(snapshot, mirror.view);
+    /** @type {T | undefined} */
+    let result;
     try {
-      const result = await fn(tx);
-      if (/** @type {any} */ (tx).steps.length === 0) return { result };
-      try {
-        const done = await mirror.client.write(/** @type {any} */ (tx).frame());
-        return { result, done };
-      } catch (error) {
-        if (!(error instanceof OnetreeError && error.code === 'conflict')) throw error;
-        const rev = error.rev ?? 0;
-        if (rev > snapshot.rev) await mirror.at(rev);
-        else await mirror.until((now) => now.rev > snapshot.rev, true);
-      }
+      result = await fn(tx);
     } catch (error) {
-      if (!(error instanceof Retry)) throw error;
-      await mirror.until((now) => /** @type {any} */ (tx).changed(now), false);
+      if (!tx.retried) throw error;
+    } finally {
+      tx.ended = true;
+    }
+    if (tx.retried) {
+      await mirror.until((now) => tx.changed(now), false);
+      continue;
+    }
+    if (tx.steps.length === 0) return { result: /** @type {T} */ (result) };
+    try {
+      const done = await mirror.client.write(tx.frame());
+      return { result: /** @type {T} */ (result), done };
+    } catch (error) {
+      if (!(error instanceof OnetreeError && error.code === 'conflict')) throw error;
+      const rev = error.rev ?? 0;
+      if (rev > snapshot.rev) await mirror.at(rev);
+      else await mirror.until((now) => now.rev > snapshot.rev, true);
     }
   }
 }

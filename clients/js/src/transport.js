@@ -66,8 +66,18 @@ export class Link {
     this.timer = setTimeout(() => {
       this.end(new OnetreeError('unreachable', `no connection to ${target} within ${timeout} ms`));
     }, timeout);
-    if (typeof WebSocket === 'function') this.open(new WebSocket(target, codec.subprotocol), target);
+    if (typeof WebSocket === 'function') this.openOwn(target);
     else this.openWs(target);
+  }
+
+  /** @private @param {string} target */
+  openOwn(target) {
+    try {
+      this.open(new WebSocket(target, this.codec.subprotocol), target);
+    } catch (cause) {
+      // A page of https must not say ws://, for one. Who made this Link must have it before he is told.
+      queueMicrotask(() => this.end(new OnetreeError('unreachable', `cannot reach ${target}: ${cause}`, { cause })));
+    }
   }
 
   /** @private @param {string} target */

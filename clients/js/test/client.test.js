@@ -1,0 +1,148 @@
+// The client with code of the application in it: whatever that does, the client goes on.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Value } from '../src/index.js';
+import { client as made, thrown } from './lib/socket.js';
+
+const mine = new RangeError('mine');
+const fail = () => { throw mine; };
+
+/** Fails when something does not come in time, rather than never. */
+function soon(promise) {
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(reject, 2_000, new Error('it hangs')); });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+test('who listens to the status is told each, until he stops', async (t) => {
+  const { client, cut } = made(t);
+  const told = [];
+  const stop = client.onStatus((status) => told.push(status));
+  await client.until('online');
+  cut();
+  await client.until('online');
+  assert.deepEqual(told.map(({ status }) => status), ['online', 'offline', 'online']);
+  assert.equal(told[2].connection, client.connection);
+  assert.equal(told[1].error.code, 'lost');
+  stop();
+  await client.close();
+  assert.equal(told.length, 3);
+});
+
+test('what a listener throws is thrown to the host, and all goes on', async (t) => {
+  const errors = thrown(t);
+  const { client } = made(t);
+  const told = [];
+  client.onStatus(fail);
+  client.onStatus(({ status }) => told.push(status));
+  const mirror = client.mirror('/a');
+  mirror.onEvent(fail);
+  await soon(client.until('online'));
+  const { rev } = await soon(client.put('/a', 1));
+  await soon(mirror.at(rev));
+  await soon(client.close());
+  assert.deepEqual(told, ['online', 'ended']);
+  assert.ok(errors.length > 4 && errors.every((error) => error === mine), String(errors));
+});
+
+test('what the predicate of until throws fails that wait alone', async (t) => {
+  const errors = thrown(t);
+  const { client } = made(t);
+  const mirror = client.mirror('/a');
+  await mirror.fresh();
+  await assert.rejects(mirror.until(fail), mine);
+  const waits = mirror.until(() => mirror.rev > 0 && fail());
+  const { rev } = (await soon(Promise.all([client.put('/a', 1), assert.rejects(waits, mine)])))[0];
+  await soon(mirror.at(rev));
+  await soon(client.put('/a', 2));
+  assert.deepEqual(errors, []);
+});
+
+test('an effect that cannot be had holds up no other', async (t) => {
+  const errors = thrown(t);
+  const { client } = made(t);
+  const mirror = client.mirror('/a');
+  await mirror.fresh();
+  mirror.publish = fail;
+  await soon(client.put('/a', 1));
+  delete mirror.publish;
+  assert.ok(errors.includes(mine));
+});
+
+test('a WebSocket that cannot be made is no connection', async (t) => {
+  const { client } = made(t);
+  await client.until('online');
+  const before = globalThis.WebSocket;
+  globalThis.WebSocket = class {
+    constructor() { fail(); }
+  };
+  const { start } = await import('../src/index.js');
+  const other = start('ws://naive', { reconnect: 'never' });
+  await assert.rejects(soon(other.until('online')), { code: 'unreachable', cause: mine });
+  globalThis.WebSocket = before;
+});
+
+test('a client that is closed without a connection refuses what waits, and says whether it was sent', async (t) => {
+  const world = made(t, { queueBytes: 2_000 });
+  const { client, cut } = world;
+  await client.until('online');
+  await client.put('/a', 1);
+  world.answers = false;
+  const [sent, signal] = [client.put('/b', 1), client.signal('/b', 1)];
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  world.refuses = true;
+  cut();
+  await assert.rejects(signal, { code: 'lost', sent: true });
+  // The third finds no room.
+  const waiting = [client.put('/c', 1), client.put('/d', 1), client.put('/e', 1)];
+  const refused = [assert.rejects(sent, { code: 'closed', sent: true }), ...waiting.map((one) => assert.rejects(one, { code: 'closed', sent: false }))];
+  await soon(client.close());
+  await soon(Promise.all(refused));
+  await assert.rejects(client.put('/f', 1), { code: 'closed', sent: false });
+});
+
+test('a client that is closed with a connection does first what was asked before', async (t) => {
+  const { client, broker } = made(t);
+  await client.until('online');
+  const asked = [client.put('/a', 1), client.put('/b', 1)];
+  await soon(client.close());
+  await Promise.all(asked);
+  assert.deepEqual([...broker.tree.keys()], ['/a', '/b']);
+});
+
+test('a place that cannot keep a mirror holds nothing up', async (t) => {
+  const { client } = made(t);
+  for (const keep of [
+    { load: fail, save: fail, close: fail },
+    { load: async () => fail(), save: async () => fail(), close: async () => fail() },
+    { load: async () => ({ cookie: undefined, entries: { [Symbol.iterator]: fail } }), save: fail },
+  ]) {
+    const mirror = client.mirror('/a', { keep });
+    await soon(mirror.fresh());
+    assert.equal(mirror.keepError?.code ?? mirror.keepError, keep.close ? mine : 'state-broken');
+    await soon(mirror.close());
+    assert.equal(mirror.keepError, mine);
+  }
+  client.mirror('/b', { keep: { load: async () => undefined, save: fail, close: async () => fail() } });
+  await soon(client.close());
+});
+
+test('what was kept is looked at before it is shown', async (t) => {
+  const { client } = made(t);
+  const cookie = { epoch: 'e'.repeat(32), rev: 1, view: 'f'.repeat(16) };
+  const entries = [{ path: '/a', rev: 1, value: Value.json(1) }];
+  for (const wrong of [
+    5, {}, { cookie }, { cookie: { ...cookie, epoch: 'x' }, entries }, { cookie: { ...cookie, rev: NaN }, entries }, { cookie, entries: [...entries, { path: 'a', rev: 1 }] },
+    { cookie, entries: [{ path: '/a', rev: '1' }] }, { cookie, entries: [{ path: '/a', rev: 1, value: 'x' }] }, { cookie, entries: [null] },
+  ]) {
+    let saved = 0;
+    const mirror = client.mirror('/', { keep: { load: async () => wrong, save: async () => { saved += 1; } } });
+    const changes = mirror.changes();
+    await soon(mirror.fresh());
+    assert.equal(mirror.keepError?.code, 'state-broken', JSON.stringify(wrong));
+    for (let event = changes.nextNow(); event; event = changes.nextNow()) assert.ok(event.kind !== 'delta', 'it starts from nothing');
+    await soon(mirror.close());
+    assert.equal(saved, 1, 'what is broken is replaced');
+  }
+});

@@ -1,0 +1,56 @@
+// A client without a network: its WebSocket is one to a broker of `naive.js`, in this process.
+
+import { start } from '../../src/index.js';
+import { json } from '../../src/json.js';
+import { Broker, Connection } from './naive.js';
+
+/** A client of a broker of its own, as long as the test lasts; `cut()` loses its connection. */
+export function client(t, options) {
+  const world = { broker: new Broker(), refuses: false, answers: true, socket: undefined };
+  const before = globalThis.WebSocket;
+  globalThis.WebSocket = class {
+    protocol = json.subprotocol;
+    bufferedAmount = 0;
+    readyState = 0;
+
+    constructor() {
+      world.socket = this;
+      this.connection = new Connection(world.broker);
+      setTimeout(() => {
+        if (world.refuses) return this.onclose?.({ code: 1006, reason: '' });
+        this.readyState = 1;
+        this.onopen?.();
+      });
+    }
+
+    send(message) {
+      for (const frame of this.connection.handle(json.decodeClient(message))) {
+        if (world.answers) setTimeout(() => this.onmessage?.({ data: json.encodeServer(frame) }));
+      }
+    }
+
+    close() {
+      this.readyState = 3;
+    }
+  };
+  const made = start('ws://naive', { reconnect: 'always', backoffMs: [1, 2], ...options });
+  t.after(async () => {
+    await made.close();
+    globalThis.WebSocket = before;
+  });
+  return Object.assign(world, { client: made, cut: () => world.socket.onclose?.({ code: 1006, reason: '' }) });
+}
+
+/** What is thrown to the host from now on, instead of it. */
+export function thrown(t) {
+  const errors = [];
+  const later = globalThis.queueMicrotask;
+  t.mock.method(globalThis, 'queueMicrotask', (run) => later(() => {
+    try {
+      run();
+    } catch (error) {
+      errors.push(error);
+    }
+  }));
+  return errors;
+}

@@ -1,0 +1,92 @@
+// Transactions whose function catches what is not its own, or goes on behind its end.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { client as made } from './lib/socket.js';
+
+/** Runs a transaction that cannot be done before `/a` is there; gives its answer, how often it ran, and what was written. */
+async function waiting(t, fn) {
+  const { client, broker } = made(t);
+  const mirror = client.mirror('/');
+  await mirror.fresh();
+  let runs = 0;
+  const answer = mirror.transact((tx) => {
+    runs += 1;
+    return fn(tx);
+  });
+  // A bug shows as an answer before there is anything to answer.
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(runs, 1);
+  await client.put('/a', 1);
+  const { result } = await answer;
+  return { result, runs, there: [...broker.tree.keys()].sort() };
+}
+
+const must = (tx) => tx.get('/a') ?? tx.retry();
+
+const SWALLOWED = {
+  'and the run ends': (tx) => {
+    try {
+      must(tx);
+    } catch {}
+  },
+  'and goes on': (tx) => {
+    try {
+      must(tx);
+    } catch {}
+    tx.put('/b', 1);
+  },
+  'and it throws its own': (tx) => {
+    try {
+      must(tx);
+    } catch (cause) {
+      throw new Error('mine', { cause });
+    }
+  },
+  'in a promise': async (tx) => {
+    await Promise.resolve().then(() => must(tx)).catch(() => {});
+    tx.put('/b', 1);
+  },
+};
+
+for (const [how, fn] of Object.entries(SWALLOWED)) {
+  test(`a retry that the application catches is one: ${how}`, async (t) => {
+    const { runs, there } = await waiting(t, fn);
+    assert.deepEqual([runs, there.includes('/a')], [2, true]);
+  });
+
+  test(`a retry that is caught in the first of orElse leads to the second: ${how}`, async (t) => {
+    const { client, broker } = made(t);
+    const mirror = client.mirror('/');
+    const first = (tx) => {
+      tx.put('/forgotten', 1);
+      return fn(tx);
+    };
+    const { result } = await mirror.transact((tx) => tx.orElse(first, (other) => other.put('/second', 1) ?? 'second'));
+    assert.deepEqual([result, [...broker.tree.keys()]], ['second', ['/second']]);
+    // When both retry, the whole does, on what either read.
+    const { runs, there } = await waiting(t, (tx) => tx.orElse((one) => one.get('/never') ?? one.retry(), fn));
+    assert.deepEqual([runs, there.includes('/a')], [2, true]);
+  });
+}
+
+test('a transaction that has ended is refused', async (t) => {
+  const { client, broker } = made(t);
+  const mirror = client.mirror('/');
+  let kept;
+  await mirror.transact((tx) => {
+    kept = tx;
+    tx.put('/b', 1);
+  });
+  for (const late of [(tx) => tx.get('/a'), (tx) => tx.under('/a'), (tx) => tx.put('/a', 1), (tx) => tx.append('/a', 1), (tx) => tx.delete('/a'),
+    (tx) => tx.dropTree('/a'), (tx) => tx.retry(), (tx) => tx.orElse(() => 1, () => 2)]) {
+    assert.throws(() => late(kept), { name: 'OnetreeError', code: 'ended', message: /transaction has ended/ });
+  }
+  // Also when it ended by an error, and between two runs.
+  await assert.rejects(mirror.transact((tx) => {
+    kept = tx;
+    throw new RangeError('mine');
+  }), RangeError);
+  assert.throws(() => kept.put('/a', 1), { code: 'ended' });
+  assert.deepEqual([...broker.tree.keys()], ['/b']);
+});
