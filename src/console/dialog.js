@@ -1,47 +1,47 @@
-// The one dialog.
+// Dialogs.
 
-import { byId, h } from './dom.js'
+import { h } from './dom.js'
 
 /**
- * Opens the dialog with a title, fields and buttons; resolves when it is closed. Each button is
- * `{text, kind?, work?}`: `work` may fail, then what it says is shown and the dialog stays.
+ * Opens a dialog with a title, fields and a button `{text, kind?, work}`; resolves when it is closed,
+ * with what `work` gave. It may fail, then what it says is shown and the dialog stays.
  */
-export function ask(title, content, buttons) {
-  const dialog = byId('dialog')
+export async function ask(title, content, button) {
+  let [running, done] = [false]
   const fault = h('p', { class: 'error', role: 'alert', hidden: true })
-  return new Promise((resolve) => {
-    const press = async (work) => {
-      for (const button of foot.children) button.disabled = true
-      fault.hidden = true
-      try {
-        await work?.()
-        dialog.close()
-      } catch (error) {
-        fault.textContent = error.message
-        fault.hidden = false
-      }
-      for (const button of foot.children) button.disabled = false
+  // The first of these is where the keys are at the beginning: without a field it is the button that changes nothing.
+  const cancel = h('button', { type: 'button', autofocus: true, onclick: () => dialog.close() }, button ? 'Cancel' : 'Close')
+  const main = button && h('button', { type: 'submit', class: button.kind ?? 'main' }, button.text)
+  const press = async () => {
+    if (!button || running) return
+    running = true
+    main.disabled = cancel.disabled = true
+    fault.hidden = true
+    try {
+      done = await button.work()
+      dialog.close()
+    } catch (error) {
+      fault.textContent = error.message
+      fault.hidden = false
     }
-    const [main, ...others] = buttons.toReversed()
-    const foot = h('div', { class: 'foot' },
-      h('button', { type: 'button', onclick: () => dialog.close() }, main ? 'Cancel' : 'Close'),
-      others.toReversed().map(({ text, kind, work }) => h('button', { type: 'button', class: kind, onclick: () => press(work) }, text)),
-      main && h('button', { type: 'submit', class: main.kind ?? 'main' }, main.text))
-    const form = h('form', { method: 'dialog', 'aria-label': title, onsubmit: (event) => {
-      event.preventDefault()
-      if (main) press(main.work)
-    } }, h('h2', {}, title), content, fault, foot)
-    form.addEventListener('keydown', (event) => {
-      if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit()
-    })
-    dialog.replaceChildren(form)
-    dialog.onclose = () => {
-      dialog.replaceChildren()
-      resolve()
-    }
-    dialog.showModal()
-    form.querySelector('[data-first]')?.focus()
+    running = false
+    main.disabled = cancel.disabled = false
+  }
+  const form = h('form', { method: 'dialog', onsubmit: (event) => {
+    event.preventDefault()
+    press()
+  } }, h('h2', { id: 'title' }, title), h('div', { class: 'body' }, content), h('div', { class: 'foot' }, fault, cancel, main))
+  form.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit()
   })
+  // Each has its own element: what comes late, of one that is closed, is nothing to the next.
+  const dialog = h('dialog', { 'aria-labelledby': 'title' }, form)
+  const closed = new Promise((resolve) => dialog.addEventListener('close', resolve))
+  document.body.append(dialog)
+  dialog.showModal()
+  await closed
+  dialog.remove()
+  return done
 }
 
 /** A field with a name. */

@@ -29,7 +29,7 @@ export class Write {
   /** Puts a value at `path`: over `entry`, when it is given; at a path of the user's, when not even that is. */
   async put(path, entry) {
     const fresh = path === undefined
-    const where = h('input', { value: path ?? '/', readonly: !fresh, class: 'mono', spellcheck: 'false', 'data-first': fresh })
+    const where = h('input', { value: path ?? '/', readonly: !fresh, class: 'mono', spellcheck: 'false', autofocus: fresh })
     const value = valueFields(entry?.value, !fresh)
     const only = h('input', { type: 'checkbox', checked: true })
     const ttl = h('input', { type: 'number', min: '1', step: '1', placeholder: 'never' })
@@ -52,7 +52,7 @@ export class Write {
       field('Path', where), ...value.fields,
       h('div', { class: 'pair' }, field('Expires after seconds', ttl), h('label', { class: 'check' }, only, condition)),
       entry && h('p', { class: 'muted' }, 'An expiry that the entry has, or an owner with whom it goes, ends with this put.'),
-    ], [{ text: entry ? 'Save' : 'Put', work }])
+    ], { text: entry ? 'Save' : 'Put', work })
   }
 
   /** Appends to the log at `path`. */
@@ -64,7 +64,7 @@ export class Write {
       const done = await this.#link.append(at, await value.read(), {})
       this.#changed(done.paths?.[0] ?? at)
     }
-    return ask('Append to a log', [field('Log', where), ...value.fields], [{ text: 'Append', work }])
+    return ask('Append to a log', [field('Log', where), ...value.fields], { text: 'Append', work })
   }
 
   /** Deletes the entry at `path`, or everything there; asks before. */
@@ -74,7 +74,7 @@ export class Write {
     const many = `${count(under)}${page.more ? ' or more' : ''} ${under === 1 ? 'entry' : 'entries'}`
     const all = h('input', { type: 'checkbox', checked: !entry && under > 0, disabled: !entry || under === 0 })
     if (!entry && under === 0) {
-      return ask('Delete', h('p', {}, 'There is nothing at this path and nothing under it.'), [])
+      return ask('Delete', h('p', {}, 'There is nothing at this path and nothing under it.'))
     }
     const work = async () => {
       try {
@@ -87,10 +87,10 @@ export class Write {
     }
     return ask('Delete?', [
       h('p', { class: 'where' }, path),
-      entry && h('p', { class: 'muted mono' }, oneLine(entry.value).slice(0, 120)),
+      entry && h('p', { class: 'preview muted mono' }, oneLine(entry.value)),
       under > 0 && h('label', { class: 'check' }, all, `And everything under it: ${many}`),
       h('p', { class: 'muted' }, 'This cannot be undone.'),
-    ], [{ text: 'Delete', kind: 'danger', work }])
+    ], { text: 'Delete', kind: 'danger', work })
   }
 }
 
@@ -98,7 +98,7 @@ export class Write {
 function valueFields(value, first) {
   const type = value?.type ?? 'application/json'
   const kind = h('select', {}, [...new Set([type, ...TYPES])].map((one) => h('option', { value: one, selected: one === type }, one)))
-  const area = h('textarea', { spellcheck: 'false', 'data-first': first, 'aria-label': 'Value' })
+  const area = h('textarea', { spellcheck: 'false', autofocus: first, 'aria-label': 'Value' })
   const file = h('input', { type: 'file' })
   const note = h('p', { class: 'muted' })
   // Longer than that, the field stays empty.

@@ -11,6 +11,20 @@ import { openWriter } from './writer.js'
 const row = (page, path) => page.locator(`#tree [data-path="${path}"]:not([hidden])`)
 const twist = (page, path) => row(page, path).locator('.twist').click()
 const selected = (page) => page.locator('#tree [aria-selected="true"]:not([hidden])').getAttribute('data-path')
+
+/** What of the open dialog cannot be seen: a button outside of it or behind something, or its own edge outside of the window. */
+const hidden = (page) => page.locator('dialog[open]').evaluate((dialog) => {
+  const within = (one, other) => one.left >= other.left && one.right <= other.right && one.top >= other.top && one.bottom <= other.bottom
+  const box = dialog.getBoundingClientRect()
+  const found = within(box, { left: 0, top: 0, right: innerWidth, bottom: innerHeight }) ? [] : ['the dialog']
+  for (const button of dialog.querySelectorAll('button')) {
+    const own = button.getBoundingClientRect()
+    const top = document.elementFromPoint(own.left + own.width / 2, own.top + own.height / 2)
+    if (!within(own, box) || top !== button) found.push(button.textContent)
+  }
+  if (dialog.scrollWidth > dialog.clientWidth) found.push('what is to its right')
+  return found
+})
 const picture = (page, name) => page.screenshot({ path: `${PICTURES}${name}.png` })
 
 let browser
@@ -201,6 +215,50 @@ describe('a console on a tree', () => {
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
     await row(page, '/made').waitFor({ state: 'detached' })
   }))
+
+  test('has all buttons in sight, however long names and values are', async () => {
+    const long = `/${['a', 'b', 'c', 'd'].map((letter) => letter.repeat(249)).join('/')}`
+    await writer.put('/doc/long', { text: '<b>x</b>', number: 1e300, long: 'y'.repeat(5000) })
+    await writer.put(long, 'z'.repeat(5000))
+    await writer.put(`${long}/under`, 1)
+    await withPage(async (page) => {
+      for (const [width, height] of [[1280, 800], [360, 640]]) {
+        await page.setViewportSize({ width, height })
+        for (const path of ['/doc/long', long]) {
+          await page.evaluate((path) => (location.hash = `#${path}`), path)
+          await page.locator('#page-entry pre.value').getByText(/yyyy|zzzz/).first().waitFor()
+          for (const key of ['d', 'e', 'a', 'n', '?']) {
+            const what = `${key} of ${path.slice(0, 9)} at ${width}`
+            await page.keyboard.press(key)
+            await page.locator('dialog[open] button').first().waitFor()
+            assert.deepEqual(await hidden(page), [], what)
+            if (key === 'n') {
+              // What is wrong is told in as many letters as there are.
+              await page.locator('dialog').getByLabel('Path').fill(`/${'p'.repeat(1000)}`)
+              await page.locator('dialog').getByRole('textbox', { name: 'Value' }).fill('1')
+              await page.locator('dialog').getByRole('button', { name: 'Put' }).click()
+              await page.locator('dialog .error').getByText('at most 255 bytes').waitFor()
+              assert.deepEqual(await hidden(page), [], `${what}, refused`)
+            }
+            await page.keyboard.press('Escape')
+            await page.locator('dialog').waitFor({ state: 'detached' })
+          }
+          // Nor does one thing of a page lie on another.
+          await page.keyboard.press('f')
+          await page.getByText('0 changes').waitFor()
+          const spilt = await page.locator('#page-changes .bar > *').evaluateAll((parts) => parts
+            .filter((part) => part.scrollWidth > part.clientWidth && part.clientWidth > 0 && getComputedStyle(part).overflowX !== 'hidden')
+            .map((part) => part.textContent))
+          assert.deepEqual(spilt, [], `${path.slice(0, 9)} followed at ${width}`)
+          await page.keyboard.press('1')
+          const delete_ = await page.locator('#page-entry').getByRole('button', { name: 'Delete' }).boundingBox()
+          assert.ok(delete_.x + delete_.width <= width && delete_.y + delete_.height <= height, `the buttons of an entry at ${width}`)
+        }
+      }
+    }, {}, '#/doc/long')
+    await writer.remove('/doc/long')
+    await writer.run(({ client }, path) => client.dropTree(path), `/${'a'.repeat(249)}`)
+  })
 
   test('is used by the keyboard', () => withPage(async (page) => {
     const press = (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve())
