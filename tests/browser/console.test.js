@@ -395,6 +395,28 @@ describe('a console on a tree', () => {
     assert.deepEqual(errors, [])
     await close()
   })
+
+  test('says how the connection stands, however narrow it is', () => withPage(async (page) => {
+    for (const width of [1280, 390, 360]) {
+      await page.setViewportSize({ width, height: 640 })
+      for (const told of ['connecting', 'disconnected', 'revision 100,120', 'revision 9,007,199,254,740,991']) {
+        // At once: the banner says it as it is four times a second.
+        const seen = await page.evaluate((told) => {
+          const text = document.querySelector('#state-text')
+          text.textContent = told
+          const [state, dot, box, title] = ['#state', '.dot', '#state-text', '.top h1'].map((name) => document.querySelector(name).getBoundingClientRect())
+          return {
+            dot: dot.width === 8 && dot.left >= Math.max(state.left, title.right) && dot.right <= box.left,
+            text: box.right <= state.right && (text.scrollWidth <= text.clientWidth || getComputedStyle(text).textOverflow === 'ellipsis'),
+            enough: text.clientWidth > 60,
+            wide: document.documentElement.scrollWidth,
+          }
+        }, told)
+        assert.deepEqual(seen, { dot: true, text: true, enough: true, wide: width }, `${told} at ${width}`)
+      }
+    }
+    await picture(page, 'narrow-light')
+  }))
 })
 
 test('a hundred thousand entries under one topic do not freeze it', async (t) => {
