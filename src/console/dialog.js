@@ -1,36 +1,44 @@
 // Dialogs.
 
-import { h } from './dom.js'
+import { h, say } from './dom.js'
+
+// A write that is answered within this needs no word, ms.
+const GRACE_MS = 250
 
 /**
- * Opens a dialog with a title, fields and a button `{text, kind?, work}`; resolves when it is closed,
- * with what `work` gave. It may fail, then what it says is shown and the dialog stays.
+ * Opens a dialog with a title, fields and a button `{text, kind?, work, waits}`; resolves when it is closed, with what
+ * `work` gave. It may fail, then what it says is shown and the dialog stays. While it goes on, `waits()` says what for.
+ * Who closes the dialog meanwhile gets nothing, and how it failed, if it did.
  */
 export async function ask(title, content, button) {
-  let [running, done] = [false]
+  let [running, done] = []
   const fault = h('p', { class: 'error', role: 'alert', hidden: true })
+  const note = h('p', { class: 'muted', role: 'status' })
   // The first of these is where the keys are at the beginning: without a field it is the button that changes nothing.
   const cancel = h('button', { type: 'button', autofocus: true, onclick: () => dialog.close() }, button ? 'Cancel' : 'Close')
   const main = button && h('button', { type: 'submit', class: button.kind ?? 'main' }, button.text)
   const press = async () => {
     if (!button || running) return
-    running = true
-    main.disabled = cancel.disabled = true
+    main.disabled = true
     fault.hidden = true
+    const timer = setInterval(() => say(note, button.waits()), GRACE_MS)
     try {
-      done = await button.work()
+      running = button.work()
+      done = await running
       dialog.close()
     } catch (error) {
+      running = undefined
+      main.disabled = false
       fault.textContent = error.message
       fault.hidden = false
     }
-    running = false
-    main.disabled = cancel.disabled = false
+    clearInterval(timer)
+    say(note, '')
   }
   const form = h('form', { method: 'dialog', onsubmit: (event) => {
     event.preventDefault()
     press()
-  } }, h('h2', { id: 'title' }, title), h('div', { class: 'body' }, content), h('div', { class: 'foot' }, fault, cancel, main))
+  } }, h('h2', { id: 'title' }, title), h('div', { class: 'body' }, content), h('div', { class: 'foot' }, note, fault, cancel, main))
   form.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit()
   })
@@ -41,7 +49,10 @@ export async function ask(title, content, button) {
   dialog.showModal()
   await closed
   dialog.remove()
-  return done
+  if (done !== undefined) return done
+  await running?.catch((error) => {
+    throw new Error(`${title}, which was closed before its end: ${error.message}`)
+  })
 }
 
 /** A field with a name. */

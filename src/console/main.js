@@ -58,6 +58,8 @@ async function act(letter, path) {
     } else if (letter === 'e') {
       // What is shown is what is edited: the condition is about its revision.
       await write.put(path, entry.path === path ? entry.entry : await link.get(path))
+    } else if (letter === 'n') {
+      await write.put()
     } else if (letter === 'a') {
       await write.append(path)
     } else if (letter === 'd') {
@@ -73,11 +75,11 @@ async function act(letter, path) {
 
 const onSelected = (letter) => () => act(letter, view.selected)
 keys({
-  '/': () => search.focus(), e: onSelected('e'), a: onSelected('a'), d: onSelected('d'), f: onSelected('f'), n: () => write.put(),
+  '/': () => search.focus(), e: onSelected('e'), a: onSelected('a'), d: onSelected('d'), f: onSelected('f'), n: onSelected('n'),
   1: () => tabs.open('entry'), 2: () => tabs.open('changes'), 3: () => tabs.open('sessions'), 4: () => tabs.open('health'),
   t: () => byId('theme').click(), '?': help, Escape: () => view.focus(),
 })
-byId('new').addEventListener('click', () => write.put())
+byId('new').addEventListener('click', onSelected('n'))
 byId('help').addEventListener('click', help)
 
 function fromAddress() {

@@ -46,9 +46,9 @@ export class Write {
       } catch (error) {
         throw told(error, 'Someone has changed it meanwhile. Cancel to look at it, or take the condition away to overwrite it.')
       }
-      this.#changed(at)
+      return at
     }
-    return ask(entry ? 'Edit' : 'New entry', [
+    return this.#ask(entry ? 'Edit' : 'New entry', [
       field('Path', where), ...value.fields,
       h('div', { class: 'pair' }, field('Expires after seconds', ttl), h('label', { class: 'check' }, only, condition)),
       entry && h('p', { class: 'muted' }, 'An expiry that the entry has, or an owner with whom it goes, ends with this put.'),
@@ -62,9 +62,9 @@ export class Write {
     const work = async () => {
       const at = checked(where.value)
       const done = await this.#link.append(at, await value.read(), {})
-      this.#changed(done.paths?.[0] ?? at)
+      return done.paths?.[0] ?? at
     }
-    return ask('Append to a log', [field('Log', where), ...value.fields], { text: 'Append', work })
+    return this.#ask('Append to a log', [field('Log', where), ...value.fields], { text: 'Append', work })
   }
 
   /** Deletes the entry at `path`, or everything there; asks before. */
@@ -83,14 +83,22 @@ export class Write {
       } catch (error) {
         throw told(error, 'Someone has changed it meanwhile. Cancel, and look at it.')
       }
-      this.#changed(path)
+      return path
     }
-    return ask('Delete?', [
+    return this.#ask('Delete?', [
       h('p', { class: 'where' }, path),
       entry && h('p', { class: 'preview muted mono' }, oneLine(entry.value)),
       under > 0 && h('label', { class: 'check' }, all, `And everything under it: ${many}`),
       h('p', { class: 'muted' }, 'This cannot be undone.'),
     ], { text: 'Delete', kind: 'danger', work })
+  }
+
+  /** Asks; `work` gives the path to go to. */
+  async #ask(title, content, button) {
+    const why = () => (this.#link.online ? 'The broker has not answered yet.' : 'It waits for the connection.')
+    const waits = () => `${why()} Cancel closes this, but takes nothing back: it may still be done.`
+    const path = await ask(title, content, { ...button, waits })
+    if (path !== undefined) this.#changed(path)
   }
 }
 

@@ -529,6 +529,47 @@ test('says when the broker is gone, and goes on when it is back', async () => {
   await broker.stop()
 })
 
+test('says that a write waits for the connection, and what it is to cancel it', async () => {
+  const port = await freePort()
+  let broker = await startBroker(port)
+  const writer = await openWriter(browser, broker)
+  await writer.seed()
+  const { page } = await openPage(browser, `${broker.url}/console/#/config/theme`)
+  const [dialog, banner] = [page.locator('dialog'), page.locator('#banner')]
+  const button = (name) => dialog.getByRole('button', { name })
+  await page.locator('#page-entry pre.value').waitFor()
+  await page.keyboard.press('e')
+  await dialog.getByRole('textbox', { name: 'Value' }).fill('"of the first"')
+  await writer.close()
+  await broker.kill()
+  await banner.getByText('Disconnected').waitFor()
+  await button('Save').click()
+  await dialog.getByText('It waits for the connection.').waitFor()
+  await dialog.getByText('it may still be done').waitFor()
+  assert.deepEqual([await button('Save').isEnabled(), await button('Cancel').isEnabled()], [false, true])
+  await picture(page, 'waits-light')
+  await button('Cancel').click()
+  await dialog.waitFor({ state: 'detached' })
+  // Another one, which is waited for.
+  await page.keyboard.press('n')
+  await dialog.getByLabel('Path').fill('/made/meanwhile')
+  await dialog.getByRole('textbox', { name: 'Value' }).fill('1')
+  await page.keyboard.press('Control+Enter')
+  await dialog.getByText('It waits for the connection.').waitFor()
+  // To press it again does not put it again, which would be a conflict.
+  await page.keyboard.press('Control+Enter')
+  broker = await startBroker(port)
+  await dialog.waitFor({ state: 'detached', timeout: 25_000 })
+  await until('it goes to what was put', async () => (await selected(page)) === '/made/meanwhile')
+  await page.locator('#page-entry').getByText('the latest of all').waitFor()
+  // There is no such entry now: what became of what was cancelled is told, too.
+  await banner.getByText('Edit, which was closed before its end: Someone has changed it meanwhile').waitFor()
+  const again = await openWriter(browser, broker)
+  assert.deepEqual([(await again.get('/made/meanwhile')).text, await again.get('/config/theme')], ['1', undefined])
+  await page.context().close()
+  await broker.stop()
+})
+
 test('says that it resyncs, as long as it does, and shows the new tree then', async () => {
   const many = 1200
   const [port, own] = [await freePort(), await freePort()]
