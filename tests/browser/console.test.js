@@ -306,6 +306,40 @@ describe('a console on a tree', () => {
     assert.equal(await page.evaluate(() => document.activeElement.id), 'page-entry')
   }))
 
+  test('tells a reader of screens what is there, and shows where the keys are', () => withPage(async (page) => {
+    // A dialog has a name; where it asks whether to delete, the keys are on what does no harm.
+    await row(page, '/chat').click()
+    for (const [key, name, first] of [['d', 'Delete?', 'Cancel'], ['e', 'New entry', ''], ['a', 'Append to a log', ''], ['n', 'New entry', '/'], ['?', 'Keys', 'Close']]) {
+      await page.keyboard.press(key)
+      await page.getByRole('dialog', { name }).waitFor()
+      assert.equal(await page.evaluate(() => document.activeElement.value || document.activeElement.textContent), first, name)
+      await page.keyboard.press('Escape')
+      await page.locator('dialog').waitFor({ state: 'detached' })
+    }
+    // The tree names the row it is at only while that is in sight; without it the tree itself has the outline.
+    await writer.fill('/wide', 200)
+    await row(page, '/wide').click()
+    await page.keyboard.press('ArrowRight')
+    await row(page, '/wide/item-000000').waitFor()
+    const tree = page.locator('#tree')
+    const marked = () => tree.evaluate((tree) => ({
+      active: document.getElementById(tree.getAttribute('aria-activedescendant'))?.dataset.path,
+      dangling: tree.hasAttribute('aria-activedescendant') && !document.getElementById(tree.getAttribute('aria-activedescendant')),
+      outline: getComputedStyle(tree).outlineStyle !== 'none',
+    }))
+    assert.deepEqual(await marked(), { active: '/wide', dangling: false, outline: false })
+    for (const far of [300, 4000]) {
+      await tree.evaluate((tree, far) => (tree.scrollTop = far), far)
+      await until('the tree has the outline', async () => (await marked()).outline)
+      assert.deepEqual(await marked(), { active: undefined, dangling: false, outline: true }, `${far} down`)
+    }
+    await picture(page, 'scrolled-away-light')
+    await page.keyboard.press('ArrowDown')
+    await until('the row has it', async () => (await marked()).active === '/wide/item-000000')
+    assert.equal((await marked()).outline, false)
+    await writer.run(({ client }) => client.dropTree('/wide'))
+  }))
+
   test('rolls the changes of a subtree', () => withPage(async (page) => {
     await row(page, '/sensors').click()
     await page.keyboard.press('f')
