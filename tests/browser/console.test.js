@@ -90,6 +90,25 @@ describe('a console on a tree', () => {
     await page.locator('#page-entry').getByText('text/markdown').waitFor()
   }, {}, '#/exact'))
 
+  test('shows of a huge value what is to be read, whatever it is made of', () => withPage(async (page) => {
+    const value = page.locator('#page-entry pre.value')
+    const huge = {
+      // More elements than a call takes arguments; quotes in a string that is cut; members.
+      numbers: ['[\n  0,\n  1,', () => Array.from({ length: 100_000 }, (_, at) => at % 10)],
+      text: ['"é\\"xé\\"x', () => 'é"x'.repeat(50_000)],
+      members: ['{\n  "key0": {\n    "at": 0,\n    "of": [1, 2, 3]', () => Object.fromEntries(Array.from({ length: 8000 }, (_, at) => [`key${at}`, { at, of: [1, 2, 3] }]))],
+    }
+    for (const [name, [begins, make]] of Object.entries(huge)) {
+      await writer.put(`/huge/${name}`, make())
+      await page.evaluate((path) => (location.hash = path), `#/huge/${name}`)
+      await page.locator('#page-entry h2', { hasText: name }).waitFor()
+      await value.getByText(/cut: it has [2-9]\d\d kB/).waitFor()
+      const text = await value.textContent()
+      assert.ok(text.startsWith(begins) && text.length > 20_000, `${name}: ${text.length} of ${text.slice(0, 40)}`)
+    }
+    await writer.run(({ client }) => client.dropTree('/huge'))
+  }))
+
   test('goes where the address says, though the place before is still on its way', () => withPage(async (page) => {
     await page.evaluate(async () => {
       const changed = new Promise((resolve) => window.addEventListener('hashchange', resolve, { once: true }))
