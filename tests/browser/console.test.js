@@ -122,6 +122,20 @@ describe('a console on a tree', () => {
     await page.locator('#page-entry').getByText('Each room is a log').waitFor({ timeout: 5000 })
   }))
 
+  test('leaves the keys where they are while an entry changes', () => withPage(async (page) => {
+    const follow = page.locator('#page-entry').getByRole('button', { name: 'Follow' })
+    await follow.focus()
+    for (let at = 0; at < 20; at++) await writer.put('/sensors/cellar/temperature', at)
+    await page.locator('#page-entry pre.value').getByText('19').waitFor()
+    assert.ok(await follow.evaluate((button) => button === document.activeElement))
+    // Also when it goes and comes: then another button says what it does.
+    await writer.remove('/sensors/cellar/temperature')
+    await page.getByRole('button', { name: 'Put', exact: true }).waitFor()
+    await writer.put('/sensors/cellar/temperature', 12.25)
+    await page.getByRole('button', { name: 'Edit', exact: true }).waitFor()
+    assert.ok(await follow.evaluate((button) => button === document.activeElement))
+  }, {}, '#/sensors/cellar/temperature'))
+
   test('edits, and does not overwrite what it has not seen', () => withPage(async (page) => {
     await page.locator('#page-entry pre.value').waitFor()
     await page.keyboard.press('e')
