@@ -25,6 +25,26 @@ const hidden = (page) => page.locator('dialog[open]').evaluate((dialog) => {
   if (dialog.scrollWidth > dialog.clientWidth) found.push('what is to its right')
   return found
 })
+
+/** Words that are too faint on their ground: less than 4.5 to 1, as WCAG 2.1 counts it (AA). */
+const faint = (page) => page.evaluate(() => {
+  const numbers = (color) => color.match(/[\d.]+/g).map(Number)
+  const light = (color) => numbers(color).slice(0, 3).map((part) => part / 255)
+    .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0)
+  const ground = (element) => {
+    const { backgroundColor } = getComputedStyle(element)
+    return numbers(backgroundColor)[3] === 0 ? ground(element.parentElement) : backgroundColor
+  }
+  const found = new Set()
+  for (const element of document.querySelectorAll('body *')) {
+    if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()) || !element.checkVisibility()) continue
+    const [high, low] = [light(getComputedStyle(element).color), light(ground(element))].sort((one, other) => other - one)
+    const ratio = (high + 0.05) / (low + 0.05)
+    if (ratio < 4.5) found.add(`${element.className || element.id || element.tagName} ${ratio.toFixed(2)}`)
+  }
+  return [...found]
+})
 const picture = (page, name) => page.screenshot({ path: `${PICTURES}${name}.png` })
 
 let browser
@@ -441,6 +461,28 @@ describe('a console on a tree', () => {
     await page.keyboard.press('t')
     await page.emulateMedia({ colorScheme: 'light' })
     assert.equal(await ground(), light, 'as the system says again')
+  }, {}, '#/config/theme'))
+
+  test('has no words that are too faint to be read', () => withPage(async (page) => {
+    await row(page, '/config/theme').getByText(/^r\d/).waitFor()
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme })
+      for (const key of ['1', '2', '3', '4']) {
+        await page.keyboard.press(key)
+        if (key === '2') {
+          await page.keyboard.press('f')
+          await page.getByText('0 changes').waitFor()
+          await writer.put('/config/theme', { dark: colorScheme === 'dark' })
+          await page.locator('.roll .row').first().waitFor()
+        }
+        if (key === '3') await page.locator('.sessions .tag').first().waitFor()
+        assert.deepEqual(await faint(page), [], `page ${key}, ${colorScheme}`)
+      }
+      await page.keyboard.press('n')
+      assert.deepEqual(await faint(page), [], `dialog, ${colorScheme}`)
+      await page.keyboard.press('Escape')
+      await page.locator('dialog').waitFor({ state: 'detached' })
+    }
   }, {}, '#/config/theme'))
 
   test('is readable on a phone', async () => {
