@@ -346,8 +346,17 @@ describe('a console on a tree', () => {
     await press('/')
     await page.keyboard.type('temp')
     await page.getByText('2 paths').waitFor()
-    await press('ArrowDown', 'Enter')
+    await press('ArrowDown')
+    // The field says to a reader of screens which of them is picked, and the list has the keys in sight.
+    await until('the second is picked', async () => (await page.getByRole('combobox', { name: 'Find a path' }).evaluate((field) =>
+      document.getElementById(field.getAttribute('aria-activedescendant'))?.dataset.path)) === '/sensors/roof/temperature')
+    assert.equal(await page.getByRole('option', { selected: true }).getAttribute('data-path'), '/sensors/roof/temperature')
+    await press('Tab', 'Tab')
+    assert.equal(await page.evaluate(() => document.activeElement.getAttribute('role')), 'listbox')
+    assert.notEqual(await page.getByRole('option', { selected: true }).evaluate((option) => getComputedStyle(option).boxShadow), 'none')
+    await press('Enter')
     await at('/sensors/roof/temperature')
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'tree', 'the keys are for what was found')
     await press('/')
     await page.keyboard.type('chat/*/members/**')
     await page.getByText('3 paths').waitFor()
