@@ -11,6 +11,8 @@ const GRACE_MS = 250
  * Who closes the dialog meanwhile gets nothing, and how it failed, if it did.
  */
 export async function ask(title, content, button) {
+  // One at a time: what comes late, as its fields had to be read first, is not laid over another.
+  if (document.querySelector('dialog[open]')) return
   let [running, done] = []
   const fault = h('p', { class: 'error', role: 'alert', hidden: true })
   const note = h('p', { class: 'muted', role: 'status' })

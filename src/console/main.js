@@ -63,6 +63,7 @@ async function act(letter, path) {
     } else if (letter === 'a') {
       await write.append(path)
     } else if (letter === 'd') {
+      if (!link.online) throw new Error('Without a connection it cannot be told what would be deleted.')
       await write.remove(path, await link.get(path))
     } else if (letter === 'f') {
       changes.follow(path)

@@ -253,8 +253,13 @@ describe('a console on a tree', () => {
     await page.locator('#page-entry').getByText('appended').waitFor()
     // Deleting asks; to cancel changes nothing.
     await row(page, '/made/here/now').click()
-    await page.keyboard.press('Delete')
+    // A hasty second one asks no second time.
+    await page.locator('#tree').evaluate((tree) => {
+      for (let at = 0; at < 2; at++) tree.dispatchEvent(new KeyboardEvent('keydown', { key: 'Delete', bubbles: true, cancelable: true }))
+    })
     await page.getByText('This cannot be undone').waitFor()
+    await page.waitForTimeout(200)
+    assert.equal(await page.locator('dialog').count(), 1)
     await page.getByRole('button', { name: 'Cancel' }).click()
     assert.ok(await writer.get('/made/here/now'))
     await page.keyboard.press('d')
@@ -668,6 +673,9 @@ test('says that a write waits for the connection, and what it is to cancel it', 
   await picture(page, 'waits-light')
   await button('Cancel').click()
   await dialog.waitFor({ state: 'detached' })
+  // What would be deleted cannot be told now; and no question about it comes later, over what is done then.
+  await page.keyboard.press('d')
+  await banner.getByText('Without a connection').waitFor()
   // Another one, which is waited for.
   await page.keyboard.press('n')
   await dialog.getByLabel('Path').fill('/made/meanwhile')
@@ -680,6 +688,7 @@ test('says that a write waits for the connection, and what it is to cancel it', 
   await dialog.waitFor({ state: 'detached', timeout: 25_000 })
   await until('it goes to what was put', async () => (await selected(page)) === '/made/meanwhile')
   await page.locator('#page-entry').getByText('the latest of all').waitFor()
+  assert.equal(await dialog.count(), 0)
   // There is no such entry now: what became of what was cancelled is told, too.
   await banner.getByText('Edit, which was closed before its end: Someone has changed it meanwhile').waitFor()
   const again = await openWriter(browser, broker)
