@@ -444,6 +444,20 @@ describe('a console on a tree', () => {
     await page.waitForTimeout(2500)
     assert.ok(await line.locator('.mirrors').isVisible(), 'what was opened stays so')
     await picture(page, 'sessions-light')
+    // Where it says much of what a mirror follows, the path is still there, and nothing is cut.
+    await writer.run(({ client }) => {
+      client.mirror({ path: '/chat', match: [`**/${'q'.repeat(250)}`] })
+    })
+    const other = page.locator('.sessions details', { hasText: 'a test' }).first()
+    await other.locator('summary').click()
+    const mirror = other.locator('.mirror', { hasText: 'qqq' })
+    await mirror.waitFor()
+    for (const width of [1280, 360]) {
+      await page.setViewportSize({ width, height: 800 })
+      assert.ok((await mirror.locator('code').boundingBox()).width > 30, `at ${width}`)
+      assert.ok(await mirror.evaluate((line) => line.scrollWidth <= line.clientWidth), `at ${width}`)
+    }
+    await page.setViewportSize({ width: 1280, height: 800 })
     await page.keyboard.press('4')
     await writer.run(async ({ client }) => {
       for (let at = 0; at < 400; at++) await client.put('/sensors/busy', at)
