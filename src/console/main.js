@@ -74,11 +74,17 @@ async function act(letter, path) {
   }
 }
 
+/** In a narrow window the tree is a page of its own. */
+function toTree(part) {
+  if (!byId('pane-tree').checkVisibility()) tabs.open('tree')
+  part.focus()
+}
+
 const onSelected = (letter) => () => act(letter, view.selected)
 keys({
-  '/': () => search.focus(), e: onSelected('e'), a: onSelected('a'), d: onSelected('d'), f: onSelected('f'), n: onSelected('n'),
+  '/': () => toTree(search), e: onSelected('e'), a: onSelected('a'), d: onSelected('d'), f: onSelected('f'), n: onSelected('n'),
   1: () => tabs.open('entry'), 2: () => tabs.open('changes'), 3: () => tabs.open('sessions'), 4: () => tabs.open('health'),
-  t: () => byId('theme').click(), '?': help, Escape: () => view.focus(),
+  t: () => byId('theme').click(), '?': help, Escape: () => toTree(view),
 })
 byId('new').addEventListener('click', onSelected('n'))
 byId('help').addEventListener('click', help)

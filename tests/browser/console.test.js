@@ -553,6 +553,15 @@ describe('a console on a tree', () => {
       }
     }
     await picture(page, 'narrow-light')
+    // One thing at a time is in sight: the keys bring it there, and are not for what is hidden.
+    await page.keyboard.press('/')
+    await page.keyboard.type('nothing')
+    await page.getByText('0 paths').waitFor()
+    await page.keyboard.press('Escape')
+    await page.keyboard.press('1')
+    assert.ok(await page.locator('#tree').isHidden())
+    await page.keyboard.press('Escape')
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'tree')
   }))
 })
 
