@@ -14,16 +14,20 @@ export async function ask(title, content, button) {
   // One at a time: what comes late, as its fields had to be read first, is not laid over another.
   if (document.querySelector('dialog[open]')) return
   let [running, done] = []
-  const fault = h('p', { class: 'error', role: 'alert', hidden: true })
-  const note = h('p', { class: 'muted', role: 'status' })
-  // The first of these is where the keys are at the beginning: without a field it is the button that changes nothing.
+  const told = h('p', { role: 'alert', hidden: true })
+  const tell = (kind, text) => {
+    told.className = kind
+    told.hidden = text === ''
+    say(told, text)
+  }
+  // The first with `autofocus` has the keys at the beginning: where no field has it, the button that changes nothing.
   const cancel = h('button', { type: 'button', autofocus: true, onclick: () => dialog.close() }, button ? 'Cancel' : 'Close')
   const main = button && h('button', { type: 'submit', class: button.kind ?? 'main' }, button.text)
   const press = async () => {
     if (!button || running) return
     main.disabled = true
-    fault.hidden = true
-    const timer = setInterval(() => say(note, button.waits()), GRACE_MS)
+    tell('muted', '')
+    const timer = setInterval(() => tell('muted', button.waits()), GRACE_MS)
     try {
       running = button.work()
       done = await running
@@ -31,16 +35,16 @@ export async function ask(title, content, button) {
     } catch (error) {
       running = undefined
       main.disabled = false
-      fault.textContent = error.message
-      fault.hidden = false
+      tell('error', error.message)
     }
     clearInterval(timer)
-    say(note, '')
   }
-  const form = h('form', { method: 'dialog', onsubmit: (event) => {
+  const form = h('form', { method: 'dialog' },
+    h('h2', { id: 'title' }, title), h('div', { class: 'body' }, content), h('div', { class: 'foot' }, told, cancel, main))
+  form.addEventListener('submit', (event) => {
     event.preventDefault()
     press()
-  } }, h('h2', { id: 'title' }, title), h('div', { class: 'body' }, content), h('div', { class: 'foot' }, note, fault, cancel, main))
+  })
   form.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit()
   })
