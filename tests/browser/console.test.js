@@ -650,7 +650,9 @@ test('says when the broker is gone, and goes on when it is back', async () => {
   const writer = await openWriter(browser, broker)
   await writer.seed()
   const { page } = await openPage(browser, `${broker.url}/console/#/config/theme`)
+  // The entry and the tree come each by itself.
   await page.locator('#page-entry pre.value').waitFor()
+  await row(page, '/config/theme').waitFor()
   const banner = page.locator('#banner')
   assert.ok(await banner.isHidden())
   await writer.close()
