@@ -57,11 +57,12 @@ export class Banner {
     say(this.#text, online ? `revision ${count(this.#link.rev)}` : { connecting: 'connecting', offline: 'disconnected', ended: 'ended' }[status])
     const now = performance.now()
     const lost = !online && now - (this.#since ?? now) >= GRACE_MS
+    const fault = this.#fault?.until > now && this.#fault.text
     document.body.classList.toggle('stale', lost)
     const slow = [...this.#refreshing.values()].find(({ since }) => now - since >= GRACE_MS)
-    if (lost) this.#show('lost', ...this.#lost(status, error, now))
+    if (lost) this.#show('lost', ...this.#lost(status, error, now), fault ? `That did not work: ${fault}` : '')
     else if (online && slow) this.#show('resync', 'Resyncing.', `What is shown is brought to the present${WHY[slow.why] ? `: ${WHY[slow.why]}` : ''}.`)
-    else if (this.#fault?.until > now) this.#show('fault', 'That did not work.', this.#fault.text)
+    else if (fault) this.#show('fault', 'That did not work.', fault)
     else this.#host.hidden = true
   }
 
@@ -72,11 +73,12 @@ export class Banner {
     return ['Disconnected.', `${at} ${wait > 0 ? `Trying again in ${wait} s.` : 'Trying again…'} What you write now is sent when the broker is back.`]
   }
 
-  #show(kind, head, rest) {
+  #show(kind, head, ...parts) {
+    const rest = parts.join(' ').trim()
     const text = `${head} ${rest}`.trim()
     this.#host.dataset.kind = kind
     this.#host.hidden = false
     if (this.#host.textContent === text) return
-    this.#host.replaceChildren(`${head} `, h('small', {}, rest.trim()))
+    this.#host.replaceChildren(`${head} `, h('small', {}, rest))
   }
 }

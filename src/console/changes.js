@@ -107,6 +107,7 @@ export class ChangesPage {
     if (!this.#paused) this.#shown = this.#kept
     this.#pause.disabled = !this.path
     say(this.#what, this.path ?? 'Nothing is followed')
+    this.#what.title = this.path ?? ''
     say(this.#told, !this.path ? '' : this.#whole ? `${count(this.#total)} ${this.#total === 1 ? 'change' : 'changes'}` : 'reading…')
     say(this.#empty, this.path ? 'What changes from now on comes here.' : 'Choose a topic in the tree and press f to follow it and everything under it.')
     this.#empty.hidden = this.#shown.length > 0

@@ -1,6 +1,6 @@
 // One entry, as it is now.
 
-import { h } from './dom.js'
+import { h, say } from './dom.js'
 import { bytes, count, span } from './format.js'
 import { nameOf, parent } from './paths.js'
 import { pretty } from './pretty.js'
@@ -16,6 +16,9 @@ export class EntryPage {
   #at
   #state = 'loading'
   #age = h('span')
+  #put
+  #body
+  #asked = false
 
   constructor(host, link, act) {
     this.#host = host
@@ -30,6 +33,8 @@ export class EntryPage {
     Object.assign(this, { path, entry: undefined })
     this.#at = undefined
     this.#state = 'loading'
+    this.#body = h('div')
+    this.#host.replaceChildren(this.#head(), this.#body)
     this.#mirror = this.#link.mirror({ path, depth: 'entry' }, {}, (event, mirror) => {
       if (this.path !== path || (event.type !== 'fresh' && event.type !== 'delta')) return
       const entry = mirror.get(path)
@@ -43,21 +48,34 @@ export class EntryPage {
     this.#show()
   }
 
-  #show() {
-    const { path, entry } = this
+  #head() {
+    const { path } = this
     const up = parent(path)
     const title = h('h2', {}, up && h('span', { class: 'up' }, up === '/' ? '/' : `${up}/`), up ? nameOf(path) : '/')
-    const button = (letter, text, title) => h('button', { type: 'button', title: `${title} (${letter})`, 'data-act': letter, onclick: () => this.#act(letter, path) }, text)
-    const buttons = h('div', { class: 'buttons' },
-      button('e', entry ? 'Edit' : 'Put', entry ? 'Change the value' : 'Put a value here'),
+    const button = (letter, text, title) => h('button', { type: 'button', title: `${title} (${letter})`, onclick: () => this.#act(letter, path) }, text)
+    this.#put = button('e', 'Put', 'Change the value, or put one here')
+    return h('div', { class: 'head' }, title, h('div', { class: 'buttons' },
+      this.#put,
       button('a', 'Append', 'Append to the log at this path'),
       button('f', 'Follow', 'Watch what changes at and under this path'),
-      button('d', 'Delete', 'Delete the entry, or everything under it'))
-    this.#host.replaceChildren(h('div', { class: 'head' }, title, buttons), ...this.#body())
-    this.#tick()
+      button('d', 'Delete', 'Delete the entry, or everything under it')))
   }
 
-  #body() {
+  /** Shows what is so with the next frame: an entry may change more often. The buttons stay, and the keys where they are. */
+  #show() {
+    if (this.#asked) return
+    this.#asked = true
+    requestAnimationFrame(() => {
+      this.#asked = false
+      const within = this.#body.contains(document.activeElement)
+      say(this.#put, this.entry ? 'Edit' : 'Put')
+      this.#body.replaceChildren(...this.#parts())
+      if (within) this.#body.querySelector('pre')?.focus({ preventScroll: true })
+      this.#tick()
+    })
+  }
+
+  #parts() {
     const { entry } = this
     if (this.#state === 'loading') return [h('p', { class: 'empty' }, 'Reading…')]
     if (!entry) return [h('p', { class: 'empty' }, this.#at ? 'The entry was deleted.' : 'There is no value at this path.')]
@@ -74,6 +92,6 @@ export class EntryPage {
     const before = Math.max(0, this.#link.rev - this.entry.rev)
     const revisions = before === 0 ? 'the latest of all' : `${count(before)} ${before === 1 ? 'revision' : 'revisions'} ago`
     const text = this.#at ? `changed ${span(Date.now() - this.#at)} ago, ${revisions}` : revisions
-    if (this.#age.textContent !== text) this.#age.textContent = text
+    say(this.#age, text)
   }
 }

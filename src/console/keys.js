@@ -23,5 +23,5 @@ export function keys(work) {
 
 /** Tells what there is. */
 export function help() {
-  return ask('Keys', h('div', { class: 'keys' }, HELP.flatMap(([key, text]) => [h('kbd', {}, key), h('span', {}, text)])), [])
+  return ask('Keys', h('div', { class: 'keys' }, HELP.flatMap(([key, text]) => [h('kbd', {}, key), h('span', {}, text)])))
 }

@@ -58,9 +58,12 @@ async function act(letter, path) {
     } else if (letter === 'e') {
       // What is shown is what is edited: the condition is about its revision.
       await write.put(path, entry.path === path ? entry.entry : await link.get(path))
+    } else if (letter === 'n') {
+      await write.put()
     } else if (letter === 'a') {
       await write.append(path)
     } else if (letter === 'd') {
+      if (!link.online) throw new Error('Without a connection it cannot be told what would be deleted.')
       await write.remove(path, await link.get(path))
     } else if (letter === 'f') {
       changes.follow(path)
@@ -71,13 +74,19 @@ async function act(letter, path) {
   }
 }
 
+/** In a narrow window the tree is a page of its own. */
+function toTree(part) {
+  if (!byId('pane-tree').checkVisibility()) tabs.open('tree')
+  part.focus()
+}
+
 const onSelected = (letter) => () => act(letter, view.selected)
 keys({
-  '/': () => search.focus(), e: onSelected('e'), a: onSelected('a'), d: onSelected('d'), f: onSelected('f'), n: () => write.put(),
+  '/': () => toTree(search), e: onSelected('e'), a: onSelected('a'), d: onSelected('d'), f: onSelected('f'), n: onSelected('n'),
   1: () => tabs.open('entry'), 2: () => tabs.open('changes'), 3: () => tabs.open('sessions'), 4: () => tabs.open('health'),
-  t: () => byId('theme').click(), '?': help, Escape: () => view.focus(),
+  t: () => byId('theme').click(), '?': help, Escape: () => toTree(view),
 })
-byId('new').addEventListener('click', () => write.put())
+byId('new').addEventListener('click', onSelected('n'))
 byId('help').addEventListener('click', help)
 
 function fromAddress() {

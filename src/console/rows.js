@@ -9,20 +9,22 @@ const SPARE = 8
 
 /**
  * A list of any length. `host` scrolls; `fill(element, index)` makes an element show a row, and is
- * called for each in sight whenever something may have changed. Costs what is in sight.
+ * called for each in sight whenever something may have changed, and `shown()` then. Costs what is in sight.
  */
 export class Rows {
   #host
   #space = h('div', { class: 'rows-space' })
   #fill
+  #shown
   #elements = []
   #asked = false
   #height = 24
   count = 0
 
-  constructor(host, fill) {
+  constructor(host, fill, shown = () => {}) {
     this.#host = host
     this.#fill = fill
+    this.#shown = shown
     host.append(this.#space)
     host.addEventListener('scroll', () => this.refresh(), { passive: true })
     new ResizeObserver(() => this.refresh()).observe(host)
@@ -91,5 +93,6 @@ export class Rows {
       element.style.transform = `translateY(${index * this.#height + shift}px)`
       this.#fill(element, index)
     })
+    this.#shown()
   }
 }

@@ -21,7 +21,7 @@ export class Search {
   #text = ''
   #picked = 0
   #told = h('span', { role: 'status' })
-  #list = h('div', { class: 'found-rows', role: 'listbox', tabindex: '0', 'aria-label': 'Paths that fit' })
+  #list = h('div', { class: 'found-rows', id: 'found-rows', role: 'listbox', tabindex: '0', 'aria-label': 'Paths that fit' })
   #rows
 
   constructor(link, { form, input, found, tree, pick }) {
@@ -32,7 +32,7 @@ export class Search {
     this.#pick = pick
     const close = h('button', { type: 'button', class: 'quiet', onclick: () => this.close() }, 'Close')
     found.append(h('div', { class: 'found-head' }, this.#told, close), this.#list)
-    this.#rows = new Rows(this.#list, (element, index) => this.#fill(element, index))
+    this.#rows = new Rows(this.#list, (element, index) => this.#fill(element, index), () => this.#mark())
     let timer
     input.addEventListener('input', () => {
       clearTimeout(timer)
@@ -66,11 +66,15 @@ export class Search {
     this.#hits = []
     this.#found.hidden = true
     this.#tree.hidden = false
+    this.#input.ariaExpanded = 'false'
+    this.#input.removeAttribute('aria-activedescendant')
   }
 
   #go(path) {
     this.close()
     this.#input.value = ''
+    // What is pressed next is about what was found.
+    this.#tree.focus()
     this.#pick(path.length > 1 ? path.replace(/\/+$/, '') : path)
   }
 
@@ -96,6 +100,7 @@ export class Search {
     if (text === '') return
     this.#found.hidden = false
     this.#tree.hidden = true
+    this.#input.ariaExpanded = 'true'
     this.#list.scrollTop = 0
     const turn = this.#turn
     try {
@@ -146,10 +151,20 @@ export class Search {
     this.#rows.length = Math.min(many, MOST)
   }
 
+  /** Both, the field and the list, say which one is picked: one of them has the keys. */
+  #mark() {
+    const picked = this.#list.querySelector('[aria-selected="true"]:not([hidden])')
+    for (const element of [this.#input, this.#list]) {
+      if (picked) element.setAttribute('aria-activedescendant', picked.id)
+      else element.removeAttribute('aria-activedescendant')
+    }
+  }
+
   #fill(element, index) {
     const path = this.#hits[index]
     element.hidden = path === undefined
     if (path === undefined || (element.dataset.path === path && element.dataset.for === this.#text && element.ariaSelected === String(index === this.#picked))) return
+    element.id = `found-${index}`
     Object.assign(element.dataset, { path, for: this.#text })
     element.setAttribute('role', 'option')
     element.ariaSelected = String(index === this.#picked)

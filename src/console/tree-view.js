@@ -28,7 +28,7 @@ export class TreeView {
     this.#act = act
     this.#previews = new Previews(link, () => this.#rows.refresh())
     this.#twigs = new Twigs(link, () => this.#rows.refresh())
-    this.#rows = new Rows(host, (element, index) => this.#fill(element, index))
+    this.#rows = new Rows(host, (element, index) => this.#fill(element, index), () => this.#mark())
     this.#rows.length = tree.size
     link.onEpoch(() => this.#previews.forget())
     tree.onChange(() => (this.#rows.length = tree.size))
@@ -105,7 +105,14 @@ export class TreeView {
     // A revision is no time: only what this page has seen change has an age.
     say(age, kid.at ? span(Math.max(0, Date.now() - kid.at)) : '')
     this.#flash(element, kid)
-    if (kid.path === this.selected) this.#host.setAttribute('aria-activedescendant', element.id)
+  }
+
+  /** Says which row the keys are at, while it is in sight: the id of one that is not is nobody's, or another's. */
+  #mark() {
+    const index = this.#tree.indexOf(this.selected)
+    const [from, to] = this.#rows.sight
+    const seen = from <= index && index < to && this.#tree.row(index)?.kid?.path === this.selected
+    attribute(this.#host, 'aria-activedescendant', seen ? `row-${index}` : undefined)
   }
 
   #flash(element, kid) {

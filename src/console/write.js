@@ -29,7 +29,7 @@ export class Write {
   /** Puts a value at `path`: over `entry`, when it is given; at a path of the user's, when not even that is. */
   async put(path, entry) {
     const fresh = path === undefined
-    const where = h('input', { value: path ?? '/', readonly: !fresh, class: 'mono', spellcheck: 'false', 'data-first': fresh })
+    const where = h('input', { value: path ?? '/', readonly: !fresh, class: 'mono', spellcheck: 'false', autofocus: fresh })
     const value = valueFields(entry?.value, !fresh)
     const only = h('input', { type: 'checkbox', checked: true })
     const ttl = h('input', { type: 'number', min: '1', step: '1', placeholder: 'never' })
@@ -46,13 +46,13 @@ export class Write {
       } catch (error) {
         throw told(error, 'Someone has changed it meanwhile. Cancel to look at it, or take the condition away to overwrite it.')
       }
-      this.#changed(at)
+      return at
     }
-    return ask(entry ? 'Edit' : 'New entry', [
+    return this.#ask(entry ? 'Edit' : 'New entry', [
       field('Path', where), ...value.fields,
       h('div', { class: 'pair' }, field('Expires after seconds', ttl), h('label', { class: 'check' }, only, condition)),
       entry && h('p', { class: 'muted' }, 'An expiry that the entry has, or an owner with whom it goes, ends with this put.'),
-    ], [{ text: entry ? 'Save' : 'Put', work }])
+    ], { text: entry ? 'Save' : 'Put', work })
   }
 
   /** Appends to the log at `path`. */
@@ -62,9 +62,9 @@ export class Write {
     const work = async () => {
       const at = checked(where.value)
       const done = await this.#link.append(at, await value.read(), {})
-      this.#changed(done.paths?.[0] ?? at)
+      return done.paths?.[0] ?? at
     }
-    return ask('Append to a log', [field('Log', where), ...value.fields], [{ text: 'Append', work }])
+    return this.#ask('Append to a log', [field('Log', where), ...value.fields], { text: 'Append', work })
   }
 
   /** Deletes the entry at `path`, or everything there; asks before. */
@@ -74,7 +74,7 @@ export class Write {
     const many = `${count(under)}${page.more ? ' or more' : ''} ${under === 1 ? 'entry' : 'entries'}`
     const all = h('input', { type: 'checkbox', checked: !entry && under > 0, disabled: !entry || under === 0 })
     if (!entry && under === 0) {
-      return ask('Delete', h('p', {}, 'There is nothing at this path and nothing under it.'), [])
+      return ask('Delete', h('p', {}, 'There is nothing at this path and nothing under it.'))
     }
     const work = async () => {
       try {
@@ -83,14 +83,22 @@ export class Write {
       } catch (error) {
         throw told(error, 'Someone has changed it meanwhile. Cancel, and look at it.')
       }
-      this.#changed(path)
+      return path
     }
-    return ask('Delete?', [
+    return this.#ask('Delete?', [
       h('p', { class: 'where' }, path),
-      entry && h('p', { class: 'muted mono' }, oneLine(entry.value).slice(0, 120)),
+      entry && h('p', { class: 'preview muted mono' }, oneLine(entry.value)),
       under > 0 && h('label', { class: 'check' }, all, `And everything under it: ${many}`),
       h('p', { class: 'muted' }, 'This cannot be undone.'),
-    ], [{ text: 'Delete', kind: 'danger', work }])
+    ], { text: 'Delete', kind: 'danger', work })
+  }
+
+  /** Asks; `work` gives the path to go to. */
+  async #ask(title, content, button) {
+    const why = () => (this.#link.online ? 'The broker has not answered yet.' : 'It waits for the connection.')
+    const waits = () => `${why()} Cancel closes this, but takes nothing back: it may still be done.`
+    const path = await ask(title, content, { ...button, waits })
+    if (path !== undefined) this.#changed(path)
   }
 }
 
@@ -98,7 +106,7 @@ export class Write {
 function valueFields(value, first) {
   const type = value?.type ?? 'application/json'
   const kind = h('select', {}, [...new Set([type, ...TYPES])].map((one) => h('option', { value: one, selected: one === type }, one)))
-  const area = h('textarea', { spellcheck: 'false', 'data-first': first, 'aria-label': 'Value' })
+  const area = h('textarea', { spellcheck: 'false', autofocus: first, 'aria-label': 'Value' })
   const file = h('input', { type: 'file' })
   const note = h('p', { class: 'muted' })
   // Longer than that, the field stays empty.

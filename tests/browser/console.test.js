@@ -11,6 +11,40 @@ import { openWriter } from './writer.js'
 const row = (page, path) => page.locator(`#tree [data-path="${path}"]:not([hidden])`)
 const twist = (page, path) => row(page, path).locator('.twist').click()
 const selected = (page) => page.locator('#tree [aria-selected="true"]:not([hidden])').getAttribute('data-path')
+
+/** What of the open dialog cannot be seen: a button outside of it or behind something, or its own edge outside of the window. */
+const hidden = (page) => page.locator('dialog[open]').evaluate((dialog) => {
+  const within = (one, other) => one.left >= other.left && one.right <= other.right && one.top >= other.top && one.bottom <= other.bottom
+  const box = dialog.getBoundingClientRect()
+  const found = within(box, { left: 0, top: 0, right: innerWidth, bottom: innerHeight }) ? [] : ['the dialog']
+  for (const button of dialog.querySelectorAll('button')) {
+    const own = button.getBoundingClientRect()
+    const top = document.elementFromPoint(own.left + own.width / 2, own.top + own.height / 2)
+    if (!within(own, box) || top !== button) found.push(button.textContent)
+  }
+  if (dialog.scrollWidth > dialog.clientWidth) found.push('what is to its right')
+  return found
+})
+
+/** Words that are too faint on their ground: less than 4.5 to 1, as WCAG 2.1 counts it (AA). */
+const faint = (page) => page.evaluate(() => {
+  const numbers = (color) => color.match(/[\d.]+/g).map(Number)
+  const light = (color) => numbers(color).slice(0, 3).map((part) => part / 255)
+    .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0)
+  const ground = (element) => {
+    const { backgroundColor } = getComputedStyle(element)
+    return numbers(backgroundColor)[3] === 0 ? ground(element.parentElement) : backgroundColor
+  }
+  const found = new Set()
+  for (const element of document.querySelectorAll('body *')) {
+    if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()) || !element.checkVisibility()) continue
+    const [high, low] = [light(getComputedStyle(element).color), light(ground(element))].sort((one, other) => other - one)
+    const ratio = (high + 0.05) / (low + 0.05)
+    if (ratio < 4.5) found.add(`${element.className || element.id || element.tagName} ${ratio.toFixed(2)}`)
+  }
+  return [...found]
+})
 const picture = (page, name) => page.screenshot({ path: `${PICTURES}${name}.png` })
 
 let browser
@@ -76,6 +110,25 @@ describe('a console on a tree', () => {
     await page.locator('#page-entry').getByText('text/markdown').waitFor()
   }, {}, '#/exact'))
 
+  test('shows of a huge value what is to be read, whatever it is made of', () => withPage(async (page) => {
+    const value = page.locator('#page-entry pre.value')
+    const huge = {
+      // More elements than a call takes arguments; quotes in a string that is cut; members.
+      numbers: ['[\n  0,\n  1,', () => Array.from({ length: 100_000 }, (_, at) => at % 10)],
+      text: ['"é\\"xé\\"x', () => 'é"x'.repeat(50_000)],
+      members: ['{\n  "key0": {\n    "at": 0,\n    "of": [1, 2, 3]', () => Object.fromEntries(Array.from({ length: 8000 }, (_, at) => [`key${at}`, { at, of: [1, 2, 3] }]))],
+    }
+    for (const [name, [begins, make]] of Object.entries(huge)) {
+      await writer.put(`/huge/${name}`, make())
+      await page.evaluate((path) => (location.hash = path), `#/huge/${name}`)
+      await page.locator('#page-entry h2', { hasText: name }).waitFor()
+      await value.getByText(/cut: it has [2-9]\d\d kB/).waitFor()
+      const text = await value.textContent()
+      assert.ok(text.startsWith(begins) && text.length > 20_000, `${name}: ${text.length} of ${text.slice(0, 40)}`)
+    }
+    await writer.run(({ client }) => client.dropTree('/huge'))
+  }))
+
   test('goes where the address says, though the place before is still on its way', () => withPage(async (page) => {
     await page.evaluate(async () => {
       const changed = new Promise((resolve) => window.addEventListener('hashchange', resolve, { once: true }))
@@ -88,6 +141,20 @@ describe('a console on a tree', () => {
     await page.evaluate(() => window.dispatchEvent(new HashChangeEvent('hashchange')))
     await page.locator('#page-entry').getByText('Each room is a log').waitFor({ timeout: 5000 })
   }))
+
+  test('leaves the keys where they are while an entry changes', () => withPage(async (page) => {
+    const follow = page.locator('#page-entry').getByRole('button', { name: 'Follow' })
+    await follow.focus()
+    for (let at = 0; at < 20; at++) await writer.put('/sensors/cellar/temperature', at)
+    await page.locator('#page-entry pre.value').getByText('19').waitFor()
+    assert.ok(await follow.evaluate((button) => button === document.activeElement))
+    // Also when it goes and comes: then another button says what it does.
+    await writer.remove('/sensors/cellar/temperature')
+    await page.getByRole('button', { name: 'Put', exact: true }).waitFor()
+    await writer.put('/sensors/cellar/temperature', 12.25)
+    await page.getByRole('button', { name: 'Edit', exact: true }).waitFor()
+    assert.ok(await follow.evaluate((button) => button === document.activeElement))
+  }, {}, '#/sensors/cellar/temperature'))
 
   test('edits, and does not overwrite what it has not seen', () => withPage(async (page) => {
     await page.locator('#page-entry pre.value').waitFor()
@@ -186,8 +253,13 @@ describe('a console on a tree', () => {
     await page.locator('#page-entry').getByText('appended').waitFor()
     // Deleting asks; to cancel changes nothing.
     await row(page, '/made/here/now').click()
-    await page.keyboard.press('Delete')
+    // A hasty second one asks no second time.
+    await page.locator('#tree').evaluate((tree) => {
+      for (let at = 0; at < 2; at++) tree.dispatchEvent(new KeyboardEvent('keydown', { key: 'Delete', bubbles: true, cancelable: true }))
+    })
     await page.getByText('This cannot be undone').waitFor()
+    await page.waitForTimeout(200)
+    assert.equal(await page.locator('dialog').count(), 1)
     await page.getByRole('button', { name: 'Cancel' }).click()
     assert.ok(await writer.get('/made/here/now'))
     await page.keyboard.press('d')
@@ -201,6 +273,50 @@ describe('a console on a tree', () => {
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
     await row(page, '/made').waitFor({ state: 'detached' })
   }))
+
+  test('has all buttons in sight, however long names and values are', async () => {
+    const long = `/${['a', 'b', 'c', 'd'].map((letter) => letter.repeat(249)).join('/')}`
+    await writer.put('/doc/long', { text: '<b>x</b>', number: 1e300, long: 'y'.repeat(5000) })
+    await writer.put(long, 'z'.repeat(5000))
+    await writer.put(`${long}/under`, 1)
+    await withPage(async (page) => {
+      for (const [width, height] of [[1280, 800], [360, 640]]) {
+        await page.setViewportSize({ width, height })
+        for (const path of ['/doc/long', long]) {
+          await page.evaluate((path) => (location.hash = `#${path}`), path)
+          await page.locator('#page-entry pre.value').getByText(/yyyy|zzzz/).first().waitFor()
+          for (const key of ['d', 'e', 'a', 'n', '?']) {
+            const what = `${key} of ${path.slice(0, 9)} at ${width}`
+            await page.keyboard.press(key)
+            await page.locator('dialog[open] button').first().waitFor()
+            assert.deepEqual(await hidden(page), [], what)
+            if (key === 'n') {
+              // What is wrong is told in as many letters as there are.
+              await page.locator('dialog').getByLabel('Path').fill(`/${'p'.repeat(1000)}`)
+              await page.locator('dialog').getByRole('textbox', { name: 'Value' }).fill('1')
+              await page.locator('dialog').getByRole('button', { name: 'Put' }).click()
+              await page.locator('dialog .error').getByText('at most 255 bytes').waitFor()
+              assert.deepEqual(await hidden(page), [], `${what}, refused`)
+            }
+            await page.keyboard.press('Escape')
+            await page.locator('dialog').waitFor({ state: 'detached' })
+          }
+          // Nor does one thing of a page lie on another.
+          await page.keyboard.press('f')
+          await page.getByText('0 changes').waitFor()
+          const spilt = await page.locator('#page-changes .bar > *').evaluateAll((parts) => parts
+            .filter((part) => part.scrollWidth > part.clientWidth && part.clientWidth > 0 && getComputedStyle(part).overflowX !== 'hidden')
+            .map((part) => part.textContent))
+          assert.deepEqual(spilt, [], `${path.slice(0, 9)} followed at ${width}`)
+          await page.keyboard.press('1')
+          const delete_ = await page.locator('#page-entry').getByRole('button', { name: 'Delete' }).boundingBox()
+          assert.ok(delete_.x + delete_.width <= width && delete_.y + delete_.height <= height, `the buttons of an entry at ${width}`)
+        }
+      }
+    }, {}, '#/doc/long')
+    await writer.remove('/doc/long')
+    await writer.run(({ client }, path) => client.dropTree(path), `/${'a'.repeat(249)}`)
+  })
 
   test('is used by the keyboard', () => withPage(async (page) => {
     const press = (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve())
@@ -235,8 +351,17 @@ describe('a console on a tree', () => {
     await press('/')
     await page.keyboard.type('temp')
     await page.getByText('2 paths').waitFor()
-    await press('ArrowDown', 'Enter')
+    await press('ArrowDown')
+    // The field says to a reader of screens which of them is picked, and the list has the keys in sight.
+    await until('the second is picked', async () => (await page.getByRole('combobox', { name: 'Find a path' }).evaluate((field) =>
+      document.getElementById(field.getAttribute('aria-activedescendant'))?.dataset.path)) === '/sensors/roof/temperature')
+    assert.equal(await page.getByRole('option', { selected: true }).getAttribute('data-path'), '/sensors/roof/temperature')
+    await press('Tab', 'Tab')
+    assert.equal(await page.evaluate(() => document.activeElement.getAttribute('role')), 'listbox')
+    assert.notEqual(await page.getByRole('option', { selected: true }).evaluate((option) => getComputedStyle(option).boxShadow), 'none')
+    await press('Enter')
     await at('/sensors/roof/temperature')
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'tree', 'the keys are for what was found')
     await press('/')
     await page.keyboard.type('chat/*/members/**')
     await page.getByText('3 paths').waitFor()
@@ -246,6 +371,40 @@ describe('a console on a tree', () => {
     await page.getByRole('heading', { name: 'Keys' }).waitFor()
     await press('Escape', 'Escape', 'End', 'Enter')
     assert.equal(await page.evaluate(() => document.activeElement.id), 'page-entry')
+  }))
+
+  test('tells a reader of screens what is there, and shows where the keys are', () => withPage(async (page) => {
+    // A dialog has a name; where it asks whether to delete, the keys are on what does no harm.
+    await row(page, '/chat').click()
+    for (const [key, name, first] of [['d', 'Delete?', 'Cancel'], ['e', 'New entry', ''], ['a', 'Append to a log', ''], ['n', 'New entry', '/'], ['?', 'Keys', 'Close']]) {
+      await page.keyboard.press(key)
+      await page.getByRole('dialog', { name }).waitFor()
+      assert.equal(await page.evaluate(() => document.activeElement.value || document.activeElement.textContent), first, name)
+      await page.keyboard.press('Escape')
+      await page.locator('dialog').waitFor({ state: 'detached' })
+    }
+    // The tree names the row it is at only while that is in sight; without it the tree itself has the outline.
+    await writer.fill('/wide', 200)
+    await row(page, '/wide').click()
+    await page.keyboard.press('ArrowRight')
+    await row(page, '/wide/item-000000').waitFor()
+    const tree = page.locator('#tree')
+    const marked = () => tree.evaluate((tree) => ({
+      active: document.getElementById(tree.getAttribute('aria-activedescendant'))?.dataset.path,
+      dangling: tree.hasAttribute('aria-activedescendant') && !document.getElementById(tree.getAttribute('aria-activedescendant')),
+      outline: getComputedStyle(tree).outlineStyle !== 'none',
+    }))
+    assert.deepEqual(await marked(), { active: '/wide', dangling: false, outline: false })
+    for (const far of [300, 4000]) {
+      await tree.evaluate((tree, far) => (tree.scrollTop = far), far)
+      await until('the tree has the outline', async () => (await marked()).outline)
+      assert.deepEqual(await marked(), { active: undefined, dangling: false, outline: true }, `${far} down`)
+    }
+    await picture(page, 'scrolled-away-light')
+    await page.keyboard.press('ArrowDown')
+    await until('the row has it', async () => (await marked()).active === '/wide/item-000000')
+    assert.equal((await marked()).outline, false)
+    await writer.run(({ client }) => client.dropTree('/wide'))
   }))
 
   test('rolls the changes of a subtree', () => withPage(async (page) => {
@@ -285,6 +444,20 @@ describe('a console on a tree', () => {
     await page.waitForTimeout(2500)
     assert.ok(await line.locator('.mirrors').isVisible(), 'what was opened stays so')
     await picture(page, 'sessions-light')
+    // Where it says much of what a mirror follows, the path is still there, and nothing is cut.
+    await writer.run(({ client }) => {
+      client.mirror({ path: '/chat', match: [`**/${'q'.repeat(250)}`] })
+    })
+    const other = page.locator('.sessions details', { hasText: 'a test' }).first()
+    await other.locator('summary').click()
+    const mirror = other.locator('.mirror', { hasText: 'qqq' })
+    await mirror.waitFor()
+    for (const width of [1280, 360]) {
+      await page.setViewportSize({ width, height: 800 })
+      assert.ok((await mirror.locator('code').boundingBox()).width > 30, `at ${width}`)
+      assert.ok(await mirror.evaluate((line) => line.scrollWidth <= line.clientWidth), `at ${width}`)
+    }
+    await page.setViewportSize({ width: 1280, height: 800 })
     await page.keyboard.press('4')
     await writer.run(async ({ client }) => {
       for (let at = 0; at < 400; at++) await client.put('/sensors/busy', at)
@@ -318,6 +491,28 @@ describe('a console on a tree', () => {
     assert.equal(await ground(), light, 'as the system says again')
   }, {}, '#/config/theme'))
 
+  test('has no words that are too faint to be read', () => withPage(async (page) => {
+    await row(page, '/config/theme').getByText(/^r\d/).waitFor()
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme })
+      for (const key of ['1', '2', '3', '4']) {
+        await page.keyboard.press(key)
+        if (key === '2') {
+          await page.keyboard.press('f')
+          await page.getByText('0 changes').waitFor()
+          await writer.put('/config/theme', { dark: colorScheme === 'dark' })
+          await page.locator('.roll .row').first().waitFor()
+        }
+        if (key === '3') await page.locator('.sessions .tag').first().waitFor()
+        assert.deepEqual(await faint(page), [], `page ${key}, ${colorScheme}`)
+      }
+      await page.keyboard.press('n')
+      assert.deepEqual(await faint(page), [], `dialog, ${colorScheme}`)
+      await page.keyboard.press('Escape')
+      await page.locator('dialog').waitFor({ state: 'detached' })
+    }
+  }, {}, '#/config/theme'))
+
   test('is readable on a phone', async () => {
     const phone = { viewport: { width: 390, height: 800 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true }
     const { page, errors, close } = await openPage(browser, `${broker.url}/console/#/config/theme`, phone)
@@ -337,6 +532,37 @@ describe('a console on a tree', () => {
     assert.deepEqual(errors, [])
     await close()
   })
+
+  test('says how the connection stands, however narrow it is', () => withPage(async (page) => {
+    for (const width of [1280, 390, 360]) {
+      await page.setViewportSize({ width, height: 640 })
+      for (const told of ['connecting', 'disconnected', 'revision 100,120', 'revision 9,007,199,254,740,991']) {
+        // At once: the banner says it as it is four times a second.
+        const seen = await page.evaluate((told) => {
+          const text = document.querySelector('#state-text')
+          text.textContent = told
+          const [state, dot, box, title] = ['#state', '.dot', '#state-text', '.top h1'].map((name) => document.querySelector(name).getBoundingClientRect())
+          return {
+            dot: dot.width === 8 && dot.left >= Math.max(state.left, title.right) && dot.right <= box.left,
+            text: box.right <= state.right && (text.scrollWidth <= text.clientWidth || getComputedStyle(text).textOverflow === 'ellipsis'),
+            enough: text.clientWidth > 60,
+            wide: document.documentElement.scrollWidth,
+          }
+        }, told)
+        assert.deepEqual(seen, { dot: true, text: true, enough: true, wide: width }, `${told} at ${width}`)
+      }
+    }
+    await picture(page, 'narrow-light')
+    // One thing at a time is in sight: the keys bring it there, and are not for what is hidden.
+    await page.keyboard.press('/')
+    await page.keyboard.type('nothing')
+    await page.getByText('0 paths').waitFor()
+    await page.keyboard.press('Escape')
+    await page.keyboard.press('1')
+    assert.ok(await page.locator('#tree').isHidden())
+    await page.keyboard.press('Escape')
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'tree')
+  }))
 })
 
 test('a hundred thousand entries under one topic do not freeze it', async (t) => {
@@ -424,7 +650,9 @@ test('says when the broker is gone, and goes on when it is back', async () => {
   const writer = await openWriter(browser, broker)
   await writer.seed()
   const { page } = await openPage(browser, `${broker.url}/console/#/config/theme`)
+  // The entry and the tree come each by itself.
   await page.locator('#page-entry pre.value').waitFor()
+  await row(page, '/config/theme').waitFor()
   const banner = page.locator('#banner')
   assert.ok(await banner.isHidden())
   await writer.close()
@@ -445,6 +673,51 @@ test('says when the broker is gone, and goes on when it is back', async () => {
   await page.evaluate(() => (location.hash = '#/config/more'))
   await row(page, '/config/more').waitFor()
   await until('the revision is that of the new tree', async () => (await page.locator('#state').textContent()).endsWith(` ${rev}`))
+  await page.context().close()
+  await broker.stop()
+})
+
+test('says that a write waits for the connection, and what it is to cancel it', async () => {
+  const port = await freePort()
+  let broker = await startBroker(port)
+  const writer = await openWriter(browser, broker)
+  await writer.seed()
+  const { page } = await openPage(browser, `${broker.url}/console/#/config/theme`)
+  const [dialog, banner] = [page.locator('dialog'), page.locator('#banner')]
+  const button = (name) => dialog.getByRole('button', { name })
+  await page.locator('#page-entry pre.value').waitFor()
+  await page.keyboard.press('e')
+  await dialog.getByRole('textbox', { name: 'Value' }).fill('"of the first"')
+  await writer.close()
+  await broker.kill()
+  await banner.getByText('Disconnected').waitFor()
+  await button('Save').click()
+  await dialog.getByText('It waits for the connection.').waitFor()
+  await dialog.getByText('it may still be done').waitFor()
+  assert.deepEqual([await button('Save').isEnabled(), await button('Cancel').isEnabled()], [false, true])
+  await picture(page, 'waits-light')
+  await button('Cancel').click()
+  await dialog.waitFor({ state: 'detached' })
+  // What would be deleted cannot be told now; and no question about it comes later, over what is done then.
+  await page.keyboard.press('d')
+  await banner.getByText('Without a connection').waitFor()
+  // Another one, which is waited for.
+  await page.keyboard.press('n')
+  await dialog.getByLabel('Path').fill('/made/meanwhile')
+  await dialog.getByRole('textbox', { name: 'Value' }).fill('1')
+  await page.keyboard.press('Control+Enter')
+  await dialog.getByText('It waits for the connection.').waitFor()
+  // To press it again does not put it again, which would be a conflict.
+  await page.keyboard.press('Control+Enter')
+  broker = await startBroker(port)
+  await dialog.waitFor({ state: 'detached', timeout: 25_000 })
+  await until('it goes to what was put', async () => (await selected(page)) === '/made/meanwhile')
+  await page.locator('#page-entry').getByText('the latest of all').waitFor()
+  assert.equal(await dialog.count(), 0)
+  // There is no such entry now: what became of what was cancelled is told, too.
+  await banner.getByText('Edit, which was closed before its end: Someone has changed it meanwhile').waitFor()
+  const again = await openWriter(browser, broker)
+  assert.deepEqual([(await again.get('/made/meanwhile')).text, await again.get('/config/theme')], ['1', undefined])
   await page.context().close()
   await broker.stop()
 })
