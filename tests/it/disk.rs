@@ -58,6 +58,33 @@ async fn durable_without_a_goodbye() {
     assert_eq!(entries.len(), 1, "{entries:?}");
 }
 
+/// What slapd does: the revision of a delete is known to its clients and not to its disk.
+#[tokio::test]
+async fn a_kill_right_after_a_delete_takes_no_revision_back() {
+    let directory = Directory::new("deleted");
+    let first = start(config(""), &directory.0).await;
+    let (mut wire, epoch) = open(&first).await;
+    for path in ["/a", "/b"] {
+        wire.put(path, json!(1)).await;
+    }
+    let (fresh, _) = wire.sub(1, "/").await;
+    let delete = json!({"op": "delete", "id": 3, "path": "/a"});
+    let deleted = wire.ask(delete).await["rev"].as_u64().unwrap();
+    // Nobody tells it to stop.
+    let second = start(config(""), &directory.0).await;
+    let (mut wire, again) = open(&second).await;
+    assert_eq!(again, epoch);
+    // Who was behind the delete is told of it; who knew it is at its revision still.
+    let cookie = |rev: &Value| json!({"epoch": epoch, "rev": rev, "view": fresh["view"]});
+    let sub = |number: u32, rev: &Value| json!({"op": "sub", "id": 7, "sub": number, "path": "/", "cookie": cookie(rev)});
+    let (now, told) = wire.refresh(sub(1, &fresh["rev"])).await;
+    assert_eq!((now["rev"].as_u64(), told.len()), (Some(deleted), 1), "{told:?}");
+    assert_eq!((&told[0]["path"], &told[0]["delete"]), (&json!("/a"), &json!(true)));
+    let (now, told) = wire.refresh(sub(2, &json!(deleted))).await;
+    assert_eq!((now["rev"].as_u64(), told.len()), (Some(deleted), 0), "{told:?}");
+    assert_eq!(wire.put("/a", json!(2)).await, deleted + 1);
+}
+
 #[tokio::test]
 async fn a_session_that_comes_back_after_a_start_finds_what_it_owns() {
     let directory = Directory::new("owned");
