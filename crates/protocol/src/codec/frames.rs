@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::parts::{
-    get_all, get_list, get_view, put_default, put_list, put_optional, put_value, put_view, value,
+    get_all, get_list, get_view, path_again, put_default, put_list, put_optional, put_value,
+    put_view, value,
 };
 use super::wire::{Fields, Read, Record, Sink, Source, Wire, Wrong, present};
 use crate::code::Code;
@@ -18,7 +19,8 @@ pub(super) trait Frame: Sized {
 }
 
 /// How a field is written and read: `req` always stands there, `opt` is an `Option`, `def` stands
-/// there when it is not the default (`yes`: true), `list` when it is not empty, `all` also then;
+/// there when it is not the default (`yes`: true), `list` when it is not empty, `all` also then; `again`
+/// is a path that is often the one before;
 /// `value` and `view` are several.
 macro_rules! frames {
     ($($type:ident { $($kind:ident $field:ident $name:literal),+ })+) => {$(
@@ -33,6 +35,7 @@ macro_rules! frames {
         }
     )+};
     (put req $r:ident, $f:expr, $n:literal) => { $r.field($n, |sink| $f.put(sink)) };
+    (put again $r:ident, $f:expr, $n:literal) => { $r.field($n, |sink| $f.put(sink)) };
     (put opt $r:ident, $f:expr, $n:literal) => { put_optional($r, $n, $f.as_ref()) };
     (put def $r:ident, $f:expr, $n:literal) => { put_default($r, $n, &$f) };
     (put list $r:ident, $f:expr, $n:literal) => { put_list($r, $n, &$f) };
@@ -46,6 +49,7 @@ macro_rules! frames {
     (put view $r:ident, $f:expr, $n:literal) => { put_view($r, &$f) };
     (put digests $r:ident, $f:expr, $n:literal) => { put_digests($r, $n, &$f) };
     (get req $r:ident, $n:literal) => { $r.required($n)? };
+    (get again $r:ident, $n:literal) => { path_again($r, $n)? };
     (get opt $r:ident, $n:literal) => { $r.optional($n)? };
     (get def $r:ident, $n:literal) => { $r.optional($n)?.unwrap_or_default() };
     (get list $r:ident, $n:literal) => { get_list($r, $n)? };
@@ -72,17 +76,17 @@ frames! {
     Resync { req id "id", req sub "sub" }
     SyncRequest { req id "id" }
     Put {
-        req id "id", opt seq "seq", req path "path", value value "", opt expect "if",
+        req id "id", opt seq "seq", again path "path", value value "", opt expect "if",
         opt ttl_ms "ttl_ms", def ephemeral "ephemeral"
     }
     Append {
-        req id "id", opt seq "seq", req path "path", value value "", opt ttl_ms "ttl_ms",
+        req id "id", opt seq "seq", again path "path", value value "", opt ttl_ms "ttl_ms",
         def ephemeral "ephemeral"
     }
     Delete { req id "id", opt seq "seq", req path "path", opt expect "if" }
     DropTree { req id "id", opt seq "seq", req path "path", opt expect "if" }
     Trim { req id "id", opt seq "seq", req path "path", req to "to" }
-    SendSignal { opt id "id", req path "path", value value "" }
+    SendSignal { opt id "id", again path "path", value value "" }
     Txn { req id "id", opt seq "seq", list conditions "if", list changes "do" }
     Get { req id "id", all paths "paths" }
     List {

@@ -1,5 +1,7 @@
 //! Parts of records that are more than one element: values, views, changes, steps, conditions.
 
+use std::cell::RefCell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -10,6 +12,7 @@ use crate::code::Code;
 use crate::frame::{Condition, Do};
 use crate::json_text;
 use crate::limits::PATTERNS;
+use crate::path::Path;
 use crate::value::{MediaType, Value};
 use crate::view::View;
 
@@ -118,6 +121,20 @@ fn media(source: Source<'_>) -> Read<MediaType> {
 
 pub(super) fn value(fields: &mut Fields<'_>) -> Read<Value> {
     get_value(fields)?.ok_or_else(|| Wrong::frame("the value is missing"))
+}
+
+/// A path that must be there, and is often the one that this thread has read before: who publishes does
+/// so to the same topic again and again. Then it is neither checked nor copied once more.
+pub(super) fn path_again(fields: &mut Fields<'_>, name: &str) -> Read<Path> {
+    thread_local!(static LAST: RefCell<Path> = RefCell::new(Path::root()));
+    let source = fields.take(name).ok_or_else(|| Wrong::frame(format!("{name} is missing")))?;
+    let known = |last: &Path| source.str().ok().filter(|text| last.as_str() == text).is_some();
+    LAST.with_borrow_mut(|last| {
+        if !known(last) {
+            *last = Path::get(source).map_err(|wrong| wrong.within(name))?;
+        }
+        Ok(last.clone())
+    })
 }
 
 /// A view: `path`, `depth`, `match`, `tail`, `values`.
