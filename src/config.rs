@@ -124,7 +124,7 @@ keys! {
     held_snapshots: u32,
     /// For how long a refresh holds on to one, milliseconds.
     hold_ms: u64,
-    /// Entries that may be walked for one digest.
+    /// Entries that may be walked for all digests of one `sync`.
     digest_scan_entries: u32,
     /// From the connection to a complete HTTP request, and from there to `hello`, milliseconds.
     hello_timeout_ms: u64,

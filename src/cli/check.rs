@@ -92,8 +92,10 @@ fn unreadable(disk: &Disk, settings: &Settings, error: &OpenError) -> Failure {
     if others.is_empty() {
         return failure;
     }
-    let words: String = others.iter().map(|damage| format!("\n  also: {damage}")).collect();
-    let fields =
-        others.iter().map(|damage| json!({ "file": damage.file, "offset": damage.offset }));
-    failure.and(&words).with("also", fields.collect::<Vec<_>>())
+    let fields: Vec<_> = others
+        .iter()
+        .map(|damage| json!({ "file": damage.file, "offset": damage.offset }))
+        .collect();
+    let failure = others.iter().fold(failure, |failure, damage| failure.also(damage.to_string()));
+    failure.with("also", fields)
 }

@@ -52,6 +52,8 @@ pub(crate) struct Told {
     message: String,
     path: Option<Path>,
     rev: Option<Revision>,
+    /// More of the kind, for people; for programs it stands in `more`.
+    also: Vec<String>,
     next: Option<String>,
     more: Map<String, serde_json::Value>,
 }
@@ -65,6 +67,7 @@ impl Failure {
             message: message.into(),
             path: None,
             rev: None,
+            also: Vec::new(),
             next: None,
             more: Map::new(),
         }))
@@ -112,6 +115,11 @@ impl Failure {
         self.edit(|told| told.next = Some(next.into()))
     }
 
+    /// One more of the kind, said on a line of its own.
+    pub(crate) fn also(self, words: String) -> Failure {
+        self.edit(|told| told.also.push(words))
+    }
+
     /// One more field of the error under `--json`; its words are the message's business.
     pub(crate) fn with(self, name: &str, value: impl Into<serde_json::Value>) -> Failure {
         self.edit(|told| {
@@ -150,6 +158,10 @@ impl Told {
         let (red, plain) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
         let message = super::visible::visible(&self.message);
         let mut text = format!("{red}error:{plain} {}: {message}", self.code);
+        for also in &self.also {
+            text.push_str("\n  also: ");
+            text.push_str(&super::visible::visible(also));
+        }
         if let Some(next) = &self.next {
             text.push_str("\n  next: ");
             text.push_str(next);

@@ -1,8 +1,9 @@
-//! The broker on a disk: what is acknowledged is there at the next start.
+//! The broker on a disk: what is acknowledged is there at the next start; what is kept, and for how long.
 
 use std::fs;
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use onetree::config::Durability;
 use onetree::store::files::Disk;
@@ -10,7 +11,7 @@ use onetree::{Broker, Config, Hooks, Running};
 use serde_json::{Value, json};
 
 use crate::directory::Directory;
-use crate::wire::{Wire, config};
+use crate::wire::{PATIENCE, Wire, broker, config};
 
 async fn start(config: Config, directory: &FilePath) -> Running {
     let disk = Arc::new(Disk::new(directory.to_owned()).unwrap());
@@ -108,7 +109,7 @@ async fn a_session_that_comes_back_after_a_start_finds_what_it_owns() {
         if found["entries"].as_array().is_none_or(Vec::is_empty) {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -152,10 +153,10 @@ async fn churn_does_not_make_the_disk_grow() {
     let live = (ENTRIES * VALUE) as u64;
     assert!(most <= 3 * live, "{most} bytes on the disk for {live} that live");
     assert!(most > 2 * live, "{most} bytes at most: no tree was being saved");
-    let end = std::time::Instant::now() + crate::world::PATIENCE;
+    let end = Instant::now() + crate::world::PATIENCE;
     while size() > 2 * live {
-        assert!(std::time::Instant::now() < end, "{} bytes at rest for {live} that live", size());
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(Instant::now() < end, "{} bytes at rest for {live} that live", size());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(size() > live);
 }
@@ -194,7 +195,7 @@ async fn sync_interval_ms() {
     let (mut wire, _) = open(&broker).await;
     for n in 0..5 {
         append(&mut wire, &n.to_string()).await;
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(log(&mut wire).await.len(), 5);
 }
@@ -236,11 +237,42 @@ async fn save_after_bytes() {
         if trees == 1 && logs < 8 {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
         wire.put("/b", json!(logs)).await;
     }
     let again = start(config(keys), &directory.0).await;
     let (mut wire, _) = open(&again).await;
     let found = wire.ask(json!({"op": "list", "id": 2, "path": "/a"})).await;
     assert_eq!(found["entries"].as_array().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn retention() {
+    let rules = ["keep = 5", "max_bytes = 300", "max_age_ms = 100"];
+    let tables = (0..3).map(|n| format!("[[retention]]\npattern = \"{n}/*\"\n{}\n", rules[n]));
+    let broker = broker(&tables.collect::<String>()).await;
+    let mut wire = Wire::open(broker.addr()).await;
+    for n in 0..40 {
+        for log in 0..4 {
+            let append = json!({"op": "append", "id": n, "path": format!("/{log}/a"), "json": n});
+            assert_eq!(wire.ask(append).await["op"], "done");
+        }
+    }
+    let count = async |wire: &mut Wire, path: &str| {
+        let list = json!({"op": "list", "id": 99, "path": path});
+        wire.ask(list).await["entries"].as_array().map_or(0, Vec::len)
+    };
+    // A path of 23 and a value of 1 or 2: about a dozen fit into 300 bytes.
+    for (path, bounds) in [("/0/a", 5..=10), ("/1/a", 8..=16), ("/2/a", 0..=0)] {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let kept = count(&mut wire, path).await;
+            if bounds.contains(&kept) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{path} keeps {kept}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!(count(&mut wire, "/3/a").await, 40, "a log without a rule");
 }

@@ -632,34 +632,3 @@ async fn shutdown_timeout_ms() {
     assert_eq!(wire.closed().await.0, 1006);
     logs::only(wire.local, &["cut"]).await;
 }
-
-#[tokio::test]
-async fn retention() {
-    let rules = ["keep = 5", "max_bytes = 300", "max_age_ms = 100"];
-    let tables = (0..3).map(|n| format!("[[retention]]\npattern = \"{n}/*\"\n{}\n", rules[n]));
-    let broker = broker(&tables.collect::<String>()).await;
-    let mut wire = Wire::open(broker.addr()).await;
-    for n in 0..40 {
-        for log in 0..4 {
-            let append = json!({"op": "append", "id": n, "path": format!("/{log}/a"), "json": n});
-            assert_eq!(wire.ask(append).await["op"], "done");
-        }
-    }
-    let count = async |wire: &mut Wire, path: &str| {
-        let list = json!({"op": "list", "id": 99, "path": path});
-        wire.ask(list).await["entries"].as_array().map_or(0, Vec::len)
-    };
-    // A path of 23 and a value of 1 or 2: about a dozen fit into 300 bytes.
-    for (path, bounds) in [("/0/a", 5..=10), ("/1/a", 8..=16), ("/2/a", 0..=0)] {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let kept = count(&mut wire, path).await;
-            if bounds.contains(&kept) {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{path} keeps {kept}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-    assert_eq!(count(&mut wire, "/3/a").await, 40, "a log without a rule");
-}

@@ -218,7 +218,8 @@ export class Mirror {
 
   /**
    * Compares it with the tree now, by digest. When it differs it starts again by itself. `unknown`: there is no connection, it
-   * is not fresh, or the view has no digest (one with a `tail`).
+   * is not fresh, or the broker gives no digest: of a view with a `tail` never, of one with `match` or `depth` not where
+   * those of all mirrors together are large; then they take turns, and one that is asked again has its own.
    * @returns {Promise<'same' | 'differs' | 'unknown'>}
    */
   async verify() {

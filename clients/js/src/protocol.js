@@ -224,16 +224,25 @@ function bytesIn(content) {
 }
 
 /** What `JSON.stringify` makes of something that it has no JSON for, and of a few things more. */
-const LOST = ['null', '{}', '{"0":'];
+const LOST = ['null', '{}', '{"0":', '"type":"Buffer"'];
 /** Of these `{}` says all. */
 const WHOLE = /^\[object (?:Object|Array|Number|String|Boolean)\]$/;
 
-/** Refuses what would be stored as less than it is. @param {string} _ @param {unknown} value */
-function lossless(_, value) {
-  if (typeof value === 'number' && !Number.isFinite(value)) return refuse('bad-value', `${value} has no JSON`);
-  if (typeof value !== 'object' || value === null) return value;
-  const what = Object.prototype.toString.call(value);
-  const lost = ArrayBuffer.isView(value) || (!WHOLE.test(what) && Object.keys(value).length === 0);
+/**
+ * Refuses what would be stored as less than it is.
+ * @this {any} what it is in
+ * @param {string} key
+ * @param {unknown} value what its `toJSON` made of it, if it has one
+ */
+function lossless(key, value) {
+  const was = this[key];
+  if (typeof was === 'number' || was instanceof Number) {
+    return Number.isFinite(+was) ? value : refuse('bad-value', `${was} has no JSON`);
+  }
+  if (typeof was !== 'object' || was === null) return value;
+  const what = Object.prototype.toString.call(was);
+  const lost = ArrayBuffer.isView(was) || value === null || was instanceof Map || was instanceof Set
+    || (!WHOLE.test(what) && was === value && Object.keys(was).length === 0);
   return lost ? refuse('bad-value', `${what} has no JSON`) : value;
 }
 

@@ -5,6 +5,10 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use onetree_core::{Author, Request, Retention, Settings, State, Time};
+use onetree_protocol::frame::Do;
+use onetree_protocol::{DigestKey, Epoch, Path, Pattern, Value};
+
 use onetree_core::map::{FANOUT, Item, LEAF, Map, Summary, reset_visits, visits};
 
 const ITEMS: u64 = 100_000;
@@ -289,4 +293,34 @@ fn a_map_that_shrank_is_not_spread_out() {
     // Two neighbours hold half a node's worth, or more.
     assert!(visits <= count / (LEAF as u64 / 4) * 5 / 4, "{visits}");
     map.check_invariants();
+}
+
+/// A queue: its oldest entry is deleted again and again, and the tombstones stay for a day.
+#[test]
+fn a_delete_in_a_log_costs_no_more_behind_tombstones() {
+    const QUEUE: usize = 10_000;
+    let _alone = alone();
+    let log = Path::parse("/log").unwrap();
+    let pattern = Pattern::parse("**").unwrap();
+    let rule =
+        Retention { pattern, keep: Some(1_000_000), max_age_ms: Some(1 << 40), max_bytes: None };
+    let mut state = State::new(Settings {
+        epoch: Epoch(1),
+        digest_key: DigestKey(7),
+        bounds: Default::default(),
+        retention: vec![rule],
+    });
+    let mut write = |changes: Vec<Do>| {
+        let request = Request { changes, ..Request::default() };
+        state.write(Time(1), &Author::default(), &request).answer.unwrap().paths
+    };
+    let append = Do::Append { path: log, value: Value::text("v"), ttl_ms: None, ephemeral: false };
+    let entries = write(vec![append; QUEUE]);
+    let mut most = [0, 0];
+    for (n, path) in entries.into_iter().enumerate() {
+        let (visits, _) = cost(|| write(vec![Do::Delete { path }]));
+        let half = &mut most[n * 2 / QUEUE];
+        *half = visits.max(*half);
+    }
+    assert!(most[1] < most[0] + 50, "{most:?} nodes for one delete");
 }

@@ -11,8 +11,8 @@ pub use crate::json_text::{JsonError, check, may_be_deep};
 /// `type` is left out when it is `application/json`; the value when the change carries none.
 /// A change that is not a put adds `"delete":true`, `"drop":true`, or `"trim":…,"gap":…`.
 ///
-/// A JSON value that has line breaks, or spaces around it, stands in `bytes`, with its type: a line
-/// is one line, and the bytes come through unchanged.
+/// A JSON value that has line breaks stands in `bytes`, with its type: a line is one line, and the bytes
+/// come through unchanged. Space around it is not part of the value.
 pub fn change_line(change: &Change) -> String {
     codec::json_line(change)
 }

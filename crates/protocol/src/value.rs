@@ -10,7 +10,7 @@ use crate::limits::MEDIA_TYPE_BYTES;
 pub struct Value {
     /// What the bytes are.
     pub media: MediaType,
-    /// The bytes, as they came in: never re-encoded.
+    /// The bytes, as they came in: never re-encoded. Of JSON without the space around it.
     pub bytes: Arc<[u8]>,
 }
 

@@ -12,8 +12,8 @@ const TAIL = 100;
 const ENTRIES = 5_000;
 /** What was said waits for a connection so long, ms: a day. */
 const PATIENCE = 86_400_000;
-/** That something was said is known so long, ms: as long as it may wait, and an hour. */
-const MARKED_FOR = PATIENCE + 3_600_000;
+/** That something was said is known so long, ms: as long as the last life of the page that sends it may wait, and an hour. */
+const MARKED_FOR = 2 * PATIENCE + 3_600_000;
 /** Typing is said so often while it goes on, and is shown so long, ms. */
 const TYPING_EVERY = 2_000;
 const TYPING_FOR = 5_000;
@@ -178,27 +178,32 @@ export class Chat {
    */
   async write(said) {
     const [log, mark] = [logOf(said.channel), saidOf(said.id)];
-    try {
-      const { rev } = await this.client.txn({
-        if: [{ path: mark, rev: 0 }],
-        do: [{ do: 'append', path: log, value: valueOf(said) }, { do: 'put', path: mark, value: true, ttlMs: MARKED_FOR }],
-      });
-      // Where it does not come with the mirror, so many are behind it that it is not among the newest.
-      await this.mirror.at(rev);
+    const there = await this.client.txn({
+      if: [{ path: mark, rev: 0 }],
+      do: [{ do: 'append', path: log, value: valueOf(said) }, { do: 'put', path: mark, value: true, ttlMs: MARKED_FOR }],
+    }).then(({ rev }) => rev, (error) => {
+      // Unanswered when the client ends: it stays in the outbox.
+      if (error.code === 'closed') return undefined;
+      if (error.code === 'conflict') return 0;
+      this.outbox.fail(said.id, error.message);
+      this.changed();
+      return undefined;
+    });
+    if (there === undefined) return;
+    // Where it does not come with the mirror, so many are behind it that it is not among the newest.
+    this.mirror.at(there).catch(() => {}).then(() => {
       this.outbox.remove(said.id);
       this.changed();
-    } catch (error) {
-      // Unanswered when the client ends: it stays in the outbox.
-      if (error.code === 'closed') return;
-      if (error.code !== 'conflict') this.outbox.fail(said.id, error.message);
-      else this.outbox.remove(said.id);
-      this.changed();
-    }
+    });
   }
 
   /** @private What an earlier life of this page said, and may or may not have got into the log. */
   async settle() {
-    for (const said of [...this.outbox.all]) await this.write(said);
+    for (const said of [...this.outbox.all]) {
+      // Later a mark of it might be gone, and it would be there twice.
+      if (Date.now() - said.at < PATIENCE) await this.write(said);
+      else this.outbox.fail(said.id, 'It waited for more than a day.');
+    }
   }
 
   // Others.

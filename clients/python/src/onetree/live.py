@@ -168,7 +168,10 @@ class Mirror:
         return await self.fresh()
 
     async def verify(self) -> Verdict:
-        """Compares it with the tree now, by digest. When it differs it starts again by itself."""
+        """Compares it with the tree now, by digest. When it differs it starts again by itself.
+        `unknown`: it is not fresh, or the broker gives no digest: of a view with a `tail` never, of
+        one with `match` or `depth` not where those of all mirrors together are large; then they
+        take turns, and one that is asked again has its own."""
         if self._ended is not None:
             return Verdict("unknown")
         return await self._client.verify_mirror(self._sub)

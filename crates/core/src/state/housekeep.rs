@@ -20,8 +20,8 @@ const STEP: usize = 1_000;
 
 impl State {
     /// The next commit that is due by itself at `now`, applied; `None` when there is none, or when enough
-    /// was looked at for one turn: then [`State::due`] is over still. To be called until then. Each has at most `commit_changes` changes, but the end of a session,
-    /// which deletes all that it owns at once.
+    /// was looked at for one turn: then [`State::due`] is over still. To be called until then. Each has at most `commit_changes` changes; the end of a session
+    /// deletes all that it owns at once, which is no more.
     pub fn housekeep(&mut self, now: Time) -> Option<Arc<Commit>> {
         let rev = self.committed.rev.next()?;
         let effects = self
@@ -120,7 +120,10 @@ impl State {
         if (rule.keep, rule.max_bytes) == (None, None) {
             return None;
         }
-        let (entries, bytes) = self.counted(log).unwrap_or_else(|| {
+        let counted = self.counted(log);
+        // Where all must be walked, once for all that goes.
+        let most = if counted.is_some() { STEP } else { usize::MAX };
+        let (entries, bytes) = counted.unwrap_or_else(|| {
             let entries = self.committed.entries_of(log);
             entries.fold((0, 0), |(n, bytes), slot| (n + 1, bytes + slot.summary().bytes))
         });
@@ -132,7 +135,7 @@ impl State {
             excess_bytes = excess_bytes.saturating_sub(slot.summary().bytes);
             goes
         };
-        let newest_gone = self.committed.entries_of(log).take(STEP).take_while(goes).last()?;
+        let newest_gone = self.committed.entries_of(log).take(most).take_while(goes).last()?;
         LogKey::of(&newest_gone.path)
     }
 
@@ -141,10 +144,10 @@ impl State {
     fn counted(&self, log: &Path) -> Option<(u64, u64)> {
         let under = self.committed.tree.span_summary(|path: &Path| log.place(path));
         let own = self.committed.tree.get(log).map(Item::summary).unwrap_or_default();
-        let entries = under.slots - own.slots;
-        let all = entries == under.logged - own.logged && entries == under.live - own.live;
+        // Of some of these only a tombstone is left.
+        let all = under.slots - own.slots == under.logged - own.logged;
         let direct = under.logged_depth == log.depth() + 1;
-        (all && direct).then_some((entries, under.bytes - own.bytes))
+        (all && direct).then_some((under.live - own.live, under.bytes - own.bytes))
     }
 
     fn forget(&self, now: Time) -> Option<Vec<Effect>> {

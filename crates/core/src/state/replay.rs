@@ -9,7 +9,7 @@ use super::{Committed, State};
 use crate::commit::{Commit, Effect};
 use crate::map::Hint;
 use crate::settings::{Time, stretched};
-use crate::slot::Slot;
+use crate::slot::{Slot, Summary};
 
 /// A put, and where its path was seen.
 struct Put<'a> {
@@ -230,8 +230,10 @@ impl Committed {
         &'a self,
         log: &'a Path,
     ) -> impl DoubleEndedIterator<Item = &'a Slot> + 'a {
-        let all = self.tree.range(|path: &Path| log.place(path));
-        all.filter(|slot| slot.is_live() && is_entry_of(log, &slot.path))
+        // Past what is dead: there may be far more of it.
+        let live = |summary: &Summary| summary.live > 0;
+        let all = self.tree.range_where(|path: &Path| log.place(path), live);
+        all.filter(|slot| is_entry_of(log, &slot.path))
     }
 
     /// Deletes up to `horizon` are forgotten. What is taken from the tree leaves its highest

@@ -1,5 +1,6 @@
 //! From a request to a commit: all of it, or nothing.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -12,6 +13,7 @@ use super::State;
 use super::dedup::{Numbered, unchanged};
 use super::past::Owned;
 use super::replay::is_entry_of;
+use super::session::Sessions;
 use crate::commit::{Commit, Effect, Origin};
 use crate::map::Hint;
 use crate::request::{Answer, Author, Outcome, Refusal, Request};
@@ -160,7 +162,14 @@ impl State {
 
     /// What it would come to.
     fn trial(&self, plan: &Plan) -> State {
-        let mut trial = self.clone();
+        // Without who is there now, of whom there may be many.
+        let mut trial = State {
+            settings: self.settings.clone(),
+            hasher: self.hasher.clone(),
+            committed: self.committed.clone(),
+            sessions: Sessions::default(),
+            outgrown: BTreeSet::new(),
+        };
         let rev = self.committed.rev.next().unwrap_or(Revision::MAX);
         trial.commit(self.committed.time, rev, plan.effects.clone(), None, Hint::default());
         trial

@@ -240,12 +240,15 @@ impl Wire for Change {
         source.record(|fields| {
             let path = fields.required("path")?;
             let rev = fields.required("rev")?;
-            let act = match which_act(fields)? {
+            let (act, to) = which_act(fields)?;
+            let act = match act {
                 0 => Act::Put(get_value(fields)?),
                 1 => Act::Delete,
                 2 => Act::Drop,
                 3 => {
-                    let to = fields.required("trim")?;
+                    let to = to.or_else(|| fields.take("trim"));
+                    let to = to.ok_or_else(|| Wrong::frame("trim is missing"))?;
+                    let to = Wire::get(to).map_err(|wrong| wrong.within("trim"))?;
                     Act::Trim { to, gap: fields.optional("gap")?.unwrap_or(false) }
                 }
                 _ => return Err(Wrong::frame("act: not 0 to 3")),
@@ -255,18 +258,20 @@ impl Wire for Change {
     }
 }
 
-fn which_act(fields: &mut Fields<'_>) -> Read<u64> {
+/// What was done, as a number; in JSON with the key of a trim, which says that it is one.
+fn which_act<'a>(fields: &mut Fields<'a>) -> Read<(u64, Option<Source<'a>>)> {
     if !fields.is_json() {
-        return fields.required("act");
+        return Ok((fields.required("act")?, None));
     }
     let flag = |fields: &mut Fields<'_>, name| fields.optional(name).map(|f| f == Some(true));
     let delete = flag(fields, "delete")?;
     let drop = flag(fields, "drop")?;
-    match (delete, drop, fields.take("trim").is_some()) {
-        (false, false, false) => Ok(0),
-        (true, false, false) => Ok(1),
-        (false, true, false) => Ok(2),
-        (false, false, true) => Ok(3),
+    let to = fields.take("trim");
+    match (delete, drop, to.is_some()) {
+        (false, false, false) => Ok((0, None)),
+        (true, false, false) => Ok((1, None)),
+        (false, true, false) => Ok((2, None)),
+        (false, false, true) => Ok((3, to)),
         _ => Err(Wrong::frame("a change is one of a value, 'delete', 'drop', 'trim'")),
     }
 }
