@@ -436,6 +436,9 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                 await loose_parts(url, seen)
 
                 if not clobbers:
+                    # Their passes would be measured too, each many times slower.
+                    await a.stop()
+                    await b.stop()
                     with stage.broker(program, *LIMITED) as empty:
                         await answered_by_another(Path(folder), empty, seen)
                         await named_all_the_time(Path(folder), empty, seen)
@@ -443,6 +446,8 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                         await malformed(Path(folder), empty, seen)
                         await given_up(Path(folder), empty, seen)
                         await little_memory(Path(folder), empty, seen)
+                        await a.start()
+                        await b.start()
                         await another_history(a, b, (direct, proxy), empty, words, seen)
                 seen.skipped = {why.split(",")[-1].strip() for why in a.syncer.skipped.values()}
                 kept = {data for data, _ in a.content().values()}
