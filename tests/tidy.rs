@@ -41,7 +41,7 @@ fn files(folder: &str, ends: &str) -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
-                let generated = name == "target" || name == "node_modules";
+                let generated = ["target", "node_modules", "__pycache__"].contains(&&*name);
                 if !generated && (!name.starts_with('.') || name == ".ci") {
                     folders.push(path);
                 }
@@ -203,6 +203,15 @@ fn files_are_small_and_finished() {
         );
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What is not text has no history that can be read; the frozen files of the store are meant to stay.
+#[test]
+fn everything_is_text_but_the_fixtures() {
+    let binary = |path: &PathBuf| fs::read(path).unwrap().contains(&0);
+    let all = files("", "").into_iter().filter(|path| !shown(path).starts_with("tests/fixtures/"));
+    let binaries: Vec<String> = all.filter(binary).map(|path| shown(&path)).collect();
+    assert!(binaries.is_empty(), "{binaries:#?}");
 }
 
 #[test]
