@@ -153,8 +153,7 @@ fn put_digests(record: &mut Record<'_>, name: &str, digests: &[(u32, Option<Dige
 }
 
 fn get_digests(fields: &mut Fields<'_>, name: &str) -> Read<Vec<(u32, Option<Digest>)>> {
-    let missing = || Wrong::frame(format!("{name} is missing"));
-    let source = fields.take(name).ok_or_else(missing)?;
+    let source = fields.there(name)?;
     let Source::Json(text) = source else {
         return source.list(|pair| {
             pair.record(|fields| Ok((fields.required("sub")?, fields.optional("digest")?)))

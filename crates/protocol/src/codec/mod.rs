@@ -178,7 +178,7 @@ fn op_of(fields: &mut Fields<'_>, ops: &[(&str, u64)]) -> Read<u64> {
     if !fields.is_json() {
         return fields.required("op");
     }
-    let word = fields.take("op").ok_or_else(|| Wrong::frame("op is missing"))?;
+    let word = fields.there("op")?;
     let word = word.str().map_err(|wrong| wrong.within("op"))?;
     let known = ops.iter().find(|(known, _)| json_text::is(known, &word));
     let unknown = || Wrong { code: Code::UnknownOp, message: format!("op: {word:?} is not known") };

@@ -127,7 +127,7 @@ pub(super) fn value(fields: &mut Fields<'_>) -> Read<Value> {
 /// so to the same topic again and again. Then it is neither checked nor copied once more.
 pub(super) fn path_again(fields: &mut Fields<'_>, name: &str) -> Read<Path> {
     thread_local!(static LAST: RefCell<Path> = RefCell::new(Path::root()));
-    let source = fields.take(name).ok_or_else(|| Wrong::frame(format!("{name} is missing")))?;
+    let source = fields.there(name)?;
     let known = |last: &Path| source.str().ok().filter(|text| last.as_str() == text).is_some();
     LAST.with_borrow_mut(|last| {
         if !known(last) {
@@ -193,7 +193,7 @@ pub(super) fn get_list<T: Wire>(fields: &mut Fields<'_>, name: &str) -> Read<Vec
 /// A list that must be there, and may be empty.
 pub(super) fn get_all<T: Wire>(fields: &mut Fields<'_>, name: &str) -> Read<Vec<T>> {
     let within = |wrong: Wrong| Wrong { message: format!("{name}: {}", wrong.message), ..wrong };
-    let source = fields.take(name).ok_or_else(|| Wrong::frame(format!("{name} is missing")))?;
+    let source = fields.there(name)?;
     source.list(T::get).map_err(within)
 }
 
@@ -246,8 +246,7 @@ impl Wire for Change {
                 1 => Act::Delete,
                 2 => Act::Drop,
                 3 => {
-                    let to = to.or_else(|| fields.take("trim"));
-                    let to = to.ok_or_else(|| Wrong::frame("trim is missing"))?;
+                    let to = to.map_or_else(|| fields.there("trim"), Ok)?;
                     let to = Wire::get(to).map_err(|wrong| wrong.within("trim"))?;
                     Act::Trim { to, gap: fields.optional("gap")?.unwrap_or(false) }
                 }

@@ -209,7 +209,12 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn required<T: Wire>(&mut self, name: &str) -> Read<T> {
-        self.optional(name)?.ok_or_else(|| Wrong::frame(format!("{name} is missing")))
+        T::get(self.there(name)?).map_err(|wrong| wrong.within(name))
+    }
+
+    /// A field that must be there, not read yet.
+    pub(super) fn there(&mut self, name: &str) -> Read<Source<'a>> {
+        self.take(name).ok_or_else(|| Wrong::frame(format!("{name} is missing")))
     }
 }
 
