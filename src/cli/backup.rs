@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use onetree::store::files::{self, Disk, Storage};
-use onetree_core::{Settings, State};
+use onetree_core::{Checkpoint, Settings, State};
 use onetree_protocol::Epoch;
 use serde_json::json;
 
@@ -80,7 +80,10 @@ pub(crate) fn save(
     state: &State,
     backup: bool,
 ) -> Result<u64, Failure> {
-    let saved = try_save(to, epoch, settings, state, backup);
+    let checkpoint = state.checkpoint();
+    let written = files::save(to, epoch, settings, &checkpoint, backup)
+        .map_err(|error| data::io_failed(&error).and(&format!(" (in {})", to.show(""))));
+    let saved = written.and_then(|bytes| verify(to, epoch, settings, &checkpoint).map(|()| bytes));
     if saved.is_err() {
         // The first error is the one to tell.
         for name in to.list().unwrap_or_default() {
@@ -90,22 +93,19 @@ pub(crate) fn save(
     saved
 }
 
-fn try_save(
+/// Reads what was saved, and holds it against what was to be.
+fn verify(
     to: &Disk,
     epoch: Epoch,
     settings: &Settings,
-    state: &State,
-    backup: bool,
-) -> Result<u64, Failure> {
-    let checkpoint = state.checkpoint();
-    let bytes = files::save(to, epoch, settings, &checkpoint, backup)
-        .map_err(|error| data::io_failed(&error).and(&format!(" (in {})", to.show(""))))?;
+    checkpoint: &Checkpoint,
+) -> Result<(), Failure> {
     // Under the same key, so that the digests can be compared.
     let (read, report) = files::check(to, settings.clone()).map_err(|e| data::unreadable(&e))?;
     let read = read.checkpoint();
     let same = (read.head(), read.digest()) == (checkpoint.head(), checkpoint.digest());
     if same && report.epoch == epoch {
-        return Ok(bytes);
+        return Ok(());
     }
     let message = format!("what was written to {} reads as something else", to.show(""));
     Err(Failure::new(FAULT, "damaged", message).next("look at the disk, and try another"))
