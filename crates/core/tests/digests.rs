@@ -1,7 +1,7 @@
 //! What the digests of a heartbeat may cost.
 
-use onetree_core::{Author, Feed, FeedLimits, Request, Settings, State, Step, Time};
-use onetree_protocol::frame::{Do, Mode, Sub};
+use onetree_core::{Author, Feed, FeedLimits, Request, Settings, State, Time};
+use onetree_protocol::frame::{Do, Mode, Sub, Sync};
 use onetree_protocol::{DigestKey, Epoch, Path, Pattern, Value, View};
 
 /// Entries that may be walked for the digests of one `sync`.
@@ -9,6 +9,44 @@ const SCAN: usize = 1_000;
 
 fn path(text: &str) -> Path {
     Path::parse(text).unwrap()
+}
+
+/// Puts entries, in one commit.
+fn put(state: &mut State, paths: impl Iterator<Item = String>) {
+    let put = |at: String| Do::Put {
+        path: path(&at),
+        value: Value::text("v"),
+        ttl_ms: None,
+        ephemeral: false,
+    };
+    let request = Request { changes: paths.map(put).collect(), ..Request::default() };
+    state.write(Time(1), &Author::default(), &request).answer.unwrap();
+}
+
+/// Subscribes to the children of `base`, by a pattern.
+fn subscribe(feed: &mut Feed, state: &State, sub: u32, base: &str) {
+    let patterns = vec![Pattern::parse("*").unwrap()];
+    let sub = Sub {
+        id: 1,
+        sub,
+        view: View { patterns, ..View::tree(path(base)) },
+        cookie: None,
+        mode: Mode::Stay,
+        signals: false,
+        every_ms: 0,
+        copy: false,
+    };
+    feed.subscribe(&sub, &state.snapshot()).unwrap();
+}
+
+/// Brings all mirrors to the present.
+fn settle(feed: &mut Feed, state: &State) {
+    while feed.poll(Time(1), || state.snapshot(), true).is_some() {}
+}
+
+/// The subscriptions that it has a digest for.
+fn counted(sync: &Sync) -> Vec<u32> {
+    sync.digests.iter().filter(|(_, digest)| digest.is_some()).map(|(sub, _)| *sub).collect()
 }
 
 /// A tree of entries at `/a`, and a connection with so many views of them by a pattern; all live.
@@ -19,33 +57,13 @@ fn connection(entries: usize, views: u32) -> (State, Feed) {
         bounds: Default::default(),
         retention: Vec::new(),
     });
-    let put = |n: usize| Do::Put {
-        path: path(&format!("/a/{n}")),
-        value: Value::text("v"),
-        ttl_ms: None,
-        ephemeral: false,
-    };
-    let request = Request { changes: (0..entries).map(put).collect(), ..Request::default() };
-    state.write(Time(1), &Author::default(), &request).answer.unwrap();
+    put(&mut state, (0..entries).map(|n| format!("/a/{n}")));
     let limits = FeedLimits { subscriptions: 1_000, frame_bytes: 8_192, digest_scan: SCAN };
     let mut feed = Feed::new(limits);
     for sub in 0..views {
-        let patterns = vec![Pattern::parse("*").unwrap()];
-        let sub = Sub {
-            id: 1,
-            sub,
-            view: View { base: path("/a"), patterns, ..View::tree(path("/a")) },
-            cookie: None,
-            mode: Mode::Stay,
-            signals: false,
-            every_ms: 0,
-            copy: false,
-        };
-        feed.subscribe(&sub, &state.snapshot()).unwrap();
+        subscribe(&mut feed, &state, sub, "/a");
     }
-    while let Some(step) = feed.poll(Time(1), || state.snapshot(), true) {
-        drop::<Step>(step);
-    }
+    settle(&mut feed, &state);
     (state, feed)
 }
 
@@ -54,49 +72,25 @@ fn connection(entries: usize, views: u32) -> (State, Feed) {
 #[test]
 fn many_views_take_turns_to_be_counted() {
     let (state, mut feed) = connection(90, 200);
-    let mut counted = [false; 200];
+    let mut seen = [false; 200];
     for round in 0..25 {
         let sync = feed.sync(&state.snapshot());
         assert_eq!(sync.digests.len(), 200, "all are there");
-        let named: Vec<u32> =
-            sync.digests.iter().filter(|(_, digest)| digest.is_some()).map(|one| one.0).collect();
+        let named = counted(&sync);
         assert!((10..=11).contains(&named.len()), "{} in round {round}", named.len());
-        named.iter().for_each(|sub| counted[*sub as usize] = true);
+        named.iter().for_each(|sub| seen[*sub as usize] = true);
     }
-    assert_eq!(counted.iter().filter(|counted| **counted).count(), 200);
+    assert_eq!(seen.iter().filter(|seen| **seen).count(), 200);
 }
 
 /// One that is too large for all of it does not keep the others from theirs.
 #[test]
 fn a_view_that_is_too_large_is_passed_over() {
     let (mut state, mut feed) = connection(2_000, 1);
-    let put = |path: &Path| Do::Put {
-        path: path.clone(),
-        value: Value::text("v"),
-        ttl_ms: None,
-        ephemeral: false,
-    };
-    let small = path("/b/1");
-    let request = Request { changes: vec![put(&small)], ..Request::default() };
-    state.write(Time(2), &Author::default(), &request).answer.unwrap();
-    let patterns = vec![Pattern::parse("*").unwrap()];
-    let sub = Sub {
-        id: 1,
-        sub: 7,
-        view: View { base: path("/b"), patterns, ..View::tree(path("/b")) },
-        cookie: None,
-        mode: Mode::Stay,
-        signals: false,
-        every_ms: 0,
-        copy: false,
-    };
-    feed.subscribe(&sub, &state.snapshot()).unwrap();
-    while feed.poll(Time(1), || state.snapshot(), true).is_some() {}
-    let named = |feed: &mut Feed| -> Vec<u32> {
-        let sync = feed.sync(&state.snapshot());
-        sync.digests.iter().filter(|(_, digest)| digest.is_some()).map(|one| one.0).collect()
-    };
-    let rounds = [named(&mut feed), named(&mut feed), named(&mut feed)];
+    put(&mut state, ["/b/1".to_owned()].into_iter());
+    subscribe(&mut feed, &state, 7, "/b");
+    settle(&mut feed, &state);
+    let rounds: Vec<Vec<u32>> = (0..3).map(|_| counted(&feed.sync(&state.snapshot()))).collect();
     assert!(rounds.iter().any(|named| named == &[7]), "{rounds:?}");
     assert!(rounds.iter().all(|named| !named.contains(&0)), "{rounds:?}");
 }

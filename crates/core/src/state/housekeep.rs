@@ -20,8 +20,8 @@ const STEP: usize = 1_000;
 
 impl State {
     /// The next commit that is due by itself at `now`, applied; `None` when there is none, or when enough
-    /// was looked at for one turn: then [`State::due`] is over still. To be called until then. Each has at most `commit_changes` changes; the end of a session
-    /// deletes all that it owns at once, which is no more.
+    /// was looked at for one turn: then [`State::due`] is over still. To be called until then. Each has at
+    /// most `commit_changes` changes; the end of a session deletes all that it owns at once, which is no more.
     pub fn housekeep(&mut self, now: Time) -> Option<Arc<Commit>> {
         let rev = self.committed.rev.next()?;
         let effects = self
