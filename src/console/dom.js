@@ -23,3 +23,11 @@ export const byId = (id) => document.getElementById(id)
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text
 }
+
+/** Sets an attribute only where it differs; `undefined`: it has none. */
+export function attribute(element, name, value) {
+  const text = value === undefined ? undefined : String(value)
+  if ((element.getAttribute(name) ?? undefined) === text) return
+  if (text === undefined) element.removeAttribute(name)
+  else element.setAttribute(name, text)
+}

@@ -1,6 +1,6 @@
 // Finding paths.
 
-import { h, say } from './dom.js'
+import { attribute, h, say } from './dom.js'
 import { count } from './format.js'
 import { Rows } from './rows.js'
 
@@ -154,10 +154,7 @@ export class Search {
   /** Both, the field and the list, say which one is picked: one of them has the keys. */
   #mark() {
     const picked = this.#list.querySelector('[aria-selected="true"]:not([hidden])')
-    for (const element of [this.#input, this.#list]) {
-      if (picked) element.setAttribute('aria-activedescendant', picked.id)
-      else element.removeAttribute('aria-activedescendant')
-    }
+    for (const element of [this.#input, this.#list]) attribute(element, 'aria-activedescendant', picked?.id)
   }
 
   #fill(element, index) {

@@ -1,6 +1,6 @@
 // The tree on the screen, and under the fingers.
 
-import { h, say } from './dom.js'
+import { attribute, h, say } from './dom.js'
 import { count, span } from './format.js'
 import { downTo, isLogKey, parent } from './paths.js'
 import { Previews } from './previews.js'
@@ -177,11 +177,4 @@ export class TreeView {
     event.preventDefault()
     work()
   }
-}
-
-function attribute(element, name, value) {
-  const text = value === undefined ? undefined : String(value)
-  if ((element.getAttribute(name) ?? undefined) === text) return
-  if (text === undefined) element.removeAttribute(name)
-  else element.setAttribute(name, text)
 }
