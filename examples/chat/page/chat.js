@@ -178,20 +178,24 @@ export class Chat {
    */
   async write(said) {
     const [log, mark] = [logOf(said.channel), saidOf(said.id)];
-    const there = await this.client.txn({
-      if: [{ path: mark, rev: 0 }],
-      do: [{ do: 'append', path: log, value: valueOf(said) }, { do: 'put', path: mark, value: true, ttlMs: MARKED_FOR }],
-    }).then(({ rev }) => rev, (error) => {
+    // Of one that is there already, whose commit is not known: any.
+    let rev = 0;
+    try {
+      ({ rev } = await this.client.txn({
+        if: [{ path: mark, rev: 0 }],
+        do: [{ do: 'append', path: log, value: valueOf(said) }, { do: 'put', path: mark, value: true, ttlMs: MARKED_FOR }],
+      }));
+    } catch (error) {
       // Unanswered when the client ends: it stays in the outbox.
-      if (error.code === 'closed') return undefined;
-      if (error.code === 'conflict') return 0;
-      this.outbox.fail(said.id, error.message);
-      this.changed();
-      return undefined;
-    });
-    if (there === undefined) return;
+      if (error.code === 'closed') return;
+      if (error.code !== 'conflict') {
+        this.outbox.fail(said.id, error.message);
+        this.changed();
+        return;
+      }
+    }
     // Where it does not come with the mirror, so many are behind it that it is not among the newest.
-    this.mirror.at(there).catch(() => {}).then(() => {
+    this.mirror.at(rev).catch(() => {}).then(() => {
       this.outbox.remove(said.id);
       this.changed();
     });
