@@ -92,10 +92,7 @@ fn unreadable(disk: &Disk, settings: &Settings, error: &OpenError) -> Failure {
     if others.is_empty() {
         return failure;
     }
-    let fields: Vec<_> = others
-        .iter()
-        .map(|damage| json!({ "file": damage.file, "offset": damage.offset }))
-        .collect();
+    let fields: Vec<_> = others.iter().map(data::place).collect();
     let failure = others.iter().fold(failure, |failure, damage| failure.also(damage.to_string()));
     failure.with("also", fields)
 }

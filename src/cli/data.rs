@@ -6,9 +6,10 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use onetree::store::files::{self, Disk, Lock, LockError, OpenError, Report, Storage};
+use onetree::store::files::{self, Damage, Disk, Lock, LockError, OpenError, Report, Storage};
 use onetree_core::{Bounds, Settings, State};
 use onetree_protocol::{DigestKey, Epoch};
+use serde_json::{Value, json};
 
 use super::exit::{FAULT, Failure, USAGE};
 
@@ -118,7 +119,7 @@ pub(crate) fn begin(disk: &Disk) -> Result<Settings, Failure> {
 pub(crate) fn unreadable(error: &OpenError) -> Failure {
     match error {
         OpenError::Damaged(damage) => Failure::new(FAULT, "damaged", damage.to_string())
-            .next("go back to a backup: onetree restore --data DIR --force BACKUP")
+            .next("go back to a backup: onetree restore --data DIR --force BACKUP; without one, take what is whole: onetree restore --data NEW --salvage DIR")
             .with("file", damage.file.as_str())
             .with("offset", damage.offset),
         OpenError::Newer { .. } => Failure::new(USAGE, "newer", error.to_string())
@@ -127,6 +128,11 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
         OpenError::Io { .. } => Failure::new(FAULT, "io", error.to_string())
             .next("make the file readable, or look at the disk"),
     }
+}
+
+/// Where something is damaged, for programs.
+pub(crate) fn place(damage: &Damage) -> Value {
+    json!({ "file": damage.file, "offset": damage.offset })
 }
 
 /// The file system refused something.

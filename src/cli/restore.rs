@@ -1,11 +1,13 @@
-//! `restore`: a backup becomes the tree of a directory, in a new history.
+//! `restore`: a backup, or what is whole of a damaged directory, becomes the tree of a directory, in a
+//! new history.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use onetree::store::files::{self, Disk, Storage};
+use onetree::store::files::{self, Damage, Disk, Salvaged, Storage};
+use onetree_core::{Settings, State};
 use onetree_protocol::Revision;
 use serde_json::json;
 
@@ -22,6 +24,8 @@ Examples:
   onetree restore --data ./onetree-data /backups/monday
   # Over a tree that is there: its files go to ./onetree-data/before-restore-1
   onetree restore --data ./onetree-data --force /backups/monday
+  # Without a backup: what is whole of a directory that is damaged
+  onetree restore --data ./new-data --salvage ./onetree-data
 
 The broker must not run. The tree is the backup's, and its history a new one that begins 2^40
 revisions above the old: every mirror notices, and is brought to what the tree is now.";
@@ -40,7 +44,12 @@ pub(crate) struct Restore {
     #[arg(long)]
     force: bool,
 
+    /// BACKUP may be damaged, or a damaged directory: take what is whole of it, and say what is lost
+    #[arg(long)]
+    salvage: bool,
+
     /// The backup
+    #[arg(value_name = "BACKUP")]
     from: PathBuf,
 }
 
@@ -57,7 +66,7 @@ impl Restore {
             return Err(Failure::new(USAGE, "not-empty", message)
                 .next("give another --data, or --force, which moves what is there aside"));
         }
-        let (mut state, _, settings) = data::read_live(&from)?;
+        let (mut state, settings, lost) = self.read(&from)?;
         let above = above(state.rev().get(), &old)?;
         let epoch = settings.epoch;
         state.begin_epoch(epoch, above);
@@ -76,6 +85,7 @@ impl Restore {
                 "rev": above.get(),
                 "entries": entries,
                 "aside": aside.map(|aside| aside.display().to_string()),
+                "lost": lost.iter().map(data::place).collect::<Vec<_>>(),
             });
             return output.line(&line.to_string());
         }
@@ -83,9 +93,26 @@ impl Restore {
             "{shown}: {} entries, revision {above} of the new epoch {epoch}",
             thousands(entries)
         ))?;
-        aside.map_or(Ok(()), |aside| {
-            output.line(&format!("what was there is in {}", aside.display()))
-        })
+        if let Some(aside) = aside {
+            output.line(&format!("what was there is in {}", aside.display()))?;
+        }
+        lost.iter().try_for_each(|lost| output.line(&format!("lost: {lost}")))?;
+        if !lost.is_empty() {
+            output.line("an entry whose last change is lost is as it was before, also where that was a delete")?;
+        }
+        Ok(())
+    }
+
+    /// The tree that it begins with, and what of it is lost.
+    fn read(&self, from: &Disk) -> Result<(State, Settings, Vec<Damage>), Failure> {
+        if !self.salvage {
+            let (state, _, settings) = data::read_live(from)?;
+            return Ok((state, settings, Vec::new()));
+        }
+        let settings = data::begin(from)?;
+        let salvaged = files::salvage(from, settings.clone());
+        let Salvaged { state, lost } = salvaged.map_err(|error| data::unreadable(&error))?;
+        Ok((state, settings, lost))
     }
 
     /// Replaces the files of the directory by those of `making`; gives where the old ones are.

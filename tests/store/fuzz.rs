@@ -1,16 +1,17 @@
 //! The files of a run, changed by chance, much and little: a start refuses them with an error, or finds a
-//! tree that there was.
+//! tree that there was; and what is salvaged of those that it refuses are entries that there were.
 //!
 //! `ONETREE_FUZZ_SECONDS=60 cargo test --release --test store recover` goes on for a minute;
 //! `ONETREE_SEED` runs the same again.
 
 use std::time::{Duration, Instant};
 
-use onetree::store::files::OpenError;
+use onetree::store::files::{self, OpenError, Salvaged};
 
 use super::rng::Rng;
+use super::salvage::assert_each_was;
 use super::simulated::Simulated;
-use super::work::{Run, Whole, open, work};
+use super::work::{Run, Whole, open, settings, work};
 
 /// Without ONETREE_FUZZ_SECONDS.
 const IMAGES: u32 = 2_000;
@@ -90,9 +91,12 @@ fn recover() {
                     assert_was(&run, &Whole::of(&opened.state), &changes);
                 }
                 Err(OpenError::Io { file, error }) => panic!("{changes:?}: {file}: {error}"),
-                Err(OpenError::Damaged(_) | OpenError::Newer { .. } | OpenError::Backup { .. }) => {
+                Err(OpenError::Damaged(_)) => {
                     refused += 1;
+                    let Salvaged { state, .. } = files::salvage(&image, settings(7)).unwrap();
+                    assert_each_was(&run, &Whole::of(&state), &changes);
                 }
+                Err(OpenError::Newer { .. } | OpenError::Backup { .. }) => refused += 1,
             }
         }
     }

@@ -6,6 +6,7 @@
 //! - [`flips`]: a bit of a file is another
 //! - [`fuzz`]: files changed by chance
 //! - [`faults`]: the disk is full, or fails
+//! - [`salvage`]: what is got out of damaged files
 //! - [`lives`]: all of that, one after the other, on one tree
 //! - [`space`]: how much of the disk is taken; a year of churn
 //! - [`frozen`]: files of each format, which load for ever
@@ -18,6 +19,7 @@ mod frozen;
 mod fuzz;
 mod lives;
 mod rng;
+mod salvage;
 mod simulated;
 mod space;
 mod work;

@@ -186,6 +186,20 @@ impl LogWriter {
     }
 }
 
+/// All that is in a file.
+fn content(
+    storage: &dyn Storage,
+    name: &str,
+    file: &dyn StorageFile,
+) -> Result<Vec<u8>, OpenError> {
+    let failed = |error| OpenError::Io { file: storage.show(name), error };
+    let length = usize::try_from(file.bytes().map_err(failed)?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length];
+    let read = file.read_at(&mut bytes, 0).map_err(failed)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
 /// The length of a file that has room for what did not fit into this one.
 pub(super) fn bytes_for(log: &LogWriter) -> u64 {
     (FILE_HEADER + log.buffer.len() + BATCH_HEADER) as u64
@@ -257,6 +271,17 @@ pub(super) struct LogFile {
     last: Cell<(usize, usize)>,
 }
 
+/// What there is in a file, some of which is broken.
+pub(super) enum Piece {
+    /// A commit.
+    Commit(Commit),
+    /// A batch that is not whole.
+    Broken {
+        /// Where it begins.
+        at: u64,
+    },
+}
+
 /// Where the batches of a file end.
 pub(super) enum End {
     /// With zeros, or with the file.
@@ -277,11 +302,7 @@ impl LogFile {
         name: &str,
         file: &dyn StorageFile,
     ) -> Result<LogFile, OpenError> {
-        let failed = |error| OpenError::Io { file: storage.show(name), error };
-        let length = usize::try_from(file.bytes().map_err(failed)?).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length];
-        let read = file.read_at(&mut bytes, 0).map_err(failed)?;
-        bytes.truncate(read);
+        let bytes = content(storage, name, file)?;
         let Some(header) = bytes.first_chunk::<FILE_HEADER>() else {
             let why = "the file is shorter than its header".to_owned();
             return Err(Damage { file: storage.show(name), offset: 0, why }.into());
@@ -289,6 +310,19 @@ impl LogFile {
         let epoch = header::read(header, &KIND, storage, name)?;
         let seed = header::crc(header);
         let first = number(&header[32..40]);
+        Ok(LogFile { name: name.to_owned(), epoch, first, bytes, seed, last: Cell::default() })
+    }
+
+    /// Reads a file whose header is damaged: what it said is that it is of this history, and begins
+    /// with this revision.
+    pub(super) fn behind_header(
+        storage: &dyn Storage,
+        name: &str,
+        file: &dyn StorageFile,
+        (epoch, first): (Epoch, u64),
+    ) -> Result<LogFile, OpenError> {
+        let bytes = content(storage, name, file)?;
+        let seed = header::crc(&file_header(epoch, first));
         Ok(LogFile { name: name.to_owned(), epoch, first, bytes, seed, last: Cell::default() })
     }
 
@@ -323,25 +357,33 @@ impl LogFile {
             if batch.first >= until {
                 return Ok(End::Superseded);
             }
-            let mut rest = batch.payload;
-            for n in 0..u64::from(batch.commits) {
-                let wrong = |what: &dyn std::fmt::Display| {
-                    damage(at, format!("commit {n} of a batch cannot be read: {what}"))
-                };
-                let (record, behind) = postcard::take_from_bytes::<CommitRecord<'_>>(rest)
-                    .map_err(|error| wrong(&error))?;
-                rest = behind;
-                let commit = Commit::try_from(record).map_err(|error| wrong(&error))?;
-                if commit.rev.get() != batch.first + n {
-                    return Err(wrong(&format!("it is revision {}", commit.rev)));
-                }
-                each(commit);
-            }
-            let end = at + (BATCH_HEADER + batch.payload.len()).next_multiple_of(ALIGN);
+            batch.commits(&mut each).map_err(|why| damage(at, why))?;
+            let end = at + batch.bytes();
             if batch.commits > 0 {
                 self.last.set((at, end));
             }
             at = end;
+        }
+    }
+
+    /// As [`LogFile::each`], past what is broken.
+    pub(super) fn pieces(&self, until: u64, mut each: impl FnMut(Piece)) {
+        let used = self.used() as usize;
+        let mut at = FILE_HEADER;
+        while at < used {
+            let Some(batch) = self.batch(at) else {
+                each(Piece::Broken { at: at as u64 });
+                let later = (at + ALIGN..used).step_by(ALIGN);
+                at = later.into_iter().find(|later| self.batch(*later).is_some()).unwrap_or(used);
+                continue;
+            };
+            if batch.first >= until {
+                return;
+            }
+            if batch.commits(&mut |commit| each(Piece::Commit(commit))).is_err() {
+                each(Piece::Broken { at: at as u64 });
+            }
+            at += batch.bytes();
         }
     }
 
@@ -390,6 +432,32 @@ struct Batch<'a> {
     first: u64,
     durable: u64,
     payload: &'a [u8],
+}
+
+impl Batch<'_> {
+    /// What it takes in the file.
+    fn bytes(&self) -> usize {
+        (BATCH_HEADER + self.payload.len()).next_multiple_of(ALIGN)
+    }
+
+    /// Gives each commit to `each`, up to one that cannot be read.
+    fn commits(&self, each: &mut impl FnMut(Commit)) -> Result<(), String> {
+        let mut rest = self.payload;
+        for n in 0..u64::from(self.commits) {
+            let wrong = |what: &dyn std::fmt::Display| {
+                format!("commit {n} of a batch cannot be read: {what}")
+            };
+            let (record, behind) = postcard::take_from_bytes::<CommitRecord<'_>>(rest)
+                .map_err(|error| wrong(&error))?;
+            rest = behind;
+            let commit = Commit::try_from(record).map_err(|error| wrong(&error))?;
+            if commit.rev.get() != self.first + n {
+                return Err(wrong(&format!("it is revision {}", commit.rev)));
+            }
+            each(commit);
+        }
+        Ok(())
+    }
 }
 
 /// A number of up to eight bytes.

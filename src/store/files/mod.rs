@@ -7,7 +7,8 @@
 //!
 //! - [`FileStore`], [`open`]: the store that the owner of the tree writes to, and its start
 //! - `engine`: the thread that writes, and what it does when the disk fails
-//! - `recover`: from files to a [`State`]; `damages`: all that is in the way of that
+//! - `recover`: from files to a [`State`]; `damages`: all that is in the way of that; `salvage`: what is
+//!   whole in spite of it
 //! - `log`, `tree`, `history`: the three kinds of files; `header`: what each begins with; `record`:
 //!   what stands in the first two
 //! - `spare`: the next file of the log, made beside the commits; `saving`: a tree being saved beside
@@ -23,6 +24,7 @@ mod lock;
 mod log;
 mod record;
 mod recover;
+mod salvage;
 mod saving;
 mod spare;
 mod storage;
@@ -43,6 +45,7 @@ use engine::{Engine, Handle, Job};
 pub use damages::damages;
 pub use lock::{Lock, LockError};
 pub use recover::{EPOCH_GAP, Report};
+pub use salvage::{Salvaged, salvage};
 pub use storage::{Disk, Storage, StorageFile};
 
 /// How a [`FileStore`] writes.
@@ -88,7 +91,9 @@ pub enum OpenError {
         error: io::Error,
     },
     /// A file is damaged, and what it held cannot be known.
-    #[error("{0}; 'onetree check' says what else is, and 'onetree restore' goes back to a backup")]
+    #[error(
+        "{0}; 'onetree check' says what else is, and 'onetree restore' goes back to a backup, or takes what is whole"
+    )]
     Damaged(#[from] Damage),
     /// A file is of a later version of Onetree.
     #[error(
@@ -108,6 +113,19 @@ pub enum OpenError {
         /// Which.
         directory: String,
     },
+}
+
+impl OpenError {
+    /// As something that is damaged: what cannot be read is lost as well.
+    fn damage(self, storage: &dyn Storage, name: &str) -> Damage {
+        match self {
+            OpenError::Damaged(damage) => damage,
+            OpenError::Io { error, .. } => {
+                Damage { file: storage.show(name), offset: 0, why: error.to_string() }
+            }
+            other => Damage { file: storage.show(name), offset: 0, why: other.to_string() },
+        }
+    }
 }
 
 /// What [`open`] gives.

@@ -15,8 +15,8 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{self, Sender, SyncSender};
 use std::thread;
 
-use onetree_core::{Checkpoint, SavedClient, SavedSlot, Settings, State};
-use onetree_protocol::{Digest, DigestKey, Epoch};
+use onetree_core::{Checkpoint, Head, SavedClient, SavedSlot, Settings, State, Time};
+use onetree_protocol::{Digest, DigestKey, Epoch, Revision};
 use serde::Serialize;
 
 use super::header::{self, Kind};
@@ -190,6 +190,76 @@ pub(super) fn load(
     })
 }
 
+/// Makes a state of what is whole of the tree saved at `rev`, and notes the rest in `lost`.
+pub(super) fn whole(
+    storage: &dyn Storage,
+    rev: u64,
+    settings: Settings,
+    lost: &mut Vec<Damage>,
+) -> State {
+    let name = &name(rev);
+    let rev = Revision::new(rev).unwrap_or(Revision::ZERO);
+    let head = Head { rev, time: Time(0), horizon: rev };
+    let mut pieces = Pieces { head, slots: Vec::new(), clients: Vec::new() };
+    let mut lose = |error: OpenError| lost.push(error.damage(storage, name));
+    match storage.open(name) {
+        Err(error) => lose(OpenError::Io { file: storage.show(name), error }),
+        Ok(file) => {
+            let at = FILE_HEADER as u64;
+            let mut reader = Reader { storage, name, file, at, begins: at, block: Vec::new() };
+            loop {
+                match reader.block() {
+                    Ok((END, _)) => break,
+                    Ok((kind, records)) => {
+                        let _ = pieces.take(&reader, kind, records).map_err(&mut lose);
+                    }
+                    Err(error) => {
+                        lose(error);
+                        let Some(at) = reader.whole_behind() else { break };
+                        reader.at = at;
+                    }
+                }
+            }
+        }
+    }
+    State::load(settings, pieces.head, pieces.slots, pieces.clients)
+}
+
+/// What the whole blocks of a saved tree hold.
+struct Pieces {
+    head: Head,
+    slots: Vec<SavedSlot>,
+    clients: Vec<SavedClient>,
+}
+
+impl Pieces {
+    fn take(&mut self, from: &Reader<'_>, kind: u32, records: u32) -> Result<(), OpenError> {
+        match kind {
+            HEAD => from.records(records, |record: HeadRecord| {
+                self.head = record.head()?;
+                Ok(())
+            }),
+            SLOTS => from.records(records, |record: SlotRecord<'_>| {
+                let slot = SavedSlot::try_from(record)?;
+                if self.slots.last().is_some_and(|last| last.path >= slot.path) {
+                    return Err(BadRecord::new("its paths are not in order"));
+                }
+                self.slots.push(slot);
+                Ok(())
+            }),
+            CLIENTS => from.records(records, |record: ClientRecord<'_>| {
+                let client = SavedClient::try_from(record)?;
+                if self.clients.last().is_some_and(|last| last.name >= client.name) {
+                    return Err(BadRecord::new("its clients are not in order"));
+                }
+                self.clients.push(client);
+                Ok(())
+            }),
+            _ => Err(from.damage(&format!("there is no block of kind {kind}"))),
+        }
+    }
+}
+
 struct Reader<'a> {
     storage: &'a dyn Storage,
     name: &'a str,
@@ -237,10 +307,7 @@ impl Reader<'_> {
         block.resize(length as usize, 0);
         self.exactly(&mut block)?;
         self.block = block;
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&header[4..]);
-        hasher.update(&self.block);
-        if hasher.finalize() != word(&header[0..4]) {
+        if !has_checksum(&header, &self.block) {
             return Err(self.damage(wrong));
         }
         Ok((word(&header[4..8]), word(&header[12..16])))
@@ -295,6 +362,24 @@ impl Reader<'_> {
         Ok(self.at)
     }
 
+    /// Where the next whole block begins behind the beginning of one that is broken.
+    fn whole_behind(&self) -> Option<u64> {
+        let from = self.begins + 1;
+        let length = self.file.bytes().ok()?.checked_sub(from)?;
+        let mut rest = vec![0; usize::try_from(length).ok()?];
+        let read = self.file.read_at(&mut rest, from).ok()?;
+        rest.truncate(read);
+        let is_whole = |at: &usize| {
+            let Some((header, behind)) = rest[*at..].split_first_chunk::<BLOCK_HEADER>() else {
+                return false;
+            };
+            let known = (HEAD..=END).contains(&word(&header[4..8]));
+            let records = behind.get(..word(&header[8..12]) as usize).filter(|_| known);
+            records.is_some_and(|records| has_checksum(header, records))
+        };
+        (0..rest.len()).find(is_whole).map(|at| from + at as u64)
+    }
+
     /// Gives each record of the block to `take`.
     fn records<'b, R: serde::Deserialize<'b>>(
         &'b self,
@@ -310,6 +395,14 @@ impl Reader<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a block has the checksum that its header says.
+fn has_checksum(header: &[u8; BLOCK_HEADER], records: &[u8]) -> bool {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&header[4..]);
+    hasher.update(records);
+    hasher.finalize() == word(&header[0..4])
 }
 
 fn word(bytes: &[u8]) -> u32 {

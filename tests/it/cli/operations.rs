@@ -118,6 +118,53 @@ fn check_names_what_is_damaged() {
 }
 
 #[test]
+fn restore_salvages_what_is_whole_of_a_damaged_directory() {
+    let directory = Directory::new("salvage");
+    let data = directory.file("data");
+    let mut broker = Broker::on(&data, &[]);
+    for n in 0..5 {
+        broker.ok(&["put", &format!("/n/{n}"), "1"]);
+    }
+    broker.ok(&["append", "/log", "kept with its key"]);
+    let log = broker.ok(&["export", "/log"]);
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let name = names(&data).into_iter().find(|name| name.starts_with("log-")).unwrap();
+    let mut bytes = fs::read(data.join(&name)).unwrap();
+    bytes[64 + 24 + 2] ^= 1;
+    fs::write(data.join(&name), bytes).unwrap();
+    let (_, error) = failed(&["check", "--data", text(&data)]);
+    assert!(error["next"].as_str().unwrap().contains("--salvage"), "{error}");
+
+    let to = directory.file("to");
+    let (exit, error) = failed(&["restore", "--data", text(&to), text(&data)]);
+    assert_eq!(
+        (exit, &error["code"]),
+        (6, &json!("damaged")),
+        "only when it is asked for: {error}"
+    );
+    let done = told(&["restore", "--data", text(&to), "--salvage", text(&data)]);
+    assert_eq!(done["entries"], 5, "{done}");
+    let place = json!([{ "file": text(&data.join(&name)), "offset": 64 }]);
+    assert_eq!(done["lost"], place, "{done}");
+    let broker = Broker::on(&to, &[]);
+    let left: Vec<Value> = export(&broker, "/n");
+    assert_eq!(left.len(), 4, "all but the one whose batch is broken: {left:?}");
+    let key = |line: &str| serde_json::from_str::<Value>(line).unwrap()["path"].clone();
+    assert_eq!(key(&broker.ok(&["export", "/log"])), key(&log));
+
+    // Over itself; and people are told what is lost.
+    let mut again =
+        program(&["restore", "--data", text(&data), "--force", "--salvage", text(&data)]);
+    let people = said(&again.output().unwrap());
+    assert!(people.contains("lost: ") && people.contains(&name), "{people}");
+    assert!(people.contains("revision 1 is lost"), "{people}");
+    // Of what is whole nothing is.
+    let third = directory.file("third");
+    let done = told(&["restore", "--data", text(&third), "--salvage", text(&data)]);
+    assert_eq!((&done["entries"], &done["lost"]), (&json!(5), &json!([])), "{done}");
+}
+
+#[test]
 fn a_backup_is_one_revision_while_clients_write() {
     let directory = Directory::new("backup");
     let data = directory.file("data");

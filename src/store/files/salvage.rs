@@ -1,0 +1,131 @@
+//! What is whole of files that are damaged.
+
+use onetree_core::{Settings, State};
+use onetree_protocol::Epoch;
+
+use super::history::History;
+use super::log::{self, LogFile, Piece};
+use super::recover;
+use super::storage::Storage;
+use super::tree;
+use super::{Damage, OpenError};
+
+/// What could be got out of damaged files.
+pub struct Salvaged {
+    /// The tree, as far as it is known.
+    pub state: State,
+    /// What is not in it because it could not be read; empty: nothing is lost.
+    pub lost: Vec<Damage>,
+}
+
+/// Makes a tree of all that is whole: of the newest saved tree each block whose checksum is right,
+/// and behind it each batch of the log whose checksum is. Changes nothing. Blocks; takes as long as
+/// a start, and a second reading where something is damaged.
+///
+/// What is in it was in the tree at some time, but need not have been at the last: an entry whose last
+/// change is lost stands there as it was before, also where that change was a delete. So it may begin a
+/// new history, and must not go on with the old one: see [`State::begin_epoch`].
+///
+/// # Errors
+/// [`OpenError::Newer`], where a file is of a later version.
+pub fn salvage(storage: &dyn Storage, settings: Settings) -> Result<Salvaged, OpenError> {
+    match recover::read(storage, settings.clone()) {
+        Ok(read) => Ok(Salvaged { state: read.state, lost: Vec::new() }),
+        Err(OpenError::Damaged(_) | OpenError::Io { .. }) => Ok(pieces(storage, settings)),
+        Err(error) => Err(error),
+    }
+}
+
+fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
+    let mut lost = Vec::new();
+    let names = storage.list().unwrap_or_else(|error| {
+        lost.push(OpenError::Io { file: storage.show(""), error }.damage(storage, ""));
+        Vec::new()
+    });
+    // Nothing of the tree is in it.
+    let history = History::read(storage).ok().flatten();
+    let epoch = history.map_or(settings.epoch, |history| history.epoch);
+    let settings = Settings { epoch, ..settings };
+    let newest = names.iter().filter_map(|name| tree::rev_of(name)).max();
+    let state = match newest {
+        Some(rev) => tree::whole(storage, rev, settings, &mut lost),
+        None => State::new(settings),
+    };
+    let saved = newest.unwrap_or_default();
+    let mut logs: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
+    logs.sort_unstable();
+    let mut replay = Replay { storage, epoch, state, lost, broken: None };
+    for (n, first) in logs.iter().enumerate() {
+        let until = logs.get(n + 1).copied().unwrap_or(u64::MAX);
+        // Otherwise all of it is in the saved tree, and it was about to be removed.
+        if until > saved + 1 {
+            replay.file(*first, until);
+        }
+    }
+    replay.end()
+}
+
+/// The log behind the saved tree, past what is broken in it.
+struct Replay<'a> {
+    storage: &'a dyn Storage,
+    epoch: Epoch,
+    state: State,
+    lost: Vec<Damage>,
+    /// Something that could not be read, behind the last commit that could.
+    broken: Option<Damage>,
+}
+
+impl Replay<'_> {
+    fn file(&mut self, first: u64, until: u64) {
+        let (storage, name) = (self.storage, log::name(first));
+        let failed = |error| OpenError::Io { file: storage.show(&name), error };
+        let read = storage.open(&name).map_err(failed).and_then(|file| {
+            LogFile::read(storage, &name, &*file)
+                // What a header says is known from elsewhere.
+                .or_else(|_| LogFile::behind_header(storage, &name, &*file, (self.epoch, first)))
+        });
+        match read {
+            Ok(file) => file.pieces(until, |piece| self.piece(&name, piece)),
+            Err(error) => self.broken = Some(error.damage(storage, &name)),
+        }
+    }
+
+    fn piece(&mut self, name: &str, piece: Piece) {
+        let damage = |offset, why: &str| Damage {
+            file: self.storage.show(name),
+            offset,
+            why: why.to_owned(),
+        };
+        match piece {
+            Piece::Broken { at } => {
+                let broken = damage(at, "a batch is broken");
+                self.broken.get_or_insert(broken);
+            }
+            Piece::Commit(commit) if commit.rev > self.state.rev() => {
+                let (next, rev) = (self.state.rev().get() + 1, commit.rev.get());
+                // Only what says that nothing was behind it was broken: that nothing is lost.
+                let broken = self.broken.take();
+                if rev > next {
+                    let mut gap = broken.unwrap_or_else(|| damage(0, "commits are missing"));
+                    let lost = match rev - 1 {
+                        last if last == next => format!("revision {last} is lost"),
+                        last => format!("revisions {next} to {last} are lost"),
+                    };
+                    gap.why = format!("{}: {lost}", gap.why);
+                    self.lost.push(gap);
+                }
+                self.state.replay(&commit);
+            }
+            Piece::Commit(_) => {}
+        }
+    }
+
+    fn end(mut self) -> Salvaged {
+        if let Some(mut broken) = self.broken {
+            let last = self.state.rev();
+            broken.why = format!("{}: what came behind revision {last} is lost", broken.why);
+            self.lost.push(broken);
+        }
+        Salvaged { state: self.state, lost: self.lost }
+    }
+}

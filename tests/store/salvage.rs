@@ -1,0 +1,113 @@
+//! What is got out of damaged files: all that is whole, and nothing that never was.
+
+use std::fmt::Debug;
+
+use onetree::store::files::{self, OpenError, Salvaged};
+use onetree_core::{Author, Request, State, Time};
+use onetree_protocol::Value;
+use onetree_protocol::frame::Do;
+
+use super::rng::Rng;
+use super::simulated::{Keep, Simulated};
+use super::work::{Run, Whole, open, path, settings, work};
+
+/// Every so many bytes one is changed. No multiple of the eight that things are aligned to.
+const STEP: usize = 13;
+
+/// A batch of the worker changes fewer entries than this.
+const BATCH_CHANGES: usize = 16;
+
+/// Each entry that was found was there at some moment, as it is.
+pub(crate) fn assert_each_was(run: &Run, found: &Whole, when: &dyn Debug) {
+    for slot in found.slots.iter().filter(|slot| slot.value.is_some()) {
+        let was = run.moments.iter().any(|moment| {
+            let same = |one: &onetree_core::SavedSlot| {
+                (&one.path, one.rev, &one.value) == (&slot.path, slot.rev, &slot.value)
+            };
+            moment.whole.slots.iter().any(same)
+        });
+        assert!(was, "{when:?}: {} at revision {} never was", slot.path, slot.rev);
+    }
+}
+
+fn flipped(image: &Simulated, name: &str, at: usize, bit: usize) -> Simulated {
+    let flipped = image.kill();
+    let mut content = flipped.content(name);
+    content[at] ^= 1 << bit;
+    flipped.put(name, content);
+    flipped
+}
+
+#[test]
+fn a_flipped_bit_costs_one_batch_of_the_log() {
+    let mut rng = Rng::any();
+    let (run, _store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
+    let right = &run.moments.last().unwrap().whole;
+    let image = run.storage.crash(Keep::Everything);
+    let (mut salvaged, mut lossless, mut of_logs, mut to_the_end) = (0, 0, 0, 0);
+    for (name, length) in image.files() {
+        for at in (rng.below(STEP)..length).step_by(STEP) {
+            let bit = rng.below(8);
+            let when = format!("bit {bit} of byte {at} of {length} of {name}");
+            let flipped = flipped(&image, &name, at, bit);
+            if !matches!(open(&flipped.kill(), false), Err(OpenError::Damaged(_))) {
+                continue;
+            }
+            let Salvaged { state, lost } = files::salvage(&flipped, settings(7)).unwrap();
+            let found = Whole::of(&state);
+            assert_each_was(&run, &found, &when);
+            assert_eq!(flipped.count(), 0, "{when}: something was changed");
+            salvaged += 1;
+            let missing = right.slots.iter().filter(|slot| !found.slots.contains(slot)).count();
+            if lost.is_empty() {
+                lossless += 1;
+                assert_eq!((missing, &found.digest), (0, &right.digest), "{when}");
+            }
+            if name.starts_with("log-") {
+                of_logs += 1;
+                to_the_end += u32::from(found.rev() == right.rev());
+                assert!(missing < BATCH_CHANGES, "{when}: {missing} are missing: {lost:?}");
+            }
+        }
+    }
+    println!("{salvaged} salvaged, {lossless} whole; of logs {of_logs}, {to_the_end} to the end");
+    // All but what is broken in the last batch.
+    assert!(to_the_end > of_logs * 9 / 10, "{to_the_end} of {of_logs}");
+    assert!(salvaged > 50 && lossless > 5, "{salvaged} {lossless}: too few to say anything");
+}
+
+/// A saved tree of several blocks.
+#[test]
+fn a_broken_block_of_a_saved_tree_costs_that_block() {
+    let mut state = State::new(settings(1));
+    let entries = 3_000;
+    for n in 0..entries {
+        let value = Value::text(&"x".repeat(400));
+        let put =
+            Do::Put { path: path(&format!("/n/{n:05}")), value, ttl_ms: None, ephemeral: false };
+        let request = Request { changes: vec![put], ..Request::default() };
+        state.write(Time(1), &Author::default(), &request).answer.unwrap();
+    }
+    let image = Simulated::default();
+    files::save(&image, settings(1).epoch, &settings(1), &state.checkpoint(), false).unwrap();
+    let (tree, length) =
+        image.files().into_iter().find(|(name, _)| name.starts_with("tree-")).unwrap();
+    let count = |image: &Simulated| {
+        let Salvaged { state, lost } = files::salvage(image, settings(7)).unwrap();
+        (state.checkpoint().digest().count, lost)
+    };
+    assert_eq!(count(&image), (entries, Vec::new()));
+    // In the middle of its blocks, where the length of one stands too, and in the last.
+    let second = (256 << 10) + 400..length;
+    for at in second.step_by(60_011) {
+        let (found, lost) = count(&flipped(&image, &tree, at, 3));
+        assert!((entries * 6 / 10..entries).contains(&found), "byte {at}: {found} of {entries}");
+        assert_eq!(lost.len(), 1, "{lost:?}");
+    }
+    // A file that ends too early.
+    let cut = image.kill();
+    cut.put(&tree, image.content(&tree)[..length / 2].to_vec());
+    let (found, lost) = count(&cut);
+    assert!((entries / 5..entries / 2).contains(&found), "{found} of {entries}");
+    assert_eq!(lost.len(), 1, "{lost:?}");
+}
