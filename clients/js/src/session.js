@@ -6,6 +6,7 @@ import { OnetreeError, closedError } from './errors.js';
 import { MirrorState } from './mirror.js';
 import { sees } from './protocol.js';
 import { Requests } from './requests.js';
+import { AGAIN, Slot } from './slot.js';
 
 /** What comes on top of the broker's heartbeat before a silent connection is taken for dead, ms. */
 const GRACE = 10_000;
@@ -15,14 +16,6 @@ const GOOD = 10_000;
 const HELLO_BYTES = 256 << 10;
 /** How long an orderly end may take, ms. */
 const BYE = 5_000;
-/** So many starts from nothing within WINDOW ms are a misfortune; one more is a circle. */
-const RESTARTS = 3;
-const WINDOW = 60_000;
-/** The wait of one that goes in circles: this, then twice that, up to HOLD_MOST, ms. */
-const HOLD = 10_000;
-const HOLD_MOST = 300_000;
-/** The wait before a subscription that was refused for now is tried again, ms. */
-const AGAIN = 1_000;
 
 /**
  * @typedef {import('./protocol.js').Frame} Frame
@@ -42,11 +35,9 @@ const AGAIN = 1_000;
  * @typedef {{codec: import('./json.js').Codec, label?: string | undefined, agent: string,
  *   reconnect: 'never' | 'after-first' | 'always', requestTimeoutMs: number, connectTimeoutMs: number,
  *   backoffMs: readonly [number, number], random?: () => number, newName?: () => string, tokenAgain?: boolean}} SessionOptions
- * @typedef {{once: boolean, signals: boolean, everyMs: number}} SubOptions
+ * @typedef {import('./slot.js').SubOptions} SubOptions
  * @typedef {{to: 'request', ticket: number} | {to: 'sub' | 'resync', sub: number} | {to: 'unsub' | 'bye'}
  *   | {to: 'sync', waiting: [number, number][]}} Asked
- * @typedef {{state: MirrorState, options: SubOptions, subscribed: boolean, held: number | undefined, restarts: number[],
- *   holds: number}} Slot `held`: until when it waits before it starts again
  */
 
 /** 128 random bits in hex. */
@@ -147,7 +138,7 @@ export class Session {
    * @param {SubOptions} options
    */
   mirror(sub, state, options) {
-    this.slots.set(sub, { state, options, subscribed: false, held: undefined, restarts: [], holds: 0 });
+    this.slots.set(sub, new Slot(state, options));
     if (this.link === 'up') state.handleKey(this.welcome?.['digest_key']);
     if (this.isOver || this.closing) this.endMirror(sub, closedError(this.why));
     else this.start(sub);
@@ -323,18 +314,11 @@ export class Session {
       }
       const subId = this.nextId();
       slot.subscribed = true;
-      subs.push(this.subFrame(subId, sub, slot));
+      subs.push(slot.frame(subId, sub));
       this.asked.set(subId, { to: 'sub', sub });
     }
     const { name: client, session, token, seen, options: { agent } } = this;
     return { op: 'hello', id, client, session, token, agent, seen, subs };
-  }
-
-  /** @private @param {number} id @param {number} sub @param {Slot} slot @returns {Frame} */
-  subFrame(id, sub, { state, options }) {
-    const { once, signals, everyMs } = options;
-    const { cookie } = state;
-    return { op: 'sub', id, sub, ...state.view, cookie, mode: once ? 'once' : 'stay', signals, every_ms: everyMs };
   }
 
   /** @private @returns {Frame | undefined} */
@@ -347,7 +331,7 @@ export class Session {
       this.asked.set(id, say === 'unsub' ? { to: say } : { to: say, sub });
       if (slot && say === 'sub') {
         slot.subscribed = true;
-        return this.subFrame(id, sub, slot);
+        return slot.frame(id, sub);
       }
       return { op: say, id, sub };
     }
@@ -568,17 +552,9 @@ export class Session {
   /** @private Starts a mirror again because it is wrong, unless it goes in circles. @param {number} now @param {number} sub @param {Slot} slot */
   restart(now, sub, slot) {
     this.parts.delete(sub);
-    slot.restarts = slot.restarts.filter((at) => now - at <= WINDOW);
-    if (slot.restarts.length === 0) slot.holds = 0;
-    slot.restarts.push(now);
-    if (slot.restarts.length <= RESTARTS) {
-      this.start(sub);
-      return;
-    }
-    const retryInMs = Math.min(HOLD * 2 ** Math.min(slot.holds, 5), HOLD_MOST);
-    slot.holds += 1;
-    slot.held = now + retryInMs;
-    this.tell(sub, { type: 'circling', retryInMs });
+    const retryInMs = slot.restart(now);
+    if (retryInMs === undefined) this.start(sub);
+    else this.tell(sub, { type: 'circling', retryInMs });
   }
 
   /** @private Whether a `resync` of a mirror was not answered yet. @param {number} sub */
