@@ -164,12 +164,12 @@ function readValue(object) {
       return refuse('bad-frame', 'two values');
     }
     if (type !== undefined && type !== JSON_TYPE) return refuse('bad-frame', `json is of type ${JSON_TYPE}`);
-    return new Value(JSON_TYPE, json.text);
+    return makeValue(JSON_TYPE, json.text);
   }
   if (text !== undefined) {
     if (bytes !== undefined || typeof text !== 'string') return refuse('bad-frame', 'one value, and text is a text');
     if (type !== undefined && !type.startsWith('text/')) return refuse('bad-frame', 'text is of a type text/…');
-    return new Value(checkType(type ?? 'text/plain'), text);
+    return makeValue(type ?? 'text/plain', text);
   }
   if (bytes !== undefined) {
     if (typeof bytes !== 'string') return refuse('bad-frame', 'bytes is a text');

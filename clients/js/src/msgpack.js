@@ -129,7 +129,7 @@ function readValue(type, bytes) {
   if (bytes === undefined) return type === undefined ? undefined : refuse('bad-frame', 'a type without a value');
   if (!(bytes instanceof Uint8Array)) return refuse('bad-frame', 'a value is of type bin');
   // A copy: the value may outlive the frame by far. (What `slice` of a Buffer gives, is none.)
-  if (type === undefined || type === JSON_TYPE) return new Value(JSON_TYPE, utf8(bytes));
+  if (type === undefined || type === JSON_TYPE) return makeValue(JSON_TYPE, utf8(bytes));
   return makeValue(type, new Uint8Array(bytes));
 }
 

@@ -257,17 +257,51 @@ function jsonOf(content) {
   }
 }
 
+/** Says that a value needs no look: it was looked at, or a codec has read it. Nobody else has this. */
+const SURE = Symbol('sure');
+
+/**
+ * What a value of this type is kept as.
+ * @param {string} type
+ * @param {unknown} content
+ * @returns {string | Uint8Array}
+ */
+function checkRaw(type, content) {
+  const raw = typeof content === 'string' ? content : bytesIn(content);
+  if (raw === undefined) return refuse('bad-value', 'a value is a text, or bytes: a Uint8Array, say');
+  checkType(type);
+  if (type === JSON_TYPE) return jsonText(raw);
+  return typeof raw !== 'string' || wellFormed(raw) ? raw : refuse('bad-value', 'a text has no lone surrogates');
+}
+
+/**
+ * A JSON text without the space around it.
+ * @param {string | Uint8Array} raw
+ */
+function jsonText(raw) {
+  try {
+    const trimmed = (typeof raw === 'string' ? raw : utf8(raw)).replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
+    if (!wellFormed(trimmed)) refuse('bad-value', 'a text has no lone surrogates');
+    return skipJson(trimmed, 0) === trimmed.length ? trimmed : refuse('bad-value', 'more than one JSON text');
+  } catch (error) {
+    return refuse('bad-value', wordsOf(error));
+  }
+}
+
 /** Bytes and a media type. What is read of it is made when it is asked for first. It never changes. */
 export class Value {
   /**
+   * `bad-value` when it is not what its type says.
    * @param {string} type
-   * @param {string | Uint8Array} raw its text, where it is UTF-8, or its bytes
+   * @param {string | Uint8Array | ArrayBufferView | ArrayBuffer} content its text, where it is UTF-8, or its bytes, which are not
+   *   copied
+   * @param {symbol} [sure]
    */
-  constructor(type, raw) {
+  constructor(type, content, sure) {
     /** @readonly */
     this.type = type;
     /** @private */
-    this.raw = raw;
+    this.raw = sure === SURE ? /** @type {string | Uint8Array} */ (content) : checkRaw(type, content);
     /** @private @type {{json: unknown} | undefined} */
     this.parsed = undefined;
   }
@@ -290,13 +324,7 @@ export class Value {
    */
   static jsonText(text) {
     if (typeof text !== 'string') return refuse('bad-value', 'a JSON text is a text');
-    const trimmed = text.replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
-    try {
-      if (skipJson(trimmed, 0) !== trimmed.length) refuse('bad-value', 'more than one JSON text');
-    } catch (error) {
-      return refuse('bad-value', wordsOf(error));
-    }
-    return new Value(JSON_TYPE, trimmed);
+    return new Value(JSON_TYPE, text);
   }
 
   /**
@@ -306,7 +334,7 @@ export class Value {
   static text(text, type = 'text/plain') {
     if (typeof text !== 'string' || !wellFormed(text)) refuse('bad-value', 'a text is one, without lone surrogates');
     if (!checkType(type).startsWith('text/')) refuse('bad-field', `${type} is no type of a text`);
-    return new Value(type, text);
+    return new Value(type, text, SURE);
   }
 
   /**
@@ -317,8 +345,7 @@ export class Value {
   static of(type, content) {
     const bytes = bytesIn(content);
     if (bytes === undefined) return refuse('bad-value', 'Value.of takes a type, and bytes: a Uint8Array, say');
-    const value = new Value(checkType(type), bytes);
-    return value.isJson ? Value.jsonText(value.text) : value;
+    return new Value(type, bytes);
   }
 
   /**
@@ -330,7 +357,7 @@ export class Value {
   static from(content) {
     if (content instanceof Value) return content;
     const bytes = bytesIn(content);
-    return bytes === undefined ? Value.json(content) : new Value('application/octet-stream', bytes);
+    return bytes === undefined ? Value.json(content) : new Value('application/octet-stream', bytes, SURE);
   }
 
   /** Whether it is JSON. */
@@ -598,12 +625,12 @@ export function putChange(path, rev, value) {
 }
 
 /**
- * A value as a codec found it.
+ * A value as a codec found it: of JSON it has read the text, or the broker has.
  * @param {string | undefined} type
  * @param {string | Uint8Array} raw
  */
 export function makeValue(type, raw) {
-  return new Value(type === undefined ? JSON_TYPE : type === JSON_TYPE ? JSON_TYPE : checkType(type), raw);
+  return new Value(type === undefined || type === JSON_TYPE ? JSON_TYPE : checkType(type), raw, SURE);
 }
 
 export { JSON_TYPE };

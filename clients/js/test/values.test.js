@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { OnetreeError, Value } from '../src/index.js';
+import { json, readEntry } from '../src/json.js';
 
 const OCTETS = 'application/octet-stream';
 const bad = (make, message = /^bad-value: (?!bad-)/) => assert.throws(make, (error) => (
@@ -71,4 +72,36 @@ test('whole numbers beyond 2^53 lose digits in json, and have them in text', () 
   const value = Value.jsonText('{"n":9007199254740993}');
   assert.equal(value.json.n, 9007199254740992);
   assert.equal(value.text, '{"n":9007199254740993}');
+});
+
+test('however a value is made, it is one', () => {
+  let deep = '1';
+  for (let n = 0; n < 200; n += 1) deep = `[${deep}]`;
+  const wrong = ['{oops', '1,"ttl_ms":60000', '{"a":1,"a":2}', '"\\ud800"', '"\ud800"', '1e999', '1'.repeat(400), 'NaN', 'Infinity', '', '1 2', deep, '{"a":1}}', '"a'];
+  for (const text of wrong) {
+    for (const raw of [text, new TextEncoder().encode(text === '"\ud800"' ? '"' : text)]) {
+      bad(() => new Value('application/json', raw));
+      bad(() => Value.of('application/json', typeof raw === 'string' ? Buffer.from(raw, 'utf8').subarray(text === '"\ud800"' ? 1 : 0) : raw));
+    }
+    bad(() => Value.jsonText(text));
+  }
+  bad(() => new Value('application/json', 5));
+  bad(() => new Value('application/json', Uint8Array.of(0xff)));
+  bad(() => new Value('text/plain', '\ud800'));
+  bad(() => new Value('image/png', 5));
+  assert.throws(() => new Value('x', 'y'), { name: 'OnetreeError', code: 'bad-field' });
+  assert.equal(new Value('application/json', ' {"a": 1}\n').text, '{"a": 1}');
+  assert.equal(new Value('application/json', Buffer.from(' [1] ')).text, '[1]');
+  assert.equal(new Value('text/plain', 'ä').text, 'ä');
+  assert.deepEqual([...new Value('image/png', new Uint8Array([1, 2]).buffer).bytes], [1, 2]);
+});
+
+test('space around a JSON value of a frame is none of it', () => {
+  for (const [text, value] of [['{"json": 1 }', '1'], ['{ "json"\t:\r\n{"a" : [ 1 ]}\n}', '{"a" : [ 1 ]}'], ['{"json": "x" }', '"x"'], ['{"json": null\t}', 'null']]) {
+    const fields = text.slice(1, -1);
+    const [delta] = [json.decodeServer(`{"op":"delta","rev":2,"changes":[{"path":"/a","rev":2,${fields}}, {"path":"/b","rev":2,${fields},"x":1}]}`)];
+    assert.deepEqual(delta.changes.map((change) => change.value.text), [value, value]);
+    assert.equal(json.decodeClient(`{"op":"put","id":1,"path":"/a",${fields}}`).value.text, value);
+    assert.equal(readEntry(`{"path":"/a","rev":2,${fields}}`).value.text, value);
+  }
 });
