@@ -37,11 +37,10 @@ export class Changes {
   /**
    * @param {MirrorState} state of the mirror
    * @param {Snapshot} initial what the reader knows
-   * @param {boolean} whole whether it was ever whole
-   * @param {MirrorEvent | undefined} ended
+   * @param {readonly MirrorEvent[]} past what has brought the mirror from there to where it is
    * @param {() => void} stop
    */
-  constructor(state, initial, whole, ended, stop) {
+  constructor(state, initial, past, stop) {
     /** @private */
     this.state = state;
     /** @private @type {Item[]} */
@@ -70,11 +69,7 @@ export class Changes {
     this.wakers = [];
     /** @private @type {Behind | undefined} */
     this.behind = undefined;
-    if (whole || ended !== undefined) {
-      this.behind = new Behind(initial);
-      this.behind.fresh = whole;
-      this.behind.ended = ended;
-    }
+    for (const event of past) (this.behind ??= new Behind(initial)).fold(event);
   }
 
   /** @private What the mirror goes on from turned out to be another. */
@@ -253,7 +248,7 @@ class Behind {
     /** @type {Item[]} */
     const items = [];
     if (this.trouble) items.push({ event: this.trouble, rev, cookie });
-    if (this.link) items.push({ event: this.link, rev, cookie });
+    if (this.link?.type === 'online') items.push({ event: this.link, rev, cookie });
     /** @type {MirrorEvent[]} */
     const events = [];
     const [changes, gaps] = [now.since(this.from), [...this.gaps]];
@@ -261,6 +256,8 @@ class Behind {
     else if (changes.length > 0 || gaps.length > 0) {
       events.push({ type: 'delta', since: rev, rev: now.rev, changes, gaps });
     }
+    // Last is how it stands: who shows that it is live would go on doing so.
+    if (this.link?.type === 'offline') events.push(this.link);
     if (this.ended) events.push(this.ended);
     for (const event of events) items.push({ event, rev: now.rev, cookie: now.cookie });
     return items;

@@ -1,6 +1,6 @@
 // Joins a session with a socket and a clock, and is the application's side of a connection.
 
-import { OnetreeError, closedError, throwToHost } from './errors.js';
+import { OnetreeError, closedError, throwToHost, wordsOf } from './errors.js';
 import { json } from './json.js';
 import { Mirror } from './live.js';
 import { MirrorState } from './mirror.js';
@@ -499,7 +499,7 @@ export class Client {
         shown = await tokenOf(token, connectTimeoutMs);
       } catch (cause) {
         if (attempt !== this.attempt) return;
-        this.session.handleClosed(this.now(), new OnetreeError('unreachable', `there is no token: ${cause}`, { cause }));
+        this.session.handleClosed(this.now(), new OnetreeError('unreachable', `there is no token: ${wordsOf(cause)}`, { cause }));
         this.turn();
         return;
       }

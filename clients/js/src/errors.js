@@ -8,6 +8,9 @@ import { actionOf, isCode } from './codes.js';
  * @typedef {import('./codes.js').Action} Action
  */
 
+/** The longest wait that is heeded, ms: a day. With more than 2^31-1 ms a host's timer would go off at once. */
+export const RETRY_MOST = 86_400_000;
+
 /** @type {Record<string, Action>} */
 const OWN = {
   timeout: 'retry', lost: 'retry', 'queue-full': 'retry', unreachable: 'retry', protocol: 'retry',
@@ -31,8 +34,8 @@ export class OnetreeError extends Error {
     this.path = more.path;
     /** The revision that is there instead of the one that was expected. */
     this.rev = more.rev;
-    /** Milliseconds after which to try again, where the broker said so. */
-    this.retryInMs = more.retryInMs;
+    /** Milliseconds after which to try again, where the broker said so; a day at most. */
+    this.retryInMs = more.retryInMs === undefined ? undefined : Math.min(more.retryInMs, RETRY_MOST);
     /**
      * With `timeout`, and with `closed` and `ended` of a request: whether it was sent. A write that was may still happen, once, or
      * has happened; one that was not never will.
@@ -45,10 +48,14 @@ export class OnetreeError extends Error {
     return this.code === 'conflict';
   }
 
-  /** What to do next. `retry` is what the client does by itself when the error is about a connection. */
+  /**
+   * What to do next. `retry` is what the client does by itself when the error is about a connection. What was sent and has
+   * timed out is not to be asked again: the client sends a write until it has its answer.
+   * @returns {Action}
+   */
   get action() {
-    const action = isCode(this.code) ? actionOf(this.code) : (OWN[this.code] ?? 'stop');
-    return action;
+    if (this.code === 'timeout' && this.sent) return 'stop';
+    return isCode(this.code) ? actionOf(this.code) : (OWN[this.code] ?? 'stop');
   }
 
   /**
@@ -73,9 +80,13 @@ export function closedError(cause, sent) {
   return new OnetreeError('closed', `the client is closed${what}`, more);
 }
 
-/** What an error says, without its code. @param {unknown} error */
+/** What an error says, without its code; of the application's, whatever that is. @param {unknown} error */
 export function wordsOf(error) {
-  return error instanceof OnetreeError ? error.message.slice(error.code.length + 2) : String(error);
+  try {
+    return error instanceof OnetreeError ? error.message.slice(error.code.length + 2) : String(error);
+  } catch {
+    return 'something that says nothing';
+  }
 }
 
 /**

@@ -2,13 +2,15 @@
 
 import { Changes } from './changes.js';
 import { OnetreeError, closedError, throwToHost, wordsOf } from './errors.js';
-import { FUNCTION, U53, must } from './options.js';
+import { FUNCTION, U53, must, whole } from './options.js';
 import { Snapshot } from './snapshot.js';
-import { below, checkPath, contains, isLogKey } from './protocol.js';
+import { below, checkPath, isLogKey } from './protocol.js';
 import { transact } from './transact.js';
 
 /** A mirror is kept at most so often while changes come, ms. */
 const KEEP = 1_000;
+/** How many entries a page may have. */
+const PAGE = whole(32);
 
 /**
  * @typedef {import('./protocol.js').Entry} Entry
@@ -41,6 +43,8 @@ export class Mirror {
     this.initial = state.snapshot;
     /** @private */
     this.whole = false;
+    /** @private While there is no connection: why. @type {MirrorEvent | undefined} */
+    this.offline = undefined;
     /** @private @type {(MirrorEvent & {type: 'ended'}) | undefined} */
     this.ended = undefined;
     /** @private @type {Set<Changes>} */
@@ -81,6 +85,8 @@ export class Mirror {
   /** @internal The mirror went on; `undefined`: only its revision did. @param {MirrorEvent | undefined} event */
   publish(event) {
     if (event?.type === 'fresh') this.whole = true;
+    if (event?.type === 'offline') this.offline = event;
+    if (event?.type === 'online') this.offline = undefined;
     if (event?.type === 'ended') this.ended = event;
     for (const feed of this.feeds) /** @type {any} */ (feed).push(event);
     if (this.waiters.size > 0) for (const waiter of [...this.waiters]) if (waiter()) this.waiters.delete(waiter);
@@ -92,9 +98,12 @@ export class Mirror {
     return this.state.rev;
   }
 
-  /** Whether it is whole and the connection is there that keeps it so. */
+  /**
+   * Whether it is whole and the connection is there that keeps it so. One that has ended, as one of mode `once` does, is not:
+   * it stays what it was.
+   */
   get isFresh() {
-    return this.state.fresh;
+    return this.state.fresh && !this.ended;
   }
 
   /** How many changes have come of the refresh that is under way, or came of the last one: for progress. */
@@ -137,11 +146,15 @@ export class Mirror {
 
   /**
    * What happens to it, from the beginning: if it is whole already, the first event is `fresh` with all that differs from
-   * what it was started with. An async iterable for one reader; leaving its loop ends the reading, not the mirror.
+   * what it was started with; if there is no connection now, `offline` comes behind that. An async iterable for one reader;
+   * leaving its loop ends the reading, not the mirror.
    */
   changes() {
+    /** @type {MirrorEvent[]} */
+    const past = this.whole ? [{ type: 'fresh', rev: this.rev, changes: [], gaps: [] }] : [];
+    for (const event of [this.offline, this.ended]) if (event) past.push(event);
     /** @type {Changes} */
-    const feed = new Changes(this.state, this.initial, this.whole, this.ended, () => this.feeds.delete(feed));
+    const feed = new Changes(this.state, this.initial, past, () => this.feeds.delete(feed));
     this.feeds.add(feed);
     // Otherwise what was not shown yet when it was to be saved would be saved behind the next event only.
     if (this.keep) feed.taken = () => this.keepLater();
@@ -180,7 +193,9 @@ export class Mirror {
       must(FUNCTION, 'reached', reached);
       const waiter = () => {
         try {
-          if ((this.state.fresh || !onlyFresh) && reached(this)) resolve(this.rev);
+          // One that has ended was fresh to its end if that was the aim of it.
+          const fresh = this.state.fresh && !this.ended?.error;
+          if ((fresh || !onlyFresh) && reached(this)) resolve(this.rev);
           else if (this.ended) reject(this.ended.error ?? closedError());
           else return false;
         } catch (error) {
@@ -192,7 +207,7 @@ export class Mirror {
     });
   }
 
-  /** Waits until it is fresh. Fails when the mirror has ended. @returns {Promise<number>} its revision then */
+  /** Waits until it is fresh; one of mode `once`: until it was. Fails when the mirror has ended. @returns {Promise<number>} its revision then */
   fresh() {
     return this.until(() => true);
   }
@@ -210,8 +225,9 @@ export class Mirror {
     return this.until((now) => now.rev >= rev);
   }
 
-  /** Starts again from nothing, and waits until it is whole. What it shows stays until then. */
-  resync() {
+  /** Starts again from nothing, and waits until it is whole. What it shows stays until then. Fails when the mirror has ended. */
+  async resync() {
+    if (this.ended) throw this.ended.error ?? closedError();
     this.client.resyncMirror(this.sub);
     return this.fresh();
   }
@@ -230,24 +246,40 @@ export class Mirror {
    * The page of a log in front of the oldest of its entries that the mirror shows, or in front of `before`: the oldest
    * first. It does not become part of the mirror.
    * @param {string} log
-   * @param {number} limit
+   * @param {number} limit at most so many entries; 0: as many as the broker likes
    * @param {string} [before] the path of an entry of the log
-   * @returns {Promise<{entries: Entry[], more: boolean, rev: number}>}
+   * @returns {Promise<{entries: Entry[], more: boolean, rev: number}>} `more`: there are older ones; `rev`: of the broker's
+   *   first answer
    */
   async earlier(log, limit, before) {
-    if (before === undefined) {
-      const inside = below(log);
-      for (const { path } of this.under(log)) {
-        if (path.startsWith(inside) && isLogKey(path.slice(inside.length))) {
-          before = path;
-          break;
-        }
-      }
+    checkPath(log);
+    must(PAGE, 'limit', limit);
+    const inside = below(log);
+    /** @param {Entry} entry */
+    const isLogged = ({ path, rev }) => rev > 0 && path.startsWith(inside) && isLogKey(path.slice(inside.length));
+    let from = before;
+    for (const entry of before === undefined ? this.under(log) : []) {
+      if (!isLogged(entry)) continue;
+      from = entry.path;
+      break;
     }
-    const options = { depth: /** @type {const} */ ('children'), limit, reverse: true, values: this.view.values };
-    const { rev, entries, more } = await this.client.list(log, before === undefined ? options : { ...options, before });
-    const logged = entries.filter(({ path, rev: at }) => at > 0 && path !== log && contains(log, path));
-    return { entries: logged.reverse(), more, rev };
+    /** @type {Entry[]} */
+    const logged = [];
+    let [most, first] = [limit, /** @type {number | undefined} */ (undefined)];
+    // A broker may send fewer than asked for, and among the children may be others: there are more when one more was seen.
+    for (;;) {
+      const wanted = most === 0 ? 0 : Math.min(most + 1 - logged.length, 2 ** 32 - 1);
+      const { rev, entries, more } = await this.client.list(log, {
+        depth: 'children', after: log, before: from, limit: wanted, reverse: true, values: this.view.values,
+      });
+      first ??= rev;
+      logged.push(...entries.filter(isLogged));
+      // The broker has said how many it likes.
+      if (most === 0) most = logged.length;
+      from = entries.at(-1)?.path;
+      const isFull = logged.length > most;
+      if (isFull || !more || from === undefined) return { entries: logged.slice(0, most).reverse(), more: isFull, rev: first };
+    }
   }
 
   /**
@@ -264,9 +296,11 @@ export class Mirror {
 
   /** Ends it; the client lives on. What is kept is saved once more. */
   async close() {
-    this.client.dropMirror(this.sub);
-    this.state.handleLost();
-    if (!this.ended) this.publish({ type: 'ended' });
+    if (!this.ended) {
+      this.client.dropMirror(this.sub);
+      this.state.handleLost();
+      this.publish({ type: 'ended' });
+    }
     await this.saved();
   }
 

@@ -146,3 +146,101 @@ test('what was kept is looked at before it is shown', async (t) => {
     assert.equal(saved, 1, 'what is broken is replaced');
   }
 });
+
+/** All events that are there now. */
+function events(changes) {
+  const all = [];
+  for (let event = changes.nextNow(); event; event = changes.nextNow()) all.push(event.type);
+  return all;
+}
+
+test('who begins to read a mirror that is offline is told so, behind what it shows', async (t) => {
+  const world = made(t, { backoffMs: [1_000, 1_000] });
+  const { client, cut } = world;
+  const mirror = client.mirror('/');
+  await soon(mirror.fresh());
+  world.refuses = true;
+  cut();
+  await soon(client.until('offline'));
+  const changes = mirror.changes();
+  assert.deepEqual(events(changes), ['fresh', 'offline']);
+  await soon(client.close());
+  assert.deepEqual(events(changes), ['ended']);
+  assert.deepEqual(events(mirror.changes()), ['fresh', 'offline', 'ended']);
+});
+
+test('a mirror of mode once was fresh, and is so no longer when it has ended', async (t) => {
+  const { client } = made(t);
+  await soon(client.put('/a', 1));
+  const once = client.mirror('/', { once: true });
+  assert.equal(await soon(once.fresh()), 1);
+  assert.equal(once.isFresh, false);
+  const look = async () => {
+    assert.equal(await soon(once.fresh()), 1);
+    assert.equal(await soon(once.at(1)), 1);
+    assert.equal(once.isFresh, false);
+    await assert.rejects(soon(once.resync()), { code: 'closed' });
+    await assert.rejects(soon(once.at(2)), { code: 'closed' });
+  };
+  await look();
+  await once.close();
+  await look();
+  const stay = client.mirror('/');
+  await soon(stay.fresh());
+  await soon(client.close());
+  await look();
+  assert.equal(stay.isFresh, false);
+  await assert.rejects(soon(stay.fresh()), { code: 'closed' });
+});
+
+test('a page of a log has its entries alone, as many as were asked for, and says rightly whether there are more', async (t) => {
+  const { client } = made(t);
+  const put = async (path) => (await soon(client.put(path, 1))).rev;
+  await put('/log');
+  await put('/log/!below/x');
+  await put('/log/00meta');
+  const paths = [];
+  for (let n = 0; n < 5; n += 1) {
+    paths.push((await soon(client.append('/log', n))).paths[0]);
+    // Between any two, and below some that are no more.
+    await put(`${paths[n]}-more`);
+    await put(`${paths[n]}/below`);
+  }
+  await client.delete(paths[1]);
+  const meta = await put('/log/meta');
+  const left = paths.filter((_, n) => n !== 1);
+  const mirror = client.mirror({ path: '/log', depth: 'entry' });
+  await soon(mirror.at(meta));
+  for (const limit of [1, 2, 3, 4, 5, 2 ** 32 - 1]) {
+    const seen = [];
+    let before;
+    for (let more = true; more;) {
+      const page = await soon(mirror.earlier('/log', limit, before));
+      more = page.more;
+      assert.ok(page.entries.length === limit || (!more && page.entries.length > 0), `${limit}: ${page.entries.length}`);
+      seen.unshift(...page.entries.map(({ path }) => path));
+      before = seen[0];
+    }
+    assert.deepEqual(seen, left, `limit ${limit}`);
+  }
+  const some = await soon(mirror.earlier('/log', 0));
+  assert.deepEqual([some.entries.map(({ path }) => path), some.more], [[left.at(-1)], true]);
+  assert.deepEqual(await soon(mirror.earlier('/log', 0, left[0])), { entries: [], more: false, rev: meta });
+});
+
+test('whatever a token\'s function does, it is an attempt that failed', async (t) => {
+  const wordless = Object.assign(Object.create(null), { toString: fail });
+  class Wordless extends Error {
+    get message() { return fail(); }
+  }
+  for (const odd of [() => { throw wordless; }, () => Promise.reject(wordless), () => { throw undefined; }, () => { throw Symbol('x'); }, async () => { throw null; },
+    () => { throw new Wordless(); }, () => wordless, () => ({ then() { throw wordless; } }), () => 5, () => '\ud800', () => undefined]) {
+    let asked = 0;
+    const { client } = made(t, { token: () => (asked++ ? 'good' : odd()) });
+    const told = [];
+    client.onStatus(({ status, error }) => told.push([status, error?.code]));
+    await soon(client.until('online'));
+    assert.deepEqual([asked, told], [2, [['offline', 'unreachable'], ['online', undefined]]], String(odd));
+    await soon(client.close());
+  }
+});

@@ -108,7 +108,7 @@ test('what is folded is complete; a trim is a gap, a delete is none', () => {
     const state = new MirrorState(viewOf('/'));
     state.handleRefresh({ kind: 'full', why: 'no-cookie' });
     state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
-    const feed = new Changes(state, state.snapshot, false, undefined, () => {});
+    const feed = new Changes(state, state.snapshot, [], () => {});
     const tell = (rev, changed) => {
       const outcome = state.handleDelta(undefined, rev, changed);
       feed.push({ type: 'delta', since: outcome.since, rev, changes: outcome.changes, gaps: outcome.gaps });
@@ -131,7 +131,7 @@ test('what a reader was shown is what the mirror was then, however far behind it
     const r = new Random(seed);
     const state = new MirrorState(viewOf('/'));
     state.handleKey(KEY);
-    const feeds = Array.from({ length: 3 }, () => ({ feed: new Changes(state, state.snapshot, false, undefined, () => {}), copy: new Map(), pace: r.next() }));
+    const feeds = Array.from({ length: 3 }, () => ({ feed: new Changes(state, state.snapshot, [], () => {}), copy: new Map(), pace: r.next() }));
     const tree = new Map();
     let rev = 0;
     /** @type {Map<number, any[]>} what the mirror showed, by revision */
@@ -195,7 +195,7 @@ test('a reader that is always a little behind does not make the queue grow', () 
   const state = new MirrorState(viewOf('/'));
   state.handleRefresh({ kind: 'full', why: 'no-cookie' });
   state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
-  const feed = new Changes(state, state.snapshot, false, undefined, () => {});
+  const feed = new Changes(state, state.snapshot, [], () => {});
   for (let rev = 1; rev <= 5000; rev += 1) {
     const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
     feed.push({ type, rev, ...more });
@@ -209,7 +209,7 @@ test('as long as nothing is taken, a reader has the same snapshot', () => {
   const state = new MirrorState(viewOf('/'));
   state.handleRefresh({ kind: 'full', why: 'no-cookie' });
   state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
-  const feed = new Changes(state, state.snapshot, false, undefined, () => {});
+  const feed = new Changes(state, state.snapshot, [], () => {});
   const tell = (rev) => {
     const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
     feed.push({ type, rev, ...more });
@@ -267,4 +267,23 @@ test('BLAKE2s is that of the host, keyed or not, whatever the length', () => {
 
 test('an empty snapshot has nothing', () => {
   assert.deepEqual([...Snapshot.saved()], []);
+});
+
+test('what was folded ends as it stands: offline comes behind what changed', () => {
+  const offline = { type: 'offline', error: undefined, retryInMs: 5 };
+  const online = { type: 'online', resumed: true };
+  for (const [link, order] of [[[offline], ['delta', 'offline']], [[offline, online], ['online', 'delta']], [[offline, online, offline], ['delta', 'offline']]]) {
+    const state = new MirrorState(viewOf('/'));
+    state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+    state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
+    const feed = new Changes(state, state.snapshot, [], () => {});
+    for (let rev = 1; rev <= 300; rev += 1) {
+      const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
+      feed.push({ type, rev, ...more });
+    }
+    for (const event of link) feed.push(event);
+    const events = [];
+    for (let event = feed.nextNow(); event; event = feed.nextNow()) events.push(event.type);
+    assert.deepEqual(events.slice(256), order);
+  }
 });

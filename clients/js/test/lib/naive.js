@@ -1,7 +1,7 @@
 // A broker for simulations: the tree is a map, the history a list, and nothing is fast. It speaks frames.
 
 import { digestOf } from '../../src/copy.js';
-import { contains, fingerprint, logKey, sees, viewOf } from '../../src/protocol.js';
+import { below, comparePaths, contains, fingerprint, logKey, sees, viewOf } from '../../src/protocol.js';
 
 const EPOCH = 'e'.repeat(32);
 const LIMITS = { frame_bytes: 1 << 20, value_bytes: 1 << 16, subscriptions: 16, in_flight: 8 };
@@ -65,8 +65,23 @@ export class Connection {
         return [{ op: 'ok', id }];
       case 'sync': return [...this.deltas(), this.sync(id)];
       case 'signal': case 'bye': return [{ op: 'ok', id }];
+      case 'list': return [this.list(frame)];
       default: return this.write(frame);
     }
+  }
+
+  /** A page of the children: two at most, when asked for as many as it likes. */
+  list({ id, path, after, before, limit, reverse }) {
+    const under = below(path);
+    const { tree, rev } = this.broker;
+    const paths = [...tree.keys()].filter((at) => contains(path, at))
+      .map((at) => (at === path ? at : under + at.slice(under.length).split('/')[0]));
+    const inside = [...new Set(paths)].sort(comparePaths)
+      .filter((at) => (after === undefined || comparePaths(at, after) > 0) && (before === undefined || comparePaths(at, before) < 0));
+    if (reverse) inside.reverse();
+    const most = limit || 2;
+    const entries = inside.slice(0, most).map((at) => put(tree.get(at) ?? { path: at, rev: 0 }));
+    return { op: 'found', id, rev, entries, more: inside.length > most };
   }
 
   sync(id) {
@@ -109,6 +124,7 @@ export class Connection {
     if (number <= last || (last === 0 && number > 1 && !broker.last.has(this.client))) return error('outcome-unknown');
     if (number > last + 1) return error('seq-gap');
     if (frame.path === '/refused') return error('unavailable');
+    if (frame.path === '/unread') return [{ op: 'error', code: 'bad-frame', message: 'it is no JSON' }];
     broker.last.set(this.client, number);
     broker.executed.push(`${this.client} ${number}`);
     const answer = this.execute(frame);
