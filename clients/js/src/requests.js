@@ -58,6 +58,11 @@ export class Requests {
     this.deadlines.push([now + this.timeout, ticket]);
   }
 
+  /** What has been asked for, as long as it waits. @param {number} ticket */
+  frame(ticket) {
+    return this.all.get(ticket)?.frame;
+  }
+
   /** @private @param {number[]} tickets */
   requeue(tickets) {
     if (tickets.length === 0) return;

@@ -14,7 +14,7 @@ const GRACE = 10_000;
 const GOOD = 10_000;
 /** Subscriptions go into `hello` up to about this size, bytes, the others behind it. */
 const HELLO_BYTES = 256 << 10;
-/** How long an orderly end may take, ms. */
+/** How long an orderly end may take, ms: ours, and the broker's behind its `bye`. */
 const BYE = 5_000;
 
 /**
@@ -79,6 +79,10 @@ export class Session {
     this.why = undefined;
     /** @type {{bye: boolean, said: boolean, until: number} | undefined} */
     this.closing = undefined;
+    /** The broker's `bye`, and until when it may close. @type {{error: OnetreeError, until: number} | undefined} */
+    this.goodbye = undefined;
+    /** How many frames the broker could not read, and until when all others are to be answered. @type {{many: number, until: number} | undefined} */
+    this.unread = undefined;
     this.lastId = 0;
     /** @type {Map<number, Asked>} */
     this.asked = new Map();
@@ -127,7 +131,6 @@ export class Session {
       this.effects.push({ do: 'reply', ticket, error: closedError(this.why, false) }, { do: 'release', ticket });
       return;
     }
-    if (frame.op === 'auth') this.token = frame['token'];
     this.requests.add(now, ticket, frame);
   }
 
@@ -150,7 +153,8 @@ export class Session {
     if (!slot) return;
     this.slots.delete(sub);
     this.parts.delete(sub);
-    if (slot.subscribed && this.link === 'up') this.control.push({ say: 'unsub', sub });
+    // Before `welcome`, too: `hello` has said it.
+    if (slot.subscribed) this.control.push({ say: 'unsub', sub });
   }
 
   /** Starts a mirror again, from nothing, because the application wants it. @param {number} sub */
@@ -212,10 +216,11 @@ export class Session {
   /**
    * The connection is closed, or could not be opened.
    * @param {number} now
-   * @param {OnetreeError} error
+   * @param {OnetreeError} cause
    */
-  handleClosed(now, error) {
+  handleClosed(now, cause) {
     if (this.link === 'over' || this.link === 'down') return;
+    const error = this.goodbye?.error ?? cause;
     if (this.closing) {
       this.finish(undefined);
       return;
@@ -255,6 +260,7 @@ export class Session {
       this.effects.push({ do: 'connect' });
     }
     if (this.deadAt() <= now) this.fail(now, new OnetreeError('silent', `nothing came for ${Math.round(now - this.heard)} ms`));
+    if (this.unread && this.unread.until <= now) this.fail(now, new OnetreeError('protocol', 'no answer to what the broker can read'));
     for (const [sub, slot] of this.slots) {
       if (slot.held !== undefined && slot.held <= now) {
         slot.held = undefined;
@@ -266,7 +272,7 @@ export class Session {
 
   /** When `handleTimeout` has something to do; Infinity: never. */
   nextTimeout() {
-    let next = Math.min(this.deadAt(), this.requests.nextTimeout(), this.closing?.until ?? Infinity);
+    let next = Math.min(this.deadAt(), this.requests.nextTimeout(), this.closing?.until ?? Infinity, this.unread?.until ?? Infinity);
     if (this.link === 'down') next = Math.min(next, this.until);
     for (const slot of this.slots.values()) if (slot.held !== undefined) next = Math.min(next, slot.held);
     return next;
@@ -275,14 +281,15 @@ export class Session {
   /** @private */
   deadAt() {
     if (this.link === 'greeting') return this.until;
-    return this.link === 'up' ? this.heard + this.welcome?.['heartbeat_ms'] + GRACE : Infinity;
+    if (this.link !== 'up') return Infinity;
+    return this.goodbye?.until ?? this.heard + this.welcome?.['heartbeat_ms'] + GRACE;
   }
 
   /** The next message to send, when there is one and the broker's limits allow it now. @returns {string | Uint8Array | undefined} */
   pollTransmit() {
     const { codec } = this.options;
     if (this.link === 'greeting' && this.hello === undefined) return codec.encodeClient(this.greet());
-    if (this.link !== 'up') return undefined;
+    if (this.link !== 'up' || this.goodbye || this.unread) return undefined;
     const limits = /** @type {Limits} */ (this.welcome?.['limits']);
     if (this.asked.size >= limits.in_flight) return undefined;
     const control = this.nextControl();
@@ -371,6 +378,7 @@ export class Session {
       else this.fail(now, new OnetreeError('protocol', "something came before 'welcome'"));
     } else if (this.link === 'up') {
       this.handleLive(now, frame);
+      this.settleUnread(now);
     }
     this.settleClose();
   }
@@ -404,8 +412,12 @@ export class Session {
         break;
       case 'ok': this.handleReply(now, frame); break;
       case 'error':
-        if (frame['id'] !== undefined && this.asked.has(frame['id'])) this.handleReply(now, frame);
-        else if (frame['id'] === undefined && frame['sub'] !== undefined) this.handleSubError(now, frame['sub'], frame);
+        if (frame['id'] !== undefined) this.handleReply(now, frame);
+        else if (frame['sub'] !== undefined) this.handleSubError(now, frame['sub'], frame);
+        else if (frame['code'] === 'bad-frame' && this.asked.size > 0) {
+          // A frame of ours, it does not know which: nothing more is said until that is known.
+          this.unread = { many: (this.unread?.many ?? 0) + 1, until: now + this.options.requestTimeoutMs };
+        }
         break;
       case 'refresh':
         this.parts.delete(frame['sub']);
@@ -429,7 +441,10 @@ export class Session {
         }
         break;
       case 'sync': this.handleSync(now, frame); break;
-      case 'bye': this.fail(now, OnetreeError.fromFrame(/** @type {any} */ (frame))); break;
+      case 'bye':
+        // What it had accepted before it still answers.
+        this.goodbye ??= { error: OnetreeError.fromFrame(/** @type {any} */ (frame)), until: now + BYE };
+        break;
       default: this.fail(now, new OnetreeError('protocol', `'${frame.op}' came twice`));
     }
   }
@@ -475,6 +490,7 @@ export class Session {
     const failed = frame.op === 'error';
     switch (asked?.to) {
       case 'request':
+        if (!failed) this.token = this.requests.frame(asked.ticket)?.['token'] ?? this.token;
         if (this.requests.answered(asked.ticket, frame, this.effects)) this.rename(now);
         break;
       case 'sub': case 'resync': {
@@ -490,6 +506,14 @@ export class Session {
       case 'bye': this.finish(undefined); break;
       default:
     }
+  }
+
+  /** @private What is left when all others have been answered, is what the broker could not read. @param {number} now */
+  settleUnread(now) {
+    if (!this.unread || this.asked.size > this.unread.many) return;
+    this.unread = undefined;
+    const refusal = { op: 'error', code: 'bad-frame', message: 'the broker cannot read this' };
+    for (const id of [...this.asked.keys()]) this.handleReply(now, { ...refusal, id });
   }
 
   /** @private The broker cannot serve a subscription, now or as it is. @param {number} now @param {number} sub @param {Frame} frame */
@@ -621,6 +645,7 @@ export class Session {
   goDown(until) {
     this.link = 'down';
     this.until = until;
+    this.goodbye = this.unread = undefined;
     this.parts.clear();
     this.control = [];
     this.syncWanted = false;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { OnetreeError } from '../src/errors.js';
+import { OnetreeError, RETRY_MOST } from '../src/errors.js';
 import { json } from '../src/json.js';
 import { MirrorState } from '../src/mirror.js';
 import { msgpack } from '../src/msgpack.js';
@@ -14,13 +14,13 @@ import { Random, seeds } from './lib/random.js';
 
 /** A session, a broker, and what is on its way between them. */
 class World {
-  constructor(seed) {
+  constructor(seed, options = {}) {
     this.random = new Random(seed);
     this.codec = this.random.pick([json, msgpack]);
     let names = 0;
     this.session = new Session({
       codec: this.codec, agent: 'test', reconnect: 'always', requestTimeoutMs: 1e12, connectTimeoutMs: 1e12, backoffMs: [100, 1000],
-      random: this.random.next, newName: () => `c${names++}`,
+      random: this.random.next, newName: () => `c${names++}`, ...options,
     });
     this.broker = new Broker();
     this.now = 0;
@@ -28,12 +28,14 @@ class World {
     this.down = [];
     this.replies = new Map();
     this.events = [];
+    this.statuses = [];
   }
 
   effects() {
     for (const effect of this.session.takeEffects()) {
       if (effect.do === 'connect') this.connecting = true;
       if (effect.do === 'disconnect') this.lose();
+      if (effect.do === 'status') this.statuses.push(effect.status);
       if (effect.do === 'mirror' && effect.event) this.events.push(effect.event);
       if (effect.do !== 'reply') continue;
       assert.ok(!this.replies.has(effect.ticket), 'answered twice');
@@ -207,4 +209,121 @@ test('while numbers are sorted out, what has one goes first', () => {
   assert.equal(Number(again.seq), Number(third.seq));
   error(again.id, 'seq-gap');
   assert.deepEqual([frame(), frame()].map(({ path, seq }) => [path, Number(seq)]), [['/2', 1], ['/3', 2]]);
+});
+
+/** A world that is up, and rests. */
+function online(options) {
+  const world = new World(1, options);
+  world.settle();
+  assert.equal(world.session.link, 'up');
+  return world;
+}
+
+/** All that it has to say now. */
+function said({ session, codec }) {
+  const frames = [];
+  for (let message = session.pollTransmit(); message !== undefined; message = session.pollTransmit()) frames.push(codec.decodeClient(message));
+  return frames;
+}
+
+test('what the broker cannot read, and cannot name, is found, and nothing waits for it for ever', () => {
+  for (const unread of [1, 4, 9]) {
+    for (const seed of seeds(10)) {
+      const world = new World(seed);
+      world.settle();
+      for (let n = 1; n <= 9; n += 1) world.session.request(world.now, n, request.put(n === unread ? '/unread' : `/${n}`, n));
+      world.settle();
+      const failed = [...world.replies].filter(([, { error }]) => error).map(([n, { error }]) => [n, error.code]);
+      assert.deepEqual(failed, [[unread, 'bad-frame']], `ONETREE_SEED=${seed}`);
+      assert.deepEqual([...world.broker.tree.values()].map(({ value }) => value.json), [1, 2, 3, 4, 5, 6, 7, 8, 9].filter((n) => n !== unread));
+      // Then as many go at once as before.
+      for (let n = 11; n <= 13; n += 1) world.session.request(world.now, n, request.put(`/${n}`, n));
+      assert.equal(said(world).length, 3);
+    }
+  }
+});
+
+test('a broker that cannot read a frame and does not answer the others is left', () => {
+  const { session, ...world } = online({ requestTimeoutMs: 5_000 });
+  session.mirror(1, new MirrorState(viewOf('/')), { once: false, signals: false, everyMs: 0 });
+  session.request(0, 1, request.put('/a', 1));
+  assert.ok(session.pollTransmit() && session.pollTransmit());
+  session.handleFrame(0, { op: 'error', code: 'bad-frame', message: 'it is no JSON' });
+  session.request(0, 2, request.put('/b', 1));
+  assert.equal(session.pollTransmit(), undefined);
+  session.handleTimeout(5_000);
+  assert.deepEqual(session.takeEffects().filter(({ do: what }) => what === 'status').map(({ status }) => [status.status, status.error.code]), [['offline', 'protocol']]);
+  assert.equal(world.connection.subs.size, 0);
+});
+
+test('a request that may still happen is not to be asked again', () => {
+  const { session, ...world } = online({ requestTimeoutMs: 5_000 });
+  session.request(world.now, 1, request.append('/log', 1));
+  assert.ok(session.pollTransmit());
+  session.handleClosed(world.now, new OnetreeError('lost', 'cut'));
+  session.request(world.now, 2, request.append('/log', 2));
+  session.handleTimeout(world.now + 5_000);
+  const errors = session.takeEffects().filter((effect) => effect.do === 'reply').map(({ error }) => [error.code, error.sent, error.action]);
+  assert.deepEqual(errors, [['timeout', true, 'stop'], ['timeout', false, 'retry']]);
+});
+
+test('a token is that of later connections when the broker has taken it', () => {
+  for (const [answer, then] of [[{ op: 'error', code: 'unauthorized', message: 'no' }, 'old'], [{ op: 'ok' }, 'new']]) {
+    const world = new World(1);
+    world.session.token = 'old';
+    world.settle();
+    world.session.request(world.now, 1, request.auth('new'));
+    const [{ id }] = said(world);
+    world.session.handleFrame(world.now, { ...answer, id });
+    world.session.handleClosed(world.now, new OnetreeError('lost', 'cut'));
+    world.session.handleTimeout(world.session.nextTimeout());
+    world.session.handleOpen(world.now);
+    assert.equal(said(world)[0].token, then);
+  }
+});
+
+test('a mirror that is closed between hello and welcome is unsubscribed', () => {
+  const world = new World(1);
+  const state = new MirrorState(viewOf('/'));
+  world.session.mirror(7, state, { once: false, signals: false, everyMs: 0 });
+  world.session.handleOpen(0);
+  const [hello] = said(world);
+  assert.deepEqual(hello.subs.map(({ sub }) => sub), [7]);
+  world.session.dropMirror(7);
+  for (const frame of new Connection(world.broker).handle(hello)) world.session.handleFrame(0, frame);
+  assert.deepEqual(said(world).map(({ op, sub }) => [op, sub]), [['unsub', 7]]);
+});
+
+test('behind its bye the broker is listened to until it closes, and told nothing', () => {
+  for (const closes of [true, false]) {
+    const { session, ...world } = online();
+    session.request(world.now, 1, request.put('/a', 1));
+    const [{ id }] = said({ session, ...world });
+    session.handleFrame(world.now, { op: 'bye', code: 'shutting-down', retry_ms: 700, message: 'so long' });
+    session.request(world.now, 2, request.put('/b', 1));
+    session.wantSync();
+    assert.deepEqual(said({ session, ...world }), []);
+    session.handleFrame(world.now, { op: 'done', id, rev: 1, durable: true });
+    const effects = session.takeEffects();
+    assert.deepEqual(effects.filter(({ do: what }) => what === 'reply').map(({ ticket, frame }) => [ticket, frame?.op]), [[1, 'done']]);
+    assert.ok(!effects.some(({ do: what }) => what === 'disconnect'));
+    if (closes) session.handleClosed(world.now, new OnetreeError('lost', 'cut'));
+    else assert.equal(session.nextTimeout(), world.now + 5_000);
+    session.handleTimeout(session.nextTimeout());
+    const [{ status }] = session.takeEffects().filter(({ do: what }) => what === 'status');
+    assert.deepEqual([status.status, status.error.code, status.retryInMs], ['offline', 'shutting-down', 700]);
+  }
+});
+
+test('who is told to come back in a million years comes back before', () => {
+  const { session, ...world } = online();
+  for (const retryInMs of [2 ** 32 - 1, 1.8e22, Infinity]) {
+    session.handleClosed(world.now, new OnetreeError('unreachable', 'full', { retryInMs }));
+    const { status } = session.takeEffects().filter(({ do: what }) => what === 'status').at(-1);
+    assert.ok(status.retryInMs <= RETRY_MOST && status.error.retryInMs <= RETRY_MOST && RETRY_MOST < 2 ** 31);
+    assert.ok(session.nextTimeout() <= world.now + RETRY_MOST);
+    session.handleTimeout(session.nextTimeout());
+    session.handleOpen(world.now);
+    for (const frame of new Connection(world.broker).handle(said({ session, ...world })[0])) session.handleFrame(world.now, frame);
+  }
 });
