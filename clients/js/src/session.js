@@ -81,7 +81,10 @@ export class Session {
     this.closing = undefined;
     /** The broker's `bye`, and until when it may close. @type {{error: OnetreeError, until: number} | undefined} */
     this.goodbye = undefined;
-    /** How many frames the broker could not read, and until when all others are to be answered. @type {{many: number, until: number} | undefined} */
+    /**
+     * How many frames the broker could not read, until when all others are to be answered, and what it had against the last.
+     * @type {{many: number, until: number, message: string} | undefined}
+     */
     this.unread = undefined;
     this.lastId = 0;
     /** @type {Map<number, Asked>} */
@@ -416,7 +419,7 @@ export class Session {
         else if (frame['sub'] !== undefined) this.handleSubError(now, frame['sub'], frame);
         else if (frame['code'] === 'bad-frame' && this.asked.size > 0) {
           // A frame of ours, it does not know which: nothing more is said until that is known.
-          this.unread = { many: (this.unread?.many ?? 0) + 1, until: now + this.options.requestTimeoutMs };
+          this.unread = { many: (this.unread?.many ?? 0) + 1, until: now + this.options.requestTimeoutMs, message: frame['message'] };
         }
         break;
       case 'refresh':
@@ -511,9 +514,9 @@ export class Session {
   /** @private What is left when all others have been answered, is what the broker could not read. @param {number} now */
   settleUnread(now) {
     if (!this.unread || this.asked.size > this.unread.many) return;
+    const { message } = this.unread;
     this.unread = undefined;
-    const refusal = { op: 'error', code: 'bad-frame', message: 'the broker cannot read this' };
-    for (const id of [...this.asked.keys()]) this.handleReply(now, { ...refusal, id });
+    for (const id of [...this.asked.keys()]) this.handleReply(now, { op: 'error', id, code: 'bad-frame', message });
   }
 
   /** @private The broker cannot serve a subscription, now or as it is. @param {number} now @param {number} sub @param {Frame} frame */

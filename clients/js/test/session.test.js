@@ -231,10 +231,11 @@ test('what the broker cannot read, and cannot name, is found, and nothing waits 
     for (const seed of seeds(10)) {
       const world = new World(seed);
       world.settle();
-      for (let n = 1; n <= 9; n += 1) world.session.request(world.now, n, request.put(n === unread ? '/unread' : `/${n}`, n));
+      for (let n = 1; n <= 9; n += 1) world.session.request(world.now, n, request.put(n === unread ? '/no-json' : `/${n}`, n));
       world.settle();
       const failed = [...world.replies].filter(([, { error }]) => error).map(([n, { error }]) => [n, error.code]);
       assert.deepEqual(failed, [[unread, 'bad-frame']], `ONETREE_SEED=${seed}`);
+      assert.match(world.replies.get(unread).error.message, /it is no JSON/);
       assert.deepEqual([...world.broker.tree.values()].map(({ value }) => value.json), [1, 2, 3, 4, 5, 6, 7, 8, 9].filter((n) => n !== unread));
       // Then as many go at once as before.
       for (let n = 11; n <= 13; n += 1) world.session.request(world.now, n, request.put(`/${n}`, n));

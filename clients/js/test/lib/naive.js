@@ -124,7 +124,7 @@ export class Connection {
     if (number <= last || (last === 0 && number > 1 && !broker.last.has(this.client))) return error('outcome-unknown');
     if (number > last + 1) return error('seq-gap');
     if (frame.path === '/refused') return error('unavailable');
-    if (frame.path === '/unread') return [{ op: 'error', code: 'bad-frame', message: 'it is no JSON' }];
+    if (frame.path === '/no-json') return [{ op: 'error', code: 'bad-frame', message: 'it is no JSON' }];
     broker.last.set(this.client, number);
     broker.executed.push(`${this.client} ${number}`);
     const answer = this.execute(frame);
