@@ -13,7 +13,7 @@ from . import scan
 from .cookies import Cookie
 from .kinds import READ, flag, listed, log_key, rev, text, u32
 from .paths import check_path
-from .values import BYTES, JSON, TEXT, Value, check_type
+from .values import BYTES, JSON, TEXT, Value, check_type, known
 from .wrong import Wrong
 
 SUBPROTOCOL = "onetree.v1.json"
@@ -77,18 +77,18 @@ def read_value(fields: Fields, must: bool = True) -> Value | None:
         values += 1
         if kind is not None and kind != JSON:
             raise Wrong("bad-field", "json is of the type application/json")
-        found = Value(JSON, fields["json"].encode())
+        found = known(JSON, fields["json"].encode())
     if (as_text := fields.get("text")) is not None:
         values += 1
         kind_ = TEXT if kind is None else check_type(kind)
         data = text(as_text).encode()
         if not kind_.startswith("text/"):
             raise Wrong("bad-field", "text is of a type text/…")
-        found = Value(kind_, data)
+        found = known(kind_, data)
     if (as_bytes := fields.get("bytes")) is not None:
         values += 1
         kind_ = BYTES if kind is None else check_type(kind)
-        found = Value(kind_, _base64(text(as_bytes)))
+        found = known(kind_, _base64(text(as_bytes)))
     if values == 1 or (values == 0 and kind is None and not must):
         return found
     raise Wrong("bad-frame", "a value is exactly one of json, text and bytes")
@@ -124,7 +124,7 @@ def read_change(found: Any) -> f.Change:
     path = check_path(_must(fields, "path"))
     at = rev(_must(fields, "rev"))
     if len(fields) == 3 and (raw := fields.get("json")) is not None:
-        return f.Entry(path, at, Value(JSON, raw.encode()))
+        return f.Entry(path, at, known(JSON, raw.encode()))
     acts = [act for act in ("delete", "drop") if _flag(fields, act)]
     to = fields.get("trim")
     if to is not None:
@@ -147,7 +147,7 @@ def read_change(found: Any) -> f.Change:
 
 
 def _put(path: str, at: int, text: str) -> f.Change:
-    return f.Entry(check_path(path), rev(at), Value(JSON, text.encode()))
+    return f.Entry(check_path(path), rev(at), known(JSON, text.encode()))
 
 
 def _fields(message: bytes | str) -> Fields:

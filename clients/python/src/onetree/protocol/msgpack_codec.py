@@ -11,7 +11,7 @@ from . import frames as f
 from .cookies import Cookie
 from .kinds import READ, flag, listed, log_key, rev, u32
 from .paths import check_path
-from .values import JSON, Value, check_type
+from .values import JSON, Value, check_type, known
 from .wrong import Wrong
 
 SUBPROTOCOL = "onetree.v1.msgpack"
@@ -70,7 +70,7 @@ def read_value(kind: Any, data: Any) -> Value:
     """A value from its two elements."""
     if type(data) is not bytes:
         raise Wrong("bad-frame", "a value's bytes are binary")
-    return Value(JSON if kind is None else check_type(kind), data)
+    return known(JSON if kind is None else check_type(kind), data)
 
 
 def write_value(value: Value) -> tuple[str | None, bytes]:
@@ -127,7 +127,7 @@ def _changes(found: Any) -> tuple[f.Change, ...]:
                 and type(at) is int
                 and 0 <= at < _REVS
             ):
-                changes.append(f.Entry(check_path(path), at, Value(JSON, data)))
+                changes.append(f.Entry(check_path(path), at, known(JSON, data)))
                 continue
         changes.append(read_change(change))
     return tuple(changes)

@@ -142,19 +142,19 @@ def changes(
     return head[1] is not None, int(head[2]), made
 
 
-def check(data: bytes) -> bytes:
+def check(given: bytes | str) -> bytes:
     """A JSON value without the space around it; `Wrong` with `bad-value` when it is none."""
     try:
-        text = data.decode().strip(" \t\n\r")
-        value, end = _scan_once(text, 0)
+        text = (given if isinstance(given, str) else given.decode()).strip(" \t\n\r")
+        value, end = _value(text, 0)
         if end != len(text):
             raise ValueError("there is something behind the value")
         check_depth(text, value)
         if _SURROGATE.search(text) is not None:
             _refuse_surrogates(value)
+        return text.encode()
     except (ValueError, StopIteration, RecursionError) as error:
         raise Wrong("bad-value", f"not a JSON value: {error or 'it is cut off'}") from None
-    return text.encode()
 
 
 def loads(data: bytes) -> Any:

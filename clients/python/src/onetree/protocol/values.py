@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as _json
 import re
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from . import scan
@@ -33,23 +34,46 @@ def _kind(found: object) -> str:
     return type(found).__name__
 
 
-class Value(NamedTuple):
-    """A value as it is in the tree. Made by `Value.json`, `Value.text` and `Value.of`."""
+def known(type: str, data: bytes) -> Value:
+    """A value that needs no look: it was looked at, or a codec has read it. For this package."""
+    return tuple.__new__(Value, (type, data))
 
+
+class _Parts(NamedTuple):
     type: str
     """The media type."""
     data: bytes
     """The bytes; of JSON, its text as it came in."""
+
+
+class Value(_Parts):
+    """A value as it is in the tree. Made by `Value.json`, `Value.text` and `Value.of`; however it
+    is made, it is what its type says (`Wrong`)."""
+
+    __slots__ = ()
+
+    def __new__(cls, type: str, data: bytes) -> Value:
+        """As `Value.of`."""
+        check_type(type)
+        if not isinstance(data, _BYTES):
+            raise Wrong("bad-value", f"a value's data is to be bytes, not {_kind(data)}")
+        data = bytes(data)
+        return known(type, scan.check(data) if type == JSON else data)
+
+    @classmethod
+    def _make(cls, parts: Iterable[Any]) -> Value:  # type: ignore[override]
+        # Also `_replace` comes here.
+        return cls(*parts)
 
     @staticmethod
     def json(value: Any) -> Value:
         """What `json.dumps` makes of a Python value."""
         try:
             text = _json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-            scan.check_depth(text, value)
-            return Value(JSON, text.encode())
         except (ValueError, TypeError, RecursionError) as error:
             raise Wrong("bad-value", f"not a JSON value: {error}") from None
+        # Python writes a key twice, as of `{1: …, "1": …}`, and any number.
+        return known(JSON, scan.check(text))
 
     @staticmethod
     def text(text: str, type: str = TEXT) -> Value:
@@ -64,12 +88,6 @@ class Value(NamedTuple):
     @staticmethod
     def of(type: str, data: bytes) -> Value:
         """Any bytes, of any media type; of `application/json`: checked to be it."""
-        check_type(type)
-        if not isinstance(data, _BYTES):
-            raise Wrong("bad-value", f"a value's data is to be bytes, not {_kind(data)}")
-        data = bytes(data)
-        if type == JSON:
-            data = scan.check(data)
         return Value(type, data)
 
     @staticmethod
@@ -81,7 +99,7 @@ class Value(NamedTuple):
         if isinstance(value, str):
             return Value.text(value)
         if isinstance(value, _BYTES):
-            return Value(BYTES, bytes(value))
+            return known(BYTES, bytes(value))
         return Value.json(value)
 
     @property
