@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from . import event as e
@@ -28,18 +29,16 @@ class Changes:
     reader.
     """
 
-    def __init__(
-        self, initial: Snapshot, last: Snapshot, fresh: bool, ended: e.Ended | None
-    ) -> None:
-        """For one who knows `initial`, of a mirror that is now at `last`; `fresh`: it has been
-        whole at some time."""
+    def __init__(self, initial: Snapshot, last: Snapshot, past: Sequence[Event]) -> None:
+        """For one who knows `initial`, of a mirror that `past` has brought to `last`."""
         self._queue: deque[_Item | tuple[_Behind, Snapshot]] = deque()
         self._weight = 0
         self._behind: _Behind | None = None
-        if fresh or ended is not None:
+        if past:
             # As what is folded, but worked out when it is read; what comes behind it comes whole.
             start = _Behind(initial)
-            start.fresh, start.ended = fresh, ended
+            for event in past:
+                start.fold(event)
             self._queue.append((start, last))
         self._last = last
         self._position = initial
@@ -155,13 +154,16 @@ class _Behind:
 
     def unfold(self, now: Snapshot) -> list[_Item]:
         """The events that it comes to, each with the mirror as of it."""
-        before = [event for event in (self.trouble, self.link) if event is not None]
+        offline = isinstance(self.link, e.Offline)
+        first = (self.trouble, None if offline else self.link)
+        before = [event for event in first if event is not None]
         events: list[Event] = []
         changes, gaps = now.since(self.start), sorted(self.gaps)
         if self.fresh:
             events.append(e.Fresh(now.rev, changes, gaps))
         elif changes or gaps:
             events.append(e.Delta(self.start.rev, now.rev, changes, gaps))
-        if self.ended is not None:
-            events.append(self.ended)
+        # Last is how it stands: who shows that it is live would go on doing so.
+        last = (self.link if offline else None, self.ended)
+        events += [event for event in last if event is not None]
         return [(event, self.start) for event in before] + [(event, now) for event in events]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from . import event as e
 from .changes import Changes
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .client import Client
 
 T = TypeVar("T")
+
+U32: Final = (1 << 32) - 1
+"""The largest limit of a page."""
 
 
 def epoch_of(cookie: Cookie | None) -> str | None:
@@ -54,6 +57,8 @@ class Mirror:
         self._state = state
         self._initial = initial
         self._whole = False
+        # While there is no connection: why.
+        self._offline: e.Offline | None = None
         self._ended: e.Ended | None = None
         self._waiters: list[asyncio.Future[None]] = []
         # Who reads, and how far each has got.
@@ -79,7 +84,8 @@ class Mirror:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it is whole and the connection is there that keeps it so."""
+        """Whether it is whole and the connection is there that keeps it so. One that has ended, as
+        one of mode `once` does, is not: it stays what it was."""
         return self._state.is_fresh and self._ended is None
 
     @property
@@ -116,8 +122,11 @@ class Mirror:
 
     def changes(self) -> Changes:
         """What happens to it, from the beginning: if it is whole already, the first event is
-        `Fresh` with all that differs from what it was started with."""
-        feed = Changes(self._initial, self.snapshot(), self._whole, self._ended)
+        `Fresh` with all that differs from what it was started with; if there is no connection now,
+        `Offline` comes behind that."""
+        fresh = e.Fresh(self.rev, ()) if self._whole else None
+        past = [event for event in (fresh, self._offline, self._ended) if event is not None]
+        feed = Changes(self._initial, self.snapshot(), past)
         self._feeds.append((weakref.ref(feed), feed.progress))
         return feed
 
@@ -182,37 +191,34 @@ class Mirror:
         It does not become part of the mirror."""
         check_path(log)
         given("limit", u32, limit)
-        if before is None:
-            for entry in self.snapshot().under(log):
-                if parent(entry.path) == log and is_log_key(entry.path.rpartition("/")[2]):
-                    before = entry.path
-                    break
-        return await self._page(log, limit, before)
 
-    async def _page(self, log: str, limit: int, before: str | None) -> Page:
+        def is_logged(entry: Entry) -> bool:
+            key = entry.path.rpartition("/")[2]
+            return entry.rev > 0 and parent(entry.path) == log and is_log_key(key)
+
+        if before is None:
+            before = next((e.path for e in self.snapshot().under(log) if is_logged(e)), None)
         found: list[Entry] = []
-        more = False
-        # A broker may send fewer than asked for, and among the children may be others.
-        while len(found) < limit or not limit:
+        # A broker may send fewer than asked for, and among the children may be others: there are
+        # more when one more was seen.
+        while True:
             answer = await self._client.list(
                 log,
                 depth="children",
                 before=before,
                 after=log,
-                limit=limit - len(found) if limit else 0,
+                limit=min(limit + 1 - len(found), U32) if limit else 0,
                 reverse=True,
                 values=self.view.values,
             )
-            more = answer.more
-            logged = [
-                e for e in answer.entries if e.rev and is_log_key(e.path[len(log) :].strip("/"))
-            ]
-            found += logged
-            if not more or not answer.entries or (not limit and found):
+            found += filter(is_logged, answer.entries)
+            # Without a limit, the broker has said how many it likes.
+            limit = limit or len(found)
+            if len(found) > limit or not answer.more or not answer.entries:
                 break
             before = answer.entries[-1].path
-        page = Page(found[::-1])
-        page.more = more
+        page = Page(found[:limit][::-1])
+        page.more = len(found) > limit
         return page
 
     async def transact(self, fn: Callable[[Transaction], T | Awaitable[T]]) -> Committed[T]:
@@ -261,7 +267,9 @@ class Mirror:
         """The mirror went on. For the client."""
         if type(event) is not e.Delta:
             self._whole |= isinstance(event, e.Fresh)
-            if isinstance(event, e.Ended):
+            if isinstance(event, e.Offline | e.Online):
+                self._offline = event if isinstance(event, e.Offline) else None
+            elif isinstance(event, e.Ended):
                 self._ended = event
         if self._feeds:
             readers = self._readers()
