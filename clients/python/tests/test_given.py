@@ -19,7 +19,8 @@ from server import naive, run
     "options",
     [
         {"codec": "xml"}, {"codec": None}, {"label": "a b"}, {"label": ""}, {"label": "x" * 32},
-        {"label": 5}, {"token": 5}, {"agent": None}, {"reconnect": "sometimes"},
+        {"label": 5}, {"token": 5}, {"token": "\ud800"}, {"agent": None}, {"agent": "\ud800"},
+        {"reconnect": "sometimes"}, {"request_timeout": 10**400}, {"backoff": (1, 10**400)},
         {"reconnect": True}, {"request_timeout": -1}, {"request_timeout": "30"},
         {"connect_timeout": math.nan}, {"connect_timeout": None}, {"queue_bytes": -1},
         {"queue_bytes": 1.5}, {"queue_bytes": True}, {"backoff": 5}, {"backoff": (1,)},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import secrets
@@ -13,10 +12,10 @@ from random import Random
 from types import TracebackType
 from typing import Any, Literal, cast
 
-from . import request
-from .errors import BadToken, Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Timeout
+from . import request, token
+from .errors import Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Timeout
 from .event import Connecting, Delta, Ended, Event, Online, Status, Verdict
-from .given import given, millis
+from .given import given, millis, plain
 from .keep import FileKeep, Keep
 from .live import Mirror
 from .mirror import State
@@ -230,9 +229,7 @@ class Client:
 
     async def auth(self, token: str) -> None:
         """Tells the broker another token, for now and for later connections."""
-        if not isinstance(token, str):
-            raise Wrong("bad-frame", "a token is text")
-        await self._ask(frames.Auth(0, token))
+        await self._ask(frames.Auth(0, given("token", plain, token)))
 
     # Mirrors.
 
@@ -338,7 +335,7 @@ class Client:
             self._room -= cost
             return
         if self._session.is_over:
-            raise self._closed()
+            raise self._closed(False)
         waiter = self._loop.create_future()
         self._queue.append((cost, waiter))
         try:
@@ -374,7 +371,7 @@ class Client:
     def _hand_over(self, frame: frames.Request, cost: int) -> asyncio.Future[Any]:
         if self._session.is_over:
             self._give_back(cost)
-            raise self._closed()
+            raise self._closed(False)
         ticket, future = self._ticket(cost)
         self._session.request(self._loop.time(), ticket, frame)
         self._pump()
@@ -386,9 +383,9 @@ class Client:
         self._waiting[self._last_ticket] = _Waiting(future, cost)
         return self._last_ticket, future
 
-    def _closed(self) -> Closed:
+    def _closed(self, sent: bool | None = None) -> Closed:
         why = self._status.error if isinstance(self._status, Ended) else None
-        return Closed(why if isinstance(why, ConnectError) else None)
+        return Closed(why if isinstance(why, ConnectError) else None, sent)
 
     # Driving the session.
 
@@ -466,7 +463,7 @@ class Client:
             while self._queue:
                 _, room = self._queue.popleft()
                 if not room.done():
-                    room.set_exception(self._closed())
+                    room.set_exception(self._closed(False))
 
     def _spawn(self, run: Any) -> asyncio.Task[Any]:
         task = self._loop.create_task(run)
@@ -486,7 +483,9 @@ class Client:
         link: Link | None = None
         writer: asyncio.Task[None] | None = None
         try:
-            await self._ask_token()
+            if callable(self._options.token):
+                given = await token.ask(self._options.token, self._options.connect_timeout)
+                self._session.token = given
             subprotocol = self._session.subprotocol
             patience = self._options.connect_timeout
             link = await Link.connect(
@@ -501,6 +500,10 @@ class Client:
             error = gone
         except asyncio.CancelledError:
             raise
+        except (SystemExit, KeyboardInterrupt) as end:
+            # Where somebody catches it, this is tried again.
+            self._link_is_gone(me, LinkLost(type(end).__name__))
+            raise
         except Exception as fault:
             # A fault of this program: the application is told, and it is tried again.
             error = LinkLost(f"{type(fault).__name__}: {fault}")
@@ -510,29 +513,13 @@ class Client:
                 writer.cancel()
             if link is not None:
                 self._spawn(link.close())
+        self._link_is_gone(me, error)
+
+    def _link_is_gone(self, me: object, error: ConnectError) -> None:
         if self._link is me:
             self._link = self._wake = None
             self._session.handle_closed(self._loop.time(), error)
             self._pump()
-
-    async def _ask_token(self) -> None:
-        token = self._options.token
-        if callable(token):
-            try:
-                given = token()
-                if inspect.isawaitable(given):
-                    given = await asyncio.wait_for(given, self._options.connect_timeout)
-                if not isinstance(given, str):
-                    raise TypeError("a token is text")
-            except (Exception, asyncio.CancelledError) as fault:
-                me = asyncio.current_task()
-                if me is not None and me.cancelling():
-                    raise
-                error = BadToken(f"the token's function failed: {type(fault).__name__}: {fault}")
-                # It may well be the network that is away.
-                error.action = "retry"
-                raise error from fault
-            self._session.token = given
 
     def _take(self, message: bytes | str, me: object) -> None:
         """A message came; `ConnectError` when it is none. What comes behind the end of a link is

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .protocol.kinds import text
+from .protocol.paths import has_surrogate
 from .protocol.wrong import Wrong
 
 T = TypeVar("T")
@@ -18,11 +20,21 @@ def given(name: str, read: Callable[[Any], T], found: Any) -> T:
         raise Wrong(wrong.code, f"{name}: {wrong}") from None
 
 
+def plain(found: Any) -> str:
+    """Reads a text that can be sent."""
+    if has_surrogate(text(found)):
+        raise Wrong("bad-field", "half a character is no text")
+    return str(found)
+
+
 def seconds(found: Any) -> float:
     """Reads a time."""
     if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 0:
         raise Wrong("bad-field", "a time is a number of seconds, at least 0")
-    return found
+    try:
+        return float(found)
+    except OverflowError:
+        raise Wrong("bad-field", "a time is a number that a float can be") from None
 
 
 def millis(found: Any) -> int:

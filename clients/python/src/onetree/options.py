@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .given import given, seconds
+from .given import given, plain, seconds
 from .protocol.kinds import flag, number, text, word
 from .protocol.wrong import Wrong
 
@@ -53,7 +53,7 @@ class Options:
         given("codec", word("msgpack", "json"), self.codec)
         given("label", _label, self.label)
         given("token", _token, self.token)
-        given("agent", text, self.agent)
+        given("agent", plain, self.agent)
         given("reconnect", word("never", "after-first", "always"), self.reconnect)
         given("request_timeout", seconds, self.request_timeout)
         given("connect_timeout", seconds, self.connect_timeout)
@@ -67,7 +67,9 @@ def _label(found: Any) -> None:
 
 
 def _token(found: Any) -> None:
-    if found is not None and not isinstance(found, str) and not callable(found):
+    if isinstance(found, str):
+        plain(found)
+    elif found is not None and not callable(found):
         raise Wrong("bad-field", "this is to be text, or a function that gives it")
 
 

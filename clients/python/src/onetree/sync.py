@@ -61,7 +61,7 @@ class _Loop:
             )
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result(timeout)
+            return future.result(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         except WaitTimeout:
             if future.done():
                 # What came of it is no less for being late; or it was the work's own time.
@@ -196,7 +196,8 @@ class Mirror:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it is whole and the connection is there that keeps it so."""
+        """Whether it is whole and the connection is there that keeps it so, and it has not
+        ended."""
         return self._mirror.is_fresh
 
     def get(self, path: str) -> Entry | None:
