@@ -9,6 +9,12 @@ from onetree.protocol.frames import Entry, Gone
 from onetree.protocol.paths import child, contains, log_key
 
 EPOCH = "e" * 32
+
+
+def segments(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
+
+
 LIMITS = f.Limits(1 << 20, 1 << 16, 16, 8)
 
 
@@ -71,11 +77,28 @@ class Connection:
         if isinstance(frame, f.Get):
             found = [broker.tree[path] for path in frame.paths if path in broker.tree]
             return [f.Found(frame.id, broker.rev, found)]
+        if isinstance(frame, f.List):
+            return [self.list(frame)]
         if isinstance(frame, f.WRITES):
             return self.write(frame)
         if isinstance(frame, f.SendSignal | f.Bye):
             return [f.Ok(frame.id or 0)]
         raise AssertionError(frame)
+
+    def list(self, frame: f.List) -> f.Found:
+        """A page of the children: two at most, when asked for as many as it likes."""
+        tree, top = self.broker.tree, frame.path
+        depth = len(segments(top)) + 1
+        inside = {"/" + "/".join(segments(at)[:depth]) for at in tree if contains(top, at)}
+        after, before = frame.after, frame.before
+        paths = sorted(
+            (at for at in inside if (after is None or segments(at) > segments(after))
+             and (before is None or segments(at) < segments(before))),
+            key=segments, reverse=frame.reverse,
+        )  # fmt: skip
+        most = frame.limit or 2
+        found = [tree.get(at, Entry(at, 0, None)) for at in paths[:most]]
+        return f.Found(frame.id, self.broker.rev, found, len(paths) > most)
 
     def sync(self, id: int | None = None) -> f.Sync:
         digests = {n: self.broker.digest(sub) for n, sub in self.subs.items() if not sub.every_ms}
@@ -129,6 +152,8 @@ class Connection:
             return [f.Error("seq-gap", "one is missing", frame.id)]
         if isinstance(frame, f.Put) and frame.path == "/refused":
             return [f.Error("unavailable", "not now", frame.id)]
+        if isinstance(frame, f.Put) and frame.path == "/no-json":
+            return [f.Error("bad-frame", "it is no JSON")]
         broker.last[self.client] = seq
         broker.executed.append((self.client, seq))
         answer = self.execute(frame)

@@ -409,3 +409,198 @@ def test_without_async() -> None:
             await asyncio.to_thread(script, server.url)
 
     run(story())
+
+
+def names(changes: onetree.Changes) -> list[str]:
+    """All events that are there now."""
+    events = []
+    while (event := changes.next_now()) is not None:
+        events.append(event.name)
+    return events
+
+
+def test_what_was_folded_ends_as_it_stands() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            client = await onetree.connect(server.url, backoff=(20.0, 20.0))
+            mirror = client.mirror("/")
+            slow = mirror.changes()
+            await mirror.fresh()
+            for n in range(EVENTS + 10):
+                last = await client.enqueue(onetree.Txn().put("/a", n))
+            await mirror.at((await last).rev)
+            server.cut()
+            await client.until("offline")
+            assert names(slow)[EVENTS:] == ["delta", "offline"]
+            # Who begins to read now is told the same.
+            late = mirror.changes()
+            assert names(late) == ["fresh", "offline"]
+            await client.close()
+            assert names(late) == ["ended"]
+            assert names(mirror.changes()) == ["fresh", "offline", "ended"]
+
+    run(story())
+
+
+def test_a_mirror_of_mode_once_was_fresh_and_is_so_no_longer_when_it_has_ended() -> None:
+    async def story() -> None:
+        async def look() -> None:
+            assert await once.fresh() == await once.at(1) == 1
+            assert not once.is_fresh
+            for wait in (once.resync(), once.at(2)):
+                with pytest.raises(onetree.Closed):
+                    await wait
+
+        async with naive() as server:
+            client = await onetree.connect(server.url)
+            await client.put("/a", 1)
+            once = client.mirror("/", once=True)
+            await once.fresh()
+            await look()
+            once.close()
+            await look()
+            stay, gone = client.mirror("/"), client.mirror("/")
+            await stay.fresh()
+            await gone.fresh()
+            gone.close()
+            with pytest.raises(onetree.Closed):
+                await gone.fresh()
+            await client.close()
+            await look()
+            assert not stay.is_fresh
+            with pytest.raises(onetree.Closed):
+                await stay.fresh()
+
+    run(story())
+
+
+def test_a_page_of_a_log_has_its_entries_alone_and_says_rightly_whether_there_are_more() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            for path in ("/log", "/log/!below/x", "/log/00meta"):
+                await client.put(path, 1)
+            paths = []
+            for n in range(5):
+                paths += (await client.append("/log", n)).paths
+                # Between any two, and below some that are no more.
+                await client.put(f"{paths[n]}-more", 1)
+                await client.put(f"{paths[n]}/below", 1)
+            await client.delete(paths.pop(1))
+            done = await client.put("/log/meta", 1)
+            mirror = client.mirror("/log", depth="entry")
+            await mirror.at(done.rev)
+            for limit in (1, 2, 3, 4, 5, (1 << 32) - 1):
+                seen: list[str] = []
+                more, before = True, None
+                while more:
+                    page = await mirror.earlier("/log", limit, before)
+                    more = page.more
+                    assert len(page) == limit or (page and not more)
+                    seen[:0] = [entry.path for entry in page]
+                    before = seen[0]
+                assert seen == paths
+            page = await mirror.earlier("/log", 0)
+            assert [entry.path for entry in page] == paths[-1:] and page.more
+            page = await mirror.earlier("/log", 0, paths[0])
+            assert page == () and not page.more
+
+    run(story())
+
+
+class Wordless(BaseException):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def raises(error: BaseException) -> str:
+    raise error
+
+
+async def later(error: BaseException) -> str:
+    raise error
+
+
+ODD: list[Callable[[], Any]] = [
+    lambda: raises(ValueError("no")), lambda: raises(Wordless()), lambda: later(Wordless()),
+    lambda: raises(BaseException("no")), lambda: later(asyncio.CancelledError()),
+    lambda: 5, lambda: b"t", lambda: "\ud800", lambda: None,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_whatever_a_tokens_function_does_it_is_an_attempt_that_failed(odd: Any) -> None:
+    async def story() -> None:
+        asked = 0
+
+        def token() -> Any:
+            nonlocal asked
+            asked += 1
+            return "good" if asked > 1 else odd()
+
+        async with naive() as server:
+            client = onetree.start(server.url, token=token, reconnect="always", backoff=(0.0, 0.0))
+            told = []
+            async for status in client.statuses():
+                told.append(status.name)
+                if isinstance(status, e.Offline):
+                    assert isinstance(status.error, onetree.BadToken)
+                    assert status.error.action == "retry"
+                if isinstance(status, e.Online):
+                    break
+            assert told == ["connecting", "offline", "online"] and server.tokens == ["good"]
+            await client.close()
+
+    run(story())
+
+
+def test_a_tokens_function_that_ends_the_program_does_not_end_a_client_that_goes_on() -> None:
+    def script(url: str) -> None:
+        asked = 0
+
+        def token() -> str:
+            nonlocal asked
+            asked += 1
+            return "good" if asked > 1 else raises(SystemExit())
+
+        options: Any = {"token": token, "reconnect": "always", "backoff": (0.0, 0.0)}
+        with sync.connect(url, **options) as client:
+            assert client.put("/a", 1).rev == 1
+
+    async def story() -> None:
+        async with naive() as server:
+            await asyncio.to_thread(script, server.url)
+
+    run(story())
+
+
+@pytest.mark.parametrize("long", [1e12, 1e300, float("inf"), 10**300])
+def test_times_may_be_as_long_as_any(long: float) -> None:
+    def script(url: str) -> None:
+        with sync.connect(url, request_timeout=long, connect_timeout=long) as client:
+            client.put("/a", 1)
+            with client.mirror("/") as mirror:
+                assert mirror.fresh(timeout=long) == mirror.at(1, timeout=long) == 1
+                assert mirror.changes().next(timeout=long) is not None
+
+    async def story() -> None:
+        async with naive() as server:
+            await asyncio.to_thread(script, server.url)
+
+    run(story())
+
+
+def test_a_retry_after_beyond_all_bounds_is_heeded_within_them() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(FULL.replace(b": 3", b": " + b"9" * 400))
+        writer.close()
+
+    async def story() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            client = onetree.start(f"ws://127.0.0.1:{port}", reconnect="always")
+            status = await client.until("offline")
+            assert isinstance(status, e.Offline) and 0 < status.retry_in <= 86_400
+            await client.close()
+
+    run(story())

@@ -12,7 +12,17 @@ import pytest
 from naive import Broker, Connection
 from onetree import event as e
 from onetree import request
-from onetree.errors import BadUrl, Ended, LinkLost, Refused, Timeout
+from onetree.errors import (
+    LONGEST,
+    BadUrl,
+    Closed,
+    Ended,
+    HttpAnswer,
+    LinkLost,
+    ProtocolBroken,
+    Refused,
+    Timeout,
+)
 from onetree.mirror import State
 from onetree.options import Options, SubOptions
 from onetree.protocol import frames as f
@@ -353,3 +363,134 @@ def test_after_the_end_nothing_is_to_be_done_any_more() -> None:
     world.session.close(0, False)
     assert world.session.is_over
     assert world.session.next_timeout() is None
+
+
+def said(world: World) -> list[Any]:
+    """All that it has to say now."""
+    frames = []
+    while (message := world.session.poll_transmit()) is not None:
+        frames.append(world.codec.decode_client(message))
+    return frames
+
+
+@pytest.mark.parametrize("unread", [1, 4, 9])
+@pytest.mark.parametrize("seed", range(8))
+def test_what_the_broker_cannot_read_and_cannot_name_is_found(unread: int, seed: int) -> None:
+    world = World(seed)
+    world.settle()
+    for n in range(1, 10):
+        path = "/no-json" if n == unread else f"/{n}"
+        world.session.request(world.now, n, request.put(path, n))
+    world.settle()
+    failed = {n: reply.error.code for n, reply in world.replies.items() if reply.error}
+    assert failed == {unread: "bad-frame"}
+    assert "it is no JSON" in str(world.replies[unread].error)
+    assert [*world.broker.tree] == [f"/{n}" for n in range(1, 10) if n != unread]
+    # Then as many go at once as before.
+    for n in range(11, 14):
+        world.session.request(world.now, n, request.put(f"/{n}", n))
+    assert len(said(world)) == 3
+
+
+def test_a_broker_that_cannot_read_a_frame_and_does_not_answer_the_others_is_left() -> None:
+    world = online(request_timeout=5.0)
+    for n in (1, 2):
+        world.session.request(0, n, request.put("/a", n))
+    assert len(said(world)) == 2
+    world.session.handle_frame(0, f.Error("bad-frame", "it is no JSON"))
+    world.session.request(0, 3, request.put("/b", 1))
+    assert said(world) == []
+    world.session.handle_timeout(5.0)
+    world.effects()
+    assert isinstance(world.statuses[-1], e.Offline)
+    assert isinstance(world.statuses[-1].error, ProtocolBroken)
+
+
+def test_a_request_that_may_still_happen_is_not_to_be_asked_again() -> None:
+    world = online(request_timeout=5.0)
+    world.session.request(0, 1, request.append("/log", 1))
+    assert world.session.poll_transmit() is not None
+    world.cut()
+    world.session.request(0, 2, request.append("/log", 2))
+    world.session.handle_timeout(5.0)
+    world.effects()
+    told = [(r.error.sent, r.error.action) for r in world.replies.values()]  # type: ignore[union-attr]
+    assert told == [(True, "stop"), (False, "retry")]
+
+
+def test_the_end_says_of_each_request_whether_it_was_sent() -> None:
+    world = online()
+    world.session.request(0, 1, request.put("/a", 1))
+    assert world.session.poll_transmit() is not None
+    world.cut()
+    world.session.request(0, 2, request.put("/b", 1))
+    world.session.handle_closed(0, BadUrl("no"))
+    world.session.close(0, True)
+    world.session.request(0, 3, request.put("/c", 1))
+    world.effects()
+    errors = [world.replies[n].error for n in (1, 2, 3)]
+    assert [error.sent for error in errors if isinstance(error, Closed)] == [True, False, False]
+    assert "may have happened" in str(errors[0]) and "never sent" in str(errors[1])
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_token_is_that_of_later_connections_when_the_broker_has_taken_it(taken: bool) -> None:
+    world = online(token="old")
+    world.session.request(0, 1, f.Auth(0, "new"))
+    (auth,) = said(world)
+    answer = f.Ok(auth.id) if taken else f.Error("unauthorized", "no", auth.id)
+    world.session.handle_frame(0, answer)
+    world.cut()
+    world.session.handle_timeout(world.session.next_timeout() or 0)
+    world.effects()
+    world.connect()
+    assert said(world)[0].token == ("new" if taken else "old")
+
+
+def test_a_mirror_that_is_closed_between_hello_and_welcome_is_unsubscribed() -> None:
+    world = World()
+    world.effects()
+    world.session.mirror(7, State(View("/")), SubOptions())
+    world.connect()
+    (hello,) = said(world)
+    assert [sub.sub for sub in hello.subs] == [7]
+    world.session.drop_mirror(7)
+    assert world.connection is not None
+    for frame in world.connection.handle(hello):
+        world.session.handle_frame(0, frame)
+    assert [(type(frame), frame.sub) for frame in said(world)] == [(f.Unsub, 7)]
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_behind_its_bye_the_broker_is_listened_to_until_it_closes(closes: bool) -> None:
+    world = online()
+    world.session.request(0, 1, request.put("/a", 1))
+    (put,) = said(world)
+    world.session.handle_frame(0, f.Goodbye("shutting-down", "so long", 700))
+    world.session.request(0, 2, request.put("/b", 1))
+    world.session.want_sync()
+    assert said(world) == []
+    world.session.handle_frame(0, f.Done(put.id, 1, True))
+    world.effects()
+    assert [(n, reply.error) for n, reply in world.replies.items()] == [(1, None)]
+    assert world.connection is not None
+    if closes:
+        world.session.handle_closed(0, LinkLost("cut"))
+    else:
+        assert world.session.next_timeout() == 5.0
+        world.session.handle_timeout(5.0)
+    world.effects()
+    status = world.statuses[-1]
+    assert isinstance(status, e.Offline)
+    assert (status.error.code, status.retry_in) == ("shutting-down", 0.7)
+
+
+def test_who_is_told_to_come_back_in_a_million_years_comes_back_before() -> None:
+    for wait in (4294967.295, 1.8e19, float("inf")):
+        for error in (Ended("shutting-down", "", wait), HttpAnswer("x", 503, "full", wait)):
+            world = online()
+            world.session.handle_closed(0, error)
+            world.effects()
+            status = world.statuses[-1]
+            assert isinstance(status, e.Offline) and status.error.retry_in == LONGEST
+            assert world.session.next_timeout() == status.retry_in == LONGEST

@@ -3,8 +3,17 @@ next: `action`."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from .codes import CODES, Action
 from .protocol import frames
+
+LONGEST: Final = 86_400.0
+"""The longest wait that is heeded, seconds: a day."""
+
+
+def _heeded(wait: float | None) -> float | None:
+    return None if wait is None else min(wait, LONGEST)
 
 
 class OnetreeError(Exception):
@@ -43,8 +52,8 @@ class Refused(OnetreeError):
         """The path that it is about."""
         self.rev = rev
         """The revision that is there instead of the one expected."""
-        self.retry_in = retry_in
-        """When to try again, seconds, where the broker said so."""
+        self.retry_in = _heeded(retry_in)
+        """When to try again, seconds, where the broker said so; a day at most."""
 
     @staticmethod
     def of(frame: frames.Error) -> Refused:
@@ -54,10 +63,10 @@ class Refused(OnetreeError):
 
 
 class Timeout(OnetreeError):
-    """There was no answer in time."""
+    """There was no answer in time. What was sent is not to be asked again: the client sends a write
+    until it has its answer."""
 
     _word = "timeout"
-    action: Action = "retry"
 
     def __init__(self, after: float, sent: bool) -> None:
         fate = "it may still happen, once" if sent else "it was never sent"
@@ -66,6 +75,7 @@ class Timeout(OnetreeError):
         """How long was waited, seconds."""
         self.sent = sent
         """Whether it was sent: a write that was may still happen, one that was not never will."""
+        self.action = "stop" if sent else "retry"
 
 
 class Lost(OnetreeError):
@@ -91,10 +101,18 @@ class QueueFull(OnetreeError):
 class Closed(OnetreeError):
     """The client, or the mirror, has ended."""
 
-    def __init__(self, why: ConnectError | None = None) -> None:
-        super().__init__("the client is closed" if why is None else f"the client has ended: {why}")
+    def __init__(self, why: ConnectError | None = None, sent: bool | None = None) -> None:
+        what = "the client is closed" if why is None else f"the client has ended: {why}"
+        fate = {
+            None: "",
+            True: "; it was sent, and may have happened",
+            False: "; it was never sent",
+        }
+        super().__init__(what + fate[sent])
         self.why = why
         """Why it ended by itself; `None` when it was closed."""
+        self.sent = sent
+        """Of a request: whether it was sent, so that it may have happened; `None`: it is none."""
         self.code = None if why is None else why.code
         self._word = "closed" if why is None else "ended"
         self.action = "stop" if why is None else why.action
@@ -127,7 +145,7 @@ class ConnectError(OnetreeError):
 
     action: Action = "retry"
     retry_in: float | None = None
-    """When to come back, seconds, where the broker said so."""
+    """When to come back, seconds, where the broker said so; a day at most."""
 
 
 class BadUrl(ConnectError):
@@ -155,7 +173,7 @@ class HttpAnswer(ConnectError):
         super().__init__(f"{address} answers {status}{': ' if message else ''}{message}")
         self.status = status
         """The HTTP status code."""
-        self.retry_in = retry_in
+        self.retry_in = _heeded(retry_in)
         if status == 401:
             self.action = "reauth"
         elif status not in (408, 425, 429) and not 500 <= status < 600:
@@ -177,7 +195,7 @@ class Ended(ConnectError):
         action = CODES[code].action
         # A mirror is started again by the reconnect.
         self.action = "retry" if action == "resync" else action
-        self.retry_in = retry_in
+        self.retry_in = _heeded(retry_in)
 
 
 class LinkLost(ConnectError):

@@ -29,6 +29,10 @@ class Asks:
     def __contains__(self, id: int) -> bool:
         return id in self._asked
 
+    def ids(self) -> list[int]:
+        """The numbers of all that waits."""
+        return [*self._asked]
+
     def next_id(self) -> int:
         """A number that nothing waits under."""
         while True:

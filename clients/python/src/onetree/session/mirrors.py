@@ -61,7 +61,10 @@ class Mirrors:
         if slot is None:
             return
         self._parts.pop(sub, None)
-        if slot.subscribed and self._welcome is not None:
+        # What it shows stays, and is nobody's to keep right.
+        slot.state.handle_lost()
+        # Before `welcome`, too: `hello` has said it.
+        if slot.subscribed:
             self._control.append(("unsub", sub))
 
     def resync(self, sub: int) -> None:

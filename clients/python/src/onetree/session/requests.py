@@ -15,7 +15,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Final
 
-from ..errors import Lost, OnetreeError, Refused, Timeout
+from ..errors import Closed, ConnectError, Lost, OnetreeError, Refused, Timeout
 from ..protocol import frames
 from ..protocol.frames import WRITES, Limits, Request
 from ..protocol.wrong import Wrong
@@ -43,6 +43,11 @@ class _Request:
         self.in_flight = False
         self.queued = True
         self.renumbered = 0
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the broker may have it."""
+        return self.seq is not None or self.sent > 0
 
 
 class Requests:
@@ -125,14 +130,19 @@ class Requests:
                 raise Refused("value-too-large", f"a value has {most}")
         try:
             message = self._encode(frame)
+            size = len(message) if isinstance(message, bytes) else len(message.encode())
         except (Wrong, UnicodeEncodeError) as wrong:
             code = wrong.code if isinstance(wrong, Wrong) else "bad-frame"
             raise Refused(code, str(wrong)) from None
-        size = len(message) if isinstance(message, bytes) else len(message.encode())
         if size > limits.frame_bytes:
             most = f"at most {limits.frame_bytes} bytes, this one has {size}"
             raise Refused("frame-too-large", f"a frame has {most}")
         return message
+
+    def frame(self, ticket: int) -> Request | None:
+        """What has been asked for, as long as it waits."""
+        request = self._all.get(ticket)
+        return None if request is None else request.frame
 
     def answered(self, ticket: int, reply: object, error: frames.Error | None) -> bool:
         """The answer to a request came. Whether to come back under another client name."""
@@ -221,7 +231,7 @@ class Requests:
             self._deadlines.popleft()
             if request is None or not waiting:
                 continue
-            error = Timeout(self._timeout, request.seq is not None or request.sent > 0)
+            error = Timeout(self._timeout, request.was_sent)
             if request.seq is not None:
                 # Its number is taken: until the broker has answered, it is sent again.
                 request.replied = True
@@ -229,10 +239,10 @@ class Requests:
             else:
                 self._finish(ticket, None, error)
 
-    def end(self, error: OnetreeError) -> None:
+    def end(self, why: ConnectError | None) -> None:
         """The client has ended."""
         for ticket in sorted(self._all):
-            self._finish(ticket, None, error)
+            self._finish(ticket, None, Closed(why, self._all[ticket].was_sent))
 
     def _finish(self, ticket: int, reply: object, error: OnetreeError | None) -> None:
         request = self._all.pop(ticket, None)

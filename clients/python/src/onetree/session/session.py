@@ -23,7 +23,7 @@ GRACE: Final = 10.0
 GOOD: Final = 10.0
 """A connection that lasted this long was good: the next wait is short again."""
 BYE: Final = 5.0
-"""How long an orderly end may take."""
+"""How long an orderly end may take: ours, and the broker's behind its `bye`."""
 
 
 class Session:
@@ -65,6 +65,11 @@ class Session:
         # Whether the session ends with it, and until when it may take.
         self._closing: tuple[bool, float] | None = None
         self._said_bye = False
+        # The broker's `bye`, and until when it may close.
+        self._goodbye: tuple[Ended, float] | None = None
+        # How many frames it could not read, until when all others are to be answered, and what
+        # it had against the last.
+        self._unread: tuple[int, float, str] | None = None
         self._asks = Asks()
         self._requests = Requests(options.request_timeout, self._encode, self.effects)
         self._mirrors = Mirrors(self.effects)
@@ -80,10 +85,8 @@ class Session:
         """Asks something: a write, a read, a signal, a token. Its `id` and `seq` are set here.
         There will be one `Reply` for it. Tickets grow."""
         if self.is_over or self._closing is not None:
-            self.effects += (Reply(ticket, None, Closed()), Release(ticket))
+            self.effects += (Reply(ticket, None, Closed(sent=False)), Release(ticket))
             return
-        if isinstance(frame, frames.Auth):
-            self.token = frame.token
         self._requests.add(now, ticket, frame)
 
     def mirror(self, sub: int, state: State, options: SubOptions) -> None:
@@ -138,6 +141,8 @@ class Session:
         if self._closing is not None:
             self._finish(None)
             return
+        if self._goodbye is not None:
+            error = self._goodbye[0]
         if self.link == "up" and now - self._since >= GOOD:
             self._backoff.reset()
         # A token of a function may have been old: it is asked once more at once.
@@ -165,6 +170,8 @@ class Session:
         dead = self._dead_at()
         if dead is not None and dead <= now:
             self._fail(now, Silent(now - self._heard))
+        if self._unread is not None and self._unread[1] <= now:
+            self._fail(now, ProtocolBroken("no answer to what the broker can read"))
         self._mirrors.handle_timeout(now)
         self._settle_close()
 
@@ -179,11 +186,15 @@ class Session:
             at.append(self._until)
         if self._closing is not None:
             at.append(self._closing[1])
+        if self._unread is not None:
+            at.append(self._unread[1])
         return min(at, default=None)
 
     def _dead_at(self) -> float | None:
         if self.link == "greeting":
             return self._until
+        if self._goodbye is not None:
+            return self._goodbye[1]
         if self.link == "up" and self._welcome is not None:
             return self._heard + self._welcome.heartbeat_ms / 1000 + GRACE
         return None
@@ -204,7 +215,7 @@ class Session:
         """The next message to send, when there is one and the broker's limits allow it now."""
         if self.link == "greeting" and self._hello is None:
             return self._encode(self._greeting())
-        if self.link != "up" or self._welcome is None:
+        if self.link != "up" or self._welcome is None or self._goodbye or self._unread:
             return None
         limits = self._welcome.limits
         if len(self._asks) >= limits.in_flight:
@@ -248,14 +259,13 @@ class Session:
             handle = _LIVE.get(type(frame))
             if handle is not None:
                 handle(self, now, frame)
+            if self._unread is not None:
+                self._settle_unread(now)
         elif self.link == "greeting":
             if isinstance(frame, frames.Welcome) and frame.id == self._hello:
                 self._handle_welcome(now, frame)
-            elif isinstance(frame, frames.Goodbye):
-                self._handle_goodbye(now, frame)
-            elif isinstance(frame, frames.Error):
-                wait = None if frame.retry_ms is None else frame.retry_ms / 1000
-                self._fail(now, Ended(frame.code, frame.message, wait))
+            elif isinstance(frame, frames.Goodbye | frames.Error):
+                self._fail(now, _ended(frame))
             else:
                 self._fail(now, ProtocolBroken("something came before 'welcome'"))
         if self._closing is not None:
@@ -281,8 +291,8 @@ class Session:
         self._welcome = welcome
 
     def _handle_goodbye(self, now: float, bye: frames.Goodbye) -> None:
-        wait = None if bye.retry_ms is None else bye.retry_ms / 1000
-        self._fail(now, Ended(bye.code, bye.message, wait))
+        # What it had accepted before, it still answers.
+        self._goodbye = self._goodbye or (_ended(bye), now + BYE)
 
     def _handle_second_welcome(self, now: float, _: frames.Welcome) -> None:
         self._fail(now, ProtocolBroken("'welcome' came twice"))
@@ -302,8 +312,21 @@ class Session:
             self._handle_reply(now, error.id, None, error)
         elif error.id is None and error.sub is not None:
             self._mirrors.handle_error(now, error.sub, error)
+        elif error.id is None and error.code == "bad-frame" and len(self._asks):
+            # A frame of ours, it does not know which: nothing more is said until that is known.
+            many = 1 if self._unread is None else self._unread[0] + 1
+            self._unread = (many, now + self._options.request_timeout, error.message)
         # Otherwise it is about no request of ours, or about the connection; if that ends, the close
         # code says why.
+
+    def _settle_unread(self, now: float) -> None:
+        """What is left when all others have been answered, is what the broker could not read."""
+        if self._unread is None or len(self._asks) > self._unread[0]:
+            return
+        message = self._unread[2]
+        self._unread = None
+        for id in self._asks.ids():
+            self._handle_reply(now, id, None, frames.Error("bad-frame", message, id))
 
     def _handle_refresh(self, now: float, refresh: frames.Refresh) -> None:
         self._mirrors.handle_refresh(now, refresh, self._asks)
@@ -333,6 +356,9 @@ class Session:
             # To what nobody waits for any more.
             return
         if asked.what == "request":
+            frame = self._requests.frame(asked.number)
+            if isinstance(frame, frames.Auth) and error is None:
+                self.token = frame.token
             if self._requests.answered(asked.number, reply, error):
                 self._rename(now)
         elif asked.what == "bye":
@@ -373,6 +399,7 @@ class Session:
         """There is no connection any more."""
         self.link = "down"
         self._until = until
+        self._goodbye = self._unread = None
         self._requests.handle_lost()
         self._mirrors.handle_lost(self._asks.clear())
 
@@ -387,7 +414,7 @@ class Session:
             self.effects.append(Disconnect())
         self._go_down(float("inf"))
         self.link = "over"
-        self._requests.end(Closed(error))
+        self._requests.end(error)
         self._mirrors.end_all(None if error is None else Closed(error))
         self.effects.append(StatusIs(e.Ended(error)))
 
@@ -396,6 +423,12 @@ class Session:
         label = self._options.label
         bits = f"{self._random.getrandbits(128):032x}"
         return f"{label}-{bits}" if label else bits
+
+
+def _ended(said: frames.Goodbye | frames.Error) -> Ended:
+    """Why the broker ends it."""
+    wait = None if said.retry_ms is None else said.retry_ms / 1000
+    return Ended(said.code, said.message, wait)
 
 
 _LIVE: dict[type, Callable[..., None]] = {
