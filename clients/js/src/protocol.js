@@ -295,7 +295,7 @@ export class Value {
    * @param {string} type
    * @param {string | Uint8Array | ArrayBufferView | ArrayBuffer} content its text, where it is UTF-8, or its bytes, which are not
    *   copied
-   * @param {symbol} [sure]
+   * @param {symbol} [sure] of the codecs, which have looked already
    */
   constructor(type, content, sure) {
     /** @readonly */
