@@ -397,8 +397,9 @@ def test_without_async() -> None:
             assert "fresh" in names
             assert changes.next(timeout=0.05) is None
             assert mirror.transact(lambda tx: tx.put("/n", 1)).rev is not None
-            with pytest.raises(onetree.Timeout):
+            with pytest.raises(onetree.Timeout) as late:
                 mirror.at(10_000, timeout=0.05)
+            assert late.value.action == "retry"
             with pytest.raises(onetree.Refused):
                 client.txn(onetree.Txn().if_rev("/n", 0).put("/n", 2))
         with pytest.raises(onetree.Unreachable):

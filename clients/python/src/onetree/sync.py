@@ -50,8 +50,11 @@ class _Loop:
         # The end of the process is the end of its thread.
         over.atexit = False
 
-    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Runs it there, and waits for what comes of it."""
+    def run(
+        self, work: Coroutine[Any, Any, T], timeout: float | None = None, writes: bool = False
+    ) -> T:
+        """Runs it there, and waits for what comes of it. `writes`: to run it again after a timeout
+        may write twice."""
         if threading.current_thread() is self._thread:
             work.close()
             raise Wrong(
@@ -67,7 +70,9 @@ class _Loop:
                 # What came of it is no less for being late; or it was the work's own time.
                 return future.result()
             future.cancel()
-            raise Timeout(timeout or 0.0, True) from None
+            late = Timeout(timeout or 0.0, True)
+            late.action = "stop" if writes else "retry"
+            raise late from None
         except BaseException:
             # Also Ctrl-C: nobody waits for it any more.
             future.cancel()
@@ -245,7 +250,7 @@ class Mirror:
     ) -> Committed[T]:
         """Runs `fn(tx)` until what it did is committed. It runs in the client's thread, so it must
         not call this client (`Wrong`)."""
-        return self._run.run(self._mirror.transact(fn), timeout)
+        return self._run.run(self._mirror.transact(fn), timeout, True)
 
     def close(self) -> None:
         """Ends it."""
