@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use onetree_protocol::frame::RefreshKind;
 use onetree_protocol::{Act, Change, Path};
 use tokio::sync::Notify;
 
@@ -18,7 +19,8 @@ const CHANGES: usize = 16 * 1024;
 ///
 /// Nothing is lost and nothing grows without bound when they are read slowly: what has not been
 /// read is folded into one [`Event::Delta`] or [`Event::Fresh`], which costs no more than what
-/// differs. Only signals are dropped then, and heartbeats. The connection, and other mirrors, never
+/// differs. Only signals are dropped then, and heartbeats. That there is no connection now is told behind
+/// what changed: who shows whether a mirror is live goes by the last event. The connection, and other mirrors, never
 /// wait for a slow reader.
 #[derive(Debug)]
 pub struct Changes {
@@ -79,6 +81,8 @@ struct Inner {
 struct Behind {
     from: Snapshot,
     fresh: bool,
+    /// Whether the last refresh began from nothing.
+    full: bool,
     /// Trims of entries that the application never saw: it is told that there was something.
     trims: BTreeMap<Path, Change>,
     trouble: Option<Event>,
@@ -145,19 +149,15 @@ impl Changes {
 }
 
 impl Feed {
-    /// A feed for one who knows `initial`, of a mirror that is now at `last`; `fresh`: it has been
-    /// whole at some time.
+    /// A feed for one who knows `initial`, of a mirror that `past` has brought to `last`.
     pub(crate) fn new(
         initial: Snapshot,
         last: Snapshot,
-        fresh: bool,
-        ended: Option<Event>,
+        past: impl IntoIterator<Item = Event>,
     ) -> Feed {
         let mut behind = None;
-        if fresh || ended.is_some() {
-            let mut start = Behind::new(initial);
-            (start.fresh, start.ended) = (fresh, ended);
-            behind = Some(start);
+        for event in past {
+            behind.get_or_insert_with(|| Behind::new(initial.clone())).fold(event);
         }
         let inner = Inner { queue: VecDeque::new(), changes: 0, behind, last };
         Feed { inner: Mutex::new(inner), more: Notify::new() }
@@ -221,14 +221,19 @@ fn weight(event: &Event) -> usize {
 
 impl Behind {
     fn new(from: Snapshot) -> Behind {
-        let (fresh, trims) = (false, BTreeMap::new());
-        Behind { from, fresh, trims, trouble: None, link: None, ended: None }
+        let (fresh, full, trims) = (false, false, BTreeMap::new());
+        Behind { from, fresh, full, trims, trouble: None, link: None, ended: None }
     }
 
     fn fold(&mut self, event: Event) {
         match &event {
+            Event::Refreshing { kind, .. } => self.full = *kind != RefreshKind::Delta,
             Event::Fresh { changes, .. } => {
                 self.fresh = true;
+                if self.full {
+                    // What it brings is there, whatever was trimmed before.
+                    self.trims.clear();
+                }
                 self.note_trims(changes);
             }
             Event::Delta { changes, .. } => self.note_trims(changes),
@@ -237,7 +242,7 @@ impl Behind {
             }
             Event::Offline { .. } | Event::Online { .. } => self.link = Some(event),
             Event::Ended { .. } => self.ended = Some(event),
-            Event::Refreshing { .. } | Event::Signal { .. } | Event::Synced { .. } => {}
+            Event::Signal { .. } | Event::Synced { .. } => {}
         }
     }
 
@@ -259,7 +264,12 @@ impl Behind {
         if matches!(self.trouble, Some(Event::Corrupt { .. } | Event::Broken { .. })) {
             before.cookie = None;
         }
-        let told = self.trouble.into_iter().chain(self.link);
+        // That it is offline was so behind all of this, and is so still.
+        let (offline, online) = match self.link {
+            Some(Event::Offline { .. }) => (self.link, None),
+            link => (None, link),
+        };
+        let told = self.trouble.into_iter().chain(online);
         let mut items: VecDeque<Item> = told.map(|event| (event, before.clone())).collect();
         let mut events = Vec::new();
         let mut changes: Vec<Change> = self.trims.into_values().collect();
@@ -270,6 +280,7 @@ impl Behind {
             let (since, rev) = (self.from.rev(), now.rev());
             events.push(Event::Delta { since, rev, changes: changes.into() });
         }
+        events.extend(offline);
         events.extend(self.ended);
         items.extend(events.into_iter().map(|event| (event, now.clone())));
         items
@@ -278,9 +289,11 @@ impl Behind {
 
 #[cfg(test)]
 mod tests {
-    use onetree_protocol::{Cookie, Epoch, Fingerprint, Revision, Value};
+    use onetree_protocol::frame::Reason;
+    use onetree_protocol::{Cookie, Epoch, Fingerprint, LogKey, Revision, Value};
 
     use super::*;
+    use crate::errors::ConnectError;
 
     /// `/a` as of `rev`.
     fn at(rev: u64) -> Snapshot {
@@ -298,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_never_ahead_of_the_event_that_was_taken() {
-        let feed = Arc::new(Feed::new(at(1), at(1), false, None));
+        let feed = Arc::new(Feed::new(at(1), at(1), []));
         let mut changes = Changes::new(feed.clone(), at(1), None);
         let many = EVENTS as u64 + 10;
         for rev in 2..=many {
@@ -323,7 +336,7 @@ mod tests {
 
     #[test]
     fn what_is_handed_out_counts_as_seen_when_the_next_is_asked_for() {
-        let feed = Arc::new(Feed::new(at(1), at(1), false, None));
+        let feed = Arc::new(Feed::new(at(1), at(1), []));
         let seen = Arc::new(Seen::new(at(1), Arc::default()));
         let mut changes = Changes::new(feed.clone(), at(1), Some(seen.clone()));
         feed.push(Some(delta(2)), &at(2));
@@ -337,5 +350,57 @@ mod tests {
         feed.push(None, &at(4));
         assert!(changes.try_next().is_none());
         assert_eq!(seen.get().rev(), at(4).rev());
+    }
+
+    fn key(n: u64) -> LogKey {
+        LogKey { rev: Revision::new(n).unwrap(), index: 0 }
+    }
+
+    /// The entries of `/log` that were appended at these revisions, as of `rev` in a history.
+    fn log(epoch: u128, rev: u64, appended: &[u64]) -> Snapshot {
+        let cookie = Cookie { epoch: Epoch(epoch), ..at(rev).cookie().unwrap() };
+        let entry = |n: &u64| {
+            let path = Path::parse(&format!("/log/{}", key(*n))).unwrap();
+            Change { path, rev: key(*n).rev, act: Act::Put(Some(Value::text("x"))) }
+        };
+        Snapshot::saved(cookie, appended.iter().map(entry))
+    }
+
+    /// What one who knows `from` is told of all this at once.
+    fn folded(
+        from: Snapshot,
+        events: impl IntoIterator<Item = Event>,
+        now: Snapshot,
+    ) -> Vec<Event> {
+        let mut behind = Behind::new(from);
+        events.into_iter().for_each(|event| behind.fold(event));
+        behind.unfold(now).into_iter().map(|(event, _)| event).collect()
+    }
+
+    #[test]
+    fn that_there_is_no_connection_is_told_last() {
+        let error = Arc::new(ConnectError::Lost("x".to_owned()));
+        let offline = Event::Offline { error, retry_in: None };
+        let told = folded(at(1), [delta(2), offline.clone()], at(2));
+        let [Event::Delta { .. }, Event::Offline { .. }] = &told[..] else { panic!("{told:?}") };
+        let online = Event::Online { resumed: true };
+        let told = folded(at(1), [offline, online, delta(2)], at(2));
+        let [Event::Online { .. }, Event::Delta { .. }] = &told[..] else { panic!("{told:?}") };
+    }
+
+    #[test]
+    fn what_a_refresh_from_nothing_brings_back_is_not_trimmed_by_what_was_before() {
+        let (known, gone) = (log(1, 5, &[1, 2, 3]), log(1, 7, &[]));
+        let trim = Act::Trim { to: key(6), gap: false };
+        let trim = Change { path: Path::parse("/log").unwrap(), rev: gone.rev(), act: trim };
+        let trimmed =
+            Event::Delta { since: known.rev(), rev: gone.rev(), changes: vec![trim].into() };
+        // The broker comes back from a backup: another history.
+        let back = log(2, 5, &[1, 2, 3]);
+        let refreshing = Event::Refreshing { kind: RefreshKind::Full, why: Reason::Epoch };
+        let fresh = Event::Fresh { rev: back.rev(), changes: back.since(&gone).into() };
+        let told = folded(known, [trimmed, refreshing, fresh], back);
+        let [Event::Fresh { changes, .. }] = &told[..] else { panic!("{told:?}") };
+        assert!(changes.is_empty(), "{changes:?}");
     }
 }

@@ -108,6 +108,8 @@ struct Inner {
     snapshot: Snapshot,
     /// Whether it was ever whole.
     whole: bool,
+    /// While there is no connection: why.
+    offline: Option<Event>,
     ended: Option<Event>,
     feeds: Vec<Weak<Feed>>,
     /// How far each reader is, where it is kept.
@@ -130,6 +132,7 @@ impl Shared {
         let inner = Inner {
             snapshot,
             whole: false,
+            offline: None,
             ended: None,
             feeds: Vec::new(),
             seen: kept.then(Vec::new),
@@ -154,15 +157,34 @@ impl Shared {
 
     /// The mirror went on.
     pub(crate) fn publish(&self, event: Option<Event>, snapshot: Snapshot, fresh: bool) {
+        self.go_on(&mut self.lock(), event, snapshot, fresh);
+    }
+
+    /// The application is done with it: whoever still reads its events is told so.
+    fn end(&self) {
         let mut inner = self.lock();
-        inner.whole |= matches!(event, Some(Event::Fresh { .. }));
-        let ended = match &event {
+        let last = inner.snapshot.clone();
+        self.go_on(&mut inner, Some(Event::Ended { error: None }), last, false);
+        drop(inner);
+        self.finish();
+    }
+
+    fn go_on(&self, inner: &mut Inner, event: Option<Event>, snapshot: Snapshot, fresh: bool) {
+        // What was on its way when it ended comes too late.
+        if inner.ended.is_some() {
+            return;
+        }
+        let mut ended = None;
+        match &event {
+            Some(Event::Fresh { .. }) => inner.whole = true,
+            Some(Event::Offline { .. }) => inner.offline.clone_from(&event),
+            Some(Event::Online { .. }) => inner.offline = None,
             Some(Event::Ended { error }) => {
                 inner.ended.clone_from(&event);
-                Some(error.clone())
+                ended = Some(error.clone());
             }
-            _ => None,
-        };
+            _ => {}
+        }
         inner.feeds.retain(|feed| match feed.upgrade() {
             Some(feed) => {
                 feed.push(event.clone(), &snapshot);
@@ -175,6 +197,24 @@ impl Shared {
         if inner.seen.is_some() {
             self.moved.notify_one();
         }
+    }
+
+    /// What happens to it, from the beginning.
+    pub(crate) fn changes(&self) -> Changes {
+        let mut inner = self.lock();
+        let (initial, last) = (self.initial.clone(), inner.snapshot.clone());
+        let fresh = Event::Fresh { rev: last.rev(), changes: Arc::default() };
+        let past = [inner.whole.then_some(fresh), inner.offline.clone(), inner.ended.clone()];
+        let feed = Arc::new(Feed::new(initial.clone(), last, past.into_iter().flatten()));
+        inner.feeds.push(Arc::downgrade(&feed));
+        let seen = inner.seen.as_mut().map(|all| {
+            let seen = Arc::new(Seen::new(initial.clone(), self.moved.clone()));
+            // Of those who have left, the last one is enough.
+            all.retain(|seen| Arc::strong_count(seen) > 1);
+            all.push(seen.clone());
+            seen
+        });
+        Changes::new(feed, initial, seen)
     }
 
     /// What the application was shown: by the slowest of those who read, or the last who did; with no
@@ -222,7 +262,15 @@ impl Shared {
 impl Position {
     fn of(snapshot: &Snapshot, fresh: bool, ended: Option<Option<Error>>) -> Position {
         let epoch = snapshot.cookie().map(|cookie| cookie.epoch);
+        // One that has ended was fresh to its end if that was the aim of it.
+        let fresh = fresh && !matches!(ended, Some(Some(_)));
         Position { rev: snapshot.rev(), epoch, fresh, ended }
+    }
+
+    /// Why nothing more comes.
+    fn over(&self) -> Option<Error> {
+        let ended = self.ended.clone()?;
+        Some(ended.unwrap_or(Error::Closed { why: None }))
     }
 }
 
@@ -241,9 +289,11 @@ impl Mirror {
         self.shared.lock().snapshot.rev()
     }
 
-    /// Whether it is whole and the connection is there that keeps it so.
+    /// Whether it is whole and the connection is there that keeps it so. One that has ended, as one
+    /// of mode `once` does, is not: it stays what it was.
     pub fn is_fresh(&self) -> bool {
-        self.shared.position.borrow().fresh
+        let position = self.shared.position.borrow();
+        position.fresh && position.ended.is_none()
     }
 
     /// How many changes have come of the refresh that is under way, or came of the last one: for
@@ -270,21 +320,10 @@ impl Mirror {
     }
 
     /// What happens to it, from the beginning: if it is whole already, the first event is
-    /// [`Event::Fresh`] with all that differs from what it was started with.
+    /// [`Event::Fresh`] with all that differs from what it was started with; if there is no
+    /// connection now, [`Event::Offline`] comes behind that.
     pub fn changes(&self) -> Changes {
-        let mut inner = self.shared.lock();
-        let (initial, last) = (self.shared.initial.clone(), inner.snapshot.clone());
-        let feed = Feed::new(initial.clone(), last, inner.whole, inner.ended.clone());
-        let feed = Arc::new(feed);
-        inner.feeds.push(Arc::downgrade(&feed));
-        let seen = inner.seen.as_mut().map(|all| {
-            let seen = Arc::new(Seen::new(initial.clone(), self.shared.moved.clone()));
-            // Of those who have left, the last one is enough.
-            all.retain(|seen| Arc::strong_count(seen) > 1);
-            all.push(seen.clone());
-            seen
-        });
-        Changes::new(feed, initial, seen)
+        self.shared.changes()
     }
 
     /// Why it could not be saved the last time that this was tried; `None` when it could, and where
@@ -309,7 +348,7 @@ impl Mirror {
         self.wait(reached).await
     }
 
-    /// Waits until it is fresh.
+    /// Waits until it is fresh; one of mode `once`: until it was.
     ///
     /// # Errors
     /// When the mirror has ended.
@@ -339,8 +378,8 @@ impl Mirror {
     ) -> Result<(), Error> {
         let mut positions = self.shared.position.subscribe();
         loop {
-            if let Some(error) = positions.borrow_and_update().ended.clone() {
-                return Err(error.unwrap_or(Error::Closed { why: None }));
+            if let Some(error) = positions.borrow_and_update().over() {
+                return Err(error);
             }
             let now = self.snapshot();
             if !now.entries.ptr_eq(&before.entries) && differs(&now) {
@@ -357,13 +396,10 @@ impl Mirror {
     async fn wait(&self, reached: impl Fn(&Position) -> bool) -> Result<(), Error> {
         let mut positions = self.shared.position.subscribe();
         let position = positions.wait_for(|p| reached(p) || p.ended.is_some()).await;
-        match position {
-            Ok(position) if reached(&position) => Ok(()),
-            Ok(position) => {
-                let error = position.ended.clone().flatten();
-                Err(error.unwrap_or(Error::Closed { why: None }))
-            }
-            Err(_) => Err(Error::Closed { why: None }),
+        let position = position.map_err(|_| Error::Closed { why: None })?;
+        match position.over() {
+            Some(error) if !reached(&position) => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -406,8 +442,11 @@ impl Mirror {
     /// until then.
     ///
     /// # Errors
-    /// When the client has ended.
+    /// When the mirror has ended.
     pub async fn resync(&self) -> Result<(), Error> {
+        if let Some(error) = self.shared.position.borrow().over() {
+            return Err(error);
+        }
         let (done, begun) = oneshot::channel();
         self.client.send(Command::Resync { sub: self.shared.sub, done })?;
         begun.await.map_err(|_| self.client.closed())
@@ -429,7 +468,7 @@ impl Mirror {
 
 impl Drop for Mirror {
     fn drop(&mut self) {
-        self.shared.finish();
+        self.shared.end();
         // When the client has ended, so has the mirror.
         let _ = self.client.send(Command::DropMirror(self.shared.sub));
     }
