@@ -148,6 +148,17 @@ impl Changes {
     }
 }
 
+impl Drop for Changes {
+    /// Who keeps the mirror waits for this reader no more.
+    fn drop(&mut self) {
+        if let Some(seen) = self.seen.take() {
+            let moved = seen.moved.clone();
+            drop(seen);
+            moved.notify_one();
+        }
+    }
+}
+
 impl Feed {
     /// A feed for one who knows `initial`, of a mirror that `past` has brought to `last`.
     pub(crate) fn new(

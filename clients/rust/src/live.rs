@@ -46,9 +46,10 @@ impl MirrorOptions {
         self
     }
 
-    /// Keeps the mirror in the file at `path`, and goes on from what is there. It is saved at most
-    /// once a second while changes come, and once more when the mirror ends, for which
-    /// [`crate::Client::close`] waits. What is saved is never ahead of what the application was shown:
+    /// Keeps the mirror in the file at `path`, and goes on from what is there: all of it is read
+    /// before this returns, on the thread that asks. It is saved at most once a second while changes
+    /// come, and once more when the mirror ends, for which [`Mirror::close`] and
+    /// [`crate::Client::close`] wait. What is saved is never ahead of what the application was shown:
     /// an event of [`Mirror::changes`] counts as shown when the next one is asked for; without
     /// [`Changes`], what [`Mirror::snapshot`] gives counts. See [`Mirror::keep_error`].
     ///
@@ -101,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) moved: Arc<Notify>,
     /// Nothing more will be shown.
     pub(crate) finished: AtomicBool,
+    /// Whether somebody keeps it still.
+    pub(crate) kept: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -147,6 +150,7 @@ impl Shared {
             received: AtomicU64::new(0),
             moved: Arc::default(),
             finished: AtomicBool::new(false),
+            kept: watch::Sender::new(kept),
         })
     }
 
@@ -247,6 +251,13 @@ impl Shared {
     pub(crate) fn finish(&self) {
         self.finished.store(true, Ordering::Release);
         self.moved.notify_one();
+    }
+
+    /// Waits until it is saved for the last time, and its file is free.
+    async fn released(&self) -> Result<(), KeepError> {
+        // The sender is ours: it does not go away.
+        let _ = self.kept.subscribe().wait_for(|kept| !kept).await;
+        self.lock().keep_error.clone().map_or(Ok(()), Err)
     }
 
     /// So much has come of the refresh that is under way.
@@ -436,6 +447,17 @@ impl Mirror {
         found.entries.retain(|entry| is_entry(&entry.path) && entry.rev > Revision::ZERO);
         found.entries.reverse();
         Ok(found)
+    }
+
+    /// Ends it, as dropping it does; the client lives on. One that is kept is saved once more, and its
+    /// file can be taken again when this returns.
+    ///
+    /// # Errors
+    /// When it could not be saved: the file holds what it held before.
+    pub async fn close(self) -> Result<(), KeepError> {
+        let shared = self.shared.clone();
+        drop(self);
+        shared.released().await
     }
 
     /// Starts again from nothing; [`Mirror::fresh`] waits for the end of that. What it shows stays

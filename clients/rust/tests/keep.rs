@@ -1,5 +1,9 @@
 //! The file that a mirror is kept in.
 
+mod broker;
+#[expect(dead_code, reason = "what other tests need")]
+mod peer;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -7,8 +11,8 @@ use onetree_client::mirror::State;
 use onetree_client::protocol::Epoch;
 use onetree_client::protocol::frame::{Fresh, Refresh};
 use onetree_client::{
-    Act, Change, Keep, KeepError, MirrorOptions, Path, Reason, RefreshKind, Revision, Saver,
-    Snapshot, Value, View,
+    Act, Change, Client, Keep, KeepError, MirrorOptions, Path, Reason, RefreshKind, Revision,
+    Saver, Snapshot, Value, View,
 };
 
 /// A directory of one test's own, gone with it.
@@ -94,4 +98,22 @@ async fn a_save_that_fails_is_told_and_made_up_for() {
             .unwrap()
             .ends_with("{\"path\":\"/a\",\"rev\":3,\"json\":{\"x\": 1}}\n")
     );
+}
+
+#[tokio::test]
+async fn a_file_is_free_and_whole_when_its_mirror_is_closed() {
+    let directory = Directory::new("closed");
+    let file = directory.0.join("mirror.jsonl");
+    let (listener, options) = peer::listen().await;
+    let broker = tokio::spawn(async move { peer::Peer::with_mirror(&listener).await });
+    let client = Client::connect(options).await.unwrap();
+    let view = View::tree(Path::root());
+    let mirror = client.mirror(view.clone(), MirrorOptions::new().keep(&file).unwrap());
+    mirror.fresh().await.unwrap();
+    mirror.close().await.unwrap();
+    let again = Keep::open(&file).unwrap();
+    assert_eq!(again.load().unwrap().unwrap().rev(), Revision::new(5).unwrap());
+    // One that is not kept has nothing to wait for.
+    client.mirror(view, MirrorOptions::new()).close().await.unwrap();
+    drop(broker.await.unwrap());
 }

@@ -7,20 +7,10 @@ mod peer;
 use std::future::Future;
 use std::time::Duration;
 
-use onetree_client::protocol::frame::ClientFrame;
 use onetree_client::{Client, Error, Event, Mirror, MirrorOptions, Options, Path, Status, View};
-use tokio::net::TcpListener;
 
 use broker::rev;
 use peer::{Peer, listen};
-
-/// A connection with one mirror, which is fresh at revision 5 and empty.
-async fn accept(listener: &TcpListener) -> Peer {
-    let (mut peer, _) = Peer::accept(listener, 4).await;
-    let ClientFrame::Sub(sub) = peer.read().await else { panic!("no sub") };
-    peer.refresh(sub.sub, 5).await;
-    peer
-}
 
 /// A client, and a mirror of the root.
 async fn mirror(options: Options, how: MirrorOptions) -> (Client, Mirror) {
@@ -37,7 +27,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 #[tokio::test]
 async fn the_changes_of_a_mirror_end_when_it_is_dropped() {
     let (listener, options) = listen().await;
-    let broker = tokio::spawn(async move { accept(&listener).await });
+    let broker = tokio::spawn(async move { Peer::with_mirror(&listener).await });
     let (_client, mirror) = mirror(options, MirrorOptions::new()).await;
     let mut changes = mirror.changes();
     soon(mirror.fresh()).await.unwrap();
@@ -55,7 +45,7 @@ async fn the_changes_of_a_mirror_end_when_it_is_dropped() {
 async fn a_reader_that_begins_while_there_is_no_connection_is_told_so() {
     let (listener, options) = listen().await;
     // With the listener: nobody can come back.
-    let broker = tokio::spawn(async move { (accept(&listener).await, listener) });
+    let broker = tokio::spawn(async move { (Peer::with_mirror(&listener).await, listener) });
     let (client, mirror) = mirror(options, MirrorOptions::new()).await;
     soon(mirror.fresh()).await.unwrap();
     drop(broker.await.unwrap());
@@ -69,7 +59,7 @@ async fn a_reader_that_begins_while_there_is_no_connection_is_told_so() {
 #[tokio::test]
 async fn a_mirror_of_mode_once_was_fresh_and_is_no_more() {
     let (listener, options) = listen().await;
-    let broker = tokio::spawn(async move { accept(&listener).await });
+    let broker = tokio::spawn(async move { Peer::with_mirror(&listener).await });
     let (_client, mirror) = mirror(options, MirrorOptions::new().once()).await;
     let mut changes = mirror.changes();
     while soon(changes.next()).await.is_some() {}

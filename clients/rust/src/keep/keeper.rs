@@ -10,15 +10,39 @@ use crate::live::Shared;
 use crate::mirror::Snapshot;
 
 /// Saves what the application was shown, until the mirror has ended and all of it was.
-pub(crate) async fn run(shared: Arc<Shared>, keep: Arc<Keep>, saved: Snapshot) {
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    keep: Arc<Keep>,
+    saved: Snapshot,
+) -> impl Future<Output = ()> {
+    // From now on, though the task may never begin: its runtime may end before.
+    let held = Held(shared.clone());
+    async move {
+        // Goes behind the saver, which has the file.
+        let _held = held;
+        save(&shared, keep, saved).await;
+    }
+}
+
+/// The file is in use as long as this lives.
+struct Held(Arc<Shared>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.kept.send_replace(false);
+    }
+}
+
+async fn save(shared: &Shared, keep: Arc<Keep>, saved: Snapshot) {
     let mut latest = saved.cookie();
     let mut saver = Saver::new(keep, latest);
     let mut last = saved;
     loop {
         let now = shared.shown();
-        if goes_back(latest, now.cookie()) {
-            // A reader that began later is at the beginning again.
-        } else {
+        // A reader that began later is at the beginning again: what was shown is saved already, or
+        // is when that reader has come so far.
+        let back = goes_back(latest, now.cookie());
+        if !back {
             if !now.entries.ptr_eq(&last.entries) {
                 saver.note_change();
             }
@@ -32,7 +56,7 @@ pub(crate) async fn run(shared: Arc<Shared>, keep: Arc<Keep>, saved: Snapshot) {
         tokio::select! {
             () = shared.moved.notified() => {}
             // That it is time for the next one does not make up for one that failed.
-            due = saver.due() => if saving { shared.note_kept(due) },
+            due = saver.due(), if saving || !back => if saving { shared.note_kept(due) },
         }
     }
     shared.note_kept(saver.save_last(&last).await);
@@ -41,4 +65,62 @@ pub(crate) async fn run(shared: Arc<Shared>, keep: Arc<Keep>, saved: Snapshot) {
 /// Whether `now` is an earlier moment of the same history.
 fn goes_back(latest: Option<Cookie>, now: Option<Cookie>) -> bool {
     latest.zip(now).is_some_and(|(latest, now)| latest.epoch == now.epoch && now.rev < latest.rev)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use onetree_protocol::{Act, Change, Epoch, Fingerprint, Path, Revision, Value, View};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::event::Event;
+
+    /// `/a` as of `rev`.
+    fn at(rev: u64) -> Snapshot {
+        let rev = Revision::new(rev).unwrap();
+        let view = Fingerprint::parse("0001020304050607").unwrap();
+        let act = Act::Put(Some(Value::text("x")));
+        let entry = Change { path: Path::parse("/a").unwrap(), rev, act };
+        Snapshot::saved(Cookie { epoch: Epoch(1), rev, view }, [entry])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_began_later_keeps_nobody_awake() {
+        let folder = std::env::temp_dir().join(format!("onetree-keeper-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let keep = Arc::new(Keep::open(folder.join("mirror.jsonl")).unwrap());
+        let saved = at(1);
+        let shared = Shared::new(1, View::tree(Path::root()), Some(saved.clone()), true);
+        let mut first = shared.changes();
+        let story = async {
+            for rev in [2, 3] {
+                let event = Event::Fresh { rev: at(rev).rev(), changes: Arc::default() };
+                shared.publish(Some(event), at(rev), true);
+                while first.try_next().is_some() {}
+                sleep(Duration::from_millis(10)).await;
+            }
+            let second = shared.changes();
+            sleep(Duration::from_secs(60)).await;
+            assert_eq!(keep.load().unwrap().unwrap().rev(), at(2).rev());
+            drop(second);
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(keep.load().unwrap().unwrap().rev(), at(3).rev());
+        };
+        let mut keeper = pin!(run(shared.clone(), keep.clone(), saved));
+        let mut wakes = 0;
+        let keeper = poll_fn(|context| {
+            wakes += 1;
+            assert!(wakes < 50, "it does not sleep");
+            keeper.as_mut().poll(context)
+        });
+        tokio::select! {
+            () = keeper => panic!("the mirror has not ended"),
+            () = story => {}
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

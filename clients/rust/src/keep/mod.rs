@@ -29,7 +29,7 @@ pub enum KeepError {
         message: String,
     },
     /// Another mirror, of this process or of another, is kept in it.
-    #[error("{} is in use by another watch", .path.display())]
+    #[error("{} is in use by another mirror", .path.display())]
     InUse {
         /// The file.
         path: PathBuf,

@@ -1,10 +1,11 @@
 //! When the mirror goes into its file.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use onetree_protocol::Cookie;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::{Keep, KeepError};
 use crate::mirror::Snapshot;
@@ -106,7 +107,7 @@ impl Saver {
                 saved
             }
             None => {
-                tokio::time::sleep_until(self.due_at().into()).await;
+                tokio::time::sleep_until(self.due_at()).await;
                 Ok(())
             }
         }

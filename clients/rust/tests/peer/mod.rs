@@ -51,6 +51,14 @@ impl Peer {
         (peer, hello)
     }
 
+    /// Takes a connection with one mirror of the root, which is empty and fresh at revision 5.
+    pub(crate) async fn with_mirror(listener: &TcpListener) -> Peer {
+        let (mut peer, _) = Peer::accept(listener, 4).await;
+        let ClientFrame::Sub(sub) = peer.read().await else { panic!("no sub") };
+        peer.refresh(sub.sub, 5).await;
+        peer
+    }
+
     pub(crate) async fn read(&mut self) -> ClientFrame {
         self.next().await.expect("a frame")
     }
