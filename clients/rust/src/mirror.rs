@@ -305,8 +305,8 @@ impl State {
                 Err(why) => return self.broken(why),
             };
             staged.highest = staged.highest.max(change.rev);
-            if news && staged.kind == RefreshKind::Delta {
-                staged.changes.push(change);
+            if news && staged.kind == RefreshKind::Delta && concerns(&self.view, &change) {
+                staged.changes.push(self.view.seen(&change));
             }
         }
         Outcome::Nothing

@@ -487,6 +487,22 @@ fn what_two_rounds_of_a_sweep_bring_is_told_once() {
 }
 
 #[test]
+fn a_refresh_tells_what_its_view_makes_of_it() {
+    let view = View { base: path("/v"), values: false, ..View::tree(Path::root()) };
+    let mut mirror = State::new(view.clone(), None);
+    let fresh = |at| Fresh { sub: 1, rev: rev(at), view: view.fingerprint(), digest: None };
+    let (kind, why) = (RefreshKind::Full, Reason::NoCookie);
+    mirror.handle_refresh(&Refresh { sub: 1, kind, why, from: None });
+    mirror.handle_fresh(&fresh(1), EPOCH);
+    mirror.handle_lost();
+    let (kind, why) = (RefreshKind::Delta, Reason::Cookie);
+    mirror.handle_refresh(&Refresh { sub: 1, kind, why, from: Some(rev(1)) });
+    mirror.handle_entries(vec![put("/v/a", 2), put("/elsewhere", 2)]);
+    let Outcome::Fresh { changes } = mirror.handle_fresh(&fresh(3), EPOCH) else { panic!("fresh") };
+    assert_eq!(changes, [Change { act: Act::Put(None), ..put("/v/a", 2) }]);
+}
+
+#[test]
 fn differences_say_what_was_there_and_what_is() {
     let mut mirror = fresh();
     mirror.handle_delta(None, rev(6), &[put("/b", 6), put("/c", 6)]);
