@@ -117,7 +117,11 @@ impl Link {
         let stream = TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;
         // Requests are small and each one is waited for.
         stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
-        let config = WebSocketConfig::default();
+        // The broker's `frame_bytes` is known at `welcome` only, and a client that refused what the
+        // broker may send would come back for it for ever. So the bound is what any broker can set;
+        // it is there for a length that cannot be, for which no memory could be had.
+        let most = usize::try_from(u32::MAX).ok();
+        let config = WebSocketConfig::default().max_frame_size(most).max_message_size(most);
         match client_async_with_config(request, stream, Some(config)).await {
             Ok((socket, _)) => Ok(Link { socket, codec, unflushed: false }),
             Err(WsError::Http(response)) => Err(http(address, &response)),

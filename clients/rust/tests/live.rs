@@ -7,9 +7,12 @@ mod peer;
 use std::future::Future;
 use std::time::Duration;
 
-use onetree_client::{Client, Error, Event, Mirror, MirrorOptions, Options, Path, Status, View};
+use onetree_client::protocol::frame::{Delta, ServerFrame};
+use onetree_client::{
+    Act, Change, Client, Error, Event, Mirror, MirrorOptions, Options, Path, Status, Value, View,
+};
 
-use broker::rev;
+use broker::{path, rev};
 use peer::{Peer, listen};
 
 /// A client, and a mirror of the root.
@@ -66,5 +69,22 @@ async fn a_mirror_of_mode_once_was_fresh_and_is_no_more() {
     soon(mirror.fresh()).await.unwrap();
     assert!(!mirror.is_fresh());
     assert!(matches!(mirror.resync().await, Err(Error::Closed { .. })));
+    drop(broker.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_frame_is_as_large_as_the_broker_likes() {
+    let (listener, options) = listen().await;
+    let broker = tokio::spawn(async move {
+        let mut peer = Peer::with_mirror(&listener).await;
+        // More than the WebSocket library takes unless told.
+        let act = Act::Put(Some(Value::octets(&vec![7; 17 << 20])));
+        let changes = vec![Change { path: path("/large"), rev: rev(6), act }];
+        let delta = Delta { rev: rev(6), since: None, sub: None, part: false, changes };
+        peer.say(ServerFrame::Delta(delta)).await;
+        peer
+    });
+    let (_client, mirror) = mirror(options, MirrorOptions::new()).await;
+    soon(mirror.at(rev(6))).await.unwrap();
     drop(broker.await.unwrap());
 }
