@@ -414,9 +414,11 @@ impl Mirror {
         }
     }
 
-    /// The page of `log` in front of what it shows of it, or in front of the entry `before`: at most
-    /// `limit` entries (0: as many as the broker likes), oldest first. A page does not become part
-    /// of the mirror. The broker is asked; a view with a `tail` shows only the newest of each log.
+    /// The page of `log` in front of what it shows of it, or in front of the entry `before`: oldest
+    /// first, `limit` entries where there are so many (0: as many as the broker likes), and whether
+    /// there may be more. The broker is asked as often as that takes; `rev` is of its last answer. A
+    /// page does not become part of the mirror, which shows only the newest of each log where its
+    /// view has a `tail`.
     ///
     /// # Errors
     /// See [`Error`].
@@ -426,27 +428,37 @@ impl Mirror {
         limit: u32,
         before: Option<&Path>,
     ) -> Result<Found, Error> {
-        let entry = |path: &Path| {
-            let mut below = log.below(path)?;
-            Some(below.next().is_some_and(|s| LogKey::parse(s).is_some()) && below.next().is_none())
+        let is_entry = |path: &Path| {
+            let mut below = log.below(path).into_iter().flatten();
+            below.next().and_then(LogKey::parse).is_some() && below.next().is_none()
         };
-        let is_entry = |path: &Path| entry(path) == Some(true);
         let oldest = || {
             let snapshot = self.snapshot();
             snapshot.under(log).map(|(path, _)| path).find(|path| is_entry(path)).cloned()
         };
-        let mut list = List::new(log.clone()).depth(Depth::Children).limit(limit).reverse();
-        if let Some(before) = before.cloned().or_else(oldest) {
-            list = list.before(before);
+        let mut front = before.cloned().or_else(oldest);
+        let mut page = Found { rev: Revision::ZERO, entries: Vec::new(), more: true };
+        // A broker may send fewer than asked for, and among a log's children may be others.
+        while page.more && (page.entries.is_empty() || page.entries.len() < limit as usize) {
+            let left = limit.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
+            let mut list = List::new(log.clone()).depth(Depth::Children).limit(left).reverse();
+            // The log's own value is no entry of it.
+            list = list.after(log.clone());
+            if let Some(front) = front {
+                list = list.before(front);
+            }
+            if !self.shared.view.values {
+                list = list.without_values();
+            }
+            let found = self.client.list(list).await?;
+            front = found.entries.last().map(|entry| entry.path.clone());
+            (page.rev, page.more) = (found.rev, found.more && front.is_some());
+            // Nor is what has no value but something below it.
+            let there = |entry: &Change| is_entry(&entry.path) && entry.rev > Revision::ZERO;
+            page.entries.extend(found.entries.into_iter().filter(there));
         }
-        if !self.shared.view.values {
-            list = list.without_values();
-        }
-        let mut found = self.client.list(list).await?;
-        // The log's own value is no entry of it, nor is what has no value but something below it.
-        found.entries.retain(|entry| is_entry(&entry.path) && entry.rev > Revision::ZERO);
-        found.entries.reverse();
-        Ok(found)
+        page.entries.reverse();
+        Ok(page)
     }
 
     /// Ends it, as dropping it does; the client lives on. One that is kept is saved once more, and its

@@ -7,9 +7,10 @@ mod peer;
 use std::future::Future;
 use std::time::Duration;
 
-use onetree_client::protocol::frame::{Delta, ServerFrame};
+use onetree_client::protocol::frame::{self, ClientFrame, Delta, ServerFrame};
 use onetree_client::{
-    Act, Change, Client, Error, Event, Mirror, MirrorOptions, Options, Path, Status, Value, View,
+    Act, Change, Client, Error, Event, LogKey, Mirror, MirrorOptions, Options, Path, Status, Value,
+    View,
 };
 
 use broker::{path, rev};
@@ -87,4 +88,50 @@ async fn a_frame_is_as_large_as_the_broker_likes() {
     let (_client, mirror) = mirror(options, MirrorOptions::new()).await;
     soon(mirror.at(rev(6))).await.unwrap();
     drop(broker.await.unwrap());
+}
+
+/// A broker may send fewer than asked for, and children of a log that are no entries of it.
+#[tokio::test]
+async fn an_earlier_page_is_full_or_the_last() {
+    let key = |n| path(&format!("/log/{}", LogKey { rev: rev(n), index: 0 }));
+    let entry = |path: Path, n| Change { path, rev: rev(n), act: Act::Put(None) };
+    let (listener, options) = listen().await;
+    let broker = tokio::spawn(async move {
+        let mut peer = Peer::with_mirror(&listener).await;
+        let pages = [
+            // One that is gone and has something under it, and a child that is none.
+            (vec![entry(key(4), 0), entry(path("/log/a"), 3)], true),
+            (vec![entry(key(3), 3)], true),
+            (vec![entry(key(2), 2)], true),
+            // Another page, without a limit.
+            (vec![entry(path("/log/b"), 1)], true),
+            (vec![entry(key(1), 1)], false),
+        ];
+        let mut asked = Vec::new();
+        for (entries, more) in pages {
+            let ClientFrame::List(list) = peer.read().await else { panic!("no list") };
+            assert_eq!(list.after, Some(path("/log")));
+            asked.push((list.before, list.limit));
+            peer.say(ServerFrame::Found(frame::Found { id: list.id, rev: rev(5), entries, more }))
+                .await;
+        }
+        asked
+    });
+    let (_client, mirror) = mirror(options, MirrorOptions::new()).await;
+    let mut paths = Vec::new();
+    for (limit, before, more) in [(2, None, true), (0, Some(key(2)), false)] {
+        let page = soon(mirror.earlier(&path("/log"), limit, before.as_ref())).await.unwrap();
+        assert_eq!(page.more, more);
+        paths.push(page.entries.into_iter().map(|entry| entry.path).collect::<Vec<_>>());
+    }
+    assert_eq!(paths, [vec![key(2), key(3)], vec![key(1)]]);
+    let asked = broker.await.unwrap();
+    let expected = [
+        (None, 2),
+        (Some(path("/log/a")), 2),
+        (Some(key(3)), 1),
+        (Some(key(2)), 0),
+        (Some(path("/log/b")), 0),
+    ];
+    assert_eq!(asked, expected);
 }
