@@ -118,9 +118,9 @@ impl Link {
 pub(crate) fn failed(error: Error) -> Failure {
     match error {
         Error::Refused(refusal) => refused(&refusal),
-        Error::Closed { why: Some(error) } => not_connected(&error),
+        Error::Closed { why: Some(error), .. } => not_connected(&error),
         Error::Timeout { .. } | Error::Lost => lost(error.to_string()),
-        Error::QueueFull | Error::Closed { why: None } => Failure::fault(error.to_string()),
+        Error::QueueFull | Error::Closed { why: None, .. } => Failure::fault(error.to_string()),
     }
 }
 

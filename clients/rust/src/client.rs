@@ -281,8 +281,8 @@ impl Client {
 
     pub(crate) fn closed(&self) -> Error {
         match &*self.inner.status.borrow() {
-            Status::Ended { error } => Error::Closed { why: error.clone() },
-            _ => Error::Closed { why: None },
+            Status::Ended { error } => Error::Closed { why: error.clone(), sent: false },
+            _ => Error::CLOSED,
         }
     }
 }
@@ -321,7 +321,8 @@ impl<T> Future for Pending<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
-        let reply = answer.unwrap_or(Err(Error::Closed { why: None }))?;
+        // Nobody knows what became of it.
+        let reply = answer.unwrap_or(Err(Error::Closed { why: None, sent: true }))?;
         Poll::Ready((self.take)(reply).ok_or_else(|| {
             let message = "the broker answered something else than was asked";
             Error::Refused(Refusal::new(Code::Internal, message))

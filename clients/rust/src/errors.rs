@@ -68,7 +68,8 @@ pub enum Error {
     Timeout {
         /// How long was waited.
         after: Duration,
-        /// Whether it was sent: a write that was may still happen, one that was not never will.
+        /// Whether it was sent: a write that was may still happen, as the client sends it until it is
+        /// answered; one that was not never will.
         sent: bool,
     },
     /// The connection was lost before the answer to a signal came, which is not sent again.
@@ -79,30 +80,38 @@ pub enum Error {
     #[error("more requests are waiting than the queue has room for")]
     QueueFull,
     /// The client, or the mirror, has ended.
-    #[error("{}", match .why { Some(why) => format!("the client has ended: {why}"), None => "the client is closed".to_owned() })]
+    #[error("{}{}", match .why { Some(why) => format!("the client has ended: {why}"), None => "the client is closed".to_owned() }, if *.sent { "; it may have happened" } else { "" })]
     Closed {
         /// Why it ended by itself; `None` when it was closed.
         why: Option<Arc<ConnectError>>,
+        /// Whether what was asked was sent: a write that was may have happened, one that was not never
+        /// will.
+        sent: bool,
     },
 }
 
 impl Error {
+    /// The client, or a mirror, was closed before anything was sent.
+    pub(crate) const CLOSED: Error = Error::Closed { why: None, sent: false };
+
     /// The code, where there is one.
     pub fn code(&self) -> Option<Code> {
         match self {
             Error::Refused(refusal) => Some(refusal.code),
-            Error::Closed { why: Some(why) } => why.code(),
+            Error::Closed { why: Some(why), .. } => why.code(),
             Error::Timeout { .. } | Error::Lost | Error::QueueFull | Error::Closed { .. } => None,
         }
     }
 
-    /// What to do next.
+    /// What to do next. A write that was sent and not answered is not to be tried again as a new one,
+    /// which would happen as well: [`Action::Stop`], as for [`Code::OutcomeUnknown`]. A read may be.
     pub fn action(&self) -> Action {
         match self {
             Error::Refused(refusal) => refusal.code.action(),
+            Error::Timeout { sent: true, .. } | Error::Closed { sent: true, .. } => Action::Stop,
             Error::Timeout { .. } | Error::Lost | Error::QueueFull => Action::Retry,
-            Error::Closed { why: Some(why) } => why.action(),
-            Error::Closed { why: None } => Action::Stop,
+            Error::Closed { why: Some(why), .. } => why.action(),
+            Error::Closed { why: None, .. } => Action::Stop,
         }
     }
 

@@ -281,7 +281,7 @@ impl Position {
     /// Why nothing more comes.
     fn over(&self) -> Option<Error> {
         let ended = self.ended.clone()?;
-        Some(ended.unwrap_or(Error::Closed { why: None }))
+        Some(ended.unwrap_or(Error::CLOSED))
     }
 }
 
@@ -396,7 +396,7 @@ impl Mirror {
             if !now.entries.ptr_eq(&before.entries) && differs(&now) {
                 return Ok(());
             }
-            positions.changed().await.map_err(|_| Error::Closed { why: None })?;
+            positions.changed().await.map_err(|_| Error::CLOSED)?;
         }
     }
 
@@ -407,7 +407,7 @@ impl Mirror {
     async fn wait(&self, reached: impl Fn(&Position) -> bool) -> Result<(), Error> {
         let mut positions = self.shared.position.subscribe();
         let position = positions.wait_for(|p| reached(p) || p.ended.is_some()).await;
-        let position = position.map_err(|_| Error::Closed { why: None })?;
+        let position = position.map_err(|_| Error::CLOSED)?;
         match position.over() {
             Some(error) if !reached(&position) => Err(error),
             _ => Ok(()),

@@ -1,6 +1,7 @@
 //! The client over real sockets, against a broker that follows a script.
 
 mod broker;
+#[expect(dead_code, reason = "what other tests need")]
 mod peer;
 
 use std::time::Duration;

@@ -36,7 +36,7 @@ fn of_request(error: &Error) -> &'static str {
         Error::Timeout { .. } => "timeout",
         Error::Lost => "lost",
         Error::QueueFull => "queue-full",
-        Error::Closed { why: Some(_) } => error.code().map_or("ended", Code::as_str),
-        Error::Closed { why: None } => "closed",
+        Error::Closed { why: Some(_), .. } => error.code().map_or("ended", Code::as_str),
+        Error::Closed { why: None, .. } => "closed",
     }
 }

@@ -229,7 +229,7 @@ impl Session {
     /// will be one [`Effect::Reply`] for it.
     pub fn request(&mut self, now: Time, ticket: u64, frame: ClientFrame) {
         if self.is_over() || self.closing.is_some() {
-            let error = Error::Closed { why: None };
+            let error = Error::CLOSED;
             self.effects.push_back(Effect::Reply { ticket, result: Err(error) });
             self.effects.push_back(Effect::Release { ticket });
             return;
@@ -248,7 +248,7 @@ impl Session {
         }
         self.slots.insert(sub, slot);
         if self.is_over() || self.closing.is_some() {
-            self.end_mirror(sub, Some(Error::Closed { why: None }));
+            self.end_mirror(sub, Some(Error::CLOSED));
         } else {
             self.start(sub);
         }
@@ -572,8 +572,8 @@ impl Session {
         }
         self.go_down(Time::MAX);
         self.link = Link::Over;
-        let closed = Error::Closed { why: error.clone() };
-        self.requests.end(&closed, &mut self.effects);
+        self.requests.end(error.as_ref(), &mut self.effects);
+        let closed = Error::Closed { why: error.clone(), sent: false };
         for sub in self.slots.keys().copied().collect::<Vec<_>>() {
             let why = error.is_some().then(|| closed.clone());
             self.end_mirror(sub, why);

@@ -8,6 +8,7 @@
 //! answered ("settling"), and those that came back are numbered anew, in their order.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use onetree_protocol::frame::{ClientFrame, ErrorFrame};
@@ -15,7 +16,7 @@ use onetree_protocol::limits::Limits;
 use onetree_protocol::{Code, Codec};
 
 use super::{Effect, Reply, Time};
-use crate::errors::{Error, Refusal};
+use crate::errors::{ConnectError, Error, Refusal};
 use crate::request::{is_write, number, values};
 
 /// So often may one write be numbered anew before it is given up: once is what a refused
@@ -46,6 +47,13 @@ struct Request {
     replied: bool,
     in_flight: bool,
     renumbered: u8,
+}
+
+impl Request {
+    /// Whether the broker may have it, and may do it.
+    fn was_sent(&self) -> bool {
+        self.seq.is_some() || self.sent > 0
+    }
 }
 
 /// What the session has to do.
@@ -225,8 +233,7 @@ impl Requests {
             }
             self.deadlines.pop_front();
             let Some(request) = self.all.get_mut(&ticket).filter(|_| waiting) else { continue };
-            let sent = request.seq.is_some() || request.sent > 0;
-            let error = Error::Timeout { after: self.timeout, sent };
+            let error = Error::Timeout { after: self.timeout, sent: request.was_sent() };
             if request.seq.is_some() {
                 // Its number is taken: until the broker has answered, it is sent again.
                 request.replied = true;
@@ -237,12 +244,13 @@ impl Requests {
         }
     }
 
-    /// The client has ended.
-    pub(super) fn end(&mut self, error: &Error, effects: &mut VecDeque<Effect>) {
+    /// The client has ended; `why`: by itself.
+    pub(super) fn end(&mut self, why: Option<&Arc<ConnectError>>, effects: &mut VecDeque<Effect>) {
         let mut tickets: Vec<u64> = self.all.keys().copied().collect();
         tickets.sort_unstable();
         for ticket in tickets {
-            self.finish(ticket, Err(error.clone()), effects);
+            let sent = self.all.get(&ticket).is_some_and(Request::was_sent);
+            self.finish(ticket, Err(Error::Closed { why: why.cloned(), sent }), effects);
         }
     }
 

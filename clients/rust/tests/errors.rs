@@ -1,0 +1,43 @@
+//! What an error says about a write: whether it may have happened.
+
+mod broker;
+#[expect(dead_code, reason = "what other tests need")]
+mod peer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onetree_client::{Action, Append, Client, ConnectError, Error, Reconnect, Value};
+
+use broker::path;
+use peer::{Peer, listen};
+
+#[test]
+fn what_may_have_happened_is_not_to_be_tried_again() {
+    let lost = Some(Arc::new(ConnectError::Lost("x".to_owned())));
+    for (sent, action) in [(true, Action::Stop), (false, Action::Retry)] {
+        let timeout = Error::Timeout { after: Duration::from_secs(1), sent };
+        assert_eq!(timeout.action(), action);
+        assert_eq!(Error::Closed { why: lost.clone(), sent }.action(), action);
+        let closed = Error::Closed { why: None, sent };
+        assert_eq!(closed.action(), Action::Stop);
+        assert_eq!(closed.to_string().contains("it may have happened"), sent, "{closed}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_client_says_what_was_sent() {
+    let (listener, options) = listen().await;
+    let broker = tokio::spawn(async move {
+        let (mut peer, _) = Peer::accept(&listener, 1).await;
+        peer.read().await;
+    });
+    let client = Client::connect(options.reconnect(Reconnect::Never)).await.unwrap();
+    let append = || client.submit(Append::new(path("/log"), Value::text("x")));
+    let (first, second) = (append(), append());
+    for (write, was_sent) in [(first, true), (second, false), (append(), false)] {
+        let error = write.await.unwrap_err();
+        assert!(matches!(error, Error::Closed { sent, .. } if sent == was_sent), "{error:?}");
+    }
+    broker.await.unwrap();
+}
