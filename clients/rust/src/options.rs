@@ -9,7 +9,7 @@ use std::time::Duration;
 use onetree_protocol::Codec;
 
 /// How a client connects: where to, as whom, and how patiently.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     pub(crate) url: String,
     pub(crate) codec: Codec,
@@ -133,6 +133,25 @@ impl Options {
     }
 }
 
+impl fmt::Debug for Options {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("url", &self.url)
+            .field("codec", &self.codec)
+            .field("label", &self.label)
+            .field("hook", &self.hook)
+            .field("agent", &self.agent)
+            .field("reconnect", &self.reconnect)
+            .field("request_timeout", &self.request_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("queue_bytes", &self.queue_bytes)
+            .field("backoff_base", &self.backoff_base)
+            .field("backoff_cap", &self.backoff_cap)
+            .finish_non_exhaustive()
+    }
+}
+
 type Asking = Pin<Box<dyn Future<Output = Result<String, Box<dyn Error + Send + Sync>>> + Send>>;
 
 /// The application's function that gives tokens.
@@ -148,5 +167,18 @@ impl Hook {
 impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a function")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Session;
+
+    #[test]
+    fn what_is_secret_is_not_printed() {
+        let options = Options::new("ws://localhost").token("sesame").label("door");
+        let printed = format!("{options:?} {:?}", Session::new(options.clone(), [1; 32]));
+        assert!(printed.contains("door") && !printed.contains("sesame"), "{printed}");
     }
 }

@@ -16,6 +16,7 @@ mod requests;
 mod subs;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,7 +104,6 @@ pub enum Reply {
 }
 
 /// A client's side of the protocol.
-#[derive(Debug)]
 pub struct Session {
     options: Options,
     random: StdRng,
@@ -579,6 +579,17 @@ impl Session {
             self.end_mirror(sub, why);
         }
         self.effects.push_back(Effect::Status(Status::Ended { error }));
+    }
+}
+
+impl fmt::Debug for Session {
+    /// Without the session's name, nor what is asked, which may be a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("options", &self.options)
+            .field("name", &self.name)
+            .field("mirrors", &self.slots.len())
+            .finish_non_exhaustive()
     }
 }
 
