@@ -19,9 +19,9 @@ const CHANGES: usize = 16 * 1024;
 ///
 /// Nothing is lost and nothing grows without bound when they are read slowly: what has not been
 /// read is folded into one [`Event::Delta`] or [`Event::Fresh`], which costs no more than what
-/// differs. Only signals are dropped then, and heartbeats. That there is no connection now is told behind
-/// what changed: who shows whether a mirror is live goes by the last event. The connection, and other mirrors, never
-/// wait for a slow reader.
+/// differs. Only signals are dropped then, and heartbeats. That there is no connection now comes
+/// behind what changed: who shows whether a mirror is live goes by the last event. The connection,
+/// and other mirrors, never wait for a slow reader.
 #[derive(Debug)]
 pub struct Changes {
     feed: Arc<Feed>,

@@ -86,8 +86,8 @@ pub enum Event {
     },
     /// The last event: the mirror stays what it was, for ever.
     Ended {
-        /// Why; `None` when it was to end: the client was closed, or a mirror of mode `once` is
-        /// fresh.
+        /// Why; `None` when it was to end: the client or the mirror was closed, the mirror was
+        /// dropped, or one of mode `once` is fresh.
         error: Option<Error>,
     },
 }

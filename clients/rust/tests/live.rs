@@ -4,7 +4,6 @@ mod broker;
 #[expect(dead_code, reason = "what other tests need")]
 mod peer;
 
-use std::future::Future;
 use std::time::Duration;
 
 use onetree_client::protocol::frame::{self, ClientFrame, Delta, ServerFrame};
