@@ -169,6 +169,17 @@ enum Control {
     Resync(u32),
 }
 
+impl fmt::Debug for Session {
+    /// Without the session's name, nor what is asked, which may be a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("options", &self.options)
+            .field("name", &self.name)
+            .field("mirrors", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Session {
     /// A session that wants to connect at once. `seed` is all of its randomness: the client's name,
     /// which must be nobody else's, and the waits.
@@ -579,17 +590,6 @@ impl Session {
             self.end_mirror(sub, why);
         }
         self.effects.push_back(Effect::Status(Status::Ended { error }));
-    }
-}
-
-impl fmt::Debug for Session {
-    /// Without the session's name, nor what is asked, which may be a token.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("options", &self.options)
-            .field("name", &self.name)
-            .field("mirrors", &self.slots.len())
-            .finish_non_exhaustive()
     }
 }
 
