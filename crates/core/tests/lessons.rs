@@ -15,7 +15,7 @@ use common::truth::{self, History};
 use common::{Rng, path, rev};
 use onetree_core::{Author, Commit, Feed, FeedLimits, Request, Settings, State, Step, Time};
 use onetree_protocol::frame::{Do, Mode, Reason, RefreshKind, ServerFrame, Sub};
-use onetree_protocol::{Act, Change, Cookie, Epoch, Name, Revision, View};
+use onetree_protocol::{Act, Change, Code, Cookie, Epoch, Name, Revision, View};
 
 /// A quiet world with one client.
 fn quiet() -> Sim {
@@ -467,4 +467,45 @@ fn an_old_ephemeral_entry_does_not_block_its_owner_nor_take_the_new_one_with_it(
     state.end_session(Time(2_000), &new.name);
     assert!(state.housekeep(Time(2_000)).is_some());
     assert!(state.snapshot().get(&path("/here")).is_none());
+}
+
+#[test]
+fn a_refusal_that_clients_do_not_count_uses_no_number() {
+    // Ours: the number was used up, so the write behind was told another one's refusal, and was lost.
+    let mut knobs = settings();
+    knobs.bounds.commit_changes = 2;
+    let mut state = State::new(knobs);
+    let author = Author { client: Name::parse("c"), session: Name::parse("s") };
+    let of_a_session = |at: &str, count: usize| {
+        let mut request = txn(&vec![put(at, "x"); count]);
+        for (place, change) in request.changes.iter_mut().enumerate() {
+            if let Do::Put { path: to, ephemeral, .. } = change {
+                (*to, *ephemeral) = (path(&format!("{at}{place}")), true);
+            }
+        }
+        request
+    };
+    // A path, and no room for a log key below it.
+    let long = format!("{}/log", vec!["x".repeat(250); 4].join("/"));
+    let mut seq = 0;
+    let mut write = |request: &Request, author: &Author, expected: Option<Code>| {
+        let request = Request { seq: Some(seq + 1), ..request.clone() };
+        let before = state.rev();
+        let outcome = state.write(Time(1), author, &request);
+        let code = outcome.answer.err().map(|refusal| refusal.code);
+        assert_eq!(code, expected);
+        let used = code.is_none_or(Code::uses_seq);
+        assert_eq!(outcome.commit.is_some(), used, "{code:?}");
+        assert_eq!(state.rev() > before, used, "{code:?}");
+        seq += u64::from(used);
+    };
+    let nobody = Author { session: None, ..author.clone() };
+    write(&append(&format!("/{long}"), "x"), &author, Some(Code::BadPath));
+    write(&of_a_session("/a", 3), &author, Some(Code::TooManyChanges));
+    write(&of_a_session("/a", 2), &author, None);
+    write(&of_a_session("/b", 1), &author, Some(Code::TooManyChanges));
+    write(&of_a_session("/b", 1), &nobody, Some(Code::BadField));
+    write(&put("/chat/00000000000001ffff", "no"), &author, Some(Code::LogKey));
+    write(&put("/good", "x"), &author, None);
+    assert_eq!(seq, 3);
 }

@@ -140,6 +140,12 @@ impl Code {
         Code::ALL.iter().copied().find(|code| code.close() == Some(close))
     }
 
+    /// Whether a numbered write that is refused with this code has used its `seq` up: the refusal is a
+    /// commit, and is told again when the write comes again. `spec/codes.json` lists the same.
+    pub fn uses_seq(self) -> bool {
+        matches!(self, Code::Conflict | Code::LogKey | Code::TreeFull)
+    }
+
     /// Whether a client that was closed with this code should connect again by itself.
     pub fn reconnect(self) -> bool {
         matches!(self.action(), Action::Retry | Action::Resync)

@@ -21,6 +21,8 @@ fn the_table_of_codes_is_the_one_of_the_code() {
         })
     });
     assert_eq!(listed, known.collect::<Vec<_>>());
+    let uses = Code::ALL.iter().filter(|code| code.uses_seq()).map(|code| json!(code.as_str()));
+    assert_eq!(spec::list(&table, "uses_seq"), uses.collect::<Vec<_>>());
 }
 
 #[test]

@@ -169,12 +169,11 @@ impl Requests {
         let harmless = match error.code {
             Code::SeqGap => true,
             Code::OutcomeUnknown => request.sent == 1,
-            // Deterministic refusals by the tree use the number up. For others that is seen at the
-            // next write.
-            Code::Conflict | Code::LogKey | Code::TreeFull => {
+            code if code.uses_seq() => {
                 self.floor = self.floor.max(seq);
                 return;
             }
+            // Its number is still free: that is seen at the next write.
             _ => return,
         };
         self.settling = true;

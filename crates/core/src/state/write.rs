@@ -54,8 +54,9 @@ impl State {
             .collect()
     }
 
-    /// Commits a request, or refuses it. A numbered write that is refused or changes nothing makes
-    /// a commit too, without effects: the memory of its answer is part of the state.
+    /// Commits a request, or refuses it. A numbered write that changes nothing, or is refused with a
+    /// code that [`Code::uses_seq`], makes a commit too, without effects: the memory of its answer is
+    /// part of the state. Any other refusal is not remembered, and leaves the number to the next.
     ///
     /// Cost: O(log n) for each change, and for a drop or a trim what it removes.
     pub fn write(&mut self, now: Time, author: &Author, request: &Request) -> Outcome {
@@ -86,7 +87,8 @@ impl State {
             Ok(plan) => (plan.effects, Ok(Answer { rev, paths: plan.paths })),
             Err(refusal) => (Vec::new(), Err(refusal)),
         };
-        let origin = client.zip(seq).map(|(client, seq)| {
+        let used = answer.as_ref().err().is_none_or(|refusal| refusal.code.uses_seq());
+        let origin = client.zip(seq).filter(|_| used).map(|(client, seq)| {
             let answer = Arc::new(answer.clone());
             Origin { client, seq, answer }
         });

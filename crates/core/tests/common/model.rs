@@ -108,6 +108,9 @@ impl Model {
             }
             Err(refused) => (Err(refused), 0),
         };
+        let uses = [Code::Conflict, Code::LogKey, Code::TreeFull];
+        let used = told.as_ref().err().is_none_or(|(code, _, _)| uses.contains(code));
+        let numbered = numbered.filter(|_| used);
         if let Some((name, seq)) = &numbered {
             let client = self.clients.entry(name.clone()).or_default();
             client.0 = *seq;
