@@ -10,7 +10,7 @@ use onetree_protocol::{Code, Revision};
 
 use super::requests::Next;
 use super::subs::Slot;
-use super::{Asked, Effect, Link, Reply, Session, Time};
+use super::{Asked, BYE, Effect, Link, Reply, Session, Time};
 use crate::errors::{ConnectError, Refusal};
 use crate::event::{Connection, Event, Status, Verdict};
 use crate::request::{Done, Found};
@@ -35,8 +35,8 @@ impl Session {
                 let why = "something came before 'welcome'".to_owned();
                 self.fail(now, ConnectError::Protocol(why));
             }
-            (Link::Up { .. }, frame) => self.handle_live(now, frame),
-            (Link::Down { .. } | Link::Opening | Link::Over, _) => {}
+            (Link::Up { .. } | Link::Leaving { .. }, frame) => self.handle_live(now, frame),
+            (Link::Down { .. } | Link::Opening { .. } | Link::Over, _) => {}
         }
         self.settle_close();
     }
@@ -66,10 +66,14 @@ impl Session {
         late.into_iter().for_each(|sub| self.start(sub));
     }
 
+    /// The broker ends the connection, once it has answered what it has accepted.
     fn handle_goodbye(&mut self, now: Time, goodbye: Goodbye) {
         let retry_in = goodbye.retry_ms.map(|ms| Duration::from_millis(ms.into()));
         let refusal = Refusal { retry_in, ..Refusal::new(goodbye.code, goodbye.message) };
-        self.fail(now, ConnectError::Refused(refusal));
+        let error = ConnectError::Refused(refusal);
+        let Link::Up { since, welcome } = &self.link else { return self.fail(now, error) };
+        let (since, welcome, until) = (*since, welcome.clone(), now.saturating_add(BYE));
+        self.link = Link::Leaving { since, welcome, error, until };
     }
 
     fn handle_live(&mut self, now: Time, frame: ServerFrame) {
@@ -102,7 +106,9 @@ impl Session {
                 }
             }
             ServerFrame::Fresh(f) => {
-                let Link::Up { welcome, .. } = &self.link else { return };
+                let (Link::Up { welcome, .. } | Link::Leaving { welcome, .. }) = &self.link else {
+                    return;
+                };
                 let epoch = welcome.epoch;
                 self.see(f.rev);
                 self.on_mirror(now, f.sub, |state| state.handle_fresh(&f, epoch));
@@ -174,15 +180,40 @@ impl Session {
         match (error.id, error.sub) {
             (Some(id), _) if self.asked.contains_key(&id) => self.handle_reply(now, id, Err(error)),
             (None, Some(sub)) => self.handle_sub_error(now, sub, error),
+            (None, None) if error.code == Code::BadFrame => self.handle_unread(now, error),
             // It is about no request of ours, or about the connection; if that ends, the close code
             // says why.
             _ => {}
         }
     }
 
+    /// The broker could not read a frame, hence not whose it was: there will be no answer to it. If
+    /// one alone waits for its answer, it is that one. Otherwise all are sent again, each when the one
+    /// before has its answer.
+    fn handle_unread(&mut self, now: Time, error: ErrorFrame) {
+        let mut waiting = self.asked.keys().copied();
+        match (waiting.next(), waiting.next()) {
+            (None, _) => {}
+            (Some(id), None) => {
+                self.one_by_one = false;
+                self.handle_reply(now, id, Err(error));
+            }
+            (Some(_), Some(_)) => {
+                self.one_by_one = true;
+                let why = format!("the broker cannot read a frame: {}", error.message);
+                self.fail(now, ConnectError::Lost(why));
+            }
+        }
+    }
+
     fn handle_reply(&mut self, now: Time, id: u32, answer: Result<Reply, ErrorFrame>) {
         match (self.asked.remove(&id), answer) {
             (Some(Asked::Request(ticket)), answer) => {
+                if answer.is_ok()
+                    && let Some(token) = self.requests.token(ticket)
+                {
+                    self.set_token(token);
+                }
                 let next = self.requests.answered(ticket, answer, &mut self.effects);
                 if next == Next::Rename {
                     self.rename(now);

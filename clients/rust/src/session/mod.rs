@@ -36,7 +36,7 @@ use requests::Requests;
 use subs::Slot;
 pub use subs::SubOptions;
 
-/// The time that has passed since some moment, the same for all calls.
+/// The time that has passed since the session was made.
 pub type Time = Duration;
 
 /// What comes on top of the broker's heartbeat before a silent connection is taken for dead.
@@ -46,7 +46,7 @@ const GOOD: Time = Duration::from_secs(10);
 /// Subscriptions go into `hello` up to about this size, bytes, the others behind it: a quarter of
 /// the smallest frame that any broker takes.
 const HELLO_BYTES: usize = 256 << 10;
-/// How long an orderly end may take.
+/// How long an orderly end may take, the broker's or ours.
 const BYE: Time = Duration::from_secs(5);
 
 /// What a [`Session`] wants done.
@@ -118,6 +118,8 @@ pub struct Session {
     refused: bool,
     heard: Time,
     renamed: Option<Time>,
+    /// Whether what is asked is sent one by one, to find the frame that the broker cannot read.
+    one_by_one: bool,
     closing: Option<Closing>,
     last_id: u32,
     asked: HashMap<u32, Asked>,
@@ -133,13 +135,31 @@ pub struct Session {
 }
 
 /// The connection. Starts opening; opening -> greeting when the WebSocket is there; greeting -> up
-/// at `welcome`; any -> down when it is lost, down -> opening when the wait is over; any -> over.
+/// at `welcome`; up -> leaving at the broker's `bye`; any -> down when it is lost, down -> opening
+/// when the wait is over; any -> over.
 #[derive(Debug)]
 enum Link {
-    Down { until: Time },
-    Opening,
-    Greeting { hello: Option<u32>, until: Time },
-    Up { since: Time, welcome: Welcome },
+    Down {
+        until: Time,
+    },
+    Opening {
+        until: Time,
+    },
+    Greeting {
+        hello: Option<u32>,
+        until: Time,
+    },
+    Up {
+        since: Time,
+        welcome: Welcome,
+    },
+    /// Nothing more is said, but the answers to what was accepted still come.
+    Leaving {
+        since: Time,
+        welcome: Welcome,
+        error: ConnectError,
+        until: Time,
+    },
     Over,
 }
 
@@ -189,6 +209,7 @@ impl Session {
         let backoff = Backoff::new(base, cap, random.random());
         let name = new_name(&options, &mut random);
         let requests = Requests::new(options.request_timeout);
+        let link = Link::Opening { until: options.connect_timeout };
         Session {
             options,
             random,
@@ -196,11 +217,12 @@ impl Session {
             name,
             session: None,
             seen: None,
-            link: Link::Opening,
+            link,
             ever: false,
             refused: false,
             heard: Time::ZERO,
             renamed: None,
+            one_by_one: false,
             closing: None,
             last_id: 0,
             asked: HashMap::new(),
@@ -245,9 +267,6 @@ impl Session {
             self.effects.push_back(Effect::Release { ticket });
             return;
         }
-        if let ClientFrame::Auth(auth) = &frame {
-            self.options.token = Some(auth.token.clone());
-        }
         self.requests.add(now, ticket, frame);
     }
 
@@ -269,7 +288,8 @@ impl Session {
     pub fn drop_mirror(&mut self, sub: u32) {
         let Some(slot) = self.slots.remove(&sub) else { return };
         self.parts.remove(&Some(sub));
-        if slot.subscribed && matches!(self.link, Link::Up { .. }) {
+        // What `hello` has said is taken back behind `welcome`.
+        if slot.subscribed && matches!(self.link, Link::Greeting { .. } | Link::Up { .. }) {
             self.control.push_back(Control::Unsub(sub));
         }
     }
@@ -301,10 +321,10 @@ impl Session {
     /// Ends the client: with `bye` the session ends at once, without it after its grace. What was
     /// asked before is done first, when there is a connection.
     pub fn close(&mut self, now: Time, bye: bool) {
-        if !matches!(self.link, Link::Up { .. }) {
+        if !matches!(self.link, Link::Up { .. } | Link::Leaving { .. }) {
             return self.finish(None);
         }
-        let until = now + self.options.request_timeout.max(BYE);
+        let until = now.saturating_add(self.options.request_timeout.max(BYE));
         self.closing.get_or_insert(Closing { bye, said: false, until });
         self.settle_close();
     }
@@ -318,8 +338,9 @@ impl Session {
 
     /// The connection is open.
     pub fn handle_open(&mut self, now: Time) {
+        let Link::Opening { until } = self.link else { return };
         self.heard = now;
-        self.link = Link::Greeting { hello: None, until: now + self.options.connect_timeout };
+        self.link = Link::Greeting { hello: None, until };
     }
 
     /// Something came, whatever it was: the connection is alive.
@@ -335,9 +356,13 @@ impl Session {
         if self.closing.is_some() {
             return self.finish(None);
         }
-        if let Link::Up { since, .. } = self.link
-            && now.saturating_sub(since) >= GOOD
-        {
+        let (since, error) = match &self.link {
+            Link::Up { since, .. } => (Some(*since), error),
+            // What `bye` said is more telling than what comes of it.
+            Link::Leaving { since, error, .. } => (Some(*since), error.clone()),
+            _ => (None, error),
+        };
+        if since.is_some_and(|since| now.saturating_sub(since) >= GOOD) {
             self.backoff.reset();
         }
         let again = match self.options.reconnect {
@@ -354,7 +379,7 @@ impl Session {
             return self.finish(Some(error));
         }
         let retry_in = if ask_again { Time::ZERO } else { self.backoff.next(error.retry_in()) };
-        self.go_down(now + retry_in);
+        self.go_down(now.saturating_add(retry_in));
         let told = Event::Offline { error: error.clone(), retry_in: Some(retry_in) };
         self.tell_all(&told);
         self.effects.push_back(Effect::Status(Status::Offline { error, retry_in }));
@@ -369,7 +394,7 @@ impl Session {
         if let Link::Down { until } = self.link
             && until <= now
         {
-            self.link = Link::Opening;
+            self.link = Link::Opening { until: now.saturating_add(self.options.connect_timeout) };
             self.effects.push_back(Effect::Connect);
         }
         if self.dead_at().is_some_and(|at| at <= now) {
@@ -401,11 +426,11 @@ impl Session {
 
     fn dead_at(&self) -> Option<Time> {
         match &self.link {
-            Link::Greeting { until, .. } => Some(*until),
+            Link::Greeting { until, .. } | Link::Leaving { until, .. } => Some(*until),
             Link::Up { welcome, .. } => {
                 Some(self.heard + Duration::from_millis(welcome.heartbeat_ms.into()) + GRACE)
             }
-            Link::Down { .. } | Link::Opening | Link::Over => None,
+            Link::Down { .. } | Link::Opening { .. } | Link::Over => None,
         }
     }
 
@@ -417,9 +442,11 @@ impl Session {
                 let hello = self.hello();
                 Some(codec.encode_client(&ClientFrame::Hello(hello)))
             }
-            Link::Up { welcome, .. } => {
+            Link::Up { since, welcome } => {
                 let limits = welcome.limits;
-                if self.asked.len() >= limits.in_flight as usize {
+                self.one_by_one &= self.heard.saturating_sub(*since) < GOOD;
+                let most = if self.one_by_one { 1 } else { limits.in_flight as usize };
+                if self.asked.len() >= most {
                     return None;
                 }
                 if let Some(frame) = self.next_control() {
@@ -539,7 +566,7 @@ impl Session {
         let retry_in = if again { self.backoff.next(None) } else { Time::ZERO };
         self.renamed = Some(now);
         self.effects.push_back(Effect::Disconnect);
-        self.go_down(now + retry_in);
+        self.go_down(now.saturating_add(retry_in));
         let message = "the broker does not know this client's writes: it comes back as a new one";
         let error = Refusal::new(Code::OutcomeUnknown, message);
         let error = Arc::new(ConnectError::Refused(error));
@@ -578,7 +605,7 @@ impl Session {
         if self.is_over() {
             return;
         }
-        if matches!(self.link, Link::Opening | Link::Greeting { .. } | Link::Up { .. }) {
+        if !matches!(self.link, Link::Down { .. }) {
             self.effects.push_back(Effect::Disconnect);
         }
         self.go_down(Time::MAX);
@@ -593,7 +620,7 @@ impl Session {
     }
 }
 
-/// A name that is nobody else's: the label, and 128 random bits.
+/// A name that is nobody else's: the label, if it can be one, and 128 random bits.
 fn new_name(options: &Options, random: &mut StdRng) -> Name {
     let bits = random.random::<u128>();
     let labelled =

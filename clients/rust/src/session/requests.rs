@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use onetree_protocol::frame::{ClientFrame, ErrorFrame};
 use onetree_protocol::limits::Limits;
-use onetree_protocol::{Code, Codec};
+use onetree_protocol::{Code, Codec, MediaType, Value, json};
 
 use super::{Effect, Reply, Time};
 use crate::errors::{ConnectError, Error, Refusal};
@@ -88,6 +88,14 @@ impl Requests {
         self.all.insert(ticket, request);
         self.queue.insert(ticket);
         self.deadlines.push_back((now.saturating_add(self.timeout), ticket));
+    }
+
+    /// The token that a request shows, when that is what it does.
+    pub(super) fn token(&self, ticket: u64) -> Option<String> {
+        match &self.all.get(&ticket)?.frame {
+            ClientFrame::Auth(auth) => Some(auth.token.clone()),
+            _ => None,
+        }
     }
 
     /// The next one to send, as `id`. What can never be sent is refused on the way.
@@ -268,13 +276,20 @@ impl Requests {
     }
 }
 
-/// A request's bytes, when the broker's limits allow them.
+/// A request's bytes, when the broker's limits allow them and its values are what they say.
 fn encode(frame: &ClientFrame, codec: Codec, limits: &Limits) -> Result<Bytes, Refusal> {
     let most = limits.value_bytes as usize;
     if let Some(value) = values(frame).find(|value| value.bytes.len() > most) {
         let message =
             format!("a value has at most {most} bytes, this one has {}", value.bytes.len());
         return Err(Refusal::new(Code::ValueTooLarge, message));
+    }
+    // A JSON frame takes the text of a JSON value as it is: a wrong one would break it, or forge it.
+    let is_spliced = |value: &&Value| codec == Codec::Json && value.media == MediaType::Json;
+    for value in values(frame).filter(is_spliced) {
+        if let Err(error) = json::check(&value.bytes) {
+            return Err(Refusal::new(Code::BadValue, format!("the value is not JSON: {error}")));
+        }
     }
     let bytes = codec.encode_client(frame);
     let most = limits.frame_bytes as usize;

@@ -72,7 +72,7 @@ impl Slot {
         }
         let wait = HOLD.saturating_mul(1 << self.holds.min(5)).min(HOLD_MOST);
         self.holds += 1;
-        self.held = Some(now + wait);
+        self.held = Some(now.saturating_add(wait));
         Some(wait)
     }
 }
@@ -90,7 +90,7 @@ impl Session {
                 slot.state.handle_lost();
                 let asked = error.retry_ms.map(|ms| Duration::from_millis(ms.into()));
                 let retry_in = asked.unwrap_or(AGAIN);
-                slot.held = Some(now + retry_in);
+                slot.held = Some(now.saturating_add(retry_in));
                 self.tell(sub, Some(Event::Circling { retry_in }));
             }
             (_, Action::Fix | Action::Reauth | Action::Stop) => {

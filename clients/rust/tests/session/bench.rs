@@ -20,6 +20,7 @@ pub(crate) const SECOND: Time = Duration::from_secs(1);
 /// A session, the time, and what became of its requests and mirrors.
 pub(crate) struct Bench {
     pub(crate) session: Session,
+    codec: Codec,
     pub(crate) now: Time,
     pub(crate) tickets: u64,
     pub(crate) replies: Vec<(u64, Result<Reply, Error>)>,
@@ -37,9 +38,14 @@ impl Bench {
     }
 
     pub(crate) fn with(options: Options) -> Bench {
-        let options = options.request_timeout(30 * SECOND);
+        Bench::speaking(Codec::MsgPack, options)
+    }
+
+    pub(crate) fn speaking(codec: Codec, options: Options) -> Bench {
+        let options = options.codec(codec);
         let mut bench = Bench {
             session: Session::new(options, [1; 32]),
+            codec,
             now: Time::ZERO,
             tickets: 0,
             replies: Vec::new(),
@@ -82,7 +88,7 @@ impl Bench {
     pub(crate) fn sent(&mut self) -> Vec<ClientFrame> {
         let mut frames = Vec::new();
         while let Some(bytes) = self.session.poll_transmit() {
-            frames.push(Codec::MsgPack.decode_client(&bytes).unwrap());
+            frames.push(self.codec.decode_client(&bytes).unwrap());
         }
         self.effects();
         frames
@@ -141,10 +147,14 @@ impl Bench {
     }
 
     pub(crate) fn append(&mut self, text: &str) -> u64 {
-        self.tickets += 1;
         let (path, value) = (path("/log"), Value::text(text));
         let append = Append { id: 0, seq: None, path, value, ttl_ms: None, ephemeral: false };
-        self.session.request(self.now, self.tickets, ClientFrame::Append(append));
+        self.request(ClientFrame::Append(append))
+    }
+
+    pub(crate) fn request(&mut self, frame: ClientFrame) -> u64 {
+        self.tickets += 1;
+        self.session.request(self.now, self.tickets, frame);
         self.effects();
         self.tickets
     }

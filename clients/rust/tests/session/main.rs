@@ -3,16 +3,17 @@
 mod bench;
 #[path = "../broker/mod.rs"]
 mod broker;
+mod connection;
 
 use onetree_client::mirror::State;
 use onetree_client::protocol::Name;
 use onetree_client::protocol::frame::{
-    ClientFrame, Delta, Entries, ErrorFrame, Goodbye, Ok as Accepted, Refresh, ServerFrame, Sync,
+    ClientFrame, Delta, Do, Entries, ErrorFrame, Ok as Accepted, Refresh, SendSignal, ServerFrame,
+    Sync, Txn,
 };
-use onetree_client::session::{SubOptions, Time};
+use onetree_client::session::SubOptions;
 use onetree_client::{
-    Act, Change, Code, ConnectError, Digest, Error, Event, Options, Path, Reason, Reconnect,
-    RefreshKind, Value, View,
+    Act, Change, Code, Codec, Digest, Error, Event, Options, Path, Reason, RefreshKind, Value, View,
 };
 
 use bench::{Bench, SECOND};
@@ -136,14 +137,28 @@ fn a_connection_lost_while_numbers_are_sorted_out_holds_nothing_up() {
 }
 
 #[test]
-fn a_conflict_uses_its_number_up() {
-    let mut bench = Bench::up();
-    let conflict = bench.append("a");
-    let sent = appends(&bench.sent());
-    bench.refuse(sent[0].2, Code::Conflict);
-    bench.append("b");
-    assert_eq!(numbers(&appends(&bench.sent())), [(2, "b")]);
-    assert_eq!(bench.outcome(conflict), Some(Err(Some(Code::Conflict))));
+fn a_refusal_uses_its_number_up_where_the_code_says_so() {
+    let of_numbers = [Code::OutcomeUnknown, Code::SeqGap];
+    for code in Code::ALL.iter().copied().filter(|code| !of_numbers.contains(code)) {
+        let mut bench = Bench::up();
+        append_and_done(&mut bench, "first");
+        let (refused, behind) = (bench.append("a"), bench.append("b"));
+        let sent = appends(&bench.sent());
+        bench.refuse(sent[0].2, code);
+        if code.uses_seq() {
+            bench.done(sent[1].2);
+        } else {
+            bench.refuse(sent[1].2, Code::SeqGap);
+            let again = appends(&bench.sent());
+            assert_eq!(numbers(&again), [(2, "b")], "{code:?}");
+            bench.done(again[0].2);
+        }
+        bench.append("c");
+        let next = if code.uses_seq() { 4 } else { 3 };
+        assert_eq!(numbers(&appends(&bench.sent())), [(next, "c")], "{code:?}");
+        assert_eq!(bench.outcome(refused), Some(Err(Some(code))));
+        assert_eq!(bench.outcome(behind), Some(Ok(())));
+    }
 }
 
 #[test]
@@ -191,6 +206,59 @@ fn what_is_too_large_is_refused_here() {
     assert_eq!(appends(&bench.sent()).len(), 1);
     assert_eq!(bench.outcome(large), Some(Err(Some(Code::ValueTooLarge))));
     assert_eq!(bench.outcome(fits), None);
+}
+
+#[test]
+fn what_is_no_json_is_refused_here_before_it_breaks_or_forges_a_frame() {
+    let mut bench = Bench::speaking(Codec::Json, Options::new("ws://here"));
+    bench.open();
+    let value = |text| Value::json(text);
+    for text in ["{oops", r#"1,"ttl_ms":60000"#, "1},{", "", "1 2", "NaN", r#"{"a":1,"a":2}"#] {
+        let put = Do::Put { path: path("/a"), value: value(text), ttl_ms: None, ephemeral: false };
+        let txn = Txn { changes: vec![put], ..Txn::default() };
+        let signal = SendSignal { id: Some(0), path: path("/a"), value: value(text) };
+        for frame in [ClientFrame::Txn(txn), ClientFrame::Signal(signal)] {
+            let wrong = bench.request(frame);
+            let good = bench.append("x");
+            let sent = appends(&bench.sent());
+            assert_eq!(sent.len(), 1, "{text}");
+            bench.done(sent[0].2);
+            assert_eq!(bench.outcome(wrong), Some(Err(Some(Code::BadValue))), "{text}");
+            assert_eq!(bench.outcome(good), Some(Ok(())), "{text}");
+        }
+    }
+    let signal = SendSignal { id: Some(0), path: path("/a"), value: value(" {\"a\": [1]}\n") };
+    bench.request(ClientFrame::Signal(signal));
+    assert_eq!(bench.sent().len(), 1);
+}
+
+#[test]
+fn a_frame_that_the_broker_cannot_read_is_found_and_takes_no_other_along() {
+    let mut bench = Bench::up();
+    let unread = || ServerFrame::Error(ErrorFrame::new(None, Code::BadFrame, "no"));
+    let tickets = ["a", "bad", "c"].map(|text| bench.append(text));
+    assert_eq!(appends(&bench.sent()).len(), 3);
+    // Which of the three it is the broker cannot say.
+    bench.say(unread());
+    assert_eq!(bench.disconnects, 1);
+    bench.come_back();
+    let sent = appends(&bench.sent());
+    assert_eq!(numbers(&sent), [(1, "a")], "one at a time");
+    bench.done(sent[0].2);
+    assert_eq!(numbers(&appends(&bench.sent())), [(2, "bad")]);
+    bench.say(unread());
+    let sent = appends(&bench.sent());
+    assert_eq!(numbers(&sent), [(3, "c")]);
+    bench.refuse(sent[0].2, Code::SeqGap);
+    let sent = appends(&bench.sent());
+    assert_eq!(numbers(&sent), [(2, "c")]);
+    bench.done(sent[0].2);
+    let outcomes = tickets.map(|ticket| bench.outcome(ticket).unwrap());
+    assert_eq!(outcomes, [Ok(()), Err(Some(Code::BadFrame)), Ok(())]);
+    // It was found: what comes now goes together again.
+    bench.append("d");
+    bench.append("e");
+    assert_eq!(bench.sent().len(), 2);
 }
 
 #[test]
@@ -391,54 +459,6 @@ fn a_paced_mirror_takes_only_its_own_deltas() {
 }
 
 #[test]
-fn a_silent_connection_is_given_up() {
-    let mut bench = Bench::up();
-    bench.wait(34 * SECOND);
-    assert_eq!(bench.disconnects, 0);
-    bench.session.handle_heard(bench.now);
-    bench.wait(34 * SECOND);
-    assert_eq!(bench.disconnects, 0);
-    bench.wait(SECOND);
-    assert_eq!(bench.disconnects, 1);
-    bench.come_back();
-}
-
-#[test]
-fn the_broker_says_when_to_come_back_and_when_not_to() {
-    let mut bench = Bench::up();
-    let bye = |code, retry_ms| Goodbye { code, retry_ms, message: String::new() };
-    bench.say(ServerFrame::Bye(bye(Code::ShuttingDown, Some(3000))));
-    assert_eq!(bench.session.next_timeout(), Some(bench.now + 3 * SECOND));
-    bench.come_back();
-    bench.say(ServerFrame::Bye(bye(Code::SessionTaken, None)));
-    let error = bench.ended.flatten().unwrap();
-    assert_eq!(error.code(), Some(Code::SessionTaken));
-}
-
-#[test]
-fn the_first_connection_fails_fast() {
-    let mut bench = Bench::new();
-    bench.lose();
-    assert!(matches!(bench.ended, Some(Some(ConnectError::Lost(_)))));
-}
-
-#[test]
-fn an_end_does_first_what_was_asked_before() {
-    let mut bench = Bench::up();
-    let ticket = bench.append("a");
-    bench.session.close(bench.now, true);
-    let refused = bench.append("b");
-    let sent = appends(&bench.sent());
-    bench.done(sent[0].2);
-    let sent = bench.sent();
-    let [ClientFrame::Bye(bye)] = &sent[..] else { panic!("{sent:?}") };
-    bench.say(ServerFrame::Ok(Accepted { id: bye.id }));
-    assert!(matches!(bench.ended, Some(None)));
-    assert_eq!(bench.outcome(ticket), Some(Ok(())));
-    assert_eq!(bench.outcome(refused), Some(Err(None)));
-}
-
-#[test]
 fn a_subscription_that_is_refused_for_good_ends_its_mirror() {
     let mut bench = Bench::up();
     let state = State::new(View::tree(Path::root()), None);
@@ -449,42 +469,4 @@ fn a_subscription_that_is_refused_for_good_ends_its_mirror() {
         panic!("{}", bench.last_event())
     };
     assert_eq!(error.code(), Some(Code::BadPattern));
-}
-
-#[test]
-fn a_token_from_a_function_that_is_refused_is_asked_for_once_more_at_once() {
-    let refuse = |bench: &mut Bench| {
-        let refused = ServerFrame::Error(ErrorFrame::new(None, Code::Unauthorized, "no"));
-        bench.session.handle_open(bench.now);
-        assert!(matches!(&bench.sent()[..], [ClientFrame::Hello(_)]));
-        bench.say(refused);
-    };
-    let asked = || Options::new("ws://here").token_from(|| async { Ok("t".to_owned()) });
-    let mut bench = Bench::with(asked().reconnect(Reconnect::Always));
-    for _ in 0..3 {
-        let before = bench.connects;
-        refuse(&mut bench);
-        bench.wait(Time::ZERO);
-        assert_eq!(bench.connects, before + 1, "not at once");
-        bench.session.set_token("another".to_owned());
-        assert_eq!(bench.open().token.as_deref(), Some("another"));
-        bench.lose();
-        bench.wait(60 * SECOND);
-    }
-    refuse(&mut bench);
-    bench.wait(Time::ZERO);
-    refuse(&mut bench);
-    let ended = bench.ended.clone().flatten().and_then(|error| error.code());
-    assert_eq!(ended, Some(Code::Unauthorized));
-
-    // The first connection of a client that does not come back is still being made.
-    let mut bench = Bench::with(asked().reconnect(Reconnect::Never));
-    refuse(&mut bench);
-    bench.wait(Time::ZERO);
-    bench.open();
-
-    // The same text again would be refused again.
-    let mut bench = Bench::with(Options::new("ws://here").token("t").reconnect(Reconnect::Always));
-    refuse(&mut bench);
-    assert!(bench.ended.is_some());
 }
