@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use onetree_protocol::frame::{Auth, ClientFrame, Get, SendSignal};
 use onetree_protocol::{Change, Code, LogKey, Path, Value, View};
@@ -19,7 +20,7 @@ use crate::live::{Mirror, MirrorOptions, Shared};
 use crate::mirror;
 use crate::options::Options;
 use crate::request::{Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write, cost};
-use crate::session::Reply;
+use crate::session::{self, Reply};
 use crate::transport;
 
 /// A client of one broker. Clones are handles to the same one, for any number of tasks; when the
@@ -34,6 +35,7 @@ struct Inner {
     commands: mpsc::UnboundedSender<Command>,
     room: Arc<Semaphore>,
     queue_bytes: u32,
+    request_timeout: Duration,
     status: watch::Receiver<Status>,
     last_sub: AtomicU32,
     /// Who saves the mirrors that are kept.
@@ -41,11 +43,14 @@ struct Inner {
 }
 
 impl Client {
-    /// Connects, and waits for the broker's `welcome`. Needs a tokio runtime with I/O and time.
+    /// Connects, and waits for the broker's `welcome`.
     ///
     /// # Errors
     /// With [`crate::Reconnect::Always`] only what retrying does not help against, otherwise
     /// whatever the first attempt fails with.
+    ///
+    /// # Panics
+    /// As [`Client::start`].
     pub async fn connect(options: Options) -> Result<Client, ConnectError> {
         let client = Client::start(options)?;
         let mut status = client.status();
@@ -53,26 +58,36 @@ impl Client {
         let error = match status.wait_for(done).await.as_deref() {
             Ok(Status::Ended { error: Some(error) }) => ConnectError::clone(error),
             Ok(Status::Ended { error: None }) | Err(_) => {
-                ConnectError::Lost("the client's task has ended".to_owned())
+                ConnectError::Lost(driver::GONE.to_owned())
             }
             Ok(_) => return Ok(client),
         };
         Err(error)
     }
 
-    /// Begins to connect and returns at once; what is asked meanwhile waits for the connection.
+    /// Begins to connect and returns at once; what is asked meanwhile waits for the connection. The
+    /// client runs on the runtime that this is called in, and ends with it.
     ///
     /// # Errors
-    /// When the URL is not one of a broker.
+    /// When the URL is not one of a broker, or the label cannot be.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time.
     pub fn start(options: Options) -> Result<Client, ConnectError> {
+        if options.label.as_deref().is_some_and(|label| !session::is_label(label)) {
+            let message = "label is 1 to 31 of A-Z a-z 0-9 _ -";
+            return Err(ConnectError::Refused(Refusal::new(Code::BadField, message)));
+        }
         let target = transport::Target::parse(&options.url)?;
         let (commands, requested) = mpsc::unbounded_channel();
         let (told, status) = watch::channel(Status::Connecting);
         let queue_bytes = options.queue_bytes.min(Semaphore::MAX_PERMITS as u32);
         let room = Arc::new(Semaphore::new(queue_bytes as usize));
+        let request_timeout = options.request_timeout;
         tokio::spawn(driver::run(options, target, requested, told));
         let (last_sub, keepers) = (AtomicU32::new(0), Mutex::default());
-        let inner = Inner { commands, room, queue_bytes, status, last_sub, keepers };
+        let inner =
+            Inner { commands, room, queue_bytes, request_timeout, status, last_sub, keepers };
         Ok(Client { inner: Arc::new(inner) })
     }
 
@@ -138,11 +153,11 @@ impl Client {
         self.enqueue(write).await?.await
     }
 
-    /// Waits for room in the queue, puts the write there, and returns without its answer: so one
-    /// task can have thousands on their way, in their order.
+    /// Waits for room in the queue, at most [`Options::request_timeout`], puts the write there, and
+    /// returns without its answer: so one task can have thousands on their way, in their order.
     ///
     /// # Errors
-    /// When the client has ended.
+    /// When there was no room in time, or the client has ended.
     pub async fn enqueue(&self, write: impl Into<Write>) -> Result<Pending<Done>, Error> {
         let Write(frame) = write.into();
         self.ask(frame, done).await
@@ -255,8 +270,10 @@ impl Client {
         frame: ClientFrame,
         take: fn(Reply) -> Option<T>,
     ) -> Result<Pending<T>, Error> {
-        let room = self.inner.room.clone();
-        let permit = room.acquire_many_owned(self.weight(&frame)).await;
+        let room = self.inner.room.clone().acquire_many_owned(self.weight(&frame));
+        let after = self.inner.request_timeout;
+        let permit = tokio::time::timeout(after, room).await;
+        let permit = permit.map_err(|_| Error::Timeout { after, sent: false })?;
         self.hand_over(frame, permit.map_err(|_| self.closed())?, take)
     }
 

@@ -3,23 +3,26 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use onetree_protocol::frame::ClientFrame;
 use rand::Rng;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::errors::{ConnectError, Error};
-use crate::event::Status;
+use crate::event::{Event, Status};
 use crate::live::Shared;
 use crate::mirror;
-use crate::options::Options;
+use crate::options::{Hook, Options};
 use crate::session::{Effect, Reply, Session, SubOptions};
 use crate::transport::{Link, Target, Turn};
 
 /// So many commands are taken before the socket has its turn.
 const BATCH: usize = 256;
+/// Why nothing goes on any more when the task is gone.
+pub(crate) const GONE: &str = "the client's task has ended";
 
 /// What the application wants.
 #[derive(Debug)]
@@ -62,6 +65,7 @@ struct Driver {
     session: Session,
     link: Option<Link>,
     connecting: Option<Connecting>,
+    commands: mpsc::UnboundedReceiver<Command>,
     status: watch::Sender<Status>,
     last_ticket: u64,
     /// Who waits for a reply, and the room that the request takes until it is forgotten.
@@ -77,22 +81,24 @@ struct Waiting {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Runs until the client has ended.
-pub(crate) async fn run(
+/// Runs until the client has ended. Whoever waits for something is told, also when this is dropped.
+pub(crate) fn run(
     options: Options,
     target: Target,
-    mut commands: mpsc::UnboundedReceiver<Command>,
+    commands: mpsc::UnboundedReceiver<Command>,
     status: watch::Sender<Status>,
-) {
+) -> impl Future<Output = ()> {
     let mut seed = [0; 32];
     rand::rng().fill_bytes(&mut seed);
-    let mut driver = Driver {
+    // Made here, and not when it is polled first, which may never be.
+    let driver = Driver {
         session: Session::new(options.clone(), seed),
         options,
         target,
         start: Instant::now(),
         link: None,
         connecting: None,
+        commands,
         status,
         last_ticket: 0,
         waiting: HashMap::new(),
@@ -100,55 +106,59 @@ pub(crate) async fn run(
         closed: Vec::new(),
         ending: None,
     };
-    let mut handles = true;
-    while !driver.session.is_over() {
-        for _ in 0..BATCH {
-            match commands.try_recv() {
-                Ok(command) => driver.command(command),
-                Err(mpsc::error::TryRecvError::Empty) => break,
-                Err(mpsc::error::TryRecvError::Disconnected) => {
-                    if std::mem::take(&mut handles) {
-                        driver.close(true);
-                    }
-                    break;
-                }
-            }
-        }
-        let now = driver.now();
-        driver.session.handle_timeout(now);
-        driver.effects();
-        if driver.session.is_over() {
-            break;
-        }
-        driver.wait(&mut commands, handles).await;
-    }
-    commands.close();
-    driver.effects();
-    while let Some(command) = commands.recv().await {
-        driver.command(command);
-        driver.effects();
-    }
-    if let Some(ending) = driver.ending {
-        // It is over either way.
-        let _ = ending.await;
-    }
-    for done in driver.closed {
-        // Nobody waits for it any more: that is fine.
-        let _ = done.send(());
-    }
+    driver.run()
 }
 
 impl Driver {
-    fn now(&self) -> std::time::Duration {
+    async fn run(mut self) {
+        let mut handles = true;
+        while !self.session.is_over() {
+            for _ in 0..BATCH {
+                match self.commands.try_recv() {
+                    Ok(command) => self.command(command),
+                    Err(mpsc::error::TryRecvError::Empty) => break,
+                    Err(mpsc::error::TryRecvError::Disconnected) => {
+                        if std::mem::take(&mut handles) {
+                            self.close(true);
+                        }
+                        break;
+                    }
+                }
+            }
+            let now = self.now();
+            self.session.handle_timeout(now);
+            self.effects();
+            if self.session.is_over() {
+                break;
+            }
+            self.wait(handles).await;
+        }
+        self.commands.close();
+        self.effects();
+        while let Some(command) = self.commands.recv().await {
+            self.command(command);
+            self.effects();
+        }
+        if let Some(ending) = self.ending.take() {
+            // It is over either way.
+            let _ = ending.await;
+        }
+        for done in self.closed.drain(..) {
+            // Nobody waits for it any more: that is fine.
+            let _ = done.send(());
+        }
+    }
+
+    fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
     /// Waits until there is something to do, and does it if it came from outside.
-    async fn wait(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>, handles: bool) {
+    async fn wait(&mut self, handles: bool) {
         // Without a deadline: a day is as good as never.
-        let never = std::time::Duration::from_secs(86_400);
-        let deadline = self.session.next_timeout().unwrap_or(self.now() + never);
-        let deadline = self.start.checked_add(deadline).unwrap_or(self.start + never);
+        let never = Duration::from_secs(86_400);
+        let deadline = self.session.next_timeout().and_then(|at| self.start.checked_add(at));
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + never);
         let link = self.link.as_mut();
         let session = &mut self.session;
         let connecting = self.connecting.as_mut();
@@ -163,7 +173,7 @@ impl Driver {
                 Some(connecting) => connecting.await,
                 None => std::future::pending().await,
             } } => self.handle_connected(result),
-            command = commands.recv(), if handles => {
+            command = self.commands.recv(), if handles => {
                 if let Some(command) = command {
                     self.command(command);
                 }
@@ -295,17 +305,56 @@ impl Driver {
     }
 }
 
-async fn connect(options: Options, target: Target) -> Result<(Link, Option<String>), ConnectError> {
-    let patience = options.connect_timeout;
-    let token = match &options.hook {
-        Some(hook) => {
-            let asked = tokio::time::timeout(patience, hook.ask()).await;
-            let token = asked
-                .map_err(|_| ConnectError::Token(format!("no answer within {patience:?}")))?
-                .map_err(|error| ConnectError::Token(error.to_string()))?;
-            Some(token)
+impl Drop for Driver {
+    /// When the task is gone before the client has ended, because it panicked or its runtime is no
+    /// more, that is the end.
+    fn drop(&mut self) {
+        self.commands.close();
+        if self.session.is_over() && !self.session.has_effects() {
+            // They know.
+            self.mirrors.clear();
+        } else {
+            let error = Some(Arc::new(ConnectError::Lost(GONE.to_owned())));
+            self.status.send_replace(Status::Ended { error });
         }
+        let why = match &*self.status.borrow() {
+            Status::Ended { error } => error.clone(),
+            _ => None,
+        };
+        while let Ok(command) = self.commands.try_recv() {
+            // Who waits for an answer sees that nobody is there any more.
+            if let Command::Mirror { sub, shared, .. } = command {
+                self.mirrors.insert(sub, shared);
+            }
+        }
+        let closed = Error::Closed { why };
+        for shared in self.mirrors.values() {
+            let event = Event::Ended { error: Some(closed.clone()) };
+            shared.publish(Some(event), shared.last(), false);
+        }
+    }
+}
+
+/// One attempt to connect: the function that gives tokens, then the broker, in the time of one.
+async fn connect(options: Options, target: Target) -> Result<(Link, Option<String>), ConnectError> {
+    let (began, patience) = (Instant::now(), options.connect_timeout);
+    let token = match options.hook {
+        Some(hook) => Some(ask(hook, patience).await?),
         None => None,
     };
-    Ok((Link::connect(target, options.codec, patience).await?, token))
+    let left = patience.saturating_sub(began.elapsed());
+    Ok((Link::connect(target, options.codec, left).await?, token))
+}
+
+/// Asks for a token, on a task of its own: if the application's function panics, it gave none.
+async fn ask(hook: Hook, patience: Duration) -> Result<String, ConnectError> {
+    let mut asking = JoinSet::new();
+    asking.spawn(async move { hook.ask().await });
+    let why = match tokio::time::timeout(patience, asking.join_next()).await {
+        Ok(Some(Ok(Ok(token)))) => return Ok(token),
+        Ok(Some(Ok(Err(error)))) => error.to_string(),
+        Ok(Some(Err(_)) | None) => "the function that gives it panicked".to_owned(),
+        Err(_) => format!("no answer within {patience:?}"),
+    };
+    Err(ConnectError::Token(why))
 }

@@ -154,6 +154,11 @@ impl Shared {
         })
     }
 
+    /// What it is now.
+    pub(crate) fn last(&self) -> Snapshot {
+        self.lock().snapshot.clone()
+    }
+
     /// What it was started with.
     pub(crate) fn initial(&self) -> Snapshot {
         self.initial.clone()

@@ -62,9 +62,9 @@ impl Options {
         self
     }
 
-    /// What the client's name begins with, for the broker's log: at most 31 of `A-Z a-z 0-9 _ -`.
-    /// 128 random bits follow in any case, because a name that another process has used would
-    /// give this one the answers to that one's writes.
+    /// What the client's name begins with, for the broker's log: 1 to 31 of `A-Z a-z 0-9 _ -`;
+    /// [`crate::Client::start`] refuses another. 128 random bits follow in any case, because a name
+    /// that another process has used would give this one the answers to that one's writes.
     pub fn label(mut self, label: impl Into<String>) -> Options {
         self.label = Some(label.into());
         self
@@ -79,8 +79,8 @@ impl Options {
 
     /// Where tokens come from: `hook` is asked before each attempt to connect, for as long as
     /// [`Options::connect_timeout`] allows, and once more at once when the broker refuses the token; when it
-    /// refuses that one too, the client ends. An error of `hook` is an attempt that failed, and
-    /// tried again as such.
+    /// refuses that one too, the client ends. An error or a panic of `hook` is an attempt that failed,
+    /// and tried again as such.
     pub fn token_from<F, T>(mut self, hook: F) -> Options
     where
         F: Fn() -> T + Send + Sync + 'static,
@@ -110,8 +110,8 @@ impl Options {
         self
     }
 
-    /// How long one attempt to connect may take until the broker's `welcome`: 10 seconds unless
-    /// told.
+    /// How long one attempt to connect may take until the broker's `welcome`, with the time that
+    /// [`Options::token_from`] takes: 10 seconds unless told.
     pub fn connect_timeout(mut self, timeout: Duration) -> Options {
         self.connect_timeout = timeout;
         self

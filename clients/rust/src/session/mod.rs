@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use onetree_protocol::frame::{Bye, ClientFrame, Hello, Resync, SyncRequest, Unsub, Welcome};
+use onetree_protocol::limits::NAME_BYTES;
 use onetree_protocol::{Action, Change, Code, Name, Revision};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -202,7 +203,7 @@ impl fmt::Debug for Session {
 
 impl Session {
     /// A session that wants to connect at once. `seed` is all of its randomness: the client's name,
-    /// which must be nobody else's, and the waits.
+    /// which must be nobody else's, and the waits. A label that cannot be is left out.
     pub fn new(options: Options, seed: [u8; 32]) -> Session {
         let mut random = StdRng::from_seed(seed);
         let (base, cap) = (options.backoff_base, options.backoff_cap);
@@ -618,6 +619,11 @@ impl Session {
         }
         self.effects.push_back(Effect::Status(Status::Ended { error }));
     }
+}
+
+/// Whether a client's name can begin with this: 128 bits in hex and a `-` are to fit behind it.
+pub(crate) fn is_label(text: &str) -> bool {
+    text.len() <= NAME_BYTES - 33 && Name::parse(text).is_some()
 }
 
 /// A name that is nobody else's: the label, if it can be one, and 128 random bits.

@@ -1,0 +1,140 @@
+//! What holds where the client meets the world: its runtime, the application's functions, the clock.
+
+mod broker;
+#[expect(dead_code, reason = "what other tests need")]
+mod peer;
+
+use std::time::Duration;
+
+use onetree_client::{
+    Client, Code, ConnectError, Error, Event, MirrorOptions, Options, Path, Reconnect, Status,
+    Value, View,
+};
+use tokio::net::TcpListener;
+use tokio::runtime;
+use tokio::time::Instant;
+
+use broker::path;
+use peer::{Peer, listen};
+
+/// Long enough for whatever comes; what does not come is missed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn everything() -> View {
+    View::tree(Path::root())
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("it never comes")
+}
+
+#[tokio::test]
+async fn room_in_the_queue_is_waited_for_no_longer_than_an_answer() {
+    let (listener, options) = listen().await;
+    let broker = tokio::spawn(async move {
+        let (mut peer, _) = Peer::accept(&listener, 4).await;
+        // It never answers.
+        while peer.next().await.is_some() {}
+    });
+    let options = options.queue_bytes(1).request_timeout(Duration::from_millis(50));
+    let client = Client::connect(options).await.unwrap();
+    // What was sent keeps its room until it is answered.
+    let sent = soon(client.put(path("/a"), Value::text("x"))).await;
+    assert!(matches!(sent, Err(Error::Timeout { sent: true, .. })), "{sent:?}");
+    let unsent = soon(client.put(path("/a"), Value::text("x"))).await;
+    assert!(matches!(unsent, Err(Error::Timeout { sent: false, .. })), "{unsent:?}");
+    let unsent = soon(client.get(path("/a"))).await;
+    assert!(matches!(unsent, Err(Error::Timeout { sent: false, .. })), "{unsent:?}");
+    broker.abort();
+}
+
+#[test]
+fn a_client_ends_with_its_runtime_and_says_so() {
+    for polled in [true, false] {
+        let one = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (client, mirror) = one.block_on(async {
+            let (listener, options) = listen().await;
+            let client = Client::start(options).unwrap();
+            let mirror = client.mirror(everything(), MirrorOptions::new());
+            if polled {
+                let (mut peer, hello) = Peer::accept(&listener, 4).await;
+                peer.refresh(hello.subs[0].sub, 5).await;
+                mirror.fresh().await.unwrap();
+            }
+            (client, mirror)
+        });
+        let on_its_way = client.submit(onetree_client::Put::new(path("/a"), Value::text("x")));
+        let unheard = client.mirror(everything(), MirrorOptions::new());
+        drop(one);
+        let two = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        two.block_on(async {
+            assert!(matches!(&*client.status().borrow(), Status::Ended { error: Some(_) }));
+            assert!(!mirror.is_fresh());
+            let is_told = |error: &Error| matches!(error, Error::Closed { why: Some(_), .. });
+            assert!(matches!(soon(on_its_way).await, Err(Error::Closed { .. })));
+            assert!(is_told(&soon(client.put(path("/a"), Value::text("x"))).await.unwrap_err()));
+            for mirror in [mirror, unheard, client.mirror(everything(), MirrorOptions::new())] {
+                assert!(is_told(&soon(mirror.fresh()).await.unwrap_err()), "polled: {polled}");
+                let mut changes = mirror.changes();
+                let mut last = None;
+                while let Some(event) = soon(changes.next()).await {
+                    last = Some(event);
+                }
+                assert!(matches!(last, Some(Event::Ended { error: Some(_) })), "{last:?}");
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_token_function_that_panics_has_given_no_token() {
+    let (listener, options) = listen().await;
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let options = options.reconnect(Reconnect::Always).token_from(move || {
+        let first = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        async move {
+            assert!(!first, "on purpose");
+            Ok("t".to_owned())
+        }
+    });
+    let client = Client::start(options).unwrap();
+    let mut status = client.status();
+    let offline = status.wait_for(|status| matches!(status, Status::Offline { .. }));
+    let why = match &*soon(offline).await.unwrap() {
+        Status::Offline { error, .. } => error.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(&*why, ConnectError::Token(_)), "{why:?}");
+    let (_peer, hello) = soon(Peer::accept(&listener, 4)).await;
+    assert_eq!(hello.token.as_deref(), Some("t"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_to_connect_takes_no_longer_than_it_may() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    // The function takes most of the time, and behind the port nobody says anything.
+    let options = Options::new(url).connect_timeout(Duration::from_secs(10)).token_from(|| async {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        Ok("t".to_owned())
+    });
+    let began = Instant::now();
+    let error = Client::connect(options).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(11), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_label_that_cannot_be_is_refused() {
+    let long = "x".repeat(32);
+    for label in ["", "a b", "ä", &long] {
+        let error = Client::start(Options::new("ws://here").label(label)).unwrap_err();
+        assert_eq!(error.code(), Some(Code::BadField), "{label}");
+    }
+    let (listener, options) = listen().await;
+    let label = "x".repeat(31);
+    let _client = Client::start(options.label(label.clone())).unwrap();
+    let (_peer, hello) = Peer::accept(&listener, 4).await;
+    assert!(hello.client.unwrap().as_str().starts_with(&format!("{label}-")));
+}
