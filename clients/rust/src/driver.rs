@@ -241,7 +241,7 @@ impl Driver {
             Command::Sync => self.session.want_sync(),
             Command::Verify { sub, reply } => {
                 let ticket = self.ticket(reply, None);
-                self.session.verify(ticket, sub);
+                self.session.verify(now, ticket, sub);
             }
             Command::Close { bye, done } => {
                 self.closed.push(done);

@@ -494,7 +494,7 @@ impl Mirror {
     /// Compares it with the tree now, by digest. When it differs it starts again by itself.
     ///
     /// # Errors
-    /// When the client has ended.
+    /// [`Error::Timeout`] when the broker does not answer in time; when the client has ended.
     pub async fn verify(&self) -> Result<Verdict, Error> {
         let (reply, answer) = oneshot::channel();
         self.client.send(Command::Verify { sub: self.shared.sub, reply })?;

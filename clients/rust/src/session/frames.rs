@@ -10,7 +10,7 @@ use onetree_protocol::{Code, Revision};
 
 use super::requests::Next;
 use super::subs::Slot;
-use super::{Asked, BYE, Effect, Link, Reply, Session, Time};
+use super::{Asked, BYE, Effect, Link, Reply, Session, Time, Unread};
 use crate::errors::{ConnectError, Refusal};
 use crate::event::{Connection, Event, Status, Verdict};
 use crate::request::{Done, Found};
@@ -38,6 +38,7 @@ impl Session {
             (Link::Up { .. } | Link::Leaving { .. }, frame) => self.handle_live(now, frame),
             (Link::Down { .. } | Link::Opening { .. } | Link::Over, _) => {}
         }
+        self.settle_unread(now);
         self.settle_close();
     }
 
@@ -167,42 +168,42 @@ impl Session {
             let verdict = self.on_mirror(now, sub, |state| state.handle_sync(rev, digest));
             outcomes.insert(sub, verdict);
         }
-        let Some(Asked::Sync(waiting)) = sync.id.and_then(|id| self.asked.remove(&id)) else {
-            return;
-        };
-        for (ticket, sub) in waiting {
-            let verdict = outcomes.get(&sub).copied().unwrap_or(Verdict::Unknown);
-            self.verdict(ticket, verdict);
-        }
+        let Some(id) = sync.id else { return };
+        self.asked.remove(&id);
+        self.end_checks(|check| {
+            let verdict = outcomes.get(&check.sub).copied().unwrap_or(Verdict::Unknown);
+            (check.sync == Some(id)).then_some(Ok(verdict))
+        });
     }
 
     fn handle_error(&mut self, now: Time, error: ErrorFrame) {
         match (error.id, error.sub) {
             (Some(id), _) if self.asked.contains_key(&id) => self.handle_reply(now, id, Err(error)),
             (None, Some(sub)) => self.handle_sub_error(now, sub, error),
-            (None, None) if error.code == Code::BadFrame => self.handle_unread(now, error),
+            (None, None) if error.code == Code::BadFrame && !self.asked.is_empty() => {
+                self.handle_unread(now);
+            }
             // It is about no request of ours, or about the connection; if that ends, the close code
             // says why.
             _ => {}
         }
     }
 
-    /// The broker could not read a frame, hence not whose it was: there will be no answer to it. If
-    /// one alone waits for its answer, it is that one. Otherwise all are sent again, each when the one
-    /// before has its answer.
-    fn handle_unread(&mut self, now: Time, error: ErrorFrame) {
-        let mut waiting = self.asked.keys().copied();
-        match (waiting.next(), waiting.next()) {
-            (None, _) => {}
-            (Some(id), None) => {
-                self.one_by_one = false;
-                self.handle_reply(now, id, Err(error));
-            }
-            (Some(_), Some(_)) => {
-                self.one_by_one = true;
-                let why = format!("the broker cannot read a frame: {}", error.message);
-                self.fail(now, ConnectError::Lost(why));
-            }
+    /// The broker could not read a frame of ours. Nothing more is said until it is known which: what is
+    /// left when all others have been answered.
+    fn handle_unread(&mut self, now: Time) {
+        let until = now.saturating_add(self.options.request_timeout);
+        self.unread.get_or_insert(Unread { count: 0, until }).count += 1;
+    }
+
+    fn settle_unread(&mut self, now: Time) {
+        if self.unread.is_none_or(|unread| self.asked.len() > unread.count) {
+            return;
+        }
+        self.unread = None;
+        for id in self.asked.keys().copied().collect::<Vec<_>>() {
+            let message = "the broker cannot read this";
+            self.handle_reply(now, id, Err(ErrorFrame::new(Some(id), Code::BadFrame, message)));
         }
     }
 
@@ -231,12 +232,12 @@ impl Session {
                 }
                 self.handle_sub_error(now, sub, error);
             }
-            (Some(Asked::Sync(waiting)), Err(_)) => {
-                waiting.into_iter().for_each(|(ticket, _)| self.verdict(ticket, Verdict::Unknown));
+            (Some(Asked::Sync), Err(_)) => {
+                self.end_checks(|check| (check.sync == Some(id)).then_some(Ok(Verdict::Unknown)));
             }
             (Some(Asked::Bye), _) => self.finish(None),
             // A reply to what nobody waits for any more.
-            (Some(Asked::Unsub | Asked::Sub(_) | Asked::Resync(_) | Asked::Sync(_)) | None, _) => {}
+            (Some(Asked::Unsub | Asked::Sub(_) | Asked::Resync(_) | Asked::Sync) | None, _) => {}
         }
     }
 

@@ -8,12 +8,14 @@
 //!
 //! - [`Session`]: the connection's life, and what is said on it
 //! - `frames`: what each of the broker's frames does
-//! - `requests`: what is asked, numbered, retried; `subs`: a mirror's place on the connection
+//! - `requests`: what is asked, numbered, retried; `subs`: a mirror's place on the connection;
+//!   `verify`: who compares one with the tree
 //! - what a frame does to a copy is in [`crate::mirror`]
 
 mod frames;
 mod requests;
 mod subs;
+mod verify;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -36,6 +38,7 @@ use crate::request::{Done, Found};
 use requests::Requests;
 use subs::Slot;
 pub use subs::SubOptions;
+use verify::Check;
 
 /// The time that has passed since the session was made.
 pub type Time = Duration;
@@ -119,8 +122,7 @@ pub struct Session {
     refused: bool,
     heard: Time,
     renamed: Option<Time>,
-    /// Whether what is asked is sent one by one, to find the frame that the broker cannot read.
-    one_by_one: bool,
+    unread: Option<Unread>,
     closing: Option<Closing>,
     last_id: u32,
     asked: HashMap<u32, Asked>,
@@ -129,8 +131,7 @@ pub struct Session {
     slots: BTreeMap<u32, Slot>,
     /// The parts of deltas that are not whole yet, of all mirrors and of one.
     parts: HashMap<Option<u32>, Vec<Change>>,
-    /// Mirrors that want the next `sync`, with the tickets of those who ask.
-    verify: Vec<(u64, u32)>,
+    checks: VecDeque<Check>,
     sync_wanted: bool,
     effects: VecDeque<Effect>,
 }
@@ -171,6 +172,14 @@ struct Closing {
     until: Time,
 }
 
+/// Frames that the broker could not read: without their ids, it cannot say which.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    count: usize,
+    /// Until when all others are to be answered.
+    until: Time,
+}
+
 /// What a reply will be to.
 #[derive(Debug)]
 enum Asked {
@@ -178,7 +187,7 @@ enum Asked {
     Sub(u32),
     Resync(u32),
     Unsub,
-    Sync(Vec<(u64, u32)>),
+    Sync,
     Bye,
 }
 
@@ -223,7 +232,7 @@ impl Session {
             refused: false,
             heard: Time::ZERO,
             renamed: None,
-            one_by_one: false,
+            unread: None,
             closing: None,
             last_id: 0,
             asked: HashMap::new(),
@@ -231,7 +240,7 @@ impl Session {
             requests,
             slots: BTreeMap::new(),
             parts: HashMap::new(),
-            verify: Vec::new(),
+            checks: VecDeque::new(),
             sync_wanted: false,
             effects: VecDeque::from([Effect::Connect]),
         }
@@ -309,16 +318,6 @@ impl Session {
         self.sync_wanted = matches!(self.link, Link::Up { .. });
     }
 
-    /// Compares a mirror with the tree; the reply is a [`Reply::Verdict`].
-    pub fn verify(&mut self, ticket: u64, sub: u32) {
-        if matches!(self.link, Link::Up { .. }) && self.slots.contains_key(&sub) {
-            self.verify.push((ticket, sub));
-            self.sync_wanted = true;
-        } else {
-            self.verdict(ticket, Verdict::Unknown);
-        }
-    }
-
     /// Ends the client: with `bye` the session ends at once, without it after its grace. What was
     /// asked before is done first, when there is a connection.
     pub fn close(&mut self, now: Time, bye: bool) {
@@ -389,6 +388,7 @@ impl Session {
     /// The time of [`Session::next_timeout`] has come; calling it at other times does no harm.
     pub fn handle_timeout(&mut self, now: Time) {
         self.requests.handle_timeout(now, &mut self.effects);
+        self.expire_checks(now);
         if self.closing.is_some_and(|closing| closing.until <= now) {
             return self.finish(None);
         }
@@ -400,6 +400,10 @@ impl Session {
         }
         if self.dead_at().is_some_and(|at| at <= now) {
             self.fail(now, ConnectError::Silent(now.saturating_sub(self.heard)));
+        }
+        if self.unread.is_some_and(|unread| unread.until <= now) {
+            let why = "it cannot read a frame, and does not answer the others".to_owned();
+            self.fail(now, ConnectError::Protocol(why));
         }
         let due = |slot: &Slot| slot.held.is_some_and(|until| until <= now);
         let due: Vec<u32> =
@@ -421,7 +425,10 @@ impl Session {
         };
         let held = self.slots.values().filter_map(|slot| slot.held).min();
         let closing = self.closing.map(|closing| closing.until);
-        let all = [down, self.dead_at(), held, closing, self.requests.next_timeout()];
+        let unread = self.unread.map(|unread| unread.until);
+        let check = self.checks.front().map(|check| check.until);
+        let requests = self.requests.next_timeout();
+        let all = [down, self.dead_at(), held, closing, unread, check, requests];
         all.into_iter().flatten().min()
     }
 
@@ -443,11 +450,9 @@ impl Session {
                 let hello = self.hello();
                 Some(codec.encode_client(&ClientFrame::Hello(hello)))
             }
-            Link::Up { since, welcome } => {
+            Link::Up { welcome, .. } => {
                 let limits = welcome.limits;
-                self.one_by_one &= self.heard.saturating_sub(*since) < GOOD;
-                let most = if self.one_by_one { 1 } else { limits.in_flight as usize };
-                if self.asked.len() >= most {
+                if self.unread.is_some() || self.asked.len() >= limits.in_flight as usize {
                     return None;
                 }
                 if let Some(frame) = self.next_control() {
@@ -521,7 +526,8 @@ impl Session {
         }
         if std::mem::take(&mut self.sync_wanted) {
             let id = self.next_id();
-            self.asked.insert(id, Asked::Sync(std::mem::take(&mut self.verify)));
+            self.asked.insert(id, Asked::Sync);
+            self.checks.iter_mut().for_each(|check| _ = check.sync.get_or_insert(id));
             return Some(ClientFrame::Sync(SyncRequest { id }));
         }
         None
@@ -547,11 +553,6 @@ impl Session {
                 return self.last_id;
             }
         }
-    }
-
-    fn verdict(&mut self, ticket: u64, verdict: Verdict) {
-        self.effects.push_back(Effect::Reply { ticket, result: Ok(Reply::Verdict(verdict)) });
-        self.effects.push_back(Effect::Release { ticket });
     }
 
     /// Drops the connection.
@@ -580,15 +581,10 @@ impl Session {
         self.link = Link::Down { until };
         self.parts.clear();
         self.control.clear();
-        self.sync_wanted = false;
+        (self.sync_wanted, self.unread) = (false, None);
         self.requests.handle_lost(&mut self.effects);
-        let mut waiting = std::mem::take(&mut self.verify);
-        for asked in std::mem::take(&mut self.asked).into_values() {
-            if let Asked::Sync(more) = asked {
-                waiting.extend(more);
-            }
-        }
-        waiting.into_iter().for_each(|(ticket, _)| self.verdict(ticket, Verdict::Unknown));
+        self.asked.clear();
+        self.end_checks(|_| Some(Ok(Verdict::Unknown)));
         for slot in self.slots.values_mut() {
             slot.subscribed = false;
             slot.state.handle_lost();

@@ -11,9 +11,10 @@ use onetree_client::protocol::frame::{
     ClientFrame, Delta, Do, Entries, ErrorFrame, Ok as Accepted, Refresh, SendSignal, ServerFrame,
     Sync, Txn,
 };
-use onetree_client::session::SubOptions;
+use onetree_client::session::{Reply, SubOptions};
 use onetree_client::{
-    Act, Change, Code, Codec, Digest, Error, Event, Options, Path, Reason, RefreshKind, Value, View,
+    Act, Change, Code, Codec, Digest, Error, Event, Options, Path, Reason, RefreshKind, Value,
+    Verdict, View,
 };
 
 use bench::{Bench, SECOND};
@@ -236,28 +237,34 @@ fn what_is_no_json_is_refused_here_before_it_breaks_or_forges_a_frame() {
 fn a_frame_that_the_broker_cannot_read_is_found_and_takes_no_other_along() {
     let mut bench = Bench::up();
     let unread = || ServerFrame::Error(ErrorFrame::new(None, Code::BadFrame, "no"));
-    let tickets = ["a", "bad", "c"].map(|text| bench.append(text));
-    assert_eq!(appends(&bench.sent()).len(), 3);
-    // Which of the three it is the broker cannot say.
+    let tickets = ["a", "bad", "c", "bad"].map(|text| bench.append(text));
+    let sent = appends(&bench.sent());
+    // Which of the four it is the broker cannot say.
     bench.say(unread());
+    bench.done(sent[0].2);
+    let late = bench.append("d");
+    assert!(bench.sent().is_empty(), "not before it is found");
+    bench.refuse(sent[2].2, Code::SeqGap);
+    assert_eq!(bench.outcome(tickets[1]), None);
+    bench.say(unread());
+    let sent = appends(&bench.sent());
+    assert_eq!(numbers(&sent), [(2, "c"), (3, "d")]);
+    sent.iter().for_each(|(_, _, id)| bench.done(*id));
+    let bad = Some(Err(Some(Code::BadFrame)));
+    let expected = [Some(Ok(())), bad, Some(Ok(())), bad];
+    assert_eq!(tickets.map(|ticket| bench.outcome(ticket)), expected);
+    assert_eq!((bench.outcome(late), bench.disconnects), (Some(Ok(())), 0));
+
+    // One that does not answer the others either is left, and come back to.
+    bench.append("e");
+    bench.append("f");
+    assert_eq!(bench.sent().len(), 2);
+    bench.say(unread());
+    bench.now += 20 * SECOND;
+    bench.session.handle_heard(bench.now);
+    bench.wait(10 * SECOND);
     assert_eq!(bench.disconnects, 1);
     bench.come_back();
-    let sent = appends(&bench.sent());
-    assert_eq!(numbers(&sent), [(1, "a")], "one at a time");
-    bench.done(sent[0].2);
-    assert_eq!(numbers(&appends(&bench.sent())), [(2, "bad")]);
-    bench.say(unread());
-    let sent = appends(&bench.sent());
-    assert_eq!(numbers(&sent), [(3, "c")]);
-    bench.refuse(sent[0].2, Code::SeqGap);
-    let sent = appends(&bench.sent());
-    assert_eq!(numbers(&sent), [(2, "c")]);
-    bench.done(sent[0].2);
-    let outcomes = tickets.map(|ticket| bench.outcome(ticket).unwrap());
-    assert_eq!(outcomes, [Ok(()), Err(Some(Code::BadFrame)), Ok(())]);
-    // It was found: what comes now goes together again.
-    bench.append("d");
-    bench.append("e");
     assert_eq!(bench.sent().len(), 2);
 }
 
@@ -436,6 +443,35 @@ fn a_sync_moves_only_the_mirrors_that_it_names() {
     bench.say(ServerFrame::Sync(Sync { id: None, rev: rev(9), digests }));
     bench.lose();
     assert_eq!(bench.come_back().subs[0].cookie.unwrap().rev, rev(9));
+}
+
+#[test]
+fn who_compares_a_mirror_waits_no_longer_than_for_an_answer() {
+    let mut bench = Bench::up();
+    bench.mirror(5);
+    let verify = |bench: &mut Bench| {
+        bench.tickets += 1;
+        bench.session.verify(bench.now, bench.tickets, 1);
+        let sent = bench.sent();
+        assert!(matches!(&sent[..], [ClientFrame::Sync(_)]), "{sent:?}");
+        (bench.tickets, sent[0].id())
+    };
+    let (early, _) = verify(&mut bench);
+    bench.wait(20 * SECOND);
+    let (late, id) = verify(&mut bench);
+    // The broker lives, and answers the second alone.
+    bench.session.handle_heard(bench.now);
+    bench.wait(10 * SECOND);
+    let (_, error) = bench.replies.last().unwrap();
+    assert!(matches!(error, Err(Error::Timeout { .. })), "{error:?}");
+    let digests = vec![(1, Some(Digest::default()))];
+    bench.say(ServerFrame::Sync(Sync { id, rev: rev(5), digests }));
+    let (ticket, verdict) = bench.replies.last().unwrap();
+    assert_eq!(
+        (*ticket, verdict.as_ref().ok()),
+        (late, Some(&Reply::Verdict(Verdict::Same { rev: rev(5) })))
+    );
+    assert_eq!(bench.released, [early, late]);
 }
 
 #[test]
