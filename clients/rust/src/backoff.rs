@@ -5,6 +5,10 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+/// The longest wait that a broker can ask for: who was told to come back in a thousand years by a
+/// mistake comes back before.
+const ASKED_MOST: Duration = Duration::from_secs(86_400);
+
 /// Exponential backoff with full jitter: each wait is random between nothing and a bound that
 /// doubles, so that clients which lost their broker together do not come back together.
 #[derive(Debug)]
@@ -22,12 +26,13 @@ impl Backoff {
         Backoff { base, cap, failures: 0, random: StdRng::seed_from_u64(seed) }
     }
 
-    /// The next wait. One that the broker asked for is kept to: it has spread its clients itself.
+    /// The next wait. One that the broker asked for is kept to, up to a day: it has spread its clients
+    /// itself.
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
         let bound = self.base.saturating_mul(1u32 << self.failures.min(30)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
         let jitter = bound.mul_f64(self.random.random::<f64>());
-        asked.unwrap_or(jitter)
+        asked.map_or(jitter, |asked| asked.min(ASKED_MOST))
     }
 
     /// The connection proved good: the next wait is short again.
@@ -63,5 +68,6 @@ mod tests {
     fn what_the_broker_asks_for_is_kept_to() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(20), 1);
         assert_eq!(backoff.next(Some(Duration::from_secs(3))), Duration::from_secs(3));
+        assert_eq!(backoff.next(Some(Duration::MAX)), ASKED_MOST);
     }
 }

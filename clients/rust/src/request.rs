@@ -271,17 +271,17 @@ fn millis(duration: Duration) -> u64 {
     if duration.is_zero() { 0 } else { millis.max(1) }
 }
 
-/// The values that a frame carries.
-pub(crate) fn values(frame: &ClientFrame) -> impl Iterator<Item = &Value> {
-    let (one, steps): (Option<&Value>, &[Do]) = match frame {
-        ClientFrame::Put(f) => (Some(&f.value), &[]),
-        ClientFrame::Append(f) => (Some(&f.value), &[]),
-        ClientFrame::Signal(f) => (Some(&f.value), &[]),
+/// The values that a frame carries, and where each belongs.
+pub(crate) fn values(frame: &ClientFrame) -> impl Iterator<Item = (&Path, &Value)> {
+    let (one, steps): (Option<(&Path, &Value)>, &[Do]) = match frame {
+        ClientFrame::Put(f) => (Some((&f.path, &f.value)), &[]),
+        ClientFrame::Append(f) => (Some((&f.path, &f.value)), &[]),
+        ClientFrame::Signal(f) => (Some((&f.path, &f.value)), &[]),
         ClientFrame::Txn(f) => (None, &f.changes),
         _ => (None, &[]),
     };
     one.into_iter().chain(steps.iter().filter_map(|step| match step {
-        Do::Put { value, .. } | Do::Append { value, .. } => Some(value),
+        Do::Put { path, value, .. } | Do::Append { path, value, .. } => Some((path, value)),
         Do::Delete { .. } | Do::Drop { .. } | Do::Trim { .. } => None,
     }))
 }
@@ -295,7 +295,7 @@ pub(crate) fn cost(frame: &ClientFrame) -> usize {
         ClientFrame::Get(f) => f.paths.len(),
         _ => 0,
     };
-    FRAME_BYTES + steps * 128 + values(frame).map(|value| value.bytes.len()).sum::<usize>()
+    FRAME_BYTES + steps * 128 + values(frame).map(|(_, value)| value.bytes.len()).sum::<usize>()
 }
 
 /// Whether a frame is a write, which has a `seq`.

@@ -279,16 +279,20 @@ impl Requests {
 /// A request's bytes, when the broker's limits allow them and its values are what they say.
 fn encode(frame: &ClientFrame, codec: Codec, limits: &Limits) -> Result<Bytes, Refusal> {
     let most = limits.value_bytes as usize;
-    if let Some(value) = values(frame).find(|value| value.bytes.len() > most) {
-        let message =
-            format!("a value has at most {most} bytes, this one has {}", value.bytes.len());
-        return Err(Refusal::new(Code::ValueTooLarge, message));
-    }
-    // A JSON frame takes the text of a JSON value as it is: a wrong one would break it, or forge it.
-    let is_spliced = |value: &&Value| codec == Codec::Json && value.media == MediaType::Json;
-    for value in values(frame).filter(is_spliced) {
-        if let Err(error) = json::check(&value.bytes) {
-            return Err(Refusal::new(Code::BadValue, format!("the value is not JSON: {error}")));
+    for (path, Value { media, bytes }) in values(frame) {
+        let refuse = |code, message| {
+            Err(Refusal { path: Some(path.clone()), ..Refusal::new(code, message) })
+        };
+        if bytes.len() > most {
+            let message = format!("a value has at most {most} bytes, this one has {}", bytes.len());
+            return refuse(Code::ValueTooLarge, message);
+        }
+        // A JSON frame takes its text as it is: a wrong one would break the frame, or forge it.
+        if codec == Codec::Json
+            && *media == MediaType::Json
+            && let Err(error) = json::check(bytes)
+        {
+            return refuse(Code::BadValue, format!("the value is not JSON: {error}"));
         }
     }
     let bytes = codec.encode_client(frame);

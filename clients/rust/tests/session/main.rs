@@ -225,6 +225,9 @@ fn what_is_no_json_is_refused_here_before_it_breaks_or_forges_a_frame() {
             assert_eq!(sent.len(), 1, "{text}");
             bench.done(sent[0].2);
             assert_eq!(bench.outcome(wrong), Some(Err(Some(Code::BadValue))), "{text}");
+            let reply = bench.replies.iter().find(|(ticket, _)| *ticket == wrong);
+            let Some((_, Err(Error::Refused(refusal)))) = reply else { panic!("{reply:?}") };
+            assert_eq!(refusal.path, Some(path("/a")));
             assert_eq!(bench.outcome(good), Some(Ok(())), "{text}");
         }
     }
