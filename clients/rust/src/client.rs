@@ -208,7 +208,7 @@ impl Client {
         self.ask(ClientFrame::List(list.0), found).await?.await
     }
 
-    /// Tells the broker another token, for now and for later connections.
+    /// Tells the broker another token, for now and, when it has taken it, for later connections.
     ///
     /// # Errors
     /// See [`Error`].

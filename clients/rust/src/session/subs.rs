@@ -84,6 +84,7 @@ impl Session {
         match (error.code, error.code.action()) {
             (Code::SubInUse | Code::NoSuchSub, _) | (_, Action::Resync) => {
                 slot.state.handle_distrust();
+                self.tell(sub, None);
                 self.restart(now, sub);
             }
             (_, Action::Retry) => {

@@ -26,6 +26,8 @@ pub(crate) struct Bench {
     pub(crate) replies: Vec<(u64, Result<Reply, Error>)>,
     pub(crate) released: Vec<u64>,
     pub(crate) events: Vec<(u32, Event)>,
+    /// Whether the mirror that was told of last is fresh.
+    pub(crate) fresh: bool,
     pub(crate) connects: usize,
     pub(crate) disconnects: usize,
     pub(crate) ended: Option<Option<ConnectError>>,
@@ -51,6 +53,7 @@ impl Bench {
             replies: Vec::new(),
             released: Vec::new(),
             events: Vec::new(),
+            fresh: false,
             connects: 0,
             disconnects: 0,
             ended: None,
@@ -74,7 +77,8 @@ impl Bench {
                 Effect::Disconnect => self.disconnects += 1,
                 Effect::Reply { ticket, result } => self.replies.push((ticket, result)),
                 Effect::Release { ticket } => self.released.push(ticket),
-                Effect::Mirror { sub, event, .. } => {
+                Effect::Mirror { sub, event, fresh, .. } => {
+                    self.fresh = fresh;
                     self.events.extend(event.map(|event| (sub, event)));
                 }
                 Effect::Status(Status::Ended { error }) => {

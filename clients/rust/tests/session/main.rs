@@ -509,3 +509,16 @@ fn a_subscription_that_is_refused_for_good_ends_its_mirror() {
     };
     assert_eq!(error.code(), Some(Code::BadPattern));
 }
+
+#[test]
+fn a_mirror_that_the_broker_cannot_serve_is_not_fresh_until_it_is_again() {
+    let mut bench = Bench::up();
+    bench.mirror(5);
+    assert!(bench.fresh);
+    let error = ErrorFrame::new(None, Code::ResyncRequired, "no");
+    bench.say(ServerFrame::Error(ErrorFrame { sub: Some(1), ..error }));
+    assert!(!bench.fresh);
+    assert!(matches!(&bench.sent()[..], [ClientFrame::Resync(_)]));
+    bench.refresh(6);
+    assert!(bench.fresh);
+}
