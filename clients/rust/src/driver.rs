@@ -327,7 +327,7 @@ impl Drop for Driver {
                 self.mirrors.insert(sub, shared);
             }
         }
-        let closed = Error::Closed { why };
+        let closed = Error::Closed { why, sent: false };
         for shared in self.mirrors.values() {
             let event = Event::Ended { error: Some(closed.clone()) };
             shared.publish(Some(event), shared.last(), false);
