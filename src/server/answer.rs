@@ -37,10 +37,15 @@ pub(super) fn text(status: StatusCode, body: &str) -> Reply {
 
 /// JSON that is true only now.
 pub(super) fn json(body: &impl Serialize) -> Reply {
+    json_while(body, ())
+}
+
+/// The same; `held` is held until the socket has taken all of it, or is gone.
+pub(super) fn json_while(body: &impl Serialize, held: impl Send + 'static) -> Reply {
     let Ok(body) = serde_json::to_vec(body) else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "that cannot be said in JSON\n");
     };
-    let mut reply = of("application/json", body.into());
+    let mut reply = of("application/json", Bytes::from_owner(Held { body, _held: held }));
     reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }
@@ -57,4 +62,16 @@ pub(super) fn of(kind: &'static str, body: Bytes) -> Reply {
         reply.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     reply
+}
+
+/// A body, and what is held as long as it is there.
+struct Held<T> {
+    body: Vec<u8>,
+    _held: T,
+}
+
+impl<T> AsRef<[u8]> for Held<T> {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }

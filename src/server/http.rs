@@ -1,4 +1,4 @@
-//! The HTTP part: one socket, and the routes.
+//! The HTTP part of a connection, and the routes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{self, Reply, refuse, text};
+use super::socket::Socket;
 use super::{FIRST_REQUEST_WAIT, RETRY_SECONDS, Server, console, origin, sessions, stats, upgrade};
 use crate::broker::Event;
 
@@ -70,7 +71,7 @@ pub(super) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(socket), service)
+        .serve_connection(TokioIo::new(Socket::new(socket, timeout)), service)
         .with_upgrades();
     let mut served = std::pin::pin!(served);
     let result = tokio::select! {
@@ -135,7 +136,10 @@ async fn route(place: Place, request: Request<Incoming>, permit: &Permit) -> Rep
         "/v1/sync" => upgrade::upgrade(place, request, permit),
         "/v1/stats" => answer::json(&stats::stats(&place.server)),
         "/v1/sessions" => match sessions::Page::parse(request.uri().query()) {
-            Ok(page) => answer::json(&sessions::sessions(&place.server, page).await),
+            Ok(page) => match sessions::sessions(&place.server, page).await {
+                Some((sessions, permit)) => answer::json_while(&sessions, permit),
+                None => busy(peer, request.headers()),
+            },
             Err(why) => refuse(peer, request.headers(), StatusCode::BAD_REQUEST, &why),
         },
         _ => match page.and_then(console::file) {
@@ -146,6 +150,14 @@ async fn route(place: Place, request: Request<Incoming>, permit: &Permit) -> Rep
             }
         },
     }
+}
+
+/// Others have asked the same, and have not read it all.
+fn busy(peer: SocketAddr, headers: &HeaderMap) -> Reply {
+    let message = "as many have asked this as may, and have not read their answers";
+    let mut reply = refuse(peer, headers, StatusCode::SERVICE_UNAVAILABLE, message);
+    reply.headers_mut().insert(header::RETRY_AFTER, RETRY_SECONDS.into());
+    reply
 }
 
 /// Green must mean that it works: the owner has to take an event and answer it. It does not while

@@ -4,7 +4,7 @@
 //!
 //! - [`Server`]: accepts connections, ends them all
 //! - `http`: routes; `upgrade`: from HTTP to a WebSocket; `origin`: whose pages may connect;
-//!   `answer`: what comes back
+//!   `answer`: what comes back; `socket`: who does not read it is let go
 //! - `stats`, `sessions`: how it goes, as JSON; `console`: the page that shows it
 //! - `connection`: one WebSocket connection, a task of its own: its loop and its timers
 //! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in
@@ -24,6 +24,7 @@ mod output;
 mod reader;
 mod requests;
 mod sessions;
+mod socket;
 mod stats;
 mod upgrade;
 mod writer;
@@ -75,6 +76,8 @@ pub(crate) struct Server {
     /// Whom connections tell how they stand, see `sessions`; who asks has the lock.
     inquiry: ArcSwapOption<mpsc::UnboundedSender<sessions::Described>>,
     asking: tokio::sync::Mutex<()>,
+    /// Answers of `sessions` that may be in memory, being made or read.
+    session_answers: Arc<Semaphore>,
     next_id: AtomicU64,
     connections: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
@@ -104,6 +107,7 @@ impl Server {
             mailboxes: DashMap::new(),
             inquiry: ArcSwapOption::empty(),
             asking: tokio::sync::Mutex::new(()),
+            session_answers: Arc::new(Semaphore::new(sessions::ANSWERS)),
             next_id: AtomicU64::new(1),
             connections: Arc::new(Semaphore::new(connections)),
             sockets: Arc::new(Semaphore::new(connections + HANDSHAKES)),

@@ -7,7 +7,7 @@ use onetree_core::{Motion, Standing};
 use onetree_protocol::Revision;
 use onetree_protocol::frame::Mode;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::Server;
@@ -23,6 +23,9 @@ const MIRROR_BYTES: usize = 16 * 1024;
 
 /// What a mirror takes besides its path and its patterns, bytes.
 const MIRROR_FIXED: usize = 160;
+
+/// Answers at once, being made or read: so many of them are in memory at most.
+pub(super) const ANSWERS: usize = 4;
 
 /// How long is waited for connections to tell: they do at their next turn, unless they end.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -109,8 +112,14 @@ struct Mirror {
 }
 
 /// Asks the connections of the page how they stand. Costs each a turn, and the asking one at most
-/// [`PATIENCE`]. One such question goes on at a time.
-pub(super) async fn sessions(server: &Server, page: Page) -> Sessions {
+/// [`PATIENCE`]. One such question goes on at a time. The permit is for the answer, as long as it is
+/// in memory; `None`: there was none within [`PATIENCE`].
+pub(super) async fn sessions(
+    server: &Server,
+    page: Page,
+) -> Option<(Sessions, OwnedSemaphorePermit)> {
+    let permit = server.session_answers.clone().acquire_owned();
+    let permit = timeout(PATIENCE, permit).await.ok()?.ok()?;
     let (tell, mut told) = mpsc::unbounded_channel();
     let _turn = server.asking.lock().await;
     let mut ids: BTreeSet<u64> = server.mailboxes.iter().map(|one| *one.key()).collect();
@@ -142,7 +151,7 @@ pub(super) async fn sessions(server: &Server, page: Page) -> Sessions {
     let mut connections: Vec<Described> = found.into_values().collect();
     connections.sort_unstable_by_key(|one| one.id);
     let revision = server.shared.settled.load().rev().get();
-    Sessions { revision, connections, silent: waited.len(), more }
+    Some((Sessions { revision, connections, silent: waited.len(), more }, permit))
 }
 
 impl Connection {

@@ -8,13 +8,13 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use onetree_protocol::Codec;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::answer::{Reply, refuse, value};
 use super::connection::{self, Arrival};
 use super::http::{Permit, Place};
 use super::origin;
+use super::socket::Socket;
 
 /// Answers a request to become a WebSocket; a connection of its own goes on when it may.
 pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Permit) -> Reply {
@@ -71,13 +71,13 @@ pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Per
             tracing::debug!(%peer, "connection gone before it was upgraded");
             return;
         };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        let Ok(parts) = upgraded.downcast::<TokioIo<Socket>>() else {
             tracing::error!(%peer, "an upgraded connection is of another kind than the accepted one");
             return;
         };
         let connection_permit = server.connections.clone().try_acquire_owned().ok();
         let arrival = Arrival {
-            socket: parts.io.into_inner(),
+            socket: parts.io.into_inner().into_inner(),
             read: parts.read_buf,
             peer,
             agent,

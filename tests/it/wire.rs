@@ -48,6 +48,11 @@ pub(crate) async fn socket(addr: SocketAddr) -> std::io::Result<(TcpStream, Peer
     connect(addr, None).await
 }
 
+/// A socket that holds little of what is not read.
+pub(crate) async fn narrow(addr: SocketAddr) -> std::io::Result<(TcpStream, Peer)> {
+    connect(addr, Some(8 * 1024)).await
+}
+
 async fn connect(addr: SocketAddr, buffer: Option<u32>) -> std::io::Result<(TcpStream, Peer)> {
     let socket = TcpSocket::new_v4()?;
     if let Some(bytes) = buffer {
@@ -97,7 +102,7 @@ impl Wire {
     /// A connection that has been welcomed, whose socket holds little that it has not read: what it
     /// does not read soon waits in the broker.
     pub(crate) async fn narrow(addr: SocketAddr) -> Wire {
-        let (stream, local) = connect(addr, Some(8 * 1024)).await.unwrap();
+        let (stream, local) = narrow(addr).await.unwrap();
         let (socket, _) = tokio_tungstenite::client_async(request(addr), stream).await.unwrap();
         let mut wire = Wire { socket, local };
         assert_eq!(wire.ask(json!({"op": "hello", "id": 0})).await["op"], "welcome");

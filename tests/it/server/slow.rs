@@ -1,12 +1,15 @@
-//! Clients that do not read.
+//! Clients that do not read, or say what they say slowly.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::wire::{Bystander, Wire, broker};
+use crate::http::get;
+use crate::wire::{Bystander, PATIENCE, Wire, broker, narrow, socket};
 
 /// After so long something that does not go on is taken to be blocked.
 const BLOCKED: Duration = Duration::from_millis(500);
@@ -63,4 +66,85 @@ async fn a_client_that_never_reads_its_replies_blocks_only_itself() {
         assert!(sent < 2000, "whatever it asks is read, and nothing of the answers");
     }
     bystander.check().await;
+}
+
+/// Asks this so often without reading anything.
+async fn ask(stream: &mut TcpStream, path: &str, times: usize) {
+    let host = stream.peer_addr().unwrap();
+    let said = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").repeat(times);
+    // Not all of it may be taken: that is what this is about.
+    let _ = tokio::time::timeout(BLOCKED, stream.write_all(said.as_bytes())).await;
+}
+
+/// Answers of 28 KB each, far more than all buffers between the broker and a client.
+const PAGE: &str = "/console/onetree/blake2s.js";
+const PAGES: usize = 500;
+const LEAST_BYTES: usize = PAGES * 28_000;
+
+/// Reads to the end, at most so much at once, with a rest after each: how many bytes there were.
+async fn read_all(stream: &mut TcpStream, piece: usize, rest: Duration) -> usize {
+    let mut buffer = vec![0; piece];
+    let mut sum = 0;
+    loop {
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await;
+        match read.expect("it is left open") {
+            Ok(0) | Err(_) => return sum,
+            Ok(read) => sum += read,
+        }
+        tokio::time::sleep(rest).await;
+    }
+}
+
+#[tokio::test]
+async fn who_asks_over_http_and_does_not_read_is_let_go_and_who_reads_slowly_is_not() {
+    let broker = broker("hello_timeout_ms = 600").await;
+    let deaf = async {
+        let (mut stream, _) = narrow(broker.addr()).await.unwrap();
+        ask(&mut stream, PAGE, PAGES).await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        // What the system has taken still comes.
+        let sum = read_all(&mut stream, 1 << 20, Duration::ZERO).await;
+        assert!(sum < LEAST_BYTES, "{sum} bytes");
+    };
+    let slow = async {
+        let (mut stream, _) = socket(broker.addr()).await.unwrap();
+        ask(&mut stream, PAGE, PAGES).await;
+        let sum = read_all(&mut stream, 64 << 10, Duration::from_millis(8)).await;
+        assert!(sum >= LEAST_BYTES, "{sum} bytes");
+    };
+    tokio::join!(deaf, slow);
+}
+
+/// Who asks for `/v1/sessions` and does not read keeps its answer in memory: there are few of those.
+#[tokio::test]
+async fn answers_about_sessions_that_nobody_reads_are_few() {
+    let broker = broker("hello_timeout_ms = 1500").await;
+    let addr = broker.addr();
+    let mut wires = Vec::new();
+    let path = "/0123456789".repeat(20);
+    for _ in 0..10 {
+        let subs: Vec<Value> =
+            (0..40).map(|n| json!({"id": n, "sub": n, "path": format!("{path}/{n}")})).collect();
+        wires.push(Wire::hello(addr, json!({"subs": subs})).await.0);
+    }
+    let mut deaf = Vec::new();
+    for _ in 0..5 {
+        let (mut stream, _) = narrow(addr).await.unwrap();
+        ask(&mut stream, "/v1/sessions", 100).await;
+        deaf.push(stream);
+    }
+    let until = async |status: u16| {
+        let began = Instant::now();
+        loop {
+            let answer = get(addr, "/v1/sessions", &addr.to_string(), "").await;
+            if answer.status == status {
+                return answer;
+            }
+            assert!(began.elapsed() < PATIENCE, "it never is {status}: {}", answer.status);
+        }
+    };
+    let refused = until(503).await;
+    assert!(refused.head.contains("retry-after: "), "{}", refused.head);
+    assert_eq!(get(addr, "/healthz", "x", "").await.status, 200);
+    until(200).await;
 }
