@@ -134,7 +134,7 @@ pub(super) enum Hold {
 
 /// When something is to be done though nothing happens.
 pub(super) struct Timers {
-    /// When something last came from the client.
+    /// The last sign of life besides what the reader has heard, see [`Connection::heard`].
     pub(super) heard: Instant,
     pub(super) ping_at: Instant,
     pub(super) heartbeat_at: Instant,
@@ -382,6 +382,11 @@ impl Connection {
         finish.then(|| Ending::shutting_down(self.server.config.shutdown_spread_ms))
     }
 
+    /// When there last was a sign of life from the client.
+    pub(super) fn heard(&self) -> Instant {
+        self.timers.heard.max(self.reader.heard())
+    }
+
     fn next_deadline(&self) -> Instant {
         let Timers { ping_at, heartbeat_at, feed_at, .. } = self.timers;
         let hold_at = match self.hold {
@@ -403,11 +408,13 @@ impl Connection {
         if self.timers.ping_at <= now {
             let interval = Duration::from_millis(config.ping_interval_ms);
             self.timers.ping_at = now + interval;
-            if !self.reads() && !self.writer.is_blocked() {
-                // It is the broker that does not listen.
+            if !self.reads() || self.writer.is_blocked() {
+                // It is the broker that does not listen; or a client that reads nothing now, so that it
+                // finds no ping and its own may not be read. The system asks such a peer whether it is
+                // still there, and what it costs is bounded.
                 self.timers.heard = now;
             }
-            if now.duration_since(self.timers.heard) >= 2 * interval {
+            if now.duration_since(self.heard()) >= 2 * interval {
                 return Some(Ending::silent(2 * interval));
             }
             if self.writer.has_room() {

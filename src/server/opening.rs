@@ -43,7 +43,6 @@ impl Connection {
             }
             self.writer.flush_now().map_err(|error| Ending::lost(&error))?;
         };
-        self.timers.heard = Instant::now();
         self.welcome(hello).await
     }
 

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -31,6 +32,8 @@ pub(super) struct Reader {
     buffer: BytesMut,
     /// What the next read has room for, bytes.
     room: usize,
+    /// When something last came, if only a part of a message.
+    heard: Instant,
 }
 
 impl Reader {
@@ -41,7 +44,13 @@ impl Reader {
             frames: Frames::new(frame_bytes),
             buffer: BytesMut::from(read),
             room: READ_BYTES,
+            heard: Instant::now(),
         }
+    }
+
+    /// When something last came, if only a part of a message; at first, when this was made.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// The next message; `None` at the end. Can be dropped without losing one.
@@ -76,6 +85,9 @@ impl Reader {
             self.buffer.reserve(self.room);
             let before = self.buffer.len();
             polled = pin!(self.half.read_buf(&mut self.buffer)).poll(context);
+            if self.buffer.len() > before {
+                self.heard = Instant::now();
+            }
             if self.buffer.len() - before >= self.room {
                 self.room = MOST_READ_BYTES.min(2 * self.room);
             }

@@ -187,7 +187,7 @@ impl Connection {
             codec: self.codec.subprotocol(),
             welcomed: self.session.is_some(),
             connected_ms: self.since.elapsed().as_millis() as u64,
-            heard_ms: self.timers.heard.elapsed().as_millis() as u64,
+            heard_ms: self.heard().elapsed().as_millis() as u64,
             outbox_bytes,
             unsent_bytes: self.writer.queued(),
             in_flight: self.in_flight.len(),

@@ -6,7 +6,7 @@
 //! - `http`: what comes instead of a good upgrade; whose pages may connect; health
 //! - `look`: how it goes, as JSON; the console
 //! - `ends`: sessions that are taken over, stores that fail, shutdown
-//! - `slow`: clients that do not read
+//! - `slow`: clients that do not read, or are slow
 
 mod ends;
 mod http;

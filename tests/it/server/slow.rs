@@ -68,6 +68,55 @@ async fn a_client_that_never_reads_its_replies_blocks_only_itself() {
     bystander.check().await;
 }
 
+/// A reader that stops is waited for, although it answers no ping meanwhile: silence does not count while
+/// the socket takes nothing. Whether its own pings come does not matter.
+#[tokio::test]
+async fn a_reader_that_stops_for_many_pings_is_still_there_and_gets_the_rest_folded() {
+    let broker = broker("ping_interval_ms = 600\noutbox_bytes = 65536").await;
+    let addr = broker.addr();
+    let mut slow = Wire::narrow(addr).await;
+    slow.sub(1, "/").await;
+    let mut writer = Wire::open(addr).await;
+    let text = "x".repeat(500_000);
+    let mut last = 0;
+    let began = Instant::now();
+    for round in 0.. {
+        last = writer.put(&format!("/k/{}", round % 3), json!([round, text])).await;
+        if began.elapsed() > Duration::from_millis(2500) {
+            break;
+        }
+    }
+    let mut folded = false;
+    loop {
+        let delta = slow.until("delta").await;
+        folded |= delta["since"].is_u64();
+        if delta["rev"] == last && delta["part"].as_bool() != Some(true) {
+            break;
+        }
+    }
+    assert!(folded, "it was too quick for this test");
+    slow.put("/still", json!("there")).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_comes_slowly_is_waited_for() {
+    let broker = broker("ping_interval_ms = 300").await;
+    let mut wire = Wire::open(broker.addr()).await;
+    let text = put("x".repeat(2000)).to_string();
+    // RFC 6455, 5.2: a text that is masked, with zeros, so that it stays as it is.
+    let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+    let frame = [&[0x81, 0x80 | 126], &length[..], &[0; 4], text.as_bytes()].concat();
+    for piece in frame.chunks(frame.len() / 20) {
+        wire.socket.get_mut().write_all(piece).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(wire.next().await["op"], "done");
+}
+
+fn put(text: String) -> Value {
+    json!({"op": "put", "id": 1, "path": "/slow", "json": text})
+}
+
 /// Asks this so often without reading anything.
 async fn ask(stream: &mut TcpStream, path: &str, times: usize) {
     let host = stream.peer_addr().unwrap();
