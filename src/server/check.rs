@@ -2,14 +2,19 @@
 
 use onetree_core::{Refusal, Request};
 use onetree_protocol::frame::{Do, Get};
-use onetree_protocol::{Code, Codec, MediaType, Path, Value, json};
+use onetree_protocol::{Code, Codec, LogKey, MediaType, Path, Value, json};
 
 use crate::config::{Config, FRAME_OVERHEAD};
 
 /// Paths of one `get`: up to 5 us each, so a full one takes some milliseconds of the connection's.
 pub(super) const GET_PATHS: usize = 1024;
 
-/// A write: its values, and how many steps and conditions it has.
+/// What a path of `done` takes besides the path of the log, bytes: `/`, the key, and what JSON or MessagePack
+/// puts around it.
+const APPENDED_BYTES: u64 = 1 + LogKey::BYTES as u64 + 3;
+
+/// A write: its values, how many steps and conditions it has, and that the paths of its appends fit
+/// into one reply.
 pub(super) fn write(request: &Request, codec: Codec, config: &Config) -> Result<(), Refusal> {
     let most = config.commit_changes as usize;
     let steps = request.changes.len().max(request.conditions.len());
@@ -18,13 +23,22 @@ pub(super) fn write(request: &Request, codec: Codec, config: &Config) -> Result<
             format!("a transaction has at most {most} changes and as many conditions, not {steps}");
         return Err(Refusal::new(Code::TooManyChanges, message));
     }
+    let (mut reply, room) = (0, u64::from(config.frame_bytes) - FRAME_OVERHEAD);
     for change in &request.changes {
         match change {
-            Do::Put { path, value: put, .. } | Do::Append { path, value: put, .. } => {
+            Do::Put { path, value: put, .. } => value(path, put, codec, config)?,
+            Do::Append { path, value: put, .. } => {
                 value(path, put, codec, config)?;
+                // As in JSON, whose is the longer: an answer that is asked for again may be in either.
+                reply += escaped(path.as_str().as_bytes()) + APPENDED_BYTES;
             }
             Do::Delete { .. } | Do::Drop { .. } | Do::Trim { .. } => {}
         }
+    }
+    if reply > room {
+        let message =
+            format!("the paths of all appends take {reply} bytes in the reply, and {room} fit");
+        return Err(Refusal::new(Code::TooManyChanges, message));
     }
     Ok(())
 }

@@ -39,45 +39,6 @@ async fn frame_bytes() {
 }
 
 #[tokio::test]
-async fn nothing_that_is_sent_exceeds_frame_bytes() {
-    let broker = broker("value_bytes = 10000\nframe_bytes = 32000").await;
-    let mut wire = Wire::open(broker.addr()).await;
-    let (mut live, mut late) = (Wire::open(broker.addr()).await, Wire::open(broker.addr()).await);
-    live.sub(1, "/").await;
-    let bytes = "AAAA".repeat(3333);
-    let steps: Vec<Value> =
-        (0..2).map(|n| json!({"do": "put", "path": format!("/b/{n}"), "bytes": bytes})).collect();
-    for round in 0..3 {
-        let txn = json!({"op": "txn", "id": round, "do": steps});
-        assert_eq!(wire.ask(txn).await["op"], "done");
-    }
-    // As many as three of them are one commit of the broker's own.
-    for n in 2..5 {
-        let put = json!({"op": "put", "id": 5, "path": format!("/b/{n}"), "bytes": bytes});
-        assert_eq!(wire.ask(put).await["op"], "done");
-    }
-    let sized = async |wire: &mut Wire, end: &str| loop {
-        let Some(Ok(Message::Text(text))) = wire.message().await else { panic!("closed") };
-        assert!(text.len() <= 32000, "{} bytes", text.len());
-        let frame: Value = serde_json::from_str(&text).unwrap();
-        if frame["op"] == end {
-            break frame;
-        }
-    };
-    late.send(json!({"op": "sub", "id": 1, "sub": 1, "path": "/b"})).await;
-    sized(&mut late, "fresh").await;
-    for _ in 0..6 {
-        sized(&mut live, "delta").await;
-    }
-    wire.send(json!({"op": "list", "id": 9, "path": "/b"})).await;
-    let found = sized(&mut wire, "found").await;
-    assert_eq!(found["more"], true);
-    let paths: Vec<String> = (0..5).map(|n| format!("/b/{n}")).collect();
-    let code = refused(&mut wire, json!({"op": "get", "id": 10, "paths": paths})).await;
-    assert_eq!(code, "frame-too-large");
-}
-
-#[tokio::test]
 async fn value_bytes() {
     let broker = broker("value_bytes = 100").await;
     let mut bystander = Bystander::new(broker.addr()).await;

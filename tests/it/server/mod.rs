@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //!
+//! - `frames`: what the broker sends fits into a frame
 //! - `input`: frames and messages that are wrong
 //! - `http`: what comes instead of a good upgrade; whose pages may connect; health
 //! - `look`: how it goes, as JSON; the console
@@ -9,6 +10,7 @@
 //! - `slow`: clients that do not read, or are slow
 
 mod ends;
+mod frames;
 mod http;
 mod input;
 mod look;
