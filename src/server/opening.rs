@@ -15,6 +15,10 @@ use super::connection::Connection;
 use crate::broker::{Event, Opening, Order};
 use crate::random;
 
+/// Subscriptions of a `hello`, or as many as a connection may have when that is more: each gets a reply,
+/// and all of these are made at once. Clients do not know yet how many they may have.
+const HELLO_SUBS: usize = 1024;
+
 impl Connection {
     /// Waits for `hello` and answers it.
     pub(super) async fn open(&mut self) -> Result<(), Ending> {
@@ -63,6 +67,12 @@ impl Connection {
     }
 
     async fn welcome(&mut self, hello: Hello) -> Result<(), Ending> {
+        let most = HELLO_SUBS.max(self.server.config.subscriptions_per_connection as usize);
+        if hello.subs.len() > most {
+            let message = format!("hello has at most {most} subscriptions");
+            self.refuse(hello.id, Refusal::new(Code::TooManySubscriptions, &message));
+            return Err(Ending::refused(Code::BadFrame, message));
+        }
         if let Some(agent) = &hello.agent {
             // For the log: of a length that a log line bears.
             self.agent = Some(agent.chars().filter(|c| !c.is_control()).take(80).collect());

@@ -268,3 +268,23 @@ async fn the_agent_stands_in_the_log() {
     let lines = logs::only(wire.local, &["bye"]).await;
     assert_eq!(lines[0]["agent"], "it/1.0 forged=line");
 }
+
+/// Each subscription of a `hello` gets a reply of its own, so there are not any number of them.
+#[tokio::test]
+async fn a_hello_with_too_many_subscriptions_gets_one_error() {
+    let broker = broker("").await;
+    let subs = |count: u32| {
+        let sub = |n: u32| json!({"id": n, "sub": n, "path": "/a"});
+        json!({"subs": (1..=count).map(sub).collect::<Vec<_>>()})
+    };
+    let (_fits, welcome) = Wire::hello(broker.addr(), subs(1024)).await;
+    assert_eq!(welcome["op"], "welcome");
+    let (mut wire, error) = Wire::hello(broker.addr(), subs(1025)).await;
+    assert_eq!(
+        (&error["op"], &error["id"], &error["code"]),
+        (&json!("error"), &json!(0), &json!("too-many-subscriptions"))
+    );
+    assert!(matches!(wire.message().await, Some(Ok(Message::Close(Some(_))))), "and nothing else");
+    let stats = crate::http::told(broker.addr(), "/v1/stats").await;
+    assert_eq!((&stats["sessions"], &stats["subscriptions"]), (&json!(1), &json!(1024)));
+}
