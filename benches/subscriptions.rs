@@ -62,6 +62,7 @@ impl Connection {
         let subscriber = Arc::new(Subscriber::new(id as u64, Codec::Json, counter.clone()));
         let feed = Feed::new(FeedLimits {
             subscriptions: usize::MAX,
+            view_bytes: usize::MAX,
             frame_bytes: 8 << 10,
             digest_scan: 10_000,
         });

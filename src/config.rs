@@ -98,6 +98,8 @@ keys! {
     value_bytes: u32,
     /// Subscriptions of one connection.
     subscriptions_per_connection: u32,
+    /// Base paths and patterns of all subscriptions of one connection, bytes.
+    subscription_bytes: u32,
     /// Requests of one connection that wait for their reply.
     requests_in_flight: u32,
     /// Deltas that wait for a slow connection, bytes.
@@ -258,6 +260,7 @@ impl Config {
             ("sessions", u64::from(self.sessions)),
             ("value_bytes", u64::from(self.value_bytes)),
             ("subscriptions_per_connection", u64::from(self.subscriptions_per_connection)),
+            ("subscription_bytes", u64::from(self.subscription_bytes)),
             ("requests_in_flight", u64::from(self.requests_in_flight)),
             ("outbox_bytes", u64::from(self.outbox_bytes)),
             ("outbox_frames", u64::from(self.outbox_frames)),

@@ -100,6 +100,7 @@ impl Connection {
         self.hold = super::connection::Hold::No;
         self.feed = onetree_core::Feed::new(onetree_core::FeedLimits {
             subscriptions: 0,
+            view_bytes: 0,
             frame_bytes: 0,
             digest_scan: 0,
         });

@@ -187,6 +187,7 @@ impl Connection {
         let subscriber = Arc::new(Subscriber::new(id, codec, mailbox.clone()));
         let feed = Feed::new(FeedLimits {
             subscriptions: config.subscriptions_per_connection as usize,
+            view_bytes: config.subscription_bytes as usize,
             frame_bytes: REFRESH_FRAME_BYTES.min(frame_bytes / 2),
             digest_scan: config.digest_scan_entries as usize,
         });

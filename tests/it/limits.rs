@@ -102,6 +102,25 @@ async fn subscriptions_per_connection() {
 }
 
 #[tokio::test]
+async fn subscription_bytes() {
+    // Base paths and patterns, of all subscriptions together.
+    let broker = broker("subscription_bytes = 20").await;
+    let mut wire = Wire::open(broker.addr()).await;
+    let sub = |n: u32, path: &str, patterns: &[&str]| json!({"op": "sub", "id": n, "sub": n, "path": path, "match": patterns});
+    assert_eq!(wire.ask(sub(1, "/ab", &["cdef", "ghi"])).await["op"], "ok");
+    let eleven = sub(2, "/ab", &["cdefghij"]);
+    let error = wire.ask(eleven.clone()).await;
+    assert_eq!((&error["code"], &error["sub"]), (&json!("too-many-subscriptions"), &json!(2)));
+    assert_eq!(wire.ask(sub(4, "/234567890", &[])).await["op"], "ok", "exactly so many");
+    assert_eq!(wire.ask(json!({"op": "unsub", "id": 5, "sub": 1})).await["op"], "ok");
+    assert_eq!(refused(&mut wire, eleven).await, "too-many-subscriptions");
+    // What is over gives back as well.
+    let once = json!({"op": "sub", "id": 6, "sub": 6, "path": "/234567890", "mode": "once"});
+    wire.refresh(once).await;
+    assert_eq!(wire.ask(sub(7, "/ab", &["cdefghi"])).await["op"], "ok");
+}
+
+#[tokio::test]
 async fn connections() {
     let broker = broker("connections = 2").await;
     let addr = broker.addr();

@@ -58,7 +58,12 @@ fn connection(entries: usize, views: u32) -> (State, Feed) {
         retention: Vec::new(),
     });
     put(&mut state, (0..entries).map(|n| format!("/a/{n}")));
-    let limits = FeedLimits { subscriptions: 1_000, frame_bytes: 8_192, digest_scan: SCAN };
+    let limits = FeedLimits {
+        subscriptions: 1_000,
+        view_bytes: 100_000,
+        frame_bytes: 8_192,
+        digest_scan: SCAN,
+    };
     let mut feed = Feed::new(limits);
     for sub in 0..views {
         subscribe(&mut feed, &state, sub, "/a");

@@ -111,7 +111,12 @@ pub(crate) fn commit(state: &mut State, mut requests: Vec<Request>, held: Held) 
 
 /// A refresh of `view` from `since`, or from nothing, to its last frame; the number of changes.
 pub(crate) fn refresh(snapshot: &Snapshot, view: &View, since: Option<Revision>) -> usize {
-    let limits = FeedLimits { subscriptions: 1, frame_bytes: 16 << 10, digest_scan: 1_000 };
+    let limits = FeedLimits {
+        subscriptions: 1,
+        view_bytes: 1 << 20,
+        frame_bytes: 16 << 10,
+        digest_scan: 1_000,
+    };
     let view = view.clone();
     let epoch = snapshot.epoch();
     let cookie = since.map(|rev| Cookie { epoch, rev, view: view.fingerprint() });

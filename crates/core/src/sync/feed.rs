@@ -11,7 +11,7 @@ use onetree_protocol::frame::{
 use onetree_protocol::{Code, Revision, View};
 
 use super::subscription::{Cursor, Stage, Subscription};
-use super::subscriptions::Subscriptions;
+use super::subscriptions::{Subscriptions, view_bytes};
 use super::sweep::{Outrun, Piece};
 use super::walk::Walk;
 use crate::request::Refusal;
@@ -46,6 +46,8 @@ pub struct Feed {
 pub struct FeedLimits {
     /// Subscriptions.
     pub subscriptions: usize,
+    /// Base paths and patterns of all subscriptions, bytes.
+    pub view_bytes: usize,
     /// About so many bytes for each frame of a refresh.
     pub frame_bytes: usize,
     /// Slots that may be walked through for all digests of one `sync`, and for that of one `fresh`.
@@ -129,6 +131,13 @@ impl Feed {
         let most = self.limits.subscriptions;
         if self.subs.len() >= most {
             let message = format!("a connection has at most {most} subscriptions");
+            return Err(Refusal::new(Code::TooManySubscriptions, message));
+        }
+        let most = self.limits.view_bytes;
+        if self.subs.view_bytes() + view_bytes(&sub.view) > most {
+            let message = format!(
+                "the paths and patterns of a connection's subscriptions have at most {most} bytes"
+            );
             return Err(Refusal::new(Code::TooManySubscriptions, message));
         }
         self.subs.insert(sub.sub, Subscription::new(sub, now));

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use onetree_protocol::View;
+
 use super::subscription::{Cursor, Subscription};
 
 /// The subscriptions of one connection, in the order of their numbers: a list, which takes a third
@@ -14,6 +16,8 @@ use super::subscription::{Cursor, Subscription};
 pub(super) struct Subscriptions {
     list: Vec<(u32, Subscription)>,
     tally: Tally,
+    /// Base paths and patterns of all.
+    view_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,9 +49,20 @@ impl Tally {
     }
 }
 
+/// The bytes of a view's base path and patterns: what grows of it without its number.
+pub(super) fn view_bytes(view: &View) -> usize {
+    let patterns = view.patterns.iter().map(|pattern| pattern.as_str().len());
+    view.base.as_str().len() + patterns.sum::<usize>()
+}
+
 impl Subscriptions {
     pub(super) fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// The bytes of all base paths and patterns.
+    pub(super) fn view_bytes(&self) -> usize {
+        self.view_bytes
     }
 
     pub(super) fn contains(&self, id: u32) -> bool {
@@ -62,6 +77,7 @@ impl Subscriptions {
             self.list.reserve_exact(self.list.len() / 4 + 1);
         }
         self.tally.add(Tally::of(&sub));
+        self.view_bytes += view_bytes(&sub.view);
         self.list.insert(place, (id, sub));
     }
 
@@ -69,6 +85,7 @@ impl Subscriptions {
         let place = self.place(id).ok()?;
         let (_, sub) = self.list.remove(place);
         self.tally.remove(Tally::of(&sub));
+        self.view_bytes -= view_bytes(&sub.view);
         if self.list.len() < self.list.capacity() / 4 {
             self.list.shrink_to(2 * self.list.len());
         }
