@@ -17,7 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{self, Reply, refuse, text};
 use super::socket::Socket;
-use super::{FIRST_REQUEST_WAIT, RETRY_SECONDS, Server, console, origin, sessions, stats, upgrade};
+use super::{
+    FIRST_REQUEST_TURN, FIRST_REQUEST_WAIT, RETRY_SECONDS, Server, console, origin, sessions,
+    stats, upgrade,
+};
 use crate::broker::Event;
 
 /// A request's head, bytes, at most: eight times what browsers send.
@@ -56,10 +59,11 @@ pub(super) async fn serve(
     let first = server.first_requests.clone().acquire_owned();
     let turn = tokio::time::timeout(FIRST_REQUEST_WAIT, first).await;
     let turn = std::sync::Mutex::new(turn.ok().and_then(Result::ok));
+    let end_turn = || drop(turn.lock().ok().and_then(|mut turn| turn.take()));
     let permit = std::sync::Mutex::new(Some(permit));
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
-        drop(turn.lock().ok().and_then(|mut turn| turn.take()));
+        end_turn();
         let permit = &permit;
         let server = server.clone();
         async move {
@@ -74,18 +78,23 @@ pub(super) async fn serve(
         .serve_connection(TokioIo::new(Socket::new(socket, timeout)), service)
         .with_upgrades();
     let mut served = std::pin::pin!(served);
-    let result = tokio::select! {
-        result = &mut served => result,
-        () = server.stop.cancelled() => {
-            // Who has not asked anything yet might take as long as it liked.
-            if !asked.load(Ordering::Relaxed) {
-                return;
+    let mut turn_ends = std::pin::pin!(tokio::time::sleep(FIRST_REQUEST_TURN));
+    let result = loop {
+        tokio::select! {
+            biased;
+            result = &mut served => break result,
+            () = server.stop.cancelled() => {
+                // Who has not asked anything yet might take as long as it liked.
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
+                served.as_mut().graceful_shutdown();
+                match tokio::time::timeout(LAST_ANSWER, served).await {
+                    Ok(result) => break result,
+                    Err(_) => return,
+                }
             }
-            served.as_mut().graceful_shutdown();
-            match tokio::time::timeout(LAST_ANSWER, served).await {
-                Ok(result) => result,
-                Err(_) => return,
-            }
+            () = &mut turn_ends, if !turn_ends.is_elapsed() => end_turn(),
         }
     };
     let Err(error) = result else { return };

@@ -53,9 +53,10 @@ const HANDSHAKES: usize = 64;
 /// that it becomes. When a broker comes back, all its clients ask within a second.
 const FIRST_REQUESTS: usize = 256;
 
-/// So long a socket waits at most until others have asked: it is a brake, and nobody who asks slowly can
-/// make a gate of it.
+/// So long a socket waits at most until others have asked, and so long each of those counts: it is a
+/// brake, and nobody who asks slowly can make a gate of it.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
+const FIRST_REQUEST_TURN: Duration = Duration::from_millis(50);
 
 /// How long the listener rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(50);

@@ -171,3 +171,20 @@ async fn an_open_address_must_be_meant() {
     let error = Broker::start(taken, MemoryStore::new()).await.unwrap_err().to_string();
     assert!(error.starts_with("cannot listen on 127.0.0.1:"), "{error}");
 }
+
+/// Who begins a request and says no more keeps nobody waiting for long.
+#[tokio::test]
+async fn requests_that_are_never_ended_do_not_keep_others_waiting() {
+    let broker = broker("").await;
+    let addr = broker.addr();
+    let mut half = Vec::new();
+    for _ in 0..300 {
+        let (mut stream, peer) = socket(addr).await.unwrap();
+        stream.write_all(b"GET ").await.unwrap();
+        half.push((stream, peer));
+    }
+    let began = Instant::now();
+    let green = http(addr, &get("/healthz")).await;
+    assert!(green.text.starts_with("HTTP/1.1 200"), "{}", green.text);
+    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+}
