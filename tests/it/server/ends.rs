@@ -314,3 +314,32 @@ async fn without_the_owner_nothing_is_green() {
     assert!(end.is_err());
     assert_ne!(wire.closed().await.0, 1000);
 }
+
+/// Sessions that may come back and have nothing to come back to make room for others.
+#[tokio::test]
+async fn sessions_that_own_nothing_make_room() {
+    let broker = broker("sessions = 3\nsession_grace_ms = 60000").await;
+    let addr = broker.addr();
+    // One that owns something stays, although it left first.
+    let (mut owner, welcome) = Wire::hello(addr, json!({})).await;
+    let own = json!({"op": "put", "id": 1, "path": "/own", "json": 1, "ephemeral": true});
+    assert_eq!(owner.ask(own).await["op"], "done");
+    owner.socket.close(None).await.unwrap();
+    owner.closed().await;
+    for _ in 0..10 {
+        let (mut wire, welcome) = Wire::hello(addr, json!({})).await;
+        assert_eq!(welcome["op"], "welcome", "{welcome}");
+        wire.socket.close(None).await.unwrap();
+        wire.closed().await;
+    }
+    let again = json!({"session": welcome["session"]});
+    let (_owner, welcome) = Wire::hello(addr, again).await;
+    assert_eq!(welcome["resumed"], true, "{welcome}");
+    // Those that are there stay.
+    let (_two, welcome) = Wire::hello(addr, json!({})).await;
+    assert_eq!(welcome["op"], "welcome", "{welcome}");
+    let (_three, welcome) = Wire::hello(addr, json!({})).await;
+    assert_eq!(welcome["op"], "welcome", "{welcome}");
+    let (_four, refused) = Wire::hello(addr, json!({})).await;
+    assert_eq!(refused["code"], "too-many-sessions", "{refused}");
+}

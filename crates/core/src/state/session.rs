@@ -26,6 +26,8 @@ pub(super) struct Sessions {
     all: BTreeMap<Name, Session>,
     /// Those that are leaving, by their end.
     ends: BTreeSet<(Time, Name)>,
+    /// Those of them that owned nothing when they left, by their end: they make room for others.
+    spare: BTreeSet<(Time, Name)>,
 }
 
 impl Sessions {
@@ -54,7 +56,9 @@ impl Sessions {
 
     fn end_is_not(&mut self, name: &Name, before: Option<Session>) {
         if let Some(Session::Leaving(end)) = before {
-            self.ends.remove(&(end, name.clone()));
+            let place = (end, name.clone());
+            self.ends.remove(&place);
+            self.spare.remove(&place);
         }
     }
 }
@@ -71,6 +75,9 @@ pub struct Opened {
 impl State {
     /// Opens a session: the wanted one when that is still there (the caller closes a connection
     /// that it may have), otherwise a new one named `fresh`.
+    ///
+    /// Where there are as many as may be, one in its grace that owns nothing ends for it: the first
+    /// that left.
     ///
     /// # Errors
     /// [`Code::TooManySessions`].
@@ -90,7 +97,7 @@ impl State {
             }
         }
         let most = self.settings.bounds.sessions;
-        if self.sessions.all.len() >= most as usize {
+        if self.sessions.all.len() >= most as usize && !self.make_room() {
             let message = alloc::format!("the broker keeps at most {most} sessions");
             return Err(Refusal::new(Code::TooManySessions, message));
         }
@@ -117,7 +124,26 @@ impl State {
     fn leave(&mut self, name: &Name, end: Time) {
         if self.sessions.all.contains_key(name) {
             self.sessions.set(name, Session::Leaving(end));
+            if !self.owns(name) {
+                self.sessions.spare.insert((end, name.clone()));
+            }
         }
+    }
+
+    /// Ends the first session in its grace that owns nothing; false when there is none.
+    fn make_room(&mut self) -> bool {
+        while let Some((_, name)) = self.sessions.spare.pop_first() {
+            // It may own again what was deleted before it left: that was not stored.
+            if !self.owns(&name) {
+                self.sessions.remove(&name);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn owns(&self, name: &Name) -> bool {
+        self.committed.owned.range(|owned| owned.place(name)).next().is_some()
     }
 
     /// Gives every owner of an entry a session in its grace: at a start from a store.
