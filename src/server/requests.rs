@@ -230,10 +230,16 @@ impl Connection {
 
     /// `sync` is answered when all live frames up to some revision have been sent.
     fn ask(&mut self, SyncRequest { id }: SyncRequest) {
-        if self.asked.len() >= self.server.config.requests_in_flight as usize {
+        if !self.may_wait() {
             return self.refuse(id, self.too_many());
         }
         self.asked.push_back(id);
+    }
+
+    /// Whether one more request may wait for its reply.
+    fn may_wait(&self) -> bool {
+        let waiting = self.in_flight.len() + self.asked.len();
+        waiting < self.server.config.requests_in_flight as usize
     }
 
     fn too_many(&self) -> Refusal {
@@ -243,7 +249,7 @@ impl Connection {
     }
 
     fn write(&mut self, id: u32, request: Request, size: usize) -> Result<(), Ending> {
-        if self.in_flight.len() >= self.server.config.requests_in_flight as usize {
+        if !self.may_wait() {
             self.refuse(id, self.too_many());
         } else if let Err(refusal) = check::write(&request, self.codec, &self.server.config) {
             self.refuse(id, refusal);

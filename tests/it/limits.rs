@@ -207,6 +207,18 @@ async fn requests_in_flight() {
         answered += u32::from(reply["op"] == "sync");
     }
     assert_eq!(answered, 3);
+    // All of them together: of five, two are refused.
+    store.delay(Duration::from_millis(300));
+    let mixed = (1..=5).map(|id| match id % 2 {
+        0 => json!({"op": "sync", "id": id}),
+        _ => put(id, "/a", json!(id)),
+    });
+    at_once(&mut wire, mixed).await;
+    let mut refused = 0;
+    for _ in 0..5 {
+        refused += u32::from(wire.next().await["code"] == "too-many-in-flight");
+    }
+    assert_eq!(refused, 2);
 }
 
 #[tokio::test]
