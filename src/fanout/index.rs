@@ -6,10 +6,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
-use onetree_core::Interest;
+use onetree_core::{Interest, concerns};
 use onetree_protocol::{Act, Change, Path, View};
 
-use super::members::Members;
+use super::group::Group;
+use super::groups::Groups;
 use super::subscriber::Subscriber;
 
 /// The views that are registered, by their base: a change at a path concerns the views at that
@@ -25,9 +26,6 @@ pub(super) struct Index {
     /// `at` is asked for while this is locked: that would be the other way round.
     bases: RwLock<BTreeSet<Path>>,
 }
-
-/// The groups of one base: nearly always one.
-type Groups = Vec<Arc<Group>>;
 
 /// A path that is found by its text.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,21 +43,12 @@ impl Borrow<str> for Base {
     }
 }
 
-/// Everyone who has registered the same interest: it is checked once for all of them.
-#[derive(Debug)]
-pub(super) struct Group {
-    pub(super) view: Arc<View>,
-    pub(super) deltas: bool,
-    pub(super) signals: bool,
-    members: RwLock<Members>,
-}
-
 impl Index {
     /// Puts a subscription in; gives back the view that all of its group share.
     pub(super) fn insert(&self, subscriber: &Arc<Subscriber>, interest: &Interest) -> Arc<View> {
         let base = &interest.view.base;
         if let Some(groups) = self.at.get(base.as_str())
-            && let Some(group) = groups.iter().find(|group| group.is(interest))
+            && let Some(group) = groups.get(interest)
         {
             // The lock on `groups` keeps it there: only one that is empty is taken out.
             group.insert(subscriber);
@@ -67,16 +56,16 @@ impl Index {
         }
         let mut groups = self.at.entry(Base(base.clone())).or_insert_with(|| {
             self.bases.write().unwrap_or_else(PoisonError::into_inner).insert(base.clone());
-            Vec::with_capacity(1)
+            Groups::new()
         });
         // Someone may have been faster.
-        if let Some(group) = groups.iter().find(|group| group.is(interest)) {
+        if let Some(group) = groups.get(interest) {
             group.insert(subscriber);
             return group.view.clone();
         }
         let group = Arc::new(Group::new(interest));
         group.insert(subscriber);
-        groups.push(group);
+        groups.insert(group);
         interest.view.clone()
     }
 
@@ -84,15 +73,14 @@ impl Index {
     pub(super) fn remove(&self, subscriber: &Subscriber, interest: &Interest) {
         let base = &interest.view.base;
         let emptied = self.at.get(base.as_str()).is_some_and(|groups| {
-            let group = groups.iter().find(|group| group.is(interest));
-            group.is_some_and(|group| group.remove(subscriber))
+            groups.get(interest).is_some_and(|group| group.remove(subscriber))
         });
         if !emptied {
             return;
         }
         self.at.remove_if_mut(base.as_str(), |_, groups| {
             // Someone may have come meanwhile.
-            groups.retain(|group| !group.is_empty());
+            groups.remove_empty(interest);
             if groups.is_empty() {
                 self.bases.write().unwrap_or_else(PoisonError::into_inner).remove(base);
             }
@@ -100,12 +88,22 @@ impl Index {
         });
     }
 
-    /// Calls `each` with every group that `change` may concern; whether it does is for
-    /// [`onetree_core::concerns`] to say.
-    pub(super) fn each_group(&self, change: &Change, mut each: impl FnMut(&Arc<Group>)) {
-        self.each_group_above(&change.path, &mut each);
+    /// Calls `each` with every group that `change` concerns, as [`concerns`] says, once.
+    pub(super) fn each_concerned(&self, change: &Change, mut each: impl FnMut(&Arc<Group>)) {
         if matches!(change.act, Act::Put(_) | Act::Delete) {
-            return;
+            return self.each_seeing(&change.path, each);
+        }
+        let mut check = |groups: &Groups| {
+            groups.each(|group| {
+                if concerns(&group.view, change) {
+                    each(group);
+                }
+            });
+        };
+        for prefix in change.path.prefixes() {
+            if let Some(groups) = self.at.get(prefix) {
+                check(&groups);
+            }
         }
         let bases = self.bases.read().unwrap_or_else(PoisonError::into_inner);
         let from = bases.range(&change.path..).take_while(|base| change.path.contains(base));
@@ -113,16 +111,16 @@ impl Index {
         drop(bases);
         for base in below {
             if let Some(groups) = self.at.get(base.as_str()) {
-                groups.iter().for_each(&mut each);
+                check(&groups);
             }
         }
     }
 
-    /// Calls `each` with every group whose base is `path` or lies above it.
-    pub(super) fn each_group_above(&self, path: &Path, mut each: impl FnMut(&Arc<Group>)) {
-        for prefix in path.prefixes() {
+    /// Calls `each` with every group whose view sees `path`, once.
+    pub(super) fn each_seeing(&self, path: &Path, mut each: impl FnMut(&Arc<Group>)) {
+        for (above, prefix) in path.prefixes().enumerate() {
             if let Some(groups) = self.at.get(prefix) {
-                groups.iter().for_each(&mut each);
+                groups.each_seeing(path, above, &mut each);
             }
         }
     }
@@ -130,43 +128,5 @@ impl Index {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.at.is_empty() && self.bases.read().unwrap().is_empty()
-    }
-}
-
-impl Group {
-    fn new(interest: &Interest) -> Group {
-        Group {
-            view: interest.view.clone(),
-            deltas: interest.deltas,
-            signals: interest.signals,
-            members: RwLock::default(),
-        }
-    }
-
-    fn is(&self, interest: &Interest) -> bool {
-        self.deltas == interest.deltas
-            && self.signals == interest.signals
-            && self.view == interest.view
-    }
-
-    fn insert(&self, subscriber: &Arc<Subscriber>) {
-        self.members.write().unwrap_or_else(PoisonError::into_inner).insert(subscriber);
-    }
-
-    /// True when nobody is left.
-    fn remove(&self, subscriber: &Subscriber) -> bool {
-        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
-        members.remove(subscriber);
-        members.list().is_empty()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.members.read().unwrap_or_else(PoisonError::into_inner).list().is_empty()
-    }
-
-    /// Calls `each` with every member, once.
-    pub(super) fn each_member(&self, each: impl FnMut(&Arc<Subscriber>)) {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
-        members.list().iter().for_each(each);
     }
 }

@@ -4,27 +4,33 @@
 //!
 //! - [`Fanout`]: finds the subscribers of a commit or a signal and hands them its bytes
 //! - [`Subscriber`], [`Sink`]: one connection, as seen from here
-//! - `index`: which views are registered where; `members`: who has registered one of them
+//! - `index`: which views are registered where
+//! - `group`, `members`: who has registered one of them
+//! - `groups`, `patterns`: those of one base, and how many of them are searched
 //! - `run`: what follows one another and goes to the same is handed over together
 //! - [`Frames`]: the bytes of commits and signals, made once for each way of seeing them
 //! - [`Outbox`]: the bounded queue of one connection
 
 mod encode;
+mod group;
+mod groups;
 mod index;
 mod members;
 mod outbox;
+mod patterns;
 mod run;
 mod subscriber;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use onetree_core::{Commit, Interest, concerns};
+use onetree_core::{Commit, Interest};
 use onetree_protocol::{Act, Change, Path, Value, View};
 
 use encode::{Draft, Marks};
 pub use encode::{Envelop, Frames, bare};
-use index::{Group, Index};
+use group::Group;
+use index::Index;
 pub use outbox::{Item, Outbox};
 use run::{Made, Run};
 pub use subscriber::{Sink, Subscriber};
@@ -80,8 +86,8 @@ impl Fanout {
                 _ => None,
             };
             for (at, change) in changes.iter().enumerate().filter(|_| !again) {
-                self.index.each_group(change, |group| {
-                    if group.deltas && concerns(&group.view, change) {
+                self.index.each_concerned(change, |group| {
+                    if group.deltas {
                         let marks = matched.of(group, changes.len());
                         marks.set(at, change, group.view.values);
                     }
@@ -116,8 +122,8 @@ impl Fanout {
     /// them, and nothing else.
     pub fn audience(&self, change: &Change) -> usize {
         let mut count = 0;
-        self.index.each_group(change, |group| {
-            if group.deltas && concerns(&group.view, change) {
+        self.index.each_concerned(change, |group| {
+            if group.deltas {
                 group.each_member(|_| count += 1);
             }
         });
@@ -134,8 +140,8 @@ impl Fanout {
         for (path, value) in signals {
             if last.as_ref() != Some(&path) {
                 groups.clear();
-                self.index.each_group_above(&path, |group| {
-                    if group.signals && group.view.sees(&path) {
+                self.index.each_seeing(&path, |group| {
+                    if group.signals {
                         groups.push(group.clone());
                     }
                 });
@@ -173,17 +179,16 @@ impl Matched {
 
     fn of(&mut self, group: &Arc<Group>, changes: usize) -> &mut Marks {
         let Matched { groups, places } = self;
-        let address = |group: &Arc<Group>| Arc::as_ptr(group).addr();
         let known = match groups.len() {
             0..=FEW => groups.iter().position(|(known, _)| Arc::ptr_eq(known, group)),
-            _ => places.get(&address(group)).copied(),
+            _ => places.get(&group.address()).copied(),
         };
         let place = known.unwrap_or_else(|| {
             groups.push((group.clone(), Marks::none(changes)));
             if groups.len() == FEW + 1 {
-                places.extend(groups.iter().map(|(group, _)| address(group)).zip(0..));
+                places.extend(groups.iter().map(|(group, _)| group.address()).zip(0..));
             } else if groups.len() > FEW {
-                places.insert(address(group), groups.len() - 1);
+                places.insert(group.address(), groups.len() - 1);
             }
             groups.len() - 1
         });

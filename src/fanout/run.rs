@@ -6,7 +6,7 @@ use std::sync::Arc;
 use onetree_protocol::Codec;
 
 use super::encode::{Draft, Envelop, Frames};
-use super::index::Group;
+use super::group::Group;
 use super::subscriber::Subscriber;
 
 /// A run ends when its frames take about so many bytes: much larger ones would wait for one

@@ -1,6 +1,7 @@
 //! The fan-out's tests.
 
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use onetree_core::{Effect, Time};
@@ -366,4 +367,53 @@ fn an_outbox_is_bounded_and_says_what_it_lost() {
     assert_eq!(taken(&outbox, Revision::MAX), (true, 1));
     assert!(outbox.push(delta(8, 101)), "one byte too many");
     assert!(outbox.take_overflow() && !outbox.take_overflow());
+}
+
+/// So many subscriptions of one person at the root, each with patterns that nobody else has.
+fn patterned(
+    house: &House,
+    subs: usize,
+    pattern: impl Fn(usize, usize) -> String,
+) -> Vec<Interest> {
+    let view = |n: usize| {
+        let patterns = (0..32).map(|k| Pattern::parse(&pattern(n, k)).unwrap()).collect();
+        View { patterns, ..View::tree(Path::root()) }
+    };
+    (0..subs).map(|n| house.register(0, n as u32, view(n))).collect()
+}
+
+#[test]
+fn who_leaves_many_views_of_one_base_does_not_search_through_all_of_them() {
+    let house = House::new(1);
+    let begun = Instant::now();
+    let view = |n: u32| View { tail: Some(n), ..View::tree(Path::root()) };
+    let there: Vec<Interest> = (0..20_000).map(|n| house.register(0, n, view(n))).collect();
+    house.commit(1, vec![put("/a")]);
+    assert_eq!(house.told(0, 1), ["/a"]);
+    for interest in &there {
+        house.fanout.unregister(&house.people[0].0, interest);
+    }
+    assert!(house.fanout.index.is_empty());
+    // Each with each of the others would be 400 million looks.
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_change_is_not_matched_with_each_of_many_patterns() {
+    let house = House::new(1);
+    let nasty = "*/**/".repeat(14);
+    let mut there = patterned(&house, 256, |n, k| format!("**/{nasty}z{n}-{k}"));
+    there.extend(patterned(&house, 256, |n, k| format!("*/{n}/{k}")));
+    let deep = format!("/f{}", "/a".repeat(31));
+    let begun = Instant::now();
+    house.commit(1, vec![put(&deep); 1_000]);
+    house.commit(2, vec![put("/a/b/c"), put("/a/7/31"), put(&format!("{}/z3-4", "/a".repeat(16)))]);
+    // Each with each would be 16 million matches.
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(house.told(0, 1).is_empty());
+    assert_eq!(house.told(0, 2).len(), 2);
+    for interest in &there {
+        house.fanout.unregister(&house.people[0].0, interest);
+    }
+    assert!(house.fanout.index.is_empty());
 }

@@ -51,6 +51,15 @@ impl Depth {
     pub fn parse(text: &str) -> Option<Depth> {
         [Depth::Entry, Depth::Children, Depth::Tree].into_iter().find(|d| d.as_str() == text)
     }
+
+    /// Whether it reaches these segments below the base.
+    fn reaches<'a>(self, mut below: impl Iterator<Item = &'a str>) -> bool {
+        match self {
+            Depth::Tree => true,
+            Depth::Entry => below.next().is_none(),
+            Depth::Children => below.nth(1).is_none(),
+        }
+    }
 }
 
 impl View {
@@ -59,16 +68,17 @@ impl View {
         View { base, depth: Depth::Tree, patterns: Vec::new(), tail: None, values: true }
     }
 
+    /// Whether `path` lies at or under the base, and no deeper than the view reaches: it sees it, its
+    /// patterns and its tail aside.
+    pub fn reaches(&self, path: &Path) -> bool {
+        self.base.below(path).is_some_and(|below| self.depth.reaches(below))
+    }
+
     /// Whether the view sees `path` (its tail aside). Cost: the length of the path, times the
     /// number of patterns.
     pub fn sees(&self, path: &Path) -> bool {
         let Some(below) = self.base.below(path) else { return false };
-        let deep_enough = match self.depth {
-            Depth::Tree => true,
-            Depth::Entry => below.clone().next().is_none(),
-            Depth::Children => below.clone().nth(1).is_none(),
-        };
-        deep_enough
+        self.depth.reaches(below.clone())
             && (self.patterns.is_empty() || self.patterns.iter().any(|p| p.matches(below.clone())))
     }
 
