@@ -34,7 +34,7 @@ pub(crate) use latency::Latency;
 pub(crate) use mailbox::{Mailbox, Order, Reply};
 pub(crate) use shared::Shared;
 
-/// Writes and other events that are taken at once, and stored with one call. At 2 us each a batch is applied in
+/// Changes and other events that are taken at once, and stored with one call. At 2 us each a batch is applied in
 /// about as long as the disk takes for one sync, so that neither waits for the other for long.
 const BATCH_EVENTS: usize = 1024;
 
@@ -44,8 +44,8 @@ pub(crate) const WRITES_TOGETHER: usize = State::FETCHED;
 /// Events that are taken from the queue at once.
 const EVENTS_AT_ONCE: usize = 64;
 
-/// Events, each write counted, after which the owner lets others have the thread: half a millisecond. The
-/// connections that share it wait meanwhile, and with them whoever only reads.
+/// Events, each change of a write counted, after which the owner lets others have the thread: half a
+/// millisecond. The connections that share it wait meanwhile, and with them whoever only reads.
 pub(crate) const TURN_EVENTS: usize = 256;
 
 /// Events that wait for the owner: some batches, so that the next is there when one is done. Who
@@ -101,7 +101,7 @@ struct Batch {
     before: Checkpoint,
     /// When its first event was taken.
     begun: Option<Instant>,
-    /// Writes and other events in it.
+    /// Changes and other events in it.
     events: usize,
     commits: Vec<Arc<Commit>>,
     /// The tree right after each commit; only for [`Hooks::on_commit`].
@@ -131,7 +131,7 @@ impl Batch {
         self.events == 0 && self.commits.is_empty()
     }
 
-    /// Whether it takes more. It may become larger by one turn.
+    /// Whether it takes more. It may become larger by one turn, or one write.
     fn has_room(&self) -> bool {
         self.events < BATCH_EVENTS && !self.stop
     }
@@ -202,13 +202,7 @@ impl<S: Store> Owner<S> {
     fn take(&mut self, events: &mut Vec<Event>, batch: &mut Batch) {
         batch.begun.get_or_insert_with(Instant::now);
         let now = clock::now();
-        let mut left = TURN_EVENTS;
-        let turn = events.iter().take_while(|event| {
-            let fits = left > 0;
-            left = left.saturating_sub(event.weight());
-            fits
-        });
-        for event in events.drain(..turn.count()) {
+        for event in events.drain(..event::turn(events)) {
             batch.events += event.weight();
             self.apply(now, event, batch);
         }

@@ -6,6 +6,7 @@ use onetree_core::{Author, Opened, Refusal, Request};
 use onetree_protocol::Name;
 use tokio::sync::oneshot;
 
+use super::TURN_EVENTS;
 use super::mailbox::Mailbox;
 
 /// Everything that can happen to the tree.
@@ -27,13 +28,25 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// How many writes it is, or other things as long as one.
+    /// How many changes it is, or other things as long as one.
     pub(super) fn weight(&self) -> usize {
         match self {
-            Event::Write(writes) => writes.len(),
+            Event::Write(writes) => writes.iter().map(Write::weight).sum(),
             _ => 1,
         }
     }
+}
+
+/// How many of these events, from the first on, one turn takes: as many as it has room for; one that
+/// is larger than a turn goes alone.
+pub(super) fn turn(events: &[Event]) -> usize {
+    let mut left = TURN_EVENTS;
+    let fitting = events.iter().take_while(|event| {
+        let fits = event.weight() <= left;
+        left = left.saturating_sub(event.weight());
+        fits
+    });
+    fitting.count().max(1).min(events.len())
 }
 
 /// A write, and whom to answer.
@@ -45,6 +58,14 @@ pub(crate) struct Write {
     pub(crate) request: Request,
 }
 
+impl Write {
+    /// How many changes it makes, or conditions it looks at, whichever are more: that is how long it
+    /// takes. A write of one change under one condition is one, as without the condition.
+    pub(crate) fn weight(&self) -> usize {
+        self.request.changes.len().max(self.request.conditions.len()).max(1)
+    }
+}
+
 /// A connection that wants a session.
 pub(crate) struct Opening {
     pub(crate) mailbox: Arc<Mailbox>,
@@ -53,4 +74,54 @@ pub(crate) struct Opening {
     /// The name of a new one.
     pub(crate) fresh: Name,
     pub(crate) reply: oneshot::Sender<Result<Opened, Refusal>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use onetree_protocol::frame::{Condition, Do};
+    use onetree_protocol::{Path, Revision};
+
+    use super::*;
+    use crate::fanout::Outbox;
+
+    /// A write of so many changes under so many conditions.
+    fn write(changes: usize, conditions: usize) -> Write {
+        let path = Path::parse("/a").unwrap();
+        let condition = Condition::Entry { path: path.clone(), rev: Revision::ZERO };
+        let request = Request {
+            seq: None,
+            conditions: vec![condition; conditions],
+            changes: vec![Do::Delete { path }; changes],
+        };
+        let mailbox = Arc::new(Mailbox::new(1, Outbox::new(0, 0)));
+        Write { mailbox, id: 1, author: Arc::default(), request }
+    }
+
+    fn event(sizes: &[usize]) -> Event {
+        Event::Write(sizes.iter().map(|size| write(*size, 0)).collect())
+    }
+
+    #[test]
+    fn a_write_weighs_what_it_changes_or_checks() {
+        assert_eq!(Event::Write(vec![write(1_000, 1)]).weight(), 1_000);
+        assert_eq!(Event::Write(vec![write(1, 1_000), write(0, 0)]).weight(), 1_001);
+        assert_eq!(Event::Write(vec![write(1, 1), write(1, 0)]).weight(), 2);
+        assert_eq!(Event::Tick.weight(), 1);
+    }
+
+    #[test]
+    fn a_turn_takes_so_much_or_one_event() {
+        let turns = |sizes: &[&[usize]]| {
+            let mut events: Vec<Event> = sizes.iter().map(|sizes| event(sizes)).collect();
+            let mut turns = Vec::new();
+            while !events.is_empty() {
+                turns.push(turn(&events));
+                events.drain(..turn(&events));
+            }
+            turns
+        };
+        assert_eq!(turns(&[&[100, 100], &[56], &[1]]), [2, 1]);
+        assert_eq!(turns(&[&[100], &[1_000], &[100], &[100, 100]]), [1, 1, 1, 1]);
+        assert_eq!(turns(&[&[1][..]; 300]), [256, 44]);
+    }
 }

@@ -92,11 +92,13 @@ pub(super) struct Connection {
     pub(super) timers: Timers,
 }
 
-/// The events that the owner has not answered yet, as the bytes of their requests, in order.
+/// The events that the owner has not answered yet, as the bytes of their requests and what they weigh
+/// for the owner, in order.
 #[derive(Default)]
 pub(super) struct InFlight {
-    sizes: VecDeque<usize>,
-    pub(super) bytes: usize,
+    sizes: VecDeque<(usize, usize)>,
+    bytes: usize,
+    weight: usize,
 }
 
 impl InFlight {
@@ -104,13 +106,16 @@ impl InFlight {
         self.sizes.len()
     }
 
-    pub(super) fn begin(&mut self, bytes: usize) {
-        self.sizes.push_back(bytes);
+    pub(super) fn begin(&mut self, bytes: usize, weight: usize) {
+        self.sizes.push_back((bytes, weight));
         self.bytes += bytes;
+        self.weight += weight;
     }
 
     pub(super) fn end(&mut self) {
-        self.bytes -= self.sizes.pop_front().unwrap_or(0);
+        let (bytes, weight) = self.sizes.pop_front().unwrap_or_default();
+        self.bytes -= bytes;
+        self.weight -= weight;
         if self.sizes.is_empty() {
             self.sizes = VecDeque::new();
         }
@@ -351,14 +356,14 @@ impl Connection {
     }
 
     /// Whether a further message is read. Not while there is no room for the reply, or the owner
-    /// has as much of this connection as one frame may hold, or as many writes as one turn of it
+    /// has as much of this connection as one frame may hold, or as many changes as one turn of it
     /// takes: then the client waits, nobody else.
     fn reads(&self) -> bool {
         self.waiting.is_none()
             && self.leaving.is_none()
             && self.writer.has_room()
             && self.in_flight.bytes < self.server.config.frame_bytes as usize
-            && self.in_flight.len() < TURN_EVENTS
+            && self.in_flight.weight < TURN_EVENTS
             && !self.mailbox.has(Order::Finish)
     }
 

@@ -255,8 +255,9 @@ impl Connection {
             self.refuse(id, refusal);
         } else {
             let (mailbox, author) = (self.mailbox.clone(), self.author.clone());
-            self.in_flight.begin(size);
-            self.writes.push(Write { mailbox, id, author, request });
+            let write = Write { mailbox, id, author, request };
+            self.in_flight.begin(size, write.weight());
+            self.writes.push(write);
         }
         Ok(())
     }
@@ -345,7 +346,7 @@ impl Connection {
         let Some(session) = self.session.take() else { return Ok(()) };
         self.leaving = Some(id);
         self.pass_on()?;
-        self.in_flight.begin(0);
+        self.in_flight.begin(0, 1);
         self.hand_over(Event::End { session, mailbox: self.mailbox.clone() })
     }
 }
