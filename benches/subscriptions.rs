@@ -63,6 +63,7 @@ impl Connection {
         let feed = Feed::new(FeedLimits {
             subscriptions: usize::MAX,
             view_bytes: usize::MAX,
+            pattern_segments: usize::MAX,
             frame_bytes: 8 << 10,
             digest_scan: 10_000,
         });

@@ -100,6 +100,8 @@ keys! {
     subscriptions_per_connection: u32,
     /// Base paths and patterns of all subscriptions of one connection, bytes.
     subscription_bytes: u32,
+    /// Segments of the patterns of all subscriptions of one connection.
+    pattern_segments: u32,
     /// Requests of one connection that wait for their reply.
     requests_in_flight: u32,
     /// Deltas that wait for a slow connection, bytes.

@@ -108,6 +108,7 @@ impl Connection {
         self.feed = onetree_core::Feed::new(onetree_core::FeedLimits {
             subscriptions: 0,
             view_bytes: 0,
+            pattern_segments: 0,
             frame_bytes: 0,
             digest_scan: 0,
         });

@@ -193,6 +193,7 @@ impl Connection {
         let feed = Feed::new(FeedLimits {
             subscriptions: config.subscriptions_per_connection as usize,
             view_bytes: config.subscription_bytes as usize,
+            pattern_segments: config.pattern_segments as usize,
             frame_bytes: REFRESH_FRAME_BYTES.min(frame_bytes / 2),
             digest_scan: config.digest_scan_entries as usize,
         });

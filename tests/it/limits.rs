@@ -121,6 +121,24 @@ async fn subscription_bytes() {
 }
 
 #[tokio::test]
+async fn pattern_segments() {
+    let broker = broker("pattern_segments = 6").await;
+    let mut bystander = Bystander::new(broker.addr()).await;
+    let mut wire = Wire::open(broker.addr()).await;
+    let sub = |n: u32, patterns: &[&str]| json!({"op": "sub", "id": n, "sub": n, "path": "/a", "match": patterns});
+    assert_eq!(wire.ask(sub(1, &["*/log/**", "x"])).await["op"], "ok");
+    let three = sub(2, &["x/y/z"]);
+    let error = wire.ask(three.clone()).await;
+    assert_eq!((&error["code"], &error["sub"]), (&json!("too-many-subscriptions"), &json!(2)));
+    assert_eq!(wire.ask(sub(3, &["x/y"])).await["op"], "ok", "exactly so many");
+    assert_eq!(wire.ask(sub(4, &[])).await["op"], "ok", "none has none");
+    assert_eq!(wire.ask(json!({"op": "unsub", "id": 5, "sub": 1})).await["op"], "ok");
+    assert_eq!(wire.ask(three).await["op"], "ok");
+    logs::only(wire.local, &["too-many-subscriptions"]).await;
+    bystander.check().await;
+}
+
+#[tokio::test]
 async fn connections() {
     let broker = broker("connections = 2").await;
     let addr = broker.addr();

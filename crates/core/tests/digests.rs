@@ -61,6 +61,7 @@ fn connection(entries: usize, views: u32) -> (State, Feed) {
     let limits = FeedLimits {
         subscriptions: 1_000,
         view_bytes: 100_000,
+        pattern_segments: 1_000,
         frame_bytes: 8_192,
         digest_scan: SCAN,
     };

@@ -60,8 +60,13 @@ fn refresh(state: &State, view: &View, cookie: Option<Cookie>, mode: Mode) -> To
     }
 }
 
-const LIMITS: FeedLimits =
-    FeedLimits { subscriptions: 9, view_bytes: 999, frame_bytes: 300, digest_scan: 1_000 };
+const LIMITS: FeedLimits = FeedLimits {
+    subscriptions: 9,
+    view_bytes: 999,
+    pattern_segments: 99,
+    frame_bytes: 300,
+    digest_scan: 1_000,
+};
 
 fn sub(view: &View, cookie: Option<Cookie>, mode: Mode) -> Sub {
     let view = view.clone();

@@ -12,8 +12,13 @@ use onetree_core::{Author, Feed, FeedLimits, Request, State, Step, Time};
 use onetree_protocol::frame::{Mode, Reason, ServerFrame, Sub};
 use onetree_protocol::{Path, View};
 
-const LIMITS: FeedLimits =
-    FeedLimits { subscriptions: 1, view_bytes: 99, frame_bytes: 1 << 20, digest_scan: 9 };
+const LIMITS: FeedLimits = FeedLimits {
+    subscriptions: 1,
+    view_bytes: 99,
+    pattern_segments: 9,
+    frame_bytes: 1 << 20,
+    digest_scan: 9,
+};
 
 /// A subscription to everything, from nothing.
 fn sub(number: u32) -> Sub {

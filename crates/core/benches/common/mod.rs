@@ -114,6 +114,7 @@ pub(crate) fn refresh(snapshot: &Snapshot, view: &View, since: Option<Revision>)
     let limits = FeedLimits {
         subscriptions: 1,
         view_bytes: 1 << 20,
+        pattern_segments: 1_000,
         frame_bytes: 16 << 10,
         digest_scan: 1_000,
     };

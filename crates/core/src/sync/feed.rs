@@ -11,7 +11,7 @@ use onetree_protocol::frame::{
 use onetree_protocol::{Code, Revision, View};
 
 use super::subscription::{Cursor, Stage, Subscription};
-use super::subscriptions::{Subscriptions, view_bytes};
+use super::subscriptions::{Subscriptions, pattern_segments, view_bytes};
 use super::sweep::{Outrun, Piece};
 use super::walk::Walk;
 use crate::request::Refusal;
@@ -48,6 +48,8 @@ pub struct FeedLimits {
     pub subscriptions: usize,
     /// Base paths and patterns of all subscriptions, bytes.
     pub view_bytes: usize,
+    /// Segments of all patterns of all subscriptions.
+    pub pattern_segments: usize,
     /// About so many bytes for each frame of a refresh.
     pub frame_bytes: usize,
     /// Slots that may be walked through for all digests of one `sync`, and for that of one `fresh`.
@@ -137,6 +139,13 @@ impl Feed {
         if self.subs.view_bytes() + view_bytes(&sub.view) > most {
             let message = format!(
                 "the paths and patterns of a connection's subscriptions have at most {most} bytes"
+            );
+            return Err(Refusal::new(Code::TooManySubscriptions, message));
+        }
+        let most = self.limits.pattern_segments;
+        if self.subs.pattern_segments() + pattern_segments(&sub.view) > most {
+            let message = format!(
+                "the patterns of a connection's subscriptions have at most {most} segments"
             );
             return Err(Refusal::new(Code::TooManySubscriptions, message));
         }

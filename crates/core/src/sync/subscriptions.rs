@@ -18,6 +18,8 @@ pub(super) struct Subscriptions {
     tally: Tally,
     /// Base paths and patterns of all.
     view_bytes: usize,
+    /// Segments of all patterns of all.
+    pattern_segments: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +57,11 @@ pub(super) fn view_bytes(view: &View) -> usize {
     view.base.as_str().len() + patterns.sum::<usize>()
 }
 
+/// The segments of a view's patterns: what a change costs that is matched with them.
+pub(super) fn pattern_segments(view: &View) -> usize {
+    view.patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum()
+}
+
 impl Subscriptions {
     pub(super) fn len(&self) -> usize {
         self.list.len()
@@ -63,6 +70,11 @@ impl Subscriptions {
     /// The bytes of all base paths and patterns.
     pub(super) fn view_bytes(&self) -> usize {
         self.view_bytes
+    }
+
+    /// The segments of all patterns.
+    pub(super) fn pattern_segments(&self) -> usize {
+        self.pattern_segments
     }
 
     pub(super) fn contains(&self, id: u32) -> bool {
@@ -78,6 +90,7 @@ impl Subscriptions {
         }
         self.tally.add(Tally::of(&sub));
         self.view_bytes += view_bytes(&sub.view);
+        self.pattern_segments += pattern_segments(&sub.view);
         self.list.insert(place, (id, sub));
     }
 
@@ -86,6 +99,7 @@ impl Subscriptions {
         let (_, sub) = self.list.remove(place);
         self.tally.remove(Tally::of(&sub));
         self.view_bytes -= view_bytes(&sub.view);
+        self.pattern_segments -= pattern_segments(&sub.view);
         if self.list.len() < self.list.capacity() / 4 {
             self.list.shrink_to(2 * self.list.len());
         }

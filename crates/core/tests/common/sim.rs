@@ -262,6 +262,7 @@ impl Sim {
         let limits = FeedLimits {
             subscriptions: 100,
             view_bytes: 100_000,
+            pattern_segments: 1_000,
             frame_bytes: self.knobs.frame_bytes,
             digest_scan: 100_000,
         };
