@@ -52,6 +52,10 @@ pub(crate) const TURN_EVENTS: usize = 256;
 /// comes later waits in its connection, which then reads no further requests.
 pub(crate) const QUEUED_EVENTS: usize = BATCH_EVENTS / 4;
 
+/// After so long in the fan-out the owner lets others have the thread. A batch that is found quickly takes
+/// less, and its frames go out together.
+const PUBLISH_TIME: Duration = Duration::from_millis(10);
+
 /// Housekeeping commits that one batch makes by itself, at most: writers wait meanwhile.
 const CHORES: usize = 16;
 
@@ -178,7 +182,7 @@ impl<S: Store> Owner<S> {
             tokio::select! {
                 biased;
                 (batch, stored) = stored(&mut storing) => {
-                    if self.settle(batch, stored, &mut next) {
+                    if self.settle(batch, stored, &mut next).await {
                         break;
                     }
                 }
@@ -224,7 +228,7 @@ impl<S: Store> Owner<S> {
 
     /// A batch was stored, or was not: then nothing of it has happened, and nothing of the `next`,
     /// which was made on top of it. True when it was the last.
-    fn settle(
+    async fn settle(
         &mut self,
         storing: Storing,
         stored: Result<(), StoreError>,
@@ -234,7 +238,7 @@ impl<S: Store> Owner<S> {
         match stored {
             Ok(()) => {
                 self.failing &= batch.commits.is_empty();
-                self.publish(&mut batch, snapshot);
+                self.publish(&mut batch, snapshot).await;
                 if self.store.save_due() {
                     // The next batch was begun at the end of this one.
                     self.store.save(next.before.clone());
@@ -249,7 +253,7 @@ impl<S: Store> Owner<S> {
                 self.state.restore(batch.before.clone());
                 self.rest_until = Some(Instant::now() + CHORES_REST);
                 self.undo(&mut batch);
-                self.publish(&mut batch, self.state.snapshot());
+                self.publish(&mut batch, self.state.snapshot()).await;
                 self.undo(next);
                 next.before = self.state.checkpoint();
             }
@@ -379,7 +383,7 @@ impl<S: Store> Owner<S> {
 
     /// Shows the batch, in the order that nothing is lost by: the new tree first, so that whoever
     /// registers a view too late for the fan-out finds the commits in the tree.
-    fn publish(&mut self, batch: &mut Batch, snapshot: Snapshot) {
+    async fn publish(&mut self, batch: &mut Batch, snapshot: Snapshot) {
         if let Some(on_commit) = &self.hooks.on_commit {
             for (commit, tree) in batch.commits.iter().zip(&batch.trees) {
                 on_commit(commit, tree);
@@ -405,7 +409,16 @@ impl<S: Store> Owner<S> {
             counters.commits.fetch_add(commits as u64, Ordering::Relaxed);
             counters.latency.record(begun.into_std(), commits);
         }
-        self.shared.fanout.publish(&batch.commits);
+        // While others have their turn, no further event is taken and nothing else is published, so
+        // that everything comes in order; what they may do meanwhile they may do beside it as well.
+        let mut publication = self.shared.fanout.publication(&batch.commits);
+        let mut turn = Instant::now();
+        while publication.go_on() {
+            if turn.elapsed() >= PUBLISH_TIME {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
+        }
         if !batch.commits.is_empty() {
             self.shared.settled.store(snapshot);
         }

@@ -7,6 +7,7 @@
 //! - `index`: which views are registered where
 //! - `group`, `members`: who has registered one of them
 //! - `groups`, `patterns`: those of one base, and how many of them are searched
+//! - `publication`: the way of commits to those who see something of them
 //! - `run`: what follows one another and goes to the same is handed over together
 //! - [`Frames`]: the bytes of commits and signals, made once for each way of seeing them
 //! - [`Outbox`]: the bounded queue of one connection
@@ -18,21 +19,21 @@ mod index;
 mod members;
 mod outbox;
 mod patterns;
+mod publication;
 mod run;
 mod subscriber;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use onetree_core::{Commit, Interest};
-use onetree_protocol::{Act, Change, Path, Value, View};
+use onetree_protocol::{Change, Path, Value, View};
 
-use encode::{Draft, Marks};
 pub use encode::{Envelop, Frames, bare};
 use group::Group;
 use index::Index;
 pub use outbox::{Item, Outbox};
-use run::{Made, Run};
+pub(crate) use publication::Publication;
+use run::Run;
 pub use subscriber::{Sink, Subscriber};
 
 /// The subscription index and what goes through it. Shared by all tasks; commits come from one
@@ -66,56 +67,14 @@ impl Fanout {
     /// each segment of each path; frames are encoded once for each way of seeing them, and what follows
     /// one another and is seen by the same is handed over together, in one piece.
     pub fn publish(&self, commits: &[Arc<Commit>]) {
-        let hand = |subscriber: &Subscriber, frames: &Arc<Frames>| subscriber.sink.deltas(frames);
-        let mut run = Run::new(self.envelop);
-        let mut matched = Matched::default();
-        let mut last: Option<Path> = None;
-        for commit in commits {
-            let changes = commit.changes();
-            // What the same put before this one has found is found again: who has come in between reads
-            // the tree with all of these commits in it.
-            let again = match (&last, changes.as_slice()) {
-                (Some(last), [Change { path, act: Act::Put(_), .. }]) => last == path,
-                _ => false,
-            };
-            if !again {
-                matched.clear();
-            }
-            last = match changes.as_slice() {
-                [Change { path, act: Act::Put(_), .. }] => Some(path.clone()),
-                _ => None,
-            };
-            for (at, change) in changes.iter().enumerate().filter(|_| !again) {
-                self.index.each_concerned(change, |group| {
-                    if group.deltas {
-                        let marks = matched.of(group, changes.len());
-                        marks.set(at, change, group.view.values);
-                    }
-                });
-            }
-            let Some((_, first)) = matched.groups.first() else { continue };
-            if matched.groups.iter().all(|(_, marks)| marks == first) {
-                if !run.goes_to(matched.groups.iter().map(|(group, _)| group)) {
-                    run.end(hand);
-                    run.begin(matched.groups.iter().map(|(group, _)| group.clone()));
-                }
-                run.draft.delta(commit.rev, changes, first, self.frame_bytes);
-                continue;
-            }
-            run.end(hand);
-            let mut made: Vec<(Marks, Made)> = Vec::new();
-            for (subscriber, marks) in matched.union().values() {
-                let known = made.iter().position(|(known, _)| known == marks);
-                let place = known.unwrap_or_else(|| {
-                    let mut draft = Draft::default();
-                    draft.delta(commit.rev, changes.clone(), marks, self.frame_bytes);
-                    made.push((marks.clone(), Made::new(draft, self.envelop)));
-                    made.len() - 1
-                });
-                hand(subscriber, made[place].1.frames(subscriber.codec));
-            }
-        }
-        run.end(hand);
+        let mut publication = self.publication(commits);
+        while publication.go_on() {}
+    }
+
+    /// The same, piece by piece, for who has others to think of: they may register and leave between
+    /// two pieces, as they may during one.
+    pub(crate) fn publication<'a>(&'a self, commits: &'a [Arc<Commit>]) -> Publication<'a> {
+        Publication::new(self, commits)
     }
 
     /// How many would be handed a change, a connection once for each group that it is in: finding
@@ -160,54 +119,8 @@ impl Fanout {
     }
 }
 
-/// The groups that see something of a commit, and what.
-#[derive(Default)]
-struct Matched {
-    groups: Vec<(Arc<Group>, Marks)>,
-    /// Where a group stands in `groups`, by its address; kept only when there are many.
-    places: HashMap<usize, usize>,
-}
-
 /// Groups that are looked through faster than a map is asked.
 const FEW: usize = 8;
-
-impl Matched {
-    fn clear(&mut self) {
-        self.groups.clear();
-        self.places.clear();
-    }
-
-    fn of(&mut self, group: &Arc<Group>, changes: usize) -> &mut Marks {
-        let Matched { groups, places } = self;
-        let known = match groups.len() {
-            0..=FEW => groups.iter().position(|(known, _)| Arc::ptr_eq(known, group)),
-            _ => places.get(&group.address()).copied(),
-        };
-        let place = known.unwrap_or_else(|| {
-            groups.push((group.clone(), Marks::none(changes)));
-            if groups.len() == FEW + 1 {
-                places.extend(groups.iter().map(|(group, _)| group.address()).zip(0..));
-            } else if groups.len() > FEW {
-                places.insert(group.address(), groups.len() - 1);
-            }
-            groups.len() - 1
-        });
-        &mut groups[place].1
-    }
-
-    /// What each subscriber sees through any of its views.
-    fn union(&self) -> HashMap<u64, (Arc<Subscriber>, Marks)> {
-        let mut union: HashMap<u64, (Arc<Subscriber>, Marks)> = HashMap::new();
-        for (group, marks) in &self.groups {
-            group.each_member(|subscriber| {
-                let own = union.entry(subscriber.id);
-                own.and_modify(|(_, own)| own.add(marks))
-                    .or_insert_with(|| (subscriber.clone(), marks.clone()));
-            });
-        }
-        union
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -417,3 +417,33 @@ fn a_change_is_not_matched_with_each_of_many_patterns() {
     }
     assert!(house.fanout.index.is_empty());
 }
+
+#[test]
+fn what_goes_piece_by_piece_comes_whole_and_in_order() {
+    let house = House::new(3);
+    house.register(0, 1, View::tree(Path::root()));
+    let leaving = house.register(1, 1, View::tree(path("/n")));
+    let paths = |from: usize| (from..from + 40).map(|n| format!("/n/{n}")).collect::<Vec<_>>();
+    let commit = |n, paths: &[String]| {
+        let effects = paths.iter().map(|path| put(path)).collect();
+        Arc::new(Commit { rev: rev(n), time: Time(0), effects, origin: None })
+    };
+    let commits = [commit(1, &paths(0)), commit(2, &["/x".into()]), commit(3, &paths(40))];
+    let mut publication = house.fanout.publication(&commits);
+    assert!(publication.go_on() && publication.go_on());
+    assert!(house.told(0, 1).is_empty(), "a commit is not told before all of it is found");
+    // Others come and go meanwhile.
+    house.register(2, 1, View::tree(path("/n")));
+    house.fanout.unregister(&house.people[1].0, &leaving);
+    let mut pieces = 2;
+    while publication.go_on() {
+        pieces += 1;
+    }
+    assert_eq!(pieces, 81 / 16);
+    assert_eq!(house.told(0, 1), paths(0));
+    assert_eq!(house.told(0, 2), ["/x"]);
+    assert_eq!(house.told(0, 3), paths(40));
+    let revs = |person| house.deltas(person).0.iter().map(|d| d.rev.get()).collect::<Vec<_>>();
+    assert!(revs(0).is_sorted() && revs(1).is_empty());
+    assert_eq!(house.told(2, 3), paths(40), "of what follows it misses nothing");
+}
