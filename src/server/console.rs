@@ -76,6 +76,7 @@ const CLIENT: &[(&str, &str)] = files![
     "request.js",
     "requests.js",
     "session.js",
+    "slot.js",
     "snapshot.js",
     "sorted.js",
     "transact.js",
