@@ -25,9 +25,38 @@ pub(crate) struct Slot {
     /// The hash of (path, rev) as two halves: a `u128` would align the slot to 16 bytes.
     hash: [u64; 2],
     pub(crate) time: Time,
-    /// Segments of the path if the name is a log key, otherwise 0. Kept, because a search looks at
-    /// each slot of a leaf, and most of their paths would have to be fetched from memory for it.
+    /// Which segments of the path are log keys. Kept, because a search looks at each slot of a leaf, and
+    /// most of their paths would have to be fetched from memory for it.
+    keyed: Depths,
+    /// Segments of the path if the last one is a log key, otherwise 0.
     logged_depth: u8,
+}
+
+/// Some of the depths that a path can have, 1 to 32: a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Depths(u32);
+
+impl Depths {
+    /// This depth alone; none, where no path is so deep.
+    pub(crate) fn only(depth: usize) -> Depths {
+        let bit = depth.checked_sub(1).and_then(|place| 1_u32.checked_shl(place as u32));
+        Depths(bit.unwrap_or(0))
+    }
+
+    /// Whether they have one in common.
+    pub(crate) fn meet(self, other: Depths) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Those of both.
+    fn with(self, other: Depths) -> Depths {
+        Depths(self.0 | other.0)
+    }
+
+    /// Whether `new` lacks one of them.
+    fn shrink(self, new: Depths) -> bool {
+        self.0 & !new.0 != 0
+    }
 }
 
 /// What few slots have.
@@ -43,9 +72,17 @@ pub(crate) struct Rare {
 
 impl Slot {
     pub(crate) fn empty(path: Path) -> Slot {
-        let logged_depth = LogKey::of(&path).map_or(0, |_| path.depth() as u8);
+        let (mut keyed, mut logged_depth) = (Depths::default(), 0);
+        for (above, segment) in path.segments().enumerate() {
+            let depth = above + 1;
+            let is_key = LogKey::parse(segment).is_some();
+            logged_depth = if is_key { depth as u8 } else { 0 };
+            if is_key {
+                keyed = keyed.with(Depths::only(depth));
+            }
+        }
         let (rev, time) = (Revision::ZERO, Time(0));
-        Slot { path, hash: [0; 2], rev, time, value: None, rare: None, logged_depth }
+        Slot { path, hash: [0; 2], rev, time, value: None, rare: None, keyed, logged_depth }
     }
 
     pub(crate) fn set(&mut self, hasher: &EntryHasher, rev: Revision, time: Time, value: Value) {
@@ -124,6 +161,11 @@ pub struct Summary {
     pub logged: u64,
     /// The most segments that the path of one of these has.
     pub logged_depth: usize,
+    /// How deep the entries of logs lie. Of a range under a path, those of its own lie less deep than all
+    /// others: so a search finds them, whatever else is there.
+    pub(crate) entries: Depths,
+    /// At which depths the paths of slots have log keys, also above their last segment.
+    pub(crate) keyed: Depths,
     /// Entries that die with a session.
     pub owned: u64,
     /// Bytes of the paths and values of entries.
@@ -157,6 +199,8 @@ impl Default for Summary {
             slots: 0,
             logged: 0,
             logged_depth: 0,
+            entries: Depths::default(),
+            keyed: Depths::default(),
             owned: 0,
             bytes: 0,
             highest_rev: Revision::ZERO,
@@ -173,6 +217,8 @@ impl map::Summary for Summary {
         self.slots += other.slots;
         self.logged += other.logged;
         self.logged_depth = self.logged_depth.max(other.logged_depth);
+        self.entries = self.entries.with(other.entries);
+        self.keyed = self.keyed.with(other.keyed);
         self.owned += other.owned;
         self.bytes += other.bytes;
         self.highest_rev = self.highest_rev.max(other.highest_rev);
@@ -182,10 +228,13 @@ impl map::Summary for Summary {
     }
 
     fn replace(&mut self, old: &Summary, new: &Summary) -> bool {
-        // Sums subtract; a maximum can be kept only while what goes was not it.
+        // Sums subtract; a maximum can be kept only while what goes was not it, a set while nothing of
+        // it goes.
         let lost = |sum: Revision, old: Revision, new: Revision| old == sum && new < old;
         if lost(self.highest_rev, old.highest_rev, new.highest_rev)
             || lost(self.highest_delete_rev, old.highest_delete_rev, new.highest_delete_rev)
+            || old.entries.shrink(new.entries)
+            || old.keyed.shrink(new.keyed)
             || (old.logged_depth == self.logged_depth && new.logged_depth < old.logged_depth)
             || (old.expires == self.expires && new.expires > old.expires)
         {
@@ -198,6 +247,8 @@ impl map::Summary for Summary {
         swap(&mut self.owned, old.owned, new.owned);
         swap(&mut self.bytes, old.bytes, new.bytes);
         self.logged_depth = self.logged_depth.max(new.logged_depth);
+        self.entries = self.entries.with(new.entries);
+        self.keyed = self.keyed.with(new.keyed);
         self.highest_rev = self.highest_rev.max(new.highest_rev);
         self.highest_delete_rev = self.highest_delete_rev.max(new.highest_delete_rev);
         self.expires = self.expires.min(new.expires);
@@ -272,12 +323,14 @@ impl map::Item for Slot {
             slots: 1,
             logged: u64::from(self.logged_depth > 0),
             logged_depth: usize::from(self.logged_depth),
+            keyed: self.keyed,
             highest_rev: self.rev.max(marks),
             ..Summary::default()
         };
         match &self.value {
             Some(value) => {
                 summary.live = 1;
+                summary.entries = Depths::only(summary.logged_depth);
                 summary.owned = u64::from(self.owner().is_some());
                 summary.bytes = (self.path.as_str().len() + value.bytes.len()) as u64;
                 summary.highest_delete_rev = marks;

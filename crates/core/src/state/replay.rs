@@ -1,5 +1,6 @@
 //! From one state to the next: what each effect does to the tree.
 
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use onetree_protocol::{EntryHasher, LogKey, Name, Path, Revision, Value};
@@ -9,7 +10,7 @@ use super::{Committed, State};
 use crate::commit::{Commit, Effect};
 use crate::map::Hint;
 use crate::settings::{Time, stretched};
-use crate::slot::{Slot, Summary};
+use crate::slot::{Depths, Slot, Summary};
 
 /// A put, and where its path was seen.
 struct Put<'a> {
@@ -188,15 +189,7 @@ impl Committed {
     fn trim(&mut self, rev: Revision, time: Time, log: &Path, to: LogKey) {
         // By their keys, whether or not an entry is still there itself: what is under one that was
         // deleted before goes too, and a mirror has nothing but the key to go by.
-        let mut going: alloc::vec::Vec<Path> = alloc::vec::Vec::new();
-        for slot in self.tree.range(before_key(log, to)) {
-            if going.last().is_some_and(|entry| entry.contains(&slot.path)) {
-                continue;
-            }
-            let name = log.below(&slot.path).and_then(|mut below| below.next());
-            let name = name.filter(|name| LogKey::parse(name).is_some());
-            going.extend(name.and_then(|name| log.child(name).ok()));
-        }
+        let going = self.keys_of(log, to);
         let before = self.tree.get(log).and_then(Slot::trimmed);
         if before.is_some_and(|(_, further)| further > to) {
             // A mark says how far the furthest trim went, and of nothing since that it is gone:
@@ -225,15 +218,36 @@ impl Committed {
         self.graves.insert(Grave { at: (rev, log.clone()), time });
     }
 
-    /// The entries of a log, the oldest first, each without what is under it.
+    /// The entries of a log, the oldest first, each without what is under it. O(log n) for each, whatever
+    /// else lies under the log.
     pub(super) fn entries_of<'a>(
         &'a self,
         log: &'a Path,
     ) -> impl DoubleEndedIterator<Item = &'a Slot> + 'a {
-        // Past what is dead: there may be far more of it.
-        let live = |summary: &Summary| summary.live > 0;
-        let all = self.tree.range_where(|path: &Path| log.place(path), live);
-        all.filter(|slot| is_entry_of(log, &slot.path))
+        let depth = Depths::only(log.depth() + 1);
+        let own = move |summary: &Summary| summary.entries.meet(depth);
+        self.tree.range_where(|path: &Path| log.place(path), own)
+    }
+
+    /// The paths of the log's keys up to `to`, the oldest first, at or under which there is something, dead
+    /// or alive. O(log n) for each, whatever else lies under the log.
+    fn keys_of(&self, log: &Path, to: LogKey) -> Vec<Path> {
+        let depth = Depths::only(log.depth() + 1);
+        let within = before_key(log, to);
+        let mut keys: Vec<Path> = Vec::new();
+        loop {
+            let done = keys.last();
+            let place = |path: &Path| match within(path) {
+                Ordering::Equal if done.is_some_and(|key| key.place(path).is_le()) => {
+                    Ordering::Less
+                }
+                place => place,
+            };
+            let next = self.tree.range_where(place, |summary| summary.keyed.meet(depth)).next();
+            let name = next.and_then(|slot| log.below(&slot.path)?.next());
+            let Some(key) = name.and_then(|name| log.child(name).ok()) else { return keys };
+            keys.push(key);
+        }
     }
 
     /// Deletes up to `horizon` are forgotten. What is taken from the tree leaves its highest
@@ -243,8 +257,7 @@ impl Committed {
         let old = |(rev, _): &(Revision, Path)| {
             if *rev <= horizon { Ordering::Equal } else { Ordering::Greater }
         };
-        let graves: alloc::vec::Vec<Path> =
-            self.graves.range(old).map(|grave| grave.at.1.clone()).collect();
+        let graves: Vec<Path> = self.graves.range(old).map(|grave| grave.at.1.clone()).collect();
         self.graves.remove_span(old);
         for path in graves {
             let Some(slot) = self.tree.get(&path) else { continue };
@@ -276,11 +289,6 @@ impl Committed {
             }
         }
     }
-}
-
-/// Whether `path` is a direct child of `log` and its name is a log key.
-pub(crate) fn is_entry_of(log: &Path, path: &Path) -> bool {
-    LogKey::of(path).is_some() && path.parent_str() == Some(log.as_str())
 }
 
 /// The range strictly under `log` up to its entry `to`, with what is under that.

@@ -12,7 +12,6 @@ use onetree_protocol::{Code, LogKey, Path, Revision, Value};
 use super::State;
 use super::dedup::{Numbered, unchanged};
 use super::past::Owned;
-use super::replay::is_entry_of;
 use super::session::Sessions;
 use crate::commit::{Commit, Effect, Origin};
 use crate::map::Hint;
@@ -245,11 +244,9 @@ impl State {
                     let message = format!("the log key {to} is not given out yet");
                     return Err(Refusal::at(Code::LogKey, &path, message));
                 }
-                let oldest = tree
-                    .range(|other: &Path| path.place(other))
-                    .find(|slot| slot.is_live() && is_entry_of(&path, &slot.path));
-                let due = oldest.is_some_and(|slot| LogKey::of(&slot.path) <= Some(to));
-                if !first || due {
+                let oldest = || self.committed.entries_of(&path).next();
+                let due = || oldest().is_some_and(|slot| LogKey::of(&slot.path) <= Some(to));
+                if !first || due() {
                     plan.effects.push(Effect::Trim { path, to });
                 }
                 Ok(())

@@ -1,0 +1,115 @@
+//! What logs and what lies under them cost the tree's owner, in nodes visited (feature `count-visits`):
+//! what is asked for counts, not what else is there.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use onetree_core::map::{reset_visits, visits};
+use onetree_core::{Author, Request, Retention, Settings, State, Time};
+use onetree_protocol::frame::Do;
+use onetree_protocol::{DigestKey, Epoch, LogKey, Path, Revision, Value};
+
+const MANY: usize = 30_000;
+
+/// The count is one for the process, so these tests run one after the other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn cost<R>(action: impl FnOnce() -> R) -> (u64, R) {
+    reset_visits();
+    let result = action();
+    (visits(), result)
+}
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+fn state(rule: Option<Retention>) -> State {
+    State::new(Settings {
+        epoch: Epoch(1),
+        digest_key: DigestKey(7),
+        bounds: Default::default(),
+        retention: rule.into_iter().collect(),
+    })
+}
+
+fn write(state: &mut State, changes: Vec<Do>) -> Vec<Path> {
+    let request = Request { changes, ..Request::default() };
+    state.write(Time(1), &Author::default(), &request).answer.unwrap().paths
+}
+
+fn put(path: Path) -> Do {
+    Do::Put { path, value: Value::text("v"), ttl_ms: None, ephemeral: false }
+}
+
+fn append(log: &str) -> Do {
+    Do::Append { path: path(log), value: Value::text("v"), ttl_ms: None, ephemeral: false }
+}
+
+/// Writes all of them, in commits of as many as fit.
+fn fill(state: &mut State, changes: impl Iterator<Item = Do>) {
+    let changes: Vec<Do> = changes.collect();
+    for some in changes.chunks(10_000) {
+        write(state, some.to_vec());
+    }
+}
+
+/// All that can lie between, below and beside the entries of `/log`, `MANY` of each; with the log's
+/// three entries.
+fn crowded(what: &str) -> (State, Vec<Path>) {
+    let mut state = state(None);
+    let entries: Vec<Path> = (0..3).flat_map(|_| write(&mut state, vec![append("/log")])).collect();
+    let at = |n: usize| match what {
+        "plain entries" => put(path(&format!("/log/{n}"))),
+        "plain entries further down" => put(path(&format!("/log/{n}/below"))),
+        // In the order of paths behind the first entry and before the second.
+        "names that are almost keys" => put(path(&format!("{}x{n}", entries[0]))),
+        "logs of others" => append(&format!("/log/{n}")),
+        "replies" => append(entries[1].as_str()),
+        "replies that lie deep" => append(&format!("{}/to/{n}", entries[1])),
+        other => panic!("{other}?"),
+    };
+    fill(&mut state, (0..MANY).map(at));
+    if what == "replies" {
+        // Under an entry that is gone itself they lie there still.
+        write(&mut state, vec![Do::Delete { path: entries[1].clone() }]);
+    }
+    (state, entries)
+}
+
+const CROWDS: [&str; 6] = [
+    "plain entries",
+    "plain entries further down",
+    "names that are almost keys",
+    "logs of others",
+    "replies",
+    "replies that lie deep",
+];
+
+#[test]
+fn a_trim_costs_what_goes_whatever_else_is_there() {
+    let _alone = alone();
+    for what in CROWDS {
+        let (mut state, entries) = crowded(what);
+        let before = LogKey { rev: Revision::new(0).unwrap(), index: 0 };
+        let trim = |log: &str, to| Do::Trim { path: path(log), to };
+        // Nothing is due, for the first and so for each of them: of the log, of what has none.
+        for log in ["/log", "/", "/nothing"] {
+            let trims = vec![trim(log, before); 100];
+            let (visits, _) = cost(|| write(&mut state, trims));
+            assert!(visits <= 100 * 40, "{visits} for 100 trims of {log} for nothing, {what}");
+        }
+        // Behind a step that does something none is left out.
+        let mut steps = vec![put(path("/first"))];
+        steps.extend(vec![trim("/", before); 100]);
+        let (visits, _) = cost(|| write(&mut state, steps));
+        assert!(visits <= 100 * 100, "{visits} for 100 trims of / behind a put, {what}");
+        let first = LogKey::of(&entries[0]).unwrap();
+        let (visits, _) = cost(|| write(&mut state, vec![trim("/log", first)]));
+        assert!(visits <= 600, "{visits} for the trim of one entry, {what}");
+        assert!(state.snapshot().get(&entries[0]).is_none());
+        assert!(state.snapshot().get(&entries[2]).is_some());
+    }
+}
