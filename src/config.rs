@@ -172,11 +172,11 @@ pub struct Rule {
     /// Of the log's path, from the root.
     #[serde(deserialize_with = "pattern")]
     pub pattern: Pattern,
-    /// Entries.
+    /// Entries, without what is under them.
     pub keep: Option<u64>,
     /// Age of an entry, milliseconds.
     pub max_age_ms: Option<u64>,
-    /// Bytes of paths and values.
+    /// Bytes of paths and values, with what is under the entries.
     pub max_bytes: Option<u64>,
 }
 

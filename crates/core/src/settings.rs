@@ -90,10 +90,11 @@ pub(crate) fn stretched(bound: u64) -> u64 {
 pub struct Retention {
     /// Of the log's path, from the root.
     pub pattern: Pattern,
-    /// Entries.
+    /// Entries, without what is under them.
     pub keep: Option<u64>,
     /// Age of an entry, milliseconds.
     pub max_age_ms: Option<u64>,
-    /// Bytes of paths and values.
+    /// Bytes of paths and values, from the oldest entry to the newest, with what is under them. Looked at
+    /// when the log gets an entry or one of its entries is written again.
     pub max_bytes: Option<u64>,
 }

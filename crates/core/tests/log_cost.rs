@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use onetree_core::map::{reset_visits, visits};
 use onetree_core::{Author, Request, Retention, Settings, State, Time};
 use onetree_protocol::frame::Do;
-use onetree_protocol::{DigestKey, Epoch, LogKey, Path, Revision, Value};
+use onetree_protocol::{DigestKey, Epoch, LogKey, Path, Pattern, Revision, Value};
 
 const MANY: usize = 30_000;
 
@@ -111,5 +111,42 @@ fn a_trim_costs_what_goes_whatever_else_is_there() {
         assert!(visits <= 600, "{visits} for the trim of one entry, {what}");
         assert!(state.snapshot().get(&entries[0]).is_none());
         assert!(state.snapshot().get(&entries[2]).is_some());
+    }
+}
+
+/// A log whose messages have replies, and that has other children: these are not its entries, and it is not
+/// due for them.
+#[test]
+fn an_append_costs_no_more_in_a_large_log_with_much_under_it() {
+    let _alone = alone();
+    let rule = |keep, max_bytes| Retention {
+        pattern: Pattern::parse("log").unwrap(),
+        keep,
+        max_age_ms: None,
+        max_bytes,
+    };
+    for rule in [rule(Some(20_000), None), rule(None, Some(1 << 20))] {
+        let told = format!("keep {:?}, max_bytes {:?}", rule.keep, rule.max_bytes);
+        let mut state = state(Some(rule));
+        write(&mut state, vec![append("/log"); 100]);
+        let most = |state: &mut State| {
+            let mut most = 0;
+            for _ in 0..50 {
+                let (visits, ()) = cost(|| {
+                    write(state, vec![append("/log")]);
+                    while let Some(commit) = state.housekeep(Time(1)) {
+                        panic!("nothing is due: {commit:?}");
+                    }
+                });
+                most = visits.max(most);
+            }
+            most
+        };
+        let small = most(&mut state);
+        let entries = write(&mut state, vec![append("/log"); 10_000]);
+        fill(&mut state, (0..15_000).map(|n| append(entries[n % 9].as_str())));
+        fill(&mut state, (0..20_000).map(|n| put(path(&format!("/log/other/{n}")))));
+        let large = most(&mut state);
+        assert!(large < 2 * small + 50, "{large} nodes, in a small log {small}: {told}");
     }
 }

@@ -229,7 +229,7 @@ impl World {
                 let old = |ms: u64| self.model.items[&entry].time.plus(ms) <= self.now;
                 let many = rule.keep.is_some_and(|keep| kept >= keep);
                 let aged = rule.max_age_ms.is_some_and(old);
-                let sizes = self.sizes(path, |key| key >= *to);
+                let sizes = self.sizes(path, *to);
                 let large = rule.max_bytes.is_some_and(|most| sizes > most);
                 assert!(many || aged || large, "{path} is trimmed to {kept} entries");
             }
@@ -246,12 +246,13 @@ impl World {
         self.settings.retention.iter().find(|rule| rule.pattern.matches(log.segments()))
     }
 
-    /// Bytes of some of a log's entries.
-    fn sizes(&self, log: &Path, which: impl Fn(LogKey) -> bool) -> u64 {
-        let keys = self.model.keys(log).into_iter().filter(|key| which(*key));
+    /// Bytes from one of a log's entries to its newest, with what is under them.
+    fn sizes(&self, log: &Path, from: LogKey) -> u64 {
         let entry = |key: LogKey| log.child(&key.to_string()).unwrap();
-        let size = |path: Path| path.as_str().len() + self.model.items[&path].value.bytes.len();
-        keys.map(entry).map(size).sum::<usize>() as u64
+        let (oldest, newest) = (entry(from), entry(self.model.keys(log)[0]));
+        let inside = |path: &Path| *path >= oldest && (*path <= newest || newest.contains(path));
+        let items = self.model.items.iter().filter(|(path, _)| inside(path));
+        items.map(|(path, item)| path.as_str().len() + item.value.bytes.len()).sum::<usize>() as u64
     }
 
     /// A log may outgrow its rule by an eighth, and is then cut to it.
@@ -269,7 +270,10 @@ impl World {
             let keys = self.model.keys(&log);
             let count = keys.len() as u64;
             assert!(rule.keep.is_none_or(|keep| count <= stretched(keep)), "{log}: {count}");
-            let bytes = self.sizes(&log, |_| true);
+            // What is put under entries counts when the log next gets one.
+            let own = keys.iter().map(|key| log.child(&key.to_string()).unwrap());
+            let size = |path: Path| path.as_str().len() + self.model.items[&path].value.bytes.len();
+            let bytes = own.map(size).sum::<usize>() as u64;
             assert!(rule.max_bytes.is_none_or(|most| bytes <= stretched(most)), "{log}: {bytes}");
             let oldest = log.child(&keys.last().unwrap().to_string()).unwrap();
             let age = |ms: u64| self.model.items[&oldest].time.plus(stretched(ms)) > self.now;

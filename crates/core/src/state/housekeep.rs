@@ -9,7 +9,7 @@ use onetree_protocol::{LogKey, Path};
 use super::State;
 use super::past::{Earliest, Grave};
 use crate::commit::{Commit, Effect};
-use crate::map::{Hint, Item};
+use crate::map::Hint;
 use crate::settings::{Retention, Time, stretched};
 use crate::slot::{Slot, Summary};
 
@@ -117,37 +117,23 @@ impl State {
 
     /// The newest of the log's oldest entries that are too many or take too many bytes.
     fn excess(&self, log: &Path, rule: &Retention) -> Option<LogKey> {
-        if (rule.keep, rule.max_bytes) == (None, None) {
-            return None;
-        }
-        let counted = self.counted(log);
-        // Where all must be walked, once for all that goes.
-        let most = if counted.is_some() { STEP } else { usize::MAX };
-        let (entries, bytes) = counted.unwrap_or_else(|| {
-            let entries = self.committed.entries_of(log);
-            entries.fold((0, 0), |(n, bytes), slot| (n + 1, bytes + slot.summary().bytes))
-        });
-        let mut excess = entries.saturating_sub(rule.keep.unwrap_or(entries));
-        let mut excess_bytes = bytes.saturating_sub(rule.max_bytes.unwrap_or(bytes));
-        let goes = |slot: &&Slot| {
-            let goes = excess > 0 || excess_bytes > 0;
-            excess = excess.saturating_sub(1);
-            excess_bytes = excess_bytes.saturating_sub(slot.summary().bytes);
-            goes
-        };
-        let newest_gone = self.committed.entries_of(log).take(most).take_while(goes).last()?;
-        LogKey::of(&newest_gone.path)
+        let entries = self.committed.logs.get(log)?.entries;
+        let many = entries.saturating_sub(rule.keep.unwrap_or(entries)).min(STEP as u64) as usize;
+        let large = rule.max_bytes.map_or(0, |most| self.large(log, most));
+        let goes = many.max(large).checked_sub(1)?;
+        LogKey::of(&self.committed.entries_of(log).nth(goes)?.path)
     }
 
-    /// How many entries the log has, and how many bytes they take, where that stands in the tree: where
-    /// there is nothing else under it. O(log n).
-    fn counted(&self, log: &Path) -> Option<(u64, u64)> {
-        let under = self.committed.tree.span_summary(|path: &Path| log.place(path));
-        let own = self.committed.tree.get(log).map(Item::summary).unwrap_or_default();
-        // Of some of these only a tombstone is left.
-        let all = under.slots - own.slots == under.logged - own.logged;
-        let direct = under.logged_depth == log.depth() + 1;
-        (all && direct).then_some((under.live - own.live, under.bytes - own.bytes))
+    /// How many of the log's oldest entries are to go, so that it takes at most so many bytes.
+    fn large(&self, log: &Path, most: u64) -> usize {
+        let Some(newest) = self.committed.entries_of(log).next_back() else { return 0 };
+        let more = |from: &Slot| self.committed.bytes_between(from, newest) > most;
+        let oldest = || self.committed.entries_of(log);
+        if !oldest().next().is_some_and(more) {
+            return 0;
+        }
+        let oldest: Vec<&Slot> = oldest().take(STEP).collect();
+        oldest.partition_point(|from| more(from))
     }
 
     fn forget(&self, now: Time) -> Option<Vec<Effect>> {

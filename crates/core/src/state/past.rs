@@ -29,6 +29,8 @@ pub(super) struct Log {
     pub(super) path: Path,
     /// The rule's place in the settings.
     pub(super) rule: usize,
+    /// Its entries, not what is under them.
+    pub(super) entries: u64,
     /// When its oldest entry reaches the rule's age.
     pub(super) due: Time,
 }

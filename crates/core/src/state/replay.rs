@@ -40,9 +40,9 @@ impl State {
         match effect {
             Effect::Put { path, value, expires, owner } => {
                 let put = Put { path, value, expires: *expires, owner: owner.as_ref(), hint };
-                committed.put(hasher, rev, time, put);
+                let fresh = committed.put(hasher, rev, time, put);
                 if !settings.retention.is_empty() && LogKey::of(path).is_some() {
-                    self.appended(path, time);
+                    self.appended(path, time, fresh);
                 }
             }
             Effect::Delete { path } => {
@@ -62,11 +62,12 @@ impl State {
         }
     }
 
-    /// A log has grown: notes the log, and whether it has outgrown its rule.
-    pub(super) fn appended(&mut self, entry: &Path, time: Time) {
+    /// A log has grown, by a `fresh` entry or by the bytes of an old one: notes the log, and whether it has
+    /// outgrown its rule.
+    pub(super) fn appended(&mut self, entry: &Path, time: Time, fresh: bool) {
         let Some(log) = entry.parent() else { return };
-        let rule = match self.committed.logs.get(&log) {
-            Some(known) => known.rule,
+        let (rule, entries) = match self.committed.logs.get(&log) {
+            Some(known) => (known.rule, known.entries),
             None => {
                 let rules = &self.settings.retention;
                 let below = || log.segments();
@@ -75,14 +76,20 @@ impl State {
                 };
                 let age = rules[rule].max_age_ms;
                 let due = age.map_or(Time::NEVER, |ms| time.plus(stretched(ms)));
-                self.committed.logs.insert(Log { path: log.clone(), rule, due });
-                rule
+                self.committed.logs.insert(Log { path: log.clone(), rule, entries: 0, due });
+                (rule, 0)
             }
         };
-        let summary = self.committed.tree.span_summary(|path: &Path| log.place(path));
-        let beyond = |have: u64, keep: Option<u64>| keep.is_some_and(|k| have > stretched(k));
+        let entries = entries + u64::from(fresh);
+        if fresh {
+            self.committed.logs.modify(&log, |known| known.entries = entries);
+        }
         let rule = &self.settings.retention[rule];
-        if beyond(summary.logged, rule.keep) || beyond(summary.bytes, rule.max_bytes) {
+        let many = rule.keep.is_some_and(|keep| entries > stretched(keep));
+        // Nearly always all that is under the log is little enough; then that is all to be asked.
+        let under = || self.committed.tree.span_summary(|path: &Path| log.place(path)).bytes;
+        let large = |most| under() > most && self.committed.bytes_of(&log) > most;
+        if many || rule.max_bytes.is_some_and(|most| large(stretched(most))) {
             self.outgrown.insert(log);
         }
     }
@@ -114,13 +121,16 @@ impl State {
 }
 
 impl Committed {
-    fn put(&mut self, hasher: &EntryHasher, rev: Revision, time: Time, put: Put<'_>) {
+    /// Gives whether there was no entry before.
+    fn put(&mut self, hasher: &EntryHasher, rev: Revision, time: Time, put: Put<'_>) -> bool {
         let Put { path, value, expires, owner, hint } = put;
+        let mut fresh = true;
         let mut buried = None;
         let mut disowned = None;
         let mut fill = |slot: &mut Slot| {
             let before = slot.rev;
-            let dead = !slot.is_live() && before > Revision::ZERO;
+            fresh = !slot.is_live();
+            let dead = fresh && before > Revision::ZERO;
             let special = expires.is_some() || owner.is_some() || slot.rare().is_some();
             if special {
                 disowned = slot.owner().cloned();
@@ -146,6 +156,7 @@ impl Committed {
         if let Some(owner) = owner {
             self.owned.insert(Owned { owner: owner.clone(), path: path.clone() });
         }
+        fresh
     }
 
     fn delete(&mut self, rev: Revision, time: Time, path: &Path) {
@@ -162,10 +173,21 @@ impl Committed {
             }
         });
         if live {
+            self.uncount(path);
             self.graves.insert(Grave { at: (rev, path.clone()), time });
         }
         if let Some(owner) = owner {
             self.owned.remove(&Owned { owner, path: path.clone() });
+        }
+    }
+
+    /// The entry at `path` is gone: if it is of a log, that has one less.
+    fn uncount(&mut self, path: &Path) {
+        if !self.logs.is_empty()
+            && LogKey::of(path).is_some()
+            && let Some(log) = path.parent()
+        {
+            self.logs.modify(&log, |known| known.entries = known.entries.saturating_sub(1));
         }
     }
 
@@ -176,6 +198,9 @@ impl Committed {
             if let Some(owner) = slot.owner() {
                 self.owned.remove(&Owned { owner: owner.clone(), path: slot.path.clone() });
             }
+        }
+        if self.tree.get(path).is_some_and(Slot::is_live) {
+            self.uncount(path);
         }
         self.tree.remove_span(under);
         self.logs.remove_span(under);
@@ -204,10 +229,13 @@ impl Committed {
                     self.owned.remove(&Owned { owner: owner.clone(), path: slot.path.clone() });
                 }
             }
-            self.tree.remove_span(under);
             if !self.logs.is_empty() {
+                if self.tree.get(entry).is_some_and(Slot::is_live) {
+                    self.uncount(entry);
+                }
                 self.logs.remove_span(under);
             }
+            self.tree.remove_span(under);
         }
         let mut slot = self.tree.get(log).cloned().unwrap_or_else(|| Slot::empty(log.clone()));
         slot.with_rare(|rare| rare.trimmed = Some((rev, to)));
@@ -227,6 +255,25 @@ impl Committed {
         let depth = Depths::only(log.depth() + 1);
         let own = move |summary: &Summary| summary.entries.meet(depth);
         self.tree.range_where(|path: &Path| log.place(path), own)
+    }
+
+    /// The bytes of a log: paths and values from its oldest entry to its newest, with what is under each.
+    /// O(log n).
+    pub(super) fn bytes_of(&self, log: &Path) -> u64 {
+        let mut entries = self.entries_of(log);
+        let oldest = entries.next();
+        let newest = entries.next_back().or(oldest);
+        oldest.zip(newest).map_or(0, |(oldest, newest)| self.bytes_between(oldest, newest))
+    }
+
+    /// Bytes of paths and values from one slot to another, with what is under that. O(log n).
+    pub(super) fn bytes_between(&self, from: &Slot, to: &Slot) -> u64 {
+        let place = |path: &Path| match to.path.place(path) {
+            Ordering::Greater => Ordering::Greater,
+            _ if *path < from.path => Ordering::Less,
+            _ => Ordering::Equal,
+        };
+        self.tree.span_summary(place).bytes
     }
 
     /// The paths of the log's keys up to `to`, the oldest first, at or under which there is something, dead

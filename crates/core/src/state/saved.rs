@@ -154,7 +154,7 @@ impl State {
         committed.answers = sorted(answers);
         committed.clients = Map::from_sorted(known, &super::past::Earliest::default());
         for (path, time) in logged {
-            state.appended(&path, time);
+            state.appended(&path, time, true);
         }
         state
     }
