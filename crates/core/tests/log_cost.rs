@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use onetree_core::map::{reset_visits, visits};
 use onetree_core::{Author, Request, Retention, Settings, State, Time};
 use onetree_protocol::frame::Do;
-use onetree_protocol::{DigestKey, Epoch, LogKey, Path, Pattern, Revision, Value};
+use onetree_protocol::{DigestKey, Epoch, LogKey, Name, Path, Pattern, Revision, Value};
 
 const MANY: usize = 30_000;
 
@@ -149,4 +149,34 @@ fn an_append_costs_no_more_in_a_large_log_with_much_under_it() {
         let large = most(&mut state);
         assert!(large < 2 * small + 50, "{large} nodes, in a small log {small}: {told}");
     }
+}
+
+/// Who owns as much as it may and writes that again adds nothing.
+#[test]
+fn a_session_that_owns_all_it_may_updates_at_the_same_cost() {
+    const OWNED: u32 = 1_000;
+    let _alone = alone();
+    let session = Name::parse("s").unwrap();
+    let author = Author { client: None, session: Some(session) };
+    let own = |n: u32| {
+        let path = path(&format!("/own/{n}"));
+        Do::Put { path, value: Value::text("v"), ttl_ms: None, ephemeral: true }
+    };
+    let request = Request { changes: (0..OWNED).map(own).collect(), ..Request::default() };
+    let update = |most: u32| {
+        let mut settings = Settings {
+            epoch: Epoch(1),
+            digest_key: DigestKey(7),
+            bounds: Default::default(),
+            retention: Vec::new(),
+        };
+        settings.bounds.commit_changes = most;
+        let mut state = State::new(settings);
+        state.write(Time(1), &author, &request).answer.unwrap();
+        let (visits, answer) = cost(|| state.write(Time(1), &author, &request).answer);
+        answer.unwrap();
+        visits
+    };
+    let (far, near) = (update(10 * OWNED), update(OWNED));
+    assert!(near < far * 3 / 2, "{near} nodes at the bound, {far} far from it");
 }

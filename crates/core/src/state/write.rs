@@ -151,6 +151,17 @@ impl State {
             return Ok(());
         }
         // The bound is near: now it matters how many of them it has already.
+        let tree = &self.committed.tree;
+        let is_new = |effect: &&Effect| match effect {
+            Effect::Put { path, owner: Some(_), .. } => {
+                !tree.get(path).is_some_and(|slot| slot.owner() == Some(session))
+            }
+            _ => false,
+        };
+        if now + plan.effects.iter().filter(is_new).count() as u64 <= most {
+            return Ok(());
+        }
+        // And how many of these go in the same commit, or come twice.
         let then = count(&self.trial(plan));
         if then > most && then > now {
             let message = format!(
