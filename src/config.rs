@@ -114,12 +114,16 @@ keys! {
     tree_bytes: u64,
     /// Changes of one commit, below 65,536.
     commit_changes: u32,
+    /// Conditions of one commit.
+    commit_conditions: u32,
     /// Deletes that are remembered.
     tombstones: u64,
     /// For how long a delete is remembered, milliseconds.
     tombstone_ms: u64,
     /// Answers remembered for each client that numbers its writes.
     dedup_answers: u32,
+    /// Bytes of the answers remembered for one client; its last answer is always.
+    dedup_client_bytes: u64,
     /// Clients whose answers are remembered.
     dedup_clients: u32,
     /// For how long a client is remembered after its last write, milliseconds.
@@ -269,7 +273,9 @@ impl Config {
             ("tree_entries", self.tree_entries),
             ("tree_bytes", self.tree_bytes),
             ("commit_changes", u64::from(self.commit_changes)),
+            ("commit_conditions", u64::from(self.commit_conditions)),
             ("dedup_answers", u64::from(self.dedup_answers)),
+            ("dedup_client_bytes", self.dedup_client_bytes),
             ("dedup_clients", u64::from(self.dedup_clients)),
             ("hello_timeout_ms", self.hello_timeout_ms),
             ("ping_interval_ms", self.ping_interval_ms),
@@ -333,9 +339,11 @@ impl Config {
             entries: self.tree_entries,
             bytes: self.tree_bytes,
             commit_changes: self.commit_changes,
+            commit_conditions: self.commit_conditions,
             tombstones: self.tombstones,
             tombstone_ms: self.tombstone_ms,
             dedup_answers: self.dedup_answers,
+            dedup_client_bytes: self.dedup_client_bytes,
             dedup_clients: self.dedup_clients,
             dedup_ms: self.dedup_ms,
             grace_ms: self.session_grace_ms,

@@ -240,6 +240,20 @@ async fn requests_in_flight() {
 }
 
 #[tokio::test]
+async fn commit_conditions() {
+    let broker = broker("commit_conditions = 2").await;
+    let mut wire = Wire::open(broker.addr()).await;
+    let txn = |count: usize| {
+        let conditions: Vec<Value> =
+            (0..count).map(|n| json!({"path": format!("/x{n}"), "rev": 0})).collect();
+        json!({"op": "txn", "id": 1, "if": conditions, "do": []})
+    };
+    assert_eq!(wire.ask(txn(2)).await["op"], "done");
+    assert_eq!(refused(&mut wire, txn(3)).await, "too-many-changes");
+    logs::only(wire.local, &["too-many-changes"]).await;
+}
+
+#[tokio::test]
 async fn commit_changes() {
     let broker = broker("commit_changes = 2").await;
     let mut wire = Wire::open(broker.addr()).await;
@@ -580,6 +594,24 @@ async fn dedup_answers() {
     let after = wire.ask(json!({"op": "get", "id": 9, "paths": ["/a"]})).await;
     assert_eq!(after, before, "none of them took effect again");
     logs::only(wire.local, &["outcome-unknown", "seq-gap"]).await;
+}
+
+#[tokio::test]
+async fn dedup_client_bytes() {
+    let broker = broker("dedup_client_bytes = 1000").await;
+    let (mut wire, _) = Wire::hello(broker.addr(), json!({"client": "one"})).await;
+    assert_eq!(wire.ask(numbered(1)).await["op"], "done");
+    // Its answer has so many paths that it is too large, and is kept while it is the last.
+    let step = json!({"do": "append", "path": "/log", "json": 1});
+    let large = json!({"op": "txn", "id": 2, "seq": 2, "do": vec![step; 20]});
+    let answer = wire.ask(large.clone()).await;
+    assert_eq!(answer["paths"].as_array().unwrap().len(), 20, "{answer}");
+    assert_eq!(wire.ask(large.clone()).await, answer, "the first answer again");
+    assert_eq!(refused(&mut wire, numbered(1)).await, "outcome-unknown");
+    let answer = wire.ask(numbered(3)).await;
+    assert_eq!(refused(&mut wire, large).await, "outcome-unknown");
+    assert_eq!(wire.ask(numbered(3)).await, answer, "the first answer again");
+    logs::only(wire.local, &["outcome-unknown"]).await;
 }
 
 #[tokio::test]

@@ -45,12 +45,16 @@ pub struct Bounds {
     pub bytes: u64,
     /// Changes of one commit; below 65,536, which a log key can count.
     pub commit_changes: u32,
+    /// Conditions of one commit.
+    pub commit_conditions: u32,
     /// Tombstones, and marks of drops and trims: beyond, the horizon moves up.
     pub tombstones: u64,
     /// Age of a tombstone, milliseconds: beyond, the horizon moves up.
     pub tombstone_ms: u64,
     /// Answers remembered for each client that numbers its writes.
     pub dedup_answers: u32,
+    /// Bytes of memory of the answers remembered for one client, roughly. Its last answer is always kept.
+    pub dedup_client_bytes: u64,
     /// Clients that are remembered.
     pub dedup_clients: u32,
     /// For how long a client is remembered after its last write, milliseconds.
@@ -68,9 +72,11 @@ impl Default for Bounds {
             entries: 10_000_000,
             bytes: 8 << 30,
             commit_changes: 10_000,
+            commit_conditions: 1_024,
             tombstones: 1_000_000,
             tombstone_ms: 24 * 3_600_000,
             dedup_answers: 1_024,
+            dedup_client_bytes: 1 << 20,
             dedup_clients: 10_000,
             dedup_ms: 24 * 3_600_000,
             grace_ms: 30_000,

@@ -91,14 +91,18 @@ impl Snapshot {
             _ => slot.dropped(),
         };
         let above = self.above(path).map(gone).max().unwrap_or_default();
+        let known = summary.highest_rev.max(summary.highest_delete_rev).max(above);
+        if known >= self.horizon {
+            // What has been compacted was not above the horizon.
+            return known;
+        }
         // A mark above that has been compacted is told by what it has left behind where it stood.
         let stood = |above: &str| {
             let above = Path::parse(above).ok().filter(|above| above != path)?;
             Some(self.tree.span_summary(|other: &Path| other.cmp(&above)).highest_delete_rev)
         };
         let compacted = path.prefixes().filter_map(stood).max().unwrap_or_default();
-        let above = above.max(compacted.min(self.horizon));
-        summary.highest_rev.max(summary.highest_delete_rev).max(above)
+        known.max(compacted.min(self.horizon))
     }
 
     /// What is at the paths above `path`, the root first.

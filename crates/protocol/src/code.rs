@@ -91,7 +91,7 @@ codes! {
     Conflict = "conflict", Retry, None;
     /// The path has the form of a log key that the broker has not given out.
     LogKey = "log-key", Fix, None;
-    /// The transaction has more changes than a commit may have.
+    /// The transaction has more changes or conditions than a commit may have.
     TooManyChanges = "too-many-changes", Fix, None;
     /// The connection has as many subscriptions as `limits.subscriptions` allows.
     TooManySubscriptions = "too-many-subscriptions", Fix, None;

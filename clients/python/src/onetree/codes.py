@@ -106,7 +106,7 @@ CODES: Final[dict[str, Code]] = {
         "fix",
         None,
         None,
-        "The transaction has more changes than a commit may have.",
+        "The transaction has more changes or conditions than a commit may have.",
     ),
     "too-many-subscriptions": Code(
         "fix",

@@ -3,14 +3,14 @@
 use alloc::format;
 use alloc::sync::Arc;
 
-use onetree_protocol::{Code, Name, Revision};
+use onetree_protocol::{Code, Name, Path, Revision};
 
 use super::past::{Earliest, Nothing};
 use super::{Committed, State};
 use crate::commit::Origin;
 use crate::map::Item;
 use crate::request::{Answer, Author, Outcome, Refusal};
-use crate::settings::Time;
+use crate::settings::{Bounds, Time};
 
 /// A client that numbers its writes.
 #[derive(Clone, Debug)]
@@ -19,6 +19,34 @@ pub(super) struct Client {
     /// The highest number it has used.
     pub(super) last: u64,
     pub(super) time: Time,
+    /// Of the answers that are remembered.
+    pub(super) held: Held,
+}
+
+/// How much is remembered of one client.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    answers: u64,
+    bytes: u64,
+}
+
+impl Held {
+    pub(super) fn add(&mut self, one: &Remembered) {
+        self.answers += 1;
+        self.bytes += one.bytes();
+    }
+
+    fn remove(&mut self, one: &Remembered) {
+        self.answers -= 1;
+        self.bytes -= one.bytes();
+    }
+
+    /// Whether more is held than the bounds allow. The newest answer is always kept.
+    fn is_over(&self, bounds: &Bounds) -> bool {
+        let over = self.answers > u64::from(bounds.dedup_answers)
+            || self.bytes > bounds.dedup_client_bytes;
+        over && self.answers > 1
+    }
 }
 
 /// The answer to one numbered write.
@@ -26,6 +54,23 @@ pub(super) struct Client {
 pub(super) struct Remembered {
     pub(super) key: (Name, u64),
     pub(super) answer: Arc<Result<Answer, Refusal>>,
+}
+
+impl Remembered {
+    /// Bytes of memory that an answer takes beside its texts, and that each text takes beside itself.
+    const ANSWER: usize = 192;
+    const TEXT: usize = 32;
+
+    /// What it takes of memory, roughly; the same wherever and whenever it is asked.
+    fn bytes(&self) -> u64 {
+        let text = |length: usize| Remembered::TEXT + length;
+        let path = |path: &Path| text(path.as_str().len());
+        let texts = match &*self.answer {
+            Ok(answer) => answer.paths.iter().map(path).sum(),
+            Err(refusal) => text(refusal.message.len()) + refusal.path.as_ref().map_or(0, path),
+        };
+        (Remembered::ANSWER + texts) as u64
+    }
 }
 
 impl Item for Client {
@@ -101,15 +146,20 @@ impl State {
 }
 
 impl Committed {
-    /// Remembers the answer that a commit gave, and lets go of the oldest beyond `keep`.
-    pub(super) fn remember(&mut self, origin: &Origin, time: Time, keep: u32) {
+    /// Remembers the answer that a commit gave, and lets go of the client's oldest beyond the bounds.
+    pub(super) fn remember(&mut self, origin: &Origin, time: Time, bounds: &Bounds) {
         let Origin { client, seq, answer } = origin;
-        self.clients.insert(Client { name: client.clone(), last: *seq, time });
-        let key = (client.clone(), *seq);
-        self.answers.insert(Remembered { key, answer: answer.clone() });
-        if let Some(oldest) = seq.checked_sub(u64::from(keep)) {
-            self.answers.remove(&(client.clone(), oldest));
+        let mut held = self.clients.get(client).map(|known| known.held).unwrap_or_default();
+        let one = Remembered { key: (client.clone(), *seq), answer: answer.clone() };
+        held.add(&one);
+        self.answers.insert(one);
+        while held.is_over(bounds) {
+            let oldest = self.answers.range(|(name, _)| name.cmp(client)).next();
+            let Some(oldest) = oldest.cloned() else { break };
+            held.remove(&oldest);
+            self.answers.remove(&oldest.key);
         }
+        self.clients.insert(Client { name: client.clone(), last: *seq, time, held });
     }
 
     /// Forgets all answers to a client.

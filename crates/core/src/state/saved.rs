@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use onetree_protocol::{Digest, EntryHasher, LogKey, Name, Path, Revision, Value};
 
-use super::dedup::{Client, Remembered};
+use super::dedup::{Client, Held, Remembered};
 use super::past::{Grave, Owned};
 use super::{Checkpoint, Committed, State};
 use crate::map::{Item, Map};
@@ -142,9 +142,13 @@ impl State {
         owned.sort_unstable();
         let (mut known, mut answers) = (Vec::new(), Vec::new());
         for SavedClient { name, last, time, answers: saved } in clients {
-            let remembered = |(seq, answer)| Remembered { key: (name.clone(), seq), answer };
-            answers.extend(saved.into_iter().map(remembered));
-            known.push(Client { name, last, time });
+            let mut held = Held::default();
+            for (seq, answer) in saved {
+                let one = Remembered { key: (name.clone(), seq), answer };
+                held.add(&one);
+                answers.push(one);
+            }
+            known.push(Client { name, last, time, held });
         }
         let committed = &mut state.committed;
         (committed.rev, committed.time, committed.horizon) = (head.rev, head.time, head.horizon);

@@ -124,6 +124,12 @@ impl State {
             let message = format!("{} changes, a commit has at most {most}", request.changes.len());
             return Err(Refusal::new(Code::TooManyChanges, message));
         }
+        let most = self.settings.bounds.commit_conditions as usize;
+        if request.conditions.len() > most {
+            let count = request.conditions.len();
+            let message = format!("{count} conditions, a commit has at most {most}");
+            return Err(Refusal::new(Code::TooManyChanges, message));
+        }
         for condition in &request.conditions {
             self.check(condition)?;
         }

@@ -150,6 +150,9 @@ impl Model {
         if request.changes.len() > bounds.commit_changes as usize {
             return Err((Code::TooManyChanges, None, None));
         }
+        if request.conditions.len() > bounds.commit_conditions as usize {
+            return Err((Code::TooManyChanges, None, None));
+        }
         for condition in &request.conditions {
             let (path, found, holds) = match condition {
                 Condition::Entry { path, rev } => {
