@@ -130,6 +130,11 @@ impl Slot {
         deleted || self.dropped() == rev || self.trimmed().is_some_and(|(at, _)| at == rev)
     }
 
+    /// Whether its name is a log key, and its path so deep.
+    pub(crate) fn is_key_at(&self, depth: usize) -> bool {
+        usize::from(self.logged_depth) == depth
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         self.value.is_some()
     }

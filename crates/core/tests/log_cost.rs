@@ -114,6 +114,25 @@ fn a_trim_costs_what_goes_whatever_else_is_there() {
     }
 }
 
+#[test]
+fn a_trim_of_many_searches_for_few_of_them() {
+    let _alone = alone();
+    let trim = |replies: bool| {
+        let mut state = state(None);
+        let entries = write(&mut state, vec![append("/log"); 10_000]);
+        let reply = |entry: &Path| put(path(&format!("{entry}/reply")));
+        if replies {
+            write(&mut state, entries.iter().map(reply).collect());
+        }
+        let to = LogKey::of(&entries[4_999]).unwrap();
+        let (visits, _) = cost(|| write(&mut state, vec![Do::Trim { path: path("/log"), to }]));
+        visits / 5_000
+    };
+    let (plain, replied) = (trim(false), trim(true));
+    assert!(plain <= 20, "{plain} nodes for each entry");
+    assert!(replied <= 40, "{replied} nodes for each entry that has something under it");
+}
+
 /// A log whose messages have replies, and that has other children: these are not its entries, and it is not
 /// due for them.
 #[test]

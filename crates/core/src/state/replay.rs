@@ -279,21 +279,32 @@ impl Committed {
     /// The paths of the log's keys up to `to`, the oldest first, at or under which there is something, dead
     /// or alive. O(log n) for each, whatever else lies under the log.
     fn keys_of(&self, log: &Path, to: LogKey) -> Vec<Path> {
-        let depth = Depths::only(log.depth() + 1);
+        let depth = log.depth() + 1;
         let within = before_key(log, to);
         let mut keys: Vec<Path> = Vec::new();
         loop {
-            let done = keys.last();
-            let place = |path: &Path| match within(path) {
-                Ordering::Equal if done.is_some_and(|key| key.place(path).is_le()) => {
+            let behind = |path: &Path| match within(path) {
+                Ordering::Equal if keys.last().is_some_and(|key| key.place(path).is_le()) => {
                     Ordering::Less
                 }
                 place => place,
             };
-            let next = self.tree.range_where(place, |summary| summary.keyed.meet(depth)).next();
-            let name = next.and_then(|slot| log.below(&slot.path)?.next());
-            let Some(key) = name.and_then(|name| log.child(name).ok()) else { return keys };
-            keys.push(key);
+            let keyed = |summary: &Summary| summary.keyed.meet(Depths::only(depth));
+            let Some(next) = self.tree.range_where(behind, keyed).next() else { return keys };
+            if !next.is_key_at(depth) {
+                // What was under an entry that is forgotten itself.
+                let name = log.below(&next.path).and_then(|mut below| below.next());
+                let Some(key) = name.and_then(|name| log.child(name).ok()) else { return keys };
+                keys.push(key);
+                continue;
+            }
+            // While one entry follows the other there is nothing to search for.
+            let from = |path: &Path| match within(path) {
+                Ordering::Equal if *path < next.path => Ordering::Less,
+                place => place,
+            };
+            let run = self.tree.range(from).take_while(|slot| slot.is_key_at(depth));
+            keys.extend(run.map(|slot| slot.path.clone()));
         }
     }
 
