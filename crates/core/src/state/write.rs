@@ -160,7 +160,7 @@ impl State {
         let tree = &self.committed.tree;
         let is_new = |effect: &&Effect| match effect {
             Effect::Put { path, owner: Some(_), .. } => {
-                !tree.get(path).is_some_and(|slot| slot.owner() == Some(session))
+                tree.get(path).is_none_or(|slot| slot.owner() != Some(session))
             }
             _ => false,
         };
