@@ -177,13 +177,17 @@ fn every_key_of_the_configuration_says_why() {
 
 #[test]
 fn every_limit_of_the_configuration_has_a_test_that_bears_its_name() {
-    let tests = read("tests/it/limits.rs") + &read("tests/it/disk.rs");
+    let tests =
+        ["limits", "answers", "disk"].map(|name| read(&format!("tests/it/{name}.rs"))).concat();
     let untested: Vec<_> = onetree::config::KEYS
         .iter()
         .filter(|key| !NO_LIMITS.contains(key))
         .filter(|key| !tests.contains(&format!("#[tokio::test]\nasync fn {key}() {{")))
         .collect();
-    assert!(untested.is_empty(), "neither tests/it/limits.rs nor disk.rs crosses {untested:?}");
+    assert!(
+        untested.is_empty(),
+        "none of tests/it/{{limits,answers,disk}}.rs crosses {untested:?}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //!
 //! - `server`: what is not as it should be gets its code, is logged once, and disturbs nobody;
 //!   stopping, failing, taking over
-//! - `limits`: every configured limit, crossed
+//! - `limits`, `answers`: every configured limit, crossed; of the memory of answers apart
 //! - `cli`: the command line, as scripts see it
 //! - `disk`: what is acknowledged is there at the next start
 //! - `fuzz`: conversations by chance
@@ -17,6 +17,7 @@
 //! - `logs`: what the broker logs; `http`: what it tells of itself; `directory`: one of a test's own
 //! - `crash`: the program, killed again and again
 
+mod answers;
 mod cli;
 mod crash;
 mod directory;
