@@ -199,7 +199,9 @@ fn next_after(code: Code) -> &'static str {
             "write less at once, or give the broker a larger value_bytes; a text that must be escaped, \
              as --type application/octet-stream or with a larger frame_bytes"
         }
-        Code::TooManyChanges => "split the transaction, or give the broker a larger commit_changes",
+        Code::TooManyChanges => {
+            "split the transaction, or give the broker a larger commit_changes or commit_conditions"
+        }
         Code::TooManyConnections => "try again later, or give the broker a larger connections",
         Code::TooManySessions => "try again later, or give the broker a larger sessions",
         Code::OutcomeUnknown => "look whether it took effect before you write it again",
