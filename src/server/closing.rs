@@ -111,6 +111,7 @@ impl Connection {
             pattern_segments: 0,
             frame_bytes: 0,
             digest_scan: 0,
+            turn_slots: 0,
         });
         self.count();
         if let Some(session) = self.session.take() {

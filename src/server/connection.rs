@@ -196,6 +196,7 @@ impl Connection {
             pattern_segments: config.pattern_segments as usize,
             frame_bytes: REFRESH_FRAME_BYTES.min(frame_bytes / 2),
             digest_scan: config.digest_scan_entries as usize,
+            turn_slots: super::output::TURN_SLOTS,
         });
         let now = Instant::now();
         let timers = Timers {

@@ -17,6 +17,10 @@ use crate::fanout::Item;
 /// so that neither starves the other.
 const LIVE_TURN_BYTES: usize = super::writer::WRITE_AHEAD_BYTES / 2;
 
+/// Slots that one step of a refresh looks at: about a millisecond at most, also where the view skips what
+/// is below each of them. A piece that finds something is full much sooner.
+pub(super) const TURN_SLOTS: usize = 1_000;
+
 /// How long a connection makes refreshes in one go: small pieces of views that have to be walked to be
 /// counted take much longer than what they fill. Then others of its thread have their turn.
 const TURN: Duration = Duration::from_millis(2);
@@ -150,6 +154,7 @@ impl Connection {
             Some(Step::Unregister(interest)) => {
                 shared.fanout.unregister(&self.subscriber, &interest);
             }
+            Some(Step::Pause) => self.catching_up = true,
             None => {
                 self.catching_up = false;
                 self.hold = Hold::No;

@@ -114,8 +114,8 @@ impl Snapshot {
     }
 
     /// What every mirror of `view` must have at this revision. O(log n) for a subtree; otherwise
-    /// the view is walked, and there is none when that is more than `scan` slots, of which it takes away
-    /// what it has walked. A view with a `tail` has none: it depends on when the mirror was last refreshed.
+    /// the view is walked, and there is none when that is more than `scan` slots (one counts once for each
+    /// pattern), of which it takes away what it has walked. A view with a `tail` has none: it depends on when the mirror was last refreshed.
     pub fn digest(&self, view: &View, scan: &mut usize) -> Option<Digest> {
         if view.tail.is_some() {
             return None;
@@ -124,13 +124,12 @@ impl Snapshot {
             return Some(self.summary(&view.base).digest());
         }
         let mut digest = Digest::default();
-        let mut left = Some(*scan);
-        let mut walk = Walk::new(self, view, None, None);
-        while let Some(slot) = walk.next_entry(&mut left) {
+        let mut walk = Walk::new(self, view, None, None, *scan);
+        while let Some(slot) = walk.next_entry() {
             digest.add(&crate::map::Item::summary(slot).digest());
         }
-        *scan = left.unwrap_or_default();
-        left.map(|_| digest)
+        *scan = walk.left().unwrap_or_default();
+        walk.left().map(|_| digest)
     }
 
     /// A page of the entries at and under `page.path`, and whether there is more behind it. At

@@ -66,6 +66,7 @@ const LIMITS: FeedLimits = FeedLimits {
     pattern_segments: 99,
     frame_bytes: 300,
     digest_scan: 1_000,
+    turn_slots: 1_000,
 };
 
 fn sub(view: &View, cookie: Option<Cookie>, mode: Mode) -> Sub {
@@ -367,6 +368,35 @@ fn an_idle_mirror_does_not_fall_behind_the_horizon() {
     sim.connect(0);
     sim.deliver(0);
     assert_eq!(sim.stats.ways.get("cookie"), Some(&2), "{:?}", sim.stats.ways);
+}
+
+#[test]
+fn intervals_without_anything_to_tell_do_not_fall_behind_the_horizon() {
+    // Without a heartbeat, as when that cannot look through all that has changed.
+    let mut knobs = Knobs::calm(1);
+    knobs.settings.bounds.tombstones = 4;
+    let mut sim = Sim::new(Rng::new(1), knobs);
+    sim.write(&put("/quiet", "x"));
+    let every = sim.mirror(View::tree(path("/quiet")), 1_000);
+    sim.subscribe(0, every);
+    sim.deliver(0);
+    let held = sim.links[0].mirrors[0].rev();
+    for number in 0..40 {
+        sim.write(&put(&format!("/loud/{number}"), "x"));
+        sim.write(&delete(&format!("/loud/{number}")));
+        sim.tidy();
+        sim.now = sim.now.plus(1_000);
+        for _ in 0..10 {
+            sim.serve(0);
+            sim.read(0);
+        }
+    }
+    assert!(sim.state.snapshot().horizon() > held, "the horizon has not moved");
+    assert!((1..20).contains(&sim.stats.folded), "{} say that nothing changed", sim.stats.folded);
+    sim.cut(0);
+    sim.connect(0);
+    sim.deliver(0);
+    assert_eq!(sim.stats.ways.keys().collect::<Vec<_>>(), [&"cookie", &"no-cookie"]);
 }
 
 #[test]

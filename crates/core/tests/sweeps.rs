@@ -10,7 +10,7 @@ use common::sim::Sim;
 use common::{Rng, path};
 use onetree_core::{Author, Feed, FeedLimits, Request, State, Step, Time};
 use onetree_protocol::frame::{Mode, Reason, ServerFrame, Sub};
-use onetree_protocol::{Path, View};
+use onetree_protocol::{Depth, Path, Pattern, View};
 
 const LIMITS: FeedLimits = FeedLimits {
     subscriptions: 1,
@@ -18,6 +18,7 @@ const LIMITS: FeedLimits = FeedLimits {
     pattern_segments: 9,
     frame_bytes: 1 << 20,
     digest_scan: 9,
+    turn_slots: 1_000,
 };
 
 /// A subscription to everything, from nothing.
@@ -27,9 +28,10 @@ fn sub(number: u32) -> Sub {
     Sub { id: 0, sub: number, view, cookie, mode, signals, every_ms, copy }
 }
 
-/// A world with small frames, so that a sweep takes many, which reads every other snapshot.
-fn sweeping(holds: usize) -> Sim {
-    let mut knobs = Knobs::calm(1);
+/// A world with small frames, or turns that look at few slots, so that a sweep takes many, which reads
+/// every other snapshot.
+fn sweeping(holds: usize, turn_slots: usize) -> Sim {
+    let mut knobs = Knobs { turn_slots, ..Knobs::calm(1) };
     (knobs.frame_bytes, knobs.holds, knobs.outbox_bytes) = (1, holds, 400);
     Sim::new(Rng::new(1), knobs)
 }
@@ -37,10 +39,10 @@ fn sweeping(holds: usize) -> Sim {
 /// A sweep of `view`, from nothing or from a cookie, while `requests` come between its turns, one
 /// after so many of them; the mirror compares itself at each step.
 fn sweep(view: &View, before: &[Request], missed: &[Request], meanwhile: &[Request]) {
-    for holds in [0, 100] {
+    for (holds, turn_slots) in [(0, 1_000), (100, 1_000), (0, 1), (100, 2)] {
         for every in [1, 2, 3, 4, 5, 7, 10, 15, 25] {
             for resumed in [false, true] {
-                let mut sim = sweeping(holds);
+                let mut sim = sweeping(holds, turn_slots);
                 before.iter().for_each(|request| sim.write(request));
                 let mirror = sim.mirror(view.clone(), 0);
                 sim.subscribe(0, mirror);
@@ -198,7 +200,7 @@ fn a_tail_that_moves_on_within_its_log_leaves_nothing_older_behind() {
         let view = View { tail: Some(tail), ..everything() };
         for before in [appends("/log", 3), [appends("/log", 3), vec![between.clone()]].concat()] {
             for (turn, more) in (0..30).flat_map(|turn| (1..5).map(move |more| (turn, more))) {
-                let mut sim = sweeping(0);
+                let mut sim = sweeping(0, if turn % 2 == 0 { 1_000 } else { 1 });
                 before.iter().for_each(|request| sim.write(request));
                 let mirror = sim.mirror(view.clone(), 0);
                 sim.subscribe(0, mirror);
@@ -223,5 +225,20 @@ fn a_tail_of_one_log_hides_nothing_of_what_lies_between_its_keys() {
     for tail in 0..3 {
         let view = View { tail: Some(tail), ..View::tree(path("/log")) };
         sweep(&view, &before, &missed, &puts("/log", 2, "3"));
+    }
+}
+
+#[test]
+fn a_view_that_sees_less_than_it_passes_by_is_right_in_the_smallest_turns() {
+    let patterns = ["b/*", "**/seen"].map(|text| Pattern::parse(text).unwrap()).to_vec();
+    let before = [puts("/a", 9, "1"), puts("/b", 2, "1"), appends("/log", 5)].concat();
+    let seen = ["/a/5/seen", "/c/seen"].map(|path| put(path, "2"));
+    let missed =
+        [puts("/a", 5, "2"), seen.to_vec(), vec![delete("/b/1"), drop_tree("/a")]].concat();
+    let meanwhile = [puts("/a", 4, "3"), puts("/b", 4, "3"), vec![put("/a/1/seen", "3")]].concat();
+    for tail in [None, Some(2)] {
+        let view = View { patterns: patterns.clone(), tail, ..everything() };
+        sweep(&view, &before, &missed, &meanwhile);
+        sweep(&View { depth: Depth::Children, ..view }, &before, &missed, &meanwhile);
     }
 }

@@ -52,8 +52,11 @@ pub struct FeedLimits {
     pub pattern_segments: usize,
     /// About so many bytes for each frame of a refresh.
     pub frame_bytes: usize,
-    /// Slots that may be walked through for all digests of one `sync`, and for that of one `fresh`.
+    /// Slots that may be walked through for one `sync`, and for the digest of one `fresh`.
     pub digest_scan: usize,
+    /// Slots that one [`Feed::poll`] may look at: then others have their turn. At least one. In a view with
+    /// patterns a slot counts once for each, and once more for each eight segments of it.
+    pub turn_slots: usize,
 }
 
 /// What the index of subscriptions is told.
@@ -78,6 +81,8 @@ pub enum Step {
     Register(Interest),
     /// Take the subscription out of the index.
     Unregister(Interest),
+    /// Nothing: enough was looked at for one turn. Poll again, when others had theirs.
+    Pause,
 }
 
 impl Step {
@@ -230,7 +235,10 @@ impl Feed {
     pub fn handle_overflow(&mut self) {
         let live = self.live;
         self.subs.each(|_, sub| match &mut sub.cursor {
-            Cursor::Live { rev } => sub.cursor = Cursor::behind(live.max(*rev)),
+            Cursor::Live { rev } => {
+                let at = live.max(*rev);
+                sub.cursor = Cursor::behind(at, at);
+            }
             Cursor::Refreshing { stage: Stage::Closing, sweep } | Cursor::Behind { sweep, .. } => {
                 sweep.overtaken();
             }
@@ -258,7 +266,7 @@ impl Feed {
     /// The next step for the mirrors that are being brought to the present; they take turns.
     /// `None`: there is nothing to do. `latest` is called at most once, and must give a snapshot
     /// that was published when it was called. `hold` says whether a snapshot may be kept until the
-    /// next call: then a sweep needs one round.
+    /// next call: then a sweep needs one round. It takes no longer than [`FeedLimits`] say.
     pub fn poll(
         &mut self,
         now: Time,
@@ -268,6 +276,7 @@ impl Feed {
         self.wake_paced(now);
         let mut latest = Some(latest);
         let mut snapshot = None;
+        let mut left = self.limits.turn_slots.max(1);
         loop {
             if let Some(step) = self.ready.pop_front() {
                 return Some(step);
@@ -277,6 +286,9 @@ impl Feed {
                 self.ready = VecDeque::new();
                 return None;
             };
+            if left == 0 {
+                return Some(Step::Pause);
+            }
             self.turn = id;
             if let Some(latest) = latest.take() {
                 snapshot = Some(latest());
@@ -284,7 +296,10 @@ impl Feed {
             let snapshot = snapshot.clone()?;
             let turn = Turn { id, now, hold, bytes: self.limits.frame_bytes };
             let (scan, ready) = (self.limits.digest_scan, &mut self.ready);
-            let over = self.subs.with(id, |sub| sub.step(turn, snapshot, scan, ready))?;
+            let step = |sub: &mut Subscription| sub.step(turn, snapshot, scan, &mut left, ready);
+            let over = self.subs.with(id, step)?;
+            // The way to where it goes on.
+            left = left.saturating_sub(1);
             if over {
                 self.subs.remove(id);
             }
@@ -293,48 +308,33 @@ impl Feed {
 
     /// The heartbeat: every live delta up to `settled` has been sent, so all live mirrors are
     /// there, and these are the digests that they must have. An `every_ms` mirror is there too
-    /// unless something of it waits for its interval. Views that must be walked take turns: what has no
-    /// digest in one `sync`, because others have used up what may be walked, is the first in the next.
+    /// unless something of it waits for its interval. What must be walked takes turns: what has no digest in
+    /// one `sync`, or is not named because it was not seen whether it is there, as others have used up what
+    /// may be walked, is the first in the next.
     pub fn sync(&mut self, settled: &Snapshot) -> Sync {
-        let rev = settled.rev();
-        let (scan, from) = (self.limits.digest_scan, self.counts_from);
+        let (scan, from, live) = (self.limits.digest_scan, self.counts_from, self.live);
         let (mut left, mut next) = (scan, None);
-        let mut count = |id: u32, view: &View| {
-            let before = left;
-            let digest = settled.digest(view, &mut left);
-            if digest.is_none() && left == 0 {
-                // One that had all of it is too large, and would come no further.
-                next.get_or_insert(if before == scan { id.wrapping_add(1) } else { id });
-            }
-            digest
-        };
-        let mut digests = Vec::new();
-        let live = self.live;
-        self.subs.each(|sub_id, sub| {
-            let there = match &mut sub.cursor {
-                Cursor::Live { rev: at } => (*at).max(live) <= rev,
-                Cursor::Paced { rev: at, .. } if *at <= rev => {
-                    let still = at.get() >= settled.horizon().get()
-                        && Walk::new(settled, &sub.view, Some(*at), None).next().is_none();
-                    if still {
-                        *at = rev;
-                    }
-                    still
+        let mut digests = Vec::with_capacity(self.subs.len());
+        for first in [true, false] {
+            self.subs.each(|id, sub| {
+                if (id >= from) != first {
+                    return;
                 }
-                _ => false,
-            };
-            if there {
-                let now = sub_id >= from || sub.view.is_subtree();
-                digests.push((sub_id, now.then(|| count(sub_id, &sub.view)).flatten()));
-            }
-        });
-        for (sub_id, digest) in digests.iter_mut().take_while(|(sub_id, _)| *sub_id < from) {
-            if digest.is_none() {
-                *digest = self.subs.with(*sub_id, |sub| count(*sub_id, &sub.view)).flatten();
-            }
+                let before = left;
+                let there = sub.is_there(settled, live, &mut left);
+                let digest =
+                    there.filter(|there| *there).map(|_| settled.digest(&sub.view, &mut left));
+                digests.extend(digest.map(|digest| (id, digest)));
+                if left == 0 && there != Some(false) && digest.flatten().is_none() {
+                    // One that had all of it is too large, and would come no further.
+                    next.get_or_insert(if before == scan { id.wrapping_add(1) } else { id });
+                }
+            });
         }
+        digests.sort_unstable_by_key(|(id, _)| *id);
         self.counts_from = next.unwrap_or_default();
-        self.live = self.live.max(rev);
+        let rev = settled.rev();
+        self.live = live.max(rev);
         Sync { id: None, rev, digests }
     }
 
@@ -343,7 +343,9 @@ impl Feed {
             return;
         }
         self.subs.each(|_, sub| match sub.cursor {
-            Cursor::Paced { rev, due } if due <= now => sub.cursor = Cursor::behind(rev),
+            Cursor::Paced { rev, seen, due } if due <= now => {
+                sub.cursor = Cursor::behind(rev, seen)
+            }
             _ => {}
         });
     }
@@ -365,17 +367,19 @@ impl Subscription {
         turn: Turn,
         latest: Snapshot,
         scan: usize,
+        left: &mut usize,
         ready: &mut VecDeque<Step>,
     ) -> bool {
+        let Turn { hold, bytes, .. } = turn;
         let piece = match &mut self.cursor {
             Cursor::Refreshing { stage, sweep } => {
                 if let Stage::Opening(..) = stage {
                     self.open(turn.id, ready);
                     return false;
                 }
-                sweep.piece(&self.view, latest, turn.hold, turn.bytes)
+                sweep.piece(&self.view, latest, hold, bytes, left)
             }
-            Cursor::Behind { sweep, .. } => sweep.piece(&self.view, latest, turn.hold, turn.bytes),
+            Cursor::Behind { sweep, .. } => sweep.piece(&self.view, latest, hold, bytes, left),
             Cursor::Live { .. } | Cursor::Paced { .. } => return false,
         };
         match (piece, &self.cursor) {
@@ -442,7 +446,7 @@ impl Subscription {
             }
             return true;
         }
-        self.rest(rev, now);
+        self.rest(rev, rev, now);
         if self.signals {
             self.register(id, ready);
         }
@@ -456,9 +460,15 @@ impl Subscription {
         let Cursor::Behind { from, sweep, sent } = &mut self.cursor else { return };
         let from = *from;
         let settled = sweep.settled().filter(|_| last);
-        if settled.is_some() && changes.is_empty() && paced && !*sent {
-            // Nothing of it changed: its next interval begins, from where it is.
-            return self.rest(from, turn.now);
+        if let Some(seen) = settled
+            && changes.is_empty()
+            && paced
+            && !*sent
+            && from >= snapshot.horizon()
+        {
+            // Nothing of it changed: its next interval begins, from where it is. It is told once its
+            // cookie would not be good any more.
+            return self.rest(from, seen, turn.now);
         }
         if settled.is_some() || !changes.is_empty() {
             *sent = true;
@@ -468,18 +478,45 @@ impl Subscription {
             ready.push_back(Step::Frame(ServerFrame::Delta(delta)));
         }
         match settled {
-            Some(rev) => self.rest(rev, turn.now),
+            Some(rev) => self.rest(rev, rev, turn.now),
             None if last => sweep.again(),
             None => {}
         }
     }
 
-    /// The mirror is whole, at `rev`.
-    fn rest(&mut self, rev: Revision, now: Time) {
+    /// The mirror is whole, at `rev`; nothing of it has changed up to `seen`.
+    fn rest(&mut self, rev: Revision, seen: Revision, now: Time) {
         self.cursor = match u64::from(self.every_ms) {
             0 => Cursor::Live { rev },
-            ms => Cursor::Paced { rev, due: now.plus(ms) },
+            ms => Cursor::Paced { rev, seen, due: now.plus(ms) },
         };
+    }
+
+    /// Whether the mirror is where the tree is in `settled`, when all live deltas up to `live` are sent.
+    /// `None`: `left` slots were not enough to see that; those that were looked at are taken away.
+    fn is_there(&mut self, settled: &Snapshot, live: Revision, left: &mut usize) -> Option<bool> {
+        let now = settled.rev();
+        match &mut self.cursor {
+            Cursor::Live { rev } => Some((*rev).max(live) <= now),
+            Cursor::Paced { rev, seen, .. } if *rev <= now => {
+                if *seen < now {
+                    if *seen < settled.horizon() {
+                        return Some(false);
+                    }
+                    let mut walk = Walk::new(settled, &self.view, Some(*seen), None, *left);
+                    let changed = walk.next().is_some();
+                    *left = walk.left().unwrap_or_default();
+                    if changed {
+                        return Some(false);
+                    }
+                    walk.left()?;
+                    *seen = now;
+                }
+                *rev = now;
+                Some(true)
+            }
+            _ => Some(false),
+        }
     }
 
     fn register(&mut self, id: u32, ready: &mut VecDeque<Step>) {

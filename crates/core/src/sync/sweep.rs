@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use onetree_protocol::{Act, Change, Codec, Path, Revision, View};
 
-use super::walk::Walk;
+use super::walk::{Edge, Walk};
 use crate::snapshot::Snapshot;
 
 /// A sweep walks through its view once, in path order, a piece at a time, as the receiver takes
@@ -24,8 +24,10 @@ pub(super) struct Sweep {
     /// Whether another round has to follow: this one has read more than one snapshot, or what
     /// was to come live after it is lost.
     moved: bool,
-    /// The last path that was sent in this round.
+    /// The last path that was passed in this round.
     after: Option<Path>,
+    /// Where the tail begins of the log that it is in.
+    edge: Option<Edge>,
     held: Option<Snapshot>,
 }
 
@@ -45,7 +47,8 @@ pub(super) struct Outrun;
 
 impl Sweep {
     pub(super) fn new(since: Option<Revision>) -> Sweep {
-        Sweep { shown: since, since, began: None, moved: false, after: None, held: None }
+        let (began, moved, after, edge, held) = (None, false, None, None, None);
+        Sweep { shown: since, since, began, moved, after, edge, held }
     }
 
     /// Where the receiver was when this round began.
@@ -53,13 +56,15 @@ impl Sweep {
         self.since
     }
 
-    /// The next piece, of about `bytes`.
+    /// The next piece, of about `bytes`. `left`: slots that may be looked at for it, at least one; those
+    /// that were are taken away. It may be empty, and not the last.
     pub(super) fn piece(
         &mut self,
         view: &View,
         latest: Snapshot,
         hold: bool,
         bytes: usize,
+        left: &mut usize,
     ) -> Result<Piece, Outrun> {
         let snapshot = match self.held.take() {
             Some(held) if hold => held,
@@ -74,8 +79,10 @@ impl Sweep {
         let mut size = 0;
         let after = self.after.as_ref();
         let older = after.filter(|_| self.moved);
-        let mut walk = Walk::new(&snapshot, view, self.since, after).behind_older(older);
-        let mut last = true;
+        let mut walk = Walk::new(&snapshot, view, self.since, after, (*left).max(1))
+            .behind_older(older)
+            .with_edge(self.edge.take());
+        let mut full = false;
         while let Some(mut change) = walk.next() {
             // What an earlier round has sent was not shown yet: it is lost if it goes in this one.
             if let (Act::Trim { to, gap }, Some(shown)) = (&mut change.act, self.shown) {
@@ -89,15 +96,22 @@ impl Sweep {
                 })
             };
             if size >= bytes && boundary() {
-                last = false;
+                full = true;
                 break;
             }
             size += Codec::size_hint(&change);
             changes.push(change);
         }
-        drop(walk);
+        let last = !full && walk.left().is_some();
+        *left = walk.left().unwrap_or_default();
+        let after = if full {
+            changes.iter().map(|change| &change.path).max().cloned()
+        } else {
+            walk.passed().cloned()
+        };
+        self.edge = walk.into_edge();
         if !last {
-            self.after = changes.iter().map(|change| &change.path).max().cloned();
+            self.after = after;
         }
         if hold && !last {
             self.held = Some(snapshot.clone());

@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use core::cmp::Ordering;
 
-use onetree_protocol::{Act, Change, Depth, LogKey, Path, Revision, View};
+use onetree_protocol::{Act, Change, Depth, LogKey, Path, Pattern, Revision, View};
 
 use super::concerns;
 use crate::slot::{Slot, Summary};
@@ -14,7 +14,7 @@ use crate::snapshot::Snapshot;
 /// The changes that take a mirror of `view` from one revision to the snapshot's, or from nothing,
 /// in path order, those behind `after`. Cost: O(log n) for each change that it yields; where a
 /// view is less than its subtree, for each that it passes by; where only direct children are seen,
-/// for each child.
+/// for each child. It ends when it has looked at as many slots as it may.
 pub(crate) struct Walk<'a> {
     snapshot: &'a Snapshot,
     view: &'a View,
@@ -22,9 +22,16 @@ pub(crate) struct Walk<'a> {
     /// Where that part of the sweep ended which was read from older snapshots.
     older: Option<&'a Path>,
     slots: Slots<'a>,
+    /// What a look at one slot counts.
+    cost: usize,
+    /// How many may still be looked at; `None`: there are more than that.
+    left: Option<usize>,
+    /// The slot last looked at.
+    passed: Option<&'a Path>,
     /// Of the slot last taken: a drop, a trim and the entry itself.
     pending: VecDeque<Change>,
     tail: Option<Tail>,
+    edge: Option<Edge>,
 }
 
 type Slots<'a> = Box<dyn Iterator<Item = &'a Slot> + 'a>;
@@ -36,21 +43,41 @@ struct Tail {
     hidden: Option<LogKey>,
 }
 
+/// Where the tail of a log begins, as it was found once: to find it costs as much as to read it.
+#[derive(Debug)]
+pub(super) struct Edge {
+    log: Path,
+    hidden: Option<LogKey>,
+    /// The snapshot that it was found in.
+    rev: Revision,
+    /// Slots that are read before it is looked for again, in newer snapshots: as many as that takes. So long
+    /// the log may show what came meanwhile, too.
+    worth: usize,
+}
+
 impl<'a> Walk<'a> {
+    /// `left`: how many slots it may look at. In a view with patterns one counts once for each, and once
+    /// more for each eight segments of it.
     pub(crate) fn new(
         snapshot: &'a Snapshot,
         view: &'a View,
         since: Option<Revision>,
         after: Option<&Path>,
+        left: usize,
     ) -> Walk<'a> {
+        let weigh = |pattern: &Pattern| 1 + pattern.as_str().split('/').count() / 8;
         let mut walk = Walk {
             snapshot,
             view,
             since,
             older: None,
             slots: Box::new(core::iter::empty()),
+            cost: view.patterns.iter().map(weigh).sum::<usize>().max(1),
+            left: Some(left),
+            passed: None,
             pending: VecDeque::new(),
             tail: None,
+            edge: None,
         };
         match after {
             Some(after) => {
@@ -70,26 +97,57 @@ impl<'a> Walk<'a> {
         self
     }
 
-    /// The next change.
+    /// Where an earlier walk has found the tail of the log that this one may begin in.
+    pub(super) fn with_edge(mut self, edge: Option<Edge>) -> Walk<'a> {
+        self.edge = edge;
+        self
+    }
+
+    /// For the walk that goes on from here.
+    pub(super) fn into_edge(self) -> Option<Edge> {
+        self.edge
+    }
+
+    /// How many slots may still be looked at. `None`: those were not enough to reach the end.
+    pub(crate) fn left(&self) -> Option<usize> {
+        self.left
+    }
+
+    /// The slot that was last looked at, whose changes have all been given when the walk has ended.
+    pub(super) fn passed(&self) -> Option<&'a Path> {
+        self.passed
+    }
+
+    /// The next change; `None` at the end, or when nothing more may be looked at.
     pub(crate) fn next(&mut self) -> Option<Change> {
         loop {
             if let Some(change) = self.pending.pop_front() {
                 return Some(change);
             }
-            let slot = self.slots.next()?;
+            let slot = self.look()?;
             if self.passes(slot) {
                 self.take(slot);
             }
         }
     }
 
-    /// The next entry; `left` is how many slots may still be looked at, and becomes `None` when
-    /// there are more.
-    pub(crate) fn next_entry(&mut self, left: &mut Option<usize>) -> Option<&'a Slot> {
+    /// Looks at the next slot, if it may.
+    fn look(&mut self) -> Option<&'a Slot> {
+        let left = self.left?;
+        let slot = self.slots.next()?;
+        self.left = (left > 0).then(|| left.saturating_sub(self.cost));
+        self.left?;
+        self.passed = Some(&slot.path);
+        if let Some(edge) = &mut self.edge {
+            edge.worth = edge.worth.saturating_sub(1);
+        }
+        Some(slot)
+    }
+
+    /// The next entry; `None` at the end, or when nothing more may be looked at.
+    pub(crate) fn next_entry(&mut self) -> Option<&'a Slot> {
         loop {
-            let slot = self.slots.next()?;
-            *left = left.and_then(|left| left.checked_sub(1));
-            left.as_ref()?;
+            let slot = self.look()?;
             if self.passes(slot) && slot.is_live() && self.view.sees(&slot.path) {
                 return Some(slot);
             }
@@ -170,7 +228,7 @@ impl<'a> Walk<'a> {
         }
         let Some((log, key)) = log_of(&self.view.base, path) else { return true };
         let Ok(log) = Path::parse(log) else { return true };
-        let hidden = self.tail_of(&log, tail);
+        let hidden = self.edge_of(&log, tail);
         let prefix = alloc::format!("{}/", log.as_str().trim_end_matches('/'));
         self.tail = Some(Tail { prefix, hidden });
         let Some(to) = hidden else { return true };
@@ -199,13 +257,34 @@ impl<'a> Walk<'a> {
     }
 
     /// The last key that the tail of a log leaves out, of those that the mirror does not have yet.
-    fn tail_of(&self, log: &Path, tail: usize) -> Option<LogKey> {
+    fn edge_of(&mut self, log: &Path, tail: usize) -> Option<LogKey> {
+        let rev = self.snapshot.rev();
+        if let Some(edge) = &self.edge
+            && edge.log == *log
+            && (edge.rev == rev || edge.worth > 0)
+        {
+            return edge.hidden;
+        }
+        let (hidden, worth) = self.find_edge(log, tail);
+        self.left = self.left.map(|left| left.saturating_sub(worth));
+        self.edge = Some(Edge { log: log.clone(), hidden, rev, worth });
+        hidden
+    }
+
+    /// The same, and how many slots were looked at for it.
+    fn find_edge(&self, log: &Path, tail: usize) -> (Option<LogKey>, usize) {
+        let within = self.snapshot.summary(log);
+        if within.live.min(within.logged) <= tail as u64 {
+            return (None, 0);
+        }
         let since = self.since.unwrap_or_default();
+        let mut count = 0;
         let all = self.snapshot.tree().range(|path: &Path| log.place(path));
-        let entries = all.rev().filter(|slot| slot.is_live());
+        let entries = all.rev().inspect(|_| count += 1).filter(|slot| slot.is_live());
         let direct = entries.filter(|slot| slot.path.parent_str() == Some(log.as_str()));
         let keys = direct.filter_map(|slot| LogKey::of(&slot.path));
-        keys.take_while(|key| key.rev > since).nth(tail)
+        let hidden = keys.take_while(|key| key.rev > since).nth(tail);
+        (hidden, count)
     }
 
     fn take(&mut self, slot: &Slot) {

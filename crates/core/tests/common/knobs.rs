@@ -15,6 +15,9 @@ pub(crate) struct Knobs {
     pub(crate) outbox_bytes: usize,
     /// Of a frame of a refresh, bytes: small ones make long sweeps.
     pub(crate) frame_bytes: usize,
+    /// Slots that one turn of a feed may look at, and one `sync`.
+    pub(crate) turn_slots: usize,
+    pub(crate) digest_scan: usize,
     /// Frames on their way to one client.
     pub(crate) wire_frames: usize,
     /// In a thousand steps: cuts of a connection, restores from a backup, damaged copies.
@@ -35,11 +38,14 @@ impl Knobs {
         settings.retention.clear();
         let (subscriptions, outbox_bytes, frame_bytes, wire_frames) = (9, 1 << 20, 2_000, 50);
         let (cuts, restores, damages, writes, holds) = (0, 0, 0, 0, 0);
+        let (turn_slots, digest_scan) = (1_000, 100_000);
         Knobs {
             links,
             subscriptions,
             outbox_bytes,
             frame_bytes,
+            turn_slots,
+            digest_scan,
             wire_frames,
             cuts,
             restores,
@@ -55,15 +61,20 @@ impl Knobs {
         let mut settings = requests::settings();
         settings.bounds.tombstones = *rng.pick(&[4, 60, 10_000]);
         settings.bounds.tombstone_ms = *rng.pick(&[40, 2_000, 1_000_000]);
+        let damages = *rng.pick(&[0, 60]);
+        // What is damaged is found by a digest, in the end.
+        let digest_scan = if damages == 0 { *rng.pick(&[3, 100_000]) } else { 100_000 };
         Knobs {
             links: 1 + rng.below(4),
             subscriptions: 1 + rng.below(4),
             outbox_bytes: *rng.pick(&[300, 1_000, 5_000]),
             frame_bytes: *rng.pick(&[1, 300, 2_000]),
+            turn_slots: *rng.pick(&[1, 5, 1_000]),
+            digest_scan,
             wire_frames: *rng.pick(&[1, 3, 20]),
             cuts: *rng.pick(&[0, 5, 20]),
             restores: *rng.pick(&[0, 6]),
-            damages: *rng.pick(&[0, 60]),
+            damages,
             writes: *rng.pick(&[1, 3, 10]),
             holds: *rng.pick(&[0, 50, 100]),
             settings,

@@ -264,7 +264,8 @@ impl Sim {
             view_bytes: 100_000,
             pattern_segments: 1_000,
             frame_bytes: self.knobs.frame_bytes,
-            digest_scan: 100_000,
+            digest_scan: self.knobs.digest_scan,
+            turn_slots: self.knobs.turn_slots,
         };
         self.links[link].line = Some(Line::new(limits, self.settings.epoch));
         for mirror in 0..self.links[link].mirrors.len() {
@@ -347,6 +348,7 @@ impl Sim {
                         line.interests.insert(interest.sub, interest);
                     }
                     Some(Step::Unregister(gone)) => drop(line.interests.remove(&gone.sub)),
+                    Some(Step::Pause) => assert!(line.feed.is_catching_up(), "for nothing"),
                     None => assert!(!line.feed.is_catching_up(), "there is something to do"),
                 }
                 Turn::Overflow

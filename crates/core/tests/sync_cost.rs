@@ -1,0 +1,245 @@
+//! What one turn of a feed may cost, in nodes visited (feature `count-visits`): whoever has nothing to be
+//! told of a large tree keeps nobody waiting.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use onetree_core::map::{LEAF, reset_visits, visits};
+use onetree_core::{Author, Feed, FeedLimits, Request, Settings, State, Step, Time};
+use onetree_protocol::frame::{Do, Mode, ServerFrame, Sub};
+use onetree_protocol::{Act, Change, DigestKey, Epoch, Path, Pattern, Value, View};
+
+const ENTRIES: u64 = 20_000;
+
+/// Slots that one turn may look at.
+const SLOTS: u64 = 1_000;
+
+/// The nodes of so many slots, when the leaves are half full; and twice the way down to the first.
+const TURN: u64 = SLOTS / (LEAF as u64 / 2) + 30;
+
+/// The count is one for the process, so these tests run one after the other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn cost<R>(action: impl FnOnce() -> R) -> (u64, R) {
+    reset_visits();
+    let result = action();
+    (visits(), result)
+}
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+/// Writes them, in a few commits.
+fn write(state: &mut State, changes: &[Do]) {
+    for some in changes.chunks(10_000) {
+        let request = Request { changes: some.to_vec(), ..Request::default() };
+        state.write(Time(1), &Author::default(), &request).answer.unwrap();
+    }
+}
+
+/// Puts each of the entries at `/a`.
+fn fill(state: &mut State) {
+    let put = |n| Do::Put {
+        path: path(&format!("/a/{n:06}")),
+        value: Value::text("v"),
+        ttl_ms: None,
+        ephemeral: false,
+    };
+    write(state, &(0..ENTRIES).map(put).collect::<Vec<_>>());
+}
+
+fn append(state: &mut State, count: u64) {
+    let value = Value::text("v");
+    let append = Do::Append { path: path("/log"), value, ttl_ms: None, ephemeral: false };
+    write(state, &vec![append; count as usize]);
+}
+
+fn empty() -> State {
+    State::new(Settings {
+        epoch: Epoch(1),
+        digest_key: DigestKey(7),
+        bounds: Default::default(),
+        retention: Vec::new(),
+    })
+}
+
+fn feed() -> Feed {
+    let (digest_scan, turn_slots) = (SLOTS as usize, SLOTS as usize);
+    Feed::new(FeedLimits {
+        subscriptions: 2_000,
+        view_bytes: 1 << 20,
+        pattern_segments: 10_000,
+        frame_bytes: 8_192,
+        digest_scan,
+        turn_slots,
+    })
+}
+
+fn subscribe(feed: &mut Feed, state: &State, sub: u32, view: View, every_ms: u32) {
+    let (cookie, mode, signals, copy) = (None, Mode::Stay, false, false);
+    let sub = Sub { id: 1, sub, view, cookie, mode, signals, every_ms, copy };
+    feed.subscribe(&sub, &state.snapshot()).unwrap();
+}
+
+/// Everything whose name is `last`, which is nothing.
+fn nothing(last: &str, patterns: usize) -> View {
+    let patterns = (0..patterns).map(|n| Pattern::parse(&format!("**/{last}{n}")).unwrap());
+    View { patterns: patterns.collect(), ..View::tree(Path::root()) }
+}
+
+/// What a feed says until it has nothing to do, and its dearest turn.
+#[derive(Default)]
+struct Said {
+    most: u64,
+    all: u64,
+    turns: usize,
+    changes: Vec<Change>,
+    fresh: Vec<u32>,
+    deltas: usize,
+}
+
+fn settle(feed: &mut Feed, state: &State, now: Time, hold: bool) -> Said {
+    let mut said = Said::default();
+    loop {
+        let (visits, step) = cost(|| feed.poll(now, || state.snapshot(), hold));
+        said.most = said.most.max(visits);
+        said.all += visits;
+        said.turns += 1;
+        match step {
+            Some(Step::Frame(ServerFrame::Entries(entries))) => {
+                assert!(!entries.changes.is_empty(), "a frame that says nothing");
+                said.changes.extend(entries.changes);
+            }
+            Some(Step::Frame(ServerFrame::Fresh(fresh))) => said.fresh.push(fresh.sub),
+            Some(Step::Frame(ServerFrame::Delta(_))) => said.deltas += 1,
+            Some(_) => {}
+            None => return said,
+        }
+    }
+}
+
+#[test]
+fn a_view_that_sees_nothing_of_a_large_tree_gives_way() {
+    let _alone = alone();
+    let mut state = empty();
+    fill(&mut state);
+    for hold in [true, false] {
+        // One slot costs what its patterns do.
+        for (patterns, turn) in [(1, TURN), (32, TURN - SLOTS / LEAF as u64)] {
+            let mut feed = feed();
+            subscribe(&mut feed, &state, 1, nothing("no", patterns), 0);
+            let said = settle(&mut feed, &state, Time(1), hold);
+            assert!(said.most <= turn, "{} nodes in one turn: {patterns} patterns", said.most);
+            let least = ENTRIES as usize * patterns / SLOTS as usize * 9 / 10;
+            assert!((least..2 * least + 20).contains(&said.turns), "{} turns", said.turns);
+            assert_eq!((said.changes.len(), said.fresh), (0, vec![1]));
+        }
+    }
+}
+
+#[test]
+fn views_that_see_nothing_take_turns_with_those_that_do() {
+    let _alone = alone();
+    let mut state = empty();
+    fill(&mut state);
+    let mut feed = feed();
+    for sub in 0..20 {
+        subscribe(&mut feed, &state, sub, nothing("no", 1), 0);
+    }
+    subscribe(&mut feed, &state, 20, View::tree(path("/a/000007")), 0);
+    let said = settle(&mut feed, &state, Time(1), true);
+    assert!(said.most <= TURN, "{} nodes in one turn", said.most);
+    assert_eq!((said.fresh.len(), said.fresh[0]), (21, 20), "the small one is done first");
+    // The changes that one of them missed are passed by in turns, too.
+    feed.handle_overflow();
+    fill(&mut state);
+    let said = settle(&mut feed, &state, Time(1), true);
+    // A search for what changed looks at some leaves ahead.
+    assert!(said.most <= TURN + 300, "{} nodes in one turn", said.most);
+    assert_eq!(said.deltas, 21);
+}
+
+#[test]
+fn a_sync_asks_no_more_of_views_with_an_interval_than_of_others() {
+    let _alone = alone();
+    let mut state = empty();
+    fill(&mut state);
+    let mut feed = feed();
+    for sub in 0..20 {
+        subscribe(&mut feed, &state, sub, nothing("no", 1), 1_000);
+    }
+    subscribe(&mut feed, &state, 20, View::tree(path("/b")), 1_000);
+    settle(&mut feed, &state, Time(1), true);
+    assert_eq!(feed.sync(&state.snapshot()).digests.len(), 21);
+    fill(&mut state);
+    for _ in 0..2 {
+        let (visits, sync) = cost(|| feed.sync(&state.snapshot()));
+        assert!(visits <= TURN + 21 * 30 + 300, "{visits} nodes in one sync");
+        let named: Vec<u32> = sync.digests.iter().map(|(sub, _)| *sub).collect();
+        assert_eq!(named, [20], "of the others it is not known");
+    }
+    // Their interval shows that there is nothing: then they are.
+    settle(&mut feed, &state, Time(2_000), true);
+    assert_eq!(feed.sync(&state.snapshot()).digests.len(), 21);
+}
+
+#[test]
+fn an_interval_does_not_look_again_at_what_the_last_one_saw() {
+    let _alone = alone();
+    let mut state = empty();
+    fill(&mut state);
+    let mut feed = feed();
+    subscribe(&mut feed, &state, 1, nothing("no", 1), 50);
+    settle(&mut feed, &state, Time(1), true);
+    fill(&mut state);
+    let first = settle(&mut feed, &state, Time(100), true);
+    assert!(first.all > ENTRIES / LEAF as u64, "{} nodes: it has to look", first.all);
+    let second = settle(&mut feed, &state, Time(200), true);
+    assert!(second.turns == 1 && second.all <= 30, "{} nodes for nothing", second.all);
+    assert_eq!((first.deltas, second.deltas), (0, 0));
+}
+
+#[test]
+fn a_tail_costs_what_it_shows() {
+    let _alone = alone();
+    let mut state = empty();
+    append(&mut state, ENTRIES);
+    let leaves = ENTRIES / (LEAF as u64 / 2);
+    for hold in [true, false] {
+        for tail in [10, ENTRIES / 2, ENTRIES - 1, ENTRIES, u32::MAX.into()] {
+            let mut feed = feed();
+            let view = View { tail: Some(tail as u32), ..View::tree(path("/log")) };
+            subscribe(&mut feed, &state, 1, view, 0);
+            let said = settle(&mut feed, &state, Time(1), hold);
+            let puts = said.changes.iter().filter(|c| matches!(c.act, Act::Put(_))).count();
+            assert_eq!(puts as u64, tail.min(ENTRIES), "the newest {tail}");
+            // Once to find where it begins, once to read it, and the way down for each piece.
+            let shown = 2 * leaves * tail.min(ENTRIES) / ENTRIES;
+            let limit = shown + 40 * said.turns as u64;
+            assert!(said.all <= limit, "tail {tail}: {} > {limit}", said.all);
+        }
+    }
+}
+
+#[test]
+fn a_tail_that_moves_on_costs_what_it_shows() {
+    let _alone = alone();
+    let mut state = empty();
+    append(&mut state, ENTRIES);
+    let mut feed = feed();
+    let view = View { tail: Some(ENTRIES as u32 / 2), ..View::tree(path("/log")) };
+    subscribe(&mut feed, &state, 1, view, 0);
+    let (mut all, mut turns, mut fresh) = (0, 0, false);
+    while !fresh {
+        append(&mut state, 1);
+        let (visits, step) = cost(|| feed.poll(Time(1), || state.snapshot(), false));
+        (all, turns) = (all + visits, turns + 1);
+        fresh = matches!(step, Some(Step::Frame(ServerFrame::Fresh(_))));
+    }
+    // Where it begins is looked for again when as much was read as that takes.
+    let limit = 3 * ENTRIES / (LEAF as u64 / 2) + 40 * turns;
+    assert!(all <= limit, "{all} > {limit}");
+}
