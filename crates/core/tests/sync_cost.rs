@@ -220,6 +220,7 @@ fn a_tail_costs_what_it_shows() {
             let shown = 2 * leaves * tail.min(ENTRIES) / ENTRIES;
             let limit = shown + 40 * said.turns as u64;
             assert!(said.all <= limit, "tail {tail}: {} > {limit}", said.all);
+            assert!(said.most <= 2 * TURN, "tail {tail}: {} in one turn", said.most);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Subscriptions: bringing mirrors to the present, and keeping them there.
 
+mod edge;
 mod feed;
 mod standing;
 mod subscription;

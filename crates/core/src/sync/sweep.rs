@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use onetree_protocol::{Act, Change, Codec, Path, Revision, View};
 
-use super::walk::{Edge, Walk};
+use super::edge::Edge;
+use super::walk::Walk;
 use crate::snapshot::Snapshot;
 
 /// A sweep walks through its view once, in path order, a piece at a time, as the receiver takes
@@ -107,7 +108,7 @@ impl Sweep {
         let after = if full {
             changes.iter().map(|change| &change.path).max().cloned()
         } else {
-            walk.passed().cloned()
+            walk.passed().cloned().or_else(|| self.after.clone())
         };
         self.edge = walk.into_edge();
         if !last {

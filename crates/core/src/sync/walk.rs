@@ -8,6 +8,7 @@ use core::cmp::Ordering;
 use onetree_protocol::{Act, Change, Depth, LogKey, Path, Pattern, Revision, View};
 
 use super::concerns;
+use super::edge::Edge;
 use crate::slot::{Slot, Summary};
 use crate::snapshot::Snapshot;
 
@@ -26,8 +27,9 @@ pub(crate) struct Walk<'a> {
     cost: usize,
     /// How many may still be looked at; `None`: there are more than that.
     left: Option<usize>,
-    /// The slot last looked at.
+    /// The slot last looked at, and the one before it.
     passed: Option<&'a Path>,
+    before: Option<&'a Path>,
     /// Of the slot last taken: a drop, a trim and the entry itself.
     pending: VecDeque<Change>,
     tail: Option<Tail>,
@@ -41,18 +43,6 @@ struct Tail {
     /// The log's path, with the `/` that its entries' paths go on with.
     prefix: String,
     hidden: Option<LogKey>,
-}
-
-/// Where the tail of a log begins, as it was found once: to find it costs as much as to read it.
-#[derive(Debug)]
-pub(super) struct Edge {
-    log: Path,
-    hidden: Option<LogKey>,
-    /// The snapshot that it was found in.
-    rev: Revision,
-    /// Slots that are read before it is looked for again, in newer snapshots: as many as that takes. So long
-    /// the log may show what came meanwhile, too.
-    worth: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -75,6 +65,7 @@ impl<'a> Walk<'a> {
             cost: view.patterns.iter().map(weigh).sum::<usize>().max(1),
             left: Some(left),
             passed: None,
+            before: None,
             pending: VecDeque::new(),
             tail: None,
             edge: None,
@@ -137,9 +128,9 @@ impl<'a> Walk<'a> {
         let slot = self.slots.next()?;
         self.left = (left > 0).then(|| left.saturating_sub(self.cost));
         self.left?;
-        self.passed = Some(&slot.path);
+        self.before = self.passed.replace(&slot.path);
         if let Some(edge) = &mut self.edge {
-            edge.worth = edge.worth.saturating_sub(1);
+            edge.read();
         }
         Some(slot)
     }
@@ -228,7 +219,11 @@ impl<'a> Walk<'a> {
         }
         let Some((log, key)) = log_of(&self.view.base, path) else { return true };
         let Ok(log) = Path::parse(log) else { return true };
-        let hidden = self.edge_of(&log, tail);
+        let Some(hidden) = self.edge_of(&log, tail) else {
+            // The walk that goes on from here comes to this slot again.
+            self.passed = self.before;
+            return false;
+        };
         let prefix = alloc::format!("{}/", log.as_str().trim_end_matches('/'));
         self.tail = Some(Tail { prefix, hidden });
         let Some(to) = hidden else { return true };
@@ -256,35 +251,16 @@ impl<'a> Walk<'a> {
         false
     }
 
-    /// The last key that the tail of a log leaves out, of those that the mirror does not have yet.
-    fn edge_of(&mut self, log: &Path, tail: usize) -> Option<LogKey> {
-        let rev = self.snapshot.rev();
-        if let Some(edge) = &self.edge
-            && edge.log == *log
-            && (edge.rev == rev || edge.worth > 0)
-        {
-            return edge.hidden;
-        }
-        let (hidden, worth) = self.find_edge(log, tail);
-        self.left = self.left.map(|left| left.saturating_sub(worth));
-        self.edge = Some(Edge { log: log.clone(), hidden, rev, worth });
-        hidden
-    }
-
-    /// The same, and how many slots were looked at for it.
-    fn find_edge(&self, log: &Path, tail: usize) -> (Option<LogKey>, usize) {
-        let within = self.snapshot.summary(log);
-        if within.live.min(within.logged) <= tail as u64 {
-            return (None, 0);
-        }
-        let since = self.since.unwrap_or_default();
-        let mut count = 0;
-        let all = self.snapshot.tree().range(|path: &Path| log.place(path));
-        let entries = all.rev().inspect(|_| count += 1).filter(|slot| slot.is_live());
-        let direct = entries.filter(|slot| slot.path.parent_str() == Some(log.as_str()));
-        let keys = direct.filter_map(|slot| LogKey::of(&slot.path));
-        let hidden = keys.take_while(|key| key.rev > since).nth(tail);
-        (hidden, count)
+    /// The last key that the tail of a log leaves out, of those that the mirror does not have yet. The outer
+    /// `None`: nothing more may be looked at.
+    fn edge_of(&mut self, log: &Path, tail: usize) -> Option<Option<LogKey>> {
+        // At least one look, or it would never be found.
+        let mut left = self.left?.max(1);
+        let mut edge = Edge::of(self.edge.take(), log, tail, self.snapshot);
+        let found = edge.hidden(self.snapshot, self.since.unwrap_or_default(), &mut left);
+        self.edge = Some(edge);
+        self.left = found.map(|_| left);
+        found
     }
 
     fn take(&mut self, slot: &Slot) {

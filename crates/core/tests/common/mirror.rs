@@ -279,11 +279,11 @@ impl Mirror {
     fn note_tails(&mut self, opened: Revision, rev: Revision, world: &World<'_>) {
         self.copy.left_out.clear();
         let Some(tail) = self.view.tail.map(|tail| tail as usize) else { return };
-        for tree in self.trees(opened, rev, world) {
-            for log in self.logs(&tree) {
-                let Some(key) = truth::keys(&tree, &log).get(tail).copied() else { continue };
-                let left_out = self.copy.left_out.entry(log).or_insert((key, rev));
-                left_out.0 = left_out.0.max(key);
+        let trees = self.trees(opened, rev, world);
+        let logs: BTreeSet<Path> = trees.iter().flat_map(|tree| self.logs(tree)).collect();
+        for log in logs {
+            if let Some(key) = tail_of(&trees, &log, tail) {
+                self.copy.left_out.insert(log, (key, rev));
             }
         }
         let tree = world.history.at(rev);
@@ -327,8 +327,7 @@ impl Mirror {
         for (log, to) in told {
             let tail = self.view.tail.map(|tail| tail as usize).filter(|_| to.rev > since);
             let trees = self.trees(since, rev, world);
-            let ends = |tree: &Rc<Tree>, tail| truth::keys(tree, log).get(tail) >= Some(&to);
-            if tail.is_some_and(|tail| trees.iter().any(|tree| ends(tree, tail))) {
+            if tail.is_some_and(|tail| tail_of(&trees, log, tail) >= Some(to)) {
                 let left_out = self.copy.left_out.entry(log.clone()).or_insert((to, rev));
                 *left_out = (left_out.0.max(to), rev);
             } else {
@@ -405,6 +404,12 @@ fn take(copy: &mut Tree, view: &View, change: &Change) {
         Act::Drop => copy.retain(|other, _| !truth::is_under(path, other)),
         Act::Trim { to, .. } => copy.retain(|other, _| !truth::is_trimmed(path, *to, other)),
     }
+}
+
+/// The last key that a tail may leave out, of all that were in the log meanwhile.
+fn tail_of(trees: &[Rc<Tree>], log: &Path, tail: usize) -> Option<LogKey> {
+    let keys: BTreeSet<LogKey> = trees.iter().flat_map(|tree| truth::keys(tree, log)).collect();
+    keys.into_iter().nth_back(tail)
 }
 
 /// Whether the mirror shows a log entry that has not changed since it was appended.
