@@ -242,3 +242,29 @@ fn a_view_that_sees_less_than_it_passes_by_is_right_in_the_smallest_turns() {
         sweep(&View { depth: Depth::Children, ..view }, &before, &missed, &meanwhile);
     }
 }
+
+#[test]
+fn all_snapshots_go_at_once_when_none_may_be_held() {
+    let mut state = State::new(settings());
+    let write = |state: &mut State, request: &Request| {
+        state.write(Time(1), &Author::default(), request).answer.unwrap();
+    };
+    puts("/a", 9, "1").iter().for_each(|request| write(&mut state, request));
+    let mut feed = Feed::new(FeedLimits { subscriptions: 9, frame_bytes: 1, ..LIMITS });
+    for number in 0..3 {
+        feed.subscribe(&Sub { mode: Mode::Once, ..sub(number) }, &state.snapshot()).unwrap();
+    }
+    for _ in 0..9 {
+        feed.poll(Time(1), || state.snapshot(), true);
+    }
+    write(&mut state, &put("/b", "1"));
+    let now = state.snapshot();
+    feed.poll(Time(1), || now.clone(), false);
+    let mut ends = Vec::new();
+    while let Some(step) = feed.poll(Time(1), || now.clone(), true) {
+        if let Step::Frame(ServerFrame::Fresh(fresh)) = step {
+            ends.push(fresh.rev);
+        }
+    }
+    assert_eq!(ends, [now.rev(); 3], "one has still read what was held");
+}

@@ -266,7 +266,8 @@ impl Feed {
     /// The next step for the mirrors that are being brought to the present; they take turns.
     /// `None`: there is nothing to do. `latest` is called at most once, and must give a snapshot
     /// that was published when it was called. `hold` says whether a snapshot may be kept until the
-    /// next call: then a sweep needs one round. It takes no longer than [`FeedLimits`] say.
+    /// next call: then a sweep needs one round; if not, all that were kept go. It looks at no more
+    /// than [`FeedLimits`] say.
     pub fn poll(
         &mut self,
         now: Time,
@@ -274,6 +275,9 @@ impl Feed {
         hold: bool,
     ) -> Option<Step> {
         self.wake_paced(now);
+        if !hold && self.subs.any_moving() {
+            self.subs.each(|_, sub| sub.let_go());
+        }
         let mut latest = Some(latest);
         let mut snapshot = None;
         let mut left = self.limits.turn_slots.max(1);

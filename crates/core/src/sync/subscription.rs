@@ -100,6 +100,14 @@ impl Subscription {
         }
     }
 
+    /// Holds on to no snapshot any more.
+    pub(super) fn let_go(&mut self) {
+        match &mut self.cursor {
+            Cursor::Refreshing { sweep, .. } | Cursor::Behind { sweep, .. } => sweep.let_go(),
+            Cursor::Live { .. } | Cursor::Paced { .. } => {}
+        }
+    }
+
     /// Starts again from nothing.
     pub(super) fn restart(&mut self, reason: Reason) {
         let stage = Stage::Opening(RefreshKind::Full, reason);

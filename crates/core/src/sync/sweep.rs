@@ -67,10 +67,7 @@ impl Sweep {
         bytes: usize,
         left: &mut usize,
     ) -> Result<Piece, Outrun> {
-        let snapshot = match self.held.take() {
-            Some(held) if hold => held,
-            _ => latest,
-        };
+        let snapshot = self.held.take().unwrap_or(latest);
         if self.since.is_some_and(|since| since < snapshot.horizon()) {
             return Err(Outrun);
         }
@@ -118,6 +115,11 @@ impl Sweep {
             self.held = Some(snapshot.clone());
         }
         Ok(Piece { changes, snapshot, last })
+    }
+
+    /// Goes on over newer snapshots.
+    pub(super) fn let_go(&mut self) {
+        self.held = None;
     }
 
     /// After the last piece of a round: the revision that the receiver is at, when that is one.
