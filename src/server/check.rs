@@ -16,12 +16,14 @@ const APPENDED_BYTES: u64 = 1 + LogKey::BYTES as u64 + 3;
 /// A write: its values, how many steps and conditions it has, and that the paths of its appends fit
 /// into one reply.
 pub(super) fn write(request: &Request, codec: Codec, config: &Config) -> Result<(), Refusal> {
-    let most = config.commit_changes as usize;
-    let steps = request.changes.len().max(request.conditions.len());
-    if steps > most {
-        let message =
-            format!("a transaction has at most {most} changes and as many conditions, not {steps}");
-        return Err(Refusal::new(Code::TooManyChanges, message));
+    for (count, most, what) in [
+        (request.changes.len(), config.commit_changes, "changes"),
+        (request.conditions.len(), config.commit_conditions, "conditions"),
+    ] {
+        if count > most as usize {
+            let message = format!("a transaction has at most {most} {what}, not {count}");
+            return Err(Refusal::new(Code::TooManyChanges, message));
+        }
     }
     let (mut reply, room) = (0, u64::from(config.frame_bytes) - FRAME_OVERHEAD);
     for change in &request.changes {
