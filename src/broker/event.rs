@@ -37,16 +37,17 @@ impl Event {
     }
 }
 
-/// How many of these events, from the first on, one turn takes: as many as it has room for; one that
-/// is larger than a turn goes alone.
+/// How many of these events, from the first on, one turn takes: until it is full, and the last may stand
+/// out by as much again; one that is larger than a turn goes alone.
 pub(super) fn turn(events: &[Event]) -> usize {
-    let mut left = TURN_EVENTS;
-    let fitting = events.iter().take_while(|event| {
-        let fits = event.weight() <= left;
-        left = left.saturating_sub(event.weight());
+    let mut taken = 0;
+    let together = events.iter().take_while(|event| {
+        let weight = event.weight();
+        let fits = taken == 0 || taken < TURN_EVENTS && weight <= TURN_EVENTS;
+        taken += weight;
         fits
     });
-    fitting.count().max(1).min(events.len())
+    together.count()
 }
 
 /// A write, and whom to answer.
@@ -121,7 +122,8 @@ mod tests {
             turns
         };
         assert_eq!(turns(&[&[100, 100], &[56], &[1]]), [2, 1]);
-        assert_eq!(turns(&[&[100], &[1_000], &[100], &[100, 100]]), [1, 1, 1, 1]);
+        assert_eq!(turns(&[&[200], &[200], &[1]]), [2, 1]);
+        assert_eq!(turns(&[&[100], &[1_000], &[100], &[100, 100]]), [1, 1, 2]);
         assert_eq!(turns(&[&[1][..]; 300]), [256, 44]);
     }
 }
