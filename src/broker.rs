@@ -415,6 +415,7 @@ impl<S: Store> Owner<S> {
         let mut turn = Instant::now();
         while publication.go_on() {
             if turn.elapsed() >= PUBLISH_TIME {
+                publication.pause();
                 tokio::task::yield_now().await;
                 turn = Instant::now();
             }

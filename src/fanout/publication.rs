@@ -13,10 +13,13 @@ use super::run::{Made, Run};
 use super::subscriber::Subscriber;
 use super::{FEW, Fanout};
 
-/// Changes that are looked up in one piece: some 15 us as a rule, so that a look at the clock after each
-/// costs nothing; and where each change is matched with everything that one connection may have, some
-/// hundred milliseconds.
+/// Changes that are looked up, and commits that are handed over, in one piece: some 15 us as a rule, so that
+/// a look at the clock after each costs nothing; and where each change is matched with everything
+/// that one connection may have, some hundred milliseconds.
 const PIECE: usize = 16;
+
+/// So many frames that are handed over count as one more commit.
+const HANDED: usize = 64;
 
 /// Commits that are being handed over.
 ///
@@ -84,8 +87,17 @@ impl<'a> Publication<'a> {
                 });
                 current.looked_up += 1;
             }
-            self.hand_over(current);
+            let handed = self.hand_over(current);
+            left = left.saturating_sub(1 + handed / HANDED);
+            if left == 0 {
+                return true;
+            }
         }
+    }
+
+    /// Others have their turn now: what is found already does not wait for it.
+    pub(crate) fn pause(&mut self) {
+        self.run.end(hand);
     }
 
     fn begin(&mut self, commit: &Commit) -> Current {
@@ -105,20 +117,22 @@ impl<'a> Publication<'a> {
         Current { rev: commit.rev, changes, looked_up }
     }
 
-    /// All changes of a commit have been looked up: it goes into the run, or by itself.
-    fn hand_over(&mut self, Current { rev, changes, .. }: Current) {
+    /// All changes of a commit have been looked up: it goes into the run, or by itself. Gives how many
+    /// frames were handed over for that.
+    fn hand_over(&mut self, Current { rev, changes, .. }: Current) -> usize {
         let (matched, run) = (&self.matched, &mut self.run);
         let frame_bytes = self.fanout.frame_bytes;
-        let Some((_, first)) = matched.groups.first() else { return };
+        let Some((_, first)) = matched.groups.first() else { return 0 };
+        let mut handed = 0;
         if matched.groups.iter().all(|(_, marks)| marks == first) {
             if !run.goes_to(matched.groups.iter().map(|(group, _)| group)) {
-                run.end(hand);
+                handed = run.end(hand);
                 run.begin(matched.groups.iter().map(|(group, _)| group.clone()));
             }
             run.draft.delta(rev, changes, first, frame_bytes);
-            return;
+            return handed;
         }
-        run.end(hand);
+        handed += run.end(hand);
         let mut made: Vec<(Marks, Made)> = Vec::new();
         for (subscriber, marks) in matched.union().values() {
             let known = made.iter().position(|(known, _)| known == marks);
@@ -129,7 +143,9 @@ impl<'a> Publication<'a> {
                 made.len() - 1
             });
             hand(subscriber, made[place].1.frames(subscriber.codec));
+            handed += 1;
         }
+        handed
     }
 }
 

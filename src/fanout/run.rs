@@ -43,10 +43,11 @@ impl Run {
         self.draft = Draft::default();
     }
 
-    /// Calls `hand` with everyone who is in any of the groups, once, and the frames.
-    pub(super) fn end(&mut self, hand: impl Fn(&Subscriber, &Arc<Frames>)) {
+    /// Calls `hand` with everyone who is in any of the groups, once, and the frames; gives how many that were.
+    pub(super) fn end(&mut self, hand: impl Fn(&Subscriber, &Arc<Frames>)) -> usize {
+        let mut handed = 0;
         if self.draft.size == 0 {
-            return;
+            return handed;
         }
         let mut made = Made::new(std::mem::take(&mut self.draft), self.envelop);
         let rev = made.draft.rev();
@@ -61,9 +62,11 @@ impl Run {
                 };
                 if alone || first() {
                     hand(subscriber, made.frames(subscriber.codec));
+                    handed += 1;
                 }
             });
         }
+        handed
     }
 }
 

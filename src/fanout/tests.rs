@@ -443,6 +443,12 @@ fn what_goes_piece_by_piece_comes_whole_and_in_order() {
     assert_eq!(house.told(0, 1), paths(0));
     assert_eq!(house.told(0, 2), ["/x"]);
     assert_eq!(house.told(0, 3), paths(40));
+    // Others have their turn among commits that need not be looked up, too.
+    let same: Vec<_> = (4..44).map(|n| commit(n, &["/same".into()])).collect();
+    let mut publication = house.fanout.publication(&same);
+    let pieces = (0..).take_while(|_| publication.go_on()).count();
+    assert_eq!(pieces, 40 / 16);
+    assert_eq!(house.told(0, 43), ["/same"]);
     let revs = |person| house.deltas(person).0.iter().map(|d| d.rev.get()).collect::<Vec<_>>();
     assert!(revs(0).is_sorted() && revs(1).is_empty());
     assert_eq!(house.told(2, 3), paths(40), "of what follows it misses nothing");

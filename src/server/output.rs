@@ -108,7 +108,8 @@ impl Connection {
         }
         let settled = Snapshot::clone(&self.server.shared.settled.load());
         let there = self.feed.takes_live() && self.send_live(usize::MAX, settled.rev()).0;
-        if there {
+        // What is counted is said: a mirror is taken to be there only when it is told so.
+        if there && (self.timers.heartbeat_due || self.writer.has_room()) {
             // Counted once for all who ask at once.
             let sync = self.feed.sync(&settled);
             if self.timers.heartbeat_due {

@@ -76,6 +76,43 @@ fn a_flipped_bit_costs_one_batch_of_the_log() {
     assert!(salvaged > 50 && lossless > 5, "{salvaged} {lossless}: too few to say anything");
 }
 
+/// Nothing is lost without a word, whatever is gone.
+#[test]
+fn what_is_gone_is_said_to_be_lost() {
+    let mut rng = Rng::any();
+    let (run, _store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
+    let right = &run.moments.last().unwrap().whole;
+    let image = run.storage.crash(Keep::Everything);
+    let mut losses = 0;
+    for (name, length) in image.files() {
+        let gone = image.kill();
+        gone.take(&name);
+        let zeros = image.kill();
+        zeros.put(&name, vec![0; length]);
+        let cut = image.kill();
+        cut.put(&name, image.content(&name)[..20].to_vec());
+        for (how, image) in [("gone", gone), ("zeros", zeros), ("cut", cut)] {
+            let Salvaged { state, lost } = files::salvage(&image, settings(7)).unwrap();
+            let found = Whole::of(&state);
+            assert_each_was(&run, &found, &(&name, how));
+            if found.slots != right.slots {
+                losses += 1;
+                assert!(!lost.is_empty(), "{name} is {how}: nobody says so");
+            }
+        }
+    }
+    assert!(losses >= 3, "{losses}: too few to say anything");
+    // A log that has just been begun says that there was something before it.
+    let only = image.kill();
+    for (name, _) in image.files().into_iter().filter(|(name, _)| !name.starts_with("history")) {
+        only.take(&name);
+    }
+    let (name, _) = image.files().into_iter().rfind(|(name, _)| name.starts_with("log-")).unwrap();
+    only.put(&name, image.content(&name)[..64].to_vec());
+    let Salvaged { state, lost } = files::salvage(&only, settings(7)).unwrap();
+    assert_eq!((state.rev().get(), lost.len()), (0, 1), "{lost:?}");
+}
+
 /// A saved tree of several blocks.
 #[test]
 fn a_broken_block_of_a_saved_tree_costs_that_block() {

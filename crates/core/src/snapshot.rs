@@ -114,8 +114,8 @@ impl Snapshot {
     }
 
     /// What every mirror of `view` must have at this revision. O(log n) for a subtree; otherwise
-    /// the view is walked, and there is none when that is more than `scan` slots (one counts once for each
-    /// pattern), of which it takes away what it has walked. A view with a `tail` has none: it depends on when the mirror was last refreshed.
+    /// the view is walked, and there is none when that is more than `scan` slots (one counts once more for
+    /// each 16 segments of the patterns), of which it takes away what it has walked. A view with a `tail` has none: it depends on when the mirror was last refreshed.
     pub fn digest(&self, view: &View, scan: &mut usize) -> Option<Digest> {
         if view.tail.is_some() {
             return None;

@@ -93,7 +93,8 @@ codes! {
     LogKey = "log-key", Fix, None;
     /// The transaction has more changes or conditions than a commit may have.
     TooManyChanges = "too-many-changes", Fix, None;
-    /// The connection has as many subscriptions as `limits.subscriptions` allows.
+    /// The connection has as many subscriptions as `limits.subscriptions` allows, or as large ones as the
+    /// broker does.
     TooManySubscriptions = "too-many-subscriptions", Fix, None;
     /// The subscription's number is in use on this connection.
     SubInUse = "sub-in-use", Fix, None;

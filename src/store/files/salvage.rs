@@ -54,13 +54,18 @@ fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
     let saved = newest.unwrap_or_default();
     let mut logs: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
     logs.sort_unstable();
-    let mut replay = Replay { storage, epoch, state, lost, broken: None };
+    let mut replay = Replay { storage, epoch, state, lost, broken: None, begins: 0 };
+    let named = history.map_or(0, |history| history.log);
     for (n, first) in logs.iter().enumerate() {
         let until = logs.get(n + 1).copied().unwrap_or(u64::MAX);
         // Otherwise all of it is in the saved tree, and it was about to be removed.
         if until > saved + 1 {
             replay.file(*first, until);
         }
+    }
+    if logs.last().is_none_or(|last| *last < named) && named > 0 {
+        let damage = replay.damage(&log::name(named), 0, "it is missing");
+        replay.broken.get_or_insert(damage);
     }
     replay.end()
 }
@@ -73,32 +78,49 @@ struct Replay<'a> {
     lost: Vec<Damage>,
     /// Something that could not be read, behind the last commit that could.
     broken: Option<Damage>,
+    /// The revision that the last file begins with.
+    begins: u64,
 }
 
 impl Replay<'_> {
     fn file(&mut self, first: u64, until: u64) {
         let (storage, name) = (self.storage, log::name(first));
+        self.begins = first;
         let failed = |error| OpenError::Io { file: storage.show(&name), error };
+        let mut header = None;
         let read = storage.open(&name).map_err(failed).and_then(|file| {
-            LogFile::read(storage, &name, &*file)
-                // What a header says is known from elsewhere.
-                .or_else(|_| LogFile::behind_header(storage, &name, &*file, (self.epoch, first)))
+            match LogFile::read(storage, &name, &*file) {
+                Err(error @ OpenError::Damaged(_)) => {
+                    header = Some(error.damage(storage, &name));
+                    // What a header says is known from elsewhere.
+                    LogFile::behind_header(storage, &name, &*file, (self.epoch, first))
+                }
+                read => read,
+            }
         });
         match read {
-            Ok(file) => file.pieces(until, |piece| self.piece(&name, piece)),
+            Ok(file) => {
+                let mut found = false;
+                file.pieces(until, |piece| {
+                    found = true;
+                    self.piece(&name, piece);
+                });
+                if !found && self.broken.is_none() {
+                    self.broken = header;
+                }
+            }
             Err(error) => self.broken = Some(error.damage(storage, &name)),
         }
     }
 
+    fn damage(&self, name: &str, offset: u64, why: &str) -> Damage {
+        Damage { file: self.storage.show(name), offset, why: why.to_owned() }
+    }
+
     fn piece(&mut self, name: &str, piece: Piece) {
-        let damage = |offset, why: &str| Damage {
-            file: self.storage.show(name),
-            offset,
-            why: why.to_owned(),
-        };
         match piece {
             Piece::Broken { at } => {
-                let broken = damage(at, "a batch is broken");
+                let broken = self.damage(name, at, "a batch is broken");
                 self.broken.get_or_insert(broken);
             }
             Piece::Commit(commit) if commit.rev > self.state.rev() => {
@@ -106,7 +128,8 @@ impl Replay<'_> {
                 // Only what says that nothing was behind it was broken: that nothing is lost.
                 let broken = self.broken.take();
                 if rev > next {
-                    let mut gap = broken.unwrap_or_else(|| damage(0, "commits are missing"));
+                    let mut gap =
+                        broken.unwrap_or_else(|| self.damage(name, 0, "commits are missing"));
                     let lost = match rev - 1 {
                         last if last == next => format!("revision {last} is lost"),
                         last => format!("revisions {next} to {last} are lost"),
@@ -121,8 +144,12 @@ impl Replay<'_> {
     }
 
     fn end(mut self) -> Salvaged {
+        let last = self.state.rev();
+        if self.broken.is_none() && self.begins > last.get() + 1 {
+            let why = "what came before it is missing";
+            self.broken = Some(self.damage(&log::name(self.begins), 0, why));
+        }
         if let Some(mut broken) = self.broken {
-            let last = self.state.rev();
             broken.why = format!("{}: what came behind revision {last} is lost", broken.why);
             self.lost.push(broken);
         }

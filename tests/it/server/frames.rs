@@ -50,7 +50,8 @@ async fn nothing_that_is_sent_exceeds_frame_bytes() {
 /// takes more, since an answer may be asked for again in the other.
 #[tokio::test]
 async fn appends_whose_paths_do_not_fit_into_the_reply_are_refused() {
-    let broker = broker("").await;
+    // Both answers are remembered.
+    let broker = broker("dedup_client_bytes = 16777216").await;
     let txn = |seq: u32, appends: usize, log: &str| {
         let step = json!({"do": "append", "path": log, "json": 0});
         json!({"op": "txn", "id": 1, "seq": seq, "do": vec![step; appends]})

@@ -39,6 +39,8 @@ pub struct Feed {
     ready: VecDeque<Step>,
     /// The subscription with whose digest the next `sync` begins.
     counts_from: u32,
+    /// Whether some of them may hold a snapshot.
+    held: bool,
 }
 
 /// What a [`Feed`] may do.
@@ -55,7 +57,7 @@ pub struct FeedLimits {
     /// Slots that may be walked through for one `sync`, and for the digest of one `fresh`.
     pub digest_scan: usize,
     /// Slots that one [`Feed::poll`] may look at: then others have their turn. At least one. In a view with
-    /// patterns a slot counts once for each, and once more for each eight segments of it.
+    /// patterns a slot counts once more for each 16 segments of all of these.
     pub turn_slots: usize,
 }
 
@@ -113,6 +115,7 @@ impl Feed {
             turn: 0,
             ready: VecDeque::new(),
             counts_from: 0,
+            held: false,
         }
     }
 
@@ -275,9 +278,10 @@ impl Feed {
         hold: bool,
     ) -> Option<Step> {
         self.wake_paced(now);
-        if !hold && self.subs.any_moving() {
+        if !hold && core::mem::take(&mut self.held) {
             self.subs.each(|_, sub| sub.let_go());
         }
+        self.held |= hold;
         let mut latest = Some(latest);
         let mut snapshot = None;
         let mut left = self.limits.turn_slots.max(1);

@@ -20,6 +20,8 @@ pub(super) struct Sweep {
     shown: Option<Revision>,
     /// Where the receiver was when this round began; `None`: it had nothing.
     since: Option<Revision>,
+    /// The rounds before this one.
+    rounds: u32,
     /// The oldest snapshot that this round has read.
     began: Option<Revision>,
     /// Whether another round has to follow: this one has read more than one snapshot, or what
@@ -31,6 +33,10 @@ pub(super) struct Sweep {
     edge: Option<Edge>,
     held: Option<Snapshot>,
 }
+
+/// After so many rounds what one piece may look at grows no more: with a turn of 1,000 slots it is a
+/// million then.
+const MOST_DOUBLED: u32 = 10;
 
 /// A piece of a sweep.
 #[derive(Debug)]
@@ -49,7 +55,7 @@ pub(super) struct Outrun;
 impl Sweep {
     pub(super) fn new(since: Option<Revision>) -> Sweep {
         let (began, moved, after, edge, held) = (None, false, None, None, None);
-        Sweep { shown: since, since, began, moved, after, edge, held }
+        Sweep { shown: since, since, rounds: 0, began, moved, after, edge, held }
     }
 
     /// Where the receiver was when this round began.
@@ -58,7 +64,8 @@ impl Sweep {
     }
 
     /// The next piece, of about `bytes`. `left`: slots that may be looked at for it, at least one; those
-    /// that were are taken away. It may be empty, and not the last.
+    /// that were are taken away. It may be empty, and not the last. Each round may look at twice as many at
+    /// once as the one before: so there is one that fits into a snapshot, whatever is written.
     pub(super) fn piece(
         &mut self,
         view: &View,
@@ -77,7 +84,8 @@ impl Sweep {
         let mut size = 0;
         let after = self.after.as_ref();
         let older = after.filter(|_| self.moved);
-        let mut walk = Walk::new(&snapshot, view, self.since, after, (*left).max(1))
+        let most = (*left).max(1) << self.rounds.min(MOST_DOUBLED);
+        let mut walk = Walk::new(&snapshot, view, self.since, after, most)
             .behind_older(older)
             .with_edge(self.edge.take());
         let mut full = false;
@@ -101,7 +109,7 @@ impl Sweep {
             changes.push(change);
         }
         let last = !full && walk.left().is_some();
-        *left = walk.left().unwrap_or_default();
+        *left = left.saturating_sub(most - walk.left().unwrap_or_default());
         let after = if full {
             changes.iter().map(|change| &change.path).max().cloned()
         } else {
@@ -134,6 +142,7 @@ impl Sweep {
 
     /// Begins another round, for what changed since this one began.
     pub(super) fn again(&mut self) {
-        *self = Sweep { shown: self.shown, ..Sweep::new(self.began.or(self.since)) };
+        let (shown, rounds) = (self.shown, self.rounds + 1);
+        *self = Sweep { shown, rounds, ..Sweep::new(self.began.or(self.since)) };
     }
 }

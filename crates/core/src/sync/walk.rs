@@ -46,8 +46,8 @@ struct Tail {
 }
 
 impl<'a> Walk<'a> {
-    /// `left`: how many slots it may look at. In a view with patterns one counts once for each, and once
-    /// more for each eight segments of it.
+    /// `left`: how many slots it may look at. In a view with patterns one counts once more for each 16
+    /// segments of all of these: so long it takes to match them.
     pub(crate) fn new(
         snapshot: &'a Snapshot,
         view: &'a View,
@@ -55,14 +55,14 @@ impl<'a> Walk<'a> {
         after: Option<&Path>,
         left: usize,
     ) -> Walk<'a> {
-        let weigh = |pattern: &Pattern| 1 + pattern.as_str().split('/').count() / 8;
+        let segments = |pattern: &Pattern| pattern.as_str().split('/').count();
         let mut walk = Walk {
             snapshot,
             view,
             since,
             older: None,
             slots: Box::new(core::iter::empty()),
-            cost: view.patterns.iter().map(weigh).sum::<usize>().max(1),
+            cost: 1 + view.patterns.iter().map(segments).sum::<usize>() / 16,
             left: Some(left),
             passed: None,
             before: None,
