@@ -1,26 +1,15 @@
 //! What logs and what lies under them cost the tree's owner, in nodes visited (feature `count-visits`):
 //! what is asked for counts, not what else is there.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+#[path = "common/cost.rs"]
+mod cost;
 
-use onetree_core::map::{reset_visits, visits};
+use cost::{alone, cost};
 use onetree_core::{Author, Request, Retention, Settings, State, Time};
 use onetree_protocol::frame::Do;
 use onetree_protocol::{DigestKey, Epoch, LogKey, Name, Path, Pattern, Revision, Value};
 
 const MANY: usize = 30_000;
-
-/// The count is one for the process, so these tests run one after the other.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn cost<R>(action: impl FnOnce() -> R) -> (u64, R) {
-    reset_visits();
-    let result = action();
-    (visits(), result)
-}
 
 fn path(text: &str) -> Path {
     Path::parse(text).unwrap()

@@ -1,15 +1,18 @@
 //! What the map's operations cost, in nodes visited (feature `count-visits`): the table in the
 //! documentation of the module, checked. Time differs from machine to machine; this does not.
 
+#[path = "common/cost.rs"]
+mod cost;
+
 use std::cmp::Ordering;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cost::{alone, cost};
 use onetree_core::{Author, Request, Retention, Settings, State, Time};
 use onetree_protocol::frame::Do;
 use onetree_protocol::{DigestKey, Epoch, Path, Pattern, Value};
 
-use onetree_core::map::{FANOUT, Item, LEAF, Map, Summary, reset_visits, visits};
+use onetree_core::map::{FANOUT, Item, LEAF, Map, Summary};
 
 const ITEMS: u64 = 100_000;
 
@@ -84,18 +87,6 @@ impl Item for Word {
     fn summary(&self) -> Sum {
         Sum { count: 1, revision: 1 }
     }
-}
-
-/// The count is one for the process, so these tests run one after the other.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn cost<R>(action: impl FnOnce() -> R) -> (u64, R) {
-    reset_visits();
-    let result = action();
-    (visits(), result)
 }
 
 /// Every number once, in an order without an order.

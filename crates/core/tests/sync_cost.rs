@@ -1,9 +1,11 @@
 //! What one turn of a feed may cost, in nodes visited (feature `count-visits`): whoever has nothing to be
 //! told of a large tree keeps nobody waiting.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+#[path = "common/cost.rs"]
+mod cost;
 
-use onetree_core::map::{LEAF, reset_visits, visits};
+use cost::{alone, cost};
+use onetree_core::map::LEAF;
 use onetree_core::{Author, Feed, FeedLimits, Request, Settings, State, Step, Time};
 use onetree_protocol::frame::{Do, Mode, ServerFrame, Sub};
 use onetree_protocol::{Act, Change, DigestKey, Epoch, Path, Pattern, Value, View};
@@ -15,18 +17,6 @@ const SLOTS: u64 = 1_000;
 
 /// The nodes of so many slots, when the leaves are half full; and twice the way down to the first.
 const TURN: u64 = SLOTS / (LEAF as u64 / 2) + 30;
-
-/// The count is one for the process, so these tests run one after the other.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn cost<R>(action: impl FnOnce() -> R) -> (u64, R) {
-    reset_visits();
-    let result = action();
-    (visits(), result)
-}
 
 fn path(text: &str) -> Path {
     Path::parse(text).unwrap()
