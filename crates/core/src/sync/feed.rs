@@ -11,9 +11,9 @@ use onetree_protocol::frame::{
 use onetree_protocol::{Code, Revision, View};
 
 use super::subscription::{Cursor, Stage, Subscription};
-use super::subscriptions::{Subscriptions, pattern_segments, view_bytes};
+use super::subscriptions::{Subscriptions, view_bytes};
 use super::sweep::{Outrun, Piece};
-use super::walk::Walk;
+use super::walk::{Walk, pattern_segments};
 use crate::request::Refusal;
 use crate::settings::Time;
 use crate::snapshot::Snapshot;

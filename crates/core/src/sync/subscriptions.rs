@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use onetree_protocol::View;
 
 use super::subscription::{Cursor, Subscription};
+use super::walk::pattern_segments;
 
 /// The subscriptions of one connection, in the order of their numbers: a list, which takes a third
 /// less than a map when they come in that order. One is put in or taken out by moving those behind
@@ -55,11 +56,6 @@ impl Tally {
 pub(super) fn view_bytes(view: &View) -> usize {
     let patterns = view.patterns.iter().map(|pattern| pattern.as_str().len());
     view.base.as_str().len() + patterns.sum::<usize>()
-}
-
-/// The segments of a view's patterns: what a change costs that is matched with them.
-pub(super) fn pattern_segments(view: &View) -> usize {
-    view.patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum()
 }
 
 impl Subscriptions {

@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use core::cmp::Ordering;
 
-use onetree_protocol::{Act, Change, Depth, LogKey, Path, Pattern, Revision, View};
+use onetree_protocol::{Act, Change, Depth, LogKey, Path, Revision, View};
 
 use super::concerns;
 use super::edge::Edge;
@@ -45,6 +45,11 @@ struct Tail {
     hidden: Option<LogKey>,
 }
 
+/// The segments of a view's patterns: what a change costs that is matched with them.
+pub(super) fn pattern_segments(view: &View) -> usize {
+    view.patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum()
+}
+
 impl<'a> Walk<'a> {
     /// `left`: how many slots it may look at. In a view with patterns one counts once more for each 16
     /// segments of all of these: so long it takes to match them.
@@ -55,14 +60,13 @@ impl<'a> Walk<'a> {
         after: Option<&Path>,
         left: usize,
     ) -> Walk<'a> {
-        let segments = |pattern: &Pattern| pattern.as_str().split('/').count();
         let mut walk = Walk {
             snapshot,
             view,
             since,
             older: None,
             slots: Box::new(core::iter::empty()),
-            cost: 1 + view.patterns.iter().map(segments).sum::<usize>() / 16,
+            cost: 1 + pattern_segments(view) / 16,
             left: Some(left),
             passed: None,
             before: None,
