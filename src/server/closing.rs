@@ -105,14 +105,7 @@ impl Connection {
         }
         // What it held is free before the client has answered.
         self.hold = super::connection::Hold::No;
-        self.feed = onetree_core::Feed::new(onetree_core::FeedLimits {
-            subscriptions: 0,
-            view_bytes: 0,
-            pattern_segments: 0,
-            frame_bytes: 0,
-            digest_scan: 0,
-            turn_slots: 0,
-        });
+        self.feed = onetree_core::Feed::new(onetree_core::FeedLimits::default());
         self.count();
         if let Some(session) = self.session.take() {
             let event = Event::Detach { session, connection: self.mailbox.id };

@@ -29,6 +29,10 @@ use crate::fanout::{Outbox, Subscriber};
 /// and each is small enough to be made between two live deltas (about 20 us).
 const REFRESH_FRAME_BYTES: usize = 8 * 1024;
 
+/// Slots that one step of a refresh looks at: about a millisecond at most, also where the view skips what
+/// is below each of them. A piece that finds something is full much sooner.
+const TURN_SLOTS: usize = 1_000;
+
 /// Messages that are handled before something is written: their replies then go out in one write.
 const READ_BATCH: usize = WRITES_TOGETHER;
 
@@ -196,7 +200,7 @@ impl Connection {
             pattern_segments: config.pattern_segments as usize,
             frame_bytes: REFRESH_FRAME_BYTES.min(frame_bytes / 2),
             digest_scan: config.digest_scan_entries as usize,
-            turn_slots: super::output::TURN_SLOTS,
+            turn_slots: TURN_SLOTS,
         });
         let now = Instant::now();
         let timers = Timers {

@@ -17,10 +17,6 @@ use crate::fanout::Item;
 /// so that neither starves the other.
 const LIVE_TURN_BYTES: usize = super::writer::WRITE_AHEAD_BYTES / 2;
 
-/// Slots that one step of a refresh looks at: about a millisecond at most, also where the view skips what
-/// is below each of them. A piece that finds something is full much sooner.
-pub(super) const TURN_SLOTS: usize = 1_000;
-
 /// How long a connection makes refreshes in one go: small pieces of views that have to be walked to be
 /// counted take much longer than what they fill. Then others of its thread have their turn.
 const TURN: Duration = Duration::from_millis(2);

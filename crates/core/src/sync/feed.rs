@@ -43,8 +43,8 @@ pub struct Feed {
     held: bool,
 }
 
-/// What a [`Feed`] may do.
-#[derive(Clone, Copy, Debug)]
+/// What a [`Feed`] may do; by default nothing.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct FeedLimits {
     /// Subscriptions.
     pub subscriptions: usize,
