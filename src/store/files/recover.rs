@@ -51,15 +51,12 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     // Before the names: a log that it names is among them, also when a broker begins one meanwhile.
     let history = History::read(storage)?;
     let names = storage.list().map_err(failed)?;
-    let newest = names.iter().filter_map(|name| tree::rev_of(name)).max();
-    let mut logs: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
-    logs.sort_unstable();
-    if let (None, Some(first)) = (history, logs.first()) {
+    let there = There::of(&names);
+    if let (None, Some(first)) = (history, there.logs.first()) {
         let why = format!("it is missing, and {} is there", log::name(*first));
         return Err(Damage { file: storage.show(history::NAME), offset: 0, why }.into());
     }
-    let named = history.map_or(0, |history| history.log);
-    if logs.last().is_none_or(|last| *last < named) && named > 0 {
+    if let Some(named) = there.missing(history) {
         let why = format!("it is missing, and {} names it", history::NAME);
         return Err(Damage { file: storage.show(&log::name(named)), offset: 0, why }.into());
     }
@@ -69,18 +66,13 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
         Ok(file) => Ok((name, file)),
         Err(error) => Err(OpenError::Io { file: storage.show(&name), error }),
     };
-    let tree = newest.map(|rev| open(tree::name(rev))).transpose()?;
-    let saved = newest.unwrap_or_default();
+    let tree = there.tree.map(|rev| open(tree::name(rev))).transpose()?;
     let mut files = Vec::new();
-    for (n, first) in logs.iter().enumerate() {
-        let until = logs.get(n + 1).copied().unwrap_or(u64::MAX);
-        // Otherwise all of it is in the saved tree, and it was about to be removed.
-        if until > saved + 1 {
-            let (name, file) = open(log::name(*first))?;
-            files.push(Segment { name, file, first: *first, until });
-        }
+    for (first, until) in there.behind() {
+        let (name, file) = open(log::name(first))?;
+        files.push(Segment { name, file, first, until });
     }
-    let new_epoch = newest.is_none() && history.is_none();
+    let new_epoch = there.tree.is_none() && history.is_none();
     let epoch = history.map_or(settings.epoch, |history| history.epoch);
     let (mut state, epoch, saved_bytes) = match tree {
         Some((name, file)) => {
@@ -96,6 +88,38 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     let (log_bytes, last) = replay(storage, &files, &mut state, &mut report)?;
     report.rev = state.rev().get();
     Ok(Recovered { state, report, saved_bytes, log_bytes, last })
+}
+
+/// What there is, by the names of the files.
+pub(super) struct There {
+    /// The revision of the newest saved tree.
+    pub(super) tree: Option<u64>,
+    /// The first revisions of the log's files, in order.
+    logs: Vec<u64>,
+}
+
+impl There {
+    pub(super) fn of(names: &[String]) -> There {
+        let tree = names.iter().filter_map(|name| tree::rev_of(name)).max();
+        let mut logs: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
+        logs.sort_unstable();
+        There { tree, logs }
+    }
+
+    /// The first revision of the log that the history names, when neither that is there nor a later one.
+    pub(super) fn missing(&self, history: Option<History>) -> Option<u64> {
+        let named = history.map_or(0, |history| history.log);
+        (named > 0 && self.logs.last().is_none_or(|last| *last < named)).then_some(named)
+    }
+
+    /// The logs that have something behind the saved tree: the first revision of each, and that of the file
+    /// behind it.
+    pub(super) fn behind(&self) -> impl Iterator<Item = (u64, u64)> {
+        let saved = self.tree.unwrap_or_default();
+        let until = self.logs.iter().skip(1).copied().chain([u64::MAX]);
+        // Otherwise all of it is in the saved tree, and it was about to be removed.
+        self.logs.iter().copied().zip(until).filter(move |(_, until)| *until > saved + 1)
+    }
 }
 
 /// A log file that is not in the saved tree as a whole.

@@ -5,7 +5,7 @@ use onetree_protocol::Epoch;
 
 use super::history::History;
 use super::log::{self, LogFile, Piece};
-use super::recover;
+use super::recover::{self, There};
 use super::storage::Storage;
 use super::tree;
 use super::{Damage, OpenError};
@@ -46,24 +46,16 @@ fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
     let history = History::read(storage).ok().flatten();
     let epoch = history.map_or(settings.epoch, |history| history.epoch);
     let settings = Settings { epoch, ..settings };
-    let newest = names.iter().filter_map(|name| tree::rev_of(name)).max();
-    let state = match newest {
+    let there = There::of(&names);
+    let state = match there.tree {
         Some(rev) => tree::whole(storage, rev, settings, &mut lost),
         None => State::new(settings),
     };
-    let saved = newest.unwrap_or_default();
-    let mut logs: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
-    logs.sort_unstable();
     let mut replay = Replay { storage, epoch, state, lost, broken: None, begins: 0 };
-    let named = history.map_or(0, |history| history.log);
-    for (n, first) in logs.iter().enumerate() {
-        let until = logs.get(n + 1).copied().unwrap_or(u64::MAX);
-        // Otherwise all of it is in the saved tree, and it was about to be removed.
-        if until > saved + 1 {
-            replay.file(*first, until);
-        }
+    for (first, until) in there.behind() {
+        replay.file(first, until);
     }
-    if logs.last().is_none_or(|last| *last < named) && named > 0 {
+    if let Some(named) = there.missing(history) {
         let damage = replay.damage(&log::name(named), 0, "it is missing");
         replay.broken.get_or_insert(damage);
     }
