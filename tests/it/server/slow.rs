@@ -167,7 +167,9 @@ async fn who_asks_over_http_and_does_not_read_is_let_go_and_who_reads_slowly_is_
 /// Who asks for `/v1/sessions` and does not read keeps its answer in memory: there are few of those.
 #[tokio::test]
 async fn answers_about_sessions_that_nobody_reads_are_few() {
-    let broker = broker("hello_timeout_ms = 1500").await;
+    // Long enough that all are stuck at the same time, whoever was first: how much the system takes of
+    // each differs.
+    let broker = broker("hello_timeout_ms = 6000").await;
     let addr = broker.addr();
     let mut wires = Vec::new();
     let path = "/0123456789".repeat(20);
@@ -189,7 +191,7 @@ async fn answers_about_sessions_that_nobody_reads_are_few() {
             if answer.status == status {
                 return answer;
             }
-            assert!(began.elapsed() < PATIENCE, "it never is {status}: {}", answer.status);
+            assert!(began.elapsed() < 3 * PATIENCE, "it never is {status}: {}", answer.status);
         }
     };
     let refused = until(503).await;
