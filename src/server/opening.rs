@@ -57,7 +57,7 @@ impl Connection {
     ) -> Result<Option<Hello>, Ending> {
         let Some(payload) = self.payload(message)? else { return Ok(None) };
         match self.decode(&payload)? {
-            Some(ClientFrame::Hello(hello)) => Ok(Some(hello)),
+            Some(ClientFrame::Hello(hello)) => Ok(Some(*hello)),
             Some(other) => {
                 let message = "the first frame must be 'hello'";
                 Err(self.last_error(other.id(), Refusal::new(Code::HelloExpected, message)))

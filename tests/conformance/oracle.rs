@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use onetree_client::protocol::frame::{ClientFrame, Sub};
+use onetree_client::protocol::frame::ClientFrame;
 use onetree_client::{Client, Codec, Options, Path, View};
 use serde_json::{Map, Value, json};
 
@@ -176,7 +176,7 @@ fn view(fields: &Map<String, Value>) -> Result<View, String> {
     sub.insert("sub".to_owned(), 1.into());
     let text = Value::Object(sub).to_string();
     match Codec::Json.decode_client(text.as_bytes()) {
-        Ok(ClientFrame::Sub(Sub { view, .. })) => Ok(view),
+        Ok(ClientFrame::Sub(sub)) => Ok(sub.view),
         Ok(_) => Err("no view".to_owned()),
         Err(error) => Err(format!("{text}: {error}")),
     }

@@ -100,7 +100,7 @@ async fn connection(stream: TcpStream, does: Value, after: u64, seen: Seen) {
         .collect();
     seen.lock().unwrap().push(json!({ "token": hello.token, "after_ms": after, "subs": subs }));
     // Nobody needs to know what became of it.
-    let _ = peer.play(hello, &does).await;
+    let _ = peer.play(*hello, &does).await;
 }
 
 impl Peer {
@@ -144,7 +144,8 @@ impl Peer {
         let mut rev = 1;
         loop {
             match self.read().await? {
-                ClientFrame::Sub(Sub { id, sub, view, .. }) => {
+                ClientFrame::Sub(sub) => {
+                    let Sub { id, sub, view, .. } = *sub;
                     self.subscribed(id, sub, &view, answers.next()).await?;
                     views.insert(sub, view);
                 }

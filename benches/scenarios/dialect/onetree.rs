@@ -105,7 +105,7 @@ pub(crate) fn publisher(codec: Codec) -> Vec<Step> {
 }
 
 fn opening(codec: Codec, subs: Vec<Sub>, until: Until) -> Vec<Step> {
-    let hello = ClientFrame::Hello(Hello { id: 1, subs, ..Hello::default() });
+    let hello = ClientFrame::Hello(Box::new(Hello { id: 1, subs, ..Hello::default() }));
     vec![
         Step::new(
             websocket::upgrade("/v1/sync", Some(codec.subprotocol())),

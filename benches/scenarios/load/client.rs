@@ -48,7 +48,7 @@ impl Client {
 
     /// Says `hello` with these subscriptions.
     pub(crate) fn hello(&mut self, subs: Vec<Sub>) -> Result<(), String> {
-        self.send(&ClientFrame::Hello(Hello { id: 1, subs, ..Hello::default() }))
+        self.send(&ClientFrame::Hello(Box::new(Hello { id: 1, subs, ..Hello::default() })))
     }
 
     pub(crate) fn send(&mut self, say: &ClientFrame) -> Result<(), String> {

@@ -57,7 +57,7 @@ fn measure(args: &Args, target: Target) -> Result<Figures, String> {
         for number in 1..SUBSCRIPTIONS {
             let number_on_wire = u32::try_from(number).expect("there are few");
             let sub = onetree::sub(number_on_wire, topic(connection, number), None, false);
-            out.extend_from_slice(&onetree::frame(codec, &ClientFrame::Sub(sub)));
+            out.extend_from_slice(&onetree::frame(codec, &ClientFrame::Sub(sub.into())));
         }
         let one = &mut generator.connections[first + connection];
         one.out.append(&mut out);

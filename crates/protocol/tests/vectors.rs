@@ -160,7 +160,7 @@ fn cookies() {
             }
         };
         match codec.decode_client(&frame) {
-            Ok(ClientFrame::Sub(sub)) => Ok(sub),
+            Ok(ClientFrame::Sub(sub)) => Ok(*sub),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error),
         }
@@ -186,7 +186,7 @@ fn cookies() {
                 every_ms: 0,
                 copy: false,
             };
-            let frame = codec.encode_client(&ClientFrame::Sub(sub(Some(cookie))));
+            let frame = codec.encode_client(&ClientFrame::Sub(Box::new(sub(Some(cookie)))));
             assert!(frame.windows(written.len()).any(|part| part == written), "{vector}");
             for way in [vec![written], also(vector, field)].concat() {
                 assert_eq!(in_a_frame(codec, &way), Ok(sub(Some(cookie))), "{vector}");

@@ -110,7 +110,7 @@ impl Adapter {
             ClientFrame::Get(get) => return Ok(told::page(&client.get_many(get.paths).await?)),
             ClientFrame::List(list) => return Ok(told::page(&client.list(list.into()).await?)),
             ClientFrame::Sub(sub) => {
-                let copy = Copy::start(&client, sub, command)?;
+                let copy = Copy::start(&client, *sub, command)?;
                 let name = text(&command["mirror"]).to_owned();
                 self.mirrors.borrow_mut().insert(name, Rc::new(copy));
                 return Ok(json!({}));

@@ -448,7 +448,7 @@ impl Session {
         match &self.link {
             Link::Greeting { hello: None, .. } => {
                 let hello = self.hello();
-                Some(codec.encode_client(&ClientFrame::Hello(hello)))
+                Some(codec.encode_client(&ClientFrame::Hello(hello.into())))
             }
             Link::Up { welcome, .. } => {
                 let limits = welcome.limits;
@@ -514,7 +514,7 @@ impl Session {
                 Control::Sub(sub) => {
                     let Some(slot) = self.slots.get_mut(&sub) else { continue };
                     slot.subscribed = true;
-                    (Asked::Sub(sub), ClientFrame::Sub(slot.frame(id, sub)))
+                    (Asked::Sub(sub), ClientFrame::Sub(slot.frame(id, sub).into()))
                 }
                 Control::Resync(sub) if self.slots.contains_key(&sub) => {
                     (Asked::Resync(sub), ClientFrame::Resync(Resync { id, sub }))

@@ -48,7 +48,7 @@ impl Peer {
         let limits =
             Limits { frame_bytes: 1 << 20, value_bytes: 1 << 16, subscriptions: 8, in_flight };
         peer.say(broker::welcome(&hello, limits)).await;
-        (peer, hello)
+        (peer, *hello)
     }
 
     /// Takes a connection with one mirror of the root, which is empty and fresh at revision 5.

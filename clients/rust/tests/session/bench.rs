@@ -115,7 +115,7 @@ impl Bench {
         self.session.handle_open(self.now);
         let sent = self.sent();
         let [ClientFrame::Hello(hello)] = &sent[..] else { panic!("{sent:?}") };
-        hello.clone()
+        (**hello).clone()
     }
 
     pub(crate) fn welcome(&mut self, hello: &Hello) {

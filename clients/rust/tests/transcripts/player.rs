@@ -108,7 +108,7 @@ impl Player {
             for sub in &hello.subs {
                 let said = said.subs.iter().find(|said| said.sub == sub.sub).unwrap();
                 let [mut mine, mut theirs] =
-                    [said, sub].map(|sub| fields(&ClientFrame::Sub(sub.clone())));
+                    [said, sub].map(|sub| fields(&ClientFrame::Sub(Box::new(sub.clone()))));
                 self.same_but_numbers(&mut mine, &mut theirs);
                 assert_eq!(mine, theirs);
             }

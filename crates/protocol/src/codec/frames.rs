@@ -18,6 +18,17 @@ pub(super) trait Frame: Sized {
     fn get(fields: &mut Fields<'_>) -> Read<Self>;
 }
 
+/// Large ones stand elsewhere, so that all are small.
+impl<T: Frame> Frame for Box<T> {
+    fn put(&self, record: &mut Record<'_>) {
+        Frame::put(&**self, record);
+    }
+
+    fn get(fields: &mut Fields<'_>) -> Read<Box<T>> {
+        Frame::get(fields).map(Box::new)
+    }
+}
+
 /// How a field is written and read: `req` always stands there, `opt` is an `Option`, `def` stands
 /// there when it is not the default (`yes`: true), `list` when it is not empty, `all` also then; `again`
 /// is a path that is often the one before;
@@ -29,6 +40,7 @@ macro_rules! frames {
                 $(frames!(put $kind record, self.$field, $name);)+
             }
 
+            #[inline(always)]
             fn get(fields: &mut Fields<'_>) -> Read<$type> {
                 Ok($type { $($field: frames!(get $kind fields, $name)),+ })
             }
@@ -186,9 +198,10 @@ macro_rules! side {
             }
         }
 
+        #[inline(always)]
         pub(super) fn $get(op: u64, fields: &mut Fields<'_>) -> Read<$side> {
             match op {
-                $($number => Frame::get(fields).map($side::$variant),)+
+                $($number => Ok($side::$variant(Frame::get(fields)?)),)+
                 _ => Err(Wrong::field(Code::UnknownOp, format!("op: {op} is not known"))),
             }
         }

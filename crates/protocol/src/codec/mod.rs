@@ -141,16 +141,22 @@ impl DecodeError {
     }
 }
 
+#[inline(always)]
 fn decode<F>(
     source: Source<'_>,
     ops: &[(&str, u64)],
     get: impl Fn(u64, &mut Fields<'_>) -> Read<F>,
 ) -> Result<F, DecodeError> {
     let read = |fields: &mut Fields<'_>| op_of(fields, ops).and_then(|op| get(op, fields));
-    source.in_order(read).map_or_else(|| in_any_order(source, read), Ok)
+    match source.in_order(read) {
+        Some(frame) => Ok(frame),
+        None => in_any_order(source, read),
+    }
 }
 
 /// A frame as it may stand on the wire, or what is wrong with it.
+#[cold]
+#[inline(never)]
 fn in_any_order<F>(
     source: Source<'_>,
     read: impl Fn(&mut Fields<'_>) -> Read<F>,

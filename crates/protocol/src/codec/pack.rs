@@ -38,6 +38,41 @@ fn written<T, E>(result: Result<T, E>) {
     debug_assert!(result.is_ok(), "memory takes what it is given");
 }
 
+/// Goes through an array while its elements are asked for, and keeps nothing of it. Whatever is taken is
+/// right when at the end [`InOrder::is_done`]; if not, something is wrong or follows, and nothing that was
+/// taken is to be used.
+pub(super) struct InOrder<'a> {
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl<'a> InOrder<'a> {
+    /// `None`: it does not begin like an array.
+    pub(super) fn open(mut bytes: &'a [u8]) -> Option<InOrder<'a>> {
+        let left = decode::read_array_len(&mut bytes).ok()?;
+        Some(InOrder { rest: bytes, left })
+    }
+
+    /// Whether all elements were taken, and nothing follows.
+    pub(super) fn is_done(&self) -> bool {
+        self.left == 0 && self.rest.is_empty()
+    }
+}
+
+impl<'a> Iterator for InOrder<'a> {
+    type Item = &'a [u8];
+
+    /// The next element; `None` at the end, and where something is wrong, for ever.
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.left == 0 {
+            return None;
+        }
+        let (element, rest) = self.rest.split_at(size_of_first(self.rest)?);
+        (self.rest, self.left) = (rest, self.left - 1);
+        Some(element)
+    }
+}
+
 /// The elements of an array that is all of `bytes`.
 pub(super) fn elements(mut bytes: &[u8]) -> Result<Vec<&[u8]>, String> {
     let length = decode::read_array_len(&mut bytes).map_err(|_| "not an array".to_string())?;
@@ -57,6 +92,12 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, String> {
         Ok((text, [])) => Ok(text),
         _ => Err("not a string of UTF-8".into()),
     }
+}
+
+/// Whether it is this text: then it is UTF-8 too.
+pub(super) fn is_text(mut bytes: &[u8], known: &str) -> bool {
+    let length = decode::read_str_len(&mut bytes);
+    length.is_ok_and(|length| length as usize == bytes.len()) && bytes == known.as_bytes()
 }
 
 pub(super) fn bin(bytes: &[u8]) -> Result<&[u8], String> {

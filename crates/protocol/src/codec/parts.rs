@@ -128,9 +128,8 @@ pub(super) fn value(fields: &mut Fields<'_>) -> Read<Value> {
 pub(super) fn path_again(fields: &mut Fields<'_>, name: &str) -> Read<Path> {
     thread_local!(static LAST: RefCell<Path> = RefCell::new(Path::root()));
     let source = fields.there(name)?;
-    let known = |last: &Path| source.str().ok().filter(|text| last.as_str() == text).is_some();
     LAST.with_borrow_mut(|last| {
-        if !known(last) {
+        if !source.is_text(last.as_str()) {
             *last = Path::get(source).map_err(|wrong| wrong.within(name))?;
         }
         Ok(last.clone())

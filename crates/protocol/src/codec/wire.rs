@@ -165,6 +165,8 @@ pub(super) enum Fields<'a> {
     /// Nothing of it counts until it has come to its end.
     InOrder(InOrder<'a>),
     Json(Members<'a>),
+    /// Nothing of it counts until it has come to its end.
+    PackInOrder(pack::InOrder<'a>),
     Pack(std::vec::IntoIter<&'a [u8]>),
 }
 
@@ -179,28 +181,30 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn is_json(&self) -> bool {
-        !matches!(self, Fields::Pack(_))
+        matches!(self, Fields::InOrder(_) | Fields::Json(_))
     }
 
     /// The next field; `None` when it is absent.
+    // Inlined, as the name that is asked for is known where it is: comparing with it is a load or two.
+    #[inline(always)]
     pub(super) fn take(&mut self, name: &str) -> Option<Source<'a>> {
-        match self {
-            Fields::InOrder(_) | Fields::Json(_) => present(self.take_raw(name)?),
-            Fields::Pack(elements) => {
-                elements.next().filter(|bytes| **bytes != [0xc0]).map(Source::Pack)
-            }
-        }
+        let element = match self {
+            Fields::InOrder(_) | Fields::Json(_) => return present(self.take_raw(name)?),
+            Fields::PackInOrder(elements) => elements.next(),
+            Fields::Pack(elements) => elements.next(),
+        };
+        element.filter(|bytes| **bytes != [0xc0]).map(Source::Pack)
     }
 
     /// A field of JSON as it stands there, `null` too.
+    #[inline(always)]
     pub(super) fn take_raw(&mut self, name: &str) -> Option<&'a str> {
         match self {
             Fields::InOrder(members) => members.take(name),
-            Fields::Json(members) => {
-                members.iter().find(|(known, _)| known == name).map(|(_, text)| *text)
-            }
-            Fields::Pack(_) => None,
+            Fields::Json(members) => find(members, name),
+            Fields::PackInOrder(_) | Fields::Pack(_) => None,
         }
     }
 
@@ -218,6 +222,11 @@ impl<'a> Fields<'a> {
     }
 }
 
+#[inline(never)]
+fn find<'a>(members: &Members<'a>, name: &str) -> Option<&'a str> {
+    members.iter().find(|(known, _)| known == name).map(|(_, text)| *text)
+}
+
 /// A member of JSON; null is as if it were absent.
 pub(super) fn present(text: &str) -> Option<Source<'_>> {
     if text == "null" { None } else { Some(Source::Json(text)) }
@@ -232,19 +241,40 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A record of JSON that has all its members in the order in which they are asked for. `None`: it has
+    /// A record that has all its fields in the order in which they are asked for, and no others. `None`: it has
     /// not, or something is wrong with it, and it is to be read otherwise.
+    #[inline(always)]
     pub(super) fn in_order<T>(self, read: impl Fn(&mut Fields<'a>) -> Read<T>) -> Option<T> {
-        let Source::Json(text) = self else { return None };
-        let mut fields = Fields::InOrder(InOrder::open(text)?);
-        let record = read(&mut fields).ok()?;
-        matches!(&fields, Fields::InOrder(members) if members.is_done()).then_some(record)
+        let mut fields = match self {
+            Source::Json(text) => Fields::InOrder(InOrder::open(text)?),
+            Source::Pack(bytes) => Fields::PackInOrder(pack::InOrder::open(bytes)?),
+        };
+        // What is read is not moved: it is large, and to copy what was written just now waits for it.
+        let record = read(&mut fields);
+        let done = match &fields {
+            Fields::InOrder(members) => members.is_done(),
+            Fields::PackInOrder(elements) => elements.is_done(),
+            Fields::Json(_) | Fields::Pack(_) => false,
+        };
+        if done { record.ok() } else { None }
     }
 
     pub(super) fn str(&self) -> Read<Cow<'_, str>> {
         match self {
             Source::Json(text) => json_text::text(text).map_err(Wrong::frame),
             Source::Pack(bytes) => pack::text(bytes).map(Cow::Borrowed).map_err(Wrong::frame),
+        }
+    }
+
+    /// Whether it is this text, for certain: one with escapes may be it as well. Looks at nothing else.
+    pub(super) fn is_text(&self, known: &str) -> bool {
+        match self {
+            Source::Json(text) => {
+                let inside = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+                // With a backslash it would be an escape here, and stand for something else.
+                inside == Some(known) && !known.contains('\\')
+            }
+            Source::Pack(bytes) => pack::is_text(bytes, known),
         }
     }
 

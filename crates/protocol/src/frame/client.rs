@@ -7,13 +7,14 @@ use crate::revision::{Cookie, Revision};
 use crate::value::Value;
 use crate::view::{Depth, View};
 
-/// Any frame of a client.
+/// Any frame of a client. The two that come seldom and are large stand elsewhere: a frame goes through several
+/// hands, and each copies all that the largest takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is documented at its own type")]
 pub enum ClientFrame {
-    Hello(Hello),
+    Hello(Box<Hello>),
     Auth(Auth),
-    Sub(Sub),
+    Sub(Box<Sub>),
     Unsub(Unsub),
     Resync(Resync),
     Sync(SyncRequest),

@@ -25,13 +25,10 @@ impl<'a> InOrder<'a> {
     }
 
     /// The text of the next member's value, if that has this name.
+    #[inline(always)]
     pub(crate) fn take(&mut self, name: &str) -> Option<&'a str> {
         let start = self.behind(name)?;
-        let value = self.value(start);
-        if value.is_none() {
-            self.scan.at = NOWHERE;
-        }
-        value
+        self.value(start)
     }
 
     /// Whether all members were taken, and nothing follows.
@@ -40,16 +37,25 @@ impl<'a> InOrder<'a> {
     }
 
     /// Where the name ends, if it stands here.
+    #[inline(always)]
     fn behind(&self, name: &str) -> Option<usize> {
-        let end = self.scan.at.checked_add(name.len() + 2)?;
-        let [b'"', there @ .., b'"'] = self.scan.text.as_bytes().get(self.scan.at..end)? else {
-            return None;
-        };
-        // A call to compare what is this short takes longer than to look at it.
-        there.iter().eq(name.as_bytes()).then_some(end)
+        let rest = self.scan.text.as_bytes().get(self.scan.at..)?;
+        let rest = rest.strip_prefix(b"\"")?.strip_prefix(name.as_bytes())?;
+        let rest = rest.strip_prefix(b"\"")?;
+        Some(self.scan.text.len() - rest.len())
     }
 
+    /// The value behind a name. Where there is none, there is nothing any more.
+    #[inline(never)]
     fn value(&mut self, behind: usize) -> Option<&'a str> {
+        let value = self.value_at(behind);
+        if value.is_none() {
+            self.scan.at = NOWHERE;
+        }
+        value
+    }
+
+    fn value_at(&mut self, behind: usize) -> Option<&'a str> {
         let scan = &mut self.scan;
         scan.at = behind;
         scan.takes(b' ');

@@ -36,9 +36,9 @@ pub(crate) fn run<S: Strategy>(
 /// Any frame of a client.
 pub(crate) fn client_frame() -> impl Strategy<Value = ClientFrame> {
     prop_oneof![
-        3 => hello().prop_map(ClientFrame::Hello),
+        3 => hello().prop_map(|hello| ClientFrame::Hello(hello.into())),
         1 => (id(), words()).prop_map(|(id, token)| ClientFrame::Auth(Auth { id, token })),
-        3 => sub().prop_map(ClientFrame::Sub),
+        3 => sub().prop_map(|sub| ClientFrame::Sub(sub.into())),
         1 => (id(), id()).prop_map(|(id, sub)| ClientFrame::Unsub(Unsub { id, sub })),
         1 => (id(), id()).prop_map(|(id, sub)| ClientFrame::Resync(Resync { id, sub })),
         1 => id().prop_map(|id| ClientFrame::Sync(SyncRequest { id })),
