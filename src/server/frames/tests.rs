@@ -102,6 +102,7 @@ fn what_is_wrong_is_an_error_as_soon_as_it_is_seen() {
     assert_eq!(protocol(&[0x81, 1, b'x']), ProtocolError::UnmaskedFrameFromClient);
     assert_eq!(protocol(&frame(0xf1, b"1")), ProtocolError::NonZeroReservedBits);
     assert_eq!(protocol(&frame(0x83, b"1")), ProtocolError::InvalidOpcode(3));
+    assert_eq!(protocol(&frame(0x8b, b"")), ProtocolError::UnknownControlFrameType(11));
     assert_eq!(protocol(&frame(0x09, b"")), ProtocolError::FragmentedControlFrame);
     assert_eq!(protocol(&frame(0x89, &[0; 126])), ProtocolError::ControlFrameTooBig);
     // From its header, and from the sum of its parts.

@@ -39,10 +39,16 @@ impl Wrong {
         Wrong { code: Code::BadFrame, message: message.into() }
     }
 
+    #[cold]
+    fn missing(name: &str) -> Wrong {
+        Wrong::frame(format!("{name} is missing"))
+    }
+
     pub(super) fn field(code: Code, message: impl Into<String>) -> Wrong {
         Wrong { code, message: message.into() }
     }
 
+    #[cold]
     pub(super) fn within(self, name: &str) -> Wrong {
         Wrong { message: format!("{name}: {}", self.message), ..self }
     }
@@ -208,17 +214,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn optional<T: Wire>(&mut self, name: &str) -> Read<Option<T>> {
         self.take(name).map(T::get).transpose().map_err(|wrong| wrong.within(name))
     }
 
+    #[inline(always)]
     pub(super) fn required<T: Wire>(&mut self, name: &str) -> Read<T> {
         T::get(self.there(name)?).map_err(|wrong| wrong.within(name))
     }
 
     /// A field that must be there, not read yet.
+    #[inline(always)]
     pub(super) fn there(&mut self, name: &str) -> Read<Source<'a>> {
-        self.take(name).ok_or_else(|| Wrong::frame(format!("{name} is missing")))
+        self.take(name).ok_or_else(|| Wrong::missing(name))
     }
 }
 
