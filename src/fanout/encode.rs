@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use onetree_protocol::frame::{Delta, ServerFrame, Signal};
-use onetree_protocol::{Act, Change, Codec, Path, Revision, Value};
+use onetree_protocol::{Act, Change, Codec, Revision};
 
 /// What stands around the changes of a delta, at most, bytes: names, two revisions, brackets.
 const ENVELOPE_BYTES: usize = 256;
@@ -79,12 +79,13 @@ impl Marks {
     }
 }
 
-/// Frames that have not been encoded yet: of one commit after the other, or of signals.
+/// Frames that have not been encoded yet: of one commit after the other, or of signals, never of both.
 #[derive(Default)]
 pub(super) struct Draft {
     /// The revision of each commit, and how many of the frames belong to it and those before.
     commits: Vec<(Revision, usize)>,
     frames: Vec<ServerFrame>,
+    signals: Vec<Signal>,
     /// About how many bytes they will take.
     pub(super) size: usize,
 }
@@ -137,9 +138,9 @@ impl Draft {
         self.frames.push(ServerFrame::Delta(delta));
     }
 
-    pub(super) fn signal(&mut self, path: Path, value: Value) {
-        self.size += ENVELOPE_BYTES + path.as_str().len() + value.bytes.len();
-        self.frames.push(ServerFrame::Signal(Signal { path, value }));
+    pub(super) fn signal(&mut self, signal: Signal) {
+        self.size += ENVELOPE_BYTES + signal.path.as_str().len() + signal.value.bytes.len();
+        self.signals.push(signal);
     }
 
     /// Of the last commit; `None` when it is of signals.
@@ -152,20 +153,22 @@ impl Draft {
         let mut bytes = BytesMut::with_capacity(self.size);
         let mut one = Vec::with_capacity(2 * ENVELOPE_BYTES);
         let mut done = 0;
-        let mut put = |frames: &[ServerFrame], bytes: &mut BytesMut| {
-            for frame in frames {
+        for (rev, end) in &self.commits {
+            for frame in &self.frames[done..*end] {
                 one.clear();
                 codec.encode_server_into(frame, &mut one);
-                envelop(bytes, codec, &one);
+                envelop(&mut bytes, codec, &one);
             }
-        };
-        for (rev, end) in &self.commits {
-            put(&self.frames[done..*end], &mut bytes);
             ends.push((*rev, bytes.len()));
             done = *end;
         }
-        put(&self.frames[done..], &mut bytes);
-        Frames { ends: ends.into(), count: self.frames.len(), bytes: bytes.freeze() }
+        for signal in &self.signals {
+            one.clear();
+            codec.encode_signal_into(signal, &mut one);
+            envelop(&mut bytes, codec, &one);
+        }
+        let count = self.frames.len() + self.signals.len();
+        Frames { ends: ends.into(), count, bytes: bytes.freeze() }
     }
 }
 

@@ -26,7 +26,8 @@ mod subscriber;
 use std::sync::Arc;
 
 use onetree_core::{Commit, Interest};
-use onetree_protocol::{Change, Path, Value, View};
+use onetree_protocol::frame::Signal;
+use onetree_protocol::{Change, Path, View};
 
 pub use encode::{Envelop, Frames, bare};
 use group::Group;
@@ -91,15 +92,16 @@ impl Fanout {
 
     /// Hands signals to everyone whose view sees their path and who wants signals, at most once each,
     /// in their order.
-    pub fn signal(&self, signals: impl IntoIterator<Item = (Path, Value)>) {
+    pub fn signal(&self, signals: impl IntoIterator<Item = Signal>) {
         let hand = |subscriber: &Subscriber, frames: &Arc<Frames>| subscriber.sink.signals(frames);
         let mut run = Run::new(self.envelop);
         let mut groups: Vec<Arc<Group>> = Vec::new();
         let mut last: Option<Path> = None;
-        for (path, value) in signals {
-            if last.as_ref() != Some(&path) {
+        for signal in signals {
+            let path = &signal.path;
+            if last.as_ref() != Some(path) {
                 groups.clear();
-                self.index.each_seeing(&path, |group| {
+                self.index.each_seeing(path, |group| {
                     if group.signals {
                         groups.push(group.clone());
                     }
@@ -113,7 +115,7 @@ impl Fanout {
                 run.end(hand);
                 run.begin(groups.iter().cloned());
             }
-            run.draft.signal(path, value);
+            run.draft.signal(signal);
         }
         run.end(hand);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use onetree_core::{Effect, Time};
 use onetree_protocol::frame::{Delta, ServerFrame};
-use onetree_protocol::{Act, Codec, Depth, LogKey, Pattern, Revision, View};
+use onetree_protocol::{Act, Codec, Depth, LogKey, Pattern, Revision, Value, View};
 
 use super::*;
 
@@ -335,7 +335,8 @@ fn a_signal_comes_once_and_only_to_those_who_want_it() {
     let view = Arc::new(View::tree(path("/a")));
     let deaf = Interest { sub: 1, view, deltas: true, signals: false };
     house.fanout.register(&house.people[2].0, &deaf);
-    house.fanout.signal([(path("/a/b"), Value::json("1")), (path("/a/b"), Value::json("2"))]);
+    let signal = |json| Signal { path: path("/a/b"), value: Value::json(json) };
+    house.fanout.signal([signal("1"), signal("2")]);
     let count = |person: usize| {
         let signals = house.people[person].1.signals.lock().unwrap();
         signals.iter().map(|frames| frames.count()).collect::<Vec<_>>()

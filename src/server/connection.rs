@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use onetree_core::{Author, Feed, FeedLimits};
-use onetree_protocol::frame::ErrorFrame;
-use onetree_protocol::{Code, Codec, Name, Path, ServerFrame, Value};
+use onetree_protocol::frame::{ErrorFrame, Signal};
+use onetree_protocol::{Code, Codec, Name, ServerFrame};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -76,7 +76,7 @@ pub(super) struct Connection {
     pub(super) waiting: Option<Event>,
     /// Writes and signals of the messages that are being handled, see [`Connection::pass_on`].
     pub(super) writes: Vec<Write>,
-    pub(super) signals: Vec<(Path, Value)>,
+    pub(super) signals: Vec<Signal>,
     /// Paths that the messages which are being handled have looked up.
     pub(super) looked_up: usize,
     /// A frame on its way from the codec to the writer.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use onetree_core::{Refusal, Request};
 use onetree_protocol::frame::{
-    Bye, ErrorFrame, Found, Get, List, Ok as OkFrame, Resync, SendSignal, ServerFrame, Sub,
+    Bye, ErrorFrame, Found, Get, List, Ok as OkFrame, Resync, SendSignal, ServerFrame, Signal, Sub,
     SyncRequest, Unsub,
 };
 use onetree_protocol::{ClientFrame, Code, Codec};
@@ -293,7 +293,7 @@ impl Connection {
         let SendSignal { id, path, value } = signal;
         match check::value(&path, &value, self.codec, &self.server.config) {
             Ok(()) => {
-                self.signals.push((path, value));
+                self.signals.push(Signal { path, value });
                 if let Some(id) = id {
                     self.ok(id);
                 }

@@ -182,6 +182,17 @@ fn get_digests(fields: &mut Fields<'_>, name: &str) -> Read<Vec<(u32, Option<Dig
     json_text::members(text).map_err(Wrong::frame)?.iter().map(read).collect()
 }
 
+/// A signal of the broker's side, without a frame around it.
+pub(super) fn put_signal(signal: &Signal, record: &mut Record<'_>) {
+    put_op(record, "signal", 8);
+    Frame::put(signal, record);
+}
+
+fn put_op(record: &mut Record<'_>, word: &str, number: u64) {
+    let json = record.is_json();
+    record.field("op", |sink| if json { sink.str(word) } else { sink.uint(number) });
+}
+
 /// The frames of one side: each with its word in JSON and its number in MessagePack.
 macro_rules! side {
     ($side:ident, $op:ident, $put:ident, $get:ident: $($variant:ident $word:literal $number:literal,)+) => {
@@ -189,10 +200,9 @@ macro_rules! side {
         pub(super) const $op: &[(&str, u64)] = &[$(($word, $number)),+];
 
         pub(super) fn $put(frame: &$side, record: &mut Record<'_>) {
-            let json = record.is_json();
             match frame {
                 $($side::$variant(frame) => {
-                    record.field("op", |sink| if json { sink.str($word) } else { sink.uint($number) });
+                    put_op(record, $word, $number);
                     Frame::put(frame, record);
                 })+
             }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::change::{Act, Change};
 use crate::code::Code;
-use crate::frame::{ClientFrame, ServerFrame};
+use crate::frame::{ClientFrame, ServerFrame, Signal};
 use crate::json_text::{self, JsonError};
 use crate::value::{MediaType, Value};
 
@@ -68,6 +68,11 @@ impl Codec {
     /// As [`Codec::encode_server`], behind what is in `out`.
     pub fn encode_server_into(self, frame: &ServerFrame, out: &mut Vec<u8>) {
         self.encode_into(out, |record| frames::put_server(frame, record));
+    }
+
+    /// As [`Codec::encode_server_into`] for a [`ServerFrame::Signal`], which need not be made for it.
+    pub fn encode_signal_into(self, signal: &Signal, out: &mut Vec<u8>) {
+        self.encode_into(out, |record| frames::put_signal(signal, record));
     }
 
     /// Reads a client's frame.

@@ -55,35 +55,25 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
         let bytes = pack::bin(bytes).map_err(|e| Wrong::frame(format!("bytes: {e}")))?;
         return Ok(Some(of_bytes(media.unwrap_or_default(), bytes)));
     }
-    let mut form = None;
-    for name in ["json", "text", "bytes"] {
-        // Null is a value in `json`, and absent elsewhere.
-        let raw = fields.take_raw(name).filter(|raw| name == "json" || *raw != "null");
-        let Some(raw) = raw else { continue };
-        if form.replace((name, raw)).is_some() {
-            let message = "a value stands in one of 'json', 'text', 'bytes', not in two";
-            return Err(Wrong::frame(message));
-        }
-    }
-    match form {
-        None => Ok(None),
-        Some(("json", text)) => match media {
+    // Null is a value in `json`, and absent elsewhere.
+    let json = fields.take_raw("json");
+    match (json, fields.take("text"), fields.take("bytes")) {
+        (None, None, None) => Ok(None),
+        (Some(text), None, None) => match media {
             None | Some(MediaType::Json) => Ok(Some(Value::json(text))),
             Some(other) => Err(Wrong::field(Code::BadField, format!("json: the type is {other}"))),
         },
-        Some((name, raw)) => {
-            let within =
-                |wrong: Wrong| Wrong { message: format!("{name}: {}", wrong.message), ..wrong };
-            let source = Source::Json(raw);
-            let text = source.str().map_err(within)?;
-            if name == "text" {
-                let media = media.unwrap_or(MediaType::Text);
-                if !media.is_text() {
-                    let message = format!("text: the type is {media}");
-                    return Err(Wrong::field(Code::BadField, message));
-                }
-                return Ok(Some(Value { media, bytes: text.as_bytes().into() }));
+        (None, Some(text), None) => {
+            let text = text.str().map_err(|wrong| wrong.within("text"))?;
+            let media = media.unwrap_or(MediaType::Text);
+            if !media.is_text() {
+                let message = format!("text: the type is {media}");
+                return Err(Wrong::field(Code::BadField, message));
             }
+            Ok(Some(Value { media, bytes: text.as_bytes().into() }))
+        }
+        (None, None, Some(text)) => {
+            let text = text.str().map_err(|wrong| wrong.within("bytes"))?;
             let bytes = STANDARD.decode(text.as_bytes());
             let bytes = bytes.map_err(|_| Wrong::field(Code::BadField, "bytes: not base64"))?;
             let media = media.unwrap_or(MediaType::Octets);
@@ -93,6 +83,10 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
                 json_text::check(&bytes).map_err(wrong)?;
             }
             Ok(Some(of_bytes(media, &bytes)))
+        }
+        _ => {
+            let message = "a value stands in one of 'json', 'text', 'bytes', not in two";
+            Err(Wrong::frame(message))
         }
     }
 }
