@@ -189,11 +189,17 @@ fn op_of(fields: &mut Fields<'_>, ops: &[(&str, u64)]) -> Read<u64> {
     if !fields.is_json() {
         return fields.required("op");
     }
-    let word = fields.there("op")?;
-    let word = word.str().map_err(|wrong| wrong.within("op"))?;
-    let known = ops.iter().find(|(known, _)| json_text::is(known, &word));
+    let source = fields.there("op")?;
+    let find = |word: &str| {
+        let known = ops.iter().find(|(known, _)| json_text::is(known, word));
+        known.map(|(_, number)| *number)
+    };
+    if let Some(number) = source.plain().and_then(find) {
+        return Ok(number);
+    }
+    let word = source.str().map_err(|wrong| wrong.within("op"))?;
     let unknown = || Wrong { code: Code::UnknownOp, message: format!("op: {word:?} is not known") };
-    known.map(|(_, number)| *number).ok_or_else(unknown)
+    find(&word).ok_or_else(unknown)
 }
 
 fn value_hint(value: &Value) -> usize {

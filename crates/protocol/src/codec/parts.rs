@@ -58,37 +58,40 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
     // Null is a value in `json`, and absent elsewhere.
     let json = fields.take_raw("json");
     match (json, fields.take("text"), fields.take("bytes")) {
-        (None, None, None) => Ok(None),
         (Some(text), None, None) => match media {
             None | Some(MediaType::Json) => Ok(Some(Value::json(text))),
             Some(other) => Err(Wrong::field(Code::BadField, format!("json: the type is {other}"))),
         },
-        (None, Some(text), None) => {
-            let text = text.str().map_err(|wrong| wrong.within("text"))?;
-            let media = media.unwrap_or(MediaType::Text);
-            if !media.is_text() {
-                let message = format!("text: the type is {media}");
-                return Err(Wrong::field(Code::BadField, message));
-            }
-            Ok(Some(Value { media, bytes: text.as_bytes().into() }))
-        }
-        (None, None, Some(text)) => {
-            let text = text.str().map_err(|wrong| wrong.within("bytes"))?;
-            let bytes = STANDARD.decode(text.as_bytes());
-            let bytes = bytes.map_err(|_| Wrong::field(Code::BadField, "bytes: not base64"))?;
-            let media = media.unwrap_or(MediaType::Octets);
-            // So a value of this type that came in a JSON frame has been checked, whatever its form.
-            if media == MediaType::Json {
-                let wrong = |e| Wrong::field(Code::BadValue, format!("bytes: not JSON: {e}"));
-                json_text::check(&bytes).map_err(wrong)?;
-            }
-            Ok(Some(of_bytes(media, &bytes)))
-        }
+        (None, None, None) => Ok(None),
+        (None, Some(text), None) => of_text(media, text).map(Some),
+        (None, None, Some(text)) => of_base64(media, text).map(Some),
         _ => {
             let message = "a value stands in one of 'json', 'text', 'bytes', not in two";
             Err(Wrong::frame(message))
         }
     }
+}
+
+fn of_text(media: Option<MediaType>, text: Source<'_>) -> Read<Value> {
+    let text = text.str().map_err(|wrong| wrong.within("text"))?;
+    let media = media.unwrap_or(MediaType::Text);
+    if !media.is_text() {
+        return Err(Wrong::field(Code::BadField, format!("text: the type is {media}")));
+    }
+    Ok(Value { media, bytes: text.as_bytes().into() })
+}
+
+fn of_base64(media: Option<MediaType>, text: Source<'_>) -> Read<Value> {
+    let text = text.str().map_err(|wrong| wrong.within("bytes"))?;
+    let bytes = STANDARD.decode(text.as_bytes());
+    let bytes = bytes.map_err(|_| Wrong::field(Code::BadField, "bytes: not base64"))?;
+    let media = media.unwrap_or(MediaType::Octets);
+    // So a value of this type that came in a JSON frame has been checked, whatever its form.
+    if media == MediaType::Json {
+        let wrong = |e| Wrong::field(Code::BadValue, format!("bytes: not JSON: {e}"));
+        json_text::check(&bytes).map_err(wrong)?;
+    }
+    Ok(of_bytes(media, &bytes))
 }
 
 /// A value from all of its bytes.

@@ -275,14 +275,17 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// What is between the quotes of a string of JSON, escapes and all.
+    pub(super) fn plain(&self) -> Option<&str> {
+        let Source::Json(text) = self else { return None };
+        text.strip_prefix('"')?.strip_suffix('"')
+    }
+
     /// Whether it is this text, for certain: one with escapes may be it as well. Looks at nothing else.
     pub(super) fn is_text(&self, known: &str) -> bool {
         match self {
-            Source::Json(text) => {
-                let inside = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-                // With a backslash it would be an escape here, and stand for something else.
-                inside == Some(known) && !known.contains('\\')
-            }
+            // With a backslash it would be an escape here, and stand for something else.
+            Source::Json(_) => self.plain() == Some(known) && !known.contains('\\'),
             Source::Pack(bytes) => pack::is_text(bytes, known),
         }
     }

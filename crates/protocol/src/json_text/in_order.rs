@@ -61,7 +61,11 @@ impl<'a> InOrder<'a> {
         scan.takes(b' ');
         scan.skip(b':')?;
         let start = scan.at;
-        scan.member(JSON_DEPTH + FRAME_DEPTH - 1)?;
+        // Most are strings.
+        if scan.string().is_none() {
+            scan.at = start;
+            scan.member(JSON_DEPTH + FRAME_DEPTH - 1)?;
+        }
         let value = scan.text.get(start..scan.at)?;
         scan.takes(b' ');
         if scan.byte()? != b'}' {

@@ -123,7 +123,7 @@ impl<'a> Scan<'a> {
     }
 
     /// What is in a string that has no escape and nothing that needs one.
-    fn string(&mut self) -> Option<&'a str> {
+    pub(super) fn string(&mut self) -> Option<&'a str> {
         self.takes(b'"').then_some(())?;
         let bytes = self.text.as_bytes();
         let start = self.at;
@@ -173,7 +173,14 @@ impl<'a> Scan<'a> {
 pub(super) fn is_unescaped(bytes: &[u8]) -> bool {
     let plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
     // Without a jump between them: many at once.
-    bytes.iter().fold(true, |all, byte| all & plain(byte))
+    let all = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & plain(byte));
+    let (some, rest) = bytes.as_chunks::<16>();
+    // What is left at the end is looked at together with what comes before it.
+    let rest = if rest.is_empty() { None } else { bytes.last_chunk::<16>() };
+    match some {
+        [] => all(bytes),
+        _ => some.iter().chain(rest).all(|some| all(some)),
+    }
 }
 
 /// How many bytes at the front of a text stand in a string as they are. Eight at once, and the place
