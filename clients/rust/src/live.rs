@@ -421,7 +421,7 @@ impl Mirror {
 
     /// The page of `log` in front of what it shows of it, or in front of the entry `before`: oldest
     /// first, `limit` entries where there are so many (0: as many as the broker likes), and whether
-    /// there may be more. The broker is asked as often as that takes; `rev` is of its last answer. A
+    /// there are more. The broker is asked as often as that takes; `rev` is of its last answer. A
     /// page does not become part of the mirror, which shows only the newest of each log where its
     /// view has a `tail`.
     ///
@@ -443,9 +443,12 @@ impl Mirror {
         };
         let mut front = before.cloned().or_else(oldest);
         let mut page = Found { rev: Revision::ZERO, entries: Vec::new(), more: true };
-        // A broker may send fewer than asked for, and among a log's children may be others.
-        while page.more && (page.entries.is_empty() || page.entries.len() < limit as usize) {
-            let left = limit.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
+        let mut limit = limit as usize;
+        // A broker may send fewer than asked for, and among a log's children may be others: there are more
+        // when one more was seen.
+        while page.more && (limit == 0 || page.entries.len() <= limit) {
+            let left = if limit == 0 { 0 } else { limit + 1 - page.entries.len() };
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
             let mut list = List::new(log.clone()).depth(Depth::Children).limit(left).reverse();
             // The log's own value is no entry of it.
             list = list.after(log.clone());
@@ -461,7 +464,13 @@ impl Mirror {
             // Nor is what has no value but something below it.
             let there = |entry: &Change| is_entry(&entry.path) && entry.rev > Revision::ZERO;
             page.entries.extend(found.entries.into_iter().filter(there));
+            if limit == 0 {
+                // The broker has said how many it likes.
+                limit = page.entries.len();
+            }
         }
+        page.more = page.entries.len() > limit;
+        page.entries.truncate(limit);
         page.entries.reverse();
         Ok(page)
     }

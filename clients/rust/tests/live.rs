@@ -102,9 +102,13 @@ async fn an_earlier_page_is_full_or_the_last() {
             (vec![entry(key(4), 0), entry(path("/log/a"), 3)], true),
             (vec![entry(key(3), 3)], true),
             (vec![entry(key(2), 2)], true),
-            // Another page, without a limit.
+            // The page is full; whether there are more shows one that is beyond it.
             (vec![entry(path("/log/b"), 1)], true),
             (vec![entry(key(1), 1)], false),
+            // Another page, without a limit, and there is a child left that is no entry.
+            (vec![entry(path("/log/b"), 1)], true),
+            (vec![entry(key(1), 1)], true),
+            (vec![entry(path("/log/0"), 1)], false),
         ];
         let mut asked = Vec::new();
         for (entries, more) in pages {
@@ -126,11 +130,14 @@ async fn an_earlier_page_is_full_or_the_last() {
     assert_eq!(paths, [vec![key(2), key(3)], vec![key(1)]]);
     let asked = broker.await.unwrap();
     let expected = [
-        (None, 2),
-        (Some(path("/log/a")), 2),
-        (Some(key(3)), 1),
+        (None, 3),
+        (Some(path("/log/a")), 3),
+        (Some(key(3)), 2),
+        (Some(key(2)), 1),
+        (Some(path("/log/b")), 1),
         (Some(key(2)), 0),
         (Some(path("/log/b")), 0),
+        (Some(key(1)), 1),
     ];
     assert_eq!(asked, expected);
 }
