@@ -8,10 +8,10 @@ use onetree_protocol::frame::{Hello, ServerFrame, Welcome};
 use onetree_protocol::{ClientFrame, Code};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use tokio_tungstenite::tungstenite::Message;
 
 use super::closing::Ending;
 use super::connection::Connection;
+use super::requests::Read;
 use crate::broker::{Event, Opening, Order};
 use crate::random;
 
@@ -51,14 +51,10 @@ impl Connection {
     }
 
     /// The frame, when it is the one that is waited for.
-    fn first(
-        &mut self,
-        message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
-    ) -> Result<Option<Hello>, Ending> {
-        let Some(payload) = self.payload(message)? else { return Ok(None) };
-        match self.decode(&payload)? {
-            Some(ClientFrame::Hello(hello)) => Ok(Some(*hello)),
-            Some(other) => {
+    fn first(&mut self, message: Read) -> Result<Option<Hello>, Ending> {
+        match self.frame(message)? {
+            Some((ClientFrame::Hello(hello), _)) => Ok(Some(*hello)),
+            Some((other, _)) => {
                 let message = "the first frame must be 'hello'";
                 Err(self.last_error(other.id(), Refusal::new(Code::HelloExpected, message)))
             }

@@ -10,10 +10,10 @@ use futures_util::FutureExt;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::frames::Frames;
+use super::frames::{Frames, Message};
 
 /// What is read from the socket at once, bytes: some twenty small requests.
 const READ_BYTES: usize = 4 * 1024;
@@ -30,6 +30,8 @@ pub(super) struct Reader {
     half: OwnedReadHalf,
     frames: Frames,
     buffer: BytesMut,
+    /// The bytes of the last message.
+    payload: Vec<u8>,
     /// What the next read has room for, bytes.
     room: usize,
     /// When something last came, if only a part of a message.
@@ -43,6 +45,7 @@ impl Reader {
             half,
             frames: Frames::new(frame_bytes),
             buffer: BytesMut::from(read),
+            payload: Vec::new(),
             room: READ_BYTES,
             heard: Instant::now(),
         }
@@ -53,10 +56,11 @@ impl Reader {
         self.heard
     }
 
-    /// The next message; `None` at the end. Can be dropped without losing one.
+    /// The next message; `None` at the end. Can be dropped without losing one. Its bytes are the payload until
+    /// the next one is asked for.
     pub(super) async fn next(&mut self) -> Option<Result<Message, Error>> {
         loop {
-            match self.frames.take(&mut self.buffer) {
+            match self.frames.take(&mut self.buffer, &mut self.payload) {
                 Ok(Some(message)) => return Some(Ok(message)),
                 Ok(None) => {}
                 Err(error) => return Some(Err(error)),
@@ -77,6 +81,15 @@ impl Reader {
         self.next().now_or_never()
     }
 
+    /// Lends the bytes of the message that came, to whoever gives them back at once.
+    pub(super) fn lend_payload(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.payload)
+    }
+
+    pub(super) fn take_back(&mut self, payload: Vec<u8>) {
+        self.payload = payload;
+    }
+
     /// Reads what is there, or gives the buffer back: it is asked first whether there is something,
     /// so that a connection which is woken for another reason does not make one.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -94,6 +107,7 @@ impl Reader {
         }
         if polled.is_pending() && self.buffer.is_empty() {
             self.buffer = BytesMut::new();
+            self.payload = Vec::new();
             self.room = READ_BYTES;
         }
         polled

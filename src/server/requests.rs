@@ -1,19 +1,19 @@
 //! What a client says, and the replies that need nobody else.
 
-use bytes::Bytes;
 use onetree_core::{Refusal, Request};
 use onetree_protocol::frame::{
     Bye, ErrorFrame, Found, Get, List, Ok as OkFrame, Resync, SendSignal, ServerFrame, Signal, Sub,
     SyncRequest, Unsub,
 };
-use onetree_protocol::{ClientFrame, Code, Codec};
+use onetree_protocol::{ClientFrame, Code, Codec, DecodeError};
 use tokio::sync::mpsc::error::TrySendError;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::check;
 use super::closing::Ending;
 use super::connection::Connection;
+use super::frames::Message;
 use crate::broker::{Event, Write};
 use crate::config::FRAME_OVERHEAD;
 
@@ -29,68 +29,62 @@ const PAGE_ENTRIES: usize = 10_000;
 /// What came from the socket.
 pub(super) type Read = Option<Result<Message, Error>>;
 
-/// The bytes of a frame. A text was checked when its message was made.
-pub(super) enum Payload {
-    Text(Utf8Bytes),
-    Binary(Bytes),
-}
-
-impl Payload {
-    fn codec(&self) -> Codec {
-        match self {
-            Payload::Text(_) => Codec::Json,
-            Payload::Binary(_) => Codec::MsgPack,
-        }
-    }
-
-    fn size(&self) -> usize {
-        match self {
-            Payload::Text(text) => text.len(),
-            Payload::Binary(bytes) => bytes.len(),
-        }
-    }
-}
-
 impl Connection {
     /// Handles what came.
     pub(super) fn handle_message(&mut self, read: Read) -> Option<Ending> {
-        let handled = self.payload(read).and_then(|payload| {
-            let Some(payload) = payload else { return Ok(()) };
-            match self.decode(&payload)? {
-                Some(frame) => self.handle_frame(frame, payload.size()),
-                None => Ok(()),
-            }
-        });
-        handled.err()
+        match self.frame(read) {
+            Ok(Some((frame, size))) => self.handle_frame(frame, size).err(),
+            Ok(None) => None,
+            Err(ending) => Some(ending),
+        }
     }
 
-    /// The frame's bytes, when a frame came; pings are answered.
-    pub(super) fn payload(&mut self, read: Read) -> Result<Option<Payload>, Ending> {
+    /// The frame and its size in bytes, when one came; pings are answered.
+    pub(super) fn frame(&mut self, read: Read) -> Result<Option<(ClientFrame, usize)>, Ending> {
         let message = match read {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Err(self.broken(error)),
             None => return Err(Ending::Lost("the client is gone".to_owned())),
         };
-        let payload = match message {
-            Message::Text(text) => Payload::Text(text),
-            Message::Binary(bytes) => Payload::Binary(bytes),
-            Message::Ping(payload) => {
-                if self.writer.has_room() {
-                    self.writer.pong(&payload);
+        let payload = self.reader.lend_payload();
+        let frame = self.understand(message, &payload);
+        let size = payload.len();
+        self.reader.take_back(payload);
+        frame.map(|frame| frame.map(|frame| (frame, size)))
+    }
+
+    fn understand(
+        &mut self,
+        message: Message,
+        payload: &[u8],
+    ) -> Result<Option<ClientFrame>, Ending> {
+        match (message, self.codec) {
+            (Message::Text, codec) => {
+                let text = std::str::from_utf8(payload).map_err(|_| Ending::not_utf8())?;
+                match codec {
+                    Codec::Json => self.decoded(Codec::decode_client_text(text)),
+                    Codec::MsgPack => self.other_kind(),
                 }
-                return Ok(None);
             }
-            Message::Pong(_) | Message::Frame(_) => return Ok(None),
-            Message::Close(frame) => {
-                return Err(Ending::Closed(frame.map(|frame| frame.code.into())));
+            (Message::Binary, Codec::MsgPack) => {
+                self.decoded(Codec::MsgPack.decode_client(payload))
             }
-        };
-        if payload.codec() != self.codec {
-            let message = "the message is of the other kind (text, binary) than the subprotocol's";
-            self.bad_frame(ErrorFrame::new(None, Code::BadFrame, message))?;
-            return Ok(None);
+            (Message::Binary, Codec::Json) => self.other_kind(),
+            (Message::Ping, _) => {
+                if self.writer.has_room() {
+                    self.writer.pong(payload);
+                }
+                Ok(None)
+            }
+            (Message::Pong, _) => Ok(None),
+            (Message::Close(code), _) => Err(Ending::Closed(code)),
         }
-        Ok(Some(payload))
+    }
+
+    fn other_kind(&mut self) -> Result<Option<ClientFrame>, Ending> {
+        let message = "the message is of the other kind (text, binary) than the subprotocol's";
+        self.bad_frame(ErrorFrame::new(None, Code::BadFrame, message))?;
+        Ok(None)
     }
 
     fn broken(&self, error: Error) -> Ending {
@@ -111,11 +105,10 @@ impl Connection {
     }
 
     /// The frame, when it is one; otherwise the client is told.
-    pub(super) fn decode(&mut self, payload: &Payload) -> Result<Option<ClientFrame>, Ending> {
-        let decoded = match payload {
-            Payload::Text(text) => Codec::decode_client_text(text),
-            Payload::Binary(bytes) => Codec::MsgPack.decode_client(bytes),
-        };
+    fn decoded(
+        &mut self,
+        decoded: Result<ClientFrame, DecodeError>,
+    ) -> Result<Option<ClientFrame>, Ending> {
         match decoded {
             Ok(frame) => {
                 self.bad_frames = 0;
