@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use onetree::fanout::{Fanout, Frames, Item, Outbox, Sink, Subscriber, bare};
+use onetree::fanout::{Envelope, Fanout, Frames, Item, Outbox, Sink, Subscriber};
 use onetree_core::{Commit, Effect, Interest, Time};
 use onetree_protocol::frame::{Delta, ServerFrame};
 use onetree_protocol::{Codec, Path, Revision, Value, View};
@@ -92,7 +92,7 @@ fn elsewhere(n: usize) -> (View, Codec) {
 }
 
 fn house<S: Sink + 'static>(place: Place, sink: fn() -> S) -> (Fanout, Vec<Arc<S>>) {
-    let fanout = Fanout::new(FRAME_BYTES, bare);
+    let fanout = Fanout::new(FRAME_BYTES, Envelope::NONE);
     let sinks: Vec<Arc<S>> = (0..SINKS).map(|_| Arc::new(sink())).collect();
     for (n, sink) in sinks.iter().enumerate() {
         let (view, codec) = place(n);
@@ -176,7 +176,7 @@ fn one_topic_of_a_million_subscriptions(bencher: Bencher<'_, '_>) {
     const EACH: usize = 100;
     const TOPICS: usize = 100_000;
     let name = |topic: usize| path(&format!("/many/g-{:03}/t-{topic:06}", topic / 1000));
-    let fanout = Fanout::new(FRAME_BYTES, bare);
+    let fanout = Fanout::new(FRAME_BYTES, Envelope::NONE);
     let sinks: Vec<Arc<Counter>> = (0..CONNECTIONS).map(|_| Arc::default()).collect();
     for (n, sink) in sinks.iter().enumerate() {
         let subscriber = Arc::new(Subscriber::new(n as u64, Codec::Json, sink.clone()));

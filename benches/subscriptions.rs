@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use onetree::fanout::{Fanout, Frames, Sink, Subscriber, bare};
+use onetree::fanout::{Envelope, Fanout, Frames, Sink, Subscriber};
 use onetree_core::{
     Bounds, Commit, Effect, Feed, FeedLimits, Settings, Snapshot, State, Step, Time,
 };
@@ -151,7 +151,7 @@ fn main() {
         retention: Vec::new(),
     };
     let tree = State::new(settings).snapshot();
-    let fanout = Fanout::new(16 << 10, bare);
+    let fanout = Fanout::new(16 << 10, Envelope::NONE);
     let mut all: Vec<Connection> = (0..connections).map(Connection::new).collect();
 
     // A first one of each, so that what everybody shares is there.

@@ -117,7 +117,7 @@ impl Broker {
         let failed = |source| StartError::Listen { addr: config.listen, source };
         let listener = listen(config.listen).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        let fanout = Fanout::new(config.frame_bytes as usize, crate::server::envelop);
+        let fanout = Fanout::new(config.frame_bytes as usize, crate::server::ENVELOPE);
         let shared = Arc::new(Shared::new(state.snapshot(), fanout, store.read_only()));
         let (events, queue) = mpsc::channel(QUEUED_EVENTS);
         let timeout = Duration::from_millis(config.shutdown_timeout_ms);

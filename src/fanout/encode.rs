@@ -1,7 +1,9 @@
 //! What subscribers are handed: the bytes of commits and signals, made once for each way of seeing
 //! them.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use std::sync::Arc;
+
+use bytes::Bytes;
 use onetree_protocol::frame::{Delta, ServerFrame, Signal};
 use onetree_protocol::{Act, Change, Codec, Revision};
 
@@ -11,9 +13,29 @@ const ENVELOPE_BYTES: usize = 256;
 /// Bytes of a path and a value become at most so many in a frame: `\u0000` for one.
 const ESCAPED: usize = 6;
 
-/// Puts a frame behind others as its transport wants it: with what goes before it on the wire. The
-/// fan-out knows no transport, and is given this by the one that there is.
-pub type Envelop = fn(&mut BytesMut, Codec, &[u8]);
+/// What goes before a frame on the wire. The fan-out knows no transport, and is given this by the one that
+/// there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope {
+    /// So many bytes are left free before each frame.
+    pub room: usize,
+    /// Fills the room, which begins here and has a frame behind it up to the end; moves the frame where it
+    /// takes more or less.
+    pub seal: fn(&mut Vec<u8>, usize, Codec),
+}
+
+impl Envelope {
+    /// Nothing: for those who look at frames themselves.
+    pub const NONE: Envelope = Envelope { room: 0, seal: |_, _, _| {} };
+
+    /// Puts a frame behind what is there.
+    fn put(self, bytes: &mut Vec<u8>, codec: Codec, encode: impl FnOnce(&mut Vec<u8>)) {
+        let start = bytes.len();
+        bytes.resize(start + self.room, 0);
+        encode(bytes);
+        (self.seal)(bytes, start, codec);
+    }
+}
 
 /// Live frames in their order, as the transport takes them, shared by everyone who gets the same.
 #[derive(Debug)]
@@ -30,6 +52,15 @@ impl Frames {
     pub(super) fn of(rev: Option<Revision>, bytes: Bytes) -> Frames {
         let ends = rev.map(|rev| (rev, bytes.len())).into_iter().collect();
         Frames { ends, count: 1, bytes }
+    }
+
+    /// Of signals, in their order.
+    pub(super) fn of_signals(signals: &[Signal], codec: Codec, envelope: Envelope) -> Frames {
+        let mut bytes = Vec::with_capacity(signals.iter().map(signal_size).sum());
+        for signal in signals {
+            envelope.put(&mut bytes, codec, |out| codec.encode_signal_into(signal, out));
+        }
+        Frames { ends: Box::default(), count: signals.len(), bytes: bytes.into() }
     }
 
     /// How many frames.
@@ -79,13 +110,17 @@ impl Marks {
     }
 }
 
-/// Frames that have not been encoded yet: of one commit after the other, or of signals, never of both.
+/// About how many bytes a signal takes in a frame.
+pub(super) fn signal_size(signal: &Signal) -> usize {
+    ENVELOPE_BYTES + signal.path.as_str().len() + signal.value.bytes.len()
+}
+
+/// Deltas that have not been encoded yet, of one commit after the other.
 #[derive(Default)]
 pub(super) struct Draft {
     /// The revision of each commit, and how many of the frames belong to it and those before.
     commits: Vec<(Revision, usize)>,
     frames: Vec<ServerFrame>,
-    signals: Vec<Signal>,
     /// About how many bytes they will take.
     pub(super) size: usize,
 }
@@ -138,41 +173,37 @@ impl Draft {
         self.frames.push(ServerFrame::Delta(delta));
     }
 
-    pub(super) fn signal(&mut self, signal: Signal) {
-        self.size += ENVELOPE_BYTES + signal.path.as_str().len() + signal.value.bytes.len();
-        self.signals.push(signal);
-    }
-
-    /// Of the last commit; `None` when it is of signals.
+    /// Of the last commit; `None` when there is none.
     pub(super) fn rev(&self) -> Option<Revision> {
         self.commits.last().map(|(rev, _)| *rev)
     }
 
-    pub(super) fn encode(&self, codec: Codec, envelop: Envelop) -> Frames {
+    pub(super) fn encode(&self, codec: Codec, envelope: Envelope) -> Frames {
         let mut ends = Vec::with_capacity(self.commits.len());
-        let mut bytes = BytesMut::with_capacity(self.size);
-        let mut one = Vec::with_capacity(2 * ENVELOPE_BYTES);
+        let mut bytes = Vec::with_capacity(self.size);
         let mut done = 0;
         for (rev, end) in &self.commits {
             for frame in &self.frames[done..*end] {
-                one.clear();
-                codec.encode_server_into(frame, &mut one);
-                envelop(&mut bytes, codec, &one);
+                envelope.put(&mut bytes, codec, |out| codec.encode_server_into(frame, out));
             }
             ends.push((*rev, bytes.len()));
             done = *end;
         }
-        for signal in &self.signals {
-            one.clear();
-            codec.encode_signal_into(signal, &mut one);
-            envelop(&mut bytes, codec, &one);
-        }
-        let count = self.frames.len() + self.signals.len();
-        Frames { ends: ends.into(), count, bytes: bytes.freeze() }
+        Frames { ends: ends.into(), count: self.frames.len(), bytes: bytes.into() }
     }
 }
 
-/// An [`Envelop`] that adds nothing: for those who look at frames themselves.
-pub fn bare(bytes: &mut BytesMut, _: Codec, frame: &[u8]) {
-    bytes.put_slice(frame);
+/// What was encoded for some, in each codec that one of them wanted.
+#[derive(Default)]
+pub(super) struct Made([Option<Arc<Frames>>; 2]);
+
+impl Made {
+    /// The frames in this codec, encoded if nobody has wanted them before.
+    pub(super) fn frames(&mut self, codec: Codec, encode: impl FnOnce() -> Frames) -> &Arc<Frames> {
+        let place = match codec {
+            Codec::Json => 0,
+            Codec::MsgPack => 1,
+        };
+        self.0[place].get_or_insert_with(|| Arc::new(encode()))
+    }
 }

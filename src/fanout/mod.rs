@@ -8,7 +8,8 @@
 //! - `group`, `members`: who has registered one of them
 //! - `groups`, `patterns`: those of one base, and how many of them are searched
 //! - `publication`: the way of commits to those who see something of them
-//! - `run`: what follows one another and goes to the same is handed over together
+//! - `run`: those that follow one another and go to the same are handed over together
+//! - `signals`: the way of signals to those who want them
 //! - [`Frames`]: the bytes of commits and signals, made once for each way of seeing them
 //! - [`Outbox`]: the bounded queue of one connection
 
@@ -21,20 +22,18 @@ mod outbox;
 mod patterns;
 mod publication;
 mod run;
+mod signals;
 mod subscriber;
 
 use std::sync::Arc;
 
 use onetree_core::{Commit, Interest};
-use onetree_protocol::frame::Signal;
-use onetree_protocol::{Change, Path, View};
+use onetree_protocol::{Change, View};
 
-pub use encode::{Envelop, Frames, bare};
-use group::Group;
+pub use encode::{Envelope, Frames};
 use index::Index;
 pub use outbox::{Item, Outbox};
 pub(crate) use publication::Publication;
-use run::Run;
 pub use subscriber::{Sink, Subscriber};
 
 /// The subscription index and what goes through it. Shared by all tasks; commits come from one
@@ -43,13 +42,13 @@ pub use subscriber::{Sink, Subscriber};
 pub struct Fanout {
     index: Index,
     frame_bytes: usize,
-    envelop: Envelop,
+    envelope: Envelope,
 }
 
 impl Fanout {
-    /// An empty one; frames are split above `frame_bytes`, and handed over in `envelop`.
-    pub fn new(frame_bytes: usize, envelop: Envelop) -> Fanout {
-        Fanout { index: Index::default(), frame_bytes, envelop }
+    /// An empty one; frames are split above `frame_bytes`, and handed over in `envelope`.
+    pub fn new(frame_bytes: usize, envelope: Envelope) -> Fanout {
+        Fanout { index: Index::default(), frame_bytes, envelope }
     }
 
     /// Puts a subscription into the index: each commit that looks from now on finds it. Gives back
@@ -88,36 +87,6 @@ impl Fanout {
             }
         });
         count
-    }
-
-    /// Hands signals to everyone whose view sees their path and who wants signals, at most once each,
-    /// in their order.
-    pub fn signal(&self, signals: impl IntoIterator<Item = Signal>) {
-        let hand = |subscriber: &Subscriber, frames: &Arc<Frames>| subscriber.sink.signals(frames);
-        let mut run = Run::new(self.envelop);
-        let mut groups: Vec<Arc<Group>> = Vec::new();
-        let mut last: Option<Path> = None;
-        for signal in signals {
-            let path = &signal.path;
-            if last.as_ref() != Some(path) {
-                groups.clear();
-                self.index.each_seeing(path, |group| {
-                    if group.signals {
-                        groups.push(group.clone());
-                    }
-                });
-                last = Some(path.clone());
-            }
-            if groups.is_empty() {
-                continue;
-            }
-            if !run.goes_to(groups.iter()) {
-                run.end(hand);
-                run.begin(groups.iter().cloned());
-            }
-            run.draft.signal(signal);
-        }
-        run.end(hand);
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use onetree_core::Commit;
 use onetree_protocol::{Act, Change, Path, Revision};
 
-use super::encode::{Draft, Frames, Marks};
+use super::encode::{Draft, Frames, Made, Marks};
 use super::group::Group;
-use super::run::{Made, Run};
+use super::run::Run;
 use super::subscriber::Subscriber;
 use super::{FEW, Fanout};
 
@@ -58,7 +58,7 @@ impl<'a> Publication<'a> {
             current: None,
             matched: Matched::default(),
             last: None,
-            run: Run::new(fanout.envelop),
+            run: Run::new(fanout.envelope),
         }
     }
 
@@ -133,16 +133,17 @@ impl<'a> Publication<'a> {
             return handed;
         }
         handed += run.end(hand);
-        let mut made: Vec<(Marks, Made)> = Vec::new();
+        let mut ways: Vec<(Marks, Draft, Made)> = Vec::new();
         for (subscriber, marks) in matched.union().values() {
-            let known = made.iter().position(|(known, _)| known == marks);
+            let known = ways.iter().position(|(known, ..)| known == marks);
             let place = known.unwrap_or_else(|| {
                 let mut draft = Draft::default();
                 draft.delta(rev, changes.clone(), marks, frame_bytes);
-                made.push((marks.clone(), Made::new(draft, self.fanout.envelop)));
-                made.len() - 1
+                ways.push((marks.clone(), draft, Made::default()));
+                ways.len() - 1
             });
-            hand(subscriber, made[place].1.frames(subscriber.codec));
+            let (codec, (_, draft, made)) = (subscriber.codec, &mut ways[place]);
+            hand(subscriber, made.frames(codec, || draft.encode(codec, self.fanout.envelope)));
             handed += 1;
         }
         handed

@@ -1,29 +1,26 @@
-//! A run: commits or signals that follow one another and go to the same subscribers.
+//! A run: commits that follow one another and go to the same subscribers.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use onetree_protocol::Codec;
-
-use super::encode::{Draft, Envelop, Frames};
+use super::encode::{Draft, Envelope, Frames, Made};
 use super::group::Group;
 use super::subscriber::Subscriber;
 
 /// A run ends when its frames take about so many bytes: much larger ones would wait for one
 /// another, and a slow connection keeps the whole of one that it has begun to write.
-const RUN_BYTES: usize = 16 * 1024;
+pub(super) const RUN_BYTES: usize = 16 * 1024;
 
 /// What follows one another and goes to the same groups is encoded together and handed over once:
 /// one place in an outbox, one wake, one slice of a system call for many frames.
 pub(super) struct Run {
-    envelop: Envelop,
+    envelope: Envelope,
     groups: Vec<Arc<Group>>,
     pub(super) draft: Draft,
 }
 
 impl Run {
-    pub(super) fn new(envelop: Envelop) -> Run {
-        Run { envelop, groups: Vec::new(), draft: Draft::default() }
+    pub(super) fn new(envelope: Envelope) -> Run {
+        Run { envelope, groups: Vec::new(), draft: Draft::default() }
     }
 
     /// Whether what these groups see may be added: it goes to the same, and there is room.
@@ -45,49 +42,21 @@ impl Run {
 
     /// Calls `hand` with everyone who is in any of the groups, once, and the frames; gives how many that were.
     pub(super) fn end(&mut self, hand: impl Fn(&Subscriber, &Arc<Frames>)) -> usize {
-        let mut handed = 0;
-        if self.draft.size == 0 {
-            return handed;
-        }
-        let mut made = Made::new(std::mem::take(&mut self.draft), self.envelop);
-        let rev = made.draft.rev();
-        let mut told = HashSet::new();
+        let draft = std::mem::take(&mut self.draft);
+        let Some(rev) = draft.rev() else { return 0 };
+        let (mut made, mut handed) = (Made::default(), 0);
         let alone = self.groups.len() == 1;
         for group in &self.groups {
             group.each_member(|subscriber| {
                 // Commits come from one task, so that a mark at the subscriber tells.
-                let mut first = || match rev {
-                    Some(rev) => subscriber.claim(rev),
-                    None => told.insert(subscriber.id),
-                };
-                if alone || first() {
-                    hand(subscriber, made.frames(subscriber.codec));
+                if alone || subscriber.claim(rev) {
+                    let codec = subscriber.codec;
+                    let encode = || draft.encode(codec, self.envelope);
+                    hand(subscriber, made.frames(codec, encode));
                     handed += 1;
                 }
             });
         }
         handed
-    }
-}
-
-/// Frames, encoded when somebody wants them in a codec.
-pub(super) struct Made {
-    draft: Draft,
-    envelop: Envelop,
-    made: [Option<Arc<Frames>>; 2],
-}
-
-impl Made {
-    pub(super) fn new(draft: Draft, envelop: Envelop) -> Made {
-        Made { draft, envelop, made: [None, None] }
-    }
-
-    pub(super) fn frames(&mut self, codec: Codec) -> &Arc<Frames> {
-        let place = match codec {
-            Codec::Json => 0,
-            Codec::MsgPack => 1,
-        };
-        let Made { draft, envelop, made } = self;
-        made[place].get_or_insert_with(|| Arc::new(draft.encode(codec, *envelop)))
     }
 }

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use writer::envelop;
+pub(crate) use writer::ENVELOPE;
 
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;

@@ -260,7 +260,7 @@ impl Connection {
     pub(super) fn pass_on(&mut self) -> Result<(), Ending> {
         if !self.signals.is_empty() {
             let signals = std::mem::take(&mut self.signals);
-            self.server.shared.fanout.signal(signals);
+            self.server.shared.fanout.signal(&signals);
         }
         if self.writes.is_empty() {
             return Ok(());

@@ -14,6 +14,8 @@ use onetree_protocol::Codec;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use crate::fanout::Envelope;
+
 /// With this much unsent nothing more is produced, bytes: enough for one system call to fill what
 /// the kernel takes, little enough to be kept by each slow connection.
 pub(super) const WRITE_AHEAD_BYTES: usize = 64 * 1024;
@@ -38,10 +40,22 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// Puts a frame of the protocol behind others as a message: what the fan-out shares is so for all.
-pub(crate) fn envelop(messages: &mut BytesMut, codec: Codec, frame: &[u8]) {
-    put_message(messages, opcode(codec), frame);
-}
+/// The header of a message that is no very small one, and not above 64 KiB.
+const USUAL_HEADER: usize = 4;
+
+/// Makes a message of each frame: what the fan-out shares is so for all.
+pub(crate) const ENVELOPE: Envelope = Envelope {
+    room: USUAL_HEADER,
+    seal: |messages, start, codec| {
+        let frame = start + USUAL_HEADER;
+        let (header, size) = header(opcode(codec), messages.len() - frame);
+        if size == USUAL_HEADER {
+            messages[start..frame].copy_from_slice(&header[..size]);
+        } else {
+            messages.splice(start..frame, header[..size].iter().copied());
+        }
+    },
+};
 
 fn opcode(codec: Codec) -> u8 {
     match codec {
@@ -50,20 +64,26 @@ fn opcode(codec: Codec) -> u8 {
     }
 }
 
-fn put_message(messages: &mut BytesMut, opcode: u8, payload: &[u8]) {
-    messages.put_u8(opcode);
-    match payload.len() {
-        length @ 0..126 => messages.put_u8(length as u8),
-        length @ 126..65_536 => {
-            messages.put_u8(126);
-            messages.put_u16(length as u16);
+/// What goes before a payload of this length, and how many bytes of it count.
+fn header(opcode: u8, length: usize) -> ([u8; 10], usize) {
+    let mut header = [0; 10];
+    header[0] = opcode;
+    match length {
+        0..126 => {
+            header[1] = length as u8;
+            (header, 2)
         }
-        length => {
-            messages.put_u8(127);
-            messages.put_u64(length as u64);
+        126..65_536 => {
+            header[1] = 126;
+            header[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+            (header, 4)
+        }
+        _ => {
+            header[1] = 127;
+            header[2..].copy_from_slice(&(length as u64).to_be_bytes());
+            (header, 10)
         }
     }
-    messages.put_slice(payload);
 }
 
 /// Gathers frames and writes them when the socket takes them.
@@ -112,7 +132,7 @@ impl Writer {
         self.put(CLOSE, &[]);
     }
 
-    /// Queues frames that are messages already, see [`envelop`].
+    /// Queues frames that are messages already, see [`ENVELOPE`].
     pub(super) fn messages(&mut self, messages: &Bytes) {
         self.queued += messages.len();
         if messages.len() < SHARED_BYTES {
@@ -126,9 +146,10 @@ impl Writer {
     }
 
     fn put(&mut self, opcode: u8, payload: &[u8]) {
-        let before = self.tail.len();
-        put_message(&mut self.tail, opcode, payload);
-        self.queued += self.tail.len() - before;
+        let (header, size) = header(opcode, payload.len());
+        self.tail.put_slice(&header[..size]);
+        self.tail.put_slice(payload);
+        self.queued += size + payload.len();
     }
 
     /// Whether more may be queued now.
