@@ -34,7 +34,7 @@ impl Check {
         let disk = data::existing(&self.data)?;
         // Before the lock: a directory that is no broker's stays as it is.
         let settings = data::begin(&disk)?;
-        let _lock = data::lock(&self.data)?;
+        let _lock = data::lock_to_read(&self.data)?;
         let read = files::check(&disk, settings.clone());
         let (state, report) = read.map_err(|error| unreadable(&disk, &settings, &error))?;
         let names = data::names(&disk)?;

@@ -49,13 +49,24 @@ fn no_data(message: &str) -> Failure {
 
 /// Locks a directory: no broker has it, and none can start with it as long as the lock lives.
 pub(crate) fn lock(directory: &Path) -> Result<Lock, Failure> {
-    Lock::take(directory).map_err(|error| {
-        let (code, next) = match error {
-            LockError::InUse { .. } => ("in-use", "end that process first, or work on a backup"),
-            LockError::Io { .. } => ("no-data", "make the directory writable"),
-        };
-        Failure::new(USAGE, code, error.to_string()).next(next)
-    })
+    Lock::take(directory).map_err(not_locked)
+}
+
+fn not_locked(error: LockError) -> Failure {
+    let (code, next) = match error {
+        LockError::InUse { .. } => ("in-use", "end that process first, or work on a backup"),
+        LockError::Io { .. } => ("no-data", "make the directory writable"),
+    };
+    Failure::new(USAGE, code, error.to_string()).next(next)
+}
+
+/// As [`lock`], for who only reads: `None` where nobody but another user could lock it, or nobody at all, as on a disk that
+/// is mounted to be read.
+pub(crate) fn lock_to_read(directory: &Path) -> Result<Option<Lock>, Failure> {
+    match Lock::take(directory) {
+        Err(LockError::Io { error, .. }) if files::is_read_only(&error) => Ok(None),
+        lock => lock.map(Some).map_err(not_locked),
+    }
 }
 
 /// The files in a directory that hold a tree, in the order of their names.
@@ -126,7 +137,7 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
             .next("use the version of Onetree that wrote it, or a later one"),
         OpenError::Backup { .. } => Failure::new(USAGE, "no-data", error.to_string()),
         OpenError::Io { .. } => Failure::new(FAULT, "io", error.to_string())
-            .next("make the file readable, or look at the disk"),
+            .next("look at the disk, at its free space, and at who may read and write the file"),
     }
 }
 

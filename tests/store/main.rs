@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //!
+//! - [`copies`]: a copy that is not whole
 //! - [`crashes`]: the power goes at every moment of a run; the process is killed
 //! - [`flips`]: a bit of a file is another
 //! - [`fuzz`]: files changed by chance
@@ -12,6 +13,7 @@
 //! - [`frozen`]: files of each format, which load for ever
 //! - [`simulated`]: the disk; [`work`]: what is done on it; [`rng`]: chance
 
+mod copies;
 mod crashes;
 mod faults;
 mod flips;

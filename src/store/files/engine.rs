@@ -103,7 +103,7 @@ impl Engine {
         let log =
             LogWriter::create(&*storage, epoch, kept + 1, bytes, None, &[]).map_err(failed)?;
         let weak = options.interval.is_some();
-        let history = History { epoch, weak, clean: false, backup: false, log: kept + 1 };
+        let history = History { epoch, weak, clean: false, backup: false, log: Some(kept + 1) };
         history.write(&*storage).map_err(failed)?;
         if let Err(error) = saving::clear_old(&*storage, kept + 1) {
             // It takes room, and is in nobody's way; the next tree that is saved tries again.
@@ -247,7 +247,7 @@ impl Engine {
 
     fn history(&self, log: u64, clean: bool) -> History {
         let weak = self.options.interval.is_some();
-        History { epoch: self.epoch, weak, clean, backup: false, log }
+        History { epoch: self.epoch, weak, clean, backup: false, log: Some(log) }
     }
 
     fn sync(&mut self) -> io::Result<()> {

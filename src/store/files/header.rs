@@ -12,6 +12,10 @@ use onetree_protocol::Epoch;
 use super::storage::Storage;
 use super::{Damage, OpenError};
 
+/// No kind will have more formats: what says so has a wrong bit, which the checksum would not tell, as a later
+/// format may have another.
+const MOST_VERSION: u32 = 255;
+
 /// A kind of file.
 pub(super) struct Kind {
     pub(super) magic: &'static [u8; 8],
@@ -42,6 +46,9 @@ pub(super) fn read(
         return damage(0, format!("this is no {} of Onetree", kind.what));
     }
     let version = version(header);
+    if version > MOST_VERSION {
+        return damage(8, format!("there is no format {version}"));
+    }
     if version > kind.version {
         let (file, version) = (storage.show(name), version.into());
         return Err(OpenError::Newer { file, version, known: kind.version });

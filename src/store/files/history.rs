@@ -36,8 +36,9 @@ pub(super) struct History {
     /// It is a copy, and goes on elsewhere.
     pub(super) backup: bool,
     /// The first revision of the last file of the log: that one is there, or a later one. Each file
-    /// is named here before anything in it is acknowledged. 0: there need be none.
-    pub(super) log: u64,
+    /// is named here before anything in it is acknowledged. 0: there is none, all is in a saved tree. Of format 1
+    /// it is not known.
+    pub(super) log: Option<u64>,
 }
 
 impl History {
@@ -46,13 +47,23 @@ impl History {
         let mut bytes = [0; BYTES];
         let end = (u8::from(self.clean) * CLEAN) | (u8::from(self.backup) * BACKUP);
         bytes[32..34].copy_from_slice(&[self.weak.into(), end]);
-        bytes[34..42].copy_from_slice(&self.log.to_le_bytes());
+        bytes[34..42].copy_from_slice(&self.log.unwrap_or_default().to_le_bytes());
         header::write(&mut bytes, &KIND, self.epoch);
         let mut file = storage.create(SPARE, 0)?;
         file.write_at(&bytes, 0)?;
         file.sync()?;
         storage.rename(SPARE, NAME)?;
         storage.sync()
+    }
+
+    /// Whether there is a saved tree, for certain: it was made with one, and nothing was written since.
+    pub(super) fn has_tree(&self) -> bool {
+        self.clean && self.log == Some(0)
+    }
+
+    /// Whether the log that begins with this revision was ended on purpose.
+    pub(super) fn has_ended(&self, log: u64) -> bool {
+        self.clean && log > 0 && self.log == Some(log)
     }
 
     /// Reads it; `None` when there is none.
@@ -73,10 +84,8 @@ impl History {
         }
         let epoch = header::read(&bytes[..length], &KIND, storage, NAME)?;
         let mut log = [0; 8];
-        if !first {
-            log.copy_from_slice(&bytes[34..42]);
-        }
-        let log = u64::from_le_bytes(log);
+        log.copy_from_slice(&bytes[34..42]);
+        let log = (!first).then_some(u64::from_le_bytes(log));
         let (weak, end) = (bytes[32] != 0, bytes[33]);
         let (clean, backup) = (end & CLEAN != 0, end & BACKUP != 0);
         Ok(Some(History { epoch, weak, clean, backup, log }))

@@ -11,6 +11,9 @@
 //! header, then of what the header counts; it begins with the file's, so that a batch of another file
 //! is none here.
 //!
+//! A file has its whole length before it has its name, and there is always room for one more header behind what
+//! is in it: where that room is not, or a batch goes beyond the end, the file was cut.
+//!
 //! Each batch says up to where the file was on the disk when it was written (`durable`): what is
 //! broken before that is damage, what is broken behind it was cut by a crash. So that this holds for
 //! the last batch too, there is a batch without commits behind it as soon as it is on the disk: the
@@ -58,6 +61,14 @@ pub(super) struct LogWriter {
     last: u64,
     length: u64,
     buffer: Vec<u8>,
+}
+
+/// The revision that the header of a file says is its first; `None` where there is no whole header.
+pub(super) fn begins(storage: &dyn Storage, name: &str) -> Option<u64> {
+    let mut header = [0; FILE_HEADER];
+    let read = storage.open(name).ok()?.read_at(&mut header, 0).ok()?;
+    let whole = read == FILE_HEADER && header::read(&header, &KIND, storage, name).is_ok();
+    whole.then(|| number(&header[32..40]))
 }
 
 /// The name of the file whose first commit is `first`.
@@ -269,6 +280,8 @@ pub(super) struct LogFile {
     seed: u32,
     /// Where the last batch with commits is that [`LogFile::each`] has come to.
     last: Cell<(usize, usize)>,
+    /// Whether the last batch that it has come to is a seal.
+    sealed: Cell<bool>,
 }
 
 /// What there is in a file, some of which is broken.
@@ -310,7 +323,15 @@ impl LogFile {
         let epoch = header::read(header, &KIND, storage, name)?;
         let seed = header::crc(header);
         let first = number(&header[32..40]);
-        Ok(LogFile { name: name.to_owned(), epoch, first, bytes, seed, last: Cell::default() })
+        Ok(LogFile {
+            name: name.to_owned(),
+            epoch,
+            first,
+            bytes,
+            seed,
+            last: Cell::default(),
+            sealed: Cell::default(),
+        })
     }
 
     /// Reads a file whose header is damaged: what it said is that it is of this history, and begins
@@ -323,7 +344,34 @@ impl LogFile {
     ) -> Result<LogFile, OpenError> {
         let bytes = content(storage, name, file)?;
         let seed = header::crc(&file_header(epoch, first));
-        Ok(LogFile { name: name.to_owned(), epoch, first, bytes, seed, last: Cell::default() })
+        Ok(LogFile {
+            name: name.to_owned(),
+            epoch,
+            first,
+            bytes,
+            seed,
+            last: Cell::default(),
+            sealed: Cell::default(),
+        })
+    }
+
+    /// Whether it ends with a seal, as far as [`LogFile::each`] or [`LogFile::pieces`] has come.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed.get()
+    }
+
+    /// Where the last batch with commits ends that [`LogFile::each`] has come to: there the seal is.
+    pub(super) fn end(&self) -> u64 {
+        self.last.get().1.max(FILE_HEADER) as u64
+    }
+
+    /// Whether the file was longer: behind `at`, where no whole batch is, there should be more of it. Not behind a
+    /// seal, which is what there is room for.
+    fn is_cut(&self, at: usize) -> bool {
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        let Some(header) = rest.first_chunk::<BATCH_HEADER>() else { return !self.is_sealed() };
+        let payload = number(&header[8..12]) as usize;
+        number(&header[..4]) == u64::from(MARK) && rest.len() - BATCH_HEADER < payload
     }
 
     /// How much of it is not zeros at its end, bytes.
@@ -344,6 +392,12 @@ impl LogFile {
         let mut at = FILE_HEADER;
         loop {
             let Some(batch) = self.batch(at) else {
+                if self.is_cut(at) {
+                    return Err(damage(
+                        at.min(self.bytes.len()),
+                        "the file was cut here".to_owned(),
+                    ));
+                }
                 if self.bytes[at.min(self.bytes.len())..].iter().all(|byte| *byte == 0) {
                     return Ok(End::Clean);
                 }
@@ -359,6 +413,7 @@ impl LogFile {
             }
             batch.commits(&mut each).map_err(|why| damage(at, why))?;
             let end = at + batch.bytes();
+            self.sealed.set(batch.commits == 0);
             if batch.commits > 0 {
                 self.last.set((at, end));
             }
@@ -383,7 +438,11 @@ impl LogFile {
             if batch.commits(&mut |commit| each(Piece::Commit(commit))).is_err() {
                 each(Piece::Broken { at: at as u64 });
             }
+            self.sealed.set(batch.commits == 0);
             at += batch.bytes();
+        }
+        if self.is_cut(at) {
+            each(Piece::Broken { at: at as u64 });
         }
     }
 

@@ -46,7 +46,7 @@ pub use damages::damages;
 pub use lock::{Lock, LockError};
 pub use recover::{EPOCH_GAP, Report};
 pub use salvage::{Salvaged, salvage};
-pub use storage::{Disk, Storage, StorageFile};
+pub use storage::{Disk, Storage, StorageFile, is_read_only};
 
 /// How a [`FileStore`] writes.
 #[derive(Clone, Copy, Debug)]
@@ -172,7 +172,8 @@ pub fn check(storage: &dyn Storage, settings: Settings) -> Result<(State, Report
 }
 
 /// Saves a state as the only content of a storage, as the beginning of the history `epoch`; or, when it
-/// is for a `backup`, as a copy of it, which [`open`] refuses. Gives how many bytes that took.
+/// is for a `backup`, as a copy of it, which [`open`] refuses, also when it is not finished. Gives how many bytes
+/// that took.
 ///
 /// # Errors
 /// The system's.
@@ -183,8 +184,15 @@ pub fn save(
     state: &Checkpoint,
     backup: bool,
 ) -> io::Result<u64> {
+    let history = history::History { epoch, weak: false, clean: true, backup, log: Some(0) };
+    if backup {
+        // Before the tree: without it that would be a directory on which a broker may start.
+        history.write(storage)?;
+    }
     let bytes = tree::write(storage, epoch, settings.digest_key, state, |_| {})?;
-    history::History { epoch, weak: false, clean: true, backup, log: 0 }.write(storage)?;
+    if !backup {
+        history.write(storage)?;
+    }
     Ok(bytes)
 }
 

@@ -56,9 +56,8 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
         let why = format!("it is missing, and {} is there", log::name(*first));
         return Err(Damage { file: storage.show(history::NAME), offset: 0, why }.into());
     }
-    if let Some(named) = there.missing(history) {
-        let why = format!("it is missing, and {} names it", history::NAME);
-        return Err(Damage { file: storage.show(&log::name(named)), offset: 0, why }.into());
+    if let Some(damage) = there.missing(storage, history) {
+        return Err(damage.into());
     }
     // All of them first: what is open stays there, also when a broker that saves its tree meanwhile
     // removes it.
@@ -86,6 +85,14 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     let mut report =
         Report { epoch, new_epoch, saved, replayed: 0, rev: saved, backup, torn: None };
     let (log_bytes, last) = replay(storage, &files, &mut state, &mut report)?;
+    if let (Some(history), Some(log)) = (history, &last)
+        && history.has_ended(log.first)
+        && !log.is_sealed()
+    {
+        let (file, offset) = (storage.show(&log.name), log.end());
+        let why = "it was ended with a seal, which is not there".to_owned();
+        return Err(Damage { file, offset, why }.into());
+    }
     report.rev = state.rev().get();
     Ok(Recovered { state, report, saved_bytes, log_bytes, last })
 }
@@ -106,10 +113,22 @@ impl There {
         There { tree, logs }
     }
 
-    /// The first revision of the log that the history names, when neither that is there nor a later one.
-    pub(super) fn missing(&self, history: Option<History>) -> Option<u64> {
-        let named = history.map_or(0, |history| history.log);
-        (named > 0 && self.logs.last().is_none_or(|last| *last < named)).then_some(named)
+    /// A file that the history says there is, and that is not: the log that it names, when no later one is
+    /// there either; or the saved tree.
+    pub(super) fn missing(
+        &self,
+        storage: &dyn Storage,
+        history: Option<History>,
+    ) -> Option<Damage> {
+        let history = history?;
+        let named = history.log.unwrap_or_default();
+        let damage = |file: &str, why| Damage { file: storage.show(file), offset: 0, why };
+        if named > 0 && self.logs.last().is_none_or(|last| *last < named) {
+            let why = format!("it is missing, and {} names it", history::NAME);
+            return Some(damage(&log::name(named), why));
+        }
+        let lost = history.has_tree() && self.tree.is_none();
+        lost.then(|| damage("", "the saved tree is missing".to_owned()))
     }
 
     /// The logs that have something behind the saved tree: the first revision of each, and that of the file
@@ -223,7 +242,7 @@ pub(super) fn recover(
         let state = recovered.state.checkpoint();
         recovered.saved_bytes = tree::write(storage, fresh, key, &state, |_| {}).map_err(failed)?;
     }
-    let log = before.map_or(0, |history| history.log);
+    let log = before.and_then(|history| history.log).or(Some(0));
     let history = History { epoch: recovered.report.epoch, weak, clean: false, backup: false, log };
     if before != Some(history) {
         history.write(storage).map_err(failed)?;

@@ -51,15 +51,37 @@ fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
         Some(rev) => tree::whole(storage, rev, settings, &mut lost),
         None => State::new(settings),
     };
-    let mut replay = Replay { storage, epoch, state, lost, broken: None, begins: 0 };
-    for (first, until) in there.behind() {
-        replay.file(first, until);
+    let mut replay = Replay { storage, epoch, state, lost, broken: None, begins: 0, sealed: false };
+    for (name, first, until) in logs(storage, &names, there.tree) {
+        replay.file(&name, first, until);
     }
-    if let Some(named) = there.missing(history) {
-        let damage = replay.damage(&log::name(named), 0, "it is missing");
-        replay.broken.get_or_insert(damage);
+    if let Some(missing) = there.missing(storage, history) {
+        replay.broken.get_or_insert(missing);
+    }
+    if history.is_some_and(|history| history.has_ended(replay.begins)) && !replay.sealed {
+        let unsealed = replay.damage(&log::name(replay.begins), 0, "its end is missing");
+        replay.broken.get_or_insert(unsealed);
     }
     replay.end()
+}
+
+/// The logs that have something behind the saved tree, in the order of what they hold, whatever they are called: the
+/// name of each, its first revision, and that of the one behind it.
+fn logs(
+    storage: &dyn Storage,
+    names: &[String],
+    tree: Option<u64>,
+) -> impl Iterator<Item = (String, u64, u64)> {
+    let first = |name: &String| {
+        let named = log::first_of(name)?;
+        Some((log::begins(storage, name).unwrap_or(named), name.clone()))
+    };
+    let mut logs: Vec<(u64, String)> = names.iter().filter_map(first).collect();
+    logs.sort_unstable();
+    let until: Vec<u64> = logs.iter().skip(1).map(|(first, _)| *first).chain([u64::MAX]).collect();
+    let saved = tree.unwrap_or_default();
+    let logs = logs.into_iter().zip(until).map(|((first, name), until)| (name, first, until));
+    logs.filter(move |(_, _, until)| *until > saved + 1)
 }
 
 /// The log behind the saved tree, past what is broken in it.
@@ -72,20 +94,22 @@ struct Replay<'a> {
     broken: Option<Damage>,
     /// The revision that the last file begins with.
     begins: u64,
+    /// Whether that file ends with a seal.
+    sealed: bool,
 }
 
 impl Replay<'_> {
-    fn file(&mut self, first: u64, until: u64) {
-        let (storage, name) = (self.storage, log::name(first));
-        self.begins = first;
-        let failed = |error| OpenError::Io { file: storage.show(&name), error };
+    fn file(&mut self, name: &str, first: u64, until: u64) {
+        let storage = self.storage;
+        (self.begins, self.sealed) = (first, false);
+        let failed = |error| OpenError::Io { file: storage.show(name), error };
         let mut header = None;
-        let read = storage.open(&name).map_err(failed).and_then(|file| {
-            match LogFile::read(storage, &name, &*file) {
+        let read = storage.open(name).map_err(failed).and_then(|file| {
+            match LogFile::read(storage, name, &*file) {
                 Err(error @ OpenError::Damaged(_)) => {
-                    header = Some(error.damage(storage, &name));
+                    header = Some(error.damage(storage, name));
                     // What a header says is known from elsewhere.
-                    LogFile::behind_header(storage, &name, &*file, (self.epoch, first))
+                    LogFile::behind_header(storage, name, &*file, (self.epoch, first))
                 }
                 read => read,
             }
@@ -95,13 +119,14 @@ impl Replay<'_> {
                 let mut found = false;
                 file.pieces(until, |piece| {
                     found = true;
-                    self.piece(&name, piece);
+                    self.piece(name, piece);
                 });
+                self.sealed = file.is_sealed();
                 if !found && self.broken.is_none() {
                     self.broken = header;
                 }
             }
-            Err(error) => self.broken = Some(error.damage(storage, &name)),
+            Err(error) => self.broken = Some(error.damage(storage, name)),
         }
     }
 

@@ -122,7 +122,11 @@ impl Storage for Disk {
 
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
         let path = self.directory.join(name);
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            // To look at it, or to restore it, takes no more. Who goes on to write is told then.
+            Err(error) if is_read_only(&error) => File::open(&path)?,
+            opened => opened?,
+        };
         // As long as it is read nobody takes pieces of it away. Where the system has no such locks
         // nobody can have taken the other one either.
         match file.try_lock_shared() {
@@ -157,6 +161,11 @@ impl Storage for Disk {
     fn show(&self, name: &str) -> String {
         self.directory.join(name).display().to_string()
     }
+}
+
+/// Whether this may be read although it cannot be written.
+pub fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Takes away all but the beginning of a file that nobody reads.

@@ -1,0 +1,103 @@
+//! Copies of a store that are not whole: a file is shorter, one is missing, two have each other's name.
+//! No crash does that, and none of it is taken for a crash.
+
+use onetree::store::Store;
+use onetree::store::files::{self, Damage, OpenError, Salvaged};
+
+use super::rng::Rng;
+use super::simulated::{Keep, Simulated};
+use super::work::{Whole, open, settings, wait, work};
+
+/// What is wrong; everything that is not found is said to be lost.
+fn damage(image: &Simulated, right: &Whole, when: &str) -> Option<Damage> {
+    let checked = files::check(&image.kill(), settings(7));
+    let Salvaged { state, lost } = files::salvage(&image.kill(), settings(7)).unwrap();
+    if Whole::of(&state).slots != right.slots {
+        assert!(!lost.is_empty(), "{when}: nobody says what is lost");
+    }
+    match checked {
+        Ok((state, _)) => {
+            assert_eq!(Whole::of(&state), *right, "{when}: something is missing");
+            None
+        }
+        Err(OpenError::Damaged(damage)) => Some(damage),
+        Err(error) => panic!("{when}: {error}"),
+    }
+}
+
+fn logs(image: &Simulated) -> Vec<(String, usize)> {
+    image.files().into_iter().filter(|(name, _)| name.starts_with("log-")).collect()
+}
+
+/// Also where the cut is between two batches.
+#[test]
+fn a_log_that_is_shorter_than_it_was_is_damage() {
+    for ended in [true, false] {
+        let (run, mut store) = work(Rng::any(), 150, false);
+        if ended {
+            wait(store.close());
+        }
+        let image = run.storage.crash(if ended { Keep::Nothing } else { Keep::Everything });
+        let right = &run.moments.last().unwrap().whole;
+        let (name, length) = logs(&image).pop().unwrap();
+        let content = image.content(&name);
+        let used = content.iter().rposition(|byte| *byte != 0).unwrap();
+        let used = (used + 1).next_multiple_of(8);
+        let mut noticed = 0;
+        for at in (0..used).chain([used, length]) {
+            let cut = image.kill();
+            cut.put(&name, content[..at].to_vec());
+            let when = format!("{name}: {at} of {used} of {length}, ended: {ended}");
+            let damage = damage(&cut, right, &when);
+            assert_eq!(damage.is_some(), at < used, "{when}: {damage:?}");
+            noticed += usize::from(damage.is_some());
+        }
+        assert!(noticed > 100, "{noticed}: too few to say anything");
+    }
+}
+
+#[test]
+fn a_copy_without_its_tree_is_not_whole() {
+    let (run, _store) = work(Rng::any(), 150, false);
+    let last = run.moments.last().unwrap();
+    let state = open(&run.storage.crash(Keep::Everything), false).unwrap().state;
+    for backup in [true, false] {
+        let image = Simulated::default();
+        let epoch = settings(1).epoch;
+        files::save(&image, epoch, &settings(1), &state.checkpoint(), backup).unwrap();
+        assert_eq!(damage(&image, &last.whole, "all of it"), None);
+        for (name, _) in image.files().into_iter().filter(|(name, _)| name.starts_with("tree-")) {
+            image.take(&name);
+        }
+        let damage = damage(&image, &last.whole, "without the tree").expect("it is missing");
+        assert!(damage.why.contains("tree is missing"), "{damage}");
+        // A process that is killed while it makes one.
+        let making = Simulated::default();
+        files::save(&making, epoch, &settings(1), &state.checkpoint(), backup).unwrap();
+        let half = Simulated::default();
+        for op in making.ops() {
+            half.replay(&op);
+            let has = |start| half.files().iter().any(|(name, _)| name.starts_with(start));
+            if backup && (has("tree-") || has("tree.")) {
+                let opened = open(&half.kill(), false);
+                assert!(opened.is_err(), "a broker starts on {:?}", half.files());
+            }
+        }
+    }
+}
+
+#[test]
+fn logs_that_have_each_others_names_are_damage_of_which_nothing_is_lost() {
+    let (run, mut store) = work(Rng::any(), 150, false);
+    wait(store.close());
+    let image = run.storage.crash(Keep::Nothing);
+    let right = &run.moments.last().unwrap().whole;
+    let logs = logs(&image);
+    let [.., (one, _), (other, _)] = &logs[..] else { panic!("there are many") };
+    let swapped = image.kill();
+    swapped.put(one, image.content(other));
+    swapped.put(other, image.content(one));
+    assert!(damage(&swapped, right, "swapped").is_some());
+    let Salvaged { state, lost } = files::salvage(&swapped, settings(7)).unwrap();
+    assert_eq!((Whole::of(&state).slots, lost), (right.slots.clone(), Vec::new()));
+}
