@@ -2,7 +2,7 @@
 
 use indicatif::ProgressBar;
 use onetree_client::{Done, Error, Path, Pending};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Common;
 use super::connect;
@@ -15,10 +15,20 @@ const IN_FLIGHT: usize = 4096;
 
 /// The write of a line, on its way.
 pub(crate) struct Sent {
+    /// Its number, from 1.
+    pub(crate) line: u64,
     /// Its answer.
     pub(crate) pending: Pending<Done>,
-    /// What it puts; `None`: the broker says where it went.
-    pub(crate) path: Option<Path>,
+    /// Where it goes.
+    pub(crate) to: To,
+}
+
+/// Where a write goes.
+pub(crate) enum To {
+    /// To this path.
+    At(Path),
+    /// The broker says, and so somebody may want to hear.
+    Assigned(Option<oneshot::Sender<Path>>),
 }
 
 /// For writes on their way, in order.
@@ -59,15 +69,22 @@ impl<'a> Acknowledging<'a> {
 
     /// Takes the answers in order, up to the first that is an error.
     async fn run(&mut self, mut sent: mpsc::Receiver<Sent>) -> Result<(), Failure> {
-        while let Some(Sent { pending, path }) = self.next(&mut sent).await? {
-            let done = pending.await.map_err(|error| self.refused(error))?;
+        while let Some(Sent { line, pending, to }) = self.next(&mut sent).await? {
+            let done = pending.await.map_err(|error| refused(error, line))?;
             self.acknowledged += 1;
             if self.bar.length().is_none() {
                 self.bar.inc(1);
             }
+            let path = match &to {
+                To::At(path) => path,
+                To::Assigned(_) => assigned(&done)?,
+            };
             if self.common.json {
-                let path = path.as_ref().map_or_else(|| assigned(&done), Ok)?;
                 self.output.written(self.common, path, done.rev)?;
+            }
+            if let To::Assigned(Some(hears)) = to {
+                // Who sends needs it only where something is under it.
+                let _ = hears.send(assigned(&done)?.clone());
             }
         }
         Ok(())
@@ -81,11 +98,10 @@ impl<'a> Acknowledging<'a> {
         self.output.flush()?;
         Ok(sent.recv().await)
     }
+}
 
-    fn refused(&self, error: Error) -> Failure {
-        let line = self.acknowledged + 1;
-        connect::failed(error).and(&format!(" (line {line})")).with("line", line)
-    }
+fn refused(error: Error, line: u64) -> Failure {
+    connect::failed(error).and(&format!(" (line {line})")).with("line", line)
 }
 
 /// The path that an append was given.

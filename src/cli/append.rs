@@ -9,7 +9,7 @@ use onetree_protocol::{Path, Value};
 use tokio::sync::mpsc;
 
 use super::Common;
-use super::acknowledge::{self, Acknowledging, Sent, assigned};
+use super::acknowledge::{self, Acknowledging, Sent, To, assigned};
 use super::connect::{self, Link};
 use super::duration;
 use super::exit::Failure;
@@ -89,6 +89,7 @@ impl Append {
         sent: mpsc::Sender<Sent>,
         bar: &ProgressBar,
     ) -> Result<(), Failure> {
+        let mut line = 0;
         while let Some(lines) = lines.recv().await {
             let Lines { values, bytes } = lines?;
             if bar.length().is_some() {
@@ -96,7 +97,9 @@ impl Append {
             }
             for value in values {
                 let pending = client.enqueue(self.entry(value)).await.map_err(connect::failed)?;
-                if sent.send(Sent { pending, path: None }).await.is_err() {
+                line += 1;
+                let to = To::Assigned(None);
+                if sent.send(Sent { line, pending, to }).await.is_err() {
                     return Ok(());
                 }
             }

@@ -1,24 +1,29 @@
 //! `import`: JSON Lines as `export` prints them, into the tree.
 
+mod moved;
+
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::ProgressBar;
-use onetree_client::{Append, Client, Put, Write};
-use onetree_protocol::json::{self, JsonError};
-use onetree_protocol::{Act, Change, LogKey, Path, Value};
-use serde_json::Map;
+use onetree::config::unknown;
+use onetree_client::{Append, Client, Put};
+use onetree_protocol::{Act, Change, LogKey, Path, Value, json};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 
 use super::Common;
-use super::acknowledge::{self, Acknowledging, Sent};
+use super::acknowledge::{self, Acknowledging, Sent, To};
 use super::connect::{self, Link};
 use super::exit::{Failure, USAGE};
 use super::lines;
 use super::output::Output;
 use super::progress;
+use moved::{Moved, Place};
 
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -29,12 +34,14 @@ Examples:
   # One {\"path\":…,\"rev\":…} for each line as it is acknowledged
   onetree import everything.jsonl --json
 
-Each line is put at its path; what else is in the tree stays. An entry of a log cannot be put, for
+A line has the keys of one of an export; \"rev\" is not needed. What watch --state keeps is taken,
+too. Each line is put at its path; what else is in the tree stays. An entry of a log cannot be put, for
 the broker gives out the keys of logs: it is appended to its log, in the order of the lines, and has
-another key than before (and is there twice after a second import). Revisions are new ones; when an
-entry dies, and the session that it dies with, is in no export. The lines are on their way while
-answers come: when one is refused, some behind it may have been taken. To get back a whole tree with
-its keys: onetree restore";
+another key than before (and is there twice after a second import). What was under it follows it, when
+the line of the entry comes before, as in an export; without it, it is refused. Revisions are new ones;
+when an entry dies, and the session that it dies with, is in no export. The lines are on their way
+while answers come: when one is refused, some behind it may have been taken. To get back a whole tree
+with its keys: onetree restore";
 
 /// Bytes of lines that are sent at once.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -52,8 +59,15 @@ pub(crate) struct Import {
 
 /// Lines that were read together.
 struct Batch {
-    entries: Vec<(Path, Value)>,
+    entries: Vec<Entry>,
     bytes: u64,
+}
+
+/// What a line says.
+struct Entry {
+    line: u64,
+    path: Path,
+    value: Value,
 }
 
 impl Import {
@@ -64,7 +78,13 @@ impl Import {
         // A character of a text takes at most six bytes in JSON, an octet less in base64.
         let limit = u64::from(link.limits()?.value_bytes) * 6 + 64 * 1024;
         let (to, batches) = mpsc::channel(WAITING);
-        let reader = Reader { from: BufReader::with_capacity(BATCH_BYTES, from), limit, line: 0 };
+        let reader = Reader {
+            from: BufReader::with_capacity(BATCH_BYTES, from),
+            limit,
+            line: 0,
+            entries: 0,
+            expected: None,
+        };
         std::thread::spawn(move || reader.run(&to));
         let bar = match total {
             Some(total) => progress::bytes(!common.json, total)?,
@@ -99,19 +119,28 @@ async fn send(
     sent: mpsc::Sender<Sent>,
     bar: &ProgressBar,
 ) -> Result<(), Failure> {
+    let mut moved = Moved::default();
     while let Some(batch) = batches.recv().await {
         let Batch { entries, bytes } = batch?;
         if bar.length().is_some() {
             bar.inc(bytes);
         }
-        for (path, value) in entries {
-            let log = LogKey::of(&path).and_then(|_| path.parent());
-            let (write, path): (Write, _) = match log {
-                Some(log) => (Append::new(log, value).into(), None),
-                None => (Put::new(path.clone(), value).into(), Some(path)),
+        for Entry { line, path: from, value } in entries {
+            let path = match moved.place(&from).await {
+                Place::At(path) => path,
+                Place::NoEntry => return Err(wrong(line, "bad-line", NO_ENTRY)),
+                Place::Over => return Ok(()),
             };
-            let pending = client.enqueue(write).await.map_err(connect::failed)?;
-            if sent.send(Sent { pending, path }).await.is_err() {
+            let log = LogKey::of(&path).and_then(|_| path.parent());
+            let (pending, to) = match log {
+                Some(log) => {
+                    let pending = client.enqueue(Append::new(log, value)).await;
+                    (pending, To::Assigned(Some(moved.appended(from))))
+                }
+                None => (client.enqueue(Put::new(path.clone(), value)).await, To::At(path)),
+            };
+            let pending = pending.map_err(connect::failed)?;
+            if sent.send(Sent { line, pending, to }).await.is_err() {
                 return Ok(());
             }
         }
@@ -119,17 +148,42 @@ async fn send(
     Ok(())
 }
 
+/// What hangs under an entry that no line before has.
+const NO_ENTRY: &str = "is under an entry of a log, and its entry does not come before it: under the \
+                        same key would be another entry";
+
+/// The keys of a line.
+const KEYS: &[&str] = &["path", "rev", "type", "json", "text", "bytes"];
+
 /// Reads a line. Its revision is of no use here, so it may be left away.
-fn entry(line: &str) -> Result<Change, JsonError> {
-    json::parse_change_line(line).or_else(|error| {
-        let fields = serde_json::from_str::<Map<String, serde_json::Value>>(line);
-        match (fields, line.trim_start().strip_prefix('{')) {
-            (Ok(fields), Some(rest)) if !fields.is_empty() && !fields.contains_key("rev") => {
-                json::parse_change_line(&format!("{{\"rev\":0,{rest}"))
-            }
-            _ => Err(error),
+fn entry(line: &str) -> Result<Change, String> {
+    // What is wrong with a text that is no object, the wire's own reading says.
+    let keys = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line).unwrap_or_default();
+    // What is passed over may be what somebody relies on, as that the entry dies.
+    if let Some(key) = keys.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        return Err(unknown(key, KEYS));
+    }
+    let change = match line.trim_start().strip_prefix('{') {
+        Some(rest) if !keys.is_empty() && !keys.contains_key("rev") => {
+            json::parse_change_line(&format!("{{\"rev\":0,{rest}"))
         }
-    })
+        _ => json::parse_change_line(line),
+    };
+    change.map_err(|error| error.to_string())
+}
+
+/// The first line of a file of `watch --state`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    #[serde(rename = "epoch")]
+    _epoch: IgnoredAny,
+    #[serde(rename = "rev")]
+    _rev: IgnoredAny,
+    #[serde(rename = "view")]
+    _view: IgnoredAny,
+    /// How many lines follow.
+    entries: u64,
 }
 
 /// Reads lines, in a thread of its own.
@@ -139,6 +193,10 @@ struct Reader<R> {
     limit: u64,
     /// The line that was read last.
     line: u64,
+    /// Entries until now.
+    entries: u64,
+    /// How many there are, where the first line says so.
+    expected: Option<u64>,
 }
 
 impl<R: Read> Reader<R> {
@@ -162,8 +220,8 @@ impl<R: Read> Reader<R> {
         let mut batch = Batch { entries: Vec::new(), bytes: 0 };
         while batch.bytes < BATCH_BYTES as u64 {
             match self.next() {
-                Ok(Some((path, value, bytes))) => {
-                    batch.entries.push((path, value));
+                Ok(Some((entry, bytes))) => {
+                    batch.entries.push(entry);
                     batch.bytes += bytes;
                 }
                 Ok(None) => break,
@@ -173,32 +231,65 @@ impl<R: Read> Reader<R> {
         (batch, None)
     }
 
-    fn next(&mut self) -> Result<Option<(Path, Value, u64)>, Failure> {
-        self.line += 1;
-        let mut line = Vec::new();
-        let read = (&mut self.from).take(self.limit + 1).read_until(b'\n', &mut line);
-        let bytes =
-            read.map_err(|error| self.wrong("input", &format!("cannot be read: {error}")))?;
-        if bytes == 0 {
-            return Ok(None);
+    fn next(&mut self) -> Result<Option<(Entry, u64)>, Failure> {
+        let mut passed = 0;
+        loop {
+            self.line += 1;
+            let mut line = Vec::new();
+            let read = (&mut self.from).take(self.limit + 1).read_until(b'\n', &mut line);
+            let bytes = read
+                .map_err(|error| self.wrong("input", &format!("cannot be read: {error}")))?
+                as u64;
+            if bytes == 0 {
+                return self.end().map(|()| None);
+            }
+            if bytes > self.limit {
+                let why = "is longer than any entry that the broker takes";
+                return Err(self.wrong("value-too-large", why));
+            }
+            let text = std::str::from_utf8(line.strip_suffix(b"\n").unwrap_or(&line))
+                .map_err(|_| self.wrong("bad-line", "is not UTF-8"))?;
+            // A mark that some editors put in front of a text says only that it is UTF-8.
+            let text = if self.line == 1 { text.trim_start_matches('\u{feff}') } else { text };
+            passed += bytes;
+            if text.trim_ascii().is_empty() {
+                continue;
+            }
+            if let (1, Ok(head)) = (self.line, serde_json::from_str::<Head>(text)) {
+                self.expected = Some(head.entries);
+                continue;
+            }
+            let change = entry(text)
+                .map_err(|error| self.wrong("bad-line", &format!("is no entry: {error}")))?;
+            let Act::Put(Some(value)) = change.act else {
+                return Err(self.wrong("bad-line", "is no entry: it has no value"));
+            };
+            self.entries += 1;
+            return Ok(Some((Entry { line: self.line, path: change.path, value }, passed)));
         }
-        if bytes as u64 > self.limit {
-            let why = "is longer than any entry that the broker takes";
-            return Err(self.wrong("value-too-large", why));
-        }
-        let text = std::str::from_utf8(line.strip_suffix(b"\n").unwrap_or(&line))
-            .map_err(|_| self.wrong("bad-line", "is not UTF-8"))?;
-        let change = entry(text)
-            .map_err(|error| self.wrong("bad-line", &format!("is no entry: {error}")))?;
-        match change.act {
-            Act::Put(Some(value)) => Ok(Some((change.path, value, bytes as u64))),
-            _ => Err(self.wrong("bad-line", "is no entry: it has no value")),
+    }
+
+    /// Nothing more came.
+    fn end(&self) -> Result<(), Failure> {
+        match self.expected {
+            Some(expected) if expected != self.entries => {
+                let why = format!(
+                    "is the end, after {} of {expected} entries that the first line tells of",
+                    self.entries
+                );
+                Err(self.wrong("bad-line", &why))
+            }
+            _ => Ok(()),
         }
     }
 
     fn wrong(&self, code: &'static str, why: &str) -> Failure {
-        Failure::new(USAGE, code, format!("line {} {why}", self.line))
-            .next("correct it; a line is what onetree export prints: {\"path\":…,\"json\":…}")
-            .with("line", self.line)
+        wrong(self.line, code, why)
     }
+}
+
+fn wrong(line: u64, code: &'static str, why: &str) -> Failure {
+    Failure::new(USAGE, code, format!("line {line} {why}"))
+        .next("correct it; a line is what onetree export prints: {\"path\":…,\"json\":…}")
+        .with("line", line)
 }

@@ -6,8 +6,9 @@
 //! - `writing`: `put` (and `get`), `append`, `signal`, `rm`, `txn`
 //! - `reading`: `ls`, `tree`, `export`
 //! - `watch`: `watch`, and its state file
-//! - `operations`: `check`, `backup`, `restore`, `import`
+//! - `operations`: `check`, `backup`, `restore`, `import`; `import`: what it takes
 
+mod import;
 mod operations;
 mod program;
 mod reading;

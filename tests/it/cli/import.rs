@@ -1,0 +1,122 @@
+//! What `import` takes, and where it puts it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{Broker, error, export, said, said_ok, text};
+use crate::directory::Directory;
+
+/// The value of each entry with those of the entries right under it.
+fn families(entries: &[Value]) -> Vec<(String, Vec<String>)> {
+    let path = |entry: &Value| entry["path"].as_str().unwrap().to_owned();
+    let of = |log: &Value| {
+        let under = format!("{}/", path(log));
+        let below = entries.iter().filter(|entry| path(entry).starts_with(&under));
+        (log["text"].as_str().unwrap().to_owned(), below.map(|e| e["json"].to_string()).collect())
+    };
+    entries.iter().filter(|entry| entry.get("text").is_some()).map(of).collect()
+}
+
+#[test]
+fn what_hangs_under_an_entry_of_a_log_follows_it() {
+    let from = Broker::start();
+    // So that the keys of the copy are not those of the original by chance.
+    for n in 0..3 {
+        from.ok(&["put", "/n", &n.to_string()]);
+    }
+    let append = |value: &str| {
+        let said = from.ok(&["append", "/chat/log", value, "--json"]);
+        let done: Value = serde_json::from_str(&said).unwrap();
+        done["path"].as_str().unwrap().to_owned()
+    };
+    let paths = ["A", "B", "C", "D"].map(append);
+    from.ok(&["put", &format!("{}/ok", paths[1]), "\"yes\""]);
+    from.ok(&["put", &format!("{}/no", paths[1]), "\"no\""]);
+    from.ok(&["put", &format!("{}/ok", paths[3]), "\"maybe\""]);
+    // A log below an entry of a log, and something below an entry of that.
+    let said_deep = from.ok(&["append", &format!("{}/answers", paths[2]), "deep", "--json"]);
+    let deep: Value = serde_json::from_str(&said_deep).unwrap();
+    from.ok(&["put", &format!("{}/ok", deep["path"].as_str().unwrap()), "\"deepest\""]);
+
+    let all = from.ok(&["export", "/chat"]);
+    let to = Broker::start();
+    said_ok(&to.run(&["import"], all.as_bytes()));
+    let (before, after) = (export(&from, "/chat"), export(&to, "/chat"));
+    assert_eq!(families(&before), families(&after), "{after:?}");
+    assert_eq!(before.len(), after.len());
+    let path = |entries: &[Value], text: &str| {
+        let entry = entries.iter().find(|entry| entry["text"] == text).unwrap();
+        entry["path"].as_str().unwrap().to_owned()
+    };
+    assert!(path(&after, "deep").starts_with(&format!("{}/answers/", path(&after, "C"))));
+
+    // An entry by itself, with what is under it.
+    let one = from.ok(&["export", &paths[1]]);
+    let to = Broker::start();
+    said_ok(&to.run(&["import"], one.as_bytes()));
+    assert_eq!(families(&export(&to, "/")), families(&before)[1..2]);
+
+    // Whose entry is not there has nobody to follow.
+    let orphan =
+        format!("{{\"path\":\"/a\",\"json\":1}}\n{{\"path\":\"{}/ok\",\"json\":1}}\n", paths[1]);
+    let (exit, error) = to.error(&["import"], orphan.as_bytes());
+    assert_eq!(
+        (exit, &error["code"], &error["line"]),
+        (2, &json!("bad-line"), &json!(2)),
+        "{error}"
+    );
+    assert!(error["message"].as_str().unwrap().contains("its entry"), "{error}");
+    assert_eq!(error["acknowledged"], 1, "{error}");
+}
+
+#[test]
+fn keys_that_are_none_are_refused() {
+    let broker = Broker::start();
+    for (line, part) in [
+        (r#"{"path":"/a","json":1,"ttl_ms":5000}"#, "'ttl_ms'"),
+        (r#"{"path":"/a","text":"x","typ":"text/html"}"#, "did you mean 'type'"),
+        (r#"{"path":"/a","rev":3,"json":1,"delete":true}"#, "'delete'"),
+    ] {
+        let (exit, error) = broker.error(&["import"], line.as_bytes());
+        assert_eq!((exit, &error["code"]), (2, &json!("bad-line")), "{line}: {error}");
+        assert!(error["message"].as_str().unwrap().contains(part), "{error}");
+    }
+    assert_eq!(export(&broker, "/").len(), 0);
+}
+
+#[test]
+fn a_mark_at_the_beginning_and_blank_lines_are_passed_over() {
+    let broker = Broker::start();
+    let text = "\u{feff}{\"path\":\"/a\",\"json\":1}\r\n\n  \n{\"path\":\"/b\",\"json\":2}\n\n";
+    assert_eq!(said(&broker.run(&["import"], text.as_bytes())), "2 entries\n");
+    assert_eq!(export(&broker, "/").len(), 2);
+    // They count as lines.
+    let text = "\n\n{\"path\":\"/c\",\"json\":1}\n\n{\"path\":\"/log/00000000000fff0000/x/y\",\"json\":2}\n";
+    let (_, error) = broker.error(&["import"], text.as_bytes());
+    assert_eq!((&error["line"], &error["acknowledged"]), (&json!(5), &json!(1)), "{error}");
+    let full = Broker::with(&["tree_entries=1"]);
+    let text = "{\"path\":\"/c\",\"json\":1}\n\n{\"path\":\"/d\",\"json\":1}\n";
+    let (_, error) = full.error(&["import"], text.as_bytes());
+    assert_eq!((&error["code"], &error["line"]), (&json!("tree-full"), &json!(3)), "{error}");
+}
+
+#[test]
+fn the_file_of_a_watch_is_taken_when_it_is_whole() {
+    let directory = Directory::new("state-import");
+    let file = directory.file("state.jsonl");
+    let from = Broker::start();
+    for path in ["/a", "/b"] {
+        from.ok(&["put", path, "1"]);
+    }
+    from.ok(&["watch", "/", "--state", text(&file), "--once"]);
+    let to = Broker::start();
+    assert_eq!(to.ok(&["import", text(&file)]), "2 entries\n");
+    assert_eq!(export(&to, "/").len(), 2);
+    let whole = fs::read_to_string(&file).unwrap();
+    let cut: Vec<&str> = whole.lines().take(2).collect();
+    let output = to.run(&["import", "--json"], format!("{}\n", cut.join("\n")).as_bytes());
+    let (exit, error) = error(&output);
+    assert_eq!((exit, &error["code"]), (2, &json!("bad-line")), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("1 of 2 entries"), "{error}");
+}
