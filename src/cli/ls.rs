@@ -40,7 +40,7 @@ pub(crate) struct Ls {
     before: Option<Path>,
 
     /// At most so many; the broker may send fewer. 0: as many as it sends
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
     limit: u32,
 
     /// From the last to the first: the newest of a log first

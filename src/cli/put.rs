@@ -19,6 +19,7 @@ Examples:
   # JSON where it parses as JSON, else text
   onetree put /config/theme '{\"dark\":true}'
   onetree put /config/motto 'hello, world'
+  onetree put /config/list -- '- a text that begins so'
   # Any bytes
   onetree put /logo --type image/png < logo.png
   # Only when nobody else was there: exit code 3 otherwise

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use clap::Args;
-use onetree_protocol::frame::Txn as Frame;
+use onetree_protocol::frame::{Do, Txn as Frame};
 use onetree_protocol::{ClientFrame, Codec, json};
 use serde_json::{Value, json};
 
@@ -26,7 +26,8 @@ Examples:
           {\"do\": \"append\", \"path\": \"/orders/9/lines\", \"json\": {\"item\": 7}},
           {\"do\": \"delete\", \"path\": \"/cart/3\"}]}
   EOF
-  # \"rev\": 0 in \"if\": there is no such entry. Others in \"do\": drop, trim (\"to\")
+  # \"rev\": 0 in \"if\": there is no such entry. Others in \"do\": drop, trim (\"to\"). With \"ttl_ms\"
+  # an entry dies; \"ephemeral\" is for those who stay (put --ephemeral)
   onetree txn change.json --json";
 
 /// Make several changes, all or nothing; prints the revision and the paths that were assigned
@@ -86,18 +87,36 @@ fn parse(text: &[u8]) -> Result<Frame, String> {
     known_keys(text)?;
     let frame = [b"{\"op\":\"txn\",\"id\":0,", fields].concat();
     match Codec::Json.decode_client(&frame) {
+        // The session ends with the command, and with it what would die with the session.
+        Ok(ClientFrame::Txn(frame)) if frame.changes.iter().any(is_ephemeral) => {
+            Err("an \"ephemeral\" entry would be gone at once; put --ephemeral holds one"
+                .to_owned())
+        }
         Ok(ClientFrame::Txn(frame)) => Ok(frame),
         Ok(_) => Err("it is another frame".to_owned()),
         Err(error) => Err(error.message),
     }
 }
 
-/// The keys of a transaction, of a condition, of a change.
-const KEYS: [&[&str]; 3] = [
-    &["if", "do"],
-    &["path", "tree", "rev"],
-    &["do", "path", "type", "json", "text", "bytes", "ttl_ms", "ephemeral", "to"],
-];
+fn is_ephemeral(change: &Do) -> bool {
+    matches!(change, Do::Put { ephemeral: true, .. } | Do::Append { ephemeral: true, .. })
+}
+
+/// The keys of a transaction.
+const KEYS: &[&str] = &["if", "do"];
+
+/// The keys of a condition.
+const IF: &[&str] = &["path", "tree", "rev"];
+
+/// The keys of a change, by what it does.
+fn keys_of(change: &Value) -> &'static [&'static str] {
+    match change.get("do").and_then(Value::as_str) {
+        Some("delete" | "drop") => &["do", "path"],
+        Some("trim") => &["do", "path", "to"],
+        // What it does not say, or what nothing does, is refused for that.
+        _ => &["do", "path", "type", "json", "text", "bytes", "ttl_ms", "ephemeral"],
+    }
+}
 
 /// What the wire passes over may be a condition that somebody has misspelt: it is not passed over here.
 fn known_keys(text: &[u8]) -> Result<(), String> {
@@ -107,12 +126,10 @@ fn known_keys(text: &[u8]) -> Result<(), String> {
         strange.map_or(Ok(()), |key| Err(unknown(key, known)))
     };
     let all: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    look(&all, KEYS[0])?;
-    for (list, known) in [("if", KEYS[1]), ("do", KEYS[2])] {
-        let items = all.get(list).and_then(Value::as_array);
-        items.into_iter().flatten().try_for_each(|item| look(item, known))?;
-    }
-    Ok(())
+    look(&all, KEYS)?;
+    let items = |list: &str| all.get(list).and_then(Value::as_array).into_iter().flatten();
+    items("if").try_for_each(|item| look(item, IF))?;
+    items("do").try_for_each(|item| look(item, keys_of(item)))
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ use super::exit::{Failure, USAGE};
 #[derive(Args)]
 pub(crate) struct ValueArgs {
     /// What to write: JSON where it parses as JSON, else text. `-` or nothing: standard input,
-    /// every byte of it
-    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+    /// every byte of it. A text that begins with - comes behind --
+    // Not any that begins so: an option that is misspelt would be written, over what was there.
+    #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     value: Option<String>,
 
     /// The media type, where the value is not what it looks like
@@ -21,9 +22,9 @@ pub(crate) struct ValueArgs {
 }
 
 impl ValueArgs {
-    /// Whether a VALUE stands on the command line.
-    pub(crate) fn is_given(&self) -> bool {
-        self.value.is_some()
+    /// A VALUE of a command that has words of its own for it.
+    pub(crate) fn new(value: String, media: Option<MediaType>) -> ValueArgs {
+        ValueArgs { value: Some(value), media }
     }
 
     /// The value; reads standard input where that is meant.

@@ -201,3 +201,50 @@ fn txn_is_all_or_nothing() {
     assert_eq!(exit, 2);
     assert_eq!(export(&broker, "/").len(), 2);
 }
+
+#[test]
+fn a_misspelt_option_is_no_value() {
+    let broker = Broker::start();
+    broker.ok(&["put", "/jobs/7", "1"]);
+    for (args, said) in [
+        (&["append", "/logs/app", "--line"][..], "'--lines'"),
+        (&["put", "/jobs/7", "--ephmeral"], "'--ephemeral'"),
+        (&["put", "/neg", "--version"], "--version"),
+        (&["signal", "/x", "--jsn"], "'--json'"),
+        (&["put", "/x", "-x"], "-- -x"),
+    ] {
+        let output = broker.run(args, b"a line\n");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
+        assert!(errors.contains("unexpected argument") && errors.contains(said), "{errors}");
+    }
+    assert_eq!(export(&broker, "/").len(), 1);
+    assert_eq!(broker.ok(&["get", "/jobs/7"]), "1");
+    // What is meant, is taken.
+    for (args, value) in
+        [(&["put", "/v", "--", "--line"][..], "--line"), (&["put", "/v", "-3e2"], "-3e2")]
+    {
+        broker.ok(args);
+        assert_eq!(broker.ok(&["get", "/v"]), value);
+    }
+}
+
+/// It would be gone as soon as the command ends, which it does at once.
+#[test]
+fn txn_takes_nothing_that_dies_with_it_and_no_strange_key() {
+    let broker = Broker::start();
+    for (change, part) in [
+        (r#"{"do":"put","path":"/p","json":1,"ephemeral":true}"#, "put --ephemeral"),
+        (r#"{"do":"append","path":"/p","json":1,"ephemeral":true}"#, "put --ephemeral"),
+        (r#"{"do":"delete","path":"/p","json":5}"#, "'json'"),
+        (r#"{"do":"put","path":"/p","json":5,"to":"00000000000fff0000"}"#, "'to'"),
+        (r#"{"do":"trim","path":"/p","to":"00000000000fff0000","ttl_ms":1}"#, "'ttl_ms'"),
+    ] {
+        let text = format!("{{\"do\":[{change}]}}");
+        let (exit, error) = broker.error(&["txn", "-"], text.as_bytes());
+        assert_eq!((exit, &error["code"]), (2, &json!("bad-frame")), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(part), "{error}");
+    }
+    let text = br#"{"do":[{"do":"put","path":"/p","json":1,"ephemeral":false}]}"#;
+    said_ok(&broker.run(&["txn", "-"], text));
+}
