@@ -174,7 +174,7 @@ pub enum Durability {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Rule {
     /// Of the log's path, from the root.
-    #[serde(deserialize_with = "pattern")]
+    #[serde(deserialize_with = "read_pattern")]
     pub pattern: Pattern,
     /// Entries, without what is under them.
     pub keep: Option<u64>,
@@ -190,9 +190,25 @@ const LOG_FILE_BYTES: std::ops::RangeInclusive<u64> = 4096..=4 << 30;
 /// The keys of a [`Rule`].
 const RULE_KEYS: &[&str] = &["pattern", "keep", "max_age_ms", "max_bytes"];
 
-fn pattern<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Pattern, D::Error> {
+fn read_pattern<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Pattern, D::Error> {
     let text = String::deserialize(from)?;
-    Pattern::parse(&text).map_err(serde::de::Error::custom)
+    pattern(&text).map_err(serde::de::Error::custom)
+}
+
+/// Reads a pattern that somebody wrote by hand.
+///
+/// # Errors
+/// What is wrong. Also a `*` within a segment: on the wire it is a character like others, but who writes
+/// `log-*` means what begins so, of which it would match nothing.
+pub fn pattern(text: &str) -> Result<Pattern, String> {
+    let within = |segment: &&str| segment.contains('*') && !matches!(*segment, "*" | "**");
+    if let Some(segment) = text.split('/').find(within) {
+        return Err(format!(
+            "not a pattern: '*' stands for a whole segment, and '**' for any number of them, \
+             not for a part of one ('{segment}')"
+        ));
+    }
+    Pattern::parse(text).map_err(|error| error.to_string())
 }
 
 impl Default for Config {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use onetree::config;
 use onetree_client::{Changes, Event, Keep, KeepError, Mirror, MirrorOptions, Saver};
 use onetree_protocol::{Path, Pattern, View};
 
@@ -60,8 +61,8 @@ pub(crate) struct Watch {
     #[arg(long, value_enum, default_value_t = Reach::Tree)]
     depth: Reach,
 
-    /// Only paths like this below the path: * is one segment, ** any number. May come several times
-    #[arg(long = "match", value_name = "PATTERN", value_parser = pattern)]
+    /// Only paths like this below the path: * is one whole segment, ** any number. May come several times
+    #[arg(long = "match", value_name = "PATTERN", value_parser = config::pattern)]
     patterns: Vec<Pattern>,
 
     /// Signals, too
@@ -75,11 +76,6 @@ pub(crate) struct Watch {
     /// Only paths and revisions
     #[arg(long)]
     no_values: bool,
-}
-
-/// Reads a pattern of the command line.
-fn pattern(text: &str) -> Result<Pattern, String> {
-    Pattern::parse(text).map_err(|error| error.to_string())
 }
 
 impl Watch {

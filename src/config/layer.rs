@@ -63,6 +63,13 @@ impl Layer {
             let key = table.get_ref().iter().find(|(_, value)| value.span().contains(&at));
             let about = key.map_or_else(String::new, |(key, _)| format!("'{}': ", key.get_ref()));
             let message = format!("{about}{}", in_words(error.message()));
+            // The one list that is not written as "[…]".
+            let message = match key {
+                Some((key, _)) if *key.get_ref() == "retention" => {
+                    message.replace(A_LIST, "expected [[retention]], once for each rule")
+                }
+                _ => message,
+            };
             ConfigError::Wrong {
                 place: error.span().map_or_else(|| file.to_owned(), place),
                 message,
@@ -108,12 +115,16 @@ impl Layer {
 /// What `--listen` and `listen` want.
 pub const NO_ADDRESS: &str = "not an address and a port, like 127.0.0.1:7400";
 
+/// What a list of texts is.
+const A_LIST: &str = "expected a list, [\"…\"]";
+
 /// What is wrong, in the words of a file instead of a program's.
 fn in_words(message: &str) -> String {
     [
         ("expected u32", "expected a whole number from 0 to 4294967295"),
         ("expected u64", "expected a whole number, 0 or more"),
-        ("expected a sequence", "expected a list, [\"…\"]"),
+        ("expected a sequence", A_LIST),
+        ("wanted string or table", "expected \"sync\", \"interval\" or \"memory\""),
         ("invalid socket address syntax", NO_ADDRESS),
     ]
     .iter()

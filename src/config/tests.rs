@@ -56,6 +56,18 @@ fn a_wrong_value_is_refused_with_its_line() {
         ("commit_changes = 65536", "my.toml:1: 'commit_changes' must be below"),
         ("origins = [\"a.example\"]", "my.toml:1: 'origins' has \"a.example\""),
         ("[[retention]]\npattern = \"/a\"\nkeep = 1", "my.toml:2: not a pattern"),
+        (
+            "[[retention]]\npattern = \"chat/log-*\"\nkeep = 1",
+            "my.toml:2: not a pattern: '*' stands for a whole segment",
+        ),
+        (
+            "durability = true",
+            "my.toml:1: 'durability': expected \"sync\", \"interval\" or \"memory\"",
+        ),
+        (
+            "[retention]\npattern = \"a\"\nkeep = 1",
+            "my.toml:1: 'retention': invalid type: map, expected [[retention]]",
+        ),
         ("[[retention]]\npattern = \"a\"", "my.toml:1: 'retention' 'a' needs keep"),
         ("what is this", "my.toml:1: "),
     ] {

@@ -236,3 +236,14 @@ fn a_watch_outlives_its_broker() {
     assert_eq!(watch.interrupt(), 0);
     assert_eq!(mirror(&file), broker.ok(&["export", "/"]));
 }
+
+#[test]
+fn a_wildcard_within_a_segment_is_refused() {
+    let broker = Broker::start();
+    for pattern in ["v*/**", "log-*", "a/**b"] {
+        let (exit, error) = broker.error(&["watch", "/", "--once", "--match", pattern], b"");
+        assert_eq!((exit, &error["code"]), (2, &json!("usage")), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("a whole segment"), "{error}");
+    }
+    broker.ok(&["watch", "/", "--once", "--match", "*/log/**"]);
+}
