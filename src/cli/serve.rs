@@ -12,6 +12,7 @@ use onetree::store::MemoryStore;
 use onetree::store::files::{Disk, Lock, LockError, OpenError};
 use onetree::{Broker, Hooks, Running, StartError};
 use serde_json::json;
+use tracing::level_filters::LevelFilter;
 
 use super::Common;
 use super::data;
@@ -86,6 +87,7 @@ impl Serve {
             return output.bytes(config::DEFAULTS.as_bytes());
         }
         let config = self.load()?;
+        let level = level()?;
         if self.check {
             if !config.listen.ip().is_loopback() && !config.allow_anonymous {
                 return Err(not_started(&StartError::Exposed(config.listen)));
@@ -93,7 +95,7 @@ impl Serve {
             let line = if common.json { "{\"ok\":true}" } else { "the settings are right" };
             return output.line(line);
         }
-        log()?;
+        log(level);
         // Before anyone can know that it is ready: a signal right after must not kill.
         let mut stop = Stop::listen()?;
         let (running, _lock) = self.start(config).await?;
@@ -206,19 +208,22 @@ fn files(directory: &Path) -> Result<Disk, Failure> {
     })
 }
 
-/// Lets the broker's log out on standard error: warnings, or what ONETREE_LOG says.
-fn log() -> Result<(), Failure> {
-    let level = match std::env::var("ONETREE_LOG") {
+/// How much of the broker's log is let out: warnings, or what ONETREE_LOG says.
+fn level() -> Result<LevelFilter, Failure> {
+    match std::env::var("ONETREE_LOG") {
         Ok(level) => level.parse().map_err(|_| {
             Failure::new(USAGE, "config", format!("ONETREE_LOG: {level:?} is no level"))
                 .next("give one of off, error, warn, info, debug, trace")
-        })?,
-        Err(_) => tracing::level_filters::LevelFilter::WARN,
-    };
+        }),
+        Err(_) => Ok(LevelFilter::WARN),
+    }
+}
+
+/// Lets the broker's log out on standard error.
+fn log(level: LevelFilter) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    Ok(())
 }

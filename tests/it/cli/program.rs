@@ -223,3 +223,12 @@ fn bench_counts_what_it_delivers() {
     let people = broker.ok(&["bench", "--duration", "200ms"]);
     assert!(people.contains("deliveries/s") && people.contains("p99"), "{people}");
 }
+
+#[test]
+fn serve_checks_how_much_it_is_to_log() {
+    let mut command = program(&["serve", "--check", "--json"]);
+    let (exit, error) = error(&command.env("ONETREE_LOG", "loud").output().unwrap());
+    assert_eq!((exit, &error["code"]), (2, &json!("config")), "{error}");
+    let mut command = program(&["serve", "--check"]);
+    said(&command.env("ONETREE_LOG", "info").output().unwrap());
+}
