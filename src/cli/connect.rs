@@ -9,8 +9,10 @@ use onetree_client::{
     Snapshot, Status, Value, View, Write,
 };
 use onetree_protocol::limits::Limits;
+use tokio::time::Instant;
 
 use super::Common;
+use super::connection::Connection;
 use super::exit::{FAULT, Failure, REFUSED, UNREACHABLE, USAGE};
 use super::progress;
 
@@ -27,16 +29,25 @@ pub(crate) fn default_url() -> String {
 pub(crate) struct Link {
     /// The client.
     pub(crate) client: Client,
+    /// Whether a program reads what is said.
+    json: bool,
+    /// For how long a command that ends by itself does without a connection.
+    patience: Duration,
 }
+
+/// As long as a request waits for its answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Link {
     /// Connects.
     pub(crate) async fn open(common: &Common) -> Result<Link, Failure> {
         let options = Options::new(&common.url).label("cli").agent(AGENT);
         // Somebody waits before a terminal.
-        let options = options.backoff(Duration::from_millis(100), Duration::from_secs(5));
+        let options = options
+            .request_timeout(PATIENCE)
+            .backoff(Duration::from_millis(100), Duration::from_secs(5));
         let client = Client::connect(options).await.map_err(|error| not_connected(&error))?;
-        Ok(Link { client })
+        Ok(Link { client, json: common.json, patience: PATIENCE })
     }
 
     /// What the broker allows this connection.
@@ -72,14 +83,35 @@ impl Link {
         let mirror = self.client.mirror(view, MirrorOptions::new().once());
         let mut changes = mirror.changes();
         let mut ticks = tokio::time::interval(progress::TICK);
+        let mut connection = Connection::default();
+        // How long there has been none, and why.
+        let mut offline: Option<(Instant, String)> = None;
         loop {
+            let waited = tokio::time::sleep_until(match &offline {
+                Some((since, _)) => *since + self.patience,
+                None => Instant::now() + self.patience,
+            });
             tokio::select! {
                 event = changes.next() => match event {
                     Some(Event::Ended { error: Some(error) }) => return Err(failed(error)),
+                    Some(Event::Offline { error, retry_in }) => {
+                        let error = error.to_string();
+                        bar.suspend(|| connection.offline(&error, retry_in).aside(self.json));
+                        let since = offline.map_or_else(Instant::now, |(since, _)| since);
+                        offline = Some((since, error));
+                    }
+                    Some(Event::Online { resumed }) => {
+                        bar.suspend(|| connection.online(resumed).aside(self.json));
+                        offline = None;
+                    }
                     Some(_) => {}
                     None => return Ok(mirror.snapshot()),
                 },
                 _ = ticks.tick() => bar.set_position(mirror.received()),
+                () = waited => if let Some((_, error)) = offline {
+                    let waited = self.patience;
+                    return Err(lost(format!("there was no connection for {waited:?}: {error}")));
+                },
             }
         }
     }
@@ -87,6 +119,7 @@ impl Link {
     /// Waits for `stopped`, or until the session is lost, with its ephemeral entries.
     pub(crate) async fn hold(&self, stopped: impl Future<Output = ()>) -> Result<(), Failure> {
         let mut status = self.client.status();
+        let mut connection = Connection::default();
         status.mark_unchanged();
         let broken = async {
             loop {
@@ -95,9 +128,16 @@ impl Link {
                 }
                 match &*status.borrow_and_update() {
                     Status::Ended { error: Some(error) } => return not_connected(error),
-                    Status::Online(connection) if !connection.resumed => {
+                    Status::Online(now) if !now.resumed => {
                         return lost("the session was lost, and its ephemeral entries with it");
                     }
+                    Status::Online(_) => {
+                        connection.online(true).and("; the entry was kept").aside(self.json);
+                    }
+                    Status::Offline { error, retry_in } => connection
+                        .offline(&error.to_string(), Some(*retry_in))
+                        .and("; the entry may be gone by then")
+                        .aside(self.json),
                     _ => {}
                 }
             }
@@ -158,4 +198,30 @@ pub(crate) fn not_connected(error: &ConnectError) -> Failure {
         }
     };
     Failure::new(exit, code, error.to_string()).next(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use onetree::Broker;
+    use onetree::store::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_reads_once_does_not_wait_for_ever() {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let config = Config { listen, ..Config::default() };
+        let running = Broker::start(config, MemoryStore::new()).await.unwrap();
+        let common = Common { url: running.url(), json: false };
+        let mut link = Link::open(&common).await.unwrap();
+        link.patience = Duration::from_millis(500);
+        let bar = ProgressBar::hidden();
+        let all = || link.once(View::tree(Path::root()), &bar);
+        all().await.unwrap();
+        running.shutdown().await;
+        let waited = tokio::time::timeout(Duration::from_secs(20), all()).await;
+        let Err(failure) = waited.expect("it waits for ever") else { panic!("read from nobody") };
+        let told = format!("{failure:?}");
+        assert!(told.contains("exit: 5") && told.contains("no connection for 500ms"), "{told}");
+    }
 }

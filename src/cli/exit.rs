@@ -18,7 +18,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const CONFLICT: u8 = 3;
 /// `get`: there is no entry at the path.
 pub(crate) const NOT_FOUND: u8 = 4;
-/// No broker can be reached at the URL.
+/// No broker can be reached at the URL, or it went away. Then a write that was sent may have happened,
+/// which is told.
 pub(crate) const UNREACHABLE: u8 = 5;
 /// What should not happen: the peer broke the protocol, a disk is full, a fault of ours.
 pub(crate) const FAULT: u8 = 6;
@@ -32,7 +33,8 @@ Exit codes:
      input what stands before the wrong line
   3  a precondition did not hold (--if-rev, --if-absent, \"if\" of a transaction)
   4  get: there is no entry at the path
-  5  no broker can be reached at the URL
+  5  no broker can be reached at the URL, or it went away for 30 s (a write that was sent by then may
+     have happened: the error says so)
   6  something that should not happen: a broken protocol, a full or damaged disk, a fault";
 
 /// How a command can end before its time.

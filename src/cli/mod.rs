@@ -4,7 +4,7 @@
 //!
 //! - [`Cli`], [`Command`]: what can be said
 //! - one module for each command: its arguments, its examples, what it does
-//! - [`connect`]: the way to the broker; [`exit`]: how a command ends
+//! - [`connect`]: the way to the broker, [`connection`]: what is told of it; [`exit`]: how a command ends
 //! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`]: what is read
 //! - [`acknowledge`]: the answers to many writes; [`data`]: directories without a broker
 //! - [`state`]: the file in which `watch` keeps its mirror
@@ -16,6 +16,7 @@ mod bench;
 mod check;
 mod completions;
 mod connect;
+mod connection;
 mod data;
 mod duration;
 mod exit;

@@ -13,6 +13,7 @@ use onetree_protocol::{Path, Pattern, View};
 
 use super::Common;
 use super::connect::{self, Link};
+use super::connection::Connection;
 use super::duration;
 use super::exit::Failure;
 use super::ls::Reach;
@@ -119,7 +120,7 @@ impl Watch {
             changes: mirror.changes(),
             _mirror: mirror,
             saver: file.map(|file| Saver::new(file, cookie)),
-            printer: Printer { json: common.json, output, offline: None },
+            printer: Printer { json: common.json, output, connection: Connection::default() },
         };
         let ended = watching.run(&mut stop).await;
         // Not after a reader who went away: what it has not seen must come again.

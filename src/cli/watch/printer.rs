@@ -1,12 +1,11 @@
 //! Events as lines.
 
-use std::time::Duration;
-
 use onetree_client::{Event, Reason};
 use onetree_protocol::frame::{ServerFrame, Signal};
 use onetree_protocol::{Change, Codec};
 use serde_json::{Value, json};
 
+use super::super::connection::{Connection, Told, millis};
 use super::super::exit::Failure;
 use super::super::output::{Output, change_json};
 use super::super::visible::visible;
@@ -16,12 +15,9 @@ use super::super::visible::visible;
 pub(super) struct Printer<'a> {
     pub(super) json: bool,
     pub(super) output: &'a mut Output,
-    /// Why there is no connection, as it was told last.
-    pub(super) offline: Option<String>,
+    /// What was told of the connection.
+    pub(super) connection: Connection,
 }
-
-/// A wait for the next attempt that is worth a word.
-const LONG: Duration = Duration::from_secs(2);
 
 impl Printer<'_> {
     /// Prints one.
@@ -45,14 +41,13 @@ impl Printer<'_> {
                 let line = format!("~ {} {}", visible(path.as_str()), self.output.value(value));
                 self.output.line(&line)
             }
-            Event::Offline { error, retry_in } => self.offline(&error.to_string(), *retry_in),
+            Event::Offline { error, retry_in } => {
+                let told = self.connection.offline(&error.to_string(), *retry_in);
+                self.of_connection(told)
+            }
             Event::Online { resumed } => {
-                let told = json!({ "op": "online", "resumed": resumed });
-                // Of the first connection nobody need hear.
-                match self.offline.take() {
-                    Some(_) => self.both(told, || "online again".to_owned()),
-                    None => self.told(told),
-                }
+                let told = self.connection.online(*resumed);
+                self.of_connection(told)
             }
             // From nothing for the first time, and from the cookie, is what is expected.
             Event::Refreshing { why: Reason::NoCookie | Reason::Cookie, .. } => Ok(()),
@@ -80,18 +75,10 @@ impl Printer<'_> {
         }
     }
 
-    /// To people only what is new: the first attempts come within a second.
-    fn offline(&mut self, error: &str, retry_in: Option<Duration>) -> Result<(), Failure> {
-        let told = json!({ "op": "offline", "error": error, "retry_ms": retry_in.map(millis) });
-        let is_new = self.offline.replace(error.to_owned()).as_deref() != Some(error);
-        match retry_in {
-            Some(wait) if wait >= LONG => {
-                let seconds = wait.as_secs_f64();
-                self.both(told, || format!("offline: {error}; trying again in {seconds:.0} s"))
-            }
-            Some(_) if is_new => self.both(told, || format!("offline: {error}; trying again")),
-            Some(_) => self.told(told),
-            None => self.both(told, || format!("offline: {error}; not trying again")),
+    fn of_connection(&mut self, told: Told) -> Result<(), Failure> {
+        match told.words {
+            Some(words) => self.both(told.json, || words),
+            None => self.told(told.json),
         }
     }
 
@@ -116,8 +103,4 @@ impl Printer<'_> {
         }
         self.told(told)
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

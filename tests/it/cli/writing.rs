@@ -1,8 +1,12 @@
 //! `put`, `append`, `signal`, `rm` and `txn`.
 
+use std::io::{BufRead, BufReader};
+use std::sync::mpsc;
+use std::thread;
+
 use serde_json::{Value, json};
 
-use super::{Broker, Running, eventually, export, said, said_ok};
+use super::{Broker, PATIENCE, Running, eventually, export, said, said_ok};
 
 #[test]
 fn a_json_text_with_a_line_end_is_json() {
@@ -247,4 +251,24 @@ fn txn_takes_nothing_that_dies_with_it_and_no_strange_key() {
     }
     let text = br#"{"do":[{"do":"put","path":"/p","json":1,"ephemeral":false}]}"#;
     said_ok(&broker.run(&["txn", "-"], text));
+}
+
+#[test]
+fn who_holds_an_entry_is_told_when_the_broker_is_away() {
+    for json in [false, true] {
+        let mut broker = Broker::start();
+        let mut command = broker.command(&["put", "/here", "1", "--ephemeral"]);
+        if json {
+            command.arg("--json");
+        }
+        let mut holder = Running::start(command);
+        holder.line_with("/here");
+        let lines = BufReader::new(holder.child.stderr.take().unwrap()).lines();
+        let (to, told) = mpsc::channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| to.send(line)));
+        broker.child.kill().unwrap();
+        let wanted = if json { "\"op\":\"offline\"" } else { "offline: " };
+        while !told.recv_timeout(PATIENCE).expect("nothing was said").contains(wanted) {}
+        assert_eq!(holder.interrupt(), 0);
+    }
 }

@@ -1,0 +1,71 @@
+//! What happens to the connection, as it is told.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::visible::visible;
+
+/// A wait for the next attempt that is worth a word.
+const LONG: Duration = Duration::from_secs(2);
+
+/// What was told of it.
+#[derive(Default)]
+pub(crate) struct Connection {
+    /// Why there is none, as it was told last.
+    offline: Option<String>,
+}
+
+/// What there is to tell.
+pub(crate) struct Told {
+    /// For programs.
+    pub(crate) json: Value,
+    /// For people, who need not hear all of it.
+    pub(crate) words: Option<String>,
+}
+
+impl Connection {
+    /// It is lost, or could not be had again. To people only what is new: the first attempts come
+    /// within a second.
+    pub(crate) fn offline(&mut self, error: &str, retry_in: Option<Duration>) -> Told {
+        let json = json!({ "op": "offline", "error": error, "retry_ms": retry_in.map(millis) });
+        let is_new = self.offline.replace(error.to_owned()).as_deref() != Some(error);
+        let words = match retry_in {
+            Some(wait) if wait >= LONG => {
+                let seconds = wait.as_secs_f64();
+                Some(format!("offline: {error}; trying again in {seconds:.0} s"))
+            }
+            Some(_) if is_new => Some(format!("offline: {error}; trying again")),
+            Some(_) => None,
+            None => Some(format!("offline: {error}; not trying again")),
+        };
+        Told { json, words }
+    }
+
+    /// There is one. Of the first nobody need hear.
+    pub(crate) fn online(&mut self, resumed: bool) -> Told {
+        let words = self.offline.take().map(|_| "online again".to_owned());
+        Told { json: json!({ "op": "online", "resumed": resumed }), words }
+    }
+}
+
+impl Told {
+    /// With more words.
+    pub(crate) fn and(mut self, more: &str) -> Told {
+        self.words = self.words.map(|words| words + more);
+        self
+    }
+
+    /// Says it on standard error, where standard output is for what was asked.
+    pub(crate) fn aside(&self, json: bool) {
+        match &self.words {
+            Some(_) if json => eprintln!("{}", self.json),
+            Some(words) => eprintln!("{}", visible(words)),
+            None => {}
+        }
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
