@@ -68,7 +68,12 @@ impl Keep {
         let Some(cookie) = snapshot.cookie() else { return Ok(()) };
         let temporary = beside(&self.path, ".tmp");
         let saved = self.replace(&temporary, &cookie, snapshot.entries());
-        saved.map_err(|error| self.unwritten(error.to_string()))
+        saved.map_err(|error| {
+            // On a full disk it would keep the room that others wait for. When it cannot go, the next save
+            // writes over it.
+            let _ = fs::remove_file(&temporary);
+            self.unwritten(error.to_string())
+        })
     }
 
     pub(super) fn unwritten(&self, message: String) -> KeepError {
@@ -217,6 +222,21 @@ mod tests {
         assert_eq!(format!("{}\n", head(&saved.cookie().unwrap(), 2)), HEAD);
         assert_eq!(format!("{}\n", json::change_line(&saved.entries().next().unwrap())), A);
         assert!(parse("").unwrap().is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_saved_leaves_nothing_beside() {
+        let name = format!("onetree-keep-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("state");
+        let keep = Keep::open(&path).unwrap();
+        // No file can take its place.
+        fs::create_dir(&path).unwrap();
+        let saved = parse(&format!("{HEAD}{A}{B}")).unwrap().unwrap();
+        assert!(matches!(keep.save(&saved), Err(KeepError::Write { .. })));
+        assert!(!beside(&path, ".tmp").exists());
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
