@@ -101,7 +101,7 @@ impl<'a> Acknowledging<'a> {
 }
 
 fn refused(error: Error, line: u64) -> Failure {
-    connect::failed(error).and(&format!(" (line {line})")).with("line", line)
+    connect::unwritten(error).and(&format!(" (line {line})")).with("line", line)
 }
 
 /// The path that an append was given.

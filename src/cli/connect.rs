@@ -60,12 +60,12 @@ impl Link {
 
     /// Writes, and waits for the answer.
     pub(crate) async fn write(&self, write: impl Into<Write>) -> Result<Done, Failure> {
-        self.client.write(write).await.map_err(failed)
+        self.client.write(write).await.map_err(unwritten)
     }
 
     /// Sends a signal.
     pub(crate) async fn signal(&self, path: &Path, value: Value) -> Result<(), Failure> {
-        self.client.signal(path.clone(), value).await.map_err(failed)
+        self.client.signal(path.clone(), value).await.map_err(unwritten)
     }
 
     /// Reads one entry, if it is there.
@@ -154,7 +154,25 @@ impl Link {
     }
 }
 
-/// A request failed.
+/// A write or a signal failed. What was sent and not answered may have happened: a new command is a new
+/// client to the broker, so that to try again would be to do it again.
+pub(crate) fn unwritten(error: Error) -> Failure {
+    let sent = match &error {
+        Error::Timeout { sent, .. } | Error::Closed { sent, .. } => *sent,
+        Error::Lost => true,
+        Error::Refused(_) | Error::QueueFull => false,
+    };
+    match failed(error) {
+        failure if sent => {
+            let next =
+                "it may have happened: look before you try again, which would do it once more";
+            failure.next(next).with("sent", true)
+        }
+        failure => failure,
+    }
+}
+
+/// A read failed, or a write that was never sent.
 pub(crate) fn failed(error: Error) -> Failure {
     match error {
         Error::Refused(refusal) => refused(&refusal),
@@ -206,6 +224,17 @@ mod tests {
     use onetree::store::MemoryStore;
 
     use super::*;
+
+    #[test]
+    fn who_may_have_written_is_not_told_to_try_again() {
+        let after = Duration::from_secs(30);
+        let told = |sent| format!("{:?}", unwritten(Error::Timeout { after, sent }));
+        assert!(told(true).contains("look before you try again"), "{}", told(true));
+        assert!(told(false).contains("try again in a moment"), "{}", told(false));
+        let closed = unwritten(Error::Closed { why: None, sent: true });
+        assert!(format!("{closed:?}").contains("look before you try again"));
+        assert!(format!("{:?}", unwritten(Error::Lost)).contains("look before"));
+    }
 
     #[tokio::test]
     async fn who_reads_once_does_not_wait_for_ever() {

@@ -73,12 +73,12 @@ impl Publisher {
             if waiting.len() >= self.in_flight
                 && let Some(first) = waiting.pop_front()
             {
-                first.await.map_err(connect::failed)?;
+                first.await.map_err(connect::unwritten)?;
             }
             due += self.interval.unwrap_or_default();
         }
         for pending in waiting {
-            pending.await.map_err(connect::failed)?;
+            pending.await.map_err(connect::unwritten)?;
         }
         self.link.close().await;
         Ok(Written { all: written, counted })
