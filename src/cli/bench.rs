@@ -38,7 +38,10 @@ Examples:
   # A chat of a hundred, ten of whom write twice a second
   onetree bench --publishers 10 --subscribers 100 --rate 2 --size 120
   # Cache invalidation: each publisher writes the same entry again and again
-  onetree bench --with put --publishers 50 --rate 100 --json";
+  onetree bench --with put --publishers 50 --rate 100 --json
+
+What it writes is under /bench, and removed at the end. When it is killed, or loses its broker, that
+stays; to remove it: onetree rm /bench --tree";
 
 /// How long subscribers are waited for after the last write.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,10 +116,14 @@ impl Bench {
                 }
             }
         };
-        // Whatever happened, nothing of it stays in the tree.
-        let cleaned = link.write(DropTree::new(top.clone())).await;
+        // Whatever happened, nothing of it stays in the tree; but where no broker was found for so long as
+        // a request waits, it is not looked for as long again.
+        let cleaned = match &measured {
+            Err(failure) if failure.is_gone() => Ok(()),
+            _ => link.write(DropTree::new(top.clone())).await.map(drop),
+        };
         link.close().await;
-        let report = measured?;
+        let report = measured.map_err(|failure| left_over(failure, &top))?;
         cleaned?;
         report.map_or(Ok(()), |report| report.print(common, output))
     }
@@ -192,6 +199,15 @@ impl Bench {
     }
 }
 
+/// Where the broker went away, what was written stays.
+fn left_over(failure: Failure, top: &Path) -> Failure {
+    if failure.is_gone() {
+        let next = format!("when the broker is there again: onetree rm {top} --tree");
+        return failure.and(&format!("; what was written under {top} stays there")).next(next);
+    }
+    failure
+}
+
 /// A path that nobody else has.
 fn top() -> Result<Path, Failure> {
     let random = getrandom::u64().map_err(|error| Failure::fault(error.to_string()))?;
@@ -212,5 +228,22 @@ async fn tick(bar: &indicatif::ProgressBar, begin: Instant) {
     loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
         bar.set_position(u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connect;
+    use super::*;
+
+    #[test]
+    fn who_lost_the_broker_is_told_what_stays() {
+        let error = onetree_client::Error::Timeout { after: PATIENCE, sent: true };
+        let lost = connect::unwritten(error);
+        assert!(lost.is_gone());
+        let top = Path::parse("/bench/7").unwrap();
+        assert!(format!("{:?}", left_over(lost, &top)).contains("onetree rm /bench/7 --tree"));
+        let full = Failure::refused(onetree_client::Code::TooManyConnections, "full");
+        assert!(!full.is_gone(), "one that is full can be cleaned");
     }
 }

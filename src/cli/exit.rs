@@ -104,6 +104,11 @@ impl Failure {
         Failure::new(exit, code.as_str(), message).next(next_after(code))
     }
 
+    /// Whether there is no broker to talk to any more; one that is full is there.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Failure::Told(told) if matches!(told.code, "lost" | "unreachable"))
+    }
+
     /// What it is about.
     pub(crate) fn at(self, path: Option<Path>, rev: Option<Revision>) -> Failure {
         self.edit(|told| {
