@@ -100,6 +100,11 @@ impl<'a> Acknowledging<'a> {
     }
 }
 
+/// How many there were, for people.
+pub(crate) fn entries(n: u64) -> String {
+    format!("{n} {}", if n == 1 { "entry" } else { "entries" })
+}
+
 fn refused(error: Error, line: u64) -> Failure {
     connect::unwritten(error).and(&format!(" (line {line})")).with("line", line)
 }

@@ -30,7 +30,7 @@ Examples:
   # Entries that live a day
   onetree append /events '{\"door\":\"open\"}' --ttl 24h";
 
-/// Append to a log; prints the path that the broker assigned, and the revision
+/// Append to a log; prints the path that the broker assigned, and the revision; of lines, how many
 #[derive(Args)]
 pub(crate) struct Append {
     /// The log
@@ -76,9 +76,9 @@ impl Append {
             None => progress::count(!common.json, "lines")?,
         };
         let sending = self.send(&link.client, lines, sent, &bar);
-        Acknowledging::new(common, output, &bar).all(sending, on_their_way).await?;
+        let n = Acknowledging::new(common, output, &bar).all(sending, on_their_way).await?;
         link.close().await;
-        Ok(())
+        if common.json { Ok(()) } else { output.line(&acknowledge::entries(n)) }
     }
 
     /// Sends every line; what was sent is in `sent`, in order, also when this ends early.

@@ -34,14 +34,15 @@ Examples:
   # One {\"path\":…,\"rev\":…} for each line as it is acknowledged
   onetree import everything.jsonl --json
 
-A line has the keys of one of an export; \"rev\" is not needed. What watch --state keeps is taken,
-too. Each line is put at its path; what else is in the tree stays. An entry of a log cannot be put, for
-the broker gives out the keys of logs: it is appended to its log, in the order of the lines, and has
-another key than before (and is there twice after a second import). What was under it follows it, when
-the line of the entry comes before, as in an export; without it, it is refused. Revisions are new ones;
-when an entry dies, and the session that it dies with, is in no export. The lines are on their way
-while answers come: when one is refused, some behind it may have been taken. To get back a whole tree
-with its keys: onetree restore";
+A line has the keys of one of an export; \"rev\" is not needed, and a blank line is passed over.
+What watch --state keeps is taken, too. Each line is put at its path; what else is in the tree
+stays. An entry of a log cannot be put, for the broker gives out the keys of logs: it is appended
+to its log, in the order of the lines, and has another key than before (and is there twice after a
+second import). What was under it follows it, when the line of the entry comes before, as in an
+export; without it, it is refused. Revisions are new ones; when an entry dies, and the session
+that it dies with, is in no export. The lines are on their way while answers come: when one is
+refused, some behind it may have been taken. To get back a whole tree with its keys: onetree
+restore";
 
 /// Bytes of lines that are sent at once.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -94,7 +95,7 @@ impl Import {
         let sending = send(&link.client, batches, sent, &bar);
         let n = Acknowledging::new(common, output, &bar).all(sending, on_their_way).await?;
         link.close().await;
-        if common.json { Ok(()) } else { output.line(&format!("{n} entries")) }
+        if common.json { Ok(()) } else { output.line(&acknowledge::entries(n)) }
     }
 
     /// What to read, and how many bytes that is, where that is known.

@@ -414,9 +414,13 @@ fn import_needs_no_revision() {
         &broker.run(&["import"], b"{\"path\":\"/a\",\"json\":1}\n{ \"json\":2, \"path\":\"/b\"}"),
     );
     assert_eq!(broker.ok(&["get", "/b"]), "2");
-    let (exit, error) = broker.error(&["import"], b"{\"pat\":\"/a\",\"json\":1}");
-    let message = error["message"].as_str().unwrap();
-    assert!(exit == 2 && message.contains("path is missing"), "{error}");
+    for (line, said) in
+        [("{\"json\":1}", "path is missing"), ("{\"pat\":\"/a\",\"json\":1}", "'path'")]
+    {
+        let (exit, error) = broker.error(&["import"], line.as_bytes());
+        let message = error["message"].as_str().unwrap();
+        assert!(exit == 2 && message.contains(said), "{error}");
+    }
 }
 
 #[test]
@@ -425,7 +429,7 @@ fn import_names_the_line_that_is_wrong() {
     let good = |n| format!("{{\"path\":\"/{n}\",\"rev\":{n},\"json\":{n}}}\n");
     for (line, exit, code) in [
         ("hello", 2, "bad-line"),
-        ("", 2, "bad-line"),
+        ("{}", 2, "bad-line"),
         ("{\"path\":\"x\",\"rev\":1,\"json\":1}", 2, "bad-line"),
         ("{\"path\":\"/x\",\"rev\":1,\"json\":1} 2", 2, "bad-line"),
         ("{\"path\":\"/x\",\"rev\":1,\"delete\":true}", 2, "bad-line"),

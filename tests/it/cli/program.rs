@@ -64,12 +64,20 @@ fn usage_errors_are_2_and_json_where_asked() {
         &["put", "no-slash", "1"],
         &["frobnicate"],
         &["put", "/a", "1", "--ttl", "3"],
+        &["ls", "--limit", "-1"],
     ] {
         let output = program(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         let (exit, error) = error(&program(&[args, &["--json"]].concat()).output().unwrap());
         assert_eq!((exit, &error["code"]), (2, &json!("usage")), "{args:?}");
     }
+}
+
+#[test]
+fn a_number_that_is_too_small_is_told_as_one() {
+    let output = program(&["ls", "--limit", "-1"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("0..=4294967295") && !errors.contains("-- -1"), "{errors}");
 }
 
 #[test]

@@ -117,14 +117,16 @@ fn append_lines_takes_every_byte_of_every_line() {
         assert_eq!(done, &json!({ "path": entry["path"], "rev": entry["rev"] }));
     }
     assert_eq!(acknowledged.len(), 5);
-    assert_eq!(said(&broker.run(&["append", "/log", "--lines"], b"")), "");
+    assert_eq!(said(&broker.run(&["append", "/log", "--lines"], b"")), "0 entries\n");
+    assert_eq!(said(&broker.run(&["append", "/log", "--lines"], b"x")), "1 entry\n");
 }
 
 #[test]
 fn append_lines_keeps_the_order_of_many() {
     let broker = Broker::start();
     let lines: Vec<String> = (0..20_000).map(|n| format!("line {n}")).collect();
-    assert_eq!(said(&broker.run(&["append", "/log", "--lines"], lines.join("\n").as_bytes())), "");
+    let output = broker.run(&["append", "/log", "--lines"], lines.join("\n").as_bytes());
+    assert_eq!(said(&output), "20000 entries\n");
     let entries = export(&broker, "/log");
     assert_eq!(entries.len(), lines.len());
     assert!(entries.iter().zip(&lines).all(|(entry, line)| entry["text"] == *line));
