@@ -19,7 +19,8 @@ export class Backoff {
   }
 
   /**
-   * The next wait, milliseconds. One that the broker asked for is kept to: it has spread its clients itself.
+   * The next wait, milliseconds. One that the broker asked for is kept to: it has spread its clients itself. A wait of
+   * zero is none that anybody asked for: all would come back at once, for ever.
    * @param {number} [asked]
    * @returns {number}
    */
@@ -27,7 +28,7 @@ export class Backoff {
     const bound = Math.min(this.base * 2 ** Math.min(this.failures, 30), this.cap);
     this.failures += 1;
     const jitter = bound * this.random();
-    return asked ?? jitter;
+    return asked || jitter;
   }
 
   /** The connection proved good: the next wait is short again. */

@@ -529,7 +529,7 @@ export class Session {
       this.restart(now, sub, slot);
     } else if (error.action === 'retry') {
       slot.state.handleLost();
-      const retryInMs = error.retryInMs ?? AGAIN;
+      const retryInMs = error.retryInMs || AGAIN;
       slot.held = now + retryInMs;
       this.tell(sub, { type: 'circling', retryInMs });
     } else {

@@ -316,6 +316,13 @@ test('behind its bye the broker is listened to until it closes, and told nothing
   }
 });
 
+test('who is told to come back at once waits as if nothing was said', () => {
+  const { session, ...world } = online();
+  session.handleClosed(world.now, new OnetreeError('unreachable', 'full', { retryInMs: 0 }));
+  const { status } = session.takeEffects().filter(({ do: what }) => what === 'status').at(-1);
+  assert.ok(status.retryInMs > 0);
+});
+
 test('who is told to come back in a million years comes back before', () => {
   const { session, ...world } = online();
   for (const retryInMs of [2 ** 32 - 1, 1.8e22, Infinity]) {

@@ -154,6 +154,22 @@ def test_what_was_not_shown_is_not_saved(tmp_path: Path, monkeypatch: Any) -> No
     run(story())
 
 
+def test_what_a_reader_has_left_before_its_first_event_is_not_saved(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+
+    async def story() -> None:
+        async with naive() as server:
+            async with onetree.connect(server.url) as client:
+                await client.put("/a", 1)
+                mirror = client.mirror("/", keep=str(path))
+                with pytest.raises(RuntimeError):
+                    async for _ in mirror.changes():
+                        raise RuntimeError("not dealt with")
+            assert not path.exists() or '"path":"/a"' not in path.read_text()
+
+    run(story())
+
+
 def test_a_keep_that_fails_is_told_of_and_tried_again(monkeypatch: Any) -> None:
     monkeypatch.setattr(keep_module, "EVERY", 0.02)
     saves: list[Snapshot] = []

@@ -485,6 +485,15 @@ def test_behind_its_bye_the_broker_is_listened_to_until_it_closes(closes: bool) 
     assert (status.error.code, status.retry_in) == ("shutting-down", 0.7)
 
 
+def test_who_is_told_to_come_back_at_once_waits_as_if_nothing_was_said() -> None:
+    for error in (Ended("shutting-down", "", 0.0), HttpAnswer("x", 503, "full", 0.0)):
+        world = online()
+        world.session.handle_closed(0, error)
+        world.effects()
+        status = world.statuses[-1]
+        assert isinstance(status, e.Offline) and status.retry_in > 0
+
+
 def test_who_is_told_to_come_back_in_a_million_years_comes_back_before() -> None:
     for wait in (4294967.295, 1.8e19, float("inf")):
         for error in (Ended("shutting-down", "", wait), HttpAnswer("x", 503, "full", wait)):

@@ -27,12 +27,12 @@ impl Backoff {
     }
 
     /// The next wait. One that the broker asked for is kept to, up to a day: it has spread its clients
-    /// itself.
+    /// itself. A wait of zero is none that anybody asked for: all would come back at once, for ever.
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
         let bound = self.base.saturating_mul(1u32 << self.failures.min(30)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
         let jitter = bound.mul_f64(self.random.random::<f64>());
-        asked.map_or(jitter, |asked| asked.min(ASKED_MOST))
+        asked.filter(|asked| !asked.is_zero()).map_or(jitter, |asked| asked.min(ASKED_MOST))
     }
 
     /// The connection proved good: the next wait is short again.
@@ -69,5 +69,6 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(20), 1);
         assert_eq!(backoff.next(Some(Duration::from_secs(3))), Duration::from_secs(3));
         assert_eq!(backoff.next(Some(Duration::MAX)), ASKED_MOST);
+        assert_ne!(backoff.next(Some(Duration::ZERO)), Duration::ZERO);
     }
 }

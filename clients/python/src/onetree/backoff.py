@@ -18,11 +18,12 @@ class Backoff:
 
     def next(self, asked: float | None = None) -> float:
         """The next wait, seconds. One that the broker asked for is kept to: it has spread its
-        clients itself."""
+        clients itself. A wait of zero is none that anybody asked for: all would come back at
+        once, for ever."""
         bound = min(self._base * 2.0 ** min(self._failures, 60), self._cap)
         self._failures += 1
         jitter = bound * self._random.random()
-        return jitter if asked is None else asked
+        return asked or jitter
 
     def reset(self) -> None:
         """The connection proved good: the next wait is short again."""

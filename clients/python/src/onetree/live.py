@@ -231,7 +231,8 @@ class Mirror:
         last who did; with no reader, what there is."""
         shown = [feed.shown() for feed in self._readers()]
         if not shown:
-            return self._last_shown or self.snapshot()
+            # Not by its truth: one that is empty was shown as well.
+            return self.snapshot() if self._last_shown is None else self._last_shown
         epoch = epoch_of(self.cookie)
         return min(shown, key=lambda s: (epoch_of(s.cookie) == epoch, s.rev))
 

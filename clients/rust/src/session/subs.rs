@@ -90,7 +90,7 @@ impl Session {
             (_, Action::Retry) => {
                 slot.state.handle_lost();
                 let asked = error.retry_ms.map(|ms| Duration::from_millis(ms.into()));
-                let retry_in = asked.unwrap_or(AGAIN);
+                let retry_in = asked.filter(|asked| !asked.is_zero()).unwrap_or(AGAIN);
                 slot.held = Some(now.saturating_add(retry_in));
                 self.tell(sub, Some(Event::Circling { retry_in }));
             }

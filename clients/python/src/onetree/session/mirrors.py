@@ -278,7 +278,7 @@ class Mirrors:
             self._restart(now, sub)
         elif refused.action == "retry":
             slot.state.handle_lost()
-            wait = AGAIN if refused.retry_in is None else refused.retry_in
+            wait = refused.retry_in or AGAIN
             slot.held = now + wait
             self._tell(sub, e.Circling(wait))
         else:
