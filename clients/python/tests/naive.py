@@ -28,6 +28,7 @@ class Broker:
         self.last: dict[str, int] = {}
         self.answers: dict[tuple[str, int], f.Done | f.Error] = {}
         self.starts = 0
+        self.epoch = EPOCH
 
     def restart(self) -> None:
         """It has forgotten the answers, not the numbers."""
@@ -58,7 +59,7 @@ class Connection:
         if isinstance(frame, f.Hello):
             assert frame.client is not None
             self.client = frame.client
-            welcome = f.Welcome(frame.id, "s", EPOCH, broker.rev, 1000, broker.key, LIMITS)
+            welcome = f.Welcome(frame.id, "s", broker.epoch, broker.rev, 1000, broker.key, LIMITS)
             said: list[f.ServerFrame] = [welcome]
             for sub in frame.subs:
                 said += self.subscribe(sub, sub.id)
@@ -109,7 +110,7 @@ class Connection:
         said: list[f.ServerFrame] = [*self.deltas(), f.Ok(id)]
         self.subs[sub.sub] = sub
         changes: list[f.Change]
-        if sub.cookie is not None:
+        if sub.cookie is not None and sub.cookie.epoch == broker.epoch:
             since = sub.cookie.rev
             said.append(f.Refresh(sub.sub, "delta", "cookie", since))
             changes = [change for change in broker.history if change.rev > since]

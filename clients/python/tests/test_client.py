@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import onetree
+from naive import Broker
 from onetree import event as e
 from onetree import sync
 from onetree.changes import EVENTS
@@ -280,6 +281,33 @@ def test_transactions_run_again_until_nothing_they_read_has_changed() -> None:
             for client, _, other in clients:
                 await client.close()
                 await other.close()
+
+    run(story())
+
+
+def test_what_a_transaction_has_read_of_another_history_does_not_count() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            await client.put("/balance", 1000)
+
+            async def add_one(tx: onetree.Transaction) -> int:
+                entry = tx.get("/balance")
+                assert entry is not None and entry.value is not None
+                if entry.value.get() == 1000:
+                    # Another tree, that has the same revision.
+                    server.broker = Broker()
+                    server.broker.epoch = "d" * 32
+                    server.cut()
+                    async with onetree.connect(server.url) as other:
+                        await other.put("/balance", 5)
+                tx.put("/balance", entry.value.get() + 1)
+                return int(entry.value.get())
+
+            done = await mirror.transact(add_one)
+            assert (done.result, done.runs) == (5, 2)
+            found = await client.get("/balance")
+            assert found is not None and found.value is not None and found.value.get() == 6
 
     run(story())
 

@@ -240,6 +240,11 @@ async def transact(
         txn = tx.txn()
         if txn is None:
             return Committed(result, None, (), runs)
+        # Revisions of two histories are not compared: a broker that has begun another while `fn`
+        # ran may have something else at the same ones.
+        await mirror.fresh()
+        if (mirror.cookie and mirror.cookie.epoch) != (snapshot.cookie and snapshot.cookie.epoch):
+            continue
         try:
             done = await client.txn(txn)
         except Refused as refused:
