@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Generic, Literal, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import onetree
 
@@ -103,5 +104,9 @@ class Cache(Generic[V]):
 
 
 def path(key: str) -> str:
-    """The topic of an item."""
-    return f"{TOPIC}/{key}"
+    """The topic of an item, whatever its key looks like: one segment, which is no key of a log.
+    `ValueError`: the key is too long."""
+    name = "=" + quote(key, safe="")
+    if len(name) > 255:
+        raise ValueError(f"a key has at most 254 bytes when it is quoted, not {len(name) - 1}")
+    return f"{TOPIC}/{name}"

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 from typing import Any
 
 import onetree
@@ -41,6 +42,7 @@ class Service:
 
     async def put(self, key: str, body: str, dies: bool = False) -> dict[str, Any]:
         """Writes an item. When this answers, nobody who knows its token is shown anything older."""
+        path(key)  # Before the database has it: what has no topic could never be told.
         version, number = await asyncio.to_thread(self._database.write, key, body)
         if dies:
             os._exit(7)  # For the test: at the worst moment.
@@ -51,8 +53,12 @@ class Service:
         """Tells what a process wrote that died before it could tell."""
         for number, key in await asyncio.to_thread(self._database.outbox):
             # Also what another process is about to tell: twice does no harm.
-            await self._tell(number, key)
-            self._told_late += 1
+            try:
+                await self._tell(number, key)
+            except (ValueError, onetree.Refused) as error:
+                print(f"{key!r} cannot be told: {error}", file=sys.stderr)
+            else:
+                self._told_late += 1
 
     async def _tell(self, number: int, key: str) -> Token:
         """Invalidates, after the database has committed. To do it twice does no harm, so it is
@@ -112,7 +118,9 @@ async def main() -> None:
     args.add_argument("--broken", default="none", choices=["none", "barrier", "fill", "lease"])
     given = args.parse_args()
     async with onetree.connect(given.broker, reconnect="always", backoff=(0.05, 0.5)) as client:
-        mirror = client.mirror(TOPIC, depth="children", values=False)
+        # All of the tree, whose digest costs the same however large it is: that of its children alone
+        # would have to be counted, which a broker does up to some thousands.
+        mirror = client.mirror(TOPIC, values=False)
         cache: Cache[Item] = Cache(mirror, given.lease, flaw=given.broken)
         service = Service(Database(given.database, given.slow), client, cache)
         await service.tell_what_was_left()

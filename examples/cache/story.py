@@ -14,7 +14,7 @@ from typing import Any
 import stage
 
 LEASE = 0.6
-KEYS = [f"item-{n}" for n in range(40)]
+KEYS = [f"item-{n}" for n in range(37)] + ["user/7", "a//b %", "0000000000008a0003"]
 HERE = Path(__file__).resolve().parent
 
 
