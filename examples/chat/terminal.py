@@ -78,9 +78,11 @@ class Room:
     def say(self, value: onetree.Value | None) -> None:
         said = value.get() if value else None
         fields: dict[str, Any] = said if isinstance(said, dict) else {"text": said}
-        if fields.get("id") in self.mine:
+        # Anybody may say anything: it need not be a text.
+        message_id = str(fields.get("id"))
+        if message_id in self.mine:
             # It stands there, as it was typed.
-            self.mine.discard(fields["id"])
+            self.mine.discard(message_id)
             return
         try:
             at = datetime.fromtimestamp(fields["at"] / 1000).strftime("%H:%M")

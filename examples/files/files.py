@@ -341,7 +341,11 @@ async def main() -> None:
     given = args.parse_args()
     async with onetree.connect(given.broker, reconnect="always", backoff=(0.05, 1)) as client:
         folder = Folder(os.fsencode(os.path.abspath(given.folder)))
-        await Syncer(client, folder, given.top, given.state, given.label).run(given.every)
+        try:
+            folder.take()
+            await Syncer(client, folder, given.top, given.state, given.label).run(given.every)
+        except OSError as error:
+            sys.exit(f"{given.folder}: {error}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import stat
@@ -34,10 +35,26 @@ class Folder:
     def __init__(self, root: bytes) -> None:
         self.root = root
         self._count = itertools.count(1)
+        self._own: int | None = None
+
+    def take(self) -> None:
+        """From now on it is this process's, and this folder: `scan` fails when another one is at
+        its place, as when a disk was unmounted. Raises `OSError` when another process has it."""
+        own = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(own)
+            raise OSError("another process mirrors this folder") from None
+        self._own = own
 
     def scan(self) -> tuple[dict[bytes, Look], dict[bytes, str]]:
         """All regular files; and what was passed over, files and directories, with the reason.
         Raises `OSError` when the folder itself cannot be read: that is not "empty"."""
+        if self._own is not None and not os.path.samestat(
+            os.fstat(self._own), os.stat(self.root)
+        ):
+            raise OSError("this is another folder than at the start")
         files: dict[bytes, Look] = {}
         skipped: dict[bytes, str] = {}
         todo = [b""]
@@ -58,6 +75,9 @@ class Folder:
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    skipped[file] = f"cannot be looked at: {error.strerror}"
                     continue
                 if stat.S_ISDIR(found.st_mode):
                     todo.append(file)
@@ -91,10 +111,17 @@ class Folder:
             os.path.join(os.path.dirname(file), TEMPORARY + b"%d" % next(self._count))
         )
         try:
-            with open(temporary, "wb") as opened:
+            if before is not None:
+                self._check(file, before)
+            # A new one may be read by whom the process lets read; another keeps whom it has.
+            mode = 0o777 if executable else 0o666
+            new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with open(new, "wb") as opened:
                 opened.write(data)
                 opened.flush()
-                os.fchmod(opened.fileno(), 0o755 if executable else 0o644)
+                if before is not None:
+                    had = stat.S_IMODE(os.lstat(target).st_mode) & ~0o111
+                    os.fchmod(new, had | (had & 0o444) >> 2 if executable else had)
                 os.fsync(opened.fileno())
                 look = _look(os.fstat(opened.fileno()))
             if before is None:
@@ -128,10 +155,11 @@ class Folder:
             suffix = f".conflict-{label}-{number}".encode()
             other = os.path.join(top, name[: 200 - len(suffix)] + suffix)
             try:
-                os.link(self._at(file), self._at(other), follow_symlinks=False)
+                os.close(os.open(self._at(other), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 continue
-            os.unlink(self._at(file))
+            # In one step: whatever has this name now is not lost, also if it has just come.
+            os.rename(self._at(file), self._at(other))
             return other
         raise OSError("no free name for a conflict")
 

@@ -250,6 +250,39 @@ async def named_all_the_time(at: Path, url: str, seen: Seen) -> None:
         await again
 
 
+def whose(at: Path, seen: Seen) -> None:
+    """A file keeps who may read it; a folder is of one process, and no other folder."""
+    folder, again = (Folder(os.fsencode(at / "whose")) for _ in range(2))
+    os.makedirs(folder.root)
+    os.umask(umask := os.umask(0))
+    for mode in (0o600, 0o640, 0o755):
+        look = folder.write(b"file", b"1", False, None)
+        if _mode(at / "whose" / "file") != 0o666 & ~umask:
+            seen.wrong.append(f"a new file has {_mode(at / 'whose' / 'file'):o}")
+        for executable in (True, False):
+            os.chmod(at / "whose" / "file", mode)
+            look = folder.scan()[0][b"file"]
+            folder.write(b"file", b"2", executable, look)
+            found, reads = _mode(at / "whose" / "file"), mode & 0o666
+            if found != (reads | (reads & 0o444) >> 2 if executable else reads):
+                seen.wrong.append(f"{mode:o} became {found:o}, executable: {executable}")
+        folder.delete(b"file", folder.scan()[0][b"file"])
+    folder.take()
+    for what in (again.take, folder.scan):
+        try:
+            what()
+            seen.wrong.append("a folder of another process, or another folder, was taken for ours")
+        except OSError:
+            pass
+        if what == again.take:
+            os.rename(at / "whose", at / "was")
+            os.makedirs(folder.root)
+
+
+def _mode(file: Path) -> int:
+    return file.stat().st_mode & 0o777
+
+
 async def parts_are_missing(at: Path, url: str, seen: Seen) -> None:
     """Half a content, and a wrong one, are no file; the whole one is."""
     folder = Folder(os.fsencode(at / "half"))
@@ -444,6 +477,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                         await named_all_the_time(Path(folder), empty, seen)
                         await parts_are_missing(Path(folder), empty, seen)
                         await malformed(Path(folder), empty, seen)
+                        whose(Path(folder), seen)
                         await given_up(Path(folder), empty, seen)
                         await little_memory(Path(folder), empty, seen)
                         await a.start()
