@@ -112,8 +112,8 @@ CODES: Final[dict[str, Code]] = {
         "fix",
         None,
         None,
-        "The connection has as many subscriptions as `limits.subscriptions` allows, or as large ones as the"
-        " broker does.",
+        "The connection has as many subscriptions as `limits.subscriptions` allows, or as large"
+        " ones as the broker does.",
     ),
     "sub-in-use": Code(
         "fix",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from .errors import ConnectError, OnetreeError
 from .protocol.digests import Digest
@@ -33,7 +33,7 @@ class Refreshing:
     """The way that is taken."""
     why: str
     """Why this way."""
-    name = "refreshing"
+    name: ClassVar[Literal["refreshing"]] = "refreshing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Fresh:
     """What differs from what the mirror was before, each path once."""
     gaps: Sequence[str] = ()
     """Logs of which entries are gone that this mirror never had."""
-    name = "fresh"
+    name: ClassVar[Literal["fresh"]] = "fresh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Delta:
     """What is different, as far as it lies in the view, each path once."""
     gaps: Sequence[str] = ()
     """Logs of which entries are gone that this mirror never had."""
-    name = "delta"
+    name: ClassVar[Literal["delta"]] = "delta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Signal:
     """Where."""
     value: Value
     """What."""
-    name = "signal"
+    name: ClassVar[Literal["signal"]] = "signal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Synced:
     """The revision."""
     verified: bool
     """Whether the broker's digest was there to compare with, and is the mirror's."""
-    name = "synced"
+    name: ClassVar[Literal["synced"]] = "synced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Corrupt:
     """The broker's digest."""
     found: Digest
     """The mirror's."""
-    name = "corrupt"
+    name: ClassVar[Literal["corrupt"]] = "corrupt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Broken:
 
     why: str
     """The rule that was broken."""
-    name = "broken"
+    name: ClassVar[Literal["broken"]] = "broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Circling:
 
     retry_in: float
     """How long, seconds."""
-    name = "circling"
+    name: ClassVar[Literal["circling"]] = "circling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Offline:
     """Why."""
     retry_in: float
     """When the next attempt is made, seconds."""
-    name = "offline"
+    name: ClassVar[Literal["offline"]] = "offline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Online:
     """How often the broker says something at least, seconds."""
     limits: Limits
     """What the connection may do."""
-    name = "online"
+    name: ClassVar[Literal["online"]] = "online"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Ended:
     error: OnetreeError | None
     """Why; `None` when it was to end: the client was closed, or a mirror of mode `once` is
     fresh."""
-    name = "ended"
+    name: ClassVar[Literal["ended"]] = "ended"
 
 
 Event = (
@@ -173,7 +173,7 @@ Event = (
 class Connecting:
     """A status: there has been no connection yet."""
 
-    name = "connecting"
+    name: ClassVar[Literal["connecting"]] = "connecting"
 
 
 Status = Connecting | Online | Offline | Ended

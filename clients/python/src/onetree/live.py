@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from . import event as e
 from .changes import Changes
@@ -221,6 +221,10 @@ class Mirror:
         page.more = len(found) > limit
         return page
 
+    @overload
+    async def transact(self, fn: Callable[[Transaction], Awaitable[T]]) -> Committed[T]: ...
+    @overload
+    async def transact(self, fn: Callable[[Transaction], T]) -> Committed[T]: ...
     async def transact(self, fn: Callable[[Transaction], T | Awaitable[T]]) -> Committed[T]:
         """Runs `fn` against a snapshot, commits what it writes when nothing that it read has
         changed, and otherwise runs it again. See `onetree.transact`."""

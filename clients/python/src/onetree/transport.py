@@ -231,7 +231,8 @@ class Link(asyncio.Protocol):
         if transport is None:
             return
         for data in self._protocol.data_to_send():
-            if data:
+            # One that is closing says so on the standard error, for each write.
+            if data and not transport.is_closing():
                 transport.write(data)
             else:
                 transport.close()

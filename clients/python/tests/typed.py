@@ -1,0 +1,28 @@
+"""Uses that a type checker has to take; nothing runs this."""
+
+from __future__ import annotations
+
+import onetree
+
+
+async def transactions(mirror: onetree.Mirror) -> tuple[int, str]:
+    """`fn` is a function or a coroutine function; what it gives is the result."""
+
+    def plain(tx: onetree.Transaction) -> int:
+        return tx.rev
+
+    async def slow(tx: onetree.Transaction) -> str:
+        return str(tx.rev)
+
+    return (await mirror.transact(plain)).result, (await mirror.transact(slow)).result
+
+
+async def events(mirror: onetree.Mirror) -> int:
+    """The name of an event says what else it has."""
+    count = 0
+    async for event in mirror.changes():
+        if event.name == "fresh" or event.name == "delta":
+            count += len(event.changes)
+        elif event.name == "offline":
+            count += int(event.retry_in)
+    return count
