@@ -1,12 +1,18 @@
 //! What goes wrong, one type for each thing that can: connecting and a request. Both say what to
-//! do next, by the [`Code`] and [`Action`] of the protocol.
+//! do next, by the [`Code`] and [`Action`] of the protocol. Every error has a word, the same in each
+//! language: its code, or one of the client's own.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use onetree_protocol::frame::ErrorFrame;
-use onetree_protocol::{Action, Code, Path, Revision};
+use onetree_protocol::{Action, Code, DecodeError, Path, PathError, Revision};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use crate::keep::KeepError;
+use crate::transact::TransactError;
 
 /// A "no" with its code: the broker's answer, or this client's own where it knows the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +109,19 @@ impl Error {
         }
     }
 
+    /// The code, or `timeout`, `lost`, `queue-full`, `closed`, or `ended` where the client has ended by
+    /// itself without one.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Error::Refused(refusal) => refusal.code.as_str(),
+            Error::Timeout { .. } => "timeout",
+            Error::Lost => "lost",
+            Error::QueueFull => "queue-full",
+            Error::Closed { why: Some(why), .. } => why.code().map_or("ended", Code::as_str),
+            Error::Closed { why: None, .. } => "closed",
+        }
+    }
+
     /// What to do next. A write that was sent and not answered is not to be tried again as a new one,
     /// which would happen as well: [`Action::Stop`], as for [`Code::OutcomeUnknown`]. A read may be.
     pub fn action(&self) -> Action {
@@ -190,6 +209,25 @@ impl ConnectError {
         }
     }
 
+    /// The code, or `url`, `not-a-broker`, `unreachable` (also where there is no token), `lost` or
+    /// `protocol`; of an answer of HTTP, what it comes to.
+    pub fn word(&self) -> &'static str {
+        match self {
+            ConnectError::Refused(refusal) => refusal.code.as_str(),
+            ConnectError::Silent(_) => Code::Silent.as_str(),
+            ConnectError::Url { .. } => "url",
+            ConnectError::NotABroker { .. } => "not-a-broker",
+            ConnectError::Http { .. } => match self.action() {
+                Action::Reauth => Code::Unauthorized.as_str(),
+                Action::Retry => "unreachable",
+                _ => "not-a-broker",
+            },
+            ConnectError::Unreachable { .. } | ConnectError::Token(_) => "unreachable",
+            ConnectError::Lost(_) => "lost",
+            ConnectError::Protocol(_) => "protocol",
+        }
+    }
+
     /// What to do next; this client connects again by itself when that is to retry.
     pub fn action(&self) -> Action {
         match self {
@@ -220,3 +258,38 @@ impl ConnectError {
         }
     }
 }
+
+/// The word of an error that is of this crate, in whatever box it comes; `None` of any other.
+pub fn word(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return Some(error.word());
+    }
+    if let Some(error) = error.downcast_ref::<TransactError>() {
+        return Some(error.word());
+    }
+    if let Some(error) = error.downcast_ref::<ConnectError>() {
+        return Some(error.word());
+    }
+    if let Some(error) = error.downcast_ref::<KeepError>() {
+        return Some(error.word());
+    }
+    let code = error.downcast_ref::<DecodeError>().map(|error| error.code);
+    let code = code.or_else(|| error.is::<PathError>().then_some(Code::BadPath));
+    code.map(Code::as_str)
+}
+
+/// `{"code","message"}`: its word, and what it says to people.
+macro_rules! told {
+    ($($error:ident),+) => {
+        $(impl Serialize for $error {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut told = serializer.serialize_struct(stringify!($error), 2)?;
+                told.serialize_field("code", self.word())?;
+                told.serialize_field("message", &self.to_string())?;
+                told.end()
+            }
+        })+
+    };
+}
+
+told! { Error, ConnectError }

@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use onetree_protocol::frame::{Reason, RefreshKind};
 use onetree_protocol::limits::Limits;
-use onetree_protocol::{Change, Digest, Epoch, Name, Path, Revision, Value};
+use onetree_protocol::{Act, Change, Digest, Epoch, Name, Path, Revision, Value};
+use serde::{Serialize, Serializer};
 
 use crate::errors::{ConnectError, Error};
 
-/// Something happened to a mirror.
+/// Something happened to a mirror. Serialized (serde) it is its name in `event`, and its fields; an
+/// error is `{"code","message"}`, a time `retry_ms`.
 ///
 /// Who applies the changes of each [`Event::Fresh`] and [`Event::Delta`], in order, to an empty map
 /// (or to what the mirror was started with) has the mirror. Within one event the changes belong
 /// together: what they make of the copy halfway through is nothing that ever was.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The mirror is being brought to the present; it shows what it had until [`Event::Fresh`].
     Refreshing {
@@ -45,6 +48,7 @@ pub enum Event {
         /// Where.
         path: Path,
         /// What.
+        #[serde(flatten)]
         value: Value,
     },
     /// Nothing changed up to `rev`, and the mirror is there now.
@@ -70,6 +74,7 @@ pub enum Event {
     /// Starting from nothing again and again did not help: the mirror waits before the next time.
     Circling {
         /// How long.
+        #[serde(rename = "retry_ms", serialize_with = "millis")]
         retry_in: Duration,
     },
     /// There is no connection: the mirror stays what it was.
@@ -77,6 +82,7 @@ pub enum Event {
         /// Why.
         error: Arc<ConnectError>,
         /// When the next attempt is made; `None`: never, the client has ended.
+        #[serde(rename = "retry_ms", serialize_with = "maybe_millis")]
         retry_in: Option<Duration>,
     },
     /// There is a connection; [`Event::Refreshing`] follows.
@@ -90,6 +96,21 @@ pub enum Event {
         /// dropped, or one of mode `once` is fresh.
         error: Option<Error>,
     },
+}
+
+impl Event {
+    /// The logs that have lost entries which this mirror never had, in path order: those of a trim with
+    /// `gap`.
+    pub fn gaps(&self) -> Vec<&Path> {
+        let (Event::Fresh { changes, .. } | Event::Delta { changes, .. }) = self else {
+            return Vec::new();
+        };
+        let gap = |change: &&Change| matches!(change.act, Act::Trim { gap: true, .. });
+        let mut logs: Vec<&Path> = changes.iter().filter(gap).map(|log| &log.path).collect();
+        logs.sort_unstable();
+        logs.dedup();
+        logs
+    }
 }
 
 /// How a client stands.
@@ -111,6 +132,18 @@ pub enum Status {
         /// Why; `None` when it was closed.
         error: Option<Arc<ConnectError>>,
     },
+}
+
+impl Status {
+    /// `connecting`, `online`, `offline` or `ended`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Status::Connecting => "connecting",
+            Status::Online(_) => "online",
+            Status::Offline { .. } => "offline",
+            Status::Ended { .. } => "ended",
+        }
+    }
 }
 
 /// What the broker said in `welcome`.
@@ -142,8 +175,10 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// What came of comparing a mirror with the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What came of comparing a mirror with the tree. Serialized (serde) it is its name in `verdict`, and
+/// its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {
     /// The mirror is its view of the tree at this revision.
     Same {
@@ -160,4 +195,12 @@ pub enum Verdict {
     /// There was nothing to compare: the view has a `tail`, its digest would cost the broker too
     /// much, or the mirror was not fresh, or between two intervals.
     Unknown,
+}
+
+fn millis<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    maybe_millis(&Some(*time), serializer)
+}
+
+fn maybe_millis<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).serialize(serializer)
 }

@@ -42,7 +42,8 @@
 //! - [`Mirror`]: a live copy; [`Changes`], [`Event`]: what happens to it; [`Snapshot`]: it, at one
 //!   revision
 //! - [`Keep`]: where it survives the process; [`Mirror::transact`], [`Tx`]: transactions that run again
-//! - [`Error`], [`ConnectError`]: what goes wrong and what to do next
+//! - [`Error`], [`ConnectError`]: what goes wrong and what to do next; [`word`]: which of them it is, in
+//!   one word. What the client gives is `Serialize` (serde), as it stands in JSON frames
 //! - [`session`], [`mirror`], [`backoff`]: the rules, pure: no I/O and no clock, for tests and
 //!   simulations. `transport` is the WebSocket, `driver` the task that joins the two
 
@@ -63,7 +64,7 @@ mod transport;
 
 pub use changes::Changes;
 pub use client::{Client, Pending};
-pub use errors::{ConnectError, Error, Refusal};
+pub use errors::{ConnectError, Error, Refusal, word};
 pub use event::{Connection, Event, Status, Verdict};
 pub use keep::{Keep, KeepError, Saver};
 pub use live::{Mirror, MirrorOptions};

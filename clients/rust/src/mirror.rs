@@ -8,18 +8,21 @@ use onetree_protocol::frame::{Fresh, Reason, Refresh, RefreshKind};
 use onetree_protocol::{
     Act, Change, Cookie, Digest, DigestKey, Epoch, LogKey, Path, Revision, Value, View,
 };
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 /// What a mirror holds at one path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// The commit that put it.
     pub rev: Revision,
     /// What it is; `None` where the view has no values.
+    #[serde(flatten)]
     pub value: Option<Value>,
 }
 
 /// What became of one path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The path.
     pub path: Path,
@@ -121,6 +124,18 @@ impl Snapshot {
             DiffItem::Remove(path, _) => Change { path: path.clone(), rev, act: Act::Delete },
         };
         before.entries.diff(&self.entries).map(change).collect()
+    }
+}
+
+/// `{"rev","cookie","entries"}`, with the entries as lines of `export`.
+impl Serialize for Snapshot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries: Vec<Change> = self.entries().collect();
+        let mut told = serializer.serialize_struct("Snapshot", 3)?;
+        told.serialize_field("rev", &self.rev)?;
+        told.serialize_field("cookie", &self.cookie)?;
+        told.serialize_field("entries", &entries)?;
+        told.end()
     }
 }
 

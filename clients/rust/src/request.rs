@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use onetree_protocol::frame::{self, ClientFrame, Condition, Do, Expect};
-use onetree_protocol::{Change, Depth, LogKey, Path, Revision, Value};
+use onetree_protocol::{Change, Code, Depth, LogKey, Path, Revision, Value};
+use serde::Serialize;
+
+use crate::errors::{Error, Refusal};
 
 /// Any write, to be given to [`crate::Client::submit`]: made from a [`Put`], [`Append`],
 /// [`Delete`], [`DropTree`], [`Trim`] or [`Txn`], or from a frame of the protocol, whose numbers
@@ -226,7 +229,7 @@ impl From<frame::List> for List {
 }
 
 /// A write was committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Done {
     /// The commit; the present revision when there was nothing to do.
     pub rev: Revision,
@@ -237,7 +240,7 @@ pub struct Done {
 }
 
 /// What a read found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
     /// The revision that all of it was read at.
     pub rev: Revision,
@@ -261,6 +264,16 @@ macro_rules! writes {
             }
         })+
     };
+}
+
+impl TryFrom<ClientFrame> for Write {
+    type Error = Error;
+
+    /// `unknown-op` of a frame that is no write.
+    fn try_from(frame: ClientFrame) -> Result<Write, Error> {
+        let refused = || Error::Refused(Refusal::new(Code::UnknownOp, "the frame is no write"));
+        is_write(&frame).then_some(Write(frame)).ok_or_else(refused)
+    }
 }
 
 writes! { Put => Put, Append => Append, Delete => Delete, DropTree => Drop, Trim => Trim, Txn => Txn }

@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 use imbl::OrdMap;
 use onetree_protocol::frame::{Condition, Do};
 use onetree_protocol::{Depth, LogKey, Path, Revision, Value, View};
+use serde::Serialize;
 
 use crate::errors::Error;
 use crate::live::Mirror;
@@ -65,12 +66,24 @@ pub enum TransactError {
     Failed(Box<dyn StdError + Send + Sync>),
 }
 
+impl TransactError {
+    /// The client's word, `outside-view`, or `application` of the function's own error.
+    pub fn word(&self) -> &'static str {
+        match self {
+            TransactError::Client(error) => error.word(),
+            TransactError::OutsideView(_) => "outside-view",
+            TransactError::Failed(_) => "application",
+        }
+    }
+}
+
 /// What came of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Transacted<T> {
     /// What the function gave, in the run that was committed.
     pub result: T,
     /// The commit; `None` when there was nothing to write, so that nothing was sent.
+    #[serde(flatten)]
     pub done: Option<Done>,
 }
 

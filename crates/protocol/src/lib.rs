@@ -8,7 +8,7 @@
 //! - [`frame`]: what clients and brokers say, as types; [`Change`]: what commits do
 //! - [`Codec`]: frames to bytes and back, as JSON or MessagePack
 //! - [`Code`]: what went wrong and what to do next
-//! - [`limits`]: the limits of the wire
+//! - [`limits`]: the limits of the wire; `serial`: words, values and changes for serde
 
 mod change;
 mod code;
@@ -24,6 +24,7 @@ mod name;
 mod path;
 mod pattern;
 mod revision;
+mod serial;
 mod value;
 mod view;
 

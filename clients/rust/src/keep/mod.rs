@@ -53,3 +53,14 @@ pub enum KeepError {
         message: String,
     },
 }
+
+impl KeepError {
+    /// `state-in-use`, `state-broken`, or `state` where the operating system refuses.
+    pub fn word(&self) -> &'static str {
+        match self {
+            KeepError::InUse { .. } => "state-in-use",
+            KeepError::Broken { .. } => "state-broken",
+            KeepError::Use { .. } | KeepError::Write { .. } => "state",
+        }
+    }
+}
