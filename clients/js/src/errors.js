@@ -4,7 +4,8 @@ import { actionOf, isCode } from './codes.js';
 
 /**
  * The words of this client's own: `timeout`, `closed`, `lost` (a signal whose connection was lost), `queue-full`,
- * `ended` (a mirror, a transaction), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the broker broke it), `url`, `no-websocket`.
+ * `ended` (the client by itself without a code, a transaction), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the
+ * broker broke it), `url`, `no-websocket`.
  * @typedef {import('./codes.js').Action} Action
  */
 
@@ -37,8 +38,8 @@ export class OnetreeError extends Error {
     /** Milliseconds after which to try again, where the broker said so; a day at most. */
     this.retryInMs = more.retryInMs === undefined ? undefined : Math.min(more.retryInMs, RETRY_MOST);
     /**
-     * With `timeout`, and with `closed` and `ended` of a request: whether it was sent. A write that was may still happen, once, or
-     * has happened; one that was not never will.
+     * Of a request that has no answer, because of `timeout`, `lost` or the end of the client: whether it was sent. A write that
+     * was may still happen, once, or has happened; one that was not never will.
      */
     this.sent = more.sent;
   }
@@ -49,12 +50,12 @@ export class OnetreeError extends Error {
   }
 
   /**
-   * What to do next. `retry` is what the client does by itself when the error is about a connection. What was sent and has
-   * timed out is not to be asked again: the client sends a write until it has its answer.
+   * What to do next. `retry` is what the client does by itself when the error is about a connection. What was sent and has no
+   * answer is not to be asked again: the client sends a write until it has one. But for a signal, which is `lost`.
    * @returns {Action}
    */
   get action() {
-    if (this.code === 'timeout' && this.sent) return 'stop';
+    if (this.sent && this.code !== 'lost') return 'stop';
     return isCode(this.code) ? actionOf(this.code) : (OWN[this.code] ?? 'stop');
   }
 
@@ -69,14 +70,17 @@ export class OnetreeError extends Error {
 }
 
 /**
- * The client, or a mirror, has ended.
+ * The client, or a mirror, has ended: with the code that it ended with, `ended` where that is none of the protocol's, or `closed`.
  * @param {OnetreeError} [cause] why it ended by itself; absent when it was closed
  * @param {boolean} [sent] of a request: whether it was
  */
 export function closedError(cause, sent) {
   const what = sent === undefined ? '' : sent ? '; it was sent, and may have happened' : '; it was never sent';
   const more = sent === undefined ? {} : { sent };
-  if (cause) return new OnetreeError('ended', `the client has ended: ${cause.message}${what}`, { ...more, cause });
+  if (cause) {
+    const [code, why] = isCode(cause.code) ? [cause.code, wordsOf(cause)] : ['ended', cause.message];
+    return new OnetreeError(code, `the client has ended: ${why}${what}`, { ...more, cause });
+  }
   return new OnetreeError('closed', `the client is closed${what}`, more);
 }
 

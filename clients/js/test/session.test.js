@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { OnetreeError, RETRY_MOST } from '../src/errors.js';
+import { OnetreeError, RETRY_MOST, closedError } from '../src/errors.js';
 import { json } from '../src/json.js';
 import { MirrorState } from '../src/mirror.js';
 import { msgpack } from '../src/msgpack.js';
@@ -266,6 +266,20 @@ test('a request that may still happen is not to be asked again', () => {
   session.handleTimeout(world.now + 5_000);
   const errors = session.takeEffects().filter((effect) => effect.do === 'reply').map(({ error }) => [error.code, error.sent, error.action]);
   assert.deepEqual(errors, [['timeout', true, 'stop'], ['timeout', false, 'retry']]);
+});
+
+test('what a client that has ended by itself refuses has the code that it ended with', () => {
+  const { session, ...world } = online({});
+  session.request(world.now, 1, request.append('/log', 1));
+  assert.ok(session.pollTransmit());
+  session.handleClosed(world.now, new OnetreeError('session-taken', 'another connection has it'));
+  session.request(world.now, 2, request.append('/log', 2));
+  const errors = session.takeEffects().filter((effect) => effect.do === 'reply').map(({ error }) => [error.code, error.sent, error.action]);
+  assert.deepEqual(errors, [['session-taken', true, 'stop'], ['session-taken', false, 'stop']]);
+  // Nor does another code make the same again of what was sent.
+  assert.equal(closedError(new OnetreeError('unauthorized', 'no'), true).action, 'stop');
+  assert.equal(closedError(new OnetreeError('unauthorized', 'no'), false).action, 'reauth');
+  assert.equal(closedError(new OnetreeError('not-a-broker', 'no'), false).code, 'ended');
 });
 
 test('a token is that of later connections when the broker has taken it', () => {
