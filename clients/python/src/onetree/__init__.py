@@ -29,6 +29,7 @@ from .event import Change, Connecting, Event, Status, Verdict
 from .keep import FileKeep, Keep
 from .live import Mirror, Page
 from .options import Options
+from .plain import as_json
 from .protocol.cookies import Cookie
 from .protocol.frames import Condition, Done, Entry, Found, Limits, Step
 from .protocol.values import Value
@@ -83,6 +84,7 @@ __all__ = [
     "Verdict",
     "View",
     "Wrong",
+    "as_json",
     "connect",
     "start",
 ]

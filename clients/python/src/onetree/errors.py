@@ -158,10 +158,13 @@ class BadUrl(ConnectError):
 class Unreachable(ConnectError):
     """The host could not be reached: it has no address, it refuses connections, it is away."""
 
+    _word = "unreachable"
+
 
 class BadToken(ConnectError):
     """The function that gives the token failed; `__cause__` says how."""
 
+    _word = "unreachable"
     action: Action = "reauth"
 
 
@@ -174,15 +177,17 @@ class HttpAnswer(ConnectError):
         self.status = status
         """The HTTP status code."""
         self.retry_in = _heeded(retry_in)
+        self._word = "unreachable"
         if status == 401:
-            self.action = "reauth"
+            self.action, self._word = "reauth", "unauthorized"
         elif status not in (408, 425, 429) and not 500 <= status < 600:
-            self.action = "fix"
+            self.action, self._word = "fix", "not-a-broker"
 
 
 class NotABroker(ConnectError):
     """What listens there does not speak WebSocket, or not with the subprotocol asked for."""
 
+    _word = "not-a-broker"
     action: Action = "fix"
 
 
@@ -201,6 +206,8 @@ class Ended(ConnectError):
 class LinkLost(ConnectError):
     """The connection was lost."""
 
+    _word = "lost"
+
 
 class Silent(ConnectError):
     """Nothing came for so long that the connection is taken for dead."""
@@ -213,3 +220,5 @@ class Silent(ConnectError):
 
 class ProtocolBroken(ConnectError):
     """The broker broke a rule of the protocol."""
+
+    _word = "protocol"

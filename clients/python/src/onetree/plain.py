@@ -1,0 +1,51 @@
+"""What this package gives, as what `json.dumps` takes: for logs and other programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from .errors import OnetreeError
+from .event import Event, Verdict
+from .protocol import json_codec
+from .protocol.digests import Digest
+from .protocol.frames import Entry
+from .protocol.values import Value
+from .snapshot import Snapshot
+
+
+def as_json(given: Any) -> Any:
+    """Entries, events and answers in the words of the protocol's JSON: an entry is what a line of
+    `onetree export` says, an event has its name in `event`, a verdict in `verdict`, an error is
+    `{"code","message"}`, a time `retry_ms`. Lists of them, too; what is none of them stays."""
+    match given:
+        case OnetreeError():
+            return {"code": given.word, "message": str(given)}
+        case Entry():
+            return json.loads(json_codec.entry_text(given))
+        case Value():
+            return json.loads("{" + json_codec.value_text(given)[1:] + "}")
+        case Digest():
+            return str(given)
+        case Snapshot():
+            all = as_json(given.entries())
+            return {"rev": given.rev, "cookie": as_json(given.cookie), "entries": all}
+        case Verdict():
+            return {"verdict": given.word, "rev": given.rev}
+        case tuple() if hasattr(given, "_asdict"):
+            return {name: as_json(part) for name, part in given._asdict().items()}
+        case list() | tuple():
+            return [as_json(part) for part in given]
+    if not is_dataclass(given):
+        return given
+    told: dict[str, Any] = {"event": given.name} if isinstance(given, Event) else {}
+    for name in (field.name for field in fields(given)):
+        part = getattr(given, name)
+        if name == "retry_in":
+            told["retry_ms"] = round(part * 1000)
+        elif isinstance(part, Value):
+            told |= as_json(part)
+        elif name != "id":
+            told[name] = as_json(part)
+    return told

@@ -1,0 +1,82 @@
+"""What is told as JSON, and the words of errors, which are the same in each language."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import onetree
+from onetree import Change, Cookie, Done, Entry, Found, Snapshot, Value, Verdict, as_json, event
+from onetree.errors import Ended
+from onetree.protocol.digests import Digest
+
+A = Entry("/a", 7, Value.json({"n": [1, None]}))
+LINE = {"path": "/a", "rev": 7, "json": {"n": [1, None]}}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (A, LINE),
+        (Entry("/a", 7, None), {"path": "/a", "rev": 7}),
+        (Done(3, 7, True, ("/log/1",)), {"rev": 7, "durable": True, "paths": ["/log/1"]}),
+        (Found(3, 7, (A,), True), {"rev": 7, "entries": [LINE], "more": True}),
+        ([A], [LINE]),
+        (Verdict("same", 7), {"verdict": "same", "rev": 7}),
+        (
+            event.Delta(6, 7, [Change("/a", 7, None, A)], ["/log"]),
+            {
+                "event": "delta", "since": 6, "rev": 7, "gaps": ["/log"],
+                "changes": [{"path": "/a", "rev": 7, "old": None, "new": LINE}],
+            },
+        ),
+        (
+            event.Signal("/s", Value.text("x")),
+            {"event": "signal", "path": "/s", "type": "text/plain", "text": "x"},
+        ),
+        (
+            event.Corrupt(Digest(1, 2), Digest(0, 0)),
+            {"event": "corrupt", "expected": f"1:{2:032x}", "found": f"0:{0:032x}"},
+        ),
+        (event.Circling(0.25), {"event": "circling", "retry_ms": 250}),
+        (
+            event.Offline(onetree.LinkLost("cut"), 1.0),
+            {"event": "offline", "error": {"code": "lost", "message": "cut"}, "retry_ms": 1000},
+        ),
+        (event.Ended(None), {"event": "ended", "error": None}),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_what_is_given_is_told_as_json(given: object, told: object) -> None:
+    assert as_json(given) == told
+    json.dumps(as_json(given))
+
+
+def test_a_snapshot_is_told_with_its_cookie() -> None:
+    cookie = Cookie("0" * 32, 7, "1" * 16)
+    told = {"rev": 7, "cookie": cookie._asdict(), "entries": [LINE]}
+    assert as_json(Snapshot.saved(cookie, [A])) == told
+
+
+def test_errors_have_words() -> None:
+    words = {
+        "conflict": onetree.Refused("conflict", "no"),
+        "timeout": onetree.Timeout(1, True),
+        "lost": onetree.LinkLost("cut"),
+        "queue-full": onetree.QueueFull(),
+        "closed": onetree.Closed(),
+        "session-taken": onetree.Closed(Ended("session-taken", "another has it")),
+        "ended": onetree.Closed(onetree.NotABroker("no")),
+        "url": onetree.BadUrl("no"),
+        "not-a-broker": onetree.HttpAnswer("there", 404, "", None),
+        "unauthorized": onetree.HttpAnswer("there", 401, "", None),
+        "unreachable": onetree.HttpAnswer("there", 503, "", None),
+        "silent": onetree.Silent(1),
+        "protocol": onetree.ProtocolBroken("no"),
+        "outside-view": onetree.OutsideView("/a"),
+        "state-in-use": onetree.KeepError("state-in-use", "no"),
+    }
+    assert {word: error.word for word, error in words.items()} == {word: word for word in words}
+    assert onetree.Unreachable("away").word == onetree.BadToken("none").word == "unreachable"
+    assert onetree.NotABroker("no").word == "not-a-broker"
