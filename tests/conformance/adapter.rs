@@ -53,7 +53,7 @@ impl Adapter {
 
     /// Closes its client, and leaves it for the next story.
     pub(crate) async fn give_back(self, language: Language) {
-        let closed = self.begin(json!({ "do": "close" })).wait().await;
+        let closed = self.begin(json!({ "op": "close" })).wait().await;
         if closed.is_ok_and(|answer| answer.is_ok()) {
             IDLE.lock().unwrap().push((language, self));
         }
@@ -104,6 +104,9 @@ impl Adapter {
     pub(crate) fn begin(&self, mut command: Value) -> Answer {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         command["id"] = id.into();
+        if command["op"] == "sub" {
+            command["sub"] = id.into();
+        }
         let (tell, answer) = oneshot::channel();
         self.waiting.lock().unwrap().insert(id, tell);
         let written = writeln!(self.input.lock().unwrap(), "{command}");
@@ -142,7 +145,7 @@ impl Adapter {
 
     /// All that a mirror has to tell since it was asked last.
     pub(crate) async fn events(&self, mirror: &str) -> Result<Vec<Value>, String> {
-        let events = self.ok(json!({ "do": "events", "mirror": mirror })).await?;
+        let events = self.ok(json!({ "op": "events", "mirror": mirror })).await?;
         events.as_array().cloned().ok_or_else(|| format!("no events: {events}"))
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// An entry of the journal, by one life of a client.
     pub(crate) fn entry(by: &str, number: u64) -> Value {
-        json!({ "do": "append", "path": JOURNAL, "json": { "by": by, "number": number } })
+        json!({ "op": "append", "path": JOURNAL, "json": { "by": by, "number": number } })
     }
 
     pub(crate) fn increments(&self) -> usize {
@@ -44,8 +44,8 @@ impl Ledger {
                 return Err(format!("two increments made {made}"));
             }
         } else if let Some(number) = journaled(command) {
-            let name = answer["names"][0].as_str();
-            let name = name.ok_or_else(|| format!("an append without a name: {answer}"))?;
+            let name = answer["paths"][0].as_str();
+            let name = name.ok_or_else(|| format!("an append without a path: {answer}"))?;
             self.journal.insert(number, Some(name.to_owned()));
         }
         Ok(())
@@ -147,8 +147,8 @@ mod tests {
         ledger.note_done(&increment, &json!({ "result": 2 })).unwrap();
         ledger.note_unknown(&increment);
         for (place, number) in [(1, 10), (2, 11)] {
-            let names = json!({ "names": [format!("{JOURNAL}/{place}")] });
-            ledger.note_done(&Ledger::entry("a", number), &names).unwrap();
+            let paths = json!({ "paths": [format!("{JOURNAL}/{place}")] });
+            ledger.note_done(&Ledger::entry("a", number), &paths).unwrap();
         }
         ledger.note_unknown(&Ledger::entry("a", 12));
         ledger

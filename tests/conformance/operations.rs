@@ -11,25 +11,25 @@ const SEGMENTS: [&str; 8] = ["a", "a b", "a-b", "b", "ü", "\u{ff5e}", "\u{1f600
 /// Whatever comes, for one life of a client.
 pub(crate) fn operation(random: &mut Random, by: &str, number: u64) -> Value {
     let mut command = match random.within(0..21) {
-        0..9 => json!({ "do": "put", "path": path(random) }),
-        9..12 => json!({ "do": "append", "path": format!("/log/{}", random.within(0..3)) }),
-        12..14 => return json!({ "do": "delete", "path": path(random) }),
-        14 => return json!({ "do": "drop", "path": path(random) }),
+        0..9 => json!({ "op": "put", "path": path(random) }),
+        9..12 => json!({ "op": "append", "path": format!("/log/{}", random.within(0..3)) }),
+        12..14 => return json!({ "op": "delete", "path": path(random) }),
+        14 => return json!({ "op": "drop", "path": path(random) }),
         15 => {
             let key = format!("{:014x}{:04x}", random.within(1..number.max(2)), 0);
-            return json!({ "do": "trim", "path": format!("/log/{}", random.within(0..3)), "to": key });
+            return json!({ "op": "trim", "path": format!("/log/{}", random.within(0..3)), "to": key });
         }
         16 => {
             let (from, to) = (path(random), path(random));
             let put = json!({ "do": "put", "path": to, "json": number });
             let steps = json!([{ "do": "delete", "path": from }, put]);
-            return json!({ "do": "txn", "if": [{ "path": from, "rev": 0 }], "steps": steps });
+            return json!({ "op": "txn", "if": [{ "path": from, "rev": 0 }], "do": steps });
         }
-        17 => json!({ "do": "put", "path": path(random), "ttl_ms": random.within(1..500) }),
-        18 => json!({ "do": "put", "path": path(random), "ephemeral": true }),
+        17 => json!({ "op": "put", "path": path(random), "ttl_ms": random.within(1..500) }),
+        18 => json!({ "op": "put", "path": path(random), "ephemeral": true }),
         19 => return Ledger::entry(by, number),
         _ => {
-            return json!({ "do": "transact", "mirror": "all", "program": "increment", "path": COUNT });
+            return json!({ "op": "transact", "mirror": "all", "program": "increment", "path": COUNT });
         }
     };
     for (field, value) in value(random, number) {

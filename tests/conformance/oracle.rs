@@ -108,9 +108,9 @@ pub(crate) async fn compare(
     let observer = observer(broker).await?;
     for _ in 0..LOOKS {
         let rev = present(&observer).await?;
-        adapter.ok(json!({ "do": "at", "mirror": name, "rev": rev })).await?;
+        adapter.ok(json!({ "op": "at", "mirror": name, "rev": rev })).await?;
         let tree = seen_by(&followed.view, broker.export().await?)?;
-        let dump = adapter.ok(json!({ "do": "dump", "mirror": name })).await?;
+        let dump = adapter.ok(json!({ "op": "dump", "mirror": name })).await?;
         if dump["rev"] != json!(rev) || present(&observer).await? != rev {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;

@@ -82,7 +82,7 @@ impl Side {
 
     async fn connect(&mut self, random: &mut Random) -> Result<(), String> {
         let codec = *random.pick(&["json", "msgpack"]);
-        let connect = json!({ "do": "connect", "url": self.proxy.url(), "codec": codec, "label": self.by(),
+        let connect = json!({ "op": "connect", "url": self.proxy.url(), "codec": codec, "label": self.by(),
             "reconnect": "always", "backoff_ms": [10, 100], "request_timeout_ms": 60_000 });
         self.adapter.ok(connect).await?;
         for mirror in &mut self.mirrors {
@@ -105,7 +105,7 @@ impl Side {
     /// Has it show its mirrors' events: what is not shown is not kept.
     pub(crate) fn look(&mut self) {
         for mirror in &self.mirrors {
-            let command = json!({ "do": "events", "mirror": mirror.name });
+            let command = json!({ "op": "events", "mirror": mirror.name });
             self.asked.push((command.clone(), self.adapter.begin(command)));
         }
     }
@@ -157,11 +157,11 @@ impl Side {
                 match answer.wait_or_end().await.map_err(|why| self.blame(&command, &why))? {
                     None if killed => {
                         ledger.note_unknown(&command);
-                        all_shown &= command["do"] != "events";
+                        all_shown &= command["op"] != "events";
                         Ok(())
                     }
                     None => Err("the adapter has ended".to_owned()),
-                    Some(Ok(answer)) if command["do"] == "events" => self.show(&command, answer),
+                    Some(Ok(answer)) if command["op"] == "events" => self.show(&command, answer),
                     Some(Ok(answer)) => ledger.note_done(&command, &answer),
                     Some(Err((code, _))) if MAY_BE.contains(&code.as_str()) => Ok(()),
                     Some(Err((code, message))) => Err(format!("{code}: {message}")),
@@ -210,7 +210,7 @@ impl Mirror {
     /// The command that makes it, in a new process; `again`: after one that was killed.
     fn begin(&mut self, again: bool) -> Result<Value, String> {
         let mut command = self.view.clone();
-        (command["do"], command["mirror"]) = ("mirror".into(), self.name.into());
+        (command["op"], command["mirror"]) = ("sub".into(), self.name.into());
         let mut kept = None;
         if let Some(file) = &self.keep {
             command["keep"] = file.display().to_string().into();

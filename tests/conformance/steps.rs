@@ -176,7 +176,7 @@ impl Telling {
             Codec::Json => "json",
             Codec::MsgPack => "msgpack",
         };
-        let mut connect = json!({ "do": "connect", "url": self.networks[name].url(),
+        let mut connect = json!({ "op": "connect", "url": self.networks[name].url(),
             "codec": codec, "label": name, "backoff_ms": [10, 200], "reconnect": "always" });
         for (field, value) in fields.get("connect").and_then(Value::as_object).into_iter().flatten()
         {
@@ -300,7 +300,7 @@ impl Telling {
         for ours in ["on", "expect", "error", "either", "later", "each", "all", "set"] {
             command.remove(ours);
         }
-        if command.get("do") == Some(&json!("mirror")) {
+        if command.get("op") == Some(&json!("sub")) {
             self.note_mirror(name, &command)?;
         }
         let each = fields.get("each").and_then(Value::as_array).map(Vec::as_slice);

@@ -3,87 +3,51 @@
 
 import { createInterface } from 'node:readline';
 import { OnetreeError, start } from '../src/index.js';
-import { json, readCookie, readEntry } from '../src/json.js';
+import { json, readEntry } from '../src/json.js';
+import { keepInFile } from '../src/keep-file.js';
 import { msgpack } from '../src/msgpack.js';
 import { programs } from './programs.js';
-import { codeOf, eventOf, line, page } from './told.js';
+import { eventOf, line } from './told.js';
 
 /** @type {any} */
 let client;
 let asked = 0;
 const mirrors = new Map();
 
-/** The frame that a command's fields are those of; `do` of a `txn` stands in `steps`. */
-function frame(op, command) {
-  return json.decodeClient(JSON.stringify({ ...command, op, id: 0, sub: 0, do: command.steps, from: undefined }));
+/** Fields as JavaScript names them: `backoffMs`. */
+function options(fields) {
+  const camel = (name) => name.replace(/_./g, (letter) => letter.slice(1).toUpperCase());
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [camel(name), value]));
 }
 
-function connect({ url, codec, label, token, tokens, reconnect, queue_bytes, request_timeout_ms, backoff_ms }) {
-  const hook = () => tokens[Math.min(asked++, tokens.length - 1)];
-  const options = {
-    codec: codec === 'json' ? json : msgpack, label, token: tokens ? hook : token, reconnect,
-    queueBytes: queue_bytes, requestTimeoutMs: request_timeout_ms, backoffMs: backoff_ms,
-  };
-  for (const name of Object.keys(options)) if (options[name] === undefined) delete options[name];
-  client = start(url, options);
-  return {};
+function connect({ id, op, url, codec, tokens, ...fields }) {
+  const token = tokens ? () => tokens[Math.min(asked++, tokens.length - 1)] : fields.token;
+  client = start(url, { ...options(fields), codec: codec === 'json' ? json : msgpack, token });
 }
 
-async function write(command) {
-  const { rev, paths } = await client.write(frame(command.do, command));
-  return { rev, names: paths.length > 0 ? paths : undefined };
-}
+const found = ({ rev, entries, more }) => ({ rev, entries: entries.map(line), more });
 
-async function mirror(command) {
-  const { path, depth, match, tail, values, signals, every_ms: everyMs, mode } = frame('sub', command);
-  const options = { signals, everyMs: everyMs ?? 0, once: mode === 'once' };
-  if (command.from) {
-    const entries = command.from.entries.map((entry) => readEntry(JSON.stringify(entry)));
-    options.from = { cookie: readCookie(JSON.stringify(command.from.cookie)), entries };
-  }
-  if (command.keep) {
-    const { keepInFile } = await import('../src/keep-file.js');
-    options.keep = keepInFile(command.keep);
-  }
-  const made = client.mirror({ path, depth, match, tail, values }, options);
-  mirrors.set(command.mirror, { made, changes: made.changes() });
-  return {};
-}
-
-async function transact(made, command) {
-  let runs = 0;
-  const { result, done } = await made.transact((tx) => {
-    runs += 1;
-    return programs[command.program](tx, command);
-  });
-  return { result, rev: done?.rev, runs };
-}
-
+/** What else a client is told are writes: frames. */
 const ofClient = {
-  put: write, append: write, delete: write, drop: write, trim: write, txn: write,
-  mirror,
   async status({ wait }) {
     if (wait) await client.until(wait);
     return { status: client.status, asked };
   },
-  async signal(command) {
-    const { path, value } = frame('signal', command);
-    await client.signal(path, value);
-    return {};
+  sub({ mirror, path, depth, match, tail, values, signals, every_ms: everyMs, mode, from, keep }) {
+    const saved = from && { ...from, entries: from.entries.map((entry) => readEntry(JSON.stringify(entry))) };
+    const kept = keep && keepInFile(keep);
+    const made = client.mirror({ path, depth, match, tail, values },
+      { signals, everyMs, once: mode === 'once', from: saved, keep: kept });
+    mirrors.set(mirror, { made, changes: made.changes() });
   },
-  get: async ({ paths }) => page(await client.getMany(paths)),
-  async list(command) {
-    const { op, id, path, ...options } = frame('list', command);
-    return page(await client.list(path, options));
+  signal(_, text) {
+    const { path, value } = json.decodeClient(text);
+    return client.signal(path, value);
   },
-  async close() {
-    await client.close();
-    return {};
-  },
-  async leave() {
-    await client.leave();
-    return {};
-  },
+  get: async ({ paths }) => found(await client.getMany(paths)),
+  list: async ({ id, op, path, ...fields }) => found(await client.list(path, fields)),
+  close: () => client.close(),
+  leave: () => client.leave(),
 };
 
 const ofMirror = {
@@ -93,24 +57,32 @@ const ofMirror = {
   verify: async ({ made }) => ({ verdict: await made.verify() }),
   dump({ made }) {
     const now = made.snapshot();
-    return { rev: now.rev, cookie: now.cookie ?? null, entries: [...now.entries()].map(line) };
+    return { rev: now.rev, cookie: now.cookie, entries: [...now.entries()].map(line) };
   },
   events({ changes }) {
     const events = [];
     for (let event = changes.nextNow(); event; event = changes.nextNow()) events.push(eventOf(event));
     return events;
   },
-  earlier: async ({ made }, { log, limit, before }) => page(await made.earlier(log, limit, before)),
-  transact: ({ made }, command) => transact(made, command),
+  earlier: async ({ made }, { log, limit, before }) => found(await made.earlier(log, limit, before)),
+  async transact({ made }, command) {
+    let runs = 0;
+    const { result, done } = await made.transact((tx) => {
+      runs += 1;
+      return programs[command.program](tx, command);
+    });
+    return { result, rev: done?.rev, runs };
+  },
 };
 
-async function perform(command) {
-  if (command.do === 'connect') return connect(command);
+async function perform(command, text) {
+  const { op, mirror } = command;
+  if (op === 'connect') return connect(command);
   if (!client) throw new OnetreeError('adapter', 'connect first');
-  if (command.do in ofClient) return ofClient[command.do](command);
-  const known = mirrors.get(command.mirror);
-  if (!known) throw new OnetreeError('adapter', 'no mirror of that name');
-  return ofMirror[command.do](known, command);
+  if (op in ofClient) return ofClient[op](command, text);
+  if (!(op in ofMirror)) return client.write(json.decodeClient(text));
+  if (!mirrors.has(mirror)) throw new OnetreeError('adapter', 'no mirror of that name');
+  return ofMirror[op](mirrors.get(mirror), command);
 }
 
 const input = createInterface({ input: process.stdin, crlfDelay: Infinity });
@@ -118,10 +90,11 @@ input.on('line', async (text) => {
   const command = JSON.parse(text);
   let answer;
   try {
-    answer = { ok: await perform(command) };
+    answer = { ok: (await perform(command, text)) ?? {} };
   } catch (error) {
-    answer = { error: { code: codeOf(error), message: String(error?.message ?? error) } };
-    if (!(error instanceof OnetreeError) && command.program !== 'fail') console.error(error);
+    const known = error instanceof OnetreeError;
+    answer = { error: { code: known ? error.code : 'application', message: String(error?.message ?? error) } };
+    if (!known && command.program !== 'fail') console.error(error);
   }
   process.stdout.write(`${JSON.stringify({ id: command.id, ...answer })}\n`);
 });

@@ -46,14 +46,14 @@ async function serve(folder, port) {
 
 /** What the adapter of the scenarios is told, and what it has to answer; `$rev` is the revision that it answered last. */
 const TOLD = [
-  [{ do: 'mirror', mirror: 'm', path: '/a' }, {}],
-  [{ do: 'put', path: '/a/b', json: { x: [1, 'ä'] } }, { rev: '$rev' }],
-  [{ do: 'at', mirror: 'm', rev: '$rev' }, { rev: '$rev' }],
-  [{ do: 'verify', mirror: 'm' }, { verdict: 'same' }],
-  [{ do: 'get', paths: ['/a/b', '/a/c'] }, { rev: '$rev', changes: [{ path: '/a/b', rev: '$rev', json: { x: [1, 'ä'] } }], more: false }],
-  [{ do: 'put', path: '/a/b', json: 2, if: { rev: 77 } }, 'conflict'],
-  [{ do: 'transact', mirror: 'm', program: 'increment', path: '/a/n' }, undefined],
-  [{ do: 'close' }, {}],
+  [{ op: 'sub', mirror: 'm', path: '/a' }, {}],
+  [{ op: 'put', path: '/a/b', json: { x: [1, 'ä'] } }, { rev: '$rev', durable: false, paths: [] }],
+  [{ op: 'at', mirror: 'm', rev: '$rev' }, { rev: '$rev' }],
+  [{ op: 'verify', mirror: 'm' }, { verdict: 'same' }],
+  [{ op: 'get', paths: ['/a/b', '/a/c'] }, { rev: '$rev', entries: [{ path: '/a/b', rev: '$rev', json: { x: [1, 'ä'] } }], more: false }],
+  [{ op: 'put', path: '/a/b', json: 2, if: { rev: 77 } }, 'conflict'],
+  [{ op: 'transact', mirror: 'm', program: 'increment', path: '/a/n' }, undefined],
+  [{ op: 'close' }, {}],
 ];
 
 /** Says lines to a program, one after another, and gives what it answers to each. */
@@ -98,7 +98,7 @@ for (const [name, command] of Object.entries(RUNTIMES)) {
       t.after(() => app.kill('SIGKILL'));
       let rev;
       const filled = (what) => JSON.parse(JSON.stringify(what), (_, one) => (one === '$rev' ? rev : one));
-      const lines = [[{ do: 'connect', url, codec }, {}], ...TOLD];
+      const lines = [[{ op: 'connect', url, codec }, {}], ...TOLD];
       let id = 0;
       for await (const answer of talk(app, lines.map(([line], i) => () => filled({ id: i, ...line })))) {
         const [line, want] = lines[id];

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from onetree import Transaction, Value
-from told import plain
+from onetree import Entry, Transaction, Value, as_json
+
+
+def plain(entry: Entry) -> Any:
+    """An entry's value: what its JSON says, else its text or the base64 of its bytes."""
+    told = as_json(entry)
+    return next((told[name] for name in ("json", "text", "bytes") if name in told), None)
 
 
 def increment(tx: Transaction, path: str) -> int:
@@ -42,9 +47,5 @@ def fail(tx: Transaction, path: str) -> Any:
 
 
 PROGRAMS: dict[str, Any] = {
-    "increment": increment,
-    "take": take,
-    "take-either": take_either,
-    "move": move,
-    "fail": fail,
-}
+    "increment": increment, "take": take, "take-either": take_either, "move": move, "fail": fail
+}  # fmt: skip

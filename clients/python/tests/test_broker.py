@@ -169,27 +169,27 @@ def test_the_adapter() -> None:
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         adapter = subprocess.Popen([sys.executable, str(program)], **pipes)
         try:
-            assert ask(adapter, 1, do="put", path="/a", json=1)["code"] == "adapter"
-            assert ask(adapter, 2, do="connect", url=url, codec="json") == {}
-            assert ask(adapter, 3, do="status", wait="online")["status"] == "online"
-            assert ask(adapter, 4, do="mirror", mirror="m", path="/") == {}
-            assert ask(adapter, 5, do="append", path="/log", text="x")["names"]
+            assert ask(adapter, 1, op="put", path="/a", json=1)["code"] == "adapter"
+            assert ask(adapter, 2, op="connect", url=url, codec="json") == {}
+            assert ask(adapter, 3, op="status", wait="online")["status"] == "online"
+            assert ask(adapter, 4, op="sub", sub=1, mirror="m", path="/") == {}
+            assert ask(adapter, 5, op="append", path="/log", text="x")["paths"]
             steps = [{"do": "put", "path": "/a", "json": [1]}]
-            rev = ask(adapter, 6, do="txn", steps=steps)["rev"]
-            assert ask(adapter, 7, do="at", mirror="m", rev=rev)["rev"] >= rev
-            dump = ask(adapter, 8, do="dump", mirror="m")
+            rev = ask(adapter, 6, op="txn", do=steps)["rev"]
+            assert ask(adapter, 7, op="at", mirror="m", rev=rev)["rev"] >= rev
+            dump = ask(adapter, 8, op="dump", mirror="m")
             assert dump["entries"] == [json.loads(line) for line in export(url)]
-            events = ask(adapter, 9, do="events", mirror="m")
+            events = ask(adapter, 9, op="events", mirror="m")
             assert [x["event"] for x in events[:2]] == ["refreshing", "fresh"]
-            done = ask(adapter, 10, do="transact", mirror="m", program="increment", path="/n")
+            done = ask(adapter, 10, op="transact", mirror="m", program="increment", path="/n")
             assert done["result"] == 1 and done["runs"] == 1
-            failed = ask(adapter, 11, do="transact", mirror="m", program="fail", path="/n")
+            failed = ask(adapter, 11, op="transact", mirror="m", program="fail", path="/n")
             assert failed["code"] == "application"
-            assert ask(adapter, 12, do="get", paths=["/n"])["changes"][0]["json"] == 1
-            assert ask(adapter, 13, do="put", path="a", json=1)["code"] == "bad-path"
-            assert ask(adapter, 14, do="verify", mirror="m") == {"verdict": "same"}
-            assert ask(adapter, 15, do="close") == {}
-            assert ask(adapter, 16, do="put", path="/a", json=1)["code"] == "closed"
+            assert ask(adapter, 12, op="get", paths=["/n"])["entries"][0]["json"] == 1
+            assert ask(adapter, 13, op="put", path="a", json=1)["code"] == "bad-path"
+            assert ask(adapter, 14, op="verify", mirror="m")["verdict"] == "same"
+            assert ask(adapter, 15, op="close") == {}
+            assert ask(adapter, 16, op="put", path="/a", json=1)["code"] == "closed"
         finally:
             adapter.stdin.close()  # type: ignore[union-attr]
             assert adapter.wait(10) == 0

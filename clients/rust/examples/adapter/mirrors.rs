@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use onetree_client::protocol::frame::{Mode, Sub};
 use onetree_client::protocol::json;
-use onetree_client::{Change, Changes, Client, Mirror, MirrorOptions, Path, Revision, Verdict};
+use onetree_client::{Change, Changes, Client, Event, Mirror, MirrorOptions, Path, Revision};
 use serde_json::{Value, json};
 
-use crate::fields::{Answer, number, text};
-use crate::{programs, told};
+use crate::{Answer, number, programs, text};
 
 pub(crate) struct Copy {
     mirror: Mirror,
@@ -44,60 +43,54 @@ impl Copy {
         Ok(Copy { mirror, changes })
     }
 
-    pub(crate) async fn command(&self, command: &Value) -> Answer {
+    pub(crate) async fn command(&self, op: &str, command: &Value) -> Answer {
         let mirror = &self.mirror;
-        match text(&command["do"]) {
-            "verify" => {
-                return Ok(match mirror.verify().await? {
-                    Verdict::Same { .. } => json!({ "verdict": "same" }),
-                    Verdict::Differs { .. } => json!({ "verdict": "differs" }),
-                    Verdict::Unknown => json!({ "verdict": "unknown" }),
-                });
-            }
-            "dump" => {
-                let now = mirror.snapshot();
-                let cookie = now.cookie().map(|cookie| told::parsed(&json::cookie(&cookie)));
-                let entries: Vec<Value> = now.entries().map(|entry| told::line(&entry)).collect();
-                return Ok(json!({ "rev": now.rev().get(), "cookie": cookie, "entries": entries }));
-            }
-            "events" => {
-                let mut changes = self.changes.borrow_mut();
-                let mut events = Vec::new();
-                while let Some(event) = changes.try_next() {
-                    events.push(told::event(&event, &changes));
-                }
-                return Ok(events.into());
-            }
-            "earlier" => {
-                let before = command["before"].as_str().map(Path::parse).transpose()?;
-                let (log, limit) = (Path::parse(text(&command["log"]))?, number(&command["limit"]));
-                let page = mirror.earlier(&log, limit as u32, before.as_ref()).await?;
-                return Ok(told::page(&page));
-            }
-            "transact" => return self.transact(command).await,
+        match op {
             "fresh" => mirror.fresh().await?,
             "resync" => {
                 mirror.resync().await?;
                 mirror.fresh().await?;
             }
             "at" => mirror.at(Revision::new(number(&command["rev"])).ok_or("rev")?).await?,
-            other => return Err(format!("no command {other}").into()),
+            "verify" => return Ok(json!(mirror.verify().await?)),
+            "dump" => return Ok(json!(mirror.snapshot())),
+            "events" => return Ok(self.events()),
+            "earlier" => {
+                let before = command["before"].as_str().map(Path::parse).transpose()?;
+                let (log, limit) = (Path::parse(text(&command["log"]))?, number(&command["limit"]));
+                return Ok(json!(mirror.earlier(&log, limit as u32, before.as_ref()).await?));
+            }
+            "transact" => return self.transact(command).await,
+            _ => return Err(format!("no command {op}").into()),
         }
-        Ok(json!({ "rev": mirror.rev().get() }))
+        Ok(json!({ "rev": mirror.rev() }))
+    }
+
+    fn events(&self) -> Value {
+        let mut changes = self.changes.borrow_mut();
+        let mut events = Vec::new();
+        while let Some(event) = changes.try_next() {
+            let mut told = json!(event);
+            if let Event::Fresh { .. } | Event::Delta { .. } = event {
+                told["changes"] = json!(changes.differences());
+                told["gaps"] = json!(event.gaps());
+            }
+            events.push(told);
+        }
+        events.into()
     }
 
     async fn transact(&self, command: &Value) -> Answer {
-        let one = command["path"].as_str();
-        let several = command["paths"].as_array().into_iter().flatten().map(text);
+        let paths = command["paths"].as_array().into_iter().flatten().chain(command.get("path"));
         let paths: Vec<Path> =
-            one.into_iter().chain(several).map(Path::parse).collect::<Result<_, _>>()?;
+            paths.map(|path| Path::parse(text(path))).collect::<Result<_, _>>()?;
         let mut runs = 0;
         let ended = self.mirror.transact(|tx| {
             runs += 1;
             programs::run(text(&command["program"]), tx, &paths)
         });
-        let ended = ended.await?;
-        let rev = ended.done.map(|done| done.rev.get());
-        Ok(json!({ "result": ended.result, "rev": rev, "runs": runs }))
+        let mut told = json!(ended.await?);
+        told["runs"] = runs.into();
+        Ok(told)
     }
 }

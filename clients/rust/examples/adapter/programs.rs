@@ -1,9 +1,7 @@
 //! The programs of `transact`.
 
-use onetree_client::{Abort, Path, Tx, Value as Bytes};
+use onetree_client::{Abort, Entry, Path, Tx, Value as Bytes};
 use serde_json::{Value, json};
-
-use crate::told::plain;
 
 /// Runs one once.
 pub(crate) fn run(program: &str, tx: &mut Tx, paths: &[Path]) -> Result<Value, Abort> {
@@ -36,4 +34,10 @@ fn take(tx: &mut Tx, path: &Path) -> Result<Value, Abort> {
     let Some(entry) = tx.get(path)? else { return tx.retry() };
     tx.delete(path.clone());
     Ok(plain(&entry))
+}
+
+/// An entry's value: what its JSON says, else its text or the base64 of its bytes.
+fn plain(entry: &Entry) -> Value {
+    let told = json!(entry);
+    ["json", "text", "bytes"].iter().find_map(|field| told.get(field)).cloned().unwrap_or_default()
 }
