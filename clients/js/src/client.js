@@ -57,6 +57,8 @@ export class Client {
     this.session = new Session({ ...this.options, tokenAgain });
     /** @private @type {Link | undefined} */
     this.link = undefined;
+    /** @private @type {ReturnType<typeof setTimeout> | undefined} runs while the link takes nothing */
+    this.draining = undefined;
     /** @private Counts the attempts to connect: what comes of an earlier one is nobody's. */
     this.attempt = 0;
     /** @private @type {Status} */
@@ -371,7 +373,11 @@ export class Client {
       this.effects();
       while (this.link) {
         if (this.link.buffered > BUFFERED) {
-          setTimeout(() => this.soon(), 5);
+          // One clock, however often it comes by here meanwhile.
+          this.draining ??= setTimeout(() => {
+            this.draining = undefined;
+            this.soon();
+          }, 5);
           break;
         }
         const message = this.session.pollTransmit();

@@ -27,8 +27,8 @@ export class Copy {
     this.hasher = hasher;
     /** @type {Difference[]} */
     this.changes = [];
-    /** @type {string[]} */
-    this.gaps = [];
+    /** @type {Set<string>} */
+    this.gaps = new Set();
   }
 
   /** Another one with the same. Costs O(1). */
@@ -87,7 +87,7 @@ export class Copy {
         return;
       }
       default: {
-        if (change.gap && !this.gaps.includes(path)) this.gaps.push(path);
+        if (change.gap) this.gaps.add(path);
         for (const gone of this.logged(path, change.to ?? '')) this.remove(gone, rev, note, true);
       }
     }

@@ -7,6 +7,9 @@ import { DEPTH, skipJson, space, stringEnd, unescape, wrong } from './json-text.
 import { CLIENT, COOKIE, JSON_TYPE, SERVER, STEPS, VALUE_FIELDS, Value, checkPlain, checkType, makeValue, putChange,
   utf8 } from './protocol.js';
 
+/** Characters of a frame from which on its small pieces are copied: those of a refresh are smaller. */
+const LARGE = 32_768;
+
 /** A JSON value, as text. */
 class Raw {
   /** @param {string} text */
@@ -71,7 +74,7 @@ class Reader {
     const begin = this.at;
     const end = stringEnd(this.text, begin);
     this.at = Math.abs(end);
-    return end < 0 ? unescape(this.text, begin, -end) : this.text.slice(begin + 1, end - 1);
+    return end < 0 ? unescape(this.text, begin, -end) : piece(this.text, begin + 1, end - 1);
   }
 
   /**
@@ -100,7 +103,7 @@ class Reader {
       if (key === 'json') {
         const begin = this.at;
         this.at = skipJson(text, begin, 0);
-        object[key] = new Raw(text.slice(begin, this.at));
+        object[key] = new Raw(piece(text, begin, this.at));
       } else {
         object[key] = this.value(depth + 1);
       }
@@ -114,6 +117,21 @@ class Reader {
       this.at = space(text, this.at + 1);
     }
   }
+}
+
+/**
+ * A piece of a frame. An engine makes it a view into the frame's text, which then lives as long as the piece: so a small one of
+ * a large frame is put together anew.
+ * @param {string} text
+ * @param {number} begin
+ * @param {number} end
+ * @returns {string}
+ */
+function piece(text, begin, end) {
+  const found = text.slice(begin, end);
+  // Below 13 characters none makes a view.
+  if (text.length < LARGE || end - begin < 13 || end - begin > text.length / 4) return found;
+  return ` ${found}`.slice(1);
 }
 
 /**

@@ -59,6 +59,8 @@ export class Mirror {
     this.keepTimer = undefined;
     /** @private @type {Promise<void>} */
     this.keeping = Promise.resolve();
+    /** @private */
+    this.saving = false;
     /** Why `keep` did not give what was kept, or failed the last time it was to save or to close. @type {unknown} */
     this.keepError = undefined;
     /** @private */
@@ -331,15 +333,21 @@ export class Mirror {
   /** @private */
   saveNow() {
     const { keep } = this;
+    // One at a time: when it is done, what has come meanwhile is saved, once.
+    if (!keep || this.saving) return;
     const snapshot = this.shown();
-    if (!keep || snapshot === this.kept || !snapshot.cookie) return;
+    if (snapshot === this.kept || !snapshot.cookie) return;
     this.kept = snapshot;
-    this.lastKept = Date.now();
+    this.saving = true;
     this.keeping = this.keeping.then(() => keep.save(snapshot)).then(
       () => { this.keepError = undefined; }, (error) => {
         this.keepError = error;
         this.kept = undefined;
-      });
+      }).then(() => {
+      this.saving = false;
+      this.lastKept = Date.now();
+      if (!this.ended && !this.keepError) this.keepLater();
+    });
   }
 
   /** @internal Saves what is to be kept, and waits for it. */
@@ -347,6 +355,8 @@ export class Mirror {
     if (!this.keep) return;
     clearTimeout(this.keepTimer);
     this.keepTimer = undefined;
+    // What is being saved may be older than what is there now.
+    await this.keeping;
     this.saveNow();
     await this.keeping;
     if (!this.ended) return;

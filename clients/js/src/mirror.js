@@ -231,9 +231,10 @@ export class MirrorState {
   /** @private Takes what has changed. */
   told() {
     const { copy } = this;
-    const { changes, gaps } = copy;
+    const { changes } = copy;
+    const gaps = [...copy.gaps];
     copy.changes = [];
-    copy.gaps = [];
+    copy.gaps.clear();
     return { changes, gaps };
   }
 

@@ -193,6 +193,10 @@ export async function transact(mirror, fn) {
   await mirror.fresh();
   for (;;) {
     const snapshot = mirror.snapshot();
+    // Revisions of two histories are not compared: a broker that has begun another one meanwhile may have something else at
+    // the same ones.
+    /** @param {import('./live.js').Mirror} now */
+    const other = (now) => now.cookie?.epoch !== snapshot.cookie?.epoch;
     const tx = new Transaction(snapshot, mirror.view);
     /** @type {T | undefined} */
     let result;
@@ -204,18 +208,22 @@ export async function transact(mirror, fn) {
       tx.ended = true;
     }
     if (tx.retried) {
-      await mirror.until((now) => tx.changed(now), false);
+      await mirror.until((now) => other(now) || tx.changed(now), false);
       continue;
     }
     if (tx.steps.length === 0) return { result: /** @type {T} */ (result) };
+    await mirror.fresh();
+    if (other(mirror)) continue;
     try {
       const done = await mirror.client.write(tx.frame());
       return { result: /** @type {T} */ (result), done };
     } catch (error) {
       if (!(error instanceof OnetreeError && error.code === 'conflict')) throw error;
       const rev = error.rev ?? 0;
-      if (rev > snapshot.rev) await mirror.at(rev);
-      else await mirror.until((now) => now.rev > snapshot.rev, true);
+      const least = rev > snapshot.rev ? rev : snapshot.rev + 1;
+      // Otherwise what the view does not see would show at the next heartbeat only.
+      if (mirror.rev < least) mirror.client.wantSync();
+      await mirror.until((now) => other(now) || now.rev >= least, true);
     }
   }
 }

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Broker, Connection } from './lib/naive.js';
 import { client as made } from './lib/socket.js';
 
 /** Runs a transaction that cannot be done before `/a` is there; gives its answer, how often it ran, and what was written. */
@@ -89,4 +90,50 @@ test('a transaction that has ended is refused', async (t) => {
   }), RangeError);
   assert.throws(() => kept.put('/a', 1), { code: 'ended' });
   assert.deepEqual([...broker.tree.keys()], ['/b']);
+});
+
+/** A broker of another history takes the place of the one that there was, and the connection is lost. */
+function anew(world, ...puts) {
+  world.broker = new Broker();
+  world.broker.epoch = 'd'.repeat(32);
+  const connection = new Connection(world.broker);
+  connection.handle({ op: 'hello', id: 0, client: 'other' });
+  puts.forEach(([path, value], n) => {
+    const bytes = Buffer.from(JSON.stringify(value));
+    connection.handle({ op: 'put', id: n, seq: n + 1, path, value: { type: 'application/json', bytes } });
+  });
+  world.cut();
+}
+
+test('what was read of another history does not count', async (t) => {
+  const world = made(t);
+  const mirror = world.client.mirror('/');
+  await world.client.put('/balance', 1000);
+  await mirror.fresh();
+  let runs = 0;
+  const { result } = await mirror.transact((tx) => {
+    const before = tx.get('/balance').value.json;
+    runs += 1;
+    if (runs === 1) anew(world, ['/balance', 5]);
+    tx.put('/balance', before + 1);
+    return before;
+  });
+  assert.deepEqual([result, runs, world.broker.tree.get('/balance').value.json], [5, 2, 6]);
+});
+
+test('who waits for something to change is woken by another history, whatever its revisions are', async (t) => {
+  const world = made(t);
+  const mirror = world.client.mirror('/');
+  for (let n = 0; n < 5; n += 1) await world.client.put('/a', n);
+  await mirror.at(5);
+  let runs = 0;
+  const answer = mirror.transact((tx) => {
+    runs += 1;
+    const { rev } = tx.get('/a') ?? tx.retry();
+    if (rev === 5) tx.retry();
+    return rev;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  anew(world, ['/a', 1]);
+  assert.deepEqual([(await answer).result, runs], [1, 2]);
 });

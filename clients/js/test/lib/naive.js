@@ -16,6 +16,7 @@ export class Broker {
     this.last = new Map();
     this.answers = new Map();
     this.starts = 0;
+    this.epoch = EPOCH;
   }
 
   /** It has forgotten the answers, not the numbers. */
@@ -55,7 +56,7 @@ export class Connection {
     switch (frame.op) {
       case 'hello': {
         this.client = frame.client;
-        const welcome = { op: 'welcome', id, session: 's', epoch: EPOCH, rev: broker.rev, heartbeat_ms: 1000, digest_key: broker.key, limits: LIMITS };
+        const welcome = { op: 'welcome', id, session: 's', epoch: broker.epoch, rev: broker.rev, heartbeat_ms: 1000, digest_key: broker.key, limits: LIMITS };
         return [welcome, ...(frame.subs ?? []).flatMap((sub) => this.subscribe(sub, sub.id))];
       }
       case 'sub': return this.subscribe(frame, id);
@@ -93,7 +94,7 @@ export class Connection {
     const view = viewOf(sub);
     const said = [...this.deltas(), { op: 'ok', id }];
     this.subs.set(sub.sub, sub);
-    const since = sub.cookie?.rev;
+    const since = sub.cookie?.epoch === broker.epoch ? sub.cookie.rev : undefined;
     said.push(since === undefined ? { op: 'refresh', sub: sub.sub, kind: 'full', why: 'no-cookie' }
       : { op: 'refresh', sub: sub.sub, kind: 'delta', why: 'cookie', from: since });
     const changes = since === undefined ? broker.seen(view).map(put) : broker.history.filter(({ rev }) => rev > since);
