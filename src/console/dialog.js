@@ -35,6 +35,8 @@ export async function ask(title, content, button) {
     } catch (error) {
       running = undefined
       main.disabled = false
+      // It lost the keys when it was disabled.
+      if (!dialog.contains(document.activeElement)) main.focus()
       tell('error', error.message)
     }
     clearInterval(timer)

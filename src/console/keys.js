@@ -13,7 +13,8 @@ const HELP = [
 export function keys(work) {
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return
-    if (event.target.closest('input, textarea, select, dialog')) return
+    // A button of a dialog that was busy has lost the keys to the page; they are the dialog's all the same.
+    if (event.target.closest('input, textarea, select, dialog') || document.querySelector('dialog[open]')) return
     const handle = work[event.key]
     if (!handle) return
     event.preventDefault()

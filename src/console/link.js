@@ -72,8 +72,8 @@ export class Link {
     return this.#wrote(await this.#client.delete(path, options))
   }
 
-  async drop(path) {
-    return this.#wrote(await this.#client.dropTree(path, {}))
+  async drop(path, options) {
+    return this.#wrote(await this.#client.dropTree(path, options))
   }
 
   #wrote(done) {

@@ -73,12 +73,14 @@ export class Write {
     const under = page.entries.filter((one) => one.path !== path).length
     const many = `${count(under)}${page.more ? ' or more' : ''} ${under === 1 ? 'entry' : 'entries'}`
     const all = h('input', { type: 'checkbox', checked: !entry && under > 0, disabled: !entry || under === 0 })
+    const later = h('input', { type: 'checkbox' })
     if (!entry && under === 0) {
       return ask('Delete', h('p', {}, 'There is nothing at this path and nothing under it.'))
     }
     const work = async () => {
       try {
-        if (all.checked) await this.#link.drop(path)
+        // What was counted, and nothing that has come since, unless that is wanted.
+        if (all.checked) await this.#link.drop(path, later.checked ? {} : { ifRev: page.rev })
         else await this.#link.remove(path, { ifRev: entry.rev })
       } catch (error) {
         throw told(error, 'Someone has changed it meanwhile. Cancel, and look at it.')
@@ -89,6 +91,7 @@ export class Write {
       h('p', { class: 'where' }, path),
       entry && h('p', { class: 'preview muted mono' }, oneLine(entry.value)),
       under > 0 && h('label', { class: 'check' }, all, `And everything under it: ${many}`),
+      under > 0 && h('label', { class: 'check' }, later, 'Also what is written there until then'),
       h('p', { class: 'muted' }, 'This cannot be undone.'),
     ], { text: 'Delete', kind: 'danger', work })
   }
