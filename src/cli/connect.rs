@@ -9,7 +9,6 @@ use onetree_client::{
     Snapshot, Status, Value, View, Write,
 };
 use onetree_protocol::limits::Limits;
-use tokio::time::Instant;
 
 use super::Common;
 use super::connection::Connection;
@@ -32,7 +31,7 @@ pub(crate) struct Link {
     /// Whether a program reads what is said.
     json: bool,
     /// For how long a command that ends by itself does without a connection.
-    patience: Duration,
+    pub(crate) patience: Duration,
 }
 
 /// As long as a request waits for its answer.
@@ -84,34 +83,22 @@ impl Link {
         let mut changes = mirror.changes();
         let mut ticks = tokio::time::interval(progress::TICK);
         let mut connection = Connection::default();
-        // How long there has been none, and why.
-        let mut offline: Option<(Instant, String)> = None;
         loop {
-            let waited = tokio::time::sleep_until(match &offline {
-                Some((since, _)) => *since + self.patience,
-                None => Instant::now() + self.patience,
-            });
             tokio::select! {
                 event = changes.next() => match event {
                     Some(Event::Ended { error: Some(error) }) => return Err(failed(error)),
                     Some(Event::Offline { error, retry_in }) => {
                         let error = error.to_string();
                         bar.suspend(|| connection.offline(&error, retry_in).aside(self.json));
-                        let since = offline.map_or_else(Instant::now, |(since, _)| since);
-                        offline = Some((since, error));
                     }
                     Some(Event::Online { resumed }) => {
                         bar.suspend(|| connection.online(resumed).aside(self.json));
-                        offline = None;
                     }
                     Some(_) => {}
                     None => return Ok(mirror.snapshot()),
                 },
                 _ = ticks.tick() => bar.set_position(mirror.received()),
-                () = waited => if let Some((_, error)) = offline {
-                    let waited = self.patience;
-                    return Err(lost(format!("there was no connection for {waited:?}: {error}")));
-                },
+                why = connection.missing(self.patience) => return Err(lost(why)),
             }
         }
     }
@@ -186,7 +173,8 @@ fn refused(refusal: &Refusal) -> Failure {
     Failure::refused(refusal.code, &refusal.message).at(refusal.path.clone(), refusal.rev)
 }
 
-fn lost(message: impl Into<String>) -> Failure {
+/// The broker went away.
+pub(crate) fn lost(message: impl Into<String>) -> Failure {
     Failure::new(UNREACHABLE, "lost", message).next("try again in a moment")
 }
 

@@ -1,8 +1,10 @@
 //! What happens to the connection, as it is told.
 
+use std::future;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::visible::visible;
 
@@ -12,8 +14,8 @@ const LONG: Duration = Duration::from_secs(2);
 /// What was told of it.
 #[derive(Default)]
 pub(crate) struct Connection {
-    /// Why there is none, as it was told last.
-    offline: Option<String>,
+    /// Since when there is none, and why, as it was told last.
+    offline: Option<(Instant, String)>,
 }
 
 /// What there is to tell.
@@ -29,7 +31,11 @@ impl Connection {
     /// within a second.
     pub(crate) fn offline(&mut self, error: &str, retry_in: Option<Duration>) -> Told {
         let json = json!({ "op": "offline", "error": error, "retry_ms": retry_in.map(millis) });
-        let is_new = self.offline.replace(error.to_owned()).as_deref() != Some(error);
+        let (since, is_new) = match &self.offline {
+            Some((since, told)) => (*since, told != error),
+            None => (Instant::now(), true),
+        };
+        self.offline = Some((since, error.to_owned()));
         let words = match retry_in {
             Some(wait) if wait >= LONG => {
                 let seconds = wait.as_secs_f64();
@@ -46,6 +52,17 @@ impl Connection {
     pub(crate) fn online(&mut self, resumed: bool) -> Told {
         let words = self.offline.take().map(|_| "online again".to_owned());
         Told { json: json!({ "op": "online", "resumed": resumed }), words }
+    }
+
+    /// Ends when there has been none for `patience`, and says so. For what ends by itself: nobody stops it.
+    pub(crate) async fn missing(&self, patience: Duration) -> String {
+        match &self.offline {
+            Some((since, error)) => {
+                tokio::time::sleep_until(*since + patience).await;
+                format!("there was no connection for {patience:?}: {error}")
+            }
+            None => future::pending().await,
+        }
     }
 }
 
@@ -68,4 +85,27 @@ impl Told {
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_absence_is_counted_from_its_beginning() {
+        let patience = Duration::from_millis(200);
+        let is_over = async |connection: &Connection| {
+            tokio::time::timeout(Duration::from_millis(20), connection.missing(patience)).await
+        };
+        let mut connection = Connection::default();
+        assert!(is_over(&connection).await.is_err(), "it was never away");
+        connection.offline("gone", None);
+        assert!(is_over(&connection).await.is_err(), "it has only just gone");
+        tokio::time::sleep(patience).await;
+        connection.offline("still gone", None);
+        let why = is_over(&connection).await.unwrap();
+        assert_eq!(why, "there was no connection for 200ms: still gone");
+        connection.online(true);
+        assert!(is_over(&connection).await.is_err(), "it is there again");
+    }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Watch {
     #[arg(default_value = "/")]
     path: Path,
 
-    /// End when everything up to now is printed
+    /// End when everything up to now is printed, or the broker is away for 30 s
     #[arg(long)]
     once: bool,
 
@@ -120,6 +120,7 @@ impl Watch {
             changes: mirror.changes(),
             _mirror: mirror,
             saver: file.map(|file| Saver::new(file, cookie)),
+            patience: self.once.then_some(link.patience),
             printer: Printer { json: common.json, output, connection: Connection::default() },
         };
         let ended = watching.run(&mut stop).await;
@@ -150,6 +151,8 @@ struct Watching<'a> {
     _mirror: Mirror,
     changes: Changes,
     saver: Option<Saver>,
+    /// For how long it does without a connection; `None`: for as long as it is let.
+    patience: Option<Duration>,
     printer: Printer<'a>,
 }
 
@@ -169,6 +172,9 @@ impl Watching<'_> {
                     tokio::select! {
                         event = self.changes.next() => event,
                         () = stop.asked() => return Ok(()),
+                        why = missing(&self.printer.connection, self.patience) => {
+                            return Err(connect::lost(why));
+                        }
                         due = due(&mut self.saver) => {
                             due?;
                             continue;
@@ -197,6 +203,14 @@ impl Watching<'_> {
             Some(saver) => Ok(saver.save_last(&now).await?),
             None => Ok(()),
         }
+    }
+}
+
+/// When a watch that ends by itself has waited for the broker for too long; any other, never.
+async fn missing(connection: &Connection, patience: Option<Duration>) -> String {
+    match patience {
+        Some(patience) => connection.missing(patience).await,
+        None => future::pending().await,
     }
 }
 
