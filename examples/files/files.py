@@ -63,6 +63,7 @@ class Syncer:
         self._folder = folder
         self._top = top
         self._state = state
+        self._identity = folder.identity()
         self._label = label
         self._epoch = ""
         self._base: dict[bytes, Base] = {}
@@ -72,6 +73,7 @@ class Syncer:
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._reached = 0
         self._limit = 0
+        self._saved = True
         self.skipped: dict[bytes, str] = {}
         """What is not mirrored, and why, as of the last pass that ended."""
         self._passed_over: dict[bytes, str] = {}
@@ -128,8 +130,14 @@ class Syncer:
         for work in (away, rest):
             await asyncio.gather(*work)
         self.skipped = self._passed_over
-        if self._base != before:
-            self._save()
+        if self._base != before or not self._saved:
+            try:
+                self._save()
+                self._saved = True
+            except OSError as error:
+                # The next pass tries again. Without it, less is known in common, and nothing lost.
+                self._saved = False
+                self.skipped[os.fsencode(self._state)] = f"cannot be saved: {error.strerror}"
         return len(away) + len(rest)
 
     async def _tree(self) -> onetree.Snapshot:
@@ -234,6 +242,7 @@ class Syncer:
             raise
 
     async def _fetch(self, file: bytes, look: Look | None, base: Base | None) -> None:
+        self._folder.check_place(file)  # Before anything is asked for, again and again.
         entry = await self._get(file)
         if entry is None:
             if look is not None:
@@ -261,12 +270,13 @@ class Syncer:
                 self._base[file] = Base(entry.rev, look, found.digest, found.parts)
                 return
             self.conflicts += 1
+            aside = None
             if not self._clobbers:
-                self._folder.set_aside(file, self._label)
+                aside = self._folder.set_aside(file, self._label)
                 look = None
                 self._base.pop(file, None)
             new = await asyncio.to_thread(
-                self._folder.write, file, found.data, found.executable, look
+                self._folder.write, file, found.data, found.executable, look, aside
             )
             self._base[file] = Base(entry.rev, new, found.digest, found.parts)
 
@@ -307,6 +317,11 @@ class Syncer:
                 kept = json.load(opened)
         except FileNotFoundError:
             return
+        if kept.get("folder", self._identity) != self._identity:
+            raise OSError(
+                f"{self._state} is of another folder than is there now; is its disk mounted?"
+                " Without this file all is compared anew, and nothing deleted"
+            )
         self._epoch = kept["epoch"]
         for name, (rev, look, *rest) in kept["files"].items():
             self._base[os.fsencode(name)] = Base(rev, Look(*look), *rest)
@@ -316,7 +331,8 @@ class Syncer:
         and are found to be the same."""
         files = {os.fsdecode(file): base for file, base in self._base.items()}
         with open(self._state + ".tmp", "w") as opened:
-            json.dump({"epoch": self._epoch, "files": files}, opened)
+            kept = {"epoch": self._epoch, "folder": self._identity, "files": files}
+            json.dump(kept, opened)
             opened.flush()
             os.fsync(opened.fileno())
         os.replace(self._state + ".tmp", self._state)
@@ -339,6 +355,8 @@ async def main() -> None:
     args.add_argument("--label", default=os.uname().nodename, help="names our side of a conflict")
     args.add_argument("--every", type=float, default=0.5, help="seconds between passes")
     given = args.parse_args()
+    if given.top == "/":
+        args.error("--top: the files' topics need one above them")
     async with onetree.connect(given.broker, reconnect="always", backoff=(0.05, 1)) as client:
         folder = Folder(os.fsencode(os.path.abspath(given.folder)))
         try:

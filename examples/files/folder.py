@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import itertools
 import os
+import secrets
 import stat
 import time
 from typing import NamedTuple
@@ -34,7 +35,6 @@ class Folder:
 
     def __init__(self, root: bytes) -> None:
         self.root = root
-        self._count = itertools.count(1)
         self._own: int | None = None
 
     def take(self) -> None:
@@ -48,13 +48,14 @@ class Folder:
             raise OSError("another process mirrors this folder") from None
         self._own = own
 
+    def identity(self) -> list[int]:
+        """What tells this folder from another one at its place."""
+        found = os.stat(self.root) if self._own is None else os.fstat(self._own)
+        return [found.st_dev, found.st_ino]
+
     def scan(self) -> tuple[dict[bytes, Look], dict[bytes, str]]:
         """All regular files; and what was passed over, files and directories, with the reason.
         Raises `OSError` when the folder itself cannot be read: that is not "empty"."""
-        if self._own is not None and not os.path.samestat(
-            os.fstat(self._own), os.stat(self.root)
-        ):
-            raise OSError("this is another folder than at the start")
         files: dict[bytes, Look] = {}
         skipped: dict[bytes, str] = {}
         todo = [b""]
@@ -86,6 +87,9 @@ class Folder:
                 else:
                     is_link = stat.S_ISLNK(found.st_mode)
                     skipped[file] = "symbolic link" if is_link else "special file"
+        # Behind all that was seen: it was seen in this folder.
+        if self._own is not None and not os.path.samestat(os.fstat(self._own), os.stat(self.root)):
+            raise OSError("this is another folder than at the start")
         return files, skipped
 
     def read(self, file: bytes, look: Look) -> bytes:
@@ -101,27 +105,34 @@ class Folder:
             raise Changed from None
         return data
 
-    def write(self, file: bytes, data: bytes, executable: bool, before: Look | None) -> Look:
+    def write(
+        self, file: bytes, data: bytes, executable: bool, before: Look | None,
+        like: bytes | None = None,
+    ) -> Look:  # fmt: skip
         """The file is now `data`, in one step, and on the disk. `Changed` unless it is what
-        `before` saw (`None`: not there). `OSError` where a directory cannot be. Waits for
-        the disk; may be called in several threads."""
+        `before` saw (`None`: not there). It keeps who may read it; a new one is as `like` there,
+        else as the process makes files. `OSError` where a file or its directories cannot be. Waits
+        for the disk; may be called in several threads."""
+        self.check_place(file)
         self._make_parents(file)
         target = self._at(file)
-        temporary = self._at(
-            os.path.join(os.path.dirname(file), TEMPORARY + b"%d" % next(self._count))
-        )
+        mode = 0o777 if executable else 0o666
+        if before is not None:
+            self._check(file, before)
+            like = file
+        if like is not None:
+            mode = stat.S_IMODE(os.lstat(self._at(like)).st_mode) & 0o666
+            mode |= (mode & 0o444) >> 2 if executable else 0
+        # A name that no other program has, also not for a folder around this one.
+        name = TEMPORARY + secrets.token_hex(8).encode()
+        temporary = os.path.join(os.path.dirname(target), name)
+        new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
-            if before is not None:
-                self._check(file, before)
-            # A new one may be read by whom the process lets read; another keeps whom it has.
-            mode = 0o777 if executable else 0o666
-            new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with open(new, "wb") as opened:
                 opened.write(data)
                 opened.flush()
-                if before is not None:
-                    had = stat.S_IMODE(os.lstat(target).st_mode) & ~0o111
-                    os.fchmod(new, had | (had & 0o444) >> 2 if executable else had)
+                if like is not None:
+                    os.fchmod(new, mode)
                 os.fsync(opened.fileno())
                 look = _look(os.fstat(opened.fileno()))
             if before is None:
@@ -137,6 +148,12 @@ class Folder:
                 os.unlink(temporary)
         return look
 
+    def check_place(self, file: bytes) -> None:
+        """`OSError` where a directory has the file's name."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISDIR(os.lstat(self._at(file)).st_mode):
+                raise IsADirectoryError(errno.EISDIR, "a directory is where a file must be")
+
     def delete(self, file: bytes, before: Look) -> None:
         """The file is gone, with the directories that it leaves empty. `Changed` unless it is what
         `before` saw."""
@@ -149,7 +166,7 @@ class Folder:
                 top = os.path.dirname(top)
 
     def set_aside(self, file: bytes, label: str) -> bytes:
-        """Renames a file to a name beside it that is free; that name."""
+        """Renames a file to a name beside it that is free; that name. `Changed`: it has gone."""
         top, name = os.path.split(file)
         for number in range(1, 1_000_000):
             suffix = f".conflict-{label}-{number}".encode()
@@ -159,7 +176,13 @@ class Folder:
             except FileExistsError:
                 continue
             # In one step: whatever has this name now is not lost, also if it has just come.
-            os.rename(self._at(file), self._at(other))
+            try:
+                os.rename(self._at(file), self._at(other))
+            except OSError as error:
+                os.unlink(self._at(other))
+                if isinstance(error, FileNotFoundError):
+                    raise Changed from None
+                raise
             return other
         raise OSError("no free name for a conflict")
 
@@ -189,7 +212,9 @@ class Folder:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(at)
             if not stat.S_ISDIR(os.lstat(at).st_mode):
-                raise NotADirectoryError(20, "a file or link is where a directory must be")
+                raise NotADirectoryError(
+                    errno.ENOTDIR, "a file or link is where a directory must be"
+                )
 
 
 def _look(found: os.stat_result) -> Look:

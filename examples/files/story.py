@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import shutil
+import sys
 import time
 import tracemalloc
 from dataclasses import dataclass, field
@@ -15,10 +16,11 @@ from tempfile import TemporaryDirectory
 import onetree
 import stage
 from files import PARTED, Base, Syncer, _digest
-from folder import TEMPORARY, Folder
+from folder import TEMPORARY, Changed, Folder
 from onetree import request
 from parts import MOST, Parted
 
+HERE = Path(__file__).resolve().parent
 SOURCE = Path("/usr/share/doc")
 EVERY = 0.1
 PATIENCE = 120.0
@@ -267,6 +269,12 @@ def whose(at: Path, seen: Seen) -> None:
             if found != (reads | (reads & 0o444) >> 2 if executable else reads):
                 seen.wrong.append(f"{mode:o} became {found:o}, executable: {executable}")
         folder.delete(b"file", folder.scan()[0][b"file"])
+    # What another program writes beside it is not ours.
+    theirs = at / "whose" / os.fsdecode(TEMPORARY + b"1")
+    theirs.write_bytes(b"theirs")
+    again.write(b"file", b"3", False, None)
+    if theirs.read_bytes() != b"theirs":
+        seen.wrong.append("another program's temporary file was used")
     folder.take()
     for what in (again.take, folder.scan):
         try:
@@ -277,6 +285,78 @@ def whose(at: Path, seen: Seen) -> None:
         if what == again.take:
             os.rename(at / "whose", at / "was")
             os.makedirs(folder.root)
+
+
+async def in_the_way(at: Path, url: str, seen: Seen) -> None:
+    """A directory where a file must be is named. What was set aside, and what came, is as private
+    as the file was. Of one that has gone nothing is set aside."""
+    folder = Folder(os.fsencode(at / "way"))
+    os.makedirs(at / "way" / "directory")
+    (at / "way" / "private").write_bytes(b"ours")
+    os.chmod(at / "way" / "private", 0o600)
+    await asyncio.sleep(0.1)  # Until it is no longer just changed.
+    async with onetree.connect(url) as client:
+        await client.put("/way/directory", b"a file")
+        await client.put("/way/private", b"theirs")
+        syncer = Syncer(client, folder, "/way", str(at / "way.state"), "way")
+        await syncer.pass_once()
+    if [*syncer.skipped] != [b"directory"]:
+        seen.wrong.append(f"a directory in the way: {syncer.skipped}")
+    modes = {file.name: _mode(file) for file in (at / "way").iterdir() if file.is_file()}
+    if modes != {"private": 0o600, "private.conflict-way-1": 0o600}:
+        seen.wrong.append(f"of a private file that was changed on both sides: {modes}")
+    try:
+        folder.set_aside(b"gone", "way")
+        seen.wrong.append("what had gone was set aside")
+    except Changed:
+        pass
+    if any(file.startswith(b"gone") for file in folder.scan()[0]):
+        seen.wrong.append("of what had gone there is an empty file")
+
+
+async def state_fails(at: Path, url: str, seen: Seen) -> None:
+    """A state file that cannot be written is named, and written once it can be. That of another
+    folder deletes nothing."""
+    folder, state = Folder(os.fsencode(at / "mount")), at / "mount.state"
+    os.makedirs(folder.root)
+    folder.write(b"file", b"kept", False, None)
+    os.mkdir(at / "mount.state.tmp")
+    await asyncio.sleep(0.1)  # Until it is no longer just changed.
+    async with onetree.connect(url) as client:
+        syncer = Syncer(client, folder, "/mount", str(state), "mount")
+        await syncer.pass_once()
+        if [*syncer.skipped] != [os.fsencode(state)]:
+            seen.wrong.append(f"a state file that cannot be written: {syncer.skipped}")
+        os.rmdir(at / "mount.state.tmp")
+        await syncer.pass_once()
+        if syncer.skipped or not state.exists():
+            seen.wrong.append("the state file was not written again")
+        # As when its disk is not there at the next start.
+        os.rename(folder.root, at / "disk")
+        os.makedirs(folder.root)
+        try:
+            await Syncer(client, folder, "/mount", str(state), "mount").pass_once()
+            seen.wrong.append("the state of another folder was taken for this one's")
+        except OSError:
+            pass
+        if not await there(client, "/mount"):
+            seen.wrong.append("a disk that was not there made a file go")
+
+
+async def refuses_the_top(at: Path, url: str, seen: Seen) -> None:
+    """All of the tree is no folder's: it is refused at the start."""
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, str(HERE / "files.py"), str(at), "--state", str(at / "top.state"),
+        "--broker", url, "--top", "/", stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(10):
+            _, said = await program.communicate()
+    except TimeoutError:
+        program.kill()
+        said = b"nothing"
+    if program.returncode != 2 or b"error: --top" not in said:
+        seen.wrong.append(f"--top /: {program.returncode}, {said[-80:]!r}")
 
 
 def _mode(file: Path) -> int:
@@ -478,6 +558,9 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                         await parts_are_missing(Path(folder), empty, seen)
                         await malformed(Path(folder), empty, seen)
                         whose(Path(folder), seen)
+                        await in_the_way(Path(folder), empty, seen)
+                        await state_fails(Path(folder), empty, seen)
+                        await refuses_the_top(Path(folder), empty, seen)
                         await given_up(Path(folder), empty, seen)
                         await little_memory(Path(folder), empty, seen)
                         await a.start()
