@@ -13,6 +13,7 @@ import re
 import sys
 import time
 import uuid
+from collections.abc import Coroutine
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +40,7 @@ class Room:
         self.mine: set[str] = set()
         self.typing: dict[str, float] = {}
         self.mirror = client.mirror(f"/chat/{channel}", tail=TAIL, signals=True)
-        self.coming: asyncio.Task[None] | None = None
+        self.is_lost = isinstance(client.status, Offline)
         self.task = asyncio.create_task(self.follow())
 
     @property
@@ -51,14 +52,19 @@ class Room:
         began = False
         async for event in self.mirror.changes():
             match event:
-                case Online() if began:
+                case Online() if self.is_lost:
+                    self.is_lost = False
                     note("connected again")
                     # Entries of a session that was lost went with it.
                     if not event.resumed:
-                        self.coming = asyncio.create_task(self.come())
-                case Offline() if began:
+                        self.come()
+                case Offline() if not self.is_lost:
+                    # Once, however many attempts there are.
+                    self.is_lost = True
                     note("no connection; what you say waits")
                 case Fresh() | Delta():
+                    if event.gaps and began:
+                        note(f"more was said than the last {TAIL} messages; a page shows the rest")
                     for change in event.changes:
                         self.show(change, began)
                     began = began or isinstance(event, Fresh)
@@ -98,10 +104,10 @@ class Room:
             note(f"{clean(name)} is typing")
             self.typing[name] = now
 
-    async def come(self) -> None:
-        """Is here until the session is over."""
+    def come(self) -> None:
+        """Is here until the session is over. Nobody waits for it: there may be no connection."""
         value = {"since": int(time.time() * 1000)}
-        await self.client.put(self.here, value, ephemeral=True)
+        start(self.client.put(self.here, value, ephemeral=True))
 
     async def append(self, text: str) -> None:
         message_id = str(uuid.uuid4())
@@ -125,7 +131,26 @@ class Room:
     async def go(self) -> None:
         self.mirror.close()
         await self.task
-        await self.client.delete(self.here)
+        start(self.client.delete(self.here))
+
+
+started: set[asyncio.Task[None]] = set()
+
+
+def start(request: Coroutine[object, object, object]) -> None:
+    """Asks the broker for something, whenever there is a connection."""
+
+    async def ask() -> None:
+        try:
+            await request
+        except onetree.Closed:
+            pass  # We leave.
+        except onetree.OnetreeError as error:
+            note(f"who is here: {error}")
+
+    task = asyncio.create_task(ask())
+    started.add(task)  # Else it might be thrown away before it is done.
+    task.add_done_callback(started.discard)
 
 
 def note(text: str) -> None:
@@ -144,7 +169,7 @@ async def chat(broker: str, name: str, channel: str) -> None:
     client = await onetree.connect(broker, label="terminal", request_timeout=86_400.0)
     sending: set[asyncio.Task[None]] = set()
     try:
-        room = await enter(client, channel, name)
+        room = enter(client, channel, name)
         reader = await lines()
         while line := (await reader.readline()).decode(errors="replace"):
             text = line.strip()
@@ -156,7 +181,7 @@ async def chat(broker: str, name: str, channel: str) -> None:
                 room.who()
             elif word == "/join" and NAME.fullmatch(target):
                 await room.go()
-                room = await enter(client, target, name)
+                room = enter(client, target, name)
             elif text.startswith("/"):
                 note("/join CHANNEL, /who, /quit")
             elif text:
@@ -173,11 +198,10 @@ async def chat(broker: str, name: str, channel: str) -> None:
         await client.close()
 
 
-async def enter(client: onetree.Client, channel: str, name: str) -> Room:
+def enter(client: onetree.Client, channel: str, name: str) -> Room:
     note(f"#{channel}, as {name}; /join CHANNEL, /who, /quit")
     room = Room(client, channel, name)
-    await room.mirror.fresh()
-    await room.come()
+    room.come()
     return room
 
 

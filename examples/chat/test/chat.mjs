@@ -22,6 +22,7 @@ const browser = await chromium.launch({ timeout: 60_000, executablePath: chromiu
 const faults = [];
 const people = [];
 let terminal;
+let far;
 
 /** What a broken network makes the browser itself write; everything else is an error of ours. */
 const OF_THE_NETWORK = /WebSocket connection to '[^']*' failed|ERR_CONNECTION_(RESET|REFUSED|CLOSED)|ERR_EMPTY_RESPONSE/;
@@ -199,6 +200,44 @@ try {
     assert.deepEqual(await shown(page), [...then, 'the long way round', 'nothing is behind this']);
   }
 
+  step('a terminal loses its network, is still spoken to, and tells what it missed');
+  far = startTerminal(throughProxy, 'alan', 'lobby');
+  await ada.waitForSelector('#here li:text-is("alan")');
+  await far.says(/nothing is behind this/);
+  proxy.cut();
+  await far.says(/-- no connection/);
+  far.child.stdin.write('said without a connection\n/join elsewhere\nand there\n/who\n/join lobby\n');
+  await far.says(/#elsewhere, as alan[^]*-- here:[^]*#lobby, as alan/);
+  proxy.mend();
+  await far.says(/connected again/);
+  await sees(ada, 'said without a connection');
+  await ada.waitForSelector('#here li:text-is("alan")');
+  proxy.cut();
+  await far.says(/connected again[^]*-- no connection/);
+  for (let i = 0; i < 30; i += 1) await say(ada, `much ${i}`);
+  await sees(ada, 'much 29');
+  // Some attempts to connect.
+  await ada.waitForTimeout(3_000);
+  assert.equal(far.output.split('-- no connection').length, 3, 'each loss is told once');
+  proxy.mend();
+  await far.says(/-- more was said[^]*ada: much 29/);
+  assert.ok(!far.output.includes('ada: much 0\n'));
+  // Anybody may say anything.
+  await ada.evaluate(async (url) => {
+    const { start } = await import('./onetree/index.js');
+    const client = start(url);
+    await client.append('/chat/lobby/log', { id: [], from: {}, text: 'of no known form', at: [] });
+    await client.close();
+  }, broker);
+  await say(ada, 'and of ours');
+  await far.says(/of no known form[^]*ada: and of ours/);
+  await terminal.says(/of no known form[^]*ada: and of ours/);
+  far.child.stdin.write('/quit\n');
+  assert.equal(await far.ended, 0);
+  assert.ok(!far.output.includes('Traceback'), far.output);
+  await ada.waitForSelector('#here li:text-is("alan")', { state: 'detached' });
+  await grace.waitForSelector('#banner', { state: 'hidden' });
+
   step('presence vanishes with who leaves');
   terminal.child.stdin.write('/quit\n');
   assert.equal(await terminal.ended, 0);
@@ -259,7 +298,7 @@ try {
   process.exitCode = 1;
 } finally {
   await browser.close();
-  if (terminal && terminal.child.exitCode === null) await terminal.stop('SIGKILL');
+  for (const each of [terminal, far]) if (each && each.child.exitCode === null) await each.stop('SIGKILL');
   proxy.close();
   await example.stop();
 }
