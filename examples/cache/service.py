@@ -10,12 +10,16 @@ import argparse
 import asyncio
 import json
 import os
+import sqlite3
 import sys
 from typing import Any
 
 import onetree
 from cache import TOPIC, Cache, Token, path
 from database import Database, Item
+
+WRONG = (ValueError, TypeError, KeyError, sqlite3.Error, onetree.OnetreeError)
+"""What a request may end with: who asked is told, and may go on."""
 
 
 class Service:
@@ -97,7 +101,7 @@ class Service:
             while line := await reader.readline():
                 try:
                     answer = await self.answer(json.loads(line))
-                except (ValueError, TypeError, KeyError, onetree.OnetreeError, onetree.Wrong) as e:
+                except WRONG as e:
                     answer = {"error": f"{type(e).__name__}: {e}"}
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
@@ -118,8 +122,8 @@ async def main() -> None:
     args.add_argument("--broken", default="none", choices=["none", "barrier", "fill", "lease"])
     given = args.parse_args()
     async with onetree.connect(given.broker, reconnect="always", backoff=(0.05, 0.5)) as client:
-        # All of the tree, whose digest costs the same however large it is: that of its children alone
-        # would have to be counted, which a broker does up to some thousands.
+        # All of the tree, whose digest costs the same however large it is: that of its children
+        # alone would have to be counted, which a broker does up to some thousands.
         mirror = client.mirror(TOPIC, values=False)
         cache: Cache[Item] = Cache(mirror, given.lease, flaw=given.broken)
         service = Service(Database(given.database, given.slow), client, cache)

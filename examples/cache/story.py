@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sqlite3
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ import stage
 
 LEASE = 0.6
 KEYS = [f"item-{n}" for n in range(37)] + ["user/7", "a//b %", "0000000000008a0003"]
+LIMITED = ["--set", "digest_scan_entries=10"]
+"""There are more items than a broker walks for a digest."""
 HERE = Path(__file__).resolve().parent
 
 
@@ -144,11 +147,44 @@ async def dies(url: str, file: Path, seen: Seen, other: Connection) -> str:
     return "" if body == "by one that died" and seen.told_late else f"it was lost: {body!r}"
 
 
+async def serves(to: Connection) -> str:
+    """However many items there are, what is not written is soon served from the cache."""
+    try:
+        async with asyncio.timeout(10):
+            while not (await to.ask(get=KEYS[0]))["cached"]:
+                await asyncio.sleep(LEASE / 10)
+    except TimeoutError:
+        return "the cache serves nothing"
+    return ""
+
+
+async def wrong_asks(url: str, file: Path, to: Connection) -> str:
+    """What cannot be is refused, and ends nothing: no connection, and no later start."""
+    for wrong in ({"put": "k" * 255}, {"put": [1]}, {"put": "key", "body": [1]}, {"get": [1]}):
+        try:
+            return f"{wrong} was answered: {await to.ask(**{'body': '', **wrong})}"
+        except RuntimeError:
+            pass
+    database = sqlite3.connect(file)
+    with database:
+        database.execute("INSERT INTO outbox (key) VALUES (?)", ("k" * 255,))
+    database.close()
+    one = Process()
+    try:
+        await one.start(url, file, "none")
+        await (await one.connect()).ask(get="key")
+    except ValueError:
+        return "a line of the outbox that cannot be told stopped a start"
+    finally:
+        await one.end()
+    return ""
+
+
 async def play(program: Path, seed: int, broken: str) -> tuple[Seen, str]:
     """The story once. What was seen, and what is wrong."""
     seen, wrong = Seen(), ""
     stop = asyncio.Event()
-    with TemporaryDirectory() as folder, stage.broker(program) as url:
+    with TemporaryDirectory() as folder, stage.broker(program, *LIMITED) as url:
         file = Path(folder) / "items.sqlite"
         async with stage.Proxy(url) as proxy:
             services = [await Process().start(at, file, broken) for at in (url, url, proxy.url)]
@@ -179,6 +215,8 @@ async def play(program: Path, seed: int, broken: str) -> tuple[Seen, str]:
                     to.close()
                 if broken == "none":
                     wrong = await dies(url, file, seen, connections[0])
+                    wrong = wrong or await serves(connections[0])
+                    wrong = wrong or await wrong_asks(url, file, connections[0])
                 for to in connections:
                     to.close()
             finally:
