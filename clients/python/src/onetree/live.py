@@ -178,8 +178,9 @@ class Mirror:
 
     async def verify(self) -> Verdict:
         """Compares it with the tree now, by digest. When it differs it starts again by itself.
-        `unknown`: it is not fresh, or the broker gives no digest: of a view with a `tail` never, of
-        one with `match` or `depth` not where those of all mirrors together are large; then they
+        `unknown`: it is not fresh, or the broker gives no digest: of a view with a `tail` never,
+        nor of one with `match` or `depth` that alone has more entries than the broker walks for one
+        answer (its `digest_scan_entries`). Where only those of all mirrors together have more, they
         take turns, and one that is asked again has its own."""
         if self._ended is not None:
             return Verdict("unknown")
