@@ -354,7 +354,7 @@ async fn ask(hook: Hook, patience: Duration) -> Result<String, ConnectError> {
         Ok(Some(Ok(Ok(token)))) => return Ok(token),
         Ok(Some(Ok(Err(error)))) => error.to_string(),
         Ok(Some(Err(_)) | None) => "the function that gives it panicked".to_owned(),
-        Err(_) => format!("no answer within {patience:?}"),
+        Err(_) => format!("no answer within {patience:.1?}"),
     };
     Err(ConnectError::Token(why))
 }

@@ -98,7 +98,7 @@ impl Link {
         let address = target.address.clone();
         let opened = tokio::time::timeout(timeout, Link::open(target, codec)).await;
         opened.unwrap_or_else(|_| {
-            let message = format!("no answer within {timeout:?}");
+            let message = format!("no answer within {timeout:.1?}");
             Err(ConnectError::Unreachable { address, kind: std::io::ErrorKind::TimedOut, message })
         })
     }
