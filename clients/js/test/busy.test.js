@@ -47,7 +47,7 @@ test('a save that takes long is followed by one more, not by all that came meanw
   assert.equal(saved.length, 1);
   const ended = mirror.close();
   done();
-  await pause(20);
+  while (saved.length < 2) await pause(5);
   done();
   await ended;
   assert.deepEqual([saved.length, saved[1]], [2, 5]);
