@@ -6,6 +6,8 @@ import { Value, start } from './onetree/index.js'
 export class Link {
   /** The highest revision that is known of. */
   rev = 0
+  /** How many histories the broker has had: revisions of two are not compared. */
+  histories = 1
   #client
   #listeners = new Set()
   #seen = new Set()
@@ -47,6 +49,7 @@ export class Link {
 
   #forget() {
     this.rev = 0
+    this.histories += 1
     for (const listener of this.#forgetting) listener()
   }
 

@@ -36,10 +36,14 @@ export class Write {
     const condition = entry
       ? `Only if it is still at revision ${count(entry.rev)}`
       : 'Only if there is nothing yet'
+    const holds = this.#history()
     const work = async () => {
       const at = checked(where.value)
       const options = {}
-      if (only.checked) options.ifRev = entry?.rev ?? 0
+      if (only.checked) {
+        holds()
+        options.ifRev = entry?.rev ?? 0
+      }
       if (ttl.value) options.ttlMs = Math.round(Number(ttl.value) * 1000)
       try {
         await this.#link.put(at, await value.read(), options)
@@ -77,7 +81,9 @@ export class Write {
     if (!entry && under === 0) {
       return ask('Delete', h('p', {}, 'There is nothing at this path and nothing under it.'))
     }
+    const holds = this.#history()
     const work = async () => {
+      if (!later.checked) holds()
       try {
         // What was counted, and nothing that has come since, unless that is wanted.
         if (all.checked) await this.#link.drop(path, later.checked ? {} : { ifRev: page.rev })
@@ -94,6 +100,15 @@ export class Write {
       under > 0 && h('label', { class: 'check' }, later, 'Also what is written there until then'),
       h('p', { class: 'muted' }, 'This cannot be undone.'),
     ], { text: 'Delete', kind: 'danger', work })
+  }
+
+  /** What fails when the broker has begun another history since: it may have something else at the same revision. */
+  #history() {
+    const { histories } = this.#link
+    return () => {
+      if (this.#link.histories === histories) return
+      throw new Error('The broker has another history now. Cancel, and look at what is there.')
+    }
   }
 
   /** Asks; `work` gives the path to go to. */
