@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 import onetree
-from naive import Broker
+from naive import Broker, Connection
 from onetree import event as e
 from onetree import sync
 from onetree.changes import EVENTS
+from onetree.protocol import frames as f
+from onetree.protocol import json_codec
+from onetree.session import session as session_module
 from server import Server, naive, run
 
 FULL = b"HTTP/1.1 503 Full\r\nRetry-After: 3\r\nContent-Length: 4\r\n\r\nfull"
@@ -630,6 +635,59 @@ def test_a_retry_after_beyond_all_bounds_is_heeded_within_them() -> None:
             client = onetree.start(f"ws://127.0.0.1:{port}", reconnect="always")
             status = await client.until("offline")
             assert isinstance(status, e.Offline) and 0 < status.retry_in <= 86_400
+            await client.close()
+
+    run(story())
+
+
+def test_a_link_that_is_slow_is_not_dead(monkeypatch: Any) -> None:
+    monkeypatch.setattr(session_module, "GRACE", 0.4)
+    broker = Broker()
+
+    async def answer(socket: ServerConnection) -> None:
+        frame = json_codec.decode_client(await socket.recv(True))
+        (welcome,) = Connection(broker).handle(frame)
+        assert isinstance(welcome, f.Welcome)
+        await socket.send(json_codec.encode(replace(welcome, heartbeat_ms=100)))
+        asked = json_codec.decode_client(await socket.recv(True))
+        large = f.Entry("/a", 1, onetree.Value.text("x" * 100))
+        whole = str(json_codec.encode(f.Found(asked.id, 1, [large], False)))
+
+        async def slowly() -> AsyncIterator[str]:
+            for n in range(0, len(whole), 16):
+                await asyncio.sleep(0.1)
+                yield whole[n : n + 16]
+
+        await socket.send(slowly())
+        await socket.wait_closed()
+
+    async def story() -> None:
+        known: Any = [json_codec.SUBPROTOCOL]
+        async with serve(answer, "127.0.0.1", 0, subprotocols=known) as listening:
+            url = f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
+            client = await onetree.connect(url, codec="json", reconnect="never")
+            entry = await client.get("/a")
+            assert entry is not None and entry.value == onetree.Value.text("x" * 100)
+            await client.leave()
+
+    run(story())
+
+
+def test_a_link_that_is_dead_does_not_keep_who_closes(monkeypatch: Any) -> None:
+    monkeypatch.setattr(session_module, "BYE", 0.3)
+
+    async def story() -> None:
+        async with naive() as server:
+            client = await onetree.connect(server.url)
+            await asyncio.sleep(0.5)
+            # Nothing comes any more, nor goes.
+            ((_, socket, _),) = server.connections
+            socket.transport.pause_reading()
+            begun = asyncio.get_running_loop().time()
+            await client.close()
+            # Until the broker would be given up for its silence it is more.
+            took = asyncio.get_running_loop().time() - begun
+            assert 0.2 < took < 5
             await client.close()
 
     run(story())

@@ -97,7 +97,7 @@ class World:
         if self.connecting:
             can.append("connect")
         if self.connection is not None:
-            message = self.session.poll_transmit()
+            message = self.session.poll_transmit(self.now)
             if message is not None:
                 self.up.append(message)
                 self.effects()
@@ -219,7 +219,7 @@ def test_a_broker_that_has_forgotten_answers_is_met_under_another_name() -> None
     world.session.request(0, 1, request.put("/a", 1))
     world.settle()
     world.session.request(0, 2, request.put("/b", 2))
-    world.up.append(world.session.poll_transmit())  # type: ignore[arg-type]
+    world.up.append(world.session.poll_transmit(world.now))  # type: ignore[arg-type]
     assert world.connection is not None
     world.connection.handle(world.codec.decode_client(world.up[-1]))
     world.broker.restart()
@@ -239,7 +239,7 @@ def test_no_more_than_the_broker_takes_at_once() -> None:
     for ticket in range(1, 50):
         world.session.request(0, ticket, request.put("/a", ticket))
     sent = 0
-    while world.session.poll_transmit() is not None:
+    while world.session.poll_transmit(world.now) is not None:
         sent += 1
     assert sent == 8
 
@@ -247,7 +247,7 @@ def test_no_more_than_the_broker_takes_at_once() -> None:
 def test_a_request_that_nobody_answers_times_out_and_a_write_is_sent_again() -> None:
     world = online(request_timeout=5.0)
     world.session.request(0, 1, request.put("/a", 1))
-    assert world.session.poll_transmit() is not None
+    assert world.session.poll_transmit(world.now) is not None
     world.session.handle_timeout(4.9)
     world.effects()
     assert not world.replies
@@ -270,6 +270,26 @@ def test_silence_is_the_end_of_a_connection() -> None:
     world.effects()
     assert isinstance(world.statuses[-1], e.Offline)
     assert world.statuses[-1].error.code == "silent"
+
+
+def test_a_part_of_a_message_is_no_silence() -> None:
+    world = online()
+    world.session.handle_heard(8.0)
+    assert world.session.next_timeout() == 19.0
+    world.session.handle_timeout(18.9)
+    assert world.session.link == "up"
+
+
+def test_a_bye_is_waited_for_from_when_it_is_said() -> None:
+    world = online()
+    world.session.close(8.0, True)
+    assert isinstance(world.codec.decode_client(world.session.poll_transmit(8.0)), f.Bye)
+    # Not from when something came last, which may be long ago.
+    assert world.session.next_timeout() == 11.0
+    world.session.handle_heard(8.5)
+    assert world.session.next_timeout() == 13.0
+    world.session.handle_timeout(13.0)
+    assert world.session.is_over
 
 
 @pytest.mark.parametrize("code, over", [("session-taken", True), ("shutting-down", False),
@@ -344,7 +364,7 @@ def test_the_end_answers_everything() -> None:
         for _ in range(20):
             if world.connection is None:
                 break
-            message = world.session.poll_transmit()
+            message = world.session.poll_transmit(world.now)
             if message is not None:
                 frame = world.codec.decode_client(message)
                 answers = (
@@ -368,7 +388,7 @@ def test_after_the_end_nothing_is_to_be_done_any_more() -> None:
 def said(world: World) -> list[Any]:
     """All that it has to say now."""
     frames = []
-    while (message := world.session.poll_transmit()) is not None:
+    while (message := world.session.poll_transmit(world.now)) is not None:
         frames.append(world.codec.decode_client(message))
     return frames
 
@@ -409,7 +429,7 @@ def test_a_broker_that_cannot_read_a_frame_and_does_not_answer_the_others_is_lef
 def test_a_request_that_may_still_happen_is_not_to_be_asked_again() -> None:
     world = online(request_timeout=5.0)
     world.session.request(0, 1, request.append("/log", 1))
-    assert world.session.poll_transmit() is not None
+    assert world.session.poll_transmit(world.now) is not None
     world.cut()
     world.session.request(0, 2, request.append("/log", 2))
     world.session.handle_timeout(5.0)
@@ -421,7 +441,7 @@ def test_a_request_that_may_still_happen_is_not_to_be_asked_again() -> None:
 def test_the_end_says_of_each_request_whether_it_was_sent() -> None:
     world = online()
     world.session.request(0, 1, request.put("/a", 1))
-    assert world.session.poll_transmit() is not None
+    assert world.session.poll_transmit(world.now) is not None
     world.cut()
     world.session.request(0, 2, request.put("/b", 1))
     world.session.handle_closed(0, BadUrl("no"))

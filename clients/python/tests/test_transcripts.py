@@ -86,7 +86,7 @@ class Player:
         else:
             self.ticket += 1
             session.request(0, self.ticket, self.codec.decode_client(self.codec.encode(frame)))
-        message = session.poll_transmit()
+        message = session.poll_transmit(0)
         assert message is not None, frame
         said = self.codec.decode_client(message)
         assert said.id not in self.ids.values()

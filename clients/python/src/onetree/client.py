@@ -489,7 +489,11 @@ class Client:
             subprotocol = self._session.subprotocol
             patience = self._options.connect_timeout
             link = await Link.connect(
-                self._url, subprotocol, patience, lambda message: self._take(message, me)
+                self._url,
+                subprotocol,
+                patience,
+                lambda message: self._take(message, me),
+                lambda: self._session.handle_heard(self._loop.time()) if self._link is me else None,
             )
             self._wake = asyncio.Event()
             self._session.handle_open(self._loop.time())
@@ -541,7 +545,10 @@ class Client:
         """Sends what the session has to say, as fast as the socket takes it."""
         try:
             while True:
-                message = self._session.poll_transmit()
+                message = self._session.poll_transmit(self._loop.time())
+                if self._session.is_closing:
+                    # Behind a `bye` the end is near, also when the socket does not take it.
+                    self._pump()
                 if message is None:
                     self._pump_effects()
                     wake.clear()

@@ -215,7 +215,7 @@ class Silent(ConnectError):
     code = "silent"
 
     def __init__(self, after: float) -> None:
-        super().__init__(f"nothing came for {after:g} s")
+        super().__init__(f"nothing came for {after:.3g} s")
 
 
 class ProtocolBroken(ConnectError):

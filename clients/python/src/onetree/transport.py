@@ -59,12 +59,19 @@ class Link(asyncio.Protocol):
     no task and no queue; and what is a whole message does not go through its parser. What comes is
     dealt with where it is read, which is all the backpressure that is needed."""
 
-    def __init__(self, url: str, subprotocol: str, take: Callable[[bytes | str], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        subprotocol: str,
+        take: Callable[[bytes | str], None],
+        heard: Callable[[], object],
+    ) -> None:
         wanted = [Subprotocol(subprotocol)]
         # The broker's frames have a limit of its own; the protocol has no extensions.
         self._protocol = ClientProtocol(parse_uri(url), subprotocols=wanted, max_size=None)
         self._wire = Wire()
         self._take = take
+        self._heard = heard
         self._transport: asyncio.Transport | None = None
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -77,10 +84,15 @@ class Link(asyncio.Protocol):
 
     @staticmethod
     async def connect(
-        url: str, subprotocol: str, timeout: float, take: Callable[[bytes | str], None]
+        url: str,
+        subprotocol: str,
+        timeout: float,
+        take: Callable[[bytes | str], None],
+        heard: Callable[[], object] = lambda: None,
     ) -> Link:
         """Connects, within `timeout` seconds; `ConnectError` when it cannot. `take` is given each
-        message; what it raises ends the connection."""
+        message; what it raises ends the connection. `heard` is told of all that comes, also of the
+        parts of a message that is not whole yet: the link is alive."""
         parts = urlsplit(url)
         address = parts.netloc
         secure = parts.scheme == "wss"
@@ -88,7 +100,7 @@ class Link(asyncio.Protocol):
         link: Link | None = None
         try:
             async with asyncio.timeout(timeout):
-                link = Link(url, subprotocol, take)
+                link = Link(url, subprotocol, take, heard)
                 given = link
                 await loop.create_connection(
                     lambda: given,
@@ -147,6 +159,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         protocol = self._protocol
+        self._heard()
         if protocol.state is State.CONNECTING:
             size = self._wire.handshake(data)
             self._other(data[:size])

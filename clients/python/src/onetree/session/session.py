@@ -134,6 +134,10 @@ class Session:
         self.link = "greeting"
         self._until = now + self._options.connect_timeout
 
+    def handle_heard(self, now: float) -> None:
+        """Something came, whatever it was, also a part of a message: the connection is alive."""
+        self._heard = now
+
     def handle_closed(self, now: float, error: ConnectError) -> None:
         """The connection is closed, or could not be opened."""
         if self.link in ("over", "down"):
@@ -211,7 +215,12 @@ class Session:
             or self.link == "greeting"
         )
 
-    def poll_transmit(self) -> bytes | str | None:
+    @property
+    def is_closing(self) -> bool:
+        """Whether the application has ended it. Then what is sent sets the time of its end."""
+        return self._closing is not None
+
+    def poll_transmit(self, now: float) -> bytes | str | None:
         """The next message to send, when there is one and the broker's limits allow it now."""
         if self.link == "greeting" and self._hello is None:
             return self._encode(self._greeting())
@@ -230,7 +239,7 @@ class Session:
             if found is not None:
                 self._asks.put(id, Asked("request", found[0]))
                 return found[1]
-        bye = self._next_bye()
+        bye = self._next_bye(now)
         return None if bye is None else self._encode(bye)
 
     def _greeting(self) -> frames.Hello:
@@ -242,19 +251,19 @@ class Session:
             self._hello, self.name, self._session, self.token, options.agent, self._seen, subs
         )
 
-    def _next_bye(self) -> frames.Bye | None:
+    def _next_bye(self, now: float) -> frames.Bye | None:
         """`bye`, when everything else is done."""
         if self._closing is None or not self._closing[0] or self._said_bye or len(self._requests):
             return None
         self._said_bye = True
-        self._closing = (True, max(min(self._closing[1], self._heard + BYE), self._heard))
+        self._closing = (True, min(self._closing[1], now + BYE))
         return frames.Bye(self._asks.add(Asked("bye")))
 
     # What comes.
 
     def handle_frame(self, now: float, frame: frames.ServerFrame) -> None:
         """A frame came."""
-        self._heard = now
+        self.handle_heard(now)
         if self.link == "up":
             handle = _LIVE.get(type(frame))
             if handle is not None:
