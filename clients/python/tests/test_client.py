@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -16,9 +17,11 @@ from naive import Broker, Connection
 from onetree import event as e
 from onetree import sync
 from onetree.changes import EVENTS
+from onetree.options import Options
 from onetree.protocol import frames as f
 from onetree.protocol import json_codec
 from onetree.session import session as session_module
+from onetree.transport import Link
 from server import Server, naive, run
 
 FULL = b"HTTP/1.1 503 Full\r\nRetry-After: 3\r\nContent-Length: 4\r\n\r\nfull"
@@ -689,5 +692,105 @@ def test_a_link_that_is_dead_does_not_keep_who_closes(monkeypatch: Any) -> None:
             took = asyncio.get_running_loop().time() - begun
             assert 0.2 < took < 5
             await client.close()
+
+    run(story())
+
+
+def test_who_gives_up_while_it_connects_leaves_no_socket() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        connection_made = Link.connection_made
+        async with naive() as server:
+            for many in range(1, 40):
+                made: list[Link] = []
+
+                def began(self: Link, transport: Any, made: list[Link] = made) -> None:
+                    made.append(self)
+                    connection_made(self, transport)
+
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(Link, "connection_made", began)
+                    connecting = loop.create_task(
+                        Link.connect(server.url + "/v1/sync", json_codec.SUBPROTOCOL, 5, print)
+                    )
+                    for _ in range(many):
+                        await asyncio.sleep(0)
+                    while made and many > 20 and not made[0].opened.done():
+                        await asyncio.sleep(0)
+                    connecting.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await (await connecting).close()
+                for link in made:
+                    assert link._transport is not None and link._transport.is_closing()
+
+    run(story())
+
+
+def test_a_tokens_function_may_close_its_client() -> None:
+    async def story() -> None:
+        clients: list[onetree.Client] = []
+
+        async def token() -> str:
+            await clients[0].close()
+            return "t"
+
+        async with naive() as server:
+            clients.append(onetree.start(server.url, token=token))
+            await asyncio.wait_for(clients[0].until("ended"), 5)
+            await asyncio.wait_for(clients[0].close(), 5)
+            await asyncio.sleep(0.05)
+            assert not server.connections and not server.tokens
+
+    run(story())
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "a..b", "\xfc" * 64, ".a"])
+def test_a_host_that_can_have_no_name_is_no_url(host: str) -> None:
+    async def story() -> None:
+        with pytest.raises(onetree.BadUrl):
+            onetree.start(f"ws://{host}:1", reconnect="always")
+
+    run(story())
+
+
+def test_a_reader_is_one() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            await mirror.fresh()
+            changes = mirror.changes()
+            while changes.next_now() is not None:
+                pass
+            first = asyncio.create_task(anext(changes))
+            await asyncio.sleep(0)
+            with pytest.raises(onetree.Wrong, match="changes"):
+                await anext(changes)
+            await client.put("/a", 1)
+            assert (await asyncio.wait_for(first, 5)).name == "delta"
+            # Who gave up waits no longer.
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(changes), 0.01)
+            await client.put("/a", 2)
+            assert (await asyncio.wait_for(anext(changes), 5)).name == "delta"
+
+    run(story())
+
+
+def test_options_beside_those_that_count_are_refused() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            with pytest.raises(onetree.Wrong, match="Options"):
+                onetree.start(server.url, Options(), codec="json")
+            async with onetree.connect(server.url) as client:
+                view = onetree.View("/a", "entry")
+                for more in (
+                    {"tail": 2},
+                    {"values": False},
+                    {"match": ["x"]},
+                    {"depth": "children"},
+                ):
+                    with pytest.raises(onetree.Wrong, match="View"):
+                        client.mirror(view, **more)  # type: ignore[arg-type]
+                client.mirror(view, signals=True).close()
 
     run(story())

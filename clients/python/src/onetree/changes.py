@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from . import event as e
 from .event import Event
 from .protocol.paths import is_log_key
+from .protocol.wrong import Wrong
 from .snapshot import Snapshot
 
 EVENTS: Final = 256
@@ -52,13 +53,15 @@ class Changes:
 
     async def __anext__(self) -> Event:
         """The next event; the iteration ends behind `Ended`. Nothing is lost when this is
-        cancelled. For one reader at a time."""
+        cancelled. For one reader at a time (`Wrong`): what it asks for says how far it has got."""
         while True:
             event = self.next_now()
             if event is not None:
                 return event
             if self._over:
                 raise StopAsyncIteration
+            if self._waiting is not None:
+                raise Wrong("unsupported", "each reader has `changes()` of its own")
             self._waiting = asyncio.get_running_loop().create_future()
             try:
                 await self._waiting

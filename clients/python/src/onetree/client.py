@@ -254,7 +254,12 @@ class Client:
         entries, which must be of one snapshot. `keep`: where it survives this process, a file's
         path or a `Keep`; it is read at once (blocking), and `KeepError` raised when it cannot be.
         """
-        if not isinstance(view, View):
+        if isinstance(view, View):
+            if (depth, tuple(match), tail, values) != ("tree", (), None, True):
+                raise Wrong(
+                    "bad-field", "depth, match, tail and values are the View's, or a path's"
+                )
+        else:
             view = View(view, depth, cast("tuple[str, ...]", match), tail, values)
         options = SubOptions(once, signals, u32(given("every", millis, every)))
         kept = FileKeep(keep) if isinstance(keep, str | os.PathLike) else keep
@@ -321,8 +326,10 @@ class Client:
             await self._status_change()
         for mirror in list(self._mirrors.values()):
             await mirror.kept()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        # Not for itself, where a token's function closes its client.
+        others = self._tasks - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others)
 
     # The queue.
 
@@ -485,6 +492,9 @@ class Client:
         try:
             if callable(self._options.token):
                 given = await token.ask(self._options.token, self._options.connect_timeout)
+                if self._link is not me:
+                    # Its function has closed the client.
+                    return
                 self._session.token = given
             subprotocol = self._session.subprotocol
             patience = self._options.connect_timeout
@@ -628,6 +638,8 @@ def connect(
 
 def start(url: str, options: Options | None = None, **given: Any) -> Client:
     """Begins to connect and returns at once; what is asked meanwhile waits for the connection.
-    Options as of `connect`. `BadUrl` when the URL is not one of a broker. Needs a running event
-    loop."""
+    Options as of `connect`, or as `Options`. `BadUrl` when the URL is not one of a broker. Needs a
+    running event loop."""
+    if options is not None and given:
+        raise Wrong("bad-field", f"{', '.join(given)}: given beside Options, which have it")
     return Client(url, options if options is not None else Options(**given))

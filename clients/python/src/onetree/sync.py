@@ -258,7 +258,8 @@ class Mirror:
 
 
 class Changes(Iterator[Event]):
-    """The events of a mirror, in order, each once."""
+    """The events of a mirror, in order, each once. For one thread at a time; each may have
+    `changes()` of its own."""
 
     def __init__(self, run: _Loop, changes: _Changes) -> None:
         self._run = run

@@ -49,6 +49,11 @@ def parse_url(url: str) -> str:
         raise BadUrl(f"{url}: the URL of a broker begins with ws:// or wss://")
     if not parts.hostname or port == 0:
         raise BadUrl(f"{url}: no host, or no port that there is")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        # It is looked up by that name; no time will come when it can be.
+        raise BadUrl(f"{url}: there can be no host of that name") from None
     if parts.path in ("", "/"):
         parts = parts._replace(path=PATH)
     return parts._replace(fragment="").geturl()
@@ -98,6 +103,7 @@ class Link(asyncio.Protocol):
         secure = parts.scheme == "wss"
         loop = asyncio.get_running_loop()
         link: Link | None = None
+        answered = False
         try:
             async with asyncio.timeout(timeout):
                 link = Link(url, subprotocol, take, heard)
@@ -110,6 +116,7 @@ class Link(asyncio.Protocol):
                 )
                 either: set[asyncio.Future[Any]] = {link.opened, link.gone}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            answered = True
         except TimeoutError:
             message = f"cannot reach {address}: no answer within {timeout:g} s"
             raise Unreachable(message) from None
@@ -118,8 +125,9 @@ class Link(asyncio.Protocol):
         except OSError as error:
             raise Unreachable(f"cannot reach {address}: {error}") from None
         finally:
-            if link is not None and not link.opened.done() and link._transport is not None:
-                link._transport.abort()
+            # Also when this is cancelled as the answer comes: nobody else has it.
+            if link is not None and not answered:
+                link._abort()
         refused = link._protocol.handshake_exc
         if link.opened.done() and refused is None:
             if link._protocol.subprotocol != subprotocol:
@@ -143,12 +151,14 @@ class Link(asyncio.Protocol):
 
     async def close(self) -> None:
         """Ends it in order, or otherwise."""
-        if not self.gone.done():
-            if self._protocol.state is State.OPEN:
-                self._protocol.send_close(1000)
-                self._flush()
-            await asyncio.wait({self.gone}, timeout=CLOSE_TIMEOUT)
-        self._abort()
+        try:
+            if not self.gone.done():
+                if self._protocol.state is State.OPEN:
+                    self._protocol.send_close(1000)
+                    self._flush()
+                await asyncio.wait({self.gone}, timeout=CLOSE_TIMEOUT)
+        finally:
+            self._abort()
 
     # For the event loop.
 
