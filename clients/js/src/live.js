@@ -215,7 +215,8 @@ export class Mirror {
   }
 
   /**
-   * Waits until it is fresh and at `rev` or later: with the revision of a write, until it shows that write.
+   * Waits until it is fresh and at `rev` or later: with the revision of a write, until it shows that write. A revision is of one
+   * history: where the broker has begun another (the `epoch` of `cookie`), one of before may be far ahead.
    * @param {number} rev
    * @returns {Promise<number>} its revision then
    */

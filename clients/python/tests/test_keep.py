@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,12 @@ import pytest
 
 import onetree
 from onetree import keep as keep_module
+from onetree import sync
 from onetree.protocol.cookies import Cookie
 from onetree.protocol.frames import Entry
 from onetree.protocol.values import Value
 from onetree.snapshot import Snapshot
-from server import naive, run
+from server import SOURCE, naive, run
 
 HEAD = (
     '{"epoch":"000102030405060708090a0b0c0d0e0f","rev":9,"view":"0001020304050607","entries":2}\n'
@@ -257,5 +261,72 @@ def test_a_mirror_that_was_made_right_again_is_saved(tmp_path: Path, monkeypatch
                 assert path.read_text() == right
                 del late
             assert path.read_text() == right
+
+    run(story())
+
+
+def test_a_mirror_that_is_closed_waits_for_its_last_save(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+
+    class Slow(onetree.FileKeep):
+        def save(self, snapshot: Snapshot) -> None:
+            time.sleep(0.2)
+            super().save(snapshot)
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            done = await client.put("/a", 1)
+            for _ in range(3):
+                mirror = client.mirror("/", keep=Slow(path))
+                await mirror.at(done.rev)
+                ended = asyncio.create_task(mirror.closed())
+                await asyncio.sleep(0)
+                assert not ended.done()
+                mirror.close()
+                await asyncio.wait_for(ended, 5)
+                await mirror.closed()
+                with open(path, "rb") as file:
+                    assert file.readline().count(b'"rev":%d,' % done.rev) == 1
+                done = await client.put("/a", done.rev)
+
+    def work(url: str) -> None:
+        with sync.connect(url) as client:
+            done = client.put("/a", 1)
+            for _ in range(3):
+                with client.mirror("/", keep=Slow(path)) as mirror:
+                    mirror.at(done.rev)
+
+    run(story())
+
+    async def threads() -> None:
+        async with naive() as server:
+            path.unlink()
+            await asyncio.to_thread(work, server.url)
+
+    run(threads())
+
+
+AT_EXIT = """
+import atexit, sys
+from onetree import sync
+client = sync.connect(sys.argv[1])
+mirror = client.mirror("/", keep=sys.argv[2])
+mirror.at(client.put("/a", 1).rev)
+atexit.register(client.close)
+"""
+
+
+def test_what_is_closed_as_the_program_ends_is_saved(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+
+    def work(url: str) -> None:
+        command = [sys.executable, "-c", AT_EXIT, url, str(path)]
+        ran = subprocess.run(command, env=SOURCE, capture_output=True, text=True, timeout=20)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert '"path":"/a"' in path.read_text()
+
+    async def story() -> None:
+        async with naive() as server:
+            await asyncio.to_thread(work, server.url)
 
     run(story())

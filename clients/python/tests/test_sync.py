@@ -201,3 +201,34 @@ def test_a_function_that_exits_ends_its_call_alone() -> None:
             assert client.get("/a") is None
 
     script(work)
+
+
+def test_a_process_that_was_forked_is_told_that_it_has_no_client() -> None:
+    def work(url: str) -> None:
+        ran = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", FORKED, url],
+            env=SOURCE, capture_output=True, text=True, timeout=20,
+        )  # fmt: skip
+        assert ran.stdout.split() == ["Wrong", "Wrong", "Wrong", "0", "1"], ran
+
+    script(work)
+
+
+FORKED = """
+import os, signal, sys
+from onetree import sync, Wrong
+client = sync.connect(sys.argv[1])
+mirror = client.mirror("/")
+client.put("/a", 1)
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    for call in (lambda: client.put("/a", 2), mirror.entries, client.close):
+        try:
+            call()
+        except Wrong as wrong:
+            print("Wrong", flush=True)
+    os._exit(0)
+print(os.waitpid(child, 0)[1], client.get("/a").value.get(), flush=True)
+client.close()
+"""

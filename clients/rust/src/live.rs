@@ -349,7 +349,8 @@ impl Mirror {
     }
 
     /// Waits until it is fresh and at `rev` or later: with the revision of a write, until it shows
-    /// that write.
+    /// that write. A revision is of one history: where the broker has begun another (the `epoch` of a
+    /// cookie), one of before may be far ahead.
     ///
     /// # Errors
     /// When the mirror has ended.

@@ -197,6 +197,22 @@ class Keeper:
             if isinstance(self._keep, FileKeep):
                 self._keep.close()
 
+    async def _save(self, snapshot: Snapshot) -> None:
+        begun = False
+
+        def save() -> None:
+            nonlocal begun
+            begun = True
+            self._keep.save(snapshot)
+
+        try:
+            await asyncio.to_thread(save)
+        except RuntimeError:
+            if begun:
+                raise
+            # The program ends, and starts no thread any more: nobody is kept waiting.
+            save()
+
     async def save(self) -> None:
         """Saves what the application was shown, when that is news."""
         snapshot = self._shown()
@@ -209,7 +225,7 @@ class Keeper:
         if same or (saved and now.epoch == saved.epoch and now < saved):
             return
         try:
-            await asyncio.to_thread(self._keep.save, snapshot.alone())
+            await self._save(snapshot.alone())
             self._saved, self._copy, self.error = now, snapshot.copy, None
         except Exception as fault:
             if isinstance(fault, KeepError):

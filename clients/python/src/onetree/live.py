@@ -132,7 +132,9 @@ class Mirror:
 
     async def at(self, rev: int) -> int:
         """Waits until it is fresh and at `rev` or later: with the revision of a write, until it
-        shows that write. The revision that it is at then. `Closed` when the mirror has ended."""
+        shows that write. The revision that it is at then. `Closed` when the mirror has ended. A
+        revision is of one history: where the broker has begun another (the `epoch` of `Online` and
+        of `cookie`), one of before may be far ahead, so that a limit of time is wise."""
         given("rev", check_rev, rev)
         # A `sync` moves fresh mirrors only.
         await self.fresh()
@@ -248,10 +250,16 @@ class Mirror:
         return None if self._keeper is None else self._keeper.error
 
     def close(self) -> None:
-        """Ends it. What it shows stays."""
+        """Ends it. What it shows stays. Its last save is done when `closed` returns."""
         if self._ended is None:
             self._client.drop_mirror(self._sub)
             self.publish(e.Ended(None))
+
+    async def closed(self) -> None:
+        """Waits until it has ended and its last save is done: then another may have what it was
+        kept in."""
+        await self._wait(lambda: self._ended is not None)
+        await self.kept()
 
     async def _wait(self, reached: Callable[[], bool]) -> None:
         while not reached():

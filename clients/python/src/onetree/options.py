@@ -12,7 +12,9 @@ from .protocol.kinds import flag, number, text, word
 from .protocol.wrong import Wrong
 
 Token = str | Callable[[], "str | Awaitable[str]"] | None
-"""A text, or a function that gives one, sync or async, asked before each attempt to connect."""
+"""A text, or a function that gives one, sync or async, asked before each attempt to connect. One
+that is not async runs in the event loop, which does nothing else meanwhile: who has to wait for a
+token gives a coroutine function."""
 
 VERSION = "0.1.0"
 AGENT = f"onetree-python/{VERSION}"

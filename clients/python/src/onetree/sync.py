@@ -1,11 +1,13 @@
 """The client without `async`, for scripts: an event loop in a thread of its own.
 
-The same words as `onetree`; each call waits. Safe for any number of threads.
+The same words as `onetree`; each call waits. Safe for any number of threads, but not for a process
+that is forked: it connects by itself (`Wrong`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
@@ -42,6 +44,7 @@ class _Loop:
     """
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._loop = runner.get_loop()
         self._thread = threading.Thread(target=_serve, args=(runner,), name="onetree", daemon=True)
@@ -61,6 +64,13 @@ class _Loop:
                 "unsupported",
                 "what this client calls must not call it back, which would wait for itself: "
                 "in `transact` use `tx`, elsewhere another client",
+            )
+        if os.getpid() != self._process:
+            work.close()
+            raise Wrong(
+                "unsupported",
+                "a process that was forked has not the thread of its parent's client, which it "
+                "would wait for: it is to connect by itself",
             )
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
@@ -253,8 +263,13 @@ class Mirror:
         return self._run.run(self._mirror.transact(fn), timeout, True)
 
     def close(self) -> None:
-        """Ends it."""
-        self._run.call(self._mirror.close)
+        """Ends it, and waits for its last save."""
+
+        async def end() -> None:
+            self._mirror.close()
+            await self._mirror.closed()
+
+        self._run.run(end())
 
 
 class Changes(Iterator[Event]):
