@@ -16,11 +16,13 @@ import onetree
 from naive import Broker, Connection
 from onetree import event as e
 from onetree import sync
-from onetree.changes import EVENTS
+from onetree.changes import EVENTS, Changes
+from onetree.mirror import State
 from onetree.options import Options
 from onetree.protocol import frames as f
 from onetree.protocol import json_codec
 from onetree.session import session as session_module
+from onetree.snapshot import Snapshot
 from onetree.transport import Link
 from server import Server, naive, run
 
@@ -794,3 +796,33 @@ def test_options_beside_those_that_count_are_refused() -> None:
                 client.mirror(view, signals=True).close()
 
     run(story())
+
+
+def test_what_was_deleted_from_a_log_unseen_is_no_gap_and_what_was_trimmed_is() -> None:
+    view, state = onetree.View("/"), State(onetree.View("/"))
+    state.handle_refresh(f.Refresh(1, "full", "new"))
+    state.handle_fresh(f.Fresh(1, 1, "0" * 16), "e")
+    assert view == state.view
+    behind = Changes(Snapshot.saved(None), state.snapshot(), [])
+    keys = [f"{n:018d}" for n in range(2, 8)]
+
+    def went(rev: int, *changes: f.Change) -> None:
+        event = state.handle_delta(None, rev, changes)
+        assert isinstance(event, e.Delta)
+        behind.push(event, state.snapshot())
+
+    for rev in range(2, EVENTS + 2):
+        went(rev, f.Entry("/full", rev, onetree.Value.json(rev)))
+    rev = EVENTS + 2
+    for log in ("/deleted", "/trimmed", "/dropped", "/"):
+        path = f"{log if log != '/' else ''}/{keys[0]}"
+        went(rev, f.Entry(path, rev, onetree.Value.json(1)))
+        act = {"/deleted": "delete", "/dropped": "drop"}.get(log, "trim")
+        at = log if act in ("drop", "trim") else path
+        to = keys[1] if act == "trim" else ""
+        went(rev + 1, f.Gone(at, rev + 1, act, to))  # type: ignore[arg-type]
+        rev += 2
+    told = []
+    while (event := behind.next_now()) is not None:
+        told += [getattr(event, "gaps", ())]
+    assert told[-1] == ["/", "/trimmed"] and not any(told[:-1])

@@ -142,12 +142,17 @@ class _Behind:
         if isinstance(event, (e.Delta, e.Fresh)):
             self.fresh |= isinstance(event, e.Fresh)
             self.gaps.update(event.gaps)
+            trims = event.trims
+            if trims is not None and not trims:
+                return
             for path, _, old, new in event.changes:
-                # A log entry that came and went meanwhile was never seen: there was something.
+                # A log entry that came and was trimmed meanwhile was never seen: there was
+                # something. One that was deleted, was to be gone.
                 if new is None and old is not None and old[1] > self.start.rev:
                     log, _, key = path.rpartition("/")
-                    if is_log_key(key):
-                        self.gaps.add(log or "/")
+                    log = log or "/"
+                    if is_log_key(key) and (trims is None or key <= trims.get(log, "")):
+                        self.gaps.add(log)
         elif isinstance(event, e.Corrupt | e.Broken | e.Circling):
             self.trouble = event
         elif isinstance(event, e.Offline | e.Online):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 from .errors import ConnectError, OnetreeError
@@ -46,6 +46,8 @@ class Fresh:
     """What differs from what the mirror was before, each path once."""
     gaps: Sequence[str] = ()
     """Logs of which entries are gone that this mirror never had."""
+    trims: Mapping[str, str] | None = field(default=None, repr=False, compare=False)
+    """For `Changes`: up to which key each log was trimmed; `None`: nobody knows."""
     name: ClassVar[Literal["fresh"]] = "fresh"
 
 
@@ -61,6 +63,8 @@ class Delta:
     """What is different, as far as it lies in the view, each path once."""
     gaps: Sequence[str] = ()
     """Logs of which entries are gone that this mirror never had."""
+    trims: Mapping[str, str] | None = field(default=None, repr=False, compare=False)
+    """For `Changes`: up to which key each log was trimmed; `None`: nobody knows."""
     name: ClassVar[Literal["delta"]] = "delta"
 
 

@@ -128,7 +128,7 @@ class State:
             staged.changes.extend(changes)
             return None
         try:
-            self._apply(staged.store, changes, None, staged.gaps)
+            self._apply(staged.store, changes, None, staged.gaps, {})
         except _Rule as rule:
             return self._broken(str(rule))
         return None
@@ -142,14 +142,16 @@ class State:
         if staged.highest > fresh.rev:
             return self._broken("an entry is newer than the refresh that it came with")
         store, gaps = staged.store, staged.gaps
+        # What a refresh from nothing does not bring, was deleted or trimmed: nobody knows.
+        trims: dict[str, str] | None = None
         undo: Undo = {}
         if store is None:
             if fresh.rev < self.rev:
                 return self._broken("a delta refresh ends at or above the mirror's revision")
             store = self._store
-            hashes = store.hashes
+            hashes, trims = store.hashes, {}
             try:
-                self._apply(store, staged.changes, undo, gaps)
+                self._apply(store, staged.changes, undo, gaps, trims)
             except _Rule as rule:
                 self._take_back(undo, hashes)
                 return self._broken(str(rule))
@@ -169,7 +171,7 @@ class State:
             changes = self.snapshot().since(before)
         self.cookie = Cookie(epoch, fresh.rev, fresh.view)
         self.is_fresh = True
-        return Fresh(fresh.rev, changes, sorted(gaps))
+        return Fresh(fresh.rev, changes, sorted(gaps), trims)
 
     def handle_delta(
         self, since: int | None, rev: int, changes: Sequence[frames.Change]
@@ -182,6 +184,7 @@ class State:
             return self._broken("a delta starts at or below the mirror's revision")
         store = self._store
         gaps: set[str] = set()
+        trims: dict[str, str] = {}
         undo: Undo = {}
         hashes = store.hashes
         taken = changes
@@ -192,7 +195,7 @@ class State:
                 # What is not above the mirror's revision, it has: a folded delta may begin below.
                 taken = [change for change in changes if change[1] > before]
         try:
-            self._apply(store, taken, undo, gaps)
+            self._apply(store, taken, undo, gaps, trims)
         except _Rule as rule:
             self._take_back(undo, hashes)
             return self._broken(str(rule))
@@ -202,7 +205,7 @@ class State:
             if store.newest is not None:
                 store.note(undo)
         self._go_to(rev)
-        return Delta(before, rev, told, sorted(gaps) if gaps else ())
+        return Delta(before, rev, told, sorted(gaps) if gaps else (), trims)
 
     def handle_sync(self, rev: int, digest: Digest | None) -> Outcome:
         """`sync` names this mirror: nothing changed up to `rev`, and this is what it must be."""
@@ -231,8 +234,10 @@ class State:
         changes: Sequence[frames.Change],
         undo: Undo | None,
         gaps: set[str],
+        trims: dict[str, str],
     ) -> None:
-        """Applies changes in their order; `undo` gets what was there before the first of them."""
+        """Applies changes in their order; `undo` gets what was there before the first of them,
+        `gaps` and `trims` what an event says of them."""
         sees, everything, values = self._sees, self._all, self.view.values
         entry_hash = self._hash
         hashes = store.hashes
@@ -254,7 +259,7 @@ class State:
                     if old is not None:
                         hashes -= entry_hash(path, old[1])
                 continue
-            for gone in self._gone(store, change, gaps):
+            for gone in self._gone(store, change, gaps, trims):
                 old = store.take(gone)
                 if old is None:
                     continue
@@ -264,7 +269,9 @@ class State:
                     hashes -= entry_hash(gone, old[1])
         store.hashes = hashes
 
-    def _gone(self, store: Store, change: frames.Change, gaps: set[str]) -> Sequence[str]:
+    def _gone(
+        self, store: Store, change: frames.Change, gaps: set[str], trims: dict[str, str]
+    ) -> Sequence[str]:
         """The paths that a change takes away."""
         assert isinstance(change, frames.Gone)
         path = change.path
@@ -279,6 +286,7 @@ class State:
             )
         if change.gap and contains(base, path):
             gaps.add(path)
+        trims[path] = max(change.to, trims.get(path, ""))
         if not (contains(base, path) or contains(path, base)):
             return ()
         # The log's entries up to and including `to`, and what is under them; other children of the

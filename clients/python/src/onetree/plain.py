@@ -40,7 +40,7 @@ def as_json(given: Any) -> Any:
     if not is_dataclass(given):
         return given
     told: dict[str, Any] = {"event": given.name} if isinstance(given, Event) else {}
-    for name in (field.name for field in fields(given)):
+    for name in (field.name for field in fields(given) if field.repr):
         part = getattr(given, name)
         if name == "retry_in":
             told["retry_ms"] = round(part * 1000)
