@@ -42,14 +42,23 @@ impl Backup {
     /// Makes the backup.
     pub(crate) fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let from = data::existing(&self.data)?;
+        data::filled(&self.to, |to| self.fill(&from, to, common, output))
+    }
+
+    fn fill(
+        &self,
+        from: &Disk,
+        to: &Disk,
+        common: &Common,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
         let shown = self.to.display();
-        let to = data::made(&self.to)?;
         if !to.list().map_err(|error| data::io_failed(&error))?.is_empty() {
             return Err(Failure::new(USAGE, "not-empty", format!("{shown} is not empty"))
                 .next("give a directory that is empty, or that is not there yet"));
         }
-        let (state, report, settings) = data::read_live(&from)?;
-        let bytes = save(&to, report.epoch, &settings, &state, true)?;
+        let (state, report, settings) = data::read_live(from)?;
+        let bytes = save(to, report.epoch, &settings, &state, true)?;
         let entries = state.checkpoint().digest().count;
         if common.json {
             let line = json!({
@@ -58,6 +67,7 @@ impl Backup {
                 "rev": report.rev,
                 "entries": entries,
                 "bytes": bytes,
+                "torn": report.torn.as_ref().map(data::torn),
             });
             return output.line(&line.to_string());
         }
@@ -67,7 +77,14 @@ impl Backup {
             report.epoch,
             thousands(entries),
             thousands(bytes)
-        ))
+        ))?;
+        match report.torn {
+            None => Ok(()),
+            // It looks the same while it is being written.
+            Some((file, at)) => output.line(&format!(
+                "without the last batch, of which nobody was told: a crash cut it, or a broker is writing it: {file} at {at}"
+            )),
+        }
     }
 }
 

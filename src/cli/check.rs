@@ -46,7 +46,7 @@ impl Check {
         let entries = state.checkpoint().digest().count;
         let torn = report.torn.as_ref();
         if common.json {
-            let torn = torn.map(|(file, at)| json!({ "file": file, "offset": at }));
+            let torn = torn.map(data::torn);
             return output.line(
                 &json!({
                     "data": self.data.display().to_string(),

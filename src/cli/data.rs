@@ -26,6 +26,21 @@ pub(crate) fn existing(directory: &Path) -> Result<Disk, Failure> {
     }
 }
 
+/// A directory that is to be filled, which is made when it is not there: it goes again when `fill` fails. What `fill`
+/// has made in it is `fill`'s to take away.
+pub(crate) fn filled<T>(
+    directory: &Path,
+    fill: impl FnOnce(&Disk) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let there = directory.exists();
+    let done = made(directory).and_then(|disk| fill(&disk));
+    if done.is_err() && !there {
+        // The first error is the one to tell; and where something is in it, it stays.
+        let _ = fs::remove_dir(directory);
+    }
+    done
+}
+
 /// A directory, which is made when it is not there, durably.
 pub(crate) fn made(directory: &Path) -> Result<Disk, Failure> {
     let there = directory.exists();
@@ -144,6 +159,11 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
 /// Where something is damaged, for programs.
 pub(crate) fn place(damage: &Damage) -> Value {
     json!({ "file": damage.file, "offset": damage.offset })
+}
+
+/// Where a batch is cut, for programs.
+pub(crate) fn torn((file, offset): &(String, u64)) -> Value {
+    json!({ "file": file, "offset": offset })
 }
 
 /// The file system refused something.

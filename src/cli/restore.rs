@@ -57,16 +57,33 @@ impl Restore {
     /// Restores.
     pub(crate) fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let from = data::existing(&self.from)?;
-        let disk = data::made(&self.data)?;
-        let _lock = data::lock(&self.data)?;
-        let old = old(&disk)?;
+        data::filled(&self.data, |disk| {
+            let there = disk.list().map_err(|error| data::io_failed(&error))?;
+            let _lock = data::lock(&self.data)?;
+            let filled = self.fill(&from, disk, common, output);
+            if filled.is_err() && there.is_empty() {
+                // Nothing of ours stays; as long as it is locked nobody else has it.
+                let _ = fs::remove_file(self.data.join("lock"));
+            }
+            filled
+        })
+    }
+
+    fn fill(
+        &self,
+        from: &Disk,
+        disk: &Disk,
+        common: &Common,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let old = old(disk)?;
         let shown = self.data.display();
         if !old.is_empty() && !self.force {
             let message = format!("{shown} is not empty: it has {}", old[0]);
             return Err(Failure::new(USAGE, "not-empty", message)
                 .next("give another --data, or --force, which moves what is there aside"));
         }
-        let (mut state, settings, lost) = self.read(&from)?;
+        let (mut state, settings, lost) = self.read(from)?;
         let above = above(state.rev().get(), &old)?;
         let epoch = settings.epoch;
         state.begin_epoch(epoch, above);
@@ -74,8 +91,8 @@ impl Restore {
         let making = self.data.join(MAKING);
         let failed = |error| data::io_failed(&error).and(&format!(" (in {shown})"));
         clear(&making).map_err(failed)?;
-        backup::save(&data::made(&making)?, epoch, &settings, &state, false)?;
-        let aside = self.replace(&disk, &making, &old).map_err(failed)?;
+        data::filled(&making, |making| backup::save(making, epoch, &settings, &state, false))?;
+        let aside = self.replace(disk, &making, &old).map_err(failed)?;
 
         let entries = state.checkpoint().digest().count;
         if common.json {

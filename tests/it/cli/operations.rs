@@ -300,6 +300,68 @@ fn no_broker_starts_on_a_backup() {
     assert!(Broker::on(&restored, &[]).ok(&["get", "/kept"]).contains('1'));
 }
 
+/// What is not made leaves no directory behind: it would have to be taken away before the next try, or a
+/// broker would start on it, with nothing.
+#[test]
+fn a_backup_or_a_restore_that_fails_leaves_no_directory() {
+    let directory = Directory::new("failed");
+    let (data, backup) = (directory.file("data"), directory.file("backup"));
+    let mut broker = Broker::on(&data, &[]);
+    broker.ok(&["put", "/kept", "1"]);
+    assert_eq!(interrupt(&mut broker.child), 0);
+    told(&["backup", "--data", text(&data), text(&backup)]);
+    for from in [&data, &backup] {
+        for name in names(from).iter().filter(|name| !name.starts_with("history")) {
+            fs::remove_file(from.join(name)).unwrap();
+        }
+        let to = directory.file("to");
+        for command in [
+            ["backup", "--data", text(from), text(&to)],
+            ["restore", "--data", text(&to), text(from)],
+        ] {
+            let (exit, error) = failed(&command);
+            assert_eq!((exit, &error["code"]), (6, &json!("damaged")), "{error}");
+            assert!(!to.exists(), "{command:?}: {:?}", names(&to));
+            // One that was there stays.
+            fs::create_dir(&to).unwrap();
+            failed(&command);
+            assert!(to.exists(), "{command:?}");
+            fs::remove_dir_all(&to).unwrap();
+        }
+    }
+}
+
+/// What was cut is not in the backup, and is told of when it is made: nobody checks the directory first.
+#[test]
+fn a_backup_says_that_the_last_batch_was_cut() {
+    let directory = Directory::new("cut");
+    let data = directory.file("data");
+    let mut broker = Broker::on(&data, &[]);
+    broker.ok(&["put", "/kept", "1"]);
+    broker.child.kill().unwrap();
+    broker.child.wait().unwrap();
+    let name = names(&data).into_iter().find(|name| name.starts_with("log-")).unwrap();
+    let log = data.join(name);
+    let mut bytes = fs::read(&log).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    // The beginning of a batch, where the seal is: it was never whole, and nothing says that it was.
+    let at = (64..=used).rfind(|at| bytes[*at..].starts_with(&bytes[64..68])).unwrap();
+    bytes[at + 4] ^= 1;
+    fs::write(&log, bytes).unwrap();
+
+    let (to, again) = (directory.file("to"), directory.file("again"));
+    let place = json!({ "file": text(&log), "offset": at });
+    let done = told(&["backup", "--data", text(&data), text(&to)]);
+    assert_eq!((&done["torn"], &done["entries"]), (&place, &json!(1)), "{done}");
+    assert_eq!(told(&["check", "--data", text(&data)])["torn"], place);
+    let people = said(&program(&["backup", "--data", text(&data), text(&again)]).output().unwrap());
+    assert!(people.contains(&format!("{} at {at}", text(&log))), "{people}");
+    // The copy itself is whole.
+    let copy = directory.file("copy");
+    let done = told(&["backup", "--data", text(&to), text(&copy)]);
+    assert_eq!(done["torn"], Value::Null, "{done}");
+}
+
 #[test]
 fn restore_begins_a_history_that_mirrors_notice() {
     let directory = Directory::new("restore");
