@@ -101,3 +101,22 @@ fn logs_that_have_each_others_names_are_damage_of_which_nothing_is_lost() {
     let Salvaged { state, lost } = files::salvage(&swapped, settings(7)).unwrap();
     assert_eq!((Whole::of(&state).slots, lost), (right.slots.clone(), Vec::new()));
 }
+
+/// No revision is so high, so the file is none of ours; sums with it would overflow.
+#[test]
+fn a_name_that_no_file_can_have_is_passed_over() {
+    let (run, _store) = work(Rng::any(), 150, false);
+    let right = &run.moments.last().unwrap().whole;
+    for name in ["tree-ffffffffffffffff.onetree", "log-ffffffffffffffff.onetree"] {
+        let image = run.storage.crash(Keep::Everything);
+        image.put(name, vec![1; 100]);
+        assert_eq!(damage(&image, right, name), None);
+        assert_eq!(files::damages(&image, &settings(7)), []);
+        assert_eq!(Whole::of(&open(&image.kill(), false).unwrap().state), *right, "{name}");
+        // Also where something else is damaged.
+        let (tree, length) =
+            image.files().into_iter().find(|(other, _)| other.starts_with("tree-0")).unwrap();
+        image.put(&tree, image.content(&tree)[..length - 1].to_vec());
+        assert_eq!(damage(&image, right, name).map(|damage| damage.file), Some(tree), "{name}");
+    }
+}

@@ -34,7 +34,7 @@ use super::header::{self, Kind};
 use super::record::{CommitRecord, Effects};
 use super::spare::Ready;
 use super::storage::{Storage, StorageFile};
-use super::{Damage, OpenError};
+use super::{Damage, OpenError, revision};
 
 const KIND: Kind = Kind { magic: b"1TREELOG", what: "log", version: 1 };
 const FILE_HEADER: usize = 64;
@@ -78,8 +78,7 @@ pub(super) fn name(first: u64) -> String {
 
 /// The first revision of the file with this name.
 pub(super) fn first_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("log-")?.strip_suffix(".onetree")?;
-    u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)
+    revision(name.strip_prefix("log-")?.strip_suffix(".onetree")?)
 }
 
 impl LogWriter {

@@ -36,7 +36,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use onetree_core::{Checkpoint, Commit, Settings, State};
-use onetree_protocol::Epoch;
+use onetree_protocol::{Epoch, Revision};
 use tokio::sync::oneshot;
 
 use super::{Store, StoreError};
@@ -194,6 +194,12 @@ pub fn save(
         history.write(storage)?;
     }
     Ok(bytes)
+}
+
+/// A revision as it stands in the name of a file. What is higher than any is none.
+fn revision(digits: &str) -> Option<u64> {
+    let rev = u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)?;
+    Revision::new(rev).map(Revision::get)
 }
 
 /// The revision in the name of a file: that of a saved tree, or the first of a log.

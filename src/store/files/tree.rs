@@ -22,7 +22,7 @@ use serde::Serialize;
 use super::header::{self, Kind};
 use super::record::{BadRecord, ClientRecord, HeadRecord, SlotRecord};
 use super::storage::{Storage, StorageFile};
-use super::{Damage, OpenError};
+use super::{Damage, OpenError, revision};
 
 const KIND: Kind = Kind { magic: b"1TREESAV", what: "saved tree", version: 1 };
 const FILE_HEADER: usize = 64;
@@ -50,8 +50,7 @@ pub(super) fn name(rev: u64) -> String {
 
 /// The revision of the tree with this name.
 pub(super) fn rev_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("tree-")?.strip_suffix(".onetree")?;
-    u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)
+    revision(name.strip_prefix("tree-")?.strip_suffix(".onetree")?)
 }
 
 /// Writes a state; gives how many bytes that took, and tells `wrote` meanwhile how many it were so
