@@ -169,6 +169,30 @@ fn an_end_while_the_disk_fails_is_not_taken_for_a_good_one() {
     assert!(open(&storage.crash(Keep::Nothing), true).unwrap().report.new_epoch);
 }
 
+/// Whatever fails at the end: it is a good one only when what it says is on the disk.
+#[test]
+fn an_end_that_fails_in_any_way_is_followed_by_a_start() {
+    for (interval, commits) in [(false, 0), (false, 5), (true, 0), (true, 5)] {
+        for (what, is) in KINDS {
+            for after in 0..4 {
+                let (storage, mut store, mut worker) = begin(interval, 7);
+                for _ in 0..commits {
+                    keep(&mut store, &mut worker).unwrap();
+                }
+                storage.fail(Some(Fault { what: is, after, times: 1, errno: EIO }));
+                wait(store.close());
+                storage.fail(None);
+                let when = format!("{what} {after} after {commits} commits, interval: {interval}");
+                for image in [storage.crash(Keep::Nothing), storage.kill()] {
+                    let opened = open(&image, interval).unwrap_or_else(|e| panic!("{when}: {e}"));
+                    let rev = opened.state.rev().get();
+                    assert!(interval || rev == worker.state.rev().get(), "{when}: {rev}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_tree_that_cannot_be_saved_keeps_nobody_from_writing_and_leaves_nothing_behind() {
     let (storage, mut store, mut worker) = begin(false, 11);

@@ -173,9 +173,11 @@ impl LogWriter {
         Ok(())
     }
 
-    /// As [`LogWriter::sync`], and the seal is on the disk too.
+    /// As [`LogWriter::sync`], and the seal is on the disk too: without it the end is no good one.
     pub(super) fn end(&mut self) -> io::Result<()> {
-        self.sync()?;
+        self.file.sync()?;
+        self.durable = self.at;
+        self.write_seal()?;
         self.file.sync()
     }
 
@@ -190,9 +192,13 @@ impl LogWriter {
 
     /// Says that everything up to `durable` is on the disk, and that nothing comes behind it yet.
     fn seal(&mut self) {
-        let seal = batch_header(self.seed, &[], 0, self.next, self.durable);
         // When this fails, nothing is lost but what it would say; the next batch will fail too.
-        let _ = self.file.write_at(&seal, self.at);
+        let _ = self.write_seal();
+    }
+
+    fn write_seal(&mut self) -> io::Result<()> {
+        let seal = batch_header(self.seed, &[], 0, self.next, self.durable);
+        self.file.write_at(&seal, self.at)
     }
 }
 
