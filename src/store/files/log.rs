@@ -68,7 +68,7 @@ pub(super) fn begins(storage: &dyn Storage, name: &str) -> Option<u64> {
     let mut header = [0; FILE_HEADER];
     let read = storage.open(name).ok()?.read_at(&mut header, 0).ok()?;
     let whole = read == FILE_HEADER && header::read(&header, &KIND, storage, name).is_ok();
-    whole.then(|| number(&header[32..40]))
+    whole.then(|| first_in(&header))
 }
 
 /// The name of the file whose first commit is `first`.
@@ -231,6 +231,11 @@ fn file_header(epoch: Epoch, first: u64) -> [u8; FILE_HEADER] {
     header
 }
 
+/// The revision that a header says is the first of its file.
+fn first_in(header: &[u8; FILE_HEADER]) -> u64 {
+    number(&header[32..40])
+}
+
 /// Adds a batch to `buffer`.
 fn batch(buffer: &mut Vec<u8>, seed: u32, commits: &[Arc<Commit>], durable: u64) -> io::Result<()> {
     let begins = buffer.len();
@@ -326,17 +331,8 @@ impl LogFile {
             return Err(Damage { file: storage.show(name), offset: 0, why }.into());
         };
         let epoch = header::read(header, &KIND, storage, name)?;
-        let seed = header::crc(header);
-        let first = number(&header[32..40]);
-        Ok(LogFile {
-            name: name.to_owned(),
-            epoch,
-            first,
-            bytes,
-            seed,
-            last: Cell::default(),
-            sealed: Cell::default(),
-        })
+        let (seed, first) = (header::crc(header), first_in(header));
+        Ok(LogFile::of(name, (epoch, first), seed, bytes))
     }
 
     /// Reads a file whose header is damaged: what it said is that it is of this history, and begins
@@ -349,15 +345,12 @@ impl LogFile {
     ) -> Result<LogFile, OpenError> {
         let bytes = content(storage, name, file)?;
         let seed = header::crc(&file_header(epoch, first));
-        Ok(LogFile {
-            name: name.to_owned(),
-            epoch,
-            first,
-            bytes,
-            seed,
-            last: Cell::default(),
-            sealed: Cell::default(),
-        })
+        Ok(LogFile::of(name, (epoch, first), seed, bytes))
+    }
+
+    fn of(name: &str, (epoch, first): (Epoch, u64), seed: u32, bytes: Vec<u8>) -> LogFile {
+        let (last, sealed) = Default::default();
+        LogFile { name: name.to_owned(), epoch, first, bytes, seed, last, sealed }
     }
 
     /// Whether it ends with a seal, as far as [`LogFile::each`] or [`LogFile::pieces`] has come.

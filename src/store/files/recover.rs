@@ -52,8 +52,8 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     let history = History::read(storage)?;
     let names = storage.list().map_err(failed)?;
     let there = There::of(&names);
-    if let (None, Some(first)) = (history, there.logs.first()) {
-        let why = format!("it is missing, and {} is there", log::name(*first));
+    if let (None, Some((_, first))) = (history, there.logs.first()) {
+        let why = format!("it is missing, and {first} is there");
         return Err(Damage { file: storage.show(history::NAME), offset: 0, why }.into());
     }
     if let Some(damage) = there.missing(storage, history) {
@@ -67,9 +67,9 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     };
     let tree = there.tree.map(|rev| open(tree::name(rev))).transpose()?;
     let mut files = Vec::new();
-    for (first, until) in there.behind() {
-        let (name, file) = open(log::name(first))?;
-        files.push(Segment { name, file, first, until });
+    for behind in there.behind() {
+        let (_, file) = open(behind.name.to_owned())?;
+        files.push((behind, file));
     }
     let new_epoch = there.tree.is_none() && history.is_none();
     let epoch = history.map_or(settings.epoch, |history| history.epoch);
@@ -101,14 +101,28 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
 pub(super) struct There {
     /// The revision of the newest saved tree.
     pub(super) tree: Option<u64>,
-    /// The first revisions of the log's files, in order.
-    logs: Vec<u64>,
+    /// The log's files in order: the first revision of each, and its name.
+    logs: Vec<(u64, String)>,
+}
+
+/// A log file that is not in the saved tree as a whole.
+pub(super) struct Behind<'a> {
+    pub(super) name: &'a str,
+    /// Its first revision, and that of the file behind it.
+    pub(super) first: u64,
+    pub(super) until: u64,
 }
 
 impl There {
     pub(super) fn of(names: &[String]) -> There {
+        There::with(names, |_, first| first)
+    }
+
+    /// The same, where what a log file begins with is not what its name says but `begins`, which is given both.
+    pub(super) fn with(names: &[String], begins: impl Fn(&str, u64) -> u64) -> There {
         let tree = names.iter().filter_map(|name| tree::rev_of(name)).max();
-        let mut logs: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
+        let log = |name: &String| Some((begins(name, log::first_of(name)?), name.clone()));
+        let mut logs: Vec<(u64, String)> = names.iter().filter_map(log).collect();
         logs.sort_unstable();
         There { tree, logs }
     }
@@ -123,7 +137,7 @@ impl There {
         let history = history?;
         let named = history.log.unwrap_or_default();
         let damage = |file: &str, why| Damage { file: storage.show(file), offset: 0, why };
-        if named > 0 && self.logs.last().is_none_or(|last| *last < named) {
+        if named > 0 && self.logs.last().is_none_or(|(last, _)| *last < named) {
             let why = format!("it is missing, and {} names it", history::NAME);
             return Some(damage(&log::name(named), why));
         }
@@ -131,34 +145,26 @@ impl There {
         lost.then(|| damage("", "the saved tree is missing".to_owned()))
     }
 
-    /// The logs that have something behind the saved tree: the first revision of each, and that of the file
-    /// behind it.
-    pub(super) fn behind(&self) -> impl Iterator<Item = (u64, u64)> {
+    /// The logs that have something behind the saved tree.
+    pub(super) fn behind(&self) -> impl Iterator<Item = Behind<'_>> {
         let saved = self.tree.unwrap_or_default();
-        let until = self.logs.iter().skip(1).copied().chain([u64::MAX]);
+        let until = self.logs.iter().skip(1).map(|(first, _)| *first).chain([u64::MAX]);
+        let logs = self.logs.iter().zip(until);
         // Otherwise all of it is in the saved tree, and it was about to be removed.
-        self.logs.iter().copied().zip(until).filter(move |(_, until)| *until > saved + 1)
+        let logs = logs.filter(move |(_, until)| *until > saved + 1);
+        logs.map(|((first, name), until)| Behind { name, first: *first, until })
     }
-}
-
-/// A log file that is not in the saved tree as a whole.
-struct Segment {
-    name: String,
-    file: Box<dyn StorageFile>,
-    /// Its first revision, and that of the file behind it.
-    first: u64,
-    until: u64,
 }
 
 /// Replays the logs behind the saved tree; gives their length in bytes, and the last one.
 fn replay(
     storage: &dyn Storage,
-    logs: &[Segment],
+    logs: &[(Behind<'_>, Box<dyn StorageFile>)],
     state: &mut State,
     report: &mut Report,
 ) -> Result<(u64, Option<LogFile>), OpenError> {
     let (mut bytes, mut last) = (0, None);
-    for (n, Segment { name, file, first, until }) in logs.iter().enumerate() {
+    for (n, (Behind { name, first, until }, file)) in logs.iter().enumerate() {
         let file = LogFile::read(storage, name, &**file)?;
         let damage =
             |offset, why: String| OpenError::from(Damage { file: storage.show(name), offset, why });
@@ -242,7 +248,7 @@ pub(super) fn recover(
         let state = recovered.state.checkpoint();
         recovered.saved_bytes = tree::write(storage, fresh, key, &state, |_| {}).map_err(failed)?;
     }
-    let log = before.and_then(|history| history.log).or(Some(0));
+    let log = before.and_then(|history| history.log);
     let history = History { epoch: recovered.report.epoch, weak, clean: false, backup: false, log };
     if before != Some(history) {
         history.write(storage).map_err(failed)?;

@@ -5,7 +5,7 @@ use onetree_protocol::Epoch;
 
 use super::history::History;
 use super::log::{self, LogFile, Piece};
-use super::recover::{self, There};
+use super::recover::{self, Behind, There};
 use super::storage::Storage;
 use super::tree;
 use super::{Damage, OpenError};
@@ -46,14 +46,15 @@ fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
     let history = History::read(storage).ok().flatten();
     let epoch = history.map_or(settings.epoch, |history| history.epoch);
     let settings = Settings { epoch, ..settings };
-    let there = There::of(&names);
+    // In the order of what they hold, whatever they are called.
+    let there = There::with(&names, |name, named| log::begins(storage, name).unwrap_or(named));
     let state = match there.tree {
         Some(rev) => tree::whole(storage, rev, settings, &mut lost),
         None => State::new(settings),
     };
     let mut replay = Replay { storage, epoch, state, lost, broken: None, begins: 0, sealed: false };
-    for (name, first, until) in logs(storage, &names, there.tree) {
-        replay.file(&name, first, until);
+    for behind in there.behind() {
+        replay.file(&behind);
     }
     if let Some(missing) = there.missing(storage, history) {
         replay.broken.get_or_insert(missing);
@@ -63,25 +64,6 @@ fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
         replay.broken.get_or_insert(unsealed);
     }
     replay.end()
-}
-
-/// The logs that have something behind the saved tree, in the order of what they hold, whatever they are called: the
-/// name of each, its first revision, and that of the one behind it.
-fn logs(
-    storage: &dyn Storage,
-    names: &[String],
-    tree: Option<u64>,
-) -> impl Iterator<Item = (String, u64, u64)> {
-    let first = |name: &String| {
-        let named = log::first_of(name)?;
-        Some((log::begins(storage, name).unwrap_or(named), name.clone()))
-    };
-    let mut logs: Vec<(u64, String)> = names.iter().filter_map(first).collect();
-    logs.sort_unstable();
-    let until: Vec<u64> = logs.iter().skip(1).map(|(first, _)| *first).chain([u64::MAX]).collect();
-    let saved = tree.unwrap_or_default();
-    let logs = logs.into_iter().zip(until).map(|((first, name), until)| (name, first, until));
-    logs.filter(move |(_, _, until)| *until > saved + 1)
 }
 
 /// The log behind the saved tree, past what is broken in it.
@@ -99,7 +81,7 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    fn file(&mut self, name: &str, first: u64, until: u64) {
+    fn file(&mut self, &Behind { name, first, until }: &Behind<'_>) {
         let storage = self.storage;
         (self.begins, self.sealed) = (first, false);
         let failed = |error| OpenError::Io { file: storage.show(name), error };
