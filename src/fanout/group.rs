@@ -70,6 +70,32 @@ impl Group {
         members.list().is_empty()
     }
 
+    /// Whether these are the same groups, in the same order.
+    pub(super) fn are<'a>(
+        groups: impl ExactSizeIterator<Item = &'a Arc<Group>>,
+        others: &[Arc<Group>],
+    ) -> bool {
+        groups.len() == others.len()
+            && groups.zip(others).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    /// Calls `each` with everyone who is in any of the groups, once. `first`: whether it is the first time that a
+    /// subscriber comes by; not asked where there is but one group.
+    pub(super) fn each_of(
+        groups: &[Arc<Group>],
+        mut first: impl FnMut(&Subscriber) -> bool,
+        mut each: impl FnMut(&Subscriber),
+    ) {
+        let alone = groups.len() == 1;
+        for group in groups {
+            group.each_member(|subscriber| {
+                if alone || first(subscriber) {
+                    each(subscriber);
+                }
+            });
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.members.read().unwrap_or_else(PoisonError::into_inner).list().is_empty()
     }

@@ -28,9 +28,7 @@ impl Run {
         &self,
         groups: impl ExactSizeIterator<Item = &'a Arc<Group>>,
     ) -> bool {
-        self.draft.size < RUN_BYTES
-            && groups.len() == self.groups.len()
-            && groups.zip(&self.groups).all(|(one, other)| Arc::ptr_eq(one, other))
+        self.draft.size < RUN_BYTES && Group::are(groups, &self.groups)
     }
 
     /// Begins anew, for these groups.
@@ -45,18 +43,13 @@ impl Run {
         let draft = std::mem::take(&mut self.draft);
         let Some(rev) = draft.rev() else { return 0 };
         let (mut made, mut handed) = (Made::default(), 0);
-        let alone = self.groups.len() == 1;
-        for group in &self.groups {
-            group.each_member(|subscriber| {
-                // Commits come from one task, so that a mark at the subscriber tells.
-                if alone || subscriber.claim(rev) {
-                    let codec = subscriber.codec;
-                    let encode = || draft.encode(codec, self.envelope);
-                    hand(subscriber, made.frames(codec, encode));
-                    handed += 1;
-                }
-            });
-        }
+        // Commits come from one task, so that a mark at the subscriber tells.
+        let first = |subscriber: &Subscriber| subscriber.claim(rev);
+        Group::each_of(&self.groups, first, |subscriber| {
+            let codec = subscriber.codec;
+            hand(subscriber, made.frames(codec, || draft.encode(codec, self.envelope)));
+            handed += 1;
+        });
         handed
     }
 }

@@ -10,6 +10,7 @@ use super::Fanout;
 use super::encode::{Frames, Made, signal_size};
 use super::group::Group;
 use super::run::RUN_BYTES;
+use super::subscriber::Subscriber;
 
 impl Fanout {
     /// Hands signals to everyone whose view sees their path and who wants signals, at most once each,
@@ -29,8 +30,7 @@ impl Fanout {
                         found.push(group.clone());
                     }
                 });
-                same = found.len() == groups.len()
-                    && found.iter().zip(&groups).all(|(one, other)| Arc::ptr_eq(one, other));
+                same = Group::are(found.iter(), &groups);
             }
             if !same || size >= RUN_BYTES {
                 self.hand_signals(&groups, &signals[start..at]);
@@ -52,15 +52,11 @@ impl Fanout {
         let mut made = Made::default();
         // Signals come from many tasks at once, so that no mark at the subscriber would tell.
         let mut told = HashSet::new();
-        let alone = groups.len() == 1;
-        for group in groups {
-            group.each_member(|subscriber| {
-                if alone || told.insert(subscriber.id) {
-                    let codec = subscriber.codec;
-                    let encode = || Frames::of_signals(signals, codec, self.envelope);
-                    subscriber.sink.signals(made.frames(codec, encode));
-                }
-            });
-        }
+        let first = |subscriber: &Subscriber| told.insert(subscriber.id);
+        Group::each_of(groups, first, |subscriber| {
+            let codec = subscriber.codec;
+            let encode = || Frames::of_signals(signals, codec, self.envelope);
+            subscriber.sink.signals(made.frames(codec, encode));
+        });
     }
 }

@@ -14,7 +14,7 @@ from .event import Event, Verdict
 from .given import given
 from .keep import Keep, Keeper
 from .mirror import State
-from .protocol.cookies import Cookie
+from .protocol.cookies import Cookie, epoch_of
 from .protocol.frames import Entry
 from .protocol.kinds import rev as check_rev
 from .protocol.kinds import u32
@@ -30,11 +30,6 @@ T = TypeVar("T")
 
 U32: Final = (1 << 32) - 1
 """The largest limit of a page."""
-
-
-def epoch_of(cookie: Cookie | None) -> str | None:
-    """The history that a cookie is of."""
-    return None if cookie is None else cookie.epoch
 
 
 class Page(tuple[Entry, ...]):

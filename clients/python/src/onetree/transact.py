@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from .errors import OutsideView, Refused
+from .protocol.cookies import epoch_of
 from .protocol.frames import Entry
 from .protocol.paths import check_path, contains, is_log_key, order_key, segments
 from .protocol.values import Value
@@ -215,7 +216,7 @@ class Transaction:
             if (0 if entry is None else entry.rev) != rev:
                 return True
         before = self._snapshot
-        if (now.cookie and now.cookie.epoch) != (before.cookie and before.cookie.epoch):
+        if epoch_of(now.cookie) != epoch_of(before.cookie):
             return True
         return any(now.under(top) != before.under(top) for top in self._trees)
 
@@ -243,7 +244,7 @@ async def transact(
         # Revisions of two histories are not compared: a broker that has begun another while `fn`
         # ran may have something else at the same ones.
         await mirror.fresh()
-        if (mirror.cookie and mirror.cookie.epoch) != (snapshot.cookie and snapshot.cookie.epoch):
+        if epoch_of(mirror.cookie) != epoch_of(snapshot.cookie):
             continue
         try:
             done = await client.txn(txn)

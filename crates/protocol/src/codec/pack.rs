@@ -74,17 +74,15 @@ impl<'a> Iterator for InOrder<'a> {
 }
 
 /// The elements of an array that is all of `bytes`.
-pub(super) fn elements(mut bytes: &[u8]) -> Result<Vec<&[u8]>, String> {
-    let length = decode::read_array_len(&mut bytes).map_err(|_| "not an array".to_string())?;
-    let mut elements = Vec::with_capacity((length as usize).min(BELIEVED));
-    for _ in 0..length {
-        let size =
-            size_of_first(bytes).ok_or("the frame ends too early, or has what no frame has")?;
-        let (element, rest) = bytes.split_at(size);
-        elements.push(element);
-        bytes = rest;
+pub(super) fn elements(bytes: &[u8]) -> Result<Vec<&[u8]>, String> {
+    let mut array = InOrder::open(bytes).ok_or("not an array")?;
+    let mut elements = Vec::with_capacity((array.left as usize).min(BELIEVED));
+    elements.extend(&mut array);
+    match array {
+        InOrder { left: 0, rest: [] } => Ok(elements),
+        InOrder { left: 0, .. } => Err("there is something behind the end".into()),
+        _ => Err("the frame ends too early, or has what no frame has".into()),
     }
-    if bytes.is_empty() { Ok(elements) } else { Err("there is something behind the end".into()) }
 }
 
 pub(super) fn text(bytes: &[u8]) -> Result<&str, String> {

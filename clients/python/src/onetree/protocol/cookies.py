@@ -14,3 +14,8 @@ class Cookie(NamedTuple):
     """The revision that the entries are at."""
     view: str
     """The fingerprint of the view, 16 hex digits."""
+
+
+def epoch_of(cookie: Cookie | None) -> str | None:
+    """The history that a cookie is of."""
+    return None if cookie is None else cookie.epoch
