@@ -67,7 +67,7 @@ export class Client {
     this.listeners = new Set();
     /** @private @type {Map<number, {resolve: (frame: any) => void, reject: (error: OnetreeError) => void, cost: number}>} */
     this.waiting = new Map();
-    /** @private @type {{frame: Frame, cost: number, resolve: (frame: any) => void, reject: (error: OnetreeError) => void,
+    /** @private @type {{frame: Frame, of: string | undefined, cost: number, resolve: (frame: any) => void, reject: (error: OnetreeError) => void,
      *   timer: ReturnType<typeof setTimeout>}[]} */
     this.outside = [];
     /** @private */
@@ -187,9 +187,14 @@ export class Client {
     return this.write(request.txn(txn));
   }
 
-  /** @internal @param {Frame} frame @returns {Promise<request.Done>} */
-  async write(frame) {
-    const { rev, durable, paths = [] } = await this.ask(frame, 'done');
+  /**
+   * @internal
+   * @param {Frame} frame
+   * @param {string} [of] the history that it is about, and no other
+   * @returns {Promise<request.Done>}
+   */
+  async write(frame, of) {
+    const { rev, durable, paths = [] } = await this.ask(frame, 'done', of);
     return { rev, durable, paths };
   }
 
@@ -290,16 +295,17 @@ export class Client {
    * @private Asks, when there is room; waits for it at most `requestTimeoutMs`.
    * @param {Frame} frame
    * @param {string} op of the answer
+   * @param {string} [of] the history that it is about, however long it waits
    * @returns {Promise<any>}
    */
-  async ask(frame, op) {
+  async ask(frame, op, of = this.session.requests.history) {
     const cost = valuesOf(frame).reduce((sum, value) => sum + value.size, 512);
     const answer = await /** @type {Promise<Frame>} */ (new Promise((resolve, reject) => {
       if (this.outside.length === 0 && (this.used === 0 || this.used + cost <= this.options.queueBytes)) {
-        this.enqueue(frame, cost, resolve, reject);
+        this.enqueue(frame, of, cost, resolve, reject);
         return;
       }
-      const waiter = { frame, cost, resolve, reject, timer: setTimeout(() => {
+      const waiter = { frame, of, cost, resolve, reject, timer: setTimeout(() => {
         this.outside.splice(this.outside.indexOf(waiter), 1);
         const after = this.options.requestTimeoutMs;
         reject(new OnetreeError('timeout', `no room in the queue within ${after} ms; it was never sent`, { sent: false }));
@@ -310,12 +316,12 @@ export class Client {
     return answer;
   }
 
-  /** @private @param {Frame} frame @param {number} cost @param {(frame: any) => void} resolve @param {(error: OnetreeError) => void} reject */
-  enqueue(frame, cost, resolve, reject) {
+  /** @private @param {Frame} frame @param {string | undefined} of @param {number} cost @param {(frame: any) => void} resolve @param {(error: OnetreeError) => void} reject */
+  enqueue(frame, of, cost, resolve, reject) {
     this.lastTicket += 1;
     this.used += cost;
     this.waiting.set(this.lastTicket, { resolve, reject, cost });
-    this.session.request(this.now(), this.lastTicket, frame);
+    this.session.request(this.now(), this.lastTicket, frame, of);
     this.soon();
   }
 
@@ -478,7 +484,7 @@ export class Client {
       if (this.used > 0 && this.used + next.cost > this.options.queueBytes) return;
       this.outside.shift();
       clearTimeout(next.timer);
-      this.enqueue(next.frame, next.cost, next.resolve, next.reject);
+      this.enqueue(next.frame, next.of, next.cost, next.resolve, next.reject);
     }
   }
 

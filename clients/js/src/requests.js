@@ -6,7 +6,7 @@
 // way has been answered ("settling"), and those that came back are numbered anew, in their order.
 
 import { OnetreeError, closedError } from './errors.js';
-import { byteLength } from './protocol.js';
+import { byteLength, isLogKey } from './protocol.js';
 
 /** So often may one write be numbered anew before it is given up. */
 const RENUMBERED = 3;
@@ -15,9 +15,23 @@ const WRITES = new Set(['put', 'append', 'delete', 'drop', 'trim', 'txn']);
 /**
  * @typedef {import('./protocol.js').Frame} Frame
  * @typedef {import('./session.js').Effect} Effect
- * @typedef {{frame: Frame, seq: number | undefined, sent: number, replied: boolean, inFlight: boolean, renumbered: number}}
- *   Request `sent`: how often under this number; `replied`: its answer is out of the application's hands
+ * @typedef {{frame: Frame, of: string | undefined, seq: number | undefined, sent: number, replied: boolean, inFlight: boolean, renumbered: number}}
+ *   Request `of`: the history that it is about, if it is about one; `sent`: how often under this number; `replied`: its answer
+ *   is out of the application's hands
  */
+
+/**
+ * Whether a write is about one history: it names a revision, in a condition or by the key of a log, where another history may
+ * have something else. That an entry is absent is about any.
+ * @param {Frame} frame
+ */
+function isOfHistory({ op, path, if: only, do: steps = [] }) {
+  if (op === 'txn') return (only ?? []).some((/** @type {any} */ one) => one.rev > 0) || steps.some(names);
+  return WRITES.has(op) && (only?.rev > 0 || names({ do: op, path }));
+}
+
+/** @param {{do: string, path: string}} step */
+const names = ({ do: what, path }) => what === 'trim' || path.split('/').some((name) => isLogKey(name));
 
 /** The values of a request. @param {Frame} frame @returns {import('./protocol.js').Value[]} */
 export function valuesOf(frame) {
@@ -38,6 +52,8 @@ export class Requests {
     /** @type {[number, number][]} */
     this.deadlines = [];
     this.firstDeadline = 0;
+    /** The broker's history, by its last `welcome`. @type {string | undefined} */
+    this.history = undefined;
     this.nextSeq = 1;
     /** The highest `seq` that the broker is known to have used up. */
     this.floor = 0;
@@ -51,11 +67,44 @@ export class Requests {
     return this.all.size === 0;
   }
 
-  /** @param {number} now @param {number} ticket @param {Frame} frame */
-  add(now, ticket, frame) {
-    this.all.set(ticket, { frame, seq: undefined, sent: 0, replied: false, inFlight: false, renumbered: 0 });
+  /**
+   * One more.
+   * @param {number} now
+   * @param {number} ticket
+   * @param {Frame} frame
+   * @param {string | undefined} history that it is about, where that is not the one of now
+   * @param {Effect[]} effects
+   */
+  add(now, ticket, frame, history, effects) {
+    const of = isOfHistory(frame) ? history ?? this.history : undefined;
+    this.all.set(ticket, { frame, of, seq: undefined, sent: 0, replied: false, inFlight: false, renumbered: 0 });
     this.queue.push(ticket);
     this.deadlines.push([now + this.timeout, ticket]);
+    this.refuseForeign(ticket, effects);
+  }
+
+  /**
+   * `welcome` shows which history the broker has. What is about another one is not written into this one: something else may
+   * be at the same revision.
+   * @param {string} epoch
+   * @param {Effect[]} effects
+   * @returns {boolean} whether the session is to come back under another name
+   */
+  handleHistory(epoch, effects) {
+    if (this.history === epoch) return false;
+    this.history = epoch;
+    for (const ticket of [...this.all.keys()].sort((a, b) => a - b)) this.refuseForeign(ticket, effects);
+    return this.settle();
+  }
+
+  /** @private @param {number} ticket @param {Effect[]} effects */
+  refuseForeign(ticket, effects) {
+    const request = this.all.get(ticket);
+    if (request?.of === undefined || this.history === undefined || request.of === this.history) return;
+    const error = wasSent(request)
+      ? new OnetreeError('outcome-unknown', 'it was sent, and the broker has begun another history without an answer')
+      : new OnetreeError('conflict', "it is about a history that is no longer the broker's");
+    this.finish(ticket, { error }, effects);
   }
 
   /** What has been asked for, as long as it waits. @param {number} ticket */

@@ -128,13 +128,15 @@ export class Session {
    * @param {number} now
    * @param {number} ticket above all before
    * @param {Frame} frame
+   * @param {string} [of] the history of the revisions that it names; that of now, where none is given. It is written into no
+   *   other one
    */
-  request(now, ticket, frame) {
+  request(now, ticket, frame, of) {
     if (this.isOver || this.closing) {
       this.effects.push({ do: 'reply', ticket, error: closedError(this.why, false) }, { do: 'release', ticket });
       return;
     }
-    this.requests.add(now, ticket, frame);
+    this.requests.add(now, ticket, frame, of, this.effects);
   }
 
   /**
@@ -403,6 +405,7 @@ export class Session {
     this.effects.push({ do: 'status', status: { status: 'online', connection } });
     // Mirrors that were made between `hello` and `welcome`.
     for (const [sub, slot] of this.slots) if (!slot.subscribed && slot.held === undefined) this.start(sub);
+    if (this.requests.handleHistory(epoch, this.effects)) this.rename(now);
   }
 
   /** @private @param {number} now @param {Frame} frame */

@@ -212,10 +212,8 @@ export async function transact(mirror, fn) {
       continue;
     }
     if (tx.steps.length === 0) return { result: /** @type {T} */ (result) };
-    await mirror.fresh();
-    if (other(mirror)) continue;
     try {
-      const done = await mirror.client.write(tx.frame());
+      const done = await mirror.client.write(tx.frame(), snapshot.cookie?.epoch);
       return { result: /** @type {T} */ (result), done };
     } catch (error) {
       if (!(error instanceof OnetreeError && error.code === 'conflict')) throw error;

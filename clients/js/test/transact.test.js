@@ -2,8 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Broker, Connection } from './lib/naive.js';
-import { client as made } from './lib/socket.js';
+import { anew, client as made } from './lib/socket.js';
 
 /** Runs a transaction that cannot be done before `/a` is there; gives its answer, how often it ran, and what was written. */
 async function waiting(t, fn) {
@@ -91,19 +90,6 @@ test('a transaction that has ended is refused', async (t) => {
   assert.throws(() => kept.put('/a', 1), { code: 'ended' });
   assert.deepEqual([...broker.tree.keys()], ['/b']);
 });
-
-/** A broker of another history takes the place of the one that there was, and the connection is lost. */
-function anew(world, ...puts) {
-  world.broker = new Broker();
-  world.broker.epoch = 'd'.repeat(32);
-  const connection = new Connection(world.broker);
-  connection.handle({ op: 'hello', id: 0, client: 'other' });
-  puts.forEach(([path, value], n) => {
-    const bytes = Buffer.from(JSON.stringify(value));
-    connection.handle({ op: 'put', id: n, seq: n + 1, path, value: { type: 'application/json', bytes } });
-  });
-  world.cut();
-}
 
 test('what was read of another history does not count', async (t) => {
   const world = made(t);

@@ -180,6 +180,8 @@ class Connection:
             steps = [f.Step(do, frame.path, frame.value)]  # type: ignore[arg-type]
         elif isinstance(frame, f.Delete | f.Drop):
             steps = [f.Step("delete" if isinstance(frame, f.Delete) else "drop", frame.path)]
+        elif isinstance(frame, f.Trim):
+            steps = [f.Step("trim", frame.path, to=frame.to)]
         for index, step in enumerate(steps):
             path = step.path
             if step.do == "append":
@@ -190,9 +192,11 @@ class Connection:
                 broker.tree[path] = entry
                 broker.history.append(entry)
             else:
+                first, last = child(path, "0" * 18), child(path, step.to)
                 gone = [p for p in broker.tree
-                        if p == path or (step.do == "drop" and contains(path, p))]  # fmt: skip
+                        if (first <= p <= last if step.do == "trim" else p == path)
+                        or (step.do == "drop" and contains(path, p))]  # fmt: skip
                 for p in gone:
                     del broker.tree[p]
-                broker.history.append(Gone(path, rev, step.do))  # type: ignore[arg-type]
+                broker.history.append(Gone(path, rev, step.do, step.to))  # type: ignore[arg-type]
         return f.Done(frame.id, rev, False, paths)

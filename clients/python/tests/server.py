@@ -29,6 +29,8 @@ class Server:
         self.tokens: list[str | None] = []
         self.refuse: list[str] = []
         """Tokens that are no good."""
+        self.deaf = False
+        """Whether what comes is thrown away."""
 
     async def handle(self, socket: ServerConnection) -> None:
         codec: Any = json_codec if socket.subprotocol == json_codec.SUBPROTOCOL else msgpack_codec
@@ -36,6 +38,8 @@ class Server:
         self.connections.append(me)
         with contextlib.suppress(ConnectionClosed):
             async for message in socket:
+                if self.deaf:
+                    continue
                 frame = codec.decode_client(message)
                 if isinstance(frame, f.Hello):
                     self.tokens.append(frame.token)

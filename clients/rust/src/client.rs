@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use onetree_protocol::frame::{Auth, ClientFrame, Get, SendSignal};
-use onetree_protocol::{Change, Code, LogKey, Path, Value, View};
+use onetree_protocol::{Change, Code, Epoch, LogKey, Path, Value, View};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -37,6 +37,8 @@ struct Inner {
     queue_bytes: u32,
     request_timeout: Duration,
     status: watch::Receiver<Status>,
+    /// What was asked is about this one, however long it waits.
+    history: watch::Receiver<Option<Epoch>>,
     last_sub: AtomicU32,
     /// Who saves the mirrors that are kept.
     keepers: Mutex<Vec<(Arc<Shared>, JoinHandle<()>)>>,
@@ -84,11 +86,20 @@ impl Client {
         let queue_bytes = options.queue_bytes.min(Semaphore::MAX_PERMITS as u32);
         let room = Arc::new(Semaphore::new(queue_bytes as usize));
         let request_timeout = options.request_timeout;
-        tokio::spawn(driver::run(options, target, requested, told));
-        let (last_sub, keepers) = (AtomicU32::new(0), Mutex::default());
-        let inner =
-            Inner { commands, room, queue_bytes, request_timeout, status, last_sub, keepers };
-        Ok(Client { inner: Arc::new(inner) })
+        let (begun, history) = watch::channel(None);
+        tokio::spawn(driver::run(options, target, requested, told, begun));
+        Ok(Client {
+            inner: Arc::new(Inner {
+                commands,
+                room,
+                queue_bytes,
+                request_timeout,
+                status,
+                history,
+                last_sub: AtomicU32::new(0),
+                keepers: Mutex::default(),
+            }),
+        })
     }
 
     /// How the client stands, now and whenever it changes.
@@ -160,7 +171,7 @@ impl Client {
     /// When there was no room in time, or the client has ended.
     pub async fn enqueue(&self, write: impl Into<Write>) -> Result<Pending<Done>, Error> {
         let Write(frame) = write.into();
-        self.ask(frame, done).await
+        self.ask(frame, self.history(), done).await
     }
 
     /// As [`Client::enqueue`] without waiting: the write is in the queue when this returns, or the
@@ -169,7 +180,7 @@ impl Client {
         let Write(frame) = write.into();
         let permit = self.inner.room.clone().try_acquire_many_owned(self.weight(&frame));
         let pending = permit.map_err(|_| Error::QueueFull);
-        match pending.and_then(|permit| self.hand_over(frame, permit, done)) {
+        match pending.and_then(|permit| self.hand_over(frame, self.history(), permit, done)) {
             Ok(pending) => pending,
             Err(error) => Pending::failed(error, done),
         }
@@ -181,7 +192,7 @@ impl Client {
     /// See [`Error`]; it is never sent twice.
     pub async fn signal(&self, path: Path, value: Value) -> Result<(), Error> {
         let frame = ClientFrame::Signal(SendSignal { id: Some(0), path, value });
-        self.ask(frame, ok).await?.await
+        self.ask(frame, None, ok).await?.await
     }
 
     /// The entry at `path`, if there is one.
@@ -197,7 +208,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn get_many(&self, paths: Vec<Path>) -> Result<Found, Error> {
-        self.ask(ClientFrame::Get(Get { id: 0, paths }), found).await?.await
+        self.ask(ClientFrame::Get(Get { id: 0, paths }), None, found).await?.await
     }
 
     /// A page of entries.
@@ -205,7 +216,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn list(&self, list: List) -> Result<Found, Error> {
-        self.ask(ClientFrame::List(list.0), found).await?.await
+        self.ask(ClientFrame::List(list.0), None, found).await?.await
     }
 
     /// Tells the broker another token, for now and, when it has taken it, for later connections.
@@ -213,7 +224,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn auth(&self, token: String) -> Result<(), Error> {
-        self.ask(ClientFrame::Auth(Auth { id: 0, token }), ok).await?.await
+        self.ask(ClientFrame::Auth(Auth { id: 0, token }), None, ok).await?.await
     }
 
     /// Starts a live copy of what `view` sees.
@@ -265,27 +276,39 @@ impl Client {
         }
     }
 
+    /// Commits a transaction that is about this history, and no other.
+    pub(crate) async fn txn_of(&self, txn: Txn, of: Option<Epoch>) -> Result<Done, Error> {
+        let Write(frame) = txn.into();
+        self.ask(frame, of, done).await?.await
+    }
+
     async fn ask<T>(
         &self,
         frame: ClientFrame,
+        of: Option<Epoch>,
         take: fn(Reply) -> Option<T>,
     ) -> Result<Pending<T>, Error> {
         let room = self.inner.room.clone().acquire_many_owned(self.weight(&frame));
         let after = self.inner.request_timeout;
         let permit = tokio::time::timeout(after, room).await;
         let permit = permit.map_err(|_| Error::Timeout { after, sent: false })?;
-        self.hand_over(frame, permit.map_err(|_| self.closed())?, take)
+        self.hand_over(frame, of, permit.map_err(|_| self.closed())?, take)
     }
 
     fn hand_over<T>(
         &self,
         frame: ClientFrame,
+        of: Option<Epoch>,
         permit: OwnedSemaphorePermit,
         take: fn(Reply) -> Option<T>,
     ) -> Result<Pending<T>, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Request { frame, reply, permit })?;
+        self.send(Command::Request { frame, of, reply, permit })?;
         Ok(Pending { answer, take })
+    }
+
+    fn history(&self) -> Option<Epoch> {
+        *self.inner.history.borrow()
     }
 
     fn weight(&self, frame: &ClientFrame) -> u32 {

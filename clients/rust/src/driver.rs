@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use onetree_protocol::Epoch;
 use onetree_protocol::frame::ClientFrame;
 use rand::Rng;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -29,6 +30,7 @@ pub(crate) const GONE: &str = "the client's task has ended";
 pub(crate) enum Command {
     Request {
         frame: ClientFrame,
+        of: Option<Epoch>,
         reply: oneshot::Sender<Result<Reply, Error>>,
         permit: OwnedSemaphorePermit,
     },
@@ -67,6 +69,7 @@ struct Driver {
     connecting: Option<Connecting>,
     commands: mpsc::UnboundedReceiver<Command>,
     status: watch::Sender<Status>,
+    history: watch::Sender<Option<Epoch>>,
     last_ticket: u64,
     /// Who waits for a reply, and the room that the request takes until it is forgotten.
     waiting: HashMap<u64, Waiting>,
@@ -82,11 +85,13 @@ struct Waiting {
 }
 
 /// Runs until the client has ended. Whoever waits for something is told, also when this is dropped.
+/// `history`: of the last `welcome`.
 pub(crate) fn run(
     options: Options,
     target: Target,
     commands: mpsc::UnboundedReceiver<Command>,
     status: watch::Sender<Status>,
+    history: watch::Sender<Option<Epoch>>,
 ) -> impl Future<Output = ()> {
     let mut seed = [0; 32];
     rand::rng().fill_bytes(&mut seed);
@@ -100,6 +105,7 @@ pub(crate) fn run(
         connecting: None,
         commands,
         status,
+        history,
         last_ticket: 0,
         waiting: HashMap::new(),
         mirrors: HashMap::new(),
@@ -220,9 +226,9 @@ impl Driver {
     fn command(&mut self, command: Command) {
         let now = self.now();
         match command {
-            Command::Request { frame, reply, permit } => {
+            Command::Request { frame, of, reply, permit } => {
                 let ticket = self.ticket(reply, Some(permit));
-                self.session.request(now, ticket, frame);
+                self.session.request(now, ticket, frame, of);
             }
             Command::Mirror { sub, state, options, shared } => {
                 self.mirrors.insert(sub, shared);
@@ -292,7 +298,12 @@ impl Driver {
                         shared.receive(changes);
                     }
                 }
-                Effect::Status(status) => drop(self.status.send_replace(status)),
+                Effect::Status(status) => {
+                    if let Status::Online(connection) = &status {
+                        self.history.send_replace(Some(connection.epoch));
+                    }
+                    self.status.send_replace(status);
+                }
             }
         }
     }

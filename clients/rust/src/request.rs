@@ -324,6 +324,32 @@ pub(crate) fn is_write(frame: &ClientFrame) -> bool {
     )
 }
 
+/// Whether a write is about one history: it names a revision, in a condition or by the key of a log,
+/// where another history may have something else. That an entry is absent is about any.
+pub(crate) fn is_of_history(frame: &ClientFrame) -> bool {
+    let keyed = |path: &Path| path.segments().any(|name| LogKey::parse(name).is_some());
+    let at = |expect: &Option<Expect>| expect.is_some_and(|expect| expect.rev > Revision::ZERO);
+    match frame {
+        ClientFrame::Put(f) => keyed(&f.path) || at(&f.expect),
+        ClientFrame::Append(f) => keyed(&f.path),
+        ClientFrame::Delete(f) => keyed(&f.path) || at(&f.expect),
+        ClientFrame::Drop(f) => keyed(&f.path) || at(&f.expect),
+        ClientFrame::Trim(_) => true,
+        ClientFrame::Txn(f) => {
+            f.conditions.iter().any(|condition| match condition {
+                Condition::Entry { rev, .. } | Condition::Tree { rev, .. } => *rev > Revision::ZERO,
+            }) || f.changes.iter().any(|step| match step {
+                Do::Put { path, .. }
+                | Do::Append { path, .. }
+                | Do::Delete { path }
+                | Do::Drop { path } => keyed(path),
+                Do::Trim { .. } => true,
+            })
+        }
+        _ => false,
+    }
+}
+
 /// Gives a request's frame its `id`, and a write its `seq`.
 pub(crate) fn number(frame: &mut ClientFrame, id: u32, seq: Option<u64>) {
     match frame {

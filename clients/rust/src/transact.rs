@@ -295,7 +295,8 @@ impl Mirror {
             if tx.writes.is_empty() {
                 return Ok(Transacted { result, done: None });
             }
-            match self.client().txn(tx.into_txn()).await {
+            let of = snapshot.cookie().map(|cookie| cookie.epoch);
+            match self.client().txn_of(tx.into_txn(), of).await {
                 Ok(done) => return Ok(Transacted { result, done: Some(done) }),
                 Err(Error::Refused(refusal)) if refusal.code == crate::Code::Conflict => {
                     let there = refusal.rev.filter(|rev| *rev > snapshot.rev());

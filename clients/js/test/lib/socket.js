@@ -2,6 +2,7 @@
 
 import { start } from '../../src/index.js';
 import { json } from '../../src/json.js';
+import { Value } from '../../src/protocol.js';
 import { Broker, Connection } from './naive.js';
 
 /** A client of a broker of its own, as long as the test lasts; `cut()` loses its connection. */
@@ -39,6 +40,18 @@ export function client(t, options) {
     globalThis.WebSocket = before;
   });
   return Object.assign(world, { client: made, cut: () => world.socket.onclose?.({ code: 1006, reason: '' }) });
+}
+
+/** A broker of another history takes the place of the one that there was, and the connection is lost. */
+export function anew(world, ...puts) {
+  world.broker = new Broker();
+  world.broker.epoch = 'd'.repeat(32);
+  const connection = new Connection(world.broker);
+  connection.handle({ op: 'hello', id: 0, client: 'other' });
+  puts.forEach(([path, value], n) => {
+    connection.handle({ op: 'put', id: n, seq: n + 1, path, value: Value.from(value) });
+  });
+  world.cut();
 }
 
 /** What is thrown to the host from now on, instead of it. */

@@ -174,9 +174,11 @@ class Client:
         """Waits for room in the queue, puts the write there, and returns without its answer: so one
         task can have thousands on their way, in their order."""
         frame = write.frame if isinstance(write, request.Txn) else write
-        cost = self._cost(frame)
-        await self._acquire(cost)
-        return cast("asyncio.Future[Done]", self._hand_over(frame, cost))
+        return await self._enqueue(frame, self._session.history)
+
+    async def txn_of(self, txn: request.Txn, history: str | None) -> Done:
+        """For `transact`: commits what is about this history, and no other."""
+        return cast(Done, await (await self._enqueue(txn.frame, history)))
 
     def submit(self, write: Write | request.Txn) -> asyncio.Future[Done]:
         """As `enqueue` without waiting; `QueueFull` when there is no room."""
@@ -185,7 +187,7 @@ class Client:
         if self._queue or cost > self._room:
             raise QueueFull
         self._room -= cost
-        return cast("asyncio.Future[Done]", self._hand_over(frame, cost))
+        return cast("asyncio.Future[Done]", self._hand_over(frame, cost, self._session.history))
 
     async def signal(self, path: str, value: object) -> None:
         """Sends a signal to those who are there; returns when the broker has it. It is never sent
@@ -371,16 +373,22 @@ class Client:
             self._queue.popleft()
 
     async def _ask(self, frame: frames.Request) -> Any:
+        return await (await self._enqueue(frame, None))
+
+    async def _enqueue(self, frame: frames.Request, history: str | None) -> asyncio.Future[Any]:
+        """`history`: what it is about, however long it waits."""
         cost = self._cost(frame)
         await self._acquire(cost)
-        return await self._hand_over(frame, cost)
+        return self._hand_over(frame, cost, history)
 
-    def _hand_over(self, frame: frames.Request, cost: int) -> asyncio.Future[Any]:
+    def _hand_over(
+        self, frame: frames.Request, cost: int, history: str | None
+    ) -> asyncio.Future[Any]:
         if self._session.is_over:
             self._give_back(cost)
             raise self._closed(False)
         ticket, future = self._ticket(cost)
-        self._session.request(self._loop.time(), ticket, frame)
+        self._session.request(self._loop.time(), ticket, frame, history)
         self._pump()
         return future
 

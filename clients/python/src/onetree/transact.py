@@ -241,13 +241,8 @@ async def transact(
         txn = tx.txn()
         if txn is None:
             return Committed(result, None, (), runs)
-        # Revisions of two histories are not compared: a broker that has begun another while `fn`
-        # ran may have something else at the same ones.
-        await mirror.fresh()
-        if epoch_of(mirror.cookie) != epoch_of(snapshot.cookie):
-            continue
         try:
-            done = await client.txn(txn)
+            done = await client.txn_of(txn, epoch_of(snapshot.cookie))
         except Refused as refused:
             if refused.code != "conflict":
                 raise

@@ -60,11 +60,15 @@ impl Session {
         (self.ever, self.refused) = (true, false);
         self.tell_all(&Event::Online { resumed: welcome.resumed });
         self.effects.push_back(Effect::Status(Status::Online(connection)));
+        let epoch = welcome.epoch;
         self.link = Link::Up { since: now, welcome };
         // Mirrors that were made between `hello` and `welcome`.
         let late = |(_, slot): &(&u32, &Slot)| !slot.subscribed && slot.held.is_none();
         let late: Vec<u32> = self.slots.iter().filter(late).map(|(sub, _)| *sub).collect();
         late.into_iter().for_each(|sub| self.start(sub));
+        if self.requests.handle_history(epoch, &mut self.effects) == Next::Rename {
+            self.rename(now);
+        }
     }
 
     /// The broker ends the connection, once it has answered what it has accepted.

@@ -25,7 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use onetree_protocol::frame::{Bye, ClientFrame, Hello, Resync, SyncRequest, Unsub, Welcome};
 use onetree_protocol::limits::NAME_BYTES;
-use onetree_protocol::{Action, Change, Code, Name, Revision};
+use onetree_protocol::{Action, Change, Code, Epoch, Name, Revision};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -269,15 +269,16 @@ impl Session {
     // What the application wants.
 
     /// Asks something: a write, a read, a signal, a token. Its `id` and `seq` are set here. There
-    /// will be one [`Effect::Reply`] for it.
-    pub fn request(&mut self, now: Time, ticket: u64, frame: ClientFrame) {
+    /// will be one [`Effect::Reply`] for it. `of`: the history of the revisions that it
+    /// names, `None`: that of now; it is written into no other one.
+    pub fn request(&mut self, now: Time, ticket: u64, frame: ClientFrame, of: Option<Epoch>) {
         if self.is_over() || self.closing.is_some() {
             let error = Error::CLOSED;
             self.effects.push_back(Effect::Reply { ticket, result: Err(error) });
             self.effects.push_back(Effect::Release { ticket });
             return;
         }
-        self.requests.add(now, ticket, frame);
+        self.requests.add(now, ticket, frame, of, &mut self.effects);
     }
 
     /// Starts a mirror as subscription `sub`, a number that no other has.

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use onetree_protocol::frame::{ClientFrame, ErrorFrame};
 use onetree_protocol::limits::Limits;
-use onetree_protocol::{Code, Codec, MediaType, Value, json};
+use onetree_protocol::{Code, Codec, Epoch, MediaType, Value, json};
 
 use super::{Effect, Reply, Time};
 use crate::errors::{ConnectError, Error, Refusal};
-use crate::request::{is_write, number, values};
+use crate::request::{is_of_history, is_write, number, values};
 
 /// So often may one write be numbered anew before it is given up: once is what a refused
 /// neighbour costs, twice what a broker costs that has forgotten us meanwhile.
@@ -30,6 +30,8 @@ pub(super) struct Requests {
     /// What is to be sent, by ticket: the order in which it was asked for.
     queue: BTreeSet<u64>,
     deadlines: VecDeque<(Time, u64)>,
+    /// The broker's history, by its last `welcome`.
+    history: Option<Epoch>,
     next_seq: u64,
     /// The highest `seq` that the broker is known to have used up.
     floor: u64,
@@ -40,6 +42,8 @@ pub(super) struct Requests {
 #[derive(Debug)]
 struct Request {
     frame: ClientFrame,
+    /// The history that it is about, if it is about one.
+    of: Option<Epoch>,
     seq: Option<u64>,
     /// How often it was sent under this number.
     sent: u32,
@@ -71,6 +75,7 @@ impl Requests {
             all: HashMap::new(),
             queue: BTreeSet::new(),
             deadlines: VecDeque::new(),
+            history: None,
             next_seq: 1,
             floor: 0,
             settling: false,
@@ -82,12 +87,50 @@ impl Requests {
         self.all.is_empty()
     }
 
-    pub(super) fn add(&mut self, now: Time, ticket: u64, frame: ClientFrame) {
+    /// One more; `of`: the history that it is about, where that is not the one of now.
+    pub(super) fn add(
+        &mut self,
+        now: Time,
+        ticket: u64,
+        frame: ClientFrame,
+        of: Option<Epoch>,
+        effects: &mut VecDeque<Effect>,
+    ) {
+        let of = of.or(self.history).filter(|_| is_of_history(&frame));
         let (seq, sent, renumbered) = (None, 0, 0);
-        let request = Request { frame, seq, sent, replied: false, in_flight: false, renumbered };
+        let (replied, in_flight) = (false, false);
+        let request = Request { frame, of, seq, sent, replied, in_flight, renumbered };
         self.all.insert(ticket, request);
         self.queue.insert(ticket);
         self.deadlines.push_back((now.saturating_add(self.timeout), ticket));
+        self.refuse_foreign(ticket, effects);
+    }
+
+    /// `welcome` shows which history the broker has. What is about another one is not written into
+    /// this one: something else may be at the same revision.
+    pub(super) fn handle_history(&mut self, epoch: Epoch, effects: &mut VecDeque<Effect>) -> Next {
+        if self.history.replace(epoch) == Some(epoch) {
+            return Next::Nothing;
+        }
+        for ticket in self.queue.clone() {
+            self.refuse_foreign(ticket, effects);
+        }
+        self.settle()
+    }
+
+    fn refuse_foreign(&mut self, ticket: u64, effects: &mut VecDeque<Effect>) {
+        let Some(request) = self.all.get(&ticket) else { return };
+        if request.of.is_none() || self.history.is_none() || request.of == self.history {
+            return;
+        }
+        let refusal = if request.was_sent() {
+            let message = "it was sent, and the broker has begun another history without an answer";
+            Refusal::new(Code::OutcomeUnknown, message)
+        } else {
+            let message = "it is about a history that is no longer the broker's";
+            Refusal::new(Code::Conflict, message)
+        };
+        self.finish(ticket, Err(Error::Refused(refusal)), effects);
     }
 
     /// The token that a request shows, when that is what it does.

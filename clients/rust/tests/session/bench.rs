@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use onetree_client::mirror::State;
+use onetree_client::protocol::Epoch;
 use onetree_client::protocol::frame::{
     Append, ClientFrame, Done, ErrorFrame, Fresh, Hello, Refresh, ServerFrame,
 };
@@ -32,6 +33,8 @@ pub(crate) struct Bench {
     pub(crate) disconnects: usize,
     pub(crate) ended: Option<Option<ConnectError>>,
     pub(crate) in_flight: u32,
+    /// The broker's history.
+    pub(crate) epoch: Epoch,
 }
 
 impl Bench {
@@ -58,6 +61,7 @@ impl Bench {
             disconnects: 0,
             ended: None,
             in_flight: 8,
+            epoch: Epoch(1),
         };
         bench.effects();
         bench
@@ -121,7 +125,11 @@ impl Bench {
     pub(crate) fn welcome(&mut self, hello: &Hello) {
         let (value_bytes, in_flight) = (1000, self.in_flight);
         let limits = Limits { frame_bytes: 4000, value_bytes, subscriptions: 8, in_flight };
-        self.say(broker::welcome(hello, limits));
+        let mut frame = broker::welcome(hello, limits);
+        if let ServerFrame::Welcome(welcome) = &mut frame {
+            welcome.epoch = self.epoch;
+        }
+        self.say(frame);
     }
 
     pub(crate) fn lose(&mut self) {
@@ -157,8 +165,12 @@ impl Bench {
     }
 
     pub(crate) fn request(&mut self, frame: ClientFrame) -> u64 {
+        self.request_of(frame, None)
+    }
+
+    pub(crate) fn request_of(&mut self, frame: ClientFrame, of: Option<Epoch>) -> u64 {
         self.tickets += 1;
-        self.session.request(self.now, self.tickets, frame);
+        self.session.request(self.now, self.tickets, frame, of);
         self.effects();
         self.tickets
     }

@@ -4,6 +4,7 @@ mod bench;
 #[path = "../broker/mod.rs"]
 mod broker;
 mod connection;
+mod history;
 
 use onetree_client::mirror::State;
 use onetree_client::protocol::Name;

@@ -91,7 +91,7 @@ impl Player {
             ClientFrame::Bye(_) => self.session.close(NOW, true),
             _ => {
                 self.tickets += 1;
-                self.session.request(NOW, self.tickets, frame.clone());
+                self.session.request(NOW, self.tickets, frame.clone(), None);
             }
         }
         let message = self.session.poll_transmit().expect("the session says something");

@@ -19,7 +19,7 @@ from ..errors import Closed, ConnectError, Lost, OnetreeError, Refused, Timeout
 from ..protocol import frames
 from ..protocol.frames import WRITES, Limits, Request
 from ..protocol.wrong import Wrong
-from ..request import values
+from ..request import is_of_history, values
 from .effects import Effect, Release, Reply
 
 RENUMBERED: Final = 3
@@ -30,10 +30,14 @@ Encode = Callable[[frames.ClientFrame], bytes | str]
 
 
 class _Request:
-    __slots__ = ("frame", "in_flight", "queued", "renumbered", "replied", "sent", "seq", "write")
+    __slots__ = (
+        "frame", "history", "in_flight", "queued", "renumbered", "replied", "sent", "seq", "write",
+    )  # fmt: skip
 
-    def __init__(self, frame: Request) -> None:
+    def __init__(self, frame: Request, history: str | None) -> None:
         self.frame = frame
+        self.history = history
+        """That it is about, if it is about one."""
         self.write = isinstance(frame, WRITES)
         self.seq: int | None = None
         self.sent = 0
@@ -58,6 +62,8 @@ class Requests:
         self._encode = encode
         self._effects = effects
         self._all: dict[int, _Request] = {}
+        self.history: str | None = None
+        """The broker's, by its last `welcome`."""
         # What is to be sent, by ticket: the order in which it was asked for. Some were sent.
         self._queue: list[int] = []
         self._deadlines: deque[tuple[float, int]] = deque()
@@ -71,14 +77,41 @@ class Requests:
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, now: float, ticket: int, frame: Request) -> None:
-        """One more, to be sent."""
-        self._all[ticket] = _Request(frame)
+    def add(self, now: float, ticket: int, frame: Request, history: str | None) -> None:
+        """One more, to be sent. `history`: what it is about, where that is not the one of now."""
+        if not is_of_history(frame):
+            history = None
+        elif history is None:
+            history = self.history
+        self._all[ticket] = _Request(frame, history)
         heappush(self._queue, ticket)
         # What was answered needs no deadline: there may be many thousand.
         while self._deadlines and self._deadlines[0][1] not in self._all:
             self._deadlines.popleft()
         self._deadlines.append((now + self._timeout, ticket))
+        self._refuse_foreign(ticket)
+
+    def handle_history(self, epoch: str) -> bool:
+        """`welcome` shows which history the broker has. What is about another one is not written
+        into this one: something else may be at the same revision. Whether to come back under
+        another client name."""
+        if epoch == self.history:
+            return False
+        self.history = epoch
+        for ticket in sorted(self._all):
+            self._refuse_foreign(ticket)
+        return self._settle()
+
+    def _refuse_foreign(self, ticket: int) -> None:
+        request = self._all[ticket]
+        if None in (request.history, self.history) or request.history == self.history:
+            return
+        if request.was_sent:
+            code = "outcome-unknown"
+            why = "it was sent, and the broker has begun another history without an answer"
+        else:
+            code, why = "conflict", "it is about a history that is no longer the broker's"
+        self._finish(ticket, None, Refused(code, why))
 
     def next(self, id: int, limits: Limits) -> tuple[int, bytes | str] | None:
         """The next one to send, as `id`. What can never be sent is refused on the way."""

@@ -81,13 +81,21 @@ class Session:
 
     # What the application wants.
 
-    def request(self, now: float, ticket: int, frame: frames.Request) -> None:
+    @property
+    def history(self) -> str | None:
+        """The broker's, by its last `welcome`."""
+        return self._requests.history
+
+    def request(
+        self, now: float, ticket: int, frame: frames.Request, history: str | None = None
+    ) -> None:
         """Asks something: a write, a read, a signal, a token. Its `id` and `seq` are set here.
-        There will be one `Reply` for it. Tickets grow."""
+        There will be one `Reply` for it. Tickets grow. `history`: of the revisions that it names,
+        `None`: that of now; it is written into no other one."""
         if self.is_over or self._closing is not None:
             self.effects += (Reply(ticket, None, Closed(sent=False)), Release(ticket))
             return
-        self._requests.add(now, ticket, frame)
+        self._requests.add(now, ticket, frame, history)
 
     def mirror(self, sub: int, state: State, options: SubOptions) -> None:
         """Starts a mirror as subscription `sub`, a number that no other has."""
@@ -298,6 +306,8 @@ class Session:
         self.link = "up"
         self._since = now
         self._welcome = welcome
+        if self._requests.handle_history(welcome.epoch):
+            self._rename(now)
 
     def _handle_goodbye(self, now: float, bye: frames.Goodbye) -> None:
         # What it had accepted before, it still answers.

@@ -1,0 +1,126 @@
+//! What is about one history goes into no other.
+
+use onetree_client::Code;
+use onetree_client::protocol::frame::{
+    ClientFrame, Condition, Delete, Do, DropTree, Expect, Trim, Txn,
+};
+use onetree_client::protocol::{Epoch, LogKey};
+
+use crate::bench::Bench;
+use crate::broker::{path, rev};
+use crate::{appends, numbers};
+
+const ANOTHER: Epoch = Epoch(2);
+
+fn delete(at: Option<u64>) -> ClientFrame {
+    let expect = at.map(|at| Expect { rev: rev(at) });
+    ClientFrame::Delete(Delete { id: 0, seq: None, path: path("/a"), expect })
+}
+
+fn txn(conditions: Vec<Condition>, changes: Vec<Do>) -> ClientFrame {
+    ClientFrame::Txn(Txn { id: 0, seq: None, conditions, changes })
+}
+
+/// Those that are about a history, and those that are not.
+fn writes() -> (Vec<ClientFrame>, Vec<ClientFrame>) {
+    let entry = |at| Condition::Entry { path: path("/a"), rev: rev(at) };
+    let tree = |at| Condition::Tree { path: path("/a"), rev: rev(at) };
+    let (at, to) = (path("/log"), LogKey::last_of(rev(9)));
+    let message = path(&format!("/log/{to}/thread"));
+    let about = vec![
+        delete(Some(7)),
+        txn(vec![entry(0), entry(7)], Vec::new()),
+        txn(vec![tree(7)], Vec::new()),
+        txn(Vec::new(), vec![Do::Trim { path: at.clone(), to }]),
+        txn(Vec::new(), vec![Do::Delete { path: message.clone() }]),
+        ClientFrame::Drop(DropTree { id: 0, seq: None, path: message, expect: None }),
+        ClientFrame::Trim(Trim { id: 0, seq: None, path: at, to }),
+    ];
+    (about, vec![delete(None), delete(Some(0)), txn(vec![entry(0), tree(0)], Vec::new())])
+}
+
+#[test]
+fn what_waits_is_not_sent_to_another_history() {
+    let mut bench = Bench::up();
+    bench.lose();
+    let (about, any) = writes();
+    let about: Vec<u64> = about.into_iter().map(|frame| bench.request(frame)).collect();
+    let any: Vec<u64> = any.into_iter().map(|frame| bench.request(frame)).collect();
+    bench.epoch = ANOTHER;
+    bench.come_back();
+    assert_eq!(bench.sent().len(), any.len());
+    for ticket in about {
+        assert_eq!(bench.outcome(ticket), Some(Err(Some(Code::Conflict))));
+        assert!(bench.released.contains(&ticket));
+    }
+    assert!(any.into_iter().all(|ticket| bench.outcome(ticket).is_none()));
+}
+
+#[test]
+fn what_waits_is_sent_to_the_history_that_it_is_about() {
+    let mut bench = Bench::up();
+    bench.lose();
+    let (about, _) = writes();
+    let all = about.len();
+    about.into_iter().for_each(|frame| _ = bench.request(frame));
+    bench.come_back();
+    assert_eq!((bench.sent().len(), bench.replies.len()), (all, 0));
+}
+
+#[test]
+fn a_transaction_is_about_the_history_of_its_snapshot() {
+    let mut bench = Bench::up();
+    bench.epoch = ANOTHER;
+    bench.lose();
+    bench.come_back();
+    let late = bench.request_of(delete(Some(7)), Some(Epoch(1)));
+    let now = bench.request_of(delete(Some(7)), Some(ANOTHER));
+    assert_eq!(bench.outcome(late), Some(Err(Some(Code::Conflict))));
+    assert_eq!((bench.sent().len(), bench.outcome(now)), (1, None));
+}
+
+#[test]
+fn what_was_sent_before_another_history_began_is_unknown_and_holds_nobody_up() {
+    let mut bench = Bench::up();
+    let sent = bench.request(delete(Some(7)));
+    let behind = bench.append("b");
+    assert_eq!(bench.sent().len(), 2);
+    bench.epoch = ANOTHER;
+    bench.lose();
+    let next = bench.append("c");
+    bench.come_back();
+    assert_eq!(bench.outcome(sent), Some(Err(Some(Code::OutcomeUnknown))));
+    // Number 1 is free in this history: what was sent behind it comes back, and is numbered anew.
+    let frames = appends(&bench.sent());
+    assert_eq!(numbers(&frames), [(2, "b"), (3, "c")]);
+    bench.refuse(frames[0].2, Code::OutcomeUnknown);
+    bench.refuse(frames[1].2, Code::OutcomeUnknown);
+    bench.come_back();
+    let frames = appends(&bench.sent());
+    assert_eq!(numbers(&frames), [(1, "c")]);
+    bench.done(frames[0].2);
+    assert_eq!(bench.outcome(behind), Some(Err(Some(Code::OutcomeUnknown))));
+    assert_eq!(bench.outcome(next), Some(Ok(())));
+}
+
+#[test]
+fn another_history_while_numbers_are_settled_holds_nobody_up() {
+    let mut bench = Bench::up();
+    let first = bench.append("a");
+    let behind = bench.append("b");
+    let about = bench.request(delete(Some(7)));
+    let ids: Vec<u32> = bench.sent().iter().filter_map(ClientFrame::id).collect();
+    // It leaves its number to the next, so the second is a gap, and is numbered anew when the third
+    // has its answer.
+    bench.refuse(ids[0], Code::ValueTooLarge);
+    bench.refuse(ids[1], Code::SeqGap);
+    bench.epoch = ANOTHER;
+    bench.lose();
+    bench.come_back();
+    assert_eq!(bench.outcome(first), Some(Err(Some(Code::ValueTooLarge))));
+    assert_eq!(bench.outcome(about), Some(Err(Some(Code::OutcomeUnknown))));
+    let frames = appends(&bench.sent());
+    assert_eq!(numbers(&frames), [(1, "b")]);
+    bench.done(frames[0].2);
+    assert_eq!(bench.outcome(behind), Some(Ok(())));
+}
