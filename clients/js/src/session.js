@@ -77,7 +77,7 @@ export class Session {
     this.reauthed = false;
     /** @type {OnetreeError | undefined} why it ended by itself */
     this.why = undefined;
-    /** @type {{bye: boolean, said: boolean, until: number} | undefined} */
+    /** @type {{bye: boolean, said: boolean, asked: number, until: number} | undefined} */
     this.closing = undefined;
     /** The broker's `bye`, and until when it may close. @type {{error: OnetreeError, until: number} | undefined} */
     this.goodbye = undefined;
@@ -198,7 +198,7 @@ export class Session {
       this.finish(undefined);
       return;
     }
-    this.closing ??= { bye, said: false, until: now + Math.max(this.options.requestTimeoutMs, BYE) };
+    this.closing ??= { bye, said: false, asked: now, until: now + Math.max(this.options.requestTimeoutMs, BYE) };
     this.settleClose();
   }
 
@@ -360,7 +360,8 @@ export class Session {
     const { closing } = this;
     if (!closing?.bye || closing.said || !this.requests.isEmpty) return undefined;
     closing.said = true;
-    closing.until = Math.max(Math.min(closing.until, this.heard + BYE), this.heard);
+    // It was the application's wish, or an answer, that it has waited for last.
+    closing.until = Math.min(closing.until, Math.max(this.heard, closing.asked) + BYE);
     const id = this.nextId();
     this.asked.set(id, { to: 'bye' });
     return { op: 'bye', id };

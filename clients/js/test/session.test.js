@@ -257,6 +257,17 @@ test('a broker that cannot read a frame and does not answer the others is left',
   assert.equal(world.connection.subs.size, 0);
 });
 
+test('a bye is waited for on a link that was idle', () => {
+  const { session } = online({ requestTimeoutMs: 5_000 });
+  session.close(900, true);
+  assert.ok(session.pollTransmit());
+  const ended = (now) => {
+    session.handleTimeout(now);
+    return session.isOver;
+  };
+  assert.deepEqual([ended(5_800), ended(5_900)], [false, true]);
+});
+
 test('a request that may still happen is not to be asked again', () => {
   const { session, ...world } = online({ requestTimeoutMs: 5_000 });
   session.request(world.now, 1, request.append('/log', 1));

@@ -169,6 +169,7 @@ enum Link {
 struct Closing {
     bye: bool,
     said: bool,
+    asked: Time,
     until: Time,
 }
 
@@ -326,7 +327,7 @@ impl Session {
             return self.finish(None);
         }
         let until = now.saturating_add(self.options.request_timeout.max(BYE));
-        self.closing.get_or_insert(Closing { bye, said: false, until });
+        self.closing.get_or_insert(Closing { bye, said: false, asked: now, until });
         self.settle_close();
     }
 
@@ -541,7 +542,8 @@ impl Session {
             return None;
         }
         closing.said = true;
-        closing.until = closing.until.min(self.heard + BYE).max(self.heard);
+        // It was the application's wish, or an answer, that it has waited for last.
+        closing.until = closing.until.min(self.heard.max(closing.asked) + BYE);
         let id = self.next_id();
         self.asked.insert(id, Asked::Bye);
         Some(ClientFrame::Bye(Bye { id }))

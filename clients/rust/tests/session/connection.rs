@@ -61,6 +61,18 @@ fn an_end_does_first_what_was_asked_before() {
 }
 
 #[test]
+fn a_bye_is_waited_for_on_a_link_that_was_idle() {
+    let mut bench = Bench::up();
+    bench.wait(20 * SECOND);
+    bench.session.close(bench.now, true);
+    assert!(matches!(&bench.sent()[..], [ClientFrame::Bye(_)]));
+    bench.wait(4 * SECOND);
+    assert!(bench.ended.is_none());
+    bench.wait(SECOND);
+    assert!(matches!(bench.ended, Some(None)));
+}
+
+#[test]
 fn a_token_from_a_function_that_is_refused_is_asked_for_once_more_at_once() {
     let refuse = |bench: &mut Bench| {
         let refused = ServerFrame::Error(ErrorFrame::new(None, Code::Unauthorized, "no"));
