@@ -1,0 +1,83 @@
+//! The log: every commit since the last saved tree, in files of a fixed size, batch after batch.
+//!
+//! ```text
+//! log-<first revision, 16 hex>.onetree
+//! file   := header with magic "1TREELOG", first revision u64, zeros to 64 bytes; batch*; zeros
+//! batch  := mark u32, crc u32, length u32, commits u32, first revision u64, durable u64; commit*;
+//!           zeros to 8 bytes
+//! ```
+//!
+//! Numbers are little-endian. The checksum of a batch is the CRC-32 of all that follows it in its
+//! header, then of what the header counts; it begins with the file's, so that a batch of another file
+//! is none here.
+//!
+//! A file has its whole length before it has its name, and there is always room for one more header behind what
+//! is in it: where that room is not, or a batch goes beyond the end, the file was cut.
+//!
+//! Each batch says up to where the file was on the disk when it was written (`durable`): what is
+//! broken before that is damage, what is broken behind it was cut by a crash. So that this holds for
+//! the last batch too, there is a batch without commits behind it as soon as it is on the disk: the
+//! seal, which the next batch overwrites.
+//!
+//! When the disk fails, and at each start, the log goes on in a new file: whatever the old one has
+//! from the new one's first revision on was never acknowledged, or is in the new one, and does not
+//! count.
+
+mod batch;
+mod file;
+mod writer;
+
+use onetree_protocol::Epoch;
+
+use super::header::{self, Kind};
+use super::revision;
+use super::storage::Storage;
+
+pub(super) use file::{End, LogFile, Piece};
+pub(super) use writer::{LogWriter, bytes_for};
+
+const KIND: Kind = Kind { magic: b"1TREELOG", what: "log", version: 1 };
+const FILE_HEADER: usize = 64;
+
+/// A log file: large enough that a new one is rare, small enough that its zeros are soon written.
+pub(super) const FILE_BYTES: u64 = 8 << 20;
+
+/// The name of a file that is being made.
+pub(super) const SPARE: &str = "new.tmp";
+
+/// The revision that the header of a file says is its first; `None` where there is no whole header.
+pub(super) fn begins(storage: &dyn Storage, name: &str) -> Option<u64> {
+    let mut header = [0; FILE_HEADER];
+    let read = storage.open(name).ok()?.read_at(&mut header, 0).ok()?;
+    let whole = read == FILE_HEADER && header::read(&header, &KIND, storage, name).is_ok();
+    whole.then(|| first_in(&header))
+}
+
+/// The name of the file whose first commit is `first`.
+pub(super) fn name(first: u64) -> String {
+    format!("log-{first:016x}.onetree")
+}
+
+/// The first revision of the file with this name.
+pub(super) fn first_of(name: &str) -> Option<u64> {
+    revision(name.strip_prefix("log-")?.strip_suffix(".onetree")?)
+}
+
+fn file_header(epoch: Epoch, first: u64) -> [u8; FILE_HEADER] {
+    let mut header = [0; FILE_HEADER];
+    header[32..40].copy_from_slice(&first.to_le_bytes());
+    header::write(&mut header, &KIND, epoch);
+    header
+}
+
+/// The revision that a header says is the first of its file.
+fn first_in(header: &[u8; FILE_HEADER]) -> u64 {
+    number(&header[32..40])
+}
+
+/// A number of up to eight bytes.
+fn number(bytes: &[u8]) -> u64 {
+    let mut eight = [0; 8];
+    eight[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(eight)
+}
