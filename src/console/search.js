@@ -2,6 +2,7 @@
 
 import { attribute, h, say } from './dom.js'
 import { count } from './format.js'
+import { faultOf } from './paths.js'
 import { Rows } from './rows.js'
 
 // Paths that are found at most, and entries of one page.
@@ -42,7 +43,7 @@ export class Search {
       event.preventDefault()
       clearTimeout(timer)
       const text = input.value.trim()
-      if (text.startsWith('/') && !text.includes('*')) this.#go(text)
+      if (text.startsWith('/') && !text.includes('*')) this.#goTo(text)
       else if (this.#hits.length > 0 && text === this.#text) this.#go(this.#hits[this.#picked])
       else this.#search(text)
     })
@@ -70,12 +71,22 @@ export class Search {
     this.#input.removeAttribute('aria-activedescendant')
   }
 
+  /** Where a path says that was typed, when it can be one. */
+  #goTo(text) {
+    const path = text.replace(/(?!^)\/$/, '')
+    const fault = faultOf(path)
+    if (!fault) return this.#go(path)
+    this.#open(text)
+    this.#rows.length = 0
+    say(this.#told, fault)
+  }
+
   #go(path) {
     this.close()
     this.#input.value = ''
     // What is pressed next is about what was found.
     this.#tree.focus()
-    this.#pick(path.length > 1 ? path.replace(/\/+$/, '') : path)
+    this.#pick(path)
   }
 
   #key(event) {
@@ -93,7 +104,8 @@ export class Search {
     this.#rows.reveal(this.#picked)
   }
 
-  async #search(text) {
+  /** Makes room for what is found of this text. */
+  #open(text) {
     this.close()
     this.#text = text
     this.#picked = 0
@@ -102,6 +114,11 @@ export class Search {
     this.#tree.hidden = true
     this.#input.ariaExpanded = 'true'
     this.#list.scrollTop = 0
+  }
+
+  async #search(text) {
+    this.#open(text)
+    if (text === '') return
     const turn = this.#turn
     try {
       if (text.includes('*')) this.#match(text)

@@ -329,6 +329,21 @@ describe('a console on a tree', () => {
     await writer.run(({ client }, path) => client.dropTree(path), `/${'a'.repeat(249)}`)
   })
 
+  test('says what is wrong with a path that cannot be one', () => withPage(async (page) => {
+    const before = new URL(page.url()).hash
+    for (const [text, fault] of [['/a//b', 'A path has no empty segment'], ['/a/../b', 'A segment is not . or ..']]) {
+      await page.locator('#query').fill(text)
+      await page.keyboard.press('Enter')
+      await page.locator('#found').getByText(fault).waitFor()
+      // The search that was to begin as it was typed comes no later.
+      await page.waitForTimeout(300)
+      assert.ok(await page.locator('#found').getByText(fault).isVisible())
+      assert.equal(new URL(page.url()).hash, before)
+    }
+    await page.keyboard.press('Escape')
+    await row(page, '/config').waitFor()
+  }))
+
   test('is used by the keyboard', () => withPage(async (page) => {
     const press = (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve())
     const at = (path) => until(`${path} is chosen`, async () => (await selected(page)) === path, 5000)
@@ -652,6 +667,23 @@ test('a hundred thousand entries under one topic do not freeze it', async (t) =>
   }
   assert.deepEqual(errors, [])
   await page.context().close()
+  await broker.stop()
+})
+
+test('brings into sight what the address says, however far down it is', async () => {
+  const broker = await startBroker(await freePort())
+  const writer = await openWriter(browser, broker)
+  await writer.fill('/many', 3000)
+  for (const hash of ['#/many/item-001777', '#/many/item-002999']) {
+    const { page, errors, close } = await openPage(browser, `${broker.url}/console/${hash}`)
+    await until('its row is in sight', () => page.evaluate((path) => {
+      const tree = document.getElementById('tree').getBoundingClientRect()
+      const box = document.querySelector(`#tree [data-path="${path}"]:not([hidden])`)?.getBoundingClientRect()
+      return box !== undefined && box.top >= tree.top && box.bottom <= tree.bottom
+    }, hash.slice(1)))
+    assert.deepEqual(errors, [])
+    await close()
+  }
   await broker.stop()
 })
 
