@@ -164,6 +164,27 @@ def test_at_random(seed: int) -> None:
     assert state._store.newest is None
 
 
+@pytest.mark.parametrize("others", [False, True])
+def test_a_snapshot_keeps_nothing_of_what_came_and_went_since(others: bool) -> None:
+    store = Store()
+    store.note({"/stays": store.put(Entry("/stays", 1, None))})
+    held = Snapshot(store, 1, None)
+    later: list[Snapshot] = []
+    for n in range(1000):
+        path = f"/{n}"
+        store.note({path: store.put(Entry(path, n + 2, None))})
+        if others:
+            # One that has it, and is left before and after it goes.
+            later = [*later[-1:], Snapshot(store, n + 2, None)]
+        if n >= 2:
+            gone = f"/{n - 2}"
+            store.note({gone: store.take(gone)})
+    later.clear()
+    store.settle()
+    assert held.entries() == [Entry("/stays", 1, None)]
+    assert len(held._undo()) <= 4
+
+
 def test_snapshots_may_be_left_in_any_thread() -> None:
     store = Store()
     left: queue.SimpleQueue[Snapshot | None] = queue.SimpleQueue()

@@ -83,17 +83,19 @@ class Store:
 
     def note(self, undo: Undo) -> None:
         """`undo` takes the entries back to where they were a moment ago."""
+        mark = self.newest
+        if mark is not None:
+            kept, entries = mark.undo, self.entries
+            if not kept:
+                mark.undo = undo
+            else:
+                for path, old in undo.items():
+                    # What came since and has gone again is as it was.
+                    if kept.setdefault(path, old) is None and path not in entries:
+                        del kept[path]
+        # Not before it is noted: to forget a mark is to look at the present.
         if self._left:
             self.settle()
-        mark = self.newest
-        if mark is None:
-            return
-        kept = mark.undo
-        if not kept:
-            mark.undo = undo
-            return
-        for path, old in undo.items():
-            kept.setdefault(path, old)
 
     def keys(self) -> list[str]:
         """The order keys of all entries, sorted. Cost: O(1) when none came or went, otherwise
@@ -178,12 +180,18 @@ class Store:
         if before is not None:
             before.behind = behind
             # The smaller into the larger; what the earlier mark noted counts.
-            if len(before.undo) < len(mark.undo):
-                mark.undo.update(before.undo)
-                before.undo = mark.undo
+            small, large = before.undo, mark.undo
+            if len(small) < len(large):
+                large.update(small)
+                before.undo = large
             else:
-                for path, old in mark.undo.items():
-                    before.undo.setdefault(path, old)
+                small, large = large, small
+                for path, old in small.items():
+                    large.setdefault(path, old)
+            for path in small:
+                # What came before this mark and went behind it.
+                if large[path] is None and self._then(behind, path) is None:
+                    del large[path]
         if behind is not None:
             behind.before = before
         else:
@@ -191,7 +199,10 @@ class Store:
 
     def at(self, mark: Mark, path: str) -> Entry | None:
         """The entry at a path at an earlier moment."""
-        at: Mark | None = mark
+        return self._then(mark, path)
+
+    def _then(self, at: Mark | None, path: str) -> Entry | None:
+        """As `at`; `None`: now."""
         while at is not None:
             if path in at.undo:
                 return at.undo[path]
