@@ -6,6 +6,7 @@ import { makeValue } from './protocol.js';
 
 const HEAD = 'head';
 const ENTRIES = 'entries';
+const DATED = /** @type {const} */ (['epoch', 'rev', 'view']);
 
 /**
  * A database in which one mirror is kept, for the option `keep` of `client.mirror`. It is of one page at a time: the mirror of
@@ -71,18 +72,25 @@ export function keepInIndexedDB(name) {
       const transaction = begin(db, 'readwrite');
       const done = finished(transaction);
       try {
-        const store = transaction.objectStore(ENTRIES);
-        if (kept === undefined) store.clear();
-        for (const { path, new: entry } of snapshot.since(kept ?? Snapshot.saved())) {
+        const [heads, store] = [transaction.objectStore(HEAD), transaction.objectStore(ENTRIES)];
+        const there = await asked(heads.get(HEAD));
+        // Where there are no locks, another page may have written.
+        const base = kept?.cookie && DATED.every((part) => there?.[part] === kept?.cookie?.[part]) ? kept : undefined;
+        if (base === undefined) store.clear();
+        for (const { path, new: entry } of snapshot.since(base ?? Snapshot.saved())) {
           if (entry) store.put(row(entry));
           else store.delete(path);
         }
-        transaction.objectStore(HEAD).put(snapshot.cookie, HEAD);
+        heads.put(snapshot.cookie, HEAD);
       } catch (error) {
         // Otherwise what was asked before would stay.
         done.catch(() => {});
-        transaction.abort();
-        throw refused(error);
+        try {
+          transaction.abort();
+        } catch {
+          // It has ended by itself.
+        }
+        throw error instanceof OnetreeError ? error : refused(error);
       }
       await done;
       kept = snapshot;
@@ -127,7 +135,7 @@ function row({ path, rev, value }) {
 
 /**
  * Takes the database for this page; gives what is called to let it go. `state-in-use` when another one has it. A browser
- * without locks is not asked.
+ * without locks (it has none for pages of plain http, but of its own machine) is not asked.
  * @param {string} name
  * @returns {Promise<() => Promise<void>>} done when another one can take it
  */

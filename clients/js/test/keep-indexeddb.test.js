@@ -190,6 +190,21 @@ test('one that is deleted meanwhile is made anew, whole', async () => {
   assert.deepEqual([cookie.rev, inOrder(entries)], [10, inOrder(ENTRIES)]);
 });
 
+test('where there are no locks, pages that keep the same one replace it, each whole', async () => {
+  const name = fresh();
+  const [one, two] = [keepInIndexedDB(name), keepInIndexedDB(name)];
+  const before = Snapshot.saved(COOKIE, ENTRIES);
+  await one.save(before);
+  await two.load();
+  // The other page is ahead, and ends; this one has not heard of that and saves what differs from what it saved last.
+  await two.save(Snapshot.saved({ ...COOKIE, rev: 12 }, [{ path: '/x', rev: 12 }]));
+  const later = { ...COOKIE, rev: 10 };
+  await one.save(new Snapshot(before.edit(), 10, later));
+  await Promise.all([one.close(), two.close()]);
+  const { cookie, entries } = await found(name);
+  assert.deepEqual([cookie, inOrder(entries)], [later, inOrder(ENTRIES)]);
+});
+
 test('it is of one page at a time', async (t) => {
   const held = new Set();
   const request = async (name, { ifAvailable }, fn) => {
