@@ -86,7 +86,7 @@ impl Connection {
         let opened = opened.map_err(|refusal| self.last_error(Some(hello.id), refusal))?;
         self.session = Some(opened.name.clone());
         let session = Some(opened.name.clone());
-        self.author = Arc::new(Author { client: hello.client, session });
+        self.author = Arc::new(Author { client: hello.client, session, since: hello.since });
         let snapshot = self.server.shared.latest();
         self.send(&ServerFrame::Welcome(Welcome {
             id: hello.id,

@@ -67,7 +67,7 @@ impl Year {
     fn write(&mut self, client: Option<&str>, session: Option<&Name>, changes: Vec<Do>) -> Batch {
         let seq = client.map(|_| 1);
         let client = client.map(|name| Name::parse(name).unwrap());
-        let author = Author { client, session: session.cloned() };
+        let author = Author { client, session: session.cloned(), since: None };
         let outcome =
             self.state.write(self.now, &author, &Request { seq, changes, ..Request::default() });
         outcome.answer.unwrap();

@@ -162,7 +162,7 @@ impl Worker {
             request.conditions.push(Condition::Entry { path: path("/a/b"), rev });
         }
         let client = numbered.then(|| name(client));
-        let author = Author { client, session: Some(session.clone()) };
+        let author = Author { client, session: Some(session.clone()), since: None };
         let outcome = self.state.write(self.now, &author, &request);
         if self.rng.chance(20) {
             self.state.end_session(self.now, &session);

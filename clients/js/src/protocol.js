@@ -535,7 +535,7 @@ const numbered = (tables) => tables.map(([op, fields], i) => ({ op, number: i + 
 /** Frames of a client. */
 export const CLIENT = numbered([
   ['hello', [ID, f('client?', 'name'), f('session?', 'name'), f('token?', 'text'), f('agent?', 'text'), f('seen?', 'u53'),
-    f('subs?', { list: { record: SUB } })]],
+    f('subs?', { list: { record: SUB } }), f('since?', 'u53')]],
   ['auth', [ID, f('token', 'text')]],
   ['sub', SUB],
   ['unsub', [ID, f('sub', 'u32')]],

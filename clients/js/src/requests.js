@@ -8,7 +8,7 @@
 import { OnetreeError, closedError } from './errors.js';
 import { byteLength, isLogKey } from './protocol.js';
 
-/** So often may one write be numbered anew before it is given up. */
+/** So often may one write be numbered anew while none is answered before it is given up. */
 const RENUMBERED = 3;
 const WRITES = new Set(['put', 'append', 'delete', 'drop', 'trim', 'txn']);
 
@@ -57,6 +57,10 @@ export class Requests {
     this.nextSeq = 1;
     /** The highest `seq` that the broker is known to have used up. */
     this.floor = 0;
+    /** What was seen when number 1 was given. @type {number | undefined} */
+    this.began = undefined;
+    /** Whether a write was answered since numbers were settled last. */
+    this.progress = false;
     this.settling = false;
     this.renaming = false;
     /** How many have a number. */
@@ -85,7 +89,7 @@ export class Requests {
 
   /**
    * `welcome` shows which history the broker has. What is about another one is not written into this one: something else may
-   * be at the same revision.
+   * be at the same revision. Nor is what was sent to another one, which may be in this one already, when it was made of that.
    * @param {string} epoch
    * @param {Effect[]} effects
    * @returns {boolean} whether the session is to come back under another name
@@ -93,6 +97,8 @@ export class Requests {
   handleHistory(epoch, effects) {
     if (this.history === epoch) return false;
     this.history = epoch;
+    // This history may know them, and their numbers are not to be given to others.
+    if (this.numbered > 0) this.settling = this.renaming = true;
     for (const ticket of [...this.all.keys()].sort((a, b) => a - b)) this.refuseForeign(ticket, effects);
     return this.settle();
   }
@@ -100,8 +106,12 @@ export class Requests {
   /** @private @param {number} ticket @param {Effect[]} effects */
   refuseForeign(ticket, effects) {
     const request = this.all.get(ticket);
-    if (request?.of === undefined || this.history === undefined || request.of === this.history) return;
-    const error = wasSent(request)
+    if (request === undefined) return;
+    // Nothing was sent to the history of now before this.
+    const sent = request.seq !== undefined;
+    const about = request.of !== undefined && this.history !== undefined && request.of !== this.history;
+    if (!sent && !about) return;
+    const error = sent
       ? new OnetreeError('outcome-unknown', 'it was sent, and the broker has begun another history without an answer')
       : new OnetreeError('conflict', "it is about a history that is no longer the broker's");
     this.finish(ticket, { error }, effects);
@@ -126,12 +136,22 @@ export class Requests {
   }
 
   /**
+   * For `hello`, where writes are to be sent again of which none was answered: a revision before all of them. A broker that
+   * has forgotten us since could take the first for a new one.
+   * @returns {number | undefined}
+   */
+  get since() {
+    return this.floor === 0 && this.numbered > 0 ? this.began : undefined;
+  }
+
+  /**
    * The next one to send, as `id`. What can never be sent is refused on the way.
    * @param {number} id
+   * @param {number | undefined} seen the highest revision that is known of
    * @param {import('./session.js').Limits} limits
    * @param {Effect[]} effects
    */
-  next(id, limits, effects) {
+  next(id, seen, limits, effects) {
     for (let ticket = this.take(); ticket !== undefined; ticket = this.take()) {
       const request = this.all.get(ticket);
       if (request === undefined) continue;
@@ -139,7 +159,10 @@ export class Requests {
       const seq = request.seq ?? (write ? this.nextSeq : undefined);
       try {
         const message = this.encode({ ...request.frame, id, seq }, limits);
-        if (write && request.seq === undefined) this.nextSeq += 1;
+        if (write && request.seq === undefined) {
+          if (this.nextSeq === 1) this.began = seen;
+          this.nextSeq += 1;
+        }
         this.number(request, seq);
         request.sent += 1;
         request.inFlight = true;
@@ -200,6 +223,7 @@ export class Requests {
     request.inFlight = false;
     if (frame.op !== 'error') {
       this.floor = Math.max(this.floor, request.seq ?? 0);
+      this.progress ||= request.seq !== undefined;
       this.finish(ticket, { frame }, effects);
       return this.settle();
     }
@@ -223,7 +247,10 @@ export class Requests {
   refused(ticket, request, seq, code) {
     // Deterministic refusals by the tree use the number up. For others that is seen at the next write.
     if (code === 'conflict' || code === 'log-key' || code === 'tree-full') this.floor = Math.max(this.floor, seq);
-    if (code !== 'seq-gap' && code !== 'outcome-unknown') return false;
+    if (code !== 'seq-gap' && code !== 'outcome-unknown') {
+      this.progress = true;
+      return false;
+    }
     // What was sent once and is not remembered was never executed; a gap never is.
     const harmless = code === 'seq-gap' || request.sent === 1;
     this.settling = true;
@@ -243,6 +270,8 @@ export class Requests {
   settle() {
     if (!this.settling || this.numbered > 0) return false;
     this.settling = false;
+    if (this.progress) for (const request of this.all.values()) request.renumbered = 0;
+    this.progress = false;
     this.nextSeq = this.floor + 1;
     if (!this.renaming) return false;
     this.renaming = false;

@@ -300,7 +300,7 @@ export class Session {
     const control = this.nextControl();
     if (control) return codec.encodeClient(control);
     const id = this.nextId();
-    const next = this.requests.next(id, limits, this.effects);
+    const next = this.requests.next(id, this.seen, limits, this.effects);
     if (next) {
       this.asked.set(id, { to: 'request', ticket: next.ticket });
       return next.message;
@@ -329,8 +329,8 @@ export class Session {
       subs.push(slot.frame(subId, sub));
       this.asked.set(subId, { to: 'sub', sub });
     }
-    const { name: client, session, token, seen, options: { agent } } = this;
-    return { op: 'hello', id, client, session, token, agent, seen, subs };
+    const { name: client, session, token, seen, options: { agent }, requests: { since } } = this;
+    return { op: 'hello', id, client, session, token, agent, seen, subs, since };
   }
 
   /** @private @returns {Frame | undefined} */

@@ -244,6 +244,41 @@ test('what the broker cannot read, and cannot name, is found, and nothing waits 
   }
 });
 
+test('refused neighbours, however many, take no good write along', () => {
+  for (const seed of seeds(5)) {
+    const world = new World(seed);
+    world.settle();
+    for (let n = 1; n <= 40; n += 1) world.session.request(world.now, n, request.put(n % 2 ? '/refused' : `/${n}`, n));
+    world.settle();
+    for (let n = 1; n <= 40; n += 1) assert.equal(world.replies.get(n).error?.code, n % 2 ? 'unavailable' : undefined, `ONETREE_SEED=${seed}: ${n}`);
+  }
+});
+
+test('who sends first writes again says since when they may have happened', () => {
+  const { session, ...world } = online({});
+  const hello = (rev) => {
+    session.handleClosed(world.now, new OnetreeError('lost', 'cut'));
+    world.now = session.nextTimeout();
+    session.handleTimeout(world.now);
+    session.handleOpen(world.now);
+    const { id, since } = world.codec.decodeClient(session.pollTransmit());
+    const limits = { frame_bytes: 1e6, value_bytes: 1e6, subscriptions: 9, in_flight: 9 };
+    session.handleFrame(world.now, { op: 'welcome', id, session: 's', epoch: world.broker.epoch, rev, heartbeat_ms: 1e6, digest_key: 'd'.repeat(32), limits });
+    return since === undefined ? undefined : Number(since);
+  };
+  const sent = () => said({ session, codec: world.codec });
+  assert.equal(hello(5), undefined);
+  session.request(world.now, 1, request.put('/a', 1));
+  assert.equal(sent().length, 1);
+  session.request(world.now, 2, request.put('/b', 1));
+  // The broker was at 5 when the first was sent, whatever it is at now.
+  assert.deepEqual([hello(7), sent().length, hello(9)], [5, 2, 5]);
+  const [{ id }] = sent();
+  session.handleFrame(world.now, { op: 'done', id, rev: 10, durable: true });
+  // With a number above 1 the broker sees for itself that it has forgotten us.
+  assert.equal(hello(11), undefined);
+});
+
 test('a broker that cannot read a frame and does not answer the others is left', () => {
   const { session, ...world } = online({ requestTimeoutMs: 5_000 });
   session.mirror(1, new MirrorState(viewOf('/')), { once: false, signals: false, everyMs: 0 });

@@ -9,7 +9,6 @@ import pytest
 
 import onetree
 from naive import Broker, Connection
-from onetree import event as e
 from onetree import request
 from onetree.protocol import frames as f
 from server import naive, run
@@ -147,7 +146,6 @@ def test_what_waits_for_room_is_about_the_history_in_which_it_was_asked_for() ->
                 with pytest.raises(onetree.Refused) as refused:
                     await late
                 assert refused.value.code == "conflict"
-                assert isinstance(client.status, e.Online)
                 assert server.broker.tree["/a"].value == onetree.Value.json(5)
 
     run(story())

@@ -412,6 +412,50 @@ def test_what_the_broker_cannot_read_and_cannot_name_is_found(unread: int, seed:
     assert len(said(world)) == 3
 
 
+@pytest.mark.parametrize("seed", seeds()[:5])
+def test_refused_neighbours_however_many_take_no_good_write_along(seed: int) -> None:
+    world = World(seed)
+    world.settle()
+    for n in range(40):
+        path = "/refused" if n % 2 else f"/{n}"
+        world.session.request(world.now, n, request.put(path, n))
+    world.settle()
+    words = [None if error is None else error.word for error in
+             (world.replies[n].error for n in range(40))]  # fmt: skip
+    assert words == [None, "unavailable"] * 20
+
+
+def test_who_sends_first_writes_again_says_since_when_they_may_have_happened() -> None:
+    world = online()
+    session = world.session
+
+    def hello(rev: int) -> int | None:
+        session.handle_closed(world.now, LinkLost("cut"))
+        at = session.next_timeout()
+        assert at is not None
+        world.now = at
+        session.handle_timeout(at)
+        session.handle_open(at)
+        frame = world.codec.decode_client(session.poll_transmit(at))
+        limits = f.Limits(1_000_000, 1_000_000, 9, 9)
+        welcome = f.Welcome(frame.id, "s", world.broker.epoch, rev, 1000, "d" * 32, limits)
+        session.handle_frame(at, welcome)
+        since = frame.since
+        assert since is None or isinstance(since, int)
+        return since
+
+    assert hello(5) is None
+    session.request(world.now, 1, request.put("/a", 1))
+    assert len(said(world)) == 1
+    session.request(world.now, 2, request.put("/b", 1))
+    # The broker was at 5 when the first was sent, whatever it is at now.
+    assert (hello(7), len(said(world)), hello(9)) == (5, 2, 5)
+    first = said(world)[0]
+    session.handle_frame(world.now, f.Done(first.id, 10, True, []))
+    # With a number above 1 the broker sees for itself that it has forgotten us.
+    assert hello(11) is None
+
+
 def test_a_broker_that_cannot_read_a_frame_and_does_not_answer_the_others_is_left() -> None:
     world = online(request_timeout=5.0)
     for n in (1, 2):

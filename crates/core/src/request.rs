@@ -17,6 +17,8 @@ pub struct Author {
     pub client: Option<Name>,
     /// The session that owns what is ephemeral.
     pub session: Option<Name>,
+    /// Where it sends writes again of which none was answered: a revision before the first of them.
+    pub since: Option<Revision>,
 }
 
 /// A write: all of its changes, if all of its conditions hold; otherwise nothing.

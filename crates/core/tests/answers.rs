@@ -16,7 +16,7 @@ fn settings(bounds: Bounds) -> Settings {
 
 /// A numbered write of so many appends.
 fn write(state: &mut State, client: &str, seq: u64, appends: usize) -> Outcome {
-    let author = Author { client: Some(Name::parse(client).unwrap()), session: None };
+    let author = Author { client: Name::parse(client), ..Author::default() };
     let append = Do::Append {
         path: path(&format!("/{}", "log".repeat(60))),
         value: Value::text("v"),
@@ -109,5 +109,76 @@ fn a_commit_has_so_many_conditions() {
         let request = Request { conditions: vec![condition.clone(); count], ..Request::default() };
         let answer = state.write(Time(1), &Author::default(), &request).answer;
         assert_eq!(answer.err().map(|refusal| refusal.code), code, "{count} conditions");
+    }
+}
+
+/// A write of one path, at a time; `since`: it may be one that was sent before.
+fn put(state: &mut State, at: u64, client: &str, since: Option<u64>) -> Result<Revision, Code> {
+    let since = since.map(|rev| Revision::new(rev).unwrap());
+    let author = Author { client: Name::parse(client), session: None, since };
+    let put =
+        Do::Put { path: path("/a"), value: Value::text(client), ttl_ms: None, ephemeral: false };
+    let request = Request { seq: Some(1), changes: vec![put], ..Request::default() };
+    let outcome = state.write(Time(at), &author, &request);
+    outcome.answer.map(|answer| answer.rev).map_err(|refusal| refusal.code)
+}
+
+/// Does what is due.
+fn housekeep(state: &mut State, at: u64) {
+    while state.housekeep(Time(at)).is_some() {}
+}
+
+/// The state as it is after a restart from what was saved.
+fn restarted(state: &State, bounds: Bounds) -> State {
+    let saved = state.checkpoint();
+    State::load(settings(bounds), saved.head(), saved.slots(), saved.clients())
+}
+
+#[test]
+fn a_first_write_of_a_client_that_was_forgotten_is_not_done_again() {
+    let bounds = Bounds { dedup_clients: 3, ..Bounds::default() };
+    let mut state = State::new(settings(bounds));
+    put(&mut state, 1, "before", None).unwrap();
+    let since = Some(state.rev().get());
+    put(&mut state, 2, "a", None).unwrap();
+    assert_eq!(put(&mut state, 2, "a", since), Ok(Revision::new(2).unwrap()), "remembered");
+    for (at, client) in [(3, "b"), (4, "c"), (5, "d"), (6, "e")] {
+        put(&mut state, at, client, None).unwrap();
+        housekeep(&mut state, at);
+    }
+    for mut state in [restarted(&state, bounds), state] {
+        assert_eq!(put(&mut state, 7, "a", since), Err(Code::OutcomeUnknown));
+        // One that began behind all that was forgotten has never been here, and neither has one that has
+        // sent nothing before.
+        let now = Some(state.rev().get());
+        assert!(put(&mut state, 7, "new", now).is_ok());
+        assert!(put(&mut state, 7, "fresh", None).is_ok());
+    }
+}
+
+#[test]
+fn a_first_write_is_not_done_again_when_all_were_forgotten_by_their_age() {
+    let bounds = Bounds { dedup_ms: 10, ..Bounds::default() };
+    let mut state = State::new(settings(bounds));
+    put(&mut state, 1, "a", None).unwrap();
+    assert_eq!(put(&mut state, 2, "lost-on-its-way", Some(0)), Ok(Revision::new(2).unwrap()));
+    housekeep(&mut state, 1000);
+    assert_eq!(state.checkpoint().clients_len(), 0);
+    for mut state in [restarted(&state, bounds), state] {
+        assert_eq!(put(&mut state, 1000, "a", Some(0)), Err(Code::OutcomeUnknown));
+    }
+}
+
+#[test]
+fn clients_that_wrote_in_one_moment_are_forgotten_in_any_order() {
+    // The order is by name within a moment: the one that wrote last goes first.
+    let bounds = Bounds { dedup_clients: 2, ..Bounds::default() };
+    let mut state = State::new(settings(bounds));
+    for client in ["z", "y", "a"] {
+        put(&mut state, 1, client, None).unwrap();
+    }
+    housekeep(&mut state, 1);
+    for mut state in [restarted(&state, bounds), state] {
+        assert_eq!(put(&mut state, 2, "a", Some(2)), Err(Code::OutcomeUnknown));
     }
 }

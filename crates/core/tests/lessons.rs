@@ -481,7 +481,8 @@ fn an_old_ephemeral_entry_does_not_block_its_owner_nor_take_the_new_one_with_it(
     // curator #723.
     let mut state = State::new(settings());
     let name = |text: &str| Name::parse(text).unwrap();
-    let here = |session: &Name| Author { client: None, session: Some(session.clone()) };
+    let here =
+        |session: &Name| Author { client: None, session: Some(session.clone()), since: None };
     let mut write = put("/here", "me");
     if let Do::Put { ephemeral, .. } = &mut write.changes[0] {
         *ephemeral = true;
@@ -511,7 +512,7 @@ fn a_refusal_that_clients_do_not_count_uses_no_number() {
     let mut knobs = settings();
     knobs.bounds.commit_changes = 2;
     let mut state = State::new(knobs);
-    let author = Author { client: Name::parse("c"), session: Name::parse("s") };
+    let author = Author { client: Name::parse("c"), session: Name::parse("s"), since: None };
     let of_a_session = |at: &str, count: usize| {
         let mut request = txn(&vec![put(at, "x"); count]);
         for (place, change) in request.changes.iter_mut().enumerate() {

@@ -163,7 +163,7 @@ fn a_session_that_owns_all_it_may_updates_at_the_same_cost() {
     const OWNED: u32 = 1_000;
     let _alone = alone();
     let session = Name::parse("s").unwrap();
-    let author = Author { client: None, session: Some(session) };
+    let author = Author { client: None, session: Some(session), since: None };
     let own = |n: u32| {
         let path = path(&format!("/own/{n}"));
         Do::Put { path, value: Value::text("v"), ttl_ms: None, ephemeral: true }

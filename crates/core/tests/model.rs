@@ -117,7 +117,7 @@ impl World {
             Some((*self.rng.pick(&there)).clone())
         };
         let client = Name::parse(&format!("c{}", self.rng.below(4))).unwrap();
-        Author { client: Some(client).filter(|_| self.rng.chance(90)), session }
+        Author { client: Some(client).filter(|_| self.rng.chance(90)), session, since: None }
     }
 
     fn write(&mut self) {

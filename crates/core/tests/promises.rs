@@ -240,7 +240,7 @@ fn once() {
         let mut answers: Vec<Result<Answer, Refusal>> = Vec::new();
         let mut accepted = 0;
         let client = Name::parse("c");
-        let author = Author { client, session: None };
+        let author = Author { client, session: None, since: None };
         while answers.len() < 60 {
             if rng.chance(10) {
                 // The broker starts again from its store.

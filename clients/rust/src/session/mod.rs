@@ -461,7 +461,8 @@ impl Session {
                     return Some(codec.encode_client(&frame));
                 }
                 let id = self.next_id();
-                let next = self.requests.next(id, codec, &limits, &mut self.effects);
+                let seen = self.seen;
+                let next = self.requests.next(id, seen, codec, &limits, &mut self.effects);
                 if let Some((ticket, bytes)) = next {
                     self.asked.insert(id, Asked::Request(ticket));
                     return Some(bytes);
@@ -505,6 +506,7 @@ impl Session {
             agent: Some(self.options.agent.clone()),
             seen: self.seen,
             subs,
+            since: self.requests.since(),
         }
     }
 

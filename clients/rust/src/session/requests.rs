@@ -13,14 +13,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use onetree_protocol::frame::{ClientFrame, ErrorFrame};
 use onetree_protocol::limits::Limits;
-use onetree_protocol::{Code, Codec, Epoch, MediaType, Value, json};
+use onetree_protocol::{Code, Codec, Epoch, MediaType, Revision, Value, json};
 
 use super::{Effect, Reply, Time};
 use crate::errors::{ConnectError, Error, Refusal};
 use crate::request::{is_of_history, is_write, number, values};
 
-/// So often may one write be numbered anew before it is given up: once is what a refused
-/// neighbour costs, twice what a broker costs that has forgotten us meanwhile.
+/// So often may one write be numbered anew while none is answered before it is given up: once is
+/// what a refused neighbour costs, twice what a broker costs that has forgotten us meanwhile.
 const RENUMBERED: u8 = 3;
 
 #[derive(Debug)]
@@ -35,7 +35,11 @@ pub(super) struct Requests {
     next_seq: u64,
     /// The highest `seq` that the broker is known to have used up.
     floor: u64,
+    /// What was seen when number 1 was given.
+    began: Option<Revision>,
     settling: bool,
+    /// Whether a write was answered since numbers were settled last.
+    progress: bool,
     rename: bool,
 }
 
@@ -78,7 +82,9 @@ impl Requests {
             history: None,
             next_seq: 1,
             floor: 0,
+            began: None,
             settling: false,
+            progress: false,
             rename: false,
         }
     }
@@ -107,10 +113,15 @@ impl Requests {
     }
 
     /// `welcome` shows which history the broker has. What is about another one is not written into
-    /// this one: something else may be at the same revision.
+    /// this one: something else may be at the same revision. Nor is what was sent to another one,
+    /// which may be in this one already, when it was made of that.
     pub(super) fn handle_history(&mut self, epoch: Epoch, effects: &mut VecDeque<Effect>) -> Next {
         if self.history.replace(epoch) == Some(epoch) {
             return Next::Nothing;
+        }
+        if self.all.values().any(|request| request.seq.is_some()) {
+            // This history may know them, and their numbers are not to be given to others.
+            (self.settling, self.rename) = (true, true);
         }
         for ticket in self.queue.clone() {
             self.refuse_foreign(ticket, effects);
@@ -120,10 +131,13 @@ impl Requests {
 
     fn refuse_foreign(&mut self, ticket: u64, effects: &mut VecDeque<Effect>) {
         let Some(request) = self.all.get(&ticket) else { return };
-        if request.of.is_none() || self.history.is_none() || request.of == self.history {
+        // Nothing was sent to the history of now before this.
+        let sent = request.seq.is_some();
+        let about = request.of.is_some() && self.history.is_some() && request.of != self.history;
+        if !sent && !about {
             return;
         }
-        let refusal = if request.was_sent() {
+        let refusal = if sent {
             let message = "it was sent, and the broker has begun another history without an answer";
             Refusal::new(Code::OutcomeUnknown, message)
         } else {
@@ -141,10 +155,19 @@ impl Requests {
         }
     }
 
-    /// The next one to send, as `id`. What can never be sent is refused on the way.
+    /// For `hello`, where writes are to be sent again of which none was answered: a revision before all
+    /// of them. A broker that has forgotten us since could take the first for a new one.
+    pub(super) fn since(&self) -> Option<Revision> {
+        let unanswered = self.floor == 0 && self.all.values().any(|r| r.seq.is_some());
+        self.began.filter(|_| unanswered)
+    }
+
+    /// The next one to send, as `id`. What can never be sent is refused on the way. `seen`: the highest
+    /// revision that is known of.
     pub(super) fn next(
         &mut self,
         id: u32,
+        seen: Option<Revision>,
         codec: Codec,
         limits: &Limits,
         effects: &mut VecDeque<Effect>,
@@ -158,6 +181,9 @@ impl Requests {
             match encode(&request.frame, codec, limits) {
                 Ok(bytes) => {
                     if write && request.seq.is_none() {
+                        if self.next_seq == 1 {
+                            self.began = seen;
+                        }
                         self.next_seq += 1;
                     }
                     request.seq = seq;
@@ -195,6 +221,7 @@ impl Requests {
         let error = match (answer, request.seq) {
             (Ok(reply), seq) => {
                 self.floor = self.floor.max(seq.unwrap_or(0));
+                self.progress |= seq.is_some();
                 self.finish(ticket, Ok(reply), effects);
                 return self.settle();
             }
@@ -220,12 +247,14 @@ impl Requests {
         let harmless = match error.code {
             Code::SeqGap => true,
             Code::OutcomeUnknown => request.sent == 1,
-            code if code.uses_seq() => {
-                self.floor = self.floor.max(seq);
+            code => {
+                if code.uses_seq() {
+                    self.floor = self.floor.max(seq);
+                }
+                // Otherwise its number is still free: that is seen at the next write.
+                self.progress = true;
                 return;
             }
-            // Its number is still free: that is seen at the next write.
-            _ => return,
         };
         self.settling = true;
         // It was the next in order and was not taken: the broker does not know our numbers.
@@ -247,6 +276,9 @@ impl Requests {
             return Next::Nothing;
         }
         self.settling = false;
+        if std::mem::take(&mut self.progress) {
+            self.all.values_mut().for_each(|request| request.renumbered = 0);
+        }
         self.next_seq = self.floor + 1;
         if std::mem::take(&mut self.rename) {
             (self.floor, self.next_seq) = (0, 1);

@@ -164,6 +164,62 @@ fn a_refusal_uses_its_number_up_where_the_code_says_so() {
 }
 
 #[test]
+fn who_sends_first_writes_again_says_since_when_they_may_have_happened() {
+    let mut bench = Bench::up();
+    let first = bench.append("a");
+    assert_eq!(bench.sent().len(), 1);
+    bench.lose();
+    bench.append("b");
+    // The broker was at 1 when the first was sent, whatever it is at now.
+    assert_eq!(bench.come_back().since, Some(rev(1)));
+    let sent = appends(&bench.sent());
+    bench.say(ServerFrame::Sync(Sync { id: None, rev: rev(5), digests: Vec::new() }));
+    bench.lose();
+    assert_eq!(bench.come_back().since, Some(rev(1)));
+    let sent_again = appends(&bench.sent());
+    assert_eq!(numbers(&sent), numbers(&sent_again));
+    bench.done(sent_again[0].2);
+    bench.lose();
+    // With a number above 1 the broker sees for itself that it has forgotten us.
+    assert_eq!(bench.come_back().since, None);
+    assert_eq!(bench.outcome(first), Some(Ok(())));
+}
+
+#[test]
+fn refused_neighbours_however_many_take_no_good_write_along() {
+    for code in [Code::ReadOnly, Code::TooManyChanges] {
+        let mut bench = Bench::up();
+        bench.in_flight = 64;
+        bench.lose();
+        bench.come_back();
+        let texts: Vec<String> = (0..40).map(|n| format!("{}{n}", ["bad", "c"][n % 2])).collect();
+        let tickets: Vec<u64> = texts.iter().map(|text| bench.append(text)).collect();
+        let mut last = 0;
+        for _ in 0..100 {
+            let sent = appends(&bench.sent());
+            if sent.is_empty() {
+                break;
+            }
+            // As the broker: what is refused leaves its number to the next.
+            for (seq, text, id) in sent {
+                if seq != last + 1 {
+                    bench.refuse(id, Code::SeqGap);
+                } else if text.starts_with("bad") {
+                    bench.refuse(id, code);
+                } else {
+                    last = seq;
+                    bench.done(id);
+                }
+            }
+        }
+        for (text, ticket) in texts.iter().zip(tickets) {
+            let expected = if text.starts_with("bad") { Err(Some(code)) } else { Ok(()) };
+            assert_eq!(bench.outcome(ticket), Some(expected), "{text}");
+        }
+    }
+}
+
+#[test]
 fn an_unknown_outcome_is_told_and_the_client_goes_on_as_another() {
     let mut bench = Bench::up();
     let ticket = bench.append("a");

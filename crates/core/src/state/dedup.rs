@@ -19,6 +19,8 @@ pub(super) struct Client {
     /// The highest number it has used.
     pub(super) last: u64,
     pub(super) time: Time,
+    /// The commit of that, or one behind it.
+    pub(super) rev: Revision,
     /// Of the answers that are remembered.
     pub(super) held: Held,
 }
@@ -127,7 +129,13 @@ impl State {
         let Some(client) = &author.client else {
             return refuse(Code::SeqGap, format!("seq {seq} needs a 'client' in 'hello'"));
         };
-        let last = self.committed.clients.get(client).map_or(0, |known| known.last);
+        let known = self.committed.clients.get(client);
+        // It looks like a new one, and may be one that was forgotten.
+        if known.is_none() && author.since.is_some_and(|since| since < self.committed.forgotten) {
+            let message = format!("whether seq {seq} was sent before is not remembered");
+            return refuse(Code::OutcomeUnknown, message);
+        }
+        let last = known.map_or(0, |known| known.last);
         if seq == last + 1 {
             return Numbered::New(Some(client.clone()));
         }
@@ -147,7 +155,7 @@ impl State {
 
 impl Committed {
     /// Remembers the answer that a commit gave, and lets go of the client's oldest beyond the bounds.
-    pub(super) fn remember(&mut self, origin: &Origin, time: Time, bounds: &Bounds) {
+    pub(super) fn remember(&mut self, origin: &Origin, rev: Revision, time: Time, bounds: &Bounds) {
         let Origin { client, seq, answer } = origin;
         let mut held = self.clients.get(client).map(|known| known.held).unwrap_or_default();
         let one = Remembered { key: (client.clone(), *seq), answer: answer.clone() };
@@ -159,12 +167,14 @@ impl Committed {
             held.remove(&oldest);
             self.answers.remove(&oldest.key);
         }
-        self.clients.insert(Client { name: client.clone(), last: *seq, time, held });
+        self.clients.insert(Client { name: client.clone(), last: *seq, time, rev, held });
     }
 
     /// Forgets all answers to a client.
     pub(super) fn forget_client(&mut self, client: &Name) {
-        self.clients.remove(client);
+        if let Some(known) = self.clients.remove(client) {
+            self.forgotten = self.forgotten.max(known.rev);
+        }
         self.answers.remove_span(|(name, _): &(Name, u64)| name.cmp(client));
     }
 

@@ -53,6 +53,8 @@ struct Committed {
     logs: Map<Log>,
     clients: Map<Client>,
     answers: Map<Remembered>,
+    /// No client is forgotten that wrote after this revision.
+    forgotten: Revision,
 }
 
 /// A state to go back to, see [`State::checkpoint`].
@@ -75,6 +77,7 @@ impl State {
                 logs: Map::new(),
                 clients: Map::new(),
                 answers: Map::new(),
+                forgotten: Revision::ZERO,
             },
             sessions: Sessions::default(),
             outgrown: BTreeSet::new(),

@@ -31,7 +31,7 @@ impl State {
             self.effect(*rev, *time, effect, core::mem::take(&mut hint));
         }
         if let Some(origin) = origin {
-            self.committed.remember(origin, *time, &self.settings.bounds);
+            self.committed.remember(origin, *rev, *time, &self.settings.bounds);
         }
     }
 

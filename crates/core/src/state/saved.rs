@@ -113,7 +113,8 @@ impl State {
     /// rule) is made anew, by the settings of now. O(n).
     ///
     /// Where deletes were compacted is not saved: afterwards each range may have lost something up
-    /// to the horizon, which is true.
+    /// to the horizon, which is true. Nor is which clients were forgotten: the oldest that is
+    /// remembered tells how late they can have written.
     pub fn load(
         settings: Settings,
         head: Head,
@@ -143,15 +144,26 @@ impl State {
         let (mut known, mut answers) = (Vec::new(), Vec::new());
         for SavedClient { name, last, time, answers: saved } in clients {
             let mut held = Held::default();
+            // Where the last was refused, all that is known is that it is not behind the saved state.
+            let rev = match saved.last().map(|(_, answer)| &**answer) {
+                Some(Ok(answer)) => answer.rev,
+                _ => head.rev,
+            };
             for (seq, answer) in saved {
                 let one = Remembered { key: (name.clone(), seq), answer };
                 held.add(&one);
                 answers.push(one);
             }
-            known.push(Client { name, last, time, held });
+            known.push(Client { name, last, time, rev, held });
         }
+        // Those that were forgotten wrote no later than the one that would be next, so before any that
+        // wrote later than that one.
+        let next = known.iter().map(|client| client.time).min();
+        let later = known.iter().filter(|client| Some(client.time) > next);
+        let forgotten = later.map(|client| client.rev).min().unwrap_or(head.rev);
         let committed = &mut state.committed;
         (committed.rev, committed.time, committed.horizon) = (head.rev, head.time, head.horizon);
+        committed.forgotten = forgotten;
         committed.tree = tree;
         committed.graves = sorted(graves);
         committed.owned = sorted(owned);

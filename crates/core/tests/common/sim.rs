@@ -132,7 +132,7 @@ impl Sim {
             self.sessions.push(opened.name);
         }
         let session = self.sessions.last().cloned();
-        let author = Author { client: None, session: session.clone() };
+        let author = Author { client: None, session: session.clone(), since: None };
         let outcome = self.state.write(self.now, &author, request);
         self.store(outcome.commit);
         if self.rng.chance(5) {

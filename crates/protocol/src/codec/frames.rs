@@ -77,7 +77,7 @@ macro_rules! frames {
 frames! {
     Hello {
         req id "id", opt client "client", opt session "session", opt token "token",
-        opt agent "agent", opt seen "seen", list subs "subs"
+        opt agent "agent", opt seen "seen", list subs "subs", opt since "since"
     }
     Auth { req id "id", req token "token" }
     Sub {

@@ -71,6 +71,9 @@ pub struct Hello {
     pub seen: Option<Revision>,
     /// All subscriptions at once, so that a reconnect is one round trip. Their own replies come too.
     pub subs: Vec<Sub>,
+    /// Where writes come again of which none was answered: the highest revision that the client had
+    /// seen when it sent the first of them.
+    pub since: Option<Revision>,
 }
 
 /// `auth`: a new token. Reply: `ok`.

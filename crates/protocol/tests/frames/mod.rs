@@ -173,8 +173,8 @@ pub(crate) fn value() -> impl Strategy<Value = Value> {
 fn hello() -> impl Strategy<Value = Hello> {
     let (client, session) = (of(name()), of(name()));
     let texts = (of(words()), of(words()));
-    (id(), client, session, texts, of(rev()), vec(sub(), 0..3)).prop_map(
-        |(id, client, session, (token, agent), seen, subs)| Hello {
+    (id(), client, session, texts, of(rev()), vec(sub(), 0..3), of(rev())).prop_map(
+        |(id, client, session, (token, agent), seen, subs, since)| Hello {
             id,
             client,
             session,
@@ -182,6 +182,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             agent,
             seen,
             subs,
+            since,
         },
     )
 }

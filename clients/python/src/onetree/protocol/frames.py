@@ -115,6 +115,7 @@ class Hello:
     agent: str | None = None
     seen: int | None = None
     subs: Sequence[Sub] = ()
+    since: int | None = None
 
 
 @dataclass(slots=True)
@@ -425,7 +426,7 @@ SUB_FIELDS = (
 CLIENT_OPS = (
     _op(
         "hello", 1, Hello,
-        "id:u32 client:name? session:name? token:text? agent:text? seen:rev? subs:subs?",
+        "id:u32 client:name? session:name? token:text? agent:text? seen:rev? subs:subs? since:rev?",
     ),
     _op("auth", 2, Auth, "id:u32 token:text"),
     _op("sub", 3, Sub, SUB_FIELDS),

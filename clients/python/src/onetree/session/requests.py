@@ -23,8 +23,8 @@ from ..request import is_of_history, values
 from .effects import Effect, Release, Reply
 
 RENUMBERED: Final = 3
-"""So often may one write be numbered anew before it is given up: once is what a refused neighbour
-costs, twice what a broker costs that has forgotten us meanwhile."""
+"""So often may one write be numbered anew while none is answered before it is given up: once is
+what a refused neighbour costs, twice what a broker costs that has forgotten us meanwhile."""
 
 Encode = Callable[[frames.ClientFrame], bytes | str]
 
@@ -70,6 +70,10 @@ class Requests:
         self._next_seq = 1
         # The highest `seq` that the broker is known to have used up.
         self._floor = 0
+        # What was seen when number 1 was given.
+        self._began: int | None = None
+        # Whether a write was answered since numbers were settled last.
+        self._progress = False
         self._settling = False
         self._rename = False
         self._numbered = 0
@@ -93,28 +97,43 @@ class Requests:
 
     def handle_history(self, epoch: str) -> bool:
         """`welcome` shows which history the broker has. What is about another one is not written
-        into this one: something else may be at the same revision. Whether to come back under
+        into this one: something else may be at the same revision. Nor is what was sent to another
+        one, which may be in this one already, when it was made of that. Whether to come back under
         another client name."""
         if epoch == self.history:
             return False
         self.history = epoch
+        if self._numbered:
+            # This history may know them, and their numbers are not to be given to others.
+            self._settling = self._rename = True
         for ticket in sorted(self._all):
             self._refuse_foreign(ticket)
         return self._settle()
 
     def _refuse_foreign(self, ticket: int) -> None:
         request = self._all[ticket]
-        if None in (request.history, self.history) or request.history == self.history:
+        # Nothing was sent to the history of now before this.
+        sent = request.seq is not None
+        about = None not in (request.history, self.history) and request.history != self.history
+        if not sent and not about:
             return
-        if request.was_sent:
+        if sent:
             code = "outcome-unknown"
             why = "it was sent, and the broker has begun another history without an answer"
         else:
             code, why = "conflict", "it is about a history that is no longer the broker's"
         self._finish(ticket, None, Refused(code, why))
 
-    def next(self, id: int, limits: Limits) -> tuple[int, bytes | str] | None:
-        """The next one to send, as `id`. What can never be sent is refused on the way."""
+    @property
+    def since(self) -> int | None:
+        """For `hello`, where writes are to be sent again of which none was answered: a revision
+        before all of them. A broker that has forgotten us since could take the first for a new
+        one."""
+        return self._began if self._floor == 0 and self._numbered else None
+
+    def next(self, id: int, seen: int | None, limits: Limits) -> tuple[int, bytes | str] | None:
+        """The next one to send, as `id`. What can never be sent is refused on the way. `seen`: the
+        highest revision that is known of."""
         while self._queue:
             ticket = self._queue[0]
             request = self._all.get(ticket)
@@ -147,6 +166,8 @@ class Requests:
                 self._finish(ticket, None, refused)
                 continue
             if request.write and new:
+                if self._next_seq == 1:
+                    self._began = seen
                 request.seq = self._next_seq
                 self._next_seq += 1
                 self._numbered += 1
@@ -186,6 +207,7 @@ class Requests:
         if error is None:
             if request.seq is not None:
                 self._floor = max(self._floor, request.seq)
+                self._progress = True
             self._finish(ticket, reply, None)
             return self._settle()
         if request.seq is None:
@@ -207,6 +229,7 @@ class Requests:
             # Refusals by the tree use the number up. For others that is seen at the next write.
             if error.code in ("conflict", "log-key", "tree-full"):
                 self._floor = max(self._floor, seq)
+            self._progress = True
             return
         self._settling = True
         # It was the next in order and was not taken: the broker does not know our numbers.
@@ -226,6 +249,10 @@ class Requests:
         if not self._settling or self._numbered:
             return False
         self._settling = False
+        if self._progress:
+            self._progress = False
+            for request in self._all.values():
+                request.renumbered = 0
         self._next_seq = self._floor + 1
         if self._rename:
             self._rename = False

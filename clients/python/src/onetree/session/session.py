@@ -243,7 +243,7 @@ class Session:
                 return self._encode(control)
         if len(self._requests):
             id = self._asks.next_id()
-            found = self._requests.next(id, limits)
+            found = self._requests.next(id, self._seen, limits)
             if found is not None:
                 self._asks.put(id, Asked("request", found[0]))
                 return found[1]
@@ -253,10 +253,15 @@ class Session:
     def _greeting(self) -> frames.Hello:
         """Who we are, with as many subscriptions as go into one frame; the others follow."""
         self._hello = self._asks.next_id()
-        subs = self._mirrors.greet(self._asks)
-        options = self._options
         return frames.Hello(
-            self._hello, self.name, self._session, self.token, options.agent, self._seen, subs
+            self._hello,
+            self.name,
+            self._session,
+            self.token,
+            self._options.agent,
+            self._seen,
+            self._mirrors.greet(self._asks),
+            self._requests.since,
         )
 
     def _next_bye(self, now: float) -> frames.Bye | None:
