@@ -453,7 +453,8 @@ impl Copy {
     }
 
     /// Applies a change. False: this very put was there already, as a broker says one again that a
-    /// sweep has met in two of its rounds.
+    /// sweep has met in two of its rounds. Another value at the same revision is another put of the
+    /// same transaction.
     fn apply(
         &mut self,
         change: &Change,
@@ -469,13 +470,14 @@ impl Copy {
                 if view.values && value.is_none() {
                     return Err("a put has its value");
                 }
-                let value = value.clone().filter(|_| view.values);
+                let value = value.as_ref().filter(|_| view.values);
                 if let Some(key) = key {
                     self.digest.insert(key.hash(path, change.rev));
                 }
-                let entry = Entry { rev: change.rev, value };
+                let entry = Entry { rev: change.rev, value: value.cloned() };
                 let old = self.snapshot.entries.insert(path.clone(), entry);
-                let news = old.as_ref().is_none_or(|old| old.rev != change.rev);
+                let same = |old: &Entry| old.rev == change.rev && old.value.as_ref() == value;
+                let news = !old.as_ref().is_some_and(same);
                 self.forget(path, old, key);
                 return Ok(news);
             }

@@ -486,6 +486,20 @@ fn what_two_rounds_of_a_sweep_bring_is_told_once() {
     assert_eq!(changes, [c, d]);
 }
 
+/// Both puts of a transaction have its revision.
+#[test]
+fn what_one_commit_puts_twice_is_told_as_it_is_last() {
+    let say = |text| Change { act: Act::Put(Some(Value::text(text))), ..put("/b", 6) };
+    for (first, last) in [("1", "2"), ("1", "1")] {
+        let mut state = fresh();
+        let outcome = state.handle_delta(None, rev(6), &[say(first), say(last)]);
+        let Outcome::Delta { changes, .. } = outcome else { panic!("{outcome:?}") };
+        let mut tree = mirror_of(&[("/a", 5)]);
+        changes.iter().for_each(|change| apply(&mut tree, change));
+        assert_eq!(tree, contents(state.snapshot(), true));
+    }
+}
+
 #[test]
 fn a_refresh_tells_what_its_view_makes_of_it() {
     let view = View { base: path("/v"), values: false, ..View::tree(Path::root()) };
