@@ -147,7 +147,7 @@ export class MirrorState {
    */
   handleEntries(changes) {
     const { staged } = this;
-    if (staged === undefined) return NOTHING;
+    if (staged === undefined) return this.stray();
     this.received += changes.length;
     for (const change of changes) {
       const fault = staged.copy.fault(change);
@@ -166,7 +166,7 @@ export class MirrorState {
    */
   handleFresh({ rev, view, digest }, epoch) {
     const { staged } = this;
-    if (staged === undefined) return NOTHING;
+    if (staged === undefined) return this.stray();
     this.staged = undefined;
     const { copy, kind, highest } = staged;
     if (highest > rev) return this.broken('an entry is newer than the refresh that it came with');
@@ -242,6 +242,14 @@ export class MirrorState {
   goTo(rev) {
     this.rev = rev;
     this.taken = undefined;
+  }
+
+  /**
+   * @private A piece or the end of a refresh, and none is under way: where the mirror waits it is from before it was
+   * started again.
+   */
+  stray() {
+    return this.fresh ? this.broken('a piece of a refresh came without a refresh') : NOTHING;
   }
 
   /** @private @param {string} why @returns {Outcome} */

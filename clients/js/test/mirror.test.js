@@ -247,6 +247,22 @@ test('a delta that breaks a rule changes nothing', () => {
   }
 });
 
+test('what comes without a refresh breaks a rule where the mirror is fresh', () => {
+  const strays = [
+    (state) => state.handleEntries([{ path: '/b', rev: 2, act: 'put', value: Value.json(2) }]),
+    (state) => state.handleFresh({ rev: 2, view: '0'.repeat(16) }, EPOCH),
+  ];
+  for (const stray of strays) {
+    const state = new MirrorState(viewOf('/'));
+    state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+    state.handleFresh({ rev: 1, view: '0'.repeat(16) }, EPOCH);
+    assert.equal(stray(state).what, 'broken');
+    assert.deepEqual([state.fresh, state.cookie, state.size, state.rev], [false, undefined, 0, 1]);
+    // It is on its way from before the mirror was started again.
+    assert.equal(stray(state).what, 'nothing');
+  }
+});
+
 test('BLAKE2s is that of the host, keyed or not, whatever the length', () => {
   const r = new Random(7);
   const hasher = new EntryHasher(Buffer.from(KEY, 'hex'));

@@ -252,6 +252,8 @@ def test_what_breaks_a_rule_changes_nothing() -> None:
         lambda s: s.handle_refresh(frames.Refresh(1, "delta", "cookie", 6)),
         lambda s: s.handle_refresh(frames.Refresh(1, "delta", "cookie")),
         lambda s: s.handle_refresh(frames.Refresh(1, "repair", "resync")),
+        lambda s: s.handle_entries([Entry("/c", 6, Value.json(3))]),
+        lambda s: s.handle_fresh(frames.Fresh(1, 6, VIEW), EPOCH),
     ]
     for break_it in bad:
         state = fresh()
@@ -268,6 +270,7 @@ def test_what_is_not_for_it_is_left_alone() -> None:
     state.handle_lost()
     assert state.handle_delta(None, 9, [Gone("/a", 9, "delete")]) is None
     assert state.handle_entries([Gone("/a", 9, "delete")]) is None
+    assert state.handle_fresh(frames.Fresh(1, 9, VIEW), EPOCH) is None
     assert len(state) == 2 and state.rev == 5
 
 

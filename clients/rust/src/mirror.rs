@@ -312,7 +312,7 @@ impl State {
 
     /// `entries`: a piece of the refresh.
     pub fn handle_entries(&mut self, changes: Vec<Change>) -> Outcome {
-        let Phase::Refreshing(staged) = &mut self.phase else { return Outcome::Nothing };
+        let Phase::Refreshing(staged) = &mut self.phase else { return self.stray() };
         staged.received += changes.len() as u64;
         for change in changes {
             let news = match staged.copy.apply(&change, &self.view, self.key) {
@@ -330,8 +330,12 @@ impl State {
     /// `fresh`: the staged copy is whole, and is shown when it is what it should be. `epoch` is the
     /// connection's.
     pub fn handle_fresh(&mut self, fresh: &Fresh, epoch: Epoch) -> Outcome {
-        let Phase::Refreshing(staged) = std::mem::replace(&mut self.phase, Phase::Waiting) else {
-            return Outcome::Nothing;
+        let staged = match std::mem::replace(&mut self.phase, Phase::Waiting) {
+            Phase::Refreshing(staged) => staged,
+            other => {
+                self.phase = other;
+                return self.stray();
+            }
         };
         let Staged { mut copy, kind, changes, highest, .. } = staged;
         if highest > fresh.rev {
@@ -408,6 +412,15 @@ impl State {
                 self.shown.go_to(rev);
                 Outcome::Synced { verified: compared.is_some() }
             }
+        }
+    }
+
+    /// A piece or the end of a refresh, and none is under way: where the mirror waits it is from before
+    /// it was started again.
+    fn stray(&mut self) -> Outcome {
+        match self.phase {
+            Phase::Fresh => self.broken("a piece of a refresh came without a refresh"),
+            Phase::Waiting | Phase::Refreshing(_) => Outcome::Nothing,
         }
     }
 

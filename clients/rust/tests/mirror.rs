@@ -420,6 +420,23 @@ fn frames_that_break_a_rule_are_not_applied_in_part() {
 }
 
 #[test]
+fn what_comes_without_a_refresh_breaks_a_rule_where_the_mirror_is_fresh() {
+    let view = fresh().view().fingerprint();
+    let whole = Fresh { sub: 1, rev: rev(6), view, digest: None };
+    let entries = |mirror: &mut State| mirror.handle_entries(vec![put("/b", 6)]);
+    let end = |mirror: &mut State| mirror.handle_fresh(&whole, EPOCH);
+    for stray in [&entries as &dyn Fn(&mut State) -> Outcome, &end] {
+        let mut mirror = fresh();
+        let outcome = stray(&mut mirror);
+        assert!(matches!(outcome, Outcome::Broken(_)), "{outcome:?}");
+        assert!(!mirror.is_fresh() && mirror.snapshot().cookie().is_none());
+        assert_eq!(mirror.snapshot().len(), 1);
+        // It is on its way from before the mirror was started again.
+        assert_eq!(stray(&mut mirror), Outcome::Nothing);
+    }
+}
+
+#[test]
 fn a_delta_that_the_mirror_has_is_skipped() {
     let mut mirror = fresh();
     assert_eq!(mirror.handle_delta(None, rev(5), &[put("/b", 5)]), Outcome::Nothing);

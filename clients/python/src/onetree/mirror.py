@@ -118,7 +118,7 @@ class State:
         """`entries`: a piece of the refresh."""
         staged = self._staged
         if staged is None:
-            return None
+            return self._stray()
         staged.received += len(changes)
         self.received = staged.received
         for change in changes:
@@ -138,7 +138,7 @@ class State:
         the connection's."""
         staged, self._staged = self._staged, None
         if staged is None:
-            return None
+            return self._stray()
         if staged.highest > fresh.rev:
             return self._broken("an entry is newer than the refresh that it came with")
         store, gaps = staged.store, staged.gaps
@@ -223,6 +223,13 @@ class State:
         cookie = self.cookie
         if cookie is not None:
             self.cookie = Cookie(cookie[0], rev, cookie[2])
+
+    def _stray(self) -> Outcome:
+        """A piece or the end of a refresh, and none is under way: where the mirror waits it is from
+        before it was started again."""
+        if self.is_fresh:
+            return self._broken("a piece of a refresh came without a refresh")
+        return None
 
     def _broken(self, why: str) -> Outcome:
         self.handle_distrust()
