@@ -49,6 +49,8 @@ export class Mirror {
     this.ended = undefined;
     /** @private @type {Set<Changes>} */
     this.feeds = new Set();
+    /** @private What the last reader was shown, when all have left. @type {Snapshot | undefined} */
+    this.lastShown = undefined;
     /** @private @type {Set<() => boolean>} those who wait; true: they are done */
     this.waiters = new Set();
     /** @private */
@@ -120,6 +122,7 @@ export class Mirror {
 
   /** The entry at a path. @param {string} path */
   get(path) {
+    this.look();
     return this.state.get(checkPath(path));
   }
 
@@ -138,6 +141,7 @@ export class Mirror {
    * takes `changes.snapshot()` instead, which is never ahead of what was read.
    */
   snapshot() {
+    this.look();
     return this.state.snapshot;
   }
 
@@ -156,7 +160,7 @@ export class Mirror {
     const past = this.whole ? [{ type: 'fresh', rev: this.rev, changes: [], gaps: [] }] : [];
     for (const event of [this.offline, this.ended]) if (event) past.push(event);
     /** @type {Changes} */
-    const feed = new Changes(this.state, this.initial, past, () => this.feeds.delete(feed));
+    const feed = new Changes(this.state, this.initial, past, () => this.leave(feed));
     this.feeds.add(feed);
     // Otherwise what was not shown yet when it was to be saved would be saved behind the next event only.
     if (this.keep) feed.taken = () => this.keepLater();
@@ -261,7 +265,7 @@ export class Mirror {
     /** @param {Entry} entry */
     const isLogged = ({ path, rev }) => rev > 0 && path.startsWith(inside) && isLogKey(path.slice(inside.length));
     let from = before;
-    for (const entry of before === undefined ? this.under(log) : []) {
+    for (const entry of before === undefined ? this.state.snapshot.under(log) : []) {
       if (!isLogged(entry)) continue;
       from = entry.path;
       break;
@@ -320,9 +324,22 @@ export class Mirror {
     }
   }
 
-  /** @private What every reader was shown: the reader that is furthest behind. */
+  /** @private A reader leaves. @param {Changes} feed */
+  leave(feed) {
+    if (this.feeds.delete(feed) && this.keep && this.feeds.size === 0) this.lastShown = feed.snapshot();
+  }
+
+  /** @private The application looks at the mirror itself: where all who read have left, it goes by that from now on. */
+  look() {
+    if (this.lastShown === undefined) return;
+    this.lastShown = undefined;
+    this.keepLater();
+  }
+
+  /** @private What the application was shown: the reader that is furthest behind, or the last who left. */
   shown() {
-    const now = this.snapshot();
+    const now = this.state.snapshot;
+    if (this.feeds.size === 0) return this.lastShown ?? now;
     let shown = now;
     for (const feed of this.feeds) {
       const at = feed.snapshot();

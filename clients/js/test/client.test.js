@@ -128,6 +128,20 @@ test('a place that cannot keep a mirror holds nothing up', async (t) => {
   await soon(client.close());
 });
 
+test('of a reader that has left, what he was shown is saved, until the mirror itself is looked at', async (t) => {
+  const { client } = made(t);
+  for (const [path, look, seen] of [['/a', () => {}, 0], ['/b', (mirror) => mirror.get('/b'), 1], ['/c', (mirror) => mirror.entries(), 1]]) {
+    const saved = [];
+    const mirror = client.mirror(path, { keep: { load: async () => undefined, save: async (snapshot) => saved.push(snapshot.size) } });
+    for await (const event of mirror.changes()) if (event.type === 'fresh') break;
+    const { rev } = await client.put(path, 1);
+    await soon(mirror.at(rev));
+    look(mirror);
+    await soon(mirror.close());
+    assert.equal(saved.at(-1), seen, path);
+  }
+});
+
 test('what was kept is looked at before it is shown', async (t) => {
   const { client } = made(t);
   const cookie = { epoch: 'e'.repeat(32), rev: 1, view: 'f'.repeat(16) };

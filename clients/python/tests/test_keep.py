@@ -174,6 +174,27 @@ def test_what_a_reader_has_left_before_its_first_event_is_not_saved(tmp_path: Pa
     run(story())
 
 
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_reader_that_has_left_holds_back_nothing_that_was_looked_at(
+    tmp_path: Path, looks: bool
+) -> None:
+    path = tmp_path / "state"
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/", keep=str(path))
+            async for event in mirror.changes():
+                if event.name == "fresh":
+                    break
+            done = await client.put("/a", 1)
+            await mirror.at(done.rev)
+            if looks:
+                assert mirror.get("/a") is not None
+
+    run(story())
+    assert looks == (path.exists() and '"path":"/a"' in path.read_text())
+
+
 def test_a_keep_that_fails_is_told_of_and_tried_again(monkeypatch: Any) -> None:
     monkeypatch.setattr(keep_module, "EVERY", 0.02)
     saves: list[Snapshot] = []

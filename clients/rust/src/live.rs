@@ -51,7 +51,9 @@ impl MirrorOptions {
     /// come, and once more when the mirror ends, for which [`Mirror::close`] and
     /// [`crate::Client::close`] wait. What is saved is never ahead of what the application was shown:
     /// an event of [`Mirror::changes`] counts as shown when the next one is asked for; without
-    /// [`Changes`], what [`Mirror::snapshot`] gives counts. See [`Mirror::keep_error`].
+    /// [`Changes`], all that the mirror shows counts. Once all [`Changes`] have been dropped, what the
+    /// last of them was shown counts, until [`Mirror::get`] or [`Mirror::snapshot`] is called: from
+    /// then on it is as without. See [`Mirror::keep_error`].
     ///
     /// # Errors
     /// When another mirror is kept there, or the file cannot be read or is not one that was saved.
@@ -226,6 +228,18 @@ impl Shared {
         Changes::new(feed, initial, seen)
     }
 
+    /// The application looks at the mirror itself: where all who read have left, it goes by that from
+    /// now on.
+    fn look(&self) -> MutexGuard<'_, Inner> {
+        let mut inner = self.lock();
+        let left = |seen: &Vec<Arc<Seen>>| seen.iter().all(|seen| Arc::strong_count(seen) == 1);
+        if let Some(seen) = inner.seen.as_mut().filter(|seen| !seen.is_empty() && left(seen)) {
+            seen.clear();
+            self.moved.notify_one();
+        }
+        inner
+    }
+
     /// What the application was shown: by the slowest of those who read, or the last who did; with no
     /// reader, what there is.
     pub(crate) fn shown(&self) -> Snapshot {
@@ -320,13 +334,13 @@ impl Mirror {
 
     /// The entry at `path`.
     pub fn get(&self, path: &Path) -> Option<Entry> {
-        self.shared.lock().snapshot.get(path).cloned()
+        self.shared.look().snapshot.get(path).cloned()
     }
 
     /// All of it as it is now, with its cookie; costs O(1). Who reads [`Mirror::changes`] and saves
     /// takes [`Changes::snapshot`] instead, which is never ahead of what was read.
     pub fn snapshot(&self) -> Snapshot {
-        self.shared.lock().snapshot.clone()
+        self.shared.look().snapshot.clone()
     }
 
     /// Where it stands; `None` before it was whole for the first time. The cookie is saved with the
@@ -398,7 +412,7 @@ impl Mirror {
             if let Some(error) = positions.borrow_and_update().over() {
                 return Err(error);
             }
-            let now = self.snapshot();
+            let now = self.shared.last();
             if !now.entries.ptr_eq(&before.entries) && differs(&now) {
                 return Ok(());
             }
@@ -439,7 +453,7 @@ impl Mirror {
             below.next().and_then(LogKey::parse).is_some() && below.next().is_none()
         };
         let oldest = || {
-            let snapshot = self.snapshot();
+            let snapshot = self.shared.last();
             snapshot.under(log).map(|(path, _)| path).find(|path| is_entry(path)).cloned()
         };
         let mut front = before.cloned().or_else(oldest);

@@ -117,3 +117,28 @@ async fn a_file_is_free_and_whole_when_its_mirror_is_closed() {
     client.mirror(view, MirrorOptions::new()).close().await.unwrap();
     drop(broker.await.unwrap());
 }
+
+/// Who reads only until it is whole goes on with what the mirror shows.
+#[tokio::test]
+async fn a_reader_that_has_left_holds_back_nothing_that_was_looked_at() {
+    let directory = Directory::new("left");
+    let file = directory.0.join("mirror.jsonl");
+    for (looks, saved) in [(false, None), (true, Some(broker::rev(6)))] {
+        let (listener, options) = peer::listen().await;
+        let broker = tokio::spawn(async move { peer::Peer::with_mirror(&listener).await });
+        let client = Client::connect(options).await.unwrap();
+        let kept = MirrorOptions::new().keep(&file).unwrap();
+        let mirror = client.mirror(View::tree(Path::root()), kept);
+        mirror.fresh().await.unwrap();
+        assert!(mirror.changes().next().await.is_some());
+        let mut peer = broker.await.unwrap();
+        peer.put("/a", 6).await;
+        mirror.at(broker::rev(6)).await.unwrap();
+        if looks {
+            assert!(mirror.get(&broker::path("/a")).is_some());
+        }
+        mirror.close().await.unwrap();
+        let loaded = Keep::open(&file).unwrap().load().unwrap();
+        assert_eq!(loaded.map(|snapshot| snapshot.rev()), saved, "looks: {looks}");
+    }
+}

@@ -59,7 +59,7 @@ class Mirror:
         # Who reads, and how far each has got.
         self._feeds: list[tuple[weakref.ref[Changes], list[Snapshot]]] = []
         self._last_shown: Snapshot | None = None
-        self._keeper = None if keep is None else Keeper(keep, self.shown, initial, self.snapshot())
+        self._keeper = None if keep is None else Keeper(keep, self.shown, initial, state.snapshot())
 
     def __enter__(self) -> Mirror:
         return self
@@ -100,6 +100,7 @@ class Mirror:
 
     def get(self, path: str) -> Entry | None:
         """The entry at `path`."""
+        self._look()
         return self._state.get(path)
 
     def entries(self) -> list[Entry]:
@@ -113,6 +114,7 @@ class Mirror:
     def snapshot(self) -> Snapshot:
         """All of it as it is now, with its cookie; costs O(1). Who reads `changes` and saves takes
         `Changes.snapshot` instead, which is never ahead of what was read."""
+        self._look()
         return self._state.snapshot()
 
     def changes(self) -> Changes:
@@ -121,7 +123,7 @@ class Mirror:
         `Offline` comes behind that."""
         fresh = e.Fresh(self.rev, ()) if self._whole else None
         past = [event for event in (fresh, self._offline, self._ended) if event is not None]
-        feed = Changes(self._initial, self.snapshot(), past)
+        feed = Changes(self._initial, self._state.snapshot(), past)
         self._feeds.append((weakref.ref(feed), feed.progress))
         return feed
 
@@ -163,7 +165,7 @@ class Mirror:
 
     async def changed(self, differs: Callable[[Snapshot], bool]) -> None:
         """Waits until what it shows is different in the eyes of `differs`. For `transact`."""
-        await self._wait(lambda: differs(self.snapshot()))
+        await self._wait(lambda: differs(self._state.snapshot()))
 
     async def resync(self) -> int:
         """Starts again from nothing, and waits until it is whole. What it shows stays until then.
@@ -195,7 +197,8 @@ class Mirror:
             return entry.rev > 0 and parent(entry.path) == log and is_log_key(key)
 
         if before is None:
-            before = next((e.path for e in self.snapshot().under(log) if is_logged(e)), None)
+            shown = self._state.snapshot().under(log)
+            before = next((e.path for e in shown if is_logged(e)), None)
         found: list[Entry] = []
         # A broker may send fewer than asked for, and among the children may be others: there are
         # more when one more was seen.
@@ -228,13 +231,19 @@ class Mirror:
         changed, and otherwise runs it again. See `onetree.transact`."""
         return await transact(self, self._client, fn)
 
+    def _look(self) -> None:
+        """The application looks at the mirror itself: where all who read have left, it goes by that
+        from now on."""
+        if self._keeper is not None and not self._readers():
+            self._last_shown = None
+
     def shown(self) -> Snapshot:
         """What the application was shown: by the slowest of those who read its `changes`, or the
         last who did; with no reader, what there is."""
         shown = [feed.shown() for feed in self._readers()]
         if not shown:
             # Not by its truth: one that is empty was shown as well.
-            return self.snapshot() if self._last_shown is None else self._last_shown
+            return self._state.snapshot() if self._last_shown is None else self._last_shown
         epoch = epoch_of(self.cookie)
         return min(shown, key=lambda s: (epoch_of(s.cookie) == epoch, s.rev))
 
