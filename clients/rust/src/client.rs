@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use onetree_protocol::frame::{Auth, ClientFrame, Get, SendSignal};
 use onetree_protocol::{Change, Code, Epoch, LogKey, Path, Value, View};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -32,6 +33,8 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Inner {
+    /// What it runs on, wherever it is used.
+    runtime: Handle,
     commands: mpsc::UnboundedSender<Command>,
     room: Arc<Semaphore>,
     queue_bytes: u32,
@@ -87,9 +90,11 @@ impl Client {
         let room = Arc::new(Semaphore::new(queue_bytes as usize));
         let request_timeout = options.request_timeout;
         let (begun, history) = watch::channel(None);
-        tokio::spawn(driver::run(options, target, requested, told, begun));
+        let runtime = Handle::current();
+        runtime.spawn(driver::run(options, target, requested, told, begun));
         Ok(Client {
             inner: Arc::new(Inner {
+                runtime,
                 commands,
                 room,
                 queue_bytes,
@@ -236,7 +241,7 @@ impl Client {
             let keeper = keeper::run(shared.clone(), keep.into(), shared.initial());
             let mut keepers = self.inner.keepers.lock().unwrap_or_else(PoisonError::into_inner);
             keepers.retain(|(_, keeper)| !keeper.is_finished());
-            keepers.push((shared.clone(), tokio::spawn(keeper)));
+            keepers.push((shared.clone(), self.inner.runtime.spawn(keeper)));
         }
         let state = Box::new(mirror::State::new(view, saved));
         let started = Command::Mirror { sub, state, options, shared: shared.clone() };

@@ -6,6 +6,7 @@ mod peer;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use onetree_client::mirror::State;
 use onetree_client::protocol::Epoch;
@@ -141,4 +142,36 @@ async fn a_reader_that_has_left_holds_back_nothing_that_was_looked_at() {
         let loaded = Keep::open(&file).unwrap().load().unwrap();
         assert_eq!(loaded.map(|snapshot| snapshot.rev()), saved, "looks: {looks}");
     }
+}
+
+#[test]
+fn a_mirror_is_saved_whichever_runtime_it_was_made_on_and_when_it_cannot_be_says_so() {
+    let directory = Directory::new("runtimes");
+    let file = directory.0.join("mirror.jsonl");
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    };
+    let (one, two) = (runtime(), runtime());
+    let (client, peers) = one.block_on(async {
+        let (listener, options) = peer::listen().await;
+        let peers = tokio::spawn(async move { peer::Peer::with_mirror(&listener).await });
+        (Client::connect(options).await.unwrap(), peers)
+    });
+    let mirror = two.block_on(async {
+        let kept = MirrorOptions::new().keep(&file).unwrap();
+        let mirror = client.mirror(View::tree(Path::root()), kept);
+        mirror.fresh().await.unwrap();
+        mirror
+    });
+    two.shutdown_background();
+    one.block_on(mirror.close()).unwrap();
+    let loaded = Keep::open(&file).unwrap().load().unwrap();
+    assert_eq!(loaded.unwrap().rev(), broker::rev(5));
+    let kept = MirrorOptions::new().keep(&file).unwrap();
+    let mirror = client.mirror(View::tree(Path::root()), kept);
+    drop(one.block_on(peers).unwrap());
+    one.shutdown_timeout(Duration::from_secs(10));
+    let three = runtime();
+    assert!(matches!(three.block_on(mirror.close()), Err(KeepError::Write { .. })));
+    assert!(Keep::open(&file).is_ok());
 }

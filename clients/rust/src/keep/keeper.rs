@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use onetree_protocol::Cookie;
 
-use super::{Keep, Saver};
+use super::{Keep, KeepError, Saver};
+use crate::driver::GONE;
 use crate::live::Shared;
 use crate::mirror::Snapshot;
 
@@ -16,20 +17,29 @@ pub(crate) fn run(
     saved: Snapshot,
 ) -> impl Future<Output = ()> {
     // From now on, though the task may never begin: its runtime may end before.
-    let held = Held(shared.clone());
+    let unsaved = Some(keep.unwritten(GONE.to_owned()));
+    let held = Held { shared: shared.clone(), unsaved };
     async move {
         // Goes behind the saver, which has the file.
-        let _held = held;
+        let mut held = held;
         save(&shared, keep, saved).await;
+        held.unsaved = None;
     }
 }
 
 /// The file is in use as long as this lives.
-struct Held(Arc<Shared>);
+struct Held {
+    shared: Arc<Shared>,
+    /// Until it is saved for the last time: that it was not.
+    unsaved: Option<KeepError>,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.kept.send_replace(false);
+        if let Some(error) = self.unsaved.take() {
+            self.shared.note_kept(Err(error));
+        }
+        self.shared.kept.send_replace(false);
     }
 }
 
