@@ -10,7 +10,7 @@ use std::time::Duration;
 use onetree_protocol::frame::{Auth, ClientFrame, Get, SendSignal};
 use onetree_protocol::{Change, Code, Epoch, LogKey, Path, Value, View};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::driver::{self, Command};
@@ -71,7 +71,8 @@ impl Client {
     }
 
     /// Begins to connect and returns at once; what is asked meanwhile waits for the connection. The
-    /// client runs on the runtime that this is called in, and ends with it.
+    /// client runs on the runtime that this is called in, and ends with it; it can be used from any
+    /// thread and executor.
     ///
     /// # Errors
     /// When the URL is not one of a broker, or the label cannot be.
@@ -91,7 +92,7 @@ impl Client {
         let request_timeout = options.request_timeout;
         let (begun, history) = watch::channel(None);
         let runtime = Handle::current();
-        runtime.spawn(driver::run(options, target, requested, told, begun));
+        runtime.spawn(driver::run(options, target, requested, room.clone(), told, begun));
         Ok(Client {
             inner: Arc::new(Inner {
                 runtime,
@@ -184,7 +185,10 @@ impl Client {
     pub fn submit(&self, write: impl Into<Write>) -> Pending<Done> {
         let Write(frame) = write.into();
         let permit = self.inner.room.clone().try_acquire_many_owned(self.weight(&frame));
-        let pending = permit.map_err(|_| Error::QueueFull);
+        let pending = permit.map_err(|error| match error {
+            TryAcquireError::NoPermits => Error::QueueFull,
+            TryAcquireError::Closed => self.closed(),
+        });
         match pending.and_then(|permit| self.hand_over(frame, self.history(), permit, done)) {
             Ok(pending) => pending,
             Err(error) => Pending::failed(error, done),
@@ -295,7 +299,12 @@ impl Client {
     ) -> Result<Pending<T>, Error> {
         let room = self.inner.room.clone().acquire_many_owned(self.weight(&frame));
         let after = self.inner.request_timeout;
-        let permit = tokio::time::timeout(after, room).await;
+        let permit = {
+            // Who asks may be on no runtime.
+            let _entered = self.inner.runtime.enter();
+            tokio::time::timeout(after, room)
+        };
+        let permit = permit.await;
         let permit = permit.map_err(|_| Error::Timeout { after, sent: false })?;
         self.hand_over(frame, of, permit.map_err(|_| self.closed())?, take)
     }

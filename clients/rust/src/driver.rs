@@ -8,7 +8,7 @@ use std::time::Duration;
 use onetree_protocol::Epoch;
 use onetree_protocol::frame::ClientFrame;
 use rand::Rng;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -68,6 +68,7 @@ struct Driver {
     link: Option<Link>,
     connecting: Option<Connecting>,
     commands: mpsc::UnboundedReceiver<Command>,
+    room: Arc<Semaphore>,
     status: watch::Sender<Status>,
     history: watch::Sender<Option<Epoch>>,
     last_ticket: u64,
@@ -85,11 +86,12 @@ struct Waiting {
 }
 
 /// Runs until the client has ended. Whoever waits for something is told, also when this is dropped.
-/// `history`: of the last `welcome`.
+/// `room`: of the queue; `history`: of the last `welcome`.
 pub(crate) fn run(
     options: Options,
     target: Target,
     commands: mpsc::UnboundedReceiver<Command>,
+    room: Arc<Semaphore>,
     status: watch::Sender<Status>,
     history: watch::Sender<Option<Epoch>>,
 ) -> impl Future<Output = ()> {
@@ -104,6 +106,7 @@ pub(crate) fn run(
         link: None,
         connecting: None,
         commands,
+        room,
         status,
         history,
         last_ticket: 0,
@@ -328,6 +331,8 @@ impl Drop for Driver {
             let error = Some(Arc::new(ConnectError::Lost(GONE.to_owned())));
             self.status.send_replace(Status::Ended { error });
         }
+        // Who waits for room is to learn it now: when the runtime ends, its clock does next.
+        self.room.close();
         let why = match &*self.status.borrow() {
             Status::Ended { error } => error.clone(),
             _ => None,

@@ -4,8 +4,13 @@ mod broker;
 #[expect(dead_code, reason = "what other tests need")]
 mod peer;
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
+use onetree_client::protocol::frame::ClientFrame;
 use onetree_client::{
     Client, Code, ConnectError, Error, Event, MirrorOptions, Options, Path, Reconnect, Status,
     Value, View,
@@ -14,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::time::Instant;
 
-use broker::path;
+use broker::{path, rev};
 use peer::{Peer, listen};
 
 /// Long enough for whatever comes; what does not come is missed.
@@ -83,6 +88,72 @@ fn a_client_ends_with_its_runtime_and_says_so() {
                 assert!(matches!(last, Some(Event::Ended { error: Some(_) })), "{last:?}");
             }
         });
+    }
+}
+
+/// Runs a future with nothing but this thread: no runtime of tokio's.
+fn alone<T>(what: impl Future<Output = T>) -> T {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut what = pin!(what);
+    loop {
+        let polled = what.as_mut().poll(&mut Context::from_waker(&waker));
+        if let Poll::Ready(value) = polled {
+            return value;
+        }
+        thread::park_timeout(PATIENCE);
+    }
+}
+
+#[test]
+fn a_client_can_be_used_from_any_thread_also_when_its_runtime_is_gone() {
+    let mut builder = runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+    let (client, broker) = runtime.block_on(async {
+        let (listener, options) = listen().await;
+        let broker = tokio::spawn(async move {
+            let (mut peer, _) = Peer::accept(&listener, 4).await;
+            let ClientFrame::Put(put) = peer.read().await else { panic!("no put") };
+            peer.done(put.id, 2).await;
+            let ClientFrame::Sub(sub) = peer.read().await else { panic!("no sub") };
+            peer.refresh(sub.sub, 5).await;
+            // It answers nothing any more.
+            while peer.next().await.is_some() {}
+        });
+        let options = options.queue_bytes(1).request_timeout(Duration::from_millis(50));
+        (Client::connect(options).await.unwrap(), broker)
+    });
+    let file = std::env::temp_dir().join(format!("onetree-driver-{}", std::process::id()));
+    let put = || client.put(path("/a"), Value::text("x"));
+    assert_eq!(alone(put()).unwrap().rev, rev(2));
+    let mirror = client.mirror(everything(), MirrorOptions::new().keep(&file).unwrap());
+    alone(mirror.fresh()).unwrap();
+    alone(mirror.close()).unwrap();
+    let sent = alone(put());
+    assert!(matches!(sent, Err(Error::Timeout { sent: true, .. })), "{sent:?}");
+    // There is no room, and then nobody who would make any.
+    let unsent = alone(put());
+    assert!(matches!(unsent, Err(Error::Timeout { sent: false, .. })), "{unsent:?}");
+    let mut waiting = pin!(put());
+    let waker = Waker::noop();
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+    drop(broker);
+    runtime.shutdown_timeout(PATIENCE);
+    for last in [alone(waiting), alone(put())] {
+        assert!(matches!(last, Err(Error::Closed { sent: false, .. })), "{last:?}");
+    }
+    assert!(matches!(
+        alone(client.submit(onetree_client::Delete::new(path("/a")))),
+        Err(Error::Closed { .. })
+    ));
+    for suffix in ["", ".lock"] {
+        // What is left lies among temporary files.
+        let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
     }
 }
 
