@@ -4,6 +4,8 @@
 const EVENTS = 256;
 /** As EVENTS, for the changes in them. */
 const CHANGES = 16 * 1024;
+/** So many gaps are remembered of logs of which there is nothing. */
+const GAPS = 1024;
 
 /**
  * @typedef {import('./snapshot.js').Difference} Difference
@@ -107,6 +109,7 @@ export class Changes {
     }
     if (this.behind !== undefined) {
       this.behind.fold(event);
+      this.behind.forgetGaps(this.state);
     } else {
       this.waiting += weight(event);
       queue.push({ event, rev, cookie });
@@ -206,6 +209,8 @@ class Behind {
     this.fresh = false;
     /** @type {Set<string>} */
     this.gaps = new Set();
+    /** When there are so many of them, those that are for nobody are forgotten. */
+    this.mostGaps = GAPS;
     /** @type {MirrorEvent | undefined} */
     this.trouble = undefined;
     /** @type {MirrorEvent | undefined} */
@@ -233,6 +238,18 @@ class Behind {
       case 'ended': this.ended = event; break;
       default:
     }
+  }
+
+  /**
+   * Of a log that came and went the application knows nothing, and is told nothing: otherwise such logs would add up for as
+   * long as nothing is read.
+   * @param {MirrorState} state as it is behind what was folded
+   */
+  forgetGaps(state) {
+    if (this.gaps.size < this.mostGaps) return;
+    const all = [this.from, state.snapshot];
+    for (const log of this.gaps) if (all.every((each) => each.under(log).next().done)) this.gaps.delete(log);
+    this.mostGaps = Math.max(GAPS, 2 * this.gaps.size);
   }
 
   /**

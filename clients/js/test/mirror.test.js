@@ -126,6 +126,34 @@ test('what is folded is complete; a trim is a gap, a delete is none', () => {
   }
 });
 
+test('gaps of logs that came and went do not add up', () => {
+  const state = new MirrorState(viewOf('/'));
+  state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+  state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
+  const feed = new Changes(state, state.snapshot, [], () => {});
+  const value = Value.json(1);
+  let rev = 0;
+  const tell = (...changed) => {
+    rev += 1;
+    const outcome = state.handleDelta(undefined, rev, changed.map((each) => ({ rev, ...each })));
+    feed.push({ type: 'delta', since: outcome.since, rev, changes: outcome.changes, gaps: outcome.gaps });
+  };
+  const append = (log) => tell({ path: `${log}/${logKey(rev + 1, 0)}`, act: 'put', value });
+  const trim = (log) => tell({ path: log, act: 'trim', to: logKey(rev, 0) });
+  for (let n = 0; n < 300; n += 1) tell({ path: '/a', act: 'put', value });
+  append('/log');
+  trim('/log');
+  append('/log');
+  for (let n = 0; n < 3_000; n += 1) {
+    append(`/logs/${n}`);
+    trim(`/logs/${n}`);
+  }
+  const gaps = [];
+  for (let event = feed.nextNow(); event; event = feed.nextNow()) gaps.push(...event.gaps);
+  assert.ok(gaps.length <= 1024, `${gaps.length} gaps`);
+  assert.equal(gaps[0], '/log');
+});
+
 test('what a reader was shown is what the mirror was then, however far behind it is', () => {
   for (const seed of seeds(40)) {
     const r = new Random(seed);

@@ -21,6 +21,7 @@ from onetree.mirror import State
 from onetree.options import Options
 from onetree.protocol import frames as f
 from onetree.protocol import json_codec
+from onetree.protocol.paths import log_key
 from onetree.session import session as session_module
 from onetree.snapshot import Snapshot
 from onetree.transport import Link
@@ -796,6 +797,38 @@ def test_options_beside_those_that_count_are_refused() -> None:
                 client.mirror(view, signals=True).close()
 
     run(story())
+
+
+def test_gaps_of_logs_that_came_and_went_do_not_add_up() -> None:
+    state = State(onetree.View("/"))
+    state.handle_refresh(f.Refresh(1, "full", "new"))
+    state.handle_fresh(f.Fresh(1, 1, "0" * 16), "e")
+    behind = Changes(Snapshot.saved(None), state.snapshot(), [])
+
+    def went(change: f.Change) -> None:
+        event = state.handle_delta(None, change[1], [change])
+        assert isinstance(event, e.Delta)
+        behind.push(event, state.snapshot())
+
+    def append(log: str) -> None:
+        key = log_key(state.rev + 1, 0)
+        went(f.Entry(f"{log}/{key}", state.rev + 1, onetree.Value.json(1)))
+
+    def trim(log: str) -> None:
+        went(f.Gone(log, state.rev + 1, "trim", log_key(state.rev, 0)))
+
+    for _ in range(EVENTS + 1):
+        went(f.Entry("/full", state.rev + 1, onetree.Value.json(1)))
+    append("/log")
+    trim("/log")
+    append("/log")
+    for n in range(3000):
+        append(f"/logs/{n}")
+        trim(f"/logs/{n}")
+    gaps: list[str] = []
+    while (event := behind.next_now()) is not None:
+        gaps += getattr(event, "gaps", ())
+    assert "/log" in gaps and len(gaps) <= 1024
 
 
 def test_what_was_deleted_from_a_log_unseen_is_no_gap_and_what_was_trimmed_is() -> None:

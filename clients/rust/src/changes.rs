@@ -14,6 +14,8 @@ use crate::mirror::{Difference, Snapshot};
 const EVENTS: usize = 256;
 /// As [`EVENTS`], for the changes in them.
 const CHANGES: usize = 16 * 1024;
+/// So many trims are remembered of logs of which there is nothing.
+const TRIMS: usize = 1024;
 
 /// The events of one mirror, from [`crate::Mirror::changes`].
 ///
@@ -85,6 +87,8 @@ struct Behind {
     full: bool,
     /// Trims of entries that the application never saw: it is told that there was something.
     trims: BTreeMap<Path, Change>,
+    /// When there are so many of them, those that are for nobody are forgotten.
+    most_trims: usize,
     trouble: Option<Event>,
     link: Option<Event>,
     ended: Option<Event>,
@@ -192,6 +196,7 @@ impl Feed {
         }
         if let Some(behind) = &mut inner.behind {
             behind.fold(event);
+            behind.forget_trims(snapshot);
         } else {
             inner.changes += weight(&event);
             inner.queue.push_back((event, snapshot.clone()));
@@ -232,8 +237,8 @@ fn weight(event: &Event) -> usize {
 
 impl Behind {
     fn new(from: Snapshot) -> Behind {
-        let (fresh, full, trims) = (false, false, BTreeMap::new());
-        Behind { from, fresh, full, trims, trouble: None, link: None, ended: None }
+        let (fresh, full, trims, most_trims) = (false, false, BTreeMap::new(), TRIMS);
+        Behind { from, fresh, full, trims, most_trims, trouble: None, link: None, ended: None }
     }
 
     fn fold(&mut self, event: Event) {
@@ -266,6 +271,18 @@ impl Behind {
                 self.trims.insert(change.path.clone(), Change { act, ..change.clone() });
             }
         }
+    }
+
+    /// Of a log that came and went the application knows nothing, and is told nothing: otherwise such
+    /// logs would add up for as long as nothing is read.
+    fn forget_trims(&mut self, now: &Snapshot) {
+        if self.trims.len() < self.most_trims {
+            return;
+        }
+        let from = &self.from;
+        let is_there = |log: &Path| [from, now].iter().any(|it| it.under(log).next().is_some());
+        self.trims.retain(|log, _| is_there(log));
+        self.most_trims = TRIMS.max(2 * self.trims.len());
     }
 
     /// The events that it comes to.
@@ -386,6 +403,33 @@ mod tests {
         let mut behind = Behind::new(from);
         events.into_iter().for_each(|event| behind.fold(event));
         behind.unfold(now).into_iter().map(|(event, _)| event).collect()
+    }
+
+    #[test]
+    fn trims_of_logs_that_came_and_went_do_not_add_up() {
+        let (known, now) = (log(1, 1, &[1]), log(1, 1, &[1]));
+        let feed = Arc::new(Feed::new(known.clone(), known.clone(), []));
+        let mut changes = Changes::new(feed.clone(), known, None);
+        let trim = |path: &str, n: u64| {
+            let act = Act::Trim { to: key(n), gap: false };
+            let change = Change { path: Path::parse(path).unwrap(), rev: key(n).rev, act };
+            Event::Delta { since: at(1).rev(), rev: key(n).rev, changes: vec![change].into() }
+        };
+        for n in 2..EVENTS as u64 + 3 {
+            feed.push(Some(delta(n)), &now);
+        }
+        feed.push(Some(trim("/log", 300)), &now);
+        for n in 0..10 * TRIMS as u64 {
+            feed.push(Some(trim(&format!("/logs/{n}"), 400)), &now);
+        }
+        let mut told = Vec::new();
+        while let Some(event) = changes.try_next() {
+            if let Event::Delta { changes, .. } = event {
+                told.extend(changes.iter().filter(|c| matches!(c.act, Act::Trim { .. })).cloned());
+            }
+        }
+        assert!(told.len() <= TRIMS, "{} trims", told.len());
+        assert_eq!(told[0].path.as_str(), "/log");
     }
 
     #[test]

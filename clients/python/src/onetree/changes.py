@@ -17,6 +17,8 @@ EVENTS: Final = 256
 """So many events wait for the application, then they are folded: enough for a burst."""
 CHANGES: Final = 16 * 1024
 """As `EVENTS`, for the changes in them."""
+GAPS: Final = 1024
+"""So many gaps are remembered of logs of which there is nothing."""
 
 _Item = tuple[Event, Snapshot]
 
@@ -113,6 +115,7 @@ class Changes:
             self._behind = _Behind(before)
         if self._behind is not None:
             self._behind.fold(event)
+            self._behind.forget_gaps(snapshot)
         else:
             self._weight += _weight(event)
             self._queue.append((event, snapshot))
@@ -134,6 +137,8 @@ class _Behind:
         self.fresh = False
         # Logs of which something is gone that the application never saw.
         self.gaps: set[str] = set()
+        # When there are so many of them, those that are for nobody are forgotten.
+        self.most_gaps = GAPS
         self.trouble: Event | None = None
         self.link: Event | None = None
         self.ended: Event | None = None
@@ -159,6 +164,14 @@ class _Behind:
             self.link = event
         elif isinstance(event, e.Ended):
             self.ended = event
+
+    def forget_gaps(self, now: Snapshot) -> None:
+        """Of a log that came and went the application knows nothing, and is told nothing: otherwise
+        such logs would add up for as long as nothing is read."""
+        if len(self.gaps) < self.most_gaps:
+            return
+        self.gaps -= self.start.without(now.without(self.gaps))
+        self.most_gaps = max(GAPS, 2 * len(self.gaps))
 
     def unfold(self, now: Snapshot) -> list[_Item]:
         """The events that it comes to, each with the mirror as of it."""

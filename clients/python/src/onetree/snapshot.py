@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from .event import Change
 from .protocol.cookies import Cookie
 from .protocol.frames import Entry
-from .protocol.paths import contains
+from .protocol.paths import contains, parent
 from .store import Mark, Store, in_order
 
 
@@ -108,6 +108,12 @@ class Snapshot(Mapping[str, Entry]):
             paths = in_order(paths + came)
         found = (earlier[path] if path in earlier else present[path] for path in paths)
         return [entry for entry in found if entry is not None]
+
+    def without(self, logs: Iterable[str]) -> set[str]:
+        """Those of `logs` that have nothing in it, and had nothing since. Cost: of each what is
+        under it, and what changed since."""
+        changed = {parent(path) for path in self._undo()}
+        return {log for log in logs if log not in changed and not self._store.under(log)}
 
     def since(self, before: Snapshot) -> list[Change]:
         """What takes `before` to this, in path order. Cost: of two snapshots of one mirror that was
