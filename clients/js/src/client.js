@@ -312,7 +312,8 @@ export class Client {
       }, this.options.requestTimeoutMs) };
       this.outside.push(waiter);
     }));
-    if (answer.op !== op) throw new OnetreeError('internal', `the broker answered '${answer.op}' instead of '${op}'`);
+    // A write may have happened: it is not to be asked again.
+    if (answer.op !== op) throw new OnetreeError('outcome-unknown', `the broker answered '${answer.op}' instead of '${op}'`);
     return answer;
   }
 

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Value } from '../src/index.js';
+import { json } from '../src/json.js';
 import { client as made, thrown } from './lib/socket.js';
 
 const mine = new RangeError('mine');
@@ -109,6 +110,17 @@ test('a client that is closed with a connection does first what was asked before
   await soon(client.close());
   await Promise.all(asked);
   assert.deepEqual([...broker.tree.keys()], ['/a', '/b']);
+});
+
+test('a write that is answered as if it was a read is not to be asked again', async (t) => {
+  const world = made(t);
+  await world.client.until('online');
+  const { socket } = world;
+  socket.send = (message) => {
+    const found = { op: 'found', id: json.decodeClient(message).id, rev: 1, entries: [] };
+    setTimeout(() => socket.onmessage({ data: json.encodeServer(found) }));
+  };
+  await assert.rejects(soon(world.client.put('/a', 1)), (error) => error.action === 'stop');
 });
 
 test('a place that cannot keep a mirror holds nothing up', async (t) => {

@@ -378,8 +378,9 @@ impl<T> Future for Pending<T> {
         // Nobody knows what became of it.
         let reply = answer.unwrap_or(Err(Error::Closed { why: None, sent: true }))?;
         Poll::Ready((self.take)(reply).ok_or_else(|| {
+            // A write may have happened: it is not to be asked again.
             let message = "the broker answered something else than was asked";
-            Error::Refused(Refusal::new(Code::Internal, message))
+            Error::Refused(Refusal::new(Code::OutcomeUnknown, message))
         }))
     }
 }

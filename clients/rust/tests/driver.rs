@@ -10,10 +10,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use onetree_client::protocol::frame::ClientFrame;
+use onetree_client::protocol::frame::{ClientFrame, Found, ServerFrame};
 use onetree_client::{
-    Client, Code, ConnectError, Error, Event, MirrorOptions, Options, Path, Reconnect, Status,
-    Value, View,
+    Action, Client, Code, ConnectError, Error, Event, MirrorOptions, Options, Path, Reconnect,
+    Status, Value, View,
 };
 use tokio::net::TcpListener;
 use tokio::runtime;
@@ -51,6 +51,22 @@ async fn room_in_the_queue_is_waited_for_no_longer_than_an_answer() {
     let unsent = soon(client.get(path("/a"))).await;
     assert!(matches!(unsent, Err(Error::Timeout { sent: false, .. })), "{unsent:?}");
     broker.abort();
+}
+
+#[tokio::test]
+async fn a_write_that_is_answered_as_if_it_was_a_read_is_not_to_be_asked_again() {
+    let (listener, options) = listen().await;
+    let broker = tokio::spawn(async move {
+        let (mut peer, _) = Peer::accept(&listener, 4).await;
+        let ClientFrame::Put(put) = peer.read().await else { panic!("no put") };
+        let found = Found { id: put.id, rev: rev(2), entries: Vec::new(), more: false };
+        peer.say(ServerFrame::Found(found)).await;
+        peer
+    });
+    let client = Client::connect(options).await.unwrap();
+    let error = soon(client.put(path("/a"), Value::text("x"))).await.unwrap_err();
+    assert_eq!(error.action(), Action::Stop, "{error:?}");
+    drop(broker.await.unwrap());
 }
 
 #[test]
