@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 
 /// The longest wait that a broker can ask for: who was told to come back in a thousand years by a
 /// mistake comes back before.
-const ASKED_MOST: Duration = Duration::from_secs(86_400);
+pub(crate) const ASKED_MOST: Duration = Duration::from_secs(86_400);
 
 /// Exponential backoff with full jitter: each wait is random between nothing and a bound that
 /// doubles, so that clients which lost their broker together do not come back together.

@@ -393,6 +393,16 @@ fn a_wrong_mirror_is_started_again_and_then_waits() {
 }
 
 #[test]
+fn a_subscription_that_is_told_to_wait_for_weeks_is_tried_again_after_a_day() {
+    let mut bench = Bench::up();
+    bench.mirror(5);
+    let error = ErrorFrame::new(None, Code::Unavailable, "full");
+    let error = ErrorFrame { sub: Some(1), retry_ms: Some(u32::MAX), ..error };
+    bench.say(ServerFrame::Error(error));
+    assert_eq!(bench.last_event(), "Circling { retry_in: 86400s }");
+}
+
+#[test]
 fn a_refresh_with_a_wrong_digest_is_not_shown() {
     let mut bench = Bench::up();
     bench.mirror(5);
