@@ -217,6 +217,8 @@ impl Shared {
         let fresh = Event::Fresh { rev: last.rev(), changes: Arc::default() };
         let past = [inner.whole.then_some(fresh), inner.offline.clone(), inner.ended.clone()];
         let feed = Arc::new(Feed::new(initial.clone(), last, past.into_iter().flatten()));
+        // Of one that has ended nothing comes any more, behind which they would be forgotten.
+        inner.feeds.retain(|feed| feed.strong_count() > 0);
         inner.feeds.push(Arc::downgrade(&feed));
         let seen = inner.seen.as_mut().map(|all| {
             let seen = Arc::new(Seen::new(initial.clone(), self.moved.clone()));
@@ -534,5 +536,20 @@ impl Drop for Mirror {
         self.shared.end();
         // When the client has ended, so has the mirror.
         let _ = self.client.send(Command::DropMirror(self.shared.sub));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_that_have_left_a_mirror_that_has_ended_are_forgotten() {
+        let shared = Shared::new(1, View::tree(Path::root()), None, false);
+        shared.end();
+        for _ in 0..100 {
+            drop(shared.changes());
+        }
+        assert!(shared.lock().feeds.len() < 2);
     }
 }
