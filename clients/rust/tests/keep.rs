@@ -76,8 +76,10 @@ fn a_file_is_of_one_mirror_and_one_that_is_none_is_left_as_it_is() {
     let error = MirrorOptions::new().keep(&file).unwrap_err();
     assert!(matches!(error, KeepError::Broken { line: 1, .. }), "{error:?}");
     assert_eq!(fs::read(&file).unwrap(), b"hello\n");
-    let error = MirrorOptions::new().keep(&directory.0).unwrap_err();
-    assert!(matches!(error, KeepError::Use { .. }), "{error:?}");
+    for no_file in [directory.0.clone(), PathBuf::new(), directory.0.join("none/..")] {
+        let error = MirrorOptions::new().keep(&no_file).unwrap_err();
+        assert!(matches!(error, KeepError::Use { .. }), "{error:?}");
+    }
 }
 
 #[tokio::test]

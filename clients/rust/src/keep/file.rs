@@ -38,6 +38,10 @@ impl Keep {
             Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
             Err(error) => return Err(cannot("open", path, &error)),
         };
+        if path.file_name().is_none() {
+            let error = io::Error::other("it has no name of a file");
+            return Err(cannot("keep a mirror in", &path, &error));
+        }
         if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
             let error = io::Error::other("it is no regular file");
             return Err(cannot("keep a mirror in", &path, &error));
