@@ -23,7 +23,8 @@ const BUFFERED = 1 << 20;
  *   agent?: string, reconnect?: 'never' | 'after-first' | 'always', requestTimeoutMs?: number, connectTimeoutMs?: number,
  *   queueBytes?: number, backoffMs?: [number, number]}} Options
  *   `codec`: JSON unless told (`msgpack` of `onetree/msgpack`); `label`: what the client's name begins with, at most 31 of
- *   A-Z a-z 0-9 _ -; `token`: asked before each attempt to connect when it is a function; `requestTimeoutMs` 30,000 ms;
+ *   A-Z a-z 0-9 _ -; `token`: asked before each attempt to connect when it is a function; `requestTimeoutMs` 30,000 ms,
+ *   for the answer, and before it for room in the queue where there is none;
  *   `connectTimeoutMs` 10,000 ms; `queueBytes` 16 MiB, each request counted as 512 bytes and its values; `backoffMs` 100 and
  *   20,000 ms; `reconnect`: `after-first` unless told
  * @typedef {{from?: {cookie: import('./protocol.js').Cookie, entries: Iterable<import('./protocol.js').Entry>},

@@ -257,7 +257,9 @@ impl Client {
     }
 
     /// Does what was asked before, then ends the session at once, with its ephemeral entries, and
-    /// the client with it. Returns when that is done, or cannot be, and mirrors that are kept are saved.
+    /// the client with it. Without a connection, also while it is still connecting, what was asked is
+    /// not done: it fails with [`Error::Closed`], which says whether it was sent. Returns when that is
+    /// done, or cannot be, and mirrors that are kept are saved.
     pub async fn close(self) {
         self.end(true).await;
     }

@@ -104,7 +104,7 @@ impl Options {
     }
 
     /// How long a request waits for its answer, the time without a connection included: 30 seconds
-    /// unless told.
+    /// unless told. Where it has to wait for room in the queue before, that may take as long again.
     pub fn request_timeout(mut self, timeout: Duration) -> Options {
         self.request_timeout = timeout;
         self

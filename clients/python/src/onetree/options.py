@@ -41,7 +41,8 @@ class Options:
     """When to connect again by itself: never; when a connection is lost, but the first one must
     succeed; also while the broker has never been there yet."""
     request_timeout: float = 30.0
-    """How long a request waits for its answer, the time without a connection included."""
+    """How long a request waits for its answer, the time without a connection included. Where it has
+    to wait for room in the queue before, that may take as long again."""
     connect_timeout: float = 10.0
     """How long one attempt to connect may take until the broker's `welcome`."""
     queue_bytes: int = 16 << 20
