@@ -97,7 +97,15 @@ impl World {
             0..65 => self.write(),
             65..75 => {
                 let most = *self.rng.pick(&[60, 400]);
-                self.now = self.now.plus(self.rng.below(most) as u64);
+                let ms = self.rng.below(most) as u64;
+                self.now = self.now.plus(ms);
+                if self.rng.chance(20) {
+                    // The clock was set forward: nobody's grace has passed.
+                    self.state.prolong_graces(ms);
+                    for end in self.sessions.values_mut().flatten() {
+                        *end = end.plus(ms);
+                    }
+                }
             }
             75..83 => self.session(),
             83..93 => self.housekeep(),

@@ -1,6 +1,7 @@
 //! Sessions: who is there, and for how long one who left may come back.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::mem::take;
 
 use onetree_protocol::{Code, Name};
 
@@ -52,6 +53,19 @@ impl Sessions {
     pub(super) fn remove(&mut self, name: &Name) {
         let before = self.all.remove(name);
         self.end_is_not(name, before);
+    }
+
+    /// All that are leaving end so much later.
+    fn postpone(&mut self, ms: u64) {
+        for session in self.all.values_mut() {
+            if let Session::Leaving(end) = session {
+                *end = end.plus(ms);
+            }
+        }
+        for places in [&mut self.ends, &mut self.spare] {
+            let before = take(places).into_iter();
+            *places = before.map(|(end, name)| (end.plus(ms), name)).collect();
+        }
     }
 
     fn end_is_not(&mut self, name: &Name, before: Option<Session>) {
@@ -114,6 +128,12 @@ impl State {
     /// The session is over now, without grace: the next [`State::housekeep`] deletes what it owns.
     pub fn end_session(&mut self, now: Time, name: &Name) {
         self.leave(name, now);
+    }
+
+    /// The clock was set forward by so many milliseconds, in which nobody could come back: they are no part of
+    /// anyone's grace. O(n).
+    pub fn prolong_graces(&mut self, ms: u64) {
+        self.sessions.postpone(ms);
     }
 
     /// How many sessions there are, attached or in their grace. O(1).

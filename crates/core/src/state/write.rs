@@ -53,6 +53,12 @@ impl State {
             .collect()
     }
 
+    /// When the newest commit was made. No later one is of an earlier time, so a clock that the tree is told the
+    /// time by goes on from here: were it behind, nothing that is written would grow older until it is here again.
+    pub fn time(&self) -> Time {
+        self.committed.time
+    }
+
     /// Commits a request, or refuses it. A numbered write that changes nothing, or is refused with a
     /// code that [`Code::uses_seq`], makes a commit too, without effects: the memory of its answer is
     /// part of the state. Any other refusal is not remembered, and leaves the number to the next.
