@@ -19,14 +19,14 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use onetree_core::{Answer, Checkpoint, Commit, Outcome, Refusal, Snapshot, State, Time};
 use onetree_protocol::{Code, Name};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::clock;
+use crate::clock::{Clock, Reading, SystemClock};
 use crate::store::{Store, StoreError};
 
 pub(crate) use event::{Event, Opening, Write};
@@ -76,18 +76,22 @@ pub struct Hooks {
     /// Called by the owner task with each commit and the tree right after it, in order, after it
     /// was stored and before anyone can see it. Must not wait.
     pub on_commit: Option<Arc<OnCommit>>,
+    /// Takes the place of the system's clock in the time that the tree is told.
+    pub clock: Option<Arc<SystemClock>>,
 }
 
 impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on_commit = if self.on_commit.is_some() { "set" } else { "none" };
-        f.debug_struct("Hooks").field("on_commit", &on_commit).finish()
+        let clock = if self.clock.is_some() { "set" } else { "none" };
+        f.debug_struct("Hooks").field("on_commit", &on_commit).field("clock", &clock).finish()
     }
 }
 
 /// The task that owns the tree.
 pub(crate) struct Owner<S> {
     state: State,
+    clock: Clock,
     store: S,
     shared: Arc<Shared>,
     hooks: Hooks,
@@ -150,9 +154,14 @@ struct Storing {
 }
 
 impl<S: Store> Owner<S> {
-    pub(crate) fn new(state: State, store: S, shared: Arc<Shared>, hooks: Hooks) -> Owner<S> {
+    pub(crate) fn new(mut state: State, store: S, shared: Arc<Shared>, hooks: Hooks) -> Owner<S> {
+        let system = hooks.clock.clone().unwrap_or_else(|| Arc::new(SystemTime::now));
+        let mut clock = Clock::new(state.time(), system);
+        // Whoever owns something may come back, as if it had left now.
+        state.await_owners(clock.read().now);
         Owner {
             state,
+            clock,
             store,
             shared,
             hooks,
@@ -205,7 +214,7 @@ impl<S: Store> Owner<S> {
     /// Makes the first of these events part of a batch, as many as one turn has room for.
     fn take(&mut self, events: &mut Vec<Event>, batch: &mut Batch) {
         batch.begun.get_or_insert_with(Instant::now);
-        let now = clock::now();
+        let now = self.now();
         for event in events.drain(..event::turn(events)) {
             batch.events += event.weight();
             self.apply(now, event, batch);
@@ -258,12 +267,20 @@ impl<S: Store> Owner<S> {
                 next.before = self.state.checkpoint();
             }
         }
-        let now = clock::now();
+        let now = self.now();
         for event in batch.afterwards {
             self.depart(now, event);
         }
         self.count_sessions();
         batch.stop
+    }
+
+    fn now(&mut self) -> Time {
+        let Reading { now, skipped } = self.clock.read();
+        if skipped > 0 {
+            self.state.prolong_graces(skipped);
+        }
+        now
     }
 
     fn apply(&mut self, now: Time, event: Event, batch: &mut Batch) {
@@ -427,7 +444,7 @@ impl<S: Store> Owner<S> {
 
     /// When housekeeping next has something to do.
     fn due(&self) -> Option<Instant> {
-        let wait = clock::until(self.state.due()?);
+        let wait = self.clock.until(self.state.due()?);
         let due = Instant::now() + wait;
         Some(self.rest_until.map_or(due, |rest| rest.max(due)))
     }

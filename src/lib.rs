@@ -24,6 +24,7 @@ mod server;
 pub mod store;
 
 pub use broker::{Hooks, OnCommit};
+pub use clock::SystemClock;
 pub use config::Config;
 pub use random::NoRandomness;
 pub use run::{Broker, Failed, Running, ServeError, StartError, serve};

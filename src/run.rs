@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::broker::{Event, Hooks, Owner, QUEUED_EVENTS, Shared};
-use crate::clock;
 use crate::config::Config;
 use crate::fanout::Fanout;
 use crate::random::{self, NoRandomness};
@@ -96,11 +95,10 @@ impl Broker {
         hooks: Hooks,
     ) -> Result<Running, StartError> {
         let opened = files::open(storage, settings(&config)?, config.file_options())?;
-        let OpenedStore { store, mut state, report } = opened;
+        let OpenedStore { store, state, report } = opened;
         if let Some((file, at)) = &report.torn {
             tracing::warn!(file, at, "a crash had cut the last batch, of which nobody was told");
         }
-        state.await_owners(clock::now());
         Broker::go_on(config, store, state, hooks).await
     }
 

@@ -3,14 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use onetree_core::{Snapshot, Step};
+use onetree_core::{Snapshot, Step, Time};
 use onetree_protocol::Revision;
 use onetree_protocol::frame::{Done, Ok as OkFrame, Reason, ServerFrame, Sync};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Hold};
 use crate::broker::Reply;
-use crate::clock;
 use crate::fanout::Item;
 
 /// Live frames that are queued before a refresh has its turn, bytes: half of what is written ahead,
@@ -132,7 +131,10 @@ impl Connection {
         }
         let hold = self.may_hold();
         let shared = &self.server.shared;
-        match self.feed.poll(clock::now(), || shared.latest(), hold) {
+        // An interval is of time that passes, whatever the clocks say.
+        let started = self.server.started;
+        let now = Time(started.elapsed().as_millis() as u64);
+        match self.feed.poll(now, || shared.latest(), hold) {
             Some(Step::Frame(frame)) => {
                 self.catching_up = true;
                 if matches!(&frame, ServerFrame::Refresh(refresh) if refresh.why == Reason::Future)
@@ -156,7 +158,8 @@ impl Connection {
                 self.catching_up = false;
                 self.hold = Hold::No;
                 let due = self.feed.next_due();
-                self.timers.feed_at = due.map(|due| Instant::now() + clock::until(due));
+                self.timers.feed_at =
+                    due.map(|due| (started + Duration::from_millis(due.0)).into());
                 return false;
             }
         }

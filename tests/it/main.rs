@@ -7,6 +7,7 @@
 //! - `limits`, `answers`: every configured limit, crossed; of the memory of answers apart
 //! - `cli`: the command line, as scripts see it
 //! - `disk`: what is acknowledged is there at the next start
+//! - `clock`: a system clock that is set forward and back
 //! - `fuzz`: conversations by chance
 //! - `full`: a disk that is full for a while
 //! - `irc`: conversations through a network that fails
@@ -19,6 +20,7 @@
 
 mod answers;
 mod cli;
+mod clock;
 mod crash;
 mod directory;
 mod disk;

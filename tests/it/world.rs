@@ -82,7 +82,7 @@ impl World {
             let before = kept.0.lock().unwrap().insert(commit.rev, tree.clone());
             assert!(before.is_none(), "{} was given to two commits", commit.rev);
         };
-        let hooks = Hooks { on_commit: Some(Arc::new(keep)) };
+        let hooks = Hooks { on_commit: Some(Arc::new(keep)), ..Hooks::default() };
         let config = config(&format!("heartbeat_ms = 100\n{toml}"));
         let broker = Broker::start_with(config, MemoryStore::new(), hooks).await.unwrap();
         let cut = Faults { cut: Some(20..300), ..Faults::default() };

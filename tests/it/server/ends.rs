@@ -69,6 +69,7 @@ async fn a_write_that_is_not_stored_did_not_happen() {
             assert_eq!(commit.rev, tree.rev());
             keep.lock().unwrap().push(commit.rev.get());
         })),
+        ..Hooks::default()
     };
     let broker = Broker::start_with(config(""), store.clone(), hooks).await.unwrap();
     let (mut wire, _) = Wire::hello(broker.addr(), json!({"client": "c"})).await;
@@ -306,7 +307,8 @@ async fn a_shutdown_does_not_wait_for_those_who_say_or_read_nothing() {
 
 #[tokio::test]
 async fn without_the_owner_nothing_is_green() {
-    let hooks = Hooks { on_commit: Some(Arc::new(|_, _| panic!("on purpose"))) };
+    let hooks =
+        Hooks { on_commit: Some(Arc::new(|_, _| panic!("on purpose"))), ..Hooks::default() };
     let broker = Broker::start_with(config(""), MemoryStore::new(), hooks).await.unwrap();
     let mut wire = Wire::open(broker.addr()).await;
     wire.send(put(1, "/a", 1)).await;
