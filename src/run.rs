@@ -81,40 +81,38 @@ impl Broker {
         hooks: Hooks,
     ) -> Result<Running, StartError> {
         let state = State::new(settings(&config)?);
-        Broker::go_on(config, store, state, hooks).await
+        let listening = listen(&config)?;
+        Ok(Broker::go_on(config, listening, store, state, hooks))
     }
 
     /// As [`Broker::start_with`], with the tree that the files of `storage` hold and will hold.
-    /// Blocks until it is read: about a second for each million entries.
+    /// Blocks until it is read: about a second for each million entries. Who connects meanwhile waits.
     ///
     /// # Errors
-    /// See [`StartError`].
+    /// See [`StartError`]. The files are then as they were, unless it is they that are at fault.
     pub async fn start_from(
         config: Config,
         storage: Arc<dyn Storage>,
         hooks: Hooks,
     ) -> Result<Running, StartError> {
+        // Before the files: whoever opens them and does not serve would leave a history without an end.
+        let listening = listen(&config)?;
         let opened = files::open(storage, settings(&config)?, config.file_options())?;
         let OpenedStore { store, state, report } = opened;
         if let Some((file, at)) = &report.torn {
             tracing::warn!(file, at, "a crash had cut the last batch, of which nobody was told");
         }
-        Broker::go_on(config, store, state, hooks).await
+        Ok(Broker::go_on(config, listening, store, state, hooks))
     }
 
     /// Starts with this state, whose commits are all in `store`.
-    async fn go_on(
+    fn go_on(
         config: Config,
+        (listener, addr): Listening,
         store: impl Store,
         state: State,
         hooks: Hooks,
-    ) -> Result<Running, StartError> {
-        if !config.listen.ip().is_loopback() && !config.allow_anonymous {
-            return Err(StartError::Exposed(config.listen));
-        }
-        let failed = |source| StartError::Listen { addr: config.listen, source };
-        let listener = listen(config.listen).map_err(failed)?;
-        let addr = listener.local_addr().map_err(failed)?;
+    ) -> Running {
         let fanout = Fanout::new(config.frame_bytes as usize, crate::server::ENVELOPE);
         let shared = Arc::new(Shared::new(state.snapshot(), fanout, store.read_only()));
         let (events, queue) = mpsc::channel(QUEUED_EVENTS);
@@ -125,7 +123,7 @@ impl Broker {
         tokio::spawn(watch_over(owner, server.clone(), ended));
         tokio::spawn(server.clone().run(listener));
         tracing::info!(%addr, "listening");
-        Ok(Running { server, end, timeout })
+        Running { server, end, timeout }
     }
 }
 
@@ -139,11 +137,24 @@ fn settings(config: &Config) -> Result<Settings, NoRandomness> {
     })
 }
 
-fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
+/// A listener, and where it listens.
+type Listening = (TcpListener, SocketAddr);
+
+/// Listens where the configuration says, if anyone may connect there. Nothing is accepted yet.
+fn listen(config: &Config) -> Result<Listening, StartError> {
+    let addr = config.listen;
+    if !addr.ip().is_loopback() && !config.allow_anonymous {
+        return Err(StartError::Exposed(addr));
+    }
+    let listen = || {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        let listener = socket.listen(BACKLOG)?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    };
+    listen().map_err(|source| StartError::Listen { addr, source })
 }
 
 /// Waits for the end of the owner. Without it nothing works: then all else ends as well.

@@ -84,7 +84,7 @@ impl Restore {
                 .next("give another --data, or --force, which moves what is there aside"));
         }
         let (mut state, settings, lost) = self.read(from)?;
-        let above = above(state.rev().get(), &old)?;
+        let above = above(state.rev().get(), &old);
         let epoch = settings.epoch;
         state.begin_epoch(epoch, above);
 
@@ -179,12 +179,9 @@ fn old(disk: &Disk) -> Result<Vec<String>, Failure> {
 }
 
 /// The first revision of the new history: above all that was ever given.
-fn above(rev: u64, old: &[String]) -> Result<Revision, Failure> {
-    let before = old.iter().filter_map(|name| files::revision_of(name)).chain([rev]).max();
-    before
-        .and_then(|before| before.checked_add(files::EPOCH_GAP))
-        .and_then(Revision::new)
-        .ok_or_else(|| Failure::fault("there are no revisions left for a new history"))
+fn above(rev: u64, old: &[String]) -> Revision {
+    let last = old.iter().filter_map(|name| files::revision_of(name)).fold(rev, u64::max);
+    files::next_history(last, files::RESTORE_GAP)
 }
 
 fn clear(directory: &Path) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The broker on a disk: what is acknowledged is there at the next start; what is kept, and for how long.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -182,8 +183,36 @@ async fn durability() {
     assert_ne!(other, epoch);
     assert_eq!(log(&mut wire).await, ["1", "2"]);
     let rev = append(&mut wire, "3").await["rev"].as_u64().unwrap();
-    assert!(rev > 1 << 40, "{rev}");
+    assert!(rev > 1 << 28, "{rev}");
     assert!(Config::from_str("t", "durability = \"maybe\"").is_err());
+}
+
+/// A broker that is started again and again while something else has its port.
+#[tokio::test]
+async fn a_start_that_serves_nobody_changes_nothing() {
+    let directory = Directory::new("nobody");
+    let weak = || config("durability = \"interval\"");
+    let first = start(weak(), &directory.0).await;
+    let (mut wire, epoch) = open(&first).await;
+    append(&mut wire, "1").await;
+    first.shutdown().await;
+    let content = || -> BTreeMap<_, _> {
+        let files = directory.files("").into_iter();
+        files.map(|name| (name.clone(), fs::read(directory.file(&name)).unwrap())).collect()
+    };
+    let before = content();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut there = weak();
+    there.listen = taken.local_addr().unwrap();
+    let mut everywhere = weak();
+    everywhere.listen.set_ip(std::net::Ipv4Addr::UNSPECIFIED.into());
+    for config in [&there, &everywhere, &there, &everywhere] {
+        let disk = Arc::new(Disk::new(directory.0.clone()).unwrap());
+        Broker::start_from(config.clone(), disk, Hooks::default()).await.unwrap_err();
+        assert!(content() == before, "{config:?}");
+    }
+    let (_, again) = open(&start(weak(), &directory.0).await).await;
+    assert_eq!(again, epoch);
 }
 
 #[tokio::test]

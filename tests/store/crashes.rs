@@ -2,11 +2,12 @@
 //! acknowledged is there, and what was not is there whole or not at all.
 
 use onetree::store::Store;
-use onetree::store::files::OpenedStore;
+use onetree::store::files::{self, OpenedStore};
+use onetree_protocol::{Epoch, Revision};
 
 use super::rng::Rng;
-use super::simulated::{Keep, Op, Simulated};
-use super::work::{Moment, Run, Whole, Worker, keep, open, wait, work};
+use super::simulated::{ENOSPC, Fault, Keep, Op, Simulated};
+use super::work::{Moment, Run, Whole, Worker, keep, open, settings, wait, work};
 
 /// What there is in every run.
 const KINDS: [&str; 10] = [
@@ -152,7 +153,7 @@ fn in_interval_mode_a_crash_at_any_moment_leaves_whole_batches_and_begins_a_new_
                 let Moment { whole, .. } = moment;
                 (&whole.slots, &whole.clients) == (&found.slots, &found.clients)
                     && whole.digest == found.digest
-                    && whole.rev() + (1 << 40) == found.rev()
+                    && whole.rev() + (1 << 28) == found.rev()
             };
             let there = run.moments[first..=last].iter().find(same);
             let there = there.unwrap_or_else(|| {
@@ -201,5 +202,66 @@ fn a_crash_during_a_start_is_followed_by_another_start() {
             }
         }
         assert!(started.count() > 5, "{}", started.count());
+    }
+}
+
+/// It may fail at anything that a full disk refuses.
+#[test]
+fn a_start_that_fails_begins_no_new_history() {
+    for after in 0..40 {
+        let (run, mut store) = work(Rng::of(7), 60, true);
+        wait(store.close());
+        let storage = run.storage.kill();
+        let what: fn(&Op) -> bool = |op| !matches!(op, Op::SyncNames);
+        storage.fail(Some(Fault { what, after, times: usize::MAX, errno: ENOSPC }));
+        let failed = open(&storage, true).is_err();
+        if !failed {
+            assert!(after > 5, "{after}: there is more to a start");
+            return;
+        }
+        storage.fail(None);
+        for again in [storage.crash(Keep::Nothing), storage.kill()] {
+            let OpenedStore { report, .. } = open(&again, true).unwrap();
+            assert_eq!((report.epoch, report.new_epoch), (run.epoch, false), "after {after}");
+        }
+    }
+    panic!("it never started");
+}
+
+/// The end of the old one was lost: the new one is begun once, however often the start fails after that.
+#[test]
+fn a_new_history_is_begun_once() {
+    let (run, _store) = work(Rng::of(7), 60, true);
+    let storage = run.storage.kill();
+    let is_log: fn(&Op) -> bool = |op| matches!(op, Op::Create { name, .. } if name == "new.tmp");
+    let mut revs = Vec::new();
+    for _ in 0..3 {
+        storage.fail(Some(Fault { what: is_log, after: 0, times: usize::MAX, errno: ENOSPC }));
+        assert!(open(&storage, true).is_err());
+        storage.fail(None);
+        revs.push(files::check(&storage, settings(9)).unwrap().1.rev);
+    }
+    assert!(revs[0] > 1 << 28 && revs.iter().all(|rev| *rev == revs[0]), "{revs:?}");
+}
+
+#[test]
+fn a_new_history_is_possible_for_as_long_as_there_are_revisions() {
+    for left in [1 << 41, 1 << 27, 5000, 100] {
+        let mut storage = Simulated::default();
+        let OpenedStore { mut state, .. } = open(&Simulated::default(), false).unwrap();
+        let first = Revision::new(Revision::MAX.get() - left).unwrap();
+        state.begin_epoch(Epoch(77), first);
+        files::save(&storage, Epoch(77), &settings(77), &state.checkpoint(), false).unwrap();
+        let mut last = (Epoch(77), first.get());
+        for life in 0..20 {
+            let OpenedStore { mut store, state, report } = open(&storage, true).unwrap();
+            assert_eq!(report.new_epoch, life > 0);
+            let mut worker = Worker::new(state, Rng::of(life));
+            keep(&mut store, &mut worker).unwrap();
+            let now = (report.epoch, worker.state.rev().get());
+            assert!(now.1 > last.1, "{left}, life {life}: {now:?} after {last:?}");
+            last = now;
+            storage = storage.kill();
+        }
     }
 }

@@ -42,6 +42,11 @@ pub(super) struct History {
 }
 
 impl History {
+    /// A history of which nothing is acknowledged but what is in a saved tree, if it has one.
+    pub(super) fn begun(epoch: Epoch, has_tree: bool) -> History {
+        History { epoch, weak: false, clean: has_tree, backup: false, log: Some(0) }
+    }
+
     /// Writes it; durable when this returns.
     pub(super) fn write(&self, storage: &dyn Storage) -> io::Result<()> {
         let mut bytes = [0; BYTES];

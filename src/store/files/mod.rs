@@ -44,7 +44,7 @@ use engine::{Engine, Handle, Job};
 
 pub use damages::damages;
 pub use lock::{Lock, LockError};
-pub use recover::{EPOCH_GAP, Report};
+pub use recover::{RESTORE_GAP, Report, next_history};
 pub use salvage::{Salvaged, salvage};
 pub use storage::{Disk, Storage, StorageFile, is_read_only};
 
@@ -152,7 +152,7 @@ pub fn open(
 ) -> Result<OpenedStore, OpenError> {
     let key = settings.digest_key;
     let recover::Recovered { state, report, saved_bytes, log_bytes, .. } =
-        recover::recover(&*storage, settings, options.interval.is_some())?;
+        recover::recover(&*storage, settings)?;
     let engine =
         Engine::start(storage, options, key, &state, report.epoch, (log_bytes, saved_bytes))?;
     Ok(OpenedStore {
@@ -184,7 +184,7 @@ pub fn save(
     state: &Checkpoint,
     backup: bool,
 ) -> io::Result<u64> {
-    let history = history::History { epoch, weak: false, clean: true, backup, log: Some(0) };
+    let history = history::History { backup, ..history::History::begun(epoch, true) };
     if backup {
         // Before the tree: without it that would be a directory on which a broker may start.
         history.write(storage)?;

@@ -11,8 +11,15 @@ use super::storage::{Storage, StorageFile};
 use super::tree::{self, Loaded};
 use super::{Damage, OpenError};
 
-/// A new history begins so far above the old one: no revision of it was ever given in that one.
-pub const EPOCH_GAP: u64 = 1 << 40;
+/// So far above the old history the new one begins after a crash: what the disk may not have of the old one
+/// is in one file of the log, and the largest (4 GiB) has no room for more commits (of 16 bytes).
+const CRASH_GAP: u64 = 1 << 28;
+
+/// And so far after a restore: nobody knows how long the history of a backup went on.
+pub const RESTORE_GAP: u64 = 1 << 40;
+
+/// Of the revisions that are left a gap takes at most one in so many: there always is a next history.
+const GAPS_LEFT: u64 = 1 << 10;
 
 /// What was found in the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +38,15 @@ pub struct Report {
     pub backup: bool,
     /// A batch at the end that a crash had cut, which nobody was told of: the file, and where.
     pub torn: Option<(String, u64)>,
+}
+
+/// Where a new history begins, when `last` is the last revision that is known of the old one: `gap` above it,
+/// so that none of its revisions was ever given in the old one.
+pub fn next_history(last: u64, gap: u64) -> Revision {
+    let left = Revision::MAX.get().saturating_sub(last);
+    // At least one: files of the log are told apart by their first revision.
+    let gap = gap.min(left / GAPS_LEFT).max(1);
+    Revision::new(last.saturating_add(gap)).unwrap_or(Revision::MAX)
 }
 
 /// What [`recover`] gives.
@@ -211,12 +227,9 @@ fn replay(
 }
 
 /// Reads everything, removes what was being made when the process ended, and begins a new history
-/// where the old one may have lost its end. `weak`: how it will go on.
-pub(super) fn recover(
-    storage: &dyn Storage,
-    settings: Settings,
-    weak: bool,
-) -> Result<Recovered, OpenError> {
+/// where the old one may have lost its end. That one has lost nothing, however often a start fails from here on:
+/// only who serves somebody says that it may.
+pub(super) fn recover(storage: &dyn Storage, settings: Settings) -> Result<Recovered, OpenError> {
     let (fresh, key) = (settings.epoch, settings.digest_key);
     let mut recovered = read(storage, settings)?;
     if recovered.report.backup {
@@ -234,13 +247,9 @@ pub(super) fn recover(
         log.settle(storage).map_err(failed)?;
     }
     let before = History::read(storage)?;
-    if before.is_some_and(|history| history.weak && !history.clean) {
-        let above = recovered.state.rev().get() + EPOCH_GAP;
-        let above = Revision::new(above).ok_or_else(|| Damage {
-            file: storage.show(""),
-            offset: 0,
-            why: "there are no revisions left for a new history".to_owned(),
-        })?;
+    let lost = before.is_some_and(|history| history.weak && !history.clean);
+    if lost {
+        let above = next_history(recovered.state.rev().get(), CRASH_GAP);
         recovered.state.begin_epoch(fresh, above);
         let report = &mut recovered.report;
         (report.epoch, report.new_epoch, report.rev) = (fresh, true, above.get());
@@ -248,10 +257,8 @@ pub(super) fn recover(
         let state = recovered.state.checkpoint();
         recovered.saved_bytes = tree::write(storage, fresh, key, &state, |_| {}).map_err(failed)?;
     }
-    let log = before.and_then(|history| history.log);
-    let history = History { epoch: recovered.report.epoch, weak, clean: false, backup: false, log };
-    if before != Some(history) {
-        history.write(storage).map_err(failed)?;
+    if lost || before.is_none() {
+        History::begun(recovered.report.epoch, lost).write(storage).map_err(failed)?;
     }
     Ok(recovered)
 }
