@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock::{Clock, Reading, SystemClock};
-use crate::store::{Store, StoreError};
+use crate::store::{EndError, Store, StoreError};
 
 pub(crate) use event::{Event, Opening, Write};
 pub(crate) use latency::Latency;
@@ -175,7 +175,11 @@ impl<S: Store> Owner<S> {
     ///
     /// While one batch is being stored the next is made: what comes during a sync of the disk goes
     /// into the one after it.
-    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+    ///
+    /// # Errors
+    /// When the store has not ended well. It may have ended by itself: then this does too.
+    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), EndError> {
+        let mut gone = std::pin::pin!(self.store.gone());
         let mut taken = Vec::with_capacity(EVENTS_AT_ONCE);
         let mut storing: Option<Storing> = None;
         let mut next = Batch::new(self.state.checkpoint());
@@ -195,6 +199,7 @@ impl<S: Store> Owner<S> {
                         break;
                     }
                 }
+                () = &mut gone => break,
                 () = tokio::task::yield_now(), if more => {}
                 count = events.recv_many(&mut taken, EVENTS_AT_ONCE), if none => {
                     // Nobody is left: as if the broker was stopped.
@@ -208,7 +213,7 @@ impl<S: Store> Owner<S> {
                 self.take(&mut taken, &mut next);
             }
         }
-        self.store.close().await;
+        self.store.close().await
     }
 
     /// Makes the first of these events part of a batch, as many as one turn has room for.

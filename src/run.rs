@@ -17,7 +17,7 @@ use crate::fanout::Fanout;
 use crate::random::{self, NoRandomness};
 use crate::server::Server;
 use crate::store::files::{self, OpenError, OpenedStore, Storage};
-use crate::store::{MemoryStore, Store};
+use crate::store::{EndError, MemoryStore, Store};
 
 /// Connections that the system keeps ready until they are accepted: all clients of a restarted
 /// broker come within seconds.
@@ -56,10 +56,16 @@ pub enum StartError {
     Files(#[from] OpenError),
 }
 
-/// The broker has stopped by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the task that owns the tree has panicked: the broker has stopped")]
-pub struct Failed;
+/// The broker has stopped otherwise than it should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    /// A fault of ours.
+    #[error("the task that owns the tree has panicked: the broker has stopped")]
+    Panicked,
+    /// The store has ended by itself, or could not be ended well.
+    #[error(transparent)]
+    Store(#[from] EndError),
+}
 
 impl Broker {
     /// Starts a broker that keeps its commits in `store`. It runs in tasks of the present tokio
@@ -159,14 +165,17 @@ fn listen(config: &Config) -> Result<Listening, StartError> {
 
 /// Waits for the end of the owner. Without it nothing works: then all else ends as well.
 async fn watch_over(
-    owner: JoinHandle<()>,
+    owner: JoinHandle<Result<(), EndError>>,
     server: Arc<Server>,
     ended: watch::Sender<Option<Result<(), Failed>>>,
 ) {
-    let result = owner.await.map_err(|error| {
-        tracing::error!(%error, "the task that owns the tree has failed: the broker stops");
-        Failed
-    });
+    let result = match owner.await {
+        Ok(ended) => ended.map_err(Failed::Store),
+        Err(_) => Err(Failed::Panicked),
+    };
+    if let Err(error) = &result {
+        tracing::error!(%error, "the broker stops, and not as it should");
+    }
     server.cut();
     ended.send_replace(Some(result));
 }
@@ -223,9 +232,14 @@ impl Running {
     pub async fn wait(&self) -> Result<(), Failed> {
         let mut end = self.end.clone();
         match end.wait_for(Option::is_some).await {
-            Ok(result) => result.unwrap_or(Ok(())),
-            Err(_) => Err(Failed),
+            Ok(result) => result.clone().unwrap_or(Ok(())),
+            Err(_) => Err(Failed::Panicked),
         }
+    }
+
+    /// How it has stopped; `None`: it has not.
+    pub fn ended(&self) -> Option<Result<(), Failed>> {
+        self.end.borrow().clone()
     }
 }
 

@@ -31,6 +31,12 @@ pub struct StoreError {
     pub reason: String,
 }
 
+/// A store that has ended otherwise than it should. What it has acknowledged is there at the next start, as after a
+/// crash.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store has not ended well: {0}")]
+pub struct EndError(pub String);
+
 /// What the owner task asks of a store. It belongs to that task alone, so it needs no locks; an
 /// engine that blocks runs on a thread of its own and is waited for here.
 pub trait Store: Send + 'static {
@@ -63,8 +69,16 @@ pub trait Store: Send + 'static {
         let _ = state;
     }
 
+    /// Returns when it has ended by itself, and nothing can be kept any more. To be asked once.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::pending()
+    }
+
     /// Nothing more comes: returns when everything is kept as well as it ever will be.
-    fn close(&mut self) -> impl Future<Output = ()> + Send + 'static {
-        std::future::ready(())
+    ///
+    /// # Errors
+    /// When that is not as well as it should be.
+    fn close(&mut self) -> impl Future<Output = Result<(), EndError>> + Send + 'static {
+        std::future::ready(Ok(()))
     }
 }

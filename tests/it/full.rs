@@ -1,5 +1,5 @@
 //! A disk that is full for a while: what was acknowledged stays, reading and following go on, everybody
-//! is told, and it ends by itself.
+//! is told, and it ends by itself. And a store that is gone for good.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use onetree::store::files::{Disk, Storage, StorageFile};
-use onetree::{Broker, Hooks};
+use onetree::{Broker, Failed, Hooks};
 use serde_json::{Value, json};
 
 use crate::directory::Directory;
@@ -18,15 +18,22 @@ use crate::wire::{PATIENCE, Wire, config};
 /// What the disk says; in the log it tells this disk from those of other tests.
 const FULL: &str = "the disk of this test is full";
 
-/// A disk that takes nothing while it is full.
+/// A disk that takes nothing while it is full, and one on which writing is a fault of ours.
 #[derive(Clone)]
 struct Filling {
     disk: Arc<Disk>,
     full: Arc<AtomicBool>,
+    faulty: Arc<AtomicBool>,
 }
 
 impl Filling {
+    fn on(directory: &Directory) -> Filling {
+        let disk = Arc::new(Disk::new(directory.0.clone()).unwrap());
+        Filling { disk, full: Arc::default(), faulty: Arc::default() }
+    }
+
     fn room(&self) -> io::Result<()> {
+        assert!(!self.faulty.load(Ordering::Relaxed), "a fault of this test");
         match self.full.load(Ordering::Relaxed) {
             true => Err(io::Error::new(ErrorKind::StorageFull, FULL)),
             false => Ok(()),
@@ -101,10 +108,9 @@ async fn put(wire: &mut Wire, path: &str) -> Value {
 async fn a_full_disk_is_told_of_and_gets_over() {
     logs::keep();
     let directory = Directory::new("full");
-    let full = Arc::new(AtomicBool::new(false));
-    let disk = Arc::new(Disk::new(directory.0.clone()).unwrap());
-    let storage = Arc::new(Filling { disk, full: full.clone() });
-    let broker = Broker::start_from(config(""), storage, Hooks::default()).await.unwrap();
+    let disk = Filling::on(&directory);
+    let full = disk.full.clone();
+    let broker = Broker::start_from(config(""), Arc::new(disk), Hooks::default()).await.unwrap();
     let addr = broker.addr();
     let mut wire = Wire::open(addr).await;
     let mut follower = Wire::open(addr).await;
@@ -156,4 +162,47 @@ async fn a_full_disk_is_told_of_and_gets_over() {
     let mut wire = Wire::open(again.addr()).await;
     let found = wire.ask(json!({"op": "get", "id": 1, "paths": ["/before", "/after"]})).await;
     assert_eq!(found["entries"].as_array().map(Vec::len), Some(2), "{found}");
+}
+
+/// Nothing can be kept any more: to go on would help nobody, and a new start does.
+#[tokio::test]
+async fn without_the_thread_that_writes_the_broker_stops() {
+    for writes in [true, false] {
+        let directory = Directory::new("gone");
+        let disk = Filling::on(&directory);
+        let faulty = disk.faulty.clone();
+        let keys = match writes {
+            true => "",
+            // Then it ends while nobody writes.
+            false => "durability = \"interval\"\nsync_interval_ms = 300",
+        };
+        let broker = Broker::start_from(config(keys), Arc::new(disk), Hooks::default()).await;
+        let broker = broker.unwrap();
+        let mut wire = Wire::open(broker.addr()).await;
+        assert_eq!(put(&mut wire, "/before").await["op"], "done");
+        faulty.store(true, Ordering::Relaxed);
+        if writes {
+            wire.send(json!({"op": "put", "id": 8, "path": "/during", "json": 1})).await;
+        }
+        let ended = tokio::time::timeout(PATIENCE, broker.wait()).await.expect("it goes on");
+        assert!(matches!(ended, Err(Failed::Store(_))), "{ended:?}");
+        let disk = Arc::new(Disk::new(directory.0.clone()).unwrap());
+        let again = Broker::start_from(config(""), disk, Hooks::default()).await.unwrap();
+        let mut wire = Wire::open(again.addr()).await;
+        let found = wire.ask(json!({"op": "get", "id": 1, "paths": ["/before"]})).await;
+        assert_eq!(found["entries"].as_array().map(Vec::len), Some(1), "{found}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_on_a_full_disk_is_told() {
+    let directory = Directory::new("ends");
+    let disk = Filling::on(&directory);
+    let full = disk.full.clone();
+    let broker = Broker::start_from(config(""), Arc::new(disk), Hooks::default()).await.unwrap();
+    let mut wire = Wire::open(broker.addr()).await;
+    assert_eq!(put(&mut wire, "/before").await["op"], "done");
+    full.store(true, Ordering::Relaxed);
+    broker.shutdown().await;
+    assert!(matches!(broker.ended(), Some(Err(Failed::Store(_)))), "{:?}", broker.ended());
 }

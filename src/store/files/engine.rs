@@ -29,14 +29,16 @@ pub(super) enum Job {
     Save(Box<Checkpoint>),
     /// A state was saved, or was not: its bytes.
     Saved(io::Result<u64>),
-    /// Nothing more comes.
-    Close(oneshot::Sender<()>),
+    /// Nothing more comes; whether it has ended well.
+    Close(oneshot::Sender<Result<(), String>>),
 }
 
 /// The other side of the thread.
 pub(super) struct Handle {
     jobs: Sender<Job>,
     told: Arc<Told>,
+    /// Closed when the thread has ended.
+    alive: Option<oneshot::Receiver<()>>,
 }
 
 /// What the thread tells.
@@ -54,6 +56,18 @@ impl Handle {
 
     pub(super) fn read_only(&self) -> Arc<AtomicBool> {
         self.told.read_only.clone()
+    }
+
+    /// Returns when the thread has ended, however it did.
+    pub(super) fn gone(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        let alive = self.alive.take();
+        async move {
+            match alive {
+                // Nothing is ever sent.
+                Some(alive) => drop(alive.await),
+                None => std::future::pending().await,
+            }
+        }
     }
 
     pub(super) fn is_save_due(&self) -> bool {
@@ -130,10 +144,14 @@ impl Engine {
             failed: None,
         };
         engine.tell_due();
-        let run = move || engine.run(&queue);
+        let (lives, alive) = oneshot::channel::<()>();
+        let run = move || {
+            let _lives = lives;
+            engine.run(&queue);
+        };
         let thread = thread::Builder::new().name("onetree-store".to_owned()).spawn(run);
         thread.map_err(|error| OpenError::Io { file: "a thread".to_owned(), error })?;
-        Ok(Handle { jobs, told })
+        Ok(Handle { jobs, told, alive: Some(alive) })
     }
 
     fn run(&mut self, queue: &Receiver<Job>) {
@@ -151,8 +169,7 @@ impl Engine {
                 Ok(Job::Save(state)) => self.save(*state),
                 Ok(Job::Saved(result)) => self.saved(result),
                 Ok(Job::Close(done)) => {
-                    self.close();
-                    let _ = done.send(());
+                    let _ = done.send(self.close());
                     return;
                 }
                 Err(RecvTimeoutError::Timeout) => self.tick(),
@@ -342,7 +359,10 @@ impl Engine {
         // The engine has ended: at the next start the tree is found, or not.
         let told = move |saved| drop(jobs.send(Job::Saved(saved)));
         let history = (self.epoch, self.key);
-        self.saving = Some(Saving::begin(storage, history, state, current, self.log_bytes, told));
+        match Saving::begin(storage, history, state, current, self.log_bytes, told) {
+            Ok(saving) => self.saving = Some(saving),
+            Err(error) => return self.saved(Err(error)),
+        }
         self.tell_due();
     }
 
@@ -363,20 +383,17 @@ impl Engine {
         self.tell_due();
     }
 
-    fn close(&mut self) {
+    fn close(&mut self) -> Result<(), String> {
         if self.failed.is_some() {
             self.mend_now();
         }
         if let Some((reason, _)) = &self.failed {
-            tracing::error!(reason, "the store could not be ended well");
-            return;
+            return Err(reason.clone());
         }
         let ended = self.log.end().and_then(|()| self.spare.end(&*self.storage)).and_then(|()| {
             let log = log::first_of(self.log.name()).unwrap_or_default();
             self.history(log, true).write(&*self.storage)
         });
-        if let Err(error) = ended {
-            tracing::error!(%error, "the store could not be ended well");
-        }
+        ended.map_err(|error| format!("{}: {error}", self.storage.show(self.log.name())))
     }
 }

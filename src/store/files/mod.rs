@@ -39,7 +39,7 @@ use onetree_core::{Checkpoint, Commit, Settings, State};
 use onetree_protocol::{Epoch, Revision};
 use tokio::sync::oneshot;
 
-use super::{Store, StoreError};
+use super::{EndError, Store, StoreError};
 use engine::{Engine, Handle, Job};
 
 pub use damages::damages;
@@ -207,6 +207,9 @@ pub fn revision_of(name: &str) -> Option<u64> {
     tree::rev_of(name).or_else(|| log::first_of(name))
 }
 
+/// Why nothing can be kept any more.
+const GONE: &str = "the thread that writes has failed";
+
 /// A store in files.
 pub struct FileStore {
     engine: Handle,
@@ -226,7 +229,7 @@ impl Store for FileStore {
             let reason = match answer.await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(reason)) => reason,
-                Err(_) => "the thread that writes has ended".to_owned(),
+                Err(_) => GONE.to_owned(),
             };
             Err(StoreError { first, last, reason })
         }
@@ -248,12 +251,16 @@ impl Store for FileStore {
         self.engine.send(Job::Save(Box::new(state)));
     }
 
-    fn close(&mut self) -> impl Future<Output = ()> + Send + 'static {
+    fn gone(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        self.engine.gone()
+    }
+
+    fn close(&mut self) -> impl Future<Output = Result<(), EndError>> + Send + 'static {
         let (done, closed) = oneshot::channel();
         self.engine.send(Job::Close(done));
         async move {
-            // An error means that the thread has ended.
-            let _ = closed.await;
+            let ended = closed.await.unwrap_or_else(|_| Err(GONE.to_owned()));
+            ended.map_err(EndError)
         }
     }
 }

@@ -48,7 +48,7 @@ impl Drop for Over {
 
 impl Saving {
     /// Begins to save a state, all of whose commits are in the log up to the file that begins with
-    /// `current`. `told` gets its revision and its bytes.
+    /// `current`. `told` gets its bytes, unless it could not even begin.
     pub(super) fn begin(
         storage: Arc<dyn Storage>,
         (epoch, key): (Epoch, DigestKey),
@@ -56,10 +56,10 @@ impl Saving {
         current: u64,
         covered: u64,
         told: impl FnOnce(io::Result<u64>) + Send + 'static,
-    ) -> Saving {
+    ) -> io::Result<Saving> {
         let progress = Arc::new(Progress::default());
         let over = Over(progress.clone());
-        thread::spawn(move || {
+        let save = move || {
             let rev = state.head().rev.get();
             let wrote = |bytes| over.0.0.store(bytes, Ordering::Release);
             let written = tree::write(&*storage, epoch, key, &state, wrote);
@@ -68,8 +68,9 @@ impl Saving {
             let cleared = written.and_then(|bytes| clear(&*storage, rev, current).map(|()| bytes));
             drop(over);
             told(cleared);
-        });
-        Saving { covered, progress }
+        };
+        thread::Builder::new().name("onetree-saving".to_owned()).spawn(save)?;
+        Ok(Saving { covered, progress })
     }
 
     /// Returns when the log may have grown by so many bytes since it began: so that what is committed
