@@ -23,6 +23,10 @@ use crate::store::{EndError, MemoryStore, Store};
 /// broker come within seconds.
 const BACKLOG: u32 = 4096;
 
+/// How long a store may take to end, at least, however long the connections have taken: they are not to
+/// cost it a good end.
+const STORE_ENDS: Duration = Duration::from_secs(1);
+
 /// A broker, not yet running.
 #[derive(Debug)]
 pub struct Broker;
@@ -213,7 +217,8 @@ impl Running {
     }
 
     /// Stops it: no new connections, writes that were begun are answered, clients are told when to
-    /// come back. Takes at most `shutdown_timeout_ms`, then cuts what is still open.
+    /// come back. Takes at most `shutdown_timeout_ms`, then cuts what is still open; the store then has a
+    /// second to end in.
     pub async fn shutdown(&self) {
         let deadline = Instant::now() + self.timeout;
         if timeout_at(deadline, self.server.finish()).await.is_err() {
@@ -222,7 +227,7 @@ impl Running {
         }
         // Closed when the owner is gone already, and full only while its store hangs.
         let _ = self.server.events.try_send(Event::Stop);
-        let _ = timeout_at(deadline, self.wait()).await;
+        let _ = timeout_at(deadline.max(Instant::now() + STORE_ENDS), self.wait()).await;
     }
 
     /// Waits until it has stopped, by [`Running::shutdown`] or by itself.

@@ -99,14 +99,10 @@ impl Serve {
         // Before anyone can know that it is ready: a signal right after must not kill.
         let mut stop = Stop::listen()?;
         let (running, _lock) = self.start(config).await?;
-        if common.json {
-            let said = json!({ "url": running.url(), "console": running.console() });
-            output.line(&said.to_string())?;
-        } else {
-            output.line(&format!("listening on {}", running.url()))?;
-            output.line(&format!("console at {}", running.console()))?;
+        if let Err(failure) = tell(&running, common, output) {
+            running.shutdown().await;
+            return Err(failure);
         }
-        output.flush()?;
         tokio::select! {
             result = running.wait() => {
                 return result.map_err(|error| Failure::fault(error.to_string()));
@@ -118,9 +114,11 @@ impl Serve {
         }
         tokio::select! {
             () = running.shutdown() => {}
-            () = stop.asked() => {}
+            () = stop.asked() => return Ok(()),
         }
-        Ok(())
+        let slow = || Err(Failure::fault("the store did not end in time: it is as after a crash"));
+        let failed = |error: onetree::Failed| Failure::fault(error.to_string());
+        running.ended().map_or_else(slow, |ended| ended.map_err(failed))
     }
 
     /// Starts the broker; the lock is that of its directory.
@@ -173,6 +171,18 @@ impl Serve {
             _ => Ok(config),
         }
     }
+}
+
+/// Says where it can be reached.
+fn tell(running: &Running, common: &Common, output: &mut Output) -> Result<(), Failure> {
+    if common.json {
+        let said = json!({ "url": running.url(), "console": running.console() });
+        output.line(&said.to_string())?;
+    } else {
+        output.line(&format!("listening on {}", running.url()))?;
+        output.line(&format!("console at {}", running.console()))?;
+    }
+    output.flush()
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {

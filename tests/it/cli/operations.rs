@@ -469,6 +469,34 @@ fn import_takes_what_export_prints() {
     assert_eq!(values(&third), values(&from));
 }
 
+/// Its directory is gone: what the broker says at its end can be nowhere.
+#[test]
+fn a_broker_that_does_not_end_well_says_so() {
+    let directory = Directory::new("ends-badly");
+    let data = directory.file("data");
+    let mut broker = Broker::on(&data, &[]);
+    broker.ok(&["put", "/a", "1"]);
+    fs::remove_dir_all(&data).unwrap();
+    assert_eq!(interrupt(&mut broker.child), 6);
+}
+
+/// It was started, and so it has an end, also where nobody reads what it says.
+#[test]
+fn a_broker_whose_output_nobody_takes_ends_well() {
+    let directory = Directory::new("no-output");
+    let data = directory.file("data");
+    let weak = ["--set", "durability=\"interval\""];
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", text(&data)];
+    let mut serve = program(&[&serve[..], &weak].concat());
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    serve.stdout(full());
+    assert_eq!(serve.output().unwrap().status.code(), Some(6));
+    let epoch = told(&["check", "--data", text(&data)])["epoch"].clone();
+    serve.stdout(full());
+    assert_eq!(serve.output().unwrap().status.code(), Some(6));
+    assert_eq!(told(&["check", "--data", text(&data)])["epoch"], epoch);
+}
+
 #[test]
 fn import_needs_no_revision() {
     let broker = Broker::start();
