@@ -215,6 +215,33 @@ async fn a_start_that_serves_nobody_changes_nothing() {
     assert_eq!(again, epoch);
 }
 
+/// Its directory gets another name, and another broker starts where it was: each keeps to its own.
+#[tokio::test]
+async fn a_directory_that_is_moved_takes_its_broker_along() {
+    let above = Directory::new("moved");
+    let (here, moved) = (above.file("here"), above.file("moved"));
+    let keys = || config("log_file_bytes = 4096\nsave_after_bytes = 8192");
+    let first = start(keys(), &here).await;
+    let (mut to_first, epoch) = open(&first).await;
+    append(&mut to_first, "1").await;
+    fs::rename(&here, &moved).unwrap();
+    let second = start(keys(), &here).await;
+    let (mut to_second, other) = open(&second).await;
+    assert_ne!(epoch, other);
+    let text = "x".repeat(300);
+    for _ in 0..200 {
+        for wire in [&mut to_first, &mut to_second] {
+            assert_eq!(append(wire, &text).await["durable"], true);
+        }
+    }
+    first.shutdown().await;
+    second.shutdown().await;
+    for (directory, epoch, count) in [(moved, epoch, 201), (here, other, 200)] {
+        let (mut wire, again) = open(&start(keys(), &directory).await).await;
+        assert_eq!((again, log(&mut wire).await.len()), (epoch, count), "{directory:?}");
+    }
+}
+
 #[tokio::test]
 async fn sync_interval_ms() {
     assert!(Config::from_str("t", "sync_interval_ms = 0").is_err());

@@ -1,12 +1,16 @@
 //! The few things that the store asks of a file system, so that tests can put one below it that
 //! loses, tears and fails.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::io::retry_on_intr;
 
 /// A directory of files.
 pub trait Storage: Send + Sync + 'static {
@@ -79,10 +83,13 @@ pub trait StorageFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// A directory of the system.
+/// A directory of the system. It stays the one that it was: when that gets another name, and another directory
+/// its name, nothing goes to the other one, which may be another broker's.
 #[derive(Clone, Debug)]
 pub struct Disk {
-    directory: PathBuf,
+    directory: Arc<File>,
+    /// Its name when it was opened.
+    path: PathBuf,
 }
 
 /// The zeros that are written at once.
@@ -100,15 +107,34 @@ impl Disk {
     /// The system's.
     pub fn new(directory: PathBuf) -> io::Result<Disk> {
         fs::create_dir_all(&directory)?;
-        Ok(Disk { directory })
+        Ok(Disk { directory: Arc::new(File::open(&directory)?), path: directory })
+    }
+
+    fn open_as(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        // As that of the standard library, which has no open in a directory.
+        let (flags, mode) = (flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o666));
+        Ok(retry_on_intr(|| openat(&*self.directory, name, flags, mode))?.into())
+    }
+
+    /// Takes away all but the beginning of a file that nobody reads.
+    fn shorten(&self, name: &str) -> io::Result<()> {
+        let file = self.open_as(name, OFlags::WRONLY)?;
+        let mut bytes = file.metadata()?.len();
+        if bytes <= REMOVE_BYTES || file.try_lock().is_err() {
+            return Ok(());
+        }
+        while bytes > REMOVE_BYTES {
+            bytes -= REMOVE_BYTES;
+            file.set_len(bytes)?;
+            thread::sleep(REST);
+        }
+        Ok(())
     }
 }
 
 impl Storage for Disk {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
-        let path = self.directory.join(name);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
-        let mut file = open?;
+        let mut file = self.open_as(name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)?;
         let zeros = vec![0; ZEROS.min(usize::try_from(bytes).unwrap_or(ZEROS))];
         let mut left = bytes;
         while left > 0 {
@@ -121,10 +147,9 @@ impl Storage for Disk {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
-        let path = self.directory.join(name);
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        let file = match self.open_as(name, OFlags::RDWR) {
             // To look at it, or to restore it, takes no more. Who goes on to write is told then.
-            Err(error) if is_read_only(&error) => File::open(&path)?,
+            Err(error) if is_read_only(&error) => self.open_as(name, OFlags::RDONLY)?,
             opened => opened?,
         };
         // As long as it is read nobody takes pieces of it away. Where the system has no such locks
@@ -137,50 +162,35 @@ impl Storage for Disk {
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.directory)? {
+        for entry in Dir::read_from(&*self.directory)? {
             // A name that is no text is none of ours.
-            names.extend(entry?.file_name().into_string());
+            names.extend(entry?.file_name().to_str().map(str::to_owned));
         }
+        names.retain(|name| name != "." && name != "..");
         Ok(names)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.directory.join(from), self.directory.join(to))
+        Ok(renameat(&*self.directory, from, &*self.directory, to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let path = self.directory.join(name);
-        shorten(&path)?;
-        fs::remove_file(path)
+        self.shorten(name)?;
+        Ok(unlinkat(&*self.directory, name, AtFlags::empty())?)
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.directory)?.sync_all()
+        self.directory.sync_all()
     }
 
     fn show(&self, name: &str) -> String {
-        self.directory.join(name).display().to_string()
+        self.path.join(name).display().to_string()
     }
 }
 
 /// Whether this may be read although it cannot be written.
 pub fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
-}
-
-/// Takes away all but the beginning of a file that nobody reads.
-fn shorten(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    let mut bytes = file.metadata()?.len();
-    if bytes <= REMOVE_BYTES || file.try_lock().is_err() {
-        return Ok(());
-    }
-    while bytes > REMOVE_BYTES {
-        bytes -= REMOVE_BYTES;
-        file.set_len(bytes)?;
-        thread::sleep(REST);
-    }
-    Ok(())
 }
 
 impl StorageFile for File {
