@@ -179,7 +179,7 @@ async fn store(in_flight: usize, long: Duration, make: Make) -> Figures {
         storing.end().await;
     }
     let figures = Figures::new(writes, began.elapsed(), latencies);
-    store.close().await;
+    store.close().await.expect("the store ends well");
     figures
 }
 

@@ -35,7 +35,7 @@ fn a_log_that_is_shorter_than_it_was_is_damage() {
     for ended in [true, false] {
         let (run, mut store) = work(Rng::any(), 150, false);
         if ended {
-            wait(store.close());
+            wait(store.close()).unwrap();
         }
         let image = run.storage.crash(if ended { Keep::Nothing } else { Keep::Everything });
         let right = &run.moments.last().unwrap().whole;
@@ -92,7 +92,7 @@ fn logs_that_have_each_others_names_are_damage_of_which_nothing_is_lost() {
     // Where the tree has just been saved there may be but one log.
     let (run, image) = loop {
         let (run, mut store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
-        wait(store.close());
+        wait(store.close()).unwrap();
         let image = run.storage.crash(Keep::Nothing);
         if logs(&image).len() > 1 {
             break (run, image);

@@ -163,7 +163,7 @@ fn in_interval_mode_a_crash_at_any_moment_leaves_whole_batches_and_begins_a_new_
             assert!(report.new_epoch && report.epoch != run.epoch, "{when}");
             let mut worker = Worker::new(state, Rng::of(n as u64));
             keep(&mut store, &mut worker).unwrap();
-            wait(store.close());
+            wait(store.close()).unwrap();
             let again = open(&image.crash(Keep::Nothing), true).unwrap();
             assert_found(&Whole::of(&again.state), &[&Whole::of(&worker.state)], &when);
             assert_eq!(
@@ -210,7 +210,7 @@ fn a_crash_during_a_start_is_followed_by_another_start() {
 fn a_start_that_fails_begins_no_new_history() {
     for after in 0..40 {
         let (run, mut store) = work(Rng::of(7), 60, true);
-        wait(store.close());
+        wait(store.close()).unwrap();
         let storage = run.storage.kill();
         let what: fn(&Op) -> bool = |op| !matches!(op, Op::SyncNames);
         storage.fail(Some(Fault { what, after, times: usize::MAX, errno: ENOSPC }));

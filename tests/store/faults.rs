@@ -151,7 +151,7 @@ fn in_interval_mode_what_a_failed_sync_has_forgotten_is_written_again() {
         until("written again", || Whole::of(&there()).slots == right.slots);
         until("writable again", || !is_read_only(&store));
         keep(&mut store, &mut worker).unwrap();
-        wait(store.close());
+        wait(store.close()).unwrap();
         let there = open(&storage.crash(Keep::Nothing), true).unwrap();
         assert!(Whole::of(&there.state) == Whole::of(&worker.state), "{times}");
     }
@@ -165,7 +165,7 @@ fn an_end_while_the_disk_fails_is_not_taken_for_a_good_one() {
     storage.fail(Some(Fault { what: KINDS[2].1, after: 0, times: 2, errno: EIO }));
     keep(&mut store, &mut worker).unwrap();
     until("failed", || is_read_only(&store));
-    wait(store.close());
+    wait(store.close()).unwrap_err();
     assert!(open(&storage.crash(Keep::Nothing), true).unwrap().report.new_epoch);
 }
 
@@ -180,13 +180,14 @@ fn an_end_that_fails_in_any_way_is_followed_by_a_start() {
                     keep(&mut store, &mut worker).unwrap();
                 }
                 storage.fail(Some(Fault { what: is, after, times: 1, errno: EIO }));
-                wait(store.close());
+                let well = wait(store.close()).is_ok();
                 storage.fail(None);
                 let when = format!("{what} {after} after {commits} commits, interval: {interval}");
                 for image in [storage.crash(Keep::Nothing), storage.kill()] {
                     let opened = open(&image, interval).unwrap_or_else(|e| panic!("{when}: {e}"));
                     let rev = opened.state.rev().get();
                     assert!(interval || rev == worker.state.rev().get(), "{when}: {rev}");
+                    assert!(!(well && opened.report.new_epoch), "{when}");
                 }
             }
         }

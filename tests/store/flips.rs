@@ -88,7 +88,7 @@ fn after_a_good_end_a_flipped_bit_in_the_last_batch_is_damage() {
     let mut rng = Rng::any();
     let seed = rng.below(usize::MAX) as u64;
     let (run, mut store) = work(Rng::of(seed), 150, false);
-    wait(store.close());
+    wait(store.close()).unwrap();
     let image = run.storage.crash(Keep::Nothing);
     assert_noticed(&flip_all(&image, &run.moments.last().unwrap().whole, &mut rng));
 }
@@ -169,7 +169,7 @@ fn a_history_alone_is_no_empty_tree() {
     };
     let killed = alone(&run.storage);
     assert!(matches!(open(&killed, false), Err(OpenError::Damaged(_))), "it had a tree");
-    wait(store.close());
+    wait(store.close()).unwrap();
     let ended = alone(&run.storage);
     assert!(matches!(open(&ended, false), Err(OpenError::Damaged(_))), "it had a tree");
     assert_eq!((killed.count(), ended.count()), (0, 0), "something was changed");
