@@ -133,6 +133,34 @@ fn while_the_disk_fails_the_store_is_read_only_and_afterwards_it_goes_on_by_itse
 }
 
 #[test]
+fn a_disk_that_fails_is_tried_less_and_less_often() {
+    let (storage, mut store, mut worker) = begin(false, 17);
+    storage.fail(Some(Fault { what: KINDS[0].1, after: 0, times: usize::MAX, errno: EIO }));
+    while keep(&mut store, &mut worker).is_ok() {}
+    let (begun, before) = (Instant::now(), storage.failed());
+    while begun.elapsed() < Duration::from_millis(3200) {
+        assert!(keep(&mut store, &mut worker).is_err());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let tries = storage.failed() - before;
+    assert!((1..=3).contains(&tries), "{tries} tries");
+}
+
+/// A whole file of the log does not go on it any more, and the commits do.
+#[test]
+fn a_disk_with_less_room_than_a_file_of_the_log_takes_what_goes_on_it() {
+    let (storage, mut store, mut worker) = begin(false, 19);
+    let whole: fn(&Op) -> bool = |op| matches!(op, Op::Create { bytes, .. } if *bytes >= 2048);
+    storage.fail(Some(Fault { what: whole, after: 0, times: usize::MAX, errno: ENOSPC }));
+    while worker.state.rev().get() < 60 {
+        keep(&mut store, &mut worker).unwrap();
+        assert!(!is_read_only(&store));
+    }
+    assert!(storage.failed() > 3, "{} whole files were refused", storage.failed());
+    assert_found(&storage.crash(Keep::Nothing), &Whole::of(&worker.state), "little room");
+}
+
+#[test]
 fn in_interval_mode_what_a_failed_sync_has_forgotten_is_written_again() {
     let mut rng = Rng::any();
     for times in [1, 3] {

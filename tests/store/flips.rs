@@ -177,7 +177,7 @@ fn a_history_alone_is_no_empty_tree() {
     let fresh = Simulated::default();
     let what: fn(&Op) -> bool =
         |op| matches!(op, Op::Create { name, .. } if !name.starts_with("history"));
-    fresh.fail(Some(Fault { what, after: 0, times: 1, errno: ENOSPC }));
+    fresh.fail(Some(Fault { what, after: 0, times: usize::MAX, errno: ENOSPC }));
     assert!(matches!(open(&fresh, false), Err(OpenError::Io { .. })));
     assert_eq!(fresh.files().len(), 1, "{:?}", fresh.files());
     assert_eq!(open(&fresh.crash(Keep::Nothing), false).unwrap().state.rev().get(), 0);

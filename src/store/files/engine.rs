@@ -18,8 +18,10 @@ use super::spare::Spare;
 use super::storage::Storage;
 use super::{FileOptions, OpenError};
 
-/// A disk that failed is tried again so often.
-const RETRY: Duration = Duration::from_millis(500);
+/// A disk that failed is tried again after so long, and twice as long each time, up to the longest: it may be one that
+/// others fill, and that they need as well.
+const RETRY: Duration = Duration::from_millis(250);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
 
 /// What there is to do.
 pub(super) enum Job {
@@ -97,8 +99,17 @@ pub(super) struct Engine {
     save_from: u64,
     /// What was written and is not yet on the disk, since when.
     unsynced: Option<Instant>,
-    /// Why nothing can be written now, and when that was last tried.
-    failed: Option<(String, Instant)>,
+    /// That nothing can be written now.
+    failed: Option<Failed>,
+}
+
+/// A failure of the disk, until it is mended.
+struct Failed {
+    /// Why.
+    reason: String,
+    /// When it is tried again, and how long that is after it was.
+    again: Instant,
+    pause: Duration,
 }
 
 impl Engine {
@@ -113,7 +124,7 @@ impl Engine {
     ) -> Result<Handle, OpenError> {
         let kept = state.rev().get();
         let failed = |error| OpenError::Io { file: storage.show(&log::name(kept + 1)), error };
-        let bytes = options.log_file_bytes;
+        let bytes = (0, options.log_file_bytes);
         let log =
             LogWriter::create(&*storage, epoch, kept + 1, bytes, None, &[]).map_err(failed)?;
         let weak = options.interval.is_some();
@@ -180,7 +191,8 @@ impl Engine {
 
     /// How long there is nothing to do by itself.
     fn wait(&self) -> Option<Duration> {
-        let retry = self.failed.as_ref().map(|(_, tried)| RETRY.saturating_sub(tried.elapsed()));
+        let left = |failed: &Failed| failed.again.saturating_duration_since(Instant::now());
+        let retry = self.failed.as_ref().map(left);
         let interval = self.options.interval.unwrap_or_default();
         let sync = self.unsynced.map(|since| interval.saturating_sub(since.elapsed()));
         retry.into_iter().chain(sync).min()
@@ -244,19 +256,20 @@ impl Engine {
     /// Goes on in a new file. It is made before they are in it: when that fails, they are nowhere.
     fn roll(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
         self.sync()?;
-        let bytes = self.options.log_file_bytes.max(log::bytes_for(&self.log));
+        let least = log::bytes_for(&self.log);
         // What stays empty takes room as well.
         self.log_bytes += self.log.room();
-        self.log = self.begin(self.kept + 1, bytes, &[])?;
+        self.log = self.begin(self.kept + 1, least, &[])?;
         match self.log.append(commits)? {
             true => Ok(()),
             false => Err(io::Error::other("a batch does not fit into the file made for it")),
         }
     }
 
-    /// A new file of the log, which the history names.
-    fn begin(&mut self, first: u64, bytes: u64, commits: &[Arc<Commit>]) -> io::Result<LogWriter> {
-        let spare = self.spare.take(bytes);
+    /// A new file of the log, which the history names, with room for `least` bytes.
+    fn begin(&mut self, first: u64, least: u64, commits: &[Arc<Commit>]) -> io::Result<LogWriter> {
+        let bytes = (least, self.options.log_file_bytes);
+        let spare = self.spare.take(bytes.1.max(least));
         let log = LogWriter::create(&*self.storage, self.epoch, first, bytes, spare, commits)?;
         self.history(first, false).write(&*self.storage)?;
         Ok(log)
@@ -282,18 +295,20 @@ impl Engine {
             tracing::error!(reason, "the disk fails: the broker is read-only until it works again");
         }
         self.unsynced = None;
-        self.failed = Some((reason.clone(), Instant::now()));
+        let pause = self.failed.as_ref().map_or(RETRY, |before| before.pause * 2);
+        let pause = pause.min(RETRY_LONGEST);
+        self.failed = Some(Failed { reason: reason.clone(), again: Instant::now() + pause, pause });
         reason
     }
 
     /// Tries again when it is time to.
     fn mend(&mut self) -> Result<(), String> {
         match &self.failed {
-            Some((reason, tried)) if tried.elapsed() < RETRY => return Err(reason.clone()),
+            Some(failed) if Instant::now() < failed.again => return Err(failed.reason.clone()),
             Some(_) => self.mend_now(),
             None => {}
         }
-        self.failed.as_ref().map_or(Ok(()), |(reason, _)| Err(reason.clone()))
+        self.failed.as_ref().map_or(Ok(()), |failed| Err(failed.reason.clone()))
     }
 
     /// After a failure: is what was acknowledged there, and can a new file be written?
@@ -340,7 +355,7 @@ impl Engine {
                 return Err(io::Error::other(lost));
             }
         }
-        self.begin(self.synced + 1, self.options.log_file_bytes, &again)
+        self.begin(self.synced + 1, 0, &again)
     }
 
     fn tell_due(&self) {
@@ -387,8 +402,8 @@ impl Engine {
         if self.failed.is_some() {
             self.mend_now();
         }
-        if let Some((reason, _)) = &self.failed {
-            return Err(reason.clone());
+        if let Some(failed) = &self.failed {
+            return Err(failed.reason.clone());
         }
         let ended = self.log.end().and_then(|()| self.spare.end(&*self.storage)).and_then(|()| {
             let log = log::first_of(self.log.name()).unwrap_or_default();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstatvfs, openat, renameat, unlinkat};
 use rustix::io::retry_on_intr;
 
 /// A directory of files.
@@ -116,6 +116,17 @@ impl Disk {
         Ok(retry_on_intr(|| openat(&*self.directory, name, flags, mode))?.into())
     }
 
+    /// Says that a file does not go on the disk before all that others could have is filled with it.
+    fn room_for(&self, bytes: u64) -> io::Result<()> {
+        let disk = fstatvfs(&*self.directory)?;
+        // Some systems do not know.
+        let known = disk.f_blocks > 0;
+        match known && disk.f_bavail.saturating_mul(disk.f_frsize) < bytes {
+            true => Err(ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+
     /// Takes away all but the beginning of a file that nobody reads.
     fn shorten(&self, name: &str) -> io::Result<()> {
         let file = self.open_as(name, OFlags::WRONLY)?;
@@ -135,6 +146,7 @@ impl Disk {
 impl Storage for Disk {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
         let mut file = self.open_as(name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)?;
+        self.room_for(bytes)?;
         let zeros = vec![0; ZEROS.min(usize::try_from(bytes).unwrap_or(ZEROS))];
         let mut left = bytes;
         while left > 0 {

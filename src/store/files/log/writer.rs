@@ -1,6 +1,6 @@
 //! The end of the log, where it is written.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use onetree_core::Commit;
@@ -10,6 +10,10 @@ use super::{FILE_HEADER, SPARE, batch, file_header, name};
 use crate::store::files::header;
 use crate::store::files::spare::Ready;
 use crate::store::files::storage::{Storage, StorageFile};
+
+/// Where a disk has no room for a file, one of this part of it is made (128 KiB of 8 MiB): the commits go on for as
+/// long as there is any.
+const SMALL: u64 = 64;
 
 /// The end of a log, where it is written.
 pub(in crate::store::files) struct LogWriter {
@@ -29,14 +33,14 @@ pub(in crate::store::files) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Begins a file of so many bytes, or more, with `commits`, the first of which has, or will
-    /// have, the revision `first`; durable, with its name, when this returns. `spare`: a file of as
-    /// many zeros that has the name [`SPARE`].
+    /// Begins a file of `bytes`, or more, with `commits`, the first of which has, or will have, the
+    /// revision `first`; durable, with its name, when this returns. Where there is no room for so many it
+    /// is a small one, of at least `least`. `spare`: a file of as many zeros that has the name [`SPARE`].
     pub(in crate::store::files) fn create(
         storage: &dyn Storage,
         epoch: Epoch,
         first: u64,
-        bytes: u64,
+        (least, bytes): (u64, u64),
         spare: Option<Ready>,
         commits: &[Arc<Commit>],
     ) -> io::Result<LogWriter> {
@@ -46,22 +50,21 @@ impl LogWriter {
         if !commits.is_empty() {
             batch::write(&mut buffer, seed, commits, FILE_HEADER as u64)?;
         }
-        let needed = bytes.max((buffer.len() + batch::HEADER) as u64);
-        let spare = spare.filter(|spare| spare.bytes >= needed);
-        let length = spare.as_ref().map_or(needed, |spare| spare.bytes);
+        let least = least.max((buffer.len() + batch::HEADER) as u64);
+        let spare = spare.filter(|spare| spare.bytes >= bytes.max(least));
         let made = || {
             // Under another name until it is whole: a header that is torn would be damage.
-            let mut file = match spare {
-                Some(spare) => spare.file,
-                None => storage.create(SPARE, length)?,
+            let Ready { mut file, bytes } = match spare {
+                Some(spare) => spare,
+                None => ready(storage, least, bytes.max(least))?,
             };
             file.write_at(&buffer, 0)?;
             file.sync()?;
             storage.rename(SPARE, &name(first))?;
             storage.sync()?;
-            Ok(file)
+            Ok((file, bytes))
         };
-        let file = made().inspect_err(|_: &io::Error| {
+        let (file, length) = made().inspect_err(|_: &io::Error| {
             // It takes room that there may be too little of. If it stays, the next one replaces it.
             let _ = storage.remove(SPARE);
         })?;
@@ -147,6 +150,19 @@ impl LogWriter {
         let seal = batch::header(self.seed, &[], 0, self.next, self.durable);
         self.file.write_at(&seal, self.at)
     }
+}
+
+/// A file of `bytes` zeros, or where there is no room for them a small one.
+fn ready(storage: &dyn Storage, least: u64, bytes: u64) -> io::Result<Ready> {
+    let make = |bytes| Ok(Ready { file: storage.create(SPARE, bytes)?, bytes });
+    match make(bytes) {
+        Err(error) if is_full(&error) => make((bytes / SMALL).max(least)),
+        made => made,
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// The length of a file that has room for what did not fit into this one.
