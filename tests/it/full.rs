@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use onetree::store::files::{Disk, Storage, StorageFile};
@@ -24,12 +24,14 @@ struct Filling {
     disk: Arc<Disk>,
     full: Arc<AtomicBool>,
     faulty: Arc<AtomicBool>,
+    /// So many saved trees did not go on it; `None`: they do.
+    trees: Option<Arc<AtomicUsize>>,
 }
 
 impl Filling {
     fn on(directory: &Directory) -> Filling {
         let disk = Arc::new(Disk::new(directory.0.clone()).unwrap());
-        Filling { disk, full: Arc::default(), faulty: Arc::default() }
+        Filling { disk, full: Arc::default(), faulty: Arc::default(), trees: None }
     }
 
     fn room(&self) -> io::Result<()> {
@@ -48,6 +50,10 @@ impl Filling {
 impl Storage for Filling {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
         self.room()?;
+        if let Some(trees) = self.trees.as_ref().filter(|_| name == "tree.tmp") {
+            trees.fetch_add(1, Ordering::Relaxed);
+            return Err(io::Error::new(ErrorKind::StorageFull, "no room"));
+        }
         Ok(self.file(self.disk.create(name, bytes)?))
     }
 
@@ -192,6 +198,23 @@ async fn without_the_thread_that_writes_the_broker_stops() {
         let found = wire.ask(json!({"op": "get", "id": 1, "paths": ["/before"]})).await;
         assert_eq!(found["entries"].as_array().map(Vec::len), Some(1), "{found}");
     }
+}
+
+#[tokio::test]
+async fn a_tree_that_cannot_be_saved_is_told_of_once() {
+    let directory = Directory::new("unsaved");
+    let tries = Arc::new(AtomicUsize::new(0));
+    let disk = Filling { trees: Some(tries.clone()), ..Filling::on(&directory) };
+    let config = config("log_file_bytes = 4096\nsave_after_bytes = 8192");
+    let broker = Broker::start_from(config, Arc::new(disk), Hooks::default()).await.unwrap();
+    let mut wire = Wire::open(broker.addr()).await;
+    let began = Instant::now();
+    while tries.load(Ordering::Relaxed) < 3 {
+        assert!(began.elapsed() < PATIENCE, "{tries:?}");
+        assert_eq!(put(&mut wire, "/a").await["op"], "done");
+    }
+    broker.shutdown().await;
+    assert_eq!(logs::with(directory.file("tree.tmp").to_str().unwrap()), 1);
 }
 
 #[tokio::test]

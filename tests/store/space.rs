@@ -244,6 +244,13 @@ fn a_start_removes_what_the_saved_tree_has_made_superfluous() {
         let image = world.kill();
         let opened = super::work::open(&image, false).unwrap();
         assert_eq!(trees(&image), 1, "{:?}", image.files());
+        let begun = image.ops();
+        let at = |is: fn(&Op) -> bool| begun.iter().position(is).unwrap();
+        let (cleared, made) = (
+            at(|op| matches!(op, Op::Remove { name } if name.starts_with("tree-"))),
+            at(|op| matches!(op, Op::Create { name, .. } if name == "new.tmp")),
+        );
+        assert!(cleared < made, "a new file may need the room: {begun:?}");
         let logs: Vec<u64> = image
             .files()
             .iter()

@@ -16,6 +16,7 @@ use super::log::{self, LogFile, LogWriter};
 use super::saving::{self, Saving, TREE_TO_LOG};
 use super::spare::Spare;
 use super::storage::Storage;
+use super::tree;
 use super::{FileOptions, OpenError};
 
 /// A disk that failed is tried again after so long, and twice as long each time, up to the longest: it may be one that
@@ -95,7 +96,8 @@ pub(super) struct Engine {
     saved_bytes: u64,
     /// A tree that is being saved.
     saving: Option<Saving>,
-    /// After a tree that could not be saved: how long the log is to be until that is tried again.
+    /// After a tree that could not be saved: how long the log is to be until that is tried again; 0 after one
+    /// that could.
     save_from: u64,
     /// What was written and is not yet on the disk, since when.
     unsynced: Option<Instant>,
@@ -130,10 +132,7 @@ impl Engine {
         let weak = options.interval.is_some();
         let history = History { epoch, weak, clean: false, backup: false, log: Some(kept + 1) };
         history.write(&*storage).map_err(failed)?;
-        if let Err(error) = saving::clear_old(&*storage, kept + 1) {
-            // It takes room, and is in nobody's way; the next tree that is saved tries again.
-            tracing::warn!(%error, "files that are not needed any more cannot be removed");
-        }
+        saving::clear_old(&*storage, kept + 1);
         let (jobs, queue) = mpsc::channel();
         let told = Arc::new(Told::default());
         let mut engine = Engine {
@@ -390,7 +389,10 @@ impl Engine {
                 self.save_from = 0;
             }
             Err(error) => {
-                tracing::error!(%error, "the tree could not be saved: the log goes on growing");
+                if self.save_from == 0 {
+                    let file = self.storage.show(tree::SPARE);
+                    tracing::error!(file, %error, "the tree cannot be saved: the log goes on growing");
+                }
                 // Not at once again.
                 self.save_from = self.log_bytes + self.options.save_after_bytes / 2;
             }

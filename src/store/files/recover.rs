@@ -9,7 +9,7 @@ use super::history::{self, History};
 use super::log::{self, End, LogFile};
 use super::storage::{Storage, StorageFile};
 use super::tree::{self, Loaded};
-use super::{Damage, OpenError};
+use super::{Damage, OpenError, saving};
 
 /// So far above the old history the new one begins after a crash: what the disk may not have of the old one
 /// is in one file of the log, and the largest (4 GiB) has no room for more commits (of 16 bytes).
@@ -242,6 +242,8 @@ pub(super) fn recover(storage: &dyn Storage, settings: Settings) -> Result<Recov
             _ => {}
         }
     }
+    // Before anything new is written: there may be no room for that.
+    saving::clear_old(storage, u64::MAX);
     if let Some(log) = &recovered.last {
         let failed = |error| OpenError::Io { file: storage.show(&log.name), error };
         log.settle(storage).map_err(failed)?;

@@ -86,9 +86,15 @@ impl Saving {
 
 /// Removes what the last saved tree, all of which was read, has made superfluous before the log
 /// `current`: the process before may have ended before it did.
-pub(super) fn clear_old(storage: &dyn Storage, current: u64) -> io::Result<()> {
-    let newest = storage.list()?.iter().filter_map(|name| tree::rev_of(name)).max();
-    newest.map_or(Ok(()), |rev| clear(storage, rev, current))
+pub(super) fn clear_old(storage: &dyn Storage, current: u64) {
+    let newest = |names: Vec<String>| names.iter().filter_map(|name| tree::rev_of(name)).max();
+    let cleared = storage
+        .list()
+        .and_then(|names| newest(names).map_or(Ok(()), |rev| clear(storage, rev, current)));
+    if let Err(error) = cleared {
+        // It takes room, and is in nobody's way; the next tree that is saved tries again.
+        tracing::warn!(%error, "files that are not needed any more cannot be removed");
+    }
 }
 
 /// Removes what the tree saved at `rev` makes superfluous; of the log only what is before `current`.
