@@ -2,6 +2,7 @@
 //! what the saved tree makes superfluous.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -67,7 +68,12 @@ impl Saving {
             drop(state);
             let cleared = written.and_then(|bytes| clear(&*storage, rev, current).map(|()| bytes));
             drop(over);
-            told(cleared);
+            cleared
+        };
+        let save = move || {
+            // Otherwise it would be saving for ever. Nobody sees what it leaves but the next, which begins anew.
+            let saved = panic::catch_unwind(AssertUnwindSafe(save));
+            told(saved.unwrap_or_else(|_| Err(io::Error::other("a fault of the broker"))));
         };
         thread::Builder::new().name("onetree-saving".to_owned()).spawn(save)?;
         Ok(Saving { covered, progress })
