@@ -26,7 +26,12 @@ impl Connection {
         let deadline = Instant::now() + timeout;
         let hello = loop {
             let message = tokio::select! {
-                message = timeout_at(deadline, self.reader.next()) => message,
+                message = timeout_at(deadline, self.reader.next()), if self.writer.has_room() => message,
+                ready = timeout_at(deadline, self.writer.writable()), if !self.writer.has_room() => {
+                    let Ok(ready) = ready else { return Err(Ending::hello_timeout(timeout)) };
+                    ready.map_err(|error| Ending::lost(&error))?;
+                    continue;
+                }
                 () = self.mailbox.filled() => {
                     if self.mailbox.take(Order::Tell) {
                         self.tell();

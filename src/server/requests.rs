@@ -123,7 +123,8 @@ impl Connection {
     }
 
     fn bad_frame(&mut self, error: ErrorFrame) -> Result<(), Ending> {
-        let bad = error.code == Code::BadFrame;
+        // Before `hello` nothing else is one that is known.
+        let bad = error.code == Code::BadFrame || self.session.is_none();
         self.send_error(error);
         self.bad_frames = if bad { self.bad_frames + 1 } else { 0 };
         if self.bad_frames >= BAD_FRAMES {

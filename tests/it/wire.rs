@@ -99,12 +99,17 @@ impl Wire {
         (wire, welcome)
     }
 
+    /// As [`Wire::narrow`], before `hello`.
+    pub(crate) async fn narrow_and_silent(addr: SocketAddr) -> Wire {
+        let (stream, local) = narrow(addr).await.unwrap();
+        let (socket, _) = tokio_tungstenite::client_async(request(addr), stream).await.unwrap();
+        Wire { socket, local }
+    }
+
     /// A connection that has been welcomed, whose socket holds little that it has not read: what it
     /// does not read soon waits in the broker.
     pub(crate) async fn narrow(addr: SocketAddr) -> Wire {
-        let (stream, local) = narrow(addr).await.unwrap();
-        let (socket, _) = tokio_tungstenite::client_async(request(addr), stream).await.unwrap();
-        let mut wire = Wire { socket, local };
+        let mut wire = Wire::narrow_and_silent(addr).await;
         assert_eq!(wire.ask(json!({"op": "hello", "id": 0})).await["op"], "welcome");
         wire
     }

@@ -28,6 +28,11 @@ use strict::Strict;
 #[error("{0}")]
 pub struct JsonError(pub String);
 
+/// As much of a name as a message says: it may be as long as a frame.
+pub(crate) fn brief(name: &str) -> &str {
+    &name[..name.floor_char_boundary(64)]
+}
+
 /// What frames put around a value, at most: the frame, a list in it, a record in that.
 const FRAME_DEPTH: usize = 3;
 

@@ -371,6 +371,35 @@ fn expected(vector: &Json) -> Code {
     Code::parse(str(vector, "code")).unwrap_or_else(|| panic!("the code of {vector}"))
 }
 
+#[test]
+fn what_is_said_of_a_wrong_frame_is_not_as_long_as_that() {
+    for part in ["\u{7f}", "\\u007f", "x", "\u{200b}"] {
+        let long = part.repeat(100_000);
+        for frame in [
+            format!(r#"{{"op":"{long}","id":1}}"#),
+            format!(r#"{{"op":"get","{long}":1,"{long}":2}}"#),
+            format!(r#"{{"op":"get","{long}":[1,]}}"#),
+            format!(r#"{{"op":"put","id":1,"path":"/a","json":{{"{long}":1,"{long}":2}}}}"#),
+            format!(r#"{{"op":"put","id":1,"path":"{long}","json":1}}"#),
+            format!(r#"{{"op":"put","id":1,"path":"/a","type":"{long}","text":""}}"#),
+            format!(r#"{{"op":"hello","id":1,"client":"{long}"}}"#),
+            format!(r#"{{"op":"list","id":1,"path":"/a","depth":"{long}"}}"#),
+            format!(r#"{{"op":"sub","id":1,"sub":1,"path":"/a","match":["{long}"]}}"#),
+            format!(r#"{{"op":"txn","id":1,"do":[{{"do":"{long}","path":"/a"}}]}}"#),
+            format!(r#"{{"op":"trim","id":1,"path":"/a","to":"{long}"}}"#),
+        ] {
+            let error = Codec::Json.decode_client(frame.as_bytes()).unwrap_err();
+            assert!(
+                error.message.len() <= 256,
+                "{} bytes: {:.300}",
+                error.message.len(),
+                error.message
+            );
+            assert!(!error.message.is_empty());
+        }
+    }
+}
+
 fn same_code(vector: &Json, read: Result<(), DecodeError>) {
     match read {
         Ok(()) => panic!("{vector} is read"),

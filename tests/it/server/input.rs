@@ -206,6 +206,14 @@ async fn what_breaks_a_connection_closes_it_with_a_code_and_is_logged() {
         wire.put("/x", json!(1)).await;
     }
 
+    // Nothing but hello is known before it: also words that would be new ones later.
+    let mut wire = Wire::connect(addr).await;
+    for _ in 0..16 {
+        wire.send(json!({"op": "what", "id": 1})).await;
+    }
+    assert_eq!(wire.closed().await.0, 4400);
+    logs::only(wire.local, &["unknown-op", "bad-frame"]).await;
+
     // Not hello first, and hello twice.
     let mut wire = Wire::connect(addr).await;
     wire.send(json!({"op": "get", "id": 3, "paths": []})).await;

@@ -99,6 +99,24 @@ async fn a_reader_that_stops_for_many_pings_is_still_there_and_gets_the_rest_fol
 }
 
 #[tokio::test]
+async fn before_hello_no_more_is_read_than_is_answered() {
+    let broker = broker("hello_timeout_ms = 60000").await;
+    let mut wire = Wire::narrow_and_silent(broker.addr()).await;
+    // RFC 6455, 5.2: pings of 125 bytes, masked, with zeros; each is to be answered.
+    let ping = [&[0x89, 0x80 | 125][..], &[0; 129]].concat();
+    let many = ping.repeat(1000);
+    let mut sent = 0;
+    // What it does not read fills the buffers between.
+    while let Ok(written) =
+        tokio::time::timeout(BLOCKED, wire.socket.get_mut().write_all(&many)).await
+    {
+        written.unwrap();
+        sent += many.len();
+        assert!(sent < 64 << 20, "it reads on");
+    }
+}
+
+#[tokio::test]
 async fn a_frame_that_comes_slowly_is_waited_for() {
     let broker = broker("ping_interval_ms = 300").await;
     let mut wire = Wire::open(broker.addr()).await;

@@ -141,7 +141,11 @@ impl Codec {
 }
 
 impl DecodeError {
-    fn of(id: Option<u32>, Wrong { code, message }: Wrong) -> DecodeError {
+    /// The longest message, bytes: it goes back to who sent the frame, and must not be as long as that.
+    const MESSAGE: usize = 256;
+
+    fn of(id: Option<u32>, Wrong { code, mut message }: Wrong) -> DecodeError {
+        message.truncate(message.floor_char_boundary(DecodeError::MESSAGE));
         DecodeError { id, code, message }
     }
 }
@@ -198,7 +202,10 @@ fn op_of(fields: &mut Fields<'_>, ops: &[(&str, u64)]) -> Read<u64> {
         return Ok(number);
     }
     let word = source.str().map_err(|wrong| wrong.within("op"))?;
-    let unknown = || Wrong { code: Code::UnknownOp, message: format!("op: {word:?} is not known") };
+    let unknown = || {
+        let word = json_text::brief(&word);
+        Wrong { code: Code::UnknownOp, message: format!("op: {word:?} is not known") }
+    };
     find(&word).ok_or_else(unknown)
 }
 

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::scan::FEW_KEYS;
-use super::{FRAME_DEPTH, check_frame, check_to};
+use super::{FRAME_DEPTH, brief, check_frame, check_to};
 use crate::limits::JSON_DEPTH;
 
 /// The members of an object, each with the text of its value.
@@ -27,10 +27,10 @@ pub(crate) fn frame_members(text: &str) -> Result<Members<'_>, String> {
             }
         };
         if twice {
-            return Err(format!("duplicate key {name:?}"));
+            return Err(format!("duplicate key {:?}", brief(name)));
         }
         let checked = check_to(value.as_bytes(), JSON_DEPTH + FRAME_DEPTH - 1);
-        checked.map_err(|error| format!("{name}: {error}"))?;
+        checked.map_err(|error| format!("{}: {error}", brief(name)))?;
     }
     Ok(members)
 }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+use super::brief;
 use super::members::Text;
 use super::scan::FEW_KEYS;
 
@@ -74,6 +75,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut many: HashSet<Cow<'de, str>> = HashSet::new();
         while let Some(key) = map.next_key_seed(Text)? {
             if few.contains(&key) || many.contains(&key) {
+                let key = brief(&key);
                 return Err(A::Error::custom(format_args!("duplicate key {key:?}")));
             }
             if few.len() < FEW_KEYS {
