@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`Server`]: accepts connections, ends them all
+//! - `descriptors`: how many sockets there may be
 //! - `http`: routes; `upgrade`: from HTTP to a WebSocket; `origin`: whose pages may connect;
 //!   `answer`: what comes back; `socket`: who does not read it is let go
 //! - `stats`, `sessions`: how it goes, as JSON; `console`: the page that shows it
@@ -16,6 +17,7 @@ mod check;
 mod closing;
 mod connection;
 mod console;
+mod descriptors;
 mod frames;
 mod http;
 mod opening;
@@ -61,6 +63,9 @@ const FIRST_REQUEST_TURN: Duration = Duration::from_millis(50);
 /// How long the listener rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
+/// How often the log is told of that: it would come 20 times a second, for as long as it lasts.
+const ACCEPT_TOLD: Duration = Duration::from_secs(60);
+
 /// When to come back to a full broker, seconds: the text of `Retry-After`.
 const RETRY_SECONDS: u32 = 5;
 
@@ -99,7 +104,7 @@ impl Server {
         events: mpsc::Sender<Event>,
         addr: SocketAddr,
     ) -> Server {
-        let connections = config.connections as usize;
+        let connections = descriptors::bound(config.connections as usize);
         Server {
             shared,
             events,
@@ -124,6 +129,7 @@ impl Server {
 
     /// Accepts connections until the server stops.
     pub(crate) async fn run(self: Arc<Server>, listener: TcpListener) {
+        let mut told: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -132,7 +138,10 @@ impl Server {
             match accepted {
                 Ok((socket, peer)) => self.accept(socket, peer),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if told.is_none_or(|told| told.elapsed() >= ACCEPT_TOLD) {
+                        told = Some(Instant::now());
+                        tracing::warn!(%error, "cannot accept a connection");
+                    }
                     tokio::time::sleep(ACCEPT_REST).await;
                 }
             }

@@ -7,11 +7,14 @@
 //! - `reading`: `ls`, `tree`, `export`
 //! - `watch`: `watch`, and its state file
 //! - `operations`: `check`, `backup`, `restore`, `import`; `import`: what it takes
+//! - `system`: a broker that gets few descriptors
 
 mod import;
 mod operations;
 mod program;
 mod reading;
+#[cfg(unix)]
+mod system;
 mod watch;
 mod writing;
 
@@ -53,6 +56,11 @@ impl Broker {
         for setting in settings {
             command.args(["--set", setting]);
         }
+        Broker::of(command)
+    }
+
+    /// As this command starts it.
+    fn of(mut command: Command) -> Broker {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -1,0 +1,106 @@
+//! What the system does to a broker: it gives few descriptors.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::{Broker, interrupt, program, text};
+use crate::directory::Directory;
+use crate::http;
+use crate::wire::{PATIENCE, Wire};
+
+/// A broker whose shell says `limits` before it becomes the broker.
+fn limited(limits: &str, data: &Path, settings: &[&str]) -> Broker {
+    let mut command = Command::new("sh");
+    let mut serve = program(&["serve", "--listen", "127.0.0.1:0", "--data", text(data)]);
+    serve.args(settings.iter().flat_map(|setting| ["--set", setting]));
+    command.arg("-c").arg(format!("{limits} && exec \"$@\"")).arg("sh");
+    command.arg(serve.get_program()).args(serve.get_args());
+    for (name, value) in serve.get_envs() {
+        assert!(value.is_none());
+        command.env_remove(name);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    Broker::of(command)
+}
+
+fn addr(broker: &Broker) -> SocketAddr {
+    broker.url.strip_prefix("ws://").unwrap().parse().unwrap()
+}
+
+/// What it has logged, all in all.
+fn log(mut broker: Broker) -> String {
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let mut log = String::new();
+    broker.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    log
+}
+
+/// Sockets that say nothing.
+async fn idle(addr: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut sockets = Vec::new();
+    for _ in 0..count {
+        sockets.push(TcpStream::connect(addr).await.unwrap());
+    }
+    sockets
+}
+
+/// The soft limit is what shells and services get without asking; the hard one is what they may have.
+#[tokio::test]
+async fn a_soft_limit_of_descriptors_is_raised() {
+    let directory = Directory::new("soft");
+    let broker = limited("ulimit -S -n 100", &directory.0, &["connections=150"]);
+    let mut wires = Vec::new();
+    for n in 0..150 {
+        let open = timeout(PATIENCE, Wire::open(addr(&broker))).await;
+        let mut wire = open.expect("the broker accepts no more");
+        wire.put(&format!("/{n}"), json!(n)).await;
+        wires.push(wire);
+    }
+    drop(wires);
+    let log = log(broker);
+    assert_eq!(log.matches("WARN").count(), 0, "{log}");
+}
+
+/// Whoever connects takes no descriptor that the files need.
+#[tokio::test]
+async fn those_who_connect_leave_descriptors_to_the_files() {
+    let directory = Directory::new("hard");
+    let small = ["log_file_bytes=4096", "save_after_bytes=32768"];
+    let broker = limited("ulimit -n 160", &directory.0, &small);
+    let mut wire = Wire::open(addr(&broker)).await;
+    let mut sockets = idle(addr(&broker), 300).await;
+    // The last one is told that there is no room.
+    let mut answer = [0; 12];
+    sockets.last_mut().unwrap().read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    for n in 0..100 {
+        wire.put(&format!("/{n}"), json!("x".repeat(1_000))).await;
+    }
+    drop(sockets);
+    let log = log(broker);
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    assert!(log.contains("descriptors") && log.contains("ulimit -n"), "{log}");
+}
+
+#[tokio::test]
+async fn sockets_that_cannot_be_accepted_are_told_of_once() {
+    let directory = Directory::new("accept");
+    let broker = limited("ulimit -n 40", &directory.0, &["connections=1"]);
+    for _ in 0..2 {
+        let sockets = idle(addr(&broker), 45).await;
+        sleep(Duration::from_millis(500)).await;
+        drop(sockets);
+        let host = addr(&broker).to_string();
+        assert_eq!(http::get(addr(&broker), "/healthz", &host, "").await.status, 200);
+    }
+    let log = log(broker);
+    assert_eq!(log.matches("cannot accept").count(), 1, "{log}");
+}
