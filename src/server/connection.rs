@@ -417,7 +417,8 @@ impl Connection {
             self.timers.heartbeat_at = now + Duration::from_millis(config.heartbeat_ms.into());
             self.timers.heartbeat_due = true;
         }
-        if self.timers.ping_at <= now {
+        let due = self.timers.ping_at;
+        if due <= now {
             let interval = Duration::from_millis(config.ping_interval_ms);
             self.timers.ping_at = now + interval;
             if !self.reads() || self.writer.is_blocked() {
@@ -426,7 +427,9 @@ impl Connection {
                 // still there, and what it costs is bounded.
                 self.timers.heard = now;
             }
-            if now.duration_since(self.heard()) >= 2 * interval {
+            // Not by `now`: when that is late, it was the broker that was away (stopped, or its machine), and
+            // what its clients said meanwhile has not been read.
+            if due.duration_since(self.heard()) >= 2 * interval {
                 return Some(Ending::silent(2 * interval));
             }
             if self.writer.has_room() {

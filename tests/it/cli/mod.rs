@@ -7,7 +7,7 @@
 //! - `reading`: `ls`, `tree`, `export`
 //! - `watch`: `watch`, and its state file
 //! - `operations`: `check`, `backup`, `restore`, `import`; `import`: what it takes
-//! - `system`: a broker that gets few descriptors
+//! - `system`: a broker that gets few descriptors, or is stopped for a while
 
 mod import;
 mod operations;

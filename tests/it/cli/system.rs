@@ -1,4 +1,4 @@
-//! What the system does to a broker: it gives few descriptors.
+//! What the system does to a broker: it gives few descriptors, and stops it for a while.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -103,4 +103,29 @@ async fn sockets_that_cannot_be_accepted_are_told_of_once() {
     }
     let log = log(broker);
     assert_eq!(log.matches("cannot accept").count(), 1, "{log}");
+}
+
+/// It was the broker that was away, not its clients: what they have said meanwhile counts.
+#[tokio::test]
+async fn a_pause_of_the_broker_is_not_the_silence_of_its_clients() {
+    let directory = Directory::new("pause");
+    let broker = limited("true", &directory.0, &["ping_interval_ms=500"]);
+    let mut wires = Vec::new();
+    for _ in 0..8 {
+        wires.push(Wire::open(addr(&broker)).await);
+        sleep(Duration::from_millis(50)).await;
+    }
+    let signal = |name: &str| {
+        let kill = Command::new("kill").args([name, &broker.child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+    };
+    signal("-STOP");
+    for (n, wire) in (0..).zip(&mut wires) {
+        wire.send(json!({"op": "put", "id": 1, "path": format!("/{n}"), "json": n})).await;
+    }
+    sleep(Duration::from_millis(1_800)).await;
+    signal("-CONT");
+    for wire in &mut wires {
+        assert_eq!(wire.next().await["op"], "done");
+    }
 }
