@@ -97,6 +97,8 @@ pub(crate) struct Owner<S> {
     hooks: Hooks,
     /// The connection that each attached session has.
     attached: HashMap<Name, Arc<Mailbox>>,
+    /// Who has said goodbye, until what their sessions own is deleted.
+    leaving: Vec<Arc<Mailbox>>,
     /// No housekeeping before this, see [`CHORES_REST`].
     rest_until: Option<Instant>,
     /// Whether the last batch with commits could not be stored.
@@ -116,6 +118,8 @@ struct Batch {
     trees: Vec<Snapshot>,
     /// To whom, and to which request.
     answers: Vec<(Arc<Mailbox>, u32, Result<Answer, Refusal>)>,
+    /// Whose goodbye is answered with it: what their sessions owned is deleted in it, or before.
+    left: Vec<Arc<Mailbox>>,
     /// What waits until the batch is stored: departures, which end what the batch may still need.
     afterwards: Vec<Event>,
     stop: bool,
@@ -130,6 +134,7 @@ impl Batch {
             commits: Vec::new(),
             trees: Vec::new(),
             answers: Vec::new(),
+            left: Vec::new(),
             afterwards: Vec::new(),
             stop: false,
         }
@@ -166,6 +171,7 @@ impl<S: Store> Owner<S> {
             shared,
             hooks,
             attached: HashMap::new(),
+            leaving: Vec::new(),
             rest_until: None,
             failing: false,
         }
@@ -196,6 +202,8 @@ impl<S: Store> Owner<S> {
                 biased;
                 (batch, stored) = stored(&mut storing) => {
                     if self.settle(batch, stored, &mut next).await {
+                        // The next start deletes what they own.
+                        answer_goodbyes(next.left.iter().chain(&self.leaving));
                         break;
                     }
                 }
@@ -226,7 +234,9 @@ impl<S: Store> Owner<S> {
         }
         if self.rest_until.is_none_or(|until| until <= Instant::now()) {
             self.rest_until = None;
-            self.housekeep(now, batch);
+            if self.housekeep(now, batch) {
+                batch.left.append(&mut self.leaving);
+            }
         }
     }
 
@@ -264,6 +274,8 @@ impl<S: Store> Owner<S> {
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the store failed: these writes did not happen");
                 }
+                // What it could not delete it will, but nobody knows when.
+                batch.left.append(&mut self.leaving);
                 self.state.restore(batch.before.clone());
                 self.rest_until = Some(Instant::now() + CHORES_REST);
                 self.undo(&mut batch);
@@ -272,6 +284,7 @@ impl<S: Store> Owner<S> {
                 next.before = self.state.checkpoint();
             }
         }
+        answer_goodbyes(&batch.left);
         let now = self.now();
         for event in batch.afterwards {
             self.depart(now, event);
@@ -358,7 +371,11 @@ impl<S: Store> Owner<S> {
                 if left {
                     self.state.end_session(now, &session);
                 }
-                mailbox.reply([Reply::Ended]);
+                if left && !self.failing {
+                    self.leaving.push(mailbox);
+                } else {
+                    answer_goodbyes([&mailbox]);
+                }
             }
             // Who asked has gone: that is fine.
             Event::Probe(answer) => drop(answer.send(())),
@@ -372,20 +389,22 @@ impl<S: Store> Owner<S> {
         own && self.attached.remove(session).is_some()
     }
 
-    fn housekeep(&mut self, now: Time, batch: &mut Batch) {
+    /// Does some of what is due; true when all sessions that are over have come to their end.
+    fn housekeep(&mut self, now: Time, batch: &mut Batch) -> bool {
         let begun = Instant::now();
         for _ in 0..CHORES {
             if begun.elapsed() >= CHORES_TIME {
-                return;
+                return false;
             }
             let Some(commit) = self.state.housekeep(now) else {
                 if self.state.due().is_some_and(|due| due <= now) {
                     self.rest_until = Some(Instant::now() + CHORES_REST);
                 }
-                return;
+                return true;
             };
             self.add(Some(commit), batch);
         }
+        false
     }
 
     /// Nothing of the batch has happened. That goes for its refusals and its writes of nothing as
@@ -453,6 +472,10 @@ impl<S: Store> Owner<S> {
         let due = Instant::now() + wait;
         Some(self.rest_until.map_or(due, |rest| rest.max(due)))
     }
+}
+
+fn answer_goodbyes<'a>(mailboxes: impl IntoIterator<Item = &'a Arc<Mailbox>>) {
+    mailboxes.into_iter().for_each(|mailbox| mailbox.reply([Reply::Ended]));
 }
 
 /// Waits until a batch is stored; for ever, when none is being stored.

@@ -17,7 +17,7 @@ pub(crate) enum Event {
     Open(Opening),
     /// A connection is gone: the grace of its session begins.
     Detach { session: Name, connection: u64 },
-    /// A client says goodbye: its session is over. [`super::Reply::Ended`] answers.
+    /// A client says goodbye: its session is over. [`super::Reply::Ended`] answers, when what it owns is gone.
     End { session: Name, mailbox: Arc<Mailbox> },
     /// Someone asks whether the owner is there.
     Probe(oneshot::Sender<()>),

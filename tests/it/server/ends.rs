@@ -345,3 +345,47 @@ async fn sessions_that_own_nothing_make_room() {
     let (_four, refused) = Wire::hello(addr, json!({})).await;
     assert_eq!(refused["code"], "too-many-sessions", "{refused}");
 }
+
+/// Who waits for the answer may take over what the session had, a lock say.
+#[tokio::test]
+async fn a_goodbye_is_answered_when_what_the_session_owned_is_gone() {
+    let store = MemoryStore::new();
+    let broker = broker_on("", store.clone()).await;
+    let own = json!({"op": "put", "id": 1, "path": "/lock", "json": 1, "ephemeral": true, "if": {"rev": 0}});
+    let mut next = Wire::open(broker.addr()).await;
+    store.delay(Duration::from_millis(50));
+    for _ in 0..3 {
+        let mut owner = std::mem::replace(&mut next, Wire::open(broker.addr()).await);
+        assert_eq!(owner.ask(own.clone()).await["op"], "done");
+        assert_eq!(owner.ask(json!({"op": "bye", "id": 2})).await["op"], "ok");
+        let get = json!({"op": "get", "id": 3, "paths": ["/lock"]});
+        let found = next.ask(get).await;
+        assert!(found["entries"].as_array().is_none_or(Vec::is_empty), "{found}");
+    }
+}
+
+#[tokio::test]
+async fn a_goodbye_does_not_wait_for_a_store_that_fails() {
+    let store = MemoryStore::new();
+    let broker = broker_on("", store.clone()).await;
+    let mut wires = [Wire::open(broker.addr()).await, Wire::open(broker.addr()).await];
+    for (wire, path) in wires.iter_mut().zip(["/a", "/b"]) {
+        let own = json!({"op": "put", "id": 1, "path": path, "json": 1, "ephemeral": true});
+        assert_eq!(wire.ask(own).await["op"], "done");
+    }
+    store.fail_next(u32::MAX);
+    // The first one's is the first commit that fails, the second one's comes when that is known.
+    for wire in &mut wires {
+        assert_eq!(wire.ask(json!({"op": "bye", "id": 2})).await["op"], "ok");
+        assert_eq!(wire.closed().await.0, 1000);
+    }
+    let mut other = Wire::open(broker.addr()).await;
+    other.sub(1, "/").await;
+    store.fail_next(0);
+    let mut gone = 0;
+    while gone < 2 {
+        let delta = other.until("delta").await;
+        let changes = delta["changes"].as_array().unwrap();
+        gone += changes.iter().filter(|change| change["delete"] == true).count();
+    }
+}
