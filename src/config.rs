@@ -234,9 +234,9 @@ impl Config {
         let mut layers = Vec::new();
         if let Some(path) = file {
             let name = path.display().to_string();
-            let text = std::fs::read_to_string(path)
+            let text = std::fs::read(path)
                 .map_err(|source| ConfigError::Read { file: name.clone(), source })?;
-            layers.push(Layer::from_toml(&name, &text)?);
+            layers.push(Layer::from_bytes(&name, &text)?);
         }
         for (variable, value) in environment {
             layers.extend(Layer::from_variable(&variable, &value)?);

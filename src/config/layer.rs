@@ -25,6 +25,17 @@ pub(super) struct Layer {
 }
 
 impl Layer {
+    /// What a file named `file` has.
+    pub(super) fn from_bytes(file: &str, bytes: &[u8]) -> Result<Layer, ConfigError> {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let before = bytes[..error.valid_up_to()].iter();
+            let line = 1 + before.filter(|byte| **byte == b'\n').count();
+            let message = "this line is not UTF-8".to_owned();
+            ConfigError::Wrong { place: format!("{file}:{line}"), message }
+        })?;
+        Layer::from_toml(file, text)
+    }
+
     /// A TOML text named `file`.
     pub(super) fn from_toml(file: &str, text: &str) -> Result<Layer, ConfigError> {
         let place = |span: Range<usize>| {

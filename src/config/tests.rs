@@ -28,6 +28,16 @@ fn the_defaults_are_whole_and_safe() {
 }
 
 #[test]
+fn a_file_that_is_not_utf_8_is_refused_with_its_line() {
+    // As an editor writes it that knows Latin-1 only.
+    let path = std::env::temp_dir().join(format!("onetree-latin-{}.toml", std::process::id()));
+    std::fs::write(&path, b"connections = 5\n# f\xfcr alle\nheartbeat_ms = 1000\n").unwrap();
+    let refused = Config::load(Some(&path), [], []).unwrap_err().to_string();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(refused, format!("{}:2: this line is not UTF-8", path.display()));
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
     let message = wrong("connections = 5\n\nframe_byte = 1");
     assert_eq!(message, "my.toml:3: unknown key 'frame_byte'; did you mean 'frame_bytes'?");
