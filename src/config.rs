@@ -88,7 +88,7 @@ keys! {
     allow_anonymous: bool,
     /// Web origins whose pages may connect, besides the broker's own address.
     origins: Vec<String>,
-    /// Connections at once.
+    /// Connections at once. A broker raises the soft limit of descriptors of its process for them, or has fewer.
     connections: u32,
     /// Sessions, attached or in their grace.
     sessions: u32,
