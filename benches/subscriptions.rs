@@ -66,6 +66,7 @@ impl Connection {
             pattern_segments: usize::MAX,
             frame_bytes: 8 << 10,
             digest_scan: 10_000,
+            digests: 1000,
             turn_slots: 1_000,
         });
         Connection { counter, subscriber, feed }

@@ -182,6 +182,10 @@ pub(super) async fn serve(server: Arc<Server>, arrival: Arrival) {
     Box::pin(connection.close(ending)).await;
 }
 
+/// What a digest takes of a `sync` frame, at most: a number of ten digits, a count of sixteen, a sum of
+/// thirty-two, and what stands between.
+const DIGEST_BYTES: usize = 72;
+
 impl Connection {
     fn new(server: Arc<Server>, arrival: Arrival) -> Connection {
         let Arrival { socket, read, peer, agent, codec, full: _ } = arrival;
@@ -200,6 +204,7 @@ impl Connection {
             pattern_segments: config.pattern_segments as usize,
             frame_bytes: REFRESH_FRAME_BYTES.min(frame_bytes / 2),
             digest_scan: config.digest_scan_entries as usize,
+            digests: frame_bytes / DIGEST_BYTES,
             turn_slots: TURN_SLOTS,
         });
         let now = Instant::now();

@@ -64,6 +64,7 @@ fn connection(entries: usize, views: u32) -> (State, Feed) {
         pattern_segments: 1_000,
         frame_bytes: 8_192,
         digest_scan: SCAN,
+        digests: 1000,
         turn_slots: 1_000,
     };
     let mut feed = Feed::new(limits);

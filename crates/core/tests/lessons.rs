@@ -66,6 +66,7 @@ const LIMITS: FeedLimits = FeedLimits {
     pattern_segments: 99,
     frame_bytes: 300,
     digest_scan: 1_000,
+    digests: 1000,
     turn_slots: 1_000,
 };
 

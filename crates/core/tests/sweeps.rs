@@ -18,6 +18,7 @@ const LIMITS: FeedLimits = FeedLimits {
     pattern_segments: 9,
     frame_bytes: 1 << 20,
     digest_scan: 9,
+    digests: 1000,
     turn_slots: 1_000,
 };
 
@@ -140,6 +141,24 @@ fn a_mirror_that_is_outrun_takes_no_live_deltas_until_it_is_told() {
         let Some(Step::Frame(ServerFrame::Refresh(refresh))) = step else { panic!("{step:?}") };
         assert_eq!(refresh.why, Reason::Outrun);
     }
+}
+
+#[test]
+fn a_sync_names_so_many_and_the_others_in_the_next() {
+    let mut state = State::new(Knobs::calm(1).settings);
+    state.write(Time(1), &Author::default(), &put("/a", "x")).answer.unwrap();
+    let now = state.snapshot();
+    let mut feed = Feed::new(FeedLimits { subscriptions: 9, digests: 4, ..LIMITS });
+    for number in 0..9 {
+        feed.subscribe(&sub(number), &now).unwrap();
+    }
+    while feed.poll(Time(1), || now.clone(), true).is_some() {}
+    let mut named = || -> Vec<u32> {
+        let sync = feed.sync(&now);
+        assert!(sync.digests.iter().all(|(_, digest)| digest.is_some()));
+        sync.digests.iter().map(|(sub, _)| *sub).collect()
+    };
+    assert_eq!([named(), named(), named()], [[0, 1, 2, 3], [4, 5, 6, 7], [0, 1, 2, 8]]);
 }
 
 #[test]

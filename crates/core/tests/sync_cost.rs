@@ -69,6 +69,7 @@ fn feed_of(turn_slots: usize) -> Feed {
         pattern_segments: 10_000,
         frame_bytes: 8_192,
         digest_scan,
+        digests: 1000,
         turn_slots,
     })
 }

@@ -117,6 +117,7 @@ pub(crate) fn refresh(snapshot: &Snapshot, view: &View, since: Option<Revision>)
         pattern_segments: 1_000,
         frame_bytes: 16 << 10,
         digest_scan: 1_000,
+        digests: 1000,
         turn_slots: 1_000,
     };
     let view = view.clone();

@@ -56,6 +56,8 @@ pub struct FeedLimits {
     pub frame_bytes: usize,
     /// Slots that may be walked through for one `sync`, and for the digest of one `fresh`.
     pub digest_scan: usize,
+    /// Mirrors that one `sync` may name.
+    pub digests: usize,
     /// Slots that one [`Feed::poll`] may look at: then others have their turn. At least one. In a view with
     /// patterns a slot counts once more for each 16 segments of all of these.
     pub turn_slots: usize,
@@ -318,14 +320,19 @@ impl Feed {
     /// there, and these are the digests that they must have. An `every_ms` mirror is there too
     /// unless something of it waits for its interval. What must be walked takes turns: what has no digest in
     /// one `sync`, or is not named because it was not seen whether it is there, as others have used up what
-    /// may be walked, is the first in the next.
+    /// may be walked, is the first in the next. So is who comes behind those that one may name.
     pub fn sync(&mut self, settled: &Snapshot) -> Sync {
         let (scan, from, live) = (self.limits.digest_scan, self.counts_from, self.live);
+        let most = self.limits.digests;
         let (mut left, mut next) = (scan, None);
         let mut digests = Vec::with_capacity(self.subs.len());
         for first in [true, false] {
             self.subs.each(|id, sub| {
                 if (id >= from) != first {
+                    return;
+                }
+                if digests.len() >= most {
+                    next.get_or_insert(id);
                     return;
                 }
                 let before = left;

@@ -265,6 +265,7 @@ impl Sim {
             pattern_segments: 1_000,
             frame_bytes: self.knobs.frame_bytes,
             digest_scan: self.knobs.digest_scan,
+            digests: 1000,
             turn_slots: self.knobs.turn_slots,
         };
         self.links[link].line = Some(Line::new(limits, self.settings.epoch));
