@@ -212,7 +212,12 @@ impl State {
             }
         };
         let Some(found) = found else { return Ok(()) };
-        let message = format!("{path} is at revision {found}, not {expected}");
+        let message = match condition {
+            Condition::Entry { .. } => format!("{path} is at revision {found}, not {expected}"),
+            Condition::Tree { .. } => {
+                format!("{path} may have changed up to revision {found}, after {expected}")
+            }
+        };
         Err(Refusal { rev: Some(found), ..Refusal::at(Code::Conflict, path, message) })
     }
 
