@@ -293,6 +293,7 @@ impl<S: Store> Owner<S> {
         batch.stop
     }
 
+    /// What the tree is told. Where the clock has jumped, nobody could come back in what it has left out.
     fn now(&mut self) -> Time {
         let Reading { now, skipped } = self.clock.read();
         if skipped > 0 {
