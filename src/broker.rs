@@ -469,6 +469,9 @@ impl<S: Store> Owner<S> {
 
     /// When housekeeping next has something to do.
     fn due(&self) -> Option<Instant> {
+        if !self.leaving.is_empty() {
+            return Some(self.rest_until.unwrap_or_else(Instant::now));
+        }
         let wait = self.clock.until(self.state.due()?);
         let due = Instant::now() + wait;
         Some(self.rest_until.map_or(due, |rest| rest.max(due)))

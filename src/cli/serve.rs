@@ -114,7 +114,7 @@ impl Serve {
         }
         tokio::select! {
             () = running.shutdown() => {}
-            () = stop.asked() => return Ok(()),
+            () = stop.asked() => {}
         }
         let slow = || Err(Failure::fault("the store did not end in time: it is as after a crash"));
         let failed = |error: onetree::Failed| Failure::fault(error.to_string());

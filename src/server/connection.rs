@@ -432,9 +432,10 @@ impl Connection {
                 // still there, and what it costs is bounded.
                 self.timers.heard = now;
             }
-            // Not by `now`: when that is late, it was the broker that was away (stopped, or its machine), and
-            // what its clients said meanwhile has not been read.
-            if due.duration_since(self.heard()) >= 2 * interval {
+            // Where it is late, it was the broker that was away (stopped, or its machine), and what its clients
+            // said meanwhile has not been read: it will have been the next time.
+            let late = now.duration_since(due) >= interval / 2;
+            if !late && now.duration_since(self.heard()) >= 2 * interval {
                 return Some(Ending::silent(2 * interval));
             }
             if self.writer.has_room() {

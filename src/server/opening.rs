@@ -29,7 +29,7 @@ impl Connection {
                 message = timeout_at(deadline, self.reader.next()), if self.writer.has_room() => message,
                 ready = timeout_at(deadline, self.writer.writable()), if !self.writer.has_room() => {
                     let Ok(ready) = ready else { return Err(Ending::hello_timeout(timeout)) };
-                    ready.map_err(|error| Ending::lost(&error))?;
+                    ready.and_then(|()| self.writer.flush_now()).map_err(|error| Ending::lost(&error))?;
                     continue;
                 }
                 () = self.mailbox.filled() => {

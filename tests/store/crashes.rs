@@ -265,3 +265,38 @@ fn a_new_history_is_possible_for_as_long_as_there_are_revisions() {
         }
     }
 }
+
+#[test]
+fn a_start_that_is_cut_behind_a_life_without_a_write_leaves_what_can_be_started() {
+    for interval in [false, true] {
+        let (run, mut store) = work(Rng::of(7), 60, interval);
+        wait(store.close()).unwrap();
+        let OpenedStore { mut store, .. } = open(&run.storage, interval).unwrap();
+        wait(store.close()).unwrap();
+        let before = run.storage.kill();
+        let started = before.kill();
+        open(&started, interval).unwrap();
+        let world = before.kill();
+        for (n, op) in started.ops().iter().enumerate() {
+            world.replay(op);
+            for (what, image) in [("crash", world.crash(Keep::Nothing)), ("kill", world.kill())] {
+                let opened = open(&image, interval);
+                assert!(opened.is_ok(), "{what} after {n} {op:?}: {:?}", opened.err());
+            }
+        }
+        let mut starts = false;
+        for after in 0..40 {
+            let storage = before.kill();
+            let what: fn(&Op) -> bool = |op| !matches!(op, Op::SyncNames);
+            storage.fail(Some(Fault { what, after, times: usize::MAX, errno: ENOSPC }));
+            starts = open(&storage, interval).is_ok();
+            storage.fail(None);
+            if starts {
+                break;
+            }
+            let opened = open(&storage.kill(), interval);
+            assert!(opened.is_ok(), "full after {after}: {:?}", opened.err());
+        }
+        assert!(starts, "no start has come to its end");
+    }
+}

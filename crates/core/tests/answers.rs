@@ -182,3 +182,22 @@ fn clients_that_wrote_in_one_moment_are_forgotten_in_any_order() {
         assert_eq!(put(&mut state, 2, "a", Some(2)), Err(Code::OutcomeUnknown));
     }
 }
+
+#[test]
+fn a_first_write_that_changed_nothing_is_not_done_again_either() {
+    let bounds = Bounds { dedup_ms: 10, ..Bounds::default() };
+    let mut state = State::new(settings(bounds));
+    put(&mut state, 1, "before", None).unwrap();
+    let since = Some(state.rev());
+    let delete = |state: &mut State, at: u64, since: Option<Revision>| {
+        let author = Author { client: Name::parse("x"), session: None, since };
+        let changes = vec![Do::Delete { path: path("/lock") }];
+        let request = Request { seq: Some(1), changes, ..Request::default() };
+        state.write(Time(at), &author, &request).answer.map_err(|refusal| refusal.code)
+    };
+    delete(&mut state, 2, None).unwrap();
+    for mut state in [restarted(&state, bounds), state] {
+        housekeep(&mut state, 50);
+        assert_eq!(delete(&mut state, 60, since).unwrap_err(), Code::OutcomeUnknown);
+    }
+}

@@ -124,6 +124,18 @@ impl Engine {
         epoch: Epoch,
         (log_bytes, saved_bytes): (u64, u64),
     ) -> Result<Handle, OpenError> {
+        // A thread that cannot be made is found before anything is written: nobody would end that.
+        let (give, engine) = mpsc::channel::<Engine>();
+        let (jobs, queue) = mpsc::channel();
+        let (lives, alive) = oneshot::channel::<()>();
+        let run = move || {
+            let _lives = lives;
+            if let Ok(mut engine) = engine.recv() {
+                engine.run(&queue);
+            }
+        };
+        let thread = thread::Builder::new().name("onetree-store".to_owned()).spawn(run);
+        thread.map_err(|error| OpenError::Io { file: "a thread".to_owned(), error })?;
         let kept = state.rev().get();
         let failed = |error| OpenError::Io { file: storage.show(&log::name(kept + 1)), error };
         let bytes = (0, options.log_file_bytes);
@@ -133,9 +145,8 @@ impl Engine {
         let history = History { epoch, weak, clean: false, backup: false, log: Some(kept + 1) };
         history.write(&*storage).map_err(failed)?;
         saving::clear_old(&*storage, kept + 1);
-        let (jobs, queue) = mpsc::channel();
         let told = Arc::new(Told::default());
-        let mut engine = Engine {
+        let engine = Engine {
             storage,
             options,
             key,
@@ -154,13 +165,8 @@ impl Engine {
             failed: None,
         };
         engine.tell_due();
-        let (lives, alive) = oneshot::channel::<()>();
-        let run = move || {
-            let _lives = lives;
-            engine.run(&queue);
-        };
-        let thread = thread::Builder::new().name("onetree-store".to_owned()).spawn(run);
-        thread.map_err(|error| OpenError::Io { file: "a thread".to_owned(), error })?;
+        // The thread waits for it.
+        let _ = give.send(engine);
         Ok(Handle { jobs, told, alive: Some(alive) })
     }
 

@@ -226,12 +226,12 @@ impl Store for FileStore {
         let (first, last) = (rev(commits.first()), rev(commits.last()));
         self.engine.send(Job::Append { commits: commits.to_vec(), done });
         async move {
-            let reason = match answer.await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(reason)) => reason,
-                Err(_) => GONE.to_owned(),
-            };
-            Err(StoreError { first, last, reason })
+            match answer.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(reason)) => Err(StoreError { first, last, reason }),
+                // The thread has ended in the midst of it, so nobody knows: that is no answer. See `gone`.
+                Err(_) => std::future::pending().await,
+            }
         }
     }
 

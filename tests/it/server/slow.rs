@@ -100,7 +100,7 @@ async fn a_reader_that_stops_for_many_pings_is_still_there_and_gets_the_rest_fol
 
 #[tokio::test]
 async fn before_hello_no_more_is_read_than_is_answered() {
-    let broker = broker("hello_timeout_ms = 60000").await;
+    let broker = broker("hello_timeout_ms = 6000").await;
     let mut wire = Wire::narrow_and_silent(broker.addr()).await;
     // RFC 6455, 5.2: pings of 125 bytes, masked, with zeros; each is to be answered.
     let ping = [&[0x89, 0x80 | 125][..], &[0; 129]].concat();
@@ -110,10 +110,20 @@ async fn before_hello_no_more_is_read_than_is_answered() {
     while let Ok(written) =
         tokio::time::timeout(BLOCKED, wire.socket.get_mut().write_all(&many)).await
     {
-        written.unwrap();
+        let Ok(()) = written else { panic!("it has ended before it read no more") };
         sent += many.len();
         assert!(sent < 64 << 20, "it reads on");
     }
+    // Once it is read, the broker goes on, and waits no longer than it says. Others do not notice any of it.
+    let mut other = Wire::open(broker.addr()).await;
+    let mut answers = Vec::new();
+    let read = wire.socket.get_mut().read_to_end(&mut answers);
+    tokio::time::timeout(PATIENCE, read).await.expect("it goes on").unwrap_or_default();
+    // A close frame with a code of ours, and the reason.
+    let told = answers.windows(6).any(|window| window == b"hello ");
+    let end = String::from_utf8_lossy(&answers[answers.len().saturating_sub(200)..]).into_owned();
+    assert!(told, "{} bytes, and not why it ends: {end:?}", answers.len());
+    other.put("/other", json!(1)).await;
 }
 
 #[tokio::test]

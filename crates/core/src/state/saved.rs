@@ -144,9 +144,10 @@ impl State {
         let (mut known, mut answers) = (Vec::new(), Vec::new());
         for SavedClient { name, last, time, answers: saved } in clients {
             let mut held = Held::default();
-            // Where the last was refused, all that is known is that it is not behind the saved state.
+            // A write that changed nothing was answered with the revision before its commit. Where the last
+            // was refused, all that is known is that it is not behind the saved state.
             let rev = match saved.last().map(|(_, answer)| &**answer) {
-                Some(Ok(answer)) => answer.rev,
+                Some(Ok(answer)) => answer.rev.next().unwrap_or(answer.rev).min(head.rev),
                 _ => head.rev,
             };
             for (seq, answer) in saved {

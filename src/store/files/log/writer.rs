@@ -50,7 +50,11 @@ impl LogWriter {
         if !commits.is_empty() {
             batch::write(&mut buffer, seed, commits, FILE_HEADER as u64)?;
         }
-        let least = least.max((buffer.len() + batch::HEADER) as u64);
+        let at = buffer.len() as u64;
+        let next = first + commits.len() as u64;
+        // It has its end from the beginning: the file may take the place of one that was ended, by its name.
+        buffer.extend(batch::header(seed, &[], 0, next, at));
+        let least = least.max(buffer.len() as u64);
         let spare = spare.filter(|spare| spare.bytes >= bytes.max(least));
         let made = || {
             // Under another name until it is whole: a header that is torn would be damage.
@@ -68,15 +72,9 @@ impl LogWriter {
             // It takes room that there may be too little of. If it stays, the next one replaces it.
             let _ = storage.remove(SPARE);
         })?;
-        let at = buffer.len() as u64;
-        let next = first + commits.len() as u64;
         let name = name(first);
         let (durable, last) = (at, at);
-        let mut log = LogWriter { file, name, seed, at, durable, next, last, length, buffer };
-        if !commits.is_empty() {
-            log.seal();
-        }
-        Ok(log)
+        Ok(LogWriter { file, name, seed, at, durable, next, last, length, buffer })
     }
 
     /// How much is in it, bytes.
