@@ -35,7 +35,7 @@ export class Mirror {
     this.client = client;
     /** What it sees. */
     this.view = state.view;
-    /** @private */
+    /** @internal */
     this.state = state;
     /** @private */
     this.sub = sub;
@@ -57,6 +57,8 @@ export class Mirror {
     this.keep = keep;
     /** @private @type {Snapshot | undefined} */
     this.kept = keep ? this.initial : undefined;
+    /** @private What dates what was saved last. @type {import('./protocol.js').Cookie | undefined} */
+    this.keptCookie = undefined;
     /** @private @type {ReturnType<typeof setTimeout> | undefined} */
     this.keepTimer = undefined;
     /** @private @type {Promise<void>} */
@@ -83,6 +85,7 @@ export class Mirror {
   begin(snapshot) {
     this.state.goOnFrom(snapshot);
     this.initial = this.kept = snapshot;
+    this.keptCookie = snapshot.cookie;
     for (const feed of this.feeds) /** @type {any} */ (feed).begin();
   }
 
@@ -354,11 +357,17 @@ export class Mirror {
     // One at a time: when it is done, what has come meanwhile is saved, once.
     if (!keep || this.saving) return;
     const snapshot = this.shown();
-    if (snapshot === this.kept || !snapshot.cookie) return;
+    const { cookie } = snapshot;
+    if (snapshot === this.kept || !cookie) return;
+    // A reader that has not read may be behind what was saved.
+    if (cookie.epoch === this.keptCookie?.epoch && cookie.rev < this.keptCookie.rev) return;
     this.kept = snapshot;
     this.saving = true;
     this.keeping = this.keeping.then(() => keep.save(snapshot)).then(
-      () => { this.keepError = undefined; }, (error) => {
+      () => {
+        this.keepError = undefined;
+        this.keptCookie = cookie;
+      }, (error) => {
         this.keepError = error;
         this.kept = undefined;
       }).then(() => {

@@ -61,6 +61,8 @@ export class Requests {
     this.began = undefined;
     /** Whether a write was answered since numbers were settled last. */
     this.progress = false;
+    /** Those that came back while numbers are settled, by ticket. @type {number[]} */
+    this.back = [];
     this.settling = false;
     this.renaming = false;
     /** How many have a number. */
@@ -262,7 +264,8 @@ export class Requests {
     request.renumbered += 1;
     this.number(request, undefined);
     request.sent = 0;
-    this.requeue([ticket]);
+    // With the others, once: to put each in its place would cost the whole queue.
+    this.back.push(ticket);
     return true;
   }
 
@@ -270,6 +273,7 @@ export class Requests {
   settle() {
     if (!this.settling || this.numbered > 0) return false;
     this.settling = false;
+    this.requeue(this.back.splice(0));
     if (this.progress) for (const request of this.all.values()) request.renumbered = 0;
     this.progress = false;
     this.nextSeq = this.floor + 1;
@@ -293,7 +297,7 @@ export class Requests {
         again.push(ticket);
       }
     }
-    this.requeue(again);
+    this.requeue([...this.back.splice(0), ...again]);
   }
 
   nextTimeout() {

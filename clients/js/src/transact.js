@@ -174,10 +174,10 @@ export class Transaction {
    * @param {import('./live.js').Mirror} mirror
    */
   changed(mirror) {
-    for (const [path, rev] of this.gets) if ((mirror.get(path)?.rev ?? 0) !== rev) return true;
+    for (const [path, rev] of this.gets) if ((mirror.state.get(path)?.rev ?? 0) !== rev) return true;
     if (this.unders.size === 0) return false;
     const tops = [...this.unders];
-    return mirror.snapshot().since(this.snapshot).some(({ path }) => tops.some((top) => contains(top, path)));
+    return mirror.state.snapshot.since(this.snapshot).some(({ path }) => tops.some((top) => contains(top, path)));
   }
 }
 
@@ -190,8 +190,8 @@ export class Transaction {
  */
 export async function transact(mirror, fn) {
   must(FUNCTION, 'fn', fn);
-  await mirror.fresh();
   for (;;) {
+    await mirror.fresh();
     const snapshot = mirror.snapshot();
     // Revisions of two histories are not compared: a broker that has begun another one meanwhile may have something else at
     // the same ones.

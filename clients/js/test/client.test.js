@@ -154,6 +154,23 @@ test('of a reader that has left, what he was shown is saved, until the mirror it
   }
 });
 
+test('what is kept does not go back to what a reader knew who left before it read', async (t) => {
+  const { client } = made(t);
+  const saved = [];
+  const first = client.mirror('/');
+  await soon(first.fresh());
+  const [cookie, entries] = [first.cookie, first.entries()];
+  const mirror = client.mirror('/', { keep: { load: async () => ({ cookie, entries }), save: async (snapshot) => saved.push(snapshot.rev) } });
+  await soon(mirror.fresh());
+  await soon(mirror.at((await client.put('/a', 1)).rev));
+  await soon(mirror.saved());
+  const late = mirror.changes();
+  await late.return();
+  await soon(mirror.at((await client.put('/b', 1)).rev));
+  await soon(mirror.close());
+  assert.ok(saved.length > 0 && saved.every((rev, n) => n === 0 || rev >= saved[n - 1]), String(saved));
+});
+
 test('what was kept is looked at before it is shown', async (t) => {
   const { client } = made(t);
   const cookie = { epoch: 'e'.repeat(32), rev: 1, view: 'f'.repeat(16) };

@@ -123,3 +123,38 @@ test('who waits for something to change is woken by another history, whatever it
   anew(world, ['/a', 1]);
   assert.deepEqual([(await answer).result, runs], [1, 2]);
 });
+
+test('what was read before another history began is not written into it, though the mirror is there already', async (t) => {
+  const world = made(t);
+  const mirror = world.client.mirror('/');
+  await world.client.put('/balance', 1000);
+  await mirror.fresh();
+  let runs = 0;
+  const { result } = await mirror.transact(async (tx) => {
+    const before = tx.get('/balance').value.json;
+    runs += 1;
+    if (runs === 1) {
+      anew(world, ['/balance', 5]);
+      await mirror.until((now) => now.cookie?.epoch === world.broker.epoch, false);
+    }
+    tx.put('/balance', before + 1);
+    return before;
+  });
+  assert.deepEqual([result, runs, world.broker.tree.get('/balance').value.json], [5, 2, 6]);
+});
+
+test('who waits in a retry does not run on a mirror that is known to be wrong', async (t) => {
+  const world = made(t);
+  const mirror = world.client.mirror('/');
+  await world.client.put('/seats/1', 1);
+  await mirror.fresh();
+  const seen = [];
+  const waiting = mirror.transact((tx) => {
+    seen.push(mirror.cookie === undefined);
+    if (seen.length === 1) tx.retry();
+    return tx.under('/seats').length;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  void mirror.resync();
+  assert.deepEqual([(await waiting).result, seen.includes(true)], [1, false]);
+});

@@ -323,6 +323,32 @@ def test_what_a_transaction_has_read_of_another_history_does_not_count() -> None
     run(story())
 
 
+def test_what_was_read_before_another_history_is_not_written_into_it_though_it_is_there() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url, backoff=(0.01, 0.02)) as client:
+            mirror = client.mirror("/")
+            await client.put("/balance", 1000)
+
+            async def add_one(tx: onetree.Transaction) -> int:
+                entry = tx.get("/balance")
+                assert entry is not None and entry.value is not None
+                if entry.value.get() == 1000:
+                    server.broker = Broker()
+                    server.broker.epoch = "d" * 32
+                    server.cut()
+                    async with onetree.connect(server.url) as other:
+                        await other.put("/balance", 5)
+                    while mirror.cookie is None or mirror.cookie.epoch != "d" * 32:
+                        await asyncio.sleep(0.01)
+                tx.put("/balance", entry.value.get() + 1)
+                return int(entry.value.get())
+
+            done = await mirror.transact(add_one)
+            assert (done.result, done.runs) == (5, 2)
+
+    run(story())
+
+
 def test_a_transaction_waits_and_tries_another_way() -> None:
     async def story() -> None:
         async with naive() as server:

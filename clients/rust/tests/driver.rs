@@ -41,7 +41,7 @@ async fn room_in_the_queue_is_waited_for_no_longer_than_an_answer() {
         // It never answers.
         while peer.next().await.is_some() {}
     });
-    let options = options.queue_bytes(1).request_timeout(Duration::from_millis(50));
+    let options = options.queue_bytes(1).request_timeout(Duration::from_millis(500));
     let client = Client::connect(options).await.unwrap();
     // What was sent keeps its room until it is answered.
     let sent = soon(client.put(path("/a"), Value::text("x"))).await;
@@ -141,7 +141,7 @@ fn a_client_can_be_used_from_any_thread_also_when_its_runtime_is_gone() {
             // It answers nothing any more.
             while peer.next().await.is_some() {}
         });
-        let options = options.queue_bytes(1).request_timeout(Duration::from_millis(50));
+        let options = options.queue_bytes(1).request_timeout(Duration::from_millis(500));
         (Client::connect(options).await.unwrap(), broker)
     });
     let file = std::env::temp_dir().join(format!("onetree-driver-{}", std::process::id()));
