@@ -128,7 +128,7 @@ async fn a_clock_that_is_set_back_keeps_nothing_alive() {
 #[tokio::test]
 async fn a_clock_that_is_set_forward_makes_entries_older_and_ends_no_grace() {
     let clock = Ahead::default();
-    let broker = clock.broker("session_grace_ms = 2000").await;
+    let broker = clock.broker("session_grace_ms = 5000").await;
     let mut owner = Wire::open(broker.addr()).await;
     let lock = json!({"op": "put", "id": 1, "path": "/lock", "json": 1, "ephemeral": true});
     assert_eq!(owner.ask(lock).await["op"], "done");

@@ -181,7 +181,7 @@ async fn without_the_thread_that_writes_the_broker_stops() {
         let keys = match writes {
             true => "",
             // Then it ends while nobody writes.
-            false => "durability = \"interval\"\nsync_interval_ms = 300",
+            false => "durability = \"interval\"\nsync_interval_ms = 2000",
         };
         let broker = Broker::start_from(config(keys), Arc::new(disk), Hooks::default()).await;
         let broker = broker.unwrap();

@@ -79,7 +79,8 @@ async fn those_who_connect_leave_descriptors_to_the_files() {
     let mut sockets = idle(addr(&broker), 300).await;
     // The last one is told that there is no room.
     let mut answer = [0; 12];
-    sockets.last_mut().unwrap().read_exact(&mut answer).await.unwrap();
+    let read = sockets.last_mut().unwrap().read_exact(&mut answer);
+    timeout(PATIENCE, read).await.expect("nobody tells the last one anything").unwrap();
     assert_eq!(&answer, b"HTTP/1.1 503");
     for n in 0..100 {
         wire.put(&format!("/{n}"), json!("x".repeat(1_000))).await;
