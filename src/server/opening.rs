@@ -7,7 +7,7 @@ use onetree_core::{Author, Refusal};
 use onetree_protocol::frame::{Hello, ServerFrame, Welcome};
 use onetree_protocol::{ClientFrame, Code};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::closing::Ending;
 use super::connection::Connection;
@@ -26,9 +26,10 @@ impl Connection {
         let deadline = Instant::now() + timeout;
         let hello = loop {
             let message = tokio::select! {
-                message = timeout_at(deadline, self.reader.next()), if self.writer.has_room() => message,
-                ready = timeout_at(deadline, self.writer.writable()), if !self.writer.has_room() => {
-                    let Ok(ready) = ready else { return Err(Ending::hello_timeout(timeout)) };
+                () = sleep_until(deadline) => return Err(Ending::hello_timeout(timeout)),
+                message = self.reader.next(), if self.writer.has_room() => message,
+                // As after it: no more is read than is answered.
+                ready = self.writer.writable(), if !self.writer.has_room() => {
                     ready.and_then(|()| self.writer.flush_now()).map_err(|error| Ending::lost(&error))?;
                     continue;
                 }
@@ -46,7 +47,6 @@ impl Connection {
                     continue;
                 }
             };
-            let Ok(message) = message else { return Err(Ending::hello_timeout(timeout)) };
             if let Some(hello) = self.first(message)? {
                 break hello;
             }

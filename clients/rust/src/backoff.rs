@@ -7,7 +7,13 @@ use rand::{RngExt, SeedableRng};
 
 /// The longest wait that a broker can ask for: who was told to come back in a thousand years by a
 /// mistake comes back before.
-pub(crate) const ASKED_MOST: Duration = Duration::from_secs(86_400);
+const ASKED_MOST: Duration = Duration::from_secs(86_400);
+
+/// The wait that a broker asks for, up to a day: it has spread its clients itself. A wait of zero is none
+/// that anybody asked for: all would come back at once, for ever.
+pub(crate) fn as_asked(wait: Option<Duration>) -> Option<Duration> {
+    wait.filter(|wait| !wait.is_zero()).map(|wait| wait.min(ASKED_MOST))
+}
 
 /// Exponential backoff with full jitter: each wait is random between nothing and a bound that
 /// doubles, so that clients which lost their broker together do not come back together.
@@ -26,13 +32,12 @@ impl Backoff {
         Backoff { base, cap, failures: 0, random: StdRng::seed_from_u64(seed) }
     }
 
-    /// The next wait. One that the broker asked for is kept to, up to a day: it has spread its clients
-    /// itself. A wait of zero is none that anybody asked for: all would come back at once, for ever.
+    /// The next wait; one that the broker asked for is kept to.
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
         let bound = self.base.saturating_mul(1u32 << self.failures.min(30)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
         let jitter = bound.mul_f64(self.random.random::<f64>());
-        asked.filter(|asked| !asked.is_zero()).map_or(jitter, |asked| asked.min(ASKED_MOST))
+        as_asked(asked).unwrap_or(jitter)
     }
 
     /// The connection proved good: the next wait is short again.

@@ -119,7 +119,7 @@ impl Requests {
         if self.history.replace(epoch) == Some(epoch) {
             return Next::Nothing;
         }
-        if self.all.values().any(|request| request.seq.is_some()) {
+        if self.has_numbered() {
             // This history may know them, and their numbers are not to be given to others.
             (self.settling, self.rename) = (true, true);
         }
@@ -158,8 +158,12 @@ impl Requests {
     /// For `hello`, where writes are to be sent again of which none was answered: a revision before all
     /// of them. A broker that has forgotten us since could take the first for a new one.
     pub(super) fn since(&self) -> Option<Revision> {
-        let unanswered = self.floor == 0 && self.all.values().any(|r| r.seq.is_some());
-        self.began.filter(|_| unanswered)
+        self.began.filter(|_| self.floor == 0 && self.has_numbered())
+    }
+
+    /// Whether a write was sent that has no answer. O(n).
+    fn has_numbered(&self) -> bool {
+        self.all.values().any(|request| request.seq.is_some())
     }
 
     /// The next one to send, as `id`. What can never be sent is refused on the way. `seen`: the highest
@@ -272,7 +276,7 @@ impl Requests {
     /// When all that was on its way has been answered, numbers go on behind the last one that is
     /// known to be used up.
     fn settle(&mut self) -> Next {
-        if !self.settling || self.all.values().any(|r| r.seq.is_some()) {
+        if !self.settling || self.has_numbered() {
             return Next::Nothing;
         }
         self.settling = false;

@@ -8,7 +8,7 @@ use onetree_protocol::frame::{ErrorFrame, Mode, Sub};
 use onetree_protocol::{Action, Code};
 
 use super::{Asked, Control, Effect, Link, Session, Time};
-use crate::backoff::ASKED_MOST;
+use crate::backoff::as_asked;
 use crate::errors::Error;
 use crate::event::{Event, Verdict};
 use crate::mirror::{self, Outcome};
@@ -91,8 +91,7 @@ impl Session {
             (_, Action::Retry) => {
                 slot.state.handle_lost();
                 let asked = error.retry_ms.map(|ms| Duration::from_millis(ms.into()));
-                let asked = asked.filter(|asked| !asked.is_zero());
-                let retry_in = asked.unwrap_or(AGAIN).min(ASKED_MOST);
+                let retry_in = as_asked(asked).unwrap_or(AGAIN);
                 slot.held = Some(now.saturating_add(retry_in));
                 self.tell(sub, Some(Event::Circling { retry_in }));
             }
