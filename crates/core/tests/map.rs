@@ -115,7 +115,7 @@ enum Op {
     Load(Number, u8),
     Modify(Number, Number),
     /// With a hint: of this many others that were fetched before, or just now, or of none.
-    ModifyAt(Number, Number, u8),
+    Upsert(Number, Number, u8),
     Remove(Number),
     Forget(Number),
     RemoveSpan(Range<Number>),
@@ -139,7 +139,7 @@ fn ops(keys: Number, count: usize) -> impl Strategy<Value = Vec<Op>> {
         6 => (key(), any::<u8>()).prop_map(|(key, len)| Op::Load(key, len)),
         15 => (key(), any::<Number>()).prop_map(|(key, to)| Op::Modify(key, to)),
         15 => (key(), any::<Number>(), any::<u8>())
-            .prop_map(|(key, to, with)| Op::ModifyAt(key, to, with)),
+            .prop_map(|(key, to, with)| Op::Upsert(key, to, with)),
         20 => key().prop_map(Op::Remove),
         12 => key().prop_map(Op::Forget),
         3 => range().prop_map(Op::RemoveSpan),
@@ -199,7 +199,7 @@ impl<const LEAF: usize, const FANOUT: usize> World<LEAF, FANOUT> {
                 assert_eq!(done, expected.is_some());
                 expected.into_iter().for_each(|revision| *revision = to.into());
             }
-            Op::ModifyAt(number, to, with) => {
+            Op::Upsert(number, to, with) => {
                 let number = if to % 8 == 0 { number } else { self.present(number) };
                 let hint = match with % 4 {
                     0 => Hint::default(),
@@ -214,11 +214,11 @@ impl<const LEAF: usize, const FANOUT: usize> World<LEAF, FANOUT> {
                         hints[0]
                     }
                 };
-                let done =
-                    self.map.modify_at(hint, &name(number), |entry| entry.revision = to.into());
-                let expected = self.model.revisions.get_mut(&number);
-                assert_eq!(done, expected.is_some());
-                expected.into_iter().for_each(|revision| *revision = to.into());
+                let made = || Entry { key: name(number), revision: 0 };
+                let change = |entry: &mut Entry| entry.revision = to.into();
+                let there = self.map.upsert_at(hint, &name(number), made, change);
+                let before = self.model.revisions.insert(number, to.into());
+                assert_eq!(there, before.is_some());
             }
             Op::Remove(number) => {
                 // Every eighth number need not be there.
@@ -487,8 +487,11 @@ fn a_hint_from_another_map_does_no_harm() {
     let mut map = loaded(120);
     for number in 0..200 {
         let hint = hints[usize::from(199 - number)];
-        assert_eq!(map.modify_at(hint, &name(number), |entry| entry.revision = 7), number < 120);
+        let made = || Entry { key: name(number), revision: 0 };
+        let there = map.upsert_at(hint, &name(number), made, |entry| entry.revision = 7);
+        assert_eq!(there, number < 120);
     }
+    assert_eq!(map.len(), 200);
     assert!(map.iter().all(|entry| entry.revision == 7));
     map.check_invariants();
 }

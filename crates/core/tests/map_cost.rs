@@ -12,7 +12,7 @@ use onetree_core::{Author, Request, Retention, Settings, State, Time};
 use onetree_protocol::frame::Do;
 use onetree_protocol::{DigestKey, Epoch, Path, Pattern, Value};
 
-use onetree_core::map::{FANOUT, Item, LEAF, Map, Summary};
+use onetree_core::map::{FANOUT, Hint, Item, LEAF, Map, Summary};
 
 const ITEMS: u64 = 100_000;
 
@@ -254,9 +254,15 @@ fn many_searches_go_down_once_each_and_their_hints_save_another() {
     let (visits, hints) = cost(|| map.fetch(&keys));
     assert_eq!((visits, hints.len()), (100 * h, 100));
     for (key, hint) in keys.iter().zip(hints) {
-        let (visits, done) = cost(|| map.modify_at(hint, key, |_| {}));
+        let made = || unreachable!("it is there");
+        let (visits, done) = cost(|| map.upsert_at(hint, key, made, |_| {}));
         assert_eq!((visits, done), (2 * h, true));
     }
+    // What is not there yet is searched for once as well.
+    let key = "000000+".to_owned();
+    let fresh = || Word(key.clone());
+    let (visits, there) = cost(|| map.upsert_at(Hint::default(), &key, fresh, |_| {}));
+    assert!(!there && (2 * h..=2 * h + 3).contains(&visits), "{visits}");
 }
 
 #[test]

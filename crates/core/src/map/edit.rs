@@ -26,11 +26,7 @@ pub(super) fn insert<T: Item>(root: &mut Child<T>, shape: Shape, item: T) -> Opt
             Some(item)
         }
         Err(at) => {
-            let summary = item.summary();
-            if let Some(right) = add(root, path.slots(), at, item, &summary, shape) {
-                let node = Inner::pair(root.clone(), right);
-                *root = Child::new(Arc::new(Node::Inner(node)));
-            }
+            put(root, shape, path.slots(), at, item);
             None
         }
     }
@@ -39,21 +35,41 @@ pub(super) fn insert<T: Item>(root: &mut Child<T>, shape: Shape, item: T) -> Opt
 pub(super) fn modify<T: Item>(
     root: &mut Child<T>,
     key: &T::Key,
-    hint: Hint,
     change: impl FnOnce(&mut T),
 ) -> bool {
-    let (path, at) = match hint.find(&root.node, key) {
-        Some(found) => found,
-        None => match root.node.find(key) {
-            (path, Ok(at)) => (path, at),
-            _ => return false,
-        },
-    };
+    let (path, Ok(at)) = root.node.find(key) else { return false };
     replace(root, path.slots(), at, |item| {
         change(item);
         debug_assert!(item.key() == key, "modify must not change the key");
     });
     true
+}
+
+/// As [`modify`]; where there is no item with this key one is `made`, changed, and put in.
+pub(super) fn upsert<T: Item>(
+    root: &mut Child<T>,
+    shape: Shape,
+    (hint, key): (Hint, &T::Key),
+    made: impl FnOnce() -> T,
+    change: impl FnOnce(&mut T),
+) -> bool {
+    let found = hint.find(&root.node, key).map(|(path, at)| (path, Ok(at)));
+    let (path, place) = found.unwrap_or_else(|| root.node.find(key));
+    let change = |item: &mut T| {
+        change(item);
+        debug_assert!(item.key() == key, "upsert must not change the key");
+    };
+    match place {
+        Ok(at) => {
+            replace(root, path.slots(), at, change);
+        }
+        Err(at) => {
+            let mut item = made();
+            change(&mut item);
+            put(root, shape, path.slots(), at, item);
+        }
+    }
+    place.is_ok()
 }
 
 /// Takes an item out and leaves `residue` of its summary behind.
@@ -75,6 +91,15 @@ pub(super) fn collapse<T: Item>(root: &mut Child<T>) {
         && let [only] = inner.children.as_slice()
     {
         *root = only.clone();
+    }
+}
+
+/// Puts a new item at its place.
+fn put<T: Item>(root: &mut Child<T>, shape: Shape, path: &[u16], at: usize, item: T) {
+    let summary = item.summary();
+    if let Some(right) = add(root, path, at, item, &summary, shape) {
+        let node = Inner::pair(root.clone(), right);
+        *root = Child::new(Arc::new(Node::Inner(node)));
     }
 }
 

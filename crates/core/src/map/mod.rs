@@ -264,7 +264,7 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
     /// Only ever an optimization, and only for keys that are [spelled](Item::SPELLED). Some dozens at
     /// a time: what is not used soon is gone again.
     ///
-    /// Gives a hint for each key, which [`Map::modify_at`] takes: then it does not search again.
+    /// Gives a hint for each key, which [`Map::upsert_at`] takes: then it does not search again.
     pub fn fetch<'a>(&'a self, keys: impl IntoIterator<Item = &'a T::Key>) -> Vec<Hint>
     where
         T::Key: 'a,
@@ -286,13 +286,20 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
     /// The key must not change. If `change` panics, the item is as it left it but the summaries are not
     /// yet: throw the map away, or go back to a snapshot.
     pub fn modify(&mut self, key: &T::Key, change: impl FnOnce(&mut T)) -> bool {
-        self.modify_at(Hint::default(), key, change)
+        edit::modify(&mut self.root, key, change)
     }
 
-    /// As [`Map::modify`], with a hint from [`Map::fetch`] where the key is. If it is there no longer,
-    /// it is searched for.
-    pub fn modify_at(&mut self, hint: Hint, key: &T::Key, change: impl FnOnce(&mut T)) -> bool {
-        edit::modify(&mut self.root, key, hint, change)
+    /// As [`Map::modify`], but where there is no item with this key one is `made`, changed, and put in;
+    /// gives whether it was there. One search either way, and with a good hint from [`Map::fetch`] none.
+    /// A hint that is old or of another map costs its check.
+    pub fn upsert_at(
+        &mut self,
+        hint: Hint,
+        key: &T::Key,
+        made: impl FnOnce() -> T,
+        change: impl FnOnce(&mut T),
+    ) -> bool {
+        edit::upsert(&mut self.root, Self::SHAPE, (hint, key), made, change)
     }
 
     /// Takes the item with this key out. O(log n). If there is none, no node is copied.

@@ -127,7 +127,7 @@ impl Committed {
         let mut fresh = true;
         let mut buried = None;
         let mut disowned = None;
-        let mut fill = |slot: &mut Slot| {
+        let fill = |slot: &mut Slot| {
             let before = slot.rev;
             fresh = !slot.is_live();
             let dead = fresh && before > Revision::ZERO;
@@ -141,12 +141,7 @@ impl Committed {
                 buried = Some((before, path.clone()));
             }
         };
-        // An update is one descent; only a new path pays for a second one.
-        if !self.tree.modify_at(hint, path, &mut fill) {
-            let mut slot = Slot::empty(path.clone());
-            fill(&mut slot);
-            self.tree.insert(slot);
-        }
+        self.tree.upsert_at(hint, path, || Slot::empty(path.clone()), fill);
         if let Some(grave) = buried {
             self.graves.remove(&grave);
         }
