@@ -92,8 +92,9 @@ pub struct Disk {
     path: PathBuf,
 }
 
-/// The zeros that are written at once.
-const ZEROS: usize = 1 << 20;
+/// The zeros that are written, and synced, at once: the sync of a commit waits for what is on its way to the disk.
+/// With one sync at the end of 8 MiB it waited for 6 ms, for each file of the log; in these pieces for half of one.
+const ZEROS: usize = 256 << 10;
 
 /// A large file is removed piece by piece, with a rest between: a tree of 190 MB that went at once
 /// held up the sync of a commit for 35 to 45 ms, in pieces for no longer than a sync takes anyway.
@@ -152,6 +153,7 @@ impl Storage for Disk {
         while left > 0 {
             let piece = left.min(zeros.len() as u64) as usize;
             file.write_all(&zeros[..piece])?;
+            file.sync_data()?;
             left -= piece as u64;
         }
         file.sync_all()?;
