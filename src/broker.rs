@@ -6,28 +6,32 @@
 //! - [`Owner`]: takes events in batches: apply, store, publish, answer, fan out
 //! - [`Shared`]: what the other tasks read
 //! - [`Mailbox`]: what a connection gets from other tasks
+//! - `batch`: what events have come to, until that is stored; `presence`: who is here, and who leaves
 //! - `counters`, `latency`: what is counted for those who ask how it goes
 
+mod batch;
 mod counters;
 mod event;
 mod latency;
 mod mailbox;
+mod presence;
 mod shared;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use onetree_core::{Answer, Checkpoint, Commit, Outcome, Refusal, Snapshot, State, Time};
-use onetree_protocol::{Code, Name};
+use onetree_core::{Commit, Outcome, Refusal, Snapshot, State, Time};
+use onetree_protocol::Code;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock::{Clock, Reading, SystemClock};
 use crate::store::{EndError, Store, StoreError};
+use batch::{Batch, Storing};
+use presence::{Presence, see_off};
 
 pub(crate) use event::{Event, Opening, Write};
 pub(crate) use latency::Latency;
@@ -95,67 +99,11 @@ pub(crate) struct Owner<S> {
     store: S,
     shared: Arc<Shared>,
     hooks: Hooks,
-    /// The connection that each attached session has.
-    attached: HashMap<Name, Arc<Mailbox>>,
-    /// Who has said goodbye, until what their sessions own is deleted.
-    leaving: Vec<Arc<Mailbox>>,
+    presence: Presence,
     /// No housekeeping before this, see [`CHORES_REST`].
     rest_until: Option<Instant>,
     /// Whether the last batch with commits could not be stored.
     failing: bool,
-}
-
-/// What events have come to, before that is stored.
-struct Batch {
-    /// The state before it, to go back to.
-    before: Checkpoint,
-    /// When its first event was taken.
-    begun: Option<Instant>,
-    /// Changes and other events in it.
-    events: usize,
-    commits: Vec<Arc<Commit>>,
-    /// The tree right after each commit; only for [`Hooks::on_commit`].
-    trees: Vec<Snapshot>,
-    /// To whom, and to which request.
-    answers: Vec<(Arc<Mailbox>, u32, Result<Answer, Refusal>)>,
-    /// Whose goodbye is answered with it: what their sessions owned is deleted in it, or before.
-    left: Vec<Arc<Mailbox>>,
-    /// What waits until the batch is stored: departures, which end what the batch may still need.
-    afterwards: Vec<Event>,
-    stop: bool,
-}
-
-impl Batch {
-    fn new(before: Checkpoint) -> Batch {
-        Batch {
-            before,
-            begun: None,
-            events: 0,
-            commits: Vec::new(),
-            trees: Vec::new(),
-            answers: Vec::new(),
-            left: Vec::new(),
-            afterwards: Vec::new(),
-            stop: false,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.events == 0 && self.commits.is_empty()
-    }
-
-    /// Whether it takes more. It may become larger by one turn, or one write.
-    fn has_room(&self) -> bool {
-        self.events < BATCH_EVENTS && !self.stop
-    }
-}
-
-/// A batch that is being stored.
-struct Storing {
-    batch: Batch,
-    /// The tree at its end.
-    snapshot: Snapshot,
-    stored: Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>,
 }
 
 impl<S: Store> Owner<S> {
@@ -170,8 +118,7 @@ impl<S: Store> Owner<S> {
             store,
             shared,
             hooks,
-            attached: HashMap::new(),
-            leaving: Vec::new(),
+            presence: Presence::default(),
             rest_until: None,
             failing: false,
         }
@@ -200,10 +147,10 @@ impl<S: Store> Owner<S> {
             let (more, none) = (room && !taken.is_empty(), room && taken.is_empty());
             tokio::select! {
                 biased;
-                (batch, stored) = stored(&mut storing) => {
+                (batch, stored) = Storing::end(&mut storing) => {
                     if self.settle(batch, stored, &mut next).await {
                         // The next start deletes what they own.
-                        answer_goodbyes(next.left.iter().chain(&self.leaving));
+                        see_off(next.left.iter().chain(&self.presence.take_leaving()));
                         break;
                     }
                 }
@@ -235,7 +182,7 @@ impl<S: Store> Owner<S> {
         if self.rest_until.is_none_or(|until| until <= Instant::now()) {
             self.rest_until = None;
             if self.housekeep(now, batch) {
-                batch.left.append(&mut self.leaving);
+                batch.left.append(&mut self.presence.take_leaving());
             }
         }
     }
@@ -275,16 +222,17 @@ impl<S: Store> Owner<S> {
                     tracing::error!(%error, "the store failed: these writes did not happen");
                 }
                 // What it could not delete it will, but nobody knows when.
-                batch.left.append(&mut self.leaving);
+                batch.left.append(&mut self.presence.take_leaving());
                 self.state.restore(batch.before.clone());
                 self.rest_until = Some(Instant::now() + CHORES_REST);
-                self.undo(&mut batch);
+                let refusal = self.refusal();
+                batch.undo(&refusal);
                 self.publish(&mut batch, self.state.snapshot()).await;
-                self.undo(next);
+                next.undo(&refusal);
                 next.before = self.state.checkpoint();
             }
         }
-        answer_goodbyes(&batch.left);
+        see_off(&batch.left);
         let now = self.now();
         for event in batch.afterwards {
             self.depart(now, event);
@@ -341,14 +289,13 @@ impl<S: Store> Owner<S> {
     fn open(&mut self, now: Time, opening: Opening) {
         let Opening { mailbox, wanted, fresh, reply } = opening;
         let opened = self.state.open_session(now, wanted.as_ref(), fresh);
-        if let Ok(opened) = &opened
-            && let Some(before) = self.attached.insert(opened.name.clone(), mailbox)
-        {
-            before.order(Order::SessionTaken);
+        let connection = mailbox.id;
+        if let Ok(opened) = &opened {
+            self.presence.enter(opened.name.clone(), mailbox);
         }
         if let Err(Ok(opened)) = reply.send(opened) {
             // Its connection is gone already.
-            self.attached.remove(&opened.name);
+            self.presence.leave(&opened.name, connection);
             self.state.detach_session(now, &opened.name);
         }
         self.count_sessions();
@@ -362,32 +309,26 @@ impl<S: Store> Owner<S> {
     fn depart(&mut self, now: Time, event: Event) {
         match event {
             Event::Detach { session, connection } => {
-                let left = self.leave(&session, connection);
+                let left = self.presence.leave(&session, connection);
                 if left {
                     self.state.detach_session(now, &session);
                 }
             }
             Event::End { session, mailbox } => {
-                let left = self.leave(&session, mailbox.id);
+                let left = self.presence.leave(&session, mailbox.id);
                 if left {
                     self.state.end_session(now, &session);
                 }
                 if left && !self.failing {
-                    self.leaving.push(mailbox);
+                    self.presence.await_end(mailbox);
                 } else {
-                    answer_goodbyes([&mailbox]);
+                    see_off([&mailbox]);
                 }
             }
             // Who asked has gone: that is fine.
             Event::Probe(answer) => drop(answer.send(())),
             _ => {}
         }
-    }
-
-    /// The connection lets go of the session; false when another has taken it over.
-    fn leave(&mut self, session: &Name, connection: u64) -> bool {
-        let own = self.attached.get(session).is_some_and(|mailbox| mailbox.id == connection);
-        own && self.attached.remove(session).is_some()
     }
 
     /// Does some of what is due; true when all sessions that are over have come to their end.
@@ -408,18 +349,16 @@ impl<S: Store> Owner<S> {
         false
     }
 
-    /// Nothing of the batch has happened. That goes for its refusals and its writes of nothing as
-    /// well: they may rest on a write that has been undone.
-    fn undo(&mut self, batch: &mut Batch) {
-        let read_only = self.shared.read_only.load(Ordering::Relaxed);
-        let (code, message) = match read_only {
-            true => (Code::ReadOnly, "the broker takes no writes: its disk is full, or fails"),
-            false => (Code::Unavailable, "the write could not be stored and did not happen"),
-        };
-        batch.commits.clear();
-        batch.trees.clear();
-        for (_, _, answer) in &mut batch.answers {
-            *answer = Err(Refusal::new(code, message));
+    /// Why what could not be stored did not happen.
+    fn refusal(&self) -> Refusal {
+        match self.shared.read_only.load(Ordering::Relaxed) {
+            true => Refusal::new(
+                Code::ReadOnly,
+                "the broker takes no writes: its disk is full, or fails",
+            ),
+            false => {
+                Refusal::new(Code::Unavailable, "the write could not be stored and did not happen")
+            }
         }
     }
 
@@ -469,28 +408,12 @@ impl<S: Store> Owner<S> {
 
     /// When housekeeping next has something to do.
     fn due(&self) -> Option<Instant> {
-        if !self.leaving.is_empty() {
+        if self.presence.is_leaving() {
             return Some(self.rest_until.unwrap_or_else(Instant::now));
         }
         let wait = self.clock.until(self.state.due()?);
         let due = Instant::now() + wait;
         Some(self.rest_until.map_or(due, |rest| rest.max(due)))
-    }
-}
-
-fn answer_goodbyes<'a>(mailboxes: impl IntoIterator<Item = &'a Arc<Mailbox>>) {
-    mailboxes.into_iter().for_each(|mailbox| mailbox.reply([Reply::Ended]));
-}
-
-/// Waits until a batch is stored; for ever, when none is being stored.
-async fn stored(storing: &mut Option<Storing>) -> (Storing, Result<(), StoreError>) {
-    let result = match storing {
-        Some(storing) => (&mut storing.stored).await,
-        None => std::future::pending().await,
-    };
-    match storing.take() {
-        Some(storing) => (storing, result),
-        None => unreachable!("it was there above"),
     }
 }
 

@@ -1,0 +1,88 @@
+//! What events have come to, from when the first is taken until it is stored.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use onetree_core::{Answer, Checkpoint, Commit, Refusal, Snapshot};
+use tokio::time::Instant;
+
+use super::{BATCH_EVENTS, Event, Mailbox};
+use crate::store::StoreError;
+
+/// What events have come to, before that is stored.
+pub(super) struct Batch {
+    /// The state before it, to go back to.
+    pub(super) before: Checkpoint,
+    /// When its first event was taken.
+    pub(super) begun: Option<Instant>,
+    /// Changes and other events in it.
+    pub(super) events: usize,
+    pub(super) commits: Vec<Arc<Commit>>,
+    /// The tree right after each commit; only for [`super::Hooks::on_commit`].
+    pub(super) trees: Vec<Snapshot>,
+    /// To whom, and to which request.
+    pub(super) answers: Vec<(Arc<Mailbox>, u32, Result<Answer, Refusal>)>,
+    /// Whose goodbye is answered with it: what their sessions owned is deleted in it, or before.
+    pub(super) left: Vec<Arc<Mailbox>>,
+    /// What waits until the batch is stored: departures, which end what the batch may still need.
+    pub(super) afterwards: Vec<Event>,
+    pub(super) stop: bool,
+}
+
+impl Batch {
+    /// An empty one, on top of this state.
+    pub(super) fn new(before: Checkpoint) -> Batch {
+        Batch {
+            before,
+            begun: None,
+            events: 0,
+            commits: Vec::new(),
+            trees: Vec::new(),
+            answers: Vec::new(),
+            left: Vec::new(),
+            afterwards: Vec::new(),
+            stop: false,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events == 0 && self.commits.is_empty()
+    }
+
+    /// Whether it takes more. It may become larger by one turn, or one write.
+    pub(super) fn has_room(&self) -> bool {
+        self.events < BATCH_EVENTS && !self.stop
+    }
+
+    /// Nothing of it has happened: each answer is this refusal. That goes for its refusals and its writes of
+    /// nothing as well: they may rest on a write that has been undone.
+    pub(super) fn undo(&mut self, refusal: &Refusal) {
+        self.commits.clear();
+        self.trees.clear();
+        for (_, _, answer) in &mut self.answers {
+            *answer = Err(refusal.clone());
+        }
+    }
+}
+
+/// A batch that is being stored.
+pub(super) struct Storing {
+    pub(super) batch: Batch,
+    /// The tree at its end.
+    pub(super) snapshot: Snapshot,
+    pub(super) stored: Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>,
+}
+
+impl Storing {
+    /// Waits until the batch is stored; for ever, when none is being stored.
+    pub(super) async fn end(storing: &mut Option<Storing>) -> (Storing, Result<(), StoreError>) {
+        let result = match storing {
+            Some(storing) => (&mut storing.stored).await,
+            None => std::future::pending().await,
+        };
+        match storing.take() {
+            Some(storing) => (storing, result),
+            None => unreachable!("it was there above"),
+        }
+    }
+}
