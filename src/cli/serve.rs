@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use onetree::config::Durability;
-use onetree::config::{self, Config};
+use onetree::config::{self, Config, ConfigError, Durability};
 use onetree::store::MemoryStore;
 use onetree::store::files::{Disk, Lock, LockError, OpenError};
 use onetree::{Broker, Hooks, Running, StartError};
@@ -156,8 +155,13 @@ impl Serve {
             flags.push(("allow_anonymous".to_owned(), "true".to_owned()));
         }
         let config = Config::load(self.config.as_deref(), environment, flags).map_err(|error| {
-            Failure::new(USAGE, "config", error.to_string())
-                .next("correct it; serve --print-config explains every key")
+            let next = match &error {
+                ConfigError::Read { .. } => {
+                    "give a file that can be read; without --config (ONETREE_CONFIG) there need be none"
+                }
+                ConfigError::Wrong { .. } => "correct it; serve --print-config explains every key",
+            };
+            Failure::new(USAGE, "config", error.to_string()).next(next)
         })?;
         match &self.data {
             Some(directory) if config.durability == Durability::Memory => {

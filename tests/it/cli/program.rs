@@ -240,3 +240,12 @@ fn serve_checks_how_much_it_is_to_log() {
     let mut command = program(&["serve", "--check"]);
     said(&command.env("ONETREE_LOG", "info").output().unwrap());
 }
+
+#[test]
+fn serve_says_what_to_do_about_a_configuration_that_is_not_there() {
+    let mut command = program(&["serve", "--check", "--config", "/there/is/none.toml"]);
+    let said = command.output().unwrap();
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.contains("cannot read /there/is/none.toml"), "{said}");
+    assert!(said.contains("next: give a file that can be read"), "{said}");
+}
