@@ -1,6 +1,7 @@
 //! One WebSocket connection: a task of its own.
 
 use std::collections::VecDeque;
+use std::mem::take;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Server;
-use super::check;
 use super::closing::Ending;
 use super::reader::Reader;
 use super::requests::Read;
@@ -28,6 +28,10 @@ use crate::fanout::{Outbox, Subscriber};
 /// A frame of a refresh is about this large, bytes: many of them fit into what is written ahead,
 /// and each is small enough to be made between two live deltas (about 20 us).
 const REFRESH_FRAME_BYTES: usize = 8 * 1024;
+
+/// How long a connection goes on while others of its thread wait for their turn. Whoever sends request after
+/// request always has the next one there, and his socket takes the answers: he would have the thread for himself.
+pub(super) const TURN: Duration = Duration::from_millis(2);
 
 /// Slots that one step of a refresh looks at: about a millisecond at most, also where the view skips what
 /// is below each of them. A piece that finds something is full much sooner.
@@ -77,8 +81,8 @@ pub(super) struct Connection {
     /// Writes and signals of the messages that are being handled, see [`Connection::pass_on`].
     pub(super) writes: Vec<Write>,
     pub(super) signals: Vec<Signal>,
-    /// Paths that the messages which are being handled have looked up.
-    pub(super) looked_up: usize,
+    /// Whether what was handled last may have taken longer than it takes to look at the clock.
+    pub(super) long: bool,
     /// A frame on its way from the codec to the writer.
     scratch: Vec<u8>,
     pub(super) in_flight: InFlight,
@@ -161,6 +165,12 @@ fn or_internal(life: impl Future<Output = Ending>) -> impl Future<Output = Endin
     AssertUnwindSafe(life).catch_unwind().map(move |ended| ended.unwrap_or_else(fault))
 }
 
+/// Notes that there was nothing else to do, so that the task has given way to others.
+async fn note(waited: &mut bool) {
+    *waited = true;
+    std::future::pending().await
+}
+
 /// Serves a connection until it ends.
 pub(super) async fn serve(server: Arc<Server>, arrival: Arrival) {
     let full = arrival.full;
@@ -232,7 +242,7 @@ impl Connection {
             waiting: None,
             writes: Vec::new(),
             signals: Vec::new(),
-            looked_up: 0,
+            long: false,
             scratch: Vec::new(),
             in_flight: InFlight::default(),
             asked: VecDeque::new(),
@@ -284,8 +294,18 @@ impl Connection {
         let sleep = tokio::time::sleep_until(self.next_deadline());
         let mut sleep = std::pin::pin!(sleep);
         let events = self.server.events.clone();
+        let mut turn = Instant::now();
+        let mut waited = false;
         loop {
-            if let Some(ending) = self.obey().or_else(|| self.handle_time(Instant::now())) {
+            let mut now = Instant::now();
+            if take(&mut waited) {
+                turn = now;
+            } else if now.duration_since(turn) >= TURN {
+                tokio::task::yield_now().await;
+                now = Instant::now();
+                turn = now;
+            }
+            if let Some(ending) = self.obey().or_else(|| self.handle_time(now)) {
                 return ending;
             }
             let full = self.fill();
@@ -317,10 +337,6 @@ impl Connection {
                     if let Some(ending) = ending.or(passed_on.err()) {
                         return ending;
                     }
-                    if self.looked_up >= check::GET_PATHS {
-                        // That took milliseconds, and there may be more of it.
-                        tokio::task::yield_now().await;
-                    }
                 }
                 () = self.mailbox.filled() => {}
                 permit = events.reserve(), if self.waiting.is_some() => match permit {
@@ -334,6 +350,7 @@ impl Connection {
                 }
                 () = &mut sleep => {}
                 () = tokio::task::yield_now(), if again => {}
+                () = note(&mut waited) => {}
             }
         }
     }
@@ -351,15 +368,16 @@ impl Connection {
 
     /// Handles what has come, and what else is there already.
     fn handle_messages(&mut self, first: Read) -> Option<Ending> {
-        self.timers.heard = Instant::now();
-        self.looked_up = 0;
+        let begun = Instant::now();
+        self.timers.heard = begun;
         let mut message = Some(first);
         for _ in 0..READ_BATCH {
             let read = message.take()?;
             if let Some(ending) = self.handle_message(read) {
                 return Some(ending);
             }
-            if self.reads() && self.looked_up < check::GET_PATHS {
+            let over = take(&mut self.long) && begun.elapsed() >= TURN;
+            if !over && self.reads() {
                 message = self.reader.next_now();
             }
         }

@@ -8,17 +8,13 @@ use onetree_protocol::Revision;
 use onetree_protocol::frame::{Done, Ok as OkFrame, Reason, ServerFrame, Sync};
 use tokio::time::Instant;
 
-use super::connection::{Connection, Hold};
+use super::connection::{Connection, Hold, TURN};
 use crate::broker::Reply;
 use crate::fanout::Item;
 
 /// Live frames that are queued before a refresh has its turn, bytes: half of what is written ahead,
 /// so that neither starves the other.
 const LIVE_TURN_BYTES: usize = super::writer::WRITE_AHEAD_BYTES / 2;
-
-/// How long a connection makes refreshes in one go: small pieces of views that have to be walked to be
-/// counted take much longer than what they fill. Then others of its thread have their turn.
-const TURN: Duration = Duration::from_millis(2);
 
 impl Connection {
     /// Queues what there is to say while there is room, and for no longer than a turn may take. True when
@@ -41,6 +37,7 @@ impl Connection {
             if !live && !step {
                 return false;
             }
+            // Small pieces of views that have to be walked to be counted take much longer than what they fill.
             if begun.elapsed() >= TURN {
                 return true;
             }

@@ -135,6 +135,9 @@ impl Connection {
     }
 
     fn handle_frame(&mut self, frame: ClientFrame, size: usize) -> Result<(), Ending> {
+        // Writes and signals take a microsecond here, and many come together.
+        self.long =
+            !matches!(frame, ClientFrame::Put(_) | ClientFrame::Append(_) | ClientFrame::Signal(_));
         match frame {
             ClientFrame::Hello(hello) => {
                 let message = "'hello' comes once";
@@ -300,7 +303,6 @@ impl Connection {
         if let Err(refusal) = check::get(get) {
             return self.refuse(get.id, refusal);
         }
-        self.looked_up += get.paths.len();
         let snapshot = self.server.shared.latest();
         let room = self.room();
         let mut size = 0;

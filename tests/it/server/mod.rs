@@ -7,10 +7,12 @@
 //! - `http`: what comes instead of a good upgrade; whose pages may connect; health
 //! - `look`: how it goes, as JSON; the console
 //! - `ends`: sessions that are taken over, stores that fail, shutdown
+//! - `greedy`: clients that ask for more than their share
 //! - `slow`: clients that do not read, or are slow
 
 mod ends;
 mod frames;
+mod greedy;
 mod http;
 mod input;
 mod look;
