@@ -508,12 +508,39 @@ fn an_old_ephemeral_entry_does_not_block_its_owner_nor_take_the_new_one_with_it(
 }
 
 #[test]
+fn what_comes_behind_the_end_of_its_session_is_owned_by_nobody_and_refused() {
+    // Ours: puts of a connection whose session another one had taken over and ended stayed for ever.
+    let mut state = State::new(settings());
+    let session = state.open_session(Time(0), None, Name::parse("s").unwrap()).unwrap().name;
+    let author = Author { session: Some(session.clone()), ..Author::default() };
+    let ephemeral = |at: &str| {
+        let mut write = put(at, "me");
+        if let Do::Put { ephemeral, .. } = &mut write.changes[0] {
+            *ephemeral = true;
+        }
+        write
+    };
+    state.write(Time(0), &author, &ephemeral("/before")).answer.unwrap();
+    state.end_session(Time(1), &session);
+    // Not gone yet: it goes with the others.
+    state.write(Time(1), &author, &ephemeral("/between")).answer.unwrap();
+    while state.housekeep(Time(1)).is_some() {}
+    let rev = state.rev();
+    let refused = state.write(Time(2), &author, &ephemeral("/behind")).answer.unwrap_err();
+    assert_eq!(refused.code, Code::SessionTaken);
+    assert_eq!((state.rev(), state.snapshot().entries(&path("/")).count()), (rev, 0));
+    // What nobody has to own is written.
+    state.write(Time(2), &author, &put("/kept", "me")).answer.unwrap();
+}
+
+#[test]
 fn a_refusal_that_clients_do_not_count_uses_no_number() {
     // Ours: the number was used up, so the write behind was told another one's refusal, and was lost.
     let mut knobs = settings();
     knobs.bounds.commit_changes = 2;
     let mut state = State::new(knobs);
-    let author = Author { client: Name::parse("c"), session: Name::parse("s"), since: None };
+    let session = state.open_session(Time(0), None, Name::parse("s").unwrap()).unwrap().name;
+    let author = Author { client: Name::parse("c"), session: Some(session), since: None };
     let of_a_session = |at: &str, count: usize| {
         let mut request = txn(&vec![put(at, "x"); count]);
         for (place, change) in request.changes.iter_mut().enumerate() {

@@ -163,7 +163,7 @@ fn a_session_that_owns_all_it_may_updates_at_the_same_cost() {
     const OWNED: u32 = 1_000;
     let _alone = alone();
     let session = Name::parse("s").unwrap();
-    let author = Author { client: None, session: Some(session), since: None };
+    let author = Author { client: None, session: Some(session.clone()), since: None };
     let own = |n: u32| {
         let path = path(&format!("/own/{n}"));
         Do::Put { path, value: Value::text("v"), ttl_ms: None, ephemeral: true }
@@ -178,6 +178,7 @@ fn a_session_that_owns_all_it_may_updates_at_the_same_cost() {
         };
         settings.bounds.commit_changes = most;
         let mut state = State::new(settings);
+        state.open_session(Time(1), None, session.clone()).unwrap();
         state.write(Time(1), &author, &request).answer.unwrap();
         let (visits, answer) = cost(|| state.write(Time(1), &author, &request).answer);
         answer.unwrap();

@@ -42,6 +42,11 @@ impl Sessions {
         self.ends.first().filter(|(end, _)| *end <= now).map(|(_, name)| name.clone())
     }
 
+    /// Whether it is not over, or what it owns is still to be deleted.
+    pub(super) fn is_there(&self, name: &Name) -> bool {
+        self.all.contains_key(name)
+    }
+
     fn set(&mut self, name: &Name, session: Session) {
         let before = self.all.insert(name.clone(), session);
         self.end_is_not(name, before);

@@ -149,11 +149,17 @@ impl State {
         Ok(plan)
     }
 
-    /// Whether what the session owns can still go in one commit when it is over.
+    /// Whether the session is still there, and what it owns can still go in one commit when it is over.
     fn may_own(&self, author: &Author, plan: &Plan) -> Result<(), Refusal> {
         let Some(session) = author.session.as_ref().filter(|_| plan.owned > 0) else {
             return Ok(());
         };
+        if !self.sessions.is_there(session) {
+            // Another connection has taken it over and ended it, while this was on its way: nobody would delete
+            // what it owns.
+            let message = "the session is over, and with it what it owned";
+            return Err(Refusal::new(Code::SessionTaken, message));
+        }
         let most = u64::from(self.settings.bounds.commit_changes);
         let count = |state: &State| {
             state.committed.owned.span_summary(|owned: &Owned| owned.place(session)).0
