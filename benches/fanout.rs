@@ -40,6 +40,8 @@ impl Connection {
 }
 
 impl Sink for Connection {
+    fn overflow(&self) {}
+
     fn deltas(&self, frames: &Arc<Frames>) {
         self.0.push(Item::Deltas(frames.clone()));
     }
@@ -54,6 +56,8 @@ impl Sink for Connection {
 struct Counter(AtomicU64);
 
 impl Sink for Counter {
+    fn overflow(&self) {}
+
     fn deltas(&self, frames: &Arc<Frames>) {
         self.0.fetch_add(frames.count() as u64, Ordering::Relaxed);
     }

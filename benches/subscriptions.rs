@@ -42,6 +42,8 @@ const ROUNDS: usize = 20;
 struct Counter(AtomicU64);
 
 impl Sink for Counter {
+    fn overflow(&self) {}
+
     fn deltas(&self, frames: &Arc<Frames>) {
         self.0.fetch_add(frames.count() as u64, Ordering::Relaxed);
     }

@@ -92,6 +92,12 @@ impl Sink for Mailbox {
         }
     }
 
+    fn overflow(&self) {
+        if self.outbox.overflow() {
+            self.wake.notify_one();
+        }
+    }
+
     fn signals(&self, frames: &Arc<Frames>) {
         if self.outbox.push(Item::Signals(frames.clone())) {
             self.wake.notify_one();

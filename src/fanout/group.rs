@@ -14,6 +14,8 @@ pub(super) struct Group {
     pub(super) view: Arc<View>,
     pub(super) deltas: bool,
     pub(super) signals: bool,
+    /// Segments of its patterns.
+    segments: u32,
     members: RwLock<Members>,
 }
 
@@ -35,7 +37,10 @@ impl Kind {
 impl Group {
     /// One without members.
     pub(super) fn new(interest: &Interest) -> Group {
+        let patterns = interest.view.patterns.iter();
+        let segments = patterns.map(|pattern| pattern.as_str().split('/').count() as u32).sum();
         Group {
+            segments,
             view: interest.view.clone(),
             deltas: interest.deltas,
             signals: interest.signals,
@@ -52,6 +57,11 @@ impl Group {
         self.deltas == interest.deltas
             && self.signals == interest.signals
             && self.view == interest.view
+    }
+
+    /// How many steps it takes, at most, to find whether it sees a path of so many segments.
+    pub(super) fn steps(&self, depth: usize) -> usize {
+        1 + self.segments as usize * depth
     }
 
     /// What tells it from all others while it lives.

@@ -83,17 +83,25 @@ impl Groups {
     }
 
     /// Calls `each` with every group whose view sees `path`, once. `above`: the segments of the base,
-    /// which `path` lies at or under.
-    pub(super) fn each_seeing(&self, path: &Path, above: usize, mut each: impl FnMut(&Arc<Group>)) {
+    /// which `path` lies at or under. Gives how many steps that took.
+    pub(super) fn each_seeing(
+        &self,
+        path: &Path,
+        above: usize,
+        mut each: impl FnMut(&Arc<Group>),
+    ) -> usize {
         match self {
             Groups::Few(list) => {
                 list.iter().filter(|group| group.view.sees(path)).for_each(each);
+                let below = path.depth() - above;
+                list.iter().map(|group| group.steps(below)).sum()
             }
             Groups::Many(many) => {
-                let matching = many.patterns.matching(path.segments().skip(above));
+                let (matching, steps) = many.patterns.matching(path.segments().skip(above));
                 for group in matching.into_iter().filter(|group| group.view.reaches(path)) {
                     each(group);
                 }
+                steps
             }
         }
     }

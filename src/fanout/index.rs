@@ -1,7 +1,7 @@
 //! Which views are registered where.
 
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -26,6 +26,9 @@ pub(super) struct Index {
     /// `at` is asked for while this is locked: that would be the other way round.
     bases: RwLock<BTreeSet<Path>>,
 }
+
+/// What it takes to ask for a base, in steps.
+const BASE_STEPS: usize = 8;
 
 /// A path that is found by its text.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,13 +91,20 @@ impl Index {
         });
     }
 
-    /// Calls `each` with every group that `change` concerns, as [`concerns`] says, once.
-    pub(super) fn each_concerned(&self, change: &Change, mut each: impl FnMut(&Arc<Group>)) {
+    /// Calls `each` with every group that `change` concerns, as [`concerns`] says, once. Gives how many steps
+    /// that took: segments of patterns that were compared, bases that were asked for.
+    pub(super) fn each_concerned(
+        &self,
+        change: &Change,
+        mut each: impl FnMut(&Arc<Group>),
+    ) -> usize {
         if matches!(change.act, Act::Put(_) | Act::Delete) {
             return self.each_seeing(&change.path, each);
         }
+        let mut steps = 0;
         let mut check = |groups: &Groups| {
             groups.each(|group| {
+                steps += 1;
                 if concerns(&group.view, change) {
                     each(group);
                 }
@@ -105,24 +115,56 @@ impl Index {
                 check(&groups);
             }
         }
-        let bases = self.bases.read().unwrap_or_else(PoisonError::into_inner);
-        let from = bases.range(&change.path..).take_while(|base| change.path.contains(base));
-        let below: Vec<Path> = from.filter(|base| **base != change.path).cloned().collect();
-        drop(bases);
-        for base in below {
+        let below = self.below(&change.path);
+        for base in &below {
             if let Some(groups) = self.at.get(base.as_str()) {
                 check(&groups);
             }
         }
+        steps + BASE_STEPS * below.len()
     }
 
-    /// Calls `each` with every group whose view sees `path`, once.
-    pub(super) fn each_seeing(&self, path: &Path, mut each: impl FnMut(&Arc<Group>)) {
-        for (above, prefix) in path.prefixes().enumerate() {
-            if let Some(groups) = self.at.get(prefix) {
-                groups.each_seeing(path, above, &mut each);
+    /// Calls `each` with the groups of all bases around these changes, whether or not they see anything of them,
+    /// each base once: all that may see something are among them. Cost: a look-up for each segment of each path;
+    /// nothing is compared.
+    pub(super) fn each_around<'c>(
+        &self,
+        changes: impl IntoIterator<Item = &'c Change>,
+        mut each: impl FnMut(&Arc<Group>),
+    ) {
+        let (mut known, mut gone) = (HashSet::new(), HashSet::new());
+        let mut visit = |base: &str| {
+            if let Some(groups) = self.at.get(base)
+                && known.insert(groups.key().0.clone())
+            {
+                groups.each(&mut each);
+            }
+        };
+        for change in changes {
+            change.path.prefixes().for_each(&mut visit);
+            let alone = matches!(change.act, Act::Put(_) | Act::Delete);
+            if !alone && gone.insert(&change.path) {
+                self.below(&change.path).iter().for_each(|base| visit(base.as_str()));
             }
         }
+    }
+
+    /// The bases under a path.
+    fn below(&self, path: &Path) -> Vec<Path> {
+        let bases = self.bases.read().unwrap_or_else(PoisonError::into_inner);
+        let from = bases.range(path..).take_while(|base| path.contains(base));
+        from.filter(|base| *base != path).cloned().collect()
+    }
+
+    /// Calls `each` with every group whose view sees `path`, once. Gives how many steps that took.
+    pub(super) fn each_seeing(&self, path: &Path, mut each: impl FnMut(&Arc<Group>)) -> usize {
+        let mut steps = 0;
+        for (above, prefix) in path.prefixes().enumerate() {
+            if let Some(groups) = self.at.get(prefix) {
+                steps += groups.each_seeing(path, above, &mut each);
+            }
+        }
+        steps
     }
 
     #[cfg(test)]

@@ -13,8 +13,8 @@ const KEPT_ITEMS: usize = 64;
 
 /// Live deltas and signals that a connection has not written yet, bounded in frames and bytes.
 ///
-/// Starts open. Open -> overflowed when a delta does not fit: then everything is dropped, and
-/// nothing is queued. Overflowed -> open, empty, when the connection takes note of it
+/// Starts open. Open -> overflowed when a delta does not fit, or is not made for it
+/// ([`Outbox::overflow`]): then everything is dropped, and nothing is queued. Overflowed -> open, empty, when the connection takes note of it
 /// ([`Outbox::take_overflow`]) and will get what changed from the tree instead.
 #[derive(Debug)]
 pub struct Outbox {
@@ -38,6 +38,11 @@ struct State {
     bytes: usize,
     frames: usize,
     overflowed: bool,
+}
+
+impl State {
+    const OVERFLOWED: State =
+        State { items: VecDeque::new(), bytes: 0, frames: 0, overflowed: true };
 }
 
 impl Item {
@@ -67,7 +72,7 @@ impl Outbox {
             if matches!(item, Item::Signals(_)) {
                 return false;
             }
-            *state = State { overflowed: true, ..State::default() };
+            *state = State::OVERFLOWED;
             return true;
         }
         let idle = state.items.is_empty();
@@ -75,6 +80,12 @@ impl Outbox {
         state.frames += frames;
         state.items.push_back(item);
         idle
+    }
+
+    /// A delta is missing. True when the connection has to be woken.
+    pub fn overflow(&self) -> bool {
+        let before = std::mem::replace(&mut *self.lock(), State::OVERFLOWED);
+        !before.overflowed
     }
 
     /// Takes items into `taken` until about `bytes` of them, and none with a delta above

@@ -60,13 +60,19 @@ impl Patterns {
     }
 
     /// Those with a pattern that matches these segments below the base, each once. Cost: at most the
-    /// segments of all distinct patterns for each segment of the path; mostly three look-ups for each.
-    pub(super) fn matching<'p>(&self, below: impl Iterator<Item = &'p str>) -> Vec<&Arc<Group>> {
+    /// segments of all distinct patterns for each segment of the path; mostly three look-ups for each. Gives how many
+    /// segments of patterns it came by, too.
+    pub(super) fn matching<'p>(
+        &self,
+        below: impl Iterator<Item = &'p str>,
+    ) -> (Vec<&Arc<Group>>, usize) {
+        let mut steps = 1;
         let mut reached = Reached::default();
         let mut here = vec![&self.root];
         reached.open(&here);
         for segment in below {
             let mut next = Vec::new();
+            steps += here.len() + reached.any.len();
             for node in here.iter().chain(&reached.any) {
                 next.extend(node.next.get(ONE));
                 // A path may have such a segment too; in a pattern it stands for others.
@@ -81,7 +87,8 @@ impl Patterns {
         let mut groups: Vec<&Arc<Group>> = ends.collect();
         groups.sort_unstable_by_key(|group| group.address());
         groups.dedup_by_key(|group| group.address());
-        groups
+        steps += groups.len();
+        (groups, steps)
     }
 }
 
@@ -218,7 +225,7 @@ mod tests {
         paths.extend(texts.iter().map(|text| Path::parse(&format!("/{text}")).unwrap()));
         while !groups.is_empty() {
             for path in paths.iter().step_by(3) {
-                let found = patterns.matching(path.segments()).into_iter().map(Group::address);
+                let found = patterns.matching(path.segments()).0.into_iter().map(Group::address);
                 let seeing = groups.iter().filter(|group| group.view.sees(path));
                 let mut seeing: Vec<usize> = seeing.map(Group::address).collect();
                 seeing.sort_unstable();

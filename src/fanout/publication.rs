@@ -21,6 +21,11 @@ const PIECE: usize = 16;
 /// So many frames that are handed over count as one more commit.
 const HANDED: usize = 64;
 
+/// Steps that it may take to find who sees something of what is published together: about 100 ms, in which nobody
+/// else's write is taken. A commit may have 10,000 changes, and a connection 16,384 segments of patterns; what each
+/// may have does not bound the product.
+pub(super) const STEPS: usize = 10_000_000;
+
 /// Commits that are being handed over.
 ///
 /// All of them are in the tree that others read before it begins. So whoever registers while it goes
@@ -36,6 +41,8 @@ pub(crate) struct Publication<'a> {
     /// The path of the commit before, if it was one put and nothing else.
     last: Option<Path>,
     run: Run,
+    /// See [`STEPS`].
+    steps: usize,
 }
 
 /// The commit whose changes are being looked up.
@@ -59,6 +66,7 @@ impl<'a> Publication<'a> {
             matched: Matched::default(),
             last: None,
             run: Run::new(fanout.envelope),
+            steps: 0,
         }
     }
 
@@ -80,12 +88,16 @@ impl<'a> Publication<'a> {
                 left -= 1;
                 let at = current.looked_up;
                 let change = &current.changes[at];
-                self.fanout.index.each_concerned(change, |group| {
+                self.steps += self.fanout.index.each_concerned(change, |group| {
                     if group.deltas {
                         self.matched.of(group, all).set(at, change, group.view.values);
                     }
                 });
                 current.looked_up += 1;
+                if self.steps > STEPS {
+                    self.cut_short(current.changes);
+                    return false;
+                }
             }
             let handed = self.hand_over(current);
             left = left.saturating_sub(1 + handed / HANDED);
@@ -93,6 +105,18 @@ impl<'a> Publication<'a> {
                 return true;
             }
         }
+    }
+
+    /// It takes too long to find who sees something of these changes, and of the commits behind them. Whoever has a
+    /// view around them looks at the tree instead: in its own time, and nobody waits for it.
+    fn cut_short(&mut self, mut changes: Vec<Change>) {
+        self.run.end(hand);
+        changes.extend(self.commits.by_ref().flat_map(|commit| commit.changes()));
+        self.fanout.index.each_around(&changes, |group| {
+            if group.deltas {
+                group.each_member(|subscriber| subscriber.sink.overflow());
+            }
+        });
     }
 
     /// Others have their turn now: what is found already does not wait for it.

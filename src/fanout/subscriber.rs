@@ -8,10 +8,12 @@ use onetree_protocol::{Codec, Revision};
 
 use super::encode::Frames;
 
-/// Where frames go: a connection's mailbox, or a benchmark's counter. Neither call may wait.
+/// Where frames go: a connection's mailbox, or a benchmark's counter. No call may wait.
 pub trait Sink: Send + Sync {
     /// Live deltas, each with all of its parts, in their order.
     fn deltas(&self, frames: &Arc<Frames>);
+    /// It may have missed live deltas, and gets what changed from the tree instead.
+    fn overflow(&self);
     /// Signals; dropped where there is no room.
     fn signals(&self, frames: &Arc<Frames>);
 }

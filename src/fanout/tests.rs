@@ -1,6 +1,7 @@
 //! The fan-out's tests.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,9 +24,14 @@ fn rev(n: u64) -> Revision {
 struct Kept {
     deltas: Mutex<Vec<Arc<Frames>>>,
     signals: Mutex<Vec<Arc<Frames>>>,
+    overflowed: AtomicBool,
 }
 
 impl Sink for Kept {
+    fn overflow(&self) {
+        self.overflowed.store(true, Ordering::Relaxed);
+    }
+
     fn deltas(&self, frames: &Arc<Frames>) {
         self.deltas.lock().unwrap().push(frames.clone());
     }
@@ -450,4 +456,36 @@ fn what_goes_piece_by_piece_comes_whole_and_in_order() {
     let revs = |person| house.deltas(person).0.iter().map(|d| d.rev.get()).collect::<Vec<_>>();
     assert!(revs(0).is_sorted() && revs(1).is_empty());
     assert_eq!(house.told(2, 3), paths(40), "of what follows it misses nothing");
+}
+
+#[test]
+fn what_takes_too_long_to_look_up_is_left_to_those_who_may_see_it() {
+    let house = House::new(4);
+    let patterns = (0..32).map(|n| {
+        let text = format!("**/{n}/{}", ["*/a"; 15].join("/"));
+        Pattern::parse(&text).unwrap()
+    });
+    let costly = View { patterns: patterns.collect(), ..View::tree(path("/a")) };
+    house.register(0, 1, costly);
+    house.register(1, 1, View::tree(Path::root()));
+    house.register(2, 1, View::tree(path("/other")));
+    house.register(3, 1, View::tree(path("/gone/below")));
+    let deep = format!("/a{}", "/a".repeat(28));
+    let put = |n: usize| Effect::Put {
+        path: path(&format!("{deep}/{n}")),
+        value: Value::text("x"),
+        expires: None,
+        owner: None,
+    };
+    // Up to there everybody gets what there is.
+    house.commit(1, vec![put(0)]);
+    assert_eq!(house.told(1, 1).len(), 1);
+    let many = (0..600).map(put).chain([Effect::Drop { path: path("/gone") }]).collect();
+    house.commits([(2, many), (3, vec![put(1)])]);
+    let overflowed = |person: usize| house.people[person].1.overflowed.load(Ordering::Relaxed);
+    assert_eq!([0, 1, 2, 3].map(overflowed), [true, true, false, true]);
+    assert_eq!((house.told(1, 2).len(), house.told(1, 3).len()), (0, 0));
+    // The next ones are as before.
+    house.commit(4, vec![put(2)]);
+    assert_eq!(house.told(1, 4).len(), 1);
 }

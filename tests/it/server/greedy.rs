@@ -1,5 +1,6 @@
 //! Clients that ask for more than their share.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,4 +87,33 @@ async fn who_asks_without_a_pause_has_turns_as_everybody_has() {
     let get = json!({"op": "get", "paths": paths});
     let before = answered_before_a_write(&broker, 2_000, get).await;
     assert!(before < 1_000, "{before} of 2000 gets came before somebody else's write");
+}
+
+#[tokio::test]
+async fn what_one_client_makes_costly_to_look_up_comes_to_all_from_the_tree() {
+    let broker = broker("").await;
+    let mut costly = Wire::open(broker.addr()).await;
+    let patterns: Vec<_> = (0..32).map(|n| format!("**/{n}/{}", ["*/a"; 15].join("/"))).collect();
+    costly.refresh(json!({"op": "sub", "id": 1, "sub": 1, "path": "/a", "match": patterns})).await;
+    let mut other = Wire::open(broker.addr()).await;
+    other.sub(1, "/").await;
+    let mut writer = Wire::open(broker.addr()).await;
+    let deep = format!("/a{}", "/a".repeat(28));
+    let paths: BTreeSet<String> = (0..1_000).map(|n| format!("{deep}/{n}")).collect();
+    let puts: Vec<_> =
+        paths.iter().map(|path| json!({"do": "put", "path": path, "json": 1})).collect();
+    let done = writer.ask(json!({"op": "txn", "id": 1, "do": puts})).await;
+    let last = writer.put("/after", json!(1)).await;
+    let (mut seen, mut folded) = (BTreeSet::new(), false);
+    loop {
+        let delta = other.until("delta").await;
+        folded |= delta["since"].is_u64();
+        let changes = delta["changes"].as_array().unwrap();
+        seen.extend(changes.iter().map(|change| change["path"].as_str().unwrap().to_owned()));
+        if delta["rev"] == last && delta["part"] != true {
+            break;
+        }
+    }
+    assert!(folded && done["rev"].as_u64().unwrap() < last);
+    assert!(seen.remove("/after") && seen == paths, "{} of {}", seen.len(), paths.len());
 }
