@@ -135,6 +135,11 @@ impl Slot {
         usize::from(self.logged_depth) == depth
     }
 
+    /// Whether its path so deep is a log key: its name, or that of what it lies under.
+    pub(crate) fn is_under_key_at(&self, depth: usize) -> bool {
+        self.keyed.meet(Depths::only(depth))
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         self.value.is_some()
     }

@@ -106,18 +106,27 @@ fn a_trim_costs_what_goes_whatever_else_is_there() {
 #[test]
 fn a_trim_of_many_searches_for_few_of_them() {
     let _alone = alone();
-    let trim = |replies: bool| {
+    let trim = |replies: bool, between: bool| {
         let mut state = state(None);
         let entries = write(&mut state, vec![append("/log"); 10_000]);
         let reply = |entry: &Path| put(path(&format!("{entry}/reply")));
         if replies {
             write(&mut state, entries.iter().map(reply).collect());
         }
+        if between {
+            write(&mut state, vec![put(path(&format!("{}x", entries[4_000])))]);
+        }
         let to = LogKey::of(&entries[4_999]).unwrap();
         let (visits, _) = cost(|| write(&mut state, vec![Do::Trim { path: path("/log"), to }]));
+        let left = 5_000 * (1 + usize::from(replies)) + usize::from(between);
+        assert_eq!(state.snapshot().entries(&path("/log")).count(), left);
         visits / 5_000
     };
-    let (plain, replied) = (trim(false), trim(true));
+    // They go as one.
+    let (plain, replied) = (trim(false, false), trim(true, false));
+    assert!(plain <= 1 && replied <= 1, "{plain}, {replied} nodes for each entry");
+    // Where another name is between them, that stays.
+    let (plain, replied) = (trim(false, true), trim(true, true));
     assert!(plain <= 20, "{plain} nodes for each entry");
     assert!(replied <= 40, "{replied} nodes for each entry that has something under it");
 }

@@ -207,30 +207,23 @@ impl Committed {
     }
 
     fn trim(&mut self, rev: Revision, time: Time, log: &Path, to: LogKey) {
-        // By their keys, whether or not an entry is still there itself: what is under one that was
-        // deleted before goes too, and a mirror has nothing but the key to go by.
-        let going = self.keys_of(log, to);
         let before = self.tree.get(log).and_then(Slot::trimmed);
         if before.is_some_and(|(_, further)| further > to) {
             // A mark says how far the furthest trim went, and of nothing since that it is gone:
             // what was put under a trimmed key again, and goes now, is remembered by itself.
-            going.iter().for_each(|entry| self.drop_tree(rev, time, entry));
+            self.keys_of(log, to).iter().for_each(|entry| self.drop_tree(rev, time, entry));
             return;
         }
-        for entry in &going {
-            let under = |other: &Path| entry.place(other);
-            for slot in self.tree.range_where(under, |summary| summary.owned > 0) {
-                if let Some(owner) = slot.owner() {
-                    self.owned.remove(&Owned { owner: owner.clone(), path: slot.path.clone() });
-                }
+        // By their keys, whether or not an entry is still there itself: what is under one that was
+        // deleted before goes too, and a mirror has nothing but the key to go by.
+        let (within, depth) = (before_key(log, to), log.depth() + 1);
+        if self.tree.range(&within).all(|slot| slot.is_under_key_at(depth)) {
+            self.take_entries(log, depth, &within);
+        } else {
+            // What has another name sorts between them, and stays.
+            for entry in self.keys_of(log, to) {
+                self.take_entries(log, depth, &|other: &Path| entry.place(other));
             }
-            if !self.logs.is_empty() {
-                if self.tree.get(entry).is_some_and(Slot::is_live) {
-                    self.uncount(entry);
-                }
-                self.logs.remove_span(under);
-            }
-            self.tree.remove_span(under);
         }
         let mut slot = self.tree.get(log).cloned().unwrap_or_else(|| Slot::empty(log.clone()));
         slot.with_rare(|rare| rare.trimmed = Some((rev, to)));
@@ -239,6 +232,23 @@ impl Committed {
         }
         self.tree.insert(slot);
         self.graves.insert(Grave { at: (rev, log.clone()), time });
+    }
+
+    /// Takes a span out that has nothing but entries of this log, which are so deep, and what is under them.
+    fn take_entries(&mut self, log: &Path, depth: usize, span: &impl Fn(&Path) -> Ordering) {
+        let owned = self.tree.range_where(span, |summary| summary.owned > 0);
+        for slot in owned {
+            if let Some(owner) = slot.owner() {
+                self.owned.remove(&Owned { owner: owner.clone(), path: slot.path.clone() });
+            }
+        }
+        if !self.logs.is_empty() {
+            let own = |slot: &&Slot| slot.is_live() && slot.is_key_at(depth);
+            let gone = self.tree.range(span).filter(own).count() as u64;
+            self.logs.modify(log, |known| known.entries = known.entries.saturating_sub(gone));
+            self.logs.remove_span(span);
+        }
+        self.tree.remove_span(span);
     }
 
     /// The entries of a log, the oldest first, each without what is under it. O(log n) for each, whatever
