@@ -343,10 +343,13 @@ export class Mirror {
   shown() {
     const now = this.state.snapshot;
     if (this.feeds.size === 0) return this.lastShown ?? now;
+    // Revisions of two histories say nothing of one another: who is in another than now is further behind.
+    const isNow = (/** @type {Snapshot} */ { cookie }) => cookie?.epoch === now.cookie?.epoch;
     let shown = now;
     for (const feed of this.feeds) {
       const at = feed.snapshot();
-      if (at.rev < shown.rev || (at !== now && shown === now)) shown = at;
+      const behind = isNow(at) === isNow(shown) ? at.rev < shown.rev : !isNow(at);
+      if (behind || (at !== now && shown === now)) shown = at;
     }
     return shown;
   }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { keepInFile } from '../src/keep-file.js';
+import { Mirror } from '../src/live.js';
 import { Snapshot } from '../src/snapshot.js';
 import { Value } from '../src/protocol.js';
 
@@ -47,4 +48,18 @@ test('a file that is not whole is named, and left as it is', async (t) => {
     await assert.rejects(keep.save(Snapshot.saved(COOKIE, [])), { code: 'state-broken' });
     assert.equal(await readFile(path, 'utf8'), broken);
   }
+});
+
+test('who reads in another history than now is further behind than any who reads in this one', () => {
+  const of = (epoch, rev) => ({ rev, cookie: { epoch, rev } });
+  const [old, older, mid, now] = [of('1', 20), of('1', 10), of('2', 1), of('2', 2)];
+  const shown = (...snapshots) => {
+    const feeds = new Set(snapshots.map((at) => ({ snapshot: () => at })));
+    return Mirror.prototype.shown.call({ state: { snapshot: now }, feeds, lastShown: undefined });
+  };
+  assert.equal(shown(old, now), old);
+  assert.equal(shown(old, mid), old);
+  assert.equal(shown(mid, old, older), older);
+  assert.equal(shown(now, old, older), older);
+  assert.equal(shown(now), now);
 });

@@ -138,6 +138,31 @@ def test_the_queue_is_bounded() -> None:
     run(story())
 
 
+def test_room_that_comes_as_the_time_for_it_is_up_is_given_back() -> None:
+    async def story() -> None:
+        # All of them have waited for the same time: those who had room, and those who get theirs.
+        client = onetree.start(
+            "ws://127.0.0.1:9", reconnect="always", queue_bytes=8192, request_timeout=0.3
+        )
+        writes = [asyncio.create_task(client.put(f"/a/{n}", "x" * 1000)) for n in range(40)]
+        await asyncio.sleep(0.3)
+        for write in writes[20:]:
+            write.cancel()
+        ended = await asyncio.gather(*writes, return_exceptions=True)
+        assert all(isinstance(one, onetree.Timeout) for one in ended[:20])
+        assert client._room == 8192 and not client._queue
+        await client.close()
+
+    run(story())
+
+
+def test_what_was_sent_as_the_client_ended_is_not_to_be_asked_for_again() -> None:
+    why = onetree.ConnectError("the broker is gone")
+    assert why.action == "retry"
+    assert onetree.Closed(why, False).action == "retry"
+    assert onetree.Closed(why, True).action == "stop"
+
+
 def test_what_the_queue_holds_at_the_end_is_done_when_there_is_a_connection() -> None:
     async def story() -> None:
         async with naive() as server:

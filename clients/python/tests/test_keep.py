@@ -275,7 +275,10 @@ def test_a_mirror_that_was_made_right_again_is_saved(tmp_path: Path, monkeypatch
                 assert names == ["refreshing", "corrupt", "refreshing", "fresh"]
                 # Dealt with.
                 assert changes.next_now() is None
-                await asyncio.sleep(0.1)
+                for _ in range(200):
+                    if path.read_text() == right:
+                        break
+                    await asyncio.sleep(0.05)
                 assert path.read_text() == right
                 late = mirror.changes()
                 await asyncio.sleep(0.1)

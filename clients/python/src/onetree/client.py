@@ -348,14 +348,18 @@ class Client:
         waiter = self._loop.create_future()
         self._queue.append((cost, waiter))
         try:
-            await asyncio.wait_for(waiter, self._options.request_timeout)
-        except TimeoutError:
-            raise Timeout(self._options.request_timeout, False) from None
+            # Not `wait_for`: where room comes as the time is up, or with a cancel, that of 3.12
+            # says that there was none, and that of 3.11 that nobody has cancelled.
+            await asyncio.wait({waiter}, timeout=self._options.request_timeout)
+            if not waiter.done():
+                raise Timeout(self._options.request_timeout, False)
+            waiter.result()
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._give_back(cost)
             raise
         finally:
+            waiter.cancel()
             self._make_room()
 
     def _give_back(self, cost: int) -> None:

@@ -115,7 +115,8 @@ class Closed(OnetreeError):
         """Of a request: whether it was sent, so that it may have happened; `None`: it is none."""
         self.code = None if why is None else why.code
         self._word = "closed" if why is None else "ended"
-        self.action = "stop" if why is None else why.action
+        # What was sent may have happened: whoever asks for it again may have it done twice.
+        self.action = "stop" if why is None or sent else why.action
 
 
 class OutsideView(OnetreeError):

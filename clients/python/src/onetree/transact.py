@@ -218,7 +218,13 @@ class Transaction:
         before = self._snapshot
         if epoch_of(now.cookie) != epoch_of(before.cookie):
             return True
-        return any(now.under(top) != before.under(top) for top in self._trees)
+        if not self._trees:
+            return False
+        # By what has changed, not by what is there: that may be very much, and this is asked at
+        # each revision.
+        return any(
+            contains(top, change.path) for change in now.since(before) for top in self._trees
+        )
 
 
 async def transact(
