@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { viewOf } from '../src/protocol.js';
+import { Transaction } from '../src/transact.js';
 import { anew, client as made } from './lib/socket.js';
 
 /** Runs a transaction that cannot be done before `/a` is there; gives its answer, how often it ran, and what was written. */
@@ -141,4 +143,16 @@ test('who waits in a retry does not run on a mirror that is known to be wrong', 
   await new Promise((resolve) => setTimeout(resolve, 10));
   void mirror.resync();
   assert.deepEqual([(await waiting).result, seen.includes(true)], [1, false]);
+});
+
+test('what a tail has left out is outside of the view, not absent', () => {
+  const [there, left] = ['/log/000000000000020000', '/log/000000000000010000'];
+  const entry = { path: there, rev: 2, time: 0, value: undefined };
+  const snapshot = { get: (/** @type {string} */ path) => (path === there ? entry : undefined) };
+  const tx = new Transaction(/** @type {any} */ (snapshot), viewOf({ path: '/', tail: 1 }));
+  assert.equal(tx.get(there)?.rev, 2);
+  assert.equal(tx.get('/other'), undefined);
+  for (const path of [left, `${left}/reply`]) assert.throws(() => tx.get(path), { code: 'outside-view' });
+  const whole = new Transaction(/** @type {any} */ (snapshot), viewOf('/'));
+  assert.equal(whole.get(left), undefined);
 });

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -354,3 +355,33 @@ def test_what_is_closed_as_the_program_ends_is_saved(tmp_path: Path) -> None:
             await asyncio.to_thread(work, server.url)
 
     run(story())
+
+
+def test_a_file_is_not_free_before_the_save_that_has_begun_is_over(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Though the program ends meanwhile, and with it the task that waits for that save."""
+    path = tmp_path / "state"
+    begun, order = threading.Event(), list[str]()
+    fsync = os.fsync
+
+    def slow(file: int) -> None:
+        begun.set()
+        time.sleep(0.2)
+        fsync(file)
+        order.append("saved")
+
+    keep = keep_module.FileKeep(path)
+    monkeypatch.setattr(keep_module.os, "fsync", slow)
+    cookie = Cookie("00" * 16, 1, "00" * 8)
+    snapshot = Snapshot.saved(cookie, [Entry("/a", 1, Value.json(1))])
+    saving = threading.Thread(target=lambda: keep.save(snapshot))
+    saving.start()
+    assert begun.wait(10)
+    keep.close()
+    order.append("free")
+    saving.join()
+    assert order == ["saved", "saved", "free"]
+    whole = path.read_bytes()
+    keep.save(snapshot)
+    assert path.read_bytes() == whole and len(order) == 3, "nothing is saved behind the end"

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final, Protocol
@@ -51,11 +52,15 @@ class FileKeep:
         self.path = Path(os.path.realpath(path))
         """The file."""
         self._lock: IO[bytes] | None = None
+        # A save goes on in its thread when its task is cancelled, as at the end of a program.
+        self._saving = threading.Lock()
+        self._closed = False
 
     def load(self) -> tuple[Cookie, list[Entry]] | None:
         """Reads it; nothing is in one that is empty, or not there. `KeepError` with `state-broken`
         names the line that is wrong, and it is free for others again."""
         self._own()
+        self._closed = False
         try:
             return self._read()
         except KeepError:
@@ -98,12 +103,16 @@ class FileKeep:
     def save(self, snapshot: Snapshot) -> None:
         """Replaces the file. When this returns, the new one is on the disk; when the process dies
         before, the old one is."""
-        if snapshot.cookie is None:
-            return
+        with self._saving:
+            # One that begins behind the end would write what is another's already.
+            if snapshot.cookie is not None and not self._closed:
+                self._replace(snapshot, snapshot.cookie)
+
+    def _replace(self, snapshot: Snapshot, cookie: Cookie) -> None:
         self._own()
         temporary = self.path.with_name(self.path.name + ".tmp")
         entries = snapshot.entries()
-        head = json_codec.cookie_text(snapshot.cookie)[:-1] + f',"entries":{len(entries)}}}\n'
+        head = json_codec.cookie_text(cookie)[:-1] + f',"entries":{len(entries)}}}\n'
         try:
             with open(temporary, "wb") as file:
                 if self.path.exists():
@@ -124,10 +133,13 @@ class FileKeep:
             raise KeepError("state", f"cannot write {self.path}: {error}") from None
 
     def close(self) -> None:
-        """It is free for another process."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        """It is free for another process, when a save that has begun is over; nothing is saved
+        any more."""
+        with self._saving:
+            self._closed = True
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
     def _own(self) -> None:
         if self._lock is not None:
