@@ -256,7 +256,8 @@ export class Client {
       this.session.mirror(sub, state, { once, signals, everyMs });
       this.soon();
     };
-    if (keep && !from) void mirror.load(keep).then(begin);
+    // What is kept goes before `from`; where that cannot be read it is named, and left as it is.
+    if (keep) void mirror.load(keep).then(begin);
     else begin();
     return mirror;
   }

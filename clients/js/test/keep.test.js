@@ -9,6 +9,7 @@ import { keepInFile } from '../src/keep-file.js';
 import { Mirror } from '../src/live.js';
 import { Snapshot } from '../src/snapshot.js';
 import { Value } from '../src/protocol.js';
+import { client as made } from './lib/socket.js';
 
 const COOKIE = { epoch: 'e'.repeat(32), rev: 9, view: 'f'.repeat(16) };
 const ENTRIES = [
@@ -62,4 +63,29 @@ test('who reads in another history than now is further behind than any who reads
   assert.equal(shown(mid, old, older), older);
   assert.equal(shown(now, old, older), older);
   assert.equal(shown(now), now);
+});
+
+test('what is kept goes before what a mirror is to go on from, and what cannot be read is left as it is', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'onetree-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const { client } = made(t);
+  await client.put('/a', 1);
+  const file = join(folder, 'state');
+  const kept = client.mirror('/', { keep: keepInFile(file) });
+  await kept.fresh();
+  const from = { cookie: kept.cookie, entries: [...kept.snapshot().entries()] };
+  await client.put('/b', 2);
+  await kept.at(2);
+  await kept.close();
+  const again = client.mirror('/', { keep: keepInFile(file), from });
+  await again.fresh();
+  assert.equal(again.initial.rev, 2);
+  await again.close();
+  const other = join(folder, 'other');
+  await writeFile(other, 'precious');
+  const mirror = client.mirror('/', { keep: keepInFile(other), from });
+  await mirror.fresh();
+  await mirror.close();
+  assert.equal(mirror.keepError?.code, 'state-broken');
+  assert.equal(await readFile(other, 'utf8'), 'precious');
 });
