@@ -107,8 +107,15 @@ impl Connection {
         self.hold = super::connection::Hold::No;
         self.feed = onetree_core::Feed::new(onetree_core::FeedLimits::default());
         self.count();
-        if let Some(session) = self.session.take() {
-            let event = Event::Detach { session, connection: self.mailbox.id };
+        // What the owner had no room for, the end of a session among it, was sent and may take effect.
+        let waiting = self.waiting.take();
+        let leaves = self.leaving.is_some();
+        let mailbox = self.mailbox.clone();
+        let last = self.session.take().map(|session| match leaves {
+            true => Event::End { session, mailbox },
+            false => Event::Detach { session, connection: mailbox.id },
+        });
+        for event in waiting.into_iter().chain(last) {
             // The owner is gone only when the broker is at its end.
             if matches!(ending, Ending::Cut) {
                 let _ = self.server.events.try_send(event);

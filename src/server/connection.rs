@@ -339,10 +339,15 @@ impl Connection {
                     }
                 }
                 () = self.mailbox.filled() => {}
-                permit = events.reserve(), if self.waiting.is_some() => match permit {
-                    Ok(permit) => if let Some(event) = self.waiting.take() { permit.send(event) },
-                    Err(_) => return Ending::ownerless(),
-                },
+                permit = events.reserve(), if self.waiting.is_some() => {
+                    let Ok(permit) = permit else { return Ending::ownerless() };
+                    if let Some(event) = self.waiting.take() {
+                        permit.send(event);
+                    }
+                    if let Err(ending) = self.end_session() {
+                        return ending;
+                    }
+                }
                 ready = self.writer.writable(), if self.writer.is_blocked() => {
                     if let Err(error) = ready {
                         return Ending::lost(&error);
@@ -410,7 +415,7 @@ impl Connection {
     /// Whether everything that was begun is done, and nothing more is to come.
     fn is_over(&self) -> Option<Ending> {
         let idle = self.in_flight.len() == 0 && self.waiting.is_none();
-        if self.leaving.is_some() && idle {
+        if self.leaving.is_some() && self.session.is_none() && idle {
             return Some(Ending::Bye);
         }
         let finish = self.mailbox.has(Order::Finish) && idle;

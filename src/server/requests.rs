@@ -276,6 +276,7 @@ impl Connection {
     /// Gives the owner an event, now or when there is room; nothing is read in between, so that
     /// the events of a connection stay in order.
     fn hand_over(&mut self, event: Event) -> Result<(), Ending> {
+        debug_assert!(self.waiting.is_none(), "one event at a time waits for room");
         match self.server.events.try_send(event) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(event)) => {
@@ -339,9 +340,17 @@ impl Connection {
     }
 
     fn bye(&mut self, Bye { id }: Bye) -> Result<(), Ending> {
-        let Some(session) = self.session.take() else { return Ok(()) };
         self.leaving = Some(id);
         self.pass_on()?;
+        self.end_session()
+    }
+
+    /// Ends the session of who has said goodbye: behind what was handed over before, when there is room for that.
+    pub(super) fn end_session(&mut self) -> Result<(), Ending> {
+        if self.leaving.is_none() || self.waiting.is_some() {
+            return Ok(());
+        }
+        let Some(session) = self.session.take() else { return Ok(()) };
         self.in_flight.begin(0, 1);
         self.hand_over(Event::End { session, mailbox: self.mailbox.clone() })
     }

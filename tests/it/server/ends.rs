@@ -364,6 +364,60 @@ async fn a_goodbye_is_answered_when_what_the_session_owned_is_gone() {
     }
 }
 
+/// Messages that come with one read.
+async fn together(wire: &mut Wire, frames: &[Value]) {
+    for frame in frames {
+        wire.socket.feed(Message::text(frame.to_string())).await.unwrap();
+    }
+    wire.socket.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_goodbye_comes_behind_what_the_owner_had_no_room_for() {
+    let store = MemoryStore::new();
+    let broker = broker_on("", store.clone()).await;
+    let addr = broker.addr();
+    let mut crowd = Vec::new();
+    for _ in 0..300 {
+        crowd.push(Wire::open(addr).await);
+    }
+    let (mut leaver, mut gone) = (Wire::open(addr).await, Wire::open(addr).await);
+    let own = json!({"op": "put", "id": 1, "path": "/lock", "json": 1, "ephemeral": true});
+    assert_eq!(gone.ask(own).await["op"], "done");
+    // One batch is being stored, the next is full, and so is the queue behind it.
+    store.delay(Duration::from_secs(2));
+    let put = |path: &str| json!({"op": "put", "id": 1, "path": path, "json": 1});
+    let puts: Vec<_> =
+        (0..1_100).map(|n| json!({"do": "put", "path": format!("/many/{n}"), "json": 1})).collect();
+    crowd[0].send(put("/first")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    crowd[1].send(json!({"op": "txn", "id": 1, "do": puts})).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for wire in &mut crowd[2..] {
+        wire.send(put("/crowd")).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let bye = json!({"op": "bye", "id": 2});
+    together(&mut leaver, &[put("/last"), bye.clone()]).await;
+    together(&mut gone, &[put("/also"), bye]).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(gone);
+    store.delay(Duration::ZERO);
+    assert_eq!(leaver.next().await["op"], "done");
+    assert_eq!(leaver.next().await["op"], "ok");
+    assert_eq!(leaver.closed().await.0, 1000);
+    // Who has gone behind a goodbye is gone: at once, not after a grace or never.
+    let mut other = Wire::open(addr).await;
+    let get = json!({"op": "get", "id": 3, "paths": ["/lock"]});
+    let mut tries = 0;
+    while other.ask(get.clone()).await["entries"].as_array().is_some_and(|found| !found.is_empty())
+    {
+        tries += 1;
+        assert!(tries < 200, "the lock of who has left is there still");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_goodbye_does_not_wait_for_a_store_that_fails() {
     let store = MemoryStore::new();
