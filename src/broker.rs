@@ -30,27 +30,19 @@ use tokio::time::Instant;
 
 use crate::clock::{Clock, Reading, SystemClock};
 use crate::store::{EndError, Store, StoreError};
-use batch::{Batch, Storing};
+use batch::{BATCH_EVENTS, Batch, Storing};
 use presence::{Presence, see_off};
 
-pub(crate) use event::{Event, Opening, Write};
+pub(crate) use event::{Event, Opening, TURN_EVENTS, Write};
 pub(crate) use latency::Latency;
 pub(crate) use mailbox::{Mailbox, Order, Reply};
 pub(crate) use shared::Shared;
-
-/// Changes and other events that are taken at once, and stored with one call. At 2 us each a batch is applied in
-/// about as long as the disk takes for one sync, so that neither waits for the other for long.
-const BATCH_EVENTS: usize = 1024;
 
 /// Writes of a connection that come to the owner as one event: those that were there at once.
 pub(crate) const WRITES_TOGETHER: usize = State::FETCHED;
 
 /// Events that are taken from the queue at once.
 const EVENTS_AT_ONCE: usize = 64;
-
-/// Events, each change of a write counted, after which the owner lets others have the thread: half a
-/// millisecond. The connections that share it wait meanwhile, and with them whoever only reads.
-pub(crate) const TURN_EVENTS: usize = 256;
 
 /// Events that wait for the owner: some batches, so that the next is there when one is done. Who
 /// comes later waits in its connection, which then reads no further requests.

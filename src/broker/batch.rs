@@ -6,8 +6,13 @@ use std::sync::Arc;
 use onetree_core::{Answer, Checkpoint, Commit, Refusal, Snapshot};
 use tokio::time::Instant;
 
-use super::{BATCH_EVENTS, Event, Mailbox};
+use super::event::Event;
+use super::mailbox::Mailbox;
 use crate::store::StoreError;
+
+/// Changes and other events that are taken at once, and stored with one call. At 2 us each a batch is applied in
+/// about as long as the disk takes for one sync, so that neither waits for the other for long.
+pub(super) const BATCH_EVENTS: usize = 1024;
 
 /// What events have come to, before that is stored.
 pub(super) struct Batch {

@@ -6,8 +6,11 @@ use onetree_core::{Author, Opened, Refusal, Request};
 use onetree_protocol::Name;
 use tokio::sync::oneshot;
 
-use super::TURN_EVENTS;
 use super::mailbox::Mailbox;
+
+/// Events, each change of a write counted, after which the owner lets others have the thread: half a
+/// millisecond. The connections that share it wait meanwhile, and with them whoever only reads.
+pub(crate) const TURN_EVENTS: usize = 256;
 
 /// Everything that can happen to the tree.
 pub(crate) enum Event {

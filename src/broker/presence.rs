@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use onetree_protocol::Name;
 
-use super::{Mailbox, Order, Reply};
+use super::mailbox::{Mailbox, Order, Reply};
 
 /// Which connection has which session, and whose goodbye is still to be answered.
 #[derive(Default)]
