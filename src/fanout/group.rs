@@ -37,10 +37,8 @@ impl Kind {
 impl Group {
     /// One without members.
     pub(super) fn new(interest: &Interest) -> Group {
-        let patterns = interest.view.patterns.iter();
-        let segments = patterns.map(|pattern| pattern.as_str().split('/').count() as u32).sum();
         Group {
-            segments,
+            segments: interest.view.pattern_segments() as u32,
             view: interest.view.clone(),
             deltas: interest.deltas,
             signals: interest.signals,

@@ -24,7 +24,7 @@ const HANDED: usize = 64;
 /// Steps that it may take to find who sees something of what is published together: about 100 ms, in which nobody
 /// else's write is taken. A commit may have 10,000 changes, and a connection 16,384 segments of patterns; what each
 /// may have does not bound the product.
-pub(super) const STEPS: usize = 10_000_000;
+const STEPS: usize = 10_000_000;
 
 /// Commits that are being handed over.
 ///

@@ -82,6 +82,12 @@ impl View {
             && (self.patterns.is_empty() || self.patterns.iter().any(|p| p.matches(below.clone())))
     }
 
+    /// The segments of all patterns: what it costs to match a path with them is this times the segments of the path, at
+    /// most. Cost: their length.
+    pub fn pattern_segments(&self) -> usize {
+        self.patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum()
+    }
+
     /// Whether the view is a whole subtree: every path at and under its base, every log entire.
     /// Its digest costs O(log n).
     pub fn is_subtree(&self) -> bool {

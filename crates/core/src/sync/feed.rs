@@ -13,7 +13,7 @@ use onetree_protocol::{Code, Revision, View};
 use super::subscription::{Cursor, Stage, Subscription};
 use super::subscriptions::{Subscriptions, view_bytes};
 use super::sweep::{Outrun, Piece};
-use super::walk::{Walk, pattern_segments};
+use super::walk::Walk;
 use crate::request::Refusal;
 use crate::settings::Time;
 use crate::snapshot::Snapshot;
@@ -153,7 +153,7 @@ impl Feed {
             return Err(Refusal::new(Code::TooManySubscriptions, message));
         }
         let most = self.limits.pattern_segments;
-        if self.subs.pattern_segments() + pattern_segments(&sub.view) > most {
+        if self.subs.pattern_segments() + sub.view.pattern_segments() > most {
             let message = format!(
                 "the patterns of a connection's subscriptions have at most {most} segments"
             );

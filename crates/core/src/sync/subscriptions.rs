@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use onetree_protocol::View;
 
 use super::subscription::{Cursor, Subscription};
-use super::walk::pattern_segments;
 
 /// The subscriptions of one connection, in the order of their numbers: a list, which takes a third
 /// less than a map when they come in that order. One is put in or taken out by moving those behind
@@ -86,7 +85,7 @@ impl Subscriptions {
         }
         self.tally.add(Tally::of(&sub));
         self.view_bytes += view_bytes(&sub.view);
-        self.pattern_segments += pattern_segments(&sub.view);
+        self.pattern_segments += sub.view.pattern_segments();
         self.list.insert(place, (id, sub));
     }
 
@@ -95,7 +94,7 @@ impl Subscriptions {
         let (_, sub) = self.list.remove(place);
         self.tally.remove(Tally::of(&sub));
         self.view_bytes -= view_bytes(&sub.view);
-        self.pattern_segments -= pattern_segments(&sub.view);
+        self.pattern_segments -= sub.view.pattern_segments();
         if self.list.len() < self.list.capacity() / 4 {
             self.list.shrink_to(2 * self.list.len());
         }

@@ -45,11 +45,6 @@ struct Tail {
     hidden: Option<LogKey>,
 }
 
-/// The segments of a view's patterns: what a change costs that is matched with them.
-pub(super) fn pattern_segments(view: &View) -> usize {
-    view.patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum()
-}
-
 impl<'a> Walk<'a> {
     /// `left`: how many slots it may look at. In a view with patterns one counts once more for each 16
     /// segments of all of these: so long it takes to match them.
@@ -66,7 +61,7 @@ impl<'a> Walk<'a> {
             since,
             older: None,
             slots: Box::new(core::iter::empty()),
-            cost: 1 + pattern_segments(view) / 16,
+            cost: 1 + view.pattern_segments() / 16,
             left: Some(left),
             passed: None,
             before: None,
