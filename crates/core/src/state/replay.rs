@@ -188,12 +188,7 @@ impl Committed {
 
     fn drop_tree(&mut self, rev: Revision, time: Time, path: &Path) {
         let under = |other: &Path| path.place(other);
-        let owned = self.tree.range_where(under, |summary| summary.owned > 0);
-        for slot in owned {
-            if let Some(owner) = slot.owner() {
-                self.owned.remove(&Owned { owner: owner.clone(), path: slot.path.clone() });
-            }
-        }
+        self.disown(&under);
         if self.tree.get(path).is_some_and(Slot::is_live) {
             self.uncount(path);
         }
@@ -234,14 +229,18 @@ impl Committed {
         self.graves.insert(Grave { at: (rev, log.clone()), time });
     }
 
-    /// Takes a span out that has nothing but entries of this log, which are so deep, and what is under them.
-    fn take_entries(&mut self, log: &Path, depth: usize, span: &impl Fn(&Path) -> Ordering) {
-        let owned = self.tree.range_where(span, |summary| summary.owned > 0);
-        for slot in owned {
+    /// What a span has is about to go: nobody owns anything of it. O(log n) for each that is owned.
+    fn disown(&mut self, span: &impl Fn(&Path) -> Ordering) {
+        for slot in self.tree.range_where(span, |summary| summary.owned > 0) {
             if let Some(owner) = slot.owner() {
                 self.owned.remove(&Owned { owner: owner.clone(), path: slot.path.clone() });
             }
         }
+    }
+
+    /// Takes a span out that has nothing but entries of this log, which are so deep, and what is under them.
+    fn take_entries(&mut self, log: &Path, depth: usize, span: &impl Fn(&Path) -> Ordering) {
+        self.disown(span);
         if !self.logs.is_empty() {
             let own = |slot: &&Slot| slot.is_live() && slot.is_key_at(depth);
             let gone = self.tree.range(span).filter(own).count() as u64;
