@@ -153,8 +153,10 @@ impl Storage for Disk {
         while left > 0 {
             let piece = left.min(zeros.len() as u64) as usize;
             file.write_all(&zeros[..piece])?;
-            file.sync_data()?;
             left -= piece as u64;
+            if left > 0 {
+                file.sync_data()?;
+            }
         }
         file.sync_all()?;
         Ok(Box::new(file))
