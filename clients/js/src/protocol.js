@@ -181,6 +181,9 @@ const LOG_KEY = /^[01][0-9a-f]{17}$/;
 /** @param {string} text */
 export const isLogKey = (text) => LOG_KEY.test(text);
 
+/** Whether a path is at or under the entry of a log. @param {string} path */
+export const isKeyed = (path) => path.split('/').some((name) => isLogKey(name));
+
 /**
  * The revision and the place that a log key says; `bad-field` when it is none.
  * @param {string} text

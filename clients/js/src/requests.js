@@ -6,7 +6,7 @@
 // way has been answered ("settling"), and those that came back are numbered anew, in their order.
 
 import { OnetreeError, closedError } from './errors.js';
-import { byteLength, isLogKey } from './protocol.js';
+import { byteLength, isKeyed } from './protocol.js';
 
 /** So often may one write be numbered anew while none is answered before it is given up. */
 const RENUMBERED = 3;
@@ -31,7 +31,7 @@ function isOfHistory({ op, path, if: only, do: steps = [] }) {
 }
 
 /** @param {{do: string, path: string}} step */
-const names = ({ do: what, path }) => what === 'trim' || path.split('/').some((name) => isLogKey(name));
+const names = ({ do: what, path }) => what === 'trim' || isKeyed(path);
 
 /** The values of a request. @param {Frame} frame @returns {import('./protocol.js').Value[]} */
 export function valuesOf(frame) {

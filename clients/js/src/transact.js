@@ -3,7 +3,7 @@
 
 import { OnetreeError, refuse } from './errors.js';
 import { FUNCTION, NONE, known, must } from './options.js';
-import { checkPath, comparePaths, contains, isLogKey, sees } from './protocol.js';
+import { checkPath, comparePaths, contains, isKeyed, sees } from './protocol.js';
 import * as request from './request.js';
 
 /** Thrown by `tx.retry()`: the run is over. */
@@ -54,7 +54,7 @@ export class Transaction {
     const seen = sees(this.view, checkPath(path));
     const was = this.snapshot.get(path);
     // What a tail has left out cannot be told from what is absent.
-    const cut = this.view.tail !== undefined && path.split('/').some((name) => isLogKey(name));
+    const cut = this.view.tail !== undefined && isKeyed(path);
     if (!seen || (cut && !was)) throw new OnetreeError('outside-view', `${path} is outside of the mirror's view`, { path });
     this.gets.set(path, was?.rev ?? 0);
     return this.over(new Map(was ? [[path, was]] : []), (at) => at === path).get(path);

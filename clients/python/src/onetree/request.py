@@ -9,7 +9,7 @@ from .protocol import frames
 from .protocol.frames import Append, Delete, Drop, Put, Trim
 from .protocol.kinds import flag
 from .protocol.kinds import rev as check_rev
-from .protocol.paths import check_path, is_log_key, parse_log_key
+from .protocol.paths import check_path, is_keyed, parse_log_key
 from .protocol.values import Value
 
 
@@ -120,15 +120,11 @@ def is_of_history(frame: frames.Request) -> bool:
     if isinstance(frame, frames.Txn):
         if any(condition.rev > 0 for condition in frame.conditions):
             return True
-        return any(step.do == "trim" or _is_keyed(step.path) for step in frame.steps)
+        return any(step.do == "trim" or is_keyed(step.path) for step in frame.steps)
     if not isinstance(frame, frames.WRITES):
         return False
     only = None if isinstance(frame, Append | Trim) else frame.if_rev
-    return isinstance(frame, Trim) or bool(only) or _is_keyed(frame.path)
-
-
-def _is_keyed(path: str) -> bool:
-    return any(is_log_key(name) for name in path.split("/"))
+    return isinstance(frame, Trim) or bool(only) or is_keyed(frame.path)
 
 
 def cost(frame: frames.ClientFrame) -> int:

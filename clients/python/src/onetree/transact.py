@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 from .errors import OutsideView, Refused
 from .protocol.cookies import epoch_of
 from .protocol.frames import Entry
-from .protocol.paths import check_path, contains, is_log_key, order_key, segments
+from .protocol.paths import check_path, contains, is_keyed, order_key
 from .protocol.values import Value
 from .protocol.views import View
 from .protocol.wrong import Wrong
@@ -83,7 +83,7 @@ class Transaction:
             return written[0]
         entry = self._snapshot.get(path)
         # What a tail has left out cannot be told from what is absent.
-        cut = self._view.tail is not None and any(map(is_log_key, segments(path)))
+        cut = self._view.tail is not None and is_keyed(path)
         if not self._view.sees(path) or (cut and entry is None):
             raise OutsideView(path)
         self._gets[path] = 0 if entry is None else entry.rev

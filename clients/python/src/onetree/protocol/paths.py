@@ -110,3 +110,8 @@ def log_key(rev: int, index: int) -> str:
 def is_log_key(text: str) -> bool:
     """Whether a segment has the form of a log key."""
     return _LOG_KEY.fullmatch(text) is not None and int(text[:14], 16) < 1 << 53
+
+
+def is_keyed(path: str) -> bool:
+    """Whether a path is at or under the entry of a log."""
+    return any(map(is_log_key, segments(path)))
