@@ -191,21 +191,13 @@ async fn sessions() {
     Wire::open(broker.addr()).await;
 }
 
-/// Sends small frames so that the broker reads them at once.
-async fn at_once(wire: &mut Wire, frames: impl Iterator<Item = Value>) {
-    for frame in frames {
-        wire.socket.feed(Message::text(frame.to_string())).await.unwrap();
-    }
-    wire.socket.flush().await.unwrap();
-}
-
 #[tokio::test]
 async fn requests_in_flight() {
     let store = MemoryStore::new();
     let broker = broker_on("requests_in_flight = 3", store.clone()).await;
     let mut wire = Wire::open(broker.addr()).await;
     store.delay(Duration::from_millis(300));
-    at_once(&mut wire, (1..=5).map(|id| put(id, "/a", json!(id)))).await;
+    wire.at_once((1..=5).map(|id| put(id, "/a", json!(id)))).await;
     let mut replies = Vec::new();
     for _ in 0..5 {
         let reply = wire.next().await;
@@ -217,7 +209,7 @@ async fn requests_in_flight() {
     store.delay(Duration::ZERO);
     wire.put("/b", json!(1)).await;
     // `sync` is answered with what is sent next.
-    at_once(&mut wire, (1..=5).map(|id| json!({"op": "sync", "id": id}))).await;
+    wire.at_once((1..=5).map(|id| json!({"op": "sync", "id": id}))).await;
     let mut answered = 0;
     for _ in 0..5 {
         let reply = wire.next().await;
@@ -231,7 +223,7 @@ async fn requests_in_flight() {
         0 => json!({"op": "sync", "id": id}),
         _ => put(id, "/a", json!(id)),
     });
-    at_once(&mut wire, mixed).await;
+    wire.at_once(mixed).await;
     let mut refused = 0;
     for _ in 0..5 {
         refused += u32::from(wire.next().await["code"] == "too-many-in-flight");

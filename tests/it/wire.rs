@@ -122,6 +122,19 @@ impl Wire {
         self.socket.send(message).await.unwrap();
     }
 
+    /// Sends small frames in one write, so that the broker reads them at once.
+    pub(crate) async fn at_once(&mut self, frames: impl IntoIterator<Item = Value>) {
+        self.say_at_once(frames.into_iter().map(|frame| Message::text(frame.to_string()))).await;
+    }
+
+    /// As [`Wire::at_once`], any messages.
+    pub(crate) async fn say_at_once(&mut self, messages: impl IntoIterator<Item = Message>) {
+        for message in messages {
+            self.socket.feed(message).await.unwrap();
+        }
+        self.socket.flush().await.unwrap();
+    }
+
     /// What comes next, pings aside.
     pub(crate) async fn message(&mut self) -> Option<Result<Message, Error>> {
         loop {

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::SinkExt;
 use onetree::store::MemoryStore;
 use onetree::{Broker, Hooks, Running};
 use serde_json::{Value, json};
@@ -37,12 +36,8 @@ async fn what_comes_right_before_a_close_takes_effect() {
     other.refresh(sub).await;
     let (mut wire, _) = Wire::hello(broker.addr(), json!({})).await;
     let signal = json!({"op": "signal", "path": "/a/y", "json": 2});
-    for frame in [put(5, "/a/x", 1), signal] {
-        wire.socket.feed(Message::text(frame.to_string())).await.unwrap();
-    }
-    // All three in one write, so that the broker reads them at once.
-    wire.socket.feed(Message::Close(None)).await.unwrap();
-    wire.socket.flush().await.unwrap();
+    let frames = [put(5, "/a/x", 1), signal].map(|frame| Message::text(frame.to_string()));
+    wire.say_at_once(frames.into_iter().chain([Message::Close(None)])).await;
     let mut came = [other.next().await, other.next().await].map(|frame| frame["op"].to_string());
     came.sort();
     assert_eq!(came, ["\"delta\"", "\"signal\""]);
@@ -364,14 +359,6 @@ async fn a_goodbye_is_answered_when_what_the_session_owned_is_gone() {
     }
 }
 
-/// Messages that come with one read.
-async fn together(wire: &mut Wire, frames: &[Value]) {
-    for frame in frames {
-        wire.socket.feed(Message::text(frame.to_string())).await.unwrap();
-    }
-    wire.socket.flush().await.unwrap();
-}
-
 #[tokio::test]
 async fn a_goodbye_comes_behind_what_the_owner_had_no_room_for() {
     let store = MemoryStore::new();
@@ -398,8 +385,8 @@ async fn a_goodbye_comes_behind_what_the_owner_had_no_room_for() {
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
     let bye = json!({"op": "bye", "id": 2});
-    together(&mut leaver, &[put("/last"), bye.clone()]).await;
-    together(&mut gone, &[put("/also"), bye]).await;
+    leaver.at_once([put("/last"), bye.clone()]).await;
+    gone.at_once([put("/also"), bye]).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     drop(gone);
     store.delay(Duration::ZERO);
