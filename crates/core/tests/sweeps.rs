@@ -248,6 +248,23 @@ fn a_tail_of_one_log_hides_nothing_of_what_lies_between_its_keys() {
 }
 
 #[test]
+fn a_tail_counts_the_entries_that_its_view_may_see() {
+    // Answers below the messages of a log: the messages are not seen, so it is the answers that count.
+    let answers = |message| format!("/log/{}/answers", key(message));
+    let to = |message, count| appends(&answers(message), count);
+    let before = [appends("/log", 3), to(1, 3), to(2, 1), to(3, 2)].concat();
+    let missed = [to(1, 1), appends("/log", 4), to(2, 3)].concat();
+    let named = format!("log/{}", key(2));
+    for pattern in ["**/answers/*", "log/*/answers/**", "log/*/*/*", "**/answers", &named, "**"] {
+        for tail in 0..3 {
+            let patterns = vec![Pattern::parse(pattern).unwrap()];
+            let view = View { patterns, tail: Some(tail), ..everything() };
+            sweep(&view, &before, &missed, &appends("/log", 4));
+        }
+    }
+}
+
+#[test]
 fn a_view_that_sees_less_than_it_passes_by_is_right_in_the_smallest_turns() {
     let patterns = ["b/*", "**/seen"].map(|text| Pattern::parse(text).unwrap()).to_vec();
     let before = [puts("/a", 9, "1"), puts("/b", 2, "1"), appends("/log", 5)].concat();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::log::LogKey;
 use crate::path::{PathError, check_segment};
 
 /// Segments below a base, where `*` stands for one segment and `**` for any number (also none):
@@ -52,6 +53,22 @@ impl Pattern {
     /// Whether the segments of a path below the base match. Cost: segments of the pattern times
     /// segments of the path, no allocation.
     pub fn matches<'a>(&self, below: impl Iterator<Item = &'a str> + Clone) -> bool {
+        self.fits(below, |pattern, segment| pattern == segment)
+    }
+
+    /// Whether a log key, whichever, can match behind these segments below the base. Cost: as [`Pattern::matches`].
+    pub fn matches_key_behind<'a>(&self, below: impl Iterator<Item = &'a str> + Clone) -> bool {
+        let any_key = std::iter::once(None);
+        self.fits(below.map(Some).chain(any_key), |pattern, segment| {
+            segment.map_or_else(|| LogKey::parse(pattern).is_some(), |segment| pattern == segment)
+        })
+    }
+
+    fn fits<S: Copy>(
+        &self,
+        below: impl Iterator<Item = S> + Clone,
+        same: impl Fn(&str, S) -> bool,
+    ) -> bool {
         // The two-pointer match of globs: on a mismatch go back to the last `**` and let it take
         // one segment more. Only the last `**` can need it.
         let (mut pattern, mut path) = (self.0.split('/'), below);
@@ -66,7 +83,7 @@ impl Pattern {
                 }
                 expected => match (expected, path.next()) {
                     (None, None) => return true,
-                    (Some(p), Some(s)) if p == "*" || p == s => {
+                    (Some(p), Some(s)) if p == "*" || same(p, s) => {
                         pattern = ahead;
                         continue;
                     }
@@ -128,6 +145,19 @@ mod tests {
             ("a/*", "a"),
         ] {
             assert!(!check(pattern, path), "{pattern} should not match {path}");
+        }
+        let keys = |pattern: &str, log: &str| {
+            let segments = log.split('/').filter(|s| !s.is_empty());
+            Pattern::parse(pattern).unwrap().matches_key_behind(segments)
+        };
+        let named = "log/0000000000008a0003";
+        for (pattern, log) in
+            [("*", ""), ("**", "a"), ("a/*", "a"), ("**/a/*", "b/a"), (named, "log")]
+        {
+            assert!(keys(pattern, log), "{pattern} should match an entry of {log}");
+        }
+        for (pattern, log) in [("a", ""), ("*", "a"), ("a/*", "b"), ("**/a", "a"), (named, "a")] {
+            assert!(!keys(pattern, log), "{pattern} should match no entry of {log}");
         }
         assert!(Pattern::parse("").is_err());
         assert!(Pattern::parse("/a").is_err());

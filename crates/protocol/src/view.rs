@@ -82,6 +82,18 @@ impl View {
             && (self.patterns.is_empty() || self.patterns.iter().any(|p| p.matches(below.clone())))
     }
 
+    /// Whether the view may see entries of a log, of which these are the segments below the base: then these
+    /// entries are what its tail counts. Cost: as [`View::sees`].
+    pub fn sees_entries_of<'a>(&self, log: impl Iterator<Item = &'a str> + Clone) -> bool {
+        let reached = match self.depth {
+            Depth::Tree => true,
+            Depth::Children => log.clone().next().is_none(),
+            Depth::Entry => false,
+        };
+        let shown = |pattern: &Pattern| pattern.matches_key_behind(log.clone());
+        reached && (self.patterns.is_empty() || self.patterns.iter().any(shown))
+    }
+
     /// The segments of all patterns: what it costs to match a path with them is this times the segments of the path, at
     /// most. Cost: their length.
     pub fn pattern_segments(&self) -> usize {

@@ -12,7 +12,7 @@ pub use feed::{Feed, FeedLimits, Interest, Step};
 pub use standing::{Motion, Standing};
 pub(crate) use walk::Walk;
 
-use onetree_protocol::{Act, Change, Depth, LogKey, Path, View};
+use onetree_protocol::{Act, Change, Depth, LogKey, Path, Revision, View};
 
 /// Whether a live change must be told to a mirror of `view`. A drop or a trim is told as it is:
 /// applied to what the mirror holds, it takes away exactly what the view loses.
@@ -24,6 +24,12 @@ pub fn concerns(view: &View, change: &Change) -> bool {
             trims(&change.path, *to, &view.base) || reaches(view, &change.path, 1)
         }
     }
+}
+
+/// Whether a mirror of `view` that has shown `shown` missed something when `log` was trimmed: the last entry
+/// that went was newer, and the view may see it, or lies in it.
+pub(crate) fn is_gap(view: &View, log: &Path, to: LogKey, shown: Revision) -> bool {
+    to.rev > shown && view.base.below(log).is_none_or(|below| view.sees_entries_of(below))
 }
 
 /// Whether `path` lies in one of the entries that go when `log` is trimmed.

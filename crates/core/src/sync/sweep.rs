@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use onetree_protocol::{Act, Change, Codec, Path, Revision, View};
 
 use super::edge::Edge;
+use super::is_gap;
 use super::walk::Walk;
 use crate::snapshot::Snapshot;
 
@@ -92,7 +93,7 @@ impl Sweep {
         while let Some(mut change) = walk.next() {
             // What an earlier round has sent was not shown yet: it is lost if it goes in this one.
             if let (Act::Trim { to, gap }, Some(shown)) = (&mut change.act, self.shown) {
-                *gap |= to.rev > shown;
+                *gap |= is_gap(view, &change.path, *to, shown);
             }
             // A piece ends between two paths, as what stands at one path belongs together; and
             // only behind where it began, as the trim that a tail makes stands at the log's path.

@@ -7,8 +7,8 @@ use core::cmp::Ordering;
 
 use onetree_protocol::{Act, Change, Depth, LogKey, Path, Revision, View};
 
-use super::concerns;
 use super::edge::Edge;
+use super::{concerns, is_gap};
 use crate::slot::{Slot, Summary};
 use crate::snapshot::Snapshot;
 
@@ -181,7 +181,7 @@ impl<'a> Walk<'a> {
     fn inherit(&mut self) {
         let Some(since) = self.since else { return };
         for slot in self.snapshot.above(&self.view.base) {
-            marks(slot, since, &mut self.pending);
+            marks(slot, since, self.view, &mut self.pending);
         }
         self.pending.retain(|change| concerns(self.view, change));
     }
@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
         if let Some((key, hidden)) = in_known {
             return hidden.is_none_or(|hidden| key > hidden);
         }
-        let Some((log, key)) = log_of(&self.view.base, path) else { return true };
+        let Some((log, key)) = log_of(self.view, &slot.path) else { return true };
         let Ok(log) = Path::parse(log) else { return true };
         let Some(hidden) = self.edge_of(&log, tail) else {
             // The walk that goes on from here comes to this slot again.
@@ -270,7 +270,7 @@ impl<'a> Walk<'a> {
             return;
         };
         let first = self.pending.len();
-        marks(slot, since, &mut self.pending);
+        marks(slot, since, self.view, &mut self.pending);
         if slot.rev > since {
             let gone = || Change { path: slot.path.clone(), rev: slot.rev, act: Act::Delete };
             self.pending.push_back(slot.entry(self.view.values).unwrap_or_else(gone));
@@ -285,27 +285,28 @@ impl<'a> Walk<'a> {
 }
 
 /// The drop and the trim at a slot, when they are newer than `since`.
-fn marks(slot: &Slot, since: Revision, into: &mut VecDeque<Change>) {
+fn marks(slot: &Slot, since: Revision, view: &View, into: &mut VecDeque<Change>) {
     let dropped = slot.dropped();
     if dropped > since {
         into.push_back(Change { path: slot.path.clone(), rev: dropped, act: Act::Drop });
     }
     if let Some((rev, to)) = slot.trimmed().filter(|(rev, _)| *rev > since) {
-        // The last entry that went was newer than the mirror: it never had it.
-        let act = Act::Trim { to, gap: to.rev > since };
+        let act = Act::Trim { to, gap: is_gap(view, &slot.path, to, since) };
         into.push_back(Change { path: slot.path.clone(), rev, act });
     }
 }
 
-/// The outermost log below `base` that `path` lies in, and the key of its entry.
-fn log_of<'p>(base: &Path, path: &'p str) -> Option<(&'p str, LogKey)> {
-    let mut at = if base.is_root() { 0 } else { base.as_str().len() };
-    while let Some(segment) = path.get(at + 1..) {
-        let length = segment.find('/').unwrap_or(segment.len());
-        if let Some(key) = LogKey::parse(&segment[..length]) {
-            return Some((if at == 0 { "/" } else { &path[..at] }, key));
+/// The outermost log below the view's base that `path` lies in and of which the view may see
+/// entries; and the key of its entry.
+fn log_of<'p>(view: &View, path: &'p Path) -> Option<(&'p str, LogKey)> {
+    let below = view.base.below(path)?;
+    let mut end = if view.base.is_root() { 0 } else { view.base.as_str().len() };
+    for (depth, segment) in below.clone().enumerate() {
+        let key = LogKey::parse(segment);
+        if let Some(key) = key.filter(|_| view.sees_entries_of(below.clone().take(depth))) {
+            return Some((if end == 0 { "/" } else { &path.as_str()[..end] }, key));
         }
-        at += 1 + length;
+        end += 1 + segment.len();
     }
     None
 }

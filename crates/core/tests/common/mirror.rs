@@ -258,7 +258,7 @@ impl Mirror {
         }
         let mut highest_missing: BTreeMap<Path, LogKey> = BTreeMap::new();
         for (path, entry) in truth.iter().filter(|(p, _)| !self.copy.entries.contains_key(p)) {
-            let log = truth::log_of(&self.view.base, path);
+            let log = truth::log_of(&self.view, path);
             let Some((log, key)) = log else { panic!("{path} is missing at {rev}") };
             let left_out = self.copy.left_out.get(&log);
             let may = left_out.is_some_and(|(to, at)| key <= *to && entry.0 <= *at);
@@ -268,7 +268,7 @@ impl Mirror {
         }
         // What a tail leaves out is old: there is no hole in what it shows.
         for (path, (rev, _)) in &self.copy.entries {
-            let Some((log, key)) = truth::log_of(&self.view.base, path) else { continue };
+            let Some((log, key)) = truth::log_of(&self.view, path) else { continue };
             let untouched = key.rev == *rev && LogKey::of(path) == Some(key);
             let hole = highest_missing.get(&log).filter(|missing| untouched && **missing > key);
             assert!(hole.is_none(), "{path} is shown, {hole:?} behind it is not: tail {tail}");
@@ -317,7 +317,7 @@ impl Mirror {
         }
         let (outran, lost) = self.trims(since, rev, world);
         let inner =
-            |log: &Path| self.view.tail.is_some() && truth::log_of(&self.view.base, log).is_some();
+            |log: &Path| self.view.tail.is_some() && truth::log_of(&self.view, log).is_some();
         for log in lost.iter().filter(|log| !inner(log)) {
             assert!(
                 told.iter().any(|(path, _)| *path == log),
@@ -325,6 +325,11 @@ impl Mirror {
             );
         }
         for (log, to) in told {
+            assert!(
+                truth::may_see_entries(&self.view, log),
+                "a gap in {log}, whose entries {:?} cannot see",
+                self.view
+            );
             let tail = self.view.tail.map(|tail| tail as usize).filter(|_| to.rev > since);
             let trees = self.trees(since, rev, world);
             if tail.is_some_and(|tail| tail_of(&trees, log, tail) >= Some(to)) {
@@ -378,7 +383,7 @@ impl Mirror {
 
     /// The logs of the view that its tail is about.
     fn logs(&self, tree: &Tree) -> BTreeSet<Path> {
-        let log = |path: &Path| truth::log_of(&self.view.base, path).map(|(log, _)| log);
+        let log = |path: &Path| truth::log_of(&self.view, path).map(|(log, _)| log);
         tree.keys().filter_map(log).collect()
     }
 

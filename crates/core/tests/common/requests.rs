@@ -127,7 +127,7 @@ pub(crate) fn any_view(rng: &mut Rng, tree: &Tree) -> View {
         1..3 => Depth::Children,
         _ => Depth::Tree,
     };
-    let patterns = ["*", "b", "**/b", "a/**", "**/log/**", "b c/*", "**"];
+    let patterns = ["*", "b", "**/b", "a/**", "**/log/**", "**/b/*", "b c/*", "**"];
     let count = if rng.chance(30) { 1 + rng.below(2) } else { 0 };
     let patterns = (0..count).map(|_| Pattern::parse(rng.pick::<&str>(&patterns)).unwrap());
     let patterns = patterns.collect();

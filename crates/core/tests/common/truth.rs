@@ -138,16 +138,28 @@ pub(crate) fn digest(tree: &Tree, key: DigestKey) -> Digest {
     digest
 }
 
-/// The outermost log below `base` that `path` lies in, with the key of its entry.
-pub(crate) fn log_of(base: &Path, path: &Path) -> Option<(Path, LogKey)> {
-    let mut log = base.clone();
-    for segment in segments(base, path)? {
-        if let Some(key) = LogKey::parse(segment) {
+/// The outermost log below the view's base that `path` lies in and of which the view may see
+/// entries, with the key of its entry.
+pub(crate) fn log_of(view: &View, path: &Path) -> Option<(Path, LogKey)> {
+    let mut log = view.base.clone();
+    for segment in segments(&view.base, path)? {
+        if let Some(key) = LogKey::parse(segment).filter(|_| may_see_entries(view, &log)) {
             return Some((log, key));
         }
         log = log.child(segment).unwrap();
     }
     None
+}
+
+/// Whether an entry of `log`, or something in it, is seen: that of a key which a pattern names, or any
+/// other; the base may lie in one.
+pub(crate) fn may_see_entries(view: &View, log: &Path) -> bool {
+    if log != &view.base && is_under(log, &view.base) {
+        return true;
+    }
+    let named = view.patterns.iter().flat_map(|pattern| pattern.as_str().split('/'));
+    let mut keys = named.filter(|name| LogKey::parse(name).is_some()).chain(["000000000000010000"]);
+    keys.any(|key| sees(view, &log.child(key).unwrap()))
 }
 
 /// The keys of a log's entries, the newest first.
