@@ -278,9 +278,7 @@ impl State {
                     let message = format!("the log key {to} is not given out yet");
                     return Err(Refusal::at(Code::LogKey, &path, message));
                 }
-                let oldest = || self.committed.entries_of(&path).next();
-                let due = || oldest().is_some_and(|slot| LogKey::of(&slot.path) <= Some(to));
-                if !first || due() {
+                if !first || self.committed.has_entries_up_to(&path, to) {
                     plan.effects.push(Effect::Trim { path, to });
                 }
                 Ok(())

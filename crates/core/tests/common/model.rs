@@ -278,7 +278,7 @@ impl Trial {
                 if to.rev > before.rev {
                     return Err((Code::LogKey, Some(path.clone()), None));
                 }
-                if !first || before.keys(path).last().is_some_and(|oldest| oldest <= to) {
+                if !first || before.items.keys().any(|other| truth::is_trimmed(path, *to, other)) {
                     self.model.trim(self.rev, path, *to);
                     self.effects += 1;
                 }

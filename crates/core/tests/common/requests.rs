@@ -61,7 +61,9 @@ fn any_log(rng: &mut Rng, tree: &Tree) -> Path {
 }
 
 fn any_key(rng: &mut Rng, tree: &Tree, log: &Path) -> LogKey {
-    let keys = truth::keys(tree, log);
+    // Also of an entry that is deleted, where something is under it still.
+    let name = |other: &Path| LogKey::parse(truth::segments(log, other)?.first()?);
+    let keys: Vec<LogKey> = tree.keys().filter_map(name).collect();
     if keys.is_empty() { LogKey { rev: rev(1), index: 0 } } else { *rng.pick(&keys) }
 }
 
