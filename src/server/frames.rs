@@ -89,7 +89,14 @@ impl Frames {
                 return Err(Error::Protocol(ProtocolError::UnexpectedContinueFrame));
             }
             (Data::Continue, Some(mut partial)) => {
-                partial.1.append(payload);
+                // No more room than the whole may need, and none kept beside it: it may not end for long.
+                let (have, all) = (partial.1.capacity(), partial.1.len() + payload.len());
+                if all > have {
+                    let room = all.max(self.most.min(2 * have));
+                    partial.1.reserve_exact(room - partial.1.len());
+                }
+                partial.1.extend_from_slice(payload);
+                *payload = Vec::new();
                 if !last {
                     self.partial = Some(partial);
                     return Ok(None);

@@ -77,6 +77,19 @@ fn parts_become_one_message_and_a_ping_may_come_between() {
 }
 
 #[test]
+fn a_message_that_does_not_end_has_no_more_room_than_it_may_need() {
+    let mut frames = Frames::new(100_000);
+    let (mut buffer, mut payload) = (BytesMut::new(), Vec::new());
+    let mut part = |first: u8, length: usize| {
+        buffer.extend_from_slice(&frame(first, &vec![0; length]));
+        assert!(frames.take(&mut buffer, &mut payload).unwrap().is_none());
+        frames.partial.as_ref().map_or(0, |partial| partial.1.capacity()) + payload.capacity()
+    };
+    let kept = [part(0x02, 60_000), part(0x00, 30_000), part(0x00, 10_000), part(0x00, 0)];
+    assert!(kept.iter().all(|room| *room <= 100_000), "{kept:?}");
+}
+
+#[test]
 fn a_close_has_a_code_that_may_be_said() {
     let close = |payload: &[u8]| {
         let mut made = messages(&frame(0x88, payload), 1000)?;
