@@ -324,10 +324,8 @@ impl Config {
             return wrong("frame_bytes", message);
         }
         for origin in &self.origins {
-            let (scheme, host) = origin.split_once("://").unwrap_or_default();
-            if !matches!(scheme, "http" | "https") || host.is_empty() || host.contains('/') {
-                let message = format!("has {origin:?}, which is no origin like https://a.example");
-                return wrong("origins", message);
+            if let Err(why) = check_origin(origin) {
+                return wrong("origins", format!("has {origin:?}, {why}"));
             }
         }
         for rule in &self.retention {
@@ -387,6 +385,32 @@ impl Config {
         };
         self.retention.iter().map(rule).collect()
     }
+}
+
+/// Whether a browser can say this origin: a scheme, `://`, a host, and a port that is not the scheme's own
+/// (RFC 6454, 6.2). What is never said would allow nobody.
+fn check_origin(origin: &str) -> Result<(), &'static str> {
+    let (scheme, host) = origin.split_once("://").unwrap_or_default();
+    let of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        || !scheme.chars().all(of_scheme)
+        || host.is_empty()
+        || !host.chars().all(|c| c.is_ascii_graphic() && !"/?#@".contains(c))
+    {
+        return Err("which is no origin like https://a.example");
+    }
+    if host.contains('*') {
+        return Err("and '*' stands for nothing in an origin: list each");
+    }
+    let own_port = match scheme.to_ascii_lowercase().as_str() {
+        "http" | "ws" => ":80",
+        "https" | "wss" => ":443",
+        _ => return Ok(()),
+    };
+    if host.ends_with(own_port) {
+        return Err("with a port that browsers leave out, as it is the scheme's own");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -65,6 +65,19 @@ fn a_wrong_value_is_refused_with_its_line() {
         ("\n\nframe_bytes = 5000", "my.toml:3: 'frame_bytes' is 5000, but must be at least"),
         ("commit_changes = 65536", "my.toml:1: 'commit_changes' must be below"),
         ("origins = [\"a.example\"]", "my.toml:1: 'origins' has \"a.example\""),
+        (
+            "origins = [\"https://a.example/\"]",
+            "my.toml:1: 'origins' has \"https://a.example/\", which",
+        ),
+        (
+            "origins = [\"https://*.example\"]",
+            "my.toml:1: 'origins' has \"https://*.example\", and '*'",
+        ),
+        (
+            "origins = [\"https://a.example:443\"]",
+            "my.toml:1: 'origins' has \"https://a.example:443\", with",
+        ),
+        ("origins = [\"null\"]", "my.toml:1: 'origins' has \"null\", which is no origin"),
         ("[[retention]]\npattern = \"/a\"\nkeep = 1", "my.toml:2: not a pattern"),
         (
             "[[retention]]\npattern = \"chat/log-*\"\nkeep = 1",

@@ -18,7 +18,7 @@ pub(super) fn refuse(
     why: &str,
 ) -> Reply {
     let code = format!("http-{}", status.as_u16());
-    let agent = value(headers, header::USER_AGENT).unwrap_or("-");
+    let agent = value(headers, header::USER_AGENT).map_or_else(|| "-".to_owned(), logged_agent);
     tracing::info!(code, %peer, agent, why, "request refused");
     text(status, &format!("{why}\n"))
 }
@@ -26,6 +26,11 @@ pub(super) fn refuse(
 /// A header, when it is there and is text.
 pub(super) fn value(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// What a client says that it is, of a length that a log line bears.
+pub(super) fn logged_agent(said: &str) -> String {
+    said.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
 /// Plain text.

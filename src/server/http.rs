@@ -127,10 +127,13 @@ async fn route(place: Place, request: Request<Incoming>, permit: &Permit) -> Rep
     let (peer, path) = (place.peer, request.uri().path());
     let page = path.strip_prefix("/console");
     let known = matches!(path, "/" | "/healthz" | "/v1/sync" | "/v1/stats" | "/v1/sessions");
-    if (known || page.is_some()) && request.method() != Method::GET {
-        let message = "only GET is understood here";
-        let mut reply = refuse(peer, request.headers(), StatusCode::METHOD_NOT_ALLOWED, message);
-        reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+    // The answer to HEAD is that to GET; its body stays behind (RFC 9110, 9.3.2).
+    let (methods, head) = if path == "/v1/sync" { ("GET", false) } else { ("GET, HEAD", true) };
+    let understood = request.method() == Method::GET || head && request.method() == Method::HEAD;
+    if (known || page.is_some()) && !understood {
+        let message = format!("only {methods} is understood here");
+        let mut reply = refuse(peer, request.headers(), StatusCode::METHOD_NOT_ALLOWED, &message);
+        reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
         return reply;
     }
     // What tells of others, and the page that shows it, is for the broker's own pages alone.

@@ -9,6 +9,7 @@ use onetree_protocol::{ClientFrame, Code};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use super::answer::logged_agent;
 use super::closing::Ending;
 use super::connection::Connection;
 use super::requests::Read;
@@ -75,8 +76,7 @@ impl Connection {
             return Err(Ending::refused(Code::BadFrame, message));
         }
         if let Some(agent) = &hello.agent {
-            // For the log: of a length that a log line bears.
-            self.agent = Some(agent.chars().filter(|c| !c.is_control()).take(80).collect());
+            self.agent = Some(logged_agent(agent));
         }
         let Some(fresh) = random::session() else {
             return Err(Ending::refused(Code::Internal, "no randomness for a session"));

@@ -34,9 +34,8 @@ pub(super) fn admits(
         let page = page.to_str().unwrap_or("?");
         return match allowed(page, host, local, configured) {
             true => Ok(()),
-            false => Err(format!(
-                "pages of {page} may not ask this; add it to 'origins' in the configuration to allow it"
-            )),
+            // Were it among 'origins', the browser would not show it the answer.
+            false => Err(format!("pages of {page} may not ask this")),
         };
     }
     match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
@@ -65,6 +64,16 @@ pub(super) fn allowed(
         Some(name.eq_ignore_ascii_case(host) && is_own(host, local.port()))
     };
     configured.iter().any(|other| other.eq_ignore_ascii_case(origin)) || own() == Some(true)
+}
+
+/// What a page is told that may not connect.
+pub(super) fn refused(page: &str) -> String {
+    if page == "null" {
+        return "pages that are of no origin (files, frames in a sandbox) may not connect, and 'origins' cannot name them: \
+                let a server give them"
+            .to_owned();
+    }
+    format!("pages of {page} may not connect; add it to 'origins' in the configuration to allow it")
 }
 
 fn is_own(host: &str, port: u16) -> bool {

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use onetree_protocol::Codec;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::answer::{Reply, refuse, value};
+use super::answer::{Reply, logged_agent, refuse, value};
 use super::connection::{self, Arrival};
 use super::http::{Permit, Place};
 use super::origin;
@@ -36,9 +36,7 @@ pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Per
     if let Some(page) = headers.get(header::ORIGIN) {
         let page = page.to_str().unwrap_or("?");
         if !origin::allowed(page, value(headers, header::HOST), local, &server.config.origins) {
-            let message = format!(
-                "pages of {page} may not connect; add it to 'origins' in the configuration to allow it"
-            );
+            let message = origin::refused(page);
             // Aloud, but once: a browser shows its page nothing but that there is no connection.
             if !server.foreign_told.swap(true, Ordering::Relaxed) {
                 tracing::warn!("{message}");
@@ -62,7 +60,7 @@ pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Per
         Ok(accept) => set.insert(header::SEC_WEBSOCKET_ACCEPT, accept),
         Err(_) => return refuse(StatusCode::BAD_REQUEST, "sec-websocket-key is not one"),
     };
-    let agent = value(headers, header::USER_AGENT).map(str::to_owned);
+    let agent = value(headers, header::USER_AGENT).map(logged_agent);
     let socket_permit = permit.lock().ok().and_then(|mut permit| permit.take());
     let tasks = server.tasks.clone();
     let upgraded = hyper::upgrade::on(&mut request);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt, StreamExt};
 use onetree::store::MemoryStore;
 use onetree::{Broker, Config};
 use serde_json::json;
@@ -58,6 +59,7 @@ async fn garbage_instead_of_an_upgrade_is_refused_and_logged_once() {
         (get("/v1/what"), 404),
         (b"POST /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 405),
         (b"PUT /v1/sync HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 405),
+        (b"HEAD /v1/sync HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 405),
     ] {
         let answer = http(addr, &said).await;
         assert!(answer.text.starts_with(&format!("HTTP/1.1 {status}")), "{}", answer.text);
@@ -93,10 +95,14 @@ async fn attempt(addr: SocketAddr, name: &'static str, value: Option<&str>) -> (
 
 #[tokio::test]
 async fn pages_of_the_origins_that_are_configured_may_connect_and_no_others() {
-    let broker = broker("origins = [\"https://app.example\", \"http://b.example:8080\"]").await;
+    let list =
+        "origins = [\"https://app.example\", \"http://b.example:8080\", \"tauri://localhost\"]";
+    let broker = broker(list).await;
     let addr = broker.addr();
     let own = format!("http://{addr}");
-    for origin in [own.as_str(), "https://app.example", "http://b.example:8080"] {
+    for origin in
+        [own.as_str(), "https://app.example", "http://b.example:8080", "tauri://localhost"]
+    {
         assert_eq!(attempt(addr, "origin", Some(origin)).await.0, 101, "{origin}");
     }
     let port = addr.port();
@@ -114,6 +120,31 @@ async fn pages_of_the_origins_that_are_configured_may_connect_and_no_others() {
         assert!(body.contains("origins"), "{body}");
     }
     assert_eq!(attempt(addr, "origin", None).await.0, 101, "a program says none");
+}
+
+#[tokio::test]
+async fn a_probe_may_ask_for_the_head_alone() {
+    let broker = broker("").await;
+    let said = b"HEAD /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = http(broker.addr(), said).await.text;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200") && body.is_empty(), "{answer}");
+    assert!(head.contains("content-length: ") && !head.contains("content-length: 0"), "{head}");
+}
+
+#[tokio::test]
+async fn of_what_a_program_says_that_it_is_so_much_is_kept_as_a_log_line_bears() {
+    let broker = broker("").await;
+    let mut request = request(broker.addr());
+    request.headers_mut().insert("user-agent", "x".repeat(10_000).parse().unwrap());
+    let (stream, _) = socket(broker.addr()).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    socket.send(r#"{"op":"hello","id":1}"#.into()).await.unwrap();
+    socket.next().await.unwrap().unwrap();
+    let own = broker.addr().to_string();
+    let said = format!("GET /v1/sessions HTTP/1.1\r\nhost: {own}\r\nconnection: close\r\n\r\n");
+    let told = http(broker.addr(), said.as_bytes()).await.text;
+    assert!(told.contains(&"x".repeat(80)) && !told.contains(&"x".repeat(81)), "{told}");
 }
 
 #[tokio::test]
