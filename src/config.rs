@@ -124,6 +124,8 @@ keys! {
     dedup_answers: u32,
     /// Bytes of the answers remembered for one client; its last answer is always.
     dedup_client_bytes: u64,
+    /// The same of all clients together; one client's are always.
+    dedup_bytes: u64,
     /// Clients whose answers are remembered.
     dedup_clients: u32,
     /// For how long a client is remembered after its last write, milliseconds.
@@ -292,6 +294,7 @@ impl Config {
             ("commit_conditions", u64::from(self.commit_conditions)),
             ("dedup_answers", u64::from(self.dedup_answers)),
             ("dedup_client_bytes", self.dedup_client_bytes),
+            ("dedup_bytes", self.dedup_bytes),
             ("dedup_clients", u64::from(self.dedup_clients)),
             ("hello_timeout_ms", self.hello_timeout_ms),
             ("ping_interval_ms", self.ping_interval_ms),
@@ -358,6 +361,7 @@ impl Config {
             tombstone_ms: self.tombstone_ms,
             dedup_answers: self.dedup_answers,
             dedup_client_bytes: self.dedup_client_bytes,
+            dedup_bytes: self.dedup_bytes,
             dedup_clients: self.dedup_clients,
             dedup_ms: self.dedup_ms,
             grace_ms: self.session_grace_ms,

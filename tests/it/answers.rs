@@ -79,6 +79,20 @@ async fn dedup_clients() {
 }
 
 #[tokio::test]
+async fn dedup_bytes() {
+    let broker = broker("dedup_bytes = 2000\ndedup_client_bytes = 2000").await;
+    let (mut one, _) = Wire::hello(broker.addr(), json!({"client": "one"})).await;
+    assert_eq!(one.ask(numbered(1)).await["op"], "done");
+    // Another client's answer, of which one fits, takes its place.
+    let (mut two, _) = Wire::hello(broker.addr(), json!({"client": "two"})).await;
+    let step = json!({"do": "append", "path": "/log", "json": 1});
+    let large = json!({"op": "txn", "id": 1, "seq": 1, "do": vec![step; 30]});
+    let answer = two.ask(large.clone()).await;
+    forgotten(&mut one, 2).await;
+    assert_eq!(two.ask(large).await, answer, "the first answer again");
+}
+
+#[tokio::test]
 async fn dedup_ms() {
     let broker = broker("dedup_ms = 200").await;
     let (mut wire, _) = Wire::hello(broker.addr(), json!({"client": "one"})).await;

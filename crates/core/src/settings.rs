@@ -55,6 +55,8 @@ pub struct Bounds {
     pub dedup_answers: u32,
     /// Bytes of memory of the answers remembered for one client, roughly. Its last answer is always kept.
     pub dedup_client_bytes: u64,
+    /// The same of all clients together: beyond, those whose last write is the longest ago are forgotten, all but one.
+    pub dedup_bytes: u64,
     /// Clients that are remembered.
     pub dedup_clients: u32,
     /// For how long a client is remembered after its last write, milliseconds.
@@ -77,6 +79,7 @@ impl Default for Bounds {
             tombstone_ms: 24 * 3_600_000,
             dedup_answers: 1_024,
             dedup_client_bytes: 1 << 20,
+            dedup_bytes: 256 << 20,
             dedup_clients: 10_000,
             dedup_ms: 24 * 3_600_000,
             grace_ms: 30_000,

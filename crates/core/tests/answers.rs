@@ -135,6 +135,31 @@ fn restarted(state: &State, bounds: Bounds) -> State {
 }
 
 #[test]
+fn the_answers_of_all_clients_together_have_a_bound() {
+    let bounds = Bounds { dedup_bytes: 60_000, ..Bounds::default() };
+    let mut state = State::new(settings(bounds));
+    let held = |state: &State| {
+        let clients: Vec<SavedClient> = state.checkpoint().clients().collect();
+        (clients.len(), clients.iter().map(bytes).sum::<usize>())
+    };
+    for client in 0..30 {
+        write(&mut state, &format!("c{client:02}"), 1, 20).answer.unwrap();
+        housekeep(&mut state, 1);
+        let (clients, bytes) = held(&state);
+        assert!(clients == client + 1 || clients > 8, "{clients} after {client}");
+        assert!(bytes <= 60_000, "{bytes} of {clients}");
+    }
+    // A restart with less room lets go of what no longer fits, but for one client, however much that holds.
+    let smaller = Bounds { dedup_bytes: 1, ..bounds };
+    let mut state = restarted(&state, smaller);
+    housekeep(&mut state, 1);
+    assert_eq!(held(&state).0, 1);
+    assert!(write(&mut state, "new", 1, 20).answer.is_ok());
+    housekeep(&mut state, 2);
+    assert_eq!(held(&state).0, 1);
+}
+
+#[test]
 fn a_first_write_of_a_client_that_was_forgotten_is_not_done_again() {
     let bounds = Bounds { dedup_clients: 3, ..Bounds::default() };
     let mut state = State::new(settings(bounds));

@@ -74,6 +74,7 @@ impl World {
             tombstone_ms: *rng.pick(&[100, 100_000]),
             dedup_answers: *rng.pick(&[1, 4]),
             dedup_client_bytes: 1 << 20,
+            dedup_bytes: *rng.pick(&[1_000, 1 << 20]),
             dedup_clients: *rng.pick(&[1, 8]),
             dedup_ms: *rng.pick(&[300, 100_000]),
             grace_ms: 50,

@@ -5,10 +5,10 @@ use alloc::sync::Arc;
 
 use onetree_protocol::{Code, Name, Path, Revision};
 
-use super::past::{Earliest, Nothing};
+use super::past::Nothing;
 use super::{Committed, State};
 use crate::commit::Origin;
-use crate::map::Item;
+use crate::map::{Item, Summary};
 use crate::request::{Answer, Author, Outcome, Refusal};
 use crate::settings::{Bounds, Time};
 
@@ -75,10 +75,31 @@ impl Remembered {
     }
 }
 
+/// Of some clients: when the one wrote last whose last write is the longest ago, and the bytes of all their
+/// answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Idle {
+    pub(super) oldest: Time,
+    bytes: u64,
+}
+
+impl Default for Idle {
+    fn default() -> Idle {
+        Idle { oldest: Time::NEVER, bytes: 0 }
+    }
+}
+
+impl Summary for Idle {
+    fn add(&mut self, other: &Idle) {
+        self.oldest = self.oldest.min(other.oldest);
+        self.bytes += other.bytes;
+    }
+}
+
 impl Item for Client {
     type Key = Name;
     type Handle = Name;
-    type Summary = Earliest;
+    type Summary = Idle;
 
     fn key(&self) -> &Name {
         &self.name
@@ -88,8 +109,8 @@ impl Item for Client {
         self.name.clone()
     }
 
-    fn summary(&self) -> Earliest {
-        Earliest(self.time)
+    fn summary(&self) -> Idle {
+        Idle { oldest: self.time, bytes: self.held.bytes }
     }
 }
 
@@ -178,14 +199,22 @@ impl Committed {
         self.answers.remove_span(|(name, _): &(Name, u64)| name.cmp(client));
     }
 
+    /// Whether there are more clients than are remembered, or more bytes of answers: then the one that wrote the
+    /// longest ago is to be forgotten. What one client has is bounded by itself.
+    pub(super) fn crowd(&self, bounds: &Bounds) -> bool {
+        let count = self.clients.len();
+        count > bounds.dedup_clients as usize
+            || count > 1 && self.clients.summary().bytes > bounds.dedup_bytes
+    }
+
     /// Whose last write is the longest ago, if that is at or before `until`.
     pub(super) fn idle_client(&self, until: Time) -> Option<Name> {
-        let Earliest(oldest) = self.clients.summary();
+        let Idle { oldest, .. } = self.clients.summary();
         if oldest > until {
             return None;
         }
         let all = |_: &Name| core::cmp::Ordering::Equal;
-        let mut idle = self.clients.range_where(all, |summary: &Earliest| summary.0 <= oldest);
+        let mut idle = self.clients.range_where(all, |summary: &Idle| summary.oldest <= oldest);
         idle.next().map(|client| client.name.clone())
     }
 }

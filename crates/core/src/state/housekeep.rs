@@ -36,7 +36,7 @@ impl State {
     pub fn due(&self) -> Option<Time> {
         let bounds = &self.settings.bounds;
         let Earliest(log) = self.committed.logs.summary();
-        let Earliest(client) = self.committed.clients.summary();
+        let client = self.committed.clients.summary().oldest;
         let grave = self.committed.graves.iter().next();
         let grave =
             grave.map_or(Time::NEVER, |grave| grave.time.plus(stretched(bounds.tombstone_ms)));
@@ -149,8 +149,11 @@ impl State {
             let last = graves.iter().enumerate().take(STEP).take_while(goes).last();
             return last.map(|(_, grave)| vec![Effect::Compact { horizon: grave.at.0 }]);
         }
-        let crowded = self.committed.clients.len() > bounds.dedup_clients as usize;
-        let until = if crowded { Time(u64::MAX - 1) } else { now.minus(bounds.dedup_ms) };
+        let until = if self.committed.crowd(bounds) {
+            Time(u64::MAX - 1)
+        } else {
+            now.minus(bounds.dedup_ms)
+        };
         let client = self.committed.idle_client(until)?;
         Some(vec![Effect::Forget { client }])
     }
@@ -158,6 +161,6 @@ impl State {
     fn crowded(&self) -> bool {
         let bounds = &self.settings.bounds;
         self.committed.graves.len() as u64 > stretched(bounds.tombstones)
-            || self.committed.clients.len() > bounds.dedup_clients as usize
+            || self.committed.crowd(bounds)
     }
 }

@@ -169,7 +169,7 @@ impl State {
         committed.graves = sorted(graves);
         committed.owned = sorted(owned);
         committed.answers = sorted(answers);
-        committed.clients = Map::from_sorted(known, &super::past::Earliest::default());
+        committed.clients = sorted(known);
         for (path, time) in logged {
             state.appended(&path, time, true);
         }
