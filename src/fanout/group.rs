@@ -57,9 +57,13 @@ impl Group {
             && self.view == interest.view
     }
 
-    /// How many steps it takes, at most, to find whether it sees a path of so many segments.
-    pub(super) fn steps(&self, depth: usize) -> usize {
-        1 + self.segments as usize * depth
+    /// Segments of all its patterns.
+    pub(super) fn segments(&self) -> usize {
+        self.segments as usize
+    }
+
+    pub(super) fn is_patterned(&self) -> bool {
+        self.segments > 0
     }
 
     /// What tells it from all others while it lives.

@@ -1,6 +1,6 @@
 //! The groups of one base.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use onetree_core::Interest;
@@ -8,11 +8,13 @@ use onetree_protocol::Path;
 
 use super::FEW;
 use super::group::{Group, Kind};
+use super::lookup::Lookup;
 use super::patterns::Patterns;
 
 /// The groups of one base: nearly always one, of 8 bytes.
 ///
-/// Few are searched one by one. Becomes many above [`FEW`], and few again at half of that.
+/// Few are searched one by one. Becomes many above [`FEW`], or where their patterns have more segments than
+/// [`LIGHT`], and few again at half of both.
 #[derive(Debug)]
 pub(super) enum Groups {
     Few(Vec<Arc<Group>>),
@@ -25,8 +27,15 @@ pub(super) enum Groups {
 #[derive(Debug, Default)]
 pub(super) struct Many {
     all: HashMap<Kind, Arc<Group>>,
+    /// Those without patterns, by their address.
+    plain: BTreeMap<usize, Arc<Group>>,
     patterns: Patterns,
+    /// Segments of all patterns.
+    segments: usize,
 }
+
+/// Segments of patterns that are compared with a path one by one.
+const LIGHT: usize = 64;
 
 impl Groups {
     pub(super) fn new() -> Groups {
@@ -51,7 +60,9 @@ impl Groups {
     /// Puts in a group whose interest no other has.
     pub(super) fn insert(&mut self, group: Arc<Group>) {
         match self {
-            Groups::Few(list) if list.len() < FEW => list.push(group),
+            Groups::Few(list) if list.len() < FEW && segments(list) + group.segments() <= LIGHT => {
+                list.push(group);
+            }
             Groups::Few(list) => {
                 let mut many = Box::new(Many::default());
                 list.drain(..).chain([group]).for_each(|group| many.insert(group));
@@ -67,7 +78,7 @@ impl Groups {
             Groups::Few(list) => list.retain(|group| !group.is(interest) || !group.is_empty()),
             Groups::Many(many) => {
                 many.remove_empty(interest);
-                if many.all.len() <= FEW / 2 {
+                if many.all.len() <= FEW / 2 && many.segments <= LIGHT / 2 {
                     *self = Groups::Few(many.all.drain().map(|(_, group)| group).collect());
                 }
             }
@@ -83,33 +94,63 @@ impl Groups {
     }
 
     /// Calls `each` with every group whose view sees `path`, once. `above`: the segments of the base,
-    /// which `path` lies at or under. Gives how many steps that took.
+    /// which `path` lies at or under. False: of those with patterns none was found, as that takes more steps than are
+    /// left.
     pub(super) fn each_seeing(
         &self,
         path: &Path,
         above: usize,
+        lookup: &mut Lookup,
         mut each: impl FnMut(&Arc<Group>),
-    ) -> usize {
-        match self {
-            Groups::Few(list) => {
-                list.iter().filter(|group| group.view.sees(path)).for_each(each);
-                let below = path.depth() - above;
-                list.iter().map(|group| group.steps(below)).sum()
-            }
-            Groups::Many(many) => {
-                let (matching, steps) = many.patterns.matching(path.segments().skip(above));
-                for group in matching.into_iter().filter(|group| group.view.reaches(path)) {
+    ) -> bool {
+        let Groups::Many(many) = self else {
+            self.each(|group| {
+                if group.view.sees(path) {
                     each(group);
                 }
-                steps
-            }
+            });
+            return true;
+        };
+        self.each_plain(path, &mut each);
+        let Some(matching) = many.patterns.matching(path.segments().skip(above), lookup) else {
+            return false;
+        };
+        matching.into_iter().filter(|group| group.view.reaches(path)).for_each(each);
+        true
+    }
+
+    /// Calls `each` with every group without patterns whose view sees `path`, once.
+    pub(super) fn each_plain(&self, path: &Path, mut each: impl FnMut(&Arc<Group>)) {
+        let sees = |group: &&Arc<Group>| !group.is_patterned() && group.view.reaches(path);
+        match self {
+            Groups::Few(list) => list.iter().filter(sees).for_each(&mut each),
+            Groups::Many(many) => many.plain.values().filter(sees).for_each(&mut each),
         }
     }
+
+    /// Calls `each` with every group with patterns.
+    pub(super) fn each_patterned(&self, mut each: impl FnMut(&Arc<Group>)) {
+        self.each(|group| {
+            if group.is_patterned() {
+                each(group);
+            }
+        });
+    }
+}
+
+/// Of all of their patterns.
+fn segments(groups: &[Arc<Group>]) -> usize {
+    groups.iter().map(|group| group.segments()).sum()
 }
 
 impl Many {
     fn insert(&mut self, group: Arc<Group>) {
-        self.patterns.insert(&group);
+        self.segments += group.segments();
+        if group.is_patterned() {
+            self.patterns.insert(&group);
+        } else {
+            self.plain.insert(group.address(), group.clone());
+        }
         self.all.insert(group.kind(), group);
     }
 
@@ -119,7 +160,9 @@ impl Many {
             return;
         }
         if let Some(group) = self.all.remove(&kind) {
+            self.segments -= group.segments();
             self.patterns.remove(&group);
+            self.plain.remove(&group.address());
         }
         if self.all.len() < self.all.capacity() / 4 {
             self.all.shrink_to(2 * self.all.len());

@@ -1,7 +1,7 @@
 //! Which views are registered where.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,6 +11,7 @@ use onetree_protocol::{Act, Change, Path, View};
 
 use super::group::Group;
 use super::groups::Groups;
+use super::lookup::Lookup;
 use super::subscriber::Subscriber;
 
 /// The views that are registered, by their base: a change at a path concerns the views at that
@@ -27,8 +28,13 @@ pub(super) struct Index {
     bases: RwLock<BTreeSet<Path>>,
 }
 
-/// What it takes to ask for a base, in steps.
-const BASE_STEPS: usize = 8;
+/// What is known of a group.
+pub(super) enum Seen<'a> {
+    /// Its view sees it.
+    Yes(&'a Arc<Group>),
+    /// It stays open whether its view sees it.
+    Perhaps(&'a Arc<Group>),
+}
 
 /// A path that is found by its text.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,22 +97,22 @@ impl Index {
         });
     }
 
-    /// Calls `each` with every group that `change` concerns, as [`concerns`] says, once. Gives how many steps
-    /// that took: segments of patterns that were compared, bases that were asked for.
+    /// Calls `each` with every group that `change` concerns, as [`concerns`] says, once, and with those that it may
+    /// concern where `lookup` has no steps left to find out.
     pub(super) fn each_concerned(
         &self,
         change: &Change,
-        mut each: impl FnMut(&Arc<Group>),
-    ) -> usize {
+        lookup: &mut Lookup,
+        mut each: impl FnMut(Seen<'_>),
+    ) {
         if matches!(change.act, Act::Put(_) | Act::Delete) {
-            return self.each_seeing(&change.path, each);
+            return self.each_seeing(&change.path, lookup, each);
         }
-        let mut steps = 0;
+        // Patterns are not asked: what goes is told as it is.
         let mut check = |groups: &Groups| {
             groups.each(|group| {
-                steps += 1;
                 if concerns(&group.view, change) {
-                    each(group);
+                    each(Seen::Yes(group));
                 }
             });
         };
@@ -115,56 +121,34 @@ impl Index {
                 check(&groups);
             }
         }
-        let below = self.below(&change.path);
-        for base in &below {
+        let bases = self.bases.read().unwrap_or_else(PoisonError::into_inner);
+        let below = bases.range(&change.path..).take_while(|base| change.path.contains(base));
+        let below: Vec<Path> = below.filter(|base| **base != change.path).cloned().collect();
+        drop(bases);
+        for base in below {
             if let Some(groups) = self.at.get(base.as_str()) {
                 check(&groups);
             }
         }
-        steps + BASE_STEPS * below.len()
     }
 
-    /// Calls `each` with the groups of all bases around these changes, whether or not they see anything of them,
-    /// each base once: all that may see something are among them. Cost: a look-up for each segment of each path;
-    /// nothing is compared.
-    pub(super) fn each_around<'c>(
+    /// Calls `each` with every group whose view sees `path`, once, and with those whose view may see it where
+    /// `lookup` has no steps left to find out: these once for each base, not again with a later path.
+    pub(super) fn each_seeing(
         &self,
-        changes: impl IntoIterator<Item = &'c Change>,
-        mut each: impl FnMut(&Arc<Group>),
+        path: &Path,
+        lookup: &mut Lookup,
+        mut each: impl FnMut(Seen<'_>),
     ) {
-        let (mut known, mut gone) = (HashSet::new(), HashSet::new());
-        let mut visit = |base: &str| {
-            if let Some(groups) = self.at.get(base)
-                && known.insert(groups.key().0.clone())
-            {
-                groups.each(&mut each);
-            }
-        };
-        for change in changes {
-            change.path.prefixes().for_each(&mut visit);
-            let alone = matches!(change.act, Act::Put(_) | Act::Delete);
-            if !alone && gone.insert(&change.path) {
-                self.below(&change.path).iter().for_each(|base| visit(base.as_str()));
-            }
-        }
-    }
-
-    /// The bases under a path.
-    fn below(&self, path: &Path) -> Vec<Path> {
-        let bases = self.bases.read().unwrap_or_else(PoisonError::into_inner);
-        let from = bases.range(path..).take_while(|base| path.contains(base));
-        from.filter(|base| *base != path).cloned().collect()
-    }
-
-    /// Calls `each` with every group whose view sees `path`, once. Gives how many steps that took.
-    pub(super) fn each_seeing(&self, path: &Path, mut each: impl FnMut(&Arc<Group>)) -> usize {
-        let mut steps = 0;
         for (above, prefix) in path.prefixes().enumerate() {
-            if let Some(groups) = self.at.get(prefix) {
-                steps += groups.each_seeing(path, above, &mut each);
+            let Some(groups) = self.at.get(prefix) else { continue };
+            if lookup.is_open(prefix) {
+                groups.each_plain(path, |group| each(Seen::Yes(group)));
+            } else if !groups.each_seeing(path, above, lookup, |group| each(Seen::Yes(group))) {
+                lookup.leave_open(prefix);
+                groups.each_patterned(|group| each(Seen::Perhaps(group)));
             }
         }
-        steps
     }
 
     #[cfg(test)]

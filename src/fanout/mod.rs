@@ -7,6 +7,7 @@
 //! - `index`: which views are registered where
 //! - `group`, `members`: who has registered one of them
 //! - `groups`, `patterns`: those of one base, and how many of them are searched
+//! - `lookup`: how long that may take
 //! - `publication`: the way of commits to those who see something of them
 //! - `run`: those that follow one another and go to the same are handed over together
 //! - `signals`: the way of signals to those who want them
@@ -17,6 +18,7 @@ mod encode;
 mod group;
 mod groups;
 mod index;
+mod lookup;
 mod members;
 mod outbox;
 mod patterns;
@@ -26,12 +28,14 @@ mod signals;
 mod subscriber;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use onetree_core::{Commit, Interest};
 use onetree_protocol::{Change, View};
 
 pub use encode::{Envelope, Frames};
-use index::Index;
+use index::{Index, Seen};
+use lookup::{Lookup, STEPS_AT_ONCE};
 pub use outbox::{Item, Outbox};
 pub(crate) use publication::Publication;
 pub use subscriber::{Sink, Subscriber};
@@ -43,12 +47,19 @@ pub struct Fanout {
     index: Index,
     frame_bytes: usize,
     envelope: Envelope,
+    /// What the last publication has left of its steps.
+    steps: AtomicUsize,
 }
 
 impl Fanout {
     /// An empty one; frames are split above `frame_bytes`, and handed over in `envelope`.
     pub fn new(frame_bytes: usize, envelope: Envelope) -> Fanout {
-        Fanout { index: Index::default(), frame_bytes, envelope }
+        Fanout {
+            index: Index::default(),
+            frame_bytes,
+            envelope,
+            steps: AtomicUsize::new(STEPS_AT_ONCE),
+        }
     }
 
     /// Puts a subscription into the index: each commit that looks from now on finds it. Gives back
@@ -65,7 +76,8 @@ impl Fanout {
     /// Hands commits to everyone who sees something of them, in their order: one delta of each commit
     /// for each connection, with the changes that any of its views sees. Cost: for each commit a look-up for
     /// each segment of each path; frames are encoded once for each way of seeing them, and what follows
-    /// one another and is seen by the same is handed over together, in one piece.
+    /// one another and is seen by the same is handed over together, in one piece. Where it takes too long to find who of
+    /// those with patterns sees something, they are told to look at the tree ([`Sink::overflow`]).
     pub fn publish(&self, commits: &[Arc<Commit>]) {
         let mut publication = self.publication(commits);
         while publication.go_on() {}
@@ -81,8 +93,11 @@ impl Fanout {
     /// them, and nothing else.
     pub fn audience(&self, change: &Change) -> usize {
         let mut count = 0;
-        self.index.each_concerned(change, |group| {
-            if group.deltas {
+        let mut lookup = Lookup::with(usize::MAX);
+        self.index.each_concerned(change, &mut lookup, |seen| {
+            if let Seen::Yes(group) = seen
+                && group.deltas
+            {
                 group.each_member(|_| count += 1);
             }
         });

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use onetree_protocol::{Pattern, View};
-
 use super::group::Group;
+use super::lookup::Lookup;
 
 /// Many groups of one base by their patterns, each pattern segment by segment: what several begin
 /// with is matched once for all of them, and what a path does not begin with is not looked at.
@@ -32,21 +31,15 @@ enum Next {
     More(Box<HashMap<Box<str>, Node>>),
 }
 
-/// One segment, and any number of them, as in [`Pattern`].
+/// One segment, and any number of them, as in [`Pattern`](onetree_protocol::Pattern).
 const ONE: &str = "*";
 const ANY: &str = "**";
 
-/// The patterns of a view; without any it sees what `**` matches.
-fn patterns(view: &View) -> impl Iterator<Item = &str> {
-    let all = view.patterns.is_empty().then_some(ANY);
-    view.patterns.iter().map(Pattern::as_str).chain(all)
-}
-
 impl Patterns {
     pub(super) fn insert(&mut self, group: &Arc<Group>) {
-        for pattern in patterns(&group.view) {
+        for pattern in &group.view.patterns {
             let mut node = &mut self.root;
-            for segment in pattern.split('/') {
+            for segment in pattern.as_str().split('/') {
                 node = node.next.get_or_insert(segment);
             }
             node.groups.insert(group.address(), group.clone());
@@ -54,25 +47,27 @@ impl Patterns {
     }
 
     pub(super) fn remove(&mut self, group: &Arc<Group>) {
-        for pattern in patterns(&group.view) {
-            self.root.remove(pattern.split('/'), group);
+        for pattern in &group.view.patterns {
+            self.root.remove(pattern.as_str().split('/'), group);
         }
     }
 
     /// Those with a pattern that matches these segments below the base, each once. Cost: at most the
-    /// segments of all distinct patterns for each segment of the path; mostly three look-ups for each. Gives how many
-    /// segments of patterns it came by, too.
+    /// segments of all distinct patterns for each segment of the path; mostly three look-ups for each. `None`: that
+    /// takes more steps than are left.
     pub(super) fn matching<'p>(
         &self,
         below: impl Iterator<Item = &'p str>,
-    ) -> (Vec<&Arc<Group>>, usize) {
-        let mut steps = 1;
+        lookup: &mut Lookup,
+    ) -> Option<Vec<&Arc<Group>>> {
         let mut reached = Reached::default();
         let mut here = vec![&self.root];
         reached.open(&here);
         for segment in below {
             let mut next = Vec::new();
-            steps += here.len() + reached.any.len();
+            if !lookup.take(here.len() + reached.any.len()) {
+                return None;
+            }
             for node in here.iter().chain(&reached.any) {
                 next.extend(node.next.get(ONE));
                 // A path may have such a segment too; in a pattern it stands for others.
@@ -87,8 +82,7 @@ impl Patterns {
         let mut groups: Vec<&Arc<Group>> = ends.collect();
         groups.sort_unstable_by_key(|group| group.address());
         groups.dedup_by_key(|group| group.address());
-        steps += groups.len();
-        (groups, steps)
+        Some(groups)
     }
 }
 
@@ -189,7 +183,7 @@ impl Next {
 #[cfg(test)]
 mod tests {
     use onetree_core::Interest;
-    use onetree_protocol::Path;
+    use onetree_protocol::{Path, Pattern, View};
 
     use super::*;
 
@@ -217,7 +211,6 @@ mod tests {
         let mut groups: Vec<_> = texts.iter().map(|text| group(&[text])).collect();
         let pairs = texts.iter().zip(texts.iter().rev());
         groups.extend(pairs.step_by(7).map(|(one, other)| group(&[one, other, one])));
-        groups.push(group(&[]));
         let mut patterns = Patterns::default();
         groups.iter().for_each(|group| patterns.insert(group));
         let mut paths: Vec<Path> = vec![Path::root()];
@@ -225,7 +218,11 @@ mod tests {
         paths.extend(texts.iter().map(|text| Path::parse(&format!("/{text}")).unwrap()));
         while !groups.is_empty() {
             for path in paths.iter().step_by(3) {
-                let found = patterns.matching(path.segments()).0.into_iter().map(Group::address);
+                let found = patterns
+                    .matching(path.segments(), &mut Lookup::with(usize::MAX))
+                    .unwrap()
+                    .into_iter()
+                    .map(Group::address);
                 let seeing = groups.iter().filter(|group| group.view.sees(path));
                 let mut seeing: Vec<usize> = seeing.map(Group::address).collect();
                 seeing.sort_unstable();

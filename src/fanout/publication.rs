@@ -3,28 +3,25 @@
 use std::collections::HashMap;
 use std::slice;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use onetree_core::Commit;
 use onetree_protocol::{Act, Change, Path, Revision};
 
 use super::encode::{Draft, Frames, Made, Marks};
 use super::group::Group;
+use super::index::Seen;
+use super::lookup::Lookup;
 use super::run::Run;
 use super::subscriber::Subscriber;
 use super::{FEW, Fanout};
 
 /// Changes that are looked up, and commits that are handed over, in one piece: some 15 us as a rule, so that
-/// a look at the clock after each costs nothing; and where each change is matched with everything
-/// that one connection may have, some hundred milliseconds.
+/// a look at the clock after each costs nothing.
 const PIECE: usize = 16;
 
 /// So many frames that are handed over count as one more commit.
 const HANDED: usize = 64;
-
-/// Steps that it may take to find who sees something of what is published together: about 100 ms, in which nobody
-/// else's write is taken. A commit may have 10,000 changes, and a connection 16,384 segments of patterns; what each
-/// may have does not bound the product.
-const STEPS: usize = 10_000_000;
 
 /// Commits that are being handed over.
 ///
@@ -41,8 +38,7 @@ pub(crate) struct Publication<'a> {
     /// The path of the commit before, if it was one put and nothing else.
     last: Option<Path>,
     run: Run,
-    /// See [`STEPS`].
-    steps: usize,
+    lookup: Lookup,
 }
 
 /// The commit whose changes are being looked up.
@@ -66,7 +62,7 @@ impl<'a> Publication<'a> {
             matched: Matched::default(),
             last: None,
             run: Run::new(fanout.envelope),
-            steps: 0,
+            lookup: Lookup::with(fanout.steps.load(Ordering::Relaxed)),
         }
     }
 
@@ -77,6 +73,7 @@ impl<'a> Publication<'a> {
             let begun = self.current.take().or_else(|| self.commits.next().map(|c| self.begin(c)));
             let Some(mut current) = begun else {
                 self.run.end(hand);
+                self.fanout.steps.store(self.lookup.left(), Ordering::Relaxed);
                 return false;
             };
             let all = current.changes.len();
@@ -88,16 +85,19 @@ impl<'a> Publication<'a> {
                 left -= 1;
                 let at = current.looked_up;
                 let change = &current.changes[at];
-                self.steps += self.fanout.index.each_concerned(change, |group| {
-                    if group.deltas {
+                self.lookup.change();
+                self.fanout.index.each_concerned(change, &mut self.lookup, |seen| match seen {
+                    Seen::Yes(group) if group.deltas => {
                         self.matched.of(group, all).set(at, change, group.view.values);
                     }
+                    // Before anything of this commit is handed over: who is at the commit by what another view of his
+                    // sees would miss what this one may.
+                    Seen::Perhaps(group) if group.deltas => {
+                        group.each_member(|subscriber| subscriber.sink.overflow());
+                    }
+                    Seen::Yes(_) | Seen::Perhaps(_) => {}
                 });
                 current.looked_up += 1;
-                if self.steps > STEPS {
-                    self.cut_short(current.changes);
-                    return false;
-                }
             }
             let handed = self.hand_over(current);
             left = left.saturating_sub(1 + handed / HANDED);
@@ -105,18 +105,6 @@ impl<'a> Publication<'a> {
                 return true;
             }
         }
-    }
-
-    /// It takes too long to find who sees something of these changes, and of the commits behind them. Whoever has a
-    /// view around them looks at the tree instead: in its own time, and nobody waits for it.
-    fn cut_short(&mut self, mut changes: Vec<Change>) {
-        self.run.end(hand);
-        changes.extend(self.commits.by_ref().flat_map(|commit| commit.changes()));
-        self.fanout.index.each_around(&changes, |group| {
-            if group.deltas {
-                group.each_member(|subscriber| subscriber.sink.overflow());
-            }
-        });
     }
 
     /// Others have their turn now: what is found already does not wait for it.

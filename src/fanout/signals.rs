@@ -9,24 +9,34 @@ use onetree_protocol::frame::Signal;
 use super::Fanout;
 use super::encode::{Frames, Made, signal_size};
 use super::group::Group;
+use super::index::Seen;
+use super::lookup::Lookup;
 use super::run::RUN_BYTES;
 use super::subscriber::Subscriber;
+
+/// Steps that it may take to find who sees signals that are sent together, some two milliseconds: signals may be lost, and
+/// nobody else is served by this thread meanwhile.
+const STEPS: usize = 200_000;
 
 impl Fanout {
     /// Hands signals to everyone whose view sees their path and who wants signals, at most once each,
     /// in their order. Cost: a look-up for each segment of each path that is not the one before; what
-    /// follows one another and is seen by the same is encoded and handed over together.
+    /// follows one another and is seen by the same is encoded and handed over together. Where it takes too long to find
+    /// who of those with patterns sees one, they do not get it.
     pub fn signal(&self, signals: &[Signal]) {
         let (mut groups, mut found): (Vec<Arc<Group>>, Vec<Arc<Group>>) = Default::default();
         let (mut start, mut size) = (0, 0);
         let mut last = None;
+        let mut lookup = Lookup::with(STEPS);
         for (at, signal) in signals.iter().enumerate() {
             let mut same = true;
             if last != Some(&signal.path) {
                 last = Some(&signal.path);
                 found.clear();
-                self.index.each_seeing(&signal.path, |group| {
-                    if group.signals {
+                self.index.each_seeing(&signal.path, &mut lookup, |seen| {
+                    if let Seen::Yes(group) = seen
+                        && group.signals
+                    {
                         found.push(group.clone());
                     }
                 });

@@ -458,34 +458,75 @@ fn what_goes_piece_by_piece_comes_whole_and_in_order() {
     assert_eq!(house.told(2, 3), paths(40), "of what follows it misses nothing");
 }
 
+/// Patterns of which nearly every segment is compared with every one of `/a/a/a…`.
+fn costly(base: &str) -> View {
+    let pattern = |n: u32| {
+        let segments = (0..15).map(|bit| if n >> bit & 1 == 0 { "**/a" } else { "**/*" });
+        Pattern::parse(&format!("{}/z", segments.collect::<Vec<_>>().join("/"))).unwrap()
+    };
+    View { patterns: (0..32).map(|n| pattern(n * 1_021)).collect(), ..View::tree(path(base)) }
+}
+
+/// A path that they are compared with.
+fn deep(n: usize) -> String {
+    format!("/a{}/{n}", "/a".repeat(28))
+}
+
 #[test]
-fn what_takes_too_long_to_look_up_is_left_to_those_who_may_see_it() {
-    let house = House::new(4);
-    let patterns = (0..32).map(|n| {
-        let text = format!("**/{n}/{}", ["*/a"; 15].join("/"));
-        Pattern::parse(&text).unwrap()
-    });
-    let costly = View { patterns: patterns.collect(), ..View::tree(path("/a")) };
-    house.register(0, 1, costly);
+fn what_takes_too_long_to_look_up_is_left_to_those_with_patterns() {
+    let house = House::new(5);
+    house.register(0, 1, costly("/a"));
     house.register(1, 1, View::tree(Path::root()));
-    house.register(2, 1, View::tree(path("/other")));
-    house.register(3, 1, View::tree(path("/gone/below")));
-    let deep = format!("/a{}", "/a".repeat(28));
+    house.register(2, 1, View::tree(path("/a")));
+    let cheap = |base: &str| View {
+        patterns: vec![Pattern::parse("**/1").unwrap()],
+        ..View::tree(path(base))
+    };
+    house.register(3, 1, cheap("/a"));
+    house.register(4, 1, cheap("/a/a"));
     let put = |n: usize| Effect::Put {
-        path: path(&format!("{deep}/{n}")),
+        path: path(&deep(n)),
         value: Value::text("x"),
         expires: None,
         owner: None,
     };
-    // Up to there everybody gets what there is.
-    house.commit(1, vec![put(0)]);
-    assert_eq!(house.told(1, 1).len(), 1);
-    let many = (0..600).map(put).chain([Effect::Drop { path: path("/gone") }]).collect();
-    house.commits([(2, many), (3, vec![put(1)])]);
+    let told = |rev: u64| [0, 1, 2, 3, 4].map(|person| house.told(person, rev).len());
     let overflowed = |person: usize| house.people[person].1.overflowed.load(Ordering::Relaxed);
-    assert_eq!([0, 1, 2, 3].map(overflowed), [true, true, false, true]);
-    assert_eq!((house.told(1, 2).len(), house.told(1, 3).len()), (0, 0));
-    // The next ones are as before.
-    house.commit(4, vec![put(2)]);
-    assert_eq!(house.told(1, 4).len(), 1);
+    // Up to there everybody gets what there is.
+    house.commit(1, vec![put(1)]);
+    assert_eq!(told(1), [0, 1, 1, 1, 1]);
+    assert_eq!([0, 1, 2, 3, 4].map(overflowed), [false; 5]);
+    house.commits([(2, (0..600).map(put).collect()), (3, vec![put(1)])]);
+    assert_eq!([0, 1, 2, 3, 4].map(overflowed), [true, false, false, true, false]);
+    assert_eq!((told(2)[1..3].to_vec(), told(2)[4]), (vec![600, 600], 1));
+    assert_eq!((told(3)[1..3].to_vec(), told(3)[4]), (vec![1, 1], 1));
+    // Ordinary changes make up for it.
+    for rev in 4..2_000 {
+        house.commit(rev, vec![Effect::Delete { path: path("/b") }]);
+    }
+    house.commit(2_000, vec![put(1)]);
+    assert_eq!(told(2_000), [0, 1, 1, 1, 1]);
+}
+
+#[test]
+fn signals_that_take_too_long_to_look_up_come_to_those_without_patterns() {
+    let house = House::new(4);
+    let any = |base: &str| View {
+        patterns: vec![Pattern::parse("**/*").unwrap()],
+        ..View::tree(path(base))
+    };
+    house.register(0, 1, costly("/a"));
+    house.register(1, 1, View::tree(path("/a")));
+    house.register(2, 1, any("/a"));
+    house.register(3, 1, any("/a/a"));
+    let signal = |n: usize| Signal { path: path(&deep(n)), value: Value::text("x") };
+    let came = |person: usize| {
+        let signals = house.people[person].1.signals.lock().unwrap();
+        signals.iter().map(|frames| frames.count()).sum::<usize>()
+    };
+    house.fanout.signal(&[signal(0)]);
+    assert_eq!([0, 1, 2, 3].map(came), [0, 1, 1, 1]);
+    house.fanout.signal(&(0..1_000).map(signal).collect::<Vec<_>>());
+    assert_eq!([0, 1, 3].map(came), [0, 1_001, 1_001]);
+    assert!((2..500).contains(&came(2)), "{} of 1,000 were looked up", came(2));
 }

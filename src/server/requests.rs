@@ -21,6 +21,9 @@ use crate::config::FRAME_OVERHEAD;
 /// broken, and each costs an error frame.
 const BAD_FRAMES: u32 = 16;
 
+/// A write or a signal up to so many bytes takes no longer than a look at the clock is worth.
+const QUICK_BYTES: usize = 4 * 1024;
+
 /// A page of `list`: bytes and entries at most. A page takes some 5 milliseconds to make, and other
 /// connections of the same thread wait for it.
 const PAGE_BYTES: usize = 256 * 1024;
@@ -135,9 +138,10 @@ impl Connection {
     }
 
     fn handle_frame(&mut self, frame: ClientFrame, size: usize) -> Result<(), Ending> {
-        // Writes and signals take a microsecond here, and many come together.
-        self.long =
-            !matches!(frame, ClientFrame::Put(_) | ClientFrame::Append(_) | ClientFrame::Signal(_));
+        // Small writes and signals take a microsecond here, and many come together.
+        let quick =
+            matches!(frame, ClientFrame::Put(_) | ClientFrame::Append(_) | ClientFrame::Signal(_));
+        self.long = !quick || size > QUICK_BYTES;
         match frame {
             ClientFrame::Hello(hello) => {
                 let message = "'hello' comes once";
