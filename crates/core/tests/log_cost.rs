@@ -106,29 +106,30 @@ fn a_trim_costs_what_goes_whatever_else_is_there() {
 #[test]
 fn a_trim_of_many_searches_for_few_of_them() {
     let _alone = alone();
-    let trim = |replies: bool, between: bool| {
+    let trim = |replies: bool, others: &[&str]| {
         let mut state = state(None);
         let entries = write(&mut state, vec![append("/log"); 10_000]);
         let reply = |entry: &Path| put(path(&format!("{entry}/reply")));
         if replies {
             write(&mut state, entries.iter().map(reply).collect());
         }
-        if between {
-            write(&mut state, vec![put(path(&format!("{}x", entries[4_000])))]);
-        }
+        let others = others.iter().map(|name| match *name {
+            "between" => put(path(&format!("{}x", entries[4_000]))),
+            name => put(path(&format!("/log/{name}"))),
+        });
+        let others: Vec<Do> = others.collect();
+        write(&mut state, others.clone());
         let to = LogKey::of(&entries[4_999]).unwrap();
         let (visits, _) = cost(|| write(&mut state, vec![Do::Trim { path: path("/log"), to }]));
-        let left = 5_000 * (1 + usize::from(replies)) + usize::from(between);
+        let left = 5_000 * (1 + usize::from(replies)) + others.len();
         assert_eq!(state.snapshot().entries(&path("/log")).count(), left);
         visits / 5_000
     };
-    // They go as one.
-    let (plain, replied) = (trim(false, false), trim(true, false));
-    assert!(plain <= 1 && replied <= 1, "{plain}, {replied} nodes for each entry");
-    // Where another name is between them, that stays.
-    let (plain, replied) = (trim(false, true), trim(true, true));
-    assert!(plain <= 20, "{plain} nodes for each entry");
-    assert!(replied <= 40, "{replied} nodes for each entry that has something under it");
+    // They go as one, and where other names are before, behind and between them, which stay, as few.
+    for others in [&[][..], &["-head", ".meta", "0", "head"], &["between"]] {
+        let (plain, replied) = (trim(false, others), trim(true, others));
+        assert!(plain <= 1 && replied <= 1, "{plain}, {replied} nodes for each entry: {others:?}");
+    }
 }
 
 /// A log whose messages have replies, and that has other children: these are not its entries, and it is not

@@ -44,7 +44,7 @@
 //! |---|---|
 //! | [`Map::clone`], [`Map::len`], [`Map::summary`] | 0 |
 //! | [`Map::get`]; [`Map::fetch`], for each key | `h` |
-//! | [`Map::insert`], [`Map::modify`] (with a hint, too), [`Map::remove`], [`Map::forget`] | `2h`, and a few at a split or a join |
+//! | [`Map::insert`], [`Map::modify`], [`Map::upsert_at`] (a hint saves the search), [`Map::remove`], [`Map::forget`] | `2h`, and a few at a split or a join |
 //! | [`Map::span_summary`] | at most `2h` |
 //! | [`Map::range`] | at most `2h`, and the leaves that are really read |
 //! | [`Map::range_where`], [`Map::range_above`] | at most `2h + k * h`, and 256 on each level |

@@ -211,14 +211,8 @@ impl Committed {
         }
         // By their keys, whether or not an entry is still there itself: what is under one that was
         // deleted before goes too, and a mirror has nothing but the key to go by.
-        let (within, depth) = (before_key(log, to), log.depth() + 1);
-        if self.tree.range(&within).all(|slot| slot.is_under_key_at(depth)) {
-            self.take_entries(log, depth, &within);
-        } else {
-            // What has another name sorts between them, and stays.
-            for entry in self.keys_of(log, to) {
-                self.take_entries(log, depth, &|other: &Path| entry.place(other));
-            }
+        for run in self.runs_of(log, to) {
+            self.take_entries(log, &run);
         }
         let mut slot = self.tree.get(log).cloned().unwrap_or_else(|| Slot::empty(log.clone()));
         slot.with_rare(|rare| rare.trimmed = Some((rev, to)));
@@ -238,10 +232,12 @@ impl Committed {
         }
     }
 
-    /// Takes a span out that has nothing but entries of this log, which are so deep, and what is under them.
-    fn take_entries(&mut self, log: &Path, depth: usize, span: &impl Fn(&Path) -> Ordering) {
-        self.disown(span);
+    /// Takes a run of entries out.
+    fn take_entries(&mut self, log: &Path, run: &Run) {
+        let span = |path: &Path| run.place(path);
+        self.disown(&span);
         if !self.logs.is_empty() {
+            let depth = log.depth() + 1;
             let own = |slot: &&Slot| slot.is_live() && slot.is_key_at(depth);
             let gone = self.tree.range(span).filter(own).count() as u64;
             self.logs.modify(log, |known| known.entries = known.entries.saturating_sub(gone));
@@ -289,36 +285,43 @@ impl Committed {
         self.tree.span_summary(place).bytes
     }
 
-    /// The paths of the log's keys up to `to`, the oldest first, at or under which there is something, dead
-    /// or alive. O(log n) for each, whatever else lies under the log.
-    fn keys_of(&self, log: &Path, to: LogKey) -> Vec<Path> {
+    /// What there is of a log up to its entry `to`, dead or alive, the oldest first, in as few pieces as what has other
+    /// names leaves it in: that sorts between, and stays. O(log n) for each piece, and a step for each slot.
+    fn runs_of(&self, log: &Path, to: LogKey) -> Vec<Run> {
         let depth = log.depth() + 1;
         let within = before_key(log, to);
-        let mut keys: Vec<Path> = Vec::new();
+        let keyed = |summary: &Summary| summary.keyed.meet(Depths::only(depth));
+        let mut runs: Vec<Run> = Vec::new();
         loop {
             let behind = |path: &Path| match within(path) {
-                Ordering::Equal if keys.last().is_some_and(|key| key.place(path).is_le()) => {
+                Ordering::Equal if runs.last().is_some_and(|run| *path <= run.last) => {
                     Ordering::Less
                 }
                 place => place,
             };
-            let keyed = |summary: &Summary| summary.keyed.meet(Depths::only(depth));
-            let Some(next) = self.tree.range_where(behind, keyed).next() else { return keys };
-            if !next.is_key_at(depth) {
-                // What was under an entry that is forgotten itself.
-                let name = log.below(&next.path).and_then(|mut below| below.next());
-                let Some(key) = name.and_then(|name| log.child(name).ok()) else { return keys };
-                keys.push(key);
-                continue;
-            }
-            // While one entry follows the other there is nothing to search for.
+            let Some(first) = self.tree.range_where(behind, keyed).next() else { return runs };
             let from = |path: &Path| match within(path) {
-                Ordering::Equal if *path < next.path => Ordering::Less,
+                Ordering::Equal if *path < first.path => Ordering::Less,
                 place => place,
             };
-            let run = self.tree.range(from).take_while(|slot| slot.is_key_at(depth));
-            keys.extend(run.map(|slot| slot.path.clone()));
+            let run = self.tree.range(from).take_while(|slot| slot.is_under_key_at(depth));
+            let last = run.last().unwrap_or(first);
+            runs.push(Run { first: first.path.clone(), last: last.path.clone() });
         }
+    }
+
+    /// The paths of the log's keys up to `to`, the oldest first, at or under which there is something.
+    fn keys_of(&self, log: &Path, to: LogKey) -> Vec<Path> {
+        let mut keys: Vec<Path> = Vec::new();
+        for run in self.runs_of(log, to) {
+            for slot in self.tree.range(|path: &Path| run.place(path)) {
+                if !keys.last().is_some_and(|key| key.contains(&slot.path)) {
+                    let name = log.below(&slot.path).and_then(|mut below| below.next());
+                    keys.extend(name.and_then(|name| log.child(name).ok()));
+                }
+            }
+        }
+        keys
     }
 
     /// Deletes up to `horizon` are forgotten. What is taken from the tree leaves its highest
@@ -358,6 +361,25 @@ impl Committed {
             if !rest.is_nothing() {
                 self.tree.insert(rest);
             }
+        }
+    }
+}
+
+/// Slots that follow one another.
+struct Run {
+    first: Path,
+    last: Path,
+}
+
+impl Run {
+    /// Where a path is, from the run.
+    fn place(&self, path: &Path) -> Ordering {
+        if *path < self.first {
+            Ordering::Less
+        } else if *path > self.last {
+            Ordering::Greater
+        } else {
+            Ordering::Equal
         }
     }
 }
