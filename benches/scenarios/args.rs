@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::report::Figures;
+use super::figures::Figures;
 use super::target::Target;
 
 /// What is asked for.

@@ -5,17 +5,20 @@
 //!
 //! # Layout
 //!
-//! - `scenario`: what is measured, and the goals
+//! - `rows`: the scenarios, what is measured; `scenario`, `goal`, `figures`: what makes one
 //! - `target`: the servers; `process`: starting them, and what /proc says; `floor`: our own two
 //! - `load`: the generator; `dialect`: how each kind of server is spoken to
 //! - `args`, `report`: what is asked for, what comes out
 
 mod args;
 mod dialect;
+mod figures;
 mod floor;
+mod goal;
 mod load;
 mod process;
 mod report;
+mod rows;
 mod scenario;
 mod target;
 
@@ -56,7 +59,7 @@ fn run(args: &Args) -> bool {
         let program = target.program().unwrap_or_default();
         eprintln!("{} is skipped: {program} is not installed", target.name());
     }
-    let all = scenario::all();
+    let all = rows::all();
     let exact = |name: &String| all.iter().any(|scenario| scenario.name == *name);
     for scenario in &all {
         if !args.wants(&scenario.name, scenario.long, exact) {
@@ -76,7 +79,7 @@ fn run(args: &Args) -> bool {
                 row.add(figures);
             }
         }
-        let block = Block::new(scenario, rows, args.trial);
+        let block = Block::new(&scenario.name, &scenario.goals, rows, args.trial);
         block.print_json();
         blocks.push(block);
     }

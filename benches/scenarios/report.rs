@@ -2,42 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::scenario::{Goal, Scenario};
+use super::figures::Figures;
+use super::goal::Goal;
 use super::target::Target;
-
-/// The figures of one measurement, in the order in which they are shown.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Figures {
-    pub(crate) values: Vec<(&'static str, f64)>,
-    /// What is to be said beside them.
-    pub(crate) notes: Vec<String>,
-}
-
-impl Figures {
-    pub(crate) fn put(&mut self, name: &'static str, value: f64) {
-        self.values.push((name, value));
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<f64> {
-        self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-    }
-
-    /// The median of each figure over all rounds.
-    fn median(rounds: &[Figures]) -> Figures {
-        let mut all = Figures::default();
-        for (name, _) in &rounds[0].values {
-            let mut values: Vec<f64> = rounds.iter().filter_map(|round| round.get(name)).collect();
-            values.sort_by(f64::total_cmp);
-            all.put(name, values[values.len() / 2]);
-        }
-        for note in rounds.iter().flat_map(|round| &round.notes) {
-            if !all.notes.contains(note) {
-                all.notes.push(note.clone());
-            }
-        }
-        all
-    }
-}
 
 /// What one target did in a scenario.
 pub(crate) struct Row {
@@ -76,10 +43,10 @@ pub(crate) struct Block {
 
 impl Block {
     /// A trial is too short for goals.
-    pub(crate) fn new(scenario: &Scenario, rows: Vec<Row>, trial: bool) -> Block {
-        let goals = if trial { Vec::new() } else { scenario.goals.clone() };
+    pub(crate) fn new(name: &str, goals: &[Goal], rows: Vec<Row>, trial: bool) -> Block {
+        let goals = if trial { Vec::new() } else { goals.to_vec() };
         let rows = rows.into_iter().map(|row| (row.target, row.figures(), row.error)).collect();
-        Block { name: scenario.name.clone(), rows, goals }
+        Block { name: name.to_owned(), rows, goals }
     }
 
     /// Whether a target could not be measured.

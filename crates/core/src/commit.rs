@@ -22,6 +22,15 @@ pub struct Commit {
     pub origin: Option<Origin>,
 }
 
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What to say to the author once `commit` is stored.
+    pub answer: Result<Answer, Refusal>,
+    /// The commit that was made; `None` when nothing was to be stored.
+    pub commit: Option<Arc<Commit>>,
+}
+
 /// One thing that a commit does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {

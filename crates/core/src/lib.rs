@@ -22,8 +22,8 @@ mod snapshot;
 mod state;
 mod sync;
 
-pub use commit::{Commit, Effect, Origin};
-pub use request::{Answer, Author, Outcome, Refusal, Request};
+pub use commit::{Commit, Effect, Origin, Outcome};
+pub use request::{Answer, Author, Refusal, Request};
 pub use settings::{Bounds, Retention, Settings, Time};
 pub use slot::Summary;
 pub use snapshot::Snapshot;

@@ -1,14 +1,11 @@
-//! A request to write, and what comes of it.
+//! A request to write, and what is answered.
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use onetree_protocol::frame::{Append, Condition, Delete, Do, DropTree, Expect, Put, Trim, Txn};
 use onetree_protocol::{Code, Name, Path, Revision};
-
-use crate::commit::Commit;
 
 /// Who writes.
 #[derive(Clone, Debug, Default)]
@@ -30,15 +27,6 @@ pub struct Request {
     pub conditions: Vec<Condition>,
     /// What it does, in this order.
     pub changes: Vec<Do>,
-}
-
-/// What became of a request.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// What to say to the author once `commit` is stored.
-    pub answer: Result<Answer, Refusal>,
-    /// The commit that was made; `None` when nothing was to be stored.
-    pub commit: Option<Arc<Commit>>,
 }
 
 /// A write that was accepted.

@@ -2,8 +2,8 @@
 
 use crate::change::Change;
 use crate::codec;
+use crate::cookie::Cookie;
 use crate::json_text::check_frame;
-use crate::revision::Cookie;
 
 pub use crate::json_text::{JsonError, check, may_be_deep};
 

@@ -1,9 +1,8 @@
-//! Where in history: revision, epoch, cookie.
+//! Where in history: revision and epoch.
 
 use std::fmt;
 
 use crate::hex;
-use crate::view::Fingerprint;
 
 /// The number of a commit: one total order, strictly increasing, below 2^53 so that it survives
 /// every JSON reader. 0 is before the first commit, and means "absent" in a precondition.
@@ -60,17 +59,4 @@ impl fmt::Debug for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// Where a mirror stands: it is its view of the tree, exactly, at `rev` of `epoch`.
-///
-/// A cookie is saved together with the data it dates, never before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cookie {
-    /// The history that `rev` counts in.
-    pub epoch: Epoch,
-    /// The commit up to which, and including which, the mirror is right.
-    pub rev: Revision,
-    /// The view that the mirror is a copy of.
-    pub view: Fingerprint,
 }

@@ -8,12 +8,13 @@ use serde_json::value::RawValue;
 
 use crate::change::{Act, Change};
 use crate::code::{Action, Code};
+use crate::cookie::Cookie;
 use crate::digest::Digest;
 use crate::frame::{Reason, RefreshKind};
 use crate::log::LogKey;
 use crate::path::Path;
 use crate::pattern::Pattern;
-use crate::revision::{Cookie, Epoch, Revision};
+use crate::revision::{Epoch, Revision};
 use crate::value::{MediaType, Value};
 use crate::view::{Depth, Fingerprint};
 

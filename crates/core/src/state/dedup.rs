@@ -7,9 +7,9 @@ use onetree_protocol::{Code, Name, Path, Revision};
 
 use super::past::Nothing;
 use super::{Committed, State};
-use crate::commit::Origin;
+use crate::commit::{Origin, Outcome};
 use crate::map::{Item, Summary};
-use crate::request::{Answer, Author, Outcome, Refusal};
+use crate::request::{Answer, Author, Refusal};
 use crate::settings::{Bounds, Time};
 
 /// A client that numbers its writes.

@@ -13,9 +13,9 @@ use super::State;
 use super::dedup::{Numbered, unchanged};
 use super::past::Owned;
 use super::session::Sessions;
-use crate::commit::{Commit, Effect, Origin};
+use crate::commit::{Commit, Effect, Origin, Outcome};
 use crate::map::Hint;
-use crate::request::{Answer, Author, Outcome, Refusal, Request};
+use crate::request::{Answer, Author, Refusal, Request};
 use crate::settings::Time;
 use crate::slot::Slot;
 

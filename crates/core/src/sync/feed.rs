@@ -10,7 +10,7 @@ use onetree_protocol::frame::{
 };
 use onetree_protocol::{Code, Revision, View};
 
-use super::subscription::{Cursor, Stage, Subscription};
+use super::subscription::{Cursor, Interest, Stage, Subscription};
 use super::subscriptions::{Subscriptions, view_bytes};
 use super::sweep::{Outrun, Piece};
 use super::walk::Walk;
@@ -61,19 +61,6 @@ pub struct FeedLimits {
     /// Slots that one [`Feed::poll`] may look at: then others have their turn. At least one. In a view with
     /// patterns a slot counts once more for each 16 segments of all of these.
     pub turn_slots: usize,
-}
-
-/// What the index of subscriptions is told.
-#[derive(Clone, Debug)]
-pub struct Interest {
-    /// The subscription's number on its connection.
-    pub sub: u32,
-    /// What it sees.
-    pub view: Arc<View>,
-    /// Whether it gets live deltas (not with `every_ms`).
-    pub deltas: bool,
-    /// Whether it gets signals.
-    pub signals: bool,
 }
 
 /// What to do next.

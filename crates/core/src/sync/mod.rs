@@ -8,8 +8,9 @@ mod subscriptions;
 mod sweep;
 mod walk;
 
-pub use feed::{Feed, FeedLimits, Interest, Step};
+pub use feed::{Feed, FeedLimits, Step};
 pub use standing::{Motion, Standing};
+pub use subscription::Interest;
 pub(crate) use walk::Walk;
 
 use onetree_protocol::{Act, Change, Depth, LogKey, Path, Revision, View};

@@ -6,7 +6,6 @@ use alloc::sync::Arc;
 use onetree_protocol::frame::{Mode, Reason, RefreshKind, Sub};
 use onetree_protocol::{Revision, View};
 
-use super::feed::Interest;
 use super::sweep::Sweep;
 use crate::settings::Time;
 use crate::snapshot::Snapshot;
@@ -22,6 +21,19 @@ pub(super) struct Subscription {
     /// Whether it stands in the index of those who get live changes.
     pub(super) registered: bool,
     pub(super) cursor: Cursor,
+}
+
+/// What the index of subscriptions is told.
+#[derive(Clone, Debug)]
+pub struct Interest {
+    /// The subscription's number on its connection.
+    pub sub: u32,
+    /// What it sees.
+    pub view: Arc<View>,
+    /// Whether it gets live deltas (not with `every_ms`).
+    pub deltas: bool,
+    /// Whether it gets signals.
+    pub signals: bool,
 }
 
 /// Where a subscription's mirror stands.

@@ -3,6 +3,7 @@
 use super::pack;
 use super::wire::{Read, Sink, Source, Wire, Wrong};
 use crate::code::Code;
+use crate::cookie::Cookie;
 use crate::digest::{Digest, DigestKey};
 use crate::frame::{Expect, Mode, Reason, RefreshKind};
 use crate::limits::Limits;
@@ -10,7 +11,7 @@ use crate::log::LogKey;
 use crate::name::Name;
 use crate::path::Path;
 use crate::pattern::Pattern;
-use crate::revision::{Cookie, Epoch, Revision};
+use crate::revision::{Epoch, Revision};
 use crate::view::{Depth, Fingerprint};
 
 /// A word whose wire form is its text.

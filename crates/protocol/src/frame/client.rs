@@ -1,9 +1,10 @@
 //! What a client says. Every frame carries an `id` that the client chose, and gets one reply with it.
 
+use crate::cookie::Cookie;
 use crate::log::LogKey;
 use crate::name::Name;
 use crate::path::Path;
-use crate::revision::{Cookie, Revision};
+use crate::revision::Revision;
 use crate::value::Value;
 use crate::view::{Depth, View};
 

@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use super::super::args::Args;
 use super::super::dialect::onetree::{Kind, Op};
 use super::super::dialect::{MARK, stamp};
+use super::super::figures::Figures;
+use super::super::goal::Goal;
 use super::super::load::Generator;
 use super::super::load::connection::Connection;
 use super::super::load::pacer::Pacer;
 use super::super::process::Server;
-use super::super::report::Figures;
+use super::super::scenario::Scenario;
 use super::super::target::Target;
-use super::{Goal, Scenario, Used};
+use super::used::Used;
 
 const VALUE_BYTES: usize = 1024;
 

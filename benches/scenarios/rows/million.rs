@@ -6,10 +6,11 @@ use onetree_protocol::{ClientFrame, Path};
 
 use super::super::args::Args;
 use super::super::dialect::onetree::{self, Kind};
+use super::super::figures::Figures;
+use super::super::goal::Goal;
 use super::super::load::Generator;
-use super::super::report::Figures;
+use super::super::scenario::Scenario;
 use super::super::target::Target;
-use super::{Goal, Scenario};
 
 const CONNECTIONS: usize = 10_000;
 

@@ -9,13 +9,14 @@ use onetree_protocol::{Codec, Cookie, Path, ServerFrame};
 
 use super::super::args::Args;
 use super::super::dialect::onetree::{Kind, Op, sub};
+use super::super::figures::Figures;
+use super::super::goal::Goal;
 use super::super::load::Generator;
 use super::super::load::client::Client;
 use super::super::load::pacer::Pacer;
-use super::super::report::Figures;
+use super::super::scenario::Scenario;
 use super::super::target::Target;
 use super::tree::{self, VALUE_BYTES};
-use super::{Goal, Scenario};
 
 const ENTRIES: usize = 100_000;
 

@@ -2,11 +2,13 @@
 
 use super::super::args::Args;
 use super::super::dialect::onetree::Kind;
+use super::super::figures::Figures;
+use super::super::goal::Goal;
 use super::super::load::Generator;
 use super::super::load::pacer::Pacer;
-use super::super::report::Figures;
+use super::super::scenario::Scenario;
 use super::super::target::Target;
-use super::{Goal, Scenario, Used, bottleneck, latencies};
+use super::used::{Used, bottleneck, latencies};
 use std::time::{Duration, Instant};
 
 /// A value, bytes.

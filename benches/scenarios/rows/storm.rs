@@ -7,13 +7,14 @@ use onetree_protocol::{Act, Codec, Cookie, Digest, Path, Revision, ServerFrame};
 
 use super::super::args::Args;
 use super::super::dialect::onetree::{self, Op};
+use super::super::figures::Figures;
+use super::super::goal::Goal;
 use super::super::load::Generator;
 use super::super::load::client::Client;
 use super::super::process::{Directory, Server, free_address};
-use super::super::report::Figures;
+use super::super::scenario::Scenario;
 use super::super::target::{Target, broker};
 use super::tree;
-use super::{Goal, Scenario};
 
 const MIRRORS: usize = 10_000;
 
