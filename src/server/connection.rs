@@ -18,9 +18,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Server;
-use super::closing::Ending;
-use super::reader::Reader;
-use super::requests::Read;
+use super::ending::Ending;
+use super::reader::{Read, Reader};
 use super::writer::Writer;
 use crate::broker::{Event, Mailbox, Order, TURN_EVENTS, WRITES_TOGETHER, Write};
 use crate::fanout::{Outbox, Subscriber};

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{self, Reply, refuse, text};
+use super::place::{Permit, Place};
 use super::socket::Socket;
 use super::{
     FIRST_REQUEST_TURN, FIRST_REQUEST_WAIT, RETRY_SECONDS, Server, console, origin, sessions,
@@ -112,16 +113,6 @@ fn said_nothing(peer: SocketAddr) {
     let code = Code::HelloTimeout.as_str();
     tracing::info!(code, %peer, "connection closed: it said nothing");
 }
-
-/// Where a request came in.
-pub(super) struct Place {
-    pub(super) server: Arc<Server>,
-    pub(super) peer: SocketAddr,
-    pub(super) local: SocketAddr,
-}
-
-/// The socket's place among those that there may be; an upgraded connection takes it along.
-pub(super) type Permit = std::sync::Mutex<Option<OwnedSemaphorePermit>>;
 
 async fn route(place: Place, request: Request<Incoming>, permit: &Permit) -> Reply {
     let (peer, path) = (place.peer, request.uri().path());

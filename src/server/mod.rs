@@ -4,11 +4,11 @@
 //!
 //! - [`Server`]: accepts connections, ends them all
 //! - `descriptors`: how many sockets there may be
-//! - `http`: routes; `upgrade`: from HTTP to a WebSocket; `origin`: whose pages may connect;
+//! - `http`: routes; `place`: where a request came in; `upgrade`: from HTTP to a WebSocket; `origin`: whose pages may connect;
 //!   `answer`: what comes back; `socket`: who does not read it is let go
 //! - `stats`, `sessions`: how it goes, as JSON; `console`: the page that shows it
 //! - `connection`: one WebSocket connection, a task of its own: its loop and its timers
-//! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in
+//! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in; `ending`: why it ends
 //! - `check`: what a request must keep to
 //! - `reader`, `writer`: WebSocket messages from and to a socket; `frames`: messages from bytes
 
@@ -18,11 +18,13 @@ mod closing;
 mod connection;
 mod console;
 mod descriptors;
+mod ending;
 mod frames;
 mod http;
 mod opening;
 mod origin;
 mod output;
+mod place;
 mod reader;
 mod requests;
 mod sessions;

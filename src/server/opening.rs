@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::logged_agent;
-use super::closing::Ending;
 use super::connection::Connection;
-use super::requests::Read;
+use super::ending::Ending;
+use super::reader::Read;
 use crate::broker::{Event, Opening, Order};
 use crate::random;
 

@@ -22,6 +22,9 @@ const READ_BYTES: usize = 4 * 1024;
 /// that a client which sends much costs few system calls.
 const MOST_READ_BYTES: usize = 32 * 1024;
 
+/// What came from a socket; `None` at its end.
+pub(super) type Read = Option<Result<Message, Error>>;
+
 /// Reads messages. It never writes: answers to pings and closes are up to its owner.
 ///
 /// A connection on which nothing comes has no buffer: there is one from the moment that the socket
@@ -58,7 +61,7 @@ impl Reader {
 
     /// The next message; `None` at the end. Can be dropped without losing one. Its bytes are the payload until
     /// the next one is asked for.
-    pub(super) async fn next(&mut self) -> Option<Result<Message, Error>> {
+    pub(super) async fn next(&mut self) -> Read {
         loop {
             match self.frames.take(&mut self.buffer, &mut self.payload) {
                 Ok(Some(message)) => return Some(Ok(message)),
@@ -77,7 +80,7 @@ impl Reader {
     }
 
     /// The next message when it is there already.
-    pub(super) fn next_now(&mut self) -> Option<Option<Result<Message, Error>>> {
+    pub(super) fn next_now(&mut self) -> Option<Read> {
         self.next().now_or_never()
     }
 

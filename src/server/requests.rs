@@ -11,9 +11,10 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 
 use super::check;
-use super::closing::Ending;
 use super::connection::Connection;
+use super::ending::Ending;
 use super::frames::Message;
+use super::reader::Read;
 use crate::broker::{Event, Write};
 use crate::config::FRAME_OVERHEAD;
 
@@ -28,9 +29,6 @@ const QUICK_BYTES: usize = 4 * 1024;
 /// connections of the same thread wait for it.
 const PAGE_BYTES: usize = 256 * 1024;
 const PAGE_ENTRIES: usize = 10_000;
-
-/// What came from the socket.
-pub(super) type Read = Option<Result<Message, Error>>;
 
 impl Connection {
     /// Handles what came.

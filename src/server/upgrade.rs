@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::answer::{Reply, logged_agent, refuse, value};
 use super::connection::{self, Arrival};
-use super::http::{Permit, Place};
 use super::origin;
+use super::place::{Permit, Place};
 use super::socket::Socket;
 
 /// Answers a request to become a WebSocket; a connection of its own goes on when it may.
