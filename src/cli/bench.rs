@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Common;
-use super::connect::Link;
+use super::connect::{self, GOODBYE, Link};
 use super::duration;
 use super::exit::Failure;
 use super::output::Output;
@@ -101,18 +101,22 @@ impl Bench {
             return Err(Failure::usage(message));
         }
         let mut stop = Stop::listen()?;
-        let link = Link::open(common).await?;
+        let link = tokio::select! {
+            link = Link::open(common) => link?,
+            () = stop.asked() => return Ok(()),
+        };
         let top = top()?;
         let ending = Arc::new(AtomicBool::new(false));
         let mut measuring = std::pin::pin!(self.measure(common, &top, ending.clone()));
         let measured = tokio::select! {
             report = &mut measuring => report.map(Some),
             () = stop.asked() => {
-                // What was measured until now is told; who asks again has no time for that.
+                // What was measured until now is told; who asks again has no time for that, and a broker
+                // that does not answer is not waited for.
                 ending.store(true, Ordering::Relaxed);
                 tokio::select! {
                     report = &mut measuring => report.map(Some),
-                    () = stop.asked() => Ok(None),
+                    () = stop.asked_within(PATIENCE) => Ok(None),
                 }
             }
         };
@@ -120,11 +124,17 @@ impl Bench {
         // a request waits, it is not looked for as long again.
         let cleaned = match &measured {
             Err(failure) if failure.is_gone() => Ok(()),
-            _ => link.write(DropTree::new(top.clone())).await.map(drop),
+            measured => {
+                let patience = if let Ok(None) = measured { GOODBYE } else { link.patience };
+                tokio::select! {
+                    done = link.write(DropTree::new(top.clone())) => done.map(drop),
+                    () = stop.asked_within(patience) => Err(connect::lost("no answer came")),
+                }
+            }
         };
         link.close().await;
         let report = measured.map_err(|failure| left_over(failure, &top))?;
-        cleaned?;
+        cleaned.map_err(|failure| left_over(failure, &top))?;
         report.map_or(Ok(()), |report| report.print(common, output))
     }
 
@@ -146,7 +156,7 @@ impl Bench {
                 options = options.signals();
             }
             let mirror = link.client.mirror(View::tree(top.clone()), options);
-            mirror.fresh().await.map_err(super::connect::failed)?;
+            mirror.fresh().await.map_err(connect::failed)?;
             let tally = Tally::new(self.publishers as usize, from.clone());
             let subscriber = Subscriber { link, mirror, start, tally };
             subscribers.push(tokio::spawn(subscriber.run(written.clone())));
@@ -233,7 +243,6 @@ async fn tick(bar: &indicatif::ProgressBar, begin: Instant) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::connect;
     use super::*;
 
     #[test]

@@ -37,6 +37,10 @@ pub(crate) struct Link {
 /// As long as a request waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the answer to a goodbye is waited for, by a command that has all other answers: a session
+/// whose goodbye is lost ends by itself, after its grace.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
+
 impl Link {
     /// Connects.
     pub(crate) async fn open(common: &Common) -> Result<Link, Failure> {
@@ -103,41 +107,35 @@ impl Link {
         }
     }
 
-    /// Waits for `stopped`, or until the session is lost, with its ephemeral entries.
-    pub(crate) async fn hold(&self, stopped: impl Future<Output = ()>) -> Result<(), Failure> {
+    /// Ends when the session is lost, with its ephemeral entries.
+    pub(crate) async fn hold(&self) -> Failure {
         let mut status = self.client.status();
         let mut connection = Connection::default();
         status.mark_unchanged();
-        let broken = async {
-            loop {
-                if status.changed().await.is_err() {
-                    return lost("the client has ended");
-                }
-                match &*status.borrow_and_update() {
-                    Status::Ended { error: Some(error) } => return not_connected(error),
-                    Status::Online(now) if !now.resumed => {
-                        return lost("the session was lost, and its ephemeral entries with it");
-                    }
-                    Status::Online(_) => {
-                        connection.online(true).and("; the entry was kept").aside(self.json);
-                    }
-                    Status::Offline { error, retry_in } => connection
-                        .offline(&error.to_string(), Some(*retry_in))
-                        .and("; the entry may be gone by then")
-                        .aside(self.json),
-                    _ => {}
-                }
+        loop {
+            if status.changed().await.is_err() {
+                return lost("the client has ended");
             }
-        };
-        tokio::select! {
-            failure = broken => Err(failure),
-            () = stopped => Ok(()),
+            match &*status.borrow_and_update() {
+                Status::Ended { error: Some(error) } => return not_connected(error),
+                Status::Online(now) if !now.resumed => {
+                    return lost("the session was lost, and its ephemeral entries with it");
+                }
+                Status::Online(_) => {
+                    connection.online(true).and("; the entry was kept").aside(self.json);
+                }
+                Status::Offline { error, retry_in } => connection
+                    .offline(&error.to_string(), Some(*retry_in))
+                    .and("; the entry may be gone by then")
+                    .aside(self.json),
+                _ => {}
+            }
         }
     }
 
-    /// Ends the session.
+    /// Ends the session, as soon as the broker has heard of it, or does not answer.
     pub(crate) async fn close(self) {
-        self.client.close().await;
+        let _ = tokio::time::timeout(GOODBYE, self.client.close()).await;
     }
 }
 

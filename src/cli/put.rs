@@ -69,21 +69,37 @@ impl Put {
         let value = self.value.read()?;
         let rev = if self.if_absent { Some(Revision::ZERO) } else { self.if_rev };
         let link = Link::open(common).await?;
-        let mut stop = if self.ephemeral { Some(Stop::listen()?) } else { None };
         let mut put = onetree_client::Put::new(self.path.clone(), value);
         put = rev.into_iter().fold(put, onetree_client::Put::if_rev);
         put = self.ttl.into_iter().fold(put, onetree_client::Put::ttl);
-        put = if self.ephemeral { put.ephemeral() } else { put };
-        let done = link.write(put).await?;
-        output.written(common, &self.path, done.rev)?;
-        if let Some(stop) = &mut stop {
-            output.flush()?;
-            if !common.json {
-                eprintln!("it stays until Ctrl-C");
+        if self.ephemeral {
+            let mut stop = Stop::listen()?;
+            tokio::select! {
+                held = self.hold(&link, put.ephemeral(), common, output) => held?,
+                () = stop.asked() => {}
             }
-            link.hold(stop.asked()).await?;
+        } else {
+            let done = link.write(put).await?;
+            output.written(common, &self.path, done.rev)?;
         }
         link.close().await;
         Ok(())
+    }
+
+    /// Writes the entry and holds it, for as long as that goes.
+    async fn hold(
+        &self,
+        link: &Link,
+        put: onetree_client::Put,
+        common: &Common,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let done = link.write(put).await?;
+        output.written(common, &self.path, done.rev)?;
+        output.flush()?;
+        if !common.json {
+            eprintln!("it stays until Ctrl-C");
+        }
+        Err(link.hold().await)
     }
 }

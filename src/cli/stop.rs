@@ -1,5 +1,7 @@
 //! Ctrl-C and SIGTERM: the ways to end a command that does not end by itself.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::Failure;
@@ -29,5 +31,11 @@ impl Stop {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+
+    /// As [`Stop::asked`], at the latest after `patience`.
+    pub(crate) async fn asked_within(&mut self, patience: Duration) {
+        // Either way that is the end.
+        let _ = tokio::time::timeout(patience, self.asked()).await;
     }
 }

@@ -7,12 +7,14 @@
 //! - `reading`: `ls`, `tree`, `export`
 //! - `watch`: `watch`, and its state file
 //! - `operations`: `check`, `backup`, `restore`, `import`; `import`: what it takes
+//! - `stop`: Ctrl-C, also where the broker does not answer
 //! - `system`: a broker that gets few descriptors, or is stopped for a while
 
 mod import;
 mod operations;
 mod program;
 mod reading;
+mod stop;
 #[cfg(unix)]
 mod system;
 mod watch;
