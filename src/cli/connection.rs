@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::output;
 use super::visible::visible;
 
 /// A wait for the next attempt that is worth a word.
@@ -76,8 +77,8 @@ impl Told {
     /// Says it on standard error, where standard output is for what was asked.
     pub(crate) fn aside(&self, json: bool) {
         match &self.words {
-            Some(_) if json => eprintln!("{}", self.json),
-            Some(words) => eprintln!("{}", visible(words)),
+            Some(_) if json => output::aside(&self.json.to_string()),
+            Some(words) => output::aside(&visible(words)),
             None => {}
         }
     }

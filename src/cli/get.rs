@@ -6,7 +6,7 @@ use onetree_protocol::{Act, Path, json};
 use super::Common;
 use super::connect::Link;
 use super::exit::{Failure, NOT_FOUND};
-use super::output::Output;
+use super::output::{self, Output};
 use super::visible::visible_lines;
 
 /// Examples, for the help.
@@ -58,7 +58,9 @@ impl Get {
             Ok(text) => output.bytes(visible_lines(text).as_bytes())?,
             Err(_) => {
                 let (media, bytes) = (&value.media, value.bytes.len());
-                eprintln!("{media}, {bytes} bytes: not for a terminal (> FILE, or --raw)");
+                output::aside(&format!(
+                    "{media}, {bytes} bytes: not for a terminal (> FILE, or --raw)"
+                ));
                 return Ok(());
             }
         }

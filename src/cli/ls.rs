@@ -7,7 +7,7 @@ use onetree_protocol::{Depth, Path, Revision, json};
 use super::Common;
 use super::connect::Link;
 use super::exit::Failure;
-use super::output::Output;
+use super::output::{self, Output};
 use super::visible::visible;
 
 /// Examples, for the help.
@@ -105,10 +105,10 @@ impl Ls {
         match last {
             Some(last) if page.more => {
                 let option = if self.reverse { "--before" } else { "--after" };
-                eprintln!("there is more: {option} '{}'", visible(last.as_str()));
+                output::aside(&format!("there is more: {option} '{}'", visible(last.as_str())));
             }
             None if matches!(self.depth, Reach::Children) && self.after.is_none() => {
-                eprintln!("no entries here; `onetree tree` shows what is deeper");
+                output::aside("no entries here; `onetree tree` shows what is deeper");
             }
             _ => {}
         }

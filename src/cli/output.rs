@@ -1,4 +1,4 @@
-//! What goes to standard output.
+//! What goes to standard output, and what is said beside it.
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
@@ -86,6 +86,12 @@ impl Output {
             }
         }
     }
+}
+
+/// Says something on standard error: not what was asked for, but what to know of it.
+pub(crate) fn aside(words: &str) {
+    // Nobody is left to tell when that cannot be written, as where the terminal is closed.
+    let _ = writeln!(io::stderr(), "{words}");
 }
 
 /// A change on one line for programs: the line of `export`, with what happened before it.

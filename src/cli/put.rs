@@ -9,7 +9,7 @@ use super::Common;
 use super::connect::Link;
 use super::duration;
 use super::exit::Failure;
-use super::output::Output;
+use super::output::{self, Output};
 use super::stop::Stop;
 use super::value::ValueArgs;
 
@@ -98,7 +98,7 @@ impl Put {
         output.written(common, &self.path, done.rev)?;
         output.flush()?;
         if !common.json {
-            eprintln!("it stays until Ctrl-C");
+            output::aside("it stays until Ctrl-C");
         }
         Err(link.hold().await)
     }

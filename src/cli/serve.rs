@@ -16,7 +16,7 @@ use tracing::level_filters::LevelFilter;
 use super::Common;
 use super::data;
 use super::exit::{Failure, USAGE};
-use super::output::Output;
+use super::output::{self, Output};
 use super::stop::Stop;
 
 /// Examples, for the help.
@@ -35,7 +35,11 @@ Examples:
   ONETREE_LOG=info onetree serve
   # On a port that is free; the URL is the last word of the first line, and the console's
   # of the second
-  onetree serve --listen 127.0.0.1:0";
+  onetree serve --listen 127.0.0.1:0
+
+Ctrl-C and SIGTERM end it well: it says goodbye to its clients, and what it has accepted is stored. So
+does SIGHUP, which comes when its terminal is closed, except under nohup (where the system tells that: Linux);
+it is no way to have the settings read again.";
 
 /// Run a broker until Ctrl-C or SIGTERM
 #[derive(Args)]
@@ -109,7 +113,7 @@ impl Serve {
             () = stop.asked() => {}
         }
         if !common.json {
-            eprintln!("shutting down; Ctrl-C again ends it at once");
+            output::aside("shutting down; Ctrl-C again ends it at once");
         }
         tokio::select! {
             () = running.shutdown() => {}
@@ -131,9 +135,9 @@ impl Serve {
             }
             None => {
                 if !self.memory {
-                    eprintln!(
+                    output::aside(
                         "the tree is in memory only and is lost when the broker ends (--data DIR keeps \
-                         it; --memory hides this line)"
+                         it; --memory hides this line)",
                     );
                 }
                 Broker::start(config, MemoryStore::new()).await.map(|running| (running, None))

@@ -1,15 +1,19 @@
-//! Ctrl-C and SIGTERM: the ways to end a command that does not end by itself.
+//! Ctrl-C, SIGTERM, and SIGHUP, where the terminal is closed: the ways to end a command that does not end by
+//! itself.
 
+use std::fs;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::Failure;
 
-/// Listens for both from the moment it is made: before that, they kill.
+/// Listens for all of them from the moment it is made: before that, they kill.
 pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    /// Not of who is to outlive the terminal.
+    hangup: Option<Signal>,
 }
 
 impl Stop {
@@ -22,14 +26,16 @@ impl Stop {
         Ok(Stop {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hangup: if hears_hangup() { Some(listen(SignalKind::hangup())?) } else { None },
         })
     }
 
-    /// Returns when either has come. Nothing is lost when this is dropped before.
+    /// Returns when one has come. Nothing is lost when this is dropped before.
     pub(crate) async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            Some(_) = async { Some(self.hangup.as_mut()?.recv().await) } => {}
         }
     }
 
@@ -38,4 +44,15 @@ impl Stop {
         // Either way that is the end.
         let _ = tokio::time::timeout(patience, self.asked()).await;
     }
+}
+
+/// Whether nobody has said that we outlive the terminal, as nohup does: who listens would no longer. Where the system
+/// does not tell (it is Linux that does), it is left as it was, and kills or does not.
+fn hears_hangup() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The lowest bit is that of the first signal.
+    let hangup = 1 << (SignalKind::hangup().as_raw_value() - 1);
+    ignored.is_some_and(|ignored| ignored & hangup == 0)
 }

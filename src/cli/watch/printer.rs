@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::connection::{Connection, Told, millis};
 use super::super::exit::Failure;
-use super::super::output::{Output, change_json};
+use super::super::output::{self, Output, change_json};
 use super::super::visible::visible;
 
 /// Prints events: changes on standard output, what happens to the connection on standard error;
@@ -99,7 +99,7 @@ impl Printer<'_> {
     fn both(&mut self, told: Value, words: impl FnOnce() -> String) -> Result<(), Failure> {
         if !self.json {
             self.output.flush()?;
-            eprintln!("{}", visible(&words()));
+            output::aside(&visible(&words()));
         }
         self.told(told)
     }

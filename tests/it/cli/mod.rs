@@ -7,7 +7,7 @@
 //! - `reading`: `ls`, `tree`, `export`
 //! - `watch`: `watch`, and its state file
 //! - `operations`: `check`, `backup`, `restore`, `import`; `import`: what it takes
-//! - `stop`: Ctrl-C, also where the broker does not answer
+//! - `stop`: Ctrl-C, also where the broker does not answer, and the end of the terminal
 //! - `system`: a broker that gets few descriptors, or is stopped for a while
 
 mod import;

@@ -1,11 +1,11 @@
-//! Ctrl-C while the broker does not answer.
+//! Ctrl-C, also while the broker does not answer, and the end of the terminal.
 
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Broker, Running, interrupt, program};
+use super::{Broker, Running, eventually, export, interrupt, program};
 
 /// Longer than any goodbye takes, shorter than a request waits for its answer.
 const SOON: Duration = Duration::from_secs(20);
@@ -54,7 +54,7 @@ fn a_bench_ends_when_asked_also_without_the_broker() {
     let broker = Broker::start();
     let args = ["bench", "--duration", "1m", "--warm-up", "100ms", "--json"];
     let mut bench = Running::start(broker.command(&args));
-    super::eventually(|| !super::export(&broker, "/bench").is_empty());
+    eventually(|| !export(&broker, "/bench").is_empty());
     stop(&broker);
     // What it has written could not be taken away.
     assert_eq!(interrupted(&mut bench), 5);
@@ -62,8 +62,8 @@ fn a_bench_ends_when_asked_also_without_the_broker() {
     // Who asks again has no time to wait for what was measured.
     signal(broker.child.id(), "-CONT");
     let mut bench = Running::start(broker.command(&args));
-    let before = super::export(&broker, "/bench").len();
-    super::eventually(|| super::export(&broker, "/bench").len() > before);
+    let before = export(&broker, "/bench").len();
+    eventually(|| export(&broker, "/bench").len() > before);
     stop(&broker);
     signal(bench.child.id(), "-INT");
     thread::sleep(Duration::from_millis(200));
@@ -83,4 +83,37 @@ fn who_waits_for_a_welcome_ends_when_asked() {
         assert_eq!(interrupt(&mut waits.child), 0, "{args:?}");
         assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
     }
+}
+
+/// As where its terminal is closed: the goodbye is said, also of the broker.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_end_of_the_terminal_is_an_end_like_others() {
+    let mut broker = Broker::with(&["session_grace_ms=600000"]);
+    let mut holder = Running::start(broker.command(&["put", "/here", "1", "--ephemeral"]));
+    holder.line_with("/here");
+    signal(holder.child.id(), "-HUP");
+    assert_eq!(holder.child.wait().unwrap().code(), Some(0));
+    eventually(|| broker.run(&["get", "/here"], b"").status.code() == Some(4));
+    // Nor does it matter that nobody hears what it says at the end.
+    drop(broker.child.stderr.take());
+    signal(broker.child.id(), "-HUP");
+    assert_eq!(broker.child.wait().unwrap().code(), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_is_to_outlive_the_terminal_does() {
+    let broker = Broker::start();
+    let command = program(&["watch", "/", "--url", &broker.url]);
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).stdout(Stdio::piped());
+    nohup.arg(command.get_program()).args(command.get_args());
+    let mut watch = Running::start(nohup);
+    broker.ok(&["put", "/a", "1"]);
+    watch.line_with("+ /a");
+    signal(watch.child.id(), "-HUP");
+    broker.ok(&["put", "/b", "1"]);
+    watch.line_with("+ /b");
+    assert_eq!(interrupted(&mut watch), 0);
 }
