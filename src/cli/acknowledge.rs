@@ -5,7 +5,7 @@ use onetree_client::{Done, Error, Path, Pending};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Common;
-use super::connect;
+use super::connect::{self, Link};
 use super::exit::Failure;
 use super::output::Output;
 
@@ -50,16 +50,22 @@ impl<'a> Acknowledging<'a> {
         Acknowledging { common, output, bar, acknowledged: 0 }
     }
 
-    /// Takes the answers to what `sending` sends, up to the first error of either; gives how many
-    /// there were.
+    /// Takes the answers to what `sending` sends over `link`, up to the first error of either; gives how
+    /// many there were.
     pub(crate) async fn all(
         mut self,
+        link: &Link,
         sending: impl Future<Output = Result<(), Failure>>,
         sent: mpsc::Receiver<Sent>,
     ) -> Result<u64, Failure> {
+        let bar = self.bar;
         // Sending ends by itself when nobody takes the answers any more.
-        let (sending, acknowledged) = tokio::join!(sending, self.run(sent));
-        self.bar.finish_and_clear();
+        let both = async { tokio::join!(sending, self.run(sent)) };
+        let (sending, acknowledged) = tokio::select! {
+            ended = both => ended,
+            never = link.tell(bar) => match never {},
+        };
+        bar.finish_and_clear();
         let n = self.acknowledged;
         acknowledged.and(sending).map(|()| n).map_err(|failure| {
             let lines = if n == 1 { "line was" } else { "lines were" };

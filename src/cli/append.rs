@@ -28,7 +28,10 @@ Examples:
   # One {\"path\":…,\"rev\":…} for each as it is acknowledged
   onetree append /logs/app --lines --json < app.log
   # Entries that live a day
-  onetree append /events '{\"door\":\"open\"}' --ttl 24h";
+  onetree append /events '{\"door\":\"open\"}' --ttl 24h
+
+When the broker goes away, that is told, and lines wait for it, also those that are still to come; one
+that has waited for 30 s ends the command (exit code 5), which says how many were acknowledged.";
 
 /// Append to a log; prints the path that the broker assigned, and the revision; of lines, how many
 #[derive(Args)]
@@ -76,7 +79,7 @@ impl Append {
             None => progress::count(!common.json, "lines")?,
         };
         let sending = self.send(&link.client, lines, sent, &bar);
-        let n = Acknowledging::new(common, output, &bar).all(sending, on_their_way).await?;
+        let n = Acknowledging::new(common, output, &bar).all(&link, sending, on_their_way).await?;
         link.close().await;
         if common.json { Ok(()) } else { output.line(&acknowledge::entries(n)) }
     }

@@ -1,5 +1,7 @@
 //! The way to the broker.
 
+use std::convert::Infallible;
+use std::future;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -105,6 +107,25 @@ impl Link {
                 why = connection.missing(self.patience) => return Err(lost(why)),
             }
         }
+    }
+
+    /// Tells what becomes of the connection, to who waits for something else meanwhile; `bar` is drawn beside it.
+    pub(crate) async fn tell(&self, bar: &ProgressBar) -> Infallible {
+        let mut status = self.client.status();
+        let mut connection = Connection::default();
+        status.mark_unchanged();
+        while status.changed().await.is_ok() {
+            let told = match &*status.borrow_and_update() {
+                Status::Online(now) => connection.online(now.resumed),
+                Status::Offline { error, retry_in } => {
+                    connection.offline(&error.to_string(), Some(*retry_in))
+                }
+                // What is waited for ends with it, and says why.
+                Status::Connecting | Status::Ended { .. } => continue,
+            };
+            bar.suspend(|| told.aside(self.json));
+        }
+        future::pending().await
     }
 
     /// Ends when the session is lost, with its ephemeral entries.

@@ -93,7 +93,7 @@ impl Import {
         };
         let (sent, on_their_way) = acknowledge::channel();
         let sending = send(&link.client, batches, sent, &bar);
-        let n = Acknowledging::new(common, output, &bar).all(sending, on_their_way).await?;
+        let n = Acknowledging::new(common, output, &bar).all(&link, sending, on_their_way).await?;
         link.close().await;
         if common.json { Ok(()) } else { output.line(&acknowledge::entries(n)) }
     }

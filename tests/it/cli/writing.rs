@@ -1,12 +1,13 @@
 //! `put`, `append`, `signal`, `rm` and `txn`.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 
 use serde_json::{Value, json};
 
-use super::{Broker, PATIENCE, Running, eventually, export, said, said_ok};
+use super::{Broker, PATIENCE, Running, eventually, export, program, said, said_ok};
 
 #[test]
 fn a_json_text_with_a_line_end_is_json() {
@@ -255,6 +256,14 @@ fn txn_takes_nothing_that_dies_with_it_and_no_strange_key() {
     said_ok(&broker.run(&["txn", "-"], text));
 }
 
+/// What a command says on standard error, as it comes.
+fn said_aside(running: &mut Running) -> mpsc::Receiver<String> {
+    let lines = BufReader::new(running.child.stderr.take().unwrap()).lines();
+    let (to, told) = mpsc::channel();
+    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| to.send(line)));
+    told
+}
+
 #[test]
 fn who_holds_an_entry_is_told_when_the_broker_is_away() {
     for json in [false, true] {
@@ -265,12 +274,41 @@ fn who_holds_an_entry_is_told_when_the_broker_is_away() {
         }
         let mut holder = Running::start(command);
         holder.line_with("/here");
-        let lines = BufReader::new(holder.child.stderr.take().unwrap()).lines();
-        let (to, told) = mpsc::channel();
-        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| to.send(line)));
+        let told = said_aside(&mut holder);
         broker.child.kill().unwrap();
         let wanted = if json { "\"op\":\"offline\"" } else { "offline: " };
         while !told.recv_timeout(PATIENCE).expect("nothing was said").contains(wanted) {}
         assert_eq!(holder.interrupt(), 0);
+    }
+}
+
+/// Who pipes lines is told why nothing goes on, and they arrive when the broker is back.
+#[test]
+fn who_appends_lines_is_told_when_the_broker_is_away() {
+    for json in [false, true] {
+        let mut broker = Broker::start();
+        let address = broker.url.strip_prefix("ws://").unwrap().to_owned();
+        let mut command = broker.command(&["append", "/log", "--lines"]);
+        if json {
+            command.arg("--json");
+        }
+        command.stdin(Stdio::piped());
+        let mut lines = Running::start(command);
+        let mut input = lines.child.stdin.take().unwrap();
+        input.write_all(b"one\n").unwrap();
+        eventually(|| export(&broker, "/log").len() == 1);
+        let told = said_aside(&mut lines);
+        broker.child.kill().unwrap();
+        let told_of = |what: &str| {
+            let wanted = if json { format!("\"op\":\"{what}\"") } else { what.to_owned() };
+            while !told.recv_timeout(PATIENCE).expect("nothing was said").contains(&wanted) {}
+        };
+        told_of("offline");
+        input.write_all(b"two\n").unwrap();
+        broker = Broker::of(program(&["serve", "--memory", "--listen", &address]));
+        told_of("online");
+        drop(input);
+        assert!(lines.child.wait().unwrap().success());
+        assert_eq!(export(&broker, "/log").len(), 1);
     }
 }
