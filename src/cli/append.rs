@@ -57,8 +57,7 @@ impl Append {
         if self.lines {
             return self.run_lines(common, output).await;
         }
-        let value = self.value.read()?;
-        let link = Link::open(common).await?;
+        let (link, value) = self.value.read(common).await?;
         let done = link.write(self.entry(value)).await?;
         link.close().await;
         output.written(common, assigned(&done)?, done.rev)

@@ -66,9 +66,8 @@ pub(crate) fn revision(text: &str) -> Result<Revision, String> {
 impl Put {
     /// Writes the entry.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
-        let value = self.value.read()?;
+        let (link, value) = self.value.read(common).await?;
         let rev = if self.if_absent { Some(Revision::ZERO) } else { self.if_rev };
-        let link = Link::open(common).await?;
         let mut put = onetree_client::Put::new(self.path.clone(), value);
         put = rev.into_iter().fold(put, onetree_client::Put::if_rev);
         put = self.ttl.into_iter().fold(put, onetree_client::Put::ttl);

@@ -37,11 +37,10 @@ pub(crate) struct Signal {
 impl Signal {
     /// Sends the signal.
     pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
-        let value = match &self.value {
-            Some(value) => ValueArgs::new(value.clone(), self.media.clone()).read()?,
-            None => Value::json("null"),
+        let (link, value) = match &self.value {
+            Some(value) => ValueArgs::new(value.clone(), self.media.clone()).read(common).await?,
+            None => (Link::open(common).await?, Value::json("null")),
         };
-        let link = Link::open(common).await?;
         link.signal(&self.path, value).await?;
         link.close().await;
         Ok(())

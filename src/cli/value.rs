@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Read};
 use clap::Args;
 use onetree_protocol::{MediaType, Value, json};
 
+use super::Common;
+use super::connect::Link;
 use super::exit::{Failure, USAGE};
 
 /// VALUE and `--type`.
@@ -27,21 +29,49 @@ impl ValueArgs {
         ValueArgs { value: Some(value), media }
     }
 
-    /// The value; reads standard input where that is meant.
-    pub(crate) fn read(&self) -> Result<Value, Failure> {
+    /// The value, and the connection that it goes over: how much of standard input can be one, where that is meant,
+    /// only the broker knows.
+    pub(crate) async fn read(&self, common: &Common) -> Result<(Link, Value), Failure> {
         match self.value.as_deref() {
             None if io::stdin().is_terminal() => {
                 Err(Failure::usage("there is no VALUE, and standard input is a terminal")
                     .next("give a VALUE, or - to type one and end it with Ctrl-D"))
             }
             None | Some("-") => {
-                let mut bytes = Vec::new();
-                io::stdin().lock().read_to_end(&mut bytes).map_err(|error| input(&error))?;
-                value(bytes, self.media.clone())
+                let link = Link::open(common).await?;
+                let limit = link.limits()?.value_bytes;
+                let bytes = all(io::stdin(), limit.into()).await.map_err(|error| input(&error))?;
+                let bytes = bytes.ok_or_else(|| too_long(limit))?;
+                Ok((link, value(bytes, self.media.clone())?))
             }
-            Some(text) => value(text.as_bytes().to_vec(), self.media.clone()),
+            Some(text) => {
+                let value = value(text.as_bytes().to_vec(), self.media.clone())?;
+                Ok((Link::open(common).await?, value))
+            }
         }
     }
+}
+
+/// All that comes, read by a thread of its own, as the connection lives meanwhile; `None` when it is more than
+/// `limit` bytes.
+pub(crate) async fn all(
+    from: impl Read + Send + 'static,
+    limit: u64,
+) -> io::Result<Option<Vec<u8>>> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        let read = from.take(limit + 1).read_to_end(&mut bytes)?;
+        Ok((read as u64 <= limit).then_some(bytes))
+    });
+    read.await?
+}
+
+fn too_long(limit: u32) -> Failure {
+    let message = format!(
+        "standard input is longer than the {limit} bytes that the broker takes as one value"
+    );
+    Failure::new(USAGE, "value-too-large", message)
+        .next("write less at once, or give the broker a larger value_bytes")
 }
 
 /// Standard input cannot be read.

@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::{Broker, PATIENCE, Running, eventually, export, program, said, said_ok};
+use super::{Broker, PATIENCE, Running, error, eventually, export, program, said, said_ok};
 
 #[test]
 fn a_json_text_with_a_line_end_is_json() {
@@ -311,4 +311,32 @@ fn who_appends_lines_is_told_when_the_broker_is_away() {
         assert!(lines.child.wait().unwrap().success());
         assert_eq!(export(&broker, "/log").len(), 1);
     }
+}
+
+/// As `yes |`: it is read no further than the largest value, or transaction.
+#[test]
+fn an_endless_input_is_read_no_further_than_it_can_be_sent() {
+    let broker = Broker::start();
+    for (args, code) in [
+        (&["put", "/a", "-"][..], "value-too-large"),
+        (&["put", "/a", "-", "--ephemeral"], "value-too-large"),
+        (&["append", "/a"], "value-too-large"),
+        (&["signal", "/a", "-"], "value-too-large"),
+        (&["txn", "-"], "frame-too-large"),
+    ] {
+        let mut command = broker.command(&[args, &["--json"]].concat());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let piece = b"y\n".repeat(32 * 1024);
+        let taken = (0..1024).take_while(|_| stdin.write_all(&piece).is_ok()).count();
+        drop(stdin);
+        let (exit, error) = error(&child.wait_with_output().unwrap());
+        assert_eq!((exit, &error["code"]), (2, &json!(code)), "{args:?}: {error}");
+        assert!(taken < 512, "{args:?}: {taken} pieces were read");
+    }
+    assert_eq!(export(&broker, "/").len(), 0);
+    // What just goes, goes.
+    let most = vec![b'x'; 1_048_576];
+    said_ok(&broker.run(&["put", "/a", "-"], &most));
+    assert_eq!(broker.run(&["get", "/a"], b"").stdout, most);
 }
