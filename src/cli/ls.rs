@@ -8,7 +8,7 @@ use super::Common;
 use super::connect::Link;
 use super::exit::Failure;
 use super::output::{self, Output};
-use super::visible::visible;
+use super::visible::{quoted, visible};
 
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -105,7 +105,7 @@ impl Ls {
         match last {
             Some(last) if page.more => {
                 let option = if self.reverse { "--before" } else { "--after" };
-                output::aside(&format!("there is more: {option} '{}'", visible(last.as_str())));
+                output::aside(&format!("there is more: {option} {}", quoted(last.as_str())));
             }
             None if matches!(self.depth, Reach::Children) && self.after.is_none() => {
                 output::aside("no entries here; `onetree tree` shows what is deeper");

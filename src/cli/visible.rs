@@ -28,6 +28,16 @@ pub(crate) fn visible_json(text: &str) -> String {
     safe
 }
 
+/// `text` as one word for a shell, to be pasted behind a command.
+pub(crate) fn quoted(text: &str) -> String {
+    if !text.contains(is_obeyed) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    // Shells of today read this as it is meant (bash, zsh, ksh; not dash).
+    let escaped = text.replace('\\', r"\\").replace('\'', r"\'");
+    format!("$'{}'", visible_json(&escaped))
+}
+
 /// What a terminal obeys instead of showing it.
 pub(crate) fn is_obeyed(c: char) -> bool {
     c.is_control() || is_bidi_control(c)
@@ -68,6 +78,13 @@ mod tests {
         );
         assert_eq!(visible_lines("a\n\tb\u{7}"), "a\n\tb\\u{7}");
         assert_eq!(visible("grün 🌳"), "grün 🌳");
+    }
+
+    #[test]
+    fn a_word_for_a_shell() {
+        assert_eq!(quoted("/a b/$c"), "'/a b/$c'");
+        assert_eq!(quoted(r"/it's\n"), r"'/it'\''s\n'");
+        assert_eq!(quoted("/it's\\\u{202e}x"), r"$'/it\'s\\\u202ex'");
     }
 
     #[test]

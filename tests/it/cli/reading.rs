@@ -1,10 +1,11 @@
 //! `ls`, `tree` and `export`.
 
 use std::io::Read;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{Broker, said, said_ok};
+use super::{Broker, program, said, said_ok};
 
 #[test]
 fn ls_pages_and_says_how_to_go_on() {
@@ -32,6 +33,26 @@ fn ls_pages_and_says_how_to_go_on() {
     assert_eq!(broker.ok(&["ls", "/a", "--depth", "entry"]).lines().count(), 1);
     broker.ok(&["rm", "/a"]);
     assert_eq!(broker.ok(&["ls", "/"]), "/a -\n", "it has no entry of its own, and so no revision");
+}
+
+/// What it says of the next page is put behind the command as it stands.
+#[test]
+fn how_ls_goes_on_can_be_pasted() {
+    let broker = Broker::start();
+    for path in ["/a/b c", "/a/it's", "/a/so \"$HOME\" `x` \\", "/a/z"] {
+        broker.ok(&["put", path, "1"]);
+    }
+    let mut hint = String::new();
+    for path in ["/a/b c", "/a/it's", "/a/so \"$HOME\" `x` \\", "/a/z"] {
+        let command = program(&[]);
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("\"$0\" ls /a --limit 1 --no-values --url \"$1\" {hint}"));
+        let output = shell.arg(command.get_program()).arg(&broker.url).output().unwrap();
+        assert!(said(&output).starts_with(&format!("{path} ")), "{hint}: {output:?}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        hint = errors.trim().strip_prefix("there is more: ").unwrap_or_default().to_owned();
+        assert_eq!(hint.is_empty(), path == "/a/z", "{errors}");
+    }
 }
 
 #[test]
