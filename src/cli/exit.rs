@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use onetree_protocol::{Action, Code, Path, Revision};
 use serde_json::{Map, json};
 
+use super::visible::{quoted, visible};
+
 /// It worked. Also a reader of our output that has had enough (`| head`), and Ctrl-C where that
 /// is the way to end a command.
 pub(crate) const OK: u8 = 0;
@@ -122,6 +124,21 @@ impl Failure {
         self.edit(|told| told.next = Some(next.into()))
     }
 
+    /// Of a write with conditions on all that is at and under each of `trees`: where one of these did not hold, it is
+    /// not an entry's revision that tells more.
+    pub(crate) fn of_trees(self, trees: &[Path]) -> Failure {
+        self.edit(|told| match (told.exit, &told.path, told.rev) {
+            (CONFLICT, Some(path), Some(rev)) if trees.contains(path) => {
+                told.next = Some(format!(
+                    "look at all that is there (onetree export {}), and decide again; the least revision that holds \
+                     now is {rev}",
+                    quoted(path.as_str())
+                ));
+            }
+            _ => {}
+        })
+    }
+
     /// One more of the kind, said on a line of its own.
     pub(crate) fn also(self, words: String) -> Failure {
         self.edit(|told| told.also.push(words))
@@ -163,11 +180,11 @@ impl Told {
     fn words(&self, colour: bool) -> String {
         let colour = colour && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let (red, plain) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        let message = super::visible::visible(&self.message);
+        let message = visible(&self.message);
         let mut text = format!("{red}error:{plain} {}: {message}", self.code);
         for also in &self.also {
             text.push_str("\n  also: ");
-            text.push_str(&super::visible::visible(also));
+            text.push_str(&visible(also));
         }
         if let Some(next) = &self.next {
             text.push_str("\n  next: ");

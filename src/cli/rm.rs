@@ -42,7 +42,8 @@ impl Rm {
         let path = self.path.clone();
         let done = if self.tree {
             let drop = DropTree::new(path);
-            link.write(self.if_rev.into_iter().fold(drop, DropTree::if_rev)).await?
+            let done = link.write(self.if_rev.into_iter().fold(drop, DropTree::if_rev)).await;
+            done.map_err(|failure| failure.of_trees(std::slice::from_ref(&self.path)))?
         } else {
             let delete = Delete::new(path);
             link.write(self.if_rev.into_iter().fold(delete, Delete::if_rev)).await?

@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use clap::Args;
-use onetree_protocol::frame::{Do, Txn as Frame};
-use onetree_protocol::{ClientFrame, Codec, json};
+use onetree_protocol::frame::{Condition, Do, Txn as Frame};
+use onetree_protocol::{ClientFrame, Codec, Path, json};
 use serde_json::{Value, json};
 
 use super::Common;
@@ -44,10 +44,11 @@ impl Txn {
         let from = self.open()?;
         let link = Link::open(common).await?;
         let frame = self.read(from, link.limits()?.frame_bytes).await?;
+        let trees: Vec<Path> = frame.conditions.iter().filter_map(tree).collect();
         let txn =
             frame.conditions.into_iter().fold(onetree_client::Txn::new(), |txn, c| txn.when(c));
-        let done =
-            link.write(frame.changes.into_iter().fold(txn, |txn, step| txn.then(step))).await?;
+        let txn = frame.changes.into_iter().fold(txn, |txn, step| txn.then(step));
+        let done = link.write(txn).await.map_err(|failure| failure.of_trees(&trees))?;
         link.close().await;
         if common.json {
             let paths: Vec<&str> = done.paths.iter().map(|path| path.as_str()).collect();
@@ -115,6 +116,11 @@ fn parse(text: &[u8]) -> Result<Frame, String> {
         Ok(_) => Err("it is another frame".to_owned()),
         Err(error) => Err(error.message),
     }
+}
+
+/// The top of the subtree that a condition is about.
+fn tree(condition: &Condition) -> Option<Path> {
+    if let Condition::Tree { path, .. } = condition { Some(path.clone()) } else { None }
 }
 
 fn is_ephemeral(change: &Do) -> bool {

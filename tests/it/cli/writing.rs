@@ -183,6 +183,32 @@ fn rm_removes_an_entry_or_a_subtree() {
     broker.ok(&["rm", "/nothing"]);
 }
 
+/// The revision that matters is that of the newest change in the subtree, of which no entry need tell.
+#[test]
+fn who_may_not_remove_a_subtree_is_told_to_look_at_all_of_it() {
+    let broker = Broker::start();
+    broker.ok(&["put", "/a b", "1"]);
+    let seen = broker.rev("/a b").to_string();
+    broker.ok(&["put", "/a b/c", "1"]);
+    let (exit, error) = broker.error(&["rm", "/a b", "--tree", "--if-rev", &seen], b"");
+    assert_eq!((exit, &error["code"]), (3, &json!("conflict")), "{error}");
+    let next = error["next"].as_str().unwrap();
+    assert!(next.contains("onetree export '/a b'") && !next.contains("get"), "{error}");
+    let least = error["rev"].to_string();
+    assert!(next.ends_with(&least), "{error}");
+    broker.ok(&["rm", "/a b", "--tree", "--if-rev", &least]);
+
+    // In a transaction it is one condition of several.
+    broker.ok(&["put", "/t/x", "1"]);
+    let text = br#"{"if":[{"tree":"/t","rev":1}],"do":[{"do":"delete","path":"/t/x"}]}"#;
+    let (exit, error) = broker.error(&["txn", "-"], text);
+    assert_eq!((exit, &error["path"]), (3, &json!("/t")), "{error}");
+    assert!(error["next"].as_str().unwrap().contains("onetree export '/t'"), "{error}");
+    let text = br#"{"if":[{"path":"/t/x","rev":1}],"do":[{"do":"delete","path":"/t/x"}]}"#;
+    let (_, error) = broker.error(&["txn", "-"], text);
+    assert!(error["next"].as_str().unwrap().contains("get --json"), "{error}");
+}
+
 #[test]
 fn txn_is_all_or_nothing() {
     let broker = Broker::start();
