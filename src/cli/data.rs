@@ -44,7 +44,9 @@ pub(crate) fn filled<T>(
 /// A directory, which is made when it is not there, durably.
 pub(crate) fn made(directory: &Path) -> Result<Disk, Failure> {
     let there = directory.exists();
-    let disk = disk(directory)?;
+    let disk = disk(directory).map_err(|failure| {
+        failure.next("give a directory that can be written to, or that can be made")
+    })?;
     if !there {
         let above = directory.parent().filter(|above| !above.as_os_str().is_empty());
         let above = above.unwrap_or(Path::new("."));

@@ -1,6 +1,6 @@
 //! `serve`: a broker.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -205,7 +205,7 @@ fn not_started(error: &StartError) -> Failure {
         }
         StartError::Files(error) => return data::unreadable(error),
         StartError::Exposed(_) => ("exposed", "add --allow-anonymous, or --listen 127.0.0.1:7400"),
-        StartError::Listen { .. } => ("listen", "end what listens there, or give another --listen"),
+        StartError::Listen { source, .. } => ("listen", instead(source.kind())),
         StartError::Locked(LockError::InUse { .. }) => {
             ("in-use", "end the other broker, or give another --data")
         }
@@ -216,6 +216,20 @@ fn not_started(error: &StartError) -> Failure {
         StartError::Random(_) => ("random", "give the system a source of randomness"),
     };
     Failure::new(USAGE, code, error.to_string()).next(next)
+}
+
+/// What to do where it cannot listen.
+fn instead(why: ErrorKind) -> &'static str {
+    match why {
+        ErrorKind::AddrInUse => "end what listens there, or give another --listen",
+        ErrorKind::AddrNotAvailable => {
+            "give a --listen that is an address of this machine; 0.0.0.0 stands for all that it has"
+        }
+        ErrorKind::PermissionDenied => {
+            "give a --listen with a port above 1023, or let the program have a lower one"
+        }
+        _ => "give another --listen",
+    }
 }
 
 /// The files of a directory.

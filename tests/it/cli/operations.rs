@@ -258,6 +258,12 @@ fn serve_says_why_it_cannot_start() {
     let address = other.local_addr().unwrap().to_string();
     let (exit, error) = failed(&["serve", "--memory", "--listen", &address]);
     assert_eq!((exit, &error["code"]), (2, &json!("listen")), "{error} {taken}");
+    assert!(error["next"].as_str().unwrap().contains("end what listens there"), "{error}");
+    // An address for examples, which no machine has.
+    let nowhere = ["serve", "--memory", "--allow-anonymous", "--listen", "192.0.2.1:7400"];
+    let (exit, error) = failed(&nowhere);
+    assert_eq!((exit, &error["code"]), (2, &json!("listen")), "{error}");
+    assert!(error["next"].as_str().unwrap().contains("an address of this machine"), "{error}");
 
     let log = names(&data).into_iter().find(|name| name.starts_with("log-")).unwrap();
     let mut bytes = fs::read(data.join(&log)).unwrap();
@@ -329,6 +335,30 @@ fn a_backup_or_a_restore_that_fails_leaves_no_directory() {
             fs::remove_dir_all(&to).unwrap();
         }
     }
+}
+
+/// The directory that is to be filled is not the one of a broker that is looked for.
+#[test]
+fn where_no_directory_can_be_made_another_is_asked_for() {
+    let directory = Directory::new("to-a-file");
+    let (data, backup) = (directory.file("data"), directory.file("backup"));
+    let mut broker = Broker::on(&data, &[]);
+    broker.ok(&["put", "/a", "1"]);
+    assert_eq!(interrupt(&mut broker.child), 0);
+    told(&["backup", "--data", text(&data), text(&backup)]);
+    let file = directory.file("file");
+    fs::write(&file, "").unwrap();
+    for args in [
+        ["backup", "--data", text(&data), text(&file)],
+        ["backup", "--data", text(&data), text(&file.join("below"))],
+        ["restore", "--data", text(&file), text(&backup)],
+    ] {
+        let (exit, error) = failed(&args);
+        assert_eq!((exit, &error["code"]), (2, &json!("no-data")), "{args:?}: {error}");
+        assert!(error["next"].as_str().unwrap().contains("can be made"), "{args:?}: {error}");
+    }
+    let (_, error) = failed(&["backup", "--data", text(&file), text(&directory.file("new"))]);
+    assert!(error["next"].as_str().unwrap().contains("of a broker"), "{error}");
 }
 
 /// What was cut is not in the backup, and is told of when it is made: nobody checks the directory first.
