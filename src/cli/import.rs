@@ -4,7 +4,7 @@ mod moved;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -21,7 +21,7 @@ use super::acknowledge::{self, Acknowledging, Sent, To};
 use super::connect::{self, Link};
 use super::exit::{Failure, USAGE};
 use super::lines;
-use super::output::Output;
+use super::output::{self, Output};
 use super::progress;
 use moved::{Moved, Place};
 
@@ -87,6 +87,9 @@ impl Import {
             expected: None,
         };
         std::thread::spawn(move || reader.run(&to));
+        if self.is_stdin() && io::stdin().is_terminal() {
+            output::aside("reading JSON Lines from standard input, up to Ctrl-D");
+        }
         let bar = match total {
             Some(total) => progress::bytes(!common.json, total)?,
             None => progress::count(!common.json, "lines")?,
@@ -98,9 +101,13 @@ impl Import {
         if common.json { Ok(()) } else { output.line(&acknowledge::entries(n)) }
     }
 
+    fn is_stdin(&self) -> bool {
+        self.file.as_os_str() == "-"
+    }
+
     /// What to read, and how many bytes that is, where that is known.
     fn open(&self) -> Result<(Box<dyn Read + Send>, Option<u64>), Failure> {
-        if self.file.as_os_str() == "-" {
+        if self.is_stdin() {
             return Ok((Box::new(io::stdin()), lines::stdin_bytes()));
         }
         let file = File::open(&self.file).map_err(|error| {
@@ -203,21 +210,23 @@ struct Reader<R> {
 impl<R: Read> Reader<R> {
     fn run(mut self, to: &mpsc::Sender<Result<Batch, Failure>>) {
         loop {
-            let (batch, failure) = self.batch();
-            let last = failure.is_some() || batch.entries.is_empty();
+            let (batch, end) = self.batch();
             // Nobody listens any more when the command has ended.
             let heard = to.blocking_send(Ok(batch)).is_ok();
-            if let (Some(failure), true) = (failure, heard) {
-                let _ = to.blocking_send(Err(failure));
-            }
-            if last || !heard {
-                return;
+            match end {
+                None if heard => {}
+                Some(Err(failure)) if heard => {
+                    let _ = to.blocking_send(Err(failure));
+                    return;
+                }
+                // What is typed has an end that is not there when it is read again.
+                _ => return,
             }
         }
     }
 
-    /// The next lines, up to the first that is wrong; none at the end.
-    fn batch(&mut self) -> (Batch, Option<Failure>) {
+    /// The next lines, and whether they are the last: all have come, or what comes next is wrong.
+    fn batch(&mut self) -> (Batch, Option<Result<(), Failure>>) {
         let mut batch = Batch { entries: Vec::new(), bytes: 0 };
         while batch.bytes < BATCH_BYTES as u64 {
             match self.next() {
@@ -225,8 +234,8 @@ impl<R: Read> Reader<R> {
                     batch.entries.push(entry);
                     batch.bytes += bytes;
                 }
-                Ok(None) => break,
-                Err(failure) => return (batch, Some(failure)),
+                Ok(None) => return (batch, Some(Ok(()))),
+                Err(failure) => return (batch, Some(Err(failure))),
             }
         }
         (batch, None)

@@ -1,10 +1,14 @@
 //! What `import` takes, and where it puts it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 
+use rustix::fs::{Mode, OFlags, open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
-use super::{Broker, error, export, said, said_ok, text};
+use super::{Broker, PATIENCE, Running, error, export, said, said_ok, text};
 use crate::directory::Directory;
 
 /// The value of each entry with those of the entries right under it.
@@ -83,6 +87,32 @@ fn keys_that_are_none_are_refused() {
         assert!(error["message"].as_str().unwrap().contains(part), "{error}");
     }
     assert_eq!(export(&broker, "/").len(), 0);
+}
+
+/// A terminal: where something is typed, and what a program has of it.
+fn terminal() -> (File, OwnedFd) {
+    let typed = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&typed).unwrap();
+    unlockpt(&typed).unwrap();
+    let name = ptsname(&typed, Vec::new()).unwrap();
+    let seen = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    (File::from(typed), seen)
+}
+
+#[test]
+fn who_types_lines_is_told_that_they_are_waited_for() {
+    let broker = Broker::start();
+    let (mut typed, seen) = terminal();
+    let mut command = broker.command(&["import"]);
+    command.stdin(seen);
+    let mut import = Running::start(command);
+    let told = import.aside().recv_timeout(PATIENCE).expect("it waits in silence");
+    assert!(told.contains("JSON Lines") && told.contains("standard input"), "{told}");
+    typed.write_all(b"{\"path\":\"/a\",\"json\":1}\n\x04").unwrap();
+    import.line_with("1 entry");
+    // Who pipes them knows.
+    let piped = broker.run(&["import"], b"{\"path\":\"/b\",\"json\":1}\n");
+    assert_eq!(String::from_utf8_lossy(&piped.stderr), "");
 }
 
 #[test]

@@ -201,6 +201,14 @@ impl Running {
         self.line(|line| line.contains(part))
     }
 
+    /// What it says on standard error, as it comes.
+    fn aside(&mut self) -> mpsc::Receiver<String> {
+        let lines = BufReader::new(self.child.stderr.take().unwrap()).lines();
+        let (to, told) = mpsc::channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| to.send(line)));
+        told
+    }
+
     /// Sends Ctrl-C and waits for the end.
     #[track_caller]
     fn interrupt(&mut self) -> i32 {

@@ -1,9 +1,7 @@
 //! `put`, `append`, `signal`, `rm` and `txn`.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::process::Stdio;
-use std::sync::mpsc;
-use std::thread;
 
 use serde_json::{Value, json};
 
@@ -282,14 +280,6 @@ fn txn_takes_nothing_that_dies_with_it_and_no_strange_key() {
     said_ok(&broker.run(&["txn", "-"], text));
 }
 
-/// What a command says on standard error, as it comes.
-fn said_aside(running: &mut Running) -> mpsc::Receiver<String> {
-    let lines = BufReader::new(running.child.stderr.take().unwrap()).lines();
-    let (to, told) = mpsc::channel();
-    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| to.send(line)));
-    told
-}
-
 #[test]
 fn who_holds_an_entry_is_told_when_the_broker_is_away() {
     for json in [false, true] {
@@ -300,7 +290,7 @@ fn who_holds_an_entry_is_told_when_the_broker_is_away() {
         }
         let mut holder = Running::start(command);
         holder.line_with("/here");
-        let told = said_aside(&mut holder);
+        let told = holder.aside();
         broker.child.kill().unwrap();
         let wanted = if json { "\"op\":\"offline\"" } else { "offline: " };
         while !told.recv_timeout(PATIENCE).expect("nothing was said").contains(wanted) {}
@@ -323,7 +313,7 @@ fn who_appends_lines_is_told_when_the_broker_is_away() {
         let mut input = lines.child.stdin.take().unwrap();
         input.write_all(b"one\n").unwrap();
         eventually(|| export(&broker, "/log").len() == 1);
-        let told = said_aside(&mut lines);
+        let told = lines.aside();
         broker.child.kill().unwrap();
         let told_of = |what: &str| {
             let wanted = if json { format!("\"op\":\"{what}\"") } else { what.to_owned() };
