@@ -111,7 +111,8 @@ pub(crate) fn entries(n: u64) -> String {
     format!("{n} {}", if n == 1 { "entry" } else { "entries" })
 }
 
-fn refused(error: Error, line: u64) -> Failure {
+/// The write of a line failed.
+pub(crate) fn refused(error: Error, line: u64) -> Failure {
     connect::unwritten(error).and(&format!(" (line {line})")).with("line", line)
 }
 

@@ -38,9 +38,10 @@ A line has the keys of one of an export; \"rev\" is not needed, and a blank line
 What watch --state keeps is taken, too. Each line is put at its path; what else is in the tree
 stays. An entry of a log cannot be put, for the broker gives out the keys of logs: it is appended
 to its log, in the order of the lines, and has another key than before (and is there twice after a
-second import). What was under it follows it, when the line of the entry comes before, as in an
-export; without it, it is refused. Revisions are new ones; when an entry dies, and the session
-that it dies with, is in no export. The lines are on their way while answers come: when one is
+second import). What was under it follows it; where the entry is there no more, one is appended
+and removed again, for its key. For that lines come in the order of an export, otherwise they are
+refused. Revisions are new ones; when an entry dies, and the session that it dies with, is in no
+export. The lines are on their way while answers come: when one is
 refused, some behind it may have been taken. To get back a whole tree with its keys: onetree
 restore";
 
@@ -134,10 +135,15 @@ async fn send(
             bar.inc(bytes);
         }
         for Entry { line, path: from, value } in entries {
-            let path = match moved.place(&from).await {
-                Place::At(path) => path,
-                Place::NoEntry => return Err(wrong(line, "bad-line", NO_ENTRY)),
-                Place::Over => return Ok(()),
+            let path = loop {
+                match moved.place(&from).await {
+                    Place::At(path) => break path,
+                    Place::Gone { entry, log } => {
+                        moved.went(entry, free_key(client, log, line).await?);
+                    }
+                    Place::Unordered => return Err(wrong(line, "bad-line", UNORDERED)),
+                    Place::Over => return Ok(()),
+                }
             };
             let log = LogKey::of(&path).and_then(|_| path.parent());
             let (pending, to) = match log {
@@ -156,9 +162,18 @@ async fn send(
     Ok(())
 }
 
-/// What hangs under an entry that no line before has.
-const NO_ENTRY: &str = "is under an entry of a log, and its entry does not come before it: under the \
-                        same key would be another entry";
+/// A key of the log at `log` at which there is nothing, nor will be: that of an entry which is there no more.
+async fn free_key(client: &Client, log: Path, line: u64) -> Result<Path, Failure> {
+    let refused = |error| acknowledge::refused(error, line);
+    let done = client.append(log, Value::json("null")).await.map_err(refused)?;
+    let path = acknowledge::assigned(&done)?;
+    client.delete(path.clone()).await.map_err(refused)?;
+    Ok(path.clone())
+}
+
+/// What hangs under an entry that may have come before, or comes behind.
+const UNORDERED: &str = "is under an entry of a log, or is one, and comes in another order than in an \
+                         export: which entry it belongs to is not known";
 
 /// The keys of a line.
 const KEYS: &[&str] = &["path", "rev", "type", "json", "text", "bytes"];

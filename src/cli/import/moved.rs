@@ -1,13 +1,21 @@
 //! Where entries of logs went: each has another key than before, and what hangs under it follows.
 
+use std::collections::HashSet;
+
 use onetree_protocol::{LogKey, Path};
 use tokio::sync::oneshot;
 
-/// The entries of logs that were appended and that the next line may hang under, the top first.
-/// An export has an entry right before what is under it, so those above a line are all there is to
-/// remember.
+/// What is known of the entries of logs.
 #[derive(Default)]
-pub(super) struct Moved(Vec<Appended>);
+pub(super) struct Moved {
+    /// Those that were appended and that the next line may hang under, the top first. An export has an
+    /// entry right before what is under it, so those above a line are all there is to remember.
+    above: Vec<Appended>,
+    /// Those that are there no more.
+    gone: HashSet<Path>,
+    /// What was placed last.
+    last: Option<Path>,
+}
 
 /// An entry of a log, on its way.
 struct Appended {
@@ -26,8 +34,14 @@ enum To {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
     At(Path),
-    /// The entry that it hung under is not there: the key is another entry's by now, or will be.
-    NoEntry,
+    /// Under this entry, which is there no more: it is not where an export has it. Its key is another entry's by now,
+    /// or will be; its log is at `log`.
+    Gone {
+        entry: Path,
+        log: Path,
+    },
+    /// The lines are in no order that tells what it hung under, or what hung under it.
+    Unordered,
     /// Nobody takes answers any more: an error is known already.
     Over,
 }
@@ -36,35 +50,69 @@ impl Moved {
     /// Where what was at `path` goes. Waits for the answer to the append of the entry that it is under.
     pub(super) async fn place(&mut self, path: &Path) -> Place {
         let is_under = |above: &Path| above != path && above.contains(path);
-        while self.0.last().is_some_and(|last| !is_under(&last.from)) {
-            self.0.pop();
+        while self.above.last().is_some_and(|last| !is_under(&last.from)) {
+            self.above.pop();
         }
-        let known = self.0.last().map_or(0, |last| last.from.as_str().len());
-        let below = &path.as_str()[known..];
-        // The last segment is a key that the broker gives out anew.
-        let between = below.rsplit_once('/').map_or("", |(between, _)| between);
-        if between.split('/').any(|segment| LogKey::parse(segment).is_some()) {
-            return Place::NoEntry;
+        let Some(entry) = self.missing(path) else {
+            if self.gone.contains(path) {
+                return Place::Unordered;
+            }
+            self.last = Some(path.clone());
+            return self.follow(path).await.map_or(Place::Over, Place::At);
+        };
+        // Otherwise it may have been there, before another.
+        if self.last.as_ref().is_some_and(|last| last >= path) {
+            return Place::Unordered;
         }
-        let Some(last) = self.0.last_mut() else { return Place::At(path.clone()) };
+        match self.follow(&entry).await.and_then(|entry| entry.parent()) {
+            Some(log) => Place::Gone { entry, log },
+            None => Place::Over,
+        }
+    }
+
+    /// Where `path` goes with the entry that it is under; `None` when nobody says.
+    async fn follow(&mut self, path: &Path) -> Option<Path> {
+        let Some(last) = self.above.last_mut() else { return Some(path.clone()) };
+        let below = &path.as_str()[last.from.as_str().len()..];
         if let To::Said(said) = &mut last.to {
             match said.await {
                 Ok(path) => last.to = To::Known(path),
-                Err(_) => return Place::Over,
+                Err(_) => return None,
             }
         }
         match &last.to {
             // A key is as long as every other, so this is a path as long as the one before.
-            To::Known(to) => Path::parse(&format!("{to}{below}")).map_or(Place::Over, Place::At),
-            To::Said(_) => Place::Over,
+            To::Known(to) => Path::parse(&format!("{to}{below}")).ok(),
+            To::Said(_) => None,
         }
+    }
+
+    /// The first entry of a log above `path` that no line had.
+    fn missing(&self, path: &Path) -> Option<Path> {
+        let known = self.above.last().map_or(0, |last| last.from.as_str().len());
+        // The last segment is a key that the broker gives out anew.
+        let (between, _) = path.as_str()[known..].rsplit_once('/')?;
+        let mut end = known;
+        for segment in between.split('/').skip(1) {
+            end += 1 + segment.len();
+            if LogKey::parse(segment).is_some() {
+                return Path::parse(&path.as_str()[..end]).ok();
+            }
+        }
+        None
     }
 
     /// The entry at `from` is on its way; give what is returned to whoever takes its answer.
     pub(super) fn appended(&mut self, from: Path) -> oneshot::Sender<Path> {
         let (told, said) = oneshot::channel();
-        self.0.push(Appended { from, to: To::Said(said) });
+        self.above.push(Appended { from, to: To::Said(said) });
         told
+    }
+
+    /// What was under the entry at `from`, which is there no more, goes under `to`, where is none.
+    pub(super) fn went(&mut self, from: Path, to: Path) {
+        self.gone.insert(from.clone());
+        self.above.push(Appended { from, to: To::Known(to) });
     }
 }
 
@@ -88,11 +136,37 @@ mod tests {
             let to = path(&format!("/log/00000000000ccc0000{tail}"));
             assert_eq!(moved.place(&path(&format!("{a}{tail}"))).await, Place::At(to));
         }
-        assert_eq!(moved.place(&path(&format!("{b}/x"))).await, Place::NoEntry);
+        assert_eq!(moved.place(&path(b)).await, Place::At(path(b)));
+        let told = moved.appended(path(b));
         // Another has come since: what is under the one before comes too late.
-        assert_eq!(moved.place(&path(&format!("{a}/x"))).await, Place::NoEntry);
+        assert_eq!(moved.place(&path(&format!("{a}/x"))).await, Place::Unordered);
+        drop(told);
         let told = moved.appended(path(b));
         drop(told);
         assert_eq!(moved.place(&path(&format!("{b}/x"))).await, Place::Over);
+    }
+
+    #[tokio::test]
+    async fn what_is_under_an_entry_that_is_gone_needs_one() {
+        let (a, b) = ("/log/00000000000aaa0000", "/log/00000000000bbb0000");
+        let deep = format!("{b}/answers/00000000000ddd0000");
+        let gone = |entry: &str, log: &str| Place::Gone { entry: path(entry), log: path(log) };
+        let mut moved = Moved::default();
+        assert_eq!(moved.place(&path(a)).await, Place::At(path(a)));
+        moved.appended(path(a)).send(path("/log/00000000000ccc0000")).unwrap();
+        let below = path(&format!("{deep}/ok"));
+        assert_eq!(moved.place(&below).await, gone(b, "/log"));
+        moved.went(path(b), path("/log/00000000000eee0000"));
+        assert_eq!(moved.place(&below).await, gone(&deep, "/log/00000000000eee0000/answers"));
+        moved.went(path(&deep), path("/log/00000000000eee0000/answers/00000000000fff0000"));
+        let to = path("/log/00000000000eee0000/answers/00000000000fff0000/ok");
+        assert_eq!(moved.place(&below).await, Place::At(to));
+        // It was there, and comes too late.
+        assert_eq!(moved.place(&path(b)).await, Place::Unordered);
+        assert_eq!(moved.place(&path("/z")).await, Place::At(path("/z")));
+        assert_eq!(moved.place(&path(b)).await, Place::Unordered);
+        // One export behind another.
+        assert_eq!(moved.place(&path("/a")).await, Place::At(path("/a")));
+        assert_eq!(moved.place(&below).await, gone(b, "/log"));
     }
 }

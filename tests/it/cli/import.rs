@@ -1,5 +1,6 @@
 //! What `import` takes, and where it puts it.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -61,17 +62,76 @@ fn what_hangs_under_an_entry_of_a_log_follows_it() {
     said_ok(&to.run(&["import"], one.as_bytes()));
     assert_eq!(families(&export(&to, "/")), families(&before)[1..2]);
 
-    // Whose entry is not there has nobody to follow.
-    let orphan =
-        format!("{{\"path\":\"/a\",\"json\":1}}\n{{\"path\":\"{}/ok\",\"json\":1}}\n", paths[1]);
-    let (exit, error) = to.error(&["import"], orphan.as_bytes());
-    assert_eq!(
-        (exit, &error["code"], &error["line"]),
-        (2, &json!("bad-line"), &json!(2)),
-        "{error}"
-    );
-    assert!(error["message"].as_str().unwrap().contains("its entry"), "{error}");
-    assert_eq!(error["acknowledged"], 1, "{error}");
+    // In another order than that of an export nobody knows whom something follows.
+    let line = |path: &str| format!("{{\"path\":\"{path}\",\"json\":1}}\n");
+    let (entry, below) = (line(&paths[1]), line(&format!("{}/ok", paths[1])));
+    for lines in [line("/z") + &below, below.clone() + &entry, below + &line("/z") + &entry] {
+        let (exit, error) = to.error(&["import"], lines.as_bytes());
+        let last = lines.lines().count();
+        let found = (exit, &error["code"], &error["line"], &error["acknowledged"]);
+        assert_eq!(found, (2, &json!("bad-line"), &json!(last), &json!(last - 1)), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("an entry of a log"), "{error}");
+    }
+}
+
+/// What an export says but for revisions, and for keys of logs: these are counted.
+fn shape(entries: &[Value]) -> Vec<Value> {
+    let mut keys: HashMap<String, Vec<String>> = HashMap::new();
+    let mut shape = entries.to_vec();
+    for entry in &mut shape {
+        let mut path = String::new();
+        for segment in entry["path"].as_str().unwrap().split('/').skip(1) {
+            let is_key = segment.len() == 18 && segment.bytes().all(|b| b.is_ascii_hexdigit());
+            if is_key {
+                let keys = keys.entry(path.clone()).or_default();
+                if keys.last().is_none_or(|key| key != segment) {
+                    keys.push(segment.to_owned());
+                }
+                path += &format!("/key {}", keys.len());
+            } else {
+                path += &format!("/{segment}");
+            }
+        }
+        entry["path"] = path.into();
+        entry["rev"] = 0.into();
+    }
+    shape
+}
+
+/// Who removes an entry of a log leaves what is under it.
+#[test]
+fn what_hung_under_an_entry_that_was_removed_is_taken() {
+    let from = Broker::start();
+    let append = |log: &str, value: &str| {
+        let said = from.ok(&["append", log, value, "--json"]);
+        let done: Value = serde_json::from_str(&said).unwrap();
+        done["path"].as_str().unwrap().to_owned()
+    };
+    let paths = ["A", "B", "C", "D"].map(|value| append("/chat/log", value));
+    for path in &paths {
+        from.ok(&["put", &format!("{path}/ok"), "1"]);
+        let deep: Vec<String> =
+            ["x", "y"].iter().map(|value| append(&format!("{path}/answers"), value)).collect();
+        from.ok(&["put", &format!("{}/ok", deep[0]), "2"]);
+        from.ok(&["put", &format!("{}/so/so", deep[0]), "3"]);
+        from.ok(&["rm", &deep[0]]);
+    }
+    from.ok(&["rm", &paths[1]]);
+    from.ok(&["rm", &paths[3]]);
+    // Of one that never was, too.
+    from.ok(&["put", "/log/000fffffffffff0000/ok", "4"]);
+    let all = from.ok(&["export", "/"]);
+    let to = Broker::start();
+    let said = said(&to.run(&["import"], all.as_bytes()));
+    assert_eq!(said, format!("{} entries\n", all.lines().count()));
+    let (before, after) = (export(&from, "/"), export(&to, "/"));
+    assert_eq!(shape(&before), shape(&after));
+    // And so are both when they go on.
+    for broker in [&from, &to] {
+        broker.ok(&["append", "/chat/log", "E"]);
+        broker.ok(&["append", "/log", "F"]);
+    }
+    assert_eq!(export(&to, "/").len(), after.len() + 2);
 }
 
 #[test]
@@ -122,7 +182,7 @@ fn a_mark_at_the_beginning_and_blank_lines_are_passed_over() {
     assert_eq!(said(&broker.run(&["import"], text.as_bytes())), "2 entries\n");
     assert_eq!(export(&broker, "/").len(), 2);
     // They count as lines.
-    let text = "\n\n{\"path\":\"/c\",\"json\":1}\n\n{\"path\":\"/log/00000000000fff0000/x/y\",\"json\":2}\n";
+    let text = "\n\n{\"path\":\"/m\",\"json\":1}\n\n{\"path\":\"/log/00000000000fff0000/x/y\",\"json\":2}\n";
     let (_, error) = broker.error(&["import"], text.as_bytes());
     assert_eq!((&error["line"], &error["acknowledged"]), (&json!(5), &json!(1)), "{error}");
     let full = Broker::with(&["tree_entries=1"]);
