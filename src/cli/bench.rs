@@ -43,7 +43,7 @@ Examples:
 What it writes is under /bench, and removed at the end. When it is killed, or loses its broker, that
 stays; to remove it: onetree rm /bench --tree";
 
-/// How long subscribers are waited for after the last write.
+/// How long subscribers are waited for after the last write, and the broker, by who is asked to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Drive a broker and measure it: each publisher writes, each subscriber follows all of them
@@ -125,7 +125,11 @@ impl Bench {
         let cleaned = match &measured {
             Err(failure) if failure.is_gone() => Ok(()),
             measured => {
-                let patience = if let Ok(None) = measured { GOODBYE } else { link.patience };
+                let patience = match measured {
+                    Ok(None) => GOODBYE,
+                    _ if ending.load(Ordering::Relaxed) => PATIENCE,
+                    _ => link.patience,
+                };
                 tokio::select! {
                     done = link.write(DropTree::new(top.clone())) => done.map(drop),
                     () = stop.asked_within(patience) => Err(connect::lost("no answer came")),
@@ -134,8 +138,8 @@ impl Bench {
         };
         link.close().await;
         let report = measured.map_err(|failure| left_over(failure, &top))?;
-        cleaned.map_err(|failure| left_over(failure, &top))?;
-        report.map_or(Ok(()), |report| report.print(common, output))
+        report.map_or(Ok(()), |report| report.print(common, output))?;
+        cleaned.map_err(|failure| left_over(failure, &top))
     }
 
     async fn measure(
