@@ -30,8 +30,8 @@ Examples:
   # Entries that live a day
   onetree append /events '{\"door\":\"open\"}' --ttl 24h
 
-When the broker goes away, that is told, and lines wait for it, also those that are still to come; one
-that has waited for 30 s ends the command (exit code 5), which says how many were acknowledged.";
+When the broker goes away, that is told, and lines wait for it, also those that are still to come;
+one that has waited for 30 s ends the command (exit code 5), which says how many were acknowledged.";
 
 /// Append to a log; prints the path that the broker assigned, and the revision; of lines, how many
 #[derive(Args)]

@@ -41,9 +41,8 @@ to its log, in the order of the lines, and has another key than before (and is t
 second import). What was under it follows it; where the entry is there no more, one is appended
 and removed again, for its key. For that lines come in the order of an export, otherwise they are
 refused. Revisions are new ones; when an entry dies, and the session that it dies with, is in no
-export. The lines are on their way while answers come: when one is
-refused, some behind it may have been taken. To get back a whole tree with its keys: onetree
-restore";
+export. The lines are on their way while answers come: when one is refused, some behind it may have
+been taken. To get back a whole tree with its keys: onetree restore";
 
 /// Bytes of lines that are sent at once.
 const BATCH_BYTES: usize = 64 * 1024;

@@ -37,9 +37,9 @@ Examples:
   # of the second
   onetree serve --listen 127.0.0.1:0
 
-Ctrl-C and SIGTERM end it well: it says goodbye to its clients, and what it has accepted is stored. So
-does SIGHUP, which comes when its terminal is closed, except under nohup (where the system tells that: Linux);
-it is no way to have the settings read again.";
+Ctrl-C and SIGTERM end it well: it says goodbye to its clients, and what it has accepted is
+stored. On Linux so does SIGHUP, which comes when its terminal is closed, except under nohup; it
+is no way to have the settings read again.";
 
 /// Run a broker until Ctrl-C or SIGTERM
 #[derive(Args)]
