@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import reprlib
 import sqlite3
 import sys
 from typing import Any
@@ -60,7 +61,9 @@ class Service:
             try:
                 await self._tell(number, key)
             except (ValueError, onetree.Refused) as error:
-                print(f"{key!r} cannot be told: {error}", file=sys.stderr)
+                # Of a key of any length what tells it from others.
+                line = f"line {number} of the outbox, item {reprlib.repr(key)}"
+                print(f"{line}, is not told to caches, and stays in it: {error}", file=sys.stderr)
             else:
                 self._told_late += 1
 

@@ -67,11 +67,13 @@ class Connection:
 class Process:
     """A service in a process of its own."""
 
-    async def start(self, url: str, database: Path, broken: str) -> Process:
+    async def start(
+        self, url: str, database: Path, broken: str, stderr: int | None = None
+    ) -> Process:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, str(HERE / "service.py"), "--broker", url,
             "--database", str(database), "--lease", str(LEASE), "--slow", "0.004",
-            "--broken", broken, stdout=asyncio.subprocess.PIPE,
+            "--broken", broken, stdout=asyncio.subprocess.PIPE, stderr=stderr,
         )  # fmt: skip
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
@@ -81,10 +83,11 @@ class Process:
     async def connect(self) -> Connection:
         return Connection(*await asyncio.open_connection("127.0.0.1", self._port))
 
-    async def end(self) -> None:
+    async def end(self) -> bytes:
+        """What it said on its standard error, where that is a pipe."""
         if self._process.returncode is None:
             self._process.kill()
-        await self._process.wait()
+        return (await self._process.communicate())[1] or b""
 
 
 async def reader(to: Connection, seen: Seen, r: random.Random, stop: asyncio.Event) -> None:
@@ -171,13 +174,14 @@ async def wrong_asks(url: str, file: Path, to: Connection) -> str:
     database.close()
     one = Process()
     try:
-        await one.start(url, file, "none")
+        await one.start(url, file, "none", asyncio.subprocess.PIPE)
         await (await one.connect()).ask(get="key")
     except ValueError:
         return "a line of the outbox that cannot be told stopped a start"
     finally:
-        await one.end()
-    return ""
+        said = (await one.end()).decode()
+    is_told = "'kkkk" in said and "a key has at most 254 bytes" in said and "stays in it" in said
+    return "" if is_told and len(said) < 200 else f"of a line that cannot be told it says {said!r}"
 
 
 async def play(program: Path, seed: int, broken: str) -> tuple[Seen, str]:
