@@ -357,8 +357,11 @@ async def main() -> None:
     given = args.parse_args()
     if given.top == "/":
         args.error("--top: the files' topics need one above them")
+    folder = Folder(os.fsencode(os.path.abspath(given.folder)))
+    if folder.holds(given.state):
+        # It would be a file like any other, which every pass changes: there would be no end.
+        args.error(f"--state: {given.state} is in the folder that is mirrored; name one outside")
     async with onetree.connect(given.broker, reconnect="always", backoff=(0.05, 1)) as client:
-        folder = Folder(os.fsencode(os.path.abspath(given.folder)))
         try:
             folder.take()
             await Syncer(client, folder, given.top, given.state, given.label).run(given.every)

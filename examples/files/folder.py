@@ -53,6 +53,12 @@ class Folder:
         found = os.stat(self.root) if self._own is None else os.fstat(self._own)
         return [found.st_dev, found.st_ino]
 
+    def holds(self, file: str) -> bool:
+        """Whether a file of this path, by whatever links it goes, is or would be in the folder."""
+        parent = os.path.realpath(os.path.dirname(os.fsencode(os.path.abspath(file))))
+        root = os.path.realpath(self.root)
+        return os.path.commonpath([root, parent]) == root
+
     def scan(self) -> tuple[dict[bytes, Look], dict[bytes, str]]:
         """All regular files; and what was passed over, files and directories, with the reason.
         Raises `OSError` when the folder itself cannot be read: that is not "empty"."""

@@ -344,20 +344,26 @@ async def state_fails(at: Path, url: str, seen: Seen) -> None:
             seen.wrong.append("a disk that was not there made a file go")
 
 
-async def refuses_the_top(at: Path, url: str, seen: Seen) -> None:
-    """All of the tree is no folder's: it is refused at the start."""
-    program = await asyncio.create_subprocess_exec(
-        sys.executable, str(HERE / "files.py"), str(at), "--state", str(at / "top.state"),
-        "--broker", url, "--top", "/", stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(10):
-            _, said = await program.communicate()
-    except TimeoutError:
-        program.kill()
-        said = b"nothing"
-    if program.returncode != 2 or b"error: --top" not in said:
-        seen.wrong.append(f"--top /: {program.returncode}, {said[-80:]!r}")
+async def refuses(at: Path, url: str, seen: Seen) -> None:
+    """What no folder can be mirrored with is refused at the start: all of the tree, and a state
+    file that would be mirrored itself, also on the way over a link."""
+    folder = at / "refused"
+    os.makedirs(folder / "below")
+    os.symlink(folder, at / "linked")
+    outside, inside = at / "refused.state", at / "linked" / "below" / "state"
+    for state, top, word in ((outside, "/", "--top"), (inside, "/files", "--state")):
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, str(HERE / "files.py"), str(folder), "--state", str(state),
+            "--broker", url, "--top", top, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(10):
+                _, said = await program.communicate()
+        except TimeoutError:
+            program.kill()
+            said = b"nothing"
+        if program.returncode != 2 or f"error: {word}".encode() not in said:
+            seen.wrong.append(f"--state {state} --top {top}: {program.returncode}, {said[-80:]!r}")
 
 
 def _mode(file: Path) -> int:
@@ -561,7 +567,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                         whose(Path(folder), seen)
                         await in_the_way(Path(folder), empty, seen)
                         await state_fails(Path(folder), empty, seen)
-                        await refuses_the_top(Path(folder), empty, seen)
+                        await refuses(Path(folder), empty, seen)
                         await given_up(Path(folder), empty, seen)
                         await little_memory(Path(folder), empty, seen)
                         await a.start()
