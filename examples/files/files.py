@@ -15,7 +15,7 @@ from typing import NamedTuple
 import onetree
 from folder import Changed, Folder, Look
 from names import to_file, to_topic
-from onetree.event import Online
+from onetree.event import Offline, Online
 from parts import MOST, Parted, Parts, Upload
 
 TYPES = {False: "application/octet-stream", True: "application/octet-stream;executable=1"}
@@ -346,6 +346,19 @@ def _digest(data: bytes, executable: bool) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest() + ("x" if executable else "")
 
 
+async def _tell(client: onetree.Client, broker: str) -> None:
+    """Says that it waits for the broker, once however many attempts there are, and when it is
+    there."""
+    waits = False
+    async for status in client.statuses():
+        if isinstance(status, Offline) and not waits:
+            waits = True
+            print(f"waits for the broker at {broker}: {status.error}", file=sys.stderr, flush=True)
+        elif isinstance(status, Online):
+            waits = False
+            print(f"connected to the broker at {broker}", file=sys.stderr, flush=True)
+
+
 async def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("folder")
@@ -361,12 +374,15 @@ async def main() -> None:
     if folder.holds(given.state):
         # It would be a file like any other, which every pass changes: there would be no end.
         args.error(f"--state: {given.state} is in the folder that is mirrored; name one outside")
-    async with onetree.connect(given.broker, reconnect="always", backoff=(0.05, 1)) as client:
-        try:
-            folder.take()
-            await Syncer(client, folder, given.top, given.state, given.label).run(given.every)
-        except OSError as error:
-            sys.exit(f"{given.folder}: {error}")
+    try:
+        folder.take()
+        async with onetree.start(given.broker, reconnect="always", backoff=(0.05, 1)) as client:
+            syncer = Syncer(client, folder, given.top, given.state, given.label)
+            await asyncio.gather(syncer.run(given.every), _tell(client, given.broker))
+    except OSError as error:
+        sys.exit(f"{given.folder}: {error}")
+    except onetree.OnetreeError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

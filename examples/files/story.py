@@ -366,6 +366,35 @@ async def refuses(at: Path, url: str, seen: Seen) -> None:
             seen.wrong.append(f"--state {state} --top {top}: {program.returncode}, {said[-80:]!r}")
 
 
+async def says_how_it_is(at: Path, url: str, seen: Seen) -> None:
+    """Who waits for a broker is told so, once, and where; and when the waiting is over."""
+    folder = at / "waits"
+    os.makedirs(folder)
+    async with stage.Proxy(url) as proxy:
+        proxy.cut()
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, str(HERE / "files.py"), str(folder),
+            "--state", str(at / "waits.state"), "--broker", proxy.url, "--top", "/waits",
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert program.stderr is not None
+        said = []
+        try:
+            async with asyncio.timeout(20):
+                for change in (proxy.mend, proxy.cut, proxy.mend):
+                    said.append((await program.stderr.readline()).decode())
+                    await asyncio.sleep(1.5)  # Some attempts to connect.
+                    change()
+                said.append((await program.stderr.readline()).decode())
+        except TimeoutError:
+            pass
+        program.kill()
+        said += (await program.communicate())[1].decode().splitlines()
+    words = [line.split(proxy.url)[0] for line in said]
+    if words != ["waits for the broker at ", "connected to the broker at "] * 2:
+        seen.wrong.append(f"without a broker it says {said}")
+
+
 def _mode(file: Path) -> int:
     return file.stat().st_mode & 0o777
 
@@ -568,6 +597,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                         await in_the_way(Path(folder), empty, seen)
                         await state_fails(Path(folder), empty, seen)
                         await refuses(Path(folder), empty, seen)
+                        await says_how_it_is(Path(folder), empty, seen)
                         await given_up(Path(folder), empty, seen)
                         await little_memory(Path(folder), empty, seen)
                         await a.start()
