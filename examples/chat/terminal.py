@@ -1,16 +1,19 @@
 """The chat in a terminal: what is typed is said, what others say is printed.
 
 `/join CHANNEL` goes to another channel, `/who` tells who is here, `/quit` (or the end of the input)
-leaves. What is said while there is no connection waits, and is said once.
+leaves, when all that was said has been taken. What is said while there is no connection waits, and
+is said once.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import getpass
 import re
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Coroutine
@@ -21,6 +24,8 @@ import onetree
 from onetree.event import Delta, Fresh, Offline, Online, Signal
 
 TAIL = 20
+WAITING = 1000
+"""Messages on their way; of a file no more is read until they are fewer."""
 NAME = re.compile(r"[\w-]{1,24}")
 CONTROL = re.compile(r"\x03\d{0,2}(?:,\d{1,2})?|[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -28,6 +33,11 @@ CONTROL = re.compile(r"\x03\d{0,2}(?:,\d{1,2})?|[\x00-\x1f\x7f-\x9f\u202a-\u202e
 def clean(text: str) -> str:
     """Without what a terminal would take for a command."""
     return CONTROL.sub("", text)
+
+
+def clean_lines(text: str) -> str:
+    """The same of several lines; those behind the first are further in, like nobody's message."""
+    return "\n       ".join(map(clean, text.splitlines()))
 
 
 class Room:
@@ -95,7 +105,7 @@ class Room:
         except (KeyError, TypeError, ValueError, OverflowError, OSError):
             at = "--:--"
         sender = clean(str(fields.get("from") or "*"))
-        print(f"{at} {sender}: {clean(str(fields.get('text', said)))}", flush=True)
+        print(f"{at} {sender}: {clean_lines(str(fields.get('text', said)))}", flush=True)
 
     def types(self, path: str) -> None:
         what, _, name = path.removeprefix(f"/chat/{self.channel}/").partition("/")
@@ -109,7 +119,8 @@ class Room:
         value = {"since": int(time.time() * 1000)}
         start(self.client.put(self.here, value, ephemeral=True))
 
-    async def append(self, text: str) -> None:
+    async def append(self, text: str) -> bool:
+        """Whether it was taken; else it says why not."""
         message_id = str(uuid.uuid4())
         self.mine.add(message_id)
         message = {
@@ -122,6 +133,8 @@ class Room:
             await self.client.append(f"/chat/{self.channel}/log", message)
         except onetree.OnetreeError as error:
             note(f"not sent: {text!r}: {error}")
+            return False
+        return True
 
     def who(self) -> None:
         top = f"/chat/{self.channel}/here"
@@ -157,21 +170,45 @@ def note(text: str) -> None:
     print(f"-- {text}", flush=True)
 
 
-async def lines() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader(limit=1 << 20)
+def lines() -> asyncio.Queue[str | None]:
+    """The lines of the standard input, and `None` at its end. A thread reads them: a file cannot be
+    waited for otherwise, and a terminal whose input does not wait does not wait for output either.
+    """
     loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    return reader
+    queue: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def read() -> None:
+        # A line ends with LF, CR or both: pasted ones have what they had where they come from.
+        with contextlib.suppress(RuntimeError):  # The loop has ended.
+            with contextlib.suppress(OSError):  # The terminal has gone.
+                with open(0, encoding="utf-8", errors="replace", closefd=False) as opened:
+                    for line in opened:
+                        loop.call_soon_threadsafe(queue.put_nowait, line)
+            loop.call_soon_threadsafe(queue.put_nowait, None)
+
+    # Not waited for: it may wait for a line when we leave.
+    threading.Thread(target=read, daemon=True).start()
+    return queue
 
 
-async def chat(broker: str, name: str, channel: str) -> None:
+async def chat(broker: str, name: str, channel: str) -> bool:
+    """Until the end; whether all that was said has been taken."""
     # A day is how long what is said waits for a connection.
     client = await onetree.connect(broker, label="terminal", request_timeout=86_400.0)
-    sending: set[asyncio.Task[None]] = set()
+    sending: set[asyncio.Task[bool]] = set()
+    free = asyncio.Semaphore(WAITING)
+    lost = 0
+
+    def settled(task: asyncio.Task[bool]) -> None:
+        nonlocal lost
+        sending.discard(task)
+        free.release()
+        lost += not (task.cancelled() or task.result())
+
     try:
         room = enter(client, channel, name)
-        reader = await lines()
-        while line := (await reader.readline()).decode(errors="replace"):
+        typed = lines()
+        while (line := await typed.get()) is not None:
             text = line.strip()
             word, _, rest = text.partition(" ")
             target = rest.strip().lstrip("#").lower()
@@ -186,13 +223,17 @@ async def chat(broker: str, name: str, channel: str) -> None:
                 note("/join CHANNEL, /who, /quit")
             elif text:
                 # In the order in which they were typed: the client keeps it.
+                await free.acquire()
                 task = asyncio.create_task(room.append(text))
                 sending.add(task)
-                task.add_done_callback(sending.discard)
-        if sending:
-            await asyncio.wait(sending, timeout=10)
-            if sending:
+                task.add_done_callback(settled)
+        # However much it is, as long as it goes on.
+        while sending:
+            done, _ = await asyncio.wait(sending, timeout=10, return_when="FIRST_COMPLETED")
+            if not done:
                 note(f"{len(sending)} messages were not sent")
+                return False
+        return not lost
     finally:
         # The session ends, and others see at once that nobody is here any more.
         await client.close()
@@ -214,7 +255,7 @@ def main() -> int:
     if not NAME.fullmatch(options.name) or not NAME.fullmatch(options.channel):
         parser.error("names are 1 to 24 letters, digits, _ and -")
     try:
-        asyncio.run(chat(options.broker, options.name, options.channel))
+        return 0 if asyncio.run(chat(options.broker, options.name, options.channel)) else 1
     except KeyboardInterrupt:
         pass
     except onetree.OnetreeError as error:

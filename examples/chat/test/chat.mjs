@@ -1,7 +1,7 @@
 // The story, in headless Chromium: two pages and a terminal talk, one page loses its network, and all end up with the same.
 
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { Proxy } from './proxy.mjs';
 import { ROOT, chromiumPath, missing, startExample, startTerminal } from './programs.mjs';
 
@@ -98,6 +98,28 @@ try {
   await say(ada, 'Welcome, linus.');
   await terminal.says(/ada: Welcome, linus\./);
 
+  step('each line of a terminal is a message, however it ends; the end of a file is the end, when all of it is there');
+  terminal.child.stdin.write('by a carriage\rreturn\r\nand\n');
+  for (const text of ['by a carriage', 'return', 'and']) await sees(ada, text);
+  await ada.fill('#text', 'two\nlines');
+  await ada.press('#text', 'Enter');
+  await terminal.says(/ada: two\n +lines\n/);
+  const lines = Array.from({ length: 3_000 }, (_, i) => `line ${i}`);
+  writeFileSync(`${SHOTS}/said.txt`, ['/join a-file', ...lines].join('\n'));
+  const file = startTerminal(broker, 'radia', 'lobby', openSync(`${SHOTS}/said.txt`, 'r'));
+  assert.equal(await file.ended, 0, file.output);
+  assert.ok(!file.output.includes('not sent'), file.output);
+  const pasted = await ada.evaluate(async (url) => {
+    const { start } = await import('./onetree/index.js');
+    const client = start(url);
+    const mirror = client.mirror({ path: '/chat/a-file/log' });
+    await mirror.fresh();
+    const texts = [...mirror.entries()].map(({ value }) => value.content.text);
+    await client.close();
+    return texts;
+  }, broker);
+  assert.deepEqual(pasted, lines);
+
   step('one loses its network, and all write on');
   proxy.cut();
   await grace.waitForSelector('#banner:not([hidden])');
@@ -129,7 +151,7 @@ try {
   await waitUntil('both show the same', async () => String(await keys(ada)) === String(await keys(grace)));
   const both = await shown(ada);
   assert.deepEqual(await shown(grace), both, 'both show the same, in the same order');
-  const wanted = ['Good morning!', '<b>not bold</b> &amp; 🌳', 'hello from a terminal', 'Welcome, linus.', ...adas, 'and I', ...graces];
+  const wanted = ['Good morning!', '<b>not bold</b> &amp; 🌳', 'hello from a terminal', 'Welcome, linus.', 'by a carriage', 'return', 'and', 'two\nlines', ...adas, 'and I', ...graces];
   assert.deepEqual([...both].sort(), [...wanted].sort(), 'nothing is lost, nothing is there twice');
   assert.deepEqual(both.filter((text) => adas.includes(text)), adas, "in ada's order");
   assert.deepEqual(both.filter((text) => graces.includes(text)), graces, "in grace's order");

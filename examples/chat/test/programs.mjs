@@ -77,8 +77,8 @@ export async function startExample(args) {
   return { example, page, broker };
 }
 
-/** @param {string} broker @param {string} name @param {string} channel */
-export function startTerminal(broker, name, channel) {
+/** @param {string} broker @param {string} name @param {string} channel @param {number | 'pipe'} stdin a file that is open, or a pipe */
+export function startTerminal(broker, name, channel, stdin = 'pipe') {
   const env = { ...process.env, PYTHONPATH: `${ROOT}clients/python/src` };
-  return new Program(pythonPath(), ['examples/chat/terminal.py', name, '--broker', broker, '--channel', channel], { env });
+  return new Program(pythonPath(), ['examples/chat/terminal.py', name, '--broker', broker, '--channel', channel], { env, stdio: [stdin, 'pipe', 'pipe'] });
 }
