@@ -1,13 +1,13 @@
 // Joins the chat with the page.
 
 import { Chat } from './chat.js';
-import { channelOf, nameFault } from './names.js';
+import { channelIn, channelOf, nameFault } from './names.js';
 import { keepInIndexedDB } from './onetree/keep-indexeddb.js';
 import { Pane } from './pane.js';
 
 /** @param {string} id @returns {any} */
 const $ = (id) => document.getElementById(id);
-const here = () => channelOf(decodeURIComponent(location.hash.replace(/^#\/?/, ''))) ?? 'lobby';
+const here = () => channelIn(location.hash) ?? 'lobby';
 const to = (channel) => `#/${encodeURIComponent(channel)}`;
 
 const { broker } = await (await fetch('config.json')).json();
@@ -158,9 +158,13 @@ $('say').addEventListener('submit', (event) => {
   event.preventDefault();
   const text = $('text').value.trim();
   if (text === '') return;
-  const [, word, rest] = /^\/(\w+)\s*(.*)$/s.exec(text) ?? [];
-  if (word === 'join' && channelOf(rest)) {
-    location.hash = to(channelOf(rest));
+  // What only begins like a path is said.
+  const [, word, rest] = /^\/(\w+)(?:\s+(.*))?$/s.exec(text) ?? [];
+  if (word) {
+    const channel = word === 'join' ? channelOf(rest ?? '') : undefined;
+    fault(channel ? '' : word === 'join' ? '/join takes a channel: letters, digits, _ and -.' : `There is no command /${word}; /join CHANNEL is one.`);
+    if (!channel) return;
+    location.hash = to(channel);
   } else {
     newest();
     chat.say(text);
@@ -175,8 +179,14 @@ $('text').addEventListener('keydown', (event) => {
 });
 $('text').addEventListener('input', () => {
   grow();
+  fault('');
   if ($('text').value.trim() !== '') chat.type();
 });
+/** What is wrong with what is in the field, which stays there. @param {string} text */
+function fault(text) {
+  $('fault').textContent = text;
+  $('fault').hidden = text === '';
+}
 function grow() {
   $('text').style.height = 'auto';
   $('text').style.height = `${$('text').scrollHeight + 2}px`;

@@ -19,5 +19,15 @@ export function channelOf(text) {
   return CHANNEL.test(channel) ? channel : undefined;
 }
 
+/** The channel that an address names, behind its `#`; `undefined` when it names none. */
+export function channelIn(hash) {
+  try {
+    return channelOf(decodeURIComponent(hash.replace(/^#\/?/, '')));
+  } catch {
+    // Anybody may have written it by hand: `#/100%`.
+    return undefined;
+  }
+}
+
 /** The segments below `/chat`: channel, what (`log`, `here`, `typing`), and which. */
 export const partsOf = (path) => path.split('/').slice(2);

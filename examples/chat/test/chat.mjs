@@ -301,6 +301,33 @@ try {
   for (const key of await keys(ada)) back.add(key);
   assert.equal(back.size, LINES, 'and again on the way back');
 
+  step('an address that cannot be read is no blank page, and a command that is none is not said aloud');
+  const lost = await person('donald', { hash: '#/100%' });
+  await lost.waitForSelector('#title:text-is("#lobby")');
+  await lost.evaluate(() => { location.hash = '#/ubuntu'; });
+  await lost.waitForSelector('#title:text-is("#ubuntu")');
+  await lost.evaluate(() => { location.hash = '#/%E0'; });
+  await lost.waitForSelector('#title:text-is("#lobby")');
+  const said = await shown(lost);
+  for (const [text, fault] of [['/jion rust', 'There is no command /jion'], ['/join', '/join takes a channel'], ['/join a b', '/join takes a channel']]) {
+    await say(lost, text);
+    await lost.waitForSelector(`#fault:has-text("${fault}")`);
+    assert.equal(await lost.inputValue('#text'), text, 'it is there to be mended');
+  }
+  await shot(lost, 'no-command');
+  await lost.emulateMedia({ colorScheme: 'dark' });
+  await lost.setViewportSize({ width: 390, height: 780 });
+  await lost.waitForTimeout(300);
+  await shot(lost, 'no-command-dark');
+  await lost.fill('#text', '/');
+  await lost.waitForSelector('#fault', { state: 'hidden' });
+  await say(lost, '/ is a path, and so is /a/b');
+  await sees(lost, '/ is a path, and so is /a/b');
+  assert.deepEqual(await shown(lost), [...said, '/ is a path, and so is /a/b']);
+  await say(lost, '/join ubuntu');
+  await lost.waitForSelector('#title:text-is("#ubuntu")');
+  await lost.close({ runBeforeUnload: true });
+
   step('a telephone');
   const phone = await person('radia', { look: { viewport: { width: 390, height: 780 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 }, hash: '#/ubuntu' });
   await until(phone, () => document.querySelectorAll('#messages li[data-key]').length >= 100);
