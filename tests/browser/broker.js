@@ -2,20 +2,25 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
-/** The program, or what is missing. */
-export function program() {
-  const places = [process.env.ONETREE, `${ROOT}target/release/onetree`, `${ROOT}target/debug/onetree`]
-  const found = places.filter(Boolean).find((place) => existsSync(place))
-  if (found) return found
-  throw new Error(`there is no broker to test: build it with 'cargo build', or name one in ONETREE (looked in ${places.filter(Boolean).join(', ')})`)
+const PLACES = [`${ROOT}target/release/onetree`, `${ROOT}target/debug/onetree`]
+
+/** The program: the one that is named, else the newest of those that are there; or what is missing. */
+export function choose(named, places) {
+  if (named && !existsSync(named)) throw new Error(`there is no broker at ${named}, which ONETREE names`)
+  if (named) return named
+  const [newest] = places.filter((place) => existsSync(place)).sort((one, other) => statSync(other).mtimeMs - statSync(one).mtimeMs)
+  if (newest) return newest
+  throw new Error(`there is no broker to test: build it with 'cargo build', or name one in ONETREE (looked in ${places.join(', ')})`)
 }
+
+let program
 
 /** A port that nobody listens on, so that a broker can be started there again. */
 export async function freePort() {
@@ -30,7 +35,11 @@ export async function freePort() {
 
 /** Starts a broker; `stop()` ends it politely, `kill()` at once. Both wait until it is gone. */
 export async function startBroker(port, args = ['--memory']) {
-  const child = spawn(program(), ['serve', ...args, '--listen', `127.0.0.1:${port}`, '--set', 'heartbeat_ms=1000'], { stdio: ['ignore', 'ignore', 'pipe'] })
+  if (!program) {
+    program = choose(process.env.ONETREE, PLACES)
+    console.log(`the broker that is tested: ${program}`)
+  }
+  const child = spawn(program, ['serve', ...args, '--listen', `127.0.0.1:${port}`, '--set', 'heartbeat_ms=1000'], { stdio: ['ignore', 'ignore', 'pipe'] })
   const lines = []
   createInterface({ input: child.stderr }).on('line', (line) => lines.push(line))
   const gone = new Promise((resolve) => child.once('exit', resolve))
