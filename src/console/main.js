@@ -89,14 +89,22 @@ keys({
 byId('new').addEventListener('click', onSelected('n'))
 byId('help').addEventListener('click', help)
 
+/** The path that the address names, or nothing, and then it is told what is wrong with it. */
 function fromAddress() {
+  let path = location.hash.slice(1) || '/'
   try {
-    const path = decodeURI(location.hash.slice(1))
-    return path && !faultOf(path) ? path : '/'
+    path = decodeURIComponent(path)
   } catch {
-    return '/'
+    // Written by hand, such as `#/100%`: it stands for itself.
   }
+  const fault = faultOf(path)
+  if (!fault) return path
+  banner.fault(new Error(`The address names no path: ${fault}.`))
 }
-window.addEventListener('hashchange', () => fromAddress() !== view.selected && go(fromAddress()))
-view.show(fromAddress())
+window.addEventListener('hashchange', () => {
+  const path = fromAddress() ?? view.selected
+  if (path === view.selected) picked(path)
+  else go(path)
+})
+view.show(fromAddress() ?? '/')
 view.focus()

@@ -25,6 +25,8 @@ export const contains = (top, path) => top === '/' || path === top || path.start
 /** Whether a name has the form of a log key. */
 export const isLogKey = (name) => /^[0-9a-f]{18}$/.test(name)
 
+const size = (text) => new TextEncoder().encode(text).length
+
 /** What is wrong with a path, or nothing. */
 export function faultOf(path) {
   if (path === '/') return undefined
@@ -33,6 +35,10 @@ export function faultOf(path) {
   if (names.some((name) => name === '')) return 'A path has no empty segment, and no / at its end'
   if (names.some((name) => name === '.' || name === '..')) return 'A segment is not . or ..'
   if (/[\u0000-\u001f\u007f-\u009f]/.test(path)) return 'A path has no control characters'
+  if (/\p{Surrogate}/u.test(path)) return 'A path has no lone surrogates'
+  if (names.length > 32) return 'A path has at most 32 segments'
+  if (names.some((name) => size(name) > 255)) return 'A segment has at most 255 bytes'
+  if (size(path) > 1024) return 'A path has at most 1,024 bytes'
   return undefined
 }
 

@@ -142,6 +142,37 @@ describe('a console on a tree', () => {
     await page.locator('#page-entry').getByText('Each room is a log').waitFor({ timeout: 5000 })
   }))
 
+  test('takes an address as it was written by hand, and says what is wrong with one that names no path', async () => {
+    await writer.put('/doc/100%', 'all of it')
+    await writer.put('/doc/a b', 'with a space')
+    await writer.put('/doc/a#b', 'with a hash')
+    const go = (page, hash) => page.evaluate((hash) => (location.hash = hash), hash)
+    await withPage(async (page) => {
+      await page.locator('#page-entry').getByText('all of it').waitFor()
+      assert.equal(await page.evaluate(() => location.hash), '#/doc/100%25')
+      const names = { '#/doc/a b': 'with a space', '#/doc/100%': 'all of it', '#/doc/a%20b': 'with a space', '#/doc/a%23b': 'with a hash', '#/doc/100%25': 'all of it' }
+      for (const [hash, text] of Object.entries(names)) {
+        await go(page, hash)
+        await page.locator('#page-entry').getByText(text).waitFor()
+      }
+      assert.ok(await page.locator('#banner').isHidden())
+      const faults = {
+        '#doc': 'A path begins with /', '#/doc//a': 'A path has no empty segment', '#/doc/../a': 'A segment is not . or ..', '#/doc/%07': 'no control characters',
+        [`#/${'p'.repeat(256)}`]: 'A segment has at most 255 bytes', [`#${'/é'.repeat(33)}`]: 'A path has at most 32 segments',
+        [`#${`/${'é'.repeat(120)}`.repeat(5)}`]: 'A path has at most 1,024 bytes',
+      }
+      for (const [hash, fault] of Object.entries(faults)) {
+        await go(page, hash)
+        await page.locator('#banner').getByText(fault).waitFor()
+        // What is shown stays, and the address says what that is.
+        await page.locator('#page-entry').getByText('all of it').waitFor()
+        assert.equal(await page.evaluate(() => location.hash), '#/doc/100%25')
+      }
+    }, {}, '#/doc/100%')
+    await withPage((page) => page.locator('#banner').getByText('A path begins with /').waitFor(), {}, '#nowhere')
+    for (const path of ['/doc/100%', '/doc/a b', '/doc/a#b']) await writer.remove(path)
+  })
+
   test('leaves the keys where they are while an entry changes', () => withPage(async (page) => {
     const follow = page.locator('#page-entry').getByRole('button', { name: 'Follow' })
     await follow.focus()
