@@ -107,4 +107,6 @@ window.addEventListener('hashchange', () => {
   else go(path)
 })
 view.show(fromAddress() ?? '/')
-view.focus()
+// A narrow window has one thing in sight: what the address names, else the tree.
+if (view.selected === '/') toTree(view)
+else view.focus()

@@ -590,6 +590,20 @@ describe('a console on a tree', () => {
     await close()
   })
 
+  test('begins on a phone with the tree, unless the address names an entry', async () => {
+    const { page, errors, close } = await openPage(browser, `${broker.url}/console/`, { viewport: { width: 390, height: 800 } })
+    await row(page, '/config').waitFor()
+    const visible = () => Promise.all(['#pane-tree', '#page-entry'].map((part) => page.locator(part).isVisible()))
+    assert.deepEqual(await visible(), [true, false])
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'tree')
+    await picture(page, 'phone-begin')
+    // Turned to its side it is wide: there is an entry beside the tree.
+    await page.setViewportSize({ width: 800, height: 390 })
+    assert.deepEqual(await visible(), [true, true])
+    assert.deepEqual(errors, [])
+    await close()
+  })
+
   test('says how the connection stands, however narrow it is', () => withPage(async (page) => {
     for (const width of [1280, 390, 360]) {
       await page.setViewportSize({ width, height: 640 })
