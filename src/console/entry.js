@@ -51,7 +51,7 @@ export class EntryPage {
   #head() {
     const { path } = this
     const up = parent(path)
-    const title = h('h2', {}, up && h('span', { class: 'up' }, up === '/' ? '/' : `${up}/`), up ? nameOf(path) : '/')
+    const title = h('h2', { class: 'long' }, h('span', {}, up && h('span', { class: 'up' }, up === '/' ? '/' : `${up}/`), up ? nameOf(path) : '/'))
     const button = (letter, text, title) => h('button', { type: 'button', title: `${title} (${letter})`, onclick: () => this.#act(letter, path) }, text)
     this.#put = button('e', 'Put', 'Change the value, or put one here')
     return h('div', { class: 'head' }, title, h('div', { class: 'buttons' },

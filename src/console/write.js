@@ -94,7 +94,7 @@ export class Write {
       return path
     }
     return this.#ask('Delete?', [
-      h('p', { class: 'where' }, path),
+      h('p', { class: 'where long' }, h('span', {}, path)),
       entry && h('p', { class: 'preview muted mono' }, oneLine(entry.value)),
       under > 0 && h('label', { class: 'check' }, all, `And everything under it: ${many}`),
       under > 0 && h('label', { class: 'check' }, later, 'Also what is written there until then'),

@@ -26,6 +26,17 @@ const hidden = (page) => page.locator('dialog[open]').evaluate((dialog) => {
   return found
 })
 
+/** Whether the end of a text cannot be seen, as what holds it is scrolled elsewhere, or too small. */
+const endHidden = (page, what) => page.locator(what).evaluate((element) => {
+  const range = document.createRange()
+  const words = document.createTreeWalker(element, NodeFilter.SHOW_TEXT)
+  while (words.nextNode()) range.selectNodeContents(words.currentNode)
+  range.setStart(range.endContainer, range.endOffset - 1)
+  const end = [...range.getClientRects()].at(-1)
+  const box = element.getBoundingClientRect()
+  return !end || end.bottom > Math.min(box.bottom, innerHeight) + 1 || end.top < box.top - 1 || end.right > box.right + 1
+})
+
 /** Words that are too faint on their ground: less than 4.5 to 1, as WCAG 2.1 counts it (AA). */
 const faint = (page) => page.evaluate(() => {
   const numbers = (color) => color.match(/[\d.]+/g).map(Number)
@@ -332,6 +343,7 @@ describe('a console on a tree', () => {
             await page.keyboard.press(key)
             await page.locator('dialog[open] button').first().waitFor()
             assert.deepEqual(await hidden(page), [], what)
+            if (key === 'd') assert.deepEqual(await endHidden(page, 'dialog .where'), false, what)
             if (key === 'n') {
               // What is wrong is told in as many letters as there are.
               await page.locator('dialog').getByLabel('Path').fill(`/${'p'.repeat(1000)}`)
@@ -343,6 +355,9 @@ describe('a console on a tree', () => {
             await page.keyboard.press('Escape')
             await page.locator('dialog').waitFor({ state: 'detached' })
           }
+          // Of a long path the end is in sight, where the name is.
+          assert.deepEqual(await endHidden(page, '#page-entry h2'), false, `the title of ${path.slice(0, 9)} at ${width}`)
+          await picture(page, `long-${path.length > 99}-${width}`)
           // Nor does one thing of a page lie on another.
           await page.keyboard.press('f')
           await page.getByText('0 changes').waitFor()
