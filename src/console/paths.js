@@ -42,6 +42,14 @@ export function faultOf(path) {
   return undefined
 }
 
+/** Why no path contains a text, if none can: its ends may be parts of segments. */
+export function faultWithin(text) {
+  const whole = text.startsWith('/')
+  const names = text.slice(whole ? 1 : 0).split('/')
+  const isPart = (at) => (at === 0 && !whole) || at === names.length - 1
+  return faultOf(names.map((name, at) => `/${isPart(at) && /^\.{0,2}$/.test(name) ? 'x' : name}`).join(''))
+}
+
 /** Orders two names as the tree does: by their bytes in UTF-8. */
 export function compareNames(a, b) {
   const end = Math.min(a.length, b.length)

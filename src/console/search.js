@@ -2,7 +2,7 @@
 
 import { attribute, h, say } from './dom.js'
 import { count } from './format.js'
-import { faultOf } from './paths.js'
+import { faultOf, faultWithin } from './paths.js'
 import { Rows } from './rows.js'
 
 // Paths that are found at most, and entries of one page.
@@ -77,8 +77,13 @@ export class Search {
     const fault = faultOf(path)
     if (!fault) return this.#go(path)
     this.#open(text)
+    this.#fault(fault)
+  }
+
+  /** Why nothing can be found. */
+  #fault(text) {
     this.#rows.length = 0
-    say(this.#told, fault)
+    say(this.#told, text)
   }
 
   #go(path) {
@@ -121,7 +126,9 @@ export class Search {
     if (text === '') return
     const turn = this.#turn
     try {
-      if (text.includes('*')) this.#match(text)
+      const fault = text.includes('*') ? undefined : faultWithin(text)
+      if (fault) this.#fault(fault)
+      else if (text.includes('*')) this.#match(text)
       else await this.#scan(text, turn)
     } catch (error) {
       if (turn === this.#turn) say(this.#told, error.message)
@@ -141,8 +148,10 @@ export class Search {
           this.#hits.push(path)
         }
         this.#say(mirror.size, true)
+        const glob = text.split('/').find((name) => /[^*]\*|\*[^*]|\*{3}/.test(name))
+        if (glob && this.#hits.length === 0) this.#fault(`0 paths: * stands for a whole segment, which ${glob} is not. Without * all paths are found that contain a text.`)
       } else if (event.type === 'ended' && event.error) {
-        say(this.#told, event.error.message)
+        this.#fault(event.error.message)
       }
     })
   }

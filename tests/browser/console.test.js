@@ -386,6 +386,25 @@ describe('a console on a tree', () => {
       assert.ok(await page.locator('#found').getByText(fault).isVisible())
       assert.equal(new URL(page.url()).hash, before)
     }
+    // Nor is it said that nothing was found of what nothing can have, while it is typed.
+    const faults = {
+      '/a//b': 'A path has no empty segment', 'chat/./rust': 'A segment is not . or ..', '/a/../b': 'A segment is not . or ..', [`x${'é'.repeat(130)}`]: 'A segment has at most 255 bytes',
+      [`a${'/b'.repeat(33)}`]: 'A path has at most 32 segments', 'chat/*//log': 'a segment is not empty', '../*': 'no segments', 'item-*': '* stands for a whole segment, which item-* is not',
+      'chat/**.txt/*': '* stands for a whole segment, which **.txt is not',
+    }
+    for (const [text, fault] of Object.entries(faults)) {
+      await page.locator('#query').fill(text)
+      await page.locator('#found').getByText(fault).waitFor()
+    }
+    await picture(page, 'no-pattern-light')
+    // What may go on to be a path, and what is one though it looks like no pattern, is looked for.
+    await writer.put('/doc/a*b', 1)
+    for (const [text, found] of [['/config/', '2 paths'], ['/', 'paths'], ['chat/.', '0 paths'], ['doc/a*b', '1 path'], ['nowhere', '0 paths'], ['nowhere/*', '0 paths']]) {
+      await page.locator('#query').fill(text)
+      const told = page.locator('.found-head [role="status"]')
+      await until(`${text}: ${found}`, async () => (await told.textContent()).endsWith(found))
+    }
+    await writer.remove('/doc/a*b')
     await page.keyboard.press('Escape')
     await row(page, '/config').waitFor()
   }))
