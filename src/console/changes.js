@@ -4,6 +4,7 @@ import { h, say } from './dom.js'
 import { clock, count } from './format.js'
 import { Rows } from './rows.js'
 import { oneLine } from './pretty.js'
+import { spell, spelling } from './spell.js'
 
 // Changes that are kept: enough to look back a while, and 20,000 a second do not fill the memory.
 const KEPT = 5000
@@ -106,8 +107,8 @@ export class ChangesPage {
   #say() {
     if (!this.#paused) this.#shown = this.#kept
     this.#pause.disabled = !this.path
-    say(this.#what, this.path ?? 'Nothing is followed')
-    this.#what.title = this.path ?? ''
+    spell(this.#what, this.path ?? 'Nothing is followed')
+    this.#what.title = spelling(this.path ?? '')
     say(this.#told, !this.path ? '' : this.#whole ? `${count(this.#total)} ${this.#total === 1 ? 'change' : 'changes'}` : 'reading…')
     say(this.#empty, this.path ? 'What changes from now on comes here.' : 'Choose a topic in the tree and press f to follow it and everything under it.')
     this.#empty.hidden = this.#shown.length > 0
@@ -127,8 +128,8 @@ export class ChangesPage {
     say(at, clock(change.at))
     say(what, { gone: 'gone', changed: 'put', new: 'new', signal: 'signal' }[change.what])
     what.className = `what ${change.what}`
-    say(path, this.path === '/' ? change.path : change.path.slice(this.path?.length) || '(itself)')
-    path.title = change.path
+    spell(path, this.path === '/' ? change.path : change.path.slice(this.path?.length) || '(itself)')
+    path.title = spelling(change.path)
     say(value, change.entry?.value ? oneLine(change.entry.value) : '')
     say(rev, change.rev ? `r${count(change.rev)}` : '')
   }

@@ -4,6 +4,7 @@ import { h, say } from './dom.js'
 import { bytes, count, span } from './format.js'
 import { nameOf, parent } from './paths.js'
 import { pretty } from './pretty.js'
+import { spelled } from './spell.js'
 
 /** Shows the entry at a path, live; `act(letter, path)` is what its buttons do. */
 export class EntryPage {
@@ -51,7 +52,7 @@ export class EntryPage {
   #head() {
     const { path } = this
     const up = parent(path)
-    const title = h('h2', { class: 'long' }, h('span', {}, up && h('span', { class: 'up' }, up === '/' ? '/' : `${up}/`), up ? nameOf(path) : '/'))
+    const title = h('h2', { class: 'long' }, h('span', {}, up && h('span', { class: 'up' }, spelled(up === '/' ? '/' : `${up}/`)), up ? spelled(nameOf(path)) : '/'))
     const button = (letter, text, title) => h('button', { type: 'button', title: `${title} (${letter})`, onclick: () => this.#act(letter, path) }, text)
     this.#put = button('e', 'Put', 'Change the value, or put one here')
     return h('div', { class: 'head' }, title, h('div', { class: 'buttons' },

@@ -2,6 +2,7 @@
 
 import { h } from './dom.js'
 import { bytes, count, span } from './format.js'
+import { spelled, spelling } from './spell.js'
 
 const EVERY_MS = 2000
 // Lines on the page: more are behind a button.
@@ -97,11 +98,11 @@ function summary(one) {
 
 function details(one) {
   const mirrors = one.mirrors.map((mirror) => {
-    const parts = [mirror.depth !== 'tree' && mirror.depth, mirror.match && `match ${mirror.match.join(' ')}`, mirror.tail !== undefined && `tail ${mirror.tail}`,
+    const parts = [mirror.depth !== 'tree' && mirror.depth, mirror.match && `match ${mirror.match.map(spelling).join(' ')}`, mirror.tail !== undefined && `tail ${mirror.tail}`,
       !mirror.values && 'no values', mirror.every_ms > 0 && `every ${mirror.every_ms} ms`, mirror.signals && 'signals', mirror.once && 'once'].filter(Boolean)
     return h('div', { class: 'mirror' },
       h('span', { class: `tag ${mirror.cursor}` }, mirror.cursor),
-      h('code', {}, mirror.path),
+      h('code', {}, spelled(mirror.path)),
       h('span', { class: 'muted' }, parts.join(', ')),
       h('span', { class: 'muted' }, mirror.rev === null ? 'from nothing' : `r${count(mirror.rev)}`))
   })

@@ -5,6 +5,7 @@ import { count, span } from './format.js'
 import { downTo, isLogKey, parent } from './paths.js'
 import { Previews } from './previews.js'
 import { Rows } from './rows.js'
+import { spell } from './spell.js'
 import { Twigs } from './twigs.js'
 
 /** Shows a tree; calls `pick(path)` when a row is chosen, `act(letter, path)` for keys that do something. */
@@ -97,7 +98,7 @@ export class TreeView {
     attribute(element, 'aria-busy', opened && !opened.whole ? true : undefined)
     element.style.paddingLeft = `${6 + depth * 16}px`
     say(twist, '')
-    say(name, kid.name)
+    spell(name, kid.name)
     name.className = kid.bare ? 'name bare' : isLogKey(kid.name) ? 'name key' : 'name'
     say(value, kid.entry ? this.#previews.text(kid) : '')
     say(rev, kid.entry ? `r${count(kid.rev)}` : '')

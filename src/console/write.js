@@ -7,6 +7,7 @@ import { fromHex, toHex } from './hex.js'
 import { raw, typed } from './link.js'
 import { faultOf } from './paths.js'
 import { indented, isJson, isText, oneLine, textOf } from './pretty.js'
+import { spelled } from './spell.js'
 
 const TYPES = ['application/json', 'text/plain', 'text/markdown', 'application/octet-stream']
 // So many entries are counted before "everything under it" is deleted.
@@ -29,7 +30,7 @@ export class Write {
   /** Puts a value at `path`: over `entry`, when it is given; at a path of the user's, when not even that is. */
   async put(path, entry) {
     const fresh = path === undefined
-    const where = h('input', { value: path ?? '/', readonly: !fresh, class: 'mono', spellcheck: 'false', autofocus: fresh })
+    const where = fresh && h('input', { value: '/', class: 'mono', spellcheck: 'false', autofocus: true })
     const value = valueFields(entry?.value, !fresh)
     const only = h('input', { type: 'checkbox', checked: true })
     const ttl = h('input', { type: 'number', min: '1', step: '1', placeholder: 'never' })
@@ -38,7 +39,7 @@ export class Write {
       : 'Only if there is nothing yet'
     const holds = this.#history()
     const work = async () => {
-      const at = checked(where.value)
+      const at = fresh ? checked(where.value) : path
       const options = {}
       if (only.checked) {
         holds()
@@ -53,7 +54,7 @@ export class Write {
       return at
     }
     return this.#ask(entry ? 'Edit' : 'New entry', [
-      field('Path', where), ...value.fields,
+      fresh ? field('Path', where) : placed(path), ...value.fields,
       h('div', { class: 'pair' }, field('Expires after seconds', ttl), h('label', { class: 'check' }, only, condition)),
       entry && h('p', { class: 'muted' }, 'An expiry that the entry has, or an owner with whom it goes, ends with this put.'),
     ], { text: entry ? 'Save' : 'Put', work })
@@ -94,7 +95,7 @@ export class Write {
       return path
     }
     return this.#ask('Delete?', [
-      h('p', { class: 'where long' }, h('span', {}, path)),
+      placed(path),
       entry && h('p', { class: 'preview muted mono' }, oneLine(entry.value)),
       under > 0 && h('label', { class: 'check' }, all, `And everything under it: ${many}`),
       under > 0 && h('label', { class: 'check' }, later, 'Also what is written there until then'),
@@ -169,6 +170,9 @@ function shownOf(value) {
   if (text.length > EDITED) return undefined
   return isJson(value.type) && text.length < 100_000 ? indented(text) : text
 }
+
+/** The path that a dialog is about. */
+const placed = (path) => h('p', { class: 'where long' }, h('span', {}, spelled(path)))
 
 function checked(path) {
   const fault = faultOf(path)

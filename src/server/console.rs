@@ -44,6 +44,7 @@ const PAGE: &[(&str, &str)] = files![
     "rows.js",
     "search.js",
     "sessions.js",
+    "spell.js",
     "stats.js",
     "tabs.js",
     "theme.js",

@@ -343,7 +343,8 @@ describe('a console on a tree', () => {
             await page.keyboard.press(key)
             await page.locator('dialog[open] button').first().waitFor()
             assert.deepEqual(await hidden(page), [], what)
-            if (key === 'd') assert.deepEqual(await endHidden(page, 'dialog .where'), false, what)
+            if (key === 'e') await picture(page, `edit-${path.length > 99}-${width}`)
+            if (key === 'd' || key === 'e') assert.deepEqual(await endHidden(page, 'dialog .where'), false, what)
             if (key === 'n') {
               // What is wrong is told in as many letters as there are.
               await page.locator('dialog').getByLabel('Path').fill(`/${'p'.repeat(1000)}`)
@@ -373,6 +374,68 @@ describe('a console on a tree', () => {
     }, {}, '#/doc/long')
     await writer.remove('/doc/long')
     await writer.run(({ client }, path) => client.dropTree(path), `/${'a'.repeat(249)}`)
+  })
+
+  test('spells out what of a path cannot be seen, or moves what stands beside it', async () => {
+    const names = {
+      'a b': 'a b', 'a  b': 'a␣␣b', 'a b ': 'a b␣', ' a b': '␣a b', 'a\u00a0b': 'a\\u{a0}b', 'a\u200bb': 'a\\u{200b}b', 'ab': 'ab', 'invoice\u202egpj.exe': 'invoice\\u{202e}gpj.exe',
+      'אב': 'אב', 'a\u3164': 'a\\u{3164}', '\\u{a0}': '\\u{a0}',
+    }
+    for (const name of Object.keys(names)) await writer.put(`/seen/${name}`, 1)
+    await writer.put('/seen/אב/גד', 2)
+    const texts = (what) => what.evaluateAll((all) => all.map((one) => one.textContent))
+    const spelt = (top) => Object.values(names).map((name) => top + name)
+    await withPage(async (page) => {
+      await row(page, '/seen/ab').waitFor()
+      assert.deepEqual((await texts(page.locator('#tree .row:not([hidden]) .name'))).filter((name) => spelt('').includes(name)).sort(), spelt('').sort())
+      // What is spelt out is not what is written so.
+      assert.deepEqual(await page.locator('#tree .unseen').evaluateAll((all) => all.filter((one) => one.closest('.row').dataset.path === '/seen/\\u{a0}').length), 0)
+      await page.keyboard.press('/')
+      await page.keyboard.type('/SEEN/A')
+      await page.getByText('7 paths').waitFor()
+      const found = await texts(page.locator('.found-rows .row:not([hidden]) .path'))
+      assert.deepEqual(found.sort(), spelt('/seen/').filter((path) => path.startsWith('/seen/a')).sort())
+      assert.deepEqual(await texts(page.locator('.found-rows [data-path="/seen/ab"] mark')), ['/seen/a'])
+      assert.deepEqual(await texts(page.locator('.found-rows [data-path="/seen/a  b"] mark')), ['/', 'seen', '/', 'a'])
+      await page.keyboard.press('Escape')
+      // The title, the dialogs and the changes have it too.
+      for (const [name, text] of Object.entries(names)) {
+        await page.evaluate((path) => (location.hash = path), `#/seen/${encodeURIComponent(name)}`)
+        await until(`the title of ${text}`, async () => (await texts(page.locator('#page-entry h2'))).join() === `/seen/${text}`)
+        const looks = name === 'a  b' || name.length > 9
+        for (const key of looks ? ['d', 'e'] : []) {
+          await page.keyboard.press(key)
+          await page.locator('dialog .where').waitFor()
+          assert.deepEqual(await texts(page.locator('dialog .where')), [`/seen/${text}`], key)
+          if (key === 'd' && name.length > 9) await picture(page, 'spelt-delete-light')
+          await page.keyboard.press('Escape')
+          await page.locator('dialog').waitFor({ state: 'detached' })
+        }
+      }
+      await page.evaluate(() => (location.hash = '#/seen'))
+      await page.keyboard.press('f')
+      await page.getByText('0 changes').waitFor()
+      for (const name of Object.keys(names)) await writer.put(`/seen/${name}`, 3)
+      await page.getByText(`${Object.keys(names).length} changes`).waitFor()
+      await until('the changes are shown', async () => (await texts(page.locator('.roll .row:not([hidden]) .path'))).sort().join() === spelt('/').sort().join())
+      await picture(page, 'spelt-changes-light')
+      // Segments stand in their order, whichever way the letters in them go.
+      await page.keyboard.press('1')
+      await page.evaluate((path) => (location.hash = path), '#/seen/אב/גד')
+      const title = page.locator('#page-entry h2')
+      await title.getByText('גד').waitFor()
+      const [first, second] = await Promise.all(['אב', 'גד'].map(async (name) => (await title.getByText(name, { exact: true }).boundingBox()).x))
+      assert.ok(first < second, `${first} < ${second}`)
+      for (const colorScheme of ['light', 'dark']) {
+        await page.emulateMedia({ colorScheme })
+        assert.deepEqual(await faint(page), [], colorScheme)
+      }
+      await picture(page, 'spelt-dark')
+      await page.setViewportSize({ width: 390, height: 780 })
+      await page.locator('#tab-tree').click()
+      await picture(page, 'spelt-phone-dark')
+    }, {}, '#/seen/ab')
+    await writer.run(({ client }) => client.dropTree('/seen'))
   })
 
   test('says what is wrong with a path that cannot be one', () => withPage(async (page) => {
