@@ -2,6 +2,7 @@
 
 import { ask, field } from './dialog.js'
 import { h } from './dom.js'
+import { Drafts } from './drafts.js'
 import { bytes, count } from './format.js'
 import { fromHex, toHex } from './hex.js'
 import { raw, typed } from './link.js'
@@ -16,11 +17,14 @@ const COUNTED = 1000
 const EDITED = 1_000_000
 // As EDITED, for bytes in hex: nobody edits more by hand.
 const EDITED_BYTES = 16_384
+// Who is told to look at something first need not take what he typed with him.
+const STAYS = 'What you typed stays, and is here again when you come back.'
 
 /** What is behind the buttons; `changed(path)` is told what was changed. */
 export class Write {
   #link
   #changed
+  #drafts = new Drafts()
 
   constructor(link, changed) {
     this.#link = link
@@ -37,7 +41,7 @@ export class Write {
     const condition = entry
       ? `Only if it is still at revision ${count(entry.rev)}`
       : 'Only if there is nothing yet'
-    const holds = this.#history()
+    const holds = this.#history(STAYS)
     const work = async () => {
       const at = fresh ? checked(where.value) : path
       const options = {}
@@ -49,11 +53,11 @@ export class Write {
       try {
         await this.#link.put(at, await value.read(), options)
       } catch (error) {
-        throw told(error, 'Someone has changed it meanwhile. Cancel to look at it, or take the condition away to overwrite it.')
+        throw told(error, `Someone has changed it meanwhile. Cancel to look at it, or take the condition away to overwrite it. ${STAYS}`)
       }
       return at
     }
-    return this.#ask(entry ? 'Edit' : 'New entry', [
+    return this.#ask(`put ${path ?? ''}`, entry ? 'Edit' : 'New entry', [
       fresh ? field('Path', where) : placed(path), ...value.fields,
       h('div', { class: 'pair' }, field('Expires after seconds', ttl), h('label', { class: 'check' }, only, condition)),
       entry && h('p', { class: 'muted' }, 'An expiry that the entry has, or an owner with whom it goes, ends with this put.'),
@@ -69,7 +73,7 @@ export class Write {
       const done = await this.#link.append(at, await value.read(), {})
       return done.paths?.[0] ?? at
     }
-    return this.#ask('Append to a log', [field('Log', where), ...value.fields], { text: 'Append', work })
+    return this.#ask(`append ${path}`, 'Append to a log', [field('Log', where), ...value.fields], { text: 'Append', work })
   }
 
   /** Deletes the entry at `path`, or everything there; asks before. */
@@ -94,7 +98,7 @@ export class Write {
       }
       return path
     }
-    return this.#ask('Delete?', [
+    return this.#ask(`delete ${path}`, 'Delete?', [
       placed(path),
       entry && h('p', { class: 'preview muted mono' }, oneLine(entry.value)),
       under > 0 && h('label', { class: 'check' }, all, `And everything under it: ${many}`),
@@ -104,19 +108,24 @@ export class Write {
   }
 
   /** What fails when the broker has begun another history since: it may have something else at the same revision. */
-  #history() {
+  #history(more = '') {
     const { histories } = this.#link
     return () => {
       if (this.#link.histories === histories) return
-      throw new Error('The broker has another history now. Cancel, and look at what is there.')
+      throw new Error(`The broker has another history now. Cancel, and look at what is there.${more && ` ${more}`}`)
     }
   }
 
-  /** Asks; `work` gives the path to go to. */
-  async #ask(title, content, button) {
+  /** Asks; `work` gives the path to go to. What is typed is kept at `place` until that is done. */
+  async #ask(place, title, content, { work, ...button }) {
     const why = () => (this.#link.online ? 'The broker has not answered yet.' : 'It waits for the connection.')
     const waits = () => `${why()} Cancel closes this, but takes nothing back: it may still be done.`
-    const path = await ask(title, content, { ...button, waits })
+    const doing = async () => {
+      const at = await work()
+      this.#drafts.done(place)
+      return at
+    }
+    const path = await ask(title, [this.#drafts.open(place, content), ...content], { ...button, work: doing, waits })
     if (path !== undefined) this.#changed(path)
   }
 }

@@ -28,6 +28,7 @@ const PAGE: &[(&str, &str)] = files![
     "chart.js",
     "dialog.js",
     "dom.js",
+    "drafts.js",
     "entry.js",
     "format.js",
     "health.js",
