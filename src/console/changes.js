@@ -24,7 +24,7 @@ export class ChangesPage {
   #mirror
   #paused = false
   #whole = false
-  #what = h('span', { class: 'grow mono' })
+  #what = h('span', { class: 'path mono' })
   #told = h('span', { class: 'muted' })
   #pause = h('button', { type: 'button', onclick: () => this.#setPaused(!this.#paused) }, 'Pause')
   #signals = h('input', { type: 'checkbox', onchange: () => this.path && this.follow(this.path) })

@@ -4,7 +4,7 @@ import { attribute, h, say } from './dom.js'
 import { count } from './format.js'
 import { faultOf, faultWithin } from './paths.js'
 import { Rows } from './rows.js'
-import { spelled } from './spell.js'
+import { onward, spelled } from './spell.js'
 
 // Paths that are found at most, and entries of one page.
 const MOST = 2000
@@ -193,6 +193,6 @@ export class Search {
     element.setAttribute('role', 'option')
     element.ariaSelected = String(index === this.#picked)
     const at = path.toLowerCase().indexOf(this.#text.toLowerCase())
-    element.replaceChildren(h('span', { class: 'path' }, at < 0 ? spelled(path) : spelled(path, at, at + this.#text.length)))
+    element.replaceChildren(h('span', { class: 'path' }, onward(at < 0 ? spelled(path) : spelled(path, at, at + this.#text.length))))
   }
 }

@@ -17,9 +17,12 @@ export const spelling = (path) => path.split('/').map((name) => name.replace(UNS
 export function spell(element, path) {
   if (spelt.get(element) === path) return
   spelt.set(element, path)
-  element.replaceChildren(...spelled(path))
+  element.replaceChildren(onward(spelled(path)))
 }
 const spelt = new WeakMap()
+
+/** A path that goes from left to right also where it is cut at its front. */
+export const onward = (parts) => h('bdi', { dir: 'ltr' }, parts)
 
 /** What shows a path; its characters from `from` up to `to` are marked. */
 export function spelled(path, from = 0, to = 0) {

@@ -449,6 +449,7 @@ describe('a console on a tree', () => {
           // Nor does one thing of a page lie on another.
           await page.keyboard.press('f')
           await page.getByText('0 changes').waitFor()
+          assert.ok(!(await endHidden(page, '#page-changes .bar .path')), `${path.slice(0, 9)} followed at ${width}`)
           const spilt = await page.locator('#page-changes .bar > *').evaluateAll((parts) => parts
             .filter((part) => part.scrollWidth > part.clientWidth && part.clientWidth > 0 && getComputedStyle(part).overflowX !== 'hidden')
             .map((part) => part.textContent))
@@ -458,6 +459,26 @@ describe('a console on a tree', () => {
           assert.ok(delete_.x + delete_.width <= width && delete_.y + delete_.height <= height, `the buttons of an entry at ${width}`)
         }
       }
+      // Nor of those in a list.
+      for (const width of [1280, 360]) {
+        await page.setViewportSize({ width, height: 800 })
+        await page.evaluate(() => (location.hash = '#/'))
+        await page.keyboard.press('f')
+        await page.getByText('0 changes').waitFor()
+        await writer.put(`${long}/under`, width)
+        await writer.put('/doc/short', width)
+        await page.locator('.roll [data-path="/doc/short"] .path').waitFor()
+        for (const path of [`${long}/under`, '/doc/short']) assert.ok(!(await endHidden(page, `.roll [data-path="${path}"] .path`)), `${path.slice(0, 9)} changed at ${width}`)
+        await picture(page, `long-changes-${width}`)
+        await page.keyboard.press('/')
+        await page.keyboard.type('/')
+        await row(page, '/config').waitFor({ state: 'hidden' })
+        await page.locator(`.found-rows [data-path="${long}/under"] .path`).waitFor()
+        for (const path of [`${long}/under`, long, '/chat/rust']) assert.ok(!(await endHidden(page, `.found-rows [data-path="${path}"] .path`)), `${path.slice(0, 9)} found at ${width}`)
+        await picture(page, `long-found-${width}`)
+        await page.keyboard.press('Escape')
+      }
+      await writer.remove('/doc/short')
     }, {}, '#/doc/long')
     await writer.remove('/doc/long')
     await writer.run(({ client }, path) => client.dropTree(path), `/${'a'.repeat(249)}`)
