@@ -27,7 +27,11 @@ export async function openPage(browser, url, options = {}) {
   page.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning') errors.push(`${message.type()}: ${message.text()}`)
   })
-  page.on('requestfailed', (request) => errors.push(`failed: ${request.url()} ${request.failure()?.errorText}`))
+  page.on('requestfailed', (request) => {
+    // What a page that is left had asked for.
+    const fault = request.failure()?.errorText
+    if (fault !== 'net::ERR_ABORTED') errors.push(`failed: ${request.url()} ${fault}`)
+  })
   await page.goto(url)
   return { page, errors, close: () => context.close() }
 }
