@@ -1,4 +1,32 @@
-// The client of Onetree: what applications import.
+// The client of Onetree: what applications import. The types, for TypeScript: `import type { Entry } from 'onetree'`.
+
+/**
+ * @typedef {import('./client.js').MirrorOptions} MirrorOptions
+ * @typedef {import('./client.js').Options} Options
+ * @typedef {import('./session.js').Connection} Connection
+ * @typedef {import('./session.js').Limits} Limits
+ * @typedef {import('./session.js').Status} Status
+ * @typedef {import('./live.js').Keep} Keep
+ * @typedef {import('./live.js').Page} Page
+ * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
+ * @typedef {import('./snapshot.js').Difference} Difference
+ * @typedef {import('./request.js').AppendOptions} AppendOptions
+ * @typedef {import('./request.js').Condition} Condition
+ * @typedef {import('./request.js').Done} Done
+ * @typedef {import('./request.js').Found} Found
+ * @typedef {import('./request.js').IfOptions} IfOptions
+ * @typedef {import('./request.js').ListOptions} ListOptions
+ * @typedef {import('./request.js').PutOptions} PutOptions
+ * @typedef {import('./request.js').Step} Step
+ * @typedef {import('./request.js').Txn} Txn
+ * @typedef {import('./protocol.js').Cookie} Cookie
+ * @typedef {import('./protocol.js').Depth} Depth
+ * @typedef {import('./protocol.js').Entry} Entry
+ * @typedef {import('./protocol.js').View} View
+ * @typedef {import('./protocol.js').ViewOptions} ViewOptions
+ * @typedef {import('./codes.js').Action} Action
+ * @typedef {import('./json.js').Codec} Codec
+ */
 
 export { connect, start, Client, VERSION } from './client.js';
 export { Mirror } from './live.js';

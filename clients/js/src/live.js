@@ -18,6 +18,8 @@ const PAGE = whole(32);
  * @typedef {{load(): Promise<{cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>} | undefined>,
  *   save(snapshot: Snapshot): Promise<void>, close?(): Promise<void>}} Keep where a mirror survives its process; `save`
  *   replaces both in one step; `close`: the mirror has ended, it is free for another
+ * @typedef {{entries: Entry[], more: boolean, rev: number}} Page entries of a log, the oldest first; `more`: there are older
+ *   ones; `rev`: of the broker's first answer
  */
 
 /**
@@ -258,8 +260,7 @@ export class Mirror {
    * @param {string} log
    * @param {number} limit at most so many entries; 0: as many as the broker likes
    * @param {string} [before] the path of an entry of the log
-   * @returns {Promise<{entries: Entry[], more: boolean, rev: number}>} `more`: there are older ones; `rev`: of the broker's
-   *   first answer
+   * @returns {Promise<Page>}
    */
   async earlier(log, limit, before) {
     checkPath(log);
