@@ -87,8 +87,8 @@ export class Client {
     this.turning = false;
     /** @private */
     this.scheduled = false;
-    /** @private @type {Promise<unknown>[]} */
-    this.endings = [];
+    /** @private The last saves of mirrors that have ended, as long as they take. @type {Set<Promise<void>>} */
+    this.endings = new Set();
     this.turn();
   }
 
@@ -264,7 +264,8 @@ export class Client {
 
   /**
    * Ends the session at once, with its ephemeral entries, and the client with it. What was asked before is done first, when there is
-   * a connection; without one it fails with `closed`, and `sent` of the error says whether it may have happened.
+   * a connection; without one it fails with `closed`, and `sent` of the error says whether it may have happened. What mirrors
+   * keep is saved when this returns, also of those whose own `close` nobody waited for.
    */
   close() {
     return this.end(true);
@@ -349,6 +350,12 @@ export class Client {
       this.session.verify(this.lastTicket, sub);
       this.soon();
     });
+  }
+
+  /** @internal The end of the client waits for this, too. @param {Promise<void>} ending which does not fail */
+  outlast(ending) {
+    this.endings.add(ending);
+    void ending.then(() => this.endings.delete(ending));
   }
 
   /** @internal @param {number} sub */
@@ -462,10 +469,7 @@ export class Client {
       case 'mirror': {
         const mirror = this.mirrors.get(effect.sub);
         mirror?.publish(effect.event);
-        if (effect.event?.type === 'ended') {
-          this.mirrors.delete(effect.sub);
-          if (mirror) this.endings.push(mirror.saved());
-        }
+        if (effect.event?.type === 'ended') this.mirrors.delete(effect.sub);
         break;
       }
       default:

@@ -71,6 +71,8 @@ export class Mirror {
     this.keepError = undefined;
     /** @private */
     this.lastKept = -Infinity;
+    /** @private Done when it has ended and was saved for the last time. @type {Promise<void> | undefined} */
+    this.ending = undefined;
   }
 
   /** @internal Goes on from what is kept, where that can be had. @param {Keep} keep */
@@ -99,7 +101,9 @@ export class Mirror {
     if (event?.type === 'ended') this.ended = event;
     for (const feed of this.feeds) /** @type {any} */ (feed).push(event);
     if (this.waiters.size > 0) for (const waiter of [...this.waiters]) if (waiter()) this.waiters.delete(waiter);
-    if (this.keep) this.keepLater();
+    if (!this.keep) return;
+    if (this.ended) this.client.outlast(this.ending = this.saved().then(() => this.letGo()));
+    else this.keepLater();
   }
 
   /** The revision that it is at. */
@@ -312,20 +316,17 @@ export class Mirror {
       this.state.handleLost();
       this.publish({ type: 'ended' });
     }
-    await this.saved();
+    await this.ending;
   }
 
-  /** @private */
+  /** @private Behind its end nothing is: another may have what it was kept in. */
   keepLater() {
-    if (this.ended) {
-      void this.saved();
-    } else if (this.keepTimer === undefined && !this.state.isStill(this.kept) && this.cookie) {
-      this.keepTimer = setTimeout(() => {
-        this.keepTimer = undefined;
-        this.saveNow();
-      }, Math.max(0, Math.min(KEEP, this.lastKept + KEEP - Date.now())));
-      /** @type {any} */ (this.keepTimer).unref?.();
-    }
+    if (this.ended || this.keepTimer !== undefined || this.state.isStill(this.kept) || !this.cookie) return;
+    this.keepTimer = setTimeout(() => {
+      this.keepTimer = undefined;
+      this.saveNow();
+    }, Math.max(0, Math.min(KEEP, this.lastKept + KEEP - Date.now())));
+    /** @type {any} */ (this.keepTimer).unref?.();
   }
 
   /** @private A reader leaves. @param {Changes} feed */
@@ -377,22 +378,24 @@ export class Mirror {
       }).then(() => {
       this.saving = false;
       this.lastKept = Date.now();
-      if (!this.ended && !this.keepError) this.keepLater();
+      if (!this.keepError) this.keepLater();
     });
   }
 
   /** @internal Saves what is to be kept, and waits for it. */
   async saved() {
-    if (!this.keep) return;
     clearTimeout(this.keepTimer);
     this.keepTimer = undefined;
     // What is being saved may be older than what is there now.
     await this.keeping;
     this.saveNow();
     await this.keeping;
-    if (!this.ended) return;
+  }
+
+  /** @private What it was kept in is free for another. */
+  async letGo() {
     try {
-      await this.keep.close?.();
+      await this.keep?.close?.();
     } catch (error) {
       this.keepError = error;
     }

@@ -140,6 +140,53 @@ test('a place that cannot keep a mirror holds nothing up', async (t) => {
   await soon(client.close());
 });
 
+test('the end of the client waits for the last save of a mirror whose end nobody waited for', async (t) => {
+  const saved = [];
+  const keep = {
+    load: async () => undefined,
+    save: async (snapshot) => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      saved.push(snapshot.size);
+    },
+    close: async () => saved.push('free'),
+  };
+  const { client } = made(t);
+  const mirror = client.mirror('/a', { keep });
+  await soon(mirror.fresh());
+  await soon(mirror.at((await client.put('/a', 1)).rev));
+  void mirror.close();
+  await soon(client.close());
+  assert.deepEqual(saved.slice(-2), [1, 'free']);
+  await soon(mirror.close());
+  assert.equal(saved.filter((word) => word === 'free').length, 1, 'it is let go once');
+});
+
+test('what a reader takes behind the end of a mirror is not saved: another may have the place', async (t) => {
+  const saved = [];
+  const keep = { load: async () => undefined, save: async (snapshot) => saved.push(snapshot.size), close: async () => saved.push('free') };
+  const { client } = made(t);
+  const mirror = client.mirror('/a', { keep });
+  const changes = mirror.changes();
+  await soon(mirror.at((await client.put('/a', 1)).rev));
+  await soon(mirror.close());
+  assert.equal(events(changes).at(-1), 'ended');
+  mirror.get('/a');
+  await soon(client.close());
+  assert.deepEqual(saved, ['free']);
+});
+
+test('mirrors that have ended leave nothing behind in their client', async (t) => {
+  const { client } = made(t);
+  for (let n = 0; n < 20; n += 1) {
+    const keep = { load: async () => undefined, save: async () => {} };
+    const mirror = client.mirror('/a', { once: n % 2 === 0, ...(n % 4 < 2 ? { keep } : {}) });
+    await soon(mirror.fresh());
+    await soon(mirror.close());
+  }
+  await new Promise((resolve) => setTimeout(resolve));
+  assert.deepEqual([[...client.endings].length, client.mirrors.size], [0, 0]);
+});
+
 test('of a reader that has left, what he was shown is saved, until the mirror itself is looked at', async (t) => {
   const { client } = made(t);
   for (const [path, look, seen] of [['/a', () => {}, 0], ['/b', (mirror) => mirror.get('/b'), 1], ['/c', (mirror) => mirror.entries(), 1]]) {
