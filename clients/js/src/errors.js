@@ -69,8 +69,11 @@ export class OnetreeError extends Error {
   }
 }
 
+/** A mirror has ended because it was to: closed, with its client, or fresh, where that was the aim of it. */
+export const mirrorClosed = () => new OnetreeError('closed', 'the mirror is closed');
+
 /**
- * The client, or a mirror, has ended: with the code that it ended with, `ended` where that is none of the protocol's, or `closed`.
+ * The client has ended: with the code that it ended with, `ended` where that is none of the protocol's, or `closed`.
  * @param {OnetreeError} [cause] why it ended by itself; absent when it was closed
  * @param {boolean} [sent] of a request: whether it was
  */

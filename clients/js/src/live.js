@@ -1,7 +1,7 @@
 // A live copy of a part of the tree.
 
 import { Changes } from './changes.js';
-import { OnetreeError, closedError, throwToHost, wordsOf } from './errors.js';
+import { OnetreeError, mirrorClosed, throwToHost, wordsOf } from './errors.js';
 import { FUNCTION, U53, must, whole } from './options.js';
 import { Snapshot } from './snapshot.js';
 import { below, checkPath, isLogKey } from './protocol.js';
@@ -211,7 +211,7 @@ export class Mirror {
           // One that has ended was fresh to its end if that was the aim of it.
           const fresh = this.state.fresh && !this.ended?.error;
           if ((fresh || !onlyFresh) && reached(this)) resolve(this.rev);
-          else if (this.ended) reject(this.ended.error ?? closedError());
+          else if (this.ended) reject(this.ended.error ?? mirrorClosed());
           else return false;
         } catch (error) {
           reject(error);
@@ -243,7 +243,7 @@ export class Mirror {
 
   /** Starts again from nothing, and waits until it is whole. What it shows stays until then. Fails when the mirror has ended. */
   async resync() {
-    if (this.ended) throw this.ended.error ?? closedError();
+    if (this.ended) throw this.ended.error ?? mirrorClosed();
     this.client.resyncMirror(this.sub);
     return this.fresh();
   }

@@ -283,6 +283,20 @@ test('a mirror of mode once was fresh, and is so no longer when it has ended', a
   await assert.rejects(soon(stay.fresh()), { code: 'closed' });
 });
 
+test('of a mirror that is closed it is said that the mirror is, not its client', async (t) => {
+  const { client } = made(t);
+  const mirror = client.mirror('/');
+  await soon(mirror.fresh());
+  const waits = assert.rejects(soon(mirror.at(9)), { code: 'closed', message: 'closed: the mirror is closed' });
+  await soon(mirror.close());
+  await waits;
+  for (const ask of [() => mirror.fresh(), () => mirror.at(1), () => mirror.resync(), () => mirror.transact(() => 1)]) {
+    await assert.rejects(soon(ask()), { code: 'closed', message: 'closed: the mirror is closed', action: 'stop' });
+  }
+  await soon(client.close());
+  await assert.rejects(soon(client.mirror('/').fresh()), { code: 'closed', message: 'closed: the client is closed' });
+});
+
 test('a page of a log has its entries alone, as many as were asked for, and says rightly whether there are more', async (t) => {
   const { client } = made(t);
   const put = async (path) => (await soon(client.put(path, 1))).rev;

@@ -163,6 +163,29 @@ def test_what_was_sent_as_the_client_ended_is_not_to_be_asked_for_again() -> Non
     assert onetree.Closed(why, True).action == "stop"
 
 
+def test_of_a_mirror_that_is_closed_it_is_said_that_the_mirror_is() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            await mirror.fresh()
+            mirror.close()
+            for ask in (mirror.fresh(), mirror.at(1), mirror.resync(), mirror.transact(len)):  # type: ignore[arg-type]
+                with pytest.raises(onetree.Closed, match=r"^the mirror is closed$") as closed:
+                    await ask
+                assert (closed.value.word, closed.value.action) == ("closed", "stop")
+            await client.close()
+            with pytest.raises(onetree.Closed, match=r"^the client is closed$"):
+                await client.mirror("/").fresh()
+        with pytest.raises(onetree.Closed, match=r"^the client has ended: ") as gone:
+            client = onetree.start("ws://127.0.0.1:9")
+            with contextlib.suppress(onetree.Closed):
+                await client.until("online")
+            await client.mirror("/").fresh()
+        assert isinstance(gone.value.why, onetree.Unreachable)
+
+    run(story())
+
+
 def test_what_the_queue_holds_at_the_end_is_done_when_there_is_a_connection() -> None:
     async def story() -> None:
         async with naive() as server:

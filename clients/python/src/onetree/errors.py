@@ -101,8 +101,10 @@ class QueueFull(OnetreeError):
 class Closed(OnetreeError):
     """The client, or the mirror, has ended."""
 
-    def __init__(self, why: ConnectError | None = None, sent: bool | None = None) -> None:
-        what = "the client is closed" if why is None else f"the client has ended: {why}"
+    def __init__(
+        self, why: ConnectError | None = None, sent: bool | None = None, who: str = "client"
+    ) -> None:
+        what = f"the {who} is closed" if why is None else f"the {who} has ended: {why}"
         fate = {
             None: "",
             True: "; it was sent, and may have happened",

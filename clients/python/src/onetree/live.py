@@ -279,7 +279,7 @@ class Mirror:
 
     def _why(self) -> Exception:
         error = None if self._ended is None else self._ended.error
-        return Closed() if error is None else error
+        return Closed(who="mirror") if error is None else error
 
     def publish(self, event: Event | None) -> None:
         """The mirror went on. For the client."""

@@ -62,6 +62,8 @@ class Session:
         self._welcome: frames.Welcome | None = None
         self._renamed: float | None = None
         self._reauth = False
+        # Why it ended by itself.
+        self._why: ConnectError | None = None
         # Whether the session ends with it, and until when it may take.
         self._closing: tuple[bool, float] | None = None
         self._said_bye = False
@@ -93,7 +95,7 @@ class Session:
         There will be one `Reply` for it. Tickets grow. `history`: of the revisions that it names,
         `None`: that of now; it is written into no other one."""
         if self.is_over or self._closing is not None:
-            self.effects += (Reply(ticket, None, Closed(sent=False)), Release(ticket))
+            self.effects += (Reply(ticket, None, Closed(self._why, False)), Release(ticket))
             return
         self._requests.add(now, ticket, frame, history)
 
@@ -101,7 +103,7 @@ class Session:
         """Starts a mirror as subscription `sub`, a number that no other has."""
         self._mirrors.add(sub, state, options)
         if self.is_over or self._closing is not None:
-            self._mirrors.end(sub, Closed())
+            self._mirrors.end(sub, Closed(self._why))
         else:
             self._mirrors.start(sub)
 
@@ -438,6 +440,7 @@ class Session:
             self.effects.append(Disconnect())
         self._go_down(float("inf"))
         self.link = "over"
+        self._why = error
         self._requests.end(error)
         self._mirrors.end_all(None if error is None else Closed(error))
         self.effects.append(StatusIs(e.Ended(error)))
