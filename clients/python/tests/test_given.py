@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,26 @@ def test_conditions() -> None:
     for rev in (-1, 1.0, "1", True):
         with pytest.raises(onetree.Wrong, match="^if_rev: "):
             request.put("/a", 1, if_rev=rev)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "write",
+    ["x", None, 5, [], [{"do": "put", "path": "/a", "value": 1}], {}, {"do": []}, onetree.Txn],
+)  # fmt: skip
+def test_what_is_no_write_is_refused_at_once(write: Any) -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            for ask in (client.txn, client.write, client.enqueue, client.submit):
+                with pytest.raises(onetree.Wrong, match=r"Txn\(\)") as wrong:
+                    answer = ask(write)
+                    if not isinstance(answer, asyncio.Future):
+                        await asyncio.wait_for(answer, 1)  # type: ignore[arg-type]
+                assert wrong.value.code == "bad-field"
+            with pytest.raises(onetree.Wrong, match=r"^txn: "):
+                await client.txn(request.put("/a", 1))  # type: ignore[arg-type]
+            assert (await client.write(request.put("/a", 1))).rev == 1
+
+    run(story())
 
 
 def test_what_a_client_and_a_mirror_are_asked(tmp_path: Path) -> None:

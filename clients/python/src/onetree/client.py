@@ -164,6 +164,7 @@ class Client:
 
     async def txn(self, txn: request.Txn) -> Done:
         """Commits a transaction; `Refused` with `conflict` when a condition does not hold."""
+        given("txn", request.transaction, txn)
         return await self.write(txn)
 
     async def write(self, write: Write | request.Txn) -> Done:
@@ -173,7 +174,7 @@ class Client:
     async def enqueue(self, write: Write | request.Txn) -> asyncio.Future[Done]:
         """Waits for room in the queue, puts the write there, and returns without its answer: so one
         task can have thousands on their way, in their order."""
-        frame = write.frame if isinstance(write, request.Txn) else write
+        frame = given("write", request.written, write)
         return await self._enqueue(frame, self._session.history)
 
     async def txn_of(self, txn: request.Txn, history: str | None) -> Done:
@@ -182,7 +183,7 @@ class Client:
 
     def submit(self, write: Write | request.Txn) -> asyncio.Future[Done]:
         """As `enqueue` without waiting; `QueueFull` when there is no room."""
-        frame = write.frame if isinstance(write, request.Txn) else write
+        frame = given("write", request.written, write)
         cost = self._cost(frame)
         if self._queue or cost > self._room:
             raise QueueFull

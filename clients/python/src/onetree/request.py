@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from .given import given, millis
 from .protocol import frames
@@ -11,6 +12,7 @@ from .protocol.kinds import flag
 from .protocol.kinds import rev as check_rev
 from .protocol.paths import check_path, is_keyed, parse_log_key
 from .protocol.values import Value
+from .protocol.wrong import Wrong
 
 
 def put(
@@ -102,6 +104,22 @@ class Txn:
         assert isinstance(self.frame.steps, list)
         self.frame.steps.append(step)
         return self
+
+
+def written(write: Any) -> frames.Write:
+    """Reads a write: what the functions of this module give, or a `Txn`."""
+    frame = write.frame if isinstance(write, Txn) else write
+    if not isinstance(frame, frames.WRITES):
+        what = type(write).__name__
+        raise Wrong("bad-field", f"this is to be of onetree.request, or a Txn(), not of {what}")
+    return frame
+
+
+def transaction(txn: Any) -> frames.Txn:
+    """Reads a transaction."""
+    if not isinstance(txn, Txn):
+        raise Wrong("bad-field", f"this is to be a Txn(), not of {type(txn).__name__}")
+    return txn.frame
 
 
 def values(frame: frames.ClientFrame) -> Iterator[Value]:
