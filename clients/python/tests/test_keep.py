@@ -29,6 +29,15 @@ A = '{"path":"/a","rev":7,"json":{"x": 1}}\n'
 B = '{"path":"/b","rev":9,"type":"text/plain","text":"b"}\n'
 
 
+_DATED = Cookie("0" * 32, 1, "0" * 16)
+NO_COPIES: list[Any] = [
+    5, (), "ab", (None, ()), (("x", 5, "y"), ()), (_DATED._replace(rev=-1), ()), (_DATED, 5),
+    (_DATED, ["x"]), (_DATED, [("/a", 1, None)]), (_DATED, [Entry("a", 1, None)]),
+    (_DATED, [Entry("/a", "1", None)]), (_DATED, [Entry("/a", 1, b"1")]),
+]  # fmt: skip
+"""What no mirror can go on from."""
+
+
 def load(path: Path, text: str) -> Any:
     path.write_text(text)
     keep = onetree.FileKeep(path)
@@ -236,6 +245,43 @@ def test_a_file_that_was_broken_is_free(tmp_path: Path) -> None:
         keep = onetree.FileKeep(path)
         assert keep.load() is None
         keep.close()
+
+
+def test_a_file_is_free_behind_a_mirror_that_could_not_be_begun(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            for from_ in NO_COPIES:
+                with pytest.raises(onetree.Wrong, match=r"^from_: "):
+                    client.mirror("/", keep=path, from_=from_)
+                # While the error, and all that it holds, is there.
+                mirror = client.mirror("/", keep=path)
+                mirror.close()
+                await mirror.closed()
+
+    run(story())
+
+
+def test_what_a_keep_of_the_application_gives_is_looked_at_before_it_is_shown() -> None:
+    class Odd:
+        def __init__(self, found: Any) -> None:
+            self.load = lambda: found
+
+        def save(self, snapshot: Snapshot) -> None:
+            pass
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            for found in NO_COPIES:
+                with pytest.raises(onetree.KeepError) as broken:
+                    client.mirror("/", keep=Odd(found))
+                assert broken.value.word == "state-broken"
+            for entries in ([Entry("/a", 1, Value.json(1))], []):
+                kept = client.mirror("/", keep=Odd((_DATED, entries)), from_=Snapshot.saved(None))
+                assert (kept.entries(), kept.cookie) == (entries, _DATED)
+
+    run(story())
 
 
 def test_a_file_is_free_behind_a_loop_that_ended_without_a_close(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from . import request, token
 from .errors import Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Timeout
 from .event import Connecting, Delta, Ended, Event, Online, Status, Verdict
 from .given import given, millis, plain
-from .keep import FileKeep, Keep
+from .keep import FileKeep, Keep, load
 from .live import Mirror
 from .mirror import State
 from .options import AGENT, Options, SubOptions, Token
@@ -265,18 +265,17 @@ class Client:
         else:
             view = View(view, depth, cast("tuple[str, ...]", match), tail, values)
         options = SubOptions(once, signals, u32(given("every", millis, every)))
-        kept = FileKeep(keep) if isinstance(keep, str | os.PathLike) else keep
-        if kept is not None:
-            loaded = kept.load()
-            from_ = loaded if loaded is not None else from_
         if from_ is None:
             saved = Snapshot.saved(None)
         elif isinstance(from_, Snapshot):
             saved = from_
         else:
-            cookie, entries = from_
-            cookie = given("from_", json_codec.read_cookie, Cookie(*cookie)._asdict())
-            saved = Snapshot.saved(cookie, entries)
+            saved = given("from_", Snapshot.checked, from_)
+        kept = FileKeep(keep) if isinstance(keep, str | os.PathLike) else keep
+        # Last of all: behind what is refused nobody would let it go.
+        if kept is not None:
+            loaded = load(kept)
+            saved = saved if loaded is None else loaded
         self._last_sub += 1
         sub = self._last_sub
         state = State(view, saved)

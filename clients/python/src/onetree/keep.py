@@ -172,6 +172,20 @@ class FileKeep:
         return KeepError("state-broken", f"{self.path}:{line}: {why}; {left}")
 
 
+def load(keep: Keep) -> Snapshot | None:
+    """What is kept, as a mirror goes on from it; `KeepError` where that is none."""
+    found = keep.load()
+    if found is None:
+        return None
+    if isinstance(keep, FileKeep):
+        # It has read each line itself.
+        return Snapshot.saved(*found)
+    try:
+        return Snapshot.checked(found)
+    except Wrong as wrong:
+        raise KeepError("state-broken", f"what was kept is no mirror: {wrong}") from wrong
+
+
 class Keeper:
     """Saves a mirror at most once a second while changes come, and once more when it ends. What it
     saves is never ahead of what the application was shown."""

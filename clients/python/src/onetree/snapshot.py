@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from .event import Change
+from .protocol import json_codec
 from .protocol.cookies import Cookie
 from .protocol.frames import Entry
-from .protocol.paths import contains, parent
+from .protocol.kinds import rev as check_rev
+from .protocol.paths import check_path, contains, parent
+from .protocol.values import Value
+from .protocol.wrong import Wrong
 from .store import Mark, Store, in_order
 
 
@@ -34,6 +39,19 @@ class Snapshot(Mapping[str, Entry]):
         store = Store()
         store.entries.update((entry.path, entry) for entry in entries)
         return Snapshot(store, 0 if cookie is None else cookie.rev, cookie)
+
+    @staticmethod
+    def checked(kept: Any) -> Snapshot:
+        """A copy that the application has kept: a cookie with its entries. It is shown before the
+        broker has seen its cookie: what no broker has told is refused (`Wrong`)."""
+        try:
+            cookie, entries = kept
+            cookie = json_codec.read_cookie(Cookie(*cookie)._asdict())
+            return Snapshot.saved(cookie, map(_told, entries))
+        except Wrong:
+            raise
+        except (TypeError, ValueError) as error:
+            raise Wrong("bad-field", "this is to be a cookie and its entries") from error
 
     def __del__(self) -> None:
         mark = getattr(self, "_mark", None)
@@ -140,3 +158,14 @@ class Snapshot(Mapping[str, Entry]):
 
     def __repr__(self) -> str:
         return f"<snapshot of {len(self)} entries at {self.rev}>"
+
+
+def _told(entry: Any) -> Entry:
+    """An entry that a broker may have told."""
+    if not isinstance(entry, Entry):
+        raise Wrong("bad-field", f"an entry is to be an Entry, not of {type(entry).__name__}")
+    check_path(entry.path)
+    check_rev(entry.rev)
+    if not isinstance(entry.value, Value | None):
+        raise Wrong("bad-field", f"the value of {entry.path} is to be a Value")
+    return entry
