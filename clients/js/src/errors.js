@@ -24,7 +24,7 @@ export class OnetreeError extends Error {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{path?: string, rev?: number, retryInMs?: number, sent?: boolean, cause?: unknown}} [more]
+   * @param {{path?: string, rev?: number, retryInMs?: number, sent?: boolean, again?: boolean, cause?: unknown}} [more]
    */
   constructor(code, message, more = {}) {
     super(`${code}: ${message}`, more.cause === undefined ? undefined : { cause: more.cause });
@@ -42,6 +42,8 @@ export class OnetreeError extends Error {
      * was may still happen, once, or has happened; one that was not never will.
      */
     this.sent = more.sent;
+    /** @private Whether it may be asked again though it was sent. */
+    this.again = more.again;
   }
 
   /** Whether a condition did not hold: `path` and `rev` say which, and what is there. */
@@ -50,12 +52,14 @@ export class OnetreeError extends Error {
   }
 
   /**
-   * What to do next. `retry` is what the client does by itself when the error is about a connection. What was sent and has no
-   * answer is not to be asked again: the client sends a write until it has one. But for a signal, which is `lost`.
+   * What to do next. `retry` is what the client does by itself when the error is about a connection. A write that was sent and
+   * has no answer is not to be asked again: the client sends it until it has one. A read may be, and a signal that is `lost`.
    * @returns {Action}
    */
   get action() {
-    if (this.sent && this.code !== 'lost') return 'stop';
+    if (this.sent && !this.again) return 'stop';
+    // What helps against the end of a client is what helps against that which ended it.
+    if (this.code === 'ended' && this.cause instanceof OnetreeError) return this.cause.action;
     return isCode(this.code) ? actionOf(this.code) : (OWN[this.code] ?? 'stop');
   }
 
@@ -76,10 +80,12 @@ export const mirrorClosed = () => new OnetreeError('closed', 'the mirror is clos
  * The client has ended: with the code that it ended with, `ended` where that is none of the protocol's, or `closed`.
  * @param {OnetreeError} [cause] why it ended by itself; absent when it was closed
  * @param {boolean} [sent] of a request: whether it was
+ * @param {boolean} [again] whether it may be asked again though it was
  */
-export function closedError(cause, sent) {
-  const what = sent === undefined ? '' : sent ? '; it was sent, and may have happened' : '; it was never sent';
-  const more = sent === undefined ? {} : { sent };
+export function closedError(cause, sent, again = false) {
+  const fate = again ? '' : '; it was sent, and may have happened';
+  const what = sent === undefined ? '' : sent ? fate : '; it was never sent';
+  const more = sent === undefined ? {} : { sent, again };
   if (cause) {
     const [code, why] = isCode(cause.code) ? [cause.code, wordsOf(cause)] : ['ended', cause.message];
     return new OnetreeError(code, `the client has ended: ${why}${what}`, { ...more, cause });

@@ -291,7 +291,7 @@ export class Requests {
       if (!request.inFlight) continue;
       request.inFlight = false;
       if (request.frame.op === 'signal') {
-        const error = new OnetreeError('lost', 'the connection was lost; the signal may or may not have been delivered', { sent: true });
+        const error = new OnetreeError('lost', 'the connection was lost; the signal may or may not have been delivered', { sent: true, again: true });
         this.finish(ticket, { error }, effects);
       } else {
         again.push(ticket);
@@ -315,9 +315,10 @@ export class Requests {
       if (waiting && at > now) break;
       this.firstDeadline += 1;
       if (!waiting) continue;
-      const sent = wasSent(request);
-      const what = sent ? 'it may still happen, once' : 'it was never sent';
-      const error = new OnetreeError('timeout', `no answer within ${this.timeout} ms; ${what}`, { sent });
+      const [sent, again] = [wasSent(request), changesNothing(request)];
+      const fate = again ? '' : '; it may still happen, once';
+      const what = `no answer within ${this.timeout} ms${sent ? fate : '; it was never sent'}`;
+      const error = new OnetreeError('timeout', what, { sent, again });
       if (request.seq !== undefined) {
         // Its number is taken: until the broker has answered, it is sent again.
         request.replied = true;
@@ -335,7 +336,7 @@ export class Requests {
   /** The client has ended. @param {OnetreeError | undefined} cause why it ended by itself @param {Effect[]} effects */
   end(cause, effects) {
     for (const [ticket, request] of [...this.all].sort(([a], [b]) => a - b)) {
-      this.finish(ticket, { error: closedError(cause, wasSent(request)) }, effects);
+      this.finish(ticket, { error: closedError(cause, wasSent(request), changesNothing(request)) }, effects);
     }
   }
 
@@ -352,6 +353,9 @@ export class Requests {
 
 /** Whether the broker may have it. @param {Request} request */
 const wasSent = ({ seq, sent }) => seq !== undefined || sent > 0;
+
+/** Whether it does no harm to ask it again, though the broker may have it: a read, or a token. @param {Request} request */
+const changesNothing = ({ frame: { op } }) => !WRITES.has(op) && op !== 'signal';
 
 /** @param {unknown} error */
 function asError(error) {

@@ -314,6 +314,34 @@ test('a request that may still happen is not to be asked again', () => {
   assert.deepEqual(errors, [['timeout', true, 'stop'], ['timeout', false, 'retry']]);
 });
 
+test('a read that was sent may be asked again, unless the application has closed the client', () => {
+  /** What each request came to, its end being brought about by `end`. */
+  const told = (end) => {
+    const { session, now } = online({ requestTimeoutMs: 5_000, reconnect: 'never' });
+    const asked = [request.get(['/a']), request.list('/'), request.auth('t'), request.signal('/a', 1), request.put('/a', 1)];
+    asked.forEach((frame, n) => session.request(now, n + 1, frame));
+    while (session.pollTransmit());
+    session.request(now, asked.length + 1, request.get(['/a']));
+    end(session, now);
+    const replies = session.takeEffects().filter((effect) => effect.do === 'reply').sort((a, b) => a.ticket - b.ticket);
+    return replies.map(({ error }) => [error.code, error.sent, error.action, /happen/.test(error.message)]);
+  };
+  const each = (code, read, signal, write, unsent) => [...Array(3).fill([code, true, read, false]), signal, [code, true, write, true], [code, false, unsent, false]];
+  const lost = ['lost', true, 'retry', false];
+  const closed = (error) => (session, now) => session.handleClosed(now, error);
+  assert.deepEqual(told((session, now) => session.handleTimeout(now + 5_000)), each('timeout', 'retry', ['timeout', true, 'stop', true], 'stop', 'retry'));
+  // By itself: the way it ended says what helps.
+  assert.deepEqual(told(closed(new OnetreeError('lost', 'cut'))), each('ended', 'retry', lost, 'stop', 'retry'));
+  assert.deepEqual(told(closed(new OnetreeError('not-a-broker', 'no'))), each('ended', 'fix', lost, 'stop', 'fix'));
+  assert.deepEqual(told(closed(new OnetreeError('session-taken', 'no'))), each('session-taken', 'stop', lost, 'stop', 'stop'));
+  // Because it was closed: nobody is to begin again what the application has ended.
+  const byApplication = (session, now) => {
+    session.close(now, true);
+    session.handleClosed(now, new OnetreeError('lost', 'cut'));
+  };
+  assert.deepEqual(told(byApplication), each('closed', 'stop', lost, 'stop', 'stop'));
+});
+
 test('what a client that has ended by itself refuses has the code that it ended with', () => {
   const { session, ...world } = online({});
   session.request(world.now, 1, request.append('/log', 1));

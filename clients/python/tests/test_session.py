@@ -19,6 +19,7 @@ from onetree.errors import (
     Ended,
     HttpAnswer,
     LinkLost,
+    NotABroker,
     ProtocolBroken,
     Refused,
     Timeout,
@@ -28,6 +29,7 @@ from onetree.options import Options, SubOptions
 from onetree.protocol import frames as f
 from onetree.protocol import json_codec, msgpack_codec
 from onetree.protocol.digests import Digest
+from onetree.protocol.values import Value
 from onetree.protocol.views import View
 from onetree.session import Session
 from onetree.session.effects import Connect, Disconnect, MirrorWent, Reply, StatusIs
@@ -480,6 +482,46 @@ def test_a_request_that_may_still_happen_is_not_to_be_asked_again() -> None:
     world.effects()
     told = [(r.error.sent, r.error.action) for r in world.replies.values()]  # type: ignore[union-attr]
     assert told == [(True, "stop"), (False, "retry")]
+
+
+READS = (f.Get(0, ("/a",)), f.List(0, "/"), f.Auth(0, "t"))
+
+
+@pytest.mark.parametrize(
+    "end, word, read, signal, unsent",
+    [
+        (None, "timeout", "retry", ("timeout", "stop"), "retry"),
+        # By itself: the way it ended says what helps.
+        (LinkLost("cut"), "ended", "retry", ("lost", "retry"), "retry"),
+        (NotABroker("no"), "ended", "fix", ("lost", "retry"), "fix"),
+        (Ended("session-taken", "no"), "session-taken", "stop", ("lost", "retry"), "stop"),
+        # Because it was closed: nobody is to begin again what the application has ended.
+        ("closed", "closed", "stop", ("lost", "retry"), "stop"),
+    ],
+)
+def test_a_read_that_was_sent_may_be_asked_again(
+    end: Any, word: str, read: str, signal: tuple[str, str], unsent: str
+) -> None:
+    world = online(request_timeout=5.0, reconnect="never")
+    value = Value.json(1)
+    asked = [*READS, f.SendSignal(0, "/a", value), request.put("/a", value), READS[0]]
+    for ticket, frame in enumerate(asked[:-1], 1):
+        world.session.request(0, ticket, frame)
+    assert len(said(world)) == 5
+    world.session.request(0, 6, asked[-1])
+    if end is None:
+        world.session.handle_timeout(5.0)
+    elif end == "closed":
+        world.session.close(0, True)
+        world.session.handle_closed(0, LinkLost("cut"))
+    else:
+        world.session.handle_closed(0, end)
+    world.effects()
+    errors = [world.replies[n].error for n in range(1, 7)]
+    told = [(error.word, error.action) for error in errors if error is not None]
+    assert told == [(word, read)] * 3 + [signal, (word, "stop"), (word, unsent)]
+    assert ["happen" in str(error) for error in errors[:3]] == [False] * 3
+    assert "happen" in str(errors[4])
 
 
 def test_the_end_says_of_each_request_whether_it_was_sent() -> None:

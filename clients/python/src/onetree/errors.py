@@ -63,19 +63,20 @@ class Refused(OnetreeError):
 
 
 class Timeout(OnetreeError):
-    """There was no answer in time. What was sent is not to be asked again: the client sends a write
-    until it has its answer."""
+    """There was no answer in time. A write that was sent is not to be asked again: the client sends
+    it until it has its answer. A read may be."""
 
     _word = "timeout"
 
-    def __init__(self, after: float, sent: bool) -> None:
-        fate = "it may still happen, once" if sent else "it was never sent"
-        super().__init__(f"no answer within {after:g} s; {fate}")
+    def __init__(self, after: float, sent: bool, again: bool = False) -> None:
+        """`again`: it may be asked again though it was sent."""
+        fate = "" if again else "; it may still happen, once"
+        super().__init__(f"no answer within {after:g} s{fate if sent else '; it was never sent'}")
         self.after = after
         """How long was waited, seconds."""
         self.sent = sent
         """Whether it was sent: a write that was may still happen, one that was not never will."""
-        self.action = "stop" if sent else "retry"
+        self.action = "stop" if sent and not again else "retry"
 
 
 class Lost(OnetreeError):
@@ -102,12 +103,17 @@ class Closed(OnetreeError):
     """The client, or the mirror, has ended."""
 
     def __init__(
-        self, why: ConnectError | None = None, sent: bool | None = None, who: str = "client"
+        self,
+        why: ConnectError | None = None,
+        sent: bool | None = None,
+        again: bool = False,
+        who: str = "client",
     ) -> None:
+        """`again`: it may be asked again though it was sent."""
         what = f"the {who} is closed" if why is None else f"the {who} has ended: {why}"
         fate = {
             None: "",
-            True: "; it was sent, and may have happened",
+            True: "" if again else "; it was sent, and may have happened",
             False: "; it was never sent",
         }
         super().__init__(what + fate[sent])
@@ -117,8 +123,8 @@ class Closed(OnetreeError):
         """Of a request: whether it was sent, so that it may have happened; `None`: it is none."""
         self.code = None if why is None else why.code
         self._word = "closed" if why is None else "ended"
-        # What was sent may have happened: whoever asks for it again may have it done twice.
-        self.action = "stop" if why is None or sent else why.action
+        # A write that was sent may have happened: who asks for it again may have it done twice.
+        self.action = "stop" if why is None or (sent and not again) else why.action
 
 
 class OutsideView(OnetreeError):

@@ -80,9 +80,7 @@ class _Loop:
                 # What came of it is no less for being late; or it was the work's own time.
                 return future.result()
             future.cancel()
-            late = Timeout(timeout or 0.0, True)
-            late.action = "stop" if writes else "retry"
-            raise late from None
+            raise Timeout(timeout or 0.0, True, again=not writes) from None
         except BaseException:
             # Also Ctrl-C: nobody waits for it any more.
             future.cancel()

@@ -53,6 +53,12 @@ class _Request:
         """Whether the broker may have it."""
         return self.seq is not None or self.sent > 0
 
+    @property
+    def again(self) -> bool:
+        """Whether it does no harm to ask it again, though the broker may have it: a read, or a
+        token."""
+        return not self.write and not isinstance(self.frame, frames.SendSignal)
+
 
 class Requests:
     """All requests that the broker has not answered."""
@@ -291,7 +297,7 @@ class Requests:
             self._deadlines.popleft()
             if request is None or not waiting:
                 continue
-            error = Timeout(self._timeout, request.was_sent)
+            error = Timeout(self._timeout, request.was_sent, request.again)
             if request.seq is not None:
                 # Its number is taken: until the broker has answered, it is sent again.
                 request.replied = True
@@ -301,8 +307,8 @@ class Requests:
 
     def end(self, why: ConnectError | None) -> None:
         """The client has ended."""
-        for ticket in sorted(self._all):
-            self._finish(ticket, None, Closed(why, self._all[ticket].was_sent))
+        for ticket, request in sorted(self._all.items()):
+            self._finish(ticket, None, Closed(why, request.was_sent, request.again))
 
     def _finish(self, ticket: int, reply: object, error: OnetreeError | None) -> None:
         request = self._all.pop(ticket, None)
