@@ -345,6 +345,63 @@ def test_transactions_run_again_until_nothing_they_read_has_changed() -> None:
     run(story())
 
 
+class Looks(dict[str, onetree.Entry]):
+    """Entries that count how often one of them is looked at."""
+
+    count = 0
+
+    def __getitem__(self, path: str) -> onetree.Entry:
+        self.count += 1
+        return super().__getitem__(path)
+
+    def get(self, path: str, default: Any = None) -> Any:
+        self.count += 1
+        return super().get(path, default)
+
+    def __iter__(self) -> Any:
+        for path in super().__iter__():
+            self.count += 1
+            yield path
+
+    def values(self) -> Any:
+        return (self[path] for path in super().__iter__())
+
+    def items(self) -> Any:
+        return ((path, self[path]) for path in super().__iter__())
+
+
+def test_who_waits_for_what_is_under_a_path_looks_at_what_changes_not_at_what_is_there() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            many = onetree.Txn()
+            for n in range(1000):
+                many.put(f"/seats/{n}", n)
+            mirror = client.mirror("/")
+            await mirror.at((await client.txn(many)).rev)
+            store = mirror._state._store
+            store.entries = looks = Looks(store.entries)
+            runs: list[int] = []
+
+            def taken(tx: onetree.Transaction) -> None:
+                runs.append(len(tx.under("/seats")))
+                if len(runs) == 1:
+                    tx.retry()
+
+            waiting = asyncio.create_task(mirror.transact(taken))
+            await asyncio.sleep(0.01)
+            assert runs == [1000] and looks.count >= 1000, "it counts"
+            looks.count = 0
+            for n in range(20):
+                await mirror.at((await client.put("/elsewhere", n)).rev)
+            # A few for each of them, and for the wait.
+            assert runs == [1000] and 0 < looks.count < 500
+            await client.delete("/seats/7")
+            await waiting
+            assert runs == [1000, 999]
+
+    run(story())
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["before it is there", "though it is there"])
 def test_what_a_transaction_has_read_of_another_history_does_not_count(there: bool) -> None:
     async def story() -> None:
