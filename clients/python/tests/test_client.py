@@ -202,6 +202,42 @@ def test_what_the_queue_holds_at_the_end_is_done_when_there_is_a_connection() ->
     run(story())
 
 
+@pytest.mark.parametrize(
+    "other",
+    [f.Done(0, 1, True, ()), f.Found(0, 1, (), False), f.Ok(0)],
+    ids=["done", "found", "ok"],
+)
+def test_what_is_answered_as_if_it_was_something_else_is_an_error(
+    other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = Connection.handle
+
+    def answer(me: Connection, frame: Any) -> Any:
+        if isinstance(frame, f.Hello | f.Bye):
+            return handle(me, frame)
+        return [replace(other, id=frame.id)]
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            monkeypatch.setattr(Connection, "handle", answer)
+            for kind, ask in (
+                (f.Done, client.put("/a", 1)), (f.Done, client.txn(onetree.Txn().put("/a", 1))),
+                (f.Found, client.get("/a")), (f.Found, client.get_many(["/a"])),
+                (f.Found, client.list("/")), (f.Ok, client.signal("/a", 1)),
+                (f.Ok, client.auth("t")),
+            ):  # fmt: skip
+                if kind is type(other):
+                    await ask
+                    continue
+                with pytest.raises(onetree.Refused) as refused:
+                    await ask
+                # A write may have happened.
+                assert (refused.value.word, refused.value.action) == ("outcome-unknown", "stop")
+            assert client.status.name == "online"
+
+    run(story())
+
+
 def test_tokens_come_from_a_function() -> None:
     async def story() -> None:
         asked = 0

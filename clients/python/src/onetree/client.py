@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, cast
 
 from . import request, token
-from .errors import Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Timeout
+from .errors import Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Refused, Timeout
 from .event import Connecting, Delta, Ended, Event, Online, Status, Verdict
 from .given import given, millis, plain
 from .keep import FileKeep, Keep, load
@@ -40,11 +40,13 @@ _log = logging.getLogger("onetree")
 class _Waiting:
     """A request that the application waits for."""
 
-    __slots__ = ("cost", "future")
+    __slots__ = ("answer", "cost", "future")
 
-    def __init__(self, future: asyncio.Future[Any], cost: int) -> None:
+    def __init__(self, future: asyncio.Future[Any], cost: int, answer: type) -> None:
         self.future = future
         self.cost = cost
+        self.answer = answer
+        """What its answer is to be."""
 
 
 class Client:
@@ -299,7 +301,7 @@ class Client:
 
     async def verify_mirror(self, sub: int) -> Verdict:
         """For the mirror: it is compared."""
-        ticket, future = self._ticket(0)
+        ticket, future = self._ticket(0, Verdict)
         self._session.verify(ticket, sub)
         self._pump()
         return cast(Verdict, await future)
@@ -391,15 +393,15 @@ class Client:
         if self._session.is_over:
             self._give_back(cost)
             raise self._closed(False)
-        ticket, future = self._ticket(cost)
+        ticket, future = self._ticket(cost, frames.answer(frame))
         self._session.request(self._loop.time(), ticket, frame, history)
         self._pump()
         return future
 
-    def _ticket(self, cost: int) -> tuple[int, asyncio.Future[Any]]:
+    def _ticket(self, cost: int, answer: type) -> tuple[int, asyncio.Future[Any]]:
         self._last_ticket += 1
         future = self._loop.create_future()
-        self._waiting[self._last_ticket] = _Waiting(future, cost)
+        self._waiting[self._last_ticket] = _Waiting(future, cost, answer)
         return self._last_ticket, future
 
     def _closed(self, sent: bool | None = None) -> Closed:
@@ -456,12 +458,16 @@ class Client:
 
     def _do(self, effect: Any) -> None:
         if isinstance(effect, Reply):
-            future = self._waiting[effect.ticket].future
-            if not future.done():
-                if effect.error is None:
-                    future.set_result(effect.reply)
+            waiting = self._waiting[effect.ticket]
+            if not waiting.future.done():
+                if effect.error is not None:
+                    waiting.future.set_exception(effect.error)
+                elif isinstance(effect.reply, waiting.answer):
+                    waiting.future.set_result(effect.reply)
                 else:
-                    future.set_exception(effect.error)
+                    # A write may have happened: it is not to be asked again.
+                    why = "the broker answered something else than was asked"
+                    waiting.future.set_exception(Refused("outcome-unknown", why))
         elif isinstance(effect, Release):
             self._give_back(self._waiting.pop(effect.ticket).cost)
         elif isinstance(effect, StatusIs):

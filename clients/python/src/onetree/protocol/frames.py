@@ -472,5 +472,14 @@ SERVER_OPS = (
     _op("found", 11, Found, "id:u32 rev:rev entries:entries? more:bool?"),
     _op("bye", 12, Goodbye, "code:code retry_ms:u32? message:text"),
 )  # fmt: skip
+
+
+def answer(request: Request) -> type[Done | Found | Ok]:
+    """What a request is answered with, if not by an error."""
+    if isinstance(request, WRITES):
+        return Done
+    return Found if isinstance(request, Get | List) else Ok
+
+
 OP_OF: dict[type[Any], Op] = {op.make: op for op in (*CLIENT_OPS, *SERVER_OPS)}
 """The operation of each class of frame."""
