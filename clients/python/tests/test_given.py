@@ -120,6 +120,21 @@ def test_what_a_client_and_a_mirror_are_asked(tmp_path: Path) -> None:
                         await mirror.earlier("/log", limit)  # type: ignore[arg-type]
                     with pytest.raises(onetree.Wrong, match="^limit: "):
                         await client.list("/log", limit=limit)  # type: ignore[arg-type]
+                # What is no path is none that has nothing.
+                for path in ("a", "", "/a/", 5, [], None):
+                    for ask in (mirror.get, mirror.under, mirror.snapshot().under):
+                        with pytest.raises(onetree.Wrong, match="path"):
+                            ask(path)  # type: ignore[arg-type]
+            for paths in ("/", "/a", 5, None):
+                with pytest.raises(onetree.Wrong, match="^paths: "):
+                    await client.get_many(paths)  # type: ignore[arg-type]
+            for keep in (5, object(), lambda: None):
+                with pytest.raises(onetree.Wrong, match="^keep: "):
+                    client.mirror("/", keep=keep)  # type: ignore[arg-type]
+            with client.mirror("/") as mirror:
+                for fn in (5, None):
+                    with pytest.raises(onetree.Wrong, match="^fn: "):
+                        await mirror.transact(fn)  # type: ignore[call-overload]
             for name in ("reverse", "values"):
                 with pytest.raises(onetree.Wrong, match=f"^{name}: "):
                     await client.list("/log", **{name: "no"})  # type: ignore[arg-type]

@@ -15,8 +15,8 @@ from typing import Any, Literal, cast
 from . import request, token
 from .errors import Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Refused, Timeout
 from .event import Connecting, Delta, Ended, Event, Online, Status, Verdict
-from .given import given, millis, plain
-from .keep import FileKeep, Keep, load
+from .given import given, millis, plain, several
+from .keep import Keep, load, place
 from .live import Mirror
 from .mirror import State
 from .options import AGENT, Options, SubOptions, Token
@@ -206,7 +206,8 @@ class Client:
 
     async def get_many(self, paths: Iterable[str]) -> Found:
         """The entries at at most 1,024 paths, all at one revision; what is absent is missing."""
-        return cast(Found, await self._ask(frames.Get(0, check_paths(list(paths)))))
+        checked = given("paths", lambda found: check_paths(several(found)), paths)
+        return cast(Found, await self._ask(frames.Get(0, checked)))
 
     async def list(
         self,
@@ -273,7 +274,7 @@ class Client:
             saved = from_
         else:
             saved = given("from_", Snapshot.checked, from_)
-        kept = FileKeep(keep) if isinstance(keep, str | os.PathLike) else keep
+        kept = given("keep", place, keep)
         # Last of all: behind what is refused nobody would let it go.
         if kept is not None:
             loaded = load(kept)

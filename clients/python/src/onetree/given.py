@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from .protocol.kinds import text
@@ -25,6 +25,20 @@ def plain(found: Any) -> str:
     if has_surrogate(text(found)):
         raise Wrong("bad-field", "half a character is no text")
     return str(found)
+
+
+def several(found: Any) -> list[Any]:
+    """Reads a list, or what else gives one after the other; a text is one, not several."""
+    if isinstance(found, str) or not isinstance(found, Iterable):
+        raise Wrong("bad-field", "this is to be a list")
+    return [*found]
+
+
+def function(found: Any) -> Callable[..., Any]:
+    """Reads a function."""
+    if not callable(found):
+        raise Wrong("bad-field", "this is to be a function")
+    return found  # type: ignore[no-any-return]
 
 
 def seconds(found: Any) -> float:

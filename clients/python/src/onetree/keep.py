@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Any, Final, Protocol, cast
 
 from .errors import KeepError
 from .protocol import json_codec, scan
@@ -170,6 +170,17 @@ class FileKeep:
     def _broken(self, line: int, why: str) -> KeepError:
         left = "move the file away to start from nothing; it was left as it is"
         return KeepError("state-broken", f"{self.path}:{line}: {why}; {left}")
+
+
+def place(found: Any) -> Keep | None:
+    """Reads where a mirror is to be kept: a file by its path, or a `Keep`."""
+    if found is None:
+        return None
+    if isinstance(found, str | os.PathLike):
+        return FileKeep(found)
+    if not all(callable(getattr(found, name, None)) for name in ("load", "save")):
+        raise Wrong("bad-field", "this is to be the path of a file, or have load() and save()")
+    return cast(Keep, found)
 
 
 def load(keep: Keep) -> Snapshot | None:

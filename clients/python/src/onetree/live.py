@@ -100,6 +100,7 @@ class Mirror:
 
     def get(self, path: str) -> Entry | None:
         """The entry at `path`."""
+        check_path(path)
         self._look()
         return self._state.get(path)
 

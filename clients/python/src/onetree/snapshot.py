@@ -113,6 +113,7 @@ class Snapshot(Mapping[str, Entry]):
     def under(self, top: str) -> list[Entry]:
         """The entries at and under `top`, in path order. Cost: about as many as they are, and what
         changed since."""
+        check_path(top)
         present = self._store.entries
         paths = self._store.under(top)
         undo = self._undo()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from .errors import OutsideView, Refused
+from .given import function, given
 from .protocol.cookies import epoch_of
 from .protocol.frames import Entry
 from .protocol.paths import check_path, contains, is_keyed, order_key
@@ -233,6 +234,7 @@ async def transact(
     """Runs `fn(tx)` until what it did is committed, or needs no commit. `fn` may be a coroutine
     function; it must have no effects of its own, for it may run any number of times. What it
     raises ends the transaction, and nothing is written."""
+    given("fn", function, fn)
     runs = 0
     while True:
         await mirror.fresh()
