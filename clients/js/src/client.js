@@ -503,7 +503,8 @@ export class Client {
       reject(error);
     }
     // Mirrors whose copy was still being loaded.
-    for (const mirror of this.mirrors.values()) mirror.publish({ type: 'ended' });
+    const why = this.error && { error: closedError(this.error) };
+    for (const mirror of this.mirrors.values()) mirror.publish({ type: 'ended', ...why });
     this.mirrors.clear();
   }
 

@@ -681,7 +681,7 @@ export class Session {
     this.link = 'over';
     this.why = error;
     this.requests.end(error, this.effects);
-    for (const sub of [...this.slots.keys()]) this.endMirror(sub, error);
+    for (const sub of [...this.slots.keys()]) this.endMirror(sub, error && closedError(error));
     this.effects.push({ do: 'status', status: error ? { status: 'ended', error } : { status: 'ended' } });
   }
 }

@@ -297,6 +297,24 @@ test('of a mirror that is closed it is said that the mirror is, not its client',
   await assert.rejects(soon(client.mirror('/').fresh()), { code: 'closed', message: 'closed: the client is closed' });
 });
 
+test('a mirror that ends with its client says what ended that, as a request does', async (t) => {
+  const { client, cut } = made(t, { reconnect: 'never' });
+  const mirror = client.mirror('/');
+  await soon(mirror.fresh());
+  const changes = mirror.changes();
+  const loading = client.mirror('/', { keep: { load: () => new Promise(() => {}), save: async () => {} } });
+  const waits = [mirror.at(9), loading.fresh()];
+  cut();
+  const asked = [...waits, mirror.fresh(), client.mirror('/').fresh(), client.put('/a', 1), client.get('/a')];
+  for (const one of asked) {
+    await assert.rejects(soon(one), ({ code, action, cause, message }) => (
+      code === 'ended' && action === 'retry' && cause.code === 'lost' && message.startsWith('ended: the client has ended: ')), String(one));
+  }
+  let last;
+  for (let event = changes.nextNow(); event; event = changes.nextNow()) last = event;
+  assert.deepEqual([last.type, last.error.code, last.error.cause], ['ended', 'ended', client.error]);
+});
+
 test('a page of a log has its entries alone, as many as were asked for, and says rightly whether there are more', async (t) => {
   const { client } = made(t);
   const put = async (path) => (await soon(client.put(path, 1))).rev;
