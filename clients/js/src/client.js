@@ -8,7 +8,7 @@ import { CLIENT, FUNCTION, MIRROR, VIEW, known, must, oneOf } from './options.js
 import { Snapshot } from './snapshot.js';
 import { viewOf, wellFormed } from './protocol.js';
 import * as request from './request.js';
-import { valuesOf } from './requests.js';
+import { costOf } from './requests.js';
 import { Session } from './session.js';
 import { Link, targetOf } from './transport.js';
 
@@ -25,8 +25,8 @@ const BUFFERED = 1 << 20;
  *   `codec`: JSON unless told (`msgpack` of `onetree/msgpack`); `label`: what the client's name begins with, at most 31 of
  *   A-Z a-z 0-9 _ -; `token`: asked before each attempt to connect when it is a function; `requestTimeoutMs` 30,000 ms,
  *   for the answer, and before it for room in the queue where there is none;
- *   `connectTimeoutMs` 10,000 ms; `queueBytes` 16 MiB, each request counted as 512 bytes and its values; `backoffMs` 100 and
- *   20,000 ms; `reconnect`: `after-first` unless told
+ *   `connectTimeoutMs` 10,000 ms; `queueBytes` 16 MiB, each request counted as 512 bytes, 128 for each step, condition
+ *   and path in it, and its values; `backoffMs` 100 and 20,000 ms; `reconnect`: `after-first` unless told
  * @typedef {{from?: {cookie: import('./protocol.js').Cookie, entries: Iterable<import('./protocol.js').Entry>},
  *   keep?: import('./live.js').Keep, signals?: boolean, everyMs?: number, once?: boolean}} MirrorOptions
  *   `from`: goes on from a copy that was saved, of one snapshot; `everyMs`: at most one delta in so many ms, folded; `once`: it
@@ -302,7 +302,7 @@ export class Client {
    * @returns {Promise<any>}
    */
   async ask(frame, op, of = this.session.requests.history) {
-    const cost = valuesOf(frame).reduce((sum, value) => sum + value.size, 512);
+    const cost = costOf(frame);
     const answer = await /** @type {Promise<Frame>} */ (new Promise((resolve, reject) => {
       if (this.outside.length === 0 && (this.used === 0 || this.used + cost <= this.options.queueBytes)) {
         this.enqueue(frame, of, cost, resolve, reject);

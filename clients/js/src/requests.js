@@ -39,6 +39,16 @@ export function valuesOf(frame) {
   return frame.op === 'txn' ? (frame['do'] ?? []).flatMap((/** @type {any} */ step) => step.value ?? []) : [];
 }
 
+/**
+ * What a request counts in the queue, bytes: its values, and about as much as everything around a short path takes.
+ * @param {Frame} frame
+ */
+export function costOf(frame) {
+  let parts = 0;
+  for (const list of ['if', 'do', 'paths']) if (Array.isArray(frame[list])) parts += frame[list].length;
+  return valuesOf(frame).reduce((sum, value) => sum + value.size, 512 + parts * 128);
+}
+
 export class Requests {
   /** @param {number} timeout ms @param {import('./json.js').Codec} codec */
   constructor(timeout, codec) {

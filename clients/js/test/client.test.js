@@ -103,6 +103,19 @@ test('a client that is closed without a connection refuses what waits, and says 
   await assert.rejects(client.put('/f', 1), { code: 'closed', sent: false });
 });
 
+test('what is in a request counts in the queue: steps, conditions and paths as well as values', async (t) => {
+  const many = (one) => Array.from({ length: 100 }, (_, n) => one(`/${n}`));
+  for (const ask of [
+    (client) => client.txn({ do: many((path) => ({ do: 'delete', path })) }), (client) => client.getMany(many((path) => path)),
+    (client) => client.txn({ if: many((path) => ({ path, rev: 0 })) }), (client) => client.put('/a', 'x'.repeat(12_800)),
+  ]) {
+    const world = made(t, { queueBytes: 13_000, requestTimeoutMs: 20 });
+    world.refuses = true;
+    const [first, second] = [ask(world.client), world.client.put('/b', 1)];
+    await Promise.all([assert.rejects(soon(first), /no answer within/), assert.rejects(soon(second), /no room in the queue/)]);
+  }
+});
+
 test('a client that is closed with a connection does first what was asked before', async (t) => {
   const { client, broker } = made(t);
   await client.until('online');

@@ -117,8 +117,8 @@ impl Options {
         self
     }
 
-    /// How many bytes of requests may wait, sent or not, each counted as 512 and its values: 16 MiB
-    /// unless told. What comes then waits for room.
+    /// How many bytes of requests may wait, sent or not, each counted as 512, 128 for each step,
+    /// condition and path in it, and its values: 16 MiB unless told. What comes then waits for room.
     pub fn queue_bytes(mut self, bytes: u32) -> Options {
         self.queue_bytes = bytes.max(1);
         self

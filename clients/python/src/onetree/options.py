@@ -46,8 +46,8 @@ class Options:
     connect_timeout: float = 10.0
     """How long one attempt to connect may take until the broker's `welcome`."""
     queue_bytes: int = 16 << 20
-    """How many bytes of requests may wait, sent or not, each counted as 512 and its values. What
-    comes then waits for room."""
+    """How many bytes of requests may wait, sent or not, each counted as 512, 128 for each step,
+    condition and path in it, and its values. What comes then waits for room."""
     backoff: tuple[float, float] = (0.1, 20.0)
     """The waits between attempts to connect: random, up to the first, then twice that and so on up
     to the second."""
