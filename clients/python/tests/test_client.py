@@ -261,6 +261,31 @@ def test_tokens_come_from_a_function() -> None:
     run(story())
 
 
+def test_a_token_that_http_does_not_take_is_asked_once_more() -> None:
+    asked = 0
+
+    async def token() -> str:
+        nonlocal asked
+        asked += 1
+        return "t"
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def story() -> None:
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            for given in (token, "t"):
+                with pytest.raises(onetree.HttpAnswer) as refused:
+                    await onetree.connect(f"ws://127.0.0.1:{port}", token=given)  # type: ignore[arg-type]
+                assert (refused.value.word, refused.value.action) == ("unauthorized", "reauth")
+                assert asked == 2
+
+    run(story())
+
+
 def test_a_token_whose_function_is_cancelled_is_asked_again() -> None:
     async def story() -> None:
         asked = 0

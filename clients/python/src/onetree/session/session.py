@@ -161,7 +161,7 @@ class Session:
             self._backoff.reset()
         # A token of a function may have been old: it is asked once more at once.
         again = error.action == "reauth" and callable(self._options.token) and not self._reauth
-        if again and error.code is not None:
+        if again:
             self._reauth = True
             self._go_offline(now, error, 0.0)
             return
