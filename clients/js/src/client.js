@@ -2,6 +2,7 @@
 
 import { OnetreeError, closedError, throwToHost, wordsOf } from './errors.js';
 import { json } from './json.js';
+import { Line } from './line.js';
 import { Mirror } from './live.js';
 import { MirrorState } from './mirror.js';
 import { CLIENT, FUNCTION, MIRROR, VIEW, known, must, oneOf } from './options.js';
@@ -68,9 +69,9 @@ export class Client {
     this.listeners = new Set();
     /** @private @type {Map<number, {resolve: (frame: any) => void, reject: (error: OnetreeError) => void, cost: number}>} */
     this.waiting = new Map();
-    /** @private @type {{frame: Frame, of: string | undefined, cost: number, resolve: (frame: any) => void, reject: (error: OnetreeError) => void,
-     *   timer: ReturnType<typeof setTimeout>}[]} */
-    this.outside = [];
+    /** @private @type {Line<{frame: Frame, of: string | undefined, cost: number, resolve: (frame: any) => void, reject: (error: OnetreeError) => void,
+     *   timer: ReturnType<typeof setTimeout>}>} */
+    this.outside = new Line();
     /** @private */
     this.used = 0;
     /** @private */
@@ -304,14 +305,16 @@ export class Client {
   async ask(frame, op, of = this.session.requests.history) {
     const cost = costOf(frame);
     const answer = await /** @type {Promise<Frame>} */ (new Promise((resolve, reject) => {
-      if (this.outside.length === 0 && (this.used === 0 || this.used + cost <= this.options.queueBytes)) {
+      if (this.outside.isEmpty && this.hasRoom(cost)) {
         this.enqueue(frame, of, cost, resolve, reject);
         return;
       }
       const waiter = { frame, of, cost, resolve, reject, timer: setTimeout(() => {
-        this.outside.splice(this.outside.indexOf(waiter), 1);
+        this.outside.remove(waiter);
         const after = this.options.requestTimeoutMs;
         reject(new OnetreeError('timeout', `no room in the queue within ${after} ms; it was never sent`, { sent: false }));
+        // There may be enough for who comes next.
+        this.admit();
       }, this.options.requestTimeoutMs) };
       this.outside.push(waiter);
     }));
@@ -485,10 +488,14 @@ export class Client {
     }
   }
 
+  /** @private One that is larger than all of it has it alone. @param {number} cost */
+  hasRoom(cost) {
+    return this.used === 0 || this.used + cost <= this.options.queueBytes;
+  }
+
   /** @private Who waits for room, in order, as far as there is some. */
   admit() {
-    for (let next = this.outside[0]; next !== undefined; next = this.outside[0]) {
-      if (this.used > 0 && this.used + next.cost > this.options.queueBytes) return;
+    for (let next = this.outside.first; next !== undefined && this.hasRoom(next.cost); next = this.outside.first) {
       this.outside.shift();
       clearTimeout(next.timer);
       this.enqueue(next.frame, next.of, next.cost, next.resolve, next.reject);
@@ -498,7 +505,7 @@ export class Client {
   /** @private The client has ended: nobody waits in vain. */
   finish() {
     const error = closedError(this.error, false);
-    for (const { reject, timer } of this.outside.splice(0)) {
+    for (const { reject, timer } of this.outside.clear()) {
       clearTimeout(timer);
       reject(error);
     }
