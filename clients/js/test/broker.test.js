@@ -182,7 +182,6 @@ test('transact: retry waits, orElse tries the other, own writes are seen in path
 test('a mirror that is kept goes on where it was', { skip }, async (t) => {
   const url = await broker(t);
   const folder = await mkdtemp(join(tmpdir(), 'onetree-'));
-  t.after(() => rm(folder, { recursive: true }));
   const keep = () => keepInFile(join(folder, 'state'));
   const first = await connect(url);
   await Promise.all(Array.from({ length: 50 }, (_, n) => first.put(`/k/${n}`, n)));
@@ -190,7 +189,8 @@ test('a mirror that is kept goes on where it was', { skip }, async (t) => {
   await mirror.fresh();
   await first.close();
   const second = start(url);
-  t.after(() => second.close());
+  // It saves until then.
+  t.after(() => second.close().then(() => rm(folder, { recursive: true })));
   await second.delete('/k/1');
   const { rev } = await second.put('/k/new', 'x');
   const again = second.mirror('/k', { keep: keep() });
