@@ -45,53 +45,53 @@ export class Transaction {
   }
 
   /**
-   * The entry at a path, as this transaction sees it. One that it wrote itself has the revision 0.
+   * The entry at a path, as this transaction sees it. One that it wrote itself has the revision 0, wherever it is, and is no
+   * condition.
    * @param {string} path
    * @returns {import('./protocol.js').Entry | undefined}
    */
   get(path) {
     this.goOn();
-    const seen = sees(this.view, checkPath(path));
+    checkPath(path);
+    const own = this.steps.findLast(({ op, path: at }) => (op === 'drop' ? contains(at, path) : op !== 'append' && at === path));
+    if (own) return own.op === 'put' ? { path, rev: 0, value: own['value'] } : undefined;
     const was = this.snapshot.get(path);
     // What a tail has left out cannot be told from what is absent.
     const cut = this.view.tail !== undefined && isKeyed(path);
-    if (!seen || (cut && !was)) throw new OnetreeError('outside-view', `${path} is outside of the mirror's view`, { path });
+    if (!sees(this.view, path) || (cut && !was)) this.outside(path);
     this.gets.set(path, was?.rev ?? 0);
-    return this.over(new Map(was ? [[path, was]] : []), (at) => at === path).get(path);
+    return was;
   }
 
   /**
-   * The entries at and under a path, as this transaction sees them, in path order. Those that it wrote itself have the
-   * revision 0; what it appended is not there, as it has no path yet.
+   * The entries at and under a path that the mirror sees, as this transaction sees them, in path order. Those that it wrote itself
+   * have the revision 0; what it appended is not there, as it has no path yet. Its condition is that nothing changes at or under
+   * the path, seen or not.
    * @param {string} top
    * @returns {import('./protocol.js').Entry[]}
    */
   under(top) {
     this.goOn();
     checkPath(top);
-    const { view } = this;
-    const whole = view.depth === 'tree' && view.match.length === 0 && view.tail === undefined && contains(view.path, top);
-    if (!whole) throw new OnetreeError('outside-view', `not all under ${top} is in the mirror's view`, { path: top });
-    this.unders.add(top);
+    // Within base and depth, whatever patterns and tail leave out.
+    if (!sees({ ...this.view, match: [] }, top)) this.outside(top);
+    if (!this.steps.some(({ op, path }) => op === 'drop' && contains(path, top))) this.unders.add(top);
+    /** @type {Map<string, import('./protocol.js').Entry>} */
     const found = new Map();
     for (const entry of this.snapshot.under(top)) found.set(entry.path, entry);
-    const entries = [...this.over(found, (at) => contains(top, at)).values()];
+    for (const { op, path, value } of this.steps) {
+      if (op === 'put' && contains(top, path)) found.set(path, { path, rev: 0, value });
+      if (op === 'delete') found.delete(path);
+      if (op === 'drop') for (const at of [...found.keys()]) if (contains(path, at)) found.delete(at);
+    }
+    const entries = [...found.values()];
     // What it put itself stands behind the others, where it was not there before.
     return this.steps.length > 0 ? entries.sort((a, b) => comparePaths(a.path, b.path)) : entries;
   }
 
-  /**
-   * @private The entries with what was written over them.
-   * @param {Map<string, import('./protocol.js').Entry>} entries
-   * @param {(path: string) => boolean} wanted
-   */
-  over(entries, wanted) {
-    for (const { op, path, value } of this.steps) {
-      if (op === 'put' && wanted(path)) entries.set(path, { path, rev: 0, value });
-      if (op === 'delete') entries.delete(path);
-      if (op === 'drop') for (const at of [...entries.keys()]) if (contains(path, at)) entries.delete(at);
-    }
-    return entries;
+  /** @private @param {string} path @returns {never} */
+  outside(path) {
+    throw new OnetreeError('outside-view', `${path} is outside of the mirror's view`, { path });
   }
 
   /** @private @param {import('./protocol.js').Frame} frame */

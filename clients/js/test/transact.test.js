@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { viewOf } from '../src/protocol.js';
+import { Value, viewOf } from '../src/protocol.js';
+import { Snapshot } from '../src/snapshot.js';
 import { Transaction } from '../src/transact.js';
 import { anew, client as made } from './lib/socket.js';
 
@@ -155,4 +156,44 @@ test('what a tail has left out is outside of the view, not absent', () => {
   for (const path of [left, `${left}/reply`]) assert.throws(() => tx.get(path), { code: 'outside-view' });
   const whole = new Transaction(/** @type {any} */ (snapshot), viewOf('/'));
   assert.equal(whole.get(left), undefined);
+});
+
+/** A transaction on what is there, in a view; `read` gives what it read, and its conditions. */
+function reading(view, there, read) {
+  const snapshot = Snapshot.saved({ epoch: 'e'.repeat(32), rev: 9, view: 'f'.repeat(16) }, there.map((path, n) => ({ path, rev: n + 1, value: Value.json(n) })));
+  const tx = new Transaction(snapshot, viewOf(view));
+  const found = read(tx);
+  return { found, conditions: tx.frame().if };
+}
+
+test('what it has written itself is read wherever it is, and is no condition', () => {
+  const { found, conditions } = reading('/a', ['/a/1', '/a/2'], (tx) => {
+    tx.put('/b', 'mine');
+    tx.put('/a/1', 'mine');
+    tx.delete('/a/2');
+    tx.dropTree('/c');
+    return [tx.get('/b')?.value.json, tx.get('/a/1')?.value.json, tx.get('/a/2'), tx.get('/c/d'), tx.get('/a/3')];
+  });
+  assert.deepEqual([found, conditions], [['mine', 'mine', undefined, undefined, undefined], [{ path: '/a/3', rev: 0 }]]);
+  const dropped = reading('/', ['/a/1', '/a/2'], (tx) => {
+    tx.dropTree('/a');
+    tx.put('/a/3', 'mine');
+    return tx.under('/a').map(({ path }) => path);
+  });
+  assert.deepEqual(dropped, { found: ['/a/3'], conditions: [] });
+  assert.throws(() => reading('/a', [], (tx) => tx.put('/a/1', 1) ?? tx.get('/b')), { code: 'outside-view' });
+});
+
+test('what is read under a path is what the mirror sees there, on the condition that nothing changes, seen or not', () => {
+  const there = ['/a', '/a/1', '/a/2'];
+  for (const [view, top, seen] of [
+    ['/', '/a', there], ['/a', '/a/1', ['/a/1']], [{ path: '/a', depth: 'children' }, '/a', there], [{ path: '/a', depth: 'children' }, '/a/1', ['/a/1']],
+    [{ path: '/a', depth: 'entry' }, '/a', there], [{ path: '/a', tail: 5 }, '/a', there], [{ path: '/', match: ['a/*'] }, '/a', there],
+  ]) {
+    const { found, conditions } = reading(view, there, (tx) => tx.under(top).map(({ path }) => path));
+    assert.deepEqual([found, conditions], [seen, [{ tree: top, rev: 9 }]], JSON.stringify(view));
+  }
+  for (const [view, top] of [['/a', '/'], ['/a', '/b'], [{ path: '/a', depth: 'entry' }, '/a/1'], [{ path: '/a', depth: 'children' }, '/a/1/x']]) {
+    assert.throws(() => reading(view, there, (tx) => tx.under(top)), { code: 'outside-view', path: top });
+  }
 });
