@@ -4,7 +4,7 @@ import { open, readFile, realpath, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { OnetreeError } from './errors.js';
 import { cookieText, entryText, readCookie, readEntry } from './json.js';
-import { comparePaths } from './protocol.js';
+import { comparePaths, utf8 } from './protocol.js';
 
 const ENTRIES = ',"entries":';
 
@@ -25,8 +25,8 @@ export function keepInFile(path) {
   return {
     async load() {
       try {
-        const text = await readFile(path, 'utf8');
-        return text === '' ? undefined : read(path, text);
+        const bytes = await readFile(path);
+        return bytes.length === 0 ? undefined : read(path, bytes);
       } catch (error) {
         if (/** @type {any} */ (error).code === 'ENOENT') return undefined;
         unread = error instanceof OnetreeError ? error : refused(`cannot read ${path}`, error);
@@ -80,14 +80,14 @@ async function replace(path, snapshot, head) {
   }
 }
 
-/** @param {string} path @param {string} text */
-function read(path, text) {
-  const lines = text.split('\n');
+/** @param {string} path @param {Uint8Array} bytes */
+function read(path, bytes) {
   /** @param {number} at @param {unknown} why @returns {never} */
   const broken = (at, why) => {
     const left = 'move the file away to start from nothing; it was left as it is';
     throw new OnetreeError('state-broken', `${path}:${at}: ${why}; ${left}`);
   };
+  const lines = linesOf(bytes, (at) => broken(at, 'the line is no UTF-8'));
   if (lines.pop() !== '') broken(lines.length + 1, 'the line is cut off');
   const [head = '', ...rest] = lines;
   const found = /^(.*),"entries":([0-9]{1,15})\}$/.exec(head);
@@ -110,5 +110,28 @@ function read(path, text) {
   } catch (error) {
     if (error instanceof OnetreeError && error.code === 'state-broken') throw error;
     return broken(at, error instanceof Error ? error.message : error);
+  }
+}
+
+/**
+ * The lines of a text; the first that is none is told.
+ * @param {Uint8Array} bytes
+ * @param {(at: number) => never} broken
+ */
+function linesOf(bytes, broken) {
+  try {
+    return utf8(bytes).split('\n');
+  } catch (error) {
+    let at = 0;
+    for (let [from, end] = [0, 0]; end >= 0; from = end + 1) {
+      at += 1;
+      end = bytes.indexOf(10, from);
+      try {
+        utf8(bytes.subarray(from, end < 0 ? bytes.length : end));
+      } catch {
+        return broken(at);
+      }
+    }
+    throw error;
   }
 }

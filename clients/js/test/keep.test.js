@@ -51,6 +51,22 @@ test('a file that is not whole is named, and left as it is', async (t) => {
   }
 });
 
+test('bytes that are no text are named, not read as something else', async (t) => {
+  const path = await file(t);
+  await keepInFile(path).save(Snapshot.saved(COOKIE, ENTRIES));
+  const whole = await readFile(path);
+  const at = whole.indexOf('ä');
+  for (const wrong of [[0xff, 0xa4], [0xc3, 0x20], [0xed, 0xa0]]) {
+    const broken = Buffer.from(whole);
+    broken.set(wrong, at);
+    await writeFile(path, broken);
+    const keep = keepInFile(path);
+    await assert.rejects(keep.load(), { code: 'state-broken', message: /state:3: .*left as it is/ });
+    await assert.rejects(keep.save(Snapshot.saved(COOKIE, [])), { code: 'state-broken' });
+    assert.ok(broken.equals(await readFile(path)));
+  }
+});
+
 test('who reads in another history than now is further behind than any who reads in this one', () => {
   const of = (epoch, rev) => ({ rev, cookie: { epoch, rev } });
   const [old, older, mid, now] = [of('1', 20), of('1', 10), of('2', 1), of('2', 2)];
