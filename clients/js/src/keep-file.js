@@ -1,6 +1,6 @@
 // Where a mirror survives its process, in Node: one file in the format of `onetree watch --state`, replaced as a whole.
 
-import { open, readFile, realpath, rename, stat } from 'node:fs/promises';
+import { open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { OnetreeError } from './errors.js';
 import { cookieText, entryText, readCookie, readEntry } from './json.js';
@@ -56,7 +56,32 @@ const refused = (what, cause) => new OnetreeError('state', `${what}: ${cause}`, 
 async function replace(path, snapshot, head) {
   const target = await realpath(path).catch(() => path);
   const mode = await stat(target).then((found) => found.mode & 0o7777, () => 0o666);
-  const file = await open(`${target}.tmp`, 'w', mode);
+  const temporary = `${target}.tmp`;
+  try {
+    await write(temporary, mode, snapshot, head);
+    await rename(temporary, target);
+  } catch (error) {
+    // On a full disk it would keep the room that others wait for. Where it cannot go, the next save writes over it.
+    await unlink(temporary).catch(() => {});
+    throw error;
+  }
+  // The new name is durable only with its directory.
+  const directory = await open(dirname(target), 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {number} mode
+ * @param {import('./snapshot.js').Snapshot} snapshot
+ * @param {string} head
+ */
+async function write(path, mode, snapshot, head) {
+  const file = await open(path, 'w', mode);
   try {
     let lines = [head];
     for (const entry of snapshot.entries()) {
@@ -69,14 +94,6 @@ async function replace(path, snapshot, head) {
     await file.sync();
   } finally {
     await file.close();
-  }
-  await rename(`${target}.tmp`, target);
-  // The new name is durable only with its directory.
-  const directory = await open(dirname(target), 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
   }
 }
 

@@ -1,9 +1,9 @@
 // Where a mirror is kept: what is read is what was saved, and a broken file is never replaced.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { keepInFile } from '../src/keep-file.js';
 import { Mirror } from '../src/live.js';
@@ -65,6 +65,13 @@ test('bytes that are no text are named, not read as something else', async (t) =
     await assert.rejects(keep.save(Snapshot.saved(COOKIE, [])), { code: 'state-broken' });
     assert.ok(broken.equals(await readFile(path)));
   }
+});
+
+test('a save that fails leaves nothing beside the file', async (t) => {
+  const path = await file(t);
+  await mkdir(path);
+  await assert.rejects(keepInFile(path).save(Snapshot.saved(COOKIE, ENTRIES)), { code: 'state' });
+  assert.deepEqual(await readdir(dirname(path)), ['state']);
 });
 
 test('who reads in another history than now is further behind than any who reads in this one', () => {

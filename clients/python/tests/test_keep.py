@@ -111,6 +111,8 @@ def test_a_crash_between_leaves_the_old_one(tmp_path: Path, monkeypatch: Any) ->
             with pytest.raises(onetree.KeepError):
                 keep.save(later)
         assert path.read_text() == HEAD + A + B
+        # On a full disk it would keep the room that others wait for.
+        assert not path.with_name("state.tmp").exists()
     keep.save(later)
     assert keep.load() == (later.cookie, entries[:1])
     keep.close()

@@ -130,6 +130,10 @@ class FileKeep:
             finally:
                 os.close(directory)
         except OSError as error:
+            # On a full disk it would keep the room that others wait for. When it cannot go, the
+            # next save writes over it.
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise KeepError("state", f"cannot write {self.path}: {error}") from None
 
     def close(self) -> None:
