@@ -264,9 +264,9 @@ export class Client {
   }
 
   /**
-   * Ends the session at once, with its ephemeral entries, and the client with it. What was asked before is done first, when there is
-   * a connection; without one it fails with `closed`, and `sent` of the error says whether it may have happened. What mirrors
-   * keep is saved when this returns, also of those whose own `close` nobody waited for.
+   * Ends the session at once, with its ephemeral entries, and the client with it. What was asked before, and had room in the queue,
+   * is done first, when there is a connection; otherwise it fails with `closed`, and `sent` of the error says whether it may have
+   * happened. What mirrors keep is saved when this returns, also of those whose own `close` nobody waited for.
    */
   close() {
     return this.end(true);
