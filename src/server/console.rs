@@ -70,6 +70,7 @@ const CLIENT: &[(&str, &str)] = files![
     "json-text.js",
     "json.js",
     "keep-indexeddb.js",
+    "line.js",
     "live.js",
     "mirror.js",
     "msgpack.js",
