@@ -257,7 +257,7 @@ export class Client {
       this.session.mirror(sub, state, { once, signals, everyMs });
       this.soon();
     };
-    // What is kept goes before `from`; where that cannot be read it is named, and left as it is.
+    // What is kept goes before `from`; where that cannot be read it is named, and `keep` says whether it is replaced.
     if (keep) void mirror.load(keep).then(begin);
     else begin();
     return mirror;
