@@ -72,6 +72,45 @@ fn a_log_that_outgrows_its_number_keeps_exactly_that() {
 }
 
 #[test]
+fn a_log_under_an_entry_that_went_is_counted_anew() {
+    // The entry was deleted and is forgotten: only what is under it says that it was there.
+    let mut settings = settings(Some(10), None, None);
+    settings.bounds.tombstones = 0;
+    let mut state = State::new(settings);
+    let append = |state: &mut State, log: &Path| {
+        let (path, value) = (log.clone(), Value::text("v"));
+        write(state, 1, Do::Append { path, value, ttl_ms: None, ephemeral: false });
+        while state.housekeep(Time(1)).is_some() {}
+        state
+            .snapshot()
+            .entries(log)
+            .filter(|(path, ..)| path.parent().as_ref() == Some(log))
+            .count()
+    };
+    for _ in 0..2 {
+        append(&mut state, &path("/log"));
+    }
+    let entries: Vec<Path> =
+        state.snapshot().entries(&path("/log")).map(|(path, ..)| path.clone()).collect();
+    for entry in &entries {
+        let inner = entry.child("log").unwrap();
+        for _ in 0..10 {
+            append(&mut state, &inner);
+        }
+        write(&mut state, 1, Do::Delete { path: entry.clone() });
+        while state.housekeep(Time(1)).is_some() {}
+    }
+    let to = LogKey::of(&entries[1]).unwrap();
+    write(&mut state, 1, Do::Trim { path: path("/log"), to });
+    for entry in &entries {
+        let inner = entry.child("log").unwrap();
+        for left in 1..=10 {
+            assert_eq!(append(&mut state, &inner), left, "of {left} appended to {inner}");
+        }
+    }
+}
+
+#[test]
 fn a_log_that_outgrows_its_bytes_keeps_as_many_as_fit() {
     let lengths: Vec<usize> = (0..200).map(|n| 10 + n * 37 % 90).collect();
     let key = left(state(None, Some(2_000), None), &[], &[0])[0];

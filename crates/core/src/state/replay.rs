@@ -294,7 +294,7 @@ impl Committed {
         let mut runs: Vec<Run> = Vec::new();
         loop {
             let behind = |path: &Path| match within(path) {
-                Ordering::Equal if runs.last().is_some_and(|run| *path <= run.last) => {
+                Ordering::Equal if runs.last().is_some_and(|run| run.place(path).is_le()) => {
                     Ordering::Less
                 }
                 place => place,
@@ -306,7 +306,10 @@ impl Committed {
             };
             let run = self.tree.range(from).take_while(|slot| slot.is_under_key_at(depth));
             let last = run.last().unwrap_or(first);
-            runs.push(Run { first: first.path.clone(), last: last.path.clone() });
+            // The entry itself may be forgotten, and a log right under it has no slot of its own.
+            let entry = |slot: &Slot| log.child(log.below(&slot.path)?.next()?).ok();
+            let Some((first, last)) = entry(first).zip(entry(last)) else { return runs };
+            runs.push(Run { first, last });
         }
     }
 
@@ -365,7 +368,7 @@ impl Committed {
     }
 }
 
-/// Slots that follow one another.
+/// Entries of a log that follow one another, with all that is under each.
 struct Run {
     first: Path,
     last: Path,
@@ -374,13 +377,7 @@ struct Run {
 impl Run {
     /// Where a path is, from the run.
     fn place(&self, path: &Path) -> Ordering {
-        if *path < self.first {
-            Ordering::Less
-        } else if *path > self.last {
-            Ordering::Greater
-        } else {
-            Ordering::Equal
-        }
+        if *path < self.first { Ordering::Less } else { self.last.place(path).max(Ordering::Equal) }
     }
 }
 
