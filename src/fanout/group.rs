@@ -5,8 +5,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use onetree_core::Interest;
 use onetree_protocol::View;
 
+use super::lookup::Tier;
 use super::members::Members;
 use super::subscriber::Subscriber;
+
+/// Segments of patterns that are few.
+pub(super) const LIGHT: usize = 64;
 
 /// Everyone who has registered the same interest: it is checked once for all of them.
 #[derive(Debug)]
@@ -62,8 +66,12 @@ impl Group {
         self.segments as usize
     }
 
-    pub(super) fn is_patterned(&self) -> bool {
-        self.segments > 0
+    pub(super) fn tier(&self) -> Tier {
+        match self.segments() {
+            0 => Tier::Plain,
+            1..=LIGHT => Tier::Light,
+            _ => Tier::Heavy,
+        }
     }
 
     /// What tells it from all others while it lives.

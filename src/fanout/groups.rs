@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use onetree_core::Interest;
-use onetree_protocol::Path;
+use onetree_protocol::{Depth, Path};
 
 use super::FEW;
-use super::group::{Group, Kind};
-use super::lookup::Lookup;
+use super::group::{Group, Kind, LIGHT};
+use super::lookup::{Lookup, Tier};
 use super::patterns::Patterns;
 
 /// The groups of one base: nearly always one, of 8 bytes.
@@ -27,15 +27,14 @@ pub(super) enum Groups {
 #[derive(Debug, Default)]
 pub(super) struct Many {
     all: HashMap<Kind, Arc<Group>>,
-    /// Those without patterns, by their address.
-    plain: BTreeMap<usize, Arc<Group>>,
-    patterns: Patterns,
+    /// Those without patterns: by their depth, the least first, and by their address.
+    plain: [BTreeMap<usize, Arc<Group>>; 3],
+    /// Those with patterns.
+    light: Patterns,
+    heavy: Patterns,
     /// Segments of all patterns.
     segments: usize,
 }
-
-/// Segments of patterns that are compared with a path one by one.
-const LIGHT: usize = 64;
 
 impl Groups {
     pub(super) fn new() -> Groups {
@@ -85,6 +84,13 @@ impl Groups {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Groups::Few(list) => list.len(),
+            Groups::Many(many) => many.all.len(),
+        }
+    }
+
     /// Calls `each` with every group.
     pub(super) fn each(&self, each: impl FnMut(&Arc<Group>)) {
         match self {
@@ -94,44 +100,66 @@ impl Groups {
     }
 
     /// Calls `each` with every group whose view sees `path`, once. `above`: the segments of the base,
-    /// which `path` lies at or under. False: of those with patterns none was found, as that takes more steps than are
-    /// left.
+    /// which `path` lies at or under; `open`: the tier from which on they are not looked at. `Err`: there were no steps
+    /// left to find those of a tier, and of those above it.
     pub(super) fn each_seeing(
         &self,
         path: &Path,
         above: usize,
+        open: Option<Tier>,
         lookup: &mut Lookup,
         mut each: impl FnMut(&Arc<Group>),
-    ) -> bool {
-        let Groups::Many(many) = self else {
-            self.each(|group| {
-                if group.view.sees(path) {
-                    each(group);
-                }
-            });
-            return true;
-        };
-        self.each_plain(path, &mut each);
-        let Some(matching) = many.patterns.matching(path.segments().skip(above), lookup) else {
-            return false;
-        };
-        matching.into_iter().filter(|group| group.view.reaches(path)).for_each(each);
-        true
-    }
-
-    /// Calls `each` with every group without patterns whose view sees `path`, once.
-    pub(super) fn each_plain(&self, path: &Path, mut each: impl FnMut(&Arc<Group>)) {
-        let sees = |group: &&Arc<Group>| !group.is_patterned() && group.view.reaches(path);
-        match self {
-            Groups::Few(list) => list.iter().filter(sees).for_each(&mut each),
-            Groups::Many(many) => many.plain.values().filter(sees).for_each(&mut each),
+    ) -> Result<(), Tier> {
+        for tier in [Tier::Plain, Tier::Light, Tier::Heavy] {
+            if open.is_some_and(|open| tier >= open) {
+                break;
+            }
+            self.each_of_tier(tier, path, above, lookup, &mut each).ok_or(tier)?;
         }
+        Ok(())
     }
 
-    /// Calls `each` with every group with patterns.
-    pub(super) fn each_patterned(&self, mut each: impl FnMut(&Arc<Group>)) {
+    /// Those of one tier. `None`: there were no steps left.
+    fn each_of_tier(
+        &self,
+        tier: Tier,
+        path: &Path,
+        above: usize,
+        lookup: &mut Lookup,
+        mut each: impl FnMut(&Arc<Group>),
+    ) -> Option<()> {
+        let below = path.depth() - above;
+        match (self, tier) {
+            (Groups::Few(list), _) => {
+                let of_tier = || list.iter().filter(|group| group.tier() == tier);
+                let steps = of_tier().map(|group| 1 + group.segments() * below).sum();
+                if !lookup.take(tier, steps) {
+                    return None;
+                }
+                of_tier().filter(|group| group.view.sees(path)).for_each(each);
+            }
+            (Groups::Many(many), Tier::Plain) => {
+                // So deep reach those of some depths only; the others are not looked at.
+                let reaching = &many.plain[below.min(Depth::Tree as usize)..];
+                if !lookup.take(tier, reaching.iter().map(BTreeMap::len).sum()) {
+                    return None;
+                }
+                reaching.iter().flat_map(BTreeMap::values).for_each(each);
+            }
+            (Groups::Many(many), _) => {
+                let patterns = if tier == Tier::Light { &many.light } else { &many.heavy };
+                let matching = patterns.matching(path.segments().skip(above), tier, lookup)?;
+                let reaching = matching.into_iter().filter(|group| group.view.reaches(path));
+                reaching.for_each(&mut each);
+            }
+        }
+        Some(())
+    }
+
+    /// Calls `each` with every group of a tier, and of those above it.
+    pub(super) fn each_from(&self, tier: Tier, mut each: impl FnMut(&Arc<Group>)) {
         self.each(|group| {
-            if group.is_patterned() {
+            if group.tier() >= tier {
                 each(group);
             }
         });
@@ -146,10 +174,13 @@ fn segments(groups: &[Arc<Group>]) -> usize {
 impl Many {
     fn insert(&mut self, group: Arc<Group>) {
         self.segments += group.segments();
-        if group.is_patterned() {
-            self.patterns.insert(&group);
-        } else {
-            self.plain.insert(group.address(), group.clone());
+        match group.tier() {
+            Tier::Plain => {
+                let plain = &mut self.plain[group.view.depth as usize];
+                plain.insert(group.address(), group.clone());
+            }
+            Tier::Light => self.light.insert(&group),
+            Tier::Heavy => self.heavy.insert(&group),
         }
         self.all.insert(group.kind(), group);
     }
@@ -161,8 +192,13 @@ impl Many {
         }
         if let Some(group) = self.all.remove(&kind) {
             self.segments -= group.segments();
-            self.patterns.remove(&group);
-            self.plain.remove(&group.address());
+            match group.tier() {
+                Tier::Plain => {
+                    self.plain[group.view.depth as usize].remove(&group.address());
+                }
+                Tier::Light => self.light.remove(&group),
+                Tier::Heavy => self.heavy.remove(&group),
+            }
         }
         if self.all.len() < self.all.capacity() / 4 {
             self.all.shrink_to(2 * self.all.len());

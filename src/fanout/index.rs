@@ -11,7 +11,7 @@ use onetree_protocol::{Act, Change, Path, View};
 
 use super::group::Group;
 use super::groups::Groups;
-use super::lookup::Lookup;
+use super::lookup::{Lookup, Tier};
 use super::subscriber::Subscriber;
 
 /// The views that are registered, by their base: a change at a path concerns the views at that
@@ -27,6 +27,9 @@ pub(super) struct Index {
     /// `at` is asked for while this is locked: that would be the other way round.
     bases: RwLock<BTreeSet<Path>>,
 }
+
+/// What it takes to ask for a base, in steps.
+const BASE_STEPS: usize = 8;
 
 /// What is known of a group.
 pub(super) enum Seen<'a> {
@@ -109,27 +112,58 @@ impl Index {
             return self.each_seeing(&change.path, lookup, each);
         }
         // Patterns are not asked: what goes is told as it is.
-        let mut check = |groups: &Groups| {
+        for prefix in change.path.prefixes() {
+            self.check(prefix, change, lookup, &mut each);
+            if lookup.is_open_below(prefix) {
+                return;
+            }
+        }
+        let most = lookup.left().light / BASE_STEPS;
+        let below = self.below(&change.path, most + 1);
+        let checked = below.len() <= most
+            && lookup.take(Tier::Plain, BASE_STEPS * below.len())
+            && below.iter().all(|base| self.check(base.as_str(), change, lookup, &mut each));
+        if !checked {
+            lookup.leave_open_below(change.path.as_str());
+            for base in self.below(&change.path, usize::MAX) {
+                if let Some(groups) = self.at.get(base.as_str()) {
+                    groups.each(|group| each(Seen::Perhaps(group)));
+                }
+            }
+        }
+    }
+
+    /// The groups of one base that a drop or a trim concerns. False: there were no steps left.
+    fn check(
+        &self,
+        base: &str,
+        change: &Change,
+        lookup: &mut Lookup,
+        mut each: impl FnMut(Seen<'_>),
+    ) -> bool {
+        let Some(groups) = self.at.get(base) else { return true };
+        if lookup.open_from(base) == Some(Tier::Plain) {
+            return true;
+        }
+        let checked = lookup.take(Tier::Plain, groups.len());
+        if checked {
             groups.each(|group| {
                 if concerns(&group.view, change) {
                     each(Seen::Yes(group));
                 }
             });
-        };
-        for prefix in change.path.prefixes() {
-            if let Some(groups) = self.at.get(prefix) {
-                check(&groups);
-            }
+        } else {
+            lookup.leave_open(base, Tier::Plain);
+            groups.each(|group| each(Seen::Perhaps(group)));
         }
+        checked
+    }
+
+    /// The bases under a path, at most so many.
+    fn below(&self, path: &Path, most: usize) -> Vec<Path> {
         let bases = self.bases.read().unwrap_or_else(PoisonError::into_inner);
-        let below = bases.range(&change.path..).take_while(|base| change.path.contains(base));
-        let below: Vec<Path> = below.filter(|base| **base != change.path).cloned().collect();
-        drop(bases);
-        for base in below {
-            if let Some(groups) = self.at.get(base.as_str()) {
-                check(&groups);
-            }
-        }
+        let from = bases.range(path..).take_while(|base| path.contains(base));
+        from.filter(|base| *base != path).take(most).cloned().collect()
     }
 
     /// Calls `each` with every group whose view sees `path`, once, and with those whose view may see it where
@@ -141,12 +175,16 @@ impl Index {
         mut each: impl FnMut(Seen<'_>),
     ) {
         for (above, prefix) in path.prefixes().enumerate() {
-            let Some(groups) = self.at.get(prefix) else { continue };
-            if lookup.is_open(prefix) {
-                groups.each_plain(path, |group| each(Seen::Yes(group)));
-            } else if !groups.each_seeing(path, above, lookup, |group| each(Seen::Yes(group))) {
-                lookup.leave_open(prefix);
-                groups.each_patterned(|group| each(Seen::Perhaps(group)));
+            if let Some(groups) = self.at.get(prefix) {
+                let open = lookup.open_from(prefix);
+                let yes = |group: &Arc<Group>| each(Seen::Yes(group));
+                if let Err(from) = groups.each_seeing(path, above, open, lookup, yes) {
+                    lookup.leave_open(prefix, from);
+                    groups.each_from(from, |group| each(Seen::Perhaps(group)));
+                }
+            }
+            if lookup.is_open_below(prefix) {
+                return;
             }
         }
     }

@@ -27,15 +27,14 @@ mod run;
 mod signals;
 mod subscriber;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use onetree_core::{Commit, Interest};
 use onetree_protocol::{Change, View};
 
 pub use encode::{Envelope, Frames};
 use index::{Index, Seen};
-use lookup::{Lookup, STEPS_AT_ONCE};
+use lookup::{Lookup, Steps};
 pub use outbox::{Item, Outbox};
 pub(crate) use publication::Publication;
 pub use subscriber::{Sink, Subscriber};
@@ -48,18 +47,13 @@ pub struct Fanout {
     frame_bytes: usize,
     envelope: Envelope,
     /// What the last publication has left of its steps.
-    steps: AtomicUsize,
+    steps: Mutex<Steps>,
 }
 
 impl Fanout {
     /// An empty one; frames are split above `frame_bytes`, and handed over in `envelope`.
     pub fn new(frame_bytes: usize, envelope: Envelope) -> Fanout {
-        Fanout {
-            index: Index::default(),
-            frame_bytes,
-            envelope,
-            steps: AtomicUsize::new(STEPS_AT_ONCE),
-        }
+        Fanout { index: Index::default(), frame_bytes, envelope, steps: Mutex::new(Steps::FULL) }
     }
 
     /// Puts a subscription into the index: each commit that looks from now on finds it. Gives back
@@ -76,8 +70,8 @@ impl Fanout {
     /// Hands commits to everyone who sees something of them, in their order: one delta of each commit
     /// for each connection, with the changes that any of its views sees. Cost: for each commit a look-up for
     /// each segment of each path; frames are encoded once for each way of seeing them, and what follows
-    /// one another and is seen by the same is handed over together, in one piece. Where it takes too long to find who of
-    /// those with patterns sees something, they are told to look at the tree ([`Sink::overflow`]).
+    /// one another and is seen by the same is handed over together, in one piece. Where it takes too long to find who
+    /// sees something, who may is told to look at the tree ([`Sink::overflow`]).
     pub fn publish(&self, commits: &[Arc<Commit>]) {
         let mut publication = self.publication(commits);
         while publication.go_on() {}
@@ -93,7 +87,7 @@ impl Fanout {
     /// them, and nothing else.
     pub fn audience(&self, change: &Change) -> usize {
         let mut count = 0;
-        let mut lookup = Lookup::with(usize::MAX);
+        let mut lookup = Lookup::with(Steps::ANY);
         self.index.each_concerned(change, &mut lookup, |seen| {
             if let Seen::Yes(group) = seen
                 && group.deltas

@@ -13,9 +13,9 @@ const KEPT_ITEMS: usize = 64;
 
 /// Live deltas and signals that a connection has not written yet, bounded in frames and bytes.
 ///
-/// Starts open. Open -> overflowed when a delta does not fit, or is not made for it
-/// ([`Outbox::overflow`]): then everything is dropped, and nothing is queued. Overflowed -> open, empty, when the connection takes note of it
-/// ([`Outbox::take_overflow`]) and will get what changed from the tree instead.
+/// Starts open. Open -> overflowed when a delta does not fit: then everything is dropped; or is not made for it
+/// ([`Outbox::overflow`]): then all deltas are. None is queued from then on. Overflowed -> open, without deltas, when
+/// the connection takes note of it ([`Outbox::take_overflow`]) and will get what changed from the tree instead.
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
@@ -63,34 +63,41 @@ impl Outbox {
     pub fn push(&self, item: Item) -> bool {
         let (bytes, frames) = item.size();
         let mut state = self.lock();
-        if state.overflowed {
+        let is_signal = matches!(item, Item::Signals(_));
+        if state.overflowed && !is_signal {
             return false;
         }
         let fits =
             state.bytes + bytes <= self.most_bytes && state.frames + frames <= self.most_frames;
         if !fits {
-            if matches!(item, Item::Signals(_)) {
+            if is_signal {
                 return false;
             }
             *state = State::OVERFLOWED;
             return true;
         }
-        let idle = state.items.is_empty();
+        let idle = state.items.is_empty() && !state.overflowed;
         state.bytes += bytes;
         state.frames += frames;
         state.items.push_back(item);
         idle
     }
 
-    /// A delta is missing. True when the connection has to be woken.
+    /// A delta is missing; signals are not. True when the connection has to be woken.
     pub fn overflow(&self) -> bool {
-        let before = std::mem::replace(&mut *self.lock(), State::OVERFLOWED);
-        !before.overflowed
+        let mut state = self.lock();
+        let first = !std::mem::replace(&mut state.overflowed, true);
+        if first {
+            state.items.retain(|item| matches!(item, Item::Signals(_)));
+            let sizes = state.items.iter().map(Item::size);
+            (state.bytes, state.frames) =
+                sizes.fold((0, 0), |(bytes, frames), size| (bytes + size.0, frames + size.1));
+        }
+        first
     }
 
     /// Takes items into `taken` until about `bytes` of them, and none with a delta above
-    /// `up_to`. False
-    /// when it has overflowed: then something was lost, and nothing was taken.
+    /// `up_to`. False when it has overflowed: then deltas were lost, and no others were taken.
     #[must_use]
     pub fn take(&self, taken: &mut Vec<Item>, bytes: usize, up_to: Revision) -> bool {
         let mut state = self.lock();
@@ -114,7 +121,7 @@ impl Outbox {
         !state.overflowed
     }
 
-    /// Whether it has overflowed; if so it is open again, and empty. Whoever calls this loads the
+    /// Whether it has overflowed; if so it is open again, without deltas. Whoever calls this loads the
     /// snapshot that it catches up with afterwards: what is queued from now on is above it, or in
     /// it and then skipped.
     pub fn take_overflow(&self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::group::Group;
-use super::lookup::Lookup;
+use super::lookup::{Lookup, Tier};
 
 /// Many groups of one base by their patterns, each pattern segment by segment: what several begin
 /// with is matched once for all of them, and what a path does not begin with is not looked at.
@@ -58,6 +58,7 @@ impl Patterns {
     pub(super) fn matching<'p>(
         &self,
         below: impl Iterator<Item = &'p str>,
+        tier: Tier,
         lookup: &mut Lookup,
     ) -> Option<Vec<&Arc<Group>>> {
         let mut reached = Reached::default();
@@ -65,7 +66,7 @@ impl Patterns {
         reached.open(&here);
         for segment in below {
             let mut next = Vec::new();
-            if !lookup.take(here.len() + reached.any.len()) {
+            if !lookup.take(tier, here.len() + reached.any.len()) {
                 return None;
             }
             for node in here.iter().chain(&reached.any) {
@@ -78,8 +79,11 @@ impl Patterns {
             reached.open(&next);
             here = next;
         }
-        let ends = here.iter().chain(&reached.any).flat_map(|node| node.groups.values());
-        let mut groups: Vec<&Arc<Group>> = ends.collect();
+        let ends = || here.iter().chain(&reached.any);
+        if !lookup.take(tier, ends().map(|node| node.groups.len()).sum()) {
+            return None;
+        }
+        let mut groups: Vec<&Arc<Group>> = ends().flat_map(|node| node.groups.values()).collect();
         groups.sort_unstable_by_key(|group| group.address());
         groups.dedup_by_key(|group| group.address());
         Some(groups)
@@ -185,6 +189,7 @@ mod tests {
     use onetree_core::Interest;
     use onetree_protocol::{Path, Pattern, View};
 
+    use super::super::lookup::Steps;
     use super::*;
 
     /// Every sequence of up to `most` of these segments.
@@ -219,7 +224,7 @@ mod tests {
         while !groups.is_empty() {
             for path in paths.iter().step_by(3) {
                 let found = patterns
-                    .matching(path.segments(), &mut Lookup::with(usize::MAX))
+                    .matching(path.segments(), Tier::Light, &mut Lookup::with(Steps::ANY))
                     .unwrap()
                     .into_iter()
                     .map(Group::address);

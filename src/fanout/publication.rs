@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::slice;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use onetree_core::Commit;
 use onetree_protocol::{Act, Change, Path, Revision};
@@ -62,7 +61,7 @@ impl<'a> Publication<'a> {
             matched: Matched::default(),
             last: None,
             run: Run::new(fanout.envelope),
-            lookup: Lookup::with(fanout.steps.load(Ordering::Relaxed)),
+            lookup: Lookup::with(*fanout.steps.lock().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 
@@ -73,7 +72,8 @@ impl<'a> Publication<'a> {
             let begun = self.current.take().or_else(|| self.commits.next().map(|c| self.begin(c)));
             let Some(mut current) = begun else {
                 self.run.end(hand);
-                self.fanout.steps.store(self.lookup.left(), Ordering::Relaxed);
+                let left = &self.fanout.steps;
+                *left.lock().unwrap_or_else(PoisonError::into_inner) = self.lookup.left();
                 return false;
             };
             let all = current.changes.len();

@@ -10,11 +10,11 @@ use super::Fanout;
 use super::encode::{Frames, Made, signal_size};
 use super::group::Group;
 use super::index::Seen;
-use super::lookup::Lookup;
+use super::lookup::{Lookup, Steps};
 use super::run::RUN_BYTES;
 use super::subscriber::Subscriber;
 
-/// Steps that it may take to find who sees signals that are sent together, some two milliseconds: signals may be lost, and
+/// Steps that it may take to find who sees signals that are sent together, of each kind, some two milliseconds: signals may be lost, and
 /// nobody else is served by this thread meanwhile.
 const STEPS: usize = 200_000;
 
@@ -22,12 +22,12 @@ impl Fanout {
     /// Hands signals to everyone whose view sees their path and who wants signals, at most once each,
     /// in their order. Cost: a look-up for each segment of each path that is not the one before; what
     /// follows one another and is seen by the same is encoded and handed over together. Where it takes too long to find
-    /// who of those with patterns sees one, they do not get it.
+    /// who sees one, who is not found yet does not get it.
     pub fn signal(&self, signals: &[Signal]) {
         let (mut groups, mut found): (Vec<Arc<Group>>, Vec<Arc<Group>>) = Default::default();
         let (mut start, mut size) = (0, 0);
         let mut last = None;
-        let mut lookup = Lookup::with(STEPS);
+        let mut lookup = Lookup::with(Steps::of_each(STEPS));
         for (at, signal) in signals.iter().enumerate() {
             let mut same = true;
             if last != Some(&signal.path) {

@@ -458,13 +458,15 @@ fn what_goes_piece_by_piece_comes_whole_and_in_order() {
     assert_eq!(house.told(2, 3), paths(40), "of what follows it misses nothing");
 }
 
-/// Patterns of which nearly every segment is compared with every one of `/a/a/a…`.
-fn costly(base: &str) -> View {
+/// Patterns of which nearly every segment is compared with every one of `/a/a/a…`; `many`: so many that they are
+/// looked at last.
+fn costly(base: &str, n: u32, many: bool) -> View {
     let pattern = |n: u32| {
         let segments = (0..15).map(|bit| if n >> bit & 1 == 0 { "**/a" } else { "**/*" });
         Pattern::parse(&format!("{}/z", segments.collect::<Vec<_>>().join("/"))).unwrap()
     };
-    View { patterns: (0..32).map(|n| pattern(n * 1_021)).collect(), ..View::tree(path(base)) }
+    let patterns = (0..if many { 32 } else { 2 }).map(|of| pattern((n + of) * 1_021)).collect();
+    View { patterns, ..View::tree(path(base)) }
 }
 
 /// A path that they are compared with.
@@ -472,61 +474,113 @@ fn deep(n: usize) -> String {
     format!("/a{}/{n}", "/a".repeat(28))
 }
 
+/// What ends with `1`.
+fn cheap(base: &str) -> View {
+    View { patterns: vec![Pattern::parse("**/1").unwrap()], ..View::tree(path(base)) }
+}
+
+impl House {
+    fn told_of<const PEOPLE: usize>(&self, rev: u64) -> [usize; PEOPLE] {
+        std::array::from_fn(|person| self.told(person, rev).len())
+    }
+
+    /// Who has overflowed since this was asked last.
+    fn overflowed<const PEOPLE: usize>(&self) -> [bool; PEOPLE] {
+        std::array::from_fn(|n| self.people[n].1.overflowed.swap(false, Ordering::Relaxed))
+    }
+}
+
 #[test]
-fn what_takes_too_long_to_look_up_is_left_to_those_with_patterns() {
-    let house = House::new(5);
-    house.register(0, 1, costly("/a"));
+fn what_takes_too_long_to_look_up_is_left_to_those_who_make_it_so() {
+    let house = House::new(6);
+    house.register(0, 1, costly("/a", 0, true));
     house.register(1, 1, View::tree(Path::root()));
     house.register(2, 1, View::tree(path("/a")));
-    let cheap = |base: &str| View {
-        patterns: vec![Pattern::parse("**/1").unwrap()],
-        ..View::tree(path(base))
-    };
     house.register(3, 1, cheap("/a"));
     house.register(4, 1, cheap("/a/a"));
-    let put = |n: usize| Effect::Put {
-        path: path(&deep(n)),
-        value: Value::text("x"),
-        expires: None,
-        owner: None,
-    };
-    let told = |rev: u64| [0, 1, 2, 3, 4].map(|person| house.told(person, rev).len());
-    let overflowed = |person: usize| house.people[person].1.overflowed.load(Ordering::Relaxed);
+    let puts = |count: usize| (0..count).map(|n| put(&deep(n))).collect();
     // Up to there everybody gets what there is.
-    house.commit(1, vec![put(1)]);
-    assert_eq!(told(1), [0, 1, 1, 1, 1]);
-    assert_eq!([0, 1, 2, 3, 4].map(overflowed), [false; 5]);
-    house.commits([(2, (0..600).map(put).collect()), (3, vec![put(1)])]);
-    assert_eq!([0, 1, 2, 3, 4].map(overflowed), [true, false, false, true, false]);
-    assert_eq!((told(2)[1..3].to_vec(), told(2)[4]), (vec![600, 600], 1));
-    assert_eq!((told(3)[1..3].to_vec(), told(3)[4]), (vec![1, 1], 1));
+    house.commit(1, vec![put(&deep(1))]);
+    assert_eq!(house.told_of(1), [0, 1, 1, 1, 1]);
+    assert_eq!(house.overflowed(), [false; 5]);
+    house.commits([(2, puts(600)), (3, vec![put(&deep(1))])]);
+    assert_eq!(house.overflowed(), [true, false, false, false, false]);
+    assert_eq!(house.told_of(2), [0, 600, 600, 1, 1]);
+    assert_eq!(house.told_of(3), [0, 1, 1, 1, 1]);
     // Ordinary changes make up for it.
     for rev in 4..2_000 {
         house.commit(rev, vec![Effect::Delete { path: path("/b") }]);
     }
-    house.commit(2_000, vec![put(1)]);
-    assert_eq!(told(2_000), [0, 1, 1, 1, 1]);
+    house.commit(2_000, vec![put(&deep(1))]);
+    assert_eq!(house.overflowed(), [false; 5]);
+    // Many with few patterns each: those who have any at that base.
+    for n in 0..40 {
+        house.register(5, n, costly("/a", 2 * n, false));
+    }
+    house.commits([(2_001, puts(600)), (2_002, vec![put(&deep(1))])]);
+    assert_eq!(house.overflowed(), [true, false, false, true, true, true]);
+    assert_eq!(house.told_of(2_001), [0, 600, 600]);
+    assert_eq!(house.told_of(2_002), [0, 1, 1]);
 }
 
 #[test]
-fn signals_that_take_too_long_to_look_up_come_to_those_without_patterns() {
+fn too_many_views_that_see_something_are_left_to_the_tree() {
     let house = House::new(4);
-    let any = |base: &str| View {
-        patterns: vec![Pattern::parse("**/*").unwrap()],
-        ..View::tree(path(base))
-    };
-    house.register(0, 1, costly("/a"));
+    house.register(0, 1, View::tree(Path::root()));
+    for n in 0..4_000 {
+        house.register(1, n, View { tail: Some(n), ..View::tree(path("/a")) });
+        // They do not reach as deep, and are not looked at.
+        let children = View { tail: Some(n), depth: Depth::Children, ..View::tree(path("/b")) };
+        house.register(2, n, children);
+        house.register(3, n, View::tree(path(&format!("/c/{n}"))));
+    }
+    let puts = |top: &str| (0..1_000).map(|n| put(&format!("{top}/x/{n}"))).collect();
+    house.commit(1, puts("/b"));
+    assert_eq!((house.overflowed(), house.told_of(1)), ([false; 4], [1_000]));
+    house.commit(2, puts("/a"));
+    assert_eq!((house.overflowed(), house.told_of(2)), ([false, true, false, false], [1_000]));
+    // A drop is told to those below, and where it is told too often they look for themselves.
+    let drop = || Effect::Drop { path: path("/c") };
+    house.commit(3, vec![drop()]);
+    assert_eq!((house.overflowed(), house.told_of(3)), ([false; 4], [1, 0, 0, 1]));
+    let often = (0..1_000).flat_map(|n| [put(&format!("/c/{n}/x")), drop()]).collect();
+    house.commit(4, often);
+    assert_eq!(house.overflowed(), [false, false, false, true]);
+    assert_eq!(house.told_of(4), [2_000]);
+}
+
+#[test]
+fn signals_that_take_too_long_to_look_up_come_to_those_with_few_patterns() {
+    let house = House::new(4);
+    house.register(0, 1, costly("/a", 0, true));
     house.register(1, 1, View::tree(path("/a")));
-    house.register(2, 1, any("/a"));
-    house.register(3, 1, any("/a/a"));
+    house.register(2, 1, cheap("/a"));
+    let heavy =
+        View { patterns: vec![Pattern::parse("**/*").unwrap(); 40], ..View::tree(path("/a")) };
+    house.register(3, 1, heavy);
     let signal = |n: usize| Signal { path: path(&deep(n)), value: Value::text("x") };
     let came = |person: usize| {
         let signals = house.people[person].1.signals.lock().unwrap();
         signals.iter().map(|frames| frames.count()).sum::<usize>()
     };
     house.fanout.signal(&[signal(0)]);
-    assert_eq!([0, 1, 2, 3].map(came), [0, 1, 1, 1]);
+    assert_eq!([0, 1, 2, 3].map(came), [0, 1, 0, 1]);
     house.fanout.signal(&(0..1_000).map(signal).collect::<Vec<_>>());
-    assert_eq!([0, 1, 3].map(came), [0, 1_001, 1_001]);
-    assert!((2..500).contains(&came(2)), "{} of 1,000 were looked up", came(2));
+    assert_eq!([0, 1, 2].map(came), [0, 1_001, 1]);
+    assert!((2..500).contains(&came(3)), "{} of 1,000 were looked up", came(3));
+}
+
+#[test]
+fn an_outbox_that_overflows_because_a_delta_is_missing_keeps_signals() {
+    let frames = |n| Arc::new(Frames::of(n, Bytes::from_static(b"x")));
+    let (delta, signal) = (Item::Deltas(frames(Some(rev(1)))), Item::Signals(frames(None)));
+    let outbox = Outbox::new(1_000, 100);
+    outbox.push(signal.clone());
+    outbox.push(delta.clone());
+    assert!(outbox.overflow() && !outbox.overflow());
+    assert!(!outbox.push(delta) && !outbox.push(signal));
+    let mut taken = Vec::new();
+    assert!(outbox.take_overflow() && outbox.take(&mut taken, usize::MAX, Revision::MAX));
+    assert!(matches!(taken[..], [Item::Signals(_), Item::Signals(_)]), "{taken:?}");
+    assert_eq!(outbox.bytes(), 0);
 }
