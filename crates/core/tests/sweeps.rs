@@ -260,6 +260,9 @@ fn a_tail_counts_the_entries_that_its_view_may_see() {
             let patterns = vec![Pattern::parse(pattern).unwrap()];
             let view = View { patterns, tail: Some(tail), ..everything() };
             sweep(&view, &before, &missed, &appends("/log", 4));
+            // The root is a log, too, and another one stands before its entries.
+            let before = [appends("/-/log", 3), appends("/", 3)].concat();
+            sweep(&view, &before, &appends("/", 3), &appends("/-/log", 3));
         }
     }
 }

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use onetree_protocol::{Act, Change, Depth, LogKey, Path, Revision, View};
@@ -33,6 +34,8 @@ pub(crate) struct Walk<'a> {
     /// Of the slot last taken: a drop, a trim and the entry itself.
     pending: VecDeque<Change>,
     tail: Option<Tail>,
+    /// Of the logs that the walk is in, by their depth below the base, whether the view may see their entries.
+    logs: Vec<Option<(String, bool)>>,
     edge: Option<Edge>,
 }
 
@@ -67,6 +70,7 @@ impl<'a> Walk<'a> {
             before: None,
             pending: VecDeque::new(),
             tail: None,
+            logs: Vec::new(),
             edge: None,
         };
         match after {
@@ -216,7 +220,7 @@ impl<'a> Walk<'a> {
         if let Some((key, hidden)) = in_known {
             return hidden.is_none_or(|hidden| key > hidden);
         }
-        let Some((log, key)) = log_of(self.view, &slot.path) else { return true };
+        let Some((log, key)) = self.log_of(&slot.path) else { return true };
         let Ok(log) = Path::parse(log) else { return true };
         let Some(hidden) = self.edge_of(&log, tail) else {
             // The walk that goes on from here comes to this slot again.
@@ -248,6 +252,48 @@ impl<'a> Walk<'a> {
         let shown = self.from(|path| behind(last.place(path)), None);
         self.slots = Box::new(hidden.chain(shown));
         false
+    }
+
+    /// The outermost log below the view's base that `path` lies in and of which the view may see
+    /// entries; and the key of its entry.
+    fn log_of<'p>(&mut self, path: &'p Path) -> Option<(&'p str, LogKey)> {
+        let below = self.view.base.below(path)?;
+        let mut end = if self.view.base.is_root() { 0 } else { self.view.base.as_str().len() };
+        for (depth, segment) in below.clone().enumerate() {
+            let log = &path.as_str()[..end];
+            if let Some(key) = LogKey::parse(segment)
+                && self.sees_entries_of(log, depth, below.clone())
+            {
+                return Some((if log.is_empty() { "/" } else { log }, key));
+            }
+            end += 1 + segment.len();
+        }
+        None
+    }
+
+    /// Whether the view may see entries of the log that is so deep, on the way `below` the base. What is in one log
+    /// follows one another: that is found out once, and costs what it costs to match a path.
+    fn sees_entries_of<'p>(
+        &mut self,
+        log: &str,
+        depth: usize,
+        below: impl Iterator<Item = &'p str> + Clone,
+    ) -> bool {
+        if self.view.patterns.is_empty() {
+            return self.view.sees_entries_of(below.take(depth));
+        }
+        if let Some(Some((known, sees))) = self.logs.get(depth)
+            && known == log
+        {
+            return *sees;
+        }
+        let sees = self.view.sees_entries_of(below.take(depth));
+        self.left = self.left.map(|left| left.saturating_sub(self.cost));
+        if self.logs.len() <= depth {
+            self.logs.resize(depth + 1, None);
+        }
+        self.logs[depth] = Some((log.into(), sees));
+        sees
     }
 
     /// The last key that the tail of a log leaves out, of those that the mirror does not have yet. The outer
@@ -294,21 +340,6 @@ fn marks(slot: &Slot, since: Revision, view: &View, into: &mut VecDeque<Change>)
         let act = Act::Trim { to, gap: is_gap(view, &slot.path, to, since) };
         into.push_back(Change { path: slot.path.clone(), rev, act });
     }
-}
-
-/// The outermost log below the view's base that `path` lies in and of which the view may see
-/// entries; and the key of its entry.
-fn log_of<'p>(view: &View, path: &'p Path) -> Option<(&'p str, LogKey)> {
-    let below = view.base.below(path)?;
-    let mut end = if view.base.is_root() { 0 } else { view.base.as_str().len() };
-    for (depth, segment) in below.clone().enumerate() {
-        let key = LogKey::parse(segment);
-        if let Some(key) = key.filter(|_| view.sees_entries_of(below.clone().take(depth))) {
-            return Some((if end == 0 { "/" } else { &path.as_str()[..end] }, key));
-        }
-        end += 1 + segment.len();
-    }
-    None
 }
 
 /// The log key that a path goes on with.
