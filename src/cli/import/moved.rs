@@ -1,6 +1,6 @@
 //! Where entries of logs went: each has another key than before, and what hangs under it follows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use onetree_protocol::{LogKey, Path};
 use tokio::sync::oneshot;
@@ -11,6 +11,8 @@ pub(super) struct Moved {
     /// Those that were appended and that the next line may hang under, the top first. An export has an
     /// entry right before what is under it, so those above a line are all there is to remember.
     above: Vec<Appended>,
+    /// Of each log, the highest key of those.
+    newest: HashMap<Path, LogKey>,
     /// Those that are there no more.
     gone: HashSet<Path>,
     /// What was placed last.
@@ -61,7 +63,7 @@ impl Moved {
             return self.follow(path).await.map_or(Place::Over, Place::At);
         };
         // Otherwise it may have been there, before another.
-        if self.last.as_ref().is_some_and(|last| last >= path) {
+        if self.last.as_ref().is_some_and(|last| last >= path) || self.came(&entry) {
             return Place::Unordered;
         }
         match self.follow(&entry).await.and_then(|entry| entry.parent()) {
@@ -102,8 +104,18 @@ impl Moved {
         None
     }
 
+    /// Whether an entry may have come: it or a later one of its log has.
+    fn came(&self, entry: &Path) -> bool {
+        let newest = entry.parent().and_then(|log| self.newest.get(&log).copied());
+        newest >= LogKey::of(entry)
+    }
+
     /// The entry at `from` is on its way; give what is returned to whoever takes its answer.
     pub(super) fn appended(&mut self, from: Path) -> oneshot::Sender<Path> {
+        if let (Some(log), Some(key)) = (from.parent(), LogKey::of(&from)) {
+            let newest = self.newest.entry(log).or_insert(key);
+            *newest = key.max(*newest);
+        }
         let (told, said) = oneshot::channel();
         self.above.push(Appended { from, to: To::Said(said) });
         told
@@ -138,9 +150,11 @@ mod tests {
         }
         assert_eq!(moved.place(&path(b)).await, Place::At(path(b)));
         let told = moved.appended(path(b));
-        // Another has come since: what is under the one before comes too late.
+        // Another has come since, or something else: what is under the one before comes too late.
         assert_eq!(moved.place(&path(&format!("{a}/x"))).await, Place::Unordered);
         drop(told);
+        assert_eq!(moved.place(&path("/a")).await, Place::At(path("/a")));
+        assert_eq!(moved.place(&path(&format!("{b}/x"))).await, Place::Unordered);
         let told = moved.appended(path(b));
         drop(told);
         assert_eq!(moved.place(&path(&format!("{b}/x"))).await, Place::Over);

@@ -76,11 +76,11 @@ fn a_bench_ends_when_asked_also_without_the_broker() {
 
 #[test]
 fn who_waits_for_a_welcome_ends_when_asked() {
-    let (_listener, url) = silent();
+    let (listener, url) = silent();
     for args in [&["watch", "/"][..], &["bench"]] {
         let mut waits = Running::start(program(&[args, &["--url", &url]].concat()));
-        // Until it listens to signals: before that, they kill.
-        thread::sleep(Duration::from_millis(500));
+        // It listens to signals before it connects: until then, they kill.
+        let _accepted = listener.accept().unwrap();
         let begun = Instant::now();
         assert_eq!(interrupt(&mut waits.child), 0, "{args:?}");
         assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
