@@ -136,6 +136,31 @@ fn a_view_that_sees_nothing_of_a_large_tree_gives_way() {
     }
 }
 
+/// Which logs the tail counts depends on the patterns, and each of these logs lies in another one.
+#[test]
+fn a_tail_in_logs_within_logs_costs_no_more_turns_than_none() {
+    let _alone = alone();
+    let mut state = empty();
+    let append = |state: &mut State, log: &Path, count: usize| {
+        let append = Do::Append {
+            path: log.clone(),
+            value: Value::text("v"),
+            ttl_ms: None,
+            ephemeral: false,
+        };
+        let request = Request { changes: vec![append; count], ..Request::default() };
+        state.write(Time(1), &Author::default(), &request).answer.unwrap().paths.remove(0)
+    };
+    let deep = (0..20).fold(path("/log"), |log, _| append(&mut state, &log, 1));
+    append(&mut state, &deep, 3_000);
+    let turns = [None, Some(1)].map(|tail| {
+        let mut feed = feed();
+        subscribe(&mut feed, &state, 1, View { tail, ..nothing("no", 200) }, 0);
+        settle(&mut feed, &state, Time(1), true).turns
+    });
+    assert!(turns[1] <= turns[0] + turns[0] / 4, "{turns:?} without and with a tail");
+}
+
 #[test]
 fn a_refresh_ends_though_more_is_written_than_its_turns_look_at() {
     let _alone = alone();

@@ -4,9 +4,8 @@ use alloc::vec::Vec;
 
 use onetree_protocol::{Act, Change, Codec, Path, Revision, View};
 
-use super::edge::Edge;
 use super::is_gap;
-use super::walk::Walk;
+use super::walk::{Known, Walk};
 use crate::snapshot::Snapshot;
 
 /// A sweep walks through its view once, in path order, a piece at a time, as the receiver takes
@@ -30,8 +29,7 @@ pub(super) struct Sweep {
     moved: bool,
     /// The last path that was passed in this round.
     after: Option<Path>,
-    /// Where the tail begins of the log that it is in.
-    edge: Option<Edge>,
+    known: Known,
     held: Option<Snapshot>,
 }
 
@@ -55,8 +53,8 @@ pub(super) struct Outrun;
 
 impl Sweep {
     pub(super) fn new(since: Option<Revision>) -> Sweep {
-        let (began, moved, after, edge, held) = (None, false, None, None, None);
-        Sweep { shown: since, since, rounds: 0, began, moved, after, edge, held }
+        let (began, moved, after, held) = (None, false, None, None);
+        Sweep { shown: since, since, rounds: 0, began, moved, after, known: Known::default(), held }
     }
 
     /// Where the receiver was when this round began.
@@ -88,7 +86,7 @@ impl Sweep {
         let most = (*left).max(1) << self.rounds.min(MOST_DOUBLED);
         let mut walk = Walk::new(&snapshot, view, self.since, after, most)
             .behind_older(older)
-            .with_edge(self.edge.take());
+            .knowing(core::mem::take(&mut self.known));
         let mut full = false;
         while let Some(mut change) = walk.next() {
             // What an earlier round has sent was not shown yet: it is lost if it goes in this one.
@@ -116,7 +114,7 @@ impl Sweep {
         } else {
             walk.passed().cloned().or_else(|| self.after.clone())
         };
-        self.edge = walk.into_edge();
+        self.known = walk.into_known();
         if !last {
             self.after = after;
         }

@@ -34,9 +34,16 @@ pub(crate) struct Walk<'a> {
     /// Of the slot last taken: a drop, a trim and the entry itself.
     pending: VecDeque<Change>,
     tail: Option<Tail>,
-    /// Of the logs that the walk is in, by their depth below the base, whether the view may see their entries.
-    logs: Vec<Option<(String, bool)>>,
+    known: Known,
+}
+
+/// What walks find out about logs, each for the one that goes on.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Where the tail of the log begins that the walk was in.
     edge: Option<Edge>,
+    /// Of the logs that it was in, by their depth below the base, whether the view may see their entries.
+    logs: Vec<Option<(String, bool)>>,
 }
 
 type Slots<'a> = Box<dyn Iterator<Item = &'a Slot> + 'a>;
@@ -70,8 +77,7 @@ impl<'a> Walk<'a> {
             before: None,
             pending: VecDeque::new(),
             tail: None,
-            logs: Vec::new(),
-            edge: None,
+            known: Known::default(),
         };
         match after {
             Some(after) => {
@@ -91,15 +97,15 @@ impl<'a> Walk<'a> {
         self
     }
 
-    /// Where an earlier walk has found the tail of the log that this one may begin in.
-    pub(super) fn with_edge(mut self, edge: Option<Edge>) -> Walk<'a> {
-        self.edge = edge;
+    /// With what an earlier walk of this sweep has found out.
+    pub(super) fn knowing(mut self, known: Known) -> Walk<'a> {
+        self.known = known;
         self
     }
 
     /// For the walk that goes on from here.
-    pub(super) fn into_edge(self) -> Option<Edge> {
-        self.edge
+    pub(super) fn into_known(self) -> Known {
+        self.known
     }
 
     /// How many slots may still be looked at. `None`: those were not enough to reach the end.
@@ -132,7 +138,7 @@ impl<'a> Walk<'a> {
         self.left = (left > 0).then(|| left.saturating_sub(self.cost));
         self.left?;
         self.before = self.passed.replace(&slot.path);
-        if let Some(edge) = &mut self.edge {
+        if let Some(edge) = &mut self.known.edge {
             edge.read();
         }
         Some(slot)
@@ -282,17 +288,17 @@ impl<'a> Walk<'a> {
         if self.view.patterns.is_empty() {
             return self.view.sees_entries_of(below.take(depth));
         }
-        if let Some(Some((known, sees))) = self.logs.get(depth)
+        if let Some(Some((known, sees))) = self.known.logs.get(depth)
             && known == log
         {
             return *sees;
         }
         let sees = self.view.sees_entries_of(below.take(depth));
         self.left = self.left.map(|left| left.saturating_sub(self.cost));
-        if self.logs.len() <= depth {
-            self.logs.resize(depth + 1, None);
+        if self.known.logs.len() <= depth {
+            self.known.logs.resize(depth + 1, None);
         }
-        self.logs[depth] = Some((log.into(), sees));
+        self.known.logs[depth] = Some((log.into(), sees));
         sees
     }
 
@@ -301,9 +307,9 @@ impl<'a> Walk<'a> {
     fn edge_of(&mut self, log: &Path, tail: usize) -> Option<Option<LogKey>> {
         // At least one look, or it would never be found.
         let mut left = self.left?.max(1);
-        let mut edge = Edge::of(self.edge.take(), log, tail, self.snapshot);
+        let mut edge = Edge::of(self.known.edge.take(), log, tail, self.snapshot);
         let found = edge.hidden(self.snapshot, self.since.unwrap_or_default(), &mut left);
-        self.edge = Some(edge);
+        self.known.edge = Some(edge);
         self.left = found.map(|_| left);
         found
     }
