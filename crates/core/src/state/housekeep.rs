@@ -16,7 +16,7 @@ use crate::slot::{Slot, Summary};
 /// Entries that one commit of housekeeping trims or lets expire, and tombstones that it forgets, at
 /// most. Each takes two to four microseconds, most of it to give memory back, and nobody writes or is
 /// delivered to meanwhile.
-const STEP: usize = 1_000;
+const STEP: usize = 250;
 
 impl State {
     /// The next commit that is due by itself at `now`, applied; `None` when there is none, or when enough
