@@ -9,6 +9,9 @@ const STEPS_A_CHANGE: usize = 2_000;
 /// Steps that may be taken at once, of each: some 10 ms, by changes that come after others which did not need theirs.
 const STEPS_AT_ONCE: usize = 1_000_000;
 
+/// Steps of each that are earned by a commit that somebody is handed: to find many who see it is no waste.
+const STEPS_A_COMMIT_HANDED: usize = 2;
+
 /// The groups of a base, by what it takes to find out whether they see something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tier {
@@ -65,8 +68,17 @@ impl Lookup {
 
     /// One more change is looked up.
     pub(super) fn change(&mut self) {
+        self.earn(STEPS_A_CHANGE);
+    }
+
+    /// So many commits were handed over, each counted for each connection that has got it.
+    pub(super) fn handed(&mut self, commits: usize) {
+        self.earn(STEPS_A_COMMIT_HANDED * commits);
+    }
+
+    fn earn(&mut self, steps: usize) {
         for left in [&mut self.left.light, &mut self.left.heavy] {
-            *left = STEPS_AT_ONCE.min(*left + STEPS_A_CHANGE);
+            *left = STEPS_AT_ONCE.min(*left + steps);
         }
     }
 

@@ -52,6 +52,14 @@ fn hand(subscriber: &Subscriber, frames: &Arc<Frames>) {
     subscriber.sink.deltas(frames);
 }
 
+/// Hands over what goes together; gives how many frames that were.
+fn end(run: &mut Run, lookup: &mut Lookup) -> usize {
+    let commits = run.commits();
+    let handed = run.end(hand);
+    lookup.handed(handed * commits);
+    handed
+}
+
 impl<'a> Publication<'a> {
     pub(super) fn new(fanout: &'a Fanout, commits: &'a [Arc<Commit>]) -> Publication<'a> {
         Publication {
@@ -71,7 +79,7 @@ impl<'a> Publication<'a> {
         loop {
             let begun = self.current.take().or_else(|| self.commits.next().map(|c| self.begin(c)));
             let Some(mut current) = begun else {
-                self.run.end(hand);
+                end(&mut self.run, &mut self.lookup);
                 let left = &self.fanout.steps;
                 *left.lock().unwrap_or_else(PoisonError::into_inner) = self.lookup.left();
                 return false;
@@ -109,7 +117,7 @@ impl<'a> Publication<'a> {
 
     /// Others have their turn now: what is found already does not wait for it.
     pub(crate) fn pause(&mut self) {
-        self.run.end(hand);
+        end(&mut self.run, &mut self.lookup);
     }
 
     fn begin(&mut self, commit: &Commit) -> Current {
@@ -132,21 +140,22 @@ impl<'a> Publication<'a> {
     /// All changes of a commit have been looked up: it goes into the run, or by itself. Gives how many
     /// frames were handed over for that.
     fn hand_over(&mut self, Current { rev, changes, .. }: Current) -> usize {
-        let (matched, run) = (&self.matched, &mut self.run);
+        let (matched, run, lookup) = (&self.matched, &mut self.run, &mut self.lookup);
         let frame_bytes = self.fanout.frame_bytes;
         let Some((_, first)) = matched.groups.first() else { return 0 };
-        let mut handed = 0;
         if matched.groups.iter().all(|(_, marks)| marks == first) {
+            let mut handed = 0;
             if !run.goes_to(matched.groups.iter().map(|(group, _)| group)) {
-                handed = run.end(hand);
+                handed = end(run, lookup);
                 run.begin(matched.groups.iter().map(|(group, _)| group.clone()));
             }
-            run.draft.delta(rev, changes, first, frame_bytes);
+            run.add(rev, changes, first, frame_bytes);
             return handed;
         }
-        handed += run.end(hand);
+        let before = end(run, lookup);
         let mut ways: Vec<(Marks, Draft, Made)> = Vec::new();
-        for (subscriber, marks) in matched.union().values() {
+        let union = matched.union();
+        for (subscriber, marks) in union.values() {
             let known = ways.iter().position(|(known, ..)| known == marks);
             let place = known.unwrap_or_else(|| {
                 let mut draft = Draft::default();
@@ -156,9 +165,9 @@ impl<'a> Publication<'a> {
             });
             let (codec, (_, draft, made)) = (subscriber.codec, &mut ways[place]);
             hand(subscriber, made.frames(codec, || draft.encode(codec, self.fanout.envelope)));
-            handed += 1;
         }
-        handed
+        lookup.handed(union.len());
+        before + union.len()
     }
 }
 

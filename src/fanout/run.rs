@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::encode::{Draft, Envelope, Frames, Made};
+use onetree_protocol::{Change, Revision};
+
+use super::encode::{Draft, Envelope, Frames, Made, Marks};
 use super::group::Group;
 use super::subscriber::Subscriber;
 
@@ -15,12 +17,13 @@ pub(super) const RUN_BYTES: usize = 16 * 1024;
 pub(super) struct Run {
     envelope: Envelope,
     groups: Vec<Arc<Group>>,
-    pub(super) draft: Draft,
+    draft: Draft,
+    commits: usize,
 }
 
 impl Run {
     pub(super) fn new(envelope: Envelope) -> Run {
-        Run { envelope, groups: Vec::new(), draft: Draft::default() }
+        Run { envelope, groups: Vec::new(), draft: Draft::default(), commits: 0 }
     }
 
     /// Whether what these groups see may be added: it goes to the same, and there is room.
@@ -38,9 +41,27 @@ impl Run {
         self.draft = Draft::default();
     }
 
+    /// Adds a commit.
+    pub(super) fn add(
+        &mut self,
+        rev: Revision,
+        changes: Vec<Change>,
+        marks: &Marks,
+        frame_bytes: usize,
+    ) {
+        self.draft.delta(rev, changes, marks, frame_bytes);
+        self.commits += 1;
+    }
+
+    /// How many commits there are.
+    pub(super) fn commits(&self) -> usize {
+        self.commits
+    }
+
     /// Calls `hand` with everyone who is in any of the groups, once, and the frames; gives how many that were.
     pub(super) fn end(&mut self, hand: impl Fn(&Subscriber, &Arc<Frames>)) -> usize {
         let draft = std::mem::take(&mut self.draft);
+        self.commits = 0;
         let Some(rev) = draft.rev() else { return 0 };
         let (mut made, mut handed) = (Made::default(), 0);
         // Commits come from one task, so that a mark at the subscriber tells.

@@ -550,6 +550,20 @@ fn too_many_views_that_see_something_are_left_to_the_tree() {
 }
 
 #[test]
+fn many_that_do_see_something_each_by_a_view_of_its_own_get_it() {
+    let house = House::new(4_000);
+    for n in 0..4_000 {
+        let patterns = ["**".to_owned(), format!("{n}")].map(|text| Pattern::parse(&text).unwrap());
+        house.register(n, 1, View { patterns: patterns.to_vec(), ..View::tree(path("/a")) });
+    }
+    for rev in (1..700).step_by(7) {
+        house.commits((rev..rev + 7).map(|rev| (rev, vec![put(&format!("/a/x/{rev}"))])));
+    }
+    assert!(house.people.iter().all(|(_, kept)| !kept.overflowed.load(Ordering::Relaxed)));
+    assert_eq!(house.deltas(3_999).0.len(), 700);
+}
+
+#[test]
 fn signals_that_take_too_long_to_look_up_come_to_those_with_few_patterns() {
     let house = House::new(4);
     house.register(0, 1, costly("/a", 0, true));
