@@ -60,6 +60,11 @@ impl Depth {
             Depth::Children => below.nth(1).is_none(),
         }
     }
+
+    /// Whether it reaches one segment further.
+    fn reaches_under<'a>(self, below: impl Iterator<Item = &'a str>) -> bool {
+        self.reaches(below.chain(std::iter::once("")))
+    }
 }
 
 impl View {
@@ -82,16 +87,17 @@ impl View {
             && (self.patterns.is_empty() || self.patterns.iter().any(|p| p.matches(below.clone())))
     }
 
+    /// Whether the view reaches what lies right under `path`, its patterns and its tail aside.
+    pub fn reaches_under(&self, path: &Path) -> bool {
+        self.base.below(path).is_some_and(|below| self.depth.reaches_under(below))
+    }
+
     /// Whether the view may see entries of a log, of which these are the segments below the base: then these
     /// entries are what its tail counts. Cost: as [`View::sees`].
     pub fn sees_entries_of<'a>(&self, log: impl Iterator<Item = &'a str> + Clone) -> bool {
-        let reached = match self.depth {
-            Depth::Tree => true,
-            Depth::Children => log.clone().next().is_none(),
-            Depth::Entry => false,
-        };
         let shown = |pattern: &Pattern| pattern.matches_key_behind(log.clone());
-        reached && (self.patterns.is_empty() || self.patterns.iter().any(shown))
+        self.depth.reaches_under(log.clone())
+            && (self.patterns.is_empty() || self.patterns.iter().any(shown))
     }
 
     /// The segments of all patterns: what it costs to match a path with them is this times the segments of the path, at

@@ -13,16 +13,16 @@ pub use standing::{Motion, Standing};
 pub use subscription::Interest;
 pub(crate) use walk::Walk;
 
-use onetree_protocol::{Act, Change, Depth, LogKey, Path, Revision, View};
+use onetree_protocol::{Act, Change, LogKey, Path, Revision, View};
 
 /// Whether a live change must be told to a mirror of `view`. A drop or a trim is told as it is:
 /// applied to what the mirror holds, it takes away exactly what the view loses.
 pub fn concerns(view: &View, change: &Change) -> bool {
     match &change.act {
         Act::Put(_) | Act::Delete => view.sees(&change.path),
-        Act::Drop => change.path.contains(&view.base) || reaches(view, &change.path, 0),
+        Act::Drop => change.path.contains(&view.base) || view.reaches(&change.path),
         Act::Trim { to, .. } => {
-            trims(&change.path, *to, &view.base) || reaches(view, &change.path, 1)
+            trims(&change.path, *to, &view.base) || view.reaches_under(&change.path)
         }
     }
 }
@@ -37,14 +37,4 @@ pub(crate) fn is_gap(view: &View, log: &Path, to: LogKey, shown: Revision) -> bo
 pub(crate) fn trims(log: &Path, to: LogKey, path: &Path) -> bool {
     let entry = log.below(path).and_then(|mut segments| segments.next());
     entry.and_then(LogKey::parse).is_some_and(|key| key <= to)
-}
-
-/// Whether the view is deep enough to see something `further` segments below `path`.
-fn reaches(view: &View, path: &Path, further: usize) -> bool {
-    let Some(below) = view.base.below(path) else { return false };
-    match view.depth {
-        Depth::Tree => true,
-        Depth::Children => below.count() + further <= 1,
-        Depth::Entry => below.count() + further == 0,
-    }
 }
