@@ -149,6 +149,11 @@ impl Draft {
         self.commits.push((rev, self.frames.len()));
     }
 
+    /// How many commits it is of.
+    pub(super) fn commits(&self) -> usize {
+        self.commits.len()
+    }
+
     fn parts(&mut self, rev: Revision, changes: &[Change], marks: &Marks, frame_bytes: usize) {
         let mut part = Vec::new();
         let mut size = ENVELOPE_BYTES;

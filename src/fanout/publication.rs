@@ -54,7 +54,7 @@ fn hand(subscriber: &Subscriber, frames: &Arc<Frames>) {
 
 /// Hands over what goes together; gives how many frames that were.
 fn end(run: &mut Run, lookup: &mut Lookup) -> usize {
-    let commits = run.commits();
+    let commits = run.draft.commits();
     let handed = run.end(hand);
     lookup.handed(handed * commits);
     handed
@@ -149,7 +149,7 @@ impl<'a> Publication<'a> {
                 handed = end(run, lookup);
                 run.begin(matched.groups.iter().map(|(group, _)| group.clone()));
             }
-            run.add(rev, changes, first, frame_bytes);
+            run.draft.delta(rev, changes, first, frame_bytes);
             return handed;
         }
         let before = end(run, lookup);

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use onetree_protocol::{Change, Revision};
-
-use super::encode::{Draft, Envelope, Frames, Made, Marks};
+use super::encode::{Draft, Envelope, Frames, Made};
 use super::group::Group;
 use super::subscriber::Subscriber;
 
@@ -17,13 +15,12 @@ pub(super) const RUN_BYTES: usize = 16 * 1024;
 pub(super) struct Run {
     envelope: Envelope,
     groups: Vec<Arc<Group>>,
-    draft: Draft,
-    commits: usize,
+    pub(super) draft: Draft,
 }
 
 impl Run {
     pub(super) fn new(envelope: Envelope) -> Run {
-        Run { envelope, groups: Vec::new(), draft: Draft::default(), commits: 0 }
+        Run { envelope, groups: Vec::new(), draft: Draft::default() }
     }
 
     /// Whether what these groups see may be added: it goes to the same, and there is room.
@@ -41,27 +38,9 @@ impl Run {
         self.draft = Draft::default();
     }
 
-    /// Adds a commit.
-    pub(super) fn add(
-        &mut self,
-        rev: Revision,
-        changes: Vec<Change>,
-        marks: &Marks,
-        frame_bytes: usize,
-    ) {
-        self.draft.delta(rev, changes, marks, frame_bytes);
-        self.commits += 1;
-    }
-
-    /// How many commits there are.
-    pub(super) fn commits(&self) -> usize {
-        self.commits
-    }
-
     /// Calls `hand` with everyone who is in any of the groups, once, and the frames; gives how many that were.
     pub(super) fn end(&mut self, hand: impl Fn(&Subscriber, &Arc<Frames>)) -> usize {
         let draft = std::mem::take(&mut self.draft);
-        self.commits = 0;
         let Some(rev) = draft.rev() else { return 0 };
         let (mut made, mut handed) = (Made::default(), 0);
         // Commits come from one task, so that a mark at the subscriber tells.
