@@ -20,6 +20,7 @@ use super::Common;
 use super::acknowledge::{self, Acknowledging, Sent, To};
 use super::connect::{self, Link};
 use super::exit::{Failure, USAGE};
+use super::input;
 use super::lines;
 use super::output::{self, Output};
 use super::progress;
@@ -87,7 +88,7 @@ impl Import {
             expected: None,
         };
         std::thread::spawn(move || reader.run(&to));
-        if self.is_stdin() && io::stdin().is_terminal() {
+        if input::is_stdin(&self.file) && io::stdin().is_terminal() {
             output::aside("reading JSON Lines from standard input, up to Ctrl-D");
         }
         let bar = match total {
@@ -101,18 +102,13 @@ impl Import {
         if common.json { Ok(()) } else { output.line(&acknowledge::entries(n)) }
     }
 
-    fn is_stdin(&self) -> bool {
-        self.file.as_os_str() == "-"
-    }
-
     /// What to read, and how many bytes that is, where that is known.
     fn open(&self) -> Result<(Box<dyn Read + Send>, Option<u64>), Failure> {
-        if self.is_stdin() {
+        if input::is_stdin(&self.file) {
             return Ok((Box::new(io::stdin()), lines::stdin_bytes()));
         }
         let file = File::open(&self.file).map_err(|error| {
-            let message = format!("cannot read {}: {error}", self.file.display());
-            Failure::new(USAGE, "input", message)
+            input::unreadable(&self.file, &error)
                 .next("give a file that onetree export has made, or - for standard input")
         })?;
         let total = file.metadata().ok().filter(std::fs::Metadata::is_file);

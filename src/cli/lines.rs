@@ -8,7 +8,8 @@ use onetree_protocol::{MediaType, Value, json};
 use tokio::sync::mpsc;
 
 use super::exit::{Failure, USAGE};
-use super::value::{self, line_type};
+use super::input;
+use super::value::line_type;
 
 /// One read. A pipe holds 64 KiB.
 const READ_BYTES: usize = 64 * 1024;
@@ -68,7 +69,7 @@ impl Splitter {
                 }
                 Ok(n) => self.split(&piece[..n]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => (Lines::default(), Some(value::input(&error))),
+                Err(error) => (Lines::default(), Some(input::unreadable(input::STDIN, &error))),
             };
             let last = failure.is_some();
             let send = |lines| to.blocking_send(lines).is_ok();

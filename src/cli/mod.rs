@@ -5,7 +5,7 @@
 //! - [`Cli`], [`Command`]: what can be said
 //! - one module for each command: its arguments, its examples, what it does
 //! - [`connect`]: the way to the broker, [`connection`]: what is told of it; [`exit`]: how a command ends
-//! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`]: what is read
+//! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`], [`input`]: what is read
 //! - [`acknowledge`]: the answers to many writes; [`data`]: directories without a broker
 //! - [`state`]: the file in which `watch` keeps its mirror
 
@@ -23,6 +23,7 @@ mod exit;
 mod export;
 mod get;
 mod import;
+mod input;
 mod lines;
 mod ls;
 mod output;

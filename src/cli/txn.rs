@@ -1,7 +1,6 @@
 //! `txn`: several changes, all or nothing.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -12,8 +11,8 @@ use serde_json::{Value, json};
 use super::Common;
 use super::connect::Link;
 use super::exit::{Failure, USAGE};
+use super::input;
 use super::output::Output;
-use super::value;
 use super::visible::visible;
 use onetree::config::unknown;
 
@@ -41,7 +40,7 @@ pub(crate) struct Txn {
 impl Txn {
     /// Commits the transaction.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
-        let from = self.open()?;
+        let from = input::open(&self.file)?;
         let link = Link::open(common).await?;
         let frame = self.read(from, link.limits()?.frame_bytes).await?;
         let trees: Vec<Path> = frame.conditions.iter().filter_map(tree).collect();
@@ -58,38 +57,22 @@ impl Txn {
         done.paths.iter().try_for_each(|path| output.line(&visible(path.as_str())))
     }
 
-    fn open(&self) -> Result<Box<dyn Read + Send>, Failure> {
-        if self.file.as_os_str() == "-" {
-            return Ok(Box::new(io::stdin()));
-        }
-        File::open(&self.file)
-            .map(|file| -> Box<dyn Read + Send> { Box::new(file) })
-            .map_err(|error| self.unreadable(&error))
-    }
-
     /// What `from` says, for a broker that takes frames of `limit` bytes.
     async fn read(&self, from: Box<dyn Read + Send>, limit: u32) -> Result<Frame, Failure> {
         // A character of a text takes at most six bytes in JSON; what is between them is little.
         let limit = u64::from(limit) * 6;
-        let text = value::all(from, limit).await.map_err(|error| self.unreadable(&error))?;
+        let text = input::all(from, limit).await;
+        let text = text.map_err(|error| input::unreadable(&self.file, &error))?;
         let text = text.ok_or_else(|| {
-            let message = format!("{} is longer than any transaction can be", self.name());
+            let message =
+                format!("{} is longer than any transaction can be", input::name(&self.file));
             Failure::new(USAGE, "frame-too-large", message)
                 .next("split it, or give the broker a larger frame_bytes")
         })?;
         parse(&text).map_err(|why| {
-            let message = format!("{} is no transaction: {why}", self.name());
+            let message = format!("{} is no transaction: {why}", input::name(&self.file));
             Failure::new(USAGE, "bad-frame", message).next("onetree txn --help shows one")
         })
-    }
-
-    fn name(&self) -> String {
-        let stdin = self.file.as_os_str() == "-";
-        if stdin { "standard input".to_owned() } else { self.file.display().to_string() }
-    }
-
-    fn unreadable(&self, error: &io::Error) -> Failure {
-        Failure::new(USAGE, "input", format!("cannot read {}: {error}", self.name()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! VALUE: what stands on the command line or comes in on standard input, and its media type.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 
 use clap::Args;
 use onetree_protocol::{MediaType, Value, json};
@@ -8,6 +8,7 @@ use onetree_protocol::{MediaType, Value, json};
 use super::Common;
 use super::connect::Link;
 use super::exit::{Failure, USAGE};
+use super::input;
 
 /// VALUE and `--type`.
 #[derive(Args)]
@@ -40,7 +41,8 @@ impl ValueArgs {
             None | Some("-") => {
                 let link = Link::open(common).await?;
                 let limit = link.limits()?.value_bytes;
-                let bytes = all(io::stdin(), limit.into()).await.map_err(|error| input(&error))?;
+                let bytes = input::all(io::stdin(), limit.into()).await;
+                let bytes = bytes.map_err(|error| input::unreadable(input::STDIN, &error))?;
                 let bytes = bytes.ok_or_else(|| too_long(limit))?;
                 Ok((link, value(bytes, self.media.clone())?))
             }
@@ -52,31 +54,12 @@ impl ValueArgs {
     }
 }
 
-/// All that comes, read by a thread of its own, as the connection lives meanwhile; `None` when it is more than
-/// `limit` bytes.
-pub(crate) async fn all(
-    from: impl Read + Send + 'static,
-    limit: u64,
-) -> io::Result<Option<Vec<u8>>> {
-    let read = tokio::task::spawn_blocking(move || {
-        let mut bytes = Vec::new();
-        let read = from.take(limit + 1).read_to_end(&mut bytes)?;
-        Ok((read as u64 <= limit).then_some(bytes))
-    });
-    read.await?
-}
-
 fn too_long(limit: u32) -> Failure {
     let message = format!(
         "standard input is longer than the {limit} bytes that the broker takes as one value"
     );
     Failure::new(USAGE, "value-too-large", message)
         .next("write less at once, or give the broker a larger value_bytes")
-}
-
-/// Standard input cannot be read.
-pub(crate) fn input(error: &io::Error) -> Failure {
-    Failure::new(USAGE, "input", format!("cannot read standard input: {error}"))
 }
 
 /// Reads a media type of the command line.
