@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +25,16 @@ fn told(args: &[&str]) -> Value {
 #[track_caller]
 fn failed(args: &[&str]) -> (i32, Value) {
     error(&program(&[args, &["--json"]].concat()).output().unwrap())
+}
+
+/// A directory of a broker that has ended, and its backup.
+fn backed_up(directory: &Directory) -> (PathBuf, PathBuf) {
+    let (data, backup) = (directory.file("data"), directory.file("backup"));
+    let mut broker = Broker::on(&data, &[]);
+    broker.ok(&["put", "/kept", "1"]);
+    assert_eq!(interrupt(&mut broker.child), 0);
+    told(&["backup", "--data", text(&data), text(&backup)]);
+    (data, backup)
 }
 
 /// The names in a directory.
@@ -311,11 +321,7 @@ fn no_broker_starts_on_a_backup() {
 #[test]
 fn a_backup_or_a_restore_that_fails_leaves_no_directory() {
     let directory = Directory::new("failed");
-    let (data, backup) = (directory.file("data"), directory.file("backup"));
-    let mut broker = Broker::on(&data, &[]);
-    broker.ok(&["put", "/kept", "1"]);
-    assert_eq!(interrupt(&mut broker.child), 0);
-    told(&["backup", "--data", text(&data), text(&backup)]);
+    let (data, backup) = backed_up(&directory);
     for from in [&data, &backup] {
         for name in names(from).iter().filter(|name| !name.starts_with("history")) {
             fs::remove_file(from.join(name)).unwrap();
@@ -341,11 +347,7 @@ fn a_backup_or_a_restore_that_fails_leaves_no_directory() {
 #[test]
 fn where_no_directory_can_be_made_another_is_asked_for() {
     let directory = Directory::new("to-a-file");
-    let (data, backup) = (directory.file("data"), directory.file("backup"));
-    let mut broker = Broker::on(&data, &[]);
-    broker.ok(&["put", "/a", "1"]);
-    assert_eq!(interrupt(&mut broker.child), 0);
-    told(&["backup", "--data", text(&data), text(&backup)]);
+    let (data, backup) = backed_up(&directory);
     let file = directory.file("file");
     fs::write(&file, "").unwrap();
     for args in [
