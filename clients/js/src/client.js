@@ -310,7 +310,7 @@ export class Client {
         return;
       }
       const waiter = { frame, of, cost, resolve, reject, timer: setTimeout(() => {
-        this.outside.remove(waiter);
+        this.outside.take((other) => other === waiter);
         const after = this.options.requestTimeoutMs;
         reject(new OnetreeError('timeout', `no room in the queue within ${after} ms; it was never sent`, { sent: false }));
         // There may be enough for who comes next.

@@ -2,9 +2,10 @@
 
 /** @template T */
 export class Line {
-  constructor() {
-    /** @private @type {T[]} */
-    this.all = [];
+  /** @param {T[]} all those who wait, the first in front; it is the line's from now on */
+  constructor(all = []) {
+    /** @private */
+    this.all = all;
     /** @private */
     this.head = 0;
   }
@@ -25,17 +26,22 @@ export class Line {
 
   /** The next one leaves. */
   shift() {
+    // What he had is not kept until the array is cut.
+    this.all[this.head] = /** @type {any} */ (undefined);
     this.head += 1;
-    if (this.head < 1024 || this.head * 2 < this.all.length) return;
+    if (!this.isEmpty && (this.head < 1024 || this.head * 2 < this.all.length)) return;
     this.all = this.all.slice(this.head);
     this.head = 0;
   }
 
-  /** One leaves before his turn; costs as many as there are before him. @param {T} one */
-  remove(one) {
-    const at = this.all.indexOf(one, this.head);
+  /** The first of whom `is` is true leaves before his turn; costs as many as there are before him. @param {(one: T) => boolean} is */
+  take(is) {
+    const at = this.all.findIndex((one, i) => i >= this.head && is(one));
+    if (at < 0) return undefined;
+    const one = this.all[at];
     if (at === this.head) this.shift();
-    else if (at > 0) this.all.splice(at, 1);
+    else this.all.splice(at, 1);
+    return one;
   }
 
   /** All leave. */

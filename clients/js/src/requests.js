@@ -6,6 +6,7 @@
 // way has been answered ("settling"), and those that came back are numbered anew, in their order.
 
 import { OnetreeError, closedError } from './errors.js';
+import { Line } from './line.js';
 import { byteLength, isKeyed } from './protocol.js';
 
 /** So often may one write be numbered anew while none is answered before it is given up. */
@@ -56,12 +57,10 @@ export class Requests {
     this.codec = codec;
     /** @type {Map<number, Request>} */
     this.all = new Map();
-    /** What is to be sent, by ticket: the order in which it was asked for. @type {number[]} */
-    this.queue = [];
-    this.head = 0;
-    /** @type {[number, number][]} */
-    this.deadlines = [];
-    this.firstDeadline = 0;
+    /** What is to be sent, by ticket: the order in which it was asked for. @type {Line<number>} */
+    this.queue = new Line();
+    /** @type {Line<[number, number]>} */
+    this.deadlines = new Line();
     /** The broker's history, by its last `welcome`. @type {string | undefined} */
     this.history = undefined;
     this.nextSeq = 1;
@@ -137,8 +136,7 @@ export class Requests {
   /** @private @param {number[]} tickets */
   requeue(tickets) {
     if (tickets.length === 0) return;
-    this.queue = [...new Set([...this.queue.slice(this.head), ...tickets])].sort((a, b) => a - b);
-    this.head = 0;
+    this.queue = new Line([...new Set([...this.queue.clear(), ...tickets])].sort((a, b) => a - b));
   }
 
   /** @private @param {Request} request @param {number | undefined} seq */
@@ -192,18 +190,13 @@ export class Requests {
    * @returns {number | undefined}
    */
   take() {
-    const ticket = this.queue[this.head];
+    const ticket = this.queue.first;
     if (ticket === undefined) return undefined;
     const request = this.all.get(ticket);
     if (this.settling && request !== undefined && request.seq === undefined && WRITES.has(request.frame.op)) {
-      const at = this.queue.findIndex((other, i) => i > this.head && this.all.get(other)?.seq !== undefined);
-      return at < 0 ? undefined : this.queue.splice(at, 1)[0];
+      return this.queue.take((other) => this.all.get(other)?.seq !== undefined);
     }
-    this.head += 1;
-    if (this.head > 1024 && this.head * 2 > this.queue.length) {
-      this.queue = this.queue.slice(this.head);
-      this.head = 0;
-    }
+    this.queue.shift();
     return ticket;
   }
 
@@ -311,19 +304,17 @@ export class Requests {
   }
 
   nextTimeout() {
-    return this.deadlines[this.firstDeadline]?.[0] ?? Infinity;
+    return this.deadlines.first?.[0] ?? Infinity;
   }
 
   /** @param {number} now @param {Effect[]} effects */
   handleTimeout(now, effects) {
-    for (;;) {
-      const first = this.deadlines[this.firstDeadline];
-      if (first === undefined) break;
+    for (let first = this.deadlines.first; first !== undefined; first = this.deadlines.first) {
       const [at, ticket] = first;
       const request = this.all.get(ticket);
       const waiting = request !== undefined && !request.replied;
       if (waiting && at > now) break;
-      this.firstDeadline += 1;
+      this.deadlines.shift();
       if (!waiting) continue;
       const [sent, again] = [wasSent(request), changesNothing(request)];
       const fate = again ? '' : '; it may still happen, once';
@@ -336,10 +327,6 @@ export class Requests {
       } else {
         this.finish(ticket, { error }, effects);
       }
-    }
-    if (this.firstDeadline > 1024) {
-      this.deadlines = this.deadlines.slice(this.firstDeadline);
-      this.firstDeadline = 0;
     }
   }
 
