@@ -66,11 +66,7 @@ const ofMirror = {
   },
   earlier: async ({ made }, { log, limit, before }) => found(await made.earlier(log, limit, before)),
   async transact({ made }, command) {
-    let runs = 0;
-    const { result, done } = await made.transact((tx) => {
-      runs += 1;
-      return programs[command.program](tx, command);
-    });
+    const { result, done, runs } = await made.transact((tx) => programs[command.program](tx, command));
     return { result, rev: done?.rev, runs };
   },
 };

@@ -189,11 +189,11 @@ export class Transaction {
  * @template T
  * @param {import('./live.js').Mirror} mirror
  * @param {(tx: Transaction) => T | Promise<T>} fn
- * @returns {Promise<{result: T, done?: import('./request.js').Done}>}
+ * @returns {Promise<{result: T, done?: import('./request.js').Done, runs: number}>}
  */
 export async function transact(mirror, fn) {
   must(FUNCTION, 'fn', fn);
-  for (;;) {
+  for (let runs = 1; ; runs++) {
     await mirror.fresh();
     const snapshot = mirror.snapshot();
     // Revisions of two histories are not compared: a broker that has begun another one meanwhile may have something else at
@@ -214,10 +214,10 @@ export async function transact(mirror, fn) {
       await mirror.until((now) => other(now) || tx.changed(now), false);
       continue;
     }
-    if (tx.steps.length === 0) return { result: /** @type {T} */ (result) };
+    if (tx.steps.length === 0) return { result: /** @type {T} */ (result), runs };
     try {
       const done = await mirror.client.write(tx.frame(), snapshot.cookie?.epoch);
-      return { result: /** @type {T} */ (result), done };
+      return { result: /** @type {T} */ (result), done, runs };
     } catch (error) {
       if (!(error instanceof OnetreeError && error.code === 'conflict')) throw error;
       const rev = error.rev ?? 0;

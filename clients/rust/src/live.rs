@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use onetree_protocol::frame::Mode;
+use onetree_protocol::frame::{Mode, Sub};
 use onetree_protocol::{Change, Cookie, Depth, Epoch, LogKey, Path, Revision, View};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -80,6 +80,14 @@ impl MirrorOptions {
     pub fn once(mut self) -> MirrorOptions {
         self.sub.mode = Mode::Once;
         self
+    }
+}
+
+/// As the frame says, from nothing.
+impl From<&Sub> for MirrorOptions {
+    fn from(sub: &Sub) -> MirrorOptions {
+        let Sub { mode, signals, every_ms, .. } = *sub;
+        MirrorOptions { sub: SubOptions { mode, signals, every_ms }, ..MirrorOptions::default() }
     }
 }
 
@@ -365,12 +373,12 @@ impl Mirror {
     }
 
     /// Waits until it is fresh and at `rev` or later: with the revision of a write, until it shows
-    /// that write. A revision is of one history: where the broker has begun another (the `epoch` of a
-    /// cookie), one of before may be far ahead.
+    /// that write. Gives the revision that it is at then. A revision is of one history: where the broker
+    /// has begun another (the `epoch` of a cookie), one of before may be far ahead.
     ///
     /// # Errors
     /// When the mirror has ended.
-    pub async fn at(&self, rev: Revision) -> Result<(), Error> {
+    pub async fn at(&self, rev: Revision) -> Result<Revision, Error> {
         let reached = |position: &Position| position.fresh && position.rev >= rev;
         // A `sync` moves fresh mirrors only.
         self.fresh().await?;
@@ -381,16 +389,20 @@ impl Mirror {
         self.wait(reached).await
     }
 
-    /// Waits until it is fresh; one of mode `once`: until it was.
+    /// Waits until it is fresh; one of mode `once`: until it was. Gives the revision that it is at then.
     ///
     /// # Errors
     /// When the mirror has ended.
-    pub async fn fresh(&self) -> Result<(), Error> {
+    pub async fn fresh(&self) -> Result<Revision, Error> {
         self.wait(|position| position.fresh).await
     }
 
     /// Waits until it is at `rev`, or past `before` where there is none, or of another history.
-    pub(crate) async fn past(&self, before: &Snapshot, rev: Option<Revision>) -> Result<(), Error> {
+    pub(crate) async fn past(
+        &self,
+        before: &Snapshot,
+        rev: Option<Revision>,
+    ) -> Result<Revision, Error> {
         let epoch = before.cookie().map(|cookie| cookie.epoch);
         let reached = |position: &Position| {
             let there = rev.map_or(position.rev > before.rev(), |rev| position.rev >= rev);
@@ -426,13 +438,13 @@ impl Mirror {
         &self.client
     }
 
-    async fn wait(&self, reached: impl Fn(&Position) -> bool) -> Result<(), Error> {
+    async fn wait(&self, reached: impl Fn(&Position) -> bool) -> Result<Revision, Error> {
         let mut positions = self.shared.position.subscribe();
         let position = positions.wait_for(|p| reached(p) || p.ended.is_some()).await;
         let position = position.map_err(|_| Error::CLOSED)?;
         match position.over() {
             Some(error) if !reached(&position) => Err(error),
-            _ => Ok(()),
+            _ => Ok(position.rev),
         }
     }
 
@@ -503,18 +515,19 @@ impl Mirror {
         shared.released().await
     }
 
-    /// Starts again from nothing; [`Mirror::fresh`] waits for the end of that. What it shows stays
-    /// until then.
+    /// Starts again from nothing, and waits until it is whole. What it shows stays until then. Gives the
+    /// revision that it is at then.
     ///
     /// # Errors
     /// When the mirror has ended.
-    pub async fn resync(&self) -> Result<(), Error> {
+    pub async fn resync(&self) -> Result<Revision, Error> {
         if let Some(error) = self.shared.position.borrow().over() {
             return Err(error);
         }
         let (done, begun) = oneshot::channel();
         self.client.send(Command::Resync { sub: self.shared.sub, done })?;
-        begun.await.map_err(|_| self.client.closed())
+        begun.await.map_err(|_| self.client.closed())?;
+        self.fresh().await
     }
 
     /// Compares it with the tree now, by digest. When it differs it starts again by itself.

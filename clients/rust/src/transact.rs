@@ -85,6 +85,8 @@ pub struct Transacted<T> {
     /// The commit; `None` when there was nothing to write, so that nothing was sent.
     #[serde(flatten)]
     pub done: Option<Done>,
+    /// How often the function ran.
+    pub runs: u32,
 }
 
 impl Tx {
@@ -279,8 +281,10 @@ impl Mirror {
         &self,
         mut run: impl FnMut(&mut Tx) -> Result<T, Abort>,
     ) -> Result<Transacted<T>, TransactError> {
+        let mut runs: u32 = 0;
         loop {
             self.fresh().await?;
+            runs = runs.saturating_add(1);
             let snapshot = self.snapshot();
             let mut tx = Tx::new(self.view(), snapshot.clone());
             let result = match run(&mut tx) {
@@ -293,11 +297,11 @@ impl Mirror {
                 Err(Abort::Failed(error)) => return Err(TransactError::Failed(error)),
             };
             if tx.writes.is_empty() {
-                return Ok(Transacted { result, done: None });
+                return Ok(Transacted { result, done: None, runs });
             }
             let of = snapshot.cookie().map(|cookie| cookie.epoch);
             match self.client().txn_of(tx.into_txn(), of).await {
-                Ok(done) => return Ok(Transacted { result, done: Some(done) }),
+                Ok(done) => return Ok(Transacted { result, done: Some(done), runs }),
                 Err(Error::Refused(refusal)) if refusal.code == crate::Code::Conflict => {
                     let there = refusal.rev.filter(|rev| *rev > snapshot.rev());
                     self.past(&snapshot, there).await?;

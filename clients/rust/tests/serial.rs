@@ -41,10 +41,10 @@ fn what_the_client_gives_is_told_as_json() {
     let done = Done { rev: rev(7), durable: true, paths: vec![path("/log/1")] };
     is_told(&done, r#"{"rev":7,"durable":true,"paths":["/log/1"]}"#);
     is_told(
-        Transacted { result: 3, done: Some(done) },
-        r#"{"result":3,"rev":7,"durable":true,"paths":["/log/1"]}"#,
+        Transacted { result: 3, done: Some(done), runs: 2 },
+        r#"{"result":3,"rev":7,"durable":true,"paths":["/log/1"],"runs":2}"#,
     );
-    is_told(Transacted { result: 3, done: None }, r#"{"result":3}"#);
+    is_told(Transacted { result: 3, done: None, runs: 1 }, r#"{"result":3,"runs":1}"#);
     is_told(
         Entry { rev: rev(7), value: Some(Value::json("[1.50]")) },
         r#"{"rev":7,"json":[1.50]}"#,

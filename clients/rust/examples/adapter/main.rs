@@ -1,136 +1,181 @@
 //! Does what it is told, a line at a time: the Rust client's adapter of `spec/scenarios`. It judges
-//! nothing; the runner does. `mirrors`: what is told to a mirror; `programs`: its transactions.
+//! nothing; the runner does.
 
-mod mirrors;
 mod programs;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
+use std::future::ready;
 use std::io::stdin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use onetree_client::protocol::frame::ClientFrame;
-use onetree_client::{Client, Codec, Options, Reconnect, Status, Write};
+use onetree_client::protocol::{ClientFrame, frame::Sub, json};
+use onetree_client::{
+    Changes, Client, Codec, Mirror, MirrorOptions, Options, Path, Reconnect, Revision, Status,
+    Write,
+};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 
-use mirrors::Copy;
-
-/// What a command comes to.
-type Answer = Result<Value, Box<dyn Error>>;
+type Outcome<T> = Result<T, Box<dyn Error>>;
+type Named = (Mirror, RefCell<Changes>);
 
 #[derive(Default)]
 struct Adapter {
     client: RefCell<Option<Client>>,
-    mirrors: RefCell<HashMap<String, Rc<Copy>>>,
-    asked: Arc<AtomicUsize>,
+    mirrors: RefCell<HashMap<String, Rc<Named>>>,
 }
+
+static ASKED: AtomicUsize = AtomicUsize::new(0);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let adapter = Rc::new(Adapter::default());
-    // Tasks of one thread begin in the order in which they were made: so do commands.
-    let tasks = LocalSet::new();
+    let adapter: &'static Adapter = Box::leak(Box::default());
     let reading = async {
+        // Tasks of one thread begin in the order in which they were made: so do commands.
         while let Ok(Some(Ok(line))) = spawn_blocking(|| stdin().lines().next()).await {
-            let adapter = adapter.clone();
-            spawn_local(async move { adapter.answer(&line).await });
+            spawn_local(async move { println!("{}", adapter.answer(&line).await) });
         }
     };
-    tasks.run_until(reading).await;
+    LocalSet::new().run_until(reading).await;
 }
 
 impl Adapter {
-    async fn answer(&self, line: &str) {
-        let command: Value = serde_json::from_str(line).unwrap_or_default();
-        let mut answer = json!({ "id": command["id"] });
-        match self.command(&command, line).await {
-            Ok(ok) => answer["ok"] = ok,
+    async fn answer(&self, line: &str) -> Value {
+        let c: Value = serde_json::from_str(line).unwrap_or_default();
+        match self.command(&c, line).await {
+            Ok(Value::Null) => json!({ "id": c["id"], "ok": {} }),
+            Ok(ok) => json!({ "id": c["id"], "ok": ok }),
             Err(error) => {
                 let code = onetree_client::word(&*error).unwrap_or("adapter");
-                answer["error"] = json!({ "code": code, "message": error.to_string() });
+                json!({ "id": c["id"], "error": { "code": code, "message": error.to_string() } })
             }
         }
-        println!("{answer}");
     }
 
-    async fn command(&self, command: &Value, line: &str) -> Answer {
-        let (op, mirror) = (text(&command["op"]), command["mirror"].as_str());
+    async fn command(&self, c: &Value, line: &str) -> Outcome<Value> {
+        let (op, name): (String, String) = (of(&c["op"]), of(&c["mirror"]));
         if op == "connect" {
-            self.client.replace(Some(Client::start(self.options(command)?)?));
-            return Ok(json!({}));
+            self.client.replace(Some(Client::start(options(c)?)?));
+            return Ok(Value::Null);
         }
         let client = self.client.borrow().clone().ok_or("connect first")?;
-        if let (Some(name), true) = (mirror, op != "sub") {
-            let copy = self.mirrors.borrow().get(name).cloned();
-            return copy.ok_or("no mirror of that name")?.command(op, command).await;
+        if op != "sub" && !name.is_empty() {
+            let named = self.mirrors.borrow().get(&name).cloned();
+            return of_mirror(&*named.ok_or("no mirror of that name")?, &op, c).await;
         }
-        match op {
-            "status" => return self.status(&client, command["wait"].as_str()).await,
-            "close" => client.close().await,
-            "leave" => client.leave().await,
+        Ok(match &op[..] {
+            "status" => {
+                let (mut status, wanted) = (client.status(), c["wait"].as_str());
+                let reached = |now: &Status| wanted.is_none_or(|wanted| now.as_str() == wanted);
+                let now = status.wait_for(reached).await?.as_str();
+                json!({ "status": now, "asked": ASKED.load(Ordering::Relaxed) })
+            }
+            "close" => json!(client.close().await),
+            "leave" => json!(client.leave().await),
             // All else is a frame.
             _ => match Codec::decode_client_text(line)? {
-                ClientFrame::Signal(signal) => client.signal(signal.path, signal.value).await?,
-                ClientFrame::Get(get) => return Ok(json!(client.get_many(get.paths).await?)),
-                ClientFrame::List(list) => return Ok(json!(client.list(list.into()).await?)),
+                ClientFrame::Signal(signal) => {
+                    json!(client.signal(signal.path, signal.value).await?)
+                }
+                ClientFrame::Get(get) => json!(client.get_many(get.paths).await?),
+                ClientFrame::List(list) => json!(client.list(list.into()).await?),
                 ClientFrame::Sub(sub) => {
-                    let copy = Rc::new(Copy::start(&client, *sub, command)?);
-                    self.mirrors.borrow_mut().insert(mirror.unwrap_or_default().into(), copy);
+                    let mirror = start(&client, *sub, c)?;
+                    let changes = RefCell::new(mirror.changes());
+                    self.mirrors.borrow_mut().insert(name, Rc::new((mirror, changes)));
+                    Value::Null
                 }
-                frame => return Ok(json!(client.write(Write::try_from(frame)?).await?)),
+                frame => json!(client.write(Write::try_from(frame)?).await?),
             },
-        }
-        Ok(json!({}))
-    }
-
-    fn options(&self, command: &Value) -> Result<Options, Box<dyn Error>> {
-        let mut options = Options::new(text(&command["url"]));
-        for (field, value) in command.as_object().into_iter().flatten() {
-            options = match field.as_str() {
-                "codec" if value == "json" => options.codec(Codec::Json),
-                "label" => options.label(text(value)),
-                "token" => options.token(text(value)),
-                "tokens" => {
-                    let tokens: Vec<String> = serde_json::from_value(value.clone())?;
-                    let asked = self.asked.clone();
-                    options.token_from(move || {
-                        let at = asked.fetch_add(1, Ordering::Relaxed).min(tokens.len() - 1);
-                        let token = tokens[at].clone();
-                        async move { Ok(token) }
-                    })
-                }
-                "reconnect" if value == "never" => options.reconnect(Reconnect::Never),
-                "reconnect" if value == "always" => options.reconnect(Reconnect::Always),
-                "queue_bytes" => options.queue_bytes(number(value) as u32),
-                "request_timeout_ms" => options.request_timeout(millis(value)),
-                "backoff_ms" => options.backoff(millis(&value[0]), millis(&value[1])),
-                _ => options,
-            };
-        }
-        Ok(options)
-    }
-
-    async fn status(&self, client: &Client, wanted: Option<&str>) -> Answer {
-        let mut status = client.status();
-        let reached = |now: &Status| wanted.is_none_or(|wanted| now.as_str() == wanted);
-        let now = status.wait_for(reached).await?.as_str();
-        Ok(json!({ "status": now, "asked": self.asked.load(Ordering::Relaxed) }))
+        })
     }
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
+fn options(c: &Value) -> Outcome<Options> {
+    let mut options = Options::new(of::<String>(&c["url"]));
+    for (field, value) in c.as_object().into_iter().flatten() {
+        options = match &field[..] {
+            "codec" if value == "json" => options.codec(Codec::Json),
+            "label" => options.label(of::<String>(value)),
+            "token" => options.token(of::<String>(value)),
+            "tokens" => {
+                let tokens: Vec<String> = of(value);
+                options.token_from(move || {
+                    let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+                    ready(Ok(tokens[asked.min(tokens.len() - 1)].clone()))
+                })
+            }
+            "reconnect" if value == "never" => options.reconnect(Reconnect::Never),
+            "reconnect" if value == "always" => options.reconnect(Reconnect::Always),
+            "queue_bytes" => options.queue_bytes(of(value)),
+            "request_timeout_ms" => options.request_timeout(millis(value)),
+            "backoff_ms" => options.backoff(millis(&value[0]), millis(&value[1])),
+            _ => options,
+        };
+    }
+    Ok(options)
 }
 
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_default()
+fn start(client: &Client, sub: Sub, c: &Value) -> Outcome<Mirror> {
+    let mut options: MirrorOptions = (&sub).into();
+    if let Some(file) = c["keep"].as_str() {
+        options = options.keep(file)?;
+    }
+    if let Some(saved) = c.get("from") {
+        let entries = saved["entries"].as_array().into_iter().flatten();
+        let entries = entries.map(|entry| json::parse_change_line(&entry.to_string()));
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        options = options.from(json::parse_cookie(&saved["cookie"].to_string())?, entries);
+    }
+    Ok(client.mirror(sub.view, options))
+}
+
+async fn of_mirror((m, changes): &Named, op: &str, c: &Value) -> Outcome<Value> {
+    let path = |value: &Value| Path::parse(&of::<String>(value));
+    Ok(match op {
+        "fresh" => json!({ "rev": m.fresh().await? }),
+        "resync" => json!({ "rev": m.resync().await? }),
+        "at" => json!({ "rev": m.at(Revision::new(of(&c["rev"])).ok_or("no rev")?).await? }),
+        "verify" => json!(m.verify().await?),
+        "dump" => json!(m.snapshot()),
+        "events" => events(&mut changes.borrow_mut()),
+        "earlier" => {
+            let before = c.get("before").map(path).transpose()?;
+            json!(m.earlier(&path(&c["log"])?, of(&c["limit"]), before.as_ref()).await?)
+        }
+        "transact" => {
+            let paths = c["paths"].as_array().into_iter().flatten().chain(c.get("path"));
+            let paths: Vec<Path> = paths.map(path).collect::<Result<_, _>>()?;
+            let program: String = of(&c["program"]);
+            json!(m.transact(|tx| programs::run(&program, tx, &paths)).await?)
+        }
+        _ => return Err(format!("no command {op}").into()),
+    })
+}
+
+fn events(changes: &mut Changes) -> Value {
+    let mut events = Vec::new();
+    while let Some(event) = changes.try_next() {
+        let mut told = json!(event);
+        if told.get("changes").is_some() {
+            told["changes"] = json!(changes.differences());
+            told["gaps"] = json!(event.gaps());
+        }
+        events.push(told);
+    }
+    events.into()
+}
+
+/// What a field holds; its default where that is another thing.
+fn of<T: DeserializeOwned + Default>(value: &Value) -> T {
+    T::deserialize(value).unwrap_or_default()
 }
 
 fn millis(value: &Value) -> Duration {
-    Duration::from_millis(number(value))
+    Duration::from_millis(of(value))
 }
