@@ -18,6 +18,7 @@ mod broker;
 mod clock;
 pub mod config;
 pub mod fanout;
+mod listening;
 mod random;
 mod run;
 mod server;

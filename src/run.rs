@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use onetree_core::{Settings, State};
 use onetree_protocol::{DigestKey, Epoch};
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -14,14 +13,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::broker::{Event, Hooks, Owner, QUEUED_EVENTS, Shared};
 use crate::config::Config;
 use crate::fanout::Fanout;
+use crate::listening::{Listening, listen};
 use crate::random::{self, NoRandomness};
 use crate::server::Server;
 use crate::store::files::{self, OpenError, OpenedStore, Storage};
 use crate::store::{EndError, MemoryStore, Store};
-
-/// Connections that the system keeps ready until they are accepted: all clients of a restarted
-/// broker come within seconds.
-const BACKLOG: u32 = 4096;
 
 /// How long a store may take to end, at least, however long the connections have taken: they are not to
 /// cost it a good end.
@@ -118,7 +114,7 @@ impl Broker {
     /// Starts with this state, whose commits are all in `store`.
     fn go_on(
         config: Config,
-        (listener, addr): Listening,
+        Listening { listeners, addr }: Listening,
         store: impl Store,
         state: State,
         hooks: Hooks,
@@ -131,7 +127,9 @@ impl Broker {
         let owner = tokio::spawn(Owner::new(state, store, shared, hooks).run(queue));
         let (ended, end) = watch::channel(None);
         tokio::spawn(watch_over(owner, server.clone(), ended));
-        tokio::spawn(server.clone().run(listener));
+        for listener in listeners {
+            tokio::spawn(server.clone().run(listener));
+        }
         tracing::info!(%addr, "listening");
         Running { server, end, timeout }
     }
@@ -145,26 +143,6 @@ fn settings(config: &Config) -> Result<Settings, NoRandomness> {
         bounds: config.bounds(),
         retention: config.retention_rules(),
     })
-}
-
-/// A listener, and where it listens.
-type Listening = (TcpListener, SocketAddr);
-
-/// Listens where the configuration says, if anyone may connect there. Nothing is accepted yet.
-fn listen(config: &Config) -> Result<Listening, StartError> {
-    let addr = config.listen;
-    if !addr.ip().is_loopback() && !config.allow_anonymous {
-        return Err(StartError::Exposed(addr));
-    }
-    let listen = || {
-        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(addr)?;
-        let listener = socket.listen(BACKLOG)?;
-        let addr = listener.local_addr()?;
-        Ok((listener, addr))
-    };
-    listen().map_err(|source| StartError::Listen { addr, source })
 }
 
 /// Waits for the end of the owner. Without it nothing works: then all else ends as well.

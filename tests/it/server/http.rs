@@ -203,6 +203,25 @@ async fn an_open_address_must_be_meant() {
     assert!(error.starts_with("cannot listen on 127.0.0.1:"), "{error}");
 }
 
+/// All clients of a broker that comes back connect at once: more of them than one listener has room for are kept
+/// until they are accepted, and still nobody else can listen there.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn several_listeners_keep_those_who_connect_at_once() {
+    let broker = broker("").await;
+    let taken = Config { listen: broker.addr(), ..Config::default() };
+    let error = Broker::start(taken, MemoryStore::new()).await.unwrap_err().to_string();
+    assert!(error.starts_with("cannot listen on 127.0.0.1:"), "{error}");
+    // Local address, remote address, state (0A: it listens).
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ours = format!(" 0100007F:{:04X} 00000000:0000 0A ", broker.addr().port());
+    assert_eq!(sockets.lines().filter(|line| line.contains(&ours)).count(), 4);
+    // Whichever of them a connection comes to, it is served.
+    for _ in 0..16 {
+        Wire::open(broker.addr()).await;
+    }
+}
+
 /// Who begins a request and says no more keeps nobody waiting for long.
 #[tokio::test]
 async fn requests_that_are_never_ended_do_not_keep_others_waiting() {

@@ -1,0 +1,67 @@
+//! Where a broker listens.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::config::Config;
+use crate::run::StartError;
+
+/// Connections that the system keeps ready for a listener until they are accepted, if it is not told to
+/// keep fewer: Linux's own most, `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
+
+/// Listeners at one address, among which the system divides who connects. All clients of a restarted broker come
+/// at once, and of each whom no listener has kept a place for the next attempt is made a second later.
+/// Elsewhere than in Linux sockets with one address do not divide anything.
+const LISTENERS: usize = if cfg!(target_os = "linux") { 4 } else { 1 };
+
+/// Listeners, all at one address.
+pub(crate) struct Listening {
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) addr: SocketAddr,
+}
+
+/// Listens where the configuration says, if anyone may connect there. Nothing is accepted yet.
+pub(crate) fn listen(config: &Config) -> Result<Listening, StartError> {
+    let addr = config.listen;
+    if !addr.ip().is_loopback() && !config.allow_anonymous {
+        return Err(StartError::Exposed(addr));
+    }
+    open(addr).map_err(|source| StartError::Listen { addr, source })
+}
+
+fn open(addr: SocketAddr) -> io::Result<Listening> {
+    // It is bound as the only one, so that no two brokers have one address; then it lets others in, which
+    // ask for that: these here.
+    let first = socket(addr)?;
+    first.bind(addr)?;
+    share(&first)?;
+    let addr = first.local_addr()?;
+    let mut listeners = vec![first.listen(BACKLOG)?];
+    while listeners.len() < LISTENERS {
+        let another = socket(addr)?;
+        share(&another)?;
+        another.bind(addr)?;
+        listeners.push(another.listen(BACKLOG)?);
+    }
+    Ok(Listening { listeners, addr })
+}
+
+fn socket(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    Ok(socket)
+}
+
+/// Lets sockets of the same user have its address that ask for it as well.
+#[cfg(target_os = "linux")]
+fn share(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_reuseport(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn share(_: &TcpSocket) -> io::Result<()> {
+    Ok(())
+}
