@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::mem::take;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -39,8 +40,8 @@ const TURN_SLOTS: usize = 1_000;
 /// Messages that are handled before something is written: their replies then go out in one write.
 const READ_BATCH: usize = WRITES_TOGETHER;
 
-/// The scratch of a connection keeps so many bytes at most: replies are smaller.
-const KEPT_SCRATCH_BYTES: usize = 512;
+/// The scratch of a connection keeps so many bytes at most: most replies are smaller, the welcome is not.
+const KEPT_SCRATCH_BYTES: usize = 256;
 
 /// A connection that has just been upgraded.
 pub(super) struct Arrival {
@@ -51,8 +52,10 @@ pub(super) struct Arrival {
     /// The `user-agent` of the request.
     pub(super) agent: Option<String>,
     pub(super) codec: Codec,
-    /// Whether there is no room for it.
-    pub(super) full: bool,
+    /// Its place among the connections; `None`: there is no room for it.
+    pub(super) place: Option<OwnedSemaphorePermit>,
+    /// Its place among the sockets.
+    pub(super) socket_place: Option<OwnedSemaphorePermit>,
 }
 
 /// One WebSocket connection.
@@ -66,6 +69,8 @@ pub(super) struct Connection {
     pub(super) since: Instant,
     pub(super) agent: Option<String>,
     pub(super) codec: Codec,
+    place: Option<OwnedSemaphorePermit>,
+    _socket_place: Option<OwnedSemaphorePermit>,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
     pub(super) mailbox: Arc<Mailbox>,
@@ -170,17 +175,23 @@ async fn note(waited: &mut bool) {
     std::future::pending().await
 }
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(server: Arc<Server>, arrival: Arrival) {
-    let full = arrival.full;
-    let mut connection = Connection::new(server, arrival);
-    let ending = if full {
+/// Serves a connection from when it has arrived, if it does, until it ends.
+///
+/// How it arrives, begins and ends has a place of its own while it lasts: in the task these would take
+/// 3 KiB from each connection that just lives.
+pub(super) async fn serve(
+    server: Arc<Server>,
+    arriving: Pin<Box<impl Future<Output = Option<Arrival>>>>,
+) {
+    let mut connection = match arriving.await {
+        Some(arrival) => Connection::new(server, arrival),
+        None => return,
+    };
+    let ending = if connection.place.is_none() {
         Ending::full()
     } else {
         connection.enter();
         or_internal(async {
-            // The beginning and the end have a place of their own while they last: in the task they
-            // would take 2 KiB from each connection that just lives.
             match Box::pin(connection.open()).await {
                 Ok(()) => connection.live().await,
                 Err(ending) => ending,
@@ -197,7 +208,7 @@ const DIGEST_BYTES: usize = 72;
 
 impl Connection {
     fn new(server: Arc<Server>, arrival: Arrival) -> Connection {
-        let Arrival { socket, read, peer, agent, codec, full: _ } = arrival;
+        let Arrival { socket, read, peer, agent, codec, place, socket_place } = arrival;
         let config = &server.config;
         let frame_bytes = config.frame_bytes as usize;
         let (read_half, write_half) = socket.into_split();
@@ -230,6 +241,8 @@ impl Connection {
             since: now,
             agent,
             codec,
+            place,
+            _socket_place: socket_place,
             reader,
             writer,
             mailbox,

@@ -62,29 +62,29 @@ pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Per
     };
     let agent = value(headers, header::USER_AGENT).map(logged_agent);
     let socket_permit = permit.lock().ok().and_then(|mut permit| permit.take());
-    let tasks = server.tasks.clone();
     let upgraded = hyper::upgrade::on(&mut request);
-    tasks.spawn(async move {
+    let tasks = server.tasks.clone();
+    let connections = server.connections.clone();
+    let arriving = async move {
         let Ok(upgraded) = upgraded.await else {
             tracing::debug!(%peer, "connection gone before it was upgraded");
-            return;
+            return None;
         };
         let Ok(parts) = upgraded.downcast::<TokioIo<Socket>>() else {
             tracing::error!(%peer, "an upgraded connection is of another kind than the accepted one");
-            return;
+            return None;
         };
-        let connection_permit = server.connections.clone().try_acquire_owned().ok();
-        let arrival = Arrival {
+        Some(Arrival {
             socket: parts.io.into_inner().into_inner(),
             read: parts.read_buf,
             peer,
             agent,
             codec,
-            full: connection_permit.is_none(),
-        };
-        connection::serve(server, arrival).await;
-        drop((connection_permit, socket_permit));
-    });
+            place: connections.try_acquire_owned().ok(),
+            socket_place: socket_permit,
+        })
+    };
+    tasks.spawn(connection::serve(server, Box::pin(arriving)));
     reply
 }
 

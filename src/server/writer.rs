@@ -27,8 +27,9 @@ const SHARED_BYTES: usize = 2048;
 /// Slices of one system call.
 const SLICES: usize = 64;
 
-/// A buffer of up to this size is kept when it is empty.
-const KEPT_BYTES: usize = 1024;
+/// A buffer of up to this size is kept when it is empty: what most messages take, and not what a connection
+/// begins with, which it would keep for as long as it idles.
+const KEPT_BYTES: usize = 256;
 
 /// A close frame's reason, bytes, at most (RFC 6455, 5.5: 125 with the code).
 const REASON_BYTES: usize = 123;
