@@ -9,8 +9,9 @@ const STEPS_A_CHANGE: usize = 2_000;
 /// Steps that may be taken at once, of each: some 10 ms, by changes that come after others which did not need theirs.
 const STEPS_AT_ONCE: usize = 1_000_000;
 
-/// Steps of each that are earned by a commit that somebody is handed: to find many who see it is no waste.
-const STEPS_A_COMMIT_HANDED: usize = 2;
+/// Steps of each that are earned by a commit that somebody is handed: to find many who see it is no waste. As long
+/// as the handing over takes: so many views or matching patterns a connection may have to be found by.
+const STEPS_A_COMMIT_HANDED: usize = 16;
 
 /// The groups of a base, by what it takes to find out whether they see something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,14 +83,20 @@ impl Lookup {
         }
     }
 
-    /// Takes so many steps. False: there are not as many left, and none will be.
+    /// Whether so much is gone that what is found should be handed over, which earns some.
+    pub(super) fn is_low(&self) -> bool {
+        self.left.light.min(self.left.heavy) < STEPS_AT_ONCE / 2
+    }
+
+    /// Takes so many steps. False: there are not as many left. They stay: who needs more than a change gives
+    /// would otherwise never have them again.
     pub(super) fn take(&mut self, tier: Tier, steps: usize) -> bool {
         let left = match tier {
             Tier::Plain | Tier::Light => &mut self.left.light,
             Tier::Heavy => &mut self.left.heavy,
         };
         let rest = left.checked_sub(steps);
-        *left = rest.unwrap_or(0);
+        *left = rest.unwrap_or(*left);
         rest.is_some()
     }
 

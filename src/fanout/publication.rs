@@ -107,7 +107,10 @@ impl<'a> Publication<'a> {
                 });
                 current.looked_up += 1;
             }
-            let handed = self.hand_over(current);
+            let mut handed = self.hand_over(current);
+            if self.lookup.is_low() {
+                handed += end(&mut self.run, &mut self.lookup);
+            }
             left = left.saturating_sub(1 + handed / HANDED);
             if left == 0 {
                 return true;

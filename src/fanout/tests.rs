@@ -518,7 +518,8 @@ fn what_takes_too_long_to_look_up_is_left_to_those_who_make_it_so() {
         house.register(5, n, costly("/a", 2 * n, false));
     }
     house.commits([(2_001, puts(600)), (2_002, vec![put(&deep(1))])]);
-    assert_eq!(house.overflowed(), [true, false, false, true, true, true]);
+    // At another base there are as many steps left as few patterns take.
+    assert_eq!(house.overflowed(), [true, false, false, true, false, true]);
     assert_eq!(house.told_of(2_001), [0, 600, 600]);
     assert_eq!(house.told_of(2_002), [0, 1, 1]);
 }
@@ -549,18 +550,57 @@ fn too_many_views_that_see_something_are_left_to_the_tree() {
     assert_eq!(house.told_of(4), [2_000]);
 }
 
+/// A view at `/a` that nobody else has, and that sees all there.
+fn of_its_own(n: usize, patterns: &[&str]) -> View {
+    let own = format!("{n}");
+    let texts = patterns.iter().copied().chain([own.as_str()]);
+    let patterns = texts.map(|text| Pattern::parse(text).unwrap()).collect();
+    View { patterns, ..View::tree(path("/a")) }
+}
+
 #[test]
-fn many_that_do_see_something_each_by_a_view_of_its_own_get_it() {
-    let house = House::new(4_000);
-    for n in 0..4_000 {
-        let patterns = ["**".to_owned(), format!("{n}")].map(|text| Pattern::parse(&text).unwrap());
-        house.register(n, 1, View { patterns: patterns.to_vec(), ..View::tree(path("/a")) });
+fn many_that_do_see_something_each_by_views_of_their_own_get_it() {
+    const PATTERNS: [&str; 12] = [
+        "**", "*/*", "x/*", "**/*", "*/**", "x/**", "**/x/*", "**/x/**", "**/*/*", "*/**/*",
+        "x/**/*", "**/*/**",
+    ];
+    for together in [1, 7, 100] {
+        let house = House::new(2_000);
+        for n in 0..2_000 {
+            house.register(n, 1, of_its_own(n, &PATTERNS));
+        }
+        let mut rev = 1;
+        while rev <= 100 {
+            let puts = (rev..rev + together).map(|rev| (rev, vec![put(&format!("/a/x/{rev}"))]));
+            house.commits(puts);
+            rev += together;
+        }
+        let lost =
+            |(_, kept): &(Arc<Subscriber>, Arc<Kept>)| kept.overflowed.load(Ordering::Relaxed);
+        assert!(!house.people.iter().any(lost), "{together} together");
+        assert_eq!(house.deltas(1_999).0.len() as u64, rev - 1);
     }
-    for rev in (1..700).step_by(7) {
-        house.commits((rev..rev + 7).map(|rev| (rev, vec![put(&format!("/a/x/{rev}"))])));
+}
+
+#[test]
+fn who_takes_more_steps_than_a_change_gives_has_them_again_when_another_has_taken_all() {
+    let house = House::new(2_501);
+    for n in 0..2_500 {
+        house.register(n, 1, of_its_own(n, &["**"]));
     }
-    assert!(house.people.iter().all(|(_, kept)| !kept.overflowed.load(Ordering::Relaxed)));
-    assert_eq!(house.deltas(3_999).0.len(), 700);
+    for n in 0..200 {
+        house.register(2_500, n, costly("/e", 2 * n, false));
+    }
+    let swept = |revs: std::ops::Range<u64>, top: &str| {
+        revs.filter(|rev| {
+            house.commit(*rev, vec![put(&format!("{top}/{rev}"))]);
+            house.people[0].1.overflowed.swap(false, Ordering::Relaxed)
+        })
+        .count()
+    };
+    assert_eq!(swept(1..20, "/a/x"), 0);
+    assert_eq!(swept(20..40, &format!("/e{}", deep(1))), 0);
+    assert!(swept(40..140, "/a/x") <= 2);
 }
 
 #[test]
