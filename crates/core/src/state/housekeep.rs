@@ -18,6 +18,9 @@ use crate::slot::{Slot, Summary};
 /// delivered to meanwhile.
 const STEP: usize = 250;
 
+/// Logs of which it is found out at once that nothing is to be trimmed: a look-up each, and nobody is told anything.
+const RECHECKS: usize = 1_000;
+
 impl State {
     /// The next commit that is due by itself at `now`, applied; `None` when there is none, or when enough
     /// was looked at for one turn: then [`State::due`] is over still. To be called until then. Each has at
@@ -75,7 +78,7 @@ impl State {
     /// The next trim. Where much is due for nothing it gives none and leaves the rest for the next time:
     /// then [`State::due`] is over.
     fn retain(&mut self, now: Time) -> Option<Vec<Effect>> {
-        for _ in 0..STEP {
+        for _ in 0..RECHECKS {
             if let Some(log) = self.outgrown.first() {
                 // It stays noted until nothing is to be trimmed: a trim that is not stored comes again.
                 if let Some(trim) = self.trim_due(log, now) {

@@ -42,8 +42,30 @@ pub(crate) struct Walk<'a> {
 pub(super) struct Known {
     /// Where the tail of the log begins that the walk was in.
     edge: Option<Edge>,
-    /// Of the logs that it was in, by their depth below the base, whether the view may see their entries.
-    logs: Vec<Option<(String, bool)>>,
+    /// The log that it was in last; of that and of those which it lies in, by their depth below the base, where
+    /// their path in its path ends and whether the view may see their entries.
+    log: String,
+    sees: Vec<Option<(usize, bool)>>,
+}
+
+impl Known {
+    /// Whether the view may see entries of a log, if that is known.
+    fn sees(&self, log: &str, depth: usize) -> Option<bool> {
+        let (end, sees) = (*self.sees.get(depth)?)?;
+        (self.log.get(..end) == Some(log)).then_some(sees)
+    }
+
+    fn note(&mut self, log: &str, depth: usize, sees: bool) {
+        if !self.log.starts_with(log) {
+            let ends = |end| self.log.get(..end).is_some() && self.log.get(..end) == log.get(..end);
+            self.sees.iter_mut().for_each(|known| *known = known.filter(|(end, _)| ends(*end)));
+            self.log = log.into();
+        }
+        if self.sees.len() <= depth {
+            self.sees.resize(depth + 1, None);
+        }
+        self.sees[depth] = Some((log.len(), sees));
+    }
 }
 
 type Slots<'a> = Box<dyn Iterator<Item = &'a Slot> + 'a>;
@@ -288,17 +310,12 @@ impl<'a> Walk<'a> {
         if self.view.patterns.is_empty() {
             return self.view.sees_entries_of(below.take(depth));
         }
-        if let Some(Some((known, sees))) = self.known.logs.get(depth)
-            && known == log
-        {
-            return *sees;
+        if let Some(sees) = self.known.sees(log, depth) {
+            return sees;
         }
         let sees = self.view.sees_entries_of(below.take(depth));
         self.left = self.left.map(|left| left.saturating_sub(self.cost));
-        if self.known.logs.len() <= depth {
-            self.known.logs.resize(depth + 1, None);
-        }
-        self.known.logs[depth] = Some((log.into(), sees));
+        self.known.note(log, depth, sees);
         sees
     }
 
