@@ -302,7 +302,7 @@ export class Client {
    * @param {string} [of] the history that it is about, however long it waits
    * @returns {Promise<any>}
    */
-  async ask(frame, op, of = this.session.requests.history) {
+  async ask(frame, op, of = this.session.historyOf(frame)) {
     const cost = costOf(frame);
     const answer = await /** @type {Promise<Frame>} */ (new Promise((resolve, reject) => {
       if (this.outside.isEmpty && this.hasRoom(cost)) {

@@ -22,13 +22,17 @@ const WRITES = new Set(['put', 'append', 'delete', 'drop', 'trim', 'txn']);
  */
 
 /**
- * Whether a write is about one history: it names a revision, in a condition or by the key of a log, where another history may
- * have something else. That an entry is absent is about any.
+ * Where a write names a revision, in a condition or by the key of a log: another history may have something else there. That
+ * an entry is absent is about any.
  * @param {Frame} frame
+ * @returns {string[]} paths
  */
-function isOfHistory({ op, path, if: only, do: steps = [] }) {
-  if (op === 'txn') return (only ?? []).some((/** @type {any} */ one) => one.rev > 0) || steps.some(names);
-  return WRITES.has(op) && (only?.rev > 0 || names({ do: op, path }));
+export function ofHistory({ op, path, if: only, do: steps = [] }) {
+  if (!WRITES.has(op)) return [];
+  /** @param {{path?: string, tree?: string}[]} list */
+  const paths = (list) => list.map((one) => one.path ?? /** @type {string} */ (one.tree));
+  if (op === 'txn') return paths([...(only ?? []).filter((/** @type {any} */ one) => one.rev > 0), ...steps.filter(names)]);
+  return only?.rev > 0 || names({ do: op, path }) ? [path] : [];
 }
 
 /** @param {{do: string, path: string}} step */
@@ -91,7 +95,7 @@ export class Requests {
    * @param {Effect[]} effects
    */
   add(now, ticket, frame, history, effects) {
-    const of = isOfHistory(frame) ? history ?? this.history : undefined;
+    const of = ofHistory(frame).length > 0 ? history ?? this.history : undefined;
     this.all.set(ticket, { frame, of, seq: undefined, sent: 0, replied: false, inFlight: false, renumbered: 0 });
     this.queue.push(ticket);
     this.deadlines.push([now + this.timeout, ticket]);

@@ -4,8 +4,8 @@
 import { Backoff } from './backoff.js';
 import { OnetreeError, closedError } from './errors.js';
 import { MirrorState } from './mirror.js';
-import { sees } from './protocol.js';
-import { Requests } from './requests.js';
+import { contains, sees } from './protocol.js';
+import { Requests, ofHistory } from './requests.js';
 import { AGAIN, Slot } from './slot.js';
 
 /** What comes on top of the broker's heartbeat before a silent connection is taken for dead, ms. */
@@ -122,6 +122,24 @@ export class Session {
   }
 
   // What the application wants.
+
+  /**
+   * What a write is about: the history of now, or that which a mirror still shows where it names a revision.
+   * @param {Frame} frame
+   * @returns {string | undefined}
+   */
+  historyOf(frame) {
+    const now = this.requests.history;
+    const named = ofHistory(frame);
+    if (named.length > 0) {
+      for (const { state } of this.slots.values()) {
+        const shown = state.cookie?.epoch;
+        const { path: base } = state.view;
+        if (shown !== undefined && shown !== now && named.some((path) => contains(base, path) || contains(path, base))) return shown;
+      }
+    }
+    return now;
+  }
 
   /**
    * Asks something. Its `id` and `seq` are set here; there will be one reply.

@@ -100,12 +100,13 @@ def test_what_is_about_any_history_is_sent_to_another(name: str) -> None:
 
 def test_a_transaction_is_about_the_history_of_its_snapshot() -> None:
     world = up()
-    before = world.session.history
+    again = request.put("/a", 3, if_rev=1)
+    before = world.session.history_of(again)
     world.cut()
     world.broker = another()
     world.settle()
     world.session.request(world.now, 2, request.put("/a", 2, if_rev=1), before)
-    world.session.request(world.now, 3, request.put("/a", 3, if_rev=1), world.session.history)
+    world.session.request(world.now, 3, again, world.session.history_of(again))
     world.settle()
     assert (code(world, 2), code(world, 3)) == ("conflict", "done")
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +20,9 @@ use crate::keep::keeper;
 use crate::live::{Mirror, MirrorOptions, Shared};
 use crate::mirror;
 use crate::options::Options;
-use crate::request::{Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write, cost};
+use crate::request::{
+    Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write, cost, of_history,
+};
 use crate::session::{self, Reply};
 use crate::transport;
 
@@ -43,6 +45,7 @@ struct Inner {
     /// What was asked is about this one, however long it waits.
     history: watch::Receiver<Option<Epoch>>,
     last_sub: AtomicU32,
+    mirrors: Mutex<Vec<Weak<Shared>>>,
     /// Who saves the mirrors that are kept.
     keepers: Mutex<Vec<(Arc<Shared>, JoinHandle<()>)>>,
 }
@@ -103,6 +106,7 @@ impl Client {
                 status,
                 history,
                 last_sub: AtomicU32::new(0),
+                mirrors: Mutex::default(),
                 keepers: Mutex::default(),
             }),
         })
@@ -177,7 +181,8 @@ impl Client {
     /// When there was no room in time, or the client has ended.
     pub async fn enqueue(&self, write: impl Into<Write>) -> Result<Pending<Done>, Error> {
         let Write(frame) = write.into();
-        self.ask(frame, self.history(), done).await
+        let of = self.history_of(&frame);
+        self.ask(frame, of, done).await
     }
 
     /// As [`Client::enqueue`] without waiting: the write is in the queue when this returns, or the
@@ -189,7 +194,8 @@ impl Client {
             TryAcquireError::NoPermits => Error::QueueFull,
             TryAcquireError::Closed => self.closed(),
         });
-        match pending.and_then(|permit| self.hand_over(frame, self.history(), permit, done)) {
+        let of = self.history_of(&frame);
+        match pending.and_then(|permit| self.hand_over(frame, of, permit, done)) {
             Ok(pending) => pending,
             Err(error) => Pending::failed(error, done),
         }
@@ -247,6 +253,10 @@ impl Client {
             keepers.retain(|(_, keeper)| !keeper.is_finished());
             keepers.push((shared.clone(), self.inner.runtime.spawn(keeper)));
         }
+        let mut mirrors = self.inner.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
+        mirrors.retain(|mirror| mirror.strong_count() > 0);
+        mirrors.push(Arc::downgrade(&shared));
+        drop(mirrors);
         let state = Box::new(mirror::State::new(view, saved));
         let started = Command::Mirror { sub, state, options, shared: shared.clone() };
         if let Err(error) = self.send(started) {
@@ -323,8 +333,20 @@ impl Client {
         Ok(Pending { answer, take })
     }
 
-    fn history(&self) -> Option<Epoch> {
-        *self.inner.history.borrow()
+    /// What a write is about: the history of now, or that which a mirror still shows where it names a revision.
+    fn history_of(&self, frame: &ClientFrame) -> Option<Epoch> {
+        let now = *self.inner.history.borrow();
+        let named = of_history(frame);
+        if named.is_empty() {
+            return now;
+        }
+        let mirrors = self.inner.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = mirrors.iter().filter_map(Weak::upgrade).filter_map(|mirror| {
+            let another = mirror.history().filter(|epoch| Some(*epoch) != now)?;
+            let base = mirror.base();
+            named.iter().any(|path| base.contains(path) || path.contains(base)).then_some(another)
+        });
+        shown.next().or(now)
     }
 
     fn weight(&self, frame: &ClientFrame) -> u32 {

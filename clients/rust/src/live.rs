@@ -169,6 +169,15 @@ impl Shared {
         self.lock().snapshot.clone()
     }
 
+    pub(crate) fn base(&self) -> &Path {
+        &self.view.base
+    }
+
+    /// Which history it shows.
+    pub(crate) fn history(&self) -> Option<Epoch> {
+        self.lock().snapshot.cookie().map(|cookie| cookie.epoch)
+    }
+
     /// What it was started with.
     pub(crate) fn initial(&self) -> Snapshot {
         self.initial.clone()

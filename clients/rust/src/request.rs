@@ -324,29 +324,36 @@ pub(crate) fn is_write(frame: &ClientFrame) -> bool {
     )
 }
 
-/// Whether a write is about one history: it names a revision, in a condition or by the key of a log,
-/// where another history may have something else. That an entry is absent is about any.
-pub(crate) fn is_of_history(frame: &ClientFrame) -> bool {
+/// Where a write names a revision, in a condition or by the key of a log: another history may have something
+/// else there. That an entry is absent is about any.
+pub(crate) fn of_history(frame: &ClientFrame) -> Vec<&Path> {
     let keyed = |path: &Path| path.segments().any(|name| LogKey::parse(name).is_some());
-    let at = |expect: &Option<Expect>| expect.is_some_and(|expect| expect.rev > Revision::ZERO);
+    let at = |path, expect: &Option<Expect>| {
+        let named = keyed(path) || expect.is_some_and(|expect| expect.rev > Revision::ZERO);
+        named.then_some(path).into_iter().collect()
+    };
     match frame {
-        ClientFrame::Put(f) => keyed(&f.path) || at(&f.expect),
-        ClientFrame::Append(f) => keyed(&f.path),
-        ClientFrame::Delete(f) => keyed(&f.path) || at(&f.expect),
-        ClientFrame::Drop(f) => keyed(&f.path) || at(&f.expect),
-        ClientFrame::Trim(_) => true,
+        ClientFrame::Put(f) => at(&f.path, &f.expect),
+        ClientFrame::Append(f) => at(&f.path, &None),
+        ClientFrame::Delete(f) => at(&f.path, &f.expect),
+        ClientFrame::Drop(f) => at(&f.path, &f.expect),
+        ClientFrame::Trim(f) => vec![&f.path],
         ClientFrame::Txn(f) => {
-            f.conditions.iter().any(|condition| match condition {
-                Condition::Entry { rev, .. } | Condition::Tree { rev, .. } => *rev > Revision::ZERO,
-            }) || f.changes.iter().any(|step| match step {
+            let conditions = f.conditions.iter().filter_map(|condition| match condition {
+                Condition::Entry { path, rev } | Condition::Tree { path, rev } => {
+                    (*rev > Revision::ZERO).then_some(path)
+                }
+            });
+            let steps = f.changes.iter().filter_map(|step| match step {
                 Do::Put { path, .. }
                 | Do::Append { path, .. }
                 | Do::Delete { path }
-                | Do::Drop { path } => keyed(path),
-                Do::Trim { .. } => true,
-            })
+                | Do::Drop { path } => keyed(path).then_some(path),
+                Do::Trim { path, .. } => Some(path),
+            });
+            conditions.chain(steps).collect()
         }
-        _ => false,
+        _ => Vec::new(),
     }
 }
 

@@ -177,7 +177,7 @@ class Client:
         """Waits for room in the queue, puts the write there, and returns without its answer: so one
         task can have thousands on their way, in their order."""
         frame = given("write", request.written, write)
-        return await self._enqueue(frame, self._session.history)
+        return await self._enqueue(frame, self._session.history_of(frame))
 
     async def txn_of(self, txn: request.Txn, history: str | None) -> Done:
         """For `transact`: commits what is about this history, and no other."""
@@ -190,7 +190,8 @@ class Client:
         if self._queue or cost > self._room:
             raise QueueFull
         self._room -= cost
-        return cast("asyncio.Future[Done]", self._hand_over(frame, cost, self._session.history))
+        of = self._session.history_of(frame)
+        return cast("asyncio.Future[Done]", self._hand_over(frame, cost, of))
 
     async def signal(self, path: str, value: object) -> None:
         """Sends a signal to those who are there; returns when the broker has it. It is never sent

@@ -132,17 +132,18 @@ def values(frame: frames.ClientFrame) -> Iterator[Value]:
         yield frame.value
 
 
-def is_of_history(frame: frames.Request) -> bool:
-    """Whether a write is about one history: it names a revision, in a condition or by the key of a
-    log, where another history may have something else. That an entry is absent is about any."""
+def of_history(frame: frames.Request) -> list[str]:
+    """Where a write names a revision, in a condition or by the key of a log: another history may
+    have something else there. That an entry is absent is about any."""
     if isinstance(frame, frames.Txn):
-        if any(condition.rev > 0 for condition in frame.conditions):
-            return True
-        return any(step.do == "trim" or is_keyed(step.path) for step in frame.steps)
+        conditions = [condition.path for condition in frame.conditions if condition.rev > 0]
+        steps = [step.path for step in frame.steps if step.do == "trim" or is_keyed(step.path)]
+        return conditions + steps
     if not isinstance(frame, frames.WRITES):
-        return False
+        return []
     only = None if isinstance(frame, Append | Trim) else frame.if_rev
-    return isinstance(frame, Trim) or bool(only) or is_keyed(frame.path)
+    named = isinstance(frame, Trim) or bool(only) or is_keyed(frame.path)
+    return [frame.path] if named else []
 
 
 def cost(frame: frames.ClientFrame) -> int:

@@ -17,7 +17,7 @@ use onetree_protocol::{Code, Codec, Epoch, MediaType, Revision, Value, json};
 
 use super::{Effect, Reply, Time};
 use crate::errors::{ConnectError, Error, Refusal};
-use crate::request::{is_of_history, is_write, number, values};
+use crate::request::{is_write, number, of_history, values};
 
 /// So often may one write be numbered anew while none is answered before it is given up: once is
 /// what a refused neighbour costs, twice what a broker costs that has forgotten us meanwhile.
@@ -102,7 +102,7 @@ impl Requests {
         of: Option<Epoch>,
         effects: &mut VecDeque<Effect>,
     ) {
-        let of = of.or(self.history).filter(|_| is_of_history(&frame));
+        let of = of.or(self.history).filter(|_| !of_history(&frame).is_empty());
         let (seq, sent, renumbered) = (None, 0, 0);
         let (replied, in_flight) = (false, false);
         let request = Request { frame, of, seq, sent, replied, in_flight, renumbered };

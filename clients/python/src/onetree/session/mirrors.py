@@ -14,6 +14,7 @@ from ..options import SubOptions
 from ..protocol import frames
 from ..protocol.digests import Digest
 from ..protocol.frames import Change
+from ..protocol.paths import contains
 from .asked import Asked, Asks
 from .effects import Effect, MirrorWent, Release, Reply
 from .subs import AGAIN, Slot
@@ -40,6 +41,15 @@ class Mirrors:
         self._sync_wanted = False
 
     # What the application wants.
+
+    def other_history(self, now: str | None, paths: list[str]) -> str | None:
+        """One that a mirror shows which is not that of now, over or under one of these paths."""
+        for slot in self._slots.values():
+            cookie, base = slot.state.cookie, slot.state.view.path
+            if cookie is not None and cookie.epoch != now:
+                if any(contains(base, path) or contains(path, base) for path in paths):
+                    return cookie.epoch
+        return None
 
     def add(self, sub: int, state: State, options: SubOptions) -> None:
         """One more, not started."""

@@ -19,7 +19,7 @@ from ..errors import Closed, ConnectError, Lost, OnetreeError, Refused, Timeout
 from ..protocol import frames
 from ..protocol.frames import WRITES, Limits, Request
 from ..protocol.wrong import Wrong
-from ..request import is_of_history, values
+from ..request import of_history, values
 from .effects import Effect, Release, Reply
 
 RENUMBERED: Final = 3
@@ -89,7 +89,7 @@ class Requests:
 
     def add(self, now: float, ticket: int, frame: Request, history: str | None) -> None:
         """One more, to be sent. `history`: what it is about, where that is not the one of now."""
-        if not is_of_history(frame):
+        if not of_history(frame):
             history = None
         elif history is None:
             history = self.history

@@ -13,6 +13,7 @@ from ..errors import Closed, ConnectError, Ended, ProtocolBroken, Silent
 from ..mirror import State
 from ..options import Options, SubOptions
 from ..protocol import frames, json_codec, msgpack_codec
+from ..request import of_history
 from .asked import Asked, Asks
 from .effects import Connect, Disconnect, Effect, Release, Reply, StatusIs
 from .mirrors import Mirrors
@@ -83,10 +84,11 @@ class Session:
 
     # What the application wants.
 
-    @property
-    def history(self) -> str | None:
-        """The broker's, by its last `welcome`."""
-        return self._requests.history
+    def history_of(self, frame: frames.Request) -> str | None:
+        """What a write is about: the history of now, by the last `welcome`, or that which a mirror
+        still shows where it names a revision."""
+        now, named = self._requests.history, of_history(frame)
+        return (self._mirrors.other_history(now, named) if named else None) or now
 
     def request(
         self, now: float, ticket: int, frame: frames.Request, history: str | None = None
