@@ -13,7 +13,7 @@ use crate::run::StartError;
 const BACKLOG: u32 = 4096;
 
 /// Listeners at one address, among which the system divides who connects. All clients of a restarted broker come
-/// at once, and of each whom no listener has kept a place for the next attempt is made a second later.
+/// at once, and whom no listener has a place for tries again a second later ([ADR 18](../docs/adr/0018-four-listeners.md)).
 /// Elsewhere than in Linux sockets with one address do not divide anything.
 const LISTENERS: usize = if cfg!(target_os = "linux") { 4 } else { 1 };
 

@@ -33,9 +33,10 @@ mod stats;
 mod upgrade;
 mod writer;
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use writer::ENVELOPE;
@@ -92,6 +93,8 @@ pub(crate) struct Server {
     first_requests: Arc<Semaphore>,
     /// Snapshots that refreshes may hold.
     holds: Arc<Semaphore>,
+    /// When the log was last told that a connection cannot be accepted.
+    accept_told: Mutex<Option<Instant>>,
     /// Whether the log has been told of a page that may not connect.
     foreign_told: AtomicBool,
     stopping: AtomicBool,
@@ -121,6 +124,7 @@ impl Server {
             sockets: Arc::new(Semaphore::new(connections + HANDSHAKES)),
             first_requests: Arc::new(Semaphore::new(FIRST_REQUESTS)),
             holds: Arc::new(Semaphore::new(config.held_snapshots as usize)),
+            accept_told: Mutex::default(),
             foreign_told: AtomicBool::new(false),
             config,
             stopping: AtomicBool::new(false),
@@ -129,9 +133,8 @@ impl Server {
         }
     }
 
-    /// Accepts connections until the server stops.
+    /// Accepts connections of one listener until the server stops.
     pub(crate) async fn run(self: Arc<Server>, listener: TcpListener) {
-        let mut told: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -140,13 +143,18 @@ impl Server {
             match accepted {
                 Ok((socket, peer)) => self.accept(socket, peer),
                 Err(error) => {
-                    if told.is_none_or(|told| told.elapsed() >= ACCEPT_TOLD) {
-                        told = Some(Instant::now());
-                        tracing::warn!(%error, "cannot accept a connection");
-                    }
+                    self.tell_of_accept(&error);
                     tokio::time::sleep(ACCEPT_REST).await;
                 }
             }
+        }
+    }
+
+    fn tell_of_accept(&self, error: &io::Error) {
+        let mut told = self.accept_told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= ACCEPT_TOLD) {
+            *told = Some(Instant::now());
+            tracing::warn!(%error, "cannot accept a connection");
         }
     }
 
