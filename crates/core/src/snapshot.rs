@@ -138,17 +138,24 @@ impl Snapshot {
     /// is sent, times O(log n) for direct children.
     pub fn list(&self, page: &List, bytes: usize, entries: usize) -> (Vec<Change>, bool) {
         if page.depth == Depth::Entry {
-            let shown = within(page, None, &page.path) == Ordering::Equal;
+            let shown = within(page, None, None, &page.path) == Ordering::Equal;
             let own = self.tree.get(&page.path).filter(|_| shown);
             return (own.and_then(|slot| slot.entry(page.values)).into_iter().collect(), false);
         }
         let most = if page.limit == 0 { entries } else { entries.min(page.limit as usize) };
         let mut found: Vec<Change> = Vec::new();
         let mut size = 0;
+        // The child that the page ends below of, if it does: it lies before that, and so is one of them.
+        let before = page.before.as_ref().filter(|_| page.depth == Depth::Children);
+        let last = before.and_then(|before| {
+            let mut below = page.path.below(before)?;
+            let (child, _) = (below.next()?, below.next()?);
+            page.path.child(child).ok()
+        });
         // The far edge moves with each entry taken; direct children skip what is below them.
         let mut edge: Option<Path> = None;
         loop {
-            let place = |path: &Path| within(page, edge.as_ref(), path);
+            let place = |path: &Path| within(page, last.as_ref(), edge.as_ref(), path);
             let next = if page.depth == Depth::Tree {
                 let mut more = false;
                 let mut each = |slot: &Slot| {
@@ -181,7 +188,7 @@ impl Snapshot {
             // A child without a value that has something below it: revision 0 says "absent".
             let glue = || Change { path: child.clone(), rev: Revision::ZERO, act: Act::Put(None) };
             let change = entry.or_else(|| (child != page.path).then(glue));
-            let shown = within(page, None, &child) == Ordering::Equal;
+            let shown = within(page, None, None, &child) == Ordering::Equal;
             if let Some(change) = change.filter(|_| shown) {
                 if found.len() >= most || (size >= bytes && !found.is_empty()) {
                     return (found, true);
@@ -194,8 +201,9 @@ impl Snapshot {
     }
 }
 
-/// Where `path` lies from what is left of the page, once the children up to `edge` are done.
-fn within(page: &List, edge: Option<&Path>, path: &Path) -> Ordering {
+/// Where `path` lies from what is left of the page, once the children up to `edge` are done. What is below `last`
+/// is looked at, also where it is behind the page's end.
+fn within(page: &List, last: Option<&Path>, edge: Option<&Path>, path: &Path) -> Ordering {
     let done = |edge: &Path| match (edge == &page.path, page.reverse) {
         // The top itself: its children come before it in reverse, behind it otherwise.
         (true, false) => {
@@ -228,7 +236,8 @@ fn within(page: &List, edge: Option<&Path>, path: &Path) -> Ordering {
     if page.after.as_ref().is_some_and(|after| path <= after) {
         return Ordering::Less;
     }
-    if page.before.as_ref().is_some_and(|before| path >= before) {
+    let behind = |before: &Path| path >= before && !last.is_some_and(|last| last.contains(path));
+    if page.before.as_ref().is_some_and(behind) {
         return Ordering::Greater;
     }
     edge.map_or(Ordering::Equal, done)

@@ -87,3 +87,42 @@ fn entries_in_place_are_those_of_a_list_from_both_ends() {
         assert!(reversed.into_iter().rev().eq(listed), "{base}, from the end");
     }
 }
+
+/// One that has no value itself was left out where the page ended below of it.
+#[test]
+fn a_page_of_children_has_all_that_lie_between() {
+    let all = ["/a", "/a/b", "/a/c/d/e", "/a/c/f", "/a/g", "/a/g/h", "/a/i/j", "/b"];
+    let snapshot = tree(&all).snapshot();
+    let children = ["/a", "/a/b", "/a/c", "/a/g", "/a/i"].map(path);
+    let ends: Vec<Option<Path>> = ["/", "/a/a", "/a/c/d", "/a/c/z", "/a/i/j", "/a/z", "/c"]
+        .iter()
+        .chain(&all)
+        .map(|text| Some(path(text)))
+        .chain([None])
+        .collect();
+    for (after, before) in ends.iter().flat_map(|after| ends.iter().map(move |end| (after, end))) {
+        let between = |child: &&Path| {
+            after.as_ref().is_none_or(|after| *child > after)
+                && before.as_ref().is_none_or(|before| *child < before)
+        };
+        let expected: Vec<&Path> = children.iter().filter(between).collect();
+        for reverse in [false, true] {
+            let page = List {
+                id: 1,
+                path: path("/a"),
+                depth: Depth::Children,
+                after: after.clone(),
+                before: before.clone(),
+                reverse,
+                limit: 0,
+                values: true,
+            };
+            let (mut listed, more) = snapshot.list(&page, usize::MAX, usize::MAX);
+            if reverse {
+                listed.reverse();
+            }
+            let listed: Vec<&Path> = listed.iter().map(|change| &change.path).collect();
+            assert!(listed == expected && !more, "{after:?} to {before:?}: {listed:?}");
+        }
+    }
+}
