@@ -172,7 +172,7 @@ impl Feed {
     ) -> Feed {
         let mut behind = None;
         for event in past {
-            behind.get_or_insert_with(|| Behind::new(initial.clone())).fold(event);
+            behind.get_or_insert_with(|| Behind::new(initial.clone())).fold(event, &initial);
         }
         let inner = Inner { queue: VecDeque::new(), changes: 0, behind, last };
         Feed { inner: Mutex::new(inner), more: Notify::new() }
@@ -192,10 +192,10 @@ impl Feed {
         };
         let full = inner.queue.len() >= EVENTS || inner.changes >= CHANGES;
         if full && inner.behind.is_none() {
-            inner.behind = Some(Behind::new(before));
+            inner.behind = Some(Behind::new(before.clone()));
         }
         if let Some(behind) = &mut inner.behind {
-            behind.fold(event);
+            behind.fold(event, &before);
             behind.forget_trims(snapshot);
         } else {
             inner.changes += weight(&event);
@@ -241,7 +241,8 @@ impl Behind {
         Behind { from, fresh, full, trims, most_trims, trouble: None, link: None, ended: None }
     }
 
-    fn fold(&mut self, event: Event) {
+    /// `before`: the mirror before it.
+    fn fold(&mut self, event: Event, before: &Snapshot) {
         match &event {
             Event::Refreshing { kind, .. } => self.full = *kind != RefreshKind::Delta,
             Event::Fresh { changes, .. } => {
@@ -250,9 +251,9 @@ impl Behind {
                     // What it brings is there, whatever was trimmed before.
                     self.trims.clear();
                 }
-                self.note_trims(changes);
+                self.note_trims(changes, before);
             }
-            Event::Delta { changes, .. } => self.note_trims(changes),
+            Event::Delta { changes, .. } => self.note_trims(changes, before),
             Event::Corrupt { .. } | Event::Broken { .. } | Event::Circling { .. } => {
                 self.trouble = Some(event);
             }
@@ -262,14 +263,16 @@ impl Behind {
         }
     }
 
-    fn note_trims(&mut self, changes: &[Change]) {
-        for change in changes {
-            if let Act::Trim { to, .. } = change.act
-                && to.rev > self.from.rev()
-            {
-                let act = Act::Trim { to, gap: true };
-                self.trims.insert(change.path.clone(), Change { act, ..change.clone() });
+    fn note_trims(&mut self, changes: &[Change], before: &Snapshot) {
+        if !changes.iter().any(|change| matches!(change.act, Act::Trim { .. })) {
+            return;
+        }
+        for trim in before.gaps(self.from.rev(), changes) {
+            let mut trim = trim.clone();
+            if let Act::Trim { gap, .. } = &mut trim.act {
+                *gap = true;
             }
+            self.trims.insert(trim.path.clone(), trim);
         }
     }
 
@@ -394,15 +397,51 @@ mod tests {
         Snapshot::saved(cookie, appended.iter().map(entry))
     }
 
-    /// What one who knows `from` is told of all this at once.
-    fn folded(
-        from: Snapshot,
-        events: impl IntoIterator<Item = Event>,
-        now: Snapshot,
-    ) -> Vec<Event> {
-        let mut behind = Behind::new(from);
-        events.into_iter().for_each(|event| behind.fold(event));
-        behind.unfold(now).into_iter().map(|(event, _)| event).collect()
+    /// What one who knows `from` and does not read is told of all this, each with the mirror behind it.
+    fn folded(from: &Snapshot, all: impl IntoIterator<Item = (Event, Snapshot)>) -> Vec<Event> {
+        let feed = Arc::new(Feed::new(from.clone(), from.clone(), []));
+        let mut changes = Changes::new(feed.clone(), from.clone(), None);
+        for _ in 0..EVENTS {
+            feed.push(Some(Event::Online { resumed: true }), from);
+        }
+        all.into_iter().for_each(|(event, now)| feed.push(Some(event), &now));
+        let told = std::iter::from_fn(|| changes.try_next());
+        told.skip(EVENTS).collect()
+    }
+
+    /// One that takes `/log` up to the key at `to`.
+    fn trim(to: u64, gap: bool) -> Event {
+        let act = Act::Trim { to: key(to), gap };
+        let change = Change { path: Path::parse("/log").unwrap(), rev: key(to).rev, act };
+        Event::Delta { since: at(1).rev(), rev: key(to).rev, changes: vec![change].into() }
+    }
+
+    fn gaps(told: &[Event]) -> Vec<&str> {
+        told.iter().flat_map(Event::gaps).map(Path::as_str).collect()
+    }
+
+    #[test]
+    fn a_log_has_a_gap_where_what_was_never_seen_is_gone() {
+        let known = log(1, 5, &[1, 2, 3]);
+        // All that goes was there, though the key is above all of it.
+        let told = folded(&known, [(delta(6), known.clone()), (trim(8, false), log(1, 8, &[]))]);
+        assert!(gaps(&told).is_empty(), "{told:?}");
+        // One came meanwhile and went.
+        let more = log(1, 7, &[1, 2, 3, 7]);
+        let told = folded(&known, [(delta(7), more.clone()), (trim(8, false), log(1, 8, &[]))]);
+        assert_eq!(gaps(&told), ["/log"]);
+        // It came, and stays.
+        let told = folded(&known, [(delta(7), more), (trim(6, false), log(1, 8, &[7]))]);
+        assert!(gaps(&told).is_empty(), "{told:?}");
+        // The broker knows of others that the mirror never had.
+        let told = folded(&known, [(trim(3, true), log(1, 8, &[]))]);
+        assert_eq!(gaps(&told), ["/log"]);
+        // What came and went in one step.
+        let put = log(1, 7, &[7]).entries().next().unwrap();
+        let Event::Delta { changes, .. } = trim(8, false) else { panic!("a delta") };
+        let changes = [put].into_iter().chain(changes.iter().cloned()).collect();
+        let both = Event::Delta { since: known.rev(), rev: at(8).rev(), changes };
+        assert_eq!(gaps(&folded(&known, [(both, log(1, 8, &[]))])), ["/log"]);
     }
 
     #[test]
@@ -411,7 +450,7 @@ mod tests {
         let feed = Arc::new(Feed::new(known.clone(), known.clone(), []));
         let mut changes = Changes::new(feed.clone(), known, None);
         let trim = |path: &str, n: u64| {
-            let act = Act::Trim { to: key(n), gap: false };
+            let act = Act::Trim { to: key(n), gap: true };
             let change = Change { path: Path::parse(path).unwrap(), rev: key(n).rev, act };
             Event::Delta { since: at(1).rev(), rev: key(n).rev, changes: vec![change].into() }
         };
@@ -436,25 +475,22 @@ mod tests {
     fn that_there_is_no_connection_is_told_last() {
         let error = Arc::new(ConnectError::Lost("x".to_owned()));
         let offline = Event::Offline { error, retry_in: None };
-        let told = folded(at(1), [delta(2), offline.clone()], at(2));
+        let told = folded(&at(1), [(delta(2), at(2)), (offline.clone(), at(2))]);
         let [Event::Delta { .. }, Event::Offline { .. }] = &told[..] else { panic!("{told:?}") };
         let online = Event::Online { resumed: true };
-        let told = folded(at(1), [offline, online, delta(2)], at(2));
+        let told = folded(&at(1), [(offline, at(1)), (online, at(1)), (delta(2), at(2))]);
         let [Event::Online { .. }, Event::Delta { .. }] = &told[..] else { panic!("{told:?}") };
     }
 
     #[test]
     fn what_a_refresh_from_nothing_brings_back_is_not_trimmed_by_what_was_before() {
         let (known, gone) = (log(1, 5, &[1, 2, 3]), log(1, 7, &[]));
-        let trim = Act::Trim { to: key(6), gap: false };
-        let trim = Change { path: Path::parse("/log").unwrap(), rev: gone.rev(), act: trim };
-        let trimmed =
-            Event::Delta { since: known.rev(), rev: gone.rev(), changes: vec![trim].into() };
         // The broker comes back from a backup: another history.
         let back = log(2, 5, &[1, 2, 3]);
         let refreshing = Event::Refreshing { kind: RefreshKind::Full, why: Reason::Epoch };
         let fresh = Event::Fresh { rev: back.rev(), changes: back.since(&gone).into() };
-        let told = folded(known, [trimmed, refreshing, fresh], back);
+        let all = [(trim(6, true), gone.clone()), (refreshing, gone), (fresh, back)];
+        let told = folded(&known, all);
         let [Event::Fresh { changes, .. }] = &told[..] else { panic!("{told:?}") };
         assert!(changes.is_empty(), "{changes:?}");
     }

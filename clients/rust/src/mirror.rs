@@ -125,6 +125,27 @@ impl Snapshot {
         };
         before.entries.diff(&self.entries).map(change).collect()
     }
+
+    /// Those of the changes behind this that trim an entry which who knows all up to `known` has never
+    /// seen, or, as the broker says, others that the mirror never had.
+    pub(crate) fn gaps<'a>(&self, known: Revision, changes: &'a [Change]) -> Vec<&'a Change> {
+        let paths = View { values: false, ..View::tree(Path::root()) };
+        let mut copy = Copy { snapshot: self.clone(), digest: Digest::default() };
+        let mut gaps = Vec::new();
+        for change in changes {
+            if let Act::Trim { to, gap } = change.act {
+                let is_new = |path: &Path| copy.snapshot.get(path).is_some_and(|e| e.rev > known);
+                let is_logged = |path: &Path| path.name().and_then(LogKey::parse).is_some();
+                let gone = copy.trimmed(&change.path, to);
+                if gap || gone.iter().any(|path| is_logged(path) && is_new(path)) {
+                    gaps.push(change);
+                }
+            }
+            // Without values no change breaks a rule.
+            let _ = copy.apply(change, &paths, None);
+        }
+        gaps
+    }
 }
 
 /// `{"rev","cookie","entries"}`, with the entries as lines of `export`.
