@@ -69,6 +69,8 @@ pub(crate) struct Feed {
 
 #[derive(Debug)]
 struct Inner {
+    /// What was before the reader began, folded, with the mirror behind it; comes before the queue.
+    past: Option<(Behind, Snapshot)>,
     queue: VecDeque<Item>,
     /// In the events of `queue`.
     changes: usize,
@@ -78,7 +80,7 @@ struct Inner {
     last: Snapshot,
 }
 
-/// Starts when the queue is full; ends when the application has read it.
+/// Events folded. Starts when the queue is full; ends when the application has read it.
 #[derive(Debug)]
 struct Behind {
     from: Snapshot,
@@ -170,11 +172,12 @@ impl Feed {
         last: Snapshot,
         past: impl IntoIterator<Item = Event>,
     ) -> Feed {
-        let mut behind = None;
+        let mut folded = None;
         for event in past {
-            behind.get_or_insert_with(|| Behind::new(initial.clone())).fold(event, &initial);
+            folded.get_or_insert_with(|| Behind::new(initial.clone())).fold(event, &initial);
         }
-        let inner = Inner { queue: VecDeque::new(), changes: 0, behind, last };
+        let past = folded.map(|folded| (folded, last.clone()));
+        let inner = Inner { past, queue: VecDeque::new(), changes: 0, behind: None, last };
         Feed { inner: Mutex::new(inner), more: Notify::new() }
     }
 
@@ -183,8 +186,10 @@ impl Feed {
         let mut inner = self.lock();
         let before = std::mem::replace(&mut inner.last, snapshot.clone());
         let Some(event) = event else {
-            if inner.behind.is_none()
-                && let Some((_, at)) = inner.queue.back_mut()
+            let Inner { past, queue, behind, .. } = &mut *inner;
+            let waits = queue.back_mut().map(|(_, at)| at);
+            if let Some(at) = waits.or(past.as_mut().map(|(_, at)| at))
+                && behind.is_none()
             {
                 *at = snapshot.clone();
             }
@@ -208,19 +213,24 @@ impl Feed {
     /// The mirror now, when nothing waits to be taken.
     fn idle(&self) -> Option<Snapshot> {
         let inner = self.lock();
-        (inner.queue.is_empty() && inner.behind.is_none()).then(|| inner.last.clone())
+        let waits = inner.past.is_some() || !inner.queue.is_empty() || inner.behind.is_some();
+        (!waits).then(|| inner.last.clone())
     }
 
     fn take(&self) -> VecDeque<Item> {
         let mut inner = self.lock();
-        if !inner.queue.is_empty() {
+        let (folded, at) = if let Some(past) = inner.past.take() {
+            past
+        } else if !inner.queue.is_empty() {
             inner.changes = 0;
             return std::mem::take(&mut inner.queue);
-        }
-        let Some(behind) = inner.behind.take() else { return VecDeque::new() };
-        let last = inner.last.clone();
+        } else if let Some(behind) = inner.behind.take() {
+            (behind, inner.last.clone())
+        } else {
+            return VecDeque::new();
+        };
         drop(inner);
-        behind.unfold(last)
+        folded.unfold(at)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -469,6 +479,26 @@ mod tests {
         }
         assert!(told.len() <= TRIMS, "{} trims", told.len());
         assert_eq!(told[0].path.as_str(), "/log");
+    }
+
+    #[test]
+    fn what_comes_before_a_reader_has_begun_to_read_is_not_folded() {
+        let past = Event::Fresh { rev: at(2).rev(), changes: Arc::default() };
+        let feed = Arc::new(Feed::new(Snapshot::default(), at(2), [past]));
+        let mut changes = Changes::new(feed.clone(), Snapshot::default(), None);
+        // Only the revision moves: the past is told as of then.
+        feed.push(None, &at(3));
+        assert_eq!(changes.snapshot().rev(), Revision::ZERO);
+        let path = Path::parse("/s").unwrap();
+        feed.push(Some(Event::Signal { path, value: Value::text("x") }), &at(3));
+        feed.push(Some(delta(4)), &at(4));
+        let Some(Event::Fresh { rev, changes: told }) = changes.try_next() else { panic!("fresh") };
+        assert_eq!((rev, told.len()), (at(3).rev(), 1));
+        assert_eq!(changes.snapshot().rev(), rev);
+        assert!(matches!(changes.try_next(), Some(Event::Signal { .. })));
+        assert!(matches!(changes.try_next(), Some(Event::Delta { .. })));
+        assert!(changes.try_next().is_none());
+        assert_eq!(changes.snapshot().rev(), at(4).rev());
     }
 
     #[test]
