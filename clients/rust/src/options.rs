@@ -79,7 +79,7 @@ impl Options {
 
     /// Where tokens come from: `hook` is asked before each attempt to connect, for as long as
     /// [`Options::connect_timeout`] allows, and once more at once when the broker refuses the token; when it
-    /// refuses that one too, the client ends. An error or a panic of `hook` is an attempt that failed,
+    /// refuses that one too, before a connection has lasted ten seconds, the client ends. An error or a panic of `hook` is an attempt that failed,
     /// and tried again as such.
     pub fn token_from<F, T>(mut self, hook: F) -> Options
     where

@@ -57,7 +57,7 @@ impl Session {
             heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
             limits: welcome.limits,
         };
-        (self.ever, self.refused) = (true, false);
+        self.ever = true;
         self.tell_all(&Event::Online { resumed: welcome.resumed });
         self.effects.push_back(Effect::Status(Status::Online(connection)));
         let epoch = welcome.epoch;

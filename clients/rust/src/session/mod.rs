@@ -118,7 +118,7 @@ pub struct Session {
     link: Link,
     /// Whether there ever was a connection.
     ever: bool,
-    /// Whether the token was refused since the last `welcome`.
+    /// Whether the token was refused since the last connection that was good.
     refused: bool,
     heard: Time,
     renamed: Option<Time>,
@@ -366,6 +366,7 @@ impl Session {
         };
         if since.is_some_and(|since| now.saturating_sub(since) >= GOOD) {
             self.backoff.reset();
+            self.refused = false;
         }
         let again = match self.options.reconnect {
             Reconnect::Never => false,

@@ -89,6 +89,7 @@ fn a_token_from_a_function_that_is_refused_is_asked_for_once_more_at_once() {
         assert_eq!(bench.connects, before + 1, "not at once");
         bench.session.set_token("another".to_owned());
         assert_eq!(bench.open().token.as_deref(), Some("another"));
+        bench.wait(10 * SECOND);
         bench.lose();
         bench.wait(60 * SECOND);
     }
@@ -108,6 +109,23 @@ fn a_token_from_a_function_that_is_refused_is_asked_for_once_more_at_once() {
     let mut bench = Bench::with(Options::new("ws://here").token("t").reconnect(Reconnect::Always));
     refuse(&mut bench);
     assert!(bench.ended.is_some());
+}
+
+#[test]
+fn a_welcome_alone_does_not_make_a_token_good() {
+    let asked = Options::new("ws://here").token_from(|| async { Ok("t".to_owned()) });
+    let mut bench = Bench::with(asked);
+    for _ in 0..2 {
+        assert!(bench.ended.is_none());
+        bench.open();
+        let (code, message) = (Code::Unauthorized, String::new());
+        bench.say(ServerFrame::Bye(Goodbye { code, retry_ms: None, message }));
+        bench.lose();
+        bench.wait(Time::ZERO);
+    }
+    let ended = bench.ended.flatten().and_then(|error| error.code());
+    assert_eq!(ended, Some(Code::Unauthorized));
+    assert_eq!(bench.connects, 2);
 }
 
 #[test]
