@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn who_lost_the_broker_is_told_what_stays() {
-        let error = onetree_client::Error::Timeout { after: PATIENCE, sent: true };
+        let error =
+            onetree_client::Error::Timeout { after: PATIENCE, sent: onetree_client::Sent::Write };
         let lost = connect::unwritten(error);
         assert!(lost.is_gone());
         let top = Path::parse("/bench/7").unwrap();

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use onetree::Config;
 use onetree_client::{
     Client, ConnectError, Done, Error, Event, Found, List, MirrorOptions, Options, Path, Refusal,
-    Snapshot, Status, Value, View, Write,
+    Sent, Snapshot, Status, Value, View, Write,
 };
 use onetree_protocol::limits::Limits;
 
@@ -164,7 +164,8 @@ impl Link {
 /// client to the broker, so that to try again would be to do it again.
 pub(crate) fn unwritten(error: Error) -> Failure {
     let sent = match &error {
-        Error::Timeout { sent, .. } | Error::Closed { sent, .. } => *sent,
+        Error::Timeout { sent, .. } => *sent == Sent::Write,
+        Error::Closed { sent, .. } => *sent == Some(Sent::Write),
         Error::Lost => true,
         Error::Refused(_) | Error::QueueFull => false,
     };
@@ -236,9 +237,9 @@ mod tests {
     fn who_may_have_written_is_not_told_to_try_again() {
         let after = Duration::from_secs(30);
         let told = |sent| format!("{:?}", unwritten(Error::Timeout { after, sent }));
-        assert!(told(true).contains("look before you try again"), "{}", told(true));
-        assert!(told(false).contains("try again in a moment"), "{}", told(false));
-        let closed = unwritten(Error::Closed { why: None, sent: true });
+        assert!(told(Sent::Write).contains("look before you try again"), "{}", told(Sent::Write));
+        assert!(told(Sent::Never).contains("try again in a moment"), "{}", told(Sent::Never));
+        let closed = unwritten(Error::Closed { why: None, sent: Some(Sent::Write) });
         assert!(format!("{closed:?}").contains("look before you try again"));
         assert!(format!("{:?}", unwritten(Error::Lost)).contains("look before"));
     }

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 use tokio::task::JoinHandle;
 
 use crate::driver::{self, Command};
-use crate::errors::{ConnectError, Error, Refusal};
+use crate::errors::{ConnectError, Error, Refusal, Sent};
 use crate::event::Status;
 use crate::keep::keeper;
 use crate::live::{Mirror, MirrorOptions, Shared};
@@ -192,7 +192,7 @@ impl Client {
         let permit = self.inner.room.clone().try_acquire_many_owned(self.weight(&frame));
         let pending = permit.map_err(|error| match error {
             TryAcquireError::NoPermits => Error::QueueFull,
-            TryAcquireError::Closed => self.closed(),
+            TryAcquireError::Closed => self.closed(Some(Sent::Never)),
         });
         let of = self.history_of(&frame);
         match pending.and_then(|permit| self.hand_over(frame, of, permit, done)) {
@@ -317,8 +317,8 @@ impl Client {
             tokio::time::timeout(after, room)
         };
         let permit = permit.await;
-        let permit = permit.map_err(|_| Error::Timeout { after, sent: false })?;
-        self.hand_over(frame, of, permit.map_err(|_| self.closed())?, take)
+        let permit = permit.map_err(|_| Error::Timeout { after, sent: Sent::Never })?;
+        self.hand_over(frame, of, permit.map_err(|_| self.closed(Some(Sent::Never)))?, take)
     }
 
     fn hand_over<T>(
@@ -329,7 +329,8 @@ impl Client {
         take: fn(Reply) -> Option<T>,
     ) -> Result<Pending<T>, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Request { frame, of, reply, permit })?;
+        let asked = self.inner.commands.send(Command::Request { frame, of, reply, permit });
+        asked.map_err(|_| self.closed(Some(Sent::Never)))?;
         Ok(Pending { answer, take })
     }
 
@@ -354,14 +355,16 @@ impl Client {
     }
 
     pub(crate) fn send(&self, command: Command) -> Result<(), Error> {
-        self.inner.commands.send(command).map_err(|_| self.closed())
+        self.inner.commands.send(command).map_err(|_| self.closed(None))
     }
 
-    pub(crate) fn closed(&self) -> Error {
-        match &*self.inner.status.borrow() {
-            Status::Ended { error } => Error::Closed { why: error.clone(), sent: false },
-            _ => Error::CLOSED,
-        }
+    /// It has ended; `sent`: of a request.
+    pub(crate) fn closed(&self, sent: Option<Sent>) -> Error {
+        let why = match &*self.inner.status.borrow() {
+            Status::Ended { error } => error.clone(),
+            _ => None,
+        };
+        Error::Closed { why, sent }
     }
 }
 
@@ -400,7 +403,7 @@ impl<T> Future for Pending<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         // Nobody knows what became of it.
-        let reply = answer.unwrap_or(Err(Error::Closed { why: None, sent: true }))?;
+        let reply = answer.unwrap_or(Err(Error::Closed { why: None, sent: Some(Sent::Write) }))?;
         Poll::Ready((self.take)(reply).ok_or_else(|| {
             // A write may have happened: it is not to be asked again.
             let message = "the broker answered something else than was asked";

@@ -343,7 +343,7 @@ impl Drop for Driver {
                 self.mirrors.insert(sub, shared);
             }
         }
-        let closed = Error::Closed { why, sent: false };
+        let closed = Error::Closed { why, sent: None };
         for shared in self.mirrors.values() {
             let event = Event::Ended { error: Some(closed.clone()) };
             shared.publish(Some(event), shared.last(), false);

@@ -62,6 +62,29 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Whether a request that has no answer was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It was not, and never will be.
+    Never,
+    /// It was, and may be asked again: a read, or a token.
+    Read,
+    /// It was, and may happen, once: a write, which the client sends until it is answered, or a signal.
+    /// Another one would happen as well.
+    Write,
+}
+
+impl Sent {
+    /// What that says of the request; `may`: that it may happen.
+    fn told(self, may: &'static str) -> &'static str {
+        match self {
+            Sent::Never => "; it was never sent",
+            Sent::Read => "",
+            Sent::Write => may,
+        }
+    }
+}
+
 /// Why a request failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -70,13 +93,12 @@ pub enum Error {
     #[error("{0}")]
     Refused(Refusal),
     /// There was no answer in time.
-    #[error("no answer within {after:?}{}", if *.sent { "; it may still happen, once" } else { "; it was never sent" })]
+    #[error("no answer within {after:?}{}", .sent.told("; it may still happen, once"))]
     Timeout {
         /// How long was waited.
         after: Duration,
-        /// Whether it was sent: a write that was may still happen, as the client sends it until it is
-        /// answered; one that was not never will.
-        sent: bool,
+        /// Whether it was sent.
+        sent: Sent,
     },
     /// The connection was lost before the answer to a signal came, which is not sent again.
     #[error("the connection was lost; the signal may or may not have been delivered")]
@@ -86,19 +108,18 @@ pub enum Error {
     #[error("more requests are waiting than the queue has room for")]
     QueueFull,
     /// The client, or the mirror, has ended.
-    #[error("{}{}", match .why { Some(why) => format!("the client has ended: {why}"), None => "the client is closed".to_owned() }, if *.sent { "; it may have happened" } else { "" })]
+    #[error("{}{}", match .why { Some(why) => format!("the client has ended: {why}"), None => "the client is closed".to_owned() }, .sent.map_or("", |sent| sent.told("; it may have happened")))]
     Closed {
         /// Why it ended by itself; `None` when it was closed.
         why: Option<Arc<ConnectError>>,
-        /// Whether what was asked was sent: a write that was may have happened, one that was not never
-        /// will.
-        sent: bool,
+        /// Whether the request was sent; `None` where it is about none.
+        sent: Option<Sent>,
     },
 }
 
 impl Error {
-    /// The client, or a mirror, was closed before anything was sent.
-    pub(crate) const CLOSED: Error = Error::Closed { why: None, sent: false };
+    /// The client, or a mirror, was closed.
+    pub(crate) const CLOSED: Error = Error::Closed { why: None, sent: None };
 
     /// The code, where there is one.
     pub fn code(&self) -> Option<Code> {
@@ -127,7 +148,8 @@ impl Error {
     pub fn action(&self) -> Action {
         match self {
             Error::Refused(refusal) => refusal.code.action(),
-            Error::Timeout { sent: true, .. } | Error::Closed { sent: true, .. } => Action::Stop,
+            Error::Timeout { sent: Sent::Write, .. }
+            | Error::Closed { sent: Some(Sent::Write), .. } => Action::Stop,
             Error::Timeout { .. } | Error::Lost | Error::QueueFull => Action::Retry,
             Error::Closed { why: Some(why), .. } => why.action(),
             Error::Closed { why: None, .. } => Action::Stop,

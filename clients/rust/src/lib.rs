@@ -64,7 +64,7 @@ mod transport;
 
 pub use changes::Changes;
 pub use client::{Client, Pending};
-pub use errors::{ConnectError, Error, Refusal, word};
+pub use errors::{ConnectError, Error, Refusal, Sent, word};
 pub use event::{Connection, Event, Status, Verdict};
 pub use keep::{Keep, KeepError, Saver};
 pub use live::{Mirror, MirrorOptions};

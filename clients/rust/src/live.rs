@@ -535,7 +535,7 @@ impl Mirror {
         }
         let (done, begun) = oneshot::channel();
         self.client.send(Command::Resync { sub: self.shared.sub, done })?;
-        begun.await.map_err(|_| self.client.closed())?;
+        begun.await.map_err(|_| self.client.closed(None))?;
         self.fresh().await
     }
 
@@ -546,7 +546,7 @@ impl Mirror {
     pub async fn verify(&self) -> Result<Verdict, Error> {
         let (reply, answer) = oneshot::channel();
         self.client.send(Command::Verify { sub: self.shared.sub, reply })?;
-        match answer.await.map_err(|_| self.client.closed())?? {
+        match answer.await.map_err(|_| self.client.closed(None))?? {
             Reply::Verdict(verdict) => Ok(verdict),
             _ => Ok(Verdict::Unknown),
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use onetree_client::protocol::frame::{ClientFrame, Found, ServerFrame};
 use onetree_client::{
     Action, Client, Code, ConnectError, Error, Event, MirrorOptions, Options, Path, Reconnect,
-    Status, Value, View,
+    Sent, Status, Value, View,
 };
 use tokio::net::TcpListener;
 use tokio::runtime;
@@ -45,11 +45,11 @@ async fn room_in_the_queue_is_waited_for_no_longer_than_an_answer() {
     let client = Client::connect(options).await.unwrap();
     // What was sent keeps its room until it is answered.
     let sent = soon(client.put(path("/a"), Value::text("x"))).await;
-    assert!(matches!(sent, Err(Error::Timeout { sent: true, .. })), "{sent:?}");
+    assert!(matches!(sent, Err(Error::Timeout { sent: Sent::Write, .. })), "{sent:?}");
     let unsent = soon(client.put(path("/a"), Value::text("x"))).await;
-    assert!(matches!(unsent, Err(Error::Timeout { sent: false, .. })), "{unsent:?}");
+    assert!(matches!(unsent, Err(Error::Timeout { sent: Sent::Never, .. })), "{unsent:?}");
     let unsent = soon(client.get(path("/a"))).await;
-    assert!(matches!(unsent, Err(Error::Timeout { sent: false, .. })), "{unsent:?}");
+    assert!(matches!(unsent, Err(Error::Timeout { sent: Sent::Never, .. })), "{unsent:?}");
     broker.abort();
 }
 
@@ -151,17 +151,17 @@ fn a_client_can_be_used_from_any_thread_also_when_its_runtime_is_gone() {
     alone(mirror.fresh()).unwrap();
     alone(mirror.close()).unwrap();
     let sent = alone(put());
-    assert!(matches!(sent, Err(Error::Timeout { sent: true, .. })), "{sent:?}");
+    assert!(matches!(sent, Err(Error::Timeout { sent: Sent::Write, .. })), "{sent:?}");
     // There is no room, and then nobody who would make any.
     let unsent = alone(put());
-    assert!(matches!(unsent, Err(Error::Timeout { sent: false, .. })), "{unsent:?}");
+    assert!(matches!(unsent, Err(Error::Timeout { sent: Sent::Never, .. })), "{unsent:?}");
     let mut waiting = pin!(put());
     let waker = Waker::noop();
     assert!(waiting.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
     drop(broker);
     runtime.shutdown_timeout(PATIENCE);
     for last in [alone(waiting), alone(put())] {
-        assert!(matches!(last, Err(Error::Closed { sent: false, .. })), "{last:?}");
+        assert!(matches!(last, Err(Error::Closed { sent: Some(Sent::Never), .. })), "{last:?}");
     }
     assert!(matches!(
         alone(client.submit(onetree_client::Delete::new(path("/a")))),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use onetree_client::protocol::json::parse_change_line;
 use onetree_client::{
     Act, Change, Client, Code, ConnectError, Done, Entry, Error, Event, Found, KeepError, Options,
-    Path, Reason, RefreshKind, Revision, TransactError, Transacted, Value, Verdict, Write, word,
+    Path, Reason, RefreshKind, Revision, Sent, TransactError, Transacted, Value, Verdict, Write,
+    word,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -98,15 +99,15 @@ fn errors_have_words() {
         let (address, message) = ("there".to_owned(), String::new());
         ConnectError::Http { address, status, message, retry_in: None }
     };
-    let ended = |why| Error::Closed { why: Some(Arc::new(why)), sent: false };
+    let ended = |why| Error::Closed { why: Some(Arc::new(why)), sent: None };
     let (why, address) = ("no".to_owned(), "there".to_owned());
     let (after, url) = (Duration::from_secs(1), "there".to_owned());
     let state = std::path::PathBuf::from("state");
     let errors: Vec<(&str, Box<dyn StdError>)> = vec![
-        ("timeout", Error::Timeout { after, sent: true }.into()),
+        ("timeout", Error::Timeout { after, sent: Sent::Write }.into()),
         ("lost", Error::Lost.into()),
         ("queue-full", Error::QueueFull.into()),
-        ("closed", Error::Closed { why: None, sent: false }.into()),
+        ("closed", Error::Closed { why: None, sent: None }.into()),
         ("silent", ended(ConnectError::Silent(after)).into()),
         ("ended", ended(lost()).into()),
         ("lost", lost().into()),

@@ -30,7 +30,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::backoff::Backoff;
-use crate::errors::{ConnectError, Error, Refusal};
+use crate::errors::{ConnectError, Error, Refusal, Sent};
 use crate::event::{Event, Status, Verdict};
 use crate::mirror::{self, Snapshot};
 use crate::options::{Options, Reconnect};
@@ -274,7 +274,7 @@ impl Session {
     /// names, `None`: that of now; it is written into no other one.
     pub fn request(&mut self, now: Time, ticket: u64, frame: ClientFrame, of: Option<Epoch>) {
         if self.is_over() || self.closing.is_some() {
-            let error = Error::CLOSED;
+            let error = Error::Closed { why: None, sent: Some(Sent::Never) };
             self.effects.push_back(Effect::Reply { ticket, result: Err(error) });
             self.effects.push_back(Effect::Release { ticket });
             return;
@@ -614,7 +614,7 @@ impl Session {
         self.go_down(Time::MAX);
         self.link = Link::Over;
         self.requests.end(error.as_ref(), &mut self.effects);
-        let closed = Error::Closed { why: error.clone(), sent: false };
+        let closed = Error::Closed { why: error.clone(), sent: None };
         for sub in self.slots.keys().copied().collect::<Vec<_>>() {
             let why = error.is_some().then(|| closed.clone());
             self.end_mirror(sub, why);

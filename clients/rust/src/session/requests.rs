@@ -16,7 +16,7 @@ use onetree_protocol::limits::Limits;
 use onetree_protocol::{Code, Codec, Epoch, MediaType, Revision, Value, json};
 
 use super::{Effect, Reply, Time};
-use crate::errors::{ConnectError, Error, Refusal};
+use crate::errors::{ConnectError, Error, Refusal, Sent};
 use crate::request::{is_write, number, of_history, values};
 
 /// So often may one write be numbered anew while none is answered before it is given up: once is
@@ -59,8 +59,12 @@ struct Request {
 
 impl Request {
     /// Whether the broker may have it, and may do it.
-    fn was_sent(&self) -> bool {
-        self.seq.is_some() || self.sent > 0
+    fn was_sent(&self) -> Sent {
+        match self.frame {
+            _ if self.seq.is_none() && self.sent == 0 => Sent::Never,
+            ClientFrame::Get(_) | ClientFrame::List(_) | ClientFrame::Auth(_) => Sent::Read,
+            _ => Sent::Write,
+        }
     }
 }
 
@@ -335,7 +339,7 @@ impl Requests {
         let mut tickets: Vec<u64> = self.all.keys().copied().collect();
         tickets.sort_unstable();
         for ticket in tickets {
-            let sent = self.all.get(&ticket).is_some_and(Request::was_sent);
+            let sent = self.all.get(&ticket).map(Request::was_sent);
             self.finish(ticket, Err(Error::Closed { why: why.cloned(), sent }), effects);
         }
     }

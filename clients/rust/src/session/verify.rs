@@ -1,7 +1,7 @@
 //! Who compares a mirror with the tree, and waits for the `sync` that does.
 
 use super::{Effect, Link, Reply, Session, Time};
-use crate::errors::Error;
+use crate::errors::{Error, Sent};
 use crate::event::Verdict;
 
 /// One who waits.
@@ -30,7 +30,8 @@ impl Session {
     pub(super) fn expire_checks(&mut self, now: Time) {
         let after = self.options.request_timeout;
         self.end_checks(|check| {
-            (check.until <= now).then_some(Err(Error::Timeout { after, sent: true }))
+            let sent = check.sync.map_or(Sent::Never, |_| Sent::Read);
+            (check.until <= now).then_some(Err(Error::Timeout { after, sent }))
         });
     }
 

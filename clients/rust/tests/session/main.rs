@@ -9,13 +9,13 @@ mod history;
 use onetree_client::mirror::State;
 use onetree_client::protocol::Name;
 use onetree_client::protocol::frame::{
-    ClientFrame, Delta, Do, Entries, ErrorFrame, Ok as Accepted, Refresh, SendSignal, ServerFrame,
-    Sync, Txn,
+    ClientFrame, Delta, Do, Entries, ErrorFrame, Get, Goodbye, Ok as Accepted, Refresh, SendSignal,
+    ServerFrame, Sync, Txn,
 };
 use onetree_client::session::{Reply, SubOptions};
 use onetree_client::{
-    Act, Change, Code, Codec, Digest, Error, Event, Options, Path, Reason, RefreshKind, Value,
-    Verdict, View,
+    Act, Action, Change, Code, Codec, Digest, Error, Event, Options, Path, Reason, RefreshKind,
+    Sent, Value, Verdict, View,
 };
 
 use bench::{Bench, SECOND};
@@ -337,9 +337,9 @@ fn a_write_that_was_sent_keeps_its_number_after_its_timeout() {
     let unsent = bench.append("b");
     bench.wait(30 * SECOND);
     let (_, error) = bench.replies.iter().find(|(ticket, _)| *ticket == sent).unwrap();
-    assert!(matches!(error, Err(Error::Timeout { sent: true, .. })));
+    assert!(matches!(error, Err(Error::Timeout { sent: Sent::Write, .. })));
     let (_, error) = bench.replies.iter().find(|(ticket, _)| *ticket == unsent).unwrap();
-    assert!(matches!(error, Err(Error::Timeout { sent: false, .. })));
+    assert!(matches!(error, Err(Error::Timeout { sent: Sent::Never, .. })));
     assert_eq!(bench.released, [unsent]);
     bench.open();
     let again = appends(&bench.sent());
@@ -347,6 +347,30 @@ fn a_write_that_was_sent_keeps_its_number_after_its_timeout() {
     bench.done(again[0].2);
     assert_eq!(bench.released, [unsent, sent]);
     assert_eq!(bench.replies.len(), 2);
+}
+
+#[test]
+fn a_read_that_was_sent_may_be_asked_again() {
+    let get = || ClientFrame::Get(Get { id: 0, paths: vec![path("/a")] });
+    let mut bench = Bench::up();
+    let late = bench.request(get());
+    bench.sent();
+    bench.session.handle_heard(bench.now + 29 * SECOND);
+    bench.wait(30 * SECOND);
+    let (ticket, error) = bench.replies.pop().unwrap();
+    let error = error.unwrap_err();
+    assert_eq!((ticket, error.action()), (late, Action::Retry));
+    assert_eq!(error.to_string(), "no answer within 30s");
+
+    bench.request(get());
+    let write = bench.append("a");
+    bench.sent();
+    let (code, message) = (Code::Unauthorized, String::new());
+    bench.say(ServerFrame::Bye(Goodbye { code, retry_ms: None, message }));
+    bench.lose();
+    let actions = bench.replies.iter().map(|(_, r)| r.as_ref().unwrap_err().action());
+    assert_eq!(actions.collect::<Vec<_>>(), [Action::Reauth, Action::Stop]);
+    assert_eq!(bench.replies.last().map(|(ticket, _)| *ticket), Some(write));
 }
 
 #[test]
@@ -534,6 +558,7 @@ fn who_compares_a_mirror_waits_no_longer_than_for_an_answer() {
     bench.wait(10 * SECOND);
     let (_, error) = bench.replies.last().unwrap();
     assert!(matches!(error, Err(Error::Timeout { .. })), "{error:?}");
+    assert_eq!(error.as_ref().unwrap_err().action(), Action::Retry);
     let digests = vec![(1, Some(Digest::default()))];
     bench.say(ServerFrame::Sync(Sync { id, rev: rev(5), digests }));
     let (ticket, verdict) = bench.replies.last().unwrap();
