@@ -9,7 +9,7 @@ use std::time::Duration;
 use onetree_client::protocol::frame::{self, ClientFrame, Delta, ServerFrame};
 use onetree_client::{
     Act, Change, Client, Error, Event, LogKey, Mirror, MirrorOptions, Options, Path, Status, Value,
-    View,
+    Verdict, View,
 };
 
 use broker::{path, rev};
@@ -70,6 +70,17 @@ async fn a_mirror_of_mode_once_was_fresh_and_is_no_more() {
     assert!(!mirror.is_fresh());
     assert!(matches!(mirror.resync().await, Err(Error::Closed { .. })));
     drop(broker.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_mirror_that_has_ended_with_its_client_has_nothing_to_compare_with() {
+    let (listener, options) = listen().await;
+    let broker = tokio::spawn(async move { Peer::with_mirror(&listener).await });
+    let (client, mirror) = mirror(options, MirrorOptions::new()).await;
+    soon(mirror.fresh()).await.unwrap();
+    drop(broker.await.unwrap());
+    soon(client.clone().close()).await;
+    assert_eq!(soon(mirror.verify()).await.unwrap(), Verdict::Unknown);
 }
 
 #[tokio::test]
