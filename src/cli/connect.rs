@@ -167,7 +167,7 @@ pub(crate) fn unwritten(error: Error) -> Failure {
         Error::Timeout { sent, .. } => *sent == Sent::Write,
         Error::Closed { sent, .. } => *sent == Some(Sent::Write),
         Error::Lost => true,
-        Error::Refused(_) | Error::QueueFull => false,
+        Error::Refused(_) | Error::QueueFull | Error::MirrorClosed => false,
     };
     match failed(error) {
         failure if sent => {
@@ -185,7 +185,9 @@ pub(crate) fn failed(error: Error) -> Failure {
         Error::Refused(refusal) => refused(&refusal),
         Error::Closed { why: Some(error), .. } => not_connected(&error),
         Error::Timeout { .. } | Error::Lost => lost(error.to_string()),
-        Error::QueueFull | Error::Closed { why: None, .. } => Failure::fault(error.to_string()),
+        Error::QueueFull | Error::Closed { why: None, .. } | Error::MirrorClosed => {
+            Failure::fault(error.to_string())
+        }
     }
 }
 

@@ -107,7 +107,11 @@ pub enum Error {
     /// for.
     #[error("more requests are waiting than the queue has room for")]
     QueueFull,
-    /// The client, or the mirror, has ended.
+    /// The mirror has ended because it was to: it was closed or dropped, with its client or without, or
+    /// one of mode `once` is fresh.
+    #[error("the mirror is closed")]
+    MirrorClosed,
+    /// The client has ended.
     #[error("{}{}", match .why { Some(why) => format!("the client has ended: {why}"), None => "the client is closed".to_owned() }, .sent.map_or("", |sent| sent.told("; it may have happened")))]
     Closed {
         /// Why it ended by itself; `None` when it was closed.
@@ -118,15 +122,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// The client, or a mirror, was closed.
-    pub(crate) const CLOSED: Error = Error::Closed { why: None, sent: None };
-
     /// The code, where there is one.
     pub fn code(&self) -> Option<Code> {
         match self {
             Error::Refused(refusal) => Some(refusal.code),
             Error::Closed { why: Some(why), .. } => why.code(),
-            Error::Timeout { .. } | Error::Lost | Error::QueueFull | Error::Closed { .. } => None,
+            _ => None,
         }
     }
 
@@ -139,7 +140,7 @@ impl Error {
             Error::Lost => "lost",
             Error::QueueFull => "queue-full",
             Error::Closed { why: Some(why), .. } => why.code().map_or("ended", Code::as_str),
-            Error::Closed { why: None, .. } => "closed",
+            Error::Closed { why: None, .. } | Error::MirrorClosed => "closed",
         }
     }
 
@@ -152,7 +153,7 @@ impl Error {
             | Error::Closed { sent: Some(Sent::Write), .. } => Action::Stop,
             Error::Timeout { .. } | Error::Lost | Error::QueueFull => Action::Retry,
             Error::Closed { why: Some(why), .. } => why.action(),
-            Error::Closed { why: None, .. } => Action::Stop,
+            Error::Closed { why: None, .. } | Error::MirrorClosed => Action::Stop,
         }
     }
 

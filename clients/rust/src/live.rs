@@ -319,7 +319,7 @@ impl Position {
     /// Why nothing more comes.
     fn over(&self) -> Option<Error> {
         let ended = self.ended.clone()?;
-        Some(ended.unwrap_or(Error::CLOSED))
+        Some(ended.unwrap_or(Error::MirrorClosed))
     }
 }
 
@@ -439,7 +439,7 @@ impl Mirror {
             if !now.entries.ptr_eq(&before.entries) && differs(&now) {
                 return Ok(());
             }
-            positions.changed().await.map_err(|_| Error::CLOSED)?;
+            positions.changed().await.map_err(|_| Error::MirrorClosed)?;
         }
     }
 
@@ -450,7 +450,7 @@ impl Mirror {
     async fn wait(&self, reached: impl Fn(&Position) -> bool) -> Result<Revision, Error> {
         let mut positions = self.shared.position.subscribe();
         let position = positions.wait_for(|p| reached(p) || p.ended.is_some()).await;
-        let position = position.map_err(|_| Error::CLOSED)?;
+        let position = position.map_err(|_| Error::MirrorClosed)?;
         match position.over() {
             Some(error) if !reached(&position) => Err(error),
             _ => Ok(position.rev),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use onetree_client::protocol::frame::{self, ClientFrame, Delta, ServerFrame};
 use onetree_client::{
-    Act, Change, Client, Error, Event, LogKey, Mirror, MirrorOptions, Options, Path, Status, Value,
+    Act, Change, Client, Event, LogKey, Mirror, MirrorOptions, Options, Path, Status, Value,
     Verdict, View,
 };
 
@@ -68,7 +68,8 @@ async fn a_mirror_of_mode_once_was_fresh_and_is_no_more() {
     while soon(changes.next()).await.is_some() {}
     soon(mirror.fresh()).await.unwrap();
     assert!(!mirror.is_fresh());
-    assert!(matches!(mirror.resync().await, Err(Error::Closed { .. })));
+    let error = mirror.resync().await.unwrap_err();
+    assert_eq!((error.to_string().as_str(), error.word()), ("the mirror is closed", "closed"));
     drop(broker.await.unwrap());
 }
 
@@ -81,6 +82,9 @@ async fn a_mirror_that_has_ended_with_its_client_has_nothing_to_compare_with() {
     drop(broker.await.unwrap());
     soon(client.clone().close()).await;
     assert_eq!(soon(mirror.verify()).await.unwrap(), Verdict::Unknown);
+    let (late, never) = (mirror.at(rev(9)).await, client.put(path("/a"), Value::text("x")).await);
+    assert_eq!(late.unwrap_err().to_string(), "the mirror is closed");
+    assert_eq!(never.unwrap_err().to_string(), "the client is closed; it was never sent");
 }
 
 #[tokio::test]

@@ -108,6 +108,7 @@ fn errors_have_words() {
         ("lost", Error::Lost.into()),
         ("queue-full", Error::QueueFull.into()),
         ("closed", Error::Closed { why: None, sent: None }.into()),
+        ("closed", Error::MirrorClosed.into()),
         ("silent", ended(ConnectError::Silent(after)).into()),
         ("ended", ended(lost()).into()),
         ("lost", lost().into()),

@@ -290,7 +290,7 @@ impl Session {
         }
         self.slots.insert(sub, slot);
         if self.is_over() || self.closing.is_some() {
-            self.end_mirror(sub, Some(Error::CLOSED));
+            self.end_mirror(sub, Some(Error::Closed { why: None, sent: None }));
         } else {
             self.start(sub);
         }
