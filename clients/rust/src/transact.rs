@@ -25,6 +25,8 @@ pub struct Tx {
     /// Paths that it wrote, and tops that it dropped: what it reads there is its own.
     wrote: BTreeSet<Path>,
     dropped: Vec<Path>,
+    /// Whether [`Tx::retry`] was called: it holds whoever goes on behind it.
+    retried: bool,
 }
 
 /// What was read, by path: single entries with their revision, and whole subtrees.
@@ -99,6 +101,7 @@ impl Tx {
             writes: Vec::new(),
             wrote: BTreeSet::new(),
             dropped: Vec::new(),
+            retried: false,
         }
     }
 
@@ -112,6 +115,7 @@ impl Tx {
     /// # Errors
     /// When the mirror does not see the path.
     pub fn get(&mut self, path: &Path) -> Result<Option<Entry>, Abort> {
+        self.ended(Ok(()))?;
         if !self.is_own(path) {
             // What a tail has left out cannot be told from what is absent.
             let cut = |segment| LogKey::parse(segment).is_some();
@@ -133,6 +137,7 @@ impl Tx {
     /// # Errors
     /// When `top` is not within what the mirror sees.
     pub fn under(&mut self, top: &Path) -> Result<Vec<(Path, Entry)>, Abort> {
+        self.ended(Ok(()))?;
         let base = &self.view.base;
         let below = top.depth().saturating_sub(base.depth());
         let seen = match self.view.depth {
@@ -182,12 +187,13 @@ impl Tx {
         self.writes.push(step);
     }
 
-    /// Ends the run; the next one comes when something that was read has changed in the mirror. One
-    /// that has read nothing waits for ever.
+    /// Ends the run, whatever is done behind this; the next one comes when something that was read has
+    /// changed in the mirror. One that has read nothing waits for ever.
     ///
     /// # Errors
     /// Always: [`Abort::Retry`].
-    pub fn retry<T>(&self) -> Result<T, Abort> {
+    pub fn retry<T>(&mut self) -> Result<T, Abort> {
+        self.retried = true;
         Err(Abort::Retry)
     }
 
@@ -201,8 +207,10 @@ impl Tx {
         first: impl FnOnce(&mut Tx) -> Result<T, Abort>,
         second: impl FnOnce(&mut Tx) -> Result<T, Abort>,
     ) -> Result<T, Abort> {
+        self.ended(Ok(()))?;
         let before = self.clone();
-        match first(self) {
+        let first = first(self);
+        match self.ended(first) {
             Err(Abort::Retry) => {
                 let reads = std::mem::take(&mut self.reads);
                 *self = Tx { reads, ..before };
@@ -210,6 +218,11 @@ impl Tx {
             }
             ended => ended,
         }
+    }
+
+    /// What a run, or a part of it, has come to.
+    fn ended<T>(&self, result: Result<T, Abort>) -> Result<T, Abort> {
+        if self.retried { Err(Abort::Retry) } else { result }
     }
 
     fn is_own(&self, path: &Path) -> bool {
@@ -287,7 +300,8 @@ impl Mirror {
             runs = runs.saturating_add(1);
             let snapshot = self.snapshot();
             let mut tx = Tx::new(self.view(), snapshot.clone());
-            let result = match run(&mut tx) {
+            let result = run(&mut tx);
+            let result = match tx.ended(result) {
                 Ok(result) => result,
                 Err(Abort::Retry) => {
                     self.changed(&snapshot, |now| tx.reads.differ(&snapshot, now)).await?;
@@ -378,6 +392,19 @@ mod tests {
         assert_eq!(result.unwrap(), 2);
         assert_eq!(tx.writes.len(), 1);
         assert_eq!(conditions(tx), ["/n/a at 0", "/n/half at 0"]);
+    }
+
+    #[test]
+    fn an_alternative_comes_also_where_a_retry_is_not_handed_on() {
+        let mut tx = tx(&View::tree(path("/n")), &[]);
+        let first = |tx: &mut Tx| {
+            tx.put(path("/n/half"), Value::text("y"));
+            Ok(tx.retry().unwrap_or(1))
+        };
+        assert_eq!(tx.or_else(first, |_| Ok(2)).unwrap(), 2);
+        assert!(tx.writes.is_empty());
+        assert!(tx.get(&path("/n/a")).is_ok());
+        assert!(matches!(tx.or_else(first, Tx::retry), Err(Abort::Retry)));
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! Mirrors from the application's side, over real sockets, against a broker that follows a script.
 
 mod broker;
-#[expect(dead_code, reason = "what other tests need")]
 mod peer;
 
 use std::time::Duration;
 
 use onetree_client::protocol::frame::{self, ClientFrame, Delta, ServerFrame};
 use onetree_client::{
-    Act, Change, Client, Event, LogKey, Mirror, MirrorOptions, Options, Path, Status, Value,
+    Abort, Act, Change, Client, Event, LogKey, Mirror, MirrorOptions, Options, Path, Status, Value,
     Verdict, View,
 };
+
+use tokio::sync::oneshot;
 
 use broker::{path, rev};
 use peer::{Peer, listen};
@@ -85,6 +86,37 @@ async fn a_mirror_that_has_ended_with_its_client_has_nothing_to_compare_with() {
     let (late, never) = (mirror.at(rev(9)).await, client.put(path("/a"), Value::text("x")).await);
     assert_eq!(late.unwrap_err().to_string(), "the mirror is closed");
     assert_eq!(never.unwrap_err().to_string(), "the client is closed; it was never sent");
+}
+
+#[tokio::test]
+async fn a_retry_that_the_application_goes_on_behind_ends_the_run_all_the_same() {
+    let (listener, options) = listen().await;
+    let (tell, told) = oneshot::channel();
+    let broker = tokio::spawn(async move {
+        let mut peer = Peer::with_mirror(&listener).await;
+        told.await.unwrap();
+        peer.put("/a", 6).await;
+        let ClientFrame::Txn(txn) = peer.read().await else { panic!("no txn") };
+        peer.done(txn.id, 7).await;
+        peer
+    });
+    let (_client, mirror) = mirror(options, MirrorOptions::new()).await;
+    let mut tell = Some(tell);
+    let transaction = mirror.transact(|tx| {
+        let there = tx.get(&path("/a"))?.is_some();
+        if !there {
+            tell.take().unwrap().send(()).unwrap();
+            let retried: Result<(), Abort> = tx.retry();
+            assert!(matches!(retried, Err(Abort::Retry)));
+            // Nothing is read any more.
+            assert!(matches!(tx.get(&path("/a")), Err(Abort::Retry)));
+        }
+        tx.put(path("/b"), Value::text("x"));
+        Ok(there)
+    });
+    let done = soon(transaction).await.unwrap();
+    assert_eq!((done.result, done.runs), (true, 2));
+    drop(broker.await.unwrap());
 }
 
 #[tokio::test]
