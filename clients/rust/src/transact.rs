@@ -156,9 +156,6 @@ impl Tx {
 
     /// Puts `value` at `path`, which may lie anywhere.
     pub fn put(&mut self, path: Path, value: Value) {
-        let entry = Entry { rev: Revision::ZERO, value: Some(value.clone()) };
-        self.now.insert(path.clone(), entry);
-        self.wrote.insert(path.clone());
         self.then(Do::Put { path, value, ttl_ms: None, ephemeral: false });
     }
 
@@ -169,21 +166,34 @@ impl Tx {
 
     /// Deletes the entry at `path`.
     pub fn delete(&mut self, path: Path) {
-        self.now.remove(&path);
-        self.wrote.insert(path.clone());
         self.then(Do::Delete { path });
     }
 
     /// Drops everything at and under `path`.
     pub fn drop_tree(&mut self, path: Path) {
-        let gone: Vec<Path> = under(&self.now, &path).map(|(path, _)| path.clone()).collect();
-        gone.iter().for_each(|path| drop(self.now.remove(path)));
-        self.dropped.push(path.clone());
         self.then(Do::Drop { path });
     }
 
-    /// One more step, which later reads of this transaction do not see.
+    /// One more step. Later reads of this transaction see it, except what it appends, which has no name
+    /// yet, and what it trims.
     pub fn then(&mut self, step: Do) {
+        match &step {
+            Do::Put { path, value, .. } => {
+                let entry = Entry { rev: Revision::ZERO, value: Some(value.clone()) };
+                self.now.insert(path.clone(), entry);
+                self.wrote.insert(path.clone());
+            }
+            Do::Delete { path } => {
+                self.now.remove(path);
+                self.wrote.insert(path.clone());
+            }
+            Do::Drop { path } => {
+                let gone: Vec<Path> = under(&self.now, path).map(|(at, _)| at.clone()).collect();
+                gone.iter().for_each(|at| drop(self.now.remove(at)));
+                self.dropped.push(path.clone());
+            }
+            Do::Append { .. } | Do::Trim { .. } => {}
+        }
         self.writes.push(step);
     }
 
@@ -362,12 +372,13 @@ mod tests {
         let mut tx = tx(&View::tree(path("/n")), &[("/n/a", 4), ("/n/x/1", 5), ("/n/x/2", 6)]);
         assert_eq!(tx.get(&path("/n/a")).unwrap().unwrap().rev.get(), 4);
         assert!(tx.get(&path("/n/b")).unwrap().is_none());
-        tx.put(path("/n/new"), Value::text("y"));
+        let value = Value::text("y");
+        tx.then(Do::Put { path: path("/n/new"), value, ttl_ms: Some(1), ephemeral: true });
         assert_eq!(tx.get(&path("/n/new")).unwrap().unwrap().rev, Revision::ZERO);
-        tx.delete(path("/n/x/1"));
+        tx.then(Do::Delete { path: path("/n/x/1") });
         let under = tx.under(&path("/n/x")).unwrap();
         assert_eq!(under.len(), 1);
-        tx.drop_tree(path("/n/x"));
+        tx.then(Do::Drop { path: path("/n/x") });
         assert!(tx.under(&path("/n/x")).unwrap().is_empty());
         assert!(tx.get(&path("/n/x/2")).unwrap().is_none());
         assert_eq!(tx.writes.len(), 3);
