@@ -16,7 +16,7 @@ use crate::errors::Error;
 use crate::event::{Event, Verdict};
 use crate::keep::{Keep, KeepError};
 use crate::mirror::{Entry, Snapshot};
-use crate::request::{Found, List};
+use crate::request::{Found, List, millis};
 use crate::session::{Reply, SubOptions};
 
 /// How a mirror is kept.
@@ -70,9 +70,9 @@ impl MirrorOptions {
         self
     }
 
-    /// At most one delta in this time, folded; in whole milliseconds.
+    /// At most one delta in this time, folded; in whole milliseconds, at least one.
     pub fn every(mut self, interval: Duration) -> MirrorOptions {
-        self.sub.every_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
+        self.sub.every_ms = u32::try_from(millis(interval)).unwrap_or(u32::MAX);
         self
     }
 

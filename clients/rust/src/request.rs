@@ -279,7 +279,7 @@ impl TryFrom<ClientFrame> for Write {
 writes! { Put => Put, Append => Append, Delete => Delete, DropTree => Drop, Trim => Trim, Txn => Txn }
 
 /// Whole milliseconds, at least one where there is any time at all.
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if duration.is_zero() { 0 } else { millis.max(1) }
 }

@@ -120,6 +120,19 @@ async fn a_retry_that_the_application_goes_on_behind_ends_the_run_all_the_same()
 }
 
 #[tokio::test]
+async fn an_interval_below_a_millisecond_is_one() {
+    let (listener, options) = listen().await;
+    let broker = tokio::spawn(async move {
+        let (mut peer, _) = Peer::accept(&listener, 4).await;
+        let ClientFrame::Sub(sub) = peer.read().await else { panic!("no sub") };
+        sub.every_ms
+    });
+    let how = MirrorOptions::new().every(Duration::from_micros(500));
+    let (_client, _mirror) = mirror(options, how).await;
+    assert_eq!(soon(broker).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_frame_is_as_large_as_the_broker_likes() {
     let (listener, options) = listen().await;
     let broker = tokio::spawn(async move {
