@@ -37,8 +37,8 @@ impl Target {
     /// Reads `ws://host[:port][/path]`.
     pub(crate) fn parse(url: &str) -> Result<Target, ConnectError> {
         let wrong = |why: &str| ConnectError::Url { url: url.to_owned(), why: why.to_owned() };
-        let uri: Uri = url.parse().map_err(|_| wrong("not a URL: ws://host:port is one"))?;
-        match uri.scheme_str() {
+        let uri: Uri = url.trim().parse().map_err(|_| wrong("not a URL: ws://host:port is one"))?;
+        match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
             Some("ws") => {}
             Some("wss") => return Err(wrong("TLS is not there yet: only ws:// is")),
             _ => return Err(wrong("the URL of a broker begins with ws://")),
@@ -49,12 +49,12 @@ impl Target {
             return Err(wrong("the port is not a number up to 65535"));
         }
         let address = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        let uri = if matches!(uri.path(), "" | "/") {
-            let whole = format!("ws://{}{PATH}", uri.authority().map_or("", |a| a.as_str()));
-            whole.parse().map_err(|_| wrong("not a URL"))?
-        } else {
-            uri
+        let path = match uri.path() {
+            "" | "/" => PATH,
+            _ => uri.path_and_query().map_or(PATH, |path| path.as_str()),
         };
+        let whole = format!("ws://{}{path}", uri.authority().map_or("", |a| a.as_str()));
+        let uri = whole.parse().map_err(|_| wrong("not a URL"))?;
         Ok(Target { uri, address })
     }
 

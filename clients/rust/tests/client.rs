@@ -259,6 +259,15 @@ async fn a_first_connection_that_fails_says_why() {
 }
 
 #[tokio::test]
+async fn a_scheme_is_one_in_capitals_too() {
+    let (listener, _) = listen().await;
+    let address = listener.local_addr().unwrap();
+    let broker = tokio::spawn(async move { Peer::accept(&listener, 1).await });
+    Client::connect(Options::new(format!(" WS://{address}/v1/sync"))).await.unwrap();
+    drop(broker.await.unwrap());
+}
+
+#[tokio::test]
 async fn a_patient_client_waits_for_its_broker() {
     let (listener, options) = listen().await;
     let address = listener.local_addr().unwrap();
