@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 
 use imbl::OrdMap;
 use onetree_protocol::frame::{Condition, Do};
-use onetree_protocol::{Depth, LogKey, Path, Revision, Value, View};
+use onetree_protocol::{Action, Depth, LogKey, Path, Revision, Value, View};
 use serde::Serialize;
 
 use crate::errors::Error;
@@ -75,6 +75,15 @@ impl TransactError {
             TransactError::Client(error) => error.word(),
             TransactError::OutsideView(_) => "outside-view",
             TransactError::Failed(_) => "application",
+        }
+    }
+
+    /// What to do next; of the function's own error only the application knows.
+    pub fn action(&self) -> Action {
+        match self {
+            TransactError::Client(error) => error.action(),
+            TransactError::OutsideView(_) => Action::Fix,
+            TransactError::Failed(_) => Action::Stop,
         }
     }
 }

@@ -7,7 +7,9 @@ mod peer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onetree_client::{Action, Append, Client, ConnectError, Error, Reconnect, Sent, Value};
+use onetree_client::{
+    Action, Append, Client, ConnectError, Error, KeepError, Reconnect, Sent, TransactError, Value,
+};
 
 use broker::path;
 use peer::{Peer, listen};
@@ -28,6 +30,23 @@ fn what_may_have_happened_is_not_to_be_tried_again() {
         assert_eq!(closed.action(), Action::Stop);
         assert_eq!(closed.to_string(), format!("the client is closed{told}"));
     }
+}
+
+#[test]
+fn what_is_the_applications_to_mend_says_so() {
+    let (path, at) = (std::path::PathBuf::from("state"), path("/a"));
+    let (message, line, why) = ("no".to_owned(), 1, "no".to_owned());
+    for error in [
+        KeepError::InUse { path: path.clone() },
+        KeepError::Use { what: "open", path: path.clone(), message: message.clone() },
+        KeepError::Write { path: path.clone(), message },
+        KeepError::Broken { path, line, why },
+    ] {
+        assert_eq!(error.action(), Action::Fix, "{error}");
+    }
+    assert_eq!(TransactError::OutsideView(at).action(), Action::Fix);
+    assert_eq!(TransactError::Client(Error::QueueFull).action(), Action::Retry);
+    assert_eq!(TransactError::Failed("mine".into()).action(), Action::Stop);
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ mod saver;
 
 use std::path::PathBuf;
 
+use onetree_protocol::Action;
+
 pub use file::Keep;
 pub use saver::Saver;
 
@@ -62,5 +64,10 @@ impl KeepError {
             KeepError::Broken { .. } => "state-broken",
             KeepError::Use { .. } | KeepError::Write { .. } => "state",
         }
+    }
+
+    /// What to do next: to mend what is wrong with the file. A save that has failed is tried again.
+    pub fn action(&self) -> Action {
+        Action::Fix
     }
 }
