@@ -159,6 +159,11 @@ impl Txn {
         self.then(Do::Drop { path })
     }
 
+    /// Trims the log at `path` up to and including `to`.
+    pub fn trim(self, path: Path, to: LogKey) -> Txn {
+        self.then(Do::Trim { path, to })
+    }
+
     /// One more step; they happen in this order.
     pub fn then(mut self, step: Do) -> Txn {
         self.0.changes.push(step);

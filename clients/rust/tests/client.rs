@@ -10,8 +10,8 @@ use onetree_client::protocol::frame::{
     ClientFrame, Fresh, Ok as Accepted, Refresh, ServerFrame, Sync,
 };
 use onetree_client::{
-    Append, Client, Code, Codec, ConnectError, Digest, Error, Event, MirrorOptions, Options, Path,
-    Reason, Reconnect, RefreshKind, Value, Verdict, View,
+    Append, Client, Code, Codec, ConnectError, Digest, Do, Error, Event, LogKey, MirrorOptions,
+    Options, Path, Reason, Reconnect, RefreshKind, Txn, Value, Verdict, View,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -72,6 +72,31 @@ async fn writes_go_out_in_order_within_the_limit_and_over_a_reconnect() {
         let expected: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
         assert_eq!(broker.await.unwrap(), expected);
     }
+}
+
+#[tokio::test]
+async fn a_transaction_has_steps_of_each_kind() {
+    let (listener, options) = listen().await;
+    let broker = tokio::spawn(async move {
+        let (mut peer, _) = Peer::accept(&listener, 1).await;
+        let ClientFrame::Txn(txn) = peer.read().await else { panic!("no txn") };
+        txn.changes
+    });
+    let client = Client::connect(options).await.unwrap();
+    let (a, value) = (|| path("/a"), || Value::text("x"));
+    let to = LogKey { rev: rev(5), index: 0 };
+    let txn = Txn::new().put(a(), value()).append(a(), value());
+    drop(client.submit(txn.delete(a()).drop_tree(a()).trim(a(), to)));
+    let sent = broker.await.unwrap();
+    let (ttl_ms, ephemeral) = (None, false);
+    let expected = [
+        Do::Put { path: a(), value: value(), ttl_ms, ephemeral },
+        Do::Append { path: a(), value: value(), ttl_ms, ephemeral },
+        Do::Delete { path: a() },
+        Do::Drop { path: a() },
+        Do::Trim { path: a(), to },
+    ];
+    assert_eq!(sent, expected);
 }
 
 #[tokio::test]
