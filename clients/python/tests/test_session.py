@@ -32,6 +32,7 @@ from onetree.protocol.digests import Digest
 from onetree.protocol.values import Value
 from onetree.protocol.views import View
 from onetree.session import Session
+from onetree.session import session as session_module
 from onetree.session.effects import Connect, Disconnect, MirrorWent, Reply, StatusIs
 
 
@@ -337,6 +338,37 @@ def test_a_token_is_asked_for_once_more_at_once() -> None:
     world = online(token="t")
     world.session.handle_closed(0, Ended("unauthorized", "no"))
     assert world.session.is_over
+
+
+def refuse(world: World) -> bool:
+    """The token is no good any more. Whether the client goes on, and is online again."""
+    world.lose()
+    world.connecting = False
+    world.session.handle_closed(world.now, Ended("unauthorized", "no"))
+    world.settle()
+    return world.session.link == "up"
+
+
+def test_a_client_that_is_not_to_connect_again_does_not_with_another_token() -> None:
+    assert not refuse(online(reconnect="never", token=lambda: "t"))
+    # While it has not been there yet, this is still the first time.
+    world = World(reconnect="never", token=lambda: "t")
+    world.effects()
+    assert refuse(world)
+
+
+@pytest.mark.parametrize("reconnect", ["after-first", "always"])
+def test_a_token_that_is_refused_behind_welcome_is_not_asked_for_for_ever(reconnect: str) -> None:
+    world = online(reconnect=reconnect, token=lambda: "t")
+    assert refuse(world)
+    # It was good for a while.
+    world.now += session_module.GOOD
+    assert refuse(world)
+    world.now += session_module.GOOD - 0.1
+    world.cut()
+    world.settle()
+    assert not refuse(world)
+    assert world.session.is_over and world.connects == 4
 
 
 def test_a_mirror_that_is_wrong_again_and_again_waits() -> None:

@@ -161,14 +161,16 @@ class Session:
             error = self._goodbye[0]
         if self.link == "up" and now - self._since >= GOOD:
             self._backoff.reset()
+            # Not by each `welcome`: a broker that then refuses would be asked again and again.
+            self._reauth = False
+        reconnect = self._options.reconnect
+        willing = reconnect == "always" or (reconnect == "after-first" and self._ever)
         # A token of a function may have been old: it is asked once more at once.
         again = error.action == "reauth" and callable(self._options.token) and not self._reauth
-        if again:
+        if again and (willing or not self._ever):
             self._reauth = True
             self._go_offline(now, error, 0.0)
             return
-        reconnect = self._options.reconnect
-        willing = reconnect == "always" or (reconnect == "after-first" and self._ever)
         if not willing or error.action != "retry":
             self._finish(error)
             return
@@ -302,7 +304,6 @@ class Session:
         # Revisions of two histories are not compared.
         self._seen = welcome.rev
         self._ever = True
-        self._reauth = False
         online = e.Online(
             welcome.resumed,
             welcome.epoch,
