@@ -24,6 +24,7 @@ from onetree.errors import (
     Refused,
     Timeout,
 )
+from onetree.event import Verdict
 from onetree.mirror import State
 from onetree.options import Options, SubOptions
 from onetree.protocol import frames as f
@@ -261,6 +262,35 @@ def test_a_request_that_nobody_answers_times_out_and_a_write_is_sent_again() -> 
     world.cut()
     world.settle()
     assert "/a" in world.broker.tree and len(world.broker.executed) == 1
+
+
+def test_a_comparison_that_nobody_answers_times_out() -> None:
+    world = online(request_timeout=5.0)
+    session = world.session
+    session.mirror(1, State(View("/")), SubOptions())
+    world.settle()
+    session.verify(1.0, 1, 1)
+    sync = world.codec.decode_client(session.poll_transmit(1.0))
+    session.verify(2.0, 2, 1)
+    assert session.next_timeout() == 6.0
+    session.handle_timeout(5.9)
+    world.effects()
+    assert not world.replies
+    for ticket, sent, at in ((1, True, 6.0), (2, False, 7.0)):
+        session.handle_timeout(at)
+        world.effects()
+        assert world.replies.keys() == {*range(1, ticket + 1)}
+        error = world.replies[ticket].error
+        # As any read it may be asked for again.
+        assert isinstance(error, Timeout) and error.sent == sent and error.action == "retry"
+    # What comes late is nobody's, and so is the end.
+    session.handle_frame(7.0, f.Sync(0, {1: Digest(0, 0)}, sync.id))
+    world.effects()
+    session.verify(7.0, 3, 1)
+    world.cut()
+    assert world.replies[3].reply == Verdict("unknown")
+    at = session.next_timeout()
+    assert at is not None and at < 11.0
 
 
 def test_silence_is_the_end_of_a_connection() -> None:

@@ -304,7 +304,7 @@ class Client:
     async def verify_mirror(self, sub: int) -> Verdict:
         """For the mirror: it is compared."""
         ticket, future = self._ticket(0, Verdict)
-        self._session.verify(ticket, sub)
+        self._session.verify(self._loop.time(), ticket, sub)
         self._pump()
         return cast(Verdict, await future)
 

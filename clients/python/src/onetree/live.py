@@ -181,7 +181,8 @@ class Mirror:
         `unknown`: it is not fresh, or the broker gives no digest: of a view with a `tail` never,
         nor of one with `match` or `depth` that alone has more entries than the broker walks for one
         answer (its `digest_scan_entries`). Where only those of all mirrors together have more, they
-        take turns, and one that is asked again has its own."""
+        take turns, and one that is asked again has its own. `Timeout` when there is no answer
+        within `request_timeout`."""
         if self._ended is not None:
             return Verdict("unknown")
         return await self._client.verify_mirror(self._sub)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from .. import event as e
-from ..errors import OnetreeError, Refused
+from ..errors import OnetreeError, Refused, Timeout
 from ..event import Verdict
 from ..mirror import Outcome, State
 from ..options import SubOptions
@@ -27,7 +27,8 @@ smallest frame that any broker takes."""
 class Mirrors:
     """All mirrors, by subscription."""
 
-    def __init__(self, effects: deque[Effect]) -> None:
+    def __init__(self, timeout: float, effects: deque[Effect]) -> None:
+        self._timeout = timeout
         self._effects = effects
         self._slots: dict[int, Slot] = {}
         # Of the connection that is up.
@@ -38,6 +39,8 @@ class Mirrors:
         self._parts: dict[int | None, list[Change]] = {}
         # Mirrors that want the next `sync`, with the tickets of those who ask.
         self._verify: list[tuple[int, int]] = []
+        # Until when each who asked waits, in that order.
+        self._deadlines: dict[int, float] = {}
         self._sync_wanted = False
 
     # What the application wants.
@@ -91,8 +94,9 @@ class Mirrors:
         """Asks the broker to bring all to the present that can be."""
         self._sync_wanted = self._welcome is not None
 
-    def verify(self, ticket: int, sub: int) -> None:
-        """Compares one with the tree; the reply is a `Verdict`."""
+    def verify(self, now: float, ticket: int, sub: int) -> None:
+        """Compares one with the tree; the reply is a `Verdict`, or `Timeout`."""
+        self._deadlines[ticket] = now + self._timeout
         if self._welcome is not None and sub in self._slots:
             self._verify.append((ticket, sub))
             self._sync_wanted = True
@@ -180,11 +184,15 @@ class Mirrors:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` has something to do."""
-        held = (slot.held for slot in self._slots.values() if slot.held is not None)
-        return min(held, default=None)
+        ats = [slot.held for slot in self._slots.values() if slot.held is not None]
+        ats += [*self._deadlines.values()][:1]
+        return min(ats, default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """Starts what has waited long enough."""
+        """Starts what has waited long enough, and tells those who have."""
+        for ticket in [one for one, at in self._deadlines.items() if at <= now]:
+            sent = all(ticket != one for one, _ in self._verify)
+            self._answer(ticket, None, Timeout(self._timeout, sent, again=True))
         for sub, slot in list(self._slots.items()):
             if slot.held is not None and slot.held <= now:
                 slot.held = None
@@ -336,4 +344,9 @@ class Mirrors:
         self._effects.append(MirrorWent(sub, event))
 
     def _verdict(self, ticket: int, verdict: Verdict) -> None:
-        self._effects += (Reply(ticket, verdict, None), Release(ticket))
+        self._answer(ticket, verdict, None)
+
+    def _answer(self, ticket: int, verdict: Verdict | None, error: OnetreeError | None) -> None:
+        # Who was told that there was no answer in time waits no longer.
+        if self._deadlines.pop(ticket, None) is not None:
+            self._effects += (Reply(ticket, verdict, error), Release(ticket))

@@ -75,7 +75,7 @@ class Session:
         self._unread: tuple[int, float, str] | None = None
         self._asks = Asks()
         self._requests = Requests(options.request_timeout, self._encode, self.effects)
-        self._mirrors = Mirrors(self.effects)
+        self._mirrors = Mirrors(options.request_timeout, self.effects)
 
     @property
     def is_over(self) -> bool:
@@ -121,9 +121,9 @@ class Session:
         """Asks the broker to bring all mirrors to the present that can be."""
         self._mirrors.want_sync()
 
-    def verify(self, ticket: int, sub: int) -> None:
-        """Compares a mirror with the tree; the reply is a `Verdict`."""
-        self._mirrors.verify(ticket, sub)
+    def verify(self, now: float, ticket: int, sub: int) -> None:
+        """Compares a mirror with the tree; the reply is a `Verdict`, or `Timeout`."""
+        self._mirrors.verify(now, ticket, sub)
 
     def close(self, now: float, bye: bool) -> None:
         """Ends the client: with `bye` the session ends at once, without it after its grace. What
