@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -795,6 +796,45 @@ def test_times_may_be_as_long_as_any(long: float) -> None:
     async def story() -> None:
         async with naive() as server:
             await asyncio.to_thread(script, server.url)
+
+    run(story())
+
+
+@pytest.mark.parametrize("behind", ["token", "upgrade"])
+def test_an_attempt_to_connect_has_one_time_for_all_its_parts(behind: str) -> None:
+    async def late() -> str:
+        await asyncio.sleep(0.8)
+        return "t"
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async def story() -> None:
+        async with naive() as server, await asyncio.start_server(silent, "127.0.0.1", 0) as mute:
+            # It opens the WebSocket, and says no `welcome`.
+            server.deaf = True
+            url, word = server.url, "silent"
+            if behind == "token":
+                url, word = f"ws://127.0.0.1:{mute.sockets[0].getsockname()[1]}", "unreachable"
+            begun = time.monotonic()
+            with pytest.raises(onetree.ConnectError) as failed:
+                await onetree.connect(url, token=late, connect_timeout=1.0)
+            assert failed.value.word == word and 0.9 < time.monotonic() - begun < 1.7
+
+    run(story())
+
+
+def test_a_tokens_function_that_does_not_give_way_is_not_timed() -> None:
+    def slow() -> str:
+        time.sleep(0.6)
+        return "t"
+
+    async def story() -> None:
+        async with naive() as server:
+            async with onetree.connect(server.url, token=slow, connect_timeout=0.5):
+                assert server.tokens == ["t"]
 
     run(story())
 

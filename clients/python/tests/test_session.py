@@ -92,7 +92,7 @@ class World:
         assert self.connecting
         self.connecting = False
         self.connection = Connection(self.broker)
-        self.session.handle_open(self.now)
+        self.session.handle_open(self.now, self.now + 10)
 
     def step(self) -> bool:
         """Does one thing that can be done, whichever; whether there was one."""
@@ -364,7 +364,7 @@ def test_a_token_is_asked_for_once_more_at_once() -> None:
             assert world.session.next_timeout() == 0.0
             world.session.handle_timeout(0.0)
             world.effects()
-            world.session.handle_open(0.0)
+            world.session.handle_open(0.0, 10.0)
     world = online(token="t")
     world.session.handle_closed(0, Ended("unauthorized", "no"))
     assert world.session.is_over
@@ -499,7 +499,7 @@ def test_who_sends_first_writes_again_says_since_when_they_may_have_happened() -
         assert at is not None
         world.now = at
         session.handle_timeout(at)
-        session.handle_open(at)
+        session.handle_open(at, at + 10)
         frame = world.codec.decode_client(session.poll_transmit(at))
         limits = f.Limits(1_000_000, 1_000_000, 9, 9)
         welcome = f.Welcome(frame.id, "s", world.broker.epoch, rev, 1000, "d" * 32, limits)

@@ -72,7 +72,7 @@ class Player:
         if isinstance(frame, f.Hello):
             for sub in frame.subs:
                 self.mirror(sub)
-            session.handle_open(0)
+            session.handle_open(0, 10)
         elif isinstance(frame, f.Sub):
             self.mirror(frame)
         elif isinstance(frame, f.Unsub):

@@ -510,23 +510,25 @@ class Client:
         link: Link | None = None
         writer: asyncio.Task[None] | None = None
         try:
+            # One time for all of it: the token, the WebSocket, and `welcome`.
+            patience = self._options.connect_timeout
+            until = self._loop.time() + patience
             if callable(self._options.token):
-                given = await token.ask(self._options.token, self._options.connect_timeout)
+                given, until = await token.ask(self._options.token, patience)
                 if self._link is not me:
                     # Its function has closed the client.
                     return
                 self._session.token = given
             subprotocol = self._session.subprotocol
-            patience = self._options.connect_timeout
             link = await Link.connect(
                 self._url,
                 subprotocol,
-                patience,
+                max(0.0, until - self._loop.time()),
                 lambda message: self._take(message, me),
                 lambda: self._session.handle_heard(self._loop.time()) if self._link is me else None,
             )
             self._wake = asyncio.Event()
-            self._session.handle_open(self._loop.time())
+            self._session.handle_open(self._loop.time(), until)
             writer = self._loop.create_task(self._send(link, self._wake))
             self._pump()
             error = await link.gone

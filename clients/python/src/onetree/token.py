@@ -10,14 +10,16 @@ from .errors import BadToken
 from .given import plain
 
 
-async def ask(function: Callable[[], str | Awaitable[str]], patience: float) -> str:
-    """What it gives, within `patience` seconds; `BadToken` whatever else it does, but for what ends
-    the program, and for a cancel of this task."""
+async def ask(function: Callable[[], str | Awaitable[str]], patience: float) -> tuple[str, float]:
+    """What it gives, within `patience` seconds, and when these are over; `BadToken` whatever else
+    it does, but for what ends the program, and for a cancel of this task."""
     try:
         given = function()
+        # No time is taken of one that does not give way.
+        until = asyncio.get_running_loop().time() + patience
         if inspect.isawaitable(given):
             given = await asyncio.wait_for(given, patience)
-        return plain(given)
+        return plain(given), until
     except (SystemExit, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as fault:

@@ -118,7 +118,7 @@ class Link(asyncio.Protocol):
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             answered = True
         except TimeoutError:
-            message = f"cannot reach {address}: no answer within {timeout:g} s"
+            message = f"cannot reach {address}: no answer in time"
             raise Unreachable(message) from None
         except InvalidURI as error:
             raise BadUrl(str(error)) from None

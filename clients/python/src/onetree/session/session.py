@@ -137,14 +137,14 @@ class Session:
 
     # What the connection does.
 
-    def handle_open(self, now: float) -> None:
-        """The connection is open."""
+    def handle_open(self, now: float, until: float) -> None:
+        """The connection is open, and `welcome` is to come `until` then."""
         if self.link != "opening":
             return
         self._heard = now
         self._hello = None
         self.link = "greeting"
-        self._until = now + self._options.connect_timeout
+        self._until = until
 
     def handle_heard(self, now: float) -> None:
         """Something came, whatever it was, also a part of a message: the connection is alive."""
