@@ -551,6 +551,113 @@ def test_a_transaction_waits_and_tries_another_way() -> None:
     run(story())
 
 
+def test_a_retry_ends_the_run_whoever_catches_it() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            client, mirror, other = await two(server)
+
+            def goes_on(tx: onetree.Transaction) -> str:
+                if tx.get("/a") is None:
+                    with contextlib.suppress(BaseException):
+                        tx.retry()
+                return "went on"
+
+            def writes(tx: onetree.Transaction) -> str:
+                try:
+                    return goes_on(tx)
+                finally:
+                    tx.put("/failed", 1)
+
+            async def another(tx: onetree.Transaction) -> str:
+                if tx.get("/a") is None:
+                    try:
+                        tx.retry()
+                    except BaseException as retry:
+                        raise ValueError from retry
+                return "another"
+
+            runs: list[Callable[[onetree.Transaction], Any]] = [goes_on, writes, another]
+            waiting = [asyncio.ensure_future(mirror.transact(run)) for run in runs]
+            either = asyncio.ensure_future(
+                mirror.transact(lambda tx: tx.or_else(writes, lambda tx: tx.get("/failed")))
+            )
+            await asyncio.wait(waiting, timeout=0.05)
+            assert not any(one.done() for one in waiting)
+            # What the first way wrote is forgotten.
+            assert (await either).result is None and (await either).rev is None
+            await other.put("/a", 1)
+            done = await asyncio.gather(*waiting)
+            assert [one.result for one in done] == ["went on", "went on", "another"]
+            assert all(one.runs > 1 for one in done)
+            # It is no answer to what else goes wrong.
+            cancelled = asyncio.ensure_future(mirror.transact(goes_on_for_ever))
+            await asyncio.sleep(0.05)
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(cancelled, 5)
+            await client.close()
+            await other.close()
+
+    async def goes_on_for_ever(tx: onetree.Transaction) -> None:
+        with contextlib.suppress(BaseException):
+            tx.retry()
+        await asyncio.sleep(60)
+
+    run(story())
+
+
+def test_another_way_may_be_a_coroutine() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            client, mirror, other = await two(server)
+
+            async def first(tx: onetree.Transaction) -> str:
+                tx.put("/first", 1)
+                await asyncio.sleep(0)
+                if tx.get("/a") is None:
+                    tx.retry()
+                return "first"
+
+            async def second(tx: onetree.Transaction) -> str:
+                await asyncio.sleep(0)
+                tx.put("/second", 1)
+                return "second"
+
+            def third(tx: onetree.Transaction) -> str:
+                if tx.get("/a") is None:
+                    tx.retry()
+                return "third"
+
+            async def waits(tx: onetree.Transaction) -> str:
+                return await tx.or_else(first, second)
+
+            either: Any
+            for either in (
+                waits, lambda tx: tx.or_else(first, second), lambda tx: tx.or_else(third, second),
+            ):  # fmt: skip
+                done = await asyncio.wait_for(mirror.transact(either), 5)
+                assert done.result == "second" and done.runs == 1
+            await mirror.at(done.rev or 0)
+            assert numbers(mirror) == {"/second": 1}
+            # Where both retry, the whole does; and an error is one.
+            ways: tuple[Any, Any] = (first, third)
+            waiting = asyncio.ensure_future(mirror.transact(lambda tx: tx.or_else(*ways)))
+            await asyncio.sleep(0.05)
+            await other.put("/a", 1)
+            assert (await asyncio.wait_for(waiting, 5)).result == "first"
+            with pytest.raises(ZeroDivisionError):
+                await mirror.transact(lambda tx: tx.or_else(fails, second))
+            with pytest.raises(onetree.Wrong, match="^second: "):
+                await mirror.transact(lambda tx: tx.or_else(third, "no"))  # type: ignore[call-overload]
+            await client.close()
+            await other.close()
+
+    async def fails(tx: onetree.Transaction) -> str:
+        raise ZeroDivisionError
+
+    run(story())
+
+
 def test_a_transaction_ends_with_its_run() -> None:
     async def story() -> None:
         async with naive() as server, onetree.connect(server.url) as client:
@@ -574,13 +681,12 @@ def test_a_transaction_ends_with_its_run() -> None:
                 lambda tx: tx.append("/a", 2), lambda tx: tx.delete("/a"),
                 lambda tx: tx.drop_tree("/a"), lambda tx: tx.retry(),
                 lambda tx: tx.or_else(lambda _: 1, lambda _: 2),
+                lambda tx: tx.or_else(keeps, keeps),
             ]  # fmt: skip
             for tx in kept:
                 for use in uses:
                     with pytest.raises(onetree.Wrong, match="ended"):
                         use(tx)
-                with pytest.raises(onetree.Wrong, match="ended"):
-                    await tx.or_else_async(keeps, keeps)
             assert server.broker.rev == before
 
     run(story())

@@ -14,6 +14,14 @@ async def transactions(mirror: onetree.Mirror) -> tuple[int, str]:
     async def slow(tx: onetree.Transaction) -> str:
         return str(tx.rev)
 
+    def either(tx: onetree.Transaction) -> int:
+        return tx.or_else(plain, plain)
+
+    async def either_slow(tx: onetree.Transaction) -> str:
+        return await tx.or_else(slow, slow)
+
+    await mirror.transact(either_slow)
+    await mirror.transact(either)
     return (await mirror.transact(plain)).result, (await mirror.transact(slow)).result
 
 

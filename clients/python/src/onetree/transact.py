@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from .errors import OutsideView, Refused
 from .given import function, given
@@ -69,6 +69,8 @@ class Transaction:
         self._trees: set[str] = set()
         self._writes: list[_Write] = []
         self._over = False
+        self.retried = False
+        """Whether `retry` was said: it holds, whoever catches what that raises."""
 
     @property
     def rev(self) -> int:
@@ -134,35 +136,61 @@ class Transaction:
         self._write(_Write("drop", check_path(path)))
 
     def retry(self) -> NoReturn:
-        """Ends the run: the function runs again when something that it read has changed."""
+        """Ends the run, also where what this raises is caught: the function runs again when
+        something that it read has changed."""
         self._check()
+        self.retried = True
         raise Retry
 
-    def or_else(self, first: Callable[[Transaction], T], second: Callable[[Transaction], T]) -> T:
-        """`first(tx)`; when that retries, its writes are forgotten, what it read is not, and
-        `second(tx)` runs. When both retry, the whole retries, on what either read. Functions that
-        are coroutines: `or_else_async`."""
-        self._check()
-        before = len(self._writes)
-        try:
-            return first(self)
-        except Retry:
-            del self._writes[before:]
-        return second(self)
-
-    async def or_else_async(
+    @overload
+    def or_else(
         self,
         first: Callable[[Transaction], Awaitable[T]],
         second: Callable[[Transaction], Awaitable[T]],
-    ) -> T:
-        """As `or_else`, for coroutines."""
+    ) -> Awaitable[T]: ...
+    @overload
+    def or_else(
+        self, first: Callable[[Transaction], T], second: Callable[[Transaction], T]
+    ) -> T: ...
+    def or_else(self, first: Callable[[Transaction], Any], second: Callable[..., Any]) -> Any:
+        """`first(tx)`; when that retries, its writes are forgotten, what it read is not, and
+        `second(tx)` runs. When both retry, the whole retries, on what either read. Where they are
+        coroutine functions, this is to be awaited."""
+        given("first", function, first)
+        given("second", function, second)
         self._check()
         before = len(self._writes)
         try:
-            return await first(self)
-        except Retry:
+            result = first(self)
+        except (Retry, Exception):
+            if not self._forget(before):
+                raise
+        else:
+            if inspect.isawaitable(result):
+                return self._or_else(result, second, before)
+            if not self._forget(before):
+                return result
+        return second(self)
+
+    async def _or_else(
+        self, first: Awaitable[Any], second: Callable[[Transaction], Any], before: int
+    ) -> Any:
+        try:
+            result = await first
+        except (Retry, Exception):
+            if not self._forget(before):
+                raise
+        else:
+            if not self._forget(before):
+                return result
+        return await _result(second(self))
+
+    def _forget(self, before: int) -> bool:
+        """Whether the first way has retried: what it wrote is forgotten."""
+        retried, self.retried = self.retried, False
+        if retried:
             del self._writes[before:]
-        return await second(self)
+        return retried
 
     def end(self) -> None:
         """The run has ended, and what is asked behind it is refused: it would be lost."""
@@ -173,6 +201,8 @@ class Transaction:
             raise Wrong(
                 "unsupported", "this run of the transaction has ended, and its `tx` with it"
             )
+        if self.retried:
+            raise Retry
 
     def _write(self, write: _Write) -> None:
         self._check()
@@ -242,8 +272,13 @@ async def transact(
         tx = Transaction(snapshot, mirror.view)
         runs += 1
         try:
-            result = await _run(fn, tx)
-        except Retry:
+            result = await _result(fn(tx))
+        except (Retry, Exception):
+            if not tx.retried:
+                raise
+        finally:
+            tx.end()
+        if tx.retried:
             await mirror.changed(tx.changed)
             continue
         txn = tx.txn()
@@ -260,9 +295,5 @@ async def transact(
         return Committed(result, done.rev, tuple(done.paths), runs)
 
 
-async def _run(fn: Callable[[Transaction], T | Awaitable[T]], tx: Transaction) -> T:
-    try:
-        result = fn(tx)
-        return await result if inspect.isawaitable(result) else result
-    finally:
-        tx.end()
+async def _result(found: T | Awaitable[T]) -> T:
+    return await found if inspect.isawaitable(found) else found
