@@ -35,7 +35,7 @@ class Adapter:
             ok = await self.command(command, text)
             answer["ok"] = {} if ok is None else onetree.as_json(ok)
         except Exception as error:
-            code = getattr(error, "word", None) or getattr(error, "code", "application")
+            code = getattr(error, "word", "application")
             answer["error"] = {"code": code, "message": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer, ensure_ascii=False), flush=True)
 

@@ -685,8 +685,9 @@ def test_a_transaction_ends_with_its_run() -> None:
             ]  # fmt: skip
             for tx in kept:
                 for use in uses:
-                    with pytest.raises(onetree.Wrong, match="ended"):
+                    with pytest.raises(onetree.Wrong, match="ended") as wrong:
                         use(tx)
+                    assert wrong.value.word == "ended"
             assert server.broker.rev == before
 
     run(story())

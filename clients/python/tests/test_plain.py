@@ -7,7 +7,19 @@ import json
 import pytest
 
 import onetree
-from onetree import Change, Cookie, Done, Entry, Found, Snapshot, Value, Verdict, as_json, event
+from onetree import (
+    Change,
+    Cookie,
+    Done,
+    Entry,
+    Found,
+    Snapshot,
+    Value,
+    Verdict,
+    View,
+    as_json,
+    event,
+)
 from onetree.errors import Ended
 from onetree.protocol.digests import Digest
 
@@ -53,6 +65,15 @@ def test_what_is_given_is_told_as_json(given: object, told: object) -> None:
     json.dumps(as_json(given))
 
 
+def test_what_cannot_be_is_told_as_any_error() -> None:
+    with pytest.raises(onetree.OnetreeError) as wrong:
+        View("no path")
+    error = wrong.value
+    assert isinstance(error, onetree.Wrong) and isinstance(error, ValueError)
+    assert (error.code, error.word, error.action) == ("bad-path", "bad-path", "fix")
+    assert as_json(error) == {"code": "bad-path", "message": str(error)}
+
+
 def test_a_snapshot_is_told_with_its_cookie() -> None:
     cookie = Cookie("0" * 32, 7, "1" * 16)
     told = {"rev": 7, "cookie": cookie._asdict(), "entries": [LINE]}
@@ -75,6 +96,7 @@ def test_errors_have_words() -> None:
         "silent": onetree.Silent(1),
         "protocol": onetree.ProtocolBroken("no"),
         "outside-view": onetree.OutsideView("/a"),
+        "bad-path": onetree.Wrong("bad-path", "no"),
         "state-in-use": onetree.KeepError("state-in-use", "no"),
     }
     assert {word: error.word for word, error in words.items()} == {word: word for word in words}

@@ -3,10 +3,12 @@ next: `action`."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .codes import CODES, Action
-from .protocol import frames
+
+if TYPE_CHECKING:
+    from .protocol import frames
 
 LONGEST: Final = 86_400.0
 """The longest wait that is heeded, seconds: a day."""
@@ -17,7 +19,7 @@ def _heeded(wait: float | None) -> float | None:
 
 
 class OnetreeError(Exception):
-    """Anything that this package raises, but for what cannot be read or written (`Wrong`)."""
+    """Anything that this package raises."""
 
     code: str | None = None
     """The code of the protocol, where there is one."""

@@ -198,9 +198,7 @@ class Transaction:
 
     def _check(self) -> None:
         if self._over:
-            raise Wrong(
-                "unsupported", "this run of the transaction has ended, and its `tx` with it"
-            )
+            raise Wrong(None, "this run of the transaction has ended, and its `tx` with it")
         if self.retried:
             raise Retry
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from ..codes import Action
+from ..errors import OnetreeError
 
-class Wrong(ValueError):
-    """Something is not what the protocol says it must be; `code` is one of `onetree.codes`."""
 
-    def __init__(self, code: str, message: str, id: int | None = None) -> None:
+class Wrong(OnetreeError, ValueError):
+    """Something is not what the protocol says it must be; `code` is one of `onetree.codes`, and
+    `None` where a run of a transaction has ended."""
+
+    action: Action = "fix"
+
+    def __init__(self, code: str | None, message: str, id: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         """The code that says which rule is broken."""

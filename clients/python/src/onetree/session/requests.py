@@ -192,8 +192,8 @@ class Requests:
             message = self._encode(frame)
             size = len(message) if isinstance(message, bytes) else len(message.encode())
         except (Wrong, UnicodeEncodeError) as wrong:
-            code = wrong.code if isinstance(wrong, Wrong) else "bad-frame"
-            raise Refused(code, str(wrong)) from None
+            code = wrong.code if isinstance(wrong, Wrong) else None
+            raise Refused(code or "bad-frame", str(wrong)) from None
         if size > limits.frame_bytes:
             most = f"at most {limits.frame_bytes} bytes, this one has {size}"
             raise Refused("frame-too-large", f"a frame has {most}")
