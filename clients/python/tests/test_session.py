@@ -248,6 +248,21 @@ def test_no_more_than_the_broker_takes_at_once() -> None:
     assert sent == 8
 
 
+@pytest.mark.parametrize("write", [
+    request.put("/large", "x" * 65_537), request.append("/large", "x" * 65_537),
+    request.Txn().delete("/b").put("/a", 1).put("/large", "x" * 65_537).frame,
+    f.SendSignal(0, "/large", Value.text("x" * 65_537)),
+])  # fmt: skip
+def test_of_a_value_that_is_too_large_it_is_said_where(write: Any) -> None:
+    world = online()
+    world.session.request(0, 1, write)
+    world.settle()
+    world.effects()
+    error = world.replies[1].error
+    assert isinstance(error, Refused) and error.word == "value-too-large"
+    assert error.path == "/large"
+
+
 def test_a_request_that_nobody_answers_times_out_and_a_write_is_sent_again() -> None:
     world = online(request_timeout=5.0)
     world.session.request(0, 1, request.put("/a", 1))

@@ -122,14 +122,14 @@ def transaction(txn: Any) -> frames.Txn:
     return txn.frame
 
 
-def values(frame: frames.ClientFrame) -> Iterator[Value]:
-    """The values that a frame carries."""
+def values(frame: frames.ClientFrame) -> Iterator[tuple[str, Value]]:
+    """The values that a frame carries, each with its path."""
     if isinstance(frame, frames.Txn):
         for step in frame.steps:
             if step.value is not None:
-                yield step.value
+                yield step.path, step.value
     elif isinstance(frame, Put | Append | frames.SendSignal):
-        yield frame.value
+        yield frame.path, frame.value
 
 
 def of_history(frame: frames.Request) -> list[str]:
@@ -154,7 +154,7 @@ def cost(frame: frames.ClientFrame) -> int:
         steps = len(frame.steps) + len(frame.conditions)
     elif isinstance(frame, frames.Get):
         steps = len(frame.paths)
-    return 512 + steps * 128 + sum(len(value.data) for value in values(frame))
+    return 512 + steps * 128 + sum(len(value.data) for _, value in values(frame))
 
 
 def _for(ttl: float | None) -> int | None:

@@ -184,10 +184,10 @@ class Requests:
 
     def _message(self, frame: Request, limits: Limits) -> bytes | str:
         """A request's message, when the broker's limits allow it."""
-        for value in values(frame):
+        for path, value in values(frame):
             if len(value.data) > limits.value_bytes:
                 most = f"at most {limits.value_bytes} bytes, this one has {len(value.data)}"
-                raise Refused("value-too-large", f"a value has {most}")
+                raise Refused("value-too-large", f"a value has {most}", path)
         try:
             message = self._encode(frame)
             size = len(message) if isinstance(message, bytes) else len(message.encode())
