@@ -551,6 +551,24 @@ def test_a_transaction_waits_and_tries_another_way() -> None:
     run(story())
 
 
+def test_what_a_transaction_has_put_has_its_value_also_in_a_view_without_values() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            await client.put("/a", 1)
+            mirror = client.mirror("/", values=False)
+
+            def fn(tx: onetree.Transaction) -> list[Any]:
+                tx.put("/b", 2)
+                return [entry and entry.value for entry in (tx.get("/a"), tx.get("/b"))] + [
+                    entry.value for entry in tx.under("/")
+                ]
+
+            two = onetree.Value.json(2)
+            assert (await mirror.transact(fn)).result == [None, two, None, two]
+
+    run(story())
+
+
 def test_a_retry_ends_the_run_whoever_catches_it() -> None:
     async def story() -> None:
         async with naive() as server:

@@ -216,7 +216,7 @@ class Transaction:
         return None
 
     def _entry(self, write: _Write) -> Entry:
-        return Entry(write.path, 0, write.value if self._view.values else None)
+        return Entry(write.path, 0, write.value)
 
     def txn(self) -> Txn | None:
         """What is to be sent; `None`: there is nothing to do."""
