@@ -80,6 +80,18 @@ def test_a_snapshot_is_told_with_its_cookie() -> None:
     assert as_json(Snapshot.saved(cookie, [A])) == told
 
 
+def test_a_conflict_is_told_from_other_errors() -> None:
+    assert onetree.Refused("conflict", "no").is_conflict
+    assert not onetree.Refused("log-key", "no").is_conflict and not onetree.Lost().is_conflict
+
+
+def test_the_key_of_a_log_says_the_revision() -> None:
+    key = onetree.log_key(0x6396, 2)
+    assert key == "000000000063960002" and onetree.parse_log_key(key) == (0x6396, 2)
+    with pytest.raises(onetree.Wrong):
+        onetree.parse_log_key("2")
+
+
 def test_errors_have_words() -> None:
     words = {
         "conflict": onetree.Refused("conflict", "no"),

@@ -32,6 +32,7 @@ from .options import Options
 from .plain import as_json
 from .protocol.cookies import Cookie
 from .protocol.frames import Condition, Done, Entry, Found, Limits, Step
+from .protocol.paths import log_key, parse_log_key
 from .protocol.values import Value
 from .protocol.views import View
 from .protocol.wrong import Wrong
@@ -86,5 +87,7 @@ __all__ = [
     "Wrong",
     "as_json",
     "connect",
+    "log_key",
+    "parse_log_key",
     "start",
 ]

@@ -31,6 +31,12 @@ class OnetreeError(Exception):
         """The code, or a word of the client's own."""
         return self.code or self._word
 
+    @property
+    def is_conflict(self) -> bool:
+        """Whether a condition did not hold: `path` and `rev` of `Refused` say which, and what is
+        there."""
+        return self.code == "conflict"
+
     _word = "ended"
 
 

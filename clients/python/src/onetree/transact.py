@@ -40,6 +40,8 @@ class Committed(Generic[T]):
     """What the function returned, the last time it ran."""
     rev: int | None
     """The commit; `None`: it wrote nothing, and nothing was sent."""
+    durable: bool | None
+    """Whether it survives power loss; `None`: it wrote nothing."""
     paths: tuple[str, ...]
     """The paths that appends were given, in order."""
     runs: int
@@ -281,7 +283,7 @@ async def transact(
             continue
         txn = tx.txn()
         if txn is None:
-            return Committed(result, None, (), runs)
+            return Committed(result, None, None, (), runs)
         try:
             done = await client.txn_of(txn, epoch_of(snapshot.cookie))
         except Refused as refused:
@@ -290,7 +292,7 @@ async def transact(
             there = refused.rev if refused.rev is not None and refused.rev > tx.rev else None
             await mirror.past(snapshot, there)
             continue
-        return Committed(result, done.rev, tuple(done.paths), runs)
+        return Committed(result, done.rev, done.durable, tuple(done.paths), runs)
 
 
 async def _result(found: T | Awaitable[T]) -> T:
