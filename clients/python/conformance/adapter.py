@@ -104,8 +104,7 @@ class Adapter:
             case "events":
                 return [*iter(changes.next_now, None)]
             case "earlier":
-                page = await mirror.earlier(c["log"], c["limit"], c.get("before"))
-                return {"entries": onetree.as_json(page), "more": page.more}
+                return await mirror.earlier(c["log"], c["limit"], c.get("before"))
             case "transact":
                 paths = c.get("paths") or [c["path"]]
                 return await mirror.transact(lambda tx: PROGRAMS[c["program"]](tx, *paths))

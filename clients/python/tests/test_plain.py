@@ -27,6 +27,12 @@ A = Entry("/a", 7, Value.json({"n": [1, None]}))
 LINE = {"path": "/a", "rev": 7, "json": {"n": [1, None]}}
 
 
+def page(*entries: Entry) -> onetree.Page:
+    made = onetree.Page(entries)
+    made.more = True
+    return made
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -47,6 +53,10 @@ LINE = {"path": "/a", "rev": 7, "json": {"n": [1, None]}}
             event.Signal("/s", Value.text("x")),
             {"event": "signal", "path": "/s", "type": "text/plain", "text": "x"},
         ),
+        (event.Connecting(), {"event": "connecting"}),
+        (page(A), {"entries": [LINE], "more": True}),
+        (event.Circling(float("inf")), {"event": "circling", "retry_ms": None}),
+        (event.Circling(1e306), {"event": "circling", "retry_ms": None}),
         (
             event.Corrupt(Digest(1, 2), Digest(0, 0)),
             {"event": "corrupt", "expected": f"1:{2:032x}", "found": f"0:{0:032x}"},

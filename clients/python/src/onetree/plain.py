@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass
+from math import isfinite
 from typing import Any
 
 from .errors import OnetreeError
-from .event import Event, Verdict
+from .event import Connecting, Event, Verdict
+from .live import Page
 from .protocol import json_codec
 from .protocol.digests import Digest
 from .protocol.frames import Entry
@@ -17,8 +19,9 @@ from .snapshot import Snapshot
 
 def as_json(given: Any) -> Any:
     """Entries, events and answers in the words of the protocol's JSON: an entry is what a line of
-    `onetree export` says, an event has its name in `event`, a verdict in `verdict`, an error is
-    `{"code","message"}`, a time `retry_ms`. Lists of them, too; what is none of them stays."""
+    `onetree export` says, an event or a status has its name in `event`, a verdict in `verdict`, an
+    error is `{"code","message"}`, a time `retry_ms` (`None`: longer than any number). Lists of
+    them, too; what is none of them stays."""
     match given:
         case OnetreeError():
             return {"code": given.word, "message": str(given)}
@@ -33,17 +36,20 @@ def as_json(given: Any) -> Any:
             return {"rev": given.rev, "cookie": as_json(given.cookie), "entries": all}
         case Verdict():
             return {"verdict": given.word, "rev": given.rev}
+        case Page():
+            return {"entries": [as_json(entry) for entry in given], "more": given.more}
         case tuple() if hasattr(given, "_asdict"):
             return {name: as_json(part) for name, part in given._asdict().items()}
         case list() | tuple():
             return [as_json(part) for part in given]
     if not is_dataclass(given):
         return given
-    told: dict[str, Any] = {"event": given.name} if isinstance(given, Event) else {}
+    told: dict[str, Any] = {"event": given.name} if isinstance(given, Event | Connecting) else {}
     for name in (field.name for field in fields(given) if field.repr):
         part = getattr(given, name)
         if name == "retry_in":
-            told["retry_ms"] = round(part * 1000)
+            millis = part * 1000
+            told["retry_ms"] = round(millis) if isfinite(millis) else None
         elif isinstance(part, Value):
             told |= as_json(part)
         elif name != "id":
