@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import onetree
 from onetree import event as e
-from onetree import sync
+from onetree import request, sync
 from server import SOURCE, naive, run
 
 
@@ -110,6 +111,92 @@ def test_after_the_end() -> None:
         mirror.close()
         client.close()
         client.leave()
+
+    script(work)
+
+
+def test_it_has_the_words_of_the_other() -> None:
+    own = {"closed", "past", "changed", "publish", "shown", "kept", "txn_of", "status_past"}
+    own |= {"drop_mirror", "resync_mirror", "verify_mirror", "want_sync", "progress", "push"}
+    # Of `changes`, `next` does it.
+    own |= {"next_now"}
+    pairs = ((onetree.Client, sync.Client), (onetree.Mirror, sync.Mirror))
+    for one, other in (*pairs, (onetree.Changes, sync.Changes), (onetree, sync)):
+        names = ("connect", "start") if one is onetree else dir(one)
+        words = {name for name in names if not name.startswith("_")}
+        assert words - {*dir(other)} <= own
+
+
+def test_who_starts_does_not_wait_and_is_told_how_it_stands() -> None:
+    def work(url: str) -> None:
+        away = sync.start("ws://127.0.0.1:9", reconnect="always", backoff=(0.01, 0.02))
+        assert away.until("offline", timeout=10).name == "offline"
+        with pytest.raises(onetree.Timeout) as late:
+            away.until("online", timeout=0.05)
+        assert late.value.action == "retry"
+        away.close()
+        with sync.start(url) as client:
+            assert client.put("/a", 1).rev == 1
+            statuses = client.statuses()
+            assert next(statuses).name == "online"
+            client.close()
+            assert [status.name for status in statuses] == ["ended"]
+            with pytest.raises(onetree.Closed):
+                client.until("online")
+        with pytest.raises(onetree.Wrong, match="Options"):
+            sync.start(url, onetree.Options(), codec="json")
+
+    script(work)
+
+
+def test_many_writes_are_on_their_way() -> None:
+    def work(url: str) -> None:
+        with sync.connect(url, queue_bytes=2000) as client:
+            asked = [client.enqueue(request.put("/a", n)) for n in range(100)]
+            assert [one.result(10).rev for one in asked] == [*range(1, 101)]
+            assert client.submit(onetree.Txn().delete("/a")).result(10).rev == 101
+            refused = client.enqueue(onetree.Txn().if_rev("/c", 7).put("/c", 1))
+            with pytest.raises(onetree.Refused) as conflict:
+                refused.result(10)
+            assert conflict.value.is_conflict
+        with pytest.raises(onetree.Closed):
+            client.enqueue(request.put("/a", 1))
+        away = sync.start("ws://127.0.0.1:9", reconnect="always", queue_bytes=1500)
+        waiting = [away.submit(request.put("/b", n)) for n in range(2)]
+        with pytest.raises(onetree.QueueFull):
+            away.submit(request.put("/b", 2))
+        away.close()
+        for one in waiting:
+            with pytest.raises(onetree.Closed):
+                one.result(10)
+        # Nobody else has the client any more.
+        last = sync.connect(url).enqueue(request.put("/a", 1))
+        gc.collect()
+        assert last.result(10).rev
+
+    script(work)
+
+
+def test_a_mirror_and_its_events_say_where_they_stand(tmp_path: Path) -> None:
+    def work(url: str) -> None:
+        with sync.connect(url) as client:
+            client.put("/a/1", 1)
+            mirror = client.mirror("/a", depth="children", keep=tmp_path / "kept")
+            rev = mirror.fresh()
+            assert mirror.view == onetree.View("/a", "children")
+            assert mirror.received == 1 and mirror.keep_error is None
+            assert mirror.cookie is not None and mirror.cookie.rev == rev
+            changes = mirror.changes()
+            assert changes.snapshot().rev == 0
+            assert next(changes).name == "fresh"
+            mirror.at(client.put("/a/2", 2).rev)
+            shown = changes.snapshot()
+            assert [*shown] == ["/a/1"] and shown.cookie == mirror.cookie._replace(rev=rev)
+            mirror.at(client.delete("/a/1").rev)
+            # It is for any thread, and never changes.
+            assert [*shown] == ["/a/1"]
+            assert next(changes).name == next(changes).name == "delta"
+            assert [*changes.snapshot()] == ["/a/2"]
 
     script(work)
 

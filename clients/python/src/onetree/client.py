@@ -99,14 +99,15 @@ class Client:
         """How the client stands, now and whenever that changes; ends behind `Ended`. Who is slow
         gets the latest."""
         last: Status | None = None
-        while True:
-            if self._status is not last:
-                last = self._status
-                yield last
-                if isinstance(last, Ended):
-                    return
-                continue
+        while not isinstance(last, Ended):
+            last = await self.status_past(last)
+            yield last
+
+    async def status_past(self, last: Status | None) -> Status:
+        """For `statuses`: how it stands, once that is not `last`."""
+        while self._status is last:
             await self._status_change()
+        return self._status
 
     async def until(self, *names: str) -> Status:
         """Waits for a status by its name: `connecting`, `online`, `offline` or `ended`. `Closed`

@@ -18,10 +18,12 @@ from typing import Any, TypeVar
 from . import client as _client
 from . import live as _live
 from .changes import Changes as _Changes
-from .errors import Timeout
-from .event import Event, Status, Verdict
+from .errors import KeepError, Timeout
+from .event import Ended, Event, Status, Verdict
 from .options import Options
+from .protocol.cookies import Cookie
 from .protocol.frames import Done, Entry, Found, Write
+from .protocol.views import View
 from .protocol.wrong import Wrong
 from .request import Txn
 from .snapshot import Snapshot
@@ -29,13 +31,21 @@ from .transact import Committed, Transaction
 
 T = TypeVar("T")
 
-__all__ = ["Changes", "Client", "Mirror", "connect"]
+__all__ = ["Changes", "Client", "Mirror", "connect", "start"]
 
 
 def connect(url: str, **options: Any) -> Client:
     """Connects, and waits for the broker's `welcome`. Options as of `onetree.connect`. To be
     closed, or used as `with connect(…) as client`."""
-    return Client(url, Options(**options))
+    run = _Loop()
+    return Client(run, run.run(_client.Connection(url, Options(**options))._connect()))
+
+
+def start(url: str, options: Options | None = None, **given: Any) -> Client:
+    """Begins to connect and returns at once; what is asked meanwhile waits for the connection. As
+    `onetree.start`."""
+    run = _Loop()
+    return Client(run, run.call(lambda: _client.start(url, options, **given)))
 
 
 class _Loop:
@@ -94,6 +104,14 @@ class _Loop:
 
         return self.run(run())
 
+    def later(self, answer: asyncio.Future[T]) -> Future[T]:
+        """What comes of it, for any thread. Called there."""
+        return asyncio.run_coroutine_threadsafe(self._wait(answer), self._loop)
+
+    async def _wait(self, answer: asyncio.Future[T]) -> T:
+        # Until then the loop goes on: this has it.
+        return await answer
+
 
 def _serve(runner: asyncio.Runner) -> None:
     with runner:
@@ -106,11 +124,11 @@ def _serve(runner: asyncio.Runner) -> None:
 
 
 class Client:
-    """A client of one broker; see `onetree.Client`."""
+    """A client of one broker, from `connect` or `start`; see `onetree.Client`."""
 
-    def __init__(self, url: str, options: Options) -> None:
-        self._run = _Loop()
-        self._client = self._run.run(_client.Connection(url, options)._connect())
+    def __init__(self, run: _Loop, client: _client.Client) -> None:
+        self._run = run
+        self._client = client
 
     def __enter__(self) -> Client:
         return self
@@ -122,6 +140,18 @@ class Client:
     def status(self) -> Status:
         """How the client stands."""
         return self._client.status
+
+    def statuses(self) -> Iterator[Status]:
+        """How the client stands, now and whenever that changes; ends behind `Ended`."""
+        last: Status | None = None
+        while not isinstance(last, Ended):
+            last = self._run.run(self._client.status_past(last))
+            yield last
+
+    def until(self, *names: str, timeout: float | None = None) -> Status:
+        """Waits for a status by its name, at most `timeout` seconds (`Timeout`); `Closed` when it
+        has ended instead."""
+        return self._run.run(self._client.until(*names), timeout)
 
     def put(self, path: str, value: object, **how: Any) -> Done:
         """Puts `value` at `path`; `if_rev`, `ttl`, `ephemeral` as of `onetree.Client.put`."""
@@ -150,6 +180,19 @@ class Client:
     def write(self, write: Write | Txn) -> Done:
         """Any write, from the functions of `onetree.request`."""
         return self._run.run(self._client.write(write))
+
+    def enqueue(self, write: Write | Txn) -> Future[Done]:
+        """Waits for room in the queue, puts the write there, and returns without its answer: so
+        thousands are on their way, in their order."""
+
+        async def put() -> Future[Done]:
+            return self._run.later(await self._client.enqueue(write))
+
+        return self._run.run(put())
+
+    def submit(self, write: Write | Txn) -> Future[Done]:
+        """As `enqueue` without waiting; `QueueFull` when there is no room."""
+        return self._run.call(lambda: self._run.later(self._client.submit(write)))
 
     def signal(self, path: str, value: object) -> None:
         """Sends a signal to those who are there."""
@@ -212,6 +255,26 @@ class Mirror:
         """Whether it is whole and the connection is there that keeps it so, and it has not
         ended."""
         return self._mirror.is_fresh
+
+    @property
+    def view(self) -> View:
+        """What it sees."""
+        return self._mirror.view
+
+    @property
+    def received(self) -> int:
+        """How many changes have come of the refresh that is under way, or came of the last one."""
+        return self._mirror.received
+
+    @property
+    def cookie(self) -> Cookie | None:
+        """Where it stands; that of a `snapshot` is saved with its entries."""
+        return self._mirror.cookie
+
+    @property
+    def keep_error(self) -> KeepError | None:
+        """Why it could not be saved the last time that this was tried."""
+        return self._mirror.keep_error
 
     def get(self, path: str) -> Entry | None:
         """The entry at a path."""
@@ -290,6 +353,11 @@ class Changes(Iterator[Event]):
     def next(self, timeout: float | None = None) -> Event | None:
         """The next event, or `None`: there was none within `timeout` seconds, or will be none."""
         return self._run.run(self._next(timeout))
+
+    def snapshot(self) -> Snapshot:
+        """The mirror as of the last event that was taken, with its cookie; see
+        `onetree.Changes.snapshot`. Cost: a copy."""
+        return self._run.call(lambda: self._changes.snapshot().alone())
 
     async def _next(self, timeout: float | None) -> Event | None:
         # The time is taken in the loop: one that comes as it is up is not taken and then dropped.
