@@ -36,12 +36,15 @@ export class Line {
 
   /** The first of whom `is` is true leaves before his turn; costs as many as there are before him. @param {(one: T) => boolean} is */
   take(is) {
-    const at = this.all.findIndex((one, i) => i >= this.head && is(one));
-    if (at < 0) return undefined;
-    const one = this.all[at];
-    if (at === this.head) this.shift();
-    else this.all.splice(at, 1);
-    return one;
+    // From the head: all in front of it have left, and of a line that times out those are many.
+    for (let at = this.head; at < this.all.length; at += 1) {
+      const one = /** @type {T} */ (this.all[at]);
+      if (!is(one)) continue;
+      if (at === this.head) this.shift();
+      else this.all.splice(at, 1);
+      return one;
+    }
+    return undefined;
   }
 
   /** All leave. */

@@ -25,6 +25,17 @@ test('a line is an array whose first leaves at no cost', () => {
   assert.ok(line.isEmpty && line.first === undefined);
 });
 
+test('those who have left are not walked past again', () => {
+  let steps = 0;
+  const counted = new Proxy(Array.from({ length: 2_000 }, (_, n) => n), { get(all, key) {
+    steps += 1;
+    return Reflect.get(all, key);
+  } });
+  const line = new Line(counted);
+  for (let n = 0; n < 1_000; n += 1) assert.equal(line.take((one) => one === n), n);
+  assert.ok(steps < 20_000, `${steps} steps`);
+});
+
 test('who has left is not kept', () => {
   const line = new Line();
   const held = [];
