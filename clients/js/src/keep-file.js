@@ -1,7 +1,7 @@
 // Where a mirror survives its process, in Node: one file in the format of `onetree watch --state`, replaced as a whole.
 
 import { open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { OnetreeError } from './errors.js';
 import { cookieText, entryText, readCookie, readEntry } from './json.js';
 import { comparePaths, utf8 } from './protocol.js';
@@ -11,30 +11,60 @@ const ENTRIES = ',"entries":';
 /** Entries that are turned into text between two turns of the others. */
 const PIECE = 2_000;
 
+/** The files in which mirrors of this process are kept now. @type {Set<string>} */
+const inUse = new Set();
+
 /**
  * A file that one mirror is kept in, for the option `keep` of `client.mirror`. It is only ever replaced as a whole, by way of
  * `PATH.tmp` beside it: whatever kills the process, it is one that was whole. Through a symbolic link its target is replaced.
  * One that is not whole is left as it is (`state-broken` names the line), and nothing is saved: it may be all there is; the
- * mirror starts from nothing, and `mirror.keepError` says why. Nobody else must write it meanwhile.
+ * mirror starts from nothing, and `mirror.keepError` says why. So it is with a file in which another mirror of this process is
+ * kept (`state-in-use`), until that has ended. Another process must not write it meanwhile.
  * @param {string} path
  * @returns {import('./live.js').Keep}
  */
 export function keepInFile(path) {
-  /** Why it must not be replaced. @type {unknown} */
+  /** The file, as long as it is this one's. @type {string | undefined} */
+  let owned;
+  /** Why it is not, and must not be replaced. @type {unknown} */
   let unread;
+  /** @type {Promise<unknown>} */
+  let loaded = Promise.resolve();
+  const letGo = () => {
+    if (owned !== undefined) inUse.delete(owned);
+    owned = undefined;
+  };
+  const load = async () => {
+    try {
+      const file = await fileOf(path);
+      if (inUse.has(file)) throw new OnetreeError('state-in-use', `${path} is in use by another mirror of this process`);
+      inUse.add(owned = file);
+    } catch (error) {
+      throw (unread = error);
+    }
+    unread = undefined;
+    try {
+      const bytes = await readFile(path);
+      return bytes.length === 0 ? undefined : read(path, bytes);
+    } catch (error) {
+      if (/** @type {any} */ (error).code === 'ENOENT') return undefined;
+      letGo();
+      throw (unread = error instanceof OnetreeError ? error : refused(`cannot read ${path}`, error));
+    }
+  };
   return {
-    async load() {
-      try {
-        const bytes = await readFile(path);
-        return bytes.length === 0 ? undefined : read(path, bytes);
-      } catch (error) {
-        if (/** @type {any} */ (error).code === 'ENOENT') return undefined;
-        unread = error instanceof OnetreeError ? error : refused(`cannot read ${path}`, error);
-        throw unread;
-      }
+    load() {
+      const loading = load();
+      loaded = Promise.allSettled([loaded, loading]);
+      return loading;
+    },
+    async close() {
+      // One that is closed while it loads would have it behind its end.
+      await loaded;
+      letGo();
     },
     async save(snapshot) {
-      if (unread !== undefined) throw unread;
+      if (owned === undefined && unread !== undefined) throw unread;
       if (!snapshot.cookie) return;
       try {
         await replace(path, snapshot, `${cookieText(snapshot.cookie).slice(0, -1)}${ENTRIES}${snapshot.size}}`);
@@ -48,13 +78,22 @@ export function keepInFile(path) {
 /** @param {string} what @param {unknown} cause */
 const refused = (what, cause) => new OnetreeError('state', `${what}: ${cause}`, { cause });
 
+/** The one name of a file, of those that it has by symbolic links, also where there is none yet. @param {string} path */
+async function fileOf(path) {
+  try {
+    return await realpath(path);
+  } catch {
+    return join(await realpath(dirname(path)).catch(() => resolve(dirname(path))), basename(path));
+  }
+}
+
 /**
  * @param {string} path
  * @param {import('./snapshot.js').Snapshot} snapshot
  * @param {string} head
  */
 async function replace(path, snapshot, head) {
-  const target = await realpath(path).catch(() => path);
+  const target = await fileOf(path);
   const mode = await stat(target).then((found) => found.mode & 0o7777, () => 0o666);
   const temporary = `${target}.tmp`;
   try {

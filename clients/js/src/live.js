@@ -9,6 +9,8 @@ import { transact } from './transact.js';
 
 /** A mirror is kept at most so often while changes come, ms. */
 const KEEP = 1_000;
+/** Where mirrors are kept now: each is of one mirror at a time. @type {WeakSet<Keep>} */
+const inUse = new WeakSet();
 /** How many entries a page may have. */
 const PAGE = whole(32);
 
@@ -77,6 +79,13 @@ export class Mirror {
 
   /** @internal Goes on from what is kept, where that can be had. @param {Keep} keep */
   async load(keep) {
+    if (inUse.has(keep)) {
+      // Not even to be closed by this one.
+      this.keep = undefined;
+      this.keepError = new OnetreeError('state-in-use', 'another mirror is kept there: a `keep` is of one at a time');
+      return;
+    }
+    inUse.add(keep);
     try {
       const saved = await keep.load();
       if (saved && !this.ended) this.begin(checked(saved));
@@ -395,11 +404,14 @@ export class Mirror {
 
   /** @private What it was kept in is free for another. */
   async letGo() {
+    const { keep } = this;
+    if (!keep) return;
     try {
-      await this.keep?.close?.();
+      await keep.close?.();
     } catch (error) {
       this.keepError = error;
     }
+    inUse.delete(keep);
   }
 }
 

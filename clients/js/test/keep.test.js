@@ -1,7 +1,7 @@
 // Where a mirror is kept: what is read is what was saved, and a broken file is never replaced.
 
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -25,12 +25,59 @@ async function file(t) {
 
 test('what is read is what was saved', async (t) => {
   const path = await file(t);
-  assert.equal(await keepInFile(path).load(), undefined);
-  await keepInFile(path).save(Snapshot.saved(COOKIE, ENTRIES));
+  const keep = keepInFile(path);
+  assert.equal(await keep.load(), undefined);
+  await keep.save(Snapshot.saved(COOKIE, ENTRIES));
+  await keep.close();
   const { cookie, entries } = await keepInFile(path).load();
   assert.deepEqual(cookie, COOKIE);
   const plain = ({ path: at, rev, value }) => [at, rev, value?.type, value && Buffer.from(value.bytes).toString('hex')];
   assert.deepEqual(entries.map(plain), ENTRIES.map(plain));
+});
+
+test('a file is that of one mirror at a time, by whatever name', async (t) => {
+  const path = await file(t);
+  const link = `${path}.link`;
+  await symlink(path, link);
+  const [one, other] = [keepInFile(path), keepInFile(join(dirname(path), '.', 'x', '..', 'state'))];
+  assert.equal(await one.load(), undefined);
+  await one.save(Snapshot.saved(COOKIE, ENTRIES));
+  for (const keep of [other, keepInFile(link), one]) await assert.rejects(keep.load(), { code: 'state-in-use' });
+  await assert.rejects(other.save(Snapshot.saved(COOKIE, [])), { code: 'state-in-use' });
+  // Who was refused has nothing to give back; who has it still saves.
+  await other.close();
+  await assert.rejects(keepInFile(path).load(), { code: 'state-in-use' });
+  await one.save(Snapshot.saved(COOKIE, ENTRIES));
+  await one.close();
+  assert.equal((await other.load()).entries.length, ENTRIES.length);
+  await other.save(Snapshot.saved(COOKIE, []));
+  await other.close();
+  // One that is closed while it loads, and one that finds no mirror, give it back, too.
+  const loading = one.load();
+  await one.close();
+  await loading;
+  await writeFile(path, 'precious');
+  await assert.rejects(one.load(), { code: 'state-broken' });
+  await assert.rejects(other.load(), { code: 'state-broken' });
+});
+
+test('two mirrors of one process do not write into one file, also by one keep', async (t) => {
+  const path = await file(t);
+  const { client } = made(t);
+  await client.put('/a', 1);
+  const keep = keepInFile(path);
+  const kept = client.mirror('/', { keep });
+  const others = [client.mirror({ path: '/', values: false }, { keep: keepInFile(path) }), client.mirror('/b', { keep })];
+  await Promise.all([kept, ...others].map((mirror) => mirror.fresh()));
+  assert.deepEqual([kept, ...others].map(({ keepError }) => keepError?.code), [undefined, 'state-in-use', 'state-in-use']);
+  await client.put('/b', 2);
+  await Promise.all(others.map((mirror) => mirror.close()));
+  await kept.at(2);
+  await kept.close();
+  const again = client.mirror('/', { keep });
+  await again.fresh();
+  assert.deepEqual([again.initial.rev, again.initial.size, again.keepError], [2, 2, undefined]);
+  await again.close();
 });
 
 test('a file that is not whole is named, and left as it is', async (t) => {
