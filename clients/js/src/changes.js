@@ -25,7 +25,7 @@ const GAPS = 1024;
  *   | {type: 'ended', error?: import('./errors.js').OnetreeError}} MirrorEvent
  * Something happened to a mirror. Who applies the changes of each `fresh` and `delta`, in order, to an empty map (or to
  * what the mirror was started with) has the mirror; `gaps` are the logs of which entries went that it never had. Within
- * one event the changes belong together. Times are milliseconds. `ended` is the last, without an error when it was to end.
+ * one event the changes belong together: each path is there once, and new entries of one log are in their order. Times are milliseconds. `ended` is the last, without an error when it was to end.
  * @typedef {{event: MirrorEvent, rev: number, cookie: Cookie | undefined}} Item an event, and what dates the mirror behind it
  */
 

@@ -3,7 +3,7 @@
 import { EntryHasher } from './blake2s.js';
 import { Copy, Digest } from './copy.js';
 import { contains, fromHex, orderKey, sees } from './protocol.js';
-import { Snapshot } from './snapshot.js';
+import { Snapshot, summed } from './snapshot.js';
 import { Sorted } from './sorted.js';
 
 /**
@@ -231,7 +231,7 @@ export class MirrorState {
   /** @private Takes what has changed. */
   told() {
     const { copy } = this;
-    const { changes } = copy;
+    const changes = summed(copy.changes);
     const gaps = [...copy.gaps];
     copy.changes = [];
     copy.gaps.clear();

@@ -148,7 +148,8 @@ export class Snapshot {
  * @param {Entry | undefined} is
  */
 function same(was, is) {
-  if (was === undefined || is === undefined || was.rev !== is.rev) return false;
+  if (was === undefined || is === undefined) return was === is;
+  if (was.rev !== is.rev) return false;
   if (was.value === undefined || is.value === undefined) return was.value === is.value;
   return was.value.equals(is.value);
 }
@@ -166,6 +167,30 @@ export function difference(was, is, rev) {
   if (is !== undefined) change.new = is;
   return change;
 }
+
+/**
+ * What changes come to: each path once, at the place of its first change, from what was there before all of them to what is there
+ * behind them. What has become what it was is left out.
+ * @param {Difference[]} changes in the order in which they were made
+ */
+export function summed(changes) {
+  /** @type {Map<string, Difference>} */
+  const sums = new Map();
+  // Of one alone, as most are, there is nothing to be found.
+  if (changes.length > 1) for (const change of changes) sums.set(change.path, joined(sums.get(change.path), change));
+  const all = sums.size < changes.length && sums.size > 0 ? [...sums.values()] : changes;
+  return all.some(isNothing) ? all.filter((change) => !isNothing(change)) : all;
+}
+
+/** @param {Difference | undefined} first @param {Difference} last */
+function joined(first, last) {
+  if (first === undefined) return last;
+  const { old, ...rest } = last;
+  return first.old === undefined ? rest : { ...rest, old: first.old };
+}
+
+/** @param {Difference} change */
+const isNothing = ({ old, new: now }) => same(old, now);
 
 /**
  * @param {string} path

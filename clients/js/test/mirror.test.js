@@ -45,8 +45,11 @@ test('a mirror is what a naive one is, and who applies its changes has it', () =
     let rev = 0;
     const take = (outcome) => {
       assert.ok(!['broken', 'corrupt'].includes(outcome.what), `ONETREE_SEED=${seed}: ${JSON.stringify(outcome)}`);
-      for (const { path, old, new: now } of outcome.changes ?? []) {
+      const changes = outcome.changes ?? [];
+      assert.equal(new Set(changes.map(({ path }) => path)).size, changes.length, `ONETREE_SEED=${seed}: each path once`);
+      for (const { path, old, new: now } of changes) {
         assert.deepEqual(copy.get(path), old, `ONETREE_SEED=${seed}: old of ${path}`);
+        assert.notDeepEqual(old, now, `ONETREE_SEED=${seed}: nothing happened to ${path}`);
         if (now) copy.set(path, now);
         else copy.delete(path);
       }
@@ -101,6 +104,34 @@ test('a copy that is not what its digest says is corrupt, and keeps no cookie', 
   state.handleEntries([{ path: '/a', rev: 1, act: 'put', value: Value.json(1) }]);
   assert.equal(state.handleFresh({ rev: 1, view: '0'.repeat(16), digest: digestOf(KEY, []) }, EPOCH).what, 'corrupt');
   assert.equal(state.snapshot.cookie, undefined);
+});
+
+test('an event tells each path once, from what was there before it to what is there behind it', () => {
+  const state = new MirrorState(viewOf('/'));
+  state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+  const put = (path, rev, json) => ({ path, rev, act: 'put', value: Value.json(json) });
+  state.handleEntries([put('/a', 1, 1), put('/d/x', 1, 1), put('/d/y', 1, 1), put(`/log/${logKey(1, 0)}`, 1, 1)]);
+  state.handleFresh({ rev: 1, view: '0'.repeat(16) }, EPOCH);
+  const told = ({ changes }) => changes.map(({ path, rev, old, new: now, trimmed }) => [path, rev, old?.value.json, now?.value.json, trimmed]);
+  const delta = (rev, ...changes) => told(state.handleDelta(rev - 1, rev, changes.map((change) => ({ rev, ...change }))));
+  const no = undefined;
+  assert.deepEqual(delta(2, put('/z', 2, 1), put('/b', 2, 2), put('/z', 2, 3)), [['/z', 2, no, 3, no], ['/b', 2, no, 2, no]]);
+  assert.deepEqual(delta(3, { act: 'drop', path: '/d' }, put('/d/x', 3, 9)), [['/d/x', 3, 1, 9, no], ['/d/y', 3, 1, no, no]]);
+  assert.deepEqual(delta(4, { act: 'delete', path: '/a' }, put('/a', 4, 1)), [['/a', 4, 1, 1, no]]);
+  assert.deepEqual(delta(5, put('/tmp', 5, 1), { act: 'delete', path: '/tmp' }), []);
+  assert.deepEqual(delta(6, put('/b', 6, 3), { act: 'delete', path: '/b' }), [['/b', 6, 2, no, no]]);
+  // New entries of a log stand in their order.
+  const keys = [1, 7, 8].map((rev) => logKey(rev, 0));
+  const appended = keys.slice(1).map((key, n) => put(`/log/${key}`, 7 + n, n));
+  assert.deepEqual(told(state.handleDelta(6, 8, [...appended, { act: 'trim', path: '/log', rev: 8, to: keys[0] }])),
+    [[`/log/${keys[1]}`, 7, no, 0, no], [`/log/${keys[2]}`, 8, no, 1, no], [`/log/${keys[0]}`, 8, 1, no, true]]);
+  // A refresh from a cookie may bring again what the mirror has.
+  state.handleLost();
+  state.handleRefresh({ kind: 'delta', why: 'cookie', from: 3 });
+  state.handleEntries([put('/a', 4, 1), put('/z', 9, 4), put('/z', 10, 5)]);
+  assert.deepEqual(told(state.handleFresh({ rev: 10, view: '0'.repeat(16) }, EPOCH)), [['/z', 10, 3, 5, no]]);
+  assert.deepEqual(rows(state.snapshot).map(([path, rev]) => [path, rev]),
+    [['/a', 4], ['/d/x', 3], [`/log/${keys[1]}`, 7], [`/log/${keys[2]}`, 8], ['/z', 10]]);
 });
 
 test('what is folded is complete; a trim is a gap, a delete is none', () => {
