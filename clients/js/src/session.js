@@ -73,7 +73,7 @@ export class Session {
     this.welcome = undefined;
     /** @type {number | undefined} */
     this.renamed = undefined;
-    /** Whether a refused token was asked for anew since the client was last online. */
+    /** Whether a refused token was asked for anew since one was last good. */
     this.reauthed = false;
     /** @type {OnetreeError | undefined} why it ended by itself */
     this.why = undefined;
@@ -248,11 +248,14 @@ export class Session {
       this.finish(undefined);
       return;
     }
-    if (this.link === 'up' && now - this.since >= GOOD) this.backoff.reset();
+    const { action } = error;
+    const good = this.link === 'up' && now - this.since >= GOOD;
+    if (good) this.backoff.reset();
+    // A token that is refused behind `welcome` is no better than one that is refused before.
+    if (good || (this.link === 'up' && action !== 'reauth')) this.reauthed = false;
     const { reconnect } = this.options;
     const again = reconnect === 'always' || (reconnect === 'after-first' && this.ever);
-    const { action } = error;
-    if (action === 'reauth' && this.options.tokenAgain && !this.reauthed) {
+    if (action === 'reauth' && this.options.tokenAgain && !this.reauthed && (again || !this.ever)) {
       this.reauthed = true;
       this.goOffline(now, error, 0);
       return;
@@ -415,7 +418,6 @@ export class Session {
     for (const slot of this.slots.values()) slot.state.handleKey(welcome['digest_key']);
     const { session, resumed = false, epoch, rev, heartbeat_ms: heartbeatMs, limits } = welcome;
     this.ever = true;
-    this.reauthed = false;
     this.since = now;
     this.link = 'up';
     this.welcome = welcome;

@@ -371,6 +371,40 @@ test('a token is that of later connections when the broker has taken it', () => 
   }
 });
 
+test('a token that is refused is asked for once more, not as often as it is refused', () => {
+  /** What becomes of a client whose connections end so: after so many ms `online` (none: before that), with this code. */
+  const told = (reconnect, ...ends) => {
+    const world = new World(1, { reconnect, tokenAgain: true });
+    const { session } = world;
+    for (const [code, online] of ends) {
+      if (session.link === 'down') session.handleTimeout(world.now = session.nextTimeout());
+      session.handleOpen(world.now);
+      if (online !== undefined) for (const frame of new Connection(world.broker).handle(said(world)[0])) session.handleFrame(world.now, frame);
+      session.handleClosed(world.now += online ?? 0, new OnetreeError(code, 'no'));
+    }
+    world.effects();
+    const { status, error, retryInMs } = world.statuses.at(-1);
+    return status === 'offline' ? [status, retryInMs === 0 ? 'at once' : 'later'] : [status, error.code];
+  };
+  const [refused, ended, again] = ['unauthorized', ['ended', 'unauthorized'], ['offline', 'at once']];
+  for (const reconnect of ['never', 'after-first', 'always']) {
+    assert.deepEqual(told(reconnect, [refused]), again);
+    assert.deepEqual(told(reconnect, [refused], [refused]), ended);
+    // Behind `welcome`: a broker that takes a token and refuses it at once gets no connection after the other.
+    assert.deepEqual(told(reconnect, [refused], [refused, 0]), ended);
+  }
+  assert.deepEqual(told('never', [refused, 0]), ended);
+  assert.deepEqual(told('never', [refused, 20_000]), ended);
+  for (const reconnect of ['after-first', 'always']) {
+    assert.deepEqual(told(reconnect, [refused, 0]), again);
+    assert.deepEqual(told(reconnect, [refused, 0], [refused, 9_000]), ended);
+    assert.deepEqual(told(reconnect, [refused, 0], [refused, 10_000]), again);
+    // What was online and ended of something else had a good token.
+    assert.deepEqual(told(reconnect, [refused, 0], ['lost', 0]), ['offline', 'later']);
+    assert.deepEqual(told(reconnect, [refused, 0], ['lost', 0], [refused]), again);
+  }
+});
+
 test('a mirror that is closed between hello and welcome is unsubscribed', () => {
   const world = new World(1);
   const state = new MirrorState(viewOf('/'));
