@@ -71,7 +71,13 @@ export class Changes {
     this.wakers = [];
     /** @private @type {Behind | undefined} */
     this.behind = undefined;
-    for (const event of past) (this.behind ??= new Behind(initial)).fold(event);
+    /**
+     * @private The past, worked out when it is read, and what the mirror was behind it, once that is another than now. What
+     * comes behind it comes whole.
+     * @type {{past: Behind, now: Snapshot | undefined} | undefined}
+     */
+    this.start = undefined;
+    for (const event of past) (this.start ??= { past: new Behind(initial), now: undefined }).past.fold(event);
   }
 
   /** @private What the mirror goes on from turned out to be another. */
@@ -100,13 +106,13 @@ export class Changes {
       return;
     }
     const waiting = queue.length - this.head;
-    if (this.behind === undefined && waiting === 0) {
+    const before = () => this.state.snapshot.before(changesOf(event), beforeRev, beforeCookie);
+    if (this.start !== undefined) this.start.now ??= before();
+    else if (this.behind === undefined && waiting === 0) {
       this.rev = beforeRev;
       this.cookie = beforeCookie;
     }
-    if (this.behind === undefined && (waiting >= EVENTS || this.waiting >= CHANGES)) {
-      this.behind = new Behind(this.state.snapshot.before(changesOf(event), beforeRev, beforeCookie));
-    }
+    if (this.behind === undefined && (waiting >= EVENTS || this.waiting >= CHANGES)) this.behind = new Behind(before());
     if (this.behind !== undefined) {
       this.behind.fold(event);
       this.behind.forgetGaps(this.state);
@@ -122,13 +128,17 @@ export class Changes {
   /** The next event, when there is one now. @returns {MirrorEvent | undefined} */
   nextNow() {
     if (this.over) return undefined;
+    if (this.start !== undefined) {
+      const { past, now } = this.start;
+      this.start = undefined;
+      this.queue = [...this.unfolded(past, now), ...this.queue];
+    }
     if (this.head === this.queue.length) {
       this.queue = [];
       this.head = 0;
       this.waiting = 0;
       if (this.behind === undefined) return undefined;
-      this.queue = this.behind.unfold(this.state.snapshot);
-      for (const { event } of this.queue) this.waiting += weight(event);
+      this.queue = this.unfolded(this.behind);
       this.behind = undefined;
       if (this.queue.length === 0) return undefined;
     }
@@ -147,6 +157,13 @@ export class Changes {
     if (event.type === 'ended') this.over = true;
     this.taken?.();
     return event;
+  }
+
+  /** @private What was folded, as far as the mirror has come since. @param {Behind} folded @param {Snapshot} now */
+  unfolded(folded, now = this.state.snapshot) {
+    const items = folded.unfold(now);
+    for (const { event } of items) this.waiting += weight(event);
+    return items;
   }
 
   /** @returns {Promise<IteratorResult<MirrorEvent, undefined>>} */
@@ -178,6 +195,7 @@ export class Changes {
    * with. {@link Mirror#snapshot} may be ahead of it. Costs about what the changes do that have not been taken.
    */
   snapshot() {
+    if (this.start !== undefined) return (this.position = this.start.past.from);
     const waits = this.head < this.queue.length;
     const last = this.behind?.from ?? this.state.snapshot;
     // A revision at which nothing changed makes no event, but the cookie follows it.

@@ -190,7 +190,9 @@ test('what a reader was shown is what the mirror was then, however far behind it
     const r = new Random(seed);
     const state = new MirrorState(viewOf('/'));
     state.handleKey(KEY);
-    const feeds = Array.from({ length: 3 }, () => ({ feed: new Changes(state, state.snapshot, [], () => {}), copy: new Map(), pace: r.next() }));
+    const initial = state.snapshot;
+    const reader = (past) => ({ feed: new Changes(state, initial, past, () => {}), copy: new Map(), pace: r.next() });
+    const feeds = Array.from({ length: 3 }, () => reader([]));
     const tree = new Map();
     let rev = 0;
     /** @type {Map<number, any[]>} what the mirror showed, by revision */
@@ -237,6 +239,8 @@ test('what a reader was shown is what the mirror was then, however far behind it
         for (const one of changes) apply(tree, one);
         tell(state.handleDelta(rev - 1, rev, changes));
       }
+      // One who begins late; it may be long until he reads.
+      if (feeds.length < 5 && r.chance(0.01)) feeds.push(reader([{ type: 'fresh', rev: state.rev, changes: [], gaps: [] }]));
       for (const one of feeds) {
         if (r.chance(one.pace)) read(one);
         if (r.chance(0.05)) look(one);
@@ -248,6 +252,36 @@ test('what a reader was shown is what the mirror was then, however far behind it
       assert.equal(look(one), state.snapshot, 'who has read all has the mirror');
     }
   }
+});
+
+test('what happens behind the beginning of a reader comes whole, however late he reads', () => {
+  const state = new MirrorState(viewOf('/'));
+  const initial = state.snapshot;
+  state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+  state.handleEntries([{ path: '/a', rev: 1, act: 'put', value: Value.json(1) }]);
+  state.handleFresh({ rev: 1, view: '0'.repeat(16) }, EPOCH);
+  const offline = { type: 'offline', error: undefined, retryInMs: 5 };
+  const feed = new Changes(state, initial, [{ type: 'fresh', rev: 1, changes: [], gaps: [] }, offline], () => {});
+  const happened = [];
+  const push = (event) => feed.push(happened[happened.push(event) - 1]);
+  push({ type: 'signal', path: '/a', value: Value.json('hello') });
+  for (let rev = 2; rev <= 5; rev += 1) {
+    const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
+    push({ type, rev, ...more });
+  }
+  push({ type: 'online', resumed: true });
+  assert.equal(feed.snapshot(), initial);
+  const [fresh, ...rest] = Array.from({ length: 8 }, () => feed.nextNow());
+  assert.deepEqual([fresh.type, fresh.rev, rows([fresh.changes[0].new])], ['fresh', 1, [['/a', 1, '1']]]);
+  assert.deepEqual(rest, [offline, ...happened]);
+  assert.equal(feed.nextNow(), undefined);
+  // Who reads before anything else has happened is told what is there.
+  const late = new Changes(state, initial, [{ type: 'fresh', rev: 5, changes: [], gaps: [] }], () => {});
+  state.handleSync(7, null);
+  late.push(undefined);
+  const first = late.nextNow();
+  assert.deepEqual([first.type, first.rev, rows([first.changes[0].new])], ['fresh', 7, [['/a', 5, '5']]]);
+  assert.equal(late.snapshot(), state.snapshot);
 });
 
 test('a reader that is always a little behind does not make the queue grow', () => {
