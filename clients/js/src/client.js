@@ -350,7 +350,7 @@ export class Client {
     return new Promise((resolve, reject) => {
       this.lastTicket += 1;
       this.waiting.set(this.lastTicket, { resolve, reject, cost: 0 });
-      this.session.verify(this.lastTicket, sub);
+      this.session.verify(this.now(), this.lastTicket, sub);
       this.soon();
     });
   }
@@ -465,10 +465,13 @@ export class Client {
         this.admit();
         break;
       }
-      case 'verdict':
-        this.waiting.get(effect.ticket)?.resolve(effect.verdict);
+      case 'verdict': {
+        const waiting = this.waiting.get(effect.ticket);
         this.waiting.delete(effect.ticket);
+        if ('error' in effect) waiting?.reject(effect.error);
+        else waiting?.resolve(effect.verdict);
         break;
+      }
       case 'mirror': {
         const mirror = this.mirrors.get(effect.sub);
         mirror?.publish(effect.event);

@@ -27,7 +27,7 @@ const BYE = 5_000;
  *   | {status: 'offline', error: OnetreeError, retryInMs: number} | {status: 'ended', error?: OnetreeError}} Status
  * @typedef {{verdict: 'same' | 'differs' | 'unknown', rev?: number, expected?: string, found?: string}} Verdict
  * @typedef {{do: 'connect'} | {do: 'disconnect'} | {do: 'reply', ticket: number, frame?: Frame, error?: OnetreeError}
- *   | {do: 'release', ticket: number} | {do: 'verdict', ticket: number, verdict: Verdict}
+ *   | {do: 'release', ticket: number} | {do: 'verdict', ticket: number, verdict: Verdict} | {do: 'verdict', ticket: number, error: OnetreeError}
  *   | {do: 'mirror', sub: number, event: MirrorEvent | undefined}
  *   | {do: 'status', status: Status}} Effect what a session wants done; `connect` is answered by `handleOpen` or
  *   `handleClosed`; a `release` comes once for each request, behind its reply; a `mirror` is about its state as it is then, so
@@ -98,6 +98,8 @@ export class Session {
     this.parts = new Map();
     /** @type {[number, number][]} */
     this.verifying = [];
+    /** Until when who asks for a verdict waits, by ticket, the first in front. @type {Map<number, number>} */
+    this.verdicts = new Map();
     this.syncWanted = false;
     /** @type {Effect[]} */
     this.effects = [{ do: 'connect' }];
@@ -195,8 +197,9 @@ export class Session {
     if (this.link === 'up') this.syncWanted = true;
   }
 
-  /** Compares a mirror with the tree; a verdict follows. @param {number} ticket @param {number} sub */
-  verify(ticket, sub) {
+  /** Compares a mirror with the tree; a verdict follows. @param {number} now @param {number} ticket @param {number} sub */
+  verify(now, ticket, sub) {
+    this.verdicts.set(ticket, now + this.options.requestTimeoutMs);
     if (this.link === 'up' && this.slots.has(sub)) {
       this.verifying.push([ticket, sub]);
       this.syncWanted = true;
@@ -277,6 +280,12 @@ export class Session {
   /** The time of `nextTimeout` has come; calling it at other times does no harm. @param {number} now */
   handleTimeout(now) {
     this.requests.handleTimeout(now, this.effects);
+    for (const [ticket, until] of this.verdicts) {
+      if (until > now) break;
+      this.verdicts.delete(ticket);
+      const error = new OnetreeError('timeout', `no answer within ${this.options.requestTimeoutMs} ms`, { sent: true, again: true });
+      this.effects.push({ do: 'verdict', ticket, error });
+    }
     if (this.closing && this.closing.until <= now) {
       this.finish(undefined);
       return;
@@ -298,7 +307,8 @@ export class Session {
 
   /** When `handleTimeout` has something to do; Infinity: never. */
   nextTimeout() {
-    let next = Math.min(this.deadAt(), this.requests.nextTimeout(), this.closing?.until ?? Infinity, this.unread?.until ?? Infinity);
+    const [verdict = Infinity] = this.verdicts.values();
+    let next = Math.min(this.deadAt(), this.requests.nextTimeout(), verdict, this.closing?.until ?? Infinity, this.unread?.until ?? Infinity);
     if (this.link === 'down') next = Math.min(next, this.until);
     for (const slot of this.slots.values()) if (slot.held !== undefined) next = Math.min(next, slot.held);
     return next;
@@ -647,9 +657,9 @@ export class Session {
     if (this.seen === undefined || rev > this.seen) this.seen = rev;
   }
 
-  /** @private @param {number} ticket @param {Verdict} verdict */
+  /** @private @param {number} ticket of one who may wait no more @param {Verdict} verdict */
   verdict(ticket, verdict) {
-    this.effects.push({ do: 'verdict', ticket, verdict });
+    if (this.verdicts.delete(ticket)) this.effects.push({ do: 'verdict', ticket, verdict });
   }
 
   /** @private Drops the connection. @param {number} now @param {OnetreeError} error */

@@ -371,6 +371,34 @@ test('a token is that of later connections when the broker has taken it', () => 
   }
 });
 
+test('a mirror that is to be compared and gets no answer is told so, once', () => {
+  const { session, ...world } = online({ requestTimeoutMs: 5_000 });
+  session.mirror(1, new MirrorState(viewOf('/')), { once: false, signals: false, everyMs: 0 });
+  said({ session, ...world });
+  const verdicts = () => session.takeEffects().filter(({ do: what }) => what === 'verdict')
+    .map(({ ticket, verdict, error }) => [ticket, error ? [error.code, error.action, error.message] : verdict.verdict]);
+  const late = ['timeout', 'retry', 'timeout: no answer within 5000 ms'];
+  session.verify(1_000, 1, 1);
+  const [{ id }] = said({ session, ...world });
+  session.verify(2_000, 2, 1);
+  assert.equal(session.nextTimeout(), 6_000);
+  session.handleTimeout(5_999);
+  assert.deepEqual(verdicts(), []);
+  session.handleTimeout(6_000);
+  assert.deepEqual(verdicts(), [[1, late]]);
+  assert.equal(session.nextTimeout(), 7_000);
+  // What comes then is too late for the first, not for the second.
+  const [second] = said({ session, ...world });
+  for (const each of [id, second.id]) session.handleFrame(6_500, { op: 'sync', id: each, rev: 0, digests: [] });
+  assert.deepEqual(verdicts(), [[2, 'unknown']]);
+  // The end of the connection is an answer, too.
+  session.verify(7_000, 3, 1);
+  session.handleClosed(8_000, new OnetreeError('lost', 'cut'));
+  assert.deepEqual(verdicts(), [[3, 'unknown']]);
+  session.handleTimeout(12_000);
+  assert.deepEqual(verdicts(), []);
+});
+
 test('a token that is refused is asked for once more, not as often as it is refused', () => {
   /** What becomes of a client whose connections end so: after so many ms `online` (none: before that), with this code. */
   const told = (reconnect, ...ends) => {
