@@ -26,7 +26,7 @@ const BUFFERED = 1 << 20;
  *   `codec`: JSON unless told (`msgpack` of `onetree/msgpack`); `label`: what the client's name begins with, at most 31 of
  *   A-Z a-z 0-9 _ -; `token`: asked before each attempt to connect when it is a function; `requestTimeoutMs` 30,000 ms,
  *   for the answer, and before it for room in the queue where there is none;
- *   `connectTimeoutMs` 10,000 ms; `queueBytes` 16 MiB, each request counted as 512 bytes, 128 for each step, condition
+ *   `connectTimeoutMs` 10,000 ms, from asking for the token to `welcome`; `queueBytes` 16 MiB, each request counted as 512 bytes, 128 for each step, condition
  *   and path in it, and its values; `backoffMs` 100 and 20,000 ms; `reconnect`: `after-first` unless told
  * @typedef {{from?: {cookie: import('./protocol.js').Cookie, entries: Iterable<import('./protocol.js').Entry>},
  *   keep?: import('./live.js').Keep, signals?: boolean, everyMs?: number, once?: boolean}} MirrorOptions
@@ -524,9 +524,14 @@ export class Client {
     const { attempt } = this;
     const { token, codec, connectTimeoutMs } = this.options;
     let shown = this.session.token === undefined && typeof token === 'string' ? token : undefined;
+    // All of the attempt has one deadline.
+    let until = this.now() + connectTimeoutMs;
     if (typeof token === 'function') {
       try {
-        shown = await tokenOf(token, connectTimeoutMs);
+        const asked = tokenOf(token, connectTimeoutMs);
+        // Of a function that did not give way no time is taken: it has held up this clock, too.
+        until = this.now() + connectTimeoutMs;
+        shown = await asked;
       } catch (cause) {
         if (attempt !== this.attempt) return;
         this.session.handleClosed(this.now(), new OnetreeError('unreachable', `there is no token: ${wordsOf(cause)}`, { cause }));
@@ -536,10 +541,10 @@ export class Client {
       if (attempt !== this.attempt) return;
     }
     const mine = () => attempt === this.attempt;
-    this.link = new Link(this.target, codec, connectTimeoutMs, {
+    this.link = new Link(this.target, codec, Math.max(until - this.now(), 0), {
       open: () => {
         if (!mine()) return;
-        this.session.handleOpen(this.now(), shown);
+        this.session.handleOpen(this.now(), shown, until);
         this.turn();
       },
       heard: () => {
@@ -585,13 +590,14 @@ function found({ rev, entries = [], more = false }) {
  * @param {number} patience ms
  */
 async function tokenOf(ask, patience) {
+  const asked = ask();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${patience} ms`)), patience);
   });
   try {
-    const token = await Promise.race([ask(), late]);
+    const token = await Promise.race([asked, late]);
     if (typeof token !== 'string' || !wellFormed(token)) throw new TypeError('a token is a text');
     return token;
   } finally {

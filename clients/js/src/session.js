@@ -229,14 +229,15 @@ export class Session {
    * The connection is open.
    * @param {number} now
    * @param {string} [token] to be shown; absent: the one of before
+   * @param {number} [until] when `welcome` must be there
    */
-  handleOpen(now, token) {
+  handleOpen(now, token, until = now + this.options.connectTimeoutMs) {
     if (this.link !== 'opening') return;
     if (token !== undefined) this.token = token;
     this.heard = now;
     this.link = 'greeting';
     this.hello = undefined;
-    this.until = now + this.options.connectTimeoutMs;
+    this.until = until;
   }
 
   /**

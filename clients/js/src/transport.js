@@ -64,7 +64,7 @@ export class Link {
     this.socket = undefined;
     /** @private */
     this.timer = setTimeout(() => {
-      this.end(new OnetreeError('unreachable', `no connection to ${target} within ${timeout} ms`));
+      this.end(new OnetreeError('unreachable', `no connection to ${target} within ${Math.round(timeout)} ms`));
     }, timeout);
     if (typeof WebSocket === 'function') this.openOwn(target);
     else this.openWs(target);

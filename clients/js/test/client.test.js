@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Value } from '../src/index.js';
+import { Client, Value } from '../src/index.js';
 import { json } from '../src/json.js';
 import { client as made, thrown } from './lib/socket.js';
 
@@ -381,6 +381,31 @@ test('a page of a log has its entries alone, as many as were asked for, and says
   const some = await soon(mirror.earlier('/log', 0));
   assert.deepEqual([some.entries.map(({ path }) => path), some.more], [[left.at(-1)], true]);
   assert.deepEqual(await soon(mirror.earlier('/log', 0, left[0])), { entries: [], more: false, rev: meta });
+});
+
+test('an attempt to connect has one deadline: for the token, the connection and the welcome', async (t) => {
+  let [time, asked] = [5_000, 0];
+  t.mock.method(Client.prototype, 'now', () => time);
+  const token = () => {
+    asked += 1;
+    // What holds up the client is not counted, what lets it go on is.
+    time += 5_000;
+    return Promise.resolve().then(() => { time += 300; return 'x'; });
+  };
+  const waits = [];
+  const later = globalThis.setTimeout;
+  t.mock.method(globalThis, 'setTimeout', (fn, ms, ...more) => {
+    if (asked > 0) waits.push(ms);
+    return later(fn, ms, ...more);
+  });
+  const world = made(t, { token, connectTimeoutMs: 1_000 });
+  world.answers = false;
+  while (!world.socket) await new Promise((resolve) => setImmediate(resolve));
+  // That of the token and that of the connection.
+  assert.deepEqual(waits.slice(0, 2), [1_000, 700]);
+  time += 200;
+  while (world.socket.readyState === 0) await new Promise((resolve) => later(resolve));
+  assert.deepEqual([asked, world.client.session.link, world.client.session.nextTimeout()], [1, 'greeting', 11_000]);
 });
 
 test('whatever a token\'s function does, it is an attempt that failed', async (t) => {
