@@ -389,7 +389,7 @@ export class Mirror {
       }).then(() => {
       this.saving = false;
       this.lastKept = Date.now();
-      if (!this.keepError) this.keepLater();
+      this.keepLater();
     });
   }
 

@@ -53,6 +53,22 @@ test('a save that takes long is followed by one more, not by all that came meanw
   assert.deepEqual([saved.length, saved[1]], [2, 5]);
 });
 
+test('a save that failed is tried again, also where nothing changes any more', async (t) => {
+  const { client } = made(t);
+  let tries = 0;
+  const save = async () => {
+    tries += 1;
+    if (tries < 3) throw new Error('the disk is full');
+  };
+  const mirror = client.mirror('/', { keep: { load: async () => undefined, save } });
+  await mirror.fresh();
+  for (let n = 0; n < 100 && (tries < 3 || mirror.keepError); n += 1) await pause(50);
+  assert.deepEqual([tries, mirror.keepError], [3, undefined]);
+  // One that has not failed is not.
+  await pause(1_200);
+  assert.equal(tries, 3);
+});
+
 test('a small value does not keep the whole frame that it came in', { skip: !globalThis.gc && 'without --expose-gc' }, () => {
   const kept = [];
   const change = (path, text) => ({ path, rev: 1, act: 'put', value: { type: 'application/json', bytes: Buffer.from(JSON.stringify(text)) } });
