@@ -1,7 +1,12 @@
-// A WebSocket with its codec: the browser's, or that of `ws` where there is none (Node 20).
+// A WebSocket with its codec: the host's own, or in Node that of `ws`.
 
 import { codeOfClose } from './codes.js';
 import { OnetreeError } from './errors.js';
+
+/** The host's own, as long as the application has put no other in its place. */
+const OWN = globalThis.WebSocket;
+/** In Node its own does not tell 401 from 404, nor either from nobody. Deno and Bun say that they are Node, too, and have no other. */
+const prefersWs = typeof process === 'object' && !!process.versions?.node && !('Deno' in globalThis) && !('Bun' in globalThis);
 
 /**
  * The address of a broker: `ws://host:port`, with `/v1/sync` as the path when there is none. `http` and `https` are
@@ -66,7 +71,7 @@ export class Link {
     this.timer = setTimeout(() => {
       this.end(new OnetreeError('unreachable', `no connection to ${target} within ${Math.round(timeout)} ms`));
     }, timeout);
-    if (typeof WebSocket === 'function') this.openOwn(target);
+    if (typeof WebSocket === 'function' && !(prefersWs && WebSocket === OWN)) this.openOwn(target);
     else this.openWs(target);
   }
 
@@ -96,18 +101,20 @@ export class Link {
         response.resume();
         this.end(new OnetreeError(word, `${target} answers ${status}`, retryInMs));
       });
-      this.open(/** @type {any} */ (socket), target);
+      this.open(/** @type {any} */ (socket), target, wordOf);
       // As they are, without an event around each: a copy of each small message costs more than to read it.
       socket.binaryType = 'nodebuffer';
       socket.onmessage = null;
       socket.on('message', (data, binary) => this.events?.message(/** @type {any} */ (binary ? data : String(data))));
     } catch (error) {
-      this.end(new OnetreeError('no-websocket', `there is none here: ${error}; in Node 20 install 'ws'`, { cause: error }));
+      if (!this.events) return;
+      if (typeof WebSocket === 'function') this.openOwn(target);
+      else this.end(new OnetreeError('no-websocket', `there is none here: ${error}; in Node install 'ws'`, { cause: error }));
     }
   }
 
-  /** @private @param {WebSocket} socket @param {string} target */
-  open(socket, target) {
+  /** @private @param {WebSocket} socket @param {string} target @param {(error: any) => string} [word] of what happens before it is open */
+  open(socket, target, word = () => 'unreachable') {
     this.socket = socket;
     socket.binaryType = 'arraybuffer';
     let opened = false;
@@ -123,13 +130,14 @@ export class Link {
     socket.onmessage = ({ data }) => {
       this.events?.message(typeof data === 'string' ? data : new Uint8Array(data));
     };
-    let why = '';
+    let [code, why] = ['unreachable', ''];
     socket.onerror = (event) => {
-      why = /** @type {any} */ (event).message ?? '';
+      const { message = '', error } = /** @type {any} */ (event);
+      [code, why] = [word(error), message];
     };
-    socket.onclose = ({ code, reason }) => {
-      if (opened) this.end(closeError(code, reason));
-      else this.end(new OnetreeError('unreachable', `cannot reach ${target}${why ? `: ${why}` : ''}`));
+    socket.onclose = ({ code: close, reason }) => {
+      if (opened) this.end(closeError(close, reason));
+      else this.end(new OnetreeError(code, `${code === 'unreachable' ? 'cannot reach' : 'no broker is'} ${target}${why ? `: ${why}` : ''}`));
     };
   }
 
@@ -171,3 +179,10 @@ export class Link {
 
 /** @param {import('./json.js').Codec} codec */
 const codec = ({ subprotocol }) => subprotocol;
+
+/**
+ * What an error of `ws` says of who answers: what it finds wrong in an answer has no code, or one of the HTTP parser; all others are
+ * about the way there.
+ * @param {{code?: string} | undefined} error
+ */
+const wordOf = (error) => (error && (error.code === undefined || error.code.startsWith('HPE_')) ? 'not-a-broker' : 'unreachable');

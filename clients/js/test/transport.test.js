@@ -1,0 +1,65 @@
+// What answers an attempt to connect, and is no broker.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { test } from 'node:test';
+import { connect } from '../src/index.js';
+
+const UPGRADED = 'HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n';
+const ANSWERS = {
+  unreachable: [() => undefined, () => '', () => 'HTTP/1.1 200', status(503), status(429)],
+  unauthorized: [status(401)],
+  'not-a-broker': [
+    status(404), status(200), () => 'hello\r\n\r\n', () => 'SSH-2.0-x\r\n', () => `${UPGRADED}Sec-WebSocket-Accept: x\r\n\r\n`,
+    (accept) => `${UPGRADED}Sec-WebSocket-Accept: ${accept}\r\n\r\n`,
+    (accept) => `${UPGRADED}Sec-WebSocket-Accept: ${accept}\r\nSec-WebSocket-Protocol: other\r\n\r\n`,
+  ],
+};
+const ACTIONS = { unreachable: 'retry', unauthorized: 'reauth', 'not-a-broker': 'fix' };
+
+function status(code) {
+  return () => `HTTP/1.1 ${code} X\r\nContent-Length: 3\r\nConnection: close\r\n\r\nwhy`;
+}
+
+/** Answers each connection so, and closes it; gives its URL. */
+async function answering(t, answer) {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', (request) => {
+      const [, key] = /sec-websocket-key: (.*)\r/i.exec(String(request));
+      const said = answer(createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64'));
+      if (said === undefined) socket.destroy();
+      else socket.end(said);
+    });
+  }).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  return `ws://127.0.0.1:${server.address().port}`;
+}
+
+/** The code and the action with which a client ends that does not connect again. */
+const ended = (url) => connect(url, { reconnect: 'never' }).then(() => 'connected', ({ code, action }) => [code, action]);
+
+test('what answers and is no broker is told from what may be one later', async (t) => {
+  for (const [code, answers] of Object.entries(ANSWERS)) {
+    for (const answer of answers) assert.deepEqual(await ended(await answering(t, answer)), [code, ACTIONS[code]], String(answer('…')));
+  }
+});
+
+test('in Node that is so as well where there is a WebSocket of its own, which cannot tell', async (t) => {
+  const urls = [];
+  for (const answer of [status(401), status(404), status(503)]) urls.push(await answering(t, answer));
+  const script = `
+    import { connect } from ${JSON.stringify(new URL('../src/index.js', import.meta.url).href)};
+    const told = [typeof WebSocket];
+    for (const url of process.argv.slice(1)) await connect(url, { reconnect: 'never' }).catch(({ code }) => told.push(code));
+    console.log(told.join());`;
+  const child = spawn(process.execPath, ['--experimental-websocket', '--no-warnings', '--input-type=module', '-e', script, ...urls], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  let said = '';
+  for await (const piece of child.stdout) said += piece;
+  assert.equal(said, 'function,unauthorized,not-a-broker,unreachable\n');
+});
