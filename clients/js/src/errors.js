@@ -15,7 +15,7 @@ export const RETRY_MOST = 86_400_000;
 /** @type {Record<string, Action>} */
 const OWN = {
   timeout: 'retry', lost: 'retry', 'queue-full': 'retry', unreachable: 'retry', protocol: 'retry',
-  state: 'retry', 'state-in-use': 'retry', 'state-broken': 'fix',
+  state: 'fix', 'state-in-use': 'fix', 'state-broken': 'fix',
   'outside-view': 'fix', url: 'fix', 'no-websocket': 'fix', 'not-a-broker': 'fix',
 };
 

@@ -5,6 +5,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { OnetreeError } from '../src/errors.js';
 import { keepInFile } from '../src/keep-file.js';
 import { Mirror } from '../src/live.js';
 import { Snapshot } from '../src/snapshot.js';
@@ -44,6 +45,8 @@ test('a file is that of one mirror at a time, by whatever name', async (t) => {
   await one.save(Snapshot.saved(COOKIE, ENTRIES));
   for (const keep of [other, keepInFile(link), one]) await assert.rejects(keep.load(), { code: 'state-in-use' });
   await assert.rejects(other.save(Snapshot.saved(COOKIE, [])), { code: 'state-in-use' });
+  // Not what is better later: somebody has to do something.
+  assert.deepEqual(['state', 'state-in-use', 'state-broken'].map((code) => new OnetreeError(code, '').action), ['fix', 'fix', 'fix']);
   // Who was refused has nothing to give back; who has it still saves.
   await other.close();
   await assert.rejects(keepInFile(path).load(), { code: 'state-in-use' });
