@@ -38,10 +38,14 @@ export function ofHistory({ op, path, if: only, do: steps = [] }) {
 /** @param {{do: string, path: string}} step */
 const names = ({ do: what, path }) => what === 'trim' || isKeyed(path);
 
-/** The values of a request. @param {Frame} frame @returns {import('./protocol.js').Value[]} */
-export function valuesOf(frame) {
-  if (frame['value'] !== undefined) return [frame['value']];
-  return frame.op === 'txn' ? (frame['do'] ?? []).flatMap((/** @type {any} */ step) => step.value ?? []) : [];
+/**
+ * The values of a request, each with its path.
+ * @param {Frame} frame
+ * @returns {{path: string, value: import('./protocol.js').Value}[]}
+ */
+function valuesOf(frame) {
+  const parts = frame.op === 'txn' ? frame['do'] ?? [] : [frame];
+  return parts.filter((/** @type {any} */ { value }) => value !== undefined);
 }
 
 /**
@@ -51,7 +55,7 @@ export function valuesOf(frame) {
 export function costOf(frame) {
   let parts = 0;
   for (const list of ['if', 'do', 'paths']) if (Array.isArray(frame[list])) parts += frame[list].length;
-  return valuesOf(frame).reduce((sum, value) => sum + value.size, 512 + parts * 128);
+  return valuesOf(frame).reduce((sum, { value }) => sum + value.size, 512 + parts * 128);
 }
 
 export class Requests {
@@ -206,9 +210,9 @@ export class Requests {
 
   /** @private @param {Frame} frame @param {import('./session.js').Limits} limits */
   encode(frame, limits) {
-    for (const value of valuesOf(frame)) {
+    for (const { path, value } of valuesOf(frame)) {
       if (value.size > limits.value_bytes) {
-        throw new OnetreeError('value-too-large', `a value has at most ${limits.value_bytes} bytes, this one has ${value.size}`);
+        throw new OnetreeError('value-too-large', `a value has at most ${limits.value_bytes} bytes, this one has ${value.size}`, { path });
       }
     }
     const message = this.codec.encodeClient(frame);

@@ -371,6 +371,20 @@ test('a token is that of later connections when the broker has taken it', () => 
   }
 });
 
+test('a value that is too large is refused with its path', () => {
+  const world = online({});
+  world.session.welcome.limits.value_bytes = 10;
+  const large = 'x'.repeat(20);
+  const steps = [{ do: 'put', path: '/a', value: 1 }, { do: 'delete', path: '/b' }, { do: 'put', path: '/c', value: large }];
+  [request.put('/a', large), request.append('/log', large), request.signal('/s', large), request.txn({ do: steps })].forEach((frame, n) => {
+    world.session.request(world.now, n, frame);
+  });
+  assert.deepEqual(said(world), []);
+  world.effects();
+  assert.deepEqual([...world.replies.values()].map(({ error }) => [error.code, error.path]),
+    ['/a', '/log', '/s', '/c'].map((path) => ['value-too-large', path]));
+});
+
 test('a mirror that is to be compared and gets no answer is told so, once', () => {
   const { session, ...world } = online({ requestTimeoutMs: 5_000 });
   session.mirror(1, new MirrorState(viewOf('/')), { once: false, signals: false, everyMs: 0 });
