@@ -38,6 +38,11 @@ export class Transaction {
     this.unders = new Set();
   }
 
+  /** The revision of the snapshot. */
+  get rev() {
+    return this.snapshot.rev;
+  }
+
   /** @private Nothing is read or written behind the end of a run; what caught a `retry` and goes on is told it again. */
   goOn() {
     if (this.ended) refuse('ended', 'the transaction has ended; what is done now would be of no run of it');

@@ -197,3 +197,12 @@ test('what is read under a path is what the mirror sees there, on the condition 
     assert.throws(() => reading(view, there, (tx) => tx.under(top)), { code: 'outside-view', path: top });
   }
 });
+
+test('a transaction says which revision it reads', async (t) => {
+  const { client } = made(t);
+  const mirror = client.mirror('/');
+  const { rev } = await client.put('/a', 1);
+  await mirror.at(rev);
+  const { result } = await mirror.transact((tx) => [tx.rev, tx.get('/a').rev]);
+  assert.deepEqual(result, [rev, rev]);
+});
