@@ -100,8 +100,14 @@ export class Snapshot {
    * @param {string} top
    * @returns {Generator<Entry, void, undefined>}
    */
-  *under(top) {
-    for (const entry of this.map.from(orderKey(checkPath(top)))) {
+  under(top) {
+    checkPath(top);
+    return this.from(top);
+  }
+
+  /** @private Behind a check that is not put off until it is read. @param {string} top */
+  *from(top) {
+    for (const entry of this.map.from(orderKey(top))) {
       if (!contains(top, entry.path)) return;
       yield entry;
     }

@@ -376,6 +376,11 @@ test('BLAKE2s is that of the host, keyed or not, whatever the length', () => {
 
 test('an empty snapshot has nothing', () => {
   assert.deepEqual([...Snapshot.saved()], []);
+  assert.deepEqual([...Snapshot.saved().under('/a')], []);
+});
+
+test('what is under no path is refused at once, not when it is read', () => {
+  assert.throws(() => Snapshot.saved().under('nope'), { code: 'bad-path' });
 });
 
 test('what was folded ends as it stands: offline comes behind what changed', () => {
