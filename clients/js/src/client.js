@@ -28,9 +28,9 @@ const BUFFERED = 1 << 20;
  *   for the answer, and before it for room in the queue where there is none;
  *   `connectTimeoutMs` 10,000 ms, from asking for the token to `welcome`; `queueBytes` 16 MiB, each request counted as 512 bytes, 128 for each step, condition
  *   and path in it, and its values; `backoffMs` 100 and 20,000 ms; `reconnect`: `after-first` unless told
- * @typedef {{from?: {cookie: import('./protocol.js').Cookie, entries: Iterable<import('./protocol.js').Entry>},
+ * @typedef {{from?: Snapshot | {cookie: import('./protocol.js').Cookie, entries: Iterable<import('./protocol.js').Entry>},
  *   keep?: import('./live.js').Keep, signals?: boolean, everyMs?: number, once?: boolean}} MirrorOptions
- *   `from`: goes on from a copy that was saved, of one snapshot; `everyMs`: at most one delta in so many ms, folded; `once`: it
+ *   `from`: goes on from a copy that was saved, of one snapshot, or from a snapshot itself; `everyMs`: at most one delta in so many ms, folded; `once`: it
  *   ends when it is fresh
  */
 

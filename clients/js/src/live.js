@@ -17,7 +17,7 @@ const PAGE = whole(32);
 /**
  * @typedef {import('./protocol.js').Entry} Entry
  * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
- * @typedef {{load(): Promise<{cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>} | undefined>,
+ * @typedef {{load(): Promise<Snapshot | {cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>} | undefined>,
  *   save(snapshot: Snapshot): Promise<void>, close?(): Promise<void>}} Keep where a mirror survives its process; `save`
  *   replaces both in one step, also where `load` failed: whoever has something to lose refuses it; `close`: the mirror has ended, it is free for another
  * @typedef {{entries: Entry[], more: boolean, rev: number}} Page entries of a log, the oldest first; `more`: there are older
@@ -416,7 +416,7 @@ export class Mirror {
   }
 }
 
-/** @param {{cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>}} saved */
+/** @param {Snapshot | {cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>}} saved */
 function checked(saved) {
   try {
     return Snapshot.checked(saved);

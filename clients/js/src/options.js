@@ -51,7 +51,7 @@ export const VIEW = Object.freeze({ path: ANY, depth: ANY, match: ANY, tail: ANY
 
 /** @type {Rules} */
 export const MIRROR = Object.freeze({
-  from: [(from) => typeof from === 'object' && from !== null, 'a cookie and its entries'],
+  from: [(from) => typeof from === 'object' && from !== null, 'a snapshot, or a cookie and its entries'],
   keep: [(keep) => typeof keep?.load === 'function' && typeof keep.save === 'function', 'where a mirror is kept: load() and save()'],
   signals: BOOLEAN, everyMs: whole(32), once: BOOLEAN,
 });

@@ -52,9 +52,12 @@ export class Snapshot {
 
   /**
    * A copy that the application has kept. It is shown before the broker has seen its cookie: what no broker has told is refused.
-   * @param {{cookie: Cookie, entries: Iterable<Entry>}} kept
+   * @param {Snapshot | {cookie: Cookie, entries: Iterable<Entry>}} kept
    */
-  static checked({ cookie, entries }) {
+  static checked(kept) {
+    // One that is dated was told by the broker.
+    if (kept instanceof Snapshot && kept.cookie) return kept;
+    const { cookie, entries } = /** @type {{cookie: Cookie, entries: Iterable<Entry>}} */ (kept);
     must(hex(32), 'epoch', cookie?.epoch);
     must(U53, 'rev', cookie?.rev);
     must(hex(16), 'view', cookie?.view);

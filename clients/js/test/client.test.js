@@ -251,6 +251,26 @@ test('what is kept does not go back to what a reader knew who left before it rea
   assert.ok(saved.length > 0 && saved.every((rev, n) => n === 0 || rev >= saved[n - 1]), String(saved));
 });
 
+test('a mirror goes on from a snapshot of another', async (t) => {
+  const { client } = made(t);
+  const first = client.mirror('/');
+  const empty = first.snapshot();
+  await soon(first.at((await client.put('/a', 1)).rev));
+  const then = first.snapshot();
+  await soon(first.at((await client.put('/b', 2)).rev));
+  const second = client.mirror('/', { from: then });
+  assert.deepEqual([second.rev, second.size, second.get('/a').value.json], [1, 1, 1]);
+  const kind = (async () => { for await (const event of second.changes()) if (event.type === 'refreshing') return event.kind; })();
+  await soon(second.fresh());
+  assert.deepEqual([await soon(kind), second.size, then.size], ['delta', 2, 1]);
+  // Where it was kept is read so, too.
+  const kept = client.mirror('/', { keep: { load: async () => then, save: async () => {} } });
+  await soon(kept.fresh());
+  assert.deepEqual([kept.keepError, kept.initial.rev], [undefined, 1]);
+  // One that nothing dates is no copy of anything.
+  assert.throws(() => client.mirror('/', { from: empty }), { code: 'bad-field', message: /epoch/ });
+});
+
 test('what was kept is looked at before it is shown', async (t) => {
   const { client } = made(t);
   const cookie = { epoch: 'e'.repeat(32), rev: 1, view: 'f'.repeat(16) };
