@@ -9,24 +9,38 @@ const OWN = globalThis.WebSocket;
 const prefersWs = typeof process === 'object' && !!process.versions?.node && !('Deno' in globalThis) && !('Bun' in globalThis);
 
 /**
- * The address of a broker: `ws://host:port`, with `/v1/sync` as the path when there is none. `http` and `https` are
- * taken for `ws` and `wss`.
+ * The address of a broker: `ws://host:port` or `wss://…`, with `/v1/sync` as the path when there is none. In a page what has no
+ * scheme is where the page is from.
  * @param {string | URL} url
  * @returns {string}
  */
 export function targetOf(url) {
   let target;
   try {
-    const base = typeof location === 'object' ? location.href : undefined;
-    target = new URL(url, base);
+    target = whole(url) ?? fromPage(url);
   } catch {
     throw new OnetreeError('url', `${url} is no URL`);
   }
-  target.protocol = target.protocol.replace('http', 'ws');
   if (target.protocol !== 'ws:' && target.protocol !== 'wss:') throw new OnetreeError('url', `${url} is not ws:// or wss://`);
   if (target.pathname === '/' || target.pathname === '') target.pathname = '/v1/sync';
   target.hash = '';
   return target.href;
+}
+
+/** @param {string | URL} url */
+function whole(url) {
+  try {
+    return new URL(url);
+  } catch {
+    return undefined;
+  }
+}
+
+/** @param {string | URL} url */
+function fromPage(url) {
+  const target = new URL(url, globalThis.location?.href);
+  target.protocol = target.protocol.replace('http', 'ws');
+  return target;
 }
 
 /**

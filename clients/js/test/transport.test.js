@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
-import { connect } from '../src/index.js';
+import { connect, start } from '../src/index.js';
+import { targetOf } from '../src/transport.js';
 
 const UPGRADED = 'HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n';
 const ANSWERS = {
@@ -23,6 +24,21 @@ const ACTIONS = { unreachable: 'retry', unauthorized: 'reauth', 'not-a-broker': 
 function status(code) {
   return () => `HTTP/1.1 ${code} X\r\nContent-Length: 3\r\nConnection: close\r\n\r\nwhy`;
 }
+
+test('the address of a broker is one of WebSockets', (t) => {
+  for (const url of ['ws://h:1', ' WS://h:1/ ', new URL('ws://h:1#x')]) assert.equal(targetOf(url), 'ws://h:1/v1/sync');
+  assert.equal(targetOf('wss://h/x?y'), 'wss://h/x?y');
+  const wrong = ['http://h:1', 'https://h', 'h:1', 'ftp://h', '', '/v1/sync', 7];
+  for (const url of wrong) assert.throws(() => start(url), { code: 'url', action: 'fix' }, String(url));
+  // In a page, what has no scheme is where the page is from.
+  const pages = { 'http://h:1/chat/': 'ws://h:1', 'https://h/': 'wss://h' };
+  t.after(() => delete globalThis.location);
+  for (const [href, host] of Object.entries(pages)) {
+    globalThis.location = { href };
+    assert.deepEqual(['/', '/v1/sync', '/x'].map(targetOf), ['/v1/sync', '/v1/sync', '/x'].map((path) => host + path));
+    for (const url of ['http://h:1', 'ftp://h']) assert.throws(() => targetOf(url), { code: 'url' });
+  }
+});
 
 /** Answers each connection so, and closes it; gives its URL. */
 async function answering(t, answer) {
