@@ -129,7 +129,7 @@ export class Client {
       /** @param {Status} status */
       const look = (status) => {
         if (status.status === wanted) resolve(status);
-        else if (status.status === 'ended') reject(status.error ?? closedError());
+        else if (status.status === 'ended') reject(closedError(status.error));
         else return false;
         return true;
       };
@@ -622,6 +622,11 @@ export function start(url, options) {
  */
 export async function connect(url, options) {
   const client = start(url, options);
-  await client.until('online');
+  try {
+    await client.until('online');
+  } catch (error) {
+    // Nobody has had it yet: there is only why.
+    throw client.error ?? error;
+  }
   return client;
 }

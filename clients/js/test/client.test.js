@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Client, Value } from '../src/index.js';
+import { Client, Value, connect } from '../src/index.js';
 import { json } from '../src/json.js';
 import { client as made, thrown } from './lib/socket.js';
 
@@ -78,9 +78,7 @@ test('a WebSocket that cannot be made is no connection', async (t) => {
   globalThis.WebSocket = class {
     constructor() { fail(); }
   };
-  const { start } = await import('../src/index.js');
-  const other = start('ws://naive', { reconnect: 'never' });
-  await assert.rejects(soon(other.until('online')), { code: 'unreachable', cause: mine });
+  await assert.rejects(soon(connect('ws://naive', { reconnect: 'never' })), { code: 'unreachable', cause: mine });
   globalThis.WebSocket = before;
 });
 
@@ -269,6 +267,21 @@ test('a mirror goes on from a snapshot of another', async (t) => {
   assert.deepEqual([kept.keepError, kept.initial.rev], [undefined, 1]);
   // One that nothing dates is no copy of anything.
   assert.throws(() => client.mirror('/', { from: empty }), { code: 'bad-field', message: /epoch/ });
+});
+
+test('who waits for a client that ends is told as those who asked it something', async (t) => {
+  const told = (promise) => soon(promise).then(() => 'done', ({ code, action, cause }) => [code, action, cause?.code]);
+  const { client, cut } = made(t, { reconnect: 'never' });
+  await soon(client.until('online'));
+  const waits = client.until('connecting');
+  cut();
+  for (const one of [waits, client.until('online'), client.put('/a', 1)]) assert.deepEqual(await told(one), ['ended', 'retry', 'lost']);
+  assert.equal((await soon(client.until('ended'))).error.code, 'lost');
+  // Who connects is told why that is not so itself.
+  assert.deepEqual(await told(connect('ws://127.0.0.1:1', { reconnect: 'never', token: () => fail() })), ['unreachable', 'retry', undefined]);
+  const other = made(t).client;
+  await soon(other.close());
+  assert.deepEqual(await told(other.until('online')), ['closed', 'stop', undefined]);
 });
 
 test('what was kept is looked at before it is shown', async (t) => {
