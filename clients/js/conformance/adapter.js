@@ -89,7 +89,7 @@ input.on('line', async (text) => {
     answer = { ok: (await perform(command, text)) ?? {} };
   } catch (error) {
     const known = error instanceof OnetreeError;
-    answer = { error: { code: known ? error.code : 'application', message: String(error?.message ?? error) } };
+    answer = { error: known ? error : { code: 'application', message: String(error?.message ?? error) } };
     if (!known && command.program !== 'fail') console.error(error);
   }
   process.stdout.write(`${JSON.stringify({ id: command.id, ...answer })}\n`);

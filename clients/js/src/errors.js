@@ -63,6 +63,11 @@ export class OnetreeError extends Error {
     return isCode(this.code) ? actionOf(this.code) : (OWN[this.code] ?? 'stop');
   }
 
+  /** How it is told as JSON. */
+  toJSON() {
+    return { code: this.code, message: wordsOf(this) };
+  }
+
   /**
    * The error that a frame of the broker is.
    * @param {{code: string, message: string, path?: string, rev?: number, retry_ms?: number}} frame

@@ -5,7 +5,7 @@
 import { refuse } from './errors.js';
 import { DEPTH, skipJson, space, stringEnd, unescape, wrong } from './json-text.js';
 import { CLIENT, COOKIE, JSON_TYPE, SERVER, STEPS, VALUE_FIELDS, Value, checkPlain, checkType, makeValue, putChange,
-  utf8 } from './protocol.js';
+  toBase64, utf8 } from './protocol.js';
 
 /** Characters of a frame from which on its small pieces are copied: those of a refresh are smaller. */
 const LARGE = 32_768;
@@ -158,13 +158,6 @@ function fromBase64(text) {
   const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
   // Bits behind the end make two texts for the same bytes.
   return text.endsWith('=') && toBase64(bytes) !== text ? refuse('bad-frame', 'bytes is no base64') : bytes;
-}
-
-/** @param {Uint8Array} bytes */
-export function toBase64(bytes) {
-  let binary = '';
-  for (let at = 0; at < bytes.length; at += 8192) binary += String.fromCharCode(...bytes.subarray(at, at + 8192));
-  return btoa(binary);
 }
 
 /**

@@ -226,6 +226,13 @@ function bytesIn(content) {
   return content instanceof ArrayBuffer ? new Uint8Array(content) : undefined;
 }
 
+/** @param {Uint8Array} bytes */
+export function toBase64(bytes) {
+  let binary = '';
+  for (let at = 0; at < bytes.length; at += 8192) binary += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  return btoa(binary);
+}
+
 /** What `JSON.stringify` makes of something that it has no JSON for, and of a few things more. */
 const LOST = ['null', '{}', '{"0":', '"type":"Buffer"'];
 /** Of these `{}` says all. */
@@ -408,6 +415,16 @@ export class Value {
   /** What its JSON says, or its text, or its bytes, by its type. */
   get content() {
     return this.isJson ? this.json : this.isText ? this.text : this.bytes;
+  }
+
+  /**
+   * How it is told as JSON, in the words of the protocol: `{"json"}`, `{"type","text"}`, or `{"type","bytes"}` with base64. To store
+   * a value of this, it is given as it is.
+   */
+  toJSON() {
+    const { type } = this;
+    if (this.isJson) return { json: this.json };
+    return this.isText ? { type, text: this.text } : { type, bytes: toBase64(this.bytes) };
   }
 
   /** Its size in bytes. */

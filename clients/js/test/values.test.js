@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { OnetreeError, Value } from '../src/index.js';
-import { json, readEntry } from '../src/json.js';
+import { entryText, json, readEntry, valueFields } from '../src/json.js';
 
 const OCTETS = 'application/octet-stream';
 const bad = (make, message = /^bad-value: (?!bad-)/) => assert.throws(make, (error) => (
@@ -104,4 +104,16 @@ test('space around a JSON value of a frame is none of it', () => {
     assert.equal(json.decodeClient(`{"op":"put","id":1,"path":"/a",${fields}}`).value.text, value);
     assert.equal(readEntry(`{"path":"/a","rev":2,${fields}}`).value.text, value);
   }
+});
+
+test('what a client gives can be told as JSON, in the words of the protocol', () => {
+  const told = (what) => JSON.parse(JSON.stringify(what));
+  for (const value of [Value.json({ x: [1, 'ä'] }), Value.text('ä\n'), Value.text('a', 'text/csv'), Value.of('image/png', Uint8Array.of(0, 255)),
+    Value.of('text/plain', Uint8Array.of(255))]) {
+    assert.deepEqual(told(value), JSON.parse(valueFields(value)));
+    const { path, rev, ...fields } = JSON.parse(entryText({ path: '/a', rev: 1, value }));
+    assert.deepEqual(told({ path, rev, value }), { path, rev, value: fields });
+  }
+  const error = new OnetreeError('conflict', 'it is at 7', { path: '/a', rev: 7 });
+  assert.deepEqual(told({ event: 'ended', error }), { event: 'ended', error: { code: 'conflict', message: 'it is at 7' } });
 });
