@@ -74,6 +74,11 @@ export class MirrorState {
     return (this.taken ??= new Snapshot(this.copy.map.copy(), this.rev, this.cookie));
   }
 
+  /** The history that it shows. @returns {string | undefined} */
+  get epoch() {
+    return this.dated?.epoch;
+  }
+
   /** What dates it. @returns {Cookie | undefined} */
   get cookie() {
     const { dated, rev } = this;

@@ -135,7 +135,7 @@ export class Session {
     const named = ofHistory(frame);
     if (named.length > 0) {
       for (const { state } of this.slots.values()) {
-        const shown = state.cookie?.epoch;
+        const shown = state.epoch;
         const { path: base } = state.view;
         if (shown !== undefined && shown !== now && named.some((path) => contains(base, path) || contains(path, base))) return shown;
       }
@@ -254,9 +254,11 @@ export class Session {
     }
     const { action } = error;
     const good = this.link === 'up' && now - this.since >= GOOD;
-    if (good) this.backoff.reset();
-    // A token that is refused behind `welcome` is no better than one that is refused before.
-    if (good || (this.link === 'up' && action !== 'reauth')) this.reauthed = false;
+    if (good) {
+      this.backoff.reset();
+      // A token that is refused right behind `welcome` is no better than one that is refused before.
+      this.reauthed = false;
+    }
     const { reconnect } = this.options;
     const again = reconnect === 'always' || (reconnect === 'after-first' && this.ever);
     if (action === 'reauth' && this.options.tokenAgain && !this.reauthed && (again || !this.ever)) {

@@ -441,9 +441,9 @@ test('a token that is refused is asked for once more, not as often as it is refu
     assert.deepEqual(told(reconnect, [refused, 0]), again);
     assert.deepEqual(told(reconnect, [refused, 0], [refused, 9_000]), ended);
     assert.deepEqual(told(reconnect, [refused, 0], [refused, 10_000]), again);
-    // What was online and ended of something else had a good token.
     assert.deepEqual(told(reconnect, [refused, 0], ['lost', 0]), ['offline', 'later']);
-    assert.deepEqual(told(reconnect, [refused, 0], ['lost', 0], [refused]), again);
+    assert.deepEqual(told(reconnect, [refused, 0], ['lost', 0], [refused]), ended);
+    assert.deepEqual(told(reconnect, [refused, 0], ['lost', 10_000], [refused]), again);
   }
 });
 
