@@ -70,7 +70,7 @@ export class Chat {
   handle(event) {
     switch (event.type) {
       case 'fresh':
-        if (!this.begun) this.begin();
+        this.begin();
         this.follow(event.changes);
         break;
       case 'delta': this.follow(event.changes); break;
@@ -80,19 +80,18 @@ export class Chat {
     this.changed();
   }
 
-  /** @private The mirror is whole for the first time. */
+  /** @private The mirror is whole: for the first time, again, or of another history, where the broker has forgotten the one of before. */
   begin() {
-    this.begun = true;
-    this.timeline.newest();
     const epoch = this.mirror.cookie?.epoch;
     if (this.read.epoch !== epoch) {
-      // A tree that was never seen: what is there already is old.
       this.read = { epoch };
-      for (const { path } of this.mirror.entries()) {
+      // A tree that was never seen: what is there already is old. Where we saw another until now it has come since.
+      for (const { path } of this.begun ? [] : this.mirror.entries()) {
         const [channel, what, key] = partsOf(path);
         if (what === 'log' && key) this.read[`#${channel}`] = key;
       }
     }
+    this.begun = true;
   }
 
   /** @private @param {import('./onetree/snapshot.js').Difference[]} changes */
@@ -154,7 +153,9 @@ export class Chat {
 
   /** What there is to show: what is in the log, and behind it what is on its way. */
   messages() {
-    const messages = this.timeline.entries.map(messageOf);
+    const { entries, epoch } = this.timeline;
+    // The same path is another message in another history.
+    const messages = entries.map((entry) => ({ ...messageOf(entry), key: `${epoch}${entry.path}` }));
     if (!this.timeline.atEnd) return messages;
     const waiting = this.outbox.of(this.channel).map((said) => ({
       ...said, key: `waiting:${said.id}`, state: said.failed === undefined ? 'pending' : 'failed',

@@ -22,6 +22,8 @@ export class Timeline {
   newest() {
     /** @type {import('./onetree/protocol.js').Entry[]} */
     this.entries = this.mirrored().slice(-PAGE);
+    /** The history that they are of. */
+    this.epoch = this.chat.mirror.cookie?.epoch;
     this.atEnd = true;
     this.atStart = false;
   }
@@ -48,6 +50,8 @@ export class Timeline {
    * @param {boolean} following whether the reader is at the end
    */
   handle(changes, following) {
+    // Paths of two histories say nothing of one another.
+    if (this.epoch !== this.chat.mirror.cookie?.epoch) return this.newest();
     const first = this.firstMirrored();
     const last = this.entries.at(-1);
     // So much was missed that the mirror began anew behind what is shown: there would be a hole.

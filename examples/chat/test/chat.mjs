@@ -23,23 +23,24 @@ const faults = [];
 const people = [];
 let terminal;
 let far;
+let short;
 
 /** What a broken network makes the browser itself write; everything else is an error of ours. */
 const OF_THE_NETWORK = /WebSocket connection to '[^']*' failed|ERR_CONNECTION_(RESET|REFUSED|CLOSED)|ERR_EMPTY_RESPONSE/;
 
 /** A window of somebody's own. */
-async function person(name, { through, look = {}, hash = '' } = {}) {
+async function person(name, { through, look = {}, hash = '', at = url } = {}) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 720 }, ...look });
   const page = await context.newPage();
   page.setDefaultTimeout(Number(process.env.TIMEOUT ?? 20_000));
   page.on('console', (message) => {
     if (!['error', 'warning'].includes(message.type())) return;
-    if (through && OF_THE_NETWORK.test(message.text())) return;
+    if ((through || at !== url) && OF_THE_NETWORK.test(message.text())) return;
     faults.push(`${name}: ${message.text()} ${message.location().url}`);
   });
   page.on('pageerror', (error) => faults.push(`${name}: ${error.message} ${error.stack}`));
   if (through) await page.route('**/config.json', (route) => route.fulfill({ json: { broker: through } }));
-  await page.goto(`${url}/${hash}`);
+  await page.goto(`${at}/${hash}`);
   await page.fill('#name', name);
   await page.press('#name', 'Enter');
   await page.waitForSelector(`#here li:text-is("${name} (you)")`, { state: 'attached' });
@@ -338,6 +339,43 @@ try {
   await phone.close({ runBeforeUnload: true });
   await ada.waitForSelector('#here li:text-is("radia")', { state: 'detached' });
 
+  step('a broker that comes again without what it had: pages show what there is now, and what was said meanwhile');
+  short = await startExample([]);
+  const barbara = await person('barbara', { at: short.page });
+  const edsger = await person('edsger', { at: short.page });
+  const talk = async (texts) => {
+    for (const [i, text] of texts.entries()) {
+      await say([barbara, edsger][i % 2], text);
+      for (const page of [barbara, edsger]) await sees(page, text);
+    }
+  };
+  await talk(['old 1', 'old 2', 'old 3', 'old 4']);
+  await edsger.evaluate(() => { location.hash = '#/side'; });
+  await say(edsger, 'old and aside');
+  await barbara.waitForSelector('#channels a:has(.name:text-is("side")) .count:text-is("1")');
+  await edsger.evaluate(() => { location.hash = '#/lobby'; });
+  await barbara.press('#text', 'Alt+ArrowDown');
+  await barbara.waitForSelector('#title:text-is("#side")');
+  await sees(barbara, 'old and aside');
+  await until(barbara, () => !document.querySelector('#channels .count'));
+  await barbara.press('#text', 'Alt+ArrowUp');
+  await sees(barbara, 'old 4');
+  await short.example.stop();
+  await barbara.waitForSelector('#banner:not([hidden])');
+  // The last of them has a key, and so a path, that something else had.
+  const alone = ['said to nobody', 'and this', 'and this too'];
+  for (const text of alone) await say(barbara, text);
+  short = await startExample([], { page: new URL(short.page).port, broker: new URL(short.broker).port });
+  for (const page of [barbara, edsger]) for (const text of alone) await sees(page, text);
+  assert.equal(await pending(barbara), 0);
+  await talk(['new 1', 'new 2', 'new 3', 'new 4', 'new 5']);
+  for (const page of [barbara, edsger]) {
+    assert.deepEqual(await shown(page), [...alone, 'new 1', 'new 2', 'new 3', 'new 4', 'new 5']);
+  }
+  await edsger.evaluate(() => { location.hash = '#/side'; });
+  await say(edsger, 'new and aside');
+  await barbara.waitForSelector('#channels a:has(.name:text-is("side")) .count:text-is("1")');
+
   assert.deepEqual(faults, [], "the browser's log");
   console.log(`all is well; screenshots: target/chat-shots`);
 } catch (error) {
@@ -349,5 +387,5 @@ try {
   await browser.close();
   for (const each of [terminal, far]) if (each && each.child.exitCode === null) await each.stop('SIGKILL');
   proxy.close();
-  await example.stop();
+  for (const each of [example, short?.example]) await each?.stop();
 }

@@ -64,14 +64,14 @@ class Program {
   }
 }
 
-/** Builds the example, when it is not told where it is, and starts it. @param {string[]} args */
-export async function startExample(args) {
+/** Builds the example, when it is not told where it is, and starts it. @param {string[]} args @param {{page: string, broker: string}} [ports] */
+export async function startExample(args, ports = { page: '0', broker: '0' }) {
   let program = process.env.CHAT_BIN;
   if (!program) {
     execFileSync('cargo', ['build', '--locked', '--example', 'chat'], { cwd: ROOT, stdio: 'inherit' });
     program = `${process.env.CARGO_TARGET_DIR ?? `${ROOT}target`}/debug/examples/chat`;
   }
-  const example = new Program(program, ['--port', '0', '--broker-port', '0', ...args]);
+  const example = new Program(program, ['--port', ports.page, '--broker-port', ports.broker, ...args]);
   const [, page] = await example.says(/open (http:\S+)/);
   const [, broker] = await example.says(/the broker is (ws:[^\s;]+)/);
   return { example, page, broker };
