@@ -1,17 +1,23 @@
 //! What becomes of many writes, each from a line: their answers, in the order of the lines.
 
+use std::convert::Infallible;
+
 use indicatif::ProgressBar;
 use onetree_client::{Done, Error, Path, Pending};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Common;
-use super::connect::{self, Link};
-use super::exit::Failure;
+use super::connect::{self, GOODBYE, Link};
+use super::exit::{Failure, INTERRUPTED};
 use super::output::Output;
+use super::stop::Stop;
 
 /// Writes on their way at once. What waits is bounded by the client's queue, in bytes; this bounds
 /// the answers that wait to be looked at.
 const IN_FLIGHT: usize = 4096;
+
+/// What becomes of it nobody knows.
+const UNANSWERED: &str = "has no answer to what it sent last, which may have been taken";
 
 /// The write of a line, on its way.
 pub(crate) struct Sent {
@@ -51,23 +57,39 @@ impl<'a> Acknowledging<'a> {
     }
 
     /// Takes the answers to what `sending` sends over `link`, up to the first error of either; gives how
-    /// many there were.
+    /// many there were. Asked to end, it sends no more, and waits a little for the answers to what was sent.
     pub(crate) async fn all(
         mut self,
         link: &Link,
         sending: impl Future<Output = Result<(), Failure>>,
         sent: mpsc::Receiver<Sent>,
+        stop: &mut Stop,
     ) -> Result<u64, Failure> {
         let bar = self.bar;
+        let (go_on, asked_to_end) = oneshot::channel::<Infallible>();
         // Sending ends by itself when nobody takes the answers any more.
-        let both = async { tokio::join!(sending, self.run(sent)) };
-        let (sending, acknowledged) = tokio::select! {
-            ended = both => ended,
-            never = link.tell(bar) => match never {},
+        let sending = async {
+            tokio::select! {
+                ended = sending => ended,
+                _ = asked_to_end => Err(interrupted("sent no more")),
+            }
         };
+        let mut both = Box::pin(async { tokio::join!(sending, self.run(sent)) });
+        let ended = tokio::select! {
+            (sending, acknowledged) = &mut both => acknowledged.and(sending),
+            never = link.tell(bar) => match never {},
+            () = stop.asked() => {
+                drop(go_on);
+                tokio::select! {
+                    (sending, acknowledged) = &mut both => acknowledged.and(sending),
+                    () = stop.asked_within(GOODBYE) => Err(interrupted(UNANSWERED)),
+                }
+            }
+        };
+        drop(both);
         bar.finish_and_clear();
         let n = self.acknowledged;
-        acknowledged.and(sending).map(|()| n).map_err(|failure| {
+        ended.map(|()| n).map_err(|failure| {
             let lines = if n == 1 { "line was" } else { "lines were" };
             failure.and(&format!("; {n} {lines} acknowledged before")).with("acknowledged", n)
         })
@@ -109,6 +131,11 @@ impl<'a> Acknowledging<'a> {
 /// How many there were, for people.
 pub(crate) fn entries(n: u64) -> String {
     format!("{n} {}", if n == 1 { "entry" } else { "entries" })
+}
+
+/// Who sends is asked to end; `and` it did so.
+fn interrupted(and: &str) -> Failure {
+    Failure::new(INTERRUPTED, "interrupted", format!("it was asked to end, and {and}"))
 }
 
 /// The write of a line failed.

@@ -16,6 +16,7 @@ use super::exit::Failure;
 use super::lines::{self, Lines};
 use super::output::Output;
 use super::progress;
+use super::stop::Stop;
 use super::value::ValueArgs;
 
 /// Examples, for the help.
@@ -70,6 +71,7 @@ impl Append {
 
     async fn run_lines(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let link = Link::open(common).await?;
+        let mut stop = Stop::listen()?;
         let limit = link.limits()?.value_bytes as usize;
         let lines = lines::stdin(self.value.media.clone(), limit);
         let (sent, on_their_way) = acknowledge::channel();
@@ -78,7 +80,8 @@ impl Append {
             None => progress::count(!common.json, "lines")?,
         };
         let sending = self.send(&link.client, lines, sent, &bar);
-        let n = Acknowledging::new(common, output, &bar).all(&link, sending, on_their_way).await?;
+        let acknowledging = Acknowledging::new(common, output, &bar);
+        let n = acknowledging.all(&link, sending, on_their_way, &mut stop).await?;
         link.close().await;
         if common.json { Ok(()) } else { output.line(&acknowledge::entries(n)) }
     }
@@ -98,12 +101,11 @@ impl Append {
                 bar.inc(bytes);
             }
             for value in values {
+                // Where it is asked to end, what was written is known to have been.
+                let Ok(place) = sent.reserve().await else { return Ok(()) };
                 let pending = client.enqueue(self.entry(value)).await.map_err(connect::failed)?;
                 line += 1;
-                let to = To::Assigned(None);
-                if sent.send(Sent { line, pending, to }).await.is_err() {
-                    return Ok(());
-                }
+                place.send(Sent { line, pending, to: To::Assigned(None) });
             }
         }
         Ok(())

@@ -25,6 +25,9 @@ pub(crate) const NOT_FOUND: u8 = 4;
 pub(crate) const UNREACHABLE: u8 = 5;
 /// What should not happen: the peer broke the protocol, a disk is full, a fault of ours.
 pub(crate) const FAULT: u8 = 6;
+/// `append --lines` and `import`: asked to end before all was sent and answered. What a shell says of a
+/// command that Ctrl-C has killed.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The table of exit codes, for the long help.
 pub(crate) const TABLE: &str = "\
@@ -37,7 +40,8 @@ Exit codes:
   4  get: there is no entry at the path
   5  no broker can be reached at the URL, or it went away for 30 s (a write that was sent by then may
      have happened: the error says so)
-  6  something that should not happen: a broken protocol, a full or damaged disk, a fault";
+  6  something that should not happen: a broken protocol, a full or damaged disk, a fault
+  130  append --lines, import: Ctrl-C, or SIGTERM, came first; how many lines were acknowledged is told";
 
 /// How a command can end before its time.
 #[derive(Debug)]

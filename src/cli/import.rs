@@ -24,6 +24,7 @@ use super::input;
 use super::lines;
 use super::output::{self, Output};
 use super::progress;
+use super::stop::Stop;
 use moved::{Moved, Place};
 
 /// Examples, for the help.
@@ -43,7 +44,7 @@ second import). What was under it follows it; where the entry is there no more, 
 and removed again, for its key. For that lines come in the order of an export, otherwise they are
 refused. Revisions are new ones; when an entry dies, and the session that it dies with, is in no
 export. The lines are on their way while answers come: when one is refused, some behind it may have
-been taken. To get back a whole tree with its keys: onetree restore";
+been taken. Ctrl-C ends it with how many lines were acknowledged. To get back a whole tree with its keys: onetree restore";
 
 /// Bytes of lines that are sent at once.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -77,6 +78,7 @@ impl Import {
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let (from, total) = self.open()?;
         let link = Link::open(common).await?;
+        let mut stop = Stop::listen()?;
         // A character of a text takes at most six bytes in JSON, an octet less in base64.
         let limit = u64::from(link.limits()?.value_bytes) * 6 + 64 * 1024;
         let (to, batches) = mpsc::channel(WAITING);
@@ -97,7 +99,8 @@ impl Import {
         };
         let (sent, on_their_way) = acknowledge::channel();
         let sending = send(&link.client, batches, sent, &bar);
-        let n = Acknowledging::new(common, output, &bar).all(&link, sending, on_their_way).await?;
+        let acknowledging = Acknowledging::new(common, output, &bar);
+        let n = acknowledging.all(&link, sending, on_their_way, &mut stop).await?;
         link.close().await;
         if common.json { Ok(()) } else { output.line(&acknowledge::entries(n)) }
     }
@@ -140,6 +143,8 @@ async fn send(
                     Place::Over => return Ok(()),
                 }
             };
+            // Where it is asked to end, what was written is known to have been.
+            let Ok(place) = sent.reserve().await else { return Ok(()) };
             let log = LogKey::of(&path).and_then(|_| path.parent());
             let (pending, to) = match log {
                 Some(log) => {
@@ -148,10 +153,7 @@ async fn send(
                 }
                 None => (client.enqueue(Put::new(path.clone(), value)).await, To::At(path)),
             };
-            let pending = pending.map_err(connect::failed)?;
-            if sent.send(Sent { line, pending, to }).await.is_err() {
-                return Ok(());
-            }
+            place.send(Sent { line, pending: pending.map_err(connect::failed)?, to });
         }
     }
     Ok(())
@@ -238,7 +240,8 @@ impl<R: Read> Reader<R> {
     /// The next lines, and whether they are the last: all have come, or what comes next is wrong.
     fn batch(&mut self) -> (Batch, Option<Result<(), Failure>>) {
         let mut batch = Batch { entries: Vec::new(), bytes: 0 };
-        while batch.bytes < BATCH_BYTES as u64 {
+        // Who is waited for may take his time: what has come goes.
+        while batch.entries.is_empty() || (batch.bytes < BATCH_BYTES as u64 && self.has_line()) {
             match self.next() {
                 Ok(Some((entry, bytes))) => {
                     batch.entries.push(entry);
@@ -249,6 +252,11 @@ impl<R: Read> Reader<R> {
             }
         }
         (batch, None)
+    }
+
+    /// Whether a line that is not blank has come already.
+    fn has_line(&self) -> bool {
+        self.from.buffer().trim_ascii_start().contains(&b'\n')
     }
 
     fn next(&mut self) -> Result<Option<(Entry, u64)>, Failure> {

@@ -1,5 +1,6 @@
 //! Ctrl-C, also while the broker does not answer, and the end of the terminal.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -85,6 +86,60 @@ fn who_waits_for_a_welcome_ends_when_asked() {
         assert_eq!(interrupt(&mut waits.child), 0, "{args:?}");
         assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
     }
+}
+
+/// What is written is there as it comes, and a second import would append all of it again: so it matters how far it got.
+#[test]
+fn who_writes_lines_sends_what_has_come_and_says_when_asked_to_end_how_many_were_acknowledged() {
+    let entry = |n: u32| format!("{{\"path\":\"/a/{n}\",\"json\":1}}\n");
+    // What is blank is an entry of a log, and none of an import.
+    for (args, name, n) in [
+        (&["import"][..], "-INT", 2),
+        (&["append", "/a", "--lines"], "-TERM", 3),
+        (&["import", "--json"], "-TERM", 2),
+    ] {
+        let broker = Broker::start();
+        let mut command = broker.command(args);
+        command.stdin(Stdio::piped());
+        let mut writes = Running::start(command);
+        let told = writes.aside();
+        let mut input = writes.child.stdin.take().unwrap();
+        input.write_all((entry(1) + "\n" + &entry(2) + "{\"path\"").as_bytes()).unwrap();
+        // The last has not come yet.
+        eventually(|| export(&broker, "/").len() == n);
+        signal(writes.child.id(), name);
+        assert_eq!(writes.child.wait().unwrap().code(), Some(130), "{args:?}");
+        let told = told.iter().collect::<Vec<_>>().join("\n");
+        assert!(told.contains(&format!("{n} lines were acknowledged")), "{told}");
+        if args.contains(&"--json") {
+            let error: serde_json::Value = serde_json::from_str(&told).expect(&told);
+            let error = &error["error"];
+            assert_eq!(
+                (&error["code"], &error["acknowledged"]),
+                (&"interrupted".into(), &n.into())
+            );
+        }
+    }
+}
+
+/// What it cannot know it does not say.
+#[test]
+fn who_writes_lines_to_a_broker_that_does_not_answer_ends_when_asked() {
+    let broker = Broker::start();
+    let mut command = broker.command(&["append", "/a", "--lines"]);
+    command.stdin(Stdio::piped());
+    let mut writes = Running::start(command);
+    let told = writes.aside();
+    let mut input = writes.child.stdin.take().unwrap();
+    input.write_all(b"one\n").unwrap();
+    eventually(|| export(&broker, "/").len() == 1);
+    stop(&broker);
+    input.write_all(b"two\n").unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(interrupted(&mut writes), 130);
+    let told = told.iter().collect::<Vec<_>>().join("\n");
+    assert!(told.contains("1 line was acknowledged"), "{told}");
+    assert!(told.contains("may have been taken"), "{told}");
 }
 
 /// As where its terminal is closed: the goodbye is said, also of the broker.
