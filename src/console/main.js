@@ -52,7 +52,8 @@ function go(path) {
 /** What a key or a button does with a path. */
 async function act(letter, path) {
   try {
-    if (letter === 'Enter') {
+    // In a narrow window the tree hides what is chosen in it.
+    if (letter === 'Enter' || (letter === 'click' && tabs.now === 'tree')) {
       tabs.open('entry')
       byId('page-entry').focus()
     } else if (letter === 'e') {

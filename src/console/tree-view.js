@@ -8,7 +8,8 @@ import { Rows } from './rows.js'
 import { spell } from './spell.js'
 import { Twigs } from './twigs.js'
 
-/** Shows a tree; calls `pick(path)` when a row is chosen, `act(letter, path)` for keys that do something. */
+/** Shows a tree; calls `pick(path)` when a row is chosen, `act(letter, path)` for keys that do something, and for
+ * a click on an entry. */
 export class TreeView {
   selected = '/'
   #tree
@@ -132,8 +133,10 @@ export class TreeView {
     const row = event.target.closest('.row')
     if (!row) return
     const { path } = row.dataset
-    if (event.target.closest('.twist')) this.#toggle(path)
+    const twist = event.target.closest('.twist')
+    if (twist) this.#toggle(path)
     this.#choose(path)
+    if (!twist && this.#tree.kid(path)?.entry) this.#act('click', path)
   }
 
   #open(path) {

@@ -34,7 +34,9 @@ export class Write {
   /** Puts a value at `path`: over `entry`, when it is given; at a path of the user's, when not even that is. */
   async put(path, entry) {
     const fresh = path === undefined
-    const where = fresh && h('input', { value: '/', class: 'mono', spellcheck: 'false', autofocus: true })
+    const where = fresh && h('input', { class: 'mono', spellcheck: 'false', autofocus: true })
+    // Not as an attribute: then what is typed would come in front of it.
+    if (fresh) where.value = '/'
     const value = valueFields(entry?.value, !fresh)
     const only = h('input', { type: 'checkbox', checked: true })
     const ttl = h('input', { type: 'number', min: '1', step: '1', placeholder: 'never' })

@@ -362,6 +362,9 @@ describe('a console on a tree', () => {
 
   test('puts, appends and deletes', () => withPage(async (page) => {
     await page.keyboard.press('n')
+    // What is typed comes behind the slash that is there.
+    await page.keyboard.type('made')
+    assert.equal(await page.locator('dialog').getByLabel('Path').inputValue(), '/made')
     await page.locator('dialog').getByLabel('Path').fill('no/slash')
     await page.getByRole('textbox', { name: 'Value' }).fill('1')
     await page.getByRole('dialog').getByRole('button', { name: 'Put' }).click()
@@ -787,9 +790,11 @@ describe('a console on a tree', () => {
       assert.equal(await page.locator('#pane-tree').isVisible(), tab === 'tree')
       await picture(page, `phone-${tab}`)
     }
+    // A tap on an entry shows it; one on what only has entries below it stays in the tree.
     await page.locator('#tab-tree').tap()
+    await row(page, '/config').tap()
+    assert.equal(await page.locator('#pane-tree').isVisible(), true)
     await row(page, '/exact').tap()
-    await page.locator('#tab-entry').tap()
     await page.locator('#page-entry').getByText('12345678901234567890.10').waitFor()
     assert.deepEqual(errors, [])
     await close()
