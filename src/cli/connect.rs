@@ -36,6 +36,9 @@ pub(crate) struct Link {
     pub(crate) patience: Duration,
 }
 
+/// What a broker is found by.
+const A_URL: &str = "a URL is ws://HOST:PORT";
+
 /// As long as a request waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -204,7 +207,12 @@ pub(crate) fn lost(message: impl Into<String>) -> Failure {
 pub(crate) fn not_connected(error: &ConnectError) -> Failure {
     let (exit, code, next) = match error {
         ConnectError::Refused(refusal) => return refused(refusal),
-        ConnectError::Url { .. } => (USAGE, "usage", "a URL is ws://HOST:PORT"),
+        ConnectError::Url { .. } => (USAGE, "usage", A_URL),
+        // A page, as that of the console.
+        ConnectError::Http { address, status: status @ 200..=399, .. } => {
+            let message = format!("{address} answers {status}, not as a broker's WebSocket does");
+            return Failure::new(UNREACHABLE, "not-a-broker", message).next(A_URL);
+        }
         ConnectError::Unreachable { .. } => {
             let next =
                 "start a broker (onetree serve), or give another --url (ws://HOST:7400, say)";

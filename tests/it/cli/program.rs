@@ -127,6 +127,18 @@ fn an_unreachable_broker_is_5() {
     }
 }
 
+/// As the address of the console, which a broker prints.
+#[test]
+fn a_page_is_no_broker() {
+    let broker = Broker::start();
+    let url = format!("{}/console/", broker.url);
+    let output = program(&["get", "/a", "--json", "--url", &url]).output().unwrap();
+    let (exit, error) = error(&output);
+    assert_eq!((exit, &error["code"]), (5, &json!("not-a-broker")), "{error}");
+    assert!(!error["message"].as_str().unwrap().contains("doctype"), "{error}");
+    assert!(error["next"].as_str().unwrap().contains("ws://HOST:PORT"), "{error}");
+}
+
 #[test]
 fn serve_checks_and_prints_its_settings() {
     let printed = said(&program(&["serve", "--print-config"]).output().unwrap());
