@@ -126,13 +126,13 @@ fn who_writes_lines_sends_what_has_come_and_says_when_asked_to_end_how_many_were
 #[test]
 fn who_writes_lines_to_a_broker_that_does_not_answer_ends_when_asked() {
     let broker = Broker::start();
-    let mut command = broker.command(&["append", "/a", "--lines"]);
+    let mut command = broker.command(&["append", "/a", "--lines", "--json"]);
     command.stdin(Stdio::piped());
     let mut writes = Running::start(command);
     let told = writes.aside();
     let mut input = writes.child.stdin.take().unwrap();
     input.write_all(b"one\n").unwrap();
-    eventually(|| export(&broker, "/").len() == 1);
+    writes.line_with("\"rev\":1");
     stop(&broker);
     input.write_all(b"two\n").unwrap();
     thread::sleep(Duration::from_millis(300));
