@@ -8,7 +8,6 @@ use onetree_core::{Checkpoint, Settings, State};
 use onetree_protocol::Epoch;
 use serde_json::json;
 
-use super::Common;
 use super::data;
 use super::exit::{FAULT, Failure, USAGE};
 use super::output::{Output, thousands};
@@ -40,18 +39,12 @@ pub(crate) struct Backup {
 
 impl Backup {
     /// Makes the backup.
-    pub(crate) fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+    pub(crate) fn run(&self, json: bool, output: &mut Output) -> Result<(), Failure> {
         let from = data::existing(&self.data)?;
-        data::filled(&self.to, |to| self.fill(&from, to, common, output))
+        data::filled(&self.to, |to| self.fill(&from, to, json, output))
     }
 
-    fn fill(
-        &self,
-        from: &Disk,
-        to: &Disk,
-        common: &Common,
-        output: &mut Output,
-    ) -> Result<(), Failure> {
+    fn fill(&self, from: &Disk, to: &Disk, json: bool, output: &mut Output) -> Result<(), Failure> {
         let shown = self.to.display();
         if !to.list().map_err(|error| data::io_failed(&error))?.is_empty() {
             return Err(Failure::new(USAGE, "not-empty", format!("{shown} is not empty"))
@@ -60,7 +53,7 @@ impl Backup {
         let (state, report, settings) = data::read_live(from)?;
         let bytes = save(to, report.epoch, &settings, &state, true)?;
         let entries = state.checkpoint().digest().count;
-        if common.json {
+        if json {
             let line = json!({
                 "to": shown.to_string(),
                 "epoch": report.epoch.to_string(),

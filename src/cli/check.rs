@@ -7,7 +7,6 @@ use onetree::store::files::{self, Disk, OpenError, Storage};
 use onetree_core::Settings;
 use serde_json::json;
 
-use super::Common;
 use super::data;
 use super::exit::Failure;
 use super::output::{Output, thousands};
@@ -30,7 +29,7 @@ pub(crate) struct Check {
 
 impl Check {
     /// Checks.
-    pub(crate) fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+    pub(crate) fn run(&self, json: bool, output: &mut Output) -> Result<(), Failure> {
         let disk = data::existing(&self.data)?;
         // Before the lock: a directory that is no broker's stays as it is.
         let settings = data::begin(&disk)?;
@@ -45,7 +44,7 @@ impl Check {
         }
         let entries = state.checkpoint().digest().count;
         let torn = report.torn.as_ref();
-        if common.json {
+        if json {
             let torn = torn.map(data::torn);
             return output.line(
                 &json!({

@@ -1,6 +1,7 @@
 //! The way to the broker.
 
 use std::convert::Infallible;
+use std::env;
 use std::future;
 use std::time::Duration;
 
@@ -20,9 +21,24 @@ use super::progress;
 /// What the broker's log says who we are.
 const AGENT: &str = concat!("onetree-cli/", env!("CARGO_PKG_VERSION"));
 
-/// Where a broker with the built-in settings listens.
-pub(crate) fn default_url() -> String {
+/// Where the broker is, when no command says.
+const VARIABLE: &str = "ONETREE_URL";
+
+/// Where the broker is when it is not said: what the environment says, else where one with the built-in settings listens.
+pub(crate) fn url() -> String {
+    // What is no text is no URL either.
+    env::var_os(VARIABLE).map_or_else(default_url, |url| url.to_string_lossy().into_owned())
+}
+
+fn default_url() -> String {
     format!("ws://{}", Config::default().listen)
+}
+
+/// What `--url` is, for the help.
+pub(crate) fn url_help() -> String {
+    let said = env::var_os(VARIABLE).unwrap_or_default();
+    let said = said.to_string_lossy();
+    format!("The broker to talk to [env: {VARIABLE}={said}] [default: {}]", default_url())
 }
 
 /// A connection to the broker. It is opened again by itself when it is lost; only that the first

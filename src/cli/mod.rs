@@ -63,7 +63,12 @@ use output::Output;
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
-    common: Common,
+    broker: BrokerUrl,
+
+    /// For programs: one JSON text a line, errors too
+    #[arg(long, global = true)]
+    json: bool,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -82,22 +87,29 @@ const CODES: &str = "\
 Exit codes: 0 ok, 1 refused, 2 usage, 3 conflict, 4 not found, 5 unreachable, 6 fault
 (onetree --help says more)";
 
-/// What every command takes.
-#[derive(Args)]
+/// What is said of every command that talks to a broker.
 pub(crate) struct Common {
-    /// The broker to talk to
-    #[arg(
-        long,
-        global = true,
-        env = "ONETREE_URL",
-        default_value_t = connect::default_url(),
-        value_name = "URL"
-    )]
+    /// Where the broker is.
     pub(crate) url: String,
-
-    /// For programs: one JSON text a line, errors too
-    #[arg(long, global = true)]
+    /// Whether a program reads what is said.
     pub(crate) json: bool,
+}
+
+// The broker that is talked to. The environment and the default are no part of it: they would be in every usage.
+// And what is said in a doc comment would be the help of each command.
+#[derive(Args)]
+struct BrokerUrl {
+    #[arg(long, value_name = "URL", help = connect::url_help())]
+    url: Option<String>,
+}
+
+// A command that talks to a broker.
+#[derive(Args)]
+struct Talk<C: Args> {
+    #[command(flatten)]
+    command: C,
+    #[command(flatten)]
+    broker: BrokerUrl,
 }
 
 #[derive(Subcommand)]
@@ -105,27 +117,27 @@ enum Command {
     #[command(after_help = serve::EXAMPLES)]
     Serve(serve::Serve),
     #[command(after_help = put::EXAMPLES)]
-    Put(put::Put),
+    Put(Talk<put::Put>),
     #[command(after_help = get::EXAMPLES)]
-    Get(get::Get),
+    Get(Talk<get::Get>),
     #[command(after_help = append::EXAMPLES)]
-    Append(append::Append),
+    Append(Talk<append::Append>),
     #[command(after_help = signal::EXAMPLES)]
-    Signal(signal::Signal),
+    Signal(Talk<signal::Signal>),
     #[command(after_help = rm::EXAMPLES)]
-    Rm(rm::Rm),
+    Rm(Talk<rm::Rm>),
     #[command(after_help = ls::EXAMPLES)]
-    Ls(ls::Ls),
+    Ls(Talk<ls::Ls>),
     #[command(after_help = tree::EXAMPLES)]
-    Tree(tree::Tree),
+    Tree(Talk<tree::Tree>),
     #[command(after_help = txn::EXAMPLES)]
-    Txn(txn::Txn),
+    Txn(Talk<txn::Txn>),
     #[command(after_help = export::EXAMPLES)]
-    Export(export::Export),
+    Export(Talk<export::Export>),
     #[command(after_help = import::EXAMPLES)]
-    Import(import::Import),
+    Import(Talk<import::Import>),
     #[command(after_help = watch::EXAMPLES)]
-    Watch(watch::Watch),
+    Watch(Talk<watch::Watch>),
     #[command(after_help = backup::EXAMPLES)]
     Backup(backup::Backup),
     #[command(after_help = restore::EXAMPLES)]
@@ -133,7 +145,7 @@ enum Command {
     #[command(after_help = check::EXAMPLES)]
     Check(check::Check),
     #[command(after_help = bench::EXAMPLES)]
-    Bench(bench::Bench),
+    Bench(Talk<bench::Bench>),
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Completions),
 }
@@ -153,7 +165,7 @@ pub(crate) fn main() -> ExitCode {
             // What was printed before the error comes before it; when that fails, the error that
             // is already known is the one to tell.
             let _ = output.flush();
-            failure.report(cli.common.json)
+            failure.report(cli.json)
         }
     }
 }
@@ -176,25 +188,43 @@ impl Cli {
     }
 
     async fn dispatch(&self, output: &mut Output) -> Result<(), Failure> {
-        let common = &self.common;
         match &self.command {
-            Command::Serve(command) => command.run(common, output).await,
-            Command::Put(command) => command.run(common, output).await,
-            Command::Get(command) => command.run(common, output).await,
-            Command::Append(command) => command.run(common, output).await,
-            Command::Signal(command) => command.run(common).await,
-            Command::Rm(command) => command.run(common, output).await,
-            Command::Ls(command) => command.run(common, output).await,
-            Command::Tree(command) => command.run(common, output).await,
-            Command::Txn(command) => command.run(common, output).await,
-            Command::Export(command) => command.run(common, output).await,
-            Command::Import(command) => command.run(common, output).await,
-            Command::Watch(command) => command.run(common, output).await,
-            Command::Backup(command) => command.run(common, output),
-            Command::Restore(command) => command.run(common, output),
-            Command::Check(command) => command.run(common, output),
-            Command::Bench(command) => command.run(common, output).await,
-            Command::Completions(command) => command.run(output),
+            Command::Serve(command) => command.run(self.alone()?, output).await,
+            Command::Put(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Get(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Append(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Signal(talk) => talk.command.run(&self.common(talk)).await,
+            Command::Rm(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Ls(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Tree(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Txn(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Export(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Import(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Watch(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Backup(command) => command.run(self.alone()?, output),
+            Command::Restore(command) => command.run(self.alone()?, output),
+            Command::Check(command) => command.run(self.alone()?, output),
+            Command::Bench(talk) => talk.command.run(&self.common(talk), output).await,
+            Command::Completions(command) => {
+                self.alone()?;
+                command.run(output)
+            }
+        }
+    }
+
+    /// For a command that talks to a broker. What is said behind its name goes before what is said in front of it.
+    fn common<C: Args>(&self, talk: &Talk<C>) -> Common {
+        let said = talk.broker.url.as_ref().or(self.broker.url.as_ref());
+        Common { url: said.cloned().unwrap_or_else(connect::url), json: self.json }
+    }
+
+    /// Whether a program reads what is said by a command that talks to no broker.
+    fn alone(&self) -> Result<bool, Failure> {
+        match self.broker.url {
+            Some(_) => {
+                Err(Failure::usage("this command talks to no broker, and so takes no --url"))
+            }
+            None => Ok(self.json),
         }
     }
 }

@@ -11,7 +11,6 @@ use onetree_core::{Settings, State};
 use onetree_protocol::Revision;
 use serde_json::json;
 
-use super::Common;
 use super::backup;
 use super::data;
 use super::exit::{Failure, USAGE};
@@ -55,12 +54,12 @@ pub(crate) struct Restore {
 
 impl Restore {
     /// Restores.
-    pub(crate) fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+    pub(crate) fn run(&self, json: bool, output: &mut Output) -> Result<(), Failure> {
         let from = data::existing(&self.from)?;
         data::filled(&self.data, |disk| {
             let there = disk.list().map_err(|error| data::io_failed(&error))?;
             let _lock = data::lock(&self.data)?;
-            let filled = self.fill(&from, disk, common, output);
+            let filled = self.fill(&from, disk, json, output);
             if filled.is_err() && there.is_empty() {
                 // Nothing of ours stays; as long as it is locked nobody else has it.
                 let _ = fs::remove_file(self.data.join("lock"));
@@ -73,7 +72,7 @@ impl Restore {
         &self,
         from: &Disk,
         disk: &Disk,
-        common: &Common,
+        json: bool,
         output: &mut Output,
     ) -> Result<(), Failure> {
         let old = old(disk)?;
@@ -95,7 +94,7 @@ impl Restore {
         let aside = self.replace(disk, &making, &old).map_err(failed)?;
 
         let entries = state.checkpoint().digest().count;
-        if common.json {
+        if json {
             let line = json!({
                 "data": shown.to_string(),
                 "epoch": epoch.to_string(),

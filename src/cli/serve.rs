@@ -13,7 +13,6 @@ use onetree::{Broker, Hooks, Running, StartError};
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
 
-use super::Common;
 use super::data;
 use super::exit::{Failure, USAGE};
 use super::output::{self, Output};
@@ -85,7 +84,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 impl Serve {
     /// Runs the broker.
-    pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+    pub(crate) async fn run(&self, json: bool, output: &mut Output) -> Result<(), Failure> {
         if self.print_config {
             return output.bytes(config::DEFAULTS.as_bytes());
         }
@@ -95,14 +94,14 @@ impl Serve {
             if !config.listen.ip().is_loopback() && !config.allow_anonymous {
                 return Err(not_started(&StartError::Exposed(config.listen)));
             }
-            let line = if common.json { "{\"ok\":true}" } else { "the settings are right" };
+            let line = if json { "{\"ok\":true}" } else { "the settings are right" };
             return output.line(line);
         }
         log(level);
         // Before anyone can know that it is ready: a signal right after must not kill.
         let mut stop = Stop::listen()?;
         let (running, _lock) = self.start(config).await?;
-        if let Err(failure) = tell(&running, common, output) {
+        if let Err(failure) = tell(&running, json, output) {
             running.shutdown().await;
             return Err(failure);
         }
@@ -112,7 +111,7 @@ impl Serve {
             }
             () = stop.asked() => {}
         }
-        if !common.json {
+        if !json {
             output::aside("shutting down; Ctrl-C again ends it at once");
         }
         tokio::select! {
@@ -182,8 +181,8 @@ impl Serve {
 }
 
 /// Says where it can be reached.
-fn tell(running: &Running, common: &Common, output: &mut Output) -> Result<(), Failure> {
-    if common.json {
+fn tell(running: &Running, json: bool, output: &mut Output) -> Result<(), Failure> {
+    if json {
         let said = json!({ "url": running.url(), "console": running.console() });
         output.line(&said.to_string())?;
     } else {

@@ -30,6 +30,9 @@ const COMMANDS: [&str; 17] = [
     "completions",
 ];
 
+/// Those of them that talk to no broker.
+const ALONE: [&str; 5] = ["serve", "backup", "restore", "check", "completions"];
+
 #[test]
 fn help_has_examples_and_exit_codes() {
     for command in COMMANDS {
@@ -38,14 +41,48 @@ fn help_has_examples_and_exit_codes() {
             help.contains("Examples:\n") && help.contains(&format!("onetree {command}")),
             "{help}"
         );
-        assert!(help.contains("--json") && help.contains("--url <URL>"), "{help}");
+        assert!(help.contains("--json"), "{help}");
+        assert_eq!(help.contains("--url <URL>"), !ALONE.contains(&command), "{help}");
         assert_eq!(said(&program(&["help", command]).output().unwrap()), help);
     }
     let help = said(&program(&["--help"]).output().unwrap());
-    for part in ["Exit codes:", "  3  a precondition", "ws://127.0.0.1:7400", "ONETREE_URL"] {
+    for part in [
+        "Exit codes:",
+        "  3  a precondition",
+        "ws://127.0.0.1:7400",
+        "ONETREE_URL",
+        "Append to a log",
+    ] {
         assert!(help.contains(part), "{help}");
     }
     assert!(COMMANDS.iter().all(|command| help.contains(&format!("  {command} "))), "{help}");
+}
+
+#[test]
+fn a_url_is_for_who_talks_to_a_broker_and_stands_before_the_command_or_behind() {
+    let broker = Broker::start();
+    broker.ok(&["put", "/a", "1"]);
+    for args in [["--url", &broker.url, "get", "/a"], ["get", "/a", "--url", &broker.url]] {
+        // The environment is for where nothing is said.
+        let output = program(&args).env("ONETREE_URL", "ws://127.0.0.1:1").output().unwrap();
+        assert_eq!(said(&output), "1", "{args:?}");
+    }
+    let directory = Directory::new("url");
+    let data = text(&directory.file("data")).to_owned();
+    for args in [&["serve", "--check"][..], &["check", "--data", &data], &["completions", "bash"]] {
+        for args in
+            [[&["--url", &broker.url], args].concat(), [args, &["--url", &broker.url]].concat()]
+        {
+            let output = program(&args).output().unwrap();
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
+            assert!(told.contains("--url"), "{args:?}: {told}");
+        }
+    }
+    // Nor is it in the usage of who has said nothing of it.
+    let told = broker.run(&["put"], b"").stderr;
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("Usage: onetree put") && !told.contains("--url"), "{told}");
 }
 
 #[test]
