@@ -7,6 +7,7 @@ mod report;
 mod subscriber;
 mod tally;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -107,7 +108,7 @@ impl Bench {
         };
         let top = top()?;
         let ending = Arc::new(AtomicBool::new(false));
-        let mut measuring = std::pin::pin!(self.measure(common, &top, ending.clone()));
+        let mut measuring = Box::pin(self.measure(common, &link, &top, ending.clone()));
         let measured = tokio::select! {
             report = &mut measuring => report.map(Some),
             () = stop.asked() => {
@@ -136,6 +137,7 @@ impl Bench {
                 }
             }
         };
+        drop(measuring);
         link.close().await;
         let report = measured.map_err(|failure| left_over(failure, &top))?;
         report.map_or(Ok(()), |report| report.print(common, output))?;
@@ -145,6 +147,7 @@ impl Bench {
     async fn measure(
         &self,
         common: &Common,
+        control: &Link,
         top: &Path,
         ending: Arc<AtomicBool>,
     ) -> Result<Report, Failure> {
@@ -192,8 +195,10 @@ impl Bench {
             tokio::time::sleep_until(begin.into()).await;
             (broker.and_then(Watch::begin), Watch::begin(Process::own()))
         });
+        let mut telling = pin!(control.tell(&bar));
         let written = tokio::select! {
             written = all(publishers) => written?,
+            never = &mut telling => match never {},
             () = tick(&bar, begin - self.warm_up) => unreachable!("it ticks for ever"),
         };
         let writing = begin.elapsed();
@@ -205,11 +210,15 @@ impl Bench {
         // Nobody listens where there is no subscriber.
         let _ = ended.send(Some((counts, Instant::now() + PATIENCE)));
         let mut total = Tally::new(self.publishers as usize, from);
-        all(subscribers).await?.iter().for_each(|tally| total.add(tally));
+        tokio::select! {
+            followed = all(subscribers) => followed?.iter().for_each(|tally| total.add(tally)),
+            never = telling => match never {},
+        }
         let (broker, own) = watches.unwrap_or_default();
         let (broker, own) = (broker.and_then(Watch::end), own.and_then(Watch::end));
         let all = begin.elapsed();
-        Ok(Report { bench: self.into(), writes, writing, total, all, broker, own })
+        let lost = control.losses();
+        Ok(Report { bench: self.into(), writes, writing, total, all, broker, own, lost })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::env;
 use std::future;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -50,6 +51,8 @@ pub(crate) struct Link {
     json: bool,
     /// For how long a command that ends by itself does without a connection.
     pub(crate) patience: Duration,
+    /// How often the connection was lost, as far as was told.
+    losses: AtomicU32,
 }
 
 /// What a broker is found by.
@@ -71,7 +74,7 @@ impl Link {
             .request_timeout(PATIENCE)
             .backoff(Duration::from_millis(100), Duration::from_secs(5));
         let client = Client::connect(options).await.map_err(|error| not_connected(&error))?;
-        Ok(Link { client, json: common.json, patience: PATIENCE })
+        Ok(Link { client, json: common.json, patience: PATIENCE, losses: AtomicU32::new(0) })
     }
 
     /// What the broker allows this connection.
@@ -137,6 +140,9 @@ impl Link {
             let told = match &*status.borrow_and_update() {
                 Status::Online(now) => connection.online(now.resumed),
                 Status::Offline { error, retry_in } => {
+                    if connection.is_online() {
+                        self.losses.fetch_add(1, Ordering::Relaxed);
+                    }
                     connection.offline(&error.to_string(), Some(*retry_in))
                 }
                 // What is waited for ends with it, and says why.
@@ -145,6 +151,11 @@ impl Link {
             bar.suspend(|| told.aside(self.json));
         }
         future::pending().await
+    }
+
+    /// How often [`Link::tell`] told that the connection was lost.
+    pub(crate) fn losses(&self) -> u32 {
+        self.losses.load(Ordering::Relaxed)
     }
 
     /// Ends when the session is lost, with its ephemeral entries.

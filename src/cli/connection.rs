@@ -49,6 +49,11 @@ impl Connection {
         Told { json, words }
     }
 
+    /// Whether nothing else was told.
+    pub(crate) fn is_online(&self) -> bool {
+        self.offline.is_none()
+    }
+
     /// There is one. Of the first nobody need hear.
     pub(crate) fn online(&mut self, resumed: bool) -> Told {
         let words = self.offline.take().map(|_| "online again".to_owned());

@@ -24,6 +24,8 @@ pub(super) struct Report {
     pub(super) broker: Option<Used>,
     /// What this program used.
     pub(super) own: Option<Used>,
+    /// How often the connection was lost meanwhile.
+    pub(super) lost: u32,
 }
 
 /// What was asked for.
@@ -79,6 +81,7 @@ impl Report {
                 "broker_cpu_us_per_delivery": self.broker.filter(|_| bench.subscribers > 0).map(|used| self.each(used)),
                 "bench_cpus": self.own.map(|used| used.processors),
                 "bench_is_the_bottleneck": self.is_the_bottleneck(),
+                "connection_lost": self.lost,
             });
             return output.line(&report.to_string());
         }
@@ -111,6 +114,13 @@ impl Report {
                 None => "broker not on this machine, or not to be seen".to_owned(),
             };
             output.line(&format!("cpu         {broker}; bench {:.2}", own.processors))?;
+        }
+        if self.lost > 0 {
+            let times =
+                if self.lost == 1 { "once".to_owned() } else { format!("{} times", self.lost) };
+            output.line(&format!(
+                "warning     the connection was lost {times} meanwhile: what waited for it is in the figures"
+            ))?;
         }
         if self.is_the_bottleneck() {
             output.line(

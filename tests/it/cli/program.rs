@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Broker, Running, error, export, interrupt, program, said, text};
+use super::{Broker, Running, error, eventually, export, interrupt, program, said, text};
 use crate::directory::Directory;
 use crate::http;
 
@@ -279,6 +280,39 @@ fn bench_counts_what_it_delivers() {
     assert!(nobody.contains("us a write") && !nobody.contains("latency"), "{nobody}");
     let people = broker.ok(&["bench", "--duration", "200ms"]);
     assert!(people.contains("deliveries/s") && people.contains("p99"), "{people}");
+}
+
+#[test]
+fn a_bench_says_that_its_broker_is_away_and_was() {
+    for json in [false, true] {
+        let directory = Directory::new("bench");
+        let data = directory.file("data");
+        let mut broker = Broker::on(&data, &[]);
+        let address = broker.url.strip_prefix("ws://").unwrap().to_owned();
+        let args = ["bench", "--duration", "2s", "--warm-up", "10ms", "--rate", "50", "--json"];
+        let mut bench =
+            Running::start(broker.command(if json { &args } else { &args[..args.len() - 1] }));
+        let told = bench.aside();
+        let told_of = |what: &str| {
+            // Long before a request has waited for its answer.
+            let soon = Duration::from_secs(10);
+            while !told.recv_timeout(soon).expect("nothing was said").contains(what) {}
+        };
+        eventually(|| !export(&broker, "/bench").is_empty());
+        broker.child.kill().unwrap();
+        broker.child.wait().unwrap();
+        told_of("offline");
+        let back = ["serve", "--listen", &address, "--data", text(&data)];
+        let broker = Broker::of(program(&back));
+        told_of("online");
+        bench.line_with(if json {
+            "\"connection_lost\":1"
+        } else {
+            "the connection was lost once"
+        });
+        assert!(bench.child.wait().unwrap().success());
+        assert_eq!(export(&broker, "/bench").len(), 0);
+    }
 }
 
 #[test]
