@@ -71,6 +71,27 @@ fn put_on_conditions() {
     }
     broker.ok(&["put", "/a", "2", "--if-rev", &rev.to_string()]);
     assert_eq!(broker.ok(&["get", "/a"]), "2");
+    let rev = broker.rev("/a");
+    let there = format!("/a is there already, at revision {rev}");
+    let other = format!("/a is at revision {rev}, not 1");
+    let none = "there is no entry at /none";
+    // To be at revision 0 is a way of the protocol to say that nothing is there.
+    let absent = br#"{"if":[{"path":"/a","rev":0}],"do":[{"do":"delete","path":"/a"}]}"#;
+    let not_there = br#"{"if":[{"path":"/none","rev":3}],"do":[{"do":"delete","path":"/a"}]}"#;
+    for (args, input, words) in [
+        (&["put", "/a", "3", "--if-absent"][..], &b""[..], there.as_str()),
+        (&["put", "/a", "3", "--if-rev", "0"], b"", there.as_str()),
+        (&["put", "/a", "3", "--ephemeral", "--if-absent"], b"", there.as_str()),
+        (&["txn", "-"], absent, there.as_str()),
+        (&["put", "/none", "3", "--if-rev", "3"], b"", none),
+        (&["rm", "/none", "--if-rev", "3"], b"", none),
+        (&["txn", "-"], not_there, none),
+        (&["put", "/a", "3", "--if-rev", "1"], b"", other.as_str()),
+    ] {
+        let (exit, error) = broker.error(args, input);
+        let message = error["message"].as_str().unwrap();
+        assert!(exit == 3 && message.starts_with(words), "{args:?}: {error}");
+    }
 }
 
 #[test]
