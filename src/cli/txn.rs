@@ -40,7 +40,10 @@ pub(crate) struct Txn {
 impl Txn {
     /// Commits the transaction.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
-        let from = input::open(&self.file)?;
+        let from = input::open(&self.file).map_err(|failure| {
+            failure
+                .next("give a file, or - for standard input: echo '{\"do\":[…]}' | onetree txn -")
+        })?;
         let link = Link::open(common).await?;
         let frame = self.read(from, link.limits()?.frame_bytes).await?;
         let trees: Vec<Path> = frame.conditions.iter().filter_map(tree).collect();

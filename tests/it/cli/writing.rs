@@ -249,8 +249,16 @@ fn txn_is_all_or_nothing() {
     );
     assert_eq!((exit, &error["code"]), (2, &json!("bad-frame")), "{error}");
     assert!(error["message"].as_str().unwrap().contains("did you mean 'if'"), "{error}");
-    let (exit, _) = broker.error(&["txn", "/no/such/file"], b"");
-    assert_eq!(exit, 2);
+    // Which step it is that is wrong.
+    let text = br#"{"do":[{"do":"delete","path":"/a"},{"do":"undo","path":"/a"}]}"#;
+    let (_, error) = broker.error(&["txn", "-"], text);
+    assert!(error["message"].as_str().unwrap().contains(": do[1]: do: not one of"), "{error}");
+    // Who gives the text itself is told how.
+    for file in ["/no/such/file", "{\"do\":[]}"] {
+        let (exit, error) = broker.error(&["txn", file], b"");
+        assert_eq!((exit, &error["code"]), (2, &json!("input")), "{error}");
+        assert!(error["next"].as_str().unwrap().contains("- for standard input"), "{error}");
+    }
     assert_eq!(export(&broker, "/").len(), 2);
 }
 

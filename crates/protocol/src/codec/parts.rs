@@ -181,16 +181,25 @@ pub(super) fn put_list<T: Wire>(record: &mut Record<'_>, name: &str, items: &[T]
 
 /// A list that may be absent, which is as if it were empty.
 pub(super) fn get_list<T: Wire>(fields: &mut Fields<'_>, name: &str) -> Read<Vec<T>> {
-    let within = |wrong: Wrong| Wrong { message: format!("{name}: {}", wrong.message), ..wrong };
-    let list = fields.take(name).map(|source| source.list(T::get).map_err(within));
-    list.unwrap_or_else(|| Ok(Vec::new()))
+    fields.take(name).map_or_else(|| Ok(Vec::new()), |source| list(&source, name))
 }
 
 /// A list that must be there, and may be empty.
 pub(super) fn get_all<T: Wire>(fields: &mut Fields<'_>, name: &str) -> Read<Vec<T>> {
-    let within = |wrong: Wrong| Wrong { message: format!("{name}: {}", wrong.message), ..wrong };
-    let source = fields.there(name)?;
-    source.list(T::get).map_err(within)
+    list(&fields.there(name)?, name)
+}
+
+/// The items of the list `name`; what is wrong with one says which.
+fn list<T: Wire>(source: &Source<'_>, name: &str) -> Read<Vec<T>> {
+    let mut begun = 0_usize;
+    let items = source.list(|item| {
+        begun += 1;
+        T::get(item)
+    });
+    items.map_err(|wrong| match begun.checked_sub(1) {
+        Some(place) => wrong.within(&format!("{name}[{place}]")),
+        None => wrong.within(name),
+    })
 }
 
 /// `{"path","rev",…}`, where the value, `delete`, `drop` or `trim` says what was done; in
