@@ -20,8 +20,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A directory that is there.
 pub(crate) fn existing(directory: &Path) -> Result<Disk, Failure> {
     match fs::metadata(directory) {
-        Ok(metadata) if metadata.is_dir() => disk(directory),
-        Ok(_) => Err(no_data(&format!("{} is no directory", directory.display()))),
+        Ok(_) => disk(directory),
         Err(error) => Err(no_data(&format!("cannot read {}: {error}", directory.display()))),
     }
 }
@@ -55,7 +54,18 @@ pub(crate) fn made(directory: &Path) -> Result<Disk, Failure> {
     Ok(disk)
 }
 
+/// Whether there is something that is no directory. To make one there would say that it is there already.
+pub(crate) fn no_file(directory: &Path) -> Result<(), Failure> {
+    match fs::metadata(directory) {
+        Ok(metadata) if !metadata.is_dir() => {
+            Err(no_data(&format!("{} is no directory", directory.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn disk(directory: &Path) -> Result<Disk, Failure> {
+    no_file(directory)?;
     let failed = |error| format!("cannot use {}: {error}", directory.display());
     Disk::new(directory.to_owned()).map_err(|error| no_data(&failed(error)))
 }

@@ -127,6 +127,7 @@ impl Serve {
     async fn start(&self, config: Config) -> Result<(Running, Option<Lock>), Failure> {
         let started = match &self.data {
             Some(directory) => {
+                data::no_file(directory).map_err(|failure| failure.next(NO_DATA))?;
                 let lock = Lock::take(directory).map_err(|error| not_started(&error.into()))?;
                 let storage = Arc::new(files(directory)?);
                 let running = Broker::start_from(config, storage, Hooks::default()).await;
@@ -208,14 +209,14 @@ fn not_started(error: &StartError) -> Failure {
         StartError::Locked(LockError::InUse { .. }) => {
             ("in-use", "end the other broker, or give another --data")
         }
-        StartError::Locked(LockError::Io { .. }) => (
-            "no-data",
-            "give a --data that is a directory, or can become one, and can be written to",
-        ),
+        StartError::Locked(LockError::Io { .. }) => ("no-data", NO_DATA),
         StartError::Random(_) => ("random", "give the system a source of randomness"),
     };
     Failure::new(USAGE, code, error.to_string()).next(next)
 }
+
+/// What to do where the tree cannot be kept.
+const NO_DATA: &str = "give a --data that is a directory, or can become one, and can be written to";
 
 /// What to do where it cannot listen.
 fn instead(why: ErrorKind) -> &'static str {

@@ -44,7 +44,7 @@ impl Layer {
         };
         let wrong = |error: toml::de::Error| ConfigError::Wrong {
             place: error.span().map_or_else(|| file.to_owned(), place),
-            message: error.message().to_owned(),
+            message: in_words(error.message()),
         };
         let table = DeTable::parse(text).map_err(wrong)?;
         let mut sources = Sources::new();
@@ -77,7 +77,7 @@ impl Layer {
             // The one list that is not written as "[…]".
             let message = match key {
                 Some((key, _)) if *key.get_ref() == "retention" => {
-                    message.replace(A_LIST, "expected [[retention]], once for each rule")
+                    message.replace(A_LIST, "[[retention]], once for each rule")
                 }
                 _ => message,
             };
@@ -124,22 +124,59 @@ impl Layer {
 }
 
 /// What `--listen` and `listen` want.
-pub const NO_ADDRESS: &str = "not an address and a port, like 127.0.0.1:7400";
+pub const NO_ADDRESS: &str = "not an IP address and a port, like 127.0.0.1:7400";
 
 /// What a list of texts is.
-const A_LIST: &str = "expected a list, [\"…\"]";
+const A_LIST: &str = "a list, [\"…\"]";
+
+/// What the parser says, and what it means.
+const WORDS: &[(&str, &str)] = &[
+    ("invalid socket address syntax", NO_ADDRESS),
+    ("wanted string or table", "it must be \"sync\", \"interval\" or \"memory\""),
+    ("string values must be quoted, expected literal string", "a text stands in quotes, \"…\""),
+    ("key with no value, expected `=`", "a key without a value: KEY = VALUE"),
+    ("invalid basic string, expected `\"`", "a text without its end: \"…\""),
+];
+
+/// What a key may hold, as the parser calls it, and what that is.
+const HOLDS: &[(&str, &str)] = &[
+    ("a boolean", "true or false"),
+    ("a sequence", A_LIST),
+    ("a string", "a text in quotes"),
+    ("one of `sync`, `interval`, `memory`", "\"sync\", \"interval\" or \"memory\""),
+    ("socket address", "an IP address and a port, like \"127.0.0.1:7400\""),
+    ("u32", "a whole number from 0 to 4294967295"),
+    ("u64", "a whole number, 0 or more"),
+];
 
 /// What is wrong, in the words of a file instead of a program's.
 fn in_words(message: &str) -> String {
-    [
-        ("expected u32", "expected a whole number from 0 to 4294967295"),
-        ("expected u64", "expected a whole number, 0 or more"),
-        ("expected a sequence", A_LIST),
-        ("wanted string or table", "expected \"sync\", \"interval\" or \"memory\""),
-        ("invalid socket address syntax", NO_ADDRESS),
-    ]
-    .iter()
-    .fold(message.to_owned(), |message, (from, to)| message.replace(from, to))
+    let meant = |words: &[(&str, &str)], text: &str| {
+        let found = words.iter().find(|(said, _)| *said == text);
+        found.map_or_else(|| text.to_owned(), |(_, meant)| (*meant).to_owned())
+    };
+    let mistyped = ["invalid type: ", "invalid value: ", "unknown variant "];
+    let mistyped = mistyped.iter().find_map(|begin| message.strip_prefix(begin));
+    match mistyped.and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((found, holds)) => {
+            format!("it is {}, but must be {}", literal(found), meant(HOLDS, holds))
+        }
+        None => meant(WORDS, message),
+    }
+}
+
+/// What is there, as it is written: of "integer `1`" the 1.
+fn literal(found: &str) -> String {
+    match found {
+        "map" => "a table".to_owned(),
+        "sequence" => "a list".to_owned(),
+        _ => match (found.find('"'), found.split('`').nth(1)) {
+            (Some(quote), _) => found[quote..].to_owned(),
+            (None, Some(word)) if found.starts_with('`') => format!("\"{word}\""),
+            (None, Some(number)) => number.to_owned(),
+            (None, None) => found.to_owned(),
+        },
+    }
 }
 
 /// Says that a key is none of those that are known, and which one may have been meant.

@@ -51,13 +51,26 @@ fn a_wrong_value_is_refused_with_its_line() {
     for (text, start) in [
         (
             "\nconnections = \"many\"",
-            "my.toml:2: 'connections': invalid type: string \"many\", expected a whole number from 0 to 4294967295",
+            "my.toml:2: 'connections': it is \"many\", but must be a whole number from 0 to 4294967295",
         ),
+        ("origins = \"http://x\"", "my.toml:1: 'origins': it is \"http://x\", but must be a list"),
+        ("listen = \"localhost:7400\"", "my.toml:1: 'listen': not an IP address and a port"),
         (
-            "origins = \"http://x\"",
-            "my.toml:1: 'origins': invalid type: string \"http://x\", expected a list",
+            "listen = 7400",
+            "my.toml:1: 'listen': it is 7400, but must be an IP address and a port, like \"127.0.0.1:7400\"",
         ),
-        ("listen = \"localhost:7400\"", "my.toml:1: 'listen': not an address and a port"),
+        ("allow_anonymous = 1", "my.toml:1: 'allow_anonymous': it is 1, but must be true or false"),
+        ("allow_anonymous = yes", "my.toml:1: a text stands in quotes"),
+        ("heartbeat_ms = 5s", "my.toml:1: a text stands in quotes"),
+        ("heartbeat_ms", "my.toml:1: a key without a value"),
+        ("heartbeat_ms = 1.5", "my.toml:1: 'heartbeat_ms': it is 1.5, but must be a whole number"),
+        (
+            "heartbeat_ms = 99999999999999999999",
+            "my.toml:1: 'heartbeat_ms': it is 99999999999999999999, but must be a whole number",
+        ),
+        ("origins = [1]", "my.toml:1: 'origins': it is 1, but must be a text in quotes"),
+        ("listen = [\"a\"]", "my.toml:1: 'listen': it is a list, but must be an IP address"),
+        ("listen = \"127.0.0.1:7400", "my.toml:1: a text without its end"),
         ("connections = -1", "my.toml:1: "),
         ("connections = 0", "my.toml:1: 'connections' must be at least 1"),
         ("connections = 1\nconnections = 2", "my.toml:2: duplicate key"),
@@ -85,11 +98,15 @@ fn a_wrong_value_is_refused_with_its_line() {
         ),
         (
             "durability = true",
-            "my.toml:1: 'durability': expected \"sync\", \"interval\" or \"memory\"",
+            "my.toml:1: 'durability': it must be \"sync\", \"interval\" or \"memory\"",
+        ),
+        (
+            "durability = \"x\"",
+            "my.toml:1: 'durability': it is \"x\", but must be \"sync\", \"interval\" or \"memory\"",
         ),
         (
             "[retention]\npattern = \"a\"\nkeep = 1",
-            "my.toml:1: 'retention': invalid type: map, expected [[retention]]",
+            "my.toml:1: 'retention': it is a table, but must be [[retention]]",
         ),
         ("[[retention]]\npattern = \"a\"", "my.toml:1: 'retention' 'a' needs keep"),
         ("what is this", "my.toml:1: "),
@@ -128,7 +145,7 @@ fn variables_and_flags_are_checked_like_a_file() {
     assert_eq!(message, expected);
     let message = variable("ONETREE_CONNECTIONS", "0").unwrap_err();
     assert_eq!(message, "ONETREE_CONNECTIONS: 'connections' must be at least 1");
-    assert!(variable("ONETREE_CONNECTIONS", "ten").unwrap_err().contains("invalid type"));
+    assert!(variable("ONETREE_CONNECTIONS", "ten").unwrap_err().contains("it is \"ten\""));
     let config = variable("ONETREE_ORIGINS", r#"["https://a.example"]"#).unwrap();
     assert_eq!(config.origins, ["https://a.example"]);
     assert!(variable("ONETREE_CONFIG", "x.toml").is_ok());

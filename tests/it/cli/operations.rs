@@ -275,6 +275,20 @@ fn serve_says_why_it_cannot_start() {
     assert_eq!((exit, &error["code"]), (2, &json!("listen")), "{error}");
     assert!(error["next"].as_str().unwrap().contains("an address of this machine"), "{error}");
 
+    let (exit, error) = failed(&["serve", "--memory", "--listen", "localhost:7400"]);
+    assert_eq!((exit, &error["code"]), (2, &json!("usage")), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("an IP address"), "{error}");
+    let file = directory.file("a-file");
+    fs::write(&file, "").unwrap();
+    for args in
+        [&["serve", "--data", text(&file)][..], &["backup", "--data", text(&data), text(&file)]]
+    {
+        let (exit, error) = failed(args);
+        assert_eq!((exit, &error["code"]), (2, &json!("no-data")), "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.ends_with("a-file is no directory"), "{error}");
+    }
+
     let log = names(&data).into_iter().find(|name| name.starts_with("log-")).unwrap();
     let mut bytes = fs::read(data.join(&log)).unwrap();
     bytes[0] ^= 1;
