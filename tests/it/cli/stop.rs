@@ -122,6 +122,24 @@ fn who_writes_lines_sends_what_has_come_and_says_when_asked_to_end_how_many_were
     }
 }
 
+/// Who goes on behind that number misses nothing, and does nothing twice.
+#[test]
+fn who_writes_many_lines_and_is_asked_to_end_has_written_as_many_as_were_acknowledged() {
+    let broker = Broker::start();
+    let mut command = broker.command(&["append", "/a", "--lines"]);
+    command.stdin(Stdio::piped());
+    let mut writes = Running::start(command);
+    let mut input = writes.child.stdin.take().unwrap();
+    let endless = thread::spawn(move || while input.write_all(b"one\ntwo\nthree\n").is_ok() {});
+    eventually(|| export(&broker, "/").len() > 1000);
+    let told = writes.aside();
+    assert_eq!(interrupted(&mut writes), 130);
+    let told = told.iter().collect::<Vec<_>>().join("\n");
+    let lines = format!("; {} lines were acknowledged", export(&broker, "/").len());
+    assert!(told.contains(&lines), "{told}, not {lines}");
+    endless.join().unwrap();
+}
+
 /// What it cannot know it does not say.
 #[test]
 fn who_writes_lines_to_a_broker_that_does_not_answer_ends_when_asked() {
