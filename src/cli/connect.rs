@@ -13,7 +13,6 @@ use onetree_client::{
     Sent, Snapshot, Status, Value, View, Write,
 };
 use onetree_protocol::limits::Limits;
-use onetree_protocol::{Code, Revision};
 
 use super::Common;
 use super::connection::Connection;
@@ -223,14 +222,7 @@ pub(crate) fn failed(error: Error) -> Failure {
 }
 
 fn refused(refusal: &Refusal) -> Failure {
-    let message = match (refusal.code, &refusal.path, refusal.rev) {
-        // Only of an entry; what is under a path changed at a revision, or not at all.
-        (Code::Conflict, Some(path), Some(Revision::ZERO)) => {
-            format!("there is no entry at {path}")
-        }
-        _ => refusal.message.clone(),
-    };
-    Failure::refused(refusal.code, message).at(refusal.path.clone(), refusal.rev)
+    Failure::refused(refusal.code, &refusal.message).at(refusal.path.clone(), refusal.rev)
 }
 
 /// The broker went away.

@@ -143,16 +143,6 @@ impl Failure {
         })
     }
 
-    /// Of a write on the condition that there is nothing at each of `paths`: something is, where that did not hold.
-    pub(crate) fn of_absent(self, paths: &[Path]) -> Failure {
-        self.edit(|told| match (told.exit, &told.path, told.rev) {
-            (CONFLICT, Some(path), Some(rev)) if paths.contains(path) => {
-                told.message = format!("{path} is there already, at revision {rev}");
-            }
-            _ => {}
-        })
-    }
-
     /// One more of the kind, said on a line of its own.
     pub(crate) fn also(self, words: String) -> Failure {
         self.edit(|told| told.also.push(words))

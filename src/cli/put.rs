@@ -1,10 +1,8 @@
 //! `put`: writes an entry.
 
-use std::slice;
 use std::time::Duration;
 
 use clap::Args;
-use onetree_client::Done;
 use onetree_protocol::{Path, Revision};
 
 use super::Common;
@@ -80,17 +78,11 @@ impl Put {
                 () = stop.asked() => {}
             }
         } else {
-            let done = self.write(&link, put).await?;
+            let done = link.write(put).await?;
             output.written(common, &self.path, done.rev)?;
         }
         link.close().await;
         Ok(())
-    }
-
-    async fn write(&self, link: &Link, put: onetree_client::Put) -> Result<Done, Failure> {
-        let is_absent = self.if_absent || self.if_rev == Some(Revision::ZERO);
-        let absent = if is_absent { slice::from_ref(&self.path) } else { &[] };
-        link.write(put).await.map_err(|failure| failure.of_absent(absent))
     }
 
     /// Writes the entry and holds it, for as long as that goes.
@@ -101,7 +93,7 @@ impl Put {
         common: &Common,
         output: &mut Output,
     ) -> Result<(), Failure> {
-        let done = self.write(link, put).await?;
+        let done = link.write(put).await?;
         output.written(common, &self.path, done.rev)?;
         output.flush()?;
         if !common.json {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use onetree_protocol::frame::{Condition, Do, Txn as Frame};
-use onetree_protocol::{ClientFrame, Codec, Path, Revision, json};
+use onetree_protocol::{ClientFrame, Codec, Path, json};
 use serde_json::{Value, json};
 
 use super::Common;
@@ -47,12 +47,10 @@ impl Txn {
         let link = Link::open(common).await?;
         let frame = self.read(from, link.limits()?.frame_bytes).await?;
         let trees: Vec<Path> = frame.conditions.iter().filter_map(tree).collect();
-        let absent: Vec<Path> = frame.conditions.iter().filter_map(absent).collect();
         let txn =
             frame.conditions.into_iter().fold(onetree_client::Txn::new(), |txn, c| txn.when(c));
         let txn = frame.changes.into_iter().fold(txn, |txn, step| txn.then(step));
-        let done = link.write(txn).await;
-        let done = done.map_err(|failure| failure.of_trees(&trees).of_absent(&absent))?;
+        let done = link.write(txn).await.map_err(|failure| failure.of_trees(&trees))?;
         link.close().await;
         if common.json {
             let paths: Vec<&str> = done.paths.iter().map(|path| path.as_str()).collect();
@@ -109,14 +107,6 @@ fn parse(text: &[u8]) -> Result<Frame, String> {
 /// The top of the subtree that a condition is about.
 fn tree(condition: &Condition) -> Option<Path> {
     if let Condition::Tree { path, .. } = condition { Some(path.clone()) } else { None }
-}
-
-/// Where there is to be nothing.
-fn absent(condition: &Condition) -> Option<Path> {
-    match condition {
-        Condition::Entry { path, rev: Revision::ZERO } => Some(path.clone()),
-        _ => None,
-    }
 }
 
 fn is_ephemeral(change: &Do) -> bool {

@@ -219,6 +219,12 @@ impl State {
         };
         let Some(found) = found else { return Ok(()) };
         let message = match condition {
+            Condition::Entry { .. } if found == Revision::ZERO => {
+                format!("there is no entry at {path}")
+            }
+            Condition::Entry { rev: Revision::ZERO, .. } => {
+                format!("{path} is there already, at revision {found}")
+            }
             Condition::Entry { .. } => format!("{path} is at revision {found}, not {expected}"),
             Condition::Tree { .. } => {
                 format!("{path} may have changed up to revision {found}, after {expected}")
