@@ -6,7 +6,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use onetree::store::files::{self, Damage, Disk, Lock, LockError, OpenError, Report, Storage};
+use onetree::store::files::{
+    self, Damage, Disk, Lock, LockError, OpenError, RESTORING, Report, Storage,
+};
 use onetree_core::{Bounds, Settings, State};
 use onetree_protocol::{DigestKey, Epoch};
 use serde_json::{Value, json};
@@ -127,7 +129,9 @@ pub(crate) fn read_live(disk: &Disk) -> Result<(State, Report, Settings), Failur
                 true
             }
             OpenError::Io { error, .. } => error.kind() == ErrorKind::NotFound,
-            OpenError::Newer { .. } | OpenError::Backup { .. } => false,
+            OpenError::Newer { .. } | OpenError::Backup { .. } | OpenError::Unfinished { .. } => {
+                false
+            }
         };
         if !passes || attempts == ATTEMPTS {
             return Err(unreadable(&error));
@@ -138,7 +142,8 @@ pub(crate) fn read_live(disk: &Disk) -> Result<(State, Report, Settings), Failur
 
 /// A tree's settings as far as they matter to who only reads it; its history is new.
 pub(crate) fn begin(disk: &Disk) -> Result<Settings, Failure> {
-    if names(disk)?.is_empty() {
+    let all = disk.list().map_err(|error| io_failed(&error))?;
+    if !all.iter().any(|name| name.ends_with(".onetree") || name == RESTORING) {
         return Err(no_data(&format!("there is no tree in {}", disk.show(""))));
     }
     let mut bits = [[0; 16]; 2];
@@ -163,6 +168,8 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
         OpenError::Newer { .. } => Failure::new(USAGE, "newer", error.to_string())
             .next("use the version of Onetree that wrote it, or a later one"),
         OpenError::Backup { .. } => Failure::new(USAGE, "no-data", error.to_string()),
+        OpenError::Unfinished { .. } => Failure::new(USAGE, "unfinished", error.to_string())
+            .next("run it again: onetree restore --data DIR --force BACKUP; what was there is in DIR/before-restore-N"),
         OpenError::Io { .. } => Failure::new(FAULT, "io", error.to_string())
             .next("look at the disk, at its free space, and at who may read and write the file"),
     }

@@ -1,12 +1,13 @@
 //! `restore`: a backup, or what is whole of a damaged directory, becomes the tree of a directory, in a
 //! new history.
 
+mod replace;
+
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use onetree::store::files::{self, Damage, Disk, Salvaged, Storage};
+use onetree::store::files::{self, Damage, Disk, RESTORING, Salvaged, Storage};
 use onetree_core::{Settings, State};
 use onetree_protocol::Revision;
 use serde_json::json;
@@ -29,9 +30,6 @@ Examples:
 The broker must not run. The tree is the backup's, and its history a new one that begins 2^40
 revisions above the old: every mirror notices, and is brought to what the tree is now.";
 
-/// What the new files are made in.
-const MAKING: &str = "restore.tmp";
-
 /// Make the tree of a directory what a backup holds
 #[derive(Args)]
 pub(crate) struct Restore {
@@ -39,7 +37,7 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "DIR", env = "ONETREE_DATA")]
     data: PathBuf,
 
-    /// Move what is there aside, to DIR/before-restore-N
+    /// Move the tree that is there aside, to DIR/before-restore-N
     #[arg(long)]
     force: bool,
 
@@ -79,19 +77,21 @@ impl Restore {
         let shown = self.data.display();
         if !old.is_empty() && !self.force {
             let message = format!("{shown} is not empty: it has {}", old[0]);
-            return Err(Failure::new(USAGE, "not-empty", message)
-                .next("give another --data, or --force, which moves what is there aside"));
+            return Err(Failure::new(USAGE, "not-empty", message).next(
+                "give another --data, or --force, which moves the tree that is there aside",
+            ));
         }
         let (mut state, settings, lost) = self.read(from)?;
-        let above = above(state.rev().get(), &old);
+        let above = above(state.rev().get(), &self.given(&old));
         let epoch = settings.epoch;
         state.begin_epoch(epoch, above);
 
-        let making = self.data.join(MAKING);
+        let making = self.data.join(RESTORING);
         let failed = |error| data::io_failed(&error).and(&format!(" (in {shown})"));
-        clear(&making).map_err(failed)?;
+        replace::clear(&making).map_err(failed)?;
         data::filled(&making, |making| backup::save(making, epoch, &settings, &state, false))?;
-        let aside = self.replace(disk, &making, &old).map_err(failed)?;
+        let ours: Vec<String> = old.into_iter().filter(|name| self.is_ours(name)).collect();
+        let aside = replace::replace(&self.data, &ours, &|| Ok(())).map_err(failed)?;
 
         let entries = state.checkpoint().digest().count;
         if json {
@@ -131,39 +131,24 @@ impl Restore {
         Ok((state, settings, lost))
     }
 
-    /// Replaces the files of the directory by those of `making`; gives where the old ones are.
-    ///
-    /// The new tree comes first: it is above all others, so that whatever ends us halfway, a broker
-    /// either starts with it or, while a log of the old history is there, says that it cannot.
-    fn replace(&self, disk: &Disk, making: &Path, old: &[String]) -> io::Result<Option<PathBuf>> {
-        let (trees, others): (Vec<String>, Vec<String>) = Disk::new(making.to_owned())?
-            .list()?
-            .into_iter()
-            .partition(|name| name.starts_with("tree-"));
-        let bring = |names: Vec<String>| -> io::Result<()> {
-            names
-                .iter()
-                .try_for_each(|name| fs::rename(making.join(name), self.data.join(name)))?;
-            disk.sync()
-        };
-        bring(trees)?;
-        let aside = (!old.is_empty()).then(|| self.aside());
-        if let Some(aside) = &aside {
-            let to = Disk::new(aside.clone())?;
-            old.iter().try_for_each(|name| fs::rename(self.data.join(name), aside.join(name)))?;
-            to.sync()?;
-            disk.sync()?;
-        }
-        bring(others)?;
-        clear(making)?;
-        disk.sync()?;
-        Ok(aside)
+    /// Whether this is a file of the store: what else is there stays where it is.
+    fn is_ours(&self, name: &str) -> bool {
+        let named = [".onetree", ".tmp"].iter().any(|end| name.ends_with(end));
+        named && self.data.join(name).is_file()
     }
 
-    /// A name that is not there yet.
-    fn aside(&self) -> PathBuf {
-        let name = |n: u32| self.data.join(format!("before-restore-{n}"));
-        (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
+    /// The names of these files, and of those that restores have moved aside: one that did not come to its end may have
+    /// moved the last.
+    fn given(&self, old: &[String]) -> Vec<String> {
+        let mut names = old.to_vec();
+        let entries = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten();
+        for entry in entries(self.data.clone()) {
+            if entry.file_name().to_string_lossy().starts_with(replace::ASIDE) {
+                let aside = entries(entry.path());
+                names.extend(aside.filter_map(|entry| entry.file_name().into_string().ok()));
+            }
+        }
+        names
     }
 }
 
@@ -171,21 +156,14 @@ impl Restore {
 fn old(disk: &Disk) -> Result<Vec<String>, Failure> {
     let mut names = disk.list().map_err(|error| data::io_failed(&error))?;
     // The last is what some file systems have at their top.
-    let others = ["lock", MAKING, "lost+found"];
-    names.retain(|name| !(others.contains(&&**name) || name.starts_with("before-restore-")));
+    let others = ["lock", RESTORING, "lost+found"];
+    names.retain(|name| !(others.contains(&&**name) || name.starts_with(replace::ASIDE)));
     names.sort_unstable();
     Ok(names)
 }
 
 /// The first revision of the new history: above all that was ever given.
-fn above(rev: u64, old: &[String]) -> Revision {
-    let last = old.iter().filter_map(|name| files::revision_of(name)).fold(rev, u64::max);
+fn above(rev: u64, given: &[String]) -> Revision {
+    let last = given.iter().filter_map(|name| files::revision_of(name)).fold(rev, u64::max);
     files::next_history(last, files::RESTORE_GAP)
-}
-
-fn clear(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

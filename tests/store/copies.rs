@@ -86,6 +86,32 @@ fn a_copy_without_its_tree_is_not_whole() {
     }
 }
 
+/// It is above all others, and would make the logs of this one superfluous.
+#[test]
+fn a_tree_of_another_history_is_not_taken_for_one_of_this() {
+    for ended in [true, false] {
+        let (run, mut store) = work(Rng::any(), 150, false);
+        if ended {
+            wait(store.close()).unwrap();
+        }
+        let image = run.storage.crash(if ended { Keep::Nothing } else { Keep::Everything });
+        let mut state = open(&image.kill(), false).unwrap().state;
+        let other = settings(99);
+        state.begin_epoch(other.epoch, files::next_history(state.rev().get(), files::RESTORE_GAP));
+        let saved = Simulated::default();
+        files::save(&saved, other.epoch, &other, &state.checkpoint(), false).unwrap();
+        let tree = |(name, _): &(String, usize)| name.starts_with("tree-");
+        let (name, _) = saved.files().into_iter().find(tree).unwrap();
+        image.put(&name, saved.content(&name));
+        let before = image.files();
+        let Err(OpenError::Damaged(damage)) = open(&image, false) else {
+            panic!("a broker starts on {before:?}");
+        };
+        assert!(damage.file == name && damage.why.contains("another history"), "{damage}");
+        assert_eq!(image.files(), before);
+    }
+}
+
 #[test]
 fn logs_that_have_each_others_names_are_damage_of_which_nothing_is_lost() {
     let mut rng = Rng::any();

@@ -96,7 +96,11 @@ fn recover() {
                     let Salvaged { state, .. } = files::salvage(&image, settings(7)).unwrap();
                     assert_each_was(&run, &Whole::of(&state), &changes);
                 }
-                Err(OpenError::Newer { .. } | OpenError::Backup { .. }) => refused += 1,
+                Err(
+                    OpenError::Newer { .. }
+                    | OpenError::Backup { .. }
+                    | OpenError::Unfinished { .. },
+                ) => refused += 1,
             }
         }
     }

@@ -16,8 +16,8 @@ use super::storage::Storage;
 use super::{Damage, OpenError};
 
 const KIND: Kind = Kind { magic: b"1TREEHIS", what: "history", version: 2 };
-/// The name of the file.
-pub(super) const NAME: &str = "history.onetree";
+/// The name of the file that says which history it is.
+pub const NAME: &str = "history.onetree";
 /// The name of a file that is being made.
 pub(super) const SPARE: &str = "history.tmp";
 const BYTES: usize = 42;
@@ -59,6 +59,11 @@ impl History {
         file.sync()?;
         storage.rename(SPARE, NAME)?;
         storage.sync()
+    }
+
+    /// Whether something may have been acknowledged that the disk does not have: then the next start begins a new one.
+    pub(super) fn may_have_lost(&self) -> bool {
+        self.weak && !self.clean
     }
 
     /// Whether there is a saved tree, for certain: it was made with one, and nothing was written since.

@@ -43,6 +43,7 @@ use super::{EndError, Store, StoreError};
 use engine::{Engine, Handle, Job};
 
 pub use damages::damages;
+pub use history::NAME as HISTORY;
 pub use lock::{Lock, LockError};
 pub use recover::{RESTORE_GAP, Report, next_history};
 pub use salvage::{Salvaged, salvage};
@@ -106,6 +107,12 @@ pub enum OpenError {
         version: u64,
         /// The latest that is known.
         known: u32,
+    },
+    /// Its tree is being replaced by a backup: some of its files are aside, and others not there yet.
+    #[error("a restore of {directory} has not come to its end")]
+    Unfinished {
+        /// Which.
+        directory: String,
     },
     /// It is a backup. Its history goes on elsewhere, and would have the same revisions twice.
     #[error("{directory} is a backup, and no broker's directory")]
@@ -206,6 +213,10 @@ fn revision(digits: &str) -> Option<u64> {
 pub fn revision_of(name: &str) -> Option<u64> {
     tree::rev_of(name).or_else(|| log::first_of(name))
 }
+
+/// The directory in which a restore makes its files. It takes the old history away before anything else, and brings the
+/// new one last: where there is this directory, and no history, it has not come to its end.
+pub const RESTORING: &str = "restore.tmp";
 
 /// Why nothing can be kept any more.
 const GONE: &str = "the thread that writes has failed";

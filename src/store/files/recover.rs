@@ -9,7 +9,7 @@ use super::history::{self, History};
 use super::log::{self, End, LogFile};
 use super::storage::{Storage, StorageFile};
 use super::tree::{self, Loaded};
-use super::{Damage, OpenError, saving};
+use super::{Damage, OpenError, RESTORING, saving};
 
 /// So far above the old history the new one begins after a crash: what the disk may not have of the old one
 /// is in one file of the log, and the largest (4 GiB) has no room for more commits (of 16 bytes).
@@ -67,6 +67,9 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     // Before the names: a log that it names is among them, also when a broker begins one meanwhile.
     let history = History::read(storage)?;
     let names = storage.list().map_err(failed)?;
+    if history.is_none() && names.iter().any(|name| name == RESTORING) {
+        return Err(OpenError::Unfinished { directory: storage.show("") });
+    }
     let there = There::of(&names);
     if let (None, Some((_, first))) = (history, there.logs.first()) {
         let why = format!("it is missing, and {first} is there");
@@ -92,6 +95,13 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     let (mut state, epoch, saved_bytes) = match tree {
         Some((name, file)) => {
             let Loaded { state, epoch, bytes } = tree::load(storage, &name, file, settings)?;
+            if let Some(history) = history
+                && history.epoch != epoch
+                && !history.may_have_lost()
+            {
+                let why = format!("it is of another history than {}", history::NAME);
+                return Err(Damage { file: storage.show(&name), offset: 16, why }.into());
+            }
             (state, epoch, bytes)
         }
         None => (State::new(Settings { epoch, ..settings }), epoch, 0),
@@ -185,7 +195,7 @@ fn replay(
         let damage =
             |offset, why: String| OpenError::from(Damage { file: storage.show(name), offset, why });
         if file.epoch != report.epoch && *first <= report.saved {
-            // The tree was saved to begin a new history, and this is the end of the old one.
+            // The tree was saved to begin a new history, as the old one may have lost its end, and this is that end.
             continue;
         }
         if file.epoch != report.epoch {
@@ -249,7 +259,7 @@ pub(super) fn recover(storage: &dyn Storage, settings: Settings) -> Result<Recov
         log.settle(storage).map_err(failed)?;
     }
     let before = History::read(storage)?;
-    let lost = before.is_some_and(|history| history.weak && !history.clean);
+    let lost = before.is_some_and(|history| history.may_have_lost());
     if lost {
         let above = next_history(recovered.state.rev().get(), CRASH_GAP);
         recovered.state.begin_epoch(fresh, above);

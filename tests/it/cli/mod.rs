@@ -7,9 +7,11 @@
 //! - `reading`: `ls`, `tree`, `export`
 //! - `watch`: `watch`, and its state file
 //! - `operations`: `check`, `backup`, `restore`, `import`; `import`: what it takes
+//! - `directories`: what a broker's directory goes through
 //! - `stop`: Ctrl-C, also where the broker does not answer, and the end of the terminal
 //! - `system`: a broker that gets few descriptors, or is stopped for a while
 
+mod directories;
 mod import;
 mod operations;
 mod program;

@@ -16,19 +16,19 @@ use crate::directory::Directory;
 
 /// What a command that works without a broker has said.
 #[track_caller]
-fn told(args: &[&str]) -> Value {
+pub(super) fn told(args: &[&str]) -> Value {
     let output = program(&[args, &["--json"]].concat()).output().unwrap();
     serde_json::from_str(&said(&output)).unwrap()
 }
 
 /// How it failed.
 #[track_caller]
-fn failed(args: &[&str]) -> (i32, Value) {
+pub(super) fn failed(args: &[&str]) -> (i32, Value) {
     error(&program(&[args, &["--json"]].concat()).output().unwrap())
 }
 
 /// A directory of a broker that has ended, and its backup.
-fn backed_up(directory: &Directory) -> (PathBuf, PathBuf) {
+pub(super) fn backed_up(directory: &Directory) -> (PathBuf, PathBuf) {
     let (data, backup) = (directory.file("data"), directory.file("backup"));
     let mut broker = Broker::on(&data, &[]);
     broker.ok(&["put", "/kept", "1"]);
@@ -38,7 +38,7 @@ fn backed_up(directory: &Directory) -> (PathBuf, PathBuf) {
 }
 
 /// The names in a directory.
-fn names(directory: &Path) -> Vec<String> {
+pub(super) fn names(directory: &Path) -> Vec<String> {
     let names = fs::read_dir(directory).unwrap();
     names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
