@@ -17,6 +17,7 @@
 mod broker;
 mod clock;
 pub mod config;
+mod descriptors;
 pub mod fanout;
 mod listening;
 mod random;

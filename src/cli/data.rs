@@ -11,6 +11,7 @@ use onetree::store::files::{
 };
 use onetree_core::{Bounds, Settings, State};
 use onetree_protocol::{DigestKey, Epoch};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::exit::{FAULT, Failure, USAGE};
@@ -170,6 +171,10 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
         OpenError::Backup { .. } => Failure::new(USAGE, "no-data", error.to_string()),
         OpenError::Unfinished { .. } => Failure::new(USAGE, "unfinished", error.to_string())
             .next("run it again: onetree restore --data DIR --force BACKUP; what was there is in DIR/before-restore-N"),
+        OpenError::Io { error: io, .. } if io.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            Failure::new(FAULT, "io", error.to_string())
+                .next("let the process open more files, one for each that is there: raise its hard limit (ulimit -n, LimitNOFILE)")
+        }
         OpenError::Io { .. } => Failure::new(FAULT, "io", error.to_string())
             .next("look at the disk, at its free space, and at who may read and write the file"),
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onetree::store::Store;
 use onetree::store::files::{self, FileOptions, FileStore, OpenedStore, Storage, StorageFile};
@@ -14,7 +14,7 @@ use onetree_protocol::{DigestKey, Epoch, Name, Pattern, Value};
 
 use super::rng::Rng;
 use super::simulated::{Keep, Op, Simulated};
-use super::work::{Whole, path, wait, work};
+use super::work::{Whole, Worker, keep, path, wait, work};
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -223,6 +223,30 @@ fn a_year_of_churn_takes_at_most_three_times_what_lives() {
     ] {
         assert!(year.kinds.get(kind).is_some_and(|count| *count > 20), "{kind}: {:?}", year.kinds);
     }
+}
+
+/// Each start begins a file, however little is in the one before.
+#[test]
+fn one_start_after_the_other_leaves_few_files() {
+    let mut storage = Simulated::default();
+    let mut saves = 0;
+    for life in 0..40 {
+        let OpenedStore { mut store, state, .. } = super::work::open(&storage, false).unwrap();
+        let mut worker = Worker::new(state, Rng::of(life));
+        keep(&mut store, &mut worker).unwrap();
+        let logs = || storage.files().iter().filter(|(name, _)| name.starts_with("log-")).count();
+        if worker.saves > 0 {
+            saves += 1;
+            let end = Instant::now() + Duration::from_secs(10);
+            while logs() > 1 && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        assert!(logs() <= 4, "life {life}: {:?}", storage.files());
+        wait(store.close()).unwrap();
+        storage = storage.crash(Keep::Nothing);
+    }
+    assert!(saves > 5, "{saves}");
 }
 
 /// The process ends when the new tree has its name, and the old one is still there: otherwise there

@@ -10,6 +10,7 @@ use super::log::{self, End, LogFile};
 use super::storage::{Storage, StorageFile};
 use super::tree::{self, Loaded};
 use super::{Damage, OpenError, RESTORING, saving};
+use crate::descriptors;
 
 /// So far above the old history the new one begins after a crash: what the disk may not have of the old one
 /// is in one file of the log, and the largest (4 GiB) has no room for more commits (of 16 bytes).
@@ -20,6 +21,9 @@ pub const RESTORE_GAP: u64 = 1 << 40;
 
 /// Of the revisions that are left a gap takes at most one in so many: there always is a next history.
 const GAPS_LEFT: u64 = 1 << 10;
+
+/// Descriptors for all else that is open while the files are read.
+const KEPT: usize = 64;
 
 /// What was found in the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +88,7 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
         Ok(file) => Ok((name, file)),
         Err(error) => Err(OpenError::Io { file: storage.show(&name), error }),
     };
+    descriptors::limit(there.behind().count() + KEPT);
     let tree = there.tree.map(|rev| open(tree::name(rev))).transpose()?;
     let mut files = Vec::new();
     for behind in there.behind() {
@@ -221,7 +226,8 @@ fn replay(
         if let Some(rev) = missing {
             return Err(damage(0, format!("revision {rev} comes without the one before it")));
         }
-        bytes += file.used();
+        // What stays empty takes room as well, and each start begins a file.
+        bytes += file.bytes();
         if let End::Torn { at } = end {
             if n + 1 == logs.len() {
                 report.torn = Some((storage.show(name), at));

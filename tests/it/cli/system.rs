@@ -4,31 +4,40 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use onetree::Hooks;
+use onetree::store::files::Disk;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::{Broker, interrupt, program, text};
+use super::{Broker, error, interrupt, program, said, text};
 use crate::directory::Directory;
 use crate::http;
-use crate::wire::{PATIENCE, Wire};
+use crate::wire::{PATIENCE, Wire, config};
 
-/// A broker whose shell says `limits` before it becomes the broker.
-fn limited(limits: &str, data: &Path, settings: &[&str]) -> Broker {
+/// The program, whose shell says `limits` before it becomes it.
+fn under(limits: &str, args: &[&str]) -> Command {
     let mut command = Command::new("sh");
-    let mut serve = program(&["serve", "--listen", "127.0.0.1:0", "--data", text(data)]);
-    serve.args(settings.iter().flat_map(|setting| ["--set", setting]));
+    let program = program(args);
     command.arg("-c").arg(format!("{limits} && exec \"$@\"")).arg("sh");
-    command.arg(serve.get_program()).args(serve.get_args());
-    for (name, value) in serve.get_envs() {
+    command.arg(program.get_program()).args(program.get_args());
+    for (name, value) in program.get_envs() {
         assert!(value.is_none());
         command.env_remove(name);
     }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    Broker::of(command)
+    command
+}
+
+/// A broker under such limits.
+fn limited(limits: &str, data: &Path, settings: &[&str]) -> Broker {
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", text(data)];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    Broker::of(under(limits, &[&serve[..], &settings].concat()))
 }
 
 fn addr(broker: &Broker) -> SocketAddr {
@@ -104,6 +113,39 @@ async fn sockets_that_cannot_be_accepted_are_told_of_once() {
     }
     let log = log(broker);
     assert_eq!(log.matches("cannot accept").count(), 1, "{log}");
+}
+
+/// All of them are open at once when they are read. Failures of the disk leave that many, or a broker of before.
+#[tokio::test]
+async fn a_directory_of_many_files_is_read_under_a_low_soft_limit() {
+    let directory = Directory::new("files");
+    let data = directory.file("data");
+    let large = "log_file_bytes = 4096\nsave_after_bytes = 1073741824";
+    for n in 0..80 {
+        let disk = Arc::new(Disk::new(data.clone()).unwrap());
+        let started = onetree::Broker::start_from(config(large), disk, Hooks::default());
+        let broker = started.await.unwrap();
+        Wire::open(broker.addr()).await.put(&format!("/{n}"), json!(n)).await;
+        broker.shutdown().await;
+    }
+    let (backup, again) = (directory.file("backup"), directory.file("again"));
+    let commands = [
+        &["check", "--data", text(&data)][..],
+        &["backup", "--data", text(&data), text(&backup)],
+        &["restore", "--data", text(&again), "--salvage", text(&data)],
+    ];
+    for command in commands {
+        said(&under("ulimit -S -n 50", command).output().unwrap());
+    }
+    let mut broker = limited("ulimit -S -n 50", &data, &["save_after_bytes=1073741824"]);
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", text(&data)];
+    for command in [commands[0], &serve] {
+        let output = under("ulimit -n 50", &[command, &["--json"]].concat()).output().unwrap();
+        let (exit, error) = error(&output);
+        assert_eq!((exit, &error["code"]), (6, &json!("io")), "{error}");
+        assert!(error["next"].as_str().unwrap().contains("ulimit -n"), "{error}");
+    }
 }
 
 /// It was the broker that was away, not its clients: what they have said meanwhile counts.

@@ -105,8 +105,13 @@ impl LogFile {
         Batch::is_cut(header, rest.len())
     }
 
+    /// How long it is, bytes.
+    pub(in crate::store::files) fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// How much of it is not zeros at its end, bytes.
-    pub(in crate::store::files) fn used(&self) -> u64 {
+    fn used(&self) -> u64 {
         self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
     }
 
