@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use onetree::store::files::{self, Disk, Storage};
-use onetree_core::{Checkpoint, Settings, State};
+use onetree_core::{Settings, State};
 use onetree_protocol::Epoch;
 use serde_json::json;
 
@@ -23,8 +23,9 @@ Examples:
   onetree restore --data ./onetree-data --force /backups/monday
 
 The backup is the whole tree at one revision: at least all that was acknowledged before the command
-began. It is read again before the command ends. No broker runs on it: what restore makes of it is
-a new history, so that no mirror takes one for the other.";
+began. It is read again before the command ends. It takes as much memory as the tree has, beside
+that of the broker. No broker runs on it: what restore makes of it is a new history, so that no
+mirror takes one for the other.";
 
 /// Copy the tree of a directory at one revision, also while a broker runs on it
 #[derive(Args)]
@@ -51,8 +52,8 @@ impl Backup {
                 .next("give a directory that is empty, or that is not there yet"));
         }
         let (state, report, settings) = data::read_live(from)?;
-        let bytes = save(to, report.epoch, &settings, &state, true)?;
         let entries = state.checkpoint().digest().count;
+        let bytes = save(to, report.epoch, &settings, state, true)?;
         if json {
             let line = json!({
                 "to": shown.to_string(),
@@ -87,13 +88,10 @@ pub(crate) fn save(
     to: &Disk,
     epoch: Epoch,
     settings: &Settings,
-    state: &State,
+    state: State,
     backup: bool,
 ) -> Result<u64, Failure> {
-    let checkpoint = state.checkpoint();
-    let written = files::save(to, epoch, settings, &checkpoint, backup)
-        .map_err(|error| data::io_failed(&error).and(&format!(" (in {})", to.show(""))));
-    let saved = written.and_then(|bytes| verify(to, epoch, settings, &checkpoint).map(|()| bytes));
+    let saved = write(to, epoch, settings, state, backup);
     if saved.is_err() {
         // The first error is the one to tell.
         for name in to.list().unwrap_or_default() {
@@ -103,19 +101,25 @@ pub(crate) fn save(
     saved
 }
 
-/// Reads what was saved, and holds it against what was to be.
-fn verify(
+/// Writes it, reads that, and holds it against what was to be.
+fn write(
     to: &Disk,
     epoch: Epoch,
     settings: &Settings,
-    checkpoint: &Checkpoint,
-) -> Result<(), Failure> {
+    state: State,
+    backup: bool,
+) -> Result<u64, Failure> {
+    let checkpoint = state.checkpoint();
+    let was = (checkpoint.head(), checkpoint.digest());
+    let bytes = files::save(to, epoch, settings, &checkpoint, backup)
+        .map_err(|error| data::io_failed(&error).and(&format!(" (in {})", to.show(""))))?;
+    // What is read takes as much memory as this.
+    drop((state, checkpoint));
     // Under the same key, so that the digests can be compared.
     let (read, report) = files::check(to, settings.clone()).map_err(|e| data::unreadable(&e))?;
     let read = read.checkpoint();
-    let same = (read.head(), read.digest()) == (checkpoint.head(), checkpoint.digest());
-    if same && report.epoch == epoch {
-        return Ok(());
+    if (read.head(), read.digest()) == was && report.epoch == epoch {
+        return Ok(bytes);
     }
     let message = format!("what was written to {} reads as something else", to.show(""));
     Err(Failure::new(FAULT, "damaged", message).next("look at the disk, and try another"))

@@ -86,14 +86,14 @@ impl Restore {
         let epoch = settings.epoch;
         state.begin_epoch(epoch, above);
 
+        let entries = state.checkpoint().digest().count;
         let making = self.data.join(RESTORING);
         let failed = |error| data::io_failed(&error).and(&format!(" (in {shown})"));
         replace::clear(&making).map_err(failed)?;
-        data::filled(&making, |making| backup::save(making, epoch, &settings, &state, false))?;
+        data::filled(&making, |making| backup::save(making, epoch, &settings, state, false))?;
         let ours: Vec<String> = old.into_iter().filter(|name| self.is_ours(name)).collect();
         let aside = replace::replace(&self.data, &ours, &|| Ok(())).map_err(failed)?;
 
-        let entries = state.checkpoint().digest().count;
         if json {
             let line = json!({
                 "data": shown.to_string(),

@@ -1,12 +1,16 @@
-//! What a broker's directory goes through: restores that do not come to their end.
+//! What a broker's directory goes through: backups beside it, and restores that do not come to their end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use onetree::store::files::{self, Disk};
+use onetree_core::{Author, Bounds, Request, Settings, State, Time};
+use onetree_protocol::frame::Do;
+use onetree_protocol::{DigestKey, Epoch, Path as TreePath, Value};
 use serde_json::json;
 
 use super::operations::{backed_up, failed, names, told};
-use super::{Broker, text};
+use super::{Broker, program, text};
 use crate::directory::Directory;
 
 /// What a directory holds that nobody else changes.
@@ -78,4 +82,51 @@ fn a_restore_that_was_killed_is_told_of_and_can_be_run_again() {
     assert!(done["rev"].as_u64().unwrap() >= rev + (1 << 40), "{done}");
     assert_eq!(names(&aside).len(), 2);
     assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
+}
+
+/// The most memory that a command has taken, in KiB.
+#[cfg(target_os = "linux")]
+fn memory(args: &[&str]) -> u64 {
+    let mut child = program(args).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    loop {
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let now = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+        most = most.max(now.unwrap_or_default());
+        if let Some(ended) = child.try_wait().unwrap() {
+            assert!(ended.success(), "{args:?}");
+            return most;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// It stands beside a broker that has the tree once more.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_backup_and_a_restore_take_the_memory_of_one_tree() {
+    let directory = Directory::new("memory");
+    let (data, backup) = (directory.file("data"), directory.file("backup"));
+    let (epoch, digest_key) = (Epoch(1), DigestKey(1));
+    let bounds = Bounds::default();
+    let settings = Settings { epoch, digest_key, bounds, retention: Vec::new() };
+    let mut state = State::new(settings.clone());
+    for n in 0..600 {
+        let path = TreePath::parse(&format!("/n/{n}")).unwrap();
+        let value = Value::text(&"x".repeat(100_000));
+        let put = Do::Put { path, value, ttl_ms: None, ephemeral: false };
+        let request = Request { changes: vec![put], ..Request::default() };
+        state.write(Time(1), &Author::default(), &request);
+    }
+    let disk = Disk::new(data.clone()).unwrap();
+    files::save(&disk, epoch, &settings, &state.checkpoint(), false).unwrap();
+    let once = memory(&["check", "--data", text(&data)]);
+    assert!(once > 60_000, "{once}");
+    let copies = [
+        memory(&["backup", "--data", text(&data), text(&backup)]),
+        memory(&["restore", "--data", text(&data), "--force", text(&backup)]),
+    ];
+    assert!(copies.iter().all(|copy| *copy < once + once / 3), "{copies:?} KiB, and once {once}");
 }
