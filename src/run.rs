@@ -105,6 +105,9 @@ impl Broker {
         let listening = listen(&config)?;
         let opened = files::open(storage, settings(&config)?, config.file_options())?;
         let OpenedStore { store, state, report } = opened;
+        if let Some(lost) = &report.lost {
+            tracing::warn!("{lost}; a new history begins");
+        }
         if let Some((file, at)) = &report.torn {
             tracing::warn!(file, at, "a crash had cut the last batch, of which nobody was told");
         }

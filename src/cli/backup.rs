@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use onetree::store::files::{self, Disk, Storage};
+use onetree::store::files::{self, Disk, Loss, Storage};
 use onetree_core::{Settings, State};
 use onetree_protocol::Epoch;
 use serde_json::json;
@@ -72,6 +72,10 @@ impl Backup {
             thousands(entries),
             thousands(bytes)
         ))?;
+        // While a broker runs in that mode its end is no good one yet, and nothing is lost.
+        if let Some(lost) = report.lost.filter(|lost| *lost != Loss::Interval) {
+            output.line(&lost.to_string())?;
+        }
         match report.torn {
             None => Ok(()),
             // It looks the same while it is being written.

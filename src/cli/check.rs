@@ -57,6 +57,7 @@ impl Check {
                     "files": names.len(),
                     "bytes": bytes,
                     "backup": report.backup,
+                    "loss": report.lost.map(data::loss),
                     "torn": torn,
                 })
                 .to_string(),
@@ -73,6 +74,9 @@ impl Check {
             report.saved,
             thousands(report.replayed)
         ))?;
+        if let Some(lost) = report.lost {
+            output.line(&format!("  loss      {lost}: the next start begins a new history"))?;
+        }
         match torn {
             None => Ok(()),
             Some((file, at)) => output.line(&format!(

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use onetree::store::files::{
-    self, Damage, Disk, Lock, LockError, OpenError, RESTORING, Report, Storage,
+    self, Damage, Disk, Lock, LockError, Loss, OpenError, RESTORING, Report, Storage,
 };
 use onetree_core::{Bounds, Settings, State};
 use onetree_protocol::{DigestKey, Epoch};
@@ -183,6 +183,14 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
 /// Where something is damaged, for programs.
 pub(crate) fn place(damage: &Damage) -> Value {
     json!({ "file": damage.file, "offset": damage.offset })
+}
+
+/// Why something may be lost, for programs.
+pub(crate) fn loss(loss: Loss) -> &'static str {
+    match loss {
+        Loss::History => "history",
+        Loss::Interval => "interval",
+    }
 }
 
 /// Where a batch is cut, for programs.

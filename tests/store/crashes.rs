@@ -2,7 +2,7 @@
 //! acknowledged is there, and what was not is there whole or not at all.
 
 use onetree::store::Store;
-use onetree::store::files::{self, OpenedStore};
+use onetree::store::files::{self, Loss, OpenedStore, Salvaged};
 use onetree_protocol::{Epoch, Revision};
 
 use super::rng::Rng;
@@ -203,6 +203,39 @@ fn a_crash_during_a_start_is_followed_by_another_start() {
         }
         assert!(started.count() > 5, "{}", started.count());
     }
+}
+
+/// Logs may have gone with it, and with them revisions that were given: none of these is given again in the same history.
+#[test]
+fn a_tree_without_a_history_begins_a_new_one() {
+    let mut rng = Rng::any();
+    let (run, mut store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
+    wait(store.close()).unwrap();
+    let image = run.storage.crash(Keep::Nothing);
+    for (name, _) in image.files().iter().filter(|(name, _)| !name.starts_with("tree-")) {
+        image.take(name);
+    }
+    let (state, report) = files::check(&image, settings(7)).unwrap();
+    let tree = Whole::of(&state);
+    let last = run.moments.last().unwrap().whole.rev();
+    assert!((report.epoch, report.rev) == (run.epoch, tree.rev()) && tree.rev() <= last);
+    assert_eq!(report.lost, Some(Loss::History));
+    let Salvaged { lost, .. } = files::salvage(&image, settings(7)).unwrap();
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    let begun = image.kill();
+    let first = open(&begun, false).unwrap();
+    for op in begun.ops() {
+        image.replay(&op);
+        for image in [image.crash(Keep::Nothing), image.crash(Keep::Some(&mut rng)), image.kill()] {
+            let OpenedStore { state, report, .. } = open(&image, false).unwrap();
+            let found = Whole::of(&state);
+            assert!((&found.slots, &found.clients) == (&tree.slots, &tree.clients), "{op:?}");
+            assert!(report.epoch != run.epoch && found.rev() > last, "{op:?}: {report:?}");
+        }
+    }
+    assert!(first.report.new_epoch, "{:?}", first.report);
+    let again = open(&begun.crash(Keep::Nothing), false).unwrap().report;
+    assert_eq!((again.epoch, again.new_epoch), (first.report.epoch, false));
 }
 
 /// It may fail at anything that a full disk refuses.

@@ -85,10 +85,16 @@ fn recover() {
             let image = run.storage.kill();
             let changes: Vec<String> =
                 (0..1 + rng.below(3)).map(|_| change(&image, &mut rng)).collect();
+            let before = image.kill();
             match open(&image, false) {
                 Ok(opened) => {
                     found += 1;
-                    assert_was(&run, &Whole::of(&opened.state), &changes);
+                    let (state, report) = files::check(&before, settings(7)).unwrap();
+                    let (was, found) = (Whole::of(&state), Whole::of(&opened.state));
+                    assert_was(&run, &was, &changes);
+                    // A new history has a revision of its own to begin with.
+                    let same = (&was.slots, &was.clients) == (&found.slots, &found.clients);
+                    assert!(same && (was == found || report.lost.is_some()), "{changes:?}");
                 }
                 Err(OpenError::Io { file, error }) => panic!("{changes:?}: {file}: {error}"),
                 Err(OpenError::Damaged(_)) => {

@@ -45,7 +45,7 @@ use engine::{Engine, Handle, Job};
 pub use damages::damages;
 pub use history::NAME as HISTORY;
 pub use lock::{Lock, LockError};
-pub use recover::{RESTORE_GAP, Report, next_history};
+pub use recover::{Loss, RESTORE_GAP, Report, next_history};
 pub use salvage::{Salvaged, salvage};
 pub use storage::{Disk, Storage, StorageFile, is_read_only};
 

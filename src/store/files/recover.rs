@@ -25,6 +25,35 @@ const GAPS_LEFT: u64 = 1 << 10;
 /// Descriptors for all else that is open while the files are read.
 const KEPT: usize = 64;
 
+/// Why a history may have lost its end: then a start begins a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// There is a saved tree without one, and logs may have gone with it.
+    #[error("history.onetree is missing, and logs may have gone with it")]
+    History,
+    /// Writes were acknowledged before they were on the disk, and the end was no good one.
+    #[error("writes acknowledged within sync_interval_ms may be lost")]
+    Interval,
+}
+
+impl Loss {
+    fn of(history: Option<History>, there: &There) -> Option<Loss> {
+        match history {
+            None => there.tree.map(|_| Loss::History),
+            Some(history) => history.may_have_lost().then_some(Loss::Interval),
+        }
+    }
+
+    /// Where the new history begins above the last revision that is known.
+    fn gap(self) -> u64 {
+        match self {
+            // Nobody knows how long it went on.
+            Loss::History => RESTORE_GAP,
+            Loss::Interval => CRASH_GAP,
+        }
+    }
+}
+
 /// What was found in the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -40,7 +69,10 @@ pub struct Report {
     pub rev: u64,
     /// Whether it is a backup, on which no broker starts.
     pub backup: bool,
-    /// A batch at the end that a crash had cut, which nobody was told of: the file, and where.
+    /// Why it may have lost its end.
+    pub lost: Option<Loss>,
+    /// A batch at the end that a crash had cut, which nobody was told of, unless that is what may be lost: the
+    /// file, and where.
     pub torn: Option<(String, u64)>,
 }
 
@@ -113,8 +145,9 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     };
     let saved = state.rev().get();
     let backup = history.is_some_and(|history| history.backup);
+    let lost = Loss::of(history, &there);
     let mut report =
-        Report { epoch, new_epoch, saved, replayed: 0, rev: saved, backup, torn: None };
+        Report { epoch, new_epoch, saved, replayed: 0, rev: saved, backup, lost, torn: None };
     let (log_bytes, last) = replay(storage, &files, &mut state, &mut report)?;
     if let (Some(history), Some(log)) = (history, &last)
         && history.has_ended(log.first)
@@ -264,10 +297,9 @@ pub(super) fn recover(storage: &dyn Storage, settings: Settings) -> Result<Recov
         let failed = |error| OpenError::Io { file: storage.show(&log.name), error };
         log.settle(storage).map_err(failed)?;
     }
-    let before = History::read(storage)?;
-    let lost = before.is_some_and(|history| history.may_have_lost());
-    if lost {
-        let above = next_history(recovered.state.rev().get(), CRASH_GAP);
+    let lost = recovered.report.lost;
+    if let Some(lost) = lost {
+        let above = next_history(recovered.state.rev().get(), lost.gap());
         recovered.state.begin_epoch(fresh, above);
         let report = &mut recovered.report;
         (report.epoch, report.new_epoch, report.rev) = (fresh, true, above.get());
@@ -275,8 +307,9 @@ pub(super) fn recover(storage: &dyn Storage, settings: Settings) -> Result<Recov
         let state = recovered.state.checkpoint();
         recovered.saved_bytes = tree::write(storage, fresh, key, &state, |_| {}).map_err(failed)?;
     }
-    if lost || before.is_none() {
-        History::begun(recovered.report.epoch, lost).write(storage).map_err(failed)?;
+    if recovered.report.new_epoch {
+        let history = History::begun(recovered.report.epoch, lost.is_some());
+        history.write(storage).map_err(failed)?;
     }
     Ok(recovered)
 }

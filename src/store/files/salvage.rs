@@ -3,9 +3,9 @@
 use onetree_core::{Settings, State};
 use onetree_protocol::Epoch;
 
-use super::history::History;
+use super::history::{self, History};
 use super::log::{self, LogFile, Piece};
-use super::recover::{self, Behind, There};
+use super::recover::{self, Behind, Loss, There};
 use super::storage::Storage;
 use super::tree;
 use super::{Damage, OpenError};
@@ -30,7 +30,14 @@ pub struct Salvaged {
 /// [`OpenError::Newer`], where a file is of a later version.
 pub fn salvage(storage: &dyn Storage, settings: Settings) -> Result<Salvaged, OpenError> {
     match recover::read(storage, settings.clone()) {
-        Ok(read) => Ok(Salvaged { state: read.state, lost: Vec::new() }),
+        Ok(read) => {
+            let missing = read.report.lost.filter(|lost| *lost == Loss::History);
+            let lost = missing.map(|lost| {
+                let why = format!("{lost}: what came behind revision {} is lost", read.report.rev);
+                Damage { file: storage.show(history::NAME), offset: 0, why }
+            });
+            Ok(Salvaged { state: read.state, lost: lost.into_iter().collect() })
+        }
         Err(OpenError::Damaged(_) | OpenError::Io { .. }) => Ok(pieces(storage, settings)),
         Err(error) => Err(error),
     }

@@ -1,16 +1,17 @@
 //! What a broker's directory goes through: backups beside it, and restores that do not come to their end.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use onetree::store::files::{self, Disk};
 use onetree_core::{Author, Bounds, Request, Settings, State, Time};
 use onetree_protocol::frame::Do;
-use onetree_protocol::{DigestKey, Epoch, Path as TreePath, Value};
-use serde_json::json;
+use onetree_protocol::{DigestKey, Epoch, Path as TreePath};
+use serde_json::{Value, json};
 
 use super::operations::{backed_up, failed, names, told};
-use super::{Broker, program, text};
+use super::{Broker, interrupt, program, said, text};
 use crate::directory::Directory;
 
 /// What a directory holds that nobody else changes.
@@ -115,7 +116,7 @@ fn a_backup_and_a_restore_take_the_memory_of_one_tree() {
     let mut state = State::new(settings.clone());
     for n in 0..600 {
         let path = TreePath::parse(&format!("/n/{n}")).unwrap();
-        let value = Value::text(&"x".repeat(100_000));
+        let value = onetree_protocol::Value::text(&"x".repeat(100_000));
         let put = Do::Put { path, value, ttl_ms: None, ephemeral: false };
         let request = Request { changes: vec![put], ..Request::default() };
         state.write(Time(1), &Author::default(), &request);
@@ -129,4 +130,42 @@ fn a_backup_and_a_restore_take_the_memory_of_one_tree() {
         memory(&["restore", "--data", text(&data), "--force", text(&backup)]),
     ];
     assert!(copies.iter().all(|copy| *copy < once + once / 3), "{copies:?} KiB, and once {once}");
+}
+
+/// Logs may have gone with it: revisions that were given in them are not given again in the same history.
+#[test]
+fn a_history_that_is_missing_is_told_of_and_a_new_one_begins() {
+    let directory = Directory::new("no-history");
+    let (_, backup) = backed_up(&directory);
+    let data = directory.file("restored");
+    told(&["restore", "--data", text(&data), text(&backup)]);
+    let mut broker = Broker::on(&data, &[]);
+    broker.ok(&["put", "/later", "1"]);
+    let last = broker.rev("/later");
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let check = ["check", "--data", text(&data)];
+    let whole = told(&check);
+    assert_eq!(whole["loss"], Value::Null, "{whole}");
+    for name in names(&data).iter().filter(|name| !name.starts_with("tree-")) {
+        fs::remove_file(data.join(name)).unwrap();
+    }
+    let checked = told(&check);
+    assert_eq!((&checked["loss"], &checked["epoch"]), (&json!("history"), &whole["epoch"]));
+    let words = "history.onetree is missing, and logs may have gone with it";
+    let copy = directory.file("copy");
+    let copy = ["backup", "--data", text(&data), text(&copy)];
+    for command in [&check[..], &copy] {
+        let people = said(&program(command).output().unwrap());
+        assert!(people.contains(words), "{people}");
+    }
+    let mut broker = Broker::on(&data, &[]);
+    broker.ok(&["put", "/other", "2"]);
+    assert!(broker.rev("/other") > last);
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let mut log = String::new();
+    broker.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains(words) && log.contains("a new history begins"), "{log}");
+    let after = told(&check);
+    assert!(after["epoch"] != whole["epoch"] && after["loss"].is_null(), "{after}");
+    assert_eq!(after["entries"], 2, "{after}");
 }
