@@ -105,10 +105,10 @@ impl Broker {
         let listening = listen(&config)?;
         let opened = files::open(storage, settings(&config)?, config.file_options())?;
         let OpenedStore { store, state, report } = opened;
-        if let Some(lost) = &report.lost {
-            tracing::warn!("{lost}; a new history begins");
-        }
-        if let Some((file, at)) = &report.torn {
+        let (file, at) = report.torn.unzip();
+        if let Some(lost) = report.lost {
+            tracing::warn!(file, at, "{lost}; a new history begins");
+        } else if file.is_some() {
             tracing::warn!(file, at, "a crash had cut the last batch, of which nobody was told");
         }
         Ok(Broker::go_on(config, listening, store, state, hooks))

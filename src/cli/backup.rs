@@ -76,11 +76,12 @@ impl Backup {
         if let Some(lost) = report.lost.filter(|lost| *lost != Loss::Interval) {
             output.line(&lost.to_string())?;
         }
-        match report.torn {
+        match &report.torn {
             None => Ok(()),
             // It looks the same while it is being written.
             Some((file, at)) => output.line(&format!(
-                "without the last batch, of which nobody was told: a crash cut it, or a broker is writing it: {file} at {at}"
+                "without {}: a crash cut it, or a broker is writing it: {file} at {at}",
+                data::cut(&report)
             )),
         }
     }

@@ -79,9 +79,8 @@ impl Check {
         }
         match torn {
             None => Ok(()),
-            Some((file, at)) => output.line(&format!(
-                "  cut       a crash cut the last batch, of which nobody was told: {file} at {at}"
-            )),
+            Some((file, at)) => output
+                .line(&format!("  cut       a crash cut {}: {file} at {at}", data::cut(&report))),
         }
     }
 }

@@ -193,6 +193,14 @@ pub(crate) fn loss(loss: Loss) -> &'static str {
     }
 }
 
+/// The batch that is cut. Who was not told of it has not lost it.
+pub(crate) fn cut(report: &Report) -> &'static str {
+    match report.lost {
+        Some(Loss::Interval) => "the last batch",
+        _ => "the last batch, of which nobody was told",
+    }
+}
+
 /// Where a batch is cut, for programs.
 pub(crate) fn torn((file, offset): &(String, u64)) -> Value {
     json!({ "file": file, "offset": offset })

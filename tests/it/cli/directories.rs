@@ -169,3 +169,47 @@ fn a_history_that_is_missing_is_told_of_and_a_new_one_begins() {
     assert!(after["epoch"] != whole["epoch"] && after["loss"].is_null(), "{after}");
     assert_eq!(after["entries"], 2, "{after}");
 }
+
+/// What was acknowledged before it was on the disk may be lost, whether what is left ends with a whole batch or not.
+#[test]
+fn what_a_weak_mode_may_have_lost_is_not_said_to_be_nobodys() {
+    let directory = Directory::new("weak");
+    let weak = ["durability=interval", "sync_interval_ms=60000"];
+    for (case, within) in [("border", 0), ("middle", 40)] {
+        let data = directory.file(case);
+        let mut broker = Broker::on(&data, &weak);
+        for n in 0..3 {
+            broker.ok(&["put", "/n", &n.to_string()]);
+        }
+        broker.child.kill().unwrap();
+        broker.child.wait().unwrap();
+        let name = names(&data).into_iter().find(|name| name.starts_with("log-")).unwrap();
+        let log = data.join(name);
+        let mut bytes = fs::read(&log).unwrap();
+        let batch = (64..bytes.len()).rfind(|at| bytes[*at..].starts_with(&bytes[64..68])).unwrap();
+        bytes[batch + within..].fill(0);
+        fs::write(&log, bytes).unwrap();
+
+        let checked = told(&["check", "--data", text(&data)]);
+        assert_eq!(checked["loss"], "interval", "{case}: {checked}");
+        assert_eq!(checked["torn"].is_null(), case == "border", "{checked}");
+        let people = said(&program(&["check", "--data", text(&data)]).output().unwrap());
+        let words = "writes acknowledged within sync_interval_ms may be lost";
+        assert!(people.contains(words) && people.contains("new history"), "{people}");
+        let copy = directory.file(&format!("{case}-copy"));
+        let copied = program(&["backup", "--data", text(&data), text(&copy)]).output().unwrap();
+        let mut broker = Broker::on(&data, &weak);
+        assert_eq!(interrupt(&mut broker.child), 0);
+        let mut warned = String::new();
+        broker.child.stderr.take().unwrap().read_to_string(&mut warned).unwrap();
+        let warning = format!("{words}; a new history begins");
+        assert_eq!(warned.matches("WARN").count(), 1, "{case}: {warned}");
+        assert!(warned.contains(&warning), "{case}: {warned}");
+        assert_eq!(warned.contains(text(&log)), case == "middle", "{case}: {warned}");
+        for said in [people, said(&copied), warned] {
+            assert!(!said.contains("nobody"), "{case}: {said}");
+        }
+        // After a good end nothing is.
+        assert!(told(&["check", "--data", text(&data)])["loss"].is_null(), "{case}");
+    }
+}
