@@ -7,7 +7,7 @@ use std::path::Path;
 /// A directory that is this process's as long as this lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    _locked: [File; 2],
 }
 
 /// A directory that is not ours.
@@ -41,19 +41,24 @@ impl Lock {
         let failed = |error| LockError::Io { directory: shown.clone(), error };
         fs::create_dir_all(directory).map_err(failed)?;
         let path = directory.join("lock");
+        let in_use = || {
+            let pid = fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned());
+            LockError::InUse { directory: shown.clone(), pid: pid.filter(|pid| !pid.is_empty()) }
+        };
+        // The directory itself, where the system takes that: the file may be removed, and made again.
+        let itself = File::open(directory).map_err(failed)?;
+        if let Err(TryLockError::WouldBlock) = itself.try_lock() {
+            return Err(in_use());
+        }
         let mut options = File::options();
         let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let pid = fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned());
-                let pid = pid.filter(|pid| !pid.is_empty());
-                return Err(LockError::InUse { directory: shown, pid });
-            }
+            Err(TryLockError::WouldBlock) => return Err(in_use()),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         // Only for people: who cannot write it locks all the same.
         let _ = fs::write(&path, format!("{}\n", std::process::id()));
-        Ok(Lock { _file: file })
+        Ok(Lock { _locked: [itself, file] })
     }
 }

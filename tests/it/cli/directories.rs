@@ -1,4 +1,5 @@
-//! What a broker's directory goes through: backups beside it, and restores that do not come to their end.
+//! What a broker's directory goes through: restores that do not come to their end, backups beside it, what is missing
+//! or lost of it, a lock that is removed.
 
 use std::fs;
 use std::io::Read;
@@ -212,4 +213,26 @@ fn what_a_weak_mode_may_have_lost_is_not_said_to_be_nobodys() {
         // After a good end nothing is.
         assert!(told(&["check", "--data", text(&data)])["loss"].is_null(), "{case}");
     }
+}
+
+/// Somebody takes it for what an end has left behind.
+#[test]
+fn without_its_lock_file_a_directory_is_still_in_use() {
+    let directory = Directory::new("unlocked");
+    let (data, backup) = backed_up(&directory);
+    let broker = Broker::on(&data, &[]);
+    fs::remove_file(data.join("lock")).unwrap();
+    // A second one could not listen there.
+    let taken = broker.url.trim_start_matches("ws://").to_owned();
+    for command in [
+        &["serve", "--data", text(&data), "--listen", &taken][..],
+        &["check", "--data", text(&data)],
+        &["restore", "--data", text(&data), "--force", text(&backup)],
+    ] {
+        let (exit, error) = failed(command);
+        assert_eq!((exit, &error["code"]), (2, &json!("in-use")), "{command:?}: {error}");
+    }
+    assert!(!data.join("lock").exists());
+    drop(broker);
+    assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
 }
