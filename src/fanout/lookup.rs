@@ -13,6 +13,9 @@ const STEPS_AT_ONCE: usize = 1_000_000;
 /// as the handing over takes: so many views or matching patterns a connection may have to be found by.
 const STEPS_A_COMMIT_HANDED: usize = 16;
 
+/// Steps after which what they have found is handed over: about a millisecond.
+const STEPS_A_RUN: usize = STEPS_AT_ONCE / 8;
+
 /// The groups of a base, by what it takes to find out whether they see something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tier {
@@ -50,6 +53,8 @@ impl Steps {
 #[derive(Debug)]
 pub(super) struct Lookup {
     left: Steps,
+    /// Taken since something was handed over.
+    taken: usize,
     /// Bases at which it stayed open, from a tier on.
     open: HashMap<String, Tier>,
     /// Paths under which it stayed open of all bases.
@@ -59,7 +64,7 @@ pub(super) struct Lookup {
 impl Lookup {
     /// With so many steps left of an earlier one.
     pub(super) fn with(left: Steps) -> Lookup {
-        Lookup { left, open: HashMap::new(), open_below: HashSet::new() }
+        Lookup { left, taken: 0, open: HashMap::new(), open_below: HashSet::new() }
     }
 
     /// What is left for a later one.
@@ -74,6 +79,7 @@ impl Lookup {
 
     /// So many commits were handed over, each counted for each connection that has got it.
     pub(super) fn handed(&mut self, commits: usize) {
+        self.taken = 0;
         self.earn(STEPS_A_COMMIT_HANDED * commits);
     }
 
@@ -83,9 +89,10 @@ impl Lookup {
         }
     }
 
-    /// Whether so much is gone that what is found should be handed over, which earns some.
-    pub(super) fn is_low(&self) -> bool {
-        self.left.light.min(self.left.heavy) < STEPS_AT_ONCE / 2
+    /// Whether so much was taken to find those who are not handed anything yet that they should be: it earns
+    /// some, and who needs few steps is not handed his commits one by one because others have taken many.
+    pub(super) fn is_long(&self) -> bool {
+        self.taken >= STEPS_A_RUN
     }
 
     /// Takes so many steps. False: there are not as many left. They stay: who needs more than a change gives
@@ -95,9 +102,10 @@ impl Lookup {
             Tier::Plain | Tier::Light => &mut self.left.light,
             Tier::Heavy => &mut self.left.heavy,
         };
-        let rest = left.checked_sub(steps);
-        *left = rest.unwrap_or(*left);
-        rest.is_some()
+        let Some(rest) = left.checked_sub(steps) else { return false };
+        *left = rest;
+        self.taken += steps;
+        true
     }
 
     /// The tier from which on it stays open at a base, if it does.

@@ -108,7 +108,7 @@ impl<'a> Publication<'a> {
                 current.looked_up += 1;
             }
             let mut handed = self.hand_over(current);
-            if self.lookup.is_low() {
+            if self.lookup.is_long() {
                 handed += end(&mut self.run, &mut self.lookup);
             }
             left = left.saturating_sub(1 + handed / HANDED);

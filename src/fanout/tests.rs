@@ -604,6 +604,23 @@ fn who_takes_more_steps_than_a_change_gives_has_them_again_when_another_has_take
 }
 
 #[test]
+fn who_takes_many_steps_does_not_take_apart_what_others_are_handed_together() {
+    let house = House::new(2);
+    house.register(0, 1, View::tree(path("/p")));
+    for n in 0..34 {
+        house.register(1, n, costly("/e", n, true));
+    }
+    let elsewhere = format!("/e{}", deep(1));
+    let put_at = |rev: u64| (rev, vec![put(if rev % 20 == 0 { &elsewhere } else { "/p/x" })]);
+    for first in (1..4_000).step_by(100) {
+        house.commits((first..first + 100).map(put_at));
+    }
+    let (deltas, pieces) = house.deltas(0);
+    assert_eq!(deltas.len(), 3_800);
+    assert!(pieces <= 240, "{pieces} pieces");
+}
+
+#[test]
 fn signals_that_take_too_long_to_look_up_come_to_those_with_few_patterns() {
     let house = House::new(4);
     house.register(0, 1, costly("/a", 0, true));
