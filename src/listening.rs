@@ -33,14 +33,15 @@ pub(crate) fn listen(config: &Config) -> Result<Listening, StartError> {
 }
 
 fn open(addr: SocketAddr) -> io::Result<Listening> {
-    // It is bound as the only one, so that no two brokers have one address; then it lets others in, which
+    // It listens as the only one, so that no two brokers have one address; only then it lets others in, which
     // ask for that: these here.
     let first = socket(addr)?;
     first.bind(addr)?;
-    share(&first)?;
+    let first = first.listen(BACKLOG)?;
     let addr = first.local_addr()?;
-    let mut listeners = vec![first.listen(BACKLOG)?];
+    let mut listeners = vec![first];
     while listeners.len() < LISTENERS {
+        share(&listeners[0])?;
         let another = socket(addr)?;
         share(&another)?;
         another.bind(addr)?;
@@ -57,11 +58,11 @@ fn socket(addr: SocketAddr) -> io::Result<TcpSocket> {
 
 /// Lets sockets of the same user have its address that ask for it as well.
 #[cfg(target_os = "linux")]
-fn share(socket: &TcpSocket) -> io::Result<()> {
-    socket.set_reuseport(true)
+fn share(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_reuseport(socket, true)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn share(_: &TcpSocket) -> io::Result<()> {
+fn share<T>(_: &T) -> io::Result<()> {
     Ok(())
 }

@@ -131,7 +131,7 @@ impl Broker {
         let (ended, end) = watch::channel(None);
         tokio::spawn(watch_over(owner, server.clone(), ended));
         for listener in listeners {
-            tokio::spawn(server.clone().run(listener));
+            server.accept_from(listener);
         }
         tracing::info!(%addr, "listening");
         Running { server, end, timeout }

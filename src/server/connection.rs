@@ -69,8 +69,6 @@ pub(super) struct Connection {
     pub(super) since: Instant,
     pub(super) agent: Option<String>,
     pub(super) codec: Codec,
-    place: Option<OwnedSemaphorePermit>,
-    _socket_place: Option<OwnedSemaphorePermit>,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
     pub(super) mailbox: Arc<Mailbox>,
@@ -102,6 +100,9 @@ pub(super) struct Connection {
     pub(super) catching_up: bool,
     pub(super) hold: Hold,
     pub(super) timers: Timers,
+    // Last: they are given back when the socket is closed.
+    place: Option<OwnedSemaphorePermit>,
+    _socket_place: Option<OwnedSemaphorePermit>,
 }
 
 /// The events that the owner has not answered yet, as the bytes of their requests and what they weigh

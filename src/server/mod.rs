@@ -133,8 +133,13 @@ impl Server {
         }
     }
 
-    /// Accepts connections of one listener until the server stops.
-    pub(crate) async fn run(self: Arc<Server>, listener: TcpListener) {
+    /// Accepts connections of a listener until the server stops. When it has [finished](Server::finish) nobody
+    /// listens any more.
+    pub(crate) fn accept_from(self: &Arc<Server>, listener: TcpListener) {
+        self.tasks.spawn(self.clone().run(listener));
+    }
+
+    async fn run(self: Arc<Server>, listener: TcpListener) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
