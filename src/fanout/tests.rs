@@ -611,7 +611,8 @@ fn who_takes_many_steps_does_not_take_apart_what_others_are_handed_together() {
         house.register(1, n, costly("/e", n, true));
     }
     let elsewhere = format!("/e{}", deep(1));
-    let put_at = |rev: u64| (rev, vec![put(if rev % 20 == 0 { &elsewhere } else { "/p/x" })]);
+    let put_at =
+        |rev: u64| (rev, vec![put(if rev.is_multiple_of(20) { &elsewhere } else { "/p/x" })]);
     for first in (1..4_000).step_by(100) {
         house.commits((first..first + 100).map(put_at));
     }
