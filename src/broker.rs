@@ -202,7 +202,8 @@ impl<S: Store> Owner<S> {
             Ok(()) => {
                 self.failing &= batch.commits.is_empty();
                 self.publish(&mut batch, snapshot).await;
-                if self.store.save_due() {
+                // Not at the end: it would come to none itself.
+                if self.store.save_due() && !batch.stop {
                     // The next batch was begun at the end of this one.
                     self.store.save(next.before.clone());
                 }

@@ -48,12 +48,14 @@ pub(crate) struct Acknowledging<'a> {
     output: &'a mut Output,
     bar: &'a ProgressBar,
     acknowledged: u64,
+    /// The line of the last that was.
+    line: u64,
 }
 
 impl<'a> Acknowledging<'a> {
     /// None yet. `bar` counts bytes that are sent, or lines that are acknowledged.
     pub(crate) fn new(common: &'a Common, output: &'a mut Output, bar: &'a ProgressBar) -> Self {
-        Acknowledging { common, output, bar, acknowledged: 0 }
+        Acknowledging { common, output, bar, acknowledged: 0, line: 0 }
     }
 
     /// Takes the answers to what `sending` sends over `link`, up to the first error of either; gives how
@@ -88,10 +90,15 @@ impl<'a> Acknowledging<'a> {
         };
         drop(both);
         bar.finish_and_clear();
-        let n = self.acknowledged;
+        let (n, line) = (self.acknowledged, self.line);
         ended.map(|()| n).map_err(|failure| {
             let lines = if n == 1 { "line was" } else { "lines were" };
-            failure.and(&format!("; {n} {lines} acknowledged before")).with("acknowledged", n)
+            // Not each line is one to write: who goes on does so behind this one.
+            let up_to = if line == n { String::new() } else { format!(", up to line {line}") };
+            failure
+                .and(&format!("; {n} {lines} acknowledged before{up_to}"))
+                .with("acknowledged", n)
+                .with("acknowledged_line", line)
         })
     }
 
@@ -99,7 +106,7 @@ impl<'a> Acknowledging<'a> {
     async fn run(&mut self, mut sent: mpsc::Receiver<Sent>) -> Result<(), Failure> {
         while let Some(Sent { line, pending, to }) = self.next(&mut sent).await? {
             let done = pending.await.map_err(|error| refused(error, line))?;
-            self.acknowledged += 1;
+            (self.acknowledged, self.line) = (self.acknowledged + 1, line);
             if self.bar.length().is_none() {
                 self.bar.inc(1);
             }

@@ -162,6 +162,24 @@ async fn churn_does_not_make_the_disk_grow() {
     assert!(size() > live);
 }
 
+/// A tree is saved while the broker runs, not at its end, which waits for none.
+#[tokio::test]
+async fn an_idle_broker_that_ends_begins_nothing() {
+    let directory = Directory::new("idle");
+    let config = || config("log_file_bytes = 4096\nsave_after_bytes = 1048576");
+    let first = start(config(), &directory.0).await;
+    let (mut wire, _) = open(&first).await;
+    append(&mut wire, "1").await;
+    first.shutdown().await;
+    let mut small = config();
+    small.save_after_bytes = 1;
+    let files = directory.files("");
+    let second = start(small, &directory.0).await;
+    second.shutdown().await;
+    let begun = directory.files("").into_iter().filter(|name| !files.contains(name));
+    assert!(begun.clone().all(|name| name.starts_with("log-")), "{:?}", begun.collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn durability() {
     assert_eq!(Config::default().durability, Durability::Sync);

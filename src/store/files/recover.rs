@@ -247,7 +247,7 @@ fn replay(
             );
             return Err(damage(32, why));
         }
-        let mut missing = None;
+        let (mut missing, before) = (None, report.replayed);
         let end = file.each(storage, *until, |commit| {
             if commit.rev.get() == state.rev().get() + 1 {
                 state.replay(&commit);
@@ -259,8 +259,11 @@ fn replay(
         if let Some(rev) = missing {
             return Err(damage(0, format!("revision {rev} comes without the one before it")));
         }
-        // What stays empty takes room as well, and each start begins a file.
-        bytes += file.bytes();
+        // What stays empty takes room as well, and each start begins a file; but no saved tree makes one go
+        // that has nothing behind the last.
+        if report.replayed > before {
+            bytes += file.bytes();
+        }
         if let End::Torn { at } = end {
             if n + 1 == logs.len() {
                 report.torn = Some((storage.show(name), at));

@@ -289,7 +289,7 @@ fn a_bench_says_that_its_broker_is_away_and_was() {
         let data = directory.file("data");
         let mut broker = Broker::on(&data, &[]);
         let address = broker.url.strip_prefix("ws://").unwrap().to_owned();
-        let args = ["bench", "--duration", "2s", "--warm-up", "10ms", "--rate", "50", "--json"];
+        let args = ["bench", "--duration", "6s", "--warm-up", "10ms", "--rate", "50", "--json"];
         let mut bench =
             Running::start(broker.command(if json { &args } else { &args[..args.len() - 1] }));
         let told = bench.aside();
