@@ -677,6 +677,40 @@ def test_another_way_may_be_a_coroutine() -> None:
     run(story())
 
 
+def test_what_is_written_before_another_way_is_awaited_is_kept() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+
+            async def first(tx: onetree.Transaction) -> int:
+                tx.put("/first", 1)
+                return tx.retry()
+
+            def begins(tx: onetree.Transaction) -> Any:
+                tx.put("/begun", 1)
+                return first(tx)
+
+            async def second(tx: onetree.Transaction) -> int:
+                tx.put("/second", 1)
+                return 2
+
+            for way in (first, begins):
+
+                async def between(tx: onetree.Transaction, way: Any = way) -> int:
+                    tx.put("/before", 1)
+                    either = tx.or_else(way, second)
+                    tx.put("/between", 1)
+                    return await either
+
+                done = await mirror.transact(between)
+                await mirror.at(done.rev or 0)
+                assert done.result == 2
+                assert numbers(mirror) == {"/before": 1, "/between": 1, "/second": 1}
+                await client.drop_tree("/")
+
+    run(story())
+
+
 def test_a_transaction_ends_with_its_run() -> None:
     async def story() -> None:
         async with naive() as server, onetree.connect(server.url) as client:

@@ -165,33 +165,36 @@ class Transaction:
         try:
             result = first(self)
         except (Retry, Exception):
-            if not self._forget(before):
+            if not self._forget(slice(before, None)):
                 raise
         else:
             if inspect.isawaitable(result):
-                return self._or_else(result, second, before)
-            if not self._forget(before):
+                return self._or_else(result, second, slice(before, len(self._writes)))
+            if not self._forget(slice(before, None)):
                 return result
         return second(self)
 
     async def _or_else(
-        self, first: Awaitable[Any], second: Callable[[Transaction], Any], before: int
+        self, first: Awaitable[Any], second: Callable[[Transaction], Any], begun: slice
     ) -> Any:
+        # What was written since `or_else` was called is not of the first way, which goes on now.
+        own = slice(len(self._writes), None)
         try:
             result = await first
         except (Retry, Exception):
-            if not self._forget(before):
+            if not self._forget(own, begun):
                 raise
         else:
-            if not self._forget(before):
+            if not self._forget(own, begun):
                 return result
         return await _result(second(self))
 
-    def _forget(self, before: int) -> bool:
-        """Whether the first way has retried: what it wrote is forgotten."""
+    def _forget(self, *own: slice) -> bool:
+        """Whether the first way has retried: what it wrote, the last in front, is forgotten."""
         retried, self.retried = self.retried, False
         if retried:
-            del self._writes[before:]
+            for writes in own:
+                del self._writes[writes]
         return retried
 
     def end(self) -> None:
