@@ -136,7 +136,8 @@ export class Transaction {
   }
 
   /**
-   * Runs `first`; when that retries, its writes are forgotten, what it read is not, and `second` runs.
+   * Runs `first`; when that retries, its writes are forgotten, what it read is not, and `second` runs. Where `first` is
+   * asynchronous, this is to be awaited before anything else is: what is written while it waits counts as its own.
    * @template A, B
    * @param {(tx: Transaction) => A} first
    * @param {(tx: Transaction) => B} second
@@ -146,14 +147,21 @@ export class Transaction {
     must(FUNCTION, 'first', first);
     must(FUNCTION, 'second', second);
     this.goOn();
-    const kept = this.steps.length;
+    const kept = new Set(this.steps);
     /** @param {() => A} end of the first */
     const settle = (end) => {
       if (!this.retried) return end();
       this.retried = false;
-      this.steps.length = kept;
+      this.steps = this.steps.filter((step) => kept.has(step));
       return second(this);
     };
+    // Before `first` goes on behind an `await` of its own, the caller comes to his: what he did meanwhile is not of `first`.
+    let begun = Infinity;
+    let retried = false;
+    queueMicrotask(() => {
+      for (const step of this.steps.slice(begun)) kept.add(step);
+      this.retried ||= retried;
+    });
     /** @param {unknown} error */
     const failed = (error) => settle(() => {
       throw error;
@@ -165,7 +173,10 @@ export class Transaction {
     } catch (error) {
       return failed(error);
     }
-    return result instanceof Promise ? result.then((value) => settle(() => value), failed) : settle(() => result);
+    if (!(result instanceof Promise)) return settle(() => result);
+    begun = this.steps.length;
+    [retried, this.retried] = [this.retried, false];
+    return result.then((value) => settle(() => value), failed);
   }
 
   /** @internal @returns {import('./protocol.js').Frame} */
@@ -211,6 +222,8 @@ export async function transact(mirror, fn) {
     try {
       result = await fn(tx);
     } catch (error) {
+      // What reaches this is one, also where an `orElse` beside it has had its answer since.
+      tx.retried ||= error instanceof Retry;
       if (!tx.retried) throw error;
     } finally {
       tx.ended = true;

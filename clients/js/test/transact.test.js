@@ -73,6 +73,50 @@ for (const [how, fn] of Object.entries(SWALLOWED)) {
   });
 }
 
+for (const [when, first] of Object.entries({
+  'at once': async (tx) => tx.put('/first', 1) ?? tx.retry(),
+  later: async (tx) => {
+    tx.put('/first', 1);
+    await null;
+    tx.put('/first', 2);
+    tx.retry();
+  },
+  'and is caught': async (tx) => {
+    try {
+      tx.retry();
+    } catch {}
+    await null;
+    tx.put('/first', 1);
+  },
+  'in a first of its own': (tx) => tx.orElse(async () => tx.put('/first', 1) ?? tx.retry(), async () => {
+    tx.put('/first', 2);
+    await null;
+    tx.retry();
+  }),
+})) {
+  test(`what is written between orElse and its await is kept, where the first retries ${when}`, { timeout: 5_000 }, async (t) => {
+    const { client, broker } = made(t);
+    const mirror = client.mirror('/');
+    const { result, runs } = await mirror.transact(async (tx) => {
+      tx.put('/before', 1);
+      const either = tx.orElse(first, (other) => other.put('/second', 1) ?? 'second');
+      tx.put('/between', 1);
+      return await either;
+    });
+    assert.deepEqual([result, runs, [...broker.tree.keys()].sort()], ['second', 1, ['/before', '/between', '/second']]);
+  });
+}
+
+test('a retry beside one that was answered is one', async (t) => {
+  const { runs, there } = await waiting(t, async (tx) => {
+    const either = tx.orElse(async () => tx.retry(), () => tx.put('/second', 1));
+    if (tx.get('/a')) return await either;
+    either.catch(() => {});
+    return tx.retry();
+  });
+  assert.deepEqual([runs, there], [2, ['/a', '/second']]);
+});
+
 test('a transaction that has ended is refused', async (t) => {
   const { client, broker } = made(t);
   const mirror = client.mirror('/');
