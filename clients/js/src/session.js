@@ -253,12 +253,7 @@ export class Session {
       return;
     }
     const { action } = error;
-    const good = this.link === 'up' && now - this.since >= GOOD;
-    if (good) {
-      this.backoff.reset();
-      // A token that is refused right behind `welcome` is no better than one that is refused before.
-      this.reauthed = false;
-    }
+    this.settleGood(now);
     const { reconnect } = this.options;
     const again = reconnect === 'always' || (reconnect === 'after-first' && this.ever);
     if (action === 'reauth' && this.options.tokenAgain && !this.reauthed && (again || !this.ever)) {
@@ -271,6 +266,14 @@ export class Session {
       return;
     }
     this.goOffline(now, error, this.backoff.next(error.retryInMs));
+  }
+
+  /** @private The connection ends: when it was good, what went wrong before it counts no more. @param {number} now */
+  settleGood(now) {
+    if (this.link !== 'up' || now - this.since < GOOD) return;
+    this.backoff.reset();
+    // A token that is refused right behind `welcome` is no better than one that is refused before.
+    this.reauthed = false;
   }
 
   /** @private @param {number} now @param {OnetreeError} error @param {number} retryInMs */
@@ -673,6 +676,7 @@ export class Session {
 
   /** @private Comes back under another name, at once if that was not so just now. @param {number} now */
   rename(now) {
+    this.settleGood(now);
     this.name = this.newName();
     const again = this.renamed !== undefined && now - this.renamed < GOOD;
     this.renamed = now;

@@ -422,7 +422,16 @@ test('a token that is refused is asked for once more, not as often as it is refu
       if (session.link === 'down') session.handleTimeout(world.now = session.nextTimeout());
       session.handleOpen(world.now);
       if (online !== undefined) for (const frame of new Connection(world.broker).handle(said(world)[0])) session.handleFrame(world.now, frame);
-      session.handleClosed(world.now += online ?? 0, new OnetreeError(code, 'no'));
+      world.now += online ?? 0;
+      if (code !== 'outcome-unknown') {
+        session.handleClosed(world.now, new OnetreeError(code, 'no'));
+        continue;
+      }
+      // It comes back under another name.
+      session.request(world.now, 1, request.put('/a', 1));
+      const [{ id }] = said(world);
+      session.handleFrame(world.now, { op: 'error', id, code, message: 'no' });
+      assert.equal(session.link, 'down');
     }
     world.effects();
     const { status, error, retryInMs } = world.statuses.at(-1);
@@ -444,6 +453,8 @@ test('a token that is refused is asked for once more, not as often as it is refu
     assert.deepEqual(told(reconnect, [refused, 0], ['lost', 0]), ['offline', 'later']);
     assert.deepEqual(told(reconnect, [refused, 0], ['lost', 0], [refused]), ended);
     assert.deepEqual(told(reconnect, [refused, 0], ['lost', 10_000], [refused]), again);
+    assert.deepEqual(told(reconnect, [refused], ['outcome-unknown', 9_000], [refused]), ended);
+    assert.deepEqual(told(reconnect, [refused], ['outcome-unknown', 10_000], [refused]), again);
   }
 });
 

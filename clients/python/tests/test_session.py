@@ -416,6 +416,19 @@ def test_a_token_that_is_refused_behind_welcome_is_not_asked_for_for_ever(reconn
     assert world.session.is_over and world.connects == 4
 
 
+@pytest.mark.parametrize("good", [True, False])
+def test_a_connection_was_good_also_where_another_name_follows(good: bool) -> None:
+    world = online(token=lambda: "t")
+    assert refuse(world)
+    world.now += session_module.GOOD - (0 if good else 0.1)
+    world.session.request(world.now, 1, request.put("/a", 1))
+    [put] = said(world)
+    world.session.handle_frame(world.now, f.Error("outcome-unknown", "no", put.id))
+    assert world.session.link == "down"
+    world.settle()
+    assert refuse(world) == good
+
+
 def test_a_mirror_that_is_wrong_again_and_again_waits() -> None:
     world = online()
     world.session.mirror(1, State(View("/")), SubOptions())

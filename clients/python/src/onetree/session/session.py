@@ -159,10 +159,7 @@ class Session:
             return
         if self._goodbye is not None:
             error = self._goodbye[0]
-        if self.link == "up" and now - self._since >= GOOD:
-            self._backoff.reset()
-            # Not by each `welcome`: a broker that then refuses would be asked again and again.
-            self._reauth = False
+        self._settle_good(now)
         reconnect = self._options.reconnect
         willing = reconnect == "always" or (reconnect == "after-first" and self._ever)
         # A token of a function may have been old: it is asked once more at once.
@@ -408,8 +405,16 @@ class Session:
         self.effects.append(Disconnect())
         self.handle_closed(now, error)
 
+    def _settle_good(self, now: float) -> None:
+        """The connection ends: when it was good, what went wrong before it counts no more."""
+        if self.link == "up" and now - self._since >= GOOD:
+            self._backoff.reset()
+            # Not by each `welcome`: a broker that then refuses would be asked again and again.
+            self._reauth = False
+
     def _rename(self, now: float) -> None:
         """Comes back under another name, at once if that was not so just now."""
+        self._settle_good(now)
         self.name = self._new_name()
         again = self._renamed is not None and now - self._renamed < GOOD
         wait = self._backoff.next() if again else 0.0
