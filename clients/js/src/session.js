@@ -289,7 +289,9 @@ export class Session {
     for (const [ticket, until] of this.verdicts) {
       if (until > now) break;
       this.verdicts.delete(ticket);
-      const error = new OnetreeError('timeout', `no answer within ${this.options.requestTimeoutMs} ms`, { sent: true, again: true });
+      const sent = !this.verifying.some(([one]) => one === ticket);
+      const what = `no answer within ${this.options.requestTimeoutMs} ms${sent ? '' : '; it was never sent'}`;
+      const error = new OnetreeError('timeout', what, { sent, again: true });
       this.effects.push({ do: 'verdict', ticket, error });
     }
     if (this.closing && this.closing.until <= now) {

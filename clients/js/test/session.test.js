@@ -413,6 +413,22 @@ test('a mirror that is to be compared and gets no answer is told so, once', () =
   assert.deepEqual(verdicts(), []);
 });
 
+test('a verdict that did not come in time says whether it was asked for', () => {
+  for (const full of [true, false]) {
+    const { session, ...world } = online({ requestTimeoutMs: 5_000 });
+    session.mirror(1, new MirrorState(viewOf('/')), { once: false, signals: false, everyMs: 0 });
+    said({ session, ...world });
+    session.verify(0, 1, 1);
+    // As many are under way as the broker takes, or fewer.
+    if (full) session.welcome = { ...session.welcome, limits: { ...session.welcome.limits, in_flight: 0 } };
+    assert.equal(said({ session, ...world }).some(({ op }) => op === 'sync'), !full);
+    session.handleTimeout(5_000);
+    const [{ error }] = session.takeEffects().filter((effect) => effect.do === 'verdict');
+    assert.deepEqual([error.code, error.sent, error.action], ['timeout', !full, 'retry']);
+    assert.equal(/was never sent/.test(error.message), full);
+  }
+});
+
 test('a token that is refused is asked for once more, not as often as it is refused', () => {
   /** What becomes of a client whose connections end so: after so many ms `online` (none: before that), with this code. */
   const told = (reconnect, ...ends) => {
