@@ -48,6 +48,9 @@ def test_urls() -> None:
     for url in (5, None, b"ws://x"):
         with pytest.raises(onetree.BadUrl):
             parse_url(url)  # type: ignore[arg-type]
+    # As a URL is read elsewhere: what stands around it is none of it.
+    for url in (" ws://h:1/ ", "WS://h:1\n", "ws://h:1/v1/sync "):
+        assert parse_url(url) == "ws://h:1/v1/sync"
 
 
 WRITES: list[Callable[..., object]] = [

@@ -40,6 +40,7 @@ def parse_url(url: str) -> str:
     """The whole URL of a broker, `ws://host[:port][/path]`; `BadUrl` when it is none."""
     if not isinstance(url, str):
         raise BadUrl(f"a URL is text, not {type(url).__name__}")
+    url = url.strip()
     try:
         parts = urlsplit(url)
         port = parts.port
