@@ -352,7 +352,10 @@ def test_errors_of_connecting() -> None:
         (FULL, "HttpAnswer", "retry"),
         (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "HttpAnswer", "fix"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "NotABroker", "fix"),
+        (bytes([21, 3, 1, 0, 2, 2, 70]), "NotABroker", "fix"),
         (b"", "LinkLost", "retry"),
+        (b"HT", "LinkLost", "retry"),
+        (b"HTTP/1.1 101 Switching\r\nUpgra", "LinkLost", "retry"),
         (None, "Unreachable", "retry"),
     ],
 )  # fmt: skip

@@ -30,6 +30,8 @@ from .wire import Wire
 
 PATH: Final = "/v1/sync"
 """The path of the protocol, where a URL has none."""
+HTTP: Final = b"HTTP/"
+"""How each answer to the handshake begins."""
 CLOSE_TIMEOUT: Final = 1.0
 """How long an orderly end of the WebSocket may take, seconds."""
 SAID: Final = 200
@@ -76,6 +78,8 @@ class Link(asyncio.Protocol):
         # The broker's frames have a limit of its own; the protocol has no extensions.
         self._protocol = ClientProtocol(parse_uri(url), subprotocols=wanted, max_size=None)
         self._wire = Wire()
+        # How what came begins.
+        self._first = b""
         self._take = take
         self._heard = heard
         self._transport: asyncio.Transport | None = None
@@ -136,7 +140,7 @@ class Link(asyncio.Protocol):
                 raise NotABroker(f"{address} is no Onetree broker: it speaks no {subprotocol}")
             return link
         link._abort()
-        raise _not_open(address, refused)
+        raise _not_open(address, link._first, refused)
 
     async def send(self, message: bytes | str) -> None:
         """Sends a message, when the socket takes it; `ConnectError` when it is closed."""
@@ -172,6 +176,7 @@ class Link(asyncio.Protocol):
         protocol = self._protocol
         self._heard()
         if protocol.state is State.CONNECTING:
+            self._first = (self._first + data)[: len(HTTP)]
             size = self._wire.handshake(data)
             self._other(data[:size])
             data = data[size:]
@@ -270,14 +275,16 @@ class Link(asyncio.Protocol):
             self.gone.set_result(error)
 
 
-def _not_open(address: str, error: Exception | None) -> ConnectError:
-    """Why the handshake failed."""
+def _not_open(address: str, first: bytes, error: Exception | None) -> ConnectError:
+    """Why the handshake failed. `first`: how the answer began."""
     if isinstance(error, InvalidStatus):
         response = error.response
         said = (response.body or b"").decode(errors="replace").strip().split("\n")[0][:SAID]
         after = response.headers.get("Retry-After", "")
         wait = float(after) if after.isascii() and after.isdigit() else None
         return HttpAnswer(address, response.status_code, said, wait)
+    if not HTTP.startswith(first):
+        return NotABroker(f"{address} is no Onetree broker: it speaks no HTTP")
     if error is None or isinstance(error, EOFError) or isinstance(error.__cause__, EOFError):
         return LinkLost("it was closed during the handshake")
     return NotABroker(f"{address} is no Onetree broker: {error}")
