@@ -151,7 +151,7 @@ export class Link {
     };
     socket.onclose = ({ code: close, reason }) => {
       if (opened) this.end(closeError(close, reason));
-      else this.end(new OnetreeError(code, `${code === 'unreachable' ? 'cannot reach' : 'no broker is'} ${target}${why ? `: ${why}` : ''}`));
+      else this.end(new OnetreeError(code, `${notOpen(code, target)}${why ? `: ${why}` : ''}`));
     };
   }
 
@@ -194,9 +194,20 @@ export class Link {
 /** @param {import('./json.js').Codec} codec */
 const codec = ({ subprotocol }) => subprotocol;
 
+/** Why no WebSocket came of it. @param {string} code @param {string} target */
+function notOpen(code, target) {
+  if (code === 'unreachable') return `cannot reach ${target}`;
+  return code === 'lost' ? `${target} closed it during the handshake` : `${target} is no broker`;
+}
+
 /**
- * What an error of `ws` says of who answers: what it finds wrong in an answer has no code, or one of the HTTP parser; all others are
- * about the way there.
- * @param {{code?: string} | undefined} error
+ * What an error of `ws` says of who answers: what it finds wrong in an answer has no code, or one of the HTTP parser; of a connection
+ * that there was it says how that ended; all others are about the way there.
+ * @param {{code?: string, syscall?: string} | undefined} error
  */
-const wordOf = (error) => (error && (error.code === undefined || error.code.startsWith('HPE_')) ? 'not-a-broker' : 'unreachable');
+function wordOf(error) {
+  if (!error) return 'unreachable';
+  const { code, syscall } = error;
+  if (code === undefined || code.startsWith('HPE_')) return 'not-a-broker';
+  return (code === 'ECONNRESET' || code === 'EPIPE') && syscall !== 'connect' ? 'lost' : 'unreachable';
+}

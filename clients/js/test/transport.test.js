@@ -11,15 +11,17 @@ import { targetOf } from '../src/transport.js';
 
 const UPGRADED = 'HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n';
 const ANSWERS = {
-  unreachable: [() => undefined, () => '', () => 'HTTP/1.1 200', status(503), status(429)],
+  unreachable: [status(503), status(429)],
+  lost: [() => undefined, () => '', () => 'HT', () => 'HTTP/1.1 200', () => 'HTTP/1.1 101 Switching\r\nUpgra'],
   unauthorized: [status(401)],
   'not-a-broker': [
-    status(404), status(200), () => 'hello\r\n\r\n', () => 'SSH-2.0-x\r\n', () => `${UPGRADED}Sec-WebSocket-Accept: x\r\n\r\n`,
+    status(404), status(200), () => 'hello\r\n\r\n', () => 'SSH-2.0-x\r\n', () => '\x15\x03\x01\0\x02\x02F',
+    () => `${UPGRADED}Sec-WebSocket-Accept: x\r\n\r\n`,
     (accept) => `${UPGRADED}Sec-WebSocket-Accept: ${accept}\r\n\r\n`,
     (accept) => `${UPGRADED}Sec-WebSocket-Accept: ${accept}\r\nSec-WebSocket-Protocol: other\r\n\r\n`,
   ],
 };
-const ACTIONS = { unreachable: 'retry', unauthorized: 'reauth', 'not-a-broker': 'fix' };
+const ACTIONS = { unreachable: 'retry', lost: 'retry', unauthorized: 'reauth', 'not-a-broker': 'fix' };
 
 function status(code) {
   return () => `HTTP/1.1 ${code} X\r\nContent-Length: 3\r\nConnection: close\r\n\r\nwhy`;
@@ -62,6 +64,14 @@ const ended = (url) => connect(url, { reconnect: 'never' }).then(() => 'connecte
 test('what answers and is no broker is told from what may be one later', async (t) => {
   for (const [code, answers] of Object.entries(ANSWERS)) {
     for (const answer of answers) assert.deepEqual(await ended(await answering(t, answer)), [code, ACTIONS[code]], String(answer('…')));
+  }
+});
+
+test('it is said of whom', async (t) => {
+  for (const [answer, word, said] of [['hello', 'not-a-broker', 'is no broker: '], ['', 'lost', 'closed it during the handshake: ']]) {
+    const url = await answering(t, () => answer);
+    const begins = `${word}: ${url}/v1/sync ${said}`;
+    await assert.rejects(connect(url, { reconnect: 'never' }), ({ message }) => assert.equal(message.slice(0, begins.length), begins) === undefined);
   }
 });
 
