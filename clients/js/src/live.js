@@ -11,6 +11,8 @@ import { transact } from './transact.js';
 const KEEP = 1_000;
 /** Where mirrors are kept now: each is of one mirror at a time. @type {WeakSet<Keep>} */
 const inUse = new WeakSet();
+/** Mirrors that were kept, have ended, and are saved once more. @type {Set<Promise<void>>} */
+const endings = new Set();
 /** How many entries a page may have. */
 const PAGE = whole(32);
 
@@ -79,19 +81,33 @@ export class Mirror {
 
   /** @internal Goes on from what is kept, where that can be had. @param {Keep} keep */
   async load(keep) {
-    if (inUse.has(keep)) {
-      // Not even to be closed by this one.
-      this.keep = undefined;
-      this.keepError = new OnetreeError('state-in-use', 'another mirror is kept there: a `keep` is of one at a time');
-      return;
+    // As long as it is another's, it is not even to be closed by this one.
+    this.keep = undefined;
+    while (!this.ended) {
+      const ending = [...endings];
+      try {
+        return await this.take(keep);
+      } catch (error) {
+        const used = error instanceof OnetreeError && error.code === 'state-in-use';
+        if (!used || ending.length === 0) {
+          this.keepError = error;
+          return;
+        }
+      }
+      // It may be in use by one of these for so long only.
+      await Promise.all(ending);
+    }
+  }
+
+  /** @private @param {Keep} keep */
+  async take(keep) {
+    if (inUse.has(keep) && this.keep !== keep) {
+      throw new OnetreeError('state-in-use', 'another mirror is kept there: a `keep` is of one at a time');
     }
     inUse.add(keep);
-    try {
-      const saved = await keep.load();
-      if (saved && !this.ended) this.begin(checked(saved));
-    } catch (error) {
-      this.keepError = error;
-    }
+    this.keep = keep;
+    const saved = await keep.load();
+    if (saved && !this.ended) this.begin(checked(saved));
   }
 
   /** @private What it was started with turned out to be kept. @param {Snapshot} snapshot */
@@ -111,8 +127,14 @@ export class Mirror {
     for (const feed of this.feeds) /** @type {any} */ (feed).push(event);
     if (this.waiters.size > 0) for (const waiter of [...this.waiters]) if (waiter()) this.waiters.delete(waiter);
     if (!this.keep) return;
-    if (this.ended) this.client.outlast(this.ending = this.saved().then(() => this.letGo()));
-    else this.keepLater();
+    if (!this.ended) {
+      this.keepLater();
+      return;
+    }
+    const ending = this.ending = this.saved().then(() => this.letGo());
+    endings.add(ending);
+    void ending.then(() => endings.delete(ending));
+    this.client.outlast(ending);
   }
 
   /** The revision that it is at. */

@@ -83,6 +83,32 @@ test('two mirrors of one process do not write into one file, also by one keep', 
   await again.close();
 });
 
+for (const [whose, another] of Object.entries({ 'the same keep': (/** @type {any} */ keep) => keep, 'another keep': (_, path) => keepInFile(path) })) {
+  test(`a mirror begins behind the end of the one that is kept there before it, by ${whose}`, async (t) => {
+    const path = await file(t);
+    const { client } = made(t);
+    await client.put('/a', 1);
+    const keep = keepInFile(path);
+    const first = client.mirror('/', { keep });
+    await first.fresh();
+    void first.close();
+    // One that is closed while it waits takes nothing from anybody.
+    void client.mirror('/', { keep: another(keep, path) }).close();
+    const second = client.mirror('/', { keep: another(keep, path) });
+    await second.fresh();
+    assert.deepEqual([second.keepError, second.initial.rev], [undefined, 1]);
+    await client.put('/b', 2);
+    await second.at(2);
+    // One that goes on is not waited for.
+    const third = client.mirror('/', { keep: another(keep, path) });
+    void client.mirror('/').close();
+    await third.fresh();
+    assert.equal(third.keepError?.code, 'state-in-use');
+    await Promise.all([third.close(), second.close()]);
+    assert.equal((await keepInFile(path).load()).cookie.rev, 2);
+  });
+}
+
 test('a file that is not whole is named, and left as it is', async (t) => {
   const path = await file(t);
   await keepInFile(path).save(Snapshot.saved(COOKIE, ENTRIES));
