@@ -358,16 +358,12 @@ impl Session {
         if self.closing.is_some() {
             return self.finish(None);
         }
-        let (since, error) = match &self.link {
-            Link::Up { since, .. } => (Some(*since), error),
+        self.settle_good(now);
+        let error = match &self.link {
             // What `bye` said is more telling than what comes of it.
-            Link::Leaving { since, error, .. } => (Some(*since), error.clone()),
-            _ => (None, error),
+            Link::Leaving { error, .. } => error.clone(),
+            _ => error,
         };
-        if since.is_some_and(|since| now.saturating_sub(since) >= GOOD) {
-            self.backoff.reset();
-            self.refused = false;
-        }
         let again = match self.options.reconnect {
             Reconnect::Never => false,
             Reconnect::AfterFirst => self.ever,
@@ -567,8 +563,19 @@ impl Session {
         self.handle_closed(now, error);
     }
 
+    /// The connection ends: when it was good, what went wrong before it counts no more.
+    fn settle_good(&mut self, now: Time) {
+        if let Link::Up { since, .. } | Link::Leaving { since, .. } = self.link
+            && now.saturating_sub(since) >= GOOD
+        {
+            self.backoff.reset();
+            self.refused = false;
+        }
+    }
+
     /// Comes back under another name, at once if that was not so just now.
     fn rename(&mut self, now: Time) {
+        self.settle_good(now);
         self.name = new_name(&self.options, &mut self.random);
         let again = self.renamed.is_some_and(|at| now.saturating_sub(at) < GOOD);
         let retry_in = if again { self.backoff.next(None) } else { Time::ZERO };

@@ -129,6 +129,29 @@ fn a_welcome_alone_does_not_make_a_token_good() {
 }
 
 #[test]
+fn a_connection_was_good_also_where_another_name_follows() {
+    for (online, good) in [(10 * SECOND, true), (9 * SECOND, false)] {
+        let asked = Options::new("ws://here").token_from(|| async { Ok("t".to_owned()) });
+        let mut bench = Bench::with(asked.reconnect(Reconnect::Always));
+        let refuse = |bench: &mut Bench| {
+            bench.session.handle_open(bench.now);
+            bench.sent();
+            bench.say(ServerFrame::Error(ErrorFrame::new(None, Code::Unauthorized, "no")));
+            bench.wait(Time::ZERO);
+        };
+        refuse(&mut bench);
+        bench.open();
+        bench.wait(online);
+        bench.append("a");
+        let sent = appends(&bench.sent());
+        bench.refuse(sent[0].2, Code::OutcomeUnknown);
+        bench.wait(Time::ZERO);
+        refuse(&mut bench);
+        assert_eq!(bench.ended.is_none(), good, "{online:?}");
+    }
+}
+
+#[test]
 fn what_the_broker_has_accepted_is_answered_behind_its_bye() {
     let goodbye =
         || Goodbye { code: Code::ShuttingDown, retry_ms: Some(3000), message: "x".into() };
