@@ -16,6 +16,8 @@ export const RETRY_MOST = 86_400_000;
 const OWN = {
   timeout: 'retry', lost: 'retry', 'queue-full': 'retry', unreachable: 'retry', protocol: 'retry',
   state: 'fix', 'state-in-use': 'fix', 'state-broken': 'fix',
+  // Of a transaction; of a client it is what helps against that which ended it.
+  ended: 'fix',
   'outside-view': 'fix', url: 'fix', 'no-websocket': 'fix', 'not-a-broker': 'fix',
 };
 

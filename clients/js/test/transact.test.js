@@ -134,7 +134,7 @@ test('a transaction that has ended is refused', async (t) => {
     kept = tx;
     throw new RangeError('mine');
   }), RangeError);
-  assert.throws(() => kept.put('/a', 1), { code: 'ended' });
+  assert.throws(() => kept.put('/a', 1), { code: 'ended', action: 'fix' });
   assert.deepEqual([...broker.tree.keys()], ['/b']);
 });
 
