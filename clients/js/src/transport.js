@@ -3,7 +3,7 @@
 import { codeOfClose } from './codes.js';
 import { OnetreeError } from './errors.js';
 
-/** The host's own, as long as the application has put no other in its place. */
+/** The host's own: nothing tells it from one that the application has put in its place before, which the README says. */
 const OWN = globalThis.WebSocket;
 /** In Node its own does not tell 401 from 404, nor either from nobody. Deno and Bun say that they are Node, too, and have no other. */
 const prefersWs = typeof process === 'object' && !!process.versions?.node && !('Deno' in globalThis) && !('Bun' in globalThis);
