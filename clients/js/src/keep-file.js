@@ -14,6 +14,9 @@ const PIECE = 2_000;
 /** The files in which mirrors of this process are kept now. @type {Set<string>} */
 const inUse = new Set();
 
+/** The file of whoever asked last: one after the other, so that the first who asks for a file has it. */
+let asking = Promise.resolve('');
+
 /**
  * A file that one mirror is kept in, for the option `keep` of `client.mirror`. It is only ever replaced as a whole, by way of
  * `PATH.tmp` beside it: whatever kills the process, it is one that was whole. Through a symbolic link its target is replaced.
@@ -36,7 +39,7 @@ export function keepInFile(path) {
   };
   const load = async () => {
     try {
-      const file = await fileOf(path);
+      const file = await (asking = asking.then(() => fileOf(path)));
       if (inUse.has(file)) throw new OnetreeError('state-in-use', `${path} is in use by another mirror of this process`);
       inUse.add(owned = file);
     } catch (error) {

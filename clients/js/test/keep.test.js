@@ -1,7 +1,8 @@
 // Where a mirror is kept: what is read is what was saved, and a broken file is never replaced.
 
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import files, { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -62,6 +63,25 @@ test('a file is that of one mirror at a time, by whatever name', async (t) => {
   await writeFile(path, 'precious');
   await assert.rejects(one.load(), { code: 'state-broken' });
   await assert.rejects(other.load(), { code: 'state-broken' });
+});
+
+test('of those who ask for a file at once the first has it, however long its name takes to be found', async (t) => {
+  const path = await file(t);
+  const { realpath } = files;
+  let asked = 0;
+  t.mock.method(files, 'realpath', async (/** @type {string} */ of) => {
+    if (asked++ === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    return realpath(of);
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  const keeps = [keepInFile(path), keepInFile(path)];
+  const [first, second] = await Promise.allSettled(keeps.map((keep) => keep.load()));
+  assert.ok(asked > 0);
+  assert.deepEqual([first.status, second.reason?.code], ['fulfilled', 'state-in-use']);
 });
 
 test('two mirrors of one process do not write into one file, also by one keep', async (t) => {
