@@ -77,7 +77,7 @@ export class Changes {
      * @type {{past: Behind, now: Snapshot | undefined} | undefined}
      */
     this.start = undefined;
-    for (const event of past) (this.start ??= { past: new Behind(initial), now: undefined }).past.fold(event);
+    for (const event of past) (this.start ??= { past: new Behind(initial), now: undefined }).past.fold(event, initial.cookie);
   }
 
   /** @private What the mirror goes on from turned out to be another. */
@@ -114,7 +114,7 @@ export class Changes {
     }
     if (this.behind === undefined && (waiting >= EVENTS || this.waiting >= CHANGES)) this.behind = new Behind(before());
     if (this.behind !== undefined) {
-      this.behind.fold(event);
+      this.behind.fold(event, beforeCookie);
       this.behind.forgetGaps(this.state);
     } else {
       this.waiting += weight(event);
@@ -237,20 +237,23 @@ class Behind {
     this.ended = undefined;
   }
 
-  /** @param {MirrorEvent} event */
-  fold(event) {
+  /** @param {MirrorEvent} event @param {Cookie | undefined} before what dated the mirror before it */
+  fold(event, before) {
     switch (event.type) {
-      case 'fresh': case 'delta':
+      case 'fresh': case 'delta': {
         this.fresh ||= event.type === 'fresh';
+        // Of another history nothing was seen, and its revisions may be below those that were.
+        const known = before?.epoch === this.from.cookie?.epoch ? this.from.rev : 0;
         for (const log of event.gaps) this.gaps.add(log);
         // A log entry that came and was trimmed meanwhile was never seen: there was something. One that was deleted, was
         // to be gone.
         for (const { path, old, trimmed } of event.changes) {
-          if (trimmed && old !== undefined && old.rev > this.from.rev && LOGGED.test(path)) {
+          if (trimmed && old !== undefined && old.rev > known && LOGGED.test(path)) {
             this.gaps.add(path.slice(0, -19) || '/');
           }
         }
         break;
+      }
       case 'corrupt': case 'broken': case 'circling': this.trouble = event; break;
       case 'offline': case 'online': this.link = event; break;
       case 'ended': this.ended = event; break;

@@ -157,6 +157,41 @@ test('what is folded is complete; a trim is a gap, a delete is none', () => {
   }
 });
 
+/** A full queue, and the mirror behind it: /log with the entries of these revisions, all of them known. */
+function full(revs) {
+  const state = new MirrorState(viewOf('/'));
+  const entries = (all) => all.map((rev) => ({ path: `/log/${logKey(rev, 0)}`, rev, act: 'put', value: Value.json(rev) }));
+  const refresh = (all, rev, epoch) => {
+    const { what, ...begun } = state.handleRefresh({ kind: 'full', why: 'epoch' });
+    feed?.push({ type: what, ...begun });
+    state.handleEntries(entries(all));
+    const { changes, gaps } = state.handleFresh({ rev, view: '0'.repeat(16) }, epoch);
+    feed?.push({ type: 'fresh', rev, changes, gaps });
+  };
+  const trim = (rev, gap) => {
+    const { since, changes, gaps } = state.handleDelta(undefined, rev, [{ act: 'trim', path: '/log', rev, to: logKey(rev, 0), gap }]);
+    feed.push({ type: 'delta', since, rev, changes, gaps });
+  };
+  let feed;
+  refresh(revs, 9, EPOCH);
+  feed = new Changes(state, state.snapshot, [], () => {});
+  for (let n = 0; n < 256; n += 1) feed.push({ type: 'online', resumed: true });
+  const gaps = () => {
+    const told = [];
+    for (let event = feed.nextNow(); event; event = feed.nextNow()) told.push(...(event.gaps ?? []));
+    return told;
+  };
+  return { refresh, trim, gaps };
+}
+
+test('what another history has brought was never seen', () => {
+  const { refresh, trim, gaps } = full([1, 2]);
+  // Of this one the revisions are below those that are known.
+  refresh([3], 5, 'f'.repeat(32));
+  trim(6);
+  assert.deepEqual(gaps(), ['/log']);
+});
+
 test('gaps of logs that came and went do not add up', () => {
   const state = new MirrorState(viewOf('/'));
   state.handleRefresh({ kind: 'full', why: 'no-cookie' });

@@ -1204,6 +1204,45 @@ def test_gaps_of_logs_that_came_and_went_do_not_add_up() -> None:
     assert "/log" in gaps and len(gaps) <= 1024
 
 
+class _Unread:
+    """A full queue, and the mirror behind it: `/log` with entries that are all known, at 9."""
+
+    def __init__(self, *revs: int) -> None:
+        self.state = State(onetree.View("/"))
+        self.changes = Changes(Snapshot.saved(None), Snapshot.saved(None), [])
+        self.refresh(9, "e", *revs)
+        self.changes = Changes(self.state.snapshot(), self.state.snapshot(), [])
+        for _ in range(EVENTS):
+            self.happened(e.Synced(9, True))
+
+    def happened(self, event: Any) -> None:
+        self.changes.push(event, self.state.snapshot())
+
+    def refresh(self, rev: int, epoch: str, *revs: int) -> None:
+        self.happened(self.state.handle_refresh(f.Refresh(1, "full", "epoch")))
+        value = onetree.Value.json(1)
+        self.state.handle_entries([f.Entry(f"/log/{log_key(at, 0)}", at, value) for at in revs])
+        self.happened(self.state.handle_fresh(f.Fresh(1, rev, "0" * 16), epoch))
+
+    def trim(self, rev: int, gap: bool = False) -> None:
+        trim = f.Gone("/log", rev, "trim", log_key(rev, 0), gap)
+        self.happened(self.state.handle_delta(None, rev, [trim]))
+
+    def gaps(self) -> list[str]:
+        told: list[str] = []
+        while (event := self.changes.next_now()) is not None:
+            told += getattr(event, "gaps", ())
+        return told
+
+
+def test_what_another_history_has_brought_was_never_seen() -> None:
+    unread = _Unread(1, 2)
+    # Of this one the revisions are below those that are known.
+    unread.refresh(5, "another", 3)
+    unread.trim(6)
+    assert unread.gaps() == ["/log"]
+
+
 def test_what_was_deleted_from_a_log_unseen_is_no_gap_and_what_was_trimmed_is() -> None:
     view, state = onetree.View("/"), State(onetree.View("/"))
     state.handle_refresh(f.Refresh(1, "full", "new"))
