@@ -225,6 +225,8 @@ class Behind {
   constructor(from) {
     this.from = from;
     this.fresh = false;
+    /** Whether the last refresh began from nothing. */
+    this.full = false;
     /** @type {Set<string>} */
     this.gaps = new Set();
     /** When there are so many of them, those that are for nobody are forgotten. */
@@ -240,8 +242,13 @@ class Behind {
   /** @param {MirrorEvent} event @param {Cookie | undefined} before what dated the mirror before it */
   fold(event, before) {
     switch (event.type) {
+      case 'refreshing': this.full = event.kind === 'full'; break;
       case 'fresh': case 'delta': {
-        this.fresh ||= event.type === 'fresh';
+        if (event.type === 'fresh') {
+          this.fresh = true;
+          // What it brings is there, whatever was trimmed before.
+          if (this.full) this.gaps.clear();
+        }
         // Of another history nothing was seen, and its revisions may be below those that were.
         const known = before?.epoch === this.from.cookie?.epoch ? this.from.rev : 0;
         for (const log of event.gaps) this.gaps.add(log);

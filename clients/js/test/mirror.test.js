@@ -192,6 +192,13 @@ test('what another history has brought was never seen', () => {
   assert.deepEqual(gaps(), ['/log']);
 });
 
+test('what a refresh from nothing brings back is not trimmed by what was before', () => {
+  const { refresh, trim, gaps } = full([1, 2]);
+  trim(10, true);
+  refresh([1, 2], 5, 'f'.repeat(32));
+  assert.deepEqual(gaps(), []);
+});
+
 test('gaps of logs that came and went do not add up', () => {
   const state = new MirrorState(viewOf('/'));
   state.handleRefresh({ kind: 'full', why: 'no-cookie' });

@@ -1243,6 +1243,13 @@ def test_what_another_history_has_brought_was_never_seen() -> None:
     assert unread.gaps() == ["/log"]
 
 
+def test_what_a_refresh_from_nothing_brings_back_is_not_trimmed_by_what_was_before() -> None:
+    unread = _Unread(1, 2)
+    unread.trim(10, gap=True)
+    unread.refresh(5, "another", 1, 2)
+    assert unread.gaps() == []
+
+
 def test_what_was_deleted_from_a_log_unseen_is_no_gap_and_what_was_trimmed_is() -> None:
     view, state = onetree.View("/"), State(onetree.View("/"))
     state.handle_refresh(f.Refresh(1, "full", "new"))

@@ -139,6 +139,8 @@ class _Behind:
     def __init__(self, start: Snapshot) -> None:
         self.start = start
         self.fresh = False
+        # Whether the last refresh began from nothing.
+        self.full = False
         # Logs of which something is gone that the application never saw.
         self.gaps: set[str] = set()
         # When there are so many of them, those that are for nobody are forgotten.
@@ -149,8 +151,14 @@ class _Behind:
 
     def fold(self, event: Event, before: Snapshot) -> None:
         """`before`: the mirror before it."""
-        if isinstance(event, (e.Delta, e.Fresh)):
-            self.fresh |= isinstance(event, e.Fresh)
+        if isinstance(event, e.Refreshing):
+            self.full = event.kind == "full"
+        elif isinstance(event, (e.Delta, e.Fresh)):
+            if isinstance(event, e.Fresh):
+                self.fresh = True
+                if self.full:
+                    # What it brings is there, whatever was trimmed before.
+                    self.gaps.clear()
             self.gaps.update(event.gaps)
             trims = event.trims
             if trims is not None and not trims:
