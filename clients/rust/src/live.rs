@@ -173,9 +173,11 @@ impl Shared {
         &self.view.base
     }
 
-    /// Which history it shows.
+    /// Which history it shows, as long as it goes on: to the broker's one, if that is another.
     pub(crate) fn history(&self) -> Option<Epoch> {
-        self.lock().snapshot.cookie().map(|cookie| cookie.epoch)
+        let inner = self.lock();
+        let cookie = inner.snapshot.cookie().filter(|_| inner.ended.is_none())?;
+        Some(cookie.epoch)
     }
 
     /// What it was started with.

@@ -1,7 +1,6 @@
 //! The file that a mirror is kept in.
 
 mod broker;
-#[expect(dead_code, reason = "what other tests need")]
 mod peer;
 
 use std::fs;
@@ -10,10 +9,10 @@ use std::time::Duration;
 
 use onetree_client::mirror::State;
 use onetree_client::protocol::Epoch;
-use onetree_client::protocol::frame::{Fresh, Refresh};
+use onetree_client::protocol::frame::{ClientFrame, Fresh, Refresh};
 use onetree_client::{
-    Act, Change, Client, Keep, KeepError, MirrorOptions, Path, Reason, RefreshKind, Revision,
-    Saver, Snapshot, Value, View,
+    Act, Change, Client, Delete, Keep, KeepError, MirrorOptions, Path, Reason, RefreshKind,
+    Revision, Saver, Snapshot, Value, View,
 };
 
 /// A directory of one test's own, gone with it.
@@ -37,6 +36,10 @@ impl Drop for Directory {
 
 /// A whole mirror with one entry, at `rev`.
 fn whole(rev: u64) -> Snapshot {
+    whole_in(Epoch(1), rev)
+}
+
+fn whole_in(history: Epoch, rev: u64) -> Snapshot {
     let rev = Revision::new(rev).unwrap();
     let view = View::tree(Path::root());
     let mut state = State::new(view.clone(), None);
@@ -45,7 +48,7 @@ fn whole(rev: u64) -> Snapshot {
     let act = Act::Put(Some(Value::json("{\"x\": 1}")));
     state.handle_entries(vec![Change { path: Path::parse("/a").unwrap(), rev, act }]);
     let view = view.fingerprint();
-    state.handle_fresh(&Fresh { sub: 1, rev, view, digest: None }, Epoch(1));
+    state.handle_fresh(&Fresh { sub: 1, rev, view, digest: None }, history);
     state.snapshot().clone()
 }
 
@@ -118,6 +121,32 @@ async fn a_file_is_free_and_whole_when_its_mirror_is_closed() {
     assert_eq!(again.load().unwrap().unwrap().rev(), Revision::new(5).unwrap());
     // One that is not kept has nothing to wait for.
     client.mirror(view, MirrorOptions::new()).close().await.unwrap();
+    drop(broker.await.unwrap());
+}
+
+#[tokio::test]
+async fn what_a_mirror_has_shown_that_is_closed_holds_up_no_write() {
+    let directory = Directory::new("history");
+    let file = directory.0.join("mirror.jsonl");
+    Keep::open(&file).unwrap().save(&whole_in(Epoch(2), 3)).unwrap();
+    let (listener, options) = peer::listen().await;
+    let broker = tokio::spawn(async move {
+        let (mut peer, _) = peer::Peer::accept(&listener, 4).await;
+        loop {
+            if let ClientFrame::Delete(delete) = peer.read().await {
+                peer.done(delete.id, 6).await;
+                return peer;
+            }
+        }
+    });
+    let client = Client::connect(options).await.unwrap();
+    let kept = MirrorOptions::new().keep(&file).unwrap();
+    let mirror = client.mirror(View::tree(Path::root()), kept);
+    let delete = || Delete::new(broker::path("/a")).if_rev(broker::rev(3));
+    // It is about the history that the mirror shows, which is not the broker's.
+    assert!(client.write(delete()).await.unwrap_err().is_conflict());
+    mirror.close().await.unwrap();
+    client.write(delete()).await.unwrap();
     drop(broker.await.unwrap());
 }
 
