@@ -116,6 +116,8 @@ pub struct Session {
     session: Option<Name>,
     seen: Option<Revision>,
     link: Link,
+    /// Why it has ended by itself.
+    why: Option<Arc<ConnectError>>,
     /// Whether there ever was a connection.
     ever: bool,
     /// Whether the token was refused since the last connection that was good.
@@ -229,6 +231,7 @@ impl Session {
             session: None,
             seen: None,
             link,
+            why: None,
             ever: false,
             refused: false,
             heard: Time::ZERO,
@@ -274,7 +277,7 @@ impl Session {
     /// names, `None`: that of now; it is written into no other one.
     pub fn request(&mut self, now: Time, ticket: u64, frame: ClientFrame, of: Option<Epoch>) {
         if self.is_over() || self.closing.is_some() {
-            let error = Error::Closed { why: None, sent: Some(Sent::Never) };
+            let error = Error::Closed { why: self.why.clone(), sent: Some(Sent::Never) };
             self.effects.push_back(Effect::Reply { ticket, result: Err(error) });
             self.effects.push_back(Effect::Release { ticket });
             return;
@@ -290,7 +293,7 @@ impl Session {
         }
         self.slots.insert(sub, slot);
         if self.is_over() || self.closing.is_some() {
-            self.end_mirror(sub, Some(Error::Closed { why: None, sent: None }));
+            self.end_mirror(sub, Some(Error::Closed { why: self.why.clone(), sent: None }));
         } else {
             self.start(sub);
         }
@@ -619,7 +622,7 @@ impl Session {
             self.effects.push_back(Effect::Disconnect);
         }
         self.go_down(Time::MAX);
-        self.link = Link::Over;
+        (self.link, self.why) = (Link::Over, error.clone());
         self.requests.end(error.as_ref(), &mut self.effects);
         let closed = Error::Closed { why: error.clone(), sent: None };
         for sub in self.slots.keys().copied().collect::<Vec<_>>() {

@@ -5,7 +5,7 @@ use onetree_client::protocol::frame::{
     Auth, ClientFrame, ErrorFrame, Goodbye, Ok as Accepted, ServerFrame,
 };
 use onetree_client::session::{SubOptions, Time};
-use onetree_client::{Code, ConnectError, Options, Path, Reconnect, View};
+use onetree_client::{Code, ConnectError, Error, Event, Options, Path, Reconnect, Sent, View};
 
 use crate::appends;
 use crate::bench::{Bench, SECOND};
@@ -42,6 +42,25 @@ fn the_first_connection_fails_fast() {
     let mut bench = Bench::new();
     bench.lose();
     assert!(matches!(bench.ended, Some(Some(ConnectError::Lost(_)))));
+}
+
+#[test]
+fn who_asks_behind_the_end_is_told_why_it_came() {
+    let mut bench = Bench::new();
+    bench.lose();
+    bench.append("late");
+    let late = &bench.replies[0].1;
+    assert!(
+        matches!(late, Err(Error::Closed { why: Some(_), sent: Some(Sent::Never) })),
+        "{late:?}"
+    );
+    bench.session.mirror(1, State::new(View::tree(Path::root()), None), SubOptions::default());
+    bench.effects();
+    let told = &bench.events[0].1;
+    let Event::Ended { error: Some(Error::Closed { why, sent: None }) } = told else {
+        panic!("{told:?}")
+    };
+    assert!(why.is_some());
 }
 
 #[test]
