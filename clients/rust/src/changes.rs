@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use onetree_protocol::frame::RefreshKind;
-use onetree_protocol::{Act, Change, Path};
+use onetree_protocol::{Act, Change, Path, Revision};
 use tokio::sync::Notify;
 
 use crate::event::Event;
@@ -277,7 +277,11 @@ impl Behind {
         if !changes.iter().any(|change| matches!(change.act, Act::Trim { .. })) {
             return;
         }
-        for trim in before.gaps(self.from.rev(), changes) {
+        let history = |snapshot: &Snapshot| snapshot.cookie().map(|cookie| cookie.epoch);
+        // Of another history nothing was seen, and its revisions may be below those that were.
+        let same = history(before) == history(&self.from);
+        let known = if same { self.from.rev() } else { Revision::ZERO };
+        for trim in before.gaps(known, changes) {
             let mut trim = trim.clone();
             if let Act::Trim { gap, .. } = &mut trim.act {
                 *gap = true;
@@ -331,7 +335,7 @@ impl Behind {
 #[cfg(test)]
 mod tests {
     use onetree_protocol::frame::Reason;
-    use onetree_protocol::{Cookie, Epoch, Fingerprint, LogKey, Revision, Value};
+    use onetree_protocol::{Cookie, Epoch, Fingerprint, LogKey, Value};
 
     use super::*;
     use crate::errors::ConnectError;
@@ -452,6 +456,16 @@ mod tests {
         let changes = [put].into_iter().chain(changes.iter().cloned()).collect();
         let both = Event::Delta { since: known.rev(), rev: at(8).rev(), changes };
         assert_eq!(gaps(&folded(&known, [(both, log(1, 8, &[]))])), ["/log"]);
+    }
+
+    #[test]
+    fn what_another_history_has_brought_was_never_seen() {
+        let known = log(1, 9, &[1, 2]);
+        // Of this one the revisions are below those that are known.
+        let other = log(2, 5, &[3]);
+        let fresh = Event::Fresh { rev: other.rev(), changes: other.since(&known).into() };
+        let told = folded(&known, [(fresh, other), (trim(6, false), log(2, 6, &[]))]);
+        assert_eq!(gaps(&told), ["/log"]);
     }
 
     #[test]
