@@ -21,7 +21,7 @@ use crate::live::{Mirror, MirrorOptions, Shared};
 use crate::mirror;
 use crate::options::Options;
 use crate::request::{
-    Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write, cost, of_history,
+    Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write, cost, of_history, once_sent,
 };
 use crate::session::{self, Reply};
 use crate::transport;
@@ -329,9 +329,10 @@ impl Client {
         take: fn(Reply) -> Option<T>,
     ) -> Result<Pending<T>, Error> {
         let (reply, answer) = oneshot::channel();
+        let sent = once_sent(&frame);
         let asked = self.inner.commands.send(Command::Request { frame, of, reply, permit });
         asked.map_err(|_| self.closed(Some(Sent::Never)))?;
-        Ok(Pending { answer, take })
+        Ok(Pending { answer, take, sent })
     }
 
     /// What a write is about: the history of now, or that which a mirror still shows where it names a revision.
@@ -386,6 +387,8 @@ fn ok(reply: Reply) -> Option<()> {
 pub struct Pending<T> {
     answer: oneshot::Receiver<Result<Reply, Error>>,
     take: fn(Reply) -> Option<T>,
+    /// What is said of it when nobody is there any more who knows.
+    sent: Sent,
 }
 
 impl<T> Pending<T> {
@@ -393,7 +396,7 @@ impl<T> Pending<T> {
         let (reply, answer) = oneshot::channel();
         // The other end is right here.
         let _ = reply.send(Err(error));
-        Pending { answer, take }
+        Pending { answer, take, sent: Sent::Never }
     }
 }
 
@@ -403,7 +406,7 @@ impl<T> Future for Pending<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         // Nobody knows what became of it.
-        let reply = answer.unwrap_or(Err(Error::Closed { why: None, sent: Some(Sent::Write) }))?;
+        let reply = answer.unwrap_or(Err(Error::Closed { why: None, sent: Some(self.sent) }))?;
         Poll::Ready((self.take)(reply).ok_or_else(|| {
             // A write may have happened: it is not to be asked again.
             let message = "the broker answered something else than was asked";

@@ -6,7 +6,7 @@ use onetree_protocol::frame::{self, ClientFrame, Condition, Do, Expect};
 use onetree_protocol::{Change, Code, Depth, LogKey, Path, Revision, Value};
 use serde::Serialize;
 
-use crate::errors::{Error, Refusal};
+use crate::errors::{Error, Refusal, Sent};
 
 /// Any write, to be given to [`crate::Client::submit`]: made from a [`Put`], [`Append`],
 /// [`Delete`], [`DropTree`], [`Trim`] or [`Txn`], or from a frame of the protocol, whose numbers
@@ -327,6 +327,14 @@ pub(crate) fn is_write(frame: &ClientFrame) -> bool {
             | ClientFrame::Trim(_)
             | ClientFrame::Txn(_)
     )
+}
+
+/// What a frame without an answer is, once it was sent.
+pub(crate) fn once_sent(frame: &ClientFrame) -> Sent {
+    match frame {
+        ClientFrame::Get(_) | ClientFrame::List(_) | ClientFrame::Auth(_) => Sent::Read,
+        _ => Sent::Write,
+    }
 }
 
 /// Where a write names a revision, in a condition or by the key of a log: another history may have something

@@ -85,6 +85,9 @@ fn a_client_ends_with_its_runtime_and_says_so() {
             (client, mirror)
         });
         let on_its_way = client.submit(onetree_client::Put::new(path("/a"), Value::text("x")));
+        let mut read = pin!(client.get(path("/a")));
+        let waker = Waker::noop();
+        assert!(read.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
         let unheard = client.mirror(everything(), MirrorOptions::new());
         drop(one);
         let two = runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -92,7 +95,13 @@ fn a_client_ends_with_its_runtime_and_says_so() {
             assert!(matches!(&*client.status().borrow(), Status::Ended { error: Some(_) }));
             assert!(!mirror.is_fresh());
             let is_told = |error: &Error| matches!(error, Error::Closed { why: Some(_), .. });
-            assert!(matches!(soon(on_its_way).await, Err(Error::Closed { .. })));
+            // Nobody knows what became of them.
+            let (write, read) = (soon(on_its_way).await, soon(read).await);
+            assert!(
+                matches!(write, Err(Error::Closed { sent: Some(Sent::Write), .. })),
+                "{write:?}"
+            );
+            assert!(matches!(read, Err(Error::Closed { sent: Some(Sent::Read), .. })), "{read:?}");
             assert!(is_told(&soon(client.put(path("/a"), Value::text("x"))).await.unwrap_err()));
             for mirror in [mirror, unheard, client.mirror(everything(), MirrorOptions::new())] {
                 assert!(is_told(&soon(mirror.fresh()).await.unwrap_err()), "polled: {polled}");

@@ -17,7 +17,7 @@ use onetree_protocol::{Code, Codec, Epoch, MediaType, Revision, Value, json};
 
 use super::{Effect, Reply, Time};
 use crate::errors::{ConnectError, Error, Refusal, Sent};
-use crate::request::{is_write, number, of_history, values};
+use crate::request::{is_write, number, of_history, once_sent, values};
 
 /// So often may one write be numbered anew while none is answered before it is given up: once is
 /// what a refused neighbour costs, twice what a broker costs that has forgotten us meanwhile.
@@ -60,11 +60,8 @@ struct Request {
 impl Request {
     /// Whether the broker may have it, and may do it.
     fn was_sent(&self) -> Sent {
-        match self.frame {
-            _ if self.seq.is_none() && self.sent == 0 => Sent::Never,
-            ClientFrame::Get(_) | ClientFrame::List(_) | ClientFrame::Auth(_) => Sent::Read,
-            _ => Sent::Write,
-        }
+        let never = self.seq.is_none() && self.sent == 0;
+        if never { Sent::Never } else { once_sent(&self.frame) }
     }
 }
 
