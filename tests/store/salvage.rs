@@ -112,6 +112,23 @@ fn what_is_gone_is_said_to_be_lost() {
     assert_eq!((state.rev().get(), lost.len()), (0, 1), "{lost:?}");
 }
 
+/// Without a history nobody knows which log was the last.
+#[test]
+fn without_a_history_the_end_is_said_to_be_lost() {
+    let mut rng = Rng::any();
+    let (run, _store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
+    let image = run.storage.crash(Keep::Everything);
+    image.take(files::HISTORY);
+    let logs = || image.files().into_iter().filter(|(name, _)| name.starts_with("log-"));
+    for more in (0..logs().count()).rev() {
+        let Salvaged { lost, .. } = files::salvage(&image, settings(7)).unwrap();
+        let told = lost.iter().any(|lost| lost.why.contains("what came behind revision"));
+        assert!(told, "{more} more: {lost:?}");
+        let (last, _) = logs().next_back().unwrap();
+        image.take(&last);
+    }
+}
+
 /// A saved tree of several blocks.
 #[test]
 fn a_broken_block_of_a_saved_tree_costs_that_block() {

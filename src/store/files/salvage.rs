@@ -49,8 +49,9 @@ fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
         lost.push(OpenError::Io { file: storage.show(""), error }.damage(storage, ""));
         Vec::new()
     });
-    // Nothing of the tree is in it.
-    let history = History::read(storage).ok().flatten();
+    // Nothing of the tree is in it, but without it nobody knows which log was the last.
+    let read = History::read(storage);
+    let history = read.as_ref().ok().copied().flatten();
     let epoch = history.map_or(settings.epoch, |history| history.epoch);
     let settings = Settings { epoch, ..settings };
     // In the order of what they hold, whatever they are called.
@@ -70,6 +71,12 @@ fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
         let unsealed = replay.damage(&log::name(replay.begins), 0, "its end is missing");
         replay.broken.get_or_insert(unsealed);
     }
+    let unknown = match read {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(replay.damage(history::NAME, 0, &Loss::History.to_string())),
+        Err(error) => Some(error.damage(storage, history::NAME)),
+    };
+    replay.broken = replay.broken.or(unknown);
     replay.end()
 }
 
