@@ -170,7 +170,7 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
             .next("use the version of Onetree that wrote it, or a later one"),
         OpenError::Backup { .. } => Failure::new(USAGE, "no-data", error.to_string()),
         OpenError::Unfinished { .. } => Failure::new(USAGE, "unfinished", error.to_string())
-            .next("run it again: onetree restore --data DIR --force BACKUP; what was there is in DIR/before-restore-N"),
+            .next("run it again: onetree restore --data DIR --force BACKUP; without one, take what is whole: onetree restore --data NEW --salvage DIR, or DIR/before-restore-N, where what was moved is, if that is there; the rest is still in DIR: do not mix the two"),
         OpenError::Io { error: io, .. } if io.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
             Failure::new(FAULT, "io", error.to_string())
                 .next("let the process open more files, one for each that is there: raise its hard limit (ulimit -n, LimitNOFILE)")

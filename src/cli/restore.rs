@@ -87,7 +87,7 @@ impl Restore {
         state.begin_epoch(epoch, above);
 
         let entries = state.checkpoint().digest().count;
-        let making = self.data.join(RESTORING);
+        let making = self.data.join(replace::MAKING);
         let failed = |error| data::io_failed(&error).and(&format!(" (in {shown})"));
         replace::clear(&making).map_err(failed)?;
         data::filled(&making, |making| backup::save(making, epoch, &settings, state, false))?;
@@ -156,7 +156,7 @@ impl Restore {
 fn old(disk: &Disk) -> Result<Vec<String>, Failure> {
     let mut names = disk.list().map_err(|error| data::io_failed(&error))?;
     // The last is what some file systems have at their top.
-    let others = ["lock", RESTORING, "lost+found"];
+    let others = ["lock", RESTORING, replace::MAKING, "lost+found"];
     names.retain(|name| !(others.contains(&&**name) || name.starts_with(replace::ASIDE)));
     names.sort_unstable();
     Ok(names)

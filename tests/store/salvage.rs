@@ -129,6 +129,24 @@ fn without_a_history_the_end_is_said_to_be_lost() {
     }
 }
 
+/// Where a restore was ended before it had moved much, or anything.
+#[test]
+fn what_an_unfinished_restore_has_not_moved_is_got_out() {
+    let mut rng = Rng::any();
+    let (run, _store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
+    let image = run.storage.crash(Keep::Everything);
+    image.take(files::HISTORY);
+    image.put(files::RESTORING, Vec::new());
+    let Salvaged { state, lost } = files::salvage(&image, settings(7)).unwrap();
+    assert_eq!(Whole::of(&state).slots, run.moments.last().unwrap().whole.slots);
+    assert!(lost[0].file.ends_with(files::HISTORY), "{lost:?}");
+    for (name, _) in image.files().into_iter().filter(|(name, _)| name.ends_with(".onetree")) {
+        image.take(&name);
+    }
+    let nothing = files::salvage(&image, settings(7));
+    assert!(matches!(nothing, Err(OpenError::Unfinished { .. })));
+}
+
 /// A saved tree of several blocks.
 #[test]
 fn a_broken_block_of_a_saved_tree_costs_that_block() {

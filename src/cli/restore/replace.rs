@@ -9,17 +9,23 @@ use onetree::store::files::{HISTORY, RESTORING};
 /// What the names begin with of the directories that old files go to.
 pub(super) const ASIDE: &str = "before-restore-";
 
-/// Replaces the files `old` of a directory by those in its [`RESTORING`], which goes; gives where the old ones are.
+/// The directory that new files are made in. It becomes [`RESTORING`] right before the first move: who is ended before that
+/// leaves a directory to start on.
+pub(super) const MAKING: &str = "restore-new.tmp";
+
+/// Replaces the files `old` of a directory by those in its [`MAKING`], which goes; gives where the old ones are.
 /// `step` is asked before each step.
 ///
 /// The history goes first and comes last: without it, and with that directory, no broker starts. So whatever ends us
-/// halfway, nothing of either tree is taken for one of the other, and nothing is removed. An error takes back what was done.
+/// halfway, nothing of either tree is taken for one of the other, and nothing is removed. An error takes back what was done;
+/// where another restore had not come to its end, that is still so.
 pub(super) fn replace(
     data: &Path,
     old: &[String],
     step: &dyn Fn() -> io::Result<()>,
 ) -> io::Result<Option<PathBuf>> {
-    let making = data.join(RESTORING);
+    let (making, restoring) = (data.join(MAKING), data.join(RESTORING));
+    let unfinished = restoring.exists() && !data.join(HISTORY).exists();
     let mut new = Vec::new();
     for entry in fs::read_dir(&making)? {
         new.extend(entry?.file_name().into_string());
@@ -29,34 +35,47 @@ pub(super) fn replace(
     let aside = (!old.is_empty()).then(|| aside(data));
     let mut moves = Moves { step, done: Vec::new() };
     let mut all = || {
+        step()?;
+        // An empty directory gives way at once, so that it never is missing.
+        empty(&restoring)?;
+        fs::rename(&making, &restoring)?;
+        sync(data)?;
         if let Some(aside) = &aside {
             step()?;
             fs::create_dir(aside)?;
             moves.bring(data, aside, &old_history)?;
             moves.bring(data, aside, &old_others)?;
         }
-        moves.bring(&making, data, &new_others)?;
-        moves.bring(&making, data, &new_history)
+        moves.bring(&restoring, data, &new_others)?;
+        moves.bring(&restoring, data, &new_history)
     };
     if let Err(error) = all() {
         // What cannot be taken back stays where it is, and no broker starts.
         if moves.take_back().is_ok() {
             let _ = aside.map(fs::remove_dir);
+            let _ = if unfinished { empty(&restoring) } else { clear(&restoring) };
             let _ = clear(&making);
         }
         return Err(error);
     }
     // It is done. What is left of that directory is in nobody's way.
-    let _ = clear(&making);
+    let _ = clear(&restoring);
     Ok(aside)
 }
 
 /// Removes a directory, if it is there.
 pub(super) fn clear(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    if_there(fs::remove_dir_all(directory))
+}
+
+/// Removes the files of a directory, if it is there.
+fn empty(directory: &Path) -> io::Result<()> {
+    let remove = |entry: io::Result<fs::DirEntry>| fs::remove_file(entry?.path());
+    if_there(fs::read_dir(directory).and_then(|mut entries| entries.try_for_each(remove)))
+}
+
+fn if_there(done: io::Result<()>) -> io::Result<()> {
+    done.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// The history among some files, and the others.
@@ -163,7 +182,7 @@ mod tests {
         assert_eq!(open(&data).unwrap(), OLD);
         let old = files(&data);
         assert_eq!(old.len(), 3, "{:?}", old.keys());
-        save(&data.join(RESTORING), NEW, 1 << 40);
+        save(&data.join(MAKING), NEW, 1 << 40);
         (data, old)
     }
 
@@ -204,7 +223,7 @@ mod tests {
                     let ours =
                         |name: &String| name.ends_with(".onetree") && data.join(name).is_file();
                     let left: Vec<String> = files(&data).into_keys().filter(ours).collect();
-                    save(&data.join(RESTORING), NEW, 1 << 41);
+                    save(&data.join(MAKING), NEW, 1 << 41);
                     assert!(replaced(&data, &left, usize::MAX, true));
                     assert_eq!(open(&data).unwrap(), NEW);
                     kept("ended after");
@@ -233,7 +252,7 @@ mod tests {
             let old: Vec<String> = before.keys().cloned().collect();
             let done = replaced(&data, &old, n, false);
             if !done {
-                assert!(!data.join(RESTORING).exists(), "{n}");
+                assert!(!data.join(RESTORING).exists() && !data.join(MAKING).exists(), "{n}");
                 assert!(!data.join(format!("{ASIDE}1")).exists(), "{n}");
                 assert!(files(&data) == before, "{n}: {:?}", files(&data).keys());
             }
@@ -243,5 +262,43 @@ mod tests {
                 return;
             }
         }
+    }
+    /// As it is when one was killed that had moved the history, and the next one fails.
+    #[test]
+    fn an_error_leaves_no_directory_to_start_on_that_was_none() {
+        for n in 0.. {
+            let (data, mut before) = begin(n + 200);
+            fs::create_dir_all(data.join(RESTORING)).unwrap();
+            fs::remove_file(data.join(HISTORY)).unwrap();
+            before.remove(HISTORY);
+            let old: Vec<String> = before.keys().cloned().collect();
+            let done = replaced(&data, &old, n, false);
+            match open(&data) {
+                Err(OpenError::Unfinished { .. }) => {
+                    assert!(!done && files(&data) == before, "{n}")
+                }
+                Err(error) => panic!("{n}: {error}"),
+                Ok(epoch) => assert!(done && epoch == NEW, "{n}"),
+            }
+            clear(&data).unwrap();
+            if done {
+                return;
+            }
+        }
+    }
+
+    /// A directory without a history is one to start on, as long as all of its files are there.
+    #[test]
+    fn it_is_unfinished_from_the_first_move_on() {
+        let (data, before) = begin(300);
+        fs::remove_file(data.join(HISTORY)).unwrap();
+        let old: Vec<String> =
+            before.into_keys().filter(|name| name.starts_with("tree-")).collect();
+        for name in files(&data).keys().filter(|name| name.starts_with("log-")) {
+            fs::remove_file(data.join(name)).unwrap();
+        }
+        assert!(!replaced(&data, &old, 0, true));
+        assert!(open(&data).is_ok());
+        clear(&data).unwrap();
     }
 }

@@ -214,7 +214,7 @@ pub fn revision_of(name: &str) -> Option<u64> {
     tree::rev_of(name).or_else(|| log::first_of(name))
 }
 
-/// The directory in which a restore makes its files. It takes the old history away before anything else, and brings the
+/// The directory from which a restore brings its files. It takes the old history away before anything else, and brings the
 /// new one last: where there is this directory, and no history, it has not come to its end.
 pub const RESTORING: &str = "restore.tmp";
 

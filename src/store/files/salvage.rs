@@ -27,7 +27,8 @@ pub struct Salvaged {
 /// new history, and must not go on with the old one: see [`State::begin_epoch`].
 ///
 /// # Errors
-/// [`OpenError::Newer`], where a file is of a later version.
+/// [`OpenError::Newer`], where a file is of a later version; [`OpenError::Unfinished`], where a restore has not come to
+/// its end and nothing of a tree is there.
 pub fn salvage(storage: &dyn Storage, settings: Settings) -> Result<Salvaged, OpenError> {
     match recover::read(storage, settings.clone()) {
         Ok(read) => {
@@ -39,6 +40,11 @@ pub fn salvage(storage: &dyn Storage, settings: Settings) -> Result<Salvaged, Op
             Ok(Salvaged { state: read.state, lost: lost.into_iter().collect() })
         }
         Err(OpenError::Damaged(_) | OpenError::Io { .. }) => Ok(pieces(storage, settings)),
+        Err(unfinished @ OpenError::Unfinished { .. }) => {
+            let salvaged = pieces(storage, settings);
+            let nothing = salvaged.state.rev().get() == 0;
+            if nothing { Err(unfinished) } else { Ok(salvaged) }
+        }
         Err(error) => Err(error),
     }
 }
