@@ -1,5 +1,6 @@
 //! The files of a directory give way to new ones, whatever ends that halfway.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -110,12 +111,14 @@ impl Moves<'_> {
         sync(from)
     }
 
-    /// Moves all of them back, the last one first.
+    /// Moves all of them back, the last one first, durably.
     fn take_back(&mut self) -> io::Result<()> {
+        let mut changed = BTreeSet::new();
         while let Some((from, to)) = self.done.pop() {
-            fs::rename(to, from)?;
+            fs::rename(&to, &from)?;
+            changed.extend([from, to].iter().filter_map(|path| path.parent()).map(Path::to_owned));
         }
-        Ok(())
+        changed.iter().try_for_each(|directory| sync(directory))
     }
 }
 
