@@ -133,8 +133,7 @@ impl Restore {
 
     /// Whether this is a file of the store: what else is there stays where it is.
     fn is_ours(&self, name: &str) -> bool {
-        let named = [".onetree", ".tmp"].iter().any(|end| name.ends_with(end));
-        named && self.data.join(name).is_file()
+        files::is_ours(name) && self.data.join(name).is_file()
     }
 
     /// The names of these files, and of those that restores have moved aside: one that did not come to its end may have

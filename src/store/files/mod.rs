@@ -214,6 +214,12 @@ pub fn revision_of(name: &str) -> Option<u64> {
     tree::rev_of(name).or_else(|| log::first_of(name))
 }
 
+/// Whether a file is one that a store makes, by its name.
+pub fn is_ours(name: &str) -> bool {
+    [history::NAME, history::SPARE, tree::SPARE, log::SPARE].contains(&name)
+        || revision_of(name).is_some()
+}
+
 /// The directory from which a restore brings its files. It takes the old history away before anything else, and brings the
 /// new one last: where there is this directory, and no history, it has not come to its end.
 pub const RESTORING: &str = "restore.tmp";

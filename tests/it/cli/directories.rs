@@ -36,9 +36,13 @@ fn a_restore_moves_nothing_but_what_is_ours() {
     fs::write(data.join("mounted").join("file"), "theirs").unwrap();
     fs::write(data.join("notes.txt"), "theirs").unwrap();
     fs::write(data.join("tree.tmp"), "ours").unwrap();
+    for name in ["notes.tmp", "notes.onetree"] {
+        fs::write(data.join(name), "theirs").unwrap();
+    }
     let done = told(&["restore", "--data", text(&data), "--force", text(&backup)]);
     let aside = PathBuf::from(done["aside"].as_str().unwrap());
     assert!(data.join("mounted").join("file").exists() && data.join("notes.txt").exists());
+    assert!(data.join("notes.tmp").exists() && data.join("notes.onetree").exists());
     assert!(data.join("other.tmp").exists() && !data.join("tree.tmp").exists());
     let mut moved = names(&aside);
     moved.sort();
