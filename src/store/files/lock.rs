@@ -41,22 +41,36 @@ impl Lock {
         let failed = |error| LockError::Io { directory: shown.clone(), error };
         fs::create_dir_all(directory).map_err(failed)?;
         let path = directory.join("lock");
-        let in_use = || {
-            let pid = fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned());
-            LockError::InUse { directory: shown.clone(), pid: pid.filter(|pid| !pid.is_empty()) }
+        let in_use = |pid| LockError::InUse { directory: shown.clone(), pid };
+        let lock = |file: &File| match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                // Who has locked it has written it.
+                let pid = fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned());
+                Err(in_use(pid.filter(|pid| !pid.is_empty())))
+            }
+            Err(TryLockError::Error(error)) => Err(failed(error)),
         };
+        // Before the directory, to know who has it; but to make it is for who has that.
+        let there = File::options().write(true).open(&path).ok();
+        there.as_ref().map_or(Ok(()), lock)?;
         // The directory itself, where the system takes that: the file may be removed, and made again.
         let itself = File::open(directory).map_err(failed)?;
-        if let Err(TryLockError::WouldBlock) = itself.try_lock() {
-            return Err(in_use());
+        let locked = itself.try_lock();
+        if let Err(TryLockError::WouldBlock) = locked {
+            return Err(in_use(None));
         }
-        let mut options = File::options();
-        let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(in_use()),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        let file = match there {
+            Some(file) => file,
+            None => {
+                let mut options = File::options();
+                let options = options.create(true).truncate(false).write(true);
+                let file = options.open(&path).map_err(failed)?;
+                // Who has locked it before us is about to be refused the directory, if that is ours.
+                if locked.is_ok() { file.lock().map_err(failed) } else { lock(&file) }?;
+                file
+            }
+        };
         // Only for people: who cannot write it locks all the same.
         let _ = fs::write(&path, format!("{}\n", std::process::id()));
         Ok(Lock { _locked: [itself, file] })

@@ -253,6 +253,17 @@ fn without_its_lock_file_a_directory_is_still_in_use() {
         assert_eq!((exit, &error["code"]), (2, &json!("in-use")), "{command:?}: {error}");
     }
     assert!(!data.join("lock").exists());
+    // Who is named may be killed.
+    fs::write(data.join("lock"), "1\n").unwrap();
+    let (_, error) = failed(&["check", "--data", text(&data)]);
+    assert_eq!(error["code"], "in-use", "{error}");
+    assert!(!error["message"].as_str().unwrap().contains("process"), "{error}");
+    fs::remove_file(data.join("lock")).unwrap();
+    drop(broker);
+    let broker = Broker::on(&data, &[]);
+    let (_, error) = failed(&["check", "--data", text(&data)]);
+    let words = format!("in use by process {}", broker.child.id());
+    assert!(error["message"].as_str().unwrap().ends_with(&words), "{error}");
     drop(broker);
     assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
 }
