@@ -4,7 +4,7 @@
 mod replace;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use onetree::store::files::{self, Damage, Disk, RESTORING, Salvaged, Storage};
@@ -149,6 +149,15 @@ impl Restore {
         }
         names
     }
+}
+
+/// The directories that a restore has left which was killed before its first move, or when all was done. To be asked
+/// where a broker starts: elsewhere it has not come to its end.
+pub(crate) fn left(data: &Path) -> impl Iterator<Item = PathBuf> {
+    [RESTORING, replace::MAKING]
+        .map(|name| data.join(name))
+        .into_iter()
+        .filter(|path| path.is_dir())
 }
 
 /// What is in a directory, but for its lock and what restores have left.

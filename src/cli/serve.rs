@@ -16,6 +16,7 @@ use tracing::level_filters::LevelFilter;
 use super::data;
 use super::exit::{Failure, USAGE};
 use super::output::{self, Output};
+use super::restore;
 use super::stop::Stop;
 
 /// Examples, for the help.
@@ -131,6 +132,14 @@ impl Serve {
                 let lock = Lock::take(directory).map_err(|error| not_started(&error.into()))?;
                 let storage = Arc::new(files(directory)?);
                 let running = Broker::start_from(config, storage, Hooks::default()).await;
+                if running.is_ok() {
+                    for left in restore::left(directory) {
+                        let left = left.display();
+                        tracing::warn!(
+                            "{left} is left of a restore that was killed, and can be removed"
+                        );
+                    }
+                }
                 running.map(|running| (running, Some(lock)))
             }
             None => {

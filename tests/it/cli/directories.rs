@@ -106,6 +106,31 @@ fn what_a_restore_that_was_killed_has_left_is_salvaged() {
     assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
 }
 
+/// It was killed before it moved anything, or when all was done; nobody else removes what takes as much room as the tree.
+#[test]
+fn what_a_restore_has_left_is_told_of_at_a_start() {
+    let directory = Directory::new("leavings");
+    let (data, backup) = backed_up(&directory);
+    let started = || {
+        let mut broker = Broker::on(&data, &[]);
+        assert_eq!(interrupt(&mut broker.child), 0);
+        let mut log = String::new();
+        broker.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
+    };
+    for left in ["restore.tmp", "restore-new.tmp"] {
+        fs::create_dir(data.join(left)).unwrap();
+        fs::write(data.join(left).join("tree.tmp"), "much").unwrap();
+        let log = started();
+        let words = format!("{} is left of a restore", text(&data.join(left)));
+        assert!(log.contains(&words) && log.matches("WARN").count() == 1, "{log}");
+        told(&["restore", "--data", text(&data), "--force", text(&backup)]);
+        assert!(!data.join(left).exists());
+        let log = started();
+        assert!(!log.contains("WARN"), "{log}");
+    }
+}
+
 /// The most memory that a command has taken, in KiB.
 #[cfg(target_os = "linux")]
 fn memory(args: &[&str]) -> u64 {
