@@ -5,9 +5,6 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::config::Config;
-use crate::run::StartError;
-
 /// Connections that the system keeps ready for a listener until they are accepted, if it is not told to
 /// keep fewer: Linux's own most, `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -23,16 +20,8 @@ pub(crate) struct Listening {
     pub(crate) addr: SocketAddr,
 }
 
-/// Listens where the configuration says, if anyone may connect there. Nothing is accepted yet.
-pub(crate) fn listen(config: &Config) -> Result<Listening, StartError> {
-    let addr = config.listen;
-    if !addr.ip().is_loopback() && !config.allow_anonymous {
-        return Err(StartError::Exposed(addr));
-    }
-    open(addr).map_err(|source| StartError::Listen { addr, source })
-}
-
-fn open(addr: SocketAddr) -> io::Result<Listening> {
+/// Listens at `addr`. Nothing is accepted yet.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<Listening> {
     // It listens as the only one, so that no two brokers have one address; only then it lets others in, which
     // ask for that: these here.
     let first = socket(addr)?;

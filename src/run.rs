@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::broker::{Event, Hooks, Owner, QUEUED_EVENTS, Shared};
 use crate::config::Config;
 use crate::fanout::Fanout;
-use crate::listening::{Listening, listen};
+use crate::listening::{self, Listening};
 use crate::random::{self, NoRandomness};
 use crate::server::Server;
 use crate::store::files::{self, OpenError, OpenedStore, Storage};
@@ -148,6 +148,15 @@ fn settings(config: &Config) -> Result<Settings, NoRandomness> {
     })
 }
 
+/// Listens where the configuration says, if anyone may connect there.
+fn listen(config: &Config) -> Result<Listening, StartError> {
+    let addr = config.listen;
+    if !addr.ip().is_loopback() && !config.allow_anonymous {
+        return Err(StartError::Exposed(addr));
+    }
+    listening::listen(addr).map_err(|source| StartError::Listen { addr, source })
+}
+
 /// Waits for the end of the owner. Without it nothing works: then all else ends as well.
 async fn watch_over(
     owner: JoinHandle<Result<(), EndError>>,
@@ -280,4 +289,20 @@ async fn told_to_stop() -> std::io::Result<()> {
 #[cfg(not(unix))]
 async fn told_to_stop() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Here, where no test starts a program: until that is another one it has a copy of each socket.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_broker_that_has_stopped_has_left_its_address() {
+        let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+        for _ in 0..300 {
+            let broker = Broker::start(config.clone(), MemoryStore::new()).await.unwrap();
+            config.listen = broker.addr();
+            broker.shutdown().await;
+        }
+    }
 }

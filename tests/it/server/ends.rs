@@ -53,16 +53,6 @@ async fn over(stop: JoinHandle<()>) {
     tokio::time::timeout(PATIENCE, stop).await.unwrap().unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_broker_that_has_stopped_has_left_its_address() {
-    let mut config = config("");
-    for _ in 0..300 {
-        let broker = Broker::start(config.clone(), MemoryStore::new()).await.unwrap();
-        config.listen = broker.addr();
-        broker.shutdown().await;
-    }
-}
-
 #[tokio::test]
 async fn a_write_that_is_not_stored_did_not_happen() {
     let store = MemoryStore::new();
