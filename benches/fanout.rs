@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use divan::Bencher;
@@ -13,6 +13,7 @@ use onetree::fanout::{Envelope, Fanout, Frames, Item, Outbox, Sink, Subscriber};
 use onetree_core::{Commit, Effect, Interest, Time};
 use onetree_protocol::frame::{Delta, ServerFrame};
 use onetree_protocol::{Codec, Path, Revision, Value, View};
+use tokio::net::tcp::OwnedWriteHalf;
 
 fn main() {
     divan::main();
@@ -28,7 +29,7 @@ struct Connection(Outbox);
 
 impl Connection {
     fn new() -> Connection {
-        Connection(Outbox::new(1 << 20, 8_192))
+        Connection(Outbox::new(1 << 20, 8_192, Weak::<OwnedWriteHalf>::new()))
     }
 
     /// Takes out what has come, as the connection's task does before it writes.
@@ -42,12 +43,12 @@ impl Connection {
 impl Sink for Connection {
     fn overflow(&self) {}
 
-    fn deltas(&self, frames: &Arc<Frames>) {
-        self.0.push(Item::Deltas(frames.clone()));
+    fn deltas(&self, frames: &Arc<Frames>, _: bool) {
+        self.0.push(Item::Deltas(frames.clone()), false);
     }
 
-    fn signals(&self, frames: &Arc<Frames>) {
-        self.0.push(Item::Signals(frames.clone()));
+    fn signals(&self, frames: &Arc<Frames>, _: bool) {
+        self.0.push(Item::Signals(frames.clone()), false);
     }
 }
 
@@ -58,11 +59,11 @@ struct Counter(AtomicU64);
 impl Sink for Counter {
     fn overflow(&self) {}
 
-    fn deltas(&self, frames: &Arc<Frames>) {
+    fn deltas(&self, frames: &Arc<Frames>, _: bool) {
         self.0.fetch_add(frames.count() as u64, Ordering::Relaxed);
     }
 
-    fn signals(&self, frames: &Arc<Frames>) {
+    fn signals(&self, frames: &Arc<Frames>, _: bool) {
         self.0.fetch_add(frames.count() as u64, Ordering::Relaxed);
     }
 }

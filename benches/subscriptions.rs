@@ -44,11 +44,11 @@ struct Counter(AtomicU64);
 impl Sink for Counter {
     fn overflow(&self) {}
 
-    fn deltas(&self, frames: &Arc<Frames>) {
+    fn deltas(&self, frames: &Arc<Frames>, _: bool) {
         self.0.fetch_add(frames.count() as u64, Ordering::Relaxed);
     }
 
-    fn signals(&self, _: &Arc<Frames>) {}
+    fn signals(&self, _: &Arc<Frames>, _: bool) {}
 }
 
 /// A connection, as far as its subscriptions are concerned.

@@ -82,8 +82,11 @@ pub(crate) struct Opening {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+
     use onetree_protocol::frame::{Condition, Do};
     use onetree_protocol::{Path, Revision};
+    use tokio::net::tcp::OwnedWriteHalf;
 
     use super::*;
     use crate::fanout::Outbox;
@@ -97,7 +100,8 @@ mod tests {
             conditions: vec![condition; conditions],
             changes: vec![Do::Delete { path }; changes],
         };
-        let mailbox = Arc::new(Mailbox::new(1, Outbox::new(0, 0)));
+        let outbox = Outbox::new(0, 0, Weak::<OwnedWriteHalf>::new());
+        let mailbox = Arc::new(Mailbox::new(1, outbox, Arc::default()));
         Write { mailbox, id: 1, author: Arc::default(), request }
     }
 

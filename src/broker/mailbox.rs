@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use onetree_core::{Answer, Refusal};
 use tokio::sync::Notify;
 
+use super::counters::Counters;
 use crate::fanout::{Frames, Item, Outbox, Sink};
 
 /// What a connection gets from other tasks: replies, live frames, orders. Nobody who puts
@@ -18,6 +19,7 @@ pub(crate) struct Mailbox {
     replies: Mutex<Vec<Reply>>,
     orders: AtomicU8,
     wake: Notify,
+    counters: Arc<Counters>,
 }
 
 /// The owner's answer to an event; answers come in the order of the events.
@@ -43,9 +45,9 @@ pub(crate) enum Order {
 }
 
 impl Mailbox {
-    pub(crate) fn new(id: u64, outbox: Outbox) -> Mailbox {
+    pub(crate) fn new(id: u64, outbox: Outbox, counters: Arc<Counters>) -> Mailbox {
         let (replies, orders, wake) = Default::default();
-        Mailbox { id, outbox, replies, orders, wake }
+        Mailbox { id, outbox, replies, orders, wake, counters }
     }
 
     /// Puts replies in; at least one.
@@ -79,6 +81,17 @@ impl Mailbox {
             && self.orders.fetch_and(!(order as u8), Ordering::AcqRel) & order as u8 != 0
     }
 
+    fn push(&self, item: Item, at_once: bool) {
+        let frames = item.frames();
+        let pushed = self.outbox.push(item, at_once);
+        if pushed.written {
+            self.counters.deliveries.fetch_add(frames as u64, Ordering::Relaxed);
+        }
+        if pushed.wakes {
+            self.wake.notify_one();
+        }
+    }
+
     /// Waits until something was put in since the last call; it may have been taken out already.
     pub(crate) async fn filled(&self) {
         self.wake.notified().await;
@@ -86,10 +99,8 @@ impl Mailbox {
 }
 
 impl Sink for Mailbox {
-    fn deltas(&self, frames: &Arc<Frames>) {
-        if self.outbox.push(Item::Deltas(frames.clone())) {
-            self.wake.notify_one();
-        }
+    fn deltas(&self, frames: &Arc<Frames>, at_once: bool) {
+        self.push(Item::Deltas(frames.clone()), at_once);
     }
 
     fn overflow(&self) {
@@ -98,9 +109,7 @@ impl Sink for Mailbox {
         }
     }
 
-    fn signals(&self, frames: &Arc<Frames>) {
-        if self.outbox.push(Item::Signals(frames.clone())) {
-            self.wake.notify_one();
-        }
+    fn signals(&self, frames: &Arc<Frames>, at_once: bool) {
+        self.push(Item::Signals(frames.clone()), at_once);
     }
 }

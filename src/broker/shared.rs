@@ -19,14 +19,14 @@ pub(crate) struct Shared {
     pub(crate) fanout: Fanout,
     /// Whether nothing can be stored for now.
     pub(crate) read_only: Arc<AtomicBool>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Shared {
     pub(crate) fn new(snapshot: Snapshot, fanout: Fanout, read_only: Arc<AtomicBool>) -> Shared {
         let snapshot = Arc::new(snapshot);
         let (published, settled) = (snapshot.clone().into(), snapshot.into());
-        Shared { published, settled, fanout, read_only, counters: Counters::default() }
+        Shared { published, settled, fanout, read_only, counters: Arc::default() }
     }
 
     /// The latest tree that was published when this is called.

@@ -54,6 +54,18 @@ impl Frames {
         Frames { ends, count: 1, bytes }
     }
 
+    /// A frame of each delta.
+    #[cfg(test)]
+    pub(super) fn of_deltas(deltas: &[(Revision, &str)]) -> Frames {
+        let mut bytes = Vec::new();
+        let end = |&(rev, text): &(Revision, &str)| {
+            bytes.extend_from_slice(text.as_bytes());
+            (rev, bytes.len())
+        };
+        let ends = deltas.iter().map(end).collect();
+        Frames { ends, count: deltas.len(), bytes: bytes.into() }
+    }
+
     /// Of signals, in their order.
     pub(super) fn of_signals(signals: &[Signal], codec: Codec, envelope: Envelope) -> Frames {
         let mut bytes = Vec::with_capacity(signals.iter().map(signal_size).sum());

@@ -116,6 +116,14 @@ impl Group {
         }
     }
 
+    /// Members of all these groups; who is in several counts in each.
+    pub(super) fn size_of(groups: &[Arc<Group>]) -> usize {
+        let size = |group: &Arc<Group>| {
+            group.members.read().unwrap_or_else(PoisonError::into_inner).list().len()
+        };
+        groups.iter().map(size).sum()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.members.read().unwrap_or_else(PoisonError::into_inner).list().is_empty()
     }

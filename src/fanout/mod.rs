@@ -12,9 +12,11 @@
 //! - `run`: those that follow one another and go to the same are handed over together
 //! - `signals`: the way of signals to those who want them
 //! - [`Frames`]: the bytes of commits and signals, made once for each way of seeing them
-//! - [`Outbox`]: the bounded queue of one connection
+//! - [`Outbox`]: the bounded queue of one connection, and the way past it while it rests
+//! - `few`: how many are served at once
 
 mod encode;
+mod few;
 mod group;
 mod groups;
 mod index;
@@ -35,7 +37,7 @@ use onetree_protocol::{Change, View};
 pub use encode::{Envelope, Frames};
 use index::{Index, Seen};
 use lookup::{Lookup, Steps};
-pub use outbox::{Item, Outbox};
+pub use outbox::{Item, Outbox, Pushed, Wire, Written};
 pub(crate) use publication::Publication;
 pub use subscriber::{Sink, Subscriber};
 

@@ -1,8 +1,10 @@
 //! The bounded queue of one connection.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::{fmt, io};
 
+use bytes::Bytes;
 use onetree_protocol::Revision;
 
 use super::encode::Frames;
@@ -11,16 +13,34 @@ use super::encode::Frames;
 /// take 3 KiB, a full one of 8,192 would keep 400 KiB for good.
 const KEPT_ITEMS: usize = 64;
 
+/// What is written past a connection at rest takes so many bytes at most: where more comes at once there is a
+/// stream, and the connection gathers what it writes.
+const AT_ONCE_BYTES: usize = 4 * 1024;
+
 /// Live deltas and signals that a connection has not written yet, bounded in frames and bytes.
 ///
 /// Starts open. Open -> overflowed when a delta does not fit: then everything is dropped; or is not made for it
 /// ([`Outbox::overflow`]): then all deltas are. None is queued from then on. Overflowed -> open, without deltas, when
 /// the connection takes note of it ([`Outbox::take_overflow`]) and will get what changed from the tree instead.
+///
+/// A connection that has nothing to do rests ([`Outbox::rest`]). Then what is small need not wait until it is awake:
+/// whoever pushes it writes it to the wire, in its place. As soon as the wire does not take all of it the rest waits
+/// here, and everything behind it.
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
     most_bytes: usize,
     most_frames: usize,
+    wire: Weak<dyn Wire>,
+}
+
+/// Where a connection writes to, and others while it rests.
+pub trait Wire: fmt::Debug + Send + Sync {
+    /// Writes what the wire takes without waiting; how many bytes that were.
+    ///
+    /// # Errors
+    /// When it takes nothing now, or will take nothing any more.
+    fn write_now(&self, messages: &[u8]) -> io::Result<usize>;
 }
 
 /// What waits.
@@ -32,20 +52,61 @@ pub enum Item {
     Signals(Arc<Frames>),
 }
 
+/// What has become of an item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// The connection has to be woken: it had nothing to look at before.
+    pub wakes: bool,
+    /// It has been written, or will be before anything else.
+    pub written: bool,
+}
+
+/// What others have written while a connection rested.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Up to which delta; ZERO: none.
+    pub rev: Revision,
+    /// What the wire has not taken of the last message. It comes before everything else.
+    pub rest: Option<Bytes>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     items: VecDeque<Item>,
     bytes: usize,
     frames: usize,
     overflowed: bool,
+    /// While the connection rests: what it will need to know.
+    resting: Option<Resting>,
+}
+
+/// A connection that rests.
+#[derive(Debug)]
+struct Resting {
+    /// It needs the deltas above this one.
+    above: Revision,
+    written: Written,
 }
 
 impl State {
-    const OVERFLOWED: State =
-        State { items: VecDeque::new(), bytes: 0, frames: 0, overflowed: true };
+    /// Everything is dropped.
+    fn overflow(&mut self) {
+        (self.items, self.bytes, self.frames) = Default::default();
+        self.overflowed = true;
+    }
+
+    fn is_idle(&self) -> bool {
+        let rest = self.resting.as_ref().and_then(|resting| resting.written.rest.as_ref());
+        self.items.is_empty() && !self.overflowed && rest.is_none()
+    }
 }
 
 impl Item {
+    /// How many frames.
+    pub fn frames(&self) -> usize {
+        self.size().1
+    }
+
     fn size(&self) -> (usize, usize) {
         let (Item::Deltas(frames) | Item::Signals(frames)) = self;
         (frames.bytes().len(), frames.count())
@@ -54,33 +115,58 @@ impl Item {
 
 impl Outbox {
     /// An open, empty one.
-    pub fn new(most_bytes: usize, most_frames: usize) -> Outbox {
-        Outbox { state: Mutex::default(), most_bytes, most_frames }
+    pub fn new(most_bytes: usize, most_frames: usize, wire: Weak<dyn Wire>) -> Outbox {
+        Outbox { state: Mutex::default(), most_bytes, most_frames, wire }
     }
 
-    /// Queues `item`. Deltas that do not fit make the outbox overflow; signals that do not fit are
-    /// dropped. True when the connection has to be woken: it had nothing to look at before.
-    pub fn push(&self, item: Item) -> bool {
+    /// Queues `item`, or writes it, if it may be written `at_once` and the connection rests. Deltas that do not fit
+    /// make the outbox overflow; signals that do not fit are dropped.
+    pub fn push(&self, item: Item, at_once: bool) -> Pushed {
         let (bytes, frames) = item.size();
         let mut state = self.lock();
         let is_signal = matches!(item, Item::Signals(_));
         if state.overflowed && !is_signal {
-            return false;
+            return Pushed::default();
         }
         let fits =
             state.bytes + bytes <= self.most_bytes && state.frames + frames <= self.most_frames;
         if !fits {
             if is_signal {
-                return false;
+                return Pushed::default();
             }
-            *state = State::OVERFLOWED;
-            return true;
+            state.overflow();
+            return Pushed { wakes: true, written: false };
         }
-        let idle = state.items.is_empty() && !state.overflowed;
+        let idle = state.is_idle();
+        if idle
+            && at_once
+            && bytes <= AT_ONCE_BYTES
+            && let Some(resting) = &mut state.resting
+            && let Some(pushed) = resting.write(&item, &self.wire)
+        {
+            return pushed;
+        }
         state.bytes += bytes;
         state.frames += frames;
         state.items.push_back(item);
+        Pushed { wakes: idle, written: false }
+    }
+
+    /// The connection has written everything and waits: until [`Outbox::rouse`] what it needs, which are signals and
+    /// the deltas above a revision, may be written to its wire. False when something waits.
+    pub fn rest(&self, above: Revision) -> bool {
+        let mut state = self.lock();
+        let idle = state.is_idle();
+        if idle {
+            state.resting = Some(Resting { above, written: Written::default() });
+        }
         idle
+    }
+
+    /// The connection is awake, and writes itself. To be called before it does anything else.
+    #[must_use]
+    pub fn rouse(&self) -> Written {
+        self.lock().resting.take().map(|resting| resting.written).unwrap_or_default()
     }
 
     /// A delta is missing; signals are not. True when the connection has to be woken.
@@ -140,12 +226,31 @@ impl Outbox {
 
     /// Whether nothing waits and nothing was lost.
     pub fn is_idle(&self) -> bool {
-        let state = self.lock();
-        state.items.is_empty() && !state.overflowed
+        self.lock().is_idle()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held half-changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Resting {
+    /// Writes what is needed of an item; `None` when the wire takes nothing of it.
+    fn write(&mut self, item: &Item, wire: &Weak<dyn Wire>) -> Option<Pushed> {
+        let (messages, rev) = match item {
+            Item::Deltas(frames) => match frames.needed(|rev| rev > self.above) {
+                Some(messages) => (messages, frames.rev()),
+                None => return Some(Pushed::default()),
+            },
+            Item::Signals(frames) => (frames.bytes().clone(), self.above),
+        };
+        // An error is found by the connection itself, which ends with it.
+        let count = wire.upgrade()?.write_now(&messages).ok()?;
+        if rev > self.above {
+            (self.above, self.written.rev) = (rev, rev);
+        }
+        self.written.rest = (count < messages.len()).then(|| messages.slice(count..));
+        Some(Pushed { wakes: self.written.rest.is_some(), written: true })
     }
 }

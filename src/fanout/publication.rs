@@ -8,6 +8,7 @@ use onetree_core::Commit;
 use onetree_protocol::{Act, Change, Path, Revision};
 
 use super::encode::{Draft, Frames, Made, Marks};
+use super::few::Few;
 use super::group::Group;
 use super::index::Seen;
 use super::lookup::Lookup;
@@ -38,6 +39,7 @@ pub(crate) struct Publication<'a> {
     last: Option<Path>,
     run: Run,
     lookup: Lookup,
+    few: Few,
 }
 
 /// The commit whose changes are being looked up.
@@ -48,16 +50,8 @@ struct Current {
     looked_up: usize,
 }
 
-fn hand(subscriber: &Subscriber, frames: &Arc<Frames>) {
-    subscriber.sink.deltas(frames);
-}
-
-/// Hands over what goes together; gives how many frames that were.
-fn end(run: &mut Run, lookup: &mut Lookup) -> usize {
-    let commits = run.draft.commits();
-    let handed = run.end(hand);
-    lookup.handed(handed * commits);
-    handed
+fn hand(subscriber: &Subscriber, frames: &Arc<Frames>, at_once: bool) {
+    subscriber.sink.deltas(frames, at_once);
 }
 
 impl<'a> Publication<'a> {
@@ -70,7 +64,16 @@ impl<'a> Publication<'a> {
             last: None,
             run: Run::new(fanout.envelope),
             lookup: Lookup::with(*fanout.steps.lock().unwrap_or_else(PoisonError::into_inner)),
+            few: Few::new(),
         }
+    }
+
+    /// Hands over what goes together; gives how many frames that were.
+    fn end_run(&mut self) -> usize {
+        let commits = self.run.draft.commits();
+        let handed = self.run.end(&mut self.few, hand);
+        self.lookup.handed(handed * commits);
+        handed
     }
 
     /// Goes one piece further. False: everything is handed over.
@@ -79,7 +82,7 @@ impl<'a> Publication<'a> {
         loop {
             let begun = self.current.take().or_else(|| self.commits.next().map(|c| self.begin(c)));
             let Some(mut current) = begun else {
-                end(&mut self.run, &mut self.lookup);
+                self.end_run();
                 let left = &self.fanout.steps;
                 *left.lock().unwrap_or_else(PoisonError::into_inner) = self.lookup.left();
                 return false;
@@ -109,7 +112,7 @@ impl<'a> Publication<'a> {
             }
             let mut handed = self.hand_over(current);
             if self.lookup.is_long() {
-                handed += end(&mut self.run, &mut self.lookup);
+                handed += self.end_run();
             }
             left = left.saturating_sub(1 + handed / HANDED);
             if left == 0 {
@@ -120,7 +123,7 @@ impl<'a> Publication<'a> {
 
     /// Others have their turn now: what is found already does not wait for it.
     pub(crate) fn pause(&mut self) {
-        end(&mut self.run, &mut self.lookup);
+        self.end_run();
     }
 
     fn begin(&mut self, commit: &Commit) -> Current {
@@ -143,21 +146,22 @@ impl<'a> Publication<'a> {
     /// All changes of a commit have been looked up: it goes into the run, or by itself. Gives how many
     /// frames were handed over for that.
     fn hand_over(&mut self, Current { rev, changes, .. }: Current) -> usize {
-        let (matched, run, lookup) = (&self.matched, &mut self.run, &mut self.lookup);
         let frame_bytes = self.fanout.frame_bytes;
-        let Some((_, first)) = matched.groups.first() else { return 0 };
-        if matched.groups.iter().all(|(_, marks)| marks == first) {
+        let Some((_, first)) = self.matched.groups.first() else { return 0 };
+        if self.matched.groups.iter().all(|(_, marks)| marks == first) {
             let mut handed = 0;
-            if !run.goes_to(matched.groups.iter().map(|(group, _)| group)) {
-                handed = end(run, lookup);
-                run.begin(matched.groups.iter().map(|(group, _)| group.clone()));
+            if !self.run.goes_to(self.matched.groups.iter().map(|(group, _)| group)) {
+                handed = self.end_run();
+                self.run.begin(self.matched.groups.iter().map(|(group, _)| group.clone()));
             }
-            run.draft.delta(rev, changes, first, frame_bytes);
+            let (_, first) = &self.matched.groups[0];
+            self.run.draft.delta(rev, changes, first, frame_bytes);
             return handed;
         }
-        let before = end(run, lookup);
+        let before = self.end_run();
         let mut ways: Vec<(Marks, Draft, Made)> = Vec::new();
-        let union = matched.union();
+        let union = self.matched.union();
+        let at_once = self.few.are(union.len());
         for (subscriber, marks) in union.values() {
             let known = ways.iter().position(|(known, ..)| known == marks);
             let place = known.unwrap_or_else(|| {
@@ -167,9 +171,10 @@ impl<'a> Publication<'a> {
                 ways.len() - 1
             });
             let (codec, (_, draft, made)) = (subscriber.codec, &mut ways[place]);
-            hand(subscriber, made.frames(codec, || draft.encode(codec, self.fanout.envelope)));
+            let frames = made.frames(codec, || draft.encode(codec, self.fanout.envelope));
+            hand(subscriber, frames, at_once);
         }
-        lookup.handed(union.len());
+        self.lookup.handed(union.len());
         before + union.len()
     }
 }

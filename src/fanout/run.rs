@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::encode::{Draft, Envelope, Frames, Made};
+use super::few::Few;
 use super::group::Group;
 use super::subscriber::Subscriber;
 
@@ -38,16 +39,23 @@ impl Run {
         self.draft = Draft::default();
     }
 
-    /// Calls `hand` with everyone who is in any of the groups, once, and the frames; gives how many that were.
-    pub(super) fn end(&mut self, hand: impl Fn(&Subscriber, &Arc<Frames>)) -> usize {
+    /// Calls `hand` with everyone who is in any of the groups, once, the frames, and whether they go to few; gives how
+    /// many that were.
+    pub(super) fn end(
+        &mut self,
+        few: &mut Few,
+        hand: impl Fn(&Subscriber, &Arc<Frames>, bool),
+    ) -> usize {
         let draft = std::mem::take(&mut self.draft);
         let Some(rev) = draft.rev() else { return 0 };
         let (mut made, mut handed) = (Made::default(), 0);
+        let at_once = few.are(Group::size_of(&self.groups));
         // Commits come from one task, so that a mark at the subscriber tells.
         let first = |subscriber: &Subscriber| subscriber.claim(rev);
         Group::each_of(&self.groups, first, |subscriber| {
             let codec = subscriber.codec;
-            hand(subscriber, made.frames(codec, || draft.encode(codec, self.envelope)));
+            let frames = made.frames(codec, || draft.encode(codec, self.envelope));
+            hand(subscriber, frames, at_once);
             handed += 1;
         });
         handed

@@ -8,6 +8,7 @@ use onetree_protocol::frame::Signal;
 
 use super::Fanout;
 use super::encode::{Frames, Made, signal_size};
+use super::few::Few;
 use super::group::Group;
 use super::index::Seen;
 use super::lookup::{Lookup, Steps};
@@ -28,6 +29,7 @@ impl Fanout {
         let (mut start, mut size) = (0, 0);
         let mut last = None;
         let mut lookup = Lookup::with(Steps::of_each(STEPS));
+        let mut few = Few::new();
         for (at, signal) in signals.iter().enumerate() {
             let mut same = true;
             if last != Some(&signal.path) {
@@ -43,7 +45,7 @@ impl Fanout {
                 same = Group::are(found.iter(), &groups);
             }
             if !same || size >= RUN_BYTES {
-                self.hand_signals(&groups, &signals[start..at]);
+                self.hand_signals(&groups, &signals[start..at], &mut few);
                 (start, size) = (at, 0);
             }
             if !same {
@@ -51,22 +53,23 @@ impl Fanout {
             }
             size += signal_size(signal);
         }
-        self.hand_signals(&groups, &signals[start..]);
+        self.hand_signals(&groups, &signals[start..], &mut few);
     }
 
     /// Hands these to everyone who is in any of the groups, once.
-    fn hand_signals(&self, groups: &[Arc<Group>], signals: &[Signal]) {
+    fn hand_signals(&self, groups: &[Arc<Group>], signals: &[Signal], few: &mut Few) {
         if signals.is_empty() {
             return;
         }
         let mut made = Made::default();
+        let at_once = few.are(Group::size_of(groups));
         // Signals come from many tasks at once, so that no mark at the subscriber would tell.
         let mut told = HashSet::new();
         let first = |subscriber: &Subscriber| told.insert(subscriber.id);
         Group::each_of(groups, first, |subscriber| {
             let codec = subscriber.codec;
             let encode = || Frames::of_signals(signals, codec, self.envelope);
-            subscriber.sink.signals(made.frames(codec, encode));
+            subscriber.sink.signals(made.frames(codec, encode), at_once);
         });
     }
 }

@@ -1,7 +1,7 @@
 //! The fan-out's tests.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +11,8 @@ use onetree_protocol::{Act, Codec, Depth, LogKey, Path, Pattern, Revision, Value
 
 use super::*;
 
+mod few;
+mod outbox;
 mod steps;
 
 fn path(text: &str) -> Path {
@@ -27,6 +29,8 @@ struct Kept {
     deltas: Mutex<Vec<Arc<Frames>>>,
     signals: Mutex<Vec<Arc<Frames>>>,
     overflowed: AtomicBool,
+    /// Of each call, whether it might be written at once.
+    at_once: Mutex<Vec<bool>>,
 }
 
 impl Sink for Kept {
@@ -34,11 +38,13 @@ impl Sink for Kept {
         self.overflowed.store(true, Ordering::Relaxed);
     }
 
-    fn deltas(&self, frames: &Arc<Frames>) {
+    fn deltas(&self, frames: &Arc<Frames>, at_once: bool) {
+        self.at_once.lock().unwrap().push(at_once);
         self.deltas.lock().unwrap().push(frames.clone());
     }
 
-    fn signals(&self, frames: &Arc<Frames>) {
+    fn signals(&self, frames: &Arc<Frames>, at_once: bool) {
+        self.at_once.lock().unwrap().push(at_once);
         self.signals.lock().unwrap().push(frames.clone());
     }
 }
@@ -349,32 +355,6 @@ fn a_signal_comes_once_and_only_to_those_who_want_it() {
     assert_eq!([count(0), count(1), count(2)], [vec![2], vec![], vec![]]);
 }
 
-#[test]
-fn an_outbox_is_bounded_and_says_what_it_lost() {
-    let frames = |n, bytes: usize| Arc::new(Frames::of(n, Bytes::from(vec![0; bytes])));
-    let delta = |n, bytes: usize| Item::Deltas(frames(Some(rev(n)), bytes));
-    let taken = |outbox: &Outbox, up_to| {
-        let mut items = Vec::new();
-        let intact = outbox.take(&mut items, usize::MAX, up_to);
-        (intact, items.len())
-    };
-    let outbox = Outbox::new(100, 3);
-    assert!(outbox.push(delta(1, 50)), "the first wakes");
-    assert!(!outbox.push(delta(2, 50)), "the second does not");
-    assert_eq!(outbox.bytes(), 100);
-    assert!(!outbox.push(Item::Signals(frames(None, 1))), "a signal is dropped");
-    assert_eq!(taken(&outbox, rev(1)), (true, 1), "nothing above the revision is taken");
-    assert!(!outbox.push(delta(3, 0)) && !outbox.push(delta(4, 0)));
-    assert!(outbox.push(delta(5, 0)), "one frame too many: it wakes once more");
-    assert_eq!((outbox.bytes(), taken(&outbox, Revision::MAX)), (0, (false, 0)));
-    assert!(!outbox.push(delta(6, 1)), "nothing is queued until it was taken note of");
-    assert!(!outbox.is_idle() && outbox.take_overflow() && outbox.is_idle());
-    assert!(outbox.push(delta(7, 100)));
-    assert_eq!(taken(&outbox, Revision::MAX), (true, 1));
-    assert!(outbox.push(delta(8, 101)), "one byte too many");
-    assert!(outbox.take_overflow() && !outbox.take_overflow());
-}
-
 /// So many subscriptions of one person at the root, each with patterns that nobody else has.
 fn patterned(
     house: &House,
@@ -458,19 +438,4 @@ fn what_goes_piece_by_piece_comes_whole_and_in_order() {
     let revs = |person| house.deltas(person).0.iter().map(|d| d.rev.get()).collect::<Vec<_>>();
     assert!(revs(0).is_sorted() && revs(1).is_empty());
     assert_eq!(house.told(2, 3), paths(40), "of what follows it misses nothing");
-}
-
-#[test]
-fn an_outbox_that_overflows_because_a_delta_is_missing_keeps_signals() {
-    let frames = |n| Arc::new(Frames::of(n, Bytes::from_static(b"x")));
-    let (delta, signal) = (Item::Deltas(frames(Some(rev(1)))), Item::Signals(frames(None)));
-    let outbox = Outbox::new(1_000, 100);
-    outbox.push(signal.clone());
-    outbox.push(delta.clone());
-    assert!(outbox.overflow() && !outbox.overflow());
-    assert!(!outbox.push(delta) && !outbox.push(signal));
-    let mut taken = Vec::new();
-    assert!(outbox.take_overflow() && outbox.take(&mut taken, usize::MAX, Revision::MAX));
-    assert!(matches!(taken[..], [Item::Signals(_), Item::Signals(_)]), "{taken:?}");
-    assert_eq!(outbox.bytes(), 0);
 }

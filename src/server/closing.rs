@@ -24,6 +24,8 @@ const LEFT_TOGETHER: usize = 64;
 impl Connection {
     /// Ends the connection: others are told first, then the client, then the log.
     pub(super) async fn close(mut self, ending: Ending) {
+        // A fault of ours may have ended it while it rested.
+        self.rouse();
         self.server.mailboxes.remove(&self.mailbox.id);
         for (count, interest) in (1..).zip(self.feed.registered()) {
             self.server.shared.fanout.unregister(&self.subscriber, &interest);
@@ -70,7 +72,7 @@ impl Connection {
             Ending::Lost(_) | Ending::Cut => return,
         }
         if let Ok(Ok(())) = timeout(LAST_WORDS, self.writer.flush()).await {
-            self.writer.shut_down().await;
+            drop(self.writer);
             let _ = timeout(LAST_WORDS, self.reader.discard(LAST_BYTES)).await;
         }
     }

@@ -98,6 +98,8 @@ pub(super) struct Connection {
     pub(super) logged: Vec<&'static str>,
     /// Whether the feed has something to do apart from intervals.
     pub(super) catching_up: bool,
+    /// Whether others may write in its place, see [`Outbox::rest`].
+    resting: bool,
     pub(super) hold: Hold,
     pub(super) timers: Timers,
     // Last: they are given back when the socket is closed.
@@ -170,9 +172,14 @@ fn or_internal(life: impl Future<Output = Ending>) -> impl Future<Output = Endin
     AssertUnwindSafe(life).catch_unwind().map(move |ended| ended.unwrap_or_else(fault))
 }
 
-/// Notes that there was nothing else to do, so that the task has given way to others.
-async fn note(waited: &mut bool) {
+/// Where a task waits. When it comes here there was nothing else to do, so that it has given way to others. If it has
+/// a feed that may `rest`, others write in its place meanwhile.
+async fn wait(waited: &mut bool, resting: &mut bool, outbox: &Outbox, rest: Option<&Feed>) {
     *waited = true;
+    // Who looks around and goes on waiting does not begin anew.
+    if !*resting && let Some(above) = rest.and_then(Feed::live_above) {
+        *resting = outbox.rest(above);
+    }
     std::future::pending().await
 }
 
@@ -216,8 +223,9 @@ impl Connection {
         let reader = Reader::new(read_half, read, frame_bytes);
         let writer = Writer::new(write_half, codec);
         let id = server.next_id();
-        let outbox = Outbox::new(config.outbox_bytes as usize, config.outbox_frames as usize);
-        let mailbox = Arc::new(Mailbox::new(id, outbox));
+        let (bytes, frames) = (config.outbox_bytes as usize, config.outbox_frames as usize);
+        let outbox = Outbox::new(bytes, frames, writer.wire());
+        let mailbox = Arc::new(Mailbox::new(id, outbox, server.shared.counters.clone()));
         let subscriber = Arc::new(Subscriber::new(id, codec, mailbox.clone()));
         let feed = Feed::new(FeedLimits {
             subscriptions: config.subscriptions_per_connection as usize,
@@ -263,6 +271,7 @@ impl Connection {
             bad_frames: 0,
             logged: Vec::new(),
             catching_up: false,
+            resting: false,
             hold: Hold::No,
             timers,
         }
@@ -310,6 +319,7 @@ impl Connection {
         let mut turn = Instant::now();
         let mut waited = false;
         loop {
+            self.rouse();
             let mut now = Instant::now();
             if take(&mut waited) {
                 turn = now;
@@ -341,9 +351,11 @@ impl Connection {
             // It stopped for want of room, and now there is some: go on at once, after a look at
             // everything else.
             let again = full && self.writer.has_room();
+            let rest = Some(&self.feed).filter(|_| !again && self.may_rest());
             tokio::select! {
                 biased;
                 message = self.reader.next(), if self.reads() => {
+                    self.rouse();
                     let ending = self.handle_messages(message);
                     // Also what came before a close: it was sent, and may take effect.
                     let passed_on = self.pass_on();
@@ -353,6 +365,7 @@ impl Connection {
                 }
                 () = self.mailbox.filled() => {}
                 permit = events.reserve(), if self.waiting.is_some() => {
+                    self.rouse();
                     let Ok(permit) = permit else { return Ending::ownerless() };
                     if let Some(event) = self.waiting.take() {
                         permit.send(event);
@@ -368,8 +381,27 @@ impl Connection {
                 }
                 () = &mut sleep => {}
                 () = tokio::task::yield_now(), if again => {}
-                () = note(&mut waited) => {}
+                () = wait(&mut waited, &mut self.resting, &self.mailbox.outbox, rest) => {}
             }
+        }
+    }
+
+    /// Whether it need not be awake for live frames: it has nothing else to say, and waits for no reply.
+    fn may_rest(&self) -> bool {
+        self.writer.is_empty()
+            && self.in_flight.len() == 0
+            && self.asked.is_empty()
+            && self.leaving.is_none()
+            && !self.catching_up
+            && self.feed.takes_live()
+    }
+
+    /// Takes note of what others have written in its place.
+    pub(super) fn rouse(&mut self) {
+        if take(&mut self.resting) {
+            let written = self.mailbox.outbox.rouse();
+            self.feed.handle_live(written.rev);
+            written.rest.inspect(|rest| self.writer.messages(rest));
         }
     }
 

@@ -8,13 +8,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
+use std::sync::{Arc, Weak};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use onetree_protocol::Codec;
-use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 
-use crate::fanout::Envelope;
+use crate::fanout::{Envelope, Wire};
 
 /// With this much unsent nothing more is produced, bytes: enough for one system call to fill what
 /// the kernel takes, little enough to be kept by each slow connection.
@@ -87,9 +87,15 @@ fn header(opcode: u8, length: usize) -> ([u8; 10], usize) {
     }
 }
 
-/// Gathers frames and writes them when the socket takes them.
+impl Wire for OwnedWriteHalf {
+    fn write_now(&self, messages: &[u8]) -> io::Result<usize> {
+        self.try_write(messages)
+    }
+}
+
+/// Gathers frames and writes them when the socket takes them. Who drops it ends this direction of the socket.
 pub(super) struct Writer {
-    half: OwnedWriteHalf,
+    half: Arc<OwnedWriteHalf>,
     opcode: u8,
     /// What goes before `tail`.
     chunks: VecDeque<Bytes>,
@@ -102,7 +108,13 @@ impl Writer {
     pub(super) fn new(half: OwnedWriteHalf, codec: Codec) -> Writer {
         let opcode = opcode(codec);
         let (chunks, tail) = Default::default();
-        Writer { half, opcode, chunks, tail, queued: 0, blocked: false }
+        Writer { half: Arc::new(half), opcode, chunks, tail, queued: 0, blocked: false }
+    }
+
+    /// Where others write to while the connection rests.
+    pub(super) fn wire(&self) -> Weak<dyn Wire> {
+        let half: Weak<OwnedWriteHalf> = Arc::downgrade(&self.half);
+        half
     }
 
     /// Queues a frame of the protocol.
@@ -237,11 +249,5 @@ impl Writer {
             }
             self.writable().await?;
         }
-    }
-
-    /// Ends this direction: nothing more will come.
-    pub(super) async fn shut_down(&mut self) {
-        // The peer may be gone already: then there is nothing to end.
-        let _ = self.half.shutdown().await;
     }
 }

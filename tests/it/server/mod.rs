@@ -8,6 +8,7 @@
 //! - `look`: how it goes, as JSON; the console
 //! - `ends`: sessions that are taken over, stores that fail, shutdown
 //! - `greedy`: clients that ask for more than their share
+//! - `rest`: connections that rest, and are written for
 //! - `slow`: clients that do not read, or are slow
 
 mod ends;
@@ -16,4 +17,5 @@ mod greedy;
 mod http;
 mod input;
 mod look;
+mod rest;
 mod slow;

@@ -213,6 +213,20 @@ impl Feed {
         self.subs.iter().any(|(_, sub)| behind(sub))
     }
 
+    /// The revision above which some mirror needs every live delta, see [`Feed::needs_live`]; `None` while none
+    /// takes any. O(subscriptions), but as a rule the first that takes them is at that revision.
+    pub fn live_above(&self) -> Option<Revision> {
+        let mut least = None;
+        for (_, sub) in self.subs.iter() {
+            let Cursor::Live { rev } = sub.cursor else { continue };
+            if rev <= self.live {
+                return Some(self.live);
+            }
+            least = Some(least.map_or(rev, |least: Revision| least.min(rev)));
+        }
+        least
+    }
+
     /// A live delta of `rev` is about to be sent. False: no mirror needs it, leave it out.
     pub fn handle_live(&mut self, rev: Revision) -> bool {
         let needed = self.needs_live(rev);

@@ -1,0 +1,46 @@
+//! What goes to few may be written at once.
+
+use std::slice;
+
+use super::*;
+
+/// What each of the people was told about being written for, since it was last asked.
+fn at_once(house: &House) -> Vec<bool> {
+    house
+        .people
+        .iter()
+        .flat_map(|(_, kept)| std::mem::take(&mut *kept.at_once.lock().unwrap()))
+        .collect()
+}
+
+#[test]
+fn few_are_written_for_at_once_and_many_are_woken() {
+    let signal = Signal { path: path("/a"), value: Value::json("1") };
+    for (people, few) in [(1, true), (128, true), (129, false), (1_000, false)] {
+        let house = House::new(people);
+        (0..people).for_each(|person| {
+            house.register(person, 1, View::tree(Path::root()));
+        });
+        house.commit(1, vec![put("/a")]);
+        assert_eq!(at_once(&house), vec![few; people], "deltas to {people}");
+        house.fanout.signal(slice::from_ref(&signal));
+        assert_eq!(at_once(&house), vec![few; people], "signals to {people}");
+    }
+}
+
+#[test]
+fn what_is_published_together_is_written_at_once_up_to_as_many() {
+    let house = House::new(100);
+    let topic = |person: usize| format!("/{person:02}");
+    (0..100).for_each(|person| {
+        house.register(person, 1, View::tree(path(&topic(person))));
+        house.register(person, 2, View::tree(path("/all")));
+    });
+    let paths = ["/all", "/07", "/all", "/08"];
+    house.commits((1..).zip(paths.map(|path| vec![put(path)])));
+    let told = at_once(&house);
+    assert_eq!(told.iter().filter(|at_once| **at_once).count(), 102, "{told:?}");
+    assert_eq!(told.len(), 202, "{told:?}");
+    house.commit(5, vec![put("/all")]);
+    assert_eq!(at_once(&house), vec![true; 100], "the next time they are few again");
+}

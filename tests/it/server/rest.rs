@@ -1,0 +1,77 @@
+//! Connections that rest: others write for them meanwhile.
+
+use serde_json::{Value, json};
+
+use crate::wire::{Wire, broker};
+
+/// Who reads nothing for a while has all of it afterwards, whole and in order: also where the socket took a part of a
+/// message that was written in the connection's place.
+#[tokio::test]
+async fn who_rests_and_does_not_read_has_everything_in_order_afterwards() {
+    let broker = broker("outbox_bytes = 67108864\noutbox_frames = 100000").await;
+    let mut slow = Wire::narrow(broker.addr()).await;
+    slow.sub(1, "/").await;
+    let mut writer = Wire::open(broker.addr()).await;
+    // One by one, so that it rests in between; more than the system keeps for it.
+    let text = "x".repeat(3_500);
+    let mut last = 0;
+    for round in 0..3_000 {
+        last = writer.put(&format!("/k/{}", round % 10), json!([round, text])).await;
+    }
+    let first = last - 2_999;
+    for (round, rev) in (first..=last).enumerate() {
+        let delta = slow.until("delta").await;
+        let change = &delta["changes"][0];
+        assert_eq!((&delta["rev"], &delta["since"]), (&json!(rev), &Value::Null));
+        assert_eq!(change["json"], json!([round, text]));
+    }
+}
+
+/// What it is told when it asks comes behind what was written in its place, and stands for all of it.
+#[tokio::test]
+async fn who_rested_and_asks_is_where_the_answer_says() {
+    let broker = broker("").await;
+    let mut reader = Wire::open(broker.addr()).await;
+    reader.sub(1, "/").await;
+    let mut writer = Wire::open(broker.addr()).await;
+    let (mut last, mut seen) = (0, 0);
+    for round in 0..500 {
+        last = writer.put("/k", json!(round)).await;
+        seen = if seen == 0 { last - 1 } else { seen };
+        // In two of three rounds it says nothing, and rests when the next delta comes.
+        if round % 3 == 0 {
+            reader.send(json!({"op": "sync", "id": round})).await;
+            loop {
+                let frame = reader.next().await;
+                if frame["op"] == "sync" {
+                    assert_eq!(frame["rev"], seen, "what it stands for has come");
+                    break;
+                }
+                seen += 1;
+                assert_eq!((&frame["op"], &frame["rev"]), (&json!("delta"), &json!(seen)));
+            }
+        }
+    }
+    while seen < last {
+        seen += 1;
+        assert_eq!(reader.until("delta").await["rev"], seen);
+    }
+}
+
+/// Who overflows gets what it has not been told yet, and nothing that was written in its place.
+#[tokio::test]
+async fn who_rested_and_overflows_goes_on_where_it_is() {
+    let broker = broker("outbox_bytes = 65536").await;
+    let mut reader = Wire::open(broker.addr()).await;
+    reader.sub(1, "/").await;
+    let mut writer = Wire::open(broker.addr()).await;
+    let mut last = 0;
+    for round in 0..10 {
+        last = writer.put(&format!("/small/{round}"), json!(round)).await;
+        assert_eq!(reader.until("delta").await["rev"], last);
+    }
+    let rev = writer.put("/large", json!("x".repeat(100_000))).await;
+    let delta = reader.until("delta").await;
+    assert_eq!((&delta["since"], &delta["rev"]), (&json!(last), &json!(rev)));
+    assert_eq!(delta["changes"].as_array().unwrap().len(), 1, "{}", delta["changes"]);
+}
