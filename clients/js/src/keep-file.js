@@ -11,11 +11,8 @@ const ENTRIES = ',"entries":';
 /** Entries that are turned into text between two turns of the others. */
 const PIECE = 2_000;
 
-/** The files in which mirrors of this process are kept now. @type {Set<string>} */
+/** The files in which mirrors of this process are kept now, by the names that they were asked for by and their own. @type {Set<string>} */
 const inUse = new Set();
-
-/** The file of whoever asked last: one after the other, so that the first who asks for a file has it. */
-let asking = Promise.resolve('');
 
 /**
  * A file that one mirror is kept in, for the option `keep` of `client.mirror`. It is only ever replaced as a whole, by way of
@@ -27,24 +24,34 @@ let asking = Promise.resolve('');
  * @returns {import('./live.js').Keep}
  */
 export function keepInFile(path) {
-  /** The file, as long as it is this one's. @type {string | undefined} */
-  let owned;
+  /** The names of the file, as long as it is this one's. @type {string[]} */
+  let owned = [];
   /** Why it is not, and must not be replaced. @type {unknown} */
   let unread;
   /** @type {Promise<unknown>} */
   let loaded = Promise.resolve();
   const letGo = () => {
-    if (owned !== undefined) inUse.delete(owned);
-    owned = undefined;
+    for (const name of owned) inUse.delete(name);
+    owned = [];
   };
   const load = async () => {
+    /** @type {string[]} */
+    const taken = [];
+    const take = (/** @type {string} */ name) => {
+      if (inUse.has(name)) throw new OnetreeError('state-in-use', `${path} is in use by another mirror of this process`);
+      inUse.add(name);
+      taken.push(name);
+    };
     try {
-      const file = await (asking = asking.then(() => fileOf(path)));
-      if (inUse.has(file)) throw new OnetreeError('state-in-use', `${path} is in use by another mirror of this process`);
-      inUse.add(owned = file);
+      // At once, so that the first who asks by a name has it, however long it takes to find the file; nobody else waits for that.
+      take(path);
+      const file = await fileOf(path);
+      if (file !== path) take(file);
     } catch (error) {
+      for (const name of taken) inUse.delete(name);
       throw (unread = error);
     }
+    owned = taken;
     unread = undefined;
     try {
       const bytes = await readFile(path);
@@ -67,7 +74,7 @@ export function keepInFile(path) {
       letGo();
     },
     async save(snapshot) {
-      if (owned === undefined && unread !== undefined) throw unread;
+      if (owned.length === 0 && unread !== undefined) throw unread;
       if (!snapshot.cookie) return;
       try {
         await replace(path, snapshot, `${cookieText(snapshot.cookie).slice(0, -1)}${ENTRIES}${snapshot.size}}`);

@@ -6,6 +6,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { OnetreeError } from '../src/errors.js';
 import { keepInFile } from '../src/keep-file.js';
 import { Mirror } from '../src/live.js';
@@ -82,6 +83,29 @@ test('of those who ask for a file at once the first has it, however long its nam
   const [first, second] = await Promise.allSettled(keeps.map((keep) => keep.load()));
   assert.ok(asked > 0);
   assert.deepEqual([first.status, second.reason?.code], ['fulfilled', 'state-in-use']);
+});
+
+test('a file that cannot be named is a matter of its own mirror only', async (t) => {
+  const path = await file(t);
+  for (const wrong of [undefined, pathToFileURL(`${path}.none`)]) {
+    await assert.rejects(keepInFile(/** @type {any} */ (wrong)).load(), TypeError);
+    const keep = keepInFile(path);
+    assert.equal(await keep.load(), undefined);
+    await keep.close();
+  }
+});
+
+test('a file whose name is never found keeps no other waiting', { timeout: 5_000 }, async (t) => {
+  const path = await file(t);
+  const { realpath } = files;
+  t.mock.method(files, 'realpath', (/** @type {string} */ of) => (of === `${path}.hangs` ? new Promise(() => {}) : realpath(of)));
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  void keepInFile(`${path}.hangs`).load();
+  assert.equal(await keepInFile(path).load(), undefined);
 });
 
 test('two mirrors of one process do not write into one file, also by one keep', async (t) => {
