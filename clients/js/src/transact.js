@@ -8,8 +8,10 @@ import * as request from './request.js';
 
 /** Thrown by `tx.retry()`: the run is over. */
 class Retry extends Error {
-  constructor() {
+  /** @param {Transaction} tx whose run it ends */
+  constructor(tx) {
     super('tx.retry() is caught by transact()');
+    this.tx = tx;
   }
 }
 
@@ -46,7 +48,7 @@ export class Transaction {
   /** @private Nothing is read or written behind the end of a run; what caught a `retry` and goes on is told it again. */
   goOn() {
     if (this.ended) refuse('ended', 'the transaction has ended; what is done now would be of no run of it');
-    if (this.retried) throw new Retry();
+    if (this.retried) throw new Retry(this);
   }
 
   /**
@@ -132,7 +134,7 @@ export class Transaction {
   retry() {
     this.goOn();
     this.retried = true;
-    throw new Retry();
+    throw new Retry(this);
   }
 
   /**
@@ -222,8 +224,8 @@ export async function transact(mirror, fn) {
     try {
       result = await fn(tx);
     } catch (error) {
-      // What reaches this is one, also where an `orElse` beside it has had its answer since.
-      tx.retried ||= error instanceof Retry;
+      // What reaches this is one, also where an `orElse` beside it has had its answer since; one of a transaction around it is not.
+      tx.retried ||= error instanceof Retry && error.tx === tx;
       if (!tx.retried) throw error;
     } finally {
       tx.ended = true;

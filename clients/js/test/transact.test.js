@@ -117,6 +117,22 @@ test('a retry beside one that was answered is one', async (t) => {
   assert.deepEqual([runs, there], [2, ['/a', '/second']]);
 });
 
+test('a retry in a transaction of another mirror ends the run that it is said of', { timeout: 5_000 }, async (t) => {
+  const { client, broker } = made(t);
+  const [mirror, other] = [client.mirror('/'), client.mirror('/inner')];
+  const answer = mirror.transact(async (outer) => {
+    await other.transact((inner) => {
+      inner.put('/inner', 1);
+      must(outer);
+    });
+    outer.put('/outer', 1);
+  });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.deepEqual([...broker.tree.keys()], []);
+  await client.put('/a', 1);
+  assert.deepEqual([(await answer).runs, [...broker.tree.keys()].sort()], [2, ['/a', '/inner', '/outer']]);
+});
+
 test('a transaction that has ended is refused', async (t) => {
   const { client, broker } = made(t);
   const mirror = client.mirror('/');
