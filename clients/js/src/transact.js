@@ -16,6 +16,40 @@ class Retry extends Error {
 }
 
 /**
+ * What an `orElse` comes to whose first is asynchronous, and whether somebody has been told.
+ * @template T
+ * @extends {Promise<T>}
+ */
+class Either extends Promise {
+  /** @override What comes of it is a promise like any other. */
+  static get [Symbol.species]() {
+    return Promise;
+  }
+
+  /** @type {() => void} */
+  told = () => {};
+
+  /**
+   * Also what `await` calls, as this is none of the host's own promises.
+   * @override
+   * @template A, B
+   * @param {((value: T) => A | PromiseLike<A>) | null} [done]
+   * @param {((error: any) => B | PromiseLike<B>) | null} [failed]
+   * @returns {Promise<A | B>}
+   */
+  then(done, failed) {
+    return super.then((value) => {
+      this.told();
+      return /** @type {A} */ (done ? done(value) : value);
+    }, (error) => {
+      this.told();
+      if (failed) return failed(error);
+      throw error;
+    });
+  }
+}
+
+/**
  * What `fn` of `transact` works with: reads of one snapshot, which see its own writes.
  */
 export class Transaction {
@@ -34,6 +68,8 @@ export class Transaction {
     this.retried = false;
     /** @internal */
     this.ended = false;
+    /** @internal What `orElse` gave and nobody has been told the end of. @type {Set<Either<unknown>>} */
+    this.untold = new Set();
     /** @private @type {Map<string, number>} */
     this.gets = new Map();
     /** @private @type {Set<string>} */
@@ -178,7 +214,12 @@ export class Transaction {
     if (!(result instanceof Promise)) return settle(() => result);
     begun = this.steps.length;
     [retried, this.retried] = [this.retried, false];
-    return result.then((value) => settle(() => value), failed);
+    const end = result.then((value) => settle(() => value), failed);
+    /** @type {Either<A | B>} */
+    const either = new Either((resolve) => resolve(end));
+    this.untold.add(either);
+    either.told = () => void this.untold.delete(either);
+    return either;
   }
 
   /** @internal @returns {import('./protocol.js').Frame} */
@@ -224,8 +265,10 @@ export async function transact(mirror, fn) {
     try {
       result = await fn(tx);
     } catch (error) {
-      // What reaches this is one, also where an `orElse` beside it has had its answer since; one of a transaction around it is not.
-      tx.retried ||= error instanceof Retry && error.tx === tx;
+      // What reaches this is one, also where an `orElse` beside it has had its answer since; one of a transaction around it is
+      // not, nor is what an `orElse` says that this did not wait for.
+      tx.retried = (error instanceof Retry && error.tx === tx) || (tx.retried && tx.untold.size === 0);
+      for (const either of tx.untold) either.catch(() => {});
       if (!tx.retried) throw error;
     } finally {
       tx.ended = true;

@@ -117,6 +117,68 @@ test('a retry beside one that was answered is one', async (t) => {
   assert.deepEqual([runs, there], [2, ['/a', '/second']]);
 });
 
+/** As the first of an `orElse`, or as both. */
+const BRANCHES = {
+  'at once': async (tx) => tx.retry(),
+  later: async (tx) => {
+    await null;
+    tx.retry();
+  },
+  'much later': async (tx) => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    tx.retry();
+  },
+};
+/** What goes wrong beside it. */
+const MISTAKES = {
+  'at once': (tx) => tx.put('no path', 1),
+  'in a function of its own': async (tx) => {
+    const inner = async () => tx.put('no path', 1);
+    return inner();
+  },
+  later: async () => {
+    for (let n = 0; n < 9; n += 1) await null;
+    throw Object.assign(new Error('mine'), { code: 'bad-path' });
+  },
+};
+
+for (const [when, branch] of Object.entries(BRANCHES)) {
+  for (const [how, mistake] of Object.entries(MISTAKES)) {
+    for (const [whose, second] of Object.entries({ 'both retry': branch, 'the first retries': async (tx) => (await null, tx.put('/second', 1)) })) {
+      test(`an error ${how} beside an orElse of which ${whose} ${when} is told`, { timeout: 5_000 }, async (t) => {
+        const { client, broker } = made(t);
+        const mirror = client.mirror('/');
+        const unhandled = [];
+        const note = (error) => unhandled.push(error);
+        process.on('unhandledRejection', note);
+        t.after(() => process.off('unhandledRejection', note));
+        for (const fn of [async (tx) => {
+          const either = tx.orElse(branch, second);
+          await mistake(tx);
+          return await either;
+        }, (tx) => {
+          const either = tx.orElse(branch, second);
+          tx.put('no path', 1);
+          return either;
+        }]) await assert.rejects(mirror.transact(fn), { code: 'bad-path' });
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        assert.deepEqual([unhandled, broker.tree.size], [[], 0]);
+      });
+    }
+  }
+}
+
+test('a retry of an asynchronous orElse that is caught is one, whatever is thrown then', async (t) => {
+  const { runs } = await waiting(t, async (tx) => {
+    try {
+      await tx.orElse(async () => must(tx), async () => must(tx));
+    } catch (cause) {
+      throw new Error('mine', { cause });
+    }
+  });
+  assert.equal(runs, 2);
+});
+
 test('a retry in a transaction of another mirror ends the run that it is said of', { timeout: 5_000 }, async (t) => {
   const { client, broker } = made(t);
   const [mirror, other] = [client.mirror('/'), client.mirror('/inner')];
