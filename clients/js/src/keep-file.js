@@ -3,6 +3,7 @@
 import { open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { OnetreeError } from './errors.js';
+import { InUse, whoAsks } from './holder.js';
 import { cookieText, entryText, readCookie, readEntry } from './json.js';
 import { comparePaths, utf8 } from './protocol.js';
 
@@ -11,8 +12,11 @@ const ENTRIES = ',"entries":';
 /** Entries that are turned into text between two turns of the others. */
 const PIECE = 2_000;
 
-/** The files in which mirrors of this process are kept now, by the names that they were asked for by and their own. @type {Set<string>} */
-const inUse = new Set();
+/**
+ * Which mirrors of this process are kept in files now, by the names that those were asked for by and their own.
+ * @type {Map<string, import('./live.js').Mirror | undefined>}
+ */
+const inUse = new Map();
 
 /**
  * A file that one mirror is kept in, for the option `keep` of `client.mirror`. It is only ever replaced as a whole, by way of
@@ -35,11 +39,12 @@ export function keepInFile(path) {
     owned = [];
   };
   const load = async () => {
+    const mirror = whoAsks();
     /** @type {string[]} */
     const taken = [];
     const take = (/** @type {string} */ name) => {
-      if (inUse.has(name)) throw new OnetreeError('state-in-use', `${path} is in use by another mirror of this process`);
-      inUse.add(name);
+      if (inUse.has(name)) throw new InUse(`${path} is in use by another mirror of this process`, inUse.get(name));
+      inUse.set(name, mirror);
       taken.push(name);
     };
     try {

@@ -1,12 +1,16 @@
 // Where a mirror survives its page: a database of IndexedDB, whose transactions replace cookie and entries in one step.
 
 import { OnetreeError, refuse } from './errors.js';
+import { InUse, whoAsks } from './holder.js';
 import { Snapshot } from './snapshot.js';
 import { makeValue } from './protocol.js';
 
 const HEAD = 'head';
 const ENTRIES = 'entries';
 const DATED = /** @type {const} */ (['epoch', 'rev', 'view']);
+
+/** Which mirrors of this page are kept in databases now, by their names. @type {Map<string, import('./live.js').Mirror | undefined>} */
+const inUse = new Map();
 
 /**
  * A database in which one mirror is kept, for the option `keep` of `client.mirror`. It is of one page at a time: the mirror of
@@ -26,10 +30,12 @@ export function keepInIndexedDB(name) {
   let release;
   /** Done when it was let go, by whoever asked first. @type {Promise<void>} */
   let freed = Promise.resolve();
+  /** Whose it is. @type {import('./live.js').Mirror | undefined} */
+  let mirror;
 
   const own = () => (opening ??= (async () => {
     await freed;
-    release ??= await lock(name);
+    release ??= await lock(name, mirror);
     const db = await open(name);
     // Somebody deletes it: it is not held against that, and made anew.
     db.onversionchange = db.onclose = () => {
@@ -51,6 +57,7 @@ export function keepInIndexedDB(name) {
 
   return {
     async load() {
+      mirror = whoAsks();
       const db = await own();
       const transaction = begin(db, 'readonly');
       const head = asked(transaction.objectStore(HEAD).get(HEAD));
@@ -137,17 +144,21 @@ function row({ path, rev, value }) {
  * Takes the database for this page; gives what is called to let it go. `state-in-use` when another one has it. A browser
  * without locks (it has none for pages of plain http, but of its own machine) is not asked.
  * @param {string} name
+ * @param {import('./live.js').Mirror | undefined} mirror
  * @returns {Promise<() => Promise<void>>} done when another one can take it
  */
-function lock(name) {
+function lock(name, mirror) {
   if (typeof navigator !== 'object' || !navigator.locks) return Promise.resolve(async () => {});
   return new Promise((resolve, reject) => {
     /** @type {Promise<any>} */
     const over = navigator.locks.request(`onetree:${name}`, { ifAvailable: true }, (mine) => {
-      if (!mine) throw new OnetreeError('state-in-use', `${name} is in use by another page`);
+      if (!mine) throw new InUse(`${name} is in use by another page`, inUse.get(name));
+      inUse.set(name, mirror);
       return new Promise((free) => resolve(() => {
         free(undefined);
-        return over;
+        return over.then(() => {
+          if (inUse.get(name) === mirror) inUse.delete(name);
+        });
       }));
     });
     over.catch(reject);

@@ -2,6 +2,7 @@
 
 import { Changes } from './changes.js';
 import { OnetreeError, mirrorClosed, throwToHost, wordsOf } from './errors.js';
+import { InUse, askFor } from './holder.js';
 import { FUNCTION, U53, must, whole } from './options.js';
 import { Snapshot } from './snapshot.js';
 import { below, checkPath, isLogKey } from './protocol.js';
@@ -9,10 +10,8 @@ import { transact } from './transact.js';
 
 /** A mirror is kept at most so often while changes come, ms. */
 const KEEP = 1_000;
-/** Where mirrors are kept now: each is of one mirror at a time. @type {WeakSet<Keep>} */
-const inUse = new WeakSet();
-/** Mirrors that were kept, have ended, and are saved once more. @type {Set<Promise<void>>} */
-const endings = new Set();
+/** Where mirrors are kept now: each is of one mirror at a time. @type {WeakMap<Keep, Mirror>} */
+const inUse = new WeakMap();
 /** How many entries a page may have. */
 const PAGE = whole(32);
 
@@ -77,36 +76,41 @@ export class Mirror {
     this.lastKept = -Infinity;
     /** @private Done when it has ended and was saved for the last time. @type {Promise<void> | undefined} */
     this.ending = undefined;
+    /** @private Done when another can have what it was kept in: those who wait for it have their turns in order. @type {Promise<void>} */
+    this.free = new Promise((resolve) => {
+      /** @private */
+      this.freed = resolve;
+    });
   }
 
-  /** @internal Goes on from what is kept, where that can be had. @param {Keep} keep */
+  /** @internal Goes on from what is kept, where that can be had: behind the end of one that is ending. @param {Keep} keep */
   async load(keep) {
     // As long as it is another's, it is not even to be closed by this one.
     this.keep = undefined;
+    /** @type {Mirror | undefined} */
+    let before;
     while (!this.ended) {
-      const ending = [...endings];
       try {
         return await this.take(keep);
       } catch (error) {
-        const used = error instanceof OnetreeError && error.code === 'state-in-use';
-        if (!used || ending.length === 0) {
+        const holder = error instanceof InUse ? error.holder : undefined;
+        if (!holder?.ended || holder === before) {
           this.keepError = error;
           return;
         }
+        before = holder;
       }
-      // It may be in use by one of these for so long only.
-      await Promise.all(ending);
+      await before.free;
     }
   }
 
   /** @private @param {Keep} keep */
   async take(keep) {
-    if (inUse.has(keep) && this.keep !== keep) {
-      throw new OnetreeError('state-in-use', 'another mirror is kept there: a `keep` is of one at a time');
-    }
-    inUse.add(keep);
+    const holder = inUse.get(keep) ?? this;
+    if (holder !== this) throw new InUse('another mirror is kept there: a `keep` is of one at a time', holder);
+    inUse.set(keep, this);
     this.keep = keep;
-    const saved = await keep.load();
+    const saved = await askFor(this, () => keep.load());
     if (saved && !this.ended) this.begin(checked(saved));
   }
 
@@ -127,14 +131,8 @@ export class Mirror {
     for (const feed of this.feeds) /** @type {any} */ (feed).push(event);
     if (this.waiters.size > 0) for (const waiter of [...this.waiters]) if (waiter()) this.waiters.delete(waiter);
     if (!this.keep) return;
-    if (!this.ended) {
-      this.keepLater();
-      return;
-    }
-    const ending = this.ending = this.saved().then(() => this.letGo());
-    endings.add(ending);
-    void ending.then(() => endings.delete(ending));
-    this.client.outlast(ending);
+    if (this.ended) this.client.outlast(this.ending = this.saved().then(() => this.letGo()));
+    else this.keepLater();
   }
 
   /** The revision that it is at. */
@@ -435,6 +433,7 @@ export class Mirror {
       this.keepError = error;
     }
     inUse.delete(keep);
+    this.freed();
   }
 }
 

@@ -10,6 +10,7 @@ import { Snapshot } from '../src/snapshot.js';
 import { Value, fingerprint, viewOf } from '../src/protocol.js';
 import { Session } from '../src/session.js';
 import { Random, seeds } from './lib/random.js';
+import { client as made } from './lib/socket.js';
 
 const VIEW = viewOf('/');
 const COOKIE = { epoch: 'e'.repeat(32), rev: 9, view: fingerprint(VIEW) };
@@ -205,7 +206,8 @@ test('where there are no locks, pages that keep the same one replace it, each wh
   assert.deepEqual([cookie, inOrder(entries)], [later, inOrder(ENTRIES)]);
 });
 
-test('it is of one page at a time', async (t) => {
+/** The locks of a browser, as long as the test lasts; gives the names of those that are held. */
+function locks(t) {
   const held = new Set();
   const request = async (name, { ifAvailable }, fn) => {
     assert.ok(ifAvailable);
@@ -219,6 +221,11 @@ test('it is of one page at a time', async (t) => {
   const before = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
   Object.defineProperty(globalThis, 'navigator', { value: { locks: { request } }, configurable: true });
   t.after(() => (before ? Object.defineProperty(globalThis, 'navigator', before) : delete globalThis.navigator));
+  return held;
+}
+
+test('it is of one page at a time', async (t) => {
+  const held = locks(t);
   const name = fresh();
   const [one, two] = [keepInIndexedDB(name), keepInIndexedDB(name)];
   await one.save(Snapshot.saved(COOKIE, ENTRIES));
@@ -230,6 +237,36 @@ test('it is of one page at a time', async (t) => {
   assert.deepEqual((await two.load()).cookie, COOKIE);
   await two.close();
   assert.equal(held.size, 0);
+});
+
+test('the end of a mirror of this page is waited for, and of no other', { timeout: 5_000 }, async (t) => {
+  let end = () => {};
+  t.after(() => end());
+  const held = locks(t);
+  const { client } = made(t);
+  const name = fresh();
+  const next = () => client.mirror('/', { keep: keepInIndexedDB(name) });
+  await client.put('/a', 1);
+  const first = next();
+  const hangs = client.mirror('/', { keep: { load: async () => undefined, save: () => new Promise((resolve) => { end = resolve; }) } });
+  await Promise.all([first.fresh(), hangs.fresh()]);
+  void hangs.close();
+  const refused = next();
+  await refused.fresh();
+  const ended = first.close();
+  const [second, third] = [next(), next()];
+  await ended;
+  const fourth = next();
+  const mirrors = [refused, second, third, fourth];
+  await Promise.all(mirrors.map((mirror) => mirror.fresh()));
+  assert.deepEqual(mirrors.map(({ keepError }) => keepError?.code), ['state-in-use', undefined, 'state-in-use', 'state-in-use']);
+  assert.equal(second.initial.rev, 1);
+  await Promise.all(mirrors.map((mirror) => mirror.close()));
+  // Another page has it.
+  held.add(`onetree:${name}`);
+  const late = next();
+  await late.fresh();
+  assert.equal(late.keepError?.code, 'state-in-use');
 });
 
 test('a mirror that goes on from it says its cookie in hello, and gets what it missed', async () => {

@@ -153,6 +153,57 @@ for (const [whose, another] of Object.entries({ 'the same keep': (/** @type {any
   });
 }
 
+/** As an application's own `keep` goes to another, to be told what it gave. */
+const told = (/** @type {any} */ keep) => ({ load: async () => keep.load(), save: (snapshot) => keep.save(snapshot), close: async () => keep.close() });
+
+for (const [whose, another] of Object.entries({
+  'the same keep': (/** @type {any} */ keep) => keep, 'another keep': (_, path) => keepInFile(path), 'one of the application': (_, path) => told(keepInFile(path)),
+})) {
+  test(`the end of a mirror that is kept elsewhere is not waited for, by ${whose}`, { timeout: 5_000 }, async (t) => {
+    const path = await file(t);
+    let end = () => {};
+    t.after(() => end());
+    const { client } = made(t);
+    await client.put('/a', 1);
+    const keep = another(keepInFile(path), path);
+    const first = client.mirror('/', { keep });
+    const hangs = client.mirror('/', { keep: { load: async () => undefined, save: () => new Promise((resolve) => { end = resolve; }) } });
+    await Promise.all([first.fresh(), hangs.fresh()]);
+    const ended = hangs.close();
+    const second = client.mirror('/', { keep: another(keep, path) });
+    await second.fresh();
+    assert.equal(second.keepError?.code, 'state-in-use');
+    void first.close();
+    const third = client.mirror('/', { keep: another(keep, path) });
+    await third.fresh();
+    assert.deepEqual([third.keepError, third.initial.rev], [undefined, 1]);
+    end();
+    await Promise.all([ended, third.close()]);
+  });
+
+  test(`of those who wait for a mirror to end, and who ask then, the first has what it is kept in, by ${whose}`, async (t) => {
+    const path = await file(t);
+    const { client } = made(t);
+    await client.put('/a', 1);
+    const keep = another(keepInFile(path), path);
+    const first = client.mirror('/', { keep });
+    await first.fresh();
+    const ended = first.close();
+    const next = [client.mirror('/', { keep: another(keep, path) })];
+    next.push(client.mirror('/', { keep: another(keep, path) }));
+    await ended;
+    next.push(client.mirror('/', { keep: another(keep, path) }));
+    await Promise.all(next.map((mirror) => mirror.fresh()));
+    assert.deepEqual(next.map(({ keepError }) => keepError?.code), [undefined, 'state-in-use', 'state-in-use']);
+    // One that waits for another that waits has its turn, too.
+    void next[0].close();
+    const [fourth, fifth] = [client.mirror('/', { keep: another(keep, path) }), client.mirror('/', { keep: another(keep, path) })];
+    await Promise.all([fourth.fresh(), fifth.fresh()]);
+    assert.deepEqual([fourth.keepError, fifth.keepError?.code], [undefined, 'state-in-use']);
+    await fourth.close();
+  });
+}
+
 test('a file that is not whole is named, and left as it is', async (t) => {
   const path = await file(t);
   await keepInFile(path).save(Snapshot.saved(COOKIE, ENTRIES));
