@@ -355,6 +355,11 @@ export class Client {
     });
   }
 
+  /** @internal Whether it has ended, or does what was asked before its end. */
+  get isClosing() {
+    return this.session.isOver || this.session.closing !== undefined;
+  }
+
   /** @internal The end of the client waits for this, too. @param {Promise<void>} ending which does not fail */
   outlast(ending) {
     this.endings.add(ending);

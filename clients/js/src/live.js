@@ -94,7 +94,7 @@ export class Mirror {
         return await this.take(keep);
       } catch (error) {
         const holder = error instanceof InUse ? error.holder : undefined;
-        if (!holder?.ended || holder === before) {
+        if (!holder?.isEnding || holder === before) {
           this.keepError = error;
           return;
         }
@@ -112,6 +112,11 @@ export class Mirror {
     this.keep = keep;
     const saved = await askFor(this, () => keep.load());
     if (saved && !this.ended) this.begin(checked(saved));
+  }
+
+  /** @internal Whether it has ended, or is to with its client. */
+  get isEnding() {
+    return this.ended !== undefined || this.client.isClosing;
   }
 
   /** @private What it was started with turned out to be kept. @param {Snapshot} snapshot */

@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { OnetreeError } from '../src/errors.js';
 import { keepInFile } from '../src/keep-file.js';
+import { start } from '../src/index.js';
 import { Mirror } from '../src/live.js';
 import { Snapshot } from '../src/snapshot.js';
 import { Value } from '../src/protocol.js';
@@ -201,6 +202,27 @@ for (const [whose, another] of Object.entries({
     await Promise.all([fourth.fresh(), fifth.fresh()]);
     assert.deepEqual([fourth.keepError, fifth.keepError?.code], [undefined, 'state-in-use']);
     await fourth.close();
+  });
+}
+
+for (const how of /** @type {const} */ (['close', 'leave'])) {
+  test(`the end of a client is the end of its mirrors: ${how}`, { timeout: 5_000 }, async (t) => {
+    const path = await file(t);
+    const { client, broker } = made(t);
+    const other = start('ws://naive');
+    t.after(() => other.close());
+    const first = client.mirror('/', { keep: keepInFile(path) });
+    await Promise.all([first.fresh(), other.until('online')]);
+    const rev = client.put('/a', 1);
+    const ended = client[how]();
+    const [second, third] = [other.mirror('/', { keep: keepInFile(path) }), other.mirror('/', { keep: keepInFile(path) })];
+    await ended;
+    const fourth = other.mirror('/', { keep: keepInFile(path) });
+    const mirrors = [second, third, fourth];
+    await Promise.all(mirrors.map((mirror) => mirror.fresh()));
+    assert.deepEqual(mirrors.map(({ keepError }) => keepError?.code), [undefined, 'state-in-use', 'state-in-use']);
+    assert.deepEqual([second.initial.rev, (await rev).rev, broker.rev], [1, 1, 1]);
+    await second.close();
   });
 }
 
