@@ -58,8 +58,10 @@ export class Mirror {
     this.lastShown = undefined;
     /** @private @type {Set<() => boolean>} those who wait; true: they are done */
     this.waiters = new Set();
-    /** @private */
+    /** @private Where it is kept, unless that is another's. */
     this.keep = keep;
+    /** @private Whether it is to be kept: what readers were shown counts also while it waits for that. */
+    this.toKeep = keep !== undefined;
     /** @private @type {Snapshot | undefined} */
     this.kept = keep ? this.initial : undefined;
     /** @private What dates what was saved last. @type {import('./protocol.js').Cookie | undefined} */
@@ -124,6 +126,8 @@ export class Mirror {
     this.state.goOnFrom(snapshot);
     this.initial = this.kept = snapshot;
     this.keptCookie = snapshot.cookie;
+    // Who has left before was shown no more than what it was started with.
+    if (this.lastShown) this.lastShown = snapshot;
     for (const feed of this.feeds) /** @type {any} */ (feed).begin();
   }
 
@@ -206,7 +210,7 @@ export class Mirror {
     const feed = new Changes(this.state, this.initial, past, () => this.leave(feed));
     this.feeds.add(feed);
     // Otherwise what was not shown yet when it was to be saved would be saved behind the next event only.
-    if (this.keep) feed.taken = () => this.keepLater();
+    if (this.toKeep) feed.taken = () => this.keepLater();
     return feed;
   }
 
@@ -357,7 +361,7 @@ export class Mirror {
 
   /** @private Behind its end nothing is: another may have what it was kept in. */
   keepLater() {
-    if (this.ended || this.keepTimer !== undefined || this.state.isStill(this.kept) || !this.cookie) return;
+    if (!this.keep || this.ended || this.keepTimer !== undefined || this.state.isStill(this.kept) || !this.cookie) return;
     this.keepTimer = setTimeout(() => {
       this.keepTimer = undefined;
       this.saveNow();
@@ -367,7 +371,7 @@ export class Mirror {
 
   /** @private A reader leaves. @param {Changes} feed */
   leave(feed) {
-    if (this.feeds.delete(feed) && this.keep && this.feeds.size === 0) this.lastShown = feed.snapshot();
+    if (this.feeds.delete(feed) && this.toKeep && this.feeds.size === 0) this.lastShown = feed.snapshot();
   }
 
   /** @private The application looks at the mirror itself: where all who read have left, it goes by that from now on. */

@@ -226,6 +226,61 @@ for (const how of /** @type {const} */ (['close', 'leave'])) {
   });
 }
 
+/** A mirror that waits for the end of the one that is kept in a place before it; `saved` has the revisions that were saved. */
+async function waits(t, options = {}) {
+  const { client } = made(t);
+  const saved = [];
+  const keep = { load: async () => undefined, save: async ({ rev }) => saved.push(rev), ...options.keep };
+  const first = client.mirror('/', { keep });
+  await client.put('/a', 1);
+  await first.at(1);
+  void first.close();
+  saved.length = 0;
+  return { client, saved, mirror: client.mirror('/', { keep, from: options.from }) };
+}
+
+test('what a reader takes is kept behind it, also of a mirror that waited for the end of another', async (t) => {
+  const { client, saved, mirror } = await waits(t);
+  const changes = mirror.changes();
+  await mirror.fresh();
+  while (changes.nextNow());
+  await mirror.saved();
+  await client.put('/b', 1);
+  await mirror.at(2);
+  // The application is busy.
+  await mirror.saved();
+  assert.equal(saved.at(-1), 1);
+  while (changes.nextNow());
+  assert.notEqual(mirror.keepTimer, undefined);
+  await mirror.close();
+  assert.equal(saved.at(-1), 2);
+});
+
+test('what a reader was not shown who left while the mirror waited for the end of another is not saved', async (t) => {
+  const { client, saved, mirror } = await waits(t);
+  await mirror.changes().return();
+  await mirror.fresh();
+  await client.put('/b', 1);
+  await mirror.at(2);
+  await mirror.saved();
+  assert.deepEqual(saved.filter((rev) => rev > 1), []);
+  mirror.get('/b');
+  await mirror.close();
+  assert.equal(saved.at(-1), 2);
+});
+
+test('of a reader who left before what is kept was there, that is what he was shown', async (t) => {
+  const { client } = made(t);
+  const from = { cookie: { ...COOKIE, rev: 3 }, entries: [] };
+  const kept = { cookie: { ...COOKIE, epoch: 'd'.repeat(32), rev: 5 }, entries: [] };
+  const saved = [];
+  const mirror = client.mirror('/', { from, keep: { load: async () => kept, save: async ({ cookie }) => saved.push(cookie) } });
+  await mirror.changes().return();
+  await mirror.fresh();
+  await mirror.saved();
+  assert.deepEqual(saved, []);
+});
+
 test('a file that is not whole is named, and left as it is', async (t) => {
   const path = await file(t);
   await keepInFile(path).save(Snapshot.saved(COOKIE, ENTRIES));
