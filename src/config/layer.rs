@@ -38,25 +38,25 @@ impl Layer {
 
     /// A TOML text named `file`.
     pub(super) fn from_toml(file: &str, text: &str) -> Result<Layer, ConfigError> {
-        let place = |span: Range<usize>| {
-            let line = 1 + text[..span.start.min(text.len())].matches('\n').count();
-            format!("{file}:{line}")
-        };
+        Layer::from_text(text, &Source::File { name: file, text })
+    }
+
+    fn from_text(text: &str, source: &Source) -> Result<Layer, ConfigError> {
         let wrong = |error: toml::de::Error| ConfigError::Wrong {
-            place: error.span().map_or_else(|| file.to_owned(), place),
+            place: source.place(error.span()),
             message: in_words(error.message()),
         };
         let table = DeTable::parse(text).map_err(wrong)?;
         let mut sources = Sources::new();
         for (key, value) in table.get_ref() {
             let unknown = |key: &str, span, known: &[&str]| ConfigError::Wrong {
-                place: place(span),
+                place: source.place(Some(span)),
                 message: unknown(key, known),
             };
             if !KEYS.contains(&key.get_ref().as_ref()) {
                 return Err(unknown(key.get_ref(), key.span(), KEYS));
             }
-            sources.insert(key.get_ref().to_string(), place(key.span()));
+            sources.insert(key.get_ref().to_string(), source.place(Some(key.span())));
             let rules = match value.get_ref() {
                 DeValue::Array(rules) => rules.iter(),
                 _ => continue,
@@ -72,18 +72,15 @@ impl Layer {
         let mistyped = |error: toml::de::Error| {
             let at = error.span().map_or(0, |span| span.start);
             let key = table.get_ref().iter().find(|(_, value)| value.span().contains(&at));
-            let about = key.map_or_else(String::new, |(key, _)| format!("'{}': ", key.get_ref()));
-            let message = format!("{about}{}", in_words(error.message()));
-            // The one list that is not written as "[…]".
+            let key = key.map(|(key, _)| key.get_ref().as_ref());
+            let message = in_words(error.message());
             let message = match key {
-                Some((key, _)) if *key.get_ref() == "retention" => {
-                    message.replace(A_LIST, "[[retention]], once for each rule")
-                }
+                Some("retention") => message.replace(A_LIST, source.rules()),
                 _ => message,
             };
             ConfigError::Wrong {
-                place: error.span().map_or_else(|| file.to_owned(), place),
-                message,
+                place: source.place(error.span()),
+                message: source.about(key) + &message,
             }
         };
         Ok(Layer { keys: toml::from_str(text).map_err(mistyped)?, sources })
@@ -117,9 +114,44 @@ impl Layer {
             Ok(_) => value.to_owned(),
             Err(_) => toml::Value::String(value.to_owned()).to_string(),
         };
-        let keys = toml::from_str(&format!("{key} = {value}"))
-            .map_err(|error| wrong(in_words(error.message())))?;
-        Ok(Layer { keys, sources: Sources::from([(key.to_owned(), place.to_owned())]) })
+        Layer::from_text(&format!("{key} = {value}"), &Source::Pair(place))
+    }
+}
+
+/// What a text is from.
+enum Source<'a> {
+    /// A file.
+    File { name: &'a str, text: &'a str },
+    /// A variable or a flag, which sets one key and bears its name.
+    Pair(&'a str),
+}
+
+impl Source<'_> {
+    /// Where in it something stands.
+    fn place(&self, span: Option<Range<usize>>) -> String {
+        match (self, span) {
+            (Source::File { name, text }, Some(span)) => {
+                let line = 1 + text[..span.start.min(text.len())].matches('\n').count();
+                format!("{name}:{line}")
+            }
+            (Source::File { name, .. } | Source::Pair(name), _) => (*name).to_owned(),
+        }
+    }
+
+    /// Which key it is about, where the place does not say it.
+    fn about(&self, key: Option<&str>) -> String {
+        match (self, key) {
+            (Source::File { .. }, Some(key)) => format!("'{key}': "),
+            _ => String::new(),
+        }
+    }
+
+    /// How the rules of `retention` are written there: in a file not as "[…]".
+    fn rules(&self) -> &'static str {
+        match self {
+            Source::File { .. } => "[[retention]], once for each rule",
+            Source::Pair(_) => "a list of rules, like [{pattern = \"chat/*/log\", keep = 1000}]",
+        }
     }
 }
 
@@ -136,6 +168,7 @@ const WORDS: &[(&str, &str)] = &[
     ("string values must be quoted, expected literal string", "a text stands in quotes, \"…\""),
     ("key with no value, expected `=`", "a key without a value: KEY = VALUE"),
     ("invalid basic string, expected `\"`", "a text without its end: \"…\""),
+    ("missing field `pattern`", "a rule needs its pattern"),
 ];
 
 /// What a key may hold, as the parser calls it, and what that is.
@@ -144,6 +177,7 @@ const HOLDS: &[(&str, &str)] = &[
     ("a sequence", A_LIST),
     ("a string", "a text in quotes"),
     ("one of `sync`, `interval`, `memory`", "\"sync\", \"interval\" or \"memory\""),
+    ("struct Rule", "a rule, like {pattern = \"chat/*/log\", keep = 1000}"),
     ("socket address", "an IP address and a port, like \"127.0.0.1:7400\""),
     ("u32", "a whole number from 0 to 4294967295"),
     ("u64", "a whole number, 0 or more"),

@@ -153,6 +153,40 @@ fn variables_and_flags_are_checked_like_a_file() {
     assert_eq!(flag, "--set connection: unknown key 'connection'; did you mean 'connections'?");
 }
 
+/// A rule is a table in a text, wherever that comes from: what is wrong in it is said there as in a file.
+#[test]
+fn rules_are_checked_wherever_they_come_from() {
+    let rule = |fields: &str| format!("[{{pattern = \"chat/*/log\", {fields}}}]");
+    for (value, message) in [
+        (rule("keep = 5, max_age = 5"), "unknown key 'max_age'; did you mean 'max_age_ms'?"),
+        (rule("kept = 5"), "unknown key 'kept'; the keys are pattern, keep, max_age_ms, max_bytes"),
+        ("[{keep = 5}]".to_owned(), "'retention': a rule needs its pattern"),
+        (rule("keep = \"5\""), "'retention': it is \"5\", but must be a whole number, 0 or more"),
+        (
+            "[\"chat/*/log\"]".to_owned(),
+            "'retention': it is \"chat/*/log\", but must be a rule, like {pattern = \"chat/*/log\", keep = 1000}",
+        ),
+    ] {
+        let said = |error: ConfigError| error.to_string();
+        let file = wrong(&format!("retention = {value}"));
+        assert_eq!(file, format!("my.toml:1: {message}"));
+        let pair = |key: &str| [pair(key, &value)];
+        // That of which key it is, is said by the place.
+        let message = message.trim_start_matches("'retention': ");
+        let flag = Config::load(None, [], pair("retention")).map_err(said).unwrap_err();
+        assert_eq!(flag, format!("--set retention: {message}"));
+        let variable = Config::load(None, pair("ONETREE_RETENTION"), []).map_err(said).unwrap_err();
+        assert_eq!(variable, format!("ONETREE_RETENTION: {message}"));
+    }
+    let rules = "a list of rules, like [{pattern = \"chat/*/log\", keep = 1000}]";
+    for (value, found) in [("x", "\"x\""), ("{pattern = \"a\", keep = 1}", "a table")] {
+        let flag = Config::load(None, [], [pair("retention", value)]).unwrap_err().to_string();
+        assert_eq!(flag, format!("--set retention: it is {found}, but must be {rules}"));
+    }
+    let flag = Config::load(None, [], [pair("retention", &rule("keep = 5"))]).unwrap();
+    assert_eq!(flag.retention[0].keep, Some(5));
+}
+
 /// Where containers run, a service named `onetree` puts its address into everybody's environment.
 #[test]
 fn variables_of_others_are_left_alone() {
