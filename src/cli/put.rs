@@ -50,7 +50,7 @@ pub(crate) struct Put {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     ttl: Option<Duration>,
 
-    /// Gone when this command ends; it stays until Ctrl-C
+    /// Gone when this command ends: at Ctrl-C, or after --ttl
     #[arg(long)]
     ephemeral: bool,
 }
@@ -85,7 +85,7 @@ impl Put {
         Ok(())
     }
 
-    /// Writes the entry and holds it, for as long as that goes.
+    /// Writes the entry and holds it, for as long as that goes or it is to live.
     async fn hold(
         &self,
         link: &Link,
@@ -96,9 +96,22 @@ impl Put {
         let done = link.write(put).await?;
         output.written(common, &self.path, done.rev)?;
         output.flush()?;
-        if !common.json {
-            output::aside("it stays until Ctrl-C");
+        let tell = |words: &str| {
+            if !common.json {
+                output::aside(words);
+            }
+        };
+        let Some(ttl) = self.ttl else {
+            tell("it stays until Ctrl-C");
+            return Err(link.hold().await);
+        };
+        tell(&format!("it stays until Ctrl-C, at most {ttl:?}"));
+        match tokio::time::timeout(ttl, link.hold()).await {
+            Ok(failure) => Err(failure),
+            Err(_) => {
+                tell(&format!("it is gone after {ttl:?}"));
+                Ok(())
+            }
         }
-        Err(link.hold().await)
     }
 }

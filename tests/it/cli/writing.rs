@@ -107,6 +107,28 @@ fn what_is_put_for_a_time_goes() {
     }
 }
 
+/// What is to go after a time goes then, also where somebody holds it; there is nothing to hold any more.
+#[test]
+fn who_holds_an_entry_for_a_time_ends_when_it_is_gone() {
+    let broker = Broker::start();
+    let mut command = broker.command(&["put", "/here", "1", "--ephemeral", "--ttl", "300ms"]);
+    let output = command.output().unwrap();
+    assert!(said(&output).starts_with("/here "));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(told, "it stays until Ctrl-C, at most 300ms\nit is gone after 300ms\n");
+    assert_eq!(broker.run(&["get", "/here"], b"").status.code(), Some(4));
+    // A program is told by the end alone.
+    let output = command.arg("--json").output().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&said(&output)).unwrap()["path"], "/here");
+    assert!(output.stderr.is_empty());
+    // Before that Ctrl-C ends it, as ever.
+    let args = ["put", "/here", "1", "--ephemeral", "--ttl", "1h"];
+    let mut holder = Running::start(broker.command(&args));
+    holder.line_with("/here");
+    assert_eq!(holder.interrupt(), 0);
+    assert_eq!(broker.run(&["get", "/here"], b"").status.code(), Some(4));
+}
+
 #[test]
 fn append_gives_the_path_that_was_assigned() {
     let broker = Broker::start();
