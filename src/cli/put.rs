@@ -20,6 +20,8 @@ Examples:
   onetree put /config/theme '{\"dark\":true}'
   onetree put /config/motto 'hello, world'
   onetree put /config/list -- '- a text that begins so'
+  # With its type a slip in JSON is an error, not a text
+  onetree put /config/theme --type application/json < theme.json
   # Any bytes
   onetree put /logo --type image/png < logo.png
   # Only when nobody else was there: exit code 3 otherwise

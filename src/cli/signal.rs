@@ -29,7 +29,7 @@ pub(crate) struct Signal {
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     value: Option<String>,
 
-    /// The media type, where the value is not what it looks like
+    /// The media type, where the value is not what it looks like; application/json: what is no JSON is an error
     #[arg(long = "type", value_name = "MEDIA", value_parser = media_type, requires = "value")]
     media: Option<MediaType>,
 }

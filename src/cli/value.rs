@@ -3,23 +3,27 @@
 use std::io::{self, IsTerminal};
 
 use clap::Args;
-use onetree_protocol::{MediaType, Value, json};
+use onetree_protocol::json::{self, JsonError};
+use onetree_protocol::{MediaType, Value};
+use serde_json::json;
 
 use super::Common;
 use super::connect::Link;
 use super::exit::{Failure, USAGE};
 use super::input;
+use super::output;
+use super::visible::visible;
 
 /// VALUE and `--type`.
 #[derive(Args)]
 pub(crate) struct ValueArgs {
     /// What to write: JSON where it parses as JSON, else text. `-` or nothing: standard input,
-    /// every byte of it. A text that begins with - comes behind --
+    /// every byte of it. A text that begins with - comes behind --; what begins with { or [ and is no JSON is warned of
     // Not any that begins so: an option that is misspelt would be written, over what was there.
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     value: Option<String>,
 
-    /// The media type, where the value is not what it looks like
+    /// The media type, where the value is not what it looks like; application/json: what is no JSON is an error
     #[arg(long = "type", value_name = "MEDIA", value_parser = media_type)]
     pub(crate) media: Option<MediaType>,
 }
@@ -44,10 +48,10 @@ impl ValueArgs {
                 let bytes = input::all(io::stdin(), limit.into()).await;
                 let bytes = bytes.map_err(|error| input::unreadable(input::STDIN, &error))?;
                 let bytes = bytes.ok_or_else(|| too_long(limit))?;
-                Ok((link, value(bytes, self.media.clone())?))
+                Ok((link, value(bytes, self.media.clone(), common)?))
             }
             Some(text) => {
-                let value = value(text.as_bytes().to_vec(), self.media.clone())?;
+                let value = value(text.as_bytes().to_vec(), self.media.clone(), common)?;
                 Ok((Link::open(common).await?, value))
             }
         }
@@ -67,26 +71,45 @@ pub(crate) fn media_type(text: &str) -> Result<MediaType, String> {
     MediaType::parse(text).map_err(|error| error.to_string())
 }
 
-/// `bytes` as what they look like, or as `media`.
-fn value(bytes: Vec<u8>, media: Option<MediaType>) -> Result<Value, Failure> {
-    let media = match media {
+/// `bytes` as what they look like, or as `media`; where they may be neither what they look like, nor what was meant,
+/// that is told.
+fn value(bytes: Vec<u8>, media: Option<MediaType>, common: &Common) -> Result<Value, Failure> {
+    let media = match (media, json::check(&bytes)) {
         // A text that is not JSON would be spliced into a frame as if it were.
-        Some(MediaType::Json) => match json::check(&bytes) {
-            Ok(()) => MediaType::Json,
-            Err(error) => {
-                return Err(Failure::new(USAGE, "bad-value", format!("VALUE is no JSON: {error}"))
-                    .next("correct it, or give another --type"));
+        (Some(MediaType::Json), Err(error)) => {
+            return Err(Failure::new(USAGE, "bad-value", format!("VALUE is no JSON: {error}"))
+                .next("correct it, or give another --type"));
+        }
+        (Some(media), _) => media,
+        (None, Ok(())) => MediaType::Json,
+        (None, Err(error)) => {
+            let media = line_type(&bytes);
+            if looks_like_json(&bytes) {
+                tell_no_json(&media, &error, common.json);
             }
-        },
-        Some(media) => media,
-        None => looks_like(&bytes),
+            media
+        }
     };
     Ok(Value { media, bytes: bytes.into() })
 }
 
-/// JSON where it parses as JSON, text where it is UTF-8, else octets.
-fn looks_like(bytes: &[u8]) -> MediaType {
-    if json::check(bytes).is_ok() { MediaType::Json } else { line_type(bytes) }
+/// Whether somebody may have meant an object or a list.
+fn looks_like_json(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"{") || bytes.trim_ascii_start().starts_with(b"[")
+}
+
+/// It is no error: a text may begin so, as a line of a log does ("[info] …").
+fn tell_no_json(media: &MediaType, error: &JsonError, json: bool) {
+    let message = format!(
+        "VALUE is taken as {media}, as it is no JSON: {error} (--type application/json makes this an error, \
+         --type {media} is not told)"
+    );
+    if json {
+        let warning = json!({ "warning": { "code": "no-json", "message": message } });
+        output::aside(&warning.to_string());
+    } else {
+        output::aside(&format!("warning: {}", visible(&message)));
+    }
 }
 
 /// What one line of `append --lines` is: text, or, where it is not UTF-8, octets. Never JSON: a

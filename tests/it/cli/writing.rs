@@ -107,6 +107,42 @@ fn what_is_put_for_a_time_goes() {
     }
 }
 
+/// A slip in JSON makes a text of it: that is told, and no error, as a text may begin so.
+#[test]
+fn what_looks_like_json_and_is_none_is_told() {
+    let broker = Broker::start();
+    for (args, input) in [
+        (&["put", "/v", "{\"a\":1,"][..], &b""[..]),
+        (&["put", "/v", "{\"a\":1,\"a\":2}"], b""),
+        (&["put", "/v"], b" \n[1, 2"),
+        (&["append", "/log", "[1, 2"], b""),
+        (&["signal", "/v", "{a: 1}"], b""),
+    ] {
+        let output = broker.run(args, input);
+        said_ok(&output);
+        let told = String::from_utf8_lossy(&output.stderr);
+        let begin = "warning: VALUE is taken as text/plain, as it is no JSON: ";
+        assert!(told.starts_with(begin) && told.lines().count() == 1, "{args:?}: {told}");
+        let output = broker.run(&[args, &["--json"]].concat(), input);
+        let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(told["warning"]["code"], "no-json", "{told}");
+
+        let (exit, error) = broker.error(&[args, &["--type", "application/json"]].concat(), input);
+        assert_eq!((exit, &error["code"]), (2, &json!("bad-value")));
+        let output = broker.run(&[args, &["--type", "text/plain"]].concat(), input);
+        said_ok(&output);
+        assert!(output.stderr.is_empty(), "{args:?}");
+    }
+    // Bytes that are no text are told as what they are; whatever begins otherwise is not told.
+    let output = broker.run(&["put", "/v"], b"[\xff");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("taken as application/octet-stream"));
+    for value in ["hello", "tru", "\"a", "12 apples", ""] {
+        let output = broker.run(&["put", "/v", value], b"");
+        said_ok(&output);
+        assert!(output.stderr.is_empty(), "{value}");
+    }
+}
+
 /// What is to go after a time goes then, also where somebody holds it; there is nothing to hold any more.
 #[test]
 fn who_holds_an_entry_for_a_time_ends_when_it_is_gone() {
