@@ -26,6 +26,8 @@ Examples:
   onetree append /chat/rust/log 'hello'
   # Each line of standard input one entry, as fast as the broker takes them
   tail -F app.log | onetree append /logs/app --lines
+  # JSON Lines: what is no JSON ends it
+  onetree append /events --lines --type application/json < events.jsonl
   # One {\"path\":…,\"rev\":…} for each as it is acknowledged
   onetree append /logs/app --lines --json < app.log
   # Entries that live a day
@@ -43,7 +45,8 @@ pub(crate) struct Append {
     #[command(flatten)]
     value: ValueArgs,
 
-    /// Each line of standard input is one entry, without its line end
+    /// Each line of standard input is one entry: text, whatever it looks like, unless --type says
+    /// otherwise; without its \n, a \r before that is kept
     #[arg(long, conflicts_with = "value")]
     lines: bool,
 

@@ -199,6 +199,24 @@ fn append_lines_takes_every_byte_of_every_line() {
     assert_eq!(said(&broker.run(&["append", "/log", "--lines"], b"x")), "1 entry\n");
 }
 
+/// The reading of one line is the reading of all: a log of which some lines are numbers would help nobody.
+#[test]
+fn append_lines_says_what_lines_are() {
+    let broker = Broker::start();
+    let lines = b"{\"x\":1}\r\n[1]\n";
+    said_ok(&broker.run(&["append", "/text", "--lines"], lines));
+    let values: Vec<Value> = export(&broker, "/text").iter().map(|e| e["text"].clone()).collect();
+    assert_eq!(values, ["{\"x\":1}\r", "[1]"]);
+    let typed = ["append", "/json", "--lines", "--type", "application/json"];
+    said_ok(&broker.run(&typed, lines));
+    let values: Vec<Value> = export(&broker, "/json").iter().map(|e| e["json"].clone()).collect();
+    assert_eq!(values, [json!({"x": 1}), json!([1])]);
+    let help = said(&program(&["append", "--help"]).output().unwrap());
+    for part in ["text, whatever it looks like", "\\r", "--lines --type application/json"] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+}
+
 #[test]
 fn append_lines_keeps_the_order_of_many() {
     let broker = Broker::start();
