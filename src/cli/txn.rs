@@ -133,14 +133,24 @@ fn keys_of(change: &Value) -> &'static [&'static str] {
 fn known_keys(text: &[u8]) -> Result<(), String> {
     let look = |item: &Value, known: &[&str]| {
         let mut keys = item.as_object().into_iter().flat_map(|fields| fields.keys());
-        let strange = keys.find(|key| !known.contains(&key.as_str()));
-        strange.map_or(Ok(()), |key| Err(unknown(key, known)))
+        match keys.find(|key| !known.contains(&key.as_str())) {
+            // The clients' word: they see from the value what it is.
+            Some(key) if key == "value" && known.contains(&"json") => {
+                Err("unknown key 'value'; a value is in 'json', 'text' or 'bytes'".to_owned())
+            }
+            Some(key) => Err(unknown(key, known)),
+            None => Ok(()),
+        }
     };
     let all: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     look(&all, KEYS)?;
-    let items = |list: &str| all.get(list).and_then(Value::as_array).into_iter().flatten();
-    items("if").try_for_each(|item| look(item, IF))?;
-    items("do").try_for_each(|item| look(item, keys_of(item)))
+    let each = |list: &str, keys: fn(&Value) -> &'static [&'static str]| {
+        let items = all.get(list).and_then(Value::as_array).into_iter().flatten();
+        let mut looked = items.map(|item| look(item, keys(item))).enumerate();
+        looked.try_for_each(|(n, looked)| looked.map_err(|why| format!("{list}[{n}]: {why}")))
+    };
+    each("if", |_| IF)?;
+    each("do", keys_of)
 }
 
 #[cfg(test)]

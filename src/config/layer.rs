@@ -213,11 +213,14 @@ fn literal(found: &str) -> String {
     }
 }
 
+/// As many keys as a message can name.
+const NAMED_KEYS: usize = 8;
+
 /// Says that a key is none of those that are known, and which one may have been meant.
 pub fn unknown(key: &str, known: &[&str]) -> String {
     match nearest(key, known) {
         Some(near) => format!("unknown key '{key}'; did you mean '{near}'?"),
-        None if known.len() > RULE_KEYS.len() => format!("unknown key '{key}'"),
+        None if known.len() > NAMED_KEYS => format!("unknown key '{key}'"),
         None => format!("unknown key '{key}'; the keys are {}", known.join(", ")),
     }
 }

@@ -375,12 +375,29 @@ fn txn_takes_nothing_that_dies_with_it_and_no_strange_key() {
         (r#"{"do":"delete","path":"/p","json":5}"#, "'json'"),
         (r#"{"do":"put","path":"/p","json":5,"to":"00000000000fff0000"}"#, "'to'"),
         (r#"{"do":"trim","path":"/p","to":"00000000000fff0000","ttl_ms":1}"#, "'ttl_ms'"),
+        // Which step it is, and how it is said here.
+        (
+            r#"{"do":"put","path":"/p","value":1}"#,
+            ": do[0]: unknown key 'value'; a value is in 'json'",
+        ),
+        (
+            r#"{"do":"put","path":"/p","ifRev":1}"#,
+            ": do[0]: unknown key 'ifRev'; the keys are do, path, type",
+        ),
+        (
+            r#"{"do":"dropTree","path":"/p"}"#,
+            ": do[0]: do: not one of [\"put\", \"append\", \"delete\", \"drop\"",
+        ),
     ] {
         let text = format!("{{\"do\":[{change}]}}");
         let (exit, error) = broker.error(&["txn", "-"], text.as_bytes());
         assert_eq!((exit, &error["code"]), (2, &json!("bad-frame")), "{error}");
         assert!(error["message"].as_str().unwrap().contains(part), "{error}");
     }
+    let text = br#"{"if":[{"path":"/a","rev":0},{"path":"/p","revision":0}],"do":[]}"#;
+    let (_, error) = broker.error(&["txn", "-"], text);
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains(": if[1]: unknown key 'revision'; the keys are"), "{error}");
     let text = br#"{"do":[{"do":"put","path":"/p","json":1,"ephemeral":false}]}"#;
     said_ok(&broker.run(&["txn", "-"], text));
 }
