@@ -9,8 +9,8 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use onetree::Config;
 use onetree_client::{
-    Client, ConnectError, Done, Error, Event, Found, List, MirrorOptions, Options, Path, Refusal,
-    Sent, Snapshot, Status, Value, View, Write,
+    Client, ConnectError, Done, Error, Event, Found, List, MirrorOptions, Options, Path, Reconnect,
+    Refusal, Sent, Snapshot, Status, Value, View, Write,
 };
 use onetree_protocol::limits::Limits;
 
@@ -43,7 +43,7 @@ pub(crate) fn url_help() -> String {
 }
 
 /// A connection to the broker. It is opened again by itself when it is lost; only that the first
-/// attempt fails ends a command.
+/// attempt fails ends a command, unless that waits for a broker.
 pub(crate) struct Link {
     /// The client.
     pub(crate) client: Client,
@@ -65,16 +65,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// whose goodbye is lost ends by itself, after its grace.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
+fn options(common: &Common) -> Options {
+    let options = Options::new(&common.url).label("cli").agent(AGENT);
+    // Somebody waits before a terminal.
+    options.request_timeout(PATIENCE).backoff(Duration::from_millis(100), Duration::from_secs(5))
+}
+
 impl Link {
     /// Connects.
     pub(crate) async fn open(common: &Common) -> Result<Link, Failure> {
-        let options = Options::new(&common.url).label("cli").agent(AGENT);
-        // Somebody waits before a terminal.
-        let options = options
-            .request_timeout(PATIENCE)
-            .backoff(Duration::from_millis(100), Duration::from_secs(5));
-        let client = Client::connect(options).await.map_err(|error| not_connected(&error))?;
-        Ok(Link { client, json: common.json, patience: PATIENCE, losses: AtomicU32::new(0) })
+        let client = Client::connect(options(common)).await;
+        Ok(Link::new(common, client.map_err(|error| not_connected(&error))?))
+    }
+
+    /// Begins to connect, to a broker that need not be there yet.
+    pub(crate) fn start(common: &Common) -> Result<Link, Failure> {
+        let client = Client::start(options(common).reconnect(Reconnect::Always));
+        Ok(Link::new(common, client.map_err(|error| not_connected(&error))?))
+    }
+
+    fn new(common: &Common, client: Client) -> Link {
+        Link { client, json: common.json, patience: PATIENCE, losses: AtomicU32::new(0) }
     }
 
     /// What the broker allows this connection.

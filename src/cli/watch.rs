@@ -32,6 +32,8 @@ Examples:
   onetree watch /config --state config.jsonl
   # Bring the file to the present, print what changed, and end
   onetree watch /config --state config.jsonl --once
+  # Also started before its broker, as by a system that starts
+  onetree watch /config --state config.jsonl --wait
   # The last ten lines of each log, and all that follow
   onetree watch /chat --match '*/log/*' --tail 10
   # For programs: {\"op\":\"put\",\"path\":…}, delete, drop, trim, signal, fresh, offline, …
@@ -49,6 +51,10 @@ pub(crate) struct Watch {
     /// End when everything up to now is printed, or the broker is away for 30 s
     #[arg(long)]
     once: bool,
+
+    /// Wait for the broker, too, where there is none yet
+    #[arg(long)]
+    wait: bool,
 
     /// Keep the mirror in this file, and go on from it (FILE.lock beside it keeps others away)
     #[arg(long, value_name = "FILE")]
@@ -98,7 +104,7 @@ impl Watch {
         };
         let mut stop = Stop::listen()?;
         let link = tokio::select! {
-            link = Link::open(common) => link?,
+            link = self.connect(common) => link?,
             () = stop.asked() => return Ok(()),
         };
         let mut options = MirrorOptions::new();
@@ -132,6 +138,10 @@ impl Watch {
         ended.and(saved)?;
         link.close().await;
         Ok(())
+    }
+
+    async fn connect(&self, common: &Common) -> Result<Link, Failure> {
+        if self.wait { Link::start(common) } else { Link::open(common).await }
     }
 
     fn view(&self) -> View {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Broker, Running, interrupt, program, said_ok, text};
+use super::{Broker, PATIENCE, Running, error, interrupt, program, said_ok, text};
 use crate::directory::Directory;
 
 #[test]
@@ -235,6 +236,30 @@ fn a_watch_outlives_its_broker() {
     watch.line_with("\"path\":\"/b\"");
     assert_eq!(watch.interrupt(), 0);
     assert_eq!(mirror(&file), broker.ok(&["export", "/"]));
+}
+
+/// As where a system starts both, in any order.
+#[test]
+fn a_watch_waits_for_its_broker_where_it_is_told_to() {
+    // A port that is free again.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("ws://{port}");
+    let watch = |args: &[&str]| program(&[&["watch", "/", "--url", &url], args].concat());
+    let (exit, told) = error(&watch(&["--json"]).output().unwrap());
+    assert_eq!((exit, &told["code"]), (5, &json!("unreachable")), "{told}");
+    let mut waiting = Running::start(watch(&["--wait", "--json"]));
+    waiting.line_with("\"op\":\"offline\"");
+    let mut stopped = Running::start(watch(&["--wait"]));
+    let told = stopped.aside();
+    assert!(told.recv_timeout(PATIENCE).unwrap().starts_with("offline: "));
+    assert_eq!(stopped.interrupt(), 0);
+    let broker = Broker::of(program(&["serve", "--memory", "--listen", &port.to_string()]));
+    broker.ok(&["put", "/a", "1"]);
+    waiting.line_with("\"path\":\"/a\"");
+    assert_eq!(waiting.interrupt(), 0);
+    // What retrying does not help against ends it.
+    let output = program(&["watch", "/", "--wait", "--url", "http//x", "--json"]).output().unwrap();
+    assert_eq!(error(&output).0, 2);
 }
 
 #[test]
