@@ -714,6 +714,57 @@ def test_what_is_written_before_another_way_is_awaited_is_kept() -> None:
     run(story())
 
 
+def test_ways_within_ways_keep_what_is_not_theirs() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+
+            async def rest(tx: onetree.Transaction, name: str, retries: bool) -> str:
+                tx.put(f"/{name}-rest", 1)
+                if retries:
+                    tx.retry()
+                return name
+
+            def begins(tx: onetree.Transaction) -> Any:
+                tx.put("/begun", 1)
+                return rest(tx, "begun", retries=True)
+
+            def catches(tx: onetree.Transaction) -> Any:
+                with contextlib.suppress(BaseException):
+                    tx.retry()
+                return rest(tx, "caught", retries=False)
+
+            async def second(tx: onetree.Transaction) -> str:
+                tx.put("/second", 1)
+                return tx.retry()
+
+            async def third(tx: onetree.Transaction) -> str:
+                tx.put("/third", 1)
+                return "third"
+
+            def within(tx: onetree.Transaction) -> Any:
+                return tx.or_else(begins, second)
+
+            def behind(tx: onetree.Transaction) -> Any:
+                return tx.or_else(begins, catches)
+
+            for way in (within, behind, catches):
+
+                async def between(tx: onetree.Transaction, way: Any = way) -> str:
+                    tx.put("/before", 1)
+                    either = tx.or_else(way, third)
+                    tx.put("/between", 1)
+                    return await either
+
+                done = await asyncio.wait_for(mirror.transact(between), 5)
+                await mirror.at(done.rev or 0)
+                assert (done.result, done.runs) == ("third", 1)
+                assert numbers(mirror) == {"/before": 1, "/between": 1, "/third": 1}
+                await client.drop_tree("/")
+
+    run(story())
+
+
 def test_a_transaction_ends_with_its_run() -> None:
     async def story() -> None:
         async with naive() as server, onetree.connect(server.url) as client:

@@ -48,9 +48,9 @@ class Committed(Generic[T]):
     """How often the function ran."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Write:
-    """What a transaction did, in its order."""
+    """What a transaction did, in its order; each is itself alone, whatever is equal to it."""
 
     do: str
     path: str
@@ -165,36 +165,42 @@ class Transaction:
         try:
             result = first(self)
         except (Retry, Exception):
-            if not self._forget(slice(before, None)):
+            if not self._has_retried():
                 raise
         else:
+            retried = self._has_retried()
             if inspect.isawaitable(result):
-                return self._or_else(result, second, slice(before, len(self._writes)))
-            if not self._forget(slice(before, None)):
+                return self._or_else(result, second, self._writes[before:], retried)
+            if not retried:
                 return result
+        del self._writes[before:]
         return second(self)
 
     async def _or_else(
-        self, first: Awaitable[Any], second: Callable[[Transaction], Any], begun: slice
+        self,
+        first: Awaitable[Any],
+        second: Callable[[Transaction], Any],
+        begun: list[_Write],
+        retried: bool,
     ) -> Any:
         # What was written since `or_else` was called is not of the first way, which goes on now.
-        own = slice(len(self._writes), None)
+        kept = set(self._writes).difference(begun)
+        self.retried |= retried
         try:
             result = await first
         except (Retry, Exception):
-            if not self._forget(own, begun):
+            if not self._has_retried():
                 raise
         else:
-            if not self._forget(own, begun):
+            if not self._has_retried():
                 return result
+        self._writes = [write for write in self._writes if write in kept]
         return await _result(second(self))
 
-    def _forget(self, *own: slice) -> bool:
-        """Whether the first way has retried: what it wrote, the last in front, is forgotten."""
+    def _has_retried(self) -> bool:
+        """Whether the way that ends, or gives way to its caller, has retried. It is then settled
+        here, and not of the run."""
         retried, self.retried = self.retried, False
-        if retried:
-            for writes in own:
-                del self._writes[writes]
         return retried
 
     def end(self) -> None:
