@@ -1,5 +1,7 @@
 // What happens to a mirror, in order, for an application that reads it at its own pace.
 
+import { difference, summed } from './snapshot.js';
+
 /** So many events wait for the application, then they are folded: enough for a burst. */
 const EVENTS = 256;
 /** As EVENTS, for the changes in them. */
@@ -77,7 +79,7 @@ export class Changes {
      * @type {{past: Behind, now: Snapshot | undefined} | undefined}
      */
     this.start = undefined;
-    for (const event of past) (this.start ??= { past: new Behind(initial), now: undefined }).past.fold(event, initial.cookie);
+    for (const event of past) (this.start ??= { past: new Behind(initial), now: undefined }).past.fold(event);
   }
 
   /** @private What the mirror goes on from turned out to be another. */
@@ -114,7 +116,7 @@ export class Changes {
     }
     if (this.behind === undefined && (waiting >= EVENTS || this.waiting >= CHANGES)) this.behind = new Behind(before());
     if (this.behind !== undefined) {
-      this.behind.fold(event, beforeCookie);
+      this.behind.fold(event);
       this.behind.forgetGaps(this.state);
     } else {
       this.waiting += weight(event);
@@ -239,8 +241,8 @@ class Behind {
     this.ended = undefined;
   }
 
-  /** @param {MirrorEvent} event @param {Cookie | undefined} before what dated the mirror before it */
-  fold(event, before) {
+  /** @param {MirrorEvent} event */
+  fold(event) {
     switch (event.type) {
       case 'refreshing': this.full = event.kind === 'full'; break;
       case 'fresh': case 'delta': {
@@ -249,15 +251,11 @@ class Behind {
           // What it brings is there, whatever was trimmed before.
           if (this.full) this.gaps.clear();
         }
-        // Of another history nothing was seen, and its revisions may be below those that were.
-        const known = before?.epoch === this.from.cookie?.epoch ? this.from.rev : 0;
         for (const log of event.gaps) this.gaps.add(log);
         // A log entry that came and was trimmed meanwhile was never seen: there was something. One that was deleted, was
         // to be gone.
         for (const { path, old, trimmed } of event.changes) {
-          if (trimmed && old !== undefined && old.rev > known && LOGGED.test(path)) {
-            this.gaps.add(path.slice(0, -19) || '/');
-          }
+          if (trimmed && LOGGED.test(path) && !this.isKnown(path, old)) this.gaps.add(path.slice(0, -19) || '/');
         }
         break;
       }
@@ -266,6 +264,16 @@ class Behind {
       case 'ended': this.ended = event; break;
       default:
     }
+  }
+
+  /**
+   * @private Whether this entry was there at first: from it to itself nothing changes. Its revision does not say it: another
+   * history may have others at the same.
+   * @param {string} path
+   * @param {import('./protocol.js').Entry | undefined} entry
+   */
+  isKnown(path, entry) {
+    return summed([difference(this.from.get(path), entry, 0)]).length === 0;
   }
 
   /**

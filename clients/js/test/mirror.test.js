@@ -160,13 +160,17 @@ test('what is folded is complete; a trim is a gap, a delete is none', () => {
 /** A full queue, and the mirror behind it: /log with the entries of these revisions, all of them known. */
 function full(revs) {
   const state = new MirrorState(viewOf('/'));
-  const entries = (all) => all.map((rev) => ({ path: `/log/${logKey(rev, 0)}`, rev, act: 'put', value: Value.json(rev) }));
+  const entries = (all, epoch) => all.map((rev) => ({ path: `/log/${logKey(rev, 0)}`, rev, act: 'put', value: Value.json(epoch) }));
   const refresh = (all, rev, epoch) => {
     const { what, ...begun } = state.handleRefresh({ kind: 'full', why: 'epoch' });
     feed?.push({ type: what, ...begun });
-    state.handleEntries(entries(all));
+    state.handleEntries(entries(all, epoch));
     const { changes, gaps } = state.handleFresh({ rev, view: '0'.repeat(16) }, epoch);
     feed?.push({ type: 'fresh', rev, changes, gaps });
+  };
+  const distrust = () => {
+    state.handleDistrust();
+    feed.push(undefined);
   };
   const trim = (rev, gap) => {
     const { since, changes, gaps } = state.handleDelta(undefined, rev, [{ act: 'trim', path: '/log', rev, to: logKey(rev, 0), gap }]);
@@ -175,21 +179,38 @@ function full(revs) {
   let feed;
   refresh(revs, 9, EPOCH);
   feed = new Changes(state, state.snapshot, [], () => {});
-  for (let n = 0; n < 256; n += 1) feed.push({ type: 'online', resumed: true });
+  const online = () => feed.push({ type: 'online', resumed: true });
+  for (let n = 0; n < 256; n += 1) online();
   const gaps = () => {
     const told = [];
     for (let event = feed.nextNow(); event; event = feed.nextNow()) told.push(...(event.gaps ?? []));
     return told;
   };
-  return { refresh, trim, gaps };
+  return { online, refresh, distrust, trim, gaps };
 }
 
 test('what another history has brought was never seen', () => {
-  const { refresh, trim, gaps } = full([1, 2]);
-  // Of this one the revisions are below those that are known.
-  refresh([3], 5, 'f'.repeat(32));
-  trim(6);
-  assert.deepEqual(gaps(), ['/log']);
+  // Of this one the revisions are below those that are known; or it has others at the keys of those that are.
+  for (const [revs, rev] of [[[3], 5], [[1, 2], 9]]) {
+    const { refresh, distrust, trim, gaps } = full([1, 2]);
+    distrust();
+    refresh(revs, rev, 'f'.repeat(32));
+    trim(rev + 1);
+    assert.deepEqual(gaps(), ['/log']);
+  }
+});
+
+test('what was known is no gap when the mirror starts from nothing, what is new is one', () => {
+  for (const folds of [false, true]) {
+    for (const [revs, told] of [[[2], []], [[1, 2, 10], ['/log']]]) {
+      const { online, refresh, distrust, trim, gaps } = full([1, 2]);
+      if (folds) online();
+      distrust();
+      refresh(revs, 10, EPOCH);
+      trim(11);
+      assert.deepEqual(gaps(), told);
+    }
+  }
 });
 
 test('what a refresh from nothing brings back is not trimmed by what was before', () => {

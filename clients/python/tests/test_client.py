@@ -1271,9 +1271,13 @@ class _Unread:
 
     def refresh(self, rev: int, epoch: str, *revs: int) -> None:
         self.happened(self.state.handle_refresh(f.Refresh(1, "full", "epoch")))
-        value = onetree.Value.json(1)
+        value = onetree.Value.json(epoch)
         self.state.handle_entries([f.Entry(f"/log/{log_key(at, 0)}", at, value) for at in revs])
         self.happened(self.state.handle_fresh(f.Fresh(1, rev, "0" * 16), epoch))
+
+    def distrust(self) -> None:
+        self.state.handle_distrust()
+        self.changes.push(None, self.state.snapshot())
 
     def trim(self, rev: int, gap: bool = False) -> None:
         trim = f.Gone("/log", rev, "trim", log_key(rev, 0), gap)
@@ -1292,6 +1296,32 @@ def test_what_another_history_has_brought_was_never_seen() -> None:
     unread.refresh(5, "another", 3)
     unread.trim(6)
     assert unread.gaps() == ["/log"]
+    # It may have others at the keys of those that are known.
+    unread = _Unread(1, 2)
+    unread.distrust()
+    unread.refresh(9, "another", 1, 2)
+    unread.trim(10)
+    assert unread.gaps() == ["/log"]
+
+
+def test_what_was_known_is_no_gap_when_the_mirror_starts_from_nothing() -> None:
+    for folds in (False, True):
+        unread = _Unread(1, 2)
+        if folds:
+            unread.happened(e.Synced(9, True))
+        unread.distrust()
+        # Somebody has deleted one meanwhile; then the other one is trimmed.
+        unread.refresh(9, "e", 2)
+        unread.trim(10)
+        assert unread.gaps() == []
+        # What is new is one.
+        unread = _Unread(1, 2)
+        if folds:
+            unread.happened(e.Synced(9, True))
+        unread.distrust()
+        unread.refresh(10, "e", 1, 2, 10)
+        unread.trim(11)
+        assert unread.gaps() == ["/log"]
 
 
 def test_what_a_refresh_from_nothing_brings_back_is_not_trimmed_by_what_was_before() -> None:

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use onetree_protocol::frame::RefreshKind;
-use onetree_protocol::{Act, Change, Path, Revision};
+use onetree_protocol::{Act, Change, Path};
 use tokio::sync::Notify;
 
 use crate::event::Event;
@@ -277,11 +277,7 @@ impl Behind {
         if !changes.iter().any(|change| matches!(change.act, Act::Trim { .. })) {
             return;
         }
-        let history = |snapshot: &Snapshot| snapshot.cookie().map(|cookie| cookie.epoch);
-        // Of another history nothing was seen, and its revisions may be below those that were.
-        let same = history(before) == history(&self.from);
-        let known = if same { self.from.rev() } else { Revision::ZERO };
-        for trim in before.gaps(known, changes) {
+        for trim in before.gaps(&self.from, changes) {
             let mut trim = trim.clone();
             if let Act::Trim { gap, .. } = &mut trim.act {
                 *gap = true;
@@ -335,7 +331,7 @@ impl Behind {
 #[cfg(test)]
 mod tests {
     use onetree_protocol::frame::Reason;
-    use onetree_protocol::{Cookie, Epoch, Fingerprint, LogKey, Value};
+    use onetree_protocol::{Cookie, Epoch, Fingerprint, LogKey, Revision, Value};
 
     use super::*;
     use crate::errors::ConnectError;
@@ -466,6 +462,32 @@ mod tests {
         let fresh = Event::Fresh { rev: other.rev(), changes: other.since(&known).into() };
         let told = folded(&known, [(fresh, other), (trim(6, false), log(2, 6, &[]))]);
         assert_eq!(gaps(&told), ["/log"]);
+        // Or it has another one at the key of one that is known.
+        let mut other = log(2, 9, &[1, 2]);
+        let path = Path::parse(&format!("/log/{}", key(2))).unwrap();
+        other.entries.get_mut(&path).unwrap().value = Some(Value::text("y"));
+        let fresh = Event::Fresh { rev: other.rev(), changes: other.since(&known).into() };
+        let told = folded(&known, [(fresh, other), (trim(10, false), log(2, 10, &[]))]);
+        assert_eq!(gaps(&told), ["/log"]);
+    }
+
+    #[test]
+    fn what_was_known_is_no_gap_when_the_mirror_starts_from_nothing() {
+        let undated = Snapshot { cookie: None, ..log(1, 9, &[1, 2]) };
+        // The folding begins before the mirror is distrusted, or behind that.
+        for from in [&log(1, 9, &[1, 2]), &undated] {
+            let told = |fresh: Snapshot| {
+                let changes = fresh.since(from).into();
+                let fresh = (Event::Fresh { rev: fresh.rev(), changes }, fresh);
+                let gone = (trim(11, false), log(1, 11, &[]));
+                let first = (Event::Online { resumed: true }, undated.clone());
+                folded(from, [first, fresh, gone])
+            };
+            // Somebody has deleted one meanwhile; then the other one is trimmed.
+            assert!(gaps(&told(log(1, 10, &[2]))).is_empty());
+            // What is new is a gap.
+            assert_eq!(gaps(&told(log(1, 10, &[1, 2, 10]))), ["/log"]);
+        }
     }
 
     #[test]

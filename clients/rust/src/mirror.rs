@@ -126,15 +126,16 @@ impl Snapshot {
         before.entries.diff(&self.entries).map(change).collect()
     }
 
-    /// Those of the changes behind this that trim an entry which who knows all up to `known` has never
-    /// seen, or, as the broker says, others that the mirror never had.
-    pub(crate) fn gaps<'a>(&self, known: Revision, changes: &'a [Change]) -> Vec<&'a Change> {
+    /// Those of the changes behind this that trim an entry which is not in `known`, or, as the broker
+    /// says, others that the mirror never had. Revisions do not say which are in it: another history may
+    /// have others at the same.
+    pub(crate) fn gaps<'a>(&self, known: &Snapshot, changes: &'a [Change]) -> Vec<&'a Change> {
         let paths = View { values: false, ..View::tree(Path::root()) };
         let mut copy = Copy { snapshot: self.clone(), digest: Digest::default() };
         let mut gaps = Vec::new();
         for change in changes {
             if let Act::Trim { to, gap } = change.act {
-                let is_new = |path: &Path| copy.snapshot.get(path).is_some_and(|e| e.rev > known);
+                let is_new = |path: &Path| copy.snapshot.get(path) != known.get(path);
                 let is_logged = |path: &Path| path.name().and_then(LogKey::parse).is_some();
                 let gone = copy.trimmed(&change.path, to);
                 if gap || gone.iter().any(|path| is_logged(path) && is_new(path)) {

@@ -41,7 +41,7 @@ class Changes:
             # As what is folded, but worked out when it is read; what comes behind it comes whole.
             start = _Behind(initial)
             for event in past:
-                start.fold(event, initial)
+                start.fold(event)
             self._queue.append((start, last))
         self._last = last
         self._position = initial
@@ -114,7 +114,7 @@ class Changes:
         if full and self._behind is None:
             self._behind = _Behind(before)
         if self._behind is not None:
-            self._behind.fold(event, before)
+            self._behind.fold(event)
             self._behind.forget_gaps(snapshot)
         else:
             self._weight += _weight(event)
@@ -126,10 +126,6 @@ class Changes:
 def _weight(event: Any) -> int:
     # Most are deltas.
     return len(event.changes) if type(event) is e.Delta or type(event) is e.Fresh else 0
-
-
-def _history(snapshot: Snapshot) -> str | None:
-    return None if snapshot.cookie is None else snapshot.cookie.epoch
 
 
 class _Behind:
@@ -149,8 +145,7 @@ class _Behind:
         self.link: Event | None = None
         self.ended: Event | None = None
 
-    def fold(self, event: Event, before: Snapshot) -> None:
-        """`before`: the mirror before it."""
+    def fold(self, event: Event) -> None:
         if isinstance(event, e.Refreshing):
             self.full = event.kind == "full"
         elif isinstance(event, (e.Delta, e.Fresh)):
@@ -163,16 +158,15 @@ class _Behind:
             trims = event.trims
             if trims is not None and not trims:
                 return
-            # Of another history nothing was seen, and its revisions may be below those that were.
-            same = _history(before) == _history(self.start)
-            known = self.start.rev if same else 0
             for path, _, old, new in event.changes:
                 # A log entry that came and was trimmed meanwhile was never seen: there was
                 # something. One that was deleted, was to be gone.
-                if new is None and old is not None and old[1] > known:
+                if new is None:
                     log, _, key = path.rpartition("/")
                     log = log or "/"
-                    if is_log_key(key) and (trims is None or key <= trims.get(log, "")):
+                    trimmed = is_log_key(key) and (trims is None or key <= trims.get(log, ""))
+                    # Its revision does not say it: another history may have others at the same.
+                    if trimmed and self.start.get(path) != old:
                         self.gaps.add(log)
         elif isinstance(event, e.Corrupt | e.Broken | e.Circling):
             self.trouble = event
