@@ -30,6 +30,8 @@ from onetree.transport import Link
 from server import Server, naive, run
 
 FULL = b"HTTP/1.1 503 Full\r\nRetry-After: 3\r\nContent-Length: 4\r\n\r\nfull"
+STAYS = b"stays:"
+"""Before what is said where the connection does not end behind it."""
 
 
 def numbers(mirror: onetree.Mirror) -> dict[str, Any]:
@@ -350,32 +352,40 @@ def test_errors_of_connecting() -> None:
     "said, kind, action",
     [
         (FULL, "HttpAnswer", "retry"),
+        (b"\r\n" + FULL, "HttpAnswer", "retry"),
         (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "HttpAnswer", "fix"),
+        # What it is goes by the status, also where the rest does not come, or nothing ends.
+        (FULL[:-1], "HttpAnswer", "retry"),
+        (b"HTTP/1.1 401 No\r\nContent-Length: 9\r\n\r\n", "HttpAnswer", "reauth"),
+        (b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n", "HttpAnswer", "fix"),
+        (STAYS + b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\nno", "HttpAnswer", "fix"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "NotABroker", "fix"),
         (bytes([21, 3, 1, 0, 2, 2, 70]), "NotABroker", "fix"),
         (b"", "LinkLost", "retry"),
+        (b"\r\n", "LinkLost", "retry"),
         (b"HT", "LinkLost", "retry"),
+        (b"HTTP/1.1 404 No\r\nContent-", "LinkLost", "retry"),
         (b"HTTP/1.1 101 Switching\r\nUpgra", "LinkLost", "retry"),
-        (None, "Unreachable", "retry"),
+        (STAYS, "Unreachable", "retry"),
     ],
 )  # fmt: skip
-def test_what_is_no_broker(said: bytes | None, kind: str, action: str) -> None:
+def test_what_is_no_broker(said: bytes, kind: str, action: str) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        if said is None:
+        writer.write(said.removeprefix(STAYS))
+        if said.startswith(STAYS):
             await asyncio.sleep(1)
-        else:
-            writer.write(said)
         writer.close()
 
     async def story() -> None:
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             with pytest.raises(onetree.ConnectError) as error:
-                await onetree.connect(f"ws://127.0.0.1:{port}", connect_timeout=0.3)
+                limit = 0.3 if said.startswith(STAYS) else 10
+                await onetree.connect(f"ws://127.0.0.1:{port}", connect_timeout=limit)
             assert type(error.value).__name__ == kind and error.value.action == action
-            assert error.value.retry_in == (3.0 if said and b"503" in said else None)
-            assert "full" in str(error.value) or not said or b"503" not in said
+            assert error.value.retry_in == (3.0 if b"503" in said else None)
+            assert "full" in str(error.value) or not said.endswith(FULL)
 
     run(story())
 

@@ -32,6 +32,10 @@ PATH: Final = "/v1/sync"
 """The path of the protocol, where a URL has none."""
 HTTP: Final = b"HTTP/"
 """How each answer to the handshake begins."""
+HEAD: Final = re.compile(rb"HTTP/1\.1 ([0-9]{3}) .*\r\n\r\n", re.DOTALL)
+"""All of it but the body, with the status."""
+RETRY_AFTER: Final = re.compile(rb"\r\nRetry-After:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+"""When to come back, in a head."""
 CLOSE_TIMEOUT: Final = 1.0
 """How long an orderly end of the WebSocket may take, seconds."""
 SAID: Final = 200
@@ -78,8 +82,6 @@ class Link(asyncio.Protocol):
         # The broker's frames have a limit of its own; the protocol has no extensions.
         self._protocol = ClientProtocol(parse_uri(url), subprotocols=wanted, max_size=None)
         self._wire = Wire()
-        # How what came begins.
-        self._first = b""
         self._take = take
         self._heard = heard
         self._transport: asyncio.Transport | None = None
@@ -123,8 +125,8 @@ class Link(asyncio.Protocol):
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             answered = True
         except TimeoutError:
-            message = f"cannot reach {address}: no answer in time"
-            raise Unreachable(message) from None
+            silent = Unreachable(f"cannot reach {address}: no answer in time")
+            raise (link and _answer(address, link._wire.head)) or silent from None
         except InvalidURI as error:
             raise BadUrl(str(error)) from None
         except OSError as error:
@@ -140,7 +142,7 @@ class Link(asyncio.Protocol):
                 raise NotABroker(f"{address} is no Onetree broker: it speaks no {subprotocol}")
             return link
         link._abort()
-        raise _not_open(address, link._first, refused)
+        raise _not_open(address, link._wire.head, refused)
 
     async def send(self, message: bytes | str) -> None:
         """Sends a message, when the socket takes it; `ConnectError` when it is closed."""
@@ -176,7 +178,9 @@ class Link(asyncio.Protocol):
         protocol = self._protocol
         self._heard()
         if protocol.state is State.CONNECTING:
-            self._first = (self._first + data)[: len(HTTP)]
+            if not self._wire.head:
+                # Empty lines before an answer count for nothing.
+                data = data.lstrip(b"\r\n")
             size = self._wire.handshake(data)
             self._other(data[:size])
             data = data[size:]
@@ -275,19 +279,26 @@ class Link(asyncio.Protocol):
             self.gone.set_result(error)
 
 
-def _not_open(address: str, first: bytes, error: Exception | None) -> ConnectError:
-    """Why the handshake failed. `first`: how the answer began."""
-    if isinstance(error, InvalidStatus):
-        response = error.response
-        said = (response.body or b"").decode(errors="replace").strip().split("\n")[0][:SAID]
-        after = response.headers.get("Retry-After", "")
-        wait = float(after) if after.isascii() and after.isdigit() else None
-        return HttpAnswer(address, response.status_code, said, wait)
-    if not HTTP.startswith(first):
+def _not_open(address: str, head: bytes, error: Exception | None) -> ConnectError:
+    """Why the handshake failed. `head`: what came of the answer's."""
+    if not HTTP.startswith(head[: len(HTTP)]):
         return NotABroker(f"{address} is no Onetree broker: it speaks no HTTP")
-    if error is None or isinstance(error, EOFError) or isinstance(error.__cause__, EOFError):
-        return LinkLost("it was closed during the handshake")
+    cause = error and (error.__cause__ or error)
+    if cause is None or isinstance(cause, EOFError | InvalidStatus):
+        body = bytes(cause.response.body or b"") if isinstance(cause, InvalidStatus) else b""
+        return _answer(address, head, body) or LinkLost("it was closed during the handshake")
     return NotABroker(f"{address} is no Onetree broker: {error}")
+
+
+def _answer(address: str, head: bytes, body: bytes = b"") -> HttpAnswer | None:
+    """What an HTTP server answers that takes nobody in; `None`: that is not whole. It goes by the
+    head, whatever becomes of the body."""
+    answer = HEAD.match(head)
+    if answer is None:
+        return None
+    said = body.decode(errors="replace").strip().split("\n")[0][:SAID]
+    after = RETRY_AFTER.search(head)
+    return HttpAnswer(address, int(answer[1]), said, float(after[1]) if after else None)
 
 
 def _closed(frame: Close | None, sent: Close | None) -> ConnectError:

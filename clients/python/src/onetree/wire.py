@@ -20,7 +20,9 @@ class Wire:
     """Cuts what a server sends. Pure."""
 
     def __init__(self) -> None:
-        # The end of what came of the handshake; then the beginning of a frame's head.
+        self.head = b""
+        """What came of the handshake's head."""
+        # The beginning of a frame's head.
         self._rest = b""
         # How much of a frame is still to come that the library has the beginning of.
         self._owed = 0
@@ -28,15 +30,15 @@ class Wire:
         self._in_fragments = False
 
     def handshake(self, data: bytes) -> int:
-        """How much of what came next belongs to the handshake's head."""
-        seen = self._rest + data
-        end = seen.find(_HEAD_END)
-        if end < 0:
-            self._rest = seen[-len(_HEAD_END) + 1 :]
-            return len(data)
-        size = end + len(_HEAD_END) - len(self._rest)
-        self._rest = b""
-        return size
+        """How much of what came next belongs to the handshake's head; behind it nothing does."""
+        before = len(self.head)
+        if self.head.endswith(_HEAD_END):
+            return 0
+        self.head += data
+        end = self.head.find(_HEAD_END, max(0, before - len(_HEAD_END) + 1))
+        if end >= 0:
+            self.head = self.head[: end + len(_HEAD_END)]
+        return len(self.head) - before
 
     def cut(self, data: bytes) -> list[tuple[Kind, bytes]]:
         """The messages in what came next behind the handshake, and pieces of other things, in their
