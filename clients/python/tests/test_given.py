@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,36 @@ def test_what_a_client_and_a_mirror_are_asked(tmp_path: Path) -> None:
         assert (tmp_path / "kept").exists()
 
     run(story())
+
+
+def test_what_is_wrong_with_a_path_is_said() -> None:
+    for path, fault in [
+        ("a", "a path is '/', or segments with '/' before each and nothing behind the last, "
+         "without control characters"),
+        ("/a//b", "nothing behind the last"), ("/a/", "nothing behind the last"),
+        ("", "a path is '/'"), ("/a\n", "without control characters"),
+        ("/a/../b", "'.' and '..' are no segments"), ("/.", "'.' and '..' are no segments"),
+        ("/" + "x" * 300, "a segment has at most 255 bytes"),
+        ("/" + "ä" * 128, "a segment has at most 255 bytes"),
+        ("/a" * 33, "a path has at most 32 segments"),
+        ("/" + "/".join(["y" * 250] * 5), "a path has at most 1,024 bytes"),
+        ("/a\ud800", "a path has no lone surrogates"),
+    ]:  # fmt: skip
+        with pytest.raises(onetree.Wrong, match=re.escape(fault)) as wrong:
+            request.delete(path)
+        # All of it, so that it can be found.
+        assert wrong.value.code == "bad-path" and repr(path) in str(wrong.value)
+
+
+def test_what_is_wrong_with_a_pattern_is_said() -> None:
+    for pattern, fault in [
+        ("", "no segment"), ("/a", "a segment is not empty"), ("a//b", "a segment is not empty"),
+        ("a/", "a segment is not empty"), ("../*", "'.' and '..' are no segments"),
+        ("x" * 256, "a segment has at most 255 bytes"),
+        ("/".join("a" * 33), "a pattern has at most 32 segments"),
+        ("/".join(["y" * 250] * 5), "a pattern has at most 1,024 bytes"),
+        ("a\x7f", "without control characters"), ("\udfff", "no lone surrogates"),
+    ]:  # fmt: skip
+        with pytest.raises(onetree.Wrong, match=re.escape(fault)) as wrong:
+            onetree.View("/", match=("**", pattern))
+        assert wrong.value.code == "bad-pattern" and repr(pattern) in str(wrong.value)

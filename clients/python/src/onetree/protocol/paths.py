@@ -14,20 +14,10 @@ SEGMENT_BYTES: Final = 255
 SEGMENTS: Final = 32
 """The most segments of a path."""
 
-_SEGMENT = re.compile(r"[^/\x00-\x1f\x7f-\x9f]+")
+_SEGMENTS = re.compile(r"(?:/[^/\x00-\x1f\x7f-\x9f]+)+")
 # Right without a second look: short, ASCII, and nothing that begins with a dot.
 _PLAIN = re.compile(r"(?:/[!-\-0-~][ -.0-~]*){1,32}", re.ASCII)
 _LOG_KEY = re.compile(r"[0-9a-f]{18}", re.ASCII)
-
-
-def is_segment(text: str) -> bool:
-    """Whether this may stand between two `/`."""
-    return (
-        _SEGMENT.fullmatch(text) is not None
-        and text not in (".", "..")
-        and len(text.encode("utf-8", "surrogatepass")) <= SEGMENT_BYTES
-        and not has_surrogate(text)
-    )
 
 
 def has_surrogate(text: str) -> bool:
@@ -41,24 +31,41 @@ def has_surrogate(text: str) -> bool:
     return False
 
 
-def is_path(text: str) -> bool:
-    """Whether this is a path."""
-    if len(text) <= SEGMENT_BYTES and _PLAIN.fullmatch(text):
-        return True
-    if text == "/":
-        return True
-    if not text.startswith("/") or has_surrogate(text) or len(text.encode()) > PATH_BYTES:
-        return False
+def path_fault(text: str) -> str | None:
+    """Why this is no path; `None` when it is one."""
+    if (len(text) <= SEGMENT_BYTES and _PLAIN.fullmatch(text)) or text == "/":
+        return None
+    if not _SEGMENTS.fullmatch(text):
+        return (
+            "a path is '/', or segments with '/' before each and nothing behind the last, "
+            "without control characters"
+        )
+    if has_surrogate(text):
+        return "a path has no lone surrogates"
     parts = text[1:].split("/")
-    return len(parts) <= SEGMENTS and all(map(is_segment, parts))
+    if len(parts) > SEGMENTS:
+        return f"a path has at most {SEGMENTS} segments"
+    if "." in parts or ".." in parts:
+        return "'.' and '..' are no segments"
+    if any(len(part.encode()) > SEGMENT_BYTES for part in parts):
+        return f"a segment has at most {SEGMENT_BYTES} bytes"
+    if len(text.encode()) > PATH_BYTES:
+        return f"a path has at most {PATH_BYTES:,} bytes"
+    return None
+
+
+def shown(text: str) -> str:
+    """A text that is wrong, in a message: all of it, unless nobody can have meant it."""
+    return repr(text if len(text) <= 2 * PATH_BYTES else text[:PATH_BYTES] + "…")
 
 
 def check_path(text: str) -> str:
     """The path itself; `Wrong` with `bad-path` when it is none."""
     if not isinstance(text, str):
         raise Wrong("bad-frame", f"a path is text, not {type(text).__name__}")
-    if not is_path(text):
-        raise Wrong("bad-path", f"{text[:80]!r} is no path: /a/b is one")
+    fault = path_fault(text)
+    if fault is not None:
+        raise Wrong("bad-path", f"{shown(text)}: {fault}")
     return text
 
 

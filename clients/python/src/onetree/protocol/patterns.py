@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from .paths import PATH_BYTES, SEGMENTS, has_surrogate, is_segment
+from .paths import PATH_BYTES, SEGMENTS, path_fault, shown
 from .wrong import Wrong
 
 
@@ -13,15 +13,23 @@ def check_pattern(text: str) -> str:
     """The pattern itself; `Wrong` with `bad-pattern` when it is none."""
     if not isinstance(text, str):
         raise Wrong("bad-frame", "a pattern is text")
-    parts = text.split("/")
-    if (
-        has_surrogate(text)
-        or len(text.encode()) > PATH_BYTES
-        or len(parts) > SEGMENTS
-        or not all(map(is_segment, parts))
-    ):
-        raise Wrong("bad-pattern", f"{text[:80]!r} is no pattern: */log/** is one")
+    fault = _fault(text)
+    if fault is not None:
+        raise Wrong("bad-pattern", f"{shown(text)}: {fault}")
     return text
+
+
+def _fault(text: str) -> str | None:
+    if text == "":
+        return "no segment"
+    if len(text.encode("utf-8", "surrogatepass")) > PATH_BYTES:
+        return f"a pattern has at most {PATH_BYTES:,} bytes"
+    parts = text.split("/")
+    if len(parts) > SEGMENTS:
+        return f"a pattern has at most {SEGMENTS} segments"
+    if "" in parts:
+        return "a segment is not empty"
+    return next(filter(None, (path_fault("/" + part) for part in parts)), None)
 
 
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
