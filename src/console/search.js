@@ -126,11 +126,16 @@ export class Search {
     this.#open(text)
     if (text === '') return
     const turn = this.#turn
+    // A path may have such a segment, a pattern may not.
+    const glob = text.split('/').find((name) => /[^*]\*|\*[^*]|\*{3}/.test(name))
     try {
-      const fault = text.includes('*') ? undefined : faultWithin(text)
-      if (fault) this.#fault(fault)
-      else if (text.includes('*')) this.#match(text)
-      else await this.#scan(text, turn)
+      if (text.includes('*') && !glob) return this.#match(text)
+      const fault = faultWithin(text)
+      if (fault) return this.#fault(fault)
+      await this.#scan(text, turn)
+      if (turn === this.#turn && glob && this.#hits.length === 0) {
+        this.#fault(`0 paths: * stands for a whole segment, which ${glob} is not. Without * all paths are found that contain a text.`)
+      }
     } catch (error) {
       if (turn === this.#turn) say(this.#told, error.message)
     }
@@ -149,8 +154,6 @@ export class Search {
           this.#hits.push(path)
         }
         this.#say(mirror.size, true)
-        const glob = text.split('/').find((name) => /[^*]\*|\*[^*]|\*{3}/.test(name))
-        if (glob && this.#hits.length === 0) this.#fault(`0 paths: * stands for a whole segment, which ${glob} is not. Without * all paths are found that contain a text.`)
       } else if (event.type === 'ended' && event.error) {
         this.#fault(event.error.message)
       }

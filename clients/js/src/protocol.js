@@ -137,6 +137,18 @@ export function checkPattern(pattern) {
   return fault === undefined ? pattern : refuse('bad-pattern', `${JSON.stringify(pattern)}: ${fault}`);
 }
 
+/**
+ * A pattern that somebody wrote. Also a `*` within a segment is refused: on the wire it is a character like others, but who writes
+ * `user-*` means what begins so, of which it would match nothing.
+ * @param {unknown} pattern
+ */
+function writtenPattern(pattern) {
+  const checked = checkPattern(pattern);
+  const within = checked.split('/').find((segment) => segment.includes('*') && segment !== '*' && segment !== '**');
+  return within === undefined ? checked : refuse('bad-pattern', `${JSON.stringify(checked)}: '*' stands for a whole segment, and `
+    + `'**' for any number of them, not for a part of one ('${within}')`);
+}
+
 /** @param {string} pattern */
 function segmentFault(pattern) {
   const segments = pattern.split('/');
@@ -466,7 +478,7 @@ export function viewOf(view) {
     refuse('bad-field', 'tail is a whole number, 0 or more and below 2^32');
   }
   if (typeof values !== 'boolean') refuse('bad-field', 'values is true or false');
-  return { path: checkPath(view.path), depth, match: Array.from(match, (pattern) => checkPattern(pattern)), tail, values };
+  return { path: checkPath(view.path), depth, match: Array.from(match, (pattern) => writtenPattern(pattern)), tail, values };
 }
 
 /**

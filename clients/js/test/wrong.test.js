@@ -130,3 +130,13 @@ test('everything else that is wrong is refused alike: promises fail, the others 
   // Nothing of all this has reached the broker or harmed the client.
   assert.equal((await client.put('/a', 1)).rev, 1);
 });
+
+test('a star within a segment of a pattern is refused, with what it stands for', async (t) => {
+  const { client } = made(t);
+  for (const [pattern, segment] of [['user-*', 'user-*'], ['a/*x/**', '*x'], ['***', '***'], ['**.txt', '**.txt'], ['a/b*c', 'b*c']]) {
+    assert.throws(() => client.mirror({ path: '/', match: ['**', pattern] }), { code: 'bad-pattern', message: `bad-pattern: "${pattern}": `
+      + `'*' stands for a whole segment, and '**' for any number of them, not for a part of one ('${segment}')` });
+  }
+  // A path may have such a segment, and a subscription may look there.
+  client.mirror({ path: '/a/user-*', match: ['*', 'a/**/b'] });
+});

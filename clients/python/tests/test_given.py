@@ -186,3 +186,17 @@ def test_what_is_wrong_with_a_pattern_is_said() -> None:
         with pytest.raises(onetree.Wrong, match=re.escape(fault)) as wrong:
             onetree.View("/", match=("**", pattern))
         assert wrong.value.code == "bad-pattern" and repr(pattern) in str(wrong.value)
+
+
+def test_a_star_within_a_segment_is_refused() -> None:
+    for pattern in ("user-*", "a/*x/**", "***", "**.txt", "a/b*c"):
+        segment = next(part for part in pattern.split("/") if part not in ("a", "**"))
+        said = (
+            f"'{pattern}': '*' stands for a whole segment, and '**' for any number of them, "
+            f"not for a part of one ('{segment}')"
+        )
+        with pytest.raises(onetree.Wrong) as wrong:
+            onetree.View("/", match=("**", pattern))
+        assert (wrong.value.code, str(wrong.value)) == ("bad-pattern", said)
+    # A path may have such a segment, and a subscription may look there.
+    onetree.View("/a/user-*", match=("*", "a/**/b"))

@@ -19,6 +19,20 @@ def check_pattern(text: str) -> str:
     return text
 
 
+def check_written(text: str) -> str:
+    """As `check_pattern`, of one that somebody wrote. Also a `*` within a segment is refused: on
+    the wire it is a character like others, but who writes `user-*` means what begins so, of which
+    it would match nothing."""
+    for part in check_pattern(text).split("/"):
+        if "*" in part and part not in ("*", "**"):
+            raise Wrong(
+                "bad-pattern",
+                f"{shown(text)}: '*' stands for a whole segment, and '**' for any number of them, "
+                f"not for a part of one ('{part}')",
+            )
+    return text
+
+
 def _fault(text: str) -> str | None:
     if text == "":
         return "no segment"

@@ -9,7 +9,7 @@ from hashlib import blake2s
 from typing import Final, Literal
 
 from .paths import check_path, contains, segments
-from .patterns import check_pattern, matcher
+from .patterns import check_written, matcher
 from .wrong import Wrong
 
 Depth = Literal["entry", "children", "tree"]
@@ -27,7 +27,8 @@ class View:
     depth: Depth = "tree"
     """The base alone; and its direct children; and everything under it."""
     match: tuple[str, ...] = ()
-    """Patterns below the base, of which any is enough; none: all is seen."""
+    """Patterns below the base, of which any is enough; none: all is seen. `*` stands for one whole
+    segment, `**` for any number."""
     tail: int | None = None
     """Only the newest so many entries of each log, and what comes later."""
     values: bool = True
@@ -43,7 +44,7 @@ class View:
         if len(self.match) > PATTERNS:
             raise Wrong("bad-field", f"a view has at most {PATTERNS} patterns")
         for pattern in self.match:
-            check_pattern(pattern)
+            check_written(pattern)
         if self.tail is not None and (type(self.tail) is not int or not 0 <= self.tail < 1 << 32):
             raise Wrong("bad-field", "tail is a whole number, at least 0 and below 2^32")
         if type(self.values) is not bool:
