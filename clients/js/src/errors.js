@@ -65,9 +65,10 @@ export class OnetreeError extends Error {
     return isCode(this.code) ? actionOf(this.code) : (OWN[this.code] ?? 'stop');
   }
 
-  /** How it is told as JSON. */
+  /** How it is told as JSON: with `path` and `rev` where it has them. */
   toJSON() {
-    return { code: this.code, message: wordsOf(this) };
+    const { code, path, rev } = this;
+    return { code, message: wordsOf(this), ...(path !== undefined && { path }), ...(rev !== undefined && { rev }) };
   }
 
   /**

@@ -115,5 +115,6 @@ test('what a client gives can be told as JSON, in the words of the protocol', ()
     assert.deepEqual(told({ path, rev, value }), { path, rev, value: fields });
   }
   const error = new OnetreeError('conflict', 'it is at 7', { path: '/a', rev: 7 });
-  assert.deepEqual(told({ event: 'ended', error }), { event: 'ended', error: { code: 'conflict', message: 'it is at 7' } });
+  const fields = { code: 'conflict', message: 'it is at 7', path: '/a', rev: 7 };
+  assert.deepEqual(told({ event: 'ended', error }), { event: 'ended', error: fields });
 });

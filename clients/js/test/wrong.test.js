@@ -140,3 +140,10 @@ test('a star within a segment of a pattern is refused, with what it stands for',
   // A path may have such a segment, and a subscription may look there.
   client.mirror({ path: '/a/user-*', match: ['*', 'a/**/b'] });
 });
+
+test('an error is told as JSON with the path and the revision that is there, where it has them', () => {
+  const frame = { code: 'conflict', message: '/a is at revision 337, not 1', path: '/a', rev: 337 };
+  assert.deepEqual(OnetreeError.fromFrame(frame).toJSON(), frame);
+  assert.deepEqual(new OnetreeError('outside-view', 'no', { path: '/a' }).toJSON(), { code: 'outside-view', message: 'no', path: '/a' });
+  assert.deepEqual(new OnetreeError('lost', 'cut').toJSON(), { code: 'lost', message: 'cut' });
+});

@@ -21,6 +21,7 @@ from onetree import (
     event,
 )
 from onetree.errors import Ended
+from onetree.protocol import frames
 from onetree.protocol.digests import Digest
 
 A = Entry("/a", 7, Value.json({"n": [1, None]}))
@@ -82,6 +83,26 @@ def test_what_cannot_be_is_told_as_any_error() -> None:
     assert isinstance(error, onetree.Wrong) and isinstance(error, ValueError)
     assert (error.code, error.word, error.action) == ("bad-path", "bad-path", "fix")
     assert as_json(error) == {"code": "bad-path", "message": str(error)}
+
+
+def test_an_error_is_told_with_what_is_there_instead() -> None:
+    of = frames.Error("conflict", "/a is at revision 337, not 1", 3, path="/a", rev=337)
+    conflict = onetree.Refused.of(of)
+    # Nothing is said twice.
+    assert str(conflict) == "conflict: /a is at revision 337, not 1"
+    told = {"code": "conflict", "message": of.message, "path": "/a", "rev": 337}
+    assert as_json(conflict) == told
+    # A path that the message does not have.
+    large = onetree.Refused("value-too-large", "a value has at most 1 byte", "/a")
+    assert str(large) == "value-too-large: a value has at most 1 byte (/a)"
+    message = "a value has at most 1 byte (/a)"
+    assert as_json(large) == {"code": large.code, "message": message, "path": "/a"}
+    outside = onetree.OutsideView("/a")
+    assert as_json(outside) == {"code": "outside-view", "message": str(outside), "path": "/a"}
+    taken = Ended("session-taken", "another has it")
+    assert as_json(taken) == {"code": "session-taken", "message": "another has it"}
+    ended = {"code": "session-taken", "message": "the client has ended: another has it"}
+    assert as_json(onetree.Closed(taken)) == ended
 
 
 def test_a_snapshot_is_told_with_its_cookie() -> None:

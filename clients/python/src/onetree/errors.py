@@ -32,6 +32,11 @@ class OnetreeError(Exception):
         return self.code or self._word
 
     @property
+    def message(self) -> str:
+        """What it says to people, without its code."""
+        return str(self).removeprefix(f"{self.code}: ")
+
+    @property
     def is_conflict(self) -> bool:
         """Whether a condition did not hold: `path` and `rev` of `Refused` say which, and what is
         there."""
@@ -52,7 +57,8 @@ class Refused(OnetreeError):
         rev: int | None = None,
         retry_in: float | None = None,
     ) -> None:
-        where = "" if path is None else f" ({path}{'' if rev is None else f' is at {rev}'})"
+        there = "" if rev is None else f" is at {rev}"
+        where = "" if path is None or path in message else f" ({path}{there})"
         super().__init__(f"{code}: {message}{where}")
         self.code = code
         self.action = CODES[code].action
@@ -118,13 +124,14 @@ class Closed(OnetreeError):
         who: str = "client",
     ) -> None:
         """`again`: it may be asked again though it was sent."""
-        what = f"the {who} is closed" if why is None else f"the {who} has ended: {why}"
+        what = f"the {who} is closed" if why is None else f"the {who} has ended: {why.message}"
         fate = {
             None: "",
             True: "" if again else "; it was sent, and may have happened",
             False: "; it was never sent",
         }
-        super().__init__(what + fate[sent])
+        code = "" if why is None or why.code is None else f"{why.code}: "
+        super().__init__(code + what + fate[sent])
         self.why = why
         """Why it ended by itself; `None` when it was closed."""
         self.sent = sent

@@ -20,11 +20,13 @@ from .snapshot import Snapshot
 def as_json(given: Any) -> Any:
     """Entries, events and answers in the words of the protocol's JSON: an entry is what a line of
     `onetree export` says, an event or a status has its name in `event`, a verdict in `verdict`, an
-    error is `{"code","message"}`, a time `retry_ms` (`None`: longer than any number). Lists of
-    them, too; what is none of them stays."""
+    error is `{"code","message"}`, and `path` and `rev` where it has them, a time `retry_ms`
+    (`None`: longer than any number). Lists of them, too; what is none of them stays."""
     match given:
         case OnetreeError():
-            return {"code": given.word, "message": str(given)}
+            error = {"code": given.word, "message": given.message}
+            more = {name: getattr(given, name, None) for name in ("path", "rev")}
+            return error | {name: part for name, part in more.items() if part is not None}
         case Entry():
             return json.loads(json_codec.entry_text(given))
         case Value():
