@@ -90,6 +90,11 @@ export class Requests {
     return this.all.size === 0;
   }
 
+  /** Whether a write has had a number under the client name of now. */
+  get isNumbered() {
+    return this.nextSeq > 1;
+  }
+
   /**
    * One more.
    * @param {number} now

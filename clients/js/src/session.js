@@ -73,6 +73,8 @@ export class Session {
     this.welcome = undefined;
     /** @type {number | undefined} */
     this.renamed = undefined;
+    /** Whether the numbers given under this name were of another history than the broker's. */
+    this.foreign = false;
     /** Whether a refused token was asked for anew since one was last good. */
     this.reauthed = false;
     /** @type {OnetreeError | undefined} why it ended by itself */
@@ -444,6 +446,7 @@ export class Session {
     this.effects.push({ do: 'status', status: { status: 'online', connection } });
     // Mirrors that were made between `hello` and `welcome`.
     for (const [sub, slot] of this.slots) if (!slot.subscribed && slot.held === undefined) this.start(sub);
+    if (this.requests.isNumbered && this.requests.history !== epoch) this.foreign = true;
     if (this.requests.handleHistory(epoch, this.effects)) this.rename(now);
   }
 
@@ -683,8 +686,10 @@ export class Session {
     const again = this.renamed !== undefined && now - this.renamed < GOOD;
     this.renamed = now;
     this.effects.push({ do: 'disconnect' });
-    const message = "the broker does not know this client's writes: it comes back as a new one";
-    this.goOffline(now, new OnetreeError('outcome-unknown', message), again ? this.backoff.next() : 0);
+    // Not the code of a write: of those that it was about, each has an answer of its own, and those that wait are sent.
+    const why = this.foreign ? 'the broker has begun another history' : "the broker does not know this client's writes";
+    this.foreign = false;
+    this.goOffline(now, new OnetreeError('lost', `${why}, so this client comes back under another name`), again ? this.backoff.next() : 0);
   }
 
   /** @private There is no connection any more. @param {number} until */

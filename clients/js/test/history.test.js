@@ -87,3 +87,23 @@ test('what was sent before another history began is unknown, and holds nobody up
   await world.client.put('/c', 3);
   assert.deepEqual([world.broker.tree.get('/a').value.json, world.broker.tree.get('/c').value.json], [5, 3]);
 });
+
+test('who comes back under another name says why, and that is no write whose outcome is unknown', async (t) => {
+  const world = made(t);
+  const { client } = world;
+  const away = [];
+  client.onStatus(({ status, error }) => { if (status === 'offline') away.push([error.code, error.action, error.message]); });
+  await client.put('/a', 1);
+  world.refuses = true;
+  anew(world);
+  const waits = client.put('/b', 1);
+  world.refuses = false;
+  await waits;
+  assert.deepEqual(away.at(-1), ['lost', 'retry', 'lost: the broker has begun another history, so this client comes back under another name']);
+  assert.ok(away.every(([code]) => code === 'lost'), String(away));
+  // The same history, in which the broker has forgotten the name.
+  world.broker.last.clear();
+  world.cut();
+  await client.put('/c', 1);
+  assert.deepEqual(away.at(-1), ['lost', 'retry', "lost: the broker does not know this client's writes, so this client comes back under another name"]);
+});

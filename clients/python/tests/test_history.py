@@ -129,6 +129,30 @@ def test_what_was_sent_before_another_history_began_is_unknown_and_holds_nobody_
     assert world.broker.tree["/a"].value == onetree.Value.json(5)
 
 
+def test_who_comes_back_under_another_name_says_why() -> None:
+    def away(world: World) -> tuple[str, str, str]:
+        [*_, error] = [s.error for s in world.statuses if isinstance(s, onetree.event.Offline)]
+        # No write is unknown.
+        return (error.word, error.action, str(error))
+
+    world = up()
+    world.cut()
+    world.session.request(world.now, 2, request.put("/b", 2))
+    world.broker = another()
+    world.settle()
+    behind = "so this client comes back under another name"
+    assert code(world, 2) == "done"
+    assert away(world) == ("lost", "retry", f"the broker has begun another history, {behind}")
+    # The same history, in which the broker has forgotten the name.
+    world.broker.last.clear()
+    world.cut()
+    world.session.request(world.now, 3, request.put("/c", 2))
+    world.settle()
+    assert code(world, 3) == "done"
+    why = "the broker does not know this client's writes"
+    assert away(world) == ("lost", "retry", f"{why}, {behind}")
+
+
 def test_what_waits_for_room_is_about_the_history_in_which_it_was_asked_for() -> None:
     async def story() -> None:
         async with naive() as server:

@@ -87,6 +87,11 @@ class Requests:
     def __len__(self) -> int:
         return len(self._all)
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether a write has had a number under the client name of now."""
+        return self._next_seq > 1
+
     def add(self, now: float, ticket: int, frame: Request, history: str | None) -> None:
         """One more, to be sent. `history`: what it is about, where that is not the one of now."""
         if not of_history(frame):

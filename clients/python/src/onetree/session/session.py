@@ -9,7 +9,7 @@ from typing import Final
 
 from .. import event as e
 from ..backoff import Backoff
-from ..errors import Closed, ConnectError, Ended, ProtocolBroken, Silent
+from ..errors import Closed, ConnectError, Ended, LinkLost, ProtocolBroken, Silent
 from ..mirror import State
 from ..options import Options, SubOptions
 from ..protocol import frames, json_codec, msgpack_codec
@@ -62,6 +62,8 @@ class Session:
         self._hello: int | None = None
         self._welcome: frames.Welcome | None = None
         self._renamed: float | None = None
+        # Whether the numbers given under this name were of another history than the broker's.
+        self._foreign = False
         self._reauth = False
         # Why it ended by itself.
         self._why: ConnectError | None = None
@@ -313,6 +315,8 @@ class Session:
         self.link = "up"
         self._since = now
         self._welcome = welcome
+        if self._requests.is_numbered and self._requests.history != welcome.epoch:
+            self._foreign = True
         if self._requests.handle_history(welcome.epoch):
             self._rename(now)
 
@@ -420,8 +424,14 @@ class Session:
         wait = self._backoff.next() if again else 0.0
         self._renamed = now
         self.effects.append(Disconnect())
-        message = "the broker does not know this client's writes: it comes back as a new one"
-        self._go_offline(now, Ended("outcome-unknown", message), wait)
+        # Not the code of a write: of those that it was about, each has an answer of its own, and
+        # those that wait are sent.
+        why = "the broker does not know this client's writes"
+        if self._foreign:
+            why = "the broker has begun another history"
+        self._foreign = False
+        error = LinkLost(f"{why}, so this client comes back under another name")
+        self._go_offline(now, error, wait)
 
     def _go_offline(self, now: float, error: ConnectError, wait: float) -> None:
         self._go_down(now + wait)
