@@ -127,6 +127,68 @@ def test_it_has_the_words_of_the_other() -> None:
         assert words - {*dir(other)} <= own
 
 
+def test_what_had_no_time_left_says_whether_it_may_still_happen() -> None:
+    def timeout(ask: Callable[[], object]) -> tuple[bool | None, str, str]:
+        with pytest.raises(onetree.Timeout) as late:
+            ask()
+        return late.value.sent, late.value.action, str(late.value).partition("; ")[2]
+
+    ran: list[int] = []
+
+    def write(tx: onetree.Transaction) -> None:
+        ran.append(tx.rev)
+        tx.put("/n", len(ran))
+
+    def slow(tx: onetree.Transaction) -> None:
+        write(tx)
+        time.sleep(0.3)
+
+    never = (False, "retry", "it was never sent")
+    away = sync.start("ws://127.0.0.1:9", reconnect="always", backoff=(0.01, 0.02))
+    with away, away.mirror("/") as mirror:
+        assert timeout(lambda: mirror.transact(write, timeout=0.05)) == never and not ran
+        # These write nothing, and are no requests.
+        waits: list[Callable[[], object]] = [
+            lambda: mirror.fresh(timeout=0.05),
+            lambda: mirror.at(5, timeout=0.05),
+            lambda: mirror.resync(timeout=0.05),
+            lambda: away.until("online", timeout=0.05),
+        ]
+        for wait in waits:
+            assert timeout(wait) == (None, "retry", "")
+
+    def work(url: str, deafen: Callable[[], object]) -> None:
+        with sync.connect(url, request_timeout=0.5) as client, client.mirror("/") as mirror:
+            mirror.fresh()
+            # Its time is up before it has run to its end: what it wrote goes nowhere.
+            assert timeout(lambda: mirror.transact(slow, timeout=0.1)) == never and ran == [0]
+            time.sleep(0.3)
+            assert client.get("/n") is None
+            # It has an answer, a conflict, and waits for its mirror when its time is up.
+            with sync.connect(url) as other:
+                rev = other.put("/a", 1).rev
+                mirror.at(rev)
+
+                def behind(tx: onetree.Transaction) -> None:
+                    tx.get("/a")
+                    if tx.rev == rev:
+                        other.put("/a", 2)
+                    else:
+                        tx.retry()
+                    write(tx)
+
+                assert timeout(lambda: mirror.transact(behind, timeout=0.3)) == never
+            deafen()
+            sent = (True, "stop", "it may still happen, once")
+            assert timeout(lambda: mirror.transact(write, timeout=0.1)) == sent
+
+    async def story() -> None:
+        async with naive() as server:
+            await asyncio.to_thread(work, server.url, lambda: setattr(server, "deaf", True))
+
+    run(story())
+
+
 def test_who_starts_does_not_wait_and_is_told_how_it_stands() -> None:
     def work(url: str) -> None:
         away = sync.start("ws://127.0.0.1:9", reconnect="always", backoff=(0.01, 0.02))

@@ -82,14 +82,19 @@ class Timeout(OnetreeError):
 
     _word = "timeout"
 
-    def __init__(self, after: float, sent: bool, again: bool = False) -> None:
+    def __init__(self, after: float, sent: bool | None, again: bool = False) -> None:
         """`again`: it may be asked again though it was sent."""
-        fate = "" if again else "; it may still happen, once"
-        super().__init__(f"no answer within {after:g} s{fate if sent else '; it was never sent'}")
+        fate = {
+            None: "",
+            True: "" if again else "; it may still happen, once",
+            False: "; it was never sent",
+        }
+        super().__init__(f"no answer within {after:g} s{fate[sent]}")
         self.after = after
         """How long was waited, seconds."""
         self.sent = sent
-        """Whether it was sent: a write that was may still happen, one that was not never will."""
+        """Whether it was sent: a write that was may still happen, one that was not never will;
+        `None`: it was a wait for news, and no request."""
         self.action = "stop" if sent and not again else "retry"
 
 

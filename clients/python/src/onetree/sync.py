@@ -13,12 +13,12 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeout
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from . import client as _client
 from . import live as _live
 from .changes import Changes as _Changes
-from .errors import KeepError, Timeout
+from .errors import KeepError, Refused, Timeout
 from .event import Ended, Event, Status, Verdict
 from .options import Options
 from .protocol.cookies import Cookie
@@ -27,7 +27,7 @@ from .protocol.views import View
 from .protocol.wrong import Wrong
 from .request import Txn
 from .snapshot import Snapshot
-from .transact import Committed, Transaction
+from .transact import Committed, Transaction, transact
 
 T = TypeVar("T")
 
@@ -64,10 +64,13 @@ class _Loop:
         over.atexit = False
 
     def run(
-        self, work: Coroutine[Any, Any, T], timeout: float | None = None, writes: bool = False
+        self,
+        work: Coroutine[Any, Any, T],
+        timeout: float | None = None,
+        sent: Callable[[], bool] | None = None,
     ) -> T:
-        """Runs it there, and waits for what comes of it. `writes`: to run it again after a timeout
-        may write twice."""
+        """Runs it there, and waits for what comes of it. `sent`: whether what it writes was sent
+        when its time was up."""
         if threading.current_thread() is self._thread:
             work.close()
             raise Wrong(
@@ -90,7 +93,7 @@ class _Loop:
                 # What came of it is no less for being late; or it was the work's own time.
                 return future.result()
             future.cancel()
-            raise Timeout(timeout or 0.0, True, again=not writes) from None
+            raise Timeout(timeout or 0.0, None if sent is None else sent()) from None
         except BaseException:
             # Also Ctrl-C: nobody waits for it any more.
             future.cancel()
@@ -121,6 +124,31 @@ def _serve(runner: asyncio.Runner) -> None:
             except (SystemExit, KeyboardInterrupt):
                 # A function of the application raised it, and who waits for that has it.
                 continue
+
+
+class _Commits:
+    """The client as a transaction knows it whose time may be up: then nothing more is sent."""
+
+    def __init__(self, client: _client.Client) -> None:
+        self._client = client
+        # Who takes it decides: the loop, which sends, or the thread that waits no more.
+        self._mine = threading.Lock()
+
+    def sent(self) -> bool:
+        """The time is up: whether a commit was sent that may still happen."""
+        return not self._mine.acquire(blocking=False)
+
+    async def txn_of(self, txn: Txn, history: str | None) -> Done:
+        """As of the client."""
+        if not self._mine.acquire(blocking=False):
+            raise asyncio.CancelledError
+        try:
+            return await self._client.txn_of(txn, history)
+        except Refused as refused:
+            if refused.is_conflict:
+                # It did not happen, and is run again.
+                self._mine.release()
+            raise
 
 
 class Client:
@@ -319,9 +347,12 @@ class Mirror:
     def transact(
         self, fn: Callable[[Transaction], T], timeout: float | None = None
     ) -> Committed[T]:
-        """Runs `fn(tx)` until what it did is committed. It runs in the client's thread, so it must
-        not call this client (`Wrong`)."""
-        return self._run.run(self._mirror.transact(fn), timeout, True)
+        """Runs `fn(tx)` until what it did is committed, for at most `timeout` seconds (`Timeout`;
+        `sent` says whether it may still be). It runs in the client's thread, so it must not call
+        this client (`Wrong`)."""
+        commits = _Commits(self._mirror._client)
+        work = transact(self._mirror, cast("_client.Client", commits), fn)
+        return self._run.run(work, timeout, commits.sent)
 
     def close(self) -> None:
         """Ends it, and waits for its last save."""
