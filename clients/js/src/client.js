@@ -201,7 +201,8 @@ export class Client {
   }
 
   /**
-   * Sends a signal, which is never stored.
+   * Sends a signal, which is never stored. Without a connection it waits for one, as a write does: one that must not come late is
+   * sent while `status` is `online` only.
    * @param {string} path
    * @param {unknown} value
    * @param {request.NoOptions} [options]

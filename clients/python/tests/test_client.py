@@ -289,6 +289,29 @@ def test_a_token_that_http_does_not_take_is_asked_once_more() -> None:
     run(story())
 
 
+def test_what_is_cancelled_without_a_connection_is_carried_out_when_there_is_one() -> None:
+    async def story() -> None:
+        there = asyncio.Event()
+
+        async def token() -> str:
+            await there.wait()
+            return "t"
+
+        async with naive() as server:
+            client = onetree.start(server.url, token=token)
+            signal = asyncio.ensure_future(client.signal("/typing", True))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.put("/a", 1), 0.05)
+            # The signal comes as late.
+            assert not signal.done()
+            there.set()
+            await signal
+            assert (await client.put("/b", 1)).rev == 2 and {*server.broker.tree} == {"/a", "/b"}
+            await client.close()
+
+    run(story())
+
+
 def test_a_token_whose_function_is_cancelled_is_asked_again() -> None:
     async def story() -> None:
         asked = 0

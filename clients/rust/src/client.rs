@@ -201,7 +201,8 @@ impl Client {
         }
     }
 
-    /// Sends a signal to those who are there; the answer says that the broker has it.
+    /// Sends a signal to those who are there; the answer says that the broker has it. Without a connection it
+    /// waits for one, as a write does: one that must not come late is sent while the client is online only.
     ///
     /// # Errors
     /// See [`Error`]; it is never sent twice.

@@ -196,7 +196,8 @@ class Client:
 
     async def signal(self, path: str, value: object) -> None:
         """Sends a signal to those who are there; returns when the broker has it. It is never sent
-        twice: `Lost` when the connection was lost before the answer."""
+        twice: `Lost` when the connection was lost before the answer. Without a connection it waits
+        for one, as a write does: one that must not come late is sent while `Online` only."""
         await self._ask(frames.SendSignal(0, check_path(path), Value.make(value)))
 
     # Reads.
