@@ -1,11 +1,12 @@
 //! How a command ends: the exit codes, and what is said when it does not end well.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use onetree_protocol::{Action, Code, Path, Revision};
 use serde_json::{Map, json};
 
+use super::log;
 use super::visible::{quoted, visible};
 
 /// It worked. Also a reader of our output that has had enough (`| head`), and Ctrl-C where that
@@ -174,8 +175,7 @@ impl Failure {
             Failure::Told(told) => told,
         };
         let text = if json { told.json() } else { told.words(io::stderr().is_terminal()) };
-        // Nobody is left to tell when standard error cannot be written either.
-        let _ = writeln!(io::stderr(), "{text}");
+        log::say(&text);
         ExitCode::from(told.exit)
     }
 }

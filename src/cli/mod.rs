@@ -7,6 +7,7 @@
 //! - [`connect`]: the way to the broker, [`connection`]: what is told of it; [`exit`]: how a command ends
 //! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`], [`input`]: what is read
 //! - [`acknowledge`]: the answers to many writes; [`data`]: directories without a broker
+//! - [`log`]: what `serve` says while it runs
 //! - [`state`]: the file in which `watch` keeps its mirror
 
 mod acknowledge;
@@ -25,6 +26,7 @@ mod get;
 mod import;
 mod input;
 mod lines;
+mod log;
 mod ls;
 mod output;
 mod progress;
@@ -159,7 +161,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let mut output = Output::stdout();
     let result = cli.run(&mut output).and_then(|()| output.flush());
-    match result {
+    let code = match result {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
             // What was printed before the error comes before it; when that fails, the error that
@@ -167,7 +169,9 @@ pub(crate) fn main() -> ExitCode {
             let _ = output.flush();
             failure.report(cli.json)
         }
-    }
+    };
+    log::end();
+    code
 }
 
 impl Cli {

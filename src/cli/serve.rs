@@ -1,7 +1,10 @@
 //! `serve`: a broker.
 
-use std::io::{ErrorKind, IsTerminal};
+use std::fs::File;
+use std::future::pending;
+use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +18,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::data;
 use super::exit::{Failure, USAGE};
-use super::output::{self, Output};
+use super::log;
+use super::output::Output;
 use super::restore;
 use super::stop::Stop;
 
@@ -98,22 +102,28 @@ impl Serve {
             let line = if json { "{\"ok\":true}" } else { "the settings are right" };
             return output.line(line);
         }
-        log(level);
+        log::start(level)?;
         // Before anyone can know that it is ready: a signal right after must not kill.
         let mut stop = Stop::listen()?;
         let (running, _lock) = self.start(config).await?;
-        if let Err(failure) = tell(&running, json, output) {
-            running.shutdown().await;
-            return Err(failure);
-        }
+        let untold = async {
+            match tell(&running, json).await {
+                Ok(()) => pending().await,
+                Err(failure) => failure,
+            }
+        };
         tokio::select! {
+            failure = untold => {
+                running.shutdown().await;
+                return Err(failure);
+            }
             result = running.wait() => {
                 return result.map_err(|error| Failure::fault(error.to_string()));
             }
             () = stop.asked() => {}
         }
         if !json {
-            output::aside("shutting down; Ctrl-C again ends it at once");
+            log::say("shutting down; Ctrl-C again ends it at once");
         }
         tokio::select! {
             () = running.shutdown() => {}
@@ -144,7 +154,7 @@ impl Serve {
             }
             None => {
                 if !self.memory {
-                    output::aside(
+                    log::say(
                         "the tree is in memory only and is lost when the broker ends (--data DIR keeps \
                          it; --memory hides this line)",
                     );
@@ -190,16 +200,21 @@ impl Serve {
     }
 }
 
-/// Says where it can be reached.
-fn tell(running: &Running, json: bool, output: &mut Output) -> Result<(), Failure> {
-    if json {
-        let said = json!({ "url": running.url(), "console": running.console() });
-        output.line(&said.to_string())?;
-    } else {
-        output.line(&format!("listening on {}", running.url()))?;
-        output.line(&format!("console at {}", running.console()))?;
-    }
-    output.flush()
+/// Says where it can be reached, from a thread of its own: a terminal that is held (Ctrl-S) holds who writes to it.
+async fn tell(running: &Running, json: bool) -> Result<(), Failure> {
+    let (url, console) = (running.url(), running.console());
+    let words = match json {
+        true => format!("{}\n", json!({ "url": url, "console": console })),
+        false => format!("listening on {url}\nconsole at {console}\n"),
+    };
+    let write = move || {
+        // The one of the library is the main thread's.
+        let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        output.write_all(words.as_bytes())
+    };
+    let written = tokio::task::spawn_blocking(write).await;
+    let written = written.map_err(|error| Failure::fault(error.to_string()))?;
+    written.map_err(|error| Failure::output(&error))
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
@@ -258,13 +273,4 @@ fn level() -> Result<LevelFilter, Failure> {
         }),
         Err(_) => Ok(LevelFilter::WARN),
     }
-}
-
-/// Lets the broker's log out on standard error.
-fn log(level: LevelFilter) {
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
 }

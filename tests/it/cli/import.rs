@@ -150,7 +150,7 @@ fn keys_that_are_none_are_refused() {
 }
 
 /// A terminal: where something is typed, and what a program has of it.
-fn terminal() -> (File, OwnedFd) {
+pub(super) fn terminal() -> (File, OwnedFd) {
     let typed = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&typed).unwrap();
     unlockpt(&typed).unwrap();

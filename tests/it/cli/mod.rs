@@ -9,10 +9,12 @@
 //! - `operations`: `check`, `backup`, `restore`, `import`; `import`: what it takes
 //! - `directories`: what a broker's directory goes through
 //! - `stop`: Ctrl-C, also where the broker does not answer, and the end of the terminal
+//! - `log`: what a broker says while nobody reads it
 //! - `system`: a broker that gets few descriptors, or is stopped for a while
 
 mod directories;
 mod import;
+mod log;
 mod operations;
 mod program;
 mod reading;

@@ -1,0 +1,118 @@
+//! What `serve` says while nobody reads it, in a terminal that is held (Ctrl-S) or a pipe whose reader hangs.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::import::terminal;
+use super::{Broker, PATIENCE, eventually, interrupt, program};
+use crate::wire::Wire;
+
+/// Longer than such an end takes, and shorter than anybody waits for one.
+const SOON: Duration = Duration::from_secs(8);
+
+/// What holds a terminal, and what lets it go on.
+const CTRL_S: &[u8] = b"\x13";
+const CTRL_Q: &[u8] = b"\x11";
+
+fn addr(broker: &Broker) -> SocketAddr {
+    broker.url.strip_prefix("ws://").unwrap().parse().unwrap()
+}
+
+/// The first bytes of the answer to a GET of its own connection.
+fn status(addr: SocketAddr, path: &str, more: &str) -> String {
+    let mut socket = TcpStream::connect(addr).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let host = addr.to_string();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n");
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).expect("it does not answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Asserts that it serves as ever, and ends when it is asked.
+async fn serves_and_ends(broker: &mut Broker, wires: &mut [Wire]) {
+    for wire in wires {
+        wire.put("/a", json!(2)).await;
+    }
+    assert_eq!(status(addr(broker), "/healthz", ""), "HTTP/1.1 200");
+    let asked = Instant::now();
+    assert_eq!(interrupt(&mut broker.child), 0);
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nobody() {
+    let mut command = program(&["serve", "--memory", "--listen", "127.0.0.1:0"]);
+    command.env("ONETREE_LOG", "info");
+    let mut broker = Broker::of(command);
+    let mut wires = vec![Wire::open(addr(&broker)).await];
+    // More than a pipe holds.
+    let agent = format!("user-agent: {}\r\n", "a".repeat(80));
+    for _ in 0..600 {
+        assert_eq!(status(addr(&broker), "/nothing", &agent), "HTTP/1.1 404");
+    }
+    serves_and_ends(&mut broker, &mut wires).await;
+}
+
+/// Without a setting: one line is enough, in a terminal whose user reads what stands there.
+#[tokio::test]
+async fn a_terminal_that_is_held_stops_nobody() {
+    let (mut ours, theirs) = terminal();
+    let mut command = program(&["serve", "--memory", "--listen", "127.0.0.1:0"]);
+    command.stderr(theirs);
+    let mut broker = Broker::of(command);
+    let mut wires = Vec::new();
+    for _ in 0..8 {
+        wires.push(Wire::open(addr(&broker)).await);
+    }
+    ours.write_all(CTRL_S).unwrap();
+    let upgrade = "origin: http://evil.example\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nconnection: upgrade\r\n";
+    assert_eq!(status(addr(&broker), "/v1/sync", upgrade), "HTTP/1.1 403");
+    serves_and_ends(&mut broker, &mut wires).await;
+    drop(ours);
+}
+
+/// What was to be said is said when it is read again, in its order.
+#[test]
+fn a_terminal_that_goes_on_has_all_of_it() {
+    let (mut ours, theirs) = terminal();
+    let mut command = program(&["serve", "--listen", "127.0.0.1:0"]);
+    command.stderr(theirs).env("ONETREE_LOG", "info");
+    let mut broker = Broker::of(command);
+    ours.write_all(CTRL_S).unwrap();
+    for n in 0..3 {
+        let agent = format!("user-agent: agent-{n}\r\n");
+        assert_eq!(status(addr(&broker), "/nothing", &agent), "HTTP/1.1 404");
+    }
+    ours.write_all(CTRL_Q).unwrap();
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let mut said = Vec::new();
+    // It ends in an error, as nobody has the other side any more.
+    let _ = ours.read_to_end(&mut said);
+    let said = String::from_utf8_lossy(&said);
+    let places = ["in memory only", "agent-0", "agent-1", "agent-2", "shutting down"]
+        .map(|words| said.find(words).unwrap_or_else(|| panic!("{words}: {said}")));
+    assert!(places.is_sorted(), "{said}");
+}
+
+/// Held before it has said a word: where it listens is known to who gave it the address.
+#[test]
+fn a_terminal_that_is_held_from_the_start_is_no_way_to_live_for_ever() {
+    let (mut ours, theirs) = terminal();
+    ours.write_all(CTRL_S).unwrap();
+    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = program(&["serve", "--listen", &addr.to_string()]);
+    let child = command.stdout(theirs.try_clone().unwrap()).stderr(theirs).spawn().unwrap();
+    let mut broker = Broker { child, url: format!("ws://{addr}") };
+    eventually(|| TcpStream::connect(addr).is_ok());
+    assert_eq!(status(addr, "/healthz", ""), "HTTP/1.1 200");
+    let asked = Instant::now();
+    assert_eq!(interrupt(&mut broker.child), 0);
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    drop(ours);
+}
