@@ -1,25 +1,22 @@
 //! Answers of HTTP.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
+use super::place::Place;
+
 pub(super) type Reply = Response<Full<Bytes>>;
 
 /// An answer that says what is wrong, to the client and to the log.
-pub(super) fn refuse(
-    peer: SocketAddr,
-    headers: &HeaderMap,
-    status: StatusCode,
-    why: &str,
-) -> Reply {
-    let code = format!("http-{}", status.as_u16());
-    let agent = value(headers, header::USER_AGENT).map_or_else(|| "-".to_owned(), logged_agent);
-    tracing::info!(code, %peer, agent, why, "request refused");
+pub(super) fn refuse(place: &Place, headers: &HeaderMap, status: StatusCode, why: &str) -> Reply {
+    if place.is_first(status) {
+        let (peer, code) = (place.peer, format!("http-{}", status.as_u16()));
+        let agent = value(headers, header::USER_AGENT).map_or_else(|| "-".to_owned(), echoed);
+        tracing::info!(code, %peer, agent, why, "request refused");
+    }
     text(status, &format!("{why}\n"))
 }
 
@@ -28,8 +25,8 @@ pub(super) fn value(headers: &HeaderMap, name: header::HeaderName) -> Option<&st
     headers.get(name)?.to_str().ok()
 }
 
-/// What a client says that it is, of a length that a log line bears.
-pub(super) fn logged_agent(said: &str) -> String {
+/// What a client says, of a length that a log line and an answer bear.
+pub(super) fn echoed(said: &str) -> String {
     said.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 

@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{self, Reply, refuse, text};
-use super::place::{Permit, Place};
+use super::place::Place;
 use super::socket::Socket;
 use super::{
     FIRST_REQUEST_TURN, FIRST_REQUEST_WAIT, RETRY_SECONDS, Server, console, origin, sessions,
@@ -49,6 +49,9 @@ pub(super) async fn serve(
     permit: OwnedSemaphorePermit,
 ) {
     let local = socket.local_addr().unwrap_or(server.addr);
+    let permit = Mutex::new(Some(permit));
+    let place = Place { server, peer, local, permit, logged: Mutex::default() };
+    let server = &place.server;
     let asked = AtomicBool::new(false);
     let timeout = Duration::from_millis(server.config.hello_timeout_ms);
     tokio::select! {
@@ -59,18 +62,13 @@ pub(super) async fn serve(
     }
     let first = server.first_requests.clone().acquire_owned();
     let turn = tokio::time::timeout(FIRST_REQUEST_WAIT, first).await;
-    let turn = std::sync::Mutex::new(turn.ok().and_then(Result::ok));
+    let turn = Mutex::new(turn.ok().and_then(Result::ok));
     let end_turn = || drop(turn.lock().ok().and_then(|mut turn| turn.take()));
-    let permit = std::sync::Mutex::new(Some(permit));
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
         end_turn();
-        let permit = &permit;
-        let server = server.clone();
-        async move {
-            let place = Place { server, peer, local };
-            Ok::<Reply, Infallible>(route(place, request, permit).await)
-        }
+        let place = &place;
+        async move { Ok::<Reply, Infallible>(route(place, request).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -114,8 +112,10 @@ fn said_nothing(peer: SocketAddr) {
     tracing::info!(code, %peer, "connection closed: it said nothing");
 }
 
-async fn route(place: Place, request: Request<Incoming>, permit: &Permit) -> Reply {
-    let (peer, path) = (place.peer, request.uri().path());
+async fn route(place: &Place, request: Request<Incoming>) -> Reply {
+    let headers = request.headers();
+    let refuse = |status, why: &str| refuse(place, headers, status, why);
+    let path = request.uri().path();
     let page = path.strip_prefix("/console");
     let known = matches!(path, "/" | "/healthz" | "/v1/sync" | "/v1/stats" | "/v1/sessions");
     // The answer to HEAD is that to GET; its body stays behind (RFC 9110, 9.3.2).
@@ -123,7 +123,7 @@ async fn route(place: Place, request: Request<Incoming>, permit: &Permit) -> Rep
     let understood = request.method() == Method::GET || head && request.method() == Method::HEAD;
     if (known || page.is_some()) && !understood {
         let message = format!("only {methods} is understood here");
-        let mut reply = refuse(peer, request.headers(), StatusCode::METHOD_NOT_ALLOWED, &message);
+        let mut reply = refuse(StatusCode::METHOD_NOT_ALLOWED, &message);
         reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
         return reply;
     }
@@ -131,36 +131,34 @@ async fn route(place: Place, request: Request<Incoming>, permit: &Permit) -> Rep
     let guarded = page.is_some() || matches!(path, "/v1/stats" | "/v1/sessions");
     let origins = &place.server.config.origins;
     if guarded && let Err(why) = origin::admits(request.headers(), place.local, origins) {
-        return refuse(peer, request.headers(), StatusCode::FORBIDDEN, &why);
+        return refuse(StatusCode::FORBIDDEN, &why);
     }
     match path {
         "/" => text(StatusCode::OK, ABOUT),
         "/healthz" => health(&place.server).await,
-        "/v1/sync" => upgrade::upgrade(place, request, permit),
+        "/v1/sync" => upgrade::upgrade(place, request),
         "/v1/stats" => answer::json(&stats::stats(&place.server)),
         "/v1/sessions" => match sessions::Page::parse(request.uri().query()) {
             Ok(page) => match sessions::sessions(&place.server, page).await {
                 Some((sessions, permit)) => answer::json_while(&sessions, permit),
-                None => busy(peer, request.headers()),
+                None => {
+                    // Others have asked the same, and have not read it all.
+                    let message = "as many have asked this as may, and have not read their answers";
+                    let mut reply = refuse(StatusCode::SERVICE_UNAVAILABLE, message);
+                    reply.headers_mut().insert(header::RETRY_AFTER, RETRY_SECONDS.into());
+                    reply
+                }
             },
-            Err(why) => refuse(peer, request.headers(), StatusCode::BAD_REQUEST, &why),
+            Err(why) => refuse(StatusCode::BAD_REQUEST, &why),
         },
         _ => match page.and_then(console::file) {
             Some(reply) => reply,
             None => {
                 let message = "there is nothing here; / tells what is";
-                refuse(peer, request.headers(), StatusCode::NOT_FOUND, message)
+                refuse(StatusCode::NOT_FOUND, message)
             }
         },
     }
-}
-
-/// Others have asked the same, and have not read it all.
-fn busy(peer: SocketAddr, headers: &HeaderMap) -> Reply {
-    let message = "as many have asked this as may, and have not read their answers";
-    let mut reply = refuse(peer, headers, StatusCode::SERVICE_UNAVAILABLE, message);
-    reply.headers_mut().insert(header::RETRY_AFTER, RETRY_SECONDS.into());
-    reply
 }
 
 /// Green must mean that it works: the owner has to take an event and answer it. It does not while

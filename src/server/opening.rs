@@ -9,7 +9,7 @@ use onetree_protocol::{ClientFrame, Code};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::logged_agent;
+use super::answer::echoed;
 use super::connection::Connection;
 use super::ending::Ending;
 use super::reader::Read;
@@ -76,7 +76,7 @@ impl Connection {
             return Err(Ending::refused(Code::BadFrame, message));
         }
         if let Some(agent) = &hello.agent {
-            self.agent = Some(logged_agent(agent));
+            self.agent = Some(echoed(agent));
         }
         let Some(fresh) = random::session() else {
             return Err(Ending::refused(Code::Internal, "no randomness for a session"));

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{self, HeaderMap};
 
-use super::answer::value;
+use super::answer::{echoed, value};
 
 /// Whether a request that is no WebSocket may be told of what goes on here; why not, if not.
 ///
@@ -24,7 +24,7 @@ pub(super) fn admits(
             || names.into_iter().any(|(_, name)| name.eq_ignore_ascii_case(host))
     });
     if !known {
-        let host = host.unwrap_or("no host");
+        let host = echoed(host.unwrap_or("no host"));
         return Err(format!(
             "this broker is not known as {host}; ask for its address, or add the origin to 'origins' \
              in the configuration"
@@ -35,7 +35,7 @@ pub(super) fn admits(
         return match allowed(page, host, local, configured) {
             true => Ok(()),
             // Were it among 'origins', the browser would not show it the answer.
-            false => Err(format!("pages of {page} may not ask this")),
+            false => Err(format!("pages of {} may not ask this", echoed(page))),
         };
     }
     match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
@@ -73,6 +73,7 @@ pub(super) fn refused(page: &str) -> String {
                 let a server give them"
             .to_owned();
     }
+    let page = echoed(page);
     format!("pages of {page} may not connect; add it to 'origins' in the configuration to allow it")
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::Server;
+use super::answer::echoed;
 use super::connection::Connection;
 use crate::broker::Order;
 
@@ -53,12 +54,17 @@ impl Page {
                 ("after", Ok(after)) => page.after = after,
                 ("limit", Ok(limit @ 1..)) if limit <= MOST as u64 => page.limit = limit as usize,
                 ("limit", _) => {
+                    let text = echoed(text);
                     return Err(format!("'limit' is a number from 1 to {MOST}, not {text:?}"));
                 }
                 ("after", _) => {
+                    let text = echoed(text);
                     return Err(format!("'after' is the id of a connection, not {text:?}"));
                 }
-                _ => return Err(format!("'after' and 'limit' are understood here, not {name:?}")),
+                _ => {
+                    let name = echoed(name);
+                    return Err(format!("'after' and 'limit' are understood here, not {name:?}"));
+                }
             }
         }
         Ok(page)

@@ -10,17 +10,17 @@ use hyper_util::rt::TokioIo;
 use onetree_protocol::Codec;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::answer::{Reply, logged_agent, refuse, value};
+use super::answer::{Reply, echoed, refuse, value};
 use super::connection::{self, Arrival};
 use super::origin;
-use super::place::{Permit, Place};
+use super::place::Place;
 use super::socket::Socket;
 
 /// Answers a request to become a WebSocket; a connection of its own goes on when it may.
-pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Permit) -> Reply {
-    let Place { server, peer, local } = place;
+pub(super) fn upgrade(place: &Place, mut request: Request<Incoming>) -> Reply {
+    let (server, peer) = (place.server.clone(), place.peer);
     let headers = request.headers();
-    let refuse = |status, message: &str| refuse(peer, headers, status, message);
+    let refuse = |status, message: &str| refuse(place, headers, status, message);
     if !(has(headers, header::CONNECTION, "upgrade") && has(headers, header::UPGRADE, "websocket"))
         || value(headers, header::SEC_WEBSOCKET_VERSION) != Some("13")
     {
@@ -35,7 +35,8 @@ pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Per
     };
     if let Some(page) = headers.get(header::ORIGIN) {
         let page = page.to_str().unwrap_or("?");
-        if !origin::allowed(page, value(headers, header::HOST), local, &server.config.origins) {
+        if !origin::allowed(page, value(headers, header::HOST), place.local, &server.config.origins)
+        {
             let message = origin::refused(page);
             // Aloud, but once: a browser shows its page nothing but that there is no connection.
             if !server.foreign_told.swap(true, Ordering::Relaxed) {
@@ -60,8 +61,8 @@ pub(super) fn upgrade(place: Place, mut request: Request<Incoming>, permit: &Per
         Ok(accept) => set.insert(header::SEC_WEBSOCKET_ACCEPT, accept),
         Err(_) => return refuse(StatusCode::BAD_REQUEST, "sec-websocket-key is not one"),
     };
-    let agent = value(headers, header::USER_AGENT).map(logged_agent);
-    let socket_permit = permit.lock().ok().and_then(|mut permit| permit.take());
+    let agent = value(headers, header::USER_AGENT).map(echoed);
+    let socket_permit = place.permit.lock().ok().and_then(|mut permit| permit.take());
     let upgraded = hyper::upgrade::on(&mut request);
     let tasks = server.tasks.clone();
     let connections = server.connections.clone();

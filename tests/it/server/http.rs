@@ -238,3 +238,43 @@ async fn requests_that_are_never_ended_do_not_keep_others_waiting() {
     assert!(green.text.starts_with("HTTP/1.1 200"), "{}", green.text);
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
 }
+
+/// A connection that asks for nothing else cannot fill the log; nor can what it says of itself.
+#[tokio::test]
+async fn of_each_kind_of_refusal_one_line_of_the_log_tells_and_what_was_said_is_cut() {
+    let broker = broker("").await;
+    let own = broker.addr().to_string();
+    let (mut stream, peer) = socket(broker.addr()).await.unwrap();
+    let long = "h".repeat(10_000);
+    let mut ask = async |path: &str, host: &str, more: &str| {
+        let said = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{more}\r\n");
+        stream.write_all(said.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // A refusal is one line.
+        while !answer.ends_with(b"\n") || answer.ends_with(b"\r\n") {
+            let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut answer)).await;
+            assert_ne!(read.expect("it does not answer").unwrap(), 0);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(!answer.contains(&long[..81]), "{answer}");
+        answer
+    };
+    for _ in 0..3 {
+        let host = ask("/v1/stats", &long, "").await;
+        assert!(host.starts_with("HTTP/1.1 403") && host.contains(&long[..80]), "{host}");
+        let page = ask("/v1/stats", &own, &format!("origin: {long}\r\n")).await;
+        assert!(page.starts_with("HTTP/1.1 403") && page.contains(&long[..80]), "{page}");
+        for query in [&*long, &format!("after={long}"), &format!("limit={long}")] {
+            let query = ask(&format!("/v1/sessions?{query}"), &own, "").await;
+            assert!(query.starts_with("HTTP/1.1 400") && query.contains(&long[..80]), "{query}");
+        }
+        let upgrade = format!(
+            "origin: {long}\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nconnection: upgrade\r\n"
+        );
+        let page = ask("/v1/sync", &own, &upgrade).await;
+        assert!(page.starts_with("HTTP/1.1 403") && page.contains(&long[..80]), "{page}");
+    }
+    let lines = logs::only(peer, &["http-403", "http-400"]).await;
+    assert!(lines.iter().all(|line| line.values().all(|value| value.len() < 300)), "{lines:#?}");
+}
