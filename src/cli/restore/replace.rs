@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use onetree::store::files::{HISTORY, RESTORING};
+use onetree::store::files::{self, HISTORY, RESTORING};
 
 /// What the names begin with of the directories that old files go to.
 pub(super) const ASIDE: &str = "before-restore-";
@@ -43,7 +43,7 @@ pub(super) fn replace(
         sync(data)?;
         if let Some(aside) = &aside {
             step()?;
-            fs::create_dir(aside)?;
+            files::make_directory(aside)?;
             moves.bring(data, aside, &old_history)?;
             moves.bring(data, aside, &old_others)?;
         }

@@ -2,7 +2,10 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use super::storage::make_directory;
 
 /// A directory that is this process's as long as this lives.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ impl Lock {
     pub fn take(directory: &Path) -> Result<Lock, LockError> {
         let shown = directory.display().to_string();
         let failed = |error| LockError::Io { directory: shown.clone(), error };
-        fs::create_dir_all(directory).map_err(failed)?;
+        make_directory(directory).map_err(failed)?;
         let path = directory.join("lock");
         let in_use = |pid| LockError::InUse { directory: shown.clone(), pid };
         let lock = |file: &File| match file.try_lock() {
@@ -64,7 +67,7 @@ impl Lock {
             Some(file) => file,
             None => {
                 let mut options = File::options();
-                let options = options.create(true).truncate(false).write(true);
+                let options = options.create(true).truncate(false).write(true).mode(0o600);
                 let file = options.open(&path).map_err(failed)?;
                 // Who has locked it before us is about to be refused the directory, if that is ours.
                 if locked.is_ok() { file.lock().map_err(failed) } else { lock(&file) }?;

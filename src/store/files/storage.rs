@@ -1,10 +1,10 @@
 //! The few things that the store asks of a file system, so that tests can put one below it that
 //! loses, tears and fails.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -102,18 +102,19 @@ const REMOVE_BYTES: u64 = 8 << 20;
 const REST: Duration = Duration::from_millis(2);
 
 impl Disk {
-    /// Makes the directory when it is not there.
+    /// Makes the directory when it is not there, as [`make_directory`] does.
     ///
     /// # Errors
     /// The system's.
     pub fn new(directory: PathBuf) -> io::Result<Disk> {
-        fs::create_dir_all(&directory)?;
+        make_directory(&directory)?;
         Ok(Disk { directory: Arc::new(File::open(&directory)?), path: directory })
     }
 
     fn open_as(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        // As that of the standard library, which has no open in a directory.
-        let (flags, mode) = (flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o666));
+        // As that of the standard library, which has no open in a directory. For its user alone, also where others
+        // may look into the directory.
+        let (flags, mode) = (flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
         Ok(retry_on_intr(|| openat(&*self.directory, name, flags, mode))?.into())
     }
 
@@ -202,6 +203,15 @@ impl Storage for Disk {
     fn show(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
     }
+}
+
+/// Makes a directory, and those above it, when it is not there, for nobody but its user: the names of sessions and of
+/// clients are in its files, and who says one has it. One that is there stays as it is.
+///
+/// # Errors
+/// The system's.
+pub fn make_directory(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 /// Whether this may be read although it cannot be written.

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use onetree::store::files::{self, Disk};
@@ -291,4 +292,44 @@ fn without_its_lock_file_a_directory_is_still_in_use() {
     assert!(error["message"].as_str().unwrap().ends_with(&words), "{error}");
     drop(broker);
     assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
+}
+
+/// Whether nobody but its user may do anything with it.
+fn is_ours_alone(path: &Path) -> bool {
+    fs::metadata(path).unwrap().permissions().mode() & 0o077 == 0
+}
+
+/// The names of sessions are in them, and who says one has the session.
+#[test]
+fn what_is_made_is_for_its_user_alone() {
+    let directory = Directory::new("modes");
+    let data = directory.file("above").join("data");
+    let small = ["log_file_bytes=4096", "save_after_bytes=32768"];
+    let mut broker = Broker::on(&data, &small);
+    for n in 0..40 {
+        broker.ok(&["put", &format!("/{n}"), &"x".repeat(1_000)]);
+    }
+    assert_eq!(interrupt(&mut broker.child), 0);
+    let (backup, again) = (directory.file("backup"), directory.file("again"));
+    told(&["backup", "--data", text(&data), text(&backup)]);
+    for _ in 0..2 {
+        told(&["restore", "--data", text(&again), "--force", text(&backup)]);
+    }
+    let aside = again.join("before-restore-1");
+    assert!(is_ours_alone(data.parent().unwrap()));
+    for made in [data.clone(), backup, again, aside] {
+        assert!(is_ours_alone(&made), "{}", made.display());
+        assert!(!names(&made).is_empty());
+        for name in names(&made) {
+            assert!(is_ours_alone(&made.join(&name)), "{name} of {}", made.display());
+        }
+    }
+    // What is there keeps its mode; what is made in it is still nobody else's.
+    let open = directory.file("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut broker = Broker::on(&open, &[]);
+    assert_eq!(interrupt(&mut broker.child), 0);
+    assert_eq!(fs::metadata(&open).unwrap().permissions().mode() & 0o777, 0o755);
+    assert!(names(&open).iter().all(|name| is_ours_alone(&open.join(name))));
 }
