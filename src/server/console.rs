@@ -66,6 +66,7 @@ const CLIENT: &[(&str, &str)] = files![
     "codes.js",
     "copy.js",
     "errors.js",
+    "gaps.js",
     "holder.js",
     "index.js",
     "json-text.js",

@@ -33,12 +33,12 @@ const ofClient = {
     if (wait) await client.until(wait);
     return { status: client.status, asked };
   },
-  sub({ mirror, path, depth, match, tail, values, signals, every_ms: everyMs, mode, from, keep }) {
+  sub({ mirror, path, depth, match, tail, values, signals, every_ms: everyMs, mode, from, keep, late }) {
     const saved = from && { ...from, entries: from.entries.map((entry) => readEntry(JSON.stringify(entry))) };
     const kept = keep && keepInFile(keep);
     const made = client.mirror({ path, depth, match, tail, values },
       { signals, everyMs, once: mode === 'once', from: saved, keep: kept });
-    mirrors.set(mirror, { made, changes: made.changes() });
+    mirrors.set(mirror, { made, changes: late ? undefined : made.changes() });
   },
   signal(_, text) {
     const { path, value } = json.decodeClient(text);
@@ -59,7 +59,8 @@ const ofMirror = {
     const now = made.snapshot();
     return { rev: now.rev, cookie: now.cookie, entries: [...now.entries()].map(line) };
   },
-  events({ changes }) {
+  events(of) {
+    const changes = (of.changes ??= of.made.changes());
     const events = [];
     for (let event = changes.nextNow(); event; event = changes.nextNow()) events.push(eventOf(event));
     return events;

@@ -1,13 +1,11 @@
 // What happens to a mirror, in order, for an application that reads it at its own pace.
 
-import { difference, summed } from './snapshot.js';
+import { Gaps } from './gaps.js';
 
 /** So many events wait for the application, then they are folded: enough for a burst. */
 const EVENTS = 256;
 /** As EVENTS, for the changes in them. */
 const CHANGES = 16 * 1024;
-/** So many gaps are remembered of logs of which there is nothing. */
-const GAPS = 1024;
 
 /**
  * @typedef {import('./snapshot.js').Difference} Difference
@@ -26,7 +24,7 @@ const GAPS = 1024;
  *   | {type: 'online', resumed: boolean}
  *   | {type: 'ended', error?: import('./errors.js').OnetreeError}} MirrorEvent
  * Something happened to a mirror. Who applies the changes of each `fresh` and `delta`, in order, to an empty map (or to
- * what the mirror was started with) has the mirror; `gaps` are the logs of which entries went that it never had. Within
+ * what the mirror was started with) has the mirror; `gaps` are the logs of which entries went that he never had. Within
  * one event the changes belong together: each path is there once, and new entries of one log are in their order. Times are milliseconds. `ended` is the last, without an error when it was to end.
  * @typedef {{event: MirrorEvent, rev: number, cookie: Cookie | undefined}} Item an event, and what dates the mirror behind it
  */
@@ -79,7 +77,7 @@ export class Changes {
      * @type {{past: Behind, now: Snapshot | undefined} | undefined}
      */
     this.start = undefined;
-    for (const event of past) (this.start ??= { past: new Behind(initial), now: undefined }).past.fold(event);
+    for (const event of past) (this.start ??= { past: new Behind(initial), now: undefined }).past.fold(event, state);
   }
 
   /** @private What the mirror goes on from turned out to be another. */
@@ -116,8 +114,7 @@ export class Changes {
     }
     if (this.behind === undefined && (waiting >= EVENTS || this.waiting >= CHANGES)) this.behind = new Behind(before());
     if (this.behind !== undefined) {
-      this.behind.fold(event);
-      this.behind.forgetGaps(this.state);
+      this.behind.fold(event, this.state);
     } else {
       this.waiting += weight(event);
       queue.push({ event, rev, cookie });
@@ -227,12 +224,7 @@ class Behind {
   constructor(from) {
     this.from = from;
     this.fresh = false;
-    /** Whether the last refresh began from nothing. */
-    this.full = false;
-    /** @type {Set<string>} */
-    this.gaps = new Set();
-    /** When there are so many of them, those that are for nobody are forgotten. */
-    this.mostGaps = GAPS;
+    this.gaps = new Gaps(from);
     /** @type {MirrorEvent | undefined} */
     this.trouble = undefined;
     /** @type {MirrorEvent | undefined} */
@@ -241,51 +233,16 @@ class Behind {
     this.ended = undefined;
   }
 
-  /** @param {MirrorEvent} event */
-  fold(event) {
+  /** @param {MirrorEvent} event @param {MirrorState} state as it is behind that */
+  fold(event, state) {
+    this.gaps.fold(event, state);
     switch (event.type) {
-      case 'refreshing': this.full = event.kind === 'full'; break;
-      case 'fresh': case 'delta': {
-        if (event.type === 'fresh') {
-          this.fresh = true;
-          // What it brings is there, whatever was trimmed before.
-          if (this.full) this.gaps.clear();
-        }
-        for (const log of event.gaps) this.gaps.add(log);
-        // A log entry that came and was trimmed meanwhile was never seen: there was something. One that was deleted, was
-        // to be gone.
-        for (const { path, old, trimmed } of event.changes) {
-          if (trimmed && LOGGED.test(path) && !this.isKnown(path, old)) this.gaps.add(path.slice(0, -19) || '/');
-        }
-        break;
-      }
+      case 'fresh': this.fresh = true; break;
       case 'corrupt': case 'broken': case 'circling': this.trouble = event; break;
       case 'offline': case 'online': this.link = event; break;
       case 'ended': this.ended = event; break;
       default:
     }
-  }
-
-  /**
-   * @private Whether this entry was there at first: from it to itself nothing changes. Its revision does not say it: another
-   * history may have others at the same.
-   * @param {string} path
-   * @param {import('./protocol.js').Entry | undefined} entry
-   */
-  isKnown(path, entry) {
-    return summed([difference(this.from.get(path), entry, 0)]).length === 0;
-  }
-
-  /**
-   * Of a log that came and went the application knows nothing, and is told nothing: otherwise such logs would add up for as
-   * long as nothing is read.
-   * @param {MirrorState} state as it is behind what was folded
-   */
-  forgetGaps(state) {
-    if (this.gaps.size < this.mostGaps) return;
-    const all = [this.from, state.snapshot];
-    for (const log of this.gaps) if (all.every((each) => each.under(log).next().done)) this.gaps.delete(log);
-    this.mostGaps = Math.max(GAPS, 2 * this.gaps.size);
   }
 
   /**
@@ -304,7 +261,7 @@ class Behind {
     if (this.link?.type === 'online') items.push({ event: this.link, rev, cookie });
     /** @type {MirrorEvent[]} */
     const events = [];
-    const [changes, gaps] = [now.since(this.from), [...this.gaps]];
+    const [changes, gaps] = [now.since(this.from), [...this.gaps.logs]];
     if (this.fresh) events.push({ type: 'fresh', rev: now.rev, changes, gaps });
     else if (changes.length > 0 || gaps.length > 0) {
       events.push({ type: 'delta', since: rev, rev: now.rev, changes, gaps });
@@ -316,5 +273,3 @@ class Behind {
     return items;
   }
 }
-
-const LOGGED = /\/[01][0-9a-f]{17}$/;

@@ -2,6 +2,7 @@
 
 import { Changes } from './changes.js';
 import { OnetreeError, mirrorClosed, throwToHost, wordsOf } from './errors.js';
+import { Gaps } from './gaps.js';
 import { InUse, askFor } from './holder.js';
 import { FUNCTION, U53, must, whole } from './options.js';
 import { Snapshot } from './snapshot.js';
@@ -46,6 +47,8 @@ export class Mirror {
     this.sub = sub;
     /** @private */
     this.initial = state.snapshot;
+    /** @private For who begins to read when it is whole. */
+    this.gaps = new Gaps(this.initial);
     /** @private */
     this.whole = false;
     /** @private While there is no connection: why. @type {MirrorEvent | undefined} */
@@ -125,6 +128,7 @@ export class Mirror {
   begin(snapshot) {
     this.state.goOnFrom(snapshot);
     this.initial = this.kept = snapshot;
+    this.gaps = new Gaps(snapshot);
     this.keptCookie = snapshot.cookie;
     // Who has left before was shown no more than what it was started with.
     if (this.lastShown) this.lastShown = snapshot;
@@ -133,6 +137,7 @@ export class Mirror {
 
   /** @internal The mirror went on; `undefined`: only its revision did. @param {MirrorEvent | undefined} event */
   publish(event) {
+    if (event) this.gaps.fold(event, this.state);
     if (event?.type === 'fresh') this.whole = true;
     if (event?.type === 'offline') this.offline = event;
     if (event?.type === 'online') this.offline = undefined;
@@ -199,12 +204,12 @@ export class Mirror {
 
   /**
    * What happens to it, from the beginning: if it is whole already, the first event is `fresh` with all that differs from
-   * what it was started with; if there is no connection now, `offline` comes behind that. An async iterable for one reader;
+   * what it was started with, and all gaps since; if there is no connection now, `offline` comes behind that. An async iterable for one reader;
    * leaving its loop ends the reading, not the mirror.
    */
   changes() {
     /** @type {MirrorEvent[]} */
-    const past = this.whole ? [{ type: 'fresh', rev: this.rev, changes: [], gaps: [] }] : [];
+    const past = this.whole ? [{ type: 'fresh', rev: this.rev, changes: [], gaps: [...this.gaps.logs] }] : [];
     for (const event of [this.offline, this.ended]) if (event) past.push(event);
     /** @type {Changes} */
     const feed = new Changes(this.state, this.initial, past, () => this.leave(feed));

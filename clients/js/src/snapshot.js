@@ -156,7 +156,7 @@ export class Snapshot {
  * @param {Entry | undefined} was
  * @param {Entry | undefined} is
  */
-function same(was, is) {
+export function same(was, is) {
   if (was === undefined || is === undefined) return was === is;
   if (was.rev !== is.rev) return false;
   if (was.value === undefined || is.value === undefined) return was.value === is.value;

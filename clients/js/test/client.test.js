@@ -325,6 +325,32 @@ test('who begins to read a mirror that is offline is told so, behind what it sho
   assert.deepEqual(events(mirror.changes()), ['fresh', 'offline', 'ended']);
 });
 
+test('who begins to read late is told which logs have lost what he never had', async (t) => {
+  const { client } = made(t);
+  const append = async (log) => (await client.append(log, 1)).paths[0];
+  for (const goesOn of [(from) => ({ from }), (from) => ({ keep: { load: async () => from, save: async () => {} } })]) {
+    const known = await append('/log');
+    const before = client.mirror('/');
+    await soon(before.fresh());
+    const mirror = client.mirror('/', goesOn(before.snapshot()));
+    await soon(mirror.fresh());
+    const trim = async (last) => {
+      const { rev } = await client.trim(last.slice(0, -19), last.slice(-18));
+      await soon(mirror.at(rev));
+    };
+    const gaps = () => mirror.changes().nextNow().gaps;
+    await trim(known);
+    assert.deepEqual(gaps(), [], 'he had that');
+    await trim(await append('/log'));
+    assert.deepEqual(gaps(), ['/log']);
+    assert.deepEqual(gaps(), ['/log'], 'each begins where the mirror did');
+    // A refresh from nothing forgets them, as it does where events were folded.
+    await soon(mirror.resync());
+    assert.deepEqual(gaps(), []);
+    await soon(mirror.close());
+  }
+});
+
 test('a mirror of mode once was fresh, and is so no longer when it has ended', async (t) => {
   const { client } = made(t);
   await soon(client.put('/a', 1));

@@ -25,7 +25,8 @@ CONNECT = ("url", "codec", "label", "token", "reconnect", "queue_bytes")
 class Adapter:
     def __init__(self) -> None:
         self.client: Any = None
-        self.mirrors: dict[str, tuple[onetree.Mirror, onetree.Changes]] = {}
+        self.mirrors: dict[str, onetree.Mirror] = {}
+        self.changes: dict[str, onetree.Changes] = {}
         self.asked = 0
 
     async def answer(self, text: str) -> None:
@@ -86,12 +87,20 @@ class Adapter:
             options["from_"] = (json_codec.read_cookie(saved["cookie"]), copied)
         every, once = c.get("every_ms", 0) / 1000, c.get("mode") == "once"
         mirror = self.client.mirror(options.pop("path"), every=every, once=once, **options)
-        self.mirrors[c["mirror"]] = (mirror, mirror.changes())
+        self.mirrors[c["mirror"]] = mirror
+        self.changes.pop(c["mirror"], None)
+        if not c.get("late"):
+            self.read(c["mirror"])
+
+    def read(self, name: str) -> onetree.Changes:
+        if name not in self.changes:
+            self.changes[name] = self.mirrors[name].changes()
+        return self.changes[name]
 
     async def of_mirror(self, c: Fields) -> Any:
         if c["mirror"] not in self.mirrors:
             raise onetree.Wrong("adapter", "no mirror of that name")
-        mirror, changes = self.mirrors[c["mirror"]]
+        mirror = self.mirrors[c["mirror"]]
         match c["op"]:
             case "fresh" | "resync":
                 return {"rev": await getattr(mirror, c["op"])()}
@@ -102,7 +111,7 @@ class Adapter:
             case "dump":
                 return mirror.snapshot()
             case "events":
-                return [*iter(changes.next_now, None)]
+                return [*iter(self.read(c["mirror"]).next_now, None)]
             case "earlier":
                 return await mirror.earlier(c["log"], c["limit"], c.get("before"))
             case "transact":

@@ -900,6 +900,41 @@ def test_what_was_folded_ends_as_it_stands() -> None:
     run(story())
 
 
+def test_who_begins_to_read_late_is_told_which_logs_have_lost_what_he_never_had() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+
+            async def append() -> str:
+                return (await client.append("/log", 1)).paths[0]
+
+            known = await append()
+            before = client.mirror("/")
+            await before.fresh()
+            then = before.snapshot()
+            assert then.cookie is not None
+            mirror = client.mirror("/", from_=(then.cookie, then.entries()))
+            await mirror.fresh()
+
+            async def trim(last: str) -> None:
+                await mirror.at((await client.trim("/log", last.rpartition("/")[2])).rev)
+
+            def gaps() -> Any:
+                first = mirror.changes().next_now()
+                assert isinstance(first, e.Fresh)
+                return first.gaps
+
+            await trim(known)
+            assert gaps() == []  # He had that.
+            await trim(await append())
+            # Each begins where the mirror did.
+            assert gaps() == gaps() == ["/log"]
+            # A refresh from nothing forgets them, as it does where events were folded.
+            await mirror.resync()
+            assert gaps() == []
+
+    run(story())
+
+
 def test_a_mirror_of_mode_once_was_fresh_and_is_so_no_longer_when_it_has_ended() -> None:
     async def story() -> None:
         async def look() -> None:

@@ -1,21 +1,19 @@
 //! What happens to a mirror, in order, for an application that reads it at its own pace.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use onetree_protocol::frame::RefreshKind;
-use onetree_protocol::{Act, Change, Path};
+use onetree_protocol::Change;
 use tokio::sync::Notify;
 
 use crate::event::Event;
+use crate::gaps::Gaps;
 use crate::mirror::{Difference, Snapshot};
 
 /// So many events wait for the application, then they are folded: enough for a burst.
 const EVENTS: usize = 256;
 /// As [`EVENTS`], for the changes in them.
 const CHANGES: usize = 16 * 1024;
-/// So many trims are remembered of logs of which there is nothing.
-const TRIMS: usize = 1024;
 
 /// The events of one mirror, from [`crate::Mirror::changes`].
 ///
@@ -85,12 +83,7 @@ struct Inner {
 struct Behind {
     from: Snapshot,
     fresh: bool,
-    /// Whether the last refresh began from nothing.
-    full: bool,
-    /// Trims of entries that the application never saw: it is told that there was something.
-    trims: BTreeMap<Path, Change>,
-    /// When there are so many of them, those that are for nobody are forgotten.
-    most_trims: usize,
+    gaps: Gaps,
     trouble: Option<Event>,
     link: Option<Event>,
     ended: Option<Event>,
@@ -174,7 +167,8 @@ impl Feed {
     ) -> Feed {
         let mut folded = None;
         for event in past {
-            folded.get_or_insert_with(|| Behind::new(initial.clone())).fold(event, &initial);
+            let folded = folded.get_or_insert_with(|| Behind::new(initial.clone()));
+            folded.fold(event, &initial, &last);
         }
         let past = folded.map(|folded| (folded, last.clone()));
         let inner = Inner { past, queue: VecDeque::new(), changes: 0, behind: None, last };
@@ -200,8 +194,7 @@ impl Feed {
             inner.behind = Some(Behind::new(before.clone()));
         }
         if let Some(behind) = &mut inner.behind {
-            behind.fold(event, &before);
-            behind.forget_trims(snapshot);
+            behind.fold(event, &before, snapshot);
         } else {
             inner.changes += weight(&event);
             inner.queue.push_back((event, snapshot.clone()));
@@ -247,55 +240,25 @@ fn weight(event: &Event) -> usize {
 
 impl Behind {
     fn new(from: Snapshot) -> Behind {
-        let (fresh, full, trims, most_trims) = (false, false, BTreeMap::new(), TRIMS);
-        Behind { from, fresh, full, trims, most_trims, trouble: None, link: None, ended: None }
+        let gaps = Gaps::new(from.clone());
+        Behind { from, fresh: false, gaps, trouble: None, link: None, ended: None }
     }
 
-    /// `before`: the mirror before it.
-    fn fold(&mut self, event: Event, before: &Snapshot) {
+    /// `before`, `now`: the mirror before it and behind it.
+    fn fold(&mut self, event: Event, before: &Snapshot, now: &Snapshot) {
+        self.gaps.fold(&event, before, now);
         match &event {
-            Event::Refreshing { kind, .. } => self.full = *kind != RefreshKind::Delta,
-            Event::Fresh { changes, .. } => {
-                self.fresh = true;
-                if self.full {
-                    // What it brings is there, whatever was trimmed before.
-                    self.trims.clear();
-                }
-                self.note_trims(changes, before);
-            }
-            Event::Delta { changes, .. } => self.note_trims(changes, before),
+            Event::Fresh { .. } => self.fresh = true,
             Event::Corrupt { .. } | Event::Broken { .. } | Event::Circling { .. } => {
                 self.trouble = Some(event);
             }
             Event::Offline { .. } | Event::Online { .. } => self.link = Some(event),
             Event::Ended { .. } => self.ended = Some(event),
-            Event::Signal { .. } | Event::Synced { .. } => {}
+            Event::Refreshing { .. }
+            | Event::Delta { .. }
+            | Event::Signal { .. }
+            | Event::Synced { .. } => {}
         }
-    }
-
-    fn note_trims(&mut self, changes: &[Change], before: &Snapshot) {
-        if !changes.iter().any(|change| matches!(change.act, Act::Trim { .. })) {
-            return;
-        }
-        for trim in before.gaps(&self.from, changes) {
-            let mut trim = trim.clone();
-            if let Act::Trim { gap, .. } = &mut trim.act {
-                *gap = true;
-            }
-            self.trims.insert(trim.path.clone(), trim);
-        }
-    }
-
-    /// Of a log that came and went the application knows nothing, and is told nothing: otherwise such
-    /// logs would add up for as long as nothing is read.
-    fn forget_trims(&mut self, now: &Snapshot) {
-        if self.trims.len() < self.most_trims {
-            return;
-        }
-        let from = &self.from;
-        let is_there = |log: &Path| [from, now].iter().any(|it| it.under(log).next().is_some());
-        self.trims.retain(|log, _| is_there(log));
-        self.most_trims = TRIMS.max(2 * self.trims.len());
     }
 
     /// The events that it comes to.
@@ -313,7 +276,7 @@ impl Behind {
         let told = self.trouble.into_iter().chain(online);
         let mut items: VecDeque<Item> = told.map(|event| (event, before.clone())).collect();
         let mut events = Vec::new();
-        let mut changes: Vec<Change> = self.trims.into_values().collect();
+        let mut changes: Vec<Change> = self.gaps.trims().collect();
         changes.extend(now.since(&self.from));
         if self.fresh {
             events.push(Event::Fresh { rev: now.rev(), changes: changes.into() });
@@ -330,11 +293,12 @@ impl Behind {
 
 #[cfg(test)]
 mod tests {
-    use onetree_protocol::frame::Reason;
-    use onetree_protocol::{Cookie, Epoch, Fingerprint, LogKey, Revision, Value};
+    use onetree_protocol::frame::{Reason, RefreshKind};
+    use onetree_protocol::{Act, Cookie, Epoch, Fingerprint, LogKey, Path, Revision, Value};
 
     use super::*;
     use crate::errors::ConnectError;
+    use crate::gaps::TRIMS;
 
     /// `/a` as of `rev`.
     fn at(rev: u64) -> Snapshot {

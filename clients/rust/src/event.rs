@@ -99,7 +99,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The logs that have lost entries which this mirror never had, in path order: those of a trim with
+    /// The logs that have lost entries which the reader never had, in path order: those of a trim with
     /// `gap`.
     pub fn gaps(&self) -> Vec<&Path> {
         let (Event::Fresh { changes, .. } | Event::Delta { changes, .. }) = self else {

@@ -53,6 +53,7 @@ mod client;
 mod driver;
 mod errors;
 mod event;
+mod gaps;
 mod keep;
 mod live;
 pub mod mirror;

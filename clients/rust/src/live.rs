@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::driver::Command;
 use crate::errors::Error;
 use crate::event::{Event, Verdict};
+use crate::gaps::Gaps;
 use crate::keep::{Keep, KeepError};
 use crate::mirror::{Entry, Snapshot};
 use crate::request::{Found, List, millis};
@@ -119,6 +120,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 struct Inner {
     snapshot: Snapshot,
+    /// For who begins to read when it is whole.
+    gaps: Gaps,
     /// Whether it was ever whole.
     whole: bool,
     /// While there is no connection: why.
@@ -144,6 +147,7 @@ impl Shared {
         let snapshot = initial.clone();
         let inner = Inner {
             snapshot,
+            gaps: Gaps::new(initial.clone()),
             whole: false,
             offline: None,
             ended: None,
@@ -204,6 +208,9 @@ impl Shared {
         if inner.ended.is_some() {
             return;
         }
+        if let Some(event) = &event {
+            inner.gaps.fold(event, &inner.snapshot, &snapshot);
+        }
         let mut ended = None;
         match &event {
             Some(Event::Fresh { .. }) => inner.whole = true,
@@ -233,7 +240,7 @@ impl Shared {
     pub(crate) fn changes(&self) -> Changes {
         let mut inner = self.lock();
         let (initial, last) = (self.initial.clone(), inner.snapshot.clone());
-        let fresh = Event::Fresh { rev: last.rev(), changes: Arc::default() };
+        let fresh = Event::Fresh { rev: last.rev(), changes: inner.gaps.trims().collect() };
         let past = [inner.whole.then_some(fresh), inner.offline.clone(), inner.ended.clone()];
         let feed = Arc::new(Feed::new(initial.clone(), last, past.into_iter().flatten()));
         // Of one that has ended nothing comes any more, behind which they would be forgotten.
@@ -371,8 +378,8 @@ impl Mirror {
     }
 
     /// What happens to it, from the beginning: if it is whole already, the first event is
-    /// [`Event::Fresh`] with all that differs from what it was started with; if there is no
-    /// connection now, [`Event::Offline`] comes behind that.
+    /// [`Event::Fresh`] with all that differs from what it was started with, and all gaps since; if
+    /// there is no connection now, [`Event::Offline`] comes behind that.
     pub fn changes(&self) -> Changes {
         self.shared.changes()
     }

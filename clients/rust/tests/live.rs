@@ -60,6 +60,35 @@ async fn a_reader_that_begins_while_there_is_no_connection_is_told_so() {
     assert!(matches!(told, [Event::Fresh { .. }, Event::Offline { .. }]), "{told:?}");
 }
 
+/// What the first event says that a reader who begins now is told.
+fn gaps_so_far(mirror: &Mirror) -> Vec<Path> {
+    let first = mirror.changes().try_next().expect("it is whole");
+    assert!(matches!(first, Event::Fresh { .. }), "{first:?}");
+    first.gaps().into_iter().cloned().collect()
+}
+
+#[tokio::test]
+async fn who_begins_to_read_late_is_told_which_logs_have_lost_what_he_never_had() {
+    let (listener, options) = listen().await;
+    let (tell, told) = oneshot::channel();
+    let broker = tokio::spawn(async move {
+        let mut peer = Peer::with_mirror(&listener).await;
+        let to = LogKey { rev: rev(6), index: 0 };
+        peer.put(&format!("/log/{to}"), 6).await;
+        told.await.unwrap();
+        peer.change("/log", 7, Act::Trim { to, gap: false }).await;
+        peer
+    });
+    let (_client, mirror) = mirror(options, MirrorOptions::new()).await;
+    soon(mirror.at(rev(6))).await.unwrap();
+    assert!(gaps_so_far(&mirror).is_empty());
+    tell.send(()).unwrap();
+    soon(mirror.at(rev(7))).await.unwrap();
+    // Each begins where the mirror did.
+    assert_eq!([gaps_so_far(&mirror), gaps_so_far(&mirror)], [[path("/log")], [path("/log")]]);
+    drop(broker.await.unwrap());
+}
+
 #[tokio::test]
 async fn a_mirror_of_mode_once_was_fresh_and_is_no_more() {
     let (listener, options) = listen().await;

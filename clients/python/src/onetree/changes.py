@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from . import event as e
 from .event import Event
-from .protocol.paths import is_log_key
+from .gaps import Gaps
 from .protocol.wrong import Wrong
 from .snapshot import Snapshot
 
@@ -17,8 +17,6 @@ EVENTS: Final = 256
 """So many events wait for the application, then they are folded: enough for a burst."""
 CHANGES: Final = 16 * 1024
 """As `EVENTS`, for the changes in them."""
-GAPS: Final = 1024
-"""So many gaps are remembered of logs of which there is nothing."""
 
 _Item = tuple[Event, Snapshot]
 
@@ -41,7 +39,7 @@ class Changes:
             # As what is folded, but worked out when it is read; what comes behind it comes whole.
             start = _Behind(initial)
             for event in past:
-                start.fold(event)
+                start.fold(event, lambda: last)
             self._queue.append((start, last))
         self._last = last
         self._position = initial
@@ -114,8 +112,7 @@ class Changes:
         if full and self._behind is None:
             self._behind = _Behind(before)
         if self._behind is not None:
-            self._behind.fold(event)
-            self._behind.forget_gaps(snapshot)
+            self._behind.fold(event, lambda: snapshot)
         else:
             self._weight += _weight(event)
             self._queue.append((event, snapshot))
@@ -135,39 +132,16 @@ class _Behind:
     def __init__(self, start: Snapshot) -> None:
         self.start = start
         self.fresh = False
-        # Whether the last refresh began from nothing.
-        self.full = False
-        # Logs of which something is gone that the application never saw.
-        self.gaps: set[str] = set()
-        # When there are so many of them, those that are for nobody are forgotten.
-        self.most_gaps = GAPS
+        self.gaps = Gaps(start)
         self.trouble: Event | None = None
         self.link: Event | None = None
         self.ended: Event | None = None
 
-    def fold(self, event: Event) -> None:
-        if isinstance(event, e.Refreshing):
-            self.full = event.kind == "full"
-        elif isinstance(event, (e.Delta, e.Fresh)):
-            if isinstance(event, e.Fresh):
-                self.fresh = True
-                if self.full:
-                    # What it brings is there, whatever was trimmed before.
-                    self.gaps.clear()
-            self.gaps.update(event.gaps)
-            trims = event.trims
-            if trims is not None and not trims:
-                return
-            for path, _, old, new in event.changes:
-                # A log entry that came and was trimmed meanwhile was never seen: there was
-                # something. One that was deleted, was to be gone.
-                if new is None:
-                    log, _, key = path.rpartition("/")
-                    log = log or "/"
-                    trimmed = is_log_key(key) and (trims is None or key <= trims.get(log, ""))
-                    # Its revision does not say it: another history may have others at the same.
-                    if trimmed and self.start.get(path) != old:
-                        self.gaps.add(log)
+    def fold(self, event: Event, now: Callable[[], Snapshot]) -> None:
+        """`now`: the mirror behind it."""
+        self.gaps.fold(event, now)
+        if isinstance(event, e.Fresh):
+            self.fresh = True
         elif isinstance(event, e.Corrupt | e.Broken | e.Circling):
             self.trouble = event
         elif isinstance(event, e.Offline | e.Online):
@@ -175,21 +149,13 @@ class _Behind:
         elif isinstance(event, e.Ended):
             self.ended = event
 
-    def forget_gaps(self, now: Snapshot) -> None:
-        """Of a log that came and went the application knows nothing, and is told nothing: otherwise
-        such logs would add up for as long as nothing is read."""
-        if len(self.gaps) < self.most_gaps:
-            return
-        self.gaps -= self.start.without(now.without(self.gaps))
-        self.most_gaps = max(GAPS, 2 * len(self.gaps))
-
     def unfold(self, now: Snapshot) -> list[_Item]:
         """The events that it comes to, each with the mirror as of it."""
         offline = isinstance(self.link, e.Offline)
         first = (self.trouble, None if offline else self.link)
         before = [event for event in first if event is not None]
         events: list[Event] = []
-        changes, gaps = now.since(self.start), sorted(self.gaps)
+        changes, gaps = now.since(self.start), sorted(self.gaps.logs)
         if self.fresh:
             events.append(e.Fresh(now.rev, changes, gaps))
         elif changes or gaps:

@@ -45,7 +45,7 @@ class Fresh:
     changes: Sequence[Change]
     """What differs from what the mirror was before, each path once."""
     gaps: Sequence[str] = ()
-    """Logs of which entries are gone that this mirror never had."""
+    """Logs of which entries are gone that the reader never had."""
     trims: Mapping[str, str] | None = field(default=None, repr=False, compare=False)
     """For `Changes`: up to which key each log was trimmed; `None`: nobody knows."""
     name: ClassVar[Literal["fresh"]] = "fresh"
@@ -62,7 +62,7 @@ class Delta:
     changes: Sequence[Change]
     """What is different, as far as it lies in the view, each path once."""
     gaps: Sequence[str] = ()
-    """Logs of which entries are gone that this mirror never had."""
+    """Logs of which entries are gone that the reader never had."""
     trims: Mapping[str, str] | None = field(default=None, repr=False, compare=False)
     """For `Changes`: up to which key each log was trimmed; `None`: nobody knows."""
     name: ClassVar[Literal["delta"]] = "delta"

@@ -11,6 +11,7 @@ from . import event as e
 from .changes import Changes
 from .errors import Closed, KeepError
 from .event import Event, Verdict
+from .gaps import Gaps
 from .given import given
 from .keep import Keep, Keeper
 from .mirror import State
@@ -51,6 +52,8 @@ class Mirror:
         self._sub = sub
         self._state = state
         self._initial = initial
+        # For who begins to read when it is whole.
+        self._gaps = Gaps(initial)
         self._whole = False
         # While there is no connection: why.
         self._offline: e.Offline | None = None
@@ -120,9 +123,9 @@ class Mirror:
 
     def changes(self) -> Changes:
         """What happens to it, from the beginning: if it is whole already, the first event is
-        `Fresh` with all that differs from what it was started with; if there is no connection now,
-        `Offline` comes behind that."""
-        fresh = e.Fresh(self.rev, ()) if self._whole else None
+        `Fresh` with all that differs from what it was started with, and all gaps since; if there is
+        no connection now, `Offline` comes behind that."""
+        fresh = e.Fresh(self.rev, (), sorted(self._gaps.logs)) if self._whole else None
         past = [event for event in (fresh, self._offline, self._ended) if event is not None]
         feed = Changes(self._initial, self._state.snapshot(), past)
         self._feeds.append((weakref.ref(feed), feed.progress))
@@ -285,6 +288,8 @@ class Mirror:
 
     def publish(self, event: Event | None) -> None:
         """The mirror went on. For the client."""
+        if event is not None:
+            self._gaps.fold(event, self._state.snapshot)
         if type(event) is not e.Delta:
             self._whole |= isinstance(event, e.Fresh)
             if isinstance(event, e.Offline | e.Online):

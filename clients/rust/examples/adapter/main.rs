@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-type Named = (Mirror, RefCell<Changes>);
+type Named = (Mirror, RefCell<Option<Changes>>);
 
 #[derive(Default)]
 struct Adapter {
@@ -86,7 +86,8 @@ impl Adapter {
                 ClientFrame::List(list) => json!(client.list(list.into()).await?),
                 ClientFrame::Sub(sub) => {
                     let mirror = start(&client, *sub, c)?;
-                    let changes = RefCell::new(mirror.changes());
+                    let changes = (c["late"] != true).then(|| mirror.changes());
+                    let changes = RefCell::new(changes);
                     self.mirrors.borrow_mut().insert(name, Rc::new((mirror, changes)));
                     Value::Null
                 }
@@ -143,7 +144,7 @@ async fn of_mirror((m, changes): &Named, op: &str, c: &Value) -> Outcome<Value> 
         "at" => json!({ "rev": m.at(Revision::new(of(&c["rev"])).ok_or("no rev")?).await? }),
         "verify" => json!(m.verify().await?),
         "dump" => json!(m.snapshot()),
-        "events" => events(&mut changes.borrow_mut()),
+        "events" => events(changes.borrow_mut().get_or_insert_with(|| m.changes())),
         "earlier" => {
             let before = c.get("before").map(path).transpose()?;
             json!(m.earlier(&path(&c["log"])?, of(&c["limit"]), before.as_ref()).await?)

@@ -100,7 +100,11 @@ impl Peer {
     }
 
     pub(crate) async fn put(&mut self, at: &str, n: u64) {
-        let act = Act::Put(Some(Value::text("x")));
+        self.change(at, n, Act::Put(Some(Value::text("x")))).await;
+    }
+
+    /// A delta of one change.
+    pub(crate) async fn change(&mut self, at: &str, n: u64, act: Act) {
         let changes = vec![Change { path: path(at), rev: rev(n), act }];
         let delta = Delta { rev: rev(n), since: None, sub: None, part: false, changes };
         self.say(ServerFrame::Delta(delta)).await;
