@@ -1337,11 +1337,17 @@ class _Unread:
     def happened(self, event: Any) -> None:
         self.changes.push(event, self.state.snapshot())
 
-    def refresh(self, rev: int, epoch: str, *revs: int) -> None:
+    def refresh(self, rev: int, epoch: str, *revs: int, gap: bool = False) -> None:
         self.happened(self.state.handle_refresh(f.Refresh(1, "full", "epoch")))
+        if gap:
+            self.state.handle_entries([f.Gone("/log", rev, "trim", log_key(rev, 0), True)])
         value = onetree.Value.json(epoch)
         self.state.handle_entries([f.Entry(f"/log/{log_key(at, 0)}", at, value) for at in revs])
         self.happened(self.state.handle_fresh(f.Fresh(1, rev, "0" * 16), epoch))
+
+    def append(self, rev: int) -> None:
+        entry = f.Entry(f"/log/{log_key(rev, 0)}", rev, onetree.Value.json("e"))
+        self.happened(self.state.handle_delta(None, rev, [entry]))
 
     def distrust(self) -> None:
         self.state.handle_distrust()
@@ -1397,6 +1403,14 @@ def test_what_a_refresh_from_nothing_brings_back_is_not_trimmed_by_what_was_befo
     unread.trim(10, gap=True)
     unread.refresh(5, "another", 1, 2)
     assert unread.gaps() == []
+
+
+def test_what_a_refresh_from_nothing_does_not_bring_is_a_gap_where_the_broker_says_so() -> None:
+    for gap in (False, True):
+        unread = _Unread(1, 2)
+        unread.append(10)
+        unread.refresh(11, "e", 1, 2, gap=gap)
+        assert unread.gaps() == (["/log"] if gap else [])
 
 
 def test_what_was_deleted_from_a_log_unseen_is_no_gap_and_what_was_trimmed_is() -> None:

@@ -34,19 +34,19 @@ class Gaps:
                 # What it brings is there, whatever was trimmed before.
                 self.logs.clear()
             self.logs.update(event.gaps)
-            if event.trims is None or event.trims:
+            if event.trims:
                 self._note(event.changes, event.trims)
             if len(self.logs) >= self._most:
                 self._forget(now())
 
-    def _note(self, changes: Sequence[Change], trims: Mapping[str, str] | None) -> None:
+    def _note(self, changes: Sequence[Change], trims: Mapping[str, str]) -> None:
         for path, _, old, new in changes:
             # A log entry that came and was trimmed meanwhile was never seen: there was something.
             # One that was deleted, was to be gone.
             if new is None:
                 log, _, key = path.rpartition("/")
                 log = log or "/"
-                trimmed = is_log_key(key) and (trims is None or key <= trims.get(log, ""))
+                trimmed = is_log_key(key) and key <= trims.get(log, "")
                 # Its revision does not say it: another history may have others at the same.
                 if trimmed and self.start.get(path) != old:
                     self.logs.add(log)

@@ -142,14 +142,15 @@ class State:
         if staged.highest > fresh.rev:
             return self._broken("an entry is newer than the refresh that it came with")
         store, gaps = staged.store, staged.gaps
-        # What a refresh from nothing does not bring, was deleted or trimmed: nobody knows.
-        trims: dict[str, str] | None = None
+        # What a refresh from nothing does not bring was deleted or trimmed. Of what was trimmed it
+        # says so, where that is a gap.
+        trims: dict[str, str] = {}
         undo: Undo = {}
         if store is None:
             if fresh.rev < self.rev:
                 return self._broken("a delta refresh ends at or above the mirror's revision")
             store = self._store
-            hashes, trims = store.hashes, {}
+            hashes = store.hashes
             try:
                 self._apply(store, staged.changes, undo, gaps, trims)
             except _Rule as rule:
