@@ -7,11 +7,13 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
+import { client as made } from './lib/socket.js';
 
 const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
+const README = readFileSync(here('../README.md'), 'utf8');
 
 test('the program of the README is strict TypeScript', () => {
-  const [, program] = /```js\n([^]*?)```/.exec(readFileSync(here('../README.md'), 'utf8'));
+  const [, program] = /```js\n([^]*?)```/.exec(README);
   const folder = mkdtempSync(join(tmpdir(), 'onetree-readme-'));
   try {
     const file = join(folder, 'hello.mts');
@@ -26,4 +28,25 @@ test('the program of the README is strict TypeScript', () => {
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test('a store that is ahead of what was kept follows the mirror as the README says', async (t) => {
+  const [, program] = /```js\n(async function follow[^]*?)```/.exec(README);
+  const follow = new Function(`return ${program}`)();
+  const { client } = made(t);
+  const { rev } = await client.put('/a', 1);
+  const before = client.mirror('/');
+  await before.at(rev);
+  const kept = before.snapshot();
+  await before.at((await client.put('/gone', 1)).rev);
+  const store = new Map(Array.from(before.entries(), (entry) => [entry.path, entry]));
+  await client.delete('/gone');
+  const mirror = client.mirror('/', { keep: { load: async () => kept, save: async () => {} } });
+  const following = follow(mirror, store);
+  await mirror.fresh();
+  await client.put('/b', 1);
+  await mirror.at((await client.delete('/a')).rev);
+  await mirror.close();
+  await following;
+  assert.deepEqual([...store.values()], [...mirror.entries()]);
 });

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import onetree
 from server import SOURCE, naive, run
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+*PROGRAMS, FOLLOW = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -46,6 +48,30 @@ def test_it_shows_what_happens_until_ctrl_c_and_ends_quietly(program: str) -> No
         async with naive() as server:
             code, said = await asyncio.to_thread(until_ctrl_c, server.url)
             assert code == 0 and said and "Traceback" not in said, said
+
+    run(story())
+
+
+def test_a_store_that_is_ahead_of_what_was_kept_follows_the_mirror() -> None:
+    defined: dict[str, Any] = {}
+    exec(FOLLOW, defined)
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            before = client.mirror("/")
+            await before.at((await client.put("/a", 1)).rev)
+            kept = before.snapshot()
+            await before.at((await client.put("/gone", 1)).rev)
+            store = dict(before.snapshot())
+            await client.delete("/gone")
+            mirror = client.mirror("/", from_=kept)
+            following = asyncio.create_task(defined["follow"](mirror, store))
+            await mirror.fresh()
+            await client.put("/b", 1)
+            await mirror.at((await client.delete("/a")).rev)
+            mirror.close()
+            await following
+            assert store == dict(mirror.snapshot()) and [*store] == ["/b"]
 
     run(story())
 

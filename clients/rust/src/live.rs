@@ -56,6 +56,36 @@ impl MirrorOptions {
     /// last of them was shown counts, until [`Mirror::get`] or [`Mirror::snapshot`] is called: from
     /// then on it is as without. See [`Mirror::keep_error`].
     ///
+    /// A store of the application's own that events feed is ahead of the file when the process is
+    /// killed, and what was deleted meanwhile and the file never had is in no event. So it begins with
+    /// what the first [`Event::Fresh`] leaves, whatever it had:
+    ///
+    /// ```no_run
+    /// # use std::collections::BTreeMap;
+    /// # use onetree_client::{Entry, Event, Mirror, Path};
+    /// async fn follow(mirror: &Mirror, store: &mut BTreeMap<Path, Entry>) {
+    ///     let mut changes = mirror.changes();
+    ///     let mut begun = false;
+    ///     while let Some(event) = changes.next().await {
+    ///         if begun {
+    ///             for change in changes.differences() {
+    ///                 match change.new {
+    ///                     Some(entry) => store.insert(change.path, entry),
+    ///                     None => store.remove(&change.path),
+    ///                 };
+    ///             }
+    ///         } else if let Event::Fresh { .. } = event {
+    ///             let now = changes.snapshot();
+    ///             *store = now.iter().map(|(path, entry)| (path.clone(), entry.clone())).collect();
+    ///             begun = true;
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// Or it keeps no file, saves the cookie of [`Changes::snapshot`] in one step with its own data,
+    /// and gives both to [`MirrorOptions::from`]: then events tell all that it lacks.
+    ///
     /// # Errors
     /// When another mirror is kept there, or the file cannot be read or is not one that was saved.
     pub fn keep(mut self, path: impl AsRef<FilePath>) -> Result<MirrorOptions, KeepError> {
