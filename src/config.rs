@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use onetree_core::{Bounds, Retention};
 use onetree_protocol::Pattern;
-use onetree_protocol::limits::Limits;
+use onetree_protocol::limits::{HELLO_ITEMS, Limits, TXN_ITEMS};
 use serde::Deserialize;
 
 use crate::store::files::FileOptions;
@@ -96,11 +96,11 @@ keys! {
     frame_bytes: u32,
     /// One value, bytes.
     value_bytes: u32,
-    /// Subscriptions of one connection.
+    /// Subscriptions of one connection, below 65,536.
     subscriptions_per_connection: u32,
     /// Base paths and patterns of all subscriptions of one connection, bytes.
     subscription_bytes: u32,
-    /// Segments of the patterns of all subscriptions of one connection.
+    /// Segments of the patterns of all subscriptions of one connection, below 65,536.
     pattern_segments: u32,
     /// Requests of one connection that wait for their reply.
     requests_in_flight: u32,
@@ -114,7 +114,7 @@ keys! {
     tree_bytes: u64,
     /// Changes of one commit, below 65,536.
     commit_changes: u32,
-    /// Conditions of one commit.
+    /// Conditions of one commit, below 65,536.
     commit_conditions: u32,
     /// Deletes that are remembered.
     tombstones: u64,
@@ -306,8 +306,16 @@ impl Config {
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return wrong(key, "must be at least 1".to_owned());
         }
-        if self.commit_changes > u32::from(u16::MAX) {
-            return wrong("commit_changes", "must be below 65536: a log key counts so far".into());
+        let of_a_frame = [
+            ("commit_changes", self.commit_changes, TXN_ITEMS),
+            ("commit_conditions", self.commit_conditions, TXN_ITEMS),
+            ("subscriptions_per_connection", self.subscriptions_per_connection, HELLO_ITEMS),
+            ("pattern_segments", self.pattern_segments, HELLO_ITEMS),
+        ];
+        for (key, value, most) in of_a_frame {
+            if value as usize > most {
+                return wrong(key, format!("must be below {}: one frame has no more", most + 1));
+            }
         }
         if !LOG_FILE_BYTES.contains(&self.log_file_bytes) {
             let message = format!(

@@ -77,6 +77,12 @@ fn a_wrong_value_is_refused_with_its_line() {
         ("listen = \"localhost\"", "my.toml:1: "),
         ("\n\nframe_bytes = 5000", "my.toml:3: 'frame_bytes' is 5000, but must be at least"),
         ("commit_changes = 65536", "my.toml:1: 'commit_changes' must be below"),
+        ("commit_conditions = 65536", "my.toml:1: 'commit_conditions' must be below"),
+        (
+            "subscriptions_per_connection = 65536",
+            "my.toml:1: 'subscriptions_per_connection' must be below",
+        ),
+        ("pattern_segments = 65536", "my.toml:1: 'pattern_segments' must be below"),
         ("origins = [\"a.example\"]", "my.toml:1: 'origins' has \"a.example\""),
         (
             "origins = [\"https://a.example/\"]",

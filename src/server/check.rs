@@ -1,13 +1,10 @@
 //! What a request must keep to before it goes further.
 
 use onetree_core::{Refusal, Request};
-use onetree_protocol::frame::{Do, Get};
+use onetree_protocol::frame::Do;
 use onetree_protocol::{Code, Codec, LogKey, MediaType, Path, Value, json};
 
 use crate::config::{Config, FRAME_OVERHEAD};
-
-/// Paths of one `get`: up to 5 us each, so a full one takes some milliseconds of the connection's.
-pub(super) const GET_PATHS: usize = 1024;
 
 /// What a path of `done` takes besides the path of the log, bytes: `/`, the key, and what JSON or MessagePack
 /// puts around it.
@@ -93,16 +90,6 @@ fn escaped(text: &[u8]) -> u64 {
         _ => 0,
     };
     text.len() as u64 + text.iter().map(more).sum::<u64>()
-}
-
-/// A `get`: how many paths it has.
-pub(super) fn get(get: &Get) -> Result<(), Refusal> {
-    let paths = get.paths.len();
-    if paths > GET_PATHS {
-        let message = format!("get reads at most {GET_PATHS} paths at once, not {paths}");
-        return Err(Refusal::new(Code::BadField, message));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -126,7 +126,13 @@ impl Connection {
     fn bad_frame(&mut self, error: ErrorFrame) -> Result<(), Ending> {
         // Before `hello` nothing else is one that is known.
         let bad = error.code == Code::BadFrame || self.session.is_none();
+        // Of a `hello` only, which takes none of them then.
+        let subs = error.code == Code::TooManySubscriptions;
+        let message = error.message.clone();
         self.send_error(error);
+        if subs {
+            return Err(Ending::refused(Code::BadFrame, message));
+        }
         self.bad_frames = if bad { self.bad_frames + 1 } else { 0 };
         if self.bad_frames >= BAD_FRAMES {
             let message = format!("{BAD_FRAMES} frames in a row were none");
@@ -303,9 +309,6 @@ impl Connection {
     }
 
     fn get(&mut self, get: &Get) {
-        if let Err(refusal) = check::get(get) {
-            return self.refuse(get.id, refusal);
-        }
         let snapshot = self.server.shared.latest();
         let room = self.room();
         let mut size = 0;

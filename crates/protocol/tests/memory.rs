@@ -4,7 +4,7 @@
 use std::alloc::System;
 use std::time::{Duration, Instant};
 
-use onetree_protocol::Codec;
+use onetree_protocol::{Code, Codec};
 use proptest::prelude::*;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -13,9 +13,9 @@ mod frames;
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// All that is allocated while one byte is read, at most: an element of one byte takes a slice of
-/// 16, in a vector that doubles, looked through once for the `id` and once for the rest; a member
-/// of JSON takes six bytes there, and a name in a set and 40 bytes in a vector here.
+/// All that is allocated while one byte is read, at most: an item of JSON takes a slice of 16 for two
+/// bytes, in a vector that doubles, read twice where it is not the last; a member of JSON takes six bytes
+/// there, and a name in a set and 40 bytes in a vector here.
 const PER_BYTE: usize = 128;
 /// What takes this long for a megabyte takes the square of its size, also on a slow machine.
 const AGES: Duration = Duration::from_secs(10);
@@ -33,6 +33,14 @@ fn reading_takes_memory_in_proportion_to_what_came() {
             assert!(taken <= most, "{name} in {codec:?}: {taken} for {} bytes", bytes.len());
         }
     }
+    // Of a list that is longer than any may be nothing is read.
+    for (name, bytes) in too_long() {
+        let mut code = None;
+        let read = || code = Codec::MsgPack.decode_client(&bytes).err().map(|error| error.code);
+        let taken = measure(read);
+        assert!(code.is_some_and(|code| code != Code::BadFrame), "{name}: {code:?}");
+        assert!(taken <= AT_ALL, "{name}: {taken} for {} bytes", bytes.len());
+    }
     let both = (frames::client_frame(), frames::server_frame());
     frames::run(300, both, |(client, server)| {
         for codec in Codec::ALL {
@@ -48,24 +56,44 @@ fn reading_takes_memory_in_proportion_to_what_came() {
 
 /// The bytes that are allocated in all while `bytes` are read as a frame, of the costlier side.
 fn taken(codec: Codec, bytes: &[u8]) -> usize {
-    let measure = |read: &dyn Fn()| {
-        let region = Region::new(COUNTING);
-        read();
-        let change = region.change();
-        change.bytes_allocated + usize::try_from(change.bytes_reallocated.max(0)).unwrap()
+    let client = measure(|| drop(codec.decode_client(bytes)));
+    client.max(measure(|| drop(codec.decode_server(bytes))))
+}
+
+fn measure(read: impl FnOnce()) -> usize {
+    let region = Region::new(COUNTING);
+    read();
+    let change = region.change();
+    change.bytes_allocated + usize::try_from(change.bytes_reallocated.max(0)).unwrap()
+}
+
+fn elements(each: &[u8], many: u32) -> Vec<u8> {
+    let head = [&[0xdd][..], &many.to_be_bytes()].concat();
+    [head, each.repeat(many as usize)].concat()
+}
+
+/// Frames of two megabytes that are right but for one list, as short as its items can be.
+fn too_long() -> [(&'static str, Vec<u8>); 5] {
+    let of = |head: &[u8], each: &[u8]| {
+        let many = 2_000_000 / each.len() as u32;
+        [head, &elements(each, many)].concat()
     };
-    let client = measure(&|| drop(codec.decode_client(bytes)));
-    client.max(measure(&|| drop(codec.decode_server(bytes))))
+    [
+        ("changes", of(&[0x95, 13, 1, 0xc0, 0xc0], &[0x92, 2, 0xa1, b'/'])),
+        ("conditions", of(&[0x94, 13, 1, 0xc0], &[0x93, 0xa1, b'/', 0xc0, 0])),
+        ("paths", of(&[0x93, 14, 1], &[0xa1, b'/'])),
+        ("patterns", of(&[0x96, 3, 1, 1, 0xa1, b'/', 0xc0], &[0xa1, b'*'])),
+        (
+            "subscriptions",
+            of(&[0x98, 1, 1, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0], &[0x93, 1, 1, 0xa1, b'/']),
+        ),
+    ]
 }
 
 /// Frames that claim more than they have, or have much of what costs most.
 fn hostile() -> Vec<(&'static str, Vec<u8>)> {
     let list_of = |op: u8, middle: &[u8]| [&[0x9f, op, 1][..], middle].concat();
     let claims = [0xdd, 0xff, 0xff, 0xff, 0xff];
-    let elements = |each: &[u8], many: u32| {
-        let head = [&[0xdd][..], &many.to_be_bytes()].concat();
-        [head, each.repeat(many as usize)].concat()
-    };
     let members: Vec<String> = (0..100_000).map(|n| format!("\"{n}\":0")).collect();
     let escaped: Vec<String> = (0..50_000).map(|n| format!("\"\\u0061{n}\":0")).collect();
     vec![

@@ -120,6 +120,13 @@ async fn a_wrong_frame_of_messagepack_gets_its_code_and_the_connection_goes_on()
             Message::binary(vec![0x96, 7, 1, 0xc0, 0xa2, b'/', b'a', 0xc0, 0xc4, 1, 0xff]),
             "bad-value",
         ),
+        // A list that is longer than any broker allows; of 65,536 nothing is read.
+        (
+            Message::binary(
+                [&[0x95, 13, 1, 0xc0, 0xc0, 0xdd, 0, 1, 0, 0][..], &[0; 65_536]].concat(),
+            ),
+            "too-many-changes",
+        ),
         // Text that JSON would make six times as long, too long for those who get it in JSON.
         (Message::binary([&head[..], &[1; 400_000]].concat()), "value-too-large"),
     ] {
@@ -134,7 +141,14 @@ async fn a_wrong_frame_of_messagepack_gets_its_code_and_the_connection_goes_on()
     bystander.check().await;
     logs::only(
         wire.local,
-        &["bad-frame", "bad-path", "unknown-op", "bad-value", "value-too-large"],
+        &[
+            "bad-frame",
+            "bad-path",
+            "unknown-op",
+            "bad-value",
+            "too-many-changes",
+            "value-too-large",
+        ],
     )
     .await;
 }
@@ -213,6 +227,14 @@ async fn what_breaks_a_connection_closes_it_with_a_code_and_is_logged() {
     }
     assert_eq!(wire.closed().await.0, 4400);
     logs::only(wire.local, &["unknown-op", "bad-frame"]).await;
+
+    // A hello with more subscriptions than any may have: none of them is looked at.
+    let mut wire = Wire::connect(addr).await;
+    wire.send(json!({"op": "hello", "id": 2, "subs": vec![0; 65_536]})).await;
+    let error = wire.next().await;
+    assert_eq!((&error["id"], &error["code"]), (&json!(2), &json!("too-many-subscriptions")));
+    assert_eq!(wire.closed().await.0, 4400);
+    logs::only(wire.local, &["too-many-subscriptions", "bad-frame"]).await;
 
     // Not hello first, and hello twice.
     let mut wire = Wire::connect(addr).await;

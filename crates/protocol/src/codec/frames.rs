@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use super::parts::{
-    get_all, get_list, get_view, path_again, put_default, put_list, put_optional, put_value,
+    get_all, get_list, get_view, list, path_again, put_default, put_list, put_optional, put_value,
     put_view, value,
 };
-use super::wire::{Fields, Read, Record, Sink, Source, Wire, Wrong, present};
+use super::wire::{Fields, Most, Read, Record, Sink, Source, Wire, Wrong, present};
 use crate::code::Code;
 use crate::digest::Digest;
 use crate::frame::*;
 use crate::json_text;
+use crate::limits::{GET_PATHS, HELLO_ITEMS, TXN_ITEMS};
 
 /// A frame without its `op`.
 pub(super) trait Frame: Sized {
@@ -31,10 +32,10 @@ impl<T: Frame> Frame for Box<T> {
 
 /// How a field is written and read: `req` always stands there, `opt` is an `Option`, `def` stands
 /// there when it is not the default (`yes`: true), `list` when it is not empty, `all` also then; `again`
-/// is a path that is often the one before;
+/// is a path that is often the one before; how many items a list of a client may have stands behind it;
 /// `value` and `view` are several.
 macro_rules! frames {
-    ($($type:ident { $($kind:ident $field:ident $name:literal),+ })+) => {$(
+    ($($type:ident { $($kind:ident $field:ident $name:literal $([$most:expr])?),+ })+) => {$(
         impl Frame for $type {
             fn put(&self, record: &mut Record<'_>) {
                 $(frames!(put $kind record, self.$field, $name);)+
@@ -42,7 +43,7 @@ macro_rules! frames {
 
             #[inline(always)]
             fn get(fields: &mut Fields<'_>) -> Read<$type> {
-                Ok($type { $($field: frames!(get $kind fields, $name)),+ })
+                Ok($type { $($field: frames!(get $kind fields, $name $(, $most)?)),+ })
             }
         }
     )+};
@@ -59,25 +60,38 @@ macro_rules! frames {
     };
     (put value $r:ident, $f:expr, $n:literal) => { put_value($r, &$f, false) };
     (put view $r:ident, $f:expr, $n:literal) => { put_view($r, &$f) };
+    (put subs $r:ident, $f:expr, $n:literal) => { put_list($r, $n, &$f) };
     (put digests $r:ident, $f:expr, $n:literal) => { put_digests($r, $n, &$f) };
     (get req $r:ident, $n:literal) => { $r.required($n)? };
     (get again $r:ident, $n:literal) => { path_again($r, $n)? };
     (get opt $r:ident, $n:literal) => { $r.optional($n)? };
     (get def $r:ident, $n:literal) => { $r.optional($n)?.unwrap_or_default() };
-    (get list $r:ident, $n:literal) => { get_list($r, $n)? };
-    (get all $r:ident, $n:literal) => { get_all($r, $n)? };
+    (get list $r:ident, $n:literal) => { get_list($r, $n, Most::ANY)? };
+    (get list $r:ident, $n:literal, $most:expr) => { get_list($r, $n, $most)? };
+    (get all $r:ident, $n:literal) => { get_all($r, $n, Most::ANY)? };
+    (get all $r:ident, $n:literal, $most:expr) => { get_all($r, $n, $most)? };
     (get yes $r:ident, $n:literal) => {
         $r.optional($n)?.unwrap_or(true)
     };
     (get value $r:ident, $n:literal) => { value($r)? };
     (get view $r:ident, $n:literal) => { get_view($r)? };
+    (get subs $r:ident, $n:literal) => { get_subs($r, $n)? };
     (get digests $r:ident, $n:literal) => { get_digests($r, $n)? };
 }
+
+const CONDITIONS: Most = Most { items: TXN_ITEMS, what: "conditions", code: Code::TooManyChanges };
+const CHANGES: Most = Most { items: TXN_ITEMS, what: "changes", code: Code::TooManyChanges };
+const PATHS: Most = Most { items: GET_PATHS, what: "paths", code: Code::BadField };
+const SUBS: Most =
+    Most { items: HELLO_ITEMS, what: "subscriptions", code: Code::TooManySubscriptions };
+/// Of all subscriptions together.
+const SUBS_PATTERNS: Most =
+    Most { items: HELLO_ITEMS, what: "patterns", code: Code::TooManySubscriptions };
 
 frames! {
     Hello {
         req id "id", opt client "client", opt session "session", opt token "token",
-        opt agent "agent", opt seen "seen", list subs "subs", opt since "since"
+        opt agent "agent", opt seen "seen", subs subs "subs", opt since "since"
     }
     Auth { req id "id", req token "token" }
     Sub {
@@ -99,8 +113,8 @@ frames! {
     DropTree { req id "id", opt seq "seq", req path "path", opt expect "if" }
     Trim { req id "id", opt seq "seq", req path "path", req to "to" }
     SendSignal { opt id "id", again path "path", value value "" }
-    Txn { req id "id", opt seq "seq", list conditions "if", list changes "do" }
-    Get { req id "id", all paths "paths" }
+    Txn { req id "id", opt seq "seq", list conditions "if" [CONDITIONS], list changes "do" [CHANGES] }
+    Get { req id "id", all paths "paths" [PATHS] }
     List {
         req id "id", req path "path", def depth "depth", opt after "after", opt before "before",
         def limit "limit", def reverse "reverse", yes values "values"
@@ -141,6 +155,18 @@ impl Wire for Sub {
     }
 }
 
+/// The subscriptions of a `hello`, whose patterns are counted together.
+fn get_subs(fields: &mut Fields<'_>, name: &str) -> Read<Vec<Sub>> {
+    let Some(source) = fields.take(name) else { return Ok(Vec::new()) };
+    let mut patterns = 0;
+    list(&source, name, SUBS, |item| {
+        let sub: Sub = Wire::get(item)?;
+        patterns += sub.view.patterns.len();
+        SUBS_PATTERNS.allow(patterns)?;
+        Ok(sub)
+    })
+}
+
 /// `{"1":"count:sum","2":null}`; in MessagePack a list of `[sub, digest]`.
 fn put_digests(record: &mut Record<'_>, name: &str, digests: &[(u32, Option<Digest>)]) {
     let json = record.is_json();
@@ -167,7 +193,7 @@ fn put_digests(record: &mut Record<'_>, name: &str, digests: &[(u32, Option<Dige
 fn get_digests(fields: &mut Fields<'_>, name: &str) -> Read<Vec<(u32, Option<Digest>)>> {
     let source = fields.there(name)?;
     let Source::Json(text) = source else {
-        return source.list(|pair| {
+        return source.list(Most::ANY, |pair| {
             pair.record(|fields| Ok((fields.required("sub")?, fields.optional("digest")?)))
         });
     };

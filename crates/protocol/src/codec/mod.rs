@@ -157,9 +157,13 @@ fn decode<F>(
     get: impl Fn(u64, &mut Fields<'_>) -> Read<F>,
 ) -> Result<F, DecodeError> {
     let read = |fields: &mut Fields<'_>| op_of(fields, ops).and_then(|op| get(op, fields));
-    match source.in_order(read) {
+    let mut wrong = None;
+    match source.in_order(read, &mut wrong) {
         Some(frame) => Ok(frame),
-        None => in_any_order(source, read),
+        None => match wrong {
+            Some(wrong) => Err(DecodeError::of(id_of(source), wrong)),
+            None => in_any_order(source, read),
+        },
     }
 }
 
@@ -177,12 +181,23 @@ fn in_any_order<F>(
         Source::Pack(_) => Fields::open(source),
     };
     let mut fields = fields.map_err(|wrong| DecodeError::of(None, wrong))?;
-    read(&mut fields).map_err(|wrong| DecodeError::of(id_of(source), wrong))
+    read(&mut fields).map_err(|wrong| {
+        let id = match source {
+            Source::Json(_) => fields.optional("id").ok().flatten(),
+            Source::Pack(_) => id_of(source),
+        };
+        DecodeError::of(id, wrong)
+    })
 }
 
-/// The `id` of a frame, when it has one that can be read.
+/// The `id` of a frame that is right up to there, and has it in order, when it can be read.
+#[cold]
+#[inline(never)]
 fn id_of(source: Source<'_>) -> Option<u32> {
-    let mut fields = Fields::open(source).ok()?;
+    let mut fields = match source {
+        Source::Json(text) => Fields::InOrder(json_text::InOrder::open(text)?),
+        Source::Pack(bytes) => Fields::PackInOrder(pack::InOrder::open(bytes)?),
+    };
     // Passed over: whoever asked hears of a frame without `op` too.
     fields.take("op");
     fields.optional("id").ok()?

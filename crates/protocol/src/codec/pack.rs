@@ -53,6 +53,11 @@ impl<'a> InOrder<'a> {
         Some(InOrder { rest: bytes, left })
     }
 
+    /// How many elements are left; as many are there, where the array is an element of another.
+    pub(super) fn len(&self) -> usize {
+        self.left as usize
+    }
+
     /// Whether all elements were taken, and nothing follows.
     pub(super) fn is_done(&self) -> bool {
         self.left == 0 && self.rest.is_empty()

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::pack;
-use super::wire::{Fields, Read, Record, Sink, Source, Wire, Wrong};
+use super::wire::{Fields, Most, Read, Record, Sink, Source, Wire, Wrong};
 use crate::change::{Act, Change};
 use crate::code::Code;
 use crate::frame::{Condition, Do};
@@ -143,18 +143,14 @@ pub(super) fn put_view(record: &mut Record<'_>, view: &View) {
 }
 
 pub(super) fn get_view(fields: &mut Fields<'_>) -> Read<View> {
-    let view = View {
+    const MOST: Most = Most { items: PATTERNS, what: "patterns", code: Code::BadField };
+    Ok(View {
         base: fields.required("path")?,
         depth: fields.optional("depth")?.unwrap_or_default(),
-        patterns: get_list(fields, "match")?,
+        patterns: get_list(fields, "match", MOST)?,
         tail: fields.optional("tail")?,
         values: fields.optional("values")?.unwrap_or(true),
-    };
-    if view.patterns.len() > PATTERNS {
-        let message = format!("match: at most {PATTERNS} patterns, not {}", view.patterns.len());
-        return Err(Wrong::field(Code::BadField, message));
-    }
-    Ok(view)
+    })
 }
 
 pub(super) fn put_default<T: Wire + Default + PartialEq>(
@@ -180,21 +176,26 @@ pub(super) fn put_list<T: Wire>(record: &mut Record<'_>, name: &str, items: &[T]
 }
 
 /// A list that may be absent, which is as if it were empty.
-pub(super) fn get_list<T: Wire>(fields: &mut Fields<'_>, name: &str) -> Read<Vec<T>> {
-    fields.take(name).map_or_else(|| Ok(Vec::new()), |source| list(&source, name))
+pub(super) fn get_list<T: Wire>(fields: &mut Fields<'_>, name: &str, most: Most) -> Read<Vec<T>> {
+    fields.take(name).map_or_else(|| Ok(Vec::new()), |source| list(&source, name, most, T::get))
 }
 
 /// A list that must be there, and may be empty.
-pub(super) fn get_all<T: Wire>(fields: &mut Fields<'_>, name: &str) -> Read<Vec<T>> {
-    list(&fields.there(name)?, name)
+pub(super) fn get_all<T: Wire>(fields: &mut Fields<'_>, name: &str, most: Most) -> Read<Vec<T>> {
+    list(&fields.there(name)?, name, most, T::get)
 }
 
 /// The items of the list `name`; what is wrong with one says which.
-fn list<T: Wire>(source: &Source<'_>, name: &str) -> Read<Vec<T>> {
+pub(super) fn list<T>(
+    source: &Source<'_>,
+    name: &str,
+    most: Most,
+    mut get: impl FnMut(Source<'_>) -> Read<T>,
+) -> Read<Vec<T>> {
     let mut begun = 0_usize;
-    let items = source.list(|item| {
+    let items = source.list(most, |item| {
         begun += 1;
-        T::get(item)
+        get(item)
     });
     items.map_err(|wrong| match begun.checked_sub(1) {
         Some(place) => wrong.within(&format!("{name}[{place}]")),

@@ -1,6 +1,13 @@
 use super::*;
 use crate::json_text::changed;
 
+/// A record in order; what is wrong with it, or nothing, where it is to be read otherwise.
+fn in_order<T>(text: &str, read: impl Fn(&mut Fields<'_>) -> Read<T>) -> Result<T, Option<String>> {
+    let mut wrong = None;
+    let record = Source::Json(text).in_order(read, &mut wrong);
+    record.ok_or_else(|| wrong.map(|wrong| wrong.message))
+}
+
 /// What is read in the order of the specification is what is read in any order; what is wrong there
 /// is wrong here. And each frame that we write ourselves is read in order.
 #[test]
@@ -8,21 +15,35 @@ fn the_way_in_order_agrees_with_the_way_in_any_order() {
     let read = |fields: &mut Fields<'_>| {
         op_of(fields, frames::CLIENT_OPS).and_then(|op| frames::get_client(op, fields))
     };
-    let (mut ordered, mut right) = (0, 0);
+    let (mut ordered, mut faults, mut right) = (0, 0, 0);
     changed::frames(100_000, |text| {
-        let in_order = Source::Json(text).in_order(read);
+        let one = in_order(text, read);
         let any = in_any_order(Source::Json(text), read);
-        if let Some(frame) = in_order {
-            ordered += 1;
-            assert_eq!(Ok(frame), any, "{text}");
+        match one {
+            Ok(frame) => {
+                ordered += 1;
+                assert_eq!(Ok(frame), any, "{text}");
+            }
+            Err(Some(message)) => {
+                faults += 1;
+                let wrong = any.as_ref().unwrap_err();
+                assert_eq!(
+                    (&message, id_of(Source::Json(text))),
+                    (&wrong.message, wrong.id),
+                    "{text}"
+                );
+            }
+            Err(None) => {}
         }
         let Ok(frame) = any else { return };
         right += 1;
         let ours = Codec::Json.encode_client(&frame);
         let ours = std::str::from_utf8(&ours).unwrap();
-        assert_eq!(Source::Json(ours).in_order(read), Some(frame), "{ours}");
+        let again = in_order(ours, read);
+        assert_eq!(again, Ok(frame), "{ours}");
     });
-    assert!(ordered > 10_000 && right > ordered, "{ordered} {right}: too few to say anything");
+    let said = format!("{ordered} {faults} {right}: too few to say anything");
+    assert!(ordered > 10_000 && faults > 300 && right > ordered, "{said}");
 }
 
 /// The sides of it: where a name or a value ends, what follows, what is not there.
@@ -33,7 +54,7 @@ fn in_order_is_all_there_and_nothing_else() {
         let b: Option<u32> = fields.optional("b")?;
         Ok((a, b))
     };
-    let in_order = |text: &str| Source::Json(text).in_order(read);
+    let in_order = |text: &str| in_order(text, read);
     for (text, found) in [
         ("{}", (None, None)),
         (r#"{"a":1}"#, (Some(1), None)),
@@ -41,7 +62,7 @@ fn in_order_is_all_there_and_nothing_else() {
         (r#"{ "a" : 1 , "b" : 2 }"#, (Some(1), Some(2))),
         (r#"{"a":null,"b":2}"#, (None, Some(2))),
     ] {
-        assert_eq!(in_order(text), Some(found), "{text}");
+        assert_eq!(in_order(text), Ok(found), "{text}");
     }
     for text in [
         "",
@@ -70,6 +91,6 @@ fn in_order_is_all_there_and_nothing_else() {
         r#"{"a":1,"b:2}"#,
         " {}",
     ] {
-        assert_eq!(in_order(text), None, "{text}");
+        assert_eq!(in_order(text), Err(None), "{text}");
     }
 }

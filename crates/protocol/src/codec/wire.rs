@@ -28,6 +28,15 @@ pub(super) struct Wrong {
 
 pub(super) type Read<T> = Result<T, Wrong>;
 
+/// How many items a list may have, and what it is to have more. That is known before any of them is read,
+/// so that a frame costs no more than what it may ask for.
+#[derive(Clone, Copy)]
+pub(super) struct Most {
+    pub(super) items: usize,
+    pub(super) what: &'static str,
+    pub(super) code: Code,
+}
+
 /// A type that stands in one element.
 pub(super) trait Wire: Sized {
     fn put(&self, sink: &mut Sink);
@@ -51,6 +60,20 @@ impl Wrong {
     #[cold]
     pub(super) fn within(self, name: &str) -> Wrong {
         Wrong { message: format!("{name}: {}", self.message), ..self }
+    }
+}
+
+impl Most {
+    /// As many as fit into the frame.
+    pub(super) const ANY: Most = Most { items: usize::MAX, what: "items", code: Code::BadFrame };
+
+    /// Refuses so many, if they are more.
+    pub(super) fn allow(self, items: usize) -> Read<()> {
+        if items > self.items {
+            let Most { items, what, code } = self;
+            return Err(Wrong::field(code, format!("at most {items} {what}")));
+        }
+        Ok(())
     }
 }
 
@@ -244,16 +267,25 @@ pub(super) fn present(text: &str) -> Option<Source<'_>> {
 impl<'a> Source<'a> {
     /// A record, given what reads its fields.
     pub(super) fn record<T>(self, read: impl Fn(&mut Fields<'a>) -> Read<T>) -> Read<T> {
-        match self.in_order(&read) {
+        let mut wrong = None;
+        match self.in_order(&read, &mut wrong) {
             Some(record) => Ok(record),
-            None => read(&mut Fields::open(self)?),
+            None => match wrong {
+                Some(wrong) => Err(wrong),
+                None => read(&mut Fields::open(self)?),
+            },
         }
     }
 
     /// A record that has all its fields in the order in which they are asked for, and no others. `None`: it has
-    /// not, or something is wrong with it, and it is to be read otherwise.
+    /// not, or is none, and is to be read otherwise; or this is `wrong` in it, and would be found so in any other
+    /// way too.
     #[inline(always)]
-    pub(super) fn in_order<T>(self, read: impl Fn(&mut Fields<'a>) -> Read<T>) -> Option<T> {
+    pub(super) fn in_order<T>(
+        self,
+        read: impl Fn(&mut Fields<'a>) -> Read<T>,
+        wrong: &mut Option<Wrong>,
+    ) -> Option<T> {
         let mut fields = match self {
             Source::Json(text) => Fields::InOrder(InOrder::open(text)?),
             Source::Pack(bytes) => Fields::PackInOrder(pack::InOrder::open(bytes)?),
@@ -265,7 +297,7 @@ impl<'a> Source<'a> {
             Fields::PackInOrder(elements) => elements.is_done(),
             Fields::Json(_) | Fields::Pack(_) => false,
         };
-        if done { record.ok() } else { None }
+        if done { record.map_err(|found| *wrong = Some(found)).ok() } else { None }
     }
 
     pub(super) fn str(&self) -> Read<Cow<'_, str>> {
@@ -302,15 +334,22 @@ impl<'a> Source<'a> {
         number.ok_or_else(|| Wrong::frame("not a whole number, 0 or more"))
     }
 
-    pub(super) fn list<T>(&self, mut each: impl FnMut(Source<'_>) -> Read<T>) -> Read<Vec<T>> {
+    pub(super) fn list<T>(
+        &self,
+        most: Most,
+        mut each: impl FnMut(Source<'_>) -> Read<T>,
+    ) -> Read<Vec<T>> {
         match self {
             Source::Json(text) => {
-                let items = json_text::items(text).map_err(Wrong::frame)?;
+                let items = json_text::items(text, most.items).map_err(Wrong::frame)?;
+                most.allow(items.len())?;
                 items.into_iter().map(|text| each(Source::Json(text))).collect()
             }
             Source::Pack(bytes) => {
-                let items = pack::elements(bytes).map_err(Wrong::frame)?;
-                items.into_iter().map(|bytes| each(Source::Pack(bytes))).collect()
+                let items =
+                    pack::InOrder::open(bytes).ok_or_else(|| Wrong::frame("not an array"))?;
+                most.allow(items.len())?;
+                items.map(|bytes| each(Source::Pack(bytes))).collect()
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::scan::FEW_KEYS;
@@ -58,10 +58,32 @@ pub(crate) fn members(text: &str) -> Result<Members<'_>, String> {
     members.and_then(|members| reader.end().map(|()| members)).map_err(|error| error.to_string())
 }
 
-/// The items of an array.
-pub(crate) fn items(text: &str) -> Result<Vec<&str>, String> {
-    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| "not a list".to_string())?;
-    Ok(items.into_iter().map(RawValue::get).collect())
+/// The items of an array; where there are more than `most`, the first of them and one more.
+pub(crate) fn items(text: &str, most: usize) -> Result<Vec<&str>, String> {
+    struct First<'i, 'de>(&'i mut Vec<&'de str>, usize);
+    impl<'de> Visitor<'de> for First<'_, 'de> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+            while self.0.len() <= self.1
+                && let Some(item) = seq.next_element::<&RawValue>()?
+            {
+                self.0.push(item.get());
+            }
+            Ok(())
+        }
+    }
+    let mut items = Vec::new();
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let read = reader.deserialize_seq(First(&mut items, most));
+    if items.len() <= most {
+        read.and_then(|()| reader.end()).map_err(|_| "not a list".to_string())?;
+    }
+    Ok(items)
 }
 
 /// The text of a string, from a text that has JSON's syntax.
