@@ -118,6 +118,8 @@ keys! {
     commit_conditions: u32,
     /// Deletes that are remembered.
     tombstones: u64,
+    /// Bytes of memory of the deletes that are remembered, roughly: their paths, and 384 for each.
+    tombstone_bytes: u64,
     /// For how long a delete is remembered, milliseconds.
     tombstone_ms: u64,
     /// Answers remembered for each client that numbers its writes.
@@ -366,6 +368,7 @@ impl Config {
             commit_changes: self.commit_changes,
             commit_conditions: self.commit_conditions,
             tombstones: self.tombstones,
+            tombstone_bytes: self.tombstone_bytes,
             tombstone_ms: self.tombstone_ms,
             dedup_answers: self.dedup_answers,
             dedup_client_bytes: self.dedup_client_bytes,

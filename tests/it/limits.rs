@@ -541,6 +541,12 @@ async fn tombstones() {
 }
 
 #[tokio::test]
+async fn tombstone_bytes() {
+    // Few, but together with what each takes beside its path too large.
+    horizon_moves("tombstone_bytes = 2000", 10).await;
+}
+
+#[tokio::test]
 async fn tombstone_ms() {
     horizon_moves("tombstone_ms = 100", 1).await;
 }

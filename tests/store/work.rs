@@ -68,6 +68,7 @@ pub(crate) fn settings(epoch: u128) -> Settings {
         digest_key: DigestKey(0x5eed),
         bounds: Bounds {
             tombstones: 12,
+            tombstone_bytes: 3_000,
             tombstone_ms: 700,
             dedup_answers: 3,
             dedup_clients: 3,

@@ -49,6 +49,8 @@ pub struct Bounds {
     pub commit_conditions: u32,
     /// Tombstones, and marks of drops and trims: beyond, the horizon moves up.
     pub tombstones: u64,
+    /// Bytes of memory of the same, roughly: those of each path, and 384 for each. Beyond, the horizon moves up.
+    pub tombstone_bytes: u64,
     /// Age of a tombstone, milliseconds: beyond, the horizon moves up.
     pub tombstone_ms: u64,
     /// Answers remembered for each client that numbers its writes.
@@ -76,6 +78,7 @@ impl Default for Bounds {
             commit_changes: 10_000,
             commit_conditions: 1_024,
             tombstones: 1_000_000,
+            tombstone_bytes: 512 << 20,
             tombstone_ms: 24 * 3_600_000,
             dedup_answers: 1_024,
             dedup_client_bytes: 1 << 20,

@@ -71,6 +71,7 @@ impl World {
             commit_changes: 6,
             commit_conditions: *rng.pick(&[1, 2]),
             tombstones: *rng.pick(&[0, 5, 1_000]),
+            tombstone_bytes: *rng.pick(&[2_000, 1 << 20]),
             tombstone_ms: *rng.pick(&[100, 100_000]),
             dedup_answers: *rng.pick(&[1, 4]),
             dedup_client_bytes: 1 << 20,
@@ -212,10 +213,14 @@ impl World {
             assert!(!owner.is_some_and(|name| over(&self.sessions[name])), "{path} is nobody's");
         }
         self.sessions.retain(|_, end| !over(end));
-        let Bounds { tombstones, dedup_clients, .. } = *self.model.bounds();
+        let Bounds { tombstones, tombstone_bytes, dedup_clients, .. } = *self.model.bounds();
         let summary = self.state.snapshot().summary(&Path::root());
         let kept = summary.slots - summary.live;
         assert!(kept <= tombstones + tombstones / 8, "{kept} tombstones and marks");
+        let from = self.state.checkpoint();
+        let dead = from.slots().filter(|slot| slot.value.is_none());
+        let bytes: u64 = dead.map(|slot| 384 + slot.path.as_str().len() as u64).sum();
+        assert!(bytes <= tombstone_bytes + tombstone_bytes / 8, "{bytes} bytes of them");
         assert!(self.model.clients.len() <= dedup_clients as usize, "too many clients");
         self.check_retention();
     }

@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 
 use onetree_protocol::{LogKey, Path};
 
-use super::State;
-use super::past::{Earliest, Grave};
+use super::past::{Bytes, Earliest, Grave};
+use super::{Committed, State};
 use crate::commit::{Commit, Effect};
 use crate::map::Hint;
-use crate::settings::{Retention, Time, stretched};
+use crate::settings::{Bounds, Retention, Time, stretched};
 use crate::slot::{Slot, Summary};
 
 /// Entries that one commit of housekeeping trims or lets expire, and tombstones that it forgets, at
@@ -144,13 +144,17 @@ impl State {
         let graves = &self.committed.graves;
         let due = |grave: &Grave, ms: u64| grave.time.plus(ms) <= now;
         let aged = graves.iter().next().is_some_and(|g| due(g, stretched(bounds.tombstone_ms)));
-        if aged || graves.len() as u64 > stretched(bounds.tombstones) {
-            let excess = (graves.len() as u64).saturating_sub(bounds.tombstones) as usize;
-            let goes = |(place, grave): &(usize, &Grave)| {
-                *place < excess || due(grave, bounds.tombstone_ms)
+        if aged || self.committed.overgrown(bounds) {
+            let (mut left, Bytes(mut bytes)) = (graves.len() as u64, graves.summary());
+            let goes = |grave: &&Grave| {
+                let goes = left > bounds.tombstones
+                    || bytes > bounds.tombstone_bytes
+                    || due(grave, bounds.tombstone_ms);
+                (left, bytes) = (left - 1, bytes - grave.bytes());
+                goes
             };
-            let last = graves.iter().enumerate().take(STEP).take_while(goes).last();
-            return last.map(|(_, grave)| vec![Effect::Compact { horizon: grave.at.0 }]);
+            let last = graves.iter().take(STEP).take_while(goes).last();
+            return last.map(|grave| vec![Effect::Compact { horizon: grave.at.0 }]);
         }
         let until = if self.committed.crowd(bounds) {
             Time(u64::MAX - 1)
@@ -163,7 +167,15 @@ impl State {
 
     fn crowded(&self) -> bool {
         let bounds = &self.settings.bounds;
-        self.committed.graves.len() as u64 > stretched(bounds.tombstones)
-            || self.committed.crowd(bounds)
+        self.committed.overgrown(bounds) || self.committed.crowd(bounds)
+    }
+}
+
+impl Committed {
+    /// Whether there are so many tombstones and marks, or so large ones, that the oldest are to be forgotten.
+    fn overgrown(&self, bounds: &Bounds) -> bool {
+        let Bytes(bytes) = self.graves.summary();
+        self.graves.len() as u64 > stretched(bounds.tombstones)
+            || bytes > stretched(bounds.tombstone_bytes)
     }
 }

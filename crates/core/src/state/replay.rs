@@ -155,11 +155,11 @@ impl Committed {
     }
 
     fn delete(&mut self, rev: Revision, time: Time, path: &Path) {
-        let mut owner = None;
-        let mut live = false;
+        let (mut owner, mut gone) = (None, None);
         self.tree.modify(path, |slot| {
-            live = slot.is_live();
-            if live {
+            if slot.is_live() {
+                // As it stands here, so that it is in memory once.
+                gone = Some(slot.path.clone());
                 owner = slot.owner().cloned();
                 if slot.rare().is_some() {
                     slot.with_rare(|rare| (rare.expires, rare.owner) = (None, None));
@@ -167,9 +167,9 @@ impl Committed {
                 slot.bury(rev, time);
             }
         });
-        if live {
+        if let Some(gone) = gone {
             self.uncount(path);
-            self.graves.insert(Grave { at: (rev, path.clone()), time });
+            self.graves.insert(Grave { at: (rev, gone), time });
         }
         if let Some(owner) = owner {
             self.owned.remove(&Owned { owner, path: path.clone() });

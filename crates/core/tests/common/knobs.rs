@@ -60,6 +60,7 @@ impl Knobs {
     pub(crate) fn any(rng: &mut Rng) -> Knobs {
         let mut settings = requests::settings();
         settings.bounds.tombstones = *rng.pick(&[4, 60, 10_000]);
+        settings.bounds.tombstone_bytes = *rng.pick(&[2_000, 1 << 20]);
         settings.bounds.tombstone_ms = *rng.pick(&[40, 2_000, 1_000_000]);
         let damages = *rng.pick(&[0, 60]);
         // What is damaged is found by a digest, in the end.

@@ -1,0 +1,87 @@
+//! What is remembered of deletes has a bound in bytes, whatever their number.
+
+use onetree_core::{Request, Settings, State, Time};
+use onetree_protocol::frame::Do;
+use onetree_protocol::{DigestKey, Epoch, Path, Value};
+
+/// What one takes beside its path.
+const EACH: u64 = 384;
+
+fn long(number: usize) -> String {
+    format!("/{number:04}/{}", ["x".repeat(200), "y".repeat(200)].join("/"))
+}
+
+fn write(state: &mut State, change: Do) {
+    let request = Request { changes: vec![change], ..Request::default() };
+    state.write(Time(1), &Default::default(), &request).answer.unwrap();
+}
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+fn put(at: &str) -> Do {
+    Do::Put { path: path(at), value: Value::text("x"), ttl_ms: None, ephemeral: false }
+}
+
+fn delete(at: &str) -> Do {
+    Do::Delete { path: path(at) }
+}
+
+fn drop_tree(at: &str) -> Do {
+    Do::Drop { path: path(at) }
+}
+
+fn housekeep(state: &mut State) {
+    while state.housekeep(Time(1)).is_some() {}
+    assert!(state.due().is_none_or(|due| due > Time(1)), "{:?}", state.due());
+}
+
+/// Bytes of what is remembered at paths where nothing is.
+fn kept(state: &State) -> u64 {
+    let at = state.checkpoint();
+    let gone = at.slots().filter(|slot| slot.value.is_none());
+    gone.map(|slot| EACH + slot.path.as_str().len() as u64).sum()
+}
+
+#[test]
+fn deletes_with_long_paths_are_forgotten_by_their_bytes() {
+    let mut settings = Settings {
+        epoch: Epoch(1),
+        digest_key: DigestKey(7),
+        bounds: Default::default(),
+        retention: Vec::new(),
+    };
+    settings.bounds.tombstone_bytes = 64_000;
+    let each = EACH + long(0).len() as u64;
+    let (exactly, over) = (64_000 / each, (64_000 + 64_000 / 8) / each);
+    let mut state = State::new(settings.clone());
+    for number in 0..over as usize {
+        write(&mut state, put(&long(number)));
+        // A drop is remembered as a delete is.
+        let at = long(number);
+        write(&mut state, if number % 2 == 0 { delete(&at) } else { drop_tree(&at) });
+        housekeep(&mut state);
+    }
+    assert_eq!((kept(&state), state.snapshot().horizon().get()), (over * each, 0));
+    // What was saved is as much.
+    let at = state.checkpoint();
+    let mut again = State::load(settings, at.head(), at.slots(), at.clients());
+    for state in [&mut state, &mut again] {
+        // An eighth above it, and then exactly.
+        write(state, put("/a"));
+        write(state, put(&long(9_999)));
+        write(state, delete(&long(9_999)));
+        assert_eq!(state.due(), Some(Time(0)));
+        housekeep(state);
+        assert_eq!(kept(state), exactly * each);
+        assert!(state.snapshot().horizon().get() > 0);
+        assert!(state.snapshot().get(&path("/a")).is_some());
+    }
+    assert_eq!(state.snapshot().horizon(), again.snapshot().horizon());
+    // Written again, they are no longer any.
+    for number in 0..exactly as usize {
+        write(&mut state, put(&long(over as usize - number)));
+    }
+    assert!(kept(&state) < exactly * each);
+}
