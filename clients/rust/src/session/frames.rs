@@ -66,8 +66,8 @@ impl Session {
         let late = |(_, slot): &(&u32, &Slot)| !slot.subscribed && slot.held.is_none();
         let late: Vec<u32> = self.slots.iter().filter(late).map(|(sub, _)| *sub).collect();
         late.into_iter().for_each(|sub| self.start(sub));
-        if self.requests.handle_history(epoch, &mut self.effects) == Next::Rename {
-            self.rename(now);
+        if let Next::Rename(why) = self.requests.handle_history(epoch, &mut self.effects) {
+            self.rename(now, why);
         }
     }
 
@@ -220,8 +220,8 @@ impl Session {
                     self.set_token(token);
                 }
                 let next = self.requests.answered(ticket, answer, &mut self.effects);
-                if next == Next::Rename {
-                    self.rename(now);
+                if let Next::Rename(why) = next {
+                    self.rename(now, why);
                 }
             }
             (Some(Asked::Sub(sub)), Err(error)) => {

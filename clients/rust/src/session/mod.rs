@@ -25,12 +25,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use onetree_protocol::frame::{Bye, ClientFrame, Hello, Resync, SyncRequest, Unsub, Welcome};
 use onetree_protocol::limits::NAME_BYTES;
-use onetree_protocol::{Action, Change, Code, Epoch, Name, Revision};
+use onetree_protocol::{Action, Change, Epoch, Name, Revision};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::backoff::Backoff;
-use crate::errors::{ConnectError, Error, Refusal, Sent};
+use crate::errors::{ConnectError, Error, Sent};
 use crate::event::{Event, Status, Verdict};
 use crate::mirror::{self, Snapshot};
 use crate::options::{Options, Reconnect};
@@ -577,7 +577,7 @@ impl Session {
     }
 
     /// Comes back under another name, at once if that was not so just now.
-    fn rename(&mut self, now: Time) {
+    fn rename(&mut self, now: Time, why: &str) {
         self.settle_good(now);
         self.name = new_name(&self.options, &mut self.random);
         let again = self.renamed.is_some_and(|at| now.saturating_sub(at) < GOOD);
@@ -585,9 +585,9 @@ impl Session {
         self.renamed = Some(now);
         self.effects.push_back(Effect::Disconnect);
         self.go_down(now.saturating_add(retry_in));
-        let message = "the broker does not know this client's writes: it comes back as a new one";
-        let error = Refusal::new(Code::OutcomeUnknown, message);
-        let error = Arc::new(ConnectError::Refused(error));
+        // Not the code of a write: each of those that it was about has its answer, or is sent again.
+        let message = format!("{why}, so this client comes back under another name");
+        let error = Arc::new(ConnectError::Lost(message));
         self.tell_all(&Event::Offline { error: error.clone(), retry_in: Some(retry_in) });
         self.effects.push_back(Effect::Status(Status::Offline { error, retry_in }));
     }

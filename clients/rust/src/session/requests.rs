@@ -41,6 +41,8 @@ pub(super) struct Requests {
     /// Whether a write was answered since numbers were settled last.
     progress: bool,
     rename: bool,
+    /// Whether the numbers given under this name were of another history than the broker's.
+    foreign: bool,
 }
 
 #[derive(Debug)]
@@ -69,8 +71,8 @@ impl Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Nothing,
-    /// Come back under another client name.
-    Rename,
+    /// Come back under another client name, for this reason.
+    Rename(&'static str),
 }
 
 impl Requests {
@@ -87,6 +89,7 @@ impl Requests {
             settling: false,
             progress: false,
             rename: false,
+            foreign: false,
         }
     }
 
@@ -120,6 +123,7 @@ impl Requests {
         if self.history.replace(epoch) == Some(epoch) {
             return Next::Nothing;
         }
+        self.foreign |= self.next_seq > 1;
         if self.has_numbered() {
             // This history may know them, and their numbers are not to be given to others.
             (self.settling, self.rename) = (true, true);
@@ -287,7 +291,10 @@ impl Requests {
         self.next_seq = self.floor + 1;
         if std::mem::take(&mut self.rename) {
             (self.floor, self.next_seq) = (0, 1);
-            return Next::Rename;
+            return Next::Rename(match std::mem::take(&mut self.foreign) {
+                true => "the broker has begun another history",
+                false => "the broker does not know this client's writes",
+            });
         }
         Next::Nothing
     }

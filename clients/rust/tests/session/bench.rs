@@ -1,5 +1,6 @@
 //! A session on a bench: nobody but the test is on its other side.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use onetree_client::mirror::State;
@@ -32,6 +33,8 @@ pub(crate) struct Bench {
     pub(crate) connects: usize,
     pub(crate) disconnects: usize,
     pub(crate) ended: Option<Option<ConnectError>>,
+    /// Why it was offline last.
+    pub(crate) offline: Option<Arc<ConnectError>>,
     pub(crate) in_flight: u32,
     /// The broker's history.
     pub(crate) epoch: Epoch,
@@ -60,6 +63,7 @@ impl Bench {
             connects: 0,
             disconnects: 0,
             ended: None,
+            offline: None,
             in_flight: 8,
             epoch: Epoch(1),
         };
@@ -88,6 +92,7 @@ impl Bench {
                 Effect::Status(Status::Ended { error }) => {
                     self.ended = Some(error.map(|error| ConnectError::clone(&error)));
                 }
+                Effect::Status(Status::Offline { error, .. }) => self.offline = Some(error),
                 Effect::Status(_) | Effect::Received { .. } => {}
             }
         }

@@ -1,10 +1,10 @@
 //! What is about one history goes into no other.
 
-use onetree_client::Code;
 use onetree_client::protocol::frame::{
     ClientFrame, Condition, Delete, Do, DropTree, Expect, Get, Trim, Txn,
 };
 use onetree_client::protocol::{Epoch, LogKey};
+use onetree_client::{Action, Code};
 
 use crate::bench::Bench;
 use crate::broker::{path, rev};
@@ -124,4 +124,45 @@ fn another_history_while_numbers_are_settled_holds_nobody_up() {
     assert_eq!(numbers(&frames), [(1, "b")]);
     bench.done(frames[0].2);
     assert_eq!(bench.outcome(behind), Some(Ok(())));
+}
+
+#[test]
+fn who_comes_back_under_another_name_says_why() {
+    // No write's outcome is unknown.
+    let is_away = |bench: &Bench, why: &str| {
+        let error = bench.offline.as_deref().unwrap();
+        let told =
+            format!("the connection was lost: {why}, so this client comes back under another name");
+        assert_eq!(
+            (error.word(), error.action(), error.to_string()),
+            ("lost", Action::Retry, told)
+        );
+    };
+    let mut bench = Bench::up();
+    bench.append("a");
+    bench.sent();
+    bench.epoch = ANOTHER;
+    bench.lose();
+    bench.come_back();
+    is_away(&bench, "the broker has begun another history");
+    // The same history, in which the broker has forgotten the name.
+    bench.come_back();
+    bench.append("b");
+    let first = appends(&bench.sent());
+    bench.done(first[0].2);
+    bench.append("c");
+    let second = appends(&bench.sent());
+    bench.refuse(second[0].2, Code::OutcomeUnknown);
+    is_away(&bench, "the broker does not know this client's writes");
+    // Another one, which is seen by the first write that it refuses: it had none to answer.
+    bench.come_back();
+    let third = appends(&bench.sent());
+    bench.done(third[0].2);
+    bench.epoch = Epoch(3);
+    bench.lose();
+    bench.come_back();
+    bench.append("d");
+    let fourth = appends(&bench.sent());
+    bench.refuse(fourth[0].2, Code::SeqGap);
+    is_away(&bench, "the broker has begun another history");
 }
