@@ -196,23 +196,7 @@ const RULE_KEYS: &[&str] = &["pattern", "keep", "max_age_ms", "max_bytes"];
 
 fn read_pattern<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Pattern, D::Error> {
     let text = String::deserialize(from)?;
-    pattern(&text).map_err(serde::de::Error::custom)
-}
-
-/// Reads a pattern that somebody wrote by hand.
-///
-/// # Errors
-/// What is wrong. Also a `*` within a segment: on the wire it is a character like others, but who writes
-/// `log-*` means what begins so, of which it would match nothing.
-pub fn pattern(text: &str) -> Result<Pattern, String> {
-    let within = |segment: &&str| segment.contains('*') && !matches!(*segment, "*" | "**");
-    if let Some(segment) = text.split('/').find(within) {
-        return Err(format!(
-            "not a pattern: '*' stands for a whole segment, and '**' for any number of them, \
-             not for a part of one ('{segment}')"
-        ));
-    }
-    Pattern::parse(text).map_err(|error| error.to_string())
+    Pattern::written(&text).map_err(serde::de::Error::custom)
 }
 
 impl Default for Config {

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use onetree::config;
 use onetree_client::{Changes, Event, Keep, KeepError, Mirror, MirrorOptions, Saver};
 use onetree_protocol::{Path, Pattern, View};
 
@@ -69,7 +68,7 @@ pub(crate) struct Watch {
     depth: Reach,
 
     /// Only paths like this below the path: * is one whole segment, ** any number. May come several times
-    #[arg(long = "match", value_name = "PATTERN", value_parser = config::pattern)]
+    #[arg(long = "match", value_name = "PATTERN", value_parser = Pattern::written)]
     patterns: Vec<Pattern>,
 
     /// Signals, too

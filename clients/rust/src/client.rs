@@ -243,7 +243,8 @@ impl Client {
         self.ask(ClientFrame::Auth(Auth { id: 0, token }), None, ok).await?.await
     }
 
-    /// Starts a live copy of what `view` sees.
+    /// Starts a live copy of what `view` sees. Make its patterns with [`crate::Pattern::written`], which
+    /// refuses `user-*`: with one that has such a segment the mirror ends at once, with [`Code::BadPattern`].
     pub fn mirror(&self, view: View, options: MirrorOptions) -> Mirror {
         let MirrorOptions { sub: options, saved, keep } = options;
         let sub = self.inner.last_sub.fetch_add(1, Ordering::Relaxed).wrapping_add(1);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onetree_protocol::frame::ErrorFrame;
-use onetree_protocol::{Action, Code, DecodeError, Path, PathError, Revision};
+use onetree_protocol::{Action, Code, DecodeError, Path, PathError, PatternError, Revision};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::keep::KeepError;
@@ -298,6 +298,7 @@ pub fn word(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     }
     let code = error.downcast_ref::<DecodeError>().map(|error| error.code);
     let code = code.or_else(|| error.is::<PathError>().then_some(Code::BadPath));
+    let code = code.or_else(|| error.is::<PatternError>().then_some(Code::BadPattern));
     code.map(Code::as_str)
 }
 

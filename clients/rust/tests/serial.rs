@@ -7,8 +7,8 @@ use std::time::Duration;
 use onetree_client::protocol::json::parse_change_line;
 use onetree_client::{
     Act, Change, Client, Code, ConnectError, Done, Entry, Error, Event, Found, KeepError, Options,
-    Path, Reason, RefreshKind, Revision, Sent, TransactError, Transacted, Value, Verdict, Write,
-    word,
+    Path, Pattern, Reason, RefreshKind, Revision, Sent, TransactError, Transacted, Value, Verdict,
+    Write, word,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -124,6 +124,7 @@ fn errors_have_words() {
         ("application", TransactError::Failed("mine".into()).into()),
         ("state-in-use", KeepError::InUse { path: state }.into()),
         ("bad-path", Path::parse("a").unwrap_err().into()),
+        ("bad-pattern", Pattern::written("user-*").unwrap_err().into()),
     ];
     for (expected, error) in errors {
         assert_eq!(word(&*error), Some(expected), "{error}");

@@ -19,10 +19,17 @@ pub enum PatternError {
     /// What is wrong with its segments.
     #[error("not a pattern: {0}")]
     Segments(#[from] PathError),
+    /// It is none that somebody would mean: see [`Pattern::written`].
+    #[error(
+        "not a pattern: '*' stands for a whole segment, and '**' for any number of them, not for a \
+         part of one ('{0}')"
+    )]
+    Within(Box<str>),
 }
 
 impl Pattern {
-    /// Checks `text` and makes it a pattern.
+    /// Checks `text` and makes it a pattern, as the protocol has them. What somebody wrote is read by
+    /// [`Pattern::written`].
     ///
     /// # Errors
     /// When it begins with `/`, a segment is not one (empty, `.`, control characters, too long), or there are too many.
@@ -43,6 +50,20 @@ impl Pattern {
             return Err(PathError::TooDeep(count).into());
         }
         Ok(Pattern(text.into()))
+    }
+
+    /// As [`Pattern::parse`], of a text that somebody wrote: in a program, on the command line, in a file.
+    ///
+    /// # Errors
+    /// Also where there is a `*` within a segment: on the wire it is a character like others, but who writes
+    /// `user-*` means what begins so, of which it would match nothing.
+    pub fn written(text: &str) -> Result<Pattern, PatternError> {
+        let pattern = Pattern::parse(text)?;
+        let within = |segment: &&str| segment.contains('*') && !matches!(*segment, "*" | "**");
+        match text.split('/').find(within) {
+            Some(segment) => Err(PatternError::Within(segment.into())),
+            None => Ok(pattern),
+        }
     }
 
     /// The text of the pattern, as it was parsed.
@@ -162,5 +183,27 @@ mod tests {
         assert!(Pattern::parse("").is_err());
         assert!(Pattern::parse("/a").is_err());
         assert!(Pattern::parse(&["x"; 33].join("/")).is_err());
+    }
+
+    #[test]
+    fn a_star_within_a_segment_is_none_that_somebody_wrote() {
+        for (text, segment) in [
+            ("user-*", "user-*"),
+            ("a/*x/**", "*x"),
+            ("***", "***"),
+            ("**.txt", "**.txt"),
+            ("a/b*c", "b*c"),
+        ] {
+            assert!(Pattern::parse(text).is_ok());
+            let told = format!(
+                "not a pattern: '*' stands for a whole segment, and '**' for any number of them, \
+                 not for a part of one ('{segment}')"
+            );
+            assert_eq!(Pattern::written(text).unwrap_err().to_string(), told);
+        }
+        for text in ["*", "a/**/b", "a"] {
+            assert_eq!(Pattern::written(text).as_ref().map(Pattern::as_str), Ok(text));
+        }
+        assert_eq!(Pattern::written("/a"), Err(PatternError::Absolute));
     }
 }

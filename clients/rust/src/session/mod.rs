@@ -32,7 +32,7 @@ use rand::{RngExt, SeedableRng};
 use crate::backoff::Backoff;
 use crate::errors::{ConnectError, Error, Sent};
 use crate::event::{Event, Status, Verdict};
-use crate::mirror::{self, Snapshot};
+use crate::mirror::Snapshot;
 use crate::options::{Options, Reconnect};
 use crate::request::{Done, Found};
 use requests::Requests;
@@ -283,39 +283,6 @@ impl Session {
             return;
         }
         self.requests.add(now, ticket, frame, of, &mut self.effects);
-    }
-
-    /// Starts a mirror as subscription `sub`, a number that no other has.
-    pub fn mirror(&mut self, sub: u32, state: mirror::State, options: SubOptions) {
-        let mut slot = Slot::new(state, options);
-        if let Link::Up { welcome, .. } = &self.link {
-            slot.state.handle_key(welcome.digest_key);
-        }
-        self.slots.insert(sub, slot);
-        if self.is_over() || self.closing.is_some() {
-            self.end_mirror(sub, Some(Error::Closed { why: self.why.clone(), sent: None }));
-        } else {
-            self.start(sub);
-        }
-    }
-
-    /// Ends a mirror; there will be nothing more about it.
-    pub fn drop_mirror(&mut self, sub: u32) {
-        let Some(slot) = self.slots.remove(&sub) else { return };
-        self.parts.remove(&Some(sub));
-        // What `hello` has said is taken back behind `welcome`.
-        if slot.subscribed && matches!(self.link, Link::Greeting { .. } | Link::Up { .. }) {
-            self.control.push_back(Control::Unsub(sub));
-        }
-    }
-
-    /// Starts a mirror again, from nothing, because the application wants it.
-    pub fn resync(&mut self, sub: u32) {
-        let Some(slot) = self.slots.get_mut(&sub) else { return };
-        slot.state.handle_distrust();
-        slot.held = None;
-        self.start(sub);
-        self.tell(sub, None);
     }
 
     /// Asks the broker to bring all mirrors to the present that can be.

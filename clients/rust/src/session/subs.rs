@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use onetree_protocol::frame::{ErrorFrame, Mode, Sub};
-use onetree_protocol::{Action, Code};
+use onetree_protocol::{Action, Code, Pattern};
 
 use super::{Asked, Control, Effect, Link, Session, Time};
 use crate::backoff::as_asked;
-use crate::errors::Error;
+use crate::errors::{Error, Refusal};
 use crate::event::{Event, Verdict};
 use crate::mirror::{self, Outcome};
 
@@ -51,6 +51,13 @@ impl Slot {
         Slot { state, options, subscribed: false, held: None, restarts, holds: 0 }
     }
 
+    /// What this client says itself against its view: the broker would take it, and show nothing.
+    fn refusal(&self) -> Option<Refusal> {
+        let wrong = |pattern: &Pattern| Pattern::written(pattern.as_str()).err();
+        let error = self.state.view().patterns.iter().find_map(wrong)?;
+        Some(Refusal::new(Code::BadPattern, error.to_string()))
+    }
+
     pub(super) fn frame(&self, id: u32, sub: u32) -> Sub {
         let SubOptions { mode, signals, every_ms } = self.options;
         let view = self.state.view().clone();
@@ -79,6 +86,43 @@ impl Slot {
 }
 
 impl Session {
+    /// Starts a mirror as subscription `sub`, a number that no other has. One with a pattern that is
+    /// not [`Pattern::written`] ends at once.
+    pub fn mirror(&mut self, sub: u32, state: mirror::State, options: SubOptions) {
+        let mut slot = Slot::new(state, options);
+        if let Link::Up { welcome, .. } = &self.link {
+            slot.state.handle_key(welcome.digest_key);
+        }
+        let refusal = slot.refusal();
+        self.slots.insert(sub, slot);
+        if self.is_over() || self.closing.is_some() {
+            self.end_mirror(sub, Some(Error::Closed { why: self.why.clone(), sent: None }));
+        } else if let Some(refusal) = refusal {
+            self.end_mirror(sub, Some(Error::Refused(refusal)));
+        } else {
+            self.start(sub);
+        }
+    }
+
+    /// Ends a mirror; there will be nothing more about it.
+    pub fn drop_mirror(&mut self, sub: u32) {
+        let Some(slot) = self.slots.remove(&sub) else { return };
+        self.parts.remove(&Some(sub));
+        // What `hello` has said is taken back behind `welcome`.
+        if slot.subscribed && matches!(self.link, Link::Greeting { .. } | Link::Up { .. }) {
+            self.control.push_back(Control::Unsub(sub));
+        }
+    }
+
+    /// Starts a mirror again, from nothing, because the application wants it.
+    pub fn resync(&mut self, sub: u32) {
+        let Some(slot) = self.slots.get_mut(&sub) else { return };
+        slot.state.handle_distrust();
+        slot.held = None;
+        self.start(sub);
+        self.tell(sub, None);
+    }
+
     /// The broker cannot serve a subscription, now or as it is.
     pub(super) fn handle_sub_error(&mut self, now: Time, sub: u32, error: ErrorFrame) {
         let Some(slot) = self.slots.get_mut(&sub) else { return };

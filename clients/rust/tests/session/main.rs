@@ -14,8 +14,8 @@ use onetree_client::protocol::frame::{
 };
 use onetree_client::session::{Reply, SubOptions};
 use onetree_client::{
-    Act, Action, Change, Code, Codec, Digest, Error, Event, Options, Path, Reason, RefreshKind,
-    Sent, Value, Verdict, View,
+    Act, Action, Change, Code, Codec, Digest, Error, Event, Options, Path, Pattern, Reason,
+    RefreshKind, Sent, Value, Verdict, View,
 };
 
 use bench::{Bench, SECOND};
@@ -600,6 +600,22 @@ fn a_subscription_that_is_refused_for_good_ends_its_mirror() {
         panic!("{}", bench.last_event())
     };
     assert_eq!(error.code(), Some(Code::BadPattern));
+}
+
+#[test]
+fn a_star_within_a_segment_of_a_pattern_is_refused_here() {
+    let mut bench = Bench::up();
+    // The protocol has it.
+    let patterns = ["**", "a/user-*"].map(|text| Pattern::parse(text).unwrap()).to_vec();
+    let view = View { patterns, ..View::tree(path("/a/user-*")) };
+    bench.session.mirror(1, State::new(view, None), SubOptions::default());
+    assert!(bench.sent().is_empty());
+    let [(1, Event::Ended { error: Some(error) })] = &bench.events[..] else {
+        panic!("{:?}", bench.events)
+    };
+    let told = "bad-pattern: not a pattern: '*' stands for a whole segment, and '**' for any number of \
+                them, not for a part of one ('user-*')";
+    assert_eq!((error.word(), error.to_string().as_str()), ("bad-pattern", told));
 }
 
 #[test]
