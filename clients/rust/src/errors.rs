@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use onetree_protocol::frame::ErrorFrame;
 use onetree_protocol::{Action, Code, DecodeError, Path, PathError, PatternError, Revision};
-use serde::ser::{Serialize, SerializeStruct, Serializer};
+use serde::{Serialize, Serializer};
 
 use crate::keep::KeepError;
 use crate::transact::TransactError;
@@ -34,6 +34,17 @@ impl Refusal {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Refusal {
         Refusal { code, message: message.into(), path: None, rev: None, retry_in: None }
     }
+
+    /// What it says without its code; where it is, unless the message says that.
+    fn words(&self) -> String {
+        let there = self.rev.map_or_else(String::new, |rev| format!(" is at revision {rev}"));
+        match &self.path {
+            Some(path) if !self.message.contains(path.as_str()) => {
+                format!("{} ({path}{there})", self.message)
+            }
+            _ => self.message.clone(),
+        }
+    }
 }
 
 impl From<ErrorFrame> for Refusal {
@@ -50,15 +61,7 @@ impl From<ErrorFrame> for Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code.as_str(), self.message)?;
-        if let Some(path) = &self.path {
-            write!(f, " ({path}")?;
-            if let Some(rev) = self.rev {
-                write!(f, " is at revision {rev}")?;
-            }
-            f.write_str(")")?;
-        }
-        Ok(())
+        write!(f, "{}: {}", self.code.as_str(), self.words())
     }
 }
 
@@ -302,15 +305,30 @@ pub fn word(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     code.map(Code::as_str)
 }
 
-/// `{"code","message"}`: its word, and what it says to people.
+/// `{"code","message"}`: its word, and what it says to people; what a refusal is about, and what is there.
+#[derive(Serialize)]
+struct Told<'a> {
+    code: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rev: Option<Revision>,
+}
+
 macro_rules! told {
     ($($error:ident),+) => {
         $(impl Serialize for $error {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut told = serializer.serialize_struct(stringify!($error), 2)?;
-                told.serialize_field("code", self.word())?;
-                told.serialize_field("message", &self.to_string())?;
-                told.end()
+                let code = self.word();
+                let told = match self {
+                    $error::Refused(refusal) => {
+                        let (path, rev) = (refusal.path.as_ref(), refusal.rev);
+                        Told { code, message: refusal.words(), path, rev }
+                    }
+                    _ => Told { code, message: self.to_string(), path: None, rev: None },
+                };
+                told.serialize(serializer)
             }
         })+
     };

@@ -7,8 +7,8 @@ use std::time::Duration;
 use onetree_client::protocol::json::parse_change_line;
 use onetree_client::{
     Act, Change, Client, Code, ConnectError, Done, Entry, Error, Event, Found, KeepError, Options,
-    Path, Pattern, Reason, RefreshKind, Revision, Sent, TransactError, Transacted, Value, Verdict,
-    Write, word,
+    Path, Pattern, Reason, RefreshKind, Refusal, Revision, Sent, TransactError, Transacted, Value,
+    Verdict, Write, word,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -132,6 +132,35 @@ fn errors_have_words() {
     assert_eq!(word(&*Box::<dyn StdError>::from("mine")), None);
     let refused = Client::start(Options::new("http://there")).unwrap_err();
     assert_eq!(refused.word(), "url");
+}
+
+#[test]
+fn an_error_is_told_with_what_is_there_instead() {
+    let refusal = |code, message: &str, rev| Refusal {
+        code,
+        message: message.to_owned(),
+        path: Some(path("/a")),
+        rev,
+        retry_in: None,
+    };
+    let conflict = refusal(Code::Conflict, "/a is at revision 337, not 1", Some(rev(337)));
+    let fields =
+        r#"{"code":"conflict","message":"/a is at revision 337, not 1","path":"/a","rev":337}"#;
+    is_told(Error::Refused(conflict.clone()), fields);
+    is_told(ConnectError::Refused(conflict.clone()), fields);
+    // Nothing is said twice.
+    assert_eq!(conflict.to_string(), "conflict: /a is at revision 337, not 1");
+    // A path that the message does not have.
+    let large = refusal(Code::ValueTooLarge, "a value has at most 1 byte", None);
+    assert_eq!(large.to_string(), "value-too-large: a value has at most 1 byte (/a)");
+    is_told(
+        Error::Refused(large),
+        r#"{"code":"value-too-large","message":"a value has at most 1 byte (/a)","path":"/a"}"#,
+    );
+    let elsewhere = refusal(Code::Conflict, "no", Some(rev(7)));
+    assert_eq!(elsewhere.to_string(), "conflict: no (/a is at revision 7)");
+    let lost = lost();
+    is_told(&lost, &json!({ "code": "lost", "message": lost.to_string() }).to_string());
 }
 
 #[test]
