@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::{fmt, io};
+use std::time::{Duration, Instant};
+use std::{fmt, io, mem};
 
 use bytes::Bytes;
 use onetree_protocol::Revision;
@@ -17,21 +18,26 @@ const KEPT_ITEMS: usize = 64;
 /// stream, and the connection gathers what it writes.
 const AT_ONCE_BYTES: usize = 4 * 1024;
 
+/// And it comes so long after what came before: a burst is gathered as well, by the connection that it wakes. Several
+/// times as long as it takes to be awake.
+const APART: Duration = Duration::from_micros(300);
+
 /// Live deltas and signals that a connection has not written yet, bounded in frames and bytes.
 ///
 /// Starts open. Open -> overflowed when a delta does not fit: then everything is dropped; or is not made for it
 /// ([`Outbox::overflow`]): then all deltas are. None is queued from then on. Overflowed -> open, without deltas, when
 /// the connection takes note of it ([`Outbox::take_overflow`]) and will get what changed from the tree instead.
 ///
-/// A connection that has nothing to do rests ([`Outbox::rest`]). Then what is small need not wait until it is awake:
-/// whoever pushes it writes it to the wire, in its place. As soon as the wire does not take all of it the rest waits
-/// here, and everything behind it.
+/// A connection that has nothing to do rests ([`Outbox::rest`]). Then what is small and comes alone need not wait until
+/// it is awake: whoever pushes it writes it to the wire, in its place. As soon as the wire does not take all of it the
+/// rest waits here, and everything behind it.
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
     most_bytes: usize,
     most_frames: usize,
     wire: Weak<dyn Wire>,
+    apart: Duration,
 }
 
 /// Where a connection writes to, and others while it rests.
@@ -78,6 +84,8 @@ struct State {
     overflowed: bool,
     /// While the connection rests: what it will need to know.
     resting: Option<Resting>,
+    /// When something small last came, for few.
+    last: Option<Instant>,
 }
 
 /// A connection that rests.
@@ -93,6 +101,12 @@ impl State {
     fn overflow(&mut self) {
         (self.items, self.bytes, self.frames) = Default::default();
         self.overflowed = true;
+    }
+
+    /// Whether nothing came shortly before what comes now.
+    fn is_alone(&mut self, apart: Duration) -> bool {
+        let now = Instant::now();
+        self.last.replace(now).is_none_or(|last| now.duration_since(last) >= apart)
     }
 
     fn is_idle(&self) -> bool {
@@ -116,11 +130,17 @@ impl Item {
 impl Outbox {
     /// An open, empty one.
     pub fn new(most_bytes: usize, most_frames: usize, wire: Weak<dyn Wire>) -> Outbox {
-        Outbox { state: Mutex::default(), most_bytes, most_frames, wire }
+        Outbox { state: Mutex::default(), most_bytes, most_frames, wire, apart: APART }
     }
 
-    /// Queues `item`, or writes it, if it may be written `at_once` and the connection rests. Deltas that do not fit
-    /// make the outbox overflow; signals that do not fit are dropped.
+    /// One that takes for alone what comes so long after what came before.
+    #[cfg(test)]
+    pub(super) fn apart(self, apart: Duration) -> Outbox {
+        Outbox { apart, ..self }
+    }
+
+    /// Queues `item`, or writes it, if it may be written `at_once`, comes alone, and the connection rests. Deltas that do
+    /// not fit make the outbox overflow; signals that do not fit are dropped.
     pub fn push(&self, item: Item, at_once: bool) -> Pushed {
         let (bytes, frames) = item.size();
         let mut state = self.lock();
@@ -138,9 +158,9 @@ impl Outbox {
             return Pushed { wakes: true, written: false };
         }
         let idle = state.is_idle();
+        let at_once = at_once && bytes <= AT_ONCE_BYTES && state.is_alone(self.apart);
         if idle
             && at_once
-            && bytes <= AT_ONCE_BYTES
             && let Some(resting) = &mut state.resting
             && let Some(pushed) = resting.write(&item, &self.wire)
         {
@@ -172,7 +192,7 @@ impl Outbox {
     /// A delta is missing; signals are not. True when the connection has to be woken.
     pub fn overflow(&self) -> bool {
         let mut state = self.lock();
-        let first = !std::mem::replace(&mut state.overflowed, true);
+        let first = !mem::replace(&mut state.overflowed, true);
         if first {
             state.items.retain(|item| matches!(item, Item::Signals(_)));
             let sizes = state.items.iter().map(Item::size);
@@ -211,7 +231,7 @@ impl Outbox {
     /// snapshot that it catches up with afterwards: what is queued from now on is above it, or in
     /// it and then skipped.
     pub fn take_overflow(&self) -> bool {
-        std::mem::take(&mut self.lock().overflowed)
+        mem::take(&mut self.lock().overflowed)
     }
 
     /// Whether it has overflowed and nobody has taken note of it.

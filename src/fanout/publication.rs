@@ -16,8 +16,8 @@ use super::run::Run;
 use super::subscriber::Subscriber;
 use super::{FEW, Fanout};
 
-/// Changes that are looked up, and commits that are handed over, in one piece: some 15 us as a rule, so that
-/// a look at the clock after each costs nothing.
+/// Changes that are looked up, and commits that are handed over, in one piece: some 15 us as a rule, and what is
+/// written at once ([`Few`]) once in a publication, so that a look at the clock after each costs nothing.
 const PIECE: usize = 16;
 
 /// So many frames that are handed over count as one more commit.

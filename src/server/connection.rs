@@ -61,8 +61,8 @@ pub(super) struct Arrival {
 /// One WebSocket connection.
 ///
 /// Opens with `hello` (`opening`), lives (`requests` in, `output` out), ends (`closing`). One task
-/// does it all, so there are no locks; it never waits for one thing alone but for the client's
-/// answer to the close.
+/// does it all, but for what others write while it rests ([`Outbox::rest`]); it never waits for one thing alone but for
+/// the client's answer to the close.
 pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     pub(super) peer: SocketAddr,
@@ -176,8 +176,7 @@ fn or_internal(life: impl Future<Output = Ending>) -> impl Future<Output = Endin
 /// a feed that may `rest`, others write in its place meanwhile.
 async fn wait(waited: &mut bool, resting: &mut bool, outbox: &Outbox, rest: Option<&Feed>) {
     *waited = true;
-    // Who looks around and goes on waiting does not begin anew.
-    if !*resting && let Some(above) = rest.and_then(Feed::live_above) {
+    if let Some(above) = rest.and_then(Feed::live_above) {
         *resting = outbox.rest(above);
     }
     std::future::pending().await
@@ -287,6 +286,7 @@ impl Connection {
 
     /// Queues a frame.
     pub(super) fn send(&mut self, frame: &ServerFrame) {
+        debug_assert!(!self.resting, "what others have begun to write comes first");
         self.scratch.clear();
         self.codec.encode_server_into(frame, &mut self.scratch);
         self.writer.frame(&self.scratch);

@@ -92,8 +92,8 @@ impl Connection {
         (intact, !items.is_empty())
     }
 
-    /// The heartbeat, and the answers to `sync`. The revision is loaded first: its deltas are in
-    /// the outbox then, and are sent before it is said that a mirror is there.
+    /// The heartbeat, and the answers to `sync`. The revision is loaded first: its deltas are written or in
+    /// the outbox then, and those are sent before it is said that a mirror is there.
     fn send_sync(&mut self) {
         if !self.timers.heartbeat_due && self.asked.is_empty() {
             return;

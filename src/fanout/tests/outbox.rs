@@ -37,7 +37,7 @@ fn outbox(bytes: usize, frames: usize) -> Outbox {
 
 fn on(paper: &Arc<Paper>) -> Outbox {
     let wire: Weak<Paper> = Arc::downgrade(paper);
-    Outbox::new(10_000, 100, wire)
+    Outbox::new(10_000, 100, wire).apart(Duration::ZERO)
 }
 
 fn item(n: Option<u64>, text: &'static str) -> Item {
@@ -137,6 +137,26 @@ fn what_is_large_or_goes_to_many_wakes_who_rests() {
     assert_eq!(outbox.push(item(Some(2), "to many"), false), WAKES);
     assert_eq!(outbox.push(item(Some(3), "to few"), true), WAITS, "not before what waits");
     assert_eq!(paper.written(), "");
+}
+
+#[test]
+fn bursts_are_gathered_and_what_comes_alone_is_written() {
+    let paper = Paper::taking(usize::MAX);
+    let (hour, none) = (Duration::from_secs(3_600), Duration::ZERO);
+    let push = |outbox: &Outbox, n: u64| {
+        outbox.rest(rev(n - 1));
+        let pushed = outbox.push(item(Some(n), "x"), true);
+        let _ = (outbox.rouse(), taken(outbox, Revision::MAX));
+        pushed
+    };
+    let outbox = on(&paper).apart(hour);
+    assert_eq!(push(&outbox, 1), WRITTEN, "nothing came before it");
+    assert_eq!(push(&outbox, 2), WAKES, "it comes shortly behind");
+    assert_eq!(push(&outbox, 3), WAKES);
+    let outbox = outbox.apart(none);
+    assert_eq!(push(&outbox, 4), WRITTEN);
+    let outbox = outbox.apart(hour);
+    assert_eq!(push(&outbox, 5), WAKES);
 }
 
 #[test]
