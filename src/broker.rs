@@ -389,8 +389,9 @@ impl<S: Store> Owner<S> {
             counters.latency.record(begun.into_std(), commits);
         }
         if answers_few {
-            // Who was woken last runs next on this thread, and on no other: not behind all that.
-            tokio::task::yield_now().await;
+            // Who was woken last runs next on this thread, and on no other, behind all that; unless somebody is woken
+            // after him.
+            tokio::spawn(async {});
         }
         // While others have their turn, no further event is taken and nothing else is published, so
         // that everything comes in order; what they may do meanwhile they may do beside it as well.
@@ -404,7 +405,7 @@ impl<S: Store> Owner<S> {
             }
         }
         if !batch.commits.is_empty() {
-            self.shared.settled.store(snapshot);
+            self.shared.settled.send_replace(snapshot);
         }
     }
 

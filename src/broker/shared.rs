@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use onetree_core::Snapshot;
+use onetree_protocol::Revision;
+use tokio::sync::watch;
 
 use super::counters::Counters;
 use crate::fanout::Fanout;
@@ -14,8 +16,8 @@ pub(crate) struct Shared {
     /// The tree, as soon as its last commit is stored; the commit may still be on its way to the
     /// outboxes.
     pub(crate) published: ArcSwap<Snapshot>,
-    /// The tree whose commits have all reached the outboxes.
-    pub(crate) settled: ArcSwap<Snapshot>,
+    /// The tree whose commits have all been written or have reached the outboxes.
+    pub(crate) settled: watch::Sender<Arc<Snapshot>>,
     pub(crate) fanout: Fanout,
     /// Whether nothing can be stored for now.
     pub(crate) read_only: Arc<AtomicBool>,
@@ -25,8 +27,19 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(snapshot: Snapshot, fanout: Fanout, read_only: Arc<AtomicBool>) -> Shared {
         let snapshot = Arc::new(snapshot);
-        let (published, settled) = (snapshot.clone().into(), snapshot.into());
+        let (published, settled) = (snapshot.clone().into(), watch::Sender::new(snapshot));
         Shared { published, settled, fanout, read_only, counters: Arc::default() }
+    }
+
+    /// The latest tree that had settled when this was called.
+    pub(crate) fn settled(&self) -> Arc<Snapshot> {
+        self.settled.borrow().clone()
+    }
+
+    /// Waits until a revision has settled.
+    pub(crate) async fn settles(&self, rev: Revision) {
+        // The sender is this one: it does not go.
+        let _ = self.settled.subscribe().wait_for(|settled| settled.rev() >= rev).await;
     }
 
     /// The latest tree that was published when this is called.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use onetree_core::{Author, Feed, FeedLimits};
 use onetree_protocol::frame::{ErrorFrame, Signal};
-use onetree_protocol::{Code, Codec, Name, ServerFrame};
+use onetree_protocol::{Code, Codec, Name, Revision, ServerFrame};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -90,6 +90,10 @@ pub(super) struct Connection {
     pub(super) in_flight: InFlight,
     /// The `id` of the `sync` requests that have not been answered.
     pub(super) asked: VecDeque<u32>,
+    /// What was published when it asked last: somebody has been told of that, and it is not told of less.
+    pub(super) asked_at: Revision,
+    /// Whether the answer waits until that has settled.
+    pub(super) unsettled: bool,
     /// The `id` of the client's `bye`.
     pub(super) leaving: Option<u32>,
     /// Frames in a row that were none.
@@ -266,6 +270,8 @@ impl Connection {
             scratch: Vec::new(),
             in_flight: InFlight::default(),
             asked: VecDeque::new(),
+            asked_at: Revision::ZERO,
+            unsettled: false,
             leaving: None,
             bad_frames: 0,
             logged: Vec::new(),
@@ -316,6 +322,7 @@ impl Connection {
         let sleep = tokio::time::sleep_until(self.next_deadline());
         let mut sleep = std::pin::pin!(sleep);
         let events = self.server.events.clone();
+        let server = self.server.clone();
         let mut turn = Instant::now();
         let mut waited = false;
         loop {
@@ -379,6 +386,7 @@ impl Connection {
                         return Ending::lost(&error);
                     }
                 }
+                () = server.shared.settles(self.asked_at), if self.unsettled => {}
                 () = &mut sleep => {}
                 () = tokio::task::yield_now(), if again => {}
                 () = wait(&mut waited, &mut self.resting, &self.mailbox.outbox, rest) => {}

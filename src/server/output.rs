@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use onetree_core::{Snapshot, Step, Time};
+use onetree_core::{Step, Time};
 use onetree_protocol::Revision;
 use onetree_protocol::frame::{Done, Ok as OkFrame, Reason, ServerFrame, Sync};
 use tokio::time::Instant;
@@ -98,7 +98,11 @@ impl Connection {
         if !self.timers.heartbeat_due && self.asked.is_empty() {
             return;
         }
-        let settled = Snapshot::clone(&self.server.shared.settled.load());
+        let settled = self.server.shared.settled();
+        self.unsettled = settled.rev() < self.asked_at;
+        if self.unsettled {
+            return;
+        }
         let there = self.feed.takes_live() && self.send_live(usize::MAX, settled.rev()).0;
         // What is counted is said: a mirror is taken to be there only when it is told so.
         if there && (self.timers.heartbeat_due || self.writer.has_room()) {

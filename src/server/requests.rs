@@ -239,6 +239,7 @@ impl Connection {
             return self.refuse(id, self.too_many());
         }
         self.asked.push_back(id);
+        self.asked_at = self.server.shared.published.load().rev();
     }
 
     /// Whether one more request may wait for its reply.

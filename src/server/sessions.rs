@@ -156,7 +156,7 @@ pub(super) async fn sessions(
     server.inquiry.store(None);
     let mut connections: Vec<Described> = found.into_values().collect();
     connections.sort_unstable_by_key(|one| one.id);
-    let revision = server.shared.settled.load().rev().get();
+    let revision = server.shared.settled().rev().get();
     Some((Sessions { revision, connections, silent: waited.len(), more }, permit))
 }
 
@@ -170,7 +170,7 @@ impl Connection {
     }
 
     fn describe(&self) -> Described {
-        let revision = self.server.shared.settled.load().rev();
+        let revision = self.server.shared.settled().rev();
         let outbox_bytes = self.mailbox.outbox.bytes();
         let lost = self.mailbox.outbox.has_overflowed();
         let idle = self.mailbox.outbox.is_idle();

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use onetree_core::Snapshot;
 use onetree_protocol::Path;
 use serde::Serialize;
 
@@ -43,7 +42,7 @@ struct CommitLatency {
 /// of the system.
 pub(super) fn stats(server: &Server) -> Stats {
     let shared = &server.shared;
-    let snapshot = Snapshot::clone(&shared.settled.load());
+    let snapshot = shared.settled();
     let summary = snapshot.summary(&Path::root());
     let counters = &shared.counters;
     let recent = counters.latency.recent();

@@ -27,7 +27,8 @@ async fn who_rests_and_does_not_read_has_everything_in_order_afterwards() {
     }
 }
 
-/// What it is told when it asks comes behind what was written in its place, and stands for all of it.
+/// What it is told when it asks comes behind what was written in its place, and stands for all of it; and for every write
+/// that anybody had been answered.
 #[tokio::test]
 async fn who_rested_and_asks_is_where_the_answer_says() {
     let broker = broker("").await;
@@ -45,6 +46,7 @@ async fn who_rested_and_asks_is_where_the_answer_says() {
                 let frame = reader.next().await;
                 if frame["op"] == "sync" {
                     assert_eq!(frame["rev"], seen, "what it stands for has come");
+                    assert_eq!(seen, last, "with all that was answered");
                     break;
                 }
                 seen += 1;
