@@ -88,7 +88,7 @@ export class Copy {
       }
       default: {
         if (change.gap) this.gaps.add(path);
-        for (const gone of this.logged(path, change.to ?? '')) this.remove(gone, rev, note, true);
+        for (const gone of this.logged(path, change.to ?? '')) this.remove(gone, rev, note, path);
       }
     }
   }
@@ -123,12 +123,12 @@ export class Copy {
     return found;
   }
 
-  /** @private @param {string} path @param {number} rev @param {boolean} note @param {true} [trimmed] */
+  /** @private @param {string} path @param {number} rev @param {boolean} note @param {string} [trimmed] the log */
   remove(path, rev, note, trimmed) {
     const old = this.map.delete(orderKey(path));
     if (old === undefined) return;
     this.forget(old);
-    if (note) this.changes.push(trimmed === true ? { path, rev, old, trimmed } : { path, rev, old });
+    if (note) this.changes.push(trimmed === undefined ? { path, rev, old } : { path, rev, old, trimmed });
   }
 
   /** @private @param {Entry | undefined} old */

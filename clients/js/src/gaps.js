@@ -39,10 +39,9 @@ export class Gaps {
     // A log entry that came and was trimmed meanwhile was never seen: there was something. One that was deleted, was
     // to be gone.
     for (const { path, old, trimmed } of event.changes) {
-      if (!trimmed || !LOGGED.test(path)) continue;
-      const log = path.slice(0, -19) || '/';
+      if (trimmed === undefined || this.logs.has(trimmed) || !LOGGED.test(path)) continue;
       // Its revision does not say it: another history may have others at the same.
-      if (!this.logs.has(log) && !same(this.from.get(path), old)) this.logs.add(log);
+      if (!same(this.from.get(path), old)) this.logs.add(trimmed);
     }
     if (this.logs.size >= this.most) this.forget(state.snapshot);
   }

@@ -7,9 +7,9 @@ import { Sorted } from './sorted.js';
 /**
  * @typedef {import('./protocol.js').Cookie} Cookie
  * @typedef {import('./protocol.js').Entry} Entry
- * @typedef {{path: string, rev: number, old?: Entry, new?: Entry, trimmed?: true}} Difference what happened to one entry:
- *   `old` is missing when there was none, `new` when there is none now; `rev` is then one at which it was gone; `trimmed`: it
- *   went with the trim of its log
+ * @typedef {{path: string, rev: number, old?: Entry, new?: Entry, trimmed?: string}} Difference what happened to one entry:
+ *   `old` is missing when there was none, `new` when there is none now; `rev` is then one at which it was gone; `trimmed`: the
+ *   log with whose trim it went
  */
 
 /** @param {number} digits @returns {import('./options.js').Rule} */

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { EntryHasher, blake2s } from '../src/blake2s.js';
 import { Changes } from '../src/changes.js';
+import { Gaps } from '../src/gaps.js';
 import { digestOf } from '../src/copy.js';
 import { MirrorState } from '../src/mirror.js';
 import { Snapshot } from '../src/snapshot.js';
@@ -124,7 +125,7 @@ test('an event tells each path once, from what was there before it to what is th
   const keys = [1, 7, 8].map((rev) => logKey(rev, 0));
   const appended = keys.slice(1).map((key, n) => put(`/log/${key}`, 7 + n, n));
   assert.deepEqual(told(state.handleDelta(6, 8, [...appended, { act: 'trim', path: '/log', rev: 8, to: keys[0] }])),
-    [[`/log/${keys[1]}`, 7, no, 0, no], [`/log/${keys[2]}`, 8, no, 1, no], [`/log/${keys[0]}`, 8, 1, no, true]]);
+    [[`/log/${keys[1]}`, 7, no, 0, no], [`/log/${keys[2]}`, 8, no, 1, no], [`/log/${keys[0]}`, 8, 1, no, '/log']]);
   // A refresh from a cookie may bring again what the mirror has.
   state.handleLost();
   state.handleRefresh({ kind: 'delta', why: 'cookie', from: 3 });
@@ -155,6 +156,20 @@ test('what is folded is complete; a trim is a gap, a delete is none', () => {
     for (const { path, new: now } of events.flatMap(({ changes }) => changes)) now ? copy.set(path, now) : copy.delete(path);
     assert.deepEqual(rows(copy.values()), rows(state.snapshot));
   }
+});
+
+test('what an entry of a log had under it goes with the trim of that log, and is a gap of that', () => {
+  const state = new MirrorState(viewOf('/'));
+  const put = (path, rev) => ({ path, rev, act: 'put', value: Value.json(rev) });
+  const [first, second] = [`/log/${logKey(1, 0)}`, `/log/${logKey(1, 0)}/${logKey(2, 0)}`];
+  state.handleRefresh({ kind: 'full', why: 'no-cookie' });
+  state.handleEntries([put(first, 1)]);
+  state.handleFresh({ rev: 1, view: '0'.repeat(16) }, EPOCH);
+  const gaps = new Gaps(state.snapshot);
+  const tell = (rev, change) => gaps.fold({ type: 'delta', rev, ...state.handleDelta(rev - 1, rev, [change]) }, state);
+  tell(2, put(second, 2));
+  tell(3, { act: 'trim', path: '/log', rev: 3, to: logKey(1, 0) });
+  assert.deepEqual([...gaps.logs], ['/log']);
 });
 
 /** A full queue, and the mirror behind it: /log with the entries of these revisions, all of them known. */
