@@ -4,26 +4,42 @@ import { OnetreeError } from './errors.js';
 
 /** @typedef {import('./live.js').Mirror} Mirror */
 
-/** @type {Mirror | undefined} */
-let asking;
+/**
+ * @typedef {{run<T>(mirror: Mirror, load: () => Promise<T>): Promise<T>, getStore(): Mirror | undefined}} Asking as an
+ *   `AsyncLocalStorage`
+ */
+
+/** What every host can tell: who asks, as long as `load` has not waited for anything. @type {Asking & {now?: Mirror}} */
+const atOnce = {
+  run(mirror, load) {
+    this.now = mirror;
+    try {
+      return load();
+    } finally {
+      delete this.now;
+    }
+  },
+  getStore() {
+    return this.now;
+  },
+};
+
+/** @type {Asking} */
+let asking = atOnce;
+
+/** The host can tell more. @param {Asking} by */
+export const askBy = (by) => void (asking = by);
 
 /**
  * Asks what a mirror is kept in for what is there.
  * @template T
  * @param {Mirror} mirror
- * @param {() => T} load
+ * @param {() => Promise<T>} load
  */
-export function askFor(mirror, load) {
-  asking = mirror;
-  try {
-    return load();
-  } finally {
-    asking = undefined;
-  }
-}
+export const askFor = (mirror, load) => asking.run(mirror, load);
 
-/** Who asks, in a `load` before it waits for anything: also where a `keep` of the application's own asks another one. */
-export const whoAsks = () => asking;
+/** Who asks, also where a `keep` of the application's own asks another one. */
+export const whoAsks = () => asking.getStore();
 
 /** The place is another's. */
 export class InUse extends OnetreeError {

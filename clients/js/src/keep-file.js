@@ -1,9 +1,10 @@
 // Where a mirror survives its process, in Node: one file in the format of `onetree watch --state`, replaced as a whole.
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { OnetreeError } from './errors.js';
-import { InUse, whoAsks } from './holder.js';
+import { InUse, askBy, whoAsks } from './holder.js';
 import { cookieText, entryText, readCookie, readEntry } from './json.js';
 import { comparePaths, utf8 } from './protocol.js';
 
@@ -17,6 +18,29 @@ const PIECE = 2_000;
  * @type {Map<string, import('./live.js').Mirror | undefined>}
  */
 const inUse = new Map();
+
+/**
+ * Who asks, also where a `keep` of the application's own waits for something before it does.
+ * @type {AsyncLocalStorage<{mirror: import('./live.js').Mirror | undefined}>}
+ */
+const asking = new AsyncLocalStorage();
+/** How many do. */
+let loads = 0;
+
+askBy({
+  async run(mirror, load) {
+    const who = { mirror: /** @type {typeof mirror | undefined} */ (mirror) };
+    loads += 1;
+    try {
+      return await asking.run(who, load);
+    } finally {
+      // What was made meanwhile and lives on is not to hold the mirror, and while nobody asks promises are not to cost more.
+      who.mirror = undefined;
+      if (--loads === 0) asking.disable();
+    }
+  },
+  getStore: () => asking.getStore()?.mirror,
+});
 
 /**
  * A file that one mirror is kept in, for the option `keep` of `client.mirror`. It is only ever replaced as a whole, by way of

@@ -21,7 +21,8 @@ const PAGE = whole(32);
  * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
  * @typedef {{load(): Promise<Snapshot | {cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>} | undefined>,
  *   save(snapshot: Snapshot): Promise<void>, close?(): Promise<void>}} Keep where a mirror survives its process; `save`
- *   replaces both in one step, also where `load` failed: whoever has something to lose refuses it; `close`: the mirror has ended, it is free for another
+ *   replaces both in one step, also where `load` failed: whoever has something to lose refuses it; `close`: the mirror has ended, it is free for another;
+ *   a `load` that asks `keepInIndexedDB` in its turn does so before it waits for anything, or the end of the mirror that is kept there is not waited for
  * @typedef {{entries: Entry[], more: boolean, rev: number}} Page entries of a log, the oldest first; `more`: there are older
  *   ones; `rev`: of the broker's first answer
  */

@@ -128,12 +128,26 @@ test('two mirrors of one process do not write into one file, also by one keep', 
   await again.close();
 });
 
-for (const [whose, another] of Object.entries({ 'the same keep': (/** @type {any} */ keep) => keep, 'another keep': (_, path) => keepInFile(path) })) {
+/** As an application's own `keep` goes to another, to be told what it gave. */
+const told = (/** @type {any} */ keep) => ({ load: async () => keep.load(), save: (snapshot) => keep.save(snapshot), close: async () => keep.close() });
+
+/** As one does that waits for something of its own before. */
+const late = (/** @type {any} */ keep) => told({ ...keep, load: async () => (await new Promise(setImmediate), keep.load()) });
+
+/** Other places that are the same one. @type {Record<string, (keep: any, path: string) => any>} */
+const SAME = {
+  'the same keep': (keep) => keep, 'another keep': (_, path) => keepInFile(path), 'one of the application': (_, path) => told(keepInFile(path)),
+};
+
+/** @type {typeof SAME} */
+const SAME_LATE = { ...SAME, 'one of the application that waits': (_, path) => late(keepInFile(path)) };
+
+for (const [whose, another] of Object.entries(SAME_LATE)) {
   test(`a mirror begins behind the end of the one that is kept there before it, by ${whose}`, async (t) => {
     const path = await file(t);
     const { client } = made(t);
     await client.put('/a', 1);
-    const keep = keepInFile(path);
+    const keep = another(keepInFile(path), path);
     const first = client.mirror('/', { keep });
     await first.fresh();
     void first.close();
@@ -154,12 +168,7 @@ for (const [whose, another] of Object.entries({ 'the same keep': (/** @type {any
   });
 }
 
-/** As an application's own `keep` goes to another, to be told what it gave. */
-const told = (/** @type {any} */ keep) => ({ load: async () => keep.load(), save: (snapshot) => keep.save(snapshot), close: async () => keep.close() });
-
-for (const [whose, another] of Object.entries({
-  'the same keep': (/** @type {any} */ keep) => keep, 'another keep': (_, path) => keepInFile(path), 'one of the application': (_, path) => told(keepInFile(path)),
-})) {
+for (const [whose, another] of Object.entries(SAME_LATE)) {
   test(`the end of a mirror that is kept elsewhere is not waited for, by ${whose}`, { timeout: 5_000 }, async (t) => {
     const path = await file(t);
     let end = () => {};
@@ -181,7 +190,9 @@ for (const [whose, another] of Object.entries({
     end();
     await Promise.all([ended, third.close()]);
   });
+}
 
+for (const [whose, another] of Object.entries(SAME)) {
   test(`of those who wait for a mirror to end, and who ask then, the first has what it is kept in, by ${whose}`, async (t) => {
     const path = await file(t);
     const { client } = made(t);
