@@ -43,9 +43,17 @@ export const whoAsks = () => asking.getStore();
 
 /** The place is another's. */
 export class InUse extends OnetreeError {
+  /** Neither what prints the error shows it, nor does the error hold it behind its end. @type {WeakRef<Mirror> | undefined} */
+  #holder;
+
   /** @param {string} message @param {Mirror | undefined} holder where it is one of here */
   constructor(message, holder) {
     super('state-in-use', message);
-    this.holder = holder;
+    this.#holder = holder && new WeakRef(holder);
+  }
+
+  /** As long as it is there. */
+  get holder() {
+    return this.#holder?.deref();
   }
 }

@@ -105,8 +105,7 @@ export function keepInIndexedDB(name) {
 
     async close() {
       const db = await opening?.catch(() => undefined);
-      opening = undefined;
-      kept = undefined;
+      opening = kept = mirror = undefined;
       db?.close();
       await letGo();
     },

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { inspect } from 'node:util';
 import { OnetreeError } from '../src/errors.js';
 import { keepInFile } from '../src/keep-file.js';
 import { start } from '../src/index.js';
@@ -126,6 +127,27 @@ test('two mirrors of one process do not write into one file, also by one keep', 
   await again.fresh();
   assert.deepEqual([again.initial.rev, again.initial.size, again.keepError], [2, 2, undefined]);
   await again.close();
+});
+
+test('who is refused says why in few words, and does not hold the mirror that has it', async (t) => {
+  const path = await file(t);
+  const { client } = made(t, { token: 'secret' });
+  const refused = await (async () => {
+    const one = client.mirror('/', { keep: keepInFile(path) });
+    const other = client.mirror('/', { keep: told(keepInFile(path)) });
+    await Promise.all([one.fresh(), other.fresh()]);
+    const text = inspect(other.keepError);
+    assert.match(text, /state-in-use/);
+    assert.doesNotMatch(text, /Mirror \{|secret/);
+    await one.close();
+    return { one: new WeakRef(one), other };
+  })();
+  for (let n = 0; n < 10 && refused.one.deref(); n += 1) {
+    await new Promise(setImmediate);
+    globalThis.gc();
+  }
+  assert.equal(refused.one.deref(), undefined);
+  assert.equal(refused.other.keepError?.code, 'state-in-use');
 });
 
 /** As an application's own `keep` goes to another, to be told what it gave. */
