@@ -175,7 +175,8 @@ export class Transaction {
 
   /**
    * Runs `first`; when that retries, its writes are forgotten, what it read is not, and `second` runs. Where `first` is
-   * asynchronous, this is to be awaited before anything else is: what is written while it waits counts as its own.
+   * asynchronous, this is to be awaited before anything else is: what is written while it waits counts as its own, and what is under
+   * way when the run ends comes to nothing, untold.
    * @template A, B
    * @param {(tx: Transaction) => A} first
    * @param {(tx: Transaction) => B} second
@@ -268,10 +269,11 @@ export async function transact(mirror, fn) {
       // What reaches this is one, also where an `orElse` beside it has had its answer since; one of a transaction around it is
       // not, nor is what an `orElse` says that this did not wait for.
       tx.retried = (error instanceof Retry && error.tx === tx) || (tx.retried && tx.untold.size === 0);
-      for (const either of tx.untold) either.catch(() => {});
       if (!tx.retried) throw error;
     } finally {
       tx.ended = true;
+      // What is under way still comes to nothing, and nobody is there to be told.
+      for (const either of tx.untold) either.catch(() => {});
     }
     if (tx.retried) {
       await mirror.until((now) => other(now) || tx.changed(now), false);

@@ -168,6 +168,36 @@ for (const [when, branch] of Object.entries(BRANCHES)) {
   }
 }
 
+test('what is under way behind the end of a run does not end the process', { timeout: 5_000 }, async (t) => {
+  const unhandled = [];
+  const note = (error) => unhandled.push(error);
+  process.on('unhandledRejection', note);
+  t.after(() => process.off('unhandledRejection', note));
+  const late = (tx) => tx.orElse(async () => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    tx.put('/late', 1);
+  }, () => {});
+  const { client, broker } = made(t);
+  const mirror = client.mirror('/');
+  await mirror.transact((tx) => {
+    late(tx);
+    tx.put('/b', 1);
+  });
+  let runs = 0;
+  const caught = mirror.transact((tx) => {
+    runs += 1;
+    if (tx.get('/a')) return;
+    late(tx);
+    try {
+      tx.retry();
+    } catch {}
+  });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  await client.put('/a', 1);
+  await caught;
+  assert.deepEqual([unhandled, runs, [...broker.tree.keys()].sort()], [[], 2, ['/a', '/b']]);
+});
+
 test('a retry of an asynchronous orElse that is caught is one, whatever is thrown then', async (t) => {
   const { runs } = await waiting(t, async (tx) => {
     try {
