@@ -47,7 +47,7 @@ askBy({
  * `PATH.tmp` beside it: whatever kills the process, it is one that was whole. Through a symbolic link its target is replaced.
  * One that is not whole is left as it is (`state-broken` names the line), and nothing is saved: it may be all there is; the
  * mirror starts from nothing, and `mirror.keepError` says why. So it is with a file in which another mirror of this process is
- * kept (`state-in-use`), until that has ended. Another process must not write it meanwhile.
+ * kept (`state-in-use`), also behind the end of that one: who begins then has the file. Another process must not write it meanwhile.
  * @param {string} path
  * @returns {import('./live.js').Keep}
  */
