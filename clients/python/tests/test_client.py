@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.sync import server as threaded
 
 import onetree
 from naive import Broker, Connection
@@ -21,7 +23,7 @@ from onetree.changes import EVENTS, Changes
 from onetree.mirror import State
 from onetree.options import Options
 from onetree.protocol import frames as f
-from onetree.protocol import json_codec
+from onetree.protocol import json_codec, msgpack_codec
 from onetree.protocol.cookies import epoch_of
 from onetree.protocol.paths import log_key
 from onetree.session import session as session_module
@@ -411,6 +413,28 @@ def test_what_is_no_broker(said: bytes, kind: str, action: str) -> None:
             assert "full" in str(error.value) or not said.endswith(FULL)
 
     run(story())
+
+
+def test_an_answer_that_comes_while_the_loop_is_busy_until_the_time_is_up_is_only_late() -> None:
+    def late(*_: Any) -> None:
+        time.sleep(0.2)
+
+    async def opens(url: str) -> None:
+        await onetree.connect(url, connect_timeout=0.5)
+
+    async def story(url: str) -> None:
+        connecting = asyncio.ensure_future(opens(url))
+        await asyncio.sleep(0.1)
+        time.sleep(0.6)
+        with pytest.raises(onetree.Unreachable):
+            await connecting
+
+    known: Any = [msgpack_codec.SUBPROTOCOL, json_codec.SUBPROTOCOL]
+    with threaded.serve(
+        lambda socket: None, "127.0.0.1", 0, subprotocols=known, process_request=late
+    ) as server:
+        threading.Thread(target=server.serve_forever).start()
+        run(story(f"ws://127.0.0.1:{server.socket.getsockname()[1]}"))
 
 
 async def two(server: Server) -> tuple[onetree.Client, onetree.Mirror, onetree.Client]:

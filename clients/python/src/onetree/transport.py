@@ -291,10 +291,10 @@ def _not_open(address: str, head: bytes, error: Exception | None) -> ConnectErro
 
 
 def _answer(address: str, head: bytes, body: bytes = b"") -> HttpAnswer | None:
-    """What an HTTP server answers that takes nobody in; `None`: that is not whole. It goes by the
-    head, whatever becomes of the body."""
+    """What an HTTP server answers that takes nobody in; `None`: that is not whole, or is that it
+    does. It goes by the head, whatever becomes of the body."""
     answer = HEAD.match(head)
-    if answer is None:
+    if answer is None or answer[1] == b"101":
         return None
     said = body.decode(errors="replace").strip().split("\n")[0][:SAID]
     after = RETRY_AFTER.search(head)
