@@ -32,6 +32,7 @@ from onetree.transport import Link
 from server import Server, naive, run
 
 FULL = b"HTTP/1.1 503 Full\r\nRetry-After: 3\r\nContent-Length: 4\r\n\r\nfull"
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 STAYS = b"stays:"
 """Before what is said where the connection does not end behind it."""
 
@@ -384,6 +385,14 @@ def test_errors_of_connecting() -> None:
         (b"HTTP/1.1 401 No\r\nContent-Length: 9\r\n\r\n", "HttpAnswer", "reauth"),
         (b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n", "HttpAnswer", "fix"),
         (STAYS + b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\nno", "HttpAnswer", "fix"),
+        # Others than this version's, without words, and announced by what is no answer yet.
+        (FULL.replace(b"1.1", b"1.0"), "HttpAnswer", "retry"),
+        (FULL.replace(b" Full", b""), "HttpAnswer", "retry"),
+        (EARLY + FULL, "HttpAnswer", "retry"),
+        (EARLY, "LinkLost", "retry"),
+        (FULL.replace(b"\r\n", b"\r\nOdd: " + b"x" * 9000 + b"\r\n", 1), "HttpAnswer", "retry"),
+        (b"HTTP/1.0 101 Switching\r\n\r\n", "NotABroker", "fix"),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", "NotABroker", "fix"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "NotABroker", "fix"),
         (bytes([21, 3, 1, 0, 2, 2, 70]), "NotABroker", "fix"),
         (b"", "LinkLost", "retry"),

@@ -53,7 +53,9 @@ class Over(NamedTuple):
     error: ConnectError
 
 
-async def link(data: bytes, cut: Callable[[], int], head: bytes | None = None) -> Over:
+async def link(
+    data: bytes, cut: Callable[[], int], head: bytes | None = None, early: bytes = b""
+) -> Over:
     """Sends these bytes behind the answer to the handshake, or behind `head`, in pieces."""
     taken: list[bytes | str] = []
 
@@ -62,7 +64,7 @@ async def link(data: bytes, cut: Callable[[], int], head: bytes | None = None) -
         protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
         protocol.send_response(protocol.accept(protocol.events_received()[0]))  # type: ignore[arg-type]
         # In one piece with the answer to the handshake, too.
-        sent = (head or b"".join(protocol.data_to_send())) + data
+        sent = early + (head or b"".join(protocol.data_to_send())) + data
         while sent:
             size = cut()
             writer.write(sent[:size])
@@ -136,11 +138,27 @@ def test_behind_the_close_nothing_counts() -> None:
 def test_a_refusal_keeps_its_body() -> None:
     """Bytes that look like frames, too."""
     body = b"busy \x81\x01x\r\n\r\n\x81"
-    head = b"HTTP/1.1 503 Busy\r\nContent-Length: %d\r\n\r\n" % len(body)
+    early = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Hints\r\nLink: a\r\n\r\n"
+    for first in (
+        b"HTTP/1.1 503 Busy",
+        b"HTTP/1.0 503 Busy",
+        b"HTTP/1.1 503",
+        early + b"HTTP/1.1 503 ",
+    ):
+        head = first + b"\r\nContent-Length: %d\r\n\r\n" % len(body)
+        for size in (1, 30, 1 << 20):
+            with pytest.raises(HttpAnswer) as answer:
+                asyncio.run(link(body, lambda size=size: size, head))  # type: ignore[misc]
+            assert "answers 503: busy" in str(answer.value)
+
+
+def test_an_answer_that_was_announced_opens_the_websocket() -> None:
+    early = b"HTTP/1.1 103 Hints\r\nLink: a\r\n\r\n"
     for size in (1, 1 << 20):
-        with pytest.raises(HttpAnswer) as answer:
-            asyncio.run(link(body, lambda size=size: size, head))  # type: ignore[misc]
-        assert "busy" in str(answer.value)
+        over = asyncio.run(
+            link(frame(Opcode.TEXT, b"a"), lambda size=size: size, early=early)  # type: ignore[misc]
+        )
+        assert over.taken == ["a"]
 
 
 def test_a_sender_that_gave_up_does_not_disturb_the_end() -> None:

@@ -178,9 +178,7 @@ class Link(asyncio.Protocol):
         protocol = self._protocol
         self._heard()
         if protocol.state is State.CONNECTING:
-            if not self._wire.head:
-                # Empty lines before an answer count for nothing.
-                data = data.lstrip(b"\r\n")
+            data = self._wire.answer(data)
             size = self._wire.handshake(data)
             self._other(data[:size])
             data = data[size:]
@@ -284,9 +282,12 @@ def _not_open(address: str, head: bytes, error: Exception | None) -> ConnectErro
     if not HTTP.startswith(head[: len(HTTP)]):
         return NotABroker(f"{address} is no Onetree broker: it speaks no HTTP")
     cause = error and (error.__cause__ or error)
-    if cause is None or isinstance(cause, EOFError | InvalidStatus):
-        body = bytes(cause.response.body or b"") if isinstance(cause, InvalidStatus) else b""
-        return _answer(address, head, body) or LinkLost("it was closed during the handshake")
+    body = bytes(cause.response.body or b"") if isinstance(cause, InvalidStatus) else b""
+    answer = _answer(address, head, body)
+    if answer is not None:
+        return answer
+    if cause is None or isinstance(cause, EOFError):
+        return LinkLost("it was closed during the handshake")
     return NotABroker(f"{address} is no Onetree broker: {error}")
 
 

@@ -7,6 +7,7 @@ else (the handshake, fragments, pings, the close, what is wrong) goes to the lib
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 Kind = Literal["text", "binary", "other"]
@@ -14,6 +15,13 @@ Kind = Literal["text", "binary", "other"]
 _KINDS: Final[dict[int, Kind]] = {0x81: "text", 0x82: "binary"}
 """How the frame of a whole message begins: the last of its message, nothing reserved."""
 _HEAD_END: Final = b"\r\n\r\n"
+_HTTP: Final = b"HTTP/1."
+_EARLY: Final = re.compile(rb"HTTP/1\.1 1(?!01)[0-9]{2}\b")
+"""How a head begins behind which the answer is still to come."""
+_STATUS: Final = re.compile(rb"\AHTTP/1\.(?!0 101)[01] ([0-9]{3}) ?(?=[^0-9])")
+"""How an answer's status is said; that a WebSocket opens is of HTTP/1.1 alone."""
+_MOST: Final = 65_536
+"""So much is looked through for the beginning of an answer, bytes."""
 
 
 class Wire:
@@ -22,12 +30,30 @@ class Wire:
     def __init__(self) -> None:
         self.head = b""
         """What came of the handshake's head."""
-        # The beginning of a frame's head.
+        # The beginning of an answer's head, or of a frame's.
         self._rest = b""
         # How much of a frame is still to come that the library has the beginning of.
         self._owed = 0
         # Whether a message is under way in fragments: until its end, the library is to see it all.
         self._in_fragments = False
+
+    def answer(self, data: bytes) -> bytes:
+        """What came next of the answer to the handshake, as the library takes it: of HTTP/1.1, with
+        words behind the status or room for them. Heads that only announce the answer, and empty
+        lines before it, count for nothing."""
+        if self.head:
+            return data
+        data, self._rest = (self._rest + data).lstrip(b"\r\n"), b""
+        while _EARLY.match(data):
+            _, end, behind = data.partition(_HEAD_END)
+            if not end:
+                break
+            data = behind.lstrip(b"\r\n")
+        is_whole = b"\n" in data and not _EARLY.match(data)
+        if _HTTP.startswith(data[: len(_HTTP)]) and not is_whole and len(data) < _MOST:
+            self._rest = data
+            return b""
+        return _STATUS.sub(rb"HTTP/1.1 \1 ", data)
 
     def handshake(self, data: bytes) -> int:
         """How much of what came next belongs to the handshake's head; behind it nothing does."""
