@@ -342,6 +342,35 @@ def test_ctrl_c_leaves_what_waits_for_a_function_that_never_returns() -> None:
     script(work)
 
 
+def test_ctrl_c_while_a_transaction_runs_leaves_it_unwritten() -> None:
+    program = """
+import signal, sys, threading
+from onetree import sync
+with sync.connect(sys.argv[1]) as client, client.mirror("/") as mirror:
+    runs, goes_on = threading.Event(), threading.Event()
+    def write(tx):
+        runs.set()
+        goes_on.wait()
+        tx.put("/a", 1)
+    def stop():
+        runs.wait()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    threading.Thread(target=stop).start()
+    try:
+        mirror.transact(write)
+    except KeyboardInterrupt:
+        goes_on.set()
+    print(mirror.transact(lambda tx: tx.get("/a")).result, client.get("/a"))
+"""
+
+    def work(url: str) -> None:
+        command = [sys.executable, "-c", program, url]
+        ran = subprocess.run(command, env=SOURCE, capture_output=True, text=True, timeout=20)
+        assert ran.stdout.strip() == "None None", ran
+
+    script(work)
+
+
 def test_a_function_that_exits_ends_its_call_alone() -> None:
     def work(url: str) -> None:
         with sync.connect(url) as client, client.mirror("/") as mirror:

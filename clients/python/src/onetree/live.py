@@ -233,7 +233,9 @@ class Mirror:
     async def transact(self, fn: Callable[[Transaction], T]) -> Committed[T]: ...
     async def transact(self, fn: Callable[[Transaction], T | Awaitable[T]]) -> Committed[T]:
         """Runs `fn` against a snapshot, commits what it writes when nothing that it read has
-        changed, and otherwise runs it again. See `onetree.transact`."""
+        changed, and otherwise runs it again. See `onetree.transact`. Where this is cancelled while
+        `fn` waits, nothing is written; behind `fn` the write is on its way, and as of `put`
+        cancelling does not take it back: also where `fn` has kept the loop busy until then."""
         return await transact(self, self._client, fn)
 
     def _look(self) -> None:

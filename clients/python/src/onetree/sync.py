@@ -95,8 +95,10 @@ class _Loop:
             future.cancel()
             raise Timeout(timeout or 0.0, None if sent is None else sent()) from None
         except BaseException:
-            # Also Ctrl-C: nobody waits for it any more.
+            # Also Ctrl-C: nobody waits for it any more, and what it has not sent yet goes nowhere.
             future.cancel()
+            if sent is not None:
+                sent()
             raise
 
     def call(self, work: Callable[[], T]) -> T:
@@ -127,7 +129,8 @@ def _serve(runner: asyncio.Runner) -> None:
 
 
 class _Commits:
-    """The client as a transaction knows it whose time may be up: then nothing more is sent."""
+    """The client as a transaction knows it whose time may be up, or for which nobody may wait any
+    more: then nothing more is sent."""
 
     def __init__(self, client: _client.Client) -> None:
         self._client = client
@@ -135,7 +138,7 @@ class _Commits:
         self._mine = threading.Lock()
 
     def sent(self) -> bool:
-        """The time is up: whether a commit was sent that may still happen."""
+        """Nobody waits any more: whether a commit was sent that may still happen."""
         return not self._mine.acquire(blocking=False)
 
     async def txn_of(self, txn: Txn, history: str | None) -> Done:
