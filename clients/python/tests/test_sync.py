@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,25 @@ def test_a_mirror_and_its_events_say_where_they_stand(tmp_path: Path) -> None:
             assert [*changes.snapshot()] == ["/a/2"]
 
     script(work)
+
+
+def test_what_ends_as_its_time_is_up_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(Future[int]):
+        def cancel(self) -> bool:
+            self.set_result(7)
+            return super().cancel()
+
+    def begin(work: Any, loop: Any) -> Future[int]:
+        work.close()
+        return Late()
+
+    async def seven() -> int:
+        return 7
+
+    loop = sync._Loop()
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "run_coroutine_threadsafe", begin)
+        assert loop.run(seven(), timeout=0.01) == 7
 
 
 def test_an_event_that_comes_as_the_time_is_up_is_not_lost() -> None:

@@ -89,10 +89,9 @@ class _Loop:
         try:
             return future.result(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         except WaitTimeout:
-            if future.done():
+            if not future.cancel():
                 # What came of it is no less for being late; or it was the work's own time.
                 return future.result()
-            future.cancel()
             raise Timeout(timeout or 0.0, None if sent is None else sent()) from None
         except BaseException:
             # Also Ctrl-C: nobody waits for it any more, and what it has not sent yet goes nowhere.
