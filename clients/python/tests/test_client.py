@@ -1474,3 +1474,24 @@ def test_what_was_deleted_from_a_log_unseen_is_no_gap_and_what_was_trimmed_is() 
     while (event := behind.next_now()) is not None:
         told += [getattr(event, "gaps", ())]
     assert told[-1] == ["/", "/trimmed"] and not any(told[:-1])
+
+
+def test_a_trim_takes_what_is_in_logs_of_the_entries_of_its_log() -> None:
+    one, two = log_key(1, 0), log_key(10, 0)
+    new = f.Entry(f"/log/{one}/{two}", 10, onetree.Value.json("new"))
+    for top, to, told in (
+        ("/log", one, ["/log"]),
+        ("/log", two, ["/log"]),
+        (f"/log/{one}", two, [f"/log/{one}"]),
+        (f"/log/{one}/{two}", two, []),
+    ):
+        unread = _Unread(1)
+        unread.happened(unread.state.handle_delta(None, 10, [new]))
+        trim = f.Gone(top, 11, "trim", to)
+        unread.happened(unread.state.handle_delta(None, 11, [trim]))
+        assert unread.gaps() == told
+    # What is under its entries and in no log is no gap in one.
+    unread = _Unread(1)
+    unread.happened(unread.state.handle_delta(None, 10, [new._replace(path=f"/log/{one}/a")]))
+    unread.trim(11)
+    assert unread.gaps() == []
