@@ -113,6 +113,10 @@ def test_a_snapshot_is_told_with_its_cookie() -> None:
 
 def test_a_conflict_is_told_from_other_errors() -> None:
     assert onetree.Refused("conflict", "no").is_conflict
+    there = onetree.Refused("conflict", "no", "/a", 7)
+    assert str(there) == "conflict: no (/a is at revision 7)"
+    said = "/a is at revision 337, not 1"
+    assert str(onetree.Refused("conflict", said, "/a", 337)) == f"conflict: {said}"
     assert not onetree.Refused("log-key", "no").is_conflict and not onetree.Lost().is_conflict
 
 

@@ -57,7 +57,7 @@ class Refused(OnetreeError):
         rev: int | None = None,
         retry_in: float | None = None,
     ) -> None:
-        there = "" if rev is None else f" is at {rev}"
+        there = "" if rev is None else f" is at revision {rev}"
         where = "" if path is None or path in message else f" ({path}{there})"
         super().__init__(f"{code}: {message}{where}")
         self.code = code
