@@ -694,6 +694,93 @@ def test_a_retry_ends_the_run_whoever_catches_it() -> None:
     run(story())
 
 
+def test_a_retry_of_a_task_beside_is_told_by_who_waits_for_it() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            client, mirror, other = await two(server)
+
+            async def must(tx: onetree.Transaction) -> str:
+                await asyncio.sleep(0)
+                if tx.get("/a") is None:
+                    tx.retry()
+                return "there"
+
+            def must_at_once(tx: onetree.Transaction) -> str:
+                if tx.get("/a") is None:
+                    tx.retry()
+                return "there"
+
+            async def renames(tx: onetree.Transaction) -> str:
+                try:
+                    return await asyncio.ensure_future(must(tx))
+                except BaseException as retry:
+                    raise ValueError from retry
+
+            async def forgets(tx: onetree.Transaction) -> str:
+                if tx.get("/a") is None:
+                    with contextlib.suppress(BaseException):
+                        tx.retry()
+                    raise ValueError
+                return "there"
+
+            async def gone(tx: onetree.Transaction) -> str:
+                return "gone"
+
+            def grouped(way: Any) -> Any:
+                async def run(tx: onetree.Transaction) -> str:
+                    async with asyncio.TaskGroup() as group:
+                        task = group.create_task(way(tx))
+                        group.create_task(asyncio.sleep(0.01))
+                    return str(task.result())
+
+                return run
+
+            def aside(way: Any) -> Any:
+                async def run(tx: onetree.Transaction) -> str:
+                    return str(await asyncio.ensure_future(tx.or_else(way, gone)))
+
+                return run
+
+            runs: list[Any] = [renames, grouped(must), grouped(renames), grouped(grouped(must))]
+            runs += [forgets, grouped(forgets), lambda tx: asyncio.to_thread(must_at_once, tx)]
+            # The other way is taken for each of them.
+            for way in runs:
+                for either in (aside(way), grouped(aside(way))):
+                    done = await asyncio.wait_for(mirror.transact(either), 5)
+                    assert (done.result, done.runs) == ("gone", 1)
+            waiting = [asyncio.ensure_future(mirror.transact(run)) for run in runs]
+            await asyncio.sleep(0.1)
+            assert not any(one.done() for one in waiting)
+            await other.put("/a", 1)
+            for one in waiting:
+                assert (await asyncio.wait_for(one, 5)).result == "there"
+
+            # An error beside a task for which nobody waits is an error.
+            async def retries(tx: onetree.Transaction) -> None:
+                tx.retry()
+
+            async def fails(tx: onetree.Transaction) -> None:
+                task = asyncio.ensure_future(tx.or_else(retries, retries))
+                await asyncio.wait({task})
+                raise ZeroDivisionError
+
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(mirror.transact(fails), 5)
+
+            # What ends the program does not wait, whatever is beside it.
+            async def exits(tx: onetree.Transaction) -> None:
+                with contextlib.suppress(BaseException):
+                    tx.retry()
+                raise BaseExceptionGroup("both", [GeneratorExit(), ZeroDivisionError()])
+
+            with pytest.raises(BaseExceptionGroup):
+                await asyncio.wait_for(mirror.transact(exits), 5)
+            await client.close()
+            await other.close()
+
+    run(story())
+
+
 def test_another_way_may_be_a_coroutine() -> None:
     async def story() -> None:
         async with naive() as server:

@@ -5,6 +5,7 @@ The words are those of software transactional memory (Harris, Marlow, Peyton Jon
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -73,6 +74,8 @@ class Transaction:
         self._over = False
         self.retried = False
         """Whether `retry` was said: it holds, whoever catches what that raises."""
+        # The task that said it.
+        self._by: asyncio.Task[Any] | None = None
 
     @property
     def rev(self) -> int:
@@ -141,7 +144,7 @@ class Transaction:
         """Ends the run, also where what this raises is caught: the function runs again when
         something that it read has changed."""
         self._check()
-        self.retried = True
+        self._retried()
         raise Retry
 
     @overload
@@ -164,8 +167,8 @@ class Transaction:
         before = len(self._writes)
         try:
             result = first(self)
-        except (Retry, Exception):
-            if not self._has_retried():
+        except BaseException as error:
+            if not (self.retries(error) and self._has_retried()):
                 raise
         else:
             retried = self._has_retried()
@@ -185,17 +188,32 @@ class Transaction:
     ) -> Any:
         # What was written since `or_else` was called is not of the first way, which goes on now.
         kept = set(self._writes).difference(begun)
-        self.retried |= retried
+        if retried:
+            self._retried()
         try:
             result = await first
-        except (Retry, Exception):
-            if not self._has_retried():
+        except BaseException as error:
+            if not (self.retries(error) and self._has_retried()):
                 raise
         else:
             if not self._has_retried():
                 return result
         self._writes = [write for write in self._writes if write in kept]
         return await _result(second(self))
+
+    def retries(self, error: BaseException) -> bool:
+        """Whether what ends with this error retries. A task beside it that ended with a retry, of
+        which this error does not come, is no answer to it."""
+        group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
+        if not self.retried or group.split((Retry, Exception))[1] is not None:
+            return False
+        by = self._by
+        if by is None or by is _task() or not by.done() or by.cancelled():
+            return True
+        return not isinstance(by.exception(), Retry) or _tells(error)
+
+    def _retried(self) -> None:
+        self.retried, self._by = True, _task()
 
     def _has_retried(self) -> bool:
         """Whether the way that ends, or gives way to its caller, has retried. It is then settled
@@ -282,8 +300,8 @@ async def transact(
         runs += 1
         try:
             result = await _result(fn(tx))
-        except (Retry, Exception):
-            if not tx.retried:
+        except BaseException as error:
+            if not tx.retries(error):
                 raise
         finally:
             tx.end()
@@ -306,3 +324,20 @@ async def transact(
 
 async def _result(found: T | Awaitable[T]) -> T:
     return await found if inspect.isawaitable(found) else found
+
+
+def _task() -> asyncio.Task[Any] | None:
+    """The task that runs; in another thread than the client's there is none."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _tells(error: BaseException | None) -> bool:
+    """Whether an error is a retry, has one within, or was raised because of one."""
+    if error is None or isinstance(error, Retry):
+        return error is not None
+    if isinstance(error, BaseExceptionGroup) and any(map(_tells, error.exceptions)):
+        return True
+    return _tells(error.__cause__) or _tells(error.__context__)
