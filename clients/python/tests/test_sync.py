@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as WaitTimeout
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +129,32 @@ def test_it_has_the_words_of_the_other() -> None:
         assert words - {*dir(other)} <= own
 
 
-def test_what_had_no_time_left_says_whether_it_may_still_happen() -> None:
+def test_what_had_no_time_left_says_whether_it_may_still_happen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def timeout(ask: Callable[[], object]) -> tuple[bool | None, str, str]:
         with pytest.raises(onetree.Timeout) as late:
             ask()
         return late.value.sent, late.value.action, str(late.value).partition("; ")[2]
 
+    # When the time is up, which no clock says.
+    up, goes_on = threading.Event(), threading.Event()
     ran: list[int] = []
+    begin = asyncio.run_coroutine_threadsafe
+
+    def without_clock(*what: Any) -> Any:
+        future: Any = begin(*what)
+        waits = future.result
+
+        def result(limit: float | None = None) -> Any:
+            if limit is None:
+                return waits()
+            assert up.wait(10)
+            up.clear()
+            raise WaitTimeout
+
+        future.result = result
+        return future
 
     def write(tx: onetree.Transaction) -> None:
         ran.append(tx.rev)
@@ -142,7 +162,12 @@ def test_what_had_no_time_left_says_whether_it_may_still_happen() -> None:
 
     def slow(tx: onetree.Transaction) -> None:
         write(tx)
-        time.sleep(0.3)
+        up.set()
+        assert goes_on.wait(10)
+
+    def sends(tx: onetree.Transaction) -> None:
+        write(tx)
+        asyncio.get_running_loop().call_soon(up.set)
 
     never = (False, "retry", "it was never sent")
     away = sync.start("ws://127.0.0.1:9", reconnect="always", backoff=(0.01, 0.02))
@@ -158,14 +183,14 @@ def test_what_had_no_time_left_says_whether_it_may_still_happen() -> None:
         for wait in waits:
             assert timeout(wait) == (None, "retry", "")
 
-    def work(url: str, deafen: Callable[[], object]) -> None:
-        with sync.connect(url, request_timeout=0.5) as client, client.mirror("/") as mirror:
+    def work(url: str, deafen: Callable[[], object], cut: Callable[[], object]) -> None:
+        with sync.connect(url) as client, client.mirror("/") as mirror:
             mirror.fresh()
             # Its time is up before it has run to its end: what it wrote goes nowhere.
-            assert timeout(lambda: mirror.transact(slow, timeout=0.1)) == never and ran == [0]
-            time.sleep(0.3)
+            assert timeout(lambda: mirror.transact(slow, timeout=1)) == never and ran == [0]
+            goes_on.set()
             assert client.get("/n") is None
-            # It has an answer, a conflict, and waits for its mirror when its time is up.
+            # It has an answer, a conflict, and runs again when its time is up.
             with sync.connect(url) as other:
                 rev = other.put("/a", 1).rev
                 mirror.at(rev)
@@ -175,17 +200,23 @@ def test_what_had_no_time_left_says_whether_it_may_still_happen() -> None:
                     if tx.rev == rev:
                         other.put("/a", 2)
                     else:
+                        up.set()
                         tx.retry()
                     write(tx)
 
-                assert timeout(lambda: mirror.transact(behind, timeout=0.3)) == never
+                assert timeout(lambda: mirror.transact(behind, timeout=1)) == never
             deafen()
             sent = (True, "stop", "it may still happen, once")
-            assert timeout(lambda: mirror.transact(write, timeout=0.1)) == sent
+            assert timeout(lambda: mirror.transact(sends, timeout=1)) == sent
+            # The end of a client would wait long for a broker that is deaf.
+            cut()
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", without_clock)
 
     async def story() -> None:
         async with naive() as server:
-            await asyncio.to_thread(work, server.url, lambda: setattr(server, "deaf", True))
+            cut = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, server.cut)
+            await asyncio.to_thread(work, server.url, lambda: setattr(server, "deaf", True), cut)
 
     run(story())
 
