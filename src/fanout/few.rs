@@ -1,6 +1,6 @@
 //! How many are served at once.
 
-/// So many frames, at most, are written by who hands them over, one after the other: 150 us. More are
+/// So many frames, at most, are written by who hands them over, one after the other: 150 to 200 us. More are
 /// written by those who get them, on all processors, and each waits until it is awake.
 const MOST: usize = 128;
 

@@ -88,12 +88,10 @@ pub(super) struct Connection {
     /// A frame on its way from the codec to the writer.
     scratch: Vec<u8>,
     pub(super) in_flight: InFlight,
-    /// The `id` of the `sync` requests that have not been answered.
-    pub(super) asked: VecDeque<u32>,
-    /// What was published when it asked last: somebody has been told of that, and it is not told of less.
-    pub(super) asked_at: Revision,
-    /// Whether the answer waits until that has settled.
-    pub(super) unsettled: bool,
+    /// The `sync` requests that have not been answered.
+    pub(super) asked: VecDeque<Asked>,
+    /// What the first of them waits for, if it has not settled.
+    pub(super) unsettled: Option<Revision>,
     /// The `id` of the client's `bye`.
     pub(super) leaving: Option<u32>,
     /// Frames in a row that were none.
@@ -154,6 +152,13 @@ pub(super) enum Hold {
         _permit: OwnedSemaphorePermit,
     },
     Spent,
+}
+
+/// A `sync` request.
+pub(super) struct Asked {
+    pub(super) id: u32,
+    /// What was published when it came: somebody may have been told of that, and it is not told of less.
+    pub(super) at: Revision,
 }
 
 /// When something is to be done though nothing happens.
@@ -270,8 +275,7 @@ impl Connection {
             scratch: Vec::new(),
             in_flight: InFlight::default(),
             asked: VecDeque::new(),
-            asked_at: Revision::ZERO,
-            unsettled: false,
+            unsettled: None,
             leaving: None,
             bad_frames: 0,
             logged: Vec::new(),
@@ -358,6 +362,7 @@ impl Connection {
             // It stopped for want of room, and now there is some: go on at once, after a look at
             // everything else.
             let again = full && self.writer.has_room();
+            let unsettled = self.unsettled.unwrap_or_default();
             let rest = Some(&self.feed).filter(|_| !again && self.may_rest());
             tokio::select! {
                 biased;
@@ -386,7 +391,7 @@ impl Connection {
                         return Ending::lost(&error);
                     }
                 }
-                () = server.shared.settles(self.asked_at), if self.unsettled => {}
+                () = server.shared.settles(unsettled), if self.unsettled.is_some() && self.writer.has_room() => {}
                 () = &mut sleep => {}
                 () = tokio::task::yield_now(), if again => {}
                 () = wait(&mut waited, &mut self.resting, &self.mailbox.outbox, rest) => {}

@@ -1,5 +1,6 @@
 //! What a client is told: replies, live frames, refreshes, heartbeats.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use onetree_protocol::Revision;
 use onetree_protocol::frame::{Done, Ok as OkFrame, Reason, ServerFrame, Sync};
 use tokio::time::Instant;
 
-use super::connection::{Connection, Hold, TURN};
+use super::connection::{Asked, Connection, Hold, TURN};
 use crate::broker::Reply;
 use crate::fanout::Item;
 
@@ -92,15 +93,18 @@ impl Connection {
         (intact, !items.is_empty())
     }
 
-    /// The heartbeat, and the answers to `sync`. The revision is loaded first: its deltas are written or in
-    /// the outbox then, and those are sent before it is said that a mirror is there.
+    /// The heartbeat, and the answers to `sync` that may be given. The revision is loaded first: its deltas are written
+    /// or in the outbox then, and those are sent before it is said that a mirror is there.
     fn send_sync(&mut self) {
         if !self.timers.heartbeat_due && self.asked.is_empty() {
             return;
         }
         let settled = self.server.shared.settled();
-        self.unsettled = settled.rev() < self.asked_at;
-        if self.unsettled {
+        let unsettled = |asked: &VecDeque<Asked>| {
+            asked.front().map(|asked| asked.at).filter(|at| *at > settled.rev())
+        };
+        self.unsettled = unsettled(&self.asked);
+        if !self.timers.heartbeat_due && self.unsettled.is_some() {
             return;
         }
         let there = self.feed.takes_live() && self.send_live(usize::MAX, settled.rev()).0;
@@ -112,10 +116,11 @@ impl Connection {
                 self.send(&ServerFrame::Sync(sync.clone()));
             }
             while self.writer.has_room()
-                && let Some(id) = self.asked.pop_front()
+                && let Some(asked) = self.asked.pop_front_if(|asked| asked.at <= settled.rev())
             {
-                self.send(&ServerFrame::Sync(Sync { id: Some(id), ..sync.clone() }));
+                self.send(&ServerFrame::Sync(Sync { id: Some(asked.id), ..sync.clone() }));
             }
+            self.unsettled = unsettled(&self.asked);
         } else if self.timers.heartbeat_due {
             // A sign of life that says nothing of any mirror: they are on their way.
             let sync = Sync { id: None, rev: settled.rev(), digests: Vec::new() };

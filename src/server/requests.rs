@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 
 use super::check;
-use super::connection::Connection;
+use super::connection::{Asked, Connection};
 use super::ending::Ending;
 use super::frames::Message;
 use super::reader::Read;
@@ -238,8 +238,8 @@ impl Connection {
         if !self.may_wait() {
             return self.refuse(id, self.too_many());
         }
-        self.asked.push_back(id);
-        self.asked_at = self.server.shared.published.load().rev();
+        let at = self.server.shared.published.load().rev();
+        self.asked.push_back(Asked { id, at });
     }
 
     /// Whether one more request may wait for its reply.
