@@ -28,7 +28,8 @@ Examples:
   onetree restore --data ./new-data --salvage ./onetree-data
 
 The broker must not run. The tree is the backup's, and its history a new one that begins 2^40
-revisions above the old: every mirror notices, and is brought to what the tree is now.";
+revisions above the old: every mirror notices, and is brought to what the tree is now. What root makes
+is its who has the directory, so that a broker that runs as that user can read it.";
 
 /// Make the tree of a directory what a backup holds
 #[derive(Args)]

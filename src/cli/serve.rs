@@ -233,6 +233,11 @@ fn not_started(error: &StartError) -> Failure {
         StartError::Locked(LockError::InUse { .. }) => {
             ("in-use", "end the other broker, or give another --data")
         }
+        StartError::Locked(LockError::Io { error, .. })
+            if error.kind() == ErrorKind::PermissionDenied =>
+        {
+            ("no-data", data::NOT_OURS)
+        }
         StartError::Locked(LockError::Io { .. }) => ("no-data", NO_DATA),
         StartError::Random(_) => ("random", "give the system a source of randomness"),
     };

@@ -1,11 +1,11 @@
 //! One process for each directory.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::storage::make_directory;
+use super::storage::{give, make_directory};
 
 /// A directory that is this process's as long as this lives.
 #[derive(Debug)]
@@ -66,9 +66,7 @@ impl Lock {
         let file = match there {
             Some(file) => file,
             None => {
-                let mut options = File::options();
-                let options = options.create(true).truncate(false).write(true).mode(0o600);
-                let file = options.open(&path).map_err(failed)?;
+                let file = make(&path, &itself).map_err(failed)?;
                 // Who has locked it before us is about to be refused the directory, if that is ours.
                 if locked.is_ok() { file.lock().map_err(failed) } else { lock(&file) }?;
                 file
@@ -77,5 +75,21 @@ impl Lock {
         // Only for people: who cannot write it locks all the same.
         let _ = fs::write(&path, format!("{}\n", std::process::id()));
         Ok(Lock { _locked: [itself, file] })
+    }
+}
+
+/// Makes the file, or opens the one that another has made meanwhile.
+fn make(path: &Path, directory: &File) -> io::Result<File> {
+    let mut options = File::options();
+    match options.write(true).mode(0o600).create_new(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            options.create_new(false).open(path)
+        }
+        Err(error) => Err(error),
+        Ok(file) => {
+            // One that its user cannot lock is in the way of every broker.
+            give(&file, &directory.metadata()?).inspect_err(|_| drop(fs::remove_file(path)))?;
+            Ok(file)
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The few things that the store asks of a file system, so that tests can put one below it that
 //! loses, tears and fails.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstatvfs, openat, renameat, unlinkat};
 use rustix::io::retry_on_intr;
+use rustix::process::geteuid;
 
 /// A directory of files.
 pub trait Storage: Send + Sync + 'static {
@@ -118,6 +119,21 @@ impl Disk {
         Ok(retry_on_intr(|| openat(&*self.directory, name, flags, mode))?.into())
     }
 
+    /// Makes a file that was not there: what is no file of ours, as a link that somebody has put there, is neither written
+    /// to nor given away.
+    fn make(&self, name: &str) -> io::Result<File> {
+        let make = || self.open_as(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
+        let file = match make() {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                unlinkat(&*self.directory, name, AtFlags::empty())?;
+                make()?
+            }
+            made => made?,
+        };
+        give(&file, &self.directory.metadata()?)?;
+        Ok(file)
+    }
+
     /// Says that a file does not go on the disk before all that others could have is filled with it.
     fn room_for(&self, bytes: u64) -> io::Result<()> {
         let disk = fstatvfs(&*self.directory)?;
@@ -147,7 +163,7 @@ impl Disk {
 
 impl Storage for Disk {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
-        let mut file = self.open_as(name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)?;
+        let mut file = self.make(name)?;
         self.room_for(bytes)?;
         let zeros = vec![0; ZEROS.min(usize::try_from(bytes).unwrap_or(ZEROS))];
         let mut left = bytes;
@@ -206,12 +222,39 @@ impl Storage for Disk {
 }
 
 /// Makes a directory, and those above it, when it is not there, for nobody but its user: the names of sessions and of
-/// clients are in its files, and who says one has it. One that is there stays as it is.
+/// clients are in its files, and who says one has it. One that is there stays as it is. What root makes is its who has the
+/// directory above.
 ///
 /// # Errors
 /// The system's.
 pub fn make_directory(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    if directory.as_os_str().is_empty() || directory.is_dir() {
+        return Ok(());
+    }
+    let above = directory.parent().unwrap_or(directory);
+    make_directory(above)?;
+    if let Err(error) = DirBuilder::new().mode(0o700).create(directory) {
+        // Another may have made it meanwhile.
+        return if directory.is_dir() { Ok(()) } else { Err(error) };
+    }
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    // What has taken its place meanwhile, as a link to another, is not given away.
+    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+    let made = File::options().read(true).custom_flags(flags).open(directory)?;
+    give(&made, &fs::metadata(above)?)
+}
+
+/// Gives what root has made to who has the directory that it is in: a broker that runs as that user could otherwise neither
+/// read it nor start any more, because of a `restore` by root.
+pub(super) fn give(made: &File, directory: &Metadata) -> io::Result<()> {
+    let (uid, gid) = (directory.uid(), directory.gid());
+    if !geteuid().is_root() || made.metadata()?.uid() == uid {
+        return Ok(());
+    }
+    fchown(made, Some(uid), Some(gid)).map_err(|error| {
+        let words = format!("cannot give it to user {uid}, who has the directory: {error}");
+        io::Error::new(error.kind(), words)
+    })
 }
 
 /// Whether this may be read although it cannot be written.

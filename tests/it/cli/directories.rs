@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use onetree::store::files::{self, Disk};
@@ -332,4 +332,46 @@ fn what_is_made_is_for_its_user_alone() {
     assert_eq!(interrupt(&mut broker.child), 0);
     assert_eq!(fs::metadata(&open).unwrap().permissions().mode() & 0o777, 0o755);
     assert!(names(&open).iter().all(|name| is_ours_alone(&open.join(name))));
+}
+
+/// A broker runs as a user of its own, and its administrator restores.
+#[test]
+fn what_root_makes_is_its_who_has_the_directory() {
+    const NOBODY: u32 = 65_534;
+    let directory = Directory::new("owners");
+    // Only root can give anything away.
+    if fs::metadata(&directory.0).unwrap().uid() != 0 {
+        return;
+    }
+    let (_, from) = backed_up(&directory);
+    let theirs = directory.file("theirs");
+    fs::create_dir(&theirs).unwrap();
+    chown(&theirs, Some(NOBODY), Some(NOBODY)).unwrap();
+    let (data, copy) = (theirs.join("above").join("data"), theirs.join("copy"));
+    // A link that is in the way is neither written to nor given away.
+    let ours = directory.file("ours");
+    fs::write(&ours, "ours").unwrap();
+    for round in 0..2 {
+        told(&["restore", "--data", text(&data), "--force", text(&from)]);
+        if round == 0 {
+            symlink(&ours, data.join("new.tmp")).unwrap();
+            symlink(&ours, data.join("tree.tmp")).unwrap();
+        }
+        let mut broker = Broker::on(&data, &["log_file_bytes=4096", "save_after_bytes=4096"]);
+        for n in 0..10 {
+            broker.ok(&["put", &format!("/{n}"), &"x".repeat(1_000)]);
+        }
+        assert_eq!(interrupt(&mut broker.child), 0);
+    }
+    told(&["backup", "--data", text(&data), text(&copy)]);
+    assert_eq!(fs::read_to_string(&ours).unwrap(), "ours");
+    assert_eq!(fs::metadata(&ours).unwrap().uid(), 0);
+    let mut left = vec![theirs];
+    while let Some(path) = left.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (NOBODY, NOBODY), "{}", path.display());
+        if metadata.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
 }
