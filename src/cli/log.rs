@@ -16,15 +16,17 @@ const WAITING_BYTES: usize = 1 << 20;
 /// How long an end waits until its last lines are read. Who reads them at all needs a moment for that.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-static LOG: OnceLock<Log> = OnceLock::new();
+static LOG: OnceLock<&Log> = OnceLock::new();
 
 /// Lets the broker's log out on standard error.
 pub(crate) fn start(level: LevelFilter) -> Result<(), Failure> {
-    let log = LOG.get_or_init(Log::default);
+    let log: &Log = Box::leak(Box::default());
     let thread = thread::Builder::new().name("log".to_owned());
     thread
         .spawn(|| log.write_to(io::stderr()))
         .map_err(|error| Failure::fault(format!("cannot start a thread for the log: {error}")))?;
+    // Only now: what is said to a log that nobody writes is lost.
+    let log = *LOG.get_or_init(|| log);
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(io::stderr().is_terminal())
@@ -38,7 +40,7 @@ pub(crate) fn say(words: &str) {
     let line = format!("{words}\n");
     // Nobody is left to tell when it cannot be written, as where the terminal is closed.
     let _ = match LOG.get() {
-        Some(mut log) => log.write_all(line.as_bytes()),
+        Some(log) => (&mut &**log).write_all(line.as_bytes()),
         None => io::stderr().write_all(line.as_bytes()),
     };
 }

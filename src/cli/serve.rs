@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use clap::Args;
 use onetree::config::{self, Config, ConfigError, Durability};
@@ -14,6 +15,7 @@ use onetree::store::MemoryStore;
 use onetree::store::files::{Disk, Lock, LockError, OpenError};
 use onetree::{Broker, Hooks, Running, StartError};
 use serde_json::json;
+use tokio::sync::oneshot;
 use tracing::level_filters::LevelFilter;
 
 use super::data;
@@ -212,8 +214,13 @@ async fn tell(running: &Running, json: bool) -> Result<(), Failure> {
         let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         output.write_all(words.as_bytes())
     };
-    let written = tokio::task::spawn_blocking(write).await;
-    let written = written.map_err(|error| Failure::fault(error.to_string()))?;
+    let (told, written) = oneshot::channel();
+    // The runtime's own would be a panic where there can be none.
+    thread::Builder::new()
+        .name("told".to_owned())
+        .spawn(move || drop(told.send(write())))
+        .map_err(|error| Failure::fault(format!("cannot start a thread: {error}")))?;
+    let written = written.await.map_err(|error| Failure::fault(error.to_string()))?;
     written.map_err(|error| Failure::output(&error))
 }
 
