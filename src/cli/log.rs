@@ -1,6 +1,6 @@
 //! What `serve` says on standard error while it runs, which nobody has to read.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::mem::take;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -15,6 +15,9 @@ const WAITING_BYTES: usize = 1 << 20;
 
 /// How long an end waits until its last lines are read. Who reads them at all needs a moment for that.
 const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// How long a stream that takes nothing now, and does not wait itself, is left alone.
+const PAUSE: Duration = Duration::from_millis(10);
 
 static LOG: OnceLock<&Log> = OnceLock::new();
 
@@ -90,26 +93,65 @@ impl Log {
 
     /// Writes what there is, for ever.
     fn write_to(&self, mut to: impl Write) {
+        // Lines that could not be written, which is told in front of the next: where nothing can be written an end does
+        // not wait for it, nor is it tried again and again.
+        let mut lost = 0;
+        let mut within_line = false;
         let mut waiting = self.lock();
         loop {
             if !waiting.is_any() {
                 waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let (mut lines, left_out) = (take(&mut waiting.lines), take(&mut waiting.left_out));
+            let (lines, left_out) = (take(&mut waiting.lines), take(&mut waiting.left_out));
             waiting.writing = true;
             drop(waiting);
-            if left_out > 0 {
-                let told = format!("{left_out} lines were left out here: nobody read them\n");
-                lines.extend_from_slice(told.as_bytes());
+            let mut text = if within_line { b"\n".to_vec() } else { Vec::new() };
+            text.extend(told("they could not be written", lost));
+            let first = text.len();
+            text.extend(&lines);
+            text.extend(told("nobody read them", left_out));
+            match write_all(&mut to, &text) {
+                Ok(()) => (lost, within_line) = (0, false),
+                Err(written) => {
+                    // A notice that was not written whole is told again.
+                    let kept = if written < first { lost } else { 0 };
+                    let begun = written.saturating_sub(first).min(lines.len());
+                    lost = kept + count(&lines[begun..]) + left_out;
+                    within_line = text[..written].last().map_or(within_line, |byte| *byte != b'\n');
+                }
             }
-            // As in `say`.
-            let _ = to.write_all(&lines);
             waiting = self.lock();
             waiting.writing = false;
             self.changed.notify_all();
         }
     }
+}
+
+/// That lines were left out, if any were.
+fn told(why: &str, lines: u64) -> Vec<u8> {
+    let told = format!("{lines} lines were left out here: {why}\n");
+    if lines > 0 { told.into_bytes() } else { Vec::new() }
+}
+
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// Writes all of it, also where a write does not wait until there is room, as to a pipe that is `O_NONBLOCK` for who has
+/// the other end; else says how much was written.
+fn write_all(to: &mut impl Write, text: &[u8]) -> Result<(), usize> {
+    let mut written = 0;
+    while written < text.len() {
+        match to.write(&text[written..]) {
+            Ok(0) => return Err(written),
+            Ok(bytes) => written += bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Err(written),
+        }
+    }
+    Ok(())
 }
 
 /// Each write is a line.
@@ -180,5 +222,59 @@ mod tests {
         assert!(told.ends_with(end) && told.len() == 7 + large.len() + end.len() - 2);
         say("third\n");
         assert_eq!(next(), "third\n");
+    }
+
+    /// A pipe whose other end was told not to wait.
+    #[test]
+    fn a_reader_that_is_slow_has_all_of_it_and_what_is_lost_is_told() {
+        /// It takes a few bytes, refuses the next ones, and once breaks.
+        struct Slow {
+            turn: usize,
+            read: Sender<Vec<u8>>,
+        }
+
+        impl Write for Slow {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.turn += 1;
+                match self.turn {
+                    BREAKS => Err(io::ErrorKind::BrokenPipe.into()),
+                    turn if turn % 2 == 0 => Err(io::ErrorKind::WouldBlock.into()),
+                    _ => {
+                        let taken = bytes.len().min(7);
+                        self.read.send(bytes[..taken].to_vec()).unwrap();
+                        Ok(taken)
+                    }
+                }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        const BREAKS: usize = 10;
+        let log: &Log = Box::leak(Box::default());
+        let (read, reads) = channel();
+        for line in ["first line\n", "second line\n"] {
+            assert_eq!((&*log).write(line.as_bytes()).unwrap(), line.len());
+        }
+        thread::spawn(|| log.write_to(Slow { turn: 0, read }));
+        let mut said = Vec::new();
+        let mut until = |end: &str| {
+            while !said.ends_with(end.as_bytes()) {
+                said.extend(reads.recv_timeout(Duration::from_secs(5)).unwrap());
+            }
+            String::from_utf8(said.clone()).unwrap()
+        };
+        assert_eq!(until("second line\n"), "first line\nsecond line\n");
+        // The ninth turn is of these: two of them went with it, and are told of before the next.
+        assert_eq!((&*log).write(b"third\nfourth line\nfifth\n").unwrap(), 24);
+        while log.lock().is_any() {
+            thread::yield_now();
+        }
+        assert_eq!((&*log).write(b"last\n").unwrap(), 5);
+        let said = until("last\n");
+        let (_, said) = said.split_once("second line\n").unwrap();
+        assert_eq!(said, "third\nf\n2 lines were left out here: they could not be written\nlast\n");
     }
 }
