@@ -51,7 +51,7 @@ pub(crate) struct Watch {
     #[arg(long)]
     once: bool,
 
-    /// Wait for the broker, too, where there is none yet
+    /// Wait for the broker, too, where there is none yet, for as long as that takes
     #[arg(long)]
     wait: bool,
 
@@ -125,7 +125,9 @@ impl Watch {
             changes: mirror.changes(),
             _mirror: mirror,
             saver: file.map(|file| Saver::new(file, cookie)),
-            patience: self.once.then_some(link.patience),
+            // With --wait it is counted from when there was a broker.
+            patience: (self.once && !self.wait).then_some(link.patience),
+            patience_online: self.once.then_some(link.patience),
             printer: Printer { json: common.json, output, connection: Connection::default() },
         };
         let ended = watching.run(&mut stop).await;
@@ -162,6 +164,8 @@ struct Watching<'a> {
     saver: Option<Saver>,
     /// For how long it does without a connection; `None`: for as long as it is let.
     patience: Option<Duration>,
+    /// The same from the first connection on.
+    patience_online: Option<Duration>,
     printer: Printer<'a>,
 }
 
@@ -194,6 +198,9 @@ impl Watching<'_> {
             let Some(event) = event else { return Ok(()) };
             if let Event::Ended { error } = event {
                 return error.map_or(Ok(()), |error| Err(connect::failed(error)));
+            }
+            if let Event::Online { .. } = event {
+                self.patience = self.patience_online;
             }
             self.printer.event(&event)?;
             if let (Event::Fresh { .. } | Event::Delta { .. }, Some(saver)) =
