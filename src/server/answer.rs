@@ -12,7 +12,7 @@ pub(super) type Reply = Response<Full<Bytes>>;
 
 /// An answer that says what is wrong, to the client and to the log.
 pub(super) fn refuse(place: &Place, headers: &HeaderMap, status: StatusCode, why: &str) -> Reply {
-    if place.is_first(status) {
+    if place.is_news(status, why) {
         let (peer, code) = (place.peer, format!("http-{}", status.as_u16()));
         let agent = value(headers, header::USER_AGENT).map_or_else(|| "-".to_owned(), echoed);
         tracing::info!(code, %peer, agent, why, "request refused");
