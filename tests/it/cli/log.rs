@@ -1,13 +1,13 @@
 //! What `serve` says while nobody reads it, in a terminal that is held (Ctrl-S) or a pipe whose reader hangs.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::import::terminal;
-use super::{Broker, PATIENCE, eventually, interrupt, program};
+use super::{Broker, PATIENCE, address_of_our_own, eventually, interrupt, program};
 use crate::wire::Wire;
 
 /// Longer than such an end takes, and shorter than anybody waits for one.
@@ -105,7 +105,7 @@ fn a_terminal_that_goes_on_has_all_of_it() {
 fn a_terminal_that_is_held_from_the_start_is_no_way_to_live_for_ever() {
     let (mut ours, theirs) = terminal();
     ours.write_all(CTRL_S).unwrap();
-    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_ours, addr) = address_of_our_own();
     let mut command = program(&["serve", "--listen", &addr.to_string()]);
     let child = command.stdout(theirs.try_clone().unwrap()).stderr(theirs).spawn().unwrap();
     let mut broker = Broker { child, url: format!("ws://{addr}") };

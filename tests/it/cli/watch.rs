@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
@@ -10,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Broker, PATIENCE, Running, error, interrupt, program, said_ok, text};
+use super::{
+    Broker, PATIENCE, Running, address_of_our_own, error, interrupt, program, said_ok, text,
+};
 use crate::directory::Directory;
 
 #[test]
@@ -241,8 +242,7 @@ fn a_watch_outlives_its_broker() {
 /// As where a system starts both, in any order.
 #[test]
 fn a_watch_waits_for_its_broker_where_it_is_told_to() {
-    // A port that is free again.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_ours, port) = address_of_our_own();
     let url = format!("ws://{port}");
     let watch = |args: &[&str]| program(&[&["watch", "/", "--url", &url], args].concat());
     let (exit, told) = error(&watch(&["--json"]).output().unwrap());
