@@ -18,6 +18,12 @@ const PREFIX: &str = "ONETREE_";
 /// much to log, where the tree is kept, where a client connects.
 const OTHER_VARIABLES: &[&str] = &["CONFIG", "DATA", "LOG", "URL"];
 
+/// The key of the rules.
+const RULES: &str = "retention";
+
+/// The keys that hold lists.
+const LISTS: &[&str] = &["origins", RULES];
+
 /// The keys that one source sets, and where.
 pub(super) struct Layer {
     pub(super) keys: Keys,
@@ -58,24 +64,38 @@ impl Layer {
             }
             sources.insert(key.get_ref().to_string(), source.place(Some(key.span())));
             let rules = match value.get_ref() {
-                DeValue::Array(rules) => rules.iter(),
+                DeValue::Array(rules) if key.get_ref() == RULES => rules.iter(),
                 _ => continue,
             };
-            for rule in rules.filter_map(|rule| rule.get_ref().as_table()) {
-                if let Some((key, _)) =
-                    rule.iter().find(|(key, _)| !RULE_KEYS.contains(&key.get_ref().as_ref()))
-                {
+            for rule in rules {
+                let fields = match rule.get_ref() {
+                    DeValue::Table(fields) => fields,
+                    // A list would be taken for the values of a rule, in the order of its keys.
+                    DeValue::Array(_) => {
+                        let message = in_words("invalid type: sequence, expected struct Rule");
+                        let message = source.about(Some(RULES)) + &message;
+                        return Err(ConfigError::Wrong {
+                            place: source.place(Some(rule.span())),
+                            message,
+                        });
+                    }
+                    _ => continue,
+                };
+                let other = fields.keys().find(|key| !RULE_KEYS.contains(&key.get_ref().as_ref()));
+                if let Some(key) = other {
                     return Err(unknown(key.get_ref(), key.span(), RULE_KEYS));
                 }
             }
         }
         let mistyped = |error: toml::de::Error| {
             let at = error.span().map_or(0, |span| span.start);
-            let key = table.get_ref().iter().find(|(_, value)| value.span().contains(&at));
+            // The one that begins last before it: of [[retention]] the place is no more than the first of these headers.
+            let before = table.get_ref().iter().filter(|(_, value)| value.span().start <= at);
+            let key = before.max_by_key(|(_, value)| value.span().start);
             let key = key.map(|(key, _)| key.get_ref().as_ref());
             let message = in_words(error.message());
             let message = match key {
-                Some("retention") => message.replace(A_LIST, source.rules()),
+                Some(RULES) => message.replace(A_LIST, source.rules()),
                 _ => message,
             };
             ConfigError::Wrong {
@@ -112,11 +132,25 @@ impl Layer {
         }
         let value = match DeValue::parse(value) {
             Ok(_) => value.to_owned(),
+            // What was meant to be a list, or a rule, is told where it slips; an address may begin so, too.
+            Err(error) if LISTS.contains(&key) && value.trim_start().starts_with(['[', '{']) => {
+                return Err(wrong(in_words(error.message()) + &slip(value, &error)));
+            }
             Err(_) => toml::Value::String(value.to_owned()).to_string(),
         };
         Layer::from_text(&format!("{key} = {value}"), &Source::Pair(place))
     }
 }
+
+/// Where a text that has no lines slips.
+fn slip(text: &str, error: &toml::de::Error) -> String {
+    let rest = error.span().and_then(|span| text.get(span.start..)).unwrap_or_default();
+    let begin: String = rest.chars().take(SLIP).collect();
+    if begin.is_empty() { begin } else { format!(", at {begin:?}") }
+}
+
+/// So much of what comes behind a slip shows where it is, characters.
+const SLIP: usize = 24;
 
 /// What a text is from.
 enum Source<'a> {
@@ -169,6 +203,7 @@ const WORDS: &[(&str, &str)] = &[
     ("key with no value, expected `=`", "a key without a value: KEY = VALUE"),
     ("invalid basic string, expected `\"`", "a text without its end: \"…\""),
     ("missing field `pattern`", "a rule needs its pattern"),
+    ("unexpected content, expected nothing", "there is more behind the value"),
 ];
 
 /// What a key may hold, as the parser calls it, and what that is.

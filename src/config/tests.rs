@@ -97,10 +97,10 @@ fn a_wrong_value_is_refused_with_its_line() {
             "my.toml:1: 'origins' has \"https://a.example:443\", with",
         ),
         ("origins = [\"null\"]", "my.toml:1: 'origins' has \"null\", which is no origin"),
-        ("[[retention]]\npattern = \"/a\"\nkeep = 1", "my.toml:2: not a pattern"),
+        ("[[retention]]\npattern = \"/a\"\nkeep = 1", "my.toml:2: 'retention': not a pattern"),
         (
             "[[retention]]\npattern = \"chat/log-*\"\nkeep = 1",
-            "my.toml:2: not a pattern: '*' stands for a whole segment",
+            "my.toml:2: 'retention': not a pattern: '*' stands for a whole segment",
         ),
         (
             "durability = true",
@@ -115,6 +115,11 @@ fn a_wrong_value_is_refused_with_its_line() {
             "my.toml:1: 'retention': it is a table, but must be [[retention]]",
         ),
         ("[[retention]]\npattern = \"a\"", "my.toml:1: 'retention' 'a' needs keep"),
+        (
+            "[[retention]]\npattern = \"a\"\nkeep = \"5\"",
+            "my.toml:3: 'retention': it is \"5\", but must be a whole number, 0 or more",
+        ),
+        ("[[retention]]\nkeep = 5", "my.toml:1: 'retention': a rule needs its pattern"),
         ("what is this", "my.toml:1: "),
     ] {
         assert!(wrong(text).starts_with(start), "{text:?}: {}", wrong(text));
@@ -162,11 +167,16 @@ fn variables_and_flags_are_checked_like_a_file() {
 /// A rule is a table in a text, wherever that comes from: what is wrong in it is said there as in a file.
 #[test]
 fn rules_are_checked_wherever_they_come_from() {
+    const NO_RULE: &str = "'retention': it is a list, but must be a rule, like {pattern = \"chat/*/log\", keep = 1000}";
     let rule = |fields: &str| format!("[{{pattern = \"chat/*/log\", {fields}}}]");
     for (value, message) in [
         (rule("keep = 5, max_age = 5"), "unknown key 'max_age'; did you mean 'max_age_ms'?"),
         (rule("kept = 5"), "unknown key 'kept'; the keys are pattern, keep, max_age_ms, max_bytes"),
         ("[{keep = 5}]".to_owned(), "'retention': a rule needs its pattern"),
+        ("[[\"chat/*/log\", 5, 6, 7]]".to_owned(), NO_RULE),
+        ("[[]]".to_owned(), NO_RULE),
+        (format!("[{}]", rule("keep = 5")), NO_RULE),
+        (format!("[{}, {}]", rule("keep = 5"), rule("keep = 5")), NO_RULE),
         (rule("keep = \"5\""), "'retention': it is \"5\", but must be a whole number, 0 or more"),
         (
             "[\"chat/*/log\"]".to_owned(),
@@ -189,6 +199,21 @@ fn rules_are_checked_wherever_they_come_from() {
         let flag = Config::load(None, [], [pair("retention", value)]).unwrap_err().to_string();
         assert_eq!(flag, format!("--set retention: it is {found}, but must be {rules}"));
     }
+    // What was meant to be one is told where it slips.
+    for (value, told) in [
+        (rule("keep = 1, keep = 2"), "duplicate key, at \"keep = 2}]\""),
+        (rule("keep = "), "invalid"),
+        ("[{pattern = \"a\", keep = 1}".to_owned(), "unclosed array"),
+        ("{pattern = \"a\" keep = 1}".to_owned(), "missing comma"),
+        ("[] # none".to_owned(), "there is more behind the value, at \" # none\""),
+        ("[\"chat/*/log\"".to_owned(), "unclosed array"),
+    ] {
+        let flag = Config::load(None, [], [pair("retention", &value)]).unwrap_err().to_string();
+        assert!(flag.starts_with(&format!("--set retention: {told}")), "{value}: {flag}");
+    }
+    // An address begins like a list.
+    let flag = Config::load(None, [], [pair("listen", "[::1]:7400")]).unwrap();
+    assert!(flag.listen.is_ipv6());
     let flag = Config::load(None, [], [pair("retention", &rule("keep = 5"))]).unwrap();
     assert_eq!(flag.retention[0].keep, Some(5));
 }
