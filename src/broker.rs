@@ -52,10 +52,6 @@ pub(crate) const QUEUED_EVENTS: usize = BATCH_EVENTS / 4;
 /// less, and its frames go out together.
 const PUBLISH_TIME: Duration = Duration::from_millis(10);
 
-/// Of so few commits what subscribers get is small, and may be written where it is handed over: longer than their
-/// writers should wait for their answers.
-const FEW_COMMITS: usize = 8;
-
 /// Housekeeping commits that one batch makes by itself, at most: writers wait meanwhile.
 const CHORES: usize = 16;
 
@@ -372,7 +368,6 @@ impl<S: Store> Owner<S> {
             self.shared.published.store(snapshot.clone());
         }
         let durable = self.store.durable();
-        let answers_few = !batch.answers.is_empty() && batch.commits.len() <= FEW_COMMITS;
         // Most of them come in long runs for one connection.
         let mut answers = batch.answers.drain(..).peekable();
         while let Some((mailbox, id, result)) = answers.next() {
@@ -387,11 +382,6 @@ impl<S: Store> Owner<S> {
             let counters = &self.shared.counters;
             counters.commits.fetch_add(commits as u64, Ordering::Relaxed);
             counters.latency.record(begun.into_std(), commits);
-        }
-        if answers_few {
-            // Who was woken last runs next on this thread, and on no other, behind all that; unless somebody is woken
-            // after him.
-            tokio::spawn(async {});
         }
         // While others have their turn, no further event is taken and nothing else is published, so
         // that everything comes in order; what they may do meanwhile they may do beside it as well.
