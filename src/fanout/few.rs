@@ -4,6 +4,10 @@
 /// written by those who get them, on all processors, and each waits until it is awake.
 const MOST: usize = 128;
 
+/// Where more commits or signals than these are handed over together there is a stream, and no time to write for others:
+/// what each gets is much smaller only because they all get something else.
+const TOGETHER: usize = 16;
+
 /// What may still be written at once, of what is handed over together.
 #[derive(Debug)]
 pub(super) struct Few {
@@ -11,8 +15,9 @@ pub(super) struct Few {
 }
 
 impl Few {
-    pub(super) fn new() -> Few {
-        Few { left: MOST }
+    /// Of so many commits or signals that are handed over together.
+    pub(super) fn of(together: usize) -> Few {
+        Few { left: if together <= TOGETHER { MOST } else { 0 } }
     }
 
     /// Whether so many are few; then they count.

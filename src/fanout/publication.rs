@@ -64,7 +64,7 @@ impl<'a> Publication<'a> {
             last: None,
             run: Run::new(fanout.envelope),
             lookup: Lookup::with(*fanout.steps.lock().unwrap_or_else(PoisonError::into_inner)),
-            few: Few::new(),
+            few: Few::of(commits.len()),
         }
     }
 

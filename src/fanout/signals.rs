@@ -29,7 +29,7 @@ impl Fanout {
         let (mut start, mut size) = (0, 0);
         let mut last = None;
         let mut lookup = Lookup::with(Steps::of_each(STEPS));
-        let mut few = Few::new();
+        let mut few = Few::of(signals.len());
         for (at, signal) in signals.iter().enumerate() {
             let mut same = true;
             if last != Some(&signal.path) {

@@ -29,6 +29,23 @@ fn few_are_written_for_at_once_and_many_are_woken() {
 }
 
 #[test]
+fn in_a_stream_nobody_is_written_for() {
+    let house = House::new(20);
+    let topic = |person: usize| format!("/{person:02}");
+    (0..20).for_each(|person| {
+        house.register(person, 1, View::tree(path(&topic(person))));
+    });
+    for (together, few) in [(16, true), (17, false)] {
+        let commits = |person: usize| vec![put(&topic(person))];
+        house.commits((1..).zip((0..together).map(commits)));
+        assert_eq!(at_once(&house), vec![few; together], "{together} commits");
+        let signal = |person| Signal { path: path(&topic(person)), value: Value::json("1") };
+        house.fanout.signal(&(0..together).map(signal).collect::<Vec<_>>());
+        assert_eq!(at_once(&house), vec![few; together], "{together} signals");
+    }
+}
+
+#[test]
 fn what_is_published_together_is_written_at_once_up_to_as_many() {
     let house = House::new(100);
     let topic = |person: usize| format!("/{person:02}");
