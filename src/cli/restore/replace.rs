@@ -69,8 +69,11 @@ pub(super) fn clear(directory: &Path) -> io::Result<()> {
     if_there(fs::remove_dir_all(directory))
 }
 
-/// Removes the files of a directory, if it is there.
+/// Removes the files of a directory, if it is there; what is no directory, as a link to one, is removed itself.
 fn empty(directory: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(directory).is_ok_and(|there| !there.is_dir()) {
+        return fs::remove_file(directory);
+    }
     let remove = |entry: io::Result<fs::DirEntry>| fs::remove_file(entry?.path());
     if_there(fs::read_dir(directory).and_then(|mut entries| entries.try_for_each(remove)))
 }

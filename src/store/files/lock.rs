@@ -1,9 +1,11 @@
 //! One process for each directory.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::storage::{give, make_directory};
 
@@ -55,7 +57,7 @@ impl Lock {
             Err(TryLockError::Error(error)) => Err(failed(error)),
         };
         // Before the directory, to know who has it; but to make it is for who has that.
-        let there = File::options().write(true).open(&path).ok();
+        let there = ours().open(&path).ok();
         there.as_ref().map_or(Ok(()), lock)?;
         // The directory itself, where the system takes that: the file may be removed, and made again.
         let itself = File::open(directory).map_err(failed)?;
@@ -73,18 +75,23 @@ impl Lock {
             }
         };
         // Only for people: who cannot write it locks all the same.
-        let _ = fs::write(&path, format!("{}\n", std::process::id()));
+        let pid = format!("{}\n", std::process::id());
+        let _ = file.set_len(0).and_then(|()| file.write_all_at(pid.as_bytes(), 0));
         Ok(Lock { _locked: [itself, file] })
     }
 }
 
+/// To write it; not what a link that somebody has put there leads to.
+fn ours() -> OpenOptions {
+    let mut options = File::options();
+    options.write(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
 /// Makes the file, or opens the one that another has made meanwhile.
 fn make(path: &Path, directory: &File) -> io::Result<File> {
-    let mut options = File::options();
-    match options.write(true).mode(0o600).create_new(true).open(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            options.create_new(false).open(path)
-        }
+    match ours().create_new(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => ours().open(path),
         Err(error) => Err(error),
         Ok(file) => {
             // One that its user cannot lock is in the way of every broker.

@@ -1,16 +1,18 @@
 //! The few things that the store asks of a file system, so that tests can put one below it that
 //! loses, tears and fails.
 
-use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstatvfs, openat, renameat, unlinkat};
-use rustix::io::retry_on_intr;
+use rustix::fs::{
+    AtFlags, Dir, Gid, Mode, OFlags, Uid, fchown, fstatvfs, mkdirat, openat, renameat, unlinkat,
+};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
 /// A directory of files.
@@ -115,7 +117,9 @@ impl Disk {
     fn open_as(&self, name: &str, flags: OFlags) -> io::Result<File> {
         // As that of the standard library, which has no open in a directory. For its user alone, also where others
         // may look into the directory.
-        let (flags, mode) = (flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
+        // A link is no file of ours: what it leads to may be somebody else's.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(0o600);
         Ok(retry_on_intr(|| openat(&*self.directory, name, flags, mode))?.into())
     }
 
@@ -208,7 +212,11 @@ impl Storage for Disk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.shorten(name)?;
+        match self.shorten(name) {
+            // A link has nothing to take away.
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {}
+            shortened => shortened?,
+        }
         Ok(unlinkat(&*self.directory, name, AtFlags::empty())?)
     }
 
@@ -233,28 +241,32 @@ pub fn make_directory(directory: &Path) -> io::Result<()> {
     }
     let above = directory.parent().unwrap_or(directory);
     make_directory(above)?;
-    if let Err(error) = DirBuilder::new().mode(0o700).create(directory) {
+    let Some(name) = directory.file_name() else {
+        return DirBuilder::new().mode(0o700).create(directory);
+    };
+    let above = File::open(if above.as_os_str().is_empty() { Path::new(".") } else { above })?;
+    if let Err(error) = mkdirat(&above, name, Mode::from_raw_mode(0o700)) {
         // Another may have made it meanwhile.
-        return if directory.is_dir() { Ok(()) } else { Err(error) };
+        return if directory.is_dir() { Ok(()) } else { Err(error.into()) };
     }
-    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
     // What has taken its place meanwhile, as a link to another, is not given away.
-    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
-    let made = File::options().read(true).custom_flags(flags).open(directory)?;
-    give(&made, &fs::metadata(above)?)
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = openat(&above, name, flags, Mode::empty())?.into();
+    give(&made, &above.metadata()?)
 }
 
 /// Gives what root has made to who has the directory that it is in: a broker that runs as that user could otherwise neither
-/// read it nor start any more, because of a `restore` by root.
+/// read it nor start any more, because of a `restore` by root. Where root may not, or the disk knows no users, it stays as
+/// it is.
 pub(super) fn give(made: &File, directory: &Metadata) -> io::Result<()> {
     let (uid, gid) = (directory.uid(), directory.gid());
     if !geteuid().is_root() || made.metadata()?.uid() == uid {
         return Ok(());
     }
-    fchown(made, Some(uid), Some(gid)).map_err(|error| {
-        let words = format!("cannot give it to user {uid}, who has the directory: {error}");
-        io::Error::new(error.kind(), words)
-    })
+    match fchown(made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
+        Err(Errno::PERM | Errno::INVAL | Errno::NOTSUP | Errno::ROFS) => Ok(()),
+        given => Ok(given?),
+    }
 }
 
 /// Whether this may be read although it cannot be written.

@@ -338,6 +338,8 @@ fn what_is_made_is_for_its_user_alone() {
 #[test]
 fn what_root_makes_is_its_who_has_the_directory() {
     const NOBODY: u32 = 65_534;
+    /// More than is removed at once.
+    const OURS: usize = 20 << 20;
     let directory = Directory::new("owners");
     // Only root can give anything away.
     if fs::metadata(&directory.0).unwrap().uid() != 0 {
@@ -346,12 +348,20 @@ fn what_root_makes_is_its_who_has_the_directory() {
     let (_, from) = backed_up(&directory);
     let theirs = directory.file("theirs");
     fs::create_dir(&theirs).unwrap();
-    chown(&theirs, Some(NOBODY), Some(NOBODY)).unwrap();
+    if chown(&theirs, Some(NOBODY), Some(NOBODY)).is_err() {
+        // Nor may every root.
+        return;
+    }
     let (data, copy) = (theirs.join("above").join("data"), theirs.join("copy"));
-    // A link that is in the way is neither written to nor given away.
-    let ours = directory.file("ours");
-    fs::write(&ours, "ours").unwrap();
+    // A link that is in the way is neither written to, nor shortened, emptied or given away.
+    let (ours, folder) = (directory.file("ours"), directory.file("folder"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("file"), "ours").unwrap();
+    fs::write(&ours, vec![b'x'; OURS]).unwrap();
     for round in 0..2 {
+        if round == 1 {
+            symlink(&folder, data.join("restore.tmp")).unwrap();
+        }
         told(&["restore", "--data", text(&data), "--force", text(&from)]);
         if round == 0 {
             symlink(&ours, data.join("new.tmp")).unwrap();
@@ -364,8 +374,15 @@ fn what_root_makes_is_its_who_has_the_directory() {
         assert_eq!(interrupt(&mut broker.child), 0);
     }
     told(&["backup", "--data", text(&data), text(&copy)]);
-    assert_eq!(fs::read_to_string(&ours).unwrap(), "ours");
-    assert_eq!(fs::metadata(&ours).unwrap().uid(), 0);
+    let lock = data.join("lock");
+    fs::remove_file(&lock).unwrap();
+    symlink(&ours, &lock).unwrap();
+    let (exit, error) = failed(&["restore", "--data", text(&data), "--force", text(&from)]);
+    assert_eq!((exit, &error["code"]), (2, &json!("no-data")), "{error}");
+    fs::remove_file(&lock).unwrap();
+    assert_eq!(fs::metadata(&ours).unwrap().len(), OURS as u64);
+    assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "ours");
+    assert_eq!((fs::metadata(&ours).unwrap().uid(), fs::metadata(&folder).unwrap().uid()), (0, 0));
     let mut left = vec![theirs];
     while let Some(path) = left.pop() {
         let metadata = fs::symlink_metadata(&path).unwrap();
