@@ -524,6 +524,8 @@ describe('a console on a tree', () => {
         }
       }
       await page.evaluate(() => (location.hash = '#/seen'))
+      // The page hears of that later, and the key is for what it shows.
+      await until('the title of /seen', async () => (await texts(page.locator('#page-entry h2'))).join() === '/seen')
       await page.keyboard.press('f')
       await page.getByText('0 changes').waitFor()
       for (const name of Object.keys(names)) await writer.put(`/seen/${name}`, 3)
