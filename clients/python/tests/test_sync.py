@@ -405,7 +405,9 @@ with sync.connect(sys.argv[1]) as client, client.mirror("/") as mirror:
         tx.put("/a", 1)
     def stop():
         runs.wait()
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        # Again: one may come between two looks at it.
+        while not goes_on.wait(0.2):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
     threading.Thread(target=stop).start()
     try:
         mirror.transact(write)

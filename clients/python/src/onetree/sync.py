@@ -85,17 +85,21 @@ class _Loop:
                 "a process that was forked has not the thread of its parent's client, which it "
                 "would wait for: it is to connect by itself",
             )
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future: Future[T] | None = None
         try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
             return future.result(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         except WaitTimeout:
+            assert future is not None
             if not future.cancel():
                 # What came of it is no less for being late; or it was the work's own time.
                 return future.result()
             raise Timeout(timeout or 0.0, None if sent is None else sent()) from None
         except BaseException:
-            # Also Ctrl-C: nobody waits for it any more, and what it has not sent yet goes nowhere.
-            future.cancel()
+            # Also Ctrl-C, also while it is handed over: nobody waits for it any more, and what it
+            # has not sent yet goes nowhere.
+            if future is not None:
+                future.cancel()
             if sent is not None:
                 sent()
             raise

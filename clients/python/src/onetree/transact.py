@@ -5,7 +5,6 @@ The words are those of software transactional memory (Harris, Marlow, Peyton Jon
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -74,8 +73,6 @@ class Transaction:
         self._over = False
         self.retried = False
         """Whether `retry` was said: it holds, whoever catches what that raises."""
-        # The task that said it.
-        self._by: asyncio.Task[Any] | None = None
 
     @property
     def rev(self) -> int:
@@ -144,7 +141,7 @@ class Transaction:
         """Ends the run, also where what this raises is caught: the function runs again when
         something that it read has changed."""
         self._check()
-        self._retried()
+        self.retried = True
         raise Retry
 
     @overload
@@ -160,7 +157,8 @@ class Transaction:
     def or_else(self, first: Callable[[Transaction], Any], second: Callable[..., Any]) -> Any:
         """`first(tx)`; when that retries, its writes are forgotten, what it read is not, and
         `second(tx)` runs. When both retry, the whole retries, on what either read. Where they are
-        coroutine functions, this is to be awaited."""
+        coroutine functions, this is to be awaited where it stands: as a task of its own that
+        retries, it would make of any error beside it a retry, too."""
         given("first", function, first)
         given("second", function, second)
         self._check()
@@ -188,8 +186,7 @@ class Transaction:
     ) -> Any:
         # What was written since `or_else` was called is not of the first way, which goes on now.
         kept = set(self._writes).difference(begun)
-        if retried:
-            self._retried()
+        self.retried |= retried
         try:
             result = await first
         except BaseException as error:
@@ -202,18 +199,9 @@ class Transaction:
         return await _result(second(self))
 
     def retries(self, error: BaseException) -> bool:
-        """Whether what ends with this error retries. A task beside it that ended with a retry, of
-        which this error does not come, is no answer to it."""
+        """Whether what ends with this error retries: whatever it is, but what ends the program."""
         group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
-        if not self.retried or group.split((Retry, Exception))[1] is not None:
-            return False
-        by = self._by
-        if by is None or by is _task() or not by.done() or by.cancelled():
-            return True
-        return not isinstance(by.exception(), Retry) or _tells(error)
-
-    def _retried(self) -> None:
-        self.retried, self._by = True, _task()
+        return self.retried and group.split((Retry, Exception))[1] is None
 
     def _has_retried(self) -> bool:
         """Whether the way that ends, or gives way to its caller, has retried. It is then settled
@@ -324,20 +312,3 @@ async def transact(
 
 async def _result(found: T | Awaitable[T]) -> T:
     return await found if inspect.isawaitable(found) else found
-
-
-def _task() -> asyncio.Task[Any] | None:
-    """The task that runs; in another thread than the client's there is none."""
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
-
-
-def _tells(error: BaseException | None) -> bool:
-    """Whether an error is a retry, has one within, or was raised because of one."""
-    if error is None or isinstance(error, Retry):
-        return error is not None
-    if isinstance(error, BaseExceptionGroup) and any(map(_tells, error.exceptions)):
-        return True
-    return _tells(error.__cause__) or _tells(error.__context__)
