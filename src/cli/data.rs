@@ -21,7 +21,12 @@ const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What to do where another user has what is there.
-pub(crate) const NOT_OURS: &str = "run it as the user who has the directory and all that is in it, or give that to who runs it: chown -R USER DIR; or give another directory";
+const NOT_OURS: &str = "run it as the user who has the directory and all that is in it, or give that to who runs it: chown -R USER DIR; or give another directory";
+
+/// What to do about this error of the disk.
+pub(crate) fn advice(error: &io::Error, otherwise: &'static str) -> &'static str {
+    if error.kind() == ErrorKind::PermissionDenied { NOT_OURS } else { otherwise }
+}
 
 /// A directory that is there.
 pub(crate) fn existing(directory: &Path) -> Result<Disk, Failure> {
@@ -88,10 +93,7 @@ pub(crate) fn lock(directory: &Path) -> Result<Lock, Failure> {
 fn not_locked(error: LockError) -> Failure {
     let (code, next) = match &error {
         LockError::InUse { .. } => ("in-use", "end that process first, or work on a backup"),
-        LockError::Io { error, .. } if error.kind() == ErrorKind::PermissionDenied => {
-            ("no-data", NOT_OURS)
-        }
-        LockError::Io { .. } => ("no-data", "make the directory writable"),
+        LockError::Io { error, .. } => ("no-data", advice(error, "make the directory writable")),
     };
     Failure::new(USAGE, code, error.to_string()).next(next)
 }
@@ -181,11 +183,10 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
             Failure::new(FAULT, "io", error.to_string())
                 .next("let the process open more files, one for each that is there: raise its hard limit (ulimit -n, LimitNOFILE)")
         }
-        OpenError::Io { error: io, .. } if io.kind() == ErrorKind::PermissionDenied => {
-            Failure::new(FAULT, "io", error.to_string()).next(NOT_OURS)
+        OpenError::Io { error: io, .. } => {
+            let look = "look at the disk, at its free space, and at who may read and write the file";
+            Failure::new(FAULT, "io", error.to_string()).next(advice(io, look))
         }
-        OpenError::Io { .. } => Failure::new(FAULT, "io", error.to_string())
-            .next("look at the disk, at its free space, and at who may read and write the file"),
     }
 }
 

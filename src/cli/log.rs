@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::exit::Failure;
-
 /// What may wait until it is read, bytes: some thousand lines.
 const WAITING_BYTES: usize = 1 << 20;
 
@@ -22,12 +20,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 static LOG: OnceLock<&Log> = OnceLock::new();
 
 /// Lets the broker's log out on standard error.
-pub(crate) fn start(level: LevelFilter) -> Result<(), Failure> {
+///
+/// # Errors
+/// When there can be no thread for it.
+pub(crate) fn start(level: LevelFilter) -> io::Result<()> {
     let log: &Log = Box::leak(Box::default());
     let thread = thread::Builder::new().name("log".to_owned());
-    thread
-        .spawn(|| log.write_to(io::stderr()))
-        .map_err(|error| Failure::fault(format!("cannot start a thread for the log: {error}")))?;
+    thread.spawn(|| log.write_to(io::stderr()))?;
     // Only now: what is said to a log that nobody writes is lost.
     let log = *LOG.get_or_init(|| log);
     tracing_subscriber::fmt()

@@ -104,7 +104,7 @@ impl Serve {
             let line = if json { "{\"ok\":true}" } else { "the settings are right" };
             return output.line(line);
         }
-        log::start(level)?;
+        log::start(level).map_err(|error| no_thread(&error))?;
         // Before anyone can know that it is ready: a signal right after must not kill.
         let mut stop = Stop::listen()?;
         let (running, _lock) = self.start(config).await?;
@@ -219,9 +219,13 @@ async fn tell(running: &Running, json: bool) -> Result<(), Failure> {
     thread::Builder::new()
         .name("told".to_owned())
         .spawn(move || drop(told.send(write())))
-        .map_err(|error| Failure::fault(format!("cannot start a thread: {error}")))?;
+        .map_err(|error| no_thread(&error))?;
     let written = written.await.map_err(|error| Failure::fault(error.to_string()))?;
     written.map_err(|error| Failure::output(&error))
+}
+
+fn no_thread(error: &io::Error) -> Failure {
+    Failure::fault(format!("cannot start a thread: {error}"))
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
@@ -240,12 +244,9 @@ fn not_started(error: &StartError) -> Failure {
         StartError::Locked(LockError::InUse { .. }) => {
             ("in-use", "end the other broker, or give another --data")
         }
-        StartError::Locked(LockError::Io { error, .. })
-            if error.kind() == ErrorKind::PermissionDenied =>
-        {
-            ("no-data", data::NOT_OURS)
+        StartError::Locked(LockError::Io { error, .. }) => {
+            ("no-data", data::advice(error, NO_DATA))
         }
-        StartError::Locked(LockError::Io { .. }) => ("no-data", NO_DATA),
         StartError::Random(_) => ("random", "give the system a source of randomness"),
     };
     Failure::new(USAGE, code, error.to_string()).next(next)

@@ -125,9 +125,9 @@ impl Watch {
             changes: mirror.changes(),
             _mirror: mirror,
             saver: file.map(|file| Saver::new(file, cookie)),
-            // With --wait it is counted from when there was a broker.
-            patience: (self.once && !self.wait).then_some(link.patience),
-            patience_online: self.once.then_some(link.patience),
+            patience: self.once.then_some(link.patience),
+            // It is counted from when there was a broker.
+            was_there: !self.wait,
             printer: Printer { json: common.json, output, connection: Connection::default() },
         };
         let ended = watching.run(&mut stop).await;
@@ -164,8 +164,8 @@ struct Watching<'a> {
     saver: Option<Saver>,
     /// For how long it does without a connection; `None`: for as long as it is let.
     patience: Option<Duration>,
-    /// The same from the first connection on.
-    patience_online: Option<Duration>,
+    /// Whether there was one.
+    was_there: bool,
     printer: Printer<'a>,
 }
 
@@ -185,7 +185,7 @@ impl Watching<'_> {
                     tokio::select! {
                         event = self.changes.next() => event,
                         () = stop.asked() => return Ok(()),
-                        why = missing(&self.printer.connection, self.patience) => {
+                        why = missing(&self.printer.connection, self.patience.filter(|_| self.was_there)) => {
                             return Err(connect::lost(why));
                         }
                         due = due(&mut self.saver) => {
@@ -200,7 +200,7 @@ impl Watching<'_> {
                 return error.map_or(Ok(()), |error| Err(connect::failed(error)));
             }
             if let Event::Online { .. } = event {
-                self.patience = self.patience_online;
+                self.was_there = true;
             }
             self.printer.event(&event)?;
             if let (Event::Fresh { .. } | Event::Delta { .. }, Some(saver)) =

@@ -269,6 +269,7 @@ mod tests {
             }
         }
     }
+
     /// As it is when one was killed that had moved the history, and the next one fails.
     #[test]
     fn an_error_leaves_no_directory_to_start_on_that_was_none() {
