@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use onetree_protocol::{LogKey, Path};
 
-use super::past::{Bytes, Earliest, Grave};
+use super::past::{Earliest, Grave, Sum};
 use super::{Committed, State};
 use crate::commit::{Commit, Effect};
 use crate::map::Hint;
@@ -145,7 +145,7 @@ impl State {
         let due = |grave: &Grave, ms: u64| grave.time.plus(ms) <= now;
         let aged = graves.iter().next().is_some_and(|g| due(g, stretched(bounds.tombstone_ms)));
         if aged || self.committed.overgrown(bounds) {
-            let (mut left, Bytes(mut bytes)) = (graves.len() as u64, graves.summary());
+            let (mut left, Sum(mut bytes)) = (graves.len() as u64, graves.summary());
             let goes = |grave: &&Grave| {
                 let goes = left > bounds.tombstones
                     || bytes > bounds.tombstone_bytes
@@ -174,7 +174,7 @@ impl State {
 impl Committed {
     /// Whether there are so many tombstones and marks, or so large ones, that the oldest are to be forgotten.
     fn overgrown(&self, bounds: &Bounds) -> bool {
-        let Bytes(bytes) = self.graves.summary();
+        let Sum(bytes) = self.graves.summary();
         self.graves.len() as u64 > stretched(bounds.tombstones)
             || bytes > stretched(bounds.tombstone_bytes)
     }

@@ -62,7 +62,7 @@ impl Summary for Earliest {
 impl Item for Grave {
     type Key = (Revision, Path);
     type Handle = (Revision, Path);
-    type Summary = Bytes;
+    type Summary = Sum;
 
     fn key(&self) -> &(Revision, Path) {
         &self.at
@@ -72,8 +72,8 @@ impl Item for Grave {
         self.at.clone()
     }
 
-    fn summary(&self) -> Bytes {
-        Bytes(self.bytes())
+    fn summary(&self) -> Sum {
+        Sum(self.bytes())
     }
 }
 
@@ -89,35 +89,25 @@ impl Grave {
     }
 }
 
-/// How many bytes a range takes.
+/// How many, or how many bytes, there are in a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bytes(pub(super) u64);
+pub(super) struct Sum(pub(super) u64);
 
-impl Summary for Bytes {
-    fn add(&mut self, other: &Bytes) {
+impl Summary for Sum {
+    fn add(&mut self, other: &Sum) {
         self.0 += other.0;
     }
 
-    fn replace(&mut self, old: &Bytes, new: &Bytes) -> bool {
+    fn replace(&mut self, old: &Sum, new: &Sum) -> bool {
         self.0 = self.0 - old.0 + new.0;
         true
-    }
-}
-
-/// How many there are in a range.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Count(pub(super) u64);
-
-impl Summary for Count {
-    fn add(&mut self, other: &Count) {
-        self.0 += other.0;
     }
 }
 
 impl Item for Owned {
     type Key = Owned;
     type Handle = Owned;
-    type Summary = Count;
+    type Summary = Sum;
 
     fn key(&self) -> &Owned {
         self
@@ -127,8 +117,8 @@ impl Item for Owned {
         self.clone()
     }
 
-    fn summary(&self) -> Count {
-        Count(1)
+    fn summary(&self) -> Sum {
+        Sum(1)
     }
 }
 
