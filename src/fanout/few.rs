@@ -20,9 +20,12 @@ impl Few {
         Few { left: if together <= TOGETHER { MOST } else { 0 } }
     }
 
-    /// Whether so many are few; then they count.
-    pub(super) fn are(&mut self, many: usize) -> bool {
-        let left = self.left.checked_sub(many);
+    /// Whether so many are few; then they count. In a stream nobody asks how many they are.
+    pub(super) fn are(&mut self, many: impl FnOnce() -> usize) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        let left = self.left.checked_sub(many());
         self.left = left.unwrap_or(self.left);
         left.is_some()
     }

@@ -161,7 +161,7 @@ impl<'a> Publication<'a> {
         let before = self.end_run();
         let mut ways: Vec<(Marks, Draft, Made)> = Vec::new();
         let union = self.matched.union();
-        let at_once = self.few.are(union.len());
+        let at_once = self.few.are(|| union.len());
         for (subscriber, marks) in union.values() {
             let known = ways.iter().position(|(known, ..)| known == marks);
             let place = known.unwrap_or_else(|| {

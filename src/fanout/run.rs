@@ -49,7 +49,7 @@ impl Run {
         let draft = std::mem::take(&mut self.draft);
         let Some(rev) = draft.rev() else { return 0 };
         let (mut made, mut handed) = (Made::default(), 0);
-        let at_once = few.are(Group::size_of(&self.groups));
+        let at_once = few.are(|| Group::size_of(&self.groups));
         // Commits come from one task, so that a mark at the subscriber tells.
         let first = |subscriber: &Subscriber| subscriber.claim(rev);
         Group::each_of(&self.groups, first, |subscriber| {

@@ -62,7 +62,7 @@ impl Fanout {
             return;
         }
         let mut made = Made::default();
-        let at_once = few.are(Group::size_of(groups));
+        let at_once = few.are(|| Group::size_of(groups));
         // Signals come from many tasks at once, so that no mark at the subscriber would tell.
         let mut told = HashSet::new();
         let first = |subscriber: &Subscriber| told.insert(subscriber.id);

@@ -13,6 +13,20 @@ fn at_once(house: &House) -> Vec<bool> {
         .collect()
 }
 
+/// The topic of each of the people.
+fn topic(person: usize) -> String {
+    format!("/{person:02}")
+}
+
+/// People who follow their topics.
+fn followers(people: usize) -> House {
+    let house = House::new(people);
+    (0..people).for_each(|person| {
+        house.register(person, 1, View::tree(path(&topic(person))));
+    });
+    house
+}
+
 #[test]
 fn few_are_written_for_at_once_and_many_are_woken() {
     let signal = Signal { path: path("/a"), value: Value::json("1") };
@@ -30,11 +44,7 @@ fn few_are_written_for_at_once_and_many_are_woken() {
 
 #[test]
 fn in_a_stream_nobody_is_written_for() {
-    let house = House::new(20);
-    let topic = |person: usize| format!("/{person:02}");
-    (0..20).for_each(|person| {
-        house.register(person, 1, View::tree(path(&topic(person))));
-    });
+    let house = followers(20);
     for (together, few) in [(16, true), (17, false)] {
         let commits = |person: usize| vec![put(&topic(person))];
         house.commits((1..).zip((0..together).map(commits)));
@@ -47,10 +57,8 @@ fn in_a_stream_nobody_is_written_for() {
 
 #[test]
 fn what_is_published_together_is_written_at_once_up_to_as_many() {
-    let house = House::new(100);
-    let topic = |person: usize| format!("/{person:02}");
+    let house = followers(100);
     (0..100).for_each(|person| {
-        house.register(person, 1, View::tree(path(&topic(person))));
         house.register(person, 2, View::tree(path("/all")));
     });
     let paths = ["/all", "/07", "/all", "/08"];
