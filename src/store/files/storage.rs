@@ -115,9 +115,8 @@ impl Disk {
     }
 
     fn open_as(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        // As that of the standard library, which has no open in a directory. For its user alone, also where others
-        // may look into the directory.
-        // A link is no file of ours: what it leads to may be somebody else's.
+        // As that of the standard library, which has no open in a directory; but a link is no file of ours, as what it
+        // leads to may be somebody else's, and a file is for its user alone, also where others may look into the directory.
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(0o600);
         Ok(retry_on_intr(|| openat(&*self.directory, name, flags, mode))?.into())
