@@ -112,13 +112,19 @@ fn what_is_gone_is_said_to_be_lost() {
     assert_eq!((state.rev().get(), lost.len()), (0, 1), "{lost:?}");
 }
 
-/// Without a history nobody knows which log was the last.
-#[test]
-fn without_a_history_the_end_is_said_to_be_lost() {
+/// What was done, and all of it on the disk but for the history.
+fn without_a_history() -> (Run, Simulated) {
     let mut rng = Rng::any();
     let (run, _store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
     let image = run.storage.crash(Keep::Everything);
     image.take(files::HISTORY);
+    (run, image)
+}
+
+/// Without a history nobody knows which log was the last.
+#[test]
+fn without_a_history_the_end_is_said_to_be_lost() {
+    let (_, image) = without_a_history();
     let logs = || image.files().into_iter().filter(|(name, _)| name.starts_with("log-"));
     for more in (0..logs().count()).rev() {
         let Salvaged { lost, .. } = files::salvage(&image, settings(7)).unwrap();
@@ -132,10 +138,7 @@ fn without_a_history_the_end_is_said_to_be_lost() {
 /// Where a restore was ended before it had moved much, or anything.
 #[test]
 fn what_an_unfinished_restore_has_not_moved_is_got_out() {
-    let mut rng = Rng::any();
-    let (run, _store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
-    let image = run.storage.crash(Keep::Everything);
-    image.take(files::HISTORY);
+    let (run, image) = without_a_history();
     image.put(files::RESTORING, Vec::new());
     let Salvaged { state, lost } = files::salvage(&image, settings(7)).unwrap();
     assert_eq!(Whole::of(&state).slots, run.moments.last().unwrap().whole.slots);

@@ -164,14 +164,20 @@ const SAME = {
 /** @type {typeof SAME} */
 const SAME_LATE = { ...SAME, 'one of the application that waits': (_, path) => late(keepInFile(path)) };
 
+/** A mirror that is kept in a file: others ask for that. @param {import('node:test').TestContext} t @param {SAME[keyof SAME]} another */
+async function keptFirst(t, another) {
+  const path = await file(t);
+  const { client } = made(t);
+  await client.put('/a', 1);
+  const keep = another(keepInFile(path), path);
+  const first = client.mirror('/', { keep });
+  await first.fresh();
+  return { path, client, keep, first };
+}
+
 for (const [whose, another] of Object.entries(SAME_LATE)) {
   test(`a mirror begins behind the end of the one that is kept there before it, by ${whose}`, async (t) => {
-    const path = await file(t);
-    const { client } = made(t);
-    await client.put('/a', 1);
-    const keep = another(keepInFile(path), path);
-    const first = client.mirror('/', { keep });
-    await first.fresh();
+    const { path, client, keep, first } = await keptFirst(t, another);
     void first.close();
     // One that is closed while it waits takes nothing from anybody.
     void client.mirror('/', { keep: another(keep, path) }).close();
@@ -216,12 +222,7 @@ for (const [whose, another] of Object.entries(SAME_LATE)) {
 
 for (const [whose, another] of Object.entries(SAME)) {
   test(`of those who wait for a mirror to end, and who ask then, the first has what it is kept in, by ${whose}`, async (t) => {
-    const path = await file(t);
-    const { client } = made(t);
-    await client.put('/a', 1);
-    const keep = another(keepInFile(path), path);
-    const first = client.mirror('/', { keep });
-    await first.fresh();
+    const { path, client, keep, first } = await keptFirst(t, another);
     const ended = first.close();
     const next = [client.mirror('/', { keep: another(keep, path) })];
     next.push(client.mirror('/', { keep: another(keep, path) }));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use onetree::Running;
 use serde_json::{Value, json};
 
 use crate::wire::{Wire, broker};
@@ -9,22 +10,30 @@ use crate::wire::{Wire, broker};
 /// What comes so long after something comes alone.
 const APART: Duration = Duration::from_millis(1);
 
+/// A broker with a reader of everything, and a writer.
+async fn read_and_written(toml: &str, narrow: bool) -> (Running, Wire, Wire) {
+    let broker = broker(toml).await;
+    let addr = broker.addr();
+    let mut reader = if narrow { Wire::narrow(addr).await } else { Wire::open(addr).await };
+    reader.sub(1, "/").await;
+    let writer = Wire::open(addr).await;
+    (broker, reader, writer)
+}
+
 /// Who reads nothing for a while has all of it afterwards, whole and in order: also where the socket took a part of a
 /// message that was written in the connection's place.
 #[tokio::test]
 async fn who_rests_and_does_not_read_has_everything_in_order_afterwards() {
-    let broker = broker("outbox_bytes = 67108864\noutbox_frames = 100000").await;
-    let mut slow = Wire::narrow(broker.addr()).await;
-    slow.sub(1, "/").await;
-    let mut writer = Wire::open(broker.addr()).await;
+    let roomy = "outbox_bytes = 67108864\noutbox_frames = 100000";
+    let (_broker, mut slow, mut writer) = read_and_written(roomy, true).await;
     // One by one, so that it rests in between; more than the system keeps for it.
     let text = "x".repeat(3_500);
     let mut last = 0;
-    for round in 0..1_000 {
+    for round in 0..1_300 {
         last = writer.put(&format!("/k/{}", round % 10), json!([round, text])).await;
         tokio::time::sleep(APART).await;
     }
-    let first = last - 999;
+    let first = last - 1_299;
     for (round, rev) in (first..=last).enumerate() {
         let delta = slow.until("delta").await;
         let change = &delta["changes"][0];
@@ -37,10 +46,7 @@ async fn who_rests_and_does_not_read_has_everything_in_order_afterwards() {
 /// that anybody had been answered.
 #[tokio::test]
 async fn who_rested_and_asks_is_where_the_answer_says() {
-    let broker = broker("").await;
-    let mut reader = Wire::open(broker.addr()).await;
-    reader.sub(1, "/").await;
-    let mut writer = Wire::open(broker.addr()).await;
+    let (_broker, mut reader, mut writer) = read_and_written("", false).await;
     let (mut last, mut seen) = (0, 0);
     for round in 0..300 {
         tokio::time::sleep(APART).await;
@@ -70,10 +76,7 @@ async fn who_rested_and_asks_is_where_the_answer_says() {
 /// Who overflows gets what it has not been told yet, and nothing that was written in its place.
 #[tokio::test]
 async fn who_rested_and_overflows_goes_on_where_it_is() {
-    let broker = broker("outbox_bytes = 65536").await;
-    let mut reader = Wire::open(broker.addr()).await;
-    reader.sub(1, "/").await;
-    let mut writer = Wire::open(broker.addr()).await;
+    let (_broker, mut reader, mut writer) = read_and_written("outbox_bytes = 65536", false).await;
     let mut last = 0;
     for round in 0..10 {
         tokio::time::sleep(APART).await;
