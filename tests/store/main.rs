@@ -17,6 +17,7 @@ mod copies;
 mod crashes;
 mod faults;
 mod flips;
+mod forgotten;
 mod frozen;
 mod fuzz;
 mod lives;

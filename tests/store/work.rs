@@ -34,8 +34,10 @@ impl Whole {
     }
 
     pub(crate) fn saved(saved: &Checkpoint) -> Whole {
+        // What is not saved with each client, a start makes of its last answer, and that may be later.
+        let head = Head { forgotten: None, ..saved.head() };
         Whole {
-            head: saved.head(),
+            head,
             digest: saved.digest(),
             slots: saved.slots().collect(),
             clients: saved.clients().collect(),

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use onetree_core::{Author, Bounds, Commit, Outcome, Request, SavedClient, Settings, State, Time};
+use onetree_core::{
+    Author, Bounds, Commit, Head, Outcome, Request, SavedClient, Settings, State, Time,
+};
 use onetree_protocol::frame::{Condition, Do};
 use onetree_protocol::{Code, DigestKey, Epoch, Name, Path, Revision, Value};
 
@@ -192,6 +194,24 @@ fn a_first_write_is_not_done_again_when_all_were_forgotten_by_their_age() {
     for mut state in [restarted(&state, bounds), state] {
         assert_eq!(put(&mut state, 1000, "a", Some(0)), Err(Code::OutcomeUnknown));
     }
+}
+
+#[test]
+fn a_first_write_that_a_restart_came_before_is_done_where_nobody_was_forgotten() {
+    let bounds = Bounds::default();
+    let mut state = State::new(settings(bounds));
+    put(&mut state, 1, "a", None).unwrap();
+    let since = Some(state.rev().get());
+    for (at, client) in [(2, "b"), (3, "c")] {
+        put(&mut state, at, client, None).unwrap();
+    }
+    let mut state = restarted(&state, bounds);
+    assert!(put(&mut state, 4, "lost-on-its-way", since).is_ok());
+    // A store of before did not save who was forgotten: then it may have been here.
+    let saved = state.checkpoint();
+    let head = Head { forgotten: None, ..saved.head() };
+    let mut state = State::load(settings(bounds), head, saved.slots(), saved.clients());
+    assert_eq!(put(&mut state, 5, "late", since), Err(Code::OutcomeUnknown));
 }
 
 #[test]

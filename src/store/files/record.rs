@@ -323,7 +323,8 @@ impl HeadRecord {
 
     pub(super) fn head(&self) -> Result<Head, BadRecord> {
         let (at, horizon) = (rev(self.rev)?, rev(self.horizon)?);
-        Ok(Head { rev: at, time: Time(self.time), horizon })
+        // The header of the file says who is forgotten: this record was frozen before.
+        Ok(Head { rev: at, time: Time(self.time), horizon, forgotten: None })
     }
 }
 

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! tree-<revision, 16 hex>.onetree
-//! file   := header with magic "1TREESAV", zeros to 64 bytes; block*
+//! file   := header with magic "1TREESAV", forgotten u64, zeros to 64 bytes; block*
 //! block  := crc u32, kind u32, length u32, records u32; record*
 //! kinds  := 1 head (one), then 2 slots, in path order, then 3 clients, by name, then 4 end (empty)
 //! ```
+//!
+//! `forgotten` is one more than the revision behind which no client wrote that is forgotten; those who
+//! did not know it yet left a zero there, and pass over it.
 //!
 //! It is written under another name and renamed when it is on the disk: one that has its name is
 //! whole, and anything wrong in it is damage.
@@ -26,6 +29,8 @@ use super::{Damage, OpenError, revision};
 
 const KIND: Kind = Kind { magic: b"1TREESAV", what: "saved tree", version: 1 };
 const FILE_HEADER: usize = 64;
+/// Where in it stands who is forgotten.
+const FORGOTTEN: usize = 32;
 const BLOCK_HEADER: usize = 16;
 
 /// Records are written when so many bytes of them have come together.
@@ -79,6 +84,8 @@ fn write_spare(
     let file = storage.create(SPARE, 0)?;
     let mut to = Writer { file, at: 0, synced: 0, block: Vec::new(), records: 0, wrote };
     let mut header = [0; FILE_HEADER];
+    let forgotten = head.forgotten.map_or(0, |rev| rev.get() + 1);
+    header[FORGOTTEN..FORGOTTEN + 8].copy_from_slice(&forgotten.to_le_bytes());
     header::write(&mut header, &KIND, epoch);
     to.bytes(&header)?;
     let counts = (state.slots_len(), state.clients_len());
@@ -169,14 +176,15 @@ pub(super) fn load(
     settings: Settings,
 ) -> Result<Loaded, OpenError> {
     let mut reader = Reader { storage, name, file, at: 0, begins: 0, block: Vec::new() };
-    let epoch = reader.header()?;
+    let (epoch, forgotten) = reader.header()?;
     let (kind, _) = reader.block()?;
     let head = match postcard::from_bytes::<HeadRecord>(&reader.block) {
         Ok(head) if kind == HEAD => head,
         Ok(_) => return Err(reader.damage("the file does not begin with its head")),
         Err(error) => return Err(reader.damage(&format!("its head cannot be read: {error}"))),
     };
-    let begins = head.head().map_err(|error| reader.damage(&error.to_string()))?;
+    let mut begins = head.head().map_err(|error| reader.damage(&error.to_string()))?;
+    begins.forgotten = forgotten;
     let settings = Settings { epoch, ..settings };
     // One thread reads and checks, this one makes the tree meanwhile: at most a few blocks wait.
     let (to_tree, slots) = mpsc::sync_channel::<Vec<SavedSlot>>(8);
@@ -198,7 +206,7 @@ pub(super) fn whole(
 ) -> State {
     let name = &name(rev);
     let rev = Revision::new(rev).unwrap_or(Revision::ZERO);
-    let head = Head { rev, time: Time(0), horizon: rev };
+    let head = Head { rev, time: Time(0), horizon: rev, forgotten: None };
     let mut pieces = Pieces { head, slots: Vec::new(), clients: Vec::new() };
     let mut lose = |error: OpenError| lost.push(error.damage(storage, name));
     match storage.open(name) {
@@ -285,10 +293,17 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn header(&mut self) -> Result<Epoch, OpenError> {
+    /// Gives the history, and up to which revision those clients wrote that are forgotten.
+    fn header(&mut self) -> Result<(Epoch, Option<Revision>), OpenError> {
         let mut header = [0; FILE_HEADER];
         self.exactly(&mut header)?;
-        header::read(&header, &KIND, self.storage, self.name)
+        let epoch = header::read(&header, &KIND, self.storage, self.name)?;
+        let mut forgotten = [0; 8];
+        forgotten.copy_from_slice(&header[FORGOTTEN..FORGOTTEN + 8]);
+        let said = u64::from_le_bytes(forgotten).checked_sub(1);
+        let none = || self.damage("who is forgotten wrote at no revision");
+        let forgotten = said.map(|rev| Revision::new(rev).ok_or_else(none)).transpose()?;
+        Ok((epoch, forgotten))
     }
 
     /// Reads the next block; gives its kind and the number of its records.

@@ -22,6 +22,8 @@ pub struct Head {
     pub time: Time,
     /// The oldest revision from which deletes are remembered.
     pub horizon: Revision,
+    /// No client is forgotten that wrote after this revision; `None` where that was not saved.
+    pub forgotten: Option<Revision>,
 }
 
 /// One slot of the tree: an entry, or the tombstone of one, and the marks at its path.
@@ -68,8 +70,8 @@ pub struct SavedClient {
 impl Checkpoint {
     /// What it begins with.
     pub fn head(&self) -> Head {
-        let Committed { rev, time, horizon, .. } = self.0;
-        Head { rev, time, horizon }
+        let Committed { rev, time, horizon, forgotten, .. } = self.0;
+        Head { rev, time, horizon, forgotten: Some(forgotten) }
     }
 
     /// The digest of the entries, under the key of the settings.
@@ -113,8 +115,8 @@ impl State {
     /// rule) is made anew, by the settings of now. O(n).
     ///
     /// Where deletes were compacted is not saved: afterwards each range may have lost something up
-    /// to the horizon, which is true. Nor is which clients were forgotten: the oldest that is
-    /// remembered tells how late they can have written.
+    /// to the horizon, which is true. Where `head` does not say how late the clients wrote that were
+    /// forgotten, the oldest that is remembered tells how late that can have been.
     pub fn load(
         settings: Settings,
         head: Head,
@@ -159,9 +161,12 @@ impl State {
         }
         // Those that were forgotten wrote no later than the one that would be next, so before any that
         // wrote later than that one.
-        let next = known.iter().map(|client| client.time).min();
-        let later = known.iter().filter(|client| Some(client.time) > next);
-        let forgotten = later.map(|client| client.rev).min().unwrap_or(head.rev);
+        let latest = || {
+            let next = known.iter().map(|client| client.time).min();
+            let later = known.iter().filter(|client| Some(client.time) > next);
+            later.map(|client| client.rev).min().unwrap_or(head.rev)
+        };
+        let forgotten = head.forgotten.unwrap_or_else(latest);
         let committed = &mut state.committed;
         (committed.rev, committed.time, committed.horizon) = (head.rev, head.time, head.horizon);
         committed.forgotten = forgotten;
