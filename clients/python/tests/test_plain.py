@@ -23,6 +23,7 @@ from onetree import (
 from onetree.errors import Ended
 from onetree.protocol import frames
 from onetree.protocol.digests import Digest
+from onetree.session.requests import refused
 
 A = Entry("/a", 7, Value.json({"n": [1, None]}))
 LINE = {"path": "/a", "rev": 7, "json": {"n": [1, None]}}
@@ -87,7 +88,7 @@ def test_what_cannot_be_is_told_as_any_error() -> None:
 
 def test_an_error_is_told_with_what_is_there_instead() -> None:
     of = frames.Error("conflict", "/a is at revision 337, not 1", 3, path="/a", rev=337)
-    conflict = onetree.Refused.of(of)
+    conflict = refused(of)
     # Nothing is said twice.
     assert str(conflict) == "conflict: /a is at revision 337, not 1"
     told = {"code": "conflict", "message": of.message, "path": "/a", "rev": 337}

@@ -3,12 +3,9 @@ next: `action`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .codes import CODES, Action
-
-if TYPE_CHECKING:
-    from .protocol import frames
 
 LONGEST: Final = 86_400.0
 """The longest wait that is heeded, seconds: a day."""
@@ -68,12 +65,6 @@ class Refused(OnetreeError):
         """The revision that is there instead of the one expected."""
         self.retry_in = _heeded(retry_in)
         """When to try again, seconds, where the broker said so; a day at most."""
-
-    @staticmethod
-    def of(frame: frames.Error) -> Refused:
-        """The refusal of an `error` frame."""
-        wait = None if frame.retry_ms is None else frame.retry_ms / 1000
-        return Refused(frame.code, frame.message, frame.path, frame.rev, wait)
 
 
 class Timeout(OnetreeError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from .. import event as e
-from ..errors import OnetreeError, Refused, Timeout
+from ..errors import OnetreeError, Timeout
 from ..event import Verdict
 from ..mirror import Outcome, State
 from ..options import SubOptions
@@ -17,6 +17,7 @@ from ..protocol.frames import Change
 from ..protocol.paths import contains
 from .asked import Asked, Asks
 from .effects import Effect, MirrorWent, Release, Reply
+from .requests import refused
 from .subs import AGAIN, Slot
 
 HELLO_BYTES: Final = 256 << 10
@@ -290,17 +291,17 @@ class Mirrors:
         slot = self._slots.get(sub)
         if slot is None:
             return
-        refused = Refused.of(error)
-        if error.code in ("sub-in-use", "no-such-sub") or refused.action == "resync":
+        refusal = refused(error)
+        if error.code in ("sub-in-use", "no-such-sub") or refusal.action == "resync":
             slot.state.handle_distrust()
             self._restart(now, sub)
-        elif refused.action == "retry":
+        elif refusal.action == "retry":
             slot.state.handle_lost()
-            wait = refused.retry_in or AGAIN
+            wait = refusal.retry_in or AGAIN
             slot.held = now + wait
             self._tell(sub, e.Circling(wait))
         else:
-            self.end(sub, refused)
+            self.end(sub, refusal)
 
     def _on(self, now: float, sub: int, handle: Callable[[State], Outcome]) -> Verdict:
         """Gives a frame to a mirror, and does what comes of it."""

@@ -29,6 +29,12 @@ what a refused neighbour costs, twice what a broker costs that has forgotten us 
 Encode = Callable[[frames.ClientFrame], bytes | str]
 
 
+def refused(frame: frames.Error) -> Refused:
+    """The refusal that an `error` frame tells."""
+    wait = None if frame.retry_ms is None else frame.retry_ms / 1000
+    return Refused(frame.code, frame.message, frame.path, frame.rev, wait)
+
+
 class _Request:
     __slots__ = (
         "frame", "history", "in_flight", "queued", "renumbered", "replied", "sent", "seq", "write",
@@ -222,11 +228,11 @@ class Requests:
             self._finish(ticket, reply, None)
             return self._settle()
         if request.seq is None:
-            self._finish(ticket, None, Refused.of(error))
+            self._finish(ticket, None, refused(error))
             return False
         self._refused(request, ticket, request.seq, error)
         if not request.queued:
-            self._finish(ticket, None, Refused.of(error))
+            self._finish(ticket, None, refused(error))
         return self._settle()
 
     def _refused(self, request: _Request, ticket: int, seq: int, error: frames.Error) -> None:
