@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeout
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from . import client as _client
 from . import live as _live
@@ -357,7 +357,7 @@ class Mirror:
         `sent` says whether it may still be). It runs in the client's thread, so it must not call
         this client (`Wrong`)."""
         commits = _Commits(self._mirror._client)
-        work = transact(self._mirror, cast("_client.Client", commits), fn)
+        work = transact(self._mirror, commits, fn)
         return self._run.run(work, timeout, commits.sent)
 
     def close(self) -> None:

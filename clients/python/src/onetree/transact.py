@@ -8,22 +8,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, overload
 
 from .errors import OutsideView, Refused
 from .given import function, given
 from .protocol.cookies import epoch_of
-from .protocol.frames import Entry
+from .protocol.frames import Done, Entry
 from .protocol.paths import check_path, contains, is_keyed, order_key
 from .protocol.values import Value
 from .protocol.views import View
 from .protocol.wrong import Wrong
 from .request import Txn
 from .snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from .client import Client
-    from .live import Mirror
 
 T = TypeVar("T")
 
@@ -273,8 +269,25 @@ class Transaction:
         )
 
 
+class Watched(Protocol):
+    """What `transact` asks of a mirror."""
+
+    @property
+    def view(self) -> View: ...
+    def snapshot(self) -> Snapshot: ...
+    async def fresh(self) -> int: ...
+    async def past(self, before: Snapshot, rev: int | None) -> None: ...
+    async def changed(self, differs: Callable[[Snapshot], bool]) -> None: ...
+
+
+class Commits(Protocol):
+    """What `transact` asks of a client."""
+
+    async def txn_of(self, txn: Txn, history: str | None) -> Done: ...
+
+
 async def transact(
-    mirror: Mirror, client: Client, fn: Callable[[Transaction], T | Awaitable[T]]
+    mirror: Watched, client: Commits, fn: Callable[[Transaction], T | Awaitable[T]]
 ) -> Committed[T]:
     """Runs `fn(tx)` until what it did is committed, or needs no commit. `fn` may be a coroutine
     function; it must have no effects of its own, for it may run any number of times. What it
