@@ -460,5 +460,3 @@ function checked(saved) {
     throw new OnetreeError('state-broken', `what was kept is no mirror: ${wordsOf(cause)}`, { cause });
   }
 }
-
-export { OnetreeError };

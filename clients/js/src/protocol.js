@@ -213,7 +213,7 @@ export const logKey = (rev, index) => rev.toString(16).padStart(14, '0') + index
 
 // 1.4 Values
 
-const JSON_TYPE = 'application/json';
+export const JSON_TYPE = 'application/json';
 const TYPE = /^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*[ \t]*(?:;[\x20-\x7e]*)?$/;
 
 /**
@@ -664,5 +664,3 @@ export function putChange(path, rev, value) {
 export function makeValue(type, raw) {
   return new Value(type === undefined || type === JSON_TYPE ? JSON_TYPE : checkType(type), raw, SURE);
 }
-
-export { JSON_TYPE };

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..codes import CODES
-from .digests import Digest, parse_digest
+from .digests import parse_digest
 from .paths import check_path, parse_log_key
 from .patterns import check_pattern
 from .views import DEPTHS, PATTERNS
@@ -109,11 +109,6 @@ def paths(found: Any) -> tuple[str, ...]:
     if len(read) > 1024:
         raise Wrong("bad-field", "at most 1,024 paths at once")
     return read
-
-
-def optional_digest(found: Any) -> Digest | None:
-    """Reads a digest or nothing."""
-    return None if found is None else parse_digest(found)
 
 
 READ: dict[str, Callable[[Any], Any]] = {

@@ -102,11 +102,6 @@ class Value(_Parts):
             return known(BYTES, bytes(value))
         return Value.json(value)
 
-    @property
-    def is_json(self) -> bool:
-        """Whether it is JSON."""
-        return self.type == JSON
-
     def get(self) -> Any:
         """For Python: JSON parsed (each time anew), `text/…` that is UTF-8 as `str`, otherwise
         the bytes."""
