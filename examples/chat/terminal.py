@@ -81,7 +81,7 @@ class Room:
                 case Signal():
                     self.types(event.path)
 
-    def show(self, change: onetree.Change, began: bool) -> None:
+    def show(self, change: onetree.Difference, began: bool) -> None:
         what, _, key = change.path.removeprefix(f"/chat/{self.channel}/").partition("/")
         if what == "log" and key and change.new and not change.old:
             self.say(change.new.value)

@@ -8,8 +8,8 @@ import pytest
 
 import onetree
 from onetree import (
-    Change,
     Cookie,
+    Difference,
     Done,
     Entry,
     Found,
@@ -45,7 +45,7 @@ def page(*entries: Entry) -> onetree.Page:
         ([A], [LINE]),
         (Verdict("same", 7), {"verdict": "same", "rev": 7}),
         (
-            event.Delta(6, 7, [Change("/a", 7, None, A)], ["/log"]),
+            event.Delta(6, 7, [Difference("/a", 7, None, A)], ["/log"]),
             {
                 "event": "delta", "since": 6, "rev": 7, "gaps": ["/log"],
                 "changes": [{"path": "/a", "rev": 7, "old": None, "new": LINE}],

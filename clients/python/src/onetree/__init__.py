@@ -25,7 +25,7 @@ from .errors import (
     Timeout,
     Unreachable,
 )
-from .event import Change, Connecting, Event, Status, Verdict
+from .event import Connecting, Difference, Event, Status, Verdict
 from .keep import FileKeep, Keep
 from .live import Mirror, Page
 from .options import Options
@@ -43,7 +43,6 @@ from .transact import Committed, Transaction
 __all__ = [
     "BadToken",
     "BadUrl",
-    "Change",
     "Changes",
     "Client",
     "Closed",
@@ -53,6 +52,7 @@ __all__ = [
     "Connecting",
     "Connection",
     "Cookie",
+    "Difference",
     "Done",
     "Entry",
     "Event",

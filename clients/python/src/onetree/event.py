@@ -12,8 +12,8 @@ from .protocol.frames import Entry, Limits
 from .protocol.values import Value
 
 
-class Change(NamedTuple):
-    """What an event did to one path."""
+class Difference(NamedTuple):
+    """What an event did to one path. (A change of the protocol is what a commit did there.)"""
 
     path: str
     """Where."""
@@ -42,7 +42,7 @@ class Fresh:
 
     rev: int
     """The revision."""
-    changes: Sequence[Change]
+    changes: Sequence[Difference]
     """What differs from what the mirror was before, each path once."""
     gaps: Sequence[str] = ()
     """Logs of which entries are gone that the reader never had."""
@@ -59,7 +59,7 @@ class Delta:
     """The revision before."""
     rev: int
     """The revision now."""
-    changes: Sequence[Change]
+    changes: Sequence[Difference]
     """What is different, as far as it lies in the view, each path once."""
     gaps: Sequence[str] = ()
     """Logs of which entries are gone that the reader never had."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from . import event as e
-from .event import Change, Event
+from .event import Difference, Event
 from .protocol.paths import child, is_log_key, name, segments
 from .snapshot import Snapshot
 
@@ -39,7 +39,7 @@ class Gaps:
             if len(self.logs) >= self._most:
                 self._forget(now())
 
-    def _note(self, changes: Sequence[Change], trims: Mapping[str, str]) -> None:
+    def _note(self, changes: Sequence[Difference], trims: Mapping[str, str]) -> None:
         for path, _, old, new in changes:
             # A log entry that came and was trimmed meanwhile was never seen: there was something.
             # One that was deleted, was to be gone. Its revision does not say it: another history

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .event import Broken, Change, Corrupt, Delta, Fresh, Refreshing, Synced
+from .event import Broken, Corrupt, Delta, Difference, Fresh, Refreshing, Synced
 from .protocol import frames
 from .protocol.cookies import Cookie
 from .protocol.digests import Digest, hasher
@@ -200,7 +200,7 @@ class State:
         except _Rule as rule:
             self._take_back(undo, hashes)
             return self._broken(str(rule))
-        told: Sequence[Change] = ()
+        told: Sequence[Difference] = ()
         if undo:
             told = _changes(undo, store, taken, rev)
             if store.newest is not None:
@@ -317,7 +317,7 @@ class State:
         self._store.hashes = hashes
 
 
-def _changes(undo: Undo, store: Store, came: Sequence[frames.Change], rev: int) -> list[Change]:
+def _changes(undo: Undo, store: Store, came: Sequence[frames.Change], rev: int) -> list[Difference]:
     """What the application is told, in the order of the changes that came."""
     now = store.entries.get
     changes = []
@@ -326,9 +326,9 @@ def _changes(undo: Undo, store: Store, came: Sequence[frames.Change], rev: int) 
         new = now(path)
         if new is not None:
             if new != old:
-                changes.append(Change(path, new[1], old, new))
+                changes.append(Difference(path, new[1], old, new))
         elif old is not None:
             if revs is None:
                 revs = {change[0]: change[1] for change in came}
-            changes.append(Change(path, revs.get(path, rev), old, None))
+            changes.append(Difference(path, revs.get(path, rev), old, None))
     return changes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .event import Change
+from .event import Difference
 from .protocol import json_codec
 from .protocol.cookies import Cookie
 from .protocol.frames import Entry
@@ -134,7 +134,7 @@ class Snapshot(Mapping[str, Entry]):
         changed = {parent(path) for path in self._undo()}
         return {log for log in logs if log not in changed and not self._store.under(log)}
 
-    def since(self, before: Snapshot) -> list[Change]:
+    def since(self, before: Snapshot) -> list[Difference]:
         """What takes `before` to this, in path order. Cost: of two snapshots of one mirror that was
         not refreshed from nothing between them, what differs; otherwise all entries of both."""
         if self._store is before._store and self._mark and before._mark:
@@ -144,7 +144,7 @@ class Snapshot(Mapping[str, Entry]):
             old, new = before._entries(), self._entries()
             old_of, new_of = old.get, new.get
             if not old:
-                return [Change(e.path, e.rev, None, e) for e in self.under("/")]
+                return [Difference(e.path, e.rev, None, e) for e in self.under("/")]
             paths = old.keys() | new.keys()
         changes = []
         for path in paths:
@@ -153,7 +153,7 @@ class Snapshot(Mapping[str, Entry]):
                 changes.append((path, was, now))
         changes.sort(key=lambda change: change[0].replace("/", "\0"))
         return [
-            Change(path, self.rev if now is None else now.rev, was, now)
+            Difference(path, self.rev if now is None else now.rev, was, now)
             for path, was, now in changes
         ]
 
