@@ -5,7 +5,7 @@ same for scripts, without `async`. The README has twenty lines of it.
 """
 
 from .changes import Changes
-from .client import Client, Connection, connect, start
+from .client import Client, connect, start
 from .errors import (
     BadToken,
     BadUrl,
@@ -50,7 +50,6 @@ __all__ = [
     "Condition",
     "ConnectError",
     "Connecting",
-    "Connection",
     "Cookie",
     "Difference",
     "Done",

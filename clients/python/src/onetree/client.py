@@ -602,7 +602,7 @@ class Client:
             self._pump()
 
 
-class Connection(Awaitable[Client]):
+class _Connecting(Awaitable[Client]):
     """What `connect` returns: `client = await connect(…)`, or `async with connect(…) as client`."""
 
     def __init__(self, url: str, options: Options) -> None:
@@ -648,7 +648,7 @@ def connect(
     connect_timeout: float = 10.0,
     queue_bytes: int = 16 << 20,
     backoff: tuple[float, float] = (0.1, 20.0),
-) -> Connection:
+) -> _Connecting:
     """Connects to the broker at `url` (`ws://host:port`, with `/v1/sync` as the path when there is
     none), and waits for its `welcome`. What the options mean: `Options`. Raises `ConnectError`:
     with `reconnect="always"` only what retrying does not help against, otherwise whatever the
@@ -657,7 +657,7 @@ def connect(
         codec, label, token, agent, reconnect, request_timeout, connect_timeout, queue_bytes,
         backoff,
     )  # fmt: skip
-    return Connection(url, options)
+    return _Connecting(url, options)
 
 
 def start(url: str, options: Options | None = None, **given: Any) -> Client:

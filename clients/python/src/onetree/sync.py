@@ -38,7 +38,7 @@ def connect(url: str, **options: Any) -> Client:
     """Connects, and waits for the broker's `welcome`. Options as of `onetree.connect`. To be
     closed, or used as `with connect(…) as client`."""
     run = _Loop()
-    return Client(run, run.run(_client.Connection(url, Options(**options))._connect()))
+    return Client(run, run.run(_client.connect(url, **options)._connect()))
 
 
 def start(url: str, options: Options | None = None, **given: Any) -> Client:
