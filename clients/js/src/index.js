@@ -7,7 +7,6 @@
  * @typedef {import('./session.js').Limits} Limits
  * @typedef {import('./session.js').Status} Status
  * @typedef {import('./live.js').Keep} Keep
- * @typedef {import('./live.js').Page} Page
  * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
  * @typedef {import('./snapshot.js').Difference} Difference
  * @typedef {import('./request.js').AppendOptions} AppendOptions

@@ -23,8 +23,6 @@ const PAGE = whole(32);
  *   save(snapshot: Snapshot): Promise<void>, close?(): Promise<void>}} Keep where a mirror survives its process; `save`
  *   replaces both in one step, also where `load` failed: whoever has something to lose refuses it; `close`: the mirror has ended, it is free for another;
  *   a `load` that asks `keepInIndexedDB` in its turn does so before it waits for anything, or the end of the mirror that is kept there is not waited for
- * @typedef {{entries: Entry[], more: boolean, rev: number}} Page entries of a log, the oldest first; `more`: there are older
- *   ones; `rev`: of the broker's first answer
  */
 
 /**
@@ -305,11 +303,11 @@ export class Mirror {
 
   /**
    * The page of a log in front of the oldest of its entries that the mirror shows, or in front of `before`: the oldest
-   * first. It does not become part of the mirror.
+   * first. `rev` is of the broker's last answer. It does not become part of the mirror.
    * @param {string} log
    * @param {number} limit at most so many entries; 0: as many as the broker likes
    * @param {string} [before] the path of an entry of the log
-   * @returns {Promise<Page>}
+   * @returns {Promise<import('./request.js').Found>}
    */
   async earlier(log, limit, before) {
     checkPath(log);
@@ -325,20 +323,19 @@ export class Mirror {
     }
     /** @type {Entry[]} */
     const logged = [];
-    let [most, first] = [limit, /** @type {number | undefined} */ (undefined)];
+    let most = limit;
     // A broker may send fewer than asked for, and among the children may be others: there are more when one more was seen.
     for (;;) {
       const wanted = most === 0 ? 0 : Math.min(most + 1 - logged.length, 2 ** 32 - 1);
       const { rev, entries, more } = await this.client.list(log, {
         depth: 'children', after: log, before: from, limit: wanted, reverse: true, values: this.view.values,
       });
-      first ??= rev;
       logged.push(...entries.filter(isLogged));
       // The broker has said how many it likes.
       if (most === 0) most = logged.length;
       from = entries.at(-1)?.path;
       const isFull = logged.length > most;
-      if (isFull || !more || from === undefined) return { entries: logged.slice(0, most).reverse(), more: isFull, rev: first };
+      if (isFull || !more || from === undefined) return { rev, entries: logged.slice(0, most).reverse(), more: isFull };
     }
   }
 

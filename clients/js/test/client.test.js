@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Client, Value, connect } from '../src/index.js';
+import { Client, Value, connect, logKey } from '../src/index.js';
 import { json } from '../src/json.js';
 import { client as made, thrown } from './lib/socket.js';
 
@@ -439,7 +439,12 @@ test('a page of a log has its entries alone, as many as were asked for, and says
   }
   const some = await soon(mirror.earlier('/log', 0));
   assert.deepEqual([some.entries.map(({ path }) => path), some.more], [[left.at(-1)], true]);
-  assert.deepEqual(await soon(mirror.earlier('/log', 0, left[0])), { entries: [], more: false, rev: meta });
+  assert.deepEqual(await soon(mirror.earlier('/log', 0, left[0])), { rev: meta, entries: [], more: false });
+  // Where it takes several answers, `rev` is of the last.
+  const entry = (rev) => ({ path: `/log/${logKey(rev, 0)}`, rev });
+  const answers = [{ rev: 8, entries: [entry(3)], more: true }, { rev: 9, entries: [entry(2)], more: false }];
+  t.mock.method(client, 'list', async () => answers.shift());
+  assert.deepEqual(await soon(mirror.earlier('/log', 2)), { rev: 9, entries: [entry(2), entry(3)], more: false });
 });
 
 test('an attempt to connect has one deadline: for the token, the connection and the welcome', async (t) => {

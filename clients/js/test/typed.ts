@@ -3,7 +3,7 @@
 import { connect } from '../src/index.js';
 import type {
   Action, AppendOptions, Changes, Client, Codec, Condition, Connection, Cookie, Depth, Difference, Done, Entry, Found, IfOptions, Keep,
-  Limits, ListOptions, Mirror, MirrorEvent, MirrorOptions, OnetreeError, Options, Page, PutOptions, Snapshot, Status, Step, Transaction, Txn,
+  Limits, ListOptions, Mirror, MirrorEvent, MirrorOptions, OnetreeError, Options, PutOptions, Snapshot, Status, Step, Transaction, Txn,
   Value, View, ViewOptions,
 } from '../src/index.js';
 import { keepInFile } from '../src/keep-file.js';
@@ -54,7 +54,7 @@ async function shown(mirror: Mirror): Promise<number> {
   return count;
 }
 
-async function kept(client: Client): Promise<Page> {
+async function kept(client: Client): Promise<Found> {
   const depth: Depth = 'children';
   const view: ViewOptions = { path: '/log', depth, tail: 5 };
   const keep: Keep = keepInFile('state');

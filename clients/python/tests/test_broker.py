@@ -82,11 +82,11 @@ def test_all_that_can_be_asked(codec: Any) -> None:
             await tail.fresh()
             assert [x.path for x in tail.entries()] == ["/log", *log[-5:], "/log/other"]
             page = await tail.earlier("/log", 10)
-            assert [x.path for x in page] == log[15:25] and page.more
+            assert [x.path for x in page.entries] == log[15:25] and page.more
             page = await tail.earlier("/log", 100, before=log[15])
-            assert [x.path for x in page] == log[:15] and not page.more
+            assert [x.path for x in page.entries] == log[:15] and not page.more
             page = await tail.earlier("/log", 0)
-            assert [x.path for x in page] == log[:25] and not page.more
+            assert [x.path for x in page.entries] == log[:25] and not page.more
             changes = tail.changes()
             await client.signal("/log/typing", {"who": "me"})
             while not isinstance(event := await anext(changes), e.Signal):

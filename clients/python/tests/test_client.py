@@ -1110,14 +1110,15 @@ def test_a_page_of_a_log_has_its_entries_alone_and_says_rightly_whether_there_ar
                 while more:
                     page = await mirror.earlier("/log", limit, before)
                     more = page.more
-                    assert len(page) == limit or (page and not more)
-                    seen[:0] = [entry.path for entry in page]
+                    count = len(page.entries)
+                    assert count == limit or (count and not more)
+                    seen[:0] = [entry.path for entry in page.entries]
                     before = seen[0]
                 assert seen == paths
             page = await mirror.earlier("/log", 0)
-            assert [entry.path for entry in page] == paths[-1:] and page.more
+            assert [entry.path for entry in page.entries] == paths[-1:] and page.more
             page = await mirror.earlier("/log", 0, paths[0])
-            assert page == () and not page.more
+            assert not page.entries and not page.more and page.rev == done.rev
 
     run(story())
 

@@ -29,12 +29,6 @@ A = Entry("/a", 7, Value.json({"n": [1, None]}))
 LINE = {"path": "/a", "rev": 7, "json": {"n": [1, None]}}
 
 
-def page(*entries: Entry) -> onetree.Page:
-    made = onetree.Page(entries)
-    made.more = True
-    return made
-
-
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -56,7 +50,6 @@ def page(*entries: Entry) -> onetree.Page:
             {"event": "signal", "path": "/s", "type": "text/plain", "text": "x"},
         ),
         (event.Connecting(), {"event": "connecting"}),
-        (page(A), {"entries": [LINE], "more": True}),
         (event.Circling(float("inf")), {"event": "circling", "retry_ms": None}),
         (event.Circling(1e306), {"event": "circling", "retry_ms": None}),
         (

@@ -27,7 +27,7 @@ from .errors import (
 )
 from .event import Connecting, Difference, Event, Status, Verdict
 from .keep import FileKeep, Keep
-from .live import Mirror, Page
+from .live import Mirror
 from .options import Options
 from .plain import as_json
 from .protocol.cookies import Cookie
@@ -68,7 +68,6 @@ __all__ = [
     "OnetreeError",
     "Options",
     "OutsideView",
-    "Page",
     "ProtocolBroken",
     "QueueFull",
     "Refused",

@@ -16,7 +16,7 @@ from .given import given
 from .keep import Keep, Keeper
 from .mirror import State
 from .protocol.cookies import Cookie, epoch_of
-from .protocol.frames import Entry
+from .protocol.frames import Entry, Found
 from .protocol.kinds import rev as check_rev
 from .protocol.kinds import u32
 from .protocol.paths import check_path, is_log_key, parent
@@ -31,13 +31,6 @@ T = TypeVar("T")
 
 U32: Final = (1 << 32) - 1
 """The largest limit of a page."""
-
-
-class Page(tuple[Entry, ...]):
-    """Entries of a log, oldest first."""
-
-    more: bool
-    """Whether there are older ones."""
 
 
 class Mirror:
@@ -190,10 +183,10 @@ class Mirror:
             return Verdict("unknown")
         return await self._client.verify_mirror(self._sub)
 
-    async def earlier(self, log: str, limit: int, before: str | None = None) -> Page:
+    async def earlier(self, log: str, limit: int, before: str | None = None) -> Found:
         """The page of a log in front of the oldest entry of it that the mirror shows, or of
         `before` (a path): at most `limit` entries (0: as many as the broker likes), oldest first.
-        It does not become part of the mirror."""
+        `rev` is of the broker's last answer. It does not become part of the mirror."""
         check_path(log)
         given("limit", u32, limit)
 
@@ -223,9 +216,7 @@ class Mirror:
             if len(found) > limit or not answer.more or not answer.entries:
                 break
             before = answer.entries[-1].path
-        page = Page(found[:limit][::-1])
-        page.more = len(found) > limit
-        return page
+        return Found(answer.id, answer.rev, found[:limit][::-1], len(found) > limit)
 
     @overload
     async def transact(self, fn: Callable[[Transaction], Awaitable[T]]) -> Committed[T]: ...

@@ -9,7 +9,6 @@ from typing import Any
 
 from .errors import OnetreeError
 from .event import Connecting, Event, Verdict
-from .live import Page
 from .protocol import json_codec
 from .protocol.digests import Digest
 from .protocol.frames import Entry
@@ -38,8 +37,6 @@ def as_json(given: Any) -> Any:
             return {"rev": given.rev, "cookie": as_json(given.cookie), "entries": all}
         case Verdict():
             return {"verdict": given.word, "rev": given.rev}
-        case Page():
-            return {"entries": [as_json(entry) for entry in given], "more": given.more}
         case tuple() if hasattr(given, "_asdict"):
             return {name: as_json(part) for name, part in given._asdict().items()}
         case list() | tuple():

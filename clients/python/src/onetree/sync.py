@@ -342,7 +342,7 @@ class Mirror:
         """Compares it with the tree now, by digest."""
         return self._run.run(self._mirror.verify())
 
-    def earlier(self, log: str, limit: int, before: str | None = None) -> _live.Page:
+    def earlier(self, log: str, limit: int, before: str | None = None) -> Found:
         """The page of a log before what a `tail` shows."""
         return self._run.run(self._mirror.earlier(log, limit, before))
 
