@@ -26,6 +26,10 @@
  * @typedef {import('./codes.js').Action} Action
  * @typedef {import('./json.js').Codec} Codec
  */
+/**
+ * @template T
+ * @typedef {import('./transact.js').Committed<T>} Committed
+ */
 
 export { connect, start, Client, VERSION } from './client.js';
 export { Mirror } from './live.js';

@@ -345,8 +345,7 @@ export class Mirror {
    * has changed; `tx.orElse(first, second)` tries the second when the first retries.
    * @template T
    * @param {(tx: import('./transact.js').Transaction) => T | Promise<T>} fn
-   * @returns {Promise<{result: T, done?: import('./request.js').Done, runs: number}>} without `done` when nothing was written;
-   *   `runs`: how often `fn` ran
+   * @returns {Promise<import('./transact.js').Committed<T>>}
    */
   transact(fn) {
     return transact(this, fn);

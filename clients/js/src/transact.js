@@ -6,6 +6,12 @@ import { FUNCTION, NONE, known, must } from './options.js';
 import { checkPath, comparePaths, contains, isKeyed, sees } from './protocol.js';
 import * as request from './request.js';
 
+/**
+ * @template T
+ * @typedef {{result: T, done?: request.Done, runs: number}} Committed what a transaction came to: without `done` where nothing
+ *   was written; `runs`: how often its function ran
+ */
+
 /** Thrown by `tx.retry()`: the run is over. */
 class Retry extends Error {
   /** @param {Transaction} tx whose run it ends */
@@ -249,7 +255,7 @@ export class Transaction {
  * @template T
  * @param {import('./live.js').Mirror} mirror
  * @param {(tx: Transaction) => T | Promise<T>} fn
- * @returns {Promise<{result: T, done?: import('./request.js').Done, runs: number}>}
+ * @returns {Promise<Committed<T>>}
  */
 export async function transact(mirror, fn) {
   must(FUNCTION, 'fn', fn);

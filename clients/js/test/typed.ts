@@ -2,7 +2,7 @@
 
 import { connect } from '../src/index.js';
 import type {
-  Action, AppendOptions, Changes, Client, Codec, Condition, Connection, Cookie, Depth, Difference, Done, Entry, Found, IfOptions, Keep,
+  Action, AppendOptions, Changes, Client, Codec, Committed, Condition, Connection, Cookie, Depth, Difference, Done, Entry, Found, IfOptions, Keep,
   Limits, ListOptions, Mirror, MirrorEvent, MirrorOptions, OnetreeError, Options, PutOptions, Snapshot, Status, Step, Transaction, Txn,
   Value, View, ViewOptions,
 } from '../src/index.js';
@@ -64,10 +64,11 @@ async function kept(client: Client): Promise<Found> {
   const snapshot: Snapshot = mirror.snapshot();
   const cookie: Cookie | undefined = snapshot.cookie;
   console.log(whole.match, cookie?.epoch);
-  await mirror.transact((tx: Transaction) => {
+  const committed: Committed<string | undefined> = await mirror.transact((tx: Transaction) => {
     const value: Value | undefined = tx.get('/a')?.value;
     return value?.text;
   });
+  console.log(committed.result, committed.done?.rev, committed.runs);
   return mirror.earlier('/log', 10);
 }
 

@@ -594,8 +594,9 @@ def test_a_transaction_waits_and_tries_another_way() -> None:
             assert (await waiting).result == "b"
             await other.put("/c", "c")
             taken = await either
-            assert taken.result == "c" and taken.runs == 2 and taken.durable is False
-            await mirror.at(taken.rev or 0)
+            assert taken.result == "c" and taken.runs == 2
+            assert taken.done is not None and taken.done.durable is False
+            await mirror.at(taken.done.rev)
             assert numbers(mirror) == {"/unread": 1, "/kept": 1}
             # The first way, when it can be gone.
             await other.put("/a", "a")
@@ -609,8 +610,7 @@ def test_a_transaction_waits_and_tries_another_way() -> None:
 
             before = server.broker.rev
             only_read = await mirror.transact(lambda tx: len(tx.under("/")))
-            assert only_read.rev is None and only_read.durable is None
-            assert server.broker.rev == before
+            assert only_read.done is None and server.broker.rev == before
             assert (await mirror.transact(reads)).result == 2
             with pytest.raises(ZeroDivisionError):
                 await mirror.transact(lambda tx: (tx.put("/z", 1), 1 // 0))
@@ -676,7 +676,7 @@ def test_a_retry_ends_the_run_whoever_catches_it() -> None:
             await asyncio.wait(waiting, timeout=0.05)
             assert not any(one.done() for one in waiting)
             # What the first way wrote is forgotten.
-            assert (await either).result is None and (await either).rev is None
+            assert (await either).result is None and (await either).done is None
             await other.put("/a", 1)
             done = await asyncio.gather(*waiting)
             assert [one.result for one in done] == ["went on", "went on", "another"]
@@ -812,9 +812,10 @@ def test_another_way_may_be_a_coroutine() -> None:
             for either in (
                 waits, lambda tx: tx.or_else(first, second), lambda tx: tx.or_else(third, second),
             ):  # fmt: skip
-                done = await asyncio.wait_for(mirror.transact(either), 5)
-                assert done.result == "second" and done.runs == 1
-            await mirror.at(done.rev or 0)
+                committed = await asyncio.wait_for(mirror.transact(either), 5)
+                assert committed.result == "second" and committed.runs == 1
+            assert committed.done is not None
+            await mirror.at(committed.done.rev)
             assert numbers(mirror) == {"/second": 1}
             # Where both retry, the whole does; and an error is one.
             ways: tuple[Any, Any] = (first, third)
@@ -860,9 +861,10 @@ def test_what_is_written_before_another_way_is_awaited_is_kept() -> None:
                     tx.put("/between", 1)
                     return await either
 
-                done = await mirror.transact(between)
-                await mirror.at(done.rev or 0)
-                assert done.result == 2
+                committed = await mirror.transact(between)
+                assert committed.done is not None
+                await mirror.at(committed.done.rev)
+                assert committed.result == 2
                 assert numbers(mirror) == {"/before": 1, "/between": 1, "/second": 1}
                 await client.drop_tree("/")
 
@@ -911,9 +913,10 @@ def test_ways_within_ways_keep_what_is_not_theirs() -> None:
                     tx.put("/between", 1)
                     return await either
 
-                done = await asyncio.wait_for(mirror.transact(between), 5)
-                await mirror.at(done.rev or 0)
-                assert (done.result, done.runs) == ("third", 1)
+                committed = await asyncio.wait_for(mirror.transact(between), 5)
+                assert committed.done is not None
+                await mirror.at(committed.done.rev)
+                assert (committed.result, committed.runs) == ("third", 1)
                 assert numbers(mirror) == {"/before": 1, "/between": 1, "/third": 1}
                 await client.drop_tree("/")
 
@@ -934,7 +937,9 @@ def test_a_transaction_ends_with_its_run() -> None:
                 kept.append(tx)
                 raise ZeroDivisionError
 
-            await mirror.at((await mirror.transact(keeps)).rev or 0)
+            done = (await mirror.transact(keeps)).done
+            assert done is not None
+            await mirror.at(done.rev)
             with pytest.raises(ZeroDivisionError):
                 await mirror.transact(fails)
             before = server.broker.rev
@@ -975,7 +980,7 @@ def test_without_async() -> None:
                     break
             assert "fresh" in names
             assert changes.next(timeout=0.05) is None
-            assert mirror.transact(lambda tx: tx.put("/n", 1)).rev is not None
+            assert mirror.transact(lambda tx: tx.put("/n", 1)).done is not None
             with pytest.raises(onetree.Timeout) as late:
                 mirror.at(10_000, timeout=0.05)
             assert late.value.action == "retry"

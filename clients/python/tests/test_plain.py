@@ -37,6 +37,11 @@ LINE = {"path": "/a", "rev": 7, "json": {"n": [1, None]}}
         (Done(3, 7, True, ("/log/1",)), {"rev": 7, "durable": True, "paths": ["/log/1"]}),
         (Found(3, 7, (A,), True), {"rev": 7, "entries": [LINE], "more": True}),
         ([A], [LINE]),
+        (
+            onetree.Committed(A, Done(3, 7, True, ("/log/1",)), 2),
+            {"result": LINE, "rev": 7, "durable": True, "paths": ["/log/1"], "runs": 2},
+        ),
+        (onetree.Committed(3, None, 1), {"result": 3, "runs": 1}),
         (Verdict("same", 7), {"verdict": "same", "rev": 7}),
         (
             event.Delta(6, 7, [Difference("/a", 7, None, A)], ["/log"]),

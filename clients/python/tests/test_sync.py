@@ -50,7 +50,7 @@ def test_what_the_client_calls_cannot_wait_for_it() -> None:
                 with pytest.raises(onetree.Wrong, match="tx"):
                     mirror.transact(call)
             # It goes on as if nothing had been.
-            assert mirror.transact(lambda tx: tx.put("/n", 1)).rev is not None
+            assert mirror.transact(lambda tx: tx.put("/n", 1)).done is not None
             with sync.connect(url) as other:
                 # One that has a thread of its own can be waited for.
                 mirror.transact(lambda tx: tx.put("/rev", other.put("/a", 1).rev))

@@ -21,7 +21,8 @@ async def transactions(mirror: onetree.Mirror) -> tuple[int, str]:
         return await tx.or_else(slow, slow)
 
     await mirror.transact(either_slow)
-    await mirror.transact(either)
+    done: onetree.Done | None = (await mirror.transact(either)).done
+    assert done is not None and done.paths
     return (await mirror.transact(plain)).result, (await mirror.transact(slow)).result
 
 

@@ -41,7 +41,7 @@
 //! - [`Client`], [`Options`]: the connection. [`Put`], [`Append`], … [`Write`]: what is written
 //! - [`Mirror`]: a live copy; [`Changes`], [`Event`]: what happens to it; [`Snapshot`]: it, at one
 //!   revision
-//! - [`Keep`]: where it survives the process; [`Mirror::transact`], [`Tx`]: transactions that run again
+//! - [`Keep`]: where it survives the process; [`Mirror::transact`], [`Transaction`]: transactions that run again
 //! - [`Error`], [`ConnectError`]: what goes wrong and what to do next; [`word`]: which of them it is, in
 //!   one word. What the client gives is `Serialize` (serde), as it stands in JSON frames
 //! - [`session`], [`mirror`], [`backoff`]: the rules, pure: no I/O and no clock, for tests and
@@ -72,7 +72,7 @@ pub use live::{Mirror, MirrorOptions};
 pub use mirror::{Difference, Entry, Snapshot};
 pub use options::{Options, Reconnect};
 pub use request::{Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write};
-pub use transact::{Abort, TransactError, Transacted, Tx};
+pub use transact::{Abort, Committed, TransactError, Transaction};
 
 pub use onetree_protocol as protocol;
 pub use onetree_protocol::frame::{Condition, Do, Reason, RefreshKind};

@@ -15,7 +15,7 @@ use crate::request::{Done, Txn};
 
 /// One run of a transaction: what it reads, all at one revision, and what it will write.
 #[derive(Clone, Debug)]
-pub struct Tx {
+pub struct Transaction {
     view: View,
     snapshot: Snapshot,
     /// What it sees: the snapshot, with its own writes.
@@ -25,7 +25,7 @@ pub struct Tx {
     /// Paths that it wrote, and tops that it dropped: what it reads there is its own.
     wrote: BTreeSet<Path>,
     dropped: Vec<Path>,
-    /// Whether [`Tx::retry`] was called: it holds whoever goes on behind it.
+    /// Whether [`Transaction::retry`] was called: it holds whoever goes on behind it.
     retried: bool,
 }
 
@@ -39,7 +39,7 @@ struct Reads {
 /// How a run ends that does not commit. Any error becomes one by `?`.
 #[derive(Debug)]
 pub enum Abort {
-    /// Run again when something that was read has changed; see [`Tx::retry`].
+    /// Run again when something that was read has changed; see [`Transaction::retry`].
     Retry,
     /// A read lies outside of what the mirror sees, where nobody would notice its change.
     OutsideView(Path),
@@ -90,7 +90,7 @@ impl TransactError {
 
 /// What came of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Transacted<T> {
+pub struct Committed<T> {
     /// What the function gave, in the run that was committed.
     pub result: T,
     /// The commit; `None` when there was nothing to write, so that nothing was sent.
@@ -100,9 +100,9 @@ pub struct Transacted<T> {
     pub runs: u32,
 }
 
-impl Tx {
-    fn new(view: &View, snapshot: Snapshot) -> Tx {
-        Tx {
+impl Transaction {
+    fn new(view: &View, snapshot: Snapshot) -> Transaction {
+        Transaction {
             view: view.clone(),
             now: snapshot.entries.clone(),
             snapshot,
@@ -223,8 +223,8 @@ impl Tx {
     /// What the one that counts ends with.
     pub fn or_else<T>(
         &mut self,
-        first: impl FnOnce(&mut Tx) -> Result<T, Abort>,
-        second: impl FnOnce(&mut Tx) -> Result<T, Abort>,
+        first: impl FnOnce(&mut Transaction) -> Result<T, Abort>,
+        second: impl FnOnce(&mut Transaction) -> Result<T, Abort>,
     ) -> Result<T, Abort> {
         self.ended(Ok(()))?;
         let before = self.clone();
@@ -232,7 +232,7 @@ impl Tx {
         match self.ended(first) {
             Err(Abort::Retry) => {
                 let reads = std::mem::take(&mut self.reads);
-                *self = Tx { reads, ..before };
+                *self = Transaction { reads, ..before };
                 second(self)
             }
             ended => ended,
@@ -311,14 +311,14 @@ impl Mirror {
     /// See [`TransactError`].
     pub async fn transact<T>(
         &self,
-        mut run: impl FnMut(&mut Tx) -> Result<T, Abort>,
-    ) -> Result<Transacted<T>, TransactError> {
+        mut run: impl FnMut(&mut Transaction) -> Result<T, Abort>,
+    ) -> Result<Committed<T>, TransactError> {
         let mut runs: u32 = 0;
         loop {
             self.fresh().await?;
             runs = runs.saturating_add(1);
             let snapshot = self.snapshot();
-            let mut tx = Tx::new(self.view(), snapshot.clone());
+            let mut tx = Transaction::new(self.view(), snapshot.clone());
             let result = run(&mut tx);
             let result = match tx.ended(result) {
                 Ok(result) => result,
@@ -330,11 +330,11 @@ impl Mirror {
                 Err(Abort::Failed(error)) => return Err(TransactError::Failed(error)),
             };
             if tx.writes.is_empty() {
-                return Ok(Transacted { result, done: None, runs });
+                return Ok(Committed { result, done: None, runs });
             }
             let of = snapshot.cookie().map(|cookie| cookie.epoch);
             match self.client().txn_of(tx.into_txn(), of).await {
-                Ok(done) => return Ok(Transacted { result, done: Some(done), runs }),
+                Ok(done) => return Ok(Committed { result, done: Some(done), runs }),
                 Err(Error::Refused(refusal)) if refusal.code == crate::Code::Conflict => {
                     let there = refusal.rev.filter(|rev| *rev > snapshot.rev());
                     self.past(&snapshot, there).await?;
@@ -356,15 +356,15 @@ mod tests {
     }
 
     /// A run at revision 9 over these entries, each at its revision.
-    fn tx(view: &View, entries: &[(&str, u64)]) -> Tx {
+    fn tx(view: &View, entries: &[(&str, u64)]) -> Transaction {
         let rev = |n| Revision::new(n).unwrap();
         let act = || Act::Put(Some(Value::text("x")));
         let put = |(at, n): &(&str, u64)| Change { path: path(at), rev: rev(*n), act: act() };
         let cookie = Cookie { epoch: Epoch(1), rev: rev(9), view: view.fingerprint() };
-        Tx::new(view, Snapshot::saved(cookie, entries.iter().map(put)))
+        Transaction::new(view, Snapshot::saved(cookie, entries.iter().map(put)))
     }
 
-    fn conditions(tx: Tx) -> Vec<String> {
+    fn conditions(tx: Transaction) -> Vec<String> {
         let said = |condition: Condition| match condition {
             Condition::Entry { path, rev } => format!("{path} at {rev}"),
             Condition::Tree { path, rev } => format!("under {path} since {rev}"),
@@ -417,14 +417,14 @@ mod tests {
     #[test]
     fn an_alternative_comes_also_where_a_retry_is_not_handed_on() {
         let mut tx = tx(&View::tree(path("/n")), &[]);
-        let first = |tx: &mut Tx| {
+        let first = |tx: &mut Transaction| {
             tx.put(path("/n/half"), Value::text("y"));
             Ok(tx.retry().unwrap_or(1))
         };
         assert_eq!(tx.or_else(first, |_| Ok(2)).unwrap(), 2);
         assert!(tx.writes.is_empty());
         assert!(tx.get(&path("/n/a")).is_ok());
-        assert!(matches!(tx.or_else(first, Tx::retry), Err(Abort::Retry)));
+        assert!(matches!(tx.or_else(first, Transaction::retry), Err(Abort::Retry)));
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use onetree_client::protocol::json::parse_change_line;
 use onetree_client::{
-    Act, Change, Client, Code, ConnectError, Done, Entry, Error, Event, Found, KeepError, Options,
-    Path, Pattern, Reason, RefreshKind, Refusal, Revision, Sent, TransactError, Transacted, Value,
-    Verdict, Write, word,
+    Act, Change, Client, Code, Committed, ConnectError, Done, Entry, Error, Event, Found,
+    KeepError, Options, Path, Pattern, Reason, RefreshKind, Refusal, Revision, Sent, TransactError,
+    Value, Verdict, Write, word,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -42,10 +42,10 @@ fn what_the_client_gives_is_told_as_json() {
     let done = Done { rev: rev(7), durable: true, paths: vec![path("/log/1")] };
     is_told(&done, r#"{"rev":7,"durable":true,"paths":["/log/1"]}"#);
     is_told(
-        Transacted { result: 3, done: Some(done), runs: 2 },
+        Committed { result: 3, done: Some(done), runs: 2 },
         r#"{"result":3,"rev":7,"durable":true,"paths":["/log/1"],"runs":2}"#,
     );
-    is_told(Transacted { result: 3, done: None, runs: 1 }, r#"{"result":3,"runs":1}"#);
+    is_told(Committed { result: 3, done: None, runs: 1 }, r#"{"result":3,"runs":1}"#);
     is_told(
         Entry { rev: rev(7), value: Some(Value::json("[1.50]")) },
         r#"{"rev":7,"json":[1.50]}"#,

@@ -14,6 +14,7 @@ from .protocol.digests import Digest
 from .protocol.frames import Entry
 from .protocol.values import Value
 from .snapshot import Snapshot
+from .transact import Committed
 
 
 def as_json(given: Any) -> Any:
@@ -37,6 +38,8 @@ def as_json(given: Any) -> Any:
             return {"rev": given.rev, "cookie": as_json(given.cookie), "entries": all}
         case Verdict():
             return {"verdict": given.word, "rev": given.rev}
+        case Committed(result, done, runs):
+            return {"result": as_json(result), **(as_json(done) or {}), "runs": runs}
         case tuple() if hasattr(given, "_asdict"):
             return {name: as_json(part) for name, part in given._asdict().items()}
         case list() | tuple():

@@ -34,12 +34,8 @@ class Committed(Generic[T]):
 
     result: T
     """What the function returned, the last time it ran."""
-    rev: int | None
+    done: Done | None
     """The commit; `None`: it wrote nothing, and nothing was sent."""
-    durable: bool | None
-    """Whether it survives power loss; `None`: it wrote nothing."""
-    paths: tuple[str, ...]
-    """The paths that appends were given, in order."""
     runs: int
     """How often the function ran."""
 
@@ -121,7 +117,7 @@ class Transaction:
     def append(
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> None:
-        """A new entry of a log; `Committed.paths` has its path."""
+        """A new entry of a log; `Committed.done` has its path."""
         made = Value.make(value)
         self._write(_Write("append", check_path(path), made, ttl, ephemeral))
 
@@ -311,7 +307,7 @@ async def transact(
             continue
         txn = tx.txn()
         if txn is None:
-            return Committed(result, None, None, (), runs)
+            return Committed(result, None, runs)
         try:
             done = await client.txn_of(txn, epoch_of(snapshot.cookie))
         except Refused as refused:
@@ -320,7 +316,7 @@ async def transact(
             there = refused.rev if refused.rev is not None and refused.rev > tx.rev else None
             await mirror.past(snapshot, there)
             continue
-        return Committed(result, done.rev, done.durable, tuple(done.paths), runs)
+        return Committed(result, done, runs)
 
 
 async def _result(found: T | Awaitable[T]) -> T:

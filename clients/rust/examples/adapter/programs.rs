@@ -1,10 +1,10 @@
 //! The programs of `transact`.
 
-use onetree_client::{Abort, Entry, Path, Tx, Value as Bytes};
+use onetree_client::{Abort, Entry, Path, Transaction, Value as Bytes};
 use serde_json::{Value, json};
 
 /// Runs one once.
-pub(crate) fn run(program: &str, tx: &mut Tx, paths: &[Path]) -> Result<Value, Abort> {
+pub(crate) fn run(program: &str, tx: &mut Transaction, paths: &[Path]) -> Result<Value, Abort> {
     match program {
         "increment" => {
             let count = tx.get(&paths[0])?.and_then(|entry| plain(&entry).as_i64()).unwrap_or(0);
@@ -30,7 +30,7 @@ pub(crate) fn run(program: &str, tx: &mut Tx, paths: &[Path]) -> Result<Value, A
     }
 }
 
-fn take(tx: &mut Tx, path: &Path) -> Result<Value, Abort> {
+fn take(tx: &mut Transaction, path: &Path) -> Result<Value, Abort> {
     let Some(entry) = tx.get(path)? else { return tx.retry() };
     tx.delete(path.clone());
     Ok(plain(&entry))
