@@ -60,7 +60,7 @@ class Cache(Generic[V]):
             asked = loop.time()
             try:
                 async with asyncio.timeout(self._lease):
-                    if (await self._mirror.verify()).word == "same":
+                    if (await self._mirror.verify()).verdict == "same":
                         self._in_step = asked
             except TimeoutError:
                 pass

@@ -71,7 +71,7 @@ async function refresh(url, name, codec) {
   await mirror.fresh();
   const [took, used] = [(performance.now() - began) / 1000, cpu() - spent];
   if (mirror.size !== ENTRIES) throw new Error(`${mirror.size} entries`);
-  if (await mirror.verify() !== 'same') throw new Error('the mirror is wrong');
+  if ((await mirror.verify()).verdict !== 'same') throw new Error('the mirror is wrong');
   await client.close();
   let bare = '';
   if (codec === json) {
@@ -101,7 +101,7 @@ async function follow(url, name, codec, what, commits, start) {
   const [took, used] = [(performance.now() - began) / 1000, cpu() - spent];
   const came = read.count;
   if (writer.exitCode === null) await new Promise((resolve) => writer.on('exit', resolve));
-  if (await mirror.verify() !== 'same') throw new Error('the mirror is wrong');
+  if ((await mirror.verify()).verdict !== 'same') throw new Error('the mirror is wrong');
   if (seen !== CHANGES) throw new Error(`${seen} changes were told`);
   await client.close();
   const bare = codec === json ? `; JSON.parse alone: ${Math.round(CHANGES / floor(read))}` : '';

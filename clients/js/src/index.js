@@ -6,6 +6,7 @@
  * @typedef {import('./session.js').Connection} Connection
  * @typedef {import('./session.js').Limits} Limits
  * @typedef {import('./session.js').Status} Status
+ * @typedef {import('./session.js').Verdict} Verdict
  * @typedef {import('./live.js').Keep} Keep
  * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
  * @typedef {import('./snapshot.js').Difference} Difference

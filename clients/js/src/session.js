@@ -26,6 +26,7 @@ const BYE = 5_000;
  * @typedef {{status: 'connecting'} | {status: 'online', connection: Connection}
  *   | {status: 'offline', error: OnetreeError, retryInMs: number} | {status: 'ended', error?: OnetreeError}} Status
  * @typedef {{verdict: 'same' | 'differs' | 'unknown', rev?: number, expected?: string, found?: string}} Verdict
+ *   where it is the same; the broker's digest and the mirror's, where they differ
  * @typedef {{do: 'connect'} | {do: 'disconnect'} | {do: 'reply', ticket: number, frame?: Frame, error?: OnetreeError}
  *   | {do: 'release', ticket: number} | {do: 'verdict', ticket: number, verdict: Verdict} | {do: 'verdict', ticket: number, error: OnetreeError}
  *   | {do: 'mirror', sub: number, event: MirrorEvent | undefined}

@@ -407,6 +407,19 @@ test('a mirror that ends with its client says what ended that, as a request does
   assert.deepEqual([last.type, last.error.code, last.error.cause], ['ended', 'ended', client.error]);
 });
 
+test('a comparison says at which revision they are the same, or what differs', async (t) => {
+  const { client, broker } = made(t);
+  const { rev } = await soon(client.put('/a', 1));
+  const mirror = client.mirror('/');
+  await soon(mirror.at(rev));
+  assert.deepEqual(await soon(mirror.verify()), { verdict: 'same', rev });
+  const [expected, found] = [`7:${'0'.repeat(32)}`, broker.digest(mirror.view)];
+  t.mock.method(broker, 'digest', () => expected, { times: 1 });
+  assert.deepEqual(await soon(mirror.verify()), { verdict: 'differs', expected, found });
+  mirror.close();
+  assert.deepEqual(await soon(mirror.verify()), { verdict: 'unknown' });
+});
+
 test('a page of a log has its entries alone, as many as were asked for, and says rightly whether there are more', async (t) => {
   const { client } = made(t);
   const put = async (path) => (await soon(client.put(path, 1))).rev;

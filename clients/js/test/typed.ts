@@ -4,7 +4,7 @@ import { connect } from '../src/index.js';
 import type {
   Action, AppendOptions, Changes, Client, Codec, Committed, Condition, Connection, Cookie, Depth, Difference, Done, Entry, Found, IfOptions, Keep,
   Limits, ListOptions, Mirror, MirrorEvent, MirrorOptions, OnetreeError, Options, PutOptions, Snapshot, Status, Step, Transaction, Txn,
-  Value, View, ViewOptions,
+  Value, Verdict, View, ViewOptions,
 } from '../src/index.js';
 import { keepInFile } from '../src/keep-file.js';
 import { msgpack } from '../src/msgpack.js';
@@ -69,6 +69,8 @@ async function kept(client: Client): Promise<Found> {
     return value?.text;
   });
   console.log(committed.result, committed.done?.rev, committed.runs);
+  const { verdict, rev, expected, found }: Verdict = await mirror.verify();
+  console.log(verdict, rev, expected, found);
   return mirror.earlier('/log', 10);
 }
 

@@ -155,8 +155,8 @@ async def follow(
     took, spent = time.perf_counter() - start, time.process_time() - cpu
     frames = counted.count
     await writer.wait()
-    verdict = await mirror.verify()
-    assert verdict.word == "same", "the mirror is wrong"
+    compared = await mirror.verify()
+    assert compared.verdict == "same", "the mirror is wrong"
     if reading is not None:
         assert seen == CHANGES, f"{seen} changes were told"
         reading.cancel()

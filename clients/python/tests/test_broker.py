@@ -56,7 +56,7 @@ def test_a_mirror_is_the_tree_byte_by_byte(codec: Any) -> None:
             await mirror.at(done.rev)
             tree = await asyncio.to_thread(export, url)
             assert [*map(json_codec.entry_text, mirror.entries())] == tree
-            assert (await mirror.verify()).word == "same"
+            assert (await mirror.verify()).verdict == "same"
             copy: dict[str, onetree.Entry] = {}
             while (event := changes.next_now()) is not None:
                 for change in getattr(event, "changes", ()):

@@ -43,6 +43,11 @@ LINE = {"path": "/a", "rev": 7, "json": {"n": [1, None]}}
         ),
         (onetree.Committed(3, None, 1), {"result": 3, "runs": 1}),
         (Verdict("same", 7), {"verdict": "same", "rev": 7}),
+        (Verdict("unknown"), {"verdict": "unknown"}),
+        (
+            Verdict("differs", None, Digest(1, 2), Digest(0, 0)),
+            {"verdict": "differs", "expected": f"1:{2:032x}", "found": f"0:{0:032x}"},
+        ),
         (
             event.Delta(6, 7, [Difference("/a", 7, None, A)], ["/log"]),
             {

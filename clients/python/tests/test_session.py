@@ -308,6 +308,20 @@ def test_a_comparison_that_nobody_answers_times_out() -> None:
     assert at is not None and at < 11.0
 
 
+def test_a_comparison_says_where_they_are_the_same_or_what_differs() -> None:
+    world = online()
+    session = world.session
+    session.mirror(1, State(View("/")), SubOptions())
+    world.settle()
+    for ticket, digest in ((1, Digest(0, 0)), (2, Digest(1, 2))):
+        session.verify(world.now, ticket, 1)
+        sync = world.codec.decode_client(session.poll_transmit(world.now))
+        session.handle_frame(world.now, f.Sync(0, {1: digest}, sync.id))
+        world.effects()
+    assert world.replies[1].reply == Verdict("same", 0)
+    assert world.replies[2].reply == Verdict("differs", None, Digest(1, 2), Digest(0, 0))
+
+
 def test_silence_is_the_end_of_a_connection() -> None:
     world = online()
     at = world.session.next_timeout()

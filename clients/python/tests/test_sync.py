@@ -107,7 +107,7 @@ def test_after_the_end() -> None:
         entry = mirror.get("/a")
         assert entry is not None and mirror.entries() == mirror.under("/a") == [entry]
         assert mirror.snapshot()["/a"] == entry and len(mirror) == 1
-        assert mirror.verify().word == "unknown"
+        assert mirror.verify().verdict == "unknown"
         assert [event.name for event in changes][-1] == "ended"
         assert [event.name for event in mirror.changes()] == ["fresh", "ended"]
         mirror.close()

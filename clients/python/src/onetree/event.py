@@ -187,9 +187,13 @@ Status = Connecting | Online | Offline | Ended
 class Verdict:
     """What came of comparing a mirror with the tree."""
 
-    word: Literal["same", "differs", "unknown"]
+    verdict: Literal["same", "differs", "unknown"]
     """It is its view of the tree; it is not, and is now refreshed from nothing; there was nothing
     to compare: the view has a `tail`, its digest would cost the broker too much, or the mirror was
     not fresh, or between two intervals."""
     rev: int | None = None
     """Where it is the `same`."""
+    expected: Digest | None = None
+    """Where it `differs`: the broker's digest."""
+    found: Digest | None = None
+    """Where it `differs`: the mirror's."""

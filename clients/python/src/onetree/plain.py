@@ -37,7 +37,8 @@ def as_json(given: Any) -> Any:
             all = as_json(given.entries())
             return {"rev": given.rev, "cookie": as_json(given.cookie), "entries": all}
         case Verdict():
-            return {"verdict": given.word, "rev": given.rev}
+            parts = {field.name: getattr(given, field.name) for field in fields(given)}
+            return {name: as_json(part) for name, part in parts.items() if part is not None}
         case Committed(result, done, runs):
             return {"result": as_json(result), **(as_json(done) or {}), "runs": runs}
         case tuple() if hasattr(given, "_asdict"):

@@ -319,7 +319,7 @@ class Mirrors:
             return Verdict("same", outcome.rev)
         if isinstance(outcome, e.Corrupt):
             self._restart(now, sub)
-            return Verdict("differs")
+            return Verdict("differs", None, outcome.expected, outcome.found)
         if isinstance(outcome, e.Broken):
             self._restart(now, sub)
         return Verdict("unknown")
