@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from onetree.codes import CODES
+from onetree import CODES
 from onetree.protocol import frames, json_codec, msgpack_codec, paths, patterns, scan
 from onetree.protocol.cookies import Cookie
 from onetree.protocol.digests import Digest, hasher, parse_digest

@@ -33,5 +33,6 @@ async def events(mirror: onetree.Mirror) -> int:
         if event.name == "fresh" or event.name == "delta":
             count += len(event.changes)
         elif event.name == "offline":
-            count += int(event.retry_in)
+            action: onetree.Action = event.error.action
+            count += int(event.retry_in) if action == "retry" else 0
     return count

@@ -75,7 +75,7 @@ pub use request::{Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, W
 pub use transact::{Abort, Committed, TransactError, Transaction};
 
 pub use onetree_protocol as protocol;
-pub use onetree_protocol::frame::{Condition, Do, Reason, RefreshKind};
+pub use onetree_protocol::frame::{Condition, Do as Step, Reason, RefreshKind};
 pub use onetree_protocol::{
     Act, Action, Change, Code, Codec, Cookie, Depth, Digest, LogKey, MediaType, Path, Pattern,
     Revision, Value, View,

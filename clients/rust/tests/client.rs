@@ -10,8 +10,8 @@ use onetree_client::protocol::frame::{
     ClientFrame, Fresh, Ok as Accepted, Refresh, ServerFrame, Sync,
 };
 use onetree_client::{
-    Append, Client, Code, Codec, ConnectError, Digest, Do, Error, Event, LogKey, MirrorOptions,
-    Options, Path, Reason, Reconnect, RefreshKind, Txn, Value, Verdict, View,
+    Append, Client, Code, Codec, ConnectError, Digest, Error, Event, LogKey, MirrorOptions,
+    Options, Path, Reason, Reconnect, RefreshKind, Step, Txn, Value, Verdict, View,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -90,11 +90,11 @@ async fn a_transaction_has_steps_of_each_kind() {
     let sent = broker.await.unwrap();
     let (ttl_ms, ephemeral) = (None, false);
     let expected = [
-        Do::Put { path: a(), value: value(), ttl_ms, ephemeral },
-        Do::Append { path: a(), value: value(), ttl_ms, ephemeral },
-        Do::Delete { path: a() },
-        Do::Drop { path: a() },
-        Do::Trim { path: a(), to },
+        Step::Put { path: a(), value: value(), ttl_ms, ephemeral },
+        Step::Append { path: a(), value: value(), ttl_ms, ephemeral },
+        Step::Delete { path: a() },
+        Step::Drop { path: a() },
+        Step::Trim { path: a(), to },
     ];
     assert_eq!(sent, expected);
 }

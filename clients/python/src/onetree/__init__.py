@@ -6,6 +6,7 @@ same for scripts, without `async`. The README has twenty lines of it.
 
 from .changes import Changes
 from .client import Client, connect, start
+from .codes import CODES, Action
 from .errors import (
     BadToken,
     BadUrl,
@@ -41,6 +42,8 @@ from .snapshot import Snapshot
 from .transact import Committed, Transaction
 
 __all__ = [
+    "CODES",
+    "Action",
     "BadToken",
     "BadUrl",
     "Changes",
