@@ -156,7 +156,7 @@ def test_room_that_comes_as_the_time_for_it_is_up_is_given_back() -> None:
             write.cancel()
         ended = await asyncio.gather(*writes, return_exceptions=True)
         assert all(isinstance(one, onetree.Timeout) for one in ended[:20])
-        assert client._room == 8192 and not client._queue
+        assert client._room.try_acquire(8192)
         await client.close()
 
     run(story())

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import os
 import secrets
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Sequence
 from random import Random
 from types import TracebackType
 from typing import Any, Literal, cast
 
 from . import request, token
-from .errors import Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Refused, Timeout
+from .errors import Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Refused
 from .event import Connecting, Delta, Ended, Event, Online, Status, Verdict
 from .given import given, millis, plain, several
 from .keep import Keep, load, place
@@ -29,6 +28,7 @@ from .protocol.paths import check_path
 from .protocol.values import Value
 from .protocol.views import Depth, View
 from .protocol.wrong import Wrong
+from .room import Room
 from .session import Session
 from .session.effects import Connect, Disconnect, MirrorWent, Release, Reply, StatusIs
 from .snapshot import Snapshot
@@ -68,8 +68,7 @@ class Client:
         self._last_sub = 0
         self._last_ticket = 0
         self._waiting: dict[int, _Waiting] = {}
-        self._room = max(1, options.queue_bytes)
-        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._room = Room(options.queue_bytes, options.request_timeout)
         self._link: asyncio.Task[None] | None = None
         self._wake: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -187,10 +186,9 @@ class Client:
     def submit(self, write: Write | request.Txn) -> asyncio.Future[Done]:
         """As `enqueue` without waiting; `QueueFull` when there is no room."""
         frame = given("write", request.written, write)
-        cost = self._cost(frame)
-        if self._queue or cost > self._room:
+        cost = self._room.needed(request.cost(frame))
+        if not self._room.try_acquire(cost):
             raise QueueFull
-        self._room -= cost
         of = self._session.history_of(frame)
         return cast("asyncio.Future[Done]", self._hand_over(frame, cost, of))
 
@@ -341,61 +339,20 @@ class Client:
 
     # The queue.
 
-    def _cost(self, frame: frames.ClientFrame) -> int:
-        return min(request.cost(frame), max(1, self._options.queue_bytes))
-
-    async def _acquire(self, cost: int) -> None:
-        """Waits for room, at most `request_timeout`."""
-        if not self._queue and cost <= self._room:
-            self._room -= cost
-            return
-        if self._session.is_over:
-            raise self._closed(False)
-        waiter = self._loop.create_future()
-        self._queue.append((cost, waiter))
-        try:
-            # Not `wait_for`: where room comes as the time is up, or with a cancel, that of 3.12
-            # says that there was none, and that of 3.11 that nobody has cancelled.
-            await asyncio.wait({waiter}, timeout=self._options.request_timeout)
-            if not waiter.done():
-                raise Timeout(self._options.request_timeout, False)
-            waiter.result()
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._give_back(cost)
-            raise
-        finally:
-            waiter.cancel()
-            self._make_room()
-
-    def _give_back(self, cost: int) -> None:
-        self._room += cost
-        self._make_room()
-
-    def _make_room(self) -> None:
-        while self._queue:
-            cost, waiter = self._queue[0]
-            if not waiter.done():
-                if cost > self._room:
-                    return
-                self._room -= cost
-                waiter.set_result(None)
-            self._queue.popleft()
-
     async def _ask(self, frame: frames.Request) -> Any:
         return await (await self._enqueue(frame, None))
 
     async def _enqueue(self, frame: frames.Request, history: str | None) -> asyncio.Future[Any]:
         """`history`: what it is about, however long it waits."""
-        cost = self._cost(frame)
-        await self._acquire(cost)
+        cost = self._room.needed(request.cost(frame))
+        await self._room.acquire(cost)
         return self._hand_over(frame, cost, history)
 
     def _hand_over(
         self, frame: frames.Request, cost: int, history: str | None
     ) -> asyncio.Future[Any]:
         if self._session.is_over:
-            self._give_back(cost)
+            self._room.give_back(cost)
             raise self._closed(False)
         ticket, future = self._ticket(cost, frames.answer(frame))
         self._session.request(self._loop.time(), ticket, frame, history)
@@ -473,7 +430,7 @@ class Client:
                     why = "the broker answered something else than was asked"
                     waiting.future.set_exception(Refused("outcome-unknown", why))
         elif isinstance(effect, Release):
-            self._give_back(self._waiting.pop(effect.ticket).cost)
+            self._room.give_back(self._waiting.pop(effect.ticket).cost)
         elif isinstance(effect, StatusIs):
             self._set_status(effect.status)
         elif isinstance(effect, Connect):
@@ -489,10 +446,7 @@ class Client:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            while self._queue:
-                _, room = self._queue.popleft()
-                if not room.done():
-                    room.set_exception(self._closed(False))
+            self._room.close(lambda: self._closed(False))
 
     def _spawn(self, run: Any) -> asyncio.Task[Any]:
         task = self._loop.create_task(run)
