@@ -14,6 +14,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+import onetree
 from naive import Broker, Connection
 from onetree.protocol import frames as f
 from onetree.protocol import json_codec, msgpack_codec
@@ -103,3 +104,8 @@ def real(*more: str) -> Any:
 def run(work: Any) -> Any:
     """Runs it, for at most half a minute."""
     return asyncio.run(asyncio.wait_for(work, 30))
+
+
+def numbers(mirror: onetree.Mirror) -> dict[str, Any]:
+    """What a mirror shows, by path."""
+    return {entry.path: entry.value.get() for entry in mirror.entries() if entry.value}
