@@ -1,0 +1,87 @@
+// What the tests of the console share: a browser, a broker whose tree they look at, and what is to be found in a page.
+
+import assert from 'node:assert/strict'
+import { after, before } from 'node:test'
+
+import { PICTURES, openPage, startBrowser } from './browser.js'
+import { freePort, startBroker } from './broker.js'
+import { openWriter } from './writer.js'
+
+export const row = (page, path) => page.locator(`#tree [data-path="${path}"]:not([hidden])`)
+export const twist = (page, path) => row(page, path).locator('.twist').click()
+export const selected = (page) => page.locator('#tree [aria-selected="true"]:not([hidden])').getAttribute('data-path')
+
+/** What of the open dialog cannot be seen: a button outside of it or behind something, or its own edge outside of the window. */
+export const hidden = (page) => page.locator('dialog[open]').evaluate((dialog) => {
+  const within = (one, other) => one.left >= other.left && one.right <= other.right && one.top >= other.top && one.bottom <= other.bottom
+  const box = dialog.getBoundingClientRect()
+  const found = within(box, { left: 0, top: 0, right: innerWidth, bottom: innerHeight }) ? [] : ['the dialog']
+  for (const button of dialog.querySelectorAll('button')) {
+    const own = button.getBoundingClientRect()
+    const top = document.elementFromPoint(own.left + own.width / 2, own.top + own.height / 2)
+    if (!within(own, box) || top !== button) found.push(button.textContent)
+  }
+  if (dialog.scrollWidth > dialog.clientWidth) found.push('what is to its right')
+  return found
+})
+
+/** Whether the end of a text cannot be seen, as what holds it is scrolled elsewhere, or too small. */
+export const endHidden = (page, what) => page.locator(what).evaluate((element) => {
+  const range = document.createRange()
+  const words = document.createTreeWalker(element, NodeFilter.SHOW_TEXT)
+  while (words.nextNode()) range.selectNodeContents(words.currentNode)
+  range.setStart(range.endContainer, range.endOffset - 1)
+  const end = [...range.getClientRects()].at(-1)
+  const box = element.getBoundingClientRect()
+  return !end || end.bottom > Math.min(box.bottom, innerHeight) + 1 || end.top < box.top - 1 || end.right > box.right + 1
+})
+
+/** Words that are too faint on their ground: less than 4.5 to 1, as WCAG 2.1 counts it (AA). */
+export const faint = (page) => page.evaluate(() => {
+  const numbers = (color) => color.match(/[\d.]+/g).map(Number)
+  const light = (color) => numbers(color).slice(0, 3).map((part) => part / 255)
+    .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0)
+  const ground = (element) => {
+    const { backgroundColor } = getComputedStyle(element)
+    return numbers(backgroundColor)[3] === 0 ? ground(element.parentElement) : backgroundColor
+  }
+  const found = new Set()
+  for (const element of document.querySelectorAll('body *')) {
+    if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()) || !element.checkVisibility()) continue
+    const [high, low] = [light(getComputedStyle(element).color), light(ground(element))].sort((one, other) => other - one)
+    const ratio = (high + 0.05) / (low + 0.05)
+    if (ratio < 4.5) found.add(`${element.className || element.id || element.tagName} ${ratio.toFixed(2)}`)
+  }
+  return [...found]
+})
+export const picture = (page, name) => page.screenshot({ path: `${PICTURES}${name}.png` })
+
+/** The browser of all tests of a file. */
+export let browser
+before(async () => {
+  browser = await startBrowser()
+})
+after(() => browser?.close())
+
+/** What `seeded` has started. */
+export let broker, writer
+
+/** For the tests of a `describe`: a broker with a tree of each kind of entry. */
+export function seeded() {
+  before(async () => {
+    broker = await startBroker(await freePort())
+    writer = await openWriter(browser, broker)
+    await writer.seed()
+  })
+  after(() => broker?.stop())
+}
+
+/** A page that must end without an error in its log. */
+export async function withPage(work, options, hash = '') {
+  const { page, errors, close } = await openPage(browser, `${broker.url}/console/${hash}`, options)
+  await row(page, '/config').waitFor()
+  await work(page)
+  assert.deepEqual(errors, [], 'the log of the browser')
+  await close()
+}
