@@ -11,7 +11,7 @@
 //!
 //! and around these:
 //!
-//! - [`Broker`], [`Running`], [`serve`]: starting and stopping
+//! - [`Broker`], [`Running`]: starting and stopping
 //! - [`config`]: `broker.toml`, environment and flags
 
 mod broker;
@@ -29,4 +29,4 @@ pub use broker::{Hooks, OnCommit};
 pub use clock::SystemClock;
 pub use config::Config;
 pub use random::NoRandomness;
-pub use run::{Broker, Failed, Running, ServeError, StartError, serve};
+pub use run::{Broker, Failed, Running, StartError};

@@ -17,7 +17,7 @@ use crate::listening::{self, Listening};
 use crate::random::{self, NoRandomness};
 use crate::server::Server;
 use crate::store::files::{self, OpenError, OpenedStore, Storage};
-use crate::store::{EndError, MemoryStore, Store};
+use crate::store::{EndError, Store};
 
 /// How long a store may take to end, at least, however long the connections have taken: they are not to
 /// cost it a good end.
@@ -244,56 +244,10 @@ impl std::fmt::Debug for Running {
     }
 }
 
-/// Why [`serve`] ended otherwise than it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// It did not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// It stopped by itself.
-    #[error(transparent)]
-    Failed(#[from] Failed),
-    /// The system does not tell about signals.
-    #[error("cannot wait for signals: {0}")]
-    Signals(#[from] std::io::Error),
-}
-
-/// Runs a broker until the process is told to stop (interrupt, or terminate on Unix), then shuts it
-/// down. A second signal ends the process as usual.
-///
-/// # Errors
-/// See [`ServeError`].
-pub async fn serve(config: Config) -> Result<(), ServeError> {
-    let running = Broker::start(config, MemoryStore::new()).await?;
-    tokio::select! {
-        result = running.wait() => return Ok(result?),
-        result = told_to_stop() => result?,
-    }
-    tracing::info!("shutting down");
-    tokio::select! {
-        () = running.shutdown() => Ok(()),
-        result = told_to_stop() => Ok(result?),
-    }
-}
-
-#[cfg(unix)]
-async fn told_to_stop() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-async fn told_to_stop() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::MemoryStore;
 
     /// Here, where no test starts a program: until that is another one it has a copy of each socket.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
