@@ -19,7 +19,6 @@ mod operations;
 mod program;
 mod reading;
 mod stop;
-#[cfg(unix)]
 mod system;
 mod watch;
 mod writing;
