@@ -342,22 +342,6 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
         sum
     }
 
-    /// Calls `each` for every leaf that the span touches and whose residue `keep` accepts, in order,
-    /// with the bounds of its keys (`low` inclusive, `high` exclusive, none: no bound) and the residue:
-    /// these are the ranges that may have lost something. O(log n) for each range found.
-    ///
-    /// `keep` must be monotone as in [`Map::range_where`].
-    pub fn residues_where<'a>(
-        &'a self,
-        span: impl Fn(&T::Key) -> Ordering,
-        mut keep: impl FnMut(&T::Summary) -> bool,
-        mut each: impl FnMut(Option<&'a T::Key>, Option<&'a T::Key>, &'a T::Summary),
-    ) {
-        if keep(self.root.node.residue()) {
-            span::residues(&self.root.node, (None, None), &span, &mut keep, &mut each);
-        }
-    }
-
     /// All items in key order, from both ends.
     #[must_use]
     pub fn iter(&self) -> Iter<'_, T> {

@@ -54,38 +54,6 @@ pub(super) fn parts<'a, T: Item>(
     }
 }
 
-/// The bounds of a node's keys: the low one inclusive, the high one exclusive.
-type Bounds<'a, T> = (Option<&'a <T as Item>::Key>, Option<&'a <T as Item>::Key>);
-
-/// Calls `each` with the bounds and the residue of every leaf that the span touches and `keep` accepts.
-pub(super) fn residues<'a, T: Item>(
-    node: &'a Node<T>,
-    (low, high): Bounds<'a, T>,
-    span: &impl Fn(&T::Key) -> Ordering,
-    keep: &mut impl FnMut(&T::Summary) -> bool,
-    each: &mut impl FnMut(Option<&'a T::Key>, Option<&'a T::Key>, &'a T::Summary),
-) {
-    match node {
-        Node::Leaf(leaf) => each(low, high, &leaf.residue),
-        Node::Inner(inner) => {
-            let bound = |at: usize| inner.separators.get(at).map(Borrow::borrow);
-            for slot in inner.touched(span) {
-                let child = &inner.children[slot];
-                // The summary is at hand, and covers the residue, which is not.
-                if !keep(&child.summary) {
-                    continue;
-                }
-                visit();
-                if keep(child.node.residue()) {
-                    let low = slot.checked_sub(1).map_or(low, bound);
-                    let bounds = (low, bound(slot).or(high));
-                    residues(&child.node, bounds, span, keep, each);
-                }
-            }
-        }
-    }
-}
-
 /// The children of an inner node that a span touches.
 pub(super) struct Reach {
     /// The first one, if it may be partly outside.
