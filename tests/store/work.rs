@@ -204,7 +204,7 @@ impl Worker {
                 let keys = self.state.snapshot();
                 let keys: Vec<LogKey> =
                     keys.entries(&log).filter_map(|(path, ..)| LogKey::of(path)).collect();
-                let first = LogKey::last_of(Revision::new(1).unwrap());
+                let first = LogKey { rev: Revision::new(1).unwrap(), index: u16::MAX };
                 let to = *keys.get(keys.len() / 2).unwrap_or(&first);
                 ("trim", Do::Trim { path: log, to })
             }

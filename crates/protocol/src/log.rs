@@ -20,10 +20,6 @@ pub struct LogKey {
 impl LogKey {
     /// The bytes of a key.
     pub const BYTES: usize = 18;
-    /// The last key that an entry of `rev` can have.
-    pub fn last_of(rev: Revision) -> LogKey {
-        LogKey { rev, index: u16::MAX }
-    }
 
     /// Reads a key; `None` when `segment` has another form.
     pub fn parse(segment: &str) -> Option<LogKey> {

@@ -25,7 +25,7 @@ fn txn(conditions: Vec<Condition>, changes: Vec<Do>) -> ClientFrame {
 fn writes() -> (Vec<ClientFrame>, Vec<ClientFrame>) {
     let entry = |at| Condition::Entry { path: path("/a"), rev: rev(at) };
     let tree = |at| Condition::Tree { path: path("/a"), rev: rev(at) };
-    let (at, to) = (path("/log"), LogKey::last_of(rev(9)));
+    let (at, to) = (path("/log"), LogKey { rev: rev(9), index: u16::MAX });
     let message = path(&format!("/log/{to}/thread"));
     let about = vec![
         delete(Some(7)),
