@@ -180,25 +180,18 @@ impl Connection {
     }
 
     pub(super) fn refuse(&mut self, id: impl Into<Option<u32>>, refusal: Refusal) {
-        let Refusal { code, message, path, rev } = refusal;
-        let error = ErrorFrame { path, rev, ..ErrorFrame::new(id.into(), code, message) };
-        self.send_error(error);
+        self.send_error(ErrorFrame { id: id.into(), ..refusal.into() });
     }
 
     /// An error after which the connection ends; the log is told of the end.
     pub(super) fn last_error(&mut self, id: Option<u32>, refusal: Refusal) -> Ending {
-        let Refusal { code, message, path, rev } = refusal;
-        let ending = Ending::refused(code, &message);
-        let error = ErrorFrame { path, rev, ..ErrorFrame::new(id, code, message) };
-        self.send(&ServerFrame::Error(error));
+        let ending = Ending::refused(refusal.code, &refusal.message);
+        self.send(&ServerFrame::Error(ErrorFrame { id, ..refusal.into() }));
         ending
     }
 
     fn refuse_sub(&mut self, id: u32, sub: u32, refusal: Refusal) {
-        let Refusal { code, message, path, rev } = refusal;
-        let sub = Some(sub);
-        let error = ErrorFrame { path, rev, sub, ..ErrorFrame::new(Some(id), code, message) };
-        self.send_error(error);
+        self.send_error(ErrorFrame { id: Some(id), sub: Some(sub), ..refusal.into() });
     }
 
     pub(super) fn subscribe(&mut self, sub: &Sub) {

@@ -4,7 +4,9 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use onetree_protocol::frame::{Append, Condition, Delete, Do, DropTree, Expect, Put, Trim, Txn};
+use onetree_protocol::frame::{
+    Append, Condition, Delete, Do, DropTree, ErrorFrame, Expect, Put, Trim, Txn,
+};
 use onetree_protocol::{Code, Name, Path, Revision};
 
 /// Who writes.
@@ -60,6 +62,14 @@ impl Refusal {
 
     pub(crate) fn at(code: Code, path: &Path, message: impl Into<String>) -> Refusal {
         Refusal { path: Some(path.clone()), ..Refusal::new(code, message) }
+    }
+}
+
+/// Without the request and the subscription that it answers.
+impl From<Refusal> for ErrorFrame {
+    fn from(refusal: Refusal) -> ErrorFrame {
+        let Refusal { code, message, path, rev } = refusal;
+        ErrorFrame { path, rev, ..ErrorFrame::new(None, code, message) }
     }
 }
 
