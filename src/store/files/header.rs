@@ -59,9 +59,7 @@ pub(super) fn read(
     if crc32fast::hash(&header[16..]) != crc(header) {
         return damage(12, "the checksum of the header is wrong".to_owned());
     }
-    let mut epoch = [0; 16];
-    epoch.copy_from_slice(&header[16..32]);
-    Ok(Epoch(u128::from_le_bytes(epoch)))
+    Ok(Epoch(u128::from_le_bytes(part(header, 16))))
 }
 
 /// The format that a header says it has.
@@ -74,6 +72,18 @@ pub(super) fn crc(header: &[u8]) -> u32 {
     word(header, 12)
 }
 
-fn word(header: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+/// The number of four bytes at `at`.
+pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(part(bytes, at))
+}
+
+/// The number of eight bytes at `at`.
+pub(super) fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(part(bytes, at))
+}
+
+fn part<const BYTES: usize>(bytes: &[u8], at: usize) -> [u8; BYTES] {
+    let mut part = [0; BYTES];
+    part.copy_from_slice(&bytes[at..at + BYTES]);
+    part
 }

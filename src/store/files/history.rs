@@ -93,9 +93,7 @@ impl History {
             return Err(Damage { file: storage.show(NAME), offset: 0, why }.into());
         }
         let epoch = header::read(&bytes[..length], &KIND, storage, NAME)?;
-        let mut log = [0; 8];
-        log.copy_from_slice(&bytes[34..42]);
-        let log = (!first).then_some(u64::from_le_bytes(log));
+        let log = (!first).then(|| header::number(&bytes, 34));
         let (weak, end) = (bytes[32] != 0, bytes[33]);
         let (clean, backup) = (end & CLEAN != 0, end & BACKUP != 0);
         Ok(Some(History { epoch, weak, clean, backup, log }))

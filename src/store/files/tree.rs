@@ -22,7 +22,7 @@ use onetree_core::{Checkpoint, Head, SavedClient, SavedSlot, Settings, State, Ti
 use onetree_protocol::{Digest, DigestKey, Epoch, Revision};
 use serde::Serialize;
 
-use super::header::{self, Kind};
+use super::header::{self, Kind, word};
 use super::record::{BadRecord, ClientRecord, HeadRecord, SlotRecord};
 use super::storage::{Storage, StorageFile};
 use super::{Damage, OpenError, revision};
@@ -298,9 +298,7 @@ impl Reader<'_> {
         let mut header = [0; FILE_HEADER];
         self.exactly(&mut header)?;
         let epoch = header::read(&header, &KIND, self.storage, self.name)?;
-        let mut forgotten = [0; 8];
-        forgotten.copy_from_slice(&header[FORGOTTEN..FORGOTTEN + 8]);
-        let said = u64::from_le_bytes(forgotten).checked_sub(1);
+        let said = header::number(&header, FORGOTTEN).checked_sub(1);
         let none = || self.damage("who is forgotten wrote at no revision");
         let forgotten = said.map(|rev| Revision::new(rev).ok_or_else(none)).transpose()?;
         Ok((epoch, forgotten))
@@ -311,7 +309,7 @@ impl Reader<'_> {
         self.begins = self.at;
         let mut header = [0; BLOCK_HEADER];
         self.exactly(&mut header)?;
-        let length = word(&header[8..12]);
+        let length = word(&header, 8);
         let wrong = "the checksum of a block is wrong";
         let failed = |error| OpenError::Io { file: self.storage.show(self.name), error };
         if self.at + u64::from(length) > self.file.bytes().map_err(failed)? {
@@ -324,7 +322,7 @@ impl Reader<'_> {
         if !has_checksum(&header, &self.block) {
             return Err(self.damage(wrong));
         }
-        Ok((word(&header[4..8]), word(&header[12..16])))
+        Ok((word(&header, 4), word(&header, 12)))
     }
 
     /// Reads and checks what comes behind the head, and hands it on; gives the length of the file.
@@ -387,8 +385,8 @@ impl Reader<'_> {
             let Some((header, behind)) = rest[*at..].split_first_chunk::<BLOCK_HEADER>() else {
                 return false;
             };
-            let known = (HEAD..=END).contains(&word(&header[4..8]));
-            let records = behind.get(..word(&header[8..12]) as usize).filter(|_| known);
+            let known = (HEAD..=END).contains(&word(header, 4));
+            let records = behind.get(..word(header, 8) as usize).filter(|_| known);
             records.is_some_and(|records| has_checksum(header, records))
         };
         (0..rest.len()).find(is_whole).map(|at| from + at as u64)
@@ -416,9 +414,5 @@ fn has_checksum(header: &[u8; BLOCK_HEADER], records: &[u8]) -> bool {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&header[4..]);
     hasher.update(records);
-    hasher.finalize() == word(&header[0..4])
-}
-
-fn word(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    hasher.finalize() == word(header, 0)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use onetree_core::Commit;
 
-use super::number;
+use crate::store::files::header::{number, word};
 use crate::store::files::record::{CommitRecord, Effects};
 
 pub(super) const HEADER: usize = 32;
@@ -27,22 +27,22 @@ impl Batch<'_> {
     /// The batch of a file's `bytes` at `at`, if there is a whole one. `seed`: of the file's header.
     pub(super) fn read(bytes: &[u8], at: usize, seed: u32) -> Option<Batch<'_>> {
         let header = bytes.get(at..at + HEADER)?;
-        if number(&header[..4]) != u64::from(MARK) {
+        if word(header, 0) != MARK {
             return None;
         }
         let begins = at + HEADER;
-        let payload = bytes.get(begins..begins.checked_add(number(&header[8..12]) as usize)?)?;
-        (u64::from(checksum(seed, header, payload)) == number(&header[4..8])).then(|| Batch {
-            commits: number(&header[12..16]) as u32,
-            first: number(&header[16..24]),
-            durable: number(&header[24..32]),
+        let payload = bytes.get(begins..begins.checked_add(word(header, 8) as usize)?)?;
+        (checksum(seed, header, payload) == word(header, 4)).then(|| Batch {
+            commits: word(header, 12),
+            first: number(header, 16),
+            durable: number(header, 24),
             payload,
         })
     }
 
     /// Whether `rest`, which begins with a batch that is not whole, is shorter than the batch says.
     pub(super) fn is_cut(rest: &[u8; HEADER], len: usize) -> bool {
-        number(&rest[..4]) == u64::from(MARK) && len - HEADER < number(&rest[8..12]) as usize
+        word(rest, 0) == MARK && len - HEADER < word(rest, 8) as usize
     }
 
     /// What it takes in the file.

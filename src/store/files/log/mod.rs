@@ -72,12 +72,5 @@ fn file_header(epoch: Epoch, first: u64) -> [u8; FILE_HEADER] {
 
 /// The revision that a header says is the first of its file.
 fn first_in(header: &[u8; FILE_HEADER]) -> u64 {
-    number(&header[32..40])
-}
-
-/// A number of up to eight bytes.
-fn number(bytes: &[u8]) -> u64 {
-    let mut eight = [0; 8];
-    eight[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(eight)
+    header::number(header, 32)
 }
