@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Common;
 use super::connect::{self, GOODBYE, Link};
 use super::exit::{Failure, INTERRUPTED};
-use super::output::Output;
+use super::output::{Output, plural};
 use super::stop::Stop;
 
 /// Writes on their way at once. What waits is bounded by the client's queue, in bytes; this bounds
@@ -92,7 +92,7 @@ impl<'a> Acknowledging<'a> {
         bar.finish_and_clear();
         let (n, line) = (self.acknowledged, self.line);
         ended.map(|()| n).map_err(|failure| {
-            let lines = if n == 1 { "line was" } else { "lines were" };
+            let lines = plural(n, "line was", "lines were");
             // Not each line is one to write: who goes on does so behind this one.
             let up_to = if line == n { String::new() } else { format!(", up to line {line}") };
             failure
@@ -137,7 +137,7 @@ impl<'a> Acknowledging<'a> {
 
 /// How many there were, for people.
 pub(crate) fn entries(n: u64) -> String {
-    format!("{n} {}", if n == 1 { "entry" } else { "entries" })
+    format!("{n} {}", plural(n, "entry", "entries"))
 }
 
 /// Who sends is asked to end; `and` it did so.

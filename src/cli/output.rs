@@ -120,6 +120,11 @@ pub(crate) fn preview(value: &Value, limit: usize) -> String {
     }
 }
 
+/// The word for so many: `entry`, `entries`.
+pub(crate) fn plural<'a>(n: u64, one: &'a str, many: &'a str) -> &'a str {
+    if n == 1 { one } else { many }
+}
+
 /// A number with its thousands apart: `1,234,567`.
 pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();

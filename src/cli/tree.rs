@@ -6,7 +6,7 @@ use onetree_protocol::{Change, LogKey, Path, View};
 use super::Common;
 use super::connect::Link;
 use super::exit::Failure;
-use super::output::{Output, preview, thousands};
+use super::output::{Output, plural, preview, thousands};
 use super::progress;
 use super::visible::visible;
 
@@ -62,8 +62,8 @@ impl Tree {
         for line in drawn {
             output.line(&line)?;
         }
-        let (n, s) = (entries.len(), if entries.len() == 1 { "y" } else { "ies" });
-        output.line(&format!("{} entr{s}", thousands(n as u64)))
+        let n = entries.len() as u64;
+        output.line(&format!("{} {}", thousands(n), plural(n, "entry", "entries")))
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::Common;
 use super::super::exit::Failure;
-use super::super::output::{Output, thousands};
+use super::super::output::{Output, plural, thousands};
 use super::processor::Used;
 use super::tally::Tally;
 use super::{Bench, With};
@@ -87,9 +87,9 @@ impl Report {
         }
         let Load { publishers, subscribers, size, .. } = bench;
         output.line(&format!(
-            "{}, {}, {with} of {size} bytes, {:.1} s",
-            count(*publishers, "publisher"),
-            count(*subscribers, "subscriber"),
+            "{publishers} {}, {subscribers} {}, {with} of {size} bytes, {:.1} s",
+            plural(u64::from(*publishers), "publisher", "publishers"),
+            plural(u64::from(*subscribers), "subscriber", "subscribers"),
             self.writing.as_secs_f64()
         ))?;
         let (w, d) = (thousands(*writes), thousands(total.deliveries));
@@ -144,10 +144,6 @@ impl Report {
         self.bench.rate == 0
             && self.own.is_some_and(|own| own.processors > 0.7 && own.processors > broker)
     }
-}
-
-fn count(n: u32, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn per_second(n: u64, time: Duration) -> u64 {
