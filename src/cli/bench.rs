@@ -250,7 +250,7 @@ async fn all<T>(tasks: Vec<JoinHandle<Result<T, Failure>>>) -> Result<Vec<T>, Fa
 async fn tick(bar: &indicatif::ProgressBar, begin: Instant) {
     loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        bar.set_position(u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX));
+        bar.set_position(duration::millis(begin.elapsed()));
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::duration::millis;
 use super::exit::Failure;
 
 /// How often a bar is drawn anew while nothing happens.
@@ -23,8 +24,7 @@ pub(crate) fn bytes(shown: bool, total: u64) -> Result<ProgressBar, Failure> {
 
 /// Runs up to `total` milliseconds, with `{msg}` beside.
 pub(crate) fn time(shown: bool, total: Duration) -> Result<ProgressBar, Failure> {
-    let total = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
-    bar(shown, Some(total), "{bar:40} {msg} [{elapsed}, {eta} to go]")
+    bar(shown, Some(millis(total)), "{bar:40} {msg} [{elapsed}, {eta} to go]")
 }
 
 fn bar(shown: bool, total: Option<u64>, style: &str) -> Result<ProgressBar, Failure> {

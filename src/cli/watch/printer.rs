@@ -5,7 +5,8 @@ use onetree_protocol::frame::{ServerFrame, Signal};
 use onetree_protocol::{Change, Codec};
 use serde_json::{Value, json};
 
-use super::super::connection::{Connection, Told, millis};
+use super::super::connection::{Connection, Told};
+use super::super::duration::millis;
 use super::super::exit::Failure;
 use super::super::output::{self, Output, change_json};
 use super::super::visible::visible;
