@@ -4,24 +4,22 @@
 //!
 //! Everything that a connection keeps of a subscription counts: its feed, the index, the view.
 
-use std::alloc::System;
+#[path = "../crates/core/benches/common/counting.rs"]
+mod counting;
+
 use std::collections::HashMap;
-use std::fs;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use counting::{in_use, resident};
 use onetree::fanout::{Envelope, Fanout, Frames, Sink, Subscriber};
 use onetree_core::{
     Bounds, Commit, Effect, Feed, FeedLimits, Settings, Snapshot, State, Step, Time,
 };
 use onetree_protocol::frame::{Mode, Sub};
 use onetree_protocol::{Change, Codec, DigestKey, Epoch, Path, Revision, Value, View};
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-
-#[global_allocator]
-static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CONNECTIONS: usize = 10_000;
 
@@ -111,18 +109,6 @@ fn topic(n: usize) -> String {
 /// one another.
 fn place(connection: usize, sub: usize, topics: usize) -> usize {
     (sub * (topics / SUBSCRIPTIONS) + connection) * 7_919 % topics
-}
-
-/// Bytes that are asked for and not given back.
-fn in_use() -> usize {
-    let stats = COUNTING.stats();
-    stats.bytes_allocated - stats.bytes_deallocated
-}
-
-/// Bytes of memory that the process really has: with what the allocator adds.
-fn resident() -> usize {
-    let pages = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    pages.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0) * 4096
 }
 
 fn commit(rev: u64, topic: &str) -> Commit {

@@ -3,30 +3,15 @@
 
 #[expect(dead_code, reason = "each benchmark uses its part")]
 mod common;
+#[path = "common/counting.rs"]
+mod counting;
 
-use std::alloc::System;
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::Arc;
 
 use common::{Row, VALUE_BYTES, entries, paths, print, value};
+use counting::{in_use, resident};
 use onetree_protocol::Path;
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-
-#[global_allocator]
-static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-/// Bytes that are asked for and not given back.
-fn in_use() -> usize {
-    let stats = COUNTING.stats();
-    stats.bytes_allocated - stats.bytes_deallocated
-}
-
-/// Bytes of memory that the process really has: with what the allocator adds.
-fn resident() -> usize {
-    let pages = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    pages.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0) * 4096
-}
 
 struct Cost {
     asked: f64,
