@@ -117,7 +117,7 @@ fn logs_that_have_each_others_names_are_damage_of_which_nothing_is_lost() {
     let mut rng = Rng::any();
     // Where the tree has just been saved there may be but one log.
     let (run, image) = loop {
-        let (run, mut store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
+        let (run, mut store) = work(Rng::new(rng.below(usize::MAX) as u64), 150, false);
         wait(store.close()).unwrap();
         let image = run.storage.crash(Keep::Nothing);
         if logs(&image).len() > 1 {

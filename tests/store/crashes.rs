@@ -52,7 +52,7 @@ fn recover(image: &Simulated, run: &Run, at: usize, when: &str) {
     if state.rev().get() > 0 {
         assert_eq!(report.epoch, run.epoch, "{when}");
     }
-    let mut worker = Worker::new(state, Rng::of(at as u64));
+    let mut worker = Worker::new(state, Rng::new(at as u64));
     for _ in 0..2 {
         keep(&mut store, &mut worker).unwrap();
     }
@@ -66,7 +66,7 @@ fn recover(image: &Simulated, run: &Run, at: usize, when: &str) {
 fn a_crash_at_any_moment_loses_nothing_that_was_acknowledged() {
     let mut rng = Rng::any();
     let seed = rng.below(usize::MAX) as u64;
-    let (run, _store) = work(Rng::of(seed), 300, false);
+    let (run, _store) = work(Rng::new(seed), 300, false);
     println!("{:?}, {} operations", run.kinds, run.storage.count());
     let world = Simulated::default();
     let (mut crashes, mut kinds) = (0, [0; 6]);
@@ -125,7 +125,7 @@ fn span(run: &Run, ops: &[Op], at: usize) -> (usize, usize) {
 fn in_interval_mode_a_crash_at_any_moment_leaves_whole_batches_and_begins_a_new_epoch() {
     let mut rng = Rng::any();
     let seed = rng.below(usize::MAX) as u64;
-    let (run, _store) = work(Rng::of(seed), 300, true);
+    let (run, _store) = work(Rng::new(seed), 300, true);
     let ops = run.storage.ops();
     let world = Simulated::default();
     let (mut crashes, mut lost) = (0, 0);
@@ -161,7 +161,7 @@ fn in_interval_mode_a_crash_at_any_moment_leaves_whole_batches_and_begins_a_new_
             });
             lost += usize::from(there.whole.rev() < run.moments[last].whole.rev());
             assert!(report.new_epoch && report.epoch != run.epoch, "{when}");
-            let mut worker = Worker::new(state, Rng::of(n as u64));
+            let mut worker = Worker::new(state, Rng::new(n as u64));
             keep(&mut store, &mut worker).unwrap();
             wait(store.close()).unwrap();
             let again = open(&image.crash(Keep::Nothing), true).unwrap();
@@ -182,7 +182,7 @@ fn a_crash_during_a_start_is_followed_by_another_start() {
     for interval in [false, true] {
         let mut rng = Rng::any();
         let seed = rng.below(usize::MAX) as u64;
-        let (run, _store) = work(Rng::of(seed), 120, interval);
+        let (run, _store) = work(Rng::new(seed), 120, interval);
         let before = run.storage.crash(Keep::Everything);
         let started = before.kill();
         let first = open(&started, interval).unwrap();
@@ -209,7 +209,7 @@ fn a_crash_during_a_start_is_followed_by_another_start() {
 #[test]
 fn a_tree_without_a_history_begins_a_new_one() {
     let mut rng = Rng::any();
-    let (run, mut store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
+    let (run, mut store) = work(Rng::new(rng.below(usize::MAX) as u64), 150, false);
     wait(store.close()).unwrap();
     let image = run.storage.crash(Keep::Nothing);
     for (name, _) in image.files().iter().filter(|(name, _)| !name.starts_with("tree-")) {
@@ -242,7 +242,7 @@ fn a_tree_without_a_history_begins_a_new_one() {
 #[test]
 fn a_start_that_fails_begins_no_new_history() {
     for after in 0..40 {
-        let (run, mut store) = work(Rng::of(7), 60, true);
+        let (run, mut store) = work(Rng::new(7), 60, true);
         wait(store.close()).unwrap();
         let storage = run.storage.kill();
         let what: fn(&Op) -> bool = |op| !matches!(op, Op::SyncNames);
@@ -264,7 +264,7 @@ fn a_start_that_fails_begins_no_new_history() {
 /// The end of the old one was lost: the new one is begun once, however often the start fails after that.
 #[test]
 fn a_new_history_is_begun_once() {
-    let (run, _store) = work(Rng::of(7), 60, true);
+    let (run, _store) = work(Rng::new(7), 60, true);
     let storage = run.storage.kill();
     let is_log: fn(&Op) -> bool = |op| matches!(op, Op::Create { name, .. } if name == "new.tmp");
     let mut revs = Vec::new();
@@ -289,7 +289,7 @@ fn a_new_history_is_possible_for_as_long_as_there_are_revisions() {
         for life in 0..20 {
             let OpenedStore { mut store, state, report } = open(&storage, true).unwrap();
             assert_eq!(report.new_epoch, life > 0);
-            let mut worker = Worker::new(state, Rng::of(life));
+            let mut worker = Worker::new(state, Rng::new(life));
             keep(&mut store, &mut worker).unwrap();
             let now = (report.epoch, worker.state.rev().get());
             assert!(now.1 > last.1, "{left}, life {life}: {now:?} after {last:?}");
@@ -302,7 +302,7 @@ fn a_new_history_is_possible_for_as_long_as_there_are_revisions() {
 #[test]
 fn a_start_that_is_cut_behind_a_life_without_a_write_leaves_what_can_be_started() {
     for interval in [false, true] {
-        let (run, mut store) = work(Rng::of(7), 60, interval);
+        let (run, mut store) = work(Rng::new(7), 60, interval);
         wait(store.close()).unwrap();
         let OpenedStore { mut store, .. } = open(&run.storage, interval).unwrap();
         wait(store.close()).unwrap();

@@ -25,7 +25,7 @@ const KINDS: [Kind; 6] = [
 fn begin(interval: bool, seed: u64) -> (Simulated, FileStore, Worker) {
     let storage = Simulated::default();
     let OpenedStore { store, state, .. } = open(&storage, interval).unwrap();
-    (storage, store, Worker::new(state, Rng::of(seed)))
+    (storage, store, Worker::new(state, Rng::new(seed)))
 }
 
 fn is_read_only(store: &FileStore) -> bool {

@@ -75,7 +75,7 @@ fn assert_noticed(said: &BTreeMap<String, Said>) {
 fn a_flipped_bit_is_damage_or_does_not_count() {
     let mut rng = Rng::any();
     let seed = rng.below(usize::MAX) as u64;
-    let (run, store) = work(Rng::of(seed), 150, false);
+    let (run, store) = work(Rng::new(seed), 150, false);
     let right = &run.moments.last().unwrap().whole;
     // The power goes a moment later: the seal of the last batch has reached the disk.
     let image = run.storage.crash(Keep::Everything);
@@ -87,7 +87,7 @@ fn a_flipped_bit_is_damage_or_does_not_count() {
 fn after_a_good_end_a_flipped_bit_in_the_last_batch_is_damage() {
     let mut rng = Rng::any();
     let seed = rng.below(usize::MAX) as u64;
-    let (run, mut store) = work(Rng::of(seed), 150, false);
+    let (run, mut store) = work(Rng::new(seed), 150, false);
     wait(store.close()).unwrap();
     let image = run.storage.crash(Keep::Nothing);
     assert_noticed(&flip_all(&image, &run.moments.last().unwrap().whole, &mut rng));
@@ -132,7 +132,7 @@ fn the_last_file_of_the_log_is_missed_after_every_batch() {
         let storage = Simulated::default();
         let opened = open(&storage, interval).unwrap();
         let (mut store, seed) = (opened.store, worker_seed.below(usize::MAX) as u64);
-        let mut worker = Worker::new(opened.state, Rng::of(seed));
+        let mut worker = Worker::new(opened.state, Rng::new(seed));
         let mut before = String::new();
         for n in 0..60 {
             if n == 30 {
@@ -189,7 +189,7 @@ fn a_history_alone_is_no_empty_tree() {
 fn only_an_unsealed_last_batch_can_be_taken_for_a_torn_one() {
     let mut rng = Rng::any();
     let seed = rng.below(usize::MAX) as u64;
-    let (run, mut store) = work(Rng::of(seed), 100, false);
+    let (run, mut store) = work(Rng::new(seed), 100, false);
     let mut worker = Worker::new(open(&run.storage.kill(), false).unwrap().state, rng);
     let logs = |storage: &Simulated| {
         let mut files = storage.files();

@@ -38,7 +38,7 @@ fn a_saved_tree_says_who_was_forgotten() {
     let (mut nobody, mut some) = (0, 0);
     for commits in [1, 2, 3, 40, 150] {
         let storage = Simulated::default();
-        let before = saved(&storage, Rng::of(rng.below(usize::MAX) as u64), commits);
+        let before = saved(&storage, Rng::new(rng.below(usize::MAX) as u64), commits);
         let image = storage.crash(Keep::Nothing);
         let opened = open(&image, false).unwrap();
         assert_eq!(forgotten(&opened.state), before, "{commits} commits");

@@ -69,7 +69,7 @@ fn freeze(folder: &Path) {
     let all = ["owner s-", "trimmed at", "expires 1", "dropped 3", "live false", "conflict"];
     let (image, state) = (1..)
         .find_map(|seed| {
-            let (run, _store) = work(Rng::of(seed), 70, false);
+            let (run, _store) = work(Rng::new(seed), 70, false);
             let image = run.storage.crash(Keep::Everything);
             let opened = open(&image.kill(), false).unwrap();
             let text = rest(&Whole::of(&opened.state));

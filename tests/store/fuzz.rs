@@ -78,7 +78,7 @@ fn recover() {
         None => images < IMAGES,
     };
     while goes_on(images) {
-        let (run, store) = work(Rng::of(rng.below(1 << 30) as u64), 60, false);
+        let (run, store) = work(Rng::new(rng.below(1 << 30) as u64), 60, false);
         drop(store);
         for _ in 0..100 {
             images += 1;

@@ -44,7 +44,7 @@ fn through_many_lives_nothing_acknowledged_is_lost_and_the_history_is_one() {
                 let after = rng.below(60);
                 storage.fail(Some(Fault { what: *rng.pick(&FAULTS), after, times, errno }));
             }
-            let mut worker = Worker::new(state, Rng::of(rng.below(usize::MAX) as u64));
+            let mut worker = Worker::new(state, Rng::new(rng.below(usize::MAX) as u64));
             maybe = None;
             for _ in 0..rng.below(40) {
                 let kept = keep(&mut store, &mut worker).is_ok();

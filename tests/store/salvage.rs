@@ -41,7 +41,7 @@ fn flipped(image: &Simulated, name: &str, at: usize, bit: usize) -> Simulated {
 #[test]
 fn a_flipped_bit_costs_one_batch_of_the_log() {
     let mut rng = Rng::any();
-    let (run, _store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
+    let (run, _store) = work(Rng::new(rng.below(usize::MAX) as u64), 150, false);
     let [.., before_last, last] = &run.moments[..] else { panic!("there are many") };
     let right = &last.whole;
     let image = run.storage.crash(Keep::Everything);
@@ -79,7 +79,7 @@ fn a_flipped_bit_costs_one_batch_of_the_log() {
 #[test]
 fn what_is_gone_is_said_to_be_lost() {
     let mut rng = Rng::any();
-    let (run, _store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
+    let (run, _store) = work(Rng::new(rng.below(usize::MAX) as u64), 150, false);
     let right = &run.moments.last().unwrap().whole;
     let image = run.storage.crash(Keep::Everything);
     let mut losses = 0;
@@ -115,7 +115,7 @@ fn what_is_gone_is_said_to_be_lost() {
 /// What was done, and all of it on the disk but for the history.
 fn without_a_history() -> (Run, Simulated) {
     let mut rng = Rng::any();
-    let (run, _store) = work(Rng::of(rng.below(usize::MAX) as u64), 150, false);
+    let (run, _store) = work(Rng::new(rng.below(usize::MAX) as u64), 150, false);
     let image = run.storage.crash(Keep::Everything);
     image.take(files::HISTORY);
     (run, image)

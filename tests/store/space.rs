@@ -162,7 +162,7 @@ fn a_year_of_churn_takes_at_most_three_times_what_lives() {
     let mut rng = Rng::any();
     let mut storage = Simulated::default();
     let (mut store, state) = open(Arc::new(storage.clone()), settings(), FILE);
-    let seed = Rng::of(rng.below(usize::MAX) as u64);
+    let seed = Rng::new(rng.below(usize::MAX) as u64);
     let mut year = Year { state, rng: seed, now: Time(1), kinds: BTreeMap::new() };
     let first: Batch = (0..200).flat_map(|n| year.put(format!("/site/{n}"), 300, None)).collect();
     wait(store.append(&first)).unwrap();
@@ -232,7 +232,7 @@ fn one_start_after_the_other_leaves_few_files() {
     let mut saves = 0;
     for life in 0..40 {
         let OpenedStore { mut store, state, .. } = super::work::open(&storage, false).unwrap();
-        let mut worker = Worker::new(state, Rng::of(life));
+        let mut worker = Worker::new(state, Rng::new(life));
         keep(&mut store, &mut worker).unwrap();
         let logs = || storage.files().iter().filter(|(name, _)| name.starts_with("log-")).count();
         if worker.saves > 0 {

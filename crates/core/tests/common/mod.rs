@@ -7,7 +7,7 @@
 //! - [`mirror`]: a client's copy by the letter of `spec/PROTOCOL.md`, and what it must be
 //! - [`model`]: the writable tree, written a second time
 //! - [`truth`]: the tree as a plain map, after each commit
-//! - [`requests`]: what random clients ask for, on a few paths so that they meet
+//! - [`requests`]: what random clients ask for, on a few paths so that they meet; [`rng`]: chance
 //!
 //! A random test prints the seed of the case that failed: `ONETREE_SEED=<seed>` runs that case
 //! alone, `ONETREE_CASES=<n>` runs so many, and `ONETREE_TRACE=1` prints the commits and frames of a
@@ -18,6 +18,7 @@ pub(crate) mod line;
 pub(crate) mod mirror;
 pub(crate) mod model;
 pub(crate) mod requests;
+mod rng;
 pub(crate) mod sim;
 pub(crate) mod truth;
 
@@ -26,37 +27,7 @@ use std::str::FromStr;
 
 use onetree_protocol::{Path, Revision};
 
-/// Chance that is the same for the same seed (SplitMix64).
-#[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    pub(crate) fn new(seed: u64) -> Rng {
-        Rng(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    /// True in so many of a hundred cases.
-    pub(crate) fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}
+pub(crate) use rng::Rng;
 
 /// Runs a random test with `usual` seeds, or as the environment says. True when it ran them all:
 /// then what should have happened in some case can be asked for.
