@@ -2,17 +2,13 @@
 //! do next, by the [`Code`] and [`Action`] of the protocol. Every error has a word, the same in each
 //! language: its code, or one of the client's own.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use onetree_protocol::frame::ErrorFrame;
-use onetree_protocol::{Action, Code, DecodeError, Path, PathError, PatternError, Revision};
+use onetree_protocol::{Action, Code, Path, Revision};
 use serde::{Serialize, Serializer};
-
-use crate::keep::KeepError;
-use crate::transact::TransactError;
 
 /// A "no" with its code: the broker's answer, or this client's own where it knows the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,26 +279,6 @@ impl ConnectError {
             _ => None,
         }
     }
-}
-
-/// The word of an error that is of this crate, in whatever box it comes; `None` of any other.
-pub fn word(error: &(dyn StdError + 'static)) -> Option<&'static str> {
-    if let Some(error) = error.downcast_ref::<Error>() {
-        return Some(error.word());
-    }
-    if let Some(error) = error.downcast_ref::<TransactError>() {
-        return Some(error.word());
-    }
-    if let Some(error) = error.downcast_ref::<ConnectError>() {
-        return Some(error.word());
-    }
-    if let Some(error) = error.downcast_ref::<KeepError>() {
-        return Some(error.word());
-    }
-    let code = error.downcast_ref::<DecodeError>().map(|error| error.code);
-    let code = code.or_else(|| error.is::<PathError>().then_some(Code::BadPath));
-    let code = code.or_else(|| error.is::<PatternError>().then_some(Code::BadPattern));
-    code.map(Code::as_str)
 }
 
 /// `{"code","message"}`: its word, and what it says to people; what a refusal is about, and what is there.

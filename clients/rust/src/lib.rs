@@ -62,10 +62,11 @@ mod request;
 pub mod session;
 mod transact;
 mod transport;
+mod word;
 
 pub use changes::Changes;
 pub use client::{Client, Pending};
-pub use errors::{ConnectError, Error, Refusal, Sent, word};
+pub use errors::{ConnectError, Error, Refusal, Sent};
 pub use event::{Connection, Event, Status, Verdict};
 pub use keep::{Keep, KeepError, Saver};
 pub use live::{Mirror, MirrorOptions};
@@ -73,6 +74,7 @@ pub use mirror::{Difference, Entry, Snapshot};
 pub use options::{Options, Reconnect};
 pub use request::{Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write};
 pub use transact::{Abort, Committed, TransactError, Transaction};
+pub use word::word;
 
 pub use onetree_protocol as protocol;
 pub use onetree_protocol::frame::{Condition, Do as Step, Reason, RefreshKind};
