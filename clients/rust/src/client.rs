@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 use tokio::task::JoinHandle;
 
 use crate::driver::{self, Command};
-use crate::errors::{ConnectError, Error, Refusal, Sent};
+use crate::errors::{ConnectError, Error, GONE, Refusal, Sent};
 use crate::event::Status;
 use crate::keep::keeper;
 use crate::live::{Mirror, MirrorOptions, Shared};
@@ -65,9 +65,7 @@ impl Client {
         let done = |status: &Status| matches!(status, Status::Online(_) | Status::Ended { .. });
         let error = match status.wait_for(done).await.as_deref() {
             Ok(Status::Ended { error: Some(error) }) => ConnectError::clone(error),
-            Ok(Status::Ended { error: None }) | Err(_) => {
-                ConnectError::Lost(driver::GONE.to_owned())
-            }
+            Ok(Status::Ended { error: None }) | Err(_) => ConnectError::Lost(GONE.to_owned()),
             Ok(_) => return Ok(client),
         };
         Err(error)

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::errors::{ConnectError, Error};
+use crate::errors::{ConnectError, Error, GONE};
 use crate::event::{Event, Status};
 use crate::live::Shared;
 use crate::mirror;
@@ -22,8 +22,6 @@ use crate::transport::{Link, Target, Turn};
 
 /// So many commands are taken before the socket has its turn.
 const BATCH: usize = 256;
-/// Why nothing goes on any more when the task is gone.
-pub(crate) const GONE: &str = "the client's task has ended";
 
 /// What the application wants.
 #[derive(Debug)]

@@ -10,6 +10,9 @@ use onetree_protocol::frame::ErrorFrame;
 use onetree_protocol::{Action, Code, Path, Revision};
 use serde::{Serialize, Serializer};
 
+/// Why nothing goes on any more when the client's task is gone.
+pub(crate) const GONE: &str = "the client's task has ended";
+
 /// A "no" with its code: the broker's answer, or this client's own where it knows the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use onetree_protocol::Cookie;
 
 use super::{Keep, KeepError, Saver};
-use crate::driver::GONE;
+use crate::errors::GONE;
 use crate::live::Shared;
 use crate::mirror::Snapshot;
 
