@@ -17,13 +17,14 @@ use crate::driver::{self, Command};
 use crate::errors::{ConnectError, Error, GONE, Refusal, Sent};
 use crate::event::Status;
 use crate::keep::keeper;
-use crate::live::{Mirror, MirrorOptions, Shared};
+use crate::live::{Mirror, MirrorOptions};
 use crate::mirror;
 use crate::options::Options;
 use crate::request::{
     Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write, cost, of_history, once_sent,
 };
 use crate::session::{self, Reply};
+use crate::shared::Shared;
 use crate::transport;
 
 /// A client of one broker. Clones are handles to the same one, for any number of tasks; when the

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use crate::errors::{ConnectError, Error, GONE};
 use crate::event::{Event, Status};
-use crate::live::Shared;
 use crate::mirror;
 use crate::options::{Hook, Options};
 use crate::session::{Effect, Reply, Session, SubOptions};
+use crate::shared::Shared;
 use crate::transport::{Link, Target, Turn};
 
 /// So many commands are taken before the socket has its turn.

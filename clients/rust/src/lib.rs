@@ -45,7 +45,8 @@
 //! - [`Error`], [`ConnectError`]: what goes wrong and what to do next; [`word`]: which of them it is, in
 //!   one word. What the client gives is `Serialize` (serde), as it stands in JSON frames
 //! - [`session`], [`mirror`], [`backoff`]: the rules, pure: no I/O and no clock, for tests and
-//!   simulations. `transport` is the WebSocket, `driver` the task that joins the two
+//!   simulations. `transport` is the WebSocket, `driver` the task that joins the two;
+//!   `shared` is what that writes of a mirror and the application reads
 
 pub mod backoff;
 mod changes;
@@ -60,6 +61,7 @@ pub mod mirror;
 mod options;
 mod request;
 pub mod session;
+mod shared;
 mod transact;
 mod transport;
 mod word;

@@ -7,8 +7,8 @@ use onetree_protocol::Cookie;
 
 use super::{Keep, KeepError, Saver};
 use crate::errors::GONE;
-use crate::live::Shared;
 use crate::mirror::Snapshot;
+use crate::shared::Shared;
 
 /// Saves what the application was shown, until the mirror has ended and all of it was.
 pub(crate) fn run(

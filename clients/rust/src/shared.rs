@@ -1,0 +1,261 @@
+//! Between the driver, which writes it, and the application, which reads it: what a mirror shows.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use onetree_protocol::{Epoch, Path, Revision, View};
+use tokio::sync::{Notify, watch};
+
+use crate::changes::{Changes, Feed, Seen};
+use crate::errors::Error;
+use crate::event::Event;
+use crate::gaps::Gaps;
+use crate::keep::KeepError;
+use crate::mirror::Snapshot;
+
+/// What a mirror shows, and how far that is.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) sub: u32,
+    pub(crate) view: View,
+    initial: Snapshot,
+    inner: Mutex<Inner>,
+    pub(crate) position: watch::Sender<Position>,
+    pub(crate) received: AtomicU64,
+    /// Something was shown, or the end has come: for who keeps it.
+    pub(crate) moved: Arc<Notify>,
+    /// Nothing more will be shown.
+    pub(crate) finished: AtomicBool,
+    /// Whether somebody keeps it still.
+    pub(crate) kept: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) snapshot: Snapshot,
+    /// For who begins to read when it is whole.
+    gaps: Gaps,
+    /// Whether it was ever whole.
+    whole: bool,
+    /// While there is no connection: why.
+    offline: Option<Event>,
+    ended: Option<Event>,
+    feeds: Vec<Weak<Feed>>,
+    /// How far each reader is, where it is kept.
+    seen: Option<Vec<Arc<Seen>>>,
+    pub(crate) keep_error: Option<KeepError>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Position {
+    pub(crate) rev: Revision,
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) fresh: bool,
+    pub(crate) ended: Option<Option<Error>>,
+}
+
+impl Shared {
+    pub(crate) fn new(sub: u32, view: View, saved: Option<Snapshot>, kept: bool) -> Arc<Shared> {
+        let initial = saved.unwrap_or_default();
+        let snapshot = initial.clone();
+        let inner = Inner {
+            snapshot,
+            gaps: Gaps::new(initial.clone()),
+            whole: false,
+            offline: None,
+            ended: None,
+            feeds: Vec::new(),
+            seen: kept.then(Vec::new),
+            keep_error: None,
+        };
+        Arc::new(Shared {
+            sub,
+            view,
+            position: watch::Sender::new(Position::of(&initial, false, None)),
+            initial,
+            inner: Mutex::new(inner),
+            received: AtomicU64::new(0),
+            moved: Arc::default(),
+            finished: AtomicBool::new(false),
+            kept: watch::Sender::new(kept),
+        })
+    }
+
+    /// What it is now.
+    pub(crate) fn last(&self) -> Snapshot {
+        self.lock().snapshot.clone()
+    }
+
+    pub(crate) fn base(&self) -> &Path {
+        &self.view.base
+    }
+
+    /// Which history it shows, as long as it goes on: to the broker's one, if that is another.
+    pub(crate) fn history(&self) -> Option<Epoch> {
+        let inner = self.lock();
+        let cookie = inner.snapshot.cookie().filter(|_| inner.ended.is_none())?;
+        Some(cookie.epoch)
+    }
+
+    /// What it was started with.
+    pub(crate) fn initial(&self) -> Snapshot {
+        self.initial.clone()
+    }
+
+    /// The mirror went on.
+    pub(crate) fn publish(&self, event: Option<Event>, snapshot: Snapshot, fresh: bool) {
+        self.go_on(&mut self.lock(), event, snapshot, fresh);
+    }
+
+    /// The application is done with it: whoever still reads its events is told so.
+    pub(crate) fn end(&self) {
+        let mut inner = self.lock();
+        let last = inner.snapshot.clone();
+        self.go_on(&mut inner, Some(Event::Ended { error: None }), last, false);
+        drop(inner);
+        self.finish();
+    }
+
+    fn go_on(&self, inner: &mut Inner, event: Option<Event>, snapshot: Snapshot, fresh: bool) {
+        // What was on its way when it ended comes too late.
+        if inner.ended.is_some() {
+            return;
+        }
+        if let Some(event) = &event {
+            inner.gaps.fold(event, &inner.snapshot, &snapshot);
+        }
+        let mut ended = None;
+        match &event {
+            Some(Event::Fresh { .. }) => inner.whole = true,
+            Some(Event::Offline { .. }) => inner.offline.clone_from(&event),
+            Some(Event::Online { .. }) => inner.offline = None,
+            Some(Event::Ended { error }) => {
+                inner.ended.clone_from(&event);
+                ended = Some(error.clone());
+            }
+            _ => {}
+        }
+        inner.feeds.retain(|feed| match feed.upgrade() {
+            Some(feed) => {
+                feed.push(event.clone(), &snapshot);
+                true
+            }
+            None => false,
+        });
+        self.position.send_replace(Position::of(&snapshot, fresh, ended));
+        inner.snapshot = snapshot;
+        if inner.seen.is_some() {
+            self.moved.notify_one();
+        }
+    }
+
+    /// What happens to it, from the beginning.
+    pub(crate) fn changes(&self) -> Changes {
+        let mut inner = self.lock();
+        let (initial, last) = (self.initial.clone(), inner.snapshot.clone());
+        let fresh = Event::Fresh { rev: last.rev(), changes: inner.gaps.trims().collect() };
+        let past = [inner.whole.then_some(fresh), inner.offline.clone(), inner.ended.clone()];
+        let feed = Arc::new(Feed::new(initial.clone(), last, past.into_iter().flatten()));
+        // Of one that has ended nothing comes any more, behind which they would be forgotten.
+        inner.feeds.retain(|feed| feed.strong_count() > 0);
+        inner.feeds.push(Arc::downgrade(&feed));
+        let seen = inner.seen.as_mut().map(|all| {
+            let seen = Arc::new(Seen::new(initial.clone(), self.moved.clone()));
+            // Of those who have left, the last one is enough.
+            all.retain(|seen| Arc::strong_count(seen) > 1);
+            all.push(seen.clone());
+            seen
+        });
+        Changes::new(feed, initial, seen)
+    }
+
+    /// The application looks at the mirror itself: where all who read have left, it goes by that from
+    /// now on.
+    pub(crate) fn look(&self) -> MutexGuard<'_, Inner> {
+        let mut inner = self.lock();
+        let left = |seen: &Vec<Arc<Seen>>| seen.iter().all(|seen| Arc::strong_count(seen) == 1);
+        if let Some(seen) = inner.seen.as_mut().filter(|seen| !seen.is_empty() && left(seen)) {
+            seen.clear();
+            self.moved.notify_one();
+        }
+        inner
+    }
+
+    /// What the application was shown: by the slowest of those who read, or the last who did; with no
+    /// reader, what there is.
+    pub(crate) fn shown(&self) -> Snapshot {
+        let inner = self.lock();
+        let readers = inner.seen.as_deref().unwrap_or_default();
+        let epoch = inner.snapshot.cookie().map(|cookie| cookie.epoch);
+        let reading = readers.iter().filter(|seen| Arc::strong_count(seen) > 1);
+        let reached = reading.map(|seen| seen.get()).min_by_key(|snapshot| {
+            (snapshot.cookie().map(|cookie| cookie.epoch) == epoch, snapshot.rev())
+        });
+        let left = || readers.last().map(|seen| seen.get());
+        reached.or_else(left).unwrap_or_else(|| inner.snapshot.clone())
+    }
+
+    /// Whether the mirror has ended and the application was shown all of it.
+    pub(crate) fn is_all_shown(&self) -> bool {
+        let shown = self.shown();
+        let inner = self.lock();
+        inner.ended.is_some() && shown.entries.ptr_eq(&inner.snapshot.entries)
+    }
+
+    /// A save has ended.
+    pub(crate) fn note_kept(&self, saved: Result<(), KeepError>) {
+        self.lock().keep_error = saved.err();
+    }
+
+    /// Nothing more will be shown: who keeps it saves once more.
+    pub(crate) fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+        self.moved.notify_one();
+    }
+
+    /// Waits until it is saved for the last time, and its file is free.
+    pub(crate) async fn released(&self) -> Result<(), KeepError> {
+        // The sender is ours: it does not go away.
+        let _ = self.kept.subscribe().wait_for(|kept| !kept).await;
+        self.lock().keep_error.clone().map_or(Ok(()), Err)
+    }
+
+    /// So much has come of the refresh that is under way.
+    pub(crate) fn receive(&self, changes: u64) {
+        self.received.store(changes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Position {
+    fn of(snapshot: &Snapshot, fresh: bool, ended: Option<Option<Error>>) -> Position {
+        let epoch = snapshot.cookie().map(|cookie| cookie.epoch);
+        // One that has ended was fresh to its end if that was the aim of it.
+        let fresh = fresh && !matches!(ended, Some(Some(_)));
+        Position { rev: snapshot.rev(), epoch, fresh, ended }
+    }
+
+    /// Why nothing more comes.
+    pub(crate) fn over(&self) -> Option<Error> {
+        let ended = self.ended.clone()?;
+        Some(ended.unwrap_or(Error::MirrorClosed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_that_have_left_a_mirror_that_has_ended_are_forgotten() {
+        let shared = Shared::new(1, View::tree(Path::root()), None, false);
+        shared.end();
+        for _ in 0..100 {
+            drop(shared.changes());
+        }
+        assert!(shared.lock().feeds.len() < 2);
+    }
+}
