@@ -4,11 +4,11 @@
 //!
 //! - [`Cli`], [`Command`]: what can be said
 //! - one module for each command: its arguments, its examples, what it does
-//! - [`connect`]: the way to the broker, [`connection`]: what is told of it; [`exit`]: how a command ends
-//! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`], [`input`]: what is read
+//! - [`connect`]: the way to the broker, [`connection`]: what is told of it
+//! - [`stop`]: how a command is asked to end, [`exit`]: how it ends
+//! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`], [`input`], [`lines`]: what is read
 //! - [`acknowledge`]: the answers to many writes; [`data`]: directories without a broker
 //! - [`log`]: what `serve` says while it runs
-//! - [`state`]: the file in which `watch` keeps its mirror
 
 mod acknowledge;
 mod append;
@@ -35,7 +35,6 @@ mod restore;
 mod rm;
 mod serve;
 mod signal;
-mod state;
 mod stop;
 mod tree;
 mod txn;

@@ -1,6 +1,7 @@
 //! `watch`: prints changes as they come, and keeps a mirror in a file.
 
 mod printer;
+mod state;
 
 use std::future;
 use std::path::PathBuf;
@@ -17,7 +18,6 @@ use super::duration;
 use super::exit::Failure;
 use super::ls::Reach;
 use super::output::Output;
-use super::state;
 use super::stop::Stop;
 use printer::Printer;
 

@@ -1,14 +1,14 @@
-//! What is wrong with a state file, as the command line tells it.
+//! What is wrong with the file in which a mirror is kept, as the command line tells it.
 
 use std::path::Path;
 
 use onetree_client::KeepError;
 
-use super::exit::{FAULT, Failure, USAGE};
+use super::super::exit::{FAULT, Failure, USAGE};
 
 /// It keeps another view. All that is in it and not in the wanted one would be told as deleted, and
 /// would be gone from it.
-pub(crate) fn of_another_view(path: &Path) -> Failure {
+pub(super) fn of_another_view(path: &Path) -> Failure {
     let message = format!("{} keeps another view than this one", path.display());
     Failure::new(USAGE, "state-view", message)
         .next("give the path and the options that it was made with, or another file")
