@@ -2,6 +2,7 @@
 
 mod dedup;
 mod housekeep;
+mod logs;
 mod past;
 mod replay;
 mod saved;
