@@ -20,9 +20,11 @@ use tokio::time::Instant;
 
 use super::Server;
 use super::ending::Ending;
+use super::in_flight::InFlight;
 use super::reader::{Read, Reader};
+use super::timers::Timers;
 use super::writer::Writer;
-use crate::broker::{Event, Mailbox, Order, TURN_EVENTS, WRITES_TOGETHER, Write};
+use crate::broker::{Event, Mailbox, Order, WRITES_TOGETHER, Write};
 use crate::fanout::{Outbox, Subscriber};
 
 /// A frame of a refresh is about this large, bytes: many of them fit into what is written ahead,
@@ -109,36 +111,6 @@ pub(super) struct Connection {
     _socket_place: Option<OwnedSemaphorePermit>,
 }
 
-/// The events that the owner has not answered yet, as the bytes of their requests and what they weigh
-/// for the owner, in order.
-#[derive(Default)]
-pub(super) struct InFlight {
-    sizes: VecDeque<(usize, usize)>,
-    bytes: usize,
-    weight: usize,
-}
-
-impl InFlight {
-    pub(super) fn len(&self) -> usize {
-        self.sizes.len()
-    }
-
-    pub(super) fn begin(&mut self, bytes: usize, weight: usize) {
-        self.sizes.push_back((bytes, weight));
-        self.bytes += bytes;
-        self.weight += weight;
-    }
-
-    pub(super) fn end(&mut self) {
-        let (bytes, weight) = self.sizes.pop_front().unwrap_or_default();
-        self.bytes -= bytes;
-        self.weight -= weight;
-        if self.sizes.is_empty() {
-            self.sizes = VecDeque::new();
-        }
-    }
-}
-
 /// Whether the connection's refreshes may hold on to a snapshot.
 ///
 /// Starts `No`. `No` -> `Until` when a refresh begins and the broker has a permit left; `Until` ->
@@ -159,18 +131,6 @@ pub(super) struct Asked {
     pub(super) id: u32,
     /// What was published when it came: somebody may have been told of that, and it is not told of less.
     pub(super) at: Revision,
-}
-
-/// When something is to be done though nothing happens.
-pub(super) struct Timers {
-    /// The last sign of life besides what the reader has heard, see [`Connection::heard`].
-    pub(super) heard: Instant,
-    pub(super) ping_at: Instant,
-    pub(super) heartbeat_at: Instant,
-    /// A heartbeat is due and waits for room.
-    pub(super) heartbeat_due: bool,
-    /// When the next interval of an `every_ms` subscription is over.
-    pub(super) feed_at: Option<Instant>,
 }
 
 /// A fault of ours ends the connection as anything else does, so that nothing of it stays behind:
@@ -245,13 +205,7 @@ impl Connection {
             turn_slots: TURN_SLOTS,
         });
         let now = Instant::now();
-        let timers = Timers {
-            heard: now,
-            ping_at: now + Duration::from_millis(config.ping_interval_ms),
-            heartbeat_at: now + Duration::from_millis(config.heartbeat_ms.into()),
-            heartbeat_due: false,
-            feed_at: None,
-        };
+        let timers = Timers::new(now, config);
         Connection {
             server,
             peer,
@@ -450,12 +404,11 @@ impl Connection {
     /// Whether a further message is read. Not while there is no room for the reply, or the owner
     /// has as much of this connection as one frame may hold, or as many changes as one turn of it
     /// takes: then the client waits, nobody else.
-    fn reads(&self) -> bool {
+    pub(super) fn reads(&self) -> bool {
         self.waiting.is_none()
             && self.leaving.is_none()
             && self.writer.has_room()
-            && self.in_flight.bytes < self.server.config.frame_bytes as usize
-            && self.in_flight.weight < TURN_EVENTS
+            && !self.in_flight.is_full(self.server.config.frame_bytes as usize)
             && !self.mailbox.has(Order::Finish)
     }
 
@@ -478,60 +431,6 @@ impl Connection {
         }
         let finish = self.mailbox.has(Order::Finish) && idle;
         finish.then(|| Ending::shutting_down(self.server.config.shutdown_spread_ms))
-    }
-
-    /// When there last was a sign of life from the client.
-    pub(super) fn heard(&self) -> Instant {
-        self.timers.heard.max(self.reader.heard())
-    }
-
-    fn next_deadline(&self) -> Instant {
-        let Timers { ping_at, heartbeat_at, feed_at, .. } = self.timers;
-        let hold_at = match self.hold {
-            Hold::Until { at, .. } => Some(at),
-            Hold::No | Hold::Spent => None,
-        };
-        // While nothing can be written, an interval that is over changes nothing.
-        let feed_at = feed_at.filter(|_| self.writer.has_room());
-        [feed_at, hold_at].into_iter().flatten().fold(ping_at.min(heartbeat_at), Instant::min)
-    }
-
-    /// Does what is due.
-    fn handle_time(&mut self, now: Instant) -> Option<Ending> {
-        let config = &self.server.config;
-        if self.timers.heartbeat_at <= now {
-            self.timers.heartbeat_at = now + Duration::from_millis(config.heartbeat_ms.into());
-            self.timers.heartbeat_due = true;
-        }
-        let due = self.timers.ping_at;
-        if due <= now {
-            let interval = Duration::from_millis(config.ping_interval_ms);
-            self.timers.ping_at = now + interval;
-            if !self.reads() || self.writer.is_blocked() {
-                // It is the broker that does not listen; or a client that reads nothing now, so that it
-                // finds no ping and its own may not be read. The system asks such a peer whether it is
-                // still there, and what it costs is bounded.
-                self.timers.heard = now;
-            }
-            // Where it is late, it was the broker that was away (stopped, or its machine), and what its clients
-            // said meanwhile has not been read: it will have been the next time.
-            let late = now.duration_since(due) >= interval / 2;
-            if !late && now.duration_since(self.heard()) >= 2 * interval {
-                return Some(Ending::silent(2 * interval));
-            }
-            if self.writer.has_room() {
-                self.writer.ping();
-            }
-        }
-        if matches!(self.hold, Hold::Until { at, .. } if at <= now) {
-            self.hold = Hold::Spent;
-            if !self.writer.has_room() {
-                // The client does not read: one piece more than there is room for, so that the
-                // snapshot goes.
-                self.step();
-            }
-        }
-        None
     }
 }
 

@@ -7,7 +7,8 @@
 //! - `http`: routes; `place`: where a request came in; `upgrade`: from HTTP to a WebSocket; `origin`: whose pages may connect;
 //!   `answer`: what comes back; `socket`: who does not read it is let go
 //! - `stats`, `sessions`: how it goes, as JSON; `console`: the page that shows it
-//! - `connection`: one WebSocket connection, a task of its own: its loop and its timers
+//! - `connection`: one WebSocket connection, a task of its own, and its loop; `timers`: what is due meanwhile;
+//!   `in_flight`: what the owner of the tree has of it
 //! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in; `ending`: why it ends
 //! - `check`: what a request must keep to
 //! - `reader`, `writer`: WebSocket messages from and to a socket; `frames`: messages from bytes
@@ -21,6 +22,7 @@ mod descriptors;
 mod ending;
 mod frames;
 mod http;
+mod in_flight;
 mod opening;
 mod origin;
 mod output;
@@ -30,6 +32,7 @@ mod requests;
 mod sessions;
 mod socket;
 mod stats;
+mod timers;
 mod upgrade;
 mod writer;
 

@@ -1,0 +1,41 @@
+//! What the owner of the tree has of a connection.
+
+use std::collections::VecDeque;
+
+use crate::broker::TURN_EVENTS;
+
+/// The events that the owner has not answered yet, as the bytes of their requests and what they weigh
+/// for the owner, in order.
+#[derive(Default)]
+pub(super) struct InFlight {
+    sizes: VecDeque<(usize, usize)>,
+    bytes: usize,
+    weight: usize,
+}
+
+impl InFlight {
+    pub(super) fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Whether the owner has as much of the connection as one frame may hold, or as many changes as one turn
+    /// of it takes.
+    pub(super) fn is_full(&self, frame_bytes: usize) -> bool {
+        self.bytes >= frame_bytes || self.weight >= TURN_EVENTS
+    }
+
+    pub(super) fn begin(&mut self, bytes: usize, weight: usize) {
+        self.sizes.push_back((bytes, weight));
+        self.bytes += bytes;
+        self.weight += weight;
+    }
+
+    pub(super) fn end(&mut self) {
+        let (bytes, weight) = self.sizes.pop_front().unwrap_or_default();
+        self.bytes -= bytes;
+        self.weight -= weight;
+        if self.sizes.is_empty() {
+            self.sizes = VecDeque::new();
+        }
+    }
+}
