@@ -396,7 +396,7 @@ impl Engine {
             }
             Err(error) => {
                 if self.save_from == 0 {
-                    let file = self.storage.show(tree::SPARE);
+                    let file = self.storage.show(tree::MAKING);
                     tracing::error!(file, %error, "the tree cannot be saved: the log goes on growing");
                 }
                 // Not at once again.

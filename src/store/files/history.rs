@@ -19,7 +19,7 @@ const KIND: Kind = Kind { magic: b"1TREEHIS", what: "history", version: 2 };
 /// The name of the file that says which history it is.
 pub const NAME: &str = "history.onetree";
 /// The name of a file that is being made.
-pub(super) const SPARE: &str = "history.tmp";
+pub(super) const MAKING: &str = "history.tmp";
 const BYTES: usize = 42;
 const BYTES_1: usize = 34;
 const CLEAN: u8 = 1;
@@ -54,10 +54,10 @@ impl History {
         bytes[32..34].copy_from_slice(&[self.weak.into(), end]);
         bytes[34..42].copy_from_slice(&self.log.unwrap_or_default().to_le_bytes());
         header::write(&mut bytes, &KIND, self.epoch);
-        let mut file = storage.create(SPARE, 0)?;
+        let mut file = storage.create(MAKING, 0)?;
         file.write_at(&bytes, 0)?;
         file.sync()?;
-        storage.rename(SPARE, NAME)?;
+        storage.rename(MAKING, NAME)?;
         storage.sync()
     }
 

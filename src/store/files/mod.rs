@@ -216,7 +216,7 @@ pub fn revision_of(name: &str) -> Option<u64> {
 
 /// Whether a file is one that a store makes, by its name.
 pub fn is_ours(name: &str) -> bool {
-    [history::NAME, history::SPARE, tree::SPARE, log::SPARE].contains(&name)
+    [history::NAME, history::MAKING, tree::MAKING, log::MAKING].contains(&name)
         || revision_of(name).is_some()
 }
 

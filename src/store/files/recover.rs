@@ -288,8 +288,8 @@ pub(super) fn recover(storage: &dyn Storage, settings: Settings) -> Result<Recov
         return Err(OpenError::Backup { directory: storage.show("") });
     }
     let failed = |error| OpenError::Io { file: storage.show(""), error };
-    for spare in [log::SPARE, tree::SPARE, history::SPARE] {
-        match storage.remove(spare) {
+    for making in [log::MAKING, tree::MAKING, history::MAKING] {
+        match storage.remove(making) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }

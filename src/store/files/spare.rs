@@ -29,9 +29,9 @@ impl Spare {
         }
         let storage = storage.clone();
         let make = move || {
-            let made = storage.create(log::SPARE, bytes).inspect_err(|_| {
+            let made = storage.create(log::MAKING, bytes).inspect_err(|_| {
                 // It takes room that there may be too little of. If it stays, the next replaces it.
-                let _ = storage.remove(log::SPARE);
+                let _ = storage.remove(log::MAKING);
             });
             made.map(|file| Ready { file, bytes })
         };
@@ -49,7 +49,7 @@ impl Spare {
     /// Nothing is left of it.
     pub(super) fn end(&mut self, storage: &dyn Storage) -> io::Result<()> {
         match self.take(0) {
-            Some(_) => storage.remove(log::SPARE),
+            Some(_) => storage.remove(log::MAKING),
             None => Ok(()),
         }
     }

@@ -43,7 +43,7 @@ const FILE_HEADER: usize = 64;
 pub(super) const FILE_BYTES: u64 = 8 << 20;
 
 /// The name of a file that is being made.
-pub(super) const SPARE: &str = "new.tmp";
+pub(super) const MAKING: &str = "new.tmp";
 
 /// The revision that the header of a file says is its first; `None` where there is no whole header.
 pub(super) fn begins(storage: &dyn Storage, name: &str) -> Option<u64> {

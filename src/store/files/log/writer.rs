@@ -6,7 +6,7 @@ use std::sync::Arc;
 use onetree_core::Commit;
 use onetree_protocol::Epoch;
 
-use super::{FILE_HEADER, SPARE, batch, file_header, name};
+use super::{FILE_HEADER, MAKING, batch, file_header, name};
 use crate::store::files::header;
 use crate::store::files::spare::Ready;
 use crate::store::files::storage::{Storage, StorageFile};
@@ -35,7 +35,7 @@ pub(in crate::store::files) struct LogWriter {
 impl LogWriter {
     /// Begins a file of `bytes`, or more, with `commits`, the first of which has, or will have, the
     /// revision `first`; durable, with its name, when this returns. Where there is no room for so many it
-    /// is a small one, of at least `least`. `spare`: a file of as many zeros that has the name [`SPARE`].
+    /// is a small one, of at least `least`. `spare`: a file of as many zeros that has the name [`MAKING`].
     pub(in crate::store::files) fn create(
         storage: &dyn Storage,
         epoch: Epoch,
@@ -64,13 +64,13 @@ impl LogWriter {
             };
             file.write_at(&buffer, 0)?;
             file.sync()?;
-            storage.rename(SPARE, &name(first))?;
+            storage.rename(MAKING, &name(first))?;
             storage.sync()?;
             Ok((file, bytes))
         };
         let (file, length) = made().inspect_err(|_: &io::Error| {
             // It takes room that there may be too little of. If it stays, the next one replaces it.
-            let _ = storage.remove(SPARE);
+            let _ = storage.remove(MAKING);
         })?;
         let name = name(first);
         let (durable, last) = (at, at);
@@ -152,7 +152,7 @@ impl LogWriter {
 
 /// A file of `bytes` zeros, or where there is no room for them a small one.
 fn ready(storage: &dyn Storage, least: u64, bytes: u64) -> io::Result<Ready> {
-    let make = |bytes| Ok(Ready { file: storage.create(SPARE, bytes)?, bytes });
+    let make = |bytes| Ok(Ready { file: storage.create(MAKING, bytes)?, bytes });
     match make(bytes) {
         Err(error) if is_full(&error) => make((bytes / SMALL).max(least)),
         made => made,

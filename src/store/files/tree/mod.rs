@@ -41,7 +41,7 @@ const CLIENTS: u32 = 3;
 const END: u32 = 4;
 
 /// The name of a file that is being made.
-pub(super) const SPARE: &str = "tree.tmp";
+pub(super) const MAKING: &str = "tree.tmp";
 
 /// The name of the tree saved at `rev`.
 pub(super) fn name(rev: u64) -> String {
@@ -64,6 +64,6 @@ pub(super) fn write(
 ) -> io::Result<u64> {
     writer::write(storage, epoch, key, state, wrote).inspect_err(|_| {
         // It takes room that there may be too little of. If it stays, the next one replaces it.
-        let _ = storage.remove(SPARE);
+        let _ = storage.remove(MAKING);
     })
 }

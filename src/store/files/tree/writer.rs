@@ -6,7 +6,7 @@ use onetree_core::Checkpoint;
 use onetree_protocol::{DigestKey, Epoch};
 use serde::Serialize;
 
-use super::{BLOCK_HEADER, CLIENTS, END, FILE_HEADER, FORGOTTEN, HEAD, KIND, SLOTS, SPARE, name};
+use super::{BLOCK_HEADER, CLIENTS, END, FILE_HEADER, FORGOTTEN, HEAD, KIND, MAKING, SLOTS, name};
 use crate::store::files::header;
 use crate::store::files::record::{ClientRecord, HeadRecord, SlotRecord};
 use crate::store::files::storage::{Storage, StorageFile};
@@ -27,7 +27,7 @@ pub(super) fn write(
     wrote: impl Fn(u64),
 ) -> io::Result<u64> {
     let head = state.head();
-    let file = storage.create(SPARE, 0)?;
+    let file = storage.create(MAKING, 0)?;
     let mut to = Writer { file, at: 0, synced: 0, block: Vec::new(), records: 0, wrote };
     let mut header = [0; FILE_HEADER];
     let forgotten = head.forgotten.map_or(0, |rev| rev.get() + 1);
@@ -48,7 +48,7 @@ pub(super) fn write(
     to.block.resize(BLOCK_HEADER, 0);
     to.seal(END)?;
     to.file.sync()?;
-    storage.rename(SPARE, &name(head.rev.get()))?;
+    storage.rename(MAKING, &name(head.rev.get()))?;
     storage.sync()?;
     Ok(to.at)
 }
