@@ -8,7 +8,7 @@ use onetree_protocol::frame::{Delta, ServerFrame, Signal};
 use onetree_protocol::{Act, Change, Codec, Revision};
 
 /// What stands around the changes of a delta, at most, bytes: names, two revisions, brackets.
-const ENVELOPE_BYTES: usize = 256;
+const AROUND_BYTES: usize = 256;
 
 /// Bytes of a path and a value become at most so many in a frame: `\u0000` for one.
 const ESCAPED: usize = 6;
@@ -124,7 +124,7 @@ impl Marks {
 
 /// About how many bytes a signal takes in a frame.
 pub(super) fn signal_size(signal: &Signal) -> usize {
-    ENVELOPE_BYTES + signal.path.as_str().len() + signal.value.bytes.len()
+    AROUND_BYTES + signal.path.as_str().len() + signal.value.bytes.len()
 }
 
 /// Deltas that have not been encoded yet, of one commit after the other.
@@ -151,9 +151,9 @@ impl Draft {
             Act::Put(Some(value)) => change.path.as_str().len() + value.bytes.len(),
             _ => change.path.as_str().len(),
         };
-        let raw = changes.iter().map(bytes).sum::<usize>() + changes.len() * ENVELOPE_BYTES;
+        let raw = changes.iter().map(bytes).sum::<usize>() + changes.len() * AROUND_BYTES;
         self.size += raw;
-        if ESCAPED * raw + ENVELOPE_BYTES <= frame_bytes && marks.0.iter().all(|mark| *mark == 2) {
+        if ESCAPED * raw + AROUND_BYTES <= frame_bytes && marks.0.iter().all(|mark| *mark == 2) {
             self.push(rev, changes, false);
         } else {
             self.parts(rev, &changes, marks, frame_bytes);
@@ -168,7 +168,7 @@ impl Draft {
 
     fn parts(&mut self, rev: Revision, changes: &[Change], marks: &Marks, frame_bytes: usize) {
         let mut part = Vec::new();
-        let mut size = ENVELOPE_BYTES;
+        let mut size = AROUND_BYTES;
         for (change, mark) in changes.iter().zip(&marks.0).filter(|(_, mark)| **mark > 0) {
             let change = match (mark, &change.act) {
                 (1, Act::Put(_)) => Change { act: Act::Put(None), ..change.clone() },
@@ -177,7 +177,7 @@ impl Draft {
             let more = Codec::size_hint(&change);
             if size + more > frame_bytes && !part.is_empty() {
                 self.push(rev, std::mem::take(&mut part), true);
-                size = ENVELOPE_BYTES;
+                size = AROUND_BYTES;
             }
             size += more;
             part.push(change);
