@@ -18,15 +18,15 @@ struct Change<S> {
 }
 
 pub(super) fn insert<T: Item>(root: &mut Child<T>, shape: Shape, item: T) -> Option<T> {
-    let (path, place) = root.node.find(item.key());
+    let (descent, place) = root.node.find(item.key());
     match place {
         Ok(at) => {
             let mut item = item;
-            replace(root, path.slots(), at, |old| mem::swap(old, &mut item));
+            replace(root, descent.slots(), at, |old| mem::swap(old, &mut item));
             Some(item)
         }
         Err(at) => {
-            put(root, shape, path.slots(), at, item);
+            put(root, shape, descent.slots(), at, item);
             None
         }
     }
@@ -37,8 +37,8 @@ pub(super) fn modify<T: Item>(
     key: &T::Key,
     change: impl FnOnce(&mut T),
 ) -> bool {
-    let (path, Ok(at)) = root.node.find(key) else { return false };
-    replace(root, path.slots(), at, |item| {
+    let (descent, Ok(at)) = root.node.find(key) else { return false };
+    replace(root, descent.slots(), at, |item| {
         change(item);
         debug_assert!(item.key() == key, "modify must not change the key");
     });
@@ -53,20 +53,20 @@ pub(super) fn upsert<T: Item>(
     made: impl FnOnce() -> T,
     change: impl FnOnce(&mut T),
 ) -> bool {
-    let found = hint.find(&root.node, key).map(|(path, at)| (path, Ok(at)));
-    let (path, place) = found.unwrap_or_else(|| root.node.find(key));
+    let found = hint.find(&root.node, key).map(|(descent, at)| (descent, Ok(at)));
+    let (descent, place) = found.unwrap_or_else(|| root.node.find(key));
     let change = |item: &mut T| {
         change(item);
         debug_assert!(item.key() == key, "upsert must not change the key");
     };
     match place {
         Ok(at) => {
-            replace(root, path.slots(), at, change);
+            replace(root, descent.slots(), at, change);
         }
         Err(at) => {
             let mut item = made();
             change(&mut item);
-            put(root, shape, path.slots(), at, item);
+            put(root, shape, descent.slots(), at, item);
         }
     }
     place.is_ok()
@@ -79,8 +79,8 @@ pub(super) fn remove<T: Item>(
     key: &T::Key,
     residue: impl FnOnce(&T::Summary) -> T::Summary,
 ) -> Option<T> {
-    let (path, Ok(at)) = root.node.find(key) else { return None };
-    let (item, _) = take(root, path.slots(), at, residue, shape);
+    let (descent, Ok(at)) = root.node.find(key) else { return None };
+    let (item, _) = take(root, descent.slots(), at, residue, shape);
     collapse(root);
     Some(item)
 }

@@ -17,7 +17,7 @@ use core::hint::black_box;
 
 use super::Item;
 use super::cost::visit;
-use super::node::{Node, Path};
+use super::node::{Descent, Node};
 
 /// Keys that go down together. A processor has some ten reads on the way at once, and what they
 /// bring, a few KiB a key, must still be in its nearer caches when it is used.
@@ -144,17 +144,21 @@ impl Hint {
     }
 
     /// Where the key is, if it is still there.
-    pub(super) fn find<T: Item>(&self, mut node: &Node<T>, key: &T::Key) -> Option<(Path, usize)> {
+    pub(super) fn find<T: Item>(
+        &self,
+        mut node: &Node<T>,
+        key: &T::Key,
+    ) -> Option<(Descent, usize)> {
         let (at, slots) = self.slots[..usize::from(self.depth)].split_last()?;
-        let mut path = Path::default();
+        let mut descent = Descent::default();
         for &slot in slots {
             visit();
             let Node::Inner(inner) = node else { return None };
             node = &inner.children.get(usize::from(slot))?.node;
-            path.push(usize::from(slot));
+            descent.push(usize::from(slot));
         }
         visit();
         let (Node::Leaf(leaf), at) = (node, usize::from(*at)) else { return None };
-        leaf.items.get(at).filter(|item| item.key() == key).map(|_| (path, at))
+        leaf.items.get(at).filter(|item| item.key() == key).map(|_| (descent, at))
     }
 }

@@ -68,18 +68,18 @@ pub(super) struct Child<T: Item> {
 pub(super) type Split<T> = (<T as Item>::Handle, Child<T>);
 
 /// The slots that lead from the root to a leaf.
-pub(super) struct Path {
+pub(super) struct Descent {
     slots: [u16; MAX_HEIGHT],
     depth: usize,
 }
 
-impl Default for Path {
+impl Default for Descent {
     fn default() -> Self {
         Self { slots: [0; MAX_HEIGHT], depth: 0 }
     }
 }
 
-impl Path {
+impl Descent {
     pub(super) fn slots(&self) -> &[u16] {
         &self.slots[..self.depth]
     }
@@ -107,18 +107,18 @@ impl<T: Item> Node<T> {
     }
 
     /// The way to the leaf for this key, and where in it the key is, or would be.
-    pub(super) fn find(&self, key: &T::Key) -> (Path, Result<usize, usize>) {
-        let mut path = Path::default();
+    pub(super) fn find(&self, key: &T::Key) -> (Descent, Result<usize, usize>) {
+        let mut descent = Descent::default();
         let mut node = self;
         loop {
             visit();
             match node {
                 Self::Inner(inner) => {
                     let slot = inner.slot(key);
-                    path.push(slot);
+                    descent.push(slot);
                     node = &inner.children[slot].node;
                 }
-                Self::Leaf(leaf) => return (path, leaf.find(key)),
+                Self::Leaf(leaf) => return (descent, leaf.find(key)),
             }
         }
     }
