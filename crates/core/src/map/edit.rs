@@ -12,7 +12,7 @@ use super::node::{Child, Inner, Node, Shape, Split};
 use super::{Item, Summary};
 
 /// One term of the sums above a leaf, before and after.
-struct Change<S> {
+struct Term<S> {
     old: S,
     new: S,
 }
@@ -108,24 +108,24 @@ fn replace<T: Item>(
     path: &[u16],
     at: usize,
     change: impl FnOnce(&mut T),
-) -> Change<T::Summary> {
+) -> Term<T::Summary> {
     visit();
-    let change = match (Arc::make_mut(&mut child.node), path) {
+    let term = match (Arc::make_mut(&mut child.node), path) {
         (Node::Leaf(leaf), _) => {
             let item = &mut leaf.items[at];
             let old = item.summary();
             change(item);
             let new = item.summary();
             leaf.peaks.set(at, item.peak());
-            Change { old, new }
+            Term { old, new }
         }
         (Node::Inner(inner), [slot, path @ ..]) => {
             inner.change(usize::from(*slot), |child| replace(child, path, at, change))
         }
         (Node::Inner(_), []) => unreachable!("a path ends at a leaf"),
     };
-    child.apply(&change);
-    change
+    child.apply(&term);
+    term
 }
 
 fn add<T: Item>(
@@ -190,33 +190,33 @@ fn take<T: Item>(
     at: usize,
     residue: impl FnOnce(&T::Summary) -> T::Summary,
     shape: Shape,
-) -> (T, Change<T::Summary>) {
+) -> (T, Term<T::Summary>) {
     visit();
-    let (item, change) = match (Arc::make_mut(&mut child.node), path) {
+    let (item, term) = match (Arc::make_mut(&mut child.node), path) {
         (Node::Leaf(leaf), _) => {
             let item = leaf.take(at);
             let old = item.summary();
             let new = residue(&old);
             leaf.residue.add(&new);
-            (item, Change { old, new })
+            (item, Term { old, new })
         }
         (Node::Inner(inner), [slot, path @ ..]) => {
             let slot = usize::from(*slot);
-            let (item, change) = inner.change(slot, |child| take(child, path, at, residue, shape));
-            inner.residue.add(&change.new);
+            let (item, term) = inner.change(slot, |child| take(child, path, at, residue, shape));
+            inner.residue.add(&term.new);
             inner.settle(slot, shape);
-            (item, change)
+            (item, term)
         }
         (Node::Inner(_), []) => unreachable!("a path ends at a leaf"),
     };
     child.len -= 1;
-    child.apply(&change);
-    (item, change)
+    child.apply(&term);
+    (item, term)
 }
 
 impl<T: Item> Child<T> {
-    fn apply(&mut self, change: &Change<T::Summary>) {
-        if !self.summary.replace(&change.old, &change.new) {
+    fn apply(&mut self, term: &Term<T::Summary>) {
+        if !self.summary.replace(&term.old, &term.new) {
             self.summary = self.node.sum();
         }
     }
