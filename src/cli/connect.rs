@@ -148,7 +148,7 @@ impl Link {
         let mut connection = Connection::default();
         status.mark_unchanged();
         while status.changed().await.is_ok() {
-            let told = match &*status.borrow_and_update() {
+            let news = match &*status.borrow_and_update() {
                 Status::Online(now) => connection.online(now.resumed),
                 Status::Offline { error, retry_in } => {
                     if connection.is_online() {
@@ -159,7 +159,7 @@ impl Link {
                 // What is waited for ends with it, and says why.
                 Status::Connecting | Status::Ended { .. } => continue,
             };
-            bar.suspend(|| told.aside(self.json));
+            bar.suspend(|| news.aside(self.json));
         }
         future::pending().await
     }

@@ -21,7 +21,7 @@ pub(crate) struct Connection {
 }
 
 /// What there is to tell.
-pub(crate) struct Told {
+pub(crate) struct News {
     /// For programs.
     pub(crate) json: Value,
     /// For people, who need not hear all of it.
@@ -31,7 +31,7 @@ pub(crate) struct Told {
 impl Connection {
     /// It is lost, or could not be had again. To people only what is new: the first attempts come
     /// within a second.
-    pub(crate) fn offline(&mut self, error: &str, retry_in: Option<Duration>) -> Told {
+    pub(crate) fn offline(&mut self, error: &str, retry_in: Option<Duration>) -> News {
         let json = json!({ "op": "offline", "error": error, "retry_ms": retry_in.map(millis) });
         let (since, is_new) = match &self.offline {
             Some((since, told)) => (*since, told != error),
@@ -47,7 +47,7 @@ impl Connection {
             Some(_) => None,
             None => Some(format!("offline: {error}; not trying again")),
         };
-        Told { json, words }
+        News { json, words }
     }
 
     /// Whether nothing else was told.
@@ -56,9 +56,9 @@ impl Connection {
     }
 
     /// There is one. Of the first nobody need hear.
-    pub(crate) fn online(&mut self, resumed: bool) -> Told {
+    pub(crate) fn online(&mut self, resumed: bool) -> News {
         let words = self.offline.take().map(|_| "online again".to_owned());
-        Told { json: json!({ "op": "online", "resumed": resumed }), words }
+        News { json: json!({ "op": "online", "resumed": resumed }), words }
     }
 
     /// Ends when there has been none for `patience`, and says so. For what ends by itself: nobody stops it.
@@ -73,9 +73,9 @@ impl Connection {
     }
 }
 
-impl Told {
+impl News {
     /// With more words.
-    pub(crate) fn and(mut self, more: &str) -> Told {
+    pub(crate) fn and(mut self, more: &str) -> News {
         self.words = self.words.map(|words| words + more);
         self
     }

@@ -48,14 +48,14 @@ Exit codes:
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// With an error that is told.
-    Told(Box<Told>),
+    Told(Box<Report>),
     /// Whoever reads our output has had enough: no error, and nothing to say.
     PipeClosed,
 }
 
 /// An error as it is told: to people in words, with `--json` in fields.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Report {
     exit: u8,
     code: &'static str,
     message: String,
@@ -70,7 +70,7 @@ pub(crate) struct Told {
 impl Failure {
     /// An error with its exit code, its code word and its message.
     pub(crate) fn new(exit: u8, code: &'static str, message: impl Into<String>) -> Failure {
-        Failure::Told(Box::new(Told {
+        Failure::Told(Box::new(Report {
             exit,
             code,
             message: message.into(),
@@ -113,28 +113,28 @@ impl Failure {
 
     /// Whether there is no broker to talk to any more; one that is full is there.
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Failure::Told(told) if matches!(told.code, "lost" | "unreachable"))
+        matches!(self, Failure::Told(report) if matches!(report.code, "lost" | "unreachable"))
     }
 
     /// What it is about.
     pub(crate) fn at(self, path: Option<Path>, rev: Option<Revision>) -> Failure {
-        self.edit(|told| {
-            told.path = path;
-            told.rev = rev;
+        self.edit(|report| {
+            report.path = path;
+            report.rev = rev;
         })
     }
 
     /// What to do next.
     pub(crate) fn next(self, next: impl Into<String>) -> Failure {
-        self.edit(|told| told.next = Some(next.into()))
+        self.edit(|report| report.next = Some(next.into()))
     }
 
     /// Of a write with conditions on all that is at and under each of `trees`: where one of these did not hold, it is
     /// not an entry's revision that tells more.
     pub(crate) fn of_trees(self, trees: &[Path]) -> Failure {
-        self.edit(|told| match (told.exit, &told.path, told.rev) {
+        self.edit(|report| match (report.exit, &report.path, report.rev) {
             (CONFLICT, Some(path), Some(rev)) if trees.contains(path) => {
-                told.next = Some(format!(
+                report.next = Some(format!(
                     "look at all that is there (onetree export {}), and decide again; the least revision that holds \
                      now is {rev}",
                     quoted(path.as_str())
@@ -146,41 +146,41 @@ impl Failure {
 
     /// One more of the kind, said on a line of its own.
     pub(crate) fn also(self, words: String) -> Failure {
-        self.edit(|told| told.also.push(words))
+        self.edit(|report| report.also.push(words))
     }
 
     /// One more field of the error under `--json`; its words are the message's business.
     pub(crate) fn with(self, name: &str, value: impl Into<serde_json::Value>) -> Failure {
-        self.edit(|told| {
-            told.more.insert(name.to_owned(), value.into());
+        self.edit(|report| {
+            report.more.insert(name.to_owned(), value.into());
         })
     }
 
     /// Puts `words` after the message.
     pub(crate) fn and(self, words: &str) -> Failure {
-        self.edit(|told| told.message.push_str(words))
+        self.edit(|report| report.message.push_str(words))
     }
 
-    fn edit(mut self, edit: impl FnOnce(&mut Told)) -> Failure {
-        if let Failure::Told(told) = &mut self {
-            edit(told);
+    fn edit(mut self, edit: impl FnOnce(&mut Report)) -> Failure {
+        if let Failure::Told(report) = &mut self {
+            edit(report);
         }
         self
     }
 
     /// Says it on standard error and gives the exit code.
     pub(crate) fn report(self, json: bool) -> ExitCode {
-        let told = match self {
+        let report = match self {
             Failure::PipeClosed => return ExitCode::from(OK),
-            Failure::Told(told) => told,
+            Failure::Told(report) => report,
         };
-        let text = if json { told.json() } else { told.words(io::stderr().is_terminal()) };
+        let text = if json { report.json() } else { report.words(io::stderr().is_terminal()) };
         log::say(&text);
-        ExitCode::from(told.exit)
+        ExitCode::from(report.exit)
     }
 }
 
-impl Told {
+impl Report {
     fn words(&self, colour: bool) -> String {
         let colour = colour && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let (red, plain) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };

@@ -5,7 +5,7 @@ use onetree_protocol::frame::{ServerFrame, Signal};
 use onetree_protocol::{Change, Codec};
 use serde_json::{Value, json};
 
-use super::super::connection::{Connection, Told};
+use super::super::connection::{Connection, News};
 use super::super::duration::millis;
 use super::super::exit::Failure;
 use super::super::output::{self, Output, change_json};
@@ -43,12 +43,12 @@ impl Printer<'_> {
                 self.output.line(&line)
             }
             Event::Offline { error, retry_in } => {
-                let told = self.connection.offline(&error.to_string(), *retry_in);
-                self.of_connection(told)
+                let news = self.connection.offline(&error.to_string(), *retry_in);
+                self.of_connection(news)
             }
             Event::Online { resumed } => {
-                let told = self.connection.online(*resumed);
-                self.of_connection(told)
+                let news = self.connection.online(*resumed);
+                self.of_connection(news)
             }
             // From nothing for the first time, and from the cookie, is what is expected.
             Event::Refreshing { why: Reason::NoCookie | Reason::Cookie, .. } => Ok(()),
@@ -76,10 +76,10 @@ impl Printer<'_> {
         }
     }
 
-    fn of_connection(&mut self, told: Told) -> Result<(), Failure> {
-        match told.words {
-            Some(words) => self.both(told.json, || words),
-            None => self.told(told.json),
+    fn of_connection(&mut self, news: News) -> Result<(), Failure> {
+        match news.words {
+            Some(words) => self.both(news.json, || words),
+            None => self.told(news.json),
         }
     }
 
