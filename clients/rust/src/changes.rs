@@ -31,19 +31,19 @@ pub struct Changes {
     before: Snapshot,
     ended: bool,
     /// Told to who keeps the mirror.
-    seen: Option<Arc<Seen>>,
+    place: Option<Arc<Place>>,
 }
 
 /// How far a reader is: the mirror as of the last event that it is done with.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct Place {
     at: Mutex<Snapshot>,
     moved: Arc<Notify>,
 }
 
-impl Seen {
-    pub(crate) fn new(at: Snapshot, moved: Arc<Notify>) -> Seen {
-        Seen { at: Mutex::new(at), moved }
+impl Place {
+    pub(crate) fn new(at: Snapshot, moved: Arc<Notify>) -> Place {
+        Place { at: Mutex::new(at), moved }
     }
 
     pub(crate) fn get(&self) -> Snapshot {
@@ -90,9 +90,9 @@ struct Behind {
 }
 
 impl Changes {
-    pub(crate) fn new(feed: Arc<Feed>, initial: Snapshot, seen: Option<Arc<Seen>>) -> Changes {
+    pub(crate) fn new(feed: Arc<Feed>, initial: Snapshot, place: Option<Arc<Place>>) -> Changes {
         let (position, before) = (initial.clone(), initial);
-        Changes { feed, ready: VecDeque::new(), position, before, ended: false, seen }
+        Changes { feed, ready: VecDeque::new(), position, before, ended: false, place }
     }
 
     /// The next event; `None` behind [`Event::Ended`]. Nothing is lost when this is dropped before
@@ -115,11 +115,11 @@ impl Changes {
             self.ready = self.feed.take();
         }
         let next = self.ready.pop_front();
-        if let Some(seen) = &self.seen {
+        if let Some(place) = &self.place {
             // Who asks for the next one is done with those before. A revision at which nothing
             // changed makes no event, but the cookie follows it.
             let at = if next.is_none() { self.feed.idle() } else { None };
-            seen.set(at.as_ref().unwrap_or(&self.position));
+            place.set(at.as_ref().unwrap_or(&self.position));
         }
         let (event, snapshot) = next?;
         self.before = std::mem::replace(&mut self.position, snapshot);
@@ -150,9 +150,9 @@ impl Changes {
 impl Drop for Changes {
     /// Who keeps the mirror waits for this reader no more.
     fn drop(&mut self) {
-        if let Some(seen) = self.seen.take() {
-            let moved = seen.moved.clone();
-            drop(seen);
+        if let Some(place) = self.place.take() {
+            let moved = place.moved.clone();
+            drop(place);
             moved.notify_one();
         }
     }
@@ -342,19 +342,19 @@ mod tests {
     #[test]
     fn what_is_handed_out_counts_as_seen_when_the_next_is_asked_for() {
         let feed = Arc::new(Feed::new(at(1), at(1), []));
-        let seen = Arc::new(Seen::new(at(1), Arc::default()));
-        let mut changes = Changes::new(feed.clone(), at(1), Some(seen.clone()));
+        let place = Arc::new(Place::new(at(1), Arc::default()));
+        let mut changes = Changes::new(feed.clone(), at(1), Some(place.clone()));
         feed.push(Some(delta(2)), &at(2));
         feed.push(Some(delta(3)), &at(3));
         assert!(changes.try_next().is_some());
-        assert_eq!(seen.get().rev(), at(1).rev());
+        assert_eq!(place.get().rev(), at(1).rev());
         assert!(changes.try_next().is_some());
-        assert_eq!(seen.get().rev(), at(2).rev());
+        assert_eq!(place.get().rev(), at(2).rev());
         assert!(changes.try_next().is_none());
-        assert_eq!(seen.get().rev(), at(3).rev());
+        assert_eq!(place.get().rev(), at(3).rev());
         feed.push(None, &at(4));
         assert!(changes.try_next().is_none());
-        assert_eq!(seen.get().rev(), at(4).rev());
+        assert_eq!(place.get().rev(), at(4).rev());
     }
 
     fn key(n: u64) -> LogKey {

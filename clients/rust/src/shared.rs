@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use onetree_protocol::{Epoch, Path, Revision, View};
 use tokio::sync::{Notify, watch};
 
-use crate::changes::{Changes, Feed, Seen};
+use crate::changes::{Changes, Feed, Place};
 use crate::errors::Error;
 use crate::event::Event;
 use crate::gaps::Gaps;
@@ -42,7 +42,7 @@ pub(crate) struct Inner {
     ended: Option<Event>,
     feeds: Vec<Weak<Feed>>,
     /// How far each reader is, where it is kept.
-    seen: Option<Vec<Arc<Seen>>>,
+    places: Option<Vec<Arc<Place>>>,
     pub(crate) keep_error: Option<KeepError>,
 }
 
@@ -65,7 +65,7 @@ impl Shared {
             offline: None,
             ended: None,
             feeds: Vec::new(),
-            seen: kept.then(Vec::new),
+            places: kept.then(Vec::new),
             keep_error: None,
         };
         Arc::new(Shared {
@@ -144,7 +144,7 @@ impl Shared {
         });
         self.position.send_replace(Position::of(&snapshot, fresh, ended));
         inner.snapshot = snapshot;
-        if inner.seen.is_some() {
+        if inner.places.is_some() {
             self.moved.notify_one();
         }
     }
@@ -159,23 +159,23 @@ impl Shared {
         // Of one that has ended nothing comes any more, behind which they would be forgotten.
         inner.feeds.retain(|feed| feed.strong_count() > 0);
         inner.feeds.push(Arc::downgrade(&feed));
-        let seen = inner.seen.as_mut().map(|all| {
-            let seen = Arc::new(Seen::new(initial.clone(), self.moved.clone()));
+        let place = inner.places.as_mut().map(|all| {
+            let place = Arc::new(Place::new(initial.clone(), self.moved.clone()));
             // Of those who have left, the last one is enough.
-            all.retain(|seen| Arc::strong_count(seen) > 1);
-            all.push(seen.clone());
-            seen
+            all.retain(|place| Arc::strong_count(place) > 1);
+            all.push(place.clone());
+            place
         });
-        Changes::new(feed, initial, seen)
+        Changes::new(feed, initial, place)
     }
 
     /// The application looks at the mirror itself: where all who read have left, it goes by that from
     /// now on.
     pub(crate) fn look(&self) -> MutexGuard<'_, Inner> {
         let mut inner = self.lock();
-        let left = |seen: &Vec<Arc<Seen>>| seen.iter().all(|seen| Arc::strong_count(seen) == 1);
-        if let Some(seen) = inner.seen.as_mut().filter(|seen| !seen.is_empty() && left(seen)) {
-            seen.clear();
+        let left = |all: &Vec<Arc<Place>>| all.iter().all(|place| Arc::strong_count(place) == 1);
+        if let Some(all) = inner.places.as_mut().filter(|all| !all.is_empty() && left(all)) {
+            all.clear();
             self.moved.notify_one();
         }
         inner
@@ -185,13 +185,13 @@ impl Shared {
     /// reader, what there is.
     pub(crate) fn shown(&self) -> Snapshot {
         let inner = self.lock();
-        let readers = inner.seen.as_deref().unwrap_or_default();
+        let readers = inner.places.as_deref().unwrap_or_default();
         let epoch = inner.snapshot.cookie().map(|cookie| cookie.epoch);
-        let reading = readers.iter().filter(|seen| Arc::strong_count(seen) > 1);
-        let reached = reading.map(|seen| seen.get()).min_by_key(|snapshot| {
+        let reading = readers.iter().filter(|place| Arc::strong_count(place) > 1);
+        let reached = reading.map(|place| place.get()).min_by_key(|snapshot| {
             (snapshot.cookie().map(|cookie| cookie.epoch) == epoch, snapshot.rev())
         });
-        let left = || readers.last().map(|seen| seen.get());
+        let left = || readers.last().map(|place| place.get());
         reached.or_else(left).unwrap_or_else(|| inner.snapshot.clone())
     }
 
