@@ -48,8 +48,8 @@ impl Steps {
 ///
 /// A connection may have 1,024 views and 16,384 segments of patterns, a commit 10,000 changes, and there is no end
 /// of either: what each may have does not bound the product, and nobody else's write is taken meanwhile. So where no
-/// steps are left, it stays open who sees something of what was not looked at yet. First that is who has many patterns,
-/// and last who has none.
+/// steps are left, it stays open who sees something of what was not looked at yet. Views with many patterns go
+/// without an answer first, those without patterns last.
 #[derive(Debug)]
 pub(super) struct Lookup {
     left: Steps,
@@ -89,8 +89,9 @@ impl Lookup {
         }
     }
 
-    /// Whether so much was taken to find those who are not handed anything yet that they should be: it earns
-    /// some, and who needs few steps is not handed his commits one by one because others have taken many.
+    /// Whether so much was looked up since the last handing over that what was found should go out now: handing
+    /// over earns steps, and subscribers that are found quickly must not get their commits one by one because
+    /// others took many steps.
     pub(super) fn is_long(&self) -> bool {
         self.taken >= STEPS_A_RUN
     }

@@ -101,8 +101,8 @@ impl<'a> Publication<'a> {
                     Seen::Yes(group) if group.deltas => {
                         self.matched.of(group, all).set(at, change, group.view.values);
                     }
-                    // Before anything of this commit is handed over: who is at the commit by what another view of his
-                    // sees would miss what this one may.
+                    // Before anything of this commit is handed over: a subscriber that gets the commit through
+                    // one view would miss what another of its views may see.
                     Seen::Perhaps(group) if group.deltas => {
                         group.each_member(|subscriber| subscriber.sink.overflow());
                     }

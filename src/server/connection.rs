@@ -31,8 +31,8 @@ use crate::fanout::{Outbox, Subscriber};
 /// and each is small enough to be made between two live deltas (about 20 us).
 const REFRESH_FRAME_BYTES: usize = 8 * 1024;
 
-/// How long a connection goes on while others of its thread wait for their turn. Whoever sends request after
-/// request always has the next one there, and his socket takes the answers: he would have the thread for himself.
+/// How long a connection goes on while others of its thread wait. A client that sends without pause always has the
+/// next request there, and would keep the thread for itself.
 pub(super) const TURN: Duration = Duration::from_millis(2);
 
 /// Slots that one step of a refresh looks at: about a millisecond at most, also where the view skips what

@@ -57,7 +57,7 @@ pub struct Bounds {
     pub dedup_answers: u32,
     /// Bytes of memory of the answers remembered for one client, roughly. Its last answer is always kept.
     pub dedup_client_bytes: u64,
-    /// The same of all clients together: beyond, those whose last write is the longest ago are forgotten, all but one.
+    /// The same of all clients together: beyond, the clients that have been silent longest are forgotten, all but one.
     pub dedup_bytes: u64,
     /// Clients that are remembered.
     pub dedup_clients: u32,

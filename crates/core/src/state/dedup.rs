@@ -75,8 +75,7 @@ impl Remembered {
     }
 }
 
-/// Of some clients: when the one wrote last whose last write is the longest ago, and the bytes of all their
-/// answers.
+/// When the client that has been silent longest last wrote, and the bytes of the answers of all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Idle {
     pub(super) oldest: Time,
@@ -207,7 +206,7 @@ impl Committed {
             || count > 1 && self.clients.summary().bytes > bounds.dedup_bytes
     }
 
-    /// Whose last write is the longest ago, if that is at or before `until`.
+    /// The client that has been silent longest, if it last wrote at or before `until`.
     pub(super) fn idle_client(&self, until: Time) -> Option<Name> {
         let Idle { oldest, .. } = self.clients.summary();
         if oldest > until {

@@ -127,8 +127,7 @@ impl Subscription {
     }
 }
 
-/// The way a refresh takes: from the cookie when that is good, otherwise from nothing. Where the
-/// client still has a copy, repair will be the third way.
+/// The way a refresh takes: from the cookie when that is good, otherwise from nothing.
 fn way(sub: &Sub, now: &Snapshot) -> (Option<Revision>, RefreshKind, Reason) {
     let full = |reason| (None, RefreshKind::Full, reason);
     let Some(cookie) = &sub.cookie else { return full(Reason::NoCookie) };
