@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::super::Common;
 use super::super::exit::Failure;
@@ -50,56 +50,52 @@ const QUANTILES: [(&str, f64); 5] =
 impl Report {
     /// Prints it.
     pub(super) fn print(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
+        if common.json { output.line(&self.json().to_string()) } else { self.words(output) }
+    }
+
+    fn json(&self) -> Value {
         let Report { bench, total, writes, .. } = self;
-        let quantiles = QUANTILES.map(|(name, q)| (name, total.latency_us.value_at_quantile(q)));
-        let write_rate = per_second(*writes, self.writing);
-        let delivery_rate = per_second(total.deliveries, self.all);
-        let with = match bench.with {
-            With::Append => "append",
-            With::Put => "put",
-            With::Signal => "signal",
-        };
-        // Between two puts of one entry nothing is lost when a subscriber sees the second alone.
-        let missing = if bench.with == With::Put { "folded" } else { "lost" };
-        if common.json {
-            let latency: serde_json::Map<String, serde_json::Value> =
-                quantiles.map(|(name, us)| (name.to_owned(), us.into())).into_iter().collect();
-            let report = json!({
-                "with": with,
-                "publishers": bench.publishers,
-                "subscribers": bench.subscribers,
-                "size": bench.size,
-                "seconds": self.writing.as_secs_f64(),
-                "writes": writes,
-                "writes_per_s": write_rate,
-                "deliveries": total.deliveries,
-                "deliveries_per_s": delivery_rate,
-                missing: total.missing,
-                "duplicates": total.duplicates,
-                "latency_us": latency,
-                "broker_cpus": self.broker.map(|used| used.processors),
-                "broker_cpu_us_per_delivery": self.broker.filter(|_| bench.subscribers > 0).map(|used| self.each(used)),
-                "bench_cpus": self.own.map(|used| used.processors),
-                "bench_is_the_bottleneck": self.is_the_bottleneck(),
-                "connection_lost": self.lost,
-            });
-            return output.line(&report.to_string());
-        }
+        let latency: Map<String, Value> =
+            self.quantiles().map(|(name, us)| (name.to_owned(), us.into())).into_iter().collect();
+        json!({
+            "with": self.with(),
+            "publishers": bench.publishers,
+            "subscribers": bench.subscribers,
+            "size": bench.size,
+            "seconds": self.writing.as_secs_f64(),
+            "writes": writes,
+            "writes_per_s": per_second(*writes, self.writing),
+            "deliveries": total.deliveries,
+            "deliveries_per_s": per_second(total.deliveries, self.all),
+            self.missing(): total.missing,
+            "duplicates": total.duplicates,
+            "latency_us": latency,
+            "broker_cpus": self.broker.map(|used| used.processors),
+            "broker_cpu_us_per_delivery": self.broker.filter(|_| bench.subscribers > 0).map(|used| self.each(used)),
+            "bench_cpus": self.own.map(|used| used.processors),
+            "bench_is_the_bottleneck": self.is_the_bottleneck(),
+            "connection_lost": self.lost,
+        })
+    }
+
+    fn words(&self, output: &mut Output) -> Result<(), Failure> {
+        let Report { bench, total, writes, .. } = self;
         let Load { publishers, subscribers, size, .. } = bench;
         output.line(&format!(
-            "{publishers} {}, {subscribers} {}, {with} of {size} bytes, {:.1} s",
+            "{publishers} {}, {subscribers} {}, {} of {size} bytes, {:.1} s",
             plural(u64::from(*publishers), "publisher", "publishers"),
             plural(u64::from(*subscribers), "subscriber", "subscribers"),
+            self.with(),
             self.writing.as_secs_f64()
         ))?;
         let (w, d) = (thousands(*writes), thousands(total.deliveries));
-        output.line(&format!("writes      {w:>12}  {:>12} writes/s", thousands(write_rate)))?;
-        output
-            .line(&format!("deliveries  {d:>12}  {:>12} deliveries/s", thousands(delivery_rate)))?;
-        output.line(&format!("{missing:<12}{:>12}", thousands(total.missing)))?;
+        let per_s = thousands(per_second(*writes, self.writing));
+        output.line(&format!("writes      {w:>12}  {per_s:>12} writes/s"))?;
+        let per_s = thousands(per_second(total.deliveries, self.all));
+        output.line(&format!("deliveries  {d:>12}  {per_s:>12} deliveries/s"))?;
+        output.line(&format!("{:<12}{:>12}", self.missing(), thousands(total.missing)))?;
         output.line(&format!("duplicates  {:>12}", thousands(total.duplicates)))?;
-        let latency: Vec<String> =
-            quantiles.iter().map(|(name, us)| format!("{name} {}", millis(*us))).collect();
+        let latency = self.quantiles().map(|(name, us)| format!("{name} {}", millis(us)));
         if *subscribers > 0 {
             output.line(&format!("latency     {}", latency.join("  ")))?;
         }
@@ -129,6 +125,25 @@ impl Report {
             )?;
         }
         Ok(())
+    }
+
+    /// In microseconds.
+    fn quantiles(&self) -> [(&'static str, u64); QUANTILES.len()] {
+        QUANTILES.map(|(name, q)| (name, self.total.latency_us.value_at_quantile(q)))
+    }
+
+    fn with(&self) -> &'static str {
+        match self.bench.with {
+            With::Append => "append",
+            With::Put => "put",
+            With::Signal => "signal",
+        }
+    }
+
+    /// What it is called that a subscriber has not seen something.
+    fn missing(&self) -> &'static str {
+        // Between two puts of one entry nothing is lost when a subscriber sees the second alone.
+        if self.bench.with == With::Put { "folded" } else { "lost" }
     }
 
     /// Microseconds of processors that each delivery took; each write, where nobody follows.
