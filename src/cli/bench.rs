@@ -155,40 +155,10 @@ impl Bench {
         let start = Instant::now();
         // Set when the warm-up begins; nothing is written before.
         let from = Arc::new(OnceLock::new());
-        let mut subscribers: Vec<JoinHandle<Result<Tally, Failure>>> = Vec::new();
-        for _ in 0..self.subscribers {
-            let link = Link::open(common).await?;
-            let mut options = MirrorOptions::new();
-            if self.with == With::Signal {
-                options = options.signals();
-            }
-            let mirror = link.client.mirror(View::tree(top.clone()), options);
-            mirror.fresh().await.map_err(connect::failed)?;
-            let tally = Tally::new(self.publishers as usize, from.clone());
-            let subscriber = Subscriber { link, mirror, start, tally };
-            subscribers.push(tokio::spawn(subscriber.run(written.clone())));
-        }
-        let mut publishers: Vec<JoinHandle<Result<Written, Failure>>> = Vec::new();
+        let subscribers = self.subscribe(common, top, start, &from, &written).await?;
         let begin = Instant::now() + self.warm_up;
         let _ = from.set(begin - start);
-        for number in 0..self.publishers {
-            let link = Link::open(common).await?;
-            let path = top.child(&number.to_string()).map_err(|e| Failure::fault(e.to_string()))?;
-            let publisher = Publisher {
-                link,
-                path,
-                number,
-                start,
-                begin,
-                end: begin + self.duration,
-                ending: ending.clone(),
-                interval: (self.rate > 0).then(|| Duration::from_secs(1) / self.rate),
-                in_flight: self.in_flight as usize,
-                size: self.size,
-                with: self.with,
-            };
-            publishers.push(tokio::spawn(publisher.run()));
-        }
+        let publishers = self.publish(common, top, start, begin, &ending).await?;
         let bar = progress::time(!common.json, self.warm_up + self.duration)?;
         let broker = Process::at(&common.url);
         let watches = tokio::spawn(async move {
@@ -219,6 +189,62 @@ impl Bench {
         let all = begin.elapsed();
         let lost = control.losses();
         Ok(Report { bench: self.into(), writes, writing, total, all, broker, own, lost })
+    }
+
+    /// Starts those who follow: when this returns, all do.
+    async fn subscribe(
+        &self,
+        common: &Common,
+        top: &Path,
+        start: Instant,
+        from: &Arc<OnceLock<Duration>>,
+        written: &watch::Receiver<subscriber::Written>,
+    ) -> Result<Vec<JoinHandle<Result<Tally, Failure>>>, Failure> {
+        let mut subscribers = Vec::new();
+        for _ in 0..self.subscribers {
+            let link = Link::open(common).await?;
+            let mut options = MirrorOptions::new();
+            if self.with == With::Signal {
+                options = options.signals();
+            }
+            let mirror = link.client.mirror(View::tree(top.clone()), options);
+            mirror.fresh().await.map_err(connect::failed)?;
+            let tally = Tally::new(self.publishers as usize, from.clone());
+            let subscriber = Subscriber { link, mirror, start, tally };
+            subscribers.push(tokio::spawn(subscriber.run(written.clone())));
+        }
+        Ok(subscribers)
+    }
+
+    /// Starts those who write.
+    async fn publish(
+        &self,
+        common: &Common,
+        top: &Path,
+        start: Instant,
+        begin: Instant,
+        ending: &Arc<AtomicBool>,
+    ) -> Result<Vec<JoinHandle<Result<Written, Failure>>>, Failure> {
+        let mut publishers = Vec::new();
+        for number in 0..self.publishers {
+            let link = Link::open(common).await?;
+            let path = top.child(&number.to_string()).map_err(|e| Failure::fault(e.to_string()))?;
+            let publisher = Publisher {
+                link,
+                path,
+                number,
+                start,
+                begin,
+                end: begin + self.duration,
+                ending: ending.clone(),
+                interval: (self.rate > 0).then(|| Duration::from_secs(1) / self.rate),
+                in_flight: self.in_flight as usize,
+                size: self.size,
+                with: self.with,
+            };
+            publishers.push(tokio::spawn(publisher.run()));
+        }
+        Ok(publishers)
     }
 }
 
