@@ -128,21 +128,7 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
         files.push((behind, file));
     }
     let new_epoch = there.tree.is_none() && history.is_none();
-    let epoch = history.map_or(settings.epoch, |history| history.epoch);
-    let (mut state, epoch, saved_bytes) = match tree {
-        Some((name, file)) => {
-            let Loaded { state, epoch, bytes } = tree::load(storage, &name, file, settings)?;
-            if let Some(history) = history
-                && history.epoch != epoch
-                && !history.may_have_lost()
-            {
-                let why = format!("it is of another history than {}", history::NAME);
-                return Err(Damage { file: storage.show(&name), offset: 16, why }.into());
-            }
-            (state, epoch, bytes)
-        }
-        None => (State::new(Settings { epoch, ..settings }), epoch, 0),
-    };
+    let Loaded { mut state, epoch, bytes: saved_bytes } = load(storage, tree, history, settings)?;
     let saved = state.rev().get();
     let backup = history.is_some_and(|history| history.backup);
     let lost = Loss::of(history, &there);
@@ -159,6 +145,29 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     }
     report.rev = state.rev().get();
     Ok(Recovered { state, report, saved_bytes, log_bytes, last })
+}
+
+/// Reads the saved tree, where there is one, and begins with nothing where there is none.
+fn load(
+    storage: &dyn Storage,
+    tree: Option<(String, Box<dyn StorageFile>)>,
+    history: Option<History>,
+    settings: Settings,
+) -> Result<Loaded, OpenError> {
+    let Some((name, file)) = tree else {
+        let epoch = history.map_or(settings.epoch, |history| history.epoch);
+        let state = State::new(Settings { epoch, ..settings });
+        return Ok(Loaded { state, epoch, bytes: 0 });
+    };
+    let loaded = tree::load(storage, &name, file, settings)?;
+    if let Some(history) = history
+        && history.epoch != loaded.epoch
+        && !history.may_have_lost()
+    {
+        let why = format!("it is of another history than {}", history::NAME);
+        return Err(Damage { file: storage.show(&name), offset: 16, why }.into());
+    }
+    Ok(loaded)
 }
 
 /// What there is, by the names of the files.
