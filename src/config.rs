@@ -265,31 +265,7 @@ impl Config {
             let place = sources.get(key).cloned().unwrap_or_else(|| DEFAULTS_NAME.to_owned());
             Err(ConfigError::Wrong { place, message: format!("'{key}' {message}") })
         };
-        let positive = [
-            ("connections", u64::from(self.connections)),
-            ("sessions", u64::from(self.sessions)),
-            ("value_bytes", u64::from(self.value_bytes)),
-            ("subscriptions_per_connection", u64::from(self.subscriptions_per_connection)),
-            ("subscription_bytes", u64::from(self.subscription_bytes)),
-            ("requests_in_flight", u64::from(self.requests_in_flight)),
-            ("outbox_bytes", u64::from(self.outbox_bytes)),
-            ("outbox_frames", u64::from(self.outbox_frames)),
-            ("tree_entries", self.tree_entries),
-            ("tree_bytes", self.tree_bytes),
-            ("commit_changes", u64::from(self.commit_changes)),
-            ("commit_conditions", u64::from(self.commit_conditions)),
-            ("dedup_answers", u64::from(self.dedup_answers)),
-            ("dedup_client_bytes", self.dedup_client_bytes),
-            ("dedup_bytes", self.dedup_bytes),
-            ("dedup_clients", u64::from(self.dedup_clients)),
-            ("hello_timeout_ms", self.hello_timeout_ms),
-            ("ping_interval_ms", self.ping_interval_ms),
-            ("heartbeat_ms", u64::from(self.heartbeat_ms)),
-            ("shutdown_timeout_ms", self.shutdown_timeout_ms),
-            ("sync_interval_ms", self.sync_interval_ms),
-            ("save_after_bytes", self.save_after_bytes),
-        ];
-        if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+        if let Some((key, _)) = self.positive().into_iter().find(|(_, value)| *value == 0) {
             return wrong(key, "must be at least 1".to_owned());
         }
         let of_a_frame = [
@@ -332,6 +308,34 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// What must be at least 1.
+    fn positive(&self) -> [(&'static str, u64); 22] {
+        [
+            ("connections", u64::from(self.connections)),
+            ("sessions", u64::from(self.sessions)),
+            ("value_bytes", u64::from(self.value_bytes)),
+            ("subscriptions_per_connection", u64::from(self.subscriptions_per_connection)),
+            ("subscription_bytes", u64::from(self.subscription_bytes)),
+            ("requests_in_flight", u64::from(self.requests_in_flight)),
+            ("outbox_bytes", u64::from(self.outbox_bytes)),
+            ("outbox_frames", u64::from(self.outbox_frames)),
+            ("tree_entries", self.tree_entries),
+            ("tree_bytes", self.tree_bytes),
+            ("commit_changes", u64::from(self.commit_changes)),
+            ("commit_conditions", u64::from(self.commit_conditions)),
+            ("dedup_answers", u64::from(self.dedup_answers)),
+            ("dedup_client_bytes", self.dedup_client_bytes),
+            ("dedup_bytes", self.dedup_bytes),
+            ("dedup_clients", u64::from(self.dedup_clients)),
+            ("hello_timeout_ms", self.hello_timeout_ms),
+            ("ping_interval_ms", self.ping_interval_ms),
+            ("heartbeat_ms", u64::from(self.heartbeat_ms)),
+            ("shutdown_timeout_ms", self.shutdown_timeout_ms),
+            ("sync_interval_ms", self.sync_interval_ms),
+            ("save_after_bytes", self.save_after_bytes),
+        ]
     }
 
     /// What one connection is told in `welcome`.
