@@ -1,6 +1,8 @@
 //! Starting and stopping a broker.
 
+use std::future::pending;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use onetree_core::{Settings, State};
 use onetree_protocol::{DigestKey, Epoch};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::broker::{Event, Hooks, Owner, QUEUED_EVENTS, Shared};
 use crate::config::Config;
@@ -210,14 +212,35 @@ impl Running {
     /// come back. Takes at most `shutdown_timeout_ms`, then cuts what is still open; the store then has a
     /// second to end in.
     pub async fn shutdown(&self) {
-        let deadline = Instant::now() + self.timeout;
-        if timeout_at(deadline, self.server.finish()).await.is_err() {
-            tracing::warn!("shutdown took too long: connections are cut");
-            self.server.cut();
+        self.shutdown_until(pending()).await;
+    }
+
+    /// As [`Running::shutdown`], but takes no longer than until `enough`, and the second that the store has.
+    pub async fn shutdown_until(&self, enough: impl Future<Output = ()>) {
+        let mut deadline = Instant::now() + self.timeout;
+        let mut enough = pin!(async {
+            enough.await;
+            Instant::now()
+        });
+        let mut hurries = false;
+        tokio::select! {
+            () = self.server.finish() => {}
+            () = sleep_until(deadline) => {
+                tracing::warn!("shutdown took too long: connections are cut");
+                self.server.cut();
+            }
+            now = &mut enough => {
+                (deadline, hurries) = (now, true);
+                self.server.cut();
+            }
         }
         // Closed when the owner is gone already, and full only while its store hangs.
         let _ = self.server.events.try_send(Event::Stop);
-        let _ = timeout_at(deadline.max(Instant::now() + STORE_ENDS), self.wait()).await;
+        let ended = timeout_at(deadline.max(Instant::now() + STORE_ENDS), self.wait());
+        tokio::select! {
+            _ = ended => {}
+            () = async { sleep_until(enough.await + STORE_ENDS).await }, if !hurries => {}
+        }
     }
 
     /// Waits until it has stopped, by [`Running::shutdown`] or by itself.
@@ -246,8 +269,12 @@ impl std::fmt::Debug for Running {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
+    use onetree_core::Commit;
+
     use super::*;
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, StoreError};
 
     /// Here, where no test starts a program: until that is another one it has a copy of each socket.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -257,6 +284,49 @@ mod tests {
             let broker = Broker::start(config.clone(), MemoryStore::new()).await.unwrap();
             config.listen = broker.addr();
             broker.shutdown().await;
+        }
+    }
+
+    /// A store whose end takes so long.
+    struct Ends(Duration);
+
+    impl Store for Ends {
+        fn append(
+            &mut self,
+            _: &[Arc<Commit>],
+        ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+            ready(Ok(()))
+        }
+
+        fn durable(&self) -> bool {
+            true
+        }
+
+        fn close(&mut self) -> impl Future<Output = Result<(), EndError>> + Send + 'static {
+            let takes = self.0;
+            async move {
+                tokio::time::sleep(takes).await;
+                Ok(())
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_in_a_hurry_leaves_the_store_its_second() {
+        let config = Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            shutdown_timeout_ms: 60_000,
+            ..Config::default()
+        };
+        for (takes, ended) in [(200, Some(Ok(()))), (60_000, None)] {
+            for hurry in [Duration::ZERO, Duration::from_millis(100)] {
+                let store = Ends(Duration::from_millis(takes));
+                let broker = Broker::start(config.clone(), store).await.unwrap();
+                let begun = Instant::now();
+                broker.shutdown_until(tokio::time::sleep(hurry)).await;
+                assert_eq!(broker.ended(), ended, "{takes} ms, {hurry:?}");
+                assert!(begun.elapsed() < Duration::from_secs(30), "{takes} ms, {hurry:?}");
+            }
         }
     }
 }

@@ -45,7 +45,8 @@ Examples:
 
 Ctrl-C and SIGTERM end it well: it says goodbye to its clients, and what it has accepted is
 stored. On Linux so does SIGHUP, which comes when its terminal is closed, except under nohup; it
-is no way to have the settings read again.";
+is no way to have the settings read again. A second one, a second later, ends it at once: clients
+get no goodbye.";
 
 /// Run a broker until Ctrl-C or SIGTERM
 #[derive(Args)]
@@ -125,15 +126,21 @@ impl Serve {
             () = stop.asked() => {}
         }
         if !json {
-            log::say("shutting down; Ctrl-C again ends it at once");
+            log::say("shutting down; Ctrl-C again, a second from now or later, ends it at once");
         }
-        tokio::select! {
-            () = running.shutdown() => {}
-            () = stop.asked() => {}
-        }
-        let slow = || Err(Failure::fault("the store did not end in time: it is as after a crash"));
+        let mut twice = false;
+        let again = async {
+            stop.asked().await;
+            twice = true;
+        };
+        running.shutdown_until(again).await;
         let failed = |error: onetree::Failed| Failure::fault(error.to_string());
-        running.ended().map_or_else(slow, |ended| ended.map_err(failed))
+        let why = match twice {
+            true => "ended at once, as asked twice, before the store had",
+            false => "the store did not end in time",
+        };
+        let cut_short = || Err(Failure::fault(format!("{why}: it is as after a crash")));
+        running.ended().map_or_else(cut_short, |ended| ended.map_err(failed))
     }
 
     /// Starts the broker; the lock is that of its directory.

@@ -5,8 +5,13 @@ use std::fs;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 use super::exit::Failure;
+
+/// What comes sooner after a signal is the same request: who closes a terminal sends two, as do `timeout` and a
+/// systemd that is told to (`SendSIGHUP`).
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Listens for all of them from the moment it is made: before that, they kill.
 pub(crate) struct Stop {
@@ -14,6 +19,8 @@ pub(crate) struct Stop {
     terminate: Signal,
     /// Not of who is to outlive the terminal.
     hangup: Option<Signal>,
+    /// When the last one came that counted.
+    last: Option<Instant>,
 }
 
 impl Stop {
@@ -27,11 +34,23 @@ impl Stop {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hangup: if hears_hangup() { Some(listen(SignalKind::hangup())?) } else { None },
+            last: None,
         })
     }
 
-    /// Returns when one has come. Nothing is lost when this is dropped before.
+    /// Returns when one has come; at once behind another it counts as that one. Nothing is lost when this is dropped
+    /// before.
     pub(crate) async fn asked(&mut self) {
+        loop {
+            self.signal().await;
+            if self.last.is_none_or(|last| last.elapsed() >= AGAIN) {
+                self.last = Some(Instant::now());
+                return;
+            }
+        }
+    }
+
+    async fn signal(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

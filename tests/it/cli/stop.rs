@@ -1,12 +1,16 @@
 //! Ctrl-C, also while the broker does not answer, and the end of the terminal.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Broker, Running, eventually, export, interrupt, program};
+use serde_json::json;
+
+use super::{Broker, Running, eventually, export, interrupt, program, said, text};
+use crate::directory::Directory;
+use crate::wire::Wire;
 
 /// Longer than any goodbye takes, shorter than a request waits for its answer.
 const SOON: Duration = Duration::from_secs(25);
@@ -69,7 +73,8 @@ fn a_bench_ends_when_asked_also_without_the_broker() {
     // Who asks again has no time to wait for what was measured.
     let (_broker, mut bench) = stopped("0");
     signal(bench.child.id(), "-INT");
-    thread::sleep(Duration::from_secs(1));
+    // Sooner it would be the same request.
+    thread::sleep(Duration::from_secs(2));
     let begun = Instant::now();
     assert_eq!(interrupt(&mut bench.child), 5);
     assert!(begun.elapsed() < Duration::from_secs(9), "it took {:?}", begun.elapsed());
@@ -174,6 +179,74 @@ fn the_end_of_the_terminal_is_an_end_like_others() {
     drop(broker.child.stderr.take());
     signal(broker.child.id(), "-HUP");
     assert_eq!(broker.child.wait().unwrap().code(), Some(0));
+}
+
+/// Two signals, both of which are there before the process sees one: so it is where a terminal is closed.
+#[cfg(target_os = "linux")]
+fn signals(pid: u32, names: [&str; 2]) {
+    for name in ["-STOP", names[0], names[1], "-CONT"] {
+        signal(pid, name);
+    }
+}
+
+/// A start after an end that was not good would begin a new history.
+#[cfg(target_os = "linux")]
+#[test]
+fn two_signals_that_come_together_are_one() {
+    let directory = Directory::new("together");
+    for names in [["-HUP", "-TERM"], ["-TERM", "-INT"]] {
+        let interval = ["durability=interval", "sync_interval_ms=600000"];
+        let mut broker = Broker::on(&directory.0, &interval);
+        broker.ok(&["put", "/a", "1"]);
+        signals(broker.child.id(), names);
+        let status = broker.child.wait().unwrap();
+        let mut log = String::new();
+        broker.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert_eq!(status.code(), Some(0), "{names:?}: {log}");
+        let checked = said(&program(&["check", "--data", text(&directory.0)]).output().unwrap());
+        assert!(!checked.contains("loss"), "{names:?}: {checked}");
+    }
+}
+
+/// Who waits for answers has time for them.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_writes_lines_and_gets_two_signals_together_waits_for_answers() {
+    let broker = Broker::start();
+    let mut command = broker.command(&["append", "/a", "--lines"]);
+    command.stdin(Stdio::piped());
+    let mut writes = Running::start(command);
+    let told = writes.aside();
+    let mut input = writes.child.stdin.take().unwrap();
+    input.write_all(b"one\n").unwrap();
+    eventually(|| export(&broker, "/a").len() == 1);
+    stop(&broker);
+    input.write_all(b"two\n").unwrap();
+    thread::sleep(Duration::from_millis(300));
+    signals(writes.child.id(), ["-HUP", "-INT"]);
+    thread::sleep(Duration::from_millis(300));
+    signal(broker.child.id(), "-CONT");
+    assert_eq!(writes.child.wait().unwrap().code(), Some(130));
+    let told = told.iter().collect::<Vec<_>>().join("\n");
+    assert!(told.contains("2 lines were acknowledged"), "{told}");
+}
+
+/// Who asks again later has waited long enough.
+#[tokio::test]
+async fn a_second_signal_a_second_later_ends_a_broker_at_once_and_well() {
+    let directory = Directory::new("again");
+    let mut broker = Broker::on(&directory.0, &["shutdown_timeout_ms=60000"]);
+    let addr = broker.url.strip_prefix("ws://").unwrap().parse().unwrap();
+    // Its goodbye is behind what it does not read.
+    let mut deaf = Wire::narrow(addr).await;
+    deaf.put("/a", json!("x".repeat(500_000))).await;
+    for _ in 0..20 {
+        deaf.send(json!({"op": "get", "id": 1, "paths": ["/a"]})).await;
+    }
+    signal(broker.child.id(), "-TERM");
+    thread::sleep(Duration::from_millis(1_200));
+    assert_eq!(broker.child.try_wait().unwrap(), None, "it has ended without being asked again");
+    assert_eq!(interrupt(&mut broker.child), 0);
 }
 
 #[cfg(target_os = "linux")]
