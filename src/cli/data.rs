@@ -138,9 +138,10 @@ pub(crate) fn read_live(disk: &Disk) -> Result<(State, Report, Settings), Failur
                 true
             }
             OpenError::Io { error, .. } => error.kind() == ErrorKind::NotFound,
-            OpenError::Newer { .. } | OpenError::Backup { .. } | OpenError::Unfinished { .. } => {
-                false
-            }
+            OpenError::Newer { .. }
+            | OpenError::Backup { .. }
+            | OpenError::HalfBackup { .. }
+            | OpenError::Unfinished { .. } => false,
         };
         if !passes || attempts == ATTEMPTS {
             return Err(unreadable(&error));
@@ -177,6 +178,10 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
         OpenError::Newer { .. } => Failure::new(USAGE, "newer", error.to_string())
             .next("use the version of Onetree that wrote it, or a later one"),
         OpenError::Backup { .. } => Failure::new(USAGE, "no-data", error.to_string()),
+        OpenError::HalfBackup { directory } => Failure::new(FAULT, "damaged", error.to_string())
+            .next("make it again: onetree backup --data DIR BACKUP")
+            .with("file", directory.as_str())
+            .with("offset", 0),
         OpenError::Unfinished { .. } => Failure::new(USAGE, "unfinished", error.to_string())
             .next("run it again: onetree restore --data DIR --force BACKUP; without one, take what is whole: onetree restore --data NEW --salvage DIR, or DIR/before-restore-N, where what was moved is, if that is there; the rest is still in DIR: do not mix the two"),
         OpenError::Io { error: io, .. } if io.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
@@ -187,6 +192,17 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
             let look = "look at the disk, at its free space, and at who may read and write the file";
             Failure::new(FAULT, "io", error.to_string()).next(advice(io, look))
         }
+    }
+}
+
+/// Nothing at all is whole of what was to be salvaged.
+pub(crate) fn unsalvageable(error: &OpenError) -> Failure {
+    let failure = unreadable(error);
+    match error {
+        OpenError::Damaged(_) => failure.next(
+            "nothing in it is whole: go back to a backup: onetree restore --data DIR --force BACKUP",
+        ),
+        _ => failure,
     }
 }
 

@@ -128,7 +128,7 @@ impl Restore {
         }
         let settings = data::begin(from)?;
         let salvaged = files::salvage(from, settings.clone());
-        let Salvaged { state, lost } = salvaged.map_err(|error| data::unreadable(&error))?;
+        let Salvaged { state, lost } = salvaged.map_err(|error| data::unsalvageable(&error))?;
         Ok((state, settings, lost))
     }
 

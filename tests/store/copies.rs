@@ -69,8 +69,16 @@ fn a_copy_without_its_tree_is_not_whole() {
         for (name, _) in image.files().into_iter().filter(|(name, _)| name.starts_with("tree-")) {
             image.take(&name);
         }
-        let damage = damage(&image, &last.whole, "without the tree").expect("it is missing");
-        assert!(damage.why.contains("tree is missing"), "{damage}");
+        let error = files::check(&image, settings(7)).expect_err("it is missing");
+        let told = match &error {
+            OpenError::HalfBackup { .. } => backup,
+            OpenError::Damaged(damage) => !backup && damage.why.contains("tree is missing"),
+            _ => false,
+        };
+        assert!(told, "{error}");
+        // Nor is an empty tree made of it.
+        let salvaged = files::salvage(&image, settings(7)).err().expect("nothing is there");
+        assert_eq!(salvaged.to_string(), error.to_string());
         // A process that is killed while it makes one.
         let making = Simulated::default();
         files::save(&making, epoch, &settings(1), &state.checkpoint(), backup).unwrap();

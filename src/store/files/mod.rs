@@ -114,6 +114,12 @@ pub enum OpenError {
         /// Which.
         directory: String,
     },
+    /// It is a backup without a tree: who made it was ended before.
+    #[error("the backup {directory} was not finished")]
+    HalfBackup {
+        /// Which.
+        directory: String,
+    },
     /// It is a backup. Its history goes on elsewhere, and would have the same revisions twice.
     #[error("{directory} is a backup, and no broker's directory")]
     Backup {

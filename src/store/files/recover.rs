@@ -107,6 +107,9 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
         return Err(OpenError::Unfinished { directory: storage.show("") });
     }
     let there = There::of(&names);
+    if history.is_some_and(|history| history.backup) && there.tree.is_none() {
+        return Err(OpenError::HalfBackup { directory: storage.show("") });
+    }
     if let (None, Some((_, first))) = (history, there.logs.first()) {
         let why = format!("it is missing, and {first} is there");
         return Err(Damage { file: storage.show(history::NAME), offset: 0, why }.into());

@@ -1,7 +1,7 @@
 //! What is whole of files that are damaged.
 
 use onetree_core::{Settings, State};
-use onetree_protocol::Epoch;
+use onetree_protocol::{Epoch, Revision};
 
 use super::history::{self, History};
 use super::log::{self, LogFile, Piece};
@@ -27,8 +27,8 @@ pub struct Salvaged {
 /// new history, and must not go on with the old one: see [`State::begin_epoch`].
 ///
 /// # Errors
-/// [`OpenError::Newer`], where a file is of a later version; [`OpenError::Unfinished`], where a restore has not come to
-/// its end and nothing of a tree is there.
+/// [`OpenError::Newer`], where a file is of a later version; [`OpenError::HalfBackup`]; where nothing of a tree is whole, what is
+/// in the way.
 pub fn salvage(storage: &dyn Storage, settings: Settings) -> Result<Salvaged, OpenError> {
     match recover::read(storage, settings.clone()) {
         Ok(read) => {
@@ -39,11 +39,12 @@ pub fn salvage(storage: &dyn Storage, settings: Settings) -> Result<Salvaged, Op
             });
             Ok(Salvaged { state: read.state, lost: lost.into_iter().collect() })
         }
-        Err(OpenError::Damaged(_) | OpenError::Io { .. }) => Ok(pieces(storage, settings)),
-        Err(unfinished @ OpenError::Unfinished { .. }) => {
+        Err(
+            error @ (OpenError::Damaged(_) | OpenError::Io { .. } | OpenError::Unfinished { .. }),
+        ) => {
             let salvaged = pieces(storage, settings);
-            let nothing = salvaged.state.rev().get() == 0;
-            if nothing { Err(unfinished) } else { Ok(salvaged) }
+            let nothing = salvaged.state.rev() == Revision::ZERO;
+            if nothing { Err(error) } else { Ok(salvaged) }
         }
         Err(error) => Err(error),
     }

@@ -95,6 +95,45 @@ fn a_restore_that_was_killed_is_told_of_and_can_be_run_again() {
     assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
 }
 
+/// It has nothing of a tree: what is made of it would be an empty one.
+#[test]
+fn a_backup_that_was_killed_is_told_of_and_no_tree_is_made_of_it() {
+    let directory = Directory::new("half");
+    let (_, backup) = backed_up(&directory);
+    let to = directory.file("to");
+    let tree = names(&backup).into_iter().find(|name| name.starts_with("tree-")).unwrap();
+    fs::rename(backup.join(&tree), backup.join("tree.tmp")).unwrap();
+    for command in [
+        &["check", "--data", text(&backup)][..],
+        &["restore", "--data", text(&to), text(&backup)],
+        &["restore", "--data", text(&to), "--salvage", text(&backup)],
+        &["serve", "--data", text(&backup), "--listen", "127.0.0.1:0"],
+    ] {
+        let (exit, error) = failed(command);
+        assert_eq!((exit, &error["code"]), (6, &json!("damaged")), "{command:?}: {error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("was not finished"), "{command:?}: {error}");
+        assert!(error["next"].as_str().unwrap().contains("make it again"), "{command:?}: {error}");
+        assert!(!to.exists(), "{command:?}");
+    }
+}
+
+/// An empty tree, and that all went well, would be the worst that can be said.
+#[test]
+fn nothing_is_made_of_a_directory_of_which_nothing_is_whole() {
+    let directory = Directory::new("nothing");
+    let (data, _) = backed_up(&directory);
+    let to = directory.file("to");
+    for name in names(&data).into_iter().filter(|name| name.ends_with(".onetree")) {
+        fs::write(data.join(name), [7; 5_000]).unwrap();
+    }
+    let (exit, error) = failed(&["restore", "--data", text(&to), "--salvage", text(&data)]);
+    assert_eq!((exit, &error["code"]), (6, &json!("damaged")), "{error}");
+    let next = error["next"].as_str().unwrap();
+    assert!(next.contains("nothing in it is whole") && !next.contains("--salvage"), "{error}");
+    assert!(!to.exists());
+}
+
 /// Nobody has a backup, and one may never have been there.
 #[test]
 fn what_a_restore_that_was_killed_has_left_is_salvaged() {
