@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onetree_core::{Settings, State};
-use onetree_protocol::{DigestKey, Epoch};
+use onetree_protocol::{DigestKey, Epoch, Path};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -112,6 +112,10 @@ impl Broker {
             tracing::warn!(file, at, "{lost}; a new history begins");
         } else if file.is_some() {
             tracing::warn!(file, at, "a crash had cut the last batch, of which nobody was told");
+        }
+        if report.lost.is_some() || !report.new_epoch {
+            let entries = state.snapshot().summary(&Path::root()).live;
+            tracing::info!(rev = report.rev, entries, epoch = %report.epoch, "the tree was read");
         }
         Ok(Broker::go_on(config, listening, store, state, hooks))
     }

@@ -150,8 +150,14 @@ impl Serve {
                 data::no_file(directory).map_err(|failure| failure.next(NO_DATA))?;
                 let lock = Lock::take(directory).map_err(|error| not_started(&error.into()))?;
                 let storage = Arc::new(files(directory)?);
+                let fresh = data::names(&storage)?.is_empty();
                 let running = Broker::start_from(config, storage, Hooks::default()).await;
                 if running.is_ok() {
+                    if fresh {
+                        // Everybody begins so: that is no warning. But where a disk is not mounted it looks the same.
+                        let directory = directory.display();
+                        log::say(&format!("there was no tree in {directory}: a new one begins"));
+                    }
                     for left in restore::left(directory) {
                         let left = left.display();
                         tracing::warn!(

@@ -1,5 +1,6 @@
 //! What `serve` says while nobody reads it, in a terminal that is held (Ctrl-S) or a pipe whose reader hangs.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use serde_json::json;
 
 use super::import::terminal;
 use super::{Broker, PATIENCE, address_of_our_own, eventually, interrupt, program};
+use crate::directory::Directory;
 use crate::wire::Wire;
 
 /// Longer than such an end takes, and shorter than anybody waits for one.
@@ -56,6 +58,38 @@ async fn a_log_that_nobody_reads_stops_nobody() {
         assert_eq!(status(addr(&broker), "/nothing", &agent), "HTTP/1.1 404");
     }
     serves_and_ends(&mut broker, &mut wires).await;
+}
+
+/// A mount that is missing, or a name with a slip in it, looks like this too; and it is how everybody begins.
+#[test]
+fn a_start_says_whether_there_was_a_tree() {
+    let directory = Directory::new("was-there");
+    let data = directory.file("data");
+    let said = |level: Option<&str>| {
+        let mut command =
+            program(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]);
+        command.envs(level.map(|level| ("ONETREE_LOG", level)));
+        let mut broker = Broker::of(command);
+        broker.ok(&["put", "/a", "1"]);
+        assert_eq!(interrupt(&mut broker.child), 0);
+        let mut said = String::new();
+        broker.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        said
+    };
+    let words = format!("there was no tree in {}: a new one begins\n", data.display());
+    let first = said(None);
+    assert!(first.starts_with(&words) && !first.contains("WARN"), "{first}");
+    let second = said(None);
+    assert!(!second.contains("tree"), "{second}");
+    let third = said(Some("info"));
+    let read = third.lines().find(|line| line.contains("the tree was read")).expect(&third);
+    assert!(
+        read.contains("rev=2") && read.contains("entries=1") && read.contains("epoch="),
+        "{read}"
+    );
+    fs::remove_dir_all(&data).unwrap();
+    let fourth = said(Some("info"));
+    assert!(fourth.contains(&words) && !fourth.contains("the tree was read"), "{fourth}");
 }
 
 /// Without a setting: one line is enough, in a terminal whose user reads what stands there.
