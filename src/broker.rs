@@ -7,6 +7,7 @@
 //! - [`Shared`]: what the other tasks read
 //! - [`Mailbox`]: what a connection gets from other tasks
 //! - `batch`: what events have come to, until that is stored; `presence`: who is here, and who leaves
+//! - `trims`: what retention takes, for the log
 //! - `counters`, `latency`: what is counted for those who ask how it goes
 
 mod batch;
@@ -16,6 +17,7 @@ mod latency;
 mod mailbox;
 mod presence;
 mod shared;
+mod trims;
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,8 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use onetree_core::{Commit, Outcome, Refusal, Snapshot, State, Time};
-use onetree_protocol::Code;
+use onetree_core::{Commit, Outcome, Refusal, Retention, Snapshot, State, Time};
+use onetree_protocol::{Code, Path};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -32,6 +34,7 @@ use crate::clock::{Clock, Reading, SystemClock};
 use crate::store::{EndError, Store, StoreError};
 use batch::{BATCH_EVENTS, Batch, Storing};
 use presence::{Presence, see_off};
+use trims::{Trims, trimmed};
 
 pub(crate) use event::{Event, Opening, TURN_EVENTS, Write};
 pub(crate) use latency::Latency;
@@ -92,6 +95,7 @@ pub(crate) struct Owner<S> {
     shared: Arc<Shared>,
     hooks: Hooks,
     presence: Presence,
+    trims: Trims,
     /// No housekeeping before this, see [`CHORES_REST`].
     rest_until: Option<Instant>,
     /// Whether the last batch with commits could not be stored.
@@ -99,7 +103,13 @@ pub(crate) struct Owner<S> {
 }
 
 impl<S: Store> Owner<S> {
-    pub(crate) fn new(mut state: State, store: S, shared: Arc<Shared>, hooks: Hooks) -> Owner<S> {
+    pub(crate) fn new(
+        mut state: State,
+        rules: Vec<Retention>,
+        store: S,
+        shared: Arc<Shared>,
+        hooks: Hooks,
+    ) -> Owner<S> {
         let system = hooks.clock.clone().unwrap_or_else(|| Arc::new(SystemTime::now));
         let mut clock = Clock::new(state.time(), system);
         // Whoever owns something may come back, as if it had left now.
@@ -111,6 +121,7 @@ impl<S: Store> Owner<S> {
             shared,
             hooks,
             presence: Presence::default(),
+            trims: Trims::new(rules),
             rest_until: None,
             failing: false,
         }
@@ -201,6 +212,7 @@ impl<S: Store> Owner<S> {
         match stored {
             Ok(()) => {
                 self.failing &= batch.commits.is_empty();
+                self.trims.stored(std::mem::take(&mut batch.trims), batch.nothing_due);
                 self.publish(&mut batch, snapshot).await;
                 // Not at the end: it would come to none itself.
                 if self.store.save_due() && !batch.stop {
@@ -331,15 +343,24 @@ impl<S: Store> Owner<S> {
             if begun.elapsed() >= CHORES_TIME {
                 return false;
             }
+            let before = self.entries();
             let Some(commit) = self.state.housekeep(now) else {
-                if self.state.due().is_some_and(|due| due <= now) {
+                batch.nothing_due = self.state.due().is_none_or(|due| due > now);
+                if !batch.nothing_due {
                     self.rest_until = Some(Instant::now() + CHORES_REST);
                 }
                 return true;
             };
+            if let Some(log) = trimmed(&commit) {
+                batch.trims.push((log.clone(), before.saturating_sub(self.entries())));
+            }
             self.add(Some(commit), batch);
         }
         false
+    }
+
+    fn entries(&self) -> u64 {
+        self.state.snapshot().summary(&Path::root()).live
     }
 
     /// Why what could not be stored did not happen.

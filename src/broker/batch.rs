@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use onetree_core::{Answer, Checkpoint, Commit, Refusal, Snapshot};
+use onetree_protocol::Path;
 use tokio::time::Instant;
 
 use super::event::Event;
@@ -25,6 +26,9 @@ pub(super) struct Batch {
     pub(super) commits: Vec<Arc<Commit>>,
     /// The tree right after each commit; only for [`super::Hooks::on_commit`].
     pub(super) trees: Vec<Snapshot>,
+    /// The logs that retention has trimmed in it, and of how many entries; whether nothing more was due at its end.
+    pub(super) trims: Vec<(Path, u64)>,
+    pub(super) nothing_due: bool,
     /// To whom, and to which request.
     pub(super) answers: Vec<(Arc<Mailbox>, u32, Result<Answer, Refusal>)>,
     /// Whose goodbye is answered with it: what their sessions owned is deleted in it, or before.
@@ -43,6 +47,8 @@ impl Batch {
             events: 0,
             commits: Vec::new(),
             trees: Vec::new(),
+            trims: Vec::new(),
+            nothing_due: false,
             answers: Vec::new(),
             left: Vec::new(),
             afterwards: Vec::new(),
@@ -64,6 +70,8 @@ impl Batch {
     pub(super) fn undo(&mut self, refusal: &Refusal) {
         self.commits.clear();
         self.trees.clear();
+        self.trims.clear();
+        self.nothing_due = false;
         for (_, _, answer) in &mut self.answers {
             *answer = Err(refusal.clone());
         }

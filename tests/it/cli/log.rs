@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::import::terminal;
-use super::{Broker, PATIENCE, address_of_our_own, eventually, interrupt, program};
+use super::{
+    Broker, PATIENCE, address_of_our_own, eventually, export, interrupt, program, said_ok,
+};
 use crate::directory::Directory;
 use crate::wire::Wire;
 
@@ -90,6 +92,46 @@ fn a_start_says_whether_there_was_a_tree() {
     fs::remove_dir_all(&data).unwrap();
     let fourth = said(Some("info"));
     assert!(fourth.contains(&words) && !fourth.contains("the tree was read"), "{fourth}");
+}
+
+/// A rule that is new counts for all that is stored, and nobody gets back what it takes.
+#[test]
+fn what_retention_takes_is_told() {
+    let directory = Directory::new("retention-told");
+    let (data, config) = (directory.file("data"), directory.file("broker.toml"));
+    let said = |level: &str, keep: u32| {
+        let rule = format!("[[retention]]\npattern = \"log/*\"\nkeep = {keep}\n");
+        fs::write(&config, rule).unwrap();
+        let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--data"]);
+        command.arg(&data).arg("--config").arg(&config).env("ONETREE_LOG", level);
+        let mut broker = Broker::of(command);
+        let left = || export(&broker, "/log").len();
+        if left() == 0 {
+            for log in ["/log/a", "/log/b"] {
+                said_ok(&broker.run(&["append", log, "--lines"], &b"line\n".repeat(400)));
+            }
+        }
+        eventually(|| left() <= 2 * keep as usize);
+        assert_eq!(interrupt(&mut broker.child), 0);
+        let mut said = String::new();
+        broker.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        let told = said.lines().filter(|line| line.contains("retention:"));
+        told.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(said("info", 400), Vec::<String>::new());
+    // Not a word of less than a hundred.
+    assert_eq!(said("warn", 350), Vec::<String>::new());
+    let told = said("warn", 200);
+    assert!(told.len() == 2 && told.iter().all(|line| line.contains("WARN")), "{told:#?}");
+    assert!(told[0].contains("log/*") && told[1].contains("entries=300"), "{told:#?}");
+    let told = said("info", 20);
+    for log in ["log=/log/a ", "log=/log/b "] {
+        let line = told.iter().find(|line| line.contains("INFO") && line.contains(log));
+        let line = line.unwrap_or_else(|| panic!("{log}: {told:#?}"));
+        assert!(line.contains("entries=180"), "{line}");
+        assert!(line.contains("by=\"keep\"") && line.contains("log/*"), "{line}");
+    }
+    assert_eq!(said("info", 20), Vec::<String>::new());
 }
 
 /// Without a setting: one line is enough, in a terminal whose user reads what stands there.
