@@ -195,9 +195,12 @@ impl<S: Store> Owner<S> {
         let snapshot = self.state.snapshot();
         let stored: Pin<Box<dyn Future<Output = _> + Send>> = match batch.commits.is_empty() {
             true => Box::pin(std::future::ready(Ok(()))),
-            false => Box::pin(self.store.append(&batch.commits)),
+            false => {
+                self.shared.storing_since(Some(Instant::now()));
+                Box::pin(self.store.append(&batch.commits))
+            }
         };
-        Storing { batch, snapshot, stored }
+        Storing::new(batch, snapshot, stored)
     }
 
     /// A batch was stored, or was not: then nothing of it has happened, and nothing of the `next`,
@@ -209,6 +212,7 @@ impl<S: Store> Owner<S> {
         next: &mut Batch,
     ) -> bool {
         let Storing { mut batch, snapshot, .. } = storing;
+        self.shared.storing_since(None);
         match stored {
             Ok(()) => {
                 self.failing &= batch.commits.is_empty();

@@ -2,10 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use onetree_core::{Answer, Checkpoint, Commit, Refusal, Snapshot};
 use onetree_protocol::Path;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::event::Event;
 use super::mailbox::Mailbox;
@@ -14,6 +15,9 @@ use crate::store::StoreError;
 /// Changes and other events that are taken at once, and stored with one call. At 2 us each a batch is applied in
 /// about as long as the disk takes for one sync, so that neither waits for the other for long.
 pub(super) const BATCH_EVENTS: usize = 1024;
+
+/// A disk that has not answered for so long hangs: the slowest that works takes a tenth of it.
+const HANGS: Duration = Duration::from_secs(2);
 
 /// What events have come to, before that is stored.
 pub(super) struct Batch {
@@ -83,14 +87,41 @@ pub(super) struct Storing {
     pub(super) batch: Batch,
     /// The tree at its end.
     pub(super) snapshot: Snapshot,
-    pub(super) stored: Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>,
+    stored: Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>,
+    since: Instant,
+    /// Whether the log was told that it takes too long.
+    hangs: bool,
 }
 
 impl Storing {
+    pub(super) fn new(
+        batch: Batch,
+        snapshot: Snapshot,
+        stored: Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>,
+    ) -> Storing {
+        Storing { batch, snapshot, stored, since: Instant::now(), hangs: false }
+    }
+
+    /// Waits until the batch is stored. A disk that hangs does not fail, so nobody else says what is the matter.
+    async fn answer(&mut self) -> Result<(), StoreError> {
+        if !self.hangs {
+            if let Ok(stored) = timeout_at(self.since + HANGS, &mut self.stored).await {
+                return stored;
+            }
+            self.hangs = true;
+            let seconds = self.since.elapsed().as_secs();
+            tracing::warn!("the disk has not answered for {seconds} s: writes wait for it");
+        }
+        let stored = (&mut self.stored).await;
+        let after_ms = self.since.elapsed().as_millis() as u64;
+        tracing::warn!(after_ms, "the disk has answered");
+        stored
+    }
+
     /// Waits until the batch is stored; for ever, when none is being stored.
     pub(super) async fn end(storing: &mut Option<Storing>) -> (Storing, Result<(), StoreError>) {
         let result = match storing {
-            Some(storing) => (&mut storing.stored).await,
+            Some(storing) => storing.answer().await,
             None => std::future::pending().await,
         };
         match storing.take() {

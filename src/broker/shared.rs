@@ -1,12 +1,14 @@
 //! What all tasks read.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use onetree_core::Snapshot;
 use onetree_protocol::Revision;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::counters::Counters;
 use crate::fanout::Fanout;
@@ -22,13 +24,27 @@ pub(crate) struct Shared {
     /// Whether nothing can be stored for now.
     pub(crate) read_only: Arc<AtomicBool>,
     pub(crate) counters: Arc<Counters>,
+    /// Since when a batch of commits is being stored.
+    storing: Mutex<Option<Instant>>,
 }
 
 impl Shared {
     pub(crate) fn new(snapshot: Snapshot, fanout: Fanout, read_only: Arc<AtomicBool>) -> Shared {
         let snapshot = Arc::new(snapshot);
         let (published, settled) = (snapshot.clone().into(), watch::Sender::new(snapshot));
-        Shared { published, settled, fanout, read_only, counters: Arc::default() }
+        let storing = Mutex::default();
+        Shared { published, settled, fanout, read_only, counters: Arc::default(), storing }
+    }
+
+    /// A batch of commits is given to the store, or (`None`) it has answered.
+    pub(super) fn storing_since(&self, since: Option<Instant>) {
+        *self.storing.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// For how long a batch of commits has been waiting for the store.
+    pub(crate) fn storing(&self) -> Option<Duration> {
+        let since = *self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed())
     }
 
     /// The latest tree that had settled when this was called.

@@ -181,6 +181,11 @@ async fn health(server: &Server) -> Reply {
         }
         Ok(Some(())) => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
         Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "the owner of the tree is gone\n"),
+        // What asked comes behind the batch that waits for the disk, most of that time at least.
+        Err(_) if server.shared.storing().is_some_and(|waits| waits >= HEALTH_TIMEOUT / 2) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the disk does not answer; reads and subscriptions go on\n",
+        ),
         Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the owner of the tree does not answer\n"),
     }
 }

@@ -28,6 +28,7 @@ pub(super) struct Stats {
     queue_limit: usize,
     memory_bytes: Option<u64>,
     read_only: bool,
+    storing_ms: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,6 +71,7 @@ pub(super) fn stats(server: &Server) -> Stats {
         queue_limit,
         memory_bytes: resident(),
         read_only: shared.read_only.load(Ordering::Relaxed),
+        storing_ms: shared.storing().unwrap_or_default().as_millis() as u64,
     }
 }
 

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use onetree::config::Durability;
+use onetree::store::MemoryStore;
 use onetree::store::files::Disk;
 use onetree::{Broker, Config, Hooks, Running};
 use serde_json::{Value, json};
 
 use crate::directory::Directory;
-use crate::wire::{PATIENCE, Wire, broker, config};
+use crate::wire::{PATIENCE, Wire, broker, broker_on, config};
+use crate::{http, logs};
 
 async fn start(config: Config, directory: &FilePath) -> Running {
     let disk = Arc::new(Disk::new(directory.to_owned()).unwrap());
@@ -258,6 +260,33 @@ async fn a_directory_that_is_moved_takes_its_broker_along() {
         let (mut wire, again) = open(&start(keys(), &directory).await).await;
         assert_eq!((again, log(&mut wire).await.len()), (epoch, count), "{directory:?}");
     }
+}
+
+/// It fails in no way: it only takes its time.
+#[tokio::test]
+async fn a_disk_that_hangs_is_told_of() {
+    let store = MemoryStore::new();
+    let broker = broker_on("", store.clone()).await;
+    let (mut wire, _) = open(&broker).await;
+    let addr = broker.addr();
+    let (host, told) = (addr.to_string(), || logs::with("the disk has not answered"));
+    let stats = async || -> Value {
+        serde_json::from_str(&http::get(addr, "/v1/stats", &host, "").await.body).unwrap()
+    };
+    assert_eq!(stats().await["storing_ms"], 0);
+    let before = (told(), logs::with("the disk has answered"));
+    store.delay(Duration::from_secs(4));
+    wire.send(json!({"op": "put", "id": 1, "path": "/a", "json": 1})).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let health = http::get(addr, "/healthz", &host, "").await;
+    assert_eq!(health.status, 503);
+    assert!(health.body.contains("the disk"), "{}", health.body);
+    assert!(stats().await["storing_ms"].as_u64().unwrap() > 900);
+    assert_eq!(wire.next().await["op"], "done");
+    assert_eq!(stats().await["storing_ms"], 0);
+    assert!(told() > before.0 && logs::with("the disk has answered") > before.1);
+    store.delay(Duration::ZERO);
+    assert_eq!(http::get(addr, "/healthz", &host, "").await.status, 200);
 }
 
 #[tokio::test]
