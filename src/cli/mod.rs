@@ -191,6 +191,7 @@ impl Cli {
     }
 
     async fn dispatch(&self, output: &mut Output) -> Result<(), Failure> {
+        stop::outlive_long_files()?;
         match &self.command {
             Command::Serve(command) => command.run(self.alone()?, output).await,
             Command::Put(talk) => talk.command.run(&self.common(talk), output).await,

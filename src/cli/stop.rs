@@ -26,10 +26,6 @@ pub(crate) struct Stop {
 impl Stop {
     /// Begins to listen.
     pub(crate) fn listen() -> Result<Stop, Failure> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::fault(format!("cannot listen for signals: {error}")))
-        };
         Ok(Stop {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -63,6 +59,17 @@ impl Stop {
         // Either way that is the end.
         let _ = tokio::time::timeout(patience, self.asked()).await;
     }
+}
+
+/// From now on a file that becomes longer than files may (`ulimit -f`, `LimitFSIZE`) is an error to who writes it. Until then
+/// the system kills.
+pub(crate) fn outlive_long_files() -> Result<(), Failure> {
+    // It is heard for as long as the process lives; nobody has to listen.
+    listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::fault(format!("cannot listen for signals: {error}")))
 }
 
 /// Whether nobody has said that we outlive the terminal, as nohup does: who listens would no longer. Where the system

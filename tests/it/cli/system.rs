@@ -148,6 +148,32 @@ async fn a_directory_of_many_files_is_read_under_a_low_soft_limit() {
     }
 }
 
+/// `ulimit -f`, `LimitFSIZE`: the system's word for a file that is too long is a signal that kills who has not asked for it.
+#[tokio::test]
+async fn a_limit_of_file_sizes_is_a_write_that_fails() {
+    let directory = Directory::new("sizes");
+    // Of 32 KiB or 64, as the shell counts.
+    let broker = limited("ulimit -f 64", &directory.file("data"), &["log_file_bytes=4096"]);
+    let mut wire = Wire::open(addr(&broker)).await;
+    wire.put("/a", json!(1)).await;
+    let large = json!({"op": "put", "id": 2, "path": "/b", "json": "x".repeat(200_000)});
+    let refused = wire.ask(large).await;
+    assert_eq!(refused["op"], "error", "{refused}");
+    // What is small goes on.
+    wire.put("/c", json!(1)).await;
+    let log = log(broker);
+    assert!(log.contains("the disk fails") && log.contains("File too large"), "{log}");
+    // What a command writes is no other.
+    let command = format!("ulimit -f 0 && \"$@\" > {}; echo $?", text(&directory.file("printed")));
+    let mut printing = Command::new("sh");
+    let printed = program(&["serve", "--print-config"]);
+    printing.arg("-c").arg(command).arg("sh").arg(printed.get_program()).args(printed.get_args());
+    assert_eq!(said(&printing.output().unwrap()).trim(), "6");
+    // Files that are smaller than they would be are still files.
+    let broker = limited("ulimit -f 4096", &directory.file("small"), &[]);
+    Wire::open(addr(&broker)).await.put("/a", json!(1)).await;
+}
+
 /// It was the broker that was away, not its clients: what they have said meanwhile counts.
 #[tokio::test]
 async fn a_pause_of_the_broker_is_not_the_silence_of_its_clients() {

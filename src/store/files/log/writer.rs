@@ -160,7 +160,8 @@ fn ready(storage: &dyn Storage, least: u64, bytes: u64) -> io::Result<Ready> {
 }
 
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    let kind = error.kind();
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
 /// The length of a file that has room for what did not fit into this one.
