@@ -1,15 +1,16 @@
 //! The disk is full, or fails: what was not kept is not acknowledged and does not come back, the
 //! store says that it is read-only, and goes on by itself when the disk works again.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use onetree::store::Store;
-use onetree::store::files::{FileStore, OpenedStore};
+use onetree::store::files::{self, FileOptions, FileStore, OpenedStore};
 
 use super::rng::Rng;
 use super::simulated::{EIO, ENOSPC, Fault, Keep, Op, Simulated};
-use super::work::{Whole, Worker, keep, open, wait};
+use super::work::{Whole, Worker, keep, open, options, settings, wait};
 
 type Kind = (&'static str, fn(&Op) -> bool);
 
@@ -265,4 +266,35 @@ fn what_failures_have_left_on_the_disk_counts() {
         }
         assert!(logs() < 14_000, "{} bytes of logs", logs());
     }
+}
+
+/// It would otherwise wait for half as much again as made it due, which an idle broker never writes.
+#[test]
+fn a_tree_that_could_not_be_saved_is_due_when_the_disk_works_again() {
+    let storage = Simulated::default();
+    let options = FileOptions { save_after_bytes: 60_000, ..options(false) };
+    let opened = files::open(Arc::new(storage.clone()), settings(1), options).unwrap();
+    let (mut store, mut worker) = (opened.store, Worker::new(opened.state, Rng::any()));
+    let tree = |op: &Op| matches!(op, Op::Create { name, .. } if name.starts_with("tree."));
+    storage.fail(Some(Fault { what: tree, after: 0, times: usize::MAX, errno: ENOSPC }));
+    while storage.failed() == 0 {
+        keep(&mut store, &mut worker).unwrap();
+    }
+    // The one who saves has told the one who writes, who does not try at once again.
+    std::thread::sleep(Duration::from_millis(100));
+    keep(&mut store, &mut worker).unwrap();
+    assert!(!store.save_due());
+    storage.fail(Some(Fault { what: |_| true, after: 0, times: usize::MAX, errno: ENOSPC }));
+    while keep(&mut store, &mut worker).is_ok() {}
+    assert!(is_read_only(&store));
+    // A disk that is only tried again is none that works.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!store.save_due());
+    storage.fail(None);
+    until("it takes writes", || !is_read_only(&store));
+    assert!(store.save_due());
+    until("it is saved", || {
+        keep(&mut store, &mut worker).unwrap();
+        storage.files().iter().any(|(name, _)| name.starts_with("tree-"))
+    });
 }

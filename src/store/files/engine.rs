@@ -96,9 +96,10 @@ pub(super) struct Engine {
     saved_bytes: u64,
     /// A tree that is being saved.
     saving: Option<Saving>,
-    /// After a tree that could not be saved: how long the log is to be until that is tried again; 0 after one
-    /// that could.
+    /// After a tree that could not be saved: how long the log is to be until that is tried again; otherwise 0.
     save_from: u64,
+    /// Whether the last one could not be.
+    unsaved: bool,
     /// What was written and is not yet on the disk, since when.
     unsynced: Option<Instant>,
     /// That nothing can be written now.
@@ -161,6 +162,7 @@ impl Engine {
             saved_bytes,
             saving: None,
             save_from: 0,
+            unsaved: false,
             unsynced: None,
             failed: None,
         };
@@ -323,6 +325,11 @@ impl Engine {
                 // What stays empty takes room as well.
                 self.log_bytes += self.log.room() + log.written();
                 self.log = log;
+                if self.failed.as_ref().is_some_and(|failed| failed.again <= Instant::now()) {
+                    // It may have been full, and have room now. What is mended at once may fail again with the next
+                    // batch, and a tree is much to write for nothing.
+                    self.save_from = 0;
+                }
                 self.tell_due();
                 self.synced = self.kept;
                 self.failed = None;
@@ -393,9 +400,12 @@ impl Engine {
                 self.saved_bytes = bytes;
                 self.log_bytes -= covered;
                 self.save_from = 0;
+                if std::mem::take(&mut self.unsaved) {
+                    tracing::warn!("the tree is saved again: what the log had too much is removed");
+                }
             }
             Err(error) => {
-                if self.save_from == 0 {
+                if !std::mem::replace(&mut self.unsaved, true) {
                     let file = self.storage.show(tree::MAKING);
                     tracing::error!(file, %error, "the tree cannot be saved: the log goes on growing");
                 }

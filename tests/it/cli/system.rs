@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use super::operations::names;
 use super::{Broker, error, interrupt, program, said, text};
 use crate::directory::Directory;
 use crate::http;
@@ -172,6 +173,32 @@ async fn a_limit_of_file_sizes_is_a_write_that_fails() {
     // Files that are smaller than they would be are still files.
     let broker = limited("ulimit -f 4096", &directory.file("small"), &[]);
     Wire::open(addr(&broker)).await.put("/a", json!(1)).await;
+}
+
+/// Who has read that it could not be saved reads that it could, too.
+#[tokio::test]
+async fn a_tree_that_is_saved_after_it_could_not_be_is_told_of() {
+    let directory = Directory::new("saved-again");
+    let small = ["log_file_bytes=4096", "save_after_bytes=8192"];
+    let broker = limited("ulimit -f 64", &directory.file("data"), &small);
+    let mut wire = Wire::open(addr(&broker)).await;
+    for n in 0..150 {
+        wire.put(&format!("/a/{n}"), json!("x".repeat(1_000))).await;
+    }
+    assert_eq!(wire.ask(json!({"op": "drop", "id": 2, "path": "/a"})).await["op"], "done");
+    // Each log file that is removed was made superfluous by a saved tree.
+    let logs = || names(&directory.file("data")).len();
+    let most = logs();
+    for n in 0.. {
+        assert!(n < 1_000, "it is never saved");
+        wire.put("/b", json!("x".repeat(1_000))).await;
+        if logs() < most / 2 {
+            break;
+        }
+    }
+    let log = log(broker);
+    assert_eq!(log.matches("the tree cannot be saved").count(), 1, "{log}");
+    assert_eq!(log.matches("the tree is saved again").count(), 1, "{log}");
 }
 
 /// It was the broker that was away, not its clients: what they have said meanwhile counts.
