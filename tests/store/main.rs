@@ -10,6 +10,7 @@
 //! - [`salvage`]: what is got out of damaged files
 //! - [`lives`]: all of that, one after the other, on one tree
 //! - [`space`]: how much of the disk is taken; a year of churn
+//! - [`forgotten`]: which clients were, behind a start
 //! - [`frozen`]: files of each format, which load for ever
 //! - [`simulated`]: the disk; [`work`]: what is done on it; [`rng`]: chance
 
