@@ -2,17 +2,22 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Map, Value};
+use tokio::net::TcpSocket;
 use tokio::task::spawn_blocking;
+
+use crate::address::address_of_our_own;
 
 /// Ended when it is dropped, with its directory.
 pub(crate) struct Broker {
-    port: u16,
+    addr: SocketAddr,
+    /// Keeps the address while the broker is away.
+    _ours: Option<TcpSocket>,
     /// For its files, and what it says on standard error.
     pub(crate) directory: PathBuf,
     /// Whether its tree survives it.
@@ -32,20 +37,21 @@ impl Broker {
         let directory = crate::languages::workshop().join("brokers").join(name);
         fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
         let settings = config.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let mut broker = Broker { port: free_port(), directory, durable, settings, child: None };
+        let (_ours, addr) = address_of_our_own();
+        let mut broker = Broker { addr, _ours, directory, durable, settings, child: None };
         broker.begin().await?;
         Ok(broker)
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        self.addr
     }
 
     pub(crate) fn url(&self) -> String {
         format!("ws://{}", self.addr())
     }
 
-    /// Starts it, again on the same port and directory.
+    /// Starts it, again at the same address and on the same directory.
     pub(crate) async fn begin(&mut self) -> Result<(), String> {
         let log = self.directory.join("stderr.txt");
         let log = File::options().create(true).append(true).open(log).map_err(|e| e.to_string())?;
@@ -123,19 +129,5 @@ impl Drop for Broker {
         self.kill();
         // What is left of it lies in the build directory.
         let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// A port that was free just now. Below those that the system gives out by itself, so that no
-/// connection of this suite takes it while the broker is away.
-fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port =
-            11_000 + (std::process::id().wrapping_mul(97).wrapping_add(turn) % 20_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }

@@ -14,7 +14,7 @@
 //! # Layout
 //!
 //! - `languages`: what each needs, and its adapter; `adapter`: one that runs, and what it answers
-//! - `broker`: the program; `network`: what fails between; `scripted`: a broker that says what
+//! - `broker`: the program; `address`: where it is; `network`: what fails between; `scripted`: a broker that says what
 //!   it is told, for what the real one never says
 //! - `scenario`: the files; `steps`: what each step does; `matching`: what counts as expected
 //! - `oracle`: a mirror's dump and its events, held against the tree
@@ -24,6 +24,8 @@
 //! - `table`: what was seen to pass; `suites`: the clients' own tests
 
 mod adapter;
+#[path = "../it/address.rs"]
+mod address;
 mod broker;
 mod kept;
 mod languages;

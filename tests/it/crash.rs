@@ -17,10 +17,12 @@ use onetree_client::{
     Act, Append, Change, Client, Delete, Done, Event, Mirror, MirrorOptions, Options, Path,
     Pending, Put, Reconnect, RefreshKind, Revision, Snapshot, Status, Value, View,
 };
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
+use crate::address::address_of_our_own;
 use crate::irc::proxy::{Faults, Proxy};
 use crate::irc::random::Random;
 use crate::world::{PATIENCE, path, seed};
@@ -57,7 +59,7 @@ async fn what_was_acknowledged_survives_every_kill_and_nothing_happens_twice() {
     let mut restarted = Following::start(&program.url(), Snapshot::default(), &epochs);
     let (stop, stopped) = watch::channel(false);
     let mut writing = JoinSet::new();
-    let slow = Proxy::start(program.addr(), SLOW, random.split()).await.unwrap();
+    let slow = Proxy::start(program.addr, SLOW, random.split()).await.unwrap();
     for number in 0..WRITERS {
         // Half of them learn late what has become of a write: the kill comes between, and they send
         // it again to a broker that has it already.
@@ -70,10 +72,16 @@ async fn what_was_acknowledged_survives_every_kill_and_nothing_happens_twice() {
 
     let mut looked = Looked::default();
     for _ in 0..kills {
-        // Also while it still reads its files.
-        let early = random.within(0..6) == 0;
+        // Also while it still reads its files, or while mirrors come to the present.
+        let moment = random.within(0..12);
+        let early = moment < 2;
         if !early {
             program.listening().await;
+        }
+        if moment > 2 {
+            for mirror in following.iter().chain([&restarted]) {
+                mirror.fresh().await;
+            }
         }
         sleep(Duration::from_millis(random.within(if early { 0..40 } else { 30..500 }))).await;
         program.kill();
@@ -134,7 +142,9 @@ async fn what_was_acknowledged_survives_every_kill_and_nothing_happens_twice() {
 /// The program, with its directory; both are gone at the end.
 struct Program {
     directory: PathBuf,
-    port: u16,
+    addr: SocketAddr,
+    /// Keeps the address while the broker is away.
+    _ours: Option<TcpSocket>,
     child: Child,
     /// It listens.
     ready: Option<JoinHandle<String>>,
@@ -142,27 +152,23 @@ struct Program {
 
 impl Program {
     fn start() -> Program {
-        let port = free_port();
-        let name = format!("onetree-crash-{}-{port}", std::process::id());
+        let (_ours, addr) = address_of_our_own();
+        let name = format!("onetree-crash-{}-{}", std::process::id(), addr.port());
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).unwrap();
-        let child = command(&directory, port).spawn().unwrap();
-        let mut program = Program { directory, port, child, ready: None };
+        let child = command(&directory, addr).spawn().unwrap();
+        let mut program = Program { directory, addr, _ours, child, ready: None };
         program.watch();
         program
     }
 
-    fn addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
-    }
-
     fn url(&self) -> String {
-        format!("ws://{}", self.addr())
+        format!("ws://{}", self.addr)
     }
 
-    /// Starts it again, on the same directory and port.
+    /// Starts it again, on the same directory and address.
     fn spawn(&mut self) {
-        self.child = command(&self.directory, self.port).spawn().unwrap();
+        self.child = command(&self.directory, self.addr).spawn().unwrap();
         self.watch();
     }
 
@@ -234,11 +240,11 @@ impl Drop for Program {
 }
 
 /// The broker's, with nothing of our environment that it reads.
-fn command(directory: &std::path::Path, port: u16) -> Command {
+fn command(directory: &std::path::Path, addr: SocketAddr) -> Command {
     let said = File::options().create(true).append(true).open(directory.join("stderr.txt"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_onetree"));
     command.arg("serve").arg("--data").arg(directory);
-    command.args(["--listen", &format!("127.0.0.1:{port}")]);
+    command.args(["--listen", &addr.to_string()]);
     for setting in SETTINGS {
         command.args(["--set", setting]);
     }
@@ -250,13 +256,6 @@ fn command(directory: &std::path::Path, port: u16) -> Command {
     command.env("NO_COLOR", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said.unwrap());
     command
-}
-
-/// A port that is free, and that the system gives to nobody while the broker is away.
-fn free_port() -> u16 {
-    let from = 20_000 + (std::process::id() % 10_000) as u16;
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (from..32_000).find(free).expect("no port is free")
 }
 
 /// Every history that a client was told of.
@@ -423,6 +422,12 @@ impl Following {
         let mirror = client.mirror(View::tree(path("/")), options);
         let looking = tokio::spawn(look(mirror.changes(), saved));
         Following { client, mirror, looking }
+    }
+
+    /// Waits until it has come to the present again.
+    async fn fresh(&self) {
+        let fresh = timeout(PATIENCE, self.mirror.fresh()).await;
+        fresh.expect("a mirror does not come back").unwrap();
     }
 
     /// Ends it; gives what it has, with the cookie.

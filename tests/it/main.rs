@@ -14,10 +14,12 @@
 //! - `promises`: each of them, in a `world` of writers, followers and networks that fail; with
 //!   `ONETREE_UNDER_LOAD=1` beside the `load` of the benchmarks
 //! - `transcripts`: the conversations of the specification, played
+//! - `address`: one that nobody else is given
 //! - `wire`: a client that says exactly what a test wants, independent of the client library
 //! - `logs`: what the broker logs; `http`: what it tells of itself; `directory`: one of a test's own
 //! - `crash`: the program, killed again and again
 
+mod address;
 mod answers;
 mod cli;
 mod clock;

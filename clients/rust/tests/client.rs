@@ -14,12 +14,11 @@ use onetree_client::{
     Options, Path, Reason, Reconnect, RefreshKind, Step, Txn, Value, Verdict, View,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use broker::{KEY, path, rev};
-use peer::{Peer, listen};
+use peer::{Peer, bind, listen};
 
 #[tokio::test]
 async fn writes_go_out_in_order_within_the_limit_and_over_a_reconnect() {
@@ -273,8 +272,8 @@ async fn a_first_connection_that_fails_says_why() {
     let error = answered("").await;
     assert!(matches!(error, ConnectError::Lost(_)), "{error:?}");
 
-    let (listener, options) = listen().await;
-    drop(listener);
+    // Nobody else is given the address as long as this lives, and nothing listens there.
+    let (_silent, options) = bind();
     let error = Client::connect(options).await.unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
     for url in ["wss://localhost", "http://localhost", "localhost", "ws://"] {
@@ -294,13 +293,11 @@ async fn a_scheme_is_one_in_capitals_too() {
 
 #[tokio::test]
 async fn a_patient_client_waits_for_its_broker() {
-    let (listener, options) = listen().await;
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let (socket, options) = bind();
     let client = Client::start(options.reconnect(Reconnect::Always)).unwrap();
     let write = client.submit(Append::new(path("/log"), Value::text("x")));
     tokio::time::sleep(Duration::from_millis(20)).await;
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = socket.listen(1).unwrap();
     let (mut peer, _) = Peer::accept(&listener, 4).await;
     let frame = peer.read().await;
     peer.done(frame.id().unwrap(), 2).await;

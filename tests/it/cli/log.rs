@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::import::terminal;
-use super::{
-    Broker, PATIENCE, address_of_our_own, eventually, export, interrupt, program, said_ok,
-};
+use super::{Broker, PATIENCE, eventually, export, interrupt, program, said_ok};
+use crate::address::address_of_our_own;
 use crate::directory::Directory;
 use crate::wire::Wire;
 

@@ -32,8 +32,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::net::TcpSocket;
-
 /// The longest that anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,6 +44,11 @@ struct Broker {
 impl Broker {
     fn start() -> Broker {
         Broker::with(&[])
+    }
+
+    /// At this address.
+    fn at(addr: SocketAddr) -> Broker {
+        Broker::of(program(&["serve", "--memory", "--listen", &addr.to_string()]))
     }
 
     fn with(settings: &[&str]) -> Broker {
@@ -242,18 +245,6 @@ fn interrupt(child: &mut Child) -> i32 {
             None => thread::sleep(Duration::from_millis(10)),
         }
     }
-}
-
-/// An address that, on Linux, is given to nobody else as long as this socket lives, and at which nothing listens before a broker
-/// does that is told to.
-fn address_of_our_own() -> (Option<TcpSocket>, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    // As the broker's: two of that kind may be there as long as one of them does not listen.
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let addr = socket.local_addr().unwrap();
-    // Elsewhere it would be in the broker's way.
-    (cfg!(target_os = "linux").then_some(socket), addr)
 }
 
 /// Waits until `condition` holds.

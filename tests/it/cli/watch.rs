@@ -1,17 +1,14 @@
 //! `watch`, and the state file from which it goes on.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{
-    Broker, PATIENCE, Running, address_of_our_own, error, interrupt, program, said_ok, text,
-};
+use super::{Broker, PATIENCE, Running, error, interrupt, program, said_ok, text};
+use crate::address::address_of_our_own;
 use crate::directory::Directory;
 
 #[test]
@@ -215,8 +212,8 @@ fn a_watch_that_is_killed_leaves_a_whole_state_file() {
 
 #[test]
 fn a_watch_outlives_its_broker() {
-    let mut broker = Broker::start();
-    let address = broker.url.strip_prefix("ws://").unwrap().to_owned();
+    let (_ours, address) = address_of_our_own();
+    let mut broker = Broker::at(address);
     let directory = Directory::new("outlive");
     let file = directory.file("mirror.jsonl");
     broker.ok(&["put", "/a", "1"]);
@@ -224,14 +221,7 @@ fn a_watch_outlives_its_broker() {
     let mut watch = Running::start(broker.command(&args));
     watch.line_with("\"op\":\"fresh\"");
     assert_eq!(interrupt(&mut broker.child), 0);
-    let mut again = program(&["serve", "--memory", "--listen", &address])
-        .stderr(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(again.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    broker.child = again;
+    broker = Broker::at(address);
     // Another history: what was there is gone, and what is new comes.
     broker.ok(&["put", "/b", "1"]);
     watch.line_with("\"path\":\"/b\"");
@@ -242,8 +232,8 @@ fn a_watch_outlives_its_broker() {
 /// As where a system starts both, in any order.
 #[test]
 fn a_watch_waits_for_its_broker_where_it_is_told_to() {
-    let (_ours, port) = address_of_our_own();
-    let url = format!("ws://{port}");
+    let (_ours, address) = address_of_our_own();
+    let url = format!("ws://{address}");
     let watch = |args: &[&str]| program(&[&["watch", "/", "--url", &url], args].concat());
     let (exit, told) = error(&watch(&["--json"]).output().unwrap());
     assert_eq!((exit, &told["code"]), (5, &json!("unreachable")), "{told}");
@@ -253,7 +243,7 @@ fn a_watch_waits_for_its_broker_where_it_is_told_to() {
     let told = stopped.aside();
     assert!(told.recv_timeout(PATIENCE).unwrap().starts_with("offline: "));
     assert_eq!(stopped.interrupt(), 0);
-    let broker = Broker::of(program(&["serve", "--memory", "--listen", &port.to_string()]));
+    let broker = Broker::at(address);
     broker.ok(&["put", "/a", "1"]);
     waiting.line_with("\"path\":\"/a\"");
     assert_eq!(waiting.interrupt(), 0);

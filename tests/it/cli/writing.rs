@@ -6,6 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::{Broker, PATIENCE, Running, error, eventually, export, program, said, said_ok};
+use crate::address::address_of_our_own;
 
 #[test]
 fn a_json_text_with_a_line_end_is_json() {
@@ -424,8 +425,8 @@ fn who_holds_an_entry_is_told_when_the_broker_is_away() {
 #[test]
 fn who_appends_lines_is_told_when_the_broker_is_away() {
     for json in [false, true] {
-        let mut broker = Broker::start();
-        let address = broker.url.strip_prefix("ws://").unwrap().to_owned();
+        let (_ours, address) = address_of_our_own();
+        let mut broker = Broker::at(address);
         let mut command = broker.command(&["append", "/log", "--lines"]);
         if json {
             command.arg("--json");
@@ -437,13 +438,14 @@ fn who_appends_lines_is_told_when_the_broker_is_away() {
         eventually(|| export(&broker, "/log").len() == 1);
         let told = lines.aside();
         broker.child.kill().unwrap();
+        broker.child.wait().unwrap();
         let told_of = |what: &str| {
             let wanted = if json { format!("\"op\":\"{what}\"") } else { what.to_owned() };
             while !told.recv_timeout(PATIENCE).expect("nothing was said").contains(&wanted) {}
         };
         told_of("offline");
         input.write_all(b"two\n").unwrap();
-        broker = Broker::of(program(&["serve", "--memory", "--listen", &address]));
+        broker = Broker::at(address);
         told_of("online");
         drop(input);
         assert!(lines.child.wait().unwrap().success());

@@ -8,7 +8,7 @@ use onetree_client::protocol::frame::{
 };
 use onetree_client::protocol::limits::Limits;
 use onetree_client::{Act, Change, Codec, Digest, Options, Path, Reason, RefreshKind, Value, View};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
@@ -17,10 +17,17 @@ use crate::broker::{self, path, rev};
 
 /// A listener, and the options of a client for it.
 pub(crate) async fn listen() -> (TcpListener, Options) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let (socket, options) = bind();
+    (socket.listen(128).unwrap(), options)
+}
+
+/// What may become a listener, and the options of a client for it.
+pub(crate) fn bind() -> (TcpSocket, Options) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("ws://{}", socket.local_addr().unwrap());
     let short = Duration::from_millis(1);
-    (listener, Options::new(url).backoff(short, short))
+    (socket, Options::new(url).backoff(short, short))
 }
 
 /// The broker's end of a connection.
