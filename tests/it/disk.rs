@@ -98,7 +98,7 @@ async fn a_session_that_comes_back_after_a_start_finds_what_it_owns() {
         let put = json!({"op": "put", "id": 1, "path": path, "json": 1, "ephemeral": true});
         assert_eq!(wire.ask(put).await["op"], "done");
     }
-    let second = start(config("session_grace_ms = 300"), &directory.0).await;
+    let second = start(config("session_grace_ms = 3000"), &directory.0).await;
     let session = json!({"session": welcome["session"]});
     let (back, welcome) = Wire::hello(second.addr(), session).await;
     assert_eq!(welcome["resumed"], true, "{welcome}");

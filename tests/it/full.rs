@@ -15,6 +15,9 @@ use crate::http;
 use crate::logs;
 use crate::wire::{PATIENCE, Wire, config};
 
+/// A new file is written with zeros, piece by piece, each of which a slow disk takes long for.
+const SMALL: &str = "log_file_bytes = 65536";
+
 /// What the disk says; in the log it tells this disk from those of other tests.
 const FULL: &str = "the disk of this test is full";
 
@@ -117,7 +120,7 @@ async fn a_full_disk_is_told_of_and_gets_over() {
     let directory = Directory::new("full");
     let disk = Filling::on(&directory);
     let full = disk.full.clone();
-    let broker = Broker::start_from(config(""), Arc::new(disk), Hooks::default()).await.unwrap();
+    let broker = Broker::start_from(config(SMALL), Arc::new(disk), Hooks::default()).await.unwrap();
     let addr = broker.addr();
     let mut wire = Wire::open(addr).await;
     let mut follower = Wire::open(addr).await;
@@ -125,14 +128,14 @@ async fn a_full_disk_is_told_of_and_gets_over() {
     assert_eq!(put(&mut wire, "/before").await["op"], "done");
     let kept = follower.until("delta").await["rev"].clone();
     // This one is due while the disk is full: the broker tries by itself, again and again.
-    let short = json!({"op": "put", "id": 8, "path": "/short", "json": 1, "ttl_ms": 300});
+    let short = json!({"op": "put", "id": 8, "path": "/short", "json": 1, "ttl_ms": 2000});
     assert_eq!(wire.ask(short).await["op"], "done");
     follower.until("delta").await;
 
     full.store(true, Ordering::Relaxed);
-    let mut codes = Vec::new();
-    for n in 0..40 {
-        let refused = put(&mut wire, &format!("/during/{n}")).await;
+    let (mut codes, began) = (Vec::new(), Instant::now());
+    while began.elapsed() < Duration::from_millis(2_500) {
+        let refused = put(&mut wire, &format!("/during/{}", codes.len())).await;
         codes.push(refused["code"].as_str().unwrap_or("none").to_owned());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -165,7 +168,7 @@ async fn a_full_disk_is_told_of_and_gets_over() {
     }
     broker.shutdown().await;
     let disk = Arc::new(Disk::new(directory.0.clone()).unwrap());
-    let again = Broker::start_from(config(""), disk, Hooks::default()).await.unwrap();
+    let again = Broker::start_from(config(SMALL), disk, Hooks::default()).await.unwrap();
     let mut wire = Wire::open(again.addr()).await;
     let found = wire.ask(json!({"op": "get", "id": 1, "paths": ["/before", "/after"]})).await;
     assert_eq!(found["entries"].as_array().map(Vec::len), Some(2), "{found}");
@@ -179,9 +182,9 @@ async fn without_the_thread_that_writes_the_broker_stops() {
         let disk = Filling::on(&directory);
         let faulty = disk.faulty.clone();
         let keys = match writes {
-            true => "",
+            true => SMALL,
             // Then it ends while nobody writes.
-            false => "durability = \"interval\"\nsync_interval_ms = 2000",
+            false => "log_file_bytes = 65536\ndurability = \"interval\"\nsync_interval_ms = 2000",
         };
         let broker = Broker::start_from(config(keys), Arc::new(disk), Hooks::default()).await;
         let broker = broker.unwrap();
@@ -194,7 +197,7 @@ async fn without_the_thread_that_writes_the_broker_stops() {
         let ended = tokio::time::timeout(PATIENCE, broker.wait()).await.expect("it goes on");
         assert!(matches!(ended, Err(Failed::Store(_))), "{ended:?}");
         let disk = Arc::new(Disk::new(directory.0.clone()).unwrap());
-        let again = Broker::start_from(config(""), disk, Hooks::default()).await.unwrap();
+        let again = Broker::start_from(config(SMALL), disk, Hooks::default()).await.unwrap();
         let mut wire = Wire::open(again.addr()).await;
         let found = wire.ask(json!({"op": "get", "id": 1, "paths": ["/before"]})).await;
         assert_eq!(found["entries"].as_array().map(Vec::len), Some(1), "{found}");
@@ -223,7 +226,7 @@ async fn an_end_on_a_full_disk_is_told() {
     let directory = Directory::new("ends");
     let disk = Filling::on(&directory);
     let full = disk.full.clone();
-    let broker = Broker::start_from(config(""), Arc::new(disk), Hooks::default()).await.unwrap();
+    let broker = Broker::start_from(config(SMALL), Arc::new(disk), Hooks::default()).await.unwrap();
     let mut wire = Wire::open(broker.addr()).await;
     assert_eq!(put(&mut wire, "/before").await["op"], "done");
     full.store(true, Ordering::Relaxed);

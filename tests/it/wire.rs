@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::logs::Peer;
 
-/// Longer than anything here takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than anything here takes on a busy machine; shorter than two heartbeats are apart, which would never let it end.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A broker on a free port, with these keys of `broker.toml`.
 pub(crate) async fn broker(toml: &str) -> Running {

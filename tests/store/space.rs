@@ -237,7 +237,7 @@ fn one_start_after_the_other_leaves_few_files() {
         let logs = || storage.files().iter().filter(|(name, _)| name.starts_with("log-")).count();
         if worker.saves > 0 {
             saves += 1;
-            let end = Instant::now() + Duration::from_secs(10);
+            let end = Instant::now() + Duration::from_secs(60);
             while logs() > 1 && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -25,6 +25,9 @@ use peer::{Peer, listen};
 /// Long enough for whatever comes; what does not come is missed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long an answer is waited for that does not come; long enough for one that does.
+const ANSWER: Duration = Duration::from_secs(2);
+
 fn everything() -> View {
     View::tree(Path::root())
 }
@@ -41,7 +44,7 @@ async fn room_in_the_queue_is_waited_for_no_longer_than_an_answer() {
         // It never answers.
         while peer.next().await.is_some() {}
     });
-    let options = options.queue_bytes(1).request_timeout(Duration::from_millis(500));
+    let options = options.queue_bytes(1).request_timeout(ANSWER);
     let client = Client::connect(options).await.unwrap();
     // What was sent keeps its room until it is answered.
     let sent = soon(client.put(path("/a"), Value::text("x"))).await;
@@ -150,7 +153,7 @@ fn a_client_can_be_used_from_any_thread_also_when_its_runtime_is_gone() {
             // It answers nothing any more.
             while peer.next().await.is_some() {}
         });
-        let options = options.queue_bytes(1).request_timeout(Duration::from_millis(500));
+        let options = options.queue_bytes(1).request_timeout(ANSWER);
         (Client::connect(options).await.unwrap(), broker)
     });
     let file = std::env::temp_dir().join(format!("onetree-driver-{}", std::process::id()));

@@ -209,7 +209,9 @@ fn a_backup_and_a_restore_take_the_memory_of_one_tree() {
     }
     let disk = Disk::new(data.clone()).unwrap();
     files::save(&disk, epoch, &settings, &state.checkpoint(), false).unwrap();
-    let once = memory(&["check", "--data", text(&data)]);
+    // It may have taken more right before its end, when nobody looked.
+    let checks = (0..3).map(|_| memory(&["check", "--data", text(&data)]));
+    let once = checks.max().unwrap();
     assert!(once > 60_000, "{once}");
     let copies = [
         memory(&["backup", "--data", text(&data), text(&backup)]),

@@ -205,7 +205,7 @@ async fn a_tree_that_is_saved_after_it_could_not_be_is_told_of() {
 #[tokio::test]
 async fn a_pause_of_the_broker_is_not_the_silence_of_its_clients() {
     let directory = Directory::new("pause");
-    let broker = limited("true", &directory.0, &["ping_interval_ms=1000"]);
+    let broker = limited("true", &directory.0, &["ping_interval_ms=2000"]);
     let mut wires = Vec::new();
     for _ in 0..8 {
         wires.push(Wire::open(addr(&broker)).await);
@@ -219,7 +219,7 @@ async fn a_pause_of_the_broker_is_not_the_silence_of_its_clients() {
     for (n, wire) in (0..).zip(&mut wires) {
         wire.send(json!({"op": "put", "id": 1, "path": format!("/{n}"), "json": n})).await;
     }
-    sleep(Duration::from_millis(2_800)).await;
+    sleep(Duration::from_millis(5_500)).await;
     signal("-CONT");
     for wire in &mut wires {
         assert_eq!(wire.next().await["op"], "done");

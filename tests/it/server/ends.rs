@@ -104,7 +104,7 @@ async fn a_batch_that_is_not_stored_is_unavailable_as_a_whole() {
     let before = wire.put("/a/1", json!(1)).await;
     mirror.sub(1, "/a").await;
     // The first write keeps the store busy, so that the others are one batch.
-    store.delay(Duration::from_millis(300));
+    store.delay(Duration::from_secs(1));
     let writes = [
         put(1, "/a/busy", 1),
         json!({"op": "put", "id": 2, "path": "/a/2", "json": 2, "if": {"rev": 0}}),
@@ -214,7 +214,7 @@ async fn a_shutdown_finishes_what_was_begun_and_says_when_to_come_back() {
     }
     let mut mirror = Wire::open(addr).await;
     mirror.sub(1, "/log").await;
-    store.delay(Duration::from_millis(300));
+    store.delay(Duration::from_secs(1));
     let append = |id: u32| json!({"op": "append", "id": id, "path": "/log", "json": id});
     begin(&mut writer, (1..=20).map(append)).await;
     let stop = stop(&broker);

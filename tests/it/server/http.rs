@@ -236,7 +236,8 @@ async fn requests_that_are_never_ended_do_not_keep_others_waiting() {
     let began = Instant::now();
     let green = http(addr, &get("/healthz")).await;
     assert!(green.text.starts_with("HTTP/1.1 200"), "{}", green.text);
-    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    // Else it would be a second.
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
 }
 
 /// A connection that asks for nothing else cannot fill the log; nor can what it says of itself.

@@ -128,7 +128,8 @@ async fn before_hello_no_more_is_read_than_is_answered() {
 
 #[tokio::test]
 async fn a_frame_that_comes_slowly_is_waited_for() {
-    let broker = broker("ping_interval_ms = 300").await;
+    // Shorter silence than the frame takes, and far longer than one of its pieces does.
+    let broker = broker("ping_interval_ms = 800").await;
     let mut wire = Wire::open(broker.addr()).await;
     let text = put("x".repeat(2000)).to_string();
     // RFC 6455, 5.2: a text that is masked, with zeros, so that it stays as it is.
