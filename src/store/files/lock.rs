@@ -6,8 +6,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
-use super::storage::{give, make_directory};
+use super::storage::{give, is, make_directory};
 
 /// A directory that is this process's as long as this lives.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Lock {
             Err(TryLockError::Error(error)) => Err(failed(error)),
         };
         // Before the directory, to know who has it; but to make it is for who has that.
-        let there = ours().open(&path).ok();
+        let there = open(&path).ok();
         there.as_ref().map_or(Ok(()), lock)?;
         // The directory itself, where the system takes that: the file may be removed, and made again.
         let itself = File::open(directory).map_err(failed)?;
@@ -81,17 +82,29 @@ impl Lock {
     }
 }
 
-/// To write it; not what a link that somebody has put there leads to.
+/// To write it; not what a link that somebody has put there leads to, nor is the reader of a pipe waited for.
 fn ours() -> OpenOptions {
     let mut options = File::options();
-    options.write(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.write(true).mode(0o600).custom_flags(flags.bits().cast_signed());
     options
+}
+
+/// Opens the file that is there.
+fn open(path: &Path) -> io::Result<File> {
+    match ours().open(path) {
+        Ok(file) if file.metadata()?.is_file() => return Ok(file),
+        // A pipe that nobody reads.
+        Err(error) if !is(&error, Errno::NXIO) => return Err(error),
+        _ => {}
+    }
+    Err(io::Error::other(format!("{} is no file", path.display())))
 }
 
 /// Makes the file, or opens the one that another has made meanwhile.
 fn make(path: &Path, directory: &File) -> io::Result<File> {
     match ours().create_new(true).open(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => ours().open(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => open(path),
         Err(error) => Err(error),
         Ok(file) => {
             // One that its user cannot lock is in the way of every broker.

@@ -10,9 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, Dir, Gid, Mode, OFlags, Uid, fchown, fstatvfs, mkdirat, openat, renameat, unlinkat,
+    AtFlags, Dir, Gid, Mode, OFlags, Uid, fchown, fstatvfs, mkdirat, open, openat, renameat,
+    unlinkat,
 };
 use rustix::io::{Errno, retry_on_intr};
+use rustix::path::Arg;
 use rustix::process::geteuid;
 
 /// A directory of files.
@@ -117,7 +119,8 @@ impl Disk {
     fn open_as(&self, name: &str, flags: OFlags) -> io::Result<File> {
         // As that of the standard library, which has no open in a directory; but a link is no file of ours, as what it
         // leads to may be somebody else's, and a file is for its user alone, also where others may look into the directory.
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // What is no file, as a pipe, is not waited for.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = Mode::from_raw_mode(0o600);
         Ok(retry_on_intr(|| openat(&*self.directory, name, flags, mode))?.into())
     }
@@ -212,8 +215,8 @@ impl Storage for Disk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         match self.shorten(name) {
-            // A link has nothing to take away.
-            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {}
+            // A link has nothing to take away, nor has a pipe that nobody reads.
+            Err(error) if is(&error, Errno::LOOP) || is(&error, Errno::NXIO) => {}
             shortened => shortened?,
         }
         Ok(unlinkat(&*self.directory, name, AtFlags::empty())?)
@@ -243,15 +246,35 @@ pub fn make_directory(directory: &Path) -> io::Result<()> {
     let Some(name) = directory.file_name() else {
         return DirBuilder::new().mode(0o700).create(directory);
     };
-    let above = File::open(if above.as_os_str().is_empty() { Path::new(".") } else { above })?;
-    if let Err(error) = mkdirat(&above, name, Mode::from_raw_mode(0o700)) {
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    let above = open(above, ABOVE | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?.into();
+    match make_in(&above, name) {
         // Another may have made it meanwhile.
-        return if directory.is_dir() { Ok(()) } else { Err(error.into()) };
+        Err(error) if error.kind() != ErrorKind::AlreadyExists || !directory.is_dir() => Err(error),
+        _ => Ok(()),
     }
+}
+
+/// What a directory is opened for that another one is made in: it need not be readable, where the system knows that.
+#[cfg(target_os = "linux")]
+const ABOVE: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const ABOVE: OFlags = OFlags::RDONLY;
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Makes a directory in another one, and gives it to who has that.
+fn make_in(above: &File, name: impl Arg + Copy) -> io::Result<File> {
+    mkdirat(above, name, Mode::from_raw_mode(0o700))?;
     // What has taken its place meanwhile, as a link to another, is not given away.
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = openat(&above, name, flags, Mode::empty())?.into();
-    give(&made, &above.metadata()?)
+    let made = openat(above, name, DIRECTORY, Mode::empty())?.into();
+    give(&made, &above.metadata()?)?;
+    Ok(made)
+}
+
+/// Whether the system has said this.
+pub(super) fn is(error: &io::Error, said: Errno) -> bool {
+    error.raw_os_error() == Some(said.raw_os_error())
 }
 
 /// Gives what root has made to who has the directory that it is in: a broker that runs as that user could otherwise neither

@@ -8,6 +8,7 @@
 //! - `watch`: `watch`, and its state file
 //! - `operations`: `check`, `backup`, `restore`, `import`; `import`: what it takes
 //! - `directories`: what a broker's directory goes through
+//! - `places`: what stands where a broker makes what it needs
 //! - `stop`: Ctrl-C, also where the broker does not answer, and the end of the terminal
 //! - `log`: what a broker says while nobody reads it
 //! - `system`: a broker that gets few descriptors, or is stopped for a while
@@ -16,6 +17,7 @@ mod directories;
 mod import;
 mod log;
 mod operations;
+mod places;
 mod program;
 mod reading;
 mod stop;
