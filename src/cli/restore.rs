@@ -88,12 +88,15 @@ impl Restore {
         state.begin_epoch(epoch, above);
 
         let entries = state.checkpoint().digest().count;
-        let making = self.data.join(replace::MAKING);
         let failed = |error| data::io_failed(&error).and(&format!(" (in {shown})"));
-        replace::clear(&making).map_err(failed)?;
-        data::filled(&making, |making| backup::save(making, epoch, &settings, state, false))?;
+        disk.clear(replace::MAKING).map_err(failed)?;
+        let making = disk.make_directory(replace::MAKING).map_err(failed)?;
+        backup::save(&making, epoch, &settings, state, false)
+            // The first error is the one to tell.
+            .inspect_err(|_| drop(disk.clear(replace::MAKING)))?;
         let ours: Vec<String> = old.into_iter().filter(|name| self.is_ours(name)).collect();
-        let aside = replace::replace(&self.data, &ours, &|| Ok(())).map_err(failed)?;
+        let aside = replace::replace(disk, &making, &ours, &|| Ok(())).map_err(failed)?;
+        let aside = aside.map(|aside| self.data.join(aside));
 
         if json {
             let line = json!({

@@ -1,11 +1,8 @@
 //! The files of a directory give way to new ones, whatever ends that halfway.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
 
-use onetree::store::files::{self, HISTORY, RESTORING};
+use onetree::store::files::{Disk, HISTORY, RESTORING, Storage};
 
 /// What the names begin with of the directories that old files go to.
 pub(super) const ASIDE: &str = "before-restore-";
@@ -14,72 +11,56 @@ pub(super) const ASIDE: &str = "before-restore-";
 /// leaves a directory to start on.
 pub(super) const MAKING: &str = "restore-new.tmp";
 
-/// Replaces the files `old` of a directory by those in its [`MAKING`], which goes; gives where the old ones are.
-/// `step` is asked before each step.
+/// Replaces the files `old` of a directory by those in its [`MAKING`], which goes; gives the name of the directory in it
+/// where the old ones are. `step` is asked before each step.
 ///
 /// The history goes first and comes last: without it, and with that directory, no broker starts. So whatever ends us
 /// halfway, nothing of either tree is taken for one of the other, and nothing is removed. An error takes back what was done;
 /// where another restore had not come to its end, that is still so.
+///
+/// Another user may have the directory, and put a link anywhere in it at any moment: what is made and moved goes through
+/// directories that are open.
 pub(super) fn replace(
-    data: &Path,
+    data: &Disk,
+    making: &Disk,
     old: &[String],
     step: &dyn Fn() -> io::Result<()>,
-) -> io::Result<Option<PathBuf>> {
-    let (making, restoring) = (data.join(MAKING), data.join(RESTORING));
-    let unfinished = restoring.exists() && !data.join(HISTORY).exists();
-    let mut new = Vec::new();
-    for entry in fs::read_dir(&making)? {
-        new.extend(entry?.file_name().into_string());
-    }
+) -> io::Result<Option<String>> {
+    let there = data.list()?;
+    let is_there = |name: &str| there.iter().any(|there| there == name);
+    let unfinished = is_there(RESTORING) && !is_there(HISTORY);
     let (old_history, old_others) = history_of(old);
-    let (new_history, new_others) = history_of(&new);
-    let aside = (!old.is_empty()).then(|| aside(data));
+    let (new_history, new_others) = history_of(&making.list()?);
+    let name = |n: u32| format!("{ASIDE}{n}");
+    let aside = (1..).map(name).find(|name| !is_there(name)).filter(|_| !old.is_empty());
     let mut moves = Moves { step, done: Vec::new() };
     let mut all = || {
         step()?;
         // An empty directory gives way at once, so that it never is missing.
-        empty(&restoring)?;
-        fs::rename(&making, &restoring)?;
-        sync(data)?;
+        data.empty(RESTORING)?;
+        data.rename(MAKING, RESTORING)?;
+        data.sync()?;
         if let Some(aside) = &aside {
             step()?;
-            files::make_directory(aside)?;
-            moves.bring(data, aside, &old_history)?;
-            moves.bring(data, aside, &old_others)?;
+            let aside = data.make_directory(aside)?;
+            moves.bring(data, &aside, &old_history)?;
+            moves.bring(data, &aside, &old_others)?;
         }
-        moves.bring(&restoring, data, &new_others)?;
-        moves.bring(&restoring, data, &new_history)
+        moves.bring(making, data, &new_others)?;
+        moves.bring(making, data, &new_history)
     };
     if let Err(error) = all() {
         // What cannot be taken back stays where it is, and no broker starts.
         if moves.take_back().is_ok() {
-            let _ = aside.map(fs::remove_dir);
-            let _ = if unfinished { empty(&restoring) } else { clear(&restoring) };
-            let _ = clear(&making);
+            let _ = aside.map(|aside| data.remove_empty(&aside));
+            let _ = if unfinished { data.empty(RESTORING) } else { data.clear(RESTORING) };
+            let _ = data.clear(MAKING);
         }
         return Err(error);
     }
     // It is done. What is left of that directory is in nobody's way.
-    let _ = clear(&restoring);
+    let _ = data.clear(RESTORING);
     Ok(aside)
-}
-
-/// Removes a directory, if it is there.
-pub(super) fn clear(directory: &Path) -> io::Result<()> {
-    if_there(fs::remove_dir_all(directory))
-}
-
-/// Removes the files of a directory, if it is there; what is no directory, as a link to one, is removed itself.
-fn empty(directory: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(directory).is_ok_and(|there| !there.is_dir()) {
-        return fs::remove_file(directory);
-    }
-    let remove = |entry: io::Result<fs::DirEntry>| fs::remove_file(entry?.path());
-    if_there(fs::read_dir(directory).and_then(|mut entries| entries.try_for_each(remove)))
-}
-
-fn if_there(done: io::Result<()>) -> io::Result<()> {
-    done.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// The history among some files, and the others.
@@ -87,56 +68,48 @@ fn history_of(names: &[String]) -> (Vec<String>, Vec<String>) {
     names.iter().cloned().partition(|name| name == HISTORY)
 }
 
-/// A name that is not there yet.
-fn aside(data: &Path) -> PathBuf {
-    let name = |n: u32| data.join(format!("{ASIDE}{n}"));
-    (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
-}
-
-/// Files that get other names, and can have their old ones back.
+/// Files that go to other directories, and can come back.
 struct Moves<'a> {
     step: &'a dyn Fn() -> io::Result<()>,
-    /// From where, and to where.
-    done: Vec<(PathBuf, PathBuf)>,
+    /// From where, to where, and which.
+    done: Vec<(Disk, Disk, String)>,
 }
 
 impl Moves<'_> {
     /// Moves these, durably.
-    fn bring(&mut self, from: &Path, to: &Path, names: &[String]) -> io::Result<()> {
+    fn bring(&mut self, from: &Disk, to: &Disk, names: &[String]) -> io::Result<()> {
         for name in names {
             (self.step)()?;
-            let (from, to) = (from.join(name), to.join(name));
-            fs::rename(&from, &to)?;
-            self.done.push((from, to));
+            from.hand(name, to)?;
+            self.done.push((from.clone(), to.clone(), name.clone()));
         }
         (self.step)()?;
-        sync(to)?;
-        sync(from)
+        to.sync()?;
+        from.sync()
     }
 
     /// Moves all of them back, the last one first, durably.
     fn take_back(&mut self) -> io::Result<()> {
-        let mut changed = BTreeSet::new();
-        while let Some((from, to)) = self.done.pop() {
-            fs::rename(&to, &from)?;
-            changed.extend([from, to].iter().filter_map(|path| path.parent()).map(Path::to_owned));
+        let mut changed = Vec::new();
+        while let Some((from, to, name)) = self.done.pop() {
+            to.hand(&name, &from)?;
+            changed.extend([from, to]);
         }
-        changed.iter().try_for_each(|directory| sync(directory))
+        changed.iter().try_for_each(Disk::sync)
     }
-}
-
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
     use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::symlink;
     use std::panic::{self, AssertUnwindSafe};
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
-    use onetree::store::files::{self, Disk, FileOptions, OpenError};
+    use onetree::store::files::{self, FileOptions, OpenError};
     use onetree_core::{Bounds, Settings, State};
     use onetree_protocol::{DigestKey, Epoch, Revision};
 
@@ -153,12 +126,21 @@ mod tests {
     fn save(directory: &Path, epoch: Epoch, rev: u64) {
         let mut state = State::new(settings(epoch));
         state.begin_epoch(epoch, Revision::new(rev).unwrap());
-        let disk = Disk::new(directory.to_owned()).unwrap();
-        files::save(&disk, epoch, &settings(epoch), &state.checkpoint(), false).unwrap();
+        files::save(&disk(directory), epoch, &settings(epoch), &state.checkpoint(), false).unwrap();
+    }
+
+    fn disk(directory: &Path) -> Disk {
+        Disk::new(directory.to_owned()).unwrap()
+    }
+
+    /// Removes it, if it is there.
+    fn clear(directory: &Path) {
+        let (above, name) = (directory.parent().unwrap(), directory.file_name().unwrap());
+        disk(above).clear(name.to_str().unwrap()).unwrap();
     }
 
     fn open(directory: &Path) -> Result<Epoch, OpenError> {
-        let disk = Arc::new(Disk::new(directory.to_owned()).unwrap());
+        let disk = Arc::new(disk(directory));
         let options = FileOptions { log_file_bytes: 4096, ..FileOptions::default() };
         files::open(disk, settings(Epoch(3)), options).map(|opened| opened.report.epoch)
     }
@@ -183,7 +165,7 @@ mod tests {
     fn begin(n: usize) -> (PathBuf, BTreeMap<String, Vec<u8>>) {
         let name = format!("onetree-replace-{}-{n}", std::process::id());
         let data = std::env::temp_dir().join(name);
-        clear(&data).unwrap();
+        clear(&data);
         save(&data, OLD, 5);
         assert_eq!(open(&data).unwrap(), OLD);
         let old = files(&data);
@@ -203,7 +185,9 @@ mod tests {
                 Ok(())
             }
         };
-        let done = panic::catch_unwind(AssertUnwindSafe(|| replace(data, old, &step)));
+        let making = disk(&data.join(MAKING));
+        let replace = || replace(&disk(data), &making, old, &step);
+        let done = panic::catch_unwind(AssertUnwindSafe(replace));
         matches!(done, Ok(Ok(_)))
     }
 
@@ -243,7 +227,7 @@ mod tests {
                     kept("started at");
                 }
             }
-            clear(&data).unwrap();
+            clear(&data);
             if done {
                 break;
             }
@@ -263,7 +247,7 @@ mod tests {
                 assert!(files(&data) == before, "{n}: {:?}", files(&data).keys());
             }
             assert_eq!(open(&data).unwrap(), if done { NEW } else { OLD }, "{n}");
-            clear(&data).unwrap();
+            clear(&data);
             if done {
                 return;
             }
@@ -287,11 +271,48 @@ mod tests {
                 Err(error) => panic!("{n}: {error}"),
                 Ok(epoch) => assert!(done && epoch == NEW, "{n}"),
             }
-            clear(&data).unwrap();
+            clear(&data);
             if done {
                 return;
             }
         }
+    }
+
+    /// Who has the directory puts a link in the place of each that is made in it, whenever that is there.
+    #[test]
+    fn nothing_goes_where_a_link_leads_that_somebody_has_put_there_meanwhile() {
+        let swapped = Cell::new(0);
+        for n in 0.. {
+            let (data, before) = begin(n + 400);
+            let others = data.with_extension("others");
+            clear(&others);
+            fs::create_dir(&others).unwrap();
+            fs::write(others.join(HISTORY), "theirs").unwrap();
+            let old: Vec<String> = before.keys().cloned().collect();
+            let making = disk(&data.join(MAKING));
+            let (count, aside) = (Cell::new(0), format!("{ASIDE}1"));
+            let step = || {
+                if count.replace(count.get() + 1) == n {
+                    for name in [MAKING, RESTORING, &aside] {
+                        let (place, away) = (data.join(name), data.join(format!("{name}.away")));
+                        swapped.set(swapped.get() + u32::from(fs::rename(&place, away).is_ok()));
+                        symlink(&others, place).unwrap();
+                    }
+                }
+                Ok(())
+            };
+            // Whether it can be done in spite of that does not matter.
+            let _ = replace(&disk(&data), &making, &old, &step);
+            let theirs = files(&others);
+            assert_eq!(theirs.get(HISTORY).map(Vec::as_slice), Some(&b"theirs"[..]), "{n}");
+            assert_eq!(theirs.len(), 1, "{n}: {:?}", theirs.keys());
+            clear(&data);
+            clear(&others);
+            if count.get() <= n {
+                break;
+            }
+        }
+        assert!(swapped.get() > 5, "{swapped:?}");
     }
 
     /// A directory without a history is one to start on, as long as all of its files are there.
@@ -306,6 +327,6 @@ mod tests {
         }
         assert!(!replaced(&data, &old, 0, true));
         assert!(open(&data).is_ok());
-        clear(&data).unwrap();
+        clear(&data);
     }
 }

@@ -47,7 +47,7 @@ pub use history::NAME as HISTORY;
 pub use lock::{Lock, LockError};
 pub use recover::{Loss, RESTORE_GAP, Report, next_history};
 pub use salvage::{Salvaged, salvage};
-pub use storage::{Disk, Storage, StorageFile, is_read_only, make_directory};
+pub use storage::{Disk, Storage, StorageFile, is_read_only};
 
 /// How a [`FileStore`] writes.
 #[derive(Clone, Copy, Debug)]

@@ -116,6 +116,48 @@ impl Disk {
         Ok(Disk { directory: Arc::new(File::open(&directory)?), path: directory })
     }
 
+    /// Makes a directory in it, as [`make_directory`] does; but one that is there is an error: it may be somebody else's, or
+    /// a link to one that is.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn make_directory(&self, name: &str) -> io::Result<Disk> {
+        let made = make_in(&self.directory, name)?;
+        Ok(Disk { directory: Arc::new(made), path: self.path.join(name) })
+    }
+
+    /// Gives a file to another directory, where it replaces what has its name. Durable after [`Storage::sync`] of both.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn hand(&self, name: &str, to: &Disk) -> io::Result<()> {
+        Ok(renameat(&*self.directory, name, &*to.directory, name)?)
+    }
+
+    /// Removes what is in a directory of it, if there is one; what is no directory, as a link to one, is removed itself.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn empty(&self, name: &str) -> io::Result<()> {
+        Ok(empty(&self.directory, name)?)
+    }
+
+    /// As [`Disk::empty`], and the directory too.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn clear(&self, name: &str) -> io::Result<()> {
+        Ok(clear(&self.directory, name)?)
+    }
+
+    /// Removes a directory of it in which there is nothing.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn remove_empty(&self, name: &str) -> io::Result<()> {
+        Ok(unlinkat(&*self.directory, name, AtFlags::REMOVEDIR)?)
+    }
+
     fn open_as(&self, name: &str, flags: OFlags) -> io::Result<File> {
         // As that of the standard library, which has no open in a directory; but a link is no file of ours, as what it
         // leads to may be somebody else's, and a file is for its user alone, also where others may look into the directory.
@@ -237,7 +279,7 @@ impl Storage for Disk {
 ///
 /// # Errors
 /// The system's.
-pub fn make_directory(directory: &Path) -> io::Result<()> {
+pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
     if directory.as_os_str().is_empty() || directory.is_dir() {
         return Ok(());
     }
@@ -270,6 +312,33 @@ fn make_in(above: &File, name: impl Arg + Copy) -> io::Result<File> {
     let made = openat(above, name, DIRECTORY, Mode::empty())?.into();
     give(&made, &above.metadata()?)?;
     Ok(made)
+}
+
+/// See [`Disk::empty`].
+fn empty(above: &File, name: impl Arg + Copy) -> Result<(), Errno> {
+    let directory = match openat(above, name, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        // Systems differ in what they say of a link.
+        Err(Errno::NOTDIR | Errno::LOOP) => return unlinkat(above, name, AtFlags::empty()),
+        opened => File::from(opened?),
+    };
+    for entry in Dir::read_from(&directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if ![c".", c".."].contains(&name) {
+            clear(&directory, name)?;
+        }
+    }
+    Ok(())
+}
+
+/// See [`Disk::clear`].
+fn clear(above: &File, name: impl Arg + Copy) -> Result<(), Errno> {
+    empty(above, name)?;
+    match unlinkat(above, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOENT) => Ok(()),
+        cleared => cleared,
+    }
 }
 
 /// Whether the system has said this.
