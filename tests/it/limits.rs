@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::logs;
-use crate::wire::{Bystander, PATIENCE, Wire, broker, broker_on, socket};
+use crate::wire::{Bystander, PATIENCE, Wire, broker, broker_on, kept_unread, socket};
 
 fn put(id: u32, path: &str, value: Value) -> Value {
     json!({"op": "put", "id": id, "path": path, "json": value})
@@ -315,10 +315,11 @@ async fn outbox_bytes() {
 
 #[tokio::test]
 async fn outbox_frames() {
-    let slow = "outbox_frames = 1\noutbox_bytes = 100000000";
-    assert!(overflows(slow, 300, 32 * 1024).await);
-    let roomy = "outbox_frames = 1000000\noutbox_bytes = 100000000";
-    assert!(!overflows(roomy, 300, 32 * 1024).await);
+    let slow = &format!("outbox_frames = 1\noutbox_bytes = {}", u32::MAX);
+    let roomy = format!("outbox_frames = 1000000\noutbox_bytes = {}", u32::MAX);
+    let size = kept_unread() / 128;
+    assert!(overflows(slow, 300, size).await);
+    assert!(!overflows(&roomy, 300, size).await);
 }
 
 /// Refreshes that have begun, whose clients do not read on, while everything changes: whether each
@@ -326,8 +327,8 @@ async fn outbox_frames() {
 async fn held(toml: &str, refreshes: usize) -> Vec<bool> {
     let broker = broker(toml).await;
     let mut writer = Wire::open(broker.addr()).await;
-    // More than the system keeps of what is not read.
-    let text = "x".repeat(32 * 1024);
+    // All of them are more than the system keeps of what is not read.
+    let text = "x".repeat(kept_unread() / 128);
     let mut first = 0;
     for n in 0..200 {
         first = writer.put(&format!("/e/{n:03}"), json!([0, text])).await;

@@ -18,6 +18,15 @@ use crate::logs::Peer;
 /// Longer than anything here takes on a busy machine; shorter than two heartbeats are apart, which would never let it end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// So many bytes of what is not read the system keeps for the broker's end of a socket, at most; 4 MiB as a rule. What is to
+/// wait in the broker has to be more.
+pub(crate) fn kept_unread() -> usize {
+    let said = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap_or_default();
+    let most: Option<usize> =
+        said.split_whitespace().next_back().and_then(|most| most.parse().ok());
+    most.unwrap_or_default().max(4 << 20)
+}
+
 /// A broker on a free port, with these keys of `broker.toml`.
 pub(crate) async fn broker(toml: &str) -> Running {
     broker_on(toml, MemoryStore::new()).await

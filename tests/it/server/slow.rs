@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::http::get;
-use crate::wire::{Bystander, PATIENCE, Wire, broker, narrow, socket};
+use crate::wire::{Bystander, PATIENCE, Wire, broker, kept_unread, narrow, socket};
 
 /// After so long something that does not go on is taken to be blocked.
 const BLOCKED: Duration = Duration::from_millis(500);
@@ -23,8 +23,8 @@ async fn a_reader_that_stalls_costs_a_bounded_amount_and_is_not_closed() {
     let mut quick = Wire::open(addr).await;
     quick.sub(1, "/").await;
     let mut writer = Wire::open(addr).await;
-    // Far more than all buffers between the broker and a client that does not read.
-    let text = "x".repeat(16 * 1024);
+    // All rounds are far more than all buffers between the broker and a client that does not read.
+    let text = "x".repeat(kept_unread() / 256);
     let mut last = 0;
     for round in 0..500u64 {
         last = writer.put(&format!("/k/{}", round % 10), json!([round, text])).await;
@@ -55,7 +55,7 @@ async fn a_client_that_never_reads_its_replies_blocks_only_itself() {
     let addr = broker.addr();
     let mut bystander = Bystander::new(addr).await;
     let mut deaf = Wire::narrow(addr).await;
-    deaf.put("/big", json!("x".repeat(16 * 1024))).await;
+    deaf.put("/big", json!("x".repeat(kept_unread() / 256))).await;
     // What it asks is not read any more, long before its answers fill the memory. The requests are
     // large, so that what the system keeps of them is few.
     let get = json!({"op": "get", "id": 1, "paths": ["/big"]}).to_string();
@@ -72,12 +72,15 @@ async fn a_client_that_never_reads_its_replies_blocks_only_itself() {
 /// the socket takes nothing. Whether its own pings come does not matter.
 #[tokio::test]
 async fn a_reader_that_stops_for_many_pings_is_still_there_and_gets_the_rest_folded() {
-    let broker = broker("ping_interval_ms = 600\noutbox_bytes = 65536").await;
+    // The system has all that it keeps long before it would be silence.
+    let size = kept_unread() / 8;
+    let sizes = format!("value_bytes = {}\nframe_bytes = {}", 2 * size, 4 * size);
+    let broker = broker(&format!("ping_interval_ms = 600\noutbox_bytes = 65536\n{sizes}")).await;
     let addr = broker.addr();
     let mut slow = Wire::narrow(addr).await;
     slow.sub(1, "/").await;
     let mut writer = Wire::open(addr).await;
-    let text = "x".repeat(500_000);
+    let text = "x".repeat(size);
     let mut last = 0;
     let began = Instant::now();
     for round in 0.. {
@@ -112,7 +115,7 @@ async fn before_hello_no_more_is_read_than_is_answered() {
     {
         let Ok(()) = written else { panic!("it has ended before it read no more") };
         sent += many.len();
-        assert!(sent < 64 << 20, "it reads on");
+        assert!(sent < 16 * kept_unread(), "it reads on");
     }
     // Once it is read, the broker goes on, and waits no longer than it says. Others do not notice any of it.
     let mut other = Wire::open(broker.addr()).await;
@@ -154,10 +157,8 @@ async fn ask(stream: &mut TcpStream, path: &str, times: usize) {
     let _ = tokio::time::timeout(BLOCKED, stream.write_all(said.as_bytes())).await;
 }
 
-/// Answers of 28 KB each, far more than all buffers between the broker and a client.
+/// Answers of 28 KB each.
 const PAGE: &str = "/console/onetree/blake2s.js";
-const PAGES: usize = 500;
-const LEAST_BYTES: usize = PAGES * 28_000;
 
 /// Reads to the end, at most so much at once, with a rest after each: how many bytes there were.
 async fn read_all(stream: &mut TcpStream, piece: usize, rest: Duration) -> usize {
@@ -178,19 +179,22 @@ async fn who_asks_over_http_and_does_not_read_is_let_go_and_who_reads_slowly_is_
     // On a busy machine a slow reader takes long for the third of its buffer that the system wants to see free
     // before it lets the broker go on.
     let broker = broker("hello_timeout_ms = 2000").await;
+    // Far more than all buffers between the broker and a client.
+    let pages = kept_unread() / 8_000;
+    let least_bytes = pages * 28_000;
     let deaf = async {
         let (mut stream, _) = narrow(broker.addr()).await.unwrap();
-        ask(&mut stream, PAGE, PAGES).await;
+        ask(&mut stream, PAGE, pages).await;
         tokio::time::sleep(Duration::from_millis(4000)).await;
         // What the system has taken still comes.
         let sum = read_all(&mut stream, 1 << 20, Duration::ZERO).await;
-        assert!(sum < LEAST_BYTES, "{sum} bytes");
+        assert!(sum < least_bytes, "{sum} bytes");
     };
     let slow = async {
         let (mut stream, _) = socket(broker.addr()).await.unwrap();
-        ask(&mut stream, PAGE, PAGES).await;
-        let sum = read_all(&mut stream, 64 << 10, Duration::from_millis(8)).await;
-        assert!(sum >= LEAST_BYTES, "{sum} bytes");
+        ask(&mut stream, PAGE, pages).await;
+        let sum = read_all(&mut stream, kept_unread() / 64, Duration::from_millis(8)).await;
+        assert!(sum >= least_bytes, "{sum} bytes");
     };
     tokio::join!(deaf, slow);
 }
@@ -212,7 +216,7 @@ async fn answers_about_sessions_that_nobody_reads_are_few() {
     let mut deaf = Vec::new();
     for _ in 0..5 {
         let (mut stream, _) = narrow(addr).await.unwrap();
-        ask(&mut stream, "/v1/sessions", 100).await;
+        ask(&mut stream, "/v1/sessions", kept_unread() / 40_000).await;
         deaf.push(stream);
     }
     let until = async |status: u16| {
