@@ -1,7 +1,6 @@
 //! The promises, over sockets and through networks that fail; each test bears a promise's name.
 
 use onetree::store::MemoryStore;
-use onetree::{Broker, Config};
 use onetree_client::protocol::{Digest, DigestKey, json as text};
 use onetree_client::{
     Act, Append, Change, Event, MirrorOptions, Path, RefreshKind, Revision, Value, Verdict, View,
@@ -11,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::address::address_of_our_own;
 use crate::load::Load;
-use crate::wire::{Wire, broker, config, kept_unread};
+use crate::wire::{Wire, broker, broker_at, kept_unread};
 use crate::world::{Follower, Looked, PATIENCE, Trees, World, client, path};
 
 /// Runs writers and followers against each other; what each follower saw.
@@ -116,8 +115,7 @@ async fn convergent_after_disconnects_lag_and_compaction() {
 #[tokio::test]
 async fn convergent_after_a_restart_of_the_broker() {
     let (_ours, address) = address_of_our_own();
-    let at = |toml: &str| Config { listen: address, ..config(toml) };
-    let first = Broker::start(at("shutdown_spread_ms = 1"), MemoryStore::new()).await.unwrap();
+    let first = broker_at(address, "shutdown_spread_ms = 1", MemoryStore::new()).await;
     let load = Load::signals(&first).await;
     let client = client(&first.url()).await;
     client.put(path("/a"), Value::text("old")).await.unwrap();
@@ -128,7 +126,7 @@ async fn convergent_after_a_restart_of_the_broker() {
     assert!(matches!(changes.next().await, Some(Event::Fresh { .. })));
     drop(load);
     first.shutdown().await;
-    let second = Broker::start(at(""), MemoryStore::new()).await.unwrap();
+    let second = broker_at(address, "", MemoryStore::new()).await;
     let writer = crate::world::client(&second.url()).await;
     let rev = writer.put(path("/b"), Value::text("new")).await.unwrap().rev;
     let gone = |event: &Event| match event {

@@ -37,6 +37,12 @@ pub(crate) async fn broker_on(toml: &str, store: MemoryStore) -> Running {
     Broker::start(config(toml), store).await.unwrap()
 }
 
+/// As [`broker_on`], at this address.
+pub(crate) async fn broker_at(addr: SocketAddr, toml: &str, store: MemoryStore) -> Running {
+    let config = Config { listen: addr, ..config(toml) };
+    Broker::start(config, store).await.unwrap()
+}
+
 /// A configuration with a free port and these keys.
 pub(crate) fn config(toml: &str) -> Config {
     crate::logs::keep();

@@ -11,8 +11,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::address::address_of_our_own;
 use crate::logs;
-use crate::wire::{Bystander, PATIENCE, Wire, broker, broker_on, config, kept_unread, socket};
+use crate::wire::{
+    Bystander, PATIENCE, Wire, broker, broker_at, broker_on, config, kept_unread, socket,
+};
 
 fn put(id: u32, path: &str, value: impl Into<Value>) -> Value {
     json!({"op": "put", "id": id, "path": path, "json": value.into()})
@@ -205,8 +208,8 @@ async fn a_session_that_changes_hands_often_has_one_connection() {
 async fn a_shutdown_finishes_what_was_begun_and_says_when_to_come_back() {
     let store = MemoryStore::new();
     store.keep_commits();
-    let broker = broker_on("shutdown_spread_ms = 3000", store.clone()).await;
-    let addr = broker.addr();
+    let (_ours, addr) = address_of_our_own();
+    let broker = broker_at(addr, "shutdown_spread_ms = 3000", store.clone()).await;
     let mut writer = Wire::open(addr).await;
     let mut idle: Vec<Wire> = Vec::new();
     for _ in 0..8 {
@@ -246,8 +249,8 @@ async fn a_shutdown_finishes_what_was_begun_and_says_when_to_come_back() {
 #[tokio::test]
 async fn a_shutdown_takes_no_new_connections_while_it_finishes() {
     let store = MemoryStore::new();
-    let broker = broker_on("", store.clone()).await;
-    let addr = broker.addr();
+    let (_ours, addr) = address_of_our_own();
+    let broker = broker_at(addr, "", store.clone()).await;
     let mut writer = Wire::open(addr).await;
     store.delay(Duration::from_secs(2));
     begin(&mut writer, [put(1, "/a", 1)]).await;
