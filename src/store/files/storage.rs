@@ -107,7 +107,8 @@ const REMOVE_BYTES: u64 = 8 << 20;
 const REST: Duration = Duration::from_millis(2);
 
 impl Disk {
-    /// Makes the directory when it is not there, as [`make_directory`] does.
+    /// Makes the directory, and those above it, when it is not there, for nobody but its user. What root makes is its who has
+    /// the directory above.
     ///
     /// # Errors
     /// The system's.
@@ -116,7 +117,7 @@ impl Disk {
         Ok(Disk { directory: Arc::new(File::open(&directory)?), path: directory })
     }
 
-    /// Makes a directory in it, as [`make_directory`] does; but one that is there is an error: it may be somebody else's, or
+    /// Makes a directory in it, as [`Disk::new`] does; but one that is there is an error: it may be somebody else's, or
     /// a link to one that is.
     ///
     /// # Errors
