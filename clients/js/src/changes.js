@@ -32,17 +32,63 @@ const CHANGES = 16 * 1024;
 /**
  * The events of one mirror: an async iterable, for one reader. Nothing is lost and nothing grows without bound when they
  * are read slowly: what has not been read is folded into one `delta` or `fresh`. Only signals are dropped then, and
- * heartbeats. Neither the connection nor other mirrors wait for a slow reader.
+ * heartbeats. Neither the connection nor other mirrors wait for a slow reader; but what is kept of this one is saved no
+ * further than he was shown. So who calls `next()` himself calls `return()` at the end, as `for await` does, or lets go of
+ * this, which is noticed when the host next collects what nobody holds.
  * @implements {AsyncIterableIterator<MirrorEvent>}
  */
 export class Changes {
+  /** @param {Feed} feed @param {() => void} stop */
+  constructor(feed, stop) {
+    /** @private */
+    this.feed = feed;
+    /** @private */
+    this.stop = stop;
+  }
+
+  /** The next event, when there is one now. @returns {MirrorEvent | undefined} */
+  nextNow() {
+    return this.feed.nextNow();
+  }
+
+  /** @returns {Promise<IteratorResult<MirrorEvent, undefined>>} */
+  async next() {
+    for (;;) {
+      const value = this.feed.nextNow();
+      if (value !== undefined) return { value, done: false };
+      if (this.feed.over) return { value: undefined, done: true };
+      await this.feed.more(this);
+    }
+  }
+
+  /** Ends the reading; the mirror lives on. @returns {Promise<IteratorResult<MirrorEvent, undefined>>} */
+  async return() {
+    this.feed.end();
+    this.stop();
+    return { value: undefined, done: true };
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  /**
+   * The mirror as of the last event that was taken, with its cookie: what is to be saved once that event has been dealt
+   * with. {@link Mirror#snapshot} may be ahead of it. Costs about what the changes do that have not been taken.
+   */
+  snapshot() {
+    return this.feed.snapshot();
+  }
+}
+
+/** @internal What a mirror holds of a reader: what waits for him, and how far he has got. It does not hold him, but while he waits. */
+export class Feed {
   /**
    * @param {MirrorState} state of the mirror
    * @param {Snapshot} initial what the reader knows
    * @param {readonly MirrorEvent[]} past what has brought the mirror from there to where it is
-   * @param {() => void} stop
    */
-  constructor(state, initial, past, stop) {
+  constructor(state, initial, past) {
     /** @private */
     this.state = state;
     /** @private @type {Item[]} */
@@ -61,11 +107,9 @@ export class Changes {
     this.lastRev = state.rev;
     /** @private @type {Cookie | undefined} */
     this.lastCookie = state.cookie;
-    /** @private */
+    /** Whether nothing comes any more. */
     this.over = false;
-    /** @private */
-    this.stop = stop;
-    /** @internal Told to who keeps the mirror: what the reader was shown has moved. @type {(() => void) | undefined} */
+    /** Told to who keeps the mirror: what the reader was shown has moved. @type {(() => void) | undefined} */
     this.taken = undefined;
     /** @private @type {(() => void)[]} */
     this.wakers = [];
@@ -80,7 +124,7 @@ export class Changes {
     for (const event of past) (this.start ??= { past: new Behind(initial), now: undefined }).past.fold(event, state);
   }
 
-  /** @private What the mirror goes on from turned out to be another. */
+  /** What the mirror goes on from turned out to be another. */
   begin() {
     const { rev, cookie } = this.state;
     this.rev = this.lastRev = rev;
@@ -89,7 +133,7 @@ export class Changes {
   }
 
   /**
-   * @private Something happened, and the mirror is as it is behind it; `undefined`: only the revision moved.
+   * Something happened, and the mirror is as it is behind it; `undefined`: only the revision moved.
    * @param {MirrorEvent | undefined} event
    */
   push(event) {
@@ -119,9 +163,7 @@ export class Changes {
       this.waiting += weight(event);
       queue.push({ event, rev, cookie });
     }
-    const { wakers } = this;
-    this.wakers = [];
-    for (const wake of wakers) wake();
+    this.wake();
   }
 
   /** The next event, when there is one now. @returns {MirrorEvent | undefined} */
@@ -165,34 +207,25 @@ export class Changes {
     return items;
   }
 
-  /** @returns {Promise<IteratorResult<MirrorEvent, undefined>>} */
-  async next() {
-    for (;;) {
-      const value = this.nextNow();
-      if (value !== undefined) return { value, done: false };
-      if (this.over) return { value: undefined, done: true };
-      await new Promise((resolve) => this.wakers.push(() => resolve(undefined)));
-    }
+  /** Waits until there is more. Nothing else may hold who does. @param {Changes} reader */
+  more(reader) {
+    return new Promise((resolve) => this.wakers.push(() => resolve(reader)));
   }
 
-  /** Ends the reading; the mirror lives on. @returns {Promise<IteratorResult<MirrorEvent, undefined>>} */
-  async return() {
+  /** Nothing is read any more. */
+  end() {
     this.over = true;
-    this.stop();
+    this.wake();
+  }
+
+  /** @private */
+  wake() {
     const { wakers } = this;
     this.wakers = [];
     for (const wake of wakers) wake();
-    return { value: undefined, done: true };
   }
 
-  [Symbol.asyncIterator]() {
-    return this;
-  }
-
-  /**
-   * The mirror as of the last event that was taken, with its cookie: what is to be saved once that event has been dealt
-   * with. {@link Mirror#snapshot} may be ahead of it. Costs about what the changes do that have not been taken.
-   */
+  /** As {@link Changes#snapshot}. */
   snapshot() {
     if (this.start !== undefined) return (this.position = this.start.past.from);
     const waits = this.head < this.queue.length;

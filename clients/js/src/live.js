@@ -1,6 +1,6 @@
 // A live copy of a part of the tree.
 
-import { Changes } from './changes.js';
+import { Changes, Feed } from './changes.js';
 import { OnetreeError, mirrorClosed, throwToHost, wordsOf } from './errors.js';
 import { Gaps } from './gaps.js';
 import { InUse, askFor } from './holder.js';
@@ -54,8 +54,10 @@ export class Mirror {
     this.offline = undefined;
     /** @private @type {(MirrorEvent & {type: 'ended'}) | undefined} */
     this.ended = undefined;
-    /** @private @type {Set<Changes>} */
+    /** @private Those who read; of who is not there any more it is told by the host. @type {Set<Feed>} */
     this.feeds = new Set();
+    /** @private @type {FinalizationRegistry<Feed>} */
+    this.readers = new FinalizationRegistry((feed) => this.leave(feed));
     /** @private What the last reader was shown, when all have left. @type {Snapshot | undefined} */
     this.lastShown = undefined;
     /** @private @type {Set<() => boolean>} those who wait; true: they are done */
@@ -131,7 +133,7 @@ export class Mirror {
     this.keptCookie = snapshot.cookie;
     // Who has left before was shown no more than what it was started with.
     if (this.lastShown) this.lastShown = snapshot;
-    for (const feed of this.feeds) /** @type {any} */ (feed).begin();
+    for (const feed of this.feeds) feed.begin();
   }
 
   /** @internal The mirror went on; `undefined`: only its revision did. @param {MirrorEvent | undefined} event */
@@ -141,11 +143,11 @@ export class Mirror {
     if (event?.type === 'offline') this.offline = event;
     if (event?.type === 'online') this.offline = undefined;
     if (event?.type === 'ended') this.ended = event;
-    for (const feed of this.feeds) /** @type {any} */ (feed).push(event);
+    for (const feed of this.feeds) feed.push(event);
     if (this.waiters.size > 0) for (const waiter of [...this.waiters]) if (waiter()) this.waiters.delete(waiter);
-    if (!this.keep) return;
-    if (this.ended) this.client.outlast(this.ending = this.saved().then(() => this.letGo()));
-    else this.keepLater();
+    if (!this.ended) this.keepLater();
+    else if (this.keep) this.client.outlast(this.ending = this.saved().then(() => this.letGo()));
+    else this.feeds.clear();
   }
 
   /** The revision that it is at. */
@@ -204,18 +206,22 @@ export class Mirror {
   /**
    * What happens to it, from the beginning: if it is whole already, the first event is `fresh` with all that differs from
    * what it was started with, and all gaps since; if there is no connection now, `offline` comes behind that. An async iterable for one reader;
-   * leaving its loop ends the reading, not the mirror.
+   * leaving its loop ends the reading, not the mirror. Who calls `next()` himself calls `return()` at the end, or lets go of it: a mirror
+   * that is kept is not saved ahead of who still reads.
    */
   changes() {
     /** @type {MirrorEvent[]} */
     const past = this.whole ? [{ type: 'fresh', rev: this.rev, changes: [], gaps: [...this.gaps.logs] }] : [];
     for (const event of [this.offline, this.ended]) if (event) past.push(event);
-    /** @type {Changes} */
-    const feed = new Changes(this.state, this.initial, past, () => this.leave(feed));
+    const feed = new Feed(this.state, this.initial, past);
+    const changes = new Changes(feed, () => this.leave(feed));
+    // Behind the end nothing comes that was not there when he began.
+    if (this.ended) return changes;
     this.feeds.add(feed);
+    this.readers.register(changes, feed);
     // Otherwise what was not shown yet when it was to be saved would be saved behind the next event only.
     if (this.toKeep) feed.taken = () => this.keepLater();
-    return feed;
+    return changes;
   }
 
   /**
@@ -371,9 +377,12 @@ export class Mirror {
     /** @type {any} */ (this.keepTimer).unref?.();
   }
 
-  /** @private A reader leaves. @param {Changes} feed */
+  /** @private A reader leaves, or is not there any more. @param {Feed} feed */
   leave(feed) {
-    if (this.feeds.delete(feed) && this.toKeep && this.feeds.size === 0) this.lastShown = feed.snapshot();
+    if (!this.feeds.delete(feed) || !this.toKeep) return;
+    if (this.feeds.size === 0) this.lastShown = feed.snapshot();
+    // He may have been the one that was furthest behind.
+    this.keepLater();
   }
 
   /** @private The application looks at the mirror itself: where all who read have left, it goes by that from now on. */
@@ -437,6 +446,7 @@ export class Mirror {
   /** @private What it was kept in is free for another. */
   async letGo() {
     const { keep } = this;
+    this.feeds.clear();
     if (!keep) return;
     try {
       await keep.close?.();

@@ -315,6 +315,93 @@ test('of a reader who left before what is kept was there, that is what he was sh
   assert.deepEqual(saved, []);
 });
 
+/** Collects what nobody holds, until `so`. */
+async function collect(/** @type {() => unknown} */ so) {
+  for (let n = 0; n < 20 && !(await so()); n += 1) {
+    await new Promise(setImmediate);
+    globalThis.gc();
+  }
+}
+
+const gc = { skip: !globalThis.gc && 'without --expose-gc' };
+
+test('a reader that was let go of without a word holds up no save, and what he was not shown is not saved', gc, async (t) => {
+  const { client } = made(t);
+  const saved = [];
+  const mirror = client.mirror('/', { keep: { load: async () => undefined, save: async ({ rev }) => saved.push(rev) } });
+  await client.put('/a', 1);
+  await mirror.at(1);
+  await (async () => assert.equal((await mirror.changes().next()).value.type, 'fresh'))();
+  await client.put('/b', 2);
+  await mirror.at(2);
+  await collect(() => mirror.feeds.size === 0);
+  await mirror.saved();
+  assert.deepEqual(saved, [1]);
+  mirror.get('/b');
+  await mirror.saved();
+  assert.deepEqual(saved, [1, 2]);
+});
+
+test('a reader that leaves was the one that all others waited for', async (t) => {
+  const { client } = made(t);
+  const saved = [];
+  const mirror = client.mirror('/', { keep: { load: async () => undefined, save: async ({ rev }) => saved.push(rev) } });
+  await client.put('/a', 1);
+  await mirror.at(1);
+  const [slow, quick] = [mirror.changes(), mirror.changes()];
+  while (quick.nextNow());
+  await mirror.saved();
+  assert.deepEqual(saved, []);
+  await slow.return();
+  assert.notEqual(mirror.keepTimer, undefined);
+  await mirror.saved();
+  assert.deepEqual(saved, [1]);
+});
+
+test('who waits for an event is not let go of, though nothing else holds him', gc, async (t) => {
+  const { client } = made(t);
+  const mirror = client.mirror('/');
+  await mirror.fresh();
+  const seen = [];
+  (() => {
+    void (async () => {
+      for await (const { type } of mirror.changes()) seen.push(type);
+    })();
+    const changes = mirror.changes();
+    changes.nextNow();
+    void changes.next().then(({ value }) => seen.push(`once ${value?.type}`));
+  })();
+  let rounds = 0;
+  await collect(() => (rounds += 1) > 5);
+  await client.put('/a', 1);
+  await mirror.at(1);
+  await mirror.close();
+  await collect(() => seen.includes('ended'));
+  assert.deepEqual(seen.sort(), ['delta', 'ended', 'fresh', 'once delta']);
+});
+
+test('a mirror that has ended holds nobody who read it, but for its last save', async (t) => {
+  const { client } = made(t);
+  const saved = [];
+  for (const keep of [undefined, { load: async () => undefined, save: async ({ rev }) => saved.push(rev) }]) {
+    const mirror = client.mirror('/', { keep });
+    await mirror.fresh();
+    const changes = mirror.changes();
+    await client.put('/a', 1);
+    await mirror.at(1);
+    await mirror.close();
+    assert.equal(mirror.feeds.size, 0);
+    const late = mirror.changes();
+    assert.equal(mirror.feeds.size, 0);
+    for (const reader of [changes, late]) {
+      const types = [];
+      for await (const { type } of reader) types.push(type);
+      assert.equal(types.at(-1), 'ended');
+    }
+  }
+  assert.deepEqual(saved, []);
+});
+
 test('a file that is not whole is named, and left as it is', async (t) => {
   const path = await file(t);
   await keepInFile(path).save(Snapshot.saved(COOKIE, ENTRIES));

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { EntryHasher, blake2s } from '../src/blake2s.js';
-import { Changes } from '../src/changes.js';
+import { Feed } from '../src/changes.js';
 import { Gaps } from '../src/gaps.js';
 import { digestOf } from '../src/copy.js';
 import { MirrorState } from '../src/mirror.js';
@@ -140,7 +140,7 @@ test('what is folded is complete; a trim is a gap, a delete is none', () => {
     const state = new MirrorState(viewOf('/'));
     state.handleRefresh({ kind: 'full', why: 'no-cookie' });
     state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
-    const feed = new Changes(state, state.snapshot, [], () => {});
+    const feed = new Feed(state, state.snapshot, []);
     const tell = (rev, changed) => {
       const outcome = state.handleDelta(undefined, rev, changed);
       feed.push({ type: 'delta', since: outcome.since, rev, changes: outcome.changes, gaps: outcome.gaps });
@@ -193,7 +193,7 @@ function full(revs) {
   };
   let feed;
   refresh(revs, 9, EPOCH);
-  feed = new Changes(state, state.snapshot, [], () => {});
+  feed = new Feed(state, state.snapshot, []);
   const online = () => feed.push({ type: 'online', resumed: true });
   for (let n = 0; n < 256; n += 1) online();
   const gaps = () => {
@@ -239,7 +239,7 @@ test('gaps of logs that came and went do not add up', () => {
   const state = new MirrorState(viewOf('/'));
   state.handleRefresh({ kind: 'full', why: 'no-cookie' });
   state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
-  const feed = new Changes(state, state.snapshot, [], () => {});
+  const feed = new Feed(state, state.snapshot, []);
   const value = Value.json(1);
   let rev = 0;
   const tell = (...changed) => {
@@ -269,7 +269,7 @@ test('what a reader was shown is what the mirror was then, however far behind it
     const state = new MirrorState(viewOf('/'));
     state.handleKey(KEY);
     const initial = state.snapshot;
-    const reader = (past) => ({ feed: new Changes(state, initial, past, () => {}), copy: new Map(), pace: r.next() });
+    const reader = (past) => ({ feed: new Feed(state, initial, past), copy: new Map(), pace: r.next() });
     const feeds = Array.from({ length: 3 }, () => reader([]));
     const tree = new Map();
     let rev = 0;
@@ -339,7 +339,7 @@ test('what happens behind the beginning of a reader comes whole, however late he
   state.handleEntries([{ path: '/a', rev: 1, act: 'put', value: Value.json(1) }]);
   state.handleFresh({ rev: 1, view: '0'.repeat(16) }, EPOCH);
   const offline = { type: 'offline', error: undefined, retryInMs: 5 };
-  const feed = new Changes(state, initial, [{ type: 'fresh', rev: 1, changes: [], gaps: [] }, offline], () => {});
+  const feed = new Feed(state, initial, [{ type: 'fresh', rev: 1, changes: [], gaps: [] }, offline]);
   const happened = [];
   const push = (event) => feed.push(happened[happened.push(event) - 1]);
   push({ type: 'signal', path: '/a', value: Value.json('hello') });
@@ -354,7 +354,7 @@ test('what happens behind the beginning of a reader comes whole, however late he
   assert.deepEqual(rest, [offline, ...happened]);
   assert.equal(feed.nextNow(), undefined);
   // Who reads before anything else has happened is told what is there.
-  const late = new Changes(state, initial, [{ type: 'fresh', rev: 5, changes: [], gaps: [] }], () => {});
+  const late = new Feed(state, initial, [{ type: 'fresh', rev: 5, changes: [], gaps: [] }]);
   state.handleSync(7, null);
   late.push(undefined);
   const first = late.nextNow();
@@ -366,7 +366,7 @@ test('a reader that is always a little behind does not make the queue grow', () 
   const state = new MirrorState(viewOf('/'));
   state.handleRefresh({ kind: 'full', why: 'no-cookie' });
   state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
-  const feed = new Changes(state, state.snapshot, [], () => {});
+  const feed = new Feed(state, state.snapshot, []);
   for (let rev = 1; rev <= 5000; rev += 1) {
     const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
     feed.push({ type, rev, ...more });
@@ -380,7 +380,7 @@ test('as long as nothing is taken, a reader has the same snapshot', () => {
   const state = new MirrorState(viewOf('/'));
   state.handleRefresh({ kind: 'full', why: 'no-cookie' });
   state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
-  const feed = new Changes(state, state.snapshot, [], () => {});
+  const feed = new Feed(state, state.snapshot, []);
   const tell = (rev) => {
     const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
     feed.push({ type, rev, ...more });
@@ -468,7 +468,7 @@ test('what was folded ends as it stands: offline comes behind what changed', () 
     const state = new MirrorState(viewOf('/'));
     state.handleRefresh({ kind: 'full', why: 'no-cookie' });
     state.handleFresh({ rev: 0, view: '0'.repeat(16) }, EPOCH);
-    const feed = new Changes(state, state.snapshot, [], () => {});
+    const feed = new Feed(state, state.snapshot, []);
     for (let rev = 1; rev <= 300; rev += 1) {
       const { what: type, ...more } = state.handleDelta(rev - 1, rev, [{ path: '/a', rev, act: 'put', value: Value.json(rev) }]);
       feed.push({ type, rev, ...more });
