@@ -22,15 +22,21 @@ export function choose(named, places) {
 
 let program
 
-/** A port that nobody listens on, so that a broker can be started there again. */
+/**
+ * A port that nobody has just now, so that a broker can be started there again. Below those that the system gives out by
+ * itself, so that no connection of another test takes it meanwhile.
+ */
 export async function freePort() {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const server = createServer().listen(20_000 + Math.floor(Math.random() * 12_000), '127.0.0.1')
+    const port = await new Promise((resolve) => {
+      server.once('listening', () => resolve(server.address().port)).once('error', () => resolve(undefined))
+    })
+    if (port === undefined) continue
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 /** Starts a broker; `stop()` ends it politely, `kill()` at once. Both wait until it is gone. */

@@ -26,14 +26,21 @@ function version([command]) {
   return status === 0 ? stdout.split('\n')[0] : undefined;
 }
 
-/** A port that nobody has. */
+/**
+ * A port that nobody has just now. Below those that the system gives out by itself, so that no connection of another test
+ * takes it meanwhile.
+ */
 async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const server = createServer().listen(20_000 + Math.floor(Math.random() * 12_000), '127.0.0.1');
+    const port = await new Promise((resolve) => {
+      server.once('listening', () => resolve(server.address().port)).once('error', () => resolve(undefined));
+    });
+    if (port === undefined) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 /** A broker that keeps its data in `folder`. */
@@ -49,7 +56,7 @@ const TOLD = [
   [{ op: 'sub', mirror: 'm', path: '/a' }, {}],
   [{ op: 'put', path: '/a/b', json: { x: [1, 'ä'] } }, { rev: '$rev', durable: false, paths: [] }],
   [{ op: 'at', mirror: 'm', rev: '$rev' }, { rev: '$rev' }],
-  [{ op: 'verify', mirror: 'm' }, { verdict: 'same' }],
+  [{ op: 'verify', mirror: 'm' }, { verdict: 'same', rev: '$rev' }],
   [{ op: 'get', paths: ['/a/b', '/a/c'] }, { rev: '$rev', entries: [{ path: '/a/b', rev: '$rev', json: { x: [1, 'ä'] } }], more: false }],
   [{ op: 'put', path: '/a/b', json: 2, if: { rev: 77 } }, 'conflict'],
   [{ op: 'transact', mirror: 'm', program: 'increment', path: '/a/n' }, undefined],

@@ -186,7 +186,7 @@ def test_a_retry_after_beyond_all_bounds_is_heeded_within_them() -> None:
 
 
 def test_a_link_that_is_slow_is_not_dead(monkeypatch: Any) -> None:
-    monkeypatch.setattr(session_module, "GRACE", 0.4)
+    monkeypatch.setattr(session_module, "GRACE", 2.0)
     broker = Broker()
 
     async def answer(socket: ServerConnection) -> None:
@@ -199,9 +199,10 @@ def test_a_link_that_is_slow_is_not_dead(monkeypatch: Any) -> None:
         whole = str(json_codec.encode(f.Found(asked.id, 1, [large], False)))
 
         async def slowly() -> AsyncIterator[str]:
-            for n in range(0, len(whole), 16):
-                await asyncio.sleep(0.1)
-                yield whole[n : n + 16]
+            piece = len(whole) // 5
+            for n in range(0, len(whole), piece):
+                await asyncio.sleep(0.5)
+                yield whole[n : n + piece]
 
         await socket.send(slowly())
         await socket.wait_closed()
@@ -211,8 +212,11 @@ def test_a_link_that_is_slow_is_not_dead(monkeypatch: Any) -> None:
         async with serve(answer, "127.0.0.1", 0, subprotocols=known) as listening:
             url = f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
             client = await onetree.connect(url, codec="json", reconnect="never")
+            begun = time.monotonic()
             entry = await client.get("/a")
             assert entry is not None and entry.value == onetree.Value.text("x" * 100)
+            # The heartbeat of 0.1 s, and the grace: a link that is silent so long is dead.
+            assert time.monotonic() - begun > 2.1
             await client.leave()
 
     run(story())
