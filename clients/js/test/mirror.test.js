@@ -187,10 +187,11 @@ function full(revs) {
     state.handleDistrust();
     feed.push(undefined);
   };
-  const trim = (rev, gap) => {
-    const { since, changes, gaps } = state.handleDelta(undefined, rev, [{ act: 'trim', path: '/log', rev, to: logKey(rev, 0), gap }]);
+  const tell = (rev, ...changed) => {
+    const { since, changes, gaps } = state.handleDelta(undefined, rev, changed);
     feed.push({ type: 'delta', since, rev, changes, gaps });
   };
+  const trim = (rev, gap) => tell(rev, { act: 'trim', path: '/log', rev, to: logKey(rev, 0), gap });
   let feed;
   refresh(revs, 9, EPOCH);
   feed = new Feed(state, state.snapshot, []);
@@ -201,7 +202,7 @@ function full(revs) {
     for (let event = feed.nextNow(); event; event = feed.nextNow()) told.push(...(event.gaps ?? []));
     return told;
   };
-  return { online, refresh, distrust, trim, gaps };
+  return { online, refresh, distrust, tell, trim, gaps };
 }
 
 test('what another history has brought was never seen', () => {
@@ -233,6 +234,25 @@ test('what a refresh from nothing brings back is not trimmed by what was before'
   trim(10, true);
   refresh([1, 2], 5, 'f'.repeat(32));
   assert.deepEqual(gaps(), []);
+});
+
+test('what one commit has deleted and trimmed was taken by the first of them', () => {
+  const [one, two] = [logKey(1, 0), logKey(10, 0)];
+  const inner = `/log/${one}/${two}`;
+  const [deletes, drops] = ['delete', 'drop'].map((act) => ({ act, path: `/log/${two}`, rev: 11 }));
+  const [trims, inside] = ['/log', `/log/${one}`].map((path) => ({ act: 'trim', path, rev: 11, to: two }));
+  for (const [path, changed, told] of [
+    [`/log/${two}`, [deletes, trims], []],
+    [`/log/${two}`, [drops, trims], []],
+    [`/log/${two}`, [trims, deletes], ['/log']],
+    [inner, [inside, trims], [`/log/${one}`]],
+    [inner, [trims, inside], ['/log']],
+  ]) {
+    const { tell, gaps } = full([1]);
+    tell(10, { act: 'put', path, rev: 10, value: Value.json('new') });
+    tell(11, ...changed);
+    assert.deepEqual(gaps(), told, JSON.stringify(changed));
+  }
 });
 
 test('gaps of logs that came and went do not add up', () => {

@@ -307,6 +307,25 @@ def test_what_was_deleted_from_a_log_unseen_is_no_gap_and_what_was_trimmed_is() 
     assert told[-1] == ["/", "/trimmed"] and not any(told[:-1])
 
 
+def test_what_one_commit_has_deleted_and_trimmed_was_taken_by_the_first_of_them() -> None:
+    one, two = log_key(1, 0), log_key(10, 0)
+    inner = f"/log/{one}/{two}"
+    deletes, drops = f.Gone(f"/log/{two}", 11, "delete"), f.Gone(f"/log/{two}", 11, "drop")
+    trims, inside = f.Gone("/log", 11, "trim", two), f.Gone(f"/log/{one}", 11, "trim", two)
+    for path, changes, told in (
+        (f"/log/{two}", [deletes, trims], []),
+        (f"/log/{two}", [drops, trims], []),
+        (f"/log/{two}", [trims, deletes], ["/log"]),
+        (inner, [inside, trims], [f"/log/{one}"]),
+        (inner, [trims, inside], ["/log"]),
+    ):
+        unread = _Unread(1)
+        new = f.Entry(path, 10, onetree.Value.json("new"))
+        unread.happened(unread.state.handle_delta(None, 10, [new]))
+        unread.happened(unread.state.handle_delta(None, 11, changes))
+        assert unread.gaps() == told, changes
+
+
 def test_a_trim_takes_what_is_in_logs_of_the_entries_of_its_log() -> None:
     one, two = log_key(1, 0), log_key(10, 0)
     new = f.Entry(f"/log/{one}/{two}", 10, onetree.Value.json("new"))

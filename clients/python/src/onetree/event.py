@@ -46,8 +46,8 @@ class Fresh:
     """What differs from what the mirror was before, each path once."""
     gaps: Sequence[str] = ()
     """Logs of which entries are gone that the reader never had."""
-    trims: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """For `Changes`: up to which key each log was trimmed."""
+    trimmed: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """For `Changes`: of each path that a trim took away, the log that was trimmed."""
     name: ClassVar[Literal["fresh"]] = "fresh"
 
 
@@ -63,8 +63,8 @@ class Delta:
     """What is different, as far as it lies in the view, each path once."""
     gaps: Sequence[str] = ()
     """Logs of which entries are gone that the reader never had."""
-    trims: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """For `Changes`: up to which key each log was trimmed."""
+    trimmed: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """For `Changes`: of each path that a trim took away, the log that was trimmed."""
     name: ClassVar[Literal["delta"]] = "delta"
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from . import event as e
 from .event import Difference, Event
-from .protocol.paths import child, is_log_key, name, segments
+from .protocol.paths import is_log_key, name
 from .snapshot import Snapshot
 
 GAPS: Final = 1024
@@ -34,31 +34,24 @@ class Gaps:
                 # What it brings is there, whatever was trimmed before.
                 self.logs.clear()
             self.logs.update(event.gaps)
-            if event.trims:
-                self._note(event.changes, event.trims)
+            if event.trimmed:
+                self._note(event.changes, event.trimmed)
             if len(self.logs) >= self._most:
                 self._forget(now())
 
-    def _note(self, changes: Sequence[Difference], trims: Mapping[str, str]) -> None:
+    def _note(self, changes: Sequence[Difference], trimmed: Mapping[str, str]) -> None:
         for path, _, old, new in changes:
             # A log entry that came and was trimmed meanwhile was never seen: there was something.
             # One that was deleted, was to be gone. Its revision does not say it: another history
             # may have others at the same.
-            if new is None and is_log_key(name(path)) and self.start.get(path) != old:
-                self.logs.update(_trimmed(path, trims))
+            log = trimmed.get(path)
+            if log is None or new is not None or not is_log_key(name(path)):
+                continue
+            if self.start.get(path) != old:
+                self.logs.add(log)
 
     def _forget(self, now: Snapshot) -> None:
         """Of a log that came and went the application knows nothing, and is told nothing: otherwise
         such logs would add up for as long as nothing is read."""
         self.logs -= self.start.without(now.without(self.logs))
         self._most = max(GAPS, 2 * len(self.logs))
-
-
-def _trimmed(path: str, trims: Mapping[str, str]) -> Iterator[str]:
-    """The logs whose trims may have taken an entry: its own, and those whose entries it is under,
-    which go with all that is under them."""
-    log = "/"
-    for key in segments(path):
-        if is_log_key(key) and key <= trims.get(log, ""):
-            yield log
-        log = child(log, key)

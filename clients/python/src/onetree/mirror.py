@@ -144,7 +144,7 @@ class State:
         store, gaps = staged.store, staged.gaps
         # What a refresh from nothing does not bring was deleted or trimmed. Of what was trimmed it
         # says so, where that is a gap.
-        trims: dict[str, str] = {}
+        trimmed: dict[str, str] = {}
         undo: Undo = {}
         if store is None:
             if fresh.rev < self.rev:
@@ -152,7 +152,7 @@ class State:
             store = self._store
             hashes = store.hashes
             try:
-                self._apply(store, staged.changes, undo, gaps, trims)
+                self._apply(store, staged.changes, undo, gaps, trimmed)
             except _Rule as rule:
                 self._take_back(undo, hashes)
                 return self._broken(str(rule))
@@ -172,7 +172,7 @@ class State:
             changes = self.snapshot().since(before)
         self.cookie = Cookie(epoch, fresh.rev, fresh.view)
         self.is_fresh = True
-        return Fresh(fresh.rev, changes, sorted(gaps), trims)
+        return Fresh(fresh.rev, changes, sorted(gaps), trimmed)
 
     def handle_delta(
         self, since: int | None, rev: int, changes: Sequence[frames.Change]
@@ -185,7 +185,7 @@ class State:
             return self._broken("a delta starts at or below the mirror's revision")
         store = self._store
         gaps: set[str] = set()
-        trims: dict[str, str] = {}
+        trimmed: dict[str, str] = {}
         undo: Undo = {}
         hashes = store.hashes
         taken = changes
@@ -196,7 +196,7 @@ class State:
                 # What is not above the mirror's revision, it has: a folded delta may begin below.
                 taken = [change for change in changes if change[1] > before]
         try:
-            self._apply(store, taken, undo, gaps, trims)
+            self._apply(store, taken, undo, gaps, trimmed)
         except _Rule as rule:
             self._take_back(undo, hashes)
             return self._broken(str(rule))
@@ -206,7 +206,7 @@ class State:
             if store.newest is not None:
                 store.note(undo)
         self._go_to(rev)
-        return Delta(before, rev, told, sorted(gaps) if gaps else (), trims)
+        return Delta(before, rev, told, sorted(gaps) if gaps else (), trimmed)
 
     def handle_sync(self, rev: int, digest: Digest | None) -> Outcome:
         """`sync` names this mirror: nothing changed up to `rev`, and this is what it must be."""
@@ -242,10 +242,10 @@ class State:
         changes: Sequence[frames.Change],
         undo: Undo | None,
         gaps: set[str],
-        trims: dict[str, str],
+        trimmed: dict[str, str],
     ) -> None:
         """Applies changes in their order; `undo` gets what was there before the first of them,
-        `gaps` and `trims` what an event says of them."""
+        `gaps` and `trimmed` what an event says of them."""
         sees, everything, values = self._sees, self._all, self.view.values
         entry_hash = self._hash
         hashes = store.hashes
@@ -267,19 +267,22 @@ class State:
                     if old is not None:
                         hashes -= entry_hash(path, old[1])
                 continue
-            for gone in self._gone(store, change, gaps, trims):
+            trims = type(change) is frames.Gone and change.act == "trim"
+            for gone in self._gone(store, change, gaps):
                 old = store.take(gone)
                 if old is None:
                     continue
+                if trims:
+                    trimmed[gone] = path
+                elif trimmed:
+                    trimmed.pop(gone, None)
                 if undo is not None and gone not in undo:
                     undo[gone] = old
                 if entry_hash is not None:
                     hashes -= entry_hash(gone, old[1])
         store.hashes = hashes
 
-    def _gone(
-        self, store: Store, change: frames.Change, gaps: set[str], trims: dict[str, str]
-    ) -> Sequence[str]:
+    def _gone(self, store: Store, change: frames.Change, gaps: set[str]) -> Sequence[str]:
         """The paths that a change takes away."""
         assert isinstance(change, frames.Gone)
         path = change.path
@@ -294,7 +297,6 @@ class State:
             )
         if change.gap and contains(base, path):
             gaps.add(path)
-        trims[path] = max(change.to, trims.get(path, ""))
         if not (contains(base, path) or contains(path, base)):
             return ()
         # The log's entries up to and including `to`, and what is under them; other children of the
