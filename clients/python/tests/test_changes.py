@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -151,6 +153,38 @@ def test_a_reader_is_one() -> None:
                 await asyncio.wait_for(anext(changes), 0.01)
             await client.put("/a", 2)
             assert (await asyncio.wait_for(anext(changes), 5)).name == "delta"
+
+    run(story())
+
+
+def test_a_reader_that_nobody_holds_is_there_while_it_waits() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            await mirror.fresh()
+            seen: list[str] = []
+
+            async def reader() -> None:
+                async for event in mirror.changes():
+                    seen.append(event.name)
+
+            asyncio.create_task(reader())
+            for value in (1, 2):
+                await asyncio.sleep(0.05)
+                gc.collect()
+                await mirror.at((await client.put("/a", value)).rev)
+            await asyncio.sleep(0.05)
+            assert seen == ["fresh", "delta", "delta"]
+            # One that does not wait any more is nobody's.
+            changes = mirror.changes()
+            while changes.next_now() is not None:
+                pass
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(changes), 0.01)
+            gone = weakref.ref(changes)
+            del changes
+            gc.collect()
+            assert gone() is None
 
     run(story())
 

@@ -30,8 +30,16 @@ class Changes:
     reader.
     """
 
-    def __init__(self, initial: Snapshot, last: Snapshot, past: Sequence[Event]) -> None:
-        """For one who knows `initial`, of a mirror that `past` has brought to `last`."""
+    def __init__(
+        self,
+        initial: Snapshot,
+        last: Snapshot,
+        past: Sequence[Event],
+        waiting: set[Changes] | None = None,
+    ) -> None:
+        """For one who knows `initial`, of a mirror that `past` has brought to `last`. `waiting` has
+        it while it is waited for: nothing else may hold a task that waits here."""
+        self._held = set() if waiting is None else waiting
         self._queue: deque[_Item | tuple[_Behind, Snapshot]] = deque()
         self._weight = 0
         self._behind: _Behind | None = None
@@ -63,10 +71,12 @@ class Changes:
             if self._waiting is not None:
                 raise Wrong("unsupported", "each reader has `changes()` of its own")
             self._waiting = asyncio.get_running_loop().create_future()
+            self._held.add(self)
             try:
                 await self._waiting
             finally:
                 self._waiting = None
+                self._held.discard(self)
 
     def next_now(self) -> Event | None:
         """The next event, when there is one now."""

@@ -52,8 +52,9 @@ class Mirror:
         self._offline: e.Offline | None = None
         self._ended: e.Ended | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        # Who reads, and how far each has got.
+        # Who reads, and how far each has got: only who waits is held.
         self._feeds: list[tuple[weakref.ref[Changes], list[Snapshot]]] = []
+        self._waiting: set[Changes] = set()
         self._last_shown: Snapshot | None = None
         self._keeper = None if keep is None else Keeper(keep, self.shown, initial, state.snapshot())
 
@@ -120,7 +121,7 @@ class Mirror:
         no connection now, `Offline` comes behind that."""
         fresh = e.Fresh(self.rev, (), sorted(self._gaps.logs)) if self._whole else None
         past = [event for event in (fresh, self._offline, self._ended) if event is not None]
-        feed = Changes(self._initial, self._state.snapshot(), past)
+        feed = Changes(self._initial, self._state.snapshot(), past, self._waiting)
         self._feeds.append((weakref.ref(feed), feed.progress))
         return feed
 
