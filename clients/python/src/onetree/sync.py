@@ -2,6 +2,10 @@
 
 The same words as `onetree`; each call waits. Safe for any number of threads, but not for a process
 that is forked: it connects by itself (`Wrong`).
+
+A client has its thread, and three descriptors, until nothing refers to it any more, nor to what it
+gave that can still be asked: behind its end mirrors and their `changes()` are read in that thread.
+Who keeps clients that he has closed keeps those as well.
 """
 
 from __future__ import annotations
@@ -254,7 +258,8 @@ class Client:
 
     def close(self) -> None:
         """Ends the session and the client. While it is `Online`, what its queue holds is done
-        first; otherwise that ends with `Closed`."""
+        first; otherwise that ends with `Closed`. Its thread ends when nothing refers to the client,
+        its mirrors and their `changes()` any more."""
         self._run.run(self._client.close())
 
     def leave(self) -> None:
