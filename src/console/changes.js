@@ -75,10 +75,10 @@ export class ChangesPage {
       this.#whole = true
     } else if (event.type === 'fresh' || event.type === 'delta') {
       for (const change of event.changes) {
-        this.#add({ at, path: change.path, rev: event.rev, what: !change.new ? 'gone' : change.old ? 'changed' : 'new', entry: change.new })
+        this.#add({ at, path: change.path, rev: event.rev, what: !change.new ? 'gone' : change.old ? 'changed' : 'new', line: lineOf(change.new) })
       }
     } else if (event.type === 'signal') {
-      this.#add({ at, path: event.path, rev: undefined, what: 'signal', entry: event })
+      this.#add({ at, path: event.path, rev: undefined, what: 'signal', line: lineOf(event) })
     } else {
       return
     }
@@ -130,7 +130,10 @@ export class ChangesPage {
     what.className = `what ${change.what}`
     spell(path, this.path === '/' ? change.path : change.path.slice(this.path?.length) || '(itself)')
     path.title = spelling(change.path)
-    say(value, change.entry?.value ? oneLine(change.entry.value) : '')
+    say(value, change.line)
     say(rev, change.rev ? `r${count(change.rev)}` : '')
   }
 }
+
+/** What is shown of an entry or a signal: of thousands that rolled by, the values would be too much. */
+const lineOf = (shown) => (shown?.value ? oneLine(shown.value) : '')

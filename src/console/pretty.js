@@ -8,6 +8,8 @@ const SHOWN = 100_000
 // And JSON after so many words, numbers and signs, each of which may be an element: 38,000 took 0.9 s.
 const WORDS = 10_000
 const HEX_BYTES = 4096
+// A line is cut after so many letters.
+const LINE = 200
 // An array of words and numbers stands in one line when it has at most so many letters.
 const INLINE = 64
 
@@ -33,11 +35,12 @@ export function pretty(value) {
   return element
 }
 
-/** A value in one line. */
+/** A value in one line, which may be remembered without the value. */
 export function oneLine(value) {
   const text = textOf(value)
   if (text === undefined) return `${value.type} · ${bytes(value.bytes.length)}`
-  return text.length > 200 ? `${text.slice(0, 200)}…` : text
+  // What is cut off a text is a view into it, which then lives as long; a view into what is put together is one into that.
+  return text.length > LINE ? ` ${text.slice(0, LINE)}…`.slice(1) : text
 }
 
 /** The text of a value that is JSON or text; nothing for what is only bytes. */
