@@ -345,6 +345,34 @@ def test_a_mirror_that_was_made_right_again_is_saved(tmp_path: Path, monkeypatch
     run(story())
 
 
+def test_a_mirror_that_ends_while_it_is_saved_is_saved_once_more(monkeypatch: Any) -> None:
+    monkeypatch.setattr(keep_module, "EVERY", 0.02)
+    begun, goes_on = threading.Event(), threading.Event()
+    saved: list[int] = []
+
+    class Slow:
+        def load(self) -> None:
+            return None
+
+        def save(self, snapshot: Snapshot) -> None:
+            begun.set()
+            assert goes_on.wait(10)
+            saved.append(snapshot.rev)
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/", keep=Slow())
+            await mirror.at((await client.put("/a", 1)).rev)
+            assert await asyncio.to_thread(begun.wait, 10)
+            await mirror.at((await client.put("/b", 2)).rev)
+            mirror.close()
+            goes_on.set()
+            await mirror.closed()
+        assert saved[-1] == 2
+
+    run(story())
+
+
 def test_a_mirror_that_is_closed_waits_for_its_last_save(tmp_path: Path) -> None:
     path = tmp_path / "state"
 

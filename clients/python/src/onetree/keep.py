@@ -230,9 +230,12 @@ class Keeper:
 
     async def _run(self) -> None:
         try:
-            while not self._ended.is_set():
+            ended = False
+            while not ended:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._ended.wait(), EVERY)
+                # When it ends while it is saved, there may be more.
+                ended = self._ended.is_set()
                 await self.save()
         finally:
             if isinstance(self._keep, FileKeep):
