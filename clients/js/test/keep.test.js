@@ -402,6 +402,19 @@ test('a mirror that has ended holds nobody who read it, but for its last save', 
   assert.deepEqual(saved, []);
 });
 
+test('who begins to read behind the end holds up no save', async (t) => {
+  const { client } = made(t);
+  const saved = [];
+  const mirror = client.mirror('/', { keep: { load: async () => undefined, save: async ({ rev }) => saved.push(rev) } });
+  await client.put('/a', 1);
+  await mirror.at(1);
+  const ended = mirror.close();
+  const changes = mirror.changes();
+  await ended;
+  assert.deepEqual(saved, [1]);
+  assert.deepEqual([changes.nextNow()?.type, changes.nextNow()?.type], ['fresh', 'ended']);
+});
+
 test('a file that is not whole is named, and left as it is', async (t) => {
   const path = await file(t);
   await keepInFile(path).save(Snapshot.saved(COOKIE, ENTRIES));

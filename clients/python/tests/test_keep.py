@@ -193,6 +193,27 @@ def test_what_a_reader_has_left_before_its_first_event_is_not_saved(tmp_path: Pa
     run(story())
 
 
+def test_who_begins_to_read_behind_the_end_holds_up_no_save(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(keep_module, "EVERY", 60)
+    path = tmp_path / "state"
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/", keep=str(path))
+            await mirror.at((await client.put("/a", 1)).rev)
+            mirror.close()
+            changes = mirror.changes()
+            await mirror.closed()
+            assert '"path":"/a"' in path.read_text()
+            assert [event.name async for event in changes] == ["fresh", "ended"]
+            # Nor is he remembered.
+            assert not mirror._feeds
+
+    run(story())
+
+
 @pytest.mark.parametrize("looks", [False, True])
 def test_a_reader_that_has_left_holds_back_nothing_that_was_looked_at(
     tmp_path: Path, looks: bool

@@ -122,7 +122,9 @@ class Mirror:
         fresh = e.Fresh(self.rev, (), sorted(self._gaps.logs)) if self._whole else None
         past = [event for event in (fresh, self._offline, self._ended) if event is not None]
         feed = Changes(self._initial, self._state.snapshot(), past, self._waiting)
-        self._feeds.append((weakref.ref(feed), feed.progress))
+        # Behind the end nothing comes that was not there when he began.
+        if self._ended is None:
+            self._feeds.append((weakref.ref(feed), feed.progress))
         return feed
 
     async def at(self, rev: int) -> int:
