@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { openPage, until } from './browser.js'
 import { freePort, startBroker } from './broker.js'
 import { openLine } from './line.js'
-import { browser, picture, row, selected, twist } from './page.js'
+import { browser, go, picture, row, selected, twist } from './page.js'
 import { openWriter } from './writer.js'
 
 test('says when the broker is gone, and goes on when it is back', async () => {
@@ -35,7 +35,7 @@ test('says when the broker is gone, and goes on when it is back', async () => {
   await row(page, '/sensors').waitFor({ state: 'detached' })
   // The tree may have been seen empty in between, and what was opened is closed then.
   const { rev } = await again.put('/config/more', true)
-  await page.evaluate(() => (location.hash = '#/config/more'))
+  await go(page, '/config/more')
   await row(page, '/config/more').waitFor()
   await until('the revision is that of the new tree', async () => (await page.locator('#state').textContent()).endsWith(` ${rev}`))
   await page.context().close()

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test'
 
 import { openPage, until } from './browser.js'
 import { freePort, startBroker } from './broker.js'
-import { broker, browser, picture, row, seeded, selected, twist, withPage, writer } from './page.js'
+import { broker, browser, go, picture, row, seeded, selected, twist, withPage, writer } from './page.js'
 import { openWriter } from './writer.js'
 
 describe('a console on a tree', () => {
@@ -42,10 +42,11 @@ describe('a console on a tree', () => {
     assert.equal(await page.locator('#page-entry pre b').count(), 0, 'a value is never markup')
     const { rev } = await writer.get('/exact')
     assert.equal((await page.locator('#entry-rev').textContent()).replaceAll(',', ''), String(rev))
-    assert.match(await page.locator('.facts').textContent(), /\d+ revisions? ago/)
-    await page.goto(`${broker.url}/console/#/doc/logo`)
+    await writer.put('/config/theme', { dark: false })
+    await page.locator('.facts').getByText(/\d+ revisions? ago/).waitFor()
+    await go(page, '/doc/logo')
     await page.locator('#page-entry').getByText('00000000  00 07 0e').waitFor()
-    await page.goto(`${broker.url}/console/#/doc/readme`)
+    await go(page, '/doc/readme')
     await page.locator('#page-entry').getByText('Each room is a log').waitFor()
     await page.locator('#page-entry').getByText('text/markdown').waitFor()
   }, {}, '#/exact'))
@@ -60,13 +61,11 @@ describe('a console on a tree', () => {
     }
     for (const [name, [begins, make]] of Object.entries(huge)) {
       await writer.put(`/huge/${name}`, make())
-      await page.evaluate((path) => (location.hash = path), `#/huge/${name}`)
-      await page.locator('#page-entry h2', { hasText: name }).waitFor()
+      await go(page, `/huge/${name}`)
       await value.getByText(/cut: it has [2-9]\d\d kB/).waitFor()
       const text = await value.textContent()
       assert.ok(text.startsWith(begins) && text.length > 20_000, `${name}: ${text.length} of ${text.slice(0, 40)}`)
     }
-    await writer.run(({ client }) => client.dropTree('/huge'))
   }))
 
   test('goes where the address says, though the place before is still on its way', () => withPage(async (page) => {
@@ -86,13 +85,13 @@ describe('a console on a tree', () => {
     await writer.put('/doc/100%', 'all of it')
     await writer.put('/doc/a b', 'with a space')
     await writer.put('/doc/a#b', 'with a hash')
-    const go = (page, hash) => page.evaluate((hash) => (location.hash = hash), hash)
+    const address = (page, hash) => page.evaluate((hash) => (location.hash = hash), hash)
     await withPage(async (page) => {
       await page.locator('#page-entry').getByText('all of it').waitFor()
       assert.equal(await page.evaluate(() => location.hash), '#/doc/100%25')
       const names = { '#/doc/a b': 'with a space', '#/doc/100%': 'all of it', '#/doc/a%20b': 'with a space', '#/doc/a%23b': 'with a hash', '#/doc/100%25': 'all of it' }
       for (const [hash, text] of Object.entries(names)) {
-        await go(page, hash)
+        await address(page, hash)
         await page.locator('#page-entry').getByText(text).waitFor()
       }
       assert.ok(await page.locator('#banner').isHidden())
@@ -102,7 +101,7 @@ describe('a console on a tree', () => {
         [`#${`/${'é'.repeat(120)}`.repeat(5)}`]: 'A path has at most 1,024 bytes',
       }
       for (const [hash, fault] of Object.entries(faults)) {
-        await go(page, hash)
+        await address(page, hash)
         await page.locator('#banner').getByText(fault).waitFor()
         // What is shown stays, and the address says what that is.
         await page.locator('#page-entry').getByText('all of it').waitFor()
@@ -110,7 +109,6 @@ describe('a console on a tree', () => {
       }
     }, {}, '#/doc/100%')
     await withPage((page) => page.locator('#banner').getByText('A path begins with /').waitFor(), {}, '#nowhere')
-    for (const path of ['/doc/100%', '/doc/a b', '/doc/a#b']) await writer.remove(path)
   })
 
   test('leaves the keys where they are while an entry changes', () => withPage(async (page) => {
@@ -213,7 +211,6 @@ describe('a console on a tree', () => {
     await page.keyboard.press('ArrowDown')
     await until('the row has it', async () => (await marked()).active === '/wide/item-000000')
     assert.equal((await marked()).outline, false)
-    await writer.run(({ client }) => client.dropTree('/wide'))
   }))
 
   test('rolls the changes of a subtree', () => withPage(async (page) => {
@@ -239,7 +236,6 @@ describe('a console on a tree', () => {
     assert.equal(await page.locator('.roll').getByText('unseen').count(), 0)
     await page.getByRole('button', { name: 'Go on' }).click()
     await page.locator('.roll').getByText('unseen').waitFor()
-    await writer.remove('/config/elsewhere')
     await picture(page, 'changes-light')
   }))
 
@@ -261,7 +257,6 @@ describe('a console on a tree', () => {
     await page.locator('.roll').getByText(`59 ${'x'.repeat(196)}…`).waitFor()
     const more = (await used()) - before
     assert.ok(more < 10_000_000, `${more} bytes more for 60 changes`)
-    await writer.run(({ client }) => client.dropTree('/large'))
   }, {}, '#/large'))
 
   test('shows sessions, with cursor and lag, and how it goes', () => withPage(async (page) => {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 
 import { openPage, until } from './browser.js'
-import { broker, browser, endHidden, faint, hidden, picture, row, seeded, withPage, writer } from './page.js'
+import { broker, browser, endHidden, faint, go, hidden, picture, row, seeded, withPage, writer } from './page.js'
 
 describe('a console that is looked at', () => {
   seeded()
@@ -18,7 +18,7 @@ describe('a console that is looked at', () => {
       for (const [width, height] of [[1280, 800], [360, 640]]) {
         await page.setViewportSize({ width, height })
         for (const path of ['/doc/long', long]) {
-          await page.evaluate((path) => (location.hash = `#${path}`), path)
+          await go(page, path)
           await page.locator('#page-entry pre.value').getByText(/yyyy|zzzz/).first().waitFor()
           for (const key of ['d', 'e', 'a', 'n', '?']) {
             const what = `${key} of ${path.slice(0, 9)} at ${width}`
@@ -57,7 +57,7 @@ describe('a console that is looked at', () => {
       // Nor of those in a list.
       for (const width of [1280, 360]) {
         await page.setViewportSize({ width, height: 800 })
-        await page.evaluate(() => (location.hash = '#/'))
+        await go(page, '/')
         await page.keyboard.press('f')
         await page.getByText('0 changes').waitFor()
         await writer.put(`${long}/under`, width)
@@ -73,10 +73,7 @@ describe('a console that is looked at', () => {
         await picture(page, `long-found-${width}`)
         await page.keyboard.press('Escape')
       }
-      await writer.remove('/doc/short')
     }, {}, '#/doc/long')
-    await writer.remove('/doc/long')
-    await writer.run(({ client }, path) => client.dropTree(path), `/${'a'.repeat(249)}`)
   })
 
   test('spells out what of a path cannot be seen, or moves what stands beside it', async () => {
@@ -103,8 +100,7 @@ describe('a console that is looked at', () => {
       await page.keyboard.press('Escape')
       // The title, the dialogs and the changes have it too.
       for (const [name, text] of Object.entries(names)) {
-        await page.evaluate((path) => (location.hash = path), `#/seen/${encodeURIComponent(name)}`)
-        await until(`the title of ${text}`, async () => (await texts(page.locator('#page-entry h2'))).join() === `/seen/${text}`)
+        await go(page, `/seen/${name}`, `/seen/${text}`)
         const looks = name === 'a  b' || name.length > 9
         for (const key of looks ? ['d', 'e'] : []) {
           await page.keyboard.press(key)
@@ -115,9 +111,7 @@ describe('a console that is looked at', () => {
           await page.locator('dialog').waitFor({ state: 'detached' })
         }
       }
-      await page.evaluate(() => (location.hash = '#/seen'))
-      // The page hears of that later, and the key is for what it shows.
-      await until('the title of /seen', async () => (await texts(page.locator('#page-entry h2'))).join() === '/seen')
+      await go(page, '/seen')
       await page.keyboard.press('f')
       await page.getByText('0 changes').waitFor()
       for (const name of Object.keys(names)) await writer.put(`/seen/${name}`, 3)
@@ -126,7 +120,7 @@ describe('a console that is looked at', () => {
       await picture(page, 'spelt-changes-light')
       // Segments stand in their order, whichever way the letters in them go.
       await page.keyboard.press('1')
-      await page.evaluate((path) => (location.hash = path), '#/seen/אב/גד')
+      await go(page, '/seen/אב/גד')
       const title = page.locator('#page-entry h2')
       await title.getByText('גד').waitFor()
       const [first, second] = await Promise.all(['אב', 'גד'].map(async (name) => (await title.getByText(name, { exact: true }).boundingBox()).x))
@@ -140,7 +134,6 @@ describe('a console that is looked at', () => {
       await page.locator('#tab-tree').click()
       await picture(page, 'spelt-phone-dark')
     }, {}, '#/seen/ab')
-    await writer.run(({ client }) => client.dropTree('/seen'))
   })
 
   test('is dark or light, as the system says or as the user does', () => withPage(async (page) => {

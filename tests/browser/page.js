@@ -1,15 +1,26 @@
 // What the tests of the console share: a browser, a broker whose tree they look at, and what is to be found in a page.
 
 import assert from 'node:assert/strict'
-import { after, before } from 'node:test'
+import { after, before, beforeEach } from 'node:test'
 
-import { PICTURES, openPage, startBrowser } from './browser.js'
+import { PICTURES, openPage, startBrowser, until } from './browser.js'
 import { freePort, startBroker } from './broker.js'
 import { openWriter } from './writer.js'
 
 export const row = (page, path) => page.locator(`#tree [data-path="${path}"]:not([hidden])`)
 export const twist = (page, path) => row(page, path).locator('.twist').click()
 export const selected = (page) => page.locator('#tree [aria-selected="true"]:not([hidden])').getAttribute('data-path')
+
+/**
+ * Goes to a path by the address, and waits until the page is there: it hears of its address later, and until then keys are for
+ * what it shows. `title`: as which the path is spelt there.
+ */
+export async function go(page, path, title = path) {
+  await page.evaluate((hash) => (location.hash = hash), `#${path.split('/').map(encodeURIComponent).join('/')}`)
+  await until(`the page is at ${title}`, async () => (await page.locator('#page-entry h2').textContent()) === title)
+  // In a narrow window the tree may be out of sight.
+  if (await page.locator('#tree').isVisible()) await until(`${title} is chosen`, async () => (await selected(page)) === path)
+}
 
 /** What of the open dialog cannot be seen: a button outside of it or behind something, or its own edge outside of the window. */
 export const hidden = (page) => page.locator('dialog[open]').evaluate((dialog) => {
@@ -67,11 +78,14 @@ after(() => browser?.close())
 /** What `seeded` has started. */
 export let broker, writer
 
-/** For the tests of a `describe`: a broker with a tree of each kind of entry. */
+/** For the tests of a `describe`: a broker whose tree has each kind of entry, and nothing else when a test begins. */
 export function seeded() {
   before(async () => {
     broker = await startBroker(await freePort())
     writer = await openWriter(browser, broker)
+  })
+  beforeEach(async () => {
+    await writer.drop('/')
     await writer.seed()
   })
   after(() => broker?.stop())
@@ -80,8 +94,11 @@ export function seeded() {
 /** A page that must end without an error in its log. */
 export async function withPage(work, options, hash = '') {
   const { page, errors, close } = await openPage(browser, `${broker.url}/console/${hash}`, options)
-  await row(page, '/config').waitFor()
-  await work(page)
-  assert.deepEqual(errors, [], 'the log of the browser')
-  await close()
+  try {
+    await row(page, '/config').waitFor()
+    await work(page)
+    assert.deepEqual(errors, [], 'the log of the browser')
+  } finally {
+    await close()
+  }
 }

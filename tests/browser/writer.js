@@ -15,6 +15,7 @@ export async function openWriter(browser, broker) {
     run,
     put: (path, json) => run(({ client }, { path, json }) => client.put(path, json), { path, json }),
     append: (path, json) => run(({ client }, { path, json }) => client.append(path, json), { path, json }),
+    drop: (path) => run(({ client }, path) => client.dropTree(path), path),
     remove: (path) => run(({ client }, path) => client.delete(path), path),
     signal: (path, json) => run(({ client }, { path, json }) => client.signal(path, json), { path, json }),
     get: (path) => run(async ({ client }, path) => {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 
 import { until } from './browser.js'
-import { broker, faint, hidden, picture, row, seeded, selected, withPage, writer } from './page.js'
+import { faint, go, hidden, picture, row, seeded, selected, withPage, writer } from './page.js'
 
 describe('a console that is written in', () => {
   seeded()
@@ -48,8 +48,6 @@ describe('a console that is written in', () => {
     }
     await page.locator('#page-entry pre.value').waitFor()
     const shown = '{\n  "rooms": 200,\n  "rate": 12.5,\n  "open": null\n}'
-    await writer.put('/config/limits', JSON.parse(shown))
-    await page.locator('#page-entry').getByText('12.5').waitFor()
     await open('e')
     assert.deepEqual([await again.count(), await area.inputValue()], [0, shown])
     await area.fill('half of a thoug')
@@ -125,7 +123,7 @@ describe('a console that is written in', () => {
     await writer.run(async ({ client, Value }) => {
       await client.put('/doc/lines', Value.of('text/plain', new TextEncoder().encode('one\r\ntwo\r\n')))
     })
-    await page.goto(`${broker.url}/console/#/doc/lines`)
+    await go(page, '/doc/lines')
     await page.locator('#page-entry pre.value').getByText('one').waitFor()
     await page.keyboard.press('e')
     await page.getByLabel('Type').selectOption('text/markdown')
@@ -133,7 +131,6 @@ describe('a console that is written in', () => {
     await page.locator('dialog').waitFor({ state: 'hidden' })
     const { type, text } = await writer.get('/doc/lines')
     assert.deepEqual({ type, text }, { type: 'text/markdown', text: 'one\r\ntwo\r\n' })
-    await writer.remove('/doc/lines')
   }))
 
   test('edits bytes: in hex, or by a file', () => withPage(async (page) => {
@@ -168,7 +165,6 @@ describe('a console that is written in', () => {
     await save()
     await page.locator('dialog').waitFor({ state: 'hidden' })
     assert.deepEqual(await bytes(), { type: 'application/octet-stream', bytes: [1, 0, 254] })
-    await writer.remove('/doc/bytes')
   }, {}, '#/doc/bytes'))
 
   test('puts, appends and deletes', () => withPage(async (page) => {
@@ -257,7 +253,6 @@ describe('a console that is written in', () => {
       const told = page.locator('.found-head [role="status"]')
       await until(`${text}: ${found}`, async () => (await told.textContent()).endsWith(found))
     }
-    await writer.remove('/doc/a*b')
     await page.keyboard.press('Escape')
     await row(page, '/config').waitFor()
   }))
