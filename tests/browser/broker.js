@@ -22,6 +22,10 @@ export function choose(named, places) {
 
 let program
 
+// Who fails stops nothing.
+const running = new Set()
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')))
+
 /**
  * A port that nobody has just now, so that a broker can be started there again. Below those that the system gives out by
  * itself, so that no connection of another test takes it meanwhile.
@@ -49,6 +53,8 @@ export async function startBroker(port, args = ['--memory']) {
   const lines = []
   createInterface({ input: child.stderr }).on('line', (line) => lines.push(line))
   const gone = new Promise((resolve) => child.once('exit', resolve))
+  running.add(child)
+  void gone.then(() => running.delete(child))
   const end = (signal) => async () => {
     child.kill(signal)
     await gone
