@@ -130,6 +130,13 @@ impl Slot {
         deleted || self.dropped() == rev || self.trimmed().is_some_and(|(at, _)| at == rev)
     }
 
+    /// Each revision at which it was deleted, dropped or trimmed, as far as that is still known.
+    pub(crate) fn deletes(&self) -> impl Iterator<Item = Revision> + use<> {
+        let deleted = if self.is_live() { Revision::ZERO } else { self.rev };
+        let trimmed = self.trimmed().map_or(Revision::ZERO, |(rev, _)| rev);
+        [deleted, self.dropped(), trimmed].into_iter().filter(|rev| *rev > Revision::ZERO)
+    }
+
     /// Whether its name is a log key, and its path so deep.
     pub(crate) fn is_key_at(&self, depth: usize) -> bool {
         usize::from(self.logged_depth) == depth

@@ -2,7 +2,7 @@
 
 use onetree_core::{Request, Settings, State, Time};
 use onetree_protocol::frame::Do;
-use onetree_protocol::{DigestKey, Epoch, Path, Value};
+use onetree_protocol::{DigestKey, Epoch, LogKey, Path, Value};
 
 /// What one takes beside its path.
 const EACH: u64 = 384;
@@ -84,4 +84,60 @@ fn deletes_with_long_paths_are_forgotten_by_their_bytes() {
         write(&mut state, put(&long(over as usize - number)));
     }
     assert!(kept(&state) < exactly * each);
+}
+
+fn append(at: &str) -> Do {
+    Do::Append { path: path(at), value: Value::text("x"), ttl_ms: None, ephemeral: false }
+}
+
+fn newest(state: &State) -> LogKey {
+    LogKey { rev: state.rev(), index: 0 }
+}
+
+#[test]
+fn what_goes_with_a_drop_or_a_trim_is_remembered_by_that_alone() {
+    let mut settings = Settings {
+        epoch: Epoch(1),
+        digest_key: DigestKey(7),
+        bounds: Default::default(),
+        retention: Vec::new(),
+    };
+    settings.bounds.tombstones = 8;
+    let mut state = State::new(settings.clone());
+    let rounds = |state: &mut State, count| {
+        for _ in 0..count {
+            // A path of which all is remembered that there can be, and deletes under it.
+            write(state, append("/job"));
+            write(state, Do::Trim { path: path("/job"), to: newest(state) });
+            write(state, put("/job"));
+            write(state, put("/job/a"));
+            write(state, delete("/job/a"));
+            write(state, delete("/job"));
+            write(state, put("/job/b"));
+            write(state, drop_tree("/job"));
+            // Entries that are deleted before their log is trimmed.
+            write(state, append("/log"));
+            let entry = path("/log").child(&newest(state).to_string()).unwrap();
+            write(state, delete(entry.as_str()));
+            write(state, append("/log"));
+            write(state, Do::Trim { path: path("/log"), to: newest(state) });
+            housekeep(state);
+        }
+        assert_eq!((kept(state), state.snapshot().horizon().get()), (2 * (EACH + 4), 0));
+    };
+    rounds(&mut state, 50);
+    let at = state.checkpoint();
+    rounds(&mut state, 50);
+    // So it is where those commits are undone, and where the state was saved.
+    let mut again = State::load(settings, at.head(), at.slots(), at.clients());
+    state.restore(at);
+    rounds(&mut state, 50);
+    rounds(&mut again, 50);
+    // A drop of nothing in front of a change is no commit; behind one it is remembered, once.
+    for _ in 0..50 {
+        let request = Request { changes: vec![put("/x"), drop_tree("/job")], ..Request::default() };
+        state.write(Time(1), &Default::default(), &request).answer.unwrap();
+        housekeep(&mut state);
+    }
+    assert_eq!((kept(&state), state.snapshot().horizon().get()), (2 * (EACH + 4), 0));
 }

@@ -8,8 +8,8 @@ use onetree_protocol::{Name, Path, Revision};
 use crate::map::{Item, Summary};
 use crate::settings::Time;
 
-/// A tombstone or a mark, by its revision: what compaction takes next. It may be stale, when what
-/// it remembers was overwritten by a drop above it; the tree knows.
+/// A tombstone or a mark, by its revision: what compaction takes next. It may be stale, when a drop above
+/// it has taken the place of very many; the tree knows.
 #[derive(Clone, Debug)]
 pub(super) struct Grave {
     pub(super) at: (Revision, Path),

@@ -129,7 +129,8 @@ impl State {
         let has_rules = !state.settings.retention.is_empty();
         let slots = slots.into_iter().map(|saved| {
             let slot = Slot::from_saved(saved, &hasher);
-            bury(&slot, &mut graves);
+            let grave = |rev| Grave { at: (rev, slot.path.clone()), time: slot.time };
+            graves.extend(slot.deletes().map(grave));
             if let Some(owner) = slot.owner() {
                 owned.push(Owned { owner: owner.clone(), path: slot.path.clone() });
             }
@@ -184,16 +185,6 @@ impl State {
 
 fn sorted<T: Item>(items: Vec<T>) -> Map<T> {
     Map::from_sorted(items, &T::Summary::default())
-}
-
-/// What of a slot is remembered until the horizon passes it.
-fn bury(slot: &Slot, graves: &mut Vec<Grave>) {
-    let tombstone = (!slot.is_live() && slot.rev > Revision::ZERO).then_some(slot.rev);
-    let dropped = Some(slot.dropped()).filter(|rev| *rev > Revision::ZERO);
-    let trimmed = slot.trimmed().map(|(rev, _)| rev);
-    for rev in [tombstone, dropped, trimmed].into_iter().flatten() {
-        graves.push(Grave { at: (rev, slot.path.clone()), time: slot.time });
-    }
 }
 
 impl Slot {
