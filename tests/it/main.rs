@@ -15,6 +15,7 @@
 //!   `ONETREE_UNDER_LOAD=1` beside the `load` of the benchmarks
 //! - `transcripts`: the conversations of the specification, played
 //! - `address`: one that nobody else is given
+//! - `paced`: who is told at intervals
 //! - `wire`: a client that says exactly what a test wants, independent of the client library
 //! - `logs`: what the broker logs; `http`: what it tells of itself; `directory`: one of a test's own
 //! - `crash`: the program, killed again and again
@@ -33,6 +34,7 @@ mod irc;
 mod limits;
 mod load;
 mod logs;
+mod paced;
 mod promises;
 mod server;
 mod transcripts;

@@ -289,3 +289,34 @@ fn a_tail_that_moves_on_costs_what_it_shows() {
     let limit = 3 * ENTRIES / (LEAF as u64 / 2) + 40 * turns;
     assert!(all <= limit, "{all} > {limit}");
 }
+
+/// Mirrors with `every_ms` are not looked through at the end of an interval in which nothing was committed.
+#[test]
+fn mirrors_at_intervals_cost_nothing_while_nothing_changes() {
+    let _alone = alone();
+    let mut state = empty();
+    fill(&mut state);
+    append(&mut state, 100);
+    let mut feed = feed();
+    for sub in 0..100 {
+        let top = path(if sub == 0 { "/log" } else { "/a" });
+        subscribe(&mut feed, &state, sub, View { tail: Some(5), ..View::tree(top) }, 10);
+    }
+    let said = settle(&mut feed, &state, Time(1), true);
+    assert_eq!((said.fresh.len(), feed.next_due()), (100, Some(Time(11))));
+    for now in [11, 21, 1_000] {
+        let said = settle(&mut feed, &state, Time(now), true);
+        assert_eq!((said.all, said.deltas, said.turns), (0, 0, 1), "at {now}");
+        assert_eq!(feed.next_due(), Some(Time(now + 10)), "at {now}");
+    }
+    // A heartbeat says that they are there, and changes nothing of that.
+    assert_eq!(feed.sync(&state.snapshot()).digests.len(), 100);
+    append(&mut state, 1);
+    assert_eq!(settle(&mut feed, &state, Time(1_009), true).deltas, 0);
+    let said = settle(&mut feed, &state, Time(1_010), true);
+    assert_eq!((said.deltas, said.changes.len()), (1, 0));
+    assert_eq!(feed.next_due(), Some(Time(1_020)));
+    // Those that saw nothing of it are not looked through for it again.
+    let said = settle(&mut feed, &state, Time(1_020), true);
+    assert_eq!((said.all, said.deltas), (0, 0));
+}

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::LazyCell;
 
 use onetree_protocol::frame::{
     Delta, Entries, Fresh, Mode, Reason, Refresh, ServerFrame, Sub, Sync,
@@ -280,13 +281,12 @@ impl Feed {
         latest: impl FnOnce() -> Snapshot,
         hold: bool,
     ) -> Option<Step> {
-        self.wake_paced(now);
+        let latest = LazyCell::new(latest);
+        self.wake_paced(now, || latest.rev());
         if !hold && core::mem::take(&mut self.held) {
             self.subs.each(|_, sub| sub.let_go());
         }
         self.held |= hold;
-        let mut latest = Some(latest);
-        let mut snapshot = None;
         let mut left = self.limits.turn_slots.max(1);
         loop {
             if let Some(step) = self.ready.pop_front() {
@@ -301,10 +301,7 @@ impl Feed {
                 return Some(Step::Pause);
             }
             self.turn = id;
-            if let Some(latest) = latest.take() {
-                snapshot = Some(latest());
-            }
-            let snapshot = snapshot.clone()?;
+            let snapshot = Snapshot::clone(&latest);
             let turn = Turn { id, now, hold, bytes: self.limits.frame_bytes };
             let (scan, ready) = (self.limits.digest_scan, &mut self.ready);
             let step = |sub: &mut Subscription| sub.step(turn, snapshot, scan, &mut left, ready);
@@ -354,13 +351,20 @@ impl Feed {
         Sync { id: None, rev, digests }
     }
 
-    fn wake_paced(&mut self, now: Time) {
+    /// Those whose interval is over are behind, where there is something that they have not seen; otherwise
+    /// their next one begins. They are not woken by the commit instead: those of a thousand connections would all
+    /// be awake at once for it, and whoever wrote would wait for its answer meanwhile.
+    fn wake_paced(&mut self, now: Time, latest: impl Fn() -> Revision) {
         if !self.subs.any_paced() {
             return;
         }
-        self.subs.each(|_, sub| match sub.cursor {
-            Cursor::Paced { rev, seen, due } if due <= now => {
-                sub.cursor = Cursor::behind(rev, seen)
+        self.subs.each(|_, sub| match &mut sub.cursor {
+            Cursor::Paced { rev, seen, due } if *due <= now => {
+                if *seen < latest() {
+                    sub.cursor = Cursor::behind(*rev, *seen);
+                } else {
+                    *due = now.plus(sub.every_ms.into());
+                }
             }
             _ => {}
         });
