@@ -437,7 +437,25 @@ impl<S: Store> Owner<S> {
 
 async fn sleep_until(due: Option<Instant>) {
     match due {
+        // A sleep takes a millisecond at least, and each goodbye would wait for it.
+        Some(due) if due <= Instant::now() => tokio::task::yield_now().await,
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_due_now_waits_for_no_timer() {
+        let mut due = std::pin::pin!(sleep_until(Some(Instant::now())));
+        let mut context = Context::from_waker(Waker::noop());
+        // Others have their turn, and then it is time.
+        assert!(due.as_mut().poll(&mut context).is_pending());
+        assert!(due.as_mut().poll(&mut context).is_ready());
     }
 }
