@@ -175,6 +175,7 @@ impl<S: Store> Owner<S> {
                 self.take(&mut taken, &mut next);
             }
         }
+        self.trims.end();
         self.store.close().await
     }
 

@@ -323,7 +323,7 @@ mod tests {
             shutdown_timeout_ms: 60_000,
             ..Config::default()
         };
-        for (takes, ended) in [(200, Some(Ok(()))), (60_000, None)] {
+        for (takes, ended) in [(20, Some(Ok(()))), (60_000, None)] {
             for hurry in [Duration::ZERO, Duration::from_millis(100)] {
                 let store = Ends(Duration::from_millis(takes));
                 let broker = Broker::start(config.clone(), store).await.unwrap();

@@ -71,6 +71,13 @@ impl Trims {
         self.first = None;
     }
 
+    /// The broker ends: what was not told yet is.
+    pub(super) fn end(&mut self) {
+        if !self.logs.is_empty() {
+            self.tell();
+        }
+    }
+
     fn tell(&mut self) {
         self.told = Some(Instant::now());
         for (log, entries) in std::mem::take(&mut self.logs) {

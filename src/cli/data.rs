@@ -179,7 +179,7 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
             .next("use the version of Onetree that wrote it, or a later one"),
         OpenError::Backup { .. } => Failure::new(USAGE, "no-data", error.to_string()),
         OpenError::HalfBackup { directory } => Failure::new(FAULT, "damaged", error.to_string())
-            .next("make it again: onetree backup --data DIR BACKUP")
+            .next("remove what is in it, and make it again: onetree backup --data DIR BACKUP")
             .with("file", directory.as_str())
             .with("offset", 0),
         OpenError::Unfinished { .. } => Failure::new(USAGE, "unfinished", error.to_string())

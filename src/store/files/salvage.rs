@@ -1,7 +1,7 @@
 //! What is whole of files that are damaged.
 
 use onetree_core::{Settings, State};
-use onetree_protocol::{Epoch, Revision};
+use onetree_protocol::Epoch;
 
 use super::history::{self, History};
 use super::log::{self, LogFile, Piece};
@@ -41,16 +41,13 @@ pub fn salvage(storage: &dyn Storage, settings: Settings) -> Result<Salvaged, Op
         }
         Err(
             error @ (OpenError::Damaged(_) | OpenError::Io { .. } | OpenError::Unfinished { .. }),
-        ) => {
-            let salvaged = pieces(storage, settings);
-            let nothing = salvaged.state.rev() == Revision::ZERO;
-            if nothing { Err(error) } else { Ok(salvaged) }
-        }
+        ) => pieces(storage, settings).ok_or(error),
         Err(error) => Err(error),
     }
 }
 
-fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
+/// `None`: nothing at all is whole.
+fn pieces(storage: &dyn Storage, settings: Settings) -> Option<Salvaged> {
     let mut lost = Vec::new();
     let names = storage.list().unwrap_or_else(|error| {
         lost.push(OpenError::Io { file: storage.show(""), error }.damage(storage, ""));
@@ -63,11 +60,12 @@ fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
     let settings = Settings { epoch, ..settings };
     // In the order of what they hold, whatever they are called.
     let there = There::with(&names, |name, named| log::begins(storage, name).unwrap_or(named));
-    let state = match there.tree {
+    let (state, any) = match there.tree {
         Some(rev) => tree::whole(storage, rev, settings, &mut lost),
-        None => State::new(settings),
+        None => (State::new(settings), false),
     };
-    let mut replay = Replay { storage, epoch, state, lost, broken: None, begins: 0, sealed: false };
+    let (broken, begins, sealed) = (None, 0, false);
+    let mut replay = Replay { storage, epoch, state, any, lost, broken, begins, sealed };
     for behind in there.behind() {
         replay.file(&behind);
     }
@@ -84,7 +82,7 @@ fn pieces(storage: &dyn Storage, settings: Settings) -> Salvaged {
         Err(error) => Some(error.damage(storage, history::NAME)),
     };
     replay.broken = replay.broken.or(unknown);
-    replay.end()
+    replay.any.then(|| replay.end())
 }
 
 /// The log behind the saved tree, past what is broken in it.
@@ -92,6 +90,8 @@ struct Replay<'a> {
     storage: &'a dyn Storage,
     epoch: Epoch,
     state: State,
+    /// Whether anything is whole.
+    any: bool,
     lost: Vec<Damage>,
     /// Something that could not be read, behind the last commit that could.
     broken: Option<Damage>,
@@ -138,6 +138,7 @@ impl Replay<'_> {
     }
 
     fn piece(&mut self, name: &str, piece: Piece) {
+        self.any |= matches!(piece, Piece::Commit(_));
         match piece {
             Piece::Broken { at } => {
                 let broken = self.damage(name, at, "a batch is broken");

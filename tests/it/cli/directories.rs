@@ -122,16 +122,20 @@ fn a_backup_that_was_killed_is_told_of_and_no_tree_is_made_of_it() {
 #[test]
 fn nothing_is_made_of_a_directory_of_which_nothing_is_whole() {
     let directory = Directory::new("nothing");
-    let (data, _) = backed_up(&directory);
+    let (data, backup) = backed_up(&directory);
     let to = directory.file("to");
-    for name in names(&data).into_iter().filter(|name| name.ends_with(".onetree")) {
-        fs::write(data.join(name), [7; 5_000]).unwrap();
+    // A backup has a saved tree, whose name says a revision; its history is whole here.
+    for (directory, but) in [(&data, ""), (&backup, "history.onetree")] {
+        let files = names(directory).into_iter();
+        for name in files.filter(|name| name.ends_with(".onetree") && name != but) {
+            fs::write(directory.join(name), [7; 5_000]).unwrap();
+        }
+        let (exit, error) = failed(&["restore", "--data", text(&to), "--salvage", text(directory)]);
+        assert_eq!((exit, &error["code"]), (6, &json!("damaged")), "{error}");
+        let next = error["next"].as_str().unwrap();
+        assert!(next.contains("nothing in it is whole") && !next.contains("--salvage"), "{error}");
+        assert!(!to.exists());
     }
-    let (exit, error) = failed(&["restore", "--data", text(&to), "--salvage", text(&data)]);
-    assert_eq!((exit, &error["code"]), (6, &json!("damaged")), "{error}");
-    let next = error["next"].as_str().unwrap();
-    assert!(next.contains("nothing in it is whole") && !next.contains("--salvage"), "{error}");
-    assert!(!to.exists());
 }
 
 /// Nobody has a backup, and one may never have been there.

@@ -222,7 +222,8 @@ fn who_writes_lines_and_gets_two_signals_together_waits_for_answers() {
     eventually(|| export(&broker, "/a").len() == 1);
     stop(&broker);
     input.write_all(b"two\n").unwrap();
-    thread::sleep(Duration::from_millis(300));
+    // It has read that by then.
+    thread::sleep(Duration::from_secs(2));
     signals(writes.child.id(), ["-HUP", "-INT"]);
     thread::sleep(Duration::from_millis(300));
     signal(broker.child.id(), "-CONT");
@@ -244,7 +245,7 @@ async fn a_second_signal_a_second_later_ends_a_broker_at_once_and_well() {
         deaf.send(json!({"op": "get", "id": 1, "paths": ["/a"]})).await;
     }
     signal(broker.child.id(), "-TERM");
-    thread::sleep(Duration::from_millis(1_200));
+    thread::sleep(Duration::from_secs(2));
     assert_eq!(broker.child.try_wait().unwrap(), None, "it has ended without being asked again");
     assert_eq!(interrupt(&mut broker.child), 0);
 }

@@ -13,9 +13,9 @@ use crate::map::Hint;
 use crate::settings::Time;
 use crate::slot::{Slot, Summary};
 
-/// Deletes that one drop takes the place of, at most: nobody writes meanwhile, and each takes two to four
-/// microseconds, where the drop itself takes no longer for a million entries than for one.
-const UNBURIED: usize = 1_000;
+/// Deletes that the drops and trims of one commit take the place of, at most: nobody writes meanwhile, and each takes up to
+/// some microseconds, where a drop itself takes no longer for a million entries than for one.
+const UNBURIED: usize = 250;
 
 /// A put, and where its path was seen.
 struct Put<'a> {
@@ -32,15 +32,24 @@ impl State {
         let Commit { rev, time, effects, origin } = commit;
         self.committed.rev = *rev;
         self.committed.time = *time;
+        let mut unburies = UNBURIED;
         for effect in effects {
-            self.effect(*rev, *time, effect, core::mem::take(&mut hint));
+            self.effect(*rev, *time, effect, core::mem::take(&mut hint), &mut unburies);
         }
         if let Some(origin) = origin {
             self.committed.remember(origin, *rev, *time, &self.settings.bounds);
         }
     }
 
-    fn effect(&mut self, rev: Revision, time: Time, effect: &Effect, hint: Hint) {
+    /// `unburies`: how many deletes may still be taken the place of.
+    fn effect(
+        &mut self,
+        rev: Revision,
+        time: Time,
+        effect: &Effect,
+        hint: Hint,
+        unburies: &mut usize,
+    ) {
         let State { settings, hasher, committed, .. } = self;
         match effect {
             Effect::Put { path, value, expires, owner } => {
@@ -55,11 +64,11 @@ impl State {
                 self.removed(path);
             }
             Effect::Drop { path } => {
-                committed.drop_tree(rev, time, path);
+                committed.drop_tree(rev, time, path, unburies);
                 self.removed(path);
             }
             Effect::Trim { path, to } => {
-                committed.trim(rev, time, path, *to);
+                committed.trim(rev, time, path, *to, unburies);
                 self.recheck(path);
             }
             Effect::Compact { horizon } => committed.compact(*horizon),
@@ -134,10 +143,10 @@ impl Committed {
         }
     }
 
-    fn drop_tree(&mut self, rev: Revision, time: Time, path: &Path) {
+    fn drop_tree(&mut self, rev: Revision, time: Time, path: &Path, unburies: &mut usize) {
         let under = |other: &Path| path.place(other);
         self.disown(&under);
-        self.unbury(&under);
+        self.unbury(&under, unburies);
         if self.tree.get(path).is_some_and(Slot::is_live) {
             self.uncount(path);
         }
@@ -150,18 +159,19 @@ impl Committed {
         self.graves.insert(Grave { at: (rev, path.clone()), time });
     }
 
-    fn trim(&mut self, rev: Revision, time: Time, log: &Path, to: LogKey) {
+    fn trim(&mut self, rev: Revision, time: Time, log: &Path, to: LogKey, unburies: &mut usize) {
         let before = self.tree.get(log).and_then(Slot::trimmed);
         if before.is_some_and(|(_, further)| further > to) {
             // A mark says how far the furthest trim went, and of nothing since that it is gone:
             // what was put under a trimmed key again, and goes now, is remembered by itself.
-            self.keys_of(log, to).iter().for_each(|entry| self.drop_tree(rev, time, entry));
+            let entries = self.keys_of(log, to);
+            entries.iter().for_each(|entry| self.drop_tree(rev, time, entry, unburies));
             return;
         }
         // By their keys, whether or not an entry is still there itself: what is under one that was
         // deleted before goes too, and a mirror has nothing but the key to go by.
         for run in self.runs_of(log, to) {
-            self.take_entries(log, &run);
+            self.take_entries(log, &run, unburies);
         }
         let mut slot = self.tree.get(log).cloned().unwrap_or_else(|| Slot::empty(log.clone()));
         slot.with_rare(|rare| rare.trimmed = Some((rev, to)));
@@ -182,11 +192,12 @@ impl Committed {
     }
 
     /// What a span has is about to go: what was deleted in it before need not be remembered by itself any
-    /// more. O(log n) for each; of more than [`UNBURIED`] the others stay until the horizon passes them.
-    fn unbury(&mut self, span: &impl Fn(&Path) -> Ordering) {
+    /// more. O(log n) for each; what is beyond `most`, which becomes less by as many, stays until the horizon passes it.
+    fn unbury(&mut self, span: &impl Fn(&Path) -> Ordering, most: &mut usize) {
         let horizon = self.horizon;
         let deleted = |summary: &Summary| summary.highest_delete_rev > horizon;
-        for slot in self.tree.range_where(span, deleted).take(UNBURIED) {
+        for slot in self.tree.range_where(span, deleted).take(*most) {
+            *most -= 1;
             for rev in slot.deletes() {
                 self.graves.remove(&(rev, slot.path.clone()));
             }
@@ -194,10 +205,10 @@ impl Committed {
     }
 
     /// Takes a run of entries out.
-    fn take_entries(&mut self, log: &Path, run: &Run) {
+    fn take_entries(&mut self, log: &Path, run: &Run, unburies: &mut usize) {
         let span = |path: &Path| run.place(path);
         self.disown(&span);
-        self.unbury(&span);
+        self.unbury(&span, unburies);
         if !self.logs.is_empty() {
             let depth = log.depth() + 1;
             let own = |slot: &&Slot| slot.is_live() && slot.is_key_at(depth);

@@ -9,17 +9,18 @@ use crate::store::files::record::{BadRecord, ClientRecord, HeadRecord, SlotRecor
 use crate::store::files::storage::Storage;
 use crate::store::files::{Damage, OpenError};
 
-/// Makes a state of what is whole of the tree saved at `rev`, and notes the rest in `lost`.
+/// Makes a state of what is whole of the tree saved at `rev`, and notes the rest in `lost`. Says whether anything is.
 pub(in crate::store::files) fn whole(
     storage: &dyn Storage,
     rev: u64,
     settings: Settings,
     lost: &mut Vec<Damage>,
-) -> State {
+) -> (State, bool) {
     let name = &name(rev);
     let rev = Revision::new(rev).unwrap_or(Revision::ZERO);
     let head = Head { rev, time: Time(0), horizon: rev, forgotten: None };
     let mut pieces = Pieces { head, slots: Vec::new(), clients: Vec::new() };
+    let mut any = false;
     let mut lose = |error: OpenError| lost.push(error.damage(storage, name));
     match storage.open(name) {
         Err(error) => lose(OpenError::Io { file: storage.show(name), error }),
@@ -29,7 +30,7 @@ pub(in crate::store::files) fn whole(
                 match reader.block() {
                     Ok((END, _)) => break,
                     Ok((kind, records)) => {
-                        let _ = pieces.take(&reader, kind, records).map_err(&mut lose);
+                        any |= pieces.take(&reader, kind, records).map_err(&mut lose).is_ok();
                     }
                     Err(error) => {
                         lose(error);
@@ -40,7 +41,7 @@ pub(in crate::store::files) fn whole(
             }
         }
     }
-    State::load(settings, pieces.head, pieces.slots, pieces.clients)
+    (State::load(settings, pieces.head, pieces.slots, pieces.clients), any)
 }
 
 /// What the whole blocks of a saved tree hold.
