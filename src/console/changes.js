@@ -3,7 +3,7 @@
 import { h, say } from './dom.js'
 import { clock, count } from './format.js'
 import { Rows } from './rows.js'
-import { oneLine } from './pretty.js'
+import { oneLine, own } from './pretty.js'
 import { spell, spelling } from './spell.js'
 
 // Changes that are kept: enough to look back a while, and 20,000 a second do not fill the memory.
@@ -75,10 +75,10 @@ export class ChangesPage {
       this.#whole = true
     } else if (event.type === 'fresh' || event.type === 'delta') {
       for (const change of event.changes) {
-        this.#add({ at, path: change.path, rev: event.rev, what: !change.new ? 'gone' : change.old ? 'changed' : 'new', line: lineOf(change.new) })
+        this.#add({ at, path: own(change.path), rev: event.rev, what: !change.new ? 'gone' : change.old ? 'changed' : 'new', line: lineOf(change.new) })
       }
     } else if (event.type === 'signal') {
-      this.#add({ at, path: event.path, rev: undefined, what: 'signal', line: lineOf(event) })
+      this.#add({ at, path: own(event.path), rev: undefined, what: 'signal', line: lineOf(event) })
     } else {
       return
     }

@@ -39,9 +39,14 @@ export function pretty(value) {
 export function oneLine(value) {
   const text = textOf(value)
   if (text === undefined) return `${value.type} · ${bytes(value.bytes.length)}`
-  // What is cut off a text is a view into it, which then lives as long; a view into what is put together is one into that.
-  return text.length > LINE ? ` ${text.slice(0, LINE)}…`.slice(1) : text
+  return own(text.length > LINE ? `${text.slice(0, LINE)}…` : text)
 }
+
+/**
+ * The same text, to be remembered: what is cut off a text, as a path or a value off a frame, is a view into it, and all of
+ * it lives as long. A view into what is put together is one into that.
+ */
+export const own = (text) => ` ${text}`.slice(1)
 
 /** The text of a value that is JSON or text; nothing for what is only bytes. */
 export function textOf(value) {

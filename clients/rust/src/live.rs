@@ -58,7 +58,7 @@ impl MirrorOptions {
     ///
     /// A store of the application's own that events feed is ahead of the file when the process is
     /// killed, and what was deleted meanwhile and the file never had is in no event. So it begins with
-    /// what the first [`crate::Event::Fresh`] leaves, whatever it had:
+    /// what the first [`Event::Fresh`](crate::Event::Fresh) leaves, whatever it had:
     ///
     /// ```no_run
     /// # use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl MirrorOptions {
     ///
     /// Or it keeps no file, saves the cookie of [`Changes::snapshot`] in one step with its own data,
     /// and gives both to [`MirrorOptions::from`]: then events tell all that it lacks. Where there is no
-    /// cookie, until the next [`crate::Event::Fresh`], the one that it saved before holds.
+    /// cookie, until the next [`Event::Fresh`](crate::Event::Fresh), the one that it saved before holds.
     ///
     /// # Errors
     /// When another mirror is kept there, or the file cannot be read or is not one that was saved.
@@ -177,8 +177,8 @@ impl Mirror {
     }
 
     /// What happens to it, from the beginning: if it is whole already, the first event is
-    /// [`crate::Event::Fresh`] with all that differs from what it was started with, and all gaps since; if
-    /// there is no connection now, [`crate::Event::Offline`] comes behind that.
+    /// [`Event::Fresh`](crate::Event::Fresh) with all that differs from what it was started with, and all gaps since; if
+    /// there is no connection now, [`Event::Offline`](crate::Event::Offline) comes behind that.
     pub fn changes(&self) -> Changes {
         self.shared.changes()
     }

@@ -164,7 +164,7 @@ impl Txn {
         self.then(Do::Trim { path, to })
     }
 
-    /// One more step; they happen in this order.
+    /// One more [`Step`](crate::Step); they happen in this order.
     pub fn then(mut self, step: Do) -> Txn {
         self.0.changes.push(step);
         self

@@ -159,7 +159,9 @@ impl Shared {
         // Of one that has ended nothing comes any more, behind which they would be forgotten.
         inner.feeds.retain(|feed| feed.strong_count() > 0);
         inner.feeds.push(Arc::downgrade(&feed));
-        let place = inner.places.as_mut().map(|all| {
+        // Behind the end nothing comes that was not there when he began: he holds up no last save.
+        let goes_on = inner.ended.is_none();
+        let place = inner.places.as_mut().filter(|_| goes_on).map(|all| {
             let place = Arc::new(Place::new(initial.clone(), self.moved.clone()));
             // Of those who have left, the last one is enough.
             all.retain(|place| Arc::strong_count(place) > 1);

@@ -183,7 +183,7 @@ impl Transaction {
         self.then(Do::Drop { path });
     }
 
-    /// One more step. Later reads of this transaction see it, except what it appends, which has no name
+    /// One more [`Step`](crate::Step). Later reads of this transaction see it, except what it appends, which has no name
     /// yet, and what it trims.
     pub fn then(&mut self, step: Do) {
         match &step {

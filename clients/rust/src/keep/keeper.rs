@@ -133,4 +133,19 @@ mod tests {
         }
         std::fs::remove_dir_all(&folder).unwrap();
     }
+
+    #[tokio::test]
+    async fn who_begins_to_read_behind_the_end_holds_up_no_last_save() {
+        let folder = std::env::temp_dir().join(format!("onetree-late-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let keep = Arc::new(Keep::open(folder.join("mirror.jsonl")).unwrap());
+        let shared = Shared::new(1, View::tree(Path::root()), None, true);
+        let event = Event::Fresh { rev: at(2).rev(), changes: Arc::default() };
+        shared.publish(Some(event), at(2), true);
+        shared.end();
+        let _late = shared.changes();
+        run(shared.clone(), keep.clone(), Snapshot::default()).await;
+        assert_eq!(keep.load().unwrap().map(|saved| saved.rev()), Some(at(2).rev()));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }
