@@ -20,10 +20,6 @@ const SOON: Duration = Duration::from_secs(8);
 const CTRL_S: &[u8] = b"\x13";
 const CTRL_Q: &[u8] = b"\x11";
 
-fn addr(broker: &Broker) -> SocketAddr {
-    broker.url.strip_prefix("ws://").unwrap().parse().unwrap()
-}
-
 /// The first bytes of the answer to a GET of its own connection.
 fn status(addr: SocketAddr, path: &str, more: &str) -> String {
     let mut socket = TcpStream::connect(addr).unwrap();
@@ -41,7 +37,7 @@ async fn serves_and_ends(broker: &mut Broker, wires: &mut [Wire]) {
     for wire in wires {
         wire.put("/a", json!(2)).await;
     }
-    assert_eq!(status(addr(broker), "/healthz", ""), "HTTP/1.1 200");
+    assert_eq!(status(broker.addr(), "/healthz", ""), "HTTP/1.1 200");
     let asked = Instant::now();
     assert_eq!(interrupt(&mut broker.child), 0);
     assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
@@ -52,11 +48,11 @@ async fn a_log_that_nobody_reads_stops_nobody() {
     let mut command = program(&["serve", "--memory", "--listen", "127.0.0.1:0"]);
     command.env("ONETREE_LOG", "info");
     let mut broker = Broker::of(command);
-    let mut wires = vec![Wire::open(addr(&broker)).await];
+    let mut wires = vec![Wire::open(broker.addr()).await];
     // More than a pipe holds.
     let agent = format!("user-agent: {}\r\n", "a".repeat(80));
     for _ in 0..600 {
-        assert_eq!(status(addr(&broker), "/nothing", &agent), "HTTP/1.1 404");
+        assert_eq!(status(broker.addr(), "/nothing", &agent), "HTTP/1.1 404");
     }
     serves_and_ends(&mut broker, &mut wires).await;
 }
@@ -111,6 +107,8 @@ fn what_retention_takes_is_told() {
             }
         }
         eventually(|| left() <= 2 * keep as usize);
+        // By then it knows that nothing more is due.
+        broker.ok(&["put", "/other", "1"]);
         assert_eq!(interrupt(&mut broker.child), 0);
         let mut said = String::new();
         broker.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -142,12 +140,12 @@ async fn a_terminal_that_is_held_stops_nobody() {
     let mut broker = Broker::of(command);
     let mut wires = Vec::new();
     for _ in 0..8 {
-        wires.push(Wire::open(addr(&broker)).await);
+        wires.push(Wire::open(broker.addr()).await);
     }
     ours.write_all(CTRL_S).unwrap();
     let upgrade = "origin: http://evil.example\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
                    sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nconnection: upgrade\r\n";
-    assert_eq!(status(addr(&broker), "/v1/sync", upgrade), "HTTP/1.1 403");
+    assert_eq!(status(broker.addr(), "/v1/sync", upgrade), "HTTP/1.1 403");
     serves_and_ends(&mut broker, &mut wires).await;
     drop(ours);
 }
@@ -162,7 +160,7 @@ fn a_terminal_that_goes_on_has_all_of_it() {
     ours.write_all(CTRL_S).unwrap();
     for n in 0..3 {
         let agent = format!("user-agent: agent-{n}\r\n");
-        assert_eq!(status(addr(&broker), "/nothing", &agent), "HTTP/1.1 404");
+        assert_eq!(status(broker.addr(), "/nothing", &agent), "HTTP/1.1 404");
     }
     ours.write_all(CTRL_Q).unwrap();
     assert_eq!(interrupt(&mut broker.child), 0);

@@ -53,6 +53,10 @@ impl Broker {
         Broker::of(program(&["serve", "--memory", "--listen", &addr.to_string()]))
     }
 
+    fn addr(&self) -> SocketAddr {
+        self.url.strip_prefix("ws://").unwrap().parse().unwrap()
+    }
+
     fn with(settings: &[&str]) -> Broker {
         Broker::serve(&["--memory"], settings)
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::mpsc;
 use std::thread;
@@ -29,6 +30,15 @@ fn ended(mut command: Command) -> Output {
     })
 }
 
+/// Gives back the sight of a directory, which can be removed then.
+struct Sight<'a>(&'a Path);
+
+impl Drop for Sight<'_> {
+    fn drop(&mut self) {
+        let _ = fs::set_permissions(self.0, fs::Permissions::from_mode(0o755));
+    }
+}
+
 /// As where everybody may put something, and nobody but its user look what others have put there.
 #[test]
 fn a_directory_is_made_also_where_its_user_may_not_look() {
@@ -36,6 +46,7 @@ fn a_directory_is_made_also_where_its_user_may_not_look() {
     let above = directory.file("above");
     fs::create_dir(&above).unwrap();
     fs::set_permissions(&above, fs::Permissions::from_mode(0o333)).unwrap();
+    let _sight = Sight(&above);
     let is_root = fs::metadata(&directory.0).unwrap().uid() == 0;
     let alone = |args: &[&str]| {
         let mut command = program(args);
@@ -48,6 +59,7 @@ fn a_directory_is_made_also_where_its_user_may_not_look() {
     // Not every root may be another, nor everybody come to where this was built.
     let mut probe = alone(&["completions", "bash"]);
     if !probe.current_dir(&above).output().is_ok_and(|output| output.status.success()) {
+        eprintln!("nothing was tested: nobody cannot run what was built here");
         return;
     }
     let data = above.join("data");

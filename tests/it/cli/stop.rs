@@ -191,14 +191,18 @@ fn signals(pid: u32, names: [&str; 2]) {
 
 /// A start after an end that was not good would begin a new history.
 #[cfg(target_os = "linux")]
-#[test]
-fn two_signals_that_come_together_are_one() {
+#[tokio::test]
+async fn two_signals_that_come_together_are_one() {
     let directory = Directory::new("together");
     for names in [["-HUP", "-TERM"], ["-TERM", "-INT"]] {
         let interval = ["durability=interval", "sync_interval_ms=600000"];
         let mut broker = Broker::on(&directory.0, &interval);
         broker.ok(&["put", "/a", "1"]);
+        let mut wire = Wire::open(broker.addr()).await;
         signals(broker.child.id(), names);
+        // Nobody is cut off.
+        assert_eq!(wire.until("bye").await["code"], "shutting-down", "{names:?}");
+        drop(wire);
         let status = broker.child.wait().unwrap();
         let mut log = String::new();
         broker.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
@@ -232,22 +236,22 @@ fn who_writes_lines_and_gets_two_signals_together_waits_for_answers() {
     assert!(told.contains("2 lines were acknowledged"), "{told}");
 }
 
-/// Who asks again later has waited long enough.
+/// Who asks again later has waited long enough; how long that takes is seen where a store can be slow.
 #[tokio::test]
-async fn a_second_signal_a_second_later_ends_a_broker_at_once_and_well() {
+async fn a_second_signal_while_a_broker_says_goodbye_ends_it_well() {
     let directory = Directory::new("again");
-    let mut broker = Broker::on(&directory.0, &["shutdown_timeout_ms=60000"]);
-    let addr = broker.url.strip_prefix("ws://").unwrap().parse().unwrap();
+    let mut broker = Broker::on(&directory.0, &[]);
     // Its goodbye is behind what it does not read.
-    let mut deaf = Wire::narrow(addr).await;
+    let mut deaf = Wire::narrow(broker.addr()).await;
     deaf.put("/a", json!("x".repeat(500_000))).await;
     for _ in 0..20 {
         deaf.send(json!({"op": "get", "id": 1, "paths": ["/a"]})).await;
     }
     signal(broker.child.id(), "-TERM");
-    thread::sleep(Duration::from_secs(2));
-    assert_eq!(broker.child.try_wait().unwrap(), None, "it has ended without being asked again");
+    thread::sleep(Duration::from_millis(1_200));
     assert_eq!(interrupt(&mut broker.child), 0);
+    let checked = said(&program(&["check", "--data", text(&directory.0)]).output().unwrap());
+    assert!(!checked.contains("loss"), "{checked}");
 }
 
 #[cfg(target_os = "linux")]

@@ -41,16 +41,13 @@ fn limited(limits: &str, data: &Path, settings: &[&str]) -> Broker {
     Broker::of(under(limits, &[&serve[..], &settings].concat()))
 }
 
-fn addr(broker: &Broker) -> SocketAddr {
-    broker.url.strip_prefix("ws://").unwrap().parse().unwrap()
-}
-
 /// What it has logged, all in all.
 fn log(mut broker: Broker) -> String {
     assert_eq!(interrupt(&mut broker.child), 0);
     let mut log = String::new();
     broker.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    log
+    // The disk of a machine that others use too may be slow.
+    log.lines().filter(|line| !line.contains("the disk has")).collect::<Vec<_>>().join("\n")
 }
 
 /// Sockets that say nothing.
@@ -69,7 +66,7 @@ async fn a_soft_limit_of_descriptors_is_raised() {
     let broker = limited("ulimit -S -n 100", &directory.0, &["connections=150"]);
     let mut wires = Vec::new();
     for n in 0..150 {
-        let open = timeout(PATIENCE, Wire::open(addr(&broker))).await;
+        let open = timeout(PATIENCE, Wire::open(broker.addr())).await;
         let mut wire = open.expect("the broker accepts no more");
         wire.put(&format!("/{n}"), json!(n)).await;
         wires.push(wire);
@@ -85,8 +82,8 @@ async fn those_who_connect_leave_descriptors_to_the_files() {
     let directory = Directory::new("hard");
     let small = ["log_file_bytes=4096", "save_after_bytes=32768"];
     let broker = limited("ulimit -n 160", &directory.0, &small);
-    let mut wire = Wire::open(addr(&broker)).await;
-    let mut sockets = idle(addr(&broker), 300).await;
+    let mut wire = Wire::open(broker.addr()).await;
+    let mut sockets = idle(broker.addr(), 300).await;
     // The last one is told that there is no room.
     let mut answer = [0; 12];
     let read = sockets.last_mut().unwrap().read_exact(&mut answer);
@@ -106,11 +103,11 @@ async fn sockets_that_cannot_be_accepted_are_told_of_once() {
     let directory = Directory::new("accept");
     let broker = limited("ulimit -n 40", &directory.0, &["connections=1"]);
     for _ in 0..2 {
-        let sockets = idle(addr(&broker), 45).await;
+        let sockets = idle(broker.addr(), 45).await;
         sleep(Duration::from_millis(500)).await;
         drop(sockets);
-        let host = addr(&broker).to_string();
-        assert_eq!(http::get(addr(&broker), "/healthz", &host, "").await.status, 200);
+        let host = broker.addr().to_string();
+        assert_eq!(http::get(broker.addr(), "/healthz", &host, "").await.status, 200);
     }
     let log = log(broker);
     assert_eq!(log.matches("cannot accept").count(), 1, "{log}");
@@ -155,7 +152,7 @@ async fn a_limit_of_file_sizes_is_a_write_that_fails() {
     let directory = Directory::new("sizes");
     // Of 32 KiB or 64, as the shell counts.
     let broker = limited("ulimit -f 64", &directory.file("data"), &["log_file_bytes=4096"]);
-    let mut wire = Wire::open(addr(&broker)).await;
+    let mut wire = Wire::open(broker.addr()).await;
     wire.put("/a", json!(1)).await;
     let large = json!({"op": "put", "id": 2, "path": "/b", "json": "x".repeat(200_000)});
     let refused = wire.ask(large).await;
@@ -172,7 +169,7 @@ async fn a_limit_of_file_sizes_is_a_write_that_fails() {
     assert_eq!(said(&printing.output().unwrap()).trim(), "6");
     // Files that are smaller than they would be are still files.
     let broker = limited("ulimit -f 4096", &directory.file("small"), &[]);
-    Wire::open(addr(&broker)).await.put("/a", json!(1)).await;
+    Wire::open(broker.addr()).await.put("/a", json!(1)).await;
 }
 
 /// Who has read that it could not be saved reads that it could, too.
@@ -181,7 +178,7 @@ async fn a_tree_that_is_saved_after_it_could_not_be_is_told_of() {
     let directory = Directory::new("saved-again");
     let small = ["log_file_bytes=4096", "save_after_bytes=8192"];
     let broker = limited("ulimit -f 64", &directory.file("data"), &small);
-    let mut wire = Wire::open(addr(&broker)).await;
+    let mut wire = Wire::open(broker.addr()).await;
     for n in 0..150 {
         wire.put(&format!("/a/{n}"), json!("x".repeat(1_000))).await;
     }
@@ -208,7 +205,7 @@ async fn a_pause_of_the_broker_is_not_the_silence_of_its_clients() {
     let broker = limited("true", &directory.0, &["ping_interval_ms=2000"]);
     let mut wires = Vec::new();
     for _ in 0..8 {
-        wires.push(Wire::open(addr(&broker)).await);
+        wires.push(Wire::open(broker.addr()).await);
         sleep(Duration::from_millis(50)).await;
     }
     let signal = |name: &str| {
