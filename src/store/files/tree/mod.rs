@@ -17,17 +17,12 @@ mod pieces;
 mod reader;
 mod writer;
 
-use std::io;
-
-use onetree_core::Checkpoint;
-use onetree_protocol::{DigestKey, Epoch};
-
 use super::header::Kind;
 use super::revision;
-use super::storage::Storage;
 
 pub(super) use pieces::whole;
 pub(super) use reader::{Loaded, load};
+pub(super) use writer::write;
 
 const KIND: Kind = Kind { magic: b"1TREESAV", what: "saved tree", version: 1 };
 const FILE_HEADER: usize = 64;
@@ -51,19 +46,4 @@ pub(super) fn name(rev: u64) -> String {
 /// The revision of the tree with this name.
 pub(super) fn rev_of(name: &str) -> Option<u64> {
     revision(name.strip_prefix("tree-")?.strip_suffix(".onetree")?)
-}
-
-/// Writes a state; gives how many bytes that took, and tells `wrote` meanwhile how many it were so
-/// far. It is durable, under its name, when this returns.
-pub(super) fn write(
-    storage: &dyn Storage,
-    epoch: Epoch,
-    key: DigestKey,
-    state: &Checkpoint,
-    wrote: impl Fn(u64),
-) -> io::Result<u64> {
-    writer::write(storage, epoch, key, state, wrote).inspect_err(|_| {
-        // It takes room that there may be too little of. If it stays, the next one replaces it.
-        let _ = storage.remove(MAKING);
-    })
 }

@@ -18,39 +18,27 @@ const BLOCK_BYTES: usize = 256 * 1024;
 /// syncs of commits stood behind it: subscribers waited for more than a second.
 const SYNC_BYTES: u64 = 1 << 20;
 
-/// Writes it under the other name, and renames it.
-pub(super) fn write(
+/// Writes a state; gives how many bytes that took, and tells `wrote` meanwhile how many it were so
+/// far. It is durable, under its name, when this returns.
+pub(in crate::store::files) fn write(
     storage: &dyn Storage,
     epoch: Epoch,
     key: DigestKey,
     state: &Checkpoint,
     wrote: impl Fn(u64),
 ) -> io::Result<u64> {
-    let head = state.head();
-    let file = storage.create(MAKING, 0)?;
-    let mut to = Writer { file, at: 0, synced: 0, block: Vec::new(), records: 0, wrote };
-    let mut header = [0; FILE_HEADER];
-    let forgotten = head.forgotten.map_or(0, |rev| rev.get() + 1);
-    header[FORGOTTEN..FORGOTTEN + 8].copy_from_slice(&forgotten.to_le_bytes());
-    header::write(&mut header, &KIND, epoch);
-    to.bytes(&header)?;
-    let counts = (state.slots_len(), state.clients_len());
-    to.record(HEAD, &HeadRecord::new(head, key, state.digest(), counts))?;
-    to.flush(HEAD)?;
-    for slot in state.slots() {
-        to.record(SLOTS, &SlotRecord::from(&slot))?;
-    }
-    to.flush(SLOTS)?;
-    for client in state.clients() {
-        to.record(CLIENTS, &ClientRecord::from(&client))?;
-    }
-    to.flush(CLIENTS)?;
-    to.block.resize(BLOCK_HEADER, 0);
-    to.seal(END)?;
-    to.file.sync()?;
-    storage.rename(MAKING, &name(head.rev.get()))?;
-    storage.sync()?;
-    Ok(to.at)
+    let made = || {
+        let file = storage.create(MAKING, 0)?;
+        let mut to = Writer { file, at: 0, synced: 0, block: Vec::new(), records: 0, wrote };
+        to.state(epoch, key, state)?;
+        storage.rename(MAKING, &name(state.head().rev.get()))?;
+        storage.sync()?;
+        Ok(to.at)
+    };
+    made().inspect_err(|_| {
+        // It takes room that there may be too little of. If it stays, the next one replaces it.
+        let _ = storage.remove(MAKING);
+    })
 }
 
 struct Writer<W> {
@@ -65,6 +53,30 @@ struct Writer<W> {
 }
 
 impl<W: Fn(u64)> Writer<W> {
+    /// All of the file; it is on the disk then.
+    fn state(&mut self, epoch: Epoch, key: DigestKey, state: &Checkpoint) -> io::Result<()> {
+        let head = state.head();
+        let mut header = [0; FILE_HEADER];
+        let forgotten = head.forgotten.map_or(0, |rev| rev.get() + 1);
+        header[FORGOTTEN..FORGOTTEN + 8].copy_from_slice(&forgotten.to_le_bytes());
+        header::write(&mut header, &KIND, epoch);
+        self.bytes(&header)?;
+        let counts = (state.slots_len(), state.clients_len());
+        self.record(HEAD, &HeadRecord::new(head, key, state.digest(), counts))?;
+        self.flush(HEAD)?;
+        for slot in state.slots() {
+            self.record(SLOTS, &SlotRecord::from(&slot))?;
+        }
+        self.flush(SLOTS)?;
+        for client in state.clients() {
+            self.record(CLIENTS, &ClientRecord::from(&client))?;
+        }
+        self.flush(CLIENTS)?;
+        self.block.resize(BLOCK_HEADER, 0);
+        self.seal(END)?;
+        self.file.sync()
+    }
+
     fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
