@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use onetree_core::{Commit, Outcome, Refusal, Retention, Snapshot, State, Time};
+use onetree_core::{Commit, Outcome, Refusal, Snapshot, State, Time};
 use onetree_protocol::{Code, Path};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -107,17 +107,12 @@ pub(crate) struct Owner<S> {
 }
 
 impl<S: Store> Owner<S> {
-    pub(crate) fn new(
-        mut state: State,
-        rules: Vec<Retention>,
-        store: S,
-        shared: Arc<Shared>,
-        hooks: Hooks,
-    ) -> Owner<S> {
+    pub(crate) fn new(mut state: State, store: S, shared: Arc<Shared>, hooks: Hooks) -> Owner<S> {
         let system = hooks.clock.clone().unwrap_or_else(|| Arc::new(SystemTime::now));
         let mut clock = Clock::new(state.time(), system);
         // Whoever owns something may come back, as if it had left now.
         state.await_owners(clock.read().now);
+        let trims = Trims::new(state.retention().to_vec());
         Owner {
             state,
             clock,
@@ -125,7 +120,7 @@ impl<S: Store> Owner<S> {
             shared,
             hooks,
             presence: Presence::default(),
-            trims: Trims::new(rules),
+            trims,
             rest_until: None,
             failing: false,
         }

@@ -132,9 +132,8 @@ impl Broker {
         let shared = Arc::new(Shared::new(state.snapshot(), fanout, store.read_only()));
         let (events, queue) = mpsc::channel(QUEUED_EVENTS);
         let timeout = Duration::from_millis(config.shutdown_timeout_ms);
-        let rules = config.retention_rules();
         let server = Arc::new(Server::new(config, shared.clone(), events, addr));
-        let owner = tokio::spawn(Owner::new(state, rules, store, shared, hooks).run(queue));
+        let owner = tokio::spawn(Owner::new(state, store, shared, hooks).run(queue));
         let (ended, end) = watch::channel(None);
         tokio::spawn(watch_over(owner, server.clone(), ended));
         for listener in listeners {

@@ -16,7 +16,7 @@ use onetree_protocol::{EntryHasher, Epoch, Path, Revision};
 
 use crate::commit::Commit;
 use crate::map::{Hint, Map};
-use crate::settings::{Settings, Time};
+use crate::settings::{Retention, Settings, Time};
 use crate::slot::Slot;
 use crate::snapshot::Snapshot;
 
@@ -94,6 +94,11 @@ impl State {
     /// The present revision.
     pub fn rev(&self) -> Revision {
         self.committed.rev
+    }
+
+    /// The rules of retention, of which the first that matches a log is for it.
+    pub fn retention(&self) -> &[Retention] {
+        &self.settings.retention
     }
 
     /// How many logs are kept an eye on, because a rule of retention is for them. O(1).
