@@ -7,7 +7,7 @@
 //! - `http`: routes; `place`: where a request came in; `upgrade`: from HTTP to a WebSocket; `origin`: whose pages may connect;
 //!   `answer`: what comes back; `socket`: who does not read it is let go
 //! - `stats`, `sessions`: how it goes, as JSON; `console`: the page that shows it
-//! - `connection`: one WebSocket connection, a task of its own, and its loop; `timers`: what is due meanwhile;
+//! - `connection`: one WebSocket connection, a task of its own, and its loop; `timers`: when it does something by itself;
 //!   `in_flight`: what the owner of the tree has of it
 //! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in; `ending`: why it ends
 //! - `check`: what a request must keep to
