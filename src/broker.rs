@@ -6,7 +6,8 @@
 //! - [`Owner`]: takes events in batches: apply, store, publish, answer, fan out
 //! - [`Shared`]: what the other tasks read
 //! - [`Mailbox`]: what a connection gets from other tasks
-//! - `batch`: what events have come to, until that is stored; `presence`: who is here, and who leaves
+//! - `batch`: what events have come to, until that is stored; `presence`: who is here, and who
+//!   leaves
 //! - `trims`: what retention takes, for the log
 //! - `counters`, `latency`: what is counted for those who ask how it goes
 
@@ -51,19 +52,20 @@ const EVENTS_AT_ONCE: usize = 64;
 /// comes later waits in its connection, which then reads no further requests.
 pub(crate) const QUEUED_EVENTS: usize = BATCH_EVENTS / 4;
 
-/// After so long in the fan-out the owner lets others have the thread. A batch that is found quickly takes
-/// less, and its frames go out together.
+/// After so long in the fan-out the owner lets others have the thread. A batch that is found
+/// quickly takes less, and its frames go out together.
 const PUBLISH_TIME: Duration = Duration::from_millis(10);
 
 /// Housekeeping commits that one batch makes by itself, at most: writers wait meanwhile.
 const CHORES: usize = 16;
 
-/// After so long a batch makes no further ones: entries that expire by the hundred thousand go beside
-/// the writes, not before them.
+/// After so long a batch makes no further ones: entries that expire by the hundred thousand go
+/// beside the writes, not before them.
 const CHORES_TIME: Duration = Duration::from_millis(2);
 
-/// What it makes with no write beside it rests for so long in between: its deltas are to come to their subscribers
-/// meanwhile. Without that those waited half as long again while 200,000 entries expired.
+/// What it makes with no write beside it rests for so long in between: its deltas are to come to
+/// their subscribers meanwhile. Without that those waited half as long again while 200,000 entries
+/// expired.
 const CHORES_APART: Duration = Duration::from_micros(500);
 
 /// Housekeeping that was due and came to nothing, or whose store has failed, rests for so long: it
@@ -225,8 +227,8 @@ impl<S: Store> Owner<S> {
                 }
             }
             Err(error) => {
-                // Once: while a disk is full, this comes with each write and many times a second by itself,
-                // and the log may be on that disk.
+                // Once: while a disk is full, this comes with each write and many times a second by
+                // itself, and the log may be on that disk.
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the store failed: these writes did not happen");
                 }
@@ -250,7 +252,8 @@ impl<S: Store> Owner<S> {
         batch.stop
     }
 
-    /// What the tree is told. Where the clock has jumped, nobody could come back in what it has left out.
+    /// What the tree is told. Where the clock has jumped, nobody could come back in what it has
+    /// left out.
     fn now(&mut self) -> Time {
         let Reading { now, skipped } = self.clock.read();
         if skipped > 0 {

@@ -8,8 +8,8 @@ use onetree_core::Time;
 /// Where the system's clock is this far behind, or is set forward by so much, the log is told.
 const NOTABLE: Duration = Duration::from_secs(1);
 
-/// Nobody waits for longer without a look at the clock: meanwhile it may be set forward, as after a sleep of the
-/// machine.
+/// Nobody waits for longer without a look at the clock: meanwhile it may be set forward, as after a
+/// sleep of the machine.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What the system's clock says.
@@ -17,9 +17,9 @@ pub type SystemClock = dyn Fn() -> SystemTime + Send + Sync;
 
 /// The time of the tree: that of the system's clock, but it never goes back.
 ///
-/// It begins at the newest commit, or at the system's clock if that is further, and goes on as time passes, whatever
-/// the system's clock does; only where that is ahead does it follow. So a clock that was wrong once makes nothing
-/// stop: see docs/adr/0016-time-goes-on.md.
+/// It begins at the newest commit, or at the system's clock if that is further, and goes on as time
+/// passes, whatever the system's clock does; only where that is ahead does it follow. So a clock
+/// that was wrong once makes nothing stop: see docs/adr/0016-time-goes-on.md.
 pub(crate) struct Clock {
     system: Arc<SystemClock>,
     begun: Instant,
@@ -46,8 +46,8 @@ impl Clock {
 
     /// Now.
     pub(crate) fn read(&mut self) -> Reading {
-        // In this order: to a process that is held in between the system's clock seems behind, which changes
-        // nothing, and not ahead.
+        // In this order: to a process that is held in between the system's clock seems behind,
+        // which changes nothing, and not ahead.
         let system = since_epoch((self.system)());
         self.follow(system, self.begun.elapsed())
     }
@@ -98,8 +98,8 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A clock of a tree whose newest commit is of 1,000, as is the system's clock at its begin; and what it shows
-    /// when the system's clock says the first while the second has passed.
+    /// A clock of a tree whose newest commit is of 1,000, as is the system's clock at its begin;
+    /// and what it shows when the system's clock says the first while the second has passed.
     fn looks(at: &[(u64, u64)]) -> Vec<(u64, u64)> {
         let mut clock = Clock::new(Time(1_000), Arc::new(|| UNIX_EPOCH + ms(1_000)));
         let look = |(system, passed): &(u64, u64)| {

@@ -88,7 +88,8 @@ keys! {
     allow_anonymous: bool,
     /// Web origins whose pages may connect, besides the broker's own address.
     origins: Vec<String>,
-    /// Connections at once. A broker raises the soft limit of descriptors of its process for them, or has fewer.
+    /// Connections at once. A broker raises the soft limit of descriptors of its process for them,
+    /// or has fewer.
     connections: u32,
     /// Sessions, attached or in their grace.
     sessions: u32,
@@ -168,7 +169,8 @@ keys! {
 pub enum Durability {
     /// When the disk has it: it survives `kill -9` and power loss.
     Sync,
-    /// When the system has it: it survives `kill -9`; of power loss, what is older than the interval.
+    /// When the system has it: it survives `kill -9`; of power loss, what is older than the
+    /// interval.
     Interval,
     /// At once: nothing is written.
     Memory,
@@ -390,8 +392,8 @@ impl Config {
     }
 }
 
-/// Whether a browser can say this origin: a scheme, `://`, a host, and a port that is not the scheme's own
-/// (RFC 6454, 6.2). What is never said would allow nobody.
+/// Whether a browser can say this origin: a scheme, `://`, a host, and a port that is not the
+/// scheme's own (RFC 6454, 6.2). What is never said would allow nobody.
 fn check_origin(origin: &str) -> Result<(), &'static str> {
     let (scheme, host) = origin.split_once("://").unwrap_or_default();
     let of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that the system keeps ready for a listener until they are accepted, if it is not told to
-/// keep fewer: Linux's own most, `net.core.somaxconn`.
+/// Connections that the system keeps ready for a listener until they are accepted, if it is not
+/// told to keep fewer: Linux's own most, `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
 
-/// Listeners at one address, among which the system divides who connects. All clients of a restarted broker come
-/// at once, and whom no listener has a place for tries again a second later ([ADR 18](../docs/adr/0018-four-listeners.md)).
-/// Elsewhere than in Linux sockets with one address do not divide anything.
+/// Listeners at one address, among which the system divides who connects. All clients of a
+/// restarted broker come at once, and whom no listener has a place for tries again a second later
+/// ([ADR 18](../docs/adr/0018-four-listeners.md)). Elsewhere than in Linux sockets with one address
+/// do not divide anything.
 const LISTENERS: usize = if cfg!(target_os = "linux") { 4 } else { 1 };
 
 /// Listeners, all at one address.
@@ -22,8 +23,8 @@ pub(crate) struct Listening {
 
 /// Listens at `addr`. Nothing is accepted yet.
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<Listening> {
-    // It listens as the only one, so that no two brokers have one address; only then it lets others in, which
-    // ask for that: these here.
+    // It listens as the only one, so that no two brokers have one address; only then it lets others
+    // in, which ask for that: these here.
     let first = socket(addr)?;
     first.bind(addr)?;
     let first = first.listen(BACKLOG)?;

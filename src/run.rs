@@ -21,8 +21,8 @@ use crate::server::Server;
 use crate::store::files::{self, OpenError, OpenedStore, Storage};
 use crate::store::{EndError, Store};
 
-/// How long a store may take to end, at least, however long the connections have taken: they are not to
-/// cost it a good end.
+/// How long a store may take to end, at least, however long the connections have taken: they are
+/// not to cost it a good end.
 const STORE_ENDS: Duration = Duration::from_secs(1);
 
 /// A broker, not yet running.
@@ -94,7 +94,8 @@ impl Broker {
     }
 
     /// As [`Broker::start_with`], with the tree that the files of `storage` hold and will hold.
-    /// Blocks until it is read: about a second for each million entries. Who connects meanwhile waits.
+    /// Blocks until it is read: about a second for each million entries. Who connects meanwhile
+    /// waits.
     ///
     /// # Errors
     /// See [`StartError`]. The files are then as they were, unless it is they that are at fault.
@@ -103,7 +104,8 @@ impl Broker {
         storage: Arc<dyn Storage>,
         hooks: Hooks,
     ) -> Result<Running, StartError> {
-        // Before the files: whoever opens them and does not serve would leave a history without an end.
+        // Before the files: whoever opens them and does not serve would leave a history without an
+        // end.
         let listening = listen(&config)?;
         let opened = files::open(storage, settings(&config)?, config.file_options())?;
         let OpenedStore { store, state, report } = opened;
@@ -199,8 +201,8 @@ impl Running {
         format!("ws://{}", self.server.addr)
     }
 
-    /// The address of the console, for a browser: of this machine, when it listens on all addresses,
-    /// since that is none to go to.
+    /// The address of the console, for a browser: of this machine, when it listens on all
+    /// addresses, since that is none to go to.
     pub fn console(&self) -> String {
         let mut addr = self.server.addr;
         if addr.ip().is_unspecified() {
@@ -213,13 +215,14 @@ impl Running {
     }
 
     /// Stops it: no new connections, writes that were begun are answered, clients are told when to
-    /// come back. Takes at most `shutdown_timeout_ms`, then cuts what is still open; the store then has a
-    /// second to end in.
+    /// come back. Takes at most `shutdown_timeout_ms`, then cuts what is still open; the store then
+    /// has a second to end in.
     pub async fn shutdown(&self) {
         self.shutdown_until(pending()).await;
     }
 
-    /// As [`Running::shutdown`], but takes no longer than until `enough`, and the second that the store has.
+    /// As [`Running::shutdown`], but takes no longer than until `enough`, and the second that the
+    /// store has.
     pub async fn shutdown_until(&self, enough: impl Future<Output = ()>) {
         let mut deadline = Instant::now() + self.timeout;
         let mut enough = pin!(async {
@@ -280,7 +283,8 @@ mod tests {
     use super::*;
     use crate::store::{MemoryStore, StoreError};
 
-    /// Here, where no test starts a program: until that is another one it has a copy of each socket.
+    /// Here, where no test starts a program: until that is another one it has a copy of each
+    /// socket.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_broker_that_has_stopped_has_left_its_address() {
         let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };

@@ -1,8 +1,8 @@
-//! The stories of `examples` and the console, run as a newcomer would: with Python, and in a headless
-//! browser. Their pictures are left under `target`.
+//! The stories of `examples` and the console, run as a newcomer would: with Python, and in a
+//! headless browser. Their pictures are left under `target`.
 //!
-//! Needs node 20 with npm, Python 3.11 and Chromium. Where one is missing the test fails and says so; who
-//! cannot have it says with `ONETREE_WITHOUT=browser,python` what is to be left out.
+//! Needs node 20 with npm, Python 3.11 and Chromium. Where one is missing the test fails and says
+//! so; who cannot have it says with `ONETREE_WITHOUT=browser,python` what is to be left out.
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Files longer than this have more than one noun.
 const MOST_LINES: usize = 650;
 
+/// Characters of a line: what `rustfmt.toml` says of code, which it does not hold comments to.
+const MOST_WIDE: usize = 100;
+
 /// Keys that say who may connect, not how much of something there may be.
 const NO_LIMITS: [&str; 3] = ["listen", "allow_anonymous", "origins"];
 
@@ -209,7 +212,24 @@ fn files_are_small_and_finished() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What is not text has no history that can be read; the frozen files of the store are meant to stay.
+#[test]
+fn comments_are_no_wider_than_code() {
+    let mut wide = Vec::new();
+    for file in files("", ".rs") {
+        let text = fs::read_to_string(&file).unwrap();
+        for (at, line) in text.lines().enumerate() {
+            // A row of a table cannot be broken.
+            let comment = line.trim_start().starts_with("//") && !line.contains("| ");
+            if comment && line.chars().count() > MOST_WIDE {
+                wide.push(format!("{}:{}", shown(&file), at + 1));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "{wide:#?}");
+}
+
+/// What is not text has no history that can be read; the frozen files of the store are meant to
+/// stay.
 #[test]
 fn everything_is_text_but_the_fixtures() {
     let binary = |path: &PathBuf| fs::read(path).unwrap().contains(&0);

@@ -20,7 +20,8 @@ pub(crate) struct Args {
     /// The long ones too.
     pub(crate) all: bool,
     pub(crate) targets: Vec<Target>,
-    /// Messages that a publisher is ahead of its slowest subscriber; by the number of them otherwise.
+    /// Messages that a publisher is ahead of its slowest subscriber; by the number of them
+    /// otherwise.
     pub(crate) ahead: Option<u64>,
     /// Only the names.
     pub(crate) list: bool,

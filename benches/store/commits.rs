@@ -137,8 +137,8 @@ fn floor(in_flight: usize, long: Duration) -> Figures {
 }
 
 /// The store and the tree alone, as the broker's owner drives them: it searches for all writes of a
-/// turn together, and holds the tree at the end of each batch until that is stored. The requests are
-/// made before, as in the broker others make them.
+/// turn together, and holds the tree at the end of each batch until that is stored. The requests
+/// are made before, as in the broker others make them.
 async fn store(in_flight: usize, long: Duration, make: Make) -> Figures {
     let directory = Directory::new();
     let storage = Arc::new(Disk::new(directory.0.clone()).unwrap());

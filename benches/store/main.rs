@@ -1,8 +1,8 @@
 //! `cargo bench --bench store`: what the disk costs, each figure beside a loop that only writes and
-//! syncs, on the same disk in the same run. `-- --test` runs everything once, in seconds; `-- commits`,
-//! `start`, `readers` and `pauses` only that part; `saving`, `trimming`, `compacting` and `expiring`
-//! only that pause.
-//! ONETREE_BENCH_DIR: a directory on the disk that is to be measured.
+//! syncs, on the same disk in the same run. `-- --test` runs everything once, in seconds;
+//! `-- commits`, `start`, `readers` and `pauses` only that part; `saving`, `trimming`, `compacting`
+//! and `expiring` only that pause. ONETREE_BENCH_DIR: a directory on the disk that is to be
+//! measured.
 //!
 //! # Layout
 //!

@@ -1,6 +1,6 @@
 //! The longest silence of one who follows 1,000 writes a second, while the broker does its chores
-//! beside them: on a tree of a million entries it saves trees, begins and removes files, trims logs,
-//! compacts tombstones, and lets entries expire.
+//! beside them: on a tree of a million entries it saves trees, begins and removes files, trims
+//! logs, compacts tombstones, and lets entries expire.
 
 use std::collections::BTreeSet;
 use std::fs;

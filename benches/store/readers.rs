@@ -1,5 +1,5 @@
-//! Readers beside writers: how long a `get` takes, and a write until one who follows little sees it,
-//! while another client writes durably at several rates; each in turns with nobody writing.
+//! Readers beside writers: how long a `get` takes, and a write until one who follows little sees
+//! it, while another client writes durably at several rates; each in turns with nobody writing.
 
 use std::thread;
 use std::time::{Duration, Instant};

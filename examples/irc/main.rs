@@ -2,8 +2,8 @@
 //! while mirrors are cut off, stop reading, come late, and are killed; in the end each must be
 //! right, byte for byte.
 //!
-//! `cargo run --release --example irc -- --help` says what can be chosen. Without logs of its own it
-//! makes conversations up.
+//! `cargo run --release --example irc -- --help` says what can be chosen. Without logs of its own
+//! it makes conversations up.
 //!
 //! # Layout
 //!

@@ -12,8 +12,9 @@ use super::event::Event;
 use super::mailbox::Mailbox;
 use crate::store::StoreError;
 
-/// Changes and other events that are taken at once, and stored with one call. At 2 us each a batch is applied in
-/// about as long as the disk takes for one sync, so that neither waits for the other for long.
+/// Changes and other events that are taken at once, and stored with one call. At 2 us each a batch
+/// is applied in about as long as the disk takes for one sync, so that neither waits for the other
+/// for long.
 pub(super) const BATCH_EVENTS: usize = 1024;
 
 /// A disk that has not answered for so long hangs: the slowest that works takes a tenth of it.
@@ -30,7 +31,8 @@ pub(super) struct Batch {
     pub(super) commits: Vec<Arc<Commit>>,
     /// The tree right after each commit; only for [`super::Hooks::on_commit`].
     pub(super) trees: Vec<Snapshot>,
-    /// The logs that retention has trimmed in it, and of how many entries; whether nothing more was due at its end.
+    /// The logs that retention has trimmed in it, and of how many entries; whether nothing more was
+    /// due at its end.
     pub(super) trims: Vec<(Path, u64)>,
     pub(super) nothing_due: bool,
     /// To whom, and to which request.
@@ -69,8 +71,8 @@ impl Batch {
         self.events < BATCH_EVENTS && !self.stop
     }
 
-    /// Nothing of it has happened: each answer is this refusal. That goes for its refusals and its writes of
-    /// nothing as well: they may rest on a write that has been undone.
+    /// Nothing of it has happened: each answer is this refusal. That goes for its refusals and its
+    /// writes of nothing as well: they may rest on a write that has been undone.
     pub(super) fn undo(&mut self, refusal: &Refusal) {
         self.commits.clear();
         self.trees.clear();
@@ -102,7 +104,8 @@ impl Storing {
         Storing { batch, snapshot, stored, since: Instant::now(), hangs: false }
     }
 
-    /// Waits until the batch is stored. A disk that hangs does not fail, so nobody else says what is the matter.
+    /// Waits until the batch is stored. A disk that hangs does not fail, so nobody else says what
+    /// is the matter.
     async fn answer(&mut self) -> Result<(), StoreError> {
         if !self.hangs {
             if let Ok(stored) = timeout_at(self.since + HANGS, &mut self.stored).await {

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
 
-/// Events, each change of a write counted, after which the owner lets others have the thread: half a
-/// millisecond. The connections that share it wait meanwhile, and with them whoever only reads.
+/// Events, each change of a write counted, after which the owner lets others have the thread: half
+/// a millisecond. The connections that share it wait meanwhile, and with them whoever only reads.
 pub(crate) const TURN_EVENTS: usize = 256;
 
 /// Everything that can happen to the tree.
@@ -20,7 +20,8 @@ pub(crate) enum Event {
     Open(Opening),
     /// A connection is gone: the grace of its session begins.
     Detach { session: Name, connection: u64 },
-    /// A client says goodbye: its session is over. [`super::Reply::Ended`] answers, when what it owns is gone.
+    /// A client says goodbye: its session is over. [`super::Reply::Ended`] answers, when what it
+    /// owns is gone.
     End { session: Name, mailbox: Arc<Mailbox> },
     /// Someone asks whether the owner is there.
     Probe(oneshot::Sender<()>),
@@ -40,8 +41,8 @@ impl Event {
     }
 }
 
-/// How many of these events, from the first on, one turn takes: until it is full, and the last may stand
-/// out by as much again; one that is larger than a turn goes alone.
+/// How many of these events, from the first on, one turn takes: until it is full, and the last may
+/// stand out by as much again; one that is larger than a turn goes alone.
 pub(super) fn turn(events: &[Event]) -> usize {
     let mut taken = 0;
     let together = events.iter().take_while(|event| {
@@ -63,8 +64,8 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    /// How many changes it makes, or conditions it looks at, whichever are more: that is how long it
-    /// takes. A write of one change under one condition is one, as without the condition.
+    /// How many changes it makes, or conditions it looks at, whichever are more: that is how long
+    /// it takes. A write of one change under one condition is one, as without the condition.
     pub(crate) fn weight(&self) -> usize {
         self.request.changes.len().max(self.request.conditions.len()).max(1)
     }

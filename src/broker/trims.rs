@@ -1,4 +1,5 @@
-//! What retention takes, for the log: a rule that is new, or has a slip in it, takes what nobody gets back.
+//! What retention takes, for the log: a rule that is new, or has a slip in it, takes what nobody
+//! gets back.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,7 +41,8 @@ impl Trims {
         Trims { rules, logs: BTreeMap::new(), others: 0, told: None, first: Some(0) }
     }
 
-    /// These logs have lost so many entries each, and that is stored. `over`: nothing more is due now.
+    /// These logs have lost so many entries each, and that is stored. `over`: nothing more is due
+    /// now.
     pub(super) fn stored(&mut self, trims: Vec<(Path, u64)>, over: bool) {
         for (log, entries) in trims {
             if let Some(first) = &mut self.first {

@@ -58,8 +58,9 @@ impl<'a> Acknowledging<'a> {
         Acknowledging { common, output, bar, acknowledged: 0, line: 0 }
     }
 
-    /// Takes the answers to what `sending` sends over `link`, up to the first error of either; gives how
-    /// many there were. Asked to end, it sends no more, and waits a little for the answers to what was sent.
+    /// Takes the answers to what `sending` sends over `link`, up to the first error of either;
+    /// gives how many there were. Asked to end, it sends no more, and waits a little for the
+    /// answers to what was sent.
     pub(crate) async fn all(
         mut self,
         link: &Link,

@@ -44,7 +44,8 @@ Examples:
 What it writes is under /bench, and removed at the end. When it is killed, or loses its broker, that
 stays; to remove it: onetree rm /bench --tree";
 
-/// How long subscribers are waited for after the last write, and the broker, by who is asked to end.
+/// How long subscribers are waited for after the last write, and the broker, by who is asked to
+/// end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Drive a broker and measure it: each publisher writes, each subscriber follows all of them
@@ -112,8 +113,8 @@ impl Bench {
         let measured = tokio::select! {
             report = &mut measuring => report.map(Some),
             () = stop.asked() => {
-                // What was measured until now is told; who asks again has no time for that, and a broker
-                // that does not answer is not waited for.
+                // What was measured until now is told; who asks again has no time for that, and a
+                // broker that does not answer is not waited for.
                 ending.store(true, Ordering::Relaxed);
                 tokio::select! {
                     report = &mut measuring => report.map(Some),
@@ -121,8 +122,8 @@ impl Bench {
                 }
             }
         };
-        // Whatever happened, nothing of it stays in the tree; but where no broker was found for so long as
-        // a request waits, it is not looked for as long again.
+        // Whatever happened, nothing of it stays in the tree; but where no broker was found for so
+        // long as a request waits, it is not looked for as long again.
         let cleaned = match &measured {
             Err(failure) if failure.is_gone() => Ok(()),
             measured => {

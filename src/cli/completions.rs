@@ -27,7 +27,8 @@ pub(crate) struct Completions {
 impl Completions {
     /// Prints the script.
     pub(crate) fn run(&self, output: &mut Output) -> Result<(), Failure> {
-        // Made in memory: the generator panics where it cannot write, and a closed pipe is no fault.
+        // Made in memory: the generator panics where it cannot write, and a closed pipe is no
+        // fault.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::Cli::command(), "onetree", &mut script);
         output.bytes(&script)

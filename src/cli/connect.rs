@@ -25,7 +25,8 @@ const AGENT: &str = concat!("onetree-cli/", env!("CARGO_PKG_VERSION"));
 /// Where the broker is, when no command says.
 const VARIABLE: &str = "ONETREE_URL";
 
-/// Where the broker is when it is not said: what the environment says, else where one with the built-in settings listens.
+/// Where the broker is when it is not said: what the environment says, else where one with the
+/// built-in settings listens.
 pub(crate) fn url() -> String {
     // What is no text is no URL either.
     env::var_os(VARIABLE).map_or_else(default_url, |url| url.to_string_lossy().into_owned())
@@ -61,8 +62,8 @@ const A_URL: &str = "a URL is ws://HOST:PORT";
 /// As long as a request waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the answer to a goodbye is waited for, by a command that has all other answers: a session
-/// whose goodbye is lost ends by itself, after its grace.
+/// How long the answer to a goodbye is waited for, by a command that has all other answers: a
+/// session whose goodbye is lost ends by itself, after its grace.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
 fn options(common: &Common) -> Options {
@@ -142,7 +143,8 @@ impl Link {
         }
     }
 
-    /// Tells what becomes of the connection, to who waits for something else meanwhile; `bar` is drawn beside it.
+    /// Tells what becomes of the connection, to who waits for something else meanwhile; `bar` is
+    /// drawn beside it.
     pub(crate) async fn tell(&self, bar: &ProgressBar) -> Infallible {
         let mut status = self.client.status();
         let mut connection = Connection::default();
@@ -201,8 +203,8 @@ impl Link {
     }
 }
 
-/// A write or a signal failed. What was sent and not answered may have happened: a new command is a new
-/// client to the broker, so that to try again would be to do it again.
+/// A write or a signal failed. What was sent and not answered may have happened: a new command is a
+/// new client to the broker, so that to try again would be to do it again.
 pub(crate) fn unwritten(error: Error) -> Failure {
     let sent = match &error {
         Error::Timeout { sent, .. } => *sent == Sent::Write,

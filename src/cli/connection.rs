@@ -61,7 +61,8 @@ impl Connection {
         News { json: json!({ "op": "online", "resumed": resumed }), words }
     }
 
-    /// Ends when there has been none for `patience`, and says so. For what ends by itself: nobody stops it.
+    /// Ends when there has been none for `patience`, and says so. For what ends by itself: nobody
+    /// stops it.
     pub(crate) async fn missing(&self, patience: Duration) -> String {
         match &self.offline {
             Some((since, error)) => {

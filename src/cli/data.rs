@@ -36,8 +36,8 @@ pub(crate) fn existing(directory: &Path) -> Result<Disk, Failure> {
     }
 }
 
-/// A directory that is to be filled, which is made when it is not there: it goes again when `fill` fails. What `fill`
-/// has made in it is `fill`'s to take away.
+/// A directory that is to be filled, which is made when it is not there: it goes again when `fill`
+/// fails. What `fill` has made in it is `fill`'s to take away.
 pub(crate) fn filled<T>(
     directory: &Path,
     fill: impl FnOnce(&Disk) -> Result<T, Failure>,
@@ -65,7 +65,8 @@ pub(crate) fn made(directory: &Path) -> Result<Disk, Failure> {
     Ok(disk)
 }
 
-/// Whether there is something that is no directory. To make one there would say that it is there already.
+/// Whether there is something that is no directory. To make one there would say that it is there
+/// already.
 pub(crate) fn no_file(directory: &Path) -> Result<(), Failure> {
     match fs::metadata(directory) {
         Ok(metadata) if !metadata.is_dir() => {
@@ -98,8 +99,8 @@ fn not_locked(error: LockError) -> Failure {
     Failure::new(USAGE, code, error.to_string()).next(next)
 }
 
-/// As [`lock`], for who only reads: `None` where nobody but another user could lock it, or nobody at all, as on a disk that
-/// is mounted to be read.
+/// As [`lock`], for who only reads: `None` where nobody but another user could lock it, or nobody
+/// at all, as on a disk that is mounted to be read.
 pub(crate) fn lock_to_read(directory: &Path) -> Result<Option<Lock>, Failure> {
     match Lock::take(directory) {
         Err(LockError::Io { error, .. }) if files::is_read_only(&error) => Ok(None),

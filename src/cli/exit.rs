@@ -14,20 +14,20 @@ use super::visible::{quoted, visible};
 pub(crate) const OK: u8 = 0;
 /// The broker refused; the code says why.
 pub(crate) const REFUSED: u8 = 1;
-/// The command line, or a file or an input that it names, is wrong. Nothing was sent, but of an input the
-/// lines before the wrong one: how many were acknowledged is told.
+/// The command line, or a file or an input that it names, is wrong. Nothing was sent, but of an
+/// input the lines before the wrong one: how many were acknowledged is told.
 pub(crate) const USAGE: u8 = 2;
 /// A precondition did not hold (`--if-rev`, `--if-absent`, `if` of a transaction).
 pub(crate) const CONFLICT: u8 = 3;
 /// `get`: there is no entry at the path.
 pub(crate) const NOT_FOUND: u8 = 4;
-/// No broker can be reached at the URL, or it went away. Then a write that was sent may have happened,
-/// which is told.
+/// No broker can be reached at the URL, or it went away. Then a write that was sent may have
+/// happened, which is told.
 pub(crate) const UNREACHABLE: u8 = 5;
 /// What should not happen: the peer broke the protocol, a disk is full, a fault of ours.
 pub(crate) const FAULT: u8 = 6;
-/// `append --lines` and `import`: asked to end before all was sent and answered. What a shell says of a
-/// command that Ctrl-C has killed.
+/// `append --lines` and `import`: asked to end before all was sent and answered. What a shell says
+/// of a command that Ctrl-C has killed.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The table of exit codes, for the long help.
@@ -129,8 +129,8 @@ impl Failure {
         self.edit(|report| report.next = Some(next.into()))
     }
 
-    /// Of a write with conditions on all that is at and under each of `trees`: where one of these did not hold, it is
-    /// not an entry's revision that tells more.
+    /// Of a write with conditions on all that is at and under each of `trees`: where one of these
+    /// did not hold, it is not an entry's revision that tells more.
     pub(crate) fn of_trees(self, trees: &[Path]) -> Failure {
         self.edit(|report| match (report.exit, &report.path, report.rev) {
             (CONFLICT, Some(path), Some(rev)) if trees.contains(path) => {

@@ -159,7 +159,8 @@ async fn send(
     Ok(())
 }
 
-/// A key of the log at `log` at which there is nothing, nor will be: that of an entry which is there no more.
+/// A key of the log at `log` at which there is nothing, nor will be: that of an entry which is
+/// there no more.
 async fn free_key(client: &Client, log: Path, line: u64) -> Result<Path, Failure> {
     let refused = |error| acknowledge::refused(error, line);
     let done = client.append(log, Value::json("null")).await.map_err(refused)?;

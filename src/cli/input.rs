@@ -35,8 +35,8 @@ pub(crate) fn open(file: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     }
 }
 
-/// All that comes, read by a thread of its own, as the connection lives meanwhile; `None` when it is more than
-/// `limit` bytes.
+/// All that comes, read by a thread of its own, as the connection lives meanwhile; `None` when it
+/// is more than `limit` bytes.
 pub(crate) async fn all(
     from: impl Read + Send + 'static,
     limit: u64,

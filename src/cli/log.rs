@@ -11,7 +11,8 @@ use tracing::level_filters::LevelFilter;
 /// What may wait until it is read, bytes: some thousand lines.
 const WAITING_BYTES: usize = 1 << 20;
 
-/// How long an end waits until its last lines are read. Who reads them at all needs a moment for that.
+/// How long an end waits until its last lines are read. Who reads them at all needs a moment for
+/// that.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How long a stream that takes nothing now, and does not wait itself, is left alone.
@@ -54,8 +55,8 @@ pub(crate) fn end() {
     }
 }
 
-/// Lines on their way to a reader. A thread of its own writes them: where the reader stops, as a terminal
-/// does after Ctrl-S, that thread stops with it, and nobody who has something to say.
+/// Lines on their way to a reader. A thread of its own writes them: where the reader stops, as a
+/// terminal does after Ctrl-S, that thread stops with it, and nobody who has something to say.
 #[derive(Default)]
 struct Log {
     waiting: Mutex<Waiting>,
@@ -92,8 +93,8 @@ impl Log {
 
     /// Writes what there is, for ever.
     fn write_to(&self, mut to: impl Write) {
-        // Lines that could not be written, which is told in front of the next: where nothing can be written an end does
-        // not wait for it, nor is it tried again and again.
+        // Lines that could not be written, which is told in front of the next: where nothing can be
+        // written an end does not wait for it, nor is it tried again and again.
         let mut lost = 0;
         let mut within_line = false;
         let mut waiting = self.lock();
@@ -137,8 +138,8 @@ fn count(lines: &[u8]) -> u64 {
     lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// Writes all of it, also where a write does not wait until there is room, as to a pipe that is `O_NONBLOCK` for who has
-/// the other end; else says how much was written.
+/// Writes all of it, also where a write does not wait until there is room, as to a pipe that is
+/// `O_NONBLOCK` for who has the other end; else says how much was written.
 fn write_all(to: &mut impl Write, text: &[u8]) -> Result<(), usize> {
     let mut written = 0;
     while written < text.len() {

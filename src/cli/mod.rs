@@ -6,7 +6,8 @@
 //! - one module for each command: its arguments, its examples, what it does
 //! - [`connect`]: the way to the broker, [`connection`]: what is told of it
 //! - [`stop`]: how a command is asked to end, [`exit`]: how it ends
-//! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`], [`input`], [`lines`]: what is read
+//! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`], [`input`],
+//!   [`lines`]: what is read
 //! - [`acknowledge`]: the answers to many writes; [`data`]: directories without a broker
 //! - [`log`]: what `serve` says while it runs
 
@@ -96,8 +97,8 @@ pub(crate) struct Common {
     pub(crate) json: bool,
 }
 
-// The broker that is talked to. The environment and the default are no part of it: they would be in every usage.
-// And what is said in a doc comment would be the help of each command.
+// The broker that is talked to. The environment and the default are no part of it: they would be in
+// every usage. And what is said in a doc comment would be the help of each command.
 #[derive(Args)]
 struct BrokerUrl {
     #[arg(long, value_name = "URL", help = connect::url_help())]
@@ -216,7 +217,8 @@ impl Cli {
         }
     }
 
-    /// For a command that talks to a broker. What is said behind its name goes before what is said in front of it.
+    /// For a command that talks to a broker. What is said behind its name goes before what is said
+    /// in front of it.
     fn common<C: Args>(&self, talk: &Talk<C>) -> Common {
         let said = talk.broker.url.as_ref().or(self.broker.url.as_ref());
         Common { url: said.cloned().unwrap_or_else(connect::url), json: self.json }

@@ -1,5 +1,5 @@
-//! `restore`: a backup, or what is whole of a damaged directory, becomes the tree of a directory, in a
-//! new history.
+//! `restore`: a backup, or what is whole of a damaged directory, becomes the tree of a directory,
+//! in a new history.
 
 mod replace;
 
@@ -42,7 +42,8 @@ pub(crate) struct Restore {
     #[arg(long)]
     force: bool,
 
-    /// BACKUP may be damaged, or a damaged directory: take what is whole of it, and say what is lost
+    /// BACKUP may be damaged, or a damaged directory: take what is whole of it, and say what is
+    /// lost
     #[arg(long)]
     salvage: bool,
 
@@ -140,8 +141,8 @@ impl Restore {
         files::is_ours(name) && self.data.join(name).is_file()
     }
 
-    /// The names of these files, and of those that restores have moved aside: one that did not come to its end may have
-    /// moved the last.
+    /// The names of these files, and of those that restores have moved aside: one that did not come
+    /// to its end may have moved the last.
     fn given(&self, old: &[String]) -> Vec<String> {
         let mut names = old.to_vec();
         let entries = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten();
@@ -155,8 +156,8 @@ impl Restore {
     }
 }
 
-/// The directories that a restore has left which was killed before its first move, or when all was done. To be asked
-/// where a broker starts: elsewhere it has not come to its end.
+/// The directories that a restore has left which was killed before its first move, or when all was
+/// done. To be asked where a broker starts: elsewhere it has not come to its end.
 pub(crate) fn left(data: &Path) -> impl Iterator<Item = PathBuf> {
     [RESTORING, replace::MAKING]
         .map(|name| data.join(name))

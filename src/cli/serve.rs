@@ -154,7 +154,8 @@ impl Serve {
                 let running = Broker::start_from(config, storage, Hooks::default()).await;
                 if running.is_ok() {
                     if fresh {
-                        // Everybody begins so: that is no warning. But where a disk is not mounted it looks the same.
+                        // Everybody begins so: that is no warning. But where a disk is not mounted
+                        // it looks the same.
                         let directory = directory.display();
                         log::say(&format!("there was no tree in {directory}: a new one begins"));
                     }
@@ -215,7 +216,8 @@ impl Serve {
     }
 }
 
-/// Says where it can be reached, from a thread of its own: a terminal that is held (Ctrl-S) holds who writes to it.
+/// Says where it can be reached, from a thread of its own: a terminal that is held (Ctrl-S) holds
+/// who writes to it.
 async fn tell(running: &Running, json: bool) -> Result<(), Failure> {
     let (url, console) = (running.url(), running.console());
     let words = match json {

@@ -23,13 +23,14 @@ pub(crate) struct Signal {
     /// Where
     path: Path,
 
-    /// What to send: JSON where it parses as JSON, else text. `-`: standard input, every byte of it;
-    /// nothing: null. A text that begins with - comes behind --
+    /// What to send: JSON where it parses as JSON, else text. `-`: standard input, every byte of
+    /// it; nothing: null. A text that begins with - comes behind --
     // Without a VALUE nothing is read: in a script standard input is often what others are to read.
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     value: Option<String>,
 
-    /// The media type, where the value is not what it looks like; application/json: what is no JSON is an error
+    /// The media type, where the value is not what it looks like; application/json: what is no JSON
+    /// is an error
     #[arg(long = "type", value_name = "MEDIA", value_parser = media_type, requires = "value")]
     media: Option<MediaType>,
 }

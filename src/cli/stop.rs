@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM, and SIGHUP, where the terminal is closed: the ways to end a command that does not end by
-//! itself.
+//! Ctrl-C, SIGTERM, and SIGHUP, where the terminal is closed: the ways to end a command that does
+//! not end by itself.
 
 use std::fs;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::exit::Failure;
 
-/// What comes sooner after a signal is the same request: who closes a terminal sends two, as do `timeout` and a
-/// systemd that is told to (`SendSIGHUP`).
+/// What comes sooner after a signal is the same request: who closes a terminal sends two, as do
+/// `timeout` and a systemd that is told to (`SendSIGHUP`).
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Listens for all of them from the moment it is made: before that, they kill.
@@ -34,8 +34,8 @@ impl Stop {
         })
     }
 
-    /// Returns when one has come; at once behind another it counts as that one. Nothing is lost when this is dropped
-    /// before.
+    /// Returns when one has come; at once behind another it counts as that one. Nothing is lost
+    /// when this is dropped before.
     pub(crate) async fn asked(&mut self) {
         loop {
             self.signal().await;
@@ -61,8 +61,8 @@ impl Stop {
     }
 }
 
-/// From now on a file that becomes longer than files may (`ulimit -f`, `LimitFSIZE`) is an error to who writes it. Until then
-/// the system kills.
+/// From now on a file that becomes longer than files may (`ulimit -f`, `LimitFSIZE`) is an error to
+/// who writes it. Until then the system kills.
 pub(crate) fn outlive_long_files() -> Result<(), Failure> {
     // It is heard for as long as the process lives; nobody has to listen.
     listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
@@ -72,8 +72,9 @@ fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::fault(format!("cannot listen for signals: {error}")))
 }
 
-/// Whether nobody has said that we outlive the terminal, as nohup does: who listens would no longer. Where the system
-/// does not tell (it is Linux that does), it is left as it was, and kills or does not.
+/// Whether nobody has said that we outlive the terminal, as nohup does: who listens would no
+/// longer. Where the system does not tell (it is Linux that does), it is left as it was, and kills
+/// or does not.
 fn hears_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -129,7 +129,8 @@ fn keys_of(change: &Value) -> &'static [&'static str] {
     }
 }
 
-/// What the wire passes over may be a condition that somebody has misspelt: it is not passed over here.
+/// What the wire passes over may be a condition that somebody has misspelt: it is not passed over
+/// here.
 fn known_keys(text: &[u8]) -> Result<(), String> {
     let look = |item: &Value, known: &[&str]| {
         let mut keys = item.as_object().into_iter().flat_map(|fields| fields.keys());

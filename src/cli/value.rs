@@ -18,12 +18,14 @@ use super::visible::visible;
 #[derive(Args)]
 pub(crate) struct ValueArgs {
     /// What to write: JSON where it parses as JSON, else text. `-` or nothing: standard input,
-    /// every byte of it. A text that begins with - comes behind --; what begins with { or [ and is no JSON is warned of
+    /// every byte of it. A text that begins with - comes behind --; what begins with { or [ and is
+    /// no JSON is warned of
     // Not any that begins so: an option that is misspelt would be written, over what was there.
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     value: Option<String>,
 
-    /// The media type, where the value is not what it looks like; application/json: what is no JSON is an error
+    /// The media type, where the value is not what it looks like; application/json: what is no JSON
+    /// is an error
     #[arg(long = "type", value_name = "MEDIA", value_parser = media_type)]
     pub(crate) media: Option<MediaType>,
 }
@@ -34,8 +36,8 @@ impl ValueArgs {
         ValueArgs { value: Some(value), media }
     }
 
-    /// The value, and the connection that it goes over: how much of standard input can be one, where that is meant,
-    /// only the broker knows.
+    /// The value, and the connection that it goes over: how much of standard input can be one,
+    /// where that is meant, only the broker knows.
     pub(crate) async fn read(&self, common: &Common) -> Result<(Link, Value), Failure> {
         match self.value.as_deref() {
             None if io::stdin().is_terminal() => {
@@ -71,8 +73,8 @@ pub(crate) fn media_type(text: &str) -> Result<MediaType, String> {
     MediaType::parse(text).map_err(|error| error.to_string())
 }
 
-/// `bytes` as what they look like, or as `media`; where they may be neither what they look like, nor what was meant,
-/// that is told.
+/// `bytes` as what they look like, or as `media`; where they may be neither what they look like,
+/// nor what was meant, that is told.
 fn value(bytes: Vec<u8>, media: Option<MediaType>, common: &Common) -> Result<Value, Failure> {
     let media = match (media, json::check(&bytes)) {
         // A text that is not JSON would be spliced into a frame as if it were.

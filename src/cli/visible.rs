@@ -1,5 +1,5 @@
-//! What of a text is safe to show: whoever may write a value must not be able to forge what a reader
-//! sees.
+//! What of a text is safe to show: whoever may write a value must not be able to forge what a
+//! reader sees.
 
 use std::fmt::Write;
 

@@ -67,7 +67,8 @@ pub(crate) struct Watch {
     #[arg(long, value_enum, default_value_t = Reach::Tree)]
     depth: Reach,
 
-    /// Only paths like this below the path: * is one whole segment, ** any number. May come several times
+    /// Only paths like this below the path: * is one whole segment, ** any number. May come several
+    /// times
     #[arg(long = "match", value_name = "PATTERN", value_parser = Pattern::written)]
     patterns: Vec<Pattern>,
 

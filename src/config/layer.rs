@@ -89,7 +89,8 @@ impl Layer {
         }
         let mistyped = |error: toml::de::Error| {
             let at = error.span().map_or(0, |span| span.start);
-            // The one that begins last before it: of [[retention]] the place is no more than the first of these headers.
+            // The one that begins last before it: of [[retention]] the place is no more than the
+            // first of these headers.
             let before = table.get_ref().iter().filter(|(_, value)| value.span().start <= at);
             let key = before.max_by_key(|(_, value)| value.span().start);
             let key = key.map(|(key, _)| key.get_ref().as_ref());
@@ -124,7 +125,8 @@ impl Layer {
         Layer::from_pair(&format!("--set {key}"), key, value)
     }
 
-    /// `value` is TOML, or, where it is none, the text itself: `listen=127.0.0.1:0` needs no quotes.
+    /// `value` is TOML, or, where it is none, the text itself: `listen=127.0.0.1:0` needs no
+    /// quotes.
     fn from_pair(place: &str, key: &str, value: &str) -> Result<Layer, ConfigError> {
         let wrong = |message| ConfigError::Wrong { place: place.to_owned(), message };
         if !KEYS.contains(&key) {
@@ -132,7 +134,8 @@ impl Layer {
         }
         let value = match DeValue::parse(value) {
             Ok(_) => value.to_owned(),
-            // What was meant to be a list, or a rule, is told where it slips; an address may begin so, too.
+            // What was meant to be a list, or a rule, is told where it slips; an address may begin
+            // so, too.
             Err(error) if LISTS.contains(&key) && value.trim_start().starts_with(['[', '{']) => {
                 return Err(wrong(in_words(error.message()) + &slip(value, &error)));
             }

@@ -164,7 +164,8 @@ fn variables_and_flags_are_checked_like_a_file() {
     assert_eq!(flag, "--set connection: unknown key 'connection'; did you mean 'connections'?");
 }
 
-/// A rule is a table in a text, wherever that comes from: what is wrong in it is said there as in a file.
+/// A rule is a table in a text, wherever that comes from: what is wrong in it is said there as in a
+/// file.
 #[test]
 fn rules_are_checked_wherever_they_come_from() {
     const NO_RULE: &str = "'retention': it is a list, but must be a rule, like {pattern = \"chat/*/log\", keep = 1000}";

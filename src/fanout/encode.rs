@@ -13,14 +13,14 @@ const AROUND_BYTES: usize = 256;
 /// Bytes of a path and a value become at most so many in a frame: `\u0000` for one.
 const ESCAPED: usize = 6;
 
-/// What goes before a frame on the wire. The fan-out knows no transport, and is given this by the one that
-/// there is.
+/// What goes before a frame on the wire. The fan-out knows no transport, and is given this by the
+/// one that there is.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope {
     /// So many bytes are left free before each frame.
     pub room: usize,
-    /// Fills the room, which begins here and has a frame behind it up to the end; moves the frame where it
-    /// takes more or less.
+    /// Fills the room, which begins here and has a frame behind it up to the end; moves the frame
+    /// where it takes more or less.
     pub seal: fn(&mut Vec<u8>, usize, Codec),
 }
 
@@ -138,8 +138,8 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Adds the delta of a commit, as those see it who see `marks`: in several frames only where one
-    /// would be larger than `frame_bytes`.
+    /// Adds the delta of a commit, as those see it who see `marks`: in several frames only where
+    /// one would be larger than `frame_bytes`.
     pub(super) fn delta(
         &mut self,
         rev: Revision,

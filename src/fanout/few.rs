@@ -1,11 +1,11 @@
 //! How many are served at once.
 
-/// So many frames, at most, are written by who hands them over, one after the other: 150 to 200 us. More are
-/// written by those who get them, on all processors, and each waits until it is awake.
+/// So many frames, at most, are written by who hands them over, one after the other: 150 to 200 us.
+/// More are written by those who get them, on all processors, and each waits until it is awake.
 const MOST: usize = 128;
 
-/// Where more commits or signals than these are handed over together there is a stream, and no time to write for others:
-/// what each gets is much smaller only because they all get something else.
+/// Where more commits or signals than these are handed over together there is a stream, and no time
+/// to write for others: what each gets is much smaller only because they all get something else.
 const TOGETHER: usize = 16;
 
 /// What may still be written at once, of what is handed over together.

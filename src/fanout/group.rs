@@ -99,8 +99,8 @@ impl Group {
             && groups.zip(others).all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
-    /// Calls `each` with everyone who is in any of the groups, once. `first`: whether it is the first time that a
-    /// subscriber comes by; not asked where there is but one group.
+    /// Calls `each` with everyone who is in any of the groups, once. `first`: whether it is the
+    /// first time that a subscriber comes by; not asked where there is but one group.
     pub(super) fn each_of(
         groups: &[Arc<Group>],
         mut first: impl FnMut(&Subscriber) -> bool,

@@ -13,17 +13,17 @@ use super::patterns::Patterns;
 
 /// The groups of one base: nearly always one, of 8 bytes.
 ///
-/// Few are searched one by one. Becomes many above [`FEW`], or where their patterns have more segments than
-/// [`LIGHT`], and few again at half of both.
+/// Few are searched one by one. Becomes many above [`FEW`], or where their patterns have more
+/// segments than [`LIGHT`], and few again at half of both.
 #[derive(Debug)]
 pub(super) enum Groups {
     Few(Vec<Arc<Group>>),
     Many(Box<Many>),
 }
 
-/// Groups that are found by what is asked: by their interest, or by a path that they see. So whoever
-/// comes or leaves with views that nobody else has does not search through all the others, nor does
-/// a change.
+/// Groups that are found by what is asked: by their interest, or by a path that they see. So
+/// whoever comes or leaves with views that nobody else has does not search through all the others,
+/// nor does a change.
 #[derive(Debug, Default)]
 pub(super) struct Many {
     all: HashMap<Kind, Arc<Group>>,
@@ -99,9 +99,9 @@ impl Groups {
         }
     }
 
-    /// Calls `each` with every group whose view sees `path`, once. `above`: the segments of the base,
-    /// which `path` lies at or under; `open`: the tier from which on they are not looked at. `Err`: there were no steps
-    /// left to find those of a tier, and of those above it.
+    /// Calls `each` with every group whose view sees `path`, once. `above`: the segments of the
+    /// base, which `path` lies at or under; `open`: the tier from which on they are not looked at.
+    /// `Err`: there were no steps left to find those of a tier, and of those above it.
     pub(super) fn each_seeing(
         &self,
         path: &Path,

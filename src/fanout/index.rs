@@ -100,8 +100,8 @@ impl Index {
         });
     }
 
-    /// Calls `each` with every group that `change` concerns, as [`concerns`] says, once, and with those that it may
-    /// concern where `lookup` has no steps left to find out.
+    /// Calls `each` with every group that `change` concerns, as [`concerns`] says, once, and with
+    /// those that it may concern where `lookup` has no steps left to find out.
     pub(super) fn each_concerned(
         &self,
         change: &Change,
@@ -166,8 +166,9 @@ impl Index {
         from.filter(|base| *base != path).take(most).cloned().collect()
     }
 
-    /// Calls `each` with every group whose view sees `path`, once, and with those whose view may see it where
-    /// `lookup` has no steps left to find out: these once for each base, not again with a later path.
+    /// Calls `each` with every group whose view sees `path`, once, and with those whose view may
+    /// see it where `lookup` has no steps left to find out: these once for each base, not again
+    /// with a later path.
     pub(super) fn each_seeing(
         &self,
         path: &Path,

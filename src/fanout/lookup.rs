@@ -2,15 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// Steps that a change may take in the long run, of those without patterns or with few, and again of those with
-/// many: some 20 us each. A group or a pattern's segment that is looked at is one.
+/// Steps that a change may take in the long run, of those without patterns or with few, and again
+/// of those with many: some 20 us each. A group or a pattern's segment that is looked at is one.
 const STEPS_A_CHANGE: usize = 2_000;
 
-/// Steps that may be taken at once, of each: some 10 ms, by changes that come after others which did not need theirs.
+/// Steps that may be taken at once, of each: some 10 ms, by changes that come after others which
+/// did not need theirs.
 const STEPS_AT_ONCE: usize = 1_000_000;
 
-/// Steps of each that are earned by a commit that somebody is handed: to find many who see it is no waste. As long
-/// as the handing over takes: so many views or matching patterns a connection may have to be found by.
+/// Steps of each that are earned by a commit that somebody is handed: to find many who see it is no
+/// waste. As long as the handing over takes: so many views or matching patterns a connection may
+/// have to be found by.
 const STEPS_A_COMMIT_HANDED: usize = 16;
 
 /// Steps after which what they have found is handed over: about a millisecond.
@@ -46,10 +48,11 @@ impl Steps {
 
 /// Finds out who sees something, for as long as it may.
 ///
-/// A connection may have 1,024 views and 16,384 segments of patterns, a commit 10,000 changes, and there is no end
-/// of either: what each may have does not bound the product, and nobody else's write is taken meanwhile. So where no
-/// steps are left, it stays open who sees something of what was not looked at yet. Views with many patterns go
-/// without an answer first, those without patterns last.
+/// A connection may have 1,024 views and 16,384 segments of patterns, a commit 10,000 changes, and
+/// there is no end of either: what each may have does not bound the product, and nobody else's
+/// write is taken meanwhile. So where no steps are left, it stays open who sees something of what
+/// was not looked at yet. Views with many patterns go without an answer first, those without
+/// patterns last.
 #[derive(Debug)]
 pub(super) struct Lookup {
     left: Steps,
@@ -89,15 +92,15 @@ impl Lookup {
         }
     }
 
-    /// Whether so much was looked up since the last handing over that what was found should go out now: handing
-    /// over earns steps, and subscribers that are found quickly must not get their commits one by one because
-    /// others took many steps.
+    /// Whether so much was looked up since the last handing over that what was found should go out
+    /// now: handing over earns steps, and subscribers that are found quickly must not get their
+    /// commits one by one because others took many steps.
     pub(super) fn is_long(&self) -> bool {
         self.taken >= STEPS_A_RUN
     }
 
-    /// Takes so many steps. False: there are not as many left. They stay: who needs more than a change gives
-    /// would otherwise never have them again.
+    /// Takes so many steps. False: there are not as many left. They stay: who needs more than a
+    /// change gives would otherwise never have them again.
     pub(super) fn take(&mut self, tier: Tier, steps: usize) -> bool {
         let left = match tier {
             Tier::Plain | Tier::Light => &mut self.left.light,

@@ -69,18 +69,19 @@ impl Fanout {
         self.index.remove(subscriber, interest);
     }
 
-    /// Hands commits to everyone who sees something of them, in their order: one delta of each commit
-    /// for each connection, with the changes that any of its views sees. Cost: for each commit a look-up for
-    /// each segment of each path; frames are encoded once for each way of seeing them, and what follows
-    /// one another and is seen by the same is handed over together, in one piece. Where it takes too long to find who
-    /// sees something, who may is told to look at the tree ([`Sink::overflow`]).
+    /// Hands commits to everyone who sees something of them, in their order: one delta of each
+    /// commit for each connection, with the changes that any of its views sees. Cost: for each
+    /// commit a look-up for each segment of each path; frames are encoded once for each way of
+    /// seeing them, and what follows one another and is seen by the same is handed over together,
+    /// in one piece. Where it takes too long to find who sees something, who may is told to look at
+    /// the tree ([`Sink::overflow`]).
     pub fn publish(&self, commits: &[Arc<Commit>]) {
         let mut publication = self.publication(commits);
         while publication.go_on() {}
     }
 
-    /// The same, piece by piece, for who has others to think of: they may register and leave between
-    /// two pieces, as they may during one.
+    /// The same, piece by piece, for who has others to think of: they may register and leave
+    /// between two pieces, as they may during one.
     pub(crate) fn publication<'a>(&'a self, commits: &'a [Arc<Commit>]) -> Publication<'a> {
         Publication::new(self, commits)
     }

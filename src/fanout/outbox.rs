@@ -14,23 +14,24 @@ use super::encode::Frames;
 /// take 3 KiB, a full one of 8,192 would keep 400 KiB for good.
 const KEPT_ITEMS: usize = 64;
 
-/// What is written past a connection at rest takes so many bytes at most: where more comes at once there is a
-/// stream, and the connection gathers what it writes.
+/// What is written past a connection at rest takes so many bytes at most: where more comes at once
+/// there is a stream, and the connection gathers what it writes.
 const AT_ONCE_BYTES: usize = 4 * 1024;
 
-/// And it comes so long after what came before: a burst is gathered as well, by the connection that it wakes. Several
-/// times as long as it takes to be awake.
+/// And it comes so long after what came before: a burst is gathered as well, by the connection that
+/// it wakes. Several times as long as it takes to be awake.
 const APART: Duration = Duration::from_micros(300);
 
 /// Live deltas and signals that a connection has not written yet, bounded in frames and bytes.
 ///
-/// Starts open. Open -> overflowed when a delta does not fit: then everything is dropped; or is not made for it
-/// ([`Outbox::overflow`]): then all deltas are. None is queued from then on. Overflowed -> open, without deltas, when
-/// the connection takes note of it ([`Outbox::take_overflow`]) and will get what changed from the tree instead.
+/// Starts open. Open -> overflowed when a delta does not fit: then everything is dropped; or is not
+/// made for it ([`Outbox::overflow`]): then all deltas are. None is queued from then on. Overflowed
+/// -> open, without deltas, when the connection takes note of it ([`Outbox::take_overflow`]) and
+/// will get what changed from the tree instead.
 ///
-/// A connection that has nothing to do rests ([`Outbox::rest`]). Then what is small and comes alone need not wait until
-/// it is awake: whoever pushes it writes it to the wire, in its place. As soon as the wire does not take all of it the
-/// rest waits here, and everything behind it.
+/// A connection that has nothing to do rests ([`Outbox::rest`]). Then what is small and comes alone
+/// need not wait until it is awake: whoever pushes it writes it to the wire, in its place. As soon
+/// as the wire does not take all of it the rest waits here, and everything behind it.
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
@@ -139,8 +140,8 @@ impl Outbox {
         Outbox { apart, ..self }
     }
 
-    /// Queues `item`, or writes it, if it may be written `at_once`, comes alone, and the connection rests. Deltas that do
-    /// not fit make the outbox overflow; signals that do not fit are dropped.
+    /// Queues `item`, or writes it, if it may be written `at_once`, comes alone, and the connection
+    /// rests. Deltas that do not fit make the outbox overflow; signals that do not fit are dropped.
     pub fn push(&self, item: Item, at_once: bool) -> Pushed {
         let (bytes, frames) = item.size();
         let mut state = self.lock();
@@ -172,8 +173,9 @@ impl Outbox {
         Pushed { wakes: idle, written: false }
     }
 
-    /// The connection has written everything and waits: until [`Outbox::rouse`] what it needs, which are signals and
-    /// the deltas above a revision, may be written to its wire. False when something waits.
+    /// The connection has written everything and waits: until [`Outbox::rouse`] what it needs,
+    /// which are signals and the deltas above a revision, may be written to its wire. False when
+    /// something waits.
     pub fn rest(&self, above: Revision) -> bool {
         let mut state = self.lock();
         let idle = state.is_idle();
@@ -227,9 +229,9 @@ impl Outbox {
         !state.overflowed
     }
 
-    /// Whether it has overflowed; if so it is open again, without deltas. Whoever calls this loads the
-    /// snapshot that it catches up with afterwards: what is queued from now on is above it, or in
-    /// it and then skipped.
+    /// Whether it has overflowed; if so it is open again, without deltas. Whoever calls this loads
+    /// the snapshot that it catches up with afterwards: what is queued from now on is above it, or
+    /// in it and then skipped.
     pub fn take_overflow(&self) -> bool {
         mem::take(&mut self.lock().overflowed)
     }

@@ -52,9 +52,9 @@ impl Patterns {
         }
     }
 
-    /// Those with a pattern that matches these segments below the base, each once. Cost: at most the
-    /// segments of all distinct patterns for each segment of the path; mostly three look-ups for each. `None`: that
-    /// takes more steps than are left.
+    /// Those with a pattern that matches these segments below the base, each once. Cost: at most
+    /// the segments of all distinct patterns for each segment of the path; mostly three look-ups
+    /// for each. `None`: that takes more steps than are left.
     pub(super) fn matching<'p>(
         &self,
         below: impl Iterator<Item = &'p str>,
@@ -98,7 +98,8 @@ struct Reached<'n> {
 }
 
 impl<'n> Reached<'n> {
-    /// The path has come to these nodes, and so behind the `**` that follow: they match nothing, too.
+    /// The path has come to these nodes, and so behind the `**` that follow: they match nothing,
+    /// too.
     fn open(&mut self, nodes: &[&'n Node]) {
         for node in nodes {
             let mut behind = node.next.get(ANY);
@@ -111,8 +112,8 @@ impl<'n> Reached<'n> {
 }
 
 impl Node {
-    /// Takes `group` out where `segments` end, and the nodes that are then for nobody. True when this
-    /// is one of them.
+    /// Takes `group` out where `segments` end, and the nodes that are then for nobody. True when
+    /// this is one of them.
     fn remove<'p>(
         &mut self,
         mut segments: impl Iterator<Item = &'p str>,

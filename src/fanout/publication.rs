@@ -16,8 +16,9 @@ use super::run::Run;
 use super::subscriber::Subscriber;
 use super::{FEW, Fanout};
 
-/// Changes that are looked up, and commits that are handed over, in one piece: some 15 us as a rule, and what is
-/// written at once ([`Few`]) once in a publication, so that a look at the clock after each costs nothing.
+/// Changes that are looked up, and commits that are handed over, in one piece: some 15 us as a
+/// rule, and what is written at once ([`Few`]) once in a publication, so that a look at the clock
+/// after each costs nothing.
 const PIECE: usize = 16;
 
 /// So many frames that are handed over count as one more commit.
@@ -25,10 +26,10 @@ const HANDED: usize = 64;
 
 /// Commits that are being handed over.
 ///
-/// All of them are in the tree that others read before it begins. So whoever registers while it goes
-/// on reads a tree that has them, and does not need what it may miss of them; and whoever was there
-/// before is found by every change. That is as true between two pieces as it is while other threads
-/// register during one.
+/// All of them are in the tree that others read before it begins. So whoever registers while it
+/// goes on reads a tree that has them, and does not need what it may miss of them; and whoever was
+/// there before is found by every change. That is as true between two pieces as it is while other
+/// threads register during one.
 pub(crate) struct Publication<'a> {
     fanout: &'a Fanout,
     commits: slice::Iter<'a, Arc<Commit>>,
@@ -101,8 +102,8 @@ impl<'a> Publication<'a> {
                     Seen::Yes(group) if group.deltas => {
                         self.matched.of(group, all).set(at, change, group.view.values);
                     }
-                    // Before anything of this commit is handed over: a subscriber that gets the commit through
-                    // one view would miss what another of its views may see.
+                    // Before anything of this commit is handed over: a subscriber that gets the
+                    // commit through one view would miss what another of its views may see.
                     Seen::Perhaps(group) if group.deltas => {
                         group.each_member(|subscriber| subscriber.sink.overflow());
                     }
@@ -143,8 +144,8 @@ impl<'a> Publication<'a> {
         Current { rev: commit.rev, changes, looked_up }
     }
 
-    /// All changes of a commit have been looked up: it goes into the run, or by itself. Gives how many
-    /// frames were handed over for that.
+    /// All changes of a commit have been looked up: it goes into the run, or by itself. Gives how
+    /// many frames were handed over for that.
     fn hand_over(&mut self, Current { rev, changes, .. }: Current) -> usize {
         let frame_bytes = self.fanout.frame_bytes;
         let Some((_, first)) = self.matched.groups.first() else { return 0 };

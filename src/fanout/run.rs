@@ -39,8 +39,8 @@ impl Run {
         self.draft = Draft::default();
     }
 
-    /// Calls `hand` with everyone who is in any of the groups, once, the frames, and whether they go to few; gives how
-    /// many that were.
+    /// Calls `hand` with everyone who is in any of the groups, once, the frames, and whether they
+    /// go to few; gives how many that were.
     pub(super) fn end(
         &mut self,
         few: &mut Few,

@@ -15,15 +15,16 @@ use super::lookup::{Lookup, Steps};
 use super::run::RUN_BYTES;
 use super::subscriber::Subscriber;
 
-/// Steps that it may take to find who sees signals that are sent together, of each kind, some two milliseconds: signals may be lost, and
-/// nobody else is served by this thread meanwhile.
+/// Steps that it may take to find who sees signals that are sent together, of each kind, some two
+/// milliseconds: signals may be lost, and nobody else is served by this thread meanwhile.
 const STEPS: usize = 200_000;
 
 impl Fanout {
-    /// Hands signals to everyone whose view sees their path and who wants signals, at most once each,
-    /// in their order. Cost: a look-up for each segment of each path that is not the one before; what
-    /// follows one another and is seen by the same is encoded and handed over together. Where it takes too long to find
-    /// who sees one, who is not found yet does not get it.
+    /// Hands signals to everyone whose view sees their path and who wants signals, at most once
+    /// each, in their order. Cost: a look-up for each segment of each path that is not the one
+    /// before; what follows one another and is seen by the same is encoded and handed over
+    /// together. Where it takes too long to find who sees one, who is not found yet does not get
+    /// it.
     pub fn signal(&self, signals: &[Signal]) {
         let (mut groups, mut found): (Vec<Arc<Group>>, Vec<Arc<Group>>) = Default::default();
         let (mut start, mut size) = (0, 0);

@@ -10,7 +10,8 @@ use super::encode::Frames;
 
 /// Where frames go: a connection's mailbox, or a benchmark's counter. No call may wait.
 pub trait Sink: Send + Sync {
-    /// Live deltas, each with all of its parts, in their order. `at_once`: they go to few, and may be written here.
+    /// Live deltas, each with all of its parts, in their order. `at_once`: they go to few, and may
+    /// be written here.
     fn deltas(&self, frames: &Arc<Frames>, at_once: bool);
     /// It may have missed live deltas, and gets what changed from the tree instead.
     fn overflow(&self);

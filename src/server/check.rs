@@ -6,8 +6,8 @@ use onetree_protocol::{Code, Codec, LogKey, MediaType, Path, Value, json};
 
 use crate::config::{Config, FRAME_OVERHEAD};
 
-/// What a path of `done` takes besides the path of the log, bytes: `/`, the key, and what JSON or MessagePack
-/// puts around it.
+/// What a path of `done` takes besides the path of the log, bytes: `/`, the key, and what JSON or
+/// MessagePack puts around it.
 const APPENDED_BYTES: u64 = 1 + LogKey::BYTES as u64 + 3;
 
 /// A write: its values, how many steps and conditions it has, and that the paths of its appends fit
@@ -28,7 +28,8 @@ pub(super) fn write(request: &Request, codec: Codec, config: &Config) -> Result<
             Do::Put { path, value: put, .. } => value(path, put, codec, config)?,
             Do::Append { path, value: put, .. } => {
                 value(path, put, codec, config)?;
-                // As in JSON, whose is the longer: an answer that is asked for again may be in either.
+                // As in JSON, whose is the longer: an answer that is asked for again may be in
+                // either.
                 reply += escaped(path.as_str().as_bytes()) + APPENDED_BYTES;
             }
             Do::Delete { .. } | Do::Drop { .. } | Do::Trim { .. } => {}

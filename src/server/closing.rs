@@ -37,7 +37,8 @@ impl Connection {
         self.hold = super::connection::Hold::No;
         self.feed = onetree_core::Feed::new(onetree_core::FeedLimits::default());
         self.count();
-        // What the owner had no room for, the end of a session among it, was sent and may take effect.
+        // What the owner had no room for, the end of a session among it, was sent and may take
+        // effect.
         let waiting = self.waiting.take();
         let leaves = self.leaving.is_some();
         let mailbox = self.mailbox.clone();

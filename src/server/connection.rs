@@ -31,18 +31,19 @@ use crate::fanout::{Outbox, Subscriber};
 /// and each is small enough to be made between two live deltas (about 20 us).
 const REFRESH_FRAME_BYTES: usize = 8 * 1024;
 
-/// How long a connection goes on while others of its thread wait. A client that sends without pause always has the
-/// next request there, and would keep the thread for itself.
+/// How long a connection goes on while others of its thread wait. A client that sends without pause
+/// always has the next request there, and would keep the thread for itself.
 pub(super) const TURN: Duration = Duration::from_millis(2);
 
-/// Slots that one step of a refresh looks at: about a millisecond at most, also where the view skips what
-/// is below each of them. A piece that finds something is full much sooner.
+/// Slots that one step of a refresh looks at: about a millisecond at most, also where the view
+/// skips what is below each of them. A piece that finds something is full much sooner.
 const TURN_SLOTS: usize = 1_000;
 
 /// Messages that are handled before something is written: their replies then go out in one write.
 const READ_BATCH: usize = WRITES_TOGETHER;
 
-/// The scratch of a connection keeps so many bytes at most: most replies are smaller, the welcome is not.
+/// The scratch of a connection keeps so many bytes at most: most replies are smaller, the welcome
+/// is not.
 const KEPT_SCRATCH_BYTES: usize = 256;
 
 /// A connection that has just been upgraded.
@@ -63,8 +64,8 @@ pub(super) struct Arrival {
 /// One WebSocket connection.
 ///
 /// Opens with `hello` (`opening`), lives (`requests` in, `output` out), ends (`closing`). One task
-/// does it all, but for what others write while it rests ([`Outbox::rest`]); it never waits for one thing alone but for
-/// the client's answer to the close.
+/// does it all, but for what others write while it rests ([`Outbox::rest`]); it never waits for one
+/// thing alone but for the client's answer to the close.
 pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     pub(super) peer: SocketAddr,
@@ -129,7 +130,8 @@ pub(super) enum Hold {
 /// A `sync` request.
 pub(super) struct Asked {
     pub(super) id: u32,
-    /// What was published when it came: somebody may have been told of that, and it is not told of less.
+    /// What was published when it came: somebody may have been told of that, and it is not told of
+    /// less.
     pub(super) at: Revision,
 }
 
@@ -141,8 +143,8 @@ fn or_internal(life: impl Future<Output = Ending>) -> impl Future<Output = Endin
     AssertUnwindSafe(life).catch_unwind().map(move |ended| ended.unwrap_or_else(fault))
 }
 
-/// Where a task waits. When it comes here there was nothing else to do, so that it has given way to others. If it has
-/// a feed that may `rest`, others write in its place meanwhile.
+/// Where a task waits. When it comes here there was nothing else to do, so that it has given way to
+/// others. If it has a feed that may `rest`, others write in its place meanwhile.
 async fn wait(waited: &mut bool, resting: &mut bool, outbox: &Outbox, rest: Option<&Feed>) {
     *waited = true;
     if let Some(above) = rest.and_then(Feed::live_above) {
@@ -153,8 +155,8 @@ async fn wait(waited: &mut bool, resting: &mut bool, outbox: &Outbox, rest: Opti
 
 /// Serves a connection from when it has arrived, if it does, until it ends.
 ///
-/// How it arrives, begins and ends has a place of its own while it lasts: in the task these would take
-/// 3 KiB from each connection that just lives.
+/// How it arrives, begins and ends has a place of its own while it lasts: in the task these would
+/// take 3 KiB from each connection that just lives.
 pub(super) async fn serve(
     server: Arc<Server>,
     arriving: Pin<Box<impl Future<Output = Option<Arrival>>>>,
@@ -178,8 +180,8 @@ pub(super) async fn serve(
     Box::pin(connection.close(ending)).await;
 }
 
-/// What a digest takes of a `sync` frame, at most: a number of ten digits, a count of sixteen, a sum of
-/// thirty-two, and what stands between.
+/// What a digest takes of a `sync` frame, at most: a number of ten digits, a count of sixteen, a
+/// sum of thirty-two, and what stands between.
 const DIGEST_BYTES: usize = 72;
 
 impl Connection {
@@ -353,7 +355,8 @@ impl Connection {
         }
     }
 
-    /// Whether it need not be awake for live frames: it has nothing else to say, and waits for no reply.
+    /// Whether it need not be awake for live frames: it has nothing else to say, and waits for no
+    /// reply.
     fn may_rest(&self) -> bool {
         self.writer.is_empty()
             && self.in_flight.len() == 0
@@ -451,13 +454,13 @@ impl Connection {
             let interval = Duration::from_millis(config.ping_interval_ms);
             self.timers.ping_at = now + interval;
             if !self.reads() || self.writer.is_blocked() {
-                // It is the broker that does not listen; or a client that reads nothing now, so that it
-                // finds no ping and its own may not be read. The system asks such a peer whether it is
-                // still there, and what it costs is bounded.
+                // It is the broker that does not listen; or a client that reads nothing now, so
+                // that it finds no ping and its own may not be read. The system asks such a peer
+                // whether it is still there, and what it costs is bounded.
                 self.timers.heard = now;
             }
-            // Where it is late, it was the broker that was away (stopped, or its machine), and what its clients
-            // said meanwhile has not been read: it will have been the next time.
+            // Where it is late, it was the broker that was away (stopped, or its machine), and what
+            // its clients said meanwhile has not been read: it will have been the next time.
             let late = now.duration_since(due) >= interval / 2;
             if !late && now.duration_since(self.heard()) >= 2 * interval {
                 return Some(Ending::silent(2 * interval));

@@ -20,8 +20,9 @@ pub(super) enum Message {
     Close(Option<u16>),
 }
 
-/// Makes messages of what has come. Written by hand: the library keeps a buffer with each connection that it
-/// never gives back, and took 4% of what a signal costs to read the header of a frame.
+/// Makes messages of what has come. Written by hand: the library keeps a buffer with each
+/// connection that it never gives back, and took 4% of what a signal costs to read the header of a
+/// frame.
 pub(super) struct Frames {
     /// A message has at most so many bytes.
     most: usize,
@@ -89,7 +90,8 @@ impl Frames {
                 return Err(Error::Protocol(ProtocolError::UnexpectedContinueFrame));
             }
             (Data::Continue, Some(mut partial)) => {
-                // No more room than the whole may need, and none kept beside it: it may not end for long.
+                // No more room than the whole may need, and none kept beside it: it may not end for
+                // long.
                 let (have, all) = (partial.1.capacity(), partial.1.len() + payload.len());
                 if all > have {
                     let room = all.max(self.most.min(2 * have));

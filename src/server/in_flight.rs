@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::broker::TURN_EVENTS;
 
-/// The events that the owner has not answered yet, as the bytes of their requests and what they weigh
-/// for the owner, in order.
+/// The events that the owner has not answered yet, as the bytes of their requests and what they
+/// weigh for the owner, in order.
 #[derive(Default)]
 pub(super) struct InFlight {
     sizes: VecDeque<(usize, usize)>,
@@ -18,8 +18,8 @@ impl InFlight {
         self.sizes.len()
     }
 
-    /// Whether the owner has as much of the connection as one frame may hold, or as many changes as one turn
-    /// of it takes.
+    /// Whether the owner has as much of the connection as one frame may hold, or as many changes as
+    /// one turn of it takes.
     pub(super) fn is_full(&self, frame_bytes: usize) -> bool {
         self.bytes >= frame_bytes || self.weight >= TURN_EVENTS
     }

@@ -4,12 +4,14 @@
 //!
 //! - [`Server`]: accepts connections, ends them all
 //! - `descriptors`: how many sockets there may be
-//! - `http`: routes; `place`: where a request came in; `upgrade`: from HTTP to a WebSocket; `origin`: whose pages may connect;
-//!   `answer`: what comes back; `socket`: who does not read it is let go
+//! - `http`: routes; `place`: where a request came in; `upgrade`: from HTTP to a WebSocket;
+//!   `origin`: whose pages may connect; `answer`: what comes back; `socket`: who does not read it
+//!   is let go
 //! - `stats`, `sessions`: how it goes, as JSON; `console`: the page that shows it
-//! - `connection`: one WebSocket connection, a task of its own, and its loop; `timers`: when it does something by itself;
-//!   `in_flight`: what the owner of the tree has of it
-//! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in; `ending`: why it ends
+//! - `connection`: one WebSocket connection, a task of its own, and its loop; `timers`: when it
+//!   does something by itself; `in_flight`: what the owner of the tree has of it
+//! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in; `ending`: why
+//!   it ends
 //! - `check`: what a request must keep to
 //! - `reader`, `writer`: WebSocket messages from and to a socket; `frames`: messages from bytes
 
@@ -57,12 +59,12 @@ use crate::config::Config;
 /// Sockets that may be in their HTTP part at once, beyond the connections. Each costs up to 16 KiB.
 const HANDSHAKES: usize = 64;
 
-/// Sockets whose first request is read at once: each takes 16 KiB meanwhile, four times what the connection takes
-/// that it becomes. When a broker comes back, all its clients ask within a second.
+/// Sockets whose first request is read at once: each takes 16 KiB meanwhile, four times what the
+/// connection takes that it becomes. When a broker comes back, all its clients ask within a second.
 const FIRST_REQUESTS: usize = 256;
 
-/// So long a socket waits at most until others have asked, and so long each of those counts: it is a
-/// brake, and nobody who asks slowly can make a gate of it.
+/// So long a socket waits at most until others have asked, and so long each of those counts: it is
+/// a brake, and nobody who asks slowly can make a gate of it.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 const FIRST_REQUEST_TURN: Duration = Duration::from_millis(50);
 
@@ -136,8 +138,8 @@ impl Server {
         }
     }
 
-    /// Accepts connections of a listener until the server stops. When it has [finished](Server::finish) nobody
-    /// listens any more.
+    /// Accepts connections of a listener until the server stops. When it has
+    /// [finished](Server::finish) nobody listens any more.
     pub(crate) fn accept_from(self: &Arc<Server>, listener: TcpListener) {
         self.tasks.spawn(self.clone().run(listener));
     }

@@ -16,8 +16,8 @@ use super::reader::Read;
 use crate::broker::{Event, Opening, Order};
 use crate::random;
 
-/// Subscriptions of a `hello`, or as many as a connection may have when that is more: each gets a reply,
-/// and all of these are made at once. Clients do not know yet how many they may have.
+/// Subscriptions of a `hello`, or as many as a connection may have when that is more: each gets a
+/// reply, and all of these are made at once. Clients do not know yet how many they may have.
 const HELLO_SUBS: usize = 1024;
 
 impl Connection {

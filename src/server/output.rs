@@ -18,8 +18,8 @@ use crate::fanout::Item;
 const LIVE_TURN_BYTES: usize = super::writer::WRITE_AHEAD_BYTES / 2;
 
 impl Connection {
-    /// Queues what there is to say while there is room, and for no longer than a turn may take. True when
-    /// it stopped for either.
+    /// Queues what there is to say while there is room, and for no longer than a turn may take.
+    /// True when it stopped for either.
     ///
     /// What a slow client may cost is bounded everywhere: replies by the requests in flight (none
     /// are read without room), live frames by the outbox, refreshes because they are made here,
@@ -38,7 +38,8 @@ impl Connection {
             if !live && !step {
                 return false;
             }
-            // Small pieces of views that have to be walked to be counted take much longer than what they fill.
+            // Small pieces of views that have to be walked to be counted take much longer than what
+            // they fill.
             if begun.elapsed() >= TURN {
                 return true;
             }
@@ -93,8 +94,9 @@ impl Connection {
         (intact, !items.is_empty())
     }
 
-    /// The heartbeat, and the answers to `sync` that may be given. The revision is loaded first: its deltas are written
-    /// or in the outbox then, and those are sent before it is said that a mirror is there.
+    /// The heartbeat, and the answers to `sync` that may be given. The revision is loaded first:
+    /// its deltas are written or in the outbox then, and those are sent before it is said that a
+    /// mirror is there.
     fn send_sync(&mut self) {
         if !self.timers.heartbeat_due && self.asked.is_empty() {
             return;

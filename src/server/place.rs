@@ -19,11 +19,13 @@ pub(super) struct Place {
     pub(super) logged: Mutex<Vec<(StatusCode, String)>>,
 }
 
-/// So many reasons of one status the log is told of one socket: it may be a proxy's, and stand for many clients.
+/// So many reasons of one status the log is told of one socket: it may be a proxy's, and stand for
+/// many clients.
 const REASONS: usize = 4;
 
 impl Place {
-    /// Whether the log has not been told of this refusal yet, for this reason: who asks for nothing else cannot fill it.
+    /// Whether the log has not been told of this refusal yet, for this reason: who asks for nothing
+    /// else cannot fill it.
     pub(super) fn is_news(&self, status: StatusCode, why: &str) -> bool {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let mut same = logged.iter().filter(|(before, _)| *before == status);

@@ -59,8 +59,8 @@ impl Reader {
         self.heard
     }
 
-    /// The next message; `None` at the end. Can be dropped without losing one. Its bytes are the payload until
-    /// the next one is asked for.
+    /// The next message; `None` at the end. Can be dropped without losing one. Its bytes are the
+    /// payload until the next one is asked for.
     pub(super) async fn next(&mut self) -> Read {
         loop {
             match self.frames.take(&mut self.buffer, &mut self.payload) {

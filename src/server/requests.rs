@@ -344,7 +344,8 @@ impl Connection {
         self.end_session()
     }
 
-    /// Ends the session of who has said goodbye: behind what was handed over before, when there is room for that.
+    /// Ends the session of who has said goodbye: behind what was handed over before, when there is
+    /// room for that.
     pub(super) fn end_session(&mut self) -> Result<(), Ending> {
         if self.leaving.is_none() || self.waiting.is_some() {
             return Ok(());

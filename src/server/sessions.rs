@@ -118,8 +118,8 @@ struct Mirror {
 }
 
 /// Asks the connections of the page how they stand. Costs each a turn, and the asking one at most
-/// [`PATIENCE`]. One such question goes on at a time. The permit is for the answer, as long as it is
-/// in memory; `None`: there was none within [`PATIENCE`].
+/// [`PATIENCE`]. One such question goes on at a time. The permit is for the answer, as long as it
+/// is in memory; `None`: there was none within [`PATIENCE`].
 pub(super) async fn sessions(
     server: &Server,
     page: Page,

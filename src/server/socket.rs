@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// A socket whose peer has to read: when it takes nothing for `patience` of what is to be written, the
-/// write fails. Otherwise who asks and does not read would keep its place, and the answer in
+/// A socket whose peer has to read: when it takes nothing for `patience` of what is to be written,
+/// the write fails. Otherwise who asks and does not read would keep its place, and the answer in
 /// memory, for as long as it likes. Who reads slowly is waited for.
 pub(super) struct Socket {
     stream: TcpStream,

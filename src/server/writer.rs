@@ -20,15 +20,15 @@ use crate::fanout::{Envelope, Wire};
 /// the kernel takes, little enough to be kept by each slow connection.
 pub(super) const WRITE_AHEAD_BYTES: usize = 64 * 1024;
 
-/// From this size on shared messages are not copied: below, a copy is cheaper than another slice in the
-/// system call.
+/// From this size on shared messages are not copied: below, a copy is cheaper than another slice in
+/// the system call.
 const SHARED_BYTES: usize = 2048;
 
 /// Slices of one system call.
 const SLICES: usize = 64;
 
-/// A buffer of up to this size is kept when it is empty: what most messages take, and not what a connection
-/// begins with, which it would keep for as long as it idles.
+/// A buffer of up to this size is kept when it is empty: what most messages take, and not what a
+/// connection begins with, which it would keep for as long as it idles.
 const KEPT_BYTES: usize = 256;
 
 /// A close frame's reason, bytes, at most (RFC 6455, 5.5: 125 with the code).
@@ -93,7 +93,8 @@ impl Wire for OwnedWriteHalf {
     }
 }
 
-/// Gathers frames and writes them when the socket takes them. Who drops it ends this direction of the socket.
+/// Gathers frames and writes them when the socket takes them. Who drops it ends this direction of
+/// the socket.
 pub(super) struct Writer {
     half: Arc<OwnedWriteHalf>,
     opcode: u8,

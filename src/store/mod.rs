@@ -17,9 +17,10 @@ use onetree_core::{Checkpoint, Commit};
 
 pub use memory::MemoryStore;
 
-/// A store that could not keep a batch. Nothing of it comes back, unless the disk has it all the same,
-/// takes no word that it does not count, and the power goes before it does: then all of it is there at
-/// the next start. A write of a client that numbers its writes takes effect once in any case.
+/// A store that could not keep a batch. Nothing of it comes back, unless the disk has it all the
+/// same, takes no word that it does not count, and the power goes before it does: then all of it is
+/// there at the next start. A write of a client that numbers its writes takes effect once in any
+/// case.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot store commits {first} to {last}: {reason}")]
 pub struct StoreError {
@@ -31,8 +32,8 @@ pub struct StoreError {
     pub reason: String,
 }
 
-/// A store that has ended otherwise than it should. What it has acknowledged is there at the next start, as after a
-/// crash.
+/// A store that has ended otherwise than it should. What it has acknowledged is there at the next
+/// start, as after a crash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store has not ended well: {0}")]
 pub struct EndError(pub String);

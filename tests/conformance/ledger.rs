@@ -1,8 +1,9 @@
-//! What clients were told that they did, and what they asked without being told: held against the tree.
+//! What clients were told that they did, and what they asked without being told: held against the
+//! tree.
 //!
-//! What was in flight when a client was killed may have happened or not. Where that shall not hide what
-//! must not be, each thing has a mark of its own: a journal's entry the number of its operation, an
-//! increment the number that it made.
+//! What was in flight when a client was killed may have happened or not. Where that shall not hide
+//! what must not be, each thing has a mark of its own: a journal's entry the number of its
+//! operation, an increment the number that it made.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -22,7 +23,8 @@ pub(crate) struct Ledger {
     open_increments: u64,
     /// How many of those had happened when it was looked last.
     happened: u64,
-    /// By the number of its operation, where an entry of the journal stands; nothing where nobody knows.
+    /// By the number of its operation, where an entry of the journal stands; nothing where nobody
+    /// knows.
     journal: BTreeMap<u64, Option<String>>,
 }
 

@@ -1,26 +1,26 @@
-//! One suite for the clients of all languages: stories from `spec/scenarios`, told to each client by its
-//! adapter, against the built broker, through networks that fail. What a mirror dumps is held against
-//! what `onetree export` prints.
+//! One suite for the clients of all languages: stories from `spec/scenarios`, told to each client
+//! by its adapter, against the built broker, through networks that fail. What a mirror dumps is
+//! held against what `onetree export` prints.
 //!
-//! It needs node, npm and Python 3.11 or later, and installs the clients into the build directory and
-//! `clients/js/node_modules`. ONETREE_CONFORMANCE=rust,javascript,python names the languages to run,
-//! where not all of it is there; ONETREE_CONFORMANCE_ONLY a part of the names of the scenarios to run.
-//! ONETREE_CONFORMANCE_WRITE=1 writes the table of `clients/README.md`.
+//! It needs node, npm and Python 3.11 or later, and installs the clients into the build directory
+//! and `clients/js/node_modules`. ONETREE_CONFORMANCE=rust,javascript,python names the languages to
+//! run, where not all of it is there; ONETREE_CONFORMANCE_ONLY a part of the names of the scenarios
+//! to run. ONETREE_CONFORMANCE_WRITE=1 writes the table of `clients/README.md`.
 //!
-//! Random mode, where the broker and clients are killed: ONETREE_CONFORMANCE_SECONDS for each pair of
-//! languages, from ONETREE_CONFORMANCE_SEED,
-//! ONETREE_CONFORMANCE_SEEDS of them one after another.
+//! Random mode, where the broker and clients are killed: ONETREE_CONFORMANCE_SECONDS for each pair
+//! of languages, from ONETREE_CONFORMANCE_SEED, ONETREE_CONFORMANCE_SEEDS of them one after
+//! another.
 //!
 //! # Layout
 //!
 //! - `languages`: what each needs, and its adapter; `adapter`: one that runs, and what it answers
-//! - `broker`: the program; `address`: where it is; `network`: what fails between; `scripted`: a broker that says what
-//!   it is told, for what the real one never says
+//! - `broker`: the program; `address`: where it is; `network`: what fails between; `scripted`: a
+//!   broker that says what it is told, for what the real one never says
 //! - `scenario`: the files; `steps`: what each step does; `matching`: what counts as expected
 //! - `oracle`: a mirror's dump and its events, held against the tree
 //! - `kept`: the file that a mirror keeps itself in
-//! - `pairs`: the random mode; `side`: a client of a pair over its lives; `operations`: what it does;
-//!   `ledger`: what it was told that it did, held against the tree
+//! - `pairs`: the random mode; `side`: a client of a pair over its lives; `operations`: what it
+//!   does; `ledger`: what it was told that it did, held against the tree
 //! - `table`: what was seen to pass; `suites`: the clients' own tests
 
 mod adapter;

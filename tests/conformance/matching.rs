@@ -9,8 +9,8 @@ pub(crate) type Names = HashMap<String, Value>;
 
 /// Whether `found` is what is `expected`: an object has at least the fields named, a list exactly
 /// these elements. `"$name"` is anything when it is met first, and the same later; `null` is what
-/// is absent; `{"$min":n}`, `{"$max":n}` a number in these bounds, `{"$length":n}` a list of that many,
-/// `{"$has":[…]}` a list that has all of these.
+/// is absent; `{"$min":n}`, `{"$max":n}` a number in these bounds, `{"$length":n}` a list of that
+/// many, `{"$has":[…]}` a list that has all of these.
 pub(crate) fn matches(expected: &Value, found: &Value, names: &mut Names) -> Result<(), String> {
     let differs = || Err(format!("expected {}, found {}", short(expected), short(found)));
     match (expected, found) {

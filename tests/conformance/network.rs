@@ -1,5 +1,5 @@
-//! A network that does what it is told: a TCP proxy that cuts, stalls, delays, lets little through, and
-//! forgets to tell the broker that a client has gone.
+//! A network that does what it is told: a TCP proxy that cuts, stalls, delays, lets little through,
+//! and forgets to tell the broker that a client has gone.
 
 use std::io;
 use std::net::SocketAddr;

@@ -31,8 +31,8 @@ impl Followed {
         Followed { view, copy: from.iter().map(by_path).collect(), unseen: Vec::new() }
     }
 
-    /// Takes events as an application does that keeps a copy of its own: what a change says was there
-    /// has been there.
+    /// Takes events as an application does that keeps a copy of its own: what a change says was
+    /// there has been there.
     pub(crate) fn take(&mut self, events: Vec<Value>) -> Result<(), String> {
         for event in &events {
             for change in event["changes"].as_array().into_iter().flatten() {
@@ -97,8 +97,8 @@ pub(crate) async fn present(client: &Client) -> Result<u64, String> {
     Ok(found.rev.get())
 }
 
-/// Holds a mirror at the present against the tree: what it dumps, exactly, then what its events make
-/// of it.
+/// Holds a mirror at the present against the tree: what it dumps, exactly, then what its events
+/// make of it.
 pub(crate) async fn compare(
     adapter: &Adapter,
     name: &str,
@@ -121,7 +121,8 @@ pub(crate) async fn compare(
             return Err(format!("{name}: the cookie of {rev} is {}", dump["cookie"]));
         }
         let events = adapter.events(name).await?;
-        // An entry may have expired since the dump: then the events are ahead of it, and of the tree.
+        // An entry may have expired since the dump: then the events are ahead of it, and of the
+        // tree.
         let ahead = events.iter().any(|event| event["rev"].as_u64() > Some(rev));
         followed.take(events)?;
         if ahead {

@@ -1,6 +1,6 @@
 //! The random mode: two languages against one broker, through networks that fail, doing whatever
-//! comes, while the broker and they are killed; at quiet points, and at the end, every mirror is what
-//! `export` prints.
+//! comes, while the broker and they are killed; at quiet points, and at the end, every mirror is
+//! what `export` prints.
 //!
 //! A seed throws the dice of a run again: what is done, and how the networks fail; not how fast the
 //! machine is.
@@ -19,8 +19,8 @@ use crate::side::Side;
 const SECONDS: u64 = 4;
 /// Between two quiet points.
 const ROUND: Duration = Duration::from_millis(1500);
-/// One turn in so many kills the broker, one in so many a client; in one of so many a client looks at
-/// its mirrors' events.
+/// One turn in so many kills the broker, one in so many a client; in one of so many a client looks
+/// at its mirrors' events.
 const BROKER_KILL: u64 = 60;
 const CLIENT_KILL: u64 = 20;
 const LOOK: u64 = 4;

@@ -1,5 +1,5 @@
-//! A broker that says what it is told, for what the real one never says: it has no tokens to refuse,
-//! and does not break the protocol.
+//! A broker that says what it is told, for what the real one never says: it has no tokens to
+//! refuse, and does not break the protocol.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

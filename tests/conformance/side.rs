@@ -1,4 +1,5 @@
-//! A client of a pair over its lives: it is killed, and the next process goes on from what was kept.
+//! A client of a pair over its lives: it is killed, and the next process goes on from what was
+//! kept.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -144,8 +145,8 @@ impl Side {
         self.connect(random).await
     }
 
-    /// Waits for all answers; none may be missing, unless it was `killed`. Whether all events that it
-    /// was asked for have come.
+    /// Waits for all answers; none may be missing, unless it was `killed`. Whether all events that
+    /// it was asked for have come.
     pub(crate) async fn settle(
         &mut self,
         ledger: &mut Ledger,
@@ -224,7 +225,8 @@ impl Mirror {
         Ok(command)
     }
 
-    /// Its process was killed: what is kept is a moment that was shown. `all_shown`: of which we know.
+    /// Its process was killed: what is kept is a moment that was shown. `all_shown`: of which we
+    /// know.
     fn end(&mut self, all_shown: bool) -> Result<(), String> {
         let Some(file) = &self.keep else { return Ok(()) };
         let Some(kept) = Kept::read(file)? else { return Ok(()) };
@@ -241,7 +243,8 @@ impl Mirror {
         Ok(())
     }
 
-    /// Looks at the events that came. Whether it came back by going on from what was kept, where they say so.
+    /// Looks at the events that came. Whether it came back by going on from what was kept, where
+    /// they say so.
     fn judge(&mut self) -> Result<Option<bool>, String> {
         let mut began = None;
         for event in std::mem::take(&mut self.followed.unseen) {

@@ -35,7 +35,8 @@ struct Telling {
 
 struct Client {
     adapter: Adapter,
-    /// Whether another story can have the adapter, which counts for itself how often it gave a token.
+    /// Whether another story can have the adapter, which counts for itself how often it gave a
+    /// token.
     reusable: bool,
     mirrors: HashMap<String, Followed>,
 }
@@ -241,8 +242,8 @@ impl Telling {
         }
     }
 
-    /// Takes a mirror's events until one is as wanted; those before it are as expected, in this order,
-    /// with others between.
+    /// Takes a mirror's events until one is as wanted; those before it are as expected, in this
+    /// order, with others between.
     async fn events(
         &mut self,
         name: &str,
@@ -341,8 +342,9 @@ impl Telling {
         Ok(())
     }
 
-    /// Waits for answers, which are as expected: `expect` for all alike, `all` the list of them, `set` their
-    /// results in any order; `error` is a code, `either` the codes that would do as well.
+    /// Waits for answers, which are as expected: `expect` for all alike, `all` the list of them,
+    /// `set` their results in any order; `error` is a code, `either` the codes that would do as
+    /// well.
     async fn settle(
         &mut self,
         answers: Vec<Answer>,

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpSocket;
 
-/// An address that, on Linux, is given to nobody else as long as this socket lives, and at which nothing listens before a
-/// broker does that is told to. What the system has given to a broker that ends may be another's at once: that of another
-/// test, or of the very client that looks for it there.
+/// An address that, on Linux, is given to nobody else as long as this socket lives, and at which
+/// nothing listens before a broker does that is told to. What the system has given to a broker that
+/// ends may be another's at once: that of another test, or of the very client that looks for it
+/// there.
 pub(crate) fn address_of_our_own() -> (Option<TcpSocket>, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     // As the broker's: two of that kind may be there as long as one of them does not listen.

@@ -1,4 +1,5 @@
-//! The limits of the memory of answers, crossed: each key of `broker.toml` has the test of its name.
+//! The limits of the memory of answers, crossed: each key of `broker.toml` has the test of its
+//! name.
 
 use std::time::{Duration, Instant};
 

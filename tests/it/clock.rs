@@ -1,5 +1,5 @@
-//! A system clock that is set forward and back: what has an age goes on to grow older, and a session's grace is
-//! what it is said to be.
+//! A system clock that is set forward and back: what has an age goes on to grow older, and a
+//! session's grace is what it is said to be.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -207,7 +207,8 @@ impl Program {
         lines
     }
 
-    /// The highest revisions in the names of files: what the last log began with, and the last tree.
+    /// The highest revisions in the names of files: what the last log began with, and the last
+    /// tree.
     fn highest(&self, kind: &str) -> u64 {
         let names = fs::read_dir(&self.directory).unwrap().map(|entry| entry.unwrap().file_name());
         let names = names.filter_map(|name| {

@@ -1,4 +1,5 @@
-//! The broker on a disk: what is acknowledged is there at the next start; what is kept, and for how long.
+//! The broker on a disk: what is acknowledged is there at the next start; what is kept, and for how
+//! long.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -116,8 +117,8 @@ async fn a_session_that_comes_back_after_a_start_finds_what_it_owns() {
     }
 }
 
-/// Long churn over a steady live set: the disk has at most three times of it while the tree is saved
-/// and twice at rest, however long the history was.
+/// Long churn over a steady live set: the disk has at most three times of it while the tree is
+/// saved and twice at rest, however long the history was.
 #[tokio::test]
 async fn churn_does_not_make_the_disk_grow() {
     const ENTRIES: usize = 1000;

@@ -1,5 +1,5 @@
-//! A disk that is full for a while: what was acknowledged stays, reading and following go on, everybody
-//! is told, and it ends by itself. And a store that is gone for good.
+//! A disk that is full for a while: what was acknowledged stays, reading and following go on,
+//! everybody is told, and it ends by itself. And a store that is gone for good.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Conversations by chance: frames of the specification's vectors in any order, whole, changed and cut, in
-//! either codec. Whatever comes, each connection is answered or closed with a code, the broker has no fault,
-//! and nobody else notices.
+//! Conversations by chance: frames of the specification's vectors in any order, whole, changed and
+//! cut, in either codec. Whatever comes, each connection is answered or closed with a code, the
+//! broker has no fault, and nobody else notices.
 //!
 //! `ONETREE_FUZZ_SECONDS=60 cargo test --release --test it session` goes on for a minute;
 //! `ONETREE_SEED` says the same again.

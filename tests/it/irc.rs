@@ -1,8 +1,8 @@
 //! The main job on real conversations, as `examples/irc` does it, through a network that fails.
 //!
-//! The logs are those in the directory ONETREE_IRC, or beside the project in `shared/data/irc`; where
-//! there are none, conversations of the same shape are made up. ONETREE_SEED throws the dice of a
-//! run again; ONETREE_ROUNDS makes it that many times as long.
+//! The logs are those in the directory ONETREE_IRC, or beside the project in `shared/data/irc`;
+//! where there are none, conversations of the same shape are made up. ONETREE_SEED throws the dice
+//! of a run again; ONETREE_ROUNDS makes it that many times as long.
 
 #[path = "../../examples/irc/conversations.rs"]
 mod conversations;

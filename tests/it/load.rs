@@ -1,5 +1,5 @@
-//! The load of the benchmarks beside a test, when `ONETREE_UNDER_LOAD` is set: other clients of the same
-//! broker, in processes of their own, as fast as it goes.
+//! The load of the benchmarks beside a test, when `ONETREE_UNDER_LOAD` is set: other clients of the
+//! same broker, in processes of their own, as fast as it goes.
 
 use std::process::{Child, Command, Stdio};
 
@@ -11,7 +11,8 @@ use crate::http::{told, until};
 pub(crate) struct Load(Option<Child>);
 
 impl Load {
-    /// Signals to a hundred subscribers, as fast as they are acknowledged: nothing of it is in the tree.
+    /// Signals to a hundred subscribers, as fast as they are acknowledged: nothing of it is in the
+    /// tree.
     pub(crate) async fn signals(broker: &Running) -> Load {
         let many = ["--with", "signal", "--publishers", "2", "--subscribers", "100"];
         Load::bench(broker, &many, 100_000).await

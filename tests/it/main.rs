@@ -17,7 +17,8 @@
 //! - `address`: one that nobody else is given
 //! - `paced`: who is told at intervals
 //! - `wire`: a client that says exactly what a test wants, independent of the client library
-//! - `logs`: what the broker logs; `http`: what it tells of itself; `directory`: one of a test's own
+//! - `logs`: what the broker logs; `http`: what it tells of itself; `directory`: one of a test's
+//!   own
 //! - `crash`: the program, killed again and again
 
 mod address;

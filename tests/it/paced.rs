@@ -1,4 +1,5 @@
-//! Subscriptions with `every_ms`: they are not looked through while nothing changes, and told when something does.
+//! Subscriptions with `every_ms`: they are not looked through while nothing changes, and told when
+//! something does.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ const LATER: Duration = Duration::from_millis(20);
 async fn who_is_told_at_intervals_is_told_when_something_changes_after_a_rest() {
     let broker = broker("").await;
     let mut writer = Wire::open(broker.addr()).await;
-    // One that has no other subscription, one beside which another rests, and one that never sees anything.
+    // One that has no other subscription, one beside which another rests, and one that never sees
+    // anything.
     let mut readers = Vec::new();
     for other in [None, Some(json!({"path": "/live"})), Some(json!({"path": "/no", "every_ms": 1}))]
     {

@@ -252,7 +252,8 @@ async fn complete_where_retention_outran_the_reader() {
     assert!(told.iter().filter(put).count() >= 10, "what is retained is not skipped: {told:?}");
 }
 
-/// 64 MiB pass through one entry while somebody does not read; more where the system keeps more than 4 MiB of it.
+/// 64 MiB pass through one entry while somebody does not read; more where the system keeps more
+/// than 4 MiB of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn bounded() {
     const VALUE: usize = 16 * 1024;

@@ -15,11 +15,12 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::logs::Peer;
 
-/// Longer than anything here takes on a busy machine; shorter than two heartbeats are apart, which would never let it end.
+/// Longer than anything here takes on a busy machine; shorter than two heartbeats are apart, which
+/// would never let it end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// So many bytes of what is not read the system keeps for the broker's end of a socket, at most; 4 MiB as a rule. What is to
-/// wait in the broker has to be more.
+/// So many bytes of what is not read the system keeps for the broker's end of a socket, at most; 4
+/// MiB as a rule. What is to wait in the broker has to be more.
 pub(crate) fn kept_unread() -> usize {
     let said = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap_or_default();
     let most: Option<usize> =

@@ -1,5 +1,5 @@
-//! Copies of a store that are not whole: a file is shorter, one is missing, two have each other's name.
-//! No crash does that, and none of it is taken for a crash.
+//! Copies of a store that are not whole: a file is shorter, one is missing, two have each other's
+//! name. No crash does that, and none of it is taken for a crash.
 
 use onetree::store::Store;
 use onetree::store::files::{self, Damage, OpenError, Salvaged};

@@ -108,7 +108,8 @@ fn a_crash_at_any_moment_loses_nothing_that_was_acknowledged() {
 }
 
 /// The first and the last moment of a run in interval mode whose state a start may find when the
-/// power goes after `at` operations: the log had a sync since the first, and the last was asked for.
+/// power goes after `at` operations: the log had a sync since the first, and the last was asked
+/// for.
 fn span(run: &Run, ops: &[Op], at: usize) -> (usize, usize) {
     let made = ops.iter().filter_map(|op| match op {
         Op::Create { name, .. } => Some(name == "new.tmp"),
@@ -205,7 +206,8 @@ fn a_crash_during_a_start_is_followed_by_another_start() {
     }
 }
 
-/// Logs may have gone with it, and with them revisions that were given: none of these is given again in the same history.
+/// Logs may have gone with it, and with them revisions that were given: none of these is given
+/// again in the same history.
 #[test]
 fn a_tree_without_a_history_begins_a_new_one() {
     let mut rng = Rng::any();
@@ -261,7 +263,8 @@ fn a_start_that_fails_begins_no_new_history() {
     panic!("it never started");
 }
 
-/// The end of the old one was lost: the new one is begun once, however often the start fails after that.
+/// The end of the old one was lost: the new one is begun once, however often the start fails after
+/// that.
 #[test]
 fn a_new_history_is_begun_once() {
     let (run, _store) = work(Rng::new(7), 60, true);

@@ -241,8 +241,8 @@ fn a_tree_that_cannot_be_saved_keeps_nobody_from_writing_and_leaves_nothing_behi
     assert_found(&storage.crash(Keep::Nothing), &Whole::of(&worker.state), "saved at last");
 }
 
-/// Each failure leaves a file of the log behind, most of it empty. They take room like any other, and
-/// so the tree is saved as soon as with them.
+/// Each failure leaves a file of the log behind, most of it empty. They take room like any other,
+/// and so the tree is saved as soon as with them.
 #[test]
 fn what_failures_have_left_on_the_disk_counts() {
     let (storage, mut store, mut worker) = begin(false, 13);
@@ -268,7 +268,8 @@ fn what_failures_have_left_on_the_disk_counts() {
     }
 }
 
-/// It would otherwise wait for half as much again as made it due, which an idle broker never writes.
+/// It would otherwise wait for half as much again as made it due, which an idle broker never
+/// writes.
 #[test]
 fn a_tree_that_could_not_be_saved_is_due_when_the_disk_works_again() {
     let storage = Simulated::default();

@@ -1,5 +1,5 @@
-//! Which clients were forgotten is known behind a start, and no more of them than there were: the first
-//! write of any other, whose answer a kill has lost, is done.
+//! Which clients were forgotten is known behind a start, and no more of them than there were: the
+//! first write of any other, whose answer a kill has lost, is done.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! The files of a run, changed by chance, much and little: a start refuses them with an error, or finds a
-//! tree that there was; and what is salvaged of those that it refuses are entries that there were.
+//! The files of a run, changed by chance, much and little: a start refuses them with an error, or
+//! finds a tree that there was; and what is salvaged of those that it refuses are entries that
+//! there were.
 //!
 //! `ONETREE_FUZZ_SECONDS=60 cargo test --release --test store recover` goes on for a minute;
 //! `ONETREE_SEED` runs the same again.

@@ -101,7 +101,8 @@ fn what_is_gone_is_said_to_be_lost() {
         }
     }
     assert!(losses >= 3, "{losses}: too few to say anything");
-    // A log that has just been begun says that there was something before it, of which nothing is there.
+    // A log that has just been begun says that there was something before it, of which nothing is
+    // there.
     let only = image.kill();
     for (name, _) in image.files().into_iter().filter(|(name, _)| !name.starts_with("history")) {
         only.take(&name);

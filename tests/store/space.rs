@@ -343,8 +343,8 @@ impl StorageFile for SlowFile {
     }
 }
 
-/// Commits come as fast as they are kept: beside a tree that takes its time they wait for it, and do
-/// not wait for ever when it cannot be saved.
+/// Commits come as fast as they are kept: beside a tree that takes its time they wait for it, and
+/// do not wait for ever when it cannot be saved.
 #[test]
 fn while_a_tree_is_saved_slowly_the_log_does_not_outgrow_it() {
     const ENTRIES: usize = 2_000;

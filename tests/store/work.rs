@@ -1,5 +1,5 @@
-//! A broker's work on a store: commits of every kind, batch after batch, and what the state is after
-//! each.
+//! A broker's work on a store: commits of every kind, batch after batch, and what the state is
+//! after each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ impl Whole {
     }
 
     pub(crate) fn saved(saved: &Checkpoint) -> Whole {
-        // What is not saved with each client, a start makes of its last answer, and that may be later.
+        // What is not saved with each client, a start makes of its last answer, and that may be
+        // later.
         let head = Head { forgotten: None, ..saved.head() };
         Whole {
             head,

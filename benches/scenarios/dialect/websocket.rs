@@ -1,6 +1,7 @@
 //! As much of WebSocket (RFC 6455) as a load generator needs: the upgrade, and frame headers.
 
-/// What a masked frame is masked with. A browser's is random; what it costs to take off is the same.
+/// What a masked frame is masked with. A browser's is random; what it costs to take off is the
+/// same.
 const MASK: [u8; 4] = [0x5a, 0xc3, 0x17, 0x9e];
 
 /// Text, binary, ping and pong.

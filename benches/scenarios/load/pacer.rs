@@ -169,8 +169,8 @@ fn open(address: SocketAddr, steps: Vec<Step>) -> std::io::Result<TcpStream> {
         let mut byte = [0; 1];
         let arrived = |got: &[u8]| match step.until {
             Until::Bytes(needle) => got.ends_with(needle),
-            // The first frame is the welcome, and a publisher waits for nothing else. Whole: what is
-            // counted later begins where it ends.
+            // The first frame is the welcome, and a publisher waits for nothing else. Whole: what
+            // is counted later begins where it ends.
             Until::Frames(..) => {
                 Header::parse(got).is_some_and(|frame| got.len() == frame.bytes + frame.payload)
             }

@@ -200,8 +200,8 @@ fn full(args: &Args, target: Target) -> Result<Figures, String> {
     figures.put("growth_mib", growth as f64 / f64::from(1 << 20));
     figures.put("wrong", f64::from(wrong));
 
-    // A writer, without and with somebody who refreshes all the time; and beside two bare loops, which
-    // take as many processors as a refresh and its reader, and nothing else of the broker's.
+    // A writer, without and with somebody who refreshes all the time; and beside two bare loops,
+    // which take as many processors as a refresh and its reader, and nothing else of the broker's.
     let mut generator = Generator::new();
     let rule = target.rule(0, VALUE_BYTES);
     generator.open(1, server.address, rule, |_| target.subscriber(0, Kind::Put))?;

@@ -9,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 /// mistake comes back before.
 const ASKED_MOST: Duration = Duration::from_secs(86_400);
 
-/// The wait that a broker asks for, up to a day: it has spread its clients itself. A wait of zero is none
-/// that anybody asked for: all would come back at once, for ever.
+/// The wait that a broker asks for, up to a day: it has spread its clients itself. A wait of zero
+/// is none that anybody asked for: all would come back at once, for ever.
 pub(crate) fn as_asked(wait: Option<Duration>) -> Option<Duration> {
     wait.filter(|wait| !wait.is_zero()).map(|wait| wait.min(ASKED_MOST))
 }

@@ -139,8 +139,8 @@ impl Changes {
         self.position.clone()
     }
 
-    /// What the last event that was taken has changed, with the entries of before: one for each path,
-    /// in path order. Empty when that event changed nothing. Costs about what differs, and
+    /// What the last event that was taken has changed, with the entries of before: one for each
+    /// path, in path order. Empty when that event changed nothing. Costs about what differs, and
     /// nothing where it is not asked for.
     pub fn differences(&self) -> Vec<Difference> {
         self.position.differences(&self.before)
@@ -371,7 +371,8 @@ mod tests {
         Snapshot::saved(cookie, appended.iter().map(entry))
     }
 
-    /// What one who knows `from` and does not read is told of all this, each with the mirror behind it.
+    /// What one who knows `from` and does not read is told of all this, each with the mirror behind
+    /// it.
     fn folded(from: &Snapshot, all: impl IntoIterator<Item = (Event, Snapshot)>) -> Vec<Event> {
         let feed = Arc::new(Feed::new(from.clone(), from.clone(), []));
         let mut changes = Changes::new(feed.clone(), from.clone(), None);

@@ -200,8 +200,9 @@ impl Client {
         }
     }
 
-    /// Sends a signal to those who are there; the answer says that the broker has it. Without a connection it
-    /// waits for one, as a write does: one that must not come late is sent while the client is online only.
+    /// Sends a signal to those who are there; the answer says that the broker has it. Without a
+    /// connection it waits for one, as a write does: one that must not come late is sent while the
+    /// client is online only.
     ///
     /// # Errors
     /// See [`Error`]; it is never sent twice.
@@ -242,8 +243,9 @@ impl Client {
         self.ask(ClientFrame::Auth(Auth { id: 0, token }), None, ok).await?.await
     }
 
-    /// Starts a live copy of what `view` sees. Make its patterns with [`crate::Pattern::written`], which
-    /// refuses `user-*`: with one that has such a segment the mirror ends at once, with [`Code::BadPattern`].
+    /// Starts a live copy of what `view` sees. Make its patterns with [`crate::Pattern::written`],
+    /// which refuses `user-*`: with one that has such a segment the mirror ends at once, with
+    /// [`Code::BadPattern`].
     pub fn mirror(&self, view: View, options: MirrorOptions) -> Mirror {
         let MirrorOptions { sub: options, saved, keep } = options;
         let sub = self.inner.last_sub.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
@@ -268,9 +270,9 @@ impl Client {
     }
 
     /// Does what was asked before, then ends the session at once, with its ephemeral entries, and
-    /// the client with it. Without a connection, also while it is still connecting, what was asked is
-    /// not done: it fails with [`Error::Closed`], which says whether it was sent. Returns when that is
-    /// done, or cannot be, and mirrors that are kept are saved.
+    /// the client with it. Without a connection, also while it is still connecting, what was asked
+    /// is not done: it fails with [`Error::Closed`], which says whether it was sent. Returns when
+    /// that is done, or cannot be, and mirrors that are kept are saved.
     pub async fn close(self) {
         self.end(true).await;
     }
@@ -336,7 +338,8 @@ impl Client {
         Ok(Pending { answer, take, sent })
     }
 
-    /// What a write is about: the history of now, or that which a mirror still shows where it names a revision.
+    /// What a write is about: the history of now, or that which a mirror still shows where it names
+    /// a revision.
     fn history_of(&self, frame: &ClientFrame) -> Option<Epoch> {
         let now = *self.inner.history.borrow();
         let named = of_history(frame);

@@ -1,5 +1,5 @@
-//! What goes wrong, one type for each thing that can: connecting and a request. Both say what to
-//! do next, by the [`Code`] and [`Action`] of the protocol. Every error has a word, the same in each
+//! What goes wrong, one type for each thing that can: connecting and a request. Both say what to do
+//! next, by the [`Code`] and [`Action`] of the protocol. Every error has a word, the same in each
 //! language: its code, or one of the client's own.
 
 use std::fmt;
@@ -71,8 +71,8 @@ pub enum Sent {
     Never,
     /// It was, and may be asked again: a read, or a token.
     Read,
-    /// It was, and may happen, once: a write, which the client sends until it is answered, or a signal.
-    /// Another one would happen as well.
+    /// It was, and may happen, once: a write, which the client sends until it is answered, or a
+    /// signal. Another one would happen as well.
     Write,
 }
 
@@ -109,8 +109,8 @@ pub enum Error {
     /// for.
     #[error("more requests are waiting than the queue has room for")]
     QueueFull,
-    /// The mirror has ended because it was to: it was closed or dropped, with its client or without, or
-    /// one of mode `once` is fresh.
+    /// The mirror has ended because it was to: it was closed or dropped, with its client or
+    /// without, or one of mode `once` is fresh.
     #[error("the mirror is closed")]
     MirrorClosed,
     /// The client has ended.
@@ -133,8 +133,8 @@ impl Error {
         }
     }
 
-    /// The code, or `timeout`, `lost`, `queue-full`, `closed`, or `ended` where the client has ended by
-    /// itself without one.
+    /// The code, or `timeout`, `lost`, `queue-full`, `closed`, or `ended` where the client has
+    /// ended by itself without one.
     pub fn word(&self) -> &'static str {
         match self {
             Error::Refused(refusal) => refusal.code.as_str(),
@@ -146,8 +146,9 @@ impl Error {
         }
     }
 
-    /// What to do next. A write that was sent and not answered is not to be tried again as a new one,
-    /// which would happen as well: [`Action::Stop`], as for [`Code::OutcomeUnknown`]. A read may be.
+    /// What to do next. A write that was sent and not answered is not to be tried again as a new
+    /// one, which would happen as well: [`Action::Stop`], as for [`Code::OutcomeUnknown`]. A read
+    /// may be.
     pub fn action(&self) -> Action {
         match self {
             Error::Refused(refusal) => refusal.code.action(),
@@ -284,7 +285,8 @@ impl ConnectError {
     }
 }
 
-/// `{"code","message"}`: its word, and what it says to people; what a refusal is about, and what is there.
+/// `{"code","message"}`: its word, and what it says to people; what a refusal is about, and what is
+/// there.
 #[derive(Serialize)]
 struct Told<'a> {
     code: &'static str,

@@ -99,8 +99,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// The logs that have lost entries which the reader never had, in path order: those of a trim with
-    /// `gap`.
+    /// The logs that have lost entries which the reader never had, in path order: those of a trim
+    /// with `gap`.
     pub fn gaps(&self) -> Vec<&Path> {
         let (Event::Fresh { changes, .. } | Event::Delta { changes, .. }) = self else {
             return Vec::new();
@@ -175,8 +175,8 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// What came of comparing a mirror with the tree. Serialized (serde) it is its name in `verdict`, and
-/// its fields.
+/// What came of comparing a mirror with the tree. Serialized (serde) it is its name in `verdict`,
+/// and its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {

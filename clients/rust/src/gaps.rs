@@ -66,8 +66,8 @@ impl Gaps {
         }
     }
 
-    /// Of a log that came and went the application knows nothing, and is told nothing: otherwise such
-    /// logs would add up for as long as nothing is read.
+    /// Of a log that came and went the application knows nothing, and is told nothing: otherwise
+    /// such logs would add up for as long as nothing is read.
     fn forget(&mut self, now: &Snapshot) {
         let from = &self.from;
         let is_there = |log: &Path| [from, now].iter().any(|it| it.under(log).next().is_some());

@@ -41,9 +41,10 @@
 //! - [`Client`], [`Options`]: the connection. [`Put`], [`Append`], … [`Write`]: what is written
 //! - [`Mirror`]: a live copy; [`Changes`], [`Event`]: what happens to it; [`Snapshot`]: it, at one
 //!   revision
-//! - [`Keep`]: where it survives the process; [`Mirror::transact`], [`Transaction`]: transactions that run again
-//! - [`Error`], [`ConnectError`]: what goes wrong and what to do next; [`word`]: which of them it is, in
-//!   one word. What the client gives is `Serialize` (serde), as it stands in JSON frames
+//! - [`Keep`]: where it survives the process; [`Mirror::transact`], [`Transaction`]: transactions
+//!   that run again
+//! - [`Error`], [`ConnectError`]: what goes wrong and what to do next; [`word`]: which of them it
+//!   is, in one word. What the client gives is `Serialize` (serde), as it stands in JSON frames
 //! - [`session`], [`mirror`], [`backoff`]: the rules, pure: no I/O and no clock, for tests and
 //!   simulations. `transport` is the WebSocket, `driver` the task that joins the two;
 //!   `shared` is what that writes of a mirror and the application reads

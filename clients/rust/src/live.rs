@@ -48,17 +48,17 @@ impl MirrorOptions {
     }
 
     /// Keeps the mirror in the file at `path`, and goes on from what is there: all of it is read
-    /// before this returns, on the thread that asks. It is saved at most once a second while changes
-    /// come, and once more when the mirror ends, for which [`Mirror::close`] and
-    /// [`crate::Client::close`] wait. What is saved is never ahead of what the application was shown:
-    /// an event of [`Mirror::changes`] counts as shown when the next one is asked for; without
-    /// [`Changes`], all that the mirror shows counts. Once all [`Changes`] have been dropped, what the
-    /// last of them was shown counts, until [`Mirror::get`] or [`Mirror::snapshot`] is called: from
-    /// then on it is as without. See [`Mirror::keep_error`].
+    /// before this returns, on the thread that asks. It is saved at most once a second while
+    /// changes come, and once more when the mirror ends, for which [`Mirror::close`] and
+    /// [`crate::Client::close`] wait. What is saved is never ahead of what the application was
+    /// shown: an event of [`Mirror::changes`] counts as shown when the next one is asked for;
+    /// without [`Changes`], all that the mirror shows counts. Once all [`Changes`] have been
+    /// dropped, what the last of them was shown counts, until [`Mirror::get`] or
+    /// [`Mirror::snapshot`] is called: from then on it is as without. See [`Mirror::keep_error`].
     ///
     /// A store of the application's own that events feed is ahead of the file when the process is
-    /// killed, and what was deleted meanwhile and the file never had is in no event. So it begins with
-    /// what the first [`Event::Fresh`](crate::Event::Fresh) leaves, whatever it had:
+    /// killed, and what was deleted meanwhile and the file never had is in no event. So it begins
+    /// with what the first [`Event::Fresh`](crate::Event::Fresh) leaves, whatever it had:
     ///
     /// ```no_run
     /// # use std::collections::BTreeMap;
@@ -76,16 +76,18 @@ impl MirrorOptions {
     ///             }
     ///         } else if let Event::Fresh { .. } = event {
     ///             let now = changes.snapshot();
-    ///             *store = now.iter().map(|(path, entry)| (path.clone(), entry.clone())).collect();
+    ///             let all = now.iter().map(|(path, entry)| (path.clone(), entry.clone()));
+    ///             *store = all.collect();
     ///             begun = true;
     ///         }
     ///     }
     /// }
     /// ```
     ///
-    /// Or it keeps no file, saves the cookie of [`Changes::snapshot`] in one step with its own data,
-    /// and gives both to [`MirrorOptions::from`]: then events tell all that it lacks. Where there is no
-    /// cookie, until the next [`Event::Fresh`](crate::Event::Fresh), the one that it saved before holds.
+    /// Or it keeps no file, saves the cookie of [`Changes::snapshot`] in one step with its own
+    /// data, and gives both to [`MirrorOptions::from`]: then events tell all that it lacks. Where
+    /// there is no cookie, until the next [`Event::Fresh`](crate::Event::Fresh), the one that it
+    /// saved before holds.
     ///
     /// # Errors
     /// When another mirror is kept there, or the file cannot be read or is not one that was saved.
@@ -177,8 +179,9 @@ impl Mirror {
     }
 
     /// What happens to it, from the beginning: if it is whole already, the first event is
-    /// [`Event::Fresh`](crate::Event::Fresh) with all that differs from what it was started with, and all gaps since; if
-    /// there is no connection now, [`Event::Offline`](crate::Event::Offline) comes behind that.
+    /// [`Event::Fresh`](crate::Event::Fresh) with all that differs from what it was started with,
+    /// and all gaps since; if there is no connection now, [`Event::Offline`](crate::Event::Offline)
+    /// comes behind that.
     pub fn changes(&self) -> Changes {
         self.shared.changes()
     }
@@ -190,8 +193,8 @@ impl Mirror {
     }
 
     /// Waits until it is fresh and at `rev` or later: with the revision of a write, until it shows
-    /// that write. Gives the revision that it is at then. A revision is of one history: where the broker
-    /// has begun another (the `epoch` of a cookie), one of before may be far ahead.
+    /// that write. Gives the revision that it is at then. A revision is of one history: where the
+    /// broker has begun another (the `epoch` of a cookie), one of before may be far ahead.
     ///
     /// # Errors
     /// When the mirror has ended.
@@ -206,7 +209,8 @@ impl Mirror {
         self.wait(reached).await
     }
 
-    /// Waits until it is fresh; one of mode `once`: until it was. Gives the revision that it is at then.
+    /// Waits until it is fresh; one of mode `once`: until it was. Gives the revision that it is at
+    /// then.
     ///
     /// # Errors
     /// When the mirror has ended.
@@ -290,8 +294,8 @@ impl Mirror {
         let mut front = before.cloned().or_else(oldest);
         let mut page = Found { rev: Revision::ZERO, entries: Vec::new(), more: true };
         let mut limit = limit as usize;
-        // A broker may send fewer than asked for, and among a log's children may be others: there are more
-        // when one more was seen.
+        // A broker may send fewer than asked for, and among a log's children may be others: there
+        // are more when one more was seen.
         while page.more && (limit == 0 || page.entries.len() <= limit) {
             let left = if limit == 0 { 0 } else { limit + 1 - page.entries.len() };
             let left = u32::try_from(left).unwrap_or(u32::MAX);
@@ -321,8 +325,8 @@ impl Mirror {
         Ok(page)
     }
 
-    /// Ends it, as dropping it does; the client lives on. One that is kept is saved once more, and its
-    /// file can be taken again when this returns.
+    /// Ends it, as dropping it does; the client lives on. One that is kept is saved once more, and
+    /// its file can be taken again when this returns.
     ///
     /// # Errors
     /// When it could not be saved: the file holds what it held before.
@@ -332,8 +336,8 @@ impl Mirror {
         shared.released().await
     }
 
-    /// Starts again from nothing, and waits until it is whole. What it shows stays until then. Gives the
-    /// revision that it is at then.
+    /// Starts again from nothing, and waits until it is whole. What it shows stays until then.
+    /// Gives the revision that it is at then.
     ///
     /// # Errors
     /// When the mirror has ended.
@@ -347,8 +351,8 @@ impl Mirror {
         self.fresh().await
     }
 
-    /// Compares it with the tree now, by digest. When it differs it starts again by itself. Behind the
-    /// end of the client nobody knows.
+    /// Compares it with the tree now, by digest. When it differs it starts again by itself. Behind
+    /// the end of the client nobody knows.
     ///
     /// # Errors
     /// [`Error::Timeout`] when the broker does not answer in time.

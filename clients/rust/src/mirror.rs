@@ -126,9 +126,9 @@ impl Snapshot {
         before.entries.diff(&self.entries).map(change).collect()
     }
 
-    /// Those of the changes behind this that trim an entry which is not in `known`, or, as the broker
-    /// says, others that the mirror never had. Revisions do not say which are in it: another history may
-    /// have others at the same.
+    /// Those of the changes behind this that trim an entry which is not in `known`, or, as the
+    /// broker says, others that the mirror never had. Revisions do not say which are in it: another
+    /// history may have others at the same.
     pub(crate) fn gaps<'a>(&self, known: &Snapshot, changes: &'a [Change]) -> Vec<&'a Change> {
         let paths = View { values: false, ..View::tree(Path::root()) };
         let mut copy = Copy { snapshot: self.clone(), digest: Digest::default() };
@@ -437,8 +437,8 @@ impl State {
         }
     }
 
-    /// A piece or the end of a refresh, and none is under way: where the mirror waits it is from before
-    /// it was started again.
+    /// A piece or the end of a refresh, and none is under way: where the mirror waits it is from
+    /// before it was started again.
     fn stray(&mut self) -> Outcome {
         match self.phase {
             Phase::Fresh => self.broken("a piece of a refresh came without a refresh"),

@@ -78,9 +78,9 @@ impl Options {
     }
 
     /// Where tokens come from: `hook` is asked before each attempt to connect, for as long as
-    /// [`Options::connect_timeout`] allows, and once more at once when the broker refuses the token; when it
-    /// refuses that one too, before a connection has lasted ten seconds, the client ends. An error or a panic of `hook` is an attempt that failed,
-    /// and tried again as such.
+    /// [`Options::connect_timeout`] allows, and once more at once when the broker refuses the
+    /// token; when it refuses that one too, before a connection has lasted ten seconds, the client
+    /// ends. An error or a panic of `hook` is an attempt that failed, and tried again as such.
     pub fn token_from<F, T>(mut self, hook: F) -> Options
     where
         F: Fn() -> T + Send + Sync + 'static,
@@ -118,7 +118,8 @@ impl Options {
     }
 
     /// How many bytes of requests may wait, sent or not, each counted as 512, 128 for each step,
-    /// condition and path in it, and its values: 16 MiB unless told. What comes then waits for room.
+    /// condition and path in it, and its values: 16 MiB unless told. What comes then waits for
+    /// room.
     pub fn queue_bytes(mut self, bytes: u32) -> Options {
         self.queue_bytes = bytes.max(1);
         self

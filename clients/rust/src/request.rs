@@ -337,8 +337,8 @@ pub(crate) fn once_sent(frame: &ClientFrame) -> Sent {
     }
 }
 
-/// Where a write names a revision, in a condition or by the key of a log: another history may have something
-/// else there. That an entry is absent is about any.
+/// Where a write names a revision, in a condition or by the key of a log: another history may have
+/// something else there. That an entry is absent is about any.
 pub(crate) fn of_history(frame: &ClientFrame) -> Vec<&Path> {
     let keyed = |path: &Path| path.segments().any(|name| LogKey::parse(name).is_some());
     let at = |path, expect: &Option<Expect>| {

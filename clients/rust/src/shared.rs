@@ -171,8 +171,8 @@ impl Shared {
         Changes::new(feed, initial, place)
     }
 
-    /// The application looks at the mirror itself: where all who read have left, it goes by that from
-    /// now on.
+    /// The application looks at the mirror itself: where all who read have left, it goes by that
+    /// from now on.
     pub(crate) fn look(&self) -> MutexGuard<'_, Inner> {
         let mut inner = self.lock();
         let left = |all: &Vec<Arc<Place>>| all.iter().all(|place| Arc::strong_count(place) == 1);
@@ -183,8 +183,8 @@ impl Shared {
         inner
     }
 
-    /// What the application was shown: by the slowest of those who read, or the last who did; with no
-    /// reader, what there is.
+    /// What the application was shown: by the slowest of those who read, or the last who did; with
+    /// no reader, what there is.
     pub(crate) fn shown(&self) -> Snapshot {
         let inner = self.lock();
         let readers = inner.places.as_deref().unwrap_or_default();

@@ -183,8 +183,8 @@ impl Transaction {
         self.then(Do::Drop { path });
     }
 
-    /// One more [`Step`](crate::Step). Later reads of this transaction see it, except what it appends, which has no name
-    /// yet, and what it trims.
+    /// One more [`Step`](crate::Step). Later reads of this transaction see it, except what it
+    /// appends, which has no name yet, and what it trims.
     pub fn then(&mut self, step: Do) {
         match &step {
             Do::Put { path, value, .. } => {
@@ -206,8 +206,8 @@ impl Transaction {
         self.writes.push(step);
     }
 
-    /// Ends the run, whatever is done behind this; the next one comes when something that was read has
-    /// changed in the mirror. One that has read nothing waits for ever.
+    /// Ends the run, whatever is done behind this; the next one comes when something that was read
+    /// has changed in the mirror. One that has read nothing waits for ever.
     ///
     /// # Errors
     /// Always: [`Abort::Retry`].

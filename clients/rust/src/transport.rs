@@ -119,8 +119,8 @@ impl Link {
         stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
         // The broker's `frame_bytes` is known at `welcome` only, and a client that refused what the
         // broker may send would come back for it for ever. So the bound is what any broker can set;
-        // it is there for a length that cannot be. The library takes addresses for a frame by its header,
-        // memory only as it comes, and no other bound once it is connected.
+        // it is there for a length that cannot be. The library takes addresses for a frame by its
+        // header, memory only as it comes, and no other bound once it is connected.
         let most = usize::try_from(u32::MAX).ok();
         let config = WebSocketConfig::default().max_frame_size(most).max_message_size(most);
         match client_async_with_config(request, stream, Some(config)).await {

@@ -1,4 +1,5 @@
-//! What holds where the client meets the world: its runtime, the application's functions, the clock.
+//! What holds where the client meets the world: its runtime, the application's functions, the
+//! clock.
 
 mod broker;
 #[expect(dead_code, reason = "what other tests need")]

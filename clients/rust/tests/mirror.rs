@@ -1,7 +1,7 @@
 //! The pure mirror against a model: a tree that remembers every revision.
 //!
-//! Random stories say their seed when they fail; `ONETREE_SEED=<seed> cargo test --test mirror` plays
-//! them again.
+//! Random stories say their seed when they fail; `ONETREE_SEED=<seed> cargo test --test mirror`
+//! plays them again.
 
 mod naive;
 
@@ -479,7 +479,8 @@ fn an_outrun_refresh_throws_away_what_was_staged() {
     assert_eq!(said, [("/a", true), ("/new", false)]);
 }
 
-/// A sweep that outlives its snapshot goes round again, and sends what it had read from a newer one twice.
+/// A sweep that outlives its snapshot goes round again, and sends what it had read from a newer one
+/// twice.
 #[test]
 fn what_two_rounds_of_a_sweep_bring_is_told_once() {
     let mut state = fresh();

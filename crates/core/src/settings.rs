@@ -49,15 +49,18 @@ pub struct Bounds {
     pub commit_conditions: u32,
     /// Tombstones, and marks of drops and trims: beyond, the horizon moves up.
     pub tombstones: u64,
-    /// Bytes of memory of the same, roughly: those of each path, and 384 for each. Beyond, the horizon moves up.
+    /// Bytes of memory of the same, roughly: those of each path, and 384 for each. Beyond, the
+    /// horizon moves up.
     pub tombstone_bytes: u64,
     /// Age of a tombstone, milliseconds: beyond, the horizon moves up.
     pub tombstone_ms: u64,
     /// Answers remembered for each client that numbers its writes.
     pub dedup_answers: u32,
-    /// Bytes of memory of the answers remembered for one client, roughly. Its last answer is always kept.
+    /// Bytes of memory of the answers remembered for one client, roughly. Its last answer is always
+    /// kept.
     pub dedup_client_bytes: u64,
-    /// The same of all clients together: beyond, the clients that have been silent longest are forgotten, all but one.
+    /// The same of all clients together: beyond, the clients that have been silent longest are
+    /// forgotten, all but one.
     pub dedup_bytes: u64,
     /// Clients that are remembered.
     pub dedup_clients: u32,
@@ -106,7 +109,7 @@ pub struct Retention {
     pub keep: Option<u64>,
     /// Age of an entry, milliseconds.
     pub max_age_ms: Option<u64>,
-    /// Bytes of paths and values, from the oldest entry to the newest, with what is under them. Looked at
-    /// when the log gets an entry or one of its entries is written again.
+    /// Bytes of paths and values, from the oldest entry to the newest, with what is under them.
+    /// Looked at when the log gets an entry or one of its entries is written again.
     pub max_bytes: Option<u64>,
 }

@@ -13,8 +13,8 @@ use crate::settings::Time;
 /// `rev` is ZERO while only marks are here; a put or a delete sets it. `value` is `Some` for an
 /// entry, `None` for a tombstone.
 ///
-/// In this order, so that a search for changes, which asks each slot of a leaf for `rev` and `rare`,
-/// fetches one line of memory for both.
+/// In this order, so that a search for changes, which asks each slot of a leaf for `rev` and
+/// `rare`, fetches one line of memory for both.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(crate) struct Slot {
@@ -25,8 +25,8 @@ pub(crate) struct Slot {
     /// The hash of (path, rev) as two halves: a `u128` would align the slot to 16 bytes.
     hash: [u64; 2],
     pub(crate) time: Time,
-    /// Which segments of the path are log keys. Kept, because a search looks at each slot of a leaf, and
-    /// most of their paths would have to be fetched from memory for it.
+    /// Which segments of the path are log keys. Kept, because a search looks at each slot of a
+    /// leaf, and most of their paths would have to be fetched from memory for it.
     keyed: Depths,
     /// Segments of the path if the last one is a log key, otherwise 0.
     logged_depth: u8,
@@ -178,8 +178,8 @@ pub struct Summary {
     pub logged: u64,
     /// The most segments that the path of one of these has.
     pub logged_depth: usize,
-    /// How deep the entries of logs lie. Of a range under a path, those of its own lie less deep than all
-    /// others: so a search finds them, whatever else is there.
+    /// How deep the entries of logs lie. Of a range under a path, those of its own lie less deep
+    /// than all others: so a search finds them, whatever else is there.
     pub(crate) entries: Depths,
     /// At which depths the paths of slots have log keys, also above their last segment.
     pub(crate) keyed: Depths,
@@ -245,8 +245,8 @@ impl map::Summary for Summary {
     }
 
     fn replace(&mut self, old: &Summary, new: &Summary) -> bool {
-        // Sums subtract; a maximum can be kept only while what goes was not it, a set while nothing of
-        // it goes.
+        // Sums subtract; a maximum can be kept only while what goes was not it, a set while nothing
+        // of it goes.
         let lost = |sum: Revision, old: Revision, new: Revision| old == sum && new < old;
         if lost(self.highest_rev, old.highest_rev, new.highest_rev)
             || lost(self.highest_delete_rev, old.highest_delete_rev, new.highest_delete_rev)

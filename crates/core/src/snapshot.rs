@@ -114,8 +114,9 @@ impl Snapshot {
     }
 
     /// What every mirror of `view` must have at this revision. O(log n) for a subtree; otherwise
-    /// the view is walked, and there is none when that is more than `scan` slots (one counts once more for
-    /// each 16 segments of the patterns), of which it takes away what it has walked. A view with a `tail` has none: it depends on when the mirror was last refreshed.
+    /// the view is walked, and there is none when that is more than `scan` slots (one counts once
+    /// more for each 16 segments of the patterns), of which it takes away what it has walked. A
+    /// view with a `tail` has none: it depends on when the mirror was last refreshed.
     pub fn digest(&self, view: &View, scan: &mut usize) -> Option<Digest> {
         if view.tail.is_some() {
             return None;
@@ -132,10 +133,10 @@ impl Snapshot {
         walk.left().map(|_| digest)
     }
 
-    /// A page of the entries at and under `page.path`, and whether there is more behind it. At
-    /// most `entries` of them, and no more once their bytes pass `bytes`; at least one. Among direct children
-    /// are those without a value that have something below them: they are at revision 0. Cost: what
-    /// is sent, times O(log n) for direct children.
+    /// A page of the entries at and under `page.path`, and whether there is more behind it. At most
+    /// `entries` of them, and no more once their bytes pass `bytes`; at least one. Among direct
+    /// children are those without a value that have something below them: they are at revision 0.
+    /// Cost: what is sent, times O(log n) for direct children.
     pub fn list(&self, page: &List, bytes: usize, entries: usize) -> (Vec<Change>, bool) {
         if page.depth == Depth::Entry {
             let shown = within(page, None, None, &page.path) == Ordering::Equal;
@@ -145,7 +146,8 @@ impl Snapshot {
         let most = if page.limit == 0 { entries } else { entries.min(page.limit as usize) };
         let mut found: Vec<Change> = Vec::new();
         let mut size = 0;
-        // The child that the page ends below of, if it does: it lies before that, and so is one of them.
+        // The child that the page ends below of, if it does: it lies before that, and so is one of
+        // them.
         let before = page.before.as_ref().filter(|_| page.depth == Depth::Children);
         let last = before.and_then(|before| {
             let mut below = page.path.below(before)?;
@@ -201,8 +203,8 @@ impl Snapshot {
     }
 }
 
-/// Where `path` lies from what is left of the page, once the children up to `edge` are done. What is below `last`
-/// is looked at, also where it is behind the page's end.
+/// Where `path` lies from what is left of the page, once the children up to `edge` are done. What
+/// is below `last` is looked at, also where it is behind the page's end.
 fn within(page: &List, last: Option<&Path>, edge: Option<&Path>, path: &Path) -> Ordering {
     let done = |edge: &Path| match (edge == &page.path, page.reverse) {
         // The top itself: its children come before it in reverse, behind it otherwise.

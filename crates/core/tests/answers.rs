@@ -1,4 +1,5 @@
-//! The memory of answers: how much of it there is for a client, and that it is the same wherever it was made.
+//! The memory of answers: how much of it there is for a client, and that it is the same wherever it
+//! was made.
 
 use std::sync::Arc;
 
@@ -151,7 +152,8 @@ fn the_answers_of_all_clients_together_have_a_bound() {
         assert!(clients == client + 1 || clients > 8, "{clients} after {client}");
         assert!(bytes <= 60_000, "{bytes} of {clients}");
     }
-    // A restart with less room lets go of what no longer fits, but for one client, however much that holds.
+    // A restart with less room lets go of what no longer fits, but for one client, however much
+    // that holds.
     let smaller = Bounds { dedup_bytes: 1, ..bounds };
     let mut state = restarted(&state, smaller);
     housekeep(&mut state, 1);
@@ -175,8 +177,8 @@ fn a_first_write_of_a_client_that_was_forgotten_is_not_done_again() {
     }
     for mut state in [restarted(&state, bounds), state] {
         assert_eq!(put(&mut state, 7, "a", since), Err(Code::OutcomeUnknown));
-        // One that began behind all that was forgotten has never been here, and neither has one that has
-        // sent nothing before.
+        // One that began behind all that was forgotten has never been here, and neither has one
+        // that has sent nothing before.
         let now = Some(state.rev().get());
         assert!(put(&mut state, 7, "new", now).is_ok());
         assert!(put(&mut state, 7, "fresh", None).is_ok());

@@ -509,7 +509,8 @@ fn an_old_ephemeral_entry_does_not_block_its_owner_nor_take_the_new_one_with_it(
 
 #[test]
 fn what_comes_behind_the_end_of_its_session_is_owned_by_nobody_and_refused() {
-    // Ours: puts of a connection whose session another one had taken over and ended stayed for ever.
+    // Ours: puts of a connection whose session another one had taken over and ended stayed for
+    // ever.
     let mut state = State::new(settings());
     let session = state.open_session(Time(0), None, Name::parse("s").unwrap()).unwrap().name;
     let author = Author { session: Some(session.clone()), ..Author::default() };
@@ -535,7 +536,8 @@ fn what_comes_behind_the_end_of_its_session_is_owned_by_nobody_and_refused() {
 
 #[test]
 fn a_refusal_that_clients_do_not_count_uses_no_number() {
-    // Ours: the number was used up, so the write behind was told another one's refusal, and was lost.
+    // Ours: the number was used up, so the write behind was told another one's refusal, and was
+    // lost.
     let mut knobs = settings();
     knobs.bounds.commit_changes = 2;
     let mut state = State::new(knobs);

@@ -1,5 +1,5 @@
-//! What logs and what lies under them cost the tree's owner, in nodes visited (feature `count-visits`):
-//! what is asked for counts, not what else is there.
+//! What logs and what lies under them cost the tree's owner, in nodes visited (feature
+//! `count-visits`): what is asked for counts, not what else is there.
 
 #[path = "common/cost.rs"]
 mod cost;
@@ -125,15 +125,16 @@ fn a_trim_of_many_searches_for_few_of_them() {
         assert_eq!(state.snapshot().entries(&path("/log")).count(), left);
         visits / 5_000
     };
-    // They go as one, and where other names are before, behind and between them, which stay, as few.
+    // They go as one, and where other names are before, behind and between them, which stay, as
+    // few.
     for others in [&[][..], &["-head", ".meta", "0", "head"], &["between"]] {
         let (plain, replied) = (trim(false, others), trim(true, others));
         assert!(plain <= 1 && replied <= 1, "{plain}, {replied} nodes for each entry: {others:?}");
     }
 }
 
-/// A log whose messages have replies, and that has other children: these are not its entries, and it is not
-/// due for them.
+/// A log whose messages have replies, and that has other children: these are not its entries, and
+/// it is not due for them.
 #[test]
 fn an_append_costs_no_more_in_a_large_log_with_much_under_it() {
     let _alone = alone();

@@ -1,7 +1,7 @@
 //! The map against a model: a `BTreeMap`, and a list of what was forgotten.
 //!
-//! Each property prints its seed when it fails; `ONETREE_SEED=<seed> cargo test --test map` runs the
-//! same cases again.
+//! Each property prints its seed when it fails; `ONETREE_SEED=<seed> cargo test --test map` runs
+//! the same cases again.
 
 use std::cell::Cell;
 use std::cmp::Ordering;

@@ -33,8 +33,8 @@ fn put(state: &mut State, at: &str) {
     write(state, 1, Do::Put { path: path(at), value, ttl_ms: None, ephemeral: false });
 }
 
-/// Appends values of these lengths, with housekeeping after each; gives the bytes of each entry that
-/// is left, oldest first.
+/// Appends values of these lengths, with housekeeping after each; gives the bytes of each entry
+/// that is left, oldest first.
 fn left(mut state: State, beside: &[&str], lengths: &[usize]) -> Vec<u64> {
     for at in beside {
         put(&mut state, at);
@@ -176,8 +176,8 @@ fn what_is_too_old_goes_with_what_is_too_many() {
     assert!(left.len() <= 40 + 5 && left.len() >= 40, "{}", left.len());
 }
 
-/// Logs whose oldest entry was written again are due, and there is nothing to trim: however many there
-/// are, it takes no more stack and no longer turn than one.
+/// Logs whose oldest entry was written again are due, and there is nothing to trim: however many
+/// there are, it takes no more stack and no longer turn than one.
 #[test]
 fn many_logs_that_are_due_for_nothing_are_noted_anew() {
     const LOGS: usize = 10_000;
@@ -265,7 +265,8 @@ fn a_log_without_entries_takes_no_memory() {
     }
 }
 
-/// Each state that has the same history trims at the same moment, whether it wrote, replayed or loaded it.
+/// Each state that has the same history trims at the same moment, whether it wrote, replayed or
+/// loaded it.
 #[test]
 fn a_log_is_counted_alike_after_a_restart() {
     let settings = || settings(Some(40), Some(8_000), None);

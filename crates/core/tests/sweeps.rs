@@ -29,8 +29,8 @@ fn sub(number: u32) -> Sub {
     Sub { id: 0, sub: number, view, cookie, mode, signals, every_ms, copy }
 }
 
-/// A world with small frames, or turns that look at few slots, so that a sweep takes many, which reads
-/// every other snapshot.
+/// A world with small frames, or turns that look at few slots, so that a sweep takes many, which
+/// reads every other snapshot.
 fn sweeping(holds: usize, turn_slots: usize) -> Sim {
     let mut knobs = Knobs { turn_slots, ..Knobs::calm(1) };
     (knobs.frame_bytes, knobs.holds, knobs.outbox_bytes) = (1, holds, 400);
@@ -249,7 +249,8 @@ fn a_tail_of_one_log_hides_nothing_of_what_lies_between_its_keys() {
 
 #[test]
 fn a_tail_counts_the_entries_that_its_view_may_see() {
-    // Answers below the messages of a log: the messages are not seen, so it is the answers that count.
+    // Answers below the messages of a log: the messages are not seen, so it is the answers that
+    // count.
     let answers = |message| format!("/log/{}/answers", key(message));
     let to = |message, count| appends(&answers(message), count);
     let before = [appends("/log", 3), to(1, 3), to(2, 1), to(3, 2)].concat();

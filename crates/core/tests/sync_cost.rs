@@ -1,5 +1,5 @@
-//! What one turn of a feed may cost, in nodes visited (feature `count-visits`): whoever has nothing to be
-//! told of a large tree keeps nobody waiting.
+//! What one turn of a feed may cost, in nodes visited (feature `count-visits`): whoever has nothing
+//! to be told of a large tree keeps nobody waiting.
 
 #[path = "common/cost.rs"]
 mod cost;
@@ -290,7 +290,8 @@ fn a_tail_that_moves_on_costs_what_it_shows() {
     assert!(all <= limit, "{all} > {limit}");
 }
 
-/// Mirrors with `every_ms` are not looked through at the end of an interval in which nothing was committed.
+/// Mirrors with `every_ms` are not looked through at the end of an interval in which nothing was
+/// committed.
 #[test]
 fn mirrors_at_intervals_cost_nothing_while_nothing_changes() {
     let _alone = alone();

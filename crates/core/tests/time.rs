@@ -1,5 +1,5 @@
-//! Time comes from outside, and may jump: what has an age grows older by what is said to have passed, the grace
-//! of a session only by what has.
+//! Time comes from outside, and may jump: what has an age grows older by what is said to have
+//! passed, the grace of a session only by what has.
 
 use onetree_core::{Author, Request, Retention, Settings, State, Time};
 use onetree_protocol::frame::Do;

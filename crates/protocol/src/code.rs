@@ -65,7 +65,8 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The frame is not one: not JSON or MessagePack, a duplicate key, a lone surrogate, a field of the wrong type.
+    /// The frame is not one: not JSON or MessagePack, a duplicate key, a lone surrogate, a field of
+    /// the wrong type.
     BadFrame = "bad-frame", Fix, Some(4400);
     /// The frame's `op` is not known.
     UnknownOp = "unknown-op", Fix, None;
@@ -93,8 +94,8 @@ codes! {
     LogKey = "log-key", Fix, None;
     /// The transaction has more changes or conditions than a commit may have.
     TooManyChanges = "too-many-changes", Fix, None;
-    /// The connection has as many subscriptions as `limits.subscriptions` allows, or as large ones as the
-    /// broker does.
+    /// The connection has as many subscriptions as `limits.subscriptions` allows, or as large ones
+    /// as the broker does.
     TooManySubscriptions = "too-many-subscriptions", Fix, None;
     /// The subscription's number is in use on this connection.
     SubInUse = "sub-in-use", Fix, None;
@@ -108,7 +109,8 @@ codes! {
     TooManySessions = "too-many-sessions", Retry, Some(4430);
     /// The tree holds as many entries or bytes as the broker allows.
     TreeFull = "tree-full", Retry, None;
-    /// The write was accepted before, but its answer is no longer remembered; it is not executed again.
+    /// The write was accepted before, but its answer is no longer remembered; it is not executed
+    /// again.
     OutcomeUnknown = "outcome-unknown", Stop, None;
     /// The write's `seq` skips one, or comes without a `client`.
     SeqGap = "seq-gap", Fix, None;
@@ -141,8 +143,8 @@ impl Code {
         Code::ALL.iter().copied().find(|code| code.close() == Some(close))
     }
 
-    /// Whether a numbered write that is refused with this code has used its `seq` up: the refusal is a
-    /// commit, and is told again when the write comes again. `spec/codes.json` lists the same.
+    /// Whether a numbered write that is refused with this code has used its `seq` up: the refusal
+    /// is a commit, and is told again when the write comes again. `spec/codes.json` lists the same.
     pub fn uses_seq(self) -> bool {
         matches!(self, Code::Conflict | Code::LogKey | Code::TreeFull)
     }

@@ -79,10 +79,9 @@ impl DigestKey {
         hex::parse_u128(text).map(DigestKey)
     }
 
-    /// The hash of one entry: BLAKE2s (RFC 7693) with this key (16 bytes, big-endian) and a
-    /// 16-byte result, read as a big-endian number, over the revision (8 bytes, big-endian)
-    /// followed by the bytes of the path. Whoever needs many keeps a [`EntryHasher`]: it is twice as
-    /// fast.
+    /// The hash of one entry: BLAKE2s (RFC 7693) with this key (16 bytes, big-endian) and a 16-byte
+    /// result, read as a big-endian number, over the revision (8 bytes, big-endian) followed by the
+    /// bytes of the path. Whoever needs many keeps a [`EntryHasher`]: it is twice as fast.
     pub fn hash(&self, path: &Path, rev: Revision) -> u128 {
         EntryHasher::new(*self).hash(path, rev)
     }

@@ -7,12 +7,13 @@ use crate::json_text::check_frame;
 
 pub use crate::json_text::{JsonError, check, may_be_deep};
 
-/// One line of `export`, without the line end: `{"path":…,"rev":…,"type":…,"json"|"text"|"bytes":…}`.
-/// `type` is left out when it is `application/json`; the value when the change carries none.
-/// A change that is not a put adds `"delete":true`, `"drop":true`, or `"trim":…,"gap":…`.
+/// One line of `export`, without the line end:
+/// `{"path":…,"rev":…,"type":…,"json"|"text"|"bytes":…}`. `type` is left out when it is
+/// `application/json`; the value when the change carries none. A change that is not a put adds
+/// `"delete":true`, `"drop":true`, or `"trim":…,"gap":…`.
 ///
-/// A JSON value that has line breaks stands in `bytes`, with its type: a line is one line, and the bytes
-/// come through unchanged. Space around it is not part of the value.
+/// A JSON value that has line breaks stands in `bytes`, with its type: a line is one line, and the
+/// bytes come through unchanged. Space around it is not part of the value.
 pub fn change_line(change: &Change) -> String {
     codec::json_line(change)
 }

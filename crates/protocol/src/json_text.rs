@@ -81,8 +81,8 @@ pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
     debug_assert!(written.is_ok(), "memory takes what it is given");
 }
 
-/// Whether a JSON value that stood in a frame is nested too deep for a value, or may be: it has more
-/// brackets than that.
+/// Whether a JSON value that stood in a frame is nested too deep for a value, or may be: it has
+/// more brackets than that.
 pub fn may_be_deep(bytes: &[u8]) -> bool {
     // Most are short, or are not nested at all.
     if bytes.len() <= JSON_DEPTH || !matches!(bytes[0], b'[' | b'{' | b' ' | b'\t' | b'\n' | b'\r')

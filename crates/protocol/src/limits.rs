@@ -14,9 +14,11 @@ pub const PATTERNS: usize = 32;
 /// The patterns of all subscriptions of a `hello`, and the subscriptions: where all are read, a few
 /// milliseconds. A broker allows a connection no more of either.
 pub const HELLO_ITEMS: usize = 65_535;
-/// The changes of a transaction, and its conditions: what a log key can count. A broker may allow fewer.
+/// The changes of a transaction, and its conditions: what a log key can count. A broker may allow
+/// fewer.
 pub const TXN_ITEMS: usize = 65_535;
-/// The paths of one `get`: up to 5 us each, so a full one takes some milliseconds of the connection's.
+/// The paths of one `get`: up to 5 us each, so a full one takes some milliseconds of the
+/// connection's.
 pub const GET_PATHS: usize = 1_024;
 /// Nesting of a JSON value: what serde_json and every browser accept.
 pub const JSON_DEPTH: usize = 127;

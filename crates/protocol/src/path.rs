@@ -192,8 +192,8 @@ fn check(text: &str) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Whether a path is right for certain, found out in one pass: ASCII without control characters, no dot
-/// and no `/` behind a `/`, and short enough that no limit is near. Most paths are.
+/// Whether a path is right for certain, found out in one pass: ASCII without control characters, no
+/// dot and no `/` behind a `/`, and short enough that no limit is near. Most paths are.
 fn is_plain(path: &[u8]) -> bool {
     let mut depth = 0;
     let mut before = b' ';

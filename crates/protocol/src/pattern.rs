@@ -28,11 +28,12 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// Checks `text` and makes it a pattern, as the protocol has them. What somebody wrote is read by
-    /// [`Pattern::written`].
+    /// Checks `text` and makes it a pattern, as the protocol has them. What somebody wrote is read
+    /// by [`Pattern::written`].
     ///
     /// # Errors
-    /// When it begins with `/`, a segment is not one (empty, `.`, control characters, too long), or there are too many.
+    /// When it begins with `/`, a segment is not one (empty, `.`, control characters, too long), or
+    /// there are too many.
     pub fn parse(text: &str) -> Result<Pattern, PatternError> {
         use crate::limits::{PATH_BYTES, PATH_SEGMENTS};
         if text.len() > PATH_BYTES {
@@ -52,11 +53,12 @@ impl Pattern {
         Ok(Pattern(text.into()))
     }
 
-    /// As [`Pattern::parse`], of a text that somebody wrote: in a program, on the command line, in a file.
+    /// As [`Pattern::parse`], of a text that somebody wrote: in a program, on the command line, in
+    /// a file.
     ///
     /// # Errors
-    /// Also where there is a `*` within a segment: on the wire it is a character like others, but who writes
-    /// `user-*` means what begins so, of which it would match nothing.
+    /// Also where there is a `*` within a segment: on the wire it is a character like others, but
+    /// who writes `user-*` means what begins so, of which it would match nothing.
     pub fn written(text: &str) -> Result<Pattern, PatternError> {
         let pattern = Pattern::parse(text)?;
         let within = |segment: &&str| segment.contains('*') && !matches!(*segment, "*" | "**");
@@ -77,7 +79,8 @@ impl Pattern {
         self.fits(below, |pattern, segment| pattern == segment)
     }
 
-    /// Whether a log key, whichever, can match behind these segments below the base. Cost: as [`Pattern::matches`].
+    /// Whether a log key, whichever, can match behind these segments below the base. Cost: as
+    /// [`Pattern::matches`].
     pub fn matches_key_behind<'a>(&self, below: impl Iterator<Item = &'a str> + Clone) -> bool {
         let any_key = std::iter::once(None);
         self.fits(below.map(Some).chain(any_key), |pattern, segment| {

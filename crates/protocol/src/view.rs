@@ -73,8 +73,8 @@ impl View {
         View { base, depth: Depth::Tree, patterns: Vec::new(), tail: None, values: true }
     }
 
-    /// Whether `path` lies at or under the base, and no deeper than the view reaches: it sees it, its
-    /// patterns and its tail aside.
+    /// Whether `path` lies at or under the base, and no deeper than the view reaches: it sees it,
+    /// its patterns and its tail aside.
     pub fn reaches(&self, path: &Path) -> bool {
         self.base.below(path).is_some_and(|below| self.depth.reaches(below))
     }
@@ -92,16 +92,16 @@ impl View {
         self.base.below(path).is_some_and(|below| self.depth.reaches_under(below))
     }
 
-    /// Whether the view may see entries of a log, of which these are the segments below the base: then these
-    /// entries are what its tail counts. Cost: as [`View::sees`].
+    /// Whether the view may see entries of a log, of which these are the segments below the base:
+    /// then these entries are what its tail counts. Cost: as [`View::sees`].
     pub fn sees_entries_of<'a>(&self, log: impl Iterator<Item = &'a str> + Clone) -> bool {
         let shown = |pattern: &Pattern| pattern.matches_key_behind(log.clone());
         self.depth.reaches_under(log.clone())
             && (self.patterns.is_empty() || self.patterns.iter().any(shown))
     }
 
-    /// The segments of all patterns: what it costs to match a path with them is this times the segments of the path, at
-    /// most. Cost: their length.
+    /// The segments of all patterns: what it costs to match a path with them is this times the
+    /// segments of the path, at most. Cost: their length.
     pub fn pattern_segments(&self) -> usize {
         self.patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum()
     }

@@ -1,9 +1,10 @@
-//! Whatever comes, reading it does no harm: what is read is written and read again as the same, what
-//! is refused has a code.
+//! Whatever comes, reading it does no harm: what is read is written and read again as the same,
+//! what is refused has a code.
 //!
 //! Inputs are the vectors of `spec/vectors`, changed by chance. Each target runs 20,000 of them;
-//! `ONETREE_FUZZ_SECONDS=60 cargo test --release --test fuzz -- --nocapture` runs each for a minute.
-//! A failure prints the input and the seed; `ONETREE_SEED=<seed>` runs the same inputs again.
+//! `ONETREE_FUZZ_SECONDS=60 cargo test --release --test fuzz -- --nocapture` runs each for a
+//! minute. A failure prints the input and the seed; `ONETREE_SEED=<seed>` runs the same inputs
+//! again.
 
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};

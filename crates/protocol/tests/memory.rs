@@ -1,5 +1,5 @@
-//! Reading takes memory and time in proportion to what came, whatever lengths are claimed. One test alone:
-//! the allocator counts for the whole process.
+//! Reading takes memory and time in proportion to what came, whatever lengths are claimed. One test
+//! alone: the allocator counts for the whole process.
 
 use std::alloc::System;
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ mod frames;
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// All that is allocated while one byte is read, at most: an item of JSON takes a slice of 16 for two
-/// bytes, in a vector that doubles, read twice where it is not the last; a member of JSON takes six bytes
-/// there, and a name in a set and 40 bytes in a vector here.
+/// All that is allocated while one byte is read, at most: an item of JSON takes a slice of 16 for
+/// two bytes, in a vector that doubles, read twice where it is not the last; a member of JSON takes
+/// six bytes there, and a name in a set and 40 bytes in a vector here.
 const PER_BYTE: usize = 128;
 /// What takes this long for a megabyte takes the square of its size, also on a slow machine.
 const AGES: Duration = Duration::from_secs(10);

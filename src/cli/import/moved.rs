@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 /// What is known of the entries of logs.
 #[derive(Default)]
 pub(super) struct Moved {
-    /// Those that were appended and that the next line may hang under, the top first. An export has an
-    /// entry right before what is under it, so those above a line are all there is to remember.
+    /// Those that were appended and that the next line may hang under, the top first. An export has
+    /// an entry right before what is under it, so those above a line are all there is to remember.
     above: Vec<Appended>,
     /// Of each log, the highest key of those.
     newest: HashMap<Path, LogKey>,
@@ -36,8 +36,8 @@ enum To {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
     At(Path),
-    /// Under this entry, which is there no more: it is not where an export has it. Its key is another entry's by now,
-    /// or will be; its log is at `log`.
+    /// Under this entry, which is there no more: it is not where an export has it. Its key is
+    /// another entry's by now, or will be; its log is at `log`.
     Gone {
         entry: Path,
         log: Path,
@@ -49,7 +49,8 @@ pub(super) enum Place {
 }
 
 impl Moved {
-    /// Where what was at `path` goes. Waits for the answer to the append of the entry that it is under.
+    /// Where what was at `path` goes. Waits for the answer to the append of the entry that it is
+    /// under.
     pub(super) async fn place(&mut self, path: &Path) -> Place {
         let is_under = |above: &Path| above != path && above.contains(path);
         while self.above.last().is_some_and(|last| !is_under(&last.from)) {

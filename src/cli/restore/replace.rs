@@ -7,19 +7,20 @@ use onetree::store::files::{Disk, HISTORY, RESTORING, Storage};
 /// What the names begin with of the directories that old files go to.
 pub(super) const ASIDE: &str = "before-restore-";
 
-/// The directory that new files are made in. It becomes [`RESTORING`] right before the first move: who is ended before that
-/// leaves a directory to start on.
+/// The directory that new files are made in. It becomes [`RESTORING`] right before the first move:
+/// who is ended before that leaves a directory to start on.
 pub(super) const MAKING: &str = "restore-new.tmp";
 
-/// Replaces the files `old` of a directory by those in its [`MAKING`], which goes; gives the name of the directory in it
-/// where the old ones are. `step` is asked before each step.
+/// Replaces the files `old` of a directory by those in its [`MAKING`], which goes; gives the name
+/// of the directory in it where the old ones are. `step` is asked before each step.
 ///
-/// The history goes first and comes last: without it, and with that directory, no broker starts. So whatever ends us
-/// halfway, nothing of either tree is taken for one of the other, and nothing is removed. An error takes back what was done;
-/// where another restore had not come to its end, that is still so.
+/// The history goes first and comes last: without it, and with that directory, no broker starts. So
+/// whatever ends us halfway, nothing of either tree is taken for one of the other, and nothing is
+/// removed. An error takes back what was done; where another restore had not come to its end, that
+/// is still so.
 ///
-/// Another user may have the directory, and put a link anywhere in it at any moment: what is made and moved goes through
-/// directories that are open.
+/// Another user may have the directory, and put a link anywhere in it at any moment: what is made
+/// and moved goes through directories that are open.
 pub(super) fn replace(
     data: &Disk,
     making: &Disk,
@@ -278,7 +279,8 @@ mod tests {
         }
     }
 
-    /// Who has the directory puts a link in the place of each that is made in it, whenever that is there.
+    /// Who has the directory puts a link in the place of each that is made in it, whenever that is
+    /// there.
     #[test]
     fn nothing_goes_where_a_link_leads_that_somebody_has_put_there_meanwhile() {
         let swapped = Cell::new(0);

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Patterns of which nearly every segment is compared with every one of `/a/a/a…`; `many`: so many that they are
-/// looked at last.
+/// Patterns of which nearly every segment is compared with every one of `/a/a/a…`; `many`: so many
+/// that they are looked at last.
 fn costly(base: &str, n: u32, many: bool) -> View {
     let pattern = |n: u32| {
         let segments = (0..15).map(|bit| if n >> bit & 1 == 0 { "**/a" } else { "**/*" });

@@ -10,8 +10,8 @@ use super::tree;
 use super::{Damage, OpenError};
 
 /// What keeps the files from being opened, if it is damage; then what is damaged in each of them by
-/// itself, in the order of their names. Reads everything, some of it twice, and changes nothing. What cannot be
-/// read at all is passed over: that is no damage, and [`super::check`] says it.
+/// itself, in the order of their names. Reads everything, some of it twice, and changes nothing.
+/// What cannot be read at all is passed over: that is no damage, and [`super::check`] says it.
 pub fn damages(storage: &dyn Storage, settings: &Settings) -> Vec<Damage> {
     let mut all = Vec::new();
     let mut note = |read: Result<(), OpenError>| {

@@ -19,8 +19,8 @@ use super::storage::Storage;
 use super::tree;
 use super::{FileOptions, OpenError};
 
-/// A disk that failed is tried again after so long, and twice as long each time, up to the longest: it may be one that
-/// others fill, and that they need as well.
+/// A disk that failed is tried again after so long, and twice as long each time, up to the longest:
+/// it may be one that others fill, and that they need as well.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 
@@ -96,7 +96,8 @@ pub(super) struct Engine {
     saved_bytes: u64,
     /// A tree that is being saved.
     saving: Option<Saving>,
-    /// After a tree that could not be saved: how long the log is to be until that is tried again; otherwise 0.
+    /// After a tree that could not be saved: how long the log is to be until that is tried again;
+    /// otherwise 0.
     save_from: u64,
     /// Whether the last one could not be.
     unsaved: bool,
@@ -326,8 +327,8 @@ impl Engine {
                 self.log_bytes += self.log.room() + log.written();
                 self.log = log;
                 if self.failed.as_ref().is_some_and(|failed| failed.again <= Instant::now()) {
-                    // It may have been full, and have room now. What is mended at once may fail again with the next
-                    // batch, and a tree is much to write for nothing.
+                    // It may have been full, and have room now. What is mended at once may fail
+                    // again with the next batch, and a tree is much to write for nothing.
                     self.save_from = 0;
                 }
                 self.tell_due();

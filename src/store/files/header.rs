@@ -12,8 +12,8 @@ use onetree_protocol::Epoch;
 use super::storage::Storage;
 use super::{Damage, OpenError};
 
-/// No kind will have more formats: what says so has a wrong bit, which the checksum would not tell, as a later
-/// format may have another.
+/// No kind will have more formats: what says so has a wrong bit, which the checksum would not tell,
+/// as a later format may have another.
 const MOST_VERSION: u32 = 255;
 
 /// A kind of file.

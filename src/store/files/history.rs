@@ -36,8 +36,8 @@ pub(super) struct History {
     /// It is a copy, and goes on elsewhere.
     pub(super) backup: bool,
     /// The first revision of the last file of the log: that one is there, or a later one. Each file
-    /// is named here before anything in it is acknowledged. 0: there is none, all is in a saved tree. Of format 1
-    /// it is not known.
+    /// is named here before anything in it is acknowledged. 0: there is none, all is in a saved
+    /// tree. Of format 1 it is not known.
     pub(super) log: Option<u64>,
 }
 
@@ -61,12 +61,14 @@ impl History {
         storage.sync()
     }
 
-    /// Whether something may have been acknowledged that the disk does not have: then the next start begins a new one.
+    /// Whether something may have been acknowledged that the disk does not have: then the next
+    /// start begins a new one.
     pub(super) fn may_have_lost(&self) -> bool {
         self.weak && !self.clean
     }
 
-    /// Whether there is a saved tree, for certain: it was made with one, and nothing was written since.
+    /// Whether there is a saved tree, for certain: it was made with one, and nothing was written
+    /// since.
     pub(super) fn has_tree(&self) -> bool {
         self.clean && self.log == Some(0)
     }

@@ -60,7 +60,8 @@ impl Lock {
         // Before the directory, to know who has it; but to make it is for who has that.
         let there = open(&path).ok();
         there.as_ref().map_or(Ok(()), lock)?;
-        // The directory itself, where the system takes that: the file may be removed, and made again.
+        // The directory itself, where the system takes that: the file may be removed, and made
+        // again.
         let itself = File::open(directory).map_err(failed)?;
         let locked = itself.try_lock();
         if let Err(TryLockError::WouldBlock) = locked {
@@ -70,7 +71,8 @@ impl Lock {
             Some(file) => file,
             None => {
                 let file = make(&path, &itself).map_err(failed)?;
-                // Who has locked it before us is about to be refused the directory, if that is ours.
+                // Who has locked it before us is about to be refused the directory, if that is
+                // ours.
                 if locked.is_ok() { file.lock().map_err(failed) } else { lock(&file) }?;
                 file
             }
@@ -82,7 +84,8 @@ impl Lock {
     }
 }
 
-/// To write it; not what a link that somebody has put there leads to, nor is the reader of a pipe waited for.
+/// To write it; not what a link that somebody has put there leads to, nor is the reader of a pipe
+/// waited for.
 fn ours() -> OpenOptions {
     let mut options = File::options();
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;

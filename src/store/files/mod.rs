@@ -7,12 +7,12 @@
 //!
 //! - [`FileStore`], [`open`]: the store that the owner of the tree writes to, and its start
 //! - `engine`: the thread that writes, and what it does when the disk fails
-//! - `recover`: from files to a [`State`]; `damages`: all that is in the way of that; `salvage`: what is
-//!   whole in spite of it
+//! - `recover`: from files to a [`State`]; `damages`: all that is in the way of that; `salvage`:
+//!   what is whole in spite of it
 //! - `log`, `tree`, `history`: the three kinds of files; `header`: what each begins with; `record`:
 //!   what stands in the first two
-//! - `spare`: the next file of the log, made beside the commits; `saving`: a tree being saved beside
-//!   them
+//! - `spare`: the next file of the log, made beside the commits; `saving`: a tree being saved
+//!   beside them
 //! - [`Storage`]: what they ask of a file system; [`Disk`]: that of the system; `lock`: one process
 //!   for each directory
 
@@ -57,8 +57,8 @@ pub struct FileOptions {
     pub interval: Option<Duration>,
     /// A file of the log, bytes. A commit that is larger gets a larger one.
     pub log_file_bytes: u64,
-    /// The tree is saved when the log has grown by so many bytes, or by a quarter of what the saved tree
-    /// has, whichever is more.
+    /// The tree is saved when the log has grown by so many bytes, or by a quarter of what the saved
+    /// tree has, whichever is more.
     pub save_after_bytes: u64,
 }
 
@@ -108,7 +108,8 @@ pub enum OpenError {
         /// The latest that is known.
         known: u32,
     },
-    /// Its tree is being replaced by a backup: some of its files are aside, and others not there yet.
+    /// Its tree is being replaced by a backup: some of its files are aside, and others not there
+    /// yet.
     #[error("a restore of {directory} has not come to its end")]
     Unfinished {
         /// Which.
@@ -175,7 +176,8 @@ pub fn open(
     })
 }
 
-/// Reads and checks everything, and changes nothing. As [`open`], for as long as nobody else writes.
+/// Reads and checks everything, and changes nothing. As [`open`], for as long as nobody else
+/// writes.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -184,9 +186,9 @@ pub fn check(storage: &dyn Storage, settings: Settings) -> Result<(State, Report
     Ok((read.state, read.report))
 }
 
-/// Saves a state as the only content of a storage, as the beginning of the history `epoch`; or, when it
-/// is for a `backup`, as a copy of it, which [`open`] refuses, also when it is not finished. Gives how many bytes
-/// that took.
+/// Saves a state as the only content of a storage, as the beginning of the history `epoch`; or,
+/// when it is for a `backup`, as a copy of it, which [`open`] refuses, also when it is not
+/// finished. Gives how many bytes that took.
 ///
 /// # Errors
 /// The system's.
@@ -226,8 +228,9 @@ pub fn is_ours(name: &str) -> bool {
         || revision_of(name).is_some()
 }
 
-/// The directory from which a restore brings its files. It takes the old history away before anything else, and brings the
-/// new one last: where there is this directory, and no history, it has not come to its end.
+/// The directory from which a restore brings its files. It takes the old history away before
+/// anything else, and brings the new one last: where there is this directory, and no history, it
+/// has not come to its end.
 pub const RESTORING: &str = "restore.tmp";
 
 /// Why nothing can be kept any more.
@@ -252,7 +255,8 @@ impl Store for FileStore {
             match answer.await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(reason)) => Err(StoreError { first, last, reason }),
-                // The thread has ended in the midst of it, so nobody knows: that is no answer. See `gone`.
+                // The thread has ended in the midst of it, so nobody knows: that is no answer. See
+                // `gone`.
                 Err(_) => std::future::pending().await,
             }
         }

@@ -230,8 +230,8 @@ impl TryFrom<AnswerRecord<'_>> for Arc<Result<Answer, Refusal>> {
     }
 }
 
-/// The effects of a commit while it is written. Kept from one to the next: a commit is soon encoded,
-/// and a list of its own is not for nothing.
+/// The effects of a commit while it is written. Kept from one to the next: a commit is soon
+/// encoded, and a list of its own is not for nothing.
 #[derive(Default)]
 pub(super) struct Effects<'a>(Vec<EffectRecord<'a>>);
 

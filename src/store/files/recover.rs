@@ -12,14 +12,16 @@ use super::tree::{self, Loaded};
 use super::{Damage, OpenError, RESTORING, saving};
 use crate::descriptors;
 
-/// So far above the old history the new one begins after a crash: what the disk may not have of the old one
-/// is in one file of the log, and the largest (4 GiB) has no room for more commits (of 16 bytes).
+/// So far above the old history the new one begins after a crash: what the disk may not have of the
+/// old one is in one file of the log, and the largest (4 GiB) has no room for more commits (of 16
+/// bytes).
 const CRASH_GAP: u64 = 1 << 28;
 
 /// And so far after a restore: nobody knows how long the history of a backup went on.
 pub const RESTORE_GAP: u64 = 1 << 40;
 
-/// Of the revisions that are left a gap takes at most one in so many: there always is a next history.
+/// Of the revisions that are left a gap takes at most one in so many: there always is a next
+/// history.
 const GAPS_LEFT: u64 = 1 << 10;
 
 /// Descriptors for all else that is open while the files are read.
@@ -71,13 +73,13 @@ pub struct Report {
     pub backup: bool,
     /// Why it may have lost its end.
     pub lost: Option<Loss>,
-    /// A batch at the end that a crash had cut, which nobody was told of, unless that is what may be lost: the
-    /// file, and where.
+    /// A batch at the end that a crash had cut, which nobody was told of, unless that is what may
+    /// be lost: the file, and where.
     pub torn: Option<(String, u64)>,
 }
 
-/// Where a new history begins, when `last` is the last revision that is known of the old one: `gap` above it,
-/// so that none of its revisions was ever given in the old one.
+/// Where a new history begins, when `last` is the last revision that is known of the old one: `gap`
+/// above it, so that none of its revisions was ever given in the old one.
 pub fn next_history(last: u64, gap: u64) -> Revision {
     let left = Revision::MAX.get().saturating_sub(last);
     // At least one: files of the log are told apart by their first revision.
@@ -194,7 +196,8 @@ impl There {
         There::with(names, |_, first| first)
     }
 
-    /// The same, where what a log file begins with is not what its name says but `begins`, which is given both.
+    /// The same, where what a log file begins with is not what its name says but `begins`, which is
+    /// given both.
     pub(super) fn with(names: &[String], begins: impl Fn(&str, u64) -> u64) -> There {
         let tree = names.iter().filter_map(|name| tree::rev_of(name)).max();
         let log = |name: &String| Some((begins(name, log::first_of(name)?), name.clone()));
@@ -203,8 +206,8 @@ impl There {
         There { tree, logs }
     }
 
-    /// A file that the history says there is, and that is not: the log that it names, when no later one is
-    /// there either; or the saved tree.
+    /// A file that the history says there is, and that is not: the log that it names, when no later
+    /// one is there either; or the saved tree.
     pub(super) fn missing(
         &self,
         storage: &dyn Storage,
@@ -245,7 +248,8 @@ fn replay(
         let damage =
             |offset, why: String| OpenError::from(Damage { file: storage.show(name), offset, why });
         if file.epoch != report.epoch && *first <= report.saved {
-            // The tree was saved to begin a new history, as the old one may have lost its end, and this is that end.
+            // The tree was saved to begin a new history, as the old one may have lost its end, and
+            // this is that end.
             continue;
         }
         if file.epoch != report.epoch {
@@ -271,8 +275,8 @@ fn replay(
         if let Some(rev) = missing {
             return Err(damage(0, format!("revision {rev} comes without the one before it")));
         }
-        // What stays empty takes room as well, and each start begins a file; but no saved tree makes one go
-        // that has nothing behind the last.
+        // What stays empty takes room as well, and each start begins a file; but no saved tree
+        // makes one go that has nothing behind the last.
         if report.replayed > before {
             bytes += file.bytes();
         }
@@ -291,8 +295,8 @@ fn replay(
 }
 
 /// Reads everything, removes what was being made when the process ended, and begins a new history
-/// where the old one may have lost its end. That one has lost nothing, however often a start fails from here on:
-/// only who serves somebody says that it may.
+/// where the old one may have lost its end. That one has lost nothing, however often a start fails
+/// from here on: only who serves somebody says that it may.
 pub(super) fn recover(storage: &dyn Storage, settings: Settings) -> Result<Recovered, OpenError> {
     let (fresh, key) = (settings.epoch, settings.digest_key);
     let mut recovered = read(storage, settings)?;

@@ -22,13 +22,13 @@ pub struct Salvaged {
 /// and behind it each batch of the log whose checksum is. Changes nothing. Blocks; takes as long as
 /// a start, and a second reading where something is damaged.
 ///
-/// What is in it was in the tree at some time, but need not have been at the last: an entry whose last
-/// change is lost stands there as it was before, also where that change was a delete. So it may begin a
-/// new history, and must not go on with the old one: see [`State::begin_epoch`].
+/// What is in it was in the tree at some time, but need not have been at the last: an entry whose
+/// last change is lost stands there as it was before, also where that change was a delete. So it
+/// may begin a new history, and must not go on with the old one: see [`State::begin_epoch`].
 ///
 /// # Errors
-/// [`OpenError::Newer`], where a file is of a later version; [`OpenError::HalfBackup`]; where nothing of a tree is whole, what is
-/// in the way.
+/// [`OpenError::Newer`], where a file is of a later version; [`OpenError::HalfBackup`]; where
+/// nothing of a tree is whole, what is in the way.
 pub fn salvage(storage: &dyn Storage, settings: Settings) -> Result<Salvaged, OpenError> {
     match recover::read(storage, settings.clone()) {
         Ok(read) => {

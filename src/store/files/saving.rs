@@ -18,9 +18,9 @@ use super::{log, tree};
 pub(super) const TREE_TO_LOG: u64 = 4;
 
 /// While a tree is saved the log may grow by a fifth of what of the tree is written. At the end the
-/// disk then has two trees, a quarter of one for the log that made the save due, and a fifth for what
-/// was committed meanwhile. What is left to three times what lives is for the files that are begun, and
-/// for what a tree has besides paths and values.
+/// disk then has two trees, a quarter of one for the log that made the save due, and a fifth for
+/// what was committed meanwhile. What is left to three times what lives is for the files that are
+/// begun, and for what a tree has besides paths and values.
 const LOG_TO_TREE: u64 = 5;
 
 /// How long a batch that is ahead of the tree waits before it looks again: by then about a hundred
@@ -71,7 +71,8 @@ impl Saving {
             cleared
         };
         let save = move || {
-            // Otherwise it would be saving for ever. Nobody sees what it leaves but the next, which begins anew.
+            // Otherwise it would be saving for ever. Nobody sees what it leaves but the next, which
+            // begins anew.
             let saved = panic::catch_unwind(AssertUnwindSafe(save));
             told(saved.unwrap_or_else(|_| Err(io::Error::other("a fault of the broker"))));
         };
@@ -79,9 +80,9 @@ impl Saving {
         Ok(Saving { covered, progress })
     }
 
-    /// Returns when the log may have grown by so many bytes since it began: so that what is committed
-    /// meanwhile stays small beside the tree, however fast it comes. `free`: so many it may in any
-    /// case.
+    /// Returns when the log may have grown by so many bytes since it began: so that what is
+    /// committed meanwhile stays small beside the tree, however fast it comes. `free`: so many it
+    /// may in any case.
     pub(super) fn brake(&self, grown: u64, free: u64) {
         let allowed = || self.progress.0.load(Ordering::Acquire) / LOG_TO_TREE;
         while grown > allowed().max(free) {
@@ -103,7 +104,8 @@ pub(super) fn clear_old(storage: &dyn Storage, current: u64) {
     }
 }
 
-/// Removes what the tree saved at `rev` makes superfluous; of the log only what is before `current`.
+/// Removes what the tree saved at `rev` makes superfluous; of the log only what is before
+/// `current`.
 fn clear(storage: &dyn Storage, rev: u64, current: u64) -> io::Result<()> {
     let names = storage.list()?;
     for name in names.iter().filter(|name| tree::rev_of(name).is_some_and(|old| old < rev)) {

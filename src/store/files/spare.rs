@@ -39,8 +39,8 @@ impl Spare {
         self.0 = thread::Builder::new().name("onetree-spare".to_owned()).spawn(make).ok();
     }
 
-    /// The one that is there, if it is large enough; one that is being made is waited for. Afterwards
-    /// nobody else makes a file of its name.
+    /// The one that is there, if it is large enough; one that is being made is waited for.
+    /// Afterwards nobody else makes a file of its name.
     pub(super) fn take(&mut self, bytes: u64) -> Option<Ready> {
         let made = self.0.take()?.join().ok()?.ok()?;
         Some(made).filter(|made| made.bytes >= bytes)

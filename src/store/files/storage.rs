@@ -88,8 +88,8 @@ pub trait StorageFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// A directory of the system. It stays the one that it was: when that gets another name, and another directory
-/// its name, nothing goes to the other one, which may be another broker's.
+/// A directory of the system. It stays the one that it was: when that gets another name, and
+/// another directory its name, nothing goes to the other one, which may be another broker's.
 #[derive(Clone, Debug)]
 pub struct Disk {
     directory: Arc<File>,
@@ -97,8 +97,9 @@ pub struct Disk {
     path: PathBuf,
 }
 
-/// The zeros that are written, and synced, at once: the sync of a commit waits for what is on its way to the disk.
-/// With one sync at the end of 8 MiB it waited for 6 ms, for each file of the log; in these pieces for half of one.
+/// The zeros that are written, and synced, at once: the sync of a commit waits for what is on its
+/// way to the disk. With one sync at the end of 8 MiB it waited for 6 ms, for each file of the log;
+/// in these pieces for half of one.
 const ZEROS: usize = 256 << 10;
 
 /// A large file is removed piece by piece, with a rest between: a tree of 190 MB that went at once
@@ -107,8 +108,8 @@ const REMOVE_BYTES: u64 = 8 << 20;
 const REST: Duration = Duration::from_millis(2);
 
 impl Disk {
-    /// Makes the directory, and those above it, when it is not there, for nobody but its user. What root makes is its who has
-    /// the directory above.
+    /// Makes the directory, and those above it, when it is not there, for nobody but its user. What
+    /// root makes is its who has the directory above.
     ///
     /// # Errors
     /// The system's.
@@ -117,8 +118,8 @@ impl Disk {
         Ok(Disk { directory: Arc::new(File::open(&directory)?), path: directory })
     }
 
-    /// Makes a directory in it, as [`Disk::new`] does; but one that is there is an error: it may be somebody else's, or
-    /// a link to one that is.
+    /// Makes a directory in it, as [`Disk::new`] does; but one that is there is an error: it may be
+    /// somebody else's, or a link to one that is.
     ///
     /// # Errors
     /// The system's.
@@ -127,7 +128,8 @@ impl Disk {
         Ok(Disk { directory: Arc::new(made), path: self.path.join(name) })
     }
 
-    /// Gives a file to another directory, where it replaces what has its name. Durable after [`Storage::sync`] of both.
+    /// Gives a file to another directory, where it replaces what has its name. Durable after
+    /// [`Storage::sync`] of both.
     ///
     /// # Errors
     /// The system's.
@@ -135,7 +137,8 @@ impl Disk {
         Ok(renameat(&*self.directory, name, &*to.directory, name)?)
     }
 
-    /// Removes what is in a directory of it, if there is one; what is no directory, as a link to one, is removed itself.
+    /// Removes what is in a directory of it, if there is one; what is no directory, as a link to
+    /// one, is removed itself.
     ///
     /// # Errors
     /// The system's.
@@ -160,16 +163,17 @@ impl Disk {
     }
 
     fn open_as(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        // As that of the standard library, which has no open in a directory; but a link is no file of ours, as what it
-        // leads to may be somebody else's, and a file is for its user alone, also where others may look into the directory.
-        // What is no file, as a pipe, is not waited for.
+        // As that of the standard library, which has no open in a directory; but a link is no file
+        // of ours, as what it leads to may be somebody else's, and a file is for its user alone,
+        // also where others may look into the directory. What is no file, as a pipe, is not waited
+        // for.
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = Mode::from_raw_mode(0o600);
         Ok(retry_on_intr(|| openat(&*self.directory, name, flags, mode))?.into())
     }
 
-    /// Makes a file that was not there: what is no file of ours, as a link that somebody has put there, is neither written
-    /// to nor given away.
+    /// Makes a file that was not there: what is no file of ours, as a link that somebody has put
+    /// there, is neither written to nor given away.
     fn make(&self, name: &str) -> io::Result<File> {
         let make = || self.open_as(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
         let file = match make() {
@@ -183,7 +187,8 @@ impl Disk {
         Ok(file)
     }
 
-    /// Says that a file does not go on the disk before all that others could have is filled with it.
+    /// Says that a file does not go on the disk before all that others could have is filled with
+    /// it.
     fn room_for(&self, bytes: u64) -> io::Result<()> {
         let disk = fstatvfs(&*self.directory)?;
         // Some systems do not know.
@@ -274,9 +279,9 @@ impl Storage for Disk {
     }
 }
 
-/// Makes a directory, and those above it, when it is not there, for nobody but its user: the names of sessions and of
-/// clients are in its files, and who says one has it. One that is there stays as it is. What root makes is its who has the
-/// directory above.
+/// Makes a directory, and those above it, when it is not there, for nobody but its user: the names
+/// of sessions and of clients are in its files, and who says one has it. One that is there stays as
+/// it is. What root makes is its who has the directory above.
 ///
 /// # Errors
 /// The system's.
@@ -298,7 +303,8 @@ pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// What a directory is opened for that another one is made in: it need not be readable, where the system knows that.
+/// What a directory is opened for that another one is made in: it need not be readable, where the
+/// system knows that.
 #[cfg(target_os = "linux")]
 const ABOVE: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
@@ -347,9 +353,9 @@ pub(super) fn is(error: &io::Error, said: Errno) -> bool {
     error.raw_os_error() == Some(said.raw_os_error())
 }
 
-/// Gives what root has made to who has the directory that it is in: a broker that runs as that user could otherwise neither
-/// read it nor start any more, because of a `restore` by root. Where root may not, or the disk knows no users, it stays as
-/// it is.
+/// Gives what root has made to who has the directory that it is in: a broker that runs as that user
+/// could otherwise neither read it nor start any more, because of a `restore` by root. Where root
+/// may not, or the disk knows no users, it stays as it is.
 pub(super) fn give(made: &File, directory: &Metadata) -> io::Result<()> {
     let (uid, gid) = (directory.uid(), directory.gid());
     if !geteuid().is_root() || made.metadata()?.uid() == uid {

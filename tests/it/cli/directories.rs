@@ -1,5 +1,5 @@
-//! What a broker's directory goes through: restores that do not come to their end, backups beside it, what is missing
-//! or lost of it, a lock that is removed.
+//! What a broker's directory goes through: restores that do not come to their end, backups beside
+//! it, what is missing or lost of it, a lock that is removed.
 
 use std::fs;
 use std::io::Read;
@@ -150,7 +150,8 @@ fn what_a_restore_that_was_killed_has_left_is_salvaged() {
     assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
 }
 
-/// It was killed before it moved anything, or when all was done; nobody else removes what takes as much room as the tree.
+/// It was killed before it moved anything, or when all was done; nobody else removes what takes as
+/// much room as the tree.
 #[test]
 fn what_a_restore_has_left_is_told_of_at_a_start() {
     let directory = Directory::new("leavings");
@@ -224,7 +225,8 @@ fn a_backup_and_a_restore_take_the_memory_of_one_tree() {
     assert!(copies.iter().all(|copy| *copy < once + once / 3), "{copies:?} KiB, and once {once}");
 }
 
-/// Logs may have gone with it: revisions that were given in them are not given again in the same history.
+/// Logs may have gone with it: revisions that were given in them are not given again in the same
+/// history.
 #[test]
 fn a_history_that_is_missing_is_told_of_and_a_new_one_begins() {
     let directory = Directory::new("no-history");
@@ -262,7 +264,8 @@ fn a_history_that_is_missing_is_told_of_and_a_new_one_begins() {
     assert_eq!(after["entries"], 2, "{after}");
 }
 
-/// What was acknowledged before it was on the disk may be lost, whether what is left ends with a whole batch or not.
+/// What was acknowledged before it was on the disk may be lost, whether what is left ends with a
+/// whole batch or not.
 #[test]
 fn what_a_weak_mode_may_have_lost_is_not_said_to_be_nobodys() {
     let directory = Directory::new("weak");

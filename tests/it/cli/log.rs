@@ -1,4 +1,5 @@
-//! What `serve` says while nobody reads it, in a terminal that is held (Ctrl-S) or a pipe whose reader hangs.
+//! What `serve` says while nobody reads it, in a terminal that is held (Ctrl-S) or a pipe whose
+//! reader hangs.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -57,7 +58,8 @@ async fn a_log_that_nobody_reads_stops_nobody() {
     serves_and_ends(&mut broker, &mut wires).await;
 }
 
-/// A mount that is missing, or a name with a slip in it, looks like this too; and it is how everybody begins.
+/// A mount that is missing, or a name with a slip in it, looks like this too; and it is how
+/// everybody begins.
 #[test]
 fn a_start_says_whether_there_was_a_tree() {
     let directory = Directory::new("was-there");

@@ -300,8 +300,8 @@ fn serve_says_why_it_cannot_start() {
     assert!(error["next"].as_str().unwrap().contains("onetree restore"), "{error}");
 }
 
-/// A broker on a backup would go on with a history that the first one goes on with too: mirrors could
-/// not tell one's revisions from the other's.
+/// A broker on a backup would go on with a history that the first one goes on with too: mirrors
+/// could not tell one's revisions from the other's.
 #[test]
 fn no_broker_starts_on_a_backup() {
     let directory = Directory::new("on-backup");
@@ -330,8 +330,8 @@ fn no_broker_starts_on_a_backup() {
     assert!(Broker::on(&restored, &[]).ok(&["get", "/kept"]).contains('1'));
 }
 
-/// What is not made leaves no directory behind: it would have to be taken away before the next try, or a
-/// broker would start on it, with nothing.
+/// What is not made leaves no directory behind: it would have to be taken away before the next try,
+/// or a broker would start on it, with nothing.
 #[test]
 fn a_backup_or_a_restore_that_fails_leaves_no_directory() {
     let directory = Directory::new("failed");
@@ -377,7 +377,8 @@ fn where_no_directory_can_be_made_another_is_asked_for() {
     assert!(error["next"].as_str().unwrap().contains("of a broker"), "{error}");
 }
 
-/// What was cut is not in the backup, and is told of when it is made: nobody checks the directory first.
+/// What was cut is not in the backup, and is told of when it is made: nobody checks the directory
+/// first.
 #[test]
 fn a_backup_says_that_the_last_batch_was_cut() {
     let directory = Directory::new("cut");
@@ -390,7 +391,8 @@ fn a_backup_says_that_the_last_batch_was_cut() {
     let log = data.join(name);
     let mut bytes = fs::read(&log).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    // The beginning of a batch, where the seal is: it was never whole, and nothing says that it was.
+    // The beginning of a batch, where the seal is: it was never whole, and nothing says that it
+    // was.
     let at = (64..=used).rfind(|at| bytes[*at..].starts_with(&bytes[64..68])).unwrap();
     bytes[at + 4] ^= 1;
     fs::write(&log, bytes).unwrap();

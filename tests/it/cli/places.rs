@@ -1,4 +1,5 @@
-//! What stands where a broker makes what it needs: a directory that may not be read, and what is no file.
+//! What stands where a broker makes what it needs: a directory that may not be read, and what is no
+//! file.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

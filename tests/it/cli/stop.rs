@@ -64,8 +64,8 @@ fn a_bench_ends_when_asked_also_without_the_broker() {
         stop(&broker);
         (broker, bench)
     };
-    // As fast as it goes there is always something to be answered; twice a second, as good as nothing. What
-    // it has written cannot be taken away.
+    // As fast as it goes there is always something to be answered; twice a second, as good as
+    // nothing. What it has written cannot be taken away.
     for rate in ["0", "2"] {
         let (_broker, mut bench) = stopped(rate);
         assert_eq!(interrupted(&mut bench), 5, "{rate}");
@@ -93,7 +93,8 @@ fn who_waits_for_a_welcome_ends_when_asked() {
     }
 }
 
-/// What is written is there as it comes, and a second import would append all of it again: so it matters how far it got.
+/// What is written is there as it comes, and a second import would append all of it again: so it
+/// matters how far it got.
 #[test]
 fn who_writes_lines_sends_what_has_come_and_says_when_asked_to_end_how_many_were_acknowledged() {
     let entry = |n: u32| format!("{{\"path\":\"/a/{n}\",\"json\":1}}\n");
@@ -181,7 +182,8 @@ fn the_end_of_the_terminal_is_an_end_like_others() {
     assert_eq!(broker.child.wait().unwrap().code(), Some(0));
 }
 
-/// Two signals, both of which are there before the process sees one: so it is where a terminal is closed.
+/// Two signals, both of which are there before the process sees one: so it is where a terminal is
+/// closed.
 #[cfg(target_os = "linux")]
 fn signals(pid: u32, names: [&str; 2]) {
     for name in ["-STOP", names[0], names[1], "-CONT"] {
@@ -236,7 +238,8 @@ fn who_writes_lines_and_gets_two_signals_together_waits_for_answers() {
     assert!(told.contains("2 lines were acknowledged"), "{told}");
 }
 
-/// Who asks again later has waited long enough; how long that takes is seen where a store can be slow.
+/// Who asks again later has waited long enough; how long that takes is seen where a store can be
+/// slow.
 #[tokio::test]
 async fn a_second_signal_while_a_broker_says_goodbye_ends_it_well() {
     let directory = Directory::new("again");

@@ -59,7 +59,8 @@ async fn idle(addr: SocketAddr, count: usize) -> Vec<TcpStream> {
     sockets
 }
 
-/// The soft limit is what shells and services get without asking; the hard one is what they may have.
+/// The soft limit is what shells and services get without asking; the hard one is what they may
+/// have.
 #[tokio::test]
 async fn a_soft_limit_of_descriptors_is_raised() {
     let directory = Directory::new("soft");
@@ -113,7 +114,8 @@ async fn sockets_that_cannot_be_accepted_are_told_of_once() {
     assert_eq!(log.matches("cannot accept").count(), 1, "{log}");
 }
 
-/// All of them are open at once when they are read. Failures of the disk leave that many, or a broker of before.
+/// All of them are open at once when they are read. Failures of the disk leave that many, or a
+/// broker of before.
 #[tokio::test]
 async fn a_directory_of_many_files_is_read_under_a_low_soft_limit() {
     let directory = Directory::new("files");
@@ -146,7 +148,8 @@ async fn a_directory_of_many_files_is_read_under_a_low_soft_limit() {
     }
 }
 
-/// `ulimit -f`, `LimitFSIZE`: the system's word for a file that is too long is a signal that kills who has not asked for it.
+/// `ulimit -f`, `LimitFSIZE`: the system's word for a file that is too long is a signal that kills
+/// who has not asked for it.
 #[tokio::test]
 async fn a_limit_of_file_sizes_is_a_write_that_fails() {
     let directory = Directory::new("sizes");

@@ -144,7 +144,8 @@ fn what_looks_like_json_and_is_none_is_told() {
     }
 }
 
-/// What is to go after a time goes then, also where somebody holds it; there is nothing to hold any more.
+/// What is to go after a time goes then, also where somebody holds it; there is nothing to hold any
+/// more.
 #[test]
 fn who_holds_an_entry_for_a_time_ends_when_it_is_gone() {
     let broker = Broker::start();
@@ -200,7 +201,8 @@ fn append_lines_takes_every_byte_of_every_line() {
     assert_eq!(said(&broker.run(&["append", "/log", "--lines"], b"x")), "1 entry\n");
 }
 
-/// The reading of one line is the reading of all: a log of which some lines are numbers would help nobody.
+/// The reading of one line is the reading of all: a log of which some lines are numbers would help
+/// nobody.
 #[test]
 fn append_lines_says_what_lines_are() {
     let broker = Broker::start();
@@ -279,7 +281,8 @@ fn rm_removes_an_entry_or_a_subtree() {
     broker.ok(&["rm", "/nothing"]);
 }
 
-/// The revision that matters is that of the newest change in the subtree, of which no entry need tell.
+/// The revision that matters is that of the newest change in the subtree, of which no entry need
+/// tell.
 #[test]
 fn who_may_not_remove_a_subtree_is_told_to_look_at_all_of_it() {
     let broker = Broker::start();

@@ -46,8 +46,8 @@ async fn nothing_that_is_sent_exceeds_frame_bytes() {
     assert_eq!(refused["code"], "frame-too-large");
 }
 
-/// A transaction of appends whose reply, with all of their paths, would not fit: in the codec in which it
-/// takes more, since an answer may be asked for again in the other.
+/// A transaction of appends whose reply, with all of their paths, would not fit: in the codec in
+/// which it takes more, since an answer may be asked for again in the other.
 #[tokio::test]
 async fn appends_whose_paths_do_not_fit_into_the_reply_are_refused() {
     // Both answers are remembered.

@@ -43,8 +43,9 @@ impl Drop for Alone {
     }
 }
 
-/// How often it is tried whether there are turns. That the broker had none while others had the processor, or had
-/// answered much of it before anybody read, happens to one that gives turns as well, but not each time.
+/// How often it is tried whether there are turns. That the broker had none while others had the
+/// processor, or had answered much of it before anybody read, happens to one that gives turns as
+/// well, but not each time.
 const ATTEMPTS: usize = 8;
 
 /// Asserts that a write of another one is answered before half of `asked` are.
@@ -56,8 +57,8 @@ async fn has_turns(broker: &Alone, asked: u32, frame: serde_json::Value) {
     }
 }
 
-/// One client asks and asks, and reads as fast as it can. Gives how many of `asked` had been answered when a
-/// write of another one was.
+/// One client asks and asks, and reads as fast as it can. Gives how many of `asked` had been
+/// answered when a write of another one was.
 async fn answered_before_a_write(broker: &Alone, asked: u32, frame: serde_json::Value) -> usize {
     let mut other = Wire::open(broker.addr).await;
     let mut greedy = Wire::open(broker.addr).await;

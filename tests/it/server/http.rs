@@ -203,8 +203,8 @@ async fn an_open_address_must_be_meant() {
     assert!(error.starts_with("cannot listen on 127.0.0.1:"), "{error}");
 }
 
-/// All clients of a broker that comes back connect at once: more of them than one listener has room for are kept
-/// until they are accepted, and still nobody else can listen there.
+/// All clients of a broker that comes back connect at once: more of them than one listener has room
+/// for are kept until they are accepted, and still nobody else can listen there.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn several_listeners_keep_those_who_connect_at_once() {

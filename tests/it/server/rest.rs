@@ -24,8 +24,8 @@ async fn read_and_written(toml: &str, narrow: bool) -> (Running, Wire, Wire) {
     (broker, reader, writer)
 }
 
-/// Who reads nothing for a while has all of it afterwards, whole and in order: also where the socket took a part of a
-/// message that was written in the connection's place.
+/// Who reads nothing for a while has all of it afterwards, whole and in order: also where the
+/// socket took a part of a message that was written in the connection's place.
 #[tokio::test]
 async fn who_rests_and_does_not_read_has_everything_in_order_afterwards() {
     let roomy = "outbox_bytes = 1073741824\noutbox_frames = 1000000";
@@ -47,8 +47,8 @@ async fn who_rests_and_does_not_read_has_everything_in_order_afterwards() {
     }
 }
 
-/// What it is told when it asks comes behind what was written in its place, and stands for all of it; and for every write
-/// that anybody had been answered.
+/// What it is told when it asks comes behind what was written in its place, and stands for all of
+/// it; and for every write that anybody had been answered.
 #[tokio::test]
 async fn who_rested_and_asks_is_where_the_answer_says() {
     let (_broker, mut reader, mut writer) = read_and_written("", false).await;
@@ -94,8 +94,8 @@ async fn who_rested_and_overflows_goes_on_where_it_is() {
     assert_eq!(delta["changes"].as_array().unwrap().len(), 1, "{}", delta["changes"]);
 }
 
-/// On one thread who was woken first runs first, and before a commit is handed to anybody its hook has woken us: if its
-/// delta has come when we run, the reader's own task has not written it.
+/// On one thread who was woken first runs first, and before a commit is handed to anybody its hook
+/// has woken us: if its delta has come when we run, the reader's own task has not written it.
 #[tokio::test]
 async fn who_rests_has_a_delta_before_its_task_could_write_it() {
     let committed = Arc::new(Notify::new());
@@ -106,7 +106,8 @@ async fn who_rests_has_a_delta_before_its_task_could_write_it() {
     let mut writer = Wire::open(broker.addr()).await;
     let mut reader = Wire::open(broker.addr()).await;
     reader.sub(1, "/").await;
-    // Not each time where the machine is slow: what does not come alone, or takes long to hand over, comes otherwise.
+    // Not each time where the machine is slow: what does not come alone, or takes long to hand
+    // over, comes otherwise.
     for round in 0..100 {
         tokio::time::sleep(APART).await;
         let committed = committed.clone();

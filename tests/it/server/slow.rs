@@ -68,8 +68,8 @@ async fn a_client_that_never_reads_its_replies_blocks_only_itself() {
     bystander.check().await;
 }
 
-/// A reader that stops is waited for, although it answers no ping meanwhile: silence does not count while
-/// the socket takes nothing. Whether its own pings come does not matter.
+/// A reader that stops is waited for, although it answers no ping meanwhile: silence does not count
+/// while the socket takes nothing. Whether its own pings come does not matter.
 #[tokio::test]
 async fn a_reader_that_stops_for_many_pings_is_still_there_and_gets_the_rest_folded() {
     // The system has all that it keeps long before it would be silence.
@@ -117,7 +117,8 @@ async fn before_hello_no_more_is_read_than_is_answered() {
         sent += many.len();
         assert!(sent < 16 * kept_unread(), "it reads on");
     }
-    // Once it is read, the broker goes on, and waits no longer than it says. Others do not notice any of it.
+    // Once it is read, the broker goes on, and waits no longer than it says. Others do not notice
+    // any of it.
     let mut other = Wire::open(broker.addr()).await;
     let mut answers = Vec::new();
     let read = wire.socket.get_mut().read_to_end(&mut answers);
@@ -176,8 +177,8 @@ async fn read_all(stream: &mut TcpStream, piece: usize, rest: Duration) -> usize
 
 #[tokio::test]
 async fn who_asks_over_http_and_does_not_read_is_let_go_and_who_reads_slowly_is_not() {
-    // On a busy machine a slow reader takes long for the third of its buffer that the system wants to see free
-    // before it lets the broker go on.
+    // On a busy machine a slow reader takes long for the third of its buffer that the system wants
+    // to see free before it lets the broker go on.
     let broker = broker("hello_timeout_ms = 2000").await;
     // Far more than all buffers between the broker and a client.
     let pages = kept_unread() / 8_000;
@@ -199,11 +200,12 @@ async fn who_asks_over_http_and_does_not_read_is_let_go_and_who_reads_slowly_is_
     tokio::join!(deaf, slow);
 }
 
-/// Who asks for `/v1/sessions` and does not read keeps its answer in memory: there are few of those.
+/// Who asks for `/v1/sessions` and does not read keeps its answer in memory: there are few of
+/// those.
 #[tokio::test]
 async fn answers_about_sessions_that_nobody_reads_are_few() {
-    // Long enough that all are stuck at the same time, whoever was first: how much the system takes of
-    // each differs.
+    // Long enough that all are stuck at the same time, whoever was first: how much the system takes
+    // of each differs.
     let broker = broker("hello_timeout_ms = 6000").await;
     let addr = broker.addr();
     let mut wires = Vec::new();

@@ -73,8 +73,8 @@ impl Keep {
         let temporary = beside(&self.path, ".tmp");
         let saved = self.replace(&temporary, &cookie, snapshot.entries());
         saved.map_err(|error| {
-            // On a full disk it would keep the room that others wait for. When it cannot go, the next save
-            // writes over it.
+            // On a full disk it would keep the room that others wait for. When it cannot go, the
+            // next save writes over it.
             let _ = fs::remove_file(&temporary);
             self.unwritten(error.to_string())
         })

@@ -21,8 +21,8 @@ const REST: u32 = 4;
 /// behind what deletes the broker remembers.
 const IDLE_EVERY: Duration = Duration::from_secs(600);
 
-/// Saves a mirror beside the work that goes on: at most once a second, and a fifth of the time. What
-/// is given to it has been dealt with by whoever keeps the mirror.
+/// Saves a mirror beside the work that goes on: at most once a second, and a fifth of the time.
+/// What is given to it has been dealt with by whoever keeps the mirror.
 #[derive(Debug)]
 pub struct Saver {
     file: Arc<Keep>,
@@ -67,8 +67,8 @@ impl Saver {
     fn begin(&mut self, now: &Snapshot) {
         let changed = std::mem::replace(&mut self.changed, false);
         self.began = Instant::now();
-        // A mirror that was never whole, or was found to be wrong, is not worth a file. One that was made
-        // right again is, though it is dated as the wrong one was.
+        // A mirror that was never whole, or was found to be wrong, is not worth a file. One that
+        // was made right again is, though it is dated as the wrong one was.
         let Some(cookie) = now.cookie().filter(|cookie| changed || self.saved != Some(*cookie))
         else {
             return;
@@ -87,8 +87,8 @@ impl Saver {
         if self.changed { self.rest_until } else { self.began + IDLE_EVERY }
     }
 
-    /// Returns when a save has ended, or one may begin. Nothing is lost when this is dropped before it
-    /// is done.
+    /// Returns when a save has ended, or one may begin. Nothing is lost when this is dropped before
+    /// it is done.
     ///
     /// # Errors
     /// When the save that has ended failed; the next one is as if it had not been tried.

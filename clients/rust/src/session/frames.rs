@@ -97,7 +97,8 @@ impl Session {
             ServerFrame::Error(f) => self.handle_error(now, f),
             ServerFrame::Refresh(f) => {
                 self.parts.remove(&Some(f.sub));
-                // What was asked before the mirror was to start from nothing is not what it waits for.
+                // What was asked before the mirror was to start from nothing is not what it waits
+                // for.
                 if f.kind == RefreshKind::Delta && self.is_restarting(f.sub) {
                     return;
                 }
@@ -193,8 +194,8 @@ impl Session {
         }
     }
 
-    /// The broker could not read a frame of ours. Nothing more is said until it is known which: what is
-    /// left when all others have been answered.
+    /// The broker could not read a frame of ours. Nothing more is said until it is known which:
+    /// what is left when all others have been answered.
     fn handle_unread(&mut self, now: Time) {
         let until = now.saturating_add(self.options.request_timeout);
         self.unread.get_or_insert(Unread { count: 0, until }).count += 1;

@@ -552,7 +552,8 @@ impl Session {
         self.renamed = Some(now);
         self.effects.push_back(Effect::Disconnect);
         self.go_down(now.saturating_add(retry_in));
-        // Not the code of a write: each of those that it was about has its answer, or is sent again.
+        // Not the code of a write: each of those that it was about has its answer, or is sent
+        // again.
         let message = format!("{why}, so this client comes back under another name");
         let error = Arc::new(ConnectError::Lost(message));
         self.tell_all(&Event::Offline { error: error.clone(), retry_in: Some(retry_in) });

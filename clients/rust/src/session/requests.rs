@@ -160,8 +160,8 @@ impl Requests {
         }
     }
 
-    /// For `hello`, where writes are to be sent again of which none was answered: a revision before all
-    /// of them. A broker that has forgotten us since could take the first for a new one.
+    /// For `hello`, where writes are to be sent again of which none was answered: a revision before
+    /// all of them. A broker that has forgotten us since could take the first for a new one.
     pub(super) fn since(&self) -> Option<Revision> {
         self.began.filter(|_| self.floor == 0 && self.has_numbered())
     }
@@ -171,8 +171,8 @@ impl Requests {
         self.all.values().any(|request| request.seq.is_some())
     }
 
-    /// The next one to send, as `id`. What can never be sent is refused on the way. `seen`: the highest
-    /// revision that is known of.
+    /// The next one to send, as `id`. What can never be sent is refused on the way. `seen`: the
+    /// highest revision that is known of.
     pub(super) fn next(
         &mut self,
         id: u32,
@@ -206,8 +206,9 @@ impl Requests {
         None
     }
 
-    /// Who is next. While settling, those that have a number go before a write that has none: it waits
-    /// for their answers, and they are to be sent again when the connection was lost meanwhile.
+    /// Who is next. While settling, those that have a number go before a write that has none: it
+    /// waits for their answers, and they are to be sent again when the connection was lost
+    /// meanwhile.
     fn first(&self) -> Option<u64> {
         let ticket = self.queue.first().copied()?;
         let request = self.all.get(&ticket);

@@ -86,8 +86,8 @@ impl Slot {
 }
 
 impl Session {
-    /// Starts a mirror as subscription `sub`, a number that no other has. One with a pattern that is
-    /// not [`Pattern::written`] ends at once.
+    /// Starts a mirror as subscription `sub`, a number that no other has. One with a pattern that
+    /// is not [`Pattern::written`] ends at once.
     pub fn mirror(&mut self, sub: u32, state: mirror::State, options: SubOptions) {
         let mut slot = Slot::new(state, options);
         if let Link::Up { welcome, .. } = &self.link {

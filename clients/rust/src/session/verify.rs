@@ -15,8 +15,8 @@ pub(super) struct Check {
 }
 
 impl Session {
-    /// Compares a mirror with the tree; the reply is a [`Reply::Verdict`], or [`Error::Timeout`] when
-    /// the broker does not answer.
+    /// Compares a mirror with the tree; the reply is a [`Reply::Verdict`], or [`Error::Timeout`]
+    /// when the broker does not answer.
     pub fn verify(&mut self, now: Time, ticket: u64, sub: u32) {
         let until = now.saturating_add(self.options.request_timeout);
         self.checks.push_back(Check { ticket, sub, until, sync: None });

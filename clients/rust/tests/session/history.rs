@@ -92,7 +92,8 @@ fn what_was_sent_before_another_history_began_is_unknown_and_holds_nobody_up() {
     for ticket in sent {
         assert_eq!(bench.outcome(ticket), Some(Err(Some(Code::OutcomeUnknown))));
     }
-    // Nor are their numbers given to others: this history may have been made of that one, and know them.
+    // Nor are their numbers given to others: this history may have been made of that one, and know
+    // them.
     assert!(bench.sent().is_empty());
     assert_ne!(bench.come_back().client, name);
     let frames = bench.sent();

@@ -9,8 +9,8 @@ use super::{Item, Summary};
 /// A map of `items`, whose keys strictly ascend, every leaf with this residue. O(n), each summary
 /// added up once.
 ///
-/// Nodes are filled to three quarters, as random inserts leave them: a map that was just loaded does
-/// not split at every write.
+/// Nodes are filled to three quarters, as random inserts leave them: a map that was just loaded
+/// does not split at every write.
 pub(super) fn build<T: Item>(
     items: impl IntoIterator<Item = T>,
     shape: Shape,

@@ -57,8 +57,8 @@ fn cut<T: Item>(
 }
 
 impl<T: Item> Inner<T> {
-    /// Drops some of the children, never all. A neighbour becomes responsible for their keys, and so
-    /// for what was forgotten among them.
+    /// Drops some of the children, never all. A neighbour becomes responsible for their keys, and
+    /// so for what was forgotten among them.
     fn drop_children(&mut self, whole: core::ops::Range<usize>, removed: &mut Removed<T::Summary>) {
         if whole.is_empty() {
             return;

@@ -1,7 +1,8 @@
 //! Inserting, modifying and removing one item.
 //!
-//! Each first finds the path without writing, so that nothing is copied for a key that is not there,
-//! then writes down it: [`Arc::make_mut`] copies the nodes that a snapshot holds, and only those.
+//! Each first finds the path without writing, so that nothing is copied for a key that is not
+//! there, then writes down it: [`Arc::make_mut`] copies the nodes that a snapshot holds, and only
+//! those.
 
 use alloc::sync::Arc;
 use core::mem;

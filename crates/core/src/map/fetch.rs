@@ -7,8 +7,8 @@
 //! read. So the processor has ten reads on the way where one search has one.
 //!
 //! - S. Chen, A. Ailamaki, P. Gibbons, T. Mowry, *Improving Hash Join Performance through
-//!   Prefetching*, 2004: group prefetching. Reads stand for the prefetches, which safe Rust does not
-//!   have.
+//!   Prefetching*, 2004: group prefetching. Reads stand for the prefetches, which safe Rust does
+//!   not have.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -23,12 +23,12 @@ use super::node::{Descent, Node};
 /// bring, a few KiB a key, must still be in its nearer caches when it is used.
 const GROUP: usize = 32;
 
-/// Levels that a hint has room for: 2^12 leaves at the very least, and with nodes half full enough for
-/// all that memory holds.
+/// Levels that a hint has room for: 2^12 leaves at the very least, and with nodes half full enough
+/// for all that memory holds.
 const LEVELS: usize = 12;
 
-/// Where a key was when [`Map::fetch`](super::Map::fetch) looked. It is a guess that whoever uses it
-/// checks, so an old one, or one of another map, does no harm and no good.
+/// Where a key was when [`Map::fetch`](super::Map::fetch) looked. It is a guess that whoever uses
+/// it checks, so an old one, or one of another map, does no harm and no good.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hint {
     /// From the root, which child; in the leaf, which item.

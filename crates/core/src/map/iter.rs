@@ -14,8 +14,8 @@ use super::node::{Child, Inner, Leaf, Node};
 use super::peaks::Peaks;
 use super::span::{self, Edges, Part};
 
-/// Who has taken so many items is likely to take them all; who wants to know whether there is one, or which
-/// is the first, takes fewer.
+/// Who has taken so many items is likely to take them all; who wants to know whether there is one,
+/// or which is the first, takes fewer.
 const FIRST: usize = 4;
 
 /// Nodes of one level that are opened together, at most.
@@ -177,8 +177,8 @@ impl<'a, T: Item, K: FnMut(&T::Summary) -> bool> IterWhere<'a, T, K> {
         Self { front, walk, back, gathered: VecDeque::new(), taken: 0, asked }
     }
 
-    /// Takes note of an item that one of the ends gives; from the fifth on all that are left are gathered,
-    /// when they are few.
+    /// Takes note of an item that one of the ends gives; from the fifth on all that are left are
+    /// gathered, when they are few.
     fn took(&mut self, item: &'a T) -> &'a T {
         self.taken += 1;
         if self.taken == FIRST {
@@ -285,10 +285,11 @@ impl<'a, T: Item> Walk<'a, T> {
         Self { runs }
     }
 
-    /// All items that are left and asked for, in order, when they lie in few leaves; then nothing is left here.
+    /// All items that are left and asked for, in order, when they lie in few leaves; then nothing
+    /// is left here.
     ///
-    /// Found level by level, as in [`super::fetch`]: each leaf is behind a chain of reads from memory, and so
-    /// the reads of all chains overlap.
+    /// Found level by level, as in [`super::fetch`]: each leaf is behind a chain of reads from
+    /// memory, and so the reads of all chains overlap.
     fn gather<K>(&mut self, asked: &mut Asked<K>) -> Option<VecDeque<&'a T>>
     where
         K: FnMut(&T::Summary) -> bool,
@@ -386,8 +387,8 @@ enum Gather<'a, T: Item> {
     Items(Row<'a, T>),
 }
 
-/// The items of a run as they are, or those of its children that are asked for; of very many, so many
-/// that they are too many.
+/// The items of a run as they are, or those of its children that are asked for; of very many, so
+/// many that they are too many.
 fn open<'a, T: Item, K>(run: Run<'a, T>, asked: &mut Asked<K>, parts: &mut Vec<Gather<'a, T>>)
 where
     K: FnMut(&T::Summary) -> bool,

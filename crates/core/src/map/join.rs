@@ -7,12 +7,12 @@ use super::node::{Child, Inner, Node, Shape, shrink};
 use super::{Item, Summary};
 
 impl<T: Item> Inner<T> {
-    /// Joins the child at `slot` with its neighbours while it is too small to stand alone, or is less
-    /// than half full and fits with the lighter neighbour into three quarters of a node (not into a
-    /// whole one, which would have to split again at the next insert).
+    /// Joins the child at `slot` with its neighbours while it is too small to stand alone, or is
+    /// less than half full and fits with the lighter neighbour into three quarters of a node (not
+    /// into a whole one, which would have to split again at the next insert).
     ///
-    /// Afterwards the child can stand alone, or it is the only one, which is for the caller to mend:
-    /// then this node is too small itself.
+    /// Afterwards the child can stand alone, or it is the only one, which is for the caller to
+    /// mend: then this node is too small itself.
     pub(super) fn settle(&mut self, slot: usize, shape: Shape) {
         let mut slot = slot;
         while slot < self.children.len() && self.children.len() > 1 {
@@ -36,7 +36,8 @@ impl<T: Item> Inner<T> {
         }
     }
 
-    /// The left one of the pair that the child makes with its lighter neighbour, and the size of that.
+    /// The left one of the pair that the child makes with its lighter neighbour, and the size of
+    /// that.
     fn lighter_neighbour(&self, slot: usize) -> (usize, usize) {
         let size = |slot: usize| {
             visit();

@@ -58,8 +58,8 @@ impl Marks {
         }
     }
 
-    /// The key at `at` is gone, `len` are left. The next one differs from the one before it where the
-    /// first of two marks says.
+    /// The key at `at` is gone, `len` are left. The next one differs from the one before it where
+    /// the first of two marks says.
     pub(super) fn remove(&mut self, at: usize, len: usize) {
         if at < len && (at == 0 || self.place[at + 1] <= self.place[at]) {
             (self.place[at], self.letter[at]) = (self.place[at + 1], self.letter[at + 1]);

@@ -1,10 +1,10 @@
 //! A summarized, ordered, copy-on-write B+tree map: the one true tree, as a data structure.
 //!
-//! Items lie in order in leaves. Every inner node keeps, for each child, the [`Summary`] of all that
-//! lies below it, so a question about a contiguous range ("how many", "the highest revision", "the
-//! digest") is answered without looking at its items, and a search for what changed goes only where
-//! something did. Nodes are shared by reference count: a clone of a map is a snapshot, and the next
-//! write copies just the path it touches, and only if somebody else still holds it.
+//! Items lie in order in leaves. Every inner node keeps, for each child, the [`Summary`] of all
+//! that lies below it, so a question about a contiguous range ("how many", "the highest revision",
+//! "the digest") is answered without looking at its items, and a search for what changed goes only
+//! where something did. Nodes are shared by reference count: a clone of a map is a snapshot, and
+//! the next write copies just the path it touches, and only if somebody else still holds it.
 //!
 //! # Layout
 //!
@@ -28,13 +28,13 @@
 //!    children. No leaf holds more than `LEAF` items, no inner node more than `FANOUT` children.
 //! 2. Keys strictly ascend. A separator lies above every key to its left, and at or below every key
 //!    to its right; it need not be a key that is still present.
-//! 3. What a node says of a child (its length, its summary) is what a walk through it would find: the
-//!    summaries of its items and the residues of its leaves.
+//! 3. What a node says of a child (its length, its summary) is what a walk through it would find:
+//!    the summaries of its items and the residues of its leaves.
 //! 4. A key that was forgotten lies between the separators around a leaf whose residue covers it.
 //! 5. A node that can be reached from two maps is never written.
-//! 6. The marks of a node are those of its keys: of the items of a leaf, of the separators of an inner
-//!    node. (Where keys have letters, see [`Item::SPELLED`].) Its peaks are those of its items, or of the
-//!    summaries of its children.
+//! 6. The marks of a node are those of its keys: of the items of a leaf, of the separators of an
+//!    inner node. (Where keys have letters, see [`Item::SPELLED`].) Its peaks are those of its
+//!    items, or of the summaries of its children.
 //!
 //! # Costs
 //!
@@ -58,7 +58,8 @@
 //!   variant as in D. Comer, *The Ubiquitous B-Tree*, 1979.
 //! - R. Hinze, R. Paterson, *Finger Trees: A Simple General-purpose Data Structure*, 2006: a monoid
 //!   cached in every inner node, and predicates that are monotone along the sequence.
-//! - O. Rodeh, *B-trees, Shadowing, and Clones*, 2008 (btrfs), and LMDB: copy the path, share the rest.
+//! - O. Rodeh, *B-trees, Shadowing, and Clones*, 2008 (btrfs), and LMDB: copy the path, share the
+//!   rest.
 
 mod build;
 mod check;
@@ -90,23 +91,23 @@ use span::{Edges, Part};
 
 /// Items in a leaf, at most.
 ///
-/// With a million items of 80 bytes put in at random, 32 costs 20 bytes an item beyond the item itself,
-/// 64 costs 11; but a write under a snapshot copies the leaf, and touches two reference counts for each
-/// item in it.
+/// With a million items of 80 bytes put in at random, 32 costs 20 bytes an item beyond the item
+/// itself, 64 costs 11; but a write under a snapshot copies the leaf, and touches two reference
+/// counts for each item in it.
 pub const LEAF: usize = 32;
 
 /// Children of an inner node, at most.
 ///
-/// In the same measurement 32 made the tree one level lower and lookups no faster beyond the noise, and
-/// there is twice as much to add up for a summary, and to copy under a snapshot.
+/// In the same measurement 32 made the tree one level lower and lookups no faster beyond the noise,
+/// and there is twice as much to add up for a summary, and to copy under a snapshot.
 pub const FANOUT: usize = 16;
 
 /// One item of a [`Map`]: it knows its key, and what it adds to the summaries above it.
 pub trait Item: Clone {
     /// What items are ordered by.
     type Key: Ord + ?Sized;
-    /// An owned key that is cheap to clone, such as `Arc<str>`: inner nodes keep one for each child, so
-    /// that a descent compares without touching the children it does not enter.
+    /// An owned key that is cheap to clone, such as `Arc<str>`: inner nodes keep one for each
+    /// child, so that a descent compares without touching the children it does not enter.
     type Handle: Clone + Borrow<Self::Key>;
     /// What the inner nodes know of the items below them.
     type Summary: Summary;
@@ -118,8 +119,8 @@ pub trait Item: Clone {
     /// What this item adds to the summaries above it.
     fn summary(&self) -> Self::Summary;
 
-    /// Whether keys are words, shorter than 65,535 letters: ordered by the first letter in which they
-    /// differ. Then a search for a key fetches one key of each node, not many.
+    /// Whether keys are words, shorter than 65,535 letters: ordered by the first letter in which
+    /// they differ. Then a search for a key fetches one key of each node, not many.
     const SPELLED: bool = false;
 
     /// The letter of a key at this place; 0 behind its last one, and only there.
@@ -128,8 +129,8 @@ pub trait Item: Clone {
         0
     }
 
-    /// Reads, with [`core::hint::black_box`], what [`Map::fetch`] is to bring into the caches: what a
-    /// change of this item reads and does not stand in the item itself. Nothing by default.
+    /// Reads, with [`core::hint::black_box`], what [`Map::fetch`] is to bring into the caches: what
+    /// a change of this item reads and does not stand in the item itself. Nothing by default.
     fn touch(&self) {}
 
     /// [`Summary::peak`] of this item's summary.
@@ -152,21 +153,23 @@ pub trait Summary: Clone + Default {
     /// What stays in the range when an item is forgotten rather than removed (see [`Map::forget`]).
     ///
     /// Adding a residue twice must be the same as adding it once (a maximum, a flag, a set; not a
-    /// count or a digest), because a leaf that splits leaves it with both halves. Nothing by default.
+    /// count or a digest), because a leaf that splits leaves it with both halves. Nothing by
+    /// default.
     fn residue(&self) -> Self {
         Self::default()
     }
 
-    /// A number of which that of a sum is the maximum of those of its terms. Nodes keep the peaks of
-    /// what they hold side by side, so that [`Map::range_above`] reads little to find what is high. 0 by
-    /// default.
+    /// A number of which that of a sum is the maximum of those of its terms. Nodes keep the peaks
+    /// of what they hold side by side, so that [`Map::range_above`] reads little to find what is
+    /// high. 0 by default.
     fn peak(&self) -> u64 {
         0
     }
 
-    /// Replaces, in a sum of which `old` is one term, that term by `new`, and gives true; or leaves the
-    /// sum as it was and gives false, if that cannot be told from the sum alone (`old` may have been
-    /// the maximum). Then the node is added up anew: 32 items in a leaf, 16 children elsewhere.
+    /// Replaces, in a sum of which `old` is one term, that term by `new`, and gives true; or leaves
+    /// the sum as it was and gives false, if that cannot be told from the sum alone (`old` may have
+    /// been the maximum). Then the node is added up anew: 32 items in a leaf, 16 children
+    /// elsewhere.
     ///
     /// Only ever an optimization. Gives false by default.
     fn replace(&mut self, old: &Self, new: &Self) -> bool {
@@ -180,19 +183,20 @@ pub trait Summary: Clone + Default {
 pub struct Removed<S> {
     /// How many items.
     pub count: usize,
-    /// The sum of their summaries, and of the residues in the nodes that were freed whole: exact where
-    /// residues add nothing (counts, digests), an upper bound where they do (maxima).
+    /// The sum of their summaries, and of the residues in the nodes that were freed whole: exact
+    /// where residues add nothing (counts, digests), an upper bound where they do (maxima).
     pub summary: S,
 }
 
 /// An ordered map of items, summarized at every level; see the [module](self) for its costs.
 ///
-/// A *span* is a contiguous range of keys. It is given by a function that places any key: `Less` when
-/// the key lies before the span, `Equal` inside, `Greater` behind. It must be monotone (it never falls
-/// as keys ascend), as "at or under this path" and "above this key" are; with one that is not, the
-/// answers are of some part of the map, but nothing panics and no invariant breaks.
+/// A *span* is a contiguous range of keys. It is given by a function that places any key: `Less`
+/// when the key lies before the span, `Equal` inside, `Greater` behind. It must be monotone (it
+/// never falls as keys ascend), as "at or under this path" and "above this key" are; with one that
+/// is not, the answers are of some part of the map, but nothing panics and no invariant breaks.
 ///
-/// `LEAF` and `FANOUT` are the capacities of nodes, at least 4. Only tests have reason to choose others.
+/// `LEAF` and `FANOUT` are the capacities of nodes, at least 4. Only tests have reason to choose
+/// others.
 pub struct Map<T: Item, const LEAF: usize = { self::LEAF }, const FANOUT: usize = { self::FANOUT }>
 {
     root: Child<T>,
@@ -257,12 +261,12 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
         self.get(key).is_some()
     }
 
-    /// Brings what these keys lead to into the processor's caches, so that what is done with them next
-    /// does not wait for memory. O(log n) for each, and all of them wait together: on a map that is
-    /// much larger than the caches, several times faster than one search after the other.
+    /// Brings what these keys lead to into the processor's caches, so that what is done with them
+    /// next does not wait for memory. O(log n) for each, and all of them wait together: on a map
+    /// that is much larger than the caches, several times faster than one search after the other.
     ///
-    /// Only ever an optimization, and only for keys that are [spelled](Item::SPELLED). Some dozens at
-    /// a time: what is not used soon is gone again.
+    /// Only ever an optimization, and only for keys that are [spelled](Item::SPELLED). Some dozens
+    /// at a time: what is not used soon is gone again.
     ///
     /// Gives a hint for each key, which [`Map::upsert_at`] takes: then it does not search again.
     pub fn fetch<'a>(&'a self, keys: impl IntoIterator<Item = &'a T::Key>) -> Vec<Hint>
@@ -274,24 +278,24 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
 
     /// Puts an item in, and gives the one with the same key that it replaces. O(log n).
     ///
-    /// Items put in at the end of a leaf leave full leaves behind them, so loading in ascending order
-    /// (of the whole map, or within any subtree) wastes no space.
+    /// Items put in at the end of a leaf leave full leaves behind them, so loading in ascending
+    /// order (of the whole map, or within any subtree) wastes no space.
     pub fn insert(&mut self, item: T) -> Option<T> {
         edit::insert(&mut self.root, Self::SHAPE, item)
     }
 
-    /// Lets `change` modify the item with this key in place, and gives true; false if there is none, and
-    /// then no node is copied. O(log n).
+    /// Lets `change` modify the item with this key in place, and gives true; false if there is
+    /// none, and then no node is copied. O(log n).
     ///
-    /// The key must not change. If `change` panics, the item is as it left it but the summaries are not
-    /// yet: throw the map away, or go back to a snapshot.
+    /// The key must not change. If `change` panics, the item is as it left it but the summaries are
+    /// not yet: throw the map away, or go back to a snapshot.
     pub fn modify(&mut self, key: &T::Key, change: impl FnOnce(&mut T)) -> bool {
         edit::modify(&mut self.root, key, change)
     }
 
-    /// As [`Map::modify`], but where there is no item with this key one is `made`, changed, and put in;
-    /// gives whether it was there. One search either way, and with a good hint from [`Map::fetch`] none.
-    /// A hint that is old or of another map costs its check.
+    /// As [`Map::modify`], but where there is no item with this key one is `made`, changed, and put
+    /// in; gives whether it was there. One search either way, and with a good hint from
+    /// [`Map::fetch`] none. A hint that is old or of another map costs its check.
     pub fn upsert_at(
         &mut self,
         hint: Hint,
@@ -307,26 +311,27 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
         edit::remove(&mut self.root, Self::SHAPE, key, |_| T::Summary::default())
     }
 
-    /// Takes the item with this key out, but leaves its [`Summary::residue`] in the range. O(log n).
+    /// Takes the item with this key out, but leaves its [`Summary::residue`] in the range. O(log
+    /// n).
     ///
-    /// The residue sticks to the leaf that held the item, and from then on is part of the summary of
-    /// every span that touches the keys this leaf is responsible for. It is not stuck to the key: when
-    /// leaves join it covers both, when one splits it goes to both halves, and nothing takes it away.
-    /// So it is sound for "may have" ("an entry deleted at revision 70 or below may have been here"),
-    /// never for counts.
+    /// The residue sticks to the leaf that held the item, and from then on is part of the summary
+    /// of every span that touches the keys this leaf is responsible for. It is not stuck to the
+    /// key: when leaves join it covers both, when one splits it goes to both halves, and nothing
+    /// takes it away. So it is sound for "may have" ("an entry deleted at revision 70 or below may
+    /// have been here"), never for counts.
     pub fn forget(&mut self, key: &T::Key) -> Option<T> {
         edit::remove(&mut self.root, Self::SHAPE, key, Summary::residue)
     }
 
-    /// Takes out every item of a span. O(log n + removed), and where whole nodes lie inside the span
-    /// they are freed without a look at what is below them. Residues inside the span stay, with a
-    /// neighbour.
+    /// Takes out every item of a span. O(log n + removed), and where whole nodes lie inside the
+    /// span they are freed without a look at what is below them. Residues inside the span stay,
+    /// with a neighbour.
     pub fn remove_span(&mut self, span: impl Fn(&T::Key) -> Ordering) -> Removed<T::Summary> {
         cut::remove_span(&mut self.root, Self::SHAPE, &span)
     }
 
-    /// The summary of a span: its items, and the residues of all leaves whose keys it touches (also of
-    /// the two at its edges that are partly outside). O(log n).
+    /// The summary of a span: its items, and the residues of all leaves whose keys it touches (also
+    /// of the two at its edges that are partly outside). O(log n).
     #[must_use]
     pub fn span_summary(&self, span: impl Fn(&T::Key) -> Ordering) -> T::Summary {
         let mut sum = T::Summary::default();
@@ -354,12 +359,12 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
         Iter::new(Walk::new(&self.root.node, Edges::OPEN, &span))
     }
 
-    /// The items of a span whose own summary `keep` accepts, in key order, from both ends. Nodes whose
-    /// summary it does not accept are not entered: O(log n), then O(log n) for each item found. When they are
-    /// few, all that are left are found together once some have been taken.
+    /// The items of a span whose own summary `keep` accepts, in key order, from both ends. Nodes
+    /// whose summary it does not accept are not entered: O(log n), then O(log n) for each item
+    /// found. When they are few, all that are left are found together once some have been taken.
     ///
-    /// `keep` must be monotone: if it accepts a summary it accepts every sum that has it as a term, as
-    /// "the highest revision is above 70" does.
+    /// `keep` must be monotone: if it accepts a summary it accepts every sum that has it as a term,
+    /// as "the highest revision is above 70" does.
     #[must_use]
     pub fn range_where<K: FnMut(&T::Summary) -> bool>(
         &self,
@@ -369,8 +374,8 @@ impl<T: Item, const LEAF: usize, const FANOUT: usize> Map<T, LEAF, FANOUT> {
         IterWhere::new(Walk::new(&self.root.node, Edges::OPEN, &span), 0, keep)
     }
 
-    /// As [`Map::range_where`], but only the items whose [peak](Summary::peak) is above `level`: what
-    /// is not is passed over without a look at it.
+    /// As [`Map::range_where`], but only the items whose [peak](Summary::peak) is above `level`:
+    /// what is not is passed over without a look at it.
     #[must_use]
     pub fn range_above<K: FnMut(&T::Summary) -> bool>(
         &self,

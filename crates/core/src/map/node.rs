@@ -9,12 +9,12 @@ use super::marks::Marks;
 use super::peaks::Peaks;
 use super::{Item, Summary};
 
-/// Slots by which a vector in a node grows. Doubling would leave a third of all slots empty; so, two
-/// of some 22 are (8 bytes an item), and moving a leaf on every fourth insert does not show.
+/// Slots by which a vector in a node grows. Doubling would leave a third of all slots empty; so,
+/// two of some 22 are (8 bytes an item), and moving a leaf on every fourth insert does not show.
 const STEP: usize = 4;
 
-/// Elements by which a search in a node advances, before it takes single steps; 4 and 8 measured the
-/// same.
+/// Elements by which a search in a node advances, before it takes single steps; 4 and 8 measured
+/// the same.
 const STRIDE: usize = 6;
 
 /// Levels of a tree, at most: every inner node has two children or more, so 2^64 leaves fit.
@@ -344,12 +344,13 @@ impl<T: Item> Clone for Inner<T> {
     }
 }
 
-/// The first element that is not `before`: as [`slice::partition_point`], but in strides, then in steps.
+/// The first element that is not `before`: as [`slice::partition_point`], but in strides, then in
+/// steps.
 ///
 /// Most of its time goes into keys that are not in the cache. A binary search cannot know which it
 /// needs next before the last has arrived; here the processor guesses "go on", is mostly right, and
-/// has several on the way at once (a random lookup among a million keys: 2.5 us instead of 4.9, where
-/// one read from memory takes 0.2).
+/// has several on the way at once (a random lookup among a million keys: 2.5 us instead of 4.9,
+/// where one read from memory takes 0.2).
 pub(super) fn boundary<E>(elements: &[E], before: impl Fn(&E) -> bool) -> usize {
     let mut at = 0;
     while elements.get(at + STRIDE - 1).is_some_and(&before) {

@@ -1,8 +1,8 @@
 //! Peaks: one number for each item or child of a node, kept beside them, so that a search for what
 //! is high reads a few lines of memory of a node.
 //!
-//! Without them it reads a line of each item in a leaf to find the one that changed: of 33 lines that
-//! finding one change in a large map costs, 24.
+//! Without them it reads a line of each item in a leaf to find the one that changed: of 33 lines
+//! that finding one change in a large map costs, 24.
 
 use super::marks::MOST;
 

@@ -22,7 +22,8 @@ impl Edges {
     pub(super) const CLOSED: Self = Self { low: true, high: true };
 }
 
-/// A run of whole subtrees, or a run of items in one leaf whose keys may lie partly outside the span.
+/// A run of whole subtrees, or a run of items in one leaf whose keys may lie partly outside the
+/// span.
 pub(super) enum Part<'a, T: Item> {
     Children(&'a Inner<T>, Range<usize>),
     Leaf(&'a Leaf<T>, Range<usize>),

@@ -59,7 +59,8 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
-    /// Bytes of memory that an answer takes beside its texts, and that each text takes beside itself.
+    /// Bytes of memory that an answer takes beside its texts, and that each text takes beside
+    /// itself.
     const ANSWER: usize = 192;
     const TEXT: usize = 32;
 
@@ -174,7 +175,8 @@ impl State {
 }
 
 impl Committed {
-    /// Remembers the answer that a commit gave, and lets go of the client's oldest beyond the bounds.
+    /// Remembers the answer that a commit gave, and lets go of the client's oldest beyond the
+    /// bounds.
     pub(super) fn remember(&mut self, origin: &Origin, rev: Revision, time: Time, bounds: &Bounds) {
         let Origin { client, seq, answer } = origin;
         let mut held = self.clients.get(client).map(|known| known.held).unwrap_or_default();
@@ -198,8 +200,8 @@ impl Committed {
         self.answers.remove_span(|(name, _): &(Name, u64)| name.cmp(client));
     }
 
-    /// Whether there are more clients than are remembered, or more bytes of answers: then the one that wrote the
-    /// longest ago is to be forgotten. What one client has is bounded by itself.
+    /// Whether there are more clients than are remembered, or more bytes of answers: then the one
+    /// that wrote the longest ago is to be forgotten. What one client has is bounded by itself.
     pub(super) fn crowd(&self, bounds: &Bounds) -> bool {
         let count = self.clients.len();
         count > bounds.dedup_clients as usize

@@ -14,17 +14,19 @@ use crate::settings::{Bounds, Retention, Time, stretched};
 use crate::slot::{Slot, Summary};
 
 /// Entries that one commit of housekeeping trims or lets expire, and tombstones that it forgets, at
-/// most. Each takes two to four microseconds, most of it to give memory back, and nobody writes or is
-/// delivered to meanwhile.
+/// most. Each takes two to four microseconds, most of it to give memory back, and nobody writes or
+/// is delivered to meanwhile.
 const STEP: usize = 250;
 
-/// Logs of which it is found out at once that nothing is to be trimmed: a look-up each, and nobody is told anything.
+/// Logs of which it is found out at once that nothing is to be trimmed: a look-up each, and nobody
+/// is told anything.
 const RECHECKS: usize = 1_000;
 
 impl State {
-    /// The next commit that is due by itself at `now`, applied; `None` when there is none, or when enough
-    /// was looked at for one turn: then [`State::due`] is over still. To be called until then. Each has at
-    /// most `commit_changes` changes; the end of a session deletes all that it owns at once, which is no more.
+    /// The next commit that is due by itself at `now`, applied; `None` when there is none, or when
+    /// enough was looked at for one turn: then [`State::due`] is over still. To be called until
+    /// then. Each has at most `commit_changes` changes; the end of a session deletes all that it
+    /// owns at once, which is no more.
     pub fn housekeep(&mut self, now: Time) -> Option<Arc<Commit>> {
         let rev = self.committed.rev.next()?;
         let effects = self
@@ -75,12 +77,13 @@ impl State {
         Some(effects).filter(|effects| !effects.is_empty())
     }
 
-    /// The next trim. Where much is due for nothing it gives none and leaves the rest for the next time:
-    /// then [`State::due`] is over.
+    /// The next trim. Where much is due for nothing it gives none and leaves the rest for the next
+    /// time: then [`State::due`] is over.
     fn retain(&mut self, now: Time) -> Option<Vec<Effect>> {
         for _ in 0..RECHECKS {
             if let Some(log) = self.outgrown.first() {
-                // It stays noted until nothing is to be trimmed: a trim that is not stored comes again.
+                // It stays noted until nothing is to be trimmed: a trim that is not stored comes
+                // again.
                 if let Some(trim) = self.trim_due(log, now) {
                     return Some(vec![trim]);
                 }
@@ -94,8 +97,9 @@ impl State {
             if let Some(trim) = self.trim_due(&log, now) {
                 return Some(vec![trim]);
             }
-            // Its oldest entries were written again, or deleted one by one: there is nothing to trim, only
-            // a new moment to note. An effect that removes nothing would be a commit for nothing.
+            // Its oldest entries were written again, or deleted one by one: there is nothing to
+            // trim, only a new moment to note. An effect that removes nothing would be a commit for
+            // nothing.
             self.recheck(&log);
         }
         None
@@ -172,7 +176,8 @@ impl State {
 }
 
 impl Committed {
-    /// Whether there are so many tombstones and marks, or so large ones, that the oldest are to be forgotten.
+    /// Whether there are so many tombstones and marks, or so large ones, that the oldest are to be
+    /// forgotten.
     fn overgrown(&self, bounds: &Bounds) -> bool {
         let Sum(bytes) = self.graves.summary();
         self.graves.len() as u64 > stretched(bounds.tombstones)

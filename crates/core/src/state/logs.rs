@@ -12,8 +12,8 @@ use crate::settings::{Time, stretched};
 use crate::slot::{Depths, Slot, Summary};
 
 impl State {
-    /// A log has grown, by a `fresh` entry or by the bytes of an old one: notes the log, and whether it has
-    /// outgrown its rule.
+    /// A log has grown, by a `fresh` entry or by the bytes of an old one: notes the log, and
+    /// whether it has outgrown its rule.
     pub(super) fn appended(&mut self, entry: &Path, time: Time, fresh: bool) {
         let Some(log) = entry.parent() else { return };
         let (rule, entries) = match self.committed.logs.get(&log) {
@@ -71,8 +71,8 @@ impl State {
 }
 
 impl Committed {
-    /// The entries of a log, the oldest first, each without what is under it. O(log n) for each, whatever
-    /// else lies under the log.
+    /// The entries of a log, the oldest first, each without what is under it. O(log n) for each,
+    /// whatever else lies under the log.
     pub(super) fn entries_of<'a>(
         &'a self,
         log: &'a Path,
@@ -82,8 +82,9 @@ impl Committed {
         self.tree.range_where(|path: &Path| log.place(path), own)
     }
 
-    /// Whether there is anything for a trim to take: an entry of the log up to `to`, or something under a key of
-    /// one that was deleted. O(log n), but for dead entries and live ones of other names between them.
+    /// Whether there is anything for a trim to take: an entry of the log up to `to`, or something
+    /// under a key of one that was deleted. O(log n), but for dead entries and live ones of other
+    /// names between them.
     pub(super) fn has_entries_up_to(&self, log: &Path, to: LogKey) -> bool {
         let depth = log.depth() + 1;
         let keyed = |summary: &Summary| summary.live > 0 && summary.keyed.meet(Depths::only(depth));
@@ -91,8 +92,8 @@ impl Committed {
         slots.any(|slot| slot.is_live() && slot.is_under_key_at(depth))
     }
 
-    /// The bytes of a log: paths and values from its oldest entry to its newest, with what is under each.
-    /// O(log n).
+    /// The bytes of a log: paths and values from its oldest entry to its newest, with what is under
+    /// each. O(log n).
     pub(super) fn bytes_of(&self, log: &Path) -> u64 {
         let mut entries = self.entries_of(log);
         let oldest = entries.next();
@@ -110,8 +111,9 @@ impl Committed {
         self.tree.span_summary(place).bytes
     }
 
-    /// What there is of a log up to its entry `to`, dead or alive, the oldest first, in as few pieces as what has other
-    /// names leaves it in: that sorts between, and stays. O(log n) for each piece, and a step for each slot.
+    /// What there is of a log up to its entry `to`, dead or alive, the oldest first, in as few
+    /// pieces as what has other names leaves it in: that sorts between, and stays. O(log n) for
+    /// each piece, and a step for each slot.
     pub(super) fn runs_of(&self, log: &Path, to: LogKey) -> Vec<Run> {
         let depth = log.depth() + 1;
         let within = before_key(log, to);
@@ -138,7 +140,8 @@ impl Committed {
         }
     }
 
-    /// The paths of the log's keys up to `to`, the oldest first, at or under which there is something.
+    /// The paths of the log's keys up to `to`, the oldest first, at or under which there is
+    /// something.
     pub(super) fn keys_of(&self, log: &Path, to: LogKey) -> Vec<Path> {
         let mut keys: Vec<Path> = Vec::new();
         for run in self.runs_of(log, to) {

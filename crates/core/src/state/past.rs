@@ -8,8 +8,8 @@ use onetree_protocol::{Name, Path, Revision};
 use crate::map::{Item, Summary};
 use crate::settings::Time;
 
-/// A tombstone or a mark, by its revision: what compaction takes next. It may be stale, when a drop above
-/// it has taken the place of very many; the tree knows.
+/// A tombstone or a mark, by its revision: what compaction takes next. It may be stale, when a drop
+/// above it has taken the place of very many; the tree knows.
 #[derive(Clone, Debug)]
 pub(super) struct Grave {
     pub(super) at: (Revision, Path),
@@ -78,9 +78,9 @@ impl Item for Grave {
 }
 
 impl Grave {
-    /// Bytes of memory that one takes beside its path: a place in two maps, with the room that their leaves have
-    /// left, and what the allocator rounds up. Measured: 305 beside a path of 12 bytes, 354 beside one of 100,
-    /// 499 beside one of 900.
+    /// Bytes of memory that one takes beside its path: a place in two maps, with the room that
+    /// their leaves have left, and what the allocator rounds up. Measured: 305 beside a path of 12
+    /// bytes, 354 beside one of 100, 499 beside one of 900.
     const BYTES: u64 = 384;
 
     /// What it takes of memory, roughly; the same wherever and whenever it is asked.

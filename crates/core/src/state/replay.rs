@@ -13,8 +13,9 @@ use crate::map::Hint;
 use crate::settings::Time;
 use crate::slot::{Slot, Summary};
 
-/// Deletes that the drops and trims of one commit take the place of, at most: nobody writes meanwhile, and each takes up to
-/// some microseconds, where a drop itself takes no longer for a million entries than for one.
+/// Deletes that the drops and trims of one commit take the place of, at most: nobody writes
+/// meanwhile, and each takes up to some microseconds, where a drop itself takes no longer for a
+/// million entries than for one.
 const UNBURIED: usize = 250;
 
 /// A put, and where its path was seen.
@@ -191,8 +192,9 @@ impl Committed {
         }
     }
 
-    /// What a span has is about to go: what was deleted in it before need not be remembered by itself any
-    /// more. O(log n) for each; what is beyond `most`, which becomes less by as many, stays until the horizon passes it.
+    /// What a span has is about to go: what was deleted in it before need not be remembered by
+    /// itself any more. O(log n) for each; what is beyond `most`, which becomes less by as many,
+    /// stays until the horizon passes it.
     fn unbury(&mut self, span: &impl Fn(&Path) -> Ordering, most: &mut usize) {
         let horizon = self.horizon;
         let deleted = |summary: &Summary| summary.highest_delete_rev > horizon;

@@ -115,8 +115,8 @@ impl State {
     /// rule) is made anew, by the settings of now. O(n).
     ///
     /// Where deletes were compacted is not saved: afterwards each range may have lost something up
-    /// to the horizon, which is true. Where `head` does not say how late the clients wrote that were
-    /// forgotten, the oldest that is remembered tells how late that can have been.
+    /// to the horizon, which is true. Where `head` does not say how late the clients wrote that
+    /// were forgotten, the oldest that is remembered tells how late that can have been.
     pub fn load(
         settings: Settings,
         head: Head,
@@ -147,8 +147,8 @@ impl State {
         let (mut known, mut answers) = (Vec::new(), Vec::new());
         for SavedClient { name, last, time, answers: saved } in clients {
             let mut held = Held::default();
-            // A write that changed nothing was answered with the revision before its commit. Where the last
-            // was refused, all that is known is that it is not behind the saved state.
+            // A write that changed nothing was answered with the revision before its commit. Where
+            // the last was refused, all that is known is that it is not behind the saved state.
             let rev = match saved.last().map(|(_, answer)| &**answer) {
                 Some(Ok(answer)) => answer.rev.next().unwrap_or(answer.rev).min(head.rev),
                 _ => head.rev,
@@ -160,8 +160,8 @@ impl State {
             }
             known.push(Client { name, last, time, rev, held });
         }
-        // Those that were forgotten wrote no later than the one that would be next, so before any that
-        // wrote later than that one.
+        // Those that were forgotten wrote no later than the one that would be next, so before any
+        // that wrote later than that one.
         let latest = || {
             let next = known.iter().map(|client| client.time).min();
             let later = known.iter().filter(|client| Some(client.time) > next);

@@ -135,8 +135,8 @@ impl State {
         self.leave(name, now);
     }
 
-    /// The clock was set forward by so many milliseconds, in which nobody could come back: they are no part of
-    /// anyone's grace. O(n).
+    /// The clock was set forward by so many milliseconds, in which nobody could come back: they are
+    /// no part of anyone's grace. O(n).
     pub fn prolong_graces(&mut self, ms: u64) {
         self.sessions.postpone(ms);
     }

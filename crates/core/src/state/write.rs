@@ -36,9 +36,9 @@ impl State {
     pub const FETCHED: usize = 64;
 
     /// Brings what these requests will touch into the processor's caches, for all of them together,
-    /// so that [`State::write`] does not wait for memory: see [`Map::fetch`](crate::map::Map::fetch).
-    /// Gives a hint for each, that [`State::write_at`] takes. Only ever an optimization, and only for
-    /// those that begin with a put; O(log n).
+    /// so that [`State::write`] does not wait for memory: see
+    /// [`Map::fetch`](crate::map::Map::fetch). Gives a hint for each, that [`State::write_at`]
+    /// takes. Only ever an optimization, and only for those that begin with a put; O(log n).
     pub fn fetch<'a, R>(&'a self, requests: R) -> Vec<Hint>
     where
         R: Iterator<Item = &'a Request> + Clone,
@@ -53,15 +53,17 @@ impl State {
             .collect()
     }
 
-    /// When the newest commit was made. No later one is of an earlier time, so a clock that the tree is told the
-    /// time by goes on from here: were it behind, nothing that is written would grow older until it is here again.
+    /// When the newest commit was made. No later one is of an earlier time, so a clock that the
+    /// tree is told the time by goes on from here: were it behind, nothing that is written would
+    /// grow older until it is here again.
     pub fn time(&self) -> Time {
         self.committed.time
     }
 
-    /// Commits a request, or refuses it. A numbered write that changes nothing, or is refused with a
-    /// code that [`Code::uses_seq`], makes a commit too, without effects: the memory of its answer is
-    /// part of the state. Any other refusal is not remembered, and leaves the number to the next.
+    /// Commits a request, or refuses it. A numbered write that changes nothing, or is refused with
+    /// a code that [`Code::uses_seq`], makes a commit too, without effects: the memory of its
+    /// answer is part of the state. Any other refusal is not remembered, and leaves the number to
+    /// the next.
     ///
     /// Cost: O(log n) for each change, and for a drop or a trim what it removes.
     pub fn write(&mut self, now: Time, author: &Author, request: &Request) -> Outcome {
@@ -149,14 +151,15 @@ impl State {
         Ok(plan)
     }
 
-    /// Whether the session is still there, and what it owns can still go in one commit when it is over.
+    /// Whether the session is still there, and what it owns can still go in one commit when it is
+    /// over.
     fn may_own(&self, author: &Author, plan: &Plan) -> Result<(), Refusal> {
         let Some(session) = author.session.as_ref().filter(|_| plan.owned > 0) else {
             return Ok(());
         };
         if !self.sessions.is_there(session) {
-            // Another connection has taken it over and ended it, while this was on its way: nobody would delete
-            // what it owns.
+            // Another connection has taken it over and ended it, while this was on its way: nobody
+            // would delete what it owns.
             let message = "the session is over, and with it what it owned";
             return Err(Refusal::new(Code::SessionTaken, message));
         }

@@ -6,17 +6,17 @@ use onetree_protocol::{LogKey, Path, Revision};
 
 use crate::snapshot::Snapshot;
 
-/// Where the tail of a log begins: counted from the end, in as many goes as it takes, and then kept, as to
-/// count costs as much as to read. What is counted over newer and newer snapshots is the newest of what was
-/// there meanwhile.
+/// Where the tail of a log begins: counted from the end, in as many goes as it takes, and then
+/// kept, as to count costs as much as to read. What is counted over newer and newer snapshots is
+/// the newest of what was there meanwhile.
 #[derive(Debug)]
 pub(super) struct Edge {
     log: Path,
     stage: Stage,
     /// The snapshot last looked at.
     rev: Revision,
-    /// Slots looked at for it, less those read since. While there are some it stands in newer snapshots too, and the
-    /// log shows what has come on top.
+    /// Slots looked at for it, less those read since. While there are some it stands in newer
+    /// snapshots too, and the log shows what has come on top.
     worth: usize,
 }
 
@@ -48,8 +48,8 @@ impl Edge {
         Edge { log: log.clone(), stage, rev, worth: 0 }
     }
 
-    /// The last key that the tail leaves out, of those above `since`. The outer `None`: `left` slots were not
-    /// enough to find it, go on with more. Those that were looked at are taken away.
+    /// The last key that the tail leaves out, of those above `since`. The outer `None`: `left`
+    /// slots were not enough to find it, go on with more. Those that were looked at are taken away.
     pub(super) fn hidden(
         &mut self,
         now: &Snapshot,

@@ -59,8 +59,8 @@ pub struct FeedLimits {
     pub digest_scan: usize,
     /// Mirrors that one `sync` may name.
     pub digests: usize,
-    /// Slots that one [`Feed::poll`] may look at: then others have their turn. At least one. In a view with
-    /// patterns a slot counts once more for each 16 segments of all of these.
+    /// Slots that one [`Feed::poll`] may look at: then others have their turn. At least one. In a
+    /// view with patterns a slot counts once more for each 16 segments of all of these.
     pub turn_slots: usize,
 }
 
@@ -214,8 +214,9 @@ impl Feed {
         self.subs.iter().any(|(_, sub)| behind(sub))
     }
 
-    /// The revision above which some mirror needs every live delta, see [`Feed::needs_live`]; `None` while none
-    /// takes any. O(subscriptions), but as a rule the first that takes them is at that revision.
+    /// The revision above which some mirror needs every live delta, see [`Feed::needs_live`];
+    /// `None` while none takes any. O(subscriptions), but as a rule the first that takes them is at
+    /// that revision.
     pub fn live_above(&self) -> Option<Revision> {
         let mut least = None;
         for (_, sub) in self.subs.iter() {
@@ -316,9 +317,10 @@ impl Feed {
 
     /// The heartbeat: every live delta up to `settled` has been sent, so all live mirrors are
     /// there, and these are the digests that they must have. An `every_ms` mirror is there too
-    /// unless something of it waits for its interval. What must be walked takes turns: what has no digest in
-    /// one `sync`, or is not named because it was not seen whether it is there, as others have used up what
-    /// may be walked, is the first in the next. So is who comes behind those that one may name.
+    /// unless something of it waits for its interval. What must be walked takes turns: what has no
+    /// digest in one `sync`, or is not named because it was not seen whether it is there, as others
+    /// have used up what may be walked, is the first in the next. So is who comes behind those that
+    /// one may name.
     pub fn sync(&mut self, settled: &Snapshot) -> Sync {
         let (scan, from, live) = (self.limits.digest_scan, self.counts_from, self.live);
         let most = self.limits.digests;
@@ -351,9 +353,10 @@ impl Feed {
         Sync { id: None, rev, digests }
     }
 
-    /// Those whose interval is over are behind, where there is something that they have not seen; otherwise
-    /// their next one begins. They are not woken by the commit instead: those of a thousand connections would all
-    /// be awake at once for it, and whoever wrote would wait for its answer meanwhile.
+    /// Those whose interval is over are behind, where there is something that they have not seen;
+    /// otherwise their next one begins. They are not woken by the commit instead: those of a
+    /// thousand connections would all be awake at once for it, and whoever wrote would wait for its
+    /// answer meanwhile.
     fn wake_paced(&mut self, now: Time, latest: impl Fn() -> Revision) {
         if !self.subs.any_paced() {
             return;
@@ -486,8 +489,8 @@ impl Subscription {
             && !*sent
             && from >= snapshot.horizon()
         {
-            // Nothing of it changed: its next interval begins, from where it is. It is told once its
-            // cookie would not be good any more.
+            // Nothing of it changed: its next interval begins, from where it is. It is told once
+            // its cookie would not be good any more.
             return self.rest(from, seen, turn.now);
         }
         if settled.is_some() || !changes.is_empty() {
@@ -512,8 +515,9 @@ impl Subscription {
         };
     }
 
-    /// Whether the mirror is where the tree is in `settled`, when all live deltas up to `live` are sent.
-    /// `None`: `left` slots were not enough to see that; those that were looked at are taken away.
+    /// Whether the mirror is where the tree is in `settled`, when all live deltas up to `live` are
+    /// sent. `None`: `left` slots were not enough to see that; those that were looked at are taken
+    /// away.
     fn is_there(&mut self, settled: &Snapshot, live: Revision, left: &mut usize) -> Option<bool> {
         let now = settled.rev();
         match &mut self.cursor {

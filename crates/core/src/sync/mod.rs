@@ -27,8 +27,8 @@ pub fn concerns(view: &View, change: &Change) -> bool {
     }
 }
 
-/// Whether a mirror of `view` that has shown `shown` missed something when `log` was trimmed: the last entry
-/// that went was newer, and the view may see it, or lies in it.
+/// Whether a mirror of `view` that has shown `shown` missed something when `log` was trimmed: the
+/// last entry that went was newer, and the view may see it, or lies in it.
 pub(crate) fn is_gap(view: &View, log: &Path, to: LogKey, shown: Revision) -> bool {
     to.rev > shown && view.base.below(log).is_none_or(|below| view.sees_entries_of(below))
 }

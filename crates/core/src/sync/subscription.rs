@@ -48,7 +48,8 @@ pub(super) enum Cursor {
     Refreshing { sweep: Box<Sweep>, stage: Stage },
     /// The mirror is at `rev`, or where the connection's live deltas have brought it.
     Live { rev: Revision },
-    /// The mirror is at `rev` until its next interval. Nothing of it has changed from there to `seen`.
+    /// The mirror is at `rev` until its next interval. Nothing of it has changed from there to
+    /// `seen`.
     Paced { rev: Revision, seen: Revision, due: Time },
     /// The mirror is at `from` until the folded delta is complete.
     /// `sent`: a part of it has been.
@@ -56,7 +57,8 @@ pub(super) enum Cursor {
 }
 
 impl Cursor {
-    /// A mirror at `from` that has to be brought to the present; nothing of it has changed up to `seen`.
+    /// A mirror at `from` that has to be brought to the present; nothing of it has changed up to
+    /// `seen`.
     pub(super) fn behind(from: Revision, seen: Revision) -> Cursor {
         Cursor::Behind { from, sweep: Box::new(Sweep::new(Some(seen))), sent: false }
     }

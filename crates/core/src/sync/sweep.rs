@@ -33,8 +33,8 @@ pub(super) struct Sweep {
     held: Option<Snapshot>,
 }
 
-/// After so many rounds what one piece may look at grows no more: with a turn of 1,000 slots it is a
-/// million then.
+/// After so many rounds what one piece may look at grows no more: with a turn of 1,000 slots it is
+/// a million then.
 const MOST_DOUBLED: u32 = 10;
 
 /// A piece of a sweep.
@@ -62,9 +62,10 @@ impl Sweep {
         self.since
     }
 
-    /// The next piece, of about `bytes`. `left`: slots that may be looked at for it, at least one; those
-    /// that were are taken away. It may be empty, and not the last. Each round may look at twice as many at
-    /// once as the one before: so there is one that fits into a snapshot, whatever is written.
+    /// The next piece, of about `bytes`. `left`: slots that may be looked at for it, at least one;
+    /// those that were are taken away. It may be empty, and not the last. Each round may look at
+    /// twice as many at once as the one before: so there is one that fits into a snapshot, whatever
+    /// is written.
     pub(super) fn piece(
         &mut self,
         view: &View,

@@ -42,8 +42,8 @@ pub(crate) struct Walk<'a> {
 pub(super) struct Known {
     /// Where the tail of the log begins that the walk was in.
     edge: Option<Edge>,
-    /// The log that it was in last; of that and of those which it lies in, by their depth below the base, where
-    /// their path in its path ends and whether the view may see their entries.
+    /// The log that it was in last; of that and of those which it lies in, by their depth below the
+    /// base, where their path in its path ends and whether the view may see their entries.
     log: String,
     sees: Vec<Option<(usize, bool)>>,
 }
@@ -78,8 +78,8 @@ struct Tail {
 }
 
 impl<'a> Walk<'a> {
-    /// `left`: how many slots it may look at. In a view with patterns one counts once more for each 16
-    /// segments of all of these: so long it takes to match them.
+    /// `left`: how many slots it may look at. In a view with patterns one counts once more for each
+    /// 16 segments of all of these: so long it takes to match them.
     pub(crate) fn new(
         snapshot: &'a Snapshot,
         view: &'a View,
@@ -299,8 +299,9 @@ impl<'a> Walk<'a> {
         None
     }
 
-    /// Whether the view may see entries of the log that is so deep, on the way `below` the base. What is in one log
-    /// follows one another: that is found out once, and costs what it costs to match a path.
+    /// Whether the view may see entries of the log that is so deep, on the way `below` the base.
+    /// What is in one log follows one another: that is found out once, and costs what it costs to
+    /// match a path.
     fn sees_entries_of<'p>(
         &mut self,
         log: &str,
@@ -319,8 +320,8 @@ impl<'a> Walk<'a> {
         sees
     }
 
-    /// The last key that the tail of a log leaves out, of those that the mirror does not have yet. The outer
-    /// `None`: nothing more may be looked at.
+    /// The last key that the tail of a log leaves out, of those that the mirror does not have yet.
+    /// The outer `None`: nothing more may be looked at.
     fn edge_of(&mut self, log: &Path, tail: usize) -> Option<Option<LogKey>> {
         // At least one look, or it would never be found.
         let mut left = self.left?.max(1);

@@ -10,8 +10,8 @@
 //! - [`requests`]: what random clients ask for, on a few paths so that they meet; [`rng`]: chance
 //!
 //! A random test prints the seed of the case that failed: `ONETREE_SEED=<seed>` runs that case
-//! alone, `ONETREE_CASES=<n>` runs so many, and `ONETREE_TRACE=1` prints the commits and frames of a
-//! simulation.
+//! alone, `ONETREE_CASES=<n>` runs so many, and `ONETREE_TRACE=1` prints the commits and frames of
+//! a simulation.
 
 pub(crate) mod knobs;
 pub(crate) mod line;

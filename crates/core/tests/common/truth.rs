@@ -151,8 +151,8 @@ pub(crate) fn log_of(view: &View, path: &Path) -> Option<(Path, LogKey)> {
     None
 }
 
-/// Whether an entry of `log`, or something in it, is seen: that of a key which a pattern names, or any
-/// other; the base may lie in one.
+/// Whether an entry of `log`, or something in it, is seen: that of a key which a pattern names, or
+/// any other; the base may lie in one.
 pub(crate) fn may_see_entries(view: &View, log: &Path) -> bool {
     if log != &view.base && is_under(log, &view.base) {
         return true;

@@ -31,9 +31,9 @@ impl<T: Frame> Frame for Box<T> {
 }
 
 /// How a field is written and read: `req` always stands there, `opt` is an `Option`, `def` stands
-/// there when it is not the default (`yes`: true), `list` when it is not empty, `all` also then; `again`
-/// is a path that is often the one before; how many items a list of a client may have stands behind it;
-/// `value` and `view` are several.
+/// there when it is not the default (`yes`: true), `list` when it is not empty, `all` also then;
+/// `again` is a path that is often the one before; how many items a list of a client may have
+/// stands behind it; `value` and `view` are several.
 macro_rules! frames {
     ($($type:ident { $($kind:ident $field:ident $name:literal $([$most:expr])?),+ })+) => {$(
         impl Frame for $type {

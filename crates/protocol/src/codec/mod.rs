@@ -70,7 +70,8 @@ impl Codec {
         self.encode_into(out, |record| frames::put_server(frame, record));
     }
 
-    /// As [`Codec::encode_server_into`] for a [`ServerFrame::Signal`], which need not be made for it.
+    /// As [`Codec::encode_server_into`] for a [`ServerFrame::Signal`], which need not be made for
+    /// it.
     pub fn encode_signal_into(self, signal: &Signal, out: &mut Vec<u8>) {
         self.encode_into(out, |record| frames::put_signal(signal, record));
     }
@@ -141,7 +142,8 @@ impl Codec {
 }
 
 impl DecodeError {
-    /// The longest message, bytes: it goes back to who sent the frame, and must not be as long as that.
+    /// The longest message, bytes: it goes back to who sent the frame, and must not be as long as
+    /// that.
     const MESSAGE: usize = 256;
 
     fn of(id: Option<u32>, Wrong { code, mut message }: Wrong) -> DecodeError {

@@ -38,9 +38,9 @@ fn written<T, E>(result: Result<T, E>) {
     debug_assert!(result.is_ok(), "memory takes what it is given");
 }
 
-/// Goes through an array while its elements are asked for, and keeps nothing of it. Whatever is taken is
-/// right when at the end [`InOrder::is_done`]; if not, something is wrong or follows, and nothing that was
-/// taken is to be used.
+/// Goes through an array while its elements are asked for, and keeps nothing of it. Whatever is
+/// taken is right when at the end [`InOrder::is_done`]; if not, something is wrong or follows, and
+/// nothing that was taken is to be used.
 pub(super) struct InOrder<'a> {
     rest: &'a [u8],
     left: u32,

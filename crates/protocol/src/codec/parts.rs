@@ -120,8 +120,8 @@ pub(super) fn value(fields: &mut Fields<'_>) -> Read<Value> {
     get_value(fields)?.ok_or_else(|| Wrong::frame("the value is missing"))
 }
 
-/// A path that must be there, and is often the one that this thread has read before: who publishes does
-/// so to the same topic again and again. Then it is neither checked nor copied once more.
+/// A path that must be there, and is often the one that this thread has read before: who publishes
+/// does so to the same topic again and again. Then it is neither checked nor copied once more.
 pub(super) fn path_again(fields: &mut Fields<'_>, name: &str) -> Read<Path> {
     thread_local!(static LAST: RefCell<Path> = RefCell::new(Path::root()));
     let source = fields.there(name)?;

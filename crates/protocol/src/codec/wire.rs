@@ -28,8 +28,8 @@ pub(super) struct Wrong {
 
 pub(super) type Read<T> = Result<T, Wrong>;
 
-/// How many items a list may have, and what it is to have more. That is known before any of them is read,
-/// so that a frame costs no more than what it may ask for.
+/// How many items a list may have, and what it is to have more. That is known before any of them is
+/// read, so that a frame costs no more than what it may ask for.
 #[derive(Clone, Copy)]
 pub(super) struct Most {
     pub(super) items: usize,
@@ -216,7 +216,8 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field; `None` when it is absent.
-    // Inlined, as the name that is asked for is known where it is: comparing with it is a load or two.
+    // Inlined, as the name that is asked for is known where it is: comparing with it is a load or
+    // two.
     #[inline(always)]
     pub(super) fn take(&mut self, name: &str) -> Option<Source<'a>> {
         let element = match self {
@@ -277,9 +278,9 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A record that has all its fields in the order in which they are asked for, and no others. `None`: it has
-    /// not, or is none, and is to be read otherwise; or this is `wrong` in it, and would be found so in any other
-    /// way too.
+    /// A record that has all its fields in the order in which they are asked for, and no others.
+    /// `None`: it has not, or is none, and is to be read otherwise; or this is `wrong` in it, and
+    /// would be found so in any other way too.
     #[inline(always)]
     pub(super) fn in_order<T>(
         self,
@@ -290,7 +291,8 @@ impl<'a> Source<'a> {
             Source::Json(text) => Fields::InOrder(InOrder::open(text)?),
             Source::Pack(bytes) => Fields::PackInOrder(pack::InOrder::open(bytes)?),
         };
-        // What is read is not moved: it is large, and to copy what was written just now waits for it.
+        // What is read is not moved: it is large, and to copy what was written just now waits for
+        // it.
         let record = read(&mut fields);
         let done = match &fields {
             Fields::InOrder(members) => members.is_done(),
@@ -313,7 +315,8 @@ impl<'a> Source<'a> {
         text.strip_prefix('"')?.strip_suffix('"')
     }
 
-    /// Whether it is this text, for certain: one with escapes may be it as well. Looks at nothing else.
+    /// Whether it is this text, for certain: one with escapes may be it as well. Looks at nothing
+    /// else.
     pub(super) fn is_text(&self, known: &str) -> bool {
         match self {
             // With a backslash it would be an escape here, and stand for something else.

@@ -1,4 +1,5 @@
-//! What a client says. Every frame carries an `id` that the client chose, and gets one reply with it.
+//! What a client says. Every frame carries an `id` that the client chose, and gets one reply with
+//! it.
 
 use crate::cookie::Cookie;
 use crate::log::LogKey;
@@ -8,8 +9,8 @@ use crate::revision::Revision;
 use crate::value::Value;
 use crate::view::{Depth, View};
 
-/// Any frame of a client. The two that come seldom and are large stand elsewhere: a frame goes through several
-/// hands, and each copies all that the largest takes.
+/// Any frame of a client. The two that come seldom and are large stand elsewhere: a frame goes
+/// through several hands, and each copies all that the largest takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is documented at its own type")]
 pub enum ClientFrame {
@@ -70,7 +71,8 @@ pub struct Hello {
     pub agent: Option<String>,
     /// The highest revision that this client ever saw.
     pub seen: Option<Revision>,
-    /// All subscriptions at once, so that a reconnect is one round trip. Their own replies come too.
+    /// All subscriptions at once, so that a reconnect is one round trip. Their own replies come
+    /// too.
     pub subs: Vec<Sub>,
     /// Where writes come again of which none was answered: the highest revision that the client had
     /// seen when it sent the first of them.

@@ -1,4 +1,5 @@
-//! For tests: frames of a client, and such in which bytes were changed, left out, doubled and moved.
+//! For tests: frames of a client, and such in which bytes were changed, left out, doubled and
+//! moved.
 
 /// As clients write them, or might; each right.
 const FRAMES: [&str; 8] = [

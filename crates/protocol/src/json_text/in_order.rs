@@ -5,9 +5,10 @@ use super::scan::Scan;
 use crate::limits::JSON_DEPTH;
 
 /// Goes through a frame while its members are asked for, each once. Most frames have theirs in the
-/// order of the specification, in which they are asked for: these are gone through once, and nothing is
-/// kept of them. Whatever is taken is right when at the end [`InOrder::is_done`]; if not, something is
-/// wrong, or stands in another order, or is not known, and nothing that was taken is to be used.
+/// order of the specification, in which they are asked for: these are gone through once, and
+/// nothing is kept of them. Whatever is taken is right when at the end [`InOrder::is_done`]; if
+/// not, something is wrong, or stands in another order, or is not known, and nothing that was taken
+/// is to be used.
 pub(crate) struct InOrder<'a> {
     /// At the next member's name, or at the end of the object.
     scan: Scan<'a>,

@@ -13,12 +13,14 @@ use crate::limits::JSON_DEPTH;
 /// The members of an object, each with the text of its value.
 pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
 
-/// The members of a frame that nobody has looked at yet: as [`check_frame`] and [`members`] together.
+/// The members of a frame that nobody has looked at yet: as [`check_frame`] and [`members`]
+/// together.
 pub(crate) fn frame_members(text: &str) -> Result<Members<'_>, String> {
     let members = members(text)?;
     for (at, (name, value)) in members.iter().enumerate() {
         let before = &members[..at];
-        // A frame has few members; who sends thousands is not worth a set, but must not cost their square.
+        // A frame has few members; who sends thousands is not worth a set, but must not cost their
+        // square.
         let twice = match before.len() {
             0..=FEW_KEYS => before.iter().any(|(known, _)| known == name),
             _ => {
@@ -129,8 +131,8 @@ mod tests {
     use super::super::{changed, check_long, scan};
     use super::*;
 
-    /// The members of a frame are taken when a look at all of it finds it right; and what is a value
-    /// when it is gone through by hand is one by the library as well.
+    /// The members of a frame are taken when a look at all of it finds it right; and what is a
+    /// value when it is gone through by hand is one by the library as well.
     #[test]
     fn members_and_values_agree_with_the_strict_look() {
         let (mut right, mut values) = (0, 0);

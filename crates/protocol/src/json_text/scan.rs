@@ -1,8 +1,8 @@
 //! JSON as most clients write it, gone through once.
 //!
 //! Strings without an escape, numbers of few digits without an exponent, no white space but single
-//! spaces, few keys in an object. A value that is otherwise is left to the library; what is wrong, or
-//! more than that, comes to nothing here, and the library says what it is.
+//! spaces, few keys in an object. A value that is otherwise is left to the library; what is wrong,
+//! or more than that, comes to nothing here, and the library says what it is.
 //!
 //! By hand, because to read a frame with the library took half of what a signal costs: it goes
 //! through each string twice, and comes back to us for each member.
@@ -12,14 +12,15 @@ use serde_json::value::RawValue;
 
 use super::check_long;
 
-/// Objects up to this many keys look for duplicates one by one: below it that is faster than hashing.
-/// Larger ones are the library's here, and have a set there.
+/// Objects up to this many keys look for duplicates one by one: below it that is faster than
+/// hashing. Larger ones are the library's here, and have a set there.
 pub(super) const FEW_KEYS: usize = 16;
 
 /// Numbers of up to this many bytes are in a double's range, whatever they are.
 const NUMBER_BYTES: usize = 16;
 
-/// Whether all of `text` is one value, nested at most `depth` deep; if not it may be one nevertheless.
+/// Whether all of `text` is one value, nested at most `depth` deep; if not it may be one
+/// nevertheless.
 pub(super) fn is_value(text: &str, depth: usize) -> bool {
     let mut scan = Scan { text, at: 0 };
     scan.value(depth).is_some() && scan.is_done()
@@ -54,8 +55,8 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
-    /// The value of a frame's member: by the library where it is not plain. Not so for what is in it: at
-    /// each depth anew that would be read.
+    /// The value of a frame's member: by the library where it is not plain. Not so for what is in
+    /// it: at each depth anew that would be read.
     pub(super) fn member(&mut self, left: usize) -> Option<()> {
         let start = self.at;
         if self.value(left).is_none() {
@@ -183,8 +184,9 @@ pub(super) fn is_unescaped(bytes: &[u8]) -> bool {
     }
 }
 
-/// How many bytes at the front of a text stand in a string as they are. Eight at once, and the place
-/// of the first that does not without a look at each: where a short string ends cannot be foretold.
+/// How many bytes at the front of a text stand in a string as they are. Eight at once, and the
+/// place of the first that does not without a look at each: where a short string ends cannot be
+/// foretold.
 fn unescaped(bytes: &[u8]) -> usize {
     const EACH: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = EACH << 7;

@@ -24,7 +24,8 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// The batch of a file's `bytes` at `at`, if there is a whole one. `seed`: of the file's header.
+    /// The batch of a file's `bytes` at `at`, if there is a whole one. `seed`: of the file's
+    /// header.
     pub(super) fn read(bytes: &[u8], at: usize, seed: u32) -> Option<Batch<'_>> {
         let header = bytes.get(at..at + HEADER)?;
         if word(header, 0) != MARK {

@@ -90,13 +90,14 @@ impl LogFile {
         self.sealed.get()
     }
 
-    /// Where the last batch with commits ends that [`LogFile::each`] has come to: there the seal is.
+    /// Where the last batch with commits ends that [`LogFile::each`] has come to: there the seal
+    /// is.
     pub(in crate::store::files) fn end(&self) -> u64 {
         self.last.get().1.max(FILE_HEADER) as u64
     }
 
-    /// Whether the file was longer: behind `at`, where no whole batch is, there should be more of it. Not behind a
-    /// seal, which is what there is room for.
+    /// Whether the file was longer: behind `at`, where no whole batch is, there should be more of
+    /// it. Not behind a seal, which is what there is room for.
     fn is_cut(&self, at: usize) -> bool {
         let rest = self.bytes.get(at..).unwrap_or_default();
         let Some(header) = rest.first_chunk::<{ batch::HEADER }>() else {

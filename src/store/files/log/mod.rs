@@ -8,16 +8,16 @@
 //! ```
 //!
 //! Numbers are little-endian. The checksum of a batch is the CRC-32 of all that follows it in its
-//! header, then of what the header counts; it begins with the file's, so that a batch of another file
-//! is none here.
+//! header, then of what the header counts; it begins with the file's, so that a batch of another
+//! file is none here.
 //!
-//! A file has its whole length before it has its name, and there is always room for one more header behind what
-//! is in it: where that room is not, or a batch goes beyond the end, the file was cut.
+//! A file has its whole length before it has its name, and there is always room for one more header
+//! behind what is in it: where that room is not, or a batch goes beyond the end, the file was cut.
 //!
 //! Each batch says up to where the file was on the disk when it was written (`durable`): what is
-//! broken before that is damage, what is broken behind it was cut by a crash. So that this holds for
-//! the last batch too, there is a batch without commits behind it as soon as it is on the disk: the
-//! seal, which the next batch overwrites.
+//! broken before that is damage, what is broken behind it was cut by a crash. So that this holds
+//! for the last batch too, there is a batch without commits behind it as soon as it is on the disk:
+//! the seal, which the next batch overwrites.
 //!
 //! When the disk fails, and at each start, the log goes on in a new file: whatever the old one has
 //! from the new one's first revision on was never acknowledged, or is in the new one, and does not

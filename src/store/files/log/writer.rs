@@ -11,8 +11,8 @@ use crate::store::files::header;
 use crate::store::files::spare::Ready;
 use crate::store::files::storage::{Storage, StorageFile};
 
-/// Where a disk has no room for a file, one of this part of it is made (128 KiB of 8 MiB): the commits go on for as
-/// long as there is any.
+/// Where a disk has no room for a file, one of this part of it is made (128 KiB of 8 MiB): the
+/// commits go on for as long as there is any.
 const SMALL: u64 = 64;
 
 /// The end of a log, where it is written.
@@ -34,8 +34,9 @@ pub(in crate::store::files) struct LogWriter {
 
 impl LogWriter {
     /// Begins a file of `bytes`, or more, with `commits`, the first of which has, or will have, the
-    /// revision `first`; durable, with its name, when this returns. Where there is no room for so many it
-    /// is a small one, of at least `least`. `spare`: a file of as many zeros that has the name [`MAKING`].
+    /// revision `first`; durable, with its name, when this returns. Where there is no room for so
+    /// many it is a small one, of at least `least`. `spare`: a file of as many zeros that has the
+    /// name [`MAKING`].
     pub(in crate::store::files) fn create(
         storage: &dyn Storage,
         epoch: Epoch,
@@ -52,7 +53,8 @@ impl LogWriter {
         }
         let at = buffer.len() as u64;
         let next = first + commits.len() as u64;
-        // It has its end from the beginning: the file may take the place of one that was ended, by its name.
+        // It has its end from the beginning: the file may take the place of one that was ended, by
+        // its name.
         buffer.extend(batch::header(seed, &[], 0, next, at));
         let least = least.max(buffer.len() as u64);
         let spare = spare.filter(|spare| spare.bytes >= bytes.max(least));

@@ -7,8 +7,8 @@
 //! kinds  := 1 head (one), then 2 slots, in path order, then 3 clients, by name, then 4 end (empty)
 //! ```
 //!
-//! `forgotten` is one more than the revision behind which no client wrote that is forgotten; those who
-//! did not know it yet left a zero there, and pass over it.
+//! `forgotten` is one more than the revision behind which no client wrote that is forgotten; those
+//! who did not know it yet left a zero there, and pass over it.
 //!
 //! It is written under another name and renamed when it is on the disk: one that has its name is
 //! whole, and anything wrong in it is damage.

@@ -9,7 +9,8 @@ use crate::store::files::record::{BadRecord, ClientRecord, HeadRecord, SlotRecor
 use crate::store::files::storage::Storage;
 use crate::store::files::{Damage, OpenError};
 
-/// Makes a state of what is whole of the tree saved at `rev`, and notes the rest in `lost`. Says whether anything is.
+/// Makes a state of what is whole of the tree saved at `rev`, and notes the rest in `lost`. Says
+/// whether anything is.
 pub(in crate::store::files) fn whole(
     storage: &dyn Storage,
     rev: u64,

@@ -21,8 +21,8 @@ pub(in crate::store::files) struct Loaded {
     pub(in crate::store::files) bytes: u64,
 }
 
-/// Reads a saved tree and checks all of it: each checksum, the order, the counts, and that the digest
-/// of the entries is the one that was saved. `settings` say everything but the history.
+/// Reads a saved tree and checks all of it: each checksum, the order, the counts, and that the
+/// digest of the entries is the one that was saved. `settings` say everything but the history.
 pub(in crate::store::files) fn load(
     storage: &dyn Storage,
     name: &str,
