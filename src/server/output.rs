@@ -112,16 +112,17 @@ impl Connection {
         let there = self.feed.takes_live() && self.send_live(usize::MAX, settled.rev()).0;
         // What is counted is said: a mirror is taken to be there only when it is told so.
         if there && (self.timers.heartbeat_due || self.writer.has_room()) {
-            // Counted once for all who ask at once.
             let sync = self.feed.sync(&settled);
-            if self.timers.heartbeat_due {
+            // Counted once for all who ask at once: what takes long, in turns, and they wait.
+            let ask = self.asked.front().is_some_and(|asked| asked.at <= settled.rev());
+            let counting = ask && self.feed.count(&settled, &sync);
+            if self.timers.heartbeat_due || counting {
                 self.send(&ServerFrame::Sync(sync.clone()));
             }
-            while self.writer.has_room()
-                && let Some(asked) = self.asked.pop_front_if(|asked| asked.at <= settled.rev())
-            {
-                self.send(&ServerFrame::Sync(Sync { id: Some(asked.id), ..sync.clone() }));
+            if !counting {
+                self.answer_asked(&sync);
             }
+            self.catching_up |= self.feed.is_catching_up();
             self.unsettled = unsettled(&self.asked);
         } else if self.timers.heartbeat_due {
             // A sign of life that says nothing of any mirror: they are on their way.
@@ -129,6 +130,15 @@ impl Connection {
             self.send(&ServerFrame::Sync(sync));
         }
         self.timers.heartbeat_due = false;
+    }
+
+    /// Answers those who have asked for the digests by the revision that these are of.
+    fn answer_asked(&mut self, sync: &Sync) {
+        while self.writer.has_room()
+            && let Some(asked) = self.asked.pop_front_if(|asked| asked.at <= sync.rev)
+        {
+            self.send(&ServerFrame::Sync(Sync { id: Some(asked.id), ..sync.clone() }));
+        }
     }
 
     /// One step for the mirrors that are brought to the present. False: there was none.
@@ -153,6 +163,10 @@ impl Connection {
                     );
                 }
                 self.send(&frame);
+            }
+            Some(Step::Counted(sync)) => {
+                self.catching_up = true;
+                self.answer_asked(&sync);
             }
             Some(Step::Register(interest)) => {
                 let view = shared.fanout.register(&self.subscriber, &interest);

@@ -403,6 +403,22 @@ async fn digest_scan_entries() {
             break;
         }
     }
+    // Who asks is told it all the same; and without being asked, every so many heartbeats.
+    let large = |sync: &Value| sync["digests"]["1"].as_str().map(str::to_owned);
+    wire.send(json!({"op": "sync", "id": 9})).await;
+    let asked = loop {
+        let sync = wire.until("sync").await;
+        if sync["id"] == 9 {
+            break large(&sync).unwrap();
+        }
+    };
+    assert!(asked.starts_with("8:"), "{asked}");
+    loop {
+        if let Some(counted) = large(&wire.until("sync").await) {
+            assert_eq!(counted, asked);
+            break;
+        }
+    }
 }
 
 /// Who connects and says nothing is closed.

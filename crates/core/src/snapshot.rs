@@ -125,12 +125,29 @@ impl Snapshot {
             return Some(self.summary(&view.base).digest());
         }
         let mut digest = Digest::default();
-        let mut walk = Walk::new(self, view, None, None, *scan);
+        self.count(view, &mut None, &mut digest, scan).then_some(digest)
+    }
+
+    /// Adds the entries of a view behind `after` to `digest`, those of the next `scan` slots, of
+    /// which it takes away what it has looked at. False: there are more, behind what `after` is
+    /// then.
+    pub(crate) fn count(
+        &self,
+        view: &View,
+        after: &mut Option<Path>,
+        digest: &mut Digest,
+        scan: &mut usize,
+    ) -> bool {
+        let mut walk = Walk::new(self, view, None, after.as_ref(), *scan);
         while let Some(slot) = walk.next_entry() {
             digest.add(&crate::map::Item::summary(slot).digest());
         }
-        *scan = walk.left().unwrap_or_default();
-        walk.left().map(|_| digest)
+        let left = walk.left();
+        if let (None, Some(passed)) = (left, walk.passed()) {
+            *after = Some(passed.clone());
+        }
+        *scan = left.unwrap_or_default();
+        left.is_some()
     }
 
     /// A page of the entries at and under `page.path`, and whether there is more behind it. At most

@@ -1,7 +1,7 @@
 //! What the digests of a heartbeat may cost.
 
-use onetree_core::{Author, Feed, FeedLimits, Request, Settings, State, Time};
-use onetree_protocol::frame::{Do, Mode, Sub, Sync};
+use onetree_core::{Author, Feed, FeedLimits, Request, Settings, State, Step, Time};
+use onetree_protocol::frame::{Do, Mode, ServerFrame, Sub, Sync};
 use onetree_protocol::{DigestKey, Epoch, Path, Pattern, Value, View};
 
 /// Entries that may be walked for the digests of one `sync`.
@@ -101,4 +101,62 @@ fn a_view_that_is_too_large_is_passed_over() {
     let rounds: Vec<Vec<u32>> = (0..3).map(|_| counted(&feed.sync(&state.snapshot()))).collect();
     assert!(rounds.iter().any(|named| named == &[7]), "{rounds:?}");
     assert!(rounds.iter().all(|named| !named.contains(&0)), "{rounds:?}");
+}
+
+/// One that is too large for any heartbeat is counted for itself, in turns, when enough heartbeats
+/// have saved up for it: a copy that is wrong is found out whatever its size.
+#[test]
+fn a_view_that_is_too_large_is_counted_every_so_many_heartbeats() {
+    let (mut state, mut feed) = connection(10 * SCAN, 2);
+    let mut told = [0; 2];
+    for _ in 0..100 {
+        feed.sync(&state.snapshot());
+        // It takes turns, and holds no more than them up.
+        let mut pauses = 0;
+        loop {
+            match feed.poll(Time(1), || state.snapshot(), true) {
+                Some(Step::Pause) => {
+                    assert!(!feed.takes_live(), "what is counted stays as it is");
+                    pauses += 1;
+                }
+                Some(Step::Frame(ServerFrame::Sync(sync))) => {
+                    let [(sub, Some(digest))] = sync.digests[..] else { panic!("{sync:?}") };
+                    assert_eq!(digest, state.snapshot().summary(&path("/a")).digest());
+                    assert!(pauses >= 5, "{pauses}");
+                    told[sub as usize] += 1;
+                }
+                None => break,
+                step => panic!("{step:?}"),
+            }
+        }
+        put(&mut state, ["/b/1".to_owned()].into_iter());
+    }
+    // 2, 4, 8 and 16 heartbeats for each.
+    assert!(told.iter().all(|times| (1..=2).contains(times)), "{told:?}");
+}
+
+/// Who asks waits for all of them, whatever their size.
+#[test]
+fn who_asks_is_told_the_digests_of_large_views_too() {
+    let (state, mut feed) = connection(10 * SCAN, 3);
+    let sync = feed.sync(&state.snapshot());
+    assert!(sync.digests.iter().all(|(_, digest)| digest.is_none()));
+    assert!(feed.count(&state.snapshot(), &sync));
+    // One that goes meanwhile is not named, another of its number neither.
+    feed.unsubscribe(1).unwrap();
+    subscribe(&mut feed, &state, 1, "/b");
+    let mut steps = std::iter::from_fn(|| feed.poll(Time(1), || state.snapshot(), true));
+    let Some(Step::Counted(sync)) = steps.find(|step| matches!(step, Step::Counted(_))) else {
+        panic!("nothing was counted")
+    };
+    let right = state.snapshot().summary(&path("/a")).digest();
+    assert_eq!(sync.digests, [(0, Some(right)), (2, Some(right))]);
+    // Who may hold on to no snapshot is told what there is.
+    settle(&mut feed, &state);
+    let sync = feed.sync(&state.snapshot());
+    assert!(feed.count(&state.snapshot(), &sync));
+    let Some(Step::Counted(sync)) = feed.poll(Time(1), || state.snapshot(), false) else {
+        panic!("it goes on over a snapshot that it may not hold")
+    };
+    assert_eq!(counted(&sync), [1]);
 }

@@ -1,9 +1,9 @@
 //! One connection's subscriptions: what to send next so that each mirror is right.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::cell::LazyCell;
 
 use onetree_protocol::frame::{
@@ -11,10 +11,11 @@ use onetree_protocol::frame::{
 };
 use onetree_protocol::{Code, Revision, View};
 
+use super::counting::Counting;
+use super::digests::Large;
 use super::subscription::{Cursor, Interest, Stage, Subscription};
 use super::subscriptions::{Subscriptions, view_bytes};
 use super::sweep::{Outrun, Piece};
-use super::walk::Walk;
 use crate::request::Refusal;
 use crate::settings::Time;
 use crate::snapshot::Snapshot;
@@ -30,7 +31,7 @@ use crate::snapshot::Snapshot;
 /// the mirror skips.
 #[derive(Debug)]
 pub struct Feed {
-    limits: FeedLimits,
+    pub(super) limits: FeedLimits,
     pub(super) subs: Subscriptions,
     /// The last live delta that was sent, or `sync`: every live mirror is there or further.
     pub(super) live: Revision,
@@ -39,9 +40,13 @@ pub struct Feed {
     /// What its turn came to, as far as it was not taken yet.
     ready: VecDeque<Step>,
     /// The subscription with whose digest the next `sync` begins.
-    counts_from: u32,
+    pub(super) counts_from: u32,
     /// Whether some of them may hold a snapshot.
     held: bool,
+    /// Digests that are being counted, in the turns of [`Feed::poll`].
+    pub(super) counting: Option<Box<Counting>>,
+    /// One that no single `sync` can count.
+    pub(super) large: Option<Box<Large>>,
 }
 
 /// What a [`Feed`] may do; by default nothing.
@@ -55,7 +60,8 @@ pub struct FeedLimits {
     pub pattern_segments: usize,
     /// About so many bytes for each frame of a refresh.
     pub frame_bytes: usize,
-    /// Slots that may be walked through for one `sync`, and for the digest of one `fresh`.
+    /// Slots that may be walked through for one `sync`, and for the digest of one `fresh`; and as
+    /// many again for each heartbeat, saved up for a view that has more.
     pub digest_scan: usize,
     /// Mirrors that one `sync` may name.
     pub digests: usize,
@@ -69,6 +75,8 @@ pub struct FeedLimits {
 pub enum Step {
     /// Send this.
     Frame(ServerFrame),
+    /// What [`Feed::count`] has begun is done: the answer to those who asked.
+    Counted(Sync),
     /// Put the subscription into the index, then poll again.
     Register(Interest),
     /// Take the subscription out of the index.
@@ -106,6 +114,8 @@ impl Feed {
             ready: VecDeque::new(),
             counts_from: 0,
             held: false,
+            counting: None,
+            large: None,
         }
     }
 
@@ -157,6 +167,7 @@ impl Feed {
     /// [`Code::NoSuchSub`].
     pub fn unsubscribe(&mut self, sub: u32) -> Result<Option<Interest>, Refusal> {
         let gone = self.subs.remove(sub).ok_or_else(|| no_such(sub))?;
+        self.leave_out(sub);
         // A registration that was not taken yet must not come after the end.
         let registered = gone.registered && !self.ready.iter().any(|step| step.registers(sub));
         self.ready.retain(|step| !step.is_about(sub) && !step.registers(sub));
@@ -195,14 +206,15 @@ impl Feed {
             ready.retain(|step| !step.is_about(sub));
             subscription.open(sub, ready);
         });
+        self.leave_out(sub);
         restarted.ok_or_else(|| no_such(sub))
     }
 
     /// Whether live deltas may be sent now; otherwise they wait in the outbox. Not while a mirror
     /// is being brought to a revision behind which it then takes them: until its `fresh` is taken,
-    /// which may come some steps after it was made.
+    /// which may come some steps after it was made. And not while digests are counted.
     pub fn takes_live(&self) -> bool {
-        self.ready.is_empty() && !self.subs.any_holds_live()
+        self.ready.is_empty() && !self.subs.any_holds_live() && self.counting.is_none()
     }
 
     /// Whether any mirror needs a live delta of `rev`; then also those of all later ones.
@@ -268,14 +280,14 @@ impl Feed {
 
     /// Whether [`Feed::poll`] has something to do apart from intervals.
     pub fn is_catching_up(&self) -> bool {
-        !self.ready.is_empty() || self.subs.any_moving()
+        !self.ready.is_empty() || self.subs.any_moving() || self.counting.is_some()
     }
 
     /// The next step for the mirrors that are being brought to the present; they take turns.
     /// `None`: there is nothing to do. `latest` is called at most once, and must give a snapshot
     /// that was published when it was called. `hold` says whether a snapshot may be kept until the
-    /// next call: then a sweep needs one round; if not, all that were kept go. It looks at no more
-    /// than [`FeedLimits`] say.
+    /// next call: then a sweep needs one round; if not, all that were kept go, and what is being
+    /// counted ends. It looks at no more than [`FeedLimits`] say.
     pub fn poll(
         &mut self,
         now: Time,
@@ -292,6 +304,12 @@ impl Feed {
         loop {
             if let Some(step) = self.ready.pop_front() {
                 return Some(step);
+            }
+            if let Some(counting) = self.counting.take() {
+                match self.count_on(counting, hold, &mut left) {
+                    Some(step) => return Some(step),
+                    None => continue,
+                }
             }
             let Some(id) = self.subs.next_moving(self.turn) else {
                 // Most connections have nothing to do most of the time.
@@ -313,44 +331,6 @@ impl Feed {
                 self.subs.remove(id);
             }
         }
-    }
-
-    /// The heartbeat: every live delta up to `settled` has been sent, so all live mirrors are
-    /// there, and these are the digests that they must have. An `every_ms` mirror is there too
-    /// unless something of it waits for its interval. What must be walked takes turns: what has no
-    /// digest in one `sync`, or is not named because it was not seen whether it is there, as others
-    /// have used up what may be walked, is the first in the next. So is who comes behind those that
-    /// one may name.
-    pub fn sync(&mut self, settled: &Snapshot) -> Sync {
-        let (scan, from, live) = (self.limits.digest_scan, self.counts_from, self.live);
-        let most = self.limits.digests;
-        let (mut left, mut next) = (scan, None);
-        let mut digests = Vec::with_capacity(self.subs.len());
-        for first in [true, false] {
-            self.subs.each(|id, sub| {
-                if (id >= from) != first {
-                    return;
-                }
-                if digests.len() >= most {
-                    next.get_or_insert(id);
-                    return;
-                }
-                let before = left;
-                let there = sub.is_there(settled, live, &mut left);
-                let digest =
-                    there.filter(|there| *there).map(|_| settled.digest(&sub.view, &mut left));
-                digests.extend(digest.map(|digest| (id, digest)));
-                if left == 0 && there != Some(false) && digest.flatten().is_none() {
-                    // One that had all of it is too large, and would come no further.
-                    next.get_or_insert(if before == scan { id.wrapping_add(1) } else { id });
-                }
-            });
-        }
-        digests.sort_unstable_by_key(|(id, _)| *id);
-        self.counts_from = next.unwrap_or_default();
-        let rev = settled.rev();
-        self.live = live.max(rev);
-        Sync { id: None, rev, digests }
     }
 
     /// Those whose interval is over are behind, where there is something that they have not seen;
@@ -513,34 +493,6 @@ impl Subscription {
             0 => Cursor::Live { rev },
             ms => Cursor::Paced { rev, seen, due: now.plus(ms) },
         };
-    }
-
-    /// Whether the mirror is where the tree is in `settled`, when all live deltas up to `live` are
-    /// sent. `None`: `left` slots were not enough to see that; those that were looked at are taken
-    /// away.
-    fn is_there(&mut self, settled: &Snapshot, live: Revision, left: &mut usize) -> Option<bool> {
-        let now = settled.rev();
-        match &mut self.cursor {
-            Cursor::Live { rev } => Some((*rev).max(live) <= now),
-            Cursor::Paced { rev, seen, .. } if *rev <= now => {
-                if *seen < now {
-                    if *seen < settled.horizon() {
-                        return Some(false);
-                    }
-                    let mut walk = Walk::new(settled, &self.view, Some(*seen), None, *left);
-                    let changed = walk.next().is_some();
-                    *left = walk.left().unwrap_or_default();
-                    if changed {
-                        return Some(false);
-                    }
-                    walk.left()?;
-                    *seen = now;
-                }
-                *rev = now;
-                Some(true)
-            }
-            _ => Some(false),
-        }
     }
 
     fn register(&mut self, id: u32, ready: &mut VecDeque<Step>) {

@@ -1,5 +1,7 @@
 //! Subscriptions: bringing mirrors to the present, and keeping them there.
 
+mod counting;
+mod digests;
 mod edge;
 mod feed;
 mod standing;

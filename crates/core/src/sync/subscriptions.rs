@@ -76,6 +76,10 @@ impl Subscriptions {
         self.place(id).is_ok()
     }
 
+    pub(super) fn get(&self, id: u32) -> Option<&Subscription> {
+        self.place(id).ok().map(|place| &self.list[place].1)
+    }
+
     /// Puts one in; it is not there yet.
     pub(super) fn insert(&mut self, id: u32, sub: Subscription) {
         let Err(place) = self.place(id) else { return };

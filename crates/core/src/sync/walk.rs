@@ -136,7 +136,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The slot that was last looked at, whose changes have all been given when the walk has ended.
-    pub(super) fn passed(&self) -> Option<&'a Path> {
+    pub(crate) fn passed(&self) -> Option<&'a Path> {
         self.passed
     }
 

@@ -63,8 +63,10 @@ impl Knobs {
         settings.bounds.tombstone_bytes = *rng.pick(&[2_000, 1 << 20]);
         settings.bounds.tombstone_ms = *rng.pick(&[40, 2_000, 1_000_000]);
         let damages = *rng.pick(&[0, 60]);
-        // What is damaged is found by a digest, in the end.
-        let digest_scan = if damages == 0 { *rng.pick(&[3, 100_000]) } else { 100_000 };
+        let digest_scan = *rng.pick(&[3, 30, 100_000]);
+        // What is damaged is found by a digest, in the end: of a large view one that holds on.
+        let large = damages > 0 && digest_scan < 100_000;
+        let holds = if large { 100 } else { *rng.pick(&[0, 50, 100]) };
         Knobs {
             links: 1 + rng.below(4),
             subscriptions: 1 + rng.below(4),
@@ -77,7 +79,7 @@ impl Knobs {
             restores: *rng.pick(&[0, 6]),
             damages,
             writes: *rng.pick(&[1, 3, 10]),
-            holds: *rng.pick(&[0, 50, 100]),
+            holds,
             settings,
         }
     }
@@ -91,6 +93,8 @@ pub(crate) struct Stats {
     pub(crate) folded: u64,
     pub(crate) parts: u64,
     pub(crate) syncs: u64,
+    /// Answers to a client that asked for what one heartbeat does not count.
+    pub(crate) counted: u64,
     pub(crate) overflows: u64,
     pub(crate) compactions: u64,
     pub(crate) gaps: u64,

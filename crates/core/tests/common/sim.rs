@@ -23,6 +23,9 @@ use super::{Rng, requests, rev};
 /// More than this the broker never has to do at once.
 const CHORES: usize = 10_000;
 
+/// After so many heartbeats every damage has been found.
+const MOST_BEATS: usize = 5_000;
+
 pub(crate) struct Sim {
     pub(crate) rng: Rng,
     pub(crate) knobs: Knobs,
@@ -308,7 +311,7 @@ impl Sim {
 
     /// One turn of a connection, when there is room for what comes of it.
     pub(crate) fn serve(&mut self, link: usize) {
-        let Sim { links, published, settled, rng, knobs, now, .. } = self;
+        let Sim { links, published, settled, rng, knobs, now, stats, .. } = self;
         let Some(line) = &mut links[link].line else { return };
         if line.wire.len() >= knobs.wire_frames {
             return;
@@ -327,8 +330,12 @@ impl Sim {
                 if line.feed.takes_live() {
                     while line.send_live(settled.rev(), published.rev()) {}
                     if !line.outbox.overflowed {
-                        let sync = ServerFrame::Sync(line.feed.sync(&settled));
-                        line.wire.push_back((sync, published.rev()));
+                        let sync = line.feed.sync(&settled);
+                        // Now and then the client has asked, and wants more than that.
+                        if rng.chance(30) {
+                            line.feed.count(&settled, &sync);
+                        }
+                        line.wire.push_back((ServerFrame::Sync(sync), published.rev()));
                     }
                 }
                 Turn::Live
@@ -345,6 +352,10 @@ impl Sim {
                 let sent = published.rev();
                 match line.feed.poll(*now, || published.clone(), hold) {
                     Some(Step::Frame(frame)) => line.wire.push_back((frame, sent)),
+                    Some(Step::Counted(sync)) => {
+                        stats.counted += u64::from(hold);
+                        line.wire.push_back((ServerFrame::Sync(sync), sent));
+                    }
                     Some(Step::Register(interest)) => {
                         line.interests.insert(interest.sub, interest);
                     }
@@ -538,7 +549,11 @@ impl Sim {
             if moved {
                 continue;
             }
-            if beats == 3 {
+            // A large view is counted every so many heartbeats.
+            let copies = self.links.iter().flat_map(|link| &link.mirrors);
+            let mut damaged =
+                copies.filter(|mirror| mirror.view.tail.is_none() && mirror.copy.damaged);
+            if beats >= 3 && (beats == MOST_BEATS || damaged.next().is_none()) {
                 break;
             }
             beats += 1;
