@@ -97,6 +97,96 @@ def test_what_was_sent_as_the_client_ended_is_not_to_be_asked_for_again() -> Non
     assert onetree.Closed(why, True).action == "stop"
 
 
+def test_what_is_called_from_another_loop_or_thread_is_refused_and_not_carried_out() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            loop = asyncio.get_running_loop()
+            # Then asyncio itself takes no timer from elsewhere.
+            loop.set_debug(True)
+            mirror = client.mirror("/")
+            changes = mirror.changes()
+            await mirror.fresh()
+            txn = onetree.Txn().put("/a", 1)
+            asked: list[Any] = [
+                lambda: client.put("/a", 1), lambda: client.append("/a", 1),
+                lambda: client.delete("/a"), lambda: client.drop_tree("/a"),
+                lambda: client.trim("/a", "0" * 18), lambda: client.txn(txn),
+                lambda: client.write(txn), lambda: client.enqueue(txn),
+                lambda: client.signal("/a", 1), lambda: client.get("/a"),
+                lambda: client.get_many(["/a"]), lambda: client.list("/"),
+                lambda: client.auth("t"), lambda: client.until("online"),
+                lambda: anext(client.statuses()), lambda: client.close(), lambda: client.leave(),
+                lambda: mirror.at(0), lambda: mirror.fresh(), lambda: mirror.resync(),
+                lambda: mirror.verify(), lambda: mirror.earlier("/a", 1),
+                lambda: mirror.transact(lambda tx: tx.put("/a", 1)), lambda: mirror.closed(),
+                lambda: anext(changes),
+            ]  # fmt: skip
+            told: list[Any] = [
+                lambda: client.submit(txn), lambda: client.mirror("/"), mirror.close,
+                mirror.changes, mirror.snapshot, mirror.entries, lambda: mirror.under("/"),
+                changes.next_now, changes.snapshot,
+            ]  # fmt: skip
+
+            async def ask(what: Any) -> None:
+                await what()
+
+            async def tell(what: Any) -> None:
+                what()
+
+            for run_there in (
+                [lambda what=what: asyncio.run(ask(what)) for what in asked]
+                + [lambda what=what: asyncio.run(tell(what)) for what in told]
+                + told
+            ):
+                with pytest.raises(onetree.Wrong, match="the loop that it was made in") as wrong:
+                    await asyncio.to_thread(run_there)
+                assert (wrong.value.word, wrong.value.action) == ("unsupported", "fix")
+            # What only looks takes no harm.
+            assert await asyncio.to_thread(mirror.get, "/a") is None
+            assert not server.broker.executed and client.status.name == "online"
+            await mirror.at((await client.append("/a", 1)).rev)
+            assert len(server.broker.executed) == 1 and len(mirror) == 1
+            assert next(iter(client._waiting), None) is None
+
+    run(story())
+
+
+def test_a_mirror_is_read_behind_the_end_of_its_loop() -> None:
+    async def story() -> tuple[onetree.Mirror, onetree.Changes]:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            await mirror.at((await client.put("/a", 1)).rev)
+            return mirror, mirror.changes()
+
+    mirror, changes = run(story())
+    assert numbers(mirror) == {"/a": 1}
+    for one in (changes, mirror.changes()):
+        assert [event.name for event in iter(one.next_now, None)][-1] == "ended"
+        assert one.snapshot()["/a"] == mirror.get("/a")
+
+
+def test_a_timer_that_could_not_be_set_is_set_the_next_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("not now")
+
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url, request_timeout=0.2) as client:
+            server.deaf = True
+            with monkeypatch.context() as patch:
+                patch.setattr(client._loop, "call_at", fails)
+                with pytest.raises(RuntimeError):
+                    client.submit(onetree.Txn().put("/a", 1))
+            assert client._timer is None
+            with pytest.raises(onetree.Timeout):
+                await client.put("/a", 1)
+            server.cut()
+            await client.until("offline")
+
+    run(story())
+
+
 def test_of_a_mirror_that_is_closed_it_is_said_that_the_mirror_is() -> None:
     async def story() -> None:
         async with naive() as server, onetree.connect(server.url) as client:

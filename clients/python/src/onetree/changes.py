@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from . import event as e
 from .event import Event
 from .gaps import Gaps
+from .loops import unchanged
 from .protocol.wrong import Wrong
 from .snapshot import Snapshot
 
@@ -36,9 +37,11 @@ class Changes:
         last: Snapshot,
         past: Sequence[Event],
         waiting: set[Changes] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """For one who knows `initial`, of a mirror that `past` has brought to `last`. `waiting` has
-        it while it is waited for: nothing else may hold a task that waits here."""
+        it while it is waited for: nothing else may hold a task that waits here. `loop`: where more
+        is pushed."""
         self._held = set() if waiting is None else waiting
         self._queue: deque[_Item | tuple[_Behind, Snapshot]] = deque()
         self._weight = 0
@@ -55,6 +58,7 @@ class Changes:
         """One element: the mirror as of the last event behind which another one was asked for."""
         self._over = False
         self._waiting: asyncio.Future[None] | None = None
+        self._loop = loop
 
     def __aiter__(self) -> Changes:
         return self
@@ -80,6 +84,7 @@ class Changes:
 
     def next_now(self) -> Event | None:
         """The next event, when there is one now."""
+        self._check()
         self.progress[0] = self._position
         if not self._queue and self._behind is not None:
             self._queue.append((self._behind, self._last))
@@ -99,10 +104,15 @@ class Changes:
     def snapshot(self) -> Snapshot:
         """The mirror as of the last event that was taken, with its cookie: what is to be saved once
         that event has been dealt with. `Mirror.snapshot` may be ahead of it."""
+        self._check()
         if not self._queue and self._behind is None:
             # A revision at which nothing changed makes no event, but the cookie follows it.
             self._position = self._last
         return self._position
+
+    def _check(self) -> None:
+        if self._loop is not None:
+            unchanged(self._loop)
 
     def shown(self) -> Snapshot:
         """What the application has dealt with: up to the last event behind which it has asked for

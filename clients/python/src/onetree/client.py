@@ -17,6 +17,7 @@ from .event import Connecting, Delta, Ended, Event, Online, Status, Verdict
 from .given import given, millis, plain, several
 from .keep import Keep, load, place
 from .live import Mirror
+from .loops import within
 from .mirror import State
 from .options import AGENT, Options, SubOptions, Token
 from .protocol import frames, json_codec, msgpack_codec
@@ -50,8 +51,9 @@ class _Waiting:
 
 
 class Client:
-    """A client of one broker, from `connect` or `start`, for any number of tasks of one event loop.
-    It ends with `close` or `leave`, or at the end of an `async with` block, as `close` does."""
+    """A client of one broker, from `connect` or `start`, for any number of tasks of the event loop
+    that it was made in: what is called from elsewhere is refused (`Wrong`). It ends with `close` or
+    `leave`, or at the end of an `async with` block, as `close` does."""
 
     def __init__(self, url: str, options: Options) -> None:
         self._url = parse_url(url)
@@ -104,6 +106,7 @@ class Client:
 
     async def status_past(self, last: Status | None) -> Status:
         """For `statuses`: how it stands, once that is not `last`."""
+        within(self._loop)
         while self._status is last:
             await self._status_change()
         return self._status
@@ -111,6 +114,7 @@ class Client:
     async def until(self, *names: str) -> Status:
         """Waits for a status by its name: `connecting`, `online`, `offline` or `ended`. `Closed`
         when it has ended instead."""
+        within(self._loop)
         for name in names:
             given("until", word("connecting", "online", "offline", "ended"), name)
         while self._status.name not in names:
@@ -176,6 +180,7 @@ class Client:
     async def enqueue(self, write: Write | request.Txn) -> asyncio.Future[Done]:
         """Waits for room in the queue, puts the write there, and returns without its answer: so one
         task can have thousands on their way, in their order."""
+        within(self._loop)
         frame = given("write", request.written, write)
         return await self._enqueue(frame, self._session.history_of(frame))
 
@@ -185,6 +190,7 @@ class Client:
 
     def submit(self, write: Write | request.Txn) -> asyncio.Future[Done]:
         """As `enqueue` without waiting; `QueueFull` when there is no room."""
+        within(self._loop)
         frame = given("write", request.written, write)
         cost = self._room.needed(request.cost(frame))
         if not self._room.try_acquire(cost):
@@ -261,6 +267,7 @@ class Client:
         entries, which must be of one snapshot. `keep`: where it survives this process, a file's
         path or a `Keep`; it is read at once (blocking), and `KeepError` raised when it cannot be.
         """
+        within(self._loop)
         if isinstance(view, View):
             if (depth, tuple(match), tail, values) != ("tree", (), None, True):
                 raise Wrong(
@@ -290,6 +297,7 @@ class Client:
 
     def drop_mirror(self, sub: int) -> None:
         """For the mirror: it ends."""
+        within(self._loop)
         self._session.drop_mirror(sub)
         mirror = self._mirrors.pop(sub, None)
         if mirror is not None:
@@ -298,11 +306,13 @@ class Client:
 
     def resync_mirror(self, sub: int) -> None:
         """For the mirror: it starts from nothing."""
+        within(self._loop)
         self._session.resync(sub)
         self._pump()
 
     async def verify_mirror(self, sub: int) -> Verdict:
         """For the mirror: it is compared."""
+        within(self._loop)
         ticket, future = self._ticket(0, Verdict)
         self._session.verify(self._loop.time(), ticket, sub)
         self._pump()
@@ -326,6 +336,7 @@ class Client:
         await self._end(False)
 
     async def _end(self, bye: bool) -> None:
+        within(self._loop)
         self._session.close(self._loop.time(), bye)
         self._pump()
         while not isinstance(self._status, Ended):
@@ -344,6 +355,7 @@ class Client:
 
     async def _enqueue(self, frame: frames.Request, history: str | None) -> asyncio.Future[Any]:
         """`history`: what it is about, however long it waits."""
+        within(self._loop)
         cost = self._room.needed(request.cost(frame))
         await self._room.acquire(cost)
         return self._hand_over(frame, cost, history)
@@ -381,8 +393,7 @@ class Client:
         at = self._session.next_timeout()
         # One that is too early finds nothing to do, and sets the next.
         if at is not None and (self._timer is None or at < self._timer.when()):
-            if self._timer is not None:
-                self._timer.cancel()
+            self._drop_timer()
             self._timer = self._loop.call_at(at, self._timeout)
 
     def _do_all(self) -> bool:
@@ -443,10 +454,14 @@ class Client:
         changed, self._status_changed = self._status_changed, self._loop.create_future()
         changed.set_result(None)
         if isinstance(status, Ended):
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._drop_timer()
             self._room.close(lambda: self._closed(False))
+
+    def _drop_timer(self) -> None:
+        # It is forgotten before there is another: one that does not come must not seem to.
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def _spawn(self, run: Any) -> asyncio.Task[Any]:
         task = self._loop.create_task(run)

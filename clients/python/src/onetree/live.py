@@ -14,6 +14,7 @@ from .event import Event, Verdict
 from .gaps import Gaps
 from .given import given
 from .keep import Keep, Keeper
+from .loops import unchanged, within
 from .mirror import State
 from .protocol.cookies import Cookie, epoch_of
 from .protocol.frames import Entry, Found
@@ -42,6 +43,7 @@ class Mirror:
         self, client: Client, sub: int, state: State, initial: Snapshot, keep: Keep | None
     ) -> None:
         self._client = client
+        self._loop = asyncio.get_running_loop()
         self._sub = sub
         self._state = state
         self._initial = initial
@@ -112,6 +114,7 @@ class Mirror:
     def snapshot(self) -> Snapshot:
         """All of it as it is now, with its cookie; costs O(1). Who reads `changes` and saves takes
         `Changes.snapshot` instead, which is never ahead of what was read."""
+        unchanged(self._loop)
         self._look()
         return self._state.snapshot()
 
@@ -119,9 +122,10 @@ class Mirror:
         """What happens to it, from the beginning: if it is whole already, the first event is
         `Fresh` with all that differs from what it was started with, and all gaps since; if there is
         no connection now, `Offline` comes behind that."""
+        unchanged(self._loop)
         fresh = e.Fresh(self.rev, (), sorted(self._gaps.logs)) if self._whole else None
         past = [event for event in (fresh, self._offline, self._ended) if event is not None]
-        feed = Changes(self._initial, self._state.snapshot(), past, self._waiting)
+        feed = Changes(self._initial, self._state.snapshot(), past, self._waiting, self._loop)
         # Behind the end nothing comes that was not there when he began.
         if self._ended is None:
             self._feeds.append((weakref.ref(feed), feed.progress))
@@ -190,6 +194,7 @@ class Mirror:
         """The page of a log in front of the oldest entry of it that the mirror shows, or of
         `before` (a path): at most `limit` entries (0: as many as the broker likes), oldest first.
         `rev` is of the broker's last answer. It does not become part of the mirror."""
+        within(self._loop)
         check_path(log)
         given("limit", u32, limit)
 
@@ -267,10 +272,11 @@ class Mirror:
         await self.kept()
 
     async def _wait(self, reached: Callable[[], bool]) -> None:
+        within(self._loop)
         while not reached():
             if self._ended is not None:
                 raise self._why()
-            waiter = asyncio.get_running_loop().create_future()
+            waiter = self._loop.create_future()
             self._waiters.append(waiter)
             try:
                 await waiter
