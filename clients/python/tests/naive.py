@@ -29,6 +29,8 @@ class Broker:
         self.answers: dict[tuple[str, int], f.Done | f.Error] = {}
         self.starts = 0
         self.epoch = EPOCH
+        self.resumes = False
+        """Whether who comes back finds his session."""
 
     def restart(self) -> None:
         """It has forgotten the answers, not the numbers."""
@@ -59,7 +61,10 @@ class Connection:
         if isinstance(frame, f.Hello):
             assert frame.client is not None
             self.client = frame.client
-            welcome = f.Welcome(frame.id, "s", broker.epoch, broker.rev, 1000, broker.key, LIMITS)
+            resumed = broker.resumes and frame.session is not None
+            welcome = f.Welcome(
+                frame.id, "s", broker.epoch, broker.rev, 1000, broker.key, LIMITS, resumed
+            )
             said: list[f.ServerFrame] = [welcome]
             for sub in frame.subs:
                 said += self.subscribe(sub, sub.id)

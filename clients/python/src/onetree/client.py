@@ -139,7 +139,17 @@ class Client:
     ) -> Done:
         """Puts `value` at `path`: a `Value`, or what `Value.make` takes (`str` becomes text, bytes
         stay bytes, anything else JSON). `if_rev`: only when the entry is at this revision, 0: only
-        when there is none. `ttl`: it lives so many seconds. `ephemeral`: it dies with the session.
+        when there is none. `ttl`: it lives so many seconds.
+
+        `ephemeral`: it dies with the session: when the client closes, or has been without a
+        connection for longer than the broker's grace, 30 s where its `session_grace_ms` says
+        nothing else. It is not put again when a session was lost: that is the application's to do,
+        at an `Online` that is not `resumed`. Where it happened, but in a session that was over
+        before the client heard of it, the answer is `outcome-unknown`: it is not there any more.
+        With `if_rev=0` it is a lock, or says who leads; `rev` of `Done` is its fencing token: who
+        has it later has a higher one. Who is offline must have stepped down when the grace is over,
+        of which nobody tells him, and which is counted from when the broker lost the connection:
+        the client may notice that as much later as `heartbeat` of `Online` and 10 s.
 
         A write that was sent and whose answer was lost is sent again until it has one, and takes
         effect once; cancelling this does not take it back. Raises `Refused`, `Timeout`, `Closed`,

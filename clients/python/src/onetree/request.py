@@ -25,7 +25,7 @@ def put(
 ) -> Put:
     """`put`: the entry is now `value` (see `Value.make`). `if_rev`: only when the entry is at this
     revision, 0: only when there is none. `ttl`: it lives so many seconds. `ephemeral`: it dies with
-    the session, and is not put again by the client when a session was lost."""
+    the session; see `Client.put`."""
     made = Value.make(value)
     return Put(0, check_path(path), made, None, _if(if_rev), _for(ttl), _dies(ephemeral))
 
@@ -144,6 +144,13 @@ def of_history(frame: frames.Request) -> list[str]:
     only = None if isinstance(frame, Append | Trim) else frame.if_rev
     named = isinstance(frame, Trim) or bool(only) or is_keyed(frame.path)
     return [frame.path] if named else []
+
+
+def is_ephemeral(frame: frames.Request) -> bool:
+    """Whether it makes an entry that the session owns."""
+    if isinstance(frame, frames.Txn):
+        return any(step.ephemeral for step in frame.steps)
+    return isinstance(frame, Put | Append) and frame.ephemeral
 
 
 def cost(frame: frames.ClientFrame) -> int:

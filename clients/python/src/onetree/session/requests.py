@@ -19,7 +19,7 @@ from ..errors import Closed, ConnectError, Lost, OnetreeError, Refused, Timeout
 from ..protocol import frames
 from ..protocol.frames import WRITES, Limits, Request
 from ..protocol.wrong import Wrong
-from ..request import of_history, values
+from ..request import is_ephemeral, of_history, values
 from .effects import Effect, Release, Reply
 
 RENUMBERED: Final = 3
@@ -84,6 +84,8 @@ class Requests:
         self._floor = 0
         # What was seen when number 1 was given.
         self._began: int | None = None
+        # The present when the session of now began: what it owns is above this.
+        self._session = 0
         # Whether a write was answered since numbers were settled last.
         self._progress = False
         self._settling = False
@@ -111,6 +113,15 @@ class Requests:
             self._deadlines.popleft()
         self._deadlines.append((now + self._timeout, ticket))
         self._refuse_foreign(ticket)
+
+    def handle_session(self, resumed: bool, epoch: str, rev: int) -> None:
+        """`welcome` shows whether the session of before goes on, or another has begun: then that
+        one is over, and what it owned is gone. Of what was sent to another history nothing is told
+        as done."""
+        if not resumed:
+            self._session = rev
+        elif self.history != epoch:
+            self._session = 0
 
     def handle_history(self, epoch: str) -> bool:
         """`welcome` shows which history the broker has. What is about another one is not written
@@ -225,7 +236,12 @@ class Requests:
             if request.seq is not None:
                 self._floor = max(self._floor, request.seq)
                 self._progress = True
-            self._finish(ticket, reply, None)
+            gone = isinstance(reply, frames.Done) and reply.rev <= self._session
+            if gone and is_ephemeral(request.frame):
+                why = "it happened in a session that is over, and what was ephemeral went with it"
+                self._finish(ticket, None, Refused("outcome-unknown", why))
+            else:
+                self._finish(ticket, reply, None)
             return self._settle()
         if request.seq is None:
             self._finish(ticket, None, refused(error))

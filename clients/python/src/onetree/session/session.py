@@ -315,6 +315,7 @@ class Session:
         self.link = "up"
         self._since = now
         self._welcome = welcome
+        self._requests.handle_session(welcome.resumed, welcome.epoch, welcome.rev)
         if self._requests.is_numbered and self._requests.history != welcome.epoch:
             self._foreign = True
         if self._requests.handle_history(welcome.epoch):
