@@ -120,6 +120,7 @@ def test_after_the_end() -> None:
 def test_it_has_the_words_of_the_other() -> None:
     own = {"closed", "past", "changed", "publish", "shown", "kept", "txn_of", "status_past"}
     own |= {"drop_mirror", "resync_mirror", "verify_mirror", "want_sync", "progress", "push"}
+    own |= {"lacks", "last_done"}
     # Of `changes`, `next` does it.
     own |= {"next_now"}
     pairs = ((onetree.Client, sync.Client), (onetree.Mirror, sync.Mirror))

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import onetree
-from naive import Broker
+from naive import Broker, Connection
+from onetree import sync
 from onetree.protocol.cookies import epoch_of
+from onetree.transact import transact
 from server import Server, naive, numbers, run
 
 
@@ -432,6 +434,100 @@ def test_what_is_written_before_another_way_is_awaited_is_kept() -> None:
                 assert committed.result == 2
                 assert numbers(mirror) == {"/before": 1, "/between": 1, "/second": 1}
                 await client.drop_tree("/")
+
+    run(story())
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write is answered before a mirror is told of it, which is at the next `sync`."""
+    write = Connection.write
+
+    def answer(me: Connection, frame: Any) -> Any:
+        at = me.at
+        said = write(me, frame)[-1:]
+        me.at = at
+        return said
+
+    monkeypatch.setattr(Connection, "write", answer)
+
+
+@pytest.mark.usefixtures("late")
+@pytest.mark.parametrize("commits", [lambda client: client, sync._Commits], ids=["async", "sync"])
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_commits_nothing_has_seen_what_its_client_was_told_is_done(
+    fails: bool, commits: Any
+) -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            await mirror.fresh()
+
+            async def is_there(path: str) -> onetree.Committed[bool]:
+                def look(tx: onetree.Transaction) -> bool:
+                    there = tx.get(path) is not None
+                    if fails and not there:
+                        raise LookupError
+                    return there
+
+                return await transact(mirror, commits(client), look)
+
+            await client.put("/a", 1)
+            assert mirror.get("/a") is None
+            done = await is_there("/a")
+            assert (done.result, done.runs) == (True, 2)
+            # Once it has seen that, it is as it is.
+            if fails:
+                with pytest.raises(LookupError):
+                    await is_there("/b")
+            else:
+                done = await is_there("/b")
+                assert (done.result, done.runs) == (False, 1)
+
+    run(story())
+
+
+@pytest.mark.usefixtures("late")
+def test_what_commits_nothing_waits_for_no_other_history_and_no_end() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url, backoff=(0.01, 0.02)) as client:
+            once = client.mirror("/", once=True)
+            await once.fresh()
+            for n in range(9):
+                await client.put("/a", n)
+            # It gets no further.
+            done = await once.transact(lambda tx: tx.get("/a"))
+            assert (done.result, done.runs) == (None, 1)
+            # There it is no news.
+            mirror = client.mirror("/")
+            server.broker = Broker()
+            server.broker.epoch = "d" * 32
+            server.cut()
+            await client.until("offline")
+            await client.until("online")
+            await mirror.fresh()
+            done = await mirror.transact(lambda tx: tx.get("/a"))
+            assert (done.result, done.runs, mirror.rev) == (None, 1, 0)
+
+    run(story())
+
+
+@pytest.mark.usefixtures("late")
+def test_what_is_cancelled_is_not_run_again() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            await mirror.fresh()
+            await client.put("/a", 1)
+            runs: list[onetree.Transaction] = []
+
+            async def waits(tx: onetree.Transaction) -> None:
+                runs.append(tx)
+                await asyncio.sleep(60)
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(mirror.transact(waits), 0.05)
+            assert len(runs) == 1
 
     run(story())
 

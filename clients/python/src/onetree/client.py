@@ -194,6 +194,12 @@ class Client:
         frame = given("write", request.written, write)
         return await self._enqueue(frame, self._session.history_of(frame))
 
+    @property
+    def last_done(self) -> tuple[str | None, int]:
+        """For `transact`: the history of now, and the highest revision of it at which the
+        application was told that something is done."""
+        return self._session.last_done
+
     async def txn_of(self, txn: request.Txn, history: str | None) -> Done:
         """For `transact`: commits what is about this history, and no other."""
         return cast(Done, await (await self._enqueue(txn.frame, history)))

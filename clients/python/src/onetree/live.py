@@ -154,6 +154,11 @@ class Mirror:
     def _once_done(self) -> bool:
         return self._ended is not None and self._ended.error is None and self._state.is_fresh
 
+    def lacks(self, rev: int, epoch: str | None, shown: Snapshot) -> bool:
+        """Whether a snapshot is before this revision of a history, and the mirror gets there. For
+        `transact`."""
+        return self._ended is None and shown.rev < rev and epoch_of(shown.cookie) == epoch
+
     async def past(self, before: Snapshot, rev: int | None) -> None:
         """Waits until it is at `rev`, or past `before` where there is none, or of another history.
         For `transact`."""

@@ -148,6 +148,11 @@ class _Commits:
         """Nobody waits any more: whether a commit was sent that may still happen."""
         return not self._mine.acquire(blocking=False)
 
+    @property
+    def last_done(self) -> tuple[str | None, int]:
+        """As of the client."""
+        return self._client.last_done
+
     async def txn_of(self, txn: Txn, history: str | None) -> Done:
         """As of the client."""
         if not self._mine.acquire(blocking=False):

@@ -272,6 +272,7 @@ class Watched(Protocol):
     def view(self) -> View: ...
     def snapshot(self) -> Snapshot: ...
     async def fresh(self) -> int: ...
+    def lacks(self, rev: int, epoch: str | None, shown: Snapshot) -> bool: ...
     async def past(self, before: Snapshot, rev: int | None) -> None: ...
     async def changed(self, differs: Callable[[Snapshot], bool]) -> None: ...
 
@@ -279,6 +280,8 @@ class Watched(Protocol):
 class Commits(Protocol):
     """What `transact` asks of a client."""
 
+    @property
+    def last_done(self) -> tuple[str | None, int]: ...
     async def txn_of(self, txn: Txn, history: str | None) -> Done: ...
 
 
@@ -287,25 +290,36 @@ async def transact(
 ) -> Committed[T]:
     """Runs `fn(tx)` until what it did is committed, or needs no commit. `fn` may be a coroutine
     function; it must have no effects of its own, for it may run any number of times. What it
-    raises ends the transaction, and nothing is written."""
+    raises ends the transaction, and nothing is written. A run that raises or writes nothing is
+    judged by its snapshot alone: that has all writes of this client which were answered before, and
+    may be behind those of others. Who must know more asks `Client.get`, or writes."""
     given("fn", function, fn)
     runs = 0
+    epoch, own = client.last_done
     while True:
         await mirror.fresh()
         snapshot = mirror.snapshot()
         tx = Transaction(snapshot, mirror.view)
         runs += 1
+        failed = False
         try:
             result = await _result(fn(tx))
         except BaseException as error:
-            if not tx.retries(error):
+            failed = not tx.retries(error)
+            # What ends the program, or this task, is no answer to what was read.
+            again = isinstance(error, Exception) and mirror.lacks(own, epoch, snapshot)
+            if failed and not again:
                 raise
         finally:
             tx.end()
         if tx.retried:
             await mirror.changed(tx.changed)
             continue
-        txn = tx.txn()
+        txn = None if failed else tx.txn()
+        if txn is None and mirror.lacks(own, epoch, snapshot):
+            # No broker judges it: it is to have seen what its client knows.
+            await mirror.past(snapshot, own)
+            continue
         if txn is None:
             return Committed(result, None, runs)
         try:

@@ -76,6 +76,8 @@ class Requests:
         self._all: dict[int, _Request] = {}
         self.history: str | None = None
         """The broker's, by its last `welcome`."""
+        self.last_done = 0
+        """The highest revision of it at which the application was told that something is done."""
         # What is to be sent, by ticket: the order in which it was asked for. Some were sent.
         self._queue: list[int] = []
         self._deadlines: deque[tuple[float, int]] = deque()
@@ -130,7 +132,7 @@ class Requests:
         another client name."""
         if epoch == self.history:
             return False
-        self.history = epoch
+        self.history, self.last_done = epoch, 0
         if self._numbered:
             # This history may know them, and their numbers are not to be given to others.
             self._settling = self._rename = True
@@ -236,11 +238,12 @@ class Requests:
             if request.seq is not None:
                 self._floor = max(self._floor, request.seq)
                 self._progress = True
-            gone = isinstance(reply, frames.Done) and reply.rev <= self._session
-            if gone and is_ephemeral(request.frame):
+            done = reply.rev if isinstance(reply, frames.Done) else 0
+            if 0 < done <= self._session and is_ephemeral(request.frame):
                 why = "it happened in a session that is over, and what was ephemeral went with it"
                 self._finish(ticket, None, Refused("outcome-unknown", why))
             else:
+                self.last_done = max(self.last_done, done)
                 self._finish(ticket, reply, None)
             return self._settle()
         if request.seq is None:

@@ -92,6 +92,12 @@ class Session:
         now, named = self._requests.history, of_history(frame)
         return (self._mirrors.other_history(now, named) if named else None) or now
 
+    @property
+    def last_done(self) -> tuple[str | None, int]:
+        """The history of now, and the highest revision of it at which the application was told that
+        something is done."""
+        return self._requests.history, self._requests.last_done
+
     def request(
         self, now: float, ticket: int, frame: frames.Request, history: str | None = None
     ) -> None:
