@@ -99,6 +99,30 @@ def test_what_was_folded_ends_as_it_stands() -> None:
     run(story())
 
 
+def test_that_a_session_was_lost_is_told_however_often_the_next_one_was_resumed() -> None:
+    limits = f.Limits(1 << 20, 1 << 16, 16, 8)
+    offline = e.Offline(onetree.ConnectError("away"), 0.0)
+
+    def online(resumed: bool, rev: int) -> e.Online:
+        return e.Online(resumed, "e" * 32, rev, 1.0, limits)
+
+    def folded(*events: e.Event) -> list[e.Event]:
+        snapshot = Snapshot.saved(None)
+        changes = Changes(snapshot, snapshot, [])
+        for _ in range(EVENTS):
+            changes.push(e.Synced(1, True), snapshot)
+        for event in events:
+            changes.push(event, snapshot)
+        return [*iter(changes.next_now, None)][EVENTS:]
+
+    lost = (offline, online(False, 1), offline, online(True, 2))
+    assert folded(*lost) == [online(False, 2)]
+    # Also where there is no connection now.
+    assert folded(*lost, offline) == [online(False, 2), offline]
+    assert folded(offline, online(True, 1), offline, online(True, 2)) == [online(True, 2)]
+    assert folded(offline, online(True, 1), offline) == [offline]
+
+
 def test_who_begins_to_read_late_is_told_which_logs_have_lost_what_he_never_had() -> None:
     async def story() -> None:
         async with naive() as server, onetree.connect(server.url) as client:

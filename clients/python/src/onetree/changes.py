@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from . import event as e
@@ -27,7 +28,8 @@ class Changes:
 
     Nothing is lost and nothing grows without bound when they are read slowly: what has not been
     read is folded into one `Delta` or `Fresh`, which costs no more than what differs. Only signals
-    are dropped then, and heartbeats. The connection, and other mirrors, never wait for a slow
+    are dropped then, and heartbeats. That the session was lost is told by an `Online` that is not
+    `resumed`, whatever came behind it. The connection, and other mirrors, never wait for a slow
     reader.
     """
 
@@ -154,7 +156,8 @@ class _Behind:
         self.fresh = False
         self.gaps = Gaps(start)
         self.trouble: Event | None = None
-        self.link: Event | None = None
+        self.online: e.Online | None = None
+        self.offline: e.Offline | None = None
         self.ended: Event | None = None
 
     def fold(self, event: Event, now: Callable[[], Snapshot]) -> None:
@@ -164,16 +167,21 @@ class _Behind:
             self.fresh = True
         elif isinstance(event, e.Corrupt | e.Broken | e.Circling):
             self.trouble = event
-        elif isinstance(event, e.Offline | e.Online):
-            self.link = event
+        elif isinstance(event, e.Offline):
+            self.offline = event
+            if self.online is not None and self.online.resumed:
+                self.online = None
+        elif isinstance(event, e.Online):
+            # What went with a session does not come back with the next connection.
+            lost = self.online is not None and not self.online.resumed
+            self.online = replace(event, resumed=False) if lost else event
+            self.offline = None
         elif isinstance(event, e.Ended):
             self.ended = event
 
     def unfold(self, now: Snapshot) -> list[_Item]:
         """The events that it comes to, each with the mirror as of it."""
-        offline = isinstance(self.link, e.Offline)
-        first = (self.trouble, None if offline else self.link)
-        before = [event for event in first if event is not None]
+        before = [event for event in (self.trouble, self.online) if event is not None]
         events: list[Event] = []
         changes, gaps = now.since(self.start), sorted(self.gaps.logs)
         if self.fresh:
@@ -181,6 +189,5 @@ class _Behind:
         elif changes or gaps:
             events.append(e.Delta(self.start.rev, now.rev, changes, gaps))
         # Last is how it stands: who shows that it is live would go on doing so.
-        last = (self.link if offline else None, self.ended)
-        events += [event for event in last if event is not None]
+        events += [event for event in (self.offline, self.ended) if event is not None]
         return [(event, self.start) for event in before] + [(event, now) for event in events]
