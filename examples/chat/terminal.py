@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Any
 
 import onetree
-from onetree.event import Delta, Fresh, Offline, Online, Signal
+from onetree import Delta, Fresh, Offline, Online, Signal
 
 TAIL = 20
 WAITING = 1000

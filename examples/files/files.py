@@ -15,7 +15,7 @@ from typing import NamedTuple
 import onetree
 from folder import Changed, Folder, Look
 from names import to_file, to_topic
-from onetree.event import Offline, Online
+from onetree import Offline, Online
 from parts import MOST, Parted, Parts, Upload
 
 TYPES = {False: "application/octet-stream", True: "application/octet-stream;executable=1"}

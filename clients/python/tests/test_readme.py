@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -74,6 +74,23 @@ def test_a_store_that_is_ahead_of_what_was_kept_follows_the_mirror() -> None:
             assert store == dict(mirror.snapshot()) and [*store] == ["/b"]
 
     run(story())
+
+
+def test_what_it_names_is_there() -> None:
+    words = README.split("## Words")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (.*?) \| (.*) \|$", words, re.MULTILINE)
+    named = [name for row, _ in rows for name in re.findall(r"`(\w+)[(`]", row)]
+    assert {"connect", "put", "status", "earlier", "as_json", "closed", "leave"} <= {*named}
+    places = (onetree, onetree.Client, onetree.Mirror)
+    assert not [name for name in named if not any(hasattr(place, name) for place in places)]
+    kinds = {*re.findall(r"`(?:onetree\.)?([A-Z]\w+)", README)} - {"None", "ValueError"}
+    kinds -= {name for name in kinds if name.isupper() and name.startswith("ONETREE")}
+    events = {event.__name__ for event in get_args(onetree.Event)}
+    assert events | {"Connecting", "Done", "Options", "CODES", "Refused"} <= kinds
+    assert kinds <= {*onetree.__all__}, kinds - {*onetree.__all__}
+    # The types of events, and of what says how a client stands, are those of their module.
+    for kind in {*get_args(onetree.Event), *get_args(onetree.Status)}:
+        assert getattr(onetree, kind.__name__) is kind
 
 
 def test_there_are_two() -> None:

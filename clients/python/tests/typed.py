@@ -26,6 +26,19 @@ async def transactions(mirror: onetree.Mirror) -> tuple[int, str]:
     return (await mirror.transact(plain)).result, (await mirror.transact(slow)).result
 
 
+async def kinds(mirror: onetree.Mirror) -> int:
+    """So does its type."""
+    async for event in mirror.changes():
+        match event:
+            case onetree.Fresh() | onetree.Delta():
+                return len(event.changes)
+            case onetree.Online():
+                return event.rev
+            case onetree.Offline() | onetree.Ended():
+                return int(event.error is None)
+    return 0
+
+
 async def events(mirror: onetree.Mirror) -> int:
     """The name of an event says what else it has."""
     count = 0
