@@ -62,7 +62,8 @@ class Room:
         began = False
         async for event in self.mirror.changes():
             match event:
-                case Online() if self.is_lost:
+                case Online():
+                    # Also where it was away while much was said, and only this is left of it.
                     self.is_lost = False
                     note("connected again")
                     # Entries of a session that was lost went with it.
