@@ -189,8 +189,8 @@ class Verdict:
 
     verdict: Literal["same", "differs", "unknown"]
     """It is its view of the tree; it is not, and is now refreshed from nothing; there was nothing
-    to compare: the view has a `tail`, its digest would cost the broker too much, or the mirror was
-    not fresh, or between two intervals."""
+    to compare: the view has a `tail`, or the mirror was not fresh, or between two intervals, or had
+    gone on before the answer was there."""
     rev: int | None = None
     """Where it is the `same`."""
     expected: Digest | None = None

@@ -186,11 +186,9 @@ class Mirror:
 
     async def verify(self) -> Verdict:
         """Compares it with the tree now, by digest. When it differs it starts again by itself.
-        `unknown`: it is not fresh, or the broker gives no digest: of a view with a `tail` never,
-        nor of one with `match` or `depth` that alone has more entries than the broker walks for one
-        answer (its `digest_scan_entries`). Where only those of all mirrors together have more, they
-        take turns, and one that is asked again has its own. `Timeout` when there is no answer
-        within `request_timeout`."""
+        `unknown`: it is not fresh, it has gone on before the answer was there, or its view has a
+        `tail`: there is no digest of what depends on when it began. `Timeout` when there is no
+        answer within `request_timeout`."""
         if self._ended is not None:
             return Verdict("unknown")
         return await self._client.verify_mirror(self._sub)
