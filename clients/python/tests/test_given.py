@@ -67,6 +67,28 @@ def test_writes(write: Callable[..., object]) -> None:
             write("/a", 1, **{name: given})
 
 
+def test_of_a_value_that_cannot_be_it_is_said_where() -> None:
+    async def story() -> None:
+        async with naive() as server, onetree.connect(server.url) as client:
+            mirror = client.mirror("/")
+            writes: list[Callable[[], Any]] = [
+                lambda: client.put("/a/b", object()), lambda: client.append("/a/b", object()),
+                lambda: client.signal("/a/b", object()),
+                lambda: mirror.transact(lambda tx: tx.put("/a/b", object())),
+                lambda: mirror.transact(lambda tx: tx.append("/a/b", object())),
+            ]  # fmt: skip
+            for write in writes:
+                with pytest.raises(onetree.Wrong, match=where) as wrong:
+                    await write()
+                assert wrong.value.code == "bad-value"
+
+    where = "^the value of /a/b: not a JSON value: "
+    run(story())
+    for write in WRITES:
+        with pytest.raises(onetree.Wrong, match=where):
+            write("/a/b", object())
+
+
 def test_values() -> None:
     for make in (
         lambda: onetree.Value.of("image/png", 5),  # type: ignore[arg-type]

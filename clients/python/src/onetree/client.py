@@ -26,7 +26,6 @@ from .protocol.frames import Done, Entry, Found, Write
 from .protocol.kinds import flag, u32, word
 from .protocol.kinds import paths as check_paths
 from .protocol.paths import check_path
-from .protocol.values import Value
 from .protocol.views import Depth, View
 from .protocol.wrong import Wrong
 from .room import Room
@@ -218,7 +217,7 @@ class Client:
         """Sends a signal to those who are there; returns when the broker has it. It is never sent
         twice: `Lost` when the connection was lost before the answer. Without a connection it waits
         for one, as a write does: one that must not come late is sent while `Online` only."""
-        await self._ask(frames.SendSignal(0, check_path(path), Value.make(value)))
+        await self._ask(frames.SendSignal(0, path, request.value_at(path, value)))
 
     # Reads.
 

@@ -26,15 +26,15 @@ def put(
     """`put`: the entry is now `value` (see `Value.make`). `if_rev`: only when the entry is at this
     revision, 0: only when there is none. `ttl`: it lives so many seconds. `ephemeral`: it dies with
     the session; see `Client.put`."""
-    made = Value.make(value)
-    return Put(0, check_path(path), made, None, _if(if_rev), _for(ttl), _dies(ephemeral))
+    made = value_at(path, value)
+    return Put(0, path, made, None, _if(if_rev), _for(ttl), _dies(ephemeral))
 
 
 def append(
     path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
 ) -> Append:
     """`append`: a new entry of a log, whose name the broker assigns; `Done.paths` has it."""
-    return Append(0, check_path(path), Value.make(value), None, _for(ttl), _dies(ephemeral))
+    return Append(0, path, value_at(path, value), None, _for(ttl), _dies(ephemeral))
 
 
 def delete(path: str, *, if_rev: int | None = None) -> Delete:
@@ -72,16 +72,15 @@ class Txn:
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> Txn:
         """As `put`."""
-        made = Value.make(value)
-        return self._then(frames.Step("put", check_path(path), made, _for(ttl), _dies(ephemeral)))
+        made = value_at(path, value)
+        return self._then(frames.Step("put", path, made, _for(ttl), _dies(ephemeral)))
 
     def append(
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> Txn:
         """As `append`."""
-        made = Value.make(value)
-        step = frames.Step("append", check_path(path), made, _for(ttl), _dies(ephemeral))
-        return self._then(step)
+        made = value_at(path, value)
+        return self._then(frames.Step("append", path, made, _for(ttl), _dies(ephemeral)))
 
     def delete(self, path: str) -> Txn:
         """As `delete`."""
@@ -104,6 +103,12 @@ class Txn:
         assert isinstance(self.frame.steps, list)
         self.frame.steps.append(step)
         return self
+
+
+def value_at(path: str, found: object) -> Value:
+    """Reads what is to stand at a path, and the path."""
+    check_path(path)
+    return given(f"the value of {path}", Value.make, found)
 
 
 def written(write: Any) -> frames.Write:

@@ -18,7 +18,7 @@ from .protocol.paths import check_path, contains, is_keyed, order_key
 from .protocol.values import Value
 from .protocol.views import View
 from .protocol.wrong import Wrong
-from .request import Txn
+from .request import Txn, value_at
 from .snapshot import Snapshot
 
 T = TypeVar("T")
@@ -111,15 +111,13 @@ class Transaction:
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> None:
         """The entry is to be `value`."""
-        made = Value.make(value)
-        self._write(_Write("put", check_path(path), made, ttl, ephemeral))
+        self._write(_Write("put", path, value_at(path, value), ttl, ephemeral))
 
     def append(
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> None:
         """A new entry of a log; `Committed.done` has its path."""
-        made = Value.make(value)
-        self._write(_Write("append", check_path(path), made, ttl, ephemeral))
+        self._write(_Write("append", path, value_at(path, value), ttl, ephemeral))
 
     def delete(self, path: str) -> None:
         """The entry is to be gone."""
