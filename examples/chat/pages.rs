@@ -63,8 +63,8 @@ fn answer(request: &Request<Incoming>, broker: &str) -> Reply {
     }
 }
 
-/// The file that a path names, and its media type. A name is one segment of plain characters that
-/// does not begin with a dot, so no path leads out of the two folders.
+/// The file that a path names, and its media type. A name is segments of plain characters, none of
+/// them empty or with a dot in front, so no path leads out of the two folders.
 fn file(path: &str) -> Option<(PathBuf, &'static str)> {
     let (folder, name) = match path.strip_prefix("/onetree/") {
         Some(name) => ("clients/js/src", name),
@@ -72,7 +72,9 @@ fn file(path: &str) -> Option<(PathBuf, &'static str)> {
     };
     let name = if path == "/" { "index.html" } else { name };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if name.starts_with('.') || !name.bytes().all(plain) {
+    let segment =
+        |text: &str| !text.is_empty() && !text.starts_with('.') && text.bytes().all(plain);
+    if !name.split('/').all(segment) {
         return None;
     }
     let media = match name.rsplit_once('.')?.1 {

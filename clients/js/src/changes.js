@@ -11,11 +11,11 @@ const CHANGES = 16 * 1024;
  * @typedef {import('./snapshot.js').Difference} Difference
  * @typedef {import('./mirror.js').MirrorState} MirrorState
  * @typedef {import('./snapshot.js').Snapshot} Snapshot
- * @typedef {import('./protocol.js').Cookie} Cookie
+ * @typedef {import('./protocol/frames.js').Cookie} Cookie
  * @typedef {{type: 'refreshing', kind: 'full' | 'delta', why: string}
  *   | {type: 'fresh', rev: number, changes: Difference[], gaps: string[]}
  *   | {type: 'delta', since: number, rev: number, changes: Difference[], gaps: string[]}
- *   | {type: 'signal', path: string, value: import('./protocol.js').Value}
+ *   | {type: 'signal', path: string, value: import('./protocol/values.js').Value}
  *   | {type: 'synced', rev: number, verified: boolean}
  *   | {type: 'corrupt', expected: string, found: string}
  *   | {type: 'broken', why: string}

@@ -6,11 +6,12 @@ import { Line } from './line.js';
 import { Mirror } from './live.js';
 import { MirrorState } from './mirror.js';
 import { CLIENT, FUNCTION, MIRROR, VIEW, known, must, oneOf } from './options.js';
-import { Snapshot } from './snapshot.js';
-import { viewOf, wellFormed } from './protocol.js';
+import { wellFormed } from './protocol/texts.js';
+import { viewOf } from './protocol/views.js';
 import * as request from './request.js';
 import { costOf } from './requests.js';
 import { Session } from './session.js';
+import { Snapshot } from './snapshot.js';
 import { Link, targetOf } from './transport.js';
 
 export const VERSION = '0.1.0';
@@ -18,7 +19,7 @@ export const VERSION = '0.1.0';
 const BUFFERED = 1 << 20;
 
 /**
- * @typedef {import('./protocol.js').Frame} Frame
+ * @typedef {import('./protocol/frames.js').Frame} Frame
  * @typedef {import('./session.js').Status} Status
  * @typedef {{codec?: import('./json.js').Codec, label?: string, token?: string | (() => string | Promise<string>),
  *   agent?: string, reconnect?: 'never' | 'after-first' | 'always', requestTimeoutMs?: number, connectTimeoutMs?: number,
@@ -28,7 +29,7 @@ const BUFFERED = 1 << 20;
  *   for the answer, and before it for room in the queue where there is none;
  *   `connectTimeoutMs` 10,000 ms, from asking for the token to `welcome`; `queueBytes` 16 MiB, each request counted as 512 bytes, 128 for each step, condition
  *   and path in it, and its values; `backoffMs` 100 and 20,000 ms; `reconnect`: `after-first` unless told
- * @typedef {{from?: Snapshot | {cookie: import('./protocol.js').Cookie, entries: Iterable<import('./protocol.js').Entry>},
+ * @typedef {{from?: Snapshot | {cookie: import('./protocol/frames.js').Cookie, entries: Iterable<import('./protocol/frames.js').Entry>},
  *   keep?: import('./live.js').Keep, signals?: boolean, everyMs?: number, once?: boolean}} MirrorOptions
  *   `from`: goes on from a copy that was saved, of one snapshot, or from a snapshot itself; `everyMs`: at most one delta in so many ms, folded; `once`: it
  *   ends when it is fresh
@@ -241,7 +242,7 @@ export class Client {
   /**
    * A live copy of a view; a text is the tree at that path. It is there at once; `await mirror.fresh()` waits until it is
    * whole.
-   * @param {string | import('./protocol.js').ViewOptions} view
+   * @param {string | import('./protocol/views.js').ViewOptions} view
    * @param {MirrorOptions} [options]
    * @returns {Mirror}
    */

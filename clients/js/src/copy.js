@@ -1,14 +1,18 @@
 // Entries with their digest, and what a change does to them.
 
-import { EntryHasher } from './blake2s.js';
-import { below, comparePaths, contains, fromHex, isLogKey, orderKey, sees } from './protocol.js';
+import { isLogKey } from './protocol/log-keys.js';
+import { below, comparePaths, contains, orderKey } from './protocol/paths.js';
+import { fromHex } from './protocol/texts.js';
+import { sees } from './protocol/views.js';
 import { difference, entryOf } from './snapshot.js';
 import { Sorted } from './sorted.js';
 
 /**
- * @typedef {import('./protocol.js').Change} Change
- * @typedef {import('./protocol.js').Entry} Entry
- * @typedef {import('./protocol.js').View} View
+ * @typedef {import('./blake2s.js').EntryHasher} EntryHasher
+ * @typedef {import('./protocol/digests.js').Digest} Digest
+ * @typedef {import('./protocol/frames.js').Change} Change
+ * @typedef {import('./protocol/frames.js').Entry} Entry
+ * @typedef {import('./protocol/views.js').View} View
  * @typedef {import('./snapshot.js').Difference} Difference
  */
 
@@ -137,67 +141,4 @@ export class Copy {
     this.hasher.hash(old.path, old.rev);
     this.digest.remove(this.hasher.words);
   }
-}
-
-/** The digest of a set of entries: their number, and the sum of their hashes modulo 2^128. */
-export class Digest {
-  constructor() {
-    this.count = 0;
-    /** The sum, in four words, the highest first. */
-    this.sum = new Uint32Array(4);
-  }
-
-  copy() {
-    const copy = new Digest();
-    copy.count = this.count;
-    copy.sum.set(this.sum);
-    return copy;
-  }
-
-  clear() {
-    this.count = 0;
-    this.sum.fill(0);
-  }
-
-  /** @param {Uint32Array} hash */
-  insert(hash) {
-    const { sum } = this;
-    this.count += 1;
-    let carry = 0;
-    for (let i = 3; i >= 0; i -= 1) {
-      carry += /** @type {number} */ (sum[i]) + /** @type {number} */ (hash[i]);
-      sum[i] = carry;
-      carry = carry >= 0x100000000 ? 1 : 0;
-    }
-  }
-
-  /** @param {Uint32Array} hash */
-  remove(hash) {
-    const { sum } = this;
-    this.count -= 1;
-    let carry = 0;
-    for (let i = 3; i >= 0; i -= 1) {
-      carry += /** @type {number} */ (sum[i]) - /** @type {number} */ (hash[i]);
-      sum[i] = carry;
-      carry = carry < 0 ? -1 : 0;
-    }
-  }
-
-  toString() {
-    return `${this.count}:${Array.from(this.sum, (word) => word.toString(16).padStart(8, '0')).join('')}`;
-  }
-}
-
-/**
- * The digest of entries, for tests and for who wants to compare copies.
- * @param {string} key `digest_key` of `welcome`
- * @param {Iterable<Entry>} entries
- */
-export function digestOf(key, entries) {
-  const [hasher, digest] = [new EntryHasher(fromHex(key)), new Digest()];
-  for (const { path, rev } of entries) {
-    hasher.hash(path, rev);
-    digest.insert(hasher.words);
-  }
-  return digest.toString();
 }

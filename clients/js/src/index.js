@@ -19,11 +19,11 @@
  * @typedef {import('./request.js').PutOptions} PutOptions
  * @typedef {import('./request.js').Step} Step
  * @typedef {import('./request.js').Txn} Txn
- * @typedef {import('./protocol.js').Cookie} Cookie
- * @typedef {import('./protocol.js').Depth} Depth
- * @typedef {import('./protocol.js').Entry} Entry
- * @typedef {import('./protocol.js').View} View
- * @typedef {import('./protocol.js').ViewOptions} ViewOptions
+ * @typedef {import('./protocol/frames.js').Cookie} Cookie
+ * @typedef {import('./protocol/views.js').Depth} Depth
+ * @typedef {import('./protocol/frames.js').Entry} Entry
+ * @typedef {import('./protocol/views.js').View} View
+ * @typedef {import('./protocol/views.js').ViewOptions} ViewOptions
  * @typedef {import('./codes.js').Action} Action
  * @typedef {import('./json.js').Codec} Codec
  */
@@ -40,4 +40,6 @@ export { Transaction } from './transact.js';
 export { OnetreeError } from './errors.js';
 export { CODES, actionOf } from './codes.js';
 export { json } from './json.js';
-export { Value, comparePaths, logKey, parseLogKey } from './protocol.js';
+export { logKey, parseLogKey } from './protocol/log-keys.js';
+export { comparePaths } from './protocol/paths.js';
+export { Value } from './protocol/values.js';

@@ -4,8 +4,10 @@
 
 import { refuse } from './errors.js';
 import { DEPTH, skipJson, space, stringEnd, unescape, wrong } from './json-text.js';
-import { CLIENT, COOKIE, JSON_TYPE, SERVER, STEPS, VALUE_FIELDS, Value, checkPlain, checkType, makeValue, putChange,
-  toBase64, utf8 } from './protocol.js';
+import { CLIENT, COOKIE, SERVER, STEPS, VALUE_FIELDS, putChange } from './protocol/frames.js';
+import { checkPlain } from './protocol/kinds.js';
+import { toBase64, utf8 } from './protocol/texts.js';
+import { JSON_TYPE, Value, checkType, makeValue } from './protocol/values.js';
 
 /** Characters of a frame from which on its small pieces are copied: those of a refresh are smaller. */
 const LARGE = 32_768;
@@ -209,7 +211,7 @@ function asObject(read, name) {
 
 /**
  * @param {unknown} read
- * @returns {import('./protocol.js').Change}
+ * @returns {import('./protocol/frames.js').Change}
  */
 function readChange(read) {
   const object = asObject(read, 'a change');
@@ -230,7 +232,7 @@ function readChange(read) {
 }
 
 /**
- * @param {import('./protocol.js').Kind} kind
+ * @param {import('./protocol/frames.js').Kind} kind
  * @param {unknown} read
  * @param {string} name
  * @returns {unknown}
@@ -273,7 +275,7 @@ function readKind(kind, read, name) {
 }
 
 /**
- * @param {readonly import('./protocol.js').Field[]} fields
+ * @param {readonly import('./protocol/frames.js').Field[]} fields
  * @param {Record<string, unknown>} object
  */
 function readFields(fields, object) {
@@ -291,9 +293,9 @@ function readFields(fields, object) {
 }
 
 /**
- * @param {readonly import('./protocol.js').Table[]} tables
+ * @param {readonly import('./protocol/frames.js').Table[]} tables
  * @param {string} text
- * @returns {import('./protocol.js').Frame}
+ * @returns {import('./protocol/frames.js').Frame}
  */
 function decode(tables, text) {
   const object = readObject(text);
@@ -312,7 +314,7 @@ function valueText(value) {
 }
 
 /**
- * @param {import('./protocol.js').Change} change
+ * @param {import('./protocol/frames.js').Change} change
  * @returns {string}
  */
 function changeText(change) {
@@ -325,7 +327,7 @@ function changeText(change) {
 }
 
 /**
- * @param {import('./protocol.js').Kind} kind
+ * @param {import('./protocol/frames.js').Kind} kind
  * @param {any} value
  * @returns {string}
  */
@@ -348,7 +350,7 @@ function kindText(kind, value) {
 }
 
 /**
- * @param {readonly import('./protocol.js').Field[]} fields
+ * @param {readonly import('./protocol/frames.js').Field[]} fields
  * @param {Record<string, any>} frame
  */
 function fieldsText(fields, frame) {
@@ -362,8 +364,8 @@ function fieldsText(fields, frame) {
 }
 
 /**
- * @param {readonly import('./protocol.js').Table[]} tables
- * @param {import('./protocol.js').Frame} frame
+ * @param {readonly import('./protocol/frames.js').Table[]} tables
+ * @param {import('./protocol/frames.js').Frame} frame
  */
 function encode(tables, frame) {
   const table = tables.find((t) => t.op === frame.op);
@@ -374,10 +376,10 @@ function encode(tables, frame) {
 /**
  * @typedef {{
  *   subprotocol: string, binary: boolean,
- *   encodeClient(frame: import('./protocol.js').Frame): string | Uint8Array,
- *   decodeServer(message: string | Uint8Array): import('./protocol.js').Frame,
- *   encodeServer(frame: import('./protocol.js').Frame): string | Uint8Array,
- *   decodeClient(message: string | Uint8Array): import('./protocol.js').Frame,
+ *   encodeClient(frame: import('./protocol/frames.js').Frame): string | Uint8Array,
+ *   decodeServer(message: string | Uint8Array): import('./protocol/frames.js').Frame,
+ *   encodeServer(frame: import('./protocol/frames.js').Frame): string | Uint8Array,
+ *   decodeClient(message: string | Uint8Array): import('./protocol/frames.js').Frame,
  * }} Codec how frames stand in messages
  */
 
@@ -396,21 +398,21 @@ export const json = Object.freeze({
 
 /**
  * An entry as a line of `onetree export`, without its end.
- * @param {import('./protocol.js').Entry} entry
+ * @param {import('./protocol/frames.js').Entry} entry
  */
 export const entryText = (entry) => changeText({ ...entry, act: 'put' });
 
 /**
  * An entry from such a line.
  * @param {string} text
- * @returns {import('./protocol.js').Change}
+ * @returns {import('./protocol/frames.js').Change}
  */
 export const readEntry = (text) => readChange(readObject(text));
 
 /** @param {string} text */
-export const readCookie = (text) => /** @type {import('./protocol.js').Cookie} */ (readFields(COOKIE, readObject(text)));
+export const readCookie = (text) => /** @type {import('./protocol/frames.js').Cookie} */ (readFields(COOKIE, readObject(text)));
 
-/** @param {import('./protocol.js').Cookie} cookie */
+/** @param {import('./protocol/frames.js').Cookie} cookie */
 export const cookieText = (cookie) => kindText({ record: COOKIE }, cookie);
 
 /** @param {string} text */

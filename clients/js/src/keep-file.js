@@ -6,7 +6,8 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { OnetreeError } from './errors.js';
 import { InUse, askBy, whoAsks } from './holder.js';
 import { cookieText, entryText, readCookie, readEntry } from './json.js';
-import { comparePaths, utf8 } from './protocol.js';
+import { comparePaths } from './protocol/paths.js';
+import { utf8 } from './protocol/texts.js';
 
 const ENTRIES = ',"entries":';
 

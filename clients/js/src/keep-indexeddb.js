@@ -2,8 +2,8 @@
 
 import { OnetreeError, refuse } from './errors.js';
 import { InUse, whoAsks } from './holder.js';
+import { makeValue } from './protocol/values.js';
 import { Snapshot } from './snapshot.js';
-import { makeValue } from './protocol.js';
 
 const HEAD = 'head';
 const ENTRIES = 'entries';
@@ -125,14 +125,14 @@ function begin(db, mode) {
   }
 }
 
-/** @param {any} row @returns {import('./protocol.js').Entry} */
+/** @param {any} row @returns {import('./protocol/frames.js').Entry} */
 function entryOf({ path, rev, type, raw }) {
   if (raw === undefined) return { path, rev };
   if (typeof raw !== 'string' && !(raw instanceof Uint8Array)) refuse('bad-field', `the value of ${path} is no value`);
   return { path, rev, value: makeValue(String(type), raw) };
 }
 
-/** @param {import('./protocol.js').Entry} entry */
+/** @param {import('./protocol/frames.js').Entry} entry */
 function row({ path, rev, value }) {
   if (!value) return { path, rev };
   const { type } = value;

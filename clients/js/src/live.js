@@ -5,8 +5,9 @@ import { OnetreeError, mirrorClosed, throwToHost, wordsOf } from './errors.js';
 import { Gaps } from './gaps.js';
 import { InUse, askFor } from './holder.js';
 import { FUNCTION, U53, must, whole } from './options.js';
+import { isLogKey } from './protocol/log-keys.js';
+import { below, checkPath } from './protocol/paths.js';
 import { Snapshot } from './snapshot.js';
-import { below, checkPath, isLogKey } from './protocol.js';
 import { transact } from './transact.js';
 
 /** A mirror is kept at most so often while changes come, ms. */
@@ -17,9 +18,9 @@ const inUse = new WeakMap();
 const PAGE = whole(32);
 
 /**
- * @typedef {import('./protocol.js').Entry} Entry
+ * @typedef {import('./protocol/frames.js').Entry} Entry
  * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
- * @typedef {{load(): Promise<Snapshot | {cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>} | undefined>,
+ * @typedef {{load(): Promise<Snapshot | {cookie: import('./protocol/frames.js').Cookie, entries: Iterable<Entry>} | undefined>,
  *   save(snapshot: Snapshot): Promise<void>, close?(): Promise<void>}} Keep where a mirror survives its process; `save`
  *   replaces both in one step, also where `load` failed: whoever has something to lose refuses it; `close`: the mirror has ended, it is free for another;
  *   a `load` that asks `keepInIndexedDB` in its turn does so before it waits for anything, or the end of the mirror that is kept there is not waited for
@@ -68,7 +69,7 @@ export class Mirror {
     this.toKeep = keep !== undefined;
     /** @private @type {Snapshot | undefined} */
     this.kept = keep ? this.initial : undefined;
-    /** @private What dates what was saved last. @type {import('./protocol.js').Cookie | undefined} */
+    /** @private What dates what was saved last. @type {import('./protocol/frames.js').Cookie | undefined} */
     this.keptCookie = undefined;
     /** @private @type {ReturnType<typeof setTimeout> | undefined} */
     this.keepTimer = undefined;
@@ -458,7 +459,7 @@ export class Mirror {
   }
 }
 
-/** @param {Snapshot | {cookie: import('./protocol.js').Cookie, entries: Iterable<Entry>}} saved */
+/** @param {Snapshot | {cookie: import('./protocol/frames.js').Cookie, entries: Iterable<Entry>}} saved */
 function checked(saved) {
   try {
     return Snapshot.checked(saved);

@@ -1,15 +1,18 @@
 // A mirror's rules, pure: frames in, outcomes out.
 
 import { EntryHasher } from './blake2s.js';
-import { Copy, Digest } from './copy.js';
-import { contains, fromHex, orderKey, sees } from './protocol.js';
+import { Copy } from './copy.js';
+import { Digest } from './protocol/digests.js';
+import { contains, orderKey } from './protocol/paths.js';
+import { fromHex } from './protocol/texts.js';
+import { sees } from './protocol/views.js';
 import { Snapshot, summed } from './snapshot.js';
 import { Sorted } from './sorted.js';
 
 /**
- * @typedef {import('./protocol.js').Change} Change
- * @typedef {import('./protocol.js').Cookie} Cookie
- * @typedef {import('./protocol.js').View} View
+ * @typedef {import('./protocol/frames.js').Change} Change
+ * @typedef {import('./protocol/frames.js').Cookie} Cookie
+ * @typedef {import('./protocol/views.js').View} View
  * @typedef {import('./snapshot.js').Difference} Difference
  * @typedef {{what: 'nothing'}
  *   | {what: 'refreshing', kind: 'full' | 'delta', why: string}

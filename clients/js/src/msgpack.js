@@ -3,8 +3,10 @@
 // read here, strictly, in one pass.
 
 import { refuse } from './errors.js';
-import { CLIENT, COOKIE, JSON_TYPE, SERVER, STEPS, VALUE_FIELDS, Value, checkPlain, makeValue, putChange,
-  utf8 } from './protocol.js';
+import { CLIENT, COOKIE, SERVER, STEPS, VALUE_FIELDS, putChange } from './protocol/frames.js';
+import { checkPlain } from './protocol/kinds.js';
+import { utf8 } from './protocol/texts.js';
+import { JSON_TYPE, Value, makeValue } from './protocol/values.js';
 
 const DEPTH = 127;
 
@@ -137,7 +139,7 @@ function readValue(type, bytes) {
 const whole = (number) => (number === -1 ? -0.5 : number);
 
 /**
- * @param {import('./protocol.js').Plain} kind
+ * @param {import('./protocol/kinds.js').Plain} kind
  * @param {unknown} read
  * @param {string} name
  */
@@ -147,7 +149,7 @@ function plain(kind, read, name) {
 
 /**
  * @param {unknown} read
- * @returns {import('./protocol.js').Change}
+ * @returns {import('./protocol/frames.js').Change}
  */
 function readChange(read) {
   if (!Array.isArray(read)) return refuse('bad-frame', 'a change is an array');
@@ -166,7 +168,7 @@ function readChange(read) {
 }
 
 /**
- * @param {import('./protocol.js').Kind} kind
+ * @param {import('./protocol/frames.js').Kind} kind
  * @param {unknown} read
  * @param {string} name
  * @returns {unknown}
@@ -203,7 +205,7 @@ function readKind(kind, read, name) {
 }
 
 /**
- * @param {readonly import('./protocol.js').Field[]} fields
+ * @param {readonly import('./protocol/frames.js').Field[]} fields
  * @param {unknown[]} read
  * @param {number} at
  */
@@ -223,9 +225,9 @@ function readFields(fields, read, at) {
 }
 
 /**
- * @param {readonly import('./protocol.js').Table[]} tables
+ * @param {readonly import('./protocol/frames.js').Table[]} tables
  * @param {string | Uint8Array} message
- * @returns {import('./protocol.js').Frame}
+ * @returns {import('./protocol/frames.js').Frame}
  */
 function decode(tables, message) {
   if (typeof message === 'string') return refuse('bad-frame', 'a text message, where frames are MessagePack');
@@ -317,7 +319,7 @@ function trimmed(list) {
 }
 
 /**
- * @param {import('./protocol.js').Kind} kind
+ * @param {import('./protocol/frames.js').Kind} kind
  * @param {any} value
  * @returns {unknown}
  */
@@ -340,7 +342,7 @@ function kindArray(kind, value) {
 }
 
 /**
- * @param {readonly import('./protocol.js').Field[]} fields
+ * @param {readonly import('./protocol/frames.js').Field[]} fields
  * @param {Record<string, any>} frame
  */
 function fieldsArray(fields, frame) {
@@ -363,8 +365,8 @@ function bytesOf(list) {
 }
 
 /**
- * @param {readonly import('./protocol.js').Table[]} tables
- * @param {import('./protocol.js').Frame} frame
+ * @param {readonly import('./protocol/frames.js').Table[]} tables
+ * @param {import('./protocol/frames.js').Frame} frame
  */
 function encode(tables, frame) {
   const table = tables.find((t) => t.op === frame.op);
@@ -383,8 +385,8 @@ export const msgpack = Object.freeze({
 });
 
 /** @param {Uint8Array} bytes */
-export const readCookie = (bytes) => /** @type {import('./protocol.js').Cookie} */ (readFields(COOKIE, readArray(bytes), 0));
-/** @param {import('./protocol.js').Cookie} cookie */
+export const readCookie = (bytes) => /** @type {import('./protocol/frames.js').Cookie} */ (readFields(COOKIE, readArray(bytes), 0));
+/** @param {import('./protocol/frames.js').Cookie} cookie */
 export const cookieBytes = (cookie) => bytesOf(fieldsArray(COOKIE, cookie));
 
 /** @param {Uint8Array} bytes the two elements of a value, without an array around them */

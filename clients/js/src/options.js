@@ -1,7 +1,7 @@
 // What the application may say: an option that is none, or is not what it must be, is refused when it is given.
 
 import { refuse } from './errors.js';
-import { wellFormed } from './protocol.js';
+import { wellFormed } from './protocol/texts.js';
 
 /**
  * @typedef {readonly [is: (value: any) => boolean, what: string]} Rule whether a value may be so, and what it is then

@@ -2,21 +2,24 @@
 
 import { refuse } from './errors.js';
 import { ANY, BOOLEAN, LIST, NONE, TEXT, U53, known, must, oneOf, whole } from './options.js';
-import { DEPTHS, Value, checkPath, parseLogKey } from './protocol.js';
+import { parseLogKey } from './protocol/log-keys.js';
+import { checkPath } from './protocol/paths.js';
+import { Value } from './protocol/values.js';
+import { DEPTHS } from './protocol/views.js';
 
 /**
- * @typedef {import('./protocol.js').Frame} Frame
+ * @typedef {import('./protocol/frames.js').Frame} Frame
  * @typedef {{ttlMs?: number | undefined, ephemeral?: boolean | undefined}} AppendOptions `ttlMs`: it is deleted so much
  *   later; `ephemeral`: it is deleted when the session is over
  * @typedef {{ifRev?: number | undefined}} IfOptions `ifRev`: the entry must be at this revision, 0: absent; of `dropTree`:
  *   nothing at or under the path has changed since
  * @typedef {AppendOptions & IfOptions} PutOptions
- * @typedef {{depth?: import('./protocol.js').Depth | undefined, after?: string | undefined, before?: string | undefined,
+ * @typedef {{depth?: import('./protocol/views.js').Depth | undefined, after?: string | undefined, before?: string | undefined,
  *   limit?: number | undefined, reverse?: boolean | undefined, values?: boolean | undefined}} ListOptions
  * @typedef {Record<string, never>} NoOptions
  * @typedef {{rev: number, durable: boolean, paths: string[]}} Done `rev` of the commit; whether it survives power loss; the
  *   paths that appends made, in order
- * @typedef {{rev: number, entries: import('./protocol.js').Entry[], more: boolean}} Found entries at one revision
+ * @typedef {{rev: number, entries: import('./protocol/frames.js').Entry[], more: boolean}} Found entries at one revision
  * @typedef {{path: string, rev: number} | {tree: string, rev: number}} Condition an entry is at this revision, 0: absent; or
  *   nothing at or under the path has changed since this revision, deletes included
  * @typedef {({do: 'put' | 'append', path: string, value: unknown} & AppendOptions) | {do: 'delete' | 'dropTree', path: string}

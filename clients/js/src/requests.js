@@ -7,14 +7,15 @@
 
 import { OnetreeError, closedError } from './errors.js';
 import { Line } from './line.js';
-import { byteLength, isKeyed } from './protocol.js';
+import { isKeyed } from './protocol/log-keys.js';
+import { byteLength } from './protocol/texts.js';
 
 /** So often may one write be numbered anew while none is answered before it is given up. */
 const RENUMBERED = 3;
 const WRITES = new Set(['put', 'append', 'delete', 'drop', 'trim', 'txn']);
 
 /**
- * @typedef {import('./protocol.js').Frame} Frame
+ * @typedef {import('./protocol/frames.js').Frame} Frame
  * @typedef {import('./session.js').Effect} Effect
  * @typedef {{frame: Frame, of: string | undefined, seq: number | undefined, sent: number, replied: boolean, inFlight: boolean, renumbered: number}}
  *   Request `of`: the history that it is about, if it is about one; `sent`: how often under this number; `replied`: its answer
@@ -41,7 +42,7 @@ const names = ({ do: what, path }) => what === 'trim' || isKeyed(path);
 /**
  * The values of a request, each with its path.
  * @param {Frame} frame
- * @returns {{path: string, value: import('./protocol.js').Value}[]}
+ * @returns {{path: string, value: import('./protocol/values.js').Value}[]}
  */
 function valuesOf(frame) {
   const parts = frame.op === 'txn' ? frame['do'] ?? [] : [frame];

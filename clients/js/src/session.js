@@ -4,7 +4,8 @@
 import { Backoff } from './backoff.js';
 import { OnetreeError, closedError } from './errors.js';
 import { MirrorState } from './mirror.js';
-import { contains, sees } from './protocol.js';
+import { contains } from './protocol/paths.js';
+import { sees } from './protocol/views.js';
 import { Requests, ofHistory } from './requests.js';
 import { AGAIN, Slot } from './slot.js';
 
@@ -18,7 +19,7 @@ const HELLO_BYTES = 256 << 10;
 const BYE = 5_000;
 
 /**
- * @typedef {import('./protocol.js').Frame} Frame
+ * @typedef {import('./protocol/frames.js').Frame} Frame
  * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
  * @typedef {import('./mirror.js').Outcome} Outcome
  * @typedef {{session: string, resumed: boolean, epoch: string, rev: number, heartbeatMs: number, limits: Limits}} Connection
@@ -97,7 +98,7 @@ export class Session {
     this.requests = new Requests(options.requestTimeoutMs, options.codec);
     /** @type {Map<number, Slot>} */
     this.slots = new Map();
-    /** @type {Map<number | undefined, import('./protocol.js').Change[]>} */
+    /** @type {Map<number | undefined, import('./protocol/frames.js').Change[]>} */
     this.parts = new Map();
     /** @type {[number, number][]} */
     this.verifying = [];

@@ -34,7 +34,7 @@ export class Slot {
    * How it subscribes.
    * @param {number} id
    * @param {number} sub
-   * @returns {import('./protocol.js').Frame}
+   * @returns {import('./protocol/frames.js').Frame}
    */
   frame(id, sub) {
     const { once, signals, everyMs } = this.options;

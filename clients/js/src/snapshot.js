@@ -1,12 +1,13 @@
 // A mirror at one moment.
 
 import { U53, must } from './options.js';
-import { Value, checkPath, contains, orderKey } from './protocol.js';
+import { checkPath, contains, orderKey } from './protocol/paths.js';
+import { Value } from './protocol/values.js';
 import { Sorted } from './sorted.js';
 
 /**
- * @typedef {import('./protocol.js').Cookie} Cookie
- * @typedef {import('./protocol.js').Entry} Entry
+ * @typedef {import('./protocol/frames.js').Cookie} Cookie
+ * @typedef {import('./protocol/frames.js').Entry} Entry
  * @typedef {{path: string, rev: number, old?: Entry, new?: Entry, trimmed?: string}} Difference what happened to one entry:
  *   `old` is missing when there was none, `new` when there is none now; `rev` is then one at which it was gone; `trimmed`: the
  *   log with whose trim it went
@@ -204,7 +205,7 @@ const isNothing = ({ old, new: now }) => same(old, now);
 /**
  * @param {string} path
  * @param {number} rev
- * @param {import('./protocol.js').Value | undefined} value
+ * @param {import('./protocol/values.js').Value | undefined} value
  * @returns {Entry}
  */
 export function entryOf(path, rev, value) {

@@ -3,7 +3,9 @@
 
 import { OnetreeError, refuse } from './errors.js';
 import { FUNCTION, NONE, known, must } from './options.js';
-import { checkPath, comparePaths, contains, isKeyed, sees } from './protocol.js';
+import { isKeyed } from './protocol/log-keys.js';
+import { checkPath, comparePaths, contains } from './protocol/paths.js';
+import { sees } from './protocol/views.js';
 import * as request from './request.js';
 
 /**
@@ -61,14 +63,14 @@ class Either extends Promise {
 export class Transaction {
   /**
    * @param {import('./snapshot.js').Snapshot} snapshot
-   * @param {import('./protocol.js').View} view
+   * @param {import('./protocol/views.js').View} view
    */
   constructor(snapshot, view) {
     /** @private */
     this.snapshot = snapshot;
     /** @private */
     this.view = view;
-    /** @internal @type {import('./protocol.js').Frame[]} */
+    /** @internal @type {import('./protocol/frames.js').Frame[]} */
     this.steps = [];
     /** @internal Whether `retry` was said: it holds whoever catches what that throws. */
     this.retried = false;
@@ -97,7 +99,7 @@ export class Transaction {
    * The entry at a path, as this transaction sees it. One that it wrote itself has the revision 0, wherever it is, and is no
    * condition.
    * @param {string} path
-   * @returns {import('./protocol.js').Entry | undefined}
+   * @returns {import('./protocol/frames.js').Entry | undefined}
    */
   get(path) {
     this.goOn();
@@ -117,7 +119,7 @@ export class Transaction {
    * have the revision 0; what it appended is not there, as it has no path yet. Its condition is that nothing changes at or under
    * the path, seen or not.
    * @param {string} top
-   * @returns {import('./protocol.js').Entry[]}
+   * @returns {import('./protocol/frames.js').Entry[]}
    */
   under(top) {
     this.goOn();
@@ -125,7 +127,7 @@ export class Transaction {
     // Within base and depth, whatever patterns and tail leave out.
     if (!sees({ ...this.view, match: [] }, top)) this.outside(top);
     if (!this.steps.some(({ op, path }) => op === 'drop' && contains(path, top))) this.unders.add(top);
-    /** @type {Map<string, import('./protocol.js').Entry>} */
+    /** @type {Map<string, import('./protocol/frames.js').Entry>} */
     const found = new Map();
     for (const entry of this.snapshot.under(top)) found.set(entry.path, entry);
     for (const { op, path, value } of this.steps) {
@@ -143,7 +145,7 @@ export class Transaction {
     throw new OnetreeError('outside-view', `${path} is outside of the mirror's view`, { path });
   }
 
-  /** @private @param {import('./protocol.js').Frame} frame */
+  /** @private @param {import('./protocol/frames.js').Frame} frame */
   write(frame) {
     this.goOn();
     this.steps.push(request.step(frame));
@@ -229,7 +231,7 @@ export class Transaction {
     return either;
   }
 
-  /** @internal @returns {import('./protocol.js').Frame} */
+  /** @internal @returns {import('./protocol/frames.js').Frame} */
   frame() {
     const conditions = [
       ...Array.from(this.gets, ([path, rev]) => ({ path, rev })),

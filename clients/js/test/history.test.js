@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { logKey } from '../src/protocol.js';
+import { logKey } from '../src/protocol/log-keys.js';
 import { anew, client as made } from './lib/socket.js';
 
 const KEY = logKey(1, 0);

@@ -12,8 +12,8 @@ import { OnetreeError } from '../src/errors.js';
 import { keepInFile } from '../src/keep-file.js';
 import { start } from '../src/index.js';
 import { Mirror } from '../src/live.js';
+import { Value } from '../src/protocol/values.js';
 import { Snapshot } from '../src/snapshot.js';
-import { Value } from '../src/protocol.js';
 import { client as made } from './lib/socket.js';
 
 const COOKIE = { epoch: 'e'.repeat(32), rev: 9, view: 'f'.repeat(16) };

@@ -6,10 +6,13 @@ import { test } from 'node:test';
 import { EntryHasher, blake2s } from '../src/blake2s.js';
 import { Feed } from '../src/changes.js';
 import { Gaps } from '../src/gaps.js';
-import { digestOf } from '../src/copy.js';
 import { MirrorState } from '../src/mirror.js';
+import { digestOf } from '../src/protocol/digests.js';
+import { logKey } from '../src/protocol/log-keys.js';
+import { comparePaths, contains } from '../src/protocol/paths.js';
+import { Value } from '../src/protocol/values.js';
+import { fingerprint, sees, viewOf } from '../src/protocol/views.js';
 import { Snapshot } from '../src/snapshot.js';
-import { Value, comparePaths, contains, fingerprint, logKey, sees, viewOf } from '../src/protocol.js';
 import { apply } from './lib/model.js';
 import { Random, seeds } from './lib/random.js';
 

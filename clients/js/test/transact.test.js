@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Value, viewOf } from '../src/protocol.js';
+import { Value } from '../src/protocol/values.js';
+import { viewOf } from '../src/protocol/views.js';
 import { Snapshot } from '../src/snapshot.js';
 import { Transaction } from '../src/transact.js';
 import { anew, client as made } from './lib/socket.js';

@@ -6,9 +6,13 @@ import { test } from 'node:test';
 import { EntryHasher, blake2s } from '../src/blake2s.js';
 import { CODES } from '../src/codes.js';
 import * as j from '../src/json.js';
-import { digestOf } from '../src/copy.js';
 import * as m from '../src/msgpack.js';
-import * as p from '../src/protocol.js';
+import { digestOf, isDigest } from '../src/protocol/digests.js';
+import { logKey, parseLogKey } from '../src/protocol/log-keys.js';
+import { checkPath, comparePaths, segmentsOf } from '../src/protocol/paths.js';
+import { checkPattern, matches as matched } from '../src/protocol/patterns.js';
+import { Value } from '../src/protocol/values.js';
+import { fingerprint as fingerprintOf, viewOf } from '../src/protocol/views.js';
 
 const spec = new URL('../../../spec/', import.meta.url);
 const read = (name) => JSON.parse(readFileSync(new URL(name, spec), 'utf8'));
@@ -19,7 +23,7 @@ const refused = (what, fn) => assert.throws(fn, (e) => typeof e.code === 'string
 
 /** Without what makes two values differ that are the same. */
 function plain(x) {
-  if (x instanceof p.Value) return { type: x.type, bytes: hex(x.bytes) };
+  if (x instanceof Value) return { type: x.type, bytes: hex(x.bytes) };
   if (Array.isArray(x)) return x.map(plain);
   if (x && typeof x === 'object') return Object.fromEntries(Object.entries(x).filter(([, v]) => v !== undefined).map(([k, v]) => [k, plain(v)]));
   return x;
@@ -36,29 +40,29 @@ test('BLAKE2s is that of RFC 7693', () => {
 
 test('paths', () => {
   const { valid, invalid, order } = vectors('paths');
-  for (const { text, segments } of valid) assert.deepEqual(p.segmentsOf(p.checkPath(text)), segments);
-  for (const v of invalid) refused(v, () => p.checkPath(v.text));
-  for (let i = 1; i < order.length; i += 1) assert.ok(p.comparePaths(order[i - 1], order[i]) < 0, order[i]);
+  for (const { text, segments } of valid) assert.deepEqual(segmentsOf(checkPath(text)), segments);
+  for (const v of invalid) refused(v, () => checkPath(v.text));
+  for (let i = 1; i < order.length; i += 1) assert.ok(comparePaths(order[i - 1], order[i]) < 0, order[i]);
 });
 
 test('patterns', () => {
   const { valid, invalid } = vectors('patterns');
   const segments = (text) => (text === '' ? [] : text.split('/'));
   for (const { text, matches, differs } of valid) {
-    p.checkPattern(text);
-    for (const t of matches) assert.ok(p.matches(text, segments(t)), `${text} ${t}`);
-    for (const t of differs) assert.ok(!p.matches(text, segments(t)), `${text} ${t}`);
+    checkPattern(text);
+    for (const t of matches) assert.ok(matched(text, segments(t)), `${text} ${t}`);
+    for (const t of differs) assert.ok(!matched(text, segments(t)), `${text} ${t}`);
   }
-  for (const v of invalid) refused(v, () => p.checkPattern(v.text));
+  for (const v of invalid) refused(v, () => checkPattern(v.text));
 });
 
 test('log keys', () => {
   const { valid, invalid } = vectors('log_keys');
   for (const { text, rev, index } of valid) {
-    assert.deepEqual(p.parseLogKey(text), { rev, index });
-    assert.equal(p.logKey(rev, index), text);
+    assert.deepEqual(parseLogKey(text), { rev, index });
+    assert.equal(logKey(rev, index), text);
   }
-  for (const v of invalid) refused(v, () => p.parseLogKey(v.text));
+  for (const v of invalid) refused(v, () => parseLogKey(v.text));
 });
 
 test('digests', () => {
@@ -71,11 +75,11 @@ test('digests', () => {
     }
     assert.equal(digestOf(key, entries), digest);
   }
-  for (const v of invalid) assert.ok(!p.isDigest(v.text), v.why);
+  for (const v of invalid) assert.ok(!isDigest(v.text), v.why);
 });
 
 test('fingerprints', () => {
-  for (const { view, fingerprint } of vectors('fingerprints').valid) assert.equal(p.fingerprint(p.viewOf(view)), fingerprint);
+  for (const { view, fingerprint } of vectors('fingerprints').valid) assert.equal(fingerprintOf(viewOf(view)), fingerprint);
 });
 
 test('cookies and values', () => {
@@ -91,7 +95,7 @@ test('cookies and values', () => {
     }
     for (const v of invalid) {
       // What a value says is looked at by whoever takes it.
-      const look = (x) => (v.code === 'bad-value' && x instanceof p.Value && x.isJson ? p.Value.jsonText(x.text) : x);
+      const look = (x) => (v.code === 'bad-value' && x instanceof Value && x.isJson ? Value.jsonText(x.text) : x);
       refused(v, () => look(v.json !== undefined ? fromJson(v.json) : fromPack(bytes(v.msgpack))));
     }
   }
@@ -116,7 +120,7 @@ for (const [name, side] of [['client_frames', 'Client'], ['server_frames', 'Serv
 }
 
 test('a value does not hold the message that it came in', () => {
-  const frame = { op: 'signal', path: '/a', value: p.Value.of('image/png', Uint8Array.of(1, 2)) };
+  const frame = { op: 'signal', path: '/a', value: Value.of('image/png', Uint8Array.of(1, 2)) };
   const { value } = m.msgpack.decodeServer(Buffer.from(m.msgpack.encodeServer(frame)));
   assert.deepEqual([value.bytes, value.bytes.buffer.byteLength], [Uint8Array.of(1, 2), 2]);
 });

@@ -5,7 +5,7 @@
 const CODES = /\u0003\d{0,2}(?:,\d{1,2})?|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
 /**
- * @param {{path: string, value: import('./onetree/protocol.js').Value}} entry
+ * @param {{path: string, value: import('./onetree/protocol/values.js').Value}} entry
  * @returns {{key: string, from: string, text: string, at: number, id?: string}}
  */
 export function messageOf({ path, value }) {

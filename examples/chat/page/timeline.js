@@ -2,7 +2,7 @@
 // so far back that the newest messages have to go; then it comes back page by page, or at once.
 
 import { logOf } from './names.js';
-import { isLogKey } from './onetree/protocol.js';
+import { isLogKey } from './onetree/protocol/log-keys.js';
 
 /** Messages on the screen at most. */
 export const MOST = 300;
@@ -20,7 +20,7 @@ export class Timeline {
 
   /** What the mirror has: the end of the log. */
   newest() {
-    /** @type {import('./onetree/protocol.js').Entry[]} */
+    /** @type {import('./onetree/protocol/frames.js').Entry[]} */
     this.entries = this.mirrored().slice(-PAGE);
     /** The history that they are of. */
     this.epoch = this.chat.mirror.cookie?.epoch;

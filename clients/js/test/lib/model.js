@@ -1,10 +1,10 @@
 // What a change does to a tree, as PROTOCOL.md says it, with no care for cost.
 
-import { contains } from '../../src/protocol.js';
+import { contains } from '../../src/protocol/paths.js';
 
 /**
  * @param {Map<string, {path: string, rev: number, value?: any}>} tree by path
- * @param {import('../../src/protocol.js').Change} change
+ * @param {import('../../src/protocol/frames.js').Change} change
  */
 export function apply(tree, { path, rev, act, value, to }) {
   for (const at of [...tree.keys()]) {

@@ -1,7 +1,9 @@
 // A broker for simulations: the tree is a map, the history a list, and nothing is fast. It speaks frames.
 
-import { digestOf } from '../../src/copy.js';
-import { below, comparePaths, contains, fingerprint, logKey, sees, viewOf } from '../../src/protocol.js';
+import { digestOf } from '../../src/protocol/digests.js';
+import { logKey } from '../../src/protocol/log-keys.js';
+import { below, comparePaths, contains } from '../../src/protocol/paths.js';
+import { fingerprint, sees, viewOf } from '../../src/protocol/views.js';
 
 const EPOCH = 'e'.repeat(32);
 const LIMITS = { frame_bytes: 1 << 20, value_bytes: 1 << 16, subscriptions: 16, in_flight: 8 };

@@ -2,7 +2,7 @@
 
 import { start } from '../../src/index.js';
 import { json } from '../../src/json.js';
-import { Value } from '../../src/protocol.js';
+import { Value } from '../../src/protocol/values.js';
 import { Broker, Connection } from './naive.js';
 
 /** A client of a broker of its own, as long as the test lasts; `cut()` loses its connection. */
