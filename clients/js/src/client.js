@@ -9,8 +9,8 @@ import { CLIENT, FUNCTION, MIRROR, VIEW, known, must, oneOf } from './options.js
 import { wellFormed } from './protocol/texts.js';
 import { viewOf } from './protocol/views.js';
 import * as request from './request.js';
-import { costOf } from './requests.js';
-import { Session } from './session.js';
+import { costOf } from './session/requests.js';
+import { Session } from './session/session.js';
 import { Snapshot } from './snapshot.js';
 import { Link, targetOf } from './transport.js';
 
@@ -20,7 +20,7 @@ const BUFFERED = 1 << 20;
 
 /**
  * @typedef {import('./protocol/frames.js').Frame} Frame
- * @typedef {import('./session.js').Status} Status
+ * @typedef {import('./session/effects.js').Status} Status
  * @typedef {{codec?: import('./json.js').Codec, label?: string, token?: string | (() => string | Promise<string>),
  *   agent?: string, reconnect?: 'never' | 'after-first' | 'always', requestTimeoutMs?: number, connectTimeoutMs?: number,
  *   queueBytes?: number, backoffMs?: [number, number]}} Options
@@ -347,7 +347,7 @@ export class Client {
     this.soon();
   }
 
-  /** @internal @param {number} sub @returns {Promise<import('./session.js').Verdict>} */
+  /** @internal @param {number} sub @returns {Promise<import('./session/effects.js').Verdict>} */
   verifyMirror(sub) {
     return new Promise((resolve, reject) => {
       this.lastTicket += 1;
@@ -451,7 +451,7 @@ export class Client {
     }
   }
 
-  /** @private @param {import('./session.js').Effect} effect */
+  /** @private @param {import('./session/effects.js').Effect} effect */
   effect(effect) {
     switch (effect.do) {
       case 'connect': void this.connect(); break;

@@ -3,10 +3,10 @@
 /**
  * @typedef {import('./client.js').MirrorOptions} MirrorOptions
  * @typedef {import('./client.js').Options} Options
- * @typedef {import('./session.js').Connection} Connection
- * @typedef {import('./session.js').Limits} Limits
- * @typedef {import('./session.js').Status} Status
- * @typedef {import('./session.js').Verdict} Verdict
+ * @typedef {import('./session/effects.js').Connection} Connection
+ * @typedef {import('./session/effects.js').Limits} Limits
+ * @typedef {import('./session/effects.js').Status} Status
+ * @typedef {import('./session/effects.js').Verdict} Verdict
  * @typedef {import('./live.js').Keep} Keep
  * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
  * @typedef {import('./snapshot.js').Difference} Difference

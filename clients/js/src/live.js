@@ -302,7 +302,7 @@ export class Mirror {
    * is not fresh, or the broker gives no digest: of a view with a `tail` never, of one with `match` or `depth` not where
    * those of all mirrors together are large: then they take turns. One that alone is larger than what the broker walks never has one.
    * Fails with `timeout` when no answer comes within `requestTimeoutMs`; it may be asked again.
-   * @returns {Promise<import('./session.js').Verdict>}
+   * @returns {Promise<import('./session/effects.js').Verdict>}
    */
   verify() {
     return this.client.verifyMirror(this.sub);

@@ -9,7 +9,7 @@ import { MirrorState } from '../src/mirror.js';
 import { Value } from '../src/protocol/values.js';
 import { fingerprint, viewOf } from '../src/protocol/views.js';
 import { Snapshot } from '../src/snapshot.js';
-import { Session } from '../src/session.js';
+import { Session } from '../src/session/session.js';
 import { Random, seeds } from './lib/random.js';
 import { client as made } from './lib/socket.js';
 

@@ -10,7 +10,7 @@ import { logKey } from '../src/protocol/log-keys.js';
 import { comparePaths } from '../src/protocol/paths.js';
 import { viewOf } from '../src/protocol/views.js';
 import * as request from '../src/request.js';
-import { Session } from '../src/session.js';
+import { Session } from '../src/session/session.js';
 import { Broker, Connection } from './lib/naive.js';
 import { Random, seeds } from './lib/random.js';
 

@@ -14,7 +14,7 @@ import { Snapshot } from '../src/snapshot.js';
 import { msgpack } from '../src/msgpack.js';
 import { comparePaths } from '../src/protocol/paths.js';
 import { sees, viewOf } from '../src/protocol/views.js';
-import { Session } from '../src/session.js';
+import { Session } from '../src/session/session.js';
 import { closeError } from '../src/transport.js';
 import { apply } from './lib/model.js';
 
@@ -68,7 +68,7 @@ class Player {
 
   /** Whether a client of ours can be made to say this now. */
   can(frame) {
-    const { link, slots } = this.session;
+    const { link, mirrors: { slots } } = this.session;
     if (link !== (frame.op === 'hello' ? 'opening' : 'up')) return false;
     switch (frame.op) {
       case 'hello': return new Set((frame.subs ?? []).map(({ sub }) => sub)).size === (frame.subs ?? []).length;
@@ -133,7 +133,7 @@ class Player {
     }
     this.expect(frame);
     const wants = ([, { options, state }]) => frame.op === 'signal' && options.signals && sees(state.view, frame.path);
-    const wanting = [...this.session.slots].filter(wants).map(([sub]) => sub);
+    const wanting = [...this.session.mirrors.slots].filter(wants).map(([sub]) => sub);
     const signalled = [];
     const closing = this.session.closing !== undefined;
     this.session.handleFrame(0, frame);
@@ -180,7 +180,7 @@ class Player {
       this.parts.set(sub, all);
       if (part) return;
       this.parts.delete(sub);
-      for (const [each, slot] of this.session.slots) {
+      for (const [each, slot] of this.session.mirrors.slots) {
         const { state, options } = slot;
         const own = sub === undefined ? options.everyMs === 0 : sub === each;
         if (own && state.fresh && state.snapshot.rev < rev) for (const change of all) this.apply(each, this.models.get(each), change);

@@ -14,7 +14,7 @@ export const AGAIN = 1_000;
 /** A subscription. */
 export class Slot {
   /**
-   * @param {import('./mirror.js').MirrorState} state
+   * @param {import('../mirror.js').MirrorState} state
    * @param {SubOptions} options
    */
   constructor(state, options) {
@@ -34,7 +34,7 @@ export class Slot {
    * How it subscribes.
    * @param {number} id
    * @param {number} sub
-   * @returns {import('./protocol/frames.js').Frame}
+   * @returns {import('../protocol/frames.js').Frame}
    */
   frame(id, sub) {
     const { once, signals, everyMs } = this.options;

@@ -5,18 +5,17 @@
 // so those sent behind it come back as `seq-gap`, none of them executed: then nothing new is sent until all that is on its
 // way has been answered ("settling"), and those that came back are numbered anew, in their order.
 
-import { OnetreeError, closedError } from './errors.js';
-import { Line } from './line.js';
-import { isKeyed } from './protocol/log-keys.js';
-import { byteLength } from './protocol/texts.js';
+import { OnetreeError, closedError } from '../errors.js';
+import { Line } from '../line.js';
+import { isKeyed } from '../protocol/log-keys.js';
+import { byteLength } from '../protocol/texts.js';
 
 /** So often may one write be numbered anew while none is answered before it is given up. */
 const RENUMBERED = 3;
 const WRITES = new Set(['put', 'append', 'delete', 'drop', 'trim', 'txn']);
 
 /**
- * @typedef {import('./protocol/frames.js').Frame} Frame
- * @typedef {import('./session.js').Effect} Effect
+ * @typedef {import('../protocol/frames.js').Frame} Frame
  * @typedef {{frame: Frame, of: string | undefined, seq: number | undefined, sent: number, replied: boolean, inFlight: boolean, renumbered: number}}
  *   Request `of`: the history that it is about, if it is about one; `sent`: how often under this number; `replied`: its answer
  *   is out of the application's hands
@@ -42,7 +41,7 @@ const names = ({ do: what, path }) => what === 'trim' || isKeyed(path);
 /**
  * The values of a request, each with its path.
  * @param {Frame} frame
- * @returns {{path: string, value: import('./protocol/values.js').Value}[]}
+ * @returns {{path: string, value: import('../protocol/values.js').Value}[]}
  */
 function valuesOf(frame) {
   const parts = frame.op === 'txn' ? frame['do'] ?? [] : [frame];
@@ -60,10 +59,15 @@ export function costOf(frame) {
 }
 
 export class Requests {
-  /** @param {number} timeout ms @param {import('./json.js').Codec} codec */
-  constructor(timeout, codec) {
+  /**
+   * @param {number} timeout ms
+   * @param {import('../json.js').Codec} codec
+   * @param {import('./effects.js').Effects} effects
+   */
+  constructor(timeout, codec, effects) {
     this.timeout = timeout;
     this.codec = codec;
+    this.effects = effects;
     /** @type {Map<number, Request>} */
     this.all = new Map();
     /** What is to be sent, by ticket: the order in which it was asked for. @type {Line<number>} */
@@ -102,34 +106,32 @@ export class Requests {
    * @param {number} ticket
    * @param {Frame} frame
    * @param {string | undefined} history that it is about, where that is not the one of now
-   * @param {Effect[]} effects
    */
-  add(now, ticket, frame, history, effects) {
+  add(now, ticket, frame, history) {
     const of = ofHistory(frame).length > 0 ? history ?? this.history : undefined;
     this.all.set(ticket, { frame, of, seq: undefined, sent: 0, replied: false, inFlight: false, renumbered: 0 });
     this.queue.push(ticket);
     this.deadlines.push([now + this.timeout, ticket]);
-    this.refuseForeign(ticket, effects);
+    this.refuseForeign(ticket);
   }
 
   /**
    * `welcome` shows which history the broker has. What is about another one is not written into this one: something else may
    * be at the same revision. Nor is what was sent to another one, which may be in this one already, when it was made of that.
    * @param {string} epoch
-   * @param {Effect[]} effects
    * @returns {boolean} whether the session is to come back under another name
    */
-  handleHistory(epoch, effects) {
+  handleHistory(epoch) {
     if (this.history === epoch) return false;
     this.history = epoch;
     // This history may know them, and their numbers are not to be given to others.
     if (this.numbered > 0) this.settling = this.renaming = true;
-    for (const ticket of [...this.all.keys()].sort((a, b) => a - b)) this.refuseForeign(ticket, effects);
+    for (const ticket of [...this.all.keys()].sort((a, b) => a - b)) this.refuseForeign(ticket);
     return this.settle();
   }
 
-  /** @private @param {number} ticket @param {Effect[]} effects */
-  refuseForeign(ticket, effects) {
+  /** @private @param {number} ticket */
+  refuseForeign(ticket) {
     const request = this.all.get(ticket);
     if (request === undefined) return;
     // Nothing was sent to the history of now before this.
@@ -139,7 +141,7 @@ export class Requests {
     const error = sent
       ? new OnetreeError('outcome-unknown', 'it was sent, and the broker has begun another history without an answer')
       : new OnetreeError('conflict', "it is about a history that is no longer the broker's");
-    this.finish(ticket, { error }, effects);
+    this.finish(ticket, { error });
   }
 
   /** What has been asked for, as long as it waits. @param {number} ticket */
@@ -172,10 +174,9 @@ export class Requests {
    * The next one to send, as `id`. What can never be sent is refused on the way.
    * @param {number} id
    * @param {number | undefined} seen the highest revision that is known of
-   * @param {import('./session.js').Limits} limits
-   * @param {Effect[]} effects
+   * @param {import('./effects.js').Limits} limits
    */
-  next(id, seen, limits, effects) {
+  next(id, seen, limits) {
     for (let ticket = this.take(); ticket !== undefined; ticket = this.take()) {
       const request = this.all.get(ticket);
       if (request === undefined) continue;
@@ -192,7 +193,7 @@ export class Requests {
         request.inFlight = true;
         return { ticket, message };
       } catch (error) {
-        this.finish(ticket, { error: asError(error) }, effects);
+        this.finish(ticket, { error: asError(error) });
       }
     }
     return undefined;
@@ -214,7 +215,7 @@ export class Requests {
     return ticket;
   }
 
-  /** @private @param {Frame} frame @param {import('./session.js').Limits} limits */
+  /** @private @param {Frame} frame @param {import('./effects.js').Limits} limits */
   encode(frame, limits) {
     for (const { path, value } of valuesOf(frame)) {
       if (value.size > limits.value_bytes) {
@@ -233,25 +234,24 @@ export class Requests {
    * The answer to a request came.
    * @param {number} ticket
    * @param {Frame} frame
-   * @param {Effect[]} effects
    * @returns {boolean} whether the session is to come back under another name
    */
-  answered(ticket, frame, effects) {
+  answered(ticket, frame) {
     const request = this.all.get(ticket);
     if (request === undefined) return this.settle();
     request.inFlight = false;
     if (frame.op !== 'error') {
       this.floor = Math.max(this.floor, request.seq ?? 0);
       this.progress ||= request.seq !== undefined;
-      this.finish(ticket, { frame }, effects);
+      this.finish(ticket, { frame });
       return this.settle();
     }
     const error = OnetreeError.fromFrame(/** @type {any} */ (frame));
     if (request.seq === undefined) {
-      this.finish(ticket, { error }, effects);
+      this.finish(ticket, { error });
       return false;
     }
-    if (!this.refused(ticket, request, request.seq, error.code)) this.finish(ticket, { error }, effects);
+    if (!this.refused(ticket, request, request.seq, error.code)) this.finish(ticket, { error });
     return this.settle();
   }
 
@@ -301,15 +301,15 @@ export class Requests {
     return true;
   }
 
-  /** The connection was lost: what has no answer is sent again, except signals. @param {Effect[]} effects */
-  handleLost(effects) {
+  /** The connection was lost: what has no answer is sent again, except signals. */
+  handleLost() {
     const again = [];
     for (const [ticket, request] of this.all) {
       if (!request.inFlight) continue;
       request.inFlight = false;
       if (request.frame.op === 'signal') {
         const error = new OnetreeError('lost', 'the connection was lost; the signal may or may not have been delivered', { sent: true, again: true });
-        this.finish(ticket, { error }, effects);
+        this.finish(ticket, { error });
       } else {
         again.push(ticket);
       }
@@ -321,8 +321,8 @@ export class Requests {
     return this.deadlines.first?.[0] ?? Infinity;
   }
 
-  /** @param {number} now @param {Effect[]} effects */
-  handleTimeout(now, effects) {
+  /** @param {number} now */
+  handleTimeout(now) {
     for (let first = this.deadlines.first; first !== undefined; first = this.deadlines.first) {
       const [at, ticket] = first;
       const request = this.all.get(ticket);
@@ -337,28 +337,28 @@ export class Requests {
       if (request.seq !== undefined) {
         // Its number is taken: until the broker has answered, it is sent again.
         request.replied = true;
-        effects.push({ do: 'reply', ticket, error });
+        this.effects.push({ do: 'reply', ticket, error });
       } else {
-        this.finish(ticket, { error }, effects);
+        this.finish(ticket, { error });
       }
     }
   }
 
-  /** The client has ended. @param {OnetreeError | undefined} cause why it ended by itself @param {Effect[]} effects */
-  end(cause, effects) {
+  /** The client has ended. @param {OnetreeError | undefined} cause why it ended by itself */
+  end(cause) {
     for (const [ticket, request] of [...this.all].sort(([a], [b]) => a - b)) {
-      this.finish(ticket, { error: closedError(cause, wasSent(request), changesNothing(request)) }, effects);
+      this.finish(ticket, { error: closedError(cause, wasSent(request), changesNothing(request)) });
     }
   }
 
-  /** @private @param {number} ticket @param {{frame?: Frame, error?: OnetreeError}} result @param {Effect[]} effects */
-  finish(ticket, result, effects) {
+  /** @private @param {number} ticket @param {{frame?: Frame, error?: OnetreeError}} result */
+  finish(ticket, result) {
     const request = this.all.get(ticket);
     if (request === undefined) return;
     this.number(request, undefined);
     this.all.delete(ticket);
-    if (!request.replied) effects.push({ do: 'reply', ticket, ...result });
-    effects.push({ do: 'release', ticket });
+    if (!request.replied) this.effects.push({ do: 'reply', ticket, ...result });
+    this.effects.push({ do: 'release', ticket });
   }
 }
 

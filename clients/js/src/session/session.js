@@ -1,0 +1,448 @@
+// The session's rules, pure: commands, frames and the time in; messages and effects out. It decides when to connect, what
+// to say, what an answer means and what to do when there is none. It has no socket and no clock.
+
+import { Backoff } from '../backoff.js';
+import { OnetreeError, closedError } from '../errors.js';
+import { Asks } from './asked.js';
+import { Effects } from './effects.js';
+import { Mirrors } from './mirrors.js';
+import { Requests, ofHistory } from './requests.js';
+
+/** What comes on top of the broker's heartbeat before a silent connection is taken for dead, ms. */
+const GRACE = 10_000;
+/** A connection that lasted this long was good: the next wait is short again, ms. */
+const GOOD = 10_000;
+/** How long an orderly end may take, ms: ours, and the broker's behind its `bye`. */
+const BYE = 5_000;
+
+/**
+ * @typedef {import('../protocol/frames.js').Frame} Frame
+ * @typedef {{codec: import('../json.js').Codec, label?: string | undefined, agent: string,
+ *   reconnect: 'never' | 'after-first' | 'always', requestTimeoutMs: number, connectTimeoutMs: number,
+ *   backoffMs: readonly [number, number], random?: () => number, newName?: () => string, tokenAgain?: boolean}} SessionOptions
+ */
+
+/** 128 random bits in hex. */
+function randomName() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** A client's side of the protocol. Times are milliseconds since some moment, the same for all calls. */
+export class Session {
+  /** @param {SessionOptions} options */
+  constructor(options) {
+    this.options = options;
+    const random = options.random ?? Math.random;
+    this.backoff = new Backoff(options.backoffMs[0], options.backoffMs[1], random);
+    this.name = this.newName();
+    /** @type {string | undefined} */
+    this.token = undefined;
+    /** @type {string | undefined} */
+    this.session = undefined;
+    /** @type {number | undefined} */
+    this.seen = undefined;
+    /** @type {'down' | 'opening' | 'greeting' | 'up' | 'over'} */
+    this.link = 'opening';
+    /** The end of the wait when down, of patience when greeting. */
+    this.until = 0;
+    this.since = 0;
+    this.ever = false;
+    this.heard = 0;
+    /** @type {number | undefined} */
+    this.hello = undefined;
+    /** @type {Frame | undefined} */
+    this.welcome = undefined;
+    /** @type {number | undefined} */
+    this.renamed = undefined;
+    /** Whether the numbers given under this name were of another history than the broker's. */
+    this.foreign = false;
+    /** Whether a refused token was asked for anew since one was last good. */
+    this.reauthed = false;
+    /** @type {OnetreeError | undefined} why it ended by itself */
+    this.why = undefined;
+    /** @type {{bye: boolean, said: boolean, asked: number, until: number} | undefined} */
+    this.closing = undefined;
+    /** The broker's `bye`, and until when it may close. @type {{error: OnetreeError, until: number} | undefined} */
+    this.goodbye = undefined;
+    /**
+     * How many frames the broker could not read, until when all others are to be answered, and what it had against the last.
+     * @type {{many: number, until: number, message: string} | undefined}
+     */
+    this.unread = undefined;
+    this.asks = new Asks();
+    this.effects = new Effects();
+    this.effects.push({ do: 'connect' });
+    this.requests = new Requests(options.requestTimeoutMs, options.codec, this.effects);
+    this.mirrors = new Mirrors(options.requestTimeoutMs, this.asks, this.effects);
+  }
+
+  /** @private */
+  newName() {
+    const name = this.options.newName?.() ?? randomName();
+    return this.options.label ? `${this.options.label}-${name}` : name;
+  }
+
+  /** Whether it has ended. */
+  get isOver() {
+    return this.link === 'over';
+  }
+
+  /** What is to be done since the last time. */
+  takeEffects() {
+    return this.effects.take();
+  }
+
+  // What the application wants.
+
+  /**
+   * What a write is about: the history of now, or that which a mirror still shows where it names a revision.
+   * @param {Frame} frame
+   * @returns {string | undefined}
+   */
+  historyOf(frame) {
+    const now = this.requests.history;
+    const named = ofHistory(frame);
+    return (named.length > 0 ? this.mirrors.otherHistory(now, named) : undefined) ?? now;
+  }
+
+  /**
+   * Asks something. Its `id` and `seq` are set here; there will be one reply.
+   * @param {number} now
+   * @param {number} ticket above all before
+   * @param {Frame} frame
+   * @param {string} [of] the history of the revisions that it names; that of now, where none is given. It is written into no
+   *   other one
+   */
+  request(now, ticket, frame, of) {
+    if (this.isOver || this.closing) {
+      this.effects.push({ do: 'reply', ticket, error: closedError(this.why, false) });
+      this.effects.push({ do: 'release', ticket });
+      return;
+    }
+    this.requests.add(now, ticket, frame, of);
+  }
+
+  /**
+   * Starts a mirror as subscription `sub`, a number that no other has.
+   * @param {number} sub
+   * @param {import('../mirror.js').MirrorState} state
+   * @param {import('./subs.js').SubOptions} options
+   */
+  mirror(sub, state, options) {
+    this.mirrors.add(sub, state, options);
+    if (this.isOver || this.closing) this.mirrors.end(sub, closedError(this.why));
+    else this.mirrors.start(sub);
+  }
+
+  /** Ends a mirror; there will be nothing more about it. @param {number} sub */
+  dropMirror(sub) {
+    this.mirrors.drop(sub);
+  }
+
+  /** Starts a mirror again, from nothing, because the application wants it. @param {number} sub */
+  resync(sub) {
+    this.mirrors.resync(sub);
+  }
+
+  /** Asks the broker to bring all mirrors to the present that can be. */
+  wantSync() {
+    this.mirrors.wantSync();
+  }
+
+  /** Compares a mirror with the tree; a verdict follows. @param {number} now @param {number} ticket @param {number} sub */
+  verify(now, ticket, sub) {
+    this.mirrors.verify(now, ticket, sub);
+  }
+
+  /**
+   * Ends the client: with `bye` the session ends at once, without it after its grace. What was asked before is done
+   * first, when there is a connection.
+   * @param {number} now
+   * @param {boolean} bye
+   */
+  close(now, bye) {
+    if (this.link !== 'up') {
+      this.finish(undefined);
+      return;
+    }
+    this.closing ??= { bye, said: false, asked: now, until: now + Math.max(this.options.requestTimeoutMs, BYE) };
+    this.settleClose();
+  }
+
+  // What the connection does.
+
+  /**
+   * The connection is open.
+   * @param {number} now
+   * @param {string} [token] to be shown; absent: the one of before
+   * @param {number} [until] when `welcome` must be there
+   */
+  handleOpen(now, token, until = now + this.options.connectTimeoutMs) {
+    if (this.link !== 'opening') return;
+    if (token !== undefined) this.token = token;
+    this.heard = now;
+    this.link = 'greeting';
+    this.hello = undefined;
+    this.until = until;
+  }
+
+  /**
+   * The connection is closed, or could not be opened.
+   * @param {number} now
+   * @param {OnetreeError} cause
+   */
+  handleClosed(now, cause) {
+    if (this.link === 'over' || this.link === 'down') return;
+    const error = this.goodbye?.error ?? cause;
+    if (this.closing) {
+      this.finish(undefined);
+      return;
+    }
+    const { action } = error;
+    this.settleGood(now);
+    const { reconnect } = this.options;
+    const again = reconnect === 'always' || (reconnect === 'after-first' && this.ever);
+    if (action === 'reauth' && this.options.tokenAgain && !this.reauthed && (again || !this.ever)) {
+      this.reauthed = true;
+      this.goOffline(now, error, 0);
+      return;
+    }
+    if (!again || (action !== 'retry' && action !== 'resync')) {
+      this.finish(error);
+      return;
+    }
+    this.goOffline(now, error, this.backoff.next(error.retryInMs));
+  }
+
+  /** @private The connection ends: when it was good, what went wrong before it counts no more. @param {number} now */
+  settleGood(now) {
+    if (this.link !== 'up' || now - this.since < GOOD) return;
+    this.backoff.reset();
+    // A token that is refused right behind `welcome` is no better than one that is refused before.
+    this.reauthed = false;
+  }
+
+  /** @private @param {number} now @param {OnetreeError} error @param {number} retryInMs */
+  goOffline(now, error, retryInMs) {
+    this.goDown(now + retryInMs);
+    this.mirrors.tellAll({ type: 'offline', error, retryInMs });
+    this.effects.push({ do: 'status', status: { status: 'offline', error, retryInMs } });
+  }
+
+  /** The time of `nextTimeout` has come; calling it at other times does no harm. @param {number} now */
+  handleTimeout(now) {
+    this.requests.handleTimeout(now);
+    this.mirrors.handleTimeout(now);
+    if (this.closing && this.closing.until <= now) {
+      this.finish(undefined);
+      return;
+    }
+    if (this.link === 'down' && this.until <= now) {
+      this.link = 'opening';
+      this.effects.push({ do: 'connect' });
+    }
+    if (this.deadAt() <= now) this.fail(now, new OnetreeError('silent', `nothing came for ${Math.round(now - this.heard)} ms`));
+    if (this.unread && this.unread.until <= now) this.fail(now, new OnetreeError('protocol', 'no answer to what the broker can read'));
+    this.settleClose();
+  }
+
+  /** When `handleTimeout` has something to do; Infinity: never. */
+  nextTimeout() {
+    const { requests, mirrors, closing, unread } = this;
+    const next = Math.min(this.deadAt(), requests.nextTimeout(), mirrors.nextTimeout(), closing?.until ?? Infinity, unread?.until ?? Infinity);
+    return this.link === 'down' ? Math.min(next, this.until) : next;
+  }
+
+  /** @private */
+  deadAt() {
+    if (this.link === 'greeting') return this.until;
+    if (this.link !== 'up') return Infinity;
+    return this.goodbye?.until ?? this.heard + this.welcome?.['heartbeat_ms'] + GRACE;
+  }
+
+  /** The next message to send, when there is one and the broker's limits allow it now. @returns {string | Uint8Array | undefined} */
+  pollTransmit() {
+    const { codec } = this.options;
+    if (this.link === 'greeting' && this.hello === undefined) return codec.encodeClient(this.greet());
+    if (this.link !== 'up' || this.goodbye || this.unread) return undefined;
+    const limits = /** @type {import('./effects.js').Limits} */ (this.welcome?.['limits']);
+    if (this.asks.size >= limits.in_flight) return undefined;
+    const control = this.mirrors.next();
+    if (control) return codec.encodeClient(control);
+    const id = this.asks.nextId();
+    const next = this.requests.next(id, this.seen, limits);
+    if (next) {
+      this.asks.put(id, { to: 'request', ticket: next.ticket });
+      return next.message;
+    }
+    const bye = this.nextBye();
+    return bye && codec.encodeClient(bye);
+  }
+
+  /** @private Who we are, with as many subscriptions as go into one frame; the others follow. */
+  greet() {
+    const id = this.asks.nextId();
+    this.hello = id;
+    const { name: client, session, token, seen, options: { agent }, requests: { since } } = this;
+    return { op: 'hello', id, client, session, token, agent, seen, subs: this.mirrors.greet(), since };
+  }
+
+  /** @private `bye`, when everything else is done. @returns {Frame | undefined} */
+  nextBye() {
+    const { closing } = this;
+    if (!closing?.bye || closing.said || !this.requests.isEmpty) return undefined;
+    closing.said = true;
+    // It was the application's wish, or an answer, that it has waited for last.
+    closing.until = Math.min(closing.until, Math.max(this.heard, closing.asked) + BYE);
+    return { op: 'bye', id: this.asks.add({ to: 'bye' }) };
+  }
+
+  // What the broker says.
+
+  /** A frame came. @param {number} now @param {Frame} frame */
+  handleFrame(now, frame) {
+    this.heard = now;
+    if (this.link === 'greeting') {
+      if (frame.op === 'welcome' && frame['id'] === this.hello) this.handleWelcome(now, frame);
+      else if (frame.op === 'bye' || frame.op === 'error') this.fail(now, OnetreeError.fromFrame(/** @type {any} */ (frame)));
+      else this.fail(now, new OnetreeError('protocol', "something came before 'welcome'"));
+    } else if (this.link === 'up') {
+      this.handleLive(now, frame);
+      this.settleUnread(now);
+    }
+    this.settleClose();
+  }
+
+  /** @private @param {number} now @param {Frame} welcome */
+  handleWelcome(now, welcome) {
+    this.session = welcome['session'];
+    // Revisions of two histories are not compared.
+    this.seen = welcome['rev'];
+    const { session, resumed = false, epoch, rev, heartbeat_ms: heartbeatMs, limits } = welcome;
+    this.ever = true;
+    this.since = now;
+    this.link = 'up';
+    this.welcome = welcome;
+    this.mirrors.handleWelcome(welcome);
+    const connection = { session, resumed, epoch, rev, heartbeatMs, limits };
+    this.effects.push({ do: 'status', status: { status: 'online', connection } });
+    if (this.requests.isNumbered && this.requests.history !== epoch) this.foreign = true;
+    if (this.requests.handleHistory(epoch)) this.rename(now);
+  }
+
+  /** @private @param {number} now @param {Frame} frame */
+  handleLive(now, frame) {
+    switch (frame.op) {
+      case 'delta':
+        if (!frame['part']) this.see(frame['rev']);
+        this.mirrors.handleDelta(now, frame);
+        break;
+      case 'done': case 'found':
+        this.see(frame['rev']);
+        this.handleReply(now, frame);
+        break;
+      case 'ok': this.handleReply(now, frame); break;
+      case 'error':
+        if (frame['id'] !== undefined) this.handleReply(now, frame);
+        else if (frame['sub'] !== undefined) this.mirrors.handleError(now, frame['sub'], frame);
+        else if (frame['code'] === 'bad-frame' && this.asks.size > 0) {
+          // A frame of ours, it does not know which: nothing more is said until that is known.
+          this.unread = { many: (this.unread?.many ?? 0) + 1, until: now + this.options.requestTimeoutMs, message: frame['message'] };
+        }
+        break;
+      case 'refresh': this.mirrors.handleRefresh(now, frame); break;
+      case 'entries': this.mirrors.handleEntries(now, frame); break;
+      case 'fresh':
+        this.see(frame['rev']);
+        this.mirrors.handleFresh(now, frame);
+        break;
+      case 'signal': this.mirrors.handleSignal(frame); break;
+      case 'sync':
+        this.see(frame['rev']);
+        this.mirrors.handleSync(now, frame);
+        break;
+      case 'bye':
+        // What it had accepted before it still answers.
+        this.goodbye ??= { error: OnetreeError.fromFrame(/** @type {any} */ (frame)), until: now + BYE };
+        break;
+      default: this.fail(now, new OnetreeError('protocol', `'${frame.op}' came twice`));
+    }
+  }
+
+  /** @private @param {number} now @param {Frame} frame */
+  handleReply(now, frame) {
+    const asked = this.asks.take(frame['id']);
+    const failed = frame.op === 'error';
+    switch (asked?.to) {
+      case 'request':
+        if (!failed) this.token = this.requests.frame(asked.ticket)?.['token'] ?? this.token;
+        if (this.requests.answered(asked.ticket, frame)) this.rename(now);
+        break;
+      case 'sub': case 'resync':
+        if (failed) this.mirrors.handleRefused(now, asked.to, asked.sub, frame);
+        break;
+      case 'sync': this.mirrors.handleUnverified(asked.waiting); break;
+      case 'bye': this.finish(undefined); break;
+      default:
+    }
+  }
+
+  /** @private What is left when all others have been answered, is what the broker could not read. @param {number} now */
+  settleUnread(now) {
+    if (!this.unread || this.asks.size > this.unread.many) return;
+    const { message } = this.unread;
+    this.unread = undefined;
+    for (const id of this.asks.ids) this.handleReply(now, { op: 'error', id, code: 'bad-frame', message });
+  }
+
+  /** @private @param {number} rev */
+  see(rev) {
+    if (this.seen === undefined || rev > this.seen) this.seen = rev;
+  }
+
+  /** @private Drops the connection. @param {number} now @param {OnetreeError} error */
+  fail(now, error) {
+    this.effects.push({ do: 'disconnect' });
+    this.handleClosed(now, error);
+  }
+
+  /** @private Comes back under another name, at once if that was not so just now. @param {number} now */
+  rename(now) {
+    this.settleGood(now);
+    this.name = this.newName();
+    const again = this.renamed !== undefined && now - this.renamed < GOOD;
+    this.renamed = now;
+    this.effects.push({ do: 'disconnect' });
+    // Not the code of a write: of those that it was about, each has an answer of its own, and those that wait are sent.
+    const why = this.foreign ? 'the broker has begun another history' : "the broker does not know this client's writes";
+    this.foreign = false;
+    this.goOffline(now, new OnetreeError('lost', `${why}, so this client comes back under another name`), again ? this.backoff.next() : 0);
+  }
+
+  /** @private There is no connection any more. @param {number} until */
+  goDown(until) {
+    this.link = 'down';
+    this.until = until;
+    this.goodbye = this.unread = undefined;
+    this.requests.handleLost();
+    this.mirrors.handleLost(this.asks.clear());
+  }
+
+  /** @private */
+  settleClose() {
+    if (this.closing && !this.closing.bye && this.requests.isEmpty) this.finish(undefined);
+  }
+
+  /** @private @param {OnetreeError | undefined} error */
+  finish(error) {
+    if (this.isOver) return;
+    if (this.link !== 'down') this.effects.push({ do: 'disconnect' });
+    this.goDown(Infinity);
+    this.link = 'over';
+    this.why = error;
+    this.requests.end(error);
+    this.mirrors.endAll(error && closedError(error));
+    this.effects.push({ do: 'status', status: error ? { status: 'ended', error } : { status: 'ended' } });
+  }
+}
