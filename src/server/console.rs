@@ -87,6 +87,7 @@ const CLIENT: &[(&str, &str)] = files![
     "protocol/values.js",
     "protocol/views.js",
     "request.js",
+    "room.js",
     "session/asked.js",
     "session/effects.js",
     "session/mirrors.js",
@@ -95,6 +96,7 @@ const CLIENT: &[(&str, &str)] = files![
     "session/subs.js",
     "snapshot.js",
     "sorted.js",
+    "token.js",
     "transact.js",
     "transport.js",
 ];

@@ -2,16 +2,16 @@
 
 import { OnetreeError, closedError, throwToHost, wordsOf } from './errors.js';
 import { json } from './json.js';
-import { Line } from './line.js';
 import { Mirror } from './live.js';
 import { MirrorState } from './mirror.js';
 import { CLIENT, FUNCTION, MIRROR, VIEW, known, must, oneOf } from './options.js';
-import { wellFormed } from './protocol/texts.js';
 import { viewOf } from './protocol/views.js';
 import * as request from './request.js';
+import { Room } from './room.js';
 import { costOf } from './session/requests.js';
 import { Session } from './session/session.js';
 import { Snapshot } from './snapshot.js';
+import { tokenOf } from './token.js';
 import { Link, targetOf } from './transport.js';
 
 export const VERSION = '0.1.0';
@@ -52,7 +52,7 @@ export class Client {
       connectTimeoutMs = 10_000, queueBytes = 16 << 20, backoffMs = [100, 20_000],
     } = known(options, CLIENT);
     /** @private */
-    this.options = { codec, label, token, agent, reconnect, requestTimeoutMs, connectTimeoutMs, queueBytes, backoffMs };
+    this.options = { codec, label, token, agent, reconnect, requestTimeoutMs, connectTimeoutMs, backoffMs };
     /** @private */
     this.target = targetOf(url);
     const tokenAgain = typeof token === 'function';
@@ -70,11 +70,8 @@ export class Client {
     this.listeners = new Set();
     /** @private @type {Map<number, {resolve: (frame: any) => void, reject: (error: OnetreeError) => void, cost: number}>} */
     this.waiting = new Map();
-    /** @private @type {Line<{frame: Frame, of: string | undefined, cost: number, resolve: (frame: any) => void, reject: (error: OnetreeError) => void,
-     *   timer: ReturnType<typeof setTimeout>}>} */
-    this.outside = new Line();
     /** @private */
-    this.used = 0;
+    this.room = new Room(queueBytes, requestTimeoutMs);
     /** @private */
     this.lastTicket = 0;
     /** @private */
@@ -307,18 +304,7 @@ export class Client {
   async ask(frame, op, of = this.session.historyOf(frame)) {
     const cost = costOf(frame);
     const answer = await /** @type {Promise<Frame>} */ (new Promise((resolve, reject) => {
-      if (this.outside.isEmpty && this.hasRoom(cost)) {
-        this.enqueue(frame, of, cost, resolve, reject);
-        return;
-      }
-      const waiter = { frame, of, cost, resolve, reject, timer: setTimeout(() => {
-        this.outside.take((other) => other === waiter);
-        const after = this.options.requestTimeoutMs;
-        reject(new OnetreeError('timeout', `no room in the queue within ${after} ms; it was never sent`, { sent: false }));
-        // There may be enough for who comes next.
-        this.admit();
-      }, this.options.requestTimeoutMs) };
-      this.outside.push(waiter);
+      this.room.enter(cost, () => this.enqueue(frame, of, cost, resolve, reject), reject);
     }));
     // A write may have happened: it is not to be asked again.
     if (answer.op !== op) throw new OnetreeError('outcome-unknown', `the broker answered '${answer.op}' instead of '${op}'`);
@@ -328,7 +314,6 @@ export class Client {
   /** @private @param {Frame} frame @param {string | undefined} of @param {number} cost @param {(frame: any) => void} resolve @param {(error: OnetreeError) => void} reject */
   enqueue(frame, of, cost, resolve, reject) {
     this.lastTicket += 1;
-    this.used += cost;
     this.waiting.set(this.lastTicket, { resolve, reject, cost });
     this.session.request(this.now(), this.lastTicket, frame, of);
     this.soon();
@@ -467,9 +452,9 @@ export class Client {
         break;
       }
       case 'release': {
-        this.used -= this.waiting.get(effect.ticket)?.cost ?? 0;
+        const cost = this.waiting.get(effect.ticket)?.cost ?? 0;
         this.waiting.delete(effect.ticket);
-        this.admit();
+        this.room.leave(cost);
         break;
       }
       case 'verdict': {
@@ -498,27 +483,9 @@ export class Client {
     }
   }
 
-  /** @private One that is larger than all of it has it alone. @param {number} cost */
-  hasRoom(cost) {
-    return this.used === 0 || this.used + cost <= this.options.queueBytes;
-  }
-
-  /** @private Who waits for room, in order, as far as there is some. */
-  admit() {
-    for (let next = this.outside.first; next !== undefined && this.hasRoom(next.cost); next = this.outside.first) {
-      this.outside.shift();
-      clearTimeout(next.timer);
-      this.enqueue(next.frame, next.of, next.cost, next.resolve, next.reject);
-    }
-  }
-
   /** @private The client has ended: nobody waits in vain. */
   finish() {
-    const error = closedError(this.error, false);
-    for (const { reject, timer } of this.outside.clear()) {
-      clearTimeout(timer);
-      reject(error);
-    }
+    this.room.close(closedError(this.error, false));
     // Mirrors whose copy was still being loaded.
     const why = this.error && { error: closedError(this.error) };
     for (const mirror of this.mirrors.values()) mirror.publish({ type: 'ended', ...why });
@@ -589,27 +556,6 @@ export class Client {
 function found({ rev, entries = [], more = false }) {
   const plain = entries.map((/** @type {any} */ { path, rev: at, value }) => (value ? { path, rev: at, value } : { path, rev: at }));
   return { rev, entries: plain, more };
-}
-
-/**
- * The token that a function gives: a text, and before long.
- * @param {() => string | Promise<string>} ask
- * @param {number} patience ms
- */
-async function tokenOf(ask, patience) {
-  const asked = ask();
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${patience} ms`)), patience);
-  });
-  try {
-    const token = await Promise.race([asked, late]);
-    if (typeof token !== 'string' || !wellFormed(token)) throw new TypeError('a token is a text');
-    return token;
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /**
