@@ -55,7 +55,7 @@ export class Digest {
 /**
  * The digest of entries, for tests and for who wants to compare copies.
  * @param {string} key `digest_key` of `welcome`
- * @param {Iterable<import('./frames.js').Entry>} entries
+ * @param {Iterable<{path: string, rev: number}>} entries
  */
 export function digestOf(key, entries) {
   const [hasher, digest] = [new EntryHasher(fromHex(key)), new Digest()];
