@@ -59,7 +59,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 1)]
     subscribers: u32,
 
-    /// How long to write: 250ms, 30s, 5m
+    /// How long to write: 250ms, 30s, 5m; what --rate leaves undone by then is told
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
     duration: Duration,
 
@@ -67,7 +67,8 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1s")]
     warm_up: Duration,
 
-    /// Writes a second of each publisher; 0: as fast as they are acknowledged
+    /// Writes a second of each publisher, where so many can be made; latency counts from when each
+    /// was due. 0: as fast as they are acknowledged
     #[arg(long, value_name = "N", default_value_t = 0)]
     rate: u32,
 
@@ -177,6 +178,7 @@ impl Bench {
         let watches = if watches.is_finished() { watches.await.ok() } else { None };
         bar.finish_and_clear();
         let writes = written.iter().map(|written| written.counted).sum();
+        let missed = written.iter().map(|written| written.missed).sum();
         let counts = written.iter().map(|written| written.all).collect();
         // Nobody listens where there is no subscriber.
         let _ = ended.send(Some((counts, Instant::now() + PATIENCE)));
@@ -189,7 +191,7 @@ impl Bench {
         let (broker, own) = (broker.and_then(Watch::end), own.and_then(Watch::end));
         let all = begin.elapsed();
         let lost = control.losses();
-        Ok(Report { bench: self.into(), writes, writing, total, all, broker, own, lost })
+        Ok(Report { bench: self.into(), writes, missed, writing, total, all, broker, own, lost })
     }
 
     /// Starts those who follow: when this returns, all do.

@@ -36,6 +36,8 @@ pub(super) struct Written {
     pub(super) all: u64,
     /// After the warm-up.
     pub(super) counted: u64,
+    /// Due after the warm-up, and not made by the end.
+    pub(super) missed: u64,
 }
 
 impl Publisher {
@@ -44,14 +46,25 @@ impl Publisher {
         let mut waiting: VecDeque<Pending<Done>> = VecDeque::new();
         let (mut written, mut counted) = (0, 0);
         let mut due = Instant::now();
+        // Whoever begins late, as many connections take their time, has missed what came before.
+        let mut missed = self.due_between(self.begin, due);
         loop {
+            let now = Instant::now();
             match self.interval {
                 // When a write is late its latency counts from when it was due: a broker that is
-                // behind must not make its own load lighter.
-                Some(_) => tokio::time::sleep_until(due.into()).await,
-                None => due = Instant::now(),
+                // behind must not make its own load lighter. But what the warm-up has left
+                // undone is no part of what counts.
+                Some(_) => {
+                    if now >= self.begin {
+                        due = due.max(self.begin);
+                    }
+                    tokio::time::sleep_until(due.min(self.end).into()).await;
+                }
+                None => due = now,
             }
-            if due >= self.end || self.ending.load(Ordering::Relaxed) {
+            // The end is one of the clock: what is due and not made by then is missed.
+            if now.max(due) >= self.end || self.ending.load(Ordering::Relaxed) {
+                missed += self.due_between(due.max(self.begin), self.end.min(Instant::now()));
                 break;
             }
             written += 1;
@@ -81,6 +94,13 @@ impl Publisher {
             pending.await.map_err(connect::unwritten)?;
         }
         self.link.close().await;
-        Ok(Written { all: written, counted })
+        Ok(Written { all: written, counted, missed })
+    }
+
+    /// How many writes are due in a time.
+    fn due_between(&self, from: Instant, to: Instant) -> u64 {
+        let time = to.saturating_duration_since(from).as_nanos();
+        let every = self.interval.map_or(u128::MAX, |interval| interval.as_nanos().max(1));
+        u64::try_from(time / every).unwrap_or(u64::MAX)
     }
 }

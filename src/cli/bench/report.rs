@@ -15,6 +15,8 @@ use super::{Bench, With};
 pub(super) struct Report {
     pub(super) bench: Load,
     pub(super) writes: u64,
+    /// Those that were due, and not made by the end.
+    pub(super) missed: u64,
     /// From the end of the warm-up to the last answer.
     pub(super) writing: Duration,
     pub(super) total: Tally,
@@ -65,6 +67,8 @@ impl Report {
             "seconds": self.writing.as_secs_f64(),
             "writes": writes,
             "writes_per_s": per_second(*writes, self.writing),
+            "wanted_writes_per_s": self.wanted(),
+            "rate_missed": self.is_rate_missed(),
             "deliveries": total.deliveries,
             "deliveries_per_s": per_second(total.deliveries, self.all),
             self.missing(): total.missing,
@@ -90,7 +94,9 @@ impl Report {
         ))?;
         let (w, d) = (thousands(*writes), thousands(total.deliveries));
         let per_s = thousands(per_second(*writes, self.writing));
-        output.line(&format!("writes      {w:>12}  {per_s:>12} writes/s"))?;
+        let wanted = self.wanted().map(|n| format!(" of {} wanted", thousands(n)));
+        let wanted = wanted.unwrap_or_default();
+        output.line(&format!("writes      {w:>12}  {per_s:>12} writes/s{wanted}"))?;
         let per_s = thousands(per_second(total.deliveries, self.all));
         output.line(&format!("deliveries  {d:>12}  {per_s:>12} deliveries/s"))?;
         output.line(&format!("{:<12}{:>12}", self.missing(), thousands(total.missing)))?;
@@ -118,6 +124,12 @@ impl Report {
                 "warning     the connection was lost {times} meanwhile: what waited for it is in the figures"
             ))?;
         }
+        if self.is_rate_missed() {
+            output.line(
+                "warning     the rate was missed, and latency counts from when each write was due, \
+                 not from when it was made",
+            )?;
+        }
         if self.is_the_bottleneck() {
             output.line(
                 "warning     bench took more of the machine than the broker: the broker may be \
@@ -125,6 +137,17 @@ impl Report {
             )?;
         }
         Ok(())
+    }
+
+    /// Writes a second that all publishers were to make.
+    fn wanted(&self) -> Option<u64> {
+        let Load { publishers, rate, .. } = self.bench;
+        (rate > 0).then(|| u64::from(publishers) * u64::from(rate))
+    }
+
+    /// By more than 2 %: a few that are late at the end are no miss.
+    fn is_rate_missed(&self) -> bool {
+        self.missed.saturating_mul(50) > self.writes.saturating_add(self.missed)
     }
 
     /// In microseconds.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -281,6 +281,37 @@ fn bench_counts_what_it_delivers() {
     assert!(nobody.contains("us a write") && !nobody.contains("latency"), "{nobody}");
     let people = broker.ok(&["bench", "--duration", "200ms"]);
     assert!(people.contains("deliveries/s") && people.contains("p99"), "{people}");
+}
+
+/// Who asks for more than can be had is told, and does not wait for what was due.
+#[test]
+fn a_bench_keeps_its_duration_and_says_that_its_rate_was_missed() {
+    let broker = Broker::start();
+    let bench = |rate: &str, more: &[&str]| {
+        let args = ["bench", "--in-flight", "1", "--warm-up", "500ms", "--rate", rate];
+        broker.ok(&[&args[..], &["--duration", "1s"], more].concat())
+    };
+    let begun = Instant::now();
+    let report: Value = serde_json::from_str(&bench("1000000", &["--json"])).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+    let told = (&report["wanted_writes_per_s"], &report["rate_missed"]);
+    assert_eq!(told, (&json!(1_000_000), &json!(true)), "{report}");
+    // What was due in the warm-up is not made up for in what counts.
+    assert!(report["writes"].as_u64().unwrap() > 0, "{report}");
+    let p50 = report["latency_us"]["p50"].as_u64().unwrap();
+    assert!((1..3_000_000).contains(&p50), "{report}");
+    let people = bench("1000000", &[]);
+    assert!(people.contains("of 1,000,000 wanted"), "{people}");
+    assert!(people.contains("the rate was missed"), "{people}");
+
+    let report: Value = serde_json::from_str(&bench("2", &["--json"])).unwrap();
+    let told = (&report["wanted_writes_per_s"], &report["rate_missed"], &report["writes"]);
+    assert_eq!(told, (&json!(2), &json!(false), &json!(2)), "{report}");
+    let people = bench("2", &[]);
+    assert!(people.contains("of 2 wanted") && !people.contains("warning"), "{people}");
+    let report: Value = serde_json::from_str(&bench("0", &["--json"])).unwrap();
+    let told = (&report["wanted_writes_per_s"], &report["rate_missed"]);
+    assert_eq!(told, (&Value::Null, &json!(false)), "{report}");
 }
 
 #[test]
