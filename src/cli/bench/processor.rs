@@ -34,15 +34,18 @@ impl Process {
         })
     }
 
-    /// Time on processors until now, of the threads that are alive.
-    fn time(self) -> Option<Duration> {
+    /// Time on processors until now, and in wait for one, of the threads that are alive.
+    fn time(self) -> Option<Time> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).ok()?;
-        let times = tasks.flatten().filter_map(|task| {
+        let mut time = Time::default();
+        for task in tasks.flatten() {
             // A thread may end while we look.
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        Some(Duration::from_nanos(times.sum()))
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            let mut words = text.split(' ').filter_map(|word| word.parse().ok());
+            time.on += Duration::from_nanos(words.next().unwrap_or_default());
+            time.waiting += Duration::from_nanos(words.next().unwrap_or_default());
+        }
+        Some(time)
     }
 }
 
@@ -58,11 +61,18 @@ fn listener(table: &str, port: u16) -> Option<&str> {
     })
 }
 
+/// How long the threads of a process ran, and how long they could have.
+#[derive(Clone, Copy, Default)]
+struct Time {
+    on: Duration,
+    waiting: Duration,
+}
+
 /// What a process uses from a moment on.
 #[derive(Clone, Copy)]
 pub(super) struct Watch {
     process: Process,
-    before: Duration,
+    before: Time,
     begin: Instant,
 }
 
@@ -74,9 +84,11 @@ impl Watch {
 
     /// Until now: time on processors, and how many of them that is.
     pub(super) fn end(self) -> Option<Used> {
-        let time = self.process.time()?.saturating_sub(self.before);
-        let processors = time.as_secs_f64() / self.begin.elapsed().as_secs_f64().max(1e-9);
-        Some(Used { time, processors })
+        let now = self.process.time()?;
+        let all = self.begin.elapsed().as_secs_f64().max(1e-9);
+        let time = now.on.saturating_sub(self.before.on);
+        let waiting = now.waiting.saturating_sub(self.before.waiting).as_secs_f64() / all;
+        Some(Used { time, processors: time.as_secs_f64() / all, waiting })
     }
 }
 
@@ -87,6 +99,8 @@ pub(super) struct Used {
     pub(super) time: Duration,
     /// As so many processors, all the time.
     pub(super) processors: f64,
+    /// So many more it would have used, had there been more.
+    pub(super) waiting: f64,
 }
 
 #[cfg(test)]
