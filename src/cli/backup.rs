@@ -8,6 +8,7 @@ use onetree_core::{Settings, State};
 use onetree_protocol::Epoch;
 use serde_json::json;
 
+use super::counted::Counted;
 use super::data;
 use super::exit::{FAULT, Failure, USAGE};
 use super::output::{Output, thousands};
@@ -51,9 +52,9 @@ impl Backup {
             return Err(Failure::new(USAGE, "not-empty", format!("{shown} is not empty"))
                 .next("give a directory that is empty, or that is not there yet"));
         }
-        let (state, report, settings) = data::read_live(from)?;
+        let (state, report, settings) = data::read_live(from, !json)?;
         let entries = state.checkpoint().digest().count;
-        let bytes = save(to, report.epoch, &settings, state, true)?;
+        let bytes = save(to, !json, report.epoch, &settings, state, true)?;
         if json {
             let line = json!({
                 "to": shown.to_string(),
@@ -88,15 +89,16 @@ impl Backup {
 }
 
 /// Saves a state as all that `to` holds, which holds nothing yet, and reads it again; nothing is
-/// left there when that fails. Gives how many bytes that took.
+/// left there when that fails. Gives how many bytes that took. `shown`: whether someone may look.
 pub(crate) fn save(
     to: &Disk,
+    shown: bool,
     epoch: Epoch,
     settings: &Settings,
     state: State,
     backup: bool,
 ) -> Result<u64, Failure> {
-    let saved = write(to, epoch, settings, state, backup);
+    let saved = write(to, shown, epoch, settings, state, backup);
     if saved.is_err() {
         // The first error is the one to tell.
         for name in to.list().unwrap_or_default() {
@@ -109,6 +111,7 @@ pub(crate) fn save(
 /// Writes it, reads that, and holds it against what was to be.
 fn write(
     to: &Disk,
+    shown: bool,
     epoch: Epoch,
     settings: &Settings,
     state: State,
@@ -116,12 +119,15 @@ fn write(
 ) -> Result<u64, Failure> {
     let checkpoint = state.checkpoint();
     let was = (checkpoint.head(), checkpoint.digest());
-    let bytes = files::save(to, epoch, settings, &checkpoint, backup)
+    let writing = Counted::writing(to, shown)?;
+    let bytes = files::save(&writing, epoch, settings, &checkpoint, backup)
         .map_err(|error| data::io_failed(&error).and(&format!(" (in {})", to.show(""))))?;
     // What is read takes as much memory as this.
-    drop((state, checkpoint));
+    drop((state, checkpoint, writing));
     // Under the same key, so that the digests can be compared.
-    let (read, report) = files::check(to, settings.clone()).map_err(|e| data::unreadable(&e))?;
+    let again = Counted::reading(to, shown, "read again")?;
+    let read = files::check(&again, settings.clone());
+    let (read, report) = read.map_err(|error| data::unreadable(&error))?;
     let read = read.checkpoint();
     if (read.head(), read.digest()) == was && report.epoch == epoch {
         return Ok(bytes);

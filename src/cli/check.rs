@@ -7,6 +7,7 @@ use onetree::store::files::{self, Disk, OpenError, Storage};
 use onetree_core::Settings;
 use serde_json::json;
 
+use super::counted::Counted;
 use super::data;
 use super::exit::Failure;
 use super::output::{Output, thousands};
@@ -34,8 +35,8 @@ impl Check {
         // Before the lock: a directory that is no broker's stays as it is.
         let settings = data::begin(&disk)?;
         let _lock = data::lock_to_read(&self.data)?;
-        let read = files::check(&disk, settings.clone());
-        let (state, report) = read.map_err(|error| unreadable(&disk, &settings, &error))?;
+        let read = files::check(&Counted::reading(&disk, !json, "read")?, settings.clone());
+        let (state, report) = read.map_err(|error| unreadable(&disk, !json, &settings, &error))?;
         let names = data::names(&disk)?;
         let mut bytes = 0;
         for name in &names {
@@ -85,11 +86,16 @@ impl Check {
     }
 }
 
-/// Why it cannot be read, and where it is damaged, what else is.
-fn unreadable(disk: &Disk, settings: &Settings, error: &OpenError) -> Failure {
+/// Why it cannot be read, and where it is damaged, what else is. `shown`: whether someone may look.
+fn unreadable(disk: &Disk, shown: bool, settings: &Settings, error: &OpenError) -> Failure {
     let failure = data::unreadable(error);
     let OpenError::Damaged(first) = error else { return failure };
-    let mut others = files::damages(disk, settings);
+    let again = match Counted::reading(disk, shown, "read again") {
+        Ok(again) => again,
+        Err(failure) => return failure,
+    };
+    let mut others = files::damages(&again, settings);
+    drop(again);
     others.retain(|damage| damage != first);
     if others.is_empty() {
         return failure;

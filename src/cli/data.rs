@@ -14,6 +14,7 @@ use onetree_protocol::{DigestKey, Epoch};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
+use super::counted::Counted;
 use super::exit::{FAULT, Failure, USAGE};
 
 /// How often a directory that a broker writes to is read again, and how long after.
@@ -117,17 +118,19 @@ pub(crate) fn names(disk: &Disk) -> Result<Vec<String>, Failure> {
 }
 
 /// Reads a directory that a broker may be writing to: its tree as it was at some moment meanwhile.
+/// `shown`: whether someone may look.
 ///
 /// What a broker has finished it never changes, and its log up to any end is one revision of the
 /// tree. Only two things can be in the way, and both have passed when it is read again: a file that
 /// went because the tree has just been saved, and a batch at the end that was half written when we
 /// came by, with a later one behind it when we were there.
-pub(crate) fn read_live(disk: &Disk) -> Result<(State, Report, Settings), Failure> {
+pub(crate) fn read_live(disk: &Disk, shown: bool) -> Result<(State, Report, Settings), Failure> {
     let settings = begin(disk)?;
     let mut before = None;
     let mut attempts = 0;
     loop {
-        let error = match files::check(disk, settings.clone()) {
+        let counted = Counted::reading(disk, shown, "read")?;
+        let error = match files::check(&counted, settings.clone()) {
             Ok((state, report)) => return Ok((state, report, settings)),
             Err(error) => error,
         };

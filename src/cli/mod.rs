@@ -8,7 +8,8 @@
 //! - [`stop`]: how a command is asked to end, [`exit`]: how it ends
 //! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`], [`input`],
 //!   [`lines`]: what is read
-//! - [`acknowledge`]: the answers to many writes; [`data`]: directories without a broker
+//! - [`acknowledge`]: the answers to many writes; [`data`]: directories without a broker,
+//!   [`counted`]: how much of one was read or written
 //! - [`log`]: what `serve` says while it runs
 
 mod acknowledge;
@@ -19,6 +20,7 @@ mod check;
 mod completions;
 mod connect;
 mod connection;
+mod counted;
 mod data;
 mod duration;
 mod exit;

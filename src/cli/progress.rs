@@ -11,6 +11,9 @@ use super::exit::Failure;
 /// How often a bar is drawn anew while nothing happens.
 pub(crate) const TICK: Duration = Duration::from_millis(120);
 
+/// Bytes of a total.
+const BYTES: &str = "{bar:30} {bytes}/{total_bytes} {msg} [{elapsed}, {eta} to go]";
+
 /// Counts `what` of which nobody knows how many there are. `shown`: whether someone may look.
 pub(crate) fn count(shown: bool, what: &str) -> Result<ProgressBar, Failure> {
     let style = format!("{{spinner}} {{human_pos}} {what}, {{per_sec}} [{{elapsed}}]");
@@ -19,7 +22,18 @@ pub(crate) fn count(shown: bool, what: &str) -> Result<ProgressBar, Failure> {
 
 /// Counts bytes up to `total`, with `{msg}` beside.
 pub(crate) fn bytes(shown: bool, total: u64) -> Result<ProgressBar, Failure> {
-    bar(shown, Some(total), "{bar:40} {bytes}/{total_bytes} {msg} [{elapsed}, {eta} to go]")
+    bar(shown, Some(total), BYTES)
+}
+
+/// Counts bytes up to a total that is told as it becomes known, with `{msg}` beside.
+pub(crate) fn bytes_of(shown: bool) -> Result<ProgressBar, Failure> {
+    bar(shown, None, BYTES)
+}
+
+/// Counts bytes, so many of which are `done`, and nobody knows how many there are.
+pub(crate) fn bytes_so_far(shown: bool, done: &str) -> Result<ProgressBar, Failure> {
+    let style = format!("{{spinner}} {{bytes}} {done}, {{bytes_per_sec}} [{{elapsed}}]");
+    bar(shown, None, &style)
 }
 
 /// Runs up to `total` milliseconds, with `{msg}` beside.

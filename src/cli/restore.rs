@@ -13,6 +13,7 @@ use onetree_protocol::Revision;
 use serde_json::json;
 
 use super::backup;
+use super::counted::Counted;
 use super::data;
 use super::exit::{Failure, USAGE};
 use super::output::{Output, thousands};
@@ -83,7 +84,7 @@ impl Restore {
                 "give another --data, or --force, which moves the tree that is there aside",
             ));
         }
-        let (mut state, settings, lost) = self.read(from)?;
+        let (mut state, settings, lost) = self.read(from, !json)?;
         let above = above(state.rev().get(), &self.given(&old));
         let epoch = settings.epoch;
         state.begin_epoch(epoch, above);
@@ -92,7 +93,7 @@ impl Restore {
         let failed = |error| data::io_failed(&error).and(&format!(" (in {shown})"));
         disk.clear(replace::MAKING).map_err(failed)?;
         let making = disk.make_directory(replace::MAKING).map_err(failed)?;
-        backup::save(&making, epoch, &settings, state, false)
+        backup::save(&making, !json, epoch, &settings, state, false)
             // The first error is the one to tell.
             .inspect_err(|_| drop(disk.clear(replace::MAKING)))?;
         let ours: Vec<String> = old.into_iter().filter(|name| self.is_ours(name)).collect();
@@ -125,13 +126,13 @@ impl Restore {
     }
 
     /// The tree that it begins with, and what of it is lost.
-    fn read(&self, from: &Disk) -> Result<(State, Settings, Vec<Damage>), Failure> {
+    fn read(&self, from: &Disk, shown: bool) -> Result<(State, Settings, Vec<Damage>), Failure> {
         if !self.salvage {
-            let (state, _, settings) = data::read_live(from)?;
+            let (state, _, settings) = data::read_live(from, shown)?;
             return Ok((state, settings, Vec::new()));
         }
         let settings = data::begin(from)?;
-        let salvaged = files::salvage(from, settings.clone());
+        let salvaged = files::salvage(&Counted::reading(from, shown, "read")?, settings.clone());
         let Salvaged { state, lost } = salvaged.map_err(|error| data::unsalvageable(&error))?;
         Ok((state, settings, lost))
     }
