@@ -29,7 +29,7 @@ impl Export {
     /// Prints the subtree.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let link = Link::open(common).await?;
-        let bar = progress::count(!common.json && !output.terminal, "entries")?;
+        let bar = progress::count(!common.json, "entries")?;
         let entries = link.once(View::tree(self.path.clone()), &bar).await?;
         bar.finish_and_clear();
         entries.entries().try_for_each(|entry| output.line(&json::change_line(&entry)))?;

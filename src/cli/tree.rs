@@ -48,7 +48,7 @@ impl Tree {
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let link = Link::open(common).await?;
         let view = View { values: self.values, ..View::tree(self.path.clone()) };
-        let bar = progress::count(!common.json && !output.terminal, "entries")?;
+        let bar = progress::count(!common.json, "entries")?;
         let entries: Vec<Change> = link.once(view, &bar).await?.entries().collect();
         bar.finish_and_clear();
         link.close().await;

@@ -18,6 +18,7 @@ use super::duration;
 use super::exit::Failure;
 use super::ls::Reach;
 use super::output::Output;
+use super::progress;
 use super::stop::Stop;
 use printer::Printer;
 
@@ -124,12 +125,17 @@ impl Watch {
         let mirror = link.client.mirror(view, options);
         let mut watching = Watching {
             changes: mirror.changes(),
-            _mirror: mirror,
+            mirror,
             saver: file.map(|file| Saver::new(file, cookie)),
             patience: self.once.then_some(link.patience),
             // It is counted from when there was a broker.
             was_there: !self.wait,
-            printer: Printer { json: common.json, output, connection: Connection::default() },
+            printer: Printer {
+                json: common.json,
+                output,
+                connection: Connection::default(),
+                bar: None,
+            },
         };
         let ended = watching.run(&mut stop).await;
         // Not after a reader who went away: what it has not seen must come again.
@@ -160,7 +166,7 @@ impl Watch {
 /// A watch under way.
 struct Watching<'a> {
     /// Ends when it is dropped.
-    _mirror: Mirror,
+    mirror: Mirror,
     changes: Changes,
     saver: Option<Saver>,
     /// For how long it does without a connection; `None`: for as long as it is let.
@@ -188,6 +194,10 @@ impl Watching<'_> {
                         () = stop.asked() => return Ok(()),
                         why = missing(&self.printer.connection, self.patience.filter(|_| self.was_there)) => {
                             return Err(connect::lost(why));
+                        }
+                        () = tokio::time::sleep(progress::TICK), if self.printer.bar.is_some() => {
+                            self.printer.received(self.mirror.received());
+                            continue;
                         }
                         due = due(&mut self.saver) => {
                             due?;

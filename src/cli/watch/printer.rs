@@ -1,5 +1,6 @@
 //! Events as lines.
 
+use indicatif::ProgressBar;
 use onetree_client::{Event, Reason};
 use onetree_protocol::frame::{ServerFrame, Signal};
 use onetree_protocol::{Change, Codec};
@@ -9,6 +10,7 @@ use super::super::connection::{Connection, News};
 use super::super::duration::millis;
 use super::super::exit::Failure;
 use super::super::output::{self, Output, change_json};
+use super::super::progress;
 use super::super::visible::visible;
 
 /// Prints events: changes on standard output, what happens to the connection on standard error;
@@ -18,11 +20,28 @@ pub(super) struct Printer<'a> {
     pub(super) output: &'a mut Output,
     /// What was told of the connection.
     pub(super) connection: Connection,
+    /// While a refresh is under way: of it, nothing is printed before all has come.
+    pub(super) bar: Option<ProgressBar>,
 }
 
 impl Printer<'_> {
+    /// So many changes have come of the refresh.
+    pub(super) fn received(&self, changes: u64) {
+        self.bar.iter().for_each(|bar| bar.set_position(changes));
+    }
+
     /// Prints one.
     pub(super) fn event(&mut self, event: &Event) -> Result<(), Failure> {
+        // Nothing is printed beside it.
+        self.bar.take().iter().for_each(ProgressBar::finish_and_clear);
+        self.print(event)?;
+        if let Event::Refreshing { .. } = event {
+            self.bar = Some(progress::count(!self.json, "entries")?);
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, event: &Event) -> Result<(), Failure> {
         match event {
             Event::Fresh { rev, changes } => {
                 self.changes(changes)?;

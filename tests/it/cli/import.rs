@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::process::Command;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -157,6 +158,21 @@ pub(super) fn terminal() -> (File, OwnedFd) {
     let name = ptsname(&typed, Vec::new()).unwrap();
     let seen = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
     (File::from(typed), seen)
+}
+
+/// What a command that works shows on a terminal.
+#[track_caller]
+pub(super) fn shown(mut command: Command) -> String {
+    let (mut typed, screen) = terminal();
+    command.stdout(screen.try_clone().unwrap()).stderr(screen);
+    let mut child = command.spawn().unwrap();
+    // Of the screen nobody but the child has a part now: when it has ended, reading fails.
+    drop(command);
+    let mut shown = Vec::new();
+    let _ = typed.read_to_end(&mut shown);
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    assert!(child.wait().unwrap().success(), "{shown}");
+    shown
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{Broker, program, said, said_ok};
+use super::import::shown;
+use super::{Broker, eventually, program, said, said_ok};
 
 #[test]
 fn ls_pages_and_says_how_to_go_on() {
@@ -104,4 +105,18 @@ fn a_reader_that_has_had_enough_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn who_waits_for_much_sees_how_much_has_come() {
+    let broker = Broker::start();
+    let many = "x\n".repeat(20_000);
+    said_ok(&broker.run(&["append", "/log", "--lines"], many.as_bytes()));
+    for args in [&["export", "/"][..], &["tree", "/"], &["watch", "/", "--once"]] {
+        // It may have come before it is drawn.
+        eventually(|| shown(broker.command(args)).contains(" entries, "));
+        // A program has no use for it.
+        let told = shown(broker.command(&[args, &["--json"]].concat()));
+        assert!(told.starts_with('{') && !told.contains(" entries, "), "{args:?}");
+    }
 }
