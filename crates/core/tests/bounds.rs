@@ -1,0 +1,99 @@
+//! Bounds, exactly: what reaches one is let through, what goes beyond it is not, and where there is more already,
+//! as after a start with smaller bounds, what makes it no more is still done.
+
+use onetree_core::{Author, Bounds, Request, Settings, State, Time};
+use onetree_protocol::frame::Do;
+use onetree_protocol::{Code, DigestKey, Epoch, Name, Path, Value};
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+fn state(bounds: Bounds) -> State {
+    let (epoch, digest_key) = (Epoch(1), DigestKey(7));
+    State::new(Settings { epoch, digest_key, bounds, retention: Vec::new() })
+}
+
+/// The state after a start with other bounds, and with the session `s` there.
+fn restarted(state: &State, bounds: Bounds) -> State {
+    let saved = state.checkpoint();
+    let settings =
+        Settings { epoch: Epoch(1), digest_key: DigestKey(7), bounds, retention: Vec::new() };
+    let mut state = State::load(settings, saved.head(), saved.slots(), saved.clients());
+    state.await_owners(Time(1));
+    state
+}
+
+fn put(at: &str, value: &str) -> Do {
+    Do::Put { path: path(at), value: Value::text(value), ttl_ms: None, ephemeral: false }
+}
+
+/// An entry of the session.
+fn own(at: &str) -> Do {
+    Do::Put { path: path(at), value: Value::text("me"), ttl_ms: None, ephemeral: true }
+}
+
+fn delete(at: &str) -> Do {
+    Do::Delete { path: path(at) }
+}
+
+/// Writes as the session `s`; gives what it is refused with.
+fn write(state: &mut State, changes: &[Do]) -> Option<Code> {
+    let author = Author { session: Name::parse("s"), ..Author::default() };
+    let request = Request { changes: changes.to_vec(), ..Request::default() };
+    state.write(Time(1), &author, &request).answer.err().map(|refusal| refusal.code)
+}
+
+#[test]
+fn a_session_owns_as_many_entries_as_go_in_one_commit() {
+    let of = |commit_changes| Bounds { commit_changes, ..Bounds::default() };
+    let refused = Some(Code::TooManyChanges);
+    let mut state = state(of(3));
+    state.open_session(Time(1), None, Name::parse("s").unwrap()).unwrap();
+    assert_eq!(write(&mut state, &[own("/a")]), None);
+    assert_eq!(write(&mut state, &[put("/others", "x")]), None);
+    assert_eq!(write(&mut state, &[own("/b"), own("/c"), own("/d")]), refused);
+    assert_eq!(write(&mut state, &[own("/b"), own("/b"), own("/c")]), None, "one came twice");
+    assert_eq!(write(&mut state, &[own("/d")]), refused);
+    assert_eq!(write(&mut state, &[own("/others")]), refused, "there, and another's");
+    assert_eq!(write(&mut state, &[own("/a"), own("/b"), own("/c")]), None, "its own again");
+    assert_eq!(write(&mut state, &[own("/d"), delete("/a")]), None, "one for another");
+    assert_eq!(write(&mut state, &[own("/d"), own("/a")]), refused);
+    // With more than it may have: as many again, and no more.
+    let mut state = restarted(&state, of(2));
+    assert_eq!(write(&mut state, &[own("/a"), delete("/d")]), None);
+    assert_eq!(write(&mut state, &[own("/d")]), refused);
+}
+
+#[test]
+fn a_tree_that_is_too_full_takes_what_makes_it_no_fuller() {
+    let refused = Some(Code::TreeFull);
+    let mut before = state(Bounds::default());
+    for at in ["/a", "/b", "/c"] {
+        assert_eq!(write(&mut before, &[put(at, "12345678")]), None);
+    }
+    // Of entries, of bytes, of both.
+    for (entries, bytes) in [(2, 1 << 20), (1 << 20, 20), (2, 20)] {
+        let mut state = restarted(&before, Bounds { entries, bytes, ..Bounds::default() });
+        assert_eq!(write(&mut state, &[put("/d", "12345678")]), refused);
+        assert_eq!(write(&mut state, &[put("/a", "87654321")]), None, "as much");
+        assert_eq!(write(&mut state, &[delete("/a"), put("/d", "12345678")]), None, "for another");
+        assert_eq!(write(&mut state, &[put("/b", "1")]), None, "less");
+    }
+}
+
+#[test]
+fn a_client_is_remembered_so_many_answers() {
+    let mut state = state(Bounds { dedup_answers: 3, ..Bounds::default() });
+    let author = Author { client: Name::parse("c"), ..Author::default() };
+    let mut write = |seq| {
+        let request =
+            Request { seq: Some(seq), changes: vec![put("/a", "x")], ..Request::default() };
+        state.write(Time(1), &author, &request).answer.map_err(|refusal| refusal.code)
+    };
+    let answers: Vec<_> = (1..=4).map(&mut write).collect();
+    assert_eq!(write(1), Err(Code::OutcomeUnknown));
+    for seq in 2..=4 {
+        assert_eq!(write(seq), answers[seq as usize - 1]);
+    }
+}
