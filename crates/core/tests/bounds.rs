@@ -1,5 +1,5 @@
-//! Bounds, exactly: what reaches one is let through, what goes beyond it is not, and where there is more already,
-//! as after a start with smaller bounds, what makes it no more is still done.
+//! Bounds, exactly: what reaches one is let through, what goes beyond it is not, and where there is
+//! more already, as after a start with smaller bounds, what makes it no more is still done.
 
 use onetree_core::{Author, Bounds, Request, Settings, State, Time};
 use onetree_protocol::frame::Do;
@@ -79,6 +79,17 @@ fn a_tree_that_is_too_full_takes_what_makes_it_no_fuller() {
         assert_eq!(write(&mut state, &[put("/a", "87654321")]), None, "as much");
         assert_eq!(write(&mut state, &[delete("/a"), put("/d", "12345678")]), None, "for another");
         assert_eq!(write(&mut state, &[put("/b", "1")]), None, "less");
+    }
+}
+
+#[test]
+fn a_tree_is_filled_to_its_last_entry_and_its_last_byte() {
+    let refused = Some(Code::TreeFull);
+    for (entries, bytes) in [(2, 1 << 20), (1 << 20, 20)] {
+        let mut state = state(Bounds { entries, bytes, ..Bounds::default() });
+        assert_eq!(write(&mut state, &[put("/a", "12345678")]), None);
+        assert_eq!(write(&mut state, &[put("/b", "12345678")]), None);
+        assert_eq!(write(&mut state, &[put("/c", "")]), refused);
     }
 }
 

@@ -265,6 +265,43 @@ fn a_log_without_entries_takes_no_memory() {
     }
 }
 
+/// However its last entry goes, with all that the log has or by itself.
+#[test]
+fn a_log_whose_last_entry_is_taken_away_takes_no_memory() {
+    for age in [None, Some(1_000)] {
+        let mut state = state(Some(40), None, age);
+        let log = path("/log");
+        let ways: [fn(Path, LogKey) -> Do; 4] = [
+            |log, to| Do::Trim { path: log, to },
+            |log, to| Do::Delete { path: log.child(&to.to_string()).unwrap() },
+            |log, to| Do::Drop { path: log.child(&to.to_string()).unwrap() },
+            |log, _| Do::Drop { path: log },
+        ];
+        for (way, goes) in ways.iter().enumerate() {
+            let (path, value) = (log.clone(), Value::text("v"));
+            write(&mut state, 10, Do::Append { path, value, ttl_ms: None, ephemeral: false });
+            assert_eq!(state.logs(), 1);
+            let only = LogKey { rev: state.rev(), index: 0 };
+            write(&mut state, 10, goes(log.clone(), only));
+            assert_eq!(state.logs(), 0, "way {way}, {age:?}");
+        }
+    }
+}
+
+/// An entry that is written again is the same entry: it makes the log no longer.
+#[test]
+fn a_log_whose_entries_are_written_again_keeps_them() {
+    let mut state = state(Some(10), None, None);
+    let append =
+        Do::Append { path: path("/log"), value: Value::text("v"), ttl_ms: None, ephemeral: false };
+    let request = Request { changes: vec![append; 10], ..Request::default() };
+    let entries = state.write(Time(1), &Author::default(), &request).answer.unwrap().paths;
+    for entry in entries.iter().cycle().take(30) {
+        put(&mut state, entry.as_str());
+        assert!(state.housekeep(Time(1)).is_none(), "{entry} was written again");
+    }
+}
+
 /// Each state that has the same history trims at the same moment, whether it wrote, replayed or
 /// loaded it.
 #[test]

@@ -141,3 +141,21 @@ fn what_goes_with_a_drop_or_a_trim_is_remembered_by_that_alone() {
     }
     assert_eq!((kept(&state), state.snapshot().horizon().get()), (2 * (EACH + 4), 0));
 }
+
+#[test]
+fn a_path_that_comes_and_goes_is_remembered_once() {
+    let mut settings = Settings {
+        epoch: Epoch(1),
+        digest_key: DigestKey(7),
+        bounds: Default::default(),
+        retention: Vec::new(),
+    };
+    settings.bounds.tombstones = 8;
+    let mut state = State::new(settings);
+    for _ in 0..50 {
+        write(&mut state, put("/presence"));
+        write(&mut state, delete("/presence"));
+        housekeep(&mut state);
+    }
+    assert_eq!(state.snapshot().horizon().get(), 0, "other deletes are forgotten for it");
+}
