@@ -93,6 +93,28 @@ fn after_a_good_end_a_flipped_bit_in_the_last_batch_is_damage() {
     assert_noticed(&flip_all(&image, &run.moments.last().unwrap().whole, &mut rng));
 }
 
+/// As where the disk, or who made a copy, has lost the end of the file: what was there was whole.
+#[test]
+fn after_a_good_end_a_log_without_its_end_is_damage() {
+    let (run, mut store) = work(Rng::any(), 150, false);
+    wait(store.close()).unwrap();
+    let image = run.storage.crash(Keep::Nothing);
+    let logs = image.files().into_iter().map(|(name, _)| name);
+    let name = logs.filter(|name| name.starts_with("log-")).max().unwrap();
+    let mut content = image.content(&name);
+    // The last batch has no commits: it says that nothing comes behind it.
+    let mark: [u8; 4] = content[64..68].try_into().unwrap();
+    let end = content.iter().rposition(|byte| *byte != 0).unwrap();
+    let at = (64..=end).rfind(|at| content[*at..].starts_with(&mark)).unwrap();
+    content[at..].fill(0);
+    image.put(&name, content);
+    let damaged = open(&image, false).map(|opened| opened.report);
+    let Err(OpenError::Damaged(Damage { file, offset, .. })) = damaged else {
+        panic!("nobody has noticed: {damaged:?}");
+    };
+    assert_eq!((file, offset), (name, at as u64));
+}
+
 /// No crash takes a file away.
 #[test]
 fn a_file_that_is_missing_is_damage_or_was_not_needed() {
