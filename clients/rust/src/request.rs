@@ -37,8 +37,19 @@ impl Put {
         self
     }
 
-    /// The entry dies with the session. It is not put again when a session was lost: that is the
-    /// application's to do, at an `Online` that did not resume.
+    /// The entry dies with the session: when the client closes, or has been without a connection
+    /// for longer than the broker's grace, 30 seconds where its `session_grace_ms` says nothing
+    /// else. It is not put again when a session was lost: that is the application's to do, at an
+    /// `Online` that did not resume.
+    ///
+    /// Where it happened, but in a session that was over before the client heard of it, the answer
+    /// is [`Code::OutcomeUnknown`]: it is not there any more.
+    ///
+    /// With [`Put::if_rev`] of [`Revision::ZERO`] it is a lock, or says who leads; [`Done::rev`] is
+    /// its fencing token: who has it later has a higher one. Whoever is offline must have stepped
+    /// down when the grace is over, of which nobody tells him, and which is counted from when the
+    /// broker lost the connection: the client may notice that as much later as the heartbeat of
+    /// [`Connection`](crate::Connection) and 10 seconds.
     pub fn ephemeral(mut self) -> Put {
         self.0.ephemeral = true;
         self
@@ -327,6 +338,19 @@ pub(crate) fn is_write(frame: &ClientFrame) -> bool {
             | ClientFrame::Trim(_)
             | ClientFrame::Txn(_)
     )
+}
+
+/// Whether a frame makes an entry that the session owns.
+pub(crate) fn is_ephemeral(frame: &ClientFrame) -> bool {
+    match frame {
+        ClientFrame::Put(f) => f.ephemeral,
+        ClientFrame::Append(f) => f.ephemeral,
+        ClientFrame::Txn(f) => f.changes.iter().any(|step| match step {
+            Do::Put { ephemeral, .. } | Do::Append { ephemeral, .. } => *ephemeral,
+            Do::Delete { .. } | Do::Drop { .. } | Do::Trim { .. } => false,
+        }),
+        _ => false,
+    }
 }
 
 /// What a frame without an answer is, once it was sent.

@@ -58,6 +58,7 @@ impl Session {
             limits: welcome.limits,
         };
         self.ever = true;
+        self.requests.handle_session(welcome.resumed, welcome.epoch, welcome.rev);
         self.tell_all(&Event::Online { resumed: welcome.resumed });
         self.effects.push_back(Effect::Status(Status::Online(connection)));
         let epoch = welcome.epoch;

@@ -17,7 +17,7 @@ use onetree_protocol::{Code, Codec, Epoch, MediaType, Revision, Value, json};
 
 use super::{Effect, Reply, Time};
 use crate::errors::{ConnectError, Error, Refusal, Sent};
-use crate::request::{is_write, number, of_history, once_sent, values};
+use crate::request::{is_ephemeral, is_write, number, of_history, once_sent, values};
 
 /// So often may one write be numbered anew while none is answered before it is given up: once is
 /// what a refused neighbour costs, twice what a broker costs that has forgotten us meanwhile.
@@ -37,6 +37,8 @@ pub(super) struct Requests {
     floor: u64,
     /// What was seen when number 1 was given.
     began: Option<Revision>,
+    /// The present when the session of now began: what it owns is above this.
+    session: Revision,
     settling: bool,
     /// Whether a write was answered since numbers were settled last.
     progress: bool,
@@ -86,6 +88,7 @@ impl Requests {
             next_seq: 1,
             floor: 0,
             began: None,
+            session: Revision::ZERO,
             settling: false,
             progress: false,
             rename: false,
@@ -114,6 +117,17 @@ impl Requests {
         self.queue.insert(ticket);
         self.deadlines.push_back((now.saturating_add(self.timeout), ticket));
         self.refuse_foreign(ticket, effects);
+    }
+
+    /// `welcome` shows whether the session of before goes on, or another has begun: then that one
+    /// is over, and what it owned is gone. Of what was sent to another history nothing is told as
+    /// done.
+    pub(super) fn handle_session(&mut self, resumed: bool, epoch: Epoch, rev: Revision) {
+        if !resumed {
+            self.session = rev;
+        } else if self.history != Some(epoch) {
+            self.session = Revision::ZERO;
+        }
     }
 
     /// `welcome` shows which history the broker has. What is about another one is not written into
@@ -232,7 +246,15 @@ impl Requests {
             (Ok(reply), seq) => {
                 self.floor = self.floor.max(seq.unwrap_or(0));
                 self.progress |= seq.is_some();
-                self.finish(ticket, Ok(reply), effects);
+                let gone = matches!(&reply, Reply::Done(done) if done.rev <= self.session);
+                let told = if gone && is_ephemeral(&request.frame) {
+                    let message = "it happened in a session that is over, and what was ephemeral \
+                                   went with it";
+                    Err(Error::Refused(Refusal::new(Code::OutcomeUnknown, message)))
+                } else {
+                    Ok(reply)
+                };
+                self.finish(ticket, told, effects);
                 return self.settle();
             }
             (Err(error), None) => {

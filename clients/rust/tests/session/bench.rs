@@ -38,6 +38,10 @@ pub(crate) struct Bench {
     pub(crate) in_flight: u32,
     /// The broker's history.
     pub(crate) epoch: Epoch,
+    /// What is the present at the next `welcome`.
+    pub(crate) rev: u64,
+    /// Whether the session is over by then.
+    pub(crate) over: bool,
 }
 
 impl Bench {
@@ -66,6 +70,8 @@ impl Bench {
             offline: None,
             in_flight: 8,
             epoch: Epoch(1),
+            rev: 1,
+            over: false,
         };
         bench.effects();
         bench
@@ -132,7 +138,8 @@ impl Bench {
         let limits = Limits { frame_bytes: 4000, value_bytes, subscriptions: 8, in_flight };
         let mut frame = broker::welcome(hello, limits);
         if let ServerFrame::Welcome(welcome) = &mut frame {
-            welcome.epoch = self.epoch;
+            (welcome.epoch, welcome.rev) = (self.epoch, rev(self.rev));
+            welcome.resumed &= !self.over;
         }
         self.say(frame);
     }

@@ -4,6 +4,7 @@ mod bench;
 #[path = "../broker/mod.rs"]
 mod broker;
 mod connection;
+mod ephemeral;
 mod history;
 
 use onetree_client::mirror::State;
