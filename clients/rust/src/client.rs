@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::driver::{self, Command};
+use crate::driver::{self, Command, History};
 use crate::errors::{ConnectError, Error, GONE, Refusal, Sent};
 use crate::event::Status;
 use crate::keep::keeper;
@@ -44,7 +44,7 @@ struct Inner {
     request_timeout: Duration,
     status: watch::Receiver<Status>,
     /// What was asked is about this one, however long it waits.
-    history: watch::Receiver<Option<Epoch>>,
+    history: watch::Receiver<Option<History>>,
     last_sub: AtomicU32,
     mirrors: Mutex<Vec<Weak<Shared>>>,
     /// Who saves the mirrors that are kept.
@@ -341,7 +341,7 @@ impl Client {
     /// What a write is about: the history of now, or that which a mirror still shows where it names
     /// a revision.
     fn history_of(&self, frame: &ClientFrame) -> Option<Epoch> {
-        let now = *self.inner.history.borrow();
+        let now = self.history().map(|history| history.epoch);
         let named = of_history(frame);
         if named.is_empty() {
             return now;
@@ -353,6 +353,11 @@ impl Client {
             named.iter().any(|path| base.contains(path) || path.contains(base)).then_some(another)
         });
         shown.next().or(now)
+    }
+
+    /// The broker's, and what was done in it.
+    pub(crate) fn history(&self) -> Option<History> {
+        *self.inner.history.borrow()
     }
 
     fn weight(&self, frame: &ClientFrame) -> u32 {

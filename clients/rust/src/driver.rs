@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onetree_protocol::Epoch;
 use onetree_protocol::frame::ClientFrame;
+use onetree_protocol::{Epoch, Revision};
 use rand::Rng;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -22,6 +22,14 @@ use crate::transport::{Link, Target, Turn};
 
 /// So many commands are taken before the socket has its turn.
 const BATCH: usize = 256;
+
+/// The broker's history, by its last `welcome`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct History {
+    pub(crate) epoch: Epoch,
+    /// The highest revision at which the application was told that something is done.
+    pub(crate) done: Revision,
+}
 
 /// What the application wants.
 #[derive(Debug)]
@@ -68,7 +76,7 @@ struct Driver {
     commands: mpsc::UnboundedReceiver<Command>,
     room: Arc<Semaphore>,
     status: watch::Sender<Status>,
-    history: watch::Sender<Option<Epoch>>,
+    history: watch::Sender<Option<History>>,
     last_ticket: u64,
     /// Who waits for a reply, and the room that the request takes until it is forgotten.
     waiting: HashMap<u64, Waiting>,
@@ -91,7 +99,7 @@ pub(crate) fn run(
     commands: mpsc::UnboundedReceiver<Command>,
     room: Arc<Semaphore>,
     status: watch::Sender<Status>,
-    history: watch::Sender<Option<Epoch>>,
+    history: watch::Sender<Option<History>>,
 ) -> impl Future<Output = ()> {
     let mut seed = [0; 32];
     rand::rng().fill_bytes(&mut seed);
@@ -282,6 +290,9 @@ impl Driver {
                 }
                 Effect::Disconnect => self.drop_link(),
                 Effect::Reply { ticket, result } => {
+                    if let Ok(Reply::Done(done)) = &result {
+                        self.note_done(done.rev);
+                    }
                     let waiting = self.waiting.get_mut(&ticket);
                     if let Some(reply) = waiting.and_then(|waiting| waiting.reply.take()) {
                         // Who asked has gone: that is fine.
@@ -301,12 +312,33 @@ impl Driver {
                 }
                 Effect::Status(status) => {
                     if let Status::Online(connection) = &status {
-                        self.history.send_replace(Some(connection.epoch));
+                        self.note_history(connection.epoch);
                     }
                     self.status.send_replace(status);
                 }
             }
         }
+    }
+
+    fn note_history(&mut self, epoch: Epoch) {
+        self.history.send_if_modified(|history| {
+            let another = history.is_none_or(|history| history.epoch != epoch);
+            if another {
+                *history = Some(History { epoch, done: Revision::ZERO });
+            }
+            another
+        });
+    }
+
+    /// Before the application is told: then it finds it in what it reads next.
+    fn note_done(&mut self, rev: Revision) {
+        self.history.send_if_modified(|history| {
+            let Some(history) = history.as_mut().filter(|history| history.done < rev) else {
+                return false;
+            };
+            history.done = rev;
+            true
+        });
     }
 
     fn drop_link(&mut self) {

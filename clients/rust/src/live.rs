@@ -161,13 +161,15 @@ impl Mirror {
         self.shared.received.load(Ordering::Relaxed)
     }
 
-    /// The entry at `path`.
+    /// The entry at `path`, as [`Mirror::snapshot`] has it.
     pub fn get(&self, path: &Path) -> Option<Entry> {
         self.shared.look().snapshot.get(path).cloned()
     }
 
-    /// All of it as it is now, with its cookie; costs O(1). Who reads [`Mirror::changes`] and saves
-    /// takes [`Changes::snapshot`] instead, which is never ahead of what was read.
+    /// All of it as it is now, with its cookie; costs O(1). A write that was answered may not be in
+    /// it yet: to read your own, wait for [`Mirror::at`] with the answer's revision before. Who
+    /// reads [`Mirror::changes`] and saves takes [`Changes::snapshot`] instead, which is never
+    /// ahead of what was read.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.look().snapshot.clone()
     }
@@ -193,7 +195,8 @@ impl Mirror {
     }
 
     /// Waits until it is fresh and at `rev` or later: with the revision of a write, until it shows
-    /// that write. Gives the revision that it is at then. A revision is of one history: where the
+    /// that write, `mirror.at(done.rev).await?` and then [`Mirror::get`] or [`Mirror::snapshot`].
+    /// Gives the revision that it is at then. A revision is of one history: where the
     /// broker has begun another (the `epoch` of a cookie), one of before may be far ahead.
     ///
     /// # Errors
@@ -253,6 +256,10 @@ impl Mirror {
             }
             positions.changed().await.map_err(|_| Error::MirrorClosed)?;
         }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shared.position.borrow().ended.is_some()
     }
 
     pub(crate) fn client(&self) -> &Client {

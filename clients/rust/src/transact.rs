@@ -8,6 +8,7 @@ use onetree_protocol::frame::{Condition, Do};
 use onetree_protocol::{Action, Depth, LogKey, Path, Revision, Value, View};
 use serde::Serialize;
 
+use crate::driver::History;
 use crate::errors::Error;
 use crate::live::Mirror;
 use crate::mirror::{Entry, Snapshot};
@@ -284,10 +285,22 @@ fn under<'a>(
 }
 
 impl Mirror {
+    /// The revision up to which things were done that this snapshot may lack, and the mirror will
+    /// show.
+    fn lacked(&self, snapshot: &Snapshot, own: Option<History>) -> Option<Revision> {
+        let epoch = snapshot.cookie().map(|cookie| cookie.epoch);
+        let done = own.filter(|own| Some(own.epoch) == epoch)?.done;
+        (snapshot.rev() < done && !self.has_ended()).then_some(done)
+    }
+
     /// Runs `run` against one snapshot of the fresh mirror and commits what it has written, on the
     /// condition that nothing it has read has changed; where something has, it waits for the mirror
     /// to show it and runs again. So `run` must have no effects of its own: it may run any
     /// number of times.
+    ///
+    /// What ends with an error of its own, or has written nothing, is judged by its snapshot alone:
+    /// that has all writes of this client which were answered before, and may be behind those of
+    /// others. Who must know more asks [`Client::get`](crate::Client::get), or writes.
     ///
     /// ```no_run
     /// # use onetree_client::{Mirror, Path, Value};
@@ -314,18 +327,26 @@ impl Mirror {
         mut run: impl FnMut(&mut Transaction) -> Result<T, Abort>,
     ) -> Result<Committed<T>, TransactError> {
         let mut runs: u32 = 0;
+        let own = self.client().history();
         loop {
             self.fresh().await?;
             runs = runs.saturating_add(1);
             let snapshot = self.snapshot();
             let mut tx = Transaction::new(self.view(), snapshot.clone());
             let result = run(&mut tx);
-            let result = match tx.ended(result) {
-                Ok(result) => result,
+            let ended = tx.ended(result);
+            let commits = ended.is_ok() && !tx.writes.is_empty();
+            let result = match ended {
                 Err(Abort::Retry) => {
                     self.changed(&snapshot, |now| tx.reads.differ(&snapshot, now)).await?;
                     continue;
                 }
+                // No broker judges it: it is to have seen what its client knows.
+                _ if !commits && let Some(done) = self.lacked(&snapshot, own) => {
+                    self.past(&snapshot, Some(done)).await?;
+                    continue;
+                }
+                Ok(result) => result,
                 Err(Abort::OutsideView(path)) => return Err(TransactError::OutsideView(path)),
                 Err(Abort::Failed(error)) => return Err(TransactError::Failed(error)),
             };

@@ -11,6 +11,7 @@ use onetree_client::{
     Verdict, View,
 };
 
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use broker::{path, rev};
@@ -145,6 +146,57 @@ async fn a_retry_that_the_application_goes_on_behind_ends_the_run_all_the_same()
     });
     let done = soon(transaction).await.unwrap();
     assert_eq!((done.result, done.runs), (true, 2));
+    drop(broker.await.unwrap());
+}
+
+/// The broker answers a put of `/a` before it tells the mirror of it, with a put of `/b` behind it.
+async fn late_delta(listener: TcpListener) -> Peer {
+    let mut peer = Peer::with_mirror(&listener).await;
+    let ClientFrame::Put(put) = peer.read().await else { panic!("no put") };
+    peer.done(put.id, 6).await;
+    let ClientFrame::Sync(sync) = peer.read().await else { panic!("no sync") };
+    peer.put("/a", 6).await;
+    peer.put("/b", 7).await;
+    let digests = Vec::new();
+    peer.say(ServerFrame::Sync(frame::Sync { id: Some(sync.id), rev: rev(7), digests })).await;
+    peer
+}
+
+#[tokio::test]
+async fn a_transaction_that_commits_nothing_has_seen_what_its_client_was_told_is_done() {
+    for fails in [true, false] {
+        let (listener, options) = listen().await;
+        let broker = tokio::spawn(late_delta(listener));
+        let (client, mirror) = mirror(options, MirrorOptions::new()).await;
+        soon(mirror.fresh()).await.unwrap();
+        soon(client.put(path("/a"), Value::text("x"))).await.unwrap();
+        let transaction = mirror.transact(|tx| match tx.get(&path("/a"))? {
+            None if fails => Err("it is not there")?,
+            there => Ok(there.is_some()),
+        });
+        let done = soon(transaction).await.unwrap();
+        assert_eq!((done.result, done.runs), (true, 2), "fails: {fails}");
+        // Once it has seen that, it is as it is.
+        let known = soon(mirror.transact(|tx| Ok(tx.get(&path("/c"))?.is_some()))).await.unwrap();
+        assert_eq!((known.result, known.runs), (false, 1));
+        drop(broker.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_on_a_mirror_that_gets_no_further_answers_from_what_there_is() {
+    let (listener, options) = listen().await;
+    let broker = tokio::spawn(async move {
+        let mut peer = Peer::with_mirror(&listener).await;
+        let ClientFrame::Put(put) = peer.read().await else { panic!("no put") };
+        peer.done(put.id, 6).await;
+        peer
+    });
+    let (client, mirror) = mirror(options, MirrorOptions::new().once()).await;
+    soon(mirror.fresh()).await.unwrap();
+    soon(client.put(path("/a"), Value::text("x"))).await.unwrap();
+    let seen = soon(mirror.transact(|tx| Ok(tx.get(&path("/a"))?.is_some()))).await.unwrap();
+    assert_eq!((seen.result, seen.runs), (false, 1));
     drop(broker.await.unwrap());
 }
 
