@@ -20,8 +20,9 @@ const CHANGES: usize = 16 * 1024;
 /// Nothing is lost and nothing grows without bound when they are read slowly: what has not been
 /// read is folded into one [`Event::Delta`] or [`Event::Fresh`], which costs no more than what
 /// differs. Only signals are dropped then, and heartbeats. That there is no connection now comes
-/// behind what changed: who shows whether a mirror is live goes by the last event. The connection,
-/// and other mirrors, never wait for a slow reader.
+/// behind what changed: who shows whether a mirror is live goes by the last event. That the session
+/// was lost is told by an [`Event::Online`] that is not `resumed`, whatever came behind it. The
+/// connection, and other mirrors, never wait for a slow reader.
 #[derive(Debug)]
 pub struct Changes {
     feed: Arc<Feed>,
@@ -86,6 +87,8 @@ struct Behind {
     gaps: Gaps,
     trouble: Option<Event>,
     link: Option<Event>,
+    /// Whether another session has begun.
+    lost: bool,
     ended: Option<Event>,
 }
 
@@ -241,7 +244,7 @@ fn weight(event: &Event) -> usize {
 impl Behind {
     fn new(from: Snapshot) -> Behind {
         let gaps = Gaps::new(from.clone());
-        Behind { from, fresh: false, gaps, trouble: None, link: None, ended: None }
+        Behind { from, fresh: false, gaps, trouble: None, link: None, lost: false, ended: None }
     }
 
     /// `before`, `now`: the mirror before it and behind it.
@@ -252,7 +255,11 @@ impl Behind {
             Event::Corrupt { .. } | Event::Broken { .. } | Event::Circling { .. } => {
                 self.trouble = Some(event);
             }
-            Event::Offline { .. } | Event::Online { .. } => self.link = Some(event),
+            Event::Offline { .. } => self.link = Some(event),
+            Event::Online { resumed } => {
+                self.lost |= !resumed;
+                self.link = Some(event);
+            }
             Event::Ended { .. } => self.ended = Some(event),
             Event::Refreshing { .. }
             | Event::Delta { .. }
@@ -270,9 +277,12 @@ impl Behind {
         }
         // That it is offline was so behind all of this, and is so still.
         let (offline, online) = match self.link {
-            Some(Event::Offline { .. }) => (self.link, None),
-            link => (None, link),
+            Some(Event::Offline { .. }) => (self.link, false),
+            link => (None, link.is_some()),
         };
+        // What went with a session does not come back with the next connection.
+        let resumed = !self.lost;
+        let online = (online || self.lost).then_some(Event::Online { resumed });
         let told = self.trouble.into_iter().chain(online);
         let mut items: VecDeque<Item> = told.map(|event| (event, before.clone())).collect();
         let mut events = Vec::new();
@@ -511,6 +521,26 @@ mod tests {
         let online = Event::Online { resumed: true };
         let told = folded(&at(1), [(offline, at(1)), (online, at(1)), (delta(2), at(2))]);
         let [Event::Online { .. }, Event::Delta { .. }] = &told[..] else { panic!("{told:?}") };
+    }
+
+    #[test]
+    fn that_a_session_was_lost_is_told_however_often_the_next_one_was_resumed() {
+        let online = |resumed| (Event::Online { resumed }, at(1));
+        let error = Arc::new(ConnectError::Lost("x".to_owned()));
+        let offline = |rev| (Event::Offline { error: error.clone(), retry_in: None }, at(rev));
+        let lost = || vec![offline(1), online(false), offline(1), online(true)];
+        let told = folded(&at(1), lost());
+        assert!(matches!(told[..], [Event::Online { resumed: false }]), "{told:?}");
+        let told = folded(&at(1), [lost(), vec![(delta(2), at(2)), offline(2)]].concat());
+        let [Event::Online { resumed: false }, Event::Delta { .. }, Event::Offline { .. }] =
+            told[..]
+        else {
+            panic!("{told:?}")
+        };
+        let told = folded(&at(1), [offline(1), online(true), offline(1), online(true)]);
+        assert!(matches!(told[..], [Event::Online { resumed: true }]), "{told:?}");
+        let told = folded(&at(1), [offline(1), online(true), offline(1)]);
+        assert!(matches!(told[..], [Event::Offline { .. }]), "{told:?}");
     }
 
     #[test]
