@@ -91,7 +91,7 @@ impl Link {
 
     /// What the broker allows this connection.
     pub(crate) fn limits(&self) -> Result<Limits, Failure> {
-        match &*self.client.status().borrow() {
+        match self.client.status() {
             Status::Online(connection) => Ok(connection.limits),
             _ => Err(lost("the connection was lost")),
         }
@@ -146,17 +146,17 @@ impl Link {
     /// Tells what becomes of the connection, to who waits for something else meanwhile; `bar` is
     /// drawn beside it.
     pub(crate) async fn tell(&self, bar: &ProgressBar) -> Infallible {
-        let mut status = self.client.status();
+        let mut statuses = self.client.statuses();
         let mut connection = Connection::default();
-        status.mark_unchanged();
-        while status.changed().await.is_ok() {
-            let news = match &*status.borrow_and_update() {
+        let _now = statuses.next().await;
+        while let Some(status) = statuses.next().await {
+            let news = match status {
                 Status::Online(now) => connection.online(now.resumed),
                 Status::Offline { error, retry_in } => {
                     if connection.is_online() {
                         self.losses.fetch_add(1, Ordering::Relaxed);
                     }
-                    connection.offline(&error.to_string(), Some(*retry_in))
+                    connection.offline(&error.to_string(), Some(retry_in))
                 }
                 // What is waited for ends with it, and says why.
                 Status::Connecting | Status::Ended { .. } => continue,
@@ -173,15 +173,12 @@ impl Link {
 
     /// Ends when the session is lost, with its ephemeral entries.
     pub(crate) async fn hold(&self) -> Failure {
-        let mut status = self.client.status();
+        let mut statuses = self.client.statuses();
         let mut connection = Connection::default();
-        status.mark_unchanged();
-        loop {
-            if status.changed().await.is_err() {
-                return lost("the client has ended");
-            }
-            match &*status.borrow_and_update() {
-                Status::Ended { error: Some(error) } => return not_connected(error),
+        let _now = statuses.next().await;
+        while let Some(status) = statuses.next().await {
+            match status {
+                Status::Ended { error: Some(error) } => return not_connected(&error),
                 Status::Online(now) if !now.resumed => {
                     return lost("the session was lost, and its ephemeral entries with it");
                 }
@@ -189,12 +186,13 @@ impl Link {
                     connection.online(true).and("; the entry was kept").aside(self.json);
                 }
                 Status::Offline { error, retry_in } => connection
-                    .offline(&error.to_string(), Some(*retry_in))
+                    .offline(&error.to_string(), Some(retry_in))
                     .and("; the entry may be gone by then")
                     .aside(self.json),
                 _ => {}
             }
         }
+        lost("the client has ended")
     }
 
     /// Ends the session, as soon as the broker has heard of it, or does not answer.

@@ -266,14 +266,11 @@ struct Epochs(Arc<Mutex<HashSet<Epoch>>>);
 
 impl Epochs {
     fn watch(&self, client: &Client) {
-        let (mut status, epochs) = (client.status(), self.0.clone());
+        let (mut statuses, epochs) = (client.statuses(), self.0.clone());
         tokio::spawn(async move {
-            loop {
-                if let Status::Online(connection) = &*status.borrow_and_update() {
+            while let Some(status) = statuses.next().await {
+                if let Status::Online(connection) = status {
                     epochs.lock().unwrap().insert(connection.epoch);
-                }
-                if status.changed().await.is_err() {
-                    return;
                 }
             }
         });

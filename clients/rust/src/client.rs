@@ -25,6 +25,7 @@ use crate::request::{
 };
 use crate::session::{self, Reply};
 use crate::shared::Shared;
+use crate::status::Statuses;
 use crate::transport;
 
 /// A client of one broker. Clones are handles to the same one, for any number of tasks; when the
@@ -62,14 +63,11 @@ impl Client {
     /// As [`Client::start`].
     pub async fn connect(options: Options) -> Result<Client, ConnectError> {
         let client = Client::start(options)?;
-        let mut status = client.status();
-        let done = |status: &Status| matches!(status, Status::Online(_) | Status::Ended { .. });
-        let error = match status.wait_for(done).await.as_deref() {
-            Ok(Status::Ended { error: Some(error) }) => ConnectError::clone(error),
-            Ok(Status::Ended { error: None }) | Err(_) => ConnectError::Lost(GONE.to_owned()),
-            Ok(_) => return Ok(client),
-        };
-        Err(error)
+        match client.until(|status| matches!(status, Status::Online(_))).await {
+            Ok(_) => Ok(client),
+            Err(Error::Closed { why: Some(why), .. }) => Err(ConnectError::clone(&why)),
+            Err(_) => Err(ConnectError::Lost(GONE.to_owned())),
+        }
     }
 
     /// Begins to connect and returns at once; what is asked meanwhile waits for the connection. The
@@ -111,9 +109,28 @@ impl Client {
         })
     }
 
-    /// How the client stands, now and whenever it changes.
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.inner.status.clone()
+    /// How the client stands.
+    pub fn status(&self) -> Status {
+        self.inner.status.borrow().clone()
+    }
+
+    /// How the client stands, now and whenever that changes.
+    pub fn statuses(&self) -> Statuses {
+        Statuses::new(self.inner.status.clone())
+    }
+
+    /// Waits until it stands so: `client.until(|status| matches!(status, Status::Online(_)))`.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when it has ended instead.
+    pub async fn until(&self, is: impl Fn(&Status) -> bool) -> Result<Status, Error> {
+        let mut statuses = self.statuses();
+        while let Some(status) = statuses.next().await {
+            if is(&status) {
+                return Ok(status);
+            }
+        }
+        Err(self.closed(None))
     }
 
     /// Puts `value` at `path`. See [`Put`] for conditions and a time to live.

@@ -38,7 +38,8 @@
 //!
 //! # Layout
 //!
-//! - [`Client`], [`Options`]: the connection. [`Put`], [`Append`], … [`Write`]: what is written
+//! - [`Client`], [`Options`]: the connection; [`Status`], [`Statuses`]: how it stands. [`Put`],
+//!   [`Append`], … [`Write`]: what is written
 //! - [`Mirror`]: a live copy; [`Changes`], [`Event`]: what happens to it; [`Snapshot`]: it, at one
 //!   revision
 //! - [`Keep`]: where it survives the process; [`Mirror::transact`], [`Transaction`]: transactions
@@ -63,6 +64,7 @@ mod options;
 mod request;
 pub mod session;
 mod shared;
+mod status;
 mod transact;
 mod transport;
 mod word;
@@ -76,6 +78,7 @@ pub use live::{Mirror, MirrorOptions};
 pub use mirror::{Difference, Entry, Snapshot};
 pub use options::{Options, Reconnect};
 pub use request::{Append, Delete, Done, DropTree, Found, List, Put, Trim, Txn, Write};
+pub use status::Statuses;
 pub use transact::{Abort, Committed, TransactError, Transaction};
 pub use word::word;
 

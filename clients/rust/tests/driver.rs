@@ -96,7 +96,7 @@ fn a_client_ends_with_its_runtime_and_says_so() {
         drop(one);
         let two = runtime::Builder::new_current_thread().enable_all().build().unwrap();
         two.block_on(async {
-            assert!(matches!(&*client.status().borrow(), Status::Ended { error: Some(_) }));
+            assert!(matches!(client.status(), Status::Ended { error: Some(_) }));
             assert!(!mirror.is_fresh());
             let is_told = |error: &Error| matches!(error, Error::Closed { why: Some(_), .. });
             // Nobody knows what became of them.
@@ -198,12 +198,8 @@ async fn a_token_function_that_panics_has_given_no_token() {
         }
     });
     let client = Client::start(options).unwrap();
-    let mut status = client.status();
-    let offline = status.wait_for(|status| matches!(status, Status::Offline { .. }));
-    let why = match &*soon(offline).await.unwrap() {
-        Status::Offline { error, .. } => error.clone(),
-        other => panic!("{other:?}"),
-    };
+    let offline = client.until(|status| matches!(status, Status::Offline { .. }));
+    let Status::Offline { error: why, .. } = soon(offline).await.unwrap() else { panic!() };
     assert!(matches!(&*why, ConnectError::Token(_)), "{why:?}");
     let (_peer, hello) = soon(Peer::accept(&listener, 4)).await;
     assert_eq!(hello.token.as_deref(), Some("t"));
@@ -223,6 +219,35 @@ async fn an_attempt_to_connect_takes_no_longer_than_it_may() {
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
     let took = began.elapsed();
     assert!(took < Duration::from_secs(11), "{took:?}");
+}
+
+/// Each as it comes, and what was not followed is told as of now.
+#[tokio::test]
+async fn how_a_client_stands_is_told_and_holds_nothing_up() {
+    let (listener, options) = listen().await;
+    let client = Client::start(options).unwrap();
+    let mut statuses = client.statuses();
+    assert!(matches!(soon(statuses.next()).await, Some(Status::Connecting)));
+    let (peer, _) = soon(Peer::accept(&listener, 4)).await;
+    assert!(matches!(soon(statuses.next()).await, Some(Status::Online(_))));
+    // What is held here changes nothing there.
+    let held = client.status();
+    drop(peer);
+    assert!(matches!(soon(statuses.next()).await, Some(Status::Offline { .. })));
+    let (peer, _) = soon(Peer::accept(&listener, 4)).await;
+    soon(client.until(|status| matches!(status, Status::Online(_)))).await.unwrap();
+    assert!(matches!(held, Status::Online(_)));
+    drop(peer);
+    soon(client.clone().close()).await;
+    while let Some(status) = soon(statuses.next()).await {
+        if matches!(status, Status::Ended { error: None }) {
+            break;
+        }
+    }
+    assert!(soon(statuses.next()).await.is_none());
+    let never = soon(client.until(|status| matches!(status, Status::Online(_)))).await;
+    assert!(matches!(never, Err(Error::Closed { why: None, sent: None })), "{never:?}");
+    assert!(matches!(soon(client.statuses().next()).await, Some(Status::Ended { error: None })));
 }
 
 #[tokio::test]

@@ -54,8 +54,7 @@ async fn a_reader_that_begins_while_there_is_no_connection_is_told_so() {
     let (client, mirror) = mirror(options, MirrorOptions::new()).await;
     soon(mirror.fresh()).await.unwrap();
     drop(broker.await.unwrap());
-    let mut status = client.status();
-    soon(status.wait_for(|status| matches!(status, Status::Offline { .. }))).await.unwrap();
+    soon(client.until(|status| matches!(status, Status::Offline { .. }))).await.unwrap();
     let mut changes = mirror.changes();
     let told = [changes.try_next().unwrap(), changes.try_next().unwrap()];
     assert!(matches!(told, [Event::Fresh { .. }, Event::Offline { .. }]), "{told:?}");

@@ -70,10 +70,10 @@ impl Adapter {
         }
         Ok(match &op[..] {
             "status" => {
-                let (mut status, wanted) = (client.status(), c["wait"].as_str());
+                let wanted = c["wait"].as_str();
                 let reached = |now: &Status| wanted.is_none_or(|wanted| now.as_str() == wanted);
-                let now = status.wait_for(reached).await?.as_str();
-                json!({ "status": now, "asked": ASKED.load(Ordering::Relaxed) })
+                let now = client.until(reached).await?;
+                json!({ "status": now.as_str(), "asked": ASKED.load(Ordering::Relaxed) })
             }
             "close" => json!(client.close().await),
             "leave" => json!(client.leave().await),
