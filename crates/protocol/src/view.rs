@@ -19,7 +19,9 @@ pub struct View {
     pub depth: Depth,
     /// Patterns for the segments below the base; a path is seen when any matches. None: all.
     pub patterns: Vec<Pattern>,
-    /// Only the newest so many entries of each log; `None`: all.
+    /// Only the newest so many entries of each log where a mirror begins, and whatever comes later;
+    /// `None`: all. So a mirror grows, until old entries are trimmed, it starts again from nothing
+    /// (`resync`), or it was away and has missed more than so many: then it has the newest again.
     pub tail: Option<u32>,
     /// Whether values come along; without, a mirror knows paths and revisions only.
     pub values: bool,
