@@ -11,7 +11,6 @@ use onetree_protocol::frame::{Auth, ClientFrame, Get, SendSignal};
 use onetree_protocol::{Change, Code, Epoch, LogKey, Path, Value, View};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
 use crate::driver::{self, Command, History};
 use crate::errors::{ConnectError, Error, GONE, Refusal, Sent};
@@ -48,8 +47,8 @@ struct Inner {
     history: watch::Receiver<Option<History>>,
     last_sub: AtomicU32,
     mirrors: Mutex<Vec<Weak<Shared>>>,
-    /// Who saves the mirrors that are kept.
-    keepers: Mutex<Vec<(Arc<Shared>, JoinHandle<()>)>>,
+    /// Of the mirrors those that somebody keeps still.
+    kept: Mutex<Vec<Arc<Shared>>>,
 }
 
 impl Client {
@@ -104,7 +103,7 @@ impl Client {
                 history,
                 last_sub: AtomicU32::new(0),
                 mirrors: Mutex::default(),
-                keepers: Mutex::default(),
+                kept: Mutex::default(),
             }),
         })
     }
@@ -268,10 +267,10 @@ impl Client {
         let sub = self.inner.last_sub.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let shared = Shared::new(sub, view.clone(), saved.clone(), keep.is_some());
         if let Some(keep) = keep {
-            let keeper = keeper::run(shared.clone(), keep.into(), shared.initial());
-            let mut keepers = self.inner.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-            keepers.retain(|(_, keeper)| !keeper.is_finished());
-            keepers.push((shared.clone(), self.inner.runtime.spawn(keeper)));
+            self.inner.runtime.spawn(keeper::run(shared.clone(), keep.into(), shared.initial()));
+            let mut kept = self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.retain(|mirror| mirror.is_kept());
+            kept.push(shared.clone());
         }
         let mut mirrors = self.inner.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
         mirrors.retain(|mirror| mirror.strong_count() > 0);
@@ -306,14 +305,12 @@ impl Client {
             // An error means that it has ended.
             let _ = ended.await;
         }
-        let keepers = {
-            let mut keepers = self.inner.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *keepers)
-        };
-        for (shared, keeper) in keepers {
-            shared.finish();
-            // It is over either way.
-            let _ = keeper.await;
+        // They stay there: somebody else may be closing as well, also when this is dropped.
+        let kept = self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for mirror in kept {
+            mirror.finish();
+            // `Mirror::keep_error` says it.
+            let _ = mirror.released().await;
         }
     }
 

@@ -215,6 +215,10 @@ impl Shared {
         self.moved.notify_one();
     }
 
+    pub(crate) fn is_kept(&self) -> bool {
+        *self.kept.borrow()
+    }
+
     /// Waits until it is saved for the last time, and its file is free.
     pub(crate) async fn released(&self) -> Result<(), KeepError> {
         // The sender is ours: it does not go away.

@@ -14,6 +14,7 @@ use onetree_client::{
     Act, Change, Client, Delete, Keep, KeepError, MirrorOptions, Path, Reason, RefreshKind,
     Revision, Saver, Snapshot, Value, View,
 };
+use tokio::runtime;
 
 /// A directory of one test's own, gone with it.
 struct Directory(PathBuf);
@@ -205,4 +206,37 @@ fn a_mirror_is_saved_whichever_runtime_it_was_made_on_and_when_it_cannot_be_says
     let three = runtime();
     assert!(matches!(three.block_on(mirror.close()), Err(KeepError::Write { .. })));
     assert!(Keep::open(&file).is_ok());
+}
+
+/// However many are closing, and though one of them has given up.
+#[test]
+fn who_closes_a_client_returns_when_its_mirrors_are_saved() {
+    let directory = Directory::new("closes");
+    let file = directory.0.join("mirror.jsonl");
+    let runtime =
+        runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    runtime.unwrap().block_on(async {
+        let (listener, options) = peer::listen().await;
+        let broker = tokio::spawn(async move { peer::Peer::with_mirror(&listener).await });
+        let client = Client::connect(options).await.unwrap();
+        let how = MirrorOptions::new().keep(&file).unwrap();
+        let mirror = client.mirror(View::tree(Path::root()), how);
+        // Nothing is saved until this is let go of.
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || gone.recv());
+        mirror.fresh().await.unwrap();
+        drop(broker.await.unwrap());
+        let short = Duration::from_millis(50);
+        assert!(tokio::time::timeout(short, client.clone().close()).await.is_err());
+        let closing = [(); 2].map(|()| tokio::spawn(client.clone().close()));
+        tokio::time::sleep(short).await;
+        assert!(!closing.iter().any(|closing| closing.is_finished()));
+        assert!(!file.exists());
+        drop(go);
+        for closing in closing {
+            tokio::time::timeout(Duration::from_secs(10), closing).await.unwrap().unwrap();
+            assert!(file.exists());
+        }
+        client.close().await;
+    });
 }
