@@ -429,7 +429,10 @@ impl<T> Future for Pending<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         // Nobody knows what became of it.
-        let reply = answer.unwrap_or(Err(Error::Closed { why: None, sent: Some(self.sent) }))?;
+        let reply = answer.unwrap_or_else(|_| {
+            let why = Some(Arc::new(ConnectError::Lost(GONE.to_owned())));
+            Err(Error::Closed { why, sent: Some(self.sent) })
+        })?;
         Poll::Ready((self.take)(reply).ok_or_else(|| {
             // A write may have happened: it is not to be asked again.
             let message = "the broker answered something else than was asked";

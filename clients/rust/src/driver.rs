@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use onetree_protocol::frame::ClientFrame;
@@ -12,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::errors::{ConnectError, Error, GONE};
+use crate::errors::{ConnectError, Error, GONE, PANICKED};
 use crate::event::{Event, Status};
 use crate::mirror;
 use crate::options::{Hook, Options};
@@ -358,7 +359,8 @@ impl Drop for Driver {
             // They know.
             self.mirrors.clear();
         } else {
-            let error = Some(Arc::new(ConnectError::Lost(GONE.to_owned())));
+            let why = if thread::panicking() { PANICKED } else { GONE };
+            let error = Some(Arc::new(ConnectError::Lost(why.to_owned())));
             self.status.send_replace(Status::Ended { error });
         }
         // Who waits for room is to learn it now: when the runtime ends, its clock does next.

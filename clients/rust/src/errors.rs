@@ -10,8 +10,10 @@ use onetree_protocol::frame::ErrorFrame;
 use onetree_protocol::{Action, Code, Path, Revision};
 use serde::{Serialize, Serializer};
 
-/// Why nothing goes on any more when the client's task is gone.
-pub(crate) const GONE: &str = "the client's task has ended";
+/// Why nothing goes on any more when the client's task was taken away.
+pub(crate) const GONE: &str = "the runtime that the client ran on has ended";
+/// Or has ended by itself, as it never should.
+pub(crate) const PANICKED: &str = "the client's task has panicked";
 
 /// A "no" with its code: the broker's answer, or this client's own where it knows the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +115,7 @@ pub enum Error {
     /// without, or one of mode `once` is fresh.
     #[error("the mirror is closed")]
     MirrorClosed,
-    /// The client has ended.
+    /// The client has ended, for good: what is to be done next is done with another one.
     #[error("{}{}", match .why { Some(why) => format!("the client has ended: {why}"), None => "the client is closed".to_owned() }, .sent.map_or("", |sent| sent.told("; it may have happened")))]
     Closed {
         /// Why it ended by itself; `None` when it was closed.
@@ -149,6 +151,10 @@ impl Error {
     /// What to do next. A write that was sent and not answered is not to be tried again as a new
     /// one, which would happen as well: [`Action::Stop`], as for [`Code::OutcomeUnknown`]. A read
     /// may be.
+    ///
+    /// Of [`Error::Closed`] it is what helps against that which ended the client. Where that is to
+    /// retry, a new client may do better: this one never will, and a loop that asks it again and
+    /// again spins.
     pub fn action(&self) -> Action {
         match self {
             Error::Refused(refusal) => refusal.code.action(),
@@ -214,7 +220,7 @@ pub enum ConnectError {
     /// The broker did not take `hello`, or ended the connection.
     #[error("{0}")]
     Refused(Refusal),
-    /// The connection was lost.
+    /// The connection was lost, also because the runtime that the client ran on has ended.
     #[error("the connection was lost: {0}")]
     Lost(String),
     /// Nothing came for so long that the connection is taken for dead.
