@@ -24,6 +24,7 @@ const CHANGES: usize = 16 * 1024;
 /// was lost is told by an [`Event::Online`] that is not `resumed`, whatever came behind it. The
 /// connection, and other mirrors, never wait for a slow reader.
 #[derive(Debug)]
+#[must_use = "it tells nothing until it is asked"]
 pub struct Changes {
     feed: Arc<Feed>,
     ready: VecDeque<Item>,

@@ -28,8 +28,11 @@ use crate::status::Statuses;
 use crate::transport;
 
 /// A client of one broker. Clones are handles to the same one, for any number of tasks; when the
-/// last one is dropped, mirrors included, it closes as [`Client::close`] does.
+/// last one is dropped, mirrors included, it closes as [`Client::close`] does, but nobody waits for
+/// that: a `main` that ends then takes the runtime along, with what was asked and not sent yet, and
+/// with the last save of what is kept. So `client.close().await` comes first.
 #[derive(Clone, Debug)]
+#[must_use = "a client closes when it is dropped"]
 pub struct Client {
     inner: Arc<Inner>,
 }
@@ -69,9 +72,10 @@ impl Client {
         }
     }
 
-    /// Begins to connect and returns at once; what is asked meanwhile waits for the connection. The
-    /// client runs on the runtime that this is called in, and ends with it; it can be used from any
-    /// thread and executor.
+    /// Begins to connect and returns at once; what is asked meanwhile waits for the connection.
+    /// Where there is no broker at first it ends, as [`Client::connect`] fails, unless it is to
+    /// connect again [`Always`](crate::Reconnect::Always). The client runs on the runtime that this
+    /// is called in, and ends with it; it can be used from any thread and executor.
     ///
     /// # Errors
     /// When the URL is not one of a broker, or the label cannot be.
@@ -181,7 +185,9 @@ impl Client {
     }
 
     /// Writes, and waits for the answer. A write that was sent and whose answer was lost is sent
-    /// again until it has one, and takes effect once; dropping this future does not take it back.
+    /// again until it has one, and takes effect once. So it is with [`Client::put`] and all others:
+    /// nothing is asked before the future is polled, nor where it is dropped while it waits for
+    /// room in the queue; dropping it later does not take the write back.
     ///
     /// # Errors
     /// See [`Error`].
@@ -191,6 +197,8 @@ impl Client {
 
     /// Waits for room in the queue, at most [`Options::request_timeout`], puts the write there, and
     /// returns without its answer: so one task can have thousands on their way, in their order.
+    /// Nothing is asked before it is polled; what is in the queue stays there, also when the
+    /// [`Pending`] is dropped.
     ///
     /// # Errors
     /// When there was no room in time, or the client has ended.
@@ -200,8 +208,8 @@ impl Client {
         self.ask(frame, of, done).await
     }
 
-    /// As [`Client::enqueue`] without waiting: the write is in the queue when this returns, or the
-    /// answer is [`Error::QueueFull`].
+    /// As [`Client::enqueue`] without waiting: the write is in the queue when this returns, and
+    /// stays there also when the [`Pending`] is dropped, or the answer is [`Error::QueueFull`].
     pub fn submit(&self, write: impl Into<Write>) -> Pending<Done> {
         let Write(frame) = write.into();
         let permit = self.inner.room.clone().try_acquire_many_owned(self.weight(&frame));
@@ -404,7 +412,8 @@ fn ok(reply: Reply) -> Option<()> {
     matches!(reply, Reply::Ok).then_some(())
 }
 
-/// A request that is on its way: a future of its answer. Dropping it does not take it back.
+/// A request that is on its way: a future of its answer, whether it is polled or not. Dropping it
+/// does not take the request back.
 #[derive(Debug)]
 #[must_use = "the answer may be an error"]
 pub struct Pending<T> {

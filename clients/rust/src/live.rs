@@ -22,6 +22,7 @@ use crate::shared::{Position, Shared};
 
 /// How a mirror is kept.
 #[derive(Debug, Default)]
+#[must_use = "it is for `Client::mirror`"]
 pub struct MirrorOptions {
     pub(crate) sub: SubOptions,
     pub(crate) saved: Option<Snapshot>,
@@ -126,8 +127,11 @@ impl From<&Sub> for MirrorOptions {
 }
 
 /// A live copy of a part of the tree, which the client keeps right: at every moment it is its view
-/// of the tree at [`Mirror::rev`], exactly. It ends when it is dropped.
+/// of the tree at [`Mirror::rev`], exactly. It ends when it is dropped, and with it what it tells
+/// its readers: [`Changes`] keeps no mirror alive. Nobody waits for the last save then, as
+/// [`Mirror::close`] does.
 #[derive(Debug)]
+#[must_use = "a mirror ends when it is dropped"]
 pub struct Mirror {
     client: Client,
     shared: Arc<Shared>,

@@ -10,6 +10,7 @@ use onetree_protocol::Codec;
 
 /// How a client connects: where to, as whom, and how patiently.
 #[derive(Clone)]
+#[must_use = "they are for `Client::connect` and `Client::start`"]
 pub struct Options {
     pub(crate) url: String,
     pub(crate) codec: Codec,

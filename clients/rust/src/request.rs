@@ -12,10 +12,12 @@ use crate::errors::{Error, Refusal, Sent};
 /// [`Delete`], [`DropTree`], [`Trim`] or [`Txn`], or from a frame of the protocol, whose numbers
 /// the client sets.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is written until it is given to a client"]
 pub struct Write(pub(crate) ClientFrame);
 
 /// `put`: the entry is now this.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is written until it is given to a client"]
 pub struct Put(frame::Put);
 
 impl Put {
@@ -58,6 +60,7 @@ impl Put {
 
 /// `append`: a new entry of a log, whose key the broker assigns; [`Done::paths`] has it.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is written until it is given to a client"]
 pub struct Append(frame::Append);
 
 impl Append {
@@ -81,6 +84,7 @@ impl Append {
 
 /// `delete`: the entry is gone; of nothing is no error.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is written until it is given to a client"]
 pub struct Delete(frame::Delete);
 
 impl Delete {
@@ -98,6 +102,7 @@ impl Delete {
 
 /// `drop`: everything at and under a path is gone.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is written until it is given to a client"]
 pub struct DropTree(frame::DropTree);
 
 impl DropTree {
@@ -115,6 +120,7 @@ impl DropTree {
 
 /// `trim`: a log's entries up to and including a key are gone.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is written until it is given to a client"]
 pub struct Trim(frame::Trim);
 
 impl Trim {
@@ -126,6 +132,7 @@ impl Trim {
 
 /// `txn`: several changes as one commit, all or nothing, when all conditions hold.
 #[derive(Clone, Debug, Default)]
+#[must_use = "nothing is written until it is given to a client"]
 pub struct Txn(frame::Txn);
 
 impl Txn {
@@ -184,6 +191,7 @@ impl Txn {
 
 /// `list`: a page of the entries at and under a path.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is read until it is given to a client"]
 pub struct List(pub(crate) frame::List);
 
 impl List {

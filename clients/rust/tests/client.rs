@@ -287,7 +287,7 @@ async fn a_scheme_is_one_in_capitals_too() {
     let (listener, _) = listen().await;
     let address = listener.local_addr().unwrap();
     let broker = tokio::spawn(async move { Peer::accept(&listener, 1).await });
-    Client::connect(Options::new(format!(" WS://{address}/v1/sync"))).await.unwrap();
+    drop(Client::connect(Options::new(format!(" WS://{address}/v1/sync"))).await.unwrap());
     drop(broker.await.unwrap());
 }
 
