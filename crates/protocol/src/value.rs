@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
+use crate::json::JsonError;
 use crate::limits::MEDIA_TYPE_BYTES;
 
 /// What a topic holds: bytes, and what they are. Cloning costs a reference count or two.
@@ -29,11 +32,38 @@ impl Value {
     pub fn octets(bytes: &[u8]) -> Value {
         Value { media: MediaType::Octets, bytes: bytes.into() }
     }
+
+    /// The bytes as text, where they are UTF-8; of JSON its text, quotes and all.
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes).ok()
+    }
+
+    /// What the JSON says, read by serde: `value.parse_json::<Theme>()?`.
+    ///
+    /// # Errors
+    /// When the value is no JSON, or says something else.
+    pub fn parse_json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, JsonError> {
+        if self.media != MediaType::Json {
+            return Err(JsonError(format!("the value is {}", self.media)));
+        }
+        serde_json::from_slice(&self.bytes).map_err(|error| JsonError(error.to_string()))
+    }
 }
 
+/// So much of a value is printed, bytes: a log is for people.
+const PRINTED: usize = 64;
+
 impl fmt::Debug for Value {
+    /// Its media type, and how it begins.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", self.media, String::from_utf8_lossy(&self.bytes))
+        let Value { media, bytes } = self;
+        if bytes.len() <= PRINTED {
+            return write!(f, "{media} {:?}", String::from_utf8_lossy(bytes));
+        }
+        let head = String::from_utf8_lossy(&bytes[..PRINTED]);
+        // The last character may have been cut.
+        let head = head.strip_suffix(char::REPLACEMENT_CHARACTER).unwrap_or(&head);
+        write!(f, "{media} {head:?}… ({} bytes)", bytes.len())
     }
 }
 
@@ -106,5 +136,39 @@ impl MediaType {
 impl fmt::Display for MediaType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_value_is_read_as_what_it_is() {
+        let theme = Value::json(r#"{"dark":true}"#);
+        assert_eq!(theme.as_str(), Some(r#"{"dark":true}"#));
+        let read: BTreeMap<String, bool> = theme.parse_json().unwrap();
+        assert_eq!(read, BTreeMap::from([("dark".to_owned(), true)]));
+        assert_eq!(Value::json(r#""hello""#).parse_json::<&str>(), Ok("hello"));
+        assert_eq!(Value::text("hello").as_str(), Some("hello"));
+        assert_eq!(Value::octets(&[0xff]).as_str(), None);
+        // Text that looks like JSON is none, and JSON may be something else than was hoped for.
+        let error = Value::text("3").parse_json::<u32>().unwrap_err();
+        assert_eq!(error.to_string(), "the value is text/plain");
+        assert!(Value::json("-3").parse_json::<u32>().is_err());
+    }
+
+    #[test]
+    fn of_a_large_value_its_beginning_is_printed() {
+        assert_eq!(format!("{:?}", Value::text("hello")), r#"text/plain "hello""#);
+        let whole = "x".repeat(PRINTED);
+        assert_eq!(format!("{:?}", Value::text(&whole)), format!("text/plain {whole:?}"));
+        // It is cut between two characters.
+        let large = format!("{}ä and more", "x".repeat(PRINTED - 1));
+        let printed = format!("text/plain {:?}… ({} bytes)", "x".repeat(PRINTED - 1), large.len());
+        assert_eq!(format!("{:?}", Value::text(&large)), printed);
+        assert!(format!("{:?}", Value::octets(&[0xff; 1 << 20])).len() < 300);
     }
 }
