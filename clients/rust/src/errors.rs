@@ -48,6 +48,8 @@ impl Refusal {
     }
 }
 
+impl std::error::Error for Refusal {}
+
 impl From<ErrorFrame> for Refusal {
     fn from(frame: ErrorFrame) -> Refusal {
         Refusal {
@@ -178,7 +180,7 @@ pub enum ConnectError {
     /// The URL is not one of a broker.
     #[error("{url}: {why}")]
     Url {
-        /// The URL.
+        /// The URL, without a password.
         url: String,
         /// What is wrong with it.
         why: String,

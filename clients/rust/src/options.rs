@@ -136,10 +136,10 @@ impl Options {
 }
 
 impl fmt::Debug for Options {
-    /// Without the token.
+    /// Without what is secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("url", &self.url)
+            .field("url", &shown(&self.url))
             .field("codec", &self.codec)
             .field("label", &self.label)
             .field("hook", &self.hook)
@@ -152,6 +152,13 @@ impl fmt::Debug for Options {
             .field("backoff_cap", &self.backoff_cap)
             .finish_non_exhaustive()
     }
+}
+
+/// A URL as it may stand in a log: without what comes before an `@`, which may be a password.
+pub(crate) fn shown(url: &str) -> String {
+    let Some((secret, rest)) = url.rsplit_once('@') else { return url.to_owned() };
+    let scheme = secret.find("://").map_or("", |at| &secret[..at + 3]);
+    format!("{scheme}…@{rest}")
 }
 
 type Asking = Pin<Box<dyn Future<Output = Result<String, Box<dyn Error + Send + Sync>>> + Send>>;
@@ -176,11 +183,19 @@ impl fmt::Debug for Hook {
 mod tests {
     use super::*;
     use crate::session::Session;
+    use crate::transport::Target;
 
     #[test]
     fn what_is_secret_is_not_printed() {
-        let options = Options::new("ws://localhost").token("sesame").label("door");
-        let printed = format!("{options:?} {:?}", Session::new(options.clone(), [1; 32]));
-        assert!(printed.contains("door") && !printed.contains("sesame"), "{printed}");
+        for url in ["ws://me:sesame@localhost", "http://me:ses/sesame@there/"] {
+            let options = Options::new(url).token("sesame").label("door");
+            let session = Session::new(options.clone(), [1; 32]);
+            let target = Target::parse(url).map(|_| ());
+            let printed = format!("{options:?} {session:?} {target:?}");
+            assert!(printed.contains("door") && !printed.contains("sesame"), "{printed}");
+        }
+        assert_eq!(shown("ws://localhost:7400/v1/sync"), "ws://localhost:7400/v1/sync");
+        assert_eq!(shown("ws://me:sesame@localhost"), "ws://…@localhost");
+        assert_eq!(shown("me@there"), "…@there");
     }
 }

@@ -64,8 +64,9 @@ pub enum TransactError {
     /// The function read what the mirror does not see. Nothing was written.
     #[error("{0} is outside of what the mirror sees")]
     OutsideView(Path),
-    /// The function's own error. Nothing was written.
-    #[error("{0}")]
+    /// The function's own error, which this says as if it was that: what is behind it is `source`.
+    /// Nothing was written.
+    #[error(transparent)]
     Failed(Box<dyn StdError + Send + Sync>),
 }
 

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketCon
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::errors::{ConnectError, Refusal};
+use crate::options::shown;
 use crate::session::Session;
 
 /// The path of the protocol, where a URL has none.
@@ -36,7 +37,7 @@ pub(crate) struct Target {
 impl Target {
     /// Reads `ws://host[:port][/path]`.
     pub(crate) fn parse(url: &str) -> Result<Target, ConnectError> {
-        let wrong = |why: &str| ConnectError::Url { url: url.to_owned(), why: why.to_owned() };
+        let wrong = |why: &str| ConnectError::Url { url: shown(url), why: why.to_owned() };
         let uri: Uri = url.trim().parse().map_err(|_| wrong("not a URL: ws://host:port is one"))?;
         match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
             Some("ws") => {}
@@ -111,7 +112,7 @@ impl Link {
             message: error.to_string(),
         };
         let request = target.request(codec).map_err(|error| ConnectError::Url {
-            url: target.uri.to_string(),
+            url: shown(&target.uri.to_string()),
             why: error.to_string(),
         })?;
         let stream = TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 
 use onetree_protocol::{Code, DecodeError, PathError, PatternError};
 
-use crate::errors::{ConnectError, Error};
+use crate::errors::{ConnectError, Error, Refusal};
 use crate::keep::KeepError;
 use crate::transact::TransactError;
 
@@ -23,6 +23,7 @@ pub fn word(error: &(dyn StdError + 'static)) -> Option<&'static str> {
         return Some(error.word());
     }
     let code = error.downcast_ref::<DecodeError>().map(|error| error.code);
+    let code = code.or_else(|| error.downcast_ref::<Refusal>().map(|refusal| refusal.code));
     let code = code.or_else(|| error.is::<PathError>().then_some(Code::BadPath));
     let code = code.or_else(|| error.is::<PatternError>().then_some(Code::BadPattern));
     code.map(Code::as_str)

@@ -4,11 +4,13 @@ mod broker;
 #[expect(dead_code, reason = "what other tests need")]
 mod peer;
 
+use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
 use onetree_client::{
-    Action, Append, Client, ConnectError, Error, KeepError, Reconnect, Sent, TransactError, Value,
+    Action, Append, Client, Code, ConnectError, Error, KeepError, Reconnect, Refusal, Sent,
+    TransactError, Value, word,
 };
 
 use broker::path;
@@ -47,6 +49,30 @@ fn what_is_the_applications_to_mend_says_so() {
     assert_eq!(TransactError::OutsideView(at).action(), Action::Fix);
     assert_eq!(TransactError::Client(Error::QueueFull).action(), Action::Retry);
     assert_eq!(TransactError::Failed("mine".into()).action(), Action::Stop);
+}
+
+#[test]
+fn what_is_behind_an_error_is_not_lost() {
+    #[derive(Debug)]
+    struct Mine(std::num::ParseIntError);
+    impl std::fmt::Display for Mine {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("no balance")
+        }
+    }
+    impl StdError for Mine {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.0)
+        }
+    }
+    let failed = TransactError::Failed(Mine("x".parse::<u8>().unwrap_err()).into());
+    assert_eq!(failed.to_string(), "no balance");
+    assert!(failed.source().is_some_and(|source| source.is::<std::num::ParseIntError>()));
+    // A refusal is an error as well, by itself.
+    let code = Code::ReadOnly;
+    let (message, path, rev, retry_in) = ("no".to_owned(), None, None, None);
+    let refusal: Box<dyn StdError> = Refusal { code, message, path, rev, retry_in }.into();
+    assert_eq!(word(&*refusal), Some("read-only"));
 }
 
 #[tokio::test]
