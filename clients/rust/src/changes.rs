@@ -1,8 +1,12 @@
 //! What happens to a mirror, in order, for an application that reads it at its own pace.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
+use futures_util::Stream;
 use onetree_protocol::Change;
 use tokio::sync::Notify;
 
@@ -64,7 +68,6 @@ type Item = (Event, Snapshot);
 #[derive(Debug)]
 pub(crate) struct Feed {
     inner: Mutex<Inner>,
-    more: Notify,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,8 @@ struct Inner {
     behind: Option<Behind>,
     /// The mirror as of the last event that was put in.
     last: Snapshot,
+    /// Who waits for more.
+    waker: Option<Waker>,
 }
 
 /// Events folded. Starts when the queue is full; ends when the application has read it.
@@ -102,15 +107,17 @@ impl Changes {
     /// The next event; `None` behind [`Event::Ended`]. Nothing is lost when this is dropped before
     /// it is done.
     pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.try_next() {
-                return Some(event);
-            }
-            if self.ended {
-                return None;
-            }
-            self.feed.more.notified().await;
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &Context<'_>) -> Poll<Option<Event>> {
+        let mut event = self.try_next();
+        if event.is_none() && !self.ended {
+            self.feed.lock().waker = Some(context.waker().clone());
+            // What came before that wakes nobody.
+            event = self.try_next();
         }
+        if event.is_none() && !self.ended { Poll::Pending } else { Poll::Ready(event) }
     }
 
     /// The next event, when there is one now.
@@ -151,6 +158,15 @@ impl Changes {
     }
 }
 
+/// The same events, for what takes streams.
+impl Stream for Changes {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.poll(context)
+    }
+}
+
 impl Drop for Changes {
     /// Who keeps the mirror waits for this reader no more.
     fn drop(&mut self) {
@@ -175,8 +191,9 @@ impl Feed {
             folded.fold(event, &initial, &last);
         }
         let past = folded.map(|folded| (folded, last.clone()));
-        let inner = Inner { past, queue: VecDeque::new(), changes: 0, behind: None, last };
-        Feed { inner: Mutex::new(inner), more: Notify::new() }
+        let (queue, changes) = (VecDeque::new(), 0);
+        let inner = Inner { past, queue, changes, behind: None, last, waker: None };
+        Feed { inner: Mutex::new(inner) }
     }
 
     /// Something happened; `None`: only the revision moved.
@@ -203,8 +220,11 @@ impl Feed {
             inner.changes += weight(&event);
             inner.queue.push_back((event, snapshot.clone()));
         }
+        let waker = inner.waker.take();
         drop(inner);
-        self.more.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// The mirror now, when nothing waits to be taken.

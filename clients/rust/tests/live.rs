@@ -3,8 +3,10 @@
 mod broker;
 mod peer;
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use onetree_client::protocol::frame::{self, ClientFrame, Delta, ServerFrame};
 use onetree_client::{
     Abort, Act, Change, Client, Event, LogKey, Mirror, MirrorOptions, Options, Path, Status, Value,
@@ -43,6 +45,39 @@ async fn the_changes_of_a_mirror_end_when_it_is_dropped() {
     }
     assert!(matches!(last, Some(Event::Ended { error: None })), "{last:?}");
     assert_eq!(changes.snapshot().rev(), rev(5));
+    drop(broker.await.unwrap());
+}
+
+#[tokio::test]
+async fn the_changes_of_a_mirror_are_a_stream_until_it_ends() {
+    let (listener, options) = listen().await;
+    let (tell, told) = oneshot::channel();
+    let broker = tokio::spawn(async move {
+        let mut peer = Peer::with_mirror(&listener).await;
+        told.await.unwrap();
+        peer.put("/a", 6).await;
+        peer
+    });
+    let (_client, mirror) = mirror(options, MirrorOptions::new()).await;
+    let mut tell = Some(tell);
+    let revs = mirror.changes().filter_map(|event| async move {
+        match event {
+            Event::Fresh { rev, .. } | Event::Delta { rev, .. } => Some(rev),
+            _ => None,
+        }
+    });
+    let mut revs = pin!(revs);
+    assert_eq!(soon(revs.next()).await, Some(rev(5)));
+    // It is woken where it waits, also when it has waited once before and was given up.
+    let short = Duration::from_millis(10);
+    assert!(tokio::time::timeout(short, revs.next()).await.is_err());
+    let waiting = async {
+        tokio::time::sleep(short).await;
+        tell.take().unwrap().send(()).unwrap();
+    };
+    assert_eq!(soon(async { tokio::join!(revs.next(), waiting) }).await.0, Some(rev(6)));
+    drop(mirror);
+    assert_eq!(soon(revs.next()).await, None);
     drop(broker.await.unwrap());
 }
 
