@@ -415,7 +415,7 @@ impl Following {
     fn start(url: &str, saved: Snapshot, epochs: &Epochs) -> Following {
         let client = client(url, epochs);
         let options = match saved.cookie() {
-            Some(cookie) => MirrorOptions::new().from(cookie, saved.entries()),
+            Some(cookie) => MirrorOptions::new().from_cookie(cookie, saved.entries()),
             None => MirrorOptions::new(),
         };
         let mirror = client.mirror(View::tree(path("/")), options);

@@ -160,7 +160,7 @@ async fn convergent_after_corruption_of_the_copy() {
     less.remove(7);
     other[3] = older;
     for wrong in [more, less, other] {
-        let options = MirrorOptions::new().from(cookie, wrong);
+        let options = MirrorOptions::new().from_cookie(cookie, wrong);
         let client = client(&broker.url()).await;
         let mirror = client.mirror(View::tree(path("/a")), options);
         let mut changes = mirror.changes();
@@ -235,7 +235,7 @@ async fn complete_where_retention_outran_the_reader() {
     for n in 5..100 {
         last = append(n).await.unwrap().rev;
     }
-    let mirror = writer.mirror(view, MirrorOptions::new().from(cookie, saved.entries()));
+    let mirror = writer.mirror(view, MirrorOptions::new().from_cookie(cookie, saved.entries()));
     let mut changes = mirror.changes();
     mirror.at(last).await.unwrap();
     let told = async {
@@ -364,7 +364,7 @@ async fn convergent_from_a_cookie_below_the_horizon() {
         client.delete(path(&format!("/a/{n}"))).await.unwrap();
     }
     let last = client.put(path("/a/last"), Value::text("v")).await.unwrap().rev;
-    let mirror = client.mirror(view, MirrorOptions::new().from(cookie, saved.entries()));
+    let mirror = client.mirror(view, MirrorOptions::new().from_cookie(cookie, saved.entries()));
     let mut changes = mirror.changes();
     mirror.at(last).await.unwrap();
     assert_eq!(mirror.snapshot().len(), 11);

@@ -37,12 +37,21 @@ impl MirrorOptions {
 
     /// Goes on from a copy that was saved: a [`Snapshot`]'s cookie and entries. The two must be of
     /// one snapshot; a cookie that is ahead of its entries loses changes until the first digest.
-    pub fn from(mut self, cookie: Cookie, entries: impl IntoIterator<Item = Change>) -> Self {
+    /// Saved as text, which [`json::cookie`](onetree_protocol::json::cookie) makes of the one and
+    /// [`json::change_line`](onetree_protocol::json::change_line) of each of the others, they are
+    /// read by [`json::parse_cookie`](onetree_protocol::json::parse_cookie) and
+    /// [`json::parse_change_line`](onetree_protocol::json::parse_change_line), all four of
+    /// [`crate::protocol`].
+    pub fn from_cookie(
+        mut self,
+        cookie: Cookie,
+        entries: impl IntoIterator<Item = Change>,
+    ) -> Self {
         self.saved = Some(Snapshot::saved(cookie, entries));
         self
     }
 
-    /// As [`MirrorOptions::from`], with both in one.
+    /// As [`MirrorOptions::from_cookie`], with both in one.
     pub fn from_snapshot(mut self, saved: Snapshot) -> MirrorOptions {
         self.saved = Some(saved);
         self
@@ -86,7 +95,7 @@ impl MirrorOptions {
     /// ```
     ///
     /// Or it keeps no file, saves the cookie of [`Changes::snapshot`] in one step with its own
-    /// data, and gives both to [`MirrorOptions::from`]: then events tell all that it lacks. Where
+    /// data, and gives both to [`MirrorOptions::from_cookie`]: then events tell all that it lacks. Where
     /// there is no cookie, until the next [`Event::Fresh`](crate::Event::Fresh), the one that it
     /// saved before holds.
     ///

@@ -54,7 +54,7 @@ impl Snapshot {
         Snapshot { cookie: Some(cookie), rev: cookie.rev, entries }
     }
 
-    /// What dates it: given to [`crate::MirrorOptions::from`], with the entries, a mirror goes on
+    /// What dates it: given to [`crate::MirrorOptions::from_cookie`], with the entries, a mirror goes on
     /// from here. `None` before the mirror was whole for the first time, and after it was found to
     /// be wrong.
     pub fn cookie(&self) -> Option<Cookie> {

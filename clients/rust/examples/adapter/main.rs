@@ -131,7 +131,7 @@ fn start(client: &Client, sub: Sub, c: &Value) -> Outcome<Mirror> {
         let entries = saved["entries"].as_array().into_iter().flatten();
         let entries = entries.map(|entry| json::parse_change_line(&entry.to_string()));
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
-        options = options.from(json::parse_cookie(&saved["cookie"].to_string())?, entries);
+        options = options.from_cookie(json::parse_cookie(&saved["cookie"].to_string())?, entries);
     }
     Ok(client.mirror(sub.view, options))
 }
