@@ -36,6 +36,13 @@
 //! Ephemeral entries that died with a lost session are *not* put again: whether they should be is
 //! the application's to know ([`Event::Online`] says when).
 //!
+//! # For tests
+//!
+//! A broker of the test's own is `onetree serve --memory --listen 127.0.0.1:0`, as a child process:
+//! it takes a port that is free, the last word of the first line that it prints is its URL, and
+//! what it holds goes with it. One client for several `#[tokio::test]` does not do: each has a
+//! runtime of its own, and a client ends with the one that it was started on.
+//!
 //! # Layout
 //!
 //! - [`Client`], [`Options`]: the connection; [`Status`], [`Statuses`]: how it stands. [`Put`],
@@ -49,6 +56,11 @@
 //! - [`session`], [`mirror`], [`backoff`]: the rules, pure: no I/O and no clock, for tests and
 //!   simulations. `transport` is the WebSocket, `driver` the task that joins the two;
 //!   `shared` is what that writes of a mirror and the application reads
+
+/// What its program says is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub mod backoff;
 mod changes;

@@ -95,9 +95,9 @@ impl MirrorOptions {
     /// ```
     ///
     /// Or it keeps no file, saves the cookie of [`Changes::snapshot`] in one step with its own
-    /// data, and gives both to [`MirrorOptions::from_cookie`]: then events tell all that it lacks. Where
-    /// there is no cookie, until the next [`Event::Fresh`](crate::Event::Fresh), the one that it
-    /// saved before holds.
+    /// data, and gives both to [`MirrorOptions::from_cookie`]: then events tell all that it lacks.
+    /// Where there is no cookie, until the next [`Event::Fresh`](crate::Event::Fresh), the one that
+    /// it saved before holds.
     ///
     /// # Errors
     /// When another mirror is kept there, or the file cannot be read or is not one that was saved.

@@ -54,9 +54,9 @@ impl Snapshot {
         Snapshot { cookie: Some(cookie), rev: cookie.rev, entries }
     }
 
-    /// What dates it: given to [`crate::MirrorOptions::from_cookie`], with the entries, a mirror goes on
-    /// from here. `None` before the mirror was whole for the first time, and after it was found to
-    /// be wrong.
+    /// What dates it: given to [`crate::MirrorOptions::from_cookie`], with the entries, a mirror
+    /// goes on from here. `None` before the mirror was whole for the first time, and after it was
+    /// found to be wrong.
     pub fn cookie(&self) -> Option<Cookie> {
         self.cookie
     }
