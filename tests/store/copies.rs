@@ -6,7 +6,7 @@ use onetree::store::files::{self, Damage, OpenError, Salvaged};
 
 use super::rng::Rng;
 use super::simulated::{Keep, Simulated};
-use super::work::{Whole, open, settings, wait, work};
+use super::work::{Whole, Worker, keep, open, settings, wait, work};
 
 /// What is wrong; everything that is not found is said to be lost.
 fn damage(image: &Simulated, right: &Whole, when: &str) -> Option<Damage> {
@@ -118,6 +118,39 @@ fn a_tree_of_another_history_is_not_taken_for_one_of_this() {
         assert!(damage.file == name && damage.why.contains("another history"), "{damage}");
         assert_eq!(image.files(), before);
     }
+}
+
+/// It begins where this one's does, so nothing but its history tells.
+#[test]
+fn a_log_of_another_history_is_damage() {
+    let (run, mut store) = work(Rng::any(), 150, false);
+    wait(store.close()).unwrap();
+    let image = run.storage.crash(Keep::Nothing);
+    let files = image.files();
+    let log = |(name, _): &&(String, usize)| name.starts_with("log-");
+    let (last, _) = files.iter().rfind(log).unwrap();
+    let right = open(&image.kill(), false).unwrap();
+    // One directory that began another history at the same revision.
+    let elsewhere = Simulated::default();
+    let other = settings(99);
+    let mut state = right.state;
+    state.begin_epoch(other.epoch, files::next_history(state.rev().get(), 1));
+    files::save(&elsewhere, other.epoch, &other, &state.checkpoint(), false).unwrap();
+    let opened = open(&elsewhere, false).unwrap();
+    let (mut theirs, mut worker) = (opened.store, Worker::new(opened.state, Rng::any()));
+    keep(&mut theirs, &mut worker).unwrap();
+    let names = elsewhere.files();
+    let (foreign, _) = names.iter().rfind(log).unwrap();
+    let mixed = image.kill();
+    mixed.put(foreign, elsewhere.content(foreign));
+    let before = mixed.files();
+    assert!(foreign > last, "{foreign} is not behind {last}");
+    let Err(OpenError::Damaged(damage)) = open(&mixed, false) else {
+        panic!("a broker starts on {before:?}");
+    };
+    assert!(damage.file == *foreign && damage.offset == 16, "{damage}");
+    assert!(damage.why.contains("another history"), "{damage}");
+    assert_eq!(mixed.files(), before);
 }
 
 #[test]
