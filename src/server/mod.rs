@@ -100,8 +100,8 @@ pub(crate) struct Server {
     holds: Arc<Semaphore>,
     /// When the log was last told that a connection cannot be accepted.
     accept_told: Mutex<Option<Instant>>,
-    /// Whether the log has been told of a page that may not connect.
-    foreign_told: AtomicBool,
+    /// The pages that may not connect of which the log has been told.
+    foreign_told: Mutex<Vec<String>>,
     stopping: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -130,7 +130,7 @@ impl Server {
             first_requests: Arc::new(Semaphore::new(FIRST_REQUESTS)),
             holds: Arc::new(Semaphore::new(config.held_snapshots as usize)),
             accept_told: Mutex::default(),
-            foreign_told: AtomicBool::new(false),
+            foreign_told: Mutex::default(),
             config,
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),

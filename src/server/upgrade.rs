@@ -1,7 +1,5 @@
 //! From HTTP to a WebSocket.
 
-use std::sync::atomic::Ordering;
-
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -15,6 +13,9 @@ use super::connection::{self, Arrival};
 use super::origin;
 use super::place::Place;
 use super::socket::Socket;
+
+/// So many pages that may not connect are told of.
+const FOREIGN_TOLD: usize = 8;
 
 /// Answers a request to become a WebSocket; a connection of its own goes on when it may.
 pub(super) fn upgrade(place: &Place, mut request: Request<Incoming>) -> Reply {
@@ -38,8 +39,9 @@ pub(super) fn upgrade(place: &Place, mut request: Request<Incoming>) -> Reply {
         if !origin::allowed(page, value(headers, header::HOST), place.local, &server.config.origins)
         {
             let message = origin::refused(page);
-            // Aloud, but once: a browser shows its page nothing but that there is no connection.
-            if !server.foreign_told.swap(true, Ordering::Relaxed) {
+            // Aloud, but once for each: a browser shows its page nothing but that there is no
+            // connection.
+            if server.foreign_told.lock().is_ok_and(|mut told| is_news(&mut told, &message)) {
                 tracing::warn!("{message}");
             }
             return refuse(StatusCode::FORBIDDEN, &message);
@@ -87,6 +89,15 @@ pub(super) fn upgrade(place: &Place, mut request: Request<Incoming>) -> Reply {
     };
     tasks.spawn(connection::serve(server, Box::pin(arriving)));
     reply
+}
+
+/// Whether this was not told yet. Of so many it is told: what connects may call itself anything.
+fn is_news(told: &mut Vec<String>, message: &str) -> bool {
+    let news = told.len() < FOREIGN_TOLD && !told.iter().any(|before| before == message);
+    if news {
+        told.push(message.to_owned());
+    }
+    news
 }
 
 /// The first subprotocol of the client's list that is known.
