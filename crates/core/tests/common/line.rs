@@ -84,6 +84,17 @@ impl Line {
         rests && empty && !self.outbox.overflowed
     }
 
+    /// All changes that wait for the client to read.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Change> {
+        let sent = self.wire.iter().flat_map(|(frame, _)| match frame {
+            ServerFrame::Entries(entries) => &entries.changes[..],
+            ServerFrame::Delta(delta) => &delta.changes,
+            _ => &[],
+        });
+        let parts = self.outbox.items.iter().flat_map(|(_, parts, _)| parts);
+        sent.chain(parts.flat_map(|part| &part.changes))
+    }
+
     /// The fan-out hands over a commit; true when that makes the outbox overflow.
     pub(crate) fn told(&mut self, commit: &Commit, split: bool, outbox_bytes: usize) -> bool {
         let see = |change: Change| {
