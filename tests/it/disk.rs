@@ -2,14 +2,15 @@
 //! long.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use onetree::config::Durability;
 use onetree::store::MemoryStore;
-use onetree::store::files::Disk;
+use onetree::store::files::{Disk, Storage, StorageFile};
 use onetree::{Broker, Config, Hooks, Running};
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ async fn log(wire: &mut Wire) -> Vec<String> {
 
 /// The first broker is never told to stop: the second finds what a `kill -9` would leave.
 #[tokio::test]
-async fn durable_without_a_goodbye() {
+async fn a_start_behind_one_without_a_goodbye_finds_everything() {
     let directory = Directory::new("durable");
     let first = start(config(""), &directory.0).await;
     let (mut wire, epoch) = open(&first).await;
@@ -290,18 +291,96 @@ async fn a_disk_that_hangs_is_told_of() {
     assert_eq!(http::get(addr, "/healthz", &host, "").await.status, 200);
 }
 
+/// A disk that counts how often a file is synced.
+struct Counting {
+    disk: Disk,
+    syncs: Arc<AtomicU64>,
+}
+
+struct CountingFile {
+    file: Box<dyn StorageFile>,
+    syncs: Arc<AtomicU64>,
+}
+
+impl Counting {
+    fn file(&self, file: Box<dyn StorageFile>) -> Box<dyn StorageFile> {
+        Box::new(CountingFile { file, syncs: self.syncs.clone() })
+    }
+}
+
+impl Storage for Counting {
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
+        Ok(self.file(self.disk.create(name, bytes)?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        Ok(self.file(self.disk.open(name)?))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
+    }
+
+    fn show(&self, name: &str) -> String {
+        self.disk.show(name)
+    }
+}
+
+impl StorageFile for CountingFile {
+    fn bytes(&self) -> io::Result<u64> {
+        self.file.bytes()
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        self.file.read_at(into, at)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_at(bytes, at)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        self.file.sync()
+    }
+}
+
+/// Appends until the disk was synced `wanted` times more, or, where it never shall be, for a
+/// second: never more often than once in each interval.
+async fn synced(interval_ms: u64, wanted: u64) {
+    let directory = Directory::new(&format!("interval-{interval_ms}"));
+    let syncs = Arc::new(AtomicU64::new(0));
+    let disk = Counting { disk: Disk::new(directory.0.clone()).unwrap(), syncs: syncs.clone() };
+    let config = config(&format!("durability = \"interval\"\nsync_interval_ms = {interval_ms}"));
+    let broker = Broker::start_from(config, Arc::new(disk), Hooks::default()).await.unwrap();
+    let (mut wire, _) = open(&broker).await;
+    let (before, began) = (syncs.load(Ordering::SeqCst), Instant::now());
+    let count = || syncs.load(Ordering::SeqCst) - before;
+    while began.elapsed() < Duration::from_secs(1) || count() < wanted {
+        append(&mut wire, "x").await;
+        let (found, ms) = (count(), began.elapsed().as_millis() as u64);
+        let most = ms / interval_ms;
+        assert!(found <= most, "{found} syncs in {ms} ms, every {interval_ms} ms");
+        assert!(began.elapsed() < PATIENCE, "{found} syncs in {ms} ms, every {interval_ms} ms");
+    }
+}
+
 #[tokio::test]
 async fn sync_interval_ms() {
     assert!(Config::from_str("t", "sync_interval_ms = 0").is_err());
-    let directory = Directory::new("interval");
-    let config = config("durability = \"interval\"\nsync_interval_ms = 10");
-    let broker = start(config, &directory.0).await;
-    let (mut wire, _) = open(&broker).await;
-    for n in 0..5 {
-        append(&mut wire, &n.to_string()).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(log(&mut wire).await.len(), 5);
+    tokio::join!(synced(10, 20), synced(400, 3), synced(60_000, 0));
 }
 
 #[tokio::test]

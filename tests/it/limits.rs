@@ -427,13 +427,14 @@ async fn hello_timeout_ms() {
     let broker = broker("hello_timeout_ms = 500").await;
     let addr = broker.addr();
     let mut bystander = Bystander::new(addr).await;
-    let least = Duration::from_millis(490);
+    // Long before the 10 s that it is by default.
+    let within = Duration::from_millis(490)..Duration::from_secs(8);
     let began = Instant::now();
     // Upgraded, and silent.
     let upgraded = async {
         let mut wire = Wire::connect(addr).await;
         assert_eq!(wire.closed().await.0, 4408);
-        assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+        assert!(within.contains(&began.elapsed()), "{:?}", began.elapsed());
         logs::only(wire.local, &["hello-timeout"]).await;
     };
     // Upgraded, and saying what is not hello.
@@ -443,6 +444,7 @@ async fn hello_timeout_ms() {
         assert_eq!(wire.next().await["code"], "bad-frame");
         wire.say(Message::Ping(Vec::new().into())).await;
         assert_eq!(wire.closed().await.0, 4408);
+        assert!(within.contains(&began.elapsed()), "{:?}", began.elapsed());
         logs::only(wire.local, &["bad-frame", "hello-timeout"]).await;
     };
     // Nothing at all, and the beginning of a request.
@@ -454,7 +456,7 @@ async fn hello_timeout_ms() {
         read.await.expect("it is left open").unwrap();
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
-        assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+        assert!(within.contains(&began.elapsed()), "{:?}", began.elapsed());
         logs::only(peer, &["hello-timeout"]).await;
     };
     tokio::join!(upgraded, babbling, silent(b""), silent(b"GET /v1/sync HTTP/1.1\r\nhost: x\r\n"));
