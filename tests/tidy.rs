@@ -13,7 +13,8 @@ const MOST_WIDE: usize = 100;
 /// Keys that say who may connect, not how much of something there may be.
 const NO_LIMITS: [&str; 3] = ["listen", "allow_anonymous", "origins"];
 
-/// The promises, and where a test of each is; `durable` is no promise of the core.
+/// The promises, each of which has a test of its name here and there; `durable` is no promise of
+/// the core, but of the store.
 const PROMISES: [&str; 9] = [
     "ordered",
     "durable",
@@ -121,8 +122,8 @@ fn every_promise_has_a_test_that_bears_its_name() {
     let readme = read("README.md");
     for promise in PROMISES {
         assert!(readme.contains(&format!("**{promise}**")), "README.md: {promise}");
-        let pure = (promise != "durable").then_some("crates/core/tests");
-        for tests in pure.into_iter().chain(["tests/it"]) {
+        let below = if promise == "durable" { "tests/store" } else { "crates/core/tests" };
+        for tests in [below, "tests/it"] {
             let named = [format!("fn {promise}("), format!("fn {promise}_")];
             let found = files(tests, ".rs").iter().any(|file| {
                 let text = fs::read_to_string(file).unwrap();

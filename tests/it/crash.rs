@@ -45,7 +45,7 @@ const IN_FLIGHT: usize = 16;
 const SETTINGS: [&str; 3] = ["log_file_bytes=32768", "save_after_bytes=32768", "heartbeat_ms=200"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_every_kill_and_nothing_happens_twice() {
+async fn durable_through_every_kill_and_nothing_happens_twice() {
     let kills = std::env::var("ONETREE_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     let mut random = Random::new(seed());
     let began = Instant::now();

@@ -20,6 +20,7 @@
 //! - `logs`: what the broker logs; `http`: what it tells of itself; `directory`: one of a test's
 //!   own
 //! - `crash`: the program, killed again and again
+//! - `power`: a disk that forgets what was not synced, that of the tests of the store
 
 mod address;
 mod answers;
@@ -36,6 +37,7 @@ mod limits;
 mod load;
 mod logs;
 mod paced;
+mod power;
 mod promises;
 mod server;
 mod transcripts;

@@ -62,8 +62,9 @@ fn recover(image: &Simulated, run: &Run, at: usize, when: &str) {
     assert_eq!(again.report.epoch, report.epoch, "{when}");
 }
 
+/// The promise, by its name: what was acknowledged is there, whatever the moment.
 #[test]
-fn a_crash_at_any_moment_loses_nothing_that_was_acknowledged() {
+fn durable() {
     let mut rng = Rng::any();
     let seed = rng.below(usize::MAX) as u64;
     let (run, _store) = work(Rng::new(seed), 300, false);
