@@ -8,7 +8,7 @@ use std::time::Duration;
 use onetree_client::protocol::json;
 use onetree_client::{Act, Change, Changes, Client, Event, LogKey, Mirror, MirrorOptions};
 use onetree_client::{Path, RefreshKind, Revision, View};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::conversations::Conversation;
 use super::writers;
@@ -67,6 +67,18 @@ impl Follower {
         let seen = Arc::new(Seen::default());
         let watching = tokio::spawn(watch(mirror.changes(), said, seen.clone()));
         Ok(Follower { client, mirror, seen, watching })
+    }
+
+    /// Waits until it was brought to the present from its cookie, once at least.
+    pub(crate) async fn resumes(&self) -> Result<(), String> {
+        let resumed = async {
+            while self.seen.resumed.load(Ordering::Relaxed) == 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, resumed)
+            .await
+            .map_err(|_| "it never comes back from its cookie".to_owned())
     }
 
     /// Waits until it is at `rev`, and ends it.

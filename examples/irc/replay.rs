@@ -109,6 +109,8 @@ impl Replay {
         };
         let (last, late) = tokio::join!(writing, late);
         let (last, late, writing) = (last?, late?, began.elapsed());
+        // Where all was written very fast, it has not come back yet.
+        is_cut.resumes().await?;
         [&pen, &cutting, &stalling].into_iter().for_each(Proxy::calm);
         let _ = done.send(true);
 
@@ -119,7 +121,7 @@ impl Replay {
         let judge = Judge { export: &export, gaps: keep.is_some() };
         let verdicts = vec![
             judge.follower("stays connected", stays.finish(last).await, 0),
-            judge.follower("is cut off", is_cut.finish(last).await, cutting.cuts()),
+            judge.cut(is_cut.finish(last).await, cutting.cuts()),
             judge.follower("stops reading", stops.finish(last).await, stalling.stalls()),
             judge.late(late.finish(last).await),
             judge.killed(killed),
@@ -222,12 +224,20 @@ impl Judge<'_> {
         self.follower("comes late", late, 1)
     }
 
+    /// One who is cut off comes back from its cookie.
+    fn cut(&self, finished: Result<Finished, String>, cuts: u64) -> Verdict {
+        let back = |finished: &Finished| finished.seen.resumed.load(Ordering::Relaxed) > 0;
+        let came_back = finished.as_ref().is_ok_and(back);
+        let verdict = self.follower("is cut off", finished, cuts);
+        Verdict { right: verdict.right && came_back, ..verdict }
+    }
+
     fn killed(&self, killed: Result<Killed, String>) -> Verdict {
         let name = "is killed";
         match killed {
             Ok(Killed { lines, kills, resumed }) => Verdict {
                 name,
-                right: lines == self.export,
+                right: lines == self.export && resumed > 0,
                 story: format!("went on from its file {resumed} times (there was none at first)"),
                 troubles: kills,
             },
