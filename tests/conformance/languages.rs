@@ -183,10 +183,12 @@ fn version(program: &str, args: &[&str], need: &str) -> String {
     }
 }
 
-/// Runs a command that must work.
-pub(crate) fn done(what: &str, command: &mut Command) {
+/// Runs a command that must work; what it said.
+pub(crate) fn done(what: &str, command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert!(output.status.success(), "{what} fails:\n{}", said(&output));
+    let said = said(&output);
+    assert!(output.status.success(), "{what} fails:\n{said}");
+    said
 }
 
 fn said(output: &Output) -> String {

@@ -21,7 +21,7 @@
 //! - `kept`: the file that a mirror keeps itself in
 //! - `pairs`: the random mode; `side`: a client of a pair over its lives; `operations`: what it
 //!   does; `ledger`: what it was told that it did, held against the tree
-//! - `table`: what was seen to pass; `suites`: the clients' own tests
+//! - `table`: what was seen to pass; `suites`: the clients' own tests, types and style
 
 mod adapter;
 #[path = "../it/address.rs"]
