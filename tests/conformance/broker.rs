@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Map, Value};
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::spawn_blocking;
 
 use crate::address::address_of_our_own;
@@ -101,6 +102,23 @@ impl Broker {
             return Err(format!("the broker ended with {status}: {}", self.log()));
         }
         Ok(())
+    }
+
+    /// What `/v1/stats` says.
+    pub(crate) async fn stats(&self) -> Result<Value, String> {
+        let addr = self.addr();
+        let answer = async {
+            let mut stream = TcpStream::connect(addr).await?;
+            let request =
+                format!("GET /v1/stats HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        let answer = answer.await.map_err(|error| error.to_string())?;
+        let (_, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+        serde_json::from_str(body).map_err(|error| format!("{body}: {error}"))
     }
 
     /// The lines of `export`, as JSON.

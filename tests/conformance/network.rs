@@ -20,6 +20,14 @@ const SOCKET_BYTES: u32 = 16 * 1024;
 /// How long the broker's side of a connection outlives the client's, where it is left behind.
 const LEFT: Duration = Duration::from_secs(20);
 
+/// So many bytes of what is not read the system keeps for the broker's end of a socket, at most; 4
+/// MiB as a rule.
+pub(crate) fn kept_unread() -> usize {
+    let said = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap_or_default();
+    let most = said.split_whitespace().next_back().and_then(|most| most.parse().ok());
+    most.unwrap_or(0).max(4 << 20)
+}
+
 /// How it is now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Weather {

@@ -11,7 +11,7 @@ use crate::broker::Broker;
 use crate::kept::Kept;
 use crate::languages::Language;
 use crate::matching::{Names, filled, matches, short};
-use crate::network::{Cut, Network};
+use crate::network::{self, Cut, Network};
 use crate::oracle::{self, Followed};
 use crate::scenario::Scenario;
 use crate::scripted::Scripted;
@@ -65,6 +65,8 @@ pub(crate) async fn run(
     if let Some(broker) = &telling.broker {
         let files = broker.directory.display().to_string();
         telling.names.insert("$files".to_owned(), files.into());
+        let texts = 2 * network::kept_unread() / 8_000;
+        telling.names.insert("$unread".to_owned(), texts.into());
     }
     for (place, step) in scenario.steps.iter().enumerate() {
         telling.step(step).await.map_err(|why| {
@@ -115,6 +117,10 @@ impl Telling {
         }
         if let Some(expected) = fields.get("export") {
             return self.export(expected, word("under")).await;
+        }
+        if let Some(expected) = fields.get("stats") {
+            let broker = self.broker.as_ref().ok_or("there is no broker")?;
+            return matches(expected, &broker.stats().await?, &mut self.names);
         }
         if let Some(expected) = fields.get("connections") {
             let scripted = self.scripted.as_ref().ok_or("there is no scripted broker")?;
@@ -268,6 +274,13 @@ impl Telling {
         };
         if let Some(last) = taken.last() {
             matches(wanted, last, &mut self.names)?;
+        }
+        if let Some(count) = fields.get("count") {
+            let names = self.names.clone();
+            let is_one = |event: &&Value| matches(&count["of"], event, &mut names.clone()).is_ok();
+            let many = json!(taken.iter().filter(is_one).count());
+            matches(&count["is"], &many, &mut self.names)
+                .map_err(|why| format!("how many are {}: {why}", count["of"]))?;
         }
         let mut rest = taken.iter();
         for expected in fields.get("expect").and_then(Value::as_array).into_iter().flatten() {
