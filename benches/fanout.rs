@@ -159,6 +159,37 @@ fn outboxes_of_mixed_views(bencher: Bencher<'_, '_>, changes: usize) {
     into_outboxes(bencher, mixed_views, changes);
 }
 
+/// Each sees a part of the commit that nobody else sees: it is encoded for each.
+#[divan::bench(args = [1_000, 10_000], sample_count = 20, sample_size = 1)]
+fn outboxes_of_views_of_their_own(bencher: Bencher<'_, '_>, changes: usize) {
+    let (fanout, sinks) = house(elsewhere, Connection::new);
+    let mut rev = 0;
+    bencher
+        .counter(ItemsCount::new(SINKS))
+        .with_inputs(|| {
+            let waiting: usize = sinks.iter().map(|sink| sink.take()).sum();
+            assert!(rev == 0 || waiting == SINKS, "someone was not told");
+            rev += 1;
+            let put = |n: usize| Effect::Put {
+                path: path(&format!("/site-07/hall-{:03}/part-{n}", n % SINKS)),
+                value: Value::json("1"),
+                expires: None,
+                owner: None,
+            };
+            let effects = (0..changes).map(put).collect();
+            let rev = Revision::new(rev).unwrap();
+            Arc::new(Commit { rev, time: Time(0), effects, origin: None })
+        })
+        .bench_local_refs(|commit| fanout.publish(std::slice::from_ref(commit)));
+}
+
+/// Half of them see no values.
+#[divan::bench(sample_count = 1_000, sample_size = 1)]
+fn outboxes_with_and_without_values(bencher: Bencher<'_, '_>) {
+    let place: Place = |n| (View { values: n % 2 == 0, ..one_view(n).0 }, Codec::Json);
+    into_outboxes(bencher, place, 1);
+}
+
 /// A hundred commits that are there at once: they go together.
 #[divan::bench(sample_count = 1_000, sample_size = 1)]
 fn outboxes_of_one_view_100_commits(bencher: Bencher<'_, '_>) {

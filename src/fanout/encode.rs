@@ -7,8 +7,18 @@ use bytes::Bytes;
 use onetree_protocol::frame::{Delta, ServerFrame, Signal};
 use onetree_protocol::{Act, Change, Codec, Revision};
 
+use super::marks::Marks;
+
 /// What stands around the changes of a delta, at most, bytes: names, two revisions, brackets.
 const AROUND_BYTES: usize = 256;
+
+/// What stands around a change, a delta or a signal as a rule, bytes. Room is made for so much:
+/// what waits in an outbox takes about as much memory as it has bytes.
+const USUAL_BYTES: usize = 64;
+
+/// Frames keep at most so many bytes of memory more than twice what they have: to give back less is
+/// not worth a copy.
+const SPARE_BYTES: usize = 256;
 
 /// Bytes of a path and a value become at most so many in a frame: `\u0000` for one.
 const ESCAPED: usize = 6;
@@ -54,6 +64,12 @@ impl Frames {
         Frames { ends, count: 1, bytes }
     }
 
+    /// How much memory the bytes take, of which nobody else has a part.
+    #[cfg(test)]
+    pub(super) fn allocated(self) -> usize {
+        self.bytes.try_into_mut().unwrap().capacity()
+    }
+
     /// A frame of each delta.
     #[cfg(test)]
     pub(super) fn of_deltas(deltas: &[(Revision, &str)]) -> Frames {
@@ -66,13 +82,21 @@ impl Frames {
         Frames { ends, count: deltas.len(), bytes: bytes.into() }
     }
 
+    /// Nobody knows how long they will wait: they keep no room that they do not fill.
+    fn new(ends: Box<[(Revision, usize)]>, count: usize, mut bytes: Vec<u8>) -> Frames {
+        if bytes.capacity() > 2 * bytes.len() + SPARE_BYTES {
+            bytes.shrink_to_fit();
+        }
+        Frames { ends, count, bytes: bytes.into() }
+    }
+
     /// Of signals, in their order.
     pub(super) fn of_signals(signals: &[Signal], codec: Codec, envelope: Envelope) -> Frames {
         let mut bytes = Vec::with_capacity(signals.iter().map(signal_size).sum());
         for signal in signals {
             envelope.put(&mut bytes, codec, |out| codec.encode_signal_into(signal, out));
         }
-        Frames { ends: Box::default(), count: signals.len(), bytes: bytes.into() }
+        Frames::new(Box::default(), signals.len(), bytes)
     }
 
     /// How many frames.
@@ -101,30 +125,9 @@ impl Frames {
     }
 }
 
-/// Which changes of a commit someone sees, and how: 0 not at all, 1 without its value, 2 whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Marks(Box<[u8]>);
-
-impl Marks {
-    pub(super) fn none(changes: usize) -> Marks {
-        Marks(vec![0; changes].into())
-    }
-
-    /// The change `at` this place is seen; only a put has a value to leave out.
-    pub(super) fn set(&mut self, at: usize, change: &Change, values: bool) {
-        let whole = values || !matches!(change.act, Act::Put(_));
-        self.0[at] = self.0[at].max(if whole { 2 } else { 1 });
-    }
-
-    /// What the other sees is seen as well.
-    pub(super) fn add(&mut self, other: &Marks) {
-        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own = (*own).max(*other));
-    }
-}
-
 /// About how many bytes a signal takes in a frame.
 pub(super) fn signal_size(signal: &Signal) -> usize {
-    AROUND_BYTES + signal.path.as_str().len() + signal.value.bytes.len()
+    USUAL_BYTES + signal.path.as_str().len() + signal.value.bytes.len()
 }
 
 /// Deltas that have not been encoded yet, of one commit after the other.
@@ -147,17 +150,45 @@ impl Draft {
         marks: &Marks,
         frame_bytes: usize,
     ) {
-        let bytes = |change: &Change| match &change.act {
-            Act::Put(Some(value)) => change.path.as_str().len() + value.bytes.len(),
-            _ => change.path.as_str().len(),
-        };
-        let raw = changes.iter().map(bytes).sum::<usize>() + changes.len() * AROUND_BYTES;
-        self.size += raw;
-        if ESCAPED * raw + AROUND_BYTES <= frame_bytes && marks.0.iter().all(|mark| *mark == 2) {
-            self.push(rev, changes, false);
-        } else {
-            self.parts(rev, &changes, marks, frame_bytes);
+        if !marks.are_all(changes.len()) {
+            return self.seen(rev, &changes, marks, frame_bytes);
         }
+        let raw: usize = changes.iter().map(raw_size).sum();
+        if ESCAPED * (raw + changes.len() * AROUND_BYTES) + AROUND_BYTES > frame_bytes {
+            return self.seen(rev, &changes, marks, frame_bytes);
+        }
+        self.size += raw + changes.len() * USUAL_BYTES;
+        self.push(rev, changes, false);
+        self.commits.push((rev, self.frames.len()));
+    }
+
+    /// The same of changes that others see in other ways. Cost: what is seen of them.
+    pub(super) fn seen(
+        &mut self,
+        rev: Revision,
+        changes: &[Change],
+        marks: &Marks,
+        frame_bytes: usize,
+    ) {
+        let mut part = Vec::new();
+        let mut size = AROUND_BYTES;
+        for (at, whole) in marks.iter() {
+            let change = match &changes[at] {
+                Change { path, rev, act: Act::Put(_) } if !whole => {
+                    Change { path: path.clone(), rev: *rev, act: Act::Put(None) }
+                }
+                change => change.clone(),
+            };
+            let more = Codec::size_hint(&change);
+            if size + more > frame_bytes && !part.is_empty() {
+                self.push(rev, std::mem::take(&mut part), true);
+                size = AROUND_BYTES;
+            }
+            size += more;
+            self.size += USUAL_BYTES + raw_size(&change);
+            part.push(change);
+        }
+        self.push(rev, part, false);
         self.commits.push((rev, self.frames.len()));
     }
 
@@ -166,26 +197,8 @@ impl Draft {
         self.commits.len()
     }
 
-    fn parts(&mut self, rev: Revision, changes: &[Change], marks: &Marks, frame_bytes: usize) {
-        let mut part = Vec::new();
-        let mut size = AROUND_BYTES;
-        for (change, mark) in changes.iter().zip(&marks.0).filter(|(_, mark)| **mark > 0) {
-            let change = match (mark, &change.act) {
-                (1, Act::Put(_)) => Change { act: Act::Put(None), ..change.clone() },
-                _ => change.clone(),
-            };
-            let more = Codec::size_hint(&change);
-            if size + more > frame_bytes && !part.is_empty() {
-                self.push(rev, std::mem::take(&mut part), true);
-                size = AROUND_BYTES;
-            }
-            size += more;
-            part.push(change);
-        }
-        self.push(rev, part, false);
-    }
-
     fn push(&mut self, rev: Revision, changes: Vec<Change>, part: bool) {
+        self.size += USUAL_BYTES;
         let delta = Delta { rev, since: None, sub: None, part, changes };
         self.frames.push(ServerFrame::Delta(delta));
     }
@@ -206,8 +219,17 @@ impl Draft {
             ends.push((*rev, bytes.len()));
             done = *end;
         }
-        Frames { ends: ends.into(), count: self.frames.len(), bytes: bytes.into() }
+        Frames::new(ends.into(), self.frames.len(), bytes)
     }
+}
+
+/// The bytes of a change that are its own.
+fn raw_size(change: &Change) -> usize {
+    let value = match &change.act {
+        Act::Put(Some(value)) => value.bytes.len(),
+        _ => 0,
+    };
+    change.path.as_str().len() + value
 }
 
 /// What was encoded for some, in each codec that one of them wanted.

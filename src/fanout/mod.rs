@@ -9,6 +9,8 @@
 //! - `groups`, `patterns`: those of one base, and how many of them are searched
 //! - `lookup`: how long that may take
 //! - `publication`: the way of commits to those who see something of them
+//! - `matched`, `marks`: who that is, of one commit, and of which of its changes
+//! - `ways`: a commit that not everybody sees in the same way
 //! - `run`: those that follow one another and go to the same are handed over together
 //! - `signals`: the way of signals to those who want them
 //! - [`Frames`]: the bytes of commits and signals, made once for each way of seeing them
@@ -21,6 +23,8 @@ mod group;
 mod groups;
 mod index;
 mod lookup;
+mod marks;
+mod matched;
 mod members;
 mod outbox;
 mod patterns;
@@ -28,6 +32,7 @@ mod publication;
 mod run;
 mod signals;
 mod subscriber;
+mod ways;
 
 use std::sync::{Arc, Mutex};
 

@@ -1,28 +1,28 @@
 //! The way of commits to those who see something of them.
 
-use std::collections::HashMap;
 use std::slice;
 use std::sync::{Arc, PoisonError};
 
 use onetree_core::Commit;
 use onetree_protocol::{Act, Change, Path, Revision};
 
-use super::encode::{Draft, Frames, Made, Marks};
+use super::Fanout;
+use super::encode::Frames;
 use super::few::Few;
-use super::group::Group;
 use super::index::Seen;
 use super::lookup::Lookup;
+use super::matched::Matched;
 use super::run::Run;
 use super::subscriber::Subscriber;
-use super::{FEW, Fanout};
+use super::ways::Ways;
 
-/// Changes that are looked up, and commits that are handed over, in one piece: some 15 us as a
-/// rule, and what is written at once ([`Few`]) once in a publication, so that a look at the clock
-/// after each costs nothing.
-const PIECE: usize = 16;
+/// What is done in one piece, counted in frames that are handed over: some 15 us as a rule, and
+/// what is written at once ([`Few`]) once in a publication, so that a look at the clock after each
+/// costs nothing.
+const PIECE: usize = 16 * LONGER;
 
-/// So many frames that are handed over count as one more commit.
-const HANDED: usize = 64;
+/// To look up a change, or to encode a commit, takes as long as to hand over so many frames.
+const LONGER: usize = 64;
 
 /// Commits that are being handed over.
 ///
@@ -36,6 +36,8 @@ pub(crate) struct Publication<'a> {
     current: Option<Current>,
     /// Who sees something of the current commit.
     matched: Matched,
+    /// The current commit, once it is being handed over by itself.
+    ways: Option<Ways>,
     /// The path of the commit before, if it was one put and nothing else.
     last: Option<Path>,
     run: Run,
@@ -62,6 +64,7 @@ impl<'a> Publication<'a> {
             commits: commits.iter(),
             current: None,
             matched: Matched::default(),
+            ways: None,
             last: None,
             run: Run::new(fanout.envelope),
             lookup: Lookup::with(*fanout.steps.lock().unwrap_or_else(PoisonError::into_inner)),
@@ -81,6 +84,16 @@ impl<'a> Publication<'a> {
     pub(crate) fn go_on(&mut self) -> bool {
         let mut left = PIECE;
         loop {
+            if let Some(ways) = &mut self.ways {
+                let Publication { fanout, few, lookup, .. } = self;
+                while let Some(took) = ways.go_on(fanout, few, lookup) {
+                    left = left.saturating_sub(took);
+                    if left == 0 {
+                        return true;
+                    }
+                }
+                self.ways = None;
+            }
             let begun = self.current.take().or_else(|| self.commits.next().map(|c| self.begin(c)));
             let Some(mut current) = begun else {
                 self.end_run();
@@ -88,19 +101,17 @@ impl<'a> Publication<'a> {
                 *left.lock().unwrap_or_else(PoisonError::into_inner) = self.lookup.left();
                 return false;
             };
-            let all = current.changes.len();
-            while current.looked_up < all {
+            while let Some(change) = current.changes.get(current.looked_up) {
                 if left == 0 {
                     self.current = Some(current);
                     return true;
                 }
-                left -= 1;
-                let at = current.looked_up;
-                let change = &current.changes[at];
+                left = left.saturating_sub(LONGER);
                 self.lookup.change();
                 self.fanout.index.each_concerned(change, &mut self.lookup, |seen| match seen {
                     Seen::Yes(group) if group.deltas => {
-                        self.matched.of(group, all).set(at, change, group.view.values);
+                        let marks = self.matched.of(group);
+                        marks.push(current.looked_up, change, group.view.values);
                     }
                     // Before anything of this commit is handed over: a subscriber that gets the
                     // commit through one view would miss what another of its views may see.
@@ -115,7 +126,7 @@ impl<'a> Publication<'a> {
             if self.lookup.is_long() {
                 handed += self.end_run();
             }
-            left = left.saturating_sub(1 + handed / HANDED);
+            left = left.saturating_sub(LONGER + handed);
             if left == 0 {
                 return true;
             }
@@ -147,81 +158,19 @@ impl<'a> Publication<'a> {
     /// All changes of a commit have been looked up: it goes into the run, or by itself. Gives how
     /// many frames were handed over for that.
     fn hand_over(&mut self, Current { rev, changes, .. }: Current) -> usize {
-        let frame_bytes = self.fanout.frame_bytes;
         let Some((_, first)) = self.matched.groups.first() else { return 0 };
-        if self.matched.groups.iter().all(|(_, marks)| marks == first) {
-            let mut handed = 0;
-            if !self.run.goes_to(self.matched.groups.iter().map(|(group, _)| group)) {
-                handed = self.end_run();
-                self.run.begin(self.matched.groups.iter().map(|(group, _)| group.clone()));
-            }
-            let (_, first) = &self.matched.groups[0];
-            self.run.draft.delta(rev, changes, first, frame_bytes);
+        if self.matched.groups.iter().any(|(_, marks)| marks != first) {
+            let handed = self.end_run();
+            self.ways = Some(Ways::new(rev, changes, &self.matched));
             return handed;
         }
-        let before = self.end_run();
-        let mut ways: Vec<(Marks, Draft, Made)> = Vec::new();
-        let union = self.matched.union();
-        let at_once = self.few.are(|| union.len());
-        for (subscriber, marks) in union.values() {
-            let known = ways.iter().position(|(known, ..)| known == marks);
-            let place = known.unwrap_or_else(|| {
-                let mut draft = Draft::default();
-                draft.delta(rev, changes.clone(), marks, frame_bytes);
-                ways.push((marks.clone(), draft, Made::default()));
-                ways.len() - 1
-            });
-            let (codec, (_, draft, made)) = (subscriber.codec, &mut ways[place]);
-            let frames = made.frames(codec, || draft.encode(codec, self.fanout.envelope));
-            hand(subscriber, frames, at_once);
+        let mut handed = 0;
+        if !self.run.goes_to(self.matched.groups.iter().map(|(group, _)| group)) {
+            handed = self.end_run();
+            self.run.begin(self.matched.groups.iter().map(|(group, _)| group.clone()));
         }
-        self.lookup.handed(union.len());
-        before + union.len()
-    }
-}
-
-/// The groups that see something of a commit, and what.
-#[derive(Default)]
-struct Matched {
-    groups: Vec<(Arc<Group>, Marks)>,
-    /// Where a group stands in `groups`, by its address; kept only when there are many.
-    places: HashMap<usize, usize>,
-}
-
-impl Matched {
-    fn clear(&mut self) {
-        self.groups.clear();
-        self.places.clear();
-    }
-
-    fn of(&mut self, group: &Arc<Group>, changes: usize) -> &mut Marks {
-        let Matched { groups, places } = self;
-        let known = match groups.len() {
-            0..=FEW => groups.iter().position(|(known, _)| Arc::ptr_eq(known, group)),
-            _ => places.get(&group.address()).copied(),
-        };
-        let place = known.unwrap_or_else(|| {
-            groups.push((group.clone(), Marks::none(changes)));
-            if groups.len() == FEW + 1 {
-                places.extend(groups.iter().map(|(group, _)| group.address()).zip(0..));
-            } else if groups.len() > FEW {
-                places.insert(group.address(), groups.len() - 1);
-            }
-            groups.len() - 1
-        });
-        &mut groups[place].1
-    }
-
-    /// What each subscriber sees through any of its views.
-    fn union(&self) -> HashMap<u64, (Arc<Subscriber>, Marks)> {
-        let mut union: HashMap<u64, (Arc<Subscriber>, Marks)> = HashMap::new();
-        for (group, marks) in &self.groups {
-            group.each_member(|subscriber| {
-                let own = union.entry(subscriber.id);
-                own.and_modify(|(_, own)| own.add(marks))
-                    .or_insert_with(|| (subscriber.clone(), marks.clone()));
-            });
-        }
-        union
+        let (_, first) = &self.matched.groups[0];
+        self.run.draft.delta(rev, changes, first, self.fanout.frame_bytes);
+        handed
     }
 }

@@ -14,6 +14,7 @@ use super::*;
 mod few;
 mod outbox;
 mod steps;
+mod ways;
 
 fn path(text: &str) -> Path {
     Path::parse(text).unwrap()

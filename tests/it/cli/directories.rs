@@ -180,13 +180,9 @@ fn what_a_restore_has_left_is_told_of_at_a_start() {
 #[cfg(target_os = "linux")]
 fn memory(args: &[&str]) -> u64 {
     let mut child = program(args).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
     let mut most = 0;
     loop {
-        let status = fs::read_to_string(&status).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let now = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-        most = most.max(now.unwrap_or_default());
+        most = most.max(super::memory::most(child.id()).unwrap_or_default());
         if let Some(ended) = child.try_wait().unwrap() {
             assert!(ended.success(), "{args:?}");
             return most;

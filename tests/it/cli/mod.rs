@@ -11,11 +11,14 @@
 //! - `places`: what stands where a broker makes what it needs
 //! - `stop`: Ctrl-C, also where the broker does not answer, and the end of the terminal
 //! - `log`: what a broker says while nobody reads it
+//! - `memory`: what a broker takes of it, on Linux
 //! - `system`: a broker that gets few descriptors, or is stopped for a while
 
 mod directories;
 mod import;
 mod log;
+#[cfg(target_os = "linux")]
+mod memory;
 mod operations;
 mod places;
 mod program;
