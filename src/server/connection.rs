@@ -133,6 +133,8 @@ pub(super) struct Asked {
     /// What was published when it came: somebody may have been told of that, and it is not told of
     /// less.
     pub(super) at: Revision,
+    /// Also the digests that take long.
+    pub(super) all: bool,
 }
 
 /// A fault of ours ends the connection as anything else does, so that nothing of it stays behind:

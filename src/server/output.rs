@@ -113,15 +113,14 @@ impl Connection {
         // What is counted is said: a mirror is taken to be there only when it is told so.
         if there && (self.timers.heartbeat_due || self.writer.has_room()) {
             let sync = self.feed.sync(&settled);
-            // Counted once for all who ask at once: what takes long, in turns, and they wait.
-            let ask = self.asked.front().is_some_and(|asked| asked.at <= settled.rev());
+            // Counted once for all who ask at once: what takes long, in turns, and who wants that
+            // waits.
+            let ask = self.asked.iter().any(|asked| asked.all && asked.at <= sync.rev);
             let counting = ask && self.feed.count(&settled, &sync);
             if self.timers.heartbeat_due || counting {
                 self.send(&ServerFrame::Sync(sync.clone()));
             }
-            if !counting {
-                self.answer_asked(&sync);
-            }
+            self.answer_asked(&sync, !counting);
             self.catching_up |= self.feed.is_catching_up();
             self.unsettled = unsettled(&self.asked);
         } else if self.timers.heartbeat_due {
@@ -132,12 +131,21 @@ impl Connection {
         self.timers.heartbeat_due = false;
     }
 
-    /// Answers those who have asked for the digests by the revision that these are of.
-    fn answer_asked(&mut self, sync: &Sync) {
+    /// Answers those who have asked for the digests by the revision that these are of; `all`: also
+    /// who wants those that take long.
+    fn answer_asked(&mut self, sync: &Sync, all: bool) {
+        let mut next = 0;
         while self.writer.has_room()
-            && let Some(asked) = self.asked.pop_front_if(|asked| asked.at <= sync.rev)
+            && let Some(asked) = self.asked.get(next)
+            && asked.at <= sync.rev
         {
-            self.send(&ServerFrame::Sync(Sync { id: Some(asked.id), ..sync.clone() }));
+            if asked.all && !all {
+                next += 1;
+                continue;
+            }
+            let id = Some(asked.id);
+            self.asked.remove(next);
+            self.send(&ServerFrame::Sync(Sync { id, ..sync.clone() }));
         }
     }
 
@@ -166,7 +174,7 @@ impl Connection {
             }
             Some(Step::Counted(sync)) => {
                 self.catching_up = true;
-                self.answer_asked(&sync);
+                self.answer_asked(&sync, true);
             }
             Some(Step::Register(interest)) => {
                 let view = shared.fanout.register(&self.subscriber, &interest);

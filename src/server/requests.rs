@@ -227,12 +227,12 @@ impl Connection {
     }
 
     /// `sync` is answered when all live frames up to some revision have been sent.
-    fn ask(&mut self, SyncRequest { id }: SyncRequest) {
+    fn ask(&mut self, SyncRequest { id, all }: SyncRequest) {
         if !self.may_wait() {
             return self.refuse(id, self.too_many());
         }
         let at = self.server.shared.published.load().rev();
-        self.asked.push_back(Asked { id, at });
+        self.asked.push_back(Asked { id, at, all });
     }
 
     /// Whether one more request may wait for its reply.

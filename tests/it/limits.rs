@@ -405,7 +405,7 @@ async fn digest_scan_entries() {
     }
     // Who asks is told it all the same; and without being asked, every so many heartbeats.
     let large = |sync: &Value| sync["digests"]["1"].as_str().map(str::to_owned);
-    wire.send(json!({"op": "sync", "id": 9})).await;
+    wire.send(json!({"op": "sync", "id": 9, "all": true})).await;
     let asked = loop {
         let sync = wire.until("sync").await;
         if sync["id"] == 9 {

@@ -25,17 +25,17 @@ fn put(state: &mut State, paths: impl Iterator<Item = String>) {
 
 /// Subscribes to the children of `base`, by a pattern.
 fn subscribe(feed: &mut Feed, state: &State, sub: u32, base: &str) {
+    paced(feed, state, (sub, 0), children(base));
+}
+
+fn children(base: &str) -> View {
     let patterns = vec![Pattern::parse("*").unwrap()];
-    let sub = Sub {
-        id: 1,
-        sub,
-        view: View { patterns, ..View::tree(path(base)) },
-        cookie: None,
-        mode: Mode::Stay,
-        signals: false,
-        every_ms: 0,
-        copy: false,
-    };
+    View { patterns, ..View::tree(path(base)) }
+}
+
+fn paced(feed: &mut Feed, state: &State, (sub, every_ms): (u32, u32), view: View) {
+    let (cookie, mode, signals, copy) = (None, Mode::Stay, false, false);
+    let sub = Sub { id: 1, sub, view, cookie, mode, signals, every_ms, copy };
     feed.subscribe(&sub, &state.snapshot()).unwrap();
 }
 
@@ -159,4 +159,68 @@ fn who_asks_is_told_the_digests_of_large_views_too() {
         panic!("it goes on over a snapshot that it may not hold")
     };
     assert_eq!(counted(&sync), [1]);
+}
+
+/// What becomes of a count for `all` that was begun and then goes on so; the time goes on by 5 each
+/// turn.
+fn count_on(state: &State, feed: &mut Feed) -> Vec<u32> {
+    let mut now = 1;
+    loop {
+        now += 5;
+        match feed.poll(Time(now), || state.snapshot(), true) {
+            Some(Step::Counted(sync)) => return counted(&sync),
+            Some(Step::Pause) => {}
+            step => panic!("{step:?}"),
+        }
+    }
+}
+
+/// Who was told nothing meanwhile is where it was: the digest is for it.
+#[test]
+fn who_is_to_go_on_behind_a_count_is_told_its_digest() {
+    let (mut state, mut feed) = connection(10 * SCAN, 1);
+    paced(&mut feed, &state, (1, 10), children("/a"));
+    settle(&mut feed, &state);
+    let sync = feed.sync(&state.snapshot());
+    assert!(feed.count(&state.snapshot(), &sync));
+    assert!(matches!(feed.poll(Time(1), || state.snapshot(), true), Some(Step::Pause)));
+    // Live deltas are lost, and an interval is over in which something was written.
+    feed.handle_overflow();
+    put(&mut state, ["/elsewhere".to_owned()].into_iter());
+    assert_eq!(count_on(&state, &mut feed), [0, 1]);
+}
+
+#[test]
+fn what_is_counted_is_let_go_of_when_it_may_not_be_held_any_more() {
+    let (state, mut feed) = connection(10 * SCAN, 2);
+    let sync = feed.sync(&state.snapshot());
+    assert!(feed.count(&state.snapshot(), &sync));
+    assert!(matches!(feed.poll(Time(1), || state.snapshot(), true), Some(Step::Pause)));
+    // Before anything else is said.
+    feed.resync(1).unwrap();
+    let step = feed.poll(Time(1), || state.snapshot(), false);
+    let Some(Step::Counted(sync)) = step else { panic!("{step:?}") };
+    assert_eq!(sync.digests, [(0, None)]);
+    assert!(matches!(feed.poll(Time(1), || state.snapshot(), false), Some(Step::Frame(_))));
+    // What heartbeats have saved up is not lost by it.
+    let beat = |feed: &mut Feed, hold| {
+        feed.sync(&state.snapshot());
+        let steps = std::iter::from_fn(|| feed.poll(Time(1), || state.snapshot(), hold));
+        steps.filter(|step| matches!(step, Step::Frame(ServerFrame::Sync(_)))).count()
+    };
+    assert_eq!((0..120).map(|n| beat(&mut feed, n % 7 == 0)).sum::<usize>(), 2);
+}
+
+/// What it shows depends on when it was refreshed.
+#[test]
+fn a_view_with_a_tail_is_never_counted() {
+    let (mut state, mut feed) = connection(10, 0);
+    paced(&mut feed, &state, (0, 1_000_000), View { tail: Some(2), ..children("/a") });
+    settle(&mut feed, &state);
+    // To see that nothing of it has changed takes exactly what one heartbeat may look at.
+    put(&mut state, (0..SCAN).map(|n| format!("/a/d/{n}")));
+    for _ in 0..6 {
+        assert!(counted(&feed.sync(&state.snapshot())).is_empty());
+        assert!(feed.poll(Time(1), || state.snapshot(), true).is_none());
+    }
 }

@@ -58,7 +58,7 @@ export const CLIENT = numbered([
   ['sub', SUB],
   ['unsub', [ID, f('sub', 'u32')]],
   ['resync', [ID, f('sub', 'u32')]],
-  ['sync', [ID]],
+  ['sync', [ID, f('all?', 'bool', false)]],
   ['put', [ID, SEQ, PATH, VALUE, IF, TTL, EPHEMERAL]],
   ['append', [ID, SEQ, PATH, VALUE, TTL, EPHEMERAL]],
   ['delete', [ID, SEQ, PATH, IF]],

@@ -162,9 +162,11 @@ export class Mirrors {
     }
     if (!this.syncWanted) return undefined;
     this.syncWanted = false;
-    const id = this.asks.add({ to: 'sync', waiting: this.verifying });
+    const waiting = this.verifying;
+    const id = this.asks.add({ to: 'sync', waiting });
     this.verifying = [];
-    return { op: 'sync', id };
+    // Who only waits for a revision waits for nothing that takes long.
+    return { op: 'sync', id, all: waiting.length > 0 };
   }
 
   // The connection, and time.

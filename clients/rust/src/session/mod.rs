@@ -498,8 +498,10 @@ impl Session {
         if std::mem::take(&mut self.sync_wanted) {
             let id = self.next_id();
             self.asked.insert(id, Asked::Sync);
+            // Who only waits for a revision waits for nothing that takes long.
+            let all = self.checks.iter().any(|check| check.sync.is_none());
             self.checks.iter_mut().for_each(|check| _ = check.sync.get_or_insert(id));
-            return Some(ClientFrame::Sync(SyncRequest { id }));
+            return Some(ClientFrame::Sync(SyncRequest { id, all }));
         }
         None
     }

@@ -58,7 +58,7 @@ impl Feed {
                     // One that had all of it is too large, and would come no further.
                     let all = before == scan;
                     next.get_or_insert(if all { id.wrapping_add(1) } else { id });
-                    if all && digest.is_some() && large.is_none() {
+                    if all && digest.is_some() && sub.view.tail.is_none() && large.is_none() {
                         large = Some(Box::new(Large { sub: id, saved: 0, wanted: 2 * scan }));
                     }
                 }
@@ -135,6 +135,9 @@ impl Feed {
                 self.large = None;
             } else if hold {
                 large.wanted = large.wanted.saturating_mul(2);
+            } else {
+                // The next heartbeat may have more luck.
+                large.saved = large.wanted;
             }
         }
         let asked = counting.asked;
@@ -195,7 +198,9 @@ impl Subscription {
         match &self.cursor {
             Cursor::Live { rev } => *rev <= at,
             Cursor::Paced { rev, .. } => *rev == at,
-            Cursor::Refreshing { .. } | Cursor::Behind { .. } => false,
+            // It was to go on, and has not been told anything yet.
+            Cursor::Behind { from, sent, .. } => *from == at && !*sent,
+            Cursor::Refreshing { .. } => false,
         }
     }
 }

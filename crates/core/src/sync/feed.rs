@@ -299,6 +299,12 @@ impl Feed {
         if !hold && core::mem::take(&mut self.held) {
             self.subs.each(|_, sub| sub.let_go());
         }
+        if !hold && let Some(counting) = self.counting.take() {
+            let ended = self.count_on(counting, hold, &mut 0);
+            if ended.is_some() {
+                return ended;
+            }
+        }
         self.held |= hold;
         let mut left = self.limits.turn_slots.max(1);
         loop {

@@ -100,7 +100,7 @@ frames! {
     }
     Unsub { req id "id", req sub "sub" }
     Resync { req id "id", req sub "sub" }
-    SyncRequest { req id "id" }
+    SyncRequest { req id "id", def all "all" }
     Put {
         req id "id", opt seq "seq", again path "path", value value "", opt expect "if",
         opt ttl_ms "ttl_ms", def ephemeral "ephemeral"

@@ -143,6 +143,8 @@ pub struct Resync {
 pub struct SyncRequest {
     /// Of the reply.
     pub id: u32,
+    /// Also the digests that take long to count: the reply waits for them.
+    pub all: bool,
 }
 
 /// What must be so for a write to happen; on the wire `"if":{"rev":790}`.

@@ -41,7 +41,7 @@ pub(crate) fn client_frame() -> impl Strategy<Value = ClientFrame> {
         3 => sub().prop_map(|sub| ClientFrame::Sub(sub.into())),
         1 => (id(), id()).prop_map(|(id, sub)| ClientFrame::Unsub(Unsub { id, sub })),
         1 => (id(), id()).prop_map(|(id, sub)| ClientFrame::Resync(Resync { id, sub })),
-        1 => id().prop_map(|id| ClientFrame::Sync(SyncRequest { id })),
+        1 => (id(), any::<bool>()).prop_map(|(id, all)| ClientFrame::Sync(SyncRequest { id, all })),
         3 => (id(), of(number()), path(), value(), of(expect()), of(number()), flag()).prop_map(
             |(id, seq, path, value, expect, ttl_ms, ephemeral)| {
                 ClientFrame::Put(Put { id, seq, path, value, expect, ttl_ms, ephemeral })

@@ -139,6 +139,7 @@ class Resync:
 @dataclass(slots=True)
 class SyncRequest:
     id: int
+    all: bool = False
 
 
 @dataclass(slots=True)
@@ -432,7 +433,7 @@ CLIENT_OPS = (
     _op("sub", 3, Sub, SUB_FIELDS),
     _op("unsub", 4, Unsub, "id:u32 sub:u32"),
     _op("resync", 5, Resync, "id:u32 sub:u32"),
-    _op("sync", 6, SyncRequest, "id:u32"),
+    _op("sync", 6, SyncRequest, "id:u32 all:bool?"),
     _op(
         "put", 7, Put,
         "id:u32 seq:u53? path:path :value if:if?=if_rev ttl_ms:millis? ephemeral:bool?",

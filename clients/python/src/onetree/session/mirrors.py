@@ -152,9 +152,11 @@ class Mirrors:
             return frames.Unsub(id, sub) if what == "unsub" else frames.Resync(id, sub)
         if self._sync_wanted:
             self._sync_wanted = False
-            id = asks.add(Asked("sync", 0, tuple(self._verify)))
+            waiting = tuple(self._verify)
+            id = asks.add(Asked("sync", 0, waiting))
             self._verify.clear()
-            return frames.SyncRequest(id)
+            # Who only waits for a revision waits for nothing that takes long.
+            return frames.SyncRequest(id, all=bool(waiting))
         return None
 
     # The connection, and time.
