@@ -359,3 +359,23 @@ test('a transaction says which revision it reads', async (t) => {
   const { result } = await mirror.transact((tx) => [tx.rev, tx.get('/a').rev]);
   assert.deepEqual(result, [rev, rev]);
 });
+
+test('what is read cannot be changed in the mirror, nor by a run for the next one', async (t) => {
+  const { client, broker } = made(t);
+  const mirror = client.mirror('/');
+  await mirror.at((await client.put('/post', { stars: 1 })).rev);
+  await assert.rejects(mirror.transact((tx) => {
+    const post = tx.get('/post').value.json;
+    post.stars += 1;
+    tx.put('/post', post);
+  }), TypeError);
+  assert.equal(mirror.get('/post').value.json.stars, 1);
+  const { runs } = await mirror.transact(async (tx) => {
+    const post = tx.get('/post').value.json;
+    tx.put('/post', { ...post, stars: post.stars + 1 });
+    // Before it is committed somebody else writes.
+    if (broker.rev === 1) await client.put('/post', { stars: 10 });
+  });
+  assert.equal(runs, 2);
+  assert.equal(broker.tree.get('/post').value.json.stars, 11);
+});

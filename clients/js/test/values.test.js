@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { OnetreeError, Value } from '../src/index.js';
 import { entryText, json, readEntry, valueFields } from '../src/json.js';
+import { makeValue } from '../src/protocol/values.js';
 
 const OCTETS = 'application/octet-stream';
 const bad = (make, message = /^bad-value: (?!bad-)/) => assert.throws(make, (error) => (
@@ -72,6 +73,18 @@ test('whole numbers beyond 2^53 lose digits in json, and have them in text', () 
   const value = Value.jsonText('{"n":9007199254740993}');
   assert.equal(value.json.n, 9007199254740992);
   assert.equal(value.text, '{"n":9007199254740993}');
+});
+
+test('what JSON gives is shared, so nobody can change it', () => {
+  const value = Value.json({ stars: 1, tags: ['a', { b: [] }], none: null });
+  const { json } = value;
+  for (const change of [() => (json.stars += 1), () => json.tags.push('c'), () => (json.tags[1].b[0] = 1), () => delete json.none]) assert.throws(change, TypeError);
+  assert.equal(value.json, json);
+  assert.deepEqual(structuredClone(json), { stars: 1, tags: ['a', { b: [] }], none: null });
+  // A broker may take what is nested deeper than this client writes.
+  const depth = 100_000;
+  let deep = makeValue(undefined, `${'['.repeat(depth)}${']'.repeat(depth)}`).json;
+  for (; deep !== undefined; [deep] = deep) assert.ok(Object.isFrozen(deep));
 });
 
 test('however a value is made, it is one', () => {

@@ -101,12 +101,12 @@ export class Value {
   }
 
   /**
-   * What its JSON says, made once and shared: not to be changed. `bad-value` when it is not JSON. Numbers are doubles; `text` has
-   * all digits.
+   * What its JSON says, made once and shared, so frozen: `structuredClone`, or `{...}`, is what can be changed. `bad-value` when it
+   * is not JSON. Numbers are doubles; `text` has all digits.
    */
   get json() {
     if (!this.isJson) return refuse('bad-value', `the value is ${this.type}, not ${JSON_TYPE}`);
-    this.parsed ??= { json: JSON.parse(this.text) };
+    this.parsed ??= { json: frozen(JSON.parse(this.text)) };
     return this.parsed.json;
   }
 
@@ -202,6 +202,23 @@ function jsonText(raw) {
     return refuse('bad-value', wordsOf(error));
   }
 }
+
+/**
+ * Freezes all of what a JSON text says: a mirror shows it to many, and who could change it would make the mirror wrong. Without
+ * recursion: it may be nested deeply.
+ * @param {any} json
+ */
+function frozen(json) {
+  const open = isCompound(json) ? [json] : [];
+  for (let one = open.pop(); one !== undefined; one = open.pop()) {
+    for (const part of Array.isArray(one) ? one : Object.values(one)) if (isCompound(part)) open.push(part);
+    Object.freeze(one);
+  }
+  return json;
+}
+
+/** @param {unknown} part @returns {part is object} */
+const isCompound = (part) => typeof part === 'object' && part !== null;
 
 /** What `JSON.stringify` makes of something that it has no JSON for, and of a few things more. */
 const LOST = ['null', '{}', '{"0":', '"type":"Buffer"'];
