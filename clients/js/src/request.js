@@ -10,7 +10,10 @@ import { DEPTHS } from './protocol/views.js';
 /**
  * @typedef {import('./protocol/frames.js').Frame} Frame
  * @typedef {{ttlMs?: number | undefined, ephemeral?: boolean | undefined}} AppendOptions `ttlMs`: it is deleted so much
- *   later; `ephemeral`: it is deleted when the session is over
+ *   later; `ephemeral`: it is deleted when the session is over: when the client closes, or was without a connection for longer
+ *   than the broker's grace, 30 s where its `session_grace_ms` says nothing else. It is not put again when a session was lost:
+ *   that is the application's to do, at an `online` that is not `resumed`. Where it happened in a session that was over before the
+ *   answer came, that is `outcome-unknown`. With `ifRev: 0` it is a lock, and `rev` of the answer its fencing token
  * @typedef {{ifRev?: number | undefined}} IfOptions `ifRev`: the entry must be at this revision, 0: absent; of `dropTree`:
  *   nothing at or under the path has changed since
  * @typedef {AppendOptions & IfOptions} PutOptions

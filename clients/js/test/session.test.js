@@ -213,9 +213,10 @@ test('while numbers are sorted out, what has one goes first', () => {
   assert.deepEqual([frame(), frame()].map(({ path, seq }) => [path, Number(seq)]), [['/2', 1], ['/3', 2]]);
 });
 
-/** A world that is up, and rests. */
-function online(options) {
+/** A world that is up, and rests; its broker was at `rev` then. */
+function online(options, rev = 0) {
   const world = new World(1, options);
+  world.broker.rev = rev;
   world.settle();
   assert.equal(world.session.link, 'up');
   return world;
@@ -527,4 +528,55 @@ test('who is told to come back in a million years comes back before', () => {
     session.handleOpen(world.now);
     for (const frame of new Connection(world.broker).handle(said({ session, ...world })[0])) session.handleFrame(world.now, frame);
   }
+});
+
+const EPHEMERAL = {
+  put: (ephemeral) => request.put('/lock', 1, { ifRev: 0, ephemeral }),
+  append: (ephemeral) => request.append('/log', 1, { ephemeral }),
+  'txn that puts': (ephemeral) => request.txn({ do: [{ do: 'delete', path: '/a' }, { do: 'put', path: '/lock', value: 1, ephemeral }] }),
+  'txn that appends': (ephemeral) => request.txn({ do: [{ do: 'delete', path: '/a' }, { do: 'append', path: '/log', value: 1, ephemeral }] }),
+};
+
+/** The connection is lost before a write is answered, which was executed before that or will be behind it. */
+function comeBack(write, resumes, executed = true) {
+  const world = online({});
+  world.session.request(world.now, 1, write);
+  const message = world.session.pollTransmit();
+  if (executed) world.connection.handle(world.codec.decodeClient(message));
+  world.cut();
+  world.broker.resumes = resumes;
+  world.settle();
+  assert.equal(world.broker.executed.length, 1);
+  return world;
+}
+
+for (const [what, write] of Object.entries(EPHEMERAL)) {
+  test(`what happened in a session that is over, and went with it, is not told as done: ${what}`, () => {
+    const world = comeBack(write(true), false);
+    const { code, action, message } = world.replies.get(1).error ?? {};
+    assert.deepEqual([code, action], ['outcome-unknown', 'stop']);
+    assert.equal(message, 'outcome-unknown: it happened in a session that is over, and what was ephemeral went with it');
+    // The broker has answered: the numbers go on, under the same name.
+    const { name } = world.session;
+    world.session.request(world.now, 2, write(true));
+    world.settle();
+    assert.deepEqual([world.broker.executed.length, world.session.name], [2, name]);
+  });
+
+  test(`what is done in the session of now, or outlives them, is told as done: ${what}`, () => {
+    for (const [resumes, executed, ephemeral] of [[true, true, true], [false, false, true], [false, true, false]]) {
+      const { frame, error } = comeBack(write(ephemeral), resumes, executed).replies.get(1);
+      assert.equal(frame?.op, 'done', String(error));
+    }
+  });
+}
+
+test('a session that another history knows began in that one', () => {
+  const world = online({}, 50);
+  world.cut();
+  // The broker has gone back to a backup, and the session owns something in it.
+  Object.assign(world.broker, { epoch: 'd'.repeat(32), rev: 3, resumes: true });
+  world.session.request(world.now, 1, EPHEMERAL.put(true));
+  world.settle();
+  assert.equal(world.replies.get(1).frame?.op, 'done');
 });

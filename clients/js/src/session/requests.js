@@ -38,6 +38,9 @@ export function ofHistory({ op, path, if: only, do: steps = [] }) {
 /** @param {{do: string, path: string}} step */
 const names = ({ do: what, path }) => what === 'trim' || isKeyed(path);
 
+/** Whether it makes an entry that the session owns. @param {Frame} frame */
+const isEphemeral = ({ ephemeral, do: steps = [] }) => ephemeral || steps.some((/** @type {Frame} */ step) => step['ephemeral']);
+
 /**
  * The values of a request, each with its path.
  * @param {Frame} frame
@@ -81,6 +84,8 @@ export class Requests {
     this.floor = 0;
     /** What was seen when number 1 was given. @type {number | undefined} */
     this.began = undefined;
+    /** The present when the session of now began: what it owns is above this. */
+    this.session = 0;
     /** Whether a write was answered since numbers were settled last. */
     this.progress = false;
     /** Those that came back while numbers are settled, by ticket. @type {number[]} */
@@ -113,6 +118,18 @@ export class Requests {
     this.queue.push(ticket);
     this.deadlines.push([now + this.timeout, ticket]);
     this.refuseForeign(ticket);
+  }
+
+  /**
+   * `welcome` shows whether the session of before goes on, or another has begun: then that one is over, and what it owned is
+   * gone. Of what was sent to another history nothing is told as done. Before {@link Requests#handleHistory}.
+   * @param {boolean} resumed
+   * @param {string} epoch
+   * @param {number} rev
+   */
+  handleSession(resumed, epoch, rev) {
+    if (!resumed) this.session = rev;
+    else if (this.history !== epoch) this.session = 0;
   }
 
   /**
@@ -243,7 +260,8 @@ export class Requests {
     if (frame.op !== 'error') {
       this.floor = Math.max(this.floor, request.seq ?? 0);
       this.progress ||= request.seq !== undefined;
-      this.finish(ticket, { frame });
+      const isGone = frame.op === 'done' && frame['rev'] <= this.session && isEphemeral(request.frame);
+      this.finish(ticket, isGone ? { error: gone() } : { frame });
       return this.settle();
     }
     const error = OnetreeError.fromFrame(/** @type {any} */ (frame));
@@ -361,6 +379,8 @@ export class Requests {
     this.effects.push({ do: 'release', ticket });
   }
 }
+
+const gone = () => new OnetreeError('outcome-unknown', 'it happened in a session that is over, and what was ephemeral went with it');
 
 /** Whether the broker may have it. @param {Request} request */
 const wasSent = ({ seq, sent }) => seq !== undefined || sent > 0;

@@ -327,6 +327,7 @@ export class Session {
     this.mirrors.handleWelcome(welcome);
     const connection = { session, resumed, epoch, rev, heartbeatMs, limits };
     this.effects.push({ do: 'status', status: { status: 'online', connection } });
+    this.requests.handleSession(resumed, epoch, rev);
     if (this.requests.isNumbered && this.requests.history !== epoch) this.foreign = true;
     if (this.requests.handleHistory(epoch)) this.rename(now);
   }

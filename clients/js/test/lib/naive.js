@@ -19,6 +19,8 @@ export class Broker {
     this.answers = new Map();
     this.starts = 0;
     this.epoch = EPOCH;
+    /** Whether who comes back finds his session. */
+    this.resumes = false;
   }
 
   /** It has forgotten the answers, not the numbers. */
@@ -58,7 +60,8 @@ export class Connection {
     switch (frame.op) {
       case 'hello': {
         this.client = frame.client;
-        const welcome = { op: 'welcome', id, session: 's', epoch: broker.epoch, rev: broker.rev, heartbeat_ms: 1000, digest_key: broker.key, limits: LIMITS };
+        const resumed = broker.resumes && frame.session !== undefined;
+        const welcome = { op: 'welcome', id, session: 's', resumed, epoch: broker.epoch, rev: broker.rev, heartbeat_ms: 1000, digest_key: broker.key, limits: LIMITS };
         return [welcome, ...(frame.subs ?? []).flatMap((sub) => this.subscribe(sub, sub.id))];
       }
       case 'sub': return this.subscribe(frame, id);
