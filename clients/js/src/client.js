@@ -325,6 +325,11 @@ export class Client {
     this.soon();
   }
 
+  /** @internal As {@link Session#lastDone}. */
+  get lastDone() {
+    return this.session.lastDone;
+  }
+
   /** @internal @param {number} sub */
   resyncMirror(sub) {
     this.session.resync(sub);

@@ -349,13 +349,24 @@ export class Mirror {
   /**
    * Runs `fn` against one snapshot, records what it reads, and commits what it writes on the condition that none of that has
    * changed; otherwise runs it again. `fn` must have no effects of its own. `tx.retry()` waits until something that it read
-   * has changed; `tx.orElse(first, second)` tries the second when the first retries.
+   * has changed; `tx.orElse(first, second)` tries the second when the first retries. A run that fails or writes nothing is judged by
+   * its snapshot alone: that has all writes of this client which were answered before, and may be behind those of others. Who must
+   * know more asks `client.get`, or writes.
    * @template T
    * @param {(tx: import('./transact.js').Transaction) => T | Promise<T>} fn
    * @returns {Promise<import('./transact.js').Committed<T>>}
    */
   transact(fn) {
     return transact(this, fn);
+  }
+
+  /**
+   * @internal Whether a snapshot of it is before this revision of a history, and it gets there.
+   * @param {Snapshot} snapshot
+   * @param {{epoch: string | undefined, rev: number}} done
+   */
+  lacks({ rev, cookie }, done) {
+    return !this.ended && rev < done.rev && cookie?.epoch === done.epoch;
   }
 
   /** Ends it; the client lives on. What is kept is saved once more. */

@@ -261,6 +261,7 @@ export class Transaction {
  */
 export async function transact(mirror, fn) {
   must(FUNCTION, 'fn', fn);
+  const own = mirror.client.lastDone;
   for (let runs = 1; ; runs++) {
     await mirror.fresh();
     const snapshot = mirror.snapshot();
@@ -268,16 +269,24 @@ export async function transact(mirror, fn) {
     // the same ones.
     /** @param {import('./live.js').Mirror} now */
     const other = (now) => now.cookie?.epoch !== snapshot.cookie?.epoch;
+    /** @param {number} least */
+    const past = async (least) => {
+      // Otherwise what the view does not see would show at the next heartbeat only.
+      if (mirror.rev < least) mirror.client.wantSync();
+      await mirror.until((now) => other(now) || now.rev >= least, true);
+    };
     const tx = new Transaction(snapshot, mirror.view);
     /** @type {T | undefined} */
     let result;
+    let failed = false;
     try {
       result = await fn(tx);
     } catch (error) {
       // What reaches this is one, also where an `orElse` beside it has had its answer since; one of a transaction around it is
       // not, nor is what an `orElse` says that this did not wait for.
       tx.retried = (error instanceof Retry && error.tx === tx) || (tx.retried && tx.untold.size === 0);
-      if (!tx.retried) throw error;
+      failed = !tx.retried;
+      if (failed && !mirror.lacks(snapshot, own)) throw error;
     } finally {
       tx.ended = true;
       // What is under way still comes to nothing, and nobody is there to be told.
@@ -287,6 +296,11 @@ export async function transact(mirror, fn) {
       await mirror.until((now) => other(now) || tx.changed(now), false);
       continue;
     }
+    if (failed || (tx.steps.length === 0 && mirror.lacks(snapshot, own))) {
+      // No broker judges it: it is to have seen what its client knows.
+      await past(own.rev);
+      continue;
+    }
     if (tx.steps.length === 0) return { result: /** @type {T} */ (result), runs };
     try {
       const done = await mirror.client.write(tx.frame(), snapshot.cookie?.epoch);
@@ -294,10 +308,7 @@ export async function transact(mirror, fn) {
     } catch (error) {
       if (!(error instanceof OnetreeError && error.code === 'conflict')) throw error;
       const rev = error.rev ?? 0;
-      const least = rev > snapshot.rev ? rev : snapshot.rev + 1;
-      // Otherwise what the view does not see would show at the next heartbeat only.
-      if (mirror.rev < least) mirror.client.wantSync();
-      await mirror.until((now) => other(now) || now.rev >= least, true);
+      await past(rev > snapshot.rev ? rev : snapshot.rev + 1);
     }
   }
 }

@@ -6,6 +6,7 @@ import { Value } from '../src/protocol/values.js';
 import { viewOf } from '../src/protocol/views.js';
 import { Snapshot } from '../src/snapshot.js';
 import { Transaction } from '../src/transact.js';
+import { Connection } from './lib/naive.js';
 import { anew, client as made } from './lib/socket.js';
 
 /** Runs a transaction that cannot be done before `/a` is there; gives its answer, how often it ran, and what was written. */
@@ -378,4 +379,54 @@ test('what is read cannot be changed in the mirror, nor by a run for the next on
   });
   assert.equal(runs, 2);
   assert.equal(broker.tree.get('/post').value.json.stars, 11);
+});
+
+/** A write is answered before a mirror is told of it, which is at the next `sync`. */
+function late(t) {
+  const { write } = Connection.prototype;
+  t.mock.method(Connection.prototype, 'write', function answer(frame) {
+    const { at } = this;
+    const said = write.call(this, frame).slice(-1);
+    this.at = at;
+    return said;
+  });
+}
+
+for (const fails of [true, false]) {
+  test(`what commits nothing has seen what its client was told is done, also where it ${fails ? 'fails' : 'only reads'}`, async (t) => {
+    late(t);
+    const { client } = made(t);
+    const mirror = client.mirror('/');
+    await mirror.fresh();
+    const isThere = (path) => mirror.transact((tx) => {
+      const there = tx.get(path) !== undefined;
+      if (fails && !there) throw new RangeError('mine');
+      return there;
+    });
+    await client.put('/a', 1);
+    assert.equal(mirror.get('/a'), undefined);
+    assert.deepEqual(await isThere('/a'), { result: true, runs: 2 });
+    // Once it has seen that, it is as it is.
+    if (fails) await assert.rejects(isThere('/b'), RangeError);
+    else assert.deepEqual(await isThere('/b'), { result: false, runs: 1 });
+  });
+}
+
+test('what commits nothing waits for no other history, and for no end', async (t) => {
+  late(t);
+  const world = made(t);
+  const { client } = world;
+  const once = client.mirror('/', { once: true });
+  await once.fresh();
+  for (let n = 0; n < 9; n += 1) await client.put('/a', n);
+  // It gets no further.
+  assert.deepEqual(await once.transact((tx) => tx.get('/a')), { result: undefined, runs: 1 });
+  // There it is no news.
+  const mirror = client.mirror('/');
+  await mirror.fresh();
+  anew(world);
+  await client.until('offline');
+  await client.until('online');
+  await mirror.fresh();
+  assert.deepEqual([await mirror.transact((tx) => tx.get('/a')), mirror.rev], [{ result: undefined, runs: 1 }, 0]);
 });

@@ -79,6 +79,8 @@ export class Requests {
     this.deadlines = new Line();
     /** The broker's history, by its last `welcome`. @type {string | undefined} */
     this.history = undefined;
+    /** The highest revision of it at which the application was told that something is done. */
+    this.lastDone = 0;
     this.nextSeq = 1;
     /** The highest `seq` that the broker is known to have used up. */
     this.floor = 0;
@@ -141,6 +143,7 @@ export class Requests {
   handleHistory(epoch) {
     if (this.history === epoch) return false;
     this.history = epoch;
+    this.lastDone = 0;
     // This history may know them, and their numbers are not to be given to others.
     if (this.numbered > 0) this.settling = this.renaming = true;
     for (const ticket of [...this.all.keys()].sort((a, b) => a - b)) this.refuseForeign(ticket);
@@ -260,7 +263,9 @@ export class Requests {
     if (frame.op !== 'error') {
       this.floor = Math.max(this.floor, request.seq ?? 0);
       this.progress ||= request.seq !== undefined;
-      const isGone = frame.op === 'done' && frame['rev'] <= this.session && isEphemeral(request.frame);
+      const done = frame.op === 'done' ? frame['rev'] : 0;
+      const isGone = done > 0 && done <= this.session && isEphemeral(request.frame);
+      if (!isGone) this.lastDone = Math.max(this.lastDone, done);
       this.finish(ticket, isGone ? { error: gone() } : { frame });
       return this.settle();
     }

@@ -106,6 +106,11 @@ export class Session {
     return (named.length > 0 ? this.mirrors.otherHistory(now, named) : undefined) ?? now;
   }
 
+  /** The history of now, and the highest revision of it at which the application was told that something is done. */
+  get lastDone() {
+    return { epoch: this.requests.history, rev: this.requests.lastDone };
+  }
+
   /**
    * Asks something. Its `id` and `seq` are set here; there will be one reply.
    * @param {number} now
