@@ -32,7 +32,7 @@ const CHANGES = 16 * 1024;
 /**
  * The events of one mirror: an async iterable, for one reader. Nothing is lost and nothing grows without bound when they
  * are read slowly: what has not been read is folded into one `delta` or `fresh`. Only signals are dropped then, and
- * heartbeats. Neither the connection nor other mirrors wait for a slow reader; but what is kept of this one is saved no
+ * heartbeats. That the session was lost is told by an `online` that is not `resumed`, whatever came behind it. Neither the connection nor other mirrors wait for a slow reader; but what is kept of this one is saved no
  * further than he was shown. So who calls `next()` himself calls `return()` at the end, as `for await` does, or lets go of
  * this, which is noticed when the host next collects what nobody holds.
  * @implements {AsyncIterableIterator<MirrorEvent>}
@@ -260,8 +260,10 @@ class Behind {
     this.gaps = new Gaps(from);
     /** @type {MirrorEvent | undefined} */
     this.trouble = undefined;
+    /** @type {(MirrorEvent & {type: 'online'}) | undefined} */
+    this.online = undefined;
     /** @type {MirrorEvent | undefined} */
-    this.link = undefined;
+    this.offline = undefined;
     /** @type {MirrorEvent | undefined} */
     this.ended = undefined;
   }
@@ -272,7 +274,15 @@ class Behind {
     switch (event.type) {
       case 'fresh': this.fresh = true; break;
       case 'corrupt': case 'broken': case 'circling': this.trouble = event; break;
-      case 'offline': case 'online': this.link = event; break;
+      case 'offline':
+        this.offline = event;
+        if (this.online?.resumed) this.online = undefined;
+        break;
+      case 'online':
+        // What went with a session does not come back with the next connection.
+        this.online = this.online?.resumed === false ? { ...event, resumed: false } : event;
+        this.offline = undefined;
+        break;
       case 'ended': this.ended = event; break;
       default:
     }
@@ -291,7 +301,7 @@ class Behind {
     /** @type {Item[]} */
     const items = [];
     if (this.trouble) items.push({ event: this.trouble, rev, cookie });
-    if (this.link?.type === 'online') items.push({ event: this.link, rev, cookie });
+    if (this.online) items.push({ event: this.online, rev, cookie });
     /** @type {MirrorEvent[]} */
     const events = [];
     const [changes, gaps] = [now.since(this.from), [...this.gaps.logs]];
@@ -300,7 +310,7 @@ class Behind {
       events.push({ type: 'delta', since: rev, rev: now.rev, changes, gaps });
     }
     // Last is how it stands: who shows that it is live would go on doing so.
-    if (this.link?.type === 'offline') events.push(this.link);
+    if (this.offline) events.push(this.offline);
     if (this.ended) events.push(this.ended);
     for (const event of events) items.push({ event, rev: now.rev, cookie: now.cookie });
     return items;

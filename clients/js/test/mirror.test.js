@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { EntryHasher, blake2s } from '../src/blake2s.js';
 import { Feed } from '../src/changes.js';
+import { OnetreeError } from '../src/errors.js';
 import { Gaps } from '../src/gaps.js';
 import { MirrorState } from '../src/mirror.js';
 import { digestOf } from '../src/protocol/digests.js';
@@ -501,4 +502,24 @@ test('what was folded ends as it stands: offline comes behind what changed', () 
     for (let event = feed.nextNow(); event; event = feed.nextNow()) events.push(event.type);
     assert.deepEqual(events.slice(256), order);
   }
+});
+
+test('that a session was lost is told, however often the next one was resumed', () => {
+  const offline = { type: 'offline', error: new OnetreeError('lost', 'away'), retryInMs: 0 };
+  const online = (resumed) => ({ type: 'online', resumed });
+  const folded = (...events) => {
+    const state = new MirrorState(viewOf('/'));
+    const feed = new Feed(state, state.snapshot, []);
+    for (let n = 0; n < 256; n += 1) feed.push({ type: 'synced', rev: 1, verified: true });
+    for (const event of events) feed.push(event);
+    const told = [];
+    for (let event = feed.nextNow(); event !== undefined; event = feed.nextNow()) told.push(event);
+    return told.slice(256);
+  };
+  const lost = [offline, online(false), offline, online(true)];
+  assert.deepEqual(folded(...lost), [online(false)]);
+  // Also where there is no connection now.
+  assert.deepEqual(folded(...lost, offline), [online(false), offline]);
+  assert.deepEqual(folded(offline, online(true), offline, online(true)), [online(true)]);
+  assert.deepEqual(folded(offline, online(true), offline), [offline]);
 });
