@@ -54,6 +54,16 @@ test('what is bytes is taken as its bytes', () => {
   assert.equal(Value.of('application/json', Buffer.from('[1]')).text, '[1]');
 });
 
+test('bytes that are given as they are may be used again at once', () => {
+  const bytes = Uint8Array.of(1, 2, 3);
+  const made = [bytes, bytes.buffer, new DataView(bytes.buffer)].map((content) => Value.from(content));
+  const same = Value.of(OCTETS, bytes);
+  bytes.fill(9);
+  for (const value of made) assert.deepEqual([...value.bytes], [1, 2, 3]);
+  // That says that it does not copy.
+  assert.deepEqual([...same.bytes], [9, 9, 9]);
+});
+
 test('an error of a value has one code, and the error of its own code as the cause', () => {
   bad(() => Value.json('\ud800'), /^bad-value: not JSON: a lone surrogate$/);
   bad(() => Value.jsonText('[1'));

@@ -69,15 +69,15 @@ export class Value {
   }
 
   /**
-   * What requests take: a value as it is; bytes (a `Uint8Array`, another view, an `ArrayBuffer`) as `application/octet-stream`;
-   * everything else as {@link Value.json}.
+   * What requests take: a value as it is; bytes (a `Uint8Array`, another view, an `ArrayBuffer`) as `application/octet-stream`,
+   * copied, as a request may wait; everything else as {@link Value.json}.
    * @param {unknown} content
    * @returns {Value}
    */
   static from(content) {
     if (content instanceof Value) return content;
     const bytes = bytesIn(content);
-    return bytes === undefined ? Value.json(content) : new Value('application/octet-stream', bytes, SURE);
+    return bytes === undefined ? Value.json(content) : new Value('application/octet-stream', new Uint8Array(bytes), SURE);
   }
 
   /** Whether it is JSON. */
@@ -95,7 +95,10 @@ export class Value {
     return typeof this.raw === 'string' ? this.raw : textOf(this.raw) ?? refuse('bad-value', 'the value is not UTF-8');
   }
 
-  /** Its bytes. */
+  /**
+   * Its bytes, shared where it is no text: not to be changed. Nothing can freeze them, and a copy each time would cost as much as
+   * they are large: `value.bytes.slice()` is one.
+   */
   get bytes() {
     return typeof this.raw === 'string' ? bytesOf(this.raw) : this.raw;
   }
