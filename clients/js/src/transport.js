@@ -1,12 +1,16 @@
 // A WebSocket with its codec: the host's own, or in Node that of `ws`.
 
 import { codeOfClose } from './codes.js';
-import { OnetreeError } from './errors.js';
+import { OnetreeError, wordsOf } from './errors.js';
 
 /** The host's own: nothing tells it from one that the application has put in its place before, which the README says. */
 const OWN = globalThis.WebSocket;
 /** In Node its own does not tell 401 from 404, nor either from nobody. Deno and Bun say that they are Node, too, and have no other. */
 const prefersWs = typeof process === 'object' && !!process.versions?.node && !('Deno' in globalThis) && !('Bun' in globalThis);
+
+/** What helps where it is not found. */
+const WS = "in Node it is of 'ws', which is looked for from this package, not from the program: where npm has only linked to "
+  + "its folder, install it again with install-links=true in .npmrc, or run 'npm ci' there";
 
 /**
  * The address of a broker: `ws://host:port` or `wss://…`, with `/v1/sync` as the path when there is none. In a page what has no
@@ -123,7 +127,7 @@ export class Link {
     } catch (error) {
       if (!this.events) return;
       if (typeof WebSocket === 'function') this.openOwn(target);
-      else this.end(new OnetreeError('no-websocket', `there is none here: ${error}; in Node install 'ws'`, { cause: error }));
+      else this.end(new OnetreeError('no-websocket', `there is none here: ${wordsOf(error)}; ${WS}`, { cause: error }));
     }
   }
 

@@ -1,11 +1,15 @@
 // What answers an attempt to connect, and is no broker.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { connect, start } from '../src/index.js';
 import { targetOf } from '../src/transport.js';
 
@@ -88,4 +92,19 @@ test('in Node that is so as well where there is a WebSocket of its own, which ca
   let said = '';
   for await (const piece of child.stdout) said += piece;
   assert.equal(said, 'function,unauthorized,not-a-broker,unreachable\n');
+});
+
+test('where npm has only linked to this package, and ws is not found from there, it is said what helps', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'onetree-'));
+  try {
+    const src = join(folder, 'src');
+    cpSync(fileURLToPath(new URL('../src', import.meta.url)), src, { recursive: true });
+    const program = `delete globalThis.WebSocket;
+      const { connect } = await import(${JSON.stringify(join(src, 'index.js'))});
+      await connect('ws://127.0.0.1:1').catch(({ code, action, message }) => console.log(code, action, message));`;
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' });
+    assert.match(stdout, /^no-websocket fix .*install-links=true.*npm ci/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
