@@ -88,6 +88,13 @@ export class Client {
     this.scheduled = false;
     /** @private The last saves of mirrors that have ended, as long as they take. @type {Set<Promise<void>>} */
     this.endings = new Set();
+    /** @private */
+    this.onNetwork = () => {
+      this.session.handleNetwork(this.now());
+      this.turn();
+    };
+    // Pages, and what works for them, are told; who is not, waits as long as he does.
+    globalThis.addEventListener?.('online', this.onNetwork);
     this.turn();
   }
 
@@ -490,6 +497,7 @@ export class Client {
 
   /** @private The client has ended: nobody waits in vain. */
   finish() {
+    globalThis.removeEventListener?.('online', this.onNetwork);
     this.room.close(closedError(this.error, false));
     // Mirrors whose copy was still being loaded.
     const why = this.error && { error: closedError(this.error) };

@@ -310,6 +310,38 @@ function events(changes) {
   return all;
 }
 
+test('a client that waits hears of the host that the network is back, as long as it lives', async (t) => {
+  const host = new EventTarget();
+  const heard = new Set();
+  globalThis.addEventListener = (type, listener) => {
+    heard.add(listener);
+    host.addEventListener(type, listener);
+  };
+  globalThis.removeEventListener = (type, listener) => {
+    heard.delete(listener);
+    host.removeEventListener(type, listener);
+  };
+  t.after(() => {
+    delete globalThis.addEventListener;
+    delete globalThis.removeEventListener;
+  });
+  t.mock.method(Math, 'random', () => 0.02);
+  const world = made(t, { backoffMs: [500_000, 1_000_000] });
+  const { client } = world;
+  await client.until('online');
+  world.refuses = true;
+  world.cut();
+  assert.ok(client.error && client.status === 'offline');
+  world.refuses = false;
+  host.dispatchEvent(new Event('online'));
+  await soon(client.until('online'));
+  assert.equal(heard.size, 1);
+  await client.close();
+  assert.equal(heard.size, 0);
+  host.dispatchEvent(new Event('online'));
+  assert.equal(client.status, 'ended');
+});
+
 test('who begins to read a mirror that is offline is told so, behind what it shows', async (t) => {
   const world = made(t, { backoffMs: [1_000, 1_000] });
   const { client, cut } = world;

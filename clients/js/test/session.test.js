@@ -517,6 +517,30 @@ test('who is told to come back at once waits as if nothing was said', () => {
   assert.ok(status.retryInMs > 0);
 });
 
+test('when the network is back, what waits tries within a second, but for who was told when to come', () => {
+  const { session, ...world } = online({ backoffMs: [20_000, 20_000] });
+  const lose = (retryInMs) => session.handleClosed(world.now, new OnetreeError('unreachable', 'nobody', { retryInMs }));
+  const wait = () => session.nextTimeout() - world.now;
+  session.handleNetwork(world.now);
+  assert.equal(session.link, 'up');
+  lose();
+  session.backoff.failures = 9;
+  session.until = world.now + 20_000;
+  session.handleNetwork(world.now);
+  const first = wait();
+  assert.ok(first > 0 && first <= 1_000, String(first));
+  assert.equal(session.backoff.failures, 0);
+  // Said once more, it comes no later.
+  session.handleNetwork(world.now);
+  assert.ok(wait() <= first);
+  session.handleTimeout(session.nextTimeout());
+  assert.equal(session.link, 'opening');
+  session.handleNetwork(world.now);
+  lose(7_000);
+  session.handleNetwork(world.now);
+  assert.equal(wait(), 7_000);
+});
+
 test('who is told to come back in a million years comes back before', () => {
   const { session, ...world } = online();
   for (const retryInMs of [2 ** 32 - 1, 1.8e22, Infinity]) {

@@ -12,6 +12,8 @@ import { Requests, ofHistory } from './requests.js';
 const GRACE = 10_000;
 /** A connection that lasted this long was good: the next wait is short again, ms. */
 const GOOD = 10_000;
+/** Within this long all come back to whom the host says that there is a network again, ms. */
+const SPREAD = 1_000;
 /** How long an orderly end may take, ms: ours, and the broker's behind its `bye`. */
 const BYE = 5_000;
 
@@ -46,6 +48,8 @@ export class Session {
     this.link = 'opening';
     /** The end of the wait when down, of patience when greeting. */
     this.until = 0;
+    /** Whether the broker has said when to come back. */
+    this.told = false;
     this.since = 0;
     this.ever = false;
     this.heard = 0;
@@ -218,6 +222,15 @@ export class Session {
       return;
     }
     this.goOffline(now, error, this.backoff.next(error.retryInMs));
+    this.told = Boolean(error.retryInMs);
+  }
+
+  /** The host says that there is a network again: what went wrong without one says nothing of now. @param {number} now */
+  handleNetwork(now) {
+    if (this.link !== 'down' || this.told) return;
+    this.backoff.reset();
+    // Not all pages in one moment.
+    this.until = Math.min(this.until, now + SPREAD * this.backoff.random());
   }
 
   /** @private The connection ends: when it was good, what went wrong before it counts no more. @param {number} now */
@@ -429,6 +442,7 @@ export class Session {
   /** @private There is no connection any more. @param {number} until */
   goDown(until) {
     this.link = 'down';
+    this.told = false;
     this.until = until;
     this.goodbye = this.unread = undefined;
     this.requests.handleLost();
