@@ -14,7 +14,8 @@ const inUse = new Map();
 
 /**
  * A database in which one mirror is kept, for the option `keep` of `client.mirror`. It is of one page at a time: the mirror of
- * another one starts from nothing and is not kept (`state-in-use`) until the first has ended. A save writes what differs from
+ * another one begins with what is there, and is not saved (`state-in-use`) until that of the first has ended. A second mirror of
+ * one page starts from nothing. A save writes what differs from
  * what is there. What the browser refuses (no room, say) has the code `state`; what is there and is no mirror, `state-broken`:
  * the next save replaces it, as all of it is in the tree. A database of somebody else's is left as it is. Either way the mirror
  * goes on without, and `mirror.keepError` says why.
@@ -26,39 +27,49 @@ export function keepInIndexedDB(name) {
   let opening;
   /** @type {Snapshot | undefined} what is in it */
   let kept;
-  /** @type {(() => Promise<void>) | undefined} */
-  let release;
+  /** @type {Promise<() => Promise<void>> | undefined} */
+  let taking;
   /** Done when it was let go, by whoever asked first. @type {Promise<void>} */
   let freed = Promise.resolve();
   /** Whose it is. @type {import('./live.js').Mirror | undefined} */
   let mirror;
 
-  const own = () => (opening ??= (async () => {
+  /** Makes it this page's, where it is nobody's. */
+  const take = () => (taking ??= freed.then(() => lock(name, mirror)).catch((error) => {
+    taking = undefined;
+    throw error;
+  }));
+
+  const letGo = async () => {
+    const taken = taking;
+    taking = undefined;
+    if (taken) freed = taken.then((release) => release(), () => {});
     await freed;
-    release ??= await lock(name, mirror);
-    const db = await open(name);
+  };
+
+  const database = () => (opening ??= open(name).then((db) => {
     // Somebody deletes it: it is not held against that, and made anew.
     db.onversionchange = db.onclose = () => {
       db.close();
       opening = kept = undefined;
     };
     return db;
-  })().catch(async (error) => {
+  }).catch(async (error) => {
     opening = undefined;
     await letGo();
     throw error;
   }));
 
-  const letGo = () => {
-    if (release) freed = release();
-    release = undefined;
-    return freed;
-  };
-
   return {
     async load() {
       mirror = whoAsks();
-      const db = await own();
+      try {
+        await take();
+      } catch (error) {
+        // What another page keeps is whole at any time; it is only not to be replaced.
+        if (!(error instanceof InUse) || inUse.has(name)) throw error;
+      }
+      const db = await database();
       const transaction = begin(db, 'readonly');
       const head = asked(transaction.objectStore(HEAD).get(HEAD));
       const rows = asked(transaction.objectStore(ENTRIES).getAll());
@@ -75,7 +86,8 @@ export function keepInIndexedDB(name) {
 
     async save(snapshot) {
       if (!snapshot.cookie) return;
-      const db = await own();
+      await take();
+      const db = await database();
       const transaction = begin(db, 'readwrite');
       const done = finished(transaction);
       try {

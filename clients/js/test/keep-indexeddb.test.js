@@ -225,7 +225,33 @@ function locks(t) {
   return held;
 }
 
-test('it is of one page at a time', async (t) => {
+test('a page reads what another one keeps, and saves once that is gone', async (t) => {
+  const held = locks(t);
+  const name = fresh();
+  const there = `onetree:${name}`;
+  const keep = keepInIndexedDB(name);
+  await keep.save(Snapshot.saved(COOKIE, ENTRIES));
+  await keep.close();
+  // The other page, by hand.
+  held.add(there);
+  assert.deepEqual((await keep.load()).cookie, COOKIE);
+  const next = Snapshot.saved({ ...COOKIE, rev: 10 }, ENTRIES.slice(1));
+  await assert.rejects(keep.save(next), { code: 'state-in-use' });
+  // It saves something else, and ends.
+  await byHand(name, (stores) => {
+    stores.objectStore('head').put({ ...COOKIE, rev: 11 }, 'head');
+    stores.objectStore('entries').clear();
+  });
+  held.delete(there);
+  await Promise.all([keep.save(next), keep.save(next)]);
+  assert.deepEqual([...held], [there]);
+  await keep.close();
+  assert.equal(held.size, 0);
+  const { cookie, entries } = await found(name);
+  assert.deepEqual([cookie.rev, inOrder(entries)], [10, inOrder(ENTRIES.slice(1))]);
+});
+
+test('within a page it is of one at a time', async (t) => {
   const held = locks(t);
   const name = fresh();
   const [one, two] = [keepInIndexedDB(name), keepInIndexedDB(name)];
@@ -267,6 +293,8 @@ test('the end of a mirror of this page is waited for, and of no other', { timeou
   held.add(`onetree:${name}`);
   const late = next();
   await late.fresh();
+  assert.equal(late.initial.rev, 1);
+  await late.close();
   assert.equal(late.keepError?.code, 'state-in-use');
 });
 
