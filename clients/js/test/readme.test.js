@@ -50,3 +50,44 @@ test('a store that is ahead of what was kept follows the mirror as the README sa
   await following;
   assert.deepEqual([...store.values()], [...mirror.entries()]);
 });
+
+test('who is here is so again in the next session, and no more when the page goes, as the README says', async (t) => {
+  const [, program] = /```js\n((?:(?!```)[^])*pagehide[^]*?)```/.exec(README);
+  const world = made(t);
+  const { client, broker } = world;
+  const page = new EventTarget();
+  let reloads = 0;
+  const mine = () => broker.history.filter(({ path }) => path === '/here/ada').length;
+  new Function('client', 'name', 'doing', 'addEventListener', 'location', program)(
+    client, 'ada', { edits: '/doc/1' }, page.addEventListener.bind(page), { reload: () => { reloads += 1; } });
+  const again = async (resumes) => {
+    broker.resumes = resumes;
+    world.cut();
+    await client.until('online');
+    await client.signal('/x', 1);
+  };
+  await client.until('online');
+  await client.signal('/x', 1);
+  assert.equal(mine(), 1);
+  await again(true);
+  assert.equal(mine(), 1);
+  await again(false);
+  assert.equal(mine(), 2);
+  page.dispatchEvent(new Event('pagehide'));
+  assert.ok(client.isClosing);
+  for (const persisted of [false, true]) page.dispatchEvent(Object.assign(new Event('pageshow'), { persisted }));
+  assert.equal(reloads, 1);
+});
+
+test('what is said in the page of the README and cannot be sent stands in its field again', async (t) => {
+  const [, program] = /(document\.querySelector\('#text'\)\.onchange[^]*?\n  \};)/.exec(README);
+  const world = made(t, { requestTimeoutMs: 20 });
+  world.refuses = true;
+  const { client } = world;
+  const field = { value: 'hello' };
+  new Function('client', 'document', 'console', program)(client, { querySelector: () => field }, { warn() {} });
+  field.onchange({ target: field });
+  assert.equal(field.value, '');
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.equal(field.value, 'hello');
+});
