@@ -1,6 +1,6 @@
 // Joins a session with a socket and a clock, and is the application's side of a connection.
 
-import { OnetreeError, closedError, throwToHost, wordsOf } from './errors.js';
+import { INSPECT, OnetreeError, closedError, throwToHost, wordsOf } from './errors.js';
 import { json } from './json.js';
 import { Mirror } from './live.js';
 import { MirrorState } from './mirror.js';
@@ -281,6 +281,17 @@ export class Client {
   /** As {@link Client#close}, but the session lives on for its grace: the broker keeps its ephemeral entries that long. */
   leave() {
     return this.end(false);
+  }
+
+  /** How it is told as JSON, and printed: how it stands. */
+  toJSON() {
+    const { protocol, host, pathname } = new URL(this.target);
+    return { url: `${protocol}//${host}${pathname}`, status: this.status };
+  }
+
+  /** Its innards are nobody's, and have the token in them. */
+  [INSPECT]() {
+    return `Client ${JSON.stringify(this)}`;
   }
 
   // Inside.

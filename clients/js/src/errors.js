@@ -110,6 +110,9 @@ export function wordsOf(error) {
   }
 }
 
+/** What prints in Node, Deno and Bun asks for. */
+export const INSPECT = Symbol.for('nodejs.util.inspect.custom');
+
 /**
  * Throws what an application's listener threw where nobody of ours is in the way: to the host, as what a timer throws.
  * @param {unknown} error

@@ -1,7 +1,7 @@
 // A live copy of a part of the tree.
 
 import { Changes, Feed } from './changes.js';
-import { OnetreeError, mirrorClosed, throwToHost, wordsOf } from './errors.js';
+import { INSPECT, OnetreeError, mirrorClosed, throwToHost, wordsOf } from './errors.js';
 import { Gaps } from './gaps.js';
 import { InUse, askFor } from './holder.js';
 import { FUNCTION, U53, must, whole } from './options.js';
@@ -377,6 +377,16 @@ export class Mirror {
       this.publish({ type: 'ended' });
     }
     await this.ending;
+  }
+
+  /** How it is told as JSON, and printed: how it stands. */
+  toJSON() {
+    const { view, rev, isFresh, size } = this;
+    return { view, rev, isFresh, size };
+  }
+
+  [INSPECT]() {
+    return `Mirror ${JSON.stringify(this)}`;
   }
 
   /** @private Behind its end nothing is: another may have what it was kept in. */

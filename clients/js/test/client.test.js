@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { inspect } from 'node:util';
 import { Client, Value, connect, logKey } from '../src/index.js';
 import { json } from '../src/json.js';
 import { client as made, thrown } from './lib/socket.js';
@@ -340,6 +341,22 @@ test('a client that waits hears of the host that the network is back, as long as
   assert.equal(heard.size, 0);
   host.dispatchEvent(new Event('online'));
   assert.equal(client.status, 'ended');
+});
+
+test('what prints a client, or a mirror of it, says how it stands, and no secret', async (t) => {
+  const { client } = made(t, { token: 'secret' });
+  const mirror = client.mirror('/a');
+  await client.put('/a/b', 1);
+  await mirror.fresh();
+  assert.equal(inspect(client), 'Client {"url":"ws://naive/v1/sync","status":"online"}');
+  assert.equal(inspect(mirror), 'Mirror {"view":{"path":"/a","depth":"tree","match":[],"values":true},"rev":1,"isFresh":true,"size":1}');
+  for (const depth of [0, 20]) for (const what of [{ client, mirror }, mirror.changes(), [client]]) assert.doesNotMatch(inspect(what, { depth, showHidden: true }), /secret/);
+  assert.deepEqual(JSON.parse(JSON.stringify({ client, mirror })), {
+    client: { url: 'ws://naive/v1/sync', status: 'online' }, mirror: { view: { path: '/a', depth: 'tree', match: [], values: true }, rev: 1, isFresh: true, size: 1 },
+  });
+  const other = new Client('ws://me:secret@naive/x?token=secret', { reconnect: 'never' });
+  assert.equal(JSON.stringify(other), '{"url":"ws://naive/x","status":"connecting"}');
+  await other.close();
 });
 
 test('who begins to read a mirror that is offline is told so, behind what it shows', async (t) => {
