@@ -1,7 +1,7 @@
 // A WebSocket with its codec: the host's own, or in Node that of `ws`.
 
 import { codeOfClose } from './codes.js';
-import { OnetreeError, wordsOf } from './errors.js';
+import { OnetreeError, refuse, wordsOf } from './errors.js';
 
 /** The host's own: nothing tells it from one that the application has put in its place before, which the README says. */
 const OWN = globalThis.WebSocket;
@@ -9,8 +9,8 @@ const OWN = globalThis.WebSocket;
 const prefersWs = typeof process === 'object' && !!process.versions?.node && !('Deno' in globalThis) && !('Bun' in globalThis);
 
 /** What helps where it is not found. */
-const WS = "in Node it is of 'ws', which is looked for from this package, not from the program: where npm has only linked to "
-  + "its folder, install it again with install-links=true in .npmrc, or run 'npm ci' there";
+const WS = "in Node it is that of 'ws', which is looked for from this package, not from the program: where npm has only linked "
+  + "to its folder, install it again with install-links=true in .npmrc, or run 'npm ci' there; a bundler is to leave 'ws' out";
 
 /**
  * The address of a broker: `ws://host:port` or `wss://…`, with `/v1/sync` as the path when there is none. In a page what has no
@@ -23,9 +23,11 @@ export function targetOf(url) {
   try {
     target = whole(url) ?? fromPage(url);
   } catch {
-    throw new OnetreeError('url', `${url} is no URL`);
+    // One that is not whole where there is no page.
   }
-  if (target.protocol !== 'ws:' && target.protocol !== 'wss:') throw new OnetreeError('url', `${url} is not ws:// or wss://`);
+  if (target?.protocol !== 'ws:' && target?.protocol !== 'wss:') {
+    return refuse('url', `'${url}' is no address of a broker: that is ws://HOST:PORT, or wss://…`);
+  }
   if (target.pathname === '/' || target.pathname === '') target.pathname = '/v1/sync';
   target.hash = '';
   return target.href;
@@ -200,7 +202,9 @@ const codec = ({ subprotocol }) => subprotocol;
 
 /** Why no WebSocket came of it. @param {string} code @param {string} target */
 function notOpen(code, target) {
-  if (code === 'unreachable') return `cannot reach ${target}`;
+  const page = globalThis.location?.origin;
+  // Browsers do not tell one from the other.
+  if (code === 'unreachable') return `cannot reach ${target}${page ? `, or it takes no pages of ${page}, which its log names then` : ''}`;
   return code === 'lost' ? `${target} closed it during the handshake` : `${target} is no broker`;
 }
 

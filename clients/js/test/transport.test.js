@@ -36,6 +36,9 @@ test('the address of a broker is one of WebSockets', (t) => {
   assert.equal(targetOf('wss://h/x?y'), 'wss://h/x?y');
   const wrong = ['http://h:1', 'https://h', 'h:1', 'ftp://h', '', '/v1/sync', 7];
   for (const url of wrong) assert.throws(() => start(url), { code: 'url', action: 'fix' }, String(url));
+  for (const url of ['127.0.0.1:7400', 'localhost:7400', 'http://h:1', '']) {
+    assert.throws(() => start(url), { message: `url: '${url}' is no address of a broker: that is ws://HOST:PORT, or wss://…` });
+  }
   // In a page, what has no scheme is where the page is from.
   const pages = { 'http://h:1/chat/': 'ws://h:1', 'https://h/': 'wss://h' };
   t.after(() => delete globalThis.location);
@@ -44,6 +47,25 @@ test('the address of a broker is one of WebSockets', (t) => {
     assert.deepEqual(['/', '/v1/sync', '/x'].map(targetOf), ['/v1/sync', '/v1/sync', '/x'].map((path) => host + path));
     for (const url of ['http://h:1', 'ftp://h']) assert.throws(() => targetOf(url), { code: 'url' });
   }
+});
+
+test('in a page, which is not told why, it is said what else it may be', async (t) => {
+  const before = globalThis.WebSocket;
+  globalThis.WebSocket = class {
+    constructor() {
+      setTimeout(() => this.onclose?.({ code: 1006, reason: '' }));
+    }
+
+    close() {}
+  };
+  t.after(() => {
+    globalThis.WebSocket = before;
+    delete globalThis.location;
+  });
+  const told = () => connect('ws://h:1', { reconnect: 'never' }).catch(({ message }) => message);
+  assert.equal(await told(), 'unreachable: cannot reach ws://h:1/v1/sync');
+  globalThis.location = { href: 'http://page:8080/x', origin: 'http://page:8080' };
+  assert.equal(await told(), 'unreachable: cannot reach ws://h:1/v1/sync, or it takes no pages of http://page:8080, which its log names then');
 });
 
 /** Answers each connection so, and closes it; gives its URL. */

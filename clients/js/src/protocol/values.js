@@ -108,7 +108,10 @@ export class Value {
    * is not JSON. Numbers are doubles; `text` has all digits.
    */
   get json() {
-    if (!this.isJson) return refuse('bad-value', `the value is ${this.type}, not ${JSON_TYPE}`);
+    if (!this.isJson) {
+      const where = this.isText ? 'text' : 'bytes';
+      return refuse('bad-value', `the value is ${this.type}, not ${JSON_TYPE}: it is in \`${where}\`; \`content\` has whichever there is`);
+    }
     this.parsed ??= { json: frozen(JSON.parse(this.text)) };
     return this.parsed.json;
   }
