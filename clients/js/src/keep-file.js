@@ -3,6 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { OnetreeError } from './errors.js';
 import { InUse, askBy, whoAsks } from './holder.js';
 import { cookieText, entryText, readCookie, readEntry } from './json.js';
@@ -11,7 +12,7 @@ import { utf8 } from './protocol/texts.js';
 
 const ENTRIES = ',"entries":';
 
-/** Entries that are turned into text between two turns of the others. */
+/** Entries that are turned into text, or read of it, between two turns of the others. */
 const PIECE = 2_000;
 
 /**
@@ -85,7 +86,7 @@ export function keepInFile(path) {
     unread = undefined;
     try {
       const bytes = await readFile(path);
-      return bytes.length === 0 ? undefined : read(path, bytes);
+      return bytes.length === 0 ? undefined : await read(path, bytes);
     } catch (error) {
       if (/** @type {any} */ (error).code === 'ENOENT') return undefined;
       letGo();
@@ -177,7 +178,7 @@ async function write(path, mode, snapshot, head) {
 }
 
 /** @param {string} path @param {Uint8Array} bytes */
-function read(path, bytes) {
+async function read(path, bytes) {
   /** @param {number} at @param {unknown} why @returns {never} */
   const broken = (at, why) => {
     const left = 'move the file away to start from nothing; it was left as it is';
@@ -195,6 +196,7 @@ function read(path, bytes) {
     let before = '';
     for (const line of rest) {
       at += 1;
+      if (at % PIECE === 0) await turn();
       const { act, path: name, rev, value } = readEntry(line);
       if (act !== 'put') broken(at, 'the line is no entry');
       if (before !== '' && comparePaths(before, name) >= 0) broken(at, 'the path does not come after the one before');

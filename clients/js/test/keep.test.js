@@ -87,6 +87,33 @@ test('of those who ask for a file at once the first has it, however long its nam
   assert.deepEqual([first.status, second.reason?.code], ['fulfilled', 'state-in-use']);
 });
 
+test('while a large file is read others have their turns', async (t) => {
+  const path = await file(t);
+  const entries = Array.from({ length: 20_000 }, (_, n) => ({ path: `/${String(n).padStart(5, '0')}`, rev: 1 }));
+  const keep = keepInFile(path);
+  await keep.save(Snapshot.saved(COOKIE, entries));
+  const bytes = await readFile(path);
+  // The disk takes none.
+  t.mock.method(files, 'realpath', async (/** @type {string} */ of) => of);
+  t.mock.method(files, 'readFile', async () => bytes);
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  let [turns, loaded] = [0, false];
+  const count = () => {
+    turns += 1;
+    if (!loaded) setImmediate(count);
+  };
+  setImmediate(count);
+  const saved = await keep.load();
+  loaded = true;
+  assert.equal(saved.entries.length, entries.length);
+  assert.ok(turns >= 9, `${turns} turns`);
+  await keep.close();
+});
+
 test('a file that cannot be named is a matter of its own mirror only', async (t) => {
   const path = await file(t);
   for (const wrong of [undefined, pathToFileURL(`${path}.none`)]) {
