@@ -299,8 +299,8 @@ export class Mirror {
 
   /**
    * Compares it with the tree now, by digest. When it differs it starts again by itself. `unknown`: there is no connection, it
-   * is not fresh, or the broker gives no digest: of a view with a `tail` never, of one with `match` or `depth` not where
-   * those of all mirrors together are large: then they take turns. One that alone is larger than what the broker walks never has one.
+   * is not fresh, it has gone on before the answer was there, the broker could not count it, or its view has a `tail`: there is no
+   * digest of what depends on when it began.
    * Fails with `timeout` when no answer comes within `requestTimeoutMs`; it may be asked again.
    * @returns {Promise<import('./session/effects.js').Verdict>}
    */
