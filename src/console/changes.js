@@ -110,7 +110,7 @@ export class ChangesPage {
     spell(this.#what, this.path ?? 'Nothing is followed')
     this.#what.title = spelling(this.path ?? '')
     say(this.#told, !this.path ? '' : this.#whole ? `${count(this.#total)} ${this.#total === 1 ? 'change' : 'changes'}` : 'reading…')
-    say(this.#empty, this.path ? 'What changes from now on comes here.' : 'Choose a topic in the tree and press f to follow it and everything under it.')
+    say(this.#empty, this.path ? 'What changes from now on comes here.' : 'Choose a topic in the tree, and follow it and everything under it: with the button Follow, or the key f.')
     this.#empty.hidden = this.#shown.length > 0
     this.#roll.hidden = this.#shown.length === 0
     this.#rows.length = Math.min(KEPT, this.#shown.length)

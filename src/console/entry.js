@@ -6,6 +6,9 @@ import { nameOf, parent } from './paths.js'
 import { pretty } from './pretty.js'
 import { spelled } from './spell.js'
 
+// So many entries under a topic are counted.
+const MOST = 1000
+
 /** Shows the entry at a path, live; `act(letter, path)` is what its buttons do. */
 export class EntryPage {
   path = '/'
@@ -16,6 +19,8 @@ export class EntryPage {
   #mirror
   #at
   #state = 'loading'
+  /** Where there is no value: how much is under it, and as of which revision. */
+  #under = { text: '', rev: -1, asked: false }
   #age = h('span')
   #put
   #body
@@ -34,6 +39,7 @@ export class EntryPage {
     Object.assign(this, { path, entry: undefined })
     this.#at = undefined
     this.#state = 'loading'
+    this.#under = { text: '', rev: -1, asked: false }
     this.#body = h('div')
     this.#host.replaceChildren(this.#head(), this.#body)
     this.#mirror = this.#link.mirror({ path, depth: 'entry' }, {}, (event, mirror) => {
@@ -45,6 +51,7 @@ export class EntryPage {
       this.entry = entry
       this.#state = 'whole'
       this.#show()
+      this.#countUnder()
     })
     this.#show()
   }
@@ -79,7 +86,7 @@ export class EntryPage {
   #parts() {
     const { entry } = this
     if (this.#state === 'loading') return [h('p', { class: 'empty' }, 'Reading…')]
-    if (!entry) return [h('p', { class: 'empty' }, this.#at ? 'The entry was deleted.' : 'There is no value at this path.')]
+    if (!entry) return [h('p', { class: 'empty' }, `${this.#at ? 'The entry was deleted' : 'There is no value at this path'}${this.#under.text}.`)]
     const facts = h('p', { class: 'facts' },
       h('span', {}, h('b', {}, entry.value.type ?? 'application/json')),
       h('span', {}, h('b', {}, bytes(entry.value.bytes.length))),
@@ -88,7 +95,26 @@ export class EntryPage {
     return [facts, pretty(entry.value)]
   }
 
+  /** No mirror tells of what is under the entry: it is counted again while the tree changes. */
+  async #countUnder() {
+    const [under, { rev }] = [this.#under, this.#link]
+    if (this.entry || this.#state === 'loading' || under.asked || under.rev === rev || document.hidden) return
+    under.asked = true
+    try {
+      const { entries, more } = await this.#link.list({ path: this.path, depth: 'tree', limit: MOST, values: false })
+      const many = `${count(entries.length)}${more ? ' or more' : ''}`
+      under.text = entries.length === 0 ? '' : `; under it ${entries.length === 1 && !more ? 'is 1 entry' : `are ${many} entries`}`
+      under.rev = rev
+      if (under === this.#under && !this.entry) this.#show()
+    } catch {
+      // It is asked again with the next tick.
+    } finally {
+      under.asked = false
+    }
+  }
+
   #tick() {
+    void this.#countUnder()
     if (!this.entry) return
     const before = Math.max(0, this.#link.rev - this.entry.rev)
     const revisions = before === 0 ? 'the latest of all' : `${count(before)} ${before === 1 ? 'revision' : 'revisions'} ago`

@@ -23,6 +23,7 @@ export class Search {
   #text = ''
   #picked = 0
   #told = h('span', { role: 'status' })
+  #why = h('p', { class: 'empty', hidden: true }, 'Only paths that hold a value are found: of a log its entries, as LOG/*.')
   #list = h('div', { class: 'found-rows', id: 'found-rows', role: 'listbox', tabindex: '0', 'aria-label': 'Paths that fit' })
   #rows
 
@@ -33,7 +34,7 @@ export class Search {
     this.#tree = tree
     this.#pick = pick
     const close = h('button', { type: 'button', class: 'quiet', onclick: () => this.close() }, 'Close')
-    found.append(h('div', { class: 'found-head' }, this.#told, close), this.#list)
+    found.append(h('div', { class: 'found-head' }, this.#told, close), this.#why, this.#list)
     this.#rows = new Rows(this.#list, (element, index) => this.#fill(element, index), () => this.#mark())
     let timer
     input.addEventListener('input', () => {
@@ -84,6 +85,7 @@ export class Search {
   /** Why nothing can be found. */
   #fault(text) {
     this.#rows.length = 0
+    this.#why.hidden = true
     say(this.#told, text)
   }
 
@@ -117,6 +119,7 @@ export class Search {
     this.#picked = 0
     if (text === '') return
     this.#found.hidden = false
+    this.#why.hidden = true
     this.#tree.hidden = true
     this.#input.ariaExpanded = 'true'
     this.#list.scrollTop = 0
@@ -178,6 +181,7 @@ export class Search {
     const many = this.#hits.length
     const found = many >= MOST ? `the first ${count(MOST)}` : `${count(many)} ${many === 1 ? 'path' : 'paths'}`
     say(this.#told, done ? found : `${found} of ${count(seen)} so far…`)
+    this.#why.hidden = !done || many > 0
     this.#rows.length = Math.min(many, MOST)
   }
 

@@ -51,6 +51,21 @@ describe('a console on a tree', () => {
     await page.locator('#page-entry').getByText('text/markdown').waitFor()
   }, {}, '#/exact'))
 
+  test('says of a topic without a value how much is under it, and how it is followed', () => withPage(async (page) => {
+    const told = page.locator('#page-entry .empty')
+    await writer.put('/hall/one', 1)
+    await go(page, '/hall')
+    await told.getByText('There is no value at this path; under it is 1 entry.').waitFor()
+    await writer.append('/hall/log', 'two')
+    await told.getByText('under it are 2 entries.').waitFor()
+    await writer.drop('/hall')
+    await until('nothing is under it', async () => (await told.textContent()) === 'There is no value at this path.')
+    await writer.put('/hall', 'a value')
+    await page.locator('#page-entry pre.value').waitFor()
+    await page.keyboard.press('2')
+    await page.locator('#page-changes').getByText('with the button Follow, or the key f').waitFor()
+  }))
+
   test('shows of a huge value what is to be read, whatever it is made of', () => withPage(async (page) => {
     const value = page.locator('#page-entry pre.value')
     const huge = {

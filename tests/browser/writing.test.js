@@ -253,6 +253,14 @@ describe('a console that is written in', () => {
       const told = page.locator('.found-head [role="status"]')
       await until(`${text}: ${found}`, async () => (await told.textContent()).endsWith(found))
     }
+    // A log is none, if only its entries hold values.
+    const why = page.locator('#found').getByText('Only paths that hold a value are found')
+    for (const text of ['chat/*/log', 'nowhere']) {
+      await page.locator('#query').fill(text)
+      await why.waitFor()
+    }
+    await page.locator('#query').fill('chat/*/log/*')
+    await why.waitFor({ state: 'hidden' })
     await page.keyboard.press('Escape')
     await row(page, '/config').waitFor()
   }))
