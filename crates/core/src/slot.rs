@@ -183,6 +183,9 @@ pub struct Summary {
     pub(crate) entries: Depths,
     /// At which depths the paths of slots have log keys, also above their last segment.
     pub(crate) keyed: Depths,
+    /// The same of entries alone: so what a trim could take is found, whatever was deleted around
+    /// it and whatever stays between.
+    pub(crate) keyed_live: Depths,
     /// Entries that die with a session.
     pub owned: u64,
     /// Bytes of the paths and values of entries.
@@ -218,6 +221,7 @@ impl Default for Summary {
             logged_depth: 0,
             entries: Depths::default(),
             keyed: Depths::default(),
+            keyed_live: Depths::default(),
             owned: 0,
             bytes: 0,
             highest_rev: Revision::ZERO,
@@ -236,6 +240,7 @@ impl map::Summary for Summary {
         self.logged_depth = self.logged_depth.max(other.logged_depth);
         self.entries = self.entries.with(other.entries);
         self.keyed = self.keyed.with(other.keyed);
+        self.keyed_live = self.keyed_live.with(other.keyed_live);
         self.owned += other.owned;
         self.bytes += other.bytes;
         self.highest_rev = self.highest_rev.max(other.highest_rev);
@@ -252,6 +257,7 @@ impl map::Summary for Summary {
             || lost(self.highest_delete_rev, old.highest_delete_rev, new.highest_delete_rev)
             || old.entries.shrink(new.entries)
             || old.keyed.shrink(new.keyed)
+            || old.keyed_live.shrink(new.keyed_live)
             || (old.logged_depth == self.logged_depth && new.logged_depth < old.logged_depth)
             || (old.expires == self.expires && new.expires > old.expires)
         {
@@ -266,6 +272,7 @@ impl map::Summary for Summary {
         self.logged_depth = self.logged_depth.max(new.logged_depth);
         self.entries = self.entries.with(new.entries);
         self.keyed = self.keyed.with(new.keyed);
+        self.keyed_live = self.keyed_live.with(new.keyed_live);
         self.highest_rev = self.highest_rev.max(new.highest_rev);
         self.highest_delete_rev = self.highest_delete_rev.max(new.highest_delete_rev);
         self.expires = self.expires.min(new.expires);
@@ -348,6 +355,7 @@ impl map::Item for Slot {
             Some(value) => {
                 summary.live = 1;
                 summary.entries = Depths::only(summary.logged_depth);
+                summary.keyed_live = self.keyed;
                 summary.owned = u64::from(self.owner().is_some());
                 summary.bytes = (self.path.as_str().len() + value.bytes.len()) as u64;
                 summary.highest_delete_rev = marks;

@@ -103,6 +103,26 @@ fn a_trim_costs_what_goes_whatever_else_is_there() {
     }
 }
 
+/// Entries that were deleted one by one, each beside a name that sorts right behind its own and
+/// stays: there is nothing to trim, and whoever asks does not have to look through them.
+#[test]
+fn a_trim_of_nothing_is_found_out_at_once_between_what_stays() {
+    let _alone = alone();
+    let mut state = state(None);
+    let entries: Vec<Path> =
+        (0..3).flat_map(|_| write(&mut state, vec![append("/log"); MANY / 3])).collect();
+    fill(&mut state, entries.iter().map(|entry| put(path(&format!("{entry}x")))));
+    fill(&mut state, entries.iter().map(|entry| Do::Delete { path: entry.clone() }));
+    let to = LogKey::of(&entries[MANY - 1]).unwrap();
+    let (visits, _) = cost(|| write(&mut state, vec![Do::Trim { path: path("/log"), to }; 100]));
+    assert!(visits <= 100 * 40, "{visits} for 100 trims of nothing");
+    // What lies under one of them is something to trim.
+    let reply = path(&format!("{}/reply", entries[MANY / 2]));
+    write(&mut state, vec![put(reply.clone())]);
+    write(&mut state, vec![Do::Trim { path: path("/log"), to }]);
+    assert!(state.snapshot().get(&reply).is_none());
+}
+
 #[test]
 fn a_trim_of_many_searches_for_few_of_them() {
     let _alone = alone();

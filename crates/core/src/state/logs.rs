@@ -83,13 +83,11 @@ impl Committed {
     }
 
     /// Whether there is anything for a trim to take: an entry of the log up to `to`, or something
-    /// under a key of one that was deleted. O(log n), but for dead entries and live ones of other
-    /// names between them.
+    /// under a key of one that was deleted. O(log n), whatever else is there.
     pub(super) fn has_entries_up_to(&self, log: &Path, to: LogKey) -> bool {
-        let depth = log.depth() + 1;
-        let keyed = |summary: &Summary| summary.live > 0 && summary.keyed.meet(Depths::only(depth));
-        let mut slots = self.tree.range_where(before_key(log, to), keyed);
-        slots.any(|slot| slot.is_live() && slot.is_under_key_at(depth))
+        let depth = Depths::only(log.depth() + 1);
+        let keyed = |summary: &Summary| summary.keyed_live.meet(depth);
+        self.tree.range_where(before_key(log, to), keyed).next().is_some()
     }
 
     /// The bytes of a log: paths and values from its oldest entry to its newest, with what is under
