@@ -7,7 +7,7 @@ mod cost;
 use cost::{alone, cost};
 use onetree_core::{Author, Request, Retention, Settings, State, Time};
 use onetree_protocol::frame::Do;
-use onetree_protocol::{DigestKey, Epoch, LogKey, Name, Path, Pattern, Revision, Value};
+use onetree_protocol::{Code, DigestKey, Epoch, LogKey, Name, Path, Pattern, Revision, Value};
 
 const MANY: usize = 30_000;
 
@@ -121,6 +121,53 @@ fn a_trim_of_nothing_is_found_out_at_once_between_what_stays() {
     write(&mut state, vec![put(reply.clone())]);
     write(&mut state, vec![Do::Trim { path: path("/log"), to }]);
     assert!(state.snapshot().get(&reply).is_none());
+}
+
+/// One that stops short of an earlier one takes what lies under its keys again by itself, key for
+/// key.
+#[test]
+fn a_trim_that_takes_its_keys_one_by_one_takes_10_000_at_most() {
+    const MOST: usize = 10_000;
+    let _alone = alone();
+    let mut state = state(None);
+    let entries: Vec<Path> =
+        (0..2).flat_map(|_| write(&mut state, vec![append("/log"); MOST])).collect();
+    let trim = |entry: usize| {
+        let to = LogKey::of(&entries[entry]).unwrap();
+        Do::Trim { path: path("/log"), to }
+    };
+    let end = trim(2 * MOST - 1);
+    write(&mut state, vec![end.clone()]);
+    let again = |entry: &Path| put(path(&format!("{entry}/again")));
+    fill(&mut state, entries[..MOST].iter().map(again));
+    let refused = |state: &mut State, changes: Vec<Do>| {
+        let request = Request { changes, ..Request::default() };
+        let before = state.snapshot().rev();
+        let (visits, outcome) = cost(|| state.write(Time(1), &Author::default(), &request));
+        let refusal = outcome.answer.unwrap_err();
+        assert_eq!((refusal.code, refusal.path), (Code::TooManyChanges, Some(path("/log"))));
+        assert_eq!(state.snapshot().rev(), before);
+        visits
+    };
+    // What the same request puts there counts, and the trims of one request count together.
+    let late = again(&entries[MOST]);
+    refused(&mut state, vec![late.clone(), trim(MOST)]);
+    refused(&mut state, vec![trim(MOST / 2), trim(MOST / 2)]);
+    // What it has taken from there does not count.
+    let all = Do::Drop { path: path("/log") };
+    let mut copy = state.clone();
+    write(&mut copy, vec![all, end.clone(), again(&entries[0]), trim(MOST)]);
+    assert_eq!(copy.snapshot().summary(&Path::root()).live, 0);
+    let last = again(&entries[MOST + 1]);
+    write(&mut state, vec![late, last]);
+    let visits = refused(&mut state, vec![trim(MOST)]);
+    assert!(visits <= 10 * MOST as u64, "{visits}");
+    write(&mut state, vec![trim(MOST - 1)]);
+    assert_eq!(state.snapshot().summary(&Path::root()).live, 2);
+    // As far as it went before, it takes them as one.
+    let (visits, _) = cost(|| write(&mut state, vec![end]));
+    assert_eq!(state.snapshot().summary(&Path::root()).live, 0);
+    assert!(visits <= 10_000, "{visits}");
 }
 
 #[test]

@@ -90,6 +90,11 @@ impl Committed {
         self.tree.range_where(before_key(log, to), keyed).next().is_some()
     }
 
+    /// How far the furthest trim of a log went, as far as that is still known.
+    pub(super) fn mark(&self, log: &Path) -> Option<LogKey> {
+        self.tree.get(log)?.trimmed().map(|(_, to)| to)
+    }
+
     /// The bytes of a log: paths and values from its oldest entry to its newest, with what is under
     /// each. O(log n).
     pub(super) fn bytes_of(&self, log: &Path) -> u64 {
@@ -139,18 +144,27 @@ impl Committed {
     }
 
     /// The paths of the log's keys up to `to`, the oldest first, at or under which there is
-    /// something.
-    pub(super) fn keys_of(&self, log: &Path, to: LogKey) -> Vec<Path> {
-        let mut keys: Vec<Path> = Vec::new();
-        for run in self.runs_of(log, to) {
-            for slot in self.tree.range(|path: &Path| run.place(path)) {
-                if !keys.last().is_some_and(|key| key.contains(&slot.path)) {
-                    let name = log.below(&slot.path).and_then(|mut below| below.next());
-                    keys.extend(name.and_then(|name| log.child(name).ok()));
+    /// something. O(log n) for each, however much that is.
+    pub(super) fn keys_of<'a>(
+        &'a self,
+        log: &'a Path,
+        to: LogKey,
+    ) -> impl Iterator<Item = Path> + 'a {
+        let depth = Depths::only(log.depth() + 1);
+        let within = before_key(log, to);
+        let keyed = move |summary: &Summary| summary.keyed.meet(depth);
+        let mut key: Option<Path> = None;
+        core::iter::from_fn(move || {
+            let behind = |path: &Path| match within(path) {
+                Ordering::Equal if key.as_ref().is_some_and(|key| key.place(path).is_le()) => {
+                    Ordering::Less
                 }
-            }
-        }
-        keys
+                place => place,
+            };
+            let next = self.tree.range_where(behind, keyed).next()?;
+            key = log.child(log.below(&next.path)?.next()?).ok();
+            key.clone()
+        })
     }
 }
 

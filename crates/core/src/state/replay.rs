@@ -18,6 +18,10 @@ use crate::slot::{Slot, Summary};
 /// million entries than for one.
 const UNBURIED: usize = 250;
 
+/// Keys that the trims of one commit take one by one, at most, see [`Committed::trim`]: each takes
+/// some ten microseconds, and nobody writes meanwhile.
+pub(super) const SINGLY: usize = 10_000;
+
 /// A put, and where its path was seen.
 struct Put<'a> {
     path: &'a Path,
@@ -165,7 +169,7 @@ impl Committed {
         if before.is_some_and(|(_, further)| further > to) {
             // A mark says how far the furthest trim went, and of nothing since that it is gone:
             // what was put under a trimmed key again, and goes now, is remembered by itself.
-            let entries = self.keys_of(log, to);
+            let entries: Vec<Path> = self.keys_of(log, to).collect();
             entries.iter().for_each(|entry| self.drop_tree(rev, time, entry, unburies));
             return;
         }

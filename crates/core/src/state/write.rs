@@ -1,5 +1,6 @@
 //! From a request to a commit: all of it, or nothing.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::ToString;
@@ -12,6 +13,7 @@ use onetree_protocol::{Code, LogKey, Path, Revision, Value};
 use super::State;
 use super::dedup::{Numbered, unchanged};
 use super::past::Owned;
+use super::replay::SINGLY;
 use super::session::Sessions;
 use crate::commit::{Commit, Effect, Origin, Outcome};
 use crate::map::Hint;
@@ -28,6 +30,12 @@ struct Plan {
     growth: (u64, u64),
     /// Puts of entries that the session owns.
     owned: u64,
+    /// The furthest key that a step trims to.
+    trimmed: Option<LogKey>,
+    /// Keys that trims take one by one.
+    singly: usize,
+    /// What the first so many effects come to, where a step has asked.
+    tried: Option<Box<(State, usize)>>,
 }
 
 impl State {
@@ -183,7 +191,7 @@ impl State {
             return Ok(());
         }
         // And how many of these go in the same commit, or come twice.
-        let then = count(&self.trial(plan));
+        let then = count(&self.trial(&plan.effects));
         if then > most && then > now {
             let message = format!(
                 "a session owns at most {most} entries: they go in one commit when it is over"
@@ -193,8 +201,8 @@ impl State {
         Ok(())
     }
 
-    /// What it would come to.
-    fn trial(&self, plan: &Plan) -> State {
+    /// What these effects would come to.
+    fn trial(&self, effects: &[Effect]) -> State {
         // Without who is there now, of whom there may be many.
         let mut trial = State {
             settings: self.settings.clone(),
@@ -204,7 +212,7 @@ impl State {
             outgrown: BTreeSet::new(),
         };
         let rev = self.committed.rev.next().unwrap_or(Revision::MAX);
-        trial.commit(self.committed.time, rev, plan.effects.clone(), None, Hint::default());
+        trial.commit(self.committed.time, rev, effects.to_vec(), None, Hint::default());
         trial
     }
 
@@ -288,11 +296,39 @@ impl State {
                     return Err(Refusal::at(Code::LogKey, &path, message));
                 }
                 if !first || self.committed.has_entries_up_to(&path, to) {
+                    self.fits_singly(&path, to, plan)?;
+                    plan.trimmed = plan.trimmed.max(Some(to));
                     plan.effects.push(Effect::Trim { path, to });
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Whether a trim to `to` may go in one commit with what is planned. One that stops short of an
+    /// earlier one takes each key by itself, and nobody writes meanwhile.
+    fn fits_singly(&self, log: &Path, to: LogKey, plan: &mut Plan) -> Result<(), Refusal> {
+        let mark = |state: &State| state.committed.mark(log).filter(|mark| *mark > to);
+        if mark(self).is_none() && plan.trimmed <= Some(to) {
+            return Ok(());
+        }
+        // Earlier steps may have moved the mark, or put something under these keys.
+        let Plan { effects, singly, tried, .. } = plan;
+        let (trial, done) = &mut **tried.get_or_insert_with(|| Box::new((self.trial(&[]), 0)));
+        let rev = trial.rev();
+        let next = effects[*done..].to_vec();
+        trial.commit(self.committed.time, rev, next, None, Hint::default());
+        *done = effects.len();
+        let Some(mark) = mark(trial) else { return Ok(()) };
+        *singly += trial.committed.keys_of(log, to).take(SINGLY + 1 - *singly).count();
+        if *singly > SINGLY {
+            let message = format!(
+                "more than {SINGLY} keys that were trimmed before have something under them again: \
+                 a trim up to {mark} takes it all at once"
+            );
+            return Err(Refusal::at(Code::TooManyChanges, log, message));
+        }
+        Ok(())
     }
 
     /// Whether the tree stays within its bounds. A request that also removes is applied to a copy
@@ -315,7 +351,7 @@ impl State {
         if !over(now.live + entries, now.bytes + bytes) {
             return Ok(());
         }
-        let then = self.trial(plan).committed.tree.summary();
+        let then = self.trial(&plan.effects).committed.tree.summary();
         if over(then.live, then.bytes) && (then.live > now.live || then.bytes > now.bytes) {
             let (most, size) = (bounds.entries, bounds.bytes);
             let message = format!("the tree holds at most {most} entries and {size} bytes");
