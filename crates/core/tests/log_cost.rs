@@ -265,3 +265,46 @@ fn a_session_that_owns_all_it_may_updates_at_the_same_cost() {
     let (far, near) = (update(10 * OWNED), update(OWNED));
     assert!(near < far * 3 / 2, "{near} nodes at the bound, {far} far from it");
 }
+
+/// What sessions own goes with the branch that it lies in, owner by owner: one session has as many
+/// of them as a commit has changes, and nobody writes meanwhile.
+#[test]
+fn a_drop_of_what_sessions_own_costs_what_the_fewer_are() {
+    let _alone = alone();
+    let drop_of = |sessions: usize, each: usize| {
+        let mut state = state(None);
+        let own = |session: &str, at: &str| Do::Put {
+            path: path(&format!("{at}/{session}")),
+            value: Value::text("v"),
+            ttl_ms: None,
+            ephemeral: true,
+        };
+        let write = |state: &mut State, session: &str, changes: Vec<Do>| {
+            let session = Some(Name::parse(session).unwrap());
+            let author = Author { client: None, session, since: None };
+            let request = Request { changes, ..Request::default() };
+            state.write(Time(1), &author, &request).answer.unwrap();
+        };
+        let names: Vec<String> = (0..sessions).map(|n| format!("s{n}")).collect();
+        for name in &names {
+            state.open_session(Time(1), None, Name::parse(name).unwrap()).unwrap();
+            let under = (0..each).map(|n| own(name, &format!("/own/{n}")));
+            let beside = ["/a", "/own-not", "/z"].iter().map(|at| own(name, at));
+            write(&mut state, name, under.chain(beside).collect());
+        }
+        let (visits, ()) = cost(|| write(&mut state, "s0", vec![Do::Drop { path: path("/own") }]));
+        // What is beside it is theirs still, and that alone: whoever ends takes it along.
+        for name in &names {
+            state.end_session(Time(2), &Name::parse(name).unwrap());
+            let commit = state.housekeep(Time(2)).unwrap();
+            assert_eq!(commit.effects.len(), 3, "{name}");
+        }
+        assert_eq!(state.snapshot().summary(&Path::root()).live, 0);
+        visits
+    };
+    let (few, many) = (drop_of(10, 2_000), drop_of(2_000, 10));
+    assert!(few <= 10 * 100, "{few} nodes for 20,000 entries of ten sessions");
+    assert!(many <= 2_000 * 60, "{many} nodes for 20,000 entries of 2,000 sessions");
+    let lonely = drop_of(2_000, 1);
+    assert!(lonely <= 2_000 * 20, "{lonely} nodes for the only entries of 2,000 sessions");
+}

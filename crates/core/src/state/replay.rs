@@ -22,6 +22,9 @@ const UNBURIED: usize = 250;
 /// some ten microseconds, and nobody writes meanwhile.
 pub(super) const SINGLY: usize = 10_000;
 
+/// Entries that are disowned one by one in the time that one owner takes.
+const OWNED_A_STEP: usize = 4;
+
 /// A put, and where its path was seen.
 struct Put<'a> {
     path: &'a Path,
@@ -187,8 +190,26 @@ impl Committed {
         self.graves.insert(Grave { at: (rev, log.clone()), time });
     }
 
-    /// What a span has is about to go: nobody owns anything of it. O(log n) for each that is owned.
+    /// What a span has is about to go: nobody owns anything of it. O(log n) for each owner that
+    /// there is or for each entry that is owned, whichever are fewer.
     fn disown(&mut self, span: &impl Fn(&Path) -> Ordering) {
+        let mut left = self.tree.span_summary(span).owned as usize;
+        let mut last: Option<Name> = None;
+        // An owner takes as long as some entries, and may own nothing here.
+        for _ in 0..left / OWNED_A_STEP {
+            let behind = |owned: &Owned| match &last {
+                Some(last) if owned.owner <= *last => Ordering::Less,
+                _ => Ordering::Equal,
+            };
+            let Some(next) = self.owned.range(behind).next() else { break };
+            let owner = next.owner.clone();
+            let its = |owned: &Owned| owned.place(&owner).then_with(|| span(&owned.path));
+            left = left.saturating_sub(self.owned.remove_span(its).count);
+            if left == 0 {
+                return;
+            }
+            last = Some(owner);
+        }
         for slot in self.tree.range_where(span, |summary| summary.owned > 0) {
             if let Some(owner) = slot.owner() {
                 self.owned.remove(&Owned { owner: owner.clone(), path: slot.path.clone() });
