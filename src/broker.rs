@@ -7,13 +7,14 @@
 //! - [`Shared`]: what the other tasks read
 //! - [`Mailbox`]: what a connection gets from other tasks
 //! - `batch`: what events have come to, until that is stored; `presence`: who is here, and who
-//!   leaves
+//!   leaves; `graveyard`: where trees go that nobody needs any more
 //! - `trims`: what retention takes, for the log
 //! - `counters`, `latency`: what is counted for those who ask how it goes
 
 mod batch;
 mod counters;
 mod event;
+mod graveyard;
 mod latency;
 mod mailbox;
 mod presence;
@@ -219,7 +220,11 @@ impl<S: Store> Owner<S> {
             Ok(()) => {
                 self.failing &= batch.commits.is_empty();
                 self.trims.stored(std::mem::take(&mut batch.trims), batch.nothing_due);
+                let left = snapshot.summary(&Path::root()).slots as usize;
                 self.publish(&mut batch, snapshot).await;
+                // All others have the new one by now, or will soon.
+                let gone = batch.before.slots_len().saturating_sub(left);
+                graveyard::let_go(batch.before, gone);
                 // Not at the end: it would come to none itself.
                 if self.store.save_due() && !batch.stop {
                     // The next batch was begun at the end of this one.

@@ -15,7 +15,7 @@ use crate::slot::{Slot, Summary};
 
 /// Deletes that the drops and trims of one commit take the place of, at most: nobody writes
 /// meanwhile, and each takes up to some microseconds, where a drop itself takes no longer for a
-/// million entries than for one.
+/// million entries than for one: whoever holds the tree before it gives their memory back.
 const UNBURIED: usize = 250;
 
 /// Keys that the trims of one commit take one by one, at most, see [`Committed::trim`]: each takes
