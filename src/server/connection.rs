@@ -15,7 +15,7 @@ use onetree_core::{Author, Feed, FeedLimits};
 use onetree_protocol::frame::{ErrorFrame, Signal};
 use onetree_protocol::{Code, Codec, Name, Revision, ServerFrame};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::Server;
@@ -155,6 +155,14 @@ async fn wait(waited: &mut bool, resting: &mut bool, outbox: &Outbox, rest: Opti
     std::future::pending().await
 }
 
+/// Its place among those that go on; then others have their turn who have just been woken.
+async fn one_turn_more(turns: &Semaphore) -> Option<SemaphorePermit<'_>> {
+    let turn = turns.acquire().await;
+    tokio::task::yield_now().await;
+    // They are never closed.
+    turn.ok()
+}
+
 /// Serves a connection from when it has arrived, if it does, until it ends.
 ///
 /// How it arrives, begins and ends has a place of its own while it lasts: in the task these would
@@ -287,6 +295,7 @@ impl Connection {
         let server = self.server.clone();
         let mut turn = Instant::now();
         let mut waited = false;
+        let mut turn_more = None;
         loop {
             self.rouse();
             let mut now = Instant::now();
@@ -317,9 +326,10 @@ impl Connection {
             if sleep.deadline() != deadline {
                 sleep.as_mut().reset(deadline);
             }
-            // It stopped for want of room, and now there is some: go on at once, after a look at
-            // everything else.
+            // It stopped for want of room, and now there is some, or its turn was over: go on,
+            // after a look at everything else.
             let again = full && self.writer.has_room();
+            drop(turn_more.take());
             let unsettled = self.unsettled.unwrap_or_default();
             let rest = Some(&self.feed).filter(|_| !again && self.may_rest());
             tokio::select! {
@@ -351,7 +361,9 @@ impl Connection {
                 }
                 () = server.shared.settles(unsettled), if self.unsettled.is_some() && self.writer.has_room() => {}
                 () = &mut sleep => {}
-                () = tokio::task::yield_now(), if again => {}
+                more = async { Box::pin(one_turn_more(&server.turns)).await }, if again => {
+                    turn_more = more;
+                }
                 () = wait(&mut waited, &mut self.resting, &self.mailbox.outbox, rest) => {}
             }
         }

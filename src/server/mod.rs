@@ -49,6 +49,7 @@ pub(crate) use writer::ENVELOPE;
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -98,6 +99,9 @@ pub(crate) struct Server {
     first_requests: Arc<Semaphore>,
     /// Snapshots that refreshes may hold.
     holds: Arc<Semaphore>,
+    /// Connections that go on though their turn is over: one for each thread. The others wait for
+    /// theirs, in order, and whoever has just been woken waits for one or two of them, not for all.
+    turns: Arc<Semaphore>,
     /// When the log was last told that a connection cannot be accepted.
     accept_told: Mutex<Option<Instant>>,
     /// The pages that may not connect of which the log has been told.
@@ -129,6 +133,7 @@ impl Server {
             sockets: Arc::new(Semaphore::new(connections + HANDSHAKES)),
             first_requests: Arc::new(Semaphore::new(FIRST_REQUESTS)),
             holds: Arc::new(Semaphore::new(config.held_snapshots as usize)),
+            turns: Arc::new(Semaphore::new(Handle::current().metrics().num_workers())),
             accept_told: Mutex::default(),
             foreign_told: Mutex::default(),
             config,

@@ -10,6 +10,7 @@ use std::thread;
 use serde_json::json;
 use tokio::runtime;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::wire::{Wire, broker};
 
@@ -99,6 +100,47 @@ async fn who_asks_without_a_pause_has_turns_as_everybody_has() {
     let paths: Vec<_> = (0..15).map(|n| format!("/wide/{:05}", n * 60)).collect();
     let get = json!({"op": "get", "paths": paths});
     has_turns(&broker, 2_000, get).await;
+}
+
+/// How many writes are answered, one after the other, while many look through all of a tree for
+/// what is not there.
+async fn writes_beside_walks(broker: &Alone, writer: &mut Wire) -> usize {
+    let mut walks = Vec::new();
+    for _ in 0..20 {
+        walks.push(Wire::open(broker.addr).await);
+    }
+    for walk in &mut walks {
+        walk.send(json!({"op": "sub", "id": 1, "sub": 1, "path": "/", "match": ["**/no"]})).await;
+    }
+    let walk = |mut walk: Wire| tokio::spawn(async move { walk.until("fresh").await });
+    let walks: Vec<_> = walks.into_iter().map(walk).collect();
+    let mut writes = 0;
+    while !walks.iter().any(JoinHandle::is_finished) {
+        writer.put("/other", json!(writes)).await;
+        writes += 1;
+    }
+    for walk in walks {
+        walk.await.unwrap();
+    }
+    writes
+}
+
+#[tokio::test]
+async fn who_writes_does_not_queue_behind_all_who_look_through_the_tree() {
+    let broker = Alone::start();
+    let mut writer = Wire::open(broker.addr).await;
+    for some in 0..10 {
+        let puts: Vec<_> = (0..2_500)
+            .map(|n| json!({"do": "put", "path": format!("/wide/{some}/{n}"), "json": n}))
+            .collect();
+        writer.ask(json!({"op": "txn", "id": 1 + some, "do": puts})).await;
+    }
+    // Behind all of them it would be some ten.
+    let mut writes = Vec::new();
+    while writes.last().is_none_or(|writes| *writes < 30) {
+        assert!(writes.len() < ATTEMPTS, "{writes:?} writes were answered beside the walks");
+        writes.push(writes_beside_walks(&broker, &mut writer).await);
+    }
 }
 
 #[tokio::test]
