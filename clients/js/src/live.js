@@ -350,8 +350,8 @@ export class Mirror {
    * Runs `fn` against one snapshot, records what it reads, and commits what it writes on the condition that none of that has
    * changed; otherwise runs it again. `fn` must have no effects of its own. `tx.retry()` waits until something that it read
    * has changed; `tx.orElse(first, second)` tries the second when the first retries. A run that fails or writes nothing is judged by
-   * its snapshot alone: that has all writes of this client which were answered before, and may be behind those of others. Who must
-   * know more asks `client.get`, or writes.
+   * its snapshot alone: that has all writes of this client which were answered before `transact` was called, and may be behind those
+   * of others. Who must know more asks `client.get`, or writes.
    * @template T
    * @param {(tx: import('./transact.js').Transaction) => T | Promise<T>} fn
    * @returns {Promise<import('./transact.js').Committed<T>>}

@@ -300,8 +300,9 @@ impl Mirror {
     /// number of times.
     ///
     /// What ends with an error of its own, or has written nothing, is judged by its snapshot alone:
-    /// that has all writes of this client which were answered before, and may be behind those of
-    /// others. Who must know more asks [`Client::get`](crate::Client::get), or writes.
+    /// that has all writes of this client which were answered before `transact` was called, and may
+    /// be behind those of others. Who must know more asks [`Client::get`](crate::Client::get), or
+    /// writes.
     ///
     /// ```no_run
     /// # use onetree_client::{Mirror, Path, Value};

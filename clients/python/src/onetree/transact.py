@@ -289,8 +289,9 @@ async def transact(
     """Runs `fn(tx)` until what it did is committed, or needs no commit. `fn` may be a coroutine
     function; it must have no effects of its own, for it may run any number of times. What it
     raises ends the transaction, and nothing is written. A run that raises or writes nothing is
-    judged by its snapshot alone: that has all writes of this client which were answered before, and
-    may be behind those of others. Who must know more asks `Client.get`, or writes."""
+    judged by its snapshot alone: that has all writes of this client which were answered before
+    `transact` was called, and may be behind those of others. Who must know more asks `Client.get`,
+    or writes."""
     given("fn", function, fn)
     runs = 0
     epoch, own = client.last_done
