@@ -6,8 +6,10 @@ import { nameOf, parent } from './paths.js'
 import { pretty } from './pretty.js'
 import { spelled } from './spell.js'
 
-// So many entries under a topic are counted.
+// So many entries under a topic are counted; again so long after it, and where there are more, which stay many.
 const MOST = 1000
+const AGAIN_MS = 10_000
+const MORE_AGAIN_MS = 60_000
 
 /** Shows the entry at a path, live; `act(letter, path)` is what its buttons do. */
 export class EntryPage {
@@ -19,8 +21,8 @@ export class EntryPage {
   #mirror
   #at
   #state = 'loading'
-  /** Where there is no value: how much is under it, and as of which revision. */
-  #under = { text: '', rev: -1, asked: false }
+  /** Where there is no value: how much is under it, as of which revision, and when it may be asked for again. */
+  #under = { text: '', rev: -1, next: 0 }
   #age = h('span')
   #put
   #body
@@ -39,7 +41,7 @@ export class EntryPage {
     Object.assign(this, { path, entry: undefined })
     this.#at = undefined
     this.#state = 'loading'
-    this.#under = { text: '', rev: -1, asked: false }
+    this.#under = { text: '', rev: -1, next: 0 }
     this.#body = h('div')
     this.#host.replaceChildren(this.#head(), this.#body)
     this.#mirror = this.#link.mirror({ path, depth: 'entry' }, {}, (event, mirror) => {
@@ -95,21 +97,27 @@ export class EntryPage {
     return [facts, pretty(entry.value)]
   }
 
-  /** No mirror tells of what is under the entry: it is counted again while the tree changes. */
+  /**
+   * No mirror tells of what is under the entry: it is counted again while the tree changes and somebody sees it, but seldom, as
+   * the broker walks through all that it counts.
+   */
   async #countUnder() {
     const [under, { rev }] = [this.#under, this.#link]
-    if (this.entry || this.#state === 'loading' || under.asked || under.rev === rev || document.hidden) return
-    under.asked = true
+    if (this.entry || this.#state === 'loading' || under.rev === rev || performance.now() < under.next) return
+    if (document.hidden || !this.#host.checkVisibility()) return
+    under.next = Infinity
+    let pause = AGAIN_MS
     try {
       const { entries, more } = await this.#link.list({ path: this.path, depth: 'tree', limit: MOST, values: false })
       const many = `${count(entries.length)}${more ? ' or more' : ''}`
       under.text = entries.length === 0 ? '' : `; under it ${entries.length === 1 && !more ? 'is 1 entry' : `are ${many} entries`}`
       under.rev = rev
+      if (more) pause = MORE_AGAIN_MS
       if (under === this.#under && !this.entry) this.#show()
     } catch {
-      // It is asked again with the next tick.
+      // It is asked again later.
     } finally {
-      under.asked = false
+      under.next = performance.now() + pause
     }
   }
 

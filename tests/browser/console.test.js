@@ -51,16 +51,43 @@ describe('a console on a tree', () => {
     await page.locator('#page-entry').getByText('text/markdown').waitFor()
   }, {}, '#/exact'))
 
-  test('says of a topic without a value how much is under it, and how it is followed', () => withPage(async (page) => {
+  test('says of a topic without a value how much is under it, asks for it seldom, and says how it is followed', () => withPage(async (page) => {
     const told = page.locator('#page-entry .empty')
+    let asked = 0
+    // A browser sends JSON, and nothing else that this page asks for has that limit.
+    page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => (asked += Number(payload.includes('"limit":1000')))))
+    await page.reload()
+    await row(page, '/config').waitFor()
     await writer.put('/hall/one', 1)
     await go(page, '/hall')
     await told.getByText('There is no value at this path; under it is 1 entry.').waitFor()
+    asked = 0
+    const written = async (seconds) => {
+      for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
+        await writer.put('/clock', Date.now())
+        await page.waitForTimeout(200)
+      }
+    }
     await writer.append('/hall/log', 'two')
+    await written(4)
+    assert.equal(asked, 0, 'it was asked for not long ago')
     await told.getByText('under it are 2 entries.').waitFor()
+    assert.equal(asked, 1)
+    // Nobody sees it.
+    await page.keyboard.press('2')
     await writer.drop('/hall')
-    await until('nothing is under it', async () => (await told.textContent()) === 'There is no value at this path.')
-    await writer.put('/hall', 'a value')
+    await written(12)
+    assert.equal(asked, 1)
+    await page.keyboard.press('1')
+    await until('nothing is under it', async () => (await told.textContent()) === 'There is no value at this path.', 5000)
+    // Another path is asked for at once; where there are more than are counted, not again so soon.
+    await writer.fill('/full', 1001)
+    asked = 0
+    await go(page, '/full')
+    await told.getByText('under it are 1,000 or more entries.').waitFor({ timeout: 5000 })
+    await written(12)
+    assert.equal(asked, 1)
+    await writer.put('/full', 'a value')
     await page.locator('#page-entry pre.value').waitFor()
     await page.keyboard.press('2')
     await page.locator('#page-changes').getByText('with the button Follow, or the key f').waitFor()
