@@ -143,8 +143,8 @@ impl Committed {
         }
     }
 
-    /// The paths of the log's keys up to `to`, the oldest first, at or under which there is
-    /// something. O(log n) for each, however much that is.
+    /// The paths of the log's keys up to `to`, the oldest first, at or under which there is an
+    /// entry. O(log n) for each, however many that are.
     pub(super) fn keys_of<'a>(
         &'a self,
         log: &'a Path,
@@ -152,7 +152,7 @@ impl Committed {
     ) -> impl Iterator<Item = Path> + 'a {
         let depth = Depths::only(log.depth() + 1);
         let within = before_key(log, to);
-        let keyed = move |summary: &Summary| summary.keyed.meet(depth);
+        let keyed = move |summary: &Summary| summary.keyed_live.meet(depth);
         let mut key: Option<Path> = None;
         core::iter::from_fn(move || {
             let behind = |path: &Path| match within(path) {

@@ -49,6 +49,15 @@ impl State {
         }
     }
 
+    /// What these effects would come to, at the revision that it is at. Nobody looks at the deletes
+    /// that they take the place of.
+    pub(super) fn attempt(&mut self, effects: &[Effect]) {
+        let (rev, time) = (self.committed.rev, self.committed.time);
+        for effect in effects {
+            self.effect(rev, time, effect, Hint::default(), &mut 0);
+        }
+    }
+
     /// `unburies`: how many deletes may still be taken the place of.
     fn effect(
         &mut self,

@@ -211,8 +211,8 @@ impl State {
             sessions: Sessions::default(),
             outgrown: BTreeSet::new(),
         };
-        let rev = self.committed.rev.next().unwrap_or(Revision::MAX);
-        trial.commit(self.committed.time, rev, effects.to_vec(), None, Hint::default());
+        trial.committed.rev = self.committed.rev.next().unwrap_or(Revision::MAX);
+        trial.attempt(effects);
         trial
     }
 
@@ -315,9 +315,7 @@ impl State {
         // Earlier steps may have moved the mark, or put something under these keys.
         let Plan { effects, singly, tried, .. } = plan;
         let (trial, done) = &mut **tried.get_or_insert_with(|| Box::new((self.trial(&[]), 0)));
-        let rev = trial.rev();
-        let next = effects[*done..].to_vec();
-        trial.commit(self.committed.time, rev, next, None, Hint::default());
+        trial.attempt(&effects[*done..]);
         *done = effects.len();
         let Some(mark) = mark(trial) else { return Ok(()) };
         *singly += trial.committed.keys_of(log, to).take(SINGLY + 1 - *singly).count();
