@@ -112,7 +112,10 @@ impl Connection {
         let there = self.feed.takes_live() && self.send_live(usize::MAX, settled.rev()).0;
         // What is counted is said: a mirror is taken to be there only when it is told so.
         if there && (self.timers.heartbeat_due || self.writer.has_room()) {
-            let sync = self.feed.sync(&settled);
+            let sync = match self.timers.heartbeat_due {
+                true => self.feed.heartbeat(&settled),
+                false => self.feed.sync(&settled),
+            };
             // Counted once for all who ask at once: what takes long, in turns, and who wants that
             // waits.
             let ask = self.asked.iter().any(|asked| asked.all && asked.at <= sync.rev);

@@ -347,8 +347,9 @@ async fn bounded() {
     const VALUE: usize = 32 * 1024;
     const ENTRIES: u64 = 4;
     // What a connection writes ahead: 64 KiB, and then what one turn makes, 32 KiB of live frames
-    // and a frame of a refresh of 8 KiB, either with the value that goes beyond.
-    const AHEAD: usize = (64 + 32 + 8) * 1024 + 2 * (VALUE + 1024);
+    // and a frame of a refresh of 8 KiB, and one more where a held revision goes; each with the
+    // value that goes beyond.
+    const AHEAD: usize = (64 + 32 + 8 + 8) * 1024 + 3 * (VALUE + 1024);
     let mut random = Random::new(seed());
     let toml = format!("outbox_bytes = {OUTBOX}\nvalue_bytes = {VALUE}\nframe_bytes = 262144");
     let broker = broker(&toml).await;

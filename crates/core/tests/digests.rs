@@ -110,7 +110,7 @@ fn a_view_that_is_too_large_is_counted_every_so_many_heartbeats() {
     let (mut state, mut feed) = connection(10 * SCAN, 2);
     let mut told = [0; 2];
     for _ in 0..100 {
-        feed.sync(&state.snapshot());
+        feed.heartbeat(&state.snapshot());
         // It takes turns, and holds no more than them up.
         let mut pauses = 0;
         loop {
@@ -204,7 +204,7 @@ fn what_is_counted_is_let_go_of_when_it_may_not_be_held_any_more() {
     assert!(matches!(feed.poll(Time(1), || state.snapshot(), false), Some(Step::Frame(_))));
     // What heartbeats have saved up is not lost by it.
     let beat = |feed: &mut Feed, hold| {
-        feed.sync(&state.snapshot());
+        feed.heartbeat(&state.snapshot());
         let steps = std::iter::from_fn(|| feed.poll(Time(1), || state.snapshot(), hold));
         steps.filter(|step| matches!(step, Step::Frame(ServerFrame::Sync(_)))).count()
     };
@@ -220,7 +220,28 @@ fn a_view_with_a_tail_is_never_counted() {
     // To see that nothing of it has changed takes exactly what one heartbeat may look at.
     put(&mut state, (0..SCAN).map(|n| format!("/a/d/{n}")));
     for _ in 0..6 {
-        assert!(counted(&feed.sync(&state.snapshot())).is_empty());
+        assert!(counted(&feed.heartbeat(&state.snapshot())).is_empty());
         assert!(feed.poll(Time(1), || state.snapshot(), true).is_none());
+    }
+}
+
+/// Of a count that did not come to its end in time only what was not walked is left: otherwise each
+/// heartbeat would begin it, for nothing.
+#[test]
+fn a_count_that_takes_longer_than_it_may_is_paid_for() {
+    let (state, mut feed) = connection(10 * SCAN, 1);
+    let mut turns = Vec::new();
+    for _ in 0..60 {
+        feed.heartbeat(&state.snapshot());
+        let steps = (0..5).map_while(|_| feed.poll(Time(1), || state.snapshot(), true));
+        turns.push(steps.count());
+        while feed.poll(Time(1), || state.snapshot(), false).is_some() {}
+    }
+    let slots = turns.iter().sum::<usize>() * SCAN;
+    assert!(slots <= 61 * SCAN, "{turns:?}");
+    // Who only asks where it is begins none.
+    for _ in 0..100 {
+        feed.sync(&state.snapshot());
+        assert!(!feed.is_catching_up());
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Counting {
     /// Whether a client has asked for it.
     pub(super) asked: bool,
     /// Slots that may still be looked at.
-    budget: usize,
+    pub(super) budget: usize,
 }
 
 impl Counting {

@@ -28,8 +28,7 @@ impl Feed {
     /// unless something of it waits for its interval. What must be walked takes turns: what has no
     /// digest in one `sync`, or is not named because it was not seen whether it is there, as others
     /// have used up what may be walked, is the first in the next. So is who comes behind those that
-    /// one may name. A view that alone has more is counted for itself, when the heartbeats have
-    /// saved up enough: then [`Feed::poll`] goes on with it, and gives a further `sync`.
+    /// one may name.
     pub fn sync(&mut self, settled: &Snapshot) -> Sync {
         let (scan, from, live) = (self.limits.digest_scan, self.counts_from, self.live);
         let most = self.limits.digests;
@@ -69,7 +68,14 @@ impl Feed {
         let rev = settled.rev();
         self.live = live.max(rev);
         self.large = large;
-        let sync = Sync { id: None, rev, digests };
+        Sync { id: None, rev, digests }
+    }
+
+    /// [`Feed::sync`] at a heartbeat. A view that alone has more than one may walk is counted for
+    /// itself, when the heartbeats have saved up enough: then [`Feed::poll`] goes on with it, and
+    /// gives a further `sync`.
+    pub fn heartbeat(&mut self, settled: &Snapshot) -> Sync {
+        let sync = self.sync(settled);
         self.save_up(settled, &sync);
         sync
     }
@@ -82,7 +88,11 @@ impl Feed {
         let counting = Counting::new(settled, sync, true, usize::MAX, counted);
         let begun = counting.next().is_some();
         if begun {
-            self.counting = Some(Box::new(counting));
+            // That of a heartbeat begins anew, at the next one.
+            let before = self.counting.replace(Box::new(counting));
+            if let (Some(before), Some(large)) = (before.filter(|it| !it.asked), &mut self.large) {
+                large.saved = before.budget.min(large.wanted);
+            }
         }
         begun
     }
@@ -136,8 +146,8 @@ impl Feed {
             } else if hold {
                 large.wanted = large.wanted.saturating_mul(2);
             } else {
-                // The next heartbeat may have more luck.
-                large.saved = large.wanted;
+                // What was not walked is there for the next heartbeat.
+                large.saved = counting.budget.min(large.wanted);
             }
         }
         let asked = counting.asked;

@@ -330,7 +330,7 @@ impl Sim {
                 if line.feed.takes_live() {
                     while line.send_live(settled.rev(), published.rev()) {}
                     if !line.outbox.overflowed {
-                        let sync = line.feed.sync(&settled);
+                        let sync = line.feed.heartbeat(&settled);
                         // Now and then the client has asked, and wants more than that.
                         if rng.chance(30) {
                             line.feed.count(&settled, &sync);
