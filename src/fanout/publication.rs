@@ -161,8 +161,8 @@ impl<'a> Publication<'a> {
         let Some((_, first)) = self.matched.groups.first() else { return 0 };
         if self.matched.groups.iter().any(|(_, marks)| marks != first) {
             let handed = self.end_run();
-            self.ways = Some(Ways::new(rev, changes, &self.matched));
-            return handed;
+            let ways = self.ways.insert(Ways::new(rev, changes, &self.matched));
+            return handed + ways.len();
         }
         let mut handed = 0;
         if !self.run.goes_to(self.matched.groups.iter().map(|(group, _)| group)) {

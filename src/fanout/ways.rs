@@ -64,6 +64,11 @@ impl Ways {
         ways
     }
 
+    /// How much it has found, of which it has to find out more.
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
+    }
+
     /// Goes one step further. Gives about how long that took, in frames that are handed over;
     /// `None`: all of them are.
     pub(super) fn go_on(

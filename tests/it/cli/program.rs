@@ -308,11 +308,12 @@ fn a_bench_keeps_its_duration_and_says_that_its_rate_was_missed() {
     assert!(people.contains("of 1,000,000 wanted"), "{people}");
     assert!(people.contains("the rate was missed"), "{people}");
 
-    let report: Value = serde_json::from_str(&bench("2", &["--json"])).unwrap();
-    let told = (&report["wanted_writes_per_s"], &report["rate_missed"], &report["writes"]);
-    assert_eq!(told, (&json!(2), &json!(false), &json!(2)), "{report}");
-    let people = bench("2", &[]);
-    assert!(people.contains("of 2 wanted") && !people.contains("warning"), "{people}");
+    // One that is slow enough for any machine.
+    let slow = ["bench", "--warm-up", "500ms", "--rate", "2", "--duration", "3s", "--json"];
+    let report: Value = serde_json::from_str(&broker.ok(&slow)).unwrap();
+    let told = (&report["wanted_writes_per_s"], &report["rate_missed"]);
+    assert_eq!(told, (&json!(2), &json!(false)), "{report}");
+    assert!((4..=6).contains(&report["writes"].as_u64().unwrap()), "{report}");
     let report: Value = serde_json::from_str(&bench("0", &["--json"])).unwrap();
     let told = (&report["wanted_writes_per_s"], &report["rate_missed"]);
     assert_eq!(told, (&Value::Null, &json!(false)), "{report}");
