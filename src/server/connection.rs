@@ -329,6 +329,9 @@ impl Connection {
             // It stopped for want of room, and now there is some, or its turn was over: go on,
             // after a look at everything else.
             let again = full && self.writer.has_room();
+            if full && self.catching_up {
+                server.writing.give_way(server.shared.published.load().rev());
+            }
             drop(turn_more.take());
             let unsettled = self.unsettled.unwrap_or_default();
             let rest = Some(&self.feed).filter(|_| !again && self.may_rest());

@@ -12,7 +12,7 @@
 //!   does something by itself; `in_flight`: what the owner of the tree has of it
 //! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in; `ending`: why
 //!   it ends
-//! - `check`: what a request must keep to
+//! - `check`: what a request must keep to; `writing`: whether refreshes give way to somebody
 //! - `reader`, `writer`: WebSocket messages from and to a socket; `frames`: messages from bytes
 
 mod answer;
@@ -37,6 +37,7 @@ mod stats;
 mod timers;
 mod upgrade;
 mod writer;
+mod writing;
 
 use std::io;
 use std::net::SocketAddr;
@@ -54,6 +55,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::writing::Writing;
 use crate::broker::{Event, Mailbox, Order, Shared};
 use crate::config::Config;
 
@@ -99,9 +101,11 @@ pub(crate) struct Server {
     first_requests: Arc<Semaphore>,
     /// Snapshots that refreshes may hold.
     holds: Arc<Semaphore>,
-    /// Connections that go on though their turn is over: one for each thread. The others wait for
-    /// theirs, in order, and whoever has just been woken waits for one or two of them, not for all.
+    /// Connections that look through the tree and have found little when their turn is over: one
+    /// for each thread goes on. The others wait for theirs, in order, and whoever has just been
+    /// woken waits for one or two of them, not for all.
     turns: Arc<Semaphore>,
+    writing: Writing,
     /// When the log was last told that a connection cannot be accepted.
     accept_told: Mutex<Option<Instant>>,
     /// The pages that may not connect of which the log has been told.
@@ -134,6 +138,7 @@ impl Server {
             first_requests: Arc::new(Semaphore::new(FIRST_REQUESTS)),
             holds: Arc::new(Semaphore::new(config.held_snapshots as usize)),
             turns: Arc::new(Semaphore::new(Handle::current().metrics().num_workers())),
+            writing: Writing::new(),
             accept_told: Mutex::default(),
             foreign_told: Mutex::default(),
             config,
