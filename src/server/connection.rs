@@ -326,9 +326,10 @@ impl Connection {
             if sleep.deadline() != deadline {
                 sleep.as_mut().reset(deadline);
             }
-            // It stopped for want of room, and now there is some, or its turn was over: go on,
-            // after a look at everything else.
+            // It stopped for want of room, and now there is some: go on, after a look at everything
+            // else. Or its turn was over, in which it has found little.
             let again = full && self.writer.has_room();
+            let long = again && now.elapsed() >= TURN;
             if full && self.catching_up {
                 server.writing.give_way(server.shared.published.load().rev());
             }
@@ -364,7 +365,8 @@ impl Connection {
                 }
                 () = server.shared.settles(unsettled), if self.unsettled.is_some() && self.writer.has_room() => {}
                 () = &mut sleep => {}
-                more = async { Box::pin(one_turn_more(&server.turns)).await }, if again => {
+                () = tokio::task::yield_now(), if again && !long => {}
+                more = async { Box::pin(one_turn_more(&server.turns)).await }, if long => {
                     turn_more = more;
                 }
                 () = wait(&mut waited, &mut self.resting, &self.mailbox.outbox, rest) => {}
