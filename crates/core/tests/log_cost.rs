@@ -152,7 +152,7 @@ fn a_trim_that_takes_its_keys_one_by_one_takes_10_000_at_most() {
     // What the same request puts there counts, and the trims of one request count together.
     let late = again(&entries[MOST]);
     refused(&mut state, vec![late.clone(), trim(MOST)]);
-    refused(&mut state, vec![trim(MOST / 2), trim(MOST / 2)]);
+    refused(&mut state, vec![late.clone(), trim(MOST / 2), trim(MOST)]);
     // What it has taken from there does not count.
     let all = Do::Drop { path: path("/log") };
     let mut copy = state.clone();
