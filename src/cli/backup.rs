@@ -8,7 +8,7 @@ use onetree_core::{Settings, State};
 use onetree_protocol::Epoch;
 use serde_json::json;
 
-use super::counted::Counted;
+use super::counted;
 use super::data;
 use super::exit::{FAULT, Failure, USAGE};
 use super::output::{Output, thousands};
@@ -119,13 +119,13 @@ fn write(
 ) -> Result<u64, Failure> {
     let checkpoint = state.checkpoint();
     let was = (checkpoint.head(), checkpoint.digest());
-    let writing = Counted::writing(to, shown)?;
+    let writing = counted::writing(to, shown)?;
     let bytes = files::save(&writing, epoch, settings, &checkpoint, backup)
         .map_err(|error| data::io_failed(&error).and(&format!(" (in {})", to.show(""))))?;
     // What is read takes as much memory as this.
     drop((state, checkpoint, writing));
     // Under the same key, so that the digests can be compared.
-    let again = Counted::reading(to, shown, "read again")?;
+    let again = counted::reading(to, shown, "read again")?;
     let read = files::check(&again, settings.clone());
     let (read, report) = read.map_err(|error| data::unreadable(&error))?;
     let read = read.checkpoint();

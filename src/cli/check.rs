@@ -7,7 +7,7 @@ use onetree::store::files::{self, Disk, OpenError, Storage};
 use onetree_core::Settings;
 use serde_json::json;
 
-use super::counted::Counted;
+use super::counted;
 use super::data;
 use super::exit::Failure;
 use super::output::{Output, thousands};
@@ -35,7 +35,7 @@ impl Check {
         // Before the lock: a directory that is no broker's stays as it is.
         let settings = data::begin(&disk)?;
         let _lock = data::lock_to_read(&self.data)?;
-        let read = files::check(&Counted::reading(&disk, !json, "read")?, settings.clone());
+        let read = files::check(&counted::reading(&disk, !json, "read")?, settings.clone());
         let (state, report) = read.map_err(|error| unreadable(&disk, !json, &settings, &error))?;
         let names = data::names(&disk)?;
         let mut bytes = 0;
@@ -90,7 +90,7 @@ impl Check {
 fn unreadable(disk: &Disk, shown: bool, settings: &Settings, error: &OpenError) -> Failure {
     let failure = data::unreadable(error);
     let OpenError::Damaged(first) = error else { return failure };
-    let again = match Counted::reading(disk, shown, "read again") {
+    let again = match counted::reading(disk, shown, "read again") {
         Ok(again) => again,
         Err(failure) => return failure,
     };

@@ -14,7 +14,7 @@ use onetree_protocol::{DigestKey, Epoch};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use super::counted::Counted;
+use super::counted;
 use super::exit::{FAULT, Failure, USAGE};
 
 /// How often a directory that a broker writes to is read again, and how long after.
@@ -129,7 +129,7 @@ pub(crate) fn read_live(disk: &Disk, shown: bool) -> Result<(State, Report, Sett
     let mut before = None;
     let mut attempts = 0;
     loop {
-        let counted = Counted::reading(disk, shown, "read")?;
+        let counted = counted::reading(disk, shown, "read")?;
         let error = match files::check(&counted, settings.clone()) {
             Ok((state, report)) => return Ok((state, report, settings)),
             Err(error) => error,

@@ -13,7 +13,7 @@ use onetree_protocol::Revision;
 use serde_json::json;
 
 use super::backup;
-use super::counted::Counted;
+use super::counted;
 use super::data;
 use super::exit::{Failure, USAGE};
 use super::output::{Output, thousands};
@@ -132,7 +132,7 @@ impl Restore {
             return Ok((state, settings, Vec::new()));
         }
         let settings = data::begin(from)?;
-        let salvaged = files::salvage(&Counted::reading(from, shown, "read")?, settings.clone());
+        let salvaged = files::salvage(&counted::reading(from, shown, "read")?, settings.clone());
         let Salvaged { state, lost } = salvaged.map_err(|error| data::unsalvageable(&error))?;
         Ok((state, settings, lost))
     }

@@ -2,15 +2,15 @@
 //! long.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use onetree::config::Durability;
 use onetree::store::MemoryStore;
-use onetree::store::files::{Disk, Storage, StorageFile};
+use onetree::store::files::{Disk, Watch, Watched};
 use onetree::{Broker, Config, Hooks, Running};
 use serde_json::{Value, json};
 
@@ -291,69 +291,13 @@ async fn a_disk_that_hangs_is_told_of() {
     assert_eq!(http::get(addr, "/healthz", &host, "").await.status, 200);
 }
 
-/// A disk that counts how often a file is synced.
-struct Counting {
-    disk: Disk,
-    syncs: Arc<AtomicU64>,
-}
+/// Counts the syncs of files.
+#[derive(Clone, Default)]
+struct Syncs(Arc<AtomicU64>);
 
-struct CountingFile {
-    file: Box<dyn StorageFile>,
-    syncs: Arc<AtomicU64>,
-}
-
-impl Counting {
-    fn file(&self, file: Box<dyn StorageFile>) -> Box<dyn StorageFile> {
-        Box::new(CountingFile { file, syncs: self.syncs.clone() })
-    }
-}
-
-impl Storage for Counting {
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
-        Ok(self.file(self.disk.create(name, bytes)?))
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
-        Ok(self.file(self.disk.open(name)?))
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.disk.sync()
-    }
-
-    fn show(&self, name: &str) -> String {
-        self.disk.show(name)
-    }
-}
-
-impl StorageFile for CountingFile {
-    fn bytes(&self) -> io::Result<u64> {
-        self.file.bytes()
-    }
-
-    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        self.file.read_at(into, at)
-    }
-
-    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.file.write_at(bytes, at)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::SeqCst);
-        self.file.sync()
+impl Watch for Syncs {
+    fn syncs(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -361,8 +305,9 @@ impl StorageFile for CountingFile {
 /// second: never more often than once in each interval.
 async fn synced(interval_ms: u64, wanted: u64) {
     let directory = Directory::new(&format!("interval-{interval_ms}"));
-    let syncs = Arc::new(AtomicU64::new(0));
-    let disk = Counting { disk: Disk::new(directory.0.clone()).unwrap(), syncs: syncs.clone() };
+    let Syncs(syncs) = Syncs::default();
+    let disk = Disk::new(directory.0.clone()).unwrap();
+    let disk = Watched::new(disk, Syncs(syncs.clone()));
     let config = config(&format!("durability = \"interval\"\nsync_interval_ms = {interval_ms}"));
     let broker = Broker::start_from(config, Arc::new(disk), Hooks::default()).await.unwrap();
     let (mut wire, _) = open(&broker).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use onetree::store::files::{Disk, Storage, StorageFile};
+use onetree::store::files::{Disk, Storage, Watch, Watched};
 use onetree::{Broker, Failed, Hooks};
 use serde_json::{Value, json};
 
@@ -22,9 +22,8 @@ const SMALL: &str = "log_file_bytes = 65536";
 const FULL: &str = "the disk of this test is full";
 
 /// A disk that takes nothing while it is full, and one on which writing is a fault of ours.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Filling {
-    disk: Arc<Disk>,
     full: Arc<AtomicBool>,
     faulty: Arc<AtomicBool>,
     /// So many saved trees did not go on it; `None`: they do.
@@ -32,9 +31,9 @@ struct Filling {
 }
 
 impl Filling {
-    fn on(directory: &Directory) -> Filling {
-        let disk = Arc::new(Disk::new(directory.0.clone()).unwrap());
-        Filling { disk, full: Arc::default(), faulty: Arc::default(), trees: None }
+    fn disk(&self, directory: &Directory) -> Arc<dyn Storage> {
+        let disk = Disk::new(directory.0.clone()).unwrap();
+        Arc::new(Watched::new(disk, self.clone()))
     }
 
     fn room(&self) -> io::Result<()> {
@@ -44,69 +43,21 @@ impl Filling {
             false => Ok(()),
         }
     }
-
-    fn file(&self, file: Box<dyn StorageFile>) -> Box<dyn StorageFile> {
-        Box::new(FillingFile { file, on: self.clone() })
-    }
 }
 
-impl Storage for Filling {
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
+impl Watch for Filling {
+    fn creates(&self, name: &str) -> io::Result<()> {
         self.room()?;
         if let Some(trees) = self.trees.as_ref().filter(|_| name == "tree.tmp") {
             // The first is a fault of ours.
             assert!(trees.fetch_add(1, Ordering::Relaxed) > 0, "a fault of this test");
             return Err(io::Error::new(ErrorKind::StorageFull, "no room"));
         }
-        Ok(self.file(self.disk.create(name, bytes)?))
+        Ok(())
     }
 
-    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
-        Ok(self.file(self.disk.open(name)?))
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.disk.sync()
-    }
-
-    fn show(&self, name: &str) -> String {
-        self.disk.show(name)
-    }
-}
-
-struct FillingFile {
-    file: Box<dyn StorageFile>,
-    on: Filling,
-}
-
-impl StorageFile for FillingFile {
-    fn bytes(&self) -> io::Result<u64> {
-        self.file.bytes()
-    }
-
-    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        self.file.read_at(into, at)
-    }
-
-    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.on.room()?;
-        self.file.write_at(bytes, at)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()
+    fn writes(&self, _name: &str, _bytes: usize) -> io::Result<()> {
+        self.room()
     }
 }
 
@@ -118,9 +69,10 @@ async fn put(wire: &mut Wire, path: &str) -> Value {
 async fn a_full_disk_is_told_of_and_gets_over() {
     logs::keep();
     let directory = Directory::new("full");
-    let disk = Filling::on(&directory);
-    let full = disk.full.clone();
-    let broker = Broker::start_from(config(SMALL), Arc::new(disk), Hooks::default()).await.unwrap();
+    let filling = Filling::default();
+    let full = filling.full.clone();
+    let disk = filling.disk(&directory);
+    let broker = Broker::start_from(config(SMALL), disk, Hooks::default()).await.unwrap();
     let addr = broker.addr();
     let mut wire = Wire::open(addr).await;
     let mut follower = Wire::open(addr).await;
@@ -179,14 +131,15 @@ async fn a_full_disk_is_told_of_and_gets_over() {
 async fn without_the_thread_that_writes_the_broker_stops() {
     for writes in [true, false] {
         let directory = Directory::new("gone");
-        let disk = Filling::on(&directory);
-        let faulty = disk.faulty.clone();
+        let filling = Filling::default();
+        let faulty = filling.faulty.clone();
         let keys = match writes {
             true => SMALL,
             // Then it ends while nobody writes.
             false => "log_file_bytes = 65536\ndurability = \"interval\"\nsync_interval_ms = 2000",
         };
-        let broker = Broker::start_from(config(keys), Arc::new(disk), Hooks::default()).await;
+        let disk = filling.disk(&directory);
+        let broker = Broker::start_from(config(keys), disk, Hooks::default()).await;
         let broker = broker.unwrap();
         let mut wire = Wire::open(broker.addr()).await;
         assert_eq!(put(&mut wire, "/before").await["op"], "done");
@@ -208,9 +161,10 @@ async fn without_the_thread_that_writes_the_broker_stops() {
 async fn a_tree_that_cannot_be_saved_is_told_of_once() {
     let directory = Directory::new("unsaved");
     let tries = Arc::new(AtomicUsize::new(0));
-    let disk = Filling { trees: Some(tries.clone()), ..Filling::on(&directory) };
+    let filling = Filling { trees: Some(tries.clone()), ..Filling::default() };
+    let disk = filling.disk(&directory);
     let config = config("log_file_bytes = 4096\nsave_after_bytes = 8192");
-    let broker = Broker::start_from(config, Arc::new(disk), Hooks::default()).await.unwrap();
+    let broker = Broker::start_from(config, disk, Hooks::default()).await.unwrap();
     let mut wire = Wire::open(broker.addr()).await;
     let began = Instant::now();
     while tries.load(Ordering::Relaxed) < 3 {
@@ -224,9 +178,10 @@ async fn a_tree_that_cannot_be_saved_is_told_of_once() {
 #[tokio::test]
 async fn an_end_on_a_full_disk_is_told() {
     let directory = Directory::new("ends");
-    let disk = Filling::on(&directory);
-    let full = disk.full.clone();
-    let broker = Broker::start_from(config(SMALL), Arc::new(disk), Hooks::default()).await.unwrap();
+    let filling = Filling::default();
+    let full = filling.full.clone();
+    let disk = filling.disk(&directory);
+    let broker = Broker::start_from(config(SMALL), disk, Hooks::default()).await.unwrap();
     let mut wire = Wire::open(broker.addr()).await;
     assert_eq!(put(&mut wire, "/before").await["op"], "done");
     full.store(true, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use onetree::store::Store;
-use onetree::store::files::{self, FileOptions, FileStore, OpenedStore, Storage, StorageFile};
+use onetree::store::files::{self, FileOptions, FileStore, OpenedStore, Storage, Watch, Watched};
 use onetree_core::{Author, Bounds, Commit, Effect, Request, Retention, Settings, State, Time};
 use onetree_protocol::frame::Do;
 use onetree_protocol::{DigestKey, Epoch, Name, Pattern, Value};
@@ -288,58 +288,16 @@ fn a_start_removes_what_the_saved_tree_has_made_superfluous() {
     assert!(both > 0, "no tree was saved over another");
 }
 
-/// A disk on which trees are written slowly.
-struct Slow(Simulated);
+/// On this disk trees are written slowly.
+#[derive(Clone)]
+struct Slow;
 
-impl Storage for Slow {
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
-        let file = self.0.create(name, bytes)?;
-        Ok(if name == "tree.tmp" { Box::new(SlowFile(file)) } else { file })
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
-        self.0.open(name)
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.0.list()
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.remove(name)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn show(&self, name: &str) -> String {
-        self.0.show(name)
-    }
-}
-
-struct SlowFile(Box<dyn StorageFile>);
-
-impl StorageFile for SlowFile {
-    fn bytes(&self) -> io::Result<u64> {
-        self.0.bytes()
-    }
-
-    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        self.0.read_at(into, at)
-    }
-
-    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
-        std::thread::sleep(Duration::from_millis(40));
-        self.0.write_at(bytes, at)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.sync()
+impl Watch for Slow {
+    fn writes(&self, name: &str, _bytes: usize) -> io::Result<()> {
+        if name == "tree.tmp" {
+            std::thread::sleep(Duration::from_millis(40));
+        }
+        Ok(())
     }
 }
 
@@ -351,7 +309,8 @@ fn while_a_tree_is_saved_slowly_the_log_does_not_outgrow_it() {
     const VALUE: usize = 1_000;
     let storage = Simulated::default();
     let file = 64 * 1024;
-    let (mut store, mut state) = open(Arc::new(Slow(storage.clone())), settings(), file);
+    let slow = Watched::new(storage.clone(), Slow);
+    let (mut store, mut state) = open(Arc::new(slow), settings(), file);
     let (mut saves, mut begun, mut n) = (0, 0, 0);
     let mut most = 0;
     while saves < 4 {

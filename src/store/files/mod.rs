@@ -13,8 +13,8 @@
 //!   what stands in the first two
 //! - `spare`: the next file of the log, made beside the commits; `saving`: a tree being saved
 //!   beside them
-//! - [`Storage`]: what they ask of a file system; [`Disk`]: that of the system; `lock`: one process
-//!   for each directory
+//! - [`Storage`]: what they ask of a file system; [`Disk`]: that of the system; [`Watched`]: one that
+//!   somebody looks at; `lock`: one process for each directory
 
 mod damages;
 mod engine;
@@ -29,6 +29,7 @@ mod saving;
 mod spare;
 mod storage;
 mod tree;
+mod watched;
 
 use std::io;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use lock::{Lock, LockError};
 pub use recover::{Loss, RESTORE_GAP, Report, next_history};
 pub use salvage::{Salvaged, salvage};
 pub use storage::{Disk, Storage, StorageFile, is_read_only};
+pub use watched::{Watch, Watched};
 
 /// How a [`FileStore`] writes.
 #[derive(Clone, Copy, Debug)]
