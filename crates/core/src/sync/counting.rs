@@ -1,4 +1,4 @@
-//! Counting: the digests of views that are too large for one `sync`.
+//! Counting: the digests of views that are too large for one `sync`, and what that may take.
 
 use alloc::vec::Vec;
 
@@ -22,7 +22,7 @@ pub(super) struct Counting {
     /// Whether a client has asked for it.
     pub(super) asked: bool,
     /// Slots that may still be looked at.
-    pub(super) budget: usize,
+    budget: usize,
 }
 
 impl Counting {
@@ -83,5 +83,43 @@ impl Counting {
     /// What it came to.
     pub(super) fn into_sync(self) -> Sync {
         self.sync
+    }
+}
+
+/// A view that has more slots than one `sync` may walk through. What each heartbeat may walk is
+/// saved up for it.
+#[derive(Debug)]
+pub(super) struct Large {
+    pub(super) sub: u32,
+    saved: usize,
+    /// What it takes, as far as is known.
+    wanted: usize,
+}
+
+impl Large {
+    /// One that takes more than `scan`.
+    pub(super) fn new(sub: u32, scan: usize) -> Large {
+        Large { sub, saved: 0, wanted: 2 * scan }
+    }
+
+    /// Saves up `scan` more; whether that is enough.
+    pub(super) fn save(&mut self, scan: usize) -> bool {
+        self.saved = self.saved.saturating_add(scan);
+        self.saved >= self.wanted
+    }
+
+    /// All that was saved up.
+    pub(super) fn spend(&mut self) -> usize {
+        core::mem::take(&mut self.saved)
+    }
+
+    /// That was not enough.
+    pub(super) fn want_more(&mut self) {
+        self.wanted = self.wanted.saturating_mul(2);
+    }
+
+    /// What was not walked is there for the next heartbeat.
+    pub(super) fn give_back(&mut self, counting: &Counting) {
+        self.saved = counting.budget.min(self.wanted);
     }
 }

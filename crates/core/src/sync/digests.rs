@@ -6,24 +6,14 @@ use alloc::vec::Vec;
 use onetree_protocol::Revision;
 use onetree_protocol::frame::{ServerFrame, Sync};
 
-use super::counting::Counting;
+use super::counting::{Counting, Large};
 use super::feed::{Feed, Step};
 use super::subscription::{Cursor, Subscription};
 use super::walk::Walk;
 use crate::snapshot::Snapshot;
 
-/// A view that has more slots than one `sync` may walk through. What each heartbeat may walk is
-/// saved up for it.
-#[derive(Debug)]
-pub(super) struct Large {
-    sub: u32,
-    saved: usize,
-    /// What it takes, as far as is known.
-    wanted: usize,
-}
-
 impl Feed {
-    /// The heartbeat: every live delta up to `settled` has been sent, so all live mirrors are
+    /// Where the mirrors are: every live delta up to `settled` has been sent, so all live ones are
     /// there, and these are the digests that they must have. An `every_ms` mirror is there too
     /// unless something of it waits for its interval. What must be walked takes turns: what has no
     /// digest in one `sync`, or is not named because it was not seen whether it is there, as others
@@ -58,7 +48,7 @@ impl Feed {
                     let all = before == scan;
                     next.get_or_insert(if all { id.wrapping_add(1) } else { id });
                     if all && digest.is_some() && sub.view.tail.is_none() && large.is_none() {
-                        large = Some(Box::new(Large { sub: id, saved: 0, wanted: 2 * scan }));
+                        large = Some(Box::new(Large::new(id, scan)));
                     }
                 }
             });
@@ -91,7 +81,7 @@ impl Feed {
             // That of a heartbeat begins anew, at the next one.
             let before = self.counting.replace(Box::new(counting));
             if let (Some(before), Some(large)) = (before.filter(|it| !it.asked), &mut self.large) {
-                large.saved = before.budget.min(large.wanted);
+                large.give_back(&before);
             }
         }
         begun
@@ -100,19 +90,23 @@ impl Feed {
     /// Saves up for the large one what a heartbeat may walk, and begins when that is enough.
     fn save_up(&mut self, settled: &Snapshot, sync: &Sync) {
         let Some(large) = &mut self.large else { return };
-        large.saved = large.saved.saturating_add(self.limits.digest_scan);
-        if large.saved < large.wanted || self.counting.is_some() {
+        if !large.save(self.limits.digest_scan) || self.counting.is_some() {
             return;
         }
         if !sync.digests.iter().any(|(id, _)| *id == large.sub) {
             // It is not there: another one may be.
-            self.counts_from = large.sub.wrapping_add(1);
-            self.large = None;
+            self.next_large();
         } else {
-            let budget = core::mem::take(&mut large.saved);
             let only = Sync { id: None, rev: sync.rev, digests: alloc::vec![(large.sub, None)] };
-            let counting = Counting::new(settled, &only, false, budget, |_| true);
+            let counting = Counting::new(settled, &only, false, large.spend(), |_| true);
             self.counting = Some(Box::new(counting));
+        }
+    }
+
+    /// The large one has had its turn: the next one is that behind it.
+    fn next_large(&mut self) {
+        if let Some(large) = self.large.take() {
+            self.counts_from = large.sub.wrapping_add(1);
         }
     }
 
@@ -140,14 +134,11 @@ impl Feed {
             && let Some(large) = &mut self.large
         {
             if counting.next().is_none() {
-                // The next large one is that behind it.
-                self.counts_from = large.sub.wrapping_add(1);
-                self.large = None;
+                self.next_large();
             } else if hold {
-                large.wanted = large.wanted.saturating_mul(2);
+                large.want_more();
             } else {
-                // What was not walked is there for the next heartbeat.
-                large.saved = counting.budget.min(large.wanted);
+                large.give_back(&counting);
             }
         }
         let asked = counting.asked;

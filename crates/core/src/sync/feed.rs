@@ -11,8 +11,7 @@ use onetree_protocol::frame::{
 };
 use onetree_protocol::{Code, Revision, View};
 
-use super::counting::Counting;
-use super::digests::Large;
+use super::counting::{Counting, Large};
 use super::subscription::{Cursor, Interest, Stage, Subscription};
 use super::subscriptions::{Subscriptions, view_bytes};
 use super::sweep::{Outrun, Piece};
