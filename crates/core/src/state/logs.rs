@@ -123,12 +123,8 @@ impl Committed {
         let keyed = |summary: &Summary| summary.keyed.meet(Depths::only(depth));
         let mut runs: Vec<Run> = Vec::new();
         loop {
-            let behind = |path: &Path| match within(path) {
-                Ordering::Equal if runs.last().is_some_and(|run| run.place(path).is_le()) => {
-                    Ordering::Less
-                }
-                place => place,
-            };
+            let last = runs.last();
+            let behind = |path: &Path| behind(within(path), last.map(|run| run.place(path)));
             let Some(first) = self.tree.range_where(behind, keyed).next() else { return runs };
             let from = |path: &Path| match within(path) {
                 Ordering::Equal if *path < first.path => Ordering::Less,
@@ -155,16 +151,20 @@ impl Committed {
         let keyed = move |summary: &Summary| summary.keyed_live.meet(depth);
         let mut key: Option<Path> = None;
         core::iter::from_fn(move || {
-            let behind = |path: &Path| match within(path) {
-                Ordering::Equal if key.as_ref().is_some_and(|key| key.place(path).is_le()) => {
-                    Ordering::Less
-                }
-                place => place,
-            };
+            let last = key.as_ref();
+            let behind = |path: &Path| behind(within(path), last.map(|key| key.place(path)));
             let next = self.tree.range_where(behind, keyed).next()?;
             key = log.child(log.below(&next.path)?.next()?).ok();
             key.clone()
         })
+    }
+}
+
+/// Where a path lies that is so within a span of which some was seen, the last of that so beside it.
+fn behind(within: Ordering, last: Option<Ordering>) -> Ordering {
+    match within {
+        Ordering::Equal if last.is_some_and(Ordering::is_le) => Ordering::Less,
+        place => place,
     }
 }
 
