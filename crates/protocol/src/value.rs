@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::json::JsonError;
+use crate::json_text::JsonError;
 use crate::limits::MEDIA_TYPE_BYTES;
 
 /// What a topic holds: bytes, and what they are. Cloning costs a reference count or two.
