@@ -111,18 +111,23 @@ fn house<S: Sink + 'static>(place: Place, sink: fn() -> S) -> (Fanout, Vec<Arc<S
 /// A commit that puts so many values of about 100 bytes.
 fn commit(rev: u64, changes: usize) -> Arc<Commit> {
     let text = format!("{{\"n\":{},\"text\":\"{}\"}}", 100_000 + rev, "x".repeat(81));
-    let put = |n: usize| Effect::Put {
-        path: if n == 0 { topic() } else { topic().child(&format!("part-{n}")).unwrap() },
-        value: Value::json(&text),
-        expires: None,
-        owner: None,
-    };
-    let effects = (0..changes).map(put).collect();
-    Arc::new(Commit { rev: Revision::new(rev).unwrap(), time: Time(0), effects, origin: None })
+    let part = |n| if n == 0 { topic() } else { topic().child(&format!("part-{n}")).unwrap() };
+    puts(rev, (0..changes).map(part), &Value::json(&text))
+}
+
+/// A commit that puts this value at each of these paths.
+fn puts(rev: u64, paths: impl Iterator<Item = Path>, value: &Value) -> Arc<Commit> {
+    let put = |path| Effect::Put { path, value: value.clone(), expires: None, owner: None };
+    let (rev, effects) = (Revision::new(rev).unwrap(), paths.map(put).collect());
+    Arc::new(Commit { rev, time: Time(0), effects, origin: None })
 }
 
 /// Into the outboxes; they are emptied after each commit, and that does not count.
-fn into_outboxes(bencher: Bencher<'_, '_>, place: Place, changes: usize) {
+fn into_outboxes(
+    bencher: Bencher<'_, '_>,
+    place: Place,
+    commit: impl Fn(u64) -> Arc<Commit> + Sync,
+) {
     let (fanout, sinks) = house(place, Connection::new);
     let mut rev = 0;
     bencher
@@ -131,7 +136,7 @@ fn into_outboxes(bencher: Bencher<'_, '_>, place: Place, changes: usize) {
             let waiting: usize = sinks.iter().map(|sink| sink.take()).sum();
             assert!(rev == 0 || waiting == SINKS, "someone was not told");
             rev += 1;
-            commit(rev, changes)
+            commit(rev)
         })
         .bench_local_refs(|commit| fanout.publish(std::slice::from_ref(commit)));
 }
@@ -151,43 +156,26 @@ fn into_counters(bencher: Bencher<'_, '_>, place: Place) {
 
 #[divan::bench(args = [1, 100], sample_count = 1_000, sample_size = 1)]
 fn outboxes_of_one_view(bencher: Bencher<'_, '_>, changes: usize) {
-    into_outboxes(bencher, one_view, changes);
+    into_outboxes(bencher, one_view, |rev| commit(rev, changes));
 }
 
 #[divan::bench(args = [1, 100], sample_count = 1_000, sample_size = 1)]
 fn outboxes_of_mixed_views(bencher: Bencher<'_, '_>, changes: usize) {
-    into_outboxes(bencher, mixed_views, changes);
+    into_outboxes(bencher, mixed_views, |rev| commit(rev, changes));
 }
 
 /// Each sees a part of the commit that nobody else sees: it is encoded for each.
 #[divan::bench(args = [1_000, 10_000], sample_count = 20, sample_size = 1)]
 fn outboxes_of_views_of_their_own(bencher: Bencher<'_, '_>, changes: usize) {
-    let (fanout, sinks) = house(elsewhere, Connection::new);
-    let mut rev = 0;
-    bencher
-        .counter(ItemsCount::new(SINKS))
-        .with_inputs(|| {
-            let waiting: usize = sinks.iter().map(|sink| sink.take()).sum();
-            assert!(rev == 0 || waiting == SINKS, "someone was not told");
-            rev += 1;
-            let put = |n: usize| Effect::Put {
-                path: path(&format!("/site-07/hall-{:03}/part-{n}", n % SINKS)),
-                value: Value::json("1"),
-                expires: None,
-                owner: None,
-            };
-            let effects = (0..changes).map(put).collect();
-            let rev = Revision::new(rev).unwrap();
-            Arc::new(Commit { rev, time: Time(0), effects, origin: None })
-        })
-        .bench_local_refs(|commit| fanout.publish(std::slice::from_ref(commit)));
+    let part = |n: usize| path(&format!("/site-07/hall-{:03}/part-{n}", n % SINKS));
+    into_outboxes(bencher, elsewhere, |rev| puts(rev, (0..changes).map(part), &Value::json("1")));
 }
 
 /// Half of them see no values.
 #[divan::bench(sample_count = 1_000, sample_size = 1)]
 fn outboxes_with_and_without_values(bencher: Bencher<'_, '_>) {
     let place: Place = |n| (View { values: n % 2 == 0, ..one_view(n).0 }, Codec::Json);
-    into_outboxes(bencher, place, 1);
+    into_outboxes(bencher, place, |rev| commit(rev, 1));
 }
 
 /// A hundred commits that are there at once: they go together.

@@ -9,17 +9,18 @@ fn path(text: &str) -> Path {
     Path::parse(text).unwrap()
 }
 
+fn settings(bounds: Bounds) -> Settings {
+    Settings { epoch: Epoch(1), digest_key: DigestKey(7), bounds, retention: Vec::new() }
+}
+
 fn state(bounds: Bounds) -> State {
-    let (epoch, digest_key) = (Epoch(1), DigestKey(7));
-    State::new(Settings { epoch, digest_key, bounds, retention: Vec::new() })
+    State::new(settings(bounds))
 }
 
 /// The state after a start with other bounds, and with the session `s` there.
 fn restarted(state: &State, bounds: Bounds) -> State {
     let saved = state.checkpoint();
-    let settings =
-        Settings { epoch: Epoch(1), digest_key: DigestKey(7), bounds, retention: Vec::new() };
-    let mut state = State::load(settings, saved.head(), saved.slots(), saved.clients());
+    let mut state = State::load(settings(bounds), saved.head(), saved.slots(), saved.clients());
     state.await_owners(Time(1));
     state
 }

@@ -1,6 +1,6 @@
 //! What is remembered of deletes has a bound in bytes, whatever their number.
 
-use onetree_core::{Request, Settings, State, Time};
+use onetree_core::{Bounds, Request, Settings, State, Time};
 use onetree_protocol::frame::Do;
 use onetree_protocol::{DigestKey, Epoch, LogKey, Path, Value};
 
@@ -22,6 +22,11 @@ fn path(text: &str) -> Path {
 
 fn put(at: &str) -> Do {
     Do::Put { path: path(at), value: Value::text("x"), ttl_ms: None, ephemeral: false }
+}
+
+fn settings() -> Settings {
+    let (epoch, digest_key) = (Epoch(1), DigestKey(7));
+    Settings { epoch, digest_key, bounds: Bounds::default(), retention: Vec::new() }
 }
 
 fn delete(at: &str) -> Do {
@@ -46,12 +51,7 @@ fn kept(state: &State) -> u64 {
 
 #[test]
 fn deletes_with_long_paths_are_forgotten_by_their_bytes() {
-    let mut settings = Settings {
-        epoch: Epoch(1),
-        digest_key: DigestKey(7),
-        bounds: Default::default(),
-        retention: Vec::new(),
-    };
+    let mut settings = settings();
     settings.bounds.tombstone_bytes = 64_000;
     let each = EACH + long(0).len() as u64;
     let (exactly, over) = (64_000 / each, (64_000 + 64_000 / 8) / each);
@@ -96,12 +96,7 @@ fn newest(state: &State) -> LogKey {
 
 #[test]
 fn what_goes_with_a_drop_or_a_trim_is_remembered_by_that_alone() {
-    let mut settings = Settings {
-        epoch: Epoch(1),
-        digest_key: DigestKey(7),
-        bounds: Default::default(),
-        retention: Vec::new(),
-    };
+    let mut settings = settings();
     settings.bounds.tombstones = 8;
     let mut state = State::new(settings.clone());
     let rounds = |state: &mut State, count| {
@@ -144,12 +139,7 @@ fn what_goes_with_a_drop_or_a_trim_is_remembered_by_that_alone() {
 
 #[test]
 fn a_path_that_comes_and_goes_is_remembered_once() {
-    let mut settings = Settings {
-        epoch: Epoch(1),
-        digest_key: DigestKey(7),
-        bounds: Default::default(),
-        retention: Vec::new(),
-    };
+    let mut settings = settings();
     settings.bounds.tombstones = 8;
     let mut state = State::new(settings);
     for _ in 0..50 {
