@@ -31,6 +31,14 @@ fn signal(pid: u32, name: &str) {
 /// Stops a broker: whoever talks to it gets no answer.
 fn stop(broker: &Broker) {
     signal(broker.child.id(), "-STOP");
+    // One thread is told, and stops the others when it has its turn.
+    #[cfg(target_os = "linux")]
+    eventually(|| {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", broker.child.id())).unwrap();
+        // One that ends meanwhile has nothing to read, and is looked for again.
+        let status = |path| std::fs::read_to_string(path).unwrap_or_default();
+        tasks.flatten().all(|task| status(task.path().join("status")).contains("State:\tT"))
+    });
 }
 
 /// The exit code of a command that Ctrl-C ends soon.
