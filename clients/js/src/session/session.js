@@ -3,6 +3,7 @@
 
 import { Backoff } from '../backoff.js';
 import { OnetreeError, closedError } from '../errors.js';
+import { toHex } from '../protocol/texts.js';
 import { Asks } from './asked.js';
 import { Effects } from './effects.js';
 import { Mirrors } from './mirrors.js';
@@ -25,10 +26,7 @@ const BYE = 5_000;
  */
 
 /** 128 random bits in hex. */
-function randomName() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-}
+const randomName = () => toHex(crypto.getRandomValues(new Uint8Array(16)));
 
 /** A client's side of the protocol. Times are milliseconds since some moment, the same for all calls. */
 export class Session {
