@@ -43,7 +43,7 @@ export function viewOf(view) {
 export function sees(view, path) {
   const base = view.path;
   if (path !== base) {
-    if (view.depth === 'entry' || !path.startsWith(base === '/' ? base : `${base}/`)) return false;
+    if (view.depth === 'entry' || !path.startsWith(below(base))) return false;
     if (view.depth === 'children' && path.indexOf('/', below(base).length) >= 0) return false;
   }
   if (view.match.length === 0) return true;
