@@ -240,7 +240,7 @@ function readChange(read) {
 function readKind(kind, read, name) {
   if (typeof kind === 'string') {
     switch (kind) {
-      case 'change': case 'puts': return readChange(read);
+      case 'change': return readChange(read);
       case 'condition': {
         const object = asObject(read, name);
         const [path, tree] = [object['path'] ?? undefined, object['tree'] ?? undefined];
@@ -332,7 +332,7 @@ function changeText(change) {
  * @returns {string}
  */
 function kindText(kind, value) {
-  if (kind === 'change' || kind === 'puts') return changeText(value);
+  if (kind === 'change') return changeText(value);
   if (kind === 'condition') {
     return value.path === undefined ? `{"tree":${JSON.stringify(value.tree)},"rev":${value.rev}}`
       : `{"path":${JSON.stringify(value.path)},"rev":${value.rev}}`;

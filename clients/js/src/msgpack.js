@@ -175,7 +175,7 @@ function readChange(read) {
  */
 function readKind(kind, read, name) {
   if (typeof kind === 'string') {
-    if (kind === 'change' || kind === 'puts') return readChange(read);
+    if (kind === 'change') return readChange(read);
     if (kind !== 'condition' && kind !== 'step' && kind !== 'digests') return plain(kind, read, name);
     if (!Array.isArray(read)) return refuse('bad-frame', `${name} is an array`);
     if (kind === 'condition') {
@@ -324,7 +324,7 @@ function trimmed(list) {
  * @returns {unknown}
  */
 function kindArray(kind, value) {
-  if (kind === 'change' || kind === 'puts') {
+  if (kind === 'change') {
     const act = ['put', 'delete', 'drop', 'trim'].indexOf(value.act);
     const more = act === 0 ? valuePair(value.value) : act === 3 ? [value.to, value.gap || undefined] : [];
     const list = trimmed([value.path, value.rev, act, ...more]);

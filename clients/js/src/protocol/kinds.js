@@ -9,7 +9,7 @@ import { checkPattern } from './patterns.js';
 
 /**
  * @typedef {'u32' | 'u53' | 'text' | 'bool' | 'name' | 'path' | 'pattern' | 'epoch' | 'fingerprint' | 'digest'
- *   | 'logkey' | 'code' | 'value' | 'change' | 'puts' | 'step' | 'condition' | 'digests'} Plain
+ *   | 'logkey' | 'code' | 'value' | 'change' | 'step' | 'condition' | 'digests'} Plain
  */
 
 /**
