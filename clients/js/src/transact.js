@@ -278,15 +278,15 @@ export async function transact(mirror, fn) {
     const tx = new Transaction(snapshot, mirror.view);
     /** @type {T | undefined} */
     let result;
-    let failed = false;
+    /** @type {{error: unknown} | undefined} */
+    let failed;
     try {
       result = await fn(tx);
     } catch (error) {
       // What reaches this is one, also where an `orElse` beside it has had its answer since; one of a transaction around it is
       // not, nor is what an `orElse` says that this did not wait for.
       tx.retried = (error instanceof Retry && error.tx === tx) || (tx.retried && tx.untold.size === 0);
-      failed = !tx.retried;
-      if (failed && !mirror.lacks(snapshot, own)) throw error;
+      if (!tx.retried) failed = { error };
     } finally {
       tx.ended = true;
       // What is under way still comes to nothing, and nobody is there to be told.
@@ -296,12 +296,14 @@ export async function transact(mirror, fn) {
       await mirror.until((now) => other(now) || tx.changed(now), false);
       continue;
     }
-    if (failed || (tx.steps.length === 0 && mirror.lacks(snapshot, own))) {
+    const commits = !failed && tx.steps.length > 0;
+    if (!commits && mirror.lacks(snapshot, own)) {
       // No broker judges it: it is to have seen what its client knows.
       await past(own.rev);
       continue;
     }
-    if (tx.steps.length === 0) return { result: /** @type {T} */ (result), runs };
+    if (failed) throw failed.error;
+    if (!commits) return { result: /** @type {T} */ (result), runs };
     try {
       const done = await mirror.client.write(tx.frame(), snapshot.cookie?.epoch);
       return { result: /** @type {T} */ (result), done, runs };
