@@ -183,11 +183,17 @@ async fn a_retry_that_the_application_goes_on_behind_ends_the_run_all_the_same()
     drop(broker.await.unwrap());
 }
 
-/// The broker answers a put of `/a` before it tells the mirror of it, with a put of `/b` behind it.
-async fn late_delta(listener: TcpListener) -> Peer {
-    let mut peer = Peer::with_mirror(&listener).await;
+/// The broker answers a put of `/a`, and has not told the mirror of it.
+async fn untold(listener: &TcpListener) -> Peer {
+    let mut peer = Peer::with_mirror(listener).await;
     let ClientFrame::Put(put) = peer.read().await else { panic!("no put") };
     peer.done(put.id, 6).await;
+    peer
+}
+
+/// So it is until the mirror asks; then it tells it, with a put of `/b` behind it.
+async fn late_delta(listener: TcpListener) -> Peer {
+    let mut peer = untold(&listener).await;
     let ClientFrame::Sync(sync) = peer.read().await else { panic!("no sync") };
     peer.put("/a", 6).await;
     peer.put("/b", 7).await;
@@ -220,12 +226,7 @@ async fn a_transaction_that_commits_nothing_has_seen_what_its_client_was_told_is
 #[tokio::test]
 async fn a_transaction_on_a_mirror_that_gets_no_further_answers_from_what_there_is() {
     let (listener, options) = listen().await;
-    let broker = tokio::spawn(async move {
-        let mut peer = Peer::with_mirror(&listener).await;
-        let ClientFrame::Put(put) = peer.read().await else { panic!("no put") };
-        peer.done(put.id, 6).await;
-        peer
-    });
+    let broker = tokio::spawn(async move { untold(&listener).await });
     let (client, mirror) = mirror(options, MirrorOptions::new().once()).await;
     soon(mirror.fresh()).await.unwrap();
     soon(client.put(path("/a"), Value::text("x"))).await.unwrap();
