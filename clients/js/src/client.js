@@ -300,15 +300,7 @@ export class Client {
   async end(bye) {
     this.session.close(this.now(), bye);
     this.soon();
-    if (this.status !== 'ended') {
-      await new Promise((resolve) => {
-        const stop = this.onStatus(({ status }) => {
-          if (status !== 'ended') return;
-          stop();
-          resolve(undefined);
-        });
-      });
-    }
+    await this.until('ended');
     await Promise.all(this.endings);
   }
 
