@@ -352,7 +352,7 @@ impl Mirror {
                 Err(Abort::OutsideView(path)) => return Err(TransactError::OutsideView(path)),
                 Err(Abort::Failed(error)) => return Err(TransactError::Failed(error)),
             };
-            if tx.writes.is_empty() {
+            if !commits {
                 return Ok(Committed { result, done: None, runs });
             }
             let of = snapshot.cookie().map(|cookie| cookie.epoch);
