@@ -53,7 +53,6 @@ export class EntryPage {
       this.entry = entry
       this.#state = 'whole'
       this.#show()
-      this.#countUnder()
     })
     this.#show()
   }
