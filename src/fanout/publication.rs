@@ -7,13 +7,11 @@ use onetree_core::Commit;
 use onetree_protocol::{Act, Change, Path, Revision};
 
 use super::Fanout;
-use super::encode::Frames;
 use super::few::Few;
 use super::index::Seen;
 use super::lookup::Lookup;
 use super::matched::Matched;
 use super::run::Run;
-use super::subscriber::Subscriber;
 use super::ways::Ways;
 
 /// What is done in one piece, counted in frames that are handed over: some 15 us as a rule, and
@@ -53,10 +51,6 @@ struct Current {
     looked_up: usize,
 }
 
-fn hand(subscriber: &Subscriber, frames: &Arc<Frames>, at_once: bool) {
-    subscriber.sink.deltas(frames, at_once);
-}
-
 impl<'a> Publication<'a> {
     pub(super) fn new(fanout: &'a Fanout, commits: &'a [Arc<Commit>]) -> Publication<'a> {
         Publication {
@@ -75,7 +69,7 @@ impl<'a> Publication<'a> {
     /// Hands over what goes together; gives how many frames that were.
     fn end_run(&mut self) -> usize {
         let commits = self.run.draft.commits();
-        let handed = self.run.end(&mut self.few, hand);
+        let handed = self.run.end(&mut self.few);
         self.lookup.handed(handed * commits);
         handed
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::encode::{Draft, Envelope, Frames, Made};
+use super::encode::{Draft, Envelope, Made};
 use super::few::Few;
 use super::group::Group;
 use super::subscriber::Subscriber;
@@ -39,13 +39,8 @@ impl Run {
         self.draft = Draft::default();
     }
 
-    /// Calls `hand` with everyone who is in any of the groups, once, the frames, and whether they
-    /// go to few; gives how many that were.
-    pub(super) fn end(
-        &mut self,
-        few: &mut Few,
-        hand: impl Fn(&Subscriber, &Arc<Frames>, bool),
-    ) -> usize {
+    /// Hands the frames to everyone who is in any of the groups, once; gives how many that were.
+    pub(super) fn end(&mut self, few: &mut Few) -> usize {
         let draft = std::mem::take(&mut self.draft);
         let Some(rev) = draft.rev() else { return 0 };
         let (mut made, mut handed) = (Made::default(), 0);
@@ -55,7 +50,7 @@ impl Run {
         Group::each_of(&self.groups, first, |subscriber| {
             let codec = subscriber.codec;
             let frames = made.frames(codec, || draft.encode(codec, self.envelope));
-            hand(subscriber, frames, at_once);
+            subscriber.sink.deltas(frames, at_once);
             handed += 1;
         });
         handed
