@@ -12,8 +12,8 @@ use super::progress;
 /// A directory, and a bar that is there as long as this is.
 pub(crate) type Counted = Watched<Disk, Counter>;
 
-/// To be read: what is opened is to come. `shown`: whether someone may look; `done`: what is said of
-/// the bytes.
+/// To be read: what is opened is to come. `shown`: whether someone may look; `done`: what is said
+/// of the bytes.
 pub(crate) fn reading(disk: &Disk, shown: bool, done: &'static str) -> Result<Counted, Failure> {
     let bar = progress::bytes_of(shown)?.with_message(done);
     Ok(Counted::new(disk.clone(), Counter::new(bar)))

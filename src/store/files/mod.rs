@@ -13,8 +13,8 @@
 //!   what stands in the first two
 //! - `spare`: the next file of the log, made beside the commits; `saving`: a tree being saved
 //!   beside them
-//! - [`Storage`]: what they ask of a file system; [`Disk`]: that of the system; [`Watched`]: one that
-//!   somebody looks at; `lock`: one process for each directory
+//! - [`Storage`]: what they ask of a file system; [`Disk`]: that of the system; [`Watched`]: one
+//!   that somebody looks at; `lock`: one process for each directory
 
 mod damages;
 mod engine;

@@ -160,7 +160,8 @@ impl Committed {
     }
 }
 
-/// Where a path lies that is so within a span of which some was seen, the last of that so beside it.
+/// Where a path lies that is so within a span of which some was seen, the last of that so beside
+/// it.
 fn behind(within: Ordering, last: Option<Ordering>) -> Ordering {
     match within {
         Ordering::Equal if last.is_some_and(Ordering::is_le) => Ordering::Less,
