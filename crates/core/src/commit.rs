@@ -1,4 +1,5 @@
-//! A commit: changes accepted together, as they are stored and replayed.
+//! A commit: changes that were accepted together, in the form in which they are stored and
+//! replayed.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -8,93 +9,96 @@ use onetree_protocol::{Act, Change, LogKey, Name, Path, Revision, Value};
 use crate::request::{Answer, Refusal};
 use crate::settings::Time;
 
-/// One or more effects accepted together. It holds all that the next state depends on: replaying
-/// the commits in order makes the same tree, wherever and whenever that is done.
+/// One or more effects that were accepted together. A commit holds everything that the next state
+/// depends on: replaying the commits in order makes the same tree, wherever and whenever that is
+/// done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// Its place in the one total order.
+    /// The commit's place in the one total order.
     pub rev: Revision,
-    /// When it was accepted; never earlier than the commit before it.
+    /// When the commit was accepted; never earlier than the commit before it.
     pub time: Time,
-    /// What it does, in this order.
+    /// What the commit does, in this order.
     pub effects: Vec<Effect>,
-    /// The numbered write that it answers.
+    /// The numbered write that the commit answers, if it answers one.
     pub origin: Option<Origin>,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What to say to the author once `commit` is stored.
+    /// What to answer the author once `commit` is stored.
     pub answer: Result<Answer, Refusal>,
-    /// The commit that was made; `None` when nothing was to be stored.
+    /// The commit that was made; `None` when there is nothing to store.
     pub commit: Option<Arc<Commit>>,
 }
 
 /// One thing that a commit does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The entry is now this.
+    /// The entry at `path` is now `value`.
     Put {
-        /// Where.
+        /// The entry's path.
         path: Path,
-        /// What.
+        /// The entry's new value.
         value: Value,
-        /// When it dies.
+        /// When the entry expires.
         expires: Option<Time>,
-        /// The session that it dies with.
+        /// The session whose end deletes the entry.
         owner: Option<Name>,
     },
     /// The entry is gone.
     Delete {
-        /// Where.
+        /// The entry's path.
         path: Path,
     },
     /// Everything at and under the path is gone.
     Drop {
-        /// The top.
+        /// The top of the subtree.
         path: Path,
     },
-    /// A log's entries up to and including a key are gone, with what is under them.
+    /// A log's entries up to and including a key are gone, with everything under them.
     Trim {
-        /// The log.
+        /// The log's path.
         path: Path,
-        /// The last that is gone.
+        /// The last key that is gone.
         to: LogKey,
     },
-    /// Deletes up to this revision are no longer remembered: it is the horizon. No subscriber
-    /// sees this.
+    /// Deletes up to this revision are no longer remembered: it becomes the horizon. Subscribers do
+    /// not see this effect.
     Compact {
         /// The new horizon.
         horizon: Revision,
     },
-    /// The numbered writes of this client are no longer remembered. No subscriber sees this.
+    /// The numbered writes of this client are no longer remembered. Subscribers do not see this
+    /// effect.
     Forget {
-        /// Who.
+        /// The client.
         client: Name,
     },
 }
 
-/// The numbered write that a commit answers: remembered, so that a retry gets the same answer.
+/// The numbered write that a commit answers. It is remembered, so that a retry gets the same
+/// answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Who wrote.
+    /// The client that wrote.
     pub client: Name,
-    /// The number of the write.
+    /// The number of the write among those of the client.
     pub seq: u64,
-    /// What was answered.
+    /// The answer to the write.
     pub answer: Arc<Result<Answer, Refusal>>,
 }
 
 impl Commit {
-    /// What subscribers see of it, in order; nothing where it only answers or forgets. Cost: one
-    /// reference count for each path and value.
+    /// Returns the changes that subscribers see, in order. Empty for a commit that only answers,
+    /// compacts or forgets. Cost: one reference count for each path and value.
     pub fn changes(&self) -> Vec<Change> {
         let act = |effect: &Effect| match effect {
             Effect::Put { path, value, .. } => Some((path.clone(), Act::Put(Some(value.clone())))),
             Effect::Delete { path } => Some((path.clone(), Act::Delete)),
             Effect::Drop { path } => Some((path.clone(), Act::Drop)),
-            // Who is live had every entry that goes: there is no gap.
+            // A live mirror had every entry that goes, so there is no gap.
             Effect::Trim { path, to } => Some((path.clone(), Act::Trim { to: *to, gap: false })),
             Effect::Compact { .. } | Effect::Forget { .. } => None,
         };

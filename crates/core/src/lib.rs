@@ -1,13 +1,14 @@
-//! The one true tree: a pure, deterministic state machine. Time and requests come in, commits and
-//! frames come out; `no_std`, so that a clock, a socket or a random iteration order does not
-//! compile.
+//! The one true tree of topics, as a pure, deterministic state machine. Time and requests go in;
+//! commits and frames come out. The crate is `no_std`: code that reads a clock, opens a socket or
+//! depends on a random iteration order does not compile.
 //!
 //! # Layout
 //!
-//! - [`map`]: the summarized, ordered, copy-on-write map that everything persistent is made of
-//! - [`State`]: the writable tree: requests become [`Commit`]s, commits become the next state
-//! - [`Snapshot`]: the tree at one revision, immutable, O(1) to take: what everyone reads
-//! - [`Feed`]: one connection's subscriptions, each a cursor into the tree: refresh, live, behind
+//! - [`map`]: the ordered, copy-on-write map with summaries, in which the tree keeps its entries
+//! - [`State`]: the writable tree. It turns requests into [`Commit`]s and applies commits
+//! - [`Snapshot`]: the tree at one revision: immutable, O(1) to take; all reads go through it
+//! - [`Feed`]: the subscriptions of one connection, each with a cursor into the tree. It makes the
+//!   frames that bring each mirror to the present and keep it there
 
 #![no_std]
 

@@ -1,4 +1,4 @@
-//! A request to write, and what is answered.
+//! A request to write, and its answer.
 
 use alloc::string::String;
 use alloc::vec;
@@ -9,53 +9,55 @@ use onetree_protocol::frame::{
 };
 use onetree_protocol::{Code, Name, Path, Revision};
 
-/// Who writes.
+/// The author of a write.
 #[derive(Clone, Debug, Default)]
 pub struct Author {
-    /// The client's identity over its reconnects: what `seq` counts in.
+    /// The client's identity, which stays the same when it reconnects. `seq` counts this client's
+    /// writes.
     pub client: Option<Name>,
-    /// The session that owns what is ephemeral.
+    /// The session that owns the ephemeral entries of the write.
     pub session: Option<Name>,
-    /// Where it sends writes again of which none was answered: a revision before the first of them.
+    /// A revision from before the first of the unanswered writes that the client sends again, if it
+    /// does so.
     pub since: Option<Revision>,
 }
 
-/// A write: all of its changes, if all of its conditions hold; otherwise nothing.
+/// A write. All of its changes are made if all of its conditions hold; otherwise none is.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Its number among the writes of its client.
+    /// The number of the write among those of its client.
     pub seq: Option<u64>,
-    /// What must be so before it.
+    /// The conditions, checked before the first change.
     pub conditions: Vec<Condition>,
-    /// What it does, in this order.
+    /// The changes, in this order.
     pub changes: Vec<Do>,
 }
 
-/// A write that was accepted.
+/// The answer to a write that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Its commit; the present revision when there was nothing to do.
+    /// The revision of the write's commit; the present revision when there was nothing to do.
     pub rev: Revision,
-    /// The paths that were assigned, one for each append.
+    /// The paths that the broker assigned, one for each append.
     pub paths: Vec<Path>,
 }
 
-/// A request that was refused; nothing of it happened.
+/// The answer to a request that was refused; nothing of the request happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// What is wrong and what to do next.
+    /// The code, which says what is wrong and what the client can do next.
     pub code: Code,
-    /// For people.
+    /// An explanation for people.
     pub message: String,
-    /// What it is about.
+    /// The path that the refusal is about.
     pub path: Option<Path>,
-    /// The revision that is there instead.
+    /// The revision that was found instead of the expected one.
     pub rev: Option<Revision>,
 }
 
 impl Refusal {
-    /// A refusal with its code and message, nothing else.
+    /// Returns a refusal with a code and a message and nothing else.
     pub fn new(code: Code, message: impl Into<String>) -> Refusal {
         Refusal { code, message: message.into(), path: None, rev: None }
     }
@@ -65,7 +67,7 @@ impl Refusal {
     }
 }
 
-/// Without the request and the subscription that it answers.
+/// The frame does not name the request or the subscription that it answers: the caller adds that.
 impl From<Refusal> for ErrorFrame {
     fn from(refusal: Refusal) -> ErrorFrame {
         let Refusal { code, message, path, rev } = refusal;

@@ -1,79 +1,82 @@
-//! What a tree is told at its start: its history, its bounds, what its logs keep.
+//! The settings that a tree is given at its start: its history, its bounds, what its logs keep.
 
 use alloc::vec::Vec;
 
 use onetree_protocol::{DigestKey, Epoch, Pattern};
 
-/// A moment: milliseconds since the Unix epoch. It always comes from outside.
+/// A moment, in milliseconds since the Unix epoch. The tree gets it from outside and reads no
+/// clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// Later than all others: "never".
+    /// Later than all other moments: "never".
     pub const NEVER: Time = Time(u64::MAX);
 
-    /// So many milliseconds later.
+    /// Returns the moment `ms` milliseconds later.
     pub fn plus(self, ms: u64) -> Time {
         Time(self.0.saturating_add(ms))
     }
 
-    /// So many milliseconds earlier.
+    /// Returns the moment `ms` milliseconds earlier.
     pub fn minus(self, ms: u64) -> Time {
         Time(self.0.saturating_sub(ms))
     }
 }
 
-/// Everything that a [`crate::State`] is told at its start.
+/// Everything that a [`crate::State`] is given at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The history that revisions count in.
+    /// The epoch: the history that the revisions count in.
     pub epoch: Epoch,
-    /// The key of the digests, random per start.
+    /// The key of the digests, random for each start of the broker.
     pub digest_key: DigestKey,
-    /// How large it may grow.
+    /// How large the tree may grow.
     pub bounds: Bounds,
-    /// What logs keep; the first rule whose pattern matches a log's path counts.
+    /// What logs keep. For each log the first rule whose pattern matches its path applies.
     pub retention: Vec<Retention>,
 }
 
 /// How large a tree and its memory of the past may grow.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Live entries.
+    /// The most live entries.
     pub entries: u64,
-    /// Bytes of all paths and values.
+    /// The most bytes of all paths and values.
     pub bytes: u64,
-    /// Changes of one commit; below 65,536, which a log key can count.
+    /// The most changes of one commit. It must be below 65,536, because a log key counts them in 16
+    /// bits.
     pub commit_changes: u32,
-    /// Conditions of one commit.
+    /// The most conditions of one commit.
     pub commit_conditions: u32,
-    /// Tombstones, and marks of drops and trims: beyond, the horizon moves up.
+    /// The most tombstones and marks of drops and trims. Beyond that the horizon moves up.
     pub tombstones: u64,
-    /// Bytes of memory of the same, roughly: those of each path, and 384 for each. Beyond, the
-    /// horizon moves up.
+    /// The most bytes of memory that these take, approximately: the bytes of each path, and 384 for
+    /// each tombstone or mark. Beyond that the horizon moves up.
     pub tombstone_bytes: u64,
-    /// Age of a tombstone, milliseconds: beyond, the horizon moves up.
+    /// The greatest age of a tombstone, in milliseconds. Beyond that the horizon moves up.
     pub tombstone_ms: u64,
-    /// Answers remembered for each client that numbers its writes.
+    /// The most answers that are remembered for each client that numbers its writes.
     pub dedup_answers: u32,
-    /// Bytes of memory of the answers remembered for one client, roughly. Its last answer is always
-    /// kept.
+    /// The most bytes of memory, approximately, that the answers remembered for one client take.
+    /// Its last answer is always kept.
     pub dedup_client_bytes: u64,
-    /// The same of all clients together: beyond, the clients that have been silent longest are
-    /// forgotten, all but one.
+    /// The most bytes that the answers of all clients together take. Beyond that the clients that
+    /// have been silent longest are forgotten, all but one.
     pub dedup_bytes: u64,
-    /// Clients that are remembered.
+    /// The most clients that are remembered.
     pub dedup_clients: u32,
-    /// For how long a client is remembered after its last write, milliseconds.
+    /// How long a client is remembered after its last write, in milliseconds.
     pub dedup_ms: u64,
-    /// For how long a session outlives its connection, milliseconds.
+    /// How long a session outlives its connection, in milliseconds.
     pub grace_ms: u64,
-    /// Sessions, attached or in their grace.
+    /// The most sessions, attached or in their grace.
     pub sessions: u32,
 }
 
 impl Default for Bounds {
-    /// What the tests and the benchmarks start from; a broker's come from `broker.toml`.
+    /// The bounds that the tests and the benchmarks start from. A broker's bounds come from
+    /// `broker.toml`.
     fn default() -> Bounds {
         Bounds {
             entries: 10_000_000,
@@ -94,22 +97,22 @@ impl Default for Bounds {
     }
 }
 
-/// A bound is enforced when it is passed by an eighth, and then exactly: so that one small commit
-/// serves many writes.
+/// Returns the size at which `bound` begins to be enforced, an eighth above it. Enforcement then
+/// goes down to the bound exactly, so that one small commit serves many writes.
 pub(crate) fn stretched(bound: u64) -> u64 {
     bound.saturating_add(bound / 8)
 }
 
-/// What a log keeps. A bound that is absent does not count.
+/// What a log keeps. A bound that is absent does not apply.
 #[derive(Clone, Debug)]
 pub struct Retention {
-    /// Of the log's path, from the root.
+    /// Matches the log's path, from the root.
     pub pattern: Pattern,
-    /// Entries, without what is under them.
+    /// The most entries, not counting what is under them.
     pub keep: Option<u64>,
-    /// Age of an entry, milliseconds.
+    /// The greatest age of an entry, in milliseconds.
     pub max_age_ms: Option<u64>,
-    /// Bytes of paths and values, from the oldest entry to the newest, with what is under them.
-    /// Looked at when the log gets an entry or one of its entries is written again.
+    /// The most bytes of paths and values, from the oldest entry to the newest, including what is
+    /// under each. Checked when the log gets an entry, or when one of its entries is written again.
     pub max_bytes: Option<u64>,
 }

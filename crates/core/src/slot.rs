@@ -7,14 +7,14 @@ use onetree_protocol::{Change, Digest, EntryHasher, LogKey, Name, Path, Revision
 use crate::map;
 use crate::settings::Time;
 
-/// What is at one path: an entry, or the tombstone of one, and the marks of drops and trims that
-/// happened here. A slot without any of these does not exist.
+/// What the tree knows about one path: an entry or the tombstone of one, and the marks of drops and
+/// trims at this path. A path with none of these has no slot.
 ///
-/// `rev` is ZERO while only marks are here; a put or a delete sets it. `value` is `Some` for an
-/// entry, `None` for a tombstone.
+/// `rev` is ZERO while there are only marks; a put or a delete sets it. `value` is `Some` for an
+/// entry and `None` for a tombstone.
 ///
-/// In this order, so that a search for changes, which asks each slot of a leaf for `rev` and
-/// `rare`, fetches one line of memory for both.
+/// The fields are in this order so that a search for changes, which reads `rev` and `rare` of each
+/// slot in a leaf, fetches one cache line for both.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(crate) struct Slot {
@@ -25,48 +25,48 @@ pub(crate) struct Slot {
     /// The hash of (path, rev) as two halves: a `u128` would align the slot to 16 bytes.
     hash: [u64; 2],
     pub(crate) time: Time,
-    /// Which segments of the path are log keys. Kept, because a search looks at each slot of a
-    /// leaf, and most of their paths would have to be fetched from memory for it.
+    /// The depths at which the path has a log key. It is stored because a search looks at each slot
+    /// of a leaf, and would have to fetch most of their paths from memory to find out.
     keyed: Depths,
-    /// Segments of the path if the last one is a log key, otherwise 0.
+    /// The number of segments of the path if the last one is a log key, otherwise 0.
     logged_depth: u8,
 }
 
-/// Some of the depths that a path can have, 1 to 32: a bit for each.
+/// A set of the depths that a path can have, 1 to 32: one bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Depths(u32);
 
 impl Depths {
-    /// This depth alone; none, where no path is so deep.
+    /// Returns the set of this one depth; the empty set if no path is so deep.
     pub(crate) fn only(depth: usize) -> Depths {
         let bit = depth.checked_sub(1).and_then(|place| 1_u32.checked_shl(place as u32));
         Depths(bit.unwrap_or(0))
     }
 
-    /// Whether they have one in common.
+    /// Returns whether the two sets have a depth in common.
     pub(crate) fn meet(self, other: Depths) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Those of both.
+    /// Returns the union of both sets.
     fn with(self, other: Depths) -> Depths {
         Depths(self.0 | other.0)
     }
 
-    /// Whether `new` lacks one of them.
+    /// Returns whether `new` lacks a depth of this set.
     fn shrink(self, new: Depths) -> bool {
         self.0 & !new.0 != 0
     }
 }
 
-/// What few slots have.
+/// What only few slots have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rare {
     pub(crate) expires: Option<Time>,
     pub(crate) owner: Option<Name>,
-    /// The last drop at this path; ZERO: none that is remembered.
+    /// The revision of the last drop at this path; ZERO: none is remembered.
     pub(crate) dropped: Revision,
-    /// The last trim of the log at this path: its commit, and the last key that went.
+    /// The last trim of the log at this path: its revision, and the last key that went.
     pub(crate) trimmed: Option<(Revision, LogKey)>,
 }
 
@@ -99,7 +99,7 @@ impl Slot {
         self.rare.as_deref()
     }
 
-    /// Changes what is rare; drops the allocation when nothing of it is left.
+    /// Changes the rare part, and frees its allocation when nothing is left in it.
     pub(crate) fn with_rare(&mut self, change: impl FnOnce(&mut Rare)) {
         let mut rare = self.rare.as_deref().cloned().unwrap_or_default();
         change(&mut rare);
@@ -118,31 +118,32 @@ impl Slot {
         self.rare().and_then(|rare| rare.trimmed)
     }
 
-    /// The highest revision of the marks.
+    /// Returns the highest revision of the marks.
     fn marked(&self) -> Revision {
         let trimmed = self.trimmed().map_or(Revision::ZERO, |(rev, _)| rev);
         self.dropped().max(trimmed)
     }
 
-    /// Whether it was deleted, dropped or trimmed at `rev`, and that is still known.
+    /// Returns whether the slot still remembers that it was deleted, dropped or trimmed at `rev`.
     pub(crate) fn remembers(&self, rev: Revision) -> bool {
         let deleted = !self.is_live() && self.rev == rev;
         deleted || self.dropped() == rev || self.trimmed().is_some_and(|(at, _)| at == rev)
     }
 
-    /// Each revision at which it was deleted, dropped or trimmed, as far as that is still known.
+    /// Returns each revision at which the slot still remembers a delete, a drop or a trim.
     pub(crate) fn deletes(&self) -> impl Iterator<Item = Revision> + use<> {
         let deleted = if self.is_live() { Revision::ZERO } else { self.rev };
         let trimmed = self.trimmed().map_or(Revision::ZERO, |(rev, _)| rev);
         [deleted, self.dropped(), trimmed].into_iter().filter(|rev| *rev > Revision::ZERO)
     }
 
-    /// Whether its name is a log key, and its path so deep.
+    /// Returns whether the last segment is a log key and the path has `depth` segments.
     pub(crate) fn is_key_at(&self, depth: usize) -> bool {
         usize::from(self.logged_depth) == depth
     }
 
-    /// Whether its path so deep is a log key: its name, or that of what it lies under.
+    /// Returns whether the segment at this depth is a log key: the slot's own name, or the name of
+    /// a path above it.
     pub(crate) fn is_under_key_at(&self, depth: usize) -> bool {
         self.keyed.meet(Depths::only(depth))
     }
@@ -155,7 +156,8 @@ impl Slot {
         self.rev == Revision::ZERO && self.rare.is_none()
     }
 
-    /// The entry as a change; `None` where there is none.
+    /// Returns the entry as a put, without its value if `values` is false; `None` if there is no
+    /// entry.
     pub(crate) fn entry(&self, values: bool) -> Option<Change> {
         let value = self.value.as_ref()?;
         let value = if values { Some(value.clone()) } else { None };
@@ -167,46 +169,47 @@ impl Slot {
     }
 }
 
-/// What is in a range of the tree.
+/// A summary of everything in a range of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Entries.
+    /// The number of entries.
     pub live: u64,
-    /// Entries, tombstones and marks.
+    /// The number of slots: of paths with an entry, a tombstone or a mark.
     pub slots: u64,
-    /// Slots whose name is a log key.
+    /// The number of slots whose name is a log key.
     pub logged: u64,
-    /// The most segments that the path of one of these has.
+    /// The most segments that the path of such a slot has.
     pub logged_depth: usize,
-    /// How deep the entries of logs lie. Of a range under a path, those of its own lie less deep
-    /// than all others: so a search finds them, whatever else is there.
+    /// The depths of the entries of logs. In the range under a log's path, the log's own entries
+    /// lie less deep than those of any log within it. So a search finds them, whatever else is
+    /// there.
     pub(crate) entries: Depths,
-    /// At which depths the paths of slots have log keys, also above their last segment.
+    /// The depths at which the paths of slots have log keys, including segments above the last.
     pub(crate) keyed: Depths,
-    /// The same of entries alone: so what a trim could take is found, whatever was deleted around
-    /// it and whatever stays between.
+    /// The same for entries alone. So a search finds what a trim could take, whatever was deleted
+    /// around it and whatever is not part of the log.
     pub(crate) keyed_live: Depths,
-    /// Entries that die with a session.
+    /// The number of entries that are owned by a session.
     pub owned: u64,
-    /// Bytes of the paths and values of entries.
+    /// The bytes of the paths and values of entries.
     pub bytes: u64,
     /// The highest revision of anything that is still remembered.
     pub highest_rev: Revision,
-    /// The highest revision of a delete, also of one that has been compacted. It may be one of a
-    /// neighbour: it says where something can have been lost, never that it was.
+    /// The highest revision of a delete, including deletes that have been compacted. It may belong
+    /// to a neighbouring range: it says where something can have been lost, not that something was.
     pub highest_delete_rev: Revision,
-    /// When the first entry dies.
+    /// When the first entry expires.
     pub expires: Time,
     digest: u128,
 }
 
 impl Summary {
-    /// Of a range without slots that may have lost something up to `rev`.
+    /// Returns the summary of a range without slots that may have lost something up to `rev`.
     pub(crate) fn lost(rev: Revision) -> Summary {
         Summary { highest_delete_rev: rev, ..Summary::default() }
     }
 
-    /// The digest of the entries.
+    /// Returns the digest of the entries.
     pub fn digest(&self) -> Digest {
         Digest { count: self.live, sum: self.digest }
     }
@@ -250,8 +253,8 @@ impl map::Summary for Summary {
     }
 
     fn replace(&mut self, old: &Summary, new: &Summary) -> bool {
-        // Sums subtract; a maximum can be kept only while what goes was not it, a set while nothing
-        // of it goes.
+        // Sums can be subtracted. A maximum can be kept only if the old value was not the maximum,
+        // and a set only if nothing is taken out of it.
         let lost = |sum: Revision, old: Revision, new: Revision| old == sum && new < old;
         if lost(self.highest_rev, old.highest_rev, new.highest_rev)
             || lost(self.highest_delete_rev, old.highest_delete_rev, new.highest_delete_rev)
@@ -296,8 +299,8 @@ impl map::Item for Slot {
 
     const SPELLED: bool = true;
 
-    /// In the order of paths, the end comes before `/`, and that before all other bytes (none of
-    /// which is a control character).
+    /// In the order of paths the end of a path comes before `/`, and `/` comes before all other
+    /// bytes (a path contains no control characters).
     #[inline]
     fn letter(path: &Path, place: usize) -> u8 {
         match path.as_str().as_bytes().get(place) {
@@ -312,7 +315,7 @@ impl map::Item for Slot {
         let (one, other) = (one.as_str().as_bytes(), other.as_str().as_bytes());
         let shorter = one.len().min(other.len());
         let mut at = 0;
-        // Eight bytes a step: the paths of one subtree share a long beginning.
+        // Compare eight bytes at a time: the paths of one subtree share a long prefix.
         while at + 8 <= shorter && one[at..at + 8] == other[at..at + 8] {
             at += 8;
         }
@@ -322,7 +325,7 @@ impl map::Item for Slot {
         at
     }
 
-    /// A change lets go of the value, whose memory says whether anyone else holds it.
+    /// Also reads the value's reference count, because a change drops the old value.
     fn touch(&self) {
         let held = self.value.as_ref().map(|value| Arc::strong_count(&value.bytes));
         core::hint::black_box((self.rev, self.rare.is_some(), held));

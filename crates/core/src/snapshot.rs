@@ -1,4 +1,4 @@
-//! The tree at one revision: what everyone reads.
+//! The tree at one revision. All reads go through it.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,8 +14,8 @@ use crate::settings::Settings;
 use crate::slot::{Slot, Summary};
 use crate::sync::{Walk, trims};
 
-/// The tree at one revision, for ever. O(1) to take and to clone; what it holds on to is what
-/// changed since.
+/// The tree at one revision, immutable. O(1) to take and to clone. A snapshot that is kept holds
+/// the memory of what has changed since.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     settings: Arc<Settings>,
@@ -38,33 +38,33 @@ impl Snapshot {
         &self.tree
     }
 
-    /// The history that revisions count in.
+    /// Returns the epoch: the history that the revisions count in.
     pub fn epoch(&self) -> Epoch {
         self.settings.epoch
     }
 
-    /// The revision that this is the tree at.
+    /// Returns the revision of this snapshot.
     pub fn rev(&self) -> Revision {
         self.rev
     }
 
-    /// The oldest revision from which deletes are still remembered.
+    /// Returns the horizon: the oldest revision from which deletes are still remembered.
     pub fn horizon(&self) -> Revision {
         self.horizon
     }
 
-    /// The key of the digests.
+    /// Returns the key of the digests.
     pub fn digest_key(&self) -> DigestKey {
         self.settings.digest_key
     }
 
-    /// The entry at `path`, as a put. O(log n).
+    /// Returns the entry at `path`, as a put; `None` if there is none. O(log n).
     pub fn get(&self, path: &Path) -> Option<Change> {
         self.tree.get(path)?.entry(true)
     }
 
-    /// The entries at and under `base`, in path order, as they stand in the tree: nothing is
-    /// copied. O(log n), then O(1) for each.
+    /// Returns the entries at and under `base`, in path order, as references into the tree: nothing
+    /// is copied. O(log n), then O(1) for each entry.
     pub fn entries<'a>(
         &'a self,
         base: &Path,
@@ -73,7 +73,7 @@ impl Snapshot {
         slots.filter_map(|slot| Some((&slot.path, slot.rev, slot.value.as_ref()?)))
     }
 
-    /// What is at and under `base`. O(log n).
+    /// Returns the summary of everything at and under `base`. O(log n).
     pub fn summary(&self, base: &Path) -> Summary {
         if base.is_root() {
             return self.tree.summary();
@@ -81,9 +81,10 @@ impl Snapshot {
         self.tree.span_summary(|path: &Path| base.place(path))
     }
 
-    /// The highest revision of anything that happened at or under `path`, deletes, drops and trims
-    /// from above included; never lower than it was. Where tombstones have been compacted it may be
-    /// that of a neighbour, at or below the horizon. O(log n) for each segment.
+    /// Returns the highest revision of anything that happened at or under `path`, including
+    /// deletes, and drops and trims of a path above. From one snapshot to the next it never goes
+    /// down. Where tombstones have been compacted, it may be the revision of a neighbour's delete,
+    /// which is then at or below the horizon. O(log n) for each segment.
     pub fn touched(&self, path: &Path) -> Revision {
         let summary = self.summary(path);
         let gone = |slot: &Slot| match slot.trimmed() {
@@ -93,10 +94,11 @@ impl Snapshot {
         let above = self.above(path).map(gone).max().unwrap_or_default();
         let known = summary.highest_rev.max(summary.highest_delete_rev).max(above);
         if known >= self.horizon {
-            // What has been compacted was not above the horizon.
+            // What has been compacted was not above the horizon, so it cannot be higher.
             return known;
         }
-        // A mark above that has been compacted is told by what it has left behind where it stood.
+        // A mark above `path` that has been compacted left its revision behind at the place where
+        // it stood.
         let stood = |above: &str| {
             let above = Path::parse(above).ok().filter(|above| above != path)?;
             Some(self.tree.span_summary(|other: &Path| other.cmp(&above)).highest_delete_rev)
@@ -105,7 +107,7 @@ impl Snapshot {
         known.max(compacted.min(self.horizon))
     }
 
-    /// What is at the paths above `path`, the root first.
+    /// Returns the slots at the paths above `path`, the root first.
     pub(crate) fn above<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Slot> {
         let above = path.prefixes().filter(move |prefix| *prefix != path.as_str());
         above
@@ -113,10 +115,14 @@ impl Snapshot {
             .filter_map(|prefix| self.tree.get(&prefix))
     }
 
-    /// What every mirror of `view` must have at this revision. O(log n) for a subtree; otherwise
-    /// the view is walked, and there is none when that is more than `scan` slots (one counts once
-    /// more for each 16 segments of the patterns), of which it takes away what it has walked. A
-    /// view with a `tail` has none: it depends on when the mirror was last refreshed.
+    /// Returns the digest that every mirror of `view` must have at this revision.
+    ///
+    /// For a subtree this costs O(log n). Any other view is walked. If that takes more than `scan`
+    /// slots (in a view with patterns a slot counts once more for each 16 segments of all patterns)
+    /// the result is `None`. The slots that were walked are subtracted from `scan`.
+    ///
+    /// A view with a `tail` has no digest: its content depends on when the mirror was last
+    /// refreshed.
     pub fn digest(&self, view: &View, scan: &mut usize) -> Option<Digest> {
         if view.tail.is_some() {
             return None;
@@ -128,9 +134,9 @@ impl Snapshot {
         self.count(view, &mut None, &mut digest, scan).then_some(digest)
     }
 
-    /// Adds the entries of a view behind `after` to `digest`, those of the next `scan` slots, of
-    /// which it takes away what it has looked at. False: there are more, behind what `after` is
-    /// then.
+    /// Adds to `digest` the entries of a view behind `after` that lie in the next `scan` slots, and
+    /// subtracts the slots that were looked at from `scan`. False: there are more entries, behind
+    /// the new value of `after`.
     pub(crate) fn count(
         &self,
         view: &View,
@@ -150,10 +156,12 @@ impl Snapshot {
         left.is_some()
     }
 
-    /// A page of the entries at and under `page.path`, and whether there is more behind it. At most
-    /// `entries` of them, and no more once their bytes pass `bytes`; at least one. Among direct
-    /// children are those without a value that have something below them: they are at revision 0.
-    /// Cost: what is sent, times O(log n) for direct children.
+    /// Returns a page of the entries at and under `page.path`, and whether there are more behind
+    /// it.
+    ///
+    /// A page has at most `entries` entries, and ends once their bytes pass `bytes`, but has at
+    /// least one. With direct children, a child without a value that has something below it is
+    /// included, at revision 0. Cost: what is returned, times O(log n) for direct children.
     pub fn list(&self, page: &List, bytes: usize, entries: usize) -> (Vec<Change>, bool) {
         if page.depth == Depth::Entry {
             let shown = within(page, None, None, &page.path) == Ordering::Equal;
@@ -163,15 +171,16 @@ impl Snapshot {
         let most = if page.limit == 0 { entries } else { entries.min(page.limit as usize) };
         let mut found: Vec<Change> = Vec::new();
         let mut size = 0;
-        // The child that the page ends below of, if it does: it lies before that, and so is one of
-        // them.
+        // The page may end below one of the direct children. That child lies before the end, so it
+        // belongs to the page.
         let before = page.before.as_ref().filter(|_| page.depth == Depth::Children);
         let last = before.and_then(|before| {
             let mut below = page.path.below(before)?;
             let (child, _) = (below.next()?, below.next()?);
             page.path.child(child).ok()
         });
-        // The far edge moves with each entry taken; direct children skip what is below them.
+        // The far edge moves with each entry taken. With direct children, what is below them is
+        // skipped.
         let mut edge: Option<Path> = None;
         loop {
             let place = |path: &Path| within(page, last.as_ref(), edge.as_ref(), path);
@@ -199,12 +208,13 @@ impl Snapshot {
                 if page.reverse { range.next_back() } else { range.next() }
             };
             let Some(slot) = next else { return (found, false) };
-            // The child (or the top) that this slot is, or is below of.
+            // The direct child (or the top) that this slot is, or is below of.
             let below = page.path.below(&slot.path).and_then(|mut segments| segments.next());
             let child = below.map_or_else(|| Ok(page.path.clone()), |name| page.path.child(name));
             let Ok(child) = child else { return (found, false) };
             let entry = self.tree.get(&child).and_then(|slot| slot.entry(page.values));
-            // A child without a value that has something below it: revision 0 says "absent".
+            // A child without a value that has something below it: revision 0 says that it has no
+            // entry.
             let glue = || Change { path: child.clone(), rev: Revision::ZERO, act: Act::Put(None) };
             let change = entry.or_else(|| (child != page.path).then(glue));
             let shown = within(page, None, None, &child) == Ordering::Equal;
@@ -220,11 +230,11 @@ impl Snapshot {
     }
 }
 
-/// Where `path` lies from what is left of the page, once the children up to `edge` are done. What
-/// is below `last` is looked at, also where it is behind the page's end.
+/// Returns where `path` lies relative to what is left of the page, once the children up to `edge`
+/// are done. What is below `last` belongs to the page even where it is behind the page's end.
 fn within(page: &List, last: Option<&Path>, edge: Option<&Path>, path: &Path) -> Ordering {
     let done = |edge: &Path| match (edge == &page.path, page.reverse) {
-        // The top itself: its children come before it in reverse, behind it otherwise.
+        // The top itself: in reverse its children come before it, otherwise behind it.
         (true, false) => {
             if path <= edge {
                 Ordering::Less

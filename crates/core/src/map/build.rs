@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 use super::node::{Child, Inner, Leaf, Node, Shape};
 use super::{Item, Summary};
 
-/// A map of `items`, whose keys strictly ascend, every leaf with this residue. O(n), each summary
-/// added up once.
+/// Makes a map of `items`, whose keys strictly ascend. Every leaf gets this residue. O(n), each
+/// summary is added up once.
 ///
-/// Nodes are filled to three quarters, as random inserts leave them: a map that was just loaded
-/// does not split at every write.
+/// Nodes are filled to three quarters, as random inserts leave them, so that a map that was just
+/// loaded does not split at every write.
 pub(super) fn build<T: Item>(
     items: impl IntoIterator<Item = T>,
     shape: Shape,
@@ -35,7 +35,7 @@ pub(super) fn build<T: Item>(
     level.remove(0)
 }
 
-/// The level above one, and the first key of each of its nodes.
+/// Makes the level above one, and returns it with the first key of each of its nodes.
 fn above<T: Item>(
     level: Vec<Child<T>>,
     firsts: Vec<T::Handle>,
@@ -46,7 +46,7 @@ fn above<T: Item>(
     let (mut up, mut up_firsts) = (Vec::with_capacity(nodes), Vec::with_capacity(nodes));
     let mut left = children.len();
     for nodes_left in (1..=nodes).rev() {
-        // Spread evenly: none may be left with a single child.
+        // Spread the children evenly, so that no node is left with a single child.
         let size = left.div_ceil(nodes_left);
         left -= size;
         let children: Vec<Child<T>> = children.by_ref().take(size).collect();

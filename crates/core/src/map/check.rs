@@ -18,7 +18,7 @@ where
     check_child(root, shape, root.node.height(), None, None);
 }
 
-/// What a walk through the whole of a subtree finds.
+/// What a walk through a whole subtree finds.
 struct Found<S> {
     len: usize,
     sum: S,

@@ -16,7 +16,7 @@ pub(super) fn remove_span<T: Item>(
     span: &impl Fn(&T::Key) -> Ordering,
 ) -> Removed<T::Summary> {
     let mut removed = Removed::default();
-    // Nothing to remove, nothing to copy.
+    // If there is nothing to remove, nothing must be copied.
     if Iter::new(Walk::new(&root.node, Edges::OPEN, span)).next().is_some() {
         cut(root, Edges::OPEN, span, shape, &mut removed);
         collapse(root);
@@ -24,7 +24,7 @@ pub(super) fn remove_span<T: Item>(
     removed
 }
 
-/// Cuts the span out of a node that is not wholly inside it. The node may be left too small.
+/// Removes the span from a node that is not wholly inside it. The node may be left too small.
 fn cut<T: Item>(
     child: &mut Child<T>,
     edges: Edges,
@@ -58,7 +58,7 @@ fn cut<T: Item>(
 
 impl<T: Item> Inner<T> {
     /// Drops some of the children, never all. A neighbour becomes responsible for their keys, and
-    /// so for what was forgotten among them.
+    /// so takes over the residue of what was forgotten among them.
     fn drop_children(&mut self, whole: core::ops::Range<usize>, removed: &mut Removed<T::Summary>) {
         if whole.is_empty() {
             return;
@@ -85,7 +85,7 @@ impl<T: Item> Inner<T> {
 }
 
 impl<T: Item> Child<T> {
-    /// Leaves a residue at one edge.
+    /// Adds a residue to the leaf at one edge, and to all nodes above it.
     fn leave(&mut self, residue: &T::Summary, edge: fn(&Inner<T>) -> usize) {
         visit();
         self.summary.add(residue);

@@ -1,8 +1,8 @@
 //! Inserting, modifying and removing one item.
 //!
-//! Each first finds the path without writing, so that nothing is copied for a key that is not
-//! there, then writes down it: [`Arc::make_mut`] copies the nodes that a snapshot holds, and only
-//! those.
+//! Each operation first finds the path without writing, so that nothing is copied for a key that is
+//! not there. Then it writes along the path: [`Arc::make_mut`] copies the nodes that a snapshot
+//! holds, and only those.
 
 use alloc::sync::Arc;
 use core::mem;
@@ -12,7 +12,7 @@ use super::fetch::Hint;
 use super::node::{Child, Inner, Node, Shape, Split};
 use super::{Item, Summary};
 
-/// One term of the sums above a leaf, before and after.
+/// One term of the sums above a leaf, before and after a change.
 struct Term<S> {
     old: S,
     new: S,
@@ -46,7 +46,8 @@ pub(super) fn modify<T: Item>(
     true
 }
 
-/// As [`modify`]; where there is no item with this key one is `made`, changed, and put in.
+/// Does what [`modify`] does. If there is no item with this key, one is `made`, changed and
+/// inserted.
 pub(super) fn upsert<T: Item>(
     root: &mut Child<T>,
     shape: Shape,
@@ -73,7 +74,7 @@ pub(super) fn upsert<T: Item>(
     place.is_ok()
 }
 
-/// Takes an item out and leaves `residue` of its summary behind.
+/// Removes an item and leaves `residue` of its summary behind.
 pub(super) fn remove<T: Item>(
     root: &mut Child<T>,
     shape: Shape,
@@ -86,7 +87,7 @@ pub(super) fn remove<T: Item>(
     Some(item)
 }
 
-/// While the root has a single child, that child is the root.
+/// Makes the only child of the root the new root, as long as there is only one.
 pub(super) fn collapse<T: Item>(root: &mut Child<T>) {
     while let Node::Inner(inner) = &*root.node
         && let [only] = inner.children.as_slice()
@@ -95,7 +96,7 @@ pub(super) fn collapse<T: Item>(root: &mut Child<T>) {
     }
 }
 
-/// Puts a new item at its place.
+/// Inserts a new item at its place.
 fn put<T: Item>(root: &mut Child<T>, shape: Shape, path: &[u16], at: usize, item: T) {
     let summary = item.summary();
     if let Some(right) = add(root, path, at, item, &summary, shape) {
@@ -144,7 +145,8 @@ fn add<T: Item>(
             None
         }
         (Node::Leaf(leaf), _) => {
-            // At the end: whoever appends is likely to go on, so leave a full leaf behind.
+            // At the end: an author that appends is likely to continue, so leave a full leaf
+            // behind.
             let middle = if at == leaf.items.len() { at } else { leaf.items.len() / 2 };
             let mut right = leaf.split(middle);
             if at < middle {

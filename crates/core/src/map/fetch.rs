@@ -1,14 +1,15 @@
 //! Bringing what several keys lead to into the caches, all at once.
 //!
-//! A search in a large map is a chain of reads from memory: a node, where one of its keys is, that
-//! key, the next node. Each takes as long as some hundred instructions, and cannot begin before the
-//! last has come. But the searches of several keys do not depend on one another: here they go down
-//! together, step by step, and each step reads for all of them before anyone looks at what it has
-//! read. So the processor has ten reads on the way where one search has one.
+//! A search in a large map is a chain of reads from memory: a node, the location of one of its
+//! keys, that key, the next node. Each read takes as long as some hundred instructions, and cannot
+//! begin before the previous one is done. But the searches for several keys do not depend on one
+//! another. Here they go down the tree together, step by step, and each step starts the reads of
+//! all searches before it uses any result. So the processor has ten reads under way where one
+//! search has one.
 //!
 //! - S. Chen, A. Ailamaki, P. Gibbons, T. Mowry, *Improving Hash Join Performance through
-//!   Prefetching*, 2004: group prefetching. Reads stand for the prefetches, which safe Rust does
-//!   not have.
+//!   Prefetching*, 2004: group prefetching. Ordinary reads take the place of prefetch instructions,
+//!   which safe Rust does not have.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -19,25 +20,25 @@ use super::Item;
 use super::cost::visit;
 use super::node::{Descent, Node};
 
-/// Keys that go down together. A processor has some ten reads on the way at once, and what they
-/// bring, a few KiB a key, must still be in its nearer caches when it is used.
+/// The number of keys that go down together. A processor has some ten reads under way at once, and
+/// what they bring, a few KiB a key, must still be in its nearer caches when it is used.
 const GROUP: usize = 32;
 
-/// Levels that a hint has room for: 2^12 leaves at the very least, and with nodes half full enough
-/// for all that memory holds.
+/// The number of levels that a hint has room for: at the very least 2^12 leaves, and with nodes
+/// half full enough for all that fits into memory.
 const LEVELS: usize = 12;
 
-/// Where a key was when [`Map::fetch`](super::Map::fetch) looked. It is a guess that whoever uses
-/// it checks, so an old one, or one of another map, does no harm and no good.
+/// Where a key was when [`Map::fetch`](super::Map::fetch) looked. It is a guess, and is checked
+/// before it is used. So an old hint, or a hint of another map, does no harm and no good.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hint {
-    /// From the root, which child; in the leaf, which item.
+    /// The child to take at each level from the root; at the leaf, the item.
     slots: [u8; LEVELS],
-    /// How many of them there are; 0: nothing is known.
+    /// How many of them are set; 0: nothing is known.
     depth: u8,
 }
 
-/// Where one search is: at this node, led there by its key at `guess`.
+/// The state of one search: it is at this node, where `guess` is the key to compare with.
 struct Search<'a, T: Item> {
     key: &'a T::Key,
     node: &'a Arc<Node<T>>,
@@ -60,7 +61,7 @@ where
     group.iter().map(|search| search.hint).collect()
 }
 
-/// One level down; false when that was the last one: all leaves are equally deep.
+/// Takes all searches one level down. Returns false at the last level; all leaves are equally deep.
 fn descend<T: Item>(group: &mut [Search<'_, T>]) -> bool {
     for search in &*group {
         visit();
@@ -77,7 +78,7 @@ fn descend<T: Item>(group: &mut [Search<'_, T>]) -> bool {
     deeper
 }
 
-/// What a search and a change read of a node itself.
+/// Reads what a search and a change read of a node itself.
 fn touch_node<T: Item>(node: &Arc<Node<T>>) {
     black_box(Arc::strong_count(node));
     let (marks, size) = match &**node {
@@ -135,7 +136,8 @@ impl<'a, T: Item> Search<'a, T> {
 }
 
 impl Hint {
-    /// Beyond the last level that there is room for the hint says less than it could, and is wrong.
+    /// Adds a slot. Beyond the last level that there is room for, the hint is incomplete, and so
+    /// wrong.
     fn push(&mut self, slot: usize) {
         if let Some(place) = self.slots.get_mut(usize::from(self.depth)) {
             *place = slot as u8;
@@ -143,7 +145,7 @@ impl Hint {
         }
     }
 
-    /// Where the key is, if it is still there.
+    /// Returns where the key is, if it is still at the place of the hint.
     pub(super) fn find<T: Item>(
         &self,
         mut node: &Node<T>,

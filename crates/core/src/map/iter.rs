@@ -14,14 +14,14 @@ use super::node::{Child, Inner, Leaf, Node};
 use super::peaks::Peaks;
 use super::span::{self, Edges, Part};
 
-/// Who has taken so many items is likely to take them all; who wants to know whether there is one,
-/// or which is the first, takes fewer.
+/// Once this many items were taken, the caller is likely to take them all. A caller that wants to
+/// know whether there is an item, or which is the first, takes fewer.
 const FIRST: usize = 4;
 
-/// Nodes of one level that are opened together, at most.
+/// The most nodes of one level that are opened together.
 const MOST: usize = 256;
 
-/// Items of a span; see [`Map::range`](super::Map::range).
+/// The items of a span; see [`Map::range`](super::Map::range).
 #[derive(Clone)]
 pub struct Iter<'a, T: Item> {
     front: slice::Iter<'a, T>,
@@ -29,29 +29,29 @@ pub struct Iter<'a, T: Item> {
     back: slice::Iter<'a, T>,
 }
 
-/// Items of a span that were asked for; see [`Map::range_where`](super::Map::range_where) and
+/// The items of a span that meet a condition; see [`Map::range_where`](super::Map::range_where) and
 /// [`Map::range_above`](super::Map::range_above).
 #[derive(Clone)]
 pub struct IterWhere<'a, T: Item, K> {
     front: Row<'a, T>,
     walk: Walk<'a, T>,
     back: Row<'a, T>,
-    /// All that was left in the walk when it was gathered.
+    /// All items that were left in the walk when they were gathered.
     gathered: VecDeque<&'a T>,
-    /// How many came from either end before.
+    /// How many items came from either end before that.
     taken: usize,
     asked: Asked<K>,
 }
 
-/// What is asked for: at least this peak, and what `keep` accepts.
+/// The condition: at least this peak, and accepted by `keep`.
 #[derive(Clone)]
 struct Asked<K> {
     peak: u64,
     keep: K,
 }
 
-/// What of a span has not been entered yet, in order. Both ends take from it, and put back in parts
-/// what they have taken and not used up, so they meet wherever they meet.
+/// The part of a span that has not been entered yet, in order. Both ends take runs from it, and put
+/// back the part of a run that they have not used up. So they may meet anywhere.
 #[derive(Clone)]
 pub(super) struct Walk<'a, T: Item> {
     runs: VecDeque<Run<'a, T>>,
@@ -63,7 +63,7 @@ enum Run<'a, T: Item> {
     Items(Row<'a, T>),
 }
 
-/// Some of what a node holds side by side, with the peaks.
+/// Adjacent elements of a node, with their peaks.
 #[derive(Clone)]
 struct Row<'a, E> {
     elements: slice::Iter<'a, E>,
@@ -80,7 +80,7 @@ impl<'a, E> Row<'a, E> {
         Self { elements: elements[range].iter(), peaks: peaks.iter() }
     }
 
-    /// The next element with at least this peak that `keep` accepts.
+    /// Returns the next element with at least this peak that `keep` accepts.
     fn find(&mut self, least: u64, mut keep: impl FnMut(&E) -> bool) -> Option<&'a E> {
         loop {
             let Some(skipped) = self.peaks.position(|&peak| peak >= least) else {
@@ -94,7 +94,7 @@ impl<'a, E> Row<'a, E> {
         }
     }
 
-    /// As [`Row::find`], from the other end.
+    /// Does what [`Row::find`] does, from the other end.
     fn rfind(&mut self, least: u64, mut keep: impl FnMut(&E) -> bool) -> Option<&'a E> {
         loop {
             let Some(left) = self.peaks.rposition(|&peak| peak >= least) else {
@@ -110,7 +110,7 @@ impl<'a, E> Row<'a, E> {
 }
 
 impl<T: Item> Run<'_, T> {
-    /// All items of a leaf, or all children.
+    /// Returns all items of a leaf, or all children of an inner node.
     fn of(node: &Node<T>) -> Run<'_, T> {
         match node {
             Node::Leaf(leaf) => Run::of_leaf(leaf, 0..leaf.items.len()),
@@ -170,15 +170,15 @@ impl<T: Item> DoubleEndedIterator for Iter<'_, T> {
 impl<T: Item> FusedIterator for Iter<'_, T> {}
 
 impl<'a, T: Item, K: FnMut(&T::Summary) -> bool> IterWhere<'a, T, K> {
-    /// Of the walk, what has at least this peak and is accepted.
+    /// Iterates over the items of the walk that have at least this peak and that `keep` accepts.
     pub(super) fn new(walk: Walk<'a, T>, peak: u64, keep: K) -> Self {
         let (front, back) = (Row::empty(), Row::empty());
         let asked = Asked { peak, keep };
         Self { front, walk, back, gathered: VecDeque::new(), taken: 0, asked }
     }
 
-    /// Takes note of an item that one of the ends gives; from the fifth on all that are left are
-    /// gathered, when they are few.
+    /// Notes that one of the ends has taken an item. At the fourth item all that are left are
+    /// gathered, if they are few.
     fn took(&mut self, item: &'a T) -> &'a T {
         self.taken += 1;
         if self.taken == FIRST {
@@ -285,11 +285,11 @@ impl<'a, T: Item> Walk<'a, T> {
         Self { runs }
     }
 
-    /// All items that are left and asked for, in order, when they lie in few leaves; then nothing
-    /// is left here.
+    /// Takes all items that are left and meet the condition, in order, if they lie in few leaves.
+    /// Then nothing is left in the walk.
     ///
-    /// Found level by level, as in [`super::fetch`]: each leaf is behind a chain of reads from
-    /// memory, and so the reads of all chains overlap.
+    /// They are found level by level, as in [`super::fetch`]: each leaf is at the end of a chain of
+    /// reads from memory, and this way the reads of all chains overlap.
     fn gather<K>(&mut self, asked: &mut Asked<K>) -> Option<VecDeque<&'a T>>
     where
         K: FnMut(&T::Summary) -> bool,
@@ -335,7 +335,7 @@ impl<'a, T: Item> Walk<'a, T> {
         Some(found)
     }
 
-    /// The next items: of one leaf, or what of it lies inside the span.
+    /// Returns the next items: those of one leaf that lie inside the span.
     fn next_items<K>(&mut self, asked: &mut Asked<K>) -> Option<Row<'a, T>>
     where
         K: FnMut(&T::Summary) -> bool,
@@ -387,8 +387,8 @@ enum Gather<'a, T: Item> {
     Items(Row<'a, T>),
 }
 
-/// The items of a run as they are, or those of its children that are asked for; of very many, so
-/// many that they are too many.
+/// Adds the items of a run, or those of its children that meet the condition. It stops adding
+/// children once there are too many to gather.
 fn open<'a, T: Item, K>(run: Run<'a, T>, asked: &mut Asked<K>, parts: &mut Vec<Gather<'a, T>>)
 where
     K: FnMut(&T::Summary) -> bool,
@@ -405,7 +405,7 @@ where
     }
 }
 
-/// Reads a bit of each line of a node that a search by peaks reads.
+/// Reads something of each cache line of a node that a search by peaks reads.
 fn touch<T: Item>(node: &Node<T>) {
     let (Node::Leaf(Leaf { peaks, .. }) | Node::Inner(Inner { peaks, .. })) = node;
     peaks.touch_all(node.size());

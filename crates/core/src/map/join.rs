@@ -1,4 +1,4 @@
-//! Making light neighbours one, so that a map that shrinks does not stay spread out.
+//! Joining neighbours that hold little, so that a map that shrinks does not stay spread out.
 
 use alloc::sync::Arc;
 
@@ -7,12 +7,14 @@ use super::node::{Child, Inner, Node, Shape, shrink};
 use super::{Item, Summary};
 
 impl<T: Item> Inner<T> {
-    /// Joins the child at `slot` with its neighbours while it is too small to stand alone, or is
-    /// less than half full and fits with the lighter neighbour into three quarters of a node (not
-    /// into a whole one, which would have to split again at the next insert).
+    /// Joins the child at `slot` with its neighbours while one of these holds:
     ///
-    /// Afterwards the child can stand alone, or it is the only one, which is for the caller to
-    /// mend: then this node is too small itself.
+    /// - The child is too small to stand alone.
+    /// - The child is less than half full, and fits with the lighter neighbour into three quarters
+    ///   of a node. (Not a whole node: that would have to split again at the next insert.)
+    ///
+    /// Afterwards either the child can stand alone, or it is the only child. In the latter case
+    /// this node is itself too small, and the caller has to mend that.
     pub(super) fn settle(&mut self, slot: usize, shape: Shape) {
         let mut slot = slot;
         while slot < self.children.len() && self.children.len() > 1 {
@@ -36,8 +38,8 @@ impl<T: Item> Inner<T> {
         }
     }
 
-    /// The left one of the pair that the child makes with its lighter neighbour, and the size of
-    /// that.
+    /// Returns the left slot of the pair that the child makes with its lighter neighbour, and the
+    /// size of that neighbour.
     fn lighter_neighbour(&self, slot: usize) -> (usize, usize) {
         let size = |slot: usize| {
             visit();
@@ -47,8 +49,8 @@ impl<T: Item> Inner<T> {
         if left < right { (slot - 1, left) } else { (slot, right) }
     }
 
-    /// Makes the children at `left` and `left + 1` one; or, if it does not fit, evens them out and
-    /// gives true.
+    /// Joins the children at `left` and `left + 1`. If the result does not fit into one node,
+    /// divides it evenly between both and returns true.
     fn join(&mut self, left: usize, shape: Shape) -> bool {
         visit();
         let separator = self.separators.remove(left);
@@ -77,7 +79,7 @@ impl<T: Item> Inner<T> {
                 inner.children.append(&mut right.children);
                 inner.residue.add(&right.residue);
                 inner.mark();
-                // An only child may have been too small: now it has neighbours.
+                // A node with one child may have been too small: now its child has neighbours.
                 inner.settle(seam, shape);
                 inner.settle(seam - 1, shape);
                 let size = inner.children.len();

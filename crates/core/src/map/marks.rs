@@ -1,10 +1,13 @@
-//! Marks: what tells the keys of a node apart, kept beside them, so that a search reads one key.
+//! Marks: where neighbouring keys of a node differ. They let a search read one key of the node
+//! only.
 //!
-//! A key lies by itself somewhere in memory, and in a large map to fetch it costs more than all the
-//! rest of a comparison. So a node keeps, for each key but its first, the place of the first letter
-//! in which it differs from the key before it, and that letter. A search goes through the marks
-//! alone, as if the key it seeks had all the letters between them, and comes to one key; where that
-//! one and the key sought part, and the marks, then tell the right place.
+//! A key lies somewhere else in memory, and in a large map fetching it costs more than the rest of
+//! a comparison. So a node keeps, for each key but its first, the place of the first letter in
+//! which the key differs from the key before it, and that letter.
+//!
+//! A search first goes through the marks alone, and assumes that the key it seeks agrees with the
+//! node's keys in all letters between the marks. This leads to one key of the node. The place where
+//! that key and the sought key differ, together with the marks, then gives the right position.
 //!
 //! - P. Ferragina, R. Grossi, *The String B-Tree*, 1999: the blind search.
 //! - P. Bumbulis, I. Bowman, *A Compact B-Tree*, 2002: the same as a scan of an array.
@@ -13,15 +16,16 @@ use core::cmp::Ordering;
 
 use super::Item;
 
-/// Keys that a node can have, at most.
+/// The most keys that a node can have.
 pub(super) const MOST: usize = 32;
 
-/// The marks of a node's keys. Those of the first key, and behind the last one, mean nothing.
+/// The marks of a node's keys. The mark of the first key, and those behind the last key, mean
+/// nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Marks {
-    /// The place of the first letter in which a key differs from the one before it.
+    /// The place of the first letter in which a key differs from the key before it.
     place: [u16; MOST],
-    /// That letter of this key.
+    /// The letter of the key at that place.
     letter: [u8; MOST],
 }
 
@@ -34,7 +38,7 @@ impl Marks {
         if T::SPELLED {
             let mut keys = keys.into_iter();
             let mut before = keys.next();
-            // What does not fit is about to be split.
+            // Keys that do not fit are in a node that is about to be split.
             for (at, key) in (1..MOST).zip(keys) {
                 before.inspect(|before| marks.set::<T>(at, before, key));
                 before = Some(key);
@@ -43,7 +47,8 @@ impl Marks {
         marks
     }
 
-    /// A key is now at `at` of `len`, between these two.
+    /// Notes that a key was inserted at `at`, that there are `len` keys now, and which keys are
+    /// before and after it.
     pub(super) fn insert<T: Item>(
         &mut self,
         at: usize,
@@ -58,8 +63,8 @@ impl Marks {
         }
     }
 
-    /// The key at `at` is gone, `len` are left. The next one differs from the one before it where
-    /// the first of two marks says.
+    /// Notes that the key at `at` was removed and `len` keys are left. The next key now differs
+    /// from the key before it at the place that comes first in the two marks.
     pub(super) fn remove(&mut self, at: usize, len: usize) {
         if at < len && (at == 0 || self.place[at + 1] <= self.place[at]) {
             (self.place[at], self.letter[at]) = (self.place[at + 1], self.letter[at + 1]);
@@ -70,7 +75,7 @@ impl Marks {
         }
     }
 
-    /// Reads a bit of each line of memory that these marks take.
+    /// Reads something of each cache line that these marks take.
     pub(super) fn touch(&self) {
         core::hint::black_box((self.place[0], self.place[MOST - 1], self.letter[MOST - 1]));
     }
@@ -80,7 +85,7 @@ impl Marks {
         (self.place[at], self.letter[at]) = (place as u16, T::letter(key, place));
     }
 
-    /// Where among `len` keys this one is, or would be.
+    /// Returns where among `len` keys this key is (`Ok`), or where it would be inserted (`Err`).
     pub(super) fn find<'a, T: Item>(
         &self,
         key: &T::Key,
@@ -97,14 +102,16 @@ impl Marks {
         self.settle::<T>(key, len, guess, at(guess))
     }
 
-    /// The one key, of `len` of which there is at least one, that tells where this one is.
+    /// Returns the index of the one key, of `len` (at least one), that has to be compared with
+    /// `key`.
     pub(super) fn guess<T: Item>(&self, key: &T::Key, len: usize) -> usize {
         let (places, letters) = (&self.place[..len], &self.letter[..len]);
         let mut guess = 0;
-        // What differs only behind this place is on the far side of a key that lies above.
+        // Once `key` is below a key that differs at `limit`, skip the keys that differ only behind
+        // that place: they lie on the same side as that key.
         let mut limit = u16::MAX;
         for (n, (&place, &letter)) in places.iter().zip(letters).enumerate().skip(1) {
-            // Without a jump: which way it goes cannot be foreseen.
+            // Without a branch, because its direction could not be predicted.
             let (open, above) = (place <= limit, T::letter(key, usize::from(place)) >= letter);
             guess = if open & above { n } else { guess };
             limit = if open { if above { u16::MAX } else { place } } else { limit };
@@ -112,7 +119,7 @@ impl Marks {
         guess
     }
 
-    /// Where the key is, or would be, told by the one that was guessed.
+    /// Returns where the key is or would be, from a comparison with the key that was guessed.
     pub(super) fn settle<T: Item>(
         &self,
         key: &T::Key,
@@ -122,7 +129,8 @@ impl Marks {
     ) -> Result<usize, usize> {
         let places = &self.place[..len];
         let parting = T::parting(key, near);
-        // All keys around the guess that part from one another only later lie on the same side.
+        // All keys around the guess that differ from one another only behind `parting` lie on the
+        // same side.
         let later = |place: &&u16| usize::from(**place) > parting;
         match T::letter(key, parting).cmp(&T::letter(near, parting)) {
             Ordering::Equal => Ok(guess),
@@ -133,7 +141,7 @@ impl Marks {
         }
     }
 
-    /// Whether these are the marks of the same keys.
+    /// Returns whether these are the marks of the same keys.
     pub(super) fn agree(&self, other: &Self, len: usize) -> bool {
         let places = self.place.iter().zip(&other.place);
         let letters = self.letter.iter().zip(&other.letter);

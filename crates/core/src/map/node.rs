@@ -9,15 +9,16 @@ use super::marks::Marks;
 use super::peaks::Peaks;
 use super::{Item, Summary};
 
-/// Slots by which a vector in a node grows. Doubling would leave a third of all slots empty; so,
-/// two of some 22 are (8 bytes an item), and moving a leaf on every fourth insert does not show.
+/// How many slots a vector in a node grows by. Doubling would leave a third of all slots empty;
+/// this way two of some 22 are (8 bytes an item), and the cost of moving a leaf on every fourth
+/// insert does not show.
 const STEP: usize = 4;
 
-/// Elements by which a search in a node advances, before it takes single steps; 4 and 8 measured
+/// How many elements a search in a node advances by, before it takes single steps; 4 and 8 measured
 /// the same.
 const STRIDE: usize = 6;
 
-/// Levels of a tree, at most: every inner node has two children or more, so 2^64 leaves fit.
+/// The most levels of a tree: every inner node has two children or more, so 2^64 leaves fit.
 const MAX_HEIGHT: usize = 64;
 
 /// The capacities of nodes.
@@ -35,31 +36,31 @@ pub(super) enum Node<T: Item> {
 
 pub(super) struct Leaf<T: Item> {
     pub(super) items: Vec<T>,
-    /// Of the keys of the items.
+    /// The marks of the items' keys.
     pub(super) marks: Marks,
-    /// Of the items.
+    /// The peaks of the items.
     pub(super) peaks: Peaks,
-    /// What was forgotten between the separators around this leaf.
+    /// The residue of what was forgotten between the separators around this leaf.
     pub(super) residue: T::Summary,
 }
 
 pub(super) struct Inner<T: Item> {
     /// `separators[i]` lies between `children[i]` and `children[i + 1]`.
     pub(super) separators: Vec<T::Handle>,
-    /// Of the separators.
+    /// The marks of the separators.
     pub(super) marks: Marks,
-    /// Of the summaries of the children.
+    /// The peaks of the children's summaries.
     pub(super) peaks: Peaks,
     pub(super) children: Vec<Child<T>>,
-    /// The residues of all leaves below.
+    /// The sum of the residues of all leaves below.
     pub(super) residue: T::Summary,
 }
 
-/// A node, and what the node above knows of it.
+/// A node, and what the node above keeps about it.
 pub(super) struct Child<T: Item> {
-    /// Of all items and all residues below.
+    /// The sum of all items and all residues below.
     pub(super) summary: T::Summary,
-    /// Items below.
+    /// The number of items below.
     pub(super) len: usize,
     pub(super) node: Arc<Node<T>>,
 }
@@ -106,7 +107,7 @@ impl<T: Item> Node<T> {
         }
     }
 
-    /// The way to the leaf for this key, and where in it the key is, or would be.
+    /// Returns the way to the leaf for this key, and where in the leaf the key is or would be.
     pub(super) fn find(&self, key: &T::Key) -> (Descent, Result<usize, usize>) {
         let mut descent = Descent::default();
         let mut node = self;
@@ -133,7 +134,7 @@ impl<T: Item> Node<T> {
         height
     }
 
-    /// Items of a leaf, or children of an inner node.
+    /// Returns the number of items of a leaf, or of children of an inner node.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Leaf(leaf) => leaf.items.len(),
@@ -148,7 +149,8 @@ impl<T: Item> Node<T> {
         }
     }
 
-    /// Adds up the items of a leaf and its residue, or the children of an inner node.
+    /// Adds up the items of a leaf and its residue, or the summaries of the children of an inner
+    /// node.
     pub(super) fn sum(&self) -> T::Summary {
         match self {
             Self::Leaf(leaf) => {
@@ -182,7 +184,7 @@ impl<T: Item> Child<T> {
         self.summary.peak()
     }
 
-    /// Counts and adds up anew, after the node below has been changed.
+    /// Recomputes length and summary after the node below has changed.
     pub(super) fn refresh(&mut self) {
         self.summary = self.node.sum();
         self.len = self.node.count();
@@ -196,7 +198,7 @@ impl<T: Item> Leaf<T> {
         Self { items, marks, peaks, residue }
     }
 
-    /// Writes marks and peaks anew, after many items have come or gone.
+    /// Recomputes marks and peaks after many items have come or gone.
     pub(super) fn mark(&mut self) {
         self.marks = Marks::of::<T>(self.items.iter().map(Item::key));
         self.peaks = Peaks::of(self.items.iter().map(Item::peak));
@@ -231,8 +233,8 @@ impl<T: Item> Leaf<T> {
         item
     }
 
-    /// Keeps the items below `at`; the others go into a new leaf. The residue goes to both, for it
-    /// cannot be told in which half the forgotten items were.
+    /// Keeps the items below `at`, and moves the others into a new leaf. Both get the residue,
+    /// because it is not known in which half the forgotten items were.
     pub(super) fn split(&mut self, at: usize) -> Self {
         let items = split_off(&mut self.items, at);
         self.mark();
@@ -260,13 +262,13 @@ impl<T: Item> Inner<T> {
         Self { separators, marks, peaks, children, residue }
     }
 
-    /// Writes marks and peaks anew, after any children have come or gone.
+    /// Recomputes marks and peaks after children have come or gone.
     pub(super) fn mark(&mut self) {
         self.marks = Marks::of::<T>(self.separators.iter().map(Borrow::borrow));
         self.peaks = Peaks::of(self.children.iter().map(Child::peak));
     }
 
-    /// Lets `change` change a child, and takes note of its peak.
+    /// Lets `change` change a child, and updates the child's peak.
     pub(super) fn change<R>(&mut self, slot: usize, change: impl FnOnce(&mut Child<T>) -> R) -> R {
         let child = &mut self.children[slot];
         let result = change(child);
@@ -274,7 +276,7 @@ impl<T: Item> Inner<T> {
         result
     }
 
-    /// The child that is responsible for this key.
+    /// Returns the slot of the child that is responsible for this key.
     pub(super) fn slot(&self, key: &T::Key) -> usize {
         if !T::SPELLED {
             return boundary(&self.separators, |separator| separator.borrow() <= key);
@@ -286,7 +288,7 @@ impl<T: Item> Inner<T> {
         }
     }
 
-    /// Puts the right part of a child that was split behind it.
+    /// Inserts the right part of a child that was split behind its left part.
     pub(super) fn put(&mut self, slot: usize, (separator, child): Split<T>) {
         grow(&mut self.separators);
         grow(&mut self.children);
@@ -295,7 +297,7 @@ impl<T: Item> Inner<T> {
         self.mark();
     }
 
-    /// Keeps the children below `at`; the others go into a new node.
+    /// Keeps the children below `at`, and moves the others into a new node.
     pub(super) fn split(&mut self, at: usize) -> (T::Handle, Self) {
         let children = split_off(&mut self.children, at);
         let separators = split_off(&mut self.separators, at);
@@ -320,7 +322,7 @@ impl<T: Item> Clone for Child<T> {
     }
 }
 
-/// Made to be written: with room, which the derived clone would not have.
+/// A clone is made to be written, so it gets spare room, which the derived clone would not have.
 impl<T: Item> Clone for Leaf<T> {
     fn clone(&self) -> Self {
         Self {
@@ -344,13 +346,13 @@ impl<T: Item> Clone for Inner<T> {
     }
 }
 
-/// The first element that is not `before`: as [`slice::partition_point`], but in strides, then in
-/// steps.
+/// Returns the index of the first element that is not `before`, like [`slice::partition_point`],
+/// but advances in strides, then in steps.
 ///
-/// Most of its time goes into keys that are not in the cache. A binary search cannot know which it
-/// needs next before the last has arrived; here the processor guesses "go on", is mostly right, and
-/// has several on the way at once (a random lookup among a million keys: 2.5 us instead of 4.9,
-/// where one read from memory takes 0.2).
+/// Most of the time is spent on keys that are not in the cache. A binary search cannot know which
+/// key it needs next before the last one has arrived. Here the processor predicts "continue", is
+/// mostly right, and has several reads under way at once (a random lookup among a million keys: 2.5
+/// us instead of 4.9, where one read from memory takes 0.2).
 pub(super) fn boundary<E>(elements: &[E], before: impl Fn(&E) -> bool) -> usize {
     let mut at = 0;
     while elements.get(at + STRIDE - 1).is_some_and(&before) {
@@ -372,21 +374,21 @@ fn room(len: usize) -> usize {
     len.next_multiple_of(STEP)
 }
 
-/// Makes room for one more, and not for many.
+/// Makes room for a few more elements if there is none.
 fn grow<E>(elements: &mut Vec<E>) {
     if elements.len() == elements.capacity() {
         elements.reserve_exact(STEP);
     }
 }
 
-/// Gives back what is not needed, if it is more than a removal and an insertion in turn would use.
+/// Frees unused room, if it is more than alternating removals and insertions would use.
 pub(super) fn shrink<E>(elements: &mut Vec<E>) {
     if elements.capacity() > room(elements.len()) + STEP {
         elements.shrink_to(room(elements.len()));
     }
 }
 
-/// [`Vec::split_off`] leaves the left part its full capacity; this does not.
+/// Splits a vector. Unlike [`Vec::split_off`], it does not leave the left part its full capacity.
 fn split_off<E>(elements: &mut Vec<E>, at: usize) -> Vec<E> {
     let mut right = Vec::with_capacity(room(elements.len() - at));
     right.extend(elements.drain(at..));

@@ -1,4 +1,4 @@
-//! Which parts of the tree a contiguous range of keys is made of.
+//! Which parts of the tree a contiguous range of keys consists of.
 
 use core::borrow::Borrow;
 use core::cmp::Ordering;
@@ -16,9 +16,9 @@ pub(super) struct Edges {
 }
 
 impl Edges {
-    /// Not known: the root has no bounds.
+    /// Nothing is known, because the root has no bounds.
     pub(super) const OPEN: Self = Self { low: false, high: false };
-    /// The span is everything.
+    /// The span is the whole map.
     pub(super) const CLOSED: Self = Self { low: true, high: true };
 }
 
@@ -29,7 +29,7 @@ pub(super) enum Part<'a, T: Item> {
     Leaf(&'a Leaf<T>, Range<usize>),
 }
 
-/// Calls `each` with the parts of a span in order: at most two leaves, and two runs of children on
+/// Calls `each` with the parts of a span, in order: at most two leaves, and two runs of children on
 /// each level.
 pub(super) fn parts<'a, T: Item>(
     node: &'a Node<T>,
@@ -57,11 +57,11 @@ pub(super) fn parts<'a, T: Item>(
 
 /// The children of an inner node that a span touches.
 pub(super) struct Reach {
-    /// The first one, if it may be partly outside.
+    /// The first child, if it may be partly outside.
     pub(super) low: Option<(usize, Edges)>,
-    /// Those wholly inside.
+    /// The children that are wholly inside.
     pub(super) whole: Range<usize>,
-    /// The last one, if it may be partly outside and is not also the first.
+    /// The last child, if it may be partly outside and is not also the first.
     pub(super) high: Option<(usize, Edges)>,
 }
 
@@ -85,7 +85,8 @@ impl<T: Item> Inner<T> {
         }
     }
 
-    /// At least one: a span without a key lies within some child's keys.
+    /// Returns the children that the span touches. There is at least one: even a span without a key
+    /// lies within the keys of some child.
     fn touched(&self, span: &impl Fn(&T::Key) -> Ordering) -> Range<usize> {
         let place = |separator: &T::Handle| span(separator.borrow());
         let first = boundary(&self.separators, |s| place(s) == Ordering::Less);
@@ -95,7 +96,7 @@ impl<T: Item> Inner<T> {
 }
 
 impl<T: Item> Leaf<T> {
-    /// The items that lie inside the span.
+    /// Returns the items that lie inside the span.
     pub(super) fn inside(&self, span: &impl Fn(&T::Key) -> Ordering) -> Range<usize> {
         let first = boundary(&self.items, |item| span(item.key()) == Ordering::Less);
         let inside = boundary(&self.items[first..], |i| span(i.key()) != Ordering::Greater);

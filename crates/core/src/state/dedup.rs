@@ -1,4 +1,4 @@
-//! The memory of answers: a numbered write that comes again takes effect once.
+//! The memory of answers, so that a numbered write that is sent again takes effect once.
 
 use alloc::format;
 use alloc::sync::Arc;
@@ -16,12 +16,12 @@ use crate::settings::{Bounds, Time};
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub(super) name: Name,
-    /// The highest number it has used.
+    /// The highest number that the client has used.
     pub(super) last: u64,
     pub(super) time: Time,
-    /// The commit of that, or one behind it.
+    /// The revision of the commit that answered this number, or a later one.
     pub(super) rev: Revision,
-    /// Of the answers that are remembered.
+    /// The size of the answers that are remembered.
     pub(super) held: Held,
 }
 
@@ -43,7 +43,7 @@ impl Held {
         self.bytes -= one.bytes();
     }
 
-    /// Whether more is held than the bounds allow. The newest answer is always kept.
+    /// Returns whether more is held than the bounds allow. The newest answer is always kept.
     fn is_over(&self, bounds: &Bounds) -> bool {
         let over = self.answers > u64::from(bounds.dedup_answers)
             || self.bytes > bounds.dedup_client_bytes;
@@ -59,12 +59,13 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
-    /// Bytes of memory that an answer takes beside its texts, and that each text takes beside
-    /// itself.
+    /// The bytes of memory that an answer takes besides its texts, and that each text takes besides
+    /// its characters.
     const ANSWER: usize = 192;
     const TEXT: usize = 32;
 
-    /// What it takes of memory, roughly; the same wherever and whenever it is asked.
+    /// Returns roughly how much memory the answer takes. The result is the same on every machine
+    /// and at every replay.
     fn bytes(&self) -> u64 {
         let text = |length: usize| Remembered::TEXT + length;
         let path = |path: &Path| text(path.as_str().len());
@@ -76,7 +77,8 @@ impl Remembered {
     }
 }
 
-/// When the client that has been silent longest last wrote, and the bytes of the answers of all.
+/// The time at which the client that has been silent longest last wrote, and the bytes of the
+/// answers of all clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Idle {
     pub(super) oldest: Time,
@@ -132,11 +134,11 @@ impl Item for Remembered {
     }
 }
 
-/// What the number of a write says about it.
+/// The meaning of a write's number.
 pub(super) enum Numbered {
-    /// It is new: execute it.
+    /// The write is new: execute it.
     New(Option<Name>),
-    /// It is settled already.
+    /// The write has an outcome already.
     Settled(Outcome),
 }
 
@@ -151,7 +153,7 @@ impl State {
             return refuse(Code::SeqGap, format!("seq {seq} needs a 'client' in 'hello'"));
         };
         let known = self.committed.clients.get(client);
-        // It looks like a new one, and may be one that was forgotten.
+        // The client looks new, but may be one that was forgotten.
         if known.is_none() && author.since.is_some_and(|since| since < self.committed.forgotten) {
             let message = format!("whether seq {seq} was sent before is not remembered");
             return refuse(Code::OutcomeUnknown, message);
@@ -175,7 +177,7 @@ impl State {
 }
 
 impl Committed {
-    /// Remembers the answer that a commit gave, and lets go of the client's oldest beyond the
+    /// Remembers the answer that a commit gave, and forgets the client's oldest answers beyond the
     /// bounds.
     pub(super) fn remember(&mut self, origin: &Origin, rev: Revision, time: Time, bounds: &Bounds) {
         let Origin { client, seq, answer } = origin;
@@ -200,15 +202,16 @@ impl Committed {
         self.answers.remove_span(|(name, _): &(Name, u64)| name.cmp(client));
     }
 
-    /// Whether there are more clients than are remembered, or more bytes of answers: then the one
-    /// that wrote the longest ago is to be forgotten. What one client has is bounded by itself.
+    /// Returns whether more clients, or more bytes of answers, are remembered than the bounds
+    /// allow. If so, the client that wrote the longest ago is to be forgotten. The answers of one
+    /// client have their own bound.
     pub(super) fn crowd(&self, bounds: &Bounds) -> bool {
         let count = self.clients.len();
         count > bounds.dedup_clients as usize
             || count > 1 && self.clients.summary().bytes > bounds.dedup_bytes
     }
 
-    /// The client that has been silent longest, if it last wrote at or before `until`.
+    /// Returns the client that has been silent longest, if it last wrote at or before `until`.
     pub(super) fn idle_client(&self, until: Time) -> Option<Name> {
         let Idle { oldest, .. } = self.clients.summary();
         if oldest > until {
@@ -220,7 +223,7 @@ impl Committed {
     }
 }
 
-/// The answer to a write without effects.
+/// Returns the answer to a write without effects.
 pub(super) fn unchanged(rev: Revision) -> Answer {
     Answer { rev, paths: alloc::vec::Vec::new() }
 }

@@ -13,20 +13,23 @@ use crate::map::Hint;
 use crate::settings::{Bounds, Retention, Time, stretched};
 use crate::slot::{Slot, Summary};
 
-/// Entries that one commit of housekeeping trims or lets expire, and tombstones that it forgets, at
-/// most. Each takes two to four microseconds, most of it to give memory back, and nobody writes or
-/// is delivered to meanwhile.
+/// The most entries that one commit of housekeeping trims or lets expire, and the most tombstones
+/// that it forgets. Each takes two to four microseconds, most of it to give memory back. In the
+/// meantime nobody can write, and nothing is delivered.
 const STEP: usize = 250;
 
-/// Logs of which it is found out at once that nothing is to be trimmed: a look-up each, and nobody
-/// is told anything.
+/// The most logs that one call may find to need no trim. Each costs a look-up, and no commit
+/// results.
 const RECHECKS: usize = 1_000;
 
 impl State {
-    /// The next commit that is due by itself at `now`, applied; `None` when there is none, or when
-    /// enough was looked at for one turn: then [`State::due`] is over still. To be called until
-    /// then. Each has at most `commit_changes` changes; the end of a session deletes all that it
-    /// owns at once, which is no more.
+    /// Makes the next commit that is due by itself at `now`, and applies it.
+    ///
+    /// Returns `None` if nothing is due, or if enough was looked at for one turn. In the latter
+    /// case [`State::due`] still returns a moment in the past; call this again until it does not.
+    ///
+    /// A commit has at most `commit_changes` changes. The end of a session deletes everything that
+    /// the session owns at once, which is no more than that.
     pub fn housekeep(&mut self, now: Time) -> Option<Arc<Commit>> {
         let rev = self.committed.rev.next()?;
         let effects = self
@@ -37,7 +40,7 @@ impl State {
         Some(self.commit(now, rev, effects, None, Hint::default()))
     }
 
-    /// When [`State::housekeep`] next has something to do, if nothing else happens before.
+    /// Returns when [`State::housekeep`] next has something to do, if nothing else happens before.
     pub fn due(&self) -> Option<Time> {
         let bounds = &self.settings.bounds;
         let Earliest(log) = self.committed.logs.summary();
@@ -58,8 +61,8 @@ impl State {
             let effects: Vec<_> =
                 owned.map(|owned| Effect::Delete { path: owned.path.clone() }).collect();
             if !effects.is_empty() {
-                // The session goes when nothing of it is left: were the commit not stored, it
-                // would be tried again.
+                // The session is removed when nothing that it owns is left: if the commit cannot be
+                // stored, the next call tries again.
                 return Some(effects);
             }
             self.sessions.remove(&name);
@@ -77,13 +80,13 @@ impl State {
         Some(effects).filter(|effects| !effects.is_empty())
     }
 
-    /// The next trim. Where much is due for nothing it gives none and leaves the rest for the next
-    /// time: then [`State::due`] is over.
+    /// Returns the next trim. If many logs turn out to need no trim, it returns none and leaves the
+    /// others for the next call: then [`State::due`] is in the past.
     fn retain(&mut self, now: Time) -> Option<Vec<Effect>> {
         for _ in 0..RECHECKS {
             if let Some(log) = self.outgrown.first() {
-                // It stays noted until nothing is to be trimmed: a trim that is not stored comes
-                // again.
+                // The log stays noted until nothing is to be trimmed, so that a trim that could not
+                // be stored is made again.
                 if let Some(trim) = self.trim_due(log, now) {
                     return Some(vec![trim]);
                 }
@@ -97,15 +100,15 @@ impl State {
             if let Some(trim) = self.trim_due(&log, now) {
                 return Some(vec![trim]);
             }
-            // Its oldest entries were written again, or deleted one by one: there is nothing to
-            // trim, only a new moment to note. An effect that removes nothing would be a commit for
-            // nothing.
+            // The log's oldest entries were written again, or deleted one by one. So there is
+            // nothing to trim, only a new moment to note: an effect that removes nothing would be a
+            // useless commit.
             self.recheck(&log);
         }
         None
     }
 
-    /// The trim that the log's rule asks for, or the first piece of it.
+    /// Returns the trim that the log's rule asks for, or the first piece of it.
     fn trim_due(&self, log: &Path, now: Time) -> Option<Effect> {
         let known = self.committed.logs.get(log)?;
         let rule = &self.settings.retention[known.rule];
@@ -114,7 +117,7 @@ impl State {
         Some(Effect::Trim { path: log.clone(), to })
     }
 
-    /// The newest of the log's oldest entries that is too old.
+    /// Returns the key of the newest entry that is too old, among the log's oldest entries.
     fn aged(&self, log: &Path, rule: &Retention, now: Time) -> Option<LogKey> {
         let most = rule.max_age_ms?;
         let oldest = self.committed.entries_of(log).take(STEP);
@@ -122,7 +125,8 @@ impl State {
         LogKey::of(&newest_gone.path)
     }
 
-    /// The newest of the log's oldest entries that are too many or take too many bytes.
+    /// Returns the key of the newest entry that has to go because the log has too many entries or
+    /// bytes.
     fn excess(&self, log: &Path, rule: &Retention) -> Option<LogKey> {
         let entries = self.committed.logs.get(log)?.entries;
         let many = entries.saturating_sub(rule.keep.unwrap_or(entries)).min(STEP as u64) as usize;
@@ -131,7 +135,8 @@ impl State {
         LogKey::of(&self.committed.entries_of(log).nth(goes)?.path)
     }
 
-    /// How many of the log's oldest entries are to go, so that it takes at most so many bytes.
+    /// Returns how many of the log's oldest entries have to go, so that it takes at most `most`
+    /// bytes.
     fn large(&self, log: &Path, most: u64) -> usize {
         let Some(newest) = self.committed.entries_of(log).next_back() else { return 0 };
         let more = |from: &Slot| self.committed.bytes_between(from, newest) > most;
@@ -176,8 +181,8 @@ impl State {
 }
 
 impl Committed {
-    /// Whether there are so many tombstones and marks, or so large ones, that the oldest are to be
-    /// forgotten.
+    /// Returns whether there are so many tombstones and marks, or such large ones, that the oldest
+    /// have to be forgotten.
     fn overgrown(&self, bounds: &Bounds) -> bool {
         let Sum(bytes) = self.graves.summary();
         self.graves.len() as u64 > stretched(bounds.tombstones)

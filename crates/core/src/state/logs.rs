@@ -1,4 +1,5 @@
-//! Logs: what is known of each that a rule is about, and what finds the entries of one.
+//! Logs: the index of the logs that a rule of retention applies to, and searches for the entries of
+//! a log.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -12,8 +13,8 @@ use crate::settings::{Time, stretched};
 use crate::slot::{Depths, Slot, Summary};
 
 impl State {
-    /// A log has grown, by a `fresh` entry or by the bytes of an old one: notes the log, and
-    /// whether it has outgrown its rule.
+    /// Notes that a log has grown, by a `fresh` entry or by the bytes of an old one. Adds the log
+    /// to the index, and notes whether it has outgrown its rule.
     pub(super) fn appended(&mut self, entry: &Path, time: Time, fresh: bool) {
         let Some(log) = entry.parent() else { return };
         let (rule, entries) = match self.committed.logs.get(&log) {
@@ -36,7 +37,8 @@ impl State {
         }
         let rule = &self.settings.retention[rule];
         let many = rule.keep.is_some_and(|keep| entries > stretched(keep));
-        // Nearly always all that is under the log is little enough; then that is all to be asked.
+        // Nearly always everything under the log together is small enough; then no further look-up
+        // is needed.
         let under = || self.committed.tree.span_summary(|path: &Path| log.place(path)).bytes;
         let large = |most| under() > most && self.committed.bytes_of(&log) > most;
         if many || rule.max_bytes.is_some_and(|most| large(stretched(most))) {
@@ -44,15 +46,15 @@ impl State {
         }
     }
 
-    /// An entry is gone. If it was of a log, the next one may be older, where this one was written
-    /// again.
+    /// Notes that an entry is gone. If it was a log entry, the log's oldest entry has to be looked
+    /// up again: entries that were written again are not in the order of their age.
     pub(super) fn removed(&mut self, path: &Path) {
         if !self.committed.logs.is_empty() && LogKey::of(path).is_some() {
             path.parent().iter().for_each(|log| self.recheck(log));
         }
     }
 
-    /// Notes when a log's oldest entry will next be too old; forgets a log without entries.
+    /// Notes when a log's oldest entry will be too old; forgets a log without entries.
     pub(super) fn recheck(&mut self, log: &Path) {
         let Some(known) = self.committed.logs.get(log) else { return };
         let age = self.settings.retention[known.rule].max_age_ms;
@@ -71,8 +73,8 @@ impl State {
 }
 
 impl Committed {
-    /// The entries of a log, the oldest first, each without what is under it. O(log n) for each,
-    /// whatever else lies under the log.
+    /// Returns the entries of a log, the oldest first, without what is under them. O(log n) for
+    /// each, whatever else lies under the log.
     pub(super) fn entries_of<'a>(
         &'a self,
         log: &'a Path,
@@ -82,21 +84,21 @@ impl Committed {
         self.tree.range_where(|path: &Path| log.place(path), own)
     }
 
-    /// Whether there is anything for a trim to take: an entry of the log up to `to`, or something
-    /// under a key of one that was deleted. O(log n), whatever else is there.
+    /// Returns whether there is anything for a trim to take: an entry of the log up to `to`, or
+    /// something under the key of an entry that was deleted. O(log n), whatever else is there.
     pub(super) fn has_entries_up_to(&self, log: &Path, to: LogKey) -> bool {
         let depth = Depths::only(log.depth() + 1);
         let keyed = |summary: &Summary| summary.keyed_live.meet(depth);
         self.tree.range_where(before_key(log, to), keyed).next().is_some()
     }
 
-    /// How far the furthest trim of a log went, as far as that is still known.
+    /// Returns how far the furthest trim of a log went, if that is still remembered.
     pub(super) fn mark(&self, log: &Path) -> Option<LogKey> {
         self.tree.get(log)?.trimmed().map(|(_, to)| to)
     }
 
-    /// The bytes of a log: paths and values from its oldest entry to its newest, with what is under
-    /// each. O(log n).
+    /// Returns the bytes of a log: the paths and values from its oldest entry to its newest,
+    /// including what is under each. O(log n).
     pub(super) fn bytes_of(&self, log: &Path) -> u64 {
         let mut entries = self.entries_of(log);
         let oldest = entries.next();
@@ -104,7 +106,8 @@ impl Committed {
         oldest.zip(newest).map_or(0, |(oldest, newest)| self.bytes_between(oldest, newest))
     }
 
-    /// Bytes of paths and values from one slot to another, with what is under that. O(log n).
+    /// Returns the bytes of paths and values from one slot to another, including what is under the
+    /// latter. O(log n).
     pub(super) fn bytes_between(&self, from: &Slot, to: &Slot) -> u64 {
         let place = |path: &Path| match to.path.place(path) {
             Ordering::Greater => Ordering::Greater,
@@ -114,9 +117,9 @@ impl Committed {
         self.tree.span_summary(place).bytes
     }
 
-    /// What there is of a log up to its entry `to`, dead or alive, the oldest first, in as few
-    /// pieces as what has other names leaves it in: that sorts between, and stays. O(log n) for
-    /// each piece, and a step for each slot.
+    /// Returns what there is of a log up to its key `to`, live or deleted, the oldest first, as
+    /// runs. Children of the log whose names are not keys sort between the keys and are kept, so
+    /// they separate the runs. O(log n) for each run, and a step for each slot.
     pub(super) fn runs_of(&self, log: &Path, to: LogKey) -> Vec<Run> {
         let depth = log.depth() + 1;
         let within = before_key(log, to);
@@ -132,15 +135,16 @@ impl Committed {
             };
             let run = self.tree.range(from).take_while(|slot| slot.is_under_key_at(depth));
             let last = run.last().unwrap_or(first);
-            // The entry itself may be forgotten, and a log right under it has no slot of its own.
+            // The entry itself may be forgotten, and a log right under it has no slot of its own:
+            // derive the path from what is there.
             let entry = |slot: &Slot| log.child(log.below(&slot.path)?.next()?).ok();
             let Some((first, last)) = entry(first).zip(entry(last)) else { return runs };
             runs.push(Run { first, last });
         }
     }
 
-    /// The paths of the log's keys up to `to`, the oldest first, at or under which there is an
-    /// entry. O(log n) for each, however many that are.
+    /// Returns the paths of the log's keys up to `to` at or under which there is an entry, the
+    /// oldest first. O(log n) for each, however many there are.
     pub(super) fn keys_of<'a>(
         &'a self,
         log: &'a Path,
@@ -160,8 +164,8 @@ impl Committed {
     }
 }
 
-/// Where a path lies that is so within a span of which some was seen, the last of that so beside
-/// it.
+/// Returns where a path lies relative to the unseen rest of a span. `within` is where the path lies
+/// relative to the whole span, and `last` where it lies relative to the last part that was seen.
 fn behind(within: Ordering, last: Option<Ordering>) -> Ordering {
     match within {
         Ordering::Equal if last.is_some_and(Ordering::is_le) => Ordering::Less,
@@ -169,20 +173,20 @@ fn behind(within: Ordering, last: Option<Ordering>) -> Ordering {
     }
 }
 
-/// Entries of a log that follow one another, with all that is under each.
+/// Consecutive entries of a log, with everything under each.
 pub(super) struct Run {
     first: Path,
     last: Path,
 }
 
 impl Run {
-    /// Where a path is, from the run.
+    /// Returns where a path lies relative to the run.
     pub(super) fn place(&self, path: &Path) -> Ordering {
         if *path < self.first { Ordering::Less } else { self.last.place(path).max(Ordering::Equal) }
     }
 }
 
-/// The range strictly under `log` up to its entry `to`, with what is under that.
+/// Selects the range strictly under `log` up to its key `to`, including what is under that key.
 fn before_key(log: &Path, to: LogKey) -> impl Fn(&Path) -> Ordering {
     let last = log.child(&to.to_string());
     move |path: &Path| match log.place(path) {

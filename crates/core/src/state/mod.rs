@@ -1,4 +1,4 @@
-//! The writable tree, and all that it needs to go on: sessions, the memory of answers, tombstones.
+//! The writable tree and the rest of the state: sessions, remembered answers, tombstones.
 
 mod dedup;
 mod housekeep;
@@ -27,22 +27,24 @@ use dedup::{Client, Remembered};
 use past::{Grave, Log, Owned};
 use session::Sessions;
 
-/// The one true tree as its owner has it: requests in, commits out.
+/// The one true tree, as its single writer holds it: requests go in, commits come out.
 ///
-/// A commit is first planned against the present state, then *replayed* onto it; a start from a
-/// store replays the same commits through the same code, so it cannot come to another tree.
+/// A request is first planned against the present state; the commit that results is then *replayed*
+/// onto it. A start from a store replays the same commits through the same code, so it always
+/// arrives at the same tree.
 #[derive(Clone, Debug)]
 pub struct State {
     settings: Arc<Settings>,
     hasher: EntryHasher,
     committed: Committed,
-    /// Who is there now: not history, and not undone by [`State::restore`].
+    /// The present sessions. They are not part of the history, so [`State::restore`] does not undo
+    /// them.
     sessions: Sessions,
-    /// Logs that have outgrown a rule; [`State::housekeep`] trims them.
+    /// Logs that have outgrown their rule of retention; [`State::housekeep`] trims them.
     outgrown: BTreeSet<Path>,
 }
 
-/// What the commits so far have made: persistent maps, so that a copy is O(1).
+/// The result of all commits so far. The maps are persistent, so a copy is O(1).
 #[derive(Clone, Debug)]
 struct Committed {
     rev: Revision,
@@ -54,16 +56,16 @@ struct Committed {
     logs: Map<Log>,
     clients: Map<Client>,
     answers: Map<Remembered>,
-    /// No client is forgotten that wrote after this revision.
+    /// No client that wrote after this revision has been forgotten.
     forgotten: Revision,
 }
 
-/// A state to go back to, see [`State::checkpoint`].
+/// A state to return to, see [`State::checkpoint`].
 #[derive(Clone, Debug)]
 pub struct Checkpoint(Committed);
 
 impl State {
-    /// An empty tree, before its first commit.
+    /// Returns an empty tree, before its first commit.
     pub fn new(settings: Settings) -> State {
         State {
             hasher: EntryHasher::new(settings.digest_key),
@@ -85,43 +87,45 @@ impl State {
         }
     }
 
-    /// The tree as it is now, for everyone to read. O(1).
+    /// Returns the tree as it is now, for reading. O(1).
     pub fn snapshot(&self) -> Snapshot {
         let Committed { rev, horizon, tree, .. } = &self.committed;
         Snapshot::new(&self.settings, *rev, *horizon, tree.clone())
     }
 
-    /// The present revision.
+    /// Returns the present revision.
     pub fn rev(&self) -> Revision {
         self.committed.rev
     }
 
-    /// The rules of retention, of which the first that matches a log is for it.
+    /// Returns the rules of retention. The first rule that matches a log applies to it.
     pub fn retention(&self) -> &[Retention] {
         &self.settings.retention
     }
 
-    /// How many logs are kept an eye on, because a rule of retention is for them. O(1).
+    /// Returns how many logs are tracked because a rule of retention applies to them. O(1).
     pub fn logs(&self) -> usize {
         self.committed.logs.len()
     }
 
-    /// What was committed so far, to go back to when a store fails. O(1).
+    /// Returns what was committed so far, to return to if a store fails. O(1).
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint(self.committed.clone())
     }
 
-    /// Goes back to a checkpoint: the commits since then never happened. Sessions stay as they
-    /// are: they are not history. What was due and was done by itself is due again.
+    /// Returns to a checkpoint: the commits since then never happened.
+    ///
+    /// Sessions stay as they are, because they are not part of the history. Housekeeping that was
+    /// done since then becomes due again.
     pub fn restore(&mut self, checkpoint: Checkpoint) {
         self.committed = checkpoint.0;
-        // A session whose end was among these commits is forgotten already, and owns again.
+        // A session whose end was among these commits is forgotten already, but owns entries again.
         self.admit_owners(Time(0));
         self.outgrown.extend(self.committed.logs.iter().map(|log| log.path.clone()));
     }
 
-    /// Begins another history with the same content, whose commits come behind `above`. Mirrors of
-    /// the old one are refreshed.
+    /// Begins another history with the same content. Its commits get revisions above `above`.
+    /// Mirrors of the old history are refreshed.
     pub fn begin_epoch(&mut self, epoch: Epoch, above: Revision) {
         let settings = Settings::clone(&self.settings);
         self.settings = Arc::new(Settings { epoch, ..settings });
@@ -129,11 +133,11 @@ impl State {
         self.committed.horizon = self.committed.rev;
     }
 
-    /// Applies a commit that this history has made before, at a start from a store. The state is
-    /// afterwards what it was when the commit was made.
+    /// Applies a commit that this history has made before, at a start from a store. Afterwards the
+    /// state is what it was when the commit was made.
     ///
-    /// # Panics
-    /// When the commit is not above the present revision: the history is not one.
+    /// # Panics If the commit is not above the present revision: then the commits are not one
+    /// history.
     pub fn replay(&mut self, commit: &Commit) {
         assert!(commit.rev > self.committed.rev, "revision {} comes twice", commit.rev);
         self.apply(commit, Hint::default());

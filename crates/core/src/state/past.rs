@@ -1,5 +1,5 @@
-//! What is kept beside the tree to find things by: tombstones by age, entries by owner, logs by
-//! the time they next need care.
+//! Indexes beside the tree: tombstones by age, entries by owner, and logs by the time at which they
+//! next need care.
 
 use core::cmp::Ordering;
 
@@ -8,15 +8,16 @@ use onetree_protocol::{Name, Path, Revision};
 use crate::map::{Item, Summary};
 use crate::settings::Time;
 
-/// A tombstone or a mark, by its revision: what compaction takes next. It may be stale, when a drop
-/// above it has taken the place of very many; the tree knows.
+/// A tombstone or a mark, by its revision: compaction takes these in order. A grave may be stale,
+/// because a drop or trim that replaces very many tombstones removes only some of their graves. The
+/// tree has the truth.
 #[derive(Clone, Debug)]
 pub(super) struct Grave {
     pub(super) at: (Revision, Path),
     pub(super) time: Time,
 }
 
-/// An entry that dies with a session.
+/// An entry that is owned by a session.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Owned {
     pub(super) owner: Name,
@@ -27,15 +28,15 @@ pub(super) struct Owned {
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     pub(super) path: Path,
-    /// The rule's place in the settings.
+    /// The index of the rule in the settings.
     pub(super) rule: usize,
-    /// Its entries, not what is under them.
+    /// The number of the log's entries, not counting what is under them.
     pub(super) entries: u64,
-    /// When its oldest entry reaches the rule's age.
+    /// When the log's oldest entry passes the rule's age.
     pub(super) due: Time,
 }
 
-/// A summary that says nothing.
+/// A summary without content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Nothing;
 
@@ -78,18 +79,19 @@ impl Item for Grave {
 }
 
 impl Grave {
-    /// Bytes of memory that one takes beside its path: a place in two maps, with the room that
-    /// their leaves have left, and what the allocator rounds up. Measured: 305 beside a path of 12
-    /// bytes, 354 beside one of 100, 499 beside one of 900.
+    /// The bytes of memory that a grave takes besides its path: a place in two maps, with the
+    /// unused room of their leaves, and what the allocator rounds up. Measured: 305 besides a path
+    /// of 12 bytes, 354 besides one of 100, 499 besides one of 900.
     const BYTES: u64 = 384;
 
-    /// What it takes of memory, roughly; the same wherever and whenever it is asked.
+    /// Returns roughly how much memory the grave takes. The result is the same on every machine and
+    /// at every replay.
     pub(super) fn bytes(&self) -> u64 {
         Grave::BYTES + self.at.1.as_str().len() as u64
     }
 }
 
-/// How many, or how many bytes, there are in a range.
+/// The number, or the bytes, of the items in a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum(pub(super) u64);
 
@@ -123,7 +125,7 @@ impl Item for Owned {
 }
 
 impl Owned {
-    /// The range of everything that `owner` owns.
+    /// Selects the range of everything that `owner` owns.
     pub(super) fn place(&self, owner: &Name) -> Ordering {
         self.owner.cmp(owner)
     }

@@ -13,19 +13,19 @@ use crate::map::Hint;
 use crate::settings::Time;
 use crate::slot::{Slot, Summary};
 
-/// Deletes that the drops and trims of one commit take the place of, at most: nobody writes
-/// meanwhile, and each takes up to some microseconds, where a drop itself takes no longer for a
-/// million entries than for one: whoever holds the tree before it gives their memory back.
+/// The most graves that the drops and trims of one commit remove. Nobody can write in the meantime,
+/// and each grave takes up to a few microseconds. The drop itself takes no longer for a million
+/// entries than for one: their memory is given back later, by whoever holds the tree before it.
 const UNBURIED: usize = 250;
 
-/// Keys that the trims of one commit take one by one, at most, see [`Committed::trim`]: each takes
-/// some ten microseconds, and nobody writes meanwhile.
+/// The most keys that the trims of one commit take one by one, see [`Committed::trim`]. Each takes
+/// some ten microseconds, and nobody can write in the meantime.
 pub(super) const SINGLY: usize = 10_000;
 
-/// Entries that are disowned one by one in the time that one owner takes.
+/// How many entries can be disowned one by one in the time that looking up one owner takes.
 const OWNED_A_STEP: usize = 4;
 
-/// A put, and where its path was seen.
+/// A put, with a hint where its path was found.
 struct Put<'a> {
     path: &'a Path,
     value: &'a Value,
@@ -35,7 +35,7 @@ struct Put<'a> {
 }
 
 impl State {
-    /// Makes `commit` part of the state; `hint` says where the path of its first effect is.
+    /// Makes `commit` part of the state. `hint` says where the path of its first effect is.
     pub(super) fn apply(&mut self, commit: &Commit, mut hint: Hint) {
         let Commit { rev, time, effects, origin } = commit;
         self.committed.rev = *rev;
@@ -49,8 +49,8 @@ impl State {
         }
     }
 
-    /// What these effects would come to, at the revision that it is at. Nobody looks at the deletes
-    /// that they take the place of.
+    /// Applies effects to a trial copy, at its present revision. It leaves graves in place that a
+    /// commit would remove, because nobody looks at them in a trial.
     pub(super) fn attempt(&mut self, effects: &[Effect]) {
         let (rev, time) = (self.committed.rev, self.committed.time);
         for effect in effects {
@@ -58,7 +58,7 @@ impl State {
         }
     }
 
-    /// `unburies`: how many deletes may still be taken the place of.
+    /// Applies one effect. `unburies`: how many graves may still be removed.
     fn effect(
         &mut self,
         rev: Revision,
@@ -95,7 +95,7 @@ impl State {
 }
 
 impl Committed {
-    /// Gives whether there was no entry before.
+    /// Puts an entry. Returns whether there was no entry before.
     fn put(&mut self, hasher: &EntryHasher, rev: Revision, time: Time, put: Put<'_>) -> bool {
         let Put { path, value, expires, owner, hint } = put;
         let mut fresh = true;
@@ -132,7 +132,7 @@ impl Committed {
         let (mut owner, mut gone) = (None, None);
         self.tree.modify(path, |slot| {
             if slot.is_live() {
-                // As it stands here, so that it is in memory once.
+                // Share the path with the tree, so that it is in memory once.
                 gone = Some(slot.path.clone());
                 owner = slot.owner().cloned();
                 if slot.rare().is_some() {
@@ -150,7 +150,7 @@ impl Committed {
         }
     }
 
-    /// The entry at `path` is gone: if it is of a log, that has one less.
+    /// Counts an entry less for the log of `path`, if it was a log entry.
     fn uncount(&mut self, path: &Path) {
         if !self.logs.is_empty()
             && LogKey::of(path).is_some()
@@ -179,14 +179,14 @@ impl Committed {
     fn trim(&mut self, rev: Revision, time: Time, log: &Path, to: LogKey, unburies: &mut usize) {
         let before = self.tree.get(log).and_then(Slot::trimmed);
         if before.is_some_and(|(_, further)| further > to) {
-            // A mark says how far the furthest trim went, and of nothing since that it is gone:
-            // what was put under a trimmed key again, and goes now, is remembered by itself.
+            // A mark says how far the furthest trim went. It does not say that anything put under a
+            // trimmed key since is gone. So each such key gets its own drop.
             let entries: Vec<Path> = self.keys_of(log, to).collect();
             entries.iter().for_each(|entry| self.drop_tree(rev, time, entry, unburies));
             return;
         }
-        // By their keys, whether or not an entry is still there itself: what is under one that was
-        // deleted before goes too, and a mirror has nothing but the key to go by.
+        // Select by the keys, whether or not the entry itself is still there. What is under an
+        // entry that was deleted before goes too, and a mirror has only the keys to go by.
         for run in self.runs_of(log, to) {
             self.take_entries(log, &run, unburies);
         }
@@ -199,12 +199,12 @@ impl Committed {
         self.graves.insert(Grave { at: (rev, log.clone()), time });
     }
 
-    /// What a span has is about to go: nobody owns anything of it. O(log n) for each owner that
-    /// there is or for each entry that is owned, whichever are fewer.
+    /// Removes everything in a span from the index of owners, before the span is removed. O(log n)
+    /// for each owner that exists or for each owned entry in the span, whichever are fewer.
     fn disown(&mut self, span: &impl Fn(&Path) -> Ordering) {
         let mut left = self.tree.span_summary(span).owned as usize;
         let mut last: Option<Name> = None;
-        // An owner takes as long as some entries, and may own nothing here.
+        // An owner takes as long as several entries, and may own nothing in this span.
         for _ in 0..left / OWNED_A_STEP {
             let behind = |owned: &Owned| match &last {
                 Some(last) if owned.owner <= *last => Ordering::Less,
@@ -226,9 +226,9 @@ impl Committed {
         }
     }
 
-    /// What a span has is about to go: what was deleted in it before need not be remembered by
-    /// itself any more. O(log n) for each; what is beyond `most`, which becomes less by as many,
-    /// stays until the horizon passes it.
+    /// Removes the graves of a span that is about to be removed: the deletes in it need not be
+    /// remembered separately any more. O(log n) for each. At most `most` are removed, and `most` is
+    /// reduced by as many; the others stay until the horizon passes them.
     fn unbury(&mut self, span: &impl Fn(&Path) -> Ordering, most: &mut usize) {
         let horizon = self.horizon;
         let deleted = |summary: &Summary| summary.highest_delete_rev > horizon;
@@ -240,7 +240,7 @@ impl Committed {
         }
     }
 
-    /// Takes a run of entries out.
+    /// Removes a run of log entries.
     fn take_entries(&mut self, log: &Path, run: &Run, unburies: &mut usize) {
         let span = |path: &Path| run.place(path);
         self.disown(&span);
@@ -255,7 +255,7 @@ impl Committed {
         self.tree.remove_span(span);
     }
 
-    /// Deletes up to `horizon` are forgotten. What is taken from the tree leaves its highest
+    /// Forgets the deletes up to `horizon`. A slot that is taken from the tree leaves its highest
     /// delete revision behind, see [`crate::map`].
     fn compact(&mut self, horizon: Revision) {
         self.horizon = horizon;
@@ -283,7 +283,8 @@ impl Committed {
                 continue;
             }
             if !rest.is_nothing() {
-                // What is left behind says when it went, and nothing of what is still here.
+                // What the map leaves behind must tell when this was deleted, and nothing of what
+                // is still here. So forget a slot that has only the delete, then put the rest back.
                 let mut grave = Slot::empty(path.clone());
                 grave.bury(gone, rest.time);
                 self.tree.insert(grave);

@@ -1,4 +1,4 @@
-//! A state as a store saves it, and made again from that.
+//! A state in the form in which a store saves it, and the state that is loaded from that.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,88 +13,88 @@ use crate::request::{Answer, Refusal};
 use crate::settings::{Settings, Time};
 use crate::slot::{Slot, Summary};
 
-/// What a saved state begins with.
+/// The head of a saved state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The last commit that is in it.
+    /// The revision of the last commit in the saved state.
     pub rev: Revision,
-    /// When that was.
+    /// The time of that commit.
     pub time: Time,
     /// The oldest revision from which deletes are remembered.
     pub horizon: Revision,
-    /// No client is forgotten that wrote after this revision; `None` where that was not saved.
+    /// No client that wrote after this revision has been forgotten; `None` if this was not saved.
     pub forgotten: Option<Revision>,
 }
 
-/// One slot of the tree: an entry, or the tombstone of one, and the marks at its path.
+/// One slot of the tree: an entry or the tombstone of one, and the marks at its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedSlot {
-    /// Where.
+    /// The slot's path.
     pub path: Path,
-    /// The commit that put or deleted the entry; [`Revision::ZERO`] where only marks are.
+    /// The commit that put or deleted the entry; [`Revision::ZERO`] if there are only marks.
     pub rev: Revision,
-    /// When.
+    /// The time of that commit.
     pub time: Time,
-    /// What; `None` for a tombstone.
+    /// The value; `None` for a tombstone.
     pub value: Option<Value>,
-    /// What few slots have.
+    /// What only few slots have.
     pub marks: Option<SavedMarks>,
 }
 
-/// What few slots have.
+/// What only few slots have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SavedMarks {
-    /// When the entry dies.
+    /// When the entry expires.
     pub expires: Option<Time>,
-    /// The session that it dies with.
+    /// The session that owns the entry.
     pub owner: Option<Name>,
-    /// The last drop at this path; [`Revision::ZERO`]: none that is remembered.
+    /// The last drop at this path; [`Revision::ZERO`]: none is remembered.
     pub dropped: Revision,
-    /// The last trim of the log at this path: its commit, and the last key that went.
+    /// The last trim of the log at this path: its revision, and the last key that went.
     pub trimmed: Option<(Revision, LogKey)>,
 }
 
 /// A client that numbers its writes, and the answers to it that are remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedClient {
-    /// Who.
+    /// The client's name.
     pub name: Name,
-    /// The highest number it has used.
+    /// The highest number that the client has used.
     pub last: u64,
-    /// When.
+    /// When the client last wrote.
     pub time: Time,
-    /// The answers, by number.
+    /// The remembered answers, by number.
     pub answers: Vec<(u64, Arc<Result<Answer, Refusal>>)>,
 }
 
 impl Checkpoint {
-    /// What it begins with.
+    /// Returns the head of the saved state.
     pub fn head(&self) -> Head {
         let Committed { rev, time, horizon, forgotten, .. } = self.0;
         Head { rev, time, horizon, forgotten: Some(forgotten) }
     }
 
-    /// The digest of the entries, under the key of the settings.
+    /// Returns the digest of the entries, under the key of the settings.
     pub fn digest(&self) -> Digest {
         self.0.tree.summary().digest()
     }
 
-    /// The number of slots.
+    /// Returns the number of slots.
     pub fn slots_len(&self) -> usize {
         self.0.tree.len()
     }
 
-    /// The slots, in path order.
+    /// Returns the slots, in path order.
     pub fn slots(&self) -> impl Iterator<Item = SavedSlot> + '_ {
         self.0.tree.iter().map(Slot::saved)
     }
 
-    /// The number of clients.
+    /// Returns the number of clients.
     pub fn clients_len(&self) -> usize {
         self.0.clients.len()
     }
 
-    /// The clients, in the order of their names.
+    /// Returns the clients, in the order of their names.
     pub fn clients(&self) -> impl Iterator<Item = SavedClient> + '_ {
         self.0.clients.iter().map(|client| {
             let own = |(name, _): &(Name, u64)| name.cmp(&client.name);
@@ -110,13 +110,15 @@ impl Checkpoint {
 }
 
 impl State {
-    /// The state that was saved: `slots` in path order, `clients` in the order of their names.
-    /// What is derived (the digest of each entry, what is found by age or owner, which logs have a
-    /// rule) is made anew, by the settings of now. O(n).
+    /// Makes a state from what was saved: `slots` in path order, `clients` in the order of their
+    /// names. Everything that can be derived (the digest of each entry, the indexes by age and
+    /// owner, the logs that have a rule) is made anew, with the present settings. O(n).
     ///
-    /// Where deletes were compacted is not saved: afterwards each range may have lost something up
-    /// to the horizon, which is true. Where `head` does not say how late the clients wrote that
-    /// were forgotten, the oldest that is remembered tells how late that can have been.
+    /// The places where deletes were compacted are not saved. After loading, each range says that
+    /// it may have lost something up to the horizon, which is true.
+    ///
+    /// If `head` does not say how late the forgotten clients wrote, a limit for that is derived
+    /// from the clients that are remembered.
     pub fn load(
         settings: Settings,
         head: Head,
@@ -147,8 +149,9 @@ impl State {
         let (mut known, mut answers) = (Vec::new(), Vec::new());
         for SavedClient { name, last, time, answers: saved } in clients {
             let mut held = Held::default();
-            // A write that changed nothing was answered with the revision before its commit. Where
-            // the last was refused, all that is known is that it is not behind the saved state.
+            // A write that changed nothing was answered with the revision before its commit, so
+            // take the next one. If the last write was refused, all that is known is that its
+            // commit is not later than the saved state.
             let rev = match saved.last().map(|(_, answer)| &**answer) {
                 Some(Ok(answer)) => answer.rev.next().unwrap_or(answer.rev).min(head.rev),
                 _ => head.rev,
@@ -160,8 +163,9 @@ impl State {
             }
             known.push(Client { name, last, time, rev, held });
         }
-        // Those that were forgotten wrote no later than the one that would be next, so before any
-        // that wrote later than that one.
+        // Clients are forgotten in the order of their last write. So a forgotten client wrote no
+        // later than the remembered client that wrote first, and earlier than any that wrote after
+        // that one.
         let latest = || {
             let next = known.iter().map(|client| client.time).min();
             let later = known.iter().filter(|client| Some(client.time) > next);

@@ -1,4 +1,4 @@
-//! Sessions: who is there, and for how long one who left may come back.
+//! Sessions: which exist, and how long a session outlives its connection.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::mem::take;
@@ -9,40 +9,44 @@ use super::State;
 use crate::request::Refusal;
 use crate::settings::Time;
 
-/// A session starts attached; attached -> leaving when its connection is gone, leaving -> attached
-/// when it comes back; leaving -> over when its grace has passed: then one commit deletes what it
-/// owns, and it is forgotten.
+/// A session's state. It starts attached.
+///
+/// - attached -> leaving: its connection is gone.
+/// - leaving -> attached: the client comes back.
+/// - leaving -> over: its grace has passed. Then one commit deletes what the session owns, and the
+///   session is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Session {
-    /// It has a connection.
+    /// The session has a connection.
     Attached,
-    /// Its connection is gone; it is over at this moment.
+    /// The session's connection is gone; the session is over at this moment.
     Leaving(Time),
 }
 
-/// All sessions, and which of them ends first: that is asked for with each batch, and there may be
-/// a hundred thousand.
+/// All sessions, with an index of which ends first: this is looked up for each batch of writes, and
+/// there may be a hundred thousand sessions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sessions {
     all: BTreeMap<Name, Session>,
-    /// Those that are leaving, by their end.
+    /// The sessions that are leaving, by their end.
     ends: BTreeSet<(Time, Name)>,
-    /// Those of them that owned nothing when they left, by their end: they make room for others.
+    /// The leaving sessions that owned nothing when they left, by their end. They make room for
+    /// others.
     spare: BTreeSet<(Time, Name)>,
 }
 
 impl Sessions {
-    /// When the first of those that are leaving is over.
+    /// Returns when the first leaving session is over.
     pub(super) fn first_end(&self) -> Option<Time> {
         self.ends.first().map(|(end, _)| *end)
     }
 
-    /// The first session that is over.
+    /// Returns the first session that is over at `now`.
     pub(super) fn over(&self, now: Time) -> Option<Name> {
         self.ends.first().filter(|(end, _)| *end <= now).map(|(_, name)| name.clone())
     }
 
-    /// Whether it is not over, or what it owns is still to be deleted.
+    /// Returns whether the session exists: it is not over, or what it owns is still to be deleted.
     pub(super) fn is_there(&self, name: &Name) -> bool {
         self.all.contains_key(name)
     }
@@ -60,7 +64,7 @@ impl Sessions {
         self.end_is_not(name, before);
     }
 
-    /// All that are leaving end so much later.
+    /// Moves the end of every leaving session by `ms` milliseconds.
     fn postpone(&mut self, ms: u64) {
         for session in self.all.values_mut() {
             if let Session::Leaving(end) = session {
@@ -82,24 +86,23 @@ impl Sessions {
     }
 }
 
-/// A session that was opened.
+/// The result of opening a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Its name.
+    /// The session's name.
     pub name: Name,
-    /// Whether it was there before, with everything it owns.
+    /// Whether the session existed before, with everything that it owns.
     pub resumed: bool,
 }
 
 impl State {
-    /// Opens a session: the wanted one when that is still there (the caller closes a connection
-    /// that it may have), otherwise a new one named `fresh`.
+    /// Opens a session: the wanted one if it still exists, otherwise a new one named `fresh`. If
+    /// the wanted session still has a connection, the caller closes that.
     ///
-    /// Where there are as many as may be, one in its grace that owns nothing ends for it: the first
-    /// that left.
+    /// If there are already as many sessions as allowed, a session in its grace that owns nothing
+    /// ends to make room: the one that left first.
     ///
-    /// # Errors
-    /// [`Code::TooManySessions`].
+    /// # Errors [`Code::TooManySessions`].
     pub fn open_session(
         &mut self,
         now: Time,
@@ -124,24 +127,24 @@ impl State {
         Ok(Opened { name: fresh, resumed: false })
     }
 
-    /// The session's connection is gone: its grace begins.
+    /// Notes that the session's connection is gone: its grace begins.
     pub fn detach_session(&mut self, now: Time, name: &Name) {
         let end = now.plus(self.settings.bounds.grace_ms);
         self.leave(name, end);
     }
 
-    /// The session is over now, without grace: the next [`State::housekeep`] deletes what it owns.
+    /// Ends the session now, without grace: the next [`State::housekeep`] deletes what it owns.
     pub fn end_session(&mut self, now: Time, name: &Name) {
         self.leave(name, now);
     }
 
-    /// The clock was set forward by so many milliseconds, in which nobody could come back: they are
-    /// no part of anyone's grace. O(n).
+    /// Extends every grace by `ms` milliseconds. Call this when the clock was set forward by that
+    /// much: nobody could come back in that time, so it must not count as grace. O(n).
     pub fn prolong_graces(&mut self, ms: u64) {
         self.sessions.postpone(ms);
     }
 
-    /// How many sessions there are, attached or in their grace. O(1).
+    /// Returns how many sessions there are, attached or in their grace. O(1).
     pub fn sessions(&self) -> usize {
         self.sessions.all.len()
     }
@@ -155,10 +158,11 @@ impl State {
         }
     }
 
-    /// Ends the first session in its grace that owns nothing; false when there is none.
+    /// Ends the first session in its grace that owns nothing; false if there is none.
     fn make_room(&mut self) -> bool {
         while let Some((_, name)) = self.sessions.spare.pop_first() {
-            // It may own again what was deleted before it left: that was not stored.
+            // The session may own entries again: a commit that deleted them may have been undone
+            // because it could not be stored.
             if !self.owns(&name) {
                 self.sessions.remove(&name);
                 return true;
@@ -171,12 +175,12 @@ impl State {
         self.committed.owned.range(|owned| owned.place(name)).next().is_some()
     }
 
-    /// Gives every owner of an entry a session in its grace: at a start from a store.
+    /// Gives every owner of an entry a session in its grace. Call this at a start from a store.
     pub fn await_owners(&mut self, now: Time) {
         self.admit_owners(now.plus(self.settings.bounds.grace_ms));
     }
 
-    /// Gives every owner that has no session one that is over at `end`.
+    /// Gives every owner without a session one that is over at `end`.
     pub(super) fn admit_owners(&mut self, end: Time) {
         for owned in self.committed.owned.iter() {
             if !self.sessions.all.contains_key(&owned.owner) {

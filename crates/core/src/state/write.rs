@@ -1,4 +1,4 @@
-//! From a request to a commit: all of it, or nothing.
+//! From a request to a commit: either all of the request is done, or nothing.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -21,32 +21,33 @@ use crate::request::{Answer, Author, Refusal, Request};
 use crate::settings::Time;
 use crate::slot::Slot;
 
-/// What a request comes to when all of its conditions hold.
+/// What a request does if all of its conditions hold.
 #[derive(Default)]
 struct Plan {
     effects: Vec<Effect>,
     paths: Vec<Path>,
-    /// At most so many entries and bytes more than now.
+    /// An upper limit of how many entries and bytes are added.
     growth: (u64, u64),
-    /// Puts of entries that the session owns.
+    /// The number of puts of entries that the session owns.
     owned: u64,
     /// The furthest key that a step trims to.
     trimmed: Option<LogKey>,
-    /// Keys that trims take one by one.
+    /// The number of keys that trims take one by one.
     singly: usize,
-    /// What the first so many effects come to, where a step has asked.
+    /// A trial state and how many of the effects it has; made when a step needs it.
     tried: Option<Box<(State, usize)>>,
 }
 
 impl State {
-    /// Requests that [`State::fetch`] is best given at a time: enough that their reads from memory
-    /// overlap, few enough that what the first has brought is still there for the last.
+    /// The best number of requests for one call of [`State::fetch`]: enough that their reads from
+    /// memory overlap, and few enough that what was fetched first is still in the cache at the end.
     pub const FETCHED: usize = 64;
 
     /// Brings what these requests will touch into the processor's caches, for all of them together,
     /// so that [`State::write`] does not wait for memory: see
-    /// [`Map::fetch`](crate::map::Map::fetch). Gives a hint for each, that [`State::write_at`]
-    /// takes. Only ever an optimization, and only for those that begin with a put; O(log n).
+    /// [`Map::fetch`](crate::map::Map::fetch). Returns a hint for each request, which
+    /// [`State::write_at`] takes. This is only an optimization, and only for requests that begin
+    /// with a put. O(log n) for each.
     pub fn fetch<'a, R>(&'a self, requests: R) -> Vec<Hint>
     where
         R: Iterator<Item = &'a Request> + Clone,
@@ -61,24 +62,28 @@ impl State {
             .collect()
     }
 
-    /// When the newest commit was made. No later one is of an earlier time, so a clock that the
-    /// tree is told the time by goes on from here: were it behind, nothing that is written would
-    /// grow older until it is here again.
+    /// Returns the time of the newest commit. No later commit has an earlier time.
+    ///
+    /// So the clock that the tree gets its time from must continue from here. If it were behind,
+    /// all new commits would get this time, and nothing that is written would age until the clock
+    /// has caught up.
     pub fn time(&self) -> Time {
         self.committed.time
     }
 
-    /// Commits a request, or refuses it. A numbered write that changes nothing, or is refused with
-    /// a code that [`Code::uses_seq`], makes a commit too, without effects: the memory of its
-    /// answer is part of the state. Any other refusal is not remembered, and leaves the number to
-    /// the next.
+    /// Commits a request, or refuses it.
+    ///
+    /// A numbered write that changes nothing, or that is refused with a code for which
+    /// [`Code::uses_seq`] is true, makes a commit without effects, because the memory of its answer
+    /// is part of the state. Any other refusal is not remembered; the next write may use the same
+    /// number.
     ///
     /// Cost: O(log n) for each change, and for a drop or a trim what it removes.
     pub fn write(&mut self, now: Time, author: &Author, request: &Request) -> Outcome {
         self.write_at(Hint::default(), now, author, request.clone())
     }
 
-    /// As [`State::write`], with a hint from [`State::fetch`].
+    /// Does what [`State::write`] does, with a hint from [`State::fetch`].
     pub fn write_at(
         &mut self,
         hint: Hint,
@@ -159,15 +164,15 @@ impl State {
         Ok(plan)
     }
 
-    /// Whether the session is still there, and what it owns can still go in one commit when it is
-    /// over.
+    /// Checks that the session still exists, and that everything it then owns can still be deleted
+    /// in one commit at its end.
     fn may_own(&self, author: &Author, plan: &Plan) -> Result<(), Refusal> {
         let Some(session) = author.session.as_ref().filter(|_| plan.owned > 0) else {
             return Ok(());
         };
         if !self.sessions.is_there(session) {
-            // Another connection has taken it over and ended it, while this was on its way: nobody
-            // would delete what it owns.
+            // Another connection has taken the session over and ended it while this request was on
+            // its way: nobody would delete what it owns.
             let message = "the session is over, and with it what it owned";
             return Err(Refusal::new(Code::SessionTaken, message));
         }
@@ -179,7 +184,7 @@ impl State {
         if now + plan.owned <= most {
             return Ok(());
         }
-        // The bound is near: now it matters how many of them it has already.
+        // The bound is near: count how many of the entries the session owns already.
         let tree = &self.committed.tree;
         let is_new = |effect: &&Effect| match effect {
             Effect::Put { path, owner: Some(_), .. } => {
@@ -190,7 +195,8 @@ impl State {
         if now + plan.effects.iter().filter(is_new).count() as u64 <= most {
             return Ok(());
         }
-        // And how many of these go in the same commit, or come twice.
+        // Still too many: apply the effects to a copy, because they may also delete entries, or put
+        // one twice.
         let then = count(&self.trial(&plan.effects));
         if then > most && then > now {
             let message = format!(
@@ -201,9 +207,9 @@ impl State {
         Ok(())
     }
 
-    /// What these effects would come to.
+    /// Returns the state that these effects would lead to.
     fn trial(&self, effects: &[Effect]) -> State {
-        // Without who is there now, of whom there may be many.
+        // Leave out the sessions: there may be many, and the effects do not need them.
         let mut trial = State {
             settings: self.settings.clone(),
             hasher: self.hasher.clone(),
@@ -253,12 +259,12 @@ impl State {
         plan: &mut Plan,
     ) -> Result<(), Refusal> {
         let tree = &self.committed.tree;
-        // A step that does nothing is left out; behind another step of the same request it stays,
-        // because that one may have given it something to do.
+        // A step that does nothing is left out. Behind another step of the same request it stays,
+        // because that step may have given it something to do.
         let first = plan.effects.is_empty();
         match change {
             Do::Put { path, value, ttl_ms, ephemeral } => {
-                // An update is one descent: what is there now is looked up only if it matters.
+                // An update should take one descent: look up the present entry only if it matters.
                 let live = || tree.get(&path).is_some_and(|slot| slot.is_live());
                 if LogKey::of(&path).is_some() && !live() {
                     let message = format!("{path} has the form of a log key: append gives these");
@@ -305,8 +311,8 @@ impl State {
         }
     }
 
-    /// Whether a trim to `to` may go in one commit with what is planned. One that stops short of an
-    /// earlier one takes each key by itself, and nobody writes meanwhile.
+    /// Checks that a trim up to `to` may go into one commit with what is planned. A trim that stops
+    /// short of an earlier one takes each key separately, and nobody can write in the meantime.
     fn fits_singly(&self, log: &Path, to: LogKey, plan: &mut Plan) -> Result<(), Refusal> {
         let mark = |state: &State| state.committed.mark(log).filter(|mark| *mark > to);
         if mark(self).is_none() && plan.trimmed <= Some(to) {
@@ -329,8 +335,8 @@ impl State {
         Ok(())
     }
 
-    /// Whether the tree stays within its bounds. A request that also removes is applied to a copy
-    /// to be sure, but only when the bound is near.
+    /// Checks that the tree stays within its bounds. A request that also removes entries is applied
+    /// to a copy to be sure, but only when the bound is near.
     fn fits(&self, plan: &Plan) -> Result<(), Refusal> {
         let bounds = &self.settings.bounds;
         let over = |live: u64, bytes: u64| live > bounds.entries || bytes > bounds.bytes;
@@ -339,7 +345,7 @@ impl State {
         if (entries, bytes) == (0, 0) || !over(now.live + entries, now.bytes + bytes) {
             return Ok(());
         }
-        // The bound is near: now it matters how many of the puts are updates.
+        // The bound is near: count how many of the puts are updates.
         let tree = &self.committed.tree;
         let is_new = |effect: &&Effect| match effect {
             Effect::Put { path, .. } => !tree.get(path).is_some_and(Slot::is_live),

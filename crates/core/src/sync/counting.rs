@@ -1,4 +1,4 @@
-//! Counting: the digests of views that are too large for one `sync`, and what that may take.
+//! Counting the digests of views that are too large for one `sync`, within a budget.
 
 use alloc::vec::Vec;
 
@@ -7,26 +7,29 @@ use onetree_protocol::{Digest, Path, View};
 
 use crate::snapshot::Snapshot;
 
-/// The digests of views at one revision, walked a piece at a time. It holds the snapshot that they
-/// are of, and meanwhile no live delta is sent: who is further than that has no use for them.
+/// The digests of views at one revision, counted a piece at a time. It holds the snapshot of that
+/// revision. Meanwhile no live delta is sent, because a mirror that has moved on has no use for the
+/// digest.
 #[derive(Debug)]
 pub(super) struct Counting {
     settled: Snapshot,
-    /// What it comes to.
+    /// The frame that results.
     sync: Sync,
-    /// Those that have no digest yet, the next one last.
+    /// The numbers of the subscriptions that have no digest yet. The next one is last.
     missing: Vec<u32>,
-    /// Of the next one: what was counted so far, and up to where.
+    /// For the next subscription: the digest of what was counted so far, and the path where that
+    /// ends.
     digest: Digest,
     after: Option<Path>,
-    /// Whether a client has asked for it.
+    /// Whether a client has asked for the digests.
     pub(super) asked: bool,
-    /// Slots that may still be looked at.
+    /// How many slots may still be looked at.
     budget: usize,
 }
 
 impl Counting {
-    /// Counts those of `sync`, which is of `settled`, that have no digest there and are `wanted`.
+    /// Begins to count the digests that `sync`, which was made of `settled`, lacks and that are
+    /// `wanted`.
     pub(super) fn new(
         settled: &Snapshot,
         sync: &Sync,
@@ -47,13 +50,14 @@ impl Counting {
         }
     }
 
-    /// Which one is counted now; `None`: all are.
+    /// Returns the subscription that is being counted; `None` when all are done.
     pub(super) fn next(&self) -> Option<u32> {
         self.missing.last().copied()
     }
 
-    /// Goes on with the next one, whose view it is. Of what may be looked at in this turn, `left`,
-    /// what was is taken away. False: no more may be looked at altogether.
+    /// Continues with the next subscription, whose view is `view`. `left` is what this turn may
+    /// still look at; the slots that were looked at are subtracted from it. Returns false when the
+    /// budget is used up.
     pub(super) fn step(&mut self, view: &View, left: &mut usize) -> bool {
         let most = self.budget.min(*left);
         let mut rest = most;
@@ -71,7 +75,7 @@ impl Counting {
         counted || self.budget > 0
     }
 
-    /// A mirror is not what it was, or not there any more.
+    /// Leaves out a subscription that has begun again, or has ended.
     pub(super) fn leave_out(&mut self, id: u32) {
         if self.next() == Some(id) {
             (self.digest, self.after) = (Digest::default(), None);
@@ -80,45 +84,45 @@ impl Counting {
         self.sync.digests.retain(|(named, _)| *named != id);
     }
 
-    /// What it came to.
+    /// Returns the frame that results.
     pub(super) fn into_sync(self) -> Sync {
         self.sync
     }
 }
 
-/// A view that has more slots than one `sync` may walk through. What each heartbeat may walk is
+/// A view that has more slots than one `sync` may walk. The slots that each heartbeat may walk are
 /// saved up for it.
 #[derive(Debug)]
 pub(super) struct Large {
     pub(super) sub: u32,
     saved: usize,
-    /// What it takes, as far as is known.
+    /// How many slots are needed, as far as is known.
     wanted: usize,
 }
 
 impl Large {
-    /// One that takes more than `scan`.
+    /// Returns a subscription whose view needs more than `scan` slots.
     pub(super) fn new(sub: u32, scan: usize) -> Large {
         Large { sub, saved: 0, wanted: 2 * scan }
     }
 
-    /// Saves up `scan` more; whether that is enough.
+    /// Saves up `scan` more slots. Returns whether there are now enough.
     pub(super) fn save(&mut self, scan: usize) -> bool {
         self.saved = self.saved.saturating_add(scan);
         self.saved >= self.wanted
     }
 
-    /// All that was saved up.
+    /// Takes all slots that were saved up.
     pub(super) fn spend(&mut self) -> usize {
         core::mem::take(&mut self.saved)
     }
 
-    /// That was not enough.
+    /// Notes that the slots saved up were not enough: the next attempt needs twice as many.
     pub(super) fn want_more(&mut self) {
         self.wanted = self.wanted.saturating_mul(2);
     }
 
-    /// What was not walked is there for the next heartbeat.
+    /// Keeps the slots that the counting did not use for the next heartbeat.
     pub(super) fn give_back(&mut self, counting: &Counting) {
         self.saved = counting.budget.min(self.wanted);
     }

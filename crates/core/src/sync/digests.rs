@@ -1,4 +1,4 @@
-//! The digests of a connection's mirrors: those of a heartbeat, and those that a client asks for.
+//! The digests of a connection's mirrors: for heartbeats, and when a client asks for them.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -13,12 +13,17 @@ use super::walk::Walk;
 use crate::snapshot::Snapshot;
 
 impl Feed {
-    /// Where the mirrors are: every live delta up to `settled` has been sent, so all live ones are
-    /// there, and these are the digests that they must have. An `every_ms` mirror is there too
-    /// unless something of it waits for its interval. What must be walked takes turns: what has no
-    /// digest in one `sync`, or is not named because it was not seen whether it is there, as others
-    /// have used up what may be walked, is the first in the next. So is who comes behind those that
-    /// one may name.
+    /// Returns the `sync` frame: which mirrors are at the revision of `settled`, and which digests
+    /// they must have.
+    ///
+    /// The caller has sent every live delta up to `settled`, so all live mirrors are there. An
+    /// `every_ms` mirror is there too, unless some change to it waits for its interval.
+    ///
+    /// Digests that require a walk take turns, because one `sync` may walk only
+    /// [`FeedLimits::digest_scan`](super::FeedLimits::digest_scan) slots. When that is used up, the
+    /// next `sync` begins with the first mirror that got no digest, or that is not named because it
+    /// could not be seen whether it is there. The same holds for the first mirror beyond the number
+    /// that one `sync` may name.
     pub fn sync(&mut self, settled: &Snapshot) -> Sync {
         let (scan, from, live) = (self.limits.digest_scan, self.counts_from, self.live);
         let most = self.limits.digests;
@@ -44,7 +49,8 @@ impl Feed {
                     there.filter(|there| *there).map(|_| settled.digest(&sub.view, &mut left));
                 digests.extend(digest.map(|digest| (id, digest)));
                 if left == 0 && there != Some(false) && digest.flatten().is_none() {
-                    // One that had all of it is too large, and would come no further.
+                    // This view alone has used up the whole limit: it is too large, and would get
+                    // no further next time.
                     let all = before == scan;
                     next.get_or_insert(if all { id.wrapping_add(1) } else { id });
                     if all && digest.is_some() && sub.view.tail.is_none() && large.is_none() {
@@ -61,24 +67,26 @@ impl Feed {
         Sync { id: None, rev, digests }
     }
 
-    /// [`Feed::sync`] at a heartbeat. A view that alone has more than one may walk is counted for
-    /// itself, when the heartbeats have saved up enough: then [`Feed::poll`] goes on with it, and
-    /// gives a further `sync`.
+    /// Returns [`Feed::sync`] for a heartbeat.
+    ///
+    /// A view that alone has more slots than one `sync` may walk is counted separately, when enough
+    /// heartbeats have saved up for it. [`Feed::poll`] then counts it, and yields a further `sync`.
     pub fn heartbeat(&mut self, settled: &Snapshot) -> Sync {
         let sync = self.sync(settled);
         self.save_up(settled, &sync);
         sync
     }
 
-    /// Counts the digests that `sync` has none for, though there is one, in the turns of
-    /// [`Feed::poll`]: a client has asked, and `sync` was made and sent just now, of `settled`.
-    /// False: there are none.
+    /// Begins to count, in the turns of [`Feed::poll`], the digests that `sync` lacks although the
+    /// views have one. Call this when a client has asked and `sync` was just made of `settled` and
+    /// sent. Returns false if there is nothing to count.
     pub fn count(&mut self, settled: &Snapshot, sync: &Sync) -> bool {
         let counted = |id| self.subs.get(id).is_some_and(|sub| sub.view.tail.is_none());
         let counting = Counting::new(settled, sync, true, usize::MAX, counted);
         let begun = counting.next().is_some();
         if begun {
-            // That of a heartbeat begins anew, at the next one.
+            // The counting that a heartbeat began is given up; it begins anew at the next
+            // heartbeat.
             let before = self.counting.replace(Box::new(counting));
             if let (Some(before), Some(large)) = (before.filter(|it| !it.asked), &mut self.large) {
                 large.give_back(&before);
@@ -87,14 +95,15 @@ impl Feed {
         begun
     }
 
-    /// Saves up for the large one what a heartbeat may walk, and begins when that is enough.
+    /// Saves up one heartbeat's slots for the large view, and begins to count it when that is
+    /// enough.
     fn save_up(&mut self, settled: &Snapshot, sync: &Sync) {
         let Some(large) = &mut self.large else { return };
         if !large.save(self.limits.digest_scan) || self.counting.is_some() {
             return;
         }
         if !sync.digests.iter().any(|(id, _)| *id == large.sub) {
-            // It is not there: another one may be.
+            // The mirror is not at this revision: let another large view have its turn.
             self.next_large();
         } else {
             let only = Sync { id: None, rev: sync.rev, digests: alloc::vec![(large.sub, None)] };
@@ -103,14 +112,15 @@ impl Feed {
         }
     }
 
-    /// The large one has had its turn: the next one is that behind it.
+    /// The large view has had its turn: the next `sync` begins with the subscription behind it.
     fn next_large(&mut self) {
         if let Some(large) = self.large.take() {
             self.counts_from = large.sub.wrapping_add(1);
         }
     }
 
-    /// One turn of counting; the step that comes of it, if one does. Without `hold` it ends.
+    /// Takes one turn of counting. Returns the step that results from it, if any. Without `hold`
+    /// the counting ends.
     pub(super) fn count_on(
         &mut self,
         mut counting: Box<Counting>,
@@ -143,7 +153,7 @@ impl Feed {
         }
         let asked = counting.asked;
         let mut sync = counting.into_sync();
-        // Those that have gone on meanwhile are told nothing.
+        // Leave out the mirrors that have moved on in the meantime.
         let (rev, subs) = (sync.rev, &self.subs);
         sync.digests.retain(|(id, _)| subs.get(*id).is_some_and(|sub| sub.is_at(rev)));
         match asked {
@@ -156,7 +166,7 @@ impl Feed {
         }
     }
 
-    /// A subscription is not what it was: what was counted of it is of no use.
+    /// Notes that a subscription has ended or begun again: what was counted for it is of no use.
     pub(super) fn leave_out(&mut self, sub: u32) {
         if let Some(counting) = &mut self.counting {
             counting.leave_out(sub);
@@ -166,9 +176,9 @@ impl Feed {
 }
 
 impl Subscription {
-    /// Whether the mirror is where the tree is in `settled`, when all live deltas up to `live` are
-    /// sent. `None`: `left` slots were not enough to see that; those that were looked at are taken
-    /// away.
+    /// Returns whether the mirror is at the revision of `settled`, given that all live deltas up to
+    /// `live` are sent. `None`: `left` slots were not enough to find out. The slots that were
+    /// looked at are subtracted from `left`.
     fn is_there(&mut self, settled: &Snapshot, live: Revision, left: &mut usize) -> Option<bool> {
         let now = settled.rev();
         match &mut self.cursor {
@@ -194,12 +204,13 @@ impl Subscription {
         }
     }
 
-    /// Whether the mirror, of which a `sync` at `rev` was sent, has not gone on since.
+    /// Returns whether the mirror, for which a `sync` at the revision `at` was sent, is still at
+    /// that revision.
     fn is_at(&self, at: Revision) -> bool {
         match &self.cursor {
             Cursor::Live { rev } => *rev <= at,
             Cursor::Paced { rev, .. } => *rev == at,
-            // It was to go on, and has not been told anything yet.
+            // It is to move on, but nothing of that was sent yet.
             Cursor::Behind { from, sent, .. } => *from == at && !*sent,
             Cursor::Refreshing { .. } => false,
         }

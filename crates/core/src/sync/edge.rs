@@ -6,31 +6,37 @@ use onetree_protocol::{LogKey, Path, Revision};
 
 use crate::snapshot::Snapshot;
 
-/// Where the tail of a log begins: counted from the end, in as many goes as it takes, and then
-/// kept, as to count costs as much as to read. What is counted over newer and newer snapshots is
-/// the newest of what was there meanwhile.
+/// The edge of a log's tail: the last key that a `tail` view leaves out.
+///
+/// The edge is found by counting entries from the end of the log, in as many steps as that takes.
+/// It is then kept, because counting costs as much as reading. A count may continue over newer
+/// snapshots. It continues from where it stopped, so entries that were appended in the meantime are
+/// in the tail in addition to those counted.
 #[derive(Debug)]
 pub(super) struct Edge {
     log: Path,
     stage: Stage,
-    /// The snapshot last looked at.
+    /// The revision of the snapshot last looked at.
     rev: Revision,
-    /// Slots looked at for it, less those read since. While there are some it stands in newer
-    /// snapshots too, and the log shows what has come on top.
+    /// How many slots were looked at to find the edge, less the slots that were read since. While
+    /// this is above 0 the edge is kept for newer snapshots too, and the log also shows the entries
+    /// that were appended since.
     worth: usize,
 }
 
+/// Begins as `Counting`, or as `Found` if the log has no more than the tail's number of entries.
 /// `Counting` -> `Found`.
 #[derive(Debug)]
 enum Stage {
-    /// So many entries more are in the tail; the slots from `before` on are counted.
+    /// `more` entries still fit into the tail; everything from the path `before` on is counted.
     Counting { more: usize, before: Option<Path> },
     /// The last key that the tail leaves out.
     Found(Option<LogKey>),
 }
 
 impl Edge {
-    /// The edge of `log` in `now`: `known`, if that is it and is still good, or one to be counted.
+    /// Returns the edge of `log` in the snapshot `now`: `known` if it is of this log and still
+    /// good, otherwise a new one.
     pub(super) fn of(known: Option<Edge>, log: &Path, tail: usize, now: &Snapshot) -> Edge {
         let rev = now.rev();
         if let Some(edge) = known.filter(|edge| edge.log == *log) {
@@ -48,8 +54,9 @@ impl Edge {
         Edge { log: log.clone(), stage, rev, worth: 0 }
     }
 
-    /// The last key that the tail leaves out, of those above `since`. The outer `None`: `left`
-    /// slots were not enough to find it, go on with more. Those that were looked at are taken away.
+    /// Returns the last key that the tail leaves out, among those above `since`. The outer `None`:
+    /// `left` slots were not enough to find it; call again with more. The slots that were looked at
+    /// are subtracted from `left`.
     pub(super) fn hidden(
         &mut self,
         now: &Snapshot,
@@ -93,7 +100,7 @@ impl Edge {
         found
     }
 
-    /// A slot was read.
+    /// Notes that the walk has read a slot.
     pub(super) fn read(&mut self) {
         if matches!(self.stage, Stage::Found(_)) {
             self.worth = self.worth.saturating_sub(1);

@@ -1,4 +1,5 @@
-//! One connection's subscriptions: what to send next so that each mirror is right.
+//! One connection's subscriptions, and what to send next so that each mirror becomes and stays
+//! right.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -19,73 +20,81 @@ use crate::request::Refusal;
 use crate::settings::Time;
 use crate::snapshot::Snapshot;
 
-/// One connection's subscriptions, each a cursor into the one tree. It has no queue: live deltas
-/// come from a bounded outbox that belongs to the caller, and everything else is computed from a
-/// snapshot when the socket has room for it.
+/// All subscriptions of one connection. Each has a cursor into the one tree.
 ///
-/// Nothing is lost between the two because of an order that the caller keeps: a subscription is
-/// put into the index ([`Step::Register`]) *before* the snapshot is loaded that its refresh ends
-/// with, and a snapshot is published *before* its commit looks into the index. What is committed
-/// after the snapshot finds the subscription; what is found and is not above a mirror's revision,
-/// the mirror skips.
+/// A feed has no queue of changes. Live deltas come from a bounded outbox that belongs to the
+/// caller. Everything else is computed from a snapshot when the socket has room for it.
+///
+/// No change is lost between the live deltas and the snapshots, because the caller keeps this
+/// order:
+///
+/// 1. A subscription is put into the index ([`Step::Register`]) *before* the caller loads the
+///    snapshot that ends its refresh.
+/// 2. A snapshot is published *before* the index is searched for the subscriptions that its commit
+///    concerns.
+///
+/// So every commit after the snapshot finds the subscription. A commit that finds the subscription
+/// but is not above the mirror's revision is skipped by the mirror.
 #[derive(Debug)]
 pub struct Feed {
     pub(super) limits: FeedLimits,
     pub(super) subs: Subscriptions,
-    /// The last live delta that was sent, or `sync`: every live mirror is there or further.
+    /// The revision of the last live delta, or `sync`, that was sent: every live mirror is there or
+    /// further.
     pub(super) live: Revision,
-    /// The subscription that had the last turn.
+    /// The number of the subscription that had the last turn.
     turn: u32,
-    /// What its turn came to, as far as it was not taken yet.
+    /// Steps that the last turn produced and that the caller has not taken yet.
     ready: VecDeque<Step>,
-    /// The subscription with whose digest the next `sync` begins.
+    /// The number of the subscription that the next `sync` begins with.
     pub(super) counts_from: u32,
-    /// Whether some of them may hold a snapshot.
+    /// Whether some subscriptions may hold a snapshot.
     held: bool,
     /// Digests that are being counted, in the turns of [`Feed::poll`].
     pub(super) counting: Option<Box<Counting>>,
-    /// One that no single `sync` can count.
+    /// A subscription whose view no single `sync` can count.
     pub(super) large: Option<Box<Large>>,
 }
 
-/// What a [`Feed`] may do; by default nothing.
+/// The limits of a [`Feed`]. By default all are 0: nothing is allowed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FeedLimits {
-    /// Subscriptions.
+    /// The most subscriptions.
     pub subscriptions: usize,
-    /// Base paths and patterns of all subscriptions, bytes.
+    /// The most bytes of base paths and patterns of all subscriptions.
     pub view_bytes: usize,
-    /// Segments of all patterns of all subscriptions.
+    /// The most segments of all patterns of all subscriptions.
     pub pattern_segments: usize,
-    /// About so many bytes for each frame of a refresh.
+    /// The approximate size of each frame of a refresh, in bytes.
     pub frame_bytes: usize,
-    /// Slots that may be walked through for one `sync`, and for the digest of one `fresh`; and as
-    /// many again for each heartbeat, saved up for a view that has more.
+    /// The most slots that may be walked for one `sync`, and for the digest of one `fresh`. As many
+    /// again are saved up at each heartbeat for a view that has more slots than that.
     pub digest_scan: usize,
-    /// Mirrors that one `sync` may name.
+    /// The most mirrors that one `sync` may name.
     pub digests: usize,
-    /// Slots that one [`Feed::poll`] may look at: then others have their turn. At least one. In a
-    /// view with patterns a slot counts once more for each 16 segments of all of these.
+    /// The most slots that one [`Feed::poll`] may look at before others have their turn; 0 counts
+    /// as 1. In a view with patterns a slot counts once more for each 16 segments of all patterns.
     pub turn_slots: usize,
 }
 
-/// What to do next.
+/// What the caller has to do next.
 #[derive(Debug)]
 pub enum Step {
-    /// Send this.
+    /// Send this frame.
     Frame(ServerFrame),
-    /// What [`Feed::count`] has begun is done: the answer to those who asked.
+    /// The counting that [`Feed::count`] began is done: send this answer to those who asked.
     Counted(Sync),
     /// Put the subscription into the index, then poll again.
     Register(Interest),
     /// Take the subscription out of the index.
     Unregister(Interest),
-    /// Nothing: enough was looked at for one turn. Poll again, when others had theirs.
+    /// Send nothing: enough slots were looked at for one turn. Poll again when others had their
+    /// turn.
     Pause,
 }
 
 impl Step {
-    /// Whether this is a frame of a refresh or a folded delta of `sub`.
+    /// Returns whether this is a frame of a refresh, or a folded delta, of `sub`.
     fn is_about(&self, sub: u32) -> bool {
         match self {
             Step::Frame(ServerFrame::Refresh(f)) => f.sub == sub,
@@ -96,14 +105,14 @@ impl Step {
         }
     }
 
-    /// Whether this puts `sub` into the index.
+    /// Returns whether this puts `sub` into the index.
     fn registers(&self, sub: u32) -> bool {
         matches!(self, Step::Register(interest) if interest.sub == sub)
     }
 }
 
 impl Feed {
-    /// A connection without subscriptions.
+    /// Returns the feed of a connection without subscriptions.
     pub fn new(limits: FeedLimits) -> Feed {
         Feed {
             limits,
@@ -118,20 +127,20 @@ impl Feed {
         }
     }
 
-    /// The number of subscriptions.
+    /// Returns the number of subscriptions.
     pub fn len(&self) -> usize {
         self.subs.len()
     }
 
-    /// Whether there are no subscriptions.
+    /// Returns whether there are no subscriptions.
     pub fn is_empty(&self) -> bool {
         self.subs.len() == 0
     }
 
     /// Adds a subscription; [`Feed::poll`] then refreshes it.
     ///
-    /// # Errors
-    /// [`Code::SubInUse`], [`Code::TooManySubscriptions`].
+    /// # Errors [`Code::SubInUse`] if the number is in use; [`Code::TooManySubscriptions`] if a
+    /// limit on the number of subscriptions or on the size of their views would be passed.
     pub fn subscribe(&mut self, sub: &Sub, now: &Snapshot) -> Result<(), Refusal> {
         if self.subs.contains(sub.sub) {
             let message = format!("subscription {} is there already", sub.sub);
@@ -160,20 +169,20 @@ impl Feed {
         Ok(())
     }
 
-    /// Ends a subscription; what has to be taken out of the index.
+    /// Ends a subscription. Returns what the caller has to take out of the index, if anything.
     ///
-    /// # Errors
-    /// [`Code::NoSuchSub`].
+    /// # Errors [`Code::NoSuchSub`].
     pub fn unsubscribe(&mut self, sub: u32) -> Result<Option<Interest>, Refusal> {
         let gone = self.subs.remove(sub).ok_or_else(|| no_such(sub))?;
         self.leave_out(sub);
-        // A registration that was not taken yet must not come after the end.
+        // Make sure that a registration which the caller has not taken yet does not come after the
+        // end.
         let registered = gone.registered && !self.ready.iter().any(|step| step.registers(sub));
         self.ready.retain(|step| !step.is_about(sub) && !step.registers(sub));
         Ok(registered.then(|| gone.interest(sub)))
     }
 
-    /// Everything of this connection that stands in the index.
+    /// Returns everything of this connection that is in the index.
     pub fn registered(&self) -> impl Iterator<Item = Interest> {
         let there = self.subs.iter().filter(|(id, sub)| {
             sub.registered && !self.ready.iter().any(|step| step.registers(*id))
@@ -185,7 +194,8 @@ impl Feed {
         there.map(|(id, sub)| sub.interest(id)).chain(leaving)
     }
 
-    /// The same view as that of `sub`, which others have too: it is kept instead of its own.
+    /// Replaces the view of `sub` by `view` if they are equal, so that many subscriptions share one
+    /// copy of a view.
     pub fn share(&mut self, sub: u32, view: &Arc<View>) {
         self.subs.with(sub, |sub| {
             if sub.view == *view {
@@ -194,7 +204,7 @@ impl Feed {
         });
     }
 
-    /// Starts a subscription again, from nothing.
+    /// Starts the refresh of a subscription again, from nothing.
     ///
     /// # Errors
     /// [`Code::NoSuchSub`].
@@ -209,14 +219,17 @@ impl Feed {
         restarted.ok_or_else(|| no_such(sub))
     }
 
-    /// Whether live deltas may be sent now; otherwise they wait in the outbox. Not while a mirror
-    /// is being brought to a revision behind which it then takes them: until its `fresh` is taken,
-    /// which may come some steps after it was made. And not while digests are counted.
+    /// Returns whether live deltas may be sent now; otherwise they wait in the outbox.
+    ///
+    /// They wait while some mirror is being brought to a revision from which on it takes live
+    /// deltas. That lasts until the caller has taken the mirror's `fresh`, which may be some steps
+    /// after it was made. They also wait while digests are being counted.
     pub fn takes_live(&self) -> bool {
         self.ready.is_empty() && !self.subs.any_holds_live() && self.counting.is_none()
     }
 
-    /// Whether any mirror needs a live delta of `rev`; then also those of all later ones.
+    /// Returns whether any mirror needs the live delta of `rev`. If so, some mirror also needs all
+    /// later live deltas.
     pub fn needs_live(&self, rev: Revision) -> bool {
         let behind = |sub: &Subscription| match sub.cursor {
             Cursor::Live { rev: at } => at.max(self.live) < rev,
@@ -225,9 +238,9 @@ impl Feed {
         self.subs.iter().any(|(_, sub)| behind(sub))
     }
 
-    /// The revision above which some mirror needs every live delta, see [`Feed::needs_live`];
-    /// `None` while none takes any. O(subscriptions), but as a rule the first that takes them is at
-    /// that revision.
+    /// Returns the revision above which some mirror needs every live delta (see
+    /// [`Feed::needs_live`]); `None` while no mirror takes live deltas. O(subscriptions), but
+    /// usually the first live mirror already gives the answer.
     pub fn live_above(&self) -> Option<Revision> {
         let mut least = None;
         for (_, sub) in self.subs.iter() {
@@ -240,7 +253,7 @@ impl Feed {
         least
     }
 
-    /// A live delta of `rev` is about to be sent. False: no mirror needs it, leave it out.
+    /// Call this before sending the live delta of `rev`. False: no mirror needs it, do not send it.
     pub fn handle_live(&mut self, rev: Revision) -> bool {
         let needed = self.needs_live(rev);
         if needed {
@@ -249,8 +262,9 @@ impl Feed {
         needed
     }
 
-    /// The outbox has overflowed: live deltas above those sent are lost, and will be folded. Who
-    /// was about to go on with them needs what is behind the snapshot that it has begun with, too.
+    /// Call this when the outbox has overflowed: live deltas above those already sent are lost, and
+    /// are replaced by folded deltas. A mirror that was about to continue with live deltas also
+    /// needs what was committed after the snapshot of its present round.
     pub fn handle_overflow(&mut self) {
         let live = self.live;
         self.subs.each(|_, sub| match &mut sub.cursor {
@@ -265,7 +279,7 @@ impl Feed {
         });
     }
 
-    /// When the next interval of an `every_ms` subscription is over.
+    /// Returns when the next interval of an `every_ms` subscription is over.
     pub fn next_due(&self) -> Option<Time> {
         if !self.subs.any_paced() {
             return None;
@@ -277,16 +291,21 @@ impl Feed {
         due.min()
     }
 
-    /// Whether [`Feed::poll`] has something to do apart from intervals.
+    /// Returns whether [`Feed::poll`] has work to do now, rather than at the next interval.
     pub fn is_catching_up(&self) -> bool {
         !self.ready.is_empty() || self.subs.any_moving() || self.counting.is_some()
     }
 
-    /// The next step for the mirrors that are being brought to the present; they take turns.
-    /// `None`: there is nothing to do. `latest` is called at most once, and must give a snapshot
-    /// that was published when it was called. `hold` says whether a snapshot may be kept until the
-    /// next call: then a sweep needs one round; if not, all that were kept go, and what is being
-    /// counted ends. It looks at no more than [`FeedLimits`] say.
+    /// Returns the next step for the mirrors that are being brought to the present; the mirrors
+    /// take turns. `None`: there is nothing to do.
+    ///
+    /// - `latest` is called at most once. It must return a snapshot that is the newest published
+    ///   one at the time of that call.
+    /// - `hold` says whether snapshots may be kept until the next call. If they may, a sweep needs
+    ///   one round. If not, the feed gives up all snapshots that it holds, and the counting of
+    ///   digests ends.
+    ///
+    /// A poll looks at no more slots than [`FeedLimits`] allow.
     pub fn poll(
         &mut self,
         now: Time,
@@ -317,7 +336,7 @@ impl Feed {
                 }
             }
             let Some(id) = self.subs.next_moving(self.turn) else {
-                // Most connections have nothing to do most of the time.
+                // Most connections have nothing to do most of the time: give the memory back.
                 self.ready = VecDeque::new();
                 return None;
             };
@@ -330,7 +349,7 @@ impl Feed {
             let (scan, ready) = (self.limits.digest_scan, &mut self.ready);
             let step = |sub: &mut Subscription| sub.step(turn, snapshot, scan, &mut left, ready);
             let over = self.subs.with(id, step)?;
-            // The way to where it goes on.
+            // Finding the place to continue from counts as one slot.
             left = left.saturating_sub(1);
             if over {
                 self.subs.remove(id);
@@ -338,10 +357,11 @@ impl Feed {
         }
     }
 
-    /// Those whose interval is over are behind, where there is something that they have not seen;
-    /// otherwise their next one begins. They are not woken by the commit instead: those of a
-    /// thousand connections would all be awake at once for it, and whoever wrote would wait for its
-    /// answer meanwhile.
+    /// Looks at the mirrors whose interval is over. A mirror becomes `Behind` if there are commits
+    /// that it has not seen; otherwise its next interval begins.
+    ///
+    /// Commits do not wake these mirrors: the mirrors of a thousand connections would all wake up
+    /// for the same commit, and its author would wait for the answer meanwhile.
     fn wake_paced(&mut self, now: Time, latest: impl Fn() -> Revision) {
         if !self.subs.any_paced() {
             return;
@@ -369,7 +389,7 @@ struct Turn {
 }
 
 impl Subscription {
-    /// Goes one piece further; true when the subscription is over.
+    /// Takes the subscription one piece further. Returns true when the subscription is over.
     fn step(
         &mut self,
         turn: Turn,
@@ -404,8 +424,9 @@ impl Subscription {
         }
     }
 
-    /// Says that a refresh begins. Where the mirror was whole before, this is said at once: until
-    /// it is, the client takes live deltas for it, and they may start above its revision.
+    /// Sends `refresh`, which says that a refresh begins. A mirror that was whole before must get
+    /// it at once: until then the client applies live deltas to it, and those may start above the
+    /// mirror's revision.
     fn open(&mut self, id: u32, ready: &mut VecDeque<Step>) {
         let Cursor::Refreshing { sweep, stage } = &mut self.cursor else { return };
         let Stage::Opening(kind, why) = *stage else { return };
@@ -414,7 +435,8 @@ impl Subscription {
         ready.push_back(Step::Frame(ServerFrame::Refresh(refresh)));
     }
 
-    /// Sends a piece of a refresh, and `fresh` when it is whole.
+    /// Sends a piece of a refresh, and `fresh` when the mirror is whole. Returns true when the
+    /// subscription is over.
     fn refresh(
         &mut self,
         turn: Turn,
@@ -474,8 +496,8 @@ impl Subscription {
             && !*sent
             && from >= snapshot.horizon()
         {
-            // Nothing of it changed: its next interval begins, from where it is. It is told once
-            // its cookie would not be good any more.
+            // Nothing changed in the view, so the next interval begins and the mirror stays at its
+            // revision. It is sent an empty delta only if its cookie has fallen below the horizon.
             return self.rest(from, seen, turn.now);
         }
         if settled.is_some() || !changes.is_empty() {
@@ -492,7 +514,7 @@ impl Subscription {
         }
     }
 
-    /// The mirror is whole, at `rev`; nothing of it has changed up to `seen`.
+    /// The mirror is whole at `rev`, and nothing in its view has changed from `rev` to `seen`.
     fn rest(&mut self, rev: Revision, seen: Revision, now: Time) {
         self.cursor = match u64::from(self.every_ms) {
             0 => Cursor::Live { rev },

@@ -17,8 +17,10 @@ pub(crate) use walk::Walk;
 
 use onetree_protocol::{Act, Change, LogKey, Path, Revision, View};
 
-/// Whether a live change must be told to a mirror of `view`. A drop or a trim is told as it is:
-/// applied to what the mirror holds, it takes away exactly what the view loses.
+/// Returns whether a live change must be sent to a mirror of `view`.
+///
+/// A drop or a trim is sent unchanged, even where it reaches beyond the view: applied to what the
+/// mirror holds, it removes exactly what the view loses.
 pub fn concerns(view: &View, change: &Change) -> bool {
     match &change.act {
         Act::Put(_) | Act::Delete => view.sees(&change.path),
@@ -29,13 +31,15 @@ pub fn concerns(view: &View, change: &Change) -> bool {
     }
 }
 
-/// Whether a mirror of `view` that has shown `shown` missed something when `log` was trimmed: the
-/// last entry that went was newer, and the view may see it, or lies in it.
+/// Returns whether a mirror of `view`, whose client has shown revision `shown`, missed entries when
+/// `log` was trimmed up to `to`: the last entry that was trimmed is newer than `shown`, and the
+/// view may see it or lies in it.
 pub(crate) fn is_gap(view: &View, log: &Path, to: LogKey, shown: Revision) -> bool {
     to.rev > shown && view.base.below(log).is_none_or(|below| view.sees_entries_of(below))
 }
 
-/// Whether `path` lies in one of the entries that go when `log` is trimmed.
+/// Returns whether `path` is, or lies under, one of the entries that a trim of `log` up to `to`
+/// removes.
 pub(crate) fn trims(log: &Path, to: LogKey, path: &Path) -> bool {
     let entry = log.below(path).and_then(|mut segments| segments.next());
     entry.and_then(LogKey::parse).is_some_and(|key| key <= to)

@@ -1,4 +1,4 @@
-//! Where the mirrors of a connection stand, for those who look on.
+//! Where the mirrors of a connection stand, for an operator who inspects the broker.
 
 use onetree_protocol::frame::Mode;
 use onetree_protocol::{Revision, View};
@@ -9,37 +9,37 @@ use super::subscription::{Cursor, Subscription};
 /// Where one mirror stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
-    /// The subscription's number on its connection.
+    /// The client's number for the subscription on its connection.
     pub sub: u32,
-    /// What it sees.
+    /// The view that the subscription sees.
     pub view: &'a View,
-    /// Whether it goes on after its first refresh.
+    /// Whether the subscription continues after its first refresh.
     pub mode: Mode,
-    /// Whether it gets signals.
+    /// Whether the subscription receives signals.
     pub signals: bool,
-    /// At most one delta in so many milliseconds; 0: each as it comes.
+    /// The shortest time between two deltas, in milliseconds; 0: every delta is sent as it comes.
     pub every_ms: u32,
-    /// What is being done with it.
+    /// What the broker is doing with the mirror.
     pub motion: Motion,
     /// The revision that the mirror was last brought to; `None` while it is made from nothing.
     pub rev: Option<Revision>,
 }
 
-/// What is being done with a mirror.
+/// What the broker is doing with a mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Motion {
-    /// It is being made whole.
+    /// A refresh is in progress.
     Refreshing,
-    /// It takes each delta as it comes.
+    /// The mirror receives every live delta as it comes.
     Live,
-    /// It waits for its next interval.
+    /// The mirror waits for its next `every_ms` interval.
     Paced,
-    /// It missed something, and is getting what changed.
+    /// The mirror missed live deltas, or its interval is over; the broker is sending what changed.
     Behind,
 }
 
 impl Feed {
-    /// Where each mirror stands, in the order of their numbers. O(1) for each.
+    /// Returns where each mirror stands, in the order of the subscriptions' numbers. O(1) for each.
     pub fn standings(&self) -> impl Iterator<Item = Standing<'_>> {
         self.subs.iter().map(|(sub, subscription)| subscription.standing(sub, self.live))
     }

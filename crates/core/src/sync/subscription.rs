@@ -10,55 +10,59 @@ use super::sweep::Sweep;
 use crate::settings::Time;
 use crate::snapshot::Snapshot;
 
-/// A subscription of one connection. Most are live, and there are many: what a sweep needs stands
-/// apart.
+/// A subscription of one connection. Most subscriptions are live, and there are many: so what a
+/// sweep needs is allocated separately.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) view: Arc<View>,
     pub(super) mode: Mode,
     pub(super) signals: bool,
     pub(super) every_ms: u32,
-    /// Whether it stands in the index of those who get live changes.
+    /// Whether the subscription is in the index of those that receive live changes or signals.
     pub(super) registered: bool,
     pub(super) cursor: Cursor,
 }
 
-/// What the index of subscriptions is told.
+/// What the index of subscriptions needs to know about a subscription.
 #[derive(Clone, Debug)]
 pub struct Interest {
-    /// The subscription's number on its connection.
+    /// The client's number for the subscription on its connection.
     pub sub: u32,
-    /// What it sees.
+    /// The view that the subscription sees.
     pub view: Arc<View>,
-    /// Whether it gets live deltas (not with `every_ms`).
+    /// Whether the subscription receives live deltas (not with `every_ms`).
     pub deltas: bool,
-    /// Whether it gets signals.
+    /// Whether the subscription receives signals.
     pub signals: bool,
 }
 
 /// Where a subscription's mirror stands.
 ///
-/// Starts `Refreshing`. `Refreshing` -> `Live` (or `Paced`, with `every_ms`) when its sweep is done
-/// and `fresh` is sent. `Live` -> `Behind` when the connection's outbox has overflowed, `Paced` ->
-/// `Behind` when its interval is over and something changed; back when that sweep is done. Any ->
-/// `Refreshing` when the client asks for it, or the horizon passes a mirror that is behind.
+/// A cursor starts as `Refreshing`. The transitions are:
+///
+/// - `Refreshing` -> `Live` (or `Paced`, with `every_ms`): the sweep is done and `fresh` is queued.
+/// - `Live` -> `Behind`: the connection's outbox has overflowed.
+/// - `Paced` -> `Behind`: its interval is over and something changed.
+/// - `Behind` -> `Live` or `Paced`: its sweep is done.
+/// - any -> `Refreshing`: the client asks for a resync, or the horizon passes a mirror that is
+///   behind.
 #[derive(Debug)]
 pub(super) enum Cursor {
-    /// The mirror is being made whole; it takes no live deltas.
+    /// A refresh is in progress; the mirror takes no live deltas.
     Refreshing { sweep: Box<Sweep>, stage: Stage },
-    /// The mirror is at `rev`, or where the connection's live deltas have brought it.
+    /// The mirror is at `rev`, or further: at the revision of the connection's last live delta.
     Live { rev: Revision },
-    /// The mirror is at `rev` until its next interval. Nothing of it has changed from there to
-    /// `seen`.
+    /// The mirror is at `rev` until its next interval, at `due`. Nothing in its view has changed
+    /// from `rev` to `seen`.
     Paced { rev: Revision, seen: Revision, due: Time },
-    /// The mirror is at `from` until the folded delta is complete.
-    /// `sent`: a part of it has been.
+    /// The mirror stays at `from` until its folded delta is complete. `sent`: whether a part of
+    /// that delta was sent.
     Behind { from: Revision, sweep: Box<Sweep>, sent: bool },
 }
 
 impl Cursor {
-    /// A mirror at `from` that has to be brought to the present; nothing of it has changed up to
-    /// `seen`.
+    /// Returns the cursor of a mirror at `from` that has to be brought to the present. Nothing in
+    /// its view has changed from `from` to `seen`.
     pub(super) fn behind(from: Revision, seen: Revision) -> Cursor {
         Cursor::Behind { from, sweep: Box::new(Sweep::new(Some(seen))), sent: false }
     }
@@ -67,17 +71,18 @@ impl Cursor {
 /// How far a refresh has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// `refresh` is to be sent.
+    /// The frame `refresh` is still to be sent.
     Opening(RefreshKind, Reason),
-    /// The first round.
+    /// Rounds that are read before the subscription needs live deltas: the first round of a live
+    /// subscription, all rounds of any other.
     Reading,
-    /// It has been put into the index: what is committed from here on reaches it live, so live
-    /// deltas wait until the difference to the present is sent.
+    /// The subscription is in the index, so live deltas for everything committed from here on reach
+    /// the connection. They wait until the last difference to the present is sent.
     Closing,
 }
 
 impl Subscription {
-    /// A new subscription, with the way that its refresh takes.
+    /// Returns a new subscription and decides how its refresh is made.
     pub(super) fn new(sub: &Sub, now: &Snapshot) -> Subscription {
         let (since, kind, reason) = way(sub, now);
         Subscription {
@@ -93,19 +98,19 @@ impl Subscription {
         }
     }
 
-    /// What the index is told of it.
+    /// Returns what the index needs to know about this subscription.
     pub(super) fn interest(&self, id: u32) -> Interest {
         let (view, signals) = (self.view.clone(), self.signals);
         Interest { sub: id, view, deltas: self.every_ms == 0, signals }
     }
 
-    /// Whether it has something to do apart from intervals.
+    /// Returns whether the subscription has work to do now, rather than at its next interval.
     pub(super) fn is_moving(&self) -> bool {
         matches!(self.cursor, Cursor::Refreshing { .. } | Cursor::Behind { .. })
     }
 
-    /// Whether the connection's live deltas wait for it: it goes on with them from where it is
-    /// being brought.
+    /// Returns whether the connection's live deltas have to wait for this subscription: it takes
+    /// live deltas from the revision on that it is being brought to.
     pub(super) fn holds_live(&self) -> bool {
         match &self.cursor {
             Cursor::Refreshing { stage, .. } => *stage == Stage::Closing,
@@ -114,7 +119,7 @@ impl Subscription {
         }
     }
 
-    /// Holds on to no snapshot any more.
+    /// Gives up the snapshot that the sweep holds, if it holds one.
     pub(super) fn let_go(&mut self) {
         match &mut self.cursor {
             Cursor::Refreshing { sweep, .. } | Cursor::Behind { sweep, .. } => sweep.let_go(),
@@ -122,14 +127,14 @@ impl Subscription {
         }
     }
 
-    /// Starts again from nothing.
+    /// Starts the refresh again, from nothing.
     pub(super) fn restart(&mut self, reason: Reason) {
         let stage = Stage::Opening(RefreshKind::Full, reason);
         self.cursor = Cursor::Refreshing { sweep: Box::new(Sweep::new(None)), stage };
     }
 }
 
-/// The way a refresh takes: from the cookie when that is good, otherwise from nothing.
+/// Decides how a refresh is made: from the cookie if that is good, otherwise from nothing.
 fn way(sub: &Sub, now: &Snapshot) -> (Option<Revision>, RefreshKind, Reason) {
     let full = |reason| (None, RefreshKind::Full, reason);
     let Some(cookie) = &sub.cookie else { return full(Reason::NoCookie) };

@@ -6,19 +6,21 @@ use onetree_protocol::View;
 
 use super::subscription::{Cursor, Subscription};
 
-/// The subscriptions of one connection, in the order of their numbers: a list, which takes a third
-/// less than a map when they come in that order. One is put in or taken out by moving those behind
-/// it: a connection has a thousand at most, so that costs less than a microsecond.
+/// The subscriptions of one connection, in the order of their numbers.
 ///
-/// Counted by what all of them together come to, so that a connection is asked about that in no
-/// time, however many it has.
+/// They are in a list, which takes a third less memory than a map when they arrive in that order.
+/// Insertion and removal move the subscriptions behind the place: a connection has a thousand at
+/// most, so that costs less than a microsecond.
+///
+/// Totals over all subscriptions are kept up to date, so that a question about the whole connection
+/// is answered in constant time.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     list: Vec<(u32, Subscription)>,
     tally: Tally,
-    /// Base paths and patterns of all.
+    /// Bytes of the base paths and patterns of all subscriptions.
     view_bytes: usize,
-    /// Segments of all patterns of all.
+    /// Segments of the patterns of all subscriptions.
     pattern_segments: usize,
 }
 
@@ -51,7 +53,8 @@ impl Tally {
     }
 }
 
-/// The bytes of a view's base path and patterns: what grows of it without its number.
+/// Returns the bytes of a view's base path and patterns: the parts of a view whose size a client
+/// chooses.
 pub(super) fn view_bytes(view: &View) -> usize {
     let patterns = view.patterns.iter().map(|pattern| pattern.as_str().len());
     view.base.as_str().len() + patterns.sum::<usize>()
@@ -62,12 +65,12 @@ impl Subscriptions {
         self.list.len()
     }
 
-    /// The bytes of all base paths and patterns.
+    /// Returns the bytes of all base paths and patterns.
     pub(super) fn view_bytes(&self) -> usize {
         self.view_bytes
     }
 
-    /// The segments of all patterns.
+    /// Returns the segments of all patterns.
     pub(super) fn pattern_segments(&self) -> usize {
         self.pattern_segments
     }
@@ -80,11 +83,11 @@ impl Subscriptions {
         self.place(id).ok().map(|place| &self.list[place].1)
     }
 
-    /// Puts one in; it is not there yet.
+    /// Inserts a subscription. Does nothing if the number is in use.
     pub(super) fn insert(&mut self, id: u32, sub: Subscription) {
         let Err(place) = self.place(id) else { return };
         if self.list.len() == self.list.capacity() {
-            // By a quarter, not to twice: what is not used is memory too.
+            // Grow by a quarter instead of doubling: unused capacity costs memory too.
             self.list.reserve_exact(self.list.len() / 4 + 1);
         }
         self.tally.add(Tally::of(&sub));
@@ -109,7 +112,8 @@ impl Subscriptions {
         self.list.iter().map(|(id, sub)| (*id, sub))
     }
 
-    /// Does something with one.
+    /// Calls `work` with one subscription and updates the totals; `None` if there is no such
+    /// subscription.
     pub(super) fn with<R>(
         &mut self,
         id: u32,
@@ -123,7 +127,7 @@ impl Subscriptions {
         Some(result)
     }
 
-    /// Does something with each.
+    /// Calls `work` with each subscription and updates the totals.
     pub(super) fn each(&mut self, mut work: impl FnMut(u32, &mut Subscription)) {
         self.tally = Tally::default();
         for (id, sub) in &mut self.list {
@@ -132,7 +136,8 @@ impl Subscriptions {
         }
     }
 
-    /// The next one behind `turn` that has something to do; behind the last comes the first.
+    /// Returns the number of the next subscription behind `turn` that has work to do. After the
+    /// last subscription comes the first.
     pub(super) fn next_moving(&self, turn: u32) -> Option<u32> {
         if self.tally.moving == 0 {
             return None;

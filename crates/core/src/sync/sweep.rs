@@ -8,46 +8,52 @@ use super::is_gap;
 use super::walk::{Known, Walk};
 use crate::snapshot::Snapshot;
 
-/// A sweep walks through its view once, in path order, a piece at a time, as the receiver takes
-/// them. It may hold one snapshot from the first piece to the last; then it is done. Or each piece
-/// comes from the newest snapshot, so that a slow receiver holds on to no memory; then a further
-/// round sends what changed since the round began, until a round fits into one snapshot. Either
-/// way the mirror is exactly at the last snapshot's revision, and never depends on a log of
-/// changes that could be too short.
+/// A sweep walks through its view in path order and yields what changed, a piece at a time, as fast
+/// as the receiver takes the pieces.
+///
+/// There are two ways to do that. A sweep may hold one snapshot from the first piece to the last;
+/// then one round is enough. Or each piece comes from the newest snapshot, so that a slow receiver
+/// holds on to no memory. Then a further round sends what changed since the round began, and so on,
+/// until a round fits into one snapshot.
+///
+/// Either way the mirror ends exactly at the last snapshot's revision, and the sweep never depends
+/// on a log of changes that could be too short.
 #[derive(Debug)]
 pub(super) struct Sweep {
-    /// What the receiver shows until all rounds are done; `None`: it starts from nothing.
+    /// The revision that the receiver shows until all rounds are done; `None`: it starts from
+    /// nothing.
     shown: Option<Revision>,
-    /// Where the receiver was when this round began; `None`: it had nothing.
+    /// The revision that the receiver was at when this round began; `None`: it had nothing.
     since: Option<Revision>,
-    /// The rounds before this one.
+    /// How many rounds came before this one.
     rounds: u32,
-    /// The oldest snapshot that this round has read.
+    /// The revision of the oldest snapshot that this round has read.
     began: Option<Revision>,
-    /// Whether another round has to follow: this one has read more than one snapshot, or what
-    /// was to come live after it is lost.
+    /// Whether another round has to follow, because this round has read more than one snapshot, or
+    /// because live deltas that were to follow it are lost.
     moved: bool,
-    /// The last path that was passed in this round.
+    /// The last path that this round has passed.
     after: Option<Path>,
     known: Known,
     held: Option<Snapshot>,
 }
 
-/// After so many rounds what one piece may look at grows no more: with a turn of 1,000 slots it is
-/// a million then.
+/// The number of rounds after which the number of slots that one piece may look at stops growing. A
+/// turn of 1,000 slots has then become a million.
 const MOST_DOUBLED: u32 = 10;
 
 /// A piece of a sweep.
 #[derive(Debug)]
 pub(super) struct Piece {
     pub(super) changes: Vec<Change>,
-    /// The snapshot that it was read from.
+    /// The snapshot that the piece was read from.
     pub(super) snapshot: Snapshot,
-    /// Whether the walk has reached its end.
+    /// Whether the walk has reached the end of the view.
     pub(super) last: bool,
 }
 
-/// The horizon has passed the mirror: deletes that it would need are forgotten.
+/// The horizon has passed the mirror: the tree no longer remembers deletes that the mirror would
+/// need.
 #[derive(Debug)]
 pub(super) struct Outrun;
 
@@ -57,15 +63,16 @@ impl Sweep {
         Sweep { shown: since, since, rounds: 0, began, moved, after, known: Known::default(), held }
     }
 
-    /// Where the receiver was when this round began.
+    /// Returns the revision that the receiver was at when this round began; `None`: it had nothing.
     pub(super) fn since(&self) -> Option<Revision> {
         self.since
     }
 
-    /// The next piece, of about `bytes`. `left`: slots that may be looked at for it, at least one;
-    /// those that were are taken away. It may be empty, and not the last. Each round may look at
-    /// twice as many at once as the one before: so there is one that fits into a snapshot, whatever
-    /// is written.
+    /// Returns the next piece, of about `bytes`. The piece may be empty without being the last.
+    ///
+    /// `left` says how many slots the piece may look at; 0 counts as 1. The slots that were looked
+    /// at are subtracted from it. Each round may look at twice as many slots in one piece as the
+    /// round before, so at any rate of writes some round fits into one snapshot.
     pub(super) fn piece(
         &mut self,
         view: &View,
@@ -90,12 +97,14 @@ impl Sweep {
             .knowing(core::mem::take(&mut self.known));
         let mut full = false;
         while let Some(mut change) = walk.next() {
-            // What an earlier round has sent was not shown yet: it is lost if it goes in this one.
+            // The receiver has not shown yet what an earlier round sent. If a trim removes that
+            // again, it is a gap.
             if let (Act::Trim { to, gap }, Some(shown)) = (&mut change.act, self.shown) {
                 *gap |= is_gap(view, &change.path, *to, shown);
             }
-            // A piece ends between two paths, as what stands at one path belongs together; and
-            // only behind where it began, as the trim that a tail makes stands at the log's path.
+            // A piece may end only between two paths, because all changes at one path belong
+            // together. It must also end behind the path where it began: the trim that a tail makes
+            // stands at the log's own path, which may lie before that.
             let boundary = || {
                 changes.last().is_some_and(|before| {
                     before.path < change.path && Some(&before.path) > self.after.as_ref()
@@ -125,22 +134,24 @@ impl Sweep {
         Ok(Piece { changes, snapshot, last })
     }
 
-    /// Goes on over newer snapshots.
+    /// Gives up the held snapshot: the sweep continues over newer snapshots.
     pub(super) fn let_go(&mut self) {
         self.held = None;
     }
 
-    /// After the last piece of a round: the revision that the receiver is at, when that is one.
+    /// Call this after the last piece of a round. Returns the revision that the receiver is then
+    /// at; `None` if another round is needed first.
     pub(super) fn settled(&self) -> Option<Revision> {
         self.began.filter(|_| !self.moved)
     }
 
-    /// Live deltas are lost, and among them may be some above the snapshot of this round.
+    /// Notes that live deltas are lost, and that some of them may be above the snapshot of this
+    /// round.
     pub(super) fn overtaken(&mut self) {
         self.moved |= self.began.is_some();
     }
 
-    /// Begins another round, for what changed since this one began.
+    /// Begins another round, for what changed since the present round began.
     pub(super) fn again(&mut self) {
         let (shown, rounds) = (self.shown, self.rounds + 1);
         *self = Sweep { shown, rounds, ..Sweep::new(self.began.or(self.since)) };

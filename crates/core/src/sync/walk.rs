@@ -1,4 +1,5 @@
-//! Walking through a view, in path order: what it holds, or what changed in it.
+//! Walking through a view in path order: either over everything that the view holds, or over what
+//! changed in it since a revision.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -13,43 +14,48 @@ use super::{concerns, is_gap};
 use crate::slot::{Slot, Summary};
 use crate::snapshot::Snapshot;
 
-/// The changes that take a mirror of `view` from one revision to the snapshot's, or from nothing,
-/// in path order, those behind `after`. Cost: O(log n) for each change that it yields; where a
-/// view is less than its subtree, for each that it passes by; where only direct children are seen,
-/// for each child. It ends when it has looked at as many slots as it may.
+/// Yields, in path order, the changes that take a mirror of `view` from the revision `since`, or
+/// from nothing, to the snapshot's revision. With `after`, the walk starts behind that path.
+///
+/// The walk ends early when it has looked at as many slots as it may ([`Walk::left`]).
+///
+/// Cost: O(log n) for each change that the walk yields. Where the view is less than the subtree of
+/// its base, the same for each change that the walk passes by; where the view shows direct children
+/// only, the same for each child.
 pub(crate) struct Walk<'a> {
     snapshot: &'a Snapshot,
     view: &'a View,
     since: Option<Revision>,
-    /// Where that part of the sweep ended which was read from older snapshots.
+    /// Where the earlier part of this sweep ended, if that part was read from older snapshots.
     older: Option<&'a Path>,
     slots: Slots<'a>,
-    /// What a look at one slot counts.
+    /// How much one slot counts against `left`.
     cost: usize,
-    /// How many may still be looked at; `None`: there are more than that.
+    /// How many slots the walk may still look at; `None`: the limit was too small to reach the end.
     left: Option<usize>,
-    /// The slot last looked at, and the one before it.
+    /// The path of the slot last looked at (`passed`), and of the slot before it (`before`).
     passed: Option<&'a Path>,
     before: Option<&'a Path>,
-    /// Of the slot last taken: a drop, a trim and the entry itself.
+    /// What is still to be yielded for the slot last taken: a drop, a trim and the entry itself.
     pending: VecDeque<Change>,
     tail: Option<Tail>,
     known: Known,
 }
 
-/// What walks find out about logs, each for the one that goes on.
+/// What a walk finds out about logs. A later walk that continues the sweep takes it over.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Where the tail of the log begins that the walk was in.
+    /// The edge of the tail of the log that the walk was in last.
     edge: Option<Edge>,
-    /// The log that it was in last; of that and of those which it lies in, by their depth below the
-    /// base, where their path in its path ends and whether the view may see their entries.
+    /// The path of the log that the walk was in last. `sees` is about this log and the logs that
+    /// contain it. Its index is a log's depth below the base; its elements say where that log's
+    /// path ends in `log`, and whether the view may see that log's entries.
     log: String,
     sees: Vec<Option<(usize, bool)>>,
 }
 
 impl Known {
-    /// Whether the view may see entries of a log, if that is known.
+    /// Returns whether the view may see the entries of `log`; `None` if that is not known.
     fn sees(&self, log: &str, depth: usize) -> Option<bool> {
         let (end, sees) = (*self.sees.get(depth)?)?;
         (self.log.get(..end) == Some(log)).then_some(sees)
@@ -70,16 +76,16 @@ impl Known {
 
 type Slots<'a> = Box<dyn Iterator<Item = &'a Slot> + 'a>;
 
-/// The log that the walk is in, and up to which key the view's tail leaves it out.
+/// The log that the walk is in, and the last key that the view's tail leaves out of it.
 struct Tail {
-    /// The log's path, with the `/` that its entries' paths go on with.
+    /// The log's path with a `/` at its end: the prefix of its entries' paths.
     prefix: String,
     hidden: Option<LogKey>,
 }
 
 impl<'a> Walk<'a> {
-    /// `left`: how many slots it may look at. In a view with patterns one counts once more for each
-    /// 16 segments of all of these: so long it takes to match them.
+    /// Starts a walk that looks at no more than `left` slots. In a view with patterns a slot counts
+    /// once more for each 16 segments of all patterns, because matching takes that long.
     pub(crate) fn new(
         snapshot: &'a Snapshot,
         view: &'a View,
@@ -113,34 +119,37 @@ impl<'a> Walk<'a> {
         walk
     }
 
-    /// What came before was read, up to `older`, from older snapshots.
+    /// Says that the sweep has read everything up to `older` from older snapshots.
     pub(crate) fn behind_older(mut self, older: Option<&'a Path>) -> Walk<'a> {
         self.older = older;
         self
     }
 
-    /// With what an earlier walk of this sweep has found out.
+    /// Takes over what an earlier walk of this sweep has found out about logs.
     pub(super) fn knowing(mut self, known: Known) -> Walk<'a> {
         self.known = known;
         self
     }
 
-    /// For the walk that goes on from here.
+    /// Gives what this walk has found out about logs to the walk that continues from here.
     pub(super) fn into_known(self) -> Known {
         self.known
     }
 
-    /// How many slots may still be looked at. `None`: those were not enough to reach the end.
+    /// Returns how many slots the walk may still look at. `None`: the limit was too small to reach
+    /// the end.
     pub(crate) fn left(&self) -> Option<usize> {
         self.left
     }
 
-    /// The slot that was last looked at, whose changes have all been given when the walk has ended.
+    /// Returns the path of the slot that was last looked at. When the walk has ended, it has
+    /// yielded all changes of that slot.
     pub(crate) fn passed(&self) -> Option<&'a Path> {
         self.passed
     }
 
-    /// The next change; `None` at the end, or when nothing more may be looked at.
+    /// Returns the next change; `None` at the end of the view, or when the walk may look at no more
+    /// slots.
     pub(crate) fn next(&mut self) -> Option<Change> {
         loop {
             if let Some(change) = self.pending.pop_front() {
@@ -153,7 +162,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Looks at the next slot, if it may.
+    /// Looks at the next slot, unless the limit is reached.
     fn look(&mut self) -> Option<&'a Slot> {
         let left = self.left?;
         let slot = self.slots.next()?;
@@ -166,7 +175,8 @@ impl<'a> Walk<'a> {
         Some(slot)
     }
 
-    /// The next entry; `None` at the end, or when nothing more may be looked at.
+    /// Returns the next live entry that the view sees; `None` at the end of the view, or when the
+    /// walk may look at no more slots.
     pub(crate) fn next_entry(&mut self) -> Option<&'a Slot> {
         loop {
             let slot = self.look()?;
@@ -176,13 +186,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes on with the part of the base's range that `place` says.
+    /// Continues the walk with the part of the base's range that `place` selects.
     fn seek(&mut self, place: impl Fn(&Path) -> Ordering) {
         self.slots = self.from(place, None);
     }
 
-    /// The slots of the part of the base's range that `place` says; without the entries of the
-    /// log that it lies in, if so: these have so many segments, and logs below it have more.
+    /// Returns the slots of the part of the base's range that `place` selects. With `without`, it
+    /// skips the entries of a log: their paths have `without` segments. Logs below that log are not
+    /// skipped; the paths of their entries have more segments.
     fn from(&self, place: impl Fn(&Path) -> Ordering, without: Option<usize>) -> Slots<'a> {
         let base = &self.view.base;
         let depth = self.view.depth;
@@ -209,7 +220,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What happened above the base: a drop takes the base away too, and a trim may.
+    /// Adds the drops and trims that happened above the base: a drop takes the base away too, and a
+    /// trim may.
     fn inherit(&mut self) {
         let Some(since) = self.since else { return };
         for slot in self.snapshot.above(&self.view.base) {
@@ -218,8 +230,8 @@ impl<'a> Walk<'a> {
         self.pending.retain(|change| concerns(self.view, change));
     }
 
-    /// Whether to look at the slot; where it leads below what the view shows, the walk goes on
-    /// behind all of that.
+    /// Returns whether the view may show this slot. If the slot lies below all that the view shows,
+    /// the walk continues behind everything at that place.
     fn passes(&mut self, slot: &Slot) -> bool {
         if self.view.depth == Depth::Children {
             let base = &self.view.base;
@@ -238,8 +250,8 @@ impl<'a> Walk<'a> {
         self.view.tail.is_none_or(|tail| self.in_tail(slot, tail as usize))
     }
 
-    /// Whether the slot is outside of the logs' hidden parts. At the first entry of a log it finds
-    /// out where its tail begins, and goes there.
+    /// Returns whether the slot lies outside the hidden part of every log. At the first entry of a
+    /// log it finds the edge of the log's tail and moves the walk there.
     fn in_tail(&mut self, slot: &Slot, tail: usize) -> bool {
         let path = slot.path.as_str();
         let known = self.tail.as_ref();
@@ -251,17 +263,18 @@ impl<'a> Walk<'a> {
         let Some((log, key)) = self.log_of(&slot.path) else { return true };
         let Ok(log) = Path::parse(log) else { return true };
         let Some(hidden) = self.edge_of(&log, tail) else {
-            // The walk that goes on from here comes to this slot again.
+            // The walk that continues from here has to come to this slot again.
             self.passed = self.before;
             return false;
         };
         let prefix = alloc::format!("{}/", log.as_str().trim_end_matches('/'));
         self.tail = Some(Tail { prefix, hidden });
         let Some(to) = hidden else { return true };
-        // Each piece of a sweep that is in the log says it: an earlier one may have been in it and
-        // not yet among its entries, and the tail moves on with the snapshots. From nothing, there
-        // is something to take away only if an earlier piece was in the log, with an older tail;
-        // and only if this one leaves out what comes next: otherwise there is no hole.
+        // Every piece of a sweep that reaches this log says what the tail hides: an earlier piece
+        // may have ended in the log before any of its entries, and the tail moves on with newer
+        // snapshots. A refresh from nothing needs the trim only if both conditions hold: an earlier
+        // piece, with an older tail, ended inside the log (only then is there something to take
+        // away), and this piece leaves out the next entry (otherwise there is no hole).
         let may_have_sent = |older: &Path| *older != log && log.contains(older);
         if self.since.is_some() || key <= to && self.older.is_some_and(may_have_sent) {
             let act = Act::Trim { to, gap: true };
@@ -270,7 +283,7 @@ impl<'a> Walk<'a> {
         if key > to {
             return true;
         }
-        // Up to the tail only what is no log entry can be seen.
+        // Up to the edge of the tail the view shows only what is not an entry of this log.
         let Ok(last) = log.child(&alloc::format!("{to}")) else { return true };
         let here = slot.path.clone();
         let rest = |path: &Path| {
@@ -282,8 +295,8 @@ impl<'a> Walk<'a> {
         false
     }
 
-    /// The outermost log below the view's base that `path` lies in and of which the view may see
-    /// entries; and the key of its entry.
+    /// Returns the outermost log below the view's base that contains `path` and whose entries the
+    /// view may see, and the key of the log entry that `path` is or lies under.
     fn log_of<'p>(&mut self, path: &'p Path) -> Option<(&'p str, LogKey)> {
         let below = self.view.base.below(path)?;
         let mut end = if self.view.base.is_root() { 0 } else { self.view.base.as_str().len() };
@@ -299,9 +312,9 @@ impl<'a> Walk<'a> {
         None
     }
 
-    /// Whether the view may see entries of the log that is so deep, on the way `below` the base.
-    /// What is in one log follows one another: that is found out once, and costs what it costs to
-    /// match a path.
+    /// Returns whether the view may see the entries of the log at `depth` segments of the path
+    /// `below` the base. Everything in one log comes in sequence, so the answer is found once for
+    /// each log. Finding it counts as much as matching one path.
     fn sees_entries_of<'p>(
         &mut self,
         log: &str,
@@ -320,10 +333,10 @@ impl<'a> Walk<'a> {
         sees
     }
 
-    /// The last key that the tail of a log leaves out, of those that the mirror does not have yet.
-    /// The outer `None`: nothing more may be looked at.
+    /// Returns the last key that the tail of a log leaves out, among those that the mirror does not
+    /// have yet. The outer `None`: the walk may look at no more slots.
     fn edge_of(&mut self, log: &Path, tail: usize) -> Option<Option<LogKey>> {
-        // At least one look, or it would never be found.
+        // Allow at least one look: with none, the edge would never be found.
         let mut left = self.left?.max(1);
         let mut edge = Edge::of(self.known.edge.take(), log, tail, self.snapshot);
         let found = edge.hidden(self.snapshot, self.since.unwrap_or_default(), &mut left);
@@ -354,7 +367,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The drop and the trim at a slot, when they are newer than `since`.
+/// Adds the drop and the trim at a slot, if they are newer than `since`.
 fn marks(slot: &Slot, since: Revision, view: &View, into: &mut VecDeque<Change>) {
     let dropped = slot.dropped();
     if dropped > since {
@@ -366,12 +379,12 @@ fn marks(slot: &Slot, since: Revision, view: &View, into: &mut VecDeque<Change>)
     }
 }
 
-/// The log key that a path goes on with.
+/// Returns the log key in the first segment of `rest`, if it is one.
 fn key_of(rest: &str) -> Option<LogKey> {
     LogKey::parse(rest.split('/').next()?)
 }
 
-/// What comes behind: before and in become before, behind becomes in.
+/// Selects what comes behind a range: "before" and "in" become "before", "behind" becomes "in".
 fn behind(place: Ordering) -> Ordering {
     if place == Ordering::Greater { Ordering::Equal } else { Ordering::Less }
 }
