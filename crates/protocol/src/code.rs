@@ -1,22 +1,22 @@
-//! Codes: what went wrong, and what to do next.
+//! Error codes, and what to do about each.
 
 /// What a peer should do about a [`Code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Try the same again, after a while.
+    /// Try the same again after a while.
     Retry,
     /// Start the subscription again from nothing.
     Resync,
     /// Get another token.
     Reauth,
-    /// The request is wrong: the same again fails again.
+    /// Change the request: the same request fails again.
     Fix,
     /// Give up.
     Stop,
 }
 
 impl Action {
-    /// The word in `spec/codes.json`.
+    /// Returns the word in `spec/codes.json`.
     pub fn as_str(self) -> &'static str {
         match self {
             Action::Retry => "retry",
@@ -31,7 +31,7 @@ impl Action {
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $action:ident, $close:expr;)+) => {
         /// Everything that can go wrong between a client and a broker. `spec/codes.json` is the
-        /// same table for every language; a test holds them equal.
+        /// same table for all languages; a test checks that they are equal.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code {
             $($(#[doc = $doc])+ $name,)+
@@ -41,22 +41,23 @@ macro_rules! codes {
             /// Every code, in the order of the table.
             pub const ALL: &'static [Code] = &[$(Code::$name),+];
 
-            /// The word on the wire.
+            /// Returns the word on the wire.
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$name => $text,)+ }
             }
 
-            /// What the peer should do about it.
+            /// Returns what the peer should do about it.
             pub fn action(self) -> Action {
                 match self { $(Code::$name => Action::$action,)+ }
             }
 
-            /// The WebSocket close code (RFC 6455, 4000-4999) when this ends a connection.
+            /// Returns the WebSocket close code (RFC 6455, 4000-4999), if this code ends a
+            /// connection.
             pub fn close(self) -> Option<u16> {
                 match self { $(Code::$name => $close,)+ }
             }
 
-            /// What it means, one sentence.
+            /// Returns the meaning of the code, in one sentence.
             pub fn meaning(self) -> &'static str {
                 match self { $(Code::$name => concat!($($doc),+).trim_ascii(),)+ }
             }
@@ -138,18 +139,20 @@ impl Code {
         Code::ALL.iter().copied().find(|code| code.as_str() == text)
     }
 
-    /// The code of a WebSocket close code.
+    /// Returns the code that belongs to a WebSocket close code.
     pub fn from_close(close: u16) -> Option<Code> {
         Code::ALL.iter().copied().find(|code| code.close() == Some(close))
     }
 
-    /// Whether a numbered write that is refused with this code has used its `seq` up: the refusal
-    /// is a commit, and is told again when the write comes again. `spec/codes.json` lists the same.
+    /// Returns whether a numbered write that is refused with this code uses up its `seq`. If so,
+    /// the refusal makes a commit, and a retry of the write gets the same refusal.
+    /// `spec/codes.json` lists the same.
     pub fn uses_seq(self) -> bool {
         matches!(self, Code::Conflict | Code::LogKey | Code::TreeFull)
     }
 
-    /// Whether a client that was closed with this code should connect again by itself.
+    /// Returns whether a client should reconnect by itself after the connection was closed with
+    /// this code.
     pub fn reconnect(self) -> bool {
         matches!(self.action(), Action::Retry | Action::Resync)
     }

@@ -3,12 +3,12 @@
 use crate::revision::{Epoch, Revision};
 use crate::view::Fingerprint;
 
-/// Where a mirror stands: it is its view of the tree, exactly, at `rev` of `epoch`.
+/// Where a mirror stands: it equals its view of the tree exactly, at revision `rev` of `epoch`.
 ///
-/// A cookie is saved together with the data it dates, never before it.
+/// A client saves a cookie together with the data that it describes, never before the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cookie {
-    /// The history that `rev` counts in.
+    /// The epoch: the history that `rev` counts in.
     pub epoch: Epoch,
     /// The commit up to which, and including which, the mirror is right.
     pub rev: Revision,

@@ -10,18 +10,19 @@ use crate::hex;
 use crate::path::Path;
 use crate::revision::Revision;
 
-/// A hash, bytes.
+/// The bytes of a hash.
 const HASH_BYTES: usize = 16;
 
-/// How many entries there are, and the wrapping 128-bit sum of their keyed hashes.
+/// The number of entries, and the wrapping 128-bit sum of their keyed hashes.
 ///
-/// Sums add up over disjoint sets and update in O(1). A count alone is never trusted: two errors
-/// can cancel. The text form is `count:sum`, the sum as 32 hex digits.
+/// The digests of disjoint sets can be added, and a digest is updated in O(1). A count alone is
+/// never trusted: two errors can cancel. The text form is `count:sum`, with the sum as 32 hex
+/// digits.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Digest {
-    /// Entries.
+    /// The number of entries.
     pub count: u64,
-    /// The sum of [`DigestKey::hash`] over them, wrapping.
+    /// The wrapping sum of their hashes, see [`DigestKey::hash`].
     pub sum: u128,
 }
 
@@ -32,13 +33,13 @@ impl Digest {
         self.sum = self.sum.wrapping_add(hash);
     }
 
-    /// Takes one entry away by its hash.
+    /// Removes one entry by its hash.
     pub fn remove(&mut self, hash: u128) {
         self.count -= 1;
         self.sum = self.sum.wrapping_sub(hash);
     }
 
-    /// Adds a disjoint set.
+    /// Adds the digest of a disjoint set.
     pub fn add(&mut self, other: &Digest) {
         self.count += other.count;
         self.sum = self.sum.wrapping_add(other.sum);
@@ -68,8 +69,9 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The key of the digests, random per start of the broker and told in `welcome`: sums of a known
-/// hash are forged in seconds (Wagner's generalized birthday attack).
+/// The key of the digests. It is random for each start of the broker, and the broker sends it in
+/// `welcome`. Without a secret key digests could be forged in seconds (Wagner's generalized
+/// birthday attack).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DigestKey(pub u128);
 
@@ -79,9 +81,10 @@ impl DigestKey {
         hex::parse_u128(text).map(DigestKey)
     }
 
-    /// The hash of one entry: BLAKE2s (RFC 7693) with this key (16 bytes, big-endian) and a 16-byte
-    /// result, read as a big-endian number, over the revision (8 bytes, big-endian) followed by the
-    /// bytes of the path. Whoever needs many keeps a [`EntryHasher`]: it is twice as fast.
+    /// Returns the hash of one entry: BLAKE2s (RFC 7693) with this key (16 bytes, big-endian) and a
+    /// 16-byte result, read as a big-endian number, over the revision (8 bytes, big-endian)
+    /// followed by the bytes of the path. If you need many hashes keep an [`EntryHasher`]: it is
+    /// twice as fast.
     pub fn hash(&self, path: &Path, rev: Revision) -> u128 {
         EntryHasher::new(*self).hash(path, rev)
     }
@@ -92,7 +95,7 @@ impl DigestKey {
 pub struct EntryHasher(Blake2sVarCore);
 
 impl EntryHasher {
-    /// Takes in the key, which is the first of two blocks that are hashed for most entries.
+    /// Hashes the key, which is the first of the two blocks that most entries take.
     pub fn new(key: DigestKey) -> EntryHasher {
         let key = key.0.to_be_bytes();
         let mut block = Block::<Blake2sVarCore>::default();
@@ -102,7 +105,7 @@ impl EntryHasher {
         EntryHasher(core)
     }
 
-    /// The hash of one entry, see [`DigestKey::hash`].
+    /// Returns the hash of one entry, see [`DigestKey::hash`].
     pub fn hash(&self, path: &Path, rev: Revision) -> u128 {
         let mut core = self.0.clone();
         let mut buffer = Buffer::<Blake2sVarCore>::default();

@@ -12,7 +12,7 @@ pub(crate) fn parse_u64(text: &str) -> Option<u64> {
     if valid { u64::from_str_radix(text, 16).ok() } else { None }
 }
 
-/// Whether `byte` is `0`-`9` or `a`-`f`.
+/// Returns whether `byte` is `0`-`9` or `a`-`f`.
 pub(crate) fn is_digit(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }

@@ -1,10 +1,11 @@
-//! The text of a JSON value, checked strictly, and its parts.
+//! Strict checks of JSON text, and access to its parts.
 //!
 //! # Layout
 //!
-//! - `scan`: JSON as most write it, by hand, in one pass
-//! - `strict`: whatever else, by the library, with what it lets through refused
-//! - `in_order`: a frame as most write it, its members taken as they come
+//! - `scan`: JSON in the form that most clients write, checked by hand in one pass
+//! - `strict`: any other JSON, read by the library, with a visitor that refuses what the library
+//!   accepts but Onetree does not
+//! - `in_order`: a frame in the form that most clients write; its members are taken as they come
 //! - `members`: the parts of any frame, as texts
 
 #[cfg(test)]
@@ -23,31 +24,31 @@ pub(crate) use members::{Members, frame_members, items, members, text};
 pub(crate) use scan::is;
 use strict::Strict;
 
-/// Why a text is not a JSON value that Onetree takes.
+/// Why Onetree does not accept a text as a JSON value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct JsonError(pub String);
 
-/// As much of a name as a message says: it may be as long as a frame.
+/// Returns as much of a name as an error message shows: a name may be as long as a frame.
 pub(crate) fn brief(name: &str) -> &str {
     &name[..name.floor_char_boundary(64)]
 }
 
-/// What frames put around a value, at most: the frame, a list in it, a record in that.
+/// How deep frames nest around a value, at most: the frame, a list in the frame, a record in the
+/// list.
 const FRAME_DEPTH: usize = 3;
 
-/// Checks that `bytes` are one JSON value (RFC 8259): UTF-8, no duplicate keys, no lone
-/// surrogates, no number beyond a double's range, nested at most [`crate::limits::JSON_DEPTH`]
-/// deep. Cost: one pass and no allocation where nothing is escaped; else two, and what an
-/// object's keys take.
+/// Checks that `bytes` are one JSON value (RFC 8259): UTF-8, no duplicate keys, no lone surrogates,
+/// no number beyond a double's range, nested at most [`crate::limits::JSON_DEPTH`] deep. Cost: one
+/// pass and no allocation if nothing is escaped; otherwise two passes, and the memory of an
+/// object's keys.
 ///
-/// # Errors
-/// What is wrong and where.
+/// # Errors What is wrong and where.
 pub fn check(bytes: &[u8]) -> Result<(), JsonError> {
     check_to(bytes, JSON_DEPTH)
 }
 
-/// As [`check`], for what a value stands in: nested as much deeper as frames are.
+/// Does what [`check`] does for a whole frame, which may be nested deeper than a value.
 pub(crate) fn check_frame(bytes: &[u8]) -> Result<(), JsonError> {
     check_to(bytes, JSON_DEPTH + FRAME_DEPTH)
 }
@@ -60,10 +61,10 @@ fn check_to(bytes: &[u8], depth: usize) -> Result<(), JsonError> {
     check_long(text, depth)
 }
 
-/// As [`check_to`], with the library alone.
+/// Does what [`check_to`] does, with the library alone.
 fn check_long(text: &str, depth: usize) -> Result<(), JsonError> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    // Its own limit is one for all; `Strict` has the one that is wanted.
+    // Its own limit is fixed; `Strict` enforces the limit that applies here.
     reader.disable_recursion_limit();
     let checked = Strict { left: depth }.deserialize(&mut reader).and_then(|()| reader.end());
     checked.map_err(|error| JsonError(error.to_string()))
@@ -81,10 +82,10 @@ pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
     debug_assert!(written.is_ok(), "memory takes what it is given");
 }
 
-/// Whether a JSON value that stood in a frame is nested too deep for a value, or may be: it has
-/// more brackets than that.
+/// Returns whether a JSON value from a frame is, or may be, nested too deep for a value: it has
+/// more opening brackets than a value may be deep.
 pub fn may_be_deep(bytes: &[u8]) -> bool {
-    // Most are short, or are not nested at all.
+    // Most values are short, or are not nested at all.
     if bytes.len() <= JSON_DEPTH || !matches!(bytes[0], b'[' | b'{' | b' ' | b'\t' | b'\n' | b'\r')
     {
         return false;

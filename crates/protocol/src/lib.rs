@@ -1,14 +1,14 @@
-//! The words and the wire of Onetree. No I/O, no async, no clock: the only crate that brokers and
-//! clients share. `spec/PROTOCOL.md` is the normative text.
+//! The types and the wire format of Onetree. No I/O, no async, no clock: this is the only crate
+//! that brokers and clients share. `spec/PROTOCOL.md` is the normative text.
 //!
 //! # Layout
 //!
-//! - words that cannot hold a wrong value: [`Path`], [`Pattern`], [`Revision`], [`Epoch`],
+//! - types that cannot hold an invalid value: [`Path`], [`Pattern`], [`Revision`], [`Epoch`],
 //!   [`Cookie`], [`Digest`], [`LogKey`], [`Name`], [`Value`], [`View`]
-//! - [`frame`]: what clients and brokers say, as types; [`Change`]: what commits do
-//! - [`Codec`]: frames to bytes and back, as JSON or MessagePack
-//! - [`Code`]: what went wrong and what to do next
-//! - [`limits`]: the limits of the wire; `serial`: words, values and changes for serde
+//! - [`frame`]: the messages of clients and brokers; [`Change`]: what a commit does to a topic
+//! - [`Codec`]: encodes and decodes frames, as JSON or MessagePack
+//! - [`Code`]: error codes, each with what to do next
+//! - [`limits`]: the limits of the wire; `serial`: serde's `Serialize` for these types
 
 mod change;
 mod code;

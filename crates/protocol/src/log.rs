@@ -7,21 +7,21 @@ use crate::path::Path;
 use crate::revision::Revision;
 
 /// The name of a log entry: the revision of its commit as 14 hex digits, then its place in that
-/// commit as 4. Fixed width, so that text order is revision order; a child whose name has this
-/// form *is* a log entry, which is how a view's `tail`, retention and `trim` know one.
+/// commit as 4. The width is fixed, so that text order is revision order. A child whose name has
+/// this form *is* a log entry: a view's `tail`, retention and `trim` recognize log entries by that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogKey {
     /// The commit that appended the entry.
     pub rev: Revision,
-    /// Its place among that commit's changes.
+    /// The entry's place among that commit's changes.
     pub index: u16,
 }
 
 impl LogKey {
-    /// The bytes of a key.
+    /// The length of a key in bytes.
     pub const BYTES: usize = 18;
 
-    /// Reads a key; `None` when `segment` has another form.
+    /// Reads a key; `None` if `segment` has another form.
     pub fn parse(segment: &str) -> Option<LogKey> {
         if segment.len() != LogKey::BYTES || !segment.bytes().all(hex::is_digit) {
             return None;
@@ -30,7 +30,7 @@ impl LogKey {
         Some(LogKey { rev, index: u16::from_str_radix(&segment[14..], 16).ok()? })
     }
 
-    /// The key of the log entry at `path`, when its last segment is one.
+    /// Returns the key of the log entry at `path`, if its last segment is a log key.
     pub fn of(path: &Path) -> Option<LogKey> {
         LogKey::parse(path.name()?)
     }

@@ -8,12 +8,12 @@ use crate::limits::{PATH_BYTES, PATH_SEGMENTS, SEGMENT_BYTES};
 
 /// The absolute name of a topic: `/a/b/c`, or `/` for the root.
 ///
-/// A `Path` cannot hold a wrong value: [`Path::parse`] is the only way in. Cloning costs one
-/// reference count.
+/// A `Path` cannot hold an invalid value: only [`Path::parse`] makes one from a text. Cloning costs
+/// one reference count.
 ///
 /// Paths are ordered so that **a subtree is one contiguous range**, whatever bytes its segments
-/// hold: `/a/b` < `/a/b/c` < `/a/b-c`. This is the order of the tree, of a refresh and of
-/// `onetree export`; it is the order of the bytes when `/` sorts below every other byte.
+/// hold: `/a/b` < `/a/b/c` < `/a/b-c`. The tree, a refresh and `onetree export` all have this
+/// order. It is the order of the bytes if `/` sorts below every other byte.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Path(Arc<str>);
 
@@ -38,7 +38,7 @@ pub enum PathError {
     /// More than [`PATH_SEGMENTS`] segments.
     #[error("a path has at most {PATH_SEGMENTS} segments, this one has {0}")]
     TooDeep(usize),
-    /// A segment of more than [`SEGMENT_BYTES`].
+    /// A segment has more than [`SEGMENT_BYTES`].
     #[error("a segment has at most {SEGMENT_BYTES} bytes, this one has {0}")]
     SegmentTooLong(usize),
 }
@@ -53,37 +53,37 @@ impl Path {
         Ok(Path(Arc::from(text)))
     }
 
-    /// The path `/`.
+    /// Returns the path `/`.
     pub fn root() -> Path {
         Path(Arc::from("/"))
     }
 
-    /// The text of the path, as it was parsed.
+    /// Returns the text of the path, as it was parsed.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is `/`.
+    /// Returns whether this is `/`.
     pub fn is_root(&self) -> bool {
         self.0.len() == 1
     }
 
-    /// The segments from the root down; none for `/`.
+    /// Returns the segments from the root down; none for `/`.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> + Clone {
         self.0[1..].split('/').filter(|segment| !segment.is_empty())
     }
 
-    /// The number of segments; 0 for `/`.
+    /// Returns the number of segments; 0 for `/`.
     pub fn depth(&self) -> usize {
         if self.is_root() { 0 } else { self.0.bytes().filter(|&b| b == b'/').count() }
     }
 
-    /// The last segment; `None` for `/`.
+    /// Returns the last segment; `None` for `/`.
     pub fn name(&self) -> Option<&str> {
         if self.is_root() { None } else { self.0.rsplit('/').next() }
     }
 
-    /// The text of the path one segment up; `None` for `/`.
+    /// Returns the text of the path one segment up; `None` for `/`.
     pub fn parent_str(&self) -> Option<&str> {
         match self.0.rfind('/')? {
             _ if self.is_root() => None,
@@ -92,22 +92,22 @@ impl Path {
         }
     }
 
-    /// The path one segment up; `None` for `/`.
+    /// Returns the path one segment up; `None` for `/`.
     pub fn parent(&self) -> Option<Path> {
         self.parent_str().map(|text| Path(Arc::from(text)))
     }
 
-    /// Every path on the way from the root to this one, the root first, this one last, as texts.
+    /// Returns the text of every path on the way from the root to this one: the root first, this
+    /// one last.
     pub fn prefixes(&self) -> impl Iterator<Item = &str> {
         let inner = self.0.char_indices().skip(1).filter(|(_, c)| *c == '/').map(|(at, _)| at);
         let whole = if self.is_root() { None } else { Some(self.as_str()) };
         std::iter::once("/").chain(inner.map(|at| &self.0[..at])).chain(whole)
     }
 
-    /// The path of the child named `segment`.
+    /// Returns the path of the child named `segment`.
     ///
-    /// # Errors
-    /// When the segment is not one, or the whole grows past a limit.
+    /// # Errors If `segment` is not a valid segment, or if the whole path passes a limit.
     pub fn child(&self, segment: &str) -> Result<Path, PathError> {
         if segment.is_empty() || segment.contains('/') {
             return Err(PathError::EmptySegment);
@@ -119,18 +119,18 @@ impl Path {
         Path::parse(&text)
     }
 
-    /// Whether `other` is this path or lies under it.
+    /// Returns whether `other` is this path or lies under it.
     pub fn contains(&self, other: &Path) -> bool {
         self.place(other) == Ordering::Equal
     }
 
-    /// Where `other` lies from the range "at and under this path": before it, in it, behind it.
-    /// This is monotone in the order of paths, which is what the tree descends by.
+    /// Returns where `other` lies relative to the range "at and under this path": before it, in it
+    /// or behind it. The result is monotone in the order of paths; the tree uses it to descend.
     pub fn place(&self, other: &Path) -> Ordering {
         self.place_str(&other.0)
     }
 
-    /// As [`Path::place`], for the text of a path.
+    /// Does what [`Path::place`] does, for the text of a path.
     pub fn place_str(&self, other: &str) -> Ordering {
         if self.is_root() {
             return Ordering::Equal;
@@ -142,7 +142,7 @@ impl Path {
         compare(other, base)
     }
 
-    /// The segments of `other` below this path, or `None` when it does not lie at or under it.
+    /// Returns the segments of `other` below this path; `None` if `other` is not at or under it.
     pub fn below<'a>(&self, other: &'a Path) -> Option<impl Iterator<Item = &'a str> + Clone> {
         if !self.contains(other) {
             return None;
@@ -152,9 +152,9 @@ impl Path {
     }
 }
 
-/// The order of the tree, on texts: bytes, with `/` below all others.
+/// Compares two paths in the order of the tree: by bytes, with `/` below all others.
 fn compare(a: &[u8], b: &[u8]) -> Ordering {
-    // Eight bytes a step: the paths of one subtree share a long beginning.
+    // Compare eight bytes at a time: the paths of one subtree share a long prefix.
     let mut at = 0;
     let shorter = a.len().min(b.len());
     while at + 8 <= shorter && a[at..at + 8] == b[at..at + 8] {
@@ -192,8 +192,9 @@ fn check(text: &str) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Whether a path is right for certain, found out in one pass: ASCII without control characters, no
-/// dot and no `/` behind a `/`, and short enough that no limit is near. Most paths are.
+/// Returns true if the path is certainly valid, found in one pass: only ASCII without control
+/// characters, no dot and no `/` behind a `/`, and too short to reach a limit. Most paths are like
+/// that.
 fn is_plain(path: &[u8]) -> bool {
     let mut depth = 0;
     let mut before = b' ';

@@ -1,25 +1,26 @@
-//! A pattern: which paths below a base a subscription wants.
+//! A pattern: which paths below a base a subscription selects.
 
 use std::fmt;
 
 use crate::log::LogKey;
 use crate::path::{PathError, check_segment};
 
-/// Segments below a base, where `*` stands for one segment and `**` for any number (also none):
-/// `*/log/**`. It has no `/` at either end.
+/// A pattern of segments below a base. `*` stands for one segment and `**` for any number of
+/// segments, including none. Example: `*/log/**`. A pattern has no `/` at either end.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(Box<str>);
 
 /// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// It begins as a path does.
+    /// The text begins with `/`, as a path does.
     #[error("not a pattern: it goes on below a path, so it has no '/' in front: chat/**")]
     Absolute,
-    /// What is wrong with its segments.
+    /// A segment is invalid, or there are too many.
     #[error("not a pattern: {0}")]
     Segments(#[from] PathError),
-    /// It is none that somebody would mean: see [`Pattern::written`].
+    /// The text is valid on the wire but surely not what its author meant: see
+    /// [`Pattern::written`].
     #[error(
         "not a pattern: '*' stands for a whole segment, and '**' for any number of them, not for a \
          part of one ('{0}')"
@@ -28,12 +29,11 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// Checks `text` and makes it a pattern, as the protocol has them. What somebody wrote is read
-    /// by [`Pattern::written`].
+    /// Checks `text` and makes it a pattern, by the rules of the protocol. For a text that a person
+    /// wrote use [`Pattern::written`].
     ///
-    /// # Errors
-    /// When it begins with `/`, a segment is not one (empty, `.`, control characters, too long), or
-    /// there are too many.
+    /// # Errors If the text begins with `/`, if a segment is invalid (empty, `.`, control
+    /// characters, too long), or if there are too many segments or bytes.
     pub fn parse(text: &str) -> Result<Pattern, PatternError> {
         use crate::limits::{PATH_BYTES, PATH_SEGMENTS};
         if text.len() > PATH_BYTES {
@@ -53,12 +53,12 @@ impl Pattern {
         Ok(Pattern(text.into()))
     }
 
-    /// As [`Pattern::parse`], of a text that somebody wrote: in a program, on the command line, in
-    /// a file.
+    /// Does what [`Pattern::parse`] does, for a text that a person wrote: in a program, on the
+    /// command line, in a file.
     ///
-    /// # Errors
-    /// Also where there is a `*` within a segment: on the wire it is a character like others, but
-    /// who writes `user-*` means what begins so, of which it would match nothing.
+    /// # Errors Also if there is a `*` within a segment. On the wire such a `*` is an ordinary
+    /// character. But a person who writes `user-*` means every name with that prefix, and the
+    /// pattern would match none of them.
     pub fn written(text: &str) -> Result<Pattern, PatternError> {
         let pattern = Pattern::parse(text)?;
         let within = |segment: &&str| segment.contains('*') && !matches!(*segment, "*" | "**");
@@ -68,19 +68,19 @@ impl Pattern {
         }
     }
 
-    /// The text of the pattern, as it was parsed.
+    /// Returns the text of the pattern, as it was parsed.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the segments of a path below the base match. Cost: segments of the pattern times
-    /// segments of the path, no allocation.
+    /// Returns whether the segments of a path below the base match. Cost: segments of the pattern
+    /// times segments of the path; no allocation.
     pub fn matches<'a>(&self, below: impl Iterator<Item = &'a str> + Clone) -> bool {
         self.fits(below, |pattern, segment| pattern == segment)
     }
 
-    /// Whether a log key, whichever, can match behind these segments below the base. Cost: as
-    /// [`Pattern::matches`].
+    /// Returns whether any log key can match when it follows these segments below the base. Cost:
+    /// as for [`Pattern::matches`].
     pub fn matches_key_behind<'a>(&self, below: impl Iterator<Item = &'a str> + Clone) -> bool {
         let any_key = std::iter::once(None);
         self.fits(below.map(Some).chain(any_key), |pattern, segment| {
@@ -93,8 +93,8 @@ impl Pattern {
         below: impl Iterator<Item = S> + Clone,
         same: impl Fn(&str, S) -> bool,
     ) -> bool {
-        // The two-pointer match of globs: on a mismatch go back to the last `**` and let it take
-        // one segment more. Only the last `**` can need it.
+        // This is the two-pointer match of globs: on a mismatch, go back to the last `**` and let
+        // it take one segment more. Only the last `**` can need that.
         let (mut pattern, mut path) = (self.0.split('/'), below);
         let mut retry = None;
         loop {

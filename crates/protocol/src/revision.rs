@@ -1,31 +1,32 @@
-//! Where in history: revision and epoch.
+//! Positions in history: revision and epoch.
 
 use std::fmt;
 
 use crate::hex;
 
-/// The number of a commit: one total order, strictly increasing, below 2^53 so that it survives
-/// every JSON reader. 0 is before the first commit, and means "absent" in a precondition.
+/// The number of a commit. Commits have one total order, and revisions strictly increase. They stay
+/// below 2^53, so that every JSON reader keeps them exact. 0 is before the first commit, and means
+/// "absent" in a precondition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(u64);
 
 impl Revision {
-    /// Before the first commit.
+    /// The revision before the first commit.
     pub const ZERO: Revision = Revision(0);
-    /// The last one there can be: 2^53 - 1.
+    /// The last possible revision: 2^53 - 1.
     pub const MAX: Revision = Revision((1 << 53) - 1);
 
-    /// The revision numbered `n`; `None` above [`Revision::MAX`].
+    /// Returns the revision numbered `n`; `None` above [`Revision::MAX`].
     pub const fn new(n: u64) -> Option<Revision> {
         if n <= Revision::MAX.0 { Some(Revision(n)) } else { None }
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The next one; `None` after [`Revision::MAX`].
+    /// Returns the next revision; `None` after [`Revision::MAX`].
     pub const fn next(self) -> Option<Revision> {
         Revision::new(self.0 + 1)
     }
@@ -37,7 +38,7 @@ impl fmt::Display for Revision {
     }
 }
 
-/// The identity of a history, 128 random bits: 32 hex digits on the wire. Revisions of two epochs
+/// The identity of a history: 128 random bits, 32 hex digits on the wire. Revisions of two epochs
 /// are not compared.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u128);

@@ -1,5 +1,6 @@
-//! Words, values and changes for serde: as they stand in JSON frames, for logs and other programs.
-//! Made for `serde_json`, which takes the text of a value that is JSON as it is.
+//! serde's `Serialize` for words, values and changes, in the form that they have in JSON frames,
+//! for logs and other programs. It is made for `serde_json`, which writes the text of a JSON value
+//! unchanged.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +19,7 @@ use crate::revision::{Epoch, Revision};
 use crate::value::{MediaType, Value};
 use crate::view::{Depth, Fingerprint};
 
-/// What is serialized as its text.
+/// Types that are serialized as their text.
 macro_rules! texts {
     ($($type:ty),+; $($word:ty),+) => {
         $(impl Serialize for $type {
@@ -65,7 +66,8 @@ impl Serialize for Value {
     }
 }
 
-/// `{"path","rev",…}`, where the fields of a value, `delete`, `drop` or `trim` say what was done.
+/// Serializes as `{"path","rev",…}`, where the fields of a value, `delete`, `drop` or `trim` say
+/// what was done.
 impl Serialize for Change {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -103,7 +105,7 @@ fn put_value<M: SerializeMap>(map: &mut M, Value { media, bytes }: &Value) -> Re
 mod tests {
     use crate::json::{change_line, cookie, parse_change_line, parse_cookie};
 
-    /// What is serialized is what the codec writes, to the byte.
+    /// What serde writes is what the codec writes, byte for byte.
     #[test]
     fn changes_and_cookies_are_serialized_as_they_stand_in_frames() {
         for line in [

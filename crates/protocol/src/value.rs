@@ -8,40 +8,41 @@ use serde::Deserialize;
 use crate::json_text::JsonError;
 use crate::limits::MEDIA_TYPE_BYTES;
 
-/// What a topic holds: bytes, and what they are. Cloning costs a reference count or two.
+/// The value of a topic: bytes and their media type. Cloning costs one or two reference counts.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Value {
-    /// What the bytes are.
+    /// The media type of the bytes.
     pub media: MediaType,
-    /// The bytes, as they came in: never re-encoded. Of JSON without the space around it.
+    /// The bytes as they were received, never re-encoded. For JSON, without the white space around
+    /// the value.
     pub bytes: Arc<[u8]>,
 }
 
 impl Value {
-    /// A JSON value from its text. The text is not checked here: see [`crate::json::check`].
+    /// Makes a JSON value from its text. The text is not checked here: see [`crate::json::check`].
     pub fn json(text: &str) -> Value {
         Value { media: MediaType::Json, bytes: text.as_bytes().into() }
     }
 
-    /// A `text/plain` value.
+    /// Makes a `text/plain` value.
     pub fn text(text: &str) -> Value {
         Value { media: MediaType::Text, bytes: text.as_bytes().into() }
     }
 
-    /// An `application/octet-stream` value.
+    /// Makes an `application/octet-stream` value.
     pub fn octets(bytes: &[u8]) -> Value {
         Value { media: MediaType::Octets, bytes: bytes.into() }
     }
 
-    /// The bytes as text, where they are UTF-8; of JSON its text, quotes and all.
+    /// Returns the bytes as text if they are UTF-8. For a JSON value this is the JSON text,
+    /// including quotes.
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.bytes).ok()
     }
 
-    /// What the JSON says, read by serde: `value.parse_json::<Theme>()?`.
+    /// Reads a JSON value with serde: `value.parse_json::<Theme>()?`.
     ///
-    /// # Errors
-    /// When the value is no JSON, or says something else.
+    /// # Errors If the value is not JSON, or does not have the form of `T`.
     pub fn parse_json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, JsonError> {
         if self.media != MediaType::Json {
             return Err(JsonError(format!("the value is {}", self.media)));
@@ -50,11 +51,11 @@ impl Value {
     }
 }
 
-/// So much of a value is printed, bytes: a log is for people.
+/// How many bytes of a value are printed at most: logs are for people.
 const PRINTED: usize = 64;
 
 impl fmt::Debug for Value {
-    /// Its media type, and how it begins.
+    /// Prints the media type and the beginning of the value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Value { media, bytes } = self;
         if bytes.len() <= PRINTED {
@@ -67,8 +68,8 @@ impl fmt::Debug for Value {
     }
 }
 
-/// A media type (RFC 6838) with optional parameters. The three that nearly every value has take
-/// no memory.
+/// A media type (RFC 6838) with optional parameters. The three that nearly every value has take no
+/// heap memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MediaType {
     /// `application/json`, the default on the wire.
@@ -82,7 +83,7 @@ pub enum MediaType {
     Other(OtherType),
 }
 
-/// A media type that is none of the usual ones; only [`MediaType::parse`] makes it.
+/// A media type other than the usual three. Only [`MediaType::parse`] makes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OtherType(Arc<str>);
 
@@ -94,9 +95,8 @@ pub struct MediaTypeError;
 impl MediaType {
     /// Checks `text` and makes it a media type.
     ///
-    /// # Errors
-    /// When it is not `type/subtype` (each of RFC 6838's characters), optionally followed by `;`
-    /// and parameters, or is too long.
+    /// # Errors If it is not `type/subtype` (both in the characters of RFC 6838), optionally
+    /// followed by `;` and parameters, or if it is too long.
     pub fn parse(text: &str) -> Result<MediaType, MediaTypeError> {
         match text {
             "application/json" => return Ok(MediaType::Json),
@@ -117,7 +117,7 @@ impl MediaType {
         Ok(MediaType::Other(OtherType(text.into())))
     }
 
-    /// The text of the media type.
+    /// Returns the text of the media type.
     pub fn as_str(&self) -> &str {
         match self {
             MediaType::Json => "application/json",
@@ -127,7 +127,7 @@ impl MediaType {
         }
     }
 
-    /// Whether this is `text/…`: such a value stands in `text` in a JSON frame when it is UTF-8.
+    /// Returns whether this is `text/…`. A JSON frame has such a value in `text`, if it is UTF-8.
     pub fn is_text(&self) -> bool {
         self.as_str().starts_with("text/")
     }
@@ -154,7 +154,8 @@ mod tests {
         assert_eq!(Value::json(r#""hello""#).parse_json::<&str>(), Ok("hello"));
         assert_eq!(Value::text("hello").as_str(), Some("hello"));
         assert_eq!(Value::octets(&[0xff]).as_str(), None);
-        // Text that looks like JSON is none, and JSON may be something else than was hoped for.
+        // A text that looks like JSON is not a JSON value, and JSON may not have the form that was
+        // asked for.
         let error = Value::text("3").parse_json::<u32>().unwrap_err();
         assert_eq!(error.to_string(), "the value is text/plain");
         assert!(Value::json("-3").parse_json::<u32>().is_err());
@@ -165,7 +166,7 @@ mod tests {
         assert_eq!(format!("{:?}", Value::text("hello")), r#"text/plain "hello""#);
         let whole = "x".repeat(PRINTED);
         assert_eq!(format!("{:?}", Value::text(&whole)), format!("text/plain {whole:?}"));
-        // It is cut between two characters.
+        // The value is cut between two characters.
         let large = format!("{}ä and more", "x".repeat(PRINTED - 1));
         let printed = format!("text/plain {:?}… ({} bytes)", "x".repeat(PRINTED - 1), large.len());
         assert_eq!(format!("{:?}", Value::text(&large)), printed);

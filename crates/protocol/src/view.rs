@@ -1,4 +1,4 @@
-//! A view: what part of the tree a subscription sees.
+//! A view: which part of the tree a subscription sees.
 
 use std::fmt;
 
@@ -9,21 +9,26 @@ use crate::hex;
 use crate::path::Path;
 use crate::pattern::Pattern;
 
-/// What a subscription sees: a base, how deep below it, which paths of these, and how much of
-/// their logs.
+/// What a subscription sees: a base, how deep below it, which of those paths, and how much of their
+/// logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
-    /// The topic at the top.
+    /// The topic at the top of the view.
     pub base: Path,
-    /// How deep below the base.
+    /// How deep below the base the view reaches.
     pub depth: Depth,
-    /// Patterns for the segments below the base; a path is seen when any matches. None: all.
+    /// Patterns for the segments below the base. The view sees a path if any pattern matches.
+    /// Empty: the view sees all paths.
     pub patterns: Vec<Pattern>,
-    /// Only the newest so many entries of each log where a mirror begins, and whatever comes later;
-    /// `None`: all. So a mirror grows, until old entries are trimmed, it starts again from nothing
-    /// (`resync`), or it was away and has missed more than so many: then it has the newest again.
+    /// With `Some(n)`, a mirror begins with only the newest `n` entries of each log, and gets every
+    /// later entry. `None`: all entries. So a mirror grows until one of these happens:
+    ///
+    /// - Old entries are trimmed.
+    /// - The mirror starts again from nothing (`resync`).
+    /// - The client was away and has missed more than `n` entries of a log: then the mirror has the
+    ///   newest `n` again.
     pub tail: Option<u32>,
-    /// Whether values come along; without, a mirror knows paths and revisions only.
+    /// Whether the mirror gets values. Without them it knows paths and revisions only.
     pub values: bool,
 }
 
@@ -40,7 +45,7 @@ pub enum Depth {
 }
 
 impl Depth {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Depth::Entry => "entry",
@@ -54,7 +59,7 @@ impl Depth {
         [Depth::Entry, Depth::Children, Depth::Tree].into_iter().find(|d| d.as_str() == text)
     }
 
-    /// Whether it reaches these segments below the base.
+    /// Returns whether this depth reaches these segments below the base.
     fn reaches<'a>(self, mut below: impl Iterator<Item = &'a str>) -> bool {
         match self {
             Depth::Tree => true,
@@ -63,60 +68,62 @@ impl Depth {
         }
     }
 
-    /// Whether it reaches one segment further.
+    /// Returns whether this depth reaches one segment further than these.
     fn reaches_under<'a>(self, below: impl Iterator<Item = &'a str>) -> bool {
         self.reaches(below.chain(std::iter::once("")))
     }
 }
 
 impl View {
-    /// Everything at and under `base`, with values.
+    /// Returns the view of everything at and under `base`, with values.
     pub fn tree(base: Path) -> View {
         View { base, depth: Depth::Tree, patterns: Vec::new(), tail: None, values: true }
     }
 
-    /// Whether `path` lies at or under the base, and no deeper than the view reaches: it sees it,
-    /// its patterns and its tail aside.
+    /// Returns whether `path` lies at or under the base, and no deeper than the view reaches. The
+    /// patterns and the tail are not considered.
     pub fn reaches(&self, path: &Path) -> bool {
         self.base.below(path).is_some_and(|below| self.depth.reaches(below))
     }
 
-    /// Whether the view sees `path` (its tail aside). Cost: the length of the path, times the
-    /// number of patterns.
+    /// Returns whether the view sees `path`. The tail is not considered. Cost: the length of the
+    /// path, times the number of patterns.
     pub fn sees(&self, path: &Path) -> bool {
         let Some(below) = self.base.below(path) else { return false };
         self.depth.reaches(below.clone())
             && (self.patterns.is_empty() || self.patterns.iter().any(|p| p.matches(below.clone())))
     }
 
-    /// Whether the view reaches what lies right under `path`, its patterns and its tail aside.
+    /// Returns whether the view reaches the children of `path`. Patterns and tail are not
+    /// considered.
     pub fn reaches_under(&self, path: &Path) -> bool {
         self.base.below(path).is_some_and(|below| self.depth.reaches_under(below))
     }
 
-    /// Whether the view may see entries of a log, of which these are the segments below the base:
-    /// then these entries are what its tail counts. Cost: as [`View::sees`].
+    /// Returns whether the view may see entries of a log; `log` is the log's path below the base.
+    /// If so, these entries are what the view's tail counts. Cost: as for [`View::sees`].
     pub fn sees_entries_of<'a>(&self, log: impl Iterator<Item = &'a str> + Clone) -> bool {
         let shown = |pattern: &Pattern| pattern.matches_key_behind(log.clone());
         self.depth.reaches_under(log.clone())
             && (self.patterns.is_empty() || self.patterns.iter().any(shown))
     }
 
-    /// The segments of all patterns: what it costs to match a path with them is this times the
-    /// segments of the path, at most. Cost: their length.
+    /// Returns the number of segments of all patterns. To match a path with all patterns costs at
+    /// most this times the segments of the path. Cost: the length of the patterns.
     pub fn pattern_segments(&self) -> usize {
         self.patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum()
     }
 
-    /// Whether the view is a whole subtree: every path at and under its base, every log entire.
-    /// Its digest costs O(log n).
+    /// Returns whether the view is a whole subtree: every path at and under its base, and every log
+    /// entire. The digest of such a view costs O(log n).
     pub fn is_subtree(&self) -> bool {
         self.depth == Depth::Tree && self.patterns.is_empty() && self.tail.is_none()
     }
 
-    /// What makes two views the same for a cookie: BLAKE2s with an 8-byte result over
-    /// `base NUL depth NUL tail NUL values NUL` and each pattern, sorted, followed by NUL; `tail`
-    /// in decimal or empty, `values` as `1` or `0`.
+    /// Returns the fingerprint, which tells whether two views are the same for a cookie. It is
+    /// BLAKE2s with an 8-byte result over `base NUL depth NUL tail NUL values NUL` and then each
+    /// pattern, sorted and without duplicates, followed by NUL. `tail` is in decimal or empty,
+    /// `values` is `1` or `0`.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = blake2::Blake2s::<U8>::new();
         let tail = self.tail.map(|n| n.to_string()).unwrap_or_default();
@@ -133,7 +140,7 @@ impl View {
     }
 }
 
-/// The identity of a view: 16 hex digits on the wire.
+/// The identity of a view; 16 hex digits on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub u64);
 

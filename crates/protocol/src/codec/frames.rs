@@ -1,4 +1,4 @@
-//! The frames, field by field: one list for both codecs, in the order of the specification.
+//! The frames, field by field, in the order of the specification: one list for both codecs.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ pub(super) trait Frame: Sized {
     fn get(fields: &mut Fields<'_>) -> Read<Self>;
 }
 
-/// Large ones stand elsewhere, so that all are small.
+/// Large frames are boxed, so that all variants are small.
 impl<T: Frame> Frame for Box<T> {
     fn put(&self, record: &mut Record<'_>) {
         Frame::put(&**self, record);
@@ -30,10 +30,16 @@ impl<T: Frame> Frame for Box<T> {
     }
 }
 
-/// How a field is written and read: `req` always stands there, `opt` is an `Option`, `def` stands
-/// there when it is not the default (`yes`: true), `list` when it is not empty, `all` also then;
-/// `again` is a path that is often the one before; how many items a list of a client may have
-/// stands behind it; `value` and `view` are several.
+/// Implements [`Frame`] from a list of fields. The first word says how a field is written and read:
+///
+/// - `req`: always present
+/// - `opt`: an `Option`
+/// - `def`: present if it is not the default (`yes`: the default is true)
+/// - `list`: present if it is not empty; `all`: also present if it is empty
+/// - `again`: a path that is often the same as in the frame before
+/// - `value` and `view`: several fields
+///
+/// For a list in a client's frame, the limit on its items follows in brackets.
 macro_rules! frames {
     ($($type:ident { $($kind:ident $field:ident $name:literal $([$most:expr])?),+ })+) => {$(
         impl Frame for $type {
@@ -84,7 +90,7 @@ const CHANGES: Most = Most { items: TXN_ITEMS, what: "changes", code: Code::TooM
 const PATHS: Most = Most { items: GET_PATHS, what: "paths", code: Code::BadField };
 const SUBS: Most =
     Most { items: HELLO_ITEMS, what: "subscriptions", code: Code::TooManySubscriptions };
-/// Of all subscriptions together.
+/// The patterns of all subscriptions together.
 const SUBS_PATTERNS: Most =
     Most { items: HELLO_ITEMS, what: "patterns", code: Code::TooManySubscriptions };
 
@@ -155,7 +161,7 @@ impl Wire for Sub {
     }
 }
 
-/// The subscriptions of a `hello`, whose patterns are counted together.
+/// Reads the subscriptions of a `hello`, and counts their patterns together.
 fn get_subs(fields: &mut Fields<'_>, name: &str) -> Read<Vec<Sub>> {
     let Some(source) = fields.take(name) else { return Ok(Vec::new()) };
     let mut patterns = 0;
@@ -167,7 +173,7 @@ fn get_subs(fields: &mut Fields<'_>, name: &str) -> Read<Vec<Sub>> {
     })
 }
 
-/// `{"1":"count:sum","2":null}`; in MessagePack a list of `[sub, digest]`.
+/// Writes `{"1":"count:sum","2":null}`; in MessagePack a list of `[sub, digest]`.
 fn put_digests(record: &mut Record<'_>, name: &str, digests: &[(u32, Option<Digest>)]) {
     let json = record.is_json();
     record.field(name, |sink| {
@@ -197,7 +203,7 @@ fn get_digests(fields: &mut Fields<'_>, name: &str) -> Read<Vec<(u32, Option<Dig
             pair.record(|fields| Ok((fields.required("sub")?, fields.optional("digest")?)))
         });
     };
-    // Member by member: looking each up by its name would take the square of their number.
+    // Read member by member: looking up each by its name would take time quadratic in their number.
     let read = |(name, text): &(Cow<'_, str>, &str)| {
         let sub = name.parse::<u32>().ok().filter(|sub| sub.to_string() == *name);
         let sub = sub.ok_or_else(|| {
@@ -208,7 +214,7 @@ fn get_digests(fields: &mut Fields<'_>, name: &str) -> Read<Vec<(u32, Option<Dig
     json_text::members(text).map_err(Wrong::frame)?.iter().map(read).collect()
 }
 
-/// A signal of the broker's side, without a frame around it.
+/// Writes a broker's signal that is not wrapped in a `ServerFrame`.
 pub(super) fn put_signal(signal: &Signal, record: &mut Record<'_>) {
     put_op(record, "signal", 8);
     Frame::put(signal, record);
@@ -219,7 +225,7 @@ fn put_op(record: &mut Record<'_>, word: &str, number: u64) {
     record.field("op", |sink| if json { sink.str(word) } else { sink.uint(number) });
 }
 
-/// The frames of one side: each with its word in JSON and its number in MessagePack.
+/// Lists the frames of one side, each with its word in JSON and its number in MessagePack.
 macro_rules! side {
     ($side:ident, $op:ident, $put:ident, $get:ident: $($variant:ident $word:literal $number:literal,)+) => {
         /// The words and numbers of this side's frames.

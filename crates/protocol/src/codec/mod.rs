@@ -1,9 +1,10 @@
-//! Frames to bytes and back.
+//! Encoding frames to bytes, and decoding them.
 //!
 //! # Layout
 //!
 //! - `wire.rs`: what both codecs have in common: a sink, a source, records
-//! - `words.rs`, `parts.rs`, `frames.rs`: how each word, part and frame stands there, once
+//! - `words.rs`, `parts.rs`, `frames.rs`: the wire form of each word, part and frame, once for both
+//!   codecs
 //! - `pack.rs`: MessagePack; JSON is in `json_text`
 
 mod frames;
@@ -22,7 +23,7 @@ use crate::value::{MediaType, Value};
 
 use wire::{Fields, Read, Record, Sink, Source, Wire, Wrong};
 
-/// How frames stand in WebSocket messages.
+/// The encoding of frames in WebSocket messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// JSON in text messages, subprotocol `onetree.v1.json`.
@@ -35,19 +36,20 @@ pub enum Codec {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DecodeError {
-    /// The `id` of a client's frame, when that could be read: the error goes to who asked.
+    /// The `id` of a client's frame, if it could be read. The error answers the request of that
+    /// `id`.
     pub id: Option<u32>,
-    /// What is wrong.
+    /// The error code.
     pub code: Code,
-    /// For people; names the field.
+    /// An explanation for people; names the field.
     pub message: String,
 }
 
 impl Codec {
-    /// Both.
+    /// Both codecs.
     pub const ALL: [Codec; 2] = [Codec::Json, Codec::MsgPack];
 
-    /// The WebSocket subprotocol.
+    /// Returns the WebSocket subprotocol.
     pub fn subprotocol(self) -> &'static str {
         match self {
             Codec::Json => "onetree.v1.json",
@@ -55,57 +57,56 @@ impl Codec {
         }
     }
 
-    /// Writes a client's frame.
+    /// Encodes a client's frame.
     pub fn encode_client(self, frame: &ClientFrame) -> Bytes {
         self.encode(|record| frames::put_client(frame, record))
     }
 
-    /// Writes a broker's frame.
+    /// Encodes a broker's frame.
     pub fn encode_server(self, frame: &ServerFrame) -> Bytes {
         self.encode(|record| frames::put_server(frame, record))
     }
 
-    /// As [`Codec::encode_server`], behind what is in `out`.
+    /// Does what [`Codec::encode_server`] does, and appends the result to `out`.
     pub fn encode_server_into(self, frame: &ServerFrame, out: &mut Vec<u8>) {
         self.encode_into(out, |record| frames::put_server(frame, record));
     }
 
-    /// As [`Codec::encode_server_into`] for a [`ServerFrame::Signal`], which need not be made for
-    /// it.
+    /// Does what [`Codec::encode_server_into`] does for a [`ServerFrame::Signal`], without making
+    /// that frame.
     pub fn encode_signal_into(self, signal: &Signal, out: &mut Vec<u8>) {
         self.encode_into(out, |record| frames::put_signal(signal, record));
     }
 
-    /// Reads a client's frame.
+    /// Decodes a client's frame.
     ///
-    /// # Errors
-    /// See [`DecodeError`]; nothing of a frame that has an error is used.
+    /// # Errors See [`DecodeError`]. Nothing of a frame with an error is used.
     pub fn decode_client(self, bytes: &[u8]) -> Result<ClientFrame, DecodeError> {
         decode(self.source(bytes)?, frames::CLIENT_OPS, frames::get_client)
     }
 
-    /// Reads a client's frame from a text message, which is known to be UTF-8.
+    /// Decodes a client's frame from a text message, which is known to be UTF-8.
     ///
-    /// # Errors
-    /// As [`Codec::decode_client`].
+    /// # Errors As for [`Codec::decode_client`].
     pub fn decode_client_text(text: &str) -> Result<ClientFrame, DecodeError> {
         decode(Source::Json(text), frames::CLIENT_OPS, frames::get_client)
     }
 
-    /// Reads a broker's frame.
+    /// Decodes a broker's frame.
     ///
-    /// # Errors
-    /// See [`DecodeError`].
+    /// # Errors See [`DecodeError`].
     pub fn decode_server(self, bytes: &[u8]) -> Result<ServerFrame, DecodeError> {
         let read = decode(self.source(bytes)?, frames::SERVER_OPS, frames::get_server);
-        // Nobody asked; and what stands in its place is not always an `id`.
+        // There was no request; and the field in the place of `id` is not always an `id`.
         read.map_err(|error| DecodeError { id: None, ..error })
     }
 
-    /// About how many bytes `change` takes in a frame, to cut pieces of a wanted size. Never less
-    /// than it takes in either codec; cost: one pass over a value that is text.
+    /// Returns roughly how many bytes `change` takes in a frame, for cutting pieces of a wanted
+    /// size. It is never less than the change takes in either codec. Cost: one pass over a value
+    /// that is text.
     pub fn size_hint(change: &Change) -> usize {
-        // Names, punctuation, the revision and the media type: below 96 bytes and the type.
+        // Names, punctuation, the revision and the media type take fewer than 96 bytes and the
+        // type.
         let path = escaped(change.path.as_str().as_bytes());
         96 + path
             + match &change.act {
@@ -142,8 +143,8 @@ impl Codec {
 }
 
 impl DecodeError {
-    /// The longest message, bytes: it goes back to who sent the frame, and must not be as long as
-    /// that.
+    /// The longest message in bytes. It goes back to the sender of the frame, and must not be as
+    /// long as the frame.
     const MESSAGE: usize = 256;
 
     fn of(id: Option<u32>, Wrong { code, mut message }: Wrong) -> DecodeError {
@@ -169,7 +170,7 @@ fn decode<F>(
     }
 }
 
-/// A frame as it may stand on the wire, or what is wrong with it.
+/// Reads a frame whose fields may be in any order, or finds out what is wrong with it.
 #[cold]
 #[inline(never)]
 fn in_any_order<F>(
@@ -192,7 +193,8 @@ fn in_any_order<F>(
     })
 }
 
-/// The `id` of a frame that is right up to there, and has it in order, when it can be read.
+/// Returns the `id` of a frame with its fields in order, if it can be read. Everything before the
+/// `id` is known to be valid.
 #[cold]
 #[inline(never)]
 fn id_of(source: Source<'_>) -> Option<u32> {
@@ -200,12 +202,12 @@ fn id_of(source: Source<'_>) -> Option<u32> {
         Source::Json(text) => Fields::InOrder(json_text::InOrder::open(text)?),
         Source::Pack(bytes) => Fields::PackInOrder(pack::InOrder::open(bytes)?),
     };
-    // Passed over: whoever asked hears of a frame without `op` too.
+    // Pass over `op`: an error answers the request even if its frame has no `op`.
     fields.take("op");
     fields.optional("id").ok()?
 }
 
-/// The number of a frame's `op`.
+/// Returns the number of a frame's `op`.
 fn op_of(fields: &mut Fields<'_>, ops: &[(&str, u64)]) -> Read<u64> {
     if !fields.is_json() {
         return fields.required("op");
@@ -234,7 +236,7 @@ fn value_hint(value: &Value) -> usize {
         + spliced.max(text).max(bytes.len().div_ceil(3) * 4 * usize::from(spliced == 0))
 }
 
-/// The bytes of a JSON string, at most.
+/// Returns the most bytes that the JSON string of `bytes` can take.
 fn escaped(bytes: &[u8]) -> usize {
     let width = |byte: &u8| match byte {
         0..=0x1f => 6,
@@ -244,14 +246,14 @@ fn escaped(bytes: &[u8]) -> usize {
     bytes.iter().map(width).sum()
 }
 
-/// A change as a line of its own.
+/// Returns a change as a line of its own.
 pub(crate) fn json_line(change: &Change) -> String {
     let mut sink = Sink::Json(Vec::with_capacity(128));
     parts::put_change(&mut sink, change, true);
     text_of(sink)
 }
 
-/// A word as JSON.
+/// Returns a word as JSON.
 #[expect(private_bounds, reason = "for the words that stand alone, see crate::json")]
 pub(crate) fn to_json<T: Wire>(word: &T) -> String {
     let mut sink = Sink::Json(Vec::with_capacity(128));
@@ -259,14 +261,14 @@ pub(crate) fn to_json<T: Wire>(word: &T) -> String {
     text_of(sink)
 }
 
-/// A word from JSON that has been checked.
+/// Reads a word from JSON that has been checked.
 #[expect(private_bounds, reason = "for the words that stand alone, see crate::json")]
 pub(crate) fn from_json<T: Wire>(text: &str) -> Result<T, JsonError> {
     T::get(Source::Json(text)).map_err(|wrong| JsonError(wrong.message))
 }
 
 fn text_of(mut sink: Sink) -> String {
-    // Values of type JSON are spliced as they are; the broker checked that they are UTF-8.
+    // JSON values are copied as they are; the broker checked that they are UTF-8.
     String::from_utf8_lossy(sink.bytes()).into_owned()
 }
 

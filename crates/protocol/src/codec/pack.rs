@@ -2,8 +2,8 @@
 
 use rmp::{Marker, decode, encode};
 
-/// Elements of one array that are given room before they are seen: a claimed length of four
-/// thousand million in a frame of ten bytes must not be believed.
+/// For how many elements of one array room is made before they are seen: a frame of ten bytes may
+/// claim to have four thousand million elements, and must not be believed.
 const BELIEVED: usize = 64;
 
 pub(super) fn put_str(out: &mut Vec<u8>, text: &str) {
@@ -22,7 +22,7 @@ pub(super) fn put_array(out: &mut Vec<u8>, length: usize) {
     written(encode::write_array_len(out, length as u32));
 }
 
-/// Gives the array that was begun with one byte at `start` its length.
+/// Sets the length of the array whose head was written as one byte at `start`.
 pub(super) fn close_array(out: &mut Vec<u8>, start: usize, length: usize) {
     if length < 16 {
         out[start] = 0x90 | length as u8;
@@ -38,27 +38,28 @@ fn written<T, E>(result: Result<T, E>) {
     debug_assert!(result.is_ok(), "memory takes what it is given");
 }
 
-/// Goes through an array while its elements are asked for, and keeps nothing of it. Whatever is
-/// taken is right when at the end [`InOrder::is_done`]; if not, something is wrong or follows, and
-/// nothing that was taken is to be used.
+/// Yields the elements of an array one by one and keeps nothing. The elements are valid only if
+/// [`InOrder::is_done`] is true at the end. If it is not, something is wrong or more bytes follow,
+/// and no element may be used.
 pub(super) struct InOrder<'a> {
     rest: &'a [u8],
     left: u32,
 }
 
 impl<'a> InOrder<'a> {
-    /// `None`: it does not begin like an array.
+    /// Begins to read an array; `None` if the bytes do not begin like one.
     pub(super) fn open(mut bytes: &'a [u8]) -> Option<InOrder<'a>> {
         let left = decode::read_array_len(&mut bytes).ok()?;
         Some(InOrder { rest: bytes, left })
     }
 
-    /// How many elements are left; as many are there, where the array is an element of another.
+    /// Returns how many elements are left. The number can be trusted if this array is an element of
+    /// another.
     pub(super) fn len(&self) -> usize {
         self.left as usize
     }
 
-    /// Whether all elements were taken, and nothing follows.
+    /// Returns whether all elements were taken and nothing follows.
     pub(super) fn is_done(&self) -> bool {
         self.left == 0 && self.rest.is_empty()
     }
@@ -67,7 +68,7 @@ impl<'a> InOrder<'a> {
 impl<'a> Iterator for InOrder<'a> {
     type Item = &'a [u8];
 
-    /// The next element; `None` at the end, and where something is wrong, for ever.
+    /// Returns the next element. `None` at the end; also once something is wrong, and from then on.
     fn next(&mut self) -> Option<&'a [u8]> {
         if self.left == 0 {
             return None;
@@ -78,7 +79,7 @@ impl<'a> Iterator for InOrder<'a> {
     }
 }
 
-/// The elements of an array that is all of `bytes`.
+/// Returns the elements of an array that takes all of `bytes`.
 pub(super) fn elements(bytes: &[u8]) -> Result<Vec<&[u8]>, String> {
     let mut array = InOrder::open(bytes).ok_or("not an array")?;
     let mut elements = Vec::with_capacity((array.left as usize).min(BELIEVED));
@@ -97,7 +98,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, String> {
     }
 }
 
-/// Whether it is this text: then it is UTF-8 too.
+/// Returns whether the element is this text. If it is, it is also valid UTF-8.
 pub(super) fn is_text(mut bytes: &[u8], known: &str) -> bool {
     let length = decode::read_str_len(&mut bytes);
     length.is_ok_and(|length| length as usize == bytes.len()) && bytes == known.as_bytes()
@@ -121,8 +122,9 @@ pub(super) fn bool(mut bytes: &[u8]) -> Option<bool> {
     if bytes.is_empty() { Some(value) } else { None }
 }
 
-/// How long the first element of `bytes` is; `None` when it is cut off, or of a kind that frames
-/// do not have. No recursion: nesting only adds to what is still to be passed.
+/// Returns the length of the first element of `bytes`; `None` if it is cut off, or of a kind that
+/// frames do not have. There is no recursion: nesting only adds to the number of elements still to
+/// pass.
 fn size_of_first(bytes: &[u8]) -> Option<usize> {
     let mut at = 0usize;
     let mut open = 1u64;

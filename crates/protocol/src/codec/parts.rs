@@ -1,4 +1,4 @@
-//! Parts of records that are more than one element: values, views, changes, steps, conditions.
+//! The parts of records that take more than one element: values, views, changes, steps, conditions.
 
 use std::cell::RefCell;
 
@@ -16,7 +16,8 @@ use crate::path::Path;
 use crate::value::{MediaType, Value};
 use crate::view::View;
 
-/// A value: `type` and one of `json`, `text`, `bytes`; in MessagePack the type and the bytes.
+/// Writes a value: `type` and one of `json`, `text`, `bytes`; in MessagePack the type and the
+/// bytes.
 pub(super) fn put_value(record: &mut Record<'_>, value: &Value, one_line: bool) {
     let Value { media, bytes } = value;
     if !record.is_json() {
@@ -47,7 +48,7 @@ pub(super) fn put_value(record: &mut Record<'_>, value: &Value, one_line: bool) 
     }
 }
 
-/// The value of a record that may have none.
+/// Reads the value of a record that may have none.
 pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
     let media = fields.take("type").map(media).transpose()?;
     if !fields.is_json() {
@@ -55,7 +56,7 @@ pub(super) fn get_value(fields: &mut Fields<'_>) -> Read<Option<Value>> {
         let bytes = pack::bin(bytes).map_err(|e| Wrong::frame(format!("bytes: {e}")))?;
         return Ok(Some(of_bytes(media.unwrap_or_default(), bytes)));
     }
-    // Null is a value in `json`, and absent elsewhere.
+    // `null` is a value in `json`; in other fields it means that the field is absent.
     let json = fields.take_raw("json");
     match (json, fields.take("text"), fields.take("bytes")) {
         (Some(text), None, None) => match media {
@@ -86,7 +87,7 @@ fn of_base64(media: Option<MediaType>, text: Source<'_>) -> Read<Value> {
     let bytes = STANDARD.decode(text.as_bytes());
     let bytes = bytes.map_err(|_| Wrong::field(Code::BadField, "bytes: not base64"))?;
     let media = media.unwrap_or(MediaType::Octets);
-    // So a value of this type that came in a JSON frame has been checked, whatever its form.
+    // This way every JSON value that came in a JSON frame has been checked, whatever its form.
     if media == MediaType::Json {
         let wrong = |e| Wrong::field(Code::BadValue, format!("bytes: not JSON: {e}"));
         json_text::check(&bytes).map_err(wrong)?;
@@ -94,13 +95,13 @@ fn of_base64(media: Option<MediaType>, text: Source<'_>) -> Read<Value> {
     Ok(of_bytes(media, &bytes))
 }
 
-/// A value from all of its bytes.
+/// Makes a value from all of its bytes.
 fn of_bytes(media: MediaType, bytes: &[u8]) -> Value {
     let bytes = if media == MediaType::Json { unspaced(bytes) } else { bytes };
     Value { media, bytes: bytes.into() }
 }
 
-/// A JSON text without the space around it, which is not part of the value.
+/// Returns a JSON text without the white space around it, which is not part of the value.
 fn unspaced(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..]
     | [rest @ .., b' ' | b'\t' | b'\n' | b'\r'] = text
@@ -120,8 +121,9 @@ pub(super) fn value(fields: &mut Fields<'_>) -> Read<Value> {
     get_value(fields)?.ok_or_else(|| Wrong::frame("the value is missing"))
 }
 
-/// A path that must be there, and is often the one that this thread has read before: who publishes
-/// does so to the same topic again and again. Then it is neither checked nor copied once more.
+/// Reads a path that is required and is often the same as the last one that this thread read,
+/// because publishers write to the same topic again and again. If it is the same, it is neither
+/// checked nor copied again.
 pub(super) fn path_again(fields: &mut Fields<'_>, name: &str) -> Read<Path> {
     thread_local!(static LAST: RefCell<Path> = RefCell::new(Path::root()));
     let source = fields.there(name)?;
@@ -133,7 +135,7 @@ pub(super) fn path_again(fields: &mut Fields<'_>, name: &str) -> Read<Path> {
     })
 }
 
-/// A view: `path`, `depth`, `match`, `tail`, `values`.
+/// Writes a view: `path`, `depth`, `match`, `tail`, `values`.
 pub(super) fn put_view(record: &mut Record<'_>, view: &View) {
     record.field("path", |sink| view.base.put(sink));
     put_default(record, "depth", &view.depth);
@@ -175,17 +177,17 @@ pub(super) fn put_list<T: Wire>(record: &mut Record<'_>, name: &str, items: &[T]
     record.field(name, |sink| sink.list(items, |sink, item| item.put(sink)));
 }
 
-/// A list that may be absent, which is as if it were empty.
+/// Reads a list that may be absent, which means that it is empty.
 pub(super) fn get_list<T: Wire>(fields: &mut Fields<'_>, name: &str, most: Most) -> Read<Vec<T>> {
     fields.take(name).map_or_else(|| Ok(Vec::new()), |source| list(&source, name, most, T::get))
 }
 
-/// A list that must be there, and may be empty.
+/// Reads a list that is required and may be empty.
 pub(super) fn get_all<T: Wire>(fields: &mut Fields<'_>, name: &str, most: Most) -> Read<Vec<T>> {
     list(&fields.there(name)?, name, most, T::get)
 }
 
-/// The items of the list `name`; what is wrong with one says which.
+/// Reads the items of the list `name`. An error says which item is wrong.
 pub(super) fn list<T>(
     source: &Source<'_>,
     name: &str,
@@ -203,9 +205,9 @@ pub(super) fn list<T>(
     })
 }
 
-/// `{"path","rev",…}`, where the value, `delete`, `drop` or `trim` says what was done; in
-/// MessagePack `[path, rev, act, …]` with act 0 put (type, bytes), 1 delete, 2 drop, 3 trim (key,
-/// gap).
+/// Writes a change. In JSON `{"path","rev",…}`, where the value, `delete`, `drop` or `trim` says
+/// what was done; in MessagePack `[path, rev, act, …]` with act 0 put (type, bytes), 1 delete, 2
+/// drop, 3 trim (key, gap).
 pub(super) fn put_change(sink: &mut Sink, change: &Change, one_line: bool) {
     sink.record(|record| {
         record.field("path", |sink| change.path.put(sink));
@@ -263,7 +265,8 @@ impl Wire for Change {
     }
 }
 
-/// What was done, as a number; in JSON with the key of a trim, which says that it is one.
+/// Returns what was done, as a number. In JSON also the key of a trim, whose presence says that it
+/// is a trim.
 fn which_act<'a>(fields: &mut Fields<'a>) -> Read<(u64, Option<Source<'a>>)> {
     if !fields.is_json() {
         return Ok((fields.required("act")?, None));
@@ -282,7 +285,7 @@ fn which_act<'a>(fields: &mut Fields<'a>) -> Read<(u64, Option<Source<'a>>)> {
 }
 
 impl Wire for Condition {
-    /// `{"path","rev"}` or `{"tree","rev"}`; in MessagePack `[path, tree, rev]`.
+    /// Writes `{"path","rev"}` or `{"tree","rev"}`; in MessagePack `[path, tree, rev]`.
     fn put(&self, sink: &mut Sink) {
         sink.record(|record| {
             let rev = match self {
@@ -315,8 +318,8 @@ impl Wire for Condition {
 }
 
 impl Wire for Do {
-    /// `{"do":"put","path",…}`; in MessagePack `[do, path, …]` with do 0 put, 1 append (both: type,
-    /// bytes, ttl_ms, ephemeral), 2 delete, 3 drop, 4 trim (to).
+    /// Writes `{"do":"put","path",…}`; in MessagePack `[do, path, …]` with do 0 put, 1 append
+    /// (both: type, bytes, ttl_ms, ephemeral), 2 delete, 3 drop, 4 trim (to).
     fn put(&self, sink: &mut Sink) {
         let (name, number, path) = match self {
             Do::Put { path, .. } => ("put", 0, path),

@@ -1,15 +1,16 @@
 use super::*;
 use crate::json_text::changed;
 
-/// A record in order; what is wrong with it, or nothing, where it is to be read otherwise.
+/// Reads a record in order. `Err` has what is wrong with it, or `None` if it has to be read in
+/// another way.
 fn in_order<T>(text: &str, read: impl Fn(&mut Fields<'_>) -> Read<T>) -> Result<T, Option<String>> {
     let mut wrong = None;
     let record = Source::Json(text).in_order(read, &mut wrong);
     record.ok_or_else(|| wrong.map(|wrong| wrong.message))
 }
 
-/// What is read in the order of the specification is what is read in any order; what is wrong there
-/// is wrong here. And each frame that we write ourselves is read in order.
+/// Reading in the order of the specification gives the same as reading in any order, and finds the
+/// same errors. And every frame that we write ourselves is read in order.
 #[test]
 fn the_way_in_order_agrees_with_the_way_in_any_order() {
     let read = |fields: &mut Fields<'_>| {
@@ -46,7 +47,7 @@ fn the_way_in_order_agrees_with_the_way_in_any_order() {
     assert!(ordered > 10_000 && faults > 300 && right > ordered, "{said}");
 }
 
-/// The sides of it: where a name or a value ends, what follows, what is not there.
+/// The edge cases: where a name or a value ends, what follows, what is missing.
 #[test]
 fn in_order_is_all_there_and_nothing_else() {
     let read = |fields: &mut Fields<'_>| {

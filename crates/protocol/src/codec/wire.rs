@@ -1,5 +1,5 @@
-//! What stands on the wire, once for both codecs: each type writes itself to a [`Sink`] and reads
-//! itself from a [`Source`], so the two cannot drift apart.
+//! The wire form, once for both codecs: each type writes itself to a [`Sink`] and reads itself from
+//! a [`Source`], so the codecs cannot drift apart.
 
 use std::borrow::Cow;
 
@@ -7,20 +7,20 @@ use super::pack;
 use crate::code::Code;
 use crate::json_text::{self, InOrder, Members};
 
-/// Bytes being written, in one of the codecs.
+/// Bytes that are being written, in one of the codecs.
 pub(super) enum Sink {
     Json(Vec<u8>),
     Pack(Vec<u8>),
 }
 
-/// One element of a frame that was read: the text of a JSON value, or one MessagePack element.
+/// One element of a frame that is being read: the text of a JSON value, or one MessagePack element.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
     Json(&'a str),
     Pack(&'a [u8]),
 }
 
-/// What is wrong with a field.
+/// What is wrong with a field or a frame.
 pub(super) struct Wrong {
     pub(super) code: Code,
     pub(super) message: String,
@@ -28,8 +28,8 @@ pub(super) struct Wrong {
 
 pub(super) type Read<T> = Result<T, Wrong>;
 
-/// How many items a list may have, and what it is to have more. That is known before any of them is
-/// read, so that a frame costs no more than what it may ask for.
+/// How many items a list may have, and the error if it has more. The limit is checked before any
+/// item is read, so that reading a frame costs no more than what the frame is allowed to ask for.
 #[derive(Clone, Copy)]
 pub(super) struct Most {
     pub(super) items: usize,
@@ -37,7 +37,7 @@ pub(super) struct Most {
     pub(super) code: Code,
 }
 
-/// A type that stands in one element.
+/// A type whose wire form is one element.
 pub(super) trait Wire: Sized {
     fn put(&self, sink: &mut Sink);
     fn get(source: Source<'_>) -> Read<Self>;
@@ -64,10 +64,10 @@ impl Wrong {
 }
 
 impl Most {
-    /// As many as fit into the frame.
+    /// As many items as fit into the frame.
     pub(super) const ANY: Most = Most { items: usize::MAX, what: "items", code: Code::BadFrame };
 
-    /// Refuses so many, if they are more.
+    /// Returns an error if there are more items than allowed.
     pub(super) fn allow(self, items: usize) -> Read<()> {
         if items > self.items {
             let Most { items, what, code } = self;
@@ -128,12 +128,12 @@ impl Sink {
         }
     }
 
-    /// A record: named fields in JSON, an array in MessagePack.
+    /// Writes a record: named fields in JSON, an array in MessagePack.
     pub(super) fn record(&mut self, fill: impl FnOnce(&mut Record<'_>)) {
         let start = self.bytes().len();
         match self {
             Sink::Json(out) => out.push(b'{'),
-            // The length is known at the end; up to 15 fields it takes this one byte.
+            // The length is known only at the end; for up to 15 fields it takes this one byte.
             Sink::Pack(out) => out.push(0),
         }
         let mut record = Record { sink: self, fields: 0, last: 0, end: start + 1 };
@@ -142,7 +142,7 @@ impl Sink {
         match self {
             Sink::Json(out) => out.push(b'}'),
             Sink::Pack(out) => {
-                // Absent fields at the end are left out.
+                // Leave out absent fields at the end.
                 out.truncate(end);
                 pack::close_array(out, start, last);
             }
@@ -154,13 +154,14 @@ impl Sink {
 pub(super) struct Record<'a> {
     sink: &'a mut Sink,
     fields: usize,
-    /// Fields up to the last one that is present, and where that ends.
+    /// The number of fields up to the last one that is present, and the place where that one ends
+    /// (`end`).
     last: usize,
     end: usize,
 }
 
 impl Record<'_> {
-    /// A field that is present.
+    /// Writes a field that is present.
     pub(super) fn field(&mut self, name: &str, put: impl FnOnce(&mut Sink)) {
         if let Sink::Json(out) = &mut *self.sink {
             if self.last > 0 {
@@ -176,7 +177,7 @@ impl Record<'_> {
         self.end = self.sink.bytes().len();
     }
 
-    /// A field that is absent.
+    /// Notes that a field is absent.
     pub(super) fn absent(&mut self) {
         if let Sink::Pack(out) = &mut *self.sink {
             out.push(0xc0);
@@ -191,10 +192,10 @@ impl Record<'_> {
 
 /// A record that is being read: by name in JSON, by place in MessagePack.
 pub(super) enum Fields<'a> {
-    /// Nothing of it counts until it has come to its end.
+    /// What was read counts only once the reader has reached the end of the record.
     InOrder(InOrder<'a>),
     Json(Members<'a>),
-    /// Nothing of it counts until it has come to its end.
+    /// What was read counts only once the reader has reached the end of the record.
     PackInOrder(pack::InOrder<'a>),
     Pack(std::vec::IntoIter<&'a [u8]>),
 }
@@ -215,9 +216,8 @@ impl<'a> Fields<'a> {
         matches!(self, Fields::InOrder(_) | Fields::Json(_))
     }
 
-    /// The next field; `None` when it is absent.
-    // Inlined, as the name that is asked for is known where it is: comparing with it is a load or
-    // two.
+    /// Returns the next field; `None` if it is absent.
+    // Inlined, because the caller's `name` is a constant: comparing with it takes one or two loads.
     #[inline(always)]
     pub(super) fn take(&mut self, name: &str) -> Option<Source<'a>> {
         let element = match self {
@@ -228,7 +228,7 @@ impl<'a> Fields<'a> {
         element.filter(|bytes| **bytes != [0xc0]).map(Source::Pack)
     }
 
-    /// A field of JSON as it stands there, `null` too.
+    /// Returns a field of JSON as it stands in the record, even if it is `null`.
     #[inline(always)]
     pub(super) fn take_raw(&mut self, name: &str) -> Option<&'a str> {
         match self {
@@ -248,7 +248,7 @@ impl<'a> Fields<'a> {
         T::get(self.there(name)?).map_err(|wrong| wrong.within(name))
     }
 
-    /// A field that must be there, not read yet.
+    /// Returns the source of a field that is required.
     #[inline(always)]
     pub(super) fn there(&mut self, name: &str) -> Read<Source<'a>> {
         self.take(name).ok_or_else(|| Wrong::missing(name))
@@ -260,13 +260,13 @@ fn find<'a>(members: &Members<'a>, name: &str) -> Option<&'a str> {
     members.iter().find(|(known, _)| known == name).map(|(_, text)| *text)
 }
 
-/// A member of JSON; null is as if it were absent.
+/// Returns the value of a JSON member; `null` means that the member is absent.
 pub(super) fn present(text: &str) -> Option<Source<'_>> {
     if text == "null" { None } else { Some(Source::Json(text)) }
 }
 
 impl<'a> Source<'a> {
-    /// A record, given what reads its fields.
+    /// Reads a record; `read` reads its fields.
     pub(super) fn record<T>(self, read: impl Fn(&mut Fields<'a>) -> Read<T>) -> Read<T> {
         let mut wrong = None;
         match self.in_order(&read, &mut wrong) {
@@ -278,9 +278,11 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A record that has all its fields in the order in which they are asked for, and no others.
-    /// `None`: it has not, or is none, and is to be read otherwise; or this is `wrong` in it, and
-    /// would be found so in any other way too.
+    /// Reads a record that has exactly the fields that `read` asks for, in that order. `None` means
+    /// one of these:
+    ///
+    /// - `wrong` is `None`: the record is not of that kind, and has to be read in another way.
+    /// - `wrong` says what is wrong with the record. Any other way of reading would find the same.
     #[inline(always)]
     pub(super) fn in_order<T>(
         self,
@@ -291,8 +293,8 @@ impl<'a> Source<'a> {
             Source::Json(text) => Fields::InOrder(InOrder::open(text)?),
             Source::Pack(bytes) => Fields::PackInOrder(pack::InOrder::open(bytes)?),
         };
-        // What is read is not moved: it is large, and to copy what was written just now waits for
-        // it.
+        // Do not move the result: it is large, and copying what was just written would wait for
+        // that write.
         let record = read(&mut fields);
         let done = match &fields {
             Fields::InOrder(members) => members.is_done(),
@@ -309,17 +311,17 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What is between the quotes of a string of JSON, escapes and all.
+    /// Returns what is between the quotes of a JSON string, with its escapes.
     pub(super) fn plain(&self) -> Option<&str> {
         let Source::Json(text) = self else { return None };
         text.strip_prefix('"')?.strip_suffix('"')
     }
 
-    /// Whether it is this text, for certain: one with escapes may be it as well. Looks at nothing
-    /// else.
+    /// Returns true if this is certainly the text `known`. A string with escapes may be the same
+    /// text, but then the result is false. Other parts of the element are not checked.
     pub(super) fn is_text(&self, known: &str) -> bool {
         match self {
-            // With a backslash it would be an escape here, and stand for something else.
+            // In JSON a backslash begins an escape, and stands for something else.
             Source::Json(_) => self.plain() == Some(known) && !known.contains('\\'),
             Source::Pack(bytes) => pack::is_text(bytes, known),
         }

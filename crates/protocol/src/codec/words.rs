@@ -1,4 +1,4 @@
-//! How the words stand on the wire: each in one element.
+//! The wire form of the words: each is one element.
 
 use super::pack;
 use super::wire::{Read, Sink, Source, Wire, Wrong};
@@ -14,7 +14,7 @@ use crate::pattern::Pattern;
 use crate::revision::{Epoch, Revision};
 use crate::view::{Depth, Fingerprint};
 
-/// A word whose wire form is its text.
+/// Implements `Wire` for words whose wire form is their text.
 macro_rules! text {
     ($($type:ty: $put:expr, $get:expr;)+) => {$(
         impl Wire for $type {
@@ -76,7 +76,8 @@ impl Wire for u64 {
         sink.uint(*self);
     }
 
-    /// Below 2^53, as a double can tell them all apart, which is what many clients' numbers are.
+    /// Accepts numbers below 2^53: a double can represent all of these exactly, and many clients
+    /// read numbers as doubles.
     fn get(source: Source<'_>) -> Read<u64> {
         const MOST: u64 = Revision::MAX.get();
         let large = || Wrong::field(Code::BadField, format!("at most {MOST}"));

@@ -1,5 +1,5 @@
-//! What a client says. Every frame carries an `id` that the client chose, and gets one reply with
-//! it.
+//! The frames that a client sends. Every frame carries an `id` that the client chooses, and gets
+//! one reply with that `id`. (A signal may do without.)
 
 use crate::cookie::Cookie;
 use crate::log::LogKey;
@@ -9,8 +9,8 @@ use crate::revision::Revision;
 use crate::value::Value;
 use crate::view::{Depth, View};
 
-/// Any frame of a client. The two that come seldom and are large stand elsewhere: a frame goes
-/// through several hands, and each copies all that the largest takes.
+/// Any frame of a client. The two large ones, which are rare, are boxed: a frame is moved several
+/// times, and each move copies as many bytes as the largest variant has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is documented at its own type")]
 pub enum ClientFrame {
@@ -33,7 +33,7 @@ pub enum ClientFrame {
 }
 
 impl ClientFrame {
-    /// The `id` that the reply will carry; only a signal may do without.
+    /// Returns the `id` that the reply will carry. Only a signal may have none.
     pub fn id(&self) -> Option<u32> {
         match self {
             ClientFrame::Hello(f) => Some(f.id),
@@ -56,57 +56,59 @@ impl ClientFrame {
     }
 }
 
-/// `hello`: opens a connection; the first frame, once. Reply: `welcome`.
+/// `hello`: opens a connection. It is the first frame, and is sent once. Reply: `welcome`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// Who the client is over its reconnects: scopes `seq`.
+    /// The client's identity, which stays the same when it reconnects. `seq` counts this client's
+    /// writes.
     pub client: Option<Name>,
-    /// The session of an earlier `welcome`, to come back to.
+    /// The session of an earlier `welcome`, which the client wants to resume.
     pub session: Option<Name>,
-    /// What shows who the principal is; ignored by a broker that has no tokens configured.
+    /// Proves who the principal is. A broker that has no tokens configured ignores it.
     pub token: Option<String>,
-    /// The program, for the broker's log: `onetree-js/0.1.0`.
+    /// The client's program, for the broker's log: `onetree-js/0.1.0`.
     pub agent: Option<String>,
-    /// The highest revision that this client ever saw.
+    /// The highest revision that this client has ever seen.
     pub seen: Option<Revision>,
-    /// All subscriptions at once, so that a reconnect is one round trip. Their own replies come
-    /// too.
+    /// All subscriptions at once, so that a reconnect is one round trip. Each also gets its own
+    /// reply.
     pub subs: Vec<Sub>,
-    /// Where writes come again of which none was answered: the highest revision that the client had
-    /// seen when it sent the first of them.
+    /// Present if the client will send writes again and none of its writes was answered: the
+    /// highest revision that the client had seen when it sent the first of them.
     pub since: Option<Revision>,
 }
 
-/// `auth`: a new token. Reply: `ok`.
+/// `auth`: presents a new token. Reply: `ok`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
     /// The token.
     pub token: String,
 }
 
-/// `sub`: subscribes. Reply: `ok`, then `refresh`, `entries`…, `fresh`.
+/// `sub`: begins a subscription. Reply: `ok`, then `refresh`, `entries`…, `fresh`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sub {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
     /// The client's number for the subscription, unique on its connection.
     pub sub: u32,
-    /// What it sees. On the wire its parts stand in the frame itself: `path`, `depth`, `match`,
-    /// `tail`, `values`.
+    /// What the subscription sees. On the wire the parts of the view are fields of the frame
+    /// itself: `path`, `depth`, `match`, `tail`, `values`.
     pub view: View,
-    /// Where its mirror stands.
+    /// Where the client's mirror stands, if it has one.
     pub cookie: Option<Cookie>,
     /// Whether the subscription ends at `fresh`.
     pub mode: Mode,
     /// Whether signals in the view are delivered.
     pub signals: bool,
-    /// At most one delta in so many milliseconds, folded. 0: each as it comes.
+    /// The shortest time between two deltas, in milliseconds; changes in between are folded. 0:
+    /// every delta is sent as it comes.
     pub every_ms: u32,
-    /// Whether the client still has a copy, although its cookie may not be usable (repair).
+    /// Whether the client still has a copy, although its cookie may not be usable (for repair).
     pub copy: bool,
 }
 
@@ -123,152 +125,156 @@ pub enum Mode {
 /// `unsub`: ends a subscription. Reply: `ok`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsub {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// Which.
+    /// The number of the subscription.
     pub sub: u32,
 }
 
-/// `resync`: starts a subscription again, from nothing. Reply: `ok`, then as after `sub`.
+/// `resync`: starts a subscription again from nothing. Reply: `ok`, then the same as after `sub`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resync {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// Which.
+    /// The number of the subscription.
     pub sub: u32,
 }
 
 /// `sync`: asks for the digests of all subscriptions now. Reply: `sync` with this `id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncRequest {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// Also the digests that take long to count: the reply waits for them.
+    /// Whether the reply also has the digests that take long to count. The reply waits for them.
     pub all: bool,
 }
 
-/// What must be so for a write to happen; on the wire `"if":{"rev":790}`.
+/// The condition of a write; on the wire `"if":{"rev":790}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expect {
-    /// The entry's revision, 0 for absent; with `drop`: the highest revision in the subtree.
+    /// For an entry: its revision, or 0 if it must be absent. For `drop`: the highest revision in
+    /// the subtree.
     pub rev: Revision,
 }
 
-/// `put`: the entry is now this. Reply: `done`.
+/// `put`: sets the entry at a path. Reply: `done`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Put {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// Makes a retry safe: 1, 2, 3… per `client`, over all its writes.
+    /// Makes a retry safe: 1, 2, 3… for each `client`, over all its writes.
     pub seq: Option<u64>,
-    /// Where.
+    /// The entry's path.
     pub path: Path,
-    /// What.
+    /// The entry's new value.
     pub value: Value,
-    /// What must be so.
+    /// The condition for the write.
     pub expect: Option<Expect>,
-    /// How long it lives, milliseconds; for ever without.
+    /// How long the entry lives, in milliseconds; without this, for ever.
     pub ttl_ms: Option<u64>,
-    /// Whether it dies with the session.
+    /// Whether the entry is deleted when the session ends.
     pub ephemeral: bool,
 }
 
-/// `append`: a new entry of the log at `path`. Reply: `done` with the path that was assigned.
+/// `append`: adds a new entry to the log at `path`. Reply: `done` with the path that was assigned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// As in [`Put`].
+    /// See [`Put`].
     pub seq: Option<u64>,
     /// The log.
     pub path: Path,
-    /// What.
+    /// The entry's value.
     pub value: Value,
-    /// As in [`Put`].
+    /// See [`Put`].
     pub ttl_ms: Option<u64>,
-    /// As in [`Put`].
+    /// See [`Put`].
     pub ephemeral: bool,
 }
 
-/// `delete`: the entry is gone. Reply: `done`; of nothing is no error and makes no commit.
+/// `delete`: deletes an entry. Reply: `done`. To delete what is not there is no error and makes no
+/// commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delete {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// As in [`Put`].
+    /// See [`Put`].
     pub seq: Option<u64>,
-    /// Where.
+    /// The entry's path.
     pub path: Path,
-    /// What must be so.
+    /// The condition for the write.
     pub expect: Option<Expect>,
 }
 
-/// `drop`: everything at and under `path` is gone. Reply: `done`.
+/// `drop`: removes everything at and under `path`. Reply: `done`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropTree {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// As in [`Put`].
+    /// See [`Put`].
     pub seq: Option<u64>,
-    /// The top.
+    /// The top of the subtree.
     pub path: Path,
-    /// The highest revision in the subtree that must be so.
+    /// The condition for the write: the highest revision in the subtree.
     pub expect: Option<Expect>,
 }
 
-/// `trim`: the log's entries up to and including `to` are gone. Reply: `done`.
+/// `trim`: removes the log's entries up to and including `to`. Reply: `done`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trim {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// As in [`Put`].
+    /// See [`Put`].
     pub seq: Option<u64>,
     /// The log.
     pub path: Path,
-    /// The last entry that goes.
+    /// The last entry to remove.
     pub to: LogKey,
 }
 
-/// `signal`: for those who are there, never stored. Reply: `ok`, when one is wanted.
+/// `signal`: a message for the present subscribers, never stored. Reply: `ok`, if the signal has an
+/// `id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendSignal {
-    /// Of the reply; `None`: there is none, unless it is refused.
+    /// The `id` that the reply will carry; `None`: there is no reply, unless the signal is refused.
     pub id: Option<u32>,
-    /// Where.
+    /// The topic of the signal.
     pub path: Path,
-    /// What.
+    /// The content of the signal.
     pub value: Value,
 }
 
-/// `txn`: all of it or nothing. Reply: `done`, or `error` with the first condition that failed.
+/// `txn`: does all of its changes or none. Reply: `done`, or `error` with the first condition that
+/// failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// As in [`Put`].
+    /// See [`Put`].
     pub seq: Option<u64>,
-    /// What must be so (`if` on the wire).
+    /// The conditions (`if` on the wire).
     pub conditions: Vec<Condition>,
-    /// What happens, in this order (`do` on the wire).
+    /// The changes, in this order (`do` on the wire).
     pub changes: Vec<Do>,
 }
 
 /// One condition of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// The entry at `path` has this revision; 0: there is none. `{"path":…,"rev":…}`
+    /// The entry at `path` has this revision; 0: there is no entry. `{"path":…,"rev":…}`
     Entry {
-        /// Where.
+        /// The entry's path.
         path: Path,
-        /// The revision.
+        /// The expected revision.
         rev: Revision,
     },
     /// The highest revision of anything that ever happened at or under `path` is at most this.
     /// `{"tree":…,"rev":…}`
     Tree {
-        /// The top.
+        /// The top of the subtree.
         path: Path,
-        /// The revision.
+        /// The highest revision allowed.
         rev: Revision,
     },
 }
@@ -276,80 +282,81 @@ pub enum Condition {
 /// One step of a transaction; on the wire `{"do":"put",…}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Do {
-    /// As [`Put`].
+    /// See [`Put`].
     Put {
-        /// Where.
+        /// The entry's path.
         path: Path,
-        /// What.
+        /// The entry's new value.
         value: Value,
-        /// How long it lives, milliseconds.
+        /// How long the entry lives, in milliseconds.
         ttl_ms: Option<u64>,
-        /// Whether it dies with the session.
+        /// Whether the entry is deleted when the session ends.
         ephemeral: bool,
     },
-    /// As [`Append`].
+    /// See [`Append`].
     Append {
         /// The log.
         path: Path,
-        /// What.
+        /// The entry's value.
         value: Value,
-        /// How long it lives, milliseconds.
+        /// How long the entry lives, in milliseconds.
         ttl_ms: Option<u64>,
-        /// Whether it dies with the session.
+        /// Whether the entry is deleted when the session ends.
         ephemeral: bool,
     },
-    /// As [`Delete`].
+    /// See [`Delete`].
     Delete {
-        /// Where.
+        /// The entry's path.
         path: Path,
     },
-    /// As [`DropTree`].
+    /// See [`DropTree`].
     Drop {
-        /// The top.
+        /// The top of the subtree.
         path: Path,
     },
-    /// As [`Trim`].
+    /// See [`Trim`].
     Trim {
         /// The log.
         path: Path,
-        /// The last entry that goes.
+        /// The last entry to remove.
         to: LogKey,
     },
 }
 
-/// `get`: reads paths, all at one revision. Reply: `found`; what is absent is missing there.
+/// `get`: reads paths, all at one revision. Reply: `found`; paths without an entry are missing
+/// there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Get {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// Which.
+    /// The paths to read.
     pub paths: Vec<Path>,
 }
 
 /// `list`: a page of the entries under `path`, at one revision. Reply: `found`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
-    /// The top.
+    /// The top of the subtree.
     pub path: Path,
-    /// `children`: direct children only; `tree`: everything; the top itself is part of both.
+    /// `children`: direct children only; `tree`: everything. The top itself is part of both.
     pub depth: Depth,
     /// Only paths behind this one.
     pub after: Option<Path>,
     /// Only paths before this one.
     pub before: Option<Path>,
-    /// At most so many; the broker may send fewer and say that there is more. 0: as many as fit.
+    /// The most entries; the broker may send fewer and say that there are more. 0: as many as fit.
     pub limit: u32,
-    /// From the last path to the first: the newest of a log first.
+    /// Whether the page goes from the last path to the first. For a log: the newest entry first.
     pub reverse: bool,
-    /// Whether values come along.
+    /// Whether the reply has values.
     pub values: bool,
 }
 
-/// `bye`: the session ends now, without grace. Reply: `ok`, then the connection closes.
+/// `bye`: ends the session now, without grace. Reply: `ok`, then the connection closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bye {
-    /// Of the reply.
+    /// The `id` that the reply will carry.
     pub id: u32,
 }

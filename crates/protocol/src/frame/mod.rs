@@ -1,4 +1,4 @@
-//! Frames: what is said over a connection. One WebSocket message is one frame.
+//! Frames: the messages on a connection. One WebSocket message is one frame.
 
 mod client;
 mod server;

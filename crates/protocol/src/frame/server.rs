@@ -1,4 +1,4 @@
-//! What a broker says.
+//! The frames that a broker sends.
 
 use crate::change::Change;
 use crate::code::Code;
@@ -31,52 +31,53 @@ pub enum ServerFrame {
 /// `welcome`: the reply to `hello`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
-    /// Of the request.
+    /// The `id` of the request.
     pub id: u32,
-    /// The session; say it in the next `hello` to come back to it.
+    /// The session's name. The client sends it in its next `hello` to resume the session.
     pub session: Name,
-    /// Whether the session of `hello` was still there.
+    /// Whether the session of `hello` still existed.
     pub resumed: bool,
-    /// The history.
+    /// The epoch: the history that revisions count in.
     pub epoch: Epoch,
     /// The present revision.
     pub rev: Revision,
-    /// A `sync` comes at least this often, milliseconds.
+    /// The longest time between two `sync` frames, in milliseconds.
     pub heartbeat_ms: u32,
     /// The key of all digests on this connection.
     pub digest_key: DigestKey,
-    /// What this connection may do.
+    /// The limits of this connection.
     pub limits: Limits,
 }
 
-/// `ok`: accepted.
+/// `ok`: the request was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ok {
-    /// Of the request.
+    /// The `id` of the request.
     pub id: u32,
 }
 
-/// `error`: refused, or something is wrong.
+/// `error`: a request was refused, or something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorFrame {
-    /// Of the request; `None` when the frame had no readable `id`, or nothing was asked.
+    /// The `id` of the request; `None` if the frame had no readable `id`, or if there was no
+    /// request.
     pub id: Option<u32>,
-    /// What is wrong and what to do next.
+    /// The code, which says what is wrong and what the client can do next.
     pub code: Code,
-    /// For people.
+    /// An explanation for people.
     pub message: String,
-    /// The path that it is about.
+    /// The path that the error is about.
     pub path: Option<Path>,
-    /// The revision that is there instead.
+    /// The revision that was found instead of the expected one.
     pub rev: Option<Revision>,
-    /// The subscription that it is about.
+    /// The subscription that the error is about.
     pub sub: Option<u32>,
-    /// When to try again, milliseconds.
+    /// How long to wait before another attempt, in milliseconds.
     pub retry_ms: Option<u32>,
 }
 
 impl ErrorFrame {
-    /// An error with its code and message, nothing else.
+    /// Returns an error with a code and a message and nothing else.
     pub fn new(id: Option<u32>, code: Code, message: impl Into<String>) -> ErrorFrame {
         ErrorFrame {
             id,
@@ -90,32 +91,32 @@ impl ErrorFrame {
     }
 }
 
-/// `refresh`: the mirror is now brought to the present.
+/// `refresh`: the broker begins to bring the mirror to the present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh {
-    /// Which subscription.
+    /// The number of the subscription.
     pub sub: u32,
-    /// The way that is taken.
+    /// How the refresh is made.
     pub kind: RefreshKind,
-    /// Why this way.
+    /// Why it is made this way.
     pub why: Reason,
-    /// The revision that it starts from; only with [`RefreshKind::Delta`].
+    /// The revision that the refresh starts from; only with [`RefreshKind::Delta`].
     pub from: Option<Revision>,
 }
 
-/// The way a refresh takes.
+/// How a refresh is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshKind {
     /// From nothing: what `entries` do not name is not in the view.
     Full,
-    /// From the cookie: what changed since.
+    /// From the cookie: `entries` say what changed since.
     Delta,
-    /// From the client's copy: what differs.
+    /// From the client's copy: `entries` say what differs.
     Repair,
 }
 
 impl RefreshKind {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             RefreshKind::Full => "full",
@@ -132,14 +133,14 @@ impl RefreshKind {
     }
 }
 
-/// Why a refresh takes its way.
+/// Why a refresh is made in its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// There was no cookie.
     NoCookie,
     /// The cookie is good.
     Cookie,
-    /// The cookie is of another history.
+    /// The cookie is of another epoch.
     Epoch,
     /// The cookie is from before the horizon.
     Horizon,
@@ -147,7 +148,7 @@ pub enum Reason {
     View,
     /// The cookie is from a revision that the tree has not reached.
     Future,
-    /// The client asked for it.
+    /// The client asked for a resync.
     Resync,
     /// The horizon passed the mirror while it was being refreshed.
     Outrun,
@@ -165,7 +166,7 @@ impl Reason {
         Reason::Outrun,
     ];
 
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::NoCookie => "no-cookie",
@@ -185,97 +186,100 @@ impl Reason {
     }
 }
 
-/// `entries`: a piece of a refresh. Applied in order, after those before it; shown at `fresh`.
+/// `entries`: a piece of a refresh. The client applies the pieces in order and shows them at
+/// `fresh`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entries {
-    /// Which subscription.
+    /// The number of the subscription.
     pub sub: u32,
-    /// In the order they are to be applied.
+    /// The changes, in the order in which the client applies them.
     pub changes: Vec<Change>,
 }
 
-/// `fresh`: the mirror is whole, and is its view of the tree at `rev`.
+/// `fresh`: the mirror is whole, and equals its view of the tree at `rev`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fresh {
-    /// Which subscription.
+    /// The number of the subscription.
     pub sub: u32,
     /// The revision that the mirror is at.
     pub rev: Revision,
-    /// The view's part of the cookie.
+    /// The fingerprint of the view, for the cookie.
     pub view: Fingerprint,
-    /// What the mirror's digest must be; absent where the view has none.
+    /// The digest that the mirror must have; absent if the view has none.
     pub digest: Option<Digest>,
 }
 
-/// `delta`: from one revision to a later one, for every fresh mirror of the connection.
+/// `delta`: takes every fresh mirror of the connection from one revision to a later one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
-    /// The revision that mirrors are at afterwards.
+    /// The revision that the mirrors are at afterwards.
     pub rev: Revision,
-    /// When several commits are folded into one: the revision it starts from.
+    /// If several commits are folded into one delta: the revision that the delta starts from.
     pub since: Option<Revision>,
-    /// For this subscription alone (`every_ms`); such a subscription takes no other deltas.
+    /// Present if the delta is for this subscription alone: because it has `every_ms`, or because
+    /// it missed live deltas. A subscription with `every_ms` gets no deltas but these.
     pub sub: Option<u32>,
-    /// More parts of the same delta follow; nothing is applied before the one without `part`.
+    /// Whether more parts of the same delta follow. Nothing is applied before the part without this
+    /// flag.
     pub part: bool,
-    /// In the order they are to be applied.
+    /// The changes, in the order in which the client applies them.
     pub changes: Vec<Change>,
 }
 
 /// `signal`: a message that is never stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {
-    /// Where.
+    /// The topic of the signal.
     pub path: Path,
-    /// What.
+    /// The content of the signal.
     pub value: Value,
 }
 
-/// `sync`: nothing of the named mirrors changed up to `rev`; they are there now.
+/// `sync`: nothing in the named mirrors changed up to `rev`; they are at `rev` now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sync {
-    /// Of the request, when a client asked.
+    /// The `id` of the request, if a client asked.
     pub id: Option<u32>,
-    /// The present.
+    /// The present revision.
     pub rev: Revision,
-    /// The subscriptions that it is for, each with the digest that its mirror must have; `None`
-    /// where the view has none (a `tail`), or it would cost too much at a heartbeat.
+    /// The subscriptions that this is about, each with the digest that its mirror must have. `None`
+    /// if the view has no digest (a `tail`), or if counting it would cost too much at a heartbeat.
     pub digests: Vec<(u32, Option<Digest>)>,
 }
 
 /// `done`: the write is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// Of the request.
+    /// The `id` of the request.
     pub id: u32,
-    /// The commit; the present revision when there was nothing to do.
+    /// The revision of the commit; the present revision when there was nothing to do.
     pub rev: Revision,
-    /// Whether it survives power loss.
+    /// Whether the commit survives power loss.
     pub durable: bool,
-    /// The paths that were assigned, one for each append, in their order.
+    /// The paths that the broker assigned, one for each append, in order.
     pub paths: Vec<Path>,
 }
 
 /// `found`: the reply to `get` and `list`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Of the request.
+    /// The `id` of the request.
     pub id: u32,
-    /// The revision that all of it is read at.
+    /// The revision at which all of this was read.
     pub rev: Revision,
-    /// What is there: [`crate::Act::Put`] only.
+    /// The entries, as [`crate::Act::Put`] only.
     pub entries: Vec<Change>,
-    /// Whether there is more behind the last one.
+    /// Whether there are more entries behind the last one.
     pub more: bool,
 }
 
-/// `bye`: the broker closes the connection; come back after `retry_ms`.
+/// `bye`: the broker closes the connection; the client comes back after `retry_ms`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goodbye {
-    /// Why.
+    /// Why the connection closes.
     pub code: Code,
-    /// When to come back, milliseconds.
+    /// When to come back, in milliseconds.
     pub retry_ms: Option<u32>,
-    /// For people.
+    /// An explanation for people.
     pub message: String,
 }

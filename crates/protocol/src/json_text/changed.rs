@@ -1,7 +1,7 @@
-//! For tests: frames of a client, and such in which bytes were changed, left out, doubled and
+//! For tests: valid frames of a client, and frames in which bytes were changed, removed, doubled or
 //! moved.
 
-/// As clients write them, or might; each right.
+/// Frames as clients write them or might write them. All are valid.
 const FRAMES: [&str; 8] = [
     r#"{"op":"put","id":7,"seq":12,"path":"/a/b","json":{"n":[1,2.5e3,"x"],"t":true}}"#,
     r#"{"op": "signal", "path": "/a", "text": "h\u00e4 ä", "x": null, "y": false, "z": true}"#,
@@ -13,7 +13,7 @@ const FRAMES: [&str; 8] = [
     r#"{"op":"signal","path":"/a","type":"text/plain","text":"0123456789 \" 0123456789 ü 0123456789"}"#,
 ];
 
-/// Calls `each` with every frame as it is, and `rounds` times with a changed one. Prints its seed.
+/// Calls `each` with every frame unchanged, and `rounds` times with a changed one. Prints its seed.
 pub(crate) fn frames(rounds: usize, mut each: impl FnMut(&str)) {
     FRAMES.iter().for_each(|frame| each(frame));
     let seed = std::env::var("ONETREE_SEED").map_or(2026, |seed| seed.parse().unwrap());

@@ -1,43 +1,45 @@
-//! The members of a frame, taken in the order in which they are asked for.
+//! Reads the members of a frame in the order in which the decoder asks for them.
 
 use super::FRAME_DEPTH;
 use super::scan::Scan;
 use crate::limits::JSON_DEPTH;
 
-/// Goes through a frame while its members are asked for, each once. Most frames have theirs in the
-/// order of the specification, in which they are asked for: these are gone through once, and
-/// nothing is kept of them. Whatever is taken is right when at the end [`InOrder::is_done`]; if
-/// not, something is wrong, or stands in another order, or is not known, and nothing that was taken
-/// is to be used.
+/// Goes through a frame while the decoder asks for its members, each once.
+///
+/// Most frames have their members in the order of the specification, which is the order in which
+/// the decoder asks. Such a frame is read in one pass, and nothing of it is stored.
+///
+/// What was taken is valid only if [`InOrder::is_done`] is true at the end. If it is not, then
+/// something is wrong, or in another order, or unknown, and nothing that was taken may be used.
 pub(crate) struct InOrder<'a> {
-    /// At the next member's name, or at the end of the object.
+    /// Stands at the name of the next member, or at the end of the object.
     scan: Scan<'a>,
 }
 
-/// A place where nothing is.
+/// A position with nothing behind it.
 const NOWHERE: usize = usize::MAX;
 
 impl<'a> InOrder<'a> {
-    /// `None`: it does not begin like an object.
+    /// Begins to read an object; `None` if the text does not begin like one.
     pub(crate) fn open(text: &'a str) -> Option<InOrder<'a>> {
         let mut scan = Scan { text, at: 0 };
         scan.skip(b'{')?;
         Some(InOrder { scan })
     }
 
-    /// The text of the next member's value, if that has this name.
+    /// Returns the text of the next member's value, if the member has this name.
     #[inline(always)]
     pub(crate) fn take(&mut self, name: &str) -> Option<&'a str> {
         let start = self.behind(name)?;
         self.value(start)
     }
 
-    /// Whether all members were taken, and nothing follows.
+    /// Returns whether all members were taken and nothing follows.
     pub(crate) fn is_done(&self) -> bool {
         self.scan.text.as_bytes().get(self.scan.at..) == Some(b"}")
     }
 
-    /// Where the name ends, if it stands here.
+    /// Returns where the name ends, if the next member has this name.
     #[inline(always)]
     fn behind(&self, name: &str) -> Option<usize> {
         let rest = self.scan.text.as_bytes().get(self.scan.at..)?;
@@ -46,7 +48,7 @@ impl<'a> InOrder<'a> {
         Some(self.scan.text.len() - rest.len())
     }
 
-    /// The value behind a name. Where there is none, there is nothing any more.
+    /// Returns the value behind a name. If there is none, all later calls return `None` too.
     #[inline(never)]
     fn value(&mut self, behind: usize) -> Option<&'a str> {
         let value = self.value_at(behind);
@@ -62,7 +64,7 @@ impl<'a> InOrder<'a> {
         scan.takes(b' ');
         scan.skip(b':')?;
         let start = scan.at;
-        // Most are strings.
+        // Most values are strings.
         if scan.string().is_none() {
             scan.at = start;
             scan.member(JSON_DEPTH + FRAME_DEPTH - 1)?;
@@ -71,7 +73,7 @@ impl<'a> InOrder<'a> {
         scan.takes(b' ');
         if scan.byte()? != b'}' {
             scan.skip(b',')?;
-            // Behind a comma there is a member.
+            // A comma must be followed by a member.
             (scan.byte()? == b'"').then_some(())?;
         }
         Some(value)

@@ -1,4 +1,4 @@
-//! The parts of an object, a list, a string, as texts.
+//! Splits objects, lists and strings into their parts, as texts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,17 +10,17 @@ use super::scan::FEW_KEYS;
 use super::{FRAME_DEPTH, brief, check_frame, check_to};
 use crate::limits::JSON_DEPTH;
 
-/// The members of an object, each with the text of its value.
+/// The members of an object: each name with the text of its value.
 pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
 
-/// The members of a frame that nobody has looked at yet: as [`check_frame`] and [`members`]
-/// together.
+/// Returns the members of a frame that has not been checked yet: [`check_frame`] and [`members`] in
+/// one.
 pub(crate) fn frame_members(text: &str) -> Result<Members<'_>, String> {
     let members = members(text)?;
     for (at, (name, value)) in members.iter().enumerate() {
         let before = &members[..at];
-        // A frame has few members; who sends thousands is not worth a set, but must not cost their
-        // square.
+        // A frame has few members. For a sender of thousands it is not worth keeping a set here,
+        // but the time must not be quadratic either.
         let twice = match before.len() {
             0..=FEW_KEYS => before.iter().any(|(known, _)| known == name),
             _ => {
@@ -37,7 +37,7 @@ pub(crate) fn frame_members(text: &str) -> Result<Members<'_>, String> {
     Ok(members)
 }
 
-/// The members of an object, in the order they stand in.
+/// Returns the members of an object, in their order.
 pub(crate) fn members(text: &str) -> Result<Members<'_>, String> {
     struct All;
     impl<'de> Visitor<'de> for All {
@@ -60,7 +60,8 @@ pub(crate) fn members(text: &str) -> Result<Members<'_>, String> {
     members.and_then(|members| reader.end().map(|()| members)).map_err(|error| error.to_string())
 }
 
-/// The items of an array; where there are more than `most`, the first of them and one more.
+/// Returns the items of an array. If there are more than `most`, returns the first `most` and one
+/// more.
 pub(crate) fn items(text: &str, most: usize) -> Result<Vec<&str>, String> {
     struct First<'i, 'de>(&'i mut Vec<&'de str>, usize);
     impl<'de> Visitor<'de> for First<'_, 'de> {
@@ -88,7 +89,7 @@ pub(crate) fn items(text: &str, most: usize) -> Result<Vec<&str>, String> {
     Ok(items)
 }
 
-/// The text of a string, from a text that has JSON's syntax.
+/// Decodes a string. `text` must have the syntax of JSON.
 pub(crate) fn text(text: &str) -> Result<Cow<'_, str>, String> {
     if let Some(inside) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))
         && !inside.as_bytes().contains(&b'\\')
@@ -99,7 +100,7 @@ pub(crate) fn text(text: &str) -> Result<Cow<'_, str>, String> {
     Text.deserialize(&mut reader).map_err(|_| "not a string".to_string())
 }
 
-/// A string, borrowed where it has no escapes.
+/// A string, borrowed if it has no escapes.
 pub(super) struct Text;
 
 impl<'de> DeserializeSeed<'de> for Text {
@@ -131,8 +132,8 @@ mod tests {
     use super::super::{changed, check_long, scan};
     use super::*;
 
-    /// The members of a frame are taken when a look at all of it finds it right; and what is a
-    /// value when it is gone through by hand is one by the library as well.
+    /// The members of a frame are returned exactly if a check of the whole frame accepts it. And
+    /// what the scan accepts as a value, the library accepts too.
     #[test]
     fn members_and_values_agree_with_the_strict_look() {
         let (mut right, mut values) = (0, 0);
@@ -145,7 +146,7 @@ mod tests {
                 "{text}"
             );
             right += usize::from(members.is_ok());
-            // And so for a value, of which less is deep enough.
+            // The same for a value; here small depths are enough.
             for depth in 0..4 {
                 let is_value = check_long(text, depth).is_ok();
                 assert!(!scan::is_value(text, depth) || is_value, "{depth}: {text}");

@@ -1,32 +1,32 @@
-//! JSON as most clients write it, gone through once.
+//! A fast check of JSON in the form that most clients write, in one pass.
 //!
-//! Strings without an escape, numbers of few digits without an exponent, no white space but single
-//! spaces, few keys in an object. A value that is otherwise is left to the library; what is wrong,
-//! or more than that, comes to nothing here, and the library says what it is.
+//! That form is: strings without escapes, numbers of few digits without an exponent, no white space
+//! except single spaces, few keys in an object. For anything else, and for anything wrong, the
+//! functions here return nothing; the library then reads the text, and says what is wrong.
 //!
-//! By hand, because to read a frame with the library took half of what a signal costs: it goes
-//! through each string twice, and comes back to us for each member.
+//! This is written by hand because reading a frame with the library took half of what a signal
+//! costs: the library goes through each string twice, and calls back for each member.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::check_long;
 
-/// Objects up to this many keys look for duplicates one by one: below it that is faster than
-/// hashing. Larger ones are the library's here, and have a set there.
+/// In objects of up to this many keys duplicates are searched one by one, which is faster than
+/// hashing for so few. Larger objects are left to the library here, which uses a set.
 pub(super) const FEW_KEYS: usize = 16;
 
-/// Numbers of up to this many bytes are in a double's range, whatever they are.
+/// Any number of at most this many bytes is in a double's range.
 const NUMBER_BYTES: usize = 16;
 
-/// Whether all of `text` is one value, nested at most `depth` deep; if not it may be one
-/// nevertheless.
+/// Returns true if all of `text` is one value, nested at most `depth` deep. If the result is false,
+/// `text` may still be a value.
 pub(super) fn is_value(text: &str, depth: usize) -> bool {
     let mut scan = Scan { text, at: 0 };
     scan.value(depth).is_some() && scan.is_done()
 }
 
-/// Where in a text it is. Whatever is `None` leaves it anywhere.
+/// A position in a text. After a method has returned `None` the position means nothing.
 pub(super) struct Scan<'a> {
     pub(super) text: &'a str,
     pub(super) at: usize,
@@ -41,26 +41,27 @@ impl<'a> Scan<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// Whether this byte stands here; then it is behind it.
+    /// Returns whether this byte comes next, and if so steps over it.
     pub(super) fn takes(&mut self, byte: u8) -> bool {
         let there = self.byte() == Some(byte);
         self.at += usize::from(there);
         there
     }
 
-    /// One byte that must be there, and a space behind it that may be.
+    /// Steps over a byte that must come next, and over a space behind it if there is one.
     pub(super) fn skip(&mut self, byte: u8) -> Option<()> {
         self.takes(byte).then_some(())?;
         self.takes(b' ');
         Some(())
     }
 
-    /// The value of a frame's member: by the library where it is not plain. Not so for what is in
-    /// it: at each depth anew that would be read.
+    /// Steps over the value of a frame's member, with the library if it is not in the simple form.
+    /// Values inside that value do not use the library, because that would read the text again at
+    /// each depth.
     pub(super) fn member(&mut self, left: usize) -> Option<()> {
         let start = self.at;
         if self.value(left).is_none() {
-            // The library passes over white space before a value, and does not count it.
+            // The library skips white space before a value, and does not count it.
             (!self.text.as_bytes().get(start)?.is_ascii_whitespace()).then_some(())?;
             let mut reader = serde_json::Deserializer::from_str(&self.text[start..]);
             let value = <&RawValue>::deserialize(&mut reader).ok()?.get();
@@ -123,7 +124,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What is in a string that has no escape and nothing that needs one.
+    /// Returns the content of a string that has no escape and nothing that needs one.
     pub(super) fn string(&mut self) -> Option<&'a str> {
         self.takes(b'"').then_some(())?;
         let bytes = self.text.as_bytes();
@@ -157,11 +158,11 @@ impl<'a> Scan<'a> {
         if self.takes(b'.') {
             self.digits()?;
         }
-        // Whoever goes on finds an exponent, and not what is to follow.
+        // If an exponent follows, the caller finds it in place of what it expects, and fails.
         (self.at - start <= NUMBER_BYTES).then_some(())
     }
 
-    /// How many digits there are; at least one.
+    /// Returns how many digits there are; at least one.
     fn digits(&mut self) -> Option<usize> {
         let rest = &self.text.as_bytes()[self.at..];
         let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -170,13 +171,13 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Whether these bytes of a text stand in a string as they are.
+/// Returns whether these bytes need no escape in a JSON string.
 pub(super) fn is_unescaped(bytes: &[u8]) -> bool {
     let plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
-    // Without a jump between them: many at once.
+    // Without a branch between bytes: the processor does many at once.
     let all = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & plain(byte));
     let (some, rest) = bytes.as_chunks::<16>();
-    // What is left at the end is looked at together with what comes before it.
+    // The last bytes are checked together with some before them, as one full chunk.
     let rest = if rest.is_empty() { None } else { bytes.last_chunk::<16>() };
     match some {
         [] => all(bytes),
@@ -184,13 +185,14 @@ pub(super) fn is_unescaped(bytes: &[u8]) -> bool {
     }
 }
 
-/// How many bytes at the front of a text stand in a string as they are. Eight at once, and the
-/// place of the first that does not without a look at each: where a short string ends cannot be
-/// foretold.
+/// Returns how many bytes at the beginning of a text need no escape in a JSON string. It checks
+/// eight bytes at once, and finds the place of the first that does not qualify without looking at
+/// each: where a short string ends cannot be predicted.
 fn unescaped(bytes: &[u8]) -> usize {
     const EACH: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = EACH << 7;
-    // The high bit of each byte below `n`, for n up to 0x80; of bytes above such a one perhaps too.
+    // The high bit is set for each byte below `n`, for `n` up to 0x80. It may also be set for bytes
+    // above such a byte.
     let below = |word: u64, n: u64| word.wrapping_sub(EACH * n) & !word & HIGH;
     let (words, rest) = bytes.as_chunks::<8>();
     for (place, word) in words.iter().enumerate() {
@@ -206,8 +208,8 @@ fn unescaped(bytes: &[u8]) -> usize {
     words.len() * 8 + end.unwrap_or(rest.len())
 }
 
-/// Whether two names are the same. Most differ in their lengths or their first bytes, and to look
-/// there first is many times faster than to call for a comparison of all.
+/// Returns whether two names are equal. Most names differ in their length or first byte, and
+/// comparing these first is many times faster than calling for a full comparison.
 pub(crate) fn is(name: &str, other: &str) -> bool {
     name.len() == other.len()
         && name.as_bytes().first() == other.as_bytes().first()

@@ -1,4 +1,4 @@
-//! JSON as the library reads it, and stricter.
+//! JSON as the library reads it, with stricter checks.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -10,10 +10,10 @@ use super::brief;
 use super::members::Text;
 use super::scan::FEW_KEYS;
 
-/// Any value, looked at and thrown away. Strings are decoded, which finds lone surrogates.
+/// Reads any value and discards it. Strings are decoded, which finds lone surrogates.
 #[derive(Clone, Copy)]
 pub(super) struct Strict {
-    /// How many lists and objects may still be opened, each in the one before.
+    /// How many more lists and objects may be nested in one another.
     pub(super) left: usize,
 }
 
