@@ -17,8 +17,8 @@ pub struct Author {
     pub client: Option<Name>,
     /// The session that owns the ephemeral entries of the write.
     pub session: Option<Name>,
-    /// A revision from before the first of the unanswered writes that the client sends again, if it
-    /// does so.
+    /// Present if the client sends writes again and none of its writes was answered: a revision
+    /// from before the first of them.
     pub since: Option<Revision>,
 }
 
