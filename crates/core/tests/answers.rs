@@ -1,5 +1,5 @@
-//! The memory of answers: how much of it there is for a client, and that it is the same wherever it
-//! was made.
+//! The memory of answers: how much is kept for a client, and that it is the same in every state
+//! with the same history.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn settings(bounds: Bounds) -> Settings {
     Settings { epoch: Epoch(1), digest_key: DigestKey(7), bounds, retention: Vec::new() }
 }
 
-/// A numbered write of so many appends.
+/// Makes a numbered write of `appends` appends.
 fn write(state: &mut State, client: &str, seq: u64, appends: usize) -> Outcome {
     let author = Author { client: Name::parse(client), ..Author::default() };
     let append = Do::Append {
@@ -30,7 +30,7 @@ fn write(state: &mut State, client: &str, seq: u64, appends: usize) -> Outcome {
     state.write(Time(1), &author, &request)
 }
 
-/// What the answers of a client take, about.
+/// Returns roughly how many bytes the answers of a client take.
 fn bytes(client: &SavedClient) -> usize {
     let answer = |answer: &Arc<_>| match &**answer {
         Ok(answer) => {
@@ -57,7 +57,7 @@ fn the_answers_of_a_client_take_no_more_than_its_bytes() {
     let [large, small] = clients.as_slice() else { panic!("{} clients", clients.len()) };
     assert!((50_000..=100_000).contains(&bytes(large)), "{}", bytes(large));
     assert_eq!(small.answers.len(), 100, "one client does not count for another");
-    // The newest are the ones that are left.
+    // The newest answers are the ones that are kept.
     let first = 101 - large.answers.len() as u64;
     assert!(large.answers.iter().map(|(seq, _)| *seq).eq(first..=100));
     let known = write(&mut state, "large", first, 100);
@@ -84,7 +84,7 @@ fn a_restart_remembers_the_same_answers() {
     let bounds = Bounds { dedup_client_bytes: 20_000, dedup_answers: 8, ..Bounds::default() };
     let mut made = State::new(settings(bounds));
     let mut commits: Vec<Arc<Commit>> = Vec::new();
-    // Few large ones, and then more small ones than are remembered by number.
+    // First a few large answers, then more small ones than are remembered by number.
     let appends = |seq: u64| if seq % 20 < 10 { seq as usize * 5 % 70 } else { 1 };
     let clients = |state: &State| state.checkpoint().clients().collect::<Vec<_>>();
     for seq in 1..=60 {
@@ -115,7 +115,7 @@ fn a_commit_has_so_many_conditions() {
     }
 }
 
-/// A write of one path, at a time; `since`: it may be one that was sent before.
+/// Writes one path at a given time. With `since`, the write may be one that was sent before.
 fn put(state: &mut State, at: u64, client: &str, since: Option<u64>) -> Result<Revision, Code> {
     let since = since.map(|rev| Revision::new(rev).unwrap());
     let author = Author { client: Name::parse(client), session: None, since };
@@ -126,12 +126,12 @@ fn put(state: &mut State, at: u64, client: &str, since: Option<u64>) -> Result<R
     outcome.answer.map(|answer| answer.rev).map_err(|refusal| refusal.code)
 }
 
-/// Does what is due.
+/// Does everything that is due.
 fn housekeep(state: &mut State, at: u64) {
     while state.housekeep(Time(at)).is_some() {}
 }
 
-/// The state as it is after a restart from what was saved.
+/// Returns the state after a restart from what was saved.
 fn restarted(state: &State, bounds: Bounds) -> State {
     let saved = state.checkpoint();
     State::load(settings(bounds), saved.head(), saved.slots(), saved.clients())
@@ -152,8 +152,8 @@ fn the_answers_of_all_clients_together_have_a_bound() {
         assert!(clients == client + 1 || clients > 8, "{clients} after {client}");
         assert!(bytes <= 60_000, "{bytes} of {clients}");
     }
-    // A restart with less room lets go of what no longer fits, but for one client, however much
-    // that holds.
+    // After a restart with less room, clients that no longer fit are forgotten. One client stays,
+    // however much it holds.
     let smaller = Bounds { dedup_bytes: 1, ..bounds };
     let mut state = restarted(&state, smaller);
     housekeep(&mut state, 1);
@@ -177,8 +177,8 @@ fn a_first_write_of_a_client_that_was_forgotten_is_not_done_again() {
     }
     for mut state in [restarted(&state, bounds), state] {
         assert_eq!(put(&mut state, 7, "a", since), Err(Code::OutcomeUnknown));
-        // One that began behind all that was forgotten has never been here, and neither has one
-        // that has sent nothing before.
+        // A client that began after everything that was forgotten has never been here. Neither has
+        // a client that has sent nothing before.
         let now = Some(state.rev().get());
         assert!(put(&mut state, 7, "new", now).is_ok());
         assert!(put(&mut state, 7, "fresh", None).is_ok());
@@ -209,7 +209,7 @@ fn a_first_write_that_a_restart_came_before_is_done_where_nobody_was_forgotten()
     }
     let mut state = restarted(&state, bounds);
     assert!(put(&mut state, 4, "lost-on-its-way", since).is_ok());
-    // A store of before did not save who was forgotten: then it may have been here.
+    // An older store did not save who was forgotten: then the client may have been here.
     let saved = state.checkpoint();
     let head = Head { forgotten: None, ..saved.head() };
     let mut state = State::load(settings(bounds), head, saved.slots(), saved.clients());
@@ -218,7 +218,7 @@ fn a_first_write_that_a_restart_came_before_is_done_where_nobody_was_forgotten()
 
 #[test]
 fn clients_that_wrote_in_one_moment_are_forgotten_in_any_order() {
-    // The order is by name within a moment: the one that wrote last goes first.
+    // Within one moment the order is by name: the client that wrote last goes first.
     let bounds = Bounds { dedup_clients: 2, ..Bounds::default() };
     let mut state = State::new(settings(bounds));
     for client in ["z", "y", "a"] {

@@ -1,5 +1,6 @@
-//! Bounds, exactly: what reaches one is let through, what goes beyond it is not, and where there is
-//! more already, as after a start with smaller bounds, what makes it no more is still done.
+//! Bounds, exactly. A write that reaches a bound is accepted, and a write that goes beyond it is
+//! not. If there is more already, as after a start with smaller bounds, a write that adds nothing
+//! is still accepted.
 
 use onetree_core::{Author, Bounds, Request, Settings, State, Time};
 use onetree_protocol::frame::Do;
@@ -17,7 +18,7 @@ fn state(bounds: Bounds) -> State {
     State::new(settings(bounds))
 }
 
-/// The state after a start with other bounds, and with the session `s` there.
+/// Returns the state after a start with other bounds, with the session `s` open.
 fn restarted(state: &State, bounds: Bounds) -> State {
     let saved = state.checkpoint();
     let mut state = State::load(settings(bounds), saved.head(), saved.slots(), saved.clients());
@@ -29,7 +30,7 @@ fn put(at: &str, value: &str) -> Do {
     Do::Put { path: path(at), value: Value::text(value), ttl_ms: None, ephemeral: false }
 }
 
-/// An entry of the session.
+/// Puts an entry that the session owns.
 fn own(at: &str) -> Do {
     Do::Put { path: path(at), value: Value::text("me"), ttl_ms: None, ephemeral: true }
 }
@@ -38,7 +39,7 @@ fn delete(at: &str) -> Do {
     Do::Delete { path: path(at) }
 }
 
-/// Writes as the session `s`; gives what it is refused with.
+/// Writes as the session `s`. Returns the code of the refusal, if it is refused.
 fn write(state: &mut State, changes: &[Do]) -> Option<Code> {
     let author = Author { session: Name::parse("s"), ..Author::default() };
     let request = Request { changes: changes.to_vec(), ..Request::default() };
@@ -60,7 +61,7 @@ fn a_session_owns_as_many_entries_as_go_in_one_commit() {
     assert_eq!(write(&mut state, &[own("/a"), own("/b"), own("/c")]), None, "its own again");
     assert_eq!(write(&mut state, &[own("/d"), delete("/a")]), None, "one for another");
     assert_eq!(write(&mut state, &[own("/d"), own("/a")]), refused);
-    // With more than it may have: as many again, and no more.
+    // The session owns more than it may: a write may keep that number, but not raise it.
     let mut state = restarted(&state, of(2));
     assert_eq!(write(&mut state, &[own("/a"), delete("/d")]), None);
     assert_eq!(write(&mut state, &[own("/d")]), refused);
@@ -73,7 +74,7 @@ fn a_tree_that_is_too_full_takes_what_makes_it_no_fuller() {
     for at in ["/a", "/b", "/c"] {
         assert_eq!(write(&mut before, &[put(at, "12345678")]), None);
     }
-    // Of entries, of bytes, of both.
+    // A bound on entries, on bytes, on both.
     for (entries, bytes) in [(2, 1 << 20), (1 << 20, 20), (2, 20)] {
         let mut state = restarted(&before, Bounds { entries, bytes, ..Bounds::default() });
         assert_eq!(write(&mut state, &[put("/d", "12345678")]), refused);

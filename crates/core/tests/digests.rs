@@ -44,12 +44,13 @@ fn settle(feed: &mut Feed, state: &State) {
     while feed.poll(Time(1), || state.snapshot(), true).is_some() {}
 }
 
-/// The subscriptions that it has a digest for.
+/// Returns the subscriptions for which `sync` has a digest.
 fn counted(sync: &Sync) -> Vec<u32> {
     sync.digests.iter().filter(|(_, digest)| digest.is_some()).map(|(sub, _)| *sub).collect()
 }
 
-/// A tree of entries at `/a`, and a connection with so many views of them by a pattern; all live.
+/// Makes a tree of entries at `/a`, and a connection with `views` views of them by a pattern; all
+/// are live.
 fn connection(entries: usize, views: u32) -> (State, Feed) {
     let mut state = State::new(Settings {
         epoch: Epoch(1),
@@ -76,7 +77,7 @@ fn connection(entries: usize, views: u32) -> (State, Feed) {
 }
 
 /// A `sync` walks no more entries for all views of a connection together than for one, however many
-/// there are; what has no turn in one has it in another.
+/// views there are. A view that has no turn in one `sync` has it in another.
 #[test]
 fn many_views_take_turns_to_be_counted() {
     let (state, mut feed) = connection(90, 200);
@@ -91,7 +92,7 @@ fn many_views_take_turns_to_be_counted() {
     assert_eq!(seen.iter().filter(|seen| **seen).count(), 200);
 }
 
-/// One that is too large for all of it does not keep the others from theirs.
+/// A view that is too large for one `sync` does not keep the others from having their digests.
 #[test]
 fn a_view_that_is_too_large_is_passed_over() {
     let (mut state, mut feed) = connection(2_000, 1);
@@ -103,15 +104,15 @@ fn a_view_that_is_too_large_is_passed_over() {
     assert!(rounds.iter().all(|named| !named.contains(&0)), "{rounds:?}");
 }
 
-/// One that is too large for any heartbeat is counted for itself, in turns, when enough heartbeats
-/// have saved up for it: a copy that is wrong is found out whatever its size.
+/// A view that is too large for any heartbeat is counted separately, in turns, when enough
+/// heartbeats have saved up for it. So a copy that is wrong is found whatever its size.
 #[test]
 fn a_view_that_is_too_large_is_counted_every_so_many_heartbeats() {
     let (mut state, mut feed) = connection(10 * SCAN, 2);
     let mut told = [0; 2];
     for _ in 0..100 {
         feed.heartbeat(&state.snapshot());
-        // It takes turns, and holds no more than them up.
+        // The count takes turns, and delays the other work no longer than that.
         let mut pauses = 0;
         loop {
             match feed.poll(Time(1), || state.snapshot(), true) {
@@ -135,14 +136,15 @@ fn a_view_that_is_too_large_is_counted_every_so_many_heartbeats() {
     assert!(told.iter().all(|times| (1..=2).contains(times)), "{told:?}");
 }
 
-/// Who asks waits for all of them, whatever their size.
+/// A client that asks waits for all digests, whatever their size.
 #[test]
 fn who_asks_is_told_the_digests_of_large_views_too() {
     let (state, mut feed) = connection(10 * SCAN, 3);
     let sync = feed.sync(&state.snapshot());
     assert!(sync.digests.iter().all(|(_, digest)| digest.is_none()));
     assert!(feed.count(&state.snapshot(), &sync));
-    // One that goes meanwhile is not named, another of its number neither.
+    // A subscription that ends in the meantime is not named. Neither is a new one with the same
+    // number.
     feed.unsubscribe(1).unwrap();
     subscribe(&mut feed, &state, 1, "/b");
     let mut steps = std::iter::from_fn(|| feed.poll(Time(1), || state.snapshot(), true));
@@ -151,7 +153,7 @@ fn who_asks_is_told_the_digests_of_large_views_too() {
     };
     let right = state.snapshot().summary(&path("/a")).digest();
     assert_eq!(sync.digests, [(0, Some(right)), (2, Some(right))]);
-    // Who may hold on to no snapshot is told what there is.
+    // If the feed may hold no snapshot, the client gets the digests that there are.
     settle(&mut feed, &state);
     let sync = feed.sync(&state.snapshot());
     assert!(feed.count(&state.snapshot(), &sync));
@@ -161,8 +163,8 @@ fn who_asks_is_told_the_digests_of_large_views_too() {
     assert_eq!(counted(&sync), [1]);
 }
 
-/// What becomes of a count for `all` that was begun and then goes on so; the time goes on by 5 each
-/// turn.
+/// Returns the result of a count for `all` that was begun before. Each turn takes 5 ms of simulated
+/// time.
 fn count_on(state: &State, feed: &mut Feed) -> Vec<u32> {
     let mut now = 1;
     loop {
@@ -175,7 +177,7 @@ fn count_on(state: &State, feed: &mut Feed) -> Vec<u32> {
     }
 }
 
-/// Who was told nothing meanwhile is where it was: the digest is for it.
+/// A mirror that was sent nothing in the meantime is where it was: the digest is for it.
 #[test]
 fn who_is_to_go_on_behind_a_count_is_told_its_digest() {
     let (mut state, mut feed) = connection(10 * SCAN, 1);
@@ -184,7 +186,7 @@ fn who_is_to_go_on_behind_a_count_is_told_its_digest() {
     let sync = feed.sync(&state.snapshot());
     assert!(feed.count(&state.snapshot(), &sync));
     assert!(matches!(feed.poll(Time(1), || state.snapshot(), true), Some(Step::Pause)));
-    // Live deltas are lost, and an interval is over in which something was written.
+    // Live deltas are lost, and an interval ends in which something was written.
     feed.handle_overflow();
     put(&mut state, ["/elsewhere".to_owned()].into_iter());
     assert_eq!(count_on(&state, &mut feed), [0, 1]);
@@ -196,7 +198,7 @@ fn what_is_counted_is_let_go_of_when_it_may_not_be_held_any_more() {
     let sync = feed.sync(&state.snapshot());
     assert!(feed.count(&state.snapshot(), &sync));
     assert!(matches!(feed.poll(Time(1), || state.snapshot(), true), Some(Step::Pause)));
-    // Before anything else is said.
+    // This happens before anything else is sent.
     feed.resync(1).unwrap();
     let step = feed.poll(Time(1), || state.snapshot(), false);
     let Some(Step::Counted(sync)) = step else { panic!("{step:?}") };
@@ -211,13 +213,13 @@ fn what_is_counted_is_let_go_of_when_it_may_not_be_held_any_more() {
     assert_eq!((0..120).map(|n| beat(&mut feed, n % 7 == 0)).sum::<usize>(), 2);
 }
 
-/// What it shows depends on when it was refreshed.
+/// Such a view has no digest: what it shows depends on when it was refreshed.
 #[test]
 fn a_view_with_a_tail_is_never_counted() {
     let (mut state, mut feed) = connection(10, 0);
     paced(&mut feed, &state, (0, 1_000_000), View { tail: Some(2), ..children("/a") });
     settle(&mut feed, &state);
-    // To see that nothing of it has changed takes exactly what one heartbeat may look at.
+    // To find that nothing in the view has changed takes exactly what one heartbeat may look at.
     put(&mut state, (0..SCAN).map(|n| format!("/a/d/{n}")));
     for _ in 0..6 {
         assert!(counted(&feed.heartbeat(&state.snapshot())).is_empty());
@@ -225,8 +227,8 @@ fn a_view_with_a_tail_is_never_counted() {
     }
 }
 
-/// Of a count that did not come to its end in time only what was not walked is left: otherwise each
-/// heartbeat would begin it, for nothing.
+/// After a count that did not end in time, only the slots that were not walked are left. Otherwise
+/// each heartbeat would begin the count, for nothing.
 #[test]
 fn a_count_that_takes_longer_than_it_may_is_paid_for() {
     let (state, mut feed) = connection(10 * SCAN, 1);
@@ -239,7 +241,7 @@ fn a_count_that_takes_longer_than_it_may_is_paid_for() {
     }
     let slots = turns.iter().sum::<usize>() * SCAN;
     assert!(slots <= 61 * SCAN, "{turns:?}");
-    // Who only asks where it is begins none.
+    // A plain `sync` begins no count.
     for _ in 0..100 {
         feed.sync(&state.snapshot());
         assert!(!feed.is_catching_up());

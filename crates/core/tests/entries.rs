@@ -1,4 +1,4 @@
-//! Entries read where they stand are the same that a page lists.
+//! Entries that are read directly from the snapshot are the same as those on a page.
 
 use onetree_core::{Author, Request, Settings, State, Time};
 use onetree_protocol::frame::{Do, List};
@@ -27,7 +27,7 @@ fn tree(paths: &[&str]) -> State {
     state
 }
 
-/// It did not end where something was below: a conversation by chance found it.
+/// A regression: `list` did not end if something was below the path. A random test found it.
 #[test]
 fn a_list_of_one_entry_is_that_entry() {
     let snapshot = tree(&["/a", "/a/b", "/c/d"]).snapshot();
@@ -88,7 +88,7 @@ fn entries_in_place_are_those_of_a_list_from_both_ends() {
     }
 }
 
-/// One that has no value itself was left out where the page ended below of it.
+/// A regression: a child without a value was left out if the page ended below it.
 #[test]
 fn a_page_of_children_has_all_that_lie_between() {
     let all = ["/a", "/a/b", "/a/c/d/e", "/a/c/f", "/a/g", "/a/g/h", "/a/i/j", "/b"];

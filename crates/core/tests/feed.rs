@@ -1,5 +1,5 @@
-//! Feeds in a simulated world: whatever happens, in whatever order, each mirror is its view of the
-//! tree at its revision, at every step, and at the end all are at the present.
+//! Feeds in a simulated world. Whatever happens, in whatever order, each mirror equals its view of
+//! the tree at its revision, at every step. At the end all mirrors are at the present.
 
 #[expect(dead_code, reason = "what other tests need")]
 mod common;

@@ -1,5 +1,5 @@
-//! What one turn of a feed may cost, in nodes visited (feature `count-visits`): whoever has nothing
-//! to be told of a large tree keeps nobody waiting.
+//! What one turn of a feed may cost, in nodes visited (feature `count-visits`): a subscriber for
+//! which there is nothing to send in a large tree delays nobody.
 
 #[path = "common/cost.rs"]
 mod cost;
@@ -12,17 +12,18 @@ use onetree_protocol::{Act, Change, DigestKey, Epoch, Path, Pattern, Value, View
 
 const ENTRIES: u64 = 20_000;
 
-/// Slots that one turn may look at.
+/// The slots that one turn may look at.
 const SLOTS: u64 = 1_000;
 
-/// The nodes of so many slots, when the leaves are half full; and twice the way down to the first.
+/// The nodes that hold this many slots if the leaves are half full, plus twice the way down to the
+/// first.
 const TURN: u64 = SLOTS / (LEAF as u64 / 2) + 30;
 
 fn path(text: &str) -> Path {
     Path::parse(text).unwrap()
 }
 
-/// Writes them, in a few commits.
+/// Writes the changes, in a few commits.
 fn write(state: &mut State, changes: &[Do]) {
     for some in changes.chunks(10_000) {
         let request = Request { changes: some.to_vec(), ..Request::default() };
@@ -60,7 +61,7 @@ fn feed() -> Feed {
     feed_of(SLOTS as usize)
 }
 
-/// One whose turns look at so many slots.
+/// Returns a feed whose turns look at this many slots.
 fn feed_of(turn_slots: usize) -> Feed {
     let digest_scan = SLOTS as usize;
     Feed::new(FeedLimits {
@@ -80,13 +81,14 @@ fn subscribe(feed: &mut Feed, state: &State, sub: u32, view: View, every_ms: u32
     feed.subscribe(&sub, &state.snapshot()).unwrap();
 }
 
-/// Everything whose name is `last`, which is nothing.
+/// Returns a view of the paths whose last segment is `last0`, `last1` and so on, of which there are
+/// none.
 fn nothing(last: &str, patterns: usize) -> View {
     let patterns = (0..patterns).map(|n| Pattern::parse(&format!("**/{last}{n}")).unwrap());
     View { patterns: patterns.collect(), ..View::tree(Path::root()) }
 }
 
-/// What a feed says until it has nothing to do, and its dearest turn.
+/// Counts what a feed sends until it has nothing to do, and its most expensive turn.
 #[derive(Default)]
 struct Said {
     most: u64,
@@ -123,7 +125,7 @@ fn a_view_that_sees_nothing_of_a_large_tree_gives_way() {
     let mut state = empty();
     fill(&mut state);
     for hold in [true, false] {
-        // One slot costs what its patterns do; these have two segments each.
+        // One slot costs as much as its patterns; these have two segments each.
         for (patterns, turn) in [(1, TURN), (32, TURN - SLOTS / LEAF as u64)] {
             let mut feed = feed();
             subscribe(&mut feed, &state, 1, nothing("no", patterns), 0);
@@ -136,7 +138,8 @@ fn a_view_that_sees_nothing_of_a_large_tree_gives_way() {
     }
 }
 
-/// Which logs the tail counts depends on the patterns, and each of these logs lies in another one.
+/// Which logs the tail applies to depends on the patterns, and each of these logs lies in another
+/// one.
 #[test]
 fn a_tail_in_logs_within_logs_costs_no_more_turns_than_none() {
     let _alone = alone();
@@ -198,11 +201,11 @@ fn views_that_see_nothing_take_turns_with_those_that_do() {
     let said = settle(&mut feed, &state, Time(1), true);
     assert!(said.most <= TURN, "{} nodes in one turn", said.most);
     assert_eq!((said.fresh.len(), said.fresh[0]), (21, 20), "the small one is done first");
-    // The changes that one of them missed are passed by in turns, too.
+    // The changes that one of the mirrors missed are passed by in turns, too.
     feed.handle_overflow();
     fill(&mut state);
     let said = settle(&mut feed, &state, Time(1), true);
-    // A search for what changed looks at some leaves ahead.
+    // A search for what changed reads some leaves ahead.
     assert!(said.most <= TURN + 300, "{} nodes in one turn", said.most);
     assert_eq!(said.deltas, 21);
 }
@@ -226,7 +229,7 @@ fn a_sync_asks_no_more_of_views_with_an_interval_than_of_others() {
         let named: Vec<u32> = sync.digests.iter().map(|(sub, _)| *sub).collect();
         assert_eq!(named, [20], "of the others it is not known");
     }
-    // Their interval shows that there is nothing: then they are.
+    // At the end of their interval it turns out that nothing changed: then they are there.
     settle(&mut feed, &state, Time(2_000), true);
     assert_eq!(feed.sync(&state.snapshot()).digests.len(), 21);
 }
@@ -261,7 +264,8 @@ fn a_tail_costs_what_it_shows() {
             let said = settle(&mut feed, &state, Time(1), hold);
             let puts = said.changes.iter().filter(|c| matches!(c.act, Act::Put(_))).count();
             assert_eq!(puts as u64, tail.min(ENTRIES), "the newest {tail}");
-            // Once to find where it begins, once to read it, and the way down for each piece.
+            // Once to find the edge of the tail, once to read the entries, and the way down for
+            // each piece.
             let shown = 2 * leaves * tail.min(ENTRIES) / ENTRIES;
             let limit = shown + 40 * said.turns as u64;
             assert!(said.all <= limit, "tail {tail}: {} > {limit}", said.all);
@@ -285,13 +289,13 @@ fn a_tail_that_moves_on_costs_what_it_shows() {
         (all, turns) = (all + visits, turns + 1);
         fresh = matches!(step, Some(Step::Frame(ServerFrame::Fresh(_))));
     }
-    // Where it begins is looked for again when as much was read as that takes.
+    // The edge of the tail is searched again once as much was read as the search takes.
     let limit = 3 * ENTRIES / (LEAF as u64 / 2) + 40 * turns;
     assert!(all <= limit, "{all} > {limit}");
 }
 
-/// Mirrors with `every_ms` are not looked through at the end of an interval in which nothing was
-/// committed.
+/// At the end of an interval in which nothing was committed, mirrors with `every_ms` are not
+/// walked.
 #[test]
 fn mirrors_at_intervals_cost_nothing_while_nothing_changes() {
     let _alone = alone();
@@ -310,14 +314,14 @@ fn mirrors_at_intervals_cost_nothing_while_nothing_changes() {
         assert_eq!((said.all, said.deltas, said.turns), (0, 0, 1), "at {now}");
         assert_eq!(feed.next_due(), Some(Time(now + 10)), "at {now}");
     }
-    // A heartbeat says that they are there, and changes nothing of that.
+    // A heartbeat names them as there, and does not change their intervals.
     assert_eq!(feed.sync(&state.snapshot()).digests.len(), 100);
     append(&mut state, 1);
     assert_eq!(settle(&mut feed, &state, Time(1_009), true).deltas, 0);
     let said = settle(&mut feed, &state, Time(1_010), true);
     assert_eq!((said.deltas, said.changes.len()), (1, 0));
     assert_eq!(feed.next_due(), Some(Time(1_020)));
-    // Those that saw nothing of it are not looked through for it again.
+    // Mirrors in which nothing changed are not walked again for the same commits.
     let said = settle(&mut feed, &state, Time(1_020), true);
     assert_eq!((said.all, said.deltas), (0, 0));
 }

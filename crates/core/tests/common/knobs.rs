@@ -1,4 +1,4 @@
-//! What kind of world a simulation is, and what happened in it.
+//! The parameters of a simulation, and counts of what happened in it.
 
 use std::collections::BTreeMap;
 
@@ -6,33 +6,35 @@ use onetree_core::Settings;
 
 use super::{Rng, requests};
 
-/// What kind of world it is.
+/// The parameters of a simulated world.
 #[derive(Clone, Debug)]
 pub(crate) struct Knobs {
     pub(crate) links: usize,
     pub(crate) subscriptions: usize,
-    /// Of an outbox, bytes.
+    /// The capacity of an outbox, in bytes.
     pub(crate) outbox_bytes: usize,
-    /// Of a frame of a refresh, bytes: small ones make long sweeps.
+    /// The bytes of a frame of a refresh: small frames make long sweeps.
     pub(crate) frame_bytes: usize,
-    /// Slots that one turn of a feed may look at, and one `sync`.
+    /// The slots that one turn of a feed may look at (`turn_slots`), and those that one `sync` may
+    /// (`digest_scan`).
     pub(crate) turn_slots: usize,
     pub(crate) digest_scan: usize,
-    /// Frames on their way to one client.
+    /// The frames that may be on their way to one client.
     pub(crate) wire_frames: usize,
-    /// In a thousand steps: cuts of a connection, restores from a backup, damaged copies.
+    /// How often in a thousand steps a connection is cut, the broker is restored from a backup, and
+    /// a client's copy is damaged.
     pub(crate) cuts: usize,
     pub(crate) restores: usize,
     pub(crate) damages: usize,
-    /// Steps in a hundred that are commits.
+    /// How many steps in a hundred are commits.
     pub(crate) writes: usize,
-    /// Refreshes in a hundred turns may hold on to their snapshot.
+    /// In how many turns in a hundred a refresh may hold its snapshot.
     pub(crate) holds: usize,
     pub(crate) settings: Settings,
 }
 
 impl Knobs {
-    /// A world where nothing happens by itself.
+    /// A world in which nothing happens by itself.
     pub(crate) fn calm(links: usize) -> Knobs {
         let mut settings = requests::settings();
         settings.retention.clear();
@@ -56,7 +58,7 @@ impl Knobs {
         }
     }
 
-    /// A world where everything happens now and then; each seed has one of its own kind.
+    /// A world in which everything happens now and then, with parameters that depend on the seed.
     pub(crate) fn any(rng: &mut Rng) -> Knobs {
         let mut settings = requests::settings();
         settings.bounds.tombstones = *rng.pick(&[4, 60, 10_000]);
@@ -64,7 +66,8 @@ impl Knobs {
         settings.bounds.tombstone_ms = *rng.pick(&[40, 2_000, 1_000_000]);
         let damages = *rng.pick(&[0, 60]);
         let digest_scan = *rng.pick(&[3, 30, 100_000]);
-        // What is damaged is found by a digest, in the end: of a large view one that holds on.
+        // Every damage must be found by a digest in the end. For a large view that takes a count
+        // that can hold its snapshot.
         let large = damages > 0 && digest_scan < 100_000;
         let holds = if large { 100 } else { *rng.pick(&[0, 50, 100]) };
         Knobs {
@@ -85,7 +88,7 @@ impl Knobs {
     }
 }
 
-/// How often what happened.
+/// How often each kind of event happened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stats {
     pub(crate) commits: u64,
@@ -93,7 +96,7 @@ pub(crate) struct Stats {
     pub(crate) folded: u64,
     pub(crate) parts: u64,
     pub(crate) syncs: u64,
-    /// Answers to a client that asked for what one heartbeat does not count.
+    /// Answers to a client that asked for digests that one heartbeat does not count.
     pub(crate) counted: u64,
     pub(crate) overflows: u64,
     pub(crate) compactions: u64,

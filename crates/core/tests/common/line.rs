@@ -1,4 +1,4 @@
-//! A connection as the broker has it: a feed, what stands in the index for it, its outbox.
+//! A connection on the broker's side: a feed, its subscriptions in the index, its outbox.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,11 +10,11 @@ use onetree_protocol::{Act, Change, Codec, Epoch, Revision};
 pub(crate) struct Line {
     pub(crate) feed: Feed,
     pub(crate) outbox: Outbox,
-    /// What stands in the index.
+    /// The feed's subscriptions in the index.
     pub(crate) interests: BTreeMap<u32, Interest>,
-    /// Frames on their way, with what was published when they were made.
+    /// Frames on their way, each with the revision that was published when it was made.
     pub(crate) wire: VecDeque<(ServerFrame, Revision)>,
-    /// Parts of a live delta that the client has.
+    /// The parts of a live delta that the client has received.
     pub(crate) parts: Vec<Change>,
     pub(crate) turn: Turn,
     pub(crate) heartbeat: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// True when it overflows.
+    /// Returns true when the outbox overflows.
     fn push(&mut self, delta: Vec<Delta>, most: usize) -> bool {
         if self.overflowed {
             return false;
@@ -76,7 +76,7 @@ impl Line {
         }
     }
 
-    /// Whether nothing is left to do, to send or to read.
+    /// Returns whether nothing is left to do, to send or to read.
     pub(crate) fn is_idle(&self) -> bool {
         let beats = self.heartbeat || matches!(self.turn, Turn::Sync(_));
         let rests = !self.feed.is_catching_up() && !beats;
@@ -84,7 +84,7 @@ impl Line {
         rests && empty && !self.outbox.overflowed
     }
 
-    /// All changes that wait for the client to read.
+    /// Returns all changes that wait for the client to read them.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &Change> {
         let sent = self.wire.iter().flat_map(|(frame, _)| match frame {
             ServerFrame::Entries(entries) => &entries.changes[..],
@@ -95,7 +95,7 @@ impl Line {
         sent.chain(parts.flat_map(|part| &part.changes))
     }
 
-    /// The fan-out hands over a commit; true when that makes the outbox overflow.
+    /// The fan-out hands over a commit. Returns true if that makes the outbox overflow.
     pub(crate) fn told(&mut self, commit: &Commit, split: bool, outbox_bytes: usize) -> bool {
         let see = |change: Change| {
             let interests = self.interests.values().filter(|interest| interest.deltas);
@@ -129,7 +129,7 @@ impl Line {
         self.outbox.push(parts.collect(), outbox_bytes)
     }
 
-    /// Sends one live delta of at most `up_to`. False: there is none.
+    /// Sends one live delta of at most revision `up_to`. False: there is none.
     pub(crate) fn send_live(&mut self, up_to: Revision, published: Revision) -> bool {
         let Some((rev, delta)) = self.outbox.pop(up_to) else { return false };
         if self.feed.handle_live(rev) {

@@ -1,4 +1,5 @@
-//! A mirror by the letter of `spec/PROTOCOL.md`, section 5, and what it must be at each step.
+//! A mirror that follows `spec/PROTOCOL.md`, section 5, to the letter, and checks of what it must
+//! hold at each step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -10,22 +11,22 @@ use onetree_protocol::{Path, Revision, View};
 
 use super::truth::{self, History, Tree};
 
-/// What a client knows of its connection, and the test of the truth.
+/// What a client knows about its connection, and the true history for the checks.
 pub(crate) struct World<'a> {
     pub(crate) history: &'a History,
     pub(crate) epoch: Epoch,
     pub(crate) key: DigestKey,
 }
 
-/// What a mirror holds, and the cookie that dates it: always saved and loaded together.
+/// The content of a mirror and its cookie. Both are always saved and loaded together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Copy {
     pub(crate) entries: Tree,
     pub(crate) cookie: Option<Cookie>,
-    /// Of each log, what a tail may have left out: keys up to this one, as long as they have not
-    /// changed since the revision.
+    /// For each log, what a tail may have left out: keys up to this one that have not changed since
+    /// this revision.
     left_out: BTreeMap<Path, (LogKey, Revision)>,
-    /// The test has damaged it: it may be wrong until it is verified.
+    /// Whether the test has damaged the copy: it may be wrong until it is verified.
     pub(crate) damaged: bool,
 }
 
@@ -41,11 +42,11 @@ pub(crate) struct Mirror {
     pub(crate) phase: Phase,
     /// The parts of a folded delta.
     parts: Vec<Change>,
-    /// The way that the next refresh has to take.
+    /// The kind and reason that the next refresh must have.
     pub(crate) way: Option<(RefreshKind, Reason)>,
-    /// Gaps that it was told of.
+    /// How many gaps it was sent.
     pub(crate) gaps: u64,
-    /// Changes that came for it.
+    /// How many changes were sent for it.
     pub(crate) came: u64,
     /// The revisions that it has been at.
     pub(crate) seen: Vec<Revision>,
@@ -58,22 +59,22 @@ pub(crate) enum Phase {
         kind: RefreshKind,
         staged: Tree,
         changes: Vec<Change>,
-        /// What was published when the refresh began.
+        /// The revision that was published when the refresh began.
         opened: Revision,
     },
     Fresh,
 }
 
-/// What came of a frame.
+/// The effect of a frame on a mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It was not for this mirror.
+    /// The frame was not for this mirror.
     Ignored,
-    /// It was taken, and is not to be seen yet.
+    /// The frame was applied, but its content is not shown yet.
     Staged,
-    /// The mirror went on; it was compared with the truth.
+    /// The mirror moved on, and was compared with the truth.
     Moved,
-    /// The digest shows that the mirror is damaged: it has to be started again.
+    /// The digest shows that the mirror is damaged: it has to start again.
     Damaged,
 }
 
@@ -99,7 +100,7 @@ impl Mirror {
         self.parts.clear();
     }
 
-    /// Rule 2. `opened`: what was published when the frame was made.
+    /// Rule 2. `opened`: the revision that was published when the frame was made.
     pub(crate) fn refresh(&mut self, refresh: &Refresh, opened: Revision) {
         let Refresh { kind, why, from, .. } = *refresh;
         self.parts.clear();
@@ -162,7 +163,7 @@ impl Mirror {
         self.verify(fresh.digest, world)
     }
 
-    /// Rule 3. `changes` are those of all parts.
+    /// Rule 3. `changes` are those of all parts of the delta.
     pub(crate) fn live(&mut self, rev: Revision, changes: &[Change], world: &World<'_>) -> Outcome {
         if !self.is_fresh() || self.every_ms > 0 || rev <= self.rev() {
             return Outcome::Ignored;
@@ -224,7 +225,7 @@ impl Mirror {
         }
     }
 
-    /// Compares the digest: it must fit exactly when the mirror is right.
+    /// Compares the digests: they must be equal exactly if the mirror is right.
     fn verify(&mut self, expected: Option<Digest>, world: &World<'_>) -> Outcome {
         assert!(self.view.tail.is_none() || expected.is_none(), "a tail has no digest");
         let Some(expected) = expected else { return Outcome::Moved };
@@ -266,7 +267,7 @@ impl Mirror {
             let highest = highest_missing.entry(log).or_insert(key);
             *highest = key.max(*highest);
         }
-        // What a tail leaves out is old: there is no hole in what it shows.
+        // A tail leaves out old entries only: what it shows has no holes.
         for (path, (rev, _)) in &self.copy.entries {
             let Some((log, key)) = truth::log_of(&self.view, path) else { continue };
             let untouched = key.rev == *rev && LogKey::of(path) == Some(key);
@@ -275,7 +276,7 @@ impl Mirror {
         }
     }
 
-    /// After a refresh from nothing that ended at `rev`: what the tail may have left out.
+    /// After a refresh from nothing that ended at `rev`, notes what the tail may have left out.
     fn note_tails(&mut self, opened: Revision, rev: Revision, world: &World<'_>) {
         self.copy.left_out.clear();
         let Some(tail) = self.view.tail.map(|tail| tail as usize) else { return };
@@ -294,8 +295,8 @@ impl Mirror {
         }
     }
 
-    /// A gap is told where retention outran the mirror, or its tail left something out, and only
-    /// there.
+    /// Checks that a gap was sent where retention outran the mirror or its tail left something out,
+    /// and nowhere else.
     fn check_gaps(
         &mut self,
         since: Revision,
@@ -342,8 +343,9 @@ impl Mirror {
         }
     }
 
-    /// Of each log that was trimmed above `since`: up to where, when entries after `since` can be
-    /// among what went; and the logs of which such an entry was there, and in the view.
+    /// For each log that was trimmed above `since`: returns the key up to which it was trimmed, if
+    /// entries after `since` can be among those that went; and the logs in which such an entry
+    /// existed and was in the view.
     fn trims(
         &self,
         since: Revision,
@@ -381,7 +383,7 @@ impl Mirror {
         (outran, lost)
     }
 
-    /// The logs of the view that its tail is about.
+    /// Returns the logs to which the tail of the view applies.
     fn logs(&self, tree: &Tree) -> BTreeSet<Path> {
         let log = |path: &Path| truth::log_of(&self.view, path).map(|(log, _)| log);
         tree.keys().filter_map(log).collect()
@@ -394,7 +396,7 @@ impl Mirror {
     }
 }
 
-/// Applies a change to a copy: a put where the view sees it, and what takes away wherever it does.
+/// Applies a change to a copy: a put if the view sees its path, and a removal always.
 fn take(copy: &mut Tree, view: &View, change: &Change) {
     let Change { path, rev, act } = change;
     match act {
@@ -411,19 +413,20 @@ fn take(copy: &mut Tree, view: &View, change: &Change) {
     }
 }
 
-/// The last key that a tail may leave out, of all that were in the log meanwhile.
+/// Returns the last key that a tail may leave out, of all keys that were in the log in the
+/// meantime.
 fn tail_of(trees: &[Rc<Tree>], log: &Path, tail: usize) -> Option<LogKey> {
     let keys: BTreeSet<LogKey> = trees.iter().flat_map(|tree| truth::keys(tree, log)).collect();
     keys.into_iter().nth_back(tail)
 }
 
-/// Whether the mirror shows a log entry that has not changed since it was appended.
+/// Returns whether the mirror shows a log entry that has not changed since it was appended.
 fn entry_is_shown(copy: &Copy, log: &Path, key: LogKey) -> bool {
     let entry = copy.entries.get(&log.child(&key.to_string()).unwrap());
     entry.is_some_and(|(rev, _)| *rev == key.rev)
 }
 
-/// Says what differs, not all that is there.
+/// On failure this prints the differences only.
 pub(crate) fn assert_same(found: &Tree, truth: &Tree, view: &View, rev: Revision) {
     if found == truth {
         return;

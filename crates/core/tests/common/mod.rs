@@ -1,17 +1,18 @@
-//! What the tests of the core share: chance, the truth, a mirror, and the world around them.
+//! What the tests of the core share: random numbers, the truth, a mirror, and a simulated broker.
 //!
 //! # Layout
 //!
 //! - [`sim`]: a broker, its connections and their clients, one small step at a time
-//! - [`line`]: a connection of it; [`knobs`]: what kind of world it is
-//! - [`mirror`]: a client's copy by the letter of `spec/PROTOCOL.md`, and what it must be
+//! - [`line`]: one of its connections; [`knobs`]: the parameters of a simulation
+//! - [`mirror`]: a client's copy that follows `spec/PROTOCOL.md` to the letter, and checks of it
 //! - [`model`]: the writable tree, written a second time
 //! - [`truth`]: the tree as a plain map, after each commit
-//! - [`requests`]: what random clients ask for, on a few paths so that they meet; [`rng`]: chance
+//! - [`requests`]: the requests of random clients, on a few paths so that they meet; [`rng`]:
+//!   random numbers
 //!
-//! A random test prints the seed of the case that failed: `ONETREE_SEED=<seed>` runs that case
-//! alone, `ONETREE_CASES=<n>` runs so many, and `ONETREE_TRACE=1` prints the commits and frames of
-//! a simulation.
+//! A random test prints the seed of the case that failed. `ONETREE_SEED=<seed>` runs that case
+//! alone, `ONETREE_CASES=<n>` runs `n` cases, and `ONETREE_TRACE=1` prints the commits and frames
+//! of a simulation.
 
 pub(crate) mod knobs;
 pub(crate) mod line;
@@ -29,8 +30,8 @@ use onetree_protocol::{Path, Revision};
 
 pub(crate) use rng::Rng;
 
-/// Runs a random test with `usual` seeds, or as the environment says. True when it ran them all:
-/// then what should have happened in some case can be asked for.
+/// Runs a random test with `usual` seeds, or as the environment says. Returns true if it ran them
+/// all: then the test can also check that certain things happened in some case.
 pub(crate) fn cases(usual: u64, mut case: impl FnMut(u64)) -> bool {
     let first = variable("ONETREE_SEED");
     let count = if first.is_some() { 1 } else { variable("ONETREE_CASES").unwrap_or(usual) };
@@ -47,7 +48,7 @@ fn variable<T: FromStr>(name: &str) -> Option<T> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-/// Tells the seed of a case that panics.
+/// Prints the seed of a case that panics.
 struct Told(u64);
 
 impl Drop for Told {

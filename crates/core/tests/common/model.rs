@@ -1,5 +1,5 @@
-//! The tree as its owner should have it, written a second time: plain maps, whole scans, no care
-//! for cost. It says what becomes of a request before the tree is asked.
+//! The writable tree, written a second time: plain maps, full scans, no care for cost. The model
+//! says what must become of a request before the tree gets the request.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use onetree_protocol::{Code, LogKey, Name, Path, Revision, Value};
 
 use super::truth;
 
-/// An entry with all that belongs to it.
+/// An entry with everything that belongs to it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {
     pub(crate) rev: Revision,
@@ -19,29 +19,29 @@ pub(crate) struct Item {
     pub(crate) owner: Option<Name>,
 }
 
-/// What should be.
+/// The expected state.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) items: BTreeMap<Path, Item>,
     pub(crate) rev: Revision,
     pub(crate) horizon: Revision,
-    /// When something last happened at each path, removals included.
+    /// The revision at which something last happened at each path, removals included.
     touched: BTreeMap<Path, Revision>,
-    /// Drops and trims: they may touch what is below them though nothing is there.
+    /// Drops and trims: each may touch what is below it even if nothing is there.
     swept: Vec<(Revision, Path, Option<LogKey>)>,
-    /// Of each client: its last number, and the answers that are remembered.
+    /// For each client: its last number, and the answers that are remembered.
     pub(crate) clients: BTreeMap<Name, (u64, BTreeMap<u64, Told>)>,
     settings: Settings,
 }
 
-/// What an author is told: an answer, or a code with what it is about.
+/// The answer to an author, or a code with what it is about.
 pub(crate) type Told = Result<Answer, (Code, Option<Path>, Option<Revision>)>;
 
 pub(crate) fn told(answer: &Result<Answer, Refusal>) -> Told {
     answer.clone().map_err(|refusal| (refusal.code, refusal.path, refusal.rev))
 }
 
-/// What a request does to a copy of the model.
+/// The effect of a request on a copy of the model.
 struct Trial {
     model: Model,
     rev: Revision,
@@ -61,7 +61,7 @@ impl Model {
         &self.settings.bounds
     }
 
-    /// Bytes of all paths and values at and under a path.
+    /// Returns the bytes of all paths and values at and under a path.
     pub(crate) fn bytes(&self, top: &Path) -> u64 {
         let size = |(path, item): (&Path, &Item)| path.as_str().len() + item.value.bytes.len();
         self.under(top).map(size).sum::<usize>() as u64
@@ -71,8 +71,9 @@ impl Model {
         self.items.iter().filter(move |(path, _)| truth::is_under(top, path))
     }
 
-    /// When something last happened at or under `path`: surely, and at most. Between the two lie
-    /// drops and trims from above that found nothing, and what is no longer remembered exactly.
+    /// Returns when something last happened at or under `path`: a lower and an upper limit. Between
+    /// the two lie drops and trims from above that found nothing, and what is no longer remembered
+    /// exactly.
     pub(crate) fn touched(&self, path: &Path) -> (Revision, Revision) {
         let under = self.touched.iter().filter(|(other, _)| truth::is_under(path, other));
         let surely = under.map(|(_, rev)| *rev).max().unwrap_or_default();
@@ -86,8 +87,9 @@ impl Model {
         (surely, surely.max(at_most).max(self.horizon))
     }
 
-    /// Executes the request: what the author should be told, and whether there is a commit.
-    /// `touched` is what the tree says when something was last touched, which is judged elsewhere.
+    /// Executes the request. Returns what the author must be answered, and whether there is a
+    /// commit. `touched` is what the tree says when something was last touched; that is checked
+    /// elsewhere.
     pub(crate) fn write(
         &mut self,
         now: Time,
@@ -125,7 +127,7 @@ impl Model {
         (told, commits)
     }
 
-    /// Whose number of which write it is, when it is new; otherwise what is to be said.
+    /// Returns the client and the number of a write that is new; otherwise the answer.
     fn number(&self, author: &Author, seq: Option<u64>) -> Result<Option<(Name, u64)>, Told> {
         let Some(seq) = seq else { return Ok(None) };
         let says = |code| Err(Err((code, None, None)));
@@ -190,13 +192,13 @@ impl Model {
         Ok(trial)
     }
 
-    /// Everything at and under a path is gone.
+    /// Removes everything at and under a path.
     fn drop_tree(&mut self, rev: Revision, top: &Path) {
         self.remove(rev, |path| truth::is_under(top, path));
         self.swept.push((rev, top.clone(), None));
     }
 
-    /// A log's entries are gone up to a key.
+    /// Removes a log's entries up to a key.
     fn trim(&mut self, rev: Revision, log: &Path, to: LogKey) {
         self.remove(rev, |path| truth::is_trimmed(log, to, path));
         self.swept.push((rev, log.clone(), Some(to)));
@@ -210,7 +212,7 @@ impl Model {
         }
     }
 
-    /// Takes over what the broker has committed by itself.
+    /// Applies what the broker has committed by itself.
     pub(crate) fn housekept(&mut self, commit: &Commit) {
         assert!(commit.rev > self.rev, "revisions only grow");
         self.rev = commit.rev;
@@ -226,7 +228,7 @@ impl Model {
         }
     }
 
-    /// The keys of a log's entries, the newest first.
+    /// Returns the keys of a log's entries, the newest first.
     pub(crate) fn keys(&self, log: &Path) -> Vec<LogKey> {
         let of_log = |path: &&Path| path.parent_str() == Some(log.as_str());
         let mut keys: Vec<LogKey> =
@@ -243,7 +245,8 @@ impl Trial {
         author: &Author,
         change: &Do,
     ) -> Result<(), (Code, Option<Path>, Option<Revision>)> {
-        // Alone a step that does nothing is no commit; behind others it may have something to do.
+        // A step that does nothing makes no commit alone; behind other steps it may have something
+        // to do.
         let first = self.effects == 0;
         match change {
             Do::Put { path, value, ttl_ms, ephemeral } => {

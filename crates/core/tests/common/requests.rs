@@ -1,4 +1,5 @@
-//! What random clients ask for: a few paths, so that they meet, and everything that a tree can do.
+//! The requests of random clients: on a few paths, so that they meet, with everything that a tree
+//! can do.
 
 use onetree_core::{Bounds, Request, Retention, Settings};
 use onetree_protocol::frame::{Condition, Do};
@@ -7,12 +8,12 @@ use onetree_protocol::{Depth, DigestKey, Epoch, LogKey, Path, Pattern, Revision,
 use super::truth::{self, Tree};
 use super::{Rng, path, rev};
 
-/// With these, text order and path order differ: `/a/b/c` < `/a/b c` < `/a/b-c`. The number is no
-/// log key, but stands between some.
+/// With these segments, text order and path order differ: `/a/b/c` < `/a/b c` < `/a/b-c`. The
+/// number is not a log key, but sorts between log keys.
 const SEGMENTS: [&str; 6] = ["a", "b", "b c", "b-c", "é", "00000000000080"];
 const LOGS: [&str; 6] = ["/log", "/a/log", "/a", "/chat/b", "/", "/00000000000080/log"];
 
-/// What the tests start from: small bounds, so that everything happens often.
+/// The settings that the tests start from: small bounds, so that everything happens often.
 pub(crate) fn settings() -> Settings {
     let rule = |pattern: &str, keep, max_age_ms, max_bytes| Retention {
         pattern: Pattern::parse(pattern).unwrap(),
@@ -40,7 +41,7 @@ pub(crate) fn any_path(rng: &mut Rng) -> Path {
     if rng.chance(3) { Path::root() } else { path(&text) }
 }
 
-/// A path that has an entry, when there is one.
+/// Returns a path that has an entry, if there is one.
 pub(crate) fn some_entry(rng: &mut Rng, tree: &Tree) -> Path {
     let count = tree.len();
     if count == 0 || rng.chance(15) {
@@ -61,13 +62,13 @@ fn any_log(rng: &mut Rng, tree: &Tree) -> Path {
 }
 
 fn any_key(rng: &mut Rng, tree: &Tree, log: &Path) -> LogKey {
-    // Also of an entry that is deleted, where something is under it still.
+    // Also take the key of an entry that is deleted, if something is still under it.
     let name = |other: &Path| LogKey::parse(truth::segments(log, other)?.first()?);
     let keys: Vec<LogKey> = tree.keys().filter_map(name).collect();
     if keys.is_empty() { LogKey { rev: rev(1), index: 0 } } else { *rng.pick(&keys) }
 }
 
-/// One step of a write. `here`: where a story takes place for a while.
+/// One random step of a write.
 pub(crate) fn any_do(rng: &mut Rng, tree: &Tree) -> Do {
     let value = any_value(rng);
     let ttl_ms = rng.chance(10).then(|| 1 + rng.below(400) as u64);
@@ -75,7 +76,8 @@ pub(crate) fn any_do(rng: &mut Rng, tree: &Tree) -> Do {
     match rng.below(100) {
         0..35 => Do::Put { path: any_path(rng), value, ttl_ms, ephemeral },
         35..48 => {
-            // A change of what is there, or something below it: also of and below log entries.
+            // Change what is there, or something below it: also log entries, and what is below
+            // them.
             let at = some_entry(rng, tree);
             let path = if rng.chance(30) && at.depth() < 5 { at.child("b").unwrap() } else { at };
             Do::Put { path, value, ttl_ms, ephemeral }
@@ -168,12 +170,12 @@ pub(crate) fn txn(parts: &[Request]) -> Request {
     Request { changes, ..Request::default() }
 }
 
-/// The key of the entry that the commit `number` appended first.
+/// Returns the key of the entry that the commit `number` appended first.
 pub(crate) fn key(number: u64) -> LogKey {
     LogKey { rev: rev(number), index: 0 }
 }
 
-/// The view that sees all.
+/// Returns the view that sees everything.
 pub(crate) fn everything() -> View {
     View::tree(Path::root())
 }

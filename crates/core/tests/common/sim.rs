@@ -1,10 +1,10 @@
 //! A broker, its connections and their clients, deterministic: one small step at a time, in any
-//! order that the real tasks could take theirs.
+//! order that the real tasks could take their steps.
 //!
-//! The order that the broker keeps is kept here: what is committed is published, then handed to
-//! the outboxes, commit by commit and connection by connection, then settled. A connection takes
-//! note of an overflow, says its heartbeat, sends live deltas, takes one step of its feed, and
-//! others get their turn between any two of these.
+//! The simulation keeps the order that the broker keeps: a commit is published, then handed to the
+//! outboxes, commit by commit and connection by connection, then settled. A connection first
+//! handles an overflow, then sends its heartbeat, then live deltas, then takes one step of its
+//! feed. Others may get their turn between any two of these.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use super::mirror::{Copy, Mirror, Outcome, World};
 use super::truth::History;
 use super::{Rng, requests, rev};
 
-/// More than this the broker never has to do at once.
+/// The broker never has more to do at once than this.
 const CHORES: usize = 10_000;
 
-/// After so many heartbeats every damage has been found.
+/// After this many heartbeats every damage has been found.
 const MOST_BEATS: usize = 5_000;
 
 pub(crate) struct Sim {
@@ -36,7 +36,7 @@ pub(crate) struct Sim {
     pub(crate) settled: Snapshot,
     pub(crate) links: Vec<Link>,
     pub(crate) stats: Stats,
-    /// Who is still to be told of what.
+    /// Commits that still have to be handed to a connection.
     fans: VecDeque<(Arc<Commit>, usize)>,
     /// Everything that is stored: what a restart replays.
     stored: Vec<Arc<Commit>>,
@@ -51,7 +51,7 @@ pub(crate) struct Sim {
 pub(crate) struct Link {
     pub(crate) mirrors: Vec<Mirror>,
     pub(crate) line: Option<Line>,
-    /// Of a hundred turns, those in which the client reads.
+    /// In how many turns in a hundred the client reads.
     pub(crate) pace: usize,
     /// What was saved to disk: data and cookie.
     saved: BTreeMap<u32, Copy>,

@@ -1,4 +1,4 @@
-//! The truth: the tree as a plain map, kept after each commit; and what a view sees of it. It is
+//! The truth: the tree as a plain map, kept after each commit, and what a view sees of it. It is
 //! slow and simple, and shares no code with the tree under test.
 
 use std::collections::BTreeMap;
@@ -8,13 +8,13 @@ use std::sync::Arc;
 use onetree_core::{Commit, Effect};
 use onetree_protocol::{Depth, Digest, DigestKey, LogKey, Path, Revision, Value, View};
 
-/// What is at a path: the commit that put it there, and what it put.
+/// The entry at a path: the commit that put it there, and its value.
 pub(crate) type Entry = (Revision, Option<Value>);
 
 /// A tree, or a part of one.
 pub(crate) type Tree = BTreeMap<Path, Entry>;
 
-/// Every tree that there ever was, by its revision.
+/// Every tree that ever was, by its revision.
 pub(crate) struct History {
     trees: BTreeMap<Revision, Rc<Tree>>,
     commits: BTreeMap<Revision, Arc<Commit>>,
@@ -35,15 +35,15 @@ impl History {
         self.commits.insert(commit.rev, commit.clone());
     }
 
-    /// The tree is the one at `rev` again, and what came after is gone; the next commits are far
-    /// above. What was, was: the old trees can still be asked for.
+    /// Makes the tree of `rev` the present one again. Its next revision, that of `next`, is far
+    /// above. The old trees can still be looked up.
     pub(crate) fn go_back(&mut self, rev: Revision, next: &Arc<Commit>) {
         let tree = self.at(rev).clone();
         self.trees.insert(next.rev, tree);
         self.commits.insert(next.rev, next.clone());
     }
 
-    /// The tree as it was at `rev`.
+    /// Returns the tree as it was at `rev`.
     pub(crate) fn at(&self, rev: Revision) -> &Rc<Tree> {
         self.trees.get(&rev).unwrap_or_else(|| panic!("no commit made revision {rev}"))
     }
@@ -52,7 +52,7 @@ impl History {
         &self.trees[self.trees.keys().next_back().unwrap()]
     }
 
-    /// The commits above `since` up to `rev`.
+    /// Returns the commits above `since` up to `rev`.
     pub(crate) fn between(
         &self,
         since: Revision,
@@ -62,7 +62,7 @@ impl History {
     }
 }
 
-/// What a commit makes of a tree.
+/// Applies a commit to a tree.
 pub(crate) fn apply(tree: &mut Tree, commit: &Commit) {
     for effect in &commit.effects {
         match effect {
@@ -79,19 +79,19 @@ pub(crate) fn apply(tree: &mut Tree, commit: &Commit) {
     }
 }
 
-/// Whether `path` is `top` or lies below it.
+/// Returns whether `path` is `top` or lies below it.
 pub(crate) fn is_under(top: &Path, path: &Path) -> bool {
     let (top, path) = (top.as_str(), path.as_str());
     top == "/" || path.strip_prefix(top).is_some_and(|r| r.is_empty() || r.starts_with('/'))
 }
 
-/// Whether `path` goes when `log` is trimmed up to `to`.
+/// Returns whether a trim of `log` up to `to` removes `path`.
 pub(crate) fn is_trimmed(log: &Path, to: LogKey, path: &Path) -> bool {
     let entry = segments(log, path).and_then(|below| below.first().and_then(|s| LogKey::parse(s)));
     entry.is_some_and(|key| key <= to)
 }
 
-/// The segments of `path` below `top`; `None` when it is elsewhere.
+/// Returns the segments of `path` below `top`; `None` if it is elsewhere.
 pub(crate) fn segments<'a>(top: &Path, path: &'a Path) -> Option<Vec<&'a str>> {
     if !is_under(top, path) {
         return None;
@@ -100,7 +100,7 @@ pub(crate) fn segments<'a>(top: &Path, path: &'a Path) -> Option<Vec<&'a str>> {
     Some(path.as_str()[above..].split('/').filter(|segment| !segment.is_empty()).collect())
 }
 
-/// Whether a view sees a path, its tail aside.
+/// Returns whether a view sees a path. The tail is not considered.
 pub(crate) fn sees(view: &View, path: &Path) -> bool {
     let Some(below) = segments(&view.base, path) else { return false };
     let deep_enough = match view.depth {
@@ -123,7 +123,7 @@ fn matches(pattern: &[&str], path: &[&str]) -> bool {
     }
 }
 
-/// What a view without a tail shows of a tree.
+/// Returns what a view without a tail shows of a tree.
 pub(crate) fn shown(tree: &Tree, view: &View) -> Tree {
     let seen = tree.iter().filter(|(path, _)| sees(view, path));
     let value = |value: &Option<Value>| value.clone().filter(|_| view.values);
@@ -138,8 +138,8 @@ pub(crate) fn digest(tree: &Tree, key: DigestKey) -> Digest {
     digest
 }
 
-/// The outermost log below the view's base that `path` lies in and of which the view may see
-/// entries, with the key of its entry.
+/// Returns the outermost log below the view's base that contains `path` and whose entries the view
+/// may see, and the key of the log entry that `path` is or lies under.
 pub(crate) fn log_of(view: &View, path: &Path) -> Option<(Path, LogKey)> {
     let mut log = view.base.clone();
     for segment in segments(&view.base, path)? {
@@ -151,8 +151,8 @@ pub(crate) fn log_of(view: &View, path: &Path) -> Option<(Path, LogKey)> {
     None
 }
 
-/// Whether an entry of `log`, or something in it, is seen: that of a key which a pattern names, or
-/// any other; the base may lie in one.
+/// Returns whether the view may see an entry of `log`, or something in one: either an entry whose
+/// key a pattern names, or any entry. The base itself may lie in an entry.
 pub(crate) fn may_see_entries(view: &View, log: &Path) -> bool {
     if log != &view.base && is_under(log, &view.base) {
         return true;
@@ -162,7 +162,7 @@ pub(crate) fn may_see_entries(view: &View, log: &Path) -> bool {
     keys.any(|key| sees(view, &log.child(key).unwrap()))
 }
 
-/// The keys of a log's entries, the newest first.
+/// Returns the keys of a log's entries, the newest first.
 pub(crate) fn keys(tree: &Tree, log: &Path) -> Vec<LogKey> {
     let below = tree.keys().filter_map(|path| segments(log, path));
     let direct = below.filter(|below| below.len() == 1).filter_map(|below| LogKey::parse(below[0]));
