@@ -1,6 +1,6 @@
-//! `cargo bench -p onetree-core --bench figures`: what is asked of a tree of a million entries,
-//! each figure beside its goal and its floor: what the same machine does in the same run without
-//! such a tree. Everything goes through the public face, as a broker uses it.
+//! `cargo bench -p onetree-core --bench figures`: the figures for a tree of a million entries. Each
+//! stands beside its goal and its floor, which is what the same machine does in the same run
+//! without such a tree. Everything goes through the public interface, as a broker uses it.
 
 mod common;
 
@@ -16,7 +16,7 @@ use onetree_core::{Request, State};
 use onetree_protocol::frame::List;
 use onetree_protocol::{Depth, Path, Pattern, View};
 
-/// As in the program, and for the floor alike: docs/adr/0009-allocator.md.
+/// The same allocator as in the program, for the floor too: docs/adr/0009-allocator.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -37,11 +37,11 @@ fn main() {
     print(&rows);
 }
 
-/// A way of updating entries that are there.
+/// A way of updating existing entries.
 struct Way<'a> {
     figure: &'static str,
     goal: &'static str,
-    /// The entries: any of them, or one after the other.
+    /// The entries to update, in random order or in sequence.
     of: &'a [Path],
     in_order: bool,
     held: Held,
@@ -49,8 +49,8 @@ struct Way<'a> {
     bare: Times,
 }
 
-/// Puts at entries that are there. Each batch of requests is made just before, as if it had been
-/// read from the sockets, and measured by itself.
+/// Puts at existing entries. Each batch of requests is made just before, as if it had been read
+/// from the sockets, and is measured separately.
 fn updates(state: &mut State, bare: &mut Bare, paths: &[Path]) -> Vec<Row> {
     let mut sorted = paths.to_vec();
     sorted.sort();
@@ -72,7 +72,7 @@ fn updates(state: &mut State, bare: &mut Bare, paths: &[Path]) -> Vec<Row> {
     ];
     let mut random = Random(2);
     let (runs, batches) = if is_trial() { (1, 1) } else { (RUNS, 20) };
-    // All ways take turns, so that a busy machine is busy for all of them.
+    // The ways take turns, so that a busy machine disturbs all of them.
     for _ in 0..runs {
         for way in &mut ways {
             let mut at = random.below(way.of.len());
@@ -191,9 +191,10 @@ fn reads(state: &State, bare: &Bare, paths: &[Path]) -> Vec<Row> {
     ]
 }
 
-/// A hundred changes anywhere in the tree: what brings a mirror over them, and what checks it;
-/// right after they were made, and when all caches hold something else. First the ones, then the
-/// others: what empties the caches for these would empty them for those.
+/// A hundred changes anywhere in the tree: the cost of bringing a mirror over them, and of checking
+/// the mirror. It is measured right after the changes were made, and again when the caches hold
+/// something else. All first measurements come before all second ones, because emptying the caches
+/// for the latter would empty them for the former.
 fn since(state: &mut State, paths: &[Path]) -> Vec<Row> {
     let mut random = Random(3);
     let mut times: [[Times; 5]; 2] = Default::default();

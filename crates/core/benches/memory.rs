@@ -1,5 +1,5 @@
-//! `cargo bench -p onetree-core --bench memory`: what an entry costs in memory beside the bytes of
-//! its path and its value.
+//! `cargo bench -p onetree-core --bench memory`: how much memory an entry takes besides the bytes
+//! of its path and its value.
 
 #[expect(dead_code, reason = "each benchmark uses its part")]
 mod common;
@@ -43,7 +43,8 @@ fn main() {
         measured,
         floor: format!("{:.0} BTreeMap of shared path to shared bytes", bare.asked),
     };
-    // Only for the first: what it gave back is still resident when the next begins.
+    // Resident memory is given only for the first: what it freed is still resident when the next
+    // one begins.
     let first = format!("{:.0}; {:.0} resident", random.asked, random.resident);
     print(&[
         row("bytes an entry above path and value, put in at random", first),

@@ -1,5 +1,5 @@
-//! `cargo bench -p onetree-core --bench tree`: what a broker does with the tree all day, each
-//! beside its floor; at a small tree, which the caches hold, and at a large one.
+//! `cargo bench -p onetree-core --bench tree`: the common operations of a broker on the tree, each
+//! beside its floor, with a small tree that fits into the caches and with a large one.
 
 #[expect(dead_code, reason = "each benchmark uses its part")]
 mod common;
@@ -18,7 +18,7 @@ fn main() {
     divan::main();
 }
 
-/// Entries.
+/// The numbers of entries.
 const SIZES: [usize; 2] = [1_000, common::ENTRIES];
 
 /// A tree that is being changed.
@@ -29,7 +29,7 @@ struct Tree {
 }
 
 impl Tree {
-    /// The tree of this size: it is made once.
+    /// Returns the tree of this size, which is made once.
     fn of(size: usize) -> MutexGuard<'static, Tree> {
         static TREES: [LazyLock<Mutex<Tree>>; 2] = [
             LazyLock::new(|| Mutex::new(Tree::new(SIZES[0]))),
@@ -79,7 +79,7 @@ mod apply {
         run(bencher, size, Held::EachCommit);
     }
 
-    /// The value replaced in a `BTreeMap`.
+    /// The floor: replaces the value in a `BTreeMap`.
     #[divan::bench(args = SIZES)]
     fn floor(bencher: Bencher<'_, '_>, size: usize) {
         let mut tree = Tree::of(size);
@@ -96,7 +96,7 @@ mod apply {
     }
 }
 
-/// A mirror of a site, one fiftieth of the tree, made from nothing.
+/// Makes the mirror of a site, one fiftieth of the tree, from nothing.
 mod refresh {
     use super::*;
 
@@ -109,7 +109,7 @@ mod refresh {
             .bench(|| common::refresh(&snapshot, &view, None));
     }
 
-    /// As many shared paths and values put into a list.
+    /// The floor: puts as many shared paths and values into a list.
     #[divan::bench(args = SIZES)]
     fn floor(bencher: Bencher<'_, '_>, size: usize) {
         let snapshot = Tree::of(size).state.snapshot();
@@ -120,7 +120,7 @@ mod refresh {
     }
 }
 
-/// What brings a mirror of everything over the last hundred changes.
+/// Brings a mirror of everything over the last hundred changes.
 mod changes_since {
     use super::*;
 
@@ -140,7 +140,7 @@ mod changes_since {
         bencher.bench(|| common::refresh(&snapshot, &view, Some(before)));
     }
 
-    /// The same entries, each by its path.
+    /// The floor: fetches the same entries, each by its path.
     #[divan::bench(args = SIZES)]
     fn floor(bencher: Bencher<'_, '_>, size: usize) {
         let (tree, _, paths) = changed(size);
@@ -149,7 +149,7 @@ mod changes_since {
     }
 }
 
-/// The digest of the subtree of a site, one fiftieth of the tree.
+/// Computes the digest of the subtree of a site, one fiftieth of the tree.
 mod digest {
     use super::*;
 
@@ -159,7 +159,7 @@ mod digest {
         bencher.bench(|| snapshot.digest(black_box(&view), &mut 0));
     }
 
-    /// One entry fetched by its path.
+    /// The floor: fetches one entry by its path.
     #[divan::bench(args = SIZES)]
     fn floor(bencher: Bencher<'_, '_>, size: usize) {
         let tree = Tree::of(size);
@@ -177,7 +177,7 @@ mod snapshot {
         bencher.bench(|| tree.state.snapshot());
     }
 
-    /// One reference count up and down.
+    /// The floor: one reference count up and down.
     #[divan::bench]
     fn floor(bencher: Bencher<'_, '_>) {
         let shared = Arc::new(0_u64);

@@ -1,5 +1,5 @@
-//! What went wrong in the systems before this one, and in this one: a test for each, named after
-//! what it guards. The numbers are issues of the projects that are named beside them.
+//! What went wrong in earlier systems and in this one: a test for each problem, named after what it
+//! guards. The numbers are issues of the projects named beside them.
 
 #[expect(dead_code, reason = "what other tests need")]
 mod common;
@@ -30,7 +30,7 @@ fn write(state: &mut State, request: &Request) -> Revision {
     state.write(Time(1), &Author::default(), request).answer.unwrap().rev
 }
 
-/// What a refresh comes to.
+/// The result of a refresh.
 #[derive(Debug)]
 struct Told {
     kind: RefreshKind,
@@ -39,7 +39,7 @@ struct Told {
     rev: Revision,
 }
 
-/// Subscribes to `view` with `cookie`, and takes all of the refresh.
+/// Subscribes to `view` with `cookie`, and receives the whole refresh.
 fn refresh(state: &State, view: &View, cookie: Option<Cookie>, mode: Mode) -> Told {
     let mut feed = Feed::new(LIMITS);
     let snapshot = state.snapshot();
@@ -119,7 +119,7 @@ fn a_copy_from_before_a_restore_loses_what_the_tree_no_longer_has() {
 
 #[test]
 fn a_revision_from_the_future_starts_from_nothing() {
-    // etcd #20221 went on with old events; here a tree that lost its last commit without
+    // etcd #20221 continued with old events. Here: a tree that lost its last commit without
     // noticing, or a client that is mistaken.
     let mut state = State::new(settings());
     for at in ["/a", "/b", "/c"] {
@@ -168,7 +168,7 @@ fn a_copy_of_another_view_keeps_nothing_that_this_one_does_not_see() {
     }
     let patterns = vec![onetree_protocol::Pattern::parse("open/**").unwrap()];
     let narrow = View { patterns, ..View::tree(path("/a")) };
-    // Its rights became less, its base was another, and it is garbage.
+    // The cookie is from a view with more rights, or with another base; the last cookie is garbage.
     for held in [View::tree(path("/a")), View::tree(path("/b"))] {
         let mut mirror = Mirror::new(1, narrow.clone(), 0);
         mirror.copy.entries = truth::shown(history.now(), &held);
@@ -197,7 +197,7 @@ fn who_watches_what_is_taken_away_from_above_is_told() {
             sim.deliver(0);
             assert_eq!(sim.links[0].mirrors[0].copy.entries.len(), 0, "{above} {resumed}");
         }
-        // A log entry with what is below it, when its log is trimmed.
+        // A log entry with something below it, when its log is trimmed.
         let mut sim = quiet();
         sim.write(&append("/log", "x"));
         let entry = path("/log").child(&key(1).to_string()).unwrap();
@@ -230,8 +230,9 @@ fn a_thousand_changes_of_one_entry_are_one_change_for_who_lags() {
 
 #[test]
 fn a_cookie_never_runs_ahead_of_its_data() {
-    // centrifuge-js #406, PouchDB #1240. Whatever the frame at which the line is cut: nothing says
-    // where the mirror will be before it has everything, and what it resumes with is enough.
+    // centrifuge-js #406, PouchDB #1240. The connection is cut at any frame. No frame moves the
+    // mirror's revision before the mirror has everything, and the cookie that it resumes with is
+    // enough.
     for cut in 0..40 {
         let mut knobs = Knobs::calm(1);
         (knobs.frame_bytes, knobs.outbox_bytes) = (1, 300);
@@ -239,7 +240,7 @@ fn a_cookie_never_runs_ahead_of_its_data() {
         sim.write(&txn(&[put("/a", "1"), put("/b", "1"), put("/c", "1")]));
         sim.watch(0, everything());
         let before = sim.links[0].mirrors[0].copy.clone();
-        // Far more than the outbox holds: a folded delta, in parts.
+        // Far more than the outbox holds, so this becomes a folded delta, in parts.
         for number in 0..8 {
             sim.write(&put(&format!("/{number}"), "2"));
         }
@@ -303,7 +304,7 @@ fn deletes_are_not_lost_at_the_horizon_nor_beside_it() {
 
 #[test]
 fn an_empty_view_ends_its_refresh() {
-    // nats.js #270: no mark at the end of a snapshot without entries.
+    // nats.js #270: nothing marked the end of a snapshot without entries.
     let mut state = State::new(settings());
     let nothing = View::tree(path("/nothing"));
     for _ in 0..2 {
@@ -319,7 +320,7 @@ fn an_empty_view_ends_its_refresh() {
 
 #[test]
 fn a_heartbeat_does_not_overtake_a_delta() {
-    // etcd #15220. A heartbeat between any two turns: the mirror compares itself when it comes.
+    // etcd #15220. A heartbeat comes between any two turns; the mirror compares its digest with it.
     for turn in 0..12 {
         for (outbox_bytes, every_ms) in [(1 << 20, 0), (150, 0), (150, 10)] {
             let mut knobs = Knobs::calm(1);
@@ -373,7 +374,8 @@ fn an_idle_mirror_does_not_fall_behind_the_horizon() {
 
 #[test]
 fn intervals_without_anything_to_tell_do_not_fall_behind_the_horizon() {
-    // Without a heartbeat, as when that cannot look through all that has changed.
+    // This is without a heartbeat, as when a heartbeat cannot look through everything that has
+    // changed.
     let mut knobs = Knobs::calm(1);
     knobs.settings.bounds.tombstones = 4;
     let mut sim = Sim::new(Rng::new(1), knobs);
@@ -402,8 +404,9 @@ fn intervals_without_anything_to_tell_do_not_fall_behind_the_horizon() {
 
 #[test]
 fn what_is_committed_while_a_subscription_becomes_live_is_not_lost() {
-    // supabase-js #1599: "subscribed" was said before the stream was. A commit between any two
-    // turns of a refresh, with and without its snapshot held, while the outbox is slow or fast.
+    // supabase-js #1599: "subscribed" was sent before the stream had begun. Here a commit comes
+    // between any two turns of a refresh, with and without a held snapshot, while the outbox is
+    // slow or fast.
     for turn in 0..60 {
         for holds in [0, 100] {
             for resumed in [false, true] {
@@ -445,7 +448,8 @@ fn an_interrupted_refresh_starts_again_and_ends() {
                 sim.serve(0);
                 sim.read(0);
             }
-            // The line is cut, or the client asks for it again while it comes.
+            // The connection is cut, or the client asks for a resync while the refresh is under
+            // way.
             if interruption % 2 == 0 {
                 sim.cut(0);
                 sim.connect(0);
@@ -491,11 +495,11 @@ fn an_old_ephemeral_entry_does_not_block_its_owner_nor_take_the_new_one_with_it(
     let old = state.open_session(Time(0), None, name("old")).unwrap().name;
     state.write(Time(0), &here(&old), &write).answer.unwrap();
     state.detach_session(Time(0), &old);
-    // Back in time: the session and its entry are still there, and go on.
+    // Back in time: the session and its entry still exist and continue.
     let back = state.open_session(Time(40), Some(&old), name("other")).unwrap();
     assert!(back.resumed);
     assert!(state.housekeep(Time(1_000)).is_none());
-    // Too late: a new session, and the entry is its own as soon as it is written.
+    // Too late: there is a new session, and it owns the entry as soon as it writes it.
     state.detach_session(Time(1_000), &old);
     let new = state.open_session(Time(1_100), Some(&old), name("new")).unwrap();
     assert!(!new.resumed);
@@ -509,8 +513,8 @@ fn an_old_ephemeral_entry_does_not_block_its_owner_nor_take_the_new_one_with_it(
 
 #[test]
 fn what_comes_behind_the_end_of_its_session_is_owned_by_nobody_and_refused() {
-    // Ours: puts of a connection whose session another one had taken over and ended stayed for
-    // ever.
+    // A bug of ours: when another connection had taken over and ended a session, puts of its
+    // earlier connection stayed for ever.
     let mut state = State::new(settings());
     let session = state.open_session(Time(0), None, Name::parse("s").unwrap()).unwrap().name;
     let author = Author { session: Some(session.clone()), ..Author::default() };
@@ -523,21 +527,21 @@ fn what_comes_behind_the_end_of_its_session_is_owned_by_nobody_and_refused() {
     };
     state.write(Time(0), &author, &ephemeral("/before")).answer.unwrap();
     state.end_session(Time(1), &session);
-    // Not gone yet: it goes with the others.
+    // The session still exists: this entry is deleted together with the others.
     state.write(Time(1), &author, &ephemeral("/between")).answer.unwrap();
     while state.housekeep(Time(1)).is_some() {}
     let rev = state.rev();
     let refused = state.write(Time(2), &author, &ephemeral("/behind")).answer.unwrap_err();
     assert_eq!(refused.code, Code::SessionTaken);
     assert_eq!((state.rev(), state.snapshot().entries(&path("/")).count()), (rev, 0));
-    // What nobody has to own is written.
+    // An entry without an owner is still written.
     state.write(Time(2), &author, &put("/kept", "me")).answer.unwrap();
 }
 
 #[test]
 fn a_refusal_that_clients_do_not_count_uses_no_number() {
-    // Ours: the number was used up, so the write behind was told another one's refusal, and was
-    // lost.
+    // A bug of ours: the number was used up, so the next write got the refusal of another one, and
+    // was lost.
     let mut knobs = settings();
     knobs.bounds.commit_changes = 2;
     let mut state = State::new(knobs);
@@ -552,7 +556,7 @@ fn a_refusal_that_clients_do_not_count_uses_no_number() {
         }
         request
     };
-    // A path, and no room for a log key below it.
+    // A path that is valid, but leaves no room for a log key below it.
     let long = format!("{}/log", vec!["x".repeat(250); 4].join("/"));
     let mut seq = 0;
     let mut write = |request: &Request, author: &Author, expected: Option<Code>| {

@@ -1,5 +1,5 @@
-//! What logs and what lies under them cost the tree's owner, in nodes visited (feature
-//! `count-visits`): what is asked for counts, not what else is there.
+//! The cost of logs, and of what lies under them, in nodes visited (feature `count-visits`): it
+//! depends on what is asked for, not on what else is there.
 
 #[path = "common/cost.rs"]
 mod cost;
@@ -37,7 +37,7 @@ fn append(log: &str) -> Do {
     Do::Append { path: path(log), value: Value::text("v"), ttl_ms: None, ephemeral: false }
 }
 
-/// Writes all of them, in commits of as many as fit.
+/// Writes all changes, in commits of as many as fit.
 fn fill(state: &mut State, changes: impl Iterator<Item = Do>) {
     let changes: Vec<Do> = changes.collect();
     for some in changes.chunks(10_000) {
@@ -45,15 +45,15 @@ fn fill(state: &mut State, changes: impl Iterator<Item = Do>) {
     }
 }
 
-/// All that can lie between, below and beside the entries of `/log`, `MANY` of each; with the log's
-/// three entries.
+/// Makes a tree with `MANY` of one kind of thing that can lie between, below or beside the entries
+/// of `/log`. Returns it with the log's three entries.
 fn crowded(what: &str) -> (State, Vec<Path>) {
     let mut state = state(None);
     let entries: Vec<Path> = (0..3).flat_map(|_| write(&mut state, vec![append("/log")])).collect();
     let at = |n: usize| match what {
         "plain entries" => put(path(&format!("/log/{n}"))),
         "plain entries further down" => put(path(&format!("/log/{n}/below"))),
-        // In the order of paths behind the first entry and before the second.
+        // In the order of paths these come behind the first entry and before the second.
         "names that are almost keys" => put(path(&format!("{}x{n}", entries[0]))),
         "logs of others" => append(&format!("/log/{n}")),
         "replies" => append(entries[1].as_str()),
@@ -62,7 +62,7 @@ fn crowded(what: &str) -> (State, Vec<Path>) {
     };
     fill(&mut state, (0..MANY).map(at));
     if what == "replies" {
-        // Under an entry that is gone itself they lie there still.
+        // They are still there, under an entry that is itself deleted.
         write(&mut state, vec![Do::Delete { path: entries[1].clone() }]);
     }
     (state, entries)
@@ -84,13 +84,14 @@ fn a_trim_costs_what_goes_whatever_else_is_there() {
         let (mut state, entries) = crowded(what);
         let before = LogKey { rev: Revision::new(0).unwrap(), index: 0 };
         let trim = |log: &str, to| Do::Trim { path: path(log), to };
-        // Nothing is due, for the first and so for each of them: of the log, of what has none.
+        // There is nothing to trim, which must be found out for each of these: for the log, and for
+        // paths without entries.
         for log in ["/log", "/", "/nothing"] {
             let trims = vec![trim(log, before); 100];
             let (visits, _) = cost(|| write(&mut state, trims));
             assert!(visits <= 100 * 40, "{visits} for 100 trims of {log} for nothing, {what}");
         }
-        // Behind a step that does something none is left out.
+        // Behind a step that does something no trim is left out.
         let mut steps = vec![put(path("/first"))];
         steps.extend(vec![trim("/", before); 100]);
         let (visits, _) = cost(|| write(&mut state, steps));
@@ -103,8 +104,8 @@ fn a_trim_costs_what_goes_whatever_else_is_there() {
     }
 }
 
-/// Entries that were deleted one by one, each beside a name that sorts right behind its own and
-/// stays: there is nothing to trim, and whoever asks does not have to look through them.
+/// Entries that were deleted one by one, each beside a name that sorts right behind its key and
+/// stays. There is nothing to trim, and finding that out must not take a walk through all of them.
 #[test]
 fn a_trim_of_nothing_is_found_out_at_once_between_what_stays() {
     let _alone = alone();
@@ -116,15 +117,14 @@ fn a_trim_of_nothing_is_found_out_at_once_between_what_stays() {
     let to = LogKey::of(&entries[MANY - 1]).unwrap();
     let (visits, _) = cost(|| write(&mut state, vec![Do::Trim { path: path("/log"), to }; 100]));
     assert!(visits <= 100 * 40, "{visits} for 100 trims of nothing");
-    // What lies under one of them is something to trim.
+    // Something under the key of a deleted entry is something to trim.
     let reply = path(&format!("{}/reply", entries[MANY / 2]));
     write(&mut state, vec![put(reply.clone())]);
     write(&mut state, vec![Do::Trim { path: path("/log"), to }]);
     assert!(state.snapshot().get(&reply).is_none());
 }
 
-/// One that stops short of an earlier one takes what lies under its keys again by itself, key for
-/// key.
+/// A trim that stops short of an earlier one removes what was put under its keys again, key by key.
 #[test]
 fn a_trim_that_takes_its_keys_one_by_one_takes_10_000_at_most() {
     const MOST: usize = 10_000;
@@ -153,7 +153,7 @@ fn a_trim_that_takes_its_keys_one_by_one_takes_10_000_at_most() {
     let late = again(&entries[MOST]);
     refused(&mut state, vec![late.clone(), trim(MOST)]);
     refused(&mut state, vec![late.clone(), trim(MOST / 2), trim(MOST)]);
-    // What it has taken from there does not count.
+    // What the same request has removed from there does not count.
     let all = Do::Drop { path: path("/log") };
     let mut copy = state.clone();
     write(&mut copy, vec![all, end.clone(), again(&entries[0]), trim(MOST)]);
@@ -164,12 +164,12 @@ fn a_trim_that_takes_its_keys_one_by_one_takes_10_000_at_most() {
     assert!(visits <= 10 * MOST as u64, "{visits}");
     write(&mut state, vec![trim(MOST - 1)]);
     assert_eq!(state.snapshot().summary(&Path::root()).live, 2);
-    // What is gone already does not count, nor is it dropped once more.
+    // What is gone already does not count, and is not dropped again.
     write(&mut state, vec![again(&entries[0])]);
     let (visits, _) = cost(|| write(&mut state, vec![trim(MOST)]));
     assert_eq!(state.snapshot().summary(&Path::root()).live, 1);
     assert!(visits <= 500, "{visits}");
-    // As far as it went before, it takes them as one.
+    // A trim up to the old mark takes everything at once.
     let (visits, _) = cost(|| write(&mut state, vec![end]));
     assert_eq!(state.snapshot().summary(&Path::root()).live, 0);
     assert!(visits <= 10_000, "{visits}");
@@ -197,16 +197,16 @@ fn a_trim_of_many_searches_for_few_of_them() {
         assert_eq!(state.snapshot().entries(&path("/log")).count(), left);
         visits / 5_000
     };
-    // They go as one, and where other names are before, behind and between them, which stay, as
-    // few.
+    // The entries go as one run. Where other names lie before, behind or between them, and stay, it
+    // takes few runs.
     for others in [&[][..], &["-head", ".meta", "0", "head"], &["between"]] {
         let (plain, replied) = (trim(false, others), trim(true, others));
         assert!(plain <= 1 && replied <= 1, "{plain}, {replied} nodes for each entry: {others:?}");
     }
 }
 
-/// A log whose messages have replies, and that has other children: these are not its entries, and
-/// it is not due for them.
+/// A log whose messages have replies, and that has other children. These are not entries of the
+/// log, and do not make it due for a trim.
 #[test]
 fn an_append_costs_no_more_in_a_large_log_with_much_under_it() {
     let _alone = alone();
@@ -240,7 +240,7 @@ fn an_append_costs_no_more_in_a_large_log_with_much_under_it() {
     }
 }
 
-/// Who owns as much as it may and writes that again adds nothing.
+/// A session that owns as many entries as it may, and writes them again, adds nothing.
 #[test]
 fn a_session_that_owns_all_it_may_updates_at_the_same_cost() {
     const OWNED: u32 = 1_000;
@@ -271,8 +271,8 @@ fn a_session_that_owns_all_it_may_updates_at_the_same_cost() {
     assert!(near < far * 3 / 2, "{near} nodes at the bound, {far} far from it");
 }
 
-/// What sessions own goes with the branch that it lies in, owner by owner: one session has as many
-/// of them as a commit has changes, and nobody writes meanwhile.
+/// When a branch is dropped, its entries leave the index of owners, owner by owner. A session may
+/// own as many entries as a commit has changes, and nobody can write in the meantime.
 #[test]
 fn a_drop_of_what_sessions_own_costs_what_the_fewer_are() {
     let _alone = alone();
@@ -298,7 +298,8 @@ fn a_drop_of_what_sessions_own_costs_what_the_fewer_are() {
             write(&mut state, name, under.chain(beside).collect());
         }
         let (visits, ()) = cost(|| write(&mut state, "s0", vec![Do::Drop { path: path("/own") }]));
-        // What is beside it is theirs still, and that alone: whoever ends takes it along.
+        // The sessions still own what is outside the branch, and nothing else: a session that ends
+        // takes that along.
         for name in &names {
             state.end_session(Time(2), &Name::parse(name).unwrap());
             let commit = state.housekeep(Time(2)).unwrap();

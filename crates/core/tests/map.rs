@@ -25,7 +25,7 @@ struct Sum {
     count: u64,
     digest: u64,
     revision: u64,
-    /// The highest revision among those forgotten: a residue.
+    /// The highest revision of the items that were forgotten: a residue.
     forgotten: u64,
 }
 
@@ -98,7 +98,7 @@ fn name(number: Number) -> Arc<str> {
     format!("{number:05}").into()
 }
 
-/// Keys from the start of the range up to its end, which is not inside.
+/// Selects the keys from the start of the range up to its end, which is not included.
 fn span(range: &Range<Number>) -> impl Fn(&str) -> Ordering + Copy + use<> {
     let Range { start, end } = *range;
     move |key| match key.parse::<Number>().expect("keys are numbers") {
@@ -111,10 +111,11 @@ fn span(range: &Range<Number>) -> impl Fn(&str) -> Ordering + Copy + use<> {
 #[derive(Clone, Debug)]
 enum Op {
     Insert(Number),
-    /// This many, ascending.
+    /// This many numbers, ascending.
     Load(Number, u8),
     Modify(Number, Number),
-    /// With a hint: of this many others that were fetched before, or just now, or of none.
+    /// With a hint that was fetched for others before, or just now, or with none; the last number
+    /// says which.
     Upsert(Number, Number, u8),
     Remove(Number),
     Forget(Number),
@@ -129,7 +130,7 @@ enum Op {
 
 fn ops(keys: Number, count: usize) -> impl Strategy<Value = Vec<Op>> {
     let key = || 0..keys;
-    // Long spans and short ones alike.
+    // Include long spans and short ones.
     let range = move || {
         let end = prop_oneof![0..=keys, 0..=keys / 8, 0..4u16];
         (0..keys, end).prop_map(|(start, len)| start..start.saturating_add(len))
@@ -171,7 +172,7 @@ impl<const LEAF: usize, const FANOUT: usize> World<LEAF, FANOUT> {
         Self { map, model, revision: 0, keys, held: Vec::new(), hints: Vec::new() }
     }
 
-    /// A number that is there, if any is: the one at or above `number`, or the first.
+    /// Returns a number that is there, if there is any: the one at or above `number`, or the first.
     fn present(&self, number: Number) -> Number {
         let mut from = self.model.revisions.range(number..);
         let found = from.next().or_else(|| self.model.revisions.iter().next());
@@ -203,10 +204,11 @@ impl<const LEAF: usize, const FANOUT: usize> World<LEAF, FANOUT> {
                 let number = if to % 8 == 0 { number } else { self.present(number) };
                 let hint = match with % 4 {
                     0 => Hint::default(),
-                    // Of another key, or of this one when the map was another.
+                    // A hint for another key, or for this key from an earlier state of the map.
                     1 if !self.hints.is_empty() => self.hints[usize::from(with) % self.hints.len()],
                     _ => {
-                        // Some that are there and some that are not, more than go down together.
+                        // Some keys that are there and some that are not, more than go down
+                        // together.
                         let names: Vec<_> = (number..).take(40).map(name).collect();
                         let hints = self.map.fetch(names.iter().map(|name| &**name));
                         assert_eq!(hints.len(), names.len());
@@ -256,7 +258,7 @@ impl<const LEAF: usize, const FANOUT: usize> World<LEAF, FANOUT> {
         );
     }
 
-    /// What every snapshot shows is what the model was when it was taken.
+    /// Checks that every snapshot shows what the model was when the snapshot was taken.
     fn finish(self) {
         for (map, model) in self.held.into_iter().chain([(self.map, self.model)]) {
             map.check_invariants();
@@ -278,7 +280,7 @@ fn pair(entry: &Entry) -> (Number, u64) {
     (entry.key.parse().expect("keys are numbers"), entry.revision)
 }
 
-/// Takes from both ends, as the bits of `ends` say, and puts together what came.
+/// Takes items from both ends, as the bits of `ends` say, and puts the results together.
 fn from_both_ends<'a>(
     mut iter: impl DoubleEndedIterator<Item = &'a Entry>,
     mut ends: u64,
@@ -298,7 +300,7 @@ fn from_both_ends<'a>(
     front
 }
 
-/// Everything that can be asked about a span, compared with a naive filter.
+/// Compares everything that can be asked about a span with a naive filter.
 fn look<const LEAF: usize, const FANOUT: usize>(
     map: &Map<Entry, LEAF, FANOUT>,
     model: &Model,
@@ -328,7 +330,7 @@ fn look<const LEAF: usize, const FANOUT: usize>(
     assert!(map.summary().forgotten == model.forgotten.iter().map(|f| f.1).max().unwrap_or(0));
 }
 
-/// Runs random stories, and expects some to have reached `height`.
+/// Runs random sequences of operations, and expects that some reach `height`.
 fn run<const LEAF: usize, const FANOUT: usize>(
     cases: u32,
     keys: Number,
@@ -487,7 +489,7 @@ fn words_that_begin_other_words_are_found_and_their_absence_too() {
     let word = |n: usize| Arc::<str>::from(n.to_string());
     let mut map: Map<Entry, 4, 4> = Map::default();
     let mut model = BTreeMap::new();
-    // Each once, in no order: 1, 10, 100, 1000 among them.
+    // Each word once, in no order; among them 1, 10, 100 and 1000.
     for n in (0..WORDS).map(|n| n * 773 % WORDS) {
         assert!(map.insert(Entry { key: word(n), revision: 1 }).is_none());
         model.insert(word(n), 1);
@@ -503,7 +505,8 @@ fn words_that_begin_other_words_are_found_and_their_absence_too() {
     assert!(map.iter().map(|entry| &entry.key).eq(model.keys()));
 }
 
-/// Every size up to some levels of the smallest nodes, and then it goes on like any other map.
+/// Builds maps of every size up to some levels of the smallest nodes, then changes them like any
+/// other map.
 #[test]
 fn a_map_that_is_built_from_items_in_order_is_like_one_that_they_were_put_into() {
     for size in (0..200).chain([1_000, 5_000]) {

@@ -1,5 +1,5 @@
-//! What the map's operations cost, in nodes visited (feature `count-visits`): the table in the
-//! documentation of the module, checked. Time differs from machine to machine; this does not.
+//! The cost of the map's operations, in nodes visited (feature `count-visits`): this checks the
+//! table in the module's documentation. Unlike time, it is the same on every machine.
 
 #[path = "common/cost.rs"]
 mod cost;
@@ -89,7 +89,7 @@ impl Item for Word {
     }
 }
 
-/// Every number once, in an order without an order.
+/// Returns every number once, in a scrambled order.
 fn shuffled() -> impl Iterator<Item = u64> {
     (0..ITEMS).map(|number| number * 61_813 % ITEMS)
 }
@@ -119,7 +119,7 @@ fn spans() -> impl Iterator<Item = Range<u64>> {
 fn the_tree_is_as_high_as_the_logarithm() {
     let _alone = alone();
     let map = random();
-    // Nodes are half full at least where nothing was removed.
+    // Nodes are at least half full if nothing was removed.
     let limit = (ITEMS as f64 / (LEAF / 2) as f64).log((FANOUT / 2) as f64).ceil() as u64 + 1;
     assert!(height(&map) <= limit, "{} > {limit}", height(&map));
 }
@@ -160,8 +160,8 @@ fn a_write_visits_two_paths() {
         let (visits, old) = cost(|| map.insert(Entry { key, revision: 3 }));
         assert_eq!((visits, old.map(|entry| entry.revision)), (2 * h, Some(2)));
     }
-    // One way down to find, one to write; and on each level a new node, or a look at two neighbours
-    // and a join with one of them.
+    // One way down to find the item, one to write; and on each level a new node, or a look at two
+    // neighbours and a join with one of them.
     for key in shuffled().step_by(7) {
         let h = height(&map);
         let (visits, _) = cost(|| map.remove(&key).expect("it was there"));
@@ -232,7 +232,7 @@ fn a_big_range_is_removed_without_a_look_inside() {
         let (visits, removed) = cost(|| map.remove_span(span(100..ITEMS - 100)));
         assert_eq!((removed.count as u64, removed.summary.count), (ITEMS - 200, ITEMS - 200));
         assert_eq!(map.len(), 200);
-        // On each level: two runs of children freed, two residues left at an edge, a few joins.
+        // On each level: two runs of children freed, residues left at two edges, a few joins.
         let limit = h * (2 * FANOUT as u64 + 2 * h + 8);
         assert!(visits <= limit, "{visits} > {limit}");
         assert!(limit < ITEMS / LEAF as u64 / 4, "a limit that means something");
@@ -258,7 +258,7 @@ fn many_searches_go_down_once_each_and_their_hints_save_another() {
         let (visits, done) = cost(|| map.upsert_at(hint, key, made, |_| {}));
         assert_eq!((visits, done), (2 * h, true));
     }
-    // What is not there yet is searched for once as well.
+    // A key that is not there yet also takes one search.
     let key = "000000+".to_owned();
     let fresh = || Word(key.clone());
     let (visits, there) = cost(|| map.upsert_at(Hint::default(), &key, fresh, |_| {}));
@@ -287,7 +287,7 @@ fn a_map_that_shrank_is_not_spread_out() {
     }
     let (visits, count) = cost(|| map.iter().count() as u64);
     assert_eq!(count, ITEMS / 50);
-    // Two neighbours hold half a node's worth, or more.
+    // Any two neighbours together hold at least half a node's worth.
     assert!(visits <= count / (LEAF as u64 / 4) * 5 / 4, "{visits}");
     map.check_invariants();
 }

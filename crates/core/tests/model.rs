@@ -1,5 +1,6 @@
 //! The writable tree against a model of it: random requests, time, sessions, restarts and failed
-//! stores; after each commit both have the same tree, and every summary is what a scan gives.
+//! stores. After each commit both have the same tree, and every summary equals the result of a full
+//! scan.
 
 #[expect(dead_code, reason = "what other tests need")]
 mod common;
@@ -23,14 +24,14 @@ struct World {
     model: Model,
     now: Time,
     stored: Vec<Arc<Commit>>,
-    /// Snapshots from before, and what is in them for ever.
+    /// Earlier snapshots, each with the content that it must keep.
     held: Vec<(Snapshot, Tree)>,
-    /// Of each session that was opened: when it is over, if it is.
+    /// For each session that was opened: when it is over, if its end is known.
     sessions: BTreeMap<Name, Option<Time>>,
     seen: Seen,
 }
 
-/// How often what happened.
+/// How often each kind of event happened.
 #[derive(Debug, Default)]
 struct Seen {
     commits: u64,
@@ -102,7 +103,7 @@ impl World {
                 let ms = self.rng.below(most) as u64;
                 self.now = self.now.plus(ms);
                 if self.rng.chance(20) {
-                    // The clock was set forward: nobody's grace has passed.
+                    // The clock was set forward: this must not use up anyone's grace.
                     self.state.prolong_graces(ms);
                     for end in self.sessions.values_mut().flatten() {
                         *end = end.plus(ms);
@@ -192,7 +193,7 @@ impl World {
         }
     }
 
-    /// All that is due is done, nothing else, and then nothing is due.
+    /// Does everything that is due and checks that it was due, and that nothing is due afterwards.
     fn housekeep(&mut self) {
         let mut rounds = 0;
         while let Some(commit) = self.state.housekeep(self.now) {
@@ -225,7 +226,7 @@ impl World {
         self.check_retention();
     }
 
-    /// Whether the broker may do that by itself.
+    /// Checks that the broker may make this effect by itself.
     fn judge(&mut self, effect: &Effect) {
         match effect {
             Effect::Delete { path } => {
@@ -262,7 +263,7 @@ impl World {
         self.settings.retention.iter().find(|rule| rule.pattern.matches(log.segments()))
     }
 
-    /// Bytes from one of a log's entries to its newest, with what is under them.
+    /// Returns the bytes from one of a log's entries to its newest, including what is under them.
     fn sizes(&self, log: &Path, from: LogKey) -> u64 {
         let entry = |key: LogKey| log.child(&key.to_string()).unwrap();
         let (oldest, newest) = (entry(from), entry(self.model.keys(log)[0]));
@@ -271,7 +272,7 @@ impl World {
         items.map(|(path, item)| path.as_str().len() + item.value.bytes.len()).sum::<usize>() as u64
     }
 
-    /// A log may outgrow its rule by an eighth, and is then cut to it.
+    /// Checks that a log outgrows its rule by an eighth at most. Beyond that it is cut to the rule.
     fn check_retention(&self) {
         let logs: std::collections::BTreeSet<Path> = self
             .model
@@ -286,7 +287,7 @@ impl World {
             let keys = self.model.keys(&log);
             let count = keys.len() as u64;
             assert!(rule.keep.is_none_or(|keep| count <= stretched(keep)), "{log}: {count}");
-            // What is put under entries counts when the log next gets one.
+            // What is put under entries is counted when the log next gets an entry.
             let own = keys.iter().map(|key| log.child(&key.to_string()).unwrap());
             let size = |path: Path| path.as_str().len() + self.model.items[&path].value.bytes.len();
             let bytes = own.map(size).sum::<usize>() as u64;
@@ -297,7 +298,7 @@ impl World {
         }
     }
 
-    /// A batch whose store fails has never happened.
+    /// A batch that cannot be stored must be as if it had never happened.
     fn undo(&mut self) {
         let checkpoint = self.state.checkpoint();
         let (model, stored) = (self.model.clone(), self.stored.len());
@@ -311,18 +312,18 @@ impl World {
         self.stored.truncate(stored);
         (self.model, self.sessions) = (model, sessions);
         self.check();
-        // What was due is due again.
+        // What was due before is due again.
         self.housekeep();
     }
 
-    /// What is stored makes the same state.
+    /// What is stored must make the same state.
     fn restart(&mut self) {
         let mut state = State::new(self.settings.clone());
         let saved = self.rng.below(self.stored.len() + 1);
         let (before, behind) = self.stored.split_at(saved);
         before.iter().for_each(|commit| state.replay(commit));
         if self.rng.below(2) == 0 {
-            // What was saved on the way is the same, under another key too.
+            // A state that is saved and loaded on the way is the same, also under another key.
             let from = state.checkpoint();
             let other = Settings { digest_key: DigestKey(99), ..self.settings.clone() };
             let moved = State::load(other, from.head(), from.slots(), from.clients());
@@ -340,7 +341,7 @@ impl World {
         assert_eq!(state.snapshot().horizon(), self.state.snapshot().horizon());
         let summary = |state: &State| {
             let mut summary = state.snapshot().summary(&Path::root());
-            // Of what was compacted no more is known than the horizon.
+            // After a restart nothing is known about compacted deletes but the horizon.
             summary.highest_delete_rev = summary.highest_delete_rev.max(state.snapshot().horizon());
             summary
         };
@@ -406,12 +407,12 @@ impl World {
         assert!(found >= surely && found <= at_most, "{base}: {surely} <= {found} <= {at_most}");
     }
 
-    /// One page, forwards or backwards, of everything or of direct children.
+    /// Checks one page: forwards or backwards, of everything or of direct children.
     fn check_page(&mut self, snapshot: &Snapshot, tree: &Tree) {
         let rng = &mut self.rng;
         let top = if rng.chance(40) { Path::root() } else { some_entry(rng, tree) };
         let depth = if rng.chance(50) { Depth::Tree } else { Depth::Children };
-        // A bound is a path that could be on a page.
+        // A bound must be a path that could be on a page.
         let mut bound = || {
             let path = some_entry(rng, tree);
             let child = truth::segments(&top, &path).and_then(|below| below.first().copied());
@@ -457,7 +458,7 @@ impl World {
     }
 
     fn finish(&mut self) {
-        // What ends by itself, and then what that leaves behind.
+        // First what ends by itself, then what that leaves behind.
         for _ in 0..2 {
             self.now = self.now.plus(1_000_000);
             self.housekeep();
@@ -466,7 +467,7 @@ impl World {
         for (snapshot, tree) in &self.held {
             assert_eq!(&entries(snapshot), tree, "a snapshot has changed");
         }
-        // After so long nothing is remembered but what is there.
+        // After so long a time only live entries are remembered.
         let summary = self.state.snapshot().summary(&Path::root());
         assert_eq!(summary.slots, summary.live, "marks that nobody forgets");
         assert!(self.model.clients.is_empty());

@@ -1,5 +1,5 @@
-//! The promises of the model, each by its name. *Durable* is the store's; the others are kept here,
-//! by the tree and its feeds, whatever happens around them.
+//! The promises of the model, each by its name. *Durable* is the store's promise. The others are
+//! kept here, by the tree and its feeds, whatever happens around them.
 
 #[expect(dead_code, reason = "what other tests need")]
 mod common;
@@ -17,7 +17,7 @@ use onetree_core::{Answer, Author, Commit, Refusal, Request, State, Time};
 use onetree_protocol::frame::Do;
 use onetree_protocol::{Change, Codec, Name, Path, Revision, Value, View};
 
-/// More bytes than all changes that stand at one path, which no frame takes apart.
+/// More bytes than all changes at one path have; a frame does not split these.
 const AT_ONE_PATH: usize = 700;
 
 fn everything() -> View {
@@ -33,7 +33,8 @@ fn text(value: &Option<Value>) -> String {
 fn ordered() {
     cases(15, |seed| {
         let mut rng = Rng::new(seed);
-        // Clients neither lose their copies nor do brokers, so that no mirror may ever go back.
+        // Clients do not lose their copies, and brokers lose nothing, so no mirror may ever go
+        // back.
         let knobs = Knobs { cuts: 0, restores: 0, damages: 0, ..Knobs::any(&mut rng) };
         let mut sim = Sim::new(rng, knobs);
         sim.run(4_000);
@@ -42,7 +43,7 @@ fn ordered() {
             assert!(mirror.seen.is_sorted(), "{:?} has seen {:?}", mirror.view, mirror.seen);
         }
     });
-    // Who keeps up sees each commit, once, in the order in which they were made.
+    // A client that keeps up sees each commit once, in the order in which they were made.
     let mut sim = Sim::new(Rng::new(1), Knobs::calm(2));
     sim.watch(0, everything());
     sim.watch(1, View::tree(path("/a")));
@@ -58,8 +59,8 @@ fn ordered() {
     assert_eq!(sim.links[1].mirrors[0].seen[1..], of_a);
 }
 
-/// After every delta a mirror equals its view of the tree at one stated revision, exactly: the
-/// simulated clients compare all that they have after each frame that moves them.
+/// After every delta a mirror equals its view of the tree at one stated revision, exactly. The
+/// simulated clients compare everything that they hold after each frame that moves them.
 #[test]
 fn snapshot() {
     let mut compared = 0;
@@ -103,7 +104,7 @@ fn atomic() {
             for _ in 0..6 {
                 let link = rng.below(3);
                 sim.serve(link);
-                // The last of them reads little: it lags.
+                // The last link reads seldom: it lags.
                 if link < 2 || rng.chance(20) {
                     sim.read(link);
                 }
@@ -118,21 +119,22 @@ fn atomic() {
     });
 }
 
-/// After any disconnect, lag, restart, compaction, restore or damage the mirror is made right by
-/// itself; where its cookie is good, at the cost of what differs.
+/// After any disconnect, lag, restart, compaction, restore or damage the mirror is made right
+/// without help. If its cookie is good, the cost is what differs.
 #[test]
 fn convergent() {
     cases(20, |seed| {
         let mut rng = Rng::new(seed);
         let mut knobs = Knobs { cuts: 30, restores: 3, damages: 20, ..Knobs::any(&mut rng) };
         knobs.settings.bounds.tombstones = 10;
-        // What is damaged is found by a digest, in the end; that of a large view is counted over a
-        // snapshot that is held.
+        // Every damage must be found by a digest in the end. The digest of a large view is counted
+        // over a snapshot that is held.
         knobs.digest_scan = *rng.pick(&[5, 100_000]);
         knobs.holds = 100;
         let mut sim = Sim::new(rng, knobs);
         sim.run(4_000);
-        // Every client is where its misfortunes left it; `converge` asserts that all come to it.
+        // The clients are in whatever state the run left them; `converge` asserts that all become
+        // right.
         sim.converge();
     });
     let mut sim = Sim::new(Rng::new(1), Knobs::calm(1));
@@ -153,7 +155,8 @@ fn convergent() {
     assert_eq!((mirror.rev(), mirror.came - before), (sim.state.rev(), 20));
 }
 
-/// No retained log entry is ever skipped, and where retention outran a reader it is told.
+/// No retained log entry is ever skipped, and where retention outran a reader the reader gets a
+/// gap.
 #[test]
 fn complete() {
     let (mut gaps, mut whole) = (0, 0);
@@ -161,7 +164,7 @@ fn complete() {
         let mut rng = Rng::new(seed);
         let mut knobs = Knobs::calm(1);
         knobs.settings = common::requests::settings();
-        // Every other reader keeps up.
+        // In some cases the reader keeps up.
         let turns = *rng.pick(&[1, 12]);
         knobs.outbox_bytes = 300 * turns;
         knobs.frame_bytes = *rng.pick(&[1, 300]);
@@ -195,7 +198,8 @@ fn complete() {
             }
         }
         let mirror = &sim.links[0].mirrors[0];
-        // Each gap is checked where it is told; here: what was never shown, was told.
+        // Each gap is checked where it is sent. This checks that entries which were never shown
+        // caused a gap.
         assert_eq!(mirror.rev(), sim.state.rev());
         assert!(read.len() == appended || mirror.gaps > 0, "{} of {appended}", read.len());
         gaps += u64::from(mirror.gaps > 0);
@@ -204,8 +208,8 @@ fn complete() {
     assert!(!all || (gaps > 2 && whole > 2), "{gaps} readers had gaps, {whole} had none");
 }
 
-/// Who does not read costs a bounded amount of memory, costs the others nothing, and gets the
-/// latest state and not all of its history when it reads again.
+/// A client that does not read costs a bounded amount of memory and costs the others nothing. When
+/// it reads again, it gets the latest state and not all of its history.
 #[test]
 fn bounded() {
     let (mut folded, mut stalls) = (0, 0);
@@ -245,7 +249,7 @@ fn bounded() {
                 check(&sim);
             }
             let waited = sim.links[stalled].line.as_ref().unwrap().waiting().count();
-            // Its catching up is not all made at once either.
+            // The frames with which it catches up are not all made at once either.
             while sim.links[stalled].line.as_ref().is_some_and(|line| !line.is_idle()) {
                 sim.serve(stalled);
                 check(&sim);
@@ -258,7 +262,7 @@ fn bounded() {
             let came = (mirror.came - before) as usize;
             let made = sim.history.between(since, mirror.rev()).flat_map(|c| c.changes());
             let made: Vec<Change> = made.collect();
-            // Once by the sweep that stood still, and once by what it ends with.
+            // Each path may come once by the sweep that stood still, and once by what completes it.
             let latest: BTreeSet<&Path> = made.iter().map(|change| &change.path).collect();
             let most = waited + 2 * latest.len();
             assert!(came <= most, "{came} changes came of {}, not {most}", made.len());
@@ -292,7 +296,7 @@ fn once() {
             }
             let again = !answers.is_empty() && rng.chance(50);
             let seq = if again { rng.below(answers.len()) } else { answers.len() } as u64 + 1;
-            // Every third is refused: that, too, is remembered.
+            // Every third write is refused: the refusal is remembered, too.
             let mut request = append("/chat", &format!("{seq}"));
             if seq.is_multiple_of(3) {
                 request.changes = put("/chat/00000000000001ffff", "no").changes;
@@ -336,7 +340,7 @@ fn verifiable() {
         assert_eq!(told, truth::digest(&right, key));
         let count = |tree: &Tree| tree.len() as u64;
         assert_eq!(told.count, count(&right));
-        // Whatever differs, the digest differs; a count alone would not tell.
+        // Whatever differs, the digest differs; a count alone would not show it.
         let at = right.keys().nth(rng.below(entries)).unwrap().clone();
         let mut missing = right.clone();
         missing.remove(&at);
@@ -347,14 +351,14 @@ fn verifiable() {
         for wrong in [missing, older, moved] {
             assert_ne!(told, truth::digest(&wrong, key));
         }
-        // And the client that finds it out is right again afterwards.
+        // The client that finds the difference is right again afterwards.
         sim.damage(0, 0);
         assert_ne!(sim.links[0].mirrors[0].copy.entries, right);
         sim.beat(0);
         sim.deliver(0);
         assert_eq!(sim.links[0].mirrors[0].copy.entries, right);
         assert_eq!(sim.stats.damaged, 1);
-        // It follows the tree in constant size.
+        // The digest follows the tree in constant size.
         sim.write(&Request { changes: vec![Do::Drop { path: path("/a") }], ..Request::default() });
         sim.deliver(0);
         assert_eq!(sync(&mut sim).count, 0);

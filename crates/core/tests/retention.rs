@@ -1,5 +1,5 @@
-//! What a log keeps, exactly: as much as its rule lets it, whether there is something else under it
-//! or not.
+//! How much a log keeps, exactly: as much as its rule allows, whether or not there is something
+//! else under it.
 
 use onetree_core::{Author, Request, Retention, Settings, State, Time};
 use onetree_protocol::frame::Do;
@@ -33,7 +33,7 @@ fn put(state: &mut State, at: &str) {
     write(state, 1, Do::Put { path: path(at), value, ttl_ms: None, ephemeral: false });
 }
 
-/// Appends values of these lengths, with housekeeping after each; gives the bytes of each entry
+/// Appends values of these lengths, with housekeeping after each. Returns the bytes of each entry
 /// that is left, oldest first.
 fn left(mut state: State, beside: &[&str], lengths: &[usize]) -> Vec<u64> {
     for at in beside {
@@ -55,14 +55,15 @@ fn left(mut state: State, beside: &[&str], lengths: &[usize]) -> Vec<u64> {
     own.map(|(path, _, value)| (path.as_str().len() + value.bytes.len()) as u64).collect()
 }
 
-/// Nothing, a value of the log's own, and other children: all the ways there are to count.
+/// Nothing, a value of the log's own, and other children: these are all the ways in which entries
+/// are counted.
 const BESIDE: [&[&str]; 4] =
     [&[], &["/log"], &["/log", "/log/other/deep"], &["/log/zz", "/log/other"]];
 
 #[test]
 fn a_log_that_outgrows_its_number_keeps_exactly_that() {
     for beside in BESIDE {
-        // An eighth above it is let be.
+        // An excess of an eighth is allowed.
         for (appended, kept) in [(40, 40), (45, 45), (46, 40), (50, 44), (52, 40)] {
             let lengths = vec![20; appended];
             let left = left(state(Some(40), None, None), beside, &lengths);
@@ -73,7 +74,7 @@ fn a_log_that_outgrows_its_number_keeps_exactly_that() {
 
 #[test]
 fn a_log_under_an_entry_that_went_is_counted_anew() {
-    // The entry was deleted and is forgotten: only what is under it says that it was there.
+    // The entry was deleted and is forgotten: only what is under it shows that it was there.
     let mut settings = settings(Some(10), None, None);
     settings.bounds.tombstones = 0;
     let mut state = State::new(settings);
@@ -130,7 +131,8 @@ fn a_log_that_outgrows_its_bytes_keeps_as_many_as_fit() {
     }
 }
 
-/// Replies under messages: they go with these, and their bytes count; their number does not.
+/// Replies under messages. They are removed with the messages, and their bytes count, but not their
+/// number.
 #[test]
 fn what_is_under_the_entries_counts_in_bytes_and_not_in_number() {
     let append = |log: &str| {
@@ -170,14 +172,14 @@ fn what_is_under_the_entries_counts_in_bytes_and_not_in_number() {
 
 #[test]
 fn what_is_too_old_goes_with_what_is_too_many() {
-    // 30 a moment apart, then many at once: age and number each have their turn.
+    // One entry each millisecond: they reach the age of 40 ms before there are 80 of them.
     let lengths = vec![20; 300];
     let left = left(state(Some(80), None, Some(40)), &[], &lengths);
     assert!(left.len() <= 40 + 5 && left.len() >= 40, "{}", left.len());
 }
 
-/// Logs whose oldest entry was written again are due, and there is nothing to trim: however many
-/// there are, it takes no more stack and no longer turn than one.
+/// Logs whose oldest entry was written again are due although there is nothing to trim. However
+/// many they are, this takes no more stack and no longer turns than for one.
 #[test]
 fn many_logs_that_are_due_for_nothing_are_noted_anew() {
     const LOGS: usize = 10_000;
@@ -197,7 +199,7 @@ fn many_logs_that_are_due_for_nothing_are_noted_anew() {
     let request = Request { changes: entries.iter().map(again).collect(), ..Request::default() };
     state.write(Time(900), &Author::default(), &request).answer.unwrap();
 
-    // All are due by when they were appended, and none has anything that is too old.
+    // All are due by the time at which they were appended, but nothing in them is too old.
     let mut turns = 0;
     while state.due().is_some_and(|due| due <= Time(1_200)) {
         assert!(state.housekeep(Time(1_200)).is_none(), "there is nothing to commit");
@@ -206,7 +208,7 @@ fn many_logs_that_are_due_for_nothing_are_noted_anew() {
     }
     assert!(turns > 1, "all in one turn");
     assert_eq!(state.snapshot().entries(&Path::root()).count(), LOGS);
-    // And when they are too old they go.
+    // When the entries are too old they are removed.
     let now = Time(900 + 1_200);
     while state.due().is_some_and(|due| due <= now) {
         state.housekeep(now);
@@ -214,7 +216,8 @@ fn many_logs_that_are_due_for_nothing_are_noted_anew() {
     assert_eq!(state.snapshot().entries(&Path::root()).count(), 0);
 }
 
-/// What has grown old together goes in pieces: nobody is delivered to while one of them is made.
+/// Entries that become too old together are removed in pieces, because nothing is delivered while
+/// one piece is made.
 #[test]
 fn what_is_too_old_goes_in_pieces() {
     for beside in BESIDE {
@@ -243,7 +246,7 @@ fn what_is_too_old_goes_in_pieces() {
     }
 }
 
-/// A log of which nothing is left is forgotten, whatever its rule.
+/// A log without entries is forgotten, whatever its rule.
 #[test]
 fn a_log_without_entries_takes_no_memory() {
     for age in [None, Some(1_000)] {
@@ -265,7 +268,7 @@ fn a_log_without_entries_takes_no_memory() {
     }
 }
 
-/// However its last entry goes, with all that the log has or by itself.
+/// It does not matter how the last entry goes: with the whole log, or by itself.
 #[test]
 fn a_log_whose_last_entry_is_taken_away_takes_no_memory() {
     for age in [None, Some(1_000)] {
@@ -288,7 +291,7 @@ fn a_log_whose_last_entry_is_taken_away_takes_no_memory() {
     }
 }
 
-/// An entry that is written again is the same entry: it makes the log no longer.
+/// An entry that is written again is the same entry: it does not make the log longer.
 #[test]
 fn a_log_whose_entries_are_written_again_keeps_them() {
     let mut state = state(Some(10), None, None);
@@ -302,8 +305,8 @@ fn a_log_whose_entries_are_written_again_keeps_them() {
     }
 }
 
-/// Each state that has the same history trims at the same moment, whether it wrote, replayed or
-/// loaded it.
+/// All states with the same history trim at the same moment, whether they wrote, replayed or loaded
+/// it.
 #[test]
 fn a_log_is_counted_alike_after_a_restart() {
     let settings = || settings(Some(40), Some(8_000), None);
@@ -321,7 +324,7 @@ fn a_log_is_counted_alike_after_a_restart() {
         commits.extend(outcome.commit);
         outcome.answer.unwrap().paths
     };
-    // An entry can go in many ways, and come again.
+    // An entry can be removed in many ways, and be written again.
     let log = write(&mut made, vec![append("/log"); 30]);
     write(&mut made, vec![append("/other/log"); 30]);
     write(&mut made, vec![append(log[9].as_str()); 30]);
@@ -336,7 +339,7 @@ fn a_log_is_counted_alike_after_a_restart() {
     commits.iter().for_each(|commit| replayed.replay(commit));
     let from = made.checkpoint();
     let loaded = State::load(settings(), from.head(), from.slots(), from.clients());
-    // 25 are left of one, 3 of the other; of 45 none goes, of 46 six do.
+    // 25 entries are left in one log and 3 in the other. At 45 none is removed, at 46 six are.
     for mut state in [made, replayed, loaded] {
         for (log, left) in [("/log", 25), ("/other/log", 3)] {
             let mut write = |count: usize| {

@@ -1,5 +1,5 @@
-//! What went wrong in this system, and what could: sweeps while the tree changes, logs and their
-//! trims. Each test is named after what it guards.
+//! Sweeps while the tree changes, logs, and trims of logs: what went wrong in this system, and what
+//! could go wrong. Each test is named after what it guards.
 
 #[expect(dead_code, reason = "what other tests need")]
 mod common;
@@ -22,23 +22,23 @@ const LIMITS: FeedLimits = FeedLimits {
     turn_slots: 1_000,
 };
 
-/// A subscription to everything, from nothing.
+/// Returns a subscription to everything, from nothing.
 fn sub(number: u32) -> Sub {
     let (view, mode) = (everything(), Mode::Stay);
     let (cookie, signals, every_ms, copy) = (None, false, 0, false);
     Sub { id: 0, sub: number, view, cookie, mode, signals, every_ms, copy }
 }
 
-/// A world with small frames, or turns that look at few slots, so that a sweep takes many, which
-/// reads every other snapshot.
+/// Returns a world with small frames, or with turns that look at few slots, so that a sweep takes
+/// many turns and reads a new snapshot for each unless it holds one.
 fn sweeping(holds: usize, turn_slots: usize) -> Sim {
     let mut knobs = Knobs { turn_slots, ..Knobs::calm(1) };
     (knobs.frame_bytes, knobs.holds, knobs.outbox_bytes) = (1, holds, 400);
     Sim::new(Rng::new(1), knobs)
 }
 
-/// A sweep of `view`, from nothing or from a cookie, while `requests` come between its turns, one
-/// after so many of them; the mirror compares itself at each step.
+/// Runs a sweep of `view`, from nothing or from a cookie. The `requests` are written between its
+/// turns, one after every so many turns. The mirror is checked at each step.
 fn sweep(view: &View, before: &[Request], missed: &[Request], meanwhile: &[Request]) {
     for (holds, turn_slots) in [(0, 1_000), (100, 1_000), (0, 1), (100, 2)] {
         for every in [1, 2, 3, 4, 5, 7, 10, 15, 25] {
@@ -77,7 +77,7 @@ fn appends(log: &str, count: usize) -> Vec<Request> {
 
 #[test]
 fn a_live_delta_waits_for_the_fresh_that_it_follows() {
-    // The last piece of a refresh and its end are two frames: nothing comes in between.
+    // The last piece of a refresh and `fresh` are two frames: no live delta may come between them.
     let mut feed = Feed::new(LIMITS);
     let mut state = State::new(settings());
     let write = |state: &mut State| {
@@ -135,7 +135,7 @@ fn a_mirror_that_is_outrun_takes_no_live_deltas_until_it_is_told() {
         now = write(&request);
     }
     for told in 0..3 {
-        // The others are still what they were, and would go on with what comes live.
+        // The other mirrors are still at their old state, and would apply live deltas to it.
         assert!(!feed.takes_live(), "{told} of 3 know that they start again");
         let step = feed.poll(Time(1), || now.clone(), true);
         let Some(Step::Frame(ServerFrame::Refresh(refresh))) = step else { panic!("{step:?}") };
@@ -190,11 +190,11 @@ fn a_trim_takes_what_is_under_entries_that_were_deleted() {
 fn a_lower_trim_does_not_take_again_what_was_put_back() {
     let entry = format!("/log/{}", key(2));
     let late = put(&format!("{entry}/likes"), "late");
-    // The lower trim comes in company: alone it would have nothing to do.
+    // The lower trim comes with another change, because alone it would have nothing to do.
     let lower = txn(&[put("/z", "x"), trim("/log", key(1))]);
     let before = [appends("/log", 3), vec![trim("/log", key(2)), late]].concat();
     sweep(&everything(), &before, std::slice::from_ref(&lower), &puts("/y", 2, "3"));
-    // Nor does it make the tree forget how far the higher one went.
+    // The lower trim must not make the tree forget how far the higher one went.
     let missed = [before[3..].to_vec(), vec![lower]].concat();
     sweep(&everything(), &before[..3], &missed, &puts("/y", 2, "3"));
 }
@@ -204,7 +204,7 @@ fn a_tail_has_no_hole_when_its_log_grows_while_it_is_read() {
     for tail in 0..4 {
         let view = View { tail: Some(tail), ..everything() };
         sweep(&view, &appends("/log", 3), &appends("/log", 6), &appends("/log", 16));
-        // A log at the root, with entries of its own before it.
+        // A log at the root, with other entries before its own.
         let before = [puts("/0", 2, "1"), appends("/", 3)].concat();
         sweep(&view, &before, &appends("/", 6), &appends("/", 4));
     }
@@ -212,8 +212,9 @@ fn a_tail_has_no_hole_when_its_log_grows_while_it_is_read() {
 
 #[test]
 fn a_tail_that_moves_on_within_its_log_leaves_nothing_older_behind() {
-    // The sweep stands in the log when that grows, once: what was sent of it is older than what
-    // the tail leaves out now, and the next round has no more than the tail, so no trim of its own.
+    // The log grows once while the sweep is within it. What was sent of the log is then older than
+    // what the tail leaves out. The next round has no more entries than the tail, so it has no trim
+    // of its own.
     let between = put(&format!("/log/{}x", &key(1).to_string()[..14]), "x");
     for tail in 1..4 {
         let view = View { tail: Some(tail), ..everything() };
@@ -236,7 +237,8 @@ fn a_tail_that_moves_on_within_its_log_leaves_nothing_older_behind() {
 
 #[test]
 fn a_tail_of_one_log_hides_nothing_of_what_lies_between_its_keys() {
-    // Not a log key, but between some: what is below it, logs too, is not the outer log's.
+    // A name that is not a log key but sorts between some. What is below it, including logs, does
+    // not belong to the outer log.
     let between = "/log/00000000000004";
     let inner = format!("{between}/inner");
     let before = [appends("/log", 4), appends(&inner, 2)].concat();
@@ -249,8 +251,8 @@ fn a_tail_of_one_log_hides_nothing_of_what_lies_between_its_keys() {
 
 #[test]
 fn a_tail_counts_the_entries_that_its_view_may_see() {
-    // Answers below the messages of a log: the messages are not seen, so it is the answers that
-    // count.
+    // Answers below the messages of a log. The view does not see the messages, so the tail counts
+    // the answers.
     let answers = |message| format!("/log/{}/answers", key(message));
     let to = |message, count| appends(&answers(message), count);
     let before = [appends("/log", 3), to(1, 3), to(2, 1), to(3, 2)].concat();
@@ -261,7 +263,7 @@ fn a_tail_counts_the_entries_that_its_view_may_see() {
             let patterns = vec![Pattern::parse(pattern).unwrap()];
             let view = View { patterns, tail: Some(tail), ..everything() };
             sweep(&view, &before, &missed, &appends("/log", 4));
-            // The root is a log, too, and another one stands before its entries.
+            // The root is a log, too, and another log stands before its entries.
             let before = [appends("/-/log", 3), appends("/", 3)].concat();
             sweep(&view, &before, &appends("/", 3), &appends("/-/log", 3));
         }

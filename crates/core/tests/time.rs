@@ -1,5 +1,5 @@
-//! Time comes from outside, and may jump: what has an age grows older by what is said to have
-//! passed, the grace of a session only by what has.
+//! Time comes from outside, and may jump. What has an age grows older by the time that is said to
+//! have passed; the grace of a session only by the time that has really passed.
 
 use onetree_core::{Author, Request, Retention, Settings, State, Time};
 use onetree_protocol::frame::Do;
@@ -7,7 +7,7 @@ use onetree_protocol::{DigestKey, Epoch, Name, Path, Pattern, Value};
 
 const YEARS: u64 = 10 * 365 * 24 * 3_600_000;
 
-/// Everything that has an age grows old in 100 ms.
+/// Everything that has an age is too old after 100 ms.
 fn settings() -> Settings {
     let mut settings = Settings {
         epoch: Epoch(1),
@@ -54,7 +54,7 @@ fn after_a_clock_that_was_ahead_what_goes_on_from_the_newest_commit_grows_old() 
     write(&mut state, Time(1_000), &anyone, None, put("/before", None, false));
     write(&mut state, ahead, &anyone, None, put("/x", None, false));
     assert_eq!(state.time(), ahead);
-    // It goes on from there, though the system's clock is right again.
+    // Time continues from there, although the system's clock is right again.
     let then = state.time().plus(10);
     let client = Author { client: Some(name("client")), ..Author::default() };
     let (log, value) = (path("/log"), Value::text("entry"));
@@ -91,7 +91,7 @@ fn a_time_that_never_was_is_no_part_of_a_grace() {
     assert!(state.snapshot().get(&path("/leaves")).is_some());
     assert_eq!(state.due(), Some(Time(1_100).plus(YEARS)));
     assert!(state.open_session(now, Some(&name("leaves")), name("new")).unwrap().resumed);
-    // And it ends, when that much has passed.
+    // The session ends when that much time has passed.
     state.detach_session(now, &name("leaves"));
     state.prolong_graces(5);
     housekeep(&mut state, now.plus(104));

@@ -1,10 +1,10 @@
-//! What is remembered of deletes has a bound in bytes, whatever their number.
+//! The memory for deletes has a bound in bytes, whatever their number.
 
 use onetree_core::{Bounds, Request, Settings, State, Time};
 use onetree_protocol::frame::Do;
 use onetree_protocol::{DigestKey, Epoch, LogKey, Path, Value};
 
-/// What one takes beside its path.
+/// What a tombstone or mark takes besides its path.
 const EACH: u64 = 384;
 
 fn long(number: usize) -> String {
@@ -42,7 +42,7 @@ fn housekeep(state: &mut State) {
     assert!(state.due().is_none_or(|due| due > Time(1)), "{:?}", state.due());
 }
 
-/// Bytes of what is remembered at paths where nothing is.
+/// Returns the bytes of what is remembered at paths without an entry.
 fn kept(state: &State) -> u64 {
     let at = state.checkpoint();
     let gone = at.slots().filter(|slot| slot.value.is_none());
@@ -58,17 +58,17 @@ fn deletes_with_long_paths_are_forgotten_by_their_bytes() {
     let mut state = State::new(settings.clone());
     for number in 0..over as usize {
         write(&mut state, put(&long(number)));
-        // A drop is remembered as a delete is.
+        // A drop is remembered like a delete.
         let at = long(number);
         write(&mut state, if number % 2 == 0 { delete(&at) } else { drop_tree(&at) });
         housekeep(&mut state);
     }
     assert_eq!((kept(&state), state.snapshot().horizon().get()), (over * each, 0));
-    // What was saved is as much.
+    // A saved state remembers as much.
     let at = state.checkpoint();
     let mut again = State::load(settings, at.head(), at.slots(), at.clients());
     for state in [&mut state, &mut again] {
-        // An eighth above it, and then exactly.
+        // Beyond an eighth above the bound, it is cut to the bound exactly.
         write(state, put("/a"));
         write(state, put(&long(9_999)));
         write(state, delete(&long(9_999)));
@@ -79,7 +79,7 @@ fn deletes_with_long_paths_are_forgotten_by_their_bytes() {
         assert!(state.snapshot().get(&path("/a")).is_some());
     }
     assert_eq!(state.snapshot().horizon(), again.snapshot().horizon());
-    // Written again, they are no longer any.
+    // When the paths are written again, their tombstones are gone.
     for number in 0..exactly as usize {
         write(&mut state, put(&long(over as usize - number)));
     }
@@ -101,7 +101,7 @@ fn what_goes_with_a_drop_or_a_trim_is_remembered_by_that_alone() {
     let mut state = State::new(settings.clone());
     let rounds = |state: &mut State, count| {
         for _ in 0..count {
-            // A path of which all is remembered that there can be, and deletes under it.
+            // A path with everything that can be remembered about one path, and deletes under it.
             write(state, append("/job"));
             write(state, Do::Trim { path: path("/job"), to: newest(state) });
             write(state, put("/job"));
@@ -123,12 +123,12 @@ fn what_goes_with_a_drop_or_a_trim_is_remembered_by_that_alone() {
     rounds(&mut state, 50);
     let at = state.checkpoint();
     rounds(&mut state, 50);
-    // So it is where those commits are undone, and where the state was saved.
+    // The same holds after these commits are undone, and in the saved state.
     let mut again = State::load(settings, at.head(), at.slots(), at.clients());
     state.restore(at);
     rounds(&mut state, 50);
     rounds(&mut again, 50);
-    // A drop of nothing in front of a change is no commit; behind one it is remembered, once.
+    // Before a change a drop of nothing is left out; behind one it is remembered, once.
     for _ in 0..50 {
         let request = Request { changes: vec![put("/x"), drop_tree("/job")], ..Request::default() };
         state.write(Time(1), &Default::default(), &request).answer.unwrap();

@@ -1,5 +1,5 @@
-//! `cargo bench -p onetree-protocol --bench encode`: frames to bytes and back, in both codecs. The
-//! floor is a copy of the bytes.
+//! `cargo bench -p onetree-protocol --bench encode`: encoding and decoding frames in both codecs.
+//! The floor is a copy of the bytes.
 
 use bytes::Bytes;
 use divan::counter::BytesCount;
@@ -13,12 +13,12 @@ fn main() {
     divan::main();
 }
 
-/// What is encoded: a delta of so many changes, or a frame of a refresh.
+/// The frame that is encoded.
 #[derive(Clone, Copy, Debug)]
 enum What {
-    /// A delta of so many changes: one is what nearly every commit comes to.
+    /// A delta with this many changes; nearly every commit makes a delta of one change.
     Delta(usize),
-    /// A piece of a refresh, so many entries.
+    /// A piece of a refresh, with this many entries.
     Entries(usize),
     /// The end of a refresh.
     Fresh,
@@ -121,7 +121,7 @@ macro_rules! codec {
                 super::decode_signal(bencher, $codec);
             }
 
-            /// The bytes of the frame copied.
+            /// The floor: copies the bytes of the frame.
             #[divan::bench(args = WHAT)]
             fn floor(bencher: Bencher<'_, '_>, what: What) {
                 super::floor(bencher, &$codec.encode_server(&what.frame()));

@@ -1,10 +1,10 @@
-//! Whatever comes, reading it does no harm: what is read is written and read again as the same,
-//! what is refused has a code.
+//! Decoding is safe for any input. What can be decoded is encoded and decoded again with the same
+//! result; what is refused has a code.
 //!
-//! Inputs are the vectors of `spec/vectors`, changed by chance. Each target runs 20,000 of them;
-//! `ONETREE_FUZZ_SECONDS=60 cargo test --release --test fuzz -- --nocapture` runs each for a
-//! minute. A failure prints the input and the seed; `ONETREE_SEED=<seed>` runs the same inputs
-//! again.
+//! The inputs are the vectors of `spec/vectors`, changed at random. Each target runs 20,000 of
+//! them. `ONETREE_FUZZ_SECONDS=60 cargo test --release --test fuzz -- --nocapture` runs each target
+//! for a minute. A failure prints the input and the seed; `ONETREE_SEED=<seed>` runs the same
+//! inputs again.
 
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -83,7 +83,7 @@ fn parse_pattern() {
             Ok(pattern) => {
                 assert!(segments_are_right(text, text.len()), "read");
                 assert_eq!(pattern.as_str(), text);
-                // A pattern is matched by itself, and by itself with each `**` taken out.
+                // A pattern matches its own text, also with each `**` taken out.
                 assert!(pattern.matches(text.split('/')));
                 assert!(pattern.matches(text.split('/').filter(|segment| *segment != "**")));
                 format!("segments {}", text.split('/').count())
@@ -133,8 +133,8 @@ fn parse_change_line() {
     });
 }
 
-/// Runs `target` on inputs made from `corpus`. It says in a few words what it saw; an input that
-/// shows something new joins the corpus.
+/// Runs `target` on inputs made from `corpus`. `target` returns a few words about what it saw. An
+/// input that shows something new is added to the corpus.
 fn fuzz(corpus: Vec<Vec<u8>>, target: impl Fn(&[u8]) -> String) {
     let number = |name: &str| {
         let text = std::env::var(name).ok()?;
@@ -146,7 +146,7 @@ fn fuzz(corpus: Vec<Vec<u8>>, target: impl Fn(&[u8]) -> String) {
     let mut mutator = Mutator::new(seed, corpus);
     let started = Instant::now();
     let mut runs = 0u64;
-    // The corpus itself comes first, as it is.
+    // The inputs of the corpus come first, unchanged.
     loop {
         let input = mutator.input();
         match catch_unwind(AssertUnwindSafe(|| target(&input))) {
@@ -212,15 +212,15 @@ fn server(codec: Codec, bytes: &[u8]) -> String {
 fn refusal(error: DecodeError) -> String {
     let code = error.code.as_str();
     let codes = ["bad-frame", "unknown-op", "bad-path", "bad-pattern", "bad-field"];
-    // Where a list is longer than any may be.
+    // For a list that is longer than allowed.
     let more = ["too-many-changes", "too-many-subscriptions"];
     assert!(codes.contains(&code) || more.contains(&code), "{code}: {error}");
     assert!(!error.message.is_empty());
     format!("{code} {}", word(&error.message))
 }
 
-/// Values of type JSON stand in frames of JSON as they are: a broker takes only those that can, and
-/// spaces around one are lost there.
+/// Returns whether this value can be in a JSON frame unchanged. A JSON value is copied into the
+/// frame as it is, so it must be valid, as brokers check; and white space around it would be lost.
 fn is_right_in_json(value: &Value) -> bool {
     let bytes = &*value.bytes;
     value.media != MediaType::Json || json::check(bytes).is_ok() && bytes.trim_ascii() == bytes
@@ -246,7 +246,7 @@ fn value_of(step: &Do) -> Option<&Value> {
     }
 }
 
-/// The rules of segments, said another way than the code does.
+/// Checks the rules of segments, in a different way than the code does.
 fn segments_are_right(joined: &str, bytes: usize) -> bool {
     let control = |c: char| matches!(c, '\0'..='\x1f' | '\x7f'..='\u{9f}');
     let right =
@@ -257,7 +257,7 @@ fn segments_are_right(joined: &str, bytes: usize) -> bool {
         && joined.split('/').count() <= 32
 }
 
-/// The inputs of some files of vectors: what they have under `field`, valid and invalid.
+/// Returns the inputs of some files of vectors: what they have under `field`, valid and invalid.
 fn corpus(files: &[&str], field: &str) -> Vec<Vec<u8>> {
     let mut corpus = Vec::new();
     for file in files {
@@ -272,13 +272,13 @@ fn corpus(files: &[&str], field: &str) -> Vec<Vec<u8>> {
     corpus
 }
 
-/// The first words of a message, without what comes from the input.
+/// Returns the first words of a message, without what comes from the input.
 fn word(message: &str) -> String {
     let plain = message.split('"').next().unwrap_or_default();
     plain.chars().filter(|c| c.is_ascii_alphabetic() || *c == ' ').take(60).collect()
 }
 
-/// The kind of a frame, and how large it is to the power of two.
+/// Returns the kind of a frame, and its size as a power of two.
 fn name(frame: &impl std::fmt::Debug) -> String {
     let debug = format!("{frame:?}");
     let name: String = debug.chars().take_while(char::is_ascii_alphabetic).collect();

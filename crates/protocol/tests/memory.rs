@@ -1,5 +1,5 @@
-//! Reading takes memory and time in proportion to what came, whatever lengths are claimed. One test
-//! alone: the allocator counts for the whole process.
+//! Decoding takes memory and time in proportion to the size of the input, whatever lengths the
+//! input claims. This is one test alone, because the allocator counts for the whole process.
 
 use std::alloc::System;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ mod frames;
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// All that is allocated while one byte is read, at most: an item of JSON takes a slice of 16 for
-/// two bytes, in a vector that doubles, read twice where it is not the last; a member of JSON takes
-/// six bytes there, and a name in a set and 40 bytes in a vector here.
+/// The most bytes that may be allocated for one byte that is read. An item of JSON takes two bytes
+/// of input, and a slice of 16 bytes in a vector that doubles, and is read twice if it is not the
+/// last. A member of JSON takes six bytes of input, and a name in a set and 40 bytes in a vector.
 const PER_BYTE: usize = 128;
-/// What takes this long for a megabyte takes the square of its size, also on a slow machine.
+/// Something that takes this long for a megabyte takes quadratic time, even on a slow machine.
 const AGES: Duration = Duration::from_secs(10);
-/// What a small frame may take, its error's message with it.
+/// The most bytes that a small frame may take, including the message of its error.
 const AT_ALL: usize = 8 * 1024;
 
 #[test]
@@ -33,7 +33,7 @@ fn reading_takes_memory_in_proportion_to_what_came() {
             assert!(taken <= most, "{name} in {codec:?}: {taken} for {} bytes", bytes.len());
         }
     }
-    // Of a list that is longer than any may be nothing is read.
+    // If a list is longer than any list may be, none of its items are read.
     for (name, bytes) in too_long() {
         let mut code = None;
         let read = || code = Codec::MsgPack.decode_client(&bytes).err().map(|error| error.code);
@@ -54,7 +54,8 @@ fn reading_takes_memory_in_proportion_to_what_came() {
     });
 }
 
-/// The bytes that are allocated in all while `bytes` are read as a frame, of the costlier side.
+/// Returns how many bytes are allocated in all while `bytes` are decoded as a frame, for the side
+/// that takes more.
 fn taken(codec: Codec, bytes: &[u8]) -> usize {
     let client = measure(|| drop(codec.decode_client(bytes)));
     client.max(measure(|| drop(codec.decode_server(bytes))))
@@ -72,7 +73,8 @@ fn elements(each: &[u8], many: u32) -> Vec<u8> {
     [head, each.repeat(many as usize)].concat()
 }
 
-/// Frames of two megabytes that are right but for one list, as short as its items can be.
+/// Returns frames of two megabytes that are valid except for one list, whose items are as short as
+/// possible.
 fn too_long() -> [(&'static str, Vec<u8>); 5] {
     let of = |head: &[u8], each: &[u8]| {
         let many = 2_000_000 / each.len() as u32;
@@ -90,7 +92,7 @@ fn too_long() -> [(&'static str, Vec<u8>); 5] {
     ]
 }
 
-/// Frames that claim more than they have, or have much of what costs most.
+/// Returns frames that claim more than they have, or have many of the most expensive things.
 fn hostile() -> Vec<(&'static str, Vec<u8>)> {
     let list_of = |op: u8, middle: &[u8]| [&[0x9f, op, 1][..], middle].concat();
     let claims = [0xdd, 0xff, 0xff, 0xff, 0xff];

@@ -1,10 +1,10 @@
-//! What a client's list may have at most, and that more of it are not read.
+//! The limits on lists in a client's frame; items beyond a limit are not read.
 
 use onetree_protocol::frame::{Condition, Do, Get, Hello, Sub, Txn};
 use onetree_protocol::limits::{GET_PATHS, HELLO_ITEMS, PATTERNS, TXN_ITEMS};
 use onetree_protocol::{ClientFrame, Code, Codec, DecodeError, Path, Pattern, Revision, View};
 
-/// The same frame with a list of so many items.
+/// Makes the same frame with a list of this many items.
 type Make = fn(usize) -> ClientFrame;
 
 const ID: u32 = 7;
@@ -68,7 +68,8 @@ fn a_list_of_a_client_has_a_most() {
     }
 }
 
-/// Also in another order, behind what is not known, and where the items are none.
+/// This also holds if the fields are in another order, if they are behind an unknown field, and if
+/// the items are invalid.
 #[test]
 fn more_are_refused_wherever_they_stand() {
     let items = |item: &str, many: usize| vec![item; many].join(",");
@@ -86,7 +87,7 @@ fn more_are_refused_wherever_they_stand() {
         items("0", GET_PATHS)
     ));
     assert_eq!(most.unwrap_err().code, Code::BadFrame, "the first of them is not a path");
-    // What is no frame is none, whatever its list claims.
+    // What is not a frame is refused as such, whatever its list claims.
     let text = format!(r#"{{"op":"get","id":7,"paths":[{numbers}],"id":7}}"#);
     let refused = Codec::decode_client_text(&text).unwrap_err();
     assert_eq!((refused.id, refused.code), (None, Code::BadFrame), "{refused}");

@@ -1,5 +1,5 @@
-//! What is written is read back the same, in both codecs and across them; what is not a frame is
-//! refused with a code and nothing worse.
+//! What is encoded is decoded to the same, in both codecs and across them. What is not a frame is
+//! refused with a code, and nothing worse happens.
 //!
 //! Each property prints its seed when it fails; `ONETREE_SEED=<seed> cargo test --test roundtrip`
 //! runs the same cases again.
@@ -22,7 +22,7 @@ use frames::{change, client_frame, cookie, run, server_frame};
 
 const CASES: u32 = 1000;
 
-/// One side's half of a codec, so that a property is said once for both.
+/// One side's half of a codec, so that each property is written once for both sides.
 struct Side<F: 'static> {
     encode: fn(Codec, &F) -> bytes::Bytes,
     decode: fn(Codec, &[u8]) -> Result<F, DecodeError>,
@@ -113,7 +113,7 @@ fn elements_of_messagepack_behind_the_known_ones_are_ignored() {
         let bytes = Codec::MsgPack.encode_server(&frame);
         prop_assert_eq!(bytes[0] >> 4, 9, "no frame has sixteen elements");
         let known = usize::from(bytes[0] & 15);
-        // Nil up to the sixteenth, then one that no version has.
+        // Nil up to the sixteenth element, then an element that no version has.
         let head = vec![0xdc, 0, 17];
         let tail = [vec![0xc0; 16 - known], vec![0x92, 1, 0xa1, b'x']].concat();
         let longer = [head, bytes[1..].to_vec(), tail].concat();
@@ -146,7 +146,7 @@ fn space_around_a_json_text_is_not_part_of_the_value() {
     let json = r#"{"op":"signal","path":"/a","type":"application/json","bytes":"IDEK"}"#;
     let read = Codec::Json.decode_client(json.as_bytes()).unwrap();
     assert_eq!(read, put(b"1", MediaType::Json));
-    // Of anything else it is.
+    // In a value of any other type white space is part of the value.
     for media in [MediaType::Text, MediaType::Octets] {
         let frame = put(spaced, media);
         let bytes = Codec::MsgPack.encode_client(&frame);
@@ -199,7 +199,7 @@ fn a_change_never_takes_more_than_its_hint() {
             };
             let one = vec![change.clone()];
             let two = vec![change.clone(), change.clone()];
-            // The second one takes a comma, where there are commas.
+            // The second change takes a comma, if the codec has commas.
             let takes = size(two) - size(one);
             prop_assert!(takes <= hint, "{codec:?} {takes} > {hint}");
         }
@@ -228,14 +228,14 @@ fn there_and_back<F: PartialEq + std::fmt::Debug>(
     prop_assert_eq!(&from_json, frame);
     prop_assert_eq!(&from_pack, frame);
     prop_assert!(std::str::from_utf8(&json).is_ok());
-    // Across: JSON to MessagePack to JSON, byte by byte.
+    // Across: from JSON to MessagePack to JSON, compared byte by byte.
     let across = (side.encode)(Codec::MsgPack, &from_json);
     prop_assert_eq!(&across, &pack);
     prop_assert_eq!((side.encode)(Codec::Json, &read(Codec::MsgPack, &across)?), json);
     Ok(())
 }
 
-/// Where the bytes are cut, and which of them becomes what.
+/// Where the bytes are cut, and which bytes are replaced by what.
 fn breakage() -> impl Strategy<Value = (Index, Vec<(Index, u8)>)> {
     (any::<Index>(), vec((any::<Index>(), any::<u8>()), 20))
 }
@@ -262,7 +262,7 @@ fn broken<F: PartialEq + std::fmt::Debug>(
     Ok(())
 }
 
-/// A refusal has a code that frames can be refused with, and says why.
+/// Checks that a refusal has a code with which frames can be refused, and says why.
 fn told(error: Option<DecodeError>) -> Result<(), TestCaseError> {
     let Some(DecodeError { code, message, .. }) = error else { return Ok(()) };
     let codes = ["bad-frame", "unknown-op", "bad-path", "bad-pattern", "bad-field"];
@@ -271,7 +271,7 @@ fn told(error: Option<DecodeError>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The members of an object, each as it stands there.
+/// Returns the members of an object, each as it stands there.
 fn members(text: &[u8]) -> Vec<String> {
     use serde_json::value::RawValue;
     use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The code and the documents that clients are written from say the same.
+//! The code agrees with the documents from which clients are written.
 
 use onetree_protocol::Code;
 use serde_json::{Value as Json, json};
@@ -55,7 +55,7 @@ fn the_protocol_names_every_code_and_its_action() {
 #[test]
 fn close_codes_in_the_protocol_are_those_of_the_table() {
     let text = spec::text("PROTOCOL.md");
-    // "RFC 4648" is none; "(4400)" and "closes with 4503" are.
+    // The number in "RFC 4648" is not a close code; those in "(4400)" and "closes with 4503" are.
     let rest = text.replace("RFC ", "RFC");
     let words = rest.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.len() == 4);
     let closes: Vec<u16> = words.filter_map(|word| word.parse().ok()).collect();

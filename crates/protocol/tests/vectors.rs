@@ -1,4 +1,4 @@
-//! The vectors of `spec/vectors`, each in both directions.
+//! The vectors of `spec/vectors`, each encoded and decoded.
 
 use blake2::Digest as _;
 use blake2::digest::consts::U8;
@@ -32,7 +32,7 @@ const FILES: [&str; 9] = [
 /// The fields that hold a vector in a codec.
 const FIELDS: [(Codec, &str); 2] = [(Codec::Json, "json"), (Codec::MsgPack, "msgpack")];
 
-/// The text `field` of an object.
+/// Returns the text `field` of an object.
 fn str<'a>(object: &'a Json, field: &str) -> &'a str {
     object[field].as_str().unwrap_or_else(|| panic!("no text {field} in {object}"))
 }
@@ -110,7 +110,7 @@ fn patterns() {
                 let below = below.as_str().expect("a text");
                 let segments = below.split('/').filter(|segment| !segment.is_empty());
                 assert_eq!(pattern.matches(segments), expected, "{text:?} and {below:?}");
-                // By way of a view: the same below any base.
+                // The same through a view: the result is the same below any base.
                 let base = Path::parse("/the/base").unwrap();
                 let path = if below.is_empty() { String::new() } else { format!("/{below}") };
                 let Ok(path) = Path::parse(&format!("/the/base{path}")) else { continue };
@@ -200,7 +200,8 @@ fn cookies() {
                 let text = std::str::from_utf8(&bytes).unwrap();
                 assert!(json::parse_cookie(text).is_err(), "{vector}");
             }
-            // Null and nothing are no cookies by themselves; in a frame they may be absent ones.
+            // `null` and no text at all are not cookies. In a frame they can stand for an absent
+            // cookie.
             if bytes != b"null" {
                 same_code(vector, in_a_frame(codec, &bytes).map(drop));
             }
@@ -294,7 +295,7 @@ fn values() {
     }
 }
 
-/// The frame of a client's signal with the value `written`.
+/// Returns the frame of a client's signal with the value `written`.
 fn signal_of(codec: Codec, written: &[u8]) -> Vec<u8> {
     match codec {
         Codec::Json => [br#"{"op":"signal","id":1,"path":"/v","#, &written[1..]].concat(),
@@ -302,7 +303,7 @@ fn signal_of(codec: Codec, written: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Reads a value as a broker does: the frame, then what stands in it.
+/// Reads a value as a broker does: first the frame, then the value in it.
 fn read_value(codec: Codec, written: &[u8]) -> Result<Value, DecodeError> {
     let value = match codec.decode_client(&signal_of(codec, written))? {
         ClientFrame::Signal(signal) => signal.value,
@@ -330,7 +331,7 @@ fn server_frames() {
 fn every_frame_is_among_the_vectors() {
     let ops = |name| {
         let file = file(name);
-        // Frames are written with `op` first.
+        // Frames have `op` first.
         let op = |vector: &Json| str(vector, "json").split('"').nth(3).map(ToOwned::to_owned);
         list(&file, "valid").iter().map(op).collect::<std::collections::BTreeSet<_>>().len()
     };
@@ -366,7 +367,7 @@ fn frames<F: PartialEq + std::fmt::Debug>(
     }
 }
 
-/// The code that an invalid vector names.
+/// Returns the code that an invalid vector names.
 fn expected(vector: &Json) -> Code {
     Code::parse(str(vector, "code")).unwrap_or_else(|| panic!("the code of {vector}"))
 }
@@ -407,7 +408,7 @@ fn same_code(vector: &Json, read: Result<(), DecodeError>) {
     }
 }
 
-/// The text of an invalid word gets its code where it stands in a frame.
+/// Checks that the text of an invalid word gets its code when it is in a frame.
 fn refused_in_a_frame(vector: &Json, frame: impl Fn(&str) -> String) {
     let text = serde_json::to_string(&vector["text"]).unwrap();
     same_code(vector, Codec::Json.decode_client(frame(&text).as_bytes()).map(drop));

@@ -1,4 +1,4 @@
-//! The tree that everything here is measured on, and how.
+//! The tree that all benchmarks use, and how they measure.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -7,18 +7,18 @@ use onetree_core::{Author, Feed, FeedLimits, Request, Settings, Snapshot, State,
 use onetree_protocol::frame::{Do, Mode, ServerFrame, Sub};
 use onetree_protocol::{Cookie, DigestKey, Epoch, Path, Revision, Value, View};
 
-/// What the goals are about.
+/// The number of entries that the goals are about.
 pub(crate) const ENTRIES: usize = 1_000_000;
 
-/// Of a value, bytes.
+/// The bytes of a value.
 pub(crate) const VALUE_BYTES: usize = 100;
 
-/// `--test`: everything once, on a small tree, to see that it runs.
+/// `--test`: runs everything once, on a small tree, to see that it works.
 pub(crate) fn is_trial() -> bool {
     std::env::args().any(|argument| argument == "--test")
 }
 
-/// Entries of the tree that is measured on.
+/// Returns the number of entries in the measured tree.
 pub(crate) fn entries() -> usize {
     if is_trial() { 1_000 } else { ENTRIES }
 }
@@ -36,7 +36,7 @@ impl Random {
     }
 }
 
-/// So many different paths of 3 to 6 segments, 30 to 52 bytes; in no order.
+/// Returns `n` different paths of 3 to 6 segments and 30 to 52 bytes, in no order.
 pub(crate) fn paths(n: usize) -> Vec<Path> {
     let mut random = Random(1);
     let mut paths: Vec<Path> = (0..n).map(|i| path(i, &mut random)).collect();
@@ -57,7 +57,7 @@ fn path(i: usize, random: &mut Random) -> Path {
     Path::parse(&text).unwrap()
 }
 
-/// A value of about [`VALUE_BYTES`].
+/// Returns a value of about [`VALUE_BYTES`].
 pub(crate) fn value(n: usize) -> Value {
     let mut text = format!("{{\"n\":{n},\"text\":\"");
     text.extend(std::iter::repeat_n('x', VALUE_BYTES.saturating_sub(text.len() + 2)));
@@ -65,33 +65,34 @@ pub(crate) fn value(n: usize) -> Value {
     Value::json(&text)
 }
 
-/// A request as a frame brings it: with its own copy of the path.
+/// Makes a request as a frame brings it: with its own copy of the path.
 pub(crate) fn put(path: &Path, n: usize) -> Request {
     let (path, value) = (Path::parse(path.as_str()).unwrap(), value(n));
     let change = Do::Put { path, value, ttl_ms: None, ephemeral: false };
     Request { changes: vec![change], ..Request::default() }
 }
 
-/// One commit, from the request to the answer.
+/// Makes one commit, from the request to the answer.
 pub(crate) fn write(state: &mut State, request: &Request) {
     let outcome = state.write(Time(1), &Author::default(), request);
     assert!(outcome.answer.is_ok() && outcome.commit.is_some());
 }
 
-/// Requests that are there at once: what the broker takes in one batch.
+/// The number of requests that are present at once: what the broker takes in one batch.
 pub(crate) const BATCH: usize = 1024;
 
 /// What is held while commits are made: nodes that are held are copied before they are changed.
 #[derive(Clone, Copy)]
 pub(crate) enum Held {
     Nothing,
-    /// As in a broker under load: the state before the batch, to go back to.
+    /// The state before the batch, to return to, as in a broker under load.
     EachBatch,
     /// A snapshot that is replaced after each commit.
     EachCommit,
 }
 
-/// A batch of commits, from requests that are used up: as the broker has them from its sockets.
+/// Makes a batch of commits from requests that it consumes, as the broker gets them from its
+/// sockets.
 pub(crate) fn commit(state: &mut State, mut requests: Vec<Request>, held: Held) {
     let before = matches!(held, Held::EachBatch).then(|| state.checkpoint());
     let mut published = None;
@@ -109,7 +110,8 @@ pub(crate) fn commit(state: &mut State, mut requests: Vec<Request>, held: Held) 
     drop((before, published));
 }
 
-/// A refresh of `view` from `since`, or from nothing, to its last frame; the number of changes.
+/// Runs a refresh of `view` from `since`, or from nothing, to its last frame. Returns the number of
+/// changes.
 pub(crate) fn refresh(snapshot: &Snapshot, view: &View, since: Option<Revision>) -> usize {
     let limits = FeedLimits {
         subscriptions: 1,
@@ -136,12 +138,13 @@ pub(crate) fn refresh(snapshot: &Snapshot, view: &View, since: Option<Revision>)
     changes
 }
 
-/// The subtree of a site: one fiftieth of the tree.
+/// Returns the path of a site: one fiftieth of the tree.
 pub(crate) fn site() -> Path {
     Path::parse("/site-07").unwrap()
 }
 
-/// The state of a broker with an entry at each of these paths, each from a commit of its own.
+/// Returns the state of a broker with an entry at each of these paths, each from a commit of its
+/// own.
 pub(crate) fn tree(paths: &[Path]) -> State {
     let mut state = State::new(Settings {
         epoch: Epoch(1),
@@ -161,12 +164,12 @@ pub(crate) fn time(run: &mut dyn FnMut()) -> Duration {
     start.elapsed()
 }
 
-/// How long the runs of one thing took, nanoseconds for each operation.
+/// How long the runs of one operation took, in nanoseconds for each operation.
 #[derive(Default)]
 pub(crate) struct Times(Vec<f64>);
 
 impl Times {
-    /// Runs something so often.
+    /// Measures `runs` runs.
     pub(crate) fn of(runs: usize, operations: usize, mut run: impl FnMut()) -> Times {
         let mut times = Times::default();
         for _ in 0..if is_trial() { 1 } else { runs } {
@@ -179,7 +182,8 @@ impl Times {
         self.0.push(time.as_nanos() as f64 / operations as f64);
     }
 
-    /// The middle run: one that the rest of the machine has disturbed does not count.
+    /// Returns the middle run, so that a run which the rest of the machine has disturbed does not
+    /// count.
     pub(crate) fn median(&self) -> f64 {
         let mut times = self.0.clone();
         times.sort_by(f64::total_cmp);
@@ -190,12 +194,12 @@ impl Times {
         self.0.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// "median (best)", as operations a second.
+    /// Returns "median (best)", as operations a second.
     pub(crate) fn rates(&self) -> String {
         format!("{} ({})", rate(self.median()), rate(self.best()))
     }
 
-    /// "median (best)", as the time of one operation.
+    /// Returns "median (best)", as the time of one operation.
     pub(crate) fn spans(&self) -> String {
         format!("{} ({})", span(self.median()), span(self.best()))
     }
@@ -218,13 +222,13 @@ fn span(nanoseconds: f64) -> String {
 /// One line of a table.
 pub(crate) struct Row {
     pub(crate) figure: &'static str,
-    /// Empty: nothing was asked for.
+    /// Empty: there is no goal.
     pub(crate) goal: &'static str,
     pub(crate) measured: String,
     pub(crate) floor: String,
 }
 
-/// Prints a table, as it stands in docs/measurements.md.
+/// Prints a table in the form that it has in docs/measurements.md.
 pub(crate) fn print(rows: &[Row]) {
     println!("| figure | goal | measured: median (best) | floor: median (best) |");
     println!("|---|---|---|---|");

@@ -1,4 +1,4 @@
-//! Frames by chance: every frame, with each optional field there and not there.
+//! Random frames: every kind of frame, each optional field present or absent.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
 
-/// Runs a property; its seed is printed when it fails, and `ONETREE_SEED` runs the same again.
+/// Runs a property. It prints its seed when it fails, and `ONETREE_SEED` runs the same cases again.
 pub(crate) fn run<S: Strategy>(
     cases: u32,
     strategy: S,
@@ -133,13 +133,13 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
     (path(), rev(), act).prop_map(|(path, rev, act)| Change { path, rev, act })
 }
 
-/// Where a mirror stands.
+/// Any cookie.
 pub(crate) fn cookie() -> impl Strategy<Value = Cookie> {
     let epoch = any::<u128>().prop_map(Epoch);
     (epoch, rev(), fingerprint()).prop_map(|(epoch, rev, view)| Cookie { epoch, rev, view })
 }
 
-/// A path as users have them, and now and then one at a limit.
+/// A path as users have them, and sometimes a path at a limit.
 pub(crate) fn path() -> impl Strategy<Value = Path> {
     let join = |segments: Vec<String>| {
         let text: String = segments.iter().map(|segment| format!("/{segment}")).collect();
@@ -262,7 +262,7 @@ fn put() -> impl Strategy<Value = Change> {
     })
 }
 
-/// JSON as people write it: with spaces inside, exponents, escapes, nested to the limit.
+/// JSON as people write it: with white space inside, exponents, escapes, nested to the limit.
 fn json_text() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         select(vec!["null", "true", "-0", "1.0e3", "1E-7", "18446744073709551616", "[ ]", "{ }"])
@@ -280,7 +280,7 @@ fn json_text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Text with what JSON escapes, and what it does not.
+/// Text with characters that JSON escapes, and with others.
 fn words() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), "[a-z0-9 /:.-]{1,40}", "\\PC{0,12}", "(?s).{0,12}"]
 }

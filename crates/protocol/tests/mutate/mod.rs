@@ -1,13 +1,13 @@
-//! Inputs by chance: known ones, changed a little or much. The same seed makes the same inputs.
+//! Random inputs: known ones, changed a little or a lot. The same seed makes the same inputs.
 
 use std::collections::HashSet;
 
-/// No input grows past this: runs are to be many.
+/// No input grows beyond this, so that many can run.
 const MOST_BYTES: usize = 4096;
-/// Inputs that are kept, at most.
+/// The most inputs that are kept.
 const MOST_KEPT: usize = 4096;
 
-/// What formats are made of, to be put anywhere.
+/// Tokens of the formats, to be inserted anywhere.
 const TOKENS: [&[u8]; 56] = [
     b"{",
     b"}",
@@ -67,11 +67,11 @@ const TOKENS: [&[u8]; 56] = [
     b"\xc6\x7f\xff\xff\xff",
 ];
 
-/// Makes inputs from a corpus, and adds to it those that showed something new.
+/// Makes inputs from a corpus, and adds to the corpus those that showed something new.
 pub(crate) struct Mutator {
     state: u64,
     corpus: Vec<Vec<u8>>,
-    /// How many it had at first, and how many of these were given out as they are.
+    /// How many inputs the corpus had at first, and how many of these were returned unchanged.
     first: usize,
     given: usize,
     /// Whether the last input was a changed one.
@@ -80,14 +80,14 @@ pub(crate) struct Mutator {
 }
 
 impl Mutator {
-    /// A mutator over `corpus`.
+    /// Returns a mutator over `corpus`.
     pub(crate) fn new(seed: u64, corpus: Vec<Vec<u8>>) -> Mutator {
         assert!(!corpus.is_empty(), "a corpus of nothing");
         let first = corpus.len();
         Mutator { state: seed, corpus, first, given: 0, changed: false, seen: HashSet::new() }
     }
 
-    /// The next input: each of the corpus as it is, and from then on changed ones.
+    /// Returns the next input: first each input of the corpus unchanged, then changed ones.
     pub(crate) fn input(&mut self) -> Vec<u8> {
         self.changed = self.given == self.first;
         if !self.changed {
@@ -103,16 +103,16 @@ impl Mutator {
         input
     }
 
-    /// Keeps `input` when nothing else showed what it did.
+    /// Keeps `input` if no earlier input showed what it did.
     pub(crate) fn learn(&mut self, saw: String, input: Vec<u8>) {
         let new = self.seen.insert(saw);
-        // Those of the corpus are there already.
+        // Inputs of the corpus are in it already.
         if new && self.changed && self.corpus.len() < MOST_KEPT {
             self.corpus.push(input);
         }
     }
 
-    /// How many inputs there are in the corpus now.
+    /// Returns how many inputs the corpus has now.
     pub(crate) fn kept(&self) -> usize {
         self.corpus.len()
     }
@@ -126,18 +126,18 @@ impl Mutator {
             2 => input.insert(at, self.next() as u8),
             3 => drop(input.splice(at..at, TOKENS[self.below(TOKENS.len())].iter().copied())),
             4 => drop(input.splice(at..end, TOKENS[self.below(TOKENS.len())].iter().copied())),
-            // A part of it once more, or many times.
+            // Repeat a part of the input, once or many times.
             5 => {
                 let part = input[at..end].repeat(1 << self.below(9));
                 drop(input.splice(at..at, part));
             }
-            // The beginning of one, the end of another.
+            // The beginning of one input, the end of another.
             6 => {
                 let other = self.known();
                 let from = self.below(other.len() + 1);
                 drop(input.splice(at.., other[from..].iter().copied()));
             }
-            // A part of another, in the middle.
+            // A part of another input, in the middle.
             7 => {
                 let other = self.known();
                 let from = self.below(other.len() + 1);
