@@ -70,8 +70,8 @@ impl fmt::Debug for Digest {
 }
 
 /// The key of the digests. It is random for each start of the broker, and the broker sends it in
-/// `welcome`. Without a secret key digests could be forged in seconds (Wagner's generalized
-/// birthday attack).
+/// `welcome`. With a hash that has no such key, digests can be forged in seconds (Wagner's
+/// generalized birthday attack).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DigestKey(pub u128);
 

@@ -43,7 +43,8 @@ const FRAME_DEPTH: usize = 3;
 /// pass and no allocation if nothing is escaped; otherwise two passes, and the memory of an
 /// object's keys.
 ///
-/// # Errors What is wrong and where.
+/// # Errors
+/// What is wrong and where.
 pub fn check(bytes: &[u8]) -> Result<(), JsonError> {
     check_to(bytes, JSON_DEPTH)
 }

@@ -107,7 +107,8 @@ impl Path {
 
     /// Returns the path of the child named `segment`.
     ///
-    /// # Errors If `segment` is not a valid segment, or if the whole path passes a limit.
+    /// # Errors
+    /// If `segment` is not a valid segment, or if the whole path passes a limit.
     pub fn child(&self, segment: &str) -> Result<Path, PathError> {
         if segment.is_empty() || segment.contains('/') {
             return Err(PathError::EmptySegment);

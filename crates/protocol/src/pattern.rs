@@ -32,8 +32,9 @@ impl Pattern {
     /// Checks `text` and makes it a pattern, by the rules of the protocol. For a text that a person
     /// wrote use [`Pattern::written`].
     ///
-    /// # Errors If the text begins with `/`, if a segment is invalid (empty, `.`, control
-    /// characters, too long), or if there are too many segments or bytes.
+    /// # Errors
+    /// If the text begins with `/`, if a segment is invalid (empty, `.`, control characters, too
+    /// long), or if there are too many segments or bytes.
     pub fn parse(text: &str) -> Result<Pattern, PatternError> {
         use crate::limits::{PATH_BYTES, PATH_SEGMENTS};
         if text.len() > PATH_BYTES {
@@ -56,9 +57,10 @@ impl Pattern {
     /// Does what [`Pattern::parse`] does, for a text that a person wrote: in a program, on the
     /// command line, in a file.
     ///
-    /// # Errors Also if there is a `*` within a segment. On the wire such a `*` is an ordinary
-    /// character. But a person who writes `user-*` means every name with that prefix, and the
-    /// pattern would match none of them.
+    /// # Errors
+    /// Also if there is a `*` within a segment. On the wire such a `*` is an ordinary character.
+    /// But a person who writes `user-*` means every name with that prefix, and the pattern would
+    /// match none of them.
     pub fn written(text: &str) -> Result<Pattern, PatternError> {
         let pattern = Pattern::parse(text)?;
         let within = |segment: &&str| segment.contains('*') && !matches!(*segment, "*" | "**");

@@ -42,7 +42,8 @@ impl Value {
 
     /// Reads a JSON value with serde: `value.parse_json::<Theme>()?`.
     ///
-    /// # Errors If the value is not JSON, or does not have the form of `T`.
+    /// # Errors
+    /// If the value is not JSON, or does not have the form of `T`.
     pub fn parse_json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, JsonError> {
         if self.media != MediaType::Json {
             return Err(JsonError(format!("the value is {}", self.media)));
@@ -95,8 +96,9 @@ pub struct MediaTypeError;
 impl MediaType {
     /// Checks `text` and makes it a media type.
     ///
-    /// # Errors If it is not `type/subtype` (both in the characters of RFC 6838), optionally
-    /// followed by `;` and parameters, or if it is too long.
+    /// # Errors
+    /// If it is not `type/subtype` (both in the characters of RFC 6838), optionally followed by `;`
+    /// and parameters, or if it is too long.
     pub fn parse(text: &str) -> Result<MediaType, MediaTypeError> {
         match text {
             "application/json" => return Ok(MediaType::Json),

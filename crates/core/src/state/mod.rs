@@ -136,8 +136,8 @@ impl State {
     /// Applies a commit that this history has made before, at a start from a store. Afterwards the
     /// state is what it was when the commit was made.
     ///
-    /// # Panics If the commit is not above the present revision: then the commits are not one
-    /// history.
+    /// # Panics
+    /// If the commit is not above the present revision: then the commits are not one history.
     pub fn replay(&mut self, commit: &Commit) {
         assert!(commit.rev > self.committed.rev, "revision {} comes twice", commit.rev);
         self.apply(commit, Hint::default());

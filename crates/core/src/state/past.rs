@@ -32,7 +32,7 @@ pub(super) struct Log {
     pub(super) rule: usize,
     /// The number of the log's entries, not counting what is under them.
     pub(super) entries: u64,
-    /// When the log's oldest entry passes the rule's age.
+    /// When the log's oldest entry has passed the rule's age by an eighth.
     pub(super) due: Time,
 }
 

@@ -150,7 +150,7 @@ impl Committed {
         }
     }
 
-    /// Counts an entry less for the log of `path`, if it was a log entry.
+    /// Reduces the entry count of the log that `path` belongs to, if `path` is a log entry.
     fn uncount(&mut self, path: &Path) {
         if !self.logs.is_empty()
             && LogKey::of(path).is_some()

@@ -102,7 +102,8 @@ impl State {
     /// If there are already as many sessions as allowed, a session in its grace that owns nothing
     /// ends to make room: the one that left first.
     ///
-    /// # Errors [`Code::TooManySessions`].
+    /// # Errors
+    /// [`Code::TooManySessions`].
     pub fn open_session(
         &mut self,
         now: Time,

@@ -139,8 +139,9 @@ impl Feed {
 
     /// Adds a subscription; [`Feed::poll`] then refreshes it.
     ///
-    /// # Errors [`Code::SubInUse`] if the number is in use; [`Code::TooManySubscriptions`] if a
-    /// limit on the number of subscriptions or on the size of their views would be passed.
+    /// # Errors
+    /// [`Code::SubInUse`] if the number is in use; [`Code::TooManySubscriptions`] if a limit on the
+    /// number of subscriptions or on the size of their views would be passed.
     pub fn subscribe(&mut self, sub: &Sub, now: &Snapshot) -> Result<(), Refusal> {
         if self.subs.contains(sub.sub) {
             let message = format!("subscription {} is there already", sub.sub);
@@ -171,7 +172,8 @@ impl Feed {
 
     /// Ends a subscription. Returns what the caller has to take out of the index, if anything.
     ///
-    /// # Errors [`Code::NoSuchSub`].
+    /// # Errors
+    /// [`Code::NoSuchSub`].
     pub fn unsubscribe(&mut self, sub: u32) -> Result<Option<Interest>, Refusal> {
         let gone = self.subs.remove(sub).ok_or_else(|| no_such(sub))?;
         self.leave_out(sub);

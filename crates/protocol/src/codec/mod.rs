@@ -80,21 +80,24 @@ impl Codec {
 
     /// Decodes a client's frame.
     ///
-    /// # Errors See [`DecodeError`]. Nothing of a frame with an error is used.
+    /// # Errors
+    /// See [`DecodeError`]. Nothing of a frame with an error is used.
     pub fn decode_client(self, bytes: &[u8]) -> Result<ClientFrame, DecodeError> {
         decode(self.source(bytes)?, frames::CLIENT_OPS, frames::get_client)
     }
 
     /// Decodes a client's frame from a text message, which is known to be UTF-8.
     ///
-    /// # Errors As for [`Codec::decode_client`].
+    /// # Errors
+    /// As for [`Codec::decode_client`].
     pub fn decode_client_text(text: &str) -> Result<ClientFrame, DecodeError> {
         decode(Source::Json(text), frames::CLIENT_OPS, frames::get_client)
     }
 
     /// Decodes a broker's frame.
     ///
-    /// # Errors See [`DecodeError`].
+    /// # Errors
+    /// See [`DecodeError`].
     pub fn decode_server(self, bytes: &[u8]) -> Result<ServerFrame, DecodeError> {
         let read = decode(self.source(bytes)?, frames::SERVER_OPS, frames::get_server);
         // There was no request; and the field in the place of `id` is not always an `id`.
