@@ -1,22 +1,23 @@
-//! How long to wait before the next attempt.
+//! How long to wait before the next attempt to connect.
 
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// The longest wait that a broker can ask for: who was told to come back in a thousand years by a
-/// mistake comes back before.
+/// The longest wait that a broker can ask for. If a broker asks for a thousand years by mistake,
+/// the client comes back before that.
 const ASKED_MOST: Duration = Duration::from_secs(86_400);
 
-/// The wait that a broker asks for, up to a day: it has spread its clients itself. A wait of zero
-/// is none that anybody asked for: all would come back at once, for ever.
+/// Returns the wait that a broker asks for, up to a day. There is no jitter, because the broker has
+/// spread its clients itself. A wait of zero does not count: with it all clients would come back at
+/// once, for ever.
 pub(crate) fn as_asked(wait: Option<Duration>) -> Option<Duration> {
     wait.filter(|wait| !wait.is_zero()).map(|wait| wait.min(ASKED_MOST))
 }
 
-/// Exponential backoff with full jitter: each wait is random between nothing and a bound that
-/// doubles, so that clients which lost their broker together do not come back together.
+/// Exponential backoff with full jitter: each wait is a random time below a bound that doubles. So
+/// clients that lost their broker together do not come back together.
 #[derive(Debug)]
 pub struct Backoff {
     base: Duration,
@@ -26,13 +27,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits of up to `base`, then up to twice that, and so on, up to `cap`. The same `seed` gives
+    /// Waits of up to `base`, then up to twice that, and so on up to `cap`. The same `seed` gives
     /// the same waits.
     pub fn new(base: Duration, cap: Duration, seed: u64) -> Backoff {
         Backoff { base, cap, failures: 0, random: StdRng::seed_from_u64(seed) }
     }
 
-    /// The next wait; one that the broker asked for is kept to.
+    /// Returns the next wait. If the broker `asked` for one, that is the wait.
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
         let bound = self.base.saturating_mul(1u32 << self.failures.min(30)).min(self.cap);
         self.failures = self.failures.saturating_add(1);

@@ -1,4 +1,4 @@
-//! What happens to a mirror, in order, for an application that reads it at its own pace.
+//! The events of a mirror, in order, for an application that reads them at its own pace.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -14,33 +14,37 @@ use crate::event::Event;
 use crate::gaps::Gaps;
 use crate::mirror::{Difference, Snapshot};
 
-/// So many events wait for the application, then they are folded: enough for a burst.
+/// How many events wait for the application before further ones are folded. This is enough for a
+/// burst.
 const EVENTS: usize = 256;
-/// As [`EVENTS`], for the changes in them.
+/// As [`EVENTS`], but for the number of changes in the waiting events.
 const CHANGES: usize = 16 * 1024;
 
 /// The events of one mirror, from [`crate::Mirror::changes`].
 ///
-/// Nothing is lost and nothing grows without bound when they are read slowly: what has not been
-/// read is folded into one [`Event::Delta`] or [`Event::Fresh`], which costs no more than what
-/// differs. Only signals are dropped then, and heartbeats. That there is no connection now comes
-/// behind what changed: who shows whether a mirror is live goes by the last event. That the session
-/// was lost is told by an [`Event::Online`] that is not `resumed`, whatever came behind it. The
-/// connection, and other mirrors, never wait for a slow reader.
+/// If you read them slowly, they are folded, not dropped. Events that wait beyond a limit are
+/// folded into one [`Event::Delta`] or [`Event::Fresh`], whose size is that of what differs. Only
+/// signals and heartbeats are dropped. The connection and other mirrors never wait for a slow
+/// reader.
+///
+/// Among folded events, [`Event::Offline`] comes after the changes if there is no connection now.
+/// So the last event says whether the mirror is live. The loss of a session is always reported, by
+/// an [`Event::Online`] that is not `resumed`, whatever came after it.
 #[derive(Debug)]
 #[must_use = "it tells nothing until it is asked"]
 pub struct Changes {
     feed: Arc<Feed>,
     ready: VecDeque<Item>,
     position: Snapshot,
-    /// The mirror as of the event before the last one that was taken.
+    /// The mirror before the last event that was taken.
     before: Snapshot,
     ended: bool,
-    /// Told to who keeps the mirror.
+    /// Tells the keeper of the mirror how far this reader has come; `None` if the mirror is not
+    /// kept.
     place: Option<Arc<Place>>,
 }
 
-/// How far a reader is: the mirror as of the last event that it is done with.
+/// How far a reader has come: the mirror as of the last event that the reader has dealt with.
 #[derive(Debug)]
 pub(crate) struct Place {
     at: Mutex<Snapshot>,
@@ -64,7 +68,7 @@ impl Place {
 
 type Item = (Event, Snapshot);
 
-/// Where the driver puts events, and [`Changes`] takes them.
+/// The queue between the driver, which adds events, and [`Changes`], which takes them.
 #[derive(Debug)]
 pub(crate) struct Feed {
     inner: Mutex<Inner>,
@@ -72,20 +76,22 @@ pub(crate) struct Feed {
 
 #[derive(Debug)]
 struct Inner {
-    /// What was before the reader began, folded, with the mirror behind it; comes before the queue.
+    /// What happened before the reader began, folded, with the mirror after it. It comes before the
+    /// queue.
     past: Option<(Behind, Snapshot)>,
     queue: VecDeque<Item>,
-    /// In the events of `queue`.
+    /// The number of changes in the events of `queue`.
     changes: usize,
-    /// What comes behind the queue, folded.
+    /// What comes after the queue, folded.
     behind: Option<Behind>,
-    /// The mirror as of the last event that was put in.
+    /// The mirror as of the last event that was added.
     last: Snapshot,
-    /// Who waits for more.
+    /// Wakes the reader that waits for more.
     waker: Option<Waker>,
 }
 
-/// Events folded. Starts when the queue is full; ends when the application has read it.
+/// Folded events. Folding begins when the queue is full, and ends when the application has taken
+/// the queue.
 #[derive(Debug)]
 struct Behind {
     from: Snapshot,
@@ -93,7 +99,7 @@ struct Behind {
     gaps: Gaps,
     trouble: Option<Event>,
     link: Option<Event>,
-    /// Whether another session has begun.
+    /// Whether a session was lost and another one has begun.
     lost: bool,
     ended: Option<Event>,
 }
@@ -104,8 +110,8 @@ impl Changes {
         Changes { feed, ready: VecDeque::new(), position, before, ended: false, place }
     }
 
-    /// The next event; `None` behind [`Event::Ended`]. Nothing is lost when this is dropped before
-    /// it is done.
+    /// Waits for the next event and returns it. Returns `None` after [`Event::Ended`]. Nothing is
+    /// lost if the future is dropped before it is done.
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|context| self.poll(context)).await
     }
@@ -114,21 +120,22 @@ impl Changes {
         let mut event = self.try_next();
         if event.is_none() && !self.ended {
             self.feed.lock().waker = Some(context.waker().clone());
-            // What came before that wakes nobody.
+            // An event that came before the waker was set has woken nobody.
             event = self.try_next();
         }
         if event.is_none() && !self.ended { Poll::Pending } else { Poll::Ready(event) }
     }
 
-    /// The next event, when there is one now.
+    /// Returns the next event, if there is one now.
     pub fn try_next(&mut self) -> Option<Event> {
         if self.ready.is_empty() {
             self.ready = self.feed.take();
         }
         let next = self.ready.pop_front();
         if let Some(place) = &self.place {
-            // Who asks for the next one is done with those before. A revision at which nothing
-            // changed makes no event, but the cookie follows it.
+            // Asking for the next event means that the reader has dealt with the ones before. If
+            // nothing changed at a revision, there is no event, but the cookie follows the
+            // revision.
             let at = if next.is_none() { self.feed.idle() } else { None };
             place.set(at.as_ref().unwrap_or(&self.position));
         }
@@ -138,27 +145,28 @@ impl Changes {
         Some(event)
     }
 
-    /// The mirror as of the last event that was taken, with its cookie: what is to be saved once
-    /// that event has been dealt with. [`crate::Mirror::snapshot`] may be ahead of it.
+    /// Returns the mirror as of the last event that was taken, with its cookie. This is what to
+    /// save once you have dealt with that event. [`crate::Mirror::snapshot`] may be ahead of it.
     pub fn snapshot(&mut self) -> Snapshot {
         if self.ready.is_empty()
             && let Some(last) = self.feed.idle()
         {
-            // A revision at which nothing changed makes no event, but the cookie follows it.
+            // If nothing changed at a revision, there is no event, but the cookie follows the
+            // revision.
             self.position = last;
         }
         self.position.clone()
     }
 
-    /// What the last event that was taken has changed, with the entries of before: one for each
-    /// path, in path order. Empty when that event changed nothing. Costs about what differs, and
-    /// nothing where it is not asked for.
+    /// Returns what the last event that was taken has changed, with the entries before and after
+    /// it: one difference for each path, in path order. Empty if that event changed nothing. Costs
+    /// about as much as what differs, and nothing if you do not call it.
     pub fn differences(&self) -> Vec<Difference> {
         self.position.differences(&self.before)
     }
 }
 
-/// The same events, for what takes streams.
+/// The same events, as a stream.
 impl Stream for Changes {
     type Item = Event;
 
@@ -168,7 +176,7 @@ impl Stream for Changes {
 }
 
 impl Drop for Changes {
-    /// Who keeps the mirror waits for this reader no more.
+    /// The keeper of the mirror no longer waits for this reader.
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
             let moved = place.moved.clone();
@@ -179,7 +187,8 @@ impl Drop for Changes {
 }
 
 impl Feed {
-    /// A feed for one who knows `initial`, of a mirror that `past` has brought to `last`.
+    /// A feed for a reader who knows `initial`, of a mirror that the events in `past` have brought
+    /// to `last`.
     pub(crate) fn new(
         initial: Snapshot,
         last: Snapshot,
@@ -196,7 +205,7 @@ impl Feed {
         Feed { inner: Mutex::new(inner) }
     }
 
-    /// Something happened; `None`: only the revision moved.
+    /// Adds an event. `None`: only the revision moved.
     pub(crate) fn push(&self, event: Option<Event>, snapshot: &Snapshot) {
         let mut inner = self.lock();
         let before = std::mem::replace(&mut inner.last, snapshot.clone());
@@ -227,7 +236,7 @@ impl Feed {
         }
     }
 
-    /// The mirror now, when nothing waits to be taken.
+    /// Returns the mirror as it is now, if no event waits to be taken.
     fn idle(&self) -> Option<Snapshot> {
         let inner = self.lock();
         let waits = inner.past.is_some() || !inner.queue.is_empty() || inner.behind.is_some();
@@ -268,7 +277,7 @@ impl Behind {
         Behind { from, fresh: false, gaps, trouble: None, link: None, lost: false, ended: None }
     }
 
-    /// `before`, `now`: the mirror before it and behind it.
+    /// Folds an event in. `before` and `now` are the mirror before and after the event.
     fn fold(&mut self, event: Event, before: &Snapshot, now: &Snapshot) {
         self.gaps.fold(&event, before, now);
         match &event {
@@ -289,19 +298,20 @@ impl Behind {
         }
     }
 
-    /// The events that it comes to.
+    /// Returns the events that the folded ones amount to.
     fn unfold(self, now: Snapshot) -> VecDeque<Item> {
-        // What comes before the change is dated before it.
+        // Events that come before the change carry the mirror as it was before the change.
         let mut before = self.from.clone();
         if matches!(self.trouble, Some(Event::Corrupt { .. } | Event::Broken { .. })) {
             before.cookie = None;
         }
-        // That it is offline was so behind all of this, and is so still.
+        // If the last event about the connection is `Offline`, it was after all the changes, and
+        // still holds.
         let (offline, online) = match self.link {
             Some(Event::Offline { .. }) => (self.link, false),
             link => (None, link.is_some()),
         };
-        // What went with a session does not come back with the next connection.
+        // What is gone with a session does not come back when the next connection is resumed.
         let resumed = !self.lost;
         let online = (online || self.lost).then_some(Event::Online { resumed });
         let told = self.trouble.into_iter().chain(online);
@@ -392,7 +402,8 @@ mod tests {
         LogKey { rev: Revision::new(n).unwrap(), index: 0 }
     }
 
-    /// The entries of `/log` that were appended at these revisions, as of `rev` in a history.
+    /// The log `/log` as of `rev` in a history, with the entries that were appended at these
+    /// revisions.
     fn log(epoch: u128, rev: u64, appended: &[u64]) -> Snapshot {
         let cookie = Cookie { epoch: Epoch(epoch), ..at(rev).cookie().unwrap() };
         let entry = |n: &u64| {
@@ -402,8 +413,8 @@ mod tests {
         Snapshot::saved(cookie, appended.iter().map(entry))
     }
 
-    /// What one who knows `from` and does not read is told of all this, each with the mirror behind
-    /// it.
+    /// Returns what a reader who knows `from` and does not read gets for all these events, each
+    /// given with the mirror after it.
     fn folded(from: &Snapshot, all: impl IntoIterator<Item = (Event, Snapshot)>) -> Vec<Event> {
         let feed = Arc::new(Feed::new(from.clone(), from.clone(), []));
         let mut changes = Changes::new(feed.clone(), from.clone(), None);
@@ -415,7 +426,7 @@ mod tests {
         told.skip(EVENTS).collect()
     }
 
-    /// One that takes `/log` up to the key at `to`.
+    /// A trim of `/log` up to the key at `to`.
     fn trim(to: u64, gap: bool) -> Event {
         let act = Act::Trim { to: key(to), gap };
         let change = Change { path: Path::parse("/log").unwrap(), rev: key(to).rev, act };
@@ -429,20 +440,20 @@ mod tests {
     #[test]
     fn a_log_has_a_gap_where_what_was_never_seen_is_gone() {
         let known = log(1, 5, &[1, 2, 3]);
-        // All that goes was there, though the key is above all of it.
+        // All trimmed entries were known, though the key is above them all.
         let told = folded(&known, [(delta(6), known.clone()), (trim(8, false), log(1, 8, &[]))]);
         assert!(gaps(&told).is_empty(), "{told:?}");
-        // One came meanwhile and went.
+        // An entry came meanwhile and was trimmed.
         let more = log(1, 7, &[1, 2, 3, 7]);
         let told = folded(&known, [(delta(7), more.clone()), (trim(8, false), log(1, 8, &[]))]);
         assert_eq!(gaps(&told), ["/log"]);
-        // It came, and stays.
+        // An entry came and stays.
         let told = folded(&known, [(delta(7), more), (trim(6, false), log(1, 8, &[7]))]);
         assert!(gaps(&told).is_empty(), "{told:?}");
-        // The broker knows of others that the mirror never had.
+        // The broker knows of entries that the mirror never had.
         let told = folded(&known, [(trim(3, true), log(1, 8, &[]))]);
         assert_eq!(gaps(&told), ["/log"]);
-        // What came and went in one step.
+        // An entry came and was trimmed in one step.
         let put = log(1, 7, &[7]).entries().next().unwrap();
         let Event::Delta { changes, .. } = trim(8, false) else { panic!("a delta") };
         let changes = [put].into_iter().chain(changes.iter().cloned()).collect();
@@ -453,12 +464,12 @@ mod tests {
     #[test]
     fn what_another_history_has_brought_was_never_seen() {
         let known = log(1, 9, &[1, 2]);
-        // Of this one the revisions are below those that are known.
+        // The revisions of this history are below the known ones.
         let other = log(2, 5, &[3]);
         let fresh = Event::Fresh { rev: other.rev(), changes: other.since(&known).into() };
         let told = folded(&known, [(fresh, other), (trim(6, false), log(2, 6, &[]))]);
         assert_eq!(gaps(&told), ["/log"]);
-        // Or it has another one at the key of one that is known.
+        // Or this history has another entry at the key of a known one.
         let mut other = log(2, 9, &[1, 2]);
         let path = Path::parse(&format!("/log/{}", key(2))).unwrap();
         other.entries.get_mut(&path).unwrap().value = Some(Value::text("y"));
@@ -470,7 +481,7 @@ mod tests {
     #[test]
     fn what_was_known_is_no_gap_when_the_mirror_starts_from_nothing() {
         let undated = Snapshot { cookie: None, ..log(1, 9, &[1, 2]) };
-        // The folding begins before the mirror is distrusted, or behind that.
+        // The folding begins before the mirror is distrusted, or after that.
         for from in [&log(1, 9, &[1, 2]), &undated] {
             let told = |fresh: Snapshot| {
                 let changes = fresh.since(from).into();
@@ -479,9 +490,9 @@ mod tests {
                 let first = (Event::Online { resumed: true }, undated.clone());
                 folded(from, [first, fresh, gone])
             };
-            // Somebody has deleted one meanwhile; then the other one is trimmed.
+            // Somebody has deleted one entry meanwhile; then the other one is trimmed.
             assert!(gaps(&told(log(1, 10, &[2]))).is_empty());
-            // What is new is a gap.
+            // A trim of a new entry is a gap.
             assert_eq!(gaps(&told(log(1, 10, &[1, 2, 10]))), ["/log"]);
         }
     }
@@ -518,7 +529,7 @@ mod tests {
         let past = Event::Fresh { rev: at(2).rev(), changes: Arc::default() };
         let feed = Arc::new(Feed::new(Snapshot::default(), at(2), [past]));
         let mut changes = Changes::new(feed.clone(), Snapshot::default(), None);
-        // Only the revision moves: the past is told as of then.
+        // Only the revision moves: the past is reported as of then.
         feed.push(None, &at(3));
         assert_eq!(changes.snapshot().rev(), Revision::ZERO);
         let path = Path::parse("/s").unwrap();
@@ -567,7 +578,7 @@ mod tests {
     #[test]
     fn what_a_refresh_from_nothing_brings_back_is_not_trimmed_by_what_was_before() {
         let (known, gone) = (log(1, 5, &[1, 2, 3]), log(1, 7, &[]));
-        // The broker comes back from a backup: another history.
+        // The broker comes back from a backup: this is another history.
         let back = log(2, 5, &[1, 2, 3]);
         let refreshing = Event::Refreshing { kind: RefreshKind::Full, why: Reason::Epoch };
         let fresh = Event::Fresh { rev: back.rev(), changes: back.since(&gone).into() };

@@ -1,4 +1,4 @@
-//! The application's side of a connection.
+//! The client: the application's handle to one connection.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,10 +27,13 @@ use crate::shared::Shared;
 use crate::status::Statuses;
 use crate::transport;
 
-/// A client of one broker. Clones are handles to the same one, for any number of tasks; when the
-/// last one is dropped, mirrors included, it closes as [`Client::close`] does, but nobody waits for
-/// that: a `main` that ends then takes the runtime along, with what was asked and not sent yet, and
-/// with the last save of what is kept. So `client.close().await` comes first.
+/// A client of one broker. Clones are handles to the same client, and any number of tasks can use
+/// them.
+///
+/// Call `client.close().await` at the end. When the last clone is dropped and its mirrors are
+/// dropped, too, the client closes as with [`Client::close`], but nobody waits for that. If `main`
+/// then returns, the runtime ends, and with it the requests that were not sent yet and the last
+/// save of mirrors that are kept.
 #[derive(Clone, Debug)]
 #[must_use = "a client closes when it is dropped"]
 pub struct Client {
@@ -39,27 +42,27 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Inner {
-    /// What it runs on, wherever it is used.
+    /// The runtime of the client's tasks, whatever runtime the caller is on.
     runtime: Handle,
     commands: mpsc::UnboundedSender<Command>,
     room: Arc<Semaphore>,
     queue_bytes: u32,
     request_timeout: Duration,
     status: watch::Receiver<Status>,
-    /// What was asked is about this one, however long it waits.
+    /// The history of the last `welcome`. A request is about this history, however long it waits.
     history: watch::Receiver<Option<History>>,
     last_sub: AtomicU32,
     mirrors: Mutex<Vec<Weak<Shared>>>,
-    /// Of the mirrors those that somebody keeps still.
+    /// The mirrors that are still being kept in files.
     kept: Mutex<Vec<Arc<Shared>>>,
 }
 
 impl Client {
-    /// Connects, and waits for the broker's `welcome`.
+    /// Creates a client and waits for the broker's `welcome`.
     ///
     /// # Errors
-    /// With [`crate::Reconnect::Always`] only what retrying does not help against, otherwise
-    /// whatever the first attempt fails with.
+    /// With [`crate::Reconnect::Always`], only an error against which retrying does not help.
+    /// Otherwise whatever the first attempt fails with.
     ///
     /// # Panics
     /// As [`Client::start`].
@@ -72,16 +75,18 @@ impl Client {
         }
     }
 
-    /// Begins to connect and returns at once; what is asked meanwhile waits for the connection.
-    /// Where there is no broker at first it ends, as [`Client::connect`] fails, unless it is to
-    /// connect again [`Always`](crate::Reconnect::Always). The client runs on the runtime that this
-    /// is called in, and ends with it; it can be used from any thread and executor.
+    /// Creates a client and returns at once. What you request meanwhile waits for the connection.
+    /// If there is no broker at first, the client ends with the error with which
+    /// [`Client::connect`] would fail, unless you set
+    /// [`Reconnect::Always`](crate::Reconnect::Always). The client runs on the tokio runtime in
+    /// which you call `start`, and ends with that runtime. You can use the client from any thread
+    /// and executor.
     ///
     /// # Errors
-    /// When the URL is not one of a broker, or the label cannot be.
+    /// If the URL is not one of a broker, or the label is not allowed.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with I/O and time.
+    /// Outside a tokio runtime with I/O and time.
     pub fn start(options: Options) -> Result<Client, ConnectError> {
         if options.label.as_deref().is_some_and(|label| !session::is_label(label)) {
             let message = "label is 1 to 31 of A-Z a-z 0-9 _ -";
@@ -112,20 +117,21 @@ impl Client {
         })
     }
 
-    /// How the client stands.
+    /// Returns the state of the connection.
     pub fn status(&self) -> Status {
         self.inner.status.borrow().clone()
     }
 
-    /// How the client stands, now and whenever that changes.
+    /// Returns the states of the connection: the one of now, then each change.
     pub fn statuses(&self) -> Statuses {
         Statuses::new(self.inner.status.clone())
     }
 
-    /// Waits until it stands so: `client.until(|status| matches!(status, Status::Online(_)))`.
+    /// Waits until `is` returns true for the state of the connection: `client.until(|status|
+    /// matches!(status, Status::Online(_)))`.
     ///
     /// # Errors
-    /// [`Error::Closed`] when it has ended instead.
+    /// [`Error::Closed`] if the client has ended without reaching such a state.
     pub async fn until(&self, is: impl Fn(&Status) -> bool) -> Result<Status, Error> {
         let mut statuses = self.statuses();
         while let Some(status) = statuses.next().await {
@@ -136,7 +142,7 @@ impl Client {
         Err(self.closed(None))
     }
 
-    /// Puts `value` at `path`. See [`Put`] for conditions and a time to live.
+    /// Puts `value` at `path`. See [`Put`] for a condition, a time to live and ephemeral entries.
     ///
     /// # Errors
     /// See [`Error`].
@@ -144,7 +150,7 @@ impl Client {
         self.write(Put::new(path, value)).await
     }
 
-    /// Appends `value` to the log at `path`; the answer has the path that the broker assigned.
+    /// Appends `value` to the log at `path`. [`Done::paths`] has the path that the broker assigned.
     ///
     /// # Errors
     /// See [`Error`].
@@ -160,7 +166,7 @@ impl Client {
         self.write(Delete::new(path)).await
     }
 
-    /// Drops everything at and under `path`.
+    /// Deletes everything at and under `path`.
     ///
     /// # Errors
     /// See [`Error`].
@@ -168,7 +174,7 @@ impl Client {
         self.write(DropTree::new(path)).await
     }
 
-    /// Trims the log at `path` up to and including `to`.
+    /// Deletes the entries of the log at `path` up to and including `to`.
     ///
     /// # Errors
     /// See [`Error`].
@@ -176,18 +182,20 @@ impl Client {
         self.write(Trim::new(path, to)).await
     }
 
-    /// Commits a transaction.
+    /// Commits several writes as one, all or nothing.
     ///
     /// # Errors
-    /// See [`Error`]; [`Code::Conflict`] when a condition does not hold.
+    /// See [`Error`]. [`Code::Conflict`] if a condition does not hold.
     pub async fn txn(&self, txn: Txn) -> Result<Done, Error> {
         self.write(txn).await
     }
 
-    /// Writes, and waits for the answer. A write that was sent and whose answer was lost is sent
-    /// again until it has one, and takes effect once. So it is with [`Client::put`] and all others:
-    /// nothing is asked before the future is polled, nor where it is dropped while it waits for
-    /// room in the queue; dropping it later does not take the write back.
+    /// Writes, and waits for the answer. If the answer is lost with the connection, the client
+    /// sends the write again until it is answered. The write takes effect once.
+    ///
+    /// As with [`Client::put`] and all other requests, nothing is requested before the future is
+    /// polled, or if it is dropped while it waits for room in the queue. To drop it later does not
+    /// take the write back.
     ///
     /// # Errors
     /// See [`Error`].
@@ -195,21 +203,22 @@ impl Client {
         self.enqueue(write).await?.await
     }
 
-    /// Waits for room in the queue, at most [`Options::request_timeout`], puts the write there, and
-    /// returns without its answer: so one task can have thousands on their way, in their order.
-    /// Nothing is asked before it is polled; what is in the queue stays there, also when the
-    /// [`Pending`] is dropped.
+    /// Puts a write into the queue and returns a [`Pending`], a future of its answer, so that one
+    /// task can have thousands of writes on their way, in their order. Waits for room in the queue,
+    /// at most [`Options::request_timeout`]. Nothing is requested before the future of `enqueue` is
+    /// polled. A write that is in the queue stays there, even if the [`Pending`] is dropped.
     ///
     /// # Errors
-    /// When there was no room in time, or the client has ended.
+    /// If there was no room in time, or the client has ended.
     pub async fn enqueue(&self, write: impl Into<Write>) -> Result<Pending<Done>, Error> {
         let Write(frame) = write.into();
         let of = self.history_of(&frame);
         self.ask(frame, of, done).await
     }
 
-    /// As [`Client::enqueue`] without waiting: the write is in the queue when this returns, and
-    /// stays there also when the [`Pending`] is dropped, or the answer is [`Error::QueueFull`].
+    /// Puts a write into the queue, as [`Client::enqueue`] does, but does not wait for room. The
+    /// write is in the queue when `submit` returns, and stays there even if the [`Pending`] is
+    /// dropped. If there is no room, the [`Pending`] fails with [`Error::QueueFull`].
     pub fn submit(&self, write: impl Into<Write>) -> Pending<Done> {
         let Write(frame) = write.into();
         let permit = self.inner.room.clone().try_acquire_many_owned(self.weight(&frame));
@@ -224,18 +233,18 @@ impl Client {
         }
     }
 
-    /// Sends a signal to those who are there; the answer says that the broker has it. Without a
-    /// connection it waits for one, as a write does: one that must not come late is sent while the
-    /// client is online only.
+    /// Sends a signal to the subscribers that are connected now. The answer says that the broker
+    /// has the signal. Without a connection the signal waits for one, as a write does, and arrives
+    /// that much later. If a signal must not come late, send it only while the client is online.
     ///
     /// # Errors
-    /// See [`Error`]; it is never sent twice.
+    /// See [`Error`]. A signal is never sent twice.
     pub async fn signal(&self, path: Path, value: Value) -> Result<(), Error> {
         let frame = ClientFrame::Signal(SendSignal { id: Some(0), path, value });
         self.ask(frame, None, ok).await?.await
     }
 
-    /// The entry at `path`, if there is one.
+    /// Reads the entry at `path` from the broker. Returns `None` if there is no entry.
     ///
     /// # Errors
     /// See [`Error`].
@@ -243,7 +252,8 @@ impl Client {
         Ok(self.get_many(vec![path]).await?.entries.pop())
     }
 
-    /// The entries at `paths`, all at one revision; what is absent is missing.
+    /// Reads the entries at `paths` from the broker, all at one revision. Paths without an entry
+    /// are left out.
     ///
     /// # Errors
     /// See [`Error`].
@@ -251,7 +261,7 @@ impl Client {
         self.ask(ClientFrame::Get(Get { id: 0, paths }), None, found).await?.await
     }
 
-    /// A page of entries.
+    /// Reads one page of entries from the broker. See [`List`].
     ///
     /// # Errors
     /// See [`Error`].
@@ -259,7 +269,7 @@ impl Client {
         self.ask(ClientFrame::List(list.0), None, found).await?.await
     }
 
-    /// Tells the broker another token, for now and, when it has taken it, for later connections.
+    /// Gives the broker a later token. Once the broker has taken it, later connections use it, too.
     ///
     /// # Errors
     /// See [`Error`].
@@ -267,9 +277,9 @@ impl Client {
         self.ask(ClientFrame::Auth(Auth { id: 0, token }), None, ok).await?.await
     }
 
-    /// Starts a live copy of what `view` sees. Make its patterns with [`crate::Pattern::written`],
-    /// which refuses `user-*`: with one that has such a segment the mirror ends at once, with
-    /// [`Code::BadPattern`].
+    /// Starts a live copy of what `view` sees. Make the patterns of the view with
+    /// [`crate::Pattern::written`], which refuses a `*` inside a segment, as in `user-*`. A mirror
+    /// whose view has such a pattern ends at once with [`Code::BadPattern`].
     pub fn mirror(&self, view: View, options: MirrorOptions) -> Mirror {
         let MirrorOptions { sub: options, saved, keep } = options;
         let sub = self.inner.last_sub.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
@@ -293,16 +303,17 @@ impl Client {
         Mirror::new(self.clone(), shared)
     }
 
-    /// Does what was asked before, then ends the session at once, with its ephemeral entries, and
-    /// the client with it. Without a connection, also while it is still connecting, what was asked
-    /// is not done: it fails with [`Error::Closed`], which says whether it was sent. Returns when
-    /// that is done, or cannot be, and mirrors that are kept are saved.
+    /// Ends the client and its session. Its ephemeral entries are deleted now. With a connection,
+    /// earlier requests are done first. Without one, also while the client is still connecting,
+    /// they are not done and fail with [`Error::Closed`], which says whether they were sent.
+    /// Returns when the client has ended and the last save of each mirror that is kept has
+    /// succeeded or failed.
     pub async fn close(self) {
         self.end(true).await;
     }
 
-    /// As [`Client::close`], but the session lives on for its grace: the broker keeps its ephemeral
-    /// entries that long.
+    /// Ends the client as [`Client::close`] does, but the session lives on for its grace: the
+    /// broker keeps the client's ephemeral entries that long.
     pub async fn leave(self) {
         self.end(false).await;
     }
@@ -310,19 +321,20 @@ impl Client {
     async fn end(self, bye: bool) {
         let (done, ended) = oneshot::channel();
         if self.send(Command::Close { bye, done }).is_ok() {
-            // An error means that it has ended.
+            // An error means that the client has ended already.
             let _ = ended.await;
         }
-        // They stay there: somebody else may be closing as well, also when this is dropped.
+        // The mirrors stay in the list: another clone may be closing at the same time, and this
+        // future may be dropped before it is done.
         let kept = self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for mirror in kept {
             mirror.finish();
-            // `Mirror::keep_error` says it.
+            // `Mirror::keep_error` reports the error.
             let _ = mirror.released().await;
         }
     }
 
-    /// Commits a transaction that is about this history, and no other.
+    /// Commits a transaction that is about the history `of`. It is sent in no other history.
     pub(crate) async fn txn_of(&self, txn: Txn, of: Option<Epoch>) -> Result<Done, Error> {
         let Write(frame) = txn.into();
         self.ask(frame, of, done).await?.await
@@ -337,7 +349,7 @@ impl Client {
         let room = self.inner.room.clone().acquire_many_owned(self.weight(&frame));
         let after = self.inner.request_timeout;
         let permit = {
-            // Who asks may be on no runtime.
+            // The caller may be on no runtime.
             let _entered = self.inner.runtime.enter();
             tokio::time::timeout(after, room)
         };
@@ -360,8 +372,9 @@ impl Client {
         Ok(Pending { answer, take, sent })
     }
 
-    /// What a write is about: the history of now, or that which a mirror still shows where it names
-    /// a revision.
+    /// Returns the history that a write is about. If the write names a revision and a mirror near
+    /// its paths shows another history than the present one, this is the mirror's history: the
+    /// application read the revision there. Otherwise it is the present history.
     fn history_of(&self, frame: &ClientFrame) -> Option<Epoch> {
         let now = self.history().map(|history| history.epoch);
         let named = of_history(frame);
@@ -377,7 +390,7 @@ impl Client {
         shown.next().or(now)
     }
 
-    /// The broker's, and what was done in it.
+    /// Returns the broker's present history, and how far this client's writes in it are done.
     pub(crate) fn history(&self) -> Option<History> {
         *self.inner.history.borrow()
     }
@@ -390,7 +403,8 @@ impl Client {
         self.inner.commands.send(command).map_err(|_| self.closed(None))
     }
 
-    /// It has ended; `sent`: of a request.
+    /// Returns the error for a client that has ended. `sent` is given if the error is about a
+    /// request.
     pub(crate) fn closed(&self, sent: Option<Sent>) -> Error {
         let why = match &*self.inner.status.borrow() {
             Status::Ended { error } => error.clone(),
@@ -412,21 +426,21 @@ fn ok(reply: Reply) -> Option<()> {
     matches!(reply, Reply::Ok).then_some(())
 }
 
-/// A request that is on its way: a future of its answer, whether it is polled or not. Dropping it
-/// does not take the request back.
+/// The answer to a request that is on its way, as a future. The request goes on whether you poll
+/// this or not. Dropping it does not take the request back.
 #[derive(Debug)]
 #[must_use = "the answer may be an error"]
 pub struct Pending<T> {
     answer: oneshot::Receiver<Result<Reply, Error>>,
     take: fn(Reply) -> Option<T>,
-    /// What is said of it when nobody is there any more who knows.
+    /// What the error says about the request if the client's task is gone and nobody knows more.
     sent: Sent,
 }
 
 impl<T> Pending<T> {
     fn failed(error: Error, take: fn(Reply) -> Option<T>) -> Pending<T> {
         let (reply, answer) = oneshot::channel();
-        // The other end is right here.
+        // Cannot fail: the receiver is still here.
         let _ = reply.send(Err(error));
         Pending { answer, take, sent: Sent::Never }
     }
@@ -437,13 +451,13 @@ impl<T> Future for Pending<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
-        // Nobody knows what became of it.
+        // The client's task is gone: nobody knows what became of the request.
         let reply = answer.unwrap_or_else(|_| {
             let why = Some(Arc::new(ConnectError::Lost(GONE.to_owned())));
             Err(Error::Closed { why, sent: Some(self.sent) })
         })?;
         Poll::Ready((self.take)(reply).ok_or_else(|| {
-            // A write may have happened: it is not to be asked again.
+            // A write may have happened, so it must not be requested again.
             let message = "the broker answered something else than was asked";
             Error::Refused(Refusal::new(Code::OutcomeUnknown, message))
         }))

@@ -1,4 +1,4 @@
-//! The task that joins a session with a socket and a clock.
+//! The task that connects a session with a socket and a clock.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -21,18 +21,18 @@ use crate::session::{Effect, Reply, Session, SubOptions};
 use crate::shared::Shared;
 use crate::transport::{Link, Target, Turn};
 
-/// So many commands are taken before the socket has its turn.
+/// How many commands are taken before the socket has its turn.
 const BATCH: usize = 256;
 
-/// The broker's history, by its last `welcome`.
+/// The broker's history, from its last `welcome`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct History {
     pub(crate) epoch: Epoch,
-    /// The highest revision at which the application was told that something is done.
+    /// The highest revision at which the application was told that a write is done.
     pub(crate) done: Revision,
 }
 
-/// What the application wants.
+/// What the application asks of the driver.
 #[derive(Debug)]
 pub(crate) enum Command {
     Request {
@@ -63,7 +63,7 @@ pub(crate) enum Command {
     },
 }
 
-/// A connection, with the token that was asked for.
+/// An attempt to connect; its result has the token that the application's function gave.
 type Connecting =
     Pin<Box<dyn Future<Output = Result<(Link, Option<String>), ConnectError>> + Send>>;
 
@@ -79,11 +79,12 @@ struct Driver {
     status: watch::Sender<Status>,
     history: watch::Sender<Option<History>>,
     last_ticket: u64,
-    /// Who waits for a reply, and the room that the request takes until it is forgotten.
+    /// Who waits for a reply, and the room that the request takes in the queue until it is
+    /// forgotten.
     waiting: HashMap<u64, Waiting>,
     mirrors: HashMap<u32, Arc<Shared>>,
     closed: Vec<oneshot::Sender<()>>,
-    /// The end of the last connection.
+    /// The closing of the last connection.
     ending: Option<JoinHandle<()>>,
 }
 
@@ -92,8 +93,8 @@ struct Waiting {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Runs until the client has ended. Whoever waits for something is told, also when this is dropped.
-/// `room`: of the queue; `history`: of the last `welcome`.
+/// Runs until the client has ended. Whoever waits for something gets an answer, even if the task is
+/// dropped. `room` is that of the queue, and `history` is that of the last `welcome`.
 pub(crate) fn run(
     options: Options,
     target: Target,
@@ -104,7 +105,7 @@ pub(crate) fn run(
 ) -> impl Future<Output = ()> {
     let mut seed = [0; 32];
     rand::rng().fill_bytes(&mut seed);
-    // Made here, and not when it is polled first, which may never be.
+    // Made here and not at the first poll, which may never come.
     let driver = Driver {
         session: Session::new(options.clone(), seed),
         options,
@@ -156,11 +157,11 @@ impl Driver {
             self.effects();
         }
         if let Some(ending) = self.ending.take() {
-            // It is over either way.
+            // The connection is over, whether this succeeds or not.
             let _ = ending.await;
         }
         for done in self.closed.drain(..) {
-            // Nobody waits for it any more: that is fine.
+            // An error means that nobody waits for the end any more.
             let _ = done.send(());
         }
     }
@@ -171,7 +172,7 @@ impl Driver {
 
     /// Waits until there is something to do, and does it if it came from outside.
     async fn wait(&mut self, handles: bool) {
-        // Without a deadline: a day is as good as never.
+        // Without a deadline, wait for a day, which is as good as for ever.
         let never = Duration::from_secs(86_400);
         let deadline = self.session.next_timeout().and_then(|at| self.start.checked_add(at));
         let deadline = deadline.unwrap_or_else(|| Instant::now() + never);
@@ -179,7 +180,7 @@ impl Driver {
         let session = &mut self.session;
         let connecting = self.connecting.as_mut();
         tokio::select! {
-            // The socket before the clock: what has arrived is not late.
+            // The socket goes before the clock: what has arrived is not late.
             biased;
             turn = async { match link {
                 Some(link) => link.turn(session).await,
@@ -251,7 +252,7 @@ impl Driver {
             Command::Resync { sub, done } => {
                 self.session.resync(sub);
                 self.effects();
-                // Nobody waits for it any more: that is fine.
+                // An error means that nobody waits for it any more.
                 let _ = done.send(());
             }
             Command::Sync => self.session.want_sync(),
@@ -296,7 +297,7 @@ impl Driver {
                     }
                     let waiting = self.waiting.get_mut(&ticket);
                     if let Some(reply) = waiting.and_then(|waiting| waiting.reply.take()) {
-                        // Who asked has gone: that is fine.
+                        // An error means that nobody waits for the reply any more.
                         let _ = reply.send(result);
                     }
                 }
@@ -331,7 +332,8 @@ impl Driver {
         });
     }
 
-    /// Before the application is told: then it finds it in what it reads next.
+    /// Called before the application gets the answer, so that what the application reads next is at
+    /// least at `rev`.
     fn note_done(&mut self, rev: Revision) {
         self.history.send_if_modified(|history| {
             let Some(history) = history.as_mut().filter(|history| history.done < rev) else {
@@ -351,26 +353,26 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// When the task is gone before the client has ended, because it panicked or its runtime is no
-    /// more, that is the end.
+    /// If the task is gone before the client has ended, because it panicked or its runtime is gone,
+    /// the client ends here.
     fn drop(&mut self) {
         self.commands.close();
         if self.session.is_over() && !self.session.has_effects() {
-            // They know.
+            // The mirrors have been told already.
             self.mirrors.clear();
         } else {
             let why = if thread::panicking() { PANICKED } else { GONE };
             let error = Some(Arc::new(ConnectError::Lost(why.to_owned())));
             self.status.send_replace(Status::Ended { error });
         }
-        // Who waits for room is to learn it now: when the runtime ends, its clock does next.
+        // Those who wait for room must learn it now: once the runtime ends, its clock ends, too.
         self.room.close();
         let why = match &*self.status.borrow() {
             Status::Ended { error } => error.clone(),
             _ => None,
         };
         while let Ok(command) = self.commands.try_recv() {
-            // Who waits for an answer sees that nobody is there any more.
+            // Those who wait for an answer notice that the sender is gone.
             if let Command::Mirror { sub, shared, .. } = command {
                 self.mirrors.insert(sub, shared);
             }
@@ -383,7 +385,8 @@ impl Drop for Driver {
     }
 }
 
-/// One attempt to connect: the function that gives tokens, then the broker, in the time of one.
+/// Makes one attempt to connect: calls the function that gives tokens, then connects to the broker.
+/// Both together must take no longer than the connect timeout.
 async fn connect(options: Options, target: Target) -> Result<(Link, Option<String>), ConnectError> {
     let (began, patience) = (Instant::now(), options.connect_timeout);
     let token = match options.hook {
@@ -394,7 +397,8 @@ async fn connect(options: Options, target: Target) -> Result<(Link, Option<Strin
     Ok((Link::connect(target, options.codec, left).await?, token))
 }
 
-/// Asks for a token, on a task of its own: if the application's function panics, it gave none.
+/// Calls the function that gives tokens, on a task of its own. If the function panics, it gave no
+/// token.
 async fn ask(hook: Hook, patience: Duration) -> Result<String, ConnectError> {
     let mut asking = JoinSet::new();
     asking.spawn(async move { hook.ask().await });

@@ -1,6 +1,6 @@
-//! What goes wrong, one type for each thing that can: connecting and a request. Both say what to do
-//! next, by the [`Code`] and [`Action`] of the protocol. Every error has a word, the same in each
-//! language: its code, or one of the client's own.
+//! The errors of a client: [`Error`] of a request, and [`ConnectError`] of a connection. Both say
+//! what to do next, by the [`Code`] and [`Action`] of the protocol. Each error has a word, the same
+//! in each language: its code, or a word of the client's own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,33 +10,35 @@ use onetree_protocol::frame::ErrorFrame;
 use onetree_protocol::{Action, Code, Path, Revision};
 use serde::{Serialize, Serializer};
 
-/// Why nothing goes on any more when the client's task was taken away.
+/// The message if the client's task is gone because its runtime has ended.
 pub(crate) const GONE: &str = "the runtime that the client ran on has ended";
-/// Or has ended by itself, as it never should.
+/// The message if the client's task has panicked, which should never happen.
 pub(crate) const PANICKED: &str = "the client's task has panicked";
 
-/// A "no" with its code: the broker's answer, or this client's own where it knows the answer.
+/// A refusal with its code: by the broker, or by this client if it knows what the broker would
+/// answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What is wrong.
     pub code: Code,
-    /// For people.
+    /// An explanation for people.
     pub message: String,
-    /// The path that it is about.
+    /// The path that the refusal is about.
     pub path: Option<Path>,
-    /// The revision that is there instead of the one that was expected.
+    /// The revision that the broker has, instead of the expected one.
     pub rev: Option<Revision>,
-    /// When to try again, where the broker said so.
+    /// How long to wait before the next attempt, if the broker said so.
     pub retry_in: Option<Duration>,
 }
 
 impl Refusal {
-    /// A refusal of this client's own.
+    /// A refusal by this client itself.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Refusal {
         Refusal { code, message: message.into(), path: None, rev: None, retry_in: None }
     }
 
-    /// What it says without its code; where it is, unless the message says that.
+    /// Returns the message without the code. Adds the path and the revision, unless the message has
+    /// the path.
     fn words(&self) -> String {
         let there = self.rev.map_or_else(String::new, |rev| format!(" is at revision {rev}"));
         match &self.path {
@@ -71,17 +73,18 @@ impl fmt::Display for Refusal {
 /// Whether a request that has no answer was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It was not, and never will be.
+    /// The request was not sent, and never will be.
     Never,
-    /// It was, and may be asked again: a read, or a token.
+    /// The request was sent, and you may ask again: it is a read or a token.
     Read,
-    /// It was, and may happen, once: a write, which the client sends until it is answered, or a
-    /// signal. Another one would happen as well.
+    /// The request was sent, and may happen, once: it is a write, which the client sends until it
+    /// is answered, or a signal. If you request it again, the new one may happen as well.
     Write,
 }
 
 impl Sent {
-    /// What that says of the request; `may`: that it may happen.
+    /// Returns what an error's message adds about the request. `may` is the text for a request that
+    /// may happen.
     fn told(self, may: &'static str) -> &'static str {
         match self {
             Sent::Never => "; it was never sent",
@@ -94,41 +97,41 @@ impl Sent {
 /// Why a request failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// It did not happen, and the code says what to do next. With [`Code::OutcomeUnknown`] it may
-    /// have happened, once.
+    /// The request was refused and did not happen. The code says what to do next. But with
+    /// [`Code::OutcomeUnknown`] the request may have happened, once.
     #[error("{0}")]
     Refused(Refusal),
-    /// There was no answer in time.
+    /// No answer came in time.
     #[error("no answer within {after:?}{}", .sent.told("; it may still happen, once"))]
     Timeout {
-        /// How long was waited.
+        /// How long the client waited.
         after: Duration,
-        /// Whether it was sent.
+        /// Whether the request was sent.
         sent: Sent,
     },
-    /// The connection was lost before the answer to a signal came, which is not sent again.
+    /// The connection was lost before the answer to a signal came. A signal is not sent again.
     #[error("the connection was lost; the signal may or may not have been delivered")]
     Lost,
-    /// More is waiting than [`crate::Options::queue_bytes`] allows, and it was not to be waited
-    /// for.
+    /// There is no room in the queue ([`crate::Options::queue_bytes`]), and the request was not to
+    /// wait for room.
     #[error("more requests are waiting than the queue has room for")]
     QueueFull,
-    /// The mirror has ended because it was to: it was closed or dropped, with its client or
-    /// without, or one of mode `once` is fresh.
+    /// The mirror has ended as it should: the mirror or its client was closed or dropped, or a
+    /// mirror of mode `once` is fresh.
     #[error("the mirror is closed")]
     MirrorClosed,
-    /// The client has ended, for good: what is to be done next is done with another one.
+    /// The client has ended for good. You need a new client.
     #[error("{}{}", match .why { Some(why) => format!("the client has ended: {why}"), None => "the client is closed".to_owned() }, .sent.map_or("", |sent| sent.told("; it may have happened")))]
     Closed {
-        /// Why it ended by itself; `None` when it was closed.
+        /// Why the client ended by itself; `None` if it was closed.
         why: Option<Arc<ConnectError>>,
-        /// Whether the request was sent; `None` where it is about none.
+        /// Whether the request was sent; `None` if the error is not about a request.
         sent: Option<Sent>,
     },
 }
 
 impl Error {
-    /// The code, where there is one.
+    /// Returns the code of the protocol, if the error has one.
     pub fn code(&self) -> Option<Code> {
         match self {
             Error::Refused(refusal) => Some(refusal.code),
@@ -137,8 +140,8 @@ impl Error {
         }
     }
 
-    /// The code, or `timeout`, `lost`, `queue-full`, `closed`, or `ended` where the client has
-    /// ended by itself without one.
+    /// Returns the word of the error: its code, or `timeout`, `lost`, `queue-full` or `closed`. If
+    /// the client has ended by itself for a reason without a code, the word is `ended`.
     pub fn word(&self) -> &'static str {
         match self {
             Error::Refused(refusal) => refusal.code.as_str(),
@@ -150,13 +153,13 @@ impl Error {
         }
     }
 
-    /// What to do next. A write that was sent and not answered is not to be tried again as a new
-    /// one, which would happen as well: [`Action::Stop`], as for [`Code::OutcomeUnknown`]. A read
-    /// may be.
+    /// Returns what to do next. A write that was sent and has no answer must not be requested
+    /// again, because the new one would happen as well: the action is [`Action::Stop`], as for
+    /// [`Code::OutcomeUnknown`]. A read may be requested again.
     ///
-    /// Of [`Error::Closed`] it is what helps against that which ended the client. Where that is to
-    /// retry, a new client may do better: this one never will, and a loop that asks it again and
-    /// again spins.
+    /// For [`Error::Closed`], the action is what helps against the error that ended the client. If
+    /// it is to retry, retry with a new client: this client never works again, and a loop that
+    /// keeps asking it spins.
     pub fn action(&self) -> Action {
         match self {
             Error::Refused(refusal) => refusal.code.action(),
@@ -168,13 +171,13 @@ impl Error {
         }
     }
 
-    /// Whether a precondition did not hold.
+    /// Returns whether a condition did not hold.
     pub fn is_conflict(&self) -> bool {
         self.code() == Some(Code::Conflict)
     }
 }
 
-/// Why there is no connection, or no longer one.
+/// Why there is no connection, or why it was lost.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The URL is not one of a broker.
@@ -185,47 +188,48 @@ pub enum ConnectError {
         /// What is wrong with it.
         why: String,
     },
-    /// The host could not be reached: it has no address, it refuses connections, it is away.
+    /// The host could not be reached: it has no address, refuses connections, or does not answer.
     #[error("cannot reach {address}: {message}")]
     Unreachable {
         /// Host and port.
         address: String,
-        /// The kind of the error of the operating system.
+        /// The kind of the operating system's error.
         kind: std::io::ErrorKind,
-        /// Its text.
+        /// The text of the operating system's error.
         message: String,
     },
-    /// There is an HTTP server, but it does not let us in: 400 an unknown subprotocol, 403 a page
-    /// that may not connect, 404 a wrong path, 503 it is full.
+    /// An HTTP server answered, but did not accept the connection. For example: 400, the
+    /// subprotocol is unknown; 403, the page may not connect; 404, the path is wrong; 503, the
+    /// broker is full.
     #[error("{address} answers {status}{}{message}", if .message.is_empty() { "" } else { ": " })]
     Http {
         /// Host and port.
         address: String,
         /// The HTTP status code.
         status: u16,
-        /// The first line of what it said.
+        /// The first line of the answer's body.
         message: String,
-        /// When to come back, where it said so.
+        /// How long to wait before the next attempt, if the server said so.
         retry_in: Option<Duration>,
     },
-    /// What listens there does not speak WebSocket, or not with the subprotocol that was asked for.
+    /// The server does not speak WebSocket, or did not accept the subprotocol.
     #[error("{address} is no Onetree broker: {why}")]
     NotABroker {
         /// Host and port.
         address: String,
-        /// What it did instead.
+        /// What the server did instead.
         why: String,
     },
-    /// [`crate::Options::token_from`] gave no token.
+    /// The function of [`crate::Options::token_from`] gave no token.
     #[error("no token: {0}")]
     Token(String),
-    /// The broker did not take `hello`, or ended the connection.
+    /// The broker refused the `hello`, or ended the connection.
     #[error("{0}")]
     Refused(Refusal),
-    /// The connection was lost, also because the runtime that the client ran on has ended.
+    /// The connection was lost, or the runtime that the client ran on has ended.
     #[error("the connection was lost: {0}")]
     Lost(String),
-    /// Nothing came for so long that the connection is taken for dead.
+    /// Nothing was received for so long that the client takes the connection for dead.
     #[error("nothing came for {0:?}")]
     Silent(Duration),
     /// The broker broke a rule of the protocol.
@@ -234,7 +238,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// The code, where there is one.
+    /// Returns the code of the protocol, if the error has one.
     pub fn code(&self) -> Option<Code> {
         match self {
             ConnectError::Refused(refusal) => Some(refusal.code),
@@ -243,8 +247,9 @@ impl ConnectError {
         }
     }
 
-    /// The code, or `url`, `not-a-broker`, `unreachable` (also where there is no token), `lost` or
-    /// `protocol`; of an answer of HTTP, what it comes to.
+    /// Returns the word of the error: its code, or `url`, `not-a-broker`, `unreachable` (also if
+    /// there is no token), `lost` or `protocol`. The word of an HTTP answer follows from its
+    /// status: `unauthorized`, `unreachable` or `not-a-broker`.
     pub fn word(&self) -> &'static str {
         match self {
             ConnectError::Refused(refusal) => refusal.code.as_str(),
@@ -262,7 +267,7 @@ impl ConnectError {
         }
     }
 
-    /// What to do next; this client connects again by itself when that is to retry.
+    /// Returns what to do next. If the action is to retry, this client reconnects by itself.
     pub fn action(&self) -> Action {
         match self {
             ConnectError::Url { .. } | ConnectError::NotABroker { .. } => Action::Fix,
@@ -283,7 +288,7 @@ impl ConnectError {
         }
     }
 
-    /// When to come back, where the broker said so.
+    /// Returns how long to wait before the next attempt, if the broker said so.
     pub fn retry_in(&self) -> Option<Duration> {
         match self {
             ConnectError::Refused(refusal) => refusal.retry_in,
@@ -293,8 +298,8 @@ impl ConnectError {
     }
 }
 
-/// `{"code","message"}`: its word, and what it says to people; what a refusal is about, and what is
-/// there.
+/// An error as `{"code","message"}`: its word, and an explanation for people. A refusal also has
+/// its path and revision, if it has them.
 #[derive(Serialize)]
 struct Told<'a> {
     code: &'static str,

@@ -1,4 +1,4 @@
-//! What a client tells the application.
+//! What a client tells the application: events of mirrors, and the state of the connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use serde::{Serialize, Serializer};
 
 use crate::errors::{ConnectError, Error};
 
-/// Something happened to a mirror. Serialized (serde) it is its name in `event`, and its fields; an
-/// error is `{"code","message"}`, a time `retry_ms`.
+/// Something that happened to a mirror. Serialized (serde), an event has its name in `event`,
+/// beside its fields. An error is `{"code","message"}`, and a time is `retry_ms`.
 ///
-/// Who applies the changes of each [`Event::Fresh`] and [`Event::Delta`], in order, to an empty map
-/// (or to what the mirror was started with) has the mirror. Within one event the changes belong
-/// together: what they make of the copy halfway through is nothing that ever was.
+/// If you apply the changes of each [`Event::Fresh`] and [`Event::Delta`], in order, to an empty
+/// map (or to the copy that the mirror was started with), you have the mirror. The changes of one
+/// event belong together: the copy has no meaning between two changes of one event.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// The mirror is being brought to the present; it shows what it had until [`Event::Fresh`].
+    /// A refresh of the mirror has begun. The mirror shows what it had until [`Event::Fresh`].
     Refreshing {
-        /// The way that is taken.
+        /// How the mirror is refreshed: from nothing, or by what has changed.
         kind: RefreshKind,
-        /// Why this way.
+        /// Why it is refreshed in this way.
         why: Reason,
     },
     /// The mirror is whole: it is its view of the tree at `rev`.
     Fresh {
         /// The revision.
         rev: Revision,
-        /// What differs from what the mirror was before.
+        /// What differs from what the mirror showed before.
         changes: Arc<[Change]>,
     },
     /// The mirror went from one revision to a later one.
@@ -40,67 +40,69 @@ pub enum Event {
         since: Revision,
         /// The revision now.
         rev: Revision,
-        /// What is different, as far as it lies in the view.
+        /// What has changed, as far as it is in the view.
         changes: Arc<[Change]>,
     },
-    /// A message that is never stored.
+    /// A signal: a message that is never stored.
     Signal {
-        /// Where.
+        /// The path of the signal.
         path: Path,
-        /// What.
+        /// The value of the signal.
         #[serde(flatten)]
         value: Value,
     },
-    /// Nothing changed up to `rev`, and the mirror is there now.
+    /// Nothing has changed in the view up to `rev`, and the mirror is at `rev` now.
     Synced {
         /// The revision.
         rev: Revision,
-        /// Whether the broker's digest was there to compare with, and is the mirror's.
+        /// Whether the broker sent a digest and it is equal to the mirror's.
         verified: bool,
     },
-    /// The mirror was not what it should be; it is now refreshed from nothing.
+    /// The mirror's digest differs from the broker's. The mirror is now refreshed from nothing.
     Corrupt {
         /// The broker's digest.
         expected: Digest,
         /// The mirror's.
         found: Digest,
     },
-    /// The broker sent what no right order of frames contains; the mirror is now refreshed from
-    /// nothing.
+    /// The broker sent frames in an order that the protocol does not allow. The mirror is now
+    /// refreshed from nothing.
     Broken {
         /// The rule that was broken.
         why: &'static str,
     },
-    /// Starting from nothing again and again did not help: the mirror waits before the next time.
+    /// The mirror was started from nothing several times, which did not help. The mirror waits
+    /// before it is started again.
     Circling {
-        /// How long.
+        /// How long the mirror waits.
         #[serde(rename = "retry_ms", serialize_with = "millis")]
         retry_in: Duration,
     },
-    /// There is no connection: the mirror stays what it was.
+    /// There is no connection. The mirror stays as it is.
     Offline {
-        /// Why.
+        /// Why there is no connection.
         error: Arc<ConnectError>,
-        /// When the next attempt is made; `None`: never, the client has ended.
+        /// How long until the next attempt to connect. `None`: there is no next attempt, the client
+        /// has ended.
         #[serde(rename = "retry_ms", serialize_with = "maybe_millis")]
         retry_in: Option<Duration>,
     },
-    /// There is a connection; [`Event::Refreshing`] follows.
+    /// There is a connection. [`Event::Refreshing`] follows.
     Online {
-        /// Whether the session is the one of before, with its ephemeral entries.
+        /// Whether this is the same session as before, with its ephemeral entries.
         resumed: bool,
     },
-    /// The last event: the mirror stays what it was, for ever.
+    /// The mirror has ended. This is the last event, and the mirror stays as it is.
     Ended {
-        /// Why; `None` when it was to end: the client or the mirror was closed, the mirror was
-        /// dropped, or one of mode `once` is fresh.
+        /// Why; `None` if the client or the mirror was closed, the mirror was dropped, or a mirror
+        /// of mode `once` is fresh.
         error: Option<Error>,
     },
 }
 
 impl Event {
-    /// The logs that have lost entries which the reader never had, in path order: those of a trim
-    /// with `gap`.
+    /// Returns the logs that have a gap, in path order: entries were trimmed which the reader never
+    /// had. These are the logs of the trims with `gap`.
     pub fn gaps(&self) -> Vec<&Path> {
         let (Event::Fresh { changes, .. } | Event::Delta { changes, .. }) = self else {
             return Vec::new();
@@ -113,29 +115,29 @@ impl Event {
     }
 }
 
-/// How a client stands.
+/// The state of a client's connection.
 #[derive(Clone, Debug)]
 pub enum Status {
     /// There has been no connection yet.
     Connecting,
     /// There is a connection.
     Online(Connection),
-    /// There is none for now.
+    /// There is no connection now; the client tries again.
     Offline {
-        /// Why.
+        /// Why there is no connection.
         error: Arc<ConnectError>,
-        /// When the next attempt is made.
+        /// How long until the next attempt to connect.
         retry_in: Duration,
     },
     /// The client has ended.
     Ended {
-        /// Why; `None` when it was closed.
+        /// Why; `None` if the client was closed.
         error: Option<Arc<ConnectError>>,
     },
 }
 
 impl Status {
-    /// `connecting`, `online`, `offline` or `ended`.
+    /// Returns the state as a word: `connecting`, `online`, `offline` or `ended`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Status::Connecting => "connecting",
@@ -146,20 +148,20 @@ impl Status {
     }
 }
 
-/// What the broker said in `welcome`.
+/// A connection, as the broker described it in its `welcome`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Connection {
-    /// The session; a secret: who has it can take the session over.
+    /// The session. This is a secret: whoever has it can take the session over.
     pub session: Name,
-    /// Whether it is the session of before, with its ephemeral entries.
+    /// Whether this is the same session as before, with its ephemeral entries.
     pub resumed: bool,
-    /// The history.
+    /// The epoch: which history of the tree the broker has.
     pub epoch: Epoch,
-    /// The revision that was the present then.
+    /// The broker's revision at the time of the `welcome`.
     pub rev: Revision,
-    /// How often the broker says something at least.
+    /// The broker sends something at least this often.
     pub heartbeat: Duration,
-    /// What the connection may do.
+    /// The broker's limits for this connection.
     pub limits: Limits,
 }
 
@@ -175,8 +177,8 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// What came of comparing a mirror with the tree. Serialized (serde) it is its name in `verdict`,
-/// and its fields.
+/// The result of [`crate::Mirror::verify`]. Serialized (serde), a verdict has its name in
+/// `verdict`, beside its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {
@@ -185,15 +187,16 @@ pub enum Verdict {
         /// The revision.
         rev: Revision,
     },
-    /// It is not, and is now refreshed from nothing.
+    /// The mirror differs from its view of the tree. It is now refreshed from nothing.
     Differs {
         /// The broker's digest.
         expected: Digest,
         /// The mirror's.
         found: Digest,
     },
-    /// There was nothing to compare: the view has a `tail`, its digest would cost the broker too
-    /// much, or the mirror was not fresh, or between two intervals.
+    /// Nothing could be compared. There is no connection, the mirror has ended or is not fresh, its
+    /// view has a `tail`, the mirror moved on before the answer came, or the broker could not
+    /// compute the digest.
     Unknown,
 }
 

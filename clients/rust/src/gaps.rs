@@ -1,4 +1,4 @@
-//! The logs of which entries went that a reader never had.
+//! The logs that have a gap for a reader: entries were trimmed which the reader never had.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use onetree_protocol::{Act, Change, Path};
 use crate::event::Event;
 use crate::mirror::Snapshot;
 
-/// So many trims are remembered of logs of which there is nothing.
+/// How many trims are kept before those of logs without any entries are forgotten.
 pub(crate) const TRIMS: usize = 1024;
 
-/// Gaps, for one who knows what a mirror was once and is told of nothing since.
+/// The gaps for a reader who knows what a mirror once was, and has read nothing since.
 #[derive(Debug)]
 pub(crate) struct Gaps {
-    /// What he knows.
+    /// What the reader knows.
     from: Snapshot,
     /// Whether the last refresh began from nothing.
     full: bool,
-    /// Trims of entries that he never saw: he is told that there was something.
+    /// Trims of entries that the reader never saw. They tell the reader that there was something.
     trims: BTreeMap<Path, Change>,
-    /// When there are so many of them, those that are for nobody are forgotten.
+    /// At this many trims, those of logs without any entries are forgotten.
     most: usize,
 }
 
@@ -29,13 +29,13 @@ impl Gaps {
         Gaps { from, full: false, trims: BTreeMap::new(), most: TRIMS }
     }
 
-    /// The next event that happened, which took the mirror from `before` to `now`.
+    /// Folds in the next event, which took the mirror from `before` to `now`.
     pub(crate) fn fold(&mut self, event: &Event, before: &Snapshot, now: &Snapshot) {
         match event {
             Event::Refreshing { kind, .. } => self.full = *kind != RefreshKind::Delta,
             Event::Fresh { changes, .. } => {
                 if self.full {
-                    // What it brings is there, whatever was trimmed before.
+                    // What the refresh brought is there, whatever was trimmed before.
                     self.trims.clear();
                 }
                 self.note(changes, before, now);
@@ -45,7 +45,7 @@ impl Gaps {
         }
     }
 
-    /// They as trims with `gap`, one for each log.
+    /// Returns the gaps as trims with `gap`, one for each log.
     pub(crate) fn trims(&self) -> impl Iterator<Item = Change> {
         self.trims.values().cloned()
     }
@@ -66,8 +66,9 @@ impl Gaps {
         }
     }
 
-    /// Of a log that came and went the application knows nothing, and is told nothing: otherwise
-    /// such logs would add up for as long as nothing is read.
+    /// Forgets the trims of logs that had nothing before and have nothing now. The application does
+    /// not know these logs. Without this, such trims would accumulate for as long as nothing is
+    /// read.
     fn forget(&mut self, now: &Snapshot) {
         let from = &self.from;
         let is_there = |log: &Path| [from, now].iter().any(|it| it.under(log).next().is_some());

@@ -1,4 +1,5 @@
-//! The Rust client of Onetree: live mirrors of one true tree of topics, and writes to it.
+//! The Rust client of Onetree: live copies (mirrors) of parts of the broker's tree, and writes that
+//! take effect once.
 //!
 //! ```no_run
 //! use onetree_client::{Client, Event, MirrorOptions, Options, Path, Put, Revision, Value, View};
@@ -27,37 +28,44 @@
 //!
 //! # What it takes care of
 //!
-//! - A lost connection is opened again; mirrors go on from where they are, in one round trip.
-//! - A write whose answer was lost is sent again, and takes effect once.
-//! - A mirror never shows half a commit, checks itself against the broker's digest, and starts
-//!   again by itself when it is wrong.
-//! - An application that reads slowly costs bounded memory: what it has not read is folded.
+//! - If the connection is lost, the client connects again. Mirrors go on from where they are, in
+//!   one round trip.
+//! - If the answer to a write is lost, the client sends the write again. The write takes effect
+//!   once.
+//! - A mirror never shows half a commit. It compares itself with the broker's digest, and starts
+//!   again from nothing by itself if the two differ.
+//! - An application that reads events slowly costs bounded memory: events that it has not read are
+//!   folded.
 //!
-//! Ephemeral entries that died with a lost session are *not* put again: whether they should be is
-//! the application's to know ([`Event::Online`] says when).
+//! The client does *not* write ephemeral entries again when they are gone with a lost session: only
+//! the application knows whether they are still true. [`Event::Online`] says when a session was
+//! lost.
 //!
 //! # For tests
 //!
-//! A broker of the test's own is `onetree serve --memory --listen 127.0.0.1:0`, as a child process:
-//! it takes a port that is free, the last word of the first line that it prints is its URL, and
-//! what it holds goes with it. One client for several `#[tokio::test]` does not do: each has a
-//! runtime of its own, and a client ends with the one that it was started on.
+//! To give a test a broker of its own, start `onetree serve --memory --listen 127.0.0.1:0` as a
+//! child process. The broker takes a free port, and the last word of the first line that it prints
+//! is its URL. Its data is gone when it ends. Do not share one client between several
+//! `#[tokio::test]`s: each has a runtime of its own, and a client ends with the runtime that it was
+//! started on.
 //!
 //! # Layout
 //!
-//! - [`Client`], [`Options`]: the connection; [`Status`], [`Statuses`]: how it stands. [`Put`],
-//!   [`Append`], … [`Write`]: what is written
-//! - [`Mirror`]: a live copy; [`Changes`], [`Event`]: what happens to it; [`Snapshot`]: it, at one
-//!   revision
-//! - [`Keep`]: where it survives the process; [`Mirror::transact`], [`Transaction`]: transactions
-//!   that run again
-//! - [`Error`], [`ConnectError`]: what goes wrong and what to do next; [`word`]: which of them it
-//!   is, in one word. What the client gives is `Serialize` (serde), as it stands in JSON frames
-//! - [`session`], [`mirror`], [`backoff`]: the rules, pure: no I/O and no clock, for tests and
-//!   simulations. `transport` is the WebSocket, `driver` the task that joins the two;
-//!   `shared` is what that writes of a mirror and the application reads
+//! - [`Client`], [`Options`]: the connection. [`Status`], [`Statuses`]: the state of the
+//!   connection. [`Put`], [`Append`], … [`Write`]: what to write
+//! - [`Mirror`]: a live copy. [`Changes`], [`Event`]: what happens to the mirror. [`Snapshot`]: the
+//!   mirror at one revision
+//! - [`Keep`]: a file in which a mirror survives the process. [`Mirror::transact`],
+//!   [`Transaction`]: transactions that run again if what they read has changed
+//! - [`Error`], [`ConnectError`]: what went wrong and what to do next. [`word`]: the word of any
+//!   error of this crate. What the client gives is `Serialize` (serde), in the form that it has in
+//!   JSON frames
+//! - [`session`], [`mirror`], [`backoff`]: the rules as pure code, without I/O and without a clock,
+//!   for tests and simulations. `transport` is the WebSocket, and `driver` is the task that
+//!   connects the rules with the transport. `shared` is the state of a mirror that the driver
+//!   writes and the application reads
 
-/// What its program says is compiled.
+/// Compiles the program in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! A live copy of a part of the tree.
+//! A mirror as the application uses it: a live copy of a part of the tree.
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::request::{Found, List, millis};
 use crate::session::{Reply, SubOptions};
 use crate::shared::{Position, Shared};
 
-/// How a mirror is kept.
+/// The options of a mirror.
 #[derive(Debug, Default)]
 #[must_use = "it is for `Client::mirror`"]
 pub struct MirrorOptions {
@@ -30,18 +30,20 @@ pub struct MirrorOptions {
 }
 
 impl MirrorOptions {
-    /// From nothing, kept up to date, without signals.
+    /// A mirror that starts from nothing, is kept up to date, and has no signals.
     pub fn new() -> MirrorOptions {
         MirrorOptions::default()
     }
 
-    /// Goes on from a copy that was saved: a [`Snapshot`]'s cookie and entries. The two must be of
-    /// one snapshot; a cookie that is ahead of its entries loses changes until the first digest.
-    /// Saved as text, which [`json::cookie`](onetree_protocol::json::cookie) makes of the one and
-    /// [`json::change_line`](onetree_protocol::json::change_line) of each of the others, they are
-    /// read by [`json::parse_cookie`](onetree_protocol::json::parse_cookie) and
-    /// [`json::parse_change_line`](onetree_protocol::json::parse_change_line), all four of
-    /// [`crate::protocol`].
+    /// Starts the mirror with a copy that was saved: the cookie and the entries of one
+    /// [`Snapshot`]. If the cookie is ahead of the entries, the mirror lacks changes until digests
+    /// are compared.
+    ///
+    /// You can save both as text. [`json::cookie`](onetree_protocol::json::cookie) writes the
+    /// cookie and [`json::change_line`](onetree_protocol::json::change_line) each entry.
+    /// [`json::parse_cookie`](onetree_protocol::json::parse_cookie) and
+    /// [`json::parse_change_line`](onetree_protocol::json::parse_change_line) read them. All four
+    /// are in [`crate::protocol`].
     pub fn from_cookie(
         mut self,
         cookie: Cookie,
@@ -51,24 +53,31 @@ impl MirrorOptions {
         self
     }
 
-    /// As [`MirrorOptions::from_cookie`], with both in one.
+    /// Starts the mirror with a snapshot, as [`MirrorOptions::from_cookie`] does.
     pub fn from_snapshot(mut self, saved: Snapshot) -> MirrorOptions {
         self.saved = Some(saved);
         self
     }
 
-    /// Keeps the mirror in the file at `path`, and goes on from what is there: all of it is read
-    /// before this returns, on the thread that asks. It is saved at most once a second while
-    /// changes come, and once more when the mirror ends, for which [`Mirror::close`] and
-    /// [`crate::Client::close`] wait. What is saved is never ahead of what the application was
-    /// shown: an event of [`Mirror::changes`] counts as shown when the next one is asked for;
-    /// without [`Changes`], all that the mirror shows counts. Once all [`Changes`] have been
-    /// dropped, what the last of them was shown counts, until [`Mirror::get`] or
-    /// [`Mirror::snapshot`] is called: from then on it is as without. See [`Mirror::keep_error`].
+    /// Keeps the mirror in the file at `path`, and starts with the copy that is in the file. The
+    /// whole file is read before this returns, on the calling thread.
     ///
-    /// A store of the application's own that events feed is ahead of the file when the process is
-    /// killed, and what was deleted meanwhile and the file never had is in no event. So it begins
-    /// with what the first [`Event::Fresh`](crate::Event::Fresh) leaves, whatever it had:
+    /// The mirror is saved at most once a second while changes come, and once more when the mirror
+    /// ends. [`Mirror::close`] and [`crate::Client::close`] wait for the last save. See
+    /// [`Mirror::keep_error`] for errors.
+    ///
+    /// What is saved is never ahead of what your application was shown:
+    ///
+    /// - An event of [`Mirror::changes`] counts as shown when you ask for the next one.
+    /// - If there never was a [`Changes`], everything that the mirror shows counts as shown.
+    /// - Once all [`Changes`] have been dropped, what the last of them was shown counts. If you
+    ///   then call [`Mirror::get`] or [`Mirror::snapshot`], everything that the mirror shows counts
+    ///   again.
+    ///
+    /// Suppose that events feed a store of your own, such as a database. Your store is ahead of the
+    /// file when the process is killed. An entry that was put after the last save and deleted
+    /// before the next start is then in your store and in no event. So let your store begin with
+    /// what the first [`Event::Fresh`](crate::Event::Fresh) leaves, whatever the store had before:
     ///
     /// ```no_run
     /// # use std::collections::BTreeMap;
@@ -94,13 +103,15 @@ impl MirrorOptions {
     /// }
     /// ```
     ///
-    /// Or it keeps no file, saves the cookie of [`Changes::snapshot`] in one step with its own
-    /// data, and gives both to [`MirrorOptions::from_cookie`]: then events tell all that it lacks.
-    /// Where there is no cookie, until the next [`Event::Fresh`](crate::Event::Fresh), the one that
-    /// it saved before holds.
+    /// Or do without the file. Save the cookie of [`Changes::snapshot`] in one step with your own
+    /// data, and give both to [`MirrorOptions::from_cookie`]. Then the events report everything
+    /// that your store lacks. Sometimes the snapshot has no cookie, until the next
+    /// [`Event::Fresh`](crate::Event::Fresh). Until then the cookie that you saved before remains
+    /// valid.
     ///
     /// # Errors
-    /// When another mirror is kept there, or the file cannot be read or is not one that was saved.
+    /// If another mirror is kept in the file, or the file cannot be read or is not one that was
+    /// saved.
     pub fn keep(mut self, path: impl AsRef<FilePath>) -> Result<MirrorOptions, KeepError> {
         let keep = Keep::open(path)?;
         self.saved = keep.load()?;
@@ -108,26 +119,27 @@ impl MirrorOptions {
         Ok(self)
     }
 
-    /// Also signals.
+    /// Also receives signals.
     pub fn signals(mut self) -> MirrorOptions {
         self.sub.signals = true;
         self
     }
 
-    /// At most one delta in this time, folded; in whole milliseconds, at least one.
+    /// Receives at most one delta in this time; changes are folded meanwhile. The interval is
+    /// counted in whole milliseconds, at least one.
     pub fn every(mut self, interval: Duration) -> MirrorOptions {
         self.sub.every_ms = u32::try_from(millis(interval)).unwrap_or(u32::MAX);
         self
     }
 
-    /// It ends when it is fresh, instead of being kept up to date.
+    /// Ends the mirror when it is fresh, instead of keeping it up to date.
     pub fn once(mut self) -> MirrorOptions {
         self.sub.mode = Mode::Once;
         self
     }
 }
 
-/// As the frame says, from nothing.
+/// The options of a `sub` frame, for a mirror that starts from nothing.
 impl From<&Sub> for MirrorOptions {
     fn from(sub: &Sub) -> MirrorOptions {
         let Sub { mode, signals, every_ms, .. } = *sub;
@@ -136,9 +148,11 @@ impl From<&Sub> for MirrorOptions {
 }
 
 /// A live copy of a part of the tree, which the client keeps right: at every moment it is its view
-/// of the tree at [`Mirror::rev`], exactly. It ends when it is dropped, and with it what it tells
-/// its readers: [`Changes`] keeps no mirror alive. Nobody waits for the last save then, as
-/// [`Mirror::close`] does.
+/// of the tree at [`Mirror::rev`], exactly.
+///
+/// The mirror ends when it is dropped, and then its [`Changes`] end, too: they do not keep the
+/// mirror alive. [`Mirror::close`] waits for the last save of a mirror that is kept; nobody waits
+/// for the last save of a mirror that is only dropped.
 #[derive(Debug)]
 #[must_use = "a mirror ends when it is dropped"]
 pub struct Mirror {
@@ -151,90 +165,97 @@ impl Mirror {
         Mirror { client, shared }
     }
 
-    /// What it sees.
+    /// Returns the view of the mirror.
     pub fn view(&self) -> &View {
         &self.shared.view
     }
 
-    /// The revision that it is at.
+    /// Returns the revision that the mirror is at.
     pub fn rev(&self) -> Revision {
         self.shared.lock().snapshot.rev()
     }
 
-    /// Whether it is whole and the connection is there that keeps it so. One that has ended, as one
-    /// of mode `once` does, is not: it stays what it was.
+    /// Returns whether the mirror is whole and has the connection that keeps it up to date. A
+    /// mirror that has ended, as one of mode `once` does, is not fresh: it stays as it is.
     pub fn is_fresh(&self) -> bool {
         let position = self.shared.position.borrow();
         position.fresh && position.ended.is_none()
     }
 
-    /// How many changes have come of the refresh that is under way, or came of the last one: for
-    /// progress that people look at.
+    /// Returns how many changes have come in the refresh that is under way, or came in the last
+    /// one. Use it to show progress.
     pub fn received(&self) -> u64 {
         self.shared.received.load(Ordering::Relaxed)
     }
 
-    /// The entry at `path`, as [`Mirror::snapshot`] has it.
+    /// Returns the entry at `path`, as [`Mirror::snapshot`] has it.
     pub fn get(&self, path: &Path) -> Option<Entry> {
         self.shared.look().snapshot.get(path).cloned()
     }
 
-    /// All of it as it is now, with its cookie; costs O(1). A write that was answered may not be in
-    /// it yet: to read your own, wait for [`Mirror::at`] with the answer's revision before. Who
-    /// reads [`Mirror::changes`] and saves takes [`Changes::snapshot`] instead, which is never
-    /// ahead of what was read.
+    /// Returns the mirror as it is now, with its cookie. O(1).
+    ///
+    /// A write that was answered may not be in the mirror yet. To read your own write, first wait
+    /// for [`Mirror::at`] with the revision of the answer. If you read [`Mirror::changes`] and
+    /// save, use [`Changes::snapshot`] instead: it is never ahead of the events that you have read.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.look().snapshot.clone()
     }
 
-    /// Where it stands; `None` before it was whole for the first time. The cookie is saved with the
-    /// entries of the same moment, hence taken from a [`Mirror::snapshot`].
+    /// Returns the mirror's cookie: its epoch, its revision and its view. `None` until the mirror
+    /// is whole for the first time, and from the moment it was found to be wrong until it is fresh
+    /// again. To save a cookie, take it from a [`Mirror::snapshot`]: a cookie must be saved with
+    /// the entries of the same moment.
     pub fn cookie(&self) -> Option<Cookie> {
         self.shared.lock().snapshot.cookie()
     }
 
-    /// What happens to it, from the beginning: if it is whole already, the first event is
-    /// [`Event::Fresh`](crate::Event::Fresh) with all that differs from what it was started with,
-    /// and all gaps since; if there is no connection now, [`Event::Offline`](crate::Event::Offline)
-    /// comes behind that.
+    /// Returns the events of the mirror, in order, each once, from the beginning. If the mirror is
+    /// whole already, the first event is [`Event::Fresh`](crate::Event::Fresh) with everything that
+    /// differs from the copy that the mirror was started with, and with all gaps since then. If
+    /// there is no connection now, [`Event::Offline`](crate::Event::Offline) comes after that.
     pub fn changes(&self) -> Changes {
         self.shared.changes()
     }
 
-    /// Why it could not be saved the last time that this was tried; `None` when it could, and where
-    /// it is not kept. It is tried again.
+    /// Returns why the last attempt to save the mirror failed. `None` if it succeeded, or if the
+    /// mirror is not kept. A failed save is tried again.
     pub fn keep_error(&self) -> Option<KeepError> {
         self.shared.lock().keep_error.clone()
     }
 
-    /// Waits until it is fresh and at `rev` or later: with the revision of a write, until it shows
-    /// that write, `mirror.at(done.rev).await?` and then [`Mirror::get`] or [`Mirror::snapshot`].
-    /// Gives the revision that it is at then. A revision is of one history: where the
-    /// broker has begun another (the `epoch` of a cookie), one of before may be far ahead.
+    /// Waits until the mirror is fresh and at revision `rev` or later. Returns the revision that
+    /// the mirror is at then. To read your own write, call `mirror.at(done.rev).await?` and then
+    /// [`Mirror::get`] or [`Mirror::snapshot`].
+    ///
+    /// A revision belongs to one history. If the broker has begun another history (the cookie has
+    /// another `epoch`), a revision of the former one may be far ahead.
     ///
     /// # Errors
-    /// When the mirror has ended.
+    /// If the mirror has ended.
     pub async fn at(&self, rev: Revision) -> Result<Revision, Error> {
         let reached = |position: &Position| position.fresh && position.rev >= rev;
-        // A `sync` moves fresh mirrors only.
+        // A `sync` moves only a mirror that is fresh.
         self.fresh().await?;
         if !reached(&self.shared.position.borrow()) {
-            // Otherwise a write that the view does not see would show at the next heartbeat only.
+            // Without this, a write outside the view would move the mirror only at the next
+            // heartbeat.
             self.client.send(Command::Sync)?;
         }
         self.wait(reached).await
     }
 
-    /// Waits until it is fresh; one of mode `once`: until it was. Gives the revision that it is at
-    /// then.
+    /// Waits until the mirror is fresh, that is, whole. Returns the revision that the mirror is at
+    /// then. For a mirror of mode `once` that has ended, it is enough that it was fresh.
     ///
     /// # Errors
-    /// When the mirror has ended.
+    /// If the mirror has ended.
     pub async fn fresh(&self) -> Result<Revision, Error> {
         self.wait(|position| position.fresh).await
     }
 
-    /// Waits until it is at `rev`, or past `before` where there is none, or of another history.
+    /// Waits until the mirror is fresh and at `rev`; without `rev`, at any revision after `before`.
+    /// A mirror of another history than `before` counts, too.
     pub(crate) async fn past(
         &self,
         before: &Snapshot,
@@ -252,7 +273,7 @@ impl Mirror {
         self.wait(reached).await
     }
 
-    /// Waits until what it shows is not `before` any more in the eyes of `differs`.
+    /// Waits until the mirror shows something for which `differs` is true, other than `before`.
     pub(crate) async fn changed(
         &self,
         before: &Snapshot,
@@ -289,13 +310,15 @@ impl Mirror {
         }
     }
 
-    /// The page of `log` in front of what it shows of it, or in front of the entry `before`: oldest
-    /// first, `limit` entries where there are so many (0: as many as the broker likes), and whether
-    /// there are more. The broker is asked as often as that takes; `rev` is of its last answer. A
-    /// page does not become part of the mirror, which shows only the newest of each log where its
-    /// view has a `tail`.
+    /// Reads the page of `log` before what the mirror shows of it, or before the entry `before`.
+    /// The result has the entries, oldest first: `limit` of them if there are so many (0: as many
+    /// as the broker likes). It also says whether there are more. The client asks the broker as
+    /// often as that takes; [`Found::rev`] is the revision of the last answer. A page does not
+    /// become part of the mirror: if the view has a `tail`, the mirror goes on showing only the
+    /// newest entries of each log.
     ///
     /// # Errors
+    /// See [`Error`].
     /// See [`Error`].
     pub async fn earlier(
         &self,
@@ -314,13 +337,13 @@ impl Mirror {
         let mut front = before.cloned().or_else(oldest);
         let mut page = Found { rev: Revision::ZERO, entries: Vec::new(), more: true };
         let mut limit = limit as usize;
-        // A broker may send fewer than asked for, and among a log's children may be others: there
-        // are more when one more was seen.
+        // A broker may send fewer entries than requested, and a log may have other children. So ask
+        // for one entry more than `limit`: if it comes, there are more.
         while page.more && (limit == 0 || page.entries.len() <= limit) {
             let left = if limit == 0 { 0 } else { limit + 1 - page.entries.len() };
             let left = u32::try_from(left).unwrap_or(u32::MAX);
             let mut list = List::new(log.clone()).depth(Depth::Children).limit(left).reverse();
-            // The log's own value is no entry of it.
+            // The value at the log's own path is no entry of the log.
             list = list.after(log.clone());
             if let Some(front) = front {
                 list = list.before(front);
@@ -331,11 +354,11 @@ impl Mirror {
             let found = self.client.list(list).await?;
             front = found.entries.last().map(|entry| entry.path.clone());
             (page.rev, page.more) = (found.rev, found.more && front.is_some());
-            // Nor is what has no value but something below it.
+            // Nor is a child without a value that only has something below it.
             let there = |entry: &Change| is_entry(&entry.path) && entry.rev > Revision::ZERO;
             page.entries.extend(found.entries.into_iter().filter(there));
             if limit == 0 {
-                // The broker has said how many it likes.
+                // The broker has chosen how many to send.
                 limit = page.entries.len();
             }
         }
@@ -345,22 +368,22 @@ impl Mirror {
         Ok(page)
     }
 
-    /// Ends it, as dropping it does; the client lives on. One that is kept is saved once more, and
-    /// its file can be taken again when this returns.
+    /// Ends the mirror, as dropping it does. The client goes on. A mirror that is kept is saved
+    /// once more; when `close` returns, another mirror can be kept in its file.
     ///
     /// # Errors
-    /// When it could not be saved: the file holds what it held before.
+    /// If the last save failed. The file holds what it held before.
     pub async fn close(self) -> Result<(), KeepError> {
         let shared = self.shared.clone();
         drop(self);
         shared.released().await
     }
 
-    /// Starts again from nothing, and waits until it is whole. What it shows stays until then.
-    /// Gives the revision that it is at then.
+    /// Starts the mirror again from nothing, and waits until it is whole. Until then the mirror
+    /// shows what it had. Returns the revision that the mirror is at then.
     ///
     /// # Errors
-    /// When the mirror has ended.
+    /// If the mirror has ended.
     pub async fn resync(&self) -> Result<Revision, Error> {
         if let Some(error) = self.shared.position.borrow().over() {
             return Err(error);
@@ -371,14 +394,14 @@ impl Mirror {
         self.fresh().await
     }
 
-    /// Compares it with the tree now, by digest. When it differs it starts again by itself. Behind
-    /// the end of the client nobody knows.
+    /// Compares the mirror with the broker's digest now. If they differ, the mirror starts again
+    /// from nothing by itself. The verdict is [`Verdict::Unknown`] once the client has ended.
     ///
     /// # Errors
-    /// [`Error::Timeout`] when the broker does not answer in time.
+    /// [`Error::Timeout`] if the broker does not answer in time.
     pub async fn verify(&self) -> Result<Verdict, Error> {
         let (reply, answer) = oneshot::channel();
-        // Behind the end nobody takes it, and there is no answer.
+        // If the client has ended, nobody takes the command, and no answer comes.
         let _ = self.client.send(Command::Verify { sub: self.shared.sub, reply });
         match answer.await {
             Ok(Ok(Reply::Verdict(verdict))) => Ok(verdict),
@@ -391,7 +414,7 @@ impl Mirror {
 impl Drop for Mirror {
     fn drop(&mut self) {
         self.shared.end();
-        // When the client has ended, so has the mirror.
+        // An error means that the client has ended, and the mirror with it.
         let _ = self.client.send(Command::DropMirror(self.shared.sub));
     }
 }

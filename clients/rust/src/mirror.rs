@@ -1,4 +1,4 @@
-//! A mirror's rules, pure: frames in, outcomes out.
+//! The rules of a mirror, as pure code: it takes frames and returns outcomes.
 
 use std::fmt;
 
@@ -11,31 +11,31 @@ use onetree_protocol::{
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-/// What a mirror holds at one path.
+/// The entry that a mirror has at one path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// The commit that put it.
+    /// The revision of the commit that put the entry.
     pub rev: Revision,
-    /// What it is; `None` where the view has no values.
+    /// The value; `None` if the view has no values.
     #[serde(flatten)]
     pub value: Option<Value>,
 }
 
-/// What became of one path.
+/// A change of one path, with the entries before and after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The path.
     pub path: Path,
-    /// The revision of the new entry; where there is none, one at which it was gone.
+    /// The revision of the new entry. If there is none, a revision at which the entry was gone.
     pub rev: Revision,
-    /// What was there.
+    /// The entry before the change; `None` if there was none.
     pub old: Option<Entry>,
-    /// What is there now.
+    /// The entry after the change; `None` if there is none.
     pub new: Option<Entry>,
 }
 
-/// A mirror at one moment, with the cookie that dates it: the two belong together and are saved
-/// together. Taking one, and cloning it, costs O(1); it never changes.
+/// A mirror at one revision, with its cookie. It never changes. Save the entries and the cookie
+/// together: they belong together. Taking a snapshot and cloning one cost O(1).
 #[derive(Clone, Default)]
 pub struct Snapshot {
     pub(crate) cookie: Option<Cookie>,
@@ -44,7 +44,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A copy from an earlier time: puts, in any order.
+    /// A copy that was saved earlier: puts, in any order.
     pub(crate) fn saved(cookie: Cookie, entries: impl IntoIterator<Item = Change>) -> Snapshot {
         let put = |change: Change| match change.act {
             Act::Put(value) => Some((change.path, Entry { rev: change.rev, value })),
@@ -54,51 +54,52 @@ impl Snapshot {
         Snapshot { cookie: Some(cookie), rev: cookie.rev, entries }
     }
 
-    /// What dates it: given to [`crate::MirrorOptions::from_cookie`], with the entries, a mirror
-    /// goes on from here. `None` before the mirror was whole for the first time, and after it was
-    /// found to be wrong.
+    /// Returns the cookie of the snapshot. Give it with the entries to
+    /// [`crate::MirrorOptions::from_cookie`], and a mirror goes on from here. `None` before the
+    /// mirror was whole for the first time, and after it was found to be wrong, until it is fresh
+    /// again.
     pub fn cookie(&self) -> Option<Cookie> {
         self.cookie
     }
 
-    /// The revision that it is at.
+    /// Returns the revision of the snapshot.
     pub fn rev(&self) -> Revision {
         self.rev
     }
 
-    /// The number of entries.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no entry.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The entry at `path`.
+    /// Returns the entry at `path`. O(log n).
     pub fn get(&self, path: &Path) -> Option<&Entry> {
         self.entries.get(path)
     }
 
-    /// All entries, in path order.
+    /// Returns all entries, in path order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Path, &Entry)> + ExactSizeIterator {
         self.entries.iter()
     }
 
-    /// The entries at and under `top`, in path order.
+    /// Returns the entries at and under `top`, in path order.
     pub fn under(&self, top: &Path) -> impl Iterator<Item = (&Path, &Entry)> {
         let (from, top) = (top.clone(), top.clone());
         self.entries.range(from..).take_while(move |(path, _)| top.contains(path))
     }
 
-    /// All entries as puts, in path order, as they are saved.
+    /// Returns all entries as puts, in path order, in the form in which they are saved.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Change> + '_ {
         self.entries.iter().map(|(path, entry)| put(path, entry))
     }
 
-    /// What differs between `before` and this: one for each path, in path order. Costs as
-    /// [`Snapshot::since`].
+    /// Returns what differs between `before` and this snapshot: one difference for each path, in
+    /// path order. Costs as much as [`Snapshot::since`].
     pub fn differences(&self, before: &Snapshot) -> Vec<Difference> {
         let difference = |item| {
             let (path, old, new): (&Path, Option<&Entry>, Option<&Entry>) = match item {
@@ -114,8 +115,9 @@ impl Snapshot {
         before.entries.diff(&self.entries).map(difference).collect()
     }
 
-    /// What takes `before` to this: puts and deletes, in path order. What both share in memory is
-    /// not looked at, so that it costs about what differs.
+    /// Returns the changes that lead from `before` to this snapshot: puts and deletes, in path
+    /// order. Parts that both share in memory are skipped, so the cost is about that of what
+    /// differs.
     pub fn since(&self, before: &Snapshot) -> Vec<Change> {
         let rev = self.rev;
         let change = |item| match item {
@@ -126,9 +128,11 @@ impl Snapshot {
         before.entries.diff(&self.entries).map(change).collect()
     }
 
-    /// Those of the changes behind this that trim an entry which is not in `known`, or, as the
-    /// broker says, others that the mirror never had. Revisions do not say which are in it: another
-    /// history may have others at the same.
+    /// Returns the trims among `changes` that leave a gap for a reader who knows `known`. A trim
+    /// leaves a gap if it removes a log's entry that is not in `known`, or if the broker says that
+    /// it removed entries which the mirror never had. `changes` are those that come after this
+    /// snapshot. Entries are compared and not only revisions: another history may have other
+    /// entries at the same revisions.
     pub(crate) fn gaps<'a>(&self, known: &Snapshot, changes: &'a [Change]) -> Vec<&'a Change> {
         let paths = View { values: false, ..View::tree(Path::root()) };
         let mut copy = Copy { snapshot: self.clone(), digest: Digest::default() };
@@ -142,14 +146,14 @@ impl Snapshot {
                     gaps.push(change);
                 }
             }
-            // Without values no change breaks a rule.
+            // A view without values allows every change, so this cannot fail.
             let _ = copy.apply(change, &paths, None);
         }
         gaps
     }
 }
 
-/// `{"rev","cookie","entries"}`, with the entries as lines of `export`.
+/// `{"rev","cookie","entries"}`. The entries are lines of `export`.
 impl Serialize for Snapshot {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let entries: Vec<Change> = self.entries().collect();
@@ -171,50 +175,52 @@ fn put(path: &Path, entry: &Entry) -> Change {
     Change { path: path.clone(), rev: entry.rev, act: Act::Put(entry.value.clone()) }
 }
 
-/// What came of a frame.
+/// What a frame did to a mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing to tell: it was not for this mirror, or came before, or is only a part.
+    /// Nothing to report: the frame was not for this mirror, brought nothing new, or is only a
+    /// part.
     Nothing,
     /// A refresh has begun.
     Refreshing {
-        /// The way that is taken.
+        /// How the mirror is refreshed.
         kind: RefreshKind,
-        /// Why.
+        /// Why it is refreshed in this way.
         why: Reason,
     },
-    /// The mirror is whole, and the snapshot a new one.
+    /// The mirror is whole, and its snapshot is a new one.
     Fresh {
-        /// What takes the copy of before to this one.
+        /// The changes from the former copy to this one.
         changes: Vec<Change>,
     },
-    /// The mirror went on, and the snapshot is a new one.
+    /// The mirror moved to a later revision, and its snapshot is a new one.
     Delta {
         /// The revision before.
         since: Revision,
-        /// What lies in the view.
+        /// The changes that are in the view.
         changes: Vec<Change>,
     },
-    /// The mirror went on, and nothing changed.
+    /// The mirror moved to a later revision, and nothing changed.
     Synced {
         /// Whether digests were compared.
         verified: bool,
     },
-    /// It is not what it should be: it has to be started again from nothing.
+    /// The mirror's digest differs from the broker's. The mirror must start again from nothing.
     Corrupt {
         /// The broker's digest.
         expected: Digest,
         /// The mirror's.
         found: Digest,
     },
-    /// A frame broke a rule, named here: it has to be started again from nothing.
+    /// A frame broke this rule. The mirror must start again from nothing.
     Broken(&'static str),
 }
 
-/// A mirror: the copy that is shown, and the one that is being made.
+/// The state of one mirror: the copy that it shows, and the copy that a refresh is building.
 ///
-/// Starts waiting. Waiting -> refreshing at `refresh`; refreshing -> fresh at `fresh`; fresh takes
-/// deltas and syncs. Any -> waiting when the connection is lost, or it has to be started again.
+/// A mirror begins as waiting. A `refresh` makes it refreshing, and `fresh` makes it fresh. A fresh
+/// mirror takes deltas and syncs. Any state becomes waiting when the connection is lost or the
+/// mirror must start again.
 #[derive(Clone, Debug)]
 pub struct State {
     view: View,
@@ -225,12 +231,12 @@ pub struct State {
 
 #[derive(Clone, Debug)]
 enum Phase {
-    /// Frames are not for this mirror: it is not subscribed, or what comes is from before it
-    /// was started again.
+    /// Frames are not for this mirror: it is not subscribed, or the frames that come were sent
+    /// before it was started again.
     Waiting,
-    /// Entries go into the staged copy; deltas of the connection are not for it.
+    /// Entries go into the staged copy. The connection's deltas are not for this mirror.
     Refreshing(Staged),
-    /// What is shown is the view of the tree at its revision.
+    /// The copy that is shown is the view of the tree at its revision.
     Fresh,
 }
 
@@ -238,11 +244,12 @@ enum Phase {
 struct Staged {
     copy: Copy,
     kind: RefreshKind,
-    /// With [`RefreshKind::Delta`], what came: it takes the shown copy to the staged one.
+    /// With [`RefreshKind::Delta`]: the changes that came, which lead from the shown copy to the
+    /// staged one.
     changes: Vec<Change>,
-    /// The highest revision of them.
+    /// The highest revision among the changes that came.
     highest: Revision,
-    /// How many came.
+    /// How many changes came.
     received: u64,
 }
 
@@ -254,36 +261,38 @@ struct Copy {
 }
 
 impl State {
-    /// A mirror of `view`, which holds nothing, or what was `saved` of an earlier one.
+    /// A mirror of `view` that has no entries, or the entries that were `saved` from an earlier
+    /// one.
     pub fn new(view: View, saved: Option<Snapshot>) -> State {
         let snapshot = saved.unwrap_or_default();
         let shown = Copy { snapshot, digest: Digest::default() };
         State { view, key: None, shown, phase: Phase::Waiting }
     }
 
-    /// What it sees.
+    /// Returns the view of the mirror.
     pub fn view(&self) -> &View {
         &self.view
     }
 
-    /// What is shown.
+    /// Returns the copy that is shown.
     pub fn snapshot(&self) -> &Snapshot {
         &self.shown.snapshot
     }
 
-    /// Whether what is shown is the view of the tree, as far as this connection has told.
+    /// Returns whether the copy that is shown is the view of the tree, as far as this connection
+    /// has reported it.
     pub fn is_fresh(&self) -> bool {
         matches!(self.phase, Phase::Fresh)
     }
 
-    /// The digest of what is shown, under the key of [`State::handle_key`]. Without meaning where
-    /// the view has a tail, for which there is none.
+    /// Returns the digest of the copy that is shown, under the key of [`State::handle_key`]. If the
+    /// view has a `tail`, it has no digest, and the value means nothing.
     pub fn digest(&self) -> Digest {
         self.shown.digest
     }
 
-    /// `welcome` told the key of the digests. Cost: nothing when it is the one of before, otherwise
-    /// one hash for each entry.
+    /// Takes the key of the digests from the `welcome`. Costs nothing if the key is the same as
+    /// before, otherwise one hash for each entry.
     pub fn handle_key(&mut self, key: DigestKey) {
         if self.key == Some(key) || self.view.tail.is_some() {
             return;
@@ -296,19 +305,19 @@ impl State {
         self.shown.digest = digest;
     }
 
-    /// The connection was lost: what was staged is thrown away.
+    /// The connection was lost. The staged copy is thrown away.
     pub fn handle_lost(&mut self) {
         self.phase = Phase::Waiting;
     }
 
-    /// The mirror is to be started again from nothing. What is shown stays, without its cookie:
-    /// nobody can say what it is a copy of.
+    /// The mirror must start again from nothing. It goes on showing its copy, but without the
+    /// cookie: nobody knows what it is a copy of.
     pub fn handle_distrust(&mut self) {
         self.phase = Phase::Waiting;
         self.shown.snapshot.cookie = None;
     }
 
-    /// `refresh`: throws away what was staged, and stages anew.
+    /// Takes a `refresh`: throws the staged copy away and begins a new one.
     pub fn handle_refresh(&mut self, refresh: &Refresh) -> Outcome {
         let copy = match refresh.kind {
             RefreshKind::Full => Copy::default(),
@@ -327,12 +336,12 @@ impl State {
         Outcome::Refreshing { kind: refresh.kind, why: refresh.why }
     }
 
-    /// How many changes have come of the refresh that is under way; 0 without one.
+    /// Returns how many changes have come in the refresh that is under way; 0 if there is none.
     pub fn received(&self) -> u64 {
         if let Phase::Refreshing(staged) = &self.phase { staged.received } else { 0 }
     }
 
-    /// `entries`: a piece of the refresh.
+    /// Takes `entries`: a part of the refresh.
     pub fn handle_entries(&mut self, changes: Vec<Change>) -> Outcome {
         let Phase::Refreshing(staged) = &mut self.phase else { return self.stray() };
         staged.received += changes.len() as u64;
@@ -349,8 +358,8 @@ impl State {
         Outcome::Nothing
     }
 
-    /// `fresh`: the staged copy is whole, and is shown when it is what it should be. `epoch` is the
-    /// connection's.
+    /// Takes `fresh`: the staged copy is complete, and is shown if its digest is right. `epoch` is
+    /// the connection's.
     pub fn handle_fresh(&mut self, fresh: &Fresh, epoch: Epoch) -> Outcome {
         let staged = match std::mem::replace(&mut self.phase, Phase::Waiting) {
             Phase::Refreshing(staged) => staged,
@@ -383,7 +392,7 @@ impl State {
         Outcome::Fresh { changes }
     }
 
-    /// A whole `delta`, all its parts: applied altogether or not at all.
+    /// Takes a complete `delta`, with all its parts. Applies all of it or nothing.
     pub fn handle_delta(
         &mut self,
         since: Option<Revision>,
@@ -403,8 +412,8 @@ impl State {
             if change.rev > rev {
                 return self.broken("a change is newer than the delta that it came with");
             }
-            // What is not above the mirror's revision, the mirror has: a folded delta may begin
-            // below it.
+            // A folded delta may begin below the mirror's revision. The mirror already has the
+            // changes up to there.
             if change.rev <= before || !concerns(&self.view, change) {
                 continue;
             }
@@ -419,7 +428,8 @@ impl State {
         Outcome::Delta { since: before, changes: taken }
     }
 
-    /// `sync` names this mirror: nothing changed up to `rev`, and this is what it must be.
+    /// Takes a `sync` that names this mirror: nothing in the view has changed up to `rev`, and
+    /// `digest` is what the mirror's must be.
     pub fn handle_sync(&mut self, rev: Revision, digest: Option<Digest>) -> Outcome {
         if !self.is_fresh() || rev < self.shown.snapshot.rev {
             return Outcome::Nothing;
@@ -437,8 +447,8 @@ impl State {
         }
     }
 
-    /// A piece or the end of a refresh, and none is under way: where the mirror waits it is from
-    /// before it was started again.
+    /// A part or the end of a refresh came, but none is under way. If the mirror is waiting, the
+    /// frame was sent before the mirror was started again.
     fn stray(&mut self) -> Outcome {
         match self.phase {
             Phase::Fresh => self.broken("a piece of a refresh came without a refresh"),
@@ -458,7 +468,7 @@ trait Seen {
 }
 
 impl Seen for View {
-    /// A delta is the same for all mirrors of a connection: one without values leaves them out.
+    /// Removes the value if the view has none: a delta is the same for all mirrors of a connection.
     fn seen(&self, change: &Change) -> Change {
         let mut change = change.clone();
         if let (false, Act::Put(value)) = (self.values, &mut change.act) {
@@ -468,7 +478,7 @@ impl Seen for View {
     }
 }
 
-/// Whether a change can touch what the view sees.
+/// Returns whether a change can affect what the view sees.
 fn concerns(view: &View, change: &Change) -> bool {
     match change.act {
         Act::Put(_) | Act::Delete => view.sees(&change.path),
@@ -487,9 +497,9 @@ impl Copy {
         }
     }
 
-    /// Applies a change. False: this very put was there already, as a broker says one again that a
-    /// sweep has met in two of its rounds. Another value at the same revision is another put of the
-    /// same transaction.
+    /// Applies a change. Returns false if this very put was applied already: the broker repeats a
+    /// put that it has met in two rounds of a sweep. Another value at the same revision counts as
+    /// new: it is another put of the same transaction.
     fn apply(
         &mut self,
         change: &Change,
@@ -518,7 +528,7 @@ impl Copy {
             }
             Act::Delete => self.remove(path, key),
             Act::Drop => {
-                // Everything goes when the drop is at or above the base.
+                // A drop at or above the base of the view removes everything.
                 if path.contains(&view.base) {
                     self.snapshot.entries = OrdMap::new();
                     self.digest = Digest::default();
@@ -535,12 +545,12 @@ impl Copy {
         Ok(true)
     }
 
-    /// The entries of the log up to and including `to`, and what is under them; other children
-    /// of the log may lie between them.
+    /// Returns the entries of the log up to and including `to`, and everything under them. Other
+    /// children of the log may lie between them in path order; they are left out.
     fn trimmed(&self, log: &Path, to: LogKey) -> Vec<Path> {
         let first = LogKey { rev: Revision::ZERO, index: 0 };
         let ends = (log.child(&first.to_string()), log.child(&to.to_string()));
-        // A path that has no room for a key has no log entries under it.
+        // If a path has no room for a key, the log has no entries under it.
         let (Ok(first), Ok(last)) = ends else { return Vec::new() };
         let near = self.snapshot.entries.range(first..);
         let near = near.take_while(|(path, _)| **path <= last || last.contains(path));

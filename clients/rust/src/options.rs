@@ -1,4 +1,4 @@
-//! How a client connects.
+//! The options of a client.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use onetree_protocol::Codec;
 
-/// How a client connects: where to, as whom, and how patiently.
+/// The options of a client: the broker's URL, the token, the timeouts.
 #[derive(Clone)]
 #[must_use = "they are for `Client::connect` and `Client::start`"]
 pub struct Options {
@@ -26,20 +26,23 @@ pub struct Options {
     pub(crate) backoff_cap: Duration,
 }
 
-/// When a client connects again by itself. An error whose action is not to retry always ends it.
+/// When a client reconnects by itself. An error whose action is not to retry always ends the
+/// client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reconnect {
-    /// Never: a connection that is lost ends the client.
+    /// Never: the client ends when its connection is lost.
     Never,
-    /// When a connection is lost; but when the first one fails, so does [`crate::Client::connect`].
+    /// After a connection is lost. But if the first attempt fails, so does
+    /// [`crate::Client::connect`].
     #[default]
     AfterFirst,
-    /// Always, also while the broker has never been there yet.
+    /// Always, even if there has been no connection yet.
     Always,
 }
 
 impl Options {
-    /// The broker at `url`: `ws://host:port`, with `/v1/sync` as the path when there is none.
+    /// Options for the broker at `url`, such as `ws://host:port`. If the URL has no path, the path
+    /// is `/v1/sync`.
     pub fn new(url: impl Into<String>) -> Options {
         Options {
             url: url.into(),
@@ -57,31 +60,33 @@ impl Options {
         }
     }
 
-    /// How frames stand in messages: MessagePack unless told.
+    /// Sets the encoding of frames. The default is MessagePack.
     pub fn codec(mut self, codec: Codec) -> Options {
         self.codec = codec;
         self
     }
 
-    /// What the client's name begins with, for the broker's log: 1 to 31 of `A-Z a-z 0-9 _ -`;
-    /// [`crate::Client::start`] refuses another. 128 random bits follow in any case, because a name
-    /// that another process has used would give this one the answers to that one's writes.
+    /// Sets what the client's name begins with, for the broker's log: 1 to 31 of `A-Z a-z 0-9 _ -`.
+    /// [`crate::Client::start`] refuses any other label. 128 random bits follow the label in any
+    /// case: if two processes had the same name, one would get the answers to the other's writes.
     pub fn label(mut self, label: impl Into<String>) -> Options {
         self.label = Some(label.into());
         self
     }
 
-    /// What shows who the principal is. None unless told. See [`crate::Client::auth`] for a later
-    /// one, [`Options::token_from`] for tokens that expire.
+    /// Sets the token, which tells the broker who the client is. There is none by default. See
+    /// [`crate::Client::auth`] to give the broker a later token, and [`Options::token_from`] for
+    /// tokens that expire.
     pub fn token(mut self, token: impl Into<String>) -> Options {
         (self.token, self.hook) = (Some(token.into()), None);
         self
     }
 
-    /// Where tokens come from: `hook` is asked before each attempt to connect, for as long as
-    /// [`Options::connect_timeout`] allows, and once more at once when the broker refuses the
-    /// token; when it refuses that one too, before a connection has lasted ten seconds, the client
-    /// ends. An error or a panic of `hook` is an attempt that failed, and tried again as such.
+    /// Sets a function that gives the token. The client calls `hook` before each attempt to
+    /// connect, and waits for it within [`Options::connect_timeout`]. If the broker refuses the
+    /// token, the client calls `hook` once more, at once. If the broker refuses that token, too,
+    /// and the client was not online for 10 seconds in between, the client ends. If `hook` fails or
+    /// panics, the attempt has failed, and the client tries again.
     pub fn token_from<F, T>(mut self, hook: F) -> Options
     where
         F: Fn() -> T + Send + Sync + 'static,
@@ -92,42 +97,43 @@ impl Options {
         self
     }
 
-    /// The program, for the broker's log; `onetree-rust/<version>` unless told.
+    /// Sets the name of the program, for the broker's log. The default is `onetree-rust/<version>`.
     pub fn agent(mut self, agent: impl Into<String>) -> Options {
         self.agent = agent.into();
         self
     }
 
-    /// When to connect again by itself.
+    /// Sets when the client reconnects by itself. The default is [`Reconnect::AfterFirst`].
     pub fn reconnect(mut self, reconnect: Reconnect) -> Options {
         self.reconnect = reconnect;
         self
     }
 
-    /// How long a request waits for its answer, the time without a connection included: 30 seconds
-    /// unless told. Where it has to wait for room in the queue before, that may take as long again.
+    /// Sets how long a request waits for its answer, including the time without a connection. The
+    /// default is 30 seconds. A request that must wait for room in the queue first may wait as long
+    /// again.
     pub fn request_timeout(mut self, timeout: Duration) -> Options {
         self.request_timeout = timeout;
         self
     }
 
-    /// How long one attempt to connect may take until the broker's `welcome`, with the time that
-    /// [`Options::token_from`] takes: 10 seconds unless told.
+    /// Sets how long one attempt to connect may take until the broker's `welcome`, including the
+    /// time that the function of [`Options::token_from`] takes. The default is 10 seconds.
     pub fn connect_timeout(mut self, timeout: Duration) -> Options {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How many bytes of requests may wait, sent or not, each counted as 512, 128 for each step,
-    /// condition and path in it, and its values: 16 MiB unless told. What comes then waits for
-    /// room.
+    /// Sets how many bytes of requests may wait for their answers, whether sent or not. The default
+    /// is 16 MiB. Each request counts as 512 bytes, plus 128 for each step, condition and path in
+    /// it, plus its values. Further requests wait for room.
     pub fn queue_bytes(mut self, bytes: u32) -> Options {
         self.queue_bytes = bytes.max(1);
         self
     }
 
-    /// The waits between attempts to connect: random, up to `base`, then twice that and so on up to
-    /// `cap`. 100 ms and 20 s unless told.
+    /// Sets the waits between attempts to connect: a random time up to `base`, then up to twice
+    /// that, and so on up to `cap`. The defaults are 100 ms and 20 s.
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Options {
         self.backoff_base = base;
         self.backoff_cap = cap.max(base);
@@ -136,7 +142,7 @@ impl Options {
 }
 
 impl fmt::Debug for Options {
-    /// Without what is secret.
+    /// Leaves out the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("url", &shown(&self.url))
@@ -154,7 +160,7 @@ impl fmt::Debug for Options {
     }
 }
 
-/// A URL as it may stand in a log: without what comes before an `@`, which may be a password.
+/// A URL for a log: without what comes before an `@`, which may be a password.
 pub(crate) fn shown(url: &str) -> String {
     let Some((secret, rest)) = url.rsplit_once('@') else { return url.to_owned() };
     let scheme = secret.find("://").map_or("", |at| &secret[..at + 3]);
@@ -163,7 +169,7 @@ pub(crate) fn shown(url: &str) -> String {
 
 type Asking = Pin<Box<dyn Future<Output = Result<String, Box<dyn Error + Send + Sync>>> + Send>>;
 
-/// The application's function that gives tokens.
+/// The application's function that gives tokens, from [`Options::token_from`].
 #[derive(Clone)]
 pub(crate) struct Hook(Arc<dyn Fn() -> Asking + Send + Sync>);
 

@@ -1,4 +1,4 @@
-//! What can be asked of a broker: writes and reads.
+//! The requests of a client: writes and reads.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use crate::errors::{Error, Refusal, Sent};
 
-/// Any write, to be given to [`crate::Client::submit`]: made from a [`Put`], [`Append`],
-/// [`Delete`], [`DropTree`], [`Trim`] or [`Txn`], or from a frame of the protocol, whose numbers
-/// the client sets.
+/// Any write, for [`crate::Client::write`], `enqueue` and `submit`. Make it from a [`Put`],
+/// [`Append`], [`Delete`], [`DropTree`], [`Trim`] or [`Txn`], or from a frame of the protocol. The
+/// client sets the numbers (`id` and `seq`) of such a frame.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is written until it is given to a client"]
 pub struct Write(pub(crate) ClientFrame);
 
-/// `put`: the entry is now this.
+/// `put`: sets the value at a path.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is written until it is given to a client"]
 pub struct Put(frame::Put);
@@ -27,38 +27,40 @@ impl Put {
         Put(frame::Put { id, seq, path, value, expect, ttl_ms, ephemeral: false })
     }
 
-    /// Only when the entry is at this revision; [`Revision::ZERO`]: only when there is none.
+    /// Puts only if the entry is at revision `rev`. [`Revision::ZERO`] means: only if there is no
+    /// entry.
     pub fn if_rev(mut self, rev: Revision) -> Put {
         self.0.expect = Some(Expect { rev });
         self
     }
 
-    /// The entry lives this long, in whole milliseconds.
+    /// Sets how long the entry lives, in whole milliseconds. Then the broker deletes it.
     pub fn ttl(mut self, ttl: Duration) -> Put {
         self.0.ttl_ms = Some(millis(ttl));
         self
     }
 
-    /// The entry dies with the session: when the client closes, or has been without a connection
-    /// for longer than the broker's grace, 30 seconds where its `session_grace_ms` says nothing
-    /// else. It is not put again when a session was lost: that is the application's to do, at an
-    /// `Online` that did not resume.
+    /// Binds the entry to the session. The broker deletes the entry when the session is over: when
+    /// the client closes, or when there was no connection for longer than the broker's grace (30
+    /// seconds, unless its `session_grace_ms` says something else). The client does not put the
+    /// entry again when a session was lost. The application may do that, at an `Online` that is not
+    /// `resumed`.
     ///
-    /// Where it happened, but in a session that was over before the client heard of it, the answer
-    /// is [`Code::OutcomeUnknown`]: it is not there any more.
+    /// If the put happened, but its session was over before the answer came, the put fails with
+    /// [`Code::OutcomeUnknown`]: the entry is gone.
     ///
-    /// With [`Put::if_rev`] of [`Revision::ZERO`] it is a lock, or says who leads; [`Done::rev`] is
-    /// its fencing token: who has it later has a higher one. Whoever is offline must have stepped
-    /// down when the grace is over, of which nobody tells him, and which is counted from when the
-    /// broker lost the connection: the client may notice that as much later as the heartbeat of
-    /// [`Connection`](crate::Connection) and 10 seconds.
+    /// With [`Put::if_rev`] of [`Revision::ZERO`] such an entry is a lock, or elects a leader.
+    /// [`Done::rev`] is the fencing token: each later holder has a higher one. A holder that is
+    /// offline must step down before the grace is over, and nobody tells the holder when that is.
+    /// The grace begins when the broker loses the connection. The client may notice the loss later,
+    /// by as much as the heartbeat of [`Connection`](crate::Connection) plus 10 seconds.
     pub fn ephemeral(mut self) -> Put {
         self.0.ephemeral = true;
         self
     }
 }
 
-/// `append`: a new entry of a log, whose key the broker assigns; [`Done::paths`] has it.
+/// `append`: adds an entry to a log. The broker assigns its key; [`Done::paths`] has the path.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is written until it is given to a client"]
 pub struct Append(frame::Append);
@@ -69,20 +71,20 @@ impl Append {
         Append(frame::Append { id: 0, seq: None, path, value, ttl_ms: None, ephemeral: false })
     }
 
-    /// As [`Put::ttl`].
+    /// Sets how long the entry lives, as [`Put::ttl`] does.
     pub fn ttl(mut self, ttl: Duration) -> Append {
         self.0.ttl_ms = Some(millis(ttl));
         self
     }
 
-    /// As [`Put::ephemeral`].
+    /// Binds the entry to the session, as [`Put::ephemeral`] does.
     pub fn ephemeral(mut self) -> Append {
         self.0.ephemeral = true;
         self
     }
 }
 
-/// `delete`: the entry is gone; of nothing is no error.
+/// `delete`: deletes the entry at a path. It is no error if there is none.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is written until it is given to a client"]
 pub struct Delete(frame::Delete);
@@ -93,65 +95,66 @@ impl Delete {
         Delete(frame::Delete { id: 0, seq: None, path, expect: None })
     }
 
-    /// Only when the entry is at this revision.
+    /// Deletes only if the entry is at revision `rev`.
     pub fn if_rev(mut self, rev: Revision) -> Delete {
         self.0.expect = Some(Expect { rev });
         self
     }
 }
 
-/// `drop`: everything at and under a path is gone.
+/// `drop`: deletes everything at and under a path.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is written until it is given to a client"]
 pub struct DropTree(frame::DropTree);
 
 impl DropTree {
-    /// Drops everything at and under `path`.
+    /// Deletes everything at and under `path`.
     pub fn new(path: Path) -> DropTree {
         DropTree(frame::DropTree { id: 0, seq: None, path, expect: None })
     }
 
-    /// Only when nothing at or under the path has changed after this revision.
+    /// Deletes only if nothing at or under the path has changed after revision `rev`.
     pub fn if_rev(mut self, rev: Revision) -> DropTree {
         self.0.expect = Some(Expect { rev });
         self
     }
 }
 
-/// `trim`: a log's entries up to and including a key are gone.
+/// `trim`: deletes the entries of a log up to and including a key.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is written until it is given to a client"]
 pub struct Trim(frame::Trim);
 
 impl Trim {
-    /// Trims the log at `path` up to and including `to`.
+    /// Deletes the entries of the log at `path` up to and including `to`.
     pub fn new(path: Path, to: LogKey) -> Trim {
         Trim(frame::Trim { id: 0, seq: None, path, to })
     }
 }
 
-/// `txn`: several changes as one commit, all or nothing, when all conditions hold.
+/// `txn`: several writes as one commit, all or nothing, if all conditions hold.
 #[derive(Clone, Debug, Default)]
 #[must_use = "nothing is written until it is given to a client"]
 pub struct Txn(frame::Txn);
 
 impl Txn {
-    /// Nothing yet.
+    /// A transaction without conditions and steps.
     pub fn new() -> Txn {
         Txn::default()
     }
 
-    /// Only when the entry at `path` is at this revision; [`Revision::ZERO`]: there is none.
+    /// Adds a condition: the entry at `path` is at revision `rev`. [`Revision::ZERO`] means: there
+    /// is none.
     pub fn if_rev(self, path: Path, rev: Revision) -> Txn {
         self.when(Condition::Entry { path, rev })
     }
 
-    /// Only when nothing at or under `path` has changed after this revision.
+    /// Adds a condition: nothing at or under `path` has changed after revision `rev`.
     pub fn if_tree(self, path: Path, rev: Revision) -> Txn {
         self.when(Condition::Tree { path, rev })
     }
 
-    /// One more condition.
+    /// Adds a condition.
     pub fn when(mut self, condition: Condition) -> Txn {
         self.0.conditions.push(condition);
         self
@@ -172,17 +175,17 @@ impl Txn {
         self.then(Do::Delete { path })
     }
 
-    /// Drops everything at and under `path`.
+    /// Deletes everything at and under `path`.
     pub fn drop_tree(self, path: Path) -> Txn {
         self.then(Do::Drop { path })
     }
 
-    /// Trims the log at `path` up to and including `to`.
+    /// Deletes the entries of the log at `path` up to and including `to`.
     pub fn trim(self, path: Path, to: LogKey) -> Txn {
         self.then(Do::Trim { path, to })
     }
 
-    /// One more [`Step`](crate::Step); they happen in this order.
+    /// Adds a [`Step`](crate::Step). The steps are carried out in this order.
     pub fn then(mut self, step: Do) -> Txn {
         self.0.changes.push(step);
         self
@@ -195,7 +198,7 @@ impl Txn {
 pub struct List(pub(crate) frame::List);
 
 impl List {
-    /// Everything at and under `path`, in path order, as much as fits into one answer.
+    /// Lists everything at and under `path`, in path order, as much as fits into one answer.
     pub fn new(path: Path) -> List {
         List(frame::List {
             id: 0,
@@ -209,37 +212,37 @@ impl List {
         })
     }
 
-    /// How deep below the path.
+    /// Sets how deep below the path to list.
     pub fn depth(mut self, depth: Depth) -> List {
         self.0.depth = depth;
         self
     }
 
-    /// Only paths behind this one.
+    /// Lists only paths after this one.
     pub fn after(mut self, path: Path) -> List {
         self.0.after = Some(path);
         self
     }
 
-    /// Only paths before this one.
+    /// Lists only paths before this one.
     pub fn before(mut self, path: Path) -> List {
         self.0.before = Some(path);
         self
     }
 
-    /// At most so many entries; the broker may send fewer, and says that there is more.
+    /// Lists at most `entries` entries. The broker may send fewer; then [`Found::more`] is true.
     pub fn limit(mut self, entries: u32) -> List {
         self.0.limit = entries;
         self
     }
 
-    /// From the last path to the first: the newest of a log first.
+    /// Lists from the last path to the first: the newest entry of a log first.
     pub fn reverse(mut self) -> List {
         self.0.reverse = true;
         self
     }
 
-    /// Paths and revisions alone.
+    /// Lists paths and revisions only.
     pub fn without_values(mut self) -> List {
         self.0.values = false;
         self
@@ -252,25 +255,25 @@ impl From<frame::List> for List {
     }
 }
 
-/// A write was committed.
+/// The answer to a write: it was committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Done {
-    /// The commit; the present revision when there was nothing to do.
+    /// The revision of the commit, or the present revision if there was nothing to do.
     pub rev: Revision,
-    /// Whether it survives power loss.
+    /// Whether the commit survives power loss.
     pub durable: bool,
-    /// The paths that were assigned, one for each append, in their order.
+    /// The paths that the broker assigned, one for each append, in the order of the appends.
     pub paths: Vec<Path>,
 }
 
-/// What a read found.
+/// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
-    /// The revision that all of it was read at.
+    /// The revision at which all entries were read.
     pub rev: Revision,
-    /// The entries: [`onetree_protocol::Act::Put`] only.
+    /// The entries. Each is an [`onetree_protocol::Act::Put`].
     pub entries: Vec<Change>,
-    /// Whether there is more behind the last one.
+    /// Whether there are more entries after the last one.
     pub more: bool,
 }
 
@@ -293,7 +296,7 @@ macro_rules! writes {
 impl TryFrom<ClientFrame> for Write {
     type Error = Error;
 
-    /// `unknown-op` of a frame that is no write.
+    /// Refuses a frame that is no write, with `unknown-op`.
     fn try_from(frame: ClientFrame) -> Result<Write, Error> {
         let refused = || Error::Refused(Refusal::new(Code::UnknownOp, "the frame is no write"));
         is_write(&frame).then_some(Write(frame)).ok_or_else(refused)
@@ -302,13 +305,13 @@ impl TryFrom<ClientFrame> for Write {
 
 writes! { Put => Put, Append => Append, Delete => Delete, DropTree => Drop, Trim => Trim, Txn => Txn }
 
-/// Whole milliseconds, at least one where there is any time at all.
+/// Converts to whole milliseconds, rounded down, but at least 1 unless the duration is zero.
 pub(crate) fn millis(duration: Duration) -> u64 {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if duration.is_zero() { 0 } else { millis.max(1) }
 }
 
-/// The values that a frame carries, and where each belongs.
+/// Returns the values that a frame carries, each with its path.
 pub(crate) fn values(frame: &ClientFrame) -> impl Iterator<Item = (&Path, &Value)> {
     let (one, steps): (Option<(&Path, &Value)>, &[Do]) = match frame {
         ClientFrame::Put(f) => (Some((&f.path, &f.value)), &[]),
@@ -323,8 +326,8 @@ pub(crate) fn values(frame: &ClientFrame) -> impl Iterator<Item = (&Path, &Value
     }))
 }
 
-/// What a frame counts in the queue, bytes: its values, and about as much as everything around a
-/// short path takes.
+/// Returns how many bytes a frame counts in the queue: its values, and an estimate of everything
+/// else.
 pub(crate) fn cost(frame: &ClientFrame) -> usize {
     const FRAME_BYTES: usize = 512;
     let steps = match frame {
@@ -335,7 +338,7 @@ pub(crate) fn cost(frame: &ClientFrame) -> usize {
     FRAME_BYTES + steps * 128 + values(frame).map(|(_, value)| value.bytes.len()).sum::<usize>()
 }
 
-/// Whether a frame is a write, which has a `seq`.
+/// Returns whether a frame is a write. Writes have a `seq`.
 pub(crate) fn is_write(frame: &ClientFrame) -> bool {
     matches!(
         frame,
@@ -348,7 +351,7 @@ pub(crate) fn is_write(frame: &ClientFrame) -> bool {
     )
 }
 
-/// Whether a frame makes an entry that the session owns.
+/// Returns whether a frame makes an ephemeral entry, which belongs to the session.
 pub(crate) fn is_ephemeral(frame: &ClientFrame) -> bool {
     match frame {
         ClientFrame::Put(f) => f.ephemeral,
@@ -361,7 +364,7 @@ pub(crate) fn is_ephemeral(frame: &ClientFrame) -> bool {
     }
 }
 
-/// What a frame without an answer is, once it was sent.
+/// Returns what is true of a frame that was sent and has no answer.
 pub(crate) fn once_sent(frame: &ClientFrame) -> Sent {
     match frame {
         ClientFrame::Get(_) | ClientFrame::List(_) | ClientFrame::Auth(_) => Sent::Read,
@@ -369,8 +372,9 @@ pub(crate) fn once_sent(frame: &ClientFrame) -> Sent {
     }
 }
 
-/// Where a write names a revision, in a condition or by the key of a log: another history may have
-/// something else there. That an entry is absent is about any.
+/// Returns the paths at which a write names a revision, in a condition or by the key of a log.
+/// Another history may have something else at that revision. The condition that an entry is absent
+/// (revision 0) is not listed: it names no revision.
 pub(crate) fn of_history(frame: &ClientFrame) -> Vec<&Path> {
     let keyed = |path: &Path| path.segments().any(|name| LogKey::parse(name).is_some());
     let at = |path, expect: &Option<Expect>| {
@@ -402,7 +406,7 @@ pub(crate) fn of_history(frame: &ClientFrame) -> Vec<&Path> {
     }
 }
 
-/// Gives a request's frame its `id`, and a write its `seq`.
+/// Sets the `id` of a request's frame, and the `seq` of a write.
 pub(crate) fn number(frame: &mut ClientFrame, id: u32, seq: Option<u64>) {
     match frame {
         ClientFrame::Put(f) => (f.id, f.seq) = (id, seq),

@@ -1,4 +1,4 @@
-//! Between the driver, which writes it, and the application, which reads it: what a mirror shows.
+//! What a mirror shows: the driver writes it, and the application reads it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,7 +13,7 @@ use crate::gaps::Gaps;
 use crate::keep::KeepError;
 use crate::mirror::Snapshot;
 
-/// What a mirror shows, and how far that is.
+/// What a mirror shows, and the revision that it is at.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) sub: u32,
@@ -22,26 +22,26 @@ pub(crate) struct Shared {
     inner: Mutex<Inner>,
     pub(crate) position: watch::Sender<Position>,
     pub(crate) received: AtomicU64,
-    /// Something was shown, or the end has come: for who keeps it.
+    /// Wakes the keeper: something was shown, or the mirror has ended.
     pub(crate) moved: Arc<Notify>,
-    /// Nothing more will be shown.
+    /// Whether nothing more will be shown.
     pub(crate) finished: AtomicBool,
-    /// Whether somebody keeps it still.
+    /// Whether the mirror is still being kept in a file.
     pub(crate) kept: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) snapshot: Snapshot,
-    /// For who begins to read when it is whole.
+    /// The gaps for a reader who begins after the mirror was whole.
     gaps: Gaps,
-    /// Whether it was ever whole.
+    /// Whether the mirror was ever whole.
     whole: bool,
-    /// While there is no connection: why.
+    /// Why there is no connection, while there is none.
     offline: Option<Event>,
     ended: Option<Event>,
     feeds: Vec<Weak<Feed>>,
-    /// How far each reader is, where it is kept.
+    /// How far each reader has come; `None` if the mirror is not kept.
     places: Option<Vec<Arc<Place>>>,
     pub(crate) keep_error: Option<KeepError>,
 }
@@ -81,7 +81,7 @@ impl Shared {
         })
     }
 
-    /// What it is now.
+    /// Returns what the mirror shows now.
     pub(crate) fn last(&self) -> Snapshot {
         self.lock().snapshot.clone()
     }
@@ -90,24 +90,26 @@ impl Shared {
         &self.view.base
     }
 
-    /// Which history it shows, as long as it goes on: to the broker's one, if that is another.
+    /// Returns the history that the mirror shows, unless the mirror has ended. It may be another
+    /// history than the broker's; then the mirror will go on to the broker's.
     pub(crate) fn history(&self) -> Option<Epoch> {
         let inner = self.lock();
         let cookie = inner.snapshot.cookie().filter(|_| inner.ended.is_none())?;
         Some(cookie.epoch)
     }
 
-    /// What it was started with.
+    /// Returns the copy that the mirror was started with.
     pub(crate) fn initial(&self) -> Snapshot {
         self.initial.clone()
     }
 
-    /// The mirror went on.
+    /// The driver reports an event, or only a new revision, and what the mirror shows now.
     pub(crate) fn publish(&self, event: Option<Event>, snapshot: Snapshot, fresh: bool) {
         self.go_on(&mut self.lock(), event, snapshot, fresh);
     }
 
-    /// The application is done with it: whoever still reads its events is told so.
+    /// The application has closed or dropped the mirror. Those who still read its events get
+    /// `Ended`.
     pub(crate) fn end(&self) {
         let mut inner = self.lock();
         let last = inner.snapshot.clone();
@@ -117,7 +119,7 @@ impl Shared {
     }
 
     fn go_on(&self, inner: &mut Inner, event: Option<Event>, snapshot: Snapshot, fresh: bool) {
-        // What was on its way when it ended comes too late.
+        // What was on its way when the mirror ended comes too late.
         if inner.ended.is_some() {
             return;
         }
@@ -149,21 +151,23 @@ impl Shared {
         }
     }
 
-    /// What happens to it, from the beginning.
+    /// Returns the events of the mirror from the beginning.
     pub(crate) fn changes(&self) -> Changes {
         let mut inner = self.lock();
         let (initial, last) = (self.initial.clone(), inner.snapshot.clone());
         let fresh = Event::Fresh { rev: last.rev(), changes: inner.gaps.trims().collect() };
         let past = [inner.whole.then_some(fresh), inner.offline.clone(), inner.ended.clone()];
         let feed = Arc::new(Feed::new(initial.clone(), last, past.into_iter().flatten()));
-        // Of one that has ended nothing comes any more, behind which they would be forgotten.
+        // A mirror that has ended gets no more events, so `go_on` no longer removes the feeds of
+        // readers that have left.
         inner.feeds.retain(|feed| feed.strong_count() > 0);
         inner.feeds.push(Arc::downgrade(&feed));
-        // Behind the end nothing comes that was not there when he began: he holds up no last save.
+        // A reader that begins after the end learns nothing that was not there when it began, so it
+        // must not delay the last save.
         let goes_on = inner.ended.is_none();
         let place = inner.places.as_mut().filter(|_| goes_on).map(|all| {
             let place = Arc::new(Place::new(initial.clone(), self.moved.clone()));
-            // Of those who have left, the last one is enough.
+            // Of the readers that have left, the last one is enough.
             all.retain(|place| Arc::strong_count(place) > 1);
             all.push(place.clone());
             place
@@ -171,8 +175,8 @@ impl Shared {
         Changes::new(feed, initial, place)
     }
 
-    /// The application looks at the mirror itself: where all who read have left, it goes by that
-    /// from now on.
+    /// Locks the state because the application looks at the mirror itself. If all readers have
+    /// left, everything that the mirror shows counts as shown from now on.
     pub(crate) fn look(&self) -> MutexGuard<'_, Inner> {
         let mut inner = self.lock();
         let left = |all: &Vec<Arc<Place>>| all.iter().all(|place| Arc::strong_count(place) == 1);
@@ -183,8 +187,8 @@ impl Shared {
         inner
     }
 
-    /// What the application was shown: by the slowest of those who read, or the last who did; with
-    /// no reader, what there is.
+    /// Returns what the application was shown: what the slowest reader was shown; if all have left,
+    /// what the last one was shown; if there is no reader, what the mirror shows.
     pub(crate) fn shown(&self) -> Snapshot {
         let inner = self.lock();
         let readers = inner.places.as_deref().unwrap_or_default();
@@ -197,7 +201,7 @@ impl Shared {
         reached.or_else(left).unwrap_or_else(|| inner.snapshot.clone())
     }
 
-    /// Whether the mirror has ended and the application was shown all of it.
+    /// Returns whether the mirror has ended and the application was shown all of it.
     pub(crate) fn is_all_shown(&self) -> bool {
         let shown = self.shown();
         let inner = self.lock();
@@ -209,7 +213,7 @@ impl Shared {
         self.lock().keep_error = saved.err();
     }
 
-    /// Nothing more will be shown: who keeps it saves once more.
+    /// Nothing more will be shown: the keeper saves once more.
     pub(crate) fn finish(&self) {
         self.finished.store(true, Ordering::Release);
         self.moved.notify_one();
@@ -219,14 +223,14 @@ impl Shared {
         *self.kept.borrow()
     }
 
-    /// Waits until it is saved for the last time, and its file is free.
+    /// Waits until the mirror is saved for the last time and its file is free.
     pub(crate) async fn released(&self) -> Result<(), KeepError> {
-        // The sender is ours: it does not go away.
+        // The sender is part of `self`, so it cannot go away meanwhile.
         let _ = self.kept.subscribe().wait_for(|kept| !kept).await;
         self.lock().keep_error.clone().map_or(Ok(()), Err)
     }
 
-    /// So much has come of the refresh that is under way.
+    /// Notes how many changes have come in the refresh that is under way.
     pub(crate) fn receive(&self, changes: u64) {
         self.received.store(changes, Ordering::Relaxed);
     }
@@ -239,12 +243,13 @@ impl Shared {
 impl Position {
     fn of(snapshot: &Snapshot, fresh: bool, ended: Option<Option<Error>>) -> Position {
         let epoch = snapshot.cookie().map(|cookie| cookie.epoch);
-        // One that has ended was fresh to its end if that was the aim of it.
+        // A mirror that ended as it should, such as one of mode `once`, still counts as fresh if it
+        // was.
         let fresh = fresh && !matches!(ended, Some(Some(_)));
         Position { rev: snapshot.rev(), epoch, fresh, ended }
     }
 
-    /// Why nothing more comes.
+    /// Returns why nothing more comes; `None` if the mirror has not ended.
     pub(crate) fn over(&self) -> Option<Error> {
         let ended = self.ended.clone()?;
         Some(ended.unwrap_or(Error::MirrorClosed))

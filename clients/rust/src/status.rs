@@ -1,12 +1,14 @@
-//! How a client stands, for who follows it.
+//! The state of a client's connection, for an application that follows it.
 
 use tokio::sync::watch;
 
 use crate::event::Status;
 
-/// How a client stands, now and whenever that changes, from [`crate::Client::statuses`].
+/// The states of a client's connection, from [`crate::Client::statuses`]: the one of now, then each
+/// change.
 ///
-/// Who is slow gets the latest: what came and went meanwhile is not told. It keeps no client alive.
+/// A slow reader gets the latest state; states that came and went meanwhile are left out. This does
+/// not keep the client alive.
 #[derive(Debug)]
 #[must_use = "it tells nothing until it is asked"]
 pub struct Statuses {
@@ -15,19 +17,19 @@ pub struct Statuses {
 }
 
 impl Statuses {
-    /// The first that it tells is the one of now.
+    /// The first state that `next` returns is the one of now.
     pub(crate) fn new(mut status: watch::Receiver<Status>) -> Statuses {
         status.mark_changed();
         Statuses { status, ended: false }
     }
 
-    /// How the client stands, where that was not told yet; `None` behind [`Status::Ended`]. Nothing
-    /// is lost when this is dropped before it is done.
+    /// Waits for a state that was not returned yet, and returns it. Returns `None` after
+    /// [`Status::Ended`]. Nothing is lost if the future is dropped before it is done.
     pub async fn next(&mut self) -> Option<Status> {
         if self.ended {
             return None;
         }
-        // Its last word is `Ended`: where nobody is left to say more, that was told.
+        // The last state is `Ended`. If the sender is gone, `Ended` was returned already.
         self.status.changed().await.ok()?;
         let now = self.status.borrow_and_update().clone();
         self.ended = matches!(now, Status::Ended { .. });

@@ -1,4 +1,4 @@
-//! Transactions that run again when something that they have read has changed.
+//! Transactions that run again if something that they read has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
@@ -14,35 +14,37 @@ use crate::live::Mirror;
 use crate::mirror::{Entry, Snapshot};
 use crate::request::{Done, Txn};
 
-/// One run of a transaction: what it reads, all at one revision, and what it will write.
+/// One run of a transaction: what it has read, all at one revision, and what it will write.
 #[derive(Clone, Debug)]
 pub struct Transaction {
     view: View,
     snapshot: Snapshot,
-    /// What it sees: the snapshot, with its own writes.
+    /// What the run sees: the snapshot with the run's own writes.
     now: OrdMap<Path, Entry>,
     reads: Reads,
     writes: Vec<Do>,
-    /// Paths that it wrote, and tops that it dropped: what it reads there is its own.
+    /// The paths that the run has put or deleted, and in `dropped` the paths that it has dropped
+    /// with everything under them. What it reads there is its own.
     wrote: BTreeSet<Path>,
     dropped: Vec<Path>,
-    /// Whether [`Transaction::retry`] was called: it holds whoever goes on behind it.
+    /// Whether [`Transaction::retry`] was called. The run then retries, even if the function
+    /// ignores the error.
     retried: bool,
 }
 
-/// What was read, by path: single entries with their revision, and whole subtrees.
+/// What was read: single entries with their revisions, and whole subtrees.
 #[derive(Clone, Debug, Default)]
 struct Reads {
     entries: BTreeMap<Path, Revision>,
     trees: BTreeSet<Path>,
 }
 
-/// How a run ends that does not commit. Any error becomes one by `?`.
+/// Why a run does not commit. `?` converts any error into one.
 #[derive(Debug)]
 pub enum Abort {
-    /// Run again when something that was read has changed; see [`Transaction::retry`].
+    /// Run again when something that was read has changed. See [`Transaction::retry`].
     Retry,
-    /// A read lies outside of what the mirror sees, where nobody would notice its change.
+    /// The run read outside the mirror's view, where nobody would notice a change.
     OutsideView(Path),
     /// The application's own error.
     Failed(Box<dyn StdError + Send + Sync>),
@@ -57,21 +59,23 @@ impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for Abort {
 /// Why a transaction ended without a commit.
 #[derive(Debug, thiserror::Error)]
 pub enum TransactError {
-    /// The mirror has ended, or the broker refused: nothing was written, except that with
-    /// [`crate::Code::OutcomeUnknown`] and a timeout of what was sent it may have been, once.
+    /// The mirror has ended, or the broker refused the commit, or no answer came. Nothing was
+    /// written, with two exceptions: with [`crate::Code::OutcomeUnknown`], and with a timeout or an
+    /// end of the client after the write was sent, it may have been written, once.
     #[error(transparent)]
     Client(#[from] Error),
-    /// The function read what the mirror does not see. Nothing was written.
+    /// The function read outside the mirror's view. Nothing was written.
     #[error("{0} is outside of what the mirror sees")]
     OutsideView(Path),
-    /// The function's own error, which this says as if it was that: what is behind it is `source`.
-    /// Nothing was written.
+    /// The function's own error, whose text and `source` this error shows as its own. Nothing was
+    /// written.
     #[error(transparent)]
     Failed(Box<dyn StdError + Send + Sync>),
 }
 
 impl TransactError {
-    /// The client's word, `outside-view`, or `application` of the function's own error.
+    /// Returns the word of the error: the word of the client's error, `outside-view`, or
+    /// `application` for the function's own error.
     pub fn word(&self) -> &'static str {
         match self {
             TransactError::Client(error) => error.word(),
@@ -80,7 +84,8 @@ impl TransactError {
         }
     }
 
-    /// What to do next; of the function's own error only the application knows.
+    /// Returns what to do next. For the function's own error this is [`Action::Stop`]: only the
+    /// application knows better.
     pub fn action(&self) -> Action {
         match self {
             TransactError::Client(error) => error.action(),
@@ -90,12 +95,12 @@ impl TransactError {
     }
 }
 
-/// What came of a transaction.
+/// The result of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Committed<T> {
-    /// What the function gave, in the run that was committed.
+    /// What the function returned in the run that was committed.
     pub result: T,
-    /// The commit; `None` when there was nothing to write, so that nothing was sent.
+    /// The commit; `None` if the function wrote nothing, so that nothing was sent.
     #[serde(flatten)]
     pub done: Option<Done>,
     /// How often the function ran.
@@ -116,19 +121,19 @@ impl Transaction {
         }
     }
 
-    /// The revision that it reads at.
+    /// Returns the revision of the snapshot that the run reads.
     pub fn rev(&self) -> Revision {
         self.snapshot.rev()
     }
 
-    /// The entry at `path`. One that this transaction has put is at [`Revision::ZERO`].
+    /// Returns the entry at `path`. An entry that this run has put is at [`Revision::ZERO`].
     ///
     /// # Errors
-    /// When the mirror does not see the path.
+    /// If `path` is outside the mirror's view.
     pub fn get(&mut self, path: &Path) -> Result<Option<Entry>, Abort> {
         self.ended(Ok(()))?;
         if !self.is_own(path) {
-            // What a tail has left out cannot be told from what is absent.
+            // With a `tail`, an entry that is left out looks like one that is absent.
             let cut = |segment| LogKey::parse(segment).is_some();
             let cut = self.view.tail.is_some() && path.segments().any(cut);
             let entry = self.snapshot.get(path);
@@ -141,12 +146,12 @@ impl Transaction {
         Ok(self.now.get(path).cloned())
     }
 
-    /// The entries at and under `top` that the mirror sees, in path order; without what this
-    /// transaction has appended, which has no name before the commit. Its condition is that nothing
-    /// changes at or under `top`, seen or not.
+    /// Returns the entries at and under `top` that the mirror sees, in path order. What this run
+    /// has appended is left out: it has no path before the commit. The condition of the read is
+    /// that nothing changes at or under `top`, whether the mirror sees it or not.
     ///
     /// # Errors
-    /// When `top` is not within what the mirror sees.
+    /// If `top` is outside the base and depth of the mirror's view.
     pub fn under(&mut self, top: &Path) -> Result<Vec<(Path, Entry)>, Abort> {
         self.ended(Ok(()))?;
         let base = &self.view.base;
@@ -165,7 +170,7 @@ impl Transaction {
         Ok(under(&self.now, top).map(|(path, entry)| (path.clone(), entry.clone())).collect())
     }
 
-    /// Puts `value` at `path`, which may lie anywhere.
+    /// Puts `value` at `path`. The path may be outside the mirror's view.
     pub fn put(&mut self, path: Path, value: Value) {
         self.then(Do::Put { path, value, ttl_ms: None, ephemeral: false });
     }
@@ -180,13 +185,13 @@ impl Transaction {
         self.then(Do::Delete { path });
     }
 
-    /// Drops everything at and under `path`.
+    /// Deletes everything at and under `path`.
     pub fn drop_tree(&mut self, path: Path) {
         self.then(Do::Drop { path });
     }
 
-    /// One more [`Step`](crate::Step). Later reads of this transaction see it, except what it
-    /// appends, which has no name yet, and what it trims.
+    /// Adds a [`Step`](crate::Step). Later reads of this run see it, except an append, which has no
+    /// path yet, and a trim.
     pub fn then(&mut self, step: Do) {
         match &step {
             Do::Put { path, value, .. } => {
@@ -208,8 +213,8 @@ impl Transaction {
         self.writes.push(step);
     }
 
-    /// Ends the run, whatever is done behind this; the next one comes when something that was read
-    /// has changed in the mirror. One that has read nothing waits for ever.
+    /// Ends the run, whatever the function does afterwards. The function runs again when something
+    /// that it read has changed in the mirror. If it has read nothing, it waits for ever.
     ///
     /// # Errors
     /// Always: [`Abort::Retry`].
@@ -218,11 +223,12 @@ impl Transaction {
         Err(Abort::Retry)
     }
 
-    /// Runs `first`; when that retries, its writes are forgotten, what it has read is not, and
-    /// `second` runs instead. When both retry, the whole does, on what either has read.
+    /// Runs `first`. If `first` retries, its writes are forgotten but what it read is not, and
+    /// `second` runs instead. If both retry, the transaction retries when something that either has
+    /// read changes.
     ///
     /// # Errors
-    /// What the one that counts ends with.
+    /// The error of `first` unless it retried, else that of `second`.
     pub fn or_else<T>(
         &mut self,
         first: impl FnOnce(&mut Transaction) -> Result<T, Abort>,
@@ -241,7 +247,7 @@ impl Transaction {
         }
     }
 
-    /// What a run, or a part of it, has come to.
+    /// Returns the result of a run or of a part of it: a retry if one was asked for.
     fn ended<T>(&self, result: Result<T, Abort>) -> Result<T, Abort> {
         if self.retried { Err(Abort::Retry) } else { result }
     }
@@ -250,7 +256,7 @@ impl Transaction {
         self.wrote.contains(path) || self.dropped.iter().any(|top| top.contains(path))
     }
 
-    /// What is to be committed.
+    /// Returns the transaction to commit: what was read as conditions, then the writes.
     fn into_txn(self) -> Txn {
         let rev = self.snapshot.rev();
         let entry = |(path, rev)| Condition::Entry { path, rev };
@@ -263,7 +269,7 @@ impl Transaction {
 }
 
 impl Reads {
-    /// Whether anything of it differs between the two.
+    /// Returns whether anything that was read differs between the two snapshots.
     fn differ(&self, before: &Snapshot, now: &Snapshot) -> bool {
         let entry = |path: &Path| {
             before.get(path).map(|entry| entry.rev) != now.get(path).map(|entry| entry.rev)
@@ -286,23 +292,23 @@ fn under<'a>(
 }
 
 impl Mirror {
-    /// The revision up to which things were done that this snapshot may lack, and the mirror will
-    /// show.
+    /// Returns the revision up to which this client's writes were done, if the snapshot is below it
+    /// and the mirror will reach it.
     fn lacked(&self, snapshot: &Snapshot, own: Option<History>) -> Option<Revision> {
         let epoch = snapshot.cookie().map(|cookie| cookie.epoch);
         let done = own.filter(|own| Some(own.epoch) == epoch)?.done;
         (snapshot.rev() < done && !self.has_ended()).then_some(done)
     }
 
-    /// Runs `run` against one snapshot of the fresh mirror and commits what it has written, on the
-    /// condition that nothing it has read has changed; where something has, it waits for the mirror
-    /// to show it and runs again. So `run` must have no effects of its own: it may run any
-    /// number of times.
+    /// Runs `run` and commits what it writes, on the condition that nothing that it read has
+    /// changed. If something has changed meanwhile, the client waits until the mirror shows the
+    /// change, and runs `run` again. Each run reads one snapshot of the fresh mirror. `run` must
+    /// have no effects of its own, because it may run any number of times.
     ///
-    /// What ends with an error of its own, or has written nothing, is judged by its snapshot alone:
-    /// that has all writes of this client which were answered before `transact` was called, and may
-    /// be behind those of others. Who must know more asks [`Client::get`](crate::Client::get), or
-    /// writes.
+    /// A run that fails with an error of its own, or writes nothing, is judged by its snapshot
+    /// alone. The snapshot has all writes of this client that were answered before you called
+    /// `transact`. It may be behind the writes of others. To know more, use
+    /// [`Client::get`](crate::Client::get), or write.
     ///
     /// ```no_run
     /// # use onetree_client::{Mirror, Path, Value};
@@ -343,7 +349,8 @@ impl Mirror {
                     self.changed(&snapshot, |now| tx.reads.differ(&snapshot, now)).await?;
                     continue;
                 }
-                // No broker judges it: it is to have seen what its client knows.
+                // The broker does not judge such a run. It must have seen what this client has
+                // written.
                 _ if !commits && let Some(done) = self.lacked(&snapshot, own) => {
                     self.past(&snapshot, Some(done)).await?;
                     continue;

@@ -1,4 +1,4 @@
-//! The WebSocket: bytes in and out.
+//! The WebSocket: takes bytes and gives bytes.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -19,14 +19,14 @@ use crate::errors::{ConnectError, Refusal};
 use crate::options::shown;
 use crate::session::Session;
 
-/// The path of the protocol, where a URL has none.
+/// The path of the protocol, for a URL that has none.
 const PATH: &str = "/v1/sync";
-/// How long an orderly end of the WebSocket may take.
+/// How long the orderly end of a WebSocket may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// What an HTTP server says beside its status, characters, at most.
+/// How many characters of an HTTP server's text are kept at most.
 const SAID: usize = 200;
 
-/// Where a broker is.
+/// The address of a broker.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     uri: Uri,
@@ -76,12 +76,12 @@ pub(crate) struct Link {
     unflushed: bool,
 }
 
-/// What a [`Link::turn`] ended with.
+/// How a [`Link::turn`] ended.
 #[derive(Debug)]
 pub(crate) enum Turn {
     /// A message of the protocol.
     Message(Bytes),
-    /// A sign of life.
+    /// A sign of life, such as a ping.
     Alive,
     /// The session has something to do.
     Effects,
@@ -90,7 +90,7 @@ pub(crate) enum Turn {
 }
 
 impl Link {
-    /// Connects, within `timeout`.
+    /// Connects within `timeout`.
     pub(crate) async fn connect(
         target: Target,
         codec: Codec,
@@ -116,12 +116,13 @@ impl Link {
             why: error.to_string(),
         })?;
         let stream = TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;
-        // Requests are small and each one is waited for.
+        // Requests are small, and the application waits for each.
         stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
-        // The broker's `frame_bytes` is known at `welcome` only, and a client that refused what the
-        // broker may send would come back for it for ever. So the bound is what any broker can set;
-        // it is there for a length that cannot be. The library takes addresses for a frame by its
-        // header, memory only as it comes, and no other bound once it is connected.
+        // The broker's `frame_bytes` is known only from `welcome`, and a client that refused a
+        // frame which the broker may send would come back for that frame for ever. So the bound is
+        // the largest that any broker can set; it only guards against an impossible length. For the
+        // length in a frame's header the library reserves only addresses; it uses memory only as
+        // the frame arrives. The bound cannot be changed once the socket is connected.
         let most = usize::try_from(u32::MAX).ok();
         let config = WebSocketConfig::default().max_frame_size(most).max_message_size(most);
         match client_async_with_config(request, stream, Some(config)).await {
@@ -138,15 +139,16 @@ impl Link {
         }
     }
 
-    /// Sends what the session has to send and the socket takes, until something comes. Nothing is
-    /// lost when this is dropped before it is done.
+    /// Sends what the session has to send, as far as the socket takes it, until something comes.
+    /// Nothing is lost if the future is dropped before it is done.
     pub(crate) async fn turn(&mut self, session: &mut Session) -> Turn {
         poll_fn(|context| self.poll_turn(session, context)).await
     }
 
     fn poll_turn(&mut self, session: &mut Session, context: &mut Context<'_>) -> Poll<Turn> {
         if let Poll::Ready(Err(error)) = self.poll_send(session, context) {
-            // Why the broker ended the connection is more telling than that it did.
+            // If the broker has said why it ended the connection, that is more useful than the
+            // socket's error.
             return match self.poll_receive(context) {
                 Poll::Ready(Turn::Message(bytes)) => Poll::Ready(Turn::Message(bytes)),
                 Poll::Ready(Turn::Closed(closed)) => Poll::Ready(Turn::Closed(closed)),
@@ -165,7 +167,7 @@ impl Link {
         context: &mut Context<'_>,
     ) -> Poll<Result<(), WsError>> {
         loop {
-            // Pending when the socket takes no more: what is behind it stays in the session.
+            // Pending if the socket takes no more: what comes after that stays in the session.
             ready!(self.socket.poll_ready_unpin(context))?;
             let Some(bytes) = session.poll_transmit() else { break };
             let message = match self.codec {
@@ -197,7 +199,7 @@ impl Link {
                 ConnectError::Protocol("a message of the other codec".to_owned())
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
-                // The answer to a ping is queued by the library; it goes with the next flush.
+                // The library has queued the answer to a ping. It goes out with the next flush.
                 self.unflushed = true;
                 return Poll::Ready(Turn::Alive);
             }
@@ -208,14 +210,14 @@ impl Link {
         Poll::Ready(Turn::Closed(closed))
     }
 
-    /// Ends it in order.
+    /// Ends the connection in order.
     pub(crate) async fn close(mut self) {
-        // It is over either way.
+        // The connection is over, whether this succeeds or not.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.socket.close(None)).await;
     }
 }
 
-/// What a close frame says: a code of the protocol, and when to come back.
+/// Returns what a close frame says: a code of the protocol, and how long to wait.
 fn closed(frame: Option<CloseFrame>) -> ConnectError {
     let Some(CloseFrame { code, reason }) = frame else {
         return ConnectError::Lost("the broker closed it and did not say why".to_owned());
@@ -245,7 +247,7 @@ fn lost(error: &WsError) -> ConnectError {
     }
 }
 
-/// An answer other than "101 Switching Protocols".
+/// Returns the error for an HTTP answer other than "101 Switching Protocols".
 fn http(address: &str, response: &Response) -> ConnectError {
     let body = response.body().as_deref().unwrap_or_default();
     let text = String::from_utf8_lossy(body);

@@ -1,4 +1,4 @@
-//! Which error it is, in one word, where nobody knows its type.
+//! The word of an error whose type is not known.
 
 use std::error::Error as StdError;
 
@@ -8,7 +8,8 @@ use crate::errors::{ConnectError, Error, Refusal};
 use crate::keep::KeepError;
 use crate::transact::TransactError;
 
-/// The word of an error that is of this crate, in whatever box it comes; `None` of any other.
+/// Returns the word of an error of this crate, whatever box it comes in; `None` for any other
+/// error.
 pub fn word(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<Error>() {
         return Some(error.word());

@@ -1,8 +1,9 @@
-//! A mirror and its cookie in one file, so that the cookie can never be ahead of the data.
+//! A mirror and its cookie in one file, so that the cookie is never ahead of the data.
 //!
-//! The first line is the cookie, with the number of lines that follow; then come exactly the lines
-//! that `export` prints. The file is only ever replaced as a whole, so whatever kills us, it is one
-//! that was whole. One that is not is never thrown away, only named: it may be all there is.
+//! The first line is the cookie, with the number of lines that follow. Then come exactly the lines
+//! that `export` prints. The file is always replaced as a whole, so it is whole even if the process
+//! is killed at any moment. A file that is not whole is reported and never replaced: it may be the
+//! only copy.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -14,25 +15,25 @@ use onetree_protocol::{Act, Change, Cookie, Path, json};
 use super::KeepError;
 use crate::mirror::Snapshot;
 
-/// A file that a mirror is kept in, for this process alone: what `onetree watch --state` writes.
-/// Beside it lies an empty one whose name ends in `.lock`.
+/// A file that a mirror is kept in, in the format of `onetree watch --state`. It belongs to this
+/// process alone. Beside it is an empty file whose name ends in `.lock`.
 #[derive(Debug)]
 pub struct Keep {
     path: PathBuf,
-    /// Held as long as this lives. It is on a file of its own, which stays: `path` is replaced at
-    /// each save, and with it a lock on it would be.
+    /// The lock, held as long as this value lives. It is on a file of its own, which stays: each
+    /// save replaces `path`, and would replace a lock on it, too.
     _lock: File,
 }
 
 impl Keep {
-    /// Takes the file at `path`, which need not be there yet, for this process; until this is
-    /// dropped nobody else can.
+    /// Takes the file at `path` for this process. The file need not exist yet. Nobody else can take
+    /// it until this is dropped.
     ///
     /// # Errors
-    /// When it is in use, or cannot be used.
+    /// If the file is in use, or cannot be used.
     pub fn open(path: impl AsRef<FilePath>) -> Result<Keep, KeepError> {
         let path = path.as_ref();
-        // Through a symbolic link: its target is replaced, not the link.
+        // Follow a symbolic link: a save replaces its target, not the link.
         let path = match fs::canonicalize(path) {
             Ok(real) => real,
             Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
@@ -50,10 +51,11 @@ impl Keep {
         Ok(Keep { path, _lock: lock })
     }
 
-    /// What was saved last; nothing is in a file that is empty, or that is not there. Reads it all.
+    /// Returns the snapshot that was saved last; `None` if the file is empty or does not exist.
+    /// Reads the whole file.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not one that was saved: it is left as it is.
+    /// If the file cannot be read, or is not one that was saved. The file is left as it is.
     pub fn load(&self) -> Result<Option<Snapshot>, KeepError> {
         match File::open(&self.path) {
             Ok(file) => read(&self.path, BufReader::with_capacity(1 << 16, file)),
@@ -62,19 +64,20 @@ impl Keep {
         }
     }
 
-    /// Replaces the file: when this returns, `snapshot` is on the disk; when the process dies
-    /// before, what was there is. One without a cookie, which nobody can go on from, is not saved.
-    /// Writes all of it, and blocks until the disk has it.
+    /// Replaces the file with `snapshot`. When this returns, `snapshot` is on the disk. If the
+    /// process dies before, the file holds what it held before. A snapshot without a cookie is not
+    /// saved, because no mirror could go on from it. Writes the whole file, and blocks until the
+    /// disk has it.
     ///
     /// # Errors
-    /// When it cannot be written; the file holds what it held before.
+    /// If the file cannot be written. It holds what it held before.
     pub fn save(&self, snapshot: &Snapshot) -> Result<(), KeepError> {
         let Some(cookie) = snapshot.cookie() else { return Ok(()) };
         let temporary = beside(&self.path, ".tmp");
         let saved = self.replace(&temporary, &cookie, snapshot.entries());
         saved.map_err(|error| {
-            // On a full disk it would keep the room that others wait for. When it cannot go, the
-            // next save writes over it.
+            // On a full disk the temporary file would take up room that others need. If it cannot
+            // be removed, the next save overwrites it.
             let _ = fs::remove_file(&temporary);
             self.unwritten(error.to_string())
         })
@@ -101,7 +104,7 @@ impl Keep {
         }
         to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(temporary, &self.path)?;
-        // The new name is durable only with its directory.
+        // The new name is durable only once the directory is synced.
         match self.path.parent() {
             Some(directory) if !directory.as_os_str().is_empty() => {
                 File::open(directory)?.sync_all()
@@ -127,22 +130,23 @@ fn lock(path: &FilePath) -> Result<File, KeepError> {
     }
 }
 
-/// `path` with `suffix` behind its name: in the same directory, hence on the same file system.
+/// Returns `path` with `suffix` added to its name: in the same directory, hence on the same file
+/// system.
 fn beside(path: &FilePath, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// The first line: the cookie, and how many lines follow, without which a file that was cut at a
-/// line's end would look whole.
+/// Returns the first line: the cookie, and how many lines follow. Without the number, a file that
+/// was cut at the end of a line would look whole.
 fn head(cookie: &Cookie, entries: usize) -> String {
     let cookie = json::cookie(cookie);
     let fields = cookie.strip_suffix('}').unwrap_or(&cookie);
     format!("{fields},\"entries\":{entries}}}")
 }
 
-/// Reads a first line.
+/// Reads the first line.
 fn parse_head(line: &str) -> Result<(Cookie, usize), String> {
     let (fields, entries) = line
         .rsplit_once(",\"entries\":")
@@ -155,7 +159,7 @@ fn parse_head(line: &str) -> Result<(Cookie, usize), String> {
     Ok((cookie, entries))
 }
 
-/// Reads the file named `path`; `None` when it is empty.
+/// Reads the file at `path`; `None` if it is empty.
 fn read(path: &FilePath, mut from: impl BufRead) -> Result<Option<Snapshot>, KeepError> {
     let mut number = 0;
     let mut line = String::new();

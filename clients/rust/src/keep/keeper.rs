@@ -10,17 +10,18 @@ use crate::errors::GONE;
 use crate::mirror::Snapshot;
 use crate::shared::Shared;
 
-/// Saves what the application was shown, until the mirror has ended and all of it was.
+/// Saves what the application was shown, until the mirror has ended and the application was shown
+/// all of it.
 pub(crate) fn run(
     shared: Arc<Shared>,
     keep: Arc<Keep>,
     saved: Snapshot,
 ) -> impl Future<Output = ()> {
-    // From now on, though the task may never begin: its runtime may end before.
+    // Made here and not in the task, which may never begin: its runtime may end before.
     let unsaved = Some(keep.unwritten(GONE.to_owned()));
     let held = Held { shared: shared.clone(), unsaved };
     async move {
-        // Goes behind the saver, which has the file.
+        // Dropped after the saver, which has the file.
         let mut held = held;
         save(&shared, keep, saved).await;
         held.unsaved = None;
@@ -30,7 +31,7 @@ pub(crate) fn run(
 /// The file is in use as long as this lives.
 struct Held {
     shared: Arc<Shared>,
-    /// Until it is saved for the last time: that it was not.
+    /// The error that says that the mirror was not saved, until it is saved for the last time.
     unsaved: Option<KeepError>,
 }
 
@@ -49,8 +50,8 @@ async fn save(shared: &Shared, keep: Arc<Keep>, saved: Snapshot) {
     let mut last = saved;
     loop {
         let now = shared.shown();
-        // A reader that began later is at the beginning again: what was shown is saved already, or
-        // is when that reader has come so far.
+        // A reader that began later starts at the beginning again. What was shown before is saved
+        // already, or will be when that reader has come as far.
         let back = goes_back(latest, now.cookie());
         if !back {
             if !now.entries.ptr_eq(&last.entries) {
@@ -65,14 +66,14 @@ async fn save(shared: &Shared, keep: Arc<Keep>, saved: Snapshot) {
         let saving = saver.is_saving();
         tokio::select! {
             () = shared.moved.notified() => {}
-            // That it is time for the next one does not make up for one that failed.
+            // If it is only time for the next save, the error of the last one stays.
             due = saver.due(), if saving || !back => if saving { shared.note_kept(due) },
         }
     }
     shared.note_kept(saver.save_last(&last).await);
 }
 
-/// Whether `now` is an earlier moment of the same history.
+/// Returns whether `now` is an earlier revision of the same history.
 fn goes_back(latest: Option<Cookie>, now: Option<Cookie>) -> bool {
     latest.zip(now).is_some_and(|(latest, now)| latest.epoch == now.epoch && now.rev < latest.rev)
 }

@@ -1,4 +1,4 @@
-//! When the mirror goes into its file.
+//! When a mirror is saved to its file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,41 +10,42 @@ use tokio::time::Instant;
 use super::{Keep, KeepError};
 use crate::mirror::Snapshot;
 
-/// While changes come, the file is rewritten this often: a second of changes is soon fetched
-/// again.
+/// The shortest time between two saves while changes come. If the process dies, one second of
+/// changes is quickly fetched again.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// But saving takes at most a fifth of the time: a mirror of a million entries is 100 MB.
+/// A save that took t is followed by a rest of at least 4 t, so saving takes at most a fifth of the
+/// time: the file of a mirror of a million entries has 100 MB.
 const REST: u32 = 4;
 
-/// While nothing changes, the cookie still moves; it is saved this often, so that it is never long
-/// behind what deletes the broker remembers.
+/// How often the cookie is saved while nothing changes. The cookie moves all the same, and a saved
+/// cookie must not fall far behind: the broker remembers deletes only for so long.
 const IDLE_EVERY: Duration = Duration::from_secs(600);
 
-/// Saves a mirror beside the work that goes on: at most once a second, and a fifth of the time.
-/// What is given to it has been dealt with by whoever keeps the mirror.
+/// Saves a mirror in the background: at most once a second, and at most a fifth of the time. Give
+/// it only snapshots that the application has dealt with.
 #[derive(Debug)]
 pub struct Saver {
     file: Arc<Keep>,
     saved: Option<Cookie>,
-    /// Whether something changed since the last save was begun.
+    /// Whether something has changed since the last save began.
     changed: bool,
-    /// Changes are not saved before.
+    /// Changes are not saved before this time.
     rest_until: Instant,
-    /// When the last save was begun.
+    /// When the last save began.
     began: Instant,
     saving: Option<JoinHandle<Result<(), KeepError>>>,
 }
 
 impl Saver {
-    /// For `file`, which holds what is dated by `saved`.
-    /// Needs a tokio runtime from here on.
+    /// A saver for `file`, which holds a copy with the cookie `saved`. Needs a tokio runtime from
+    /// here on.
     pub fn new(file: impl Into<Arc<Keep>>, saved: Option<Cookie>) -> Saver {
         let now = Instant::now();
         Saver {
             file: file.into(),
             saved,
-            // One that is not there yet is made at once.
+            // If there is no file yet, it is written at once.
             changed: saved.is_none(),
             rest_until: now,
             began: now,
@@ -52,12 +53,12 @@ impl Saver {
         }
     }
 
-    /// Something changed.
+    /// Notes that something has changed, so that the next save comes soon.
     pub fn note_change(&mut self) {
         self.changed = true;
     }
 
-    /// Begins to save `now`, when it is time for that.
+    /// Begins to save `now`, if it is time for a save.
     pub fn save_when_due(&mut self, now: &Snapshot) {
         if self.saving.is_none() && Instant::now() >= self.due_at() {
             self.begin(now);
@@ -67,8 +68,9 @@ impl Saver {
     fn begin(&mut self, now: &Snapshot) {
         let changed = std::mem::replace(&mut self.changed, false);
         self.began = Instant::now();
-        // A mirror that was never whole, or was found to be wrong, is not worth a file. One that
-        // was made right again is, though it is dated as the wrong one was.
+        // A mirror that was never whole, or was found to be wrong, has no cookie and is not saved.
+        // If a mirror was made right again, it is saved even though its cookie may be the one of
+        // the wrong copy.
         let Some(cookie) = now.cookie().filter(|cookie| changed || self.saved != Some(*cookie))
         else {
             return;
@@ -78,7 +80,7 @@ impl Saver {
         self.saving = Some(tokio::task::spawn_blocking(move || file.save(&now)));
     }
 
-    /// Whether a save is under way, whose end [`Saver::due`] waits for.
+    /// Returns whether a save is under way. [`Saver::due`] waits for its end.
     pub fn is_saving(&self) -> bool {
         self.saving.is_some()
     }
@@ -87,11 +89,11 @@ impl Saver {
         if self.changed { self.rest_until } else { self.began + IDLE_EVERY }
     }
 
-    /// Returns when a save has ended, or one may begin. Nothing is lost when this is dropped before
-    /// it is done.
+    /// Waits until the save under way has ended or, if there is none, until the next one may begin.
+    /// Nothing is lost if the future is dropped before it is done.
     ///
     /// # Errors
-    /// When the save that has ended failed; the next one is as if it had not been tried.
+    /// If the save that has ended failed. The next save is made as if this one had not been tried.
     pub async fn due(&mut self) -> Result<(), KeepError> {
         match &mut self.saving {
             Some(saving) => {
@@ -113,13 +115,13 @@ impl Saver {
         }
     }
 
-    /// Saves `last`, whatever time it is, and waits for it.
+    /// Saves `last` at once, and waits until it is saved.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the file cannot be written.
     pub async fn save_last(&mut self, last: &Snapshot) -> Result<(), KeepError> {
         if self.saving.is_some() {
-            // If that failed, so may this, which says so.
+            // If that save failed, the next one probably fails, too, and reports the error.
             let _ = self.due().await;
         }
         self.begin(last);

@@ -16,7 +16,7 @@ use crate::event::{Connection, Event, Status, Verdict};
 use crate::request::{Done, Found};
 
 impl Session {
-    /// A frame came.
+    /// Takes a frame of the broker.
     pub fn handle_frame(&mut self, now: Time, frame: ServerFrame) {
         self.heard = now;
         match (&self.link, frame) {
@@ -44,7 +44,7 @@ impl Session {
 
     fn handle_welcome(&mut self, now: Time, welcome: Welcome) {
         self.session = Some(welcome.session.clone());
-        // Revisions of two histories are not compared.
+        // Revisions of two histories cannot be compared.
         self.seen = Some(welcome.rev);
         for slot in self.slots.values_mut() {
             slot.state.handle_key(welcome.digest_key);
@@ -72,7 +72,7 @@ impl Session {
         }
     }
 
-    /// The broker ends the connection, once it has answered what it has accepted.
+    /// The broker ends the connection once it has answered what it has accepted.
     fn handle_goodbye(&mut self, now: Time, goodbye: Goodbye) {
         let retry_in = goodbye.retry_ms.map(|ms| Duration::from_millis(ms.into()));
         let refusal = Refusal { retry_in, ..Refusal::new(goodbye.code, goodbye.message) };
@@ -98,8 +98,8 @@ impl Session {
             ServerFrame::Error(f) => self.handle_error(now, f),
             ServerFrame::Refresh(f) => {
                 self.parts.remove(&Some(f.sub));
-                // What was asked before the mirror was to start from nothing is not what it waits
-                // for.
+                // This refresh answers a request from before the mirror had to start from nothing,
+                // so the mirror does not want it.
                 if f.kind == RefreshKind::Delta && self.is_restarting(f.sub) {
                     return;
                 }
@@ -189,14 +189,14 @@ impl Session {
             (None, None) if error.code == Code::BadFrame && !self.asked.is_empty() => {
                 self.handle_unread(now);
             }
-            // It is about no request of ours, or about the connection; if that ends, the close code
-            // says why.
+            // The error is about no request of this client, or about the connection. If the
+            // connection ends, the close code says why.
             _ => {}
         }
     }
 
-    /// The broker could not read a frame of ours. Nothing more is said until it is known which:
-    /// what is left when all others have been answered.
+    /// The broker could not read one of the client's frames. The client sends nothing more until it
+    /// is known which one: it is the one left when all others have been answered.
     fn handle_unread(&mut self, now: Time) {
         let until = now.saturating_add(self.options.request_timeout);
         self.unread.get_or_insert(Unread { count: 0, until }).count += 1;
@@ -242,7 +242,7 @@ impl Session {
                 self.end_checks(|check| (check.sync == Some(id)).then_some(Ok(Verdict::Unknown)));
             }
             (Some(Asked::Bye), _) => self.finish(None),
-            // A reply to what nobody waits for any more.
+            // A reply that nobody waits for any more.
             (Some(Asked::Unsub | Asked::Sub(_) | Asked::Resync(_) | Asked::Sync) | None, _) => {}
         }
     }

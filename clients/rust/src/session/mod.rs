@@ -1,16 +1,17 @@
-//! The session's rules, pure: commands, frames and the time in; frames and effects out.
+//! The rules of a session, as pure code: commands, frames and the time go in; frames and effects
+//! come out.
 //!
-//! It decides when to connect, what to say, what an answer means and what to do when there is
-//! none. It has no socket and no clock: [`crate::Client`] drives it with tokio, and a simulation
+//! A session decides when to connect, what to send, what an answer means, and what to do if there
+//! is none. It has no socket and no clock: [`crate::Client`] drives it with tokio, and a simulation
 //! can drive it with anything.
 //!
 //! # Layout
 //!
-//! - [`Session`]: the connection's life, and what is said on it
+//! - [`Session`]: the life of the connection, and what is sent on it
 //! - `frames`: what each of the broker's frames does
-//! - `requests`: what is asked, numbered, retried; `subs`: a mirror's place on the connection;
-//!   `verify`: who compares one with the tree
-//! - what a frame does to a copy is in [`crate::mirror`]
+//! - `requests`: requests, their numbers and their retries; `subs`: the subscription of each
+//!   mirror; `verify`: comparing a mirror with the broker's digest
+//! - what a frame does to the copy of a mirror is in [`crate::mirror`]
 
 mod frames;
 mod requests;
@@ -40,74 +41,74 @@ use subs::Slot;
 pub use subs::SubOptions;
 use verify::Check;
 
-/// The time that has passed since the session was made.
+/// The time since the session was made.
 pub type Time = Duration;
 
-/// What comes on top of the broker's heartbeat before a silent connection is taken for dead.
+/// How long after the broker's heartbeat a silent connection is taken for dead.
 const GRACE: Time = Duration::from_secs(10);
 /// A connection that lasted this long was good: the next wait is short again.
 const GOOD: Time = Duration::from_secs(10);
-/// Subscriptions go into `hello` up to about this size, bytes, the others behind it: a quarter of
-/// the smallest frame that any broker takes.
+/// About how many bytes of subscriptions go into `hello`; the others follow it. This is a quarter
+/// of the smallest frame limit that any broker has.
 const HELLO_BYTES: usize = 256 << 10;
-/// How long an orderly end may take, the broker's or ours.
+/// How long an orderly end may take, whether the broker or the client ends the connection.
 const BYE: Time = Duration::from_secs(5);
 
-/// What a [`Session`] wants done.
+/// What a [`Session`] asks its driver to do.
 #[derive(Debug)]
 pub enum Effect {
     /// Open a connection, then call [`Session::handle_open`] or [`Session::handle_closed`].
     Connect,
-    /// Close the connection; nothing is to be told about it.
+    /// Close the connection. The session needs no report about that.
     Disconnect,
-    /// A request's answer.
+    /// Give a request its answer.
     Reply {
-        /// Which request.
+        /// The ticket of the request.
         ticket: u64,
         /// The answer.
         result: Result<Reply, Error>,
     },
-    /// A request is forgotten: comes once for each, behind its [`Effect::Reply`].
+    /// Forget a request. Comes once for each request, after its [`Effect::Reply`].
     Release {
-        /// Which request.
+        /// The ticket of the request.
         ticket: u64,
     },
-    /// A mirror went on.
+    /// A mirror has an event, or moved to another revision.
     Mirror {
-        /// Which.
+        /// The subscription number of the mirror.
         sub: u32,
-        /// What happened; `None`: only its revision moved.
+        /// The event; `None`: only the revision moved.
         event: Option<Event>,
-        /// The mirror now.
+        /// What the mirror shows now.
         snapshot: Snapshot,
-        /// Whether it is fresh.
+        /// Whether the mirror is fresh.
         fresh: bool,
     },
-    /// A piece of a mirror's refresh came.
+    /// A part of a mirror's refresh came.
     Received {
-        /// Which mirror.
+        /// The subscription number of the mirror.
         sub: u32,
-        /// How many changes have come of the refresh so far.
+        /// How many changes have come in the refresh so far.
         changes: u64,
     },
-    /// How the client stands now.
+    /// The state of the connection has changed to this.
     Status(Status),
 }
 
-/// What came of a request.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// A write.
+    /// Of a write.
     Done(Done),
-    /// A read.
+    /// Of a read.
     Found(Found),
-    /// A signal, a token.
+    /// Of a signal or a token.
     Ok,
-    /// A verification.
+    /// Of a verification.
     Verdict(Verdict),
 }
 
-/// A client's side of the protocol.
+/// The client's side of the protocol, across its connections.
 pub struct Session {
     options: Options,
     random: StdRng,
@@ -116,11 +117,11 @@ pub struct Session {
     session: Option<Name>,
     seen: Option<Revision>,
     link: Link,
-    /// Why it has ended by itself.
+    /// Why the client has ended by itself.
     why: Option<Arc<ConnectError>>,
     /// Whether there ever was a connection.
     ever: bool,
-    /// Whether the token was refused since the last connection that was good.
+    /// Whether the broker refused the token since the last connection that was good.
     refused: bool,
     heard: Time,
     renamed: Option<Time>,
@@ -131,16 +132,16 @@ pub struct Session {
     control: VecDeque<Control>,
     requests: Requests,
     slots: BTreeMap<u32, Slot>,
-    /// The parts of deltas that are not whole yet, of all mirrors and of one.
+    /// The parts of deltas that are not complete yet. `None` is a delta for all mirrors.
     parts: HashMap<Option<u32>, Vec<Change>>,
     checks: VecDeque<Check>,
     sync_wanted: bool,
     effects: VecDeque<Effect>,
 }
 
-/// The connection. Starts opening; opening -> greeting when the WebSocket is there; greeting -> up
-/// at `welcome`; up -> leaving at the broker's `bye`; any -> down when it is lost, down -> opening
-/// when the wait is over; any -> over.
+/// The state of the connection. It begins as opening. When the WebSocket is there it is greeting,
+/// at `welcome` up, and at the broker's `bye` leaving. When the connection is lost it is down, and
+/// after the wait opening again. From any state it can become over.
 #[derive(Debug)]
 enum Link {
     Down {
@@ -157,7 +158,7 @@ enum Link {
         since: Time,
         welcome: Welcome,
     },
-    /// Nothing more is said, but the answers to what was accepted still come.
+    /// The client sends nothing more, but the answers to what the broker accepted still come.
     Leaving {
         since: Time,
         welcome: Welcome,
@@ -175,15 +176,16 @@ struct Closing {
     until: Time,
 }
 
-/// Frames that the broker could not read: without their ids, it cannot say which.
+/// Frames that the broker could not read. It cannot say which they are, because it could not read
+/// their ids.
 #[derive(Clone, Copy, Debug)]
 struct Unread {
     count: usize,
-    /// Until when all others are to be answered.
+    /// When the answers to all other requests must have come.
     until: Time,
 }
 
-/// What a reply will be to.
+/// What a reply answers.
 #[derive(Debug)]
 enum Asked {
     Request(u64),
@@ -194,7 +196,7 @@ enum Asked {
     Bye,
 }
 
-/// What is said about the connection itself; it goes before requests.
+/// What the client sends about the connection itself. It goes before requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Control {
     Sub(u32),
@@ -203,7 +205,7 @@ enum Control {
 }
 
 impl fmt::Debug for Session {
-    /// Without the session's name, nor what is asked, which may be a token.
+    /// Leaves out the session's name and the requests, which may contain a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("options", &self.options)
@@ -214,8 +216,8 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// A session that wants to connect at once. `seed` is all of its randomness: the client's name,
-    /// which must be nobody else's, and the waits. A label that cannot be is left out.
+    /// A session that wants to connect at once. All its randomness comes from `seed`: the waits and
+    /// the client's name, which no other client may have. A label that is not allowed is left out.
     pub fn new(options: Options, seed: [u8; 32]) -> Session {
         let mut random = StdRng::from_seed(seed);
         let (base, cap) = (options.backoff_base, options.backoff_cap);
@@ -250,31 +252,32 @@ impl Session {
         }
     }
 
-    /// Who the client is, as `hello` says it.
+    /// Returns the client's name, as `hello` says it.
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// Whether it has ended.
+    /// Returns whether the client has ended.
     pub fn is_over(&self) -> bool {
         matches!(self.link, Link::Over)
     }
 
-    /// Whether [`Session::poll_effect`] has something.
+    /// Returns whether [`Session::poll_effect`] has something.
     pub fn has_effects(&self) -> bool {
         !self.effects.is_empty()
     }
 
-    /// The next thing to do.
+    /// Returns the next thing to do.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    // What the application wants.
+    // Commands of the application.
 
-    /// Asks something: a write, a read, a signal, a token. Its `id` and `seq` are set here. There
-    /// will be one [`Effect::Reply`] for it. `of`: the history of the revisions that it
-    /// names, `None`: that of now; it is written into no other one.
+    /// Requests something: a write, a read, a signal or a token. The session sets the `id` and
+    /// `seq` of the frame. There will be exactly one [`Effect::Reply`] for the request. `of` is the
+    /// history of the revisions that the frame names; `None` means the present one. The frame is
+    /// sent in no other history.
     pub fn request(&mut self, now: Time, ticket: u64, frame: ClientFrame, of: Option<Epoch>) {
         if self.is_over() || self.closing.is_some() {
             let error = Error::Closed { why: self.why.clone(), sent: Some(Sent::Never) };
@@ -285,13 +288,13 @@ impl Session {
         self.requests.add(now, ticket, frame, of, &mut self.effects);
     }
 
-    /// Asks the broker to bring all mirrors to the present that can be.
+    /// Asks the broker for a `sync`, which brings all fresh mirrors to the present.
     pub fn want_sync(&mut self) {
         self.sync_wanted = matches!(self.link, Link::Up { .. });
     }
 
-    /// Ends the client: with `bye` the session ends at once, without it after its grace. What was
-    /// asked before is done first, when there is a connection.
+    /// Ends the client. With `bye` the session ends at once, without it after its grace. If there
+    /// is a connection, earlier requests are done first.
     pub fn close(&mut self, now: Time, bye: bool) {
         if !matches!(self.link, Link::Up { .. } | Link::Leaving { .. }) {
             return self.finish(None);
@@ -301,9 +304,9 @@ impl Session {
         self.settle_close();
     }
 
-    // What the connection does.
+    // Reports about the connection.
 
-    /// The token that `hello` shows from now on.
+    /// Sets the token for later `hello`s.
     pub fn set_token(&mut self, token: String) {
         self.options.token = Some(token);
     }
@@ -315,7 +318,7 @@ impl Session {
         self.link = Link::Greeting { hello: None, until };
     }
 
-    /// Something came, whatever it was: the connection is alive.
+    /// Something was received, whatever it was: the connection is alive.
     pub fn handle_heard(&mut self, now: Time) {
         self.heard = now;
     }
@@ -330,7 +333,7 @@ impl Session {
         }
         self.settle_good(now);
         let error = match &self.link {
-            // What `bye` said is more telling than what comes of it.
+            // What `bye` said is more useful than the error that follows from it.
             Link::Leaving { error, .. } => error.clone(),
             _ => error,
         };
@@ -340,7 +343,8 @@ impl Session {
             Reconnect::Always => true,
         };
         let error = Arc::new(error);
-        // Where tokens come from a function, another one may do: asked once more, at once.
+        // If tokens come from a function, it may give a better one: it is called once more, at
+        // once.
         let stale = error.action() == Action::Reauth && self.options.hook.is_some();
         let ask_again =
             stale && !std::mem::replace(&mut self.refused, true) && (again || !self.ever);
@@ -354,7 +358,7 @@ impl Session {
         self.effects.push_back(Effect::Status(Status::Offline { error, retry_in }));
     }
 
-    /// The time of [`Session::next_timeout`] has come; calling it at other times does no harm.
+    /// The time of [`Session::next_timeout`] has come. Calling this at other times does no harm.
     pub fn handle_timeout(&mut self, now: Time) {
         self.requests.handle_timeout(now, &mut self.effects);
         self.expire_checks(now);
@@ -386,7 +390,7 @@ impl Session {
         self.settle_close();
     }
 
-    /// When [`Session::handle_timeout`] has something to do.
+    /// Returns when to call [`Session::handle_timeout`] next.
     pub fn next_timeout(&self) -> Option<Time> {
         let down = match self.link {
             Link::Down { until } => Some(until),
@@ -411,7 +415,7 @@ impl Session {
         }
     }
 
-    /// The next message to send, when there is one and the broker's limits allow it now.
+    /// Returns the next message to send, if there is one and the broker's limits allow it now.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
         let codec = self.options.codec;
         match &self.link {
@@ -440,7 +444,7 @@ impl Session {
         }
     }
 
-    /// Who we are, with as many subscriptions as go into one frame; the others follow.
+    /// Returns the `hello`, with as many subscriptions as fit into one frame. The others follow it.
     fn hello(&mut self) -> Hello {
         let id = self.next_id();
         self.control.clear();
@@ -498,7 +502,7 @@ impl Session {
         if std::mem::take(&mut self.sync_wanted) {
             let id = self.next_id();
             self.asked.insert(id, Asked::Sync);
-            // Who only waits for a revision waits for nothing that takes long.
+            // Waiting for a revision alone (`at`) needs no digest of a large view.
             let all = self.checks.iter().any(|check| check.sync.is_none());
             self.checks.iter_mut().for_each(|check| _ = check.sync.get_or_insert(id));
             return Some(ClientFrame::Sync(SyncRequest { id, all }));
@@ -506,14 +510,15 @@ impl Session {
         None
     }
 
-    /// `bye`, when everything else is done.
+    /// Returns `bye` once everything else is done.
     fn next_bye(&mut self) -> Option<ClientFrame> {
         let closing = self.closing.as_mut()?;
         if !closing.bye || closing.said || !self.requests.is_empty() {
             return None;
         }
         closing.said = true;
-        // It was the application's wish, or an answer, that it has waited for last.
+        // What came last: the application's call of `close`, or something from the broker. The time
+        // counts from then.
         closing.until = closing.until.min(self.heard.max(closing.asked) + BYE);
         let id = self.next_id();
         self.asked.insert(id, Asked::Bye);
@@ -535,7 +540,7 @@ impl Session {
         self.handle_closed(now, error);
     }
 
-    /// The connection ends: when it was good, what went wrong before it counts no more.
+    /// The connection ends. If it was good, earlier failures no longer count.
     fn settle_good(&mut self, now: Time) {
         if let Link::Up { since, .. } | Link::Leaving { since, .. } = self.link
             && now.saturating_sub(since) >= GOOD
@@ -545,7 +550,7 @@ impl Session {
         }
     }
 
-    /// Comes back under another name, at once if that was not so just now.
+    /// Comes back under another client name: at once, unless the client did so shortly before.
     fn rename(&mut self, now: Time, why: &str) {
         self.settle_good(now);
         self.name = new_name(&self.options, &mut self.random);
@@ -554,8 +559,8 @@ impl Session {
         self.renamed = Some(now);
         self.effects.push_back(Effect::Disconnect);
         self.go_down(now.saturating_add(retry_in));
-        // Not the code of a write: each of those that it was about has its answer, or is sent
-        // again.
+        // `Lost`, and not the code of a write: each write that this is about has its answer
+        // already, or is sent again.
         let message = format!("{why}, so this client comes back under another name");
         let error = Arc::new(ConnectError::Lost(message));
         self.tell_all(&Event::Offline { error: error.clone(), retry_in: Some(retry_in) });
@@ -603,12 +608,13 @@ impl Session {
     }
 }
 
-/// Whether a client's name can begin with this: 128 bits in hex and a `-` are to fit behind it.
+/// Returns whether a client's name can begin with `text`: a `-` and 128 bits in hexadecimal must
+/// fit after it.
 pub(crate) fn is_label(text: &str) -> bool {
     text.len() <= NAME_BYTES - 33 && Name::parse(text).is_some()
 }
 
-/// A name that is nobody else's: the label, if it can be one, and 128 random bits.
+/// A name that no other client has: the label, if it is allowed, and 128 random bits.
 fn new_name(options: &Options, random: &mut StdRng) -> Name {
     let bits = random.random::<u128>();
     let labelled =

@@ -1,11 +1,12 @@
-//! Requests: what waits to be sent, what waits for its answer, and the numbers that make a retried
-//! write take effect once.
+//! Requests: what waits to be sent, what waits for its answer, and the numbers with which a write
+//! that is sent again takes effect once.
 //!
 //! A write gets its `seq` when it is sent for the first time, in the order in which the writes were
-//! asked for, and keeps it over reconnects. The broker takes `last + 1` only. A write that was
-//! refused before it reached the tree uses no number up, so those sent behind it come back as
-//! `seq-gap`, none of them executed: then nothing new is sent until all that is on its way has been
-//! answered ("settling"), and those that came back are numbered anew, in their order.
+//! requested. It keeps the `seq` over reconnects. The broker takes `last + 1` only. A write that
+//! was refused before it reached the tree uses up no number. So the writes sent after it come back
+//! as `seq-gap`, and none of them was executed. Then no new write is sent until all writes that are
+//! on their way have been answered ("settling"). Those that came back get new numbers, in their
+//! order.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,57 +20,58 @@ use super::{Effect, Reply, Time};
 use crate::errors::{ConnectError, Error, Refusal, Sent};
 use crate::request::{is_ephemeral, is_write, number, of_history, once_sent, values};
 
-/// So often may one write be numbered anew while none is answered before it is given up: once is
-/// what a refused neighbour costs, twice what a broker costs that has forgotten us meanwhile.
+/// How often one write may get a new number while no write is answered. Then it is given up. A
+/// refused write before it costs one, a broker that has meanwhile forgotten this client costs two.
 const RENUMBERED: u8 = 3;
 
 #[derive(Debug)]
 pub(super) struct Requests {
     timeout: Time,
     all: HashMap<u64, Request>,
-    /// What is to be sent, by ticket: the order in which it was asked for.
+    /// The tickets of the requests to be sent. Their order is that of the requests.
     queue: BTreeSet<u64>,
     deadlines: VecDeque<(Time, u64)>,
-    /// The broker's history, by its last `welcome`.
+    /// The broker's history, from its last `welcome`.
     history: Option<Epoch>,
     next_seq: u64,
     /// The highest `seq` that the broker is known to have used up.
     floor: u64,
-    /// What was seen when number 1 was given.
+    /// The highest revision that was known when number 1 was given.
     began: Option<Revision>,
-    /// The present when the session of now began: what it owns is above this.
+    /// The present revision when the current session began: what the session owns is above it.
     session: Revision,
     settling: bool,
-    /// Whether a write was answered since numbers were settled last.
+    /// Whether a write was answered since numbers were last settled.
     progress: bool,
     rename: bool,
-    /// Whether the numbers given under this name were of another history than the broker's.
+    /// Whether some numbers under this client name were given in another history than the broker's
+    /// present one.
     foreign: bool,
 }
 
 #[derive(Debug)]
 struct Request {
     frame: ClientFrame,
-    /// The history that it is about, if it is about one.
+    /// The history that the request is about, if it is about one.
     of: Option<Epoch>,
     seq: Option<u64>,
-    /// How often it was sent under this number.
+    /// How often the request was sent under this number.
     sent: u32,
-    /// Whether its answer is out of the application's hands: it had it, or a timeout.
+    /// Whether the application has its answer already, or a timeout.
     replied: bool,
     in_flight: bool,
     renumbered: u8,
 }
 
 impl Request {
-    /// Whether the broker may have it, and may do it.
+    /// Returns whether the broker may have the request, and may carry it out.
     fn was_sent(&self) -> Sent {
         let never = self.seq.is_none() && self.sent == 0;
         if never { Sent::Never } else { once_sent(&self.frame) }
     }
 }
 
-/// What the session has to do.
+/// What the session must do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Nothing,
@@ -100,7 +102,7 @@ impl Requests {
         self.all.is_empty()
     }
 
-    /// One more; `of`: the history that it is about, where that is not the one of now.
+    /// Adds a request. `of` is the history that it is about; `None` means the present one.
     pub(super) fn add(
         &mut self,
         now: Time,
@@ -119,9 +121,8 @@ impl Requests {
         self.refuse_foreign(ticket, effects);
     }
 
-    /// `welcome` shows whether the session of before goes on, or another has begun: then that one
-    /// is over, and what it owned is gone. Of what was sent to another history nothing is told as
-    /// done.
+    /// Takes from `welcome` whether the session of before goes on. If another has begun, the former
+    /// one is over, and its ephemeral entries are gone.
     pub(super) fn handle_session(&mut self, resumed: bool, epoch: Epoch, rev: Revision) {
         if !resumed {
             self.session = rev;
@@ -130,16 +131,17 @@ impl Requests {
         }
     }
 
-    /// `welcome` shows which history the broker has. What is about another one is not written into
-    /// this one: something else may be at the same revision. Nor is what was sent to another one,
-    /// which may be in this one already, when it was made of that.
+    /// Takes from `welcome` which history the broker has. A write that is about another history is
+    /// not sent in this one, because something else may be at the same revision. A write that was
+    /// sent in another history is not sent again either: it may be in this history already, if this
+    /// one was made from the other.
     pub(super) fn handle_history(&mut self, epoch: Epoch, effects: &mut VecDeque<Effect>) -> Next {
         if self.history.replace(epoch) == Some(epoch) {
             return Next::Nothing;
         }
         self.foreign |= self.next_seq > 1;
         if self.has_numbered() {
-            // This history may know them, and their numbers are not to be given to others.
+            // This history may know the numbers, so they must not be given to other writes.
             (self.settling, self.rename) = (true, true);
         }
         for ticket in self.queue.clone() {
@@ -150,7 +152,7 @@ impl Requests {
 
     fn refuse_foreign(&mut self, ticket: u64, effects: &mut VecDeque<Effect>) {
         let Some(request) = self.all.get(&ticket) else { return };
-        // Nothing was sent to the history of now before this.
+        // Nothing was sent in the present history yet, so a number is of another one.
         let sent = request.seq.is_some();
         let about = request.of.is_some() && self.history.is_some() && request.of != self.history;
         if !sent && !about {
@@ -166,7 +168,7 @@ impl Requests {
         self.finish(ticket, Err(Error::Refused(refusal)), effects);
     }
 
-    /// The token that a request shows, when that is what it does.
+    /// Returns the token of a request, if the request is an `auth`.
     pub(super) fn token(&self, ticket: u64) -> Option<String> {
         match &self.all.get(&ticket)?.frame {
             ClientFrame::Auth(auth) => Some(auth.token.clone()),
@@ -174,19 +176,20 @@ impl Requests {
         }
     }
 
-    /// For `hello`, where writes are to be sent again of which none was answered: a revision before
-    /// all of them. A broker that has forgotten us since could take the first for a new one.
+    /// Returns `since` for `hello`: a revision before all writes that were sent, if no write under
+    /// this name was answered. Otherwise a broker that has forgotten the name meanwhile could take
+    /// the first of them for a new write.
     pub(super) fn since(&self) -> Option<Revision> {
         self.began.filter(|_| self.floor == 0 && self.has_numbered())
     }
 
-    /// Whether a write was sent that has no answer. O(n).
+    /// Returns whether a write was sent and has no answer. O(n).
     fn has_numbered(&self) -> bool {
         self.all.values().any(|request| request.seq.is_some())
     }
 
-    /// The next one to send, as `id`. What can never be sent is refused on the way. `seen`: the
-    /// highest revision that is known of.
+    /// Returns the next request to send, with the number `id`. Refuses requests that can never be
+    /// sent. `seen` is the highest revision that is known.
     pub(super) fn next(
         &mut self,
         id: u32,
@@ -220,9 +223,9 @@ impl Requests {
         None
     }
 
-    /// Who is next. While settling, those that have a number go before a write that has none: it
-    /// waits for their answers, and they are to be sent again when the connection was lost
-    /// meanwhile.
+    /// Returns the next ticket. While settling, a write without a number waits for the answers to
+    /// those that have one. These go first: if the connection was lost meanwhile, they must be sent
+    /// again.
     fn first(&self) -> Option<u64> {
         let ticket = self.queue.first().copied()?;
         let request = self.all.get(&ticket);
@@ -272,10 +275,11 @@ impl Requests {
         self.settle()
     }
 
-    /// A write came back with an error; it stays in the queue when it is to be sent again.
+    /// A write came back with an error. It is put into the queue if it is to be sent again.
     fn refused(&mut self, ticket: u64, seq: u64, error: &ErrorFrame) {
         let Some(request) = self.all.get_mut(&ticket) else { return };
-        // What was sent once and is not remembered was never executed; a gap never is.
+        // `outcome-unknown` for a write that was sent only once means that it was not executed.
+        // `seq-gap` always means that.
         let harmless = match error.code {
             Code::SeqGap => true,
             Code::OutcomeUnknown => request.sent == 1,
@@ -283,13 +287,14 @@ impl Requests {
                 if code.uses_seq() {
                     self.floor = self.floor.max(seq);
                 }
-                // Otherwise its number is still free: that is seen at the next write.
+                // Otherwise its number is still free, which shows at the next write.
                 self.progress = true;
                 return;
             }
         };
         self.settling = true;
-        // It was the next in order and was not taken: the broker does not know our numbers.
+        // The write was the next in order and was not taken, so the broker does not know this
+        // client's numbers.
         let expected = seq == self.floor + 1;
         let forgotten = error.code == Code::OutcomeUnknown && self.floor > 0;
         self.rename |= expected || forgotten || !harmless;
@@ -301,8 +306,8 @@ impl Requests {
         }
     }
 
-    /// When all that was on its way has been answered, numbers go on behind the last one that is
-    /// known to be used up.
+    /// Once everything that was on its way has been answered, numbers continue after the last one
+    /// that is known to be used up.
     fn settle(&mut self) -> Next {
         if !self.settling || self.has_numbered() {
             return Next::Nothing;
@@ -322,7 +327,7 @@ impl Requests {
         Next::Nothing
     }
 
-    /// The connection was lost: what has no answer is sent again, except signals.
+    /// The connection was lost. What has no answer is sent again, except signals.
     pub(super) fn handle_lost(&mut self, effects: &mut VecDeque<Effect>) {
         let mut lost = Vec::new();
         for (ticket, request) in &mut self.all {
@@ -352,7 +357,7 @@ impl Requests {
             let Some(request) = self.all.get_mut(&ticket).filter(|_| waiting) else { continue };
             let error = Error::Timeout { after: self.timeout, sent: request.was_sent() };
             if request.seq.is_some() {
-                // Its number is taken: until the broker has answered, it is sent again.
+                // The number is taken, so the write is sent again until the broker has answered.
                 request.replied = true;
                 effects.push_back(Effect::Reply { ticket, result: Err(error) });
             } else {
@@ -361,7 +366,7 @@ impl Requests {
         }
     }
 
-    /// The client has ended; `why`: by itself.
+    /// The client has ended. `why` is given if it ended by itself.
     pub(super) fn end(&mut self, why: Option<&Arc<ConnectError>>, effects: &mut VecDeque<Effect>) {
         let mut tickets: Vec<u64> = self.all.keys().copied().collect();
         tickets.sort_unstable();
@@ -386,7 +391,8 @@ impl Requests {
     }
 }
 
-/// A request's bytes, when the broker's limits allow them and its values are what they say.
+/// Returns the bytes of a request, if they are within the broker's limits and its JSON values are
+/// valid.
 fn encode(frame: &ClientFrame, codec: Codec, limits: &Limits) -> Result<Bytes, Refusal> {
     let most = limits.value_bytes as usize;
     for (path, Value { media, bytes }) in values(frame) {
@@ -397,7 +403,8 @@ fn encode(frame: &ClientFrame, codec: Codec, limits: &Limits) -> Result<Bytes, R
             let message = format!("a value has at most {most} bytes, this one has {}", bytes.len());
             return refuse(Code::ValueTooLarge, message);
         }
-        // A JSON frame takes its text as it is: a wrong one would break the frame, or forge it.
+        // A JSON frame takes the text of a value as it is. An invalid text would break the frame,
+        // or forge another.
         if codec == Codec::Json
             && *media == MediaType::Json
             && let Err(error) = json::check(bytes)

@@ -1,5 +1,5 @@
-//! Subscriptions: each mirror's place on the connection, what frames do to it, and how often it may
-//! start again.
+//! Subscriptions: each mirror's subscription on the connection, what frames do to the mirror, and
+//! how often it may start again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,23 +13,24 @@ use crate::errors::{Error, Refusal};
 use crate::event::{Event, Verdict};
 use crate::mirror::{self, Outcome};
 
-/// So many starts from nothing within [`WINDOW`] are a misfortune; one more is a circle.
+/// How many starts from nothing within [`WINDOW`] happen without a wait. The next one waits.
 const RESTARTS: usize = 3;
 const WINDOW: Time = Duration::from_secs(60);
-/// The wait of one that goes in circles: this, then twice that, up to [`HOLD_MOST`].
+/// How long a mirror waits that starts again too often: this long at first, then twice as long each
+/// time, up to [`HOLD_MOST`].
 const HOLD: Time = Duration::from_secs(10);
 const HOLD_MOST: Time = Duration::from_secs(300);
-/// The wait before a subscription that was refused for now is tried again.
+/// How long to wait before a subscription that was refused for now is tried again.
 const AGAIN: Time = Duration::from_secs(1);
 
-/// What is subscribed to, besides the view.
+/// The options of a subscription, besides the view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubOptions {
-    /// Whether it ends when it is fresh.
+    /// Whether the subscription is kept up to date or ends when the mirror is fresh.
     pub mode: Mode,
     /// Whether signals are delivered.
     pub signals: bool,
-    /// At most one delta in so many milliseconds; 0: each as it comes.
+    /// At most one delta in this many milliseconds; 0: each delta as it comes.
     pub every_ms: u32,
 }
 
@@ -37,9 +38,9 @@ pub struct SubOptions {
 pub(super) struct Slot {
     pub(super) state: mirror::State,
     pub(super) options: SubOptions,
-    /// Whether the broker has, or is about to get, the subscription.
+    /// Whether the broker has the subscription, or is about to get it.
     pub(super) subscribed: bool,
-    /// Until when it waits before it starts again.
+    /// Until when the mirror waits before it starts again.
     pub(super) held: Option<Time>,
     restarts: VecDeque<Time>,
     holds: u32,
@@ -51,7 +52,8 @@ impl Slot {
         Slot { state, options, subscribed: false, held: None, restarts, holds: 0 }
     }
 
-    /// What this client says itself against its view: the broker would take it, and show nothing.
+    /// Returns this client's own refusal of the view. The broker would accept the view, but the
+    /// pattern would match nothing.
     fn refusal(&self) -> Option<Refusal> {
         let wrong = |pattern: &Pattern| Pattern::written(pattern.as_str()).err();
         let error = self.state.view().patterns.iter().find_map(wrong)?;
@@ -66,7 +68,8 @@ impl Slot {
         Sub { id, sub, view, cookie, mode, signals, every_ms, copy: false }
     }
 
-    /// It has to start again from nothing: the wait before that, when it goes in circles.
+    /// The mirror must start again from nothing. Returns how long it waits first, if it has started
+    /// again too often.
     pub(super) fn restart(&mut self, now: Time) -> Option<Time> {
         while self.restarts.front().is_some_and(|at| now.saturating_sub(*at) > WINDOW) {
             self.restarts.pop_front();
@@ -86,8 +89,8 @@ impl Slot {
 }
 
 impl Session {
-    /// Starts a mirror as subscription `sub`, a number that no other has. One with a pattern that
-    /// is not [`Pattern::written`] ends at once.
+    /// Starts a mirror as subscription `sub`. No other subscription may have this number. A mirror
+    /// with a pattern that [`Pattern::written`] refuses ends at once.
     pub fn mirror(&mut self, sub: u32, state: mirror::State, options: SubOptions) {
         let mut slot = Slot::new(state, options);
         if let Link::Up { welcome, .. } = &self.link {
@@ -104,17 +107,17 @@ impl Session {
         }
     }
 
-    /// Ends a mirror; there will be nothing more about it.
+    /// Ends a mirror. No further effect is about it.
     pub fn drop_mirror(&mut self, sub: u32) {
         let Some(slot) = self.slots.remove(&sub) else { return };
         self.parts.remove(&Some(sub));
-        // What `hello` has said is taken back behind `welcome`.
+        // If `hello` has the subscription, it is cancelled after `welcome`.
         if slot.subscribed && matches!(self.link, Link::Greeting { .. } | Link::Up { .. }) {
             self.control.push_back(Control::Unsub(sub));
         }
     }
 
-    /// Starts a mirror again, from nothing, because the application wants it.
+    /// Starts a mirror again from nothing, because the application asked for it.
     pub fn resync(&mut self, sub: u32) {
         let Some(slot) = self.slots.get_mut(&sub) else { return };
         slot.state.handle_distrust();
@@ -123,7 +126,7 @@ impl Session {
         self.tell(sub, None);
     }
 
-    /// The broker cannot serve a subscription, now or as it is.
+    /// The broker cannot serve a subscription, either now or at all.
     pub(super) fn handle_sub_error(&mut self, now: Time, sub: u32, error: ErrorFrame) {
         let Some(slot) = self.slots.get_mut(&sub) else { return };
         match (error.code, error.code.action()) {
@@ -145,7 +148,7 @@ impl Session {
         }
     }
 
-    /// Gives a frame to a mirror, and does what comes of it.
+    /// Gives a frame to a mirror and acts on the outcome.
     pub(super) fn on_mirror(
         &mut self,
         now: Time,
@@ -184,7 +187,8 @@ impl Session {
         Verdict::Unknown
     }
 
-    /// Starts a mirror again from nothing because it is wrong, unless it goes in circles.
+    /// Starts a mirror again from nothing because it is wrong. If it has started again too often,
+    /// it waits first.
     pub(super) fn restart(&mut self, now: Time, sub: u32) {
         self.parts.remove(&Some(sub));
         let Some(slot) = self.slots.get_mut(&sub) else { return };
@@ -194,10 +198,10 @@ impl Session {
         }
     }
 
-    /// Has a mirror refreshed, when there is a connection; otherwise `hello` will.
+    /// Has a mirror refreshed, if there is a connection. Otherwise the next `hello` does it.
     pub(super) fn start(&mut self, sub: u32) {
         let Some(slot) = self.slots.get(&sub) else { return };
-        // What `hello` has said already, with a cookie, is to be taken back behind it.
+        // `hello` has the subscription already, with a cookie: that needs a `resync` after it.
         let said = matches!(self.link, Link::Greeting { .. }) && slot.subscribed;
         let control = if slot.subscribed { Control::Resync(sub) } else { Control::Sub(sub) };
         if (said || matches!(self.link, Link::Up { .. })) && !self.control.contains(&control) {
@@ -205,7 +209,7 @@ impl Session {
         }
     }
 
-    /// Whether a `resync` of a mirror was not answered yet.
+    /// Returns whether a `resync` of the mirror has no answer yet.
     pub(super) fn is_restarting(&self, sub: u32) -> bool {
         let is_it = |asked: &Asked| matches!(asked, Asked::Resync(of) if *of == sub);
         self.control.contains(&Control::Resync(sub)) || self.asked.values().any(is_it)

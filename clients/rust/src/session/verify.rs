@@ -1,22 +1,22 @@
-//! Who compares a mirror with the tree, and waits for the `sync` that does.
+//! `verify`: who waits for the `sync` that compares a mirror with the broker's digest.
 
 use super::{Effect, Link, Reply, Session, Time};
 use crate::errors::{Error, Sent};
 use crate::event::Verdict;
 
-/// One who waits.
+/// One request to verify a mirror.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Check {
     ticket: u64,
     pub(super) sub: u32,
     pub(super) until: Time,
-    /// The id of the `sync`, once it was asked for.
+    /// The id of the `sync`, once it was sent.
     pub(super) sync: Option<u32>,
 }
 
 impl Session {
-    /// Compares a mirror with the tree; the reply is a [`Reply::Verdict`], or [`Error::Timeout`]
-    /// when the broker does not answer.
+    /// Compares a mirror with the broker's digest. The reply is a [`Reply::Verdict`], or
+    /// [`Error::Timeout`] if the broker does not answer.
     pub fn verify(&mut self, now: Time, ticket: u64, sub: u32) {
         let until = now.saturating_add(self.options.request_timeout);
         self.checks.push_back(Check { ticket, sub, until, sync: None });
@@ -35,7 +35,7 @@ impl Session {
         });
     }
 
-    /// Replies to those who have an outcome.
+    /// Replies to the requests for which `outcome` returns a result.
     pub(super) fn end_checks(
         &mut self,
         outcome: impl Fn(&Check) -> Option<Result<Verdict, Error>>,
