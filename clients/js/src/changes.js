@@ -1,10 +1,10 @@
-// What happens to a mirror, in order, for an application that reads it at its own pace.
+// The events of a mirror, in order, for an application that reads them at its own pace.
 
 import { Gaps } from './gaps.js';
 
-/** So many events wait for the application, then they are folded: enough for a burst. */
+/** How many events wait for the application before further ones are folded. This is enough for a burst. */
 const EVENTS = 256;
-/** As EVENTS, for the changes in them. */
+/** As EVENTS, but for the number of changes in the waiting events. */
 const CHANGES = 16 * 1024;
 
 /**
@@ -23,18 +23,25 @@ const CHANGES = 16 * 1024;
  *   | {type: 'offline', error: import('./errors.js').OnetreeError, retryInMs: number}
  *   | {type: 'online', resumed: boolean}
  *   | {type: 'ended', error?: import('./errors.js').OnetreeError}} MirrorEvent
- * Something happened to a mirror. Who applies the changes of each `fresh` and `delta`, in order, to an empty map (or to
- * what the mirror was started with) has the mirror; `gaps` are the logs of which entries went that he never had. Within
- * one event the changes belong together: each path is there once, and new entries of one log are in their order. Times are milliseconds. `ended` is the last, without an error when it was to end.
- * @typedef {{event: MirrorEvent, rev: number, cookie: Cookie | undefined}} Item an event, and what dates the mirror behind it
+ * Something that happened to a mirror. If you apply the changes of each `fresh` and `delta`, in order, to an empty map
+ * (or to the copy that the mirror was started with), you have the mirror. `gaps` are the logs that have a gap: entries
+ * were trimmed which the reader never had. The changes of one event belong together: each path is there once, and new
+ * entries of one log are in their order. Times are milliseconds. `ended` is the last event; it has no error if the
+ * mirror ended as it should.
+ * @typedef {{event: MirrorEvent, rev: number, cookie: Cookie | undefined}} Item an event, with the revision and the
+ *   cookie of the mirror after it
  */
 
 /**
- * The events of one mirror: an async iterable, for one reader. Nothing is lost and nothing grows without bound when they
- * are read slowly: what has not been read is folded into one `delta` or `fresh`. Only signals are dropped then, and
- * heartbeats. That the session was lost is told by an `online` that is not `resumed`, whatever came behind it. Neither the connection nor other mirrors wait for a slow reader; but what is kept of this one is saved no
- * further than he was shown. So who calls `next()` himself calls `return()` at the end, as `for await` does, or lets go of
- * this, which is noticed when the host next collects what nobody holds.
+ * The events of one mirror: an async iterable, for one reader.
+ *
+ * If you read them slowly, they are folded, not dropped: events that wait beyond a limit are folded into one `delta` or
+ * `fresh`. Only signals and heartbeats are dropped. The loss of a session is always reported, by an `online` that is
+ * not `resumed`, whatever came after it. The connection and other mirrors never wait for a slow reader.
+ *
+ * But `keep` saves nothing that a reader who is still there was not shown. So if you call `next()` yourself, call
+ * `return()` at the end, as `for await` does, or let go of this object. The client notices that when the host next
+ * collects garbage.
  * @implements {AsyncIterableIterator<MirrorEvent>}
  */
 export class Changes {
@@ -46,7 +53,7 @@ export class Changes {
     this.stop = stop;
   }
 
-  /** The next event, when there is one now. @returns {MirrorEvent | undefined} */
+  /** Returns the next event, if there is one now. @returns {MirrorEvent | undefined} */
   nextNow() {
     return this.feed.nextNow();
   }
@@ -61,7 +68,7 @@ export class Changes {
     }
   }
 
-  /** Ends the reading; the mirror lives on. @returns {Promise<IteratorResult<MirrorEvent, undefined>>} */
+  /** Ends the reading. The mirror goes on. @returns {Promise<IteratorResult<MirrorEvent, undefined>>} */
   async return() {
     this.feed.end();
     this.stop();
@@ -73,20 +80,24 @@ export class Changes {
   }
 
   /**
-   * The mirror as of the last event that was taken, with its cookie: what is to be saved once that event has been dealt
-   * with. {@link Mirror#snapshot} may be ahead of it. Costs about what the changes do that have not been taken.
+   * Returns the mirror as of the last event that was taken, with its cookie. This is what to save once you have dealt
+   * with that event. {@link Mirror#snapshot} may be ahead of it. Costs about as much as the changes that have not been
+   * taken.
    */
   snapshot() {
     return this.feed.snapshot();
   }
 }
 
-/** @internal What a mirror holds of a reader: what waits for him, and how far he has got. It does not hold him, but while he waits. */
+/**
+ * @internal What a mirror has of a reader: the events that wait for it, and how far it has come. It refers to the
+ *   reader only while the reader waits for an event.
+ */
 export class Feed {
   /**
    * @param {MirrorState} state of the mirror
    * @param {Snapshot} initial what the reader knows
-   * @param {readonly MirrorEvent[]} past what has brought the mirror from there to where it is
+   * @param {readonly MirrorEvent[]} past the events that brought the mirror from there to where it is
    */
   constructor(state, initial, past) {
     /** @private */
@@ -97,34 +108,34 @@ export class Feed {
     this.head = 0;
     /** @private */
     this.waiting = 0;
-    /** @private What dates what the reader was shown, while there is more. */
+    /** @private The revision, and below the cookie, of what the reader was shown, while more events wait. */
     this.rev = initial.rev;
     /** @private @type {Cookie | undefined} */
     this.cookie = initial.cookie;
-    /** @private What `snapshot` gave since something was taken last. @type {Snapshot | undefined} */
+    /** @private What `snapshot` returned since an event was last taken. @type {Snapshot | undefined} */
     this.position = undefined;
-    /** @private What dated the mirror when something was pushed last. */
+    /** @private The revision, and below the cookie, of the mirror when an event was last added. */
     this.lastRev = state.rev;
     /** @private @type {Cookie | undefined} */
     this.lastCookie = state.cookie;
     /** Whether nothing comes any more. */
     this.over = false;
-    /** Told to who keeps the mirror: what the reader was shown has moved. @type {(() => void) | undefined} */
+    /** Tells the keeper of the mirror that the reader was shown more. @type {(() => void) | undefined} */
     this.taken = undefined;
     /** @private @type {(() => void)[]} */
     this.wakers = [];
     /** @private @type {Behind | undefined} */
     this.behind = undefined;
     /**
-     * @private The past, worked out when it is read, and what the mirror was behind it, once that is another than now. What
-     * comes behind it comes whole.
+     * @private The past, which is folded out when it is read, and the mirror after it, once the mirror has moved on.
+     *   What comes after the past is not folded with it.
      * @type {{past: Behind, now: Snapshot | undefined} | undefined}
      */
     this.start = undefined;
     for (const event of past) (this.start ??= { past: new Behind(initial), now: undefined }).past.fold(event, state);
   }
 
-  /** What the mirror goes on from turned out to be another. */
+  /** The copy that the mirror starts with was replaced. */
   begin() {
     const { rev, cookie } = this.state;
     this.rev = this.lastRev = rev;
@@ -133,7 +144,7 @@ export class Feed {
   }
 
   /**
-   * Something happened, and the mirror is as it is behind it; `undefined`: only the revision moved.
+   * Adds an event. The state of the mirror is the one after it. `undefined`: only the revision has moved.
    * @param {MirrorEvent | undefined} event
    */
   push(event) {
@@ -166,7 +177,7 @@ export class Feed {
     this.wake();
   }
 
-  /** The next event, when there is one now. @returns {MirrorEvent | undefined} */
+  /** Returns the next event, if there is one now. @returns {MirrorEvent | undefined} */
   nextNow() {
     if (this.over) return undefined;
     if (this.start !== undefined) {
@@ -186,7 +197,7 @@ export class Feed {
     const { event, rev, cookie } = /** @type {Item} */ (this.queue[this.head]);
     this.queue[this.head] = /** @type {any} */ (undefined);
     this.head += 1;
-    // One that is never quite read to its end does not grow for ever.
+    // A queue that is never quite read to its end must not grow for ever.
     if (this.head > EVENTS) {
       this.queue = this.queue.slice(this.head);
       this.head = 0;
@@ -200,19 +211,23 @@ export class Feed {
     return event;
   }
 
-  /** @private What was folded, as far as the mirror has come since. @param {Behind} folded @param {Snapshot} now */
+  /**
+   * @private Returns the events that the folded ones amount to, up to the mirror as of `now`.
+   * @param {Behind} folded
+   * @param {Snapshot} now
+   */
   unfolded(folded, now = this.state.snapshot) {
     const items = folded.unfold(now);
     for (const { event } of items) this.waiting += weight(event);
     return items;
   }
 
-  /** Waits until there is more. Nothing else may hold who does. @param {Changes} reader */
+  /** Waits until there is more. While the reader waits, nothing else may refer to it. @param {Changes} reader */
   more(reader) {
     return new Promise((resolve) => this.wakers.push(() => resolve(reader)));
   }
 
-  /** Nothing is read any more. */
+  /** The reader takes no more events. */
   end() {
     this.over = true;
     this.wake();
@@ -225,21 +240,24 @@ export class Feed {
     for (const wake of wakers) wake();
   }
 
-  /** As {@link Changes#snapshot}. */
+  /** See {@link Changes#snapshot}. */
   snapshot() {
     if (this.start !== undefined) return (this.position = this.start.past.from);
     const waits = this.head < this.queue.length;
     const last = this.behind?.from ?? this.state.snapshot;
-    // A revision at which nothing changed makes no event, but the cookie follows it.
+    // If nothing changed at a revision, there is no event, but the cookie follows the revision.
     if (!waits) return (this.position = last);
-    // The same as before, as long as nothing was taken: who has saved it need not do so again.
+    // The same object as before as long as no event was taken: if it was saved, it need not be saved again.
     if (this.position !== undefined && this.isDated(this.position)) return this.position;
     const changes = this.queue.slice(this.head).flatMap(({ event }) => changesOf(event));
     this.position = changes.length === 0 && this.isDated(last) ? last : last.before(changes, this.rev, this.cookie);
     return this.position;
   }
 
-  /** @private Whether a snapshot is dated as what the reader was shown, while there is more. @param {Snapshot} snapshot */
+  /**
+   * @private Whether a snapshot has the revision and the cookie of what the reader was shown, while more events wait.
+   * @param {Snapshot} snapshot
+   */
   isDated({ rev, cookie }) {
     return rev === this.rev && cookie?.epoch === this.cookie?.epoch && cookie?.view === this.cookie?.view;
   }
@@ -251,7 +269,7 @@ const changesOf = (event) => (event.type === 'fresh' || event.type === 'delta' ?
 /** @param {MirrorEvent} event */
 const weight = (event) => changesOf(event).length;
 
-/** What comes behind a queue that is full, folded. */
+/** The events that come after a full queue, folded. */
 class Behind {
   /** @param {Snapshot} from */
   constructor(from) {
@@ -268,7 +286,7 @@ class Behind {
     this.ended = undefined;
   }
 
-  /** @param {MirrorEvent} event @param {MirrorState} state as it is behind that */
+  /** @param {MirrorEvent} event @param {MirrorState} state the state after the event */
   fold(event, state) {
     this.gaps.fold(event, state);
     switch (event.type) {
@@ -279,7 +297,7 @@ class Behind {
         if (this.online?.resumed) this.online = undefined;
         break;
       case 'online':
-        // What went with a session does not come back with the next connection.
+        // What is gone with a session does not come back when the next connection is resumed.
         this.online = this.online?.resumed === false ? { ...event, resumed: false } : event;
         this.offline = undefined;
         break;
@@ -289,12 +307,13 @@ class Behind {
   }
 
   /**
-   * The events that it comes to.
+   * Returns the events that the folded ones amount to.
    * @param {Snapshot} now
    * @returns {Item[]}
    */
   unfold(now) {
-    // What comes before the change is dated before it: who saves then must not save what it has not seen.
+    // Events that come before the change carry the mirror as it was before: what is saved then must not contain the
+    // change.
     const { rev } = this.from;
     const wrong = this.trouble?.type === 'corrupt' || this.trouble?.type === 'broken';
     const cookie = wrong ? undefined : this.from.cookie;
@@ -309,7 +328,7 @@ class Behind {
     else if (changes.length > 0 || gaps.length > 0) {
       events.push({ type: 'delta', since: rev, rev: now.rev, changes, gaps });
     }
-    // Last is how it stands: who shows that it is live would go on doing so.
+    // `offline` comes last: otherwise an application that shows whether the mirror is live would show that it is.
     if (this.offline) events.push(this.offline);
     if (this.ended) events.push(this.ended);
     for (const event of events) items.push({ event, rev: now.rev, cookie: now.cookie });

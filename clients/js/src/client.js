@@ -1,4 +1,4 @@
-// Joins a session with a socket and a clock, and is the application's side of a connection.
+// The client: it drives a session with a socket and a clock, and is the application's handle to the connection.
 
 import { INSPECT, OnetreeError, closedError, throwToHost, wordsOf } from './errors.js';
 import { json } from './json.js';
@@ -15,7 +15,7 @@ import { tokenOf } from './token.js';
 import { Link, targetOf } from './transport.js';
 
 export const VERSION = '0.1.0';
-/** While so many bytes have not left the socket, nothing more is sent. */
+/** While more than this many bytes are in the socket's buffer, nothing more is sent. */
 const BUFFERED = 1 << 20;
 
 /**
@@ -24,25 +24,34 @@ const BUFFERED = 1 << 20;
  * @typedef {{codec?: import('./json.js').Codec, label?: string, token?: string | (() => string | Promise<string>),
  *   agent?: string, reconnect?: 'never' | 'after-first' | 'always', requestTimeoutMs?: number, connectTimeoutMs?: number,
  *   queueBytes?: number, backoffMs?: [number, number]}} Options
- *   `codec`: JSON unless told (`msgpack` of `onetree/msgpack`); `label`: what the client's name begins with, at most 31 of
- *   A-Z a-z 0-9 _ -; `token`: asked before each attempt to connect when it is a function; `requestTimeoutMs` 30,000 ms,
- *   for the answer, and before it for room in the queue where there is none;
- *   `connectTimeoutMs` 10,000 ms, from asking for the token to `welcome`; `queueBytes` 16 MiB, each request counted as 512 bytes, 128 for each step, condition
- *   and path in it, and its values; `backoffMs` 100 and 20,000 ms; `reconnect`: `after-first` unless told
+ * - `codec`: JSON by default, or `msgpack` of `onetree/msgpack`
+ * - `label`: what the client's name begins with, for the broker's log: 1 to 31 of A-Z a-z 0-9 _ -
+ * - `token`: a text, or a function that gives one. The client calls the function before each attempt to connect
+ * - `agent`: the name of the program, for the broker's log. The default is `onetree-js/<version>`
+ * - `reconnect`: when the client reconnects by itself. The default is `after-first`
+ * - `requestTimeoutMs`: how long a request waits for its answer, including the time without a connection. The default
+ *   is 30,000. A request that must wait for room in the queue first may wait as long again
+ * - `connectTimeoutMs`: how long one attempt to connect may take, from the call for the token to `welcome`. The default
+ *   is 10,000
+ * - `queueBytes`: how many bytes of requests may wait for their answers. The default is 16 MiB. Each request counts as
+ *   512 bytes, plus 128 for each step, condition and path in it, plus its values. Further requests wait for room
+ * - `backoffMs`: the longest first wait between attempts to connect, and the longest of all. The default is 100 and
+ *   20,000
  * @typedef {{from?: Snapshot | {cookie: import('./protocol/frames.js').Cookie, entries: Iterable<import('./protocol/frames.js').Entry>},
  *   keep?: import('./live.js').Keep, signals?: boolean, everyMs?: number, once?: boolean}} MirrorOptions
- *   `from`: goes on from a copy that was saved, of one snapshot, or from a snapshot itself; `everyMs`: at most one delta in so many ms, folded; `once`: it
- *   ends when it is fresh
+ * - `from`: the mirror starts with this copy: a snapshot, or the cookie and the entries of one snapshot
+ * - `keep`: where the mirror survives the process. What is kept there takes precedence over `from`
+ * - `signals`: whether the mirror receives signals
+ * - `everyMs`: at most one delta in this time; changes are folded meanwhile
+ * - `once`: the mirror ends when it is fresh
  */
 
 const STATUS = oneOf('connecting', 'online', 'offline', 'ended');
 
-/**
- * A client of one broker. Every request that can fail gives a promise that fails with an {@link OnetreeError}.
- */
+/** A client of one broker. A request that fails rejects its promise with an {@link OnetreeError}. */
 export class Client {
   /**
-   * Begins to connect; see {@link start}.
+   * Creates a client; see {@link start}.
    * @param {string | URL} url
    * @param {Options} [options]
    */
@@ -62,7 +71,7 @@ export class Client {
     this.link = undefined;
     /** @private @type {ReturnType<typeof setTimeout> | undefined} runs while the link takes nothing */
     this.draining = undefined;
-    /** @private Counts the attempts to connect: what comes of an earlier one is nobody's. */
+    /** @private Counts the attempts to connect: results of an earlier attempt are ignored. */
     this.attempt = 0;
     /** @private @type {Status} */
     this.current = { status: 'connecting' };
@@ -86,37 +95,38 @@ export class Client {
     this.turning = false;
     /** @private */
     this.scheduled = false;
-    /** @private The last saves of mirrors that have ended, as long as they take. @type {Set<Promise<void>>} */
+    /** @private The last saves of mirrors that have ended, while they are under way. @type {Set<Promise<void>>} */
     this.endings = new Set();
     /** @private */
     this.onNetwork = () => {
       this.session.handleNetwork(this.now());
       this.turn();
     };
-    // Pages, and what works for them, are told; who is not, waits as long as he does.
+    // Pages and hosts like them fire `online`. Other hosts do not, and their clients wait for the backoff.
     globalThis.addEventListener?.('online', this.onNetwork);
     this.turn();
   }
 
-  /** How the client stands: `connecting`, `online`, `offline` or `ended`. @returns {Status['status']} */
+  /** The state of the connection: `connecting`, `online`, `offline` or `ended`. @returns {Status['status']} */
   get status() {
     return this.current.status;
   }
 
-  /** What the broker said when the connection that is there was made; absent when there is none. */
+  /** What the broker said in its `welcome`; `undefined` if there is no connection. */
   get connection() {
     return this.current.status === 'online' ? this.current.connection : undefined;
   }
 
-  /** Why the client is offline, or has ended by itself. */
+  /** Why the client is offline, or has ended by itself; otherwise `undefined`. */
   get error() {
     return this.current.status === 'offline' || this.current.status === 'ended' ? this.current.error : undefined;
   }
 
   /**
-   * Calls `listener` with each status from now on. What it throws is thrown to the host, and it is called again.
+   * Calls `listener` with each change of the state of the connection from now on. An error that `listener` throws goes
+   * to the host, and `listener` is called for the next change all the same.
    * @param {(status: Status) => void} listener
-   * @returns {() => void} to be called to hear no more
+   * @returns {() => void} a function that removes the listener
    */
   onStatus(listener) {
     this.listeners.add(must(FUNCTION, 'listener', listener));
@@ -124,7 +134,7 @@ export class Client {
   }
 
   /**
-   * Waits until the client stands so; fails when it has ended otherwise.
+   * Waits until the state of the connection is `wanted`. Fails if the client has ended without reaching it.
    * @param {Status['status']} wanted
    * @returns {Promise<Status>}
    */
@@ -145,13 +155,14 @@ export class Client {
     });
   }
 
-  // Writes. A write that was sent and whose answer was lost is sent again until it has one, and takes effect once.
+  // Writes. If the answer to a write is lost, the client sends the write again until it is answered. It takes effect
+  // once.
 
   /**
-   * Puts a value at a path: a {@link Value}, bytes, or anything that has JSON.
+   * Puts `value` at `path`. The value may be a {@link Value}, bytes, or anything that has JSON.
    * @param {string} path
    * @param {unknown} value
-   * @param {request.PutOptions} [options]
+   * @param {request.PutOptions} [options] a condition, a time to live, or ephemeral
    * @returns {Promise<request.Done>}
    */
   async put(path, value, options) {
@@ -159,7 +170,7 @@ export class Client {
   }
 
   /**
-   * Appends to a log; `paths` of the answer has the path that the broker assigned.
+   * Appends `value` to a log. `paths` of the answer has the path that the broker assigned.
    * @param {string} log
    * @param {unknown} value
    * @param {request.AppendOptions} [options]
@@ -169,24 +180,29 @@ export class Client {
     return this.write(request.append(log, value, options));
   }
 
-  /** Deletes the entry at a path. @param {string} path @param {request.IfOptions} [options] */
+  /** Deletes the entry at `path`. @param {string} path @param {request.IfOptions} [options] */
   async delete(path, options) {
     return this.write(request.remove(path, options));
   }
 
-  /** Drops everything at and under a path. @param {string} path @param {request.IfOptions} [options] */
+  /** Deletes everything at and under `path`. @param {string} path @param {request.IfOptions} [options] */
   async dropTree(path, options) {
     return this.write(request.dropTree(path, options));
   }
 
-  /** Trims a log up to and including a log key. @param {string} log @param {string} to @param {request.NoOptions} [options] */
+  /**
+   * Deletes the entries of a log up to and including the key `to`.
+   * @param {string} log
+   * @param {string} to
+   * @param {request.NoOptions} [options]
+   */
   async trim(log, to, options) {
     return this.write(request.trim(log, to, options));
   }
 
   /**
-   * Commits a transaction, all of it at one revision; `conflict` when a condition does not hold:
-   * `{if: [{path, rev}, {tree, rev}], do: [{do: 'put', path, value}, …]}`.
+   * Commits several writes as one, all or nothing, at one revision: `{if: [{path, rev}, {tree, rev}], do: [{do: 'put',
+   * path, value}, …]}`. Fails with `conflict` if a condition does not hold.
    * @param {request.Txn} txn
    * @returns {Promise<request.Done>}
    */
@@ -197,7 +213,7 @@ export class Client {
   /**
    * @internal
    * @param {Frame} frame
-   * @param {string} [of] the history that it is about, and no other
+   * @param {string} [of] the history that the write is about; it is sent in no other
    * @returns {Promise<request.Done>}
    */
   async write(frame, of) {
@@ -206,8 +222,9 @@ export class Client {
   }
 
   /**
-   * Sends a signal, which is never stored. Without a connection it waits for one, as a write does: one that must not come late is
-   * sent while `status` is `online` only.
+   * Sends a signal, which is never stored, to the subscribers that are connected now. The answer says that the broker
+   * has the signal. Without a connection the signal waits for one, as a write does, and arrives that much later. If a
+   * signal must not come late, send it only while `status` is `online`.
    * @param {string} path
    * @param {unknown} value
    * @param {request.NoOptions} [options]
@@ -218,18 +235,22 @@ export class Client {
 
   // Reads.
 
-  /** The entry at a path, as the broker has it now. @param {string} path */
+  /** Reads the entry at `path` from the broker; `undefined` if there is none. @param {string} path */
   async get(path) {
     return (await this.getMany([path])).entries[0];
   }
 
-  /** The entries at paths, read at one revision; what is absent is missing. @param {string[]} paths @returns {Promise<request.Found>} */
+  /**
+   * Reads the entries at `paths` from the broker, all at one revision. Paths without an entry are left out.
+   * @param {string[]} paths
+   * @returns {Promise<request.Found>}
+   */
   async getMany(paths) {
     return found(await this.ask(request.get(paths), 'found'));
   }
 
   /**
-   * A page of the entries at and under a path, in path order.
+   * Reads one page of the entries at and under `path` from the broker, in path order.
    * @param {string} path
    * @param {request.ListOptions} [options]
    * @returns {Promise<request.Found>}
@@ -238,14 +259,14 @@ export class Client {
     return found(await this.ask(request.list(path, options), 'found'));
   }
 
-  /** Shows a later token. @param {string} token */
+  /** Gives the broker a later token. Once the broker has taken it, later connections use it, too. @param {string} token */
   async auth(token) {
     await this.ask(request.auth(token), 'ok');
   }
 
   /**
-   * A live copy of a view; a text is the tree at that path. It is there at once; `await mirror.fresh()` waits until it is
-   * whole.
+   * Starts a live copy of a view, and returns it at once. `await mirror.fresh()` waits until it is whole. A string is
+   * the whole tree at that path.
    * @param {string | import('./protocol/views.js').ViewOptions} view
    * @param {MirrorOptions} [options]
    * @returns {Mirror}
@@ -263,33 +284,38 @@ export class Client {
       this.session.mirror(sub, state, { once, signals, everyMs });
       this.soon();
     };
-    // What is kept goes before `from`; where that cannot be read it is named, and `keep` says whether it is replaced.
+    // The kept copy takes precedence over `from`. If it cannot be read, `keepError` says so, and `keep` decides whether
+    // a save replaces it.
     if (keep) void mirror.load(keep).then(begin);
     else begin();
     return mirror;
   }
 
   /**
-   * Ends the session at once, with its ephemeral entries, and the client with it. What was asked before, and had room in the queue,
-   * is done first, when there is a connection; otherwise it fails with `closed`, and `sent` of the error says whether it may have
-   * happened. What mirrors keep is saved when this returns, also of those whose own `close` nobody waited for.
+   * Ends the client and its session, whose ephemeral entries the broker deletes at once. With a connection, earlier
+   * requests that had room in the queue are done first. Without one, they fail with `closed`, and `sent` of the error
+   * says whether they may have happened. When the promise resolves, what mirrors keep is saved, also that of mirrors
+   * whose own `close` nobody awaited.
    */
   close() {
     return this.end(true);
   }
 
-  /** As {@link Client#close}, but the session lives on for its grace: the broker keeps its ephemeral entries that long. */
+  /**
+   * Ends the client as {@link Client#close} does, but the session lives on for its grace: the broker keeps the client's
+   * ephemeral entries that long.
+   */
   leave() {
     return this.end(false);
   }
 
-  /** How it is told as JSON, and printed: how it stands. */
+  /** The broker's address and the state of the connection, for JSON and for printing. */
   toJSON() {
     const { protocol, host, pathname } = new URL(this.target);
     return { url: `${protocol}//${host}${pathname}`, status: this.status };
   }
 
-  /** Its innards are nobody's, and have the token in them. */
+  /** Printing shows no private fields: they contain the token. */
   [INSPECT]() {
     return `Client ${JSON.stringify(this)}`;
   }
@@ -305,10 +331,10 @@ export class Client {
   }
 
   /**
-   * @private Asks, when there is room; waits for it at most `requestTimeoutMs`.
+   * @private Makes a request once there is room in the queue. Waits for room at most `requestTimeoutMs`.
    * @param {Frame} frame
-   * @param {string} op of the answer
-   * @param {string} [of] the history that it is about, however long it waits
+   * @param {string} op the `op` of the expected answer
+   * @param {string} [of] the history that the request is about, however long it waits
    * @returns {Promise<any>}
    */
   async ask(frame, op, of = this.session.historyOf(frame)) {
@@ -316,7 +342,7 @@ export class Client {
     const answer = await /** @type {Promise<Frame>} */ (new Promise((resolve, reject) => {
       this.room.enter(cost, () => this.enqueue(frame, of, cost, resolve, reject), reject);
     }));
-    // A write may have happened: it is not to be asked again.
+    // A write may have happened, so it must not be requested again.
     if (answer.op !== op) throw new OnetreeError('outcome-unknown', `the broker answered '${answer.op}' instead of '${op}'`);
     return answer;
   }
@@ -335,7 +361,7 @@ export class Client {
     this.soon();
   }
 
-  /** @internal As {@link Session#lastDone}. */
+  /** @internal See {@link Session#lastDone}. */
   get lastDone() {
     return this.session.lastDone;
   }
@@ -357,12 +383,15 @@ export class Client {
     });
   }
 
-  /** @internal Whether it has ended, or does what was asked before its end. */
+  /** @internal Whether the client has ended, or is doing earlier requests before it ends. */
   get isClosing() {
     return this.session.isOver || this.session.closing !== undefined;
   }
 
-  /** @internal The end of the client waits for this, too. @param {Promise<void>} ending which does not fail */
+  /**
+   * @internal Makes the end of the client wait for `ending`, too. @param {Promise<void>} ending a promise that does not
+   *   fail
+   */
   outlast(ending) {
     this.endings.add(ending);
     void ending.then(() => this.endings.delete(ending));
@@ -380,7 +409,7 @@ export class Client {
     return performance.now();
   }
 
-  /** @private A turn when what is running is done: what is asked together is sent together. */
+  /** @private Schedules a turn after the code that is running: requests that are made together are sent together. */
   soon() {
     if (this.scheduled) return;
     this.scheduled = true;
@@ -390,7 +419,7 @@ export class Client {
     });
   }
 
-  /** @private Does what there is to do, and sets the clock for the rest. */
+  /** @private Does what there is to do, and sets the timer for the rest. */
   turn() {
     if (this.turning) return;
     this.turning = true;
@@ -399,7 +428,7 @@ export class Client {
       this.effects();
       while (this.link) {
         if (this.link.buffered > BUFFERED) {
-          // One clock, however often it comes by here meanwhile.
+          // One timer, however often this is reached meanwhile.
           this.draining ??= setTimeout(() => {
             this.draining = undefined;
             this.soon();
@@ -420,7 +449,7 @@ export class Client {
   /** @private */
   setClock() {
     const at = this.session.nextTimeout();
-    // A timer that is early only looks again; moving it at each request would cost more.
+    // A timer that is early only checks again. To move it at each request would cost more.
     if (at < this.timerAt || this.timer === undefined) {
       clearTimeout(this.timer);
       this.timer = undefined;
@@ -441,7 +470,7 @@ export class Client {
   effects() {
     for (let effects = this.session.takeEffects(); effects.length > 0; effects = this.session.takeEffects()) {
       for (const effect of effects) {
-        // Those behind one that fails are somebody's answers.
+        // If one effect throws, the effects after it must still be carried out: some are answers to requests.
         try {
           this.effect(effect);
         } catch (error) {
@@ -498,11 +527,11 @@ export class Client {
     }
   }
 
-  /** @private The client has ended: nobody waits in vain. */
+  /** @private The client has ended: whoever waits for something gets an answer. */
   finish() {
     globalThis.removeEventListener?.('online', this.onNetwork);
     this.room.close(closedError(this.error, false));
-    // Mirrors whose copy was still being loaded.
+    // Mirrors whose kept copy is still being loaded.
     const why = this.error && { error: closedError(this.error) };
     for (const mirror of this.mirrors.values()) mirror.publish({ type: 'ended', ...why });
     this.mirrors.clear();
@@ -514,12 +543,12 @@ export class Client {
     const { attempt } = this;
     const { token, codec, connectTimeoutMs } = this.options;
     let shown = this.session.token === undefined && typeof token === 'string' ? token : undefined;
-    // All of the attempt has one deadline.
+    // The whole attempt has one deadline.
     let until = this.now() + connectTimeoutMs;
     if (typeof token === 'function') {
       try {
         const asked = tokenOf(token, connectTimeoutMs);
-        // Of a function that did not give way no time is taken: it has held up this clock, too.
+        // The time of a function that blocks is not counted: it has also held up this client's clock.
         until = this.now() + connectTimeoutMs;
         shown = await asked;
       } catch (cause) {
@@ -575,8 +604,9 @@ function found({ rev, entries = [], more = false }) {
 }
 
 /**
- * Begins to connect and returns at once; what is asked meanwhile waits for the connection.
- * @param {string | URL} url `ws://host:port`, with `/v1/sync` as the path when there is none
+ * Creates a client and returns at once. What you request meanwhile waits for the connection. If there is no broker at
+ * first, the client ends, unless `reconnect` is `always`.
+ * @param {string | URL} url such as `ws://host:port`; if it has no path, the path is `/v1/sync`
  * @param {Options} [options]
  */
 export function start(url, options) {
@@ -584,8 +614,8 @@ export function start(url, options) {
 }
 
 /**
- * Connects, and waits for the broker's `welcome`.
- * @param {string | URL} url
+ * Creates a client and waits for the broker's `welcome`.
+ * @param {string | URL} url such as `ws://host:port`; if it has no path, the path is `/v1/sync`
  * @param {Options} [options]
  * @returns {Promise<Client>}
  */
@@ -594,7 +624,7 @@ export async function connect(url, options) {
   try {
     await client.until('online');
   } catch (error) {
-    // Nobody has had it yet: there is only why.
+    // Nobody has the client yet, so all that can be reported is why it ended.
     throw client.error ?? error;
   }
   return client;

@@ -1,4 +1,4 @@
-// A live copy of a part of the tree.
+// A mirror as the application uses it: a live copy of a part of the tree.
 
 import { Changes, Feed } from './changes.js';
 import { INSPECT, OnetreeError, mirrorClosed, throwToHost, wordsOf } from './errors.js';
@@ -10,9 +10,9 @@ import { below, checkPath } from './protocol/paths.js';
 import { Snapshot } from './snapshot.js';
 import { transact } from './transact.js';
 
-/** A mirror is kept at most so often while changes come, ms. */
+/** The shortest time between two saves of a mirror, in ms. */
 const KEEP = 1_000;
-/** Where mirrors are kept now: each is of one mirror at a time. @type {WeakMap<Keep, Mirror>} */
+/** The places where mirrors are kept now. Each belongs to one mirror at a time. @type {WeakMap<Keep, Mirror>} */
 const inUse = new WeakMap();
 /** How many entries a page may have. */
 const PAGE = whole(32);
@@ -21,14 +21,16 @@ const PAGE = whole(32);
  * @typedef {import('./protocol/frames.js').Entry} Entry
  * @typedef {import('./changes.js').MirrorEvent} MirrorEvent
  * @typedef {{load(): Promise<Snapshot | {cookie: import('./protocol/frames.js').Cookie, entries: Iterable<Entry>} | undefined>,
- *   save(snapshot: Snapshot): Promise<void>, close?(): Promise<void>}} Keep where a mirror survives its process; `save`
- *   replaces both in one step, also where `load` failed: whoever has something to lose refuses it; `close`: the mirror has ended, it is free for another;
- *   a `load` that asks `keepInIndexedDB` in its turn does so before it waits for anything, or the end of the mirror that is kept there is not waited for
+ *   save(snapshot: Snapshot): Promise<void>, close?(): Promise<void>}} Keep where a mirror survives its process.
+ * `save` replaces the cookie and the entries in one step. It is also called if `load` failed: if that would lose
+ * something, `save` must fail. `close` is called when the mirror has ended: the place is free for another mirror. If
+ * your own `load` calls that of `keepInIndexedDB`, it must do so before it waits for anything. Otherwise a new mirror
+ * does not wait for the end of the mirror that is kept there.
  */
 
 /**
- * A live copy of a part of the tree, which the client keeps right: at every moment it is its view of the tree at
- * {@link Mirror#rev}, exactly.
+ * A live copy of a part of the tree, which the client keeps right: at every moment it is its view of the tree at {@link
+ * Mirror#rev}, exactly.
  */
 export class Mirror {
   /**
@@ -39,7 +41,7 @@ export class Mirror {
    */
   constructor(client, sub, state, keep) {
     this.client = client;
-    /** What it sees. */
+    /** The view of the mirror. */
     this.view = state.view;
     /** @internal */
     this.state = state;
@@ -47,29 +49,29 @@ export class Mirror {
     this.sub = sub;
     /** @private */
     this.initial = state.snapshot;
-    /** @private For who begins to read when it is whole. */
+    /** @private The gaps for a reader who begins after the mirror was whole. */
     this.gaps = new Gaps(this.initial);
     /** @private */
     this.whole = false;
-    /** @private While there is no connection: why. @type {MirrorEvent | undefined} */
+    /** @private Why there is no connection, while there is none. @type {MirrorEvent | undefined} */
     this.offline = undefined;
     /** @private @type {(MirrorEvent & {type: 'ended'}) | undefined} */
     this.ended = undefined;
-    /** @private Those who read; of who is not there any more it is told by the host. @type {Set<Feed>} */
+    /** @private The readers. The host reports readers that no longer exist. @type {Set<Feed>} */
     this.feeds = new Set();
     /** @private @type {FinalizationRegistry<Feed>} */
     this.readers = new FinalizationRegistry((feed) => this.leave(feed));
-    /** @private What the last reader was shown, when all have left. @type {Snapshot | undefined} */
+    /** @private What the last reader was shown, if all readers have left. @type {Snapshot | undefined} */
     this.lastShown = undefined;
     /** @private @type {Set<() => boolean>} those who wait; true: they are done */
     this.waiters = new Set();
-    /** @private Where it is kept, unless that is another's. */
+    /** @private Where the mirror is kept, unless the place belongs to another mirror. */
     this.keep = keep;
-    /** @private Whether it is to be kept: what readers were shown counts also while it waits for that. */
+    /** @private Whether the mirror is to be kept. What readers were shown counts even while it waits for its place. */
     this.toKeep = keep !== undefined;
     /** @private @type {Snapshot | undefined} */
     this.kept = keep ? this.initial : undefined;
-    /** @private What dates what was saved last. @type {import('./protocol/frames.js').Cookie | undefined} */
+    /** @private The cookie of what was saved last. @type {import('./protocol/frames.js').Cookie | undefined} */
     this.keptCookie = undefined;
     /** @private @type {ReturnType<typeof setTimeout> | undefined} */
     this.keepTimer = undefined;
@@ -77,22 +79,32 @@ export class Mirror {
     this.keeping = Promise.resolve();
     /** @private */
     this.saving = false;
-    /** Why `keep` did not give what was kept, or failed the last time it was to save or to close. @type {unknown} */
+    /**
+     * Why `keep` could not load the kept copy, or failed the last time when it was to save or close. `undefined` if all
+     * went well, or if the mirror is not kept. A failed save is tried again.
+     * @type {unknown}
+     */
     this.keepError = undefined;
     /** @private */
     this.lastKept = -Infinity;
-    /** @private Done when it has ended and was saved for the last time. @type {Promise<void> | undefined} */
+    /** @private Resolves when the mirror has ended and was saved for the last time. @type {Promise<void> | undefined} */
     this.ending = undefined;
-    /** @private Done when another can have what it was kept in: those who wait for it have their turns in order. @type {Promise<void>} */
+    /**
+     * @private Resolves when another mirror can have the place: those that wait for it get it in order. @type
+     *   {Promise<void>}
+     */
     this.free = new Promise((resolve) => {
       /** @private */
       this.freed = resolve;
     });
   }
 
-  /** @internal Goes on from what is kept, where that can be had: behind the end of one that is ending. @param {Keep} keep */
+  /**
+   * @internal Starts with the kept copy, if the place can be had. If the mirror that has it is ending, waits for that.
+   * @param {Keep} keep
+   */
   async load(keep) {
-    // As long as it is another's, it is not even to be closed by this one.
+    // While the place belongs to another mirror, this one must not even close it.
     this.keep = undefined;
     /** @type {Mirror | undefined} */
     let before;
@@ -121,23 +133,23 @@ export class Mirror {
     if (saved && !this.ended) this.begin(checked(saved));
   }
 
-  /** @internal Whether it has ended, or is to with its client. */
+  /** @internal Whether the mirror has ended, or ends with its client. */
   get isEnding() {
     return this.ended !== undefined || this.client.isClosing;
   }
 
-  /** @private What it was started with turned out to be kept. @param {Snapshot} snapshot */
+  /** @private Replaces the copy that the mirror was started with by the kept one. @param {Snapshot} snapshot */
   begin(snapshot) {
     this.state.goOnFrom(snapshot);
     this.initial = this.kept = snapshot;
     this.gaps = new Gaps(snapshot);
     this.keptCookie = snapshot.cookie;
-    // Who has left before was shown no more than what it was started with.
+    // A reader that has left by now was shown no more than the copy that the mirror was started with.
     if (this.lastShown) this.lastShown = snapshot;
     for (const feed of this.feeds) feed.begin();
   }
 
-  /** @internal The mirror went on; `undefined`: only its revision did. @param {MirrorEvent | undefined} event */
+  /** @internal Reports an event, or `undefined` if only the revision has moved. @param {MirrorEvent | undefined} event */
   publish(event) {
     if (event) this.gaps.fold(event, this.state);
     if (event?.type === 'fresh') this.whole = true;
@@ -151,20 +163,20 @@ export class Mirror {
     else this.feeds.clear();
   }
 
-  /** The revision that it is at. */
+  /** The revision that the mirror is at. */
   get rev() {
     return this.state.rev;
   }
 
   /**
-   * Whether it is whole and the connection is there that keeps it so. One that has ended, as one of mode `once` does, is not:
-   * it stays what it was.
+   * Whether the mirror is whole and has the connection that keeps it up to date. A mirror that has ended, as one of
+   * mode `once` does, is not fresh: it stays as it is.
    */
   get isFresh() {
     return this.state.fresh && !this.ended;
   }
 
-  /** How many changes have come of the refresh that is under way, or came of the last one: for progress. */
+  /** How many changes have come in the refresh that is under way, or came in the last one. Use it to show progress. */
   get received() {
     return this.state.received;
   }
@@ -174,41 +186,47 @@ export class Mirror {
     return this.state.size;
   }
 
-  /** The entry at a path. @param {string} path */
+  /** Returns the entry at `path`. @param {string} path */
   get(path) {
     this.look();
     return this.state.get(checkPath(path));
   }
 
-  /** All entries, in path order, as they are now. */
+  /** Returns all entries as they are now, in path order. */
   entries() {
     return this.snapshot().entries();
   }
 
-  /** The entries at and under a path, in path order, as they are now. @param {string} top */
+  /** Returns the entries at and under `top` as they are now, in path order. @param {string} top */
   under(top) {
     return this.snapshot().under(checkPath(top));
   }
 
   /**
-   * All of it as it is now, with its cookie; costs O(1), and never changes. Who reads {@link Mirror#changes} and saves
-   * takes `changes.snapshot()` instead, which is never ahead of what was read.
+   * Returns the mirror as it is now, with its cookie. O(1). A snapshot never changes. If you read {@link
+   * Mirror#changes} and save, use `changes.snapshot()` instead: it is never ahead of the events that you have read.
    */
   snapshot() {
     this.look();
     return this.state.snapshot;
   }
 
-  /** Where it stands; absent before it was whole for the first time. */
+  /**
+   * The mirror's cookie; `undefined` until the mirror is whole for the first time, and from the moment it was found to
+   * be wrong until it is fresh again.
+   */
   get cookie() {
     return this.state.cookie;
   }
 
   /**
-   * What happens to it, from the beginning: if it is whole already, the first event is `fresh` with all that differs from
-   * what it was started with, and all gaps since; if there is no connection now, `offline` comes behind that. An async iterable for one reader;
-   * leaving its loop ends the reading, not the mirror. Who calls `next()` himself calls `return()` at the end, or lets go of it: a mirror
-   * that is kept is not saved ahead of who still reads.
+   * Returns the events of the mirror, in order, each once, from the beginning, as an async iterable for one reader. If
+   * the mirror is whole already, the first event is `fresh` with everything that differs from the copy that the mirror
+   * was started with, and with all gaps since then. If there is no connection now, `offline` comes after that.
+   *
+   * When you leave the `for await` loop, the reading ends, not the mirror. If you call `next()` yourself, call
+   * `return()` at the end, or let go of what this returned: `keep` saves nothing that a reader who is still there was
+   * not shown.
    */
   changes() {
     /** @type {MirrorEvent[]} */
@@ -216,20 +234,21 @@ export class Mirror {
     for (const event of [this.offline, this.ended]) if (event) past.push(event);
     const feed = new Feed(this.state, this.initial, past);
     const changes = new Changes(feed, () => this.leave(feed));
-    // Behind the end nothing comes that was not there when he began.
+    // After the end of the mirror there is nothing that was not there when the reader began.
     if (this.ended) return changes;
     this.feeds.add(feed);
     this.readers.register(changes, feed);
-    // Otherwise what was not shown yet when it was to be saved would be saved behind the next event only.
+    // Otherwise what the reader was not yet shown when it was time to save would be saved only after the next event.
     if (this.toKeep) feed.taken = () => this.keepLater();
     return changes;
   }
 
   /**
-   * Calls `listener` with each event, in order, from the beginning as {@link Mirror#changes}; between two calls others have
-   * their turn. What it throws is thrown to the host, and it is called again.
+   * Calls `listener` with each event, in order, each once, from the beginning as {@link Mirror#changes} does. Other
+   * code runs between two calls. An error that `listener` throws goes to the host, and `listener` is called for the
+   * next event all the same.
    * @param {(event: MirrorEvent) => void} listener
-   * @returns {() => void} to be called to hear no more
+   * @returns {() => void} a function that removes the listener
    */
   onEvent(listener) {
     must(FUNCTION, 'listener', listener);
@@ -247,17 +266,17 @@ export class Mirror {
   }
 
   /**
-   * Waits until it is as `reached` says; fails with what that throws.
+   * Waits until the mirror is fresh and `reached(mirror)` is true. If `reached` throws, this fails with that error.
    * @param {(now: Mirror) => boolean} reached
-   * @param {boolean} [onlyFresh] whether it must be fresh, too
-   * @returns {Promise<number>} its revision then
+   * @param {boolean} [onlyFresh] whether the mirror must be fresh, which is the default
+   * @returns {Promise<number>} the revision that the mirror is at then
    */
   until(reached, onlyFresh = true) {
     return new Promise((resolve, reject) => {
       must(FUNCTION, 'reached', reached);
       const waiter = () => {
         try {
-          // One that has ended was fresh to its end if that was the aim of it.
+          // A mirror that ended as it should, such as one of mode `once`, still counts as fresh if it was.
           const fresh = this.state.fresh && !this.ended?.error;
           if ((fresh || !onlyFresh) && reached(this)) resolve(this.rev);
           else if (this.ended) reject(this.ended.error ?? mirrorClosed());
@@ -271,26 +290,35 @@ export class Mirror {
     });
   }
 
-  /** Waits until it is fresh; one of mode `once`: until it was. Fails when the mirror has ended. @returns {Promise<number>} its revision then */
+  /**
+   * Waits until the mirror is fresh, that is, whole. For a mirror of mode `once` that has ended, it is enough that it
+   * was fresh. Fails if the mirror has ended.
+   * @returns {Promise<number>} the revision that the mirror is at then
+   */
   fresh() {
     return this.until(() => true);
   }
 
   /**
-   * Waits until it is fresh and at `rev` or later: with the revision of a write, until it shows that write. A revision is of one
-   * history: where the broker has begun another (the `epoch` of `cookie`), one of before may be far ahead.
+   * Waits until the mirror is fresh and at revision `rev` or later. With the revision of your own write, this waits
+   * until the mirror shows the write. A revision belongs to one history. If the broker has begun another history
+   * (`cookie` has another `epoch`), a revision of the former one may be far ahead. Fails if the mirror has ended.
    * @param {number} rev
-   * @returns {Promise<number>} its revision then
+   * @returns {Promise<number>} the revision that the mirror is at then
    */
   async at(rev) {
     must(U53, 'rev', rev);
     await this.fresh();
-    // Otherwise a write that the view does not see would show at the next heartbeat only.
+    // Without this, a write outside the view would move the mirror only at the next heartbeat.
     if (this.rev < rev) this.client.wantSync();
     return this.until((now) => now.rev >= rev);
   }
 
-  /** Starts again from nothing, and waits until it is whole. What it shows stays until then. Fails when the mirror has ended. */
+  /**
+   * Starts the mirror again from nothing, and waits until it is whole. Until then the mirror shows what it had. Fails
+   * if the mirror has ended.
+   * @returns {Promise<number>} the revision that the mirror is at then
+   */
   async resync() {
     if (this.ended) throw this.ended.error ?? mirrorClosed();
     this.client.resyncMirror(this.sub);
@@ -298,10 +326,13 @@ export class Mirror {
   }
 
   /**
-   * Compares it with the tree now, by digest. When it differs it starts again by itself. `unknown`: there is no connection, it
-   * is not fresh, it has gone on before the answer was there, the broker could not count it, or its view has a `tail`: there is no
-   * digest of what depends on when it began.
-   * Fails with `timeout` when no answer comes within `requestTimeoutMs`; it may be asked again.
+   * Compares the mirror with the broker's digest now. If they differ, the mirror starts again from nothing by itself.
+   *
+   * The verdict is `unknown` if nothing could be compared: there is no connection, the mirror has ended or is not
+   * fresh, its view has a `tail`, the mirror moved on before the answer came, or the broker could not compute the
+   * digest. (A view with a `tail` has no digest, because what it shows depends on when the mirror began.)
+   *
+   * Fails with `timeout` if no answer comes within `requestTimeoutMs`. You may ask again.
    * @returns {Promise<import('./session/effects.js').Verdict>}
    */
   verify() {
@@ -309,10 +340,10 @@ export class Mirror {
   }
 
   /**
-   * The page of a log in front of the oldest of its entries that the mirror shows, or in front of `before`: the oldest
-   * first. `rev` is of the broker's last answer. It does not become part of the mirror.
+   * Reads the page of a log before what the mirror shows of it, or before the entry `before`. The entries come oldest
+   * first. `rev` is the revision of the broker's last answer. A page does not become part of the mirror.
    * @param {string} log
-   * @param {number} limit at most so many entries; 0: as many as the broker likes
+   * @param {number} limit at most this many entries; 0: as many as the broker likes
    * @param {string} [before] the path of an entry of the log
    * @returns {Promise<import('./request.js').Found>}
    */
@@ -331,14 +362,15 @@ export class Mirror {
     /** @type {Entry[]} */
     const logged = [];
     let most = limit;
-    // A broker may send fewer than asked for, and among the children may be others: there are more when one more was seen.
+    // A broker may send fewer entries than requested, and a log may have other children. So ask for one entry more than
+    // wanted: if it comes, there are more.
     for (;;) {
       const wanted = most === 0 ? 0 : Math.min(most + 1 - logged.length, 2 ** 32 - 1);
       const { rev, entries, more } = await this.client.list(log, {
         depth: 'children', after: log, before: from, limit: wanted, reverse: true, values: this.view.values,
       });
       logged.push(...entries.filter(isLogged));
-      // The broker has said how many it likes.
+      // The broker has chosen how many to send.
       if (most === 0) most = logged.length;
       from = entries.at(-1)?.path;
       const isFull = logged.length > most;
@@ -347,11 +379,16 @@ export class Mirror {
   }
 
   /**
-   * Runs `fn` against one snapshot, records what it reads, and commits what it writes on the condition that none of that has
-   * changed; otherwise runs it again. `fn` must have no effects of its own. `tx.retry()` waits until something that it read
-   * has changed; `tx.orElse(first, second)` tries the second when the first retries. A run that fails or writes nothing is judged by
-   * its snapshot alone: that has all writes of this client which were answered before `transact` was called, and may be behind those
-   * of others. Who must know more asks `client.get`, or writes.
+   * Runs `fn` and commits what it writes, on the condition that nothing that it read has changed. If something has
+   * changed meanwhile, runs `fn` again. Each run reads one snapshot of the fresh mirror. `fn` must have no effects of
+   * its own, because it may run any number of times.
+   *
+   * `tx.retry()` waits until something that was read changes, and runs `fn` again. `tx.orElse(first, second)` runs
+   * `second` if `first` retries.
+   *
+   * A run that fails or writes nothing is judged by its snapshot alone. The snapshot has all writes of this client that
+   * were answered before you called `transact`. It may be behind the writes of others. To know more, use `client.get`,
+   * or write.
    * @template T
    * @param {(tx: import('./transact.js').Transaction) => T | Promise<T>} fn
    * @returns {Promise<import('./transact.js').Committed<T>>}
@@ -361,7 +398,8 @@ export class Mirror {
   }
 
   /**
-   * @internal Whether a snapshot of it is before this revision of a history, and it gets there.
+   * @internal Whether a snapshot of the mirror is below revision `done.rev` of its history, and the mirror will reach
+   *   it.
    * @param {Snapshot} snapshot
    * @param {{epoch: string | undefined, rev: number}} done
    */
@@ -369,7 +407,7 @@ export class Mirror {
     return !this.ended && rev < done.rev && cookie?.epoch === done.epoch;
   }
 
-  /** Ends it; the client lives on. What is kept is saved once more. */
+  /** Ends the mirror, and waits for its last save. The client goes on. */
   async close() {
     if (!this.ended) {
       this.client.dropMirror(this.sub);
@@ -379,7 +417,7 @@ export class Mirror {
     await this.ending;
   }
 
-  /** How it is told as JSON, and printed: how it stands. */
+  /** The view and the state of the mirror, for JSON and for printing. */
   toJSON() {
     const { view, rev, isFresh, size } = this;
     return { view, rev, isFresh, size };
@@ -389,7 +427,7 @@ export class Mirror {
     return `Mirror ${JSON.stringify(this)}`;
   }
 
-  /** @private Behind its end nothing is: another may have what it was kept in. */
+  /** @private Schedules a save. Not after the end of the mirror: then another mirror may have the place. */
   keepLater() {
     if (!this.keep || this.ended || this.keepTimer !== undefined || this.state.isStill(this.kept) || !this.cookie) return;
     this.keepTimer = setTimeout(() => {
@@ -399,26 +437,29 @@ export class Mirror {
     /** @type {any} */ (this.keepTimer).unref?.();
   }
 
-  /** @private A reader leaves, or is not there any more. @param {Feed} feed */
+  /** @private A reader has left, or does not exist any more. @param {Feed} feed */
   leave(feed) {
     if (!this.feeds.delete(feed) || !this.toKeep) return;
     if (this.feeds.size === 0) this.lastShown = feed.snapshot();
-    // He may have been the one that was furthest behind.
+    // That reader may have been the slowest.
     this.keepLater();
   }
 
-  /** @private The application looks at the mirror itself: where all who read have left, it goes by that from now on. */
+  /**
+   * @private The application looks at the mirror itself. If all readers have left, everything that the mirror shows
+   *   counts as shown from now on.
+   */
   look() {
     if (this.lastShown === undefined) return;
     this.lastShown = undefined;
     this.keepLater();
   }
 
-  /** @private What the application was shown: the reader that is furthest behind, or the last who left. */
+  /** @private What the application was shown: what the slowest reader was shown, or the last one that left. */
   shown() {
     const now = this.state.snapshot;
     if (this.feeds.size === 0) return this.lastShown ?? now;
-    // Revisions of two histories say nothing of one another: who is in another than now is further behind.
+    // Revisions of two histories cannot be compared. A reader that is still in a former history is the slower one.
     const isNow = (/** @type {Snapshot} */ { cookie }) => cookie?.epoch === now.cookie?.epoch;
     let shown = now;
     for (const feed of this.feeds) {
@@ -432,12 +473,12 @@ export class Mirror {
   /** @private */
   saveNow() {
     const { keep } = this;
-    // One at a time: when it is done, what has come meanwhile is saved, once.
+    // One save at a time. When it is done, what has come meanwhile is saved, once.
     if (!keep || this.saving) return;
     const snapshot = this.shown();
     const { cookie } = snapshot;
     if (snapshot === this.kept || !cookie) return;
-    // A reader that has not read may be behind what was saved.
+    // A reader that has not read anything may be behind what was saved.
     if (cookie.epoch === this.keptCookie?.epoch && cookie.rev < this.keptCookie.rev) return;
     this.kept = snapshot;
     this.saving = true;
@@ -455,17 +496,17 @@ export class Mirror {
     });
   }
 
-  /** @internal Saves what is to be kept, and waits for it. */
+  /** @internal Saves what is to be saved, and waits for that. */
   async saved() {
     clearTimeout(this.keepTimer);
     this.keepTimer = undefined;
-    // What is being saved may be older than what is there now.
+    // A save that is under way may be of an older state than the present one.
     await this.keeping;
     this.saveNow();
     await this.keeping;
   }
 
-  /** @private What it was kept in is free for another. */
+  /** @private Frees the place for another mirror. */
   async letGo() {
     const { keep } = this;
     this.feeds.clear();

@@ -1,4 +1,4 @@
-// A mirror's rules, pure: frames in, outcomes out.
+// The rules of a mirror, as pure code: it takes frames and returns outcomes.
 
 import { EntryHasher } from './blake2s.js';
 import { Copy } from './copy.js';
@@ -27,29 +27,29 @@ import { Sorted } from './sorted.js';
 const NOTHING = Object.freeze({ what: 'nothing' });
 
 /**
- * A mirror: the copy that is shown, and the one that is being made.
+ * The state of one mirror: the copy that it shows, and the copy that a refresh is building.
  *
- * Starts waiting. Waiting -> refreshing at `refresh`; refreshing -> fresh at `fresh`; fresh takes deltas and syncs. Any ->
- * waiting when the connection is lost, or it has to be started again.
+ * A mirror begins as waiting. A `refresh` makes it refreshing, and `fresh` makes it fresh. A fresh mirror takes deltas
+ * and syncs. Any state becomes waiting when the connection is lost or the mirror must start again.
  */
 export class MirrorState {
   /**
    * @param {View} view
-   * @param {Snapshot} [saved] what it goes on from
+   * @param {Snapshot} [saved] the copy that it starts with
    */
   constructor(view, saved = Snapshot.saved()) {
     this.view = view;
-    /** The revision that what is shown is at. */
+    /** The revision of the copy that is shown. */
     this.rev = 0;
-    /** How many changes have come of the refresh that is under way, or came of the last one. */
+    /** How many changes have come in the refresh that is under way, or came in the last one. */
     this.received = 0;
-    /** Whether what is shown is the view of the tree, as far as this connection has told. */
+    /** Whether the copy that is shown is the view of the tree, as far as this connection has reported it. */
     this.fresh = false;
-    /** @private What dates it, but for the revision. @type {{epoch: string, view: string} | undefined} */
+    /** @private The cookie of the copy, except its revision. @type {{epoch: string, view: string} | undefined} */
     this.dated = undefined;
-    /** @private What is shown: changed in place. */
+    /** @private The copy that is shown. It is changed in place. */
     this.copy = new Copy(view, new Sorted(), new Digest(), undefined);
-    /** @private What is shown as a snapshot, when it was asked for since it changed. @type {Snapshot | undefined} */
+    /** @private The snapshot of the copy, if one was taken since the copy last changed. @type {Snapshot | undefined} */
     this.taken = undefined;
     /** @private @type {string | undefined} */
     this.key = undefined;
@@ -59,7 +59,7 @@ export class MirrorState {
   }
 
   /**
-   * What it shows at first; before anything came.
+   * Replaces the copy that the mirror starts with, before any frame has come.
    * @param {Snapshot} saved
    */
   goOnFrom(saved) {
@@ -70,25 +70,25 @@ export class MirrorState {
   }
 
   /**
-   * What is shown, as it is now. Costs O(1), and the changes that come next about twice what they cost otherwise: they
-   * leave it as it is. So nothing should ask for it at each change.
+   * The copy that is shown, as it is now. O(1), but the changes after it cost about twice as much as otherwise, because
+   * they must not change the snapshot. So do not take one at each change.
    */
   get snapshot() {
     return (this.taken ??= new Snapshot(this.copy.map.copy(), this.rev, this.cookie));
   }
 
-  /** The history that it shows. @returns {string | undefined} */
+  /** The history that the mirror shows. @returns {string | undefined} */
   get epoch() {
     return this.dated?.epoch;
   }
 
-  /** What dates it. @returns {Cookie | undefined} */
+  /** The mirror's cookie. @returns {Cookie | undefined} */
   get cookie() {
     const { dated, rev } = this;
     return dated && { epoch: dated.epoch, rev, view: dated.view };
   }
 
-  /** Whether it is what it was when this snapshot of it was taken. @param {Snapshot | undefined} snapshot */
+  /** Whether the mirror has not changed since `snapshot` was taken. @param {Snapshot | undefined} snapshot */
   isStill(snapshot) {
     return snapshot !== undefined && this.taken === snapshot;
   }
@@ -103,13 +103,14 @@ export class MirrorState {
     return this.copy.map.get(orderKey(path));
   }
 
-  /** The digest of what is shown; without meaning where the view has a tail. */
+  /** The digest of the copy that is shown. If the view has a `tail`, it has no digest, and the value means nothing. */
   digestText() {
     return this.copy.digest.toString();
   }
 
   /**
-   * `welcome` told the key of the digests. Costs nothing when it is the one of before, else a hash for each entry.
+   * Takes the key of the digests from the `welcome`. Costs nothing if the key is the same as before, otherwise one hash
+   * for each entry.
    * @param {string} key
    */
   handleKey(key) {
@@ -118,13 +119,13 @@ export class MirrorState {
     this.copy.hashWith(new EntryHasher(fromHex(key)));
   }
 
-  /** The connection was lost: what was staged is thrown away. */
+  /** The connection was lost. The staged copy is thrown away. */
   handleLost() {
     this.fresh = false;
     this.staged = undefined;
   }
 
-  /** It is to be started again from nothing. What is shown stays, without its cookie. */
+  /** The mirror must start again from nothing. It goes on showing its copy, but without the cookie. */
   handleDistrust() {
     this.handleLost();
     this.dated = undefined;
@@ -132,7 +133,7 @@ export class MirrorState {
   }
 
   /**
-   * `refresh`: throws away what was staged, and stages anew.
+   * Takes a `refresh`: throws the staged copy away and begins a new one.
    * @param {{kind: 'full' | 'delta' | 'repair', why: string, from?: number}} refresh
    * @returns {Outcome}
    */
@@ -149,7 +150,7 @@ export class MirrorState {
   }
 
   /**
-   * `entries`: a piece of the refresh.
+   * Takes `entries`: a part of the refresh.
    * @param {Change[]} changes
    * @returns {Outcome}
    */
@@ -167,7 +168,7 @@ export class MirrorState {
   }
 
   /**
-   * `fresh`: the staged copy is whole, and is shown when it is what it should be.
+   * Takes `fresh`: the staged copy is complete, and is shown if its digest is right.
    * @param {{rev: number, view: string, digest?: string}} fresh
    * @param {string} epoch the connection's
    * @returns {Outcome}
@@ -195,7 +196,7 @@ export class MirrorState {
   }
 
   /**
-   * A whole `delta`, all its parts: applied altogether or not at all.
+   * Takes a complete `delta`, with all its parts. Applies all of it or nothing.
    * @param {number | undefined} since
    * @param {number} rev
    * @param {readonly Change[]} changes
@@ -205,14 +206,14 @@ export class MirrorState {
     const { rev: before, copy, view } = this;
     if (!this.fresh || rev <= before) return NOTHING;
     if (since !== undefined && since > before) return this.broken("a delta starts at or below the mirror's revision");
-    // All are looked at before the first is applied.
+    // All changes are checked before the first one is applied.
     for (const change of changes) {
       if (change.rev > rev) return this.broken('a change is newer than the delta that it came with');
       const fault = change.rev > before ? copy.fault(change) : undefined;
       if (fault !== undefined) return this.broken(fault);
     }
     for (const change of changes) {
-      // What is not above the mirror's revision, the mirror has: a folded delta may begin below it.
+      // A folded delta may begin below the mirror's revision. The mirror already has the changes up to there.
       if (change.rev > before && concerns(view, change)) copy.apply(change, true);
     }
     this.goTo(rev);
@@ -220,7 +221,8 @@ export class MirrorState {
   }
 
   /**
-   * `sync` names this mirror: nothing changed up to `rev`, and this is what it must be.
+   * Takes a `sync` that names this mirror: nothing in the view has changed up to `rev`, and `digest` is what the
+   * mirror's must be.
    * @param {number} rev
    * @param {string | null} digest
    * @returns {Outcome}
@@ -236,7 +238,7 @@ export class MirrorState {
     return { what: 'synced', verified: compared };
   }
 
-  /** @private Takes what has changed. */
+  /** @private Returns the changes and gaps that have accumulated, and forgets them. */
   told() {
     const { copy } = this;
     const changes = summed(copy.changes);
@@ -246,15 +248,15 @@ export class MirrorState {
     return { changes, gaps };
   }
 
-  /** @private What is shown is at this revision now. @param {number} rev */
+  /** @private Moves to a later revision. @param {number} rev */
   goTo(rev) {
     this.rev = rev;
     this.taken = undefined;
   }
 
   /**
-   * @private A piece or the end of a refresh, and none is under way: where the mirror waits it is from before it was
-   * started again.
+   * @private A part or the end of a refresh came, but none is under way. If the mirror is waiting, the frame was sent
+   *   before the mirror was started again.
    */
   stray() {
     return this.fresh ? this.broken('a piece of a refresh came without a refresh') : NOTHING;
@@ -268,7 +270,7 @@ export class MirrorState {
 }
 
 /**
- * Whether a change can touch what the view sees.
+ * Whether a change can affect what the view sees.
  * @param {View} view
  * @param {Change} change
  */

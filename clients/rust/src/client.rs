@@ -127,8 +127,8 @@ impl Client {
         Statuses::new(self.inner.status.clone())
     }
 
-    /// Waits until `is` returns true for the state of the connection: `client.until(|status|
-    /// matches!(status, Status::Online(_)))`.
+    /// Waits until `is` returns true for the state of the connection, and returns that state:
+    /// `client.until(|status| matches!(status, Status::Online(_)))`.
     ///
     /// # Errors
     /// [`Error::Closed`] if the client has ended without reaching such a state.
@@ -193,9 +193,9 @@ impl Client {
     /// Writes, and waits for the answer. If the answer is lost with the connection, the client
     /// sends the write again until it is answered. The write takes effect once.
     ///
-    /// As with [`Client::put`] and all other requests, nothing is requested before the future is
-    /// polled, or if it is dropped while it waits for room in the queue. To drop it later does not
-    /// take the write back.
+    /// Nothing is requested before the future is polled, nor if the future is dropped while it
+    /// waits for room in the queue. Dropping it later does not take the write back. The same holds
+    /// for [`Client::put`] and all other requests.
     ///
     /// # Errors
     /// See [`Error`].
@@ -303,10 +303,10 @@ impl Client {
         Mirror::new(self.clone(), shared)
     }
 
-    /// Ends the client and its session. Its ephemeral entries are deleted now. With a connection,
-    /// earlier requests are done first. Without one, also while the client is still connecting,
-    /// they are not done and fail with [`Error::Closed`], which says whether they were sent.
-    /// Returns when the client has ended and the last save of each mirror that is kept has
+    /// Ends the client and its session, whose ephemeral entries the broker deletes at once. With a
+    /// connection, earlier requests are done first. Without one, also while the client is still
+    /// connecting, they are not done and fail with [`Error::Closed`], which says whether they were
+    /// sent. Returns when the client has ended and the last save of each mirror that is kept has
     /// succeeded or failed.
     pub async fn close(self) {
         self.end(true).await;
