@@ -1,12 +1,12 @@
-// How long to wait before the next attempt.
+// How long to wait before the next attempt to connect.
 
 /**
- * Exponential backoff with full jitter: each wait is random between nothing and a bound that doubles, so that
- * clients which lost their broker together do not come back together.
+ * Exponential backoff with full jitter: each wait is a random time below a bound that doubles. So clients that lost
+ * their broker together do not come back together.
  */
 export class Backoff {
   /**
-   * Waits of up to `base`, then up to twice that, and so on, up to `cap`, in milliseconds.
+   * Waits of up to `base` ms, then up to twice that, and so on up to `cap` ms.
    * @param {number} base
    * @param {number} cap
    * @param {() => number} random gives numbers from 0 to below 1
@@ -19,8 +19,8 @@ export class Backoff {
   }
 
   /**
-   * The next wait, milliseconds. One that the broker asked for is kept to: it has spread its clients itself. A wait of
-   * zero is none that anybody asked for: all would come back at once, for ever.
+   * Returns the next wait, in ms. If the broker `asked` for one, that is the wait: the broker has spread its clients
+   * itself. A wait of zero does not count: with it all clients would come back at once, for ever.
    * @param {number} [asked]
    * @returns {number}
    */

@@ -1,5 +1,5 @@
-// BLAKE2s (RFC 7693), as digests and fingerprints need it: short messages, up to 32 bytes of result, and a keyed
-// state that is computed once. About 0.4 µs for an entry of one block.
+// BLAKE2s (RFC 7693), as digests and fingerprints need it: short messages, results of up to 32 bytes, and a keyed state
+// that is computed once. An entry of one block takes about 0.4 µs.
 
 const IV = Int32Array.of(
   0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19);
@@ -10,8 +10,8 @@ const M = new Int32Array(16);
 const LITTLE = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
 
 /**
- * Takes the block in `M` into the state `h`. Everything is in local variables and unrolled, the order of the words (the table
- * SIGMA of the RFC) included: five times as fast as with tables.
+ * Mixes the block in `M` into the state `h`. Everything is in local variables and unrolled, including the order of the
+ * words (the table SIGMA of the RFC): this is five times as fast as with tables.
  * @param {Int32Array} h
  * @param {number} t bytes so far, this block included; below 2^32
  * @param {boolean} last
@@ -230,7 +230,7 @@ function compress(h, t, last) {
 }
 
 /**
- * Puts up to 64 bytes from `at` into `M`, and zeros behind them.
+ * Puts up to 64 bytes from `at` into `M`, and zeros after them.
  * @param {Uint8Array} bytes
  * @param {number} at
  */
@@ -241,10 +241,10 @@ function load(bytes, at) {
 }
 
 /**
- * Takes a message to the end.
+ * Processes a message to its end.
  * @param {Int32Array} h
  * @param {number} t bytes before
- * @param {Uint8Array} message whose end is the end; not empty unless t is 0
+ * @param {Uint8Array} message the last part of the input; not empty unless t is 0
  */
 function finish(h, t, message) {
   let at = 0;
@@ -267,7 +267,7 @@ function start(size, keyed) {
 }
 
 /**
- * BLAKE2s of a message.
+ * Returns the BLAKE2s hash of a message.
  * @param {Uint8Array} message
  * @param {number} size bytes of the result, 1 to 32
  * @param {Uint8Array} [key] up to 32 bytes
@@ -303,14 +303,14 @@ export class EntryHasher {
     compress(this.middle, 64, false);
     this.state = new Int32Array(8);
     this.bytes = new Uint8Array(BLOCK * Math.ceil((8 + 3 * 1024) / BLOCK));
-    /** @private The same bytes as words, where this machine has them as BLAKE2s wants them. */
+    /** @private The same bytes as words, if this machine's byte order is that of BLAKE2s. */
     this.asWords = new Int32Array(this.bytes.buffer);
-    /** The last hash, a big-endian number of four 32-bit words. */
+    /** The last hash: a big-endian number of four 32-bit words. */
     this.words = new Uint32Array(4);
   }
 
   /**
-   * The hash of an entry, in {@link EntryHasher#words} until the next one.
+   * Computes the hash of an entry. {@link EntryHasher#words} has it until the next one.
    * @param {string} path
    * @param {number} rev
    */
@@ -337,7 +337,7 @@ export class EntryHasher {
       this.load(at);
       compress(state, BLOCK + at + BLOCK, false);
     }
-    // What lies behind the end is of an earlier, longer path.
+    // What is after the end belongs to an earlier, longer path.
     for (let i = end; i < at + BLOCK; i += 1) bytes[i] = 0;
     this.load(at);
     compress(state, BLOCK + end, true);
@@ -347,7 +347,7 @@ export class EntryHasher {
     }
   }
 
-  /** @private The block at `at` into `M`. @param {number} at */
+  /** @private Puts the block at `at` into `M`. @param {number} at */
   load(at) {
     if (!LITTLE) return load(this.bytes, at);
     const { asWords } = this;

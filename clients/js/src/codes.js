@@ -1,6 +1,6 @@
-// The codes of errors and closed connections: spec/codes.json as a table; a test checks that they are equal.
+// The codes of errors and of closed connections: the table of spec/codes.json. A test checks that both are equal.
 
-/** @typedef {'retry' | 'resync' | 'reauth' | 'fix' | 'stop'} Action what whoever gets a code is to do */
+/** @typedef {'retry' | 'resync' | 'reauth' | 'fix' | 'stop'} Action what to do after a code */
 /** @typedef {{action: Action, close: number | null}} CodeInfo */
 
 /** @type {Readonly<Record<string, CodeInfo>>} */
@@ -50,7 +50,7 @@ export function isCode(code) {
 }
 
 /**
- * What a code asks for; `stop` for what is no code.
+ * Returns what to do after a code; `stop` for what is no code.
  * @param {string} code
  * @returns {Action}
  */
@@ -59,7 +59,7 @@ export function actionOf(code) {
 }
 
 /**
- * The code that a WebSocket close code stands for, where there is one.
+ * Returns the code of a WebSocket close code, if it has one.
  * @param {number} close
  * @returns {string | undefined}
  */

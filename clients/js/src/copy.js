@@ -1,4 +1,4 @@
-// Entries with their digest, and what a change does to them.
+// A copy: entries with their digest, and what each change does to them.
 
 import { isLogKey } from './protocol/log-keys.js';
 import { below, comparePaths, contains, orderKey } from './protocol/paths.js';
@@ -16,12 +16,12 @@ import { Sorted } from './sorted.js';
  * @typedef {import('./snapshot.js').Difference} Difference
  */
 
-/** Entries and their digest, to be changed in place, and what has changed. */
+/** Entries and their digest, which are changed in place, and the changes that were made. */
 export class Copy {
   /**
    * @param {View} view
-   * @param {Sorted<Entry>} map nobody else's
-   * @param {Digest} digest nobody else's
+   * @param {Sorted<Entry>} map used by nothing else
+   * @param {Digest} digest used by nothing else
    * @param {EntryHasher | undefined} hasher
    */
   constructor(view, map, digest, hasher) {
@@ -35,12 +35,12 @@ export class Copy {
     this.gaps = new Set();
   }
 
-  /** Another one with the same. Costs O(1). */
+  /** Returns another copy with the same entries. O(1). */
   copy() {
     return new Copy(this.view, this.map.copy(), this.digest.copy(), this.hasher);
   }
 
-  /** Hashes all that is there. @param {EntryHasher} hasher */
+  /** Computes the digest of all entries anew. @param {EntryHasher} hasher */
   hashWith(hasher) {
     this.hasher = hasher;
     this.digest.clear();
@@ -51,7 +51,7 @@ export class Copy {
   }
 
   /**
-   * The rule that a change breaks, when it breaks one.
+   * Returns the rule that a change breaks; `undefined` if it breaks none.
    * @param {Change} change
    */
   fault({ act, path, value }) {
@@ -60,8 +60,8 @@ export class Copy {
   }
 
   /**
-   * @param {Change} change one without a fault; a put that the view sees
-   * @param {boolean} note whether it goes into `changes`
+   * @param {Change} change without a fault; a put only if the view sees it
+   * @param {boolean} note whether to add it to `changes`
    */
   apply(change, note) {
     const { path, rev } = change;
@@ -97,7 +97,7 @@ export class Copy {
     }
   }
 
-  /** @private The paths at and under `top`. @param {string} top */
+  /** @private Returns the paths at and under `top`. @param {string} top */
   at(top) {
     const found = [];
     for (const { path } of this.map.from(orderKey(top))) {
@@ -108,8 +108,8 @@ export class Copy {
   }
 
   /**
-   * @private The entries of a log up to and including the key `to`, and what is under them; other children of the log may
-   * lie between them.
+   * @private Returns the paths of the entries of a log up to and including the key `to`, and everything under them.
+   *   Other children of the log may lie between them in path order; they are left out.
    * @param {string} log
    * @param {string} to
    */

@@ -1,22 +1,23 @@
-// What goes wrong. Every error has a `code`: one of the protocol's, or a word of this client's own.
+// The errors of a client. Each has a `code`: a code of the protocol, or a word of the client's own.
 
 import { actionOf, isCode } from './codes.js';
 
 /**
- * The words of this client's own: `timeout`, `closed`, `lost` (a signal whose connection was lost), `queue-full`,
- * `ended` (the client by itself without a code, a transaction), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the
- * broker broke it), `url`, `no-websocket`.
+ * The client's own words are `timeout`, `closed`, `lost` (the connection was lost before the answer to a signal came),
+ * `queue-full`, `ended` (the client has ended by itself for a reason without a code, or the run of a transaction has
+ * ended), `outside-view`, `unreachable`, `not-a-broker`, `protocol` (the broker broke the protocol), `url`,
+ * `no-websocket`, `state`, `state-in-use` and `state-broken` (all three of `keep`).
  * @typedef {import('./codes.js').Action} Action
  */
 
-/** The longest wait that is heeded, ms: a day. With more than 2^31-1 ms a host's timer would go off at once. */
+/** The longest wait that the client accepts, in ms: a day. With more than 2^31-1 ms a host's timer would fire at once. */
 export const RETRY_MOST = 86_400_000;
 
 /** @type {Record<string, Action>} */
 const OWN = {
   timeout: 'retry', lost: 'retry', 'queue-full': 'retry', unreachable: 'retry', protocol: 'retry',
   state: 'fix', 'state-in-use': 'fix', 'state-broken': 'fix',
-  // Of a transaction; of a client it is what helps against that which ended it.
+  // For a transaction. For a client that has ended, the action is that of the error that ended it.
   ended: 'fix',
   'outside-view': 'fix', url: 'fix', 'no-websocket': 'fix', 'not-a-broker': 'fix',
 };
@@ -31,48 +32,49 @@ export class OnetreeError extends Error {
   constructor(code, message, more = {}) {
     super(`${code}: ${message}`, more.cause === undefined ? undefined : { cause: more.cause });
     this.name = 'OnetreeError';
-    /** What is wrong, one word. */
+    /** The word of the error: what is wrong. */
     this.code = code;
-    /** The path that it is about. */
+    /** The path that the error is about. */
     this.path = more.path;
-    /** The revision that is there instead of the one that was expected. */
+    /** The revision that the broker has, instead of the expected one. */
     this.rev = more.rev;
-    /** Milliseconds after which to try again, where the broker said so; a day at most. */
+    /** How long to wait before the next attempt, in ms, if the broker said so; at most a day. */
     this.retryInMs = more.retryInMs === undefined ? undefined : Math.min(more.retryInMs, RETRY_MOST);
     /**
-     * Of a request that has no answer, because of `timeout`, `lost` or the end of the client: whether it was sent. A write that
-     * was may still happen, once, or has happened; one that was not never will.
+     * Whether the request was sent, if it has no answer because of `timeout`, `lost` or the end of the client. A write
+     * that was sent may still happen or have happened, once. A write that was not sent never happens.
      */
     this.sent = more.sent;
-    /** @private Whether it may be asked again though it was sent. */
+    /** @private Whether the request may be made again although it was sent. */
     this.again = more.again;
   }
 
-  /** Whether a condition did not hold: `path` and `rev` say which, and what is there. */
+  /** Whether a condition did not hold. `path` says which entry, and `rev` which revision the broker has. */
   get isConflict() {
     return this.code === 'conflict';
   }
 
   /**
-   * What to do next. `retry` is what the client does by itself when the error is about a connection. A write that was sent and
-   * has no answer is not to be asked again: the client sends it until it has one. A read may be, and a signal that is `lost`.
+   * What to do next. After `retry` of an error about a connection, the client reconnects by itself. A write that was
+   * sent and has no answer must not be requested again: the client itself sends it until it is answered. A read may be
+   * requested again, and so may a signal that is `lost`.
    * @returns {Action}
    */
   get action() {
     if (this.sent && !this.again) return 'stop';
-    // What helps against the end of a client is what helps against that which ended it.
+    // If the client has ended, what helps is what helps against the error that ended it.
     if (this.code === 'ended' && this.cause instanceof OnetreeError) return this.cause.action;
     return isCode(this.code) ? actionOf(this.code) : (OWN[this.code] ?? 'stop');
   }
 
-  /** How it is told as JSON: with `path` and `rev` where it has them. */
+  /** The error as JSON, in the words of the protocol: `code` and `message`, and `path` and `rev` if it has them. */
   toJSON() {
     const { code, path, rev } = this;
     return { code, message: wordsOf(this), ...(path !== undefined && { path }), ...(rev !== undefined && { rev }) };
   }
 
   /**
-   * The error that a frame of the broker is.
+   * Makes the error of an `error` or `bye` frame.
    * @param {{code: string, message: string, path?: string, rev?: number, retry_ms?: number}} frame
    */
   static fromFrame(frame) {
@@ -81,14 +83,14 @@ export class OnetreeError extends Error {
   }
 }
 
-/** A mirror has ended because it was to: closed, with its client, or fresh, where that was the aim of it. */
+/** The error of a mirror that ended as it should: it or its client was closed, or a mirror of mode `once` is fresh. */
 export const mirrorClosed = () => new OnetreeError('closed', 'the mirror is closed');
 
 /**
- * The client has ended: with the code that it ended with, `ended` where that is none of the protocol's, or `closed`.
- * @param {OnetreeError} [cause] why it ended by itself; absent when it was closed
- * @param {boolean} [sent] of a request: whether it was
- * @param {boolean} [again] whether it may be asked again though it was
+ * The error of a client that has ended: with the code of what ended it, `ended` if that has no code, or `closed`.
+ * @param {OnetreeError} [cause] why the client ended by itself; absent if it was closed
+ * @param {boolean} [sent] for a request: whether it was sent
+ * @param {boolean} [again] whether the request may be made again although it was sent
  */
 export function closedError(cause, sent, again = false) {
   const fate = again ? '' : '; it was sent, and may have happened';
@@ -101,7 +103,7 @@ export function closedError(cause, sent, again = false) {
   return new OnetreeError('closed', `the client is closed${what}`, more);
 }
 
-/** What an error says, without its code; of the application's, whatever that is. @param {unknown} error */
+/** What an error says, without its code. Takes any error of the application. @param {unknown} error */
 export function wordsOf(error) {
   try {
     return error instanceof OnetreeError ? error.message.slice(error.code.length + 2) : String(error);
@@ -110,11 +112,12 @@ export function wordsOf(error) {
   }
 }
 
-/** What prints in Node, Deno and Bun asks for. */
+/** The name of the method that Node, Deno and Bun call to print an object. */
 export const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
 /**
- * Throws what an application's listener threw where nobody of ours is in the way: to the host, as what a timer throws.
+ * Throws an error of the application's listener to the host, as an error in a timer: no code of the client is
+ * interrupted.
  * @param {unknown} error
  */
 export function throwToHost(error) {

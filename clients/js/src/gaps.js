@@ -1,8 +1,8 @@
-// The logs of which entries went that a reader never had.
+// The logs that have a gap for a reader: entries were trimmed which the reader never had.
 
 import { same } from './snapshot.js';
 
-/** So many gaps are remembered of logs of which there is nothing. */
+/** How many gaps are kept before those of logs without any entries are forgotten. */
 const GAPS = 1024;
 const LOGGED = /\/[01][0-9a-f]{17}$/;
 
@@ -12,9 +12,9 @@ const LOGGED = /\/[01][0-9a-f]{17}$/;
  * @typedef {import('./snapshot.js').Snapshot} Snapshot
  */
 
-/** Gaps, for one who knows what a mirror was once and is told of nothing since. */
+/** The gaps for a reader who knows what a mirror once was, and has read nothing since. */
 export class Gaps {
-  /** @param {Snapshot} from what he knows */
+  /** @param {Snapshot} from what the reader knows */
   constructor(from) {
     /** @private */
     this.from = from;
@@ -22,33 +22,34 @@ export class Gaps {
     this.full = false;
     /** @type {Set<string>} */
     this.logs = new Set();
-    /** @private When there are so many of them, those that are for nobody are forgotten. */
+    /** @private At this many gaps, those of logs without any entries are forgotten. */
     this.most = GAPS;
   }
 
   /**
-   * @param {MirrorEvent} event the next one that happened
-   * @param {MirrorState} state as it is behind that
+   * Folds in the next event.
+   * @param {MirrorEvent} event
+   * @param {MirrorState} state the state after the event
    */
   fold(event, state) {
     if (event.type === 'refreshing') this.full = event.kind === 'full';
     if (event.type !== 'fresh' && event.type !== 'delta') return;
-    // What it brings is there, whatever was trimmed before.
+    // What the refresh brought is there, whatever was trimmed before.
     if (event.type === 'fresh' && this.full) this.logs.clear();
     for (const log of event.gaps) this.logs.add(log);
-    // A log entry that came and was trimmed meanwhile was never seen: there was something. One that was deleted, was
-    // to be gone.
+    // If a log's entry came and was trimmed meanwhile, the reader never saw it: that is a gap. A deleted entry was
+    // meant to be gone.
     for (const { path, old, trimmed } of event.changes) {
       if (trimmed === undefined || this.logs.has(trimmed) || !LOGGED.test(path)) continue;
-      // Its revision does not say it: another history may have others at the same.
+      // The entries are compared, because another history may have other entries at the same revision.
       if (!same(this.from.get(path), old)) this.logs.add(trimmed);
     }
     if (this.logs.size >= this.most) this.forget(state.snapshot);
   }
 
   /**
-   * @private Of a log that came and went the application knows nothing, and is told nothing: otherwise such logs would add
-   * up for as long as nothing is read.
+   * @private Forgets the gaps of logs that had nothing before and have nothing now. The application does not know these
+   *   logs. Without this, such gaps would accumulate for as long as nothing is read.
    * @param {Snapshot} now
    */
   forget(now) {

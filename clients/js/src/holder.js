@@ -1,15 +1,15 @@
-// Whose a place is that mirrors are kept in: each is of one mirror at a time.
+// Which mirror has a place where mirrors are kept: each place belongs to one mirror at a time.
 
 import { OnetreeError } from './errors.js';
 
 /** @typedef {import('./live.js').Mirror} Mirror */
 
 /**
- * @typedef {{run<T>(mirror: Mirror, load: () => Promise<T>): Promise<T>, getStore(): Mirror | undefined}} Asking as an
- *   `AsyncLocalStorage`
+ * @typedef {{run<T>(mirror: Mirror, load: () => Promise<T>): Promise<T>, getStore(): Mirror | undefined}} Asking with
+ *   the methods of an `AsyncLocalStorage`
  */
 
-/** What every host can tell: who asks, as long as `load` has not waited for anything. @type {Asking & {now?: Mirror}} */
+/** What works on every host: it knows the mirror that asks until `load` waits for something. @type {Asking & {now?: Mirror}} */
 const atOnce = {
   run(mirror, load) {
     this.now = mirror;
@@ -27,32 +27,32 @@ const atOnce = {
 /** @type {Asking} */
 let asking = atOnce;
 
-/** The host can tell more. @param {Asking} by */
+/** Replaces the way to know the mirror that asks, on a host that has a better one. @param {Asking} by */
 export const askBy = (by) => void (asking = by);
 
 /**
- * Asks what a mirror is kept in for what is there.
+ * Calls `load` of the place for a mirror.
  * @template T
  * @param {Mirror} mirror
  * @param {() => Promise<T>} load
  */
 export const askFor = (mirror, load) => asking.run(mirror, load);
 
-/** Who asks, also where a `keep` of the application's own asks another one. */
+/** Returns the mirror that asks, even if a `keep` of the application's own calls another one. */
 export const whoAsks = () => asking.getStore();
 
-/** The place is another's. */
+/** The place belongs to another mirror. */
 export class InUse extends OnetreeError {
-  /** Neither what prints the error shows it, nor does the error hold it behind its end. @type {WeakRef<Mirror> | undefined} */
+  /** Printing the error does not show the mirror, and the error does not keep it alive. @type {WeakRef<Mirror> | undefined} */
   #holder;
 
-  /** @param {string} message @param {Mirror | undefined} holder where it is one of here */
+  /** @param {string} message @param {Mirror | undefined} holder the other mirror, if it is of this page or process */
   constructor(message, holder) {
     super('state-in-use', message);
     this.#holder = holder && new WeakRef(holder);
   }
 
-  /** As long as it is there. */
+  /** The other mirror, as long as it exists. */
   get holder() {
     return this.#holder?.deref();
   }

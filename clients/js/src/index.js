@@ -1,4 +1,4 @@
-// The client of Onetree: what applications import. The types, for TypeScript: `import type { Entry } from 'onetree'`.
+// The client of Onetree: what applications import. For TypeScript, the types: `import type { Entry } from 'onetree'`.
 
 /**
  * @typedef {import('./client.js').MirrorOptions} MirrorOptions

@@ -1,9 +1,9 @@
-// The text of a JSON value, checked as the protocol wants it: no key twice, no lone surrogate, no number beyond a double,
-// not too deep. Nothing is made of it.
+// Checks the text of a JSON value as the protocol requires: no duplicate key, no lone surrogate, no number beyond a
+// double, not too deep. Makes nothing of it.
 
 import { refuse } from './errors.js';
 
-/** So many lists and objects may lie in one another. */
+/** How deep lists and objects may be nested. */
 export const DEPTH = 127;
 
 /**
@@ -25,10 +25,10 @@ export function space(text, at) {
 }
 
 /**
- * The end of a string that begins at `at`, behind its closing quote.
+ * Returns the end of the string that begins at `at`: the place after its closing quote.
  * @param {string} text
  * @param {number} at
- * @returns {number} negative when there are escapes in it
+ * @returns {number} negative if there are escapes in the string
  */
 export function stringEnd(text, at) {
   let escaped = false;
@@ -45,7 +45,7 @@ export function stringEnd(text, at) {
 }
 
 /**
- * A string with escapes, from `at` to `end`.
+ * Returns the string with escapes that goes from `at` to `end`.
  * @param {string} text
  * @param {number} at
  * @param {number} end
@@ -64,7 +64,7 @@ export function unescape(text, at, end) {
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 
 /**
- * The end of a short whole number that begins at `at`; `at` when there is none, or what is there may be more.
+ * Returns the end of a short whole number that begins at `at`; `at` if there is none, or if there may be more to it.
  * @param {string} text
  * @param {number} at
  */
@@ -78,12 +78,12 @@ function digitsEnd(text, at) {
 }
 
 /**
- * The end of a number that begins at `at`.
+ * Returns the end of the number that begins at `at`.
  * @param {string} text
  * @param {number} at
  */
 function numberEnd(text, at) {
-  // Most are whole and short: those need no pattern.
+  // Most numbers are whole and short, and need no pattern.
   const plain = digitsEnd(text, at);
   if (plain > at) return plain;
   NUMBER.lastIndex = at;
@@ -96,7 +96,7 @@ function numberEnd(text, at) {
 }
 
 /**
- * Checks a JSON value that begins at `at`, and gives its end. Nothing is made of it.
+ * Checks the JSON value that begins at `at`, and returns its end. Makes nothing of it.
  * @param {string} text
  * @param {number} at
  * @param {number} [depth] how deep it is nested already

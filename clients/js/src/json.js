@@ -1,5 +1,5 @@
-// The JSON codec. It reads frames itself, as JSON.parse would let pass what the protocol forbids (duplicate keys, lone
-// surrogates, numbers beyond a double, `1.0` where a whole number is meant) and would not keep a value as it came in.
+// The JSON codec. It reads frames itself: `JSON.parse` would accept what the protocol forbids (duplicate keys, lone
+// surrogates, numbers beyond a double, `1.0` where a whole number is required), and would not keep a value as it came.
 // A value is not made into objects here: its text is kept, and parsed when the application asks for it.
 
 import { refuse } from './errors.js';
@@ -9,7 +9,7 @@ import { checkPlain } from './protocol/kinds.js';
 import { toBase64, utf8 } from './protocol/texts.js';
 import { JSON_TYPE, Value, checkType, makeValue } from './protocol/values.js';
 
-/** Characters of a frame from which on its small pieces are copied: those of a refresh are smaller. */
+/** From this many characters of a frame on, small pieces of it are copied. The frames of a refresh are smaller. */
 const LARGE = 32_768;
 
 /** A JSON value, as text. */
@@ -20,9 +20,9 @@ class Raw {
   }
 }
 
-/** A number that is not whole, or negative. */
+/** Stands for a number that is not whole, or is negative. */
 const ODD = Symbol('odd');
-/** A reader of one text: `at` is where it stands. */
+/** Reads one text. `at` is the place of the next character. */
 class Reader {
   /** @param {string} text */
   constructor(text) {
@@ -31,7 +31,7 @@ class Reader {
   }
 
   /**
-   * The value that begins here; what stands in a field `json` as {@link Raw}.
+   * Reads the value that begins here. The value of a field `json` becomes a {@link Raw}.
    * @param {number} depth
    * @returns {unknown}
    */
@@ -96,7 +96,7 @@ class Reader {
     for (;;) {
       if (text.charCodeAt(this.at) !== 0x22) return wrong('a key is missing');
       let key = this.string();
-      // Nobody asks for it, and it would be no field but the prototype.
+      // No field has this name, and it would set the prototype.
       if (key === '__proto__') key = '\0__proto__';
       if (Object.hasOwn(object, key)) return wrong('a key twice');
       this.at = space(text, this.at);
@@ -122,8 +122,8 @@ class Reader {
 }
 
 /**
- * A piece of a frame. An engine makes it a view into the frame's text, which then lives as long as the piece: so a small one of
- * a large frame is put together anew.
+ * Cuts a piece out of a frame. An engine makes the piece a view into the frame's text, which then lives as long as the
+ * piece. So a small piece of a large frame is copied.
  * @param {string} text
  * @param {number} begin
  * @param {number} end
@@ -131,7 +131,7 @@ class Reader {
  */
 function piece(text, begin, end) {
   const found = text.slice(begin, end);
-  // Below 13 characters none makes a view.
+  // Below 13 characters no engine makes a view.
   if (text.length < LARGE || end - begin < 13 || end - begin > text.length / 4) return found;
   return ` ${found}`.slice(1);
 }
@@ -158,7 +158,7 @@ const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$
 function fromBase64(text) {
   if (!BASE64.test(text)) return refuse('bad-frame', 'bytes is no base64');
   const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
-  // Bits behind the end make two texts for the same bytes.
+  // Bits after the end would allow two texts for the same bytes.
   return text.endsWith('=') && toBase64(bytes) !== text ? refuse('bad-frame', 'bytes is no base64') : bytes;
 }
 
@@ -170,7 +170,7 @@ function readValue(object) {
   const { json } = object;
   const [type, text, bytes] = [object['type'] ?? undefined, object['text'] ?? undefined, object['bytes'] ?? undefined];
   const isJson = json instanceof Raw;
-  // A null beside another value is an absent field.
+  // A null beside another value counts as an absent field.
   if (type !== undefined && typeof type !== 'string') return refuse('bad-frame', 'type is a text');
   if (isJson) {
     if (text !== undefined || bytes !== undefined) {
@@ -397,13 +397,13 @@ export const json = Object.freeze({
 });
 
 /**
- * An entry as a line of `onetree export`, without its end.
+ * Writes an entry as a line of `onetree export`, without the line end.
  * @param {import('./protocol/frames.js').Entry} entry
  */
 export const entryText = (entry) => changeText({ ...entry, act: 'put' });
 
 /**
- * An entry from such a line.
+ * Reads an entry from a line of `onetree export`.
  * @param {string} text
  * @returns {import('./protocol/frames.js').Change}
  */

@@ -1,4 +1,4 @@
-// Where a mirror survives its process, in Node: one file in the format of `onetree watch --state`, replaced as a whole.
+// Keeping a mirror in Node: one file in the format of `onetree watch --state`, always replaced as a whole.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises';
@@ -12,21 +12,22 @@ import { utf8 } from './protocol/texts.js';
 
 const ENTRIES = ',"entries":';
 
-/** Entries that are turned into text, or read of it, between two turns of the others. */
+/** How many entries are written or read before other code gets a turn. */
 const PIECE = 2_000;
 
 /**
- * Which mirrors of this process are kept in files now, by the names that those were asked for by and their own.
+ * The mirrors of this process that are kept in files now, by the real names of the files and by the names that were
+ * asked for.
  * @type {Map<string, import('./live.js').Mirror | undefined>}
  */
 const inUse = new Map();
 
 /**
- * Who asks, also where a `keep` of the application's own waits for something before it does.
+ * The mirror that asks, even if a `keep` of the application's own waits for something before it asks.
  * @type {AsyncLocalStorage<{mirror: import('./live.js').Mirror | undefined}>}
  */
 const asking = new AsyncLocalStorage();
-/** How many do. */
+/** How many mirrors are asking. */
 let loads = 0;
 
 askBy({
@@ -36,7 +37,8 @@ askBy({
     try {
       return await asking.run(who, load);
     } finally {
-      // What was made meanwhile and lives on is not to hold the mirror, and while nobody asks promises are not to cost more.
+      // What was made meanwhile and lives on must not keep the mirror alive. While nobody asks, promises must not cost
+      // more.
       who.mirror = undefined;
       if (--loads === 0) asking.disable();
     }
@@ -45,18 +47,22 @@ askBy({
 });
 
 /**
- * A file that one mirror is kept in, for the option `keep` of `client.mirror`. It is only ever replaced as a whole, by way of
- * `PATH.tmp` beside it: whatever kills the process, it is one that was whole. Through a symbolic link its target is replaced.
- * One that is not whole is left as it is (`state-broken` names the line), and nothing is saved: it may be all there is; the
- * mirror starts from nothing, and `mirror.keepError` says why. So it is with a file in which another mirror of this process is
- * kept (`state-in-use`), also behind the end of that one: who begins then has the file. Another process must not write it meanwhile.
+ * A file in which one mirror is kept, for the option `keep` of `client.mirror`.
+ *
+ * The file is always replaced as a whole, by way of `PATH.tmp` beside it, so it is whole even if the process is killed
+ * at any moment. If `path` is a symbolic link, its target is replaced.
+ *
+ * A file that is not whole is reported and never replaced, because it may be the only copy: `state-broken` names the
+ * line. The mirror then starts from nothing and is not saved, and `mirror.keepError` says why. The same happens if
+ * another mirror of this process is kept in the file (`state-in-use`), even after that mirror has ended; a mirror that
+ * starts after that end has the file. Another process must not write the file meanwhile.
  * @param {string} path
  * @returns {import('./live.js').Keep}
  */
 export function keepInFile(path) {
-  /** The names of the file, as long as it is this one's. @type {string[]} */
+  /** The names of the file, while it belongs to this mirror. @type {string[]} */
   let owned = [];
-  /** Why it is not, and must not be replaced. @type {unknown} */
+  /** Why the file does not belong to this mirror and must not be replaced. @type {unknown} */
   let unread;
   /** @type {Promise<unknown>} */
   let loaded = Promise.resolve();
@@ -74,7 +80,8 @@ export function keepInFile(path) {
       taken.push(name);
     };
     try {
-      // At once, so that the first who asks by a name has it, however long it takes to find the file; nobody else waits for that.
+      // Taken at once, so that the first mirror that asks by a name has the file, however long it takes to find its
+      // real name.
       take(path);
       const file = await fileOf(path);
       if (file !== path) take(file);
@@ -100,7 +107,7 @@ export function keepInFile(path) {
       return loading;
     },
     async close() {
-      // One that is closed while it loads would have it behind its end.
+      // If this mirror is closed while it loads, it must not have the file after its end.
       await loaded;
       letGo();
     },
@@ -119,7 +126,7 @@ export function keepInFile(path) {
 /** @param {string} what @param {unknown} cause */
 const refused = (what, cause) => new OnetreeError('state', `${what}: ${cause}`, { cause });
 
-/** The one name of a file, of those that it has by symbolic links, also where there is none yet. @param {string} path */
+/** Returns the real name of a file, without symbolic links, even if the file does not exist yet. @param {string} path */
 async function fileOf(path) {
   try {
     return await realpath(path);
@@ -141,11 +148,12 @@ async function replace(path, snapshot, head) {
     await write(temporary, mode, snapshot, head);
     await rename(temporary, target);
   } catch (error) {
-    // On a full disk it would keep the room that others wait for. Where it cannot go, the next save writes over it.
+    // On a full disk the temporary file would take up room that others need. If it cannot be removed, the next save
+    // overwrites it.
     await unlink(temporary).catch(() => {});
     throw error;
   }
-  // The new name is durable only with its directory.
+  // The new name is durable only once the directory is synced.
   const directory = await open(dirname(target), 'r');
   try {
     await directory.sync();
@@ -212,7 +220,7 @@ async function read(path, bytes) {
 }
 
 /**
- * The lines of a text; the first that is none is told.
+ * Returns the lines of a text. Reports the first line that is not UTF-8.
  * @param {Uint8Array} bytes
  * @param {(at: number) => never} broken
  */

@@ -1,4 +1,4 @@
-// Where a mirror survives its page: a database of IndexedDB, whose transactions replace cookie and entries in one step.
+// Keeping a mirror in a page: a database of IndexedDB. One transaction replaces the cookie and the entries.
 
 import { OnetreeError, refuse } from './errors.js';
 import { InUse, whoAsks } from './holder.js';
@@ -9,17 +9,24 @@ const HEAD = 'head';
 const ENTRIES = 'entries';
 const DATED = /** @type {const} */ (['epoch', 'rev', 'view']);
 
-/** Which mirrors of this page are kept in databases now, by their names. @type {Map<string, import('./live.js').Mirror | undefined>} */
+/**
+ * The mirrors of this page that are kept in databases now, by the names of the databases.
+ * @type {Map<string, import('./live.js').Mirror | undefined>}
+ */
 const inUse = new Map();
 
 /**
- * A database in which one mirror is kept, for the option `keep` of `client.mirror`. It is of one page at a time: the mirror of
- * another one begins with what is there, and is not saved (`state-in-use`) until that of the first has ended. A second mirror of
- * one page starts from nothing. A save writes what differs from
- * what is there. What the browser refuses (no room, say) has the code `state`; what is there and is no mirror, `state-broken`:
- * the next save replaces it, as all of it is in the tree. A database of somebody else's is left as it is. Either way the mirror
- * goes on without, and `mirror.keepError` says why.
- * @param {string} name of the database; of one view only
+ * A database in which one mirror is kept, for the option `keep` of `client.mirror`. A save writes only what has
+ * changed.
+ *
+ * One page at a time saves to the database. A mirror of another page begins with what is kept, and is not saved
+ * (`state-in-use`) until the first mirror has ended. A second mirror of the same page starts from nothing.
+ *
+ * If the browser refuses (there is no room, say), the code is `state`. If what is kept is no mirror, the code is
+ * `state-broken`; the next save replaces it, because all of it is in the tree. A database that is not of this client is
+ * left as it is. In
+ * each case the mirror goes on, and `mirror.keepError` says why it was not loaded or saved.
+ * @param {string} name the name of the database; use it for one view only
  * @returns {import('./live.js').Keep}
  */
 export function keepInIndexedDB(name) {
@@ -29,12 +36,12 @@ export function keepInIndexedDB(name) {
   let kept;
   /** @type {Promise<() => Promise<void>> | undefined} */
   let taking;
-  /** Done when it was let go, by whoever asked first. @type {Promise<void>} */
+  /** Resolves when the lock was released. @type {Promise<void>} */
   let freed = Promise.resolve();
-  /** Whose it is. @type {import('./live.js').Mirror | undefined} */
+  /** The mirror that the database belongs to. @type {import('./live.js').Mirror | undefined} */
   let mirror;
 
-  /** Makes it this page's, where it is nobody's. */
+  /** Takes the database for this page, if no page has it. */
   const take = () => (taking ??= freed.then(() => lock(name, mirror)).catch((error) => {
     taking = undefined;
     throw error;
@@ -48,7 +55,7 @@ export function keepInIndexedDB(name) {
   };
 
   const database = () => (opening ??= open(name).then((db) => {
-    // Somebody deletes it: it is not held against that, and made anew.
+    // Somebody deletes the database: do not block that, and make it anew.
     db.onversionchange = db.onclose = () => {
       db.close();
       opening = kept = undefined;
@@ -66,7 +73,7 @@ export function keepInIndexedDB(name) {
       try {
         await take();
       } catch (error) {
-        // What another page keeps is whole at any time; it is only not to be replaced.
+        // What another page keeps is whole at any time, so it can be read. It only must not be replaced.
         if (!(error instanceof InUse) || inUse.has(name)) throw error;
       }
       const db = await database();
@@ -93,7 +100,7 @@ export function keepInIndexedDB(name) {
       try {
         const [heads, store] = [transaction.objectStore(HEAD), transaction.objectStore(ENTRIES)];
         const there = await asked(heads.get(HEAD));
-        // Where there are no locks, another page may have written.
+        // Without locks, another page may have written.
         const base = kept?.cookie && DATED.every((part) => there?.[part] === kept?.cookie?.[part]) ? kept : undefined;
         if (base === undefined) store.clear();
         for (const { path, new: entry } of snapshot.since(base ?? Snapshot.saved())) {
@@ -102,12 +109,12 @@ export function keepInIndexedDB(name) {
         }
         heads.put(snapshot.cookie, HEAD);
       } catch (error) {
-        // Otherwise what was asked before would stay.
+        // Without the abort, the writes before the error would stay.
         done.catch(() => {});
         try {
           transaction.abort();
         } catch {
-          // It has ended by itself.
+          // The transaction has ended by itself.
         }
         throw error instanceof OnetreeError ? error : refused(error);
       }
@@ -152,11 +159,11 @@ function row({ path, rev, value }) {
 }
 
 /**
- * Takes the database for this page; gives what is called to let it go. `state-in-use` when another one has it. A browser
- * without locks (it has none for pages of plain http, but of its own machine) is not asked.
+ * Takes the database for this page, and returns a function that releases it. Fails with `state-in-use` if another page
+ * has it. In a browser without locks (as for pages of plain http from another machine), nothing is checked.
  * @param {string} name
  * @param {import('./live.js').Mirror | undefined} mirror
- * @returns {Promise<() => Promise<void>>} done when another one can take it
+ * @returns {Promise<() => Promise<void>>} a function whose promise resolves when another page can take the database
  */
 function lock(name, mirror) {
   if (typeof navigator !== 'object' || !navigator.locks) return Promise.resolve(async () => {});

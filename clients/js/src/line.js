@@ -1,8 +1,8 @@
-// Those who wait, in order. An array whose first is taken away is moved as a whole, which costs the more the more wait.
+// A queue. An array from which the first element is taken is moved as a whole, which costs more the longer it is.
 
 /** @template T */
 export class Line {
-  /** @param {T[]} all those who wait, the first in front; it is the line's from now on */
+  /** @param {T[]} all those who wait, the first in front; the array belongs to the line from now on */
   constructor(all = []) {
     /** @private */
     this.all = all;
@@ -14,7 +14,7 @@ export class Line {
     return this.head === this.all.length;
   }
 
-  /** Who is next. @returns {T | undefined} */
+  /** The one that is next. @returns {T | undefined} */
   get first() {
     return this.all[this.head];
   }
@@ -24,9 +24,9 @@ export class Line {
     this.all.push(one);
   }
 
-  /** The next one leaves. */
+  /** Removes the one that is next. */
   shift() {
-    // What he had is not kept until the array is cut.
+    // What it refers to must not stay alive until the array is cut.
     this.all[this.head] = /** @type {any} */ (undefined);
     this.head += 1;
     if (!this.isEmpty && (this.head < 1024 || this.head * 2 < this.all.length)) return;
@@ -34,9 +34,12 @@ export class Line {
     this.head = 0;
   }
 
-  /** The first of whom `is` is true leaves before his turn; costs as many as there are before him. @param {(one: T) => boolean} is */
+  /**
+   * Removes and returns the first for which `is` is true, even if it is not next. Costs as much as there are before it.
+   * @param {(one: T) => boolean} is
+   */
   take(is) {
-    // From the head: all in front of it have left, and of a line that times out those are many.
+    // From the head: everything before it has left, which is much in a line whose members time out.
     for (let at = this.head; at < this.all.length; at += 1) {
       const one = /** @type {T} */ (this.all[at]);
       if (!is(one)) continue;
@@ -47,7 +50,7 @@ export class Line {
     return undefined;
   }
 
-  /** All leave. */
+  /** Removes all, and returns them. */
   clear() {
     const all = this.all.slice(this.head);
     this.all = [];

@@ -29,8 +29,8 @@ const PAGE = whole(32);
  */
 
 /**
- * A live copy of a part of the tree, which the client keeps right: at every moment it is its view of the tree at {@link
- * Mirror#rev}, exactly.
+ * A live copy of a part of the tree, which the client keeps right: at every moment it is its view of the tree at
+ * {@link Mirror#rev}, exactly.
  */
 export class Mirror {
   /**
@@ -203,8 +203,8 @@ export class Mirror {
   }
 
   /**
-   * Returns the mirror as it is now, with its cookie. O(1). A snapshot never changes. If you read {@link
-   * Mirror#changes} and save, use `changes.snapshot()` instead: it is never ahead of the events that you have read.
+   * Returns the mirror as it is now, with its cookie. O(1). A snapshot never changes. If you read
+   * {@link Mirror#changes} and save, use `changes.snapshot()` instead: it is never ahead of the events that you have read.
    */
   snapshot() {
     this.look();

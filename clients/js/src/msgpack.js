@@ -1,6 +1,6 @@
 // The MessagePack codec: `connect(url, { codec: msgpack })`. The protocol uses few of MessagePack's types and forbids
-// the others, and a float cannot be told from a whole number once a general library has read it; so these types are
-// read here, strictly, in one pass.
+// the others. A general library does not tell a float from a whole number once it has read it. So these types are read
+// here, strictly, in one pass.
 
 import { refuse } from './errors.js';
 import { CLIENT, COOKIE, SERVER, STEPS, VALUE_FIELDS, putChange } from './protocol/frames.js';

@@ -1,10 +1,11 @@
-// What the application may say: an option that is none, or is not what it must be, is refused when it is given.
+// Options of the application: one that does not exist, or has an impossible value, is refused when it is given.
 
 import { refuse } from './errors.js';
 import { wellFormed } from './protocol/texts.js';
 
 /**
- * @typedef {readonly [is: (value: any) => boolean, what: string]} Rule whether a value may be so, and what it is then
+ * @typedef {readonly [is: (value: any) => boolean, what: string]} Rule whether a value is allowed, and a text that says
+ *   what is
  * @typedef {Readonly<Record<string, Rule>>} Rules by the name of the option
  */
 
@@ -26,9 +27,9 @@ export const whole = (bits) => [
 /** @param {...string} words @returns {Rule} */
 export const oneOf = (...words) => [(value) => words.includes(value), `one of ${words.join(', ')}`];
 
-/** A revision, or as much time as the broker counts. */
+/** A revision, or a time that the broker counts. */
 export const U53 = whole(53);
-/** As much time as a timer of the host takes: with more it would go off at once. */
+/** The longest time that a timer of the host takes: with more it would fire at once. */
 const TIMER = whole(31);
 
 /** @type {Rules} */
@@ -46,7 +47,7 @@ export const CLIENT = Object.freeze({
     'two whole numbers, the first wait and the longest'],
 });
 
-/** What a view is made of; `viewOf` looks at each. @type {Rules} */
+/** The members of a view. `viewOf` checks each. @type {Rules} */
 export const VIEW = Object.freeze({ path: ANY, depth: ANY, match: ANY, tail: ANY, values: ANY });
 
 /** @type {Rules} */
@@ -57,7 +58,7 @@ export const MIRROR = Object.freeze({
 });
 
 /**
- * The value itself, when it is what it must be.
+ * Returns the value if the rule allows it, and otherwise refuses it with `bad-field`.
  * @template T
  * @param {Rule} rule
  * @param {string} name
@@ -68,8 +69,8 @@ export function must([is, what], name, value) {
 }
 
 /**
- * The options themselves, of which each has a rule and keeps to it; what is undefined is not said. Another name is refused: it
- * may be a condition that somebody has misspelt.
+ * Returns the options if each has a rule and the rule allows it. A member that is undefined counts as absent. An
+ * unknown name is refused: it may be a misspelt condition.
  * @template {object} T
  * @param {T} options
  * @param {Rules} rules

@@ -1,4 +1,4 @@
-// What the application asks for, as frames.
+// The requests of the application, as frames.
 
 import { refuse } from './errors.js';
 import { ANY, BOOLEAN, LIST, NONE, TEXT, U53, known, must, oneOf, whole } from './options.js';
@@ -9,25 +9,30 @@ import { DEPTHS } from './protocol/views.js';
 
 /**
  * @typedef {import('./protocol/frames.js').Frame} Frame
- * @typedef {{ttlMs?: number | undefined, ephemeral?: boolean | undefined}} AppendOptions `ttlMs`: it is deleted so much
- *   later; `ephemeral`: it is deleted when the session is over: when the client closes, or was without a connection for longer
- *   than the broker's grace, 30 s where its `session_grace_ms` says nothing else. It is not put again when a session was lost:
- *   that is the application's to do, at an `online` that is not `resumed`. Where it happened in a session that was over before the
- *   answer came, that is `outcome-unknown`. With `ifRev: 0` it is a lock, and `rev` of the answer its fencing token
- * @typedef {{ifRev?: number | undefined}} IfOptions `ifRev`: the entry must be at this revision, 0: absent; of `dropTree`:
- *   nothing at or under the path has changed since
+ * @typedef {{ttlMs?: number | undefined, ephemeral?: boolean | undefined}} AppendOptions
+ * - `ttlMs`: how long the entry lives. Then the broker deletes it
+ * - `ephemeral`: binds the entry to the session. The broker deletes the entry when the session is over: when the client
+ *   closes, or when there was no connection for longer than the broker's grace (30 s, unless its `session_grace_ms`
+ *   says something else). The client does not put the entry again when a session was lost. The application may do that,
+ *   at an `online` that is not `resumed`. If the put happened, but its session was over before the answer came, it
+ *   fails with `outcome-unknown`: the entry is gone. With `ifRev: 0` such an entry is a lock, or elects a leader, and
+ *   `rev` of the answer is the fencing token. A holder that is offline must step down before the grace is over
+ * @typedef {{ifRev?: number | undefined}} IfOptions `ifRev`: the entry must be at this revision; 0: there must be none.
+ *   For `dropTree`: nothing at or under the path may have changed after this revision
  * @typedef {AppendOptions & IfOptions} PutOptions
  * @typedef {{depth?: import('./protocol/views.js').Depth | undefined, after?: string | undefined, before?: string | undefined,
  *   limit?: number | undefined, reverse?: boolean | undefined, values?: boolean | undefined}} ListOptions
  * @typedef {Record<string, never>} NoOptions
- * @typedef {{rev: number, durable: boolean, paths: string[]}} Done `rev` of the commit; whether it survives power loss; the
- *   paths that appends made, in order
- * @typedef {{rev: number, entries: import('./protocol/frames.js').Entry[], more: boolean}} Found entries at one revision
- * @typedef {{path: string, rev: number} | {tree: string, rev: number}} Condition an entry is at this revision, 0: absent; or
- *   nothing at or under the path has changed since this revision, deletes included
+ * @typedef {{rev: number, durable: boolean, paths: string[]}} Done the revision of the commit; whether it survives
+ *   power loss; and the paths that the broker assigned, one for each append, in their order
+ * @typedef {{rev: number, entries: import('./protocol/frames.js').Entry[], more: boolean}} Found entries, all read at
+ *   `rev`, and whether there are more after the last one
+ * @typedef {{path: string, rev: number} | {tree: string, rev: number}} Condition the entry at `path` is at this
+ *   revision (0: there is none), or nothing at or under `tree` has changed after this revision, deletes included
  * @typedef {({do: 'put' | 'append', path: string, value: unknown} & AppendOptions) | {do: 'delete' | 'dropTree', path: string}
  *   | {do: 'trim', path: string, to: string}} Step
- * @typedef {{if?: readonly Condition[], do?: readonly Step[]}} Txn what is to be done, all or nothing, and on which conditions
+ * @typedef {{if?: readonly Condition[], do?: readonly Step[]}} Txn the steps of a transaction, all or nothing, and its
+ *   conditions
  */
 
 /** @typedef {import('./options.js').Rules} Rules */
@@ -46,7 +51,7 @@ const TXN = Object.freeze({ if: LIST, do: LIST });
 /** @type {Rules} */
 const CONDITION = Object.freeze({ path: ANY, tree: ANY, rev: ANY });
 const TOPIC = { do: ANY, path: ANY };
-/** What stands in a step, by what it does. @type {ReadonlyMap<string, Rules>} */
+/** The members of a step, by what the step does. @type {ReadonlyMap<string, Rules>} */
 const STEPS = new Map(Object.entries({
   put: { ...TOPIC, value: ANY, ...WRITTEN }, append: { ...TOPIC, value: ANY, ...WRITTEN },
   delete: TOPIC, dropTree: TOPIC, trim: { ...TOPIC, to: ANY },
@@ -100,7 +105,7 @@ export function list(path, options = {}) {
 /** @param {string} token @returns {Frame} */
 export const auth = (token) => ({ op: 'auth', token: must(TEXT, 'token', token) });
 
-/** A request as a step of a transaction. @param {Frame} frame @returns {Frame} */
+/** Makes a step of a transaction from a request. @param {Frame} frame @returns {Frame} */
 export const step = (frame) => ({ ...frame, do: frame.op });
 
 /** @param {Step} told @returns {Frame} */

@@ -1,11 +1,11 @@
-// How much a client's queue takes, in bytes.
+// How many bytes a client's queue takes.
 
 import { OnetreeError } from './errors.js';
 import { Line } from './line.js';
 
-/** The room in a queue. Who comes first has his first, however little another one needs. */
+/** The room in a queue. Whoever asked first gets room first, even if a later request needs less. */
 export class Room {
-  /** @param {number} size bytes @param {number} patience how long is waited for room, ms */
+  /** @param {number} size bytes @param {number} patience how long a request waits for room, ms */
   constructor(size, patience) {
     /** @private */
     this.size = size;
@@ -18,10 +18,10 @@ export class Room {
   }
 
   /**
-   * Takes room: at once where there is some and nobody waits, or when there is.
+   * Takes room: at once if there is enough and nobody waits, otherwise once there is.
    * @param {number} cost
-   * @param {() => void} go called when it is taken
-   * @param {(error: OnetreeError) => void} refuse called when there was none for too long
+   * @param {() => void} go called when the room is taken
+   * @param {(error: OnetreeError) => void} refuse called if there was no room in time
    */
   enter(cost, go, refuse) {
     if (this.outside.isEmpty && this.has(cost)) {
@@ -32,19 +32,19 @@ export class Room {
     const waiter = { cost, go, refuse, timer: setTimeout(() => {
       this.outside.take((other) => other === waiter);
       refuse(new OnetreeError('timeout', `no room in the queue within ${this.patience} ms; it was never sent`, { sent: false }));
-      // There may be enough for who comes next.
+      // There may be enough for the next one.
       this.admit();
     }, this.patience) };
     this.outside.push(waiter);
   }
 
-  /** This is no longer in the queue. @param {number} cost */
+  /** A request leaves the queue. @param {number} cost */
   leave(cost) {
     this.used -= cost;
     this.admit();
   }
 
-  /** Nobody waits any more: who does is told why. @param {OnetreeError} why */
+  /** Refuses everything that waits. @param {OnetreeError} why */
   close(why) {
     for (const { refuse, timer } of this.outside.clear()) {
       clearTimeout(timer);
@@ -52,12 +52,12 @@ export class Room {
     }
   }
 
-  /** @private One that is larger than all of it has it alone. @param {number} cost */
+  /** @private A request that is larger than the whole queue gets room when the queue is empty. @param {number} cost */
   has(cost) {
     return this.used === 0 || this.used + cost <= this.size;
   }
 
-  /** @private Who waits, in order, as far as there is room. */
+  /** @private Admits what waits, in order, as far as there is room. */
   admit() {
     for (let next = this.outside.first; next !== undefined && this.has(next.cost); next = this.outside.first) {
       this.outside.shift();

@@ -1,4 +1,4 @@
-// A mirror at one moment.
+// Snapshots: a mirror at one revision.
 
 import { U53, must } from './options.js';
 import { checkPath, contains, orderKey } from './protocol/paths.js';
@@ -8,9 +8,10 @@ import { Sorted } from './sorted.js';
 /**
  * @typedef {import('./protocol/frames.js').Cookie} Cookie
  * @typedef {import('./protocol/frames.js').Entry} Entry
- * @typedef {{path: string, rev: number, old?: Entry, new?: Entry, trimmed?: string}} Difference what happened to one entry:
- *   `old` is missing when there was none, `new` when there is none now; `rev` is then one at which it was gone; `trimmed`: the
- *   log with whose trim it went
+ * @typedef {{path: string, rev: number, old?: Entry, new?: Entry, trimmed?: string}} Difference a change of one path.
+ *   `old` is the entry before it, missing if there was none, and `new` the entry after it, missing if there is none.
+ *   `rev` is the revision of the new entry; if there is none, a revision at which the entry was gone. `trimmed` is the
+ *   log whose trim removed the entry
  */
 
 /** @param {number} digits @returns {import('./options.js').Rule} */
@@ -21,26 +22,29 @@ const ENTRIES = [(entries) => typeof entries?.[Symbol.iterator] === 'function', 
 const VALUE = [(value) => value === undefined || value instanceof Value, 'a Value'];
 
 /**
- * A mirror at one moment, with the cookie that dates it: the two belong together and are saved together. Taking one
- * costs O(1); it never changes.
+ * A mirror at one revision, with its cookie. It never changes. Save the entries and the cookie together: they belong
+ * together. Taking a snapshot costs O(1).
  */
 export class Snapshot {
   /**
-   * @param {Sorted<Entry>} map nobody else's
+   * @param {Sorted<Entry>} map used by nothing else
    * @param {number} rev
    * @param {Cookie | undefined} cookie
    */
   constructor(map, rev, cookie) {
     /** @private */
     this.map = map;
-    /** The revision that it is at. */
+    /** The revision of the snapshot. */
     this.rev = rev;
-    /** What dates it; absent before the mirror was whole for the first time, and after it was found to be wrong. */
+    /**
+     * The cookie of the snapshot; `undefined` before the mirror was whole for the first time, and after it was found to
+     * be wrong, until it is fresh again.
+     */
     this.cookie = cookie;
   }
 
   /**
-   * A copy from an earlier time.
+   * A copy that was saved earlier.
    * @param {Cookie} [cookie]
    * @param {Iterable<Entry>} [entries] in any order
    */
@@ -52,11 +56,12 @@ export class Snapshot {
   }
 
   /**
-   * A copy that the application has kept. It is shown before the broker has seen its cookie: what no broker has told is refused.
+   * A copy that the application has kept. The mirror shows it before the broker has checked its cookie, so what no
+   * broker can have sent is refused.
    * @param {Snapshot | {cookie: Cookie, entries: Iterable<Entry>}} kept
    */
   static checked(kept) {
-    // One that is dated was told by the broker.
+    // A snapshot with a cookie came from the broker.
     if (kept instanceof Snapshot && kept.cookie) return kept;
     const { cookie, entries } = /** @type {{cookie: Cookie, entries: Iterable<Entry>}} */ (kept);
     must(hex(32), 'epoch', cookie?.epoch);
@@ -77,7 +82,7 @@ export class Snapshot {
   }
 
   /**
-   * The entry at a path. Costs O(log n).
+   * Returns the entry at `path`. O(log n).
    * @param {string} path
    * @returns {Entry | undefined}
    */
@@ -85,12 +90,12 @@ export class Snapshot {
     return this.map.get(orderKey(checkPath(path)));
   }
 
-  /** All entries in path order. */
+  /** Returns all entries in path order. */
   entries() {
     return this.map.from();
   }
 
-  /** All entries, the last path first. */
+  /** Returns all entries, the last path first. */
   reversed() {
     return this.map.reversed();
   }
@@ -100,7 +105,7 @@ export class Snapshot {
   }
 
   /**
-   * The entries at and under `top`, in path order.
+   * Returns the entries at and under `top`, in path order.
    * @param {string} top
    * @returns {Generator<Entry, void, undefined>}
    */
@@ -109,7 +114,10 @@ export class Snapshot {
     return this.from(top);
   }
 
-  /** @private Behind a check that is not put off until it is read. @param {string} top */
+  /**
+   * @private A generator apart from `under`, so that the path is checked at the call and not at the first read. @param
+   *   {string} top
+   */
   *from(top) {
     for (const entry of this.map.from(orderKey(top))) {
       if (!contains(top, entry.path)) return;
@@ -118,25 +126,26 @@ export class Snapshot {
   }
 
   /**
-   * What takes an earlier snapshot to this one, in path order. Costs about what differs in memory: of a refresh from
-   * nothing that is all, and what is the same is left out.
+   * Returns what leads from an earlier snapshot to this one, in path order. Costs about as much as what differs in
+   * memory. After a refresh from nothing that is everything, but entries that are equal are left out.
    * @param {Snapshot} before
    * @returns {Difference[]}
    */
   since(before) {
-    // From nothing, all is new and there is nothing to compare: of many entries, that is half the time.
+    // If there was nothing before, everything is new and nothing need be compared. With many entries this saves half
+    // the time.
     if (before.size === 0) return Array.from(this.map.from(), (entry) => difference(undefined, entry, this.rev));
     const differing = this.map.since(before.map).filter(([, was, is]) => !same(was, is));
     return differing.map(([, was, is]) => difference(was, is, this.rev));
   }
 
-  /** @internal One to change. */
+  /** @internal A copy of the entries, to be changed. */
   edit() {
     return this.map.copy();
   }
 
   /**
-   * @internal As it was before these changes were made: what was there, is in them.
+   * @internal The snapshot from before these changes, whose `old` entries say what was there.
    * @param {readonly Difference[]} changes in the order in which they were made
    * @param {number} rev
    * @param {Cookie | undefined} cookie of that time
@@ -153,7 +162,8 @@ export class Snapshot {
 }
 
 /**
- * Whether two entries of one path are the same: a revision names one content, but only within one history.
+ * Whether two entries of one path are the same. The values are compared, too: a revision names one content only within
+ * one history.
  * @param {Entry | undefined} was
  * @param {Entry | undefined} is
  */
@@ -179,14 +189,14 @@ export function difference(was, is, rev) {
 }
 
 /**
- * What changes come to: each path once, at the place of its first change, from what was there before all of them to what is there
- * behind them. What has become what it was is left out.
+ * Sums changes up: each path once, at the place of its first change, with the entry before all of them and the entry
+ * after all of them. A path whose entry is again what it was is left out.
  * @param {Difference[]} changes in the order in which they were made
  */
 export function summed(changes) {
   /** @type {Map<string, Difference>} */
   const sums = new Map();
-  // Of one alone, as most are, there is nothing to be found.
+  // A single change, the most frequent case, needs no summing.
   if (changes.length > 1) for (const change of changes) sums.set(change.path, joined(sums.get(change.path), change));
   const all = sums.size < changes.length && sums.size > 0 ? [...sums.values()] : changes;
   return all.some(isNothing) ? all.filter((change) => !isNothing(change)) : all;

@@ -1,5 +1,5 @@
-// An ordered map whose copies are cheap: a B+ tree of which copies share what they have in common. A copy costs O(1),
-// a change O(log n) and, where another copy holds them, new copies of the nodes on its way.
+// An ordered map whose copies are cheap: a B+ tree whose copies share what they have in common. A copy costs O(1). A
+// change costs O(log n), and copies the nodes on its way that another copy shares.
 
 const MOST = 16;
 
@@ -10,7 +10,7 @@ const MOST = 16;
  */
 
 /**
- * The place of the last key at or below `key`; -1 when there is none.
+ * Returns the place of the last key at or below `key`; -1 if there is none.
  * @param {string[]} keys
  * @param {string} key
  */
@@ -26,20 +26,20 @@ function place(keys, key) {
 }
 
 /**
- * Keys in the order in which JavaScript compares texts, each with an item.
+ * Keys in the order of JavaScript's comparison of strings, each with an item.
  * @template V
  */
 export class Sorted {
   constructor() {
     /** @private @type {Node<V> | undefined} */
     this.root = undefined;
-    /** @private Who may change nodes in place: those of another owner are shared. */
+    /** @private The nodes with this owner may be changed in place. Others are shared. */
     this.owner = {};
     /** The number of items. */
     this.size = 0;
   }
 
-  /** The same as it is now; costs O(1). Neither sees what happens to the other later. */
+  /** Returns a copy. O(1). Later changes of one do not affect the other. */
   copy() {
     /** @type {Sorted<V>} */
     const copy = new Sorted();
@@ -62,7 +62,7 @@ export class Sorted {
   }
 
   /**
-   * Sets an item, and gives the one that was there.
+   * Sets an item, and returns the one that was there before.
    * @param {string} key
    * @param {V} item
    * @returns {V | undefined}
@@ -92,10 +92,10 @@ export class Sorted {
 
   /**
    * @private
-   * @param {Node<V>} node of ours
+   * @param {Node<V>} node a node with this owner
    * @param {string} key
    * @param {V} item
-   * @returns {Node<V> | undefined} a new one to its right
+   * @returns {Node<V> | undefined} a new node to its right
    */
   insert(node, key, item) {
     const { keys, items, kids } = node;
@@ -125,13 +125,13 @@ export class Sorted {
       kids.splice(to + 1, 0, right);
     }
     if (keys.length <= MOST) return undefined;
-    // What comes in order fills nodes up; other splits are in the middle.
+    // Keys that come in order fill nodes up. Other splits are in the middle.
     const cut = keys[keys.length - 1] === key ? MOST : MOST >> 1;
     return { owner: this.owner, keys: keys.splice(cut), items: items?.splice(cut), kids: kids?.splice(cut) };
   }
 
   /**
-   * Takes an item away, and gives it.
+   * Removes an item, and returns it.
    * @param {string} key
    * @returns {V | undefined}
    */
@@ -148,7 +148,7 @@ export class Sorted {
 
   /**
    * @private
-   * @param {Node<V>} node of ours
+   * @param {Node<V>} node a node with this owner
    * @param {string} key
    */
   remove(node, key) {
@@ -162,7 +162,7 @@ export class Sorted {
     node.kids[at] = kid;
     this.remove(kid, key);
     if (kid.keys.length >= MOST >> 2) return;
-    // A small one joins its neighbour when there is room.
+    // A small node is joined with its neighbour if both fit into one.
     const left = at > 0 ? at - 1 : at;
     const [a, b] = [node.kids[left], node.kids[left + 1]];
     if (a !== undefined && b !== undefined && a.keys.length + b.keys.length <= MOST) {
@@ -178,14 +178,14 @@ export class Sorted {
     }
   }
 
-  /** Takes everything away. */
+  /** Removes everything. */
   clear() {
     this.root = undefined;
     this.size = 0;
   }
 
   /**
-   * All items from `from` on, in order. The map must not change meanwhile: walk over a copy.
+   * Returns all items from `from` on, in order. The map must not change meanwhile: to be safe, iterate over a copy.
    * @param {string} [from]
    * @returns {Generator<V, void, undefined>}
    */
@@ -198,14 +198,14 @@ export class Sorted {
     }
   }
 
-  /** All items from the last to the first. @returns {Generator<V, void, undefined>} */
+  /** Returns all items from the last to the first. @returns {Generator<V, void, undefined>} */
   *reversed() {
     if (this.root !== undefined) yield* back(this.root);
   }
 
   /**
-   * What differs from an earlier copy, in order: the key, what was there, what is there now. What both share is not
-   * looked at, so that it costs about what differs.
+   * Returns what differs from an earlier copy, in order: the key, the item before, the item now. Nodes that both share
+   * are skipped, so the cost is about that of what differs.
    * @param {Sorted<V>} before
    * @returns {[string, V | undefined, V | undefined][]}
    */
@@ -233,8 +233,8 @@ export class Sorted {
 }
 
 /**
- * The nodes that hold items, from the one on in which `from` would be. Each level of a tree that hands on what the one below
- * yields costs as much as to yield: so nodes are handed on, and not items.
+ * Returns the nodes that hold items, from the one that `from` would be in. Each level of generators that passes a value
+ * on costs as much as the first yield: so nodes are passed on, and not items.
  * @template V
  * @param {Node<V>} node
  * @param {string | undefined} from
@@ -251,7 +251,7 @@ function* leaves(node, from) {
   }
 }
 
-/** The place of the first key at or behind `from`. @param {string[]} keys @param {string} from */
+/** Returns the place of the first key at or after `from`. @param {string[]} keys @param {string} from */
 function firstOf(keys, from) {
   const at = place(keys, from);
   return at >= 0 && keys[at] === from ? at : at + 1;
@@ -270,7 +270,7 @@ function* back(node) {
 }
 
 /**
- * A place in a tree: at an item, or in front of a whole node.
+ * A place in a tree: at an item, or before a whole node.
  * @template V
  */
 class Cursor {
@@ -278,7 +278,7 @@ class Cursor {
   constructor(root) {
     /** @type {{node: Node<V>, at: number}[]} */
     this.stack = root === undefined ? [] : [{ node: root, at: -1 }];
-    /** Whether the top of the stack is a node that has not been entered. */
+    /** Whether the top of the stack is a node that was not entered yet. */
     this.whole = root !== undefined;
   }
 
@@ -300,7 +300,7 @@ class Cursor {
     return /** @type {V[]} */ (this.top.node.items)[this.top.at];
   }
 
-  /** Goes one level down from a node that has not been entered. */
+  /** Goes one level down into a node that was not entered yet. */
   enter() {
     const { top } = this;
     top.at = 0;
@@ -308,7 +308,7 @@ class Cursor {
     else this.stack.push({ node: /** @type {Node<V>} */ (top.node.kids[0]), at: -1 });
   }
 
-  /** Behind the item, or the whole node, where it stands. */
+  /** Moves past the item or the whole node at which it is. */
   next() {
     if (this.whole) this.stack.pop();
     this.whole = false;
@@ -326,7 +326,7 @@ class Cursor {
   }
 
   /**
-   * Leaves out what both share, as far as both stand in front of it; then both stand at items.
+   * Skips what both cursors share, as far as both are before it. Then both are at items.
    * @param {Cursor<V>} other
    */
   align(other) {
@@ -335,7 +335,7 @@ class Cursor {
         this.next();
         other.next();
       } else if (this.whole && other.whole) {
-        // The bigger one first, so that the two meet at the same level.
+        // The bigger node is entered first, so that both meet at the same level.
         const [x, y] = [height(this.top.node), height(other.top.node)];
         if (x >= y) this.enter();
         if (y >= x) other.enter();

@@ -1,11 +1,11 @@
-// The token that a function of the application gives.
+// Getting the token from a function of the application.
 
 import { wellFormed } from './protocol/texts.js';
 
 /**
- * What it gives: a text, and before long.
+ * Returns the token, which must be a text and come in time.
  * @param {() => string | Promise<string>} ask
- * @param {number} patience ms
+ * @param {number} patience how long to wait, ms
  */
 export async function tokenOf(ask, patience) {
   const asked = ask();

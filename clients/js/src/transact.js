@@ -1,5 +1,5 @@
-// Transactions that run again: what a function reads is recorded, and what it writes is committed on the condition that it
-// has not changed.
+// Transactions that run again: what a function reads is recorded, and what it writes is committed on the condition that
+// what it read has not changed.
 
 import { OnetreeError, refuse } from './errors.js';
 import { FUNCTION, NONE, known, must } from './options.js';
@@ -10,13 +10,13 @@ import * as request from './request.js';
 
 /**
  * @template T
- * @typedef {{result: T, done?: request.Done, runs: number}} Committed what a transaction came to: without `done` where nothing
- *   was written; `runs`: how often its function ran
+ * @typedef {{result: T, done?: request.Done, runs: number}} Committed the result of a transaction: what its function
+ *   returned; the commit, absent if the function wrote nothing; and how often the function ran
  */
 
-/** Thrown by `tx.retry()`: the run is over. */
+/** Thrown by `tx.retry()` to end the run. */
 class Retry extends Error {
-  /** @param {Transaction} tx whose run it ends */
+  /** @param {Transaction} tx the transaction whose run it ends */
   constructor(tx) {
     super('tx.retry() is caught by transact()');
     this.tx = tx;
@@ -24,12 +24,12 @@ class Retry extends Error {
 }
 
 /**
- * What an `orElse` comes to whose first is asynchronous, and whether somebody has been told.
+ * The result of an `orElse` whose `first` is asynchronous. It notes whether somebody has waited for it.
  * @template T
  * @extends {Promise<T>}
  */
 class Either extends Promise {
-  /** @override What comes of it is a promise like any other. */
+  /** @override `then` gives ordinary promises. */
   static get [Symbol.species]() {
     return Promise;
   }
@@ -38,7 +38,7 @@ class Either extends Promise {
   told = () => {};
 
   /**
-   * Also what `await` calls, as this is none of the host's own promises.
+   * Notes that somebody waits. `await` calls this, too, because this is not a promise of the host's own class.
    * @override
    * @template A, B
    * @param {((value: T) => A | PromiseLike<A>) | null} [done]
@@ -57,9 +57,7 @@ class Either extends Promise {
   }
 }
 
-/**
- * What `fn` of `transact` works with: reads of one snapshot, which see its own writes.
- */
+/** What `fn` of `transact` works with. It reads one snapshot, and sees its own writes. */
 export class Transaction {
   /**
    * @param {import('./snapshot.js').Snapshot} snapshot
@@ -72,11 +70,11 @@ export class Transaction {
     this.view = view;
     /** @internal @type {import('./protocol/frames.js').Frame[]} */
     this.steps = [];
-    /** @internal Whether `retry` was said: it holds whoever catches what that throws. */
+    /** @internal Whether `retry` was called. The run then retries, even if `fn` catches the error. */
     this.retried = false;
     /** @internal */
     this.ended = false;
-    /** @internal What `orElse` gave and nobody has been told the end of. @type {Set<Either<unknown>>} */
+    /** @internal Results of `orElse` that nobody has waited for. @type {Set<Either<unknown>>} */
     this.untold = new Set();
     /** @private @type {Map<string, number>} */
     this.gets = new Map();
@@ -89,15 +87,15 @@ export class Transaction {
     return this.snapshot.rev;
   }
 
-  /** @private Nothing is read or written behind the end of a run; what caught a `retry` and goes on is told it again. */
+  /** @private Refuses reads and writes after the end of a run, and throws `retry` again if it was caught. */
   goOn() {
     if (this.ended) refuse('ended', 'the transaction has ended; what is done now would be of no run of it');
     if (this.retried) throw new Retry(this);
   }
 
   /**
-   * The entry at a path, as this transaction sees it. One that it wrote itself has the revision 0, wherever it is, and is no
-   * condition.
+   * Returns the entry at `path`, as this run sees it. An entry that the run has written itself has revision 0; it can
+   * be read wherever it is, and is no condition. Fails with `outside-view` if the mirror does not see the path.
    * @param {string} path
    * @returns {import('./protocol/frames.js').Entry | undefined}
    */
@@ -107,7 +105,7 @@ export class Transaction {
     const own = this.steps.findLast(({ op, path: at }) => (op === 'drop' ? contains(at, path) : op !== 'append' && at === path));
     if (own) return own.op === 'put' ? { path, rev: 0, value: own['value'] } : undefined;
     const was = this.snapshot.get(path);
-    // What a tail has left out cannot be told from what is absent.
+    // With a `tail`, an entry that is left out looks like one that is absent.
     const cut = this.view.tail !== undefined && isKeyed(path);
     if (!sees(this.view, path) || (cut && !was)) this.outside(path);
     this.gets.set(path, was?.rev ?? 0);
@@ -115,16 +113,17 @@ export class Transaction {
   }
 
   /**
-   * The entries at and under a path that the mirror sees, as this transaction sees them, in path order. Those that it wrote itself
-   * have the revision 0; what it appended is not there, as it has no path yet. Its condition is that nothing changes at or under
-   * the path, seen or not.
+   * Returns the entries at and under `top` that the mirror sees, as this run sees them, in path order. Entries that the
+   * run has written itself have revision 0. What it has appended is left out, because it has no path before the commit.
+   * The condition of the read is that nothing changes at or under `top`, whether the mirror sees it or not. Fails with
+   * `outside-view` if `top` is outside the base and depth of the view.
    * @param {string} top
    * @returns {import('./protocol/frames.js').Entry[]}
    */
   under(top) {
     this.goOn();
     checkPath(top);
-    // Within base and depth, whatever patterns and tail leave out.
+    // Only base and depth count, whatever patterns and tail leave out.
     if (!sees({ ...this.view, match: [] }, top)) this.outside(top);
     if (!this.steps.some(({ op, path }) => op === 'drop' && contains(path, top))) this.unders.add(top);
     /** @type {Map<string, import('./protocol/frames.js').Entry>} */
@@ -136,7 +135,7 @@ export class Transaction {
       if (op === 'drop') for (const at of [...found.keys()]) if (contains(path, at)) found.delete(at);
     }
     const entries = [...found.values()];
-    // What it put itself stands behind the others, where it was not there before.
+    // New paths that the run has put are after the others, so sort.
     return this.steps.length > 0 ? entries.sort((a, b) => comparePaths(a.path, b.path)) : entries;
   }
 
@@ -151,28 +150,39 @@ export class Transaction {
     this.steps.push(request.step(frame));
   }
 
-  /** @param {string} path @param {unknown} value @param {request.AppendOptions} [options] */
+  /**
+   * Puts `value` at `path`, which may be outside the mirror's view.
+   * @param {string} path
+   * @param {unknown} value
+   * @param {request.AppendOptions} [options]
+   */
   put(path, value, options = {}) {
     this.write(request.put(path, value, known(options, request.WRITTEN)));
   }
 
-  /** @param {string} log @param {unknown} value @param {request.AppendOptions} [options] */
+  /**
+   * Appends `value` to a log.
+   * @param {string} log
+   * @param {unknown} value
+   * @param {request.AppendOptions} [options]
+   */
   append(log, value, options) {
     this.write(request.append(log, value, options));
   }
 
-  /** @param {string} path @param {request.NoOptions} [options] */
+  /** Deletes the entry at `path`. @param {string} path @param {request.NoOptions} [options] */
   delete(path, options = {}) {
     this.write(request.remove(path, known(options, NONE)));
   }
 
-  /** @param {string} path @param {request.NoOptions} [options] */
+  /** Deletes everything at and under `path`. @param {string} path @param {request.NoOptions} [options] */
   dropTree(path, options = {}) {
     this.write(request.dropTree(path, known(options, NONE)));
   }
 
   /**
-   * Ends the run, also when what this throws is caught: it runs again when something that it read has changed.
+   * Ends the run, even if what this throws is caught. `fn` runs again when something that it read has changed in the
+   * mirror.
    * @returns {never}
    */
   retry() {
@@ -182,9 +192,10 @@ export class Transaction {
   }
 
   /**
-   * Runs `first`; when that retries, its writes are forgotten, what it read is not, and `second` runs. Where `first` is
-   * asynchronous, this is to be awaited before anything else is: what is written while it waits counts as its own, and what is under
-   * way when the run ends comes to nothing, untold.
+   * Runs `first`. If `first` retries, its writes are forgotten but what it read is not, and `second` runs instead. If
+   * both retry, the transaction retries when something that either has read changes. If `first` is asynchronous, await
+   * this before you do anything else: what is written while `first` waits counts as its own. If a run ends while this
+   * is still under way, it has no effect, and its error is not reported.
    * @template A, B
    * @param {(tx: Transaction) => A} first
    * @param {(tx: Transaction) => B} second
@@ -202,7 +213,8 @@ export class Transaction {
       this.steps = this.steps.filter((step) => kept.has(step));
       return second(this);
     };
-    // Before `first` goes on behind an `await` of its own, the caller comes to his: what he did meanwhile is not of `first`.
+    // The caller goes on before `first` resumes after an `await` of its own. What the caller wrote meanwhile is not
+    // part of `first`.
     let begun = Infinity;
     let retried = false;
     queueMicrotask(() => {
@@ -241,7 +253,7 @@ export class Transaction {
   }
 
   /**
-   * @internal Whether something that was read is different now.
+   * @internal Whether something that was read has changed.
    * @param {import('./live.js').Mirror} mirror
    */
   changed(mirror) {
@@ -253,7 +265,7 @@ export class Transaction {
 }
 
 /**
- * Runs `fn` until what it read still holds when its writes are committed. See {@link Mirror#transact}.
+ * Runs `fn` again until what it read still holds when its writes are committed. See {@link Mirror#transact}.
  * @template T
  * @param {import('./live.js').Mirror} mirror
  * @param {(tx: Transaction) => T | Promise<T>} fn
@@ -265,13 +277,13 @@ export async function transact(mirror, fn) {
   for (let runs = 1; ; runs++) {
     await mirror.fresh();
     const snapshot = mirror.snapshot();
-    // Revisions of two histories are not compared: a broker that has begun another one meanwhile may have something else at
-    // the same ones.
+    // Revisions of two histories cannot be compared: a broker that has begun another history may have something else at
+    // the same revisions.
     /** @param {import('./live.js').Mirror} now */
     const other = (now) => now.cookie?.epoch !== snapshot.cookie?.epoch;
     /** @param {number} least */
     const past = async (least) => {
-      // Otherwise what the view does not see would show at the next heartbeat only.
+      // Without this, a change outside the view would move the mirror only at the next heartbeat.
       if (mirror.rev < least) mirror.client.wantSync();
       await mirror.until((now) => other(now) || now.rev >= least, true);
     };
@@ -283,13 +295,13 @@ export async function transact(mirror, fn) {
     try {
       result = await fn(tx);
     } catch (error) {
-      // What reaches this is one, also where an `orElse` beside it has had its answer since; one of a transaction around it is
-      // not, nor is what an `orElse` says that this did not wait for.
+      // A `retry` that reaches this point counts, even if an `orElse` beside it has finished since. A `retry` of an
+      // outer transaction does not count, nor does the outcome of an `orElse` that nobody waited for.
       tx.retried = (error instanceof Retry && error.tx === tx) || (tx.retried && tx.untold.size === 0);
       if (!tx.retried) failed = { error };
     } finally {
       tx.ended = true;
-      // What is under way still comes to nothing, and nobody is there to be told.
+      // What is still under way has no effect, and nobody is there to get its error.
       for (const either of tx.untold) either.catch(() => {});
     }
     if (tx.retried) {
@@ -298,7 +310,7 @@ export async function transact(mirror, fn) {
     }
     const commits = !failed && tx.steps.length > 0;
     if (!commits && mirror.lacks(snapshot, own)) {
-      // No broker judges it: it is to have seen what its client knows.
+      // The broker does not judge such a run. It must have seen what this client has written.
       await past(own.rev);
       continue;
     }

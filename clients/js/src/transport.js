@@ -1,20 +1,26 @@
-// A WebSocket with its codec: the host's own, or in Node that of `ws`.
+// A WebSocket with its codec: the host's own WebSocket, or in Node the one of `ws`.
 
 import { codeOfClose } from './codes.js';
 import { OnetreeError, refuse, wordsOf } from './errors.js';
 
-/** The host's own: nothing tells it from one that the application has put in its place before, which the README says. */
+/**
+ * The host's own WebSocket. One that the application has put in its place before the import cannot be told from it; see
+ * the README.
+ */
 const OWN = globalThis.WebSocket;
-/** In Node its own does not tell 401 from 404, nor either from nobody. Deno and Bun say that they are Node, too, and have no other. */
+/**
+ * Node's own WebSocket does not tell 401 from 404, nor either of them from a host that does not answer. Deno and Bun
+ * also say that they are Node, and have no other WebSocket.
+ */
 const prefersWs = typeof process === 'object' && !!process.versions?.node && !('Deno' in globalThis) && !('Bun' in globalThis);
 
-/** What helps where it is not found. */
+/** What to do if `ws` is not found. */
 const WS = "in Node it is that of 'ws', which is looked for from this package, not from the program: where npm has only linked "
   + "to its folder, install it again with install-links=true in .npmrc, or run 'npm ci' there; a bundler is to leave 'ws' out";
 
 /**
- * The address of a broker: `ws://host:port` or `wss://…`, with `/v1/sync` as the path when there is none. In a page what has no
- * scheme is where the page is from.
+ * Returns the address of a broker: `ws://host:port` or `wss://…`. If the URL has no path, the path is `/v1/sync`. In a
+ * page, a URL without a scheme is relative to the page.
  * @param {string | URL} url
  * @returns {string}
  */
@@ -23,7 +29,7 @@ export function targetOf(url) {
   try {
     target = whole(url) ?? fromPage(url);
   } catch {
-    // One that is not whole where there is no page.
+    // The URL is relative, and there is no page.
   }
   if (target?.protocol !== 'ws:' && target?.protocol !== 'wss:') {
     return refuse('url', `'${url}' is no address of a broker: that is ws://HOST:PORT, or wss://…`);
@@ -61,7 +67,7 @@ function retryOf(reason) {
 }
 
 /**
- * Why a connection was closed.
+ * Returns the error for a connection that was closed.
  * @param {number} close
  * @param {string} reason
  */
@@ -100,7 +106,7 @@ export class Link {
     try {
       this.open(new WebSocket(target, this.codec.subprotocol), target);
     } catch (cause) {
-      // A page of https must not say ws://, for one. Who made this Link must have it before he is told.
+      // For example, a page of https must not use ws://. The caller must have this Link before it gets the error.
       queueMicrotask(() => this.end(new OnetreeError('unreachable', `cannot reach ${target}: ${cause}`, { cause })));
     }
   }
@@ -122,7 +128,7 @@ export class Link {
         this.end(new OnetreeError(word, `${target} answers ${status}`, retryInMs));
       });
       this.open(/** @type {any} */ (socket), target, wordOf);
-      // As they are, without an event around each: a copy of each small message costs more than to read it.
+      // Messages as they are, without an event around each: to copy a small message costs more than to read it.
       socket.binaryType = 'nodebuffer';
       socket.onmessage = null;
       socket.on('message', (data, binary) => this.events?.message(/** @type {any} */ (binary ? data : String(data))));
@@ -166,7 +172,7 @@ export class Link {
     this.socket?.send(/** @type {any} */ (message));
   }
 
-  /** Bytes that were sent and have not left yet. */
+  /** How many bytes were sent and have not left yet. */
   get buffered() {
     return this.socket?.bufferedAmount ?? 0;
   }
@@ -178,7 +184,7 @@ export class Link {
     events?.closed(error);
   }
 
-  /** Closes it; nothing more is told about it. */
+  /** Closes the connection. No further event comes. */
   close() {
     this.events = undefined;
     clearTimeout(this.timer);
@@ -186,7 +192,7 @@ export class Link {
     if (!socket) return;
     this.socket = undefined;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    // What `ws` throws when it is closed before it is open, has nobody to go to.
+    // An error that `ws` emits because it is closed before it is open has no reader.
     socket.onerror = () => {};
     socket.close(1000);
     const { terminate } = /** @type {any} */ (socket);
@@ -200,17 +206,17 @@ export class Link {
 /** @param {import('./json.js').Codec} codec */
 const codec = ({ subprotocol }) => subprotocol;
 
-/** Why no WebSocket came of it. @param {string} code @param {string} target */
+/** Returns why there was no WebSocket. @param {string} code @param {string} target */
 function notOpen(code, target) {
   const page = globalThis.location?.origin;
-  // Browsers do not tell one from the other.
+  // Browsers do not tell the two apart.
   if (code === 'unreachable') return `cannot reach ${target}${page ? `, or it takes no pages of ${page}, which its log names then` : ''}`;
   return code === 'lost' ? `${target} closed it during the handshake` : `${target} is no broker`;
 }
 
 /**
- * What an error of `ws` says of who answers: what it finds wrong in an answer has no code, or one of the HTTP parser; of a connection
- * that there was it says how that ended; all others are about the way there.
+ * Returns the word for an error of `ws`. An error without a code, or with one of the HTTP parser, is about a wrong
+ * answer. An error of a connection that existed says how it ended. All others are about reaching the host.
  * @param {{code?: string, syscall?: string} | undefined} error
  */
 function wordOf(error) {

@@ -1,4 +1,4 @@
-// Digests: constant-size fingerprints of sets of entries: 1.6 of spec/PROTOCOL.md.
+// Digests: fingerprints of sets of entries, of constant size. See section 1.6 of spec/PROTOCOL.md.
 
 import { EntryHasher } from '../blake2s.js';
 import { fromHex } from './texts.js';
@@ -7,7 +7,7 @@ import { fromHex } from './texts.js';
 export class Digest {
   constructor() {
     this.count = 0;
-    /** The sum, in four words, the highest first. */
+    /** The sum, as four words, the highest first. */
     this.sum = new Uint32Array(4);
   }
 
@@ -53,7 +53,7 @@ export class Digest {
 }
 
 /**
- * The digest of entries, for tests and for who wants to compare copies.
+ * Computes the digest of entries, for tests and for comparing copies.
  * @param {string} key `digest_key` of `welcome`
  * @param {Iterable<{path: string, rev: number}>} entries
  */
@@ -67,7 +67,7 @@ export function digestOf(key, entries) {
 }
 
 /**
- * Whether a text is a digest: `count:sum`, count below 2^64.
+ * Whether a text is a digest: `count:sum`, with the count below 2^64.
  * @param {string} text
  */
 export function isDigest(text) {

@@ -1,10 +1,13 @@
-// The frames of both sides, as the tables that codecs read and write them by: 3 and 4 of spec/PROTOCOL.md.
+// The frames of both sides, as tables from which the codecs read and write them. See sections 3 and 4 of
+// spec/PROTOCOL.md.
 
 import { DEPTHS } from './views.js';
 
 /**
- * @typedef {{epoch: string, rev: number, view: string}} Cookie where a mirror stands
- * @typedef {{path: string, rev: number, value?: import('./values.js').Value}} Entry a topic that holds a value; none in a view without values
+ * @typedef {{epoch: string, rev: number, view: string}} Cookie the history, the revision and the view of a mirror's
+ *   copy
+ * @typedef {{path: string, rev: number, value?: import('./values.js').Value}} Entry what the tree has at one path;
+ *   without `value` if the view has no values
  * @typedef {{path: string, rev: number, act: 'put' | 'delete' | 'drop' | 'trim', value?: import('./values.js').Value | undefined,
  *   to?: string, gap?: boolean}} Change one change on the wire; `to` and `gap` are of a trim
  * @typedef {import('./kinds.js').Plain | {words: readonly string[]} | {record: readonly Field[]} | {list: Kind, most?: number}} Kind
@@ -14,9 +17,9 @@ import { DEPTHS } from './views.js';
  */
 
 /**
- * @param {string} name with `?` behind it when it may be absent
+ * @param {string} name with `?` after it if the field may be absent
  * @param {Kind} kind
- * @param {unknown} [byDefault] what is not written
+ * @param {unknown} [byDefault] the value that is not written
  * @returns {Field}
  */
 const f = (name, kind, byDefault) => ({ name: name.replace('?', ''), kind, must: !name.endsWith('?'), byDefault });
@@ -38,7 +41,7 @@ const SUB = [ID, f('sub', 'u32'), PATH, DEPTH, f('match?', { list: 'pattern', mo
   f('signals?', 'bool', false), f('every_ms?', 'u32', 0), f('copy?', 'bool', false)];
 const LIMITS = [f('frame_bytes', 'u32'), f('value_bytes', 'u32'), f('subscriptions', 'u32'), f('in_flight', 'u32')];
 
-/** What a transaction does, by the number in MessagePack. */
+/** The steps of a transaction, in the order of their numbers in MessagePack. */
 export const STEPS = [
   { op: 'put', fields: [PATH, VALUE, TTL, EPHEMERAL] }, { op: 'append', fields: [PATH, VALUE, TTL, EPHEMERAL] },
   { op: 'delete', fields: [PATH] }, { op: 'drop', fields: [PATH] }, { op: 'trim', fields: [PATH, f('to', 'logkey')] },
@@ -50,7 +53,7 @@ export const STEPS = [
  */
 const numbered = (tables) => tables.map(([op, fields], i) => ({ op, number: i + 1, fields }));
 
-/** Frames of a client. */
+/** The frames of a client. */
 export const CLIENT = numbered([
   ['hello', [ID, f('client?', 'name'), f('session?', 'name'), f('token?', 'text'), f('agent?', 'text'), f('seen?', 'u53'),
     f('subs?', { list: { record: SUB } }), f('since?', 'u53')]],
@@ -72,7 +75,7 @@ export const CLIENT = numbered([
   ['bye', [ID]],
 ]);
 
-/** Frames of a broker. */
+/** The frames of a broker. */
 export const SERVER = numbered([
   ['welcome', [ID, f('session', 'name'), f('resumed?', 'bool', false), f('epoch', 'epoch'), f('rev', 'u53'),
     f('heartbeat_ms', 'u32'), f('digest_key', 'epoch'), f('limits', { record: LIMITS })]],
@@ -94,7 +97,7 @@ export const SERVER = numbered([
 ]);
 
 /**
- * The parts of a change, put together and checked.
+ * Makes a put.
  * @param {string} path
  * @param {number} rev
  * @param {import('./values.js').Value | undefined} value

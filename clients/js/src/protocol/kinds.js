@@ -1,4 +1,5 @@
-// The kinds of fields that both codecs read alike: numbers, words, names, paths: 2 and 3 of spec/PROTOCOL.md. Codecs know the others.
+// Kinds of fields that both codecs check alike: numbers, words, names, paths. The codecs know the others. See sections
+// 2 and 3 of spec/PROTOCOL.md.
 
 import { CODES } from '../codes.js';
 import { refuse } from '../errors.js';
@@ -13,7 +14,8 @@ import { checkPattern } from './patterns.js';
  */
 
 /**
- * What a codec has read as a field of a plain kind; numbers are whole and not negative, or no numbers at all.
+ * Checks what a codec has read as a field of a plain kind. Numbers are whole and not negative, or something that is no
+ * number.
  * @param {Plain} kind
  * @param {unknown} value
  * @param {string} name

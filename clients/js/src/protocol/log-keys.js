@@ -1,4 +1,4 @@
-// Log keys, the names of the entries of a log: 1.3 of spec/PROTOCOL.md.
+// Log keys: the names of the entries of a log. See section 1.3 of spec/PROTOCOL.md.
 
 import { refuse } from '../errors.js';
 
@@ -11,7 +11,8 @@ export const isLogKey = (text) => LOG_KEY.test(text);
 export const isKeyed = (path) => path.split('/').some((name) => isLogKey(name));
 
 /**
- * The revision and the place that a log key says; `bad-field` when it is none.
+ * Reads the key of a log's entry: the revision of the commit, and the place in it. Fails with `bad-field` if `text` is
+ * no key.
  * @param {string} text
  */
 export function parseLogKey(text) {
@@ -20,7 +21,8 @@ export function parseLogKey(text) {
 }
 
 /**
- * @param {number} rev
- * @param {number} index
+ * Makes the key of a log's entry.
+ * @param {number} rev the revision of the commit
+ * @param {number} index the place in the commit
  */
 export const logKey = (rev, index) => rev.toString(16).padStart(14, '0') + index.toString(16).padStart(4, '0');

@@ -1,4 +1,5 @@
-// Paths: `/a/b/c`. They are plain texts; this says which are right, and their order: 1.1 of spec/PROTOCOL.md.
+// Paths, such as `/a/b/c`. They are plain strings; this module checks and compares them. See section 1.1 of
+// spec/PROTOCOL.md.
 
 import { refuse } from '../errors.js';
 import { byteKey, byteLength, wellFormed } from './texts.js';
@@ -7,7 +8,7 @@ import { byteKey, byteLength, wellFormed } from './texts.js';
 const SEGMENTS = /^(?:\/[^/\u0000-\u001f\u007f-\u009f]+)+$/;
 
 /**
- * Why a text is no path; `undefined` when it is one.
+ * Returns why a text is no path; `undefined` if it is one.
  * @param {string} path
  * @returns {string | undefined}
  */
@@ -16,7 +17,7 @@ export function pathFault(path) {
   if (!SEGMENTS.test(path)) {
     return "a path is '/', or segments with '/' before each and nothing behind the last, without control characters";
   }
-  // Three bytes to a unit at most: shorter ones need no counting.
+  // A UTF-16 unit has three bytes at most, so shorter texts need no counting.
   if (path.length > 85 || path.includes('/.')) {
     const segments = path.slice(1).split('/');
     if (segments.length > 32) return 'a path has at most 32 segments';
@@ -32,7 +33,7 @@ export function pathFault(path) {
 }
 
 /**
- * The path itself; `bad-path` when it is none.
+ * Returns the path itself; fails with `bad-path` if it is none.
  * @param {unknown} path
  * @returns {string}
  */
@@ -46,7 +47,7 @@ export function checkPath(path) {
 export const segmentsOf = (path) => (path === '/' ? [] : path.slice(1).split('/'));
 
 /**
- * What is below a top: nothing but that top begins with this.
+ * Returns what all paths below `top`, and no others, begin with.
  * @param {string} top
  */
 export const below = (top) => (top === '/' ? '/' : `${top}/`);
@@ -59,18 +60,18 @@ export const below = (top) => (top === '/' ? '/' : `${top}/`);
 export const contains = (top, path) => path === top || path.startsWith(below(top));
 
 /**
- * What is ordered as paths are when compared as JavaScript compares texts: `/` as NUL, which no path has, and by bytes. A plain
- * path costs one look and one replacement.
+ * Returns a text that JavaScript's comparison of strings orders as paths are ordered: `/` is NUL, which no path has,
+ * and the order is that of the bytes. A plain path costs one test and one replacement.
  * @param {string} path
  * @returns {string}
  */
 export const orderKey = (path) => byteKey(path === '/' ? '' : path.replace(/\//g, '\0'));
 
 /**
- * The order of paths: by their bytes, with `/` below every other.
+ * Compares paths as the broker orders them: by their bytes, with `/` below every other byte.
  * @param {string} a
  * @param {string} b
- * @returns {number} below, equal to, above 0
+ * @returns {number} below, equal to, or above 0
  */
 export function comparePaths(a, b) {
   const [x, y] = [orderKey(a), orderKey(b)];

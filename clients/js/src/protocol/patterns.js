@@ -1,4 +1,4 @@
-// Patterns: `*/log/**`, matched against what is below the base of a view: 1.2 of spec/PROTOCOL.md.
+// Patterns such as `*/log/**`. They match what is below the base of a view. See section 1.2 of spec/PROTOCOL.md.
 
 import { refuse } from '../errors.js';
 import { pathFault } from './paths.js';
@@ -16,8 +16,9 @@ export function checkPattern(pattern) {
 }
 
 /**
- * A pattern that somebody wrote. Also a `*` within a segment is refused: on the wire it is a character like others, but who writes
- * `user-*` means what begins so, of which it would match nothing.
+ * Checks a pattern of the application. Unlike {@link checkPattern}, refuses a `*` inside a segment. On the wire such a
+ * `*` is a character like any other, but an application that writes `user-*` means every name that begins with `user-`,
+ * and the pattern would match none of them.
  * @param {unknown} pattern
  */
 export function checkWritten(pattern) {

@@ -1,17 +1,17 @@
-// Texts, and bytes as texts: UTF-8, hex, base64.
+// Conversions between texts and bytes: UTF-8, hexadecimal, base64.
 
 import { refuse } from '../errors.js';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** The bytes of a text, in UTF-8. @param {string} text */
+/** Returns the UTF-8 bytes of a text. @param {string} text */
 export const bytesOf = (text) => encoder.encode(text);
 
 /** @param {string} text */
 export const byteLength = (text) => bytesOf(text).length;
 
-/** The text that bytes are; `undefined` when they are not UTF-8. @param {Uint8Array} bytes */
+/** Returns the text of UTF-8 bytes; `undefined` if they are not UTF-8. @param {Uint8Array} bytes */
 export function textOf(bytes) {
   try {
     return decoder.decode(bytes);
@@ -20,17 +20,17 @@ export function textOf(bytes) {
   }
 }
 
-/** As {@link textOf}; `bad-frame` when they are not UTF-8. @param {Uint8Array} bytes */
+/** As {@link textOf}, but fails with `bad-frame` if the bytes are not UTF-8. @param {Uint8Array} bytes */
 export const utf8 = (bytes) => textOf(bytes) ?? refuse('bad-frame', 'a text is not UTF-8');
 
-/** Whether no surrogate is alone in it. @param {string} text */
+/** Whether a text has no lone surrogate. @param {string} text */
 export function wellFormed(text) {
   return !/[\ud800-\udfff]/.test(text) || !/\p{Surrogate}/u.test(text);
 }
 
 /**
- * What is ordered as the bytes of texts are when compared as JavaScript compares texts: UTF-16 units moved so that those of
- * four-byte characters come last. A plain text costs one look.
+ * Returns a text that JavaScript's comparison of strings orders as the UTF-8 bytes of `text` are ordered: UTF-16 units
+ * are moved so that those of four-byte characters come last. A plain text costs one test.
  * @param {string} text
  * @returns {string}
  */

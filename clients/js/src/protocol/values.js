@@ -1,21 +1,21 @@
-// Values: bytes and a media type: 1.4 of spec/PROTOCOL.md.
+// Values: bytes with a media type. See section 1.4 of spec/PROTOCOL.md.
 
 import { OnetreeError, refuse, wordsOf } from '../errors.js';
 import { skipJson } from '../json-text.js';
 import { byteLength, bytesOf, textOf, toBase64, utf8, wellFormed } from './texts.js';
 
 export const JSON_TYPE = 'application/json';
-/** Says that a value needs no look: it was looked at, or a codec has read it. Nobody else has this. */
+/** Marks a value that needs no check, because it was checked or a codec has read it. Only this module has the symbol. */
 const SURE = Symbol('sure');
 
-/** Bytes and a media type. What is read of it is made when it is asked for first. It never changes. */
+/** Bytes with a media type. A value never changes. What you read of it is made at the first read. */
 export class Value {
   /**
-   * `bad-value` when it is not what its type says.
+   * Fails with `bad-value` if the content is not what the type says.
    * @param {string} type
-   * @param {string | Uint8Array | ArrayBufferView | ArrayBuffer} content its text, where it is UTF-8, or its bytes, which are not
-   *   copied
-   * @param {symbol} [sure] of the codecs, which have looked already
+   * @param {string | Uint8Array | ArrayBufferView | ArrayBuffer} content its text, if it is UTF-8, or its bytes, which
+   *   are not copied
+   * @param {symbol} [sure] given by codecs, which have checked the content
    */
   constructor(type, content, sure) {
     /** @readonly */
@@ -27,9 +27,10 @@ export class Value {
   }
 
   /**
-   * A value of type `application/json`: whatever has JSON. As `JSON.stringify` does it, what is undefined and functions are left
-   * out of objects and are null in lists, and -0 is 0. `bad-value` for what it would make something else of: NaN and Infinity, a
-   * Map, a Set, a Promise, bytes inside of something.
+   * A value of type `application/json`, of anything that has JSON. The JSON is what `JSON.stringify` makes: members
+   * that are undefined or functions are left out, such elements of lists are null, and -0 is 0. Fails with `bad-value`
+   * for what `JSON.stringify` would turn into something else: NaN and Infinity, a Map, a Set, a Promise, bytes inside
+   * of something.
    * @param {unknown} content
    */
   static json(content) {
@@ -39,7 +40,7 @@ export class Value {
   }
 
   /**
-   * As {@link Value.json}, of a JSON text that is there already and is kept as it is.
+   * A value of type `application/json`, of a JSON text, which is kept as it is.
    * @param {string} text
    */
   static jsonText(text) {
@@ -48,6 +49,7 @@ export class Value {
   }
 
   /**
+   * A value that is text.
    * @param {string} text
    * @param {string} [type] one of `text/…`
    */
@@ -58,7 +60,7 @@ export class Value {
   }
 
   /**
-   * A value of any type: `Value.of('image/png', bytes)`. The bytes are not copied, and not to be changed afterwards.
+   * A value of any type: `Value.of('image/png', bytes)`. The bytes are not copied, so do not change them afterwards.
    * @param {string} type
    * @param {Uint8Array | ArrayBufferView | ArrayBuffer} content
    */
@@ -69,8 +71,9 @@ export class Value {
   }
 
   /**
-   * What requests take: a value as it is; bytes (a `Uint8Array`, another view, an `ArrayBuffer`) as `application/octet-stream`,
-   * copied, as a request may wait; everything else as {@link Value.json}.
+   * Makes a value as requests do. A `Value` stays as it is. Bytes (a `Uint8Array`, another view, an `ArrayBuffer`)
+   * become `application/octet-stream`; they are copied, because a request may wait. Anything else becomes JSON, as in
+   * {@link Value.json}.
    * @param {unknown} content
    * @returns {Value}
    */
@@ -80,32 +83,32 @@ export class Value {
     return bytes === undefined ? Value.json(content) : new Value('application/octet-stream', new Uint8Array(bytes), SURE);
   }
 
-  /** Whether it is JSON. */
+  /** Whether the value is JSON. */
   get isJson() {
     return this.type === JSON_TYPE;
   }
 
-  /** Whether a JSON frame shows it as text: `text/…` and UTF-8. */
+  /** Whether a JSON frame shows the value as text: its type is `text/…`, and it is UTF-8. */
   get isText() {
     return this.type.startsWith('text/') && (typeof this.raw === 'string' || textOf(this.raw) !== undefined);
   }
 
-  /** Its text, also of JSON; `bad-value` when it is not UTF-8. */
+  /** The value as text; of JSON, its text. Fails with `bad-value` if the value is not UTF-8. */
   get text() {
     return typeof this.raw === 'string' ? this.raw : textOf(this.raw) ?? refuse('bad-value', 'the value is not UTF-8');
   }
 
   /**
-   * Its bytes, shared where it is no text: not to be changed. Nothing can freeze them, and a copy each time would cost as much as
-   * they are large: `value.bytes.slice()` is one.
+   * The value as bytes. Bytes of a value that is no text are shared, so do not change them. Nothing can freeze bytes,
+   * and a copy at each read would cost too much: `value.bytes.slice()` is a copy of your own.
    */
   get bytes() {
     return typeof this.raw === 'string' ? bytesOf(this.raw) : this.raw;
   }
 
   /**
-   * What its JSON says, made once and shared, so frozen: `structuredClone`, or `{...}`, is what can be changed. `bad-value` when it
-   * is not JSON. Numbers are doubles; `text` has all digits.
+   * The value of the JSON. It is parsed once, shared and frozen: `structuredClone`, or `{...}`, gives a copy that you
+   * can change. Fails with `bad-value` if the value is not JSON. Numbers are doubles; `text` has all digits.
    */
   get json() {
     if (!this.isJson) {
@@ -116,14 +119,14 @@ export class Value {
     return this.parsed.json;
   }
 
-  /** What its JSON says, or its text, or its bytes, by its type. */
+  /** Whichever of `json`, `text` and `bytes` fits the type. */
   get content() {
     return this.isJson ? this.json : this.isText ? this.text : this.bytes;
   }
 
   /**
-   * How it is told as JSON, in the words of the protocol: `{"json"}`, `{"type","text"}`, or `{"type","bytes"}` with base64. To store
-   * a value of this, it is given as it is.
+   * The value as JSON, in the words of the protocol: `{"json"}`, `{"type","text"}`, or `{"type","bytes"}` with base64.
+   * To write the value again, give the `Value` itself to a request.
    */
   toJSON() {
     const { type } = this;
@@ -131,7 +134,7 @@ export class Value {
     return this.isText ? { type, text: this.text } : { type, bytes: toBase64(this.bytes) };
   }
 
-  /** Its size in bytes. */
+  /** The size of the value in bytes. */
   get size() {
     return typeof this.raw === 'string' ? byteLength(this.raw) : this.raw.length;
   }
@@ -149,7 +152,7 @@ export class Value {
 }
 
 /**
- * A value as a codec found it: of JSON it has read the text, or the broker has.
+ * A value as a codec found it. If it is JSON, the codec or the broker has checked the text.
  * @param {string | undefined} type
  * @param {string | Uint8Array} raw
  */
@@ -171,7 +174,7 @@ export function checkType(type) {
 }
 
 /**
- * The bytes of what is bytes: of a buffer, or of a view of one.
+ * Returns the bytes of a buffer or of a view of one; `undefined` if `content` is neither.
  * @param {unknown} content
  * @returns {Uint8Array | undefined}
  */
@@ -182,7 +185,7 @@ function bytesIn(content) {
 }
 
 /**
- * What a value of this type is kept as.
+ * Checks the content of a value of this type, and returns it in the form in which it is kept.
  * @param {string} type
  * @param {unknown} content
  * @returns {string | Uint8Array}
@@ -196,7 +199,7 @@ function checkRaw(type, content) {
 }
 
 /**
- * A JSON text without the space around it.
+ * Checks a JSON text, and returns it without the white space around it.
  * @param {string | Uint8Array} raw
  */
 function jsonText(raw) {
@@ -210,8 +213,8 @@ function jsonText(raw) {
 }
 
 /**
- * Freezes all of what a JSON text says: a mirror shows it to many, and who could change it would make the mirror wrong. Without
- * recursion: it may be nested deeply.
+ * Freezes everything in a JSON value. A mirror shows it to many readers, and one that changed it would make the mirror
+ * wrong. Not recursive, because the value may be nested deeply.
  * @param {any} json
  */
 function frozen(json) {
@@ -226,14 +229,14 @@ function frozen(json) {
 /** @param {unknown} part @returns {part is object} */
 const isCompound = (part) => typeof part === 'object' && part !== null;
 
-/** What `JSON.stringify` makes of something that it has no JSON for, and of a few things more. */
+/** Signs that `JSON.stringify` met something that has no JSON. A few harmless things give these signs, too. */
 const LOST = ['null', '{}', '{"0":', '"type":"Buffer"'];
-/** Of these `{}` says all. */
+/** For objects of these classes, `{}` is the whole truth. */
 const WHOLE = /^\[object (?:Object|Array|Number|String|Boolean)\]$/;
 
 /**
  * Refuses what would be stored as less than it is.
- * @this {any} what it is in
+ * @this {any} the object that contains it
  * @param {string} key
  * @param {unknown} value what its `toJSON` made of it, if it has one
  */
@@ -253,7 +256,7 @@ function lossless(key, value) {
 function jsonOf(content) {
   try {
     const text = JSON.stringify(content);
-    // To look at each part costs twice the text itself or more, and few have what must be looked at.
+    // Checking each part costs at least twice as much as making the text, and few contents have anything to check.
     return text !== undefined && LOST.some((sign) => text.includes(sign)) ? JSON.stringify(content, lossless) : text;
   } catch (error) {
     throw error instanceof OnetreeError ? error : new OnetreeError('bad-value', `this has no JSON: ${error}`, { cause: error });

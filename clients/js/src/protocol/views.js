@@ -1,4 +1,4 @@
-// Views: what a subscription sees, and their fingerprints: 1.5 of spec/PROTOCOL.md.
+// Views: what a subscription sees, and their fingerprints. See section 1.5 of spec/PROTOCOL.md.
 
 import { blake2s } from '../blake2s.js';
 import { refuse } from '../errors.js';
@@ -15,7 +15,7 @@ import { byteKey, bytesOf, toHex } from './texts.js';
 export const DEPTHS = ['entry', 'children', 'tree'];
 
 /**
- * A view with everything said; a text is the tree at that path.
+ * Returns a view with all its members. A string is the whole tree at that path.
  * @param {string | ViewOptions} view
  * @returns {View}
  */
@@ -52,7 +52,7 @@ export function sees(view, path) {
 }
 
 /**
- * The fingerprint of a view, as the broker says it in `fresh`.
+ * Returns the fingerprint of a view, as the broker sends it in `fresh`.
  * @param {View} view
  */
 export function fingerprint(view) {

@@ -1,4 +1,4 @@
-// What waits for the broker's answer, by the number that the answer will have.
+// What waits for an answer of the broker, by the number that the answer will have.
 
 /**
  * @typedef {{to: 'request', ticket: number} | {to: 'sub' | 'resync', sub: number} | {to: 'unsub' | 'bye'}
@@ -6,7 +6,7 @@
  *   its subscription
  */
 
-/** All that has been asked on this connection and not been answered. */
+/** Everything that was sent on this connection and has no answer. */
 export class Asks {
   constructor() {
     /** @private */
@@ -19,37 +19,37 @@ export class Asks {
     return this.asked.size;
   }
 
-  /** The numbers of all that waits. */
+  /** The numbers of everything that waits. */
   get ids() {
     return [...this.asked.keys()];
   }
 
-  /** A number that nothing waits under. */
+  /** Returns a number that nothing waits under. */
   nextId() {
     do this.lastId = (this.lastId + 1) >>> 0; while (this.asked.has(this.lastId));
     return this.lastId;
   }
 
-  /** This is asked under a number of `nextId`. @param {number} id @param {Asked} asked */
+  /** Notes what was sent under a number of `nextId`. @param {number} id @param {Asked} asked */
   put(id, asked) {
     this.asked.set(id, asked);
   }
 
-  /** This is asked. @param {Asked} asked @returns {number} its number */
+  /** Notes what is sent, and returns a number for it. @param {Asked} asked @returns {number} its number */
   add(asked) {
     const id = this.nextId();
     this.put(id, asked);
     return id;
   }
 
-  /** It is answered. @param {number} id */
+  /** Removes and returns what was answered. @param {number} id */
   take(id) {
     const asked = this.asked.get(id);
     this.asked.delete(id);
     return asked;
   }
 
-  /** It is answered, if it is a `sync`. @param {number | undefined} id */
+  /** Removes and returns what was answered, if it is a `sync`. @param {number | undefined} id */
   takeSync(id) {
     const asked = id === undefined ? undefined : this.asked.get(id);
     if (id === undefined || asked?.to !== 'sync') return undefined;
@@ -57,13 +57,13 @@ export class Asks {
     return asked;
   }
 
-  /** Whether a `resync` of a mirror was not answered yet. @param {number} sub */
+  /** Whether a `resync` of a mirror has no answer yet. @param {number} sub */
   hasResync(sub) {
     for (const asked of this.asked.values()) if (asked.to === 'resync' && asked.sub === sub) return true;
     return false;
   }
 
-  /** Nothing will be answered any more. @returns {[number, number][]} who waited for a `sync` */
+  /** Forgets everything: no answer will come. @returns {[number, number][]} who waited for a `sync` */
   clear() {
     /** @type {[number, number][]} */
     const waiting = [];

@@ -1,4 +1,4 @@
-// What a session wants done.
+// What a session asks its driver to do.
 
 /**
  * @typedef {import('../errors.js').OnetreeError} OnetreeError
@@ -29,7 +29,7 @@ export class Effects {
     this.all.push(effect);
   }
 
-  /** All since the last time. */
+  /** Returns everything since the last call. */
   take() {
     const { all } = this;
     if (all.length > 0) this.all = [];

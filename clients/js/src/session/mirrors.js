@@ -1,11 +1,11 @@
-// The mirrors of a client: what they have to say, and what each frame does to them.
+// The mirrors of a client: what is sent for them, and what each frame does to them.
 
 import { OnetreeError } from '../errors.js';
 import { contains } from '../protocol/paths.js';
 import { sees } from '../protocol/views.js';
 import { AGAIN, Slot } from './subs.js';
 
-/** Subscriptions go into `hello` up to about this size, bytes, the others behind it. */
+/** About how many bytes of subscriptions go into `hello`; the others follow it. */
 const HELLO_BYTES = 256 << 10;
 
 /**
@@ -19,7 +19,7 @@ const HELLO_BYTES = 256 << 10;
 /** All mirrors, by subscription. */
 export class Mirrors {
   /**
-   * @param {number} timeout how long who asks for a verdict waits, ms
+   * @param {number} timeout how long a request for a verdict waits, ms
    * @param {import('./asked.js').Asks} asks
    * @param {import('./effects.js').Effects} effects
    */
@@ -29,27 +29,27 @@ export class Mirrors {
     this.effects = effects;
     /** @type {Map<number, Slot>} */
     this.slots = new Map();
-    /** @private Of the connection that is up. @type {Frame | undefined} */
+    /** @private The `welcome` of the connection that is up. @type {Frame | undefined} */
     this.welcome = undefined;
-    /** @private What is to be said. @type {{say: 'sub' | 'unsub' | 'resync', sub: number}[]} */
+    /** @private What is to be sent. @type {{say: 'sub' | 'unsub' | 'resync', sub: number}[]} */
     this.control = [];
     /**
-     * @private What has come of deltas that are not whole, of all mirrors and of one.
+     * @private The parts of deltas that are not complete yet. `undefined` is a delta for all mirrors.
      * @type {Map<number | undefined, import('../protocol/frames.js').Change[]>}
      */
     this.parts = new Map();
     /** @private The tickets that wait for the next `sync`, each with its subscription. @type {[number, number][]} */
     this.verifying = [];
-    /** @private Until when who asks for a verdict waits, by ticket, the first in front. @type {Map<number, number>} */
+    /** @private Until when each ticket waits for its verdict, the first in front. @type {Map<number, number>} */
     this.verdicts = new Map();
     /** @private */
     this.syncWanted = false;
   }
 
-  // What the application wants.
+  // Commands of the application.
 
   /**
-   * A history that is not the one of now, where a mirror over or under one of these paths still shows it.
+   * Returns a history other than the present one, if a mirror at, over or under one of these paths still shows it.
    * @param {string | undefined} now
    * @param {string[]} paths
    * @returns {string | undefined}
@@ -63,32 +63,37 @@ export class Mirrors {
     return undefined;
   }
 
-  /** One more, not started. @param {number} sub @param {MirrorState} state @param {import('./subs.js').SubOptions} options */
+  /**
+   * Adds a mirror, which is not started yet.
+   * @param {number} sub
+   * @param {MirrorState} state
+   * @param {import('./subs.js').SubOptions} options
+   */
   add(sub, state, options) {
     this.slots.set(sub, new Slot(state, options));
     if (this.welcome) state.handleKey(this.welcome['digest_key']);
   }
 
-  /** Has one refreshed, when there is a connection; otherwise `hello` will. @param {number} sub */
+  /** Has a mirror refreshed, if there is a connection. Otherwise the next `hello` does it. @param {number} sub */
   start(sub) {
     const slot = this.slots.get(sub);
-    // What `hello` has said already, with a cookie, is to be taken back behind it.
+    // `hello` has the subscription already, with a cookie: that needs a `resync` after it.
     if (!slot || !(this.welcome || slot.subscribed)) return;
     const say = slot.subscribed ? 'resync' : 'sub';
     if (!this.control.some((c) => c.say === say && c.sub === sub)) this.control.push({ say, sub });
   }
 
-  /** Ends one; there will be nothing more about it. @param {number} sub */
+  /** Ends a mirror; no further effect is about it. @param {number} sub */
   drop(sub) {
     const slot = this.slots.get(sub);
     if (!slot) return;
     this.slots.delete(sub);
     this.parts.delete(sub);
-    // Before `welcome`, too: `hello` has said it.
+    // Before `welcome`, too: `hello` has the subscription.
     if (slot.subscribed) this.control.push({ say: 'unsub', sub });
   }
 
-  /** Starts one again, from nothing, because the application wants it. @param {number} sub */
+  /** Starts a mirror again from nothing, because the application asked for it. @param {number} sub */
   resync(sub) {
     const slot = this.slots.get(sub);
     if (!slot) return;
@@ -98,12 +103,15 @@ export class Mirrors {
     this.tell(sub, undefined);
   }
 
-  /** Asks the broker to bring all to the present that can be. */
+  /** Asks the broker for a `sync`, which brings all fresh mirrors to the present. */
   wantSync() {
     if (this.welcome) this.syncWanted = true;
   }
 
-  /** Compares one with the tree; a verdict follows. @param {number} now @param {number} ticket @param {number} sub */
+  /**
+   * Compares a mirror with the broker's digest; a verdict follows. @param {number} now @param {number} ticket @param
+   * {number} sub
+   */
   verify(now, ticket, sub) {
     this.verdicts.set(ticket, now + this.timeout);
     if (this.welcome && this.slots.has(sub)) {
@@ -114,21 +122,21 @@ export class Mirrors {
     }
   }
 
-  /** One is over, and told why. @param {number} sub @param {OnetreeError | undefined} error */
+  /** Reports the end of a mirror, and removes it. @param {number} sub @param {OnetreeError | undefined} error */
   end(sub, error) {
     this.tell(sub, error ? { type: 'ended', error } : { type: 'ended' });
     this.slots.delete(sub);
     this.parts.delete(sub);
   }
 
-  /** All are over. @param {OnetreeError | undefined} error */
+  /** Ends all mirrors. @param {OnetreeError | undefined} error */
   endAll(error) {
     for (const sub of [...this.slots.keys()]) this.end(sub, error);
   }
 
   // What is sent.
 
-  /** As many subscriptions as go into `hello`; the others follow. @returns {Frame[]} */
+  /** Returns as many subscriptions as fit into `hello`. The others follow it. @returns {Frame[]} */
   greet() {
     this.control = [];
     const subs = [];
@@ -147,7 +155,7 @@ export class Mirrors {
     return subs;
   }
 
-  /** What is to be said next. @returns {Frame | undefined} */
+  /** Returns what is to be sent next. @returns {Frame | undefined} */
   next() {
     for (let next = this.control.shift(); next !== undefined; next = this.control.shift()) {
       const { say, sub } = next;
@@ -165,7 +173,7 @@ export class Mirrors {
     const waiting = this.verifying;
     const id = this.asks.add({ to: 'sync', waiting });
     this.verifying = [];
-    // Who only waits for a revision waits for nothing that takes long.
+    // Waiting for a revision alone (`at`) needs no digest of a large view.
     return { op: 'sync', id, all: waiting.length > 0 };
   }
 
@@ -176,7 +184,7 @@ export class Mirrors {
     this.welcome = welcome;
     for (const { state } of this.slots.values()) state.handleKey(welcome['digest_key']);
     this.tellAll({ type: 'online', resumed: welcome['resumed'] ?? false });
-    // Those that were made between `hello` and `welcome`.
+    // Mirrors that were made between `hello` and `welcome`.
     for (const [sub, slot] of this.slots) if (!slot.subscribed && slot.held === undefined) this.start(sub);
   }
 
@@ -195,7 +203,7 @@ export class Mirrors {
     }
   }
 
-  /** Tells those who have waited long enough, and starts what has. @param {number} now */
+  /** Reports timeouts, and starts mirrors that have waited long enough. @param {number} now */
   handleTimeout(now) {
     for (const [ticket, until] of this.verdicts) {
       if (until > now) break;
@@ -212,25 +220,25 @@ export class Mirrors {
     }
   }
 
-  /** When `handleTimeout` has something to do; Infinity: never. */
+  /** Returns when to call `handleTimeout` next; Infinity: never. */
   nextTimeout() {
     let [next = Infinity] = this.verdicts.values();
     for (const { held } of this.slots.values()) if (held !== undefined) next = Math.min(next, held);
     return next;
   }
 
-  // What comes.
+  // Frames of the broker.
 
   /** @param {number} now @param {Frame} refresh */
   handleRefresh(now, refresh) {
     const { sub, kind } = refresh;
     this.parts.delete(sub);
-    // What was asked before the mirror was to start from nothing is not what it waits for.
+    // This refresh answers a request from before the mirror had to start from nothing, so the mirror does not want it.
     if (kind === 'delta' && this.isRestarting(sub)) return;
     this.on(now, sub, (state) => state.handleRefresh(/** @type {any} */ (refresh)));
   }
 
-  /** @private Whether a `resync` was not answered yet. @param {number} sub */
+  /** @private Whether a `resync` of a mirror has no answer yet. @param {number} sub */
   isRestarting(sub) {
     return this.asks.hasResync(sub) || this.control.some((c) => c.say === 'resync' && c.sub === sub);
   }
@@ -240,7 +248,7 @@ export class Mirrors {
     this.on(now, sub, (state) => state.handleEntries(changes));
   }
 
-  /** One of mode `once` is over then. @param {number} now @param {Frame} fresh */
+  /** Takes `fresh`, which ends a mirror of mode `once`. @param {number} now @param {Frame} fresh */
   handleFresh(now, fresh) {
     const { sub } = fresh;
     this.on(now, sub, (state) => state.handleFresh(/** @type {any} */ (fresh), this.welcome?.['epoch']));
@@ -255,7 +263,7 @@ export class Mirrors {
     }
   }
 
-  /** Its parts wait until it is whole. @param {number} now @param {Frame} delta */
+  /** Takes `delta`. Its parts are collected until it is complete. @param {number} now @param {Frame} delta */
   handleDelta(now, delta) {
     const { rev, since, sub, part } = delta;
     let changes = delta['changes'] ?? [];
@@ -275,7 +283,10 @@ export class Mirrors {
     }
   }
 
-  /** The answer to one of ours, or of the broker's own accord. @param {number} now @param {Frame} sync */
+  /**
+   * Takes a `sync`: the answer to a request, or one that the broker sends by itself. @param {number} now @param {Frame}
+   * sync
+   */
   handleSync(now, { id, rev, digests }) {
     /** @type {Map<number, Verdict>} */
     const verdicts = new Map();
@@ -284,19 +295,28 @@ export class Mirrors {
     for (const [ticket, sub] of asked?.waiting ?? []) this.verdict(ticket, verdicts.get(sub) ?? { verdict: 'unknown' });
   }
 
-  /** There will be no `sync` for these. @param {[number, number][]} waiting */
+  /** No `sync` will come for these. @param {[number, number][]} waiting */
   handleUnverified(waiting) {
     for (const [ticket] of waiting) this.verdict(ticket, { verdict: 'unknown' });
   }
 
-  /** The broker has refused a `sub` or a `resync`. @param {number} now @param {'sub' | 'resync'} what @param {number} sub @param {Frame} error */
+  /**
+   * The broker has refused a `sub` or a `resync`.
+   * @param {number} now
+   * @param {'sub' | 'resync'} what
+   * @param {number} sub
+   * @param {Frame} error
+   */
   handleRefused(now, what, sub, error) {
     const slot = this.slots.get(sub);
     if (slot) slot.subscribed = what === 'sub' ? error['code'] === 'sub-in-use' : error['code'] !== 'no-such-sub';
     this.handleError(now, sub, error);
   }
 
-  /** The broker cannot serve a subscription, now or as it is. @param {number} now @param {number} sub @param {Frame} frame */
+  /**
+   * The broker cannot serve a subscription, either now or at all. @param {number} now @param {number} sub @param
+   * {Frame} frame
+   */
   handleError(now, sub, frame) {
     const slot = this.slots.get(sub);
     if (!slot) return;
@@ -315,7 +335,7 @@ export class Mirrors {
   }
 
   /**
-   * @private Gives a frame to a mirror, and does what comes of it.
+   * @private Gives a frame to a mirror and acts on the outcome.
    * @param {number} now
    * @param {number} sub
    * @param {(state: MirrorState) => Outcome} handle
@@ -353,7 +373,12 @@ export class Mirrors {
     return { verdict: 'unknown' };
   }
 
-  /** @private Starts one again because it is wrong, unless it goes in circles. @param {number} now @param {number} sub @param {Slot} slot */
+  /**
+   * @private Starts a mirror again because it is wrong. If it has started again too often, it waits first.
+   * @param {number} now
+   * @param {number} sub
+   * @param {Slot} slot
+   */
   restart(now, sub, slot) {
     this.parts.delete(sub);
     const retryInMs = slot.restart(now);
@@ -371,7 +396,7 @@ export class Mirrors {
     for (const sub of this.slots.keys()) this.tell(sub, event);
   }
 
-  /** @private @param {number} ticket of one who may wait no more @param {Verdict} verdict */
+  /** @private Gives a verdict, unless the ticket no longer waits. @param {number} ticket @param {Verdict} verdict */
   verdict(ticket, verdict) {
     if (this.verdicts.delete(ticket)) this.effects.push({ do: 'verdict', ticket, verdict });
   }

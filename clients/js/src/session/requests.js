@@ -1,29 +1,32 @@
-// Requests: what waits to be sent, what waits for its answer, and the numbers that make a retried write take effect once.
+// Requests: what waits to be sent, what waits for its answer, and the numbers with which a write that is sent again
+// takes effect once.
 //
-// A write gets its `seq` when it is sent for the first time, in the order in which the writes were asked for, and keeps it
-// over reconnects. The broker takes `last + 1` only. A write that was refused before it reached the tree uses no number up,
-// so those sent behind it come back as `seq-gap`, none of them executed: then nothing new is sent until all that is on its
-// way has been answered ("settling"), and those that came back are numbered anew, in their order.
+// A write gets its `seq` when it is sent for the first time, in the order in which the writes were requested. It keeps
+// the `seq` over reconnects. The broker takes `last + 1` only. A write that was refused before it reached the tree uses
+// up no number. So the writes sent after it come back as `seq-gap`, and none of them was executed. Then no new write is
+// sent until all writes that are on their way have been answered ("settling"). Those that came back get new numbers, in
+// their order.
 
 import { OnetreeError, closedError } from '../errors.js';
 import { Line } from '../line.js';
 import { isKeyed } from '../protocol/log-keys.js';
 import { byteLength } from '../protocol/texts.js';
 
-/** So often may one write be numbered anew while none is answered before it is given up. */
+/** How often one write may get a new number while no write is answered. Then it is given up. */
 const RENUMBERED = 3;
 const WRITES = new Set(['put', 'append', 'delete', 'drop', 'trim', 'txn']);
 
 /**
  * @typedef {import('../protocol/frames.js').Frame} Frame
  * @typedef {{frame: Frame, of: string | undefined, seq: number | undefined, sent: number, replied: boolean, inFlight: boolean, renumbered: number}}
- *   Request `of`: the history that it is about, if it is about one; `sent`: how often under this number; `replied`: its answer
- *   is out of the application's hands
+ * Request `of`: the history that it is about, if it is about one; `sent`: how often it was sent under this number;
+ * `replied`: whether the application has its answer already, or a timeout
  */
 
 /**
- * Where a write names a revision, in a condition or by the key of a log: another history may have something else there. That
- * an entry is absent is about any.
+ * Returns the paths at which a write names a revision, in a condition or by the key of a log. Another history may have
+ * something else at that revision. The condition that an entry is absent (revision 0) is not listed: it names no
+ * revision.
  * @param {Frame} frame
  * @returns {string[]} paths
  */
@@ -38,11 +41,11 @@ export function ofHistory({ op, path, if: only, do: steps = [] }) {
 /** @param {{do: string, path: string}} step */
 const names = ({ do: what, path }) => what === 'trim' || isKeyed(path);
 
-/** Whether it makes an entry that the session owns. @param {Frame} frame */
+/** Whether a request makes an ephemeral entry, which belongs to the session. @param {Frame} frame */
 const isEphemeral = ({ ephemeral, do: steps = [] }) => ephemeral || steps.some((/** @type {Frame} */ step) => step['ephemeral']);
 
 /**
- * The values of a request, each with its path.
+ * Returns the values of a request, each with its path.
  * @param {Frame} frame
  * @returns {{path: string, value: import('../protocol/values.js').Value}[]}
  */
@@ -52,7 +55,7 @@ function valuesOf(frame) {
 }
 
 /**
- * What a request counts in the queue, bytes: its values, and about as much as everything around a short path takes.
+ * Returns how many bytes a request counts in the queue: its values, and an estimate of everything else.
  * @param {Frame} frame
  */
 export function costOf(frame) {
@@ -73,28 +76,28 @@ export class Requests {
     this.effects = effects;
     /** @type {Map<number, Request>} */
     this.all = new Map();
-    /** What is to be sent, by ticket: the order in which it was asked for. @type {Line<number>} */
+    /** The tickets of the requests to be sent, in the order of the requests. @type {Line<number>} */
     this.queue = new Line();
     /** @type {Line<[number, number]>} */
     this.deadlines = new Line();
-    /** The broker's history, by its last `welcome`. @type {string | undefined} */
+    /** The broker's history, from its last `welcome`. @type {string | undefined} */
     this.history = undefined;
-    /** The highest revision of it at which the application was told that something is done. */
+    /** The highest revision in that history at which the application was told that a write is done. */
     this.lastDone = 0;
     this.nextSeq = 1;
     /** The highest `seq` that the broker is known to have used up. */
     this.floor = 0;
-    /** What was seen when number 1 was given. @type {number | undefined} */
+    /** The highest revision that was known when number 1 was given. @type {number | undefined} */
     this.began = undefined;
-    /** The present when the session of now began: what it owns is above this. */
+    /** The present revision when the current session began: what the session owns is above it. */
     this.session = 0;
-    /** Whether a write was answered since numbers were settled last. */
+    /** Whether a write was answered since numbers were last settled. */
     this.progress = false;
-    /** Those that came back while numbers are settled, by ticket. @type {number[]} */
+    /** The tickets of the writes that came back while numbers are being settled. @type {number[]} */
     this.back = [];
     this.settling = false;
     this.renaming = false;
-    /** How many have a number. */
+    /** How many requests have a number. */
     this.numbered = 0;
   }
 
@@ -102,17 +105,17 @@ export class Requests {
     return this.all.size === 0;
   }
 
-  /** Whether a write has had a number under the client name of now. */
+  /** Whether a write has had a number under the present client name. */
   get isNumbered() {
     return this.nextSeq > 1;
   }
 
   /**
-   * One more.
+   * Adds a request.
    * @param {number} now
    * @param {number} ticket
    * @param {Frame} frame
-   * @param {string | undefined} history that it is about, where that is not the one of now
+   * @param {string | undefined} history the history that it is about; undefined: the present one
    */
   add(now, ticket, frame, history) {
     const of = ofHistory(frame).length > 0 ? history ?? this.history : undefined;
@@ -123,8 +126,8 @@ export class Requests {
   }
 
   /**
-   * `welcome` shows whether the session of before goes on, or another has begun: then that one is over, and what it owned is
-   * gone. Of what was sent to another history nothing is told as done. Before {@link Requests#handleHistory}.
+   * Takes from `welcome` whether the session of before goes on. If another has begun, the former one is over, and its
+   * ephemeral entries are gone. To be called before {@link Requests#handleHistory}.
    * @param {boolean} resumed
    * @param {string} epoch
    * @param {number} rev
@@ -135,16 +138,17 @@ export class Requests {
   }
 
   /**
-   * `welcome` shows which history the broker has. What is about another one is not written into this one: something else may
-   * be at the same revision. Nor is what was sent to another one, which may be in this one already, when it was made of that.
+   * Takes from `welcome` which history the broker has. A write that is about another history is not sent in this one,
+   * because something else may be at the same revision. A write that was sent in another history is not sent again
+   * either: it may be in this history already, if this one was made from the other.
    * @param {string} epoch
-   * @returns {boolean} whether the session is to come back under another name
+   * @returns {boolean} whether the session must come back under another name
    */
   handleHistory(epoch) {
     if (this.history === epoch) return false;
     this.history = epoch;
     this.lastDone = 0;
-    // This history may know them, and their numbers are not to be given to others.
+    // This history may know the numbers, so they must not be given to other writes.
     if (this.numbered > 0) this.settling = this.renaming = true;
     for (const ticket of [...this.all.keys()].sort((a, b) => a - b)) this.refuseForeign(ticket);
     return this.settle();
@@ -154,7 +158,7 @@ export class Requests {
   refuseForeign(ticket) {
     const request = this.all.get(ticket);
     if (request === undefined) return;
-    // Nothing was sent to the history of now before this.
+    // Nothing was sent in the present history yet, so a number is of another one.
     const sent = request.seq !== undefined;
     const about = request.of !== undefined && this.history !== undefined && request.of !== this.history;
     if (!sent && !about) return;
@@ -164,7 +168,7 @@ export class Requests {
     this.finish(ticket, { error });
   }
 
-  /** What has been asked for, as long as it waits. @param {number} ticket */
+  /** Returns the frame of a request, as long as it waits. @param {number} ticket */
   frame(ticket) {
     return this.all.get(ticket)?.frame;
   }
@@ -182,8 +186,8 @@ export class Requests {
   }
 
   /**
-   * For `hello`, where writes are to be sent again of which none was answered: a revision before all of them. A broker that
-   * has forgotten us since could take the first for a new one.
+   * Returns `since` for `hello`: a revision before all writes that were sent, if no write under this name was answered.
+   * Otherwise a broker that has forgotten the name meanwhile could take the first of them for a new write.
    * @returns {number | undefined}
    */
   get since() {
@@ -191,9 +195,9 @@ export class Requests {
   }
 
   /**
-   * The next one to send, as `id`. What can never be sent is refused on the way.
+   * Returns the next request to send, with the number `id`. Refuses requests that can never be sent.
    * @param {number} id
-   * @param {number | undefined} seen the highest revision that is known of
+   * @param {number | undefined} seen the highest revision that is known
    * @param {import('./effects.js').Limits} limits
    */
   next(id, seen, limits) {
@@ -220,8 +224,8 @@ export class Requests {
   }
 
   /**
-   * @private Takes who is next. While settling, those that have a number go before a write that has none: it waits for their
-   * answers, and they are to be sent again when the connection was lost meanwhile.
+   * @private Takes the next ticket. While settling, a write without a number waits for the answers to those that have
+   *   one. These go first: if the connection was lost meanwhile, they must be sent again.
    * @returns {number | undefined}
    */
   take() {
@@ -254,7 +258,7 @@ export class Requests {
    * The answer to a request came.
    * @param {number} ticket
    * @param {Frame} frame
-   * @returns {boolean} whether the session is to come back under another name
+   * @returns {boolean} whether the session must come back under another name
    */
   answered(ticket, frame) {
     const request = this.all.get(ticket);
@@ -287,16 +291,17 @@ export class Requests {
    * @returns {boolean} whether it is to be sent again
    */
   refused(ticket, request, seq, code) {
-    // Deterministic refusals by the tree use the number up. For others that is seen at the next write.
+    // Refusals by the tree itself use the number up. For others that shows at the next write.
     if (code === 'conflict' || code === 'log-key' || code === 'tree-full') this.floor = Math.max(this.floor, seq);
     if (code !== 'seq-gap' && code !== 'outcome-unknown') {
       this.progress = true;
       return false;
     }
-    // What was sent once and is not remembered was never executed; a gap never is.
+    // `outcome-unknown` for a write that was sent only once means that it was not executed. `seq-gap` always means
+    // that.
     const harmless = code === 'seq-gap' || request.sent === 1;
     this.settling = true;
-    // It was the next in order and was not taken: the broker does not know our numbers.
+    // The write was the next in order and was not taken, so the broker does not know this client's numbers.
     const expected = seq === this.floor + 1;
     const forgotten = code === 'outcome-unknown' && this.floor > 0;
     this.renaming ||= expected || forgotten || !harmless;
@@ -304,12 +309,12 @@ export class Requests {
     request.renumbered += 1;
     this.number(request, undefined);
     request.sent = 0;
-    // With the others, once: to put each in its place would cost the whole queue.
+    // All that came back are put into the queue together: to do it one by one would cost the whole queue each time.
     this.back.push(ticket);
     return true;
   }
 
-  /** @private When all that was on its way has been answered, numbers go on behind the last one used up. */
+  /** @private Once everything that was on its way has been answered, numbers continue after the last one that was used up. */
   settle() {
     if (!this.settling || this.numbered > 0) return false;
     this.settling = false;
@@ -324,7 +329,7 @@ export class Requests {
     return true;
   }
 
-  /** The connection was lost: what has no answer is sent again, except signals. */
+  /** The connection was lost. What has no answer is sent again, except signals. */
   handleLost() {
     const again = [];
     for (const [ticket, request] of this.all) {
@@ -358,7 +363,7 @@ export class Requests {
       const what = `no answer within ${this.timeout} ms${sent ? fate : '; it was never sent'}`;
       const error = new OnetreeError('timeout', what, { sent, again });
       if (request.seq !== undefined) {
-        // Its number is taken: until the broker has answered, it is sent again.
+        // The number is taken, so the write is sent again until the broker has answered.
         request.replied = true;
         this.effects.push({ do: 'reply', ticket, error });
       } else {
@@ -387,10 +392,10 @@ export class Requests {
 
 const gone = () => new OnetreeError('outcome-unknown', 'it happened in a session that is over, and what was ephemeral went with it');
 
-/** Whether the broker may have it. @param {Request} request */
+/** Whether the broker may have the request. @param {Request} request */
 const wasSent = ({ seq, sent }) => seq !== undefined || sent > 0;
 
-/** Whether it does no harm to ask it again, though the broker may have it: a read, or a token. @param {Request} request */
+/** Whether it does no harm to request it again, even if the broker has it: it is a read or a token. @param {Request} request */
 const changesNothing = ({ frame: { op } }) => !WRITES.has(op) && op !== 'signal';
 
 /** @param {unknown} error */

@@ -1,5 +1,6 @@
-// The session's rules, pure: commands, frames and the time in; messages and effects out. It decides when to connect, what
-// to say, what an answer means and what to do when there is none. It has no socket and no clock.
+// The rules of a session, as pure code: commands, frames and the time go in; messages and effects come out. A session
+// decides when to connect, what to send, what an answer means, and what to do if there is none. It has no socket and no
+// clock.
 
 import { Backoff } from '../backoff.js';
 import { OnetreeError, closedError } from '../errors.js';
@@ -9,13 +10,13 @@ import { Effects } from './effects.js';
 import { Mirrors } from './mirrors.js';
 import { Requests, ofHistory } from './requests.js';
 
-/** What comes on top of the broker's heartbeat before a silent connection is taken for dead, ms. */
+/** How long after the broker's heartbeat a silent connection is taken for dead, ms. */
 const GRACE = 10_000;
-/** A connection that lasted this long was good: the next wait is short again, ms. */
+/** A connection that lasted this long was good: the next wait is short again. In ms. */
 const GOOD = 10_000;
-/** Within this long all come back to whom the host says that there is a network again, ms. */
+/** When the host says that the network is back, all clients come back within this time, ms. */
 const SPREAD = 1_000;
-/** How long an orderly end may take, ms: ours, and the broker's behind its `bye`. */
+/** How long an orderly end may take, ms, whether the broker or the client ends the connection. */
 const BYE = 5_000;
 
 /**
@@ -25,10 +26,13 @@ const BYE = 5_000;
  *   backoffMs: readonly [number, number], random?: () => number, newName?: () => string, tokenAgain?: boolean}} SessionOptions
  */
 
-/** 128 random bits in hex. */
+/** Returns 128 random bits in hexadecimal. */
 const randomName = () => toHex(crypto.getRandomValues(new Uint8Array(16)));
 
-/** A client's side of the protocol. Times are milliseconds since some moment, the same for all calls. */
+/**
+ * The client's side of the protocol, across its connections. Times are milliseconds since some moment, the same for all
+ * calls.
+ */
 export class Session {
   /** @param {SessionOptions} options */
   constructor(options) {
@@ -44,7 +48,7 @@ export class Session {
     this.seen = undefined;
     /** @type {'down' | 'opening' | 'greeting' | 'up' | 'over'} */
     this.link = 'opening';
-    /** The end of the wait when down, of patience when greeting. */
+    /** The end of the wait while down; the deadline of `welcome` while greeting. */
     this.until = 0;
     /** Whether the broker has said when to come back. */
     this.told = false;
@@ -57,18 +61,22 @@ export class Session {
     this.welcome = undefined;
     /** @type {number | undefined} */
     this.renamed = undefined;
-    /** Whether the numbers given under this name were of another history than the broker's. */
+    /** Whether some numbers under this client name were given in another history than the broker's present one. */
     this.foreign = false;
-    /** Whether a refused token was asked for anew since one was last good. */
+    /** Whether a new token was already asked for since a token was last good. */
     this.reauthed = false;
     /** @type {OnetreeError | undefined} why it ended by itself */
     this.why = undefined;
     /** @type {{bye: boolean, said: boolean, asked: number, until: number} | undefined} */
     this.closing = undefined;
-    /** The broker's `bye`, and until when it may close. @type {{error: OnetreeError, until: number} | undefined} */
+    /**
+     * The broker's `bye`, and when the broker must have closed the connection. @type {{error: OnetreeError, until:
+     * number} | undefined}
+     */
     this.goodbye = undefined;
     /**
-     * How many frames the broker could not read, until when all others are to be answered, and what it had against the last.
+     * How many frames the broker could not read, when the answers to all others must have come, and the message of the
+     * last refusal.
      * @type {{many: number, until: number, message: string} | undefined}
      */
     this.unread = undefined;
@@ -85,20 +93,22 @@ export class Session {
     return this.options.label ? `${this.options.label}-${name}` : name;
   }
 
-  /** Whether it has ended. */
+  /** Whether the client has ended. */
   get isOver() {
     return this.link === 'over';
   }
 
-  /** What is to be done since the last time. */
+  /** Returns what is to be done since the last call. */
   takeEffects() {
     return this.effects.take();
   }
 
-  // What the application wants.
+  // Commands of the application.
 
   /**
-   * What a write is about: the history of now, or that which a mirror still shows where it names a revision.
+   * Returns the history that a write is about. If the write names a revision and a mirror near its paths shows another
+   * history than the present one, this is the mirror's history: the application read the revision there. Otherwise it
+   * is the present history.
    * @param {Frame} frame
    * @returns {string | undefined}
    */
@@ -108,18 +118,18 @@ export class Session {
     return (named.length > 0 ? this.mirrors.otherHistory(now, named) : undefined) ?? now;
   }
 
-  /** The history of now, and the highest revision of it at which the application was told that something is done. */
+  /** The present history, and the highest revision in it at which the application was told that a write is done. */
   get lastDone() {
     return { epoch: this.requests.history, rev: this.requests.lastDone };
   }
 
   /**
-   * Asks something. Its `id` and `seq` are set here; there will be one reply.
+   * Requests something. The session sets the `id` and `seq` of the frame. There will be exactly one reply.
    * @param {number} now
-   * @param {number} ticket above all before
+   * @param {number} ticket above all earlier ones
    * @param {Frame} frame
-   * @param {string} [of] the history of the revisions that it names; that of now, where none is given. It is written into no
-   *   other one
+   * @param {string} [of] the history of the revisions that the frame names, by default the present one. The frame is
+   *   sent in no other history
    */
   request(now, ticket, frame, of) {
     if (this.isOver || this.closing) {
@@ -131,7 +141,7 @@ export class Session {
   }
 
   /**
-   * Starts a mirror as subscription `sub`, a number that no other has.
+   * Starts a mirror as subscription `sub`. No other subscription may have this number.
    * @param {number} sub
    * @param {import('../mirror.js').MirrorState} state
    * @param {import('./subs.js').SubOptions} options
@@ -142,29 +152,32 @@ export class Session {
     else this.mirrors.start(sub);
   }
 
-  /** Ends a mirror; there will be nothing more about it. @param {number} sub */
+  /** Ends a mirror; no further effect is about it. @param {number} sub */
   dropMirror(sub) {
     this.mirrors.drop(sub);
   }
 
-  /** Starts a mirror again, from nothing, because the application wants it. @param {number} sub */
+  /** Starts a mirror again from nothing, because the application asked for it. @param {number} sub */
   resync(sub) {
     this.mirrors.resync(sub);
   }
 
-  /** Asks the broker to bring all mirrors to the present that can be. */
+  /** Asks the broker for a `sync`, which brings all fresh mirrors to the present. */
   wantSync() {
     this.mirrors.wantSync();
   }
 
-  /** Compares a mirror with the tree; a verdict follows. @param {number} now @param {number} ticket @param {number} sub */
+  /**
+   * Compares a mirror with the broker's digest; a verdict follows. @param {number} now @param {number} ticket @param
+   * {number} sub
+   */
   verify(now, ticket, sub) {
     this.mirrors.verify(now, ticket, sub);
   }
 
   /**
-   * Ends the client: with `bye` the session ends at once, without it after its grace. What was asked before is done
-   * first, when there is a connection.
+   * Ends the client. With `bye` the session ends at once, without it after its grace. If there is a connection, earlier
+   * requests are done first.
    * @param {number} now
    * @param {boolean} bye
    */
@@ -177,13 +190,13 @@ export class Session {
     this.settleClose();
   }
 
-  // What the connection does.
+  // Reports about the connection.
 
   /**
    * The connection is open.
    * @param {number} now
-   * @param {string} [token] to be shown; absent: the one of before
-   * @param {number} [until] when `welcome` must be there
+   * @param {string} [token] the token to show; absent: the same as before
+   * @param {number} [until] when `welcome` must have come
    */
   handleOpen(now, token, until = now + this.options.connectTimeoutMs) {
     if (this.link !== 'opening') return;
@@ -223,19 +236,19 @@ export class Session {
     this.told = Boolean(error.retryInMs);
   }
 
-  /** The host says that there is a network again: what went wrong without one says nothing of now. @param {number} now */
+  /** The host says that the network is back. Failures without a network no longer count. @param {number} now */
   handleNetwork(now) {
     if (this.link !== 'down' || this.told) return;
     this.backoff.reset();
-    // Not all pages in one moment.
+    // Not all pages in the same moment.
     this.until = Math.min(this.until, now + SPREAD * this.backoff.random());
   }
 
-  /** @private The connection ends: when it was good, what went wrong before it counts no more. @param {number} now */
+  /** @private The connection ends. If it was good, earlier failures no longer count. @param {number} now */
   settleGood(now) {
     if (this.link !== 'up' || now - this.since < GOOD) return;
     this.backoff.reset();
-    // A token that is refused right behind `welcome` is no better than one that is refused before.
+    // A token that is refused right after `welcome` is no better than one that is refused before it.
     this.reauthed = false;
   }
 
@@ -246,7 +259,7 @@ export class Session {
     this.effects.push({ do: 'status', status: { status: 'offline', error, retryInMs } });
   }
 
-  /** The time of `nextTimeout` has come; calling it at other times does no harm. @param {number} now */
+  /** The time of `nextTimeout` has come. Calling this at other times does no harm. @param {number} now */
   handleTimeout(now) {
     this.requests.handleTimeout(now);
     this.mirrors.handleTimeout(now);
@@ -263,7 +276,7 @@ export class Session {
     this.settleClose();
   }
 
-  /** When `handleTimeout` has something to do; Infinity: never. */
+  /** Returns when to call `handleTimeout` next; Infinity: never. */
   nextTimeout() {
     const { requests, mirrors, closing, unread } = this;
     const next = Math.min(this.deadAt(), requests.nextTimeout(), mirrors.nextTimeout(), closing?.until ?? Infinity, unread?.until ?? Infinity);
@@ -277,7 +290,10 @@ export class Session {
     return this.goodbye?.until ?? this.heard + this.welcome?.['heartbeat_ms'] + GRACE;
   }
 
-  /** The next message to send, when there is one and the broker's limits allow it now. @returns {string | Uint8Array | undefined} */
+  /**
+   * Returns the next message to send, if there is one and the broker's limits allow it now.
+   * @returns {string | Uint8Array | undefined}
+   */
   pollTransmit() {
     const { codec } = this.options;
     if (this.link === 'greeting' && this.hello === undefined) return codec.encodeClient(this.greet());
@@ -296,7 +312,7 @@ export class Session {
     return bye && codec.encodeClient(bye);
   }
 
-  /** @private Who we are, with as many subscriptions as go into one frame; the others follow. */
+  /** @private Returns the `hello`, with as many subscriptions as fit into one frame. The others follow it. */
   greet() {
     const id = this.asks.nextId();
     this.hello = id;
@@ -304,19 +320,19 @@ export class Session {
     return { op: 'hello', id, client, session, token, agent, seen, subs: this.mirrors.greet(), since };
   }
 
-  /** @private `bye`, when everything else is done. @returns {Frame | undefined} */
+  /** @private Returns `bye` once everything else is done. @returns {Frame | undefined} */
   nextBye() {
     const { closing } = this;
     if (!closing?.bye || closing.said || !this.requests.isEmpty) return undefined;
     closing.said = true;
-    // It was the application's wish, or an answer, that it has waited for last.
+    // What came last: the application's call of `close`, or something from the broker. The time counts from then.
     closing.until = Math.min(closing.until, Math.max(this.heard, closing.asked) + BYE);
     return { op: 'bye', id: this.asks.add({ to: 'bye' }) };
   }
 
-  // What the broker says.
+  // Frames of the broker.
 
-  /** A frame came. @param {number} now @param {Frame} frame */
+  /** Takes a frame of the broker. @param {number} now @param {Frame} frame */
   handleFrame(now, frame) {
     this.heard = now;
     if (this.link === 'greeting') {
@@ -333,7 +349,7 @@ export class Session {
   /** @private @param {number} now @param {Frame} welcome */
   handleWelcome(now, welcome) {
     this.session = welcome['session'];
-    // Revisions of two histories are not compared.
+    // Revisions of two histories cannot be compared.
     this.seen = welcome['rev'];
     const { session, resumed = false, epoch, rev, heartbeat_ms: heartbeatMs, limits } = welcome;
     this.ever = true;
@@ -364,7 +380,8 @@ export class Session {
         if (frame['id'] !== undefined) this.handleReply(now, frame);
         else if (frame['sub'] !== undefined) this.mirrors.handleError(now, frame['sub'], frame);
         else if (frame['code'] === 'bad-frame' && this.asks.size > 0) {
-          // A frame of ours, it does not know which: nothing more is said until that is known.
+          // The broker could not read one of the client's frames and does not know which. Nothing more is sent until
+          // that is known.
           this.unread = { many: (this.unread?.many ?? 0) + 1, until: now + this.options.requestTimeoutMs, message: frame['message'] };
         }
         break;
@@ -380,7 +397,7 @@ export class Session {
         this.mirrors.handleSync(now, frame);
         break;
       case 'bye':
-        // What it had accepted before it still answers.
+        // The broker still answers what it had accepted before.
         this.goodbye ??= { error: OnetreeError.fromFrame(/** @type {any} */ (frame)), until: now + BYE };
         break;
       default: this.fail(now, new OnetreeError('protocol', `'${frame.op}' came twice`));
@@ -405,7 +422,10 @@ export class Session {
     }
   }
 
-  /** @private What is left when all others have been answered, is what the broker could not read. @param {number} now */
+  /**
+   * @private If all others have been answered, the requests that are left are those that the broker could not read.
+   * @param {number} now
+   */
   settleUnread(now) {
     if (!this.unread || this.asks.size > this.unread.many) return;
     const { message } = this.unread;
@@ -424,14 +444,14 @@ export class Session {
     this.handleClosed(now, error);
   }
 
-  /** @private Comes back under another name, at once if that was not so just now. @param {number} now */
+  /** @private Comes back under another client name: at once, unless the client did so shortly before. @param {number} now */
   rename(now) {
     this.settleGood(now);
     this.name = this.newName();
     const again = this.renamed !== undefined && now - this.renamed < GOOD;
     this.renamed = now;
     this.effects.push({ do: 'disconnect' });
-    // Not the code of a write: of those that it was about, each has an answer of its own, and those that wait are sent.
+    // `lost`, and not the code of a write: each write that this is about has its answer already, or is sent again.
     const why = this.foreign ? 'the broker has begun another history' : "the broker does not know this client's writes";
     this.foreign = false;
     this.goOffline(now, new OnetreeError('lost', `${why}, so this client comes back under another name`), again ? this.backoff.next() : 0);

@@ -1,12 +1,15 @@
-// A mirror's place on the connection, and how often it may start again.
+// The subscription of a mirror, and how often the mirror may start again.
 
-/** So many starts from nothing within WINDOW ms are a misfortune; one more is a circle. */
+/** How many starts from nothing within WINDOW ms happen without a wait. The next one waits. */
 const RESTARTS = 3;
 const WINDOW = 60_000;
-/** The wait of one that goes in circles: this, then twice that, up to HOLD_MOST, ms. */
+/**
+ * How long a mirror waits that starts again too often, ms: this long at first, then twice as long each time, up to
+ * HOLD_MOST.
+ */
 const HOLD = 10_000;
 const HOLD_MOST = 300_000;
-/** The wait before a subscription that was refused for now is tried again, ms. */
+/** How long to wait before a subscription that was refused for now is tried again, ms. */
 export const AGAIN = 1_000;
 
 /** @typedef {{once: boolean, signals: boolean, everyMs: number}} SubOptions */
@@ -20,9 +23,9 @@ export class Slot {
   constructor(state, options) {
     this.state = state;
     this.options = options;
-    /** Whether the broker has, or is about to get, the subscription. */
+    /** Whether the broker has the subscription, or is about to get it. */
     this.subscribed = false;
-    /** Until when it waits before it starts again. @type {number | undefined} */
+    /** Until when the mirror waits before it starts again. @type {number | undefined} */
     this.held = undefined;
     /** @private @type {number[]} */
     this.restarts = [];
@@ -31,7 +34,7 @@ export class Slot {
   }
 
   /**
-   * How it subscribes.
+   * Returns the `sub` frame.
    * @param {number} id
    * @param {number} sub
    * @returns {import('../protocol/frames.js').Frame}
@@ -43,7 +46,8 @@ export class Slot {
   }
 
   /**
-   * It has to start again from nothing: the wait before that, when it goes in circles, ms.
+   * The mirror must start again from nothing. Returns how long it waits first, in ms, if it has started again too
+   * often.
    * @param {number} now
    * @returns {number | undefined}
    */
