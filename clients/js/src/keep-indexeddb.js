@@ -24,8 +24,7 @@ const inUse = new Map();
  *
  * If the browser refuses (there is no room, say), the code is `state`. If what is kept is no mirror, the code is
  * `state-broken`; the next save replaces it, because all of it is in the tree. A database that is not of this client is
- * left as it is. In
- * each case the mirror goes on, and `mirror.keepError` says why it was not loaded or saved.
+ * left as it is. In each case the mirror goes on, and `mirror.keepError` says why it was not loaded or saved.
  * @param {string} name the name of the database; use it for one view only
  * @returns {import('./live.js').Keep}
  */
