@@ -283,7 +283,7 @@ impl<'a> Walk<'a> {
         if key > to {
             return true;
         }
-        // Up to the edge of the tail the view shows only what is not an entry of this log.
+        // Up to the edge of the tail, entries of this log are hidden and everything else is shown.
         let Ok(last) = log.child(&alloc::format!("{to}")) else { return true };
         let here = slot.path.clone();
         let rest = |path: &Path| {

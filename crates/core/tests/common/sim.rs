@@ -370,7 +370,7 @@ impl Sim {
 
     // --- clients
 
-    /// The client takes one frame, and every mirror is what it must be.
+    /// The client reads one frame, and every mirror is checked.
     pub(crate) fn read(&mut self, link: usize) {
         let Sim { links, history, settings, stats, trace, .. } = self;
         let Link { mirrors, line: Some(line), .. } = &mut links[link] else { return };
@@ -474,7 +474,7 @@ impl Sim {
                 *saved = mirrors.iter().map(|m| (m.sub, m.copy.clone())).collect();
             }
             6 if one_in_thousand(&mut self.rng, self.knobs.cuts) => {
-                // The client's machine dies: it comes back with what was on its disk.
+                // The client's machine dies, and comes back with its saved copies.
                 self.cut(link);
                 let Link { mirrors, saved, .. } = &mut self.links[link];
                 for mirror in mirrors {
@@ -497,7 +497,7 @@ impl Sim {
         }
     }
 
-    /// Something happens to a client's copy that no frame has asked for.
+    /// Damages a client's copy, which no frame has changed.
     pub(crate) fn damage(&mut self, link: usize, mirror: usize) {
         let mirror = &mut self.links[link].mirrors[mirror];
         if mirror.view.tail.is_some() || !mirror.is_fresh() || mirror.copy.entries.is_empty() {
@@ -507,7 +507,7 @@ impl Sim {
         let entries = &mut mirror.copy.entries;
         let at = entries.keys().nth(self.rng.below(entries.len())).unwrap().clone();
         let (rev_there, value) = entries.remove(&at).unwrap();
-        // What was damaged before may be at zero already: then it is gone.
+        // An entry that was damaged before may be at revision 0 already: then it is removed.
         if self.rng.chance(50)
             && let Some(older) = rev_there.get().checked_sub(1)
         {
@@ -515,7 +515,7 @@ impl Sim {
         }
     }
 
-    /// The client of `link` gets what there is for it, and reads it.
+    /// Sends everything that there is for the client of `link`, and lets the client read it.
     pub(crate) fn deliver(&mut self, link: usize) {
         self.fan_all();
         while self.links[link].line.as_ref().is_some_and(|line| !line.is_idle()) {
@@ -524,7 +524,7 @@ impl Sim {
         }
     }
 
-    /// A client that subscribes to `view` and has the whole of it.
+    /// Lets a client subscribe to `view` and read all of it.
     pub(crate) fn watch(&mut self, link: usize, view: View) -> &Mirror {
         let mirror = self.mirror(view, 0);
         self.subscribe(link, mirror);
@@ -532,7 +532,7 @@ impl Sim {
         self.links[link].mirrors.last().unwrap()
     }
 
-    /// Everyone is there, reads what there is, and every mirror is at the present.
+    /// Connects all clients and lets them read until every mirror is at the present.
     pub(crate) fn converge(&mut self) {
         self.fan_all();
         let mut beats = 0;
@@ -549,7 +549,7 @@ impl Sim {
             if moved {
                 continue;
             }
-            // A large view is counted every so many heartbeats.
+            // A large view is counted only once enough heartbeats have saved up for it.
             let copies = self.links.iter().flat_map(|link| &link.mirrors);
             let mut damaged =
                 copies.filter(|mirror| mirror.view.tail.is_none() && mirror.copy.damaged);
