@@ -1,7 +1,8 @@
-"""A client of Onetree, a broker that keeps one true tree of topics.
+"""The Python client of Onetree: live copies (mirrors) of parts of the broker's tree, and writes
+that take effect once.
 
-`connect` gives a `Client`; its `mirror` a live copy of a part of the tree. `onetree.sync` is the
-same for scripts, without `async`. The README has twenty lines of it.
+`connect` gives a `Client`, whose `mirror` gives a live copy of a part of the tree. `onetree.sync`
+has the same words for scripts, without `async`. The README has an example of twenty lines.
 """
 
 from .changes import Changes

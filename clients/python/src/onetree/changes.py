@@ -1,4 +1,4 @@
-"""What happens to a mirror, in order, for an application that reads it at its own pace."""
+"""The events of a mirror, in order, for an application that reads them at its own pace."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from .protocol.wrong import Wrong
 from .snapshot import Snapshot
 
 EVENTS: Final = 256
-"""So many events wait for the application, then they are folded: enough for a burst."""
+"""How many events wait for the application before further ones are folded. This is enough for a
+burst.
+"""
 CHANGES: Final = 16 * 1024
-"""As `EVENTS`, for the changes in them."""
+"""As `EVENTS`, but for the number of changes in the waiting events."""
 
 _Item = tuple[Event, Snapshot]
 
 
 class Changes:
-    """The events of one mirror, from `Mirror.changes`: `async for event in mirror.changes()`.
+    """The events of one mirror, from `Mirror.changes`. Use `async for event in mirror.changes()`.
 
-    Nothing is lost and nothing grows without bound when they are read slowly: what has not been
-    read is folded into one `Delta` or `Fresh`, which costs no more than what differs. Only signals
-    are dropped then, and heartbeats. That the session was lost is told by an `Online` that is not
-    `resumed`, whatever came behind it. The connection, and other mirrors, never wait for a slow
+    If you read them slowly, they are folded, not dropped: events that wait beyond a limit are
+    folded into one `Delta` or `Fresh`, whose size is that of what differs. Only signals and
+    heartbeats are dropped. The loss of a session is always reported, by an `Online` that is not
+    `resumed`, whatever came after it. The connection and other mirrors never wait for a slow
     reader.
     """
 
@@ -41,15 +43,16 @@ class Changes:
         waiting: set[Changes] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """For one who knows `initial`, of a mirror that `past` has brought to `last`. `waiting` has
-        it while it is waited for: nothing else may hold a task that waits here. `loop`: where more
-        is pushed."""
+        """For a reader who knows `initial`, of a mirror that the events in `past` have brought to
+        `last`. `waiting` contains this object while its reader waits, because nothing else may keep
+        a waiting task alive. `loop` is the loop in which events are added."""
         self._held = set() if waiting is None else waiting
         self._queue: deque[_Item | tuple[_Behind, Snapshot]] = deque()
         self._weight = 0
         self._behind: _Behind | None = None
         if past:
-            # As what is folded, but worked out when it is read; what comes behind it comes whole.
+            # The past is folded, but folded out only when it is read. What comes after it is not
+            # folded with it.
             start = _Behind(initial)
             for event in past:
                 start.fold(event, lambda: last)
@@ -57,7 +60,7 @@ class Changes:
         self._last = last
         self._position = initial
         self.progress = [initial]
-        """One element: the mirror as of the last event behind which another one was asked for."""
+        """One element: the mirror as of the last event that the application has dealt with."""
         self._over = False
         self._waiting: asyncio.Future[None] | None = None
         self._loop = loop
@@ -66,8 +69,9 @@ class Changes:
         return self
 
     async def __anext__(self) -> Event:
-        """The next event; the iteration ends behind `Ended`. Nothing is lost when this is
-        cancelled. For one reader at a time (`Wrong`): what it asks for says how far it has got."""
+        """Waits for the next event and returns it. The iteration ends after `Ended`. Nothing is
+        lost if this is cancelled. For one reader at a time (`Wrong`): asking for the next event
+        means that the reader has dealt with the ones before."""
         while True:
             event = self.next_now()
             if event is not None:
@@ -85,7 +89,7 @@ class Changes:
                 self._held.discard(self)
 
     def next_now(self) -> Event | None:
-        """The next event, when there is one now."""
+        """Returns the next event, if there is one now."""
         self._check()
         self.progress[0] = self._position
         if not self._queue and self._behind is not None:
@@ -104,11 +108,12 @@ class Changes:
         return event  # type: ignore[no-any-return]
 
     def snapshot(self) -> Snapshot:
-        """The mirror as of the last event that was taken, with its cookie: what is to be saved once
-        that event has been dealt with. `Mirror.snapshot` may be ahead of it."""
+        """Returns the mirror as of the last event that was taken, with its cookie. This is what to
+        save once you have dealt with that event. `Mirror.snapshot` may be ahead of it."""
         self._check()
         if not self._queue and self._behind is None:
-            # A revision at which nothing changed makes no event, but the cookie follows it.
+            # If nothing changed at a revision, there is no event, but the cookie follows the
+            # revision.
             self._position = self._last
         return self._position
 
@@ -117,17 +122,17 @@ class Changes:
             unchanged(self._loop)
 
     def shown(self) -> Snapshot:
-        """What the application has dealt with: up to the last event behind which it has asked for
-        another one. For who keeps the mirror."""
+        """For the keeper of the mirror: returns what the application has dealt with. An event
+        counts as dealt with when the application has asked for the next one."""
         return self.progress[0] if self._waiting is None else self.snapshot()
 
     def push(self, event: Event | None, snapshot: Snapshot) -> None:
-        """Something happened; `None`: only the revision moved. For the mirror."""
+        """For the mirror: adds an event, or `None` if only the revision has moved."""
         before, self._last = self._last, snapshot
         if event is None:
             if self._behind is None and self._queue:
                 last, _ = self._queue[-1]
-                # What nobody has worked out yet may include it.
+                # What is still folded may include the new revision.
                 self._queue[-1] = cast(_Item, (last, snapshot))
             return
         full = len(self._queue) >= EVENTS or self._weight >= CHANGES
@@ -143,13 +148,13 @@ class Changes:
 
 
 def _weight(event: Any) -> int:
-    # Most are deltas.
+    # Most events are deltas.
     return len(event.changes) if type(event) is e.Delta or type(event) is e.Fresh else 0
 
 
 class _Behind:
-    """What comes behind the queue, folded. Starts when the queue is full; ends when the application
-    has read that."""
+    """Folded events. Folding begins when the queue is full, and ends when the application has read
+    the queue."""
 
     def __init__(self, start: Snapshot) -> None:
         self.start = start
@@ -161,7 +166,7 @@ class _Behind:
         self.ended: Event | None = None
 
     def fold(self, event: Event, now: Callable[[], Snapshot]) -> None:
-        """`now`: the mirror behind it."""
+        """Folds an event in. `now` gives the mirror after it."""
         self.gaps.fold(event, now)
         if isinstance(event, e.Fresh):
             self.fresh = True
@@ -172,7 +177,7 @@ class _Behind:
             if self.online is not None and self.online.resumed:
                 self.online = None
         elif isinstance(event, e.Online):
-            # What went with a session does not come back with the next connection.
+            # What is gone with a session does not come back when the next connection is resumed.
             lost = self.online is not None and not self.online.resumed
             self.online = replace(event, resumed=False) if lost else event
             self.offline = None
@@ -180,7 +185,7 @@ class _Behind:
             self.ended = event
 
     def unfold(self, now: Snapshot) -> list[_Item]:
-        """The events that it comes to, each with the mirror as of it."""
+        """Returns the events that the folded ones amount to, each with the mirror as of it."""
         before = [event for event in (self.trouble, self.online) if event is not None]
         events: list[Event] = []
         changes, gaps = now.since(self.start), sorted(self.gaps.logs)
@@ -188,6 +193,7 @@ class _Behind:
             events.append(e.Fresh(now.rev, changes, gaps))
         elif changes or gaps:
             events.append(e.Delta(self.start.rev, now.rev, changes, gaps))
-        # Last is how it stands: who shows that it is live would go on doing so.
+        # `Offline` comes last: otherwise an application that shows whether the mirror is live would
+        # show that it is.
         events += [event for event in (self.offline, self.ended) if event is not None]
         return [(event, self.start) for event in before] + [(event, now) for event in events]

@@ -1,4 +1,6 @@
-"""The application's side of a connection: drives a session with a socket and a clock."""
+"""The client: it drives a session with a socket and a clock, and is the application's handle to the
+connection.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +48,13 @@ class _Waiting:
         self.future = future
         self.cost = cost
         self.answer = answer
-        """What its answer is to be."""
+        """The class of the expected answer."""
 
 
 class Client:
-    """A client of one broker, from `connect` or `start`, for any number of tasks of the event loop
-    that it was made in: what is called from elsewhere is refused (`Wrong`). It ends with `close` or
-    `leave`, or at the end of an `async with` block, as `close` does."""
+    """A client of one broker, from `connect` or `start`. Any number of tasks of the event loop in
+    which it was made can use it; a call from elsewhere is refused (`Wrong`). It ends with `close`
+    or `leave`. The end of an `async with` block closes it."""
 
     def __init__(self, url: str, options: Options) -> None:
         self._url = parse_url(url)
@@ -88,31 +90,33 @@ class Client:
     ) -> None:
         await self.close()
 
-    # How it stands.
+    # The state of the connection.
 
     @property
     def status(self) -> Status:
-        """How the client stands: `Connecting`, `Online`, `Offline` or `Ended`."""
+        """The state of the connection: `Connecting`, `Online`, `Offline` or `Ended`."""
         return self._status
 
     async def statuses(self) -> AsyncIterator[Status]:
-        """How the client stands, now and whenever that changes; ends behind `Ended`. Who is slow
-        gets the latest."""
+        """Yields the states of the connection: the one of now, then each change. Ends after
+        `Ended`. A slow reader gets the latest state; states that came and went meanwhile are left
+        out."""
         last: Status | None = None
         while not isinstance(last, Ended):
             last = await self.status_past(last)
             yield last
 
     async def status_past(self, last: Status | None) -> Status:
-        """For `statuses`: how it stands, once that is not `last`."""
+        """For `statuses`: waits until the state is not `last`, and returns it."""
         within(self._loop)
         while self._status is last:
             await self._status_change()
         return self._status
 
     async def until(self, *names: str) -> Status:
-        """Waits for a status by its name: `connecting`, `online`, `offline` or `ended`. `Closed`
-        when it has ended instead."""
+        """Waits until the state of the connection has one of these names: `connecting`, `online`,
+        `offline` or `ended`. Raises `Closed` if the client has ended without reaching such a state.
+        """
         within(self._loop)
         for name in names:
             given("until", word("connecting", "online", "offline", "ended"), name)
@@ -136,23 +140,28 @@ class Client:
         ttl: float | None = None,
         ephemeral: bool = False,
     ) -> Done:
-        """Puts `value` at `path`: a `Value`, or what `Value.make` takes (`str` becomes text, bytes
-        stay bytes, anything else JSON). `if_rev`: only when the entry is at this revision, 0: only
-        when there is none. `ttl`: it lives so many seconds.
+        """Puts `value` at `path`. The value is a `Value`, or anything that `Value.make` takes:
+        `str` becomes text, bytes stay bytes, and anything else becomes JSON.
 
-        `ephemeral`: it dies with the session: when the client closes, or has been without a
-        connection for longer than the broker's grace, 30 s where its `session_grace_ms` says
-        nothing else. It is not put again when a session was lost: that is the application's to do,
-        at an `Online` that is not `resumed`. Where it happened, but in a session that was over
-        before the client heard of it, the answer is `outcome-unknown`: it is not there any more.
-        With `if_rev=0` it is a lock, or says who leads; `rev` of `Done` is its fencing token: who
-        has it later has a higher one. Who is offline must have stepped down when the grace is over,
-        of which nobody tells him, and which is counted from when the broker lost the connection:
-        the client may notice that as much later as `heartbeat` of `Online` and 10 s.
+        `if_rev`: puts only if the entry is at this revision; 0 means only if there is no entry.
+        `ttl`: how long the entry lives, in seconds. Then the broker deletes it.
 
-        A write that was sent and whose answer was lost is sent again until it has one, and takes
-        effect once; cancelling this does not take it back. Raises `Refused`, `Timeout`, `Closed`,
-        and `Wrong` for arguments that cannot be."""
+        `ephemeral` binds the entry to the session. The broker deletes the entry when the session is
+        over: when the client closes, or when there was no connection for longer than the broker's
+        grace (30 s, unless its `session_grace_ms` says something else). The client does not put the
+        entry again when a session was lost. The application may do that, at an `Online` that is not
+        `resumed`. If the put happened, but its session was over before the answer came, the put
+        fails with `outcome-unknown`: the entry is gone.
+
+        With `if_rev=0` such an entry is a lock, or elects a leader. `rev` of the `Done` is the
+        fencing token: each later holder has a higher one. A holder that is offline must step down
+        before the grace is over, and nobody tells the holder when that is. The grace begins when
+        the broker loses the connection. The client may notice the loss later, by as much as
+        `heartbeat` of `Online` plus 10 s.
+
+        If the answer to a write is lost, the client sends the write again until it is answered. The
+        write takes effect once. To cancel the call does not take the write back. Raises `Refused`,
+        `Timeout`, `Closed`, and `Wrong` for wrong arguments."""
         return await self.write(
             request.put(path, value, if_rev=if_rev, ttl=ttl, ephemeral=ephemeral)
         )
@@ -160,51 +169,55 @@ class Client:
     async def append(
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> Done:
-        """Appends `value` to the log at `path`; `paths` of the answer has the path that the broker
-        assigned. Otherwise as `put`."""
+        """Appends `value` to the log at `path`. `paths` of the answer has the path that the broker
+        assigned. For the rest see `put`."""
         return await self.write(request.append(path, value, ttl=ttl, ephemeral=ephemeral))
 
     async def delete(self, path: str, *, if_rev: int | None = None) -> Done:
-        """Deletes the entry at `path`; of nothing is no error."""
+        """Deletes the entry at `path`. It is no error if there is none."""
         return await self.write(request.delete(path, if_rev=if_rev))
 
     async def drop_tree(self, path: str, *, if_rev: int | None = None) -> Done:
-        """Drops everything at and under `path`; `if_rev`: only when nothing there has changed after
+        """Deletes everything at and under `path`. `if_rev`: only if nothing there has changed after
         this revision."""
         return await self.write(request.drop_tree(path, if_rev=if_rev))
 
     async def trim(self, path: str, to: str) -> Done:
-        """Trims the log at `path` up to and including the key `to`."""
+        """Deletes the entries of the log at `path` up to and including the key `to`."""
         return await self.write(request.trim(path, to))
 
     async def txn(self, txn: request.Txn) -> Done:
-        """Commits a transaction; `Refused` with `conflict` when a condition does not hold."""
+        """Commits several writes as one, all or nothing. Raises `Refused` with `conflict` if a
+        condition does not hold.
+        """
         given("txn", request.transaction, txn)
         return await self.write(txn)
 
     async def write(self, write: Write | request.Txn) -> Done:
-        """Any write, from the functions of `onetree.request`; waits for the answer."""
+        """Writes, and waits for the answer. The functions of `onetree.request` make the write."""
         return await (await self.enqueue(write))
 
     async def enqueue(self, write: Write | request.Txn) -> asyncio.Future[Done]:
-        """Waits for room in the queue, puts the write there, and returns without its answer: so one
-        task can have thousands on their way, in their order."""
+        """Puts a write into the queue and returns a future of its answer, so that one task can have
+        thousands of writes on their way, in their order. Waits for room in the queue."""
         within(self._loop)
         frame = given("write", request.written, write)
         return await self._enqueue(frame, self._session.history_of(frame))
 
     @property
     def last_done(self) -> tuple[str | None, int]:
-        """For `transact`: the history of now, and the highest revision of it at which the
-        application was told that something is done."""
+        """For `transact`: the present history, and the highest revision in it at which the
+        application was told that a write is done."""
         return self._session.last_done
 
     async def txn_of(self, txn: request.Txn, history: str | None) -> Done:
-        """For `transact`: commits what is about this history, and no other."""
+        """For `transact`: commits a transaction that is about this history. It is sent in no other."""
         return cast(Done, await (await self._enqueue(txn.frame, history)))
 
     def submit(self, write: Write | request.Txn) -> asyncio.Future[Done]:
-        """As `enqueue` without waiting; `QueueFull` when there is no room."""
+        """Puts a write into the queue and returns a future of its answer. Does not wait: raises
+        `QueueFull` if there is no room.
+        """
         within(self._loop)
         frame = given("write", request.written, write)
         cost = self._room.needed(request.cost(frame))
@@ -214,20 +227,23 @@ class Client:
         return cast("asyncio.Future[Done]", self._hand_over(frame, cost, of))
 
     async def signal(self, path: str, value: object) -> None:
-        """Sends a signal to those who are there; returns when the broker has it. It is never sent
-        twice: `Lost` when the connection was lost before the answer. Without a connection it waits
-        for one, as a write does: one that must not come late is sent while `Online` only."""
+        """Sends a signal to the subscribers that are connected now, and returns when the broker has
+        it. A signal is never sent twice: if the connection is lost before the answer, this raises
+        `Lost`. Without a connection the signal waits for one, as a write does, and arrives that
+        much later. If a signal must not come late, send it only while the client is `Online`."""
         await self._ask(frames.SendSignal(0, path, request.value_at(path, value)))
 
     # Reads.
 
     async def get(self, path: str) -> Entry | None:
-        """The entry at `path`, if there is one."""
+        """Reads the entry at `path` from the broker; `None` if there is none."""
         entries = (await self.get_many([path])).entries
         return entries[0] if entries else None
 
     async def get_many(self, paths: Iterable[str]) -> Found:
-        """The entries at at most 1,024 paths, all at one revision; what is absent is missing."""
+        """Reads the entries at up to 1,024 paths from the broker, all at one revision. Paths
+        without an entry are left out.
+        """
         checked = given("paths", lambda found: check_paths(several(found)), paths)
         return cast(Found, await self._ask(frames.Get(0, checked)))
 
@@ -242,9 +258,9 @@ class Client:
         reverse: bool = False,
         values: bool = True,
     ) -> Found:
-        """A page of the entries at and under `path`, in path order, strictly between `after` and
-        `before`; at most `limit`, 0: as many as the broker likes. `reverse`: from the last to the
-        first."""
+        """Reads one page of the entries at and under `path` from the broker, in path order,
+        strictly between `after` and `before`. `limit`: at most this many entries; 0: as many as the
+        broker likes. `reverse`: from the last path to the first."""
         View(path, depth)
         for bound in (after, before):
             if bound is not None:
@@ -256,7 +272,9 @@ class Client:
         return cast(Found, await self._ask(frame))
 
     async def auth(self, token: str) -> None:
-        """Tells the broker another token, for now and for later connections."""
+        """Gives the broker a later token. Once the broker has taken it, later connections use it,
+        too.
+        """
         await self._ask(frames.Auth(0, given("token", plain, token)))
 
     # Mirrors.
@@ -275,12 +293,14 @@ class Client:
         from_: tuple[Cookie, Iterable[Entry]] | Snapshot | None = None,
         keep: Keep | str | os.PathLike[str] | None = None,
     ) -> Mirror:
-        """Starts a live copy of what a view sees: a `View`, or a path with the parts of one.
+        """Starts a live copy of a view, which is a `View`, or a path with the other parts of a
+        view.
 
-        `signals`: also signals. `every`: at most one delta in so many seconds, folded. `once`: it
-        ends when it is fresh. `from_`: goes on from a copy that was saved, a cookie with its
-        entries, which must be of one snapshot. `keep`: where it survives this process, a file's
-        path or a `Keep`; it is read at once (blocking), and `KeepError` raised when it cannot be.
+        `signals`: also receives signals. `every`: at most one delta in this many seconds; changes
+        are folded meanwhile. `once`: ends the mirror when it is fresh. `from_`: starts with this
+        copy: a snapshot, or the cookie and the entries of one snapshot. `keep`: where the mirror
+        survives the process, the path of a file or a `Keep`. What is kept takes precedence over
+        `from_`. It is read at once, which blocks; if it cannot be read, this raises `KeepError`.
         """
         within(self._loop)
         if isinstance(view, View):
@@ -298,7 +318,7 @@ class Client:
         else:
             saved = given("from_", Snapshot.checked, from_)
         kept = given("keep", place, keep)
-        # Last of all: behind what is refused nobody would let it go.
+        # Last: if something after this were refused, nobody would release the place.
         if kept is not None:
             loaded = load(kept)
             saved = saved if loaded is None else loaded
@@ -311,7 +331,7 @@ class Client:
         return mirror
 
     def drop_mirror(self, sub: int) -> None:
-        """For the mirror: it ends."""
+        """For the mirror: ends it."""
         within(self._loop)
         self._session.drop_mirror(sub)
         mirror = self._mirrors.pop(sub, None)
@@ -320,13 +340,13 @@ class Client:
         self._pump()
 
     def resync_mirror(self, sub: int) -> None:
-        """For the mirror: it starts from nothing."""
+        """For the mirror: starts it from nothing."""
         within(self._loop)
         self._session.resync(sub)
         self._pump()
 
     async def verify_mirror(self, sub: int) -> Verdict:
-        """For the mirror: it is compared."""
+        """For the mirror: compares it with the broker's digest."""
         within(self._loop)
         ticket, future = self._ticket(0, Verdict)
         self._session.verify(self._loop.time(), ticket, sub)
@@ -334,20 +354,22 @@ class Client:
         return cast(Verdict, await future)
 
     def want_sync(self) -> None:
-        """Asks the broker to bring all mirrors to the present."""
+        """Asks the broker for a `sync`, which brings all fresh mirrors to the present."""
         self._session.want_sync()
         self._pump()
 
     # The end.
 
     async def close(self) -> None:
-        """Ends the session at once, with its ephemeral entries, and the client with it. While it is
-        `online`, what its queue holds is done first; otherwise that ends with `Closed`."""
+        """Ends the client and its session, whose ephemeral entries the broker deletes at once.
+        While the client is `online`, earlier requests that had room in the queue are done first.
+        Otherwise they fail with `Closed`. Returns when the last save of each mirror that is kept is
+        done."""
         await self._end(True)
 
     async def leave(self) -> None:
-        """As `close`, but the session lives on for its grace: the broker keeps its ephemeral
-        entries that long."""
+        """Ends the client as `close` does, but the session lives on for its grace: the broker keeps
+        the client's ephemeral entries that long."""
         await self._end(False)
 
     async def _end(self, bye: bool) -> None:
@@ -358,7 +380,7 @@ class Client:
             await self._status_change()
         for mirror in list(self._mirrors.values()):
             await mirror.kept()
-        # Not for itself, where a token's function closes its client.
+        # A token's function may close its own client: that task must not wait for itself.
         others = self._tasks - {asyncio.current_task()}
         if others:
             await asyncio.wait(others)
@@ -369,7 +391,7 @@ class Client:
         return await (await self._enqueue(frame, None))
 
     async def _enqueue(self, frame: frames.Request, history: str | None) -> asyncio.Future[Any]:
-        """`history`: what it is about, however long it waits."""
+        """`history`: what the request is about, however long it waits."""
         within(self._loop)
         cost = self._room.needed(request.cost(frame))
         await self._room.acquire(cost)
@@ -399,21 +421,21 @@ class Client:
     # Driving the session.
 
     def _pump(self) -> None:
-        """Does what the session wants done, and sees to it that it is called again in time."""
+        """Does what the session asks for, and sets the timer for the next time."""
         if self._pumping:
             return
         self._do_all()
         if self._wake is not None and self._session.has_news:
             self._wake.set()
         at = self._session.next_timeout()
-        # One that is too early finds nothing to do, and sets the next.
+        # A timer that is early finds nothing to do, and sets the next one.
         if at is not None and (self._timer is None or at < self._timer.when()):
             self._drop_timer()
             self._timer = self._loop.call_at(at, self._timeout)
 
     def _do_all(self) -> bool:
-        """Does what the session wants done. Whether there was more than deltas, so that there may
-        be something to be sent, and other times."""
+        """Does what the session asks for. Returns whether there was anything but deltas: then there
+        may be something to send, and another time for the timer."""
         self._pumping = True
         more = False
         try:
@@ -452,7 +474,7 @@ class Client:
                 elif isinstance(effect.reply, waiting.answer):
                     waiting.future.set_result(effect.reply)
                 else:
-                    # A write may have happened: it is not to be asked again.
+                    # A write may have happened, so it must not be requested again.
                     why = "the broker answered something else than was asked"
                     waiting.future.set_exception(Refused("outcome-unknown", why))
         elif isinstance(effect, Release):
@@ -473,7 +495,8 @@ class Client:
             self._room.close(lambda: self._closed(False))
 
     def _drop_timer(self) -> None:
-        # It is forgotten before there is another: one that does not come must not seem to.
+        # Forget it before there is another one: `_pump` must not count on a timer that does not
+        # fire.
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -490,19 +513,19 @@ class Client:
             link.cancel()
 
     async def _run_link(self) -> None:
-        """One connection, from its beginning to its end."""
+        """Runs one connection, from its beginning to its end."""
         me = asyncio.current_task()
         error: ConnectError
         link: Link | None = None
         writer: asyncio.Task[None] | None = None
         try:
-            # One time for all of it: the token, the WebSocket, and `welcome`.
+            # One deadline for the whole attempt: the token, the WebSocket and `welcome`.
             patience = self._options.connect_timeout
             until = self._loop.time() + patience
             if callable(self._options.token):
                 given, until = await token.ask(self._options.token, patience)
                 if self._link is not me:
-                    # Its function has closed the client.
+                    # The token's function has closed the client.
                     return
                 self._session.token = given
             subprotocol = self._session.subprotocol
@@ -523,11 +546,11 @@ class Client:
         except asyncio.CancelledError:
             raise
         except (SystemExit, KeyboardInterrupt) as end:
-            # Where somebody catches it, this is tried again.
+            # If somebody catches the exception, the client tries again.
             self._link_is_gone(me, LinkLost(type(end).__name__))
             raise
         except Exception as fault:
-            # A fault of this program: the application is told, and it is tried again.
+            # A fault of this program: the application gets the error, and the client tries again.
             error = LinkLost(f"{type(fault).__name__}: {fault}")
             error.__cause__ = fault
         finally:
@@ -544,8 +567,8 @@ class Client:
             self._pump()
 
     def _take(self, message: bytes | str, me: object) -> None:
-        """A message came; `ConnectError` when it is none. What comes behind the end of a link is
-        nobody's."""
+        """Takes a message. Raises `ConnectError` if it is no frame. What comes after the end of a
+        link is ignored."""
         if self._link is not me:
             return
         if type(message) is not self._kind:
@@ -555,17 +578,18 @@ class Client:
         except Wrong as wrong:
             raise ProtocolBroken(f"a frame cannot be read: {wrong}") from None
         self._session.handle_frame(self._loop.time(), frame)
-        # Behind a delta that went well there is nothing to be sent, and no other time to wait for.
+        # After a delta that went well there is nothing to send, and no other time for the timer.
         if self._do_all() or type(frame) is not frames.Delta:
             self._pump()
 
     async def _send(self, link: Link, wake: asyncio.Event) -> None:
-        """Sends what the session has to say, as fast as the socket takes it."""
+        """Sends what the session has to send, as fast as the socket takes it."""
         try:
             while True:
                 message = self._session.poll_transmit(self._loop.time())
                 if self._session.is_closing:
-                    # Behind a `bye` the end is near, also when the socket does not take it.
+                    # After a `bye` the session has a new deadline, which counts even if the socket
+                    # does not take the message.
                     self._pump()
                 if message is None:
                     self._pump_effects()
@@ -574,10 +598,11 @@ class Client:
                 else:
                     await link.send(message)
         except ConnectError:
-            # Who receives is told why.
+            # The receiving side gets the reason.
             return
         except Exception:
-            # A fault of this program: the connection is given up, and the next one tried.
+            # A fault of this program: the connection is given up, and the client tries the next
+            # one.
             _log.exception("a message could not be made or sent")
             await link.close()
 
@@ -587,7 +612,9 @@ class Client:
 
 
 class _Connecting(Awaitable[Client]):
-    """What `connect` returns: `client = await connect(…)`, or `async with connect(…) as client`."""
+    """What `connect` returns. Use `client = await connect(…)`, or `async with connect(…) as
+    client`.
+    """
 
     def __init__(self, url: str, options: Options) -> None:
         self._url = url
@@ -633,10 +660,10 @@ def connect(
     queue_bytes: int = 16 << 20,
     backoff: tuple[float, float] = (0.1, 20.0),
 ) -> _Connecting:
-    """Connects to the broker at `url` (`ws://host:port`, with `/v1/sync` as the path when there is
-    none), and waits for its `welcome`. What the options mean: `Options`. Raises `ConnectError`:
-    with `reconnect="always"` only what retrying does not help against, otherwise whatever the
-    first attempt fails with."""
+    """Creates a client and waits for the broker's `welcome`. `url` is `ws://host:port`; if it has
+    no path, the path is `/v1/sync`. For the options see `Options`. Raises `ConnectError`: with
+    `reconnect="always"` only for an error against which retrying does not help, otherwise for
+    whatever the first attempt fails with."""
     options = Options(
         codec, label, token, agent, reconnect, request_timeout, connect_timeout, queue_bytes,
         backoff,
@@ -645,8 +672,9 @@ def connect(
 
 
 def start(url: str, options: Options | None = None, **given: Any) -> Client:
-    """Begins to connect and returns at once; what is asked meanwhile waits for the connection.
-    Options as of `connect`, or as `Options`. `BadUrl` when the URL is not one of a broker. Needs a
+    """Creates a client and returns at once. What you request meanwhile waits for the connection. If
+    there is no broker at first, the client ends, unless `reconnect` is `always`. Give the options
+    as for `connect`, or as `Options`. Raises `BadUrl` if the URL is not one of a broker. Needs a
     running event loop."""
     if options is not None and given:
         raise Wrong("bad-field", f"{', '.join(given)}: given beside Options, which have it")

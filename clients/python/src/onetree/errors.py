@@ -1,5 +1,5 @@
-"""What goes wrong. Each error has the protocol's `code`, where there is one, and says what to do
-next: `action`."""
+"""The errors of a client. Each has an `action`, which says what to do next, and the protocol's
+`code`, if it has one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from .codes import CODES, Action
 
 LONGEST: Final = 86_400.0
-"""The longest wait that is heeded, seconds: a day."""
+"""The longest wait that the client accepts, in seconds: a day."""
 
 
 def _heeded(wait: float | None) -> float | None:
@@ -19,32 +19,33 @@ class OnetreeError(Exception):
     """Anything that this package raises."""
 
     code: str | None = None
-    """The code of the protocol, where there is one."""
+    """The code of the protocol, if the error has one."""
     action: Action = "stop"
     """What to do next."""
 
     @property
     def word(self) -> str:
-        """The code, or a word of the client's own."""
+        """The word of the error: its code, or a word of the client's own."""
         return self.code or self._word
 
     @property
     def message(self) -> str:
-        """What it says to people, without its code."""
+        """An explanation for people, without the code."""
         return str(self).removeprefix(f"{self.code}: ")
 
     @property
     def is_conflict(self) -> bool:
-        """Whether a condition did not hold: `path` and `rev` of `Refused` say which, and what is
-        there."""
+        """Whether a condition did not hold. `path` of `Refused` says which entry, and `rev` which
+        revision the broker has."""
         return self.code == "conflict"
 
     _word = "ended"
 
 
 class Refused(OnetreeError):
-    """It did not happen, and the code says what to do next: the broker's answer, or this client's
-    own where it knows the answer. With `outcome-unknown` it may have happened, once."""
+    """The request was refused and did not happen: by the broker, or by this client if it knows what
+    the broker would answer. The code says what to do next. But with `outcome-unknown` the request
+    may have happened, once."""
 
     def __init__(
         self,
@@ -60,21 +61,23 @@ class Refused(OnetreeError):
         self.code = code
         self.action = CODES[code].action
         self.path = path
-        """The path that it is about."""
+        """The path that the refusal is about."""
         self.rev = rev
-        """The revision that is there instead of the one expected."""
+        """The revision that the broker has, instead of the expected one."""
         self.retry_in = _heeded(retry_in)
-        """When to try again, seconds, where the broker said so; a day at most."""
+        """How long to wait before the next attempt, in seconds, if the broker said so; at most a
+        day.
+        """
 
 
 class Timeout(OnetreeError):
-    """There was no answer in time. A write that was sent is not to be asked again: the client sends
-    it until it has its answer. A read may be."""
+    """No answer came in time. A write that was sent must not be requested again: the client itself
+    sends it until it is answered. A read may be requested again."""
 
     _word = "timeout"
 
     def __init__(self, after: float, sent: bool | None, again: bool = False) -> None:
-        """`again`: it may be asked again though it was sent."""
+        """`again`: whether it may be requested again although it was sent."""
         fate = {
             None: "",
             True: "" if again else "; it may still happen, once",
@@ -82,15 +85,15 @@ class Timeout(OnetreeError):
         }
         super().__init__(f"no answer within {after:g} s{fate[sent]}")
         self.after = after
-        """How long was waited, seconds."""
+        """How long the client waited, in seconds."""
         self.sent = sent
-        """Whether it was sent: a write that was may still happen, one that was not never will;
-        `None`: it was a wait for news, and no request."""
+        """Whether the request was sent. A write that was sent may still happen, once; one that was
+        not sent never happens. `None` for a wait that is no request."""
         self.action = "stop" if sent and not again else "retry"
 
 
 class Lost(OnetreeError):
-    """The connection was lost before the answer to a signal came, which is not sent again."""
+    """The connection was lost before the answer to a signal came. A signal is not sent again."""
 
     _word = "lost"
     action: Action = "retry"
@@ -100,7 +103,7 @@ class Lost(OnetreeError):
 
 
 class QueueFull(OnetreeError):
-    """More is waiting than `queue_bytes` allows, and it was not to be waited for."""
+    """There is no room in the queue (`queue_bytes`), and the request was not to wait for room."""
 
     _word = "queue-full"
     action: Action = "retry"
@@ -119,7 +122,7 @@ class Closed(OnetreeError):
         again: bool = False,
         who: str = "client",
     ) -> None:
-        """`again`: it may be asked again though it was sent."""
+        """`again`: whether it may be requested again although it was sent."""
         what = f"the {who} is closed" if why is None else f"the {who} has ended: {why.message}"
         fate = {
             None: "",
@@ -129,17 +132,19 @@ class Closed(OnetreeError):
         code = "" if why is None or why.code is None else f"{why.code}: "
         super().__init__(code + what + fate[sent])
         self.why = why
-        """Why it ended by itself; `None` when it was closed."""
+        """Why it ended by itself; `None` if it was closed."""
         self.sent = sent
-        """Of a request: whether it was sent, so that it may have happened; `None`: it is none."""
+        """For a request: whether it was sent, so that it may have happened. `None` if this is about
+        no request.
+        """
         self.code = None if why is None else why.code
         self._word = "closed" if why is None else "ended"
-        # A write that was sent may have happened: who asks for it again may have it done twice.
+        # A write that was sent may have happened. If it is requested again, it may happen twice.
         self.action = "stop" if why is None or (sent and not again) else why.action
 
 
 class OutsideView(OnetreeError):
-    """A transaction read what its mirror does not see, whose changes nobody would notice."""
+    """A transaction read outside the view of its mirror, where nobody would notice a change."""
 
     action: Action = "fix"
     _word = "outside-view"
@@ -147,11 +152,13 @@ class OutsideView(OnetreeError):
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} is outside of the mirror's view")
         self.path = path
-        """What was read."""
+        """The path that was read."""
 
 
 class KeepError(OnetreeError):
-    """What a mirror was kept in cannot be read, or is in use. It was left as it is."""
+    """The place where a mirror is kept cannot be used, is in use, or holds no mirror. It was left
+    as it is.
+    """
 
     action: Action = "fix"
 
@@ -161,11 +168,12 @@ class KeepError(OnetreeError):
 
 
 class ConnectError(OnetreeError):
-    """Why there is no connection, or no longer one."""
+    """Why there is no connection, or why it was lost."""
 
     action: Action = "retry"
     retry_in: float | None = None
-    """When to come back, seconds, where the broker said so; a day at most."""
+    """How long to wait before the next attempt, in seconds, if the broker said so; at most a day.
+    """
 
 
 class BadUrl(ConnectError):
@@ -176,21 +184,21 @@ class BadUrl(ConnectError):
 
 
 class Unreachable(ConnectError):
-    """The host could not be reached: it has no address, it refuses connections, it is away."""
+    """The host could not be reached: it has no address, refuses connections, or does not answer."""
 
     _word = "unreachable"
 
 
 class BadToken(ConnectError):
-    """The function that gives the token failed; `__cause__` says how."""
+    """The function that gives the token failed. `__cause__` has its error."""
 
     _word = "unreachable"
     action: Action = "reauth"
 
 
 class HttpAnswer(ConnectError):
-    """There is an HTTP server, but it does not let us in: 400 an unknown subprotocol, 403 a page
-    that may not connect, 404 a wrong path, 503 it is full."""
+    """An HTTP server answered, but did not accept the connection. For example: 400, the subprotocol
+    is unknown; 403, the page may not connect; 404, the path is wrong; 503, the broker is full."""
 
     def __init__(self, address: str, status: int, message: str, retry_in: float | None) -> None:
         super().__init__(f"{address} answers {status}{': ' if message else ''}{message}")
@@ -205,20 +213,20 @@ class HttpAnswer(ConnectError):
 
 
 class NotABroker(ConnectError):
-    """What listens there does not speak WebSocket, or not with the subprotocol asked for."""
+    """The server does not speak WebSocket, or did not accept the subprotocol."""
 
     _word = "not-a-broker"
     action: Action = "fix"
 
 
 class Ended(ConnectError):
-    """The broker did not take `hello`, or ended the connection, with a code."""
+    """The broker refused the `hello`, or ended the connection, with a code."""
 
     def __init__(self, code: str, message: str, retry_in: float | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         action = CODES[code].action
-        # A mirror is started again by the reconnect.
+        # The reconnect starts the mirrors again.
         self.action = "retry" if action == "resync" else action
         self.retry_in = _heeded(retry_in)
 
@@ -230,7 +238,7 @@ class LinkLost(ConnectError):
 
 
 class Silent(ConnectError):
-    """Nothing came for so long that the connection is taken for dead."""
+    """Nothing was received for so long that the client takes the connection for dead."""
 
     code = "silent"
 

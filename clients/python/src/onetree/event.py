@@ -1,4 +1,4 @@
-"""What a client tells the application."""
+"""What a client tells the application: events of mirrors, and the state of the connection."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from .protocol.values import Value
 
 
 class Difference(NamedTuple):
-    """What an event did to one path. (A change of the protocol is what a commit did there.)"""
+    """A change of one path, with the entries before and after it."""
 
     path: str
-    """Where."""
+    """The path."""
     rev: int
-    """The commit that did it, or, where the mirror was refreshed, at the latest."""
+    """The revision of the new entry. If there is none, a revision at which the entry was gone."""
     old: Entry | None
-    """What was there; `None`: nothing."""
+    """The entry before the change; `None` if there was none."""
     new: Entry | None
-    """What is there now; `None`: nothing."""
+    """The entry after the change; `None` if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshing:
-    """The mirror is being brought to the present; it shows what it had until `Fresh`."""
+    """A refresh of the mirror has begun. The mirror shows what it had until `Fresh`."""
 
     kind: Literal["full", "delta", "repair"]
-    """The way that is taken."""
+    """How the mirror is refreshed: from nothing, or by what has changed."""
     why: str
-    """Why this way."""
+    """Why it is refreshed in this way."""
     name: ClassVar[Literal["refreshing"]] = "refreshing"
 
 
@@ -43,11 +43,11 @@ class Fresh:
     rev: int
     """The revision."""
     changes: Sequence[Difference]
-    """What differs from what the mirror was before, each path once."""
+    """What differs from what the mirror showed before, each path once."""
     gaps: Sequence[str] = ()
-    """Logs of which entries are gone that the reader never had."""
+    """The logs that have a gap: entries were trimmed which the reader never had."""
     trimmed: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """For `Changes`: of each path that a trim took away, the log that was trimmed."""
+    """For `Changes`: for each path that a trim removed, the log that was trimmed."""
     name: ClassVar[Literal["fresh"]] = "fresh"
 
 
@@ -60,39 +60,39 @@ class Delta:
     rev: int
     """The revision now."""
     changes: Sequence[Difference]
-    """What is different, as far as it lies in the view, each path once."""
+    """What has changed, as far as it is in the view, each path once."""
     gaps: Sequence[str] = ()
-    """Logs of which entries are gone that the reader never had."""
+    """The logs that have a gap: entries were trimmed which the reader never had."""
     trimmed: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """For `Changes`: of each path that a trim took away, the log that was trimmed."""
+    """For `Changes`: for each path that a trim removed, the log that was trimmed."""
     name: ClassVar[Literal["delta"]] = "delta"
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A message that is never stored."""
+    """A signal: a message that is never stored."""
 
     path: str
-    """Where."""
+    """The path of the signal."""
     value: Value
-    """What."""
+    """The value of the signal."""
     name: ClassVar[Literal["signal"]] = "signal"
 
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """Nothing changed up to `rev`, and the mirror is there now."""
+    """Nothing has changed in the view up to `rev`, and the mirror is at `rev` now."""
 
     rev: int
     """The revision."""
     verified: bool
-    """Whether the broker's digest was there to compare with, and is the mirror's."""
+    """Whether the broker sent a digest and it is equal to the mirror's."""
     name: ClassVar[Literal["synced"]] = "synced"
 
 
 @dataclass(frozen=True, slots=True)
 class Corrupt:
-    """The mirror was not what it should be; it is now refreshed from nothing."""
+    """The mirror's digest differs from the broker's. The mirror is now refreshed from nothing."""
 
     expected: Digest
     """The broker's digest."""
@@ -103,8 +103,8 @@ class Corrupt:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The broker sent what no right order of frames contains; the mirror is now refreshed from
-    nothing."""
+    """The broker sent frames in an order that the protocol does not allow. The mirror is now
+    refreshed from nothing."""
 
     why: str
     """The rule that was broken."""
@@ -113,48 +113,52 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Circling:
-    """Starting from nothing again and again did not help: the mirror waits before the next time."""
+    """The mirror was started from nothing several times, which did not help. The mirror waits
+    before it is started again.
+    """
 
     retry_in: float
-    """How long, seconds."""
+    """How long the mirror waits, in seconds."""
     name: ClassVar[Literal["circling"]] = "circling"
 
 
 @dataclass(frozen=True, slots=True)
 class Offline:
-    """There is no connection: the mirror stays what it was. As a status: there is none for now."""
+    """There is no connection. As an event: the mirror stays as it is. As a status: the client tries
+    again.
+    """
 
     error: ConnectError
-    """Why."""
+    """Why there is no connection."""
     retry_in: float
-    """When the next attempt is made, seconds."""
+    """How long until the next attempt to connect, in seconds."""
     name: ClassVar[Literal["offline"]] = "offline"
 
 
 @dataclass(frozen=True, slots=True)
 class Online:
-    """There is a connection; `Refreshing` follows. As a status: there is one."""
+    """There is a connection. As an event: `Refreshing` follows."""
 
     resumed: bool
-    """Whether the session is the one of before, with its ephemeral entries."""
+    """Whether this is the same session as before, with its ephemeral entries."""
     epoch: str
-    """The history."""
+    """The epoch: which history of the tree the broker has."""
     rev: int
-    """The revision that was the present then."""
+    """The broker's revision at the time of the `welcome`."""
     heartbeat: float
-    """How often the broker says something at least, seconds."""
+    """The broker sends something at least this often, in seconds."""
     limits: Limits
-    """What the connection may do."""
+    """The broker's limits for this connection."""
     name: ClassVar[Literal["online"]] = "online"
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last event: the mirror, or the client, stays what it was, for ever."""
+    """The mirror, or the client, has ended. This is the last event, and the mirror stays as it is."""
 
     error: OnetreeError | None
-    """Why; `None` when it was to end: the client was closed, or a mirror of mode `once` is
-    fresh."""
+    """Why; `None` if it ended as it should: the client or the mirror was closed, or a mirror of
+    mode `once` is fresh."""
     name: ClassVar[Literal["ended"]] = "ended"
 
 
@@ -185,15 +189,16 @@ Status = Connecting | Online | Offline | Ended
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of comparing a mirror with the tree."""
+    """The result of `Mirror.verify`."""
 
     verdict: Literal["same", "differs", "unknown"]
-    """It is its view of the tree; it is not, and is now refreshed from nothing; there was nothing
-    to compare: the view has a `tail`, or the mirror was not fresh, or between two intervals, or had
-    gone on before the answer was there."""
+    """`same`: the mirror is its view of the tree. `differs`: it is not, and is now refreshed from
+    nothing. `unknown`: nothing could be compared. There is no connection, the mirror has ended or
+    is not fresh, its view has a `tail`, the mirror moved on before the answer came, or the broker
+    could not compute the digest."""
     rev: int | None = None
-    """Where it is the `same`."""
+    """With `same`: the revision."""
     expected: Digest | None = None
-    """Where it `differs`: the broker's digest."""
+    """With `differs`: the broker's digest."""
     found: Digest | None = None
-    """Where it `differs`: the mirror's."""
+    """With `differs`: the mirror's digest."""

@@ -1,4 +1,4 @@
-"""Where a mirror survives its process."""
+"""Keeping a mirror: the place where it survives its process."""
 
 from __future__ import annotations
 
@@ -22,43 +22,44 @@ from .protocol.wrong import Wrong
 from .snapshot import Snapshot
 
 EVERY: Final = 1.0
-"""A mirror is saved at most once in so many seconds."""
+"""The shortest time between two saves of a mirror, in seconds."""
 
 _log = logging.getLogger("onetree")
 
 
 class Keep(Protocol):
-    """Where a mirror is kept. `load` is called when the mirror is started, where that is done;
-    `save` outside of the event loop's thread, one at a time."""
+    """A place where a mirror is kept. `load` is called in the thread that starts the mirror. `save`
+    is called outside of the event loop's thread, one call at a time."""
 
     def load(self) -> tuple[Cookie, list[Entry]] | None:
-        """A cookie with its entries, or nothing."""
+        """Returns a cookie with its entries, or `None`."""
 
     def save(self, snapshot: Snapshot) -> None:
-        """Replaces both in one step."""
+        """Replaces the cookie and the entries in one step."""
 
 
 class FileKeep:
     """A file in the format of `onetree watch --state`.
 
-    The first line is the cookie, with the number of lines that follow; then come the lines that
-    `onetree export` prints. The file is only ever replaced as a whole, so whatever kills us, it is
-    one that was whole. One that is not is never thrown away, only named: it may be all there is.
+    The first line is the cookie, with the number of lines that follow. Then come exactly the lines
+    that `onetree export` prints. The file is always replaced as a whole, so it is whole even if the
+    process is killed at any moment. A file that is not whole is reported and never replaced: it may
+    be the only copy.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """At `path`; through a symbolic link: its target is replaced, not the link. It belongs to
+        """A file at `path`. If that is a symbolic link, its target is replaced. The file belongs to
         this process alone from `load` or the first `save` on, until `close`."""
         self.path = Path(os.path.realpath(path))
         """The file."""
         self._lock: IO[bytes] | None = None
-        # A save goes on in its thread when its task is cancelled, as at the end of a program.
+        # A save goes on in its thread even if its task is cancelled, as at the end of a program.
         self._saving = threading.Lock()
         self._closed = False
 
     def load(self) -> tuple[Cookie, list[Entry]] | None:
-        """Reads it; nothing is in one that is empty, or not there. `KeepError` with `state-broken`
-        names the line that is wrong, and it is free for others again."""
+        """Reads the file. Returns `None` if it is empty or does not exist. If it is not whole,
+        raises `KeepError` with `state-broken`, which names the line, and releases the file."""
         self._own()
         self._closed = False
         try:
@@ -101,10 +102,10 @@ class FileKeep:
         return cookie, entries
 
     def save(self, snapshot: Snapshot) -> None:
-        """Replaces the file. When this returns, the new one is on the disk; when the process dies
-        before, the old one is."""
+        """Replaces the file. When this returns, the new content is on the disk. If the process dies
+        before, the file holds what it held before."""
         with self._saving:
-            # One that begins behind the end would write what is another's already.
+            # After `close` the file may belong to somebody else already.
             if snapshot.cookie is not None and not self._closed:
                 self._replace(snapshot, snapshot.cookie)
 
@@ -123,22 +124,22 @@ class FileKeep:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
-            # The new name is durable only with its directory.
+            # The new name is durable only once the directory is synced.
             directory = os.open(self.path.parent, os.O_RDONLY)
             try:
                 os.fsync(directory)
             finally:
                 os.close(directory)
         except OSError as error:
-            # On a full disk it would keep the room that others wait for. When it cannot go, the
-            # next save writes over it.
+            # On a full disk the temporary file would take up room that others need. If it cannot be
+            # removed, the next save overwrites it.
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise KeepError("state", f"cannot write {self.path}: {error}") from None
 
     def close(self) -> None:
-        """It is free for another process, when a save that has begun is over; nothing is saved
-        any more."""
+        """Releases the file for other processes, once a save that has begun is done. After this
+        nothing is saved."""
         with self._saving:
             self._closed = True
             if self._lock is not None:
@@ -151,7 +152,7 @@ class FileKeep:
         if self.path.exists() and not self.path.is_file():
             raise KeepError("state", f"cannot keep a mirror in {self.path}: it is no regular file")
         try:
-            # On a file of its own, which stays: the other is replaced at each save.
+            # The lock is on a file of its own, which stays: each save replaces the other file.
             lock = open(self.path.with_name(self.path.name + ".lock"), "ab")
         except OSError as error:
             raise KeepError("state", f"cannot lock {self.path}: {error}") from None
@@ -177,7 +178,9 @@ class FileKeep:
 
 
 def place(found: Any) -> Keep | None:
-    """Reads where a mirror is to be kept: a file by its path, or a `Keep`."""
+    """Returns the place where a mirror is to be kept: a file for a path, or the `Keep` that was
+    given.
+    """
     if found is None:
         return None
     if isinstance(found, str | os.PathLike):
@@ -188,12 +191,12 @@ def place(found: Any) -> Keep | None:
 
 
 def load(keep: Keep) -> Snapshot | None:
-    """What is kept, as a mirror goes on from it; `KeepError` where that is none."""
+    """Returns the kept copy as a snapshot. Raises `KeepError` if it is no mirror."""
     found = keep.load()
     if found is None:
         return None
     if isinstance(keep, FileKeep):
-        # It has read each line itself.
+        # It has checked each line itself.
         return Snapshot.saved(*found)
     try:
         return Snapshot.checked(found)
@@ -202,14 +205,14 @@ def load(keep: Keep) -> Snapshot | None:
 
 
 class Keeper:
-    """Saves a mirror at most once a second while changes come, and once more when it ends. What it
-    saves is never ahead of what the application was shown."""
+    """Saves a mirror at most once a second while changes come, and once more when the mirror ends.
+    What is saved is never ahead of what the application was shown."""
 
     def __init__(
         self, keep: Keep, shown: Callable[[], Snapshot], loaded: Snapshot, first: Snapshot
     ) -> None:
-        """`shown` gives what the application was shown; `loaded` is what `keep` holds, and `first`
-        how the mirror began with it."""
+        """`shown` returns what the application was shown. `loaded` is what `keep` holds, and
+        `first` is the mirror as it began with that."""
         self._keep = keep
         self._shown = shown
         self._loaded = loaded
@@ -218,10 +221,10 @@ class Keeper:
         self._ended = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
         self.error: KeepError | None = None
-        """Why it could not be saved the last time that this was tried. It is tried again."""
+        """Why the last attempt to save the mirror failed. A failed save is tried again."""
 
     def end(self) -> None:
-        """The mirror has ended: it is saved once more."""
+        """The mirror has ended. It is saved once more."""
         self._ended.set()
 
     async def done(self) -> None:
@@ -234,7 +237,7 @@ class Keeper:
             while not ended:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._ended.wait(), EVERY)
-                # When it ends while it is saved, there may be more.
+                # If the mirror ended during the last save, there may be more to save.
                 ended = self._ended.is_set()
                 await self.save()
         finally:
@@ -254,17 +257,18 @@ class Keeper:
         except RuntimeError:
             if begun:
                 raise
-            # The program ends, and starts no thread any more: nobody is kept waiting.
+            # The program is ending, and starts no more threads: save here.
             save()
 
     async def save(self) -> None:
-        """Saves what the application was shown, when that is news."""
+        """Saves what the application was shown, if that is not saved yet."""
         snapshot = self._shown()
         now, saved = snapshot.cookie, self._saved
-        # A reader that began later is at the beginning again.
+        # A reader that began later starts at the beginning again.
         if now is None or snapshot is self._loaded:
             return
-        # What was made right again is another copy, though it is dated as the wrong one was.
+        # A mirror that was made right again is another copy, even though its cookie may be the one
+        # of the wrong copy.
         same = now == saved and snapshot.copy is self._copy
         if same or (saved and now.epoch == saved.epoch and now < saved):
             return
@@ -275,7 +279,7 @@ class Keeper:
             if isinstance(fault, KeepError):
                 self.error = fault
             else:
-                # A `Keep` of the application may raise anything.
+                # A `Keep` of the application may raise any exception.
                 self.error = KeepError("state", f"{type(fault).__name__}: {fault}")
                 self.error.__cause__ = fault
             _log.error("a mirror could not be saved: %s", self.error)

@@ -1,4 +1,4 @@
-"""A live copy of a part of the tree."""
+"""A mirror as the application uses it: a live copy of a part of the tree."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ U32: Final = (1 << 32) - 1
 
 class Mirror:
     """A live copy of a part of the tree, which the client keeps right: at every moment it is its
-    view of the tree at `rev`, exactly. It ends with `close`, with its client, or at the end of a
-    `with` block. From `Client.mirror`."""
+    view of the tree at `rev`, exactly. `Client.mirror` makes it. It ends with `close`, with its
+    client, or at the end of a `with` block."""
 
     def __init__(
         self, client: Client, sub: int, state: State, initial: Snapshot, keep: Keep | None
@@ -47,14 +47,15 @@ class Mirror:
         self._sub = sub
         self._state = state
         self._initial = initial
-        # For who begins to read when it is whole.
+        # The gaps for a reader who begins after the mirror was whole.
         self._gaps = Gaps(initial)
         self._whole = False
-        # While there is no connection: why.
+        # Why there is no connection, while there is none.
         self._offline: e.Offline | None = None
         self._ended: e.Ended | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        # Who reads, and how far each has got: only who waits is held.
+        # The readers, and how far each has come. The mirror keeps a reader alive only while it
+        # waits.
         self._feeds: list[tuple[weakref.ref[Changes], list[Snapshot]]] = []
         self._waiting: set[Changes] = set()
         self._last_shown: Snapshot | None = None
@@ -68,86 +69,94 @@ class Mirror:
 
     @property
     def view(self) -> View:
-        """What it sees."""
+        """The view of the mirror."""
         return self._state.view
 
     @property
     def rev(self) -> int:
-        """The revision that it is at."""
+        """The revision that the mirror is at."""
         return self._state.rev
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it is whole and the connection is there that keeps it so. One that has ended, as
-        one of mode `once` does, is not: it stays what it was."""
+        """Whether the mirror is whole and has the connection that keeps it up to date. A mirror
+        that has ended, as one of mode `once` does, is not fresh: it stays as it is."""
         return self._state.is_fresh and self._ended is None
 
     @property
     def received(self) -> int:
-        """How many changes have come of the refresh that is under way, or came of the last one: for
-        progress that people look at."""
+        """How many changes have come in the refresh that is under way, or came in the last one. Use
+        it to show progress."""
         return self._state.received
 
     @property
     def cookie(self) -> Cookie | None:
-        """Where it stands; `None` before it was whole for the first time. The cookie is saved with
-        the entries of the same moment, hence taken from a `snapshot`."""
+        """The mirror's cookie; `None` until the mirror is whole for the first time, and from the
+        moment it was found to be wrong until it is fresh again. To save a cookie, take it from a
+        `snapshot`: a cookie must be saved with the entries of the same moment."""
         return self._state.cookie
 
     def __len__(self) -> int:
         return len(self._state)
 
     def get(self, path: str) -> Entry | None:
-        """The entry at `path`."""
+        """Returns the entry at `path`; `None` if there is none."""
         check_path(path)
         self._look()
         return self._state.get(path)
 
     def entries(self) -> list[Entry]:
-        """All entries, in path order."""
+        """Returns all entries as they are now, in path order."""
         return self.snapshot().entries()
 
     def under(self, top: str) -> list[Entry]:
-        """The entries at and under `top`, in path order."""
+        """Returns the entries at and under `top` as they are now, in path order."""
         return self.snapshot().under(top)
 
     def snapshot(self) -> Snapshot:
-        """All of it as it is now, with its cookie; costs O(1). Who reads `changes` and saves takes
-        `Changes.snapshot` instead, which is never ahead of what was read."""
+        """Returns the mirror as it is now, with its cookie. O(1). A snapshot never changes. If you
+        read `changes` and save, use `Changes.snapshot` instead: it is never ahead of the events
+        that you have read."""
         unchanged(self._loop)
         self._look()
         return self._state.snapshot()
 
     def changes(self) -> Changes:
-        """What happens to it, from the beginning: if it is whole already, the first event is
-        `Fresh` with all that differs from what it was started with, and all gaps since; if there is
-        no connection now, `Offline` comes behind that."""
+        """Returns the events of the mirror, in order, each once, from the beginning. If the mirror
+        is whole already, the first event is `Fresh` with everything that differs from the copy that
+        the mirror was started with, and with all gaps since then. If there is no connection now,
+        `Offline` comes after that."""
         unchanged(self._loop)
         fresh = e.Fresh(self.rev, (), sorted(self._gaps.logs)) if self._whole else None
         past = [event for event in (fresh, self._offline, self._ended) if event is not None]
         feed = Changes(self._initial, self._state.snapshot(), past, self._waiting, self._loop)
-        # Behind the end nothing comes that was not there when he began.
+        # After the end of the mirror there is nothing that was not there when the reader began.
         if self._ended is None:
             self._feeds.append((weakref.ref(feed), feed.progress))
         return feed
 
     async def at(self, rev: int) -> int:
-        """Waits until it is fresh and at `rev` or later: with the revision of a write, until it
-        shows that write. The revision that it is at then. `Closed` when the mirror has ended. A
-        revision is of one history: where the broker has begun another (the `epoch` of `Online` and
-        of `cookie`), one of before may be far ahead, so that a limit of time is wise."""
+        """Waits until the mirror is fresh and at revision `rev` or later. Returns the revision that
+        the mirror is at then. With the revision of your own write, this waits until the mirror
+        shows the write. Raises `Closed` if the mirror has ended.
+
+        A revision belongs to one history. If the broker has begun another history (`Online` and
+        `cookie` have another `epoch`), a revision of the former one may be far ahead: set a time
+        limit."""
         given("rev", check_rev, rev)
-        # A `sync` moves fresh mirrors only.
+        # A `sync` moves only a mirror that is fresh.
         await self.fresh()
         if self.rev < rev:
-            # Otherwise a write that the view does not see would show at the next heartbeat only.
+            # Without this, a write outside the view would move the mirror only at the next
+            # heartbeat.
             self._client.want_sync()
             await self._wait(lambda: self.is_fresh and self.rev >= rev)
         return self.rev
 
     async def fresh(self) -> int:
-        """Waits until it is fresh; a mirror of mode `once`: until it was. The revision that it is
-        at then. `Closed` when the mirror has ended."""
+        """Waits until the mirror is fresh, that is, whole. Returns the revision that the mirror is
+        at then. For a mirror of mode `once` that has ended, it is enough that it was fresh. Raises
+        `Closed` if the mirror has ended."""
         await self._wait(lambda: self.is_fresh or (self._whole and self._once_done()))
         return self.rev
 
@@ -155,13 +164,13 @@ class Mirror:
         return self._ended is not None and self._ended.error is None and self._state.is_fresh
 
     def lacks(self, rev: int, epoch: str | None, shown: Snapshot) -> bool:
-        """Whether a snapshot is before this revision of a history, and the mirror gets there. For
-        `transact`."""
+        """For `transact`: whether a snapshot is below this revision of a history, and the mirror
+        will reach it."""
         return self._ended is None and shown.rev < rev and epoch_of(shown.cookie) == epoch
 
     async def past(self, before: Snapshot, rev: int | None) -> None:
-        """Waits until it is at `rev`, or past `before` where there is none, or of another history.
-        For `transact`."""
+        """For `transact`: waits until the mirror is fresh and at `rev`; without `rev`, at any
+        revision after `before`. A mirror of another history than `before` counts, too."""
 
         def reached() -> bool:
             there = self.rev > before.rev if rev is None else self.rev >= rev
@@ -173,30 +182,35 @@ class Mirror:
         await self._wait(reached)
 
     async def changed(self, differs: Callable[[Snapshot], bool]) -> None:
-        """Waits until what it shows is different in the eyes of `differs`. For `transact`."""
+        """For `transact`: waits until the mirror shows something for which `differs` is true."""
         await self._wait(lambda: differs(self._state.snapshot()))
 
     async def resync(self) -> int:
-        """Starts again from nothing, and waits until it is whole. What it shows stays until then.
-        The revision that it is at then. `Closed` when the mirror has ended."""
+        """Starts the mirror again from nothing, and waits until it is whole. Until then the mirror
+        shows what it had. Returns the revision that the mirror is at then. Raises `Closed` if the
+        mirror has ended."""
         if self._ended is not None:
             raise self._why()
         self._client.resync_mirror(self._sub)
         return await self.fresh()
 
     async def verify(self) -> Verdict:
-        """Compares it with the tree now, by digest. When it differs it starts again by itself.
-        `unknown`: it is not fresh, it has gone on before the answer was there, or its view has a
-        `tail`: there is no digest of what depends on when it began. `Timeout` when there is no
-        answer within `request_timeout`."""
+        """Compares the mirror with the broker's digest now. If they differ, the mirror starts again
+        from nothing by itself.
+
+        The verdict is `unknown` if nothing could be compared: there is no connection, the mirror
+        has ended or is not fresh, its view has a `tail`, the mirror moved on before the answer
+        came, or the broker could not compute the digest. (A view with a `tail` has no digest,
+        because what it shows depends on when the mirror began.) Raises `Timeout` if no answer comes
+        within `request_timeout`."""
         if self._ended is not None:
             return Verdict("unknown")
         return await self._client.verify_mirror(self._sub)
 
     async def earlier(self, log: str, limit: int, before: str | None = None) -> Found:
-        """The page of a log in front of the oldest entry of it that the mirror shows, or of
-        `before` (a path): at most `limit` entries (0: as many as the broker likes), oldest first.
-        `rev` is of the broker's last answer. It does not become part of the mirror."""
+        """Reads the page of a log before what the mirror shows of it, or before the entry `before`
+        (a path). At most `limit` entries, oldest first; 0: as many as the broker likes. `rev` is
+        the revision of the broker's last answer. A page does not become part of the mirror."""
         within(self._loop)
         check_path(log)
         given("limit", u32, limit)
@@ -209,8 +223,8 @@ class Mirror:
             shown = self._state.snapshot().under(log)
             before = next((e.path for e in shown if is_logged(e)), None)
         found: list[Entry] = []
-        # A broker may send fewer than asked for, and among the children may be others: there are
-        # more when one more was seen.
+        # A broker may send fewer entries than requested, and a log may have other children. So ask
+        # for one entry more than wanted: if it comes, there are more.
         while True:
             answer = await self._client.list(
                 log,
@@ -222,7 +236,7 @@ class Mirror:
                 values=self.view.values,
             )
             found += filter(is_logged, answer.entries)
-            # Without a limit, the broker has said how many it likes.
+            # Without a limit, the broker has chosen how many to send.
             limit = limit or len(found)
             if len(found) > limit or not answer.more or not answer.entries:
                 break
@@ -234,43 +248,49 @@ class Mirror:
     @overload
     async def transact(self, fn: Callable[[Transaction], T]) -> Committed[T]: ...
     async def transact(self, fn: Callable[[Transaction], T | Awaitable[T]]) -> Committed[T]:
-        """Runs `fn` against a snapshot, commits what it writes when nothing that it read has
-        changed, and otherwise runs it again. See `onetree.transact`. Where this is cancelled while
-        `fn` waits, nothing is written; behind `fn` the write is on its way, and as of `put`
-        cancelling does not take it back: also where `fn` has kept the loop busy until then."""
+        """Runs `fn` and commits what it writes, on the condition that nothing that it read has
+        changed. If something has changed meanwhile, runs `fn` again. Each run reads one snapshot of
+        the fresh mirror. See `onetree.transact`.
+
+        If you cancel this while `fn` waits, nothing is written. Once `fn` has returned, its write
+        is like any other, and to cancel does not take it back. This is so even if `fn` returned
+        only after you cancelled, because it did not give way to the event loop."""
         return await transact(self, self._client, fn)
 
     def _look(self) -> None:
-        """The application looks at the mirror itself: where all who read have left, it goes by that
-        from now on."""
+        """The application looks at the mirror itself. If all readers have left, everything that the
+        mirror shows counts as shown from now on."""
         if self._keeper is not None and not self._readers():
             self._last_shown = None
 
     def shown(self) -> Snapshot:
-        """What the application was shown: by the slowest of those who read its `changes`, or the
-        last who did; with no reader, what there is."""
+        """Returns what the application was shown: what the slowest reader of `changes` was shown;
+        if all have left, what the last one was shown; if there is no reader, what the mirror shows.
+        """
         shown = [feed.shown() for feed in self._readers()]
         if not shown:
-            # Not by its truth: one that is empty was shown as well.
+            # Test for `None`: an empty snapshot is false, but it was shown as well.
             return self._state.snapshot() if self._last_shown is None else self._last_shown
         epoch = epoch_of(self.cookie)
         return min(shown, key=lambda s: (epoch_of(s.cookie) == epoch, s.rev))
 
     @property
     def keep_error(self) -> KeepError | None:
-        """Why it could not be saved the last time that this was tried; `None` when it could, and
-        where it is not kept. It is tried again."""
+        """Why the last attempt to save the mirror failed. `None` if it succeeded, or if the mirror
+        is not kept. A failed save is tried again."""
         return None if self._keeper is None else self._keeper.error
 
     def close(self) -> None:
-        """Ends it. What it shows stays. Its last save is done when `closed` returns."""
+        """Ends the mirror. It goes on showing what it had. The last save is done when `closed`
+        returns.
+        """
         if self._ended is None:
             self._client.drop_mirror(self._sub)
             self.publish(e.Ended(None))
 
     async def closed(self) -> None:
-        """Waits until it has ended and its last save is done: then another may have what it was
-        kept in."""
+        """Waits until the mirror has ended and its last save is done. Then another mirror can have
+        the place where it was kept."""
         await self._wait(lambda: self._ended is not None)
         await self.kept()
 
@@ -292,7 +312,7 @@ class Mirror:
         return Closed(who="mirror") if error is None else error
 
     def publish(self, event: Event | None) -> None:
-        """The mirror went on. For the client."""
+        """For the client: reports an event, or `None` if only the revision has moved."""
         if event is not None:
             self._gaps.fold(event, self._state.snapshot)
         if type(event) is not e.Delta:
@@ -316,7 +336,7 @@ class Mirror:
             self._keeper.end()
 
     def _readers(self) -> list[Changes]:
-        """Who reads. Of those who have left, how far the last one got is kept."""
+        """Returns the readers. Notes how far the last of those that have left had come."""
         readers, left = [], False
         for ref, progress in self._feeds:
             feed = ref()
@@ -331,6 +351,6 @@ class Mirror:
         return readers
 
     async def kept(self) -> None:
-        """Waits until the last save of an ended mirror is done. For the client."""
+        """For the client: waits until the last save of a mirror that has ended is done."""
         if self._keeper is not None:
             await self._keeper.done()

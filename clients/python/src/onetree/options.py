@@ -1,4 +1,4 @@
-"""How a client connects, and how a mirror is kept."""
+"""The options of a client and of a subscription."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .protocol.kinds import flag, number, text, word
 from .protocol.wrong import Wrong
 
 Token = str | Callable[[], "str | Awaitable[str]"] | None
-"""A text, or a function that gives one, sync or async, asked before each attempt to connect. One
-that is not async runs in the event loop, which does nothing else meanwhile: who has to wait for a
-token gives a coroutine function."""
+"""The token: a text, or a function that gives one. The client calls the function before each
+attempt to connect. A function that is not a coroutine function runs in the event loop, which does
+nothing else meanwhile. If it has to wait for a token, use a coroutine function."""
 
 VERSION = "0.1.0"
 AGENT = f"onetree-python/{VERSION}"
@@ -24,33 +24,37 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]{1,31}", re.ASCII)
 
 @dataclass(slots=True)
 class Options:
-    """How a client connects: as whom, and how patiently. Times are in seconds. Checked when it is
-    made (`Wrong`)."""
+    """The options of a client. Times are in seconds. They are checked when the object is made
+    (`Wrong`)."""
 
     codec: Literal["msgpack", "json"] = "msgpack"
-    """How frames stand in messages."""
+    """The encoding of frames."""
     label: str | None = None
-    """What the client's name begins with, for the broker's log: at most 31 of `A-Z a-z 0-9 _ -`.
-    128 random bits follow in any case, because a name that another process has used would give
-    this one the answers to that one's writes."""
+    """What the client's name begins with, for the broker's log: 1 to 31 of `A-Z a-z 0-9 _ -`. 128
+    random bits follow the label in any case: if two processes had the same name, one would get the
+    answers to the other's writes."""
     token: Token = None
-    """What shows who the principal is."""
+    """The token, which tells the broker who the client is, or a function that gives it."""
     agent: str = AGENT
-    """The program, for the broker's log."""
+    """The name of the program, for the broker's log."""
     reconnect: Literal["never", "after-first", "always"] = "after-first"
-    """When to connect again by itself: never; when a connection is lost, but the first one must
-    succeed; also while the broker has never been there yet."""
+    """When the client reconnects by itself. `never`: the client ends when its connection is lost.
+    `after-first`: after a connection is lost, but the first attempt must succeed. `always`: even if
+    there has been no connection yet."""
     request_timeout: float = 30.0
-    """How long a request waits for its answer, the time without a connection included. Where it has
-    to wait for room in the queue before, that may take as long again."""
+    """How long a request waits for its answer, including the time without a connection. A request
+    that must wait for room in the queue first may wait as long again."""
     connect_timeout: float = 10.0
-    """How long one attempt to connect may take until the broker's `welcome`."""
+    """How long one attempt to connect may take until the broker's `welcome`, including the time
+    that the function of `token` takes.
+    """
     queue_bytes: int = 16 << 20
-    """How many bytes of requests may wait, sent or not, each counted as 512, 128 for each step,
-    condition and path in it, and its values. What comes then waits for room."""
+    """How many bytes of requests may wait for their answers, whether sent or not. Each request
+    counts as 512 bytes, plus 128 for each step, condition and path in it, plus its values. Further
+    requests wait for room."""
     backoff: tuple[float, float] = (0.1, 20.0)
-    """The waits between attempts to connect: random, up to the first, then twice that and so on up
-    to the second."""
+    """The waits between attempts to connect: a random time up to the first number, then up to twice
+    that, and so on up to the second."""
 
     def __post_init__(self) -> None:
         given("codec", word("msgpack", "json"), self.codec)
@@ -85,14 +89,14 @@ def _backoff(found: Any) -> None:
 
 @dataclass(slots=True)
 class SubOptions:
-    """What is subscribed to, besides the view."""
+    """The options of a subscription, besides the view."""
 
     once: bool = False
-    """Whether it ends when it is fresh."""
+    """Whether the mirror ends when it is fresh."""
     signals: bool = False
     """Whether signals are delivered."""
     every_ms: int = 0
-    """At most one delta in so many milliseconds; 0: each as it comes."""
+    """At most one delta in this many milliseconds; 0: each delta as it comes."""
 
     def __post_init__(self) -> None:
         given("once", flag, self.once)

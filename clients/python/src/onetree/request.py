@@ -1,4 +1,4 @@
-"""What can be asked of a broker: writes and reads, checked when they are made."""
+"""The requests of a client: writes and reads. They are checked when they are made."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def put(
     ttl: float | None = None,
     ephemeral: bool = False,
 ) -> Put:
-    """`put`: the entry is now `value` (see `Value.make`). `if_rev`: only when the entry is at this
-    revision, 0: only when there is none. `ttl`: it lives so many seconds. `ephemeral`: it dies with
-    the session; see `Client.put`."""
+    """`put`: sets the value at a path (see `Value.make`). `if_rev`: only if the entry is at this
+    revision; 0 means only if there is none. `ttl`: how long the entry lives, in seconds.
+    `ephemeral`: binds the entry to the session; see `Client.put`."""
     made = value_at(path, value)
     return Put(0, path, made, None, _if(if_rev), _for(ttl), _dies(ephemeral))
 
@@ -33,65 +33,65 @@ def put(
 def append(
     path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
 ) -> Append:
-    """`append`: a new entry of a log, whose name the broker assigns; `Done.paths` has it."""
+    """`append`: adds an entry to a log. The broker assigns its key; `Done.paths` has the path."""
     return Append(0, path, value_at(path, value), None, _for(ttl), _dies(ephemeral))
 
 
 def delete(path: str, *, if_rev: int | None = None) -> Delete:
-    """`delete`: the entry is gone; of nothing is no error."""
+    """`delete`: deletes the entry at a path. It is no error if there is none."""
     return Delete(0, check_path(path), None, _if(if_rev))
 
 
 def drop_tree(path: str, *, if_rev: int | None = None) -> Drop:
-    """`drop`: everything at and under a path is gone. `if_rev`: only when nothing there has changed
+    """`drop`: deletes everything at and under a path. `if_rev`: only if nothing there has changed
     after this revision."""
     return Drop(0, check_path(path), None, _if(if_rev))
 
 
 def trim(path: str, to: str) -> Trim:
-    """`trim`: a log's entries up to and including a key are gone."""
+    """`trim`: deletes the entries of a log up to and including a key."""
     parse_log_key(to)
     return Trim(0, check_path(path), to)
 
 
 class Txn:
-    """`txn`: several changes as one commit, all or nothing, when all conditions hold."""
+    """`txn`: several writes as one commit, all or nothing, if all conditions hold."""
 
     def __init__(self) -> None:
         self.frame = frames.Txn(0, None, [], [])
 
     def if_rev(self, path: str, rev: int) -> Txn:
-        """Only when the entry is at this revision; 0: there is none."""
+        """Adds a condition: the entry at `path` is at revision `rev`; 0 means that there is none."""
         return self._when(frames.Condition(check_path(path), check_rev(rev)))
 
     def if_tree(self, path: str, rev: int) -> Txn:
-        """Only when nothing at or under `path` has changed after this revision."""
+        """Adds a condition: nothing at or under `path` has changed after revision `rev`."""
         return self._when(frames.Condition(check_path(path), check_rev(rev), True))
 
     def put(
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> Txn:
-        """As `put`."""
+        """Adds a step: puts `value` at `path`, as the function `put` does."""
         made = value_at(path, value)
         return self._then(frames.Step("put", path, made, _for(ttl), _dies(ephemeral)))
 
     def append(
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> Txn:
-        """As `append`."""
+        """Adds a step: appends `value` to the log at `path`."""
         made = value_at(path, value)
         return self._then(frames.Step("append", path, made, _for(ttl), _dies(ephemeral)))
 
     def delete(self, path: str) -> Txn:
-        """As `delete`."""
+        """Adds a step: deletes the entry at `path`."""
         return self._then(frames.Step("delete", check_path(path)))
 
     def drop_tree(self, path: str) -> Txn:
-        """As `drop_tree`."""
+        """Adds a step: deletes everything at and under `path`."""
         return self._then(frames.Step("drop", check_path(path)))
 
     def trim(self, path: str, to: str) -> Txn:
-        """As `trim`."""
+        """Adds a step: deletes the entries of the log at `path` up to and including the key `to`."""
         parse_log_key(to)
         return self._then(frames.Step("trim", check_path(path), to=to))
 
@@ -106,13 +106,13 @@ class Txn:
 
 
 def value_at(path: str, found: object) -> Value:
-    """Reads what is to stand at a path, and the path."""
+    """Checks a path, and returns the value for it."""
     check_path(path)
     return given(f"the value of {path}", Value.make, found)
 
 
 def written(write: Any) -> frames.Write:
-    """Reads a write: what the functions of this module give, or a `Txn`."""
+    """Returns the frame of a write: of a result of this module's functions, or of a `Txn`."""
     frame = write.frame if isinstance(write, Txn) else write
     if not isinstance(frame, frames.WRITES):
         what = type(write).__name__
@@ -121,14 +121,14 @@ def written(write: Any) -> frames.Write:
 
 
 def transaction(txn: Any) -> frames.Txn:
-    """Reads a transaction."""
+    """Returns the frame of a transaction."""
     if not isinstance(txn, Txn):
         raise Wrong("bad-field", f"this is to be a Txn(), not of {type(txn).__name__}")
     return txn.frame
 
 
 def values(frame: frames.ClientFrame) -> Iterator[tuple[str, Value]]:
-    """The values that a frame carries, each with its path."""
+    """Yields the values that a frame carries, each with its path."""
     if isinstance(frame, frames.Txn):
         for step in frame.steps:
             if step.value is not None:
@@ -138,8 +138,9 @@ def values(frame: frames.ClientFrame) -> Iterator[tuple[str, Value]]:
 
 
 def of_history(frame: frames.Request) -> list[str]:
-    """Where a write names a revision, in a condition or by the key of a log: another history may
-    have something else there. That an entry is absent is about any."""
+    """Returns the paths at which a write names a revision, in a condition or by the key of a log.
+    Another history may have something else at that revision. The condition that an entry is absent
+    (revision 0) is not listed: it names no revision."""
     if isinstance(frame, frames.Txn):
         conditions = [condition.path for condition in frame.conditions if condition.rev > 0]
         steps = [step.path for step in frame.steps if step.do == "trim" or is_keyed(step.path)]
@@ -152,15 +153,15 @@ def of_history(frame: frames.Request) -> list[str]:
 
 
 def is_ephemeral(frame: frames.Request) -> bool:
-    """Whether it makes an entry that the session owns."""
+    """Returns whether a frame makes an ephemeral entry, which belongs to the session."""
     if isinstance(frame, frames.Txn):
         return any(step.ephemeral for step in frame.steps)
     return isinstance(frame, Put | Append) and frame.ephemeral
 
 
 def cost(frame: frames.ClientFrame) -> int:
-    """What a frame counts in the queue, bytes: its values, and about as much as everything around
-    a short path takes."""
+    """Returns how many bytes a frame counts in the queue: its values, and an estimate of everything
+    else."""
     steps = 0
     if isinstance(frame, frames.Txn):
         steps = len(frame.steps) + len(frame.conditions)

@@ -1,4 +1,4 @@
-"""A mirror at one moment."""
+"""Snapshots: a mirror at one revision."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from .store import Mark, Store, in_order
 
 
 class Snapshot(Mapping[str, Entry]):
-    """A mirror at one revision, with the cookie that dates it: the two belong together and are
-    saved together. It never changes. Taking one costs O(1); while it lives, the mirror notes what
-    it overwrites. Iterates in path order. Only for the thread of the event loop, unless `alone`.
+    """A mirror at one revision, with its cookie. It never changes. Save the entries and the cookie
+    together: they belong together. Taking a snapshot costs O(1). While it lives, the mirror notes
+    what it overwrites. Iteration is in path order. Use it only in the thread of the event loop,
+    unless it is a copy from `alone`.
     """
 
     __slots__ = ("_mark", "_store", "cookie", "rev")
@@ -28,22 +29,24 @@ class Snapshot(Mapping[str, Entry]):
         self._store = store
         self._mark: Mark | None = store.mark()
         self.rev = rev
-        """The revision that it is at."""
+        """The revision of the snapshot."""
         self.cookie = cookie
-        """What dates it: given to a mirror as `from_`, with the entries, that goes on from here.
-        `None` before the mirror was whole for the first time, and after it was found wrong."""
+        """The cookie of the snapshot. Give it with the entries to a mirror as `from_`, and the
+        mirror goes on from here. `None` before the mirror was whole for the first time, and after
+        it was found to be wrong, until it is fresh again."""
 
     @staticmethod
     def saved(cookie: Cookie | None, entries: Iterable[Entry] = ()) -> Snapshot:
-        """A copy from an earlier time."""
+        """A copy that was saved earlier."""
         store = Store()
         store.entries.update((entry.path, entry) for entry in entries)
         return Snapshot(store, 0 if cookie is None else cookie.rev, cookie)
 
     @staticmethod
     def checked(kept: Any) -> Snapshot:
-        """A copy that the application has kept: a cookie with its entries. It is shown before the
-        broker has seen its cookie: what no broker has told is refused (`Wrong`)."""
+        """A copy that the application has kept: a cookie with its entries. The mirror shows it
+        before the broker has checked its cookie, so what no broker can have sent is refused
+        (`Wrong`)."""
         try:
             cookie, entries = kept
             cookie = json_codec.read_cookie(Cookie(*cookie)._asdict())
@@ -60,11 +63,11 @@ class Snapshot(Mapping[str, Entry]):
 
     @property
     def copy(self) -> object:
-        """Which copy of the tree it is of: a mirror that was refreshed from nothing is another."""
+        """Identifies the copy of the tree: a refresh from nothing makes another copy."""
         return self._store
 
     def alone(self) -> Snapshot:
-        """The same, for any thread. Cost: a copy of the dictionary."""
+        """Returns the same snapshot for any thread. Costs a copy of the dictionary."""
         return Snapshot.saved(self.cookie, self._entries().values())._at(self.rev)
 
     def _at(self, rev: int) -> Snapshot:
@@ -72,7 +75,7 @@ class Snapshot(Mapping[str, Entry]):
         return self
 
     def _entries(self) -> dict[str, Entry]:
-        """All of it, in no order; not to be changed."""
+        """Returns all entries, in no order. The caller must not change the result."""
         undo = self._undo()
         if not undo:
             return self._store.entries
@@ -107,12 +110,12 @@ class Snapshot(Mapping[str, Entry]):
         return count
 
     def entries(self) -> list[Entry]:
-        """All entries, in path order."""
+        """Returns all entries, in path order."""
         return self.under("/")
 
     def under(self, top: str) -> list[Entry]:
-        """The entries at and under `top`, in path order. Cost: about as many as they are, and what
-        changed since."""
+        """Returns the entries at and under `top`, in path order. Costs about as much as there are
+        entries, plus what has changed since."""
         check_path(top)
         present = self._store.entries
         paths = self._store.under(top)
@@ -129,14 +132,15 @@ class Snapshot(Mapping[str, Entry]):
         return [entry for entry in found if entry is not None]
 
     def without(self, logs: Iterable[str]) -> set[str]:
-        """Those of `logs` that have nothing in it, and had nothing since. Cost: of each what is
-        under it, and what changed since."""
+        """Returns those of `logs` that had no entries in this snapshot and have had none since.
+        Costs, for each log, what is under it, plus what has changed since."""
         changed = {parent(path) for path in self._undo()}
         return {log for log in logs if log not in changed and not self._store.under(log)}
 
     def since(self, before: Snapshot) -> list[Difference]:
-        """What takes `before` to this, in path order. Cost: of two snapshots of one mirror that was
-        not refreshed from nothing between them, what differs; otherwise all entries of both."""
+        """Returns what leads from `before` to this snapshot, in path order. For two snapshots of a
+        mirror that was not refreshed from nothing between them, the cost is that of what differs;
+        otherwise that of all entries of both."""
         if self._store is before._store and self._mark and before._mark:
             paths: Iterable[str] = self._store.undo(before._mark).keys() | self._undo().keys()
             old_of, new_of = before.get, self.get
@@ -162,7 +166,7 @@ class Snapshot(Mapping[str, Entry]):
 
 
 def _told(entry: Any) -> Entry:
-    """An entry that a broker may have told."""
+    """Checks that a broker may have sent this entry, and returns it."""
     if not isinstance(entry, Entry):
         raise Wrong("bad-field", f"an entry is to be an Entry, not of {type(entry).__name__}")
     check_path(entry.path)
