@@ -1,25 +1,25 @@
-"""The codes of the protocol: `spec/codes.json` as a table; a test holds the two together."""
+"""The codes of the protocol: the table of `spec/codes.json`. A test checks that both are equal."""
 
 from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
 Action = Literal["retry", "resync", "reauth", "fix", "stop"]
-"""What a code asks for: the same later, the mirror from nothing, another token, another request,
-nothing more."""
+"""What to do after a code. `retry`: the same again, later. `resync`: start the mirror from nothing.
+`reauth`: get another token. `fix`: correct the request. `stop`: nothing more."""
 
 
 class Code(NamedTuple):
-    """What is known of a code."""
+    """What the protocol says about a code."""
 
     action: Action
     """What to do next."""
     close: int | None
-    """The close code of the WebSocket, where the connection is closed with it."""
+    """The WebSocket close code, if the connection is closed with this code."""
     reconnect: bool | None
-    """Whether a client so closed connects again by itself."""
+    """Whether a client that was closed with this code reconnects by itself."""
     meaning: str
-    """For people."""
+    """An explanation for people."""
 
 
 CODES: Final[dict[str, Code]] = {

@@ -1,4 +1,6 @@
-"""What an application gives: read as the fields of frames are, and named where it cannot be."""
+"""Arguments of the application: they are checked like the fields of frames, and a wrong one is
+named.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ T = TypeVar("T")
 
 
 def given(name: str, read: Callable[[Any], T], found: Any) -> T:
-    """What was given as `name`, read; what `read` has against it, with the name."""
+    """Returns the argument `name`, checked by `read`. Adds the name to the error of `read`."""
     try:
         return read(found)
     except Wrong as wrong:
@@ -21,28 +23,28 @@ def given(name: str, read: Callable[[Any], T], found: Any) -> T:
 
 
 def plain(found: Any) -> str:
-    """Reads a text that can be sent."""
+    """Checks a text that can be sent."""
     if has_surrogate(text(found)):
         raise Wrong("bad-field", "half a character is no text")
     return str(found)
 
 
 def several(found: Any) -> list[Any]:
-    """Reads a list, or what else gives one after the other; a text is one, not several."""
+    """Checks a list or another iterable, and returns it as a list. A text is refused."""
     if isinstance(found, str) or not isinstance(found, Iterable):
         raise Wrong("bad-field", "this is to be a list")
     return [*found]
 
 
 def function(found: Any) -> Callable[..., Any]:
-    """Reads a function."""
+    """Checks a function."""
     if not callable(found):
         raise Wrong("bad-field", "this is to be a function")
     return found  # type: ignore[no-any-return]
 
 
 def seconds(found: Any) -> float:
-    """Reads a time."""
+    """Checks a time."""
     if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 0:
         raise Wrong("bad-field", "a time is a number of seconds, at least 0")
     try:
@@ -52,7 +54,7 @@ def seconds(found: Any) -> float:
 
 
 def millis(found: Any) -> int:
-    """Reads a time as whole milliseconds, at least one where there is any time at all."""
+    """Checks a time, and returns it in whole milliseconds: at least one, unless it is zero."""
     if seconds(found) >= 1 << 43:
         raise Wrong("bad-field", "a time is below 2^43 s")
     return max(int(found * 1000), 1 if found else 0)

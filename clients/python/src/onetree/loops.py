@@ -1,4 +1,4 @@
-"""The loop that a client belongs to."""
+"""The event loop that a client belongs to."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from .protocol.wrong import Wrong
 
 
 def within(loop: asyncio.AbstractEventLoop) -> None:
-    """Refuses (`Wrong`) what is called in another loop, or in none, before anything comes of it:
-    what was queued there would be carried out, though its caller is told that it failed."""
+    """Refuses (`Wrong`) a call in another loop, or in none, before it has any effect. Otherwise
+    what was queued would be carried out, although the caller gets an error."""
     try:
         here = asyncio.get_running_loop()
     except RuntimeError:
@@ -22,6 +22,6 @@ def within(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def unchanged(loop: asyncio.AbstractEventLoop) -> None:
-    """As `within`, for what reads: where nobody runs the loop, nothing changes meanwhile."""
+    """As `within`, but for reads: while the loop is not running, nothing changes."""
     if loop.is_running():
         within(loop)

@@ -1,4 +1,4 @@
-"""A mirror's rules, pure: frames in, outcomes out."""
+"""The rules of a mirror, as pure code: it takes frames and returns outcomes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from .snapshot import Snapshot
 from .store import Store, Undo
 
 Outcome = Refreshing | Fresh | Delta | Synced | Corrupt | Broken | None
-"""What came of a frame; `None`: it was not for this mirror, or came before, or is only a part."""
+"""What a frame did to a mirror. `None`: it was not for this mirror, brought nothing new, or is only
+a part.
+"""
 
 
 class _Rule(Exception):
@@ -29,7 +31,7 @@ class _Staged:
 
     kind: str
     store: Store | None
-    """With `full`, the new copy; with `delta` the changes wait, and are applied at `fresh`."""
+    """With `full`, the new copy. With `delta`, the changes wait, and are applied at `fresh`."""
     changes: list[frames.Change] = field(default_factory=list)
     highest: int = 0
     received: int = 0
@@ -37,23 +39,28 @@ class _Staged:
 
 
 class State:
-    """A mirror: the copy that is shown, and the one that is being made.
+    """The state of one mirror: the copy that it shows, and the copy that a refresh is building.
 
-    Starts waiting. Waiting -> refreshing at `refresh`; refreshing -> fresh at `fresh`; fresh takes
-    deltas and syncs. Any -> waiting when the connection is lost, or it has to be started again.
+    A mirror begins as waiting. A `refresh` makes it refreshing, and `fresh` makes it fresh. A fresh
+    mirror takes deltas and syncs. Any state becomes waiting when the connection is lost or the
+    mirror must start again.
     """
 
     def __init__(self, view: View, saved: Snapshot | None = None) -> None:
-        """A mirror of `view`, which holds nothing, or what was saved of an earlier one."""
+        """A mirror of `view` that has no entries, or the entries that were saved from an earlier
+        one.
+        """
         self.view = view
         self.rev = 0
-        """The revision that is shown."""
+        """The revision of the copy that is shown."""
         self.cookie: Cookie | None = None
-        """What dates what is shown; `None`: nobody can say what it is a copy of."""
+        """The cookie of the copy that is shown; `None`: nobody knows what it is a copy of."""
         self.is_fresh = False
-        """Whether what is shown is the view of the tree, as far as this connection has told."""
+        """Whether the copy that is shown is the view of the tree, as far as this connection has
+        reported it.
+        """
         self.received = 0
-        """How many changes have come of the refresh that is under way, or came of the last."""
+        """How many changes have come in the refresh that is under way, or came in the last one."""
         self._store = Store()
         if saved is not None:
             self.rev, self.cookie = saved.rev, saved.cookie
@@ -65,24 +72,24 @@ class State:
         self._staged: _Staged | None = None
 
     def snapshot(self) -> Snapshot:
-        """What is shown, now; O(1)."""
+        """Returns the copy that is shown. O(1)."""
         return Snapshot(self._store, self.rev, self.cookie)
 
     def get(self, path: str) -> Entry | None:
-        """The entry at a path."""
+        """Returns the entry at a path; `None` if there is none."""
         return self._store.entries.get(path)
 
     def __len__(self) -> int:
         return len(self._store.entries)
 
     def digest(self) -> Digest:
-        """The digest of what is shown, under the key of `handle_key`. Without meaning where the
-        view has a tail, for which there is none."""
+        """Returns the digest of the copy that is shown, under the key of `handle_key`. If the view
+        has a `tail`, it has no digest, and the value means nothing."""
         return Digest.of(len(self._store.entries), self._store.hashes)
 
     def handle_key(self, key: str) -> None:
-        """`welcome` told the key of the digests. Cost: nothing when it is the one of before,
-        otherwise one hash for each entry."""
+        """Takes the key of the digests from the `welcome`. Costs nothing if the key is the same as
+        before, otherwise one hash for each entry."""
         if self._key == key or self.view.tail is not None:
             return
         self._key = key
@@ -90,18 +97,18 @@ class State:
         self._store.hashes = sum(entry_hash(path, e[1]) for path, e in self._store.entries.items())
 
     def handle_lost(self) -> None:
-        """The connection was lost: what was staged is thrown away."""
+        """The connection was lost. The staged copy is thrown away."""
         self.is_fresh = False
         self._staged = None
 
     def handle_distrust(self) -> None:
-        """The mirror is to be started again from nothing. What is shown stays, without its cookie:
-        nobody can say what it is a copy of."""
+        """The mirror must start again from nothing. It goes on showing its copy, but without the
+        cookie: nobody knows what it is a copy of."""
         self.handle_lost()
         self.cookie = None
 
     def handle_refresh(self, refresh: frames.Refresh) -> Outcome:
-        """`refresh`: throws away what was staged, and stages anew."""
+        """Takes a `refresh`: throws the staged copy away and begins a new one."""
         if refresh.kind == "repair":
             return self._broken("a repair that nobody asked for")
         store = None
@@ -115,7 +122,7 @@ class State:
         return Refreshing(refresh.kind, refresh.why)
 
     def handle_entries(self, changes: Sequence[frames.Change]) -> Outcome:
-        """`entries`: a piece of the refresh."""
+        """Takes `entries`: a part of the refresh."""
         staged = self._staged
         if staged is None:
             return self._stray()
@@ -134,16 +141,16 @@ class State:
         return None
 
     def handle_fresh(self, fresh: frames.Fresh, epoch: str) -> Outcome:
-        """`fresh`: the staged copy is whole, and is shown when it is what it should be. `epoch` is
-        the connection's."""
+        """Takes `fresh`: the staged copy is complete, and is shown if its digest is right. `epoch`
+        is the connection's."""
         staged, self._staged = self._staged, None
         if staged is None:
             return self._stray()
         if staged.highest > fresh.rev:
             return self._broken("an entry is newer than the refresh that it came with")
         store, gaps = staged.store, staged.gaps
-        # What a refresh from nothing does not bring was deleted or trimmed. Of what was trimmed it
-        # says so, where that is a gap.
+        # What a refresh from nothing does not bring was deleted or trimmed. It says which logs were
+        # trimmed if that is a gap.
         trimmed: dict[str, str] = {}
         undo: Undo = {}
         if store is None:
@@ -177,7 +184,7 @@ class State:
     def handle_delta(
         self, since: int | None, rev: int, changes: Sequence[frames.Change]
     ) -> Outcome:
-        """A whole `delta`, all its parts: applied altogether or not at all."""
+        """Takes a complete `delta`, with all its parts. Applies all of it or nothing."""
         before = self.rev
         if not self.is_fresh or rev <= before:
             return None
@@ -193,7 +200,8 @@ class State:
             if change[1] > rev:
                 return self._broken("a change is newer than the delta that it came with")
             if change[1] <= before and taken is changes:
-                # What is not above the mirror's revision, it has: a folded delta may begin below.
+                # A folded delta may begin below the mirror's revision. The mirror already has the
+                # changes up to there.
                 taken = [change for change in changes if change[1] > before]
         try:
             self._apply(store, taken, undo, gaps, trimmed)
@@ -209,7 +217,9 @@ class State:
         return Delta(before, rev, told, sorted(gaps) if gaps else (), trimmed)
 
     def handle_sync(self, rev: int, digest: Digest | None) -> Outcome:
-        """`sync` names this mirror: nothing changed up to `rev`, and this is what it must be."""
+        """Takes a `sync` that names this mirror: nothing in the view has changed up to `rev`, and
+        `digest` is what the mirror's must be.
+        """
         if not self.is_fresh or rev < self.rev:
             return None
         compared = digest is not None and self._hash is not None
@@ -226,8 +236,8 @@ class State:
             self.cookie = Cookie(cookie[0], rev, cookie[2])
 
     def _stray(self) -> Outcome:
-        """A piece or the end of a refresh, and none is under way: where the mirror waits it is from
-        before it was started again."""
+        """A part or the end of a refresh came, but none is under way. If the mirror is waiting, the
+        frame was sent before the mirror was started again."""
         if self.is_fresh:
             return self._broken("a piece of a refresh came without a refresh")
         return None
@@ -244,8 +254,8 @@ class State:
         gaps: set[str],
         trimmed: dict[str, str],
     ) -> None:
-        """Applies changes in their order; `undo` gets what was there before the first of them,
-        `gaps` and `trimmed` what an event says of them."""
+        """Applies changes in their order. `undo` gets what was there before the first of them;
+        `gaps` and `trimmed` get what an event reports about trims."""
         sees, everything, values = self._sees, self._all, self.view.values
         entry_hash = self._hash
         hashes = store.hashes
@@ -283,7 +293,7 @@ class State:
         store.hashes = hashes
 
     def _gone(self, store: Store, change: frames.Change, gaps: set[str]) -> Sequence[str]:
-        """The paths that a change takes away."""
+        """Returns the paths that a change removes."""
         assert isinstance(change, frames.Gone)
         path = change.path
         if change.act == "delete":
@@ -299,8 +309,8 @@ class State:
             gaps.add(path)
         if not (contains(base, path) or contains(path, base)):
             return ()
-        # The log's entries up to and including `to`, and what is under them; other children of the
-        # log may lie between them.
+        # The log's entries up to and including `to`, and everything under them. Other children of
+        # the log may lie between them in path order; they are left out.
         near = store.between(child(path, "0" * 18), child(path, change.to))
         depth = len(segments(path))
         found = []
@@ -320,7 +330,7 @@ class State:
 
 
 def _changes(undo: Undo, store: Store, came: Sequence[frames.Change], rev: int) -> list[Difference]:
-    """What the application is told, in the order of the changes that came."""
+    """Returns what the application gets, in the order of the changes that came."""
     now = store.entries.get
     changes = []
     revs: dict[str, int] | None = None

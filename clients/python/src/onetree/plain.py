@@ -1,4 +1,4 @@
-"""What this package gives, as what `json.dumps` takes: for logs and other programs."""
+"""What this package returns, converted for `json.dumps`: for logs and other programs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from .transact import Committed
 
 
 def as_json(given: Any) -> Any:
-    """Entries, events and answers in the words of the protocol's JSON: an entry is what a line of
-    `onetree export` says, an event or a status has its name in `event`, a verdict in `verdict`, an
-    error is `{"code","message"}`, and `path` and `rev` where it has them, a time `retry_ms`
-    (`None`: longer than any number). Lists of them, too; what is none of them stays."""
+    """Converts entries, events and answers to the words of the protocol's JSON. An entry is a line
+    of `onetree export`. An event or a status has its name in `event`, and a verdict in `verdict`.
+    An error is `{"code","message"}`, with `path` and `rev` if it has them. A time is `retry_ms`
+    (`None`: longer than any number). Lists of these are converted, too. Anything else stays as it
+    is."""
     match given:
         case OnetreeError():
             error = {"code": given.word, "message": given.message}

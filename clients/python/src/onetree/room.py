@@ -1,4 +1,4 @@
-"""How much a client's queue takes, in bytes."""
+"""How many bytes a client's queue takes."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from .errors import Closed, Timeout
 
 
 class Room:
-    """The room in a queue. Who comes first has his first, however little another one needs."""
+    """The room in a queue. Whoever asked first gets room first, even if a later request needs less."""
 
     def __init__(self, size: int, patience: float) -> None:
-        """`patience`: how long is waited for room, seconds."""
+        """`patience`: how long a request waits for room, in seconds."""
         self._size = self._left = max(1, size)
         self._patience = patience
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._why: Callable[[], Closed] | None = None
 
     def needed(self, cost: int) -> int:
-        """What is taken for this cost: what needs more than all of the room has all of it."""
+        """Returns what is taken for this cost. A request that is larger than the whole queue takes
+        all of it.
+        """
         return min(cost, self._size)
 
     def try_acquire(self, cost: int) -> bool:
-        """Takes room, if there is any now and nobody waits. Whether it did."""
+        """Takes room if there is enough now and nobody waits. Returns whether it did."""
         if self._waiters or cost > self._left:
             return False
         self._left -= cost
         return True
 
     async def acquire(self, cost: int) -> None:
-        """Waits for room (`Timeout`), and takes it."""
+        """Waits for room and takes it. Raises `Timeout` if there was none in time."""
         if self.try_acquire(cost):
             return
         if self._why is not None:
@@ -39,8 +41,9 @@ class Room:
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append((cost, waiter))
         try:
-            # Not `wait_for`: where room comes as the time is up, or with a cancel, that of 3.12
-            # says that there was none, and that of 3.11 that nobody has cancelled.
+            # Not `wait_for`: if the room comes just when the time is up, or together with a cancel,
+            # `wait_for` of Python 3.12 reports that there was no room, and that of 3.11 swallows
+            # the cancel.
             await asyncio.wait({waiter}, timeout=self._patience)
             if not waiter.done():
                 raise Timeout(self._patience, False)
@@ -54,7 +57,7 @@ class Room:
             self._make_room()
 
     def give_back(self, cost: int) -> None:
-        """This is no longer in the queue."""
+        """A request leaves the queue."""
         self._left += cost
         self._make_room()
 
@@ -69,7 +72,7 @@ class Room:
             self._waiters.popleft()
 
     def close(self, why: Callable[[], Closed]) -> None:
-        """Nobody waits any more: who does, or would, is told why."""
+        """Refuses everything that waits, and everything that would."""
         self._why = why
         while self._waiters:
             _, waiter = self._waiters.popleft()

@@ -1,9 +1,10 @@
-"""The entries of a mirror, and how they were: one dictionary, and what takes it back.
+"""The entries of a mirror, now and at earlier moments: one dictionary, and undo logs.
 
-The dictionary is always the present. Who took a snapshot gets a mark, and from then on what is
-overwritten is noted at the newest mark (an undo log). So a snapshot costs nothing until something
-changes, then only what changes; when it is dropped, what its mark noted goes to the mark before it,
-or nowhere. Order is kept apart, and made when it is asked for.
+The dictionary is always the present. A snapshot gets a mark, and from then on what is overwritten
+is noted at the newest mark (an undo log). So a snapshot costs nothing until something changes, and
+then only as much as what changes. When a snapshot is dropped, what its mark has noted goes to the
+mark before it; without such a mark it is forgotten. The order of the paths is kept apart, and
+computed only when it is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .protocol.paths import order_key
 
 Undo = dict[str, Entry | None]
 
-# Up to so many paths that came or went are put in their places one by one.
+# Up to this many paths that came or went are inserted or removed one by one.
 _FEW: Final = 64
 
 
@@ -28,32 +29,32 @@ class Mark:
 
     def __init__(self, before: Mark | None) -> None:
         self.undo: Undo = {}
-        """What changed between this mark and the next one: what was there."""
+        """What was there before the changes between this mark and the next one."""
         self.before = before
         self.behind: Mark | None = None
         self.refs = 1
 
 
 class Store:
-    """Entries by path, at one moment and, where there are marks, at earlier ones."""
+    """Entries by path: of the present and, if there are marks, of earlier moments."""
 
     __slots__ = ("_keys", "_left", "_new", "_old", "entries", "hashes", "newest")
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
-        """The present."""
+        """The entries now."""
         self.hashes = 0
-        """The sum of the entries' hashes, not reduced."""
+        """The sum of the entries' hashes, not reduced modulo 2^128."""
         self.newest: Mark | None = None
-        # All order keys, sorted, but for those that came and went since; `None`: not made.
+        # All order keys, sorted, except for those that came or went since; `None`: not computed.
         self._keys: list[str] | None = None
         self._new: set[str] = set()
         self._old: set[str] = set()
-        # Marks that were left, and not forgotten yet.
+        # Marks that were left, and are not forgotten yet.
         self._left: list[Mark] = []
 
     def put(self, entry: Entry) -> Entry | None:
-        """Puts an entry; what was there."""
+        """Puts an entry, and returns the one that was there before."""
         path = entry[0]
         entries = self.entries
         old = entries.get(path)
@@ -63,7 +64,7 @@ class Store:
         return old
 
     def take(self, path: str) -> Entry | None:
-        """Takes an entry away; what was there."""
+        """Removes an entry, and returns it."""
         old = self.entries.pop(path, None)
         if old is not None and self._keys is not None:
             self._go(path)
@@ -82,7 +83,7 @@ class Store:
             self._old.add(path)
 
     def note(self, undo: Undo) -> None:
-        """`undo` takes the entries back to where they were a moment ago."""
+        """Notes `undo`, which takes the entries back to where they were a moment ago."""
         mark = self.newest
         if mark is not None:
             kept, entries = mark.undo, self.entries
@@ -90,19 +91,19 @@ class Store:
                 mark.undo = undo
             else:
                 for path, old in undo.items():
-                    # What came since and has gone again is as it was.
+                    # What came since the mark and has gone again is as it was.
                     if kept.setdefault(path, old) is None and path not in entries:
                         del kept[path]
-        # Not before it is noted: to forget a mark is to look at the present.
+        # Only after this is noted: to forget a mark is to look at the present.
         if self._left:
             self.settle()
 
     def keys(self) -> list[str]:
-        """The order keys of all entries, sorted. Cost: O(1) when none came or went, otherwise
-        those, or a sort of what is nearly in order."""
+        """Returns the order keys of all entries, sorted. O(1) if none came or went; otherwise the
+        cost is that of those, or of a sort of what is nearly in order."""
         keys = self._keys
         if keys is None:
-            # A refresh comes in order, so this is cheap.
+            # A refresh comes in order, so this sort is cheap.
             keys = self._keys = sorted(map(order_key, self.entries))
             return keys
         if not self._new and not self._old:
@@ -125,7 +126,7 @@ class Store:
         return keys
 
     def under(self, top: str) -> list[str]:
-        """The paths at and under `top`, in path order."""
+        """Returns the paths at and under `top`, in path order."""
         if top in self.entries and self._keys is None and len(self.entries) == 1:
             return [top]
         keys = self.keys()
@@ -133,14 +134,14 @@ class Store:
             found: Iterable[str] = keys
         else:
             low = order_key(top)
-            # Behind everything that begins with `top/`.
+            # The end of everything that begins with `top/`.
             start = bisect_left(keys, low)
             found = keys[start : bisect_left(keys, low + "\1", start)]
-            # Between `/a` and `/a/…` there is nothing: NUL is the lowest.
+            # Nothing lies between `/a` and `/a/…`: NUL is the lowest character.
         return [key.replace("\0", "/") for key in found]
 
     def between(self, first: str, last: str) -> list[str]:
-        """The paths from `first` up to `last` and all that is under that, in path order."""
+        """Returns the paths from `first` up to `last` and everything under that, in path order."""
         keys = self.keys()
         start = bisect_left(keys, order_key(first))
         end = bisect_left(keys, order_key(last) + "\1", start)
@@ -149,7 +150,7 @@ class Store:
     # Earlier moments.
 
     def mark(self) -> Mark:
-        """The present as a mark; to be left once."""
+        """Returns a mark of the present. To be left once."""
         if self._left:
             self.settle()
         newest = self.newest
@@ -163,8 +164,9 @@ class Store:
         return mark
 
     def leave(self, mark: Mark) -> None:
-        """Nobody looks at this moment any more. Said in any thread and in the midst of anything, as
-        what is garbage is: so the mark is forgotten when the store goes on."""
+        """The mark is no longer needed. This may be called in any thread and at any time, as the
+        garbage collector does. So the mark is only noted here, and forgotten when the store next
+        changes."""
         self._left.append(mark)
 
     def settle(self) -> None:
@@ -179,7 +181,7 @@ class Store:
         before, behind = mark.before, mark.behind
         if before is not None:
             before.behind = behind
-            # The smaller into the larger; what the earlier mark noted counts.
+            # The smaller is added to the larger. What the earlier mark noted counts.
             small, large = before.undo, mark.undo
             if len(small) < len(large):
                 large.update(small)
@@ -189,7 +191,7 @@ class Store:
                 for path, old in small.items():
                     large.setdefault(path, old)
             for path in small:
-                # What came before this mark and went behind it.
+                # What came before this mark and went after it.
                 if large[path] is None and self._then(behind, path) is None:
                     del large[path]
         if behind is not None:
@@ -198,11 +200,11 @@ class Store:
             self.newest = before
 
     def at(self, mark: Mark, path: str) -> Entry | None:
-        """The entry at a path at an earlier moment."""
+        """Returns the entry at a path at an earlier moment."""
         return self._then(mark, path)
 
     def _then(self, at: Mark | None, path: str) -> Entry | None:
-        """As `at`; `None`: now."""
+        """As `at`; `None` means now."""
         while at is not None:
             if path in at.undo:
                 return at.undo[path]
@@ -210,7 +212,9 @@ class Store:
         return self.entries.get(path)
 
     def undo(self, mark: Mark) -> Undo:
-        """All that takes the present back to an earlier moment. Cost: what changed since."""
+        """Returns everything that takes the present back to an earlier moment. Costs as much as
+        what changed since.
+        """
         if mark.behind is None:
             return mark.undo
         whole: Undo = {}
@@ -223,5 +227,5 @@ class Store:
 
 
 def in_order(paths: Iterable[str], key: Callable[[str], str] = order_key) -> list[str]:
-    """Paths in path order."""
+    """Returns paths in path order."""
     return sorted(paths, key=key)

@@ -1,4 +1,4 @@
-"""The token that a function of the application gives."""
+"""Getting the token from a function of the application."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from .given import plain
 
 
 async def ask(function: Callable[[], str | Awaitable[str]], patience: float) -> tuple[str, float]:
-    """What it gives, within `patience` seconds, and when these are over; `BadToken` whatever else
-    it does, but for what ends the program, and for a cancel of this task."""
+    """Calls `function` and returns the token, which must come within `patience` seconds, and the
+    time at which these are over. Raises `BadToken` for whatever else `function` does, except for
+    what ends the program and for a cancel of this task."""
     try:
         given = function()
-        # No time is taken of one that does not give way.
+        # The time of a function that blocks is not counted.
         until = asyncio.get_running_loop().time() + patience
         if inspect.isawaitable(given):
             given = await asyncio.wait_for(given, patience)
@@ -27,13 +28,13 @@ async def ask(function: Callable[[], str | Awaitable[str]], patience: float) -> 
         if me is not None and me.cancelling():
             raise
         error = BadToken(f"the token's function failed: {_words(fault)}")
-        # It may well be the network that is away.
+        # The network may be the reason.
         error.action = "retry"
         raise error from fault
 
 
 def _words(fault: BaseException) -> str:
-    """What it says, if it can."""
+    """Returns what an error says, if it can say it."""
     name = type(fault).__name__
     try:
         return f"{name}: {fault}"

@@ -1,4 +1,5 @@
-"""Transactions that run again: read a snapshot, write, commit if nothing that was read has changed.
+"""Transactions that run again: a function reads a snapshot and writes, and the writes are committed
+if nothing that it read has changed.
 
 The words are those of software transactional memory (Harris, Marlow, Peyton Jones, Herlihy, 2005).
 """
@@ -25,24 +26,26 @@ T = TypeVar("T")
 
 
 class Retry(BaseException):
-    """What `Transaction.retry` raises; not an `Exception`, so that no handler takes it for one."""
+    """What `Transaction.retry` raises. It is not an `Exception`, so that handlers for those do not
+    catch it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Committed(Generic[T]):
-    """A transaction that was done."""
+    """The result of a transaction."""
 
     result: T
-    """What the function returned, the last time it ran."""
+    """What the function returned in its last run."""
     done: Done | None
-    """The commit; `None`: it wrote nothing, and nothing was sent."""
+    """The commit; `None` if the function wrote nothing, so that nothing was sent."""
     runs: int
     """How often the function ran."""
 
 
 @dataclass(slots=True, eq=False)
 class _Write:
-    """What a transaction did, in its order; each is itself alone, whatever is equal to it."""
+    """A write of a transaction. Each is equal to itself only, even if another has the same content."""
 
     do: str
     path: str
@@ -52,9 +55,9 @@ class _Write:
 
 
 class Transaction:
-    """What the function of `Mirror.transact` is given. Reads are of one snapshot, and of what the
-    transaction has written itself; an entry that it has written has revision 0. What it appends has
-    no name yet, and is not read."""
+    """What the function of `Mirror.transact` works with. It reads one snapshot, and sees its own
+    writes: an entry that it has written has revision 0. What it appends has no path before the
+    commit, and cannot be read."""
 
     def __init__(self, snapshot: Snapshot, view: View) -> None:
         self._snapshot = snapshot
@@ -64,7 +67,9 @@ class Transaction:
         self._writes: list[_Write] = []
         self._over = False
         self.retried = False
-        """Whether `retry` was said: it holds, whoever catches what that raises."""
+        """Whether `retry` was called. The run then retries, even if the function catches what
+        `retry` raises.
+        """
 
     @property
     def rev(self) -> int:
@@ -72,14 +77,16 @@ class Transaction:
         return self._snapshot.rev
 
     def get(self, path: str) -> Entry | None:
-        """The entry at a path; `OutsideView` where the mirror does not see it."""
+        """Returns the entry at `path`; `None` if there is none. Raises `OutsideView` if the mirror
+        does not see the path.
+        """
         self._check()
         check_path(path)
         written = self._written(path)
         if written is not None:
             return written[0]
         entry = self._snapshot.get(path)
-        # What a tail has left out cannot be told from what is absent.
+        # With a `tail`, an entry that is left out looks like one that is absent.
         cut = self._view.tail is not None and is_keyed(path)
         if not self._view.sees(path) or (cut and entry is None):
             raise OutsideView(path)
@@ -87,9 +94,9 @@ class Transaction:
         return entry
 
     def under(self, top: str) -> list[Entry]:
-        """The entries at and under `top` that the mirror sees, in path order. Its condition is that
-        nothing changes at or under `top`, seen or not. `OutsideView` when `top` is not within what
-        the mirror sees."""
+        """Returns the entries at and under `top` that the mirror sees, in path order. The condition
+        of the read is that nothing changes at or under `top`, whether the mirror sees it or not.
+        Raises `OutsideView` if `top` is outside the base and depth of the mirror's view."""
         self._check()
         check_path(top)
         if not self._view.reaches(top):
@@ -110,26 +117,28 @@ class Transaction:
     def put(
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> None:
-        """The entry is to be `value`."""
+        """Puts `value` at `path`, which may be outside the mirror's view."""
         self._write(_Write("put", path, value_at(path, value), ttl, ephemeral))
 
     def append(
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> None:
-        """A new entry of a log; `Committed.done` has its path."""
+        """Appends `value` to the log at `path`. `Committed.done` has the path that the broker
+        assigned.
+        """
         self._write(_Write("append", path, value_at(path, value), ttl, ephemeral))
 
     def delete(self, path: str) -> None:
-        """The entry is to be gone."""
+        """Deletes the entry at `path`."""
         self._write(_Write("delete", check_path(path)))
 
     def drop_tree(self, path: str) -> None:
-        """Everything at and under `path` is to be gone."""
+        """Deletes everything at and under `path`."""
         self._write(_Write("drop", check_path(path)))
 
     def retry(self) -> NoReturn:
-        """Ends the run, also where what this raises is caught: the function runs again when
-        something that it read has changed."""
+        """Ends the run, even if what this raises is caught. The function runs again when something
+        that it read has changed in the mirror."""
         self._check()
         self.retried = True
         raise Retry
@@ -145,10 +154,10 @@ class Transaction:
         self, first: Callable[[Transaction], T], second: Callable[[Transaction], T]
     ) -> T: ...
     def or_else(self, first: Callable[[Transaction], Any], second: Callable[..., Any]) -> Any:
-        """`first(tx)`; when that retries, its writes are forgotten, what it read is not, and
-        `second(tx)` runs. When both retry, the whole retries, on what either read. Where they are
-        coroutine functions, this is to be awaited where it stands: as a task of its own that
-        retries, it would make of any error beside it a retry, too."""
+        """Runs `first(tx)`. If it retries, its writes are forgotten but what it read is not, and
+        `second(tx)` runs instead. If both retry, the transaction retries when something that either
+        has read changes. If they are coroutine functions, await this at once: in a task of its own,
+        its retry would turn any other error of the run into a retry."""
         given("first", function, first)
         given("second", function, second)
         self._check()
@@ -174,7 +183,7 @@ class Transaction:
         begun: list[_Write],
         retried: bool,
     ) -> Any:
-        # What was written since `or_else` was called is not of the first way, which goes on now.
+        # What was written since `or_else` was called is not part of `first`, which goes on now.
         kept = set(self._writes).difference(begun)
         self.retried |= retried
         try:
@@ -189,18 +198,20 @@ class Transaction:
         return await _result(second(self))
 
     def retries(self, error: BaseException) -> bool:
-        """Whether what ends with this error retries: whatever it is, but what ends the program."""
+        """Returns whether a run or a part that ends with this error retries. It does, whatever the
+        error is, unless it ends the program.
+        """
         group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
         return self.retried and group.split((Retry, Exception))[1] is None
 
     def _has_retried(self) -> bool:
-        """Whether the way that ends, or gives way to its caller, has retried. It is then settled
-        here, and not of the run."""
+        """Returns whether the part that ends, or gives way to its caller, has retried, and clears
+        that: it is dealt with here, and not at the end of the run."""
         retried, self.retried = self.retried, False
         return retried
 
     def end(self) -> None:
-        """The run has ended, and what is asked behind it is refused: it would be lost."""
+        """The run has ended. What is asked of it later is refused, because it would be lost."""
         self._over = True
 
     def _check(self) -> None:
@@ -214,7 +225,7 @@ class Transaction:
         self._writes.append(write)
 
     def _written(self, path: str) -> tuple[Entry | None] | None:
-        """What this transaction made of a path, if anything."""
+        """Returns what this run has made of a path; `None` if nothing."""
         for write in reversed(self._writes):
             if write.do in ("put", "delete") and write.path == path:
                 return (self._entry(write) if write.do == "put" else None,)
@@ -226,7 +237,7 @@ class Transaction:
         return Entry(write.path, 0, write.value)
 
     def txn(self) -> Txn | None:
-        """What is to be sent; `None`: there is nothing to do."""
+        """Returns the transaction to commit; `None` if nothing was written."""
         if not self._writes:
             return None
         txn = Txn()
@@ -246,7 +257,7 @@ class Transaction:
         return txn
 
     def changed(self, now: Snapshot) -> bool:
-        """Whether something that was read is different now."""
+        """Returns whether something that was read has changed."""
         for path, rev in self._gets.items():
             entry = now.get(path)
             if (0 if entry is None else entry.rev) != rev:
@@ -256,15 +267,15 @@ class Transaction:
             return True
         if not self._trees:
             return False
-        # By what has changed, not by what is there: that may be very much, and this is asked at
-        # each revision.
+        # Looks at what has changed and not at all that is there: that may be much, and this is
+        # called at each revision.
         return any(
             contains(top, change.path) for change in now.since(before) for top in self._trees
         )
 
 
 class Watched(Protocol):
-    """What `transact` asks of a mirror."""
+    """What `transact` needs of a mirror."""
 
     @property
     def view(self) -> View: ...
@@ -276,7 +287,7 @@ class Watched(Protocol):
 
 
 class Commits(Protocol):
-    """What `transact` asks of a client."""
+    """What `transact` needs of a client."""
 
     @property
     def last_done(self) -> tuple[str | None, int]: ...
@@ -286,12 +297,13 @@ class Commits(Protocol):
 async def transact(
     mirror: Watched, client: Commits, fn: Callable[[Transaction], T | Awaitable[T]]
 ) -> Committed[T]:
-    """Runs `fn(tx)` until what it did is committed, or needs no commit. `fn` may be a coroutine
-    function; it must have no effects of its own, for it may run any number of times. What it
-    raises ends the transaction, and nothing is written. A run that raises or writes nothing is
-    judged by its snapshot alone: that has all writes of this client which were answered before
-    `transact` was called, and may be behind those of others. Who must know more asks `Client.get`,
-    or writes."""
+    """Runs `fn(tx)` until what it writes is committed, or nothing need be committed. `fn` may be a
+    coroutine function. It must have no effects of its own, because it may run any number of times.
+    An exception of `fn` ends the transaction, and nothing is written.
+
+    A run that raises or writes nothing is judged by its snapshot alone. The snapshot has all writes
+    of this client that were answered before you called `transact`. It may be behind the writes of
+    others. To know more, use `Client.get`, or write."""
     given("fn", function, fn)
     runs = 0
     epoch, own = client.last_done
@@ -305,7 +317,8 @@ async def transact(
             result = await _result(fn(tx))
         except BaseException as error:
             failed = not tx.retries(error)
-            # What ends the program, or this task, is no answer to what was read.
+            # What ends the program or this task is not a conclusion from what was read, so it is
+            # not run again.
             again = isinstance(error, Exception) and mirror.lacks(own, epoch, snapshot)
             if failed and not again:
                 raise
@@ -316,7 +329,7 @@ async def transact(
             continue
         txn = None if failed else tx.txn()
         if txn is None and mirror.lacks(own, epoch, snapshot):
-            # No broker judges it: it is to have seen what its client knows.
+            # The broker does not judge such a run. It must have seen what this client has written.
             await mirror.past(snapshot, own)
             continue
         if txn is None:

@@ -1,4 +1,4 @@
-"""The WebSocket: messages in and out."""
+"""The WebSocket: takes messages and gives messages."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ from .errors import (
 from .wire import Wire
 
 PATH: Final = "/v1/sync"
-"""The path of the protocol, where a URL has none."""
+"""The path of the protocol, for a URL that has none."""
 HTTP: Final = b"HTTP/"
 """How each answer to the handshake begins."""
 HEAD: Final = re.compile(rb"HTTP/1\.1 ([0-9]{3}) .*\r\n\r\n", re.DOTALL)
-"""All of it but the body, with the status."""
+"""The whole head of an answer, with its status."""
 RETRY_AFTER: Final = re.compile(rb"\r\nRetry-After:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
-"""When to come back, in a head."""
+"""How long to wait before the next attempt, in the head of an answer."""
 CLOSE_TIMEOUT: Final = 1.0
-"""How long an orderly end of the WebSocket may take, seconds."""
+"""How long the orderly end of a WebSocket may take, in seconds."""
 SAID: Final = 200
-"""What an HTTP server says beside its status, characters, at most."""
+"""How many characters of an HTTP server's text are kept at most."""
 
 
 def parse_url(url: str) -> str:
-    """The whole URL of a broker, `ws://host[:port][/path]`; `BadUrl` when it is none."""
+    """Returns the complete URL of a broker, `ws://host[:port][/path]`. Raises `BadUrl` if it is
+    none.
+    """
     if not isinstance(url, str):
         raise BadUrl(f"a URL is text, not {type(url).__name__}")
     url = url.strip()
@@ -59,7 +61,7 @@ def parse_url(url: str) -> str:
     try:
         parts.hostname.encode("idna")
     except UnicodeError:
-        # It is looked up by that name; no time will come when it can be.
+        # The host is looked up by this name, which can never work.
         raise BadUrl(f"{url}: there can be no host of that name") from None
     if parts.path in ("", "/"):
         parts = parts._replace(path=PATH)
@@ -67,9 +69,9 @@ def parse_url(url: str) -> str:
 
 
 class Link(asyncio.Protocol):
-    """A connection: the library's protocol without its input and output, so that a message costs
-    no task and no queue; and what is a whole message does not go through its parser. What comes is
-    dealt with where it is read, which is all the backpressure that is needed."""
+    """A connection: the library's protocol without its input and output, so that a message costs no
+    task and no queue. Whole messages do not go through its parser. What comes is dealt with where
+    it is read, which is all the backpressure that is needed."""
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class Link(asyncio.Protocol):
         heard: Callable[[], object],
     ) -> None:
         wanted = [Subprotocol(subprotocol)]
-        # The broker's frames have a limit of its own; the protocol has no extensions.
+        # The broker has its own limit for frames. The protocol has no extensions.
         self._protocol = ClientProtocol(parse_uri(url), subprotocols=wanted, max_size=None)
         self._wire = Wire()
         self._take = take
@@ -89,7 +91,7 @@ class Link(asyncio.Protocol):
         self.opened: asyncio.Future[None] = loop.create_future()
         """Done when the handshake is."""
         self.gone: asyncio.Future[ConnectError] = loop.create_future()
-        """Done when the connection is over: why."""
+        """Done when the connection is over; the result says why."""
         self._writable: asyncio.Future[None] | None = None
         self._parts: list[bytes] = []
         self._is_text = False
@@ -102,9 +104,9 @@ class Link(asyncio.Protocol):
         take: Callable[[bytes | str], None],
         heard: Callable[[], object] = lambda: None,
     ) -> Link:
-        """Connects, within `timeout` seconds; `ConnectError` when it cannot. `take` is given each
-        message; what it raises ends the connection. `heard` is told of all that comes, also of the
-        parts of a message that is not whole yet: the link is alive."""
+        """Connects within `timeout` seconds; raises `ConnectError` if it cannot. `take` gets each
+        message; what it raises ends the connection. `heard` is called for everything that comes,
+        also for the parts of a message that is not complete yet: the link is alive."""
         parts = urlsplit(url)
         address = parts.netloc
         secure = parts.scheme == "wss"
@@ -132,7 +134,7 @@ class Link(asyncio.Protocol):
         except OSError as error:
             raise Unreachable(f"cannot reach {address}: {error}") from None
         finally:
-            # Also when this is cancelled as the answer comes: nobody else has it.
+            # Also if this is cancelled just as the answer comes: nobody else has the link.
             if link is not None and not answered:
                 link._abort()
         refused = link._protocol.handshake_exc
@@ -145,7 +147,7 @@ class Link(asyncio.Protocol):
         raise _not_open(address, link._wire.head, refused)
 
     async def send(self, message: bytes | str) -> None:
-        """Sends a message, when the socket takes it; `ConnectError` when it is closed."""
+        """Sends a message when the socket takes it. Raises `ConnectError` if it is closed."""
         if self._writable is not None:
             await self._writable
         if self.gone.done() or self._protocol.state is not State.OPEN:
@@ -157,7 +159,7 @@ class Link(asyncio.Protocol):
         self._flush()
 
     async def close(self) -> None:
-        """Ends it in order, or otherwise."""
+        """Ends the connection, in order if possible."""
         try:
             if not self.gone.done():
                 if self._protocol.state is State.OPEN:
@@ -183,14 +185,14 @@ class Link(asyncio.Protocol):
             self._other(data[:size])
             data = data[size:]
             if protocol.state is State.CONNECTING:
-                # It goes on, or the answer is another one, and has a body.
+                # The head goes on, or the answer is another one and has a body.
                 self._other(data)
                 return
         for kind, piece in self._wire.cut(data):
             if kind == "other":
                 self._other(piece)
             elif protocol.close_rcvd is None and protocol.parser_exc is None:
-                # Behind the end, and behind what is wrong, nothing counts.
+                # After the end, and after an error, nothing counts.
                 self._message(piece, kind == "text")
 
     def _other(self, data: bytes) -> None:
@@ -213,7 +215,7 @@ class Link(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         if self._writable is not None:
-            # Who waited may have been cancelled, and the future with them.
+            # Who waited may have been cancelled, and the future with it.
             if not self._writable.done():
                 self._writable.set_result(None)
             self._writable = None
@@ -238,13 +240,13 @@ class Link(asyncio.Protocol):
                 self._parts.clear()
             self._message(data, self._is_text)
         self._flush()
-        # The broker waits for us to close, or we for it, no longer than this.
+        # Neither side waits longer than this for the other to close.
         if self._protocol.close_expected() and self._transport is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(CLOSE_TIMEOUT, self._abort)
 
     def _message(self, data: bytes, is_text: bool) -> None:
-        """A whole message came."""
+        """Takes a complete message."""
         if self.gone.done():
             return
         try:
@@ -252,7 +254,8 @@ class Link(asyncio.Protocol):
         except ConnectError as error:
             self._end(error)
         except Exception as fault:
-            # Text that is none, or a fault of this program: told, and tried again.
+            # Text that is not UTF-8, or a fault of this program: it is reported, and the client
+            # tries again.
             lost = LinkLost(f"{type(fault).__name__}: {fault}")
             lost.__cause__ = fault
             self._end(lost)
@@ -262,7 +265,7 @@ class Link(asyncio.Protocol):
         if transport is None:
             return
         for data in self._protocol.data_to_send():
-            # One that is closing says so on the standard error, for each write.
+            # A transport that is closing would print a warning for each write.
             if data and not transport.is_closing():
                 transport.write(data)
             else:
@@ -278,7 +281,7 @@ class Link(asyncio.Protocol):
 
 
 def _not_open(address: str, head: bytes, error: Exception | None) -> ConnectError:
-    """Why the handshake failed. `head`: what came of the answer's."""
+    """Returns why the handshake failed. `head` is what came of the answer's head."""
     if not HTTP.startswith(head[: len(HTTP)]):
         return NotABroker(f"{address} is no Onetree broker: it speaks no HTTP")
     cause = error and (error.__cause__ or error)
@@ -292,8 +295,9 @@ def _not_open(address: str, head: bytes, error: Exception | None) -> ConnectErro
 
 
 def _answer(address: str, head: bytes, body: bytes = b"") -> HttpAnswer | None:
-    """What an HTTP server answers that takes nobody in; `None`: that is not whole, or is that it
-    does. It goes by the head, whatever becomes of the body."""
+    """Returns the error for the answer of an HTTP server that does not accept the connection.
+    `None` if the head is not complete, or the server accepts. Only the head counts, whatever
+    becomes of the body."""
     answer = HEAD.match(head)
     if answer is None or answer[1] == b"101":
         return None
@@ -303,7 +307,7 @@ def _answer(address: str, head: bytes, body: bytes = b"") -> HttpAnswer | None:
 
 
 def _closed(frame: Close | None, sent: Close | None) -> ConnectError:
-    """What a close frame says: a code of the protocol, and when to come back."""
+    """Returns what a close frame says: a code of the protocol, and how long to wait."""
     if frame is None:
         if sent is not None and sent.code in (1002, 1007):
             return ProtocolBroken(sent.reason or "what came is no WebSocket")

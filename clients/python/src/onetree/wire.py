@@ -1,8 +1,8 @@
-"""The bytes of a WebSocket, cut into frames.
+"""Cuts the bytes of a WebSocket into frames.
 
-A server's frame that holds a whole message, which is nearly every one, has its message behind two
-to ten bytes. To cut it out here costs a tenth of what the library's parser does. What is anything
-else (the handshake, fragments, pings, the close, what is wrong) goes to the library as it came.
+Nearly every frame of a server holds a whole message, after two to ten bytes. To cut the message out
+here costs a tenth of what the library's parser costs. Everything else (the handshake, fragments,
+pings, the close, errors) goes to the library as it came.
 """
 
 from __future__ import annotations
@@ -13,34 +13,35 @@ from typing import Final, Literal
 Kind = Literal["text", "binary", "other"]
 
 _KINDS: Final[dict[int, Kind]] = {0x81: "text", 0x82: "binary"}
-"""How the frame of a whole message begins: the last of its message, nothing reserved."""
+"""How the frame of a whole message begins: it is the last of its message, and has no reserved bits.
+"""
 _HEAD_END: Final = b"\r\n\r\n"
 _HTTP: Final = b"HTTP/1."
 _EARLY: Final = re.compile(rb"HTTP/1\.1 1(?!01)[0-9]{2}\b")
-"""How a head begins behind which the answer is still to come."""
+"""How a head begins that only announces the answer."""
 _STATUS: Final = re.compile(rb"\AHTTP/1\.(?!0 101)[01] ([0-9]{3}) ?(?=[^0-9])")
-"""How an answer's status is said; that a WebSocket opens is of HTTP/1.1 alone."""
+"""The status of an answer. Only HTTP/1.1 opens a WebSocket."""
 _MOST: Final = 65_536
-"""So much is looked through for the beginning of an answer, bytes."""
+"""How many bytes are searched for the beginning of an answer."""
 
 
 class Wire:
-    """Cuts what a server sends. Pure."""
+    """Cuts what a server sends. Pure code."""
 
     def __init__(self) -> None:
         self.head = b""
         """What came of the handshake's head."""
         # The beginning of an answer's head, or of a frame's.
         self._rest = b""
-        # How much of a frame is still to come that the library has the beginning of.
+        # How much is still to come of a frame whose beginning the library has.
         self._owed = 0
-        # Whether a message is under way in fragments: until its end, the library is to see it all.
+        # Whether a message is coming in fragments: until its end, the library must see everything.
         self._in_fragments = False
 
     def answer(self, data: bytes) -> bytes:
-        """What came next of the answer to the handshake, as the library takes it: of HTTP/1.1, with
-        words behind the status or room for them. Heads that only announce the answer, and empty
-        lines before it, count for nothing."""
+        """Takes what came next of the answer to the handshake, and returns it in the form that the
+        library accepts: HTTP/1.1, with words after the status or a space for them. Heads that only
+        announce the answer, and empty lines before it, are left out."""
         if self.head:
             return data
         data, self._rest = (self._rest + data).lstrip(b"\r\n"), b""
@@ -56,7 +57,9 @@ class Wire:
         return _STATUS.sub(rb"HTTP/1.1 \1 ", data)
 
     def handshake(self, data: bytes) -> int:
-        """How much of what came next belongs to the handshake's head; behind it nothing does."""
+        """Returns how much of what came next belongs to the handshake's head. Nothing after its end
+        does.
+        """
         before = len(self.head)
         if self.head.endswith(_HEAD_END):
             return 0
@@ -67,8 +70,8 @@ class Wire:
         return len(self.head) - before
 
     def cut(self, data: bytes) -> list[tuple[Kind, bytes]]:
-        """The messages in what came next behind the handshake, and pieces of other things, in their
-        order."""
+        """Returns the messages in what came next after the handshake, and pieces of other things,
+        in their order."""
         found: list[tuple[Kind, bytes]] = []
         at = 0
         if self._owed:
@@ -84,7 +87,7 @@ class Wire:
                 self._rest = data[at:]
                 break
             first, size = data[at], data[at + 1]
-            # A mask, which no server may use, is a part of what follows.
+            # A mask, which no server may use, is part of what follows.
             more = 0 if size < 0x80 else 4
             size &= 0x7F
             if size > 125:
@@ -99,7 +102,7 @@ class Wire:
             if kind is not None and end <= count and not more and not self._in_fragments:
                 found.append((kind, data[start:end]))
             else:
-                # What is no control frame begins, continues or ends a message.
+                # A frame that is no control frame begins, continues or ends a message.
                 if not first & 0x08:
                     self._in_fragments = first < 0x80
                 self._owed = max(0, end - count)

@@ -1,4 +1,4 @@
-"""Cookies: where a mirror stands."""
+"""Cookies: which copy of a view a mirror has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 
 class Cookie(NamedTuple):
-    """Dates a mirror's entries, and is saved together with them, never before."""
+    """Says of which history, revision and view a mirror's entries are. Save it together with them,
+    never before.
+    """
 
     epoch: str
     """The history, 32 hex digits."""
@@ -17,5 +19,5 @@ class Cookie(NamedTuple):
 
 
 def epoch_of(cookie: Cookie | None) -> str | None:
-    """The history that a cookie is of."""
+    """Returns the history of a cookie; `None` without a cookie."""
     return None if cookie is None else cookie.epoch

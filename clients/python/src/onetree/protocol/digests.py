@@ -1,4 +1,4 @@
-"""Digests: constant-size fingerprints of sets of entries."""
+"""Digests: fingerprints of sets of entries, of constant size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MASK = (1 << 128) - 1
 
 
 class Digest(NamedTuple):
-    """How many entries, and the sum of their hashes modulo 2^128."""
+    """The number of entries, and the sum of their hashes modulo 2^128."""
 
     entries: int
     sum: int
@@ -24,12 +24,12 @@ class Digest(NamedTuple):
 
     @staticmethod
     def of(count: int, total: int) -> Digest:
-        """Of a sum that has not been reduced."""
+        """Makes a digest of a sum that was not reduced."""
         return Digest(count, total & _MASK)
 
 
 def parse_digest(text: str) -> Digest:
-    """Reads `count:sum`; `Wrong` with `bad-field` when it is not one."""
+    """Reads `count:sum`. Raises `Wrong` with `bad-field` if it is none."""
     if not isinstance(text, str):
         raise Wrong("bad-frame", "a digest is text")
     match = _DIGEST.fullmatch(text)
@@ -39,7 +39,9 @@ def parse_digest(text: str) -> Digest:
 
 
 def hasher(key: bytes) -> Callable[[str, int], int]:
-    """The hash of (path, revision) under a digest key; about a microsecond."""
+    """Returns the function that hashes (path, revision) under a digest key. It takes about a
+    microsecond.
+    """
     keyed = blake2s(key=key, digest_size=16).copy
     number = int.from_bytes
 

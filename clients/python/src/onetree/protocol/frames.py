@@ -1,7 +1,7 @@
 """The frames of both sides, as the tables of the protocol have them.
 
-Each class is one frame; `FIELDS` says, in the order of MessagePack, how its fields are read and
-written. The codecs follow these tables.
+Each class is one frame. The tables `CLIENT_OPS` and `SERVER_OPS` say, in the order of MessagePack,
+how its fields are read and written. The codecs follow these tables.
 """
 
 from __future__ import annotations
@@ -18,43 +18,45 @@ from .wrong import Wrong
 
 
 class Entry(NamedTuple):
-    """A topic that holds a value; in a delta or a refresh: the entry is now this."""
+    """What the tree has at one path. In a delta or a refresh: what the entry is now."""
 
     path: str
-    """The name of the topic."""
+    """The path."""
     rev: int
-    """The commit that put it."""
+    """The revision of the commit that put the entry."""
     value: Value | None
-    """What it is; `None` in a view without values."""
+    """The value; `None` if the view has no values."""
 
 
 class Gone(NamedTuple):
-    """A change that takes entries away."""
+    """A change that removes entries."""
 
     path: str
-    """Where."""
+    """The path."""
     rev: int
-    """The commit."""
+    """The revision of the commit."""
     act: Literal["delete", "drop", "trim"]
-    """The entry; everything at and under; the log's entries up to `to`."""
+    """`delete` removes the entry, `drop` everything at and under the path, and `trim` the log's
+    entries up to `to`.
+    """
     to: str = ""
     """The last log key that is trimmed."""
     gap: bool = False
-    """Whether entries that this mirror never had are among those that a trim takes away."""
+    """Whether the trim removed entries that this mirror never had."""
 
 
 Change = Entry | Gone
 
 
 def entry(change: Change) -> Entry:
-    """The change as an entry, which it must be where something is found."""
+    """Returns the change as an entry. In the answer to a read it must be one."""
     if not isinstance(change, Entry):
         raise Wrong("bad-frame", "what is found are entries")
     return change
 
 
 class Limits(NamedTuple):
-    """What a connection may do."""
+    """The broker's limits for a connection."""
 
     frame_bytes: int
     value_bytes: int
@@ -63,8 +65,8 @@ class Limits(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """Of a transaction: the entry at `path` is at `rev` (0: absent); with `tree`: nothing at or
-    under `path` has changed since."""
+    """A condition of a transaction: the entry at `path` is at `rev` (0: there is none). With
+    `tree`: nothing at or under `path` has changed after `rev`."""
 
     path: str
     rev: int
@@ -72,7 +74,7 @@ class Condition(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A change of a transaction."""
+    """A step of a transaction."""
 
     do: Literal["put", "append", "delete", "drop", "trim"]
     path: str
@@ -82,7 +84,7 @@ class Step(NamedTuple):
     to: str = ""
 
 
-# Of a client.
+# Frames of a client.
 
 
 @dataclass(slots=True)
@@ -102,7 +104,7 @@ class Sub:
 
     @property
     def view(self) -> View:
-        """What it sees."""
+        """The view of the subscription."""
         return View(self.path, self.depth, tuple(self.match), self.tail, self.values)
 
 
@@ -248,7 +250,7 @@ Write = Put | Append | Delete | Drop | Trim | Txn
 WRITES = (Put, Append, Delete, Drop, Trim, Txn)
 
 
-# Of a broker.
+# Frames of a broker.
 
 
 @dataclass(slots=True)
@@ -325,15 +327,15 @@ class Sync:
 
 @dataclass(slots=True)
 class Done:
-    """A write was committed."""
+    """The answer to a write: it was committed."""
 
     id: int
     rev: int
-    """The commit; the present revision when there was nothing to do."""
+    """The revision of the commit, or the present revision if there was nothing to do."""
     durable: bool = False
-    """Whether it survives power loss."""
+    """Whether the commit survives power loss."""
     paths: Sequence[str] = ()
-    """The paths that appends were given, in order."""
+    """The paths that the broker assigned, one for each append, in the order of the appends."""
 
 
 @dataclass(slots=True)
@@ -342,10 +344,10 @@ class Found:
 
     id: int
     rev: int
-    """The revision that all of it was read at."""
+    """The revision at which all entries were read."""
     entries: Sequence[Entry] = ()
     more: bool = False
-    """Whether there is more behind the last entry."""
+    """Whether there are more entries after the last one."""
 
 
 @dataclass(slots=True)
@@ -375,15 +377,15 @@ class Field(NamedTuple):
     """A field of a frame."""
 
     name: str
-    """In JSON; of a value: empty, because it is spread over several."""
+    """The name in JSON. Empty for a value, which is spread over several fields."""
     attribute: str
-    """In Python."""
+    """The name in Python."""
     kind: str
-    """How it is read and written: a key of the codecs' tables."""
+    """How the field is read and written: a key of the codecs' tables."""
     must: bool
-    """Whether it has to be there."""
+    """Whether the field must be there."""
     default: Any
-    """What it is when it is absent."""
+    """The value of the field if it is absent."""
 
 
 class Op(NamedTuple):
@@ -395,7 +397,7 @@ class Op(NamedTuple):
     fields: tuple[Field, ...]
 
 
-# By kind, what an optional field is when it is absent; `None` for the other kinds.
+# What an optional field of each kind is if it is absent; `None` for the other kinds.
 _ABSENT: dict[str, Any] = {
     "bool": False,
     "yes": True,
@@ -408,7 +410,9 @@ _ABSENT: dict[str, Any] = {
 
 
 def _op(name: str, number: int, make: type[Any], fields: str) -> Op:
-    """`fields`: each `name:kind`, `?` behind what may be absent, `=attribute` where it differs."""
+    """Makes an `Op`. `fields` has `name:kind` for each field, with `?` after a kind that may be
+    absent, and `=attribute` if the name in Python differs.
+    """
     made = []
     for spec in fields.split():
         spec, _, attribute = spec.partition("=")
@@ -476,7 +480,7 @@ SERVER_OPS = (
 
 
 def answer(request: Request) -> type[Done | Found | Ok]:
-    """What a request is answered with, if not by an error."""
+    """Returns the class of a request's answer, unless that is an error."""
     if isinstance(request, WRITES):
         return Done
     return Found if isinstance(request, Get | List) else Ok

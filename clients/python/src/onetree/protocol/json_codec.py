@@ -1,4 +1,4 @@
-"""Frames as JSON texts. A value that is JSON is never parsed and written again: it stays text."""
+"""Frames as JSON texts. A value that is JSON is never parsed and written again: its text is kept."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Fields = dict[str, Any]
 
 
 def decode_server(message: bytes | str) -> f.ServerFrame:
-    """A frame of a broker; `Wrong` when it is none."""
+    """Reads a frame of a broker. Raises `Wrong` if it is none."""
     try:
         text = message if isinstance(message, str) else message.decode()
     except UnicodeDecodeError as error:
         raise Wrong("bad-frame", f"not UTF-8: {error}") from None
-    # What comes most, in a hurry.
+    # The most frequent frames, fast.
     live = scan.changes(text, _put, read_change)
     if live is not None and live[1] < 1 << (53 if live[0] else 32):
         is_delta, number, changes = live
@@ -39,19 +39,19 @@ def decode_server(message: bytes | str) -> f.ServerFrame:
 
 
 def decode_client(message: bytes | str) -> f.ClientFrame:
-    """A frame of a client; `Wrong` when it is none."""
+    """Reads a frame of a client. Raises `Wrong` if it is none."""
     found: f.ClientFrame = _decode(_fields(message), _CLIENT)
     return found
 
 
 def encode(frame: f.ClientFrame | f.ServerFrame) -> str:
-    """The text of a frame."""
+    """Returns the text of a frame."""
     op = f.OP_OF[type(frame)]
     return f'{{"op":"{op.name}"{_body(frame, op.fields)}}}'
 
 
 def read_cookie(found: Any) -> Cookie:
-    """A cookie from its fields."""
+    """Reads a cookie from its fields."""
     fields = _record(found)
     return Cookie(
         READ["epoch"](_must(fields, "epoch")),
@@ -61,19 +61,19 @@ def read_cookie(found: Any) -> Cookie:
 
 
 def cookie_text(cookie: Cookie) -> str:
-    """The JSON of a cookie."""
+    """Returns the JSON of a cookie."""
     return f'{{"epoch":"{cookie.epoch}","rev":{cookie.rev},"view":"{cookie.view}"}}'
 
 
 def read_value(fields: Fields, must: bool = True) -> Value | None:
-    """The value among the fields of a record, which are those of `scan.frame`."""
+    """Reads the value among the fields of a record, which come from `scan.frame`."""
     kind = fields.get("type")
     if kind is not None and type(kind) is not str:
         raise Wrong("bad-frame", "a media type is text")
     found: Value | None = None
     values = 0
     if "json" in fields:
-        # Also `null` is a value.
+        # `null` is a value, too.
         values += 1
         if kind is not None and kind != JSON:
             raise Wrong("bad-field", "json is of the type application/json")
@@ -95,7 +95,7 @@ def read_value(fields: Fields, must: bool = True) -> Value | None:
 
 
 def value_text(value: Value, asked: bool = False) -> str:
-    """The fields of a value, `,` in front of each."""
+    """Returns the fields of a value, each with `,` before it."""
     kind, data = value
     if kind == JSON:
         try:
@@ -113,13 +113,13 @@ def value_text(value: Value, asked: bool = False) -> str:
 
 
 def entry_text(entry: f.Entry) -> str:
-    """The line of an entry, as `export` prints it, without its end."""
+    """Returns the line of an entry, as `export` prints it, without the line end."""
     value = "" if entry.value is None else value_text(entry.value)
     return f'{{"path":{_quote(entry.path)},"rev":{entry.rev}{value}}}'
 
 
 def read_change(found: Any) -> f.Change:
-    """A change from its fields, as `scan.frame` has them."""
+    """Reads a change from its fields, which come from `scan.frame`."""
     fields = _record(found)
     path = check_path(_must(fields, "path"))
     at = rev(_must(fields, "rev"))
@@ -173,7 +173,7 @@ def _decode(fields: Fields, ops: dict[str, f.Op]) -> Any:
 
 
 def _read(fields: Fields, op: f.Op) -> Any:
-    """The frame of these fields."""
+    """Makes the frame of these fields."""
     given = {}
     for name, attribute, kind, must, default in op.fields:
         if kind == "value":
@@ -225,7 +225,7 @@ def _base64(digits: str) -> bytes:
         data = b64decode(digits, validate=True)
     except (Base64Error, ValueError):
         data = None
-    # Python reads what has bits behind the end, or more behind the padding.
+    # Python also accepts bits after the end, and text after the padding.
     if data is None or b64encode(data).decode() != digits:
         raise Wrong("bad-field", "bytes are padded base64 of the standard alphabet")
     return data

@@ -1,4 +1,4 @@
-"""The kinds of fields that both codecs read alike: numbers, words, names, paths."""
+"""Kinds of fields that both codecs read alike: numbers, words, names, paths."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def text(found: Any) -> str:
 
 
 def flag(found: Any) -> bool:
-    """Reads a truth value."""
+    """Reads true or false."""
     if type(found) is not bool:
         raise Wrong("bad-frame", "this is to be true or false")
     return found
@@ -57,7 +57,7 @@ def name(found: Any) -> str:
 
 
 def digits(count: int) -> Callable[[Any], str]:
-    """Reads so many lower-case hex digits."""
+    """Reads this many lower-case hexadecimal digits."""
 
     def read(found: Any) -> str:
         if len(text(found)) != count or not _HEX.fullmatch(found):
@@ -85,7 +85,7 @@ def log_key(found: Any) -> str:
 
 
 def listed(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """Reads a list of these."""
+    """Reads a list of what `read` reads."""
 
     def read_all(found: Any) -> tuple[Any, ...]:
         if type(found) is not list:
@@ -135,4 +135,4 @@ READ: dict[str, Callable[[Any], Any]] = {
     "digest": parse_digest,
     "log_key": log_key,
 }
-"""By kind."""
+"""The function that reads a field, by the kind of the field."""

@@ -17,12 +17,12 @@ from .wrong import Wrong
 SUBPROTOCOL = "onetree.v1.msgpack"
 
 _REVS = 1 << 53
-"""Revisions are below."""
+"""Revisions are below this."""
 _STEPS = ("put", "append", "delete", "drop", "trim")
 
 
 def decode_server(message: bytes) -> f.ServerFrame:
-    """A frame of a broker; `Wrong` when it is none."""
+    """Reads a frame of a broker. Raises `Wrong` if it is none."""
     unpacked = unpack(message)
     if type(unpacked) is list and len(unpacked) == 6 and unpacked[0] == 7:
         live = _live(unpacked)
@@ -33,32 +33,32 @@ def decode_server(message: bytes) -> f.ServerFrame:
 
 
 def decode_client(message: bytes) -> f.ClientFrame:
-    """A frame of a client; `Wrong` when it is none."""
+    """Reads a frame of a client. Raises `Wrong` if it is none."""
     found: f.ClientFrame = _decode(unpack(message), _CLIENT)
     return found
 
 
 def encode(frame: f.ClientFrame | f.ServerFrame) -> bytes:
-    """The bytes of a frame."""
+    """Returns the bytes of a frame."""
     op = f.OP_OF[type(frame)]
     packed: bytes = msgpack.packb([op.number, *_body(frame, op.fields)])
     return packed
 
 
 def read_cookie(found: Any) -> Cookie:
-    """A cookie from its elements."""
+    """Reads a cookie from its elements."""
     epoch, at, view = _elements(found, 3)
     return Cookie(READ["epoch"](epoch), rev(at), READ["fingerprint"](view))
 
 
 def unpack(message: bytes) -> Any:
-    """What MessagePack may hold here: no maps, no extensions, text that is UTF-8."""
+    """Reads what MessagePack may contain here: no maps, no extensions, and only text that is UTF-8."""
     try:
         return msgpack.unpackb(
             message, raw=False, object_pairs_hook=_refuse, ext_hook=_refuse, strict_map_key=False
         )
     except UnicodeDecodeError as error:
-        # The `id` may still be read.
+        # The `id` may still be readable.
         head = msgpack.unpackb(message, raw=True, ext_hook=_refuse)
         id = head[1] if type(head) is list and len(head) > 1 and type(head[1]) is int else None
         raise Wrong("bad-frame", f"text is UTF-8: {error}", id) from None
@@ -67,19 +67,19 @@ def unpack(message: bytes) -> Any:
 
 
 def read_value(kind: Any, data: Any) -> Value:
-    """A value from its two elements."""
+    """Reads a value from its two elements."""
     if type(data) is not bytes:
         raise Wrong("bad-frame", "a value's bytes are binary")
     return known(JSON if kind is None else check_type(kind), data)
 
 
 def write_value(value: Value) -> tuple[str | None, bytes]:
-    """The two elements of a value."""
+    """Returns the two elements of a value."""
     return (None if value.type == JSON else value.type, value.data)
 
 
 def read_change(found: Any) -> f.Change:
-    """A change from its elements."""
+    """Reads a change from its elements."""
     if type(found) is not list:
         raise Wrong("bad-frame", "a change is an array")
     act = found[2] if len(found) > 2 else None
@@ -104,7 +104,7 @@ def read_change(found: Any) -> f.Change:
 
 
 def _live(found: list[Any]) -> f.Delta | None:
-    """The frame that comes most, in a hurry; `None` where it is anything else."""
+    """Reads the most frequent frame, fast. Returns `None` if it is anything else."""
     _, at, since, sub, part, changes = found
     if since is None and sub is None and part is None and type(changes) is list:
         return f.Delta(rev(at), None, None, False, _changes(changes))
@@ -112,7 +112,7 @@ def _live(found: list[Any]) -> f.Delta | None:
 
 
 def _changes(found: Any) -> tuple[f.Change, ...]:
-    """Changes from a list of their elements; puts of JSON in a hurry."""
+    """Reads changes from a list of their elements; puts of JSON are read fast."""
     if type(found) is not list:
         raise Wrong("bad-frame", "this is to be a list")
     changes: list[f.Change] = []
@@ -157,7 +157,7 @@ def _decode(found: Any, ops: dict[int, f.Op]) -> Any:
 
 
 def _read(found: list[Any], at: int, op: f.Op) -> Any:
-    """The frame of these elements, from the one at `at` on."""
+    """Makes the frame of these elements, from the one at `at` on."""
     given = {}
     count = len(found)
     for name, attribute, kind, must, default in op.fields:
@@ -178,7 +178,7 @@ def _read(found: list[Any], at: int, op: f.Op) -> Any:
 
 
 def _look(element: Any) -> None:
-    """What is ignored has to be MessagePack that may be there."""
+    """Checks that an element that is ignored is something that MessagePack may contain here."""
     if type(element) is list:
         for inner in element:
             _look(inner)
@@ -203,7 +203,7 @@ def _body(frame: Any, fields: tuple[f.Field, ...]) -> list[Any]:
 
 
 def _elements(found: Any, count: int) -> list[Any]:
-    """At least so many, nil where they are left out."""
+    """Returns at least this many elements; those that are left out are nil."""
     if type(found) is not list:
         raise Wrong("bad-frame", "this is to be an array")
     return (found + [None] * count)[:count]

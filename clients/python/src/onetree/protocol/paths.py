@@ -1,4 +1,4 @@
-"""Paths: `/a/b/c`. They are plain `str`; these functions say which are right, and their order."""
+"""Paths, such as `/a/b/c`. They are plain `str`; these functions check and compare them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SEGMENTS: Final = 32
 """The most segments of a path."""
 
 _SEGMENTS = re.compile(r"(?:/[^/\x00-\x1f\x7f-\x9f]+)+")
-# Right without a second look: short, ASCII, and nothing that begins with a dot.
+# Correct without a closer look: short, ASCII, and no segment that begins with a dot.
 _PLAIN = re.compile(r"(?:/[!-\-0-~][ -.0-~]*){1,32}", re.ASCII)
 _LOG_KEY = re.compile(r"[0-9a-f]{18}", re.ASCII)
 
 
 def has_surrogate(text: str) -> bool:
-    """Whether this is no text: there are halves of characters in it, which UTF-8 cannot write."""
+    """Returns whether a text has lone surrogates, which UTF-8 cannot encode."""
     if text.isascii():
         return False
     try:
@@ -32,7 +32,7 @@ def has_surrogate(text: str) -> bool:
 
 
 def path_fault(text: str) -> str | None:
-    """Why this is no path; `None` when it is one."""
+    """Returns why a text is no path; `None` if it is one."""
     if (len(text) <= SEGMENT_BYTES and _PLAIN.fullmatch(text)) or text == "/":
         return None
     if not _SEGMENTS.fullmatch(text):
@@ -55,12 +55,12 @@ def path_fault(text: str) -> str | None:
 
 
 def shown(text: str) -> str:
-    """A text that is wrong, in a message: all of it, unless nobody can have meant it."""
+    """Returns a wrong text for a message: all of it, unless it is far too long."""
     return repr(text if len(text) <= 2 * PATH_BYTES else text[:PATH_BYTES] + "…")
 
 
 def check_path(text: str) -> str:
-    """The path itself; `Wrong` with `bad-path` when it is none."""
+    """Returns the path itself. Raises `Wrong` with `bad-path` if it is none."""
     if not isinstance(text, str):
         raise Wrong("bad-frame", f"a path is text, not {type(text).__name__}")
     fault = path_fault(text)
@@ -70,38 +70,40 @@ def check_path(text: str) -> str:
 
 
 def segments(path: str) -> list[str]:
-    """The segments of a path; none of `/`."""
+    """Returns the segments of a path; none for `/`."""
     return [] if path == "/" else path[1:].split("/")
 
 
 def order_key(path: str) -> str:
-    """A text that is ordered as the path is: `/` below everything else. No path has a NUL, and
-    the order of characters is the order of their UTF-8."""
+    """Returns a text that is ordered as the path is: `/` below everything else. No path has a NUL,
+    and the order of characters is that of their UTF-8."""
     return path.replace("/", "\0")
 
 
 def contains(top: str, path: str) -> bool:
-    """Whether `path` is at or under `top`."""
+    """Returns whether `path` is at or under `top`."""
     return path == top or top == "/" or path.startswith(top + "/")
 
 
 def parent(path: str) -> str:
-    """The path above; of `/` itself."""
+    """Returns the path above; for `/`, `/` itself."""
     return path[: path.rfind("/")] or "/"
 
 
 def child(path: str, segment: str) -> str:
-    """The path of a direct child; not checked."""
+    """Returns the path of a direct child. It is not checked."""
     return "/" + segment if path == "/" else f"{path}/{segment}"
 
 
 def name(path: str) -> str:
-    """The last segment; empty for `/`."""
+    """Returns the last segment; empty for `/`."""
     return path[path.rfind("/") + 1 :]
 
 
 def parse_log_key(text: str) -> tuple[int, int]:
-    """A log key's revision and place in its commit; `Wrong` with `bad-field` when it is none."""
+    """Reads the key of a log's entry: the revision of the commit, and the place in it. Raises
+    `Wrong` with `bad-field` if it is none.
+    """
     if not isinstance(text, str):
         raise Wrong("bad-frame", "a log key is text")
     if not is_log_key(text):
@@ -110,15 +112,15 @@ def parse_log_key(text: str) -> tuple[int, int]:
 
 
 def log_key(rev: int, index: int) -> str:
-    """The log key of a place in a commit."""
+    """Makes the key of a log's entry, of the revision of the commit and the place in it."""
     return f"{rev:014x}{index:04x}"
 
 
 def is_log_key(text: str) -> bool:
-    """Whether a segment has the form of a log key."""
+    """Returns whether a segment has the form of a log key."""
     return _LOG_KEY.fullmatch(text) is not None and int(text[:14], 16) < 1 << 53
 
 
 def is_keyed(path: str) -> bool:
-    """Whether a path is at or under the entry of a log."""
+    """Returns whether a path is at or under the entry of a log."""
     return any(map(is_log_key, segments(path)))

@@ -1,4 +1,4 @@
-"""Patterns: `*/log/**`, matched against what is below the base of a view."""
+"""Patterns such as `*/log/**`. They match what is below the base of a view."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .wrong import Wrong
 
 
 def check_pattern(text: str) -> str:
-    """The pattern itself; `Wrong` with `bad-pattern` when it is none."""
+    """Returns the pattern itself. Raises `Wrong` with `bad-pattern` if it is none."""
     if not isinstance(text, str):
         raise Wrong("bad-frame", "a pattern is text")
     fault = _fault(text)
@@ -20,9 +20,9 @@ def check_pattern(text: str) -> str:
 
 
 def check_written(text: str) -> str:
-    """As `check_pattern`, of one that somebody wrote. Also a `*` within a segment is refused: on
-    the wire it is a character like others, but who writes `user-*` means what begins so, of which
-    it would match nothing."""
+    """Checks a pattern of the application. Unlike `check_pattern`, refuses a `*` inside a segment.
+    On the wire such a `*` is a character like any other, but an application that writes `user-*`
+    means every name that begins with `user-`, and the pattern would match none of them."""
     for part in check_pattern(text).split("/"):
         if "*" in part and part not in ("*", "**"):
             raise Wrong(
@@ -47,15 +47,15 @@ def _fault(text: str) -> str | None:
 
 
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Whether any of the patterns matches. What is matched is empty for the base, otherwise each
-    segment below it with `/` before it. Cost: one regular expression, or, with several `**`,
-    segments times segments."""
+    """Returns a function that says whether any of the patterns matches. Its argument is empty for
+    the base, and otherwise has each segment below the base with `/` before it. Costs one regular
+    expression or, for patterns with several `**`, segments times segments."""
     simple: list[str] = []
     hard: list[list[str]] = []
     for pattern in patterns:
         parts = pattern.split("/")
         if parts.count("**") > 2:
-            # A regular expression would try all ways to share the segments out.
+            # A regular expression would try all ways to divide the segments.
             hard.append(parts)
         else:
             simple.append("".join(map(_expression, parts)))
@@ -76,7 +76,7 @@ def _expression(segment: str) -> str:
 
 
 def _matches(pattern: list[str], below: list[str]) -> bool:
-    """Place by place, all places of the pattern that can be reached at once."""
+    """Matches place by place, with all places of the pattern that can be reached at once."""
     reached = _skip(pattern, {0})
     for segment in below:
         step = {
@@ -89,7 +89,7 @@ def _matches(pattern: list[str], below: list[str]) -> bool:
 
 
 def _skip(pattern: list[str], reached: set[int]) -> set[int]:
-    """And what is reached when each `**` stands for nothing."""
+    """Adds the places that are reached if each `**` stands for nothing."""
     for at in range(len(pattern)):
         if at in reached and pattern[at] == "**":
             reached.add(at + 1)

@@ -1,7 +1,7 @@
-"""Reads JSON as strictly as the protocol does, and keeps the text of values as it came.
+"""Reads JSON as strictly as the protocol requires, and keeps the text of values as it came.
 
-The standard library's scanner does the work; what it lets pass is looked for here: duplicate keys,
-lone surrogates, numbers beyond a double, nesting.
+The standard library's scanner does the work. This module looks for what the scanner lets pass:
+duplicate keys, lone surrogates, numbers beyond a double, deep nesting.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FRAME_DEPTH: Final = DEPTH + 3
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONG = re.compile(r"[0-9]{309}")
-# How most frames and nearly all changes begin, as brokers write them.
+# How most frames and nearly all changes begin in the form that brokers write.
 _CHANGES = re.compile(
     r'\{"op":"(?:(delta)","rev"|entries","sub"):(0|[1-9][0-9]{0,15}),"changes":\['
 )
@@ -34,7 +34,7 @@ _INF = float("inf")
 
 
 class Raw(str):
-    """The text of a value, as it stood in the frame."""
+    """The text of a value, as it was in the frame."""
 
     __slots__ = ()
 
@@ -56,15 +56,16 @@ def _float(text: str) -> float:
 def _int(text: str) -> int | float:
     if len(text) > 308:
         _float(text)
-    # It has a sign that `int` would lose; where whole numbers are asked for, it is none.
+    # `-0` has a sign that `int` would lose. Where a whole number is required, it is refused.
     return -0.0 if text == "-0" else int(text)
 
 
 def _value(text: str, at: int) -> tuple[Any, int]:
-    """A value that is kept as text: where it ends, and whether it is one."""
+    """Reads a value that is kept as text: checks it, and returns it with its end."""
     value, end = _scan_value(text, at)
     if end - at > 308 and _LONG.search(text, at, end) is not None:
-        # Whole numbers may be beyond a double, too; slowly, because some text has many digits.
+        # Whole numbers may be beyond a double, too. This is slow, so it is done only if there are
+        # many digits.
         return _scan_once(text, at)  # type: ignore[no-any-return]
     return value, end
 
@@ -77,15 +78,15 @@ _strict = JSONDecoder(
     object_pairs_hook=_pairs, parse_float=_float, parse_int=_int, parse_constant=_constant
 )
 _scan_once = _strict.scan_once  # type: ignore[attr-defined]
-# Without what costs a call for each whole number.
+# Without a hook for whole numbers, which would cost a call for each.
 _scan_value = JSONDecoder(
     object_pairs_hook=_pairs, parse_float=_float, parse_constant=_constant
 ).scan_once  # type: ignore[attr-defined]
 
 
 def frame(text: str) -> dict[str, Any]:
-    """Reads a frame: one JSON object. In each object of it, at any depth that the protocol
-    uses, the field `json` is a `Raw`. `ValueError` says what is wrong."""
+    """Reads a frame: one JSON object. In each object of it, at any depth that the protocol uses,
+    the field `json` is a `Raw`. `ValueError` says what is wrong."""
     try:
         found, end = _object(text, text.index("{") + 1, 1)
     except (StopIteration, IndexError):
@@ -102,10 +103,11 @@ def frame(text: str) -> dict[str, Any]:
 def changes(
     text: str, put: Callable[[str, int, str], T], other: Callable[[Any], T]
 ) -> tuple[bool, int, list[T]] | None:
-    """Reads a frame of nothing but changes, as brokers write it, in a hurry: whether it is a delta,
-    its revision or else its subscription, and what `put` makes of each put of JSON (path, revision,
-    text), `other` of any other change. `None` where it is anything else, or wrong: `frame` says
-    what. The same frames are taken as by `frame`."""
+    """Reads a frame of nothing but changes, in the form that brokers write, fast. Returns whether
+    it is a delta, its revision (or else its subscription), and its changes: the results of `put`
+    for each put of JSON (path, revision, text) and of `other` for any other change. Returns `None`
+    if the frame is anything else, or is wrong: `frame` then says what is wrong. Accepts no frame
+    that `frame` does not accept."""
     head = _CHANGES.match(text)
     if head is None or ("\\u" in text and _SURROGATE.search(text) is not None):
         return None
@@ -143,7 +145,9 @@ def changes(
 
 
 def check(given: bytes | str) -> bytes:
-    """A JSON value without the space around it; `Wrong` with `bad-value` when it is none."""
+    """Returns a JSON value without the white space around it. Raises `Wrong` with `bad-value` if it
+    is none.
+    """
     try:
         text = (given if isinstance(given, str) else given.decode()).strip(" \t\n\r")
         value, end = _value(text, 0)
@@ -158,7 +162,9 @@ def check(given: bytes | str) -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """The Python value of a JSON text that the broker has checked; `Wrong` when it is none."""
+    """Returns the Python value of a JSON text that the broker has checked. Raises `Wrong` if it is
+    none.
+    """
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -166,7 +172,7 @@ def loads(data: bytes) -> Any:
 
 
 def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
-    """The fields of an object, from behind its `{` on."""
+    """Reads the fields of an object, from the place after its `{`."""
     space = _SPACE.match
     fields: dict[str, Any] = {}
     at = space(text, at).end()  # type: ignore[union-attr]
@@ -217,7 +223,7 @@ def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
 
 
 def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
-    """The elements of a list, from behind its `[` on."""
+    """Reads the elements of a list, from the place after its `[`."""
     space = _SPACE.match
     found: list[Any] = []
     element: Any
@@ -249,8 +255,8 @@ def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
 
 
 def check_depth(text: str, value: Any, most: int = DEPTH) -> None:
-    """`ValueError` when `value`, whose text is `text`, is nested too deep."""
-    # So few brackets cannot be nested so deep.
+    """Raises `ValueError` if `value`, whose text is `text`, is nested too deep."""
+    # With so few brackets, nothing can be nested too deep.
     if text.count("[") + text.count("{") > most and _depth(value) > most:
         raise ValueError("nested too deep")
 
@@ -264,7 +270,7 @@ def _depth(value: Any) -> int:
 
 
 def _refuse_surrogates(value: Any) -> None:
-    """Looks at all texts, which takes a while: only where an escape may be half a character."""
+    """Checks all texts, which is slow: only if an escape may be a lone surrogate."""
     if isinstance(value, Raw):
         _refuse_surrogates(_scan_once(value, 0)[0])
     elif isinstance(value, str):

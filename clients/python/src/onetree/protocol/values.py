@@ -1,4 +1,4 @@
-"""Values: bytes and a media type."""
+"""Values: bytes with a media type."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TYPE = re.compile(rf"{_NAME}/{_NAME} *(?:;[ -~]*)?", re.ASCII)
 
 
 def check_type(text: str) -> str:
-    """The media type itself; `Wrong` with `bad-field` when it is none."""
+    """Returns the media type itself. Raises `Wrong` with `bad-field` if it is none."""
     if text in (JSON, TEXT, BYTES):
         return text
     if not isinstance(text, str):
@@ -35,7 +35,7 @@ def _kind(found: object) -> str:
 
 
 def known(type: str, data: bytes) -> Value:
-    """A value that needs no look: it was looked at, or a codec has read it. For this package."""
+    """For this package: a value that needs no check, because it was checked or a codec has read it."""
     return tuple.__new__(Value, (type, data))
 
 
@@ -43,17 +43,17 @@ class _Parts(NamedTuple):
     type: str
     """The media type."""
     data: bytes
-    """The bytes; of JSON, its text as it came in."""
+    """The bytes. Of JSON, its text as it came in."""
 
 
 class Value(_Parts):
-    """A value as it is in the tree. Made by `Value.json`, `Value.text` and `Value.of`; however it
-    is made, it is what its type says (`Wrong`)."""
+    """A value of the tree: bytes with a media type. Make one with `Value.json`, `Value.text` or
+    `Value.of`. Each way checks that the bytes are what the type says (`Wrong`)."""
 
     __slots__ = ()
 
     def __new__(cls, type: str, data: bytes) -> Value:
-        """As `Value.of`."""
+        """See `Value.of`."""
         check_type(type)
         if not isinstance(data, _BYTES):
             raise Wrong("bad-value", f"a value's data is to be bytes, not {_kind(data)}")
@@ -62,7 +62,7 @@ class Value(_Parts):
 
     @classmethod
     def _make(cls, parts: Iterable[Any]) -> Value:  # type: ignore[override]
-        # Also `_replace` comes here.
+        # `_replace` calls this, too.
         return cls(*parts)
 
     @staticmethod
@@ -72,12 +72,12 @@ class Value(_Parts):
             text = _json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         except (ValueError, TypeError, RecursionError) as error:
             raise Wrong("bad-value", f"not a JSON value: {error}") from None
-        # Python writes a key twice, as of `{1: …, "1": …}`, and any number.
+        # `json.dumps` lets pass a duplicate key, as of `{1: …, "1": …}`, and any number.
         return known(JSON, scan.check(text))
 
     @staticmethod
     def text(text: str, type: str = TEXT) -> Value:
-        """Text; `type` is one of `text/…`."""
+        """A value that is text. `type` is one of `text/…`."""
         if not isinstance(text, str):
             raise Wrong("bad-value", f"text is to be str, not {_kind(text)}")
         try:
@@ -87,7 +87,7 @@ class Value(_Parts):
 
     @staticmethod
     def of(type: str, data: bytes) -> Value:
-        """Any bytes, of any media type; of `application/json`: checked to be it."""
+        """A value of any media type. For `application/json` the bytes are checked."""
         return Value(type, data)
 
     @staticmethod
@@ -103,8 +103,8 @@ class Value(_Parts):
         return Value.json(value)
 
     def get(self) -> Any:
-        """For Python: JSON parsed (each time anew), `text/…` that is UTF-8 as `str`, otherwise
-        the bytes."""
+        """Returns the value for Python: JSON is parsed (anew each time), `text/…` that is UTF-8 is
+        `str`, and anything else is the bytes."""
         if self.type == JSON:
             return scan.loads(self.data)
         if self.type.startswith("text/"):

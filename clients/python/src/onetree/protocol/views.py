@@ -15,24 +15,28 @@ from .wrong import Wrong
 Depth = Literal["entry", "children", "tree"]
 DEPTHS: Final = ("entry", "children", "tree")
 PATTERNS: Final = 32
-"""The most patterns of a view."""
+"""The largest number of patterns of a view."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Base, depth, patterns, tail, values or not; checked when it is made (`Wrong`)."""
+    """What a subscription sees: base, depth, patterns, tail, and whether it has values. Checked
+    when it is made (`Wrong`).
+    """
 
     path: str
     """The base."""
     depth: Depth = "tree"
-    """The base alone; and its direct children; and everything under it."""
+    """`entry`: the base alone. `children`: also its direct children. `tree`: everything at and
+    under it.
+    """
     match: tuple[str, ...] = ()
-    """Patterns below the base, of which any is enough; none: all is seen. `*` stands for one whole
-    segment, `**` for any number."""
+    """Patterns for what is below the base. A path is seen if any of them matches; without patterns
+    every path is. `*` is one whole segment and `**` any number of segments; `user-*` is refused."""
     tail: int | None = None
-    """Only the newest so many entries of each log, and what comes later."""
+    """Only this many of the newest entries of each log, and what comes later."""
     values: bool = True
-    """`False`: paths and revisions only."""
+    """Whether the view has values. `False`: paths and revisions only."""
 
     def __post_init__(self) -> None:
         check_path(self.path)
@@ -52,7 +56,7 @@ class View:
 
     @cached_property
     def sees(self) -> Callable[[str], bool]:
-        """Whether a path is in the view; a function, for speed."""
+        """Returns whether a path is in the view. This is a function, for speed."""
         base = self.path
         prefix = "" if base == "/" else base
         below = prefix + "/"
@@ -75,17 +79,17 @@ class View:
         return sees
 
     def reaches(self, top: str) -> bool:
-        """Whether `top` is within base and depth, whatever patterns and tail leave out."""
+        """Returns whether `top` is within base and depth, whatever patterns and tail leave out."""
         below = len(segments(top)) - len(segments(self.path))
         return contains(self.path, top) and below <= {"entry": 0, "children": 1}.get(self.depth, 99)
 
     @cached_property
     def fingerprint(self) -> str:
-        """As the broker says it in `fresh`."""
+        """The fingerprint of the view, as the broker sends it in `fresh`."""
         return blake2s(self.hashed(), digest_size=8).hexdigest()
 
     def hashed(self) -> bytes:
-        """What is hashed for the fingerprint."""
+        """Returns the bytes that are hashed for the fingerprint."""
         parts = [
             self.path,
             self.depth,

@@ -1,4 +1,4 @@
-"""What cannot be read or written."""
+"""The error for what cannot be read or written."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from ..errors import OnetreeError
 
 
 class Wrong(OnetreeError, ValueError):
-    """Something is not what the protocol says it must be; `code` is one of `onetree.codes`, and
-    `None` where a run of a transaction has ended."""
+    """Something is not what the protocol requires. `code` is one of `onetree.codes`, or `None` if
+    the run of a transaction has ended."""
 
     action: Action = "fix"
 
@@ -17,4 +17,4 @@ class Wrong(OnetreeError, ValueError):
         self.code = code
         """The code that says which rule is broken."""
         self.id = id
-        """The `id` of the frame, where one could be read."""
+        """The `id` of the frame, if it could be read."""

@@ -1,4 +1,4 @@
-"""What waits for the broker's answer, by the number that the answer will have."""
+"""What waits for an answer of the broker, by the number that the answer will have."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import NamedTuple
 
 
 class Asked(NamedTuple):
-    """What a reply will be to."""
+    """What a reply answers."""
 
     what: str
     """`request`, `sub`, `resync`, `unsub`, `sync` or `bye`."""
     number: int = 0
     """The ticket, or the subscription."""
     verify: tuple[tuple[int, int], ...] = ()
-    """Of a `sync`: the tickets that wait for it, each with its subscription."""
+    """For a `sync`: the tickets that wait for it, each with its subscription."""
 
 
 class Asks:
-    """All that has been asked on this connection and not been answered."""
+    """Everything that was sent on this connection and has no answer."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -30,41 +30,41 @@ class Asks:
         return id in self._asked
 
     def ids(self) -> list[int]:
-        """The numbers of all that waits."""
+        """Returns the numbers of everything that waits."""
         return [*self._asked]
 
     def next_id(self) -> int:
-        """A number that nothing waits under."""
+        """Returns a number that nothing waits under."""
         while True:
             self._last = (self._last + 1) & 0xFFFF_FFFF
             if self._last not in self._asked:
                 return self._last
 
     def put(self, id: int, asked: Asked) -> None:
-        """This is asked under a number of `next_id`."""
+        """Notes what was sent under a number of `next_id`."""
         self._asked[id] = asked
 
     def add(self, asked: Asked) -> int:
-        """This is asked; its number."""
+        """Notes what is sent, and returns a number for it."""
         id = self.next_id()
         self._asked[id] = asked
         return id
 
     def waits(self, asked: Asked) -> bool:
-        """Whether the like has been asked, and not been answered."""
+        """Returns whether an equal request was sent and has no answer."""
         return asked in self._asked.values()
 
     def take(self, id: int) -> Asked | None:
-        """It is answered."""
+        """Removes and returns what was answered."""
         return self._asked.pop(id, None)
 
     def take_sync(self, id: int | None) -> Asked | None:
-        """It is answered, if it is a `sync`."""
+        """Removes and returns what was answered, if it is a `sync`."""
         asked = None if id is None else self._asked.get(id)
         return self._asked.pop(id) if id is not None and asked and asked.what == "sync" else None
 
     def clear(self) -> list[tuple[int, int]]:
-        """Nothing will be answered any more; the tickets that waited for a `sync`."""
+        """Forgets everything: no answer will come. Returns the tickets that waited for a `sync`."""
         waiting = [one for asked in self._asked.values() for one in asked.verify]
         self._asked.clear()
         return waiting

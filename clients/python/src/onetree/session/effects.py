@@ -1,4 +1,4 @@
-"""What a session wants done."""
+"""What a session asks its driver to do."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Close the connection; nothing is to be told about it."""
+    """Close the connection. The session needs no report about that."""
 
 
 class Reply(NamedTuple):
-    """A request's answer."""
+    """Give a request its answer."""
 
     ticket: int
     reply: object
@@ -29,21 +29,21 @@ class Reply(NamedTuple):
 
 
 class Release(NamedTuple):
-    """A request is forgotten: comes once for each, behind its `Reply`."""
+    """Forget a request. Comes once for each request, after its `Reply`."""
 
     ticket: int
 
 
 class MirrorWent(NamedTuple):
-    """A mirror went on."""
+    """A mirror has an event, or moved to another revision."""
 
     sub: int
     event: Event | None
-    """What happened; `None`: only its revision moved, or what has come of its refresh."""
+    """The event; `None`: only the revision moved, or a part of a refresh came."""
 
 
 class StatusIs(NamedTuple):
-    """How the client stands now."""
+    """The state of the connection has changed to this."""
 
     status: Status
 

@@ -1,4 +1,4 @@
-"""The mirrors of a client: what they have to say, and what each frame does to them."""
+"""The mirrors of a client: what is sent for them, and what each frame does to them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .requests import refused
 from .subs import AGAIN, Slot
 
 HELLO_BYTES: Final = 256 << 10
-"""Subscriptions go into `hello` up to about this size, the others behind it: a quarter of the
-smallest frame that any broker takes."""
+"""About how many bytes of subscriptions go into `hello`; the others follow it. This is a quarter of
+the smallest frame limit that any broker has."""
 
 
 class Mirrors:
@@ -32,22 +32,24 @@ class Mirrors:
         self._timeout = timeout
         self._effects = effects
         self._slots: dict[int, Slot] = {}
-        # Of the connection that is up.
+        # The `welcome` of the connection that is up.
         self._welcome: frames.Welcome | None = None
-        # What is to be said: `sub`, `resync` or `unsub`, and of which.
+        # What is to be sent: `sub`, `resync` or `unsub`, each with its subscription.
         self._control: deque[tuple[str, int]] = deque()
-        # The parts of deltas that are not whole yet, of all mirrors and of one.
+        # The parts of deltas that are not complete yet. `None` is a delta for all mirrors.
         self._parts: dict[int | None, list[Change]] = {}
-        # Mirrors that want the next `sync`, with the tickets of those who ask.
+        # The tickets that wait for the next `sync`, each with its subscription.
         self._verify: list[tuple[int, int]] = []
-        # Until when each who asked waits, in that order.
+        # Until when each ticket waits for its verdict, the first in front.
         self._deadlines: dict[int, float] = {}
         self._sync_wanted = False
 
-    # What the application wants.
+    # Commands of the application.
 
     def other_history(self, now: str | None, paths: list[str]) -> str | None:
-        """One that a mirror shows which is not that of now, over or under one of these paths."""
+        """Returns a history other than the present one, if a mirror at, over or under one of these
+        paths shows it.
+        """
         for slot in self._slots.values():
             cookie, base = slot.state.cookie, slot.state.view.path
             if cookie is not None and cookie.epoch != now:
@@ -56,33 +58,33 @@ class Mirrors:
         return None
 
     def add(self, sub: int, state: State, options: SubOptions) -> None:
-        """One more, not started."""
+        """Adds a mirror, which is not started yet."""
         if self._welcome is not None:
             state.handle_key(self._welcome.digest_key)
         self._slots[sub] = Slot(state, options)
 
     def start(self, sub: int) -> None:
-        """Has a mirror refreshed, when there is a connection; otherwise `hello` will."""
-        # What `hello` has said already, with a cookie, is to be taken back behind it.
+        """Has a mirror refreshed, if there is a connection. Otherwise the next `hello` does it."""
+        # `hello` has the subscription already, with a cookie: that needs a `resync` after it.
         said = self._slots[sub].subscribed
         control = ("resync" if said else "sub", sub)
         if (said or self._welcome is not None) and control not in self._control:
             self._control.append(control)
 
     def drop(self, sub: int) -> None:
-        """Ends one; there will be nothing more about it."""
+        """Ends a mirror; no further effect is about it."""
         slot = self._slots.pop(sub, None)
         if slot is None:
             return
         self._parts.pop(sub, None)
-        # What it shows stays, and is nobody's to keep right.
+        # The mirror goes on showing what it had, but nothing keeps that up to date.
         slot.state.handle_lost()
-        # Before `welcome`, too: `hello` has said it.
+        # Before `welcome`, too: `hello` has the subscription.
         if slot.subscribed:
             self._control.append(("unsub", sub))
 
     def resync(self, sub: int) -> None:
-        """Starts one again, from nothing, because the application wants it."""
+        """Starts a mirror again from nothing, because the application asked for it."""
         slot = self._slots.get(sub)
         if slot is None:
             return
@@ -92,11 +94,11 @@ class Mirrors:
         self._tell(sub, None)
 
     def want_sync(self) -> None:
-        """Asks the broker to bring all to the present that can be."""
+        """Asks the broker for a `sync`, which brings all fresh mirrors to the present."""
         self._sync_wanted = self._welcome is not None
 
     def verify(self, now: float, ticket: int, sub: int) -> None:
-        """Compares one with the tree; the reply is a `Verdict`, or `Timeout`."""
+        """Compares a mirror with the broker's digest. The reply is a `Verdict`, or `Timeout`."""
         self._deadlines[ticket] = now + self._timeout
         if self._welcome is not None and sub in self._slots:
             self._verify.append((ticket, sub))
@@ -105,13 +107,13 @@ class Mirrors:
             self._verdict(ticket, Verdict("unknown"))
 
     def end(self, sub: int, error: OnetreeError | None) -> None:
-        """One is over, and told why."""
+        """Reports the end of a mirror, and removes it."""
         self._tell(sub, e.Ended(error))
         self._slots.pop(sub, None)
         self._parts.pop(sub, None)
 
     def end_all(self, error: OnetreeError | None) -> None:
-        """All are over."""
+        """Ends all mirrors."""
         for sub in list(self._slots):
             self.end(sub, error)
 
@@ -123,7 +125,7 @@ class Mirrors:
         return bool(self._control) or self._sync_wanted
 
     def greet(self, asks: Asks) -> list[frames.Sub]:
-        """As many subscriptions as go into `hello`; the others follow."""
+        """Returns as many subscriptions as fit into `hello`. The others follow it."""
         self._control.clear()
         subs, size = [], 0
         for sub, slot in self._slots.items():
@@ -139,7 +141,7 @@ class Mirrors:
         return subs
 
     def next(self, asks: Asks) -> frames.ClientFrame | None:
-        """What is to be said next."""
+        """Returns what is to be sent next."""
         while self._control:
             what, sub = self._control.popleft()
             slot = self._slots.get(sub)
@@ -155,7 +157,7 @@ class Mirrors:
             waiting = tuple(self._verify)
             id = asks.add(Asked("sync", 0, waiting))
             self._verify.clear()
-            # Who only waits for a revision waits for nothing that takes long.
+            # Waiting for a revision alone (`at`) needs no digest of a large view.
             return frames.SyncRequest(id, all=bool(waiting))
         return None
 
@@ -167,7 +169,7 @@ class Mirrors:
             slot.state.handle_key(welcome.digest_key)
         self.tell_all(online)
         self._welcome = welcome
-        # Those that were made between `hello` and `welcome`.
+        # Mirrors that were made between `hello` and `welcome`.
         for sub, slot in self._slots.items():
             if not slot.subscribed and slot.held is None:
                 self.start(sub)
@@ -186,13 +188,13 @@ class Mirrors:
             slot.state.handle_lost()
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` has something to do."""
+        """Returns when to call `handle_timeout` next."""
         ats = [slot.held for slot in self._slots.values() if slot.held is not None]
         ats += [*self._deadlines.values()][:1]
         return min(ats, default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """Starts what has waited long enough, and tells those who have."""
+        """Reports timeouts, and starts mirrors that have waited long enough."""
         for ticket in [one for one, at in self._deadlines.items() if at <= now]:
             sent = all(ticket != one for one, _ in self._verify)
             self._answer(ticket, None, Timeout(self._timeout, sent, again=True))
@@ -201,26 +203,27 @@ class Mirrors:
                 slot.held = None
                 self.start(sub)
 
-    # What comes.
+    # Frames of the broker.
 
     def handle_refresh(self, now: float, refresh: frames.Refresh, asks: Asks) -> None:
-        """`refresh`."""
+        """Takes a `refresh`."""
         self._parts.pop(refresh.sub, None)
-        # What was asked before the mirror was to start from nothing is not what it waits for.
+        # This refresh answers a request from before the mirror had to start from nothing, so the
+        # mirror does not want it.
         if refresh.kind == "delta" and self._is_restarting(refresh.sub, asks):
             return
         self._on(now, refresh.sub, lambda state: state.handle_refresh(refresh))
 
     def _is_restarting(self, sub: int, asks: Asks) -> bool:
-        """Whether a `resync` was not answered yet."""
+        """Returns whether a `resync` of the mirror has no answer yet."""
         return ("resync", sub) in self._control or asks.waits(Asked("resync", sub))
 
     def handle_entries(self, now: float, entries: frames.Entries) -> None:
-        """`entries`."""
+        """Takes `entries`."""
         self._on(now, entries.sub, lambda state: state.handle_entries(entries.changes))
 
     def handle_fresh(self, now: float, fresh: frames.Fresh) -> None:
-        """`fresh`; one of mode `once` is over then."""
+        """Takes `fresh`, which ends a mirror of mode `once`."""
         if self._welcome is None:
             return
         epoch = self._welcome.epoch
@@ -230,13 +233,13 @@ class Mirrors:
             self.end(fresh.sub, None)
 
     def handle_signal(self, signal: frames.Signal) -> None:
-        """`signal`."""
+        """Takes a `signal`."""
         for sub, slot in self._slots.items():
             if slot.options.signals and slot.state.view.sees(signal.path):
                 self._tell(sub, e.Signal(signal.path, signal.value))
 
     def handle_delta(self, now: float, delta: frames.Delta) -> None:
-        """`delta`; its parts wait until it is whole."""
+        """Takes a `delta`. Its parts are collected until it is complete."""
         sub, changes = delta.sub, delta.changes
         if delta.part:
             self._parts.setdefault(sub, []).extend(changes)
@@ -262,7 +265,7 @@ class Mirrors:
                 self._after(now, one, outcome)
 
     def handle_sync(self, now: float, sync: frames.Sync, asked: Asked | None) -> None:
-        """`sync`, the answer to `asked`, or of the broker's own accord."""
+        """Takes a `sync`: the answer to `asked`, or one that the broker sends by itself."""
         verdicts = {}
         for sub, digest in sync.digests.items():
             verdicts[sub] = self._sync(now, sub, sync.rev, digest)
@@ -273,7 +276,7 @@ class Mirrors:
         return self._on(now, sub, lambda state: state.handle_sync(rev, digest))
 
     def handle_unverified(self, waiting: Iterable[tuple[int, int]]) -> None:
-        """There will be no `sync` for these tickets."""
+        """No `sync` will come for these tickets."""
         for ticket, _ in waiting:
             self._verdict(ticket, Verdict("unknown"))
 
@@ -289,7 +292,7 @@ class Mirrors:
         self.handle_error(now, asked.number, error)
 
     def handle_error(self, now: float, sub: int, error: frames.Error) -> None:
-        """The broker cannot serve a subscription, now or as it is."""
+        """The broker cannot serve a subscription, either now or at all."""
         slot = self._slots.get(sub)
         if slot is None:
             return
@@ -306,14 +309,14 @@ class Mirrors:
             self.end(sub, refusal)
 
     def _on(self, now: float, sub: int, handle: Callable[[State], Outcome]) -> Verdict:
-        """Gives a frame to a mirror, and does what comes of it."""
+        """Gives a frame to a mirror and acts on the outcome."""
         slot = self._slots.get(sub)
         if slot is None:
             return Verdict("unknown")
         return self._after(now, sub, handle(slot.state))
 
     def _after(self, now: float, sub: int, outcome: Outcome) -> Verdict:
-        """Does what comes of a frame to a mirror."""
+        """Acts on the outcome of a frame for a mirror."""
         if outcome is None:
             return Verdict("unknown")
         self._tell(sub, outcome)
@@ -327,7 +330,9 @@ class Mirrors:
         return Verdict("unknown")
 
     def _restart(self, now: float, sub: int) -> None:
-        """Starts a mirror again from nothing because it is wrong, unless it goes in circles."""
+        """Starts a mirror again from nothing because it is wrong. If it has started again too
+        often, it waits first.
+        """
         self._parts.pop(sub, None)
         slot = self._slots.get(sub)
         if slot is None:
@@ -339,7 +344,7 @@ class Mirrors:
             self._tell(sub, e.Circling(wait))
 
     def tell_all(self, event: e.Event) -> None:
-        """Tells all the same."""
+        """Reports an event to all mirrors."""
         for sub in self._slots:
             self._tell(sub, event)
 
@@ -350,6 +355,6 @@ class Mirrors:
         self._answer(ticket, verdict, None)
 
     def _answer(self, ticket: int, verdict: Verdict | None, error: OnetreeError | None) -> None:
-        # Who was told that there was no answer in time waits no longer.
+        # A ticket that has had its timeout no longer waits.
         if self._deadlines.pop(ticket, None) is not None:
             self._effects += (Reply(ticket, verdict, error), Release(ticket))

@@ -1,11 +1,11 @@
-"""Requests: what waits to be sent, what waits for its answer, and the numbers that make a retried
-write take effect once.
+"""Requests: what waits to be sent, what waits for its answer, and the numbers with which a write
+that is sent again takes effect once.
 
 A write gets its `seq` when it is sent for the first time, in the order in which the writes were
-asked for, and keeps it over reconnects. The broker takes `last + 1` only. A write that was refused
-before it reached the tree uses no number up, so those sent behind it come back as `seq-gap`, none
-of them executed: then nothing new is sent until all that is on its way has been answered
-("settling"), and those that came back are numbered anew, in their order.
+requested. It keeps the `seq` over reconnects. The broker takes `last + 1` only. A write that was
+refused before it reached the tree uses up no number. So the writes sent after it come back as
+`seq-gap`, and none of them was executed. Then no new write is sent until all writes that are on
+their way have been answered ("settling"). Those that came back get new numbers, in their order.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..request import is_ephemeral, of_history, values
 from .effects import Effect, Release, Reply
 
 RENUMBERED: Final = 3
-"""So often may one write be numbered anew while none is answered before it is given up: once is
-what a refused neighbour costs, twice what a broker costs that has forgotten us meanwhile."""
+"""How often one write may get a new number while no write is answered. Then it is given up. A
+refused write before it costs one, a broker that has meanwhile forgotten this client costs two."""
 
 Encode = Callable[[frames.ClientFrame], bytes | str]
 
 
 def refused(frame: frames.Error) -> Refused:
-    """The refusal that an `error` frame tells."""
+    """Returns the refusal of an `error` frame."""
     wait = None if frame.retry_ms is None else frame.retry_ms / 1000
     return Refused(frame.code, frame.message, frame.path, frame.rev, wait)
 
@@ -43,25 +43,25 @@ class _Request:
     def __init__(self, frame: Request, history: str | None) -> None:
         self.frame = frame
         self.history = history
-        """That it is about, if it is about one."""
+        """The history that the request is about, if it is about one."""
         self.write = isinstance(frame, WRITES)
         self.seq: int | None = None
         self.sent = 0
-        """How often it was sent under this number."""
+        """How often the request was sent under this number."""
         self.replied = False
-        """Whether its answer is out of the application's hands: it had it, or a timeout."""
+        """Whether the application has its answer already, or a timeout."""
         self.in_flight = False
         self.queued = True
         self.renumbered = 0
 
     @property
     def was_sent(self) -> bool:
-        """Whether the broker may have it."""
+        """Whether the broker may have the request."""
         return self.seq is not None or self.sent > 0
 
     @property
     def again(self) -> bool:
-        """Whether it does no harm to ask it again, though the broker may have it: a read, or a
+        """Whether it does no harm to request it again, even if the broker has it: it is a read or a
         token."""
         return not self.write and not isinstance(self.frame, frames.SendSignal)
 
@@ -75,20 +75,23 @@ class Requests:
         self._effects = effects
         self._all: dict[int, _Request] = {}
         self.history: str | None = None
-        """The broker's, by its last `welcome`."""
+        """The broker's history, from its last `welcome`."""
         self.last_done = 0
-        """The highest revision of it at which the application was told that something is done."""
-        # What is to be sent, by ticket: the order in which it was asked for. Some were sent.
+        """The highest revision in that history at which the application was told that a write is
+        done.
+        """
+        # The tickets of the requests to be sent, in the order of the requests. Some were sent
+        # already.
         self._queue: list[int] = []
         self._deadlines: deque[tuple[float, int]] = deque()
         self._next_seq = 1
         # The highest `seq` that the broker is known to have used up.
         self._floor = 0
-        # What was seen when number 1 was given.
+        # The highest revision that was known when number 1 was given.
         self._began: int | None = None
-        # The present when the session of now began: what it owns is above this.
+        # The present revision when the current session began: what the session owns is above it.
         self._session = 0
-        # Whether a write was answered since numbers were settled last.
+        # Whether a write was answered since numbers were last settled.
         self._progress = False
         self._settling = False
         self._rename = False
@@ -99,42 +102,42 @@ class Requests:
 
     @property
     def is_numbered(self) -> bool:
-        """Whether a write has had a number under the client name of now."""
+        """Whether a write has had a number under the present client name."""
         return self._next_seq > 1
 
     def add(self, now: float, ticket: int, frame: Request, history: str | None) -> None:
-        """One more, to be sent. `history`: what it is about, where that is not the one of now."""
+        """Adds a request. `history` is the one that it is about; `None` means the present one."""
         if not of_history(frame):
             history = None
         elif history is None:
             history = self.history
         self._all[ticket] = _Request(frame, history)
         heappush(self._queue, ticket)
-        # What was answered needs no deadline: there may be many thousand.
+        # Requests that were answered need no deadline: there may be many thousand.
         while self._deadlines and self._deadlines[0][1] not in self._all:
             self._deadlines.popleft()
         self._deadlines.append((now + self._timeout, ticket))
         self._refuse_foreign(ticket)
 
     def handle_session(self, resumed: bool, epoch: str, rev: int) -> None:
-        """`welcome` shows whether the session of before goes on, or another has begun: then that
-        one is over, and what it owned is gone. Of what was sent to another history nothing is told
-        as done."""
+        """Takes from `welcome` whether the session of before goes on. If another has begun, the
+        former one is over, and its ephemeral entries are gone."""
         if not resumed:
             self._session = rev
         elif self.history != epoch:
             self._session = 0
 
     def handle_history(self, epoch: str) -> bool:
-        """`welcome` shows which history the broker has. What is about another one is not written
-        into this one: something else may be at the same revision. Nor is what was sent to another
-        one, which may be in this one already, when it was made of that. Whether to come back under
-        another client name."""
+        """Takes from `welcome` which history the broker has. A write that is about another history
+        is not sent in this one, because something else may be at the same revision. A write that
+        was sent in another history is not sent again either: it may be in this history already, if
+        this one was made from the other. Returns whether the client must come back under another
+        name."""
         if epoch == self.history:
             return False
         self.history, self.last_done = epoch, 0
         if self._numbered:
-            # This history may know them, and their numbers are not to be given to others.
+            # This history may know the numbers, so they must not be given to other writes.
             self._settling = self._rename = True
         for ticket in sorted(self._all):
             self._refuse_foreign(ticket)
@@ -142,7 +145,7 @@ class Requests:
 
     def _refuse_foreign(self, ticket: int) -> None:
         request = self._all[ticket]
-        # Nothing was sent to the history of now before this.
+        # Nothing was sent in the present history yet, so a number is of another one.
         sent = request.seq is not None
         about = None not in (request.history, self.history) and request.history != self.history
         if not sent and not about:
@@ -156,14 +159,14 @@ class Requests:
 
     @property
     def since(self) -> int | None:
-        """For `hello`, where writes are to be sent again of which none was answered: a revision
-        before all of them. A broker that has forgotten us since could take the first for a new
-        one."""
+        """The `since` of `hello`: a revision before all writes that were sent, if no write under
+        this name was answered. Otherwise a broker that has forgotten the name meanwhile could take
+        the first of them for a new write."""
         return self._began if self._floor == 0 and self._numbered else None
 
     def next(self, id: int, seen: int | None, limits: Limits) -> tuple[int, bytes | str] | None:
-        """The next one to send, as `id`. What can never be sent is refused on the way. `seen`: the
-        highest revision that is known of."""
+        """Returns the next request to send, with the number `id`. Refuses requests that can never
+        be sent. `seen` is the highest revision that is known."""
         while self._queue:
             ticket = self._queue[0]
             request = self._all.get(ticket)
@@ -171,8 +174,8 @@ class Requests:
                 heappop(self._queue)
                 continue
             if request.write and request.seq is None and self._settling:
-                # Those behind it that have a number go first: their answers are waited for, and
-                # they have to be sent again when the connection was lost meanwhile.
+                # Later requests that have a number go first: this write waits for their answers,
+                # and if the connection was lost meanwhile, they must be sent again.
                 numbered = (
                     other
                     for other, waiting in self._all.items()
@@ -207,7 +210,7 @@ class Requests:
         return None
 
     def _message(self, frame: Request, limits: Limits) -> bytes | str:
-        """A request's message, when the broker's limits allow it."""
+        """Returns the message of a request, if it is within the broker's limits."""
         for path, value in values(frame):
             if len(value.data) > limits.value_bytes:
                 most = f"at most {limits.value_bytes} bytes, this one has {len(value.data)}"
@@ -224,12 +227,14 @@ class Requests:
         return message
 
     def frame(self, ticket: int) -> Request | None:
-        """What has been asked for, as long as it waits."""
+        """Returns the frame of a request, as long as it waits."""
         request = self._all.get(ticket)
         return None if request is None else request.frame
 
     def answered(self, ticket: int, reply: object, error: frames.Error | None) -> bool:
-        """The answer to a request came. Whether to come back under another client name."""
+        """The answer to a request came. Returns whether the client must come back under another
+        name.
+        """
         request = self._all.get(ticket)
         if request is None:
             return self._settle()
@@ -255,20 +260,23 @@ class Requests:
         return self._settle()
 
     def _refused(self, request: _Request, ticket: int, seq: int, error: frames.Error) -> None:
-        """A write came back with an error; it is queued when it is to be sent again."""
-        # What was sent once and is not remembered was never executed; a gap never is.
+        """A write came back with an error. It is queued if it is to be sent again."""
+        # `outcome-unknown` for a write that was sent only once means that it was not executed.
+        # `seq-gap` always means that.
         if error.code == "seq-gap":
             harmless = True
         elif error.code == "outcome-unknown":
             harmless = request.sent == 1
         else:
-            # Refusals by the tree use the number up. For others that is seen at the next write.
+            # Refusals by the tree itself use the number up. For others that shows at the next
+            # write.
             if error.code in ("conflict", "log-key", "tree-full"):
                 self._floor = max(self._floor, seq)
             self._progress = True
             return
         self._settling = True
-        # It was the next in order and was not taken: the broker does not know our numbers.
+        # The write was the next in order and was not taken, so the broker does not know this
+        # client's numbers.
         expected = seq == self._floor + 1
         forgotten = error.code == "outcome-unknown" and self._floor > 0
         self._rename |= expected or forgotten or not harmless
@@ -280,8 +288,8 @@ class Requests:
             self._enqueue(ticket, request)
 
     def _settle(self) -> bool:
-        """When all that was on its way has been answered, numbers go on behind the last one that
-        is known to be used up."""
+        """Once everything that was on its way has been answered, numbers continue after the last
+        one that is known to be used up."""
         if not self._settling or self._numbered:
             return False
         self._settling = False
@@ -297,7 +305,7 @@ class Requests:
         return False
 
     def handle_lost(self) -> None:
-        """The connection was lost: what has no answer is sent again, except signals."""
+        """The connection was lost. What has no answer is sent again, except signals."""
         for ticket, request in list(self._all.items()):
             if not request.in_flight:
                 continue
@@ -313,11 +321,11 @@ class Requests:
             heappush(self._queue, ticket)
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` has something to do."""
+        """Returns when to call `handle_timeout` next."""
         return self._deadlines[0][0] if self._deadlines else None
 
     def handle_timeout(self, now: float) -> None:
-        """Tells those who have waited long enough."""
+        """Reports timeouts."""
         while self._deadlines:
             at, ticket = self._deadlines[0]
             request = self._all.get(ticket)
@@ -329,7 +337,7 @@ class Requests:
                 continue
             error = Timeout(self._timeout, request.was_sent, request.again)
             if request.seq is not None:
-                # Its number is taken: until the broker has answered, it is sent again.
+                # The number is taken, so the write is sent again until the broker has answered.
                 request.replied = True
                 self._effects.append(Reply(ticket, None, error))
             else:

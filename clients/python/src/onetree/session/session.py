@@ -1,4 +1,4 @@
-"""A client's side of the protocol: the life of a connection, and what is said on it."""
+"""The client's side of the protocol: the life of the connection, and what is sent on it."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from .mirrors import Mirrors
 from .requests import Encode, Requests
 
 GRACE: Final = 10.0
-"""What comes on top of the broker's heartbeat before a silent connection is taken for dead."""
+"""How long after the broker's heartbeat a silent connection is taken for dead."""
 GOOD: Final = 10.0
 """A connection that lasted this long was good: the next wait is short again."""
 BYE: Final = 5.0
-"""How long an orderly end may take: ours, and the broker's behind its `bye`."""
+"""How long an orderly end may take, whether the broker or the client ends the connection."""
 
 
 class Session:
-    """A client's side of the protocol.
+    """The client's side of the protocol, across its connections.
 
     The link is `down`, `opening`, `greeting` (the WebSocket is there), `up` (since `welcome`), or
     `over`.
     """
 
     def __init__(self, options: Options, random: Random) -> None:
-        """A session that wants to connect at once. `random` is all of its randomness: the client's
-        name, which must be nobody else's, and the waits."""
+        """A session that wants to connect at once. All its randomness comes from `random`: the
+        waits and the client's name, which no other client may have."""
         self._options = options
         self._random = random
         json = options.codec == "json"
         self.subprotocol = json_codec.SUBPROTOCOL if json else msgpack_codec.SUBPROTOCOL
-        """What the WebSocket is opened with."""
+        """The subprotocol of the WebSocket."""
         self._encode: Encode = json_codec.encode if json else msgpack_codec.encode
         base, cap = options.backoff
         self._backoff = Backoff(base, cap, random)
         self.effects: deque[Effect] = deque([Connect()])
         """What is to be done next, in order."""
         self.token: str | None = options.token if isinstance(options.token, str) else None
-        """What `hello` says; set before `handle_open` where a function gives it."""
+        """The token for `hello`. If a function gives it, it is set before `handle_open`."""
         self.name = self._new_name()
-        """Who the client is, as `hello` says it."""
+        """The client's name, as `hello` says it."""
         self.link = "opening"
-        """How the connection stands."""
+        """The state of the connection."""
         self._session: str | None = None
         self._seen: int | None = None
         self._ever = False
@@ -62,18 +62,19 @@ class Session:
         self._hello: int | None = None
         self._welcome: frames.Welcome | None = None
         self._renamed: float | None = None
-        # Whether the numbers given under this name were of another history than the broker's.
+        # Whether some numbers under this client name were given in another history than the
+        # broker's present one.
         self._foreign = False
         self._reauth = False
-        # Why it ended by itself.
+        # Why the client has ended by itself.
         self._why: ConnectError | None = None
-        # Whether the session ends with it, and until when it may take.
+        # Whether the session ends with the client, and until when the end may take.
         self._closing: tuple[bool, float] | None = None
         self._said_bye = False
-        # The broker's `bye`, and until when it may close.
+        # The broker's `bye`, and when the broker must have closed the connection.
         self._goodbye: tuple[Ended, float] | None = None
-        # How many frames it could not read, until when all others are to be answered, and what
-        # it had against the last.
+        # How many frames the broker could not read, when the answers to all others must have come,
+        # and the message of the last refusal.
         self._unread: tuple[int, float, str] | None = None
         self._asks = Asks()
         self._requests = Requests(options.request_timeout, self._encode, self.effects)
@@ -81,36 +82,39 @@ class Session:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
+        """Whether the client has ended."""
         return self.link == "over"
 
-    # What the application wants.
+    # Commands of the application.
 
     def history_of(self, frame: frames.Request) -> str | None:
-        """What a write is about: the history of now, by the last `welcome`, or that which a mirror
-        still shows where it names a revision."""
+        """Returns the history that a write is about. If the write names a revision and a mirror
+        near its paths shows another history than that of the last `welcome`, this is the mirror's
+        history: the application read the revision there. Otherwise it is that of the last
+        `welcome`."""
         now, named = self._requests.history, of_history(frame)
         return (self._mirrors.other_history(now, named) if named else None) or now
 
     @property
     def last_done(self) -> tuple[str | None, int]:
-        """The history of now, and the highest revision of it at which the application was told that
-        something is done."""
+        """The present history, and the highest revision in it at which the application was told
+        that a write is done."""
         return self._requests.history, self._requests.last_done
 
     def request(
         self, now: float, ticket: int, frame: frames.Request, history: str | None = None
     ) -> None:
-        """Asks something: a write, a read, a signal, a token. Its `id` and `seq` are set here.
-        There will be one `Reply` for it. Tickets grow. `history`: of the revisions that it names,
-        `None`: that of now; it is written into no other one."""
+        """Requests something: a write, a read, a signal or a token. The session sets the `id` and
+        `seq` of the frame. There will be exactly one `Reply` for the request. Each ticket must be
+        above all earlier ones. `history` is that of the revisions that the frame names; `None`
+        means the present one. The frame is sent in no other history."""
         if self.is_over or self._closing is not None:
             self.effects += (Reply(ticket, None, Closed(self._why, False)), Release(ticket))
             return
         self._requests.add(now, ticket, frame, history)
 
     def mirror(self, sub: int, state: State, options: SubOptions) -> None:
-        """Starts a mirror as subscription `sub`, a number that no other has."""
+        """Starts a mirror as subscription `sub`. No other subscription may have this number."""
         self._mirrors.add(sub, state, options)
         if self.is_over or self._closing is not None:
             self._mirrors.end(sub, Closed(self._why))
@@ -118,24 +122,24 @@ class Session:
             self._mirrors.start(sub)
 
     def drop_mirror(self, sub: int) -> None:
-        """Ends a mirror; there will be nothing more about it."""
+        """Ends a mirror; no further effect is about it."""
         self._mirrors.drop(sub)
 
     def resync(self, sub: int) -> None:
-        """Starts a mirror again, from nothing, because the application wants it."""
+        """Starts a mirror again from nothing, because the application asked for it."""
         self._mirrors.resync(sub)
 
     def want_sync(self) -> None:
-        """Asks the broker to bring all mirrors to the present that can be."""
+        """Asks the broker for a `sync`, which brings all fresh mirrors to the present."""
         self._mirrors.want_sync()
 
     def verify(self, now: float, ticket: int, sub: int) -> None:
-        """Compares a mirror with the tree; the reply is a `Verdict`, or `Timeout`."""
+        """Compares a mirror with the broker's digest. The reply is a `Verdict`, or `Timeout`."""
         self._mirrors.verify(now, ticket, sub)
 
     def close(self, now: float, bye: bool) -> None:
-        """Ends the client: with `bye` the session ends at once, without it after its grace. What
-        was asked before is done first, when there is a connection."""
+        """Ends the client. With `bye` the session ends at once, without it after its grace. If
+        there is a connection, earlier requests are done first."""
         if self.link != "up":
             self._finish(None)
             return
@@ -143,10 +147,10 @@ class Session:
             self._closing = (bye, now + max(self._options.request_timeout, BYE))
         self._settle_close()
 
-    # What the connection does.
+    # Reports about the connection.
 
     def handle_open(self, now: float, until: float) -> None:
-        """The connection is open, and `welcome` is to come `until` then."""
+        """The connection is open. `welcome` must come before the time `until`."""
         if self.link != "opening":
             return
         self._heard = now
@@ -155,7 +159,7 @@ class Session:
         self._until = until
 
     def handle_heard(self, now: float) -> None:
-        """Something came, whatever it was, also a part of a message: the connection is alive."""
+        """Something was received, even if only a part of a message: the connection is alive."""
         self._heard = now
 
     def handle_closed(self, now: float, error: ConnectError) -> None:
@@ -170,7 +174,7 @@ class Session:
         self._settle_good(now)
         reconnect = self._options.reconnect
         willing = reconnect == "always" or (reconnect == "after-first" and self._ever)
-        # A token of a function may have been old: it is asked once more at once.
+        # The token of a function may have expired: the function is called once more, at once.
         again = error.action == "reauth" and callable(self._options.token) and not self._reauth
         if again and (willing or not self._ever):
             self._reauth = True
@@ -182,7 +186,7 @@ class Session:
         self._go_offline(now, error, self._backoff.next(error.retry_in))
 
     def handle_timeout(self, now: float) -> None:
-        """The time of `next_timeout` has come; calling it at other times does no harm."""
+        """The time of `next_timeout` has come. Calling this at other times does no harm."""
         self._requests.handle_timeout(now)
         if self._closing is not None and self._closing[1] <= now:
             self._finish(None)
@@ -199,9 +203,10 @@ class Session:
         self._settle_close()
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` has something to do."""
+        """Returns when to call `handle_timeout` next."""
         if self.is_over:
-            # What it would have waited for is past some day, and would be due for ever.
+            # The times that it would have waited for are past at some point, and would be due for
+            # ever.
             return None
         ats = (self._mirrors.next_timeout(), self._dead_at(), self._requests.next_timeout())
         at = [one for one in ats if one is not None]
@@ -236,11 +241,11 @@ class Session:
 
     @property
     def is_closing(self) -> bool:
-        """Whether the application has ended it. Then what is sent sets the time of its end."""
+        """Whether the application has ended the client. Then what is sent sets the time of the end."""
         return self._closing is not None
 
     def poll_transmit(self, now: float) -> bytes | str | None:
-        """The next message to send, when there is one and the broker's limits allow it now."""
+        """Returns the next message to send, if there is one and the broker's limits allow it now."""
         if self.link == "greeting" and self._hello is None:
             return self._encode(self._greeting())
         if self.link != "up" or self._welcome is None or self._goodbye or self._unread:
@@ -262,7 +267,9 @@ class Session:
         return None if bye is None else self._encode(bye)
 
     def _greeting(self) -> frames.Hello:
-        """Who we are, with as many subscriptions as go into one frame; the others follow."""
+        """Returns the `hello`, with as many subscriptions as fit into one frame. The others follow
+        it.
+        """
         self._hello = self._asks.next_id()
         return frames.Hello(
             self._hello,
@@ -276,17 +283,17 @@ class Session:
         )
 
     def _next_bye(self, now: float) -> frames.Bye | None:
-        """`bye`, when everything else is done."""
+        """Returns `bye` once everything else is done."""
         if self._closing is None or not self._closing[0] or self._said_bye or len(self._requests):
             return None
         self._said_bye = True
         self._closing = (True, min(self._closing[1], now + BYE))
         return frames.Bye(self._asks.add(Asked("bye")))
 
-    # What comes.
+    # Frames of the broker.
 
     def handle_frame(self, now: float, frame: frames.ServerFrame) -> None:
-        """A frame came."""
+        """Takes a frame of the broker."""
         self.handle_heard(now)
         if self.link == "up":
             handle = _LIVE.get(type(frame))
@@ -306,7 +313,7 @@ class Session:
 
     def _handle_welcome(self, now: float, welcome: frames.Welcome) -> None:
         self._session = welcome.session
-        # Revisions of two histories are not compared.
+        # Revisions of two histories cannot be compared.
         self._seen = welcome.rev
         self._ever = True
         online = e.Online(
@@ -328,7 +335,7 @@ class Session:
             self._rename(now)
 
     def _handle_goodbye(self, now: float, bye: frames.Goodbye) -> None:
-        # What it had accepted before, it still answers.
+        # The broker still answers what it had accepted before.
         self._goodbye = self._goodbye or (_ended(bye), now + BYE)
 
     def _handle_second_welcome(self, now: float, _: frames.Welcome) -> None:
@@ -350,14 +357,17 @@ class Session:
         elif error.id is None and error.sub is not None:
             self._mirrors.handle_error(now, error.sub, error)
         elif error.id is None and error.code == "bad-frame" and len(self._asks):
-            # A frame of ours, it does not know which: nothing more is said until that is known.
+            # The broker could not read one of the client's frames and does not know which. Nothing
+            # more is sent until that is known.
             many = 1 if self._unread is None else self._unread[0] + 1
             self._unread = (many, now + self._options.request_timeout, error.message)
-        # Otherwise it is about no request of ours, or about the connection; if that ends, the close
-        # code says why.
+        # Otherwise the error is about no request of this client, or about the connection. If the
+        # connection ends, the close code says why.
 
     def _settle_unread(self, now: float) -> None:
-        """What is left when all others have been answered, is what the broker could not read."""
+        """If all others have been answered, the requests that are left are those that the broker
+        could not read.
+        """
         if self._unread is None or len(self._asks) > self._unread[0]:
             return
         message = self._unread[2]
@@ -390,7 +400,7 @@ class Session:
     def _handle_reply(self, now: float, id: int, reply: object, error: frames.Error | None) -> None:
         asked = self._asks.take(id)
         if asked is None:
-            # To what nobody waits for any more.
+            # A reply that nobody waits for any more.
             return
         if asked.what == "request":
             frame = self._requests.frame(asked.number)
@@ -409,7 +419,7 @@ class Session:
         if self._seen is None or rev > self._seen:
             self._seen = rev
 
-    # The end of a connection, and of all.
+    # The end of a connection, and of the client.
 
     def _fail(self, now: float, error: ConnectError) -> None:
         """Drops the connection."""
@@ -417,22 +427,23 @@ class Session:
         self.handle_closed(now, error)
 
     def _settle_good(self, now: float) -> None:
-        """The connection ends: when it was good, what went wrong before it counts no more."""
+        """The connection ends. If it was good, earlier failures no longer count."""
         if self.link == "up" and now - self._since >= GOOD:
             self._backoff.reset()
-            # Not by each `welcome`: a broker that then refuses would be asked again and again.
+            # Not at each `welcome`: otherwise a broker that then refuses the token would be asked
+            # again and again.
             self._reauth = False
 
     def _rename(self, now: float) -> None:
-        """Comes back under another name, at once if that was not so just now."""
+        """Comes back under another client name: at once, unless the client did so shortly before."""
         self._settle_good(now)
         self.name = self._new_name()
         again = self._renamed is not None and now - self._renamed < GOOD
         wait = self._backoff.next() if again else 0.0
         self._renamed = now
         self.effects.append(Disconnect())
-        # Not the code of a write: of those that it was about, each has an answer of its own, and
-        # those that wait are sent.
+        # `LinkLost`, and not the code of a write: each write that this is about has its answer
+        # already, or is sent again.
         why = "the broker does not know this client's writes"
         if self._foreign:
             why = "the broker has begun another history"
@@ -471,14 +482,14 @@ class Session:
         self.effects.append(StatusIs(e.Ended(error)))
 
     def _new_name(self) -> str:
-        """A name that is nobody else's: the label, and 128 random bits."""
+        """Returns a name that no other client has: the label, and 128 random bits."""
         label = self._options.label
         bits = f"{self._random.getrandbits(128):032x}"
         return f"{label}-{bits}" if label else bits
 
 
 def _ended(said: frames.Goodbye | frames.Error) -> Ended:
-    """Why the broker ends it."""
+    """Returns why the broker ends the connection."""
     wait = None if said.retry_ms is None else said.retry_ms / 1000
     return Ended(said.code, said.message, wait)
 

@@ -1,4 +1,4 @@
-"""A mirror's place on the connection, and how often it may start again."""
+"""The subscription of a mirror, and how often the mirror may start again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from ..options import SubOptions
 from ..protocol import frames
 
 RESTARTS: Final = 3
-"""So many starts from nothing within `WINDOW` are a misfortune; one more is a circle."""
+"""How many starts from nothing within `WINDOW` happen without a wait. The next one waits."""
 WINDOW: Final = 60.0
 HOLD: Final = 10.0
-"""The wait of one that goes in circles: this, then twice that, up to `HOLD_MOST`."""
+"""How long a mirror waits that starts again too often: this long at first, then twice as long each
+time, up to `HOLD_MOST`.
+"""
 HOLD_MOST: Final = 300.0
 AGAIN: Final = 1.0
-"""The wait before a subscription that was refused for now is tried again."""
+"""How long to wait before a subscription that was refused for now is tried again."""
 
 
 class Slot:
@@ -28,14 +30,14 @@ class Slot:
         self.state = state
         self.options = options
         self.subscribed = False
-        """Whether the broker has, or is about to get, the subscription."""
+        """Whether the broker has the subscription, or is about to get it."""
         self.held: float | None = None
-        """Until when it waits before it starts again."""
+        """Until when the mirror waits before it starts again."""
         self._restarts: deque[float] = deque()
         self._holds = 0
 
     def frame(self, id: int, sub: int) -> frames.Sub:
-        """How it subscribes."""
+        """Returns the `sub` frame."""
         view, options = self.state.view, self.options
         return frames.Sub(
             id,
@@ -52,7 +54,9 @@ class Slot:
         )
 
     def restart(self, now: float) -> float | None:
-        """It has to start again from nothing: the wait before that, when it goes in circles."""
+        """The mirror must start again from nothing. Returns how long it waits first, if it has
+        started again too often.
+        """
         while self._restarts and now - self._restarts[0] > WINDOW:
             self._restarts.popleft()
         if not self._restarts:
