@@ -17,8 +17,7 @@ from .snapshot import Snapshot
 
 EVENTS: Final = 256
 """How many events wait for the application before further ones are folded. This is enough for a
-burst.
-"""
+burst."""
 CHANGES: Final = 16 * 1024
 """As `EVENTS`, but for the number of changes in the waiting events."""
 

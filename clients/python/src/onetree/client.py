@@ -1,6 +1,5 @@
 """The client: it drives a session with a socket and a clock, and is the application's handle to the
-connection.
-"""
+connection."""
 
 from __future__ import annotations
 
@@ -188,8 +187,7 @@ class Client:
 
     async def txn(self, txn: request.Txn) -> Done:
         """Commits several writes as one, all or nothing. Raises `Refused` with `conflict` if a
-        condition does not hold.
-        """
+        condition does not hold."""
         given("txn", request.transaction, txn)
         return await self.write(txn)
 
@@ -211,13 +209,12 @@ class Client:
         return self._session.last_done
 
     async def txn_of(self, txn: request.Txn, history: str | None) -> Done:
-        """For `transact`: commits a transaction that is about this history. It is sent in no other."""
+        """For `transact`: commits a transaction that is about this history; it is sent in no other."""
         return cast(Done, await (await self._enqueue(txn.frame, history)))
 
     def submit(self, write: Write | request.Txn) -> asyncio.Future[Done]:
         """Puts a write into the queue and returns a future of its answer. Does not wait: raises
-        `QueueFull` if there is no room.
-        """
+        `QueueFull` if there is no room."""
         within(self._loop)
         frame = given("write", request.written, write)
         cost = self._room.needed(request.cost(frame))
@@ -242,8 +239,7 @@ class Client:
 
     async def get_many(self, paths: Iterable[str]) -> Found:
         """Reads the entries at up to 1,024 paths from the broker, all at one revision. Paths
-        without an entry are left out.
-        """
+        without an entry are left out."""
         checked = given("paths", lambda found: check_paths(several(found)), paths)
         return cast(Found, await self._ask(frames.Get(0, checked)))
 
@@ -273,8 +269,7 @@ class Client:
 
     async def auth(self, token: str) -> None:
         """Gives the broker a later token. Once the broker has taken it, later connections use it,
-        too.
-        """
+        too."""
         await self._ask(frames.Auth(0, given("token", plain, token)))
 
     # Mirrors.
@@ -613,8 +608,7 @@ class Client:
 
 class _Connecting(Awaitable[Client]):
     """What `connect` returns. Use `client = await connect(…)`, or `async with connect(…) as
-    client`.
-    """
+    client`."""
 
     def __init__(self, url: str, options: Options) -> None:
         self._url = url

@@ -66,8 +66,7 @@ class Refused(OnetreeError):
         """The revision that the broker has, instead of the expected one."""
         self.retry_in = _heeded(retry_in)
         """How long to wait before the next attempt, in seconds, if the broker said so; at most a
-        day.
-        """
+        day."""
 
 
 class Timeout(OnetreeError):
@@ -135,8 +134,7 @@ class Closed(OnetreeError):
         """Why it ended by itself; `None` if it was closed."""
         self.sent = sent
         """For a request: whether it was sent, so that it may have happened. `None` if this is about
-        no request.
-        """
+        no request."""
         self.code = None if why is None else why.code
         self._word = "closed" if why is None else "ended"
         # A write that was sent may have happened. If it is requested again, it may happen twice.
@@ -157,8 +155,7 @@ class OutsideView(OnetreeError):
 
 class KeepError(OnetreeError):
     """The place where a mirror is kept cannot be used, is in use, or holds no mirror. It was left
-    as it is.
-    """
+    as it is."""
 
     action: Action = "fix"
 

@@ -114,8 +114,7 @@ class Broken:
 @dataclass(frozen=True, slots=True)
 class Circling:
     """The mirror was started from nothing several times, which did not help. The mirror waits
-    before it is started again.
-    """
+    before it is started again."""
 
     retry_in: float
     """How long the mirror waits, in seconds."""
@@ -125,8 +124,7 @@ class Circling:
 @dataclass(frozen=True, slots=True)
 class Offline:
     """There is no connection. As an event: the mirror stays as it is. As a status: the client tries
-    again.
-    """
+    again."""
 
     error: ConnectError
     """Why there is no connection."""
@@ -154,7 +152,7 @@ class Online:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The mirror, or the client, has ended. This is the last event, and the mirror stays as it is."""
+    """The mirror, or the client, has ended. This is the last event. The mirror stays as it is."""
 
     error: OnetreeError | None
     """Why; `None` if it ended as it should: the client or the mirror was closed, or a mirror of

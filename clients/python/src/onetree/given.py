@@ -1,6 +1,5 @@
 """Arguments of the application: they are checked like the fields of frames, and a wrong one is
-named.
-"""
+named."""
 
 from __future__ import annotations
 

@@ -179,8 +179,7 @@ class FileKeep:
 
 def place(found: Any) -> Keep | None:
     """Returns the place where a mirror is to be kept: a file for a path, or the `Keep` that was
-    given.
-    """
+    given."""
     if found is None:
         return None
     if isinstance(found, str | os.PathLike):

@@ -282,8 +282,7 @@ class Mirror:
 
     def close(self) -> None:
         """Ends the mirror. It goes on showing what it had. The last save is done when `closed`
-        returns.
-        """
+        returns."""
         if self._ended is None:
             self._client.drop_mirror(self._sub)
             self.publish(e.Ended(None))

@@ -17,8 +17,7 @@ from .store import Store, Undo
 
 Outcome = Refreshing | Fresh | Delta | Synced | Corrupt | Broken | None
 """What a frame did to a mirror. `None`: it was not for this mirror, brought nothing new, or is only
-a part.
-"""
+a part."""
 
 
 class _Rule(Exception):
@@ -48,8 +47,7 @@ class State:
 
     def __init__(self, view: View, saved: Snapshot | None = None) -> None:
         """A mirror of `view` that has no entries, or the entries that were saved from an earlier
-        one.
-        """
+        one."""
         self.view = view
         self.rev = 0
         """The revision of the copy that is shown."""
@@ -57,8 +55,7 @@ class State:
         """The cookie of the copy that is shown; `None`: nobody knows what it is a copy of."""
         self.is_fresh = False
         """Whether the copy that is shown is the view of the tree, as far as this connection has
-        reported it.
-        """
+        reported it."""
         self.received = 0
         """How many changes have come in the refresh that is under way, or came in the last one."""
         self._store = Store()
@@ -218,8 +215,7 @@ class State:
 
     def handle_sync(self, rev: int, digest: Digest | None) -> Outcome:
         """Takes a `sync` that names this mirror: nothing in the view has changed up to `rev`, and
-        `digest` is what the mirror's must be.
-        """
+        `digest` is what the mirror's must be."""
         if not self.is_fresh or rev < self.rev:
             return None
         compared = digest is not None and self._hash is not None

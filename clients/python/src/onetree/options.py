@@ -46,8 +46,7 @@ class Options:
     that must wait for room in the queue first may wait as long again."""
     connect_timeout: float = 10.0
     """How long one attempt to connect may take until the broker's `welcome`, including the time
-    that the function of `token` takes.
-    """
+    that the function of `token` takes."""
     queue_bytes: int = 16 << 20
     """How many bytes of requests may wait for their answers, whether sent or not. Each request
     counts as 512 bytes, plus 128 for each step, condition and path in it, plus its values. Further

@@ -61,7 +61,7 @@ class Txn:
         self.frame = frames.Txn(0, None, [], [])
 
     def if_rev(self, path: str, rev: int) -> Txn:
-        """Adds a condition: the entry at `path` is at revision `rev`; 0 means that there is none."""
+        """Adds a condition: the entry at `path` is at revision `rev`; 0: there is none."""
         return self._when(frames.Condition(check_path(path), check_rev(rev)))
 
     def if_tree(self, path: str, rev: int) -> Txn:

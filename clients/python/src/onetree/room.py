@@ -21,8 +21,7 @@ class Room:
 
     def needed(self, cost: int) -> int:
         """Returns what is taken for this cost. A request that is larger than the whole queue takes
-        all of it.
-        """
+        all of it."""
         return min(cost, self._size)
 
     def try_acquire(self, cost: int) -> bool:

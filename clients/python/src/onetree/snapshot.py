@@ -20,8 +20,7 @@ class Snapshot(Mapping[str, Entry]):
     """A mirror at one revision, with its cookie. It never changes. Save the entries and the cookie
     together: they belong together. Taking a snapshot costs O(1). While it lives, the mirror notes
     what it overwrites. Iteration is in path order. Use it only in the thread of the event loop,
-    unless it is a copy from `alone`.
-    """
+    unless it is a copy from `alone`."""
 
     __slots__ = ("_mark", "_store", "cookie", "rev")
 

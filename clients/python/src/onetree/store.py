@@ -213,8 +213,7 @@ class Store:
 
     def undo(self, mark: Mark) -> Undo:
         """Returns everything that takes the present back to an earlier moment. Costs as much as
-        what changed since.
-        """
+        what changed since."""
         if mark.behind is None:
             return mark.undo
         whole: Undo = {}

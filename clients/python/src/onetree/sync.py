@@ -54,8 +54,7 @@ def start(url: str, options: Options | None = None, **given: Any) -> Client:
 
 class _Loop:
     """An event loop in a thread of its own. It ends when nothing is left that could use it. After
-    the end of a client its mirrors can still be read, and requests are refused.
-    """
+    the end of a client its mirrors can still be read, and requests are refused."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -187,8 +186,7 @@ class Client:
 
     def statuses(self) -> Iterator[Status]:
         """Yields the states of the connection: the one of now, then each change. Ends after
-        `Ended`.
-        """
+        `Ended`."""
         last: Status | None = None
         while not isinstance(last, Ended):
             last = self._run.run(self._client.status_past(last))
@@ -205,8 +203,7 @@ class Client:
 
     def append(self, path: str, value: object, **how: Any) -> Done:
         """Appends `value` to the log at `path`. `paths` of the answer has the path that the broker
-        assigned.
-        """
+        assigned."""
         return self._run.run(self._client.append(path, value, **how))
 
     def delete(self, path: str, **how: Any) -> Done:
@@ -240,8 +237,7 @@ class Client:
 
     def submit(self, write: Write | Txn) -> Future[Done]:
         """Puts a write into the queue and returns a future of its answer. Does not wait: raises
-        `QueueFull` if there is no room.
-        """
+        `QueueFull` if there is no room."""
         return self._run.call(lambda: self._run.later(self._client.submit(write)))
 
     def signal(self, path: str, value: object) -> None:
@@ -254,8 +250,7 @@ class Client:
 
     def get_many(self, paths: list[str]) -> Found:
         """Reads the entries at `paths` from the broker, all at one revision. Paths without an entry
-        are left out.
-        """
+        are left out."""
         return self._run.run(self._client.get_many(paths))
 
     def list(self, path: str, **how: Any) -> Found:
@@ -264,8 +259,7 @@ class Client:
 
     def auth(self, token: str) -> None:
         """Gives the broker a later token. Once the broker has taken it, later connections use it,
-        too.
-        """
+        too."""
         self._run.run(self._client.auth(token))
 
     def mirror(self, view: Any, **how: Any) -> Mirror:
@@ -324,15 +318,13 @@ class Mirror:
     @property
     def cookie(self) -> Cookie | None:
         """The mirror's cookie. To save a cookie, take it from a `snapshot`, and save it with its
-        entries.
-        """
+        entries."""
         return self._mirror.cookie
 
     @property
     def keep_error(self) -> KeepError | None:
         """Why the last attempt to save the mirror failed. `None` if it succeeded, or if the mirror
-        is not kept.
-        """
+        is not kept."""
         return self._mirror.keep_error
 
     def get(self, path: str) -> Entry | None:
@@ -353,20 +345,17 @@ class Mirror:
 
     def fresh(self, timeout: float | None = None) -> int:
         """Waits until the mirror is fresh, that is, whole, at most `timeout` seconds (`Timeout`).
-        Returns the revision that the mirror is at then.
-        """
+        Returns the revision that the mirror is at then."""
         return self._run.run(self._mirror.fresh(), timeout)
 
     def at(self, rev: int, timeout: float | None = None) -> int:
         """Waits until the mirror is fresh and at revision `rev` or later, at most `timeout` seconds
-        (`Timeout`). Returns the revision that the mirror is at then.
-        """
+        (`Timeout`). Returns the revision that the mirror is at then."""
         return self._run.run(self._mirror.at(rev), timeout)
 
     def resync(self, timeout: float | None = None) -> int:
         """Starts the mirror again from nothing, and waits until it is whole, at most `timeout`
-        seconds (`Timeout`). Returns the revision that the mirror is at then.
-        """
+        seconds (`Timeout`). Returns the revision that the mirror is at then."""
         return self._run.run(self._mirror.resync(), timeout)
 
     def verify(self) -> Verdict:
@@ -420,8 +409,7 @@ class Changes(Iterator[Event]):
 
     def next(self, timeout: float | None = None) -> Event | None:
         """Waits for the next event and returns it. Returns `None` if there was none within
-        `timeout` seconds, or if none will come.
-        """
+        `timeout` seconds, or if none will come."""
         return self._run.run(self._next(timeout))
 
     def snapshot(self) -> Snapshot:

@@ -27,8 +27,7 @@ T = TypeVar("T")
 
 class Retry(BaseException):
     """What `Transaction.retry` raises. It is not an `Exception`, so that handlers for those do not
-    catch it.
-    """
+    catch it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,7 @@ class Transaction:
         self._over = False
         self.retried = False
         """Whether `retry` was called. The run then retries, even if the function catches what
-        `retry` raises.
-        """
+        `retry` raises."""
 
     @property
     def rev(self) -> int:
@@ -78,8 +76,7 @@ class Transaction:
 
     def get(self, path: str) -> Entry | None:
         """Returns the entry at `path`; `None` if there is none. Raises `OutsideView` if the mirror
-        does not see the path.
-        """
+        does not see the path."""
         self._check()
         check_path(path)
         written = self._written(path)
@@ -124,8 +121,7 @@ class Transaction:
         self, path: str, value: object, *, ttl: float | None = None, ephemeral: bool = False
     ) -> None:
         """Appends `value` to the log at `path`. `Committed.done` has the path that the broker
-        assigned.
-        """
+        assigned."""
         self._write(_Write("append", path, value_at(path, value), ttl, ephemeral))
 
     def delete(self, path: str) -> None:
@@ -199,8 +195,7 @@ class Transaction:
 
     def retries(self, error: BaseException) -> bool:
         """Returns whether a run or a part that ends with this error retries. It does, whatever the
-        error is, unless it ends the program.
-        """
+        error is, unless it ends the program."""
         group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
         return self.retried and group.split((Retry, Exception))[1] is None
 

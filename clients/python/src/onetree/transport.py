@@ -44,8 +44,7 @@ SAID: Final = 200
 
 def parse_url(url: str) -> str:
     """Returns the complete URL of a broker, `ws://host[:port][/path]`. Raises `BadUrl` if it is
-    none.
-    """
+    none."""
     if not isinstance(url, str):
         raise BadUrl(f"a URL is text, not {type(url).__name__}")
     url = url.strip()

@@ -30,7 +30,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.head = b""
-        """What came of the handshake's head."""
+        """What has come of the handshake's head."""
         # The beginning of an answer's head, or of a frame's.
         self._rest = b""
         # How much is still to come of a frame whose beginning the library has.
@@ -58,8 +58,7 @@ class Wire:
 
     def handshake(self, data: bytes) -> int:
         """Returns how much of what came next belongs to the handshake's head. Nothing after its end
-        does.
-        """
+        does."""
         before = len(self.head)
         if self.head.endswith(_HEAD_END):
             return 0

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 class Cookie(NamedTuple):
     """Says of which history, revision and view a mirror's entries are. Save it together with them,
-    never before.
-    """
+    never before."""
 
     epoch: str
     """The history, 32 hex digits."""

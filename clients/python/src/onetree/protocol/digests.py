@@ -40,8 +40,7 @@ def parse_digest(text: str) -> Digest:
 
 def hasher(key: bytes) -> Callable[[str, int], int]:
     """Returns the function that hashes (path, revision) under a digest key. It takes about a
-    microsecond.
-    """
+    microsecond."""
     keyed = blake2s(key=key, digest_size=16).copy
     number = int.from_bytes
 

@@ -37,8 +37,7 @@ class Gone(NamedTuple):
     """The revision of the commit."""
     act: Literal["delete", "drop", "trim"]
     """`delete` removes the entry, `drop` everything at and under the path, and `trim` the log's
-    entries up to `to`.
-    """
+    entries up to `to`."""
     to: str = ""
     """The last log key that is trimmed."""
     gap: bool = False
@@ -340,7 +339,7 @@ class Done:
 
 @dataclass(slots=True)
 class Found:
-    """What a read found."""
+    """The answer to a read."""
 
     id: int
     rev: int
@@ -411,8 +410,7 @@ _ABSENT: dict[str, Any] = {
 
 def _op(name: str, number: int, make: type[Any], fields: str) -> Op:
     """Makes an `Op`. `fields` has `name:kind` for each field, with `?` after a kind that may be
-    absent, and `=attribute` if the name in Python differs.
-    """
+    absent, and `=attribute` if the name in Python differs."""
     made = []
     for spec in fields.split():
         spec, _, attribute = spec.partition("=")

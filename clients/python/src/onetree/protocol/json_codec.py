@@ -1,4 +1,4 @@
-"""Frames as JSON texts. A value that is JSON is never parsed and written again: its text is kept."""
+"""Frames as JSON texts. A value that is JSON is never parsed and written again: it stays text."""
 
 from __future__ import annotations
 

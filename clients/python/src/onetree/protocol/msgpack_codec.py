@@ -52,7 +52,7 @@ def read_cookie(found: Any) -> Cookie:
 
 
 def unpack(message: bytes) -> Any:
-    """Reads what MessagePack may contain here: no maps, no extensions, and only text that is UTF-8."""
+    """Reads what MessagePack may contain here: no maps, no extensions, only text that is UTF-8."""
     try:
         return msgpack.unpackb(
             message, raw=False, object_pairs_hook=_refuse, ext_hook=_refuse, strict_map_key=False

@@ -102,8 +102,7 @@ def name(path: str) -> str:
 
 def parse_log_key(text: str) -> tuple[int, int]:
     """Reads the key of a log's entry: the revision of the commit, and the place in it. Raises
-    `Wrong` with `bad-field` if it is none.
-    """
+    `Wrong` with `bad-field` if it is none."""
     if not isinstance(text, str):
         raise Wrong("bad-frame", "a log key is text")
     if not is_log_key(text):

@@ -146,8 +146,7 @@ def changes(
 
 def check(given: bytes | str) -> bytes:
     """Returns a JSON value without the white space around it. Raises `Wrong` with `bad-value` if it
-    is none.
-    """
+    is none."""
     try:
         text = (given if isinstance(given, str) else given.decode()).strip(" \t\n\r")
         value, end = _value(text, 0)
@@ -163,8 +162,7 @@ def check(given: bytes | str) -> bytes:
 
 def loads(data: bytes) -> Any:
     """Returns the Python value of a JSON text that the broker has checked. Raises `Wrong` if it is
-    none.
-    """
+    none."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

@@ -35,7 +35,7 @@ def _kind(found: object) -> str:
 
 
 def known(type: str, data: bytes) -> Value:
-    """For this package: a value that needs no check, because it was checked or a codec has read it."""
+    """For this package: a value that needs no check, because somebody has checked it already."""
     return tuple.__new__(Value, (type, data))
 
 
@@ -67,7 +67,8 @@ class Value(_Parts):
 
     @staticmethod
     def json(value: Any) -> Value:
-        """What `json.dumps` makes of a Python value."""
+        """A value of type `application/json`, with the JSON that `json.dumps` makes of a Python
+        value."""
         try:
             text = _json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         except (ValueError, TypeError, RecursionError) as error:
@@ -92,8 +93,8 @@ class Value(_Parts):
 
     @staticmethod
     def make(value: object) -> Value:
-        """A `Value` itself; `str` as `text/plain`, bytes as `application/octet-stream`, anything
-        else as JSON."""
+        """Makes a value as requests do. A `Value` stays as it is; `str` becomes `text/plain`, bytes
+        become `application/octet-stream`, and anything else becomes JSON."""
         if isinstance(value, Value):
             return value
         if isinstance(value, str):

@@ -21,15 +21,13 @@ PATTERNS: Final = 32
 @dataclass(frozen=True)
 class View:
     """What a subscription sees: base, depth, patterns, tail, and whether it has values. Checked
-    when it is made (`Wrong`).
-    """
+    when it is made (`Wrong`)."""
 
     path: str
     """The base."""
     depth: Depth = "tree"
     """`entry`: the base alone. `children`: also its direct children. `tree`: everything at and
-    under it.
-    """
+    under it."""
     match: tuple[str, ...] = ()
     """Patterns for what is below the base. A path is seen if any of them matches; without patterns
     every path is. `*` is one whole segment and `**` any number of segments; `user-*` is refused."""

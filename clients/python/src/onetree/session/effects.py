@@ -11,8 +11,7 @@ from ..event import Event, Status
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a connection, then call `handle_open` or `handle_closed`; `ask`: with the token of the
-    hook, when there is one."""
+    """Open a connection, then call `handle_open` or `handle_closed`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,7 @@ class Mirrors:
 
     def other_history(self, now: str | None, paths: list[str]) -> str | None:
         """Returns a history other than the present one, if a mirror at, over or under one of these
-        paths shows it.
-        """
+        paths shows it."""
         for slot in self._slots.values():
             cookie, base = slot.state.cookie, slot.state.view.path
             if cookie is not None and cookie.epoch != now:
@@ -331,8 +330,7 @@ class Mirrors:
 
     def _restart(self, now: float, sub: int) -> None:
         """Starts a mirror again from nothing because it is wrong. If it has started again too
-        often, it waits first.
-        """
+        often, it waits first."""
         self._parts.pop(sub, None)
         slot = self._slots.get(sub)
         if slot is None:

@@ -78,8 +78,7 @@ class Requests:
         """The broker's history, from its last `welcome`."""
         self.last_done = 0
         """The highest revision in that history at which the application was told that a write is
-        done.
-        """
+        done."""
         # The tickets of the requests to be sent, in the order of the requests. Some were sent
         # already.
         self._queue: list[int] = []
@@ -233,8 +232,7 @@ class Requests:
 
     def answered(self, ticket: int, reply: object, error: frames.Error | None) -> bool:
         """The answer to a request came. Returns whether the client must come back under another
-        name.
-        """
+        name."""
         request = self._all.get(ticket)
         if request is None:
             return self._settle()

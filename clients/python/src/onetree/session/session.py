@@ -268,8 +268,7 @@ class Session:
 
     def _greeting(self) -> frames.Hello:
         """Returns the `hello`, with as many subscriptions as fit into one frame. The others follow
-        it.
-        """
+        it."""
         self._hello = self._asks.next_id()
         return frames.Hello(
             self._hello,
@@ -366,8 +365,7 @@ class Session:
 
     def _settle_unread(self, now: float) -> None:
         """If all others have been answered, the requests that are left are those that the broker
-        could not read.
-        """
+        could not read."""
         if self._unread is None or len(self._asks) > self._unread[0]:
             return
         message = self._unread[2]

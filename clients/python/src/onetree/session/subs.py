@@ -14,8 +14,7 @@ RESTARTS: Final = 3
 WINDOW: Final = 60.0
 HOLD: Final = 10.0
 """How long a mirror waits that starts again too often: this long at first, then twice as long each
-time, up to `HOLD_MOST`.
-"""
+time, up to `HOLD_MOST`."""
 HOLD_MOST: Final = 300.0
 AGAIN: Final = 1.0
 """How long to wait before a subscription that was refused for now is tried again."""
@@ -55,8 +54,7 @@ class Slot:
 
     def restart(self, now: float) -> float | None:
         """The mirror must start again from nothing. Returns how long it waits first, if it has
-        started again too often.
-        """
+        started again too often."""
         while self._restarts and now - self._restarts[0] > WINDOW:
             self._restarts.popleft()
         if not self._restarts:
