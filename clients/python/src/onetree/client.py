@@ -209,7 +209,7 @@ class Client:
         return self._session.last_done
 
     async def txn_of(self, txn: request.Txn, history: str | None) -> Done:
-        """For `transact`: commits a transaction that is about this history; it is sent in no other."""
+        """For `transact`: commits a transaction that is about this history and no other."""
         return cast(Done, await (await self._enqueue(txn.frame, history)))
 
     def submit(self, write: Write | request.Txn) -> asyncio.Future[Done]:

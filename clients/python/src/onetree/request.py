@@ -91,7 +91,7 @@ class Txn:
         return self._then(frames.Step("drop", check_path(path)))
 
     def trim(self, path: str, to: str) -> Txn:
-        """Adds a step: deletes the entries of the log at `path` up to and including the key `to`."""
+        """Adds a step: deletes the entries of a log up to and including the key `to`."""
         parse_log_key(to)
         return self._then(frames.Step("trim", check_path(path), to=to))
 

@@ -10,7 +10,7 @@ from .errors import Closed, Timeout
 
 
 class Room:
-    """The room in a queue. Whoever asked first gets room first, even if a later request needs less."""
+    """The room in a queue. Who asked first gets room first, even if a later request needs less."""
 
     def __init__(self, size: int, patience: float) -> None:
         """`patience`: how long a request waits for room, in seconds."""

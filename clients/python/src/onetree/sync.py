@@ -363,7 +363,7 @@ class Mirror:
         return self._run.run(self._mirror.verify())
 
     def earlier(self, log: str, limit: int, before: str | None = None) -> Found:
-        """Reads the page of a log before what the mirror shows of it. See `onetree.Mirror.earlier`."""
+        """Reads the page of a log before what the mirror shows. See `onetree.Mirror.earlier`."""
         return self._run.run(self._mirror.earlier(log, limit, before))
 
     def changes(self) -> Changes:

@@ -44,7 +44,7 @@ class Committed(Generic[T]):
 
 @dataclass(slots=True, eq=False)
 class _Write:
-    """A write of a transaction. Each is equal to itself only, even if another has the same content."""
+    """A write of a transaction. Each is equal only to itself, whatever another one contains."""
 
     do: str
     path: str

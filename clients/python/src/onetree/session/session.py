@@ -241,11 +241,11 @@ class Session:
 
     @property
     def is_closing(self) -> bool:
-        """Whether the application has ended the client. Then what is sent sets the time of the end."""
+        """Whether the application has ended the client. Then sending sets the time of the end."""
         return self._closing is not None
 
     def poll_transmit(self, now: float) -> bytes | str | None:
-        """Returns the next message to send, if there is one and the broker's limits allow it now."""
+        """Returns the next message to send, if there is one and the broker's limits allow it."""
         if self.link == "greeting" and self._hello is None:
             return self._encode(self._greeting())
         if self.link != "up" or self._welcome is None or self._goodbye or self._unread:
@@ -433,7 +433,7 @@ class Session:
             self._reauth = False
 
     def _rename(self, now: float) -> None:
-        """Comes back under another client name: at once, unless the client did so shortly before."""
+        """Comes back under another client name: at once, unless it did so shortly before."""
         self._settle_good(now)
         self.name = self._new_name()
         again = self._renamed is not None and now - self._renamed < GOOD
