@@ -33,7 +33,7 @@ async fn writes_go_out_in_order_within_the_limit_and_over_a_reconnect() {
             }
             let more = tokio::time::timeout(Duration::from_millis(50), peer.next()).await;
             assert!(more.is_err(), "more in flight than 4");
-            // All four happened, but only one of them is answered.
+            // All four writes happened, but only one of them is answered.
             let mut last = 0;
             for frame in &waiting {
                 let ClientFrame::Append(append) = frame else { panic!("{frame:?}") };
@@ -49,7 +49,7 @@ async fn writes_go_out_in_order_within_the_limit_and_over_a_reconnect() {
                     peer.say(ServerFrame::Ok(Accepted { id: frame.id().unwrap() })).await;
                     continue;
                 };
-                // What was done already is only answered again.
+                // A write that was done already is only answered again.
                 let seq = append.seq.unwrap();
                 if seq > last {
                     assert_eq!(seq, last + 1);
@@ -117,7 +117,7 @@ async fn a_full_queue_refuses_or_waits() {
     assert_eq!(client.write(append()).await.unwrap().rev, rev(3));
     assert_eq!(first.await.unwrap().rev, rev(2));
     drop(client);
-    // The last handle is gone: that is a `bye`.
+    // The last handle is gone, so the client sends `bye`.
     assert!(matches!(broker.await.unwrap(), Some(ClientFrame::Bye(_))));
 }
 
@@ -129,7 +129,7 @@ async fn a_mirror_lives_over_a_lost_connection() {
         let (mut peer, _) = Peer::accept(&listener, 4).await;
         let ClientFrame::Sub(sub) = peer.read().await else { panic!("no sub") };
         peer.refresh(sub.sub, 5).await;
-        // A delta that came before anyone reads would be part of the first `Fresh`.
+        // A delta that comes before anybody reads would be part of the first `Fresh`.
         reading.await.unwrap();
         peer.put("/a", 6).await;
         let ClientFrame::Sync(sync) = peer.read().await else { panic!("no sync") };
@@ -164,7 +164,7 @@ async fn a_mirror_lives_over_a_lost_connection() {
     assert_eq!(changes.snapshot().cookie().unwrap().rev, rev(6));
     assert!(mirror.get(&path("/a")).is_some());
     assert_eq!(mirror.verify().await.unwrap(), Verdict::Same { rev: rev(7) });
-    // Not by `Mirror::at`: it may ask for a `sync`, and this broker does not expect one.
+    // Not with `Mirror::at`, which may send a `sync`: this broker does not expect one.
     let mut said = Vec::new();
     while changes.snapshot().rev() < rev(9) {
         let event = changes.next().await.unwrap();
@@ -247,7 +247,7 @@ async fn a_reader_that_does_not_read_costs_nobody_anything() {
     assert_eq!(known.into_iter().collect::<Vec<_>>(), mirrored);
 }
 
-/// What a client says whose broker answers the request to upgrade with `response`.
+/// Returns the error of a client whose broker answers the request to upgrade with `response`.
 async fn answered(response: &'static str) -> ConnectError {
     let (listener, options) = listen().await;
     tokio::spawn(async move {
@@ -272,7 +272,7 @@ async fn a_first_connection_that_fails_says_why() {
     let error = answered("").await;
     assert!(matches!(error, ConnectError::Lost(_)), "{error:?}");
 
-    // Nobody else is given the address as long as this lives, and nothing listens there.
+    // Nobody else gets the address as long as this lives, and nothing listens there.
     let (_silent, options) = bind();
     let error = Client::connect(options).await.unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");

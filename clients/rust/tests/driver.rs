@@ -1,4 +1,4 @@
-//! What holds where the client meets the world: its runtime, the application's functions, the
+//! Tests of the client with its environment: the runtime, the functions of the application, the
 //! clock.
 
 mod broker;
@@ -23,10 +23,10 @@ use tokio::time::Instant;
 use broker::{path, rev};
 use peer::{Peer, listen};
 
-/// Long enough for whatever comes; what does not come is missed.
+/// Long enough for whatever comes. What has not come by then is missing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long an answer is waited for that does not come; long enough for one that does.
+/// How long to wait for an answer that does not come. Long enough for one that does.
 const ANSWER: Duration = Duration::from_secs(2);
 
 fn everything() -> View {
@@ -42,12 +42,12 @@ async fn room_in_the_queue_is_waited_for_no_longer_than_an_answer() {
     let (listener, options) = listen().await;
     let broker = tokio::spawn(async move {
         let (mut peer, _) = Peer::accept(&listener, 4).await;
-        // It never answers.
+        // The broker never answers.
         while peer.next().await.is_some() {}
     });
     let options = options.queue_bytes(1).request_timeout(ANSWER);
     let client = Client::connect(options).await.unwrap();
-    // What was sent keeps its room until it is answered.
+    // What was sent keeps its room in the queue until it is answered.
     let sent = soon(client.put(path("/a"), Value::text("x"))).await;
     assert!(matches!(sent, Err(Error::Timeout { sent: Sent::Write, .. })), "{sent:?}");
     let unsent = soon(client.put(path("/a"), Value::text("x"))).await;
@@ -102,7 +102,7 @@ fn a_client_ends_with_its_runtime_and_says_so() {
                 matches!(error, Error::Closed { why: Some(_), .. })
                     && error.to_string().contains("the runtime that the client ran on has ended")
             };
-            // Nobody knows what became of them.
+            // Nobody knows what became of these requests.
             let of = [soon(on_its_way).await.map(|_| ()), soon(read).await.map(|_| ())];
             for (answer, was) in of.into_iter().zip([Sent::Write, Sent::Read]) {
                 let error = answer.unwrap_err();
@@ -126,7 +126,7 @@ fn a_client_ends_with_its_runtime_and_says_so() {
     }
 }
 
-/// Runs a future with nothing but this thread: no runtime of tokio's.
+/// Runs a future on this thread alone, without a tokio runtime.
 fn alone<T>(what: impl Future<Output = T>) -> T {
     struct Unpark(thread::Thread);
     impl Wake for Unpark {
@@ -157,7 +157,7 @@ fn a_client_can_be_used_from_any_thread_also_when_its_runtime_is_gone() {
             peer.done(put.id, 2).await;
             let ClientFrame::Sub(sub) = peer.read().await else { panic!("no sub") };
             peer.refresh(sub.sub, 5).await;
-            // It answers nothing any more.
+            // The broker answers nothing any more.
             while peer.next().await.is_some() {}
         });
         let options = options.queue_bytes(1).request_timeout(ANSWER);
@@ -171,7 +171,7 @@ fn a_client_can_be_used_from_any_thread_also_when_its_runtime_is_gone() {
     alone(mirror.close()).unwrap();
     let sent = alone(put());
     assert!(matches!(sent, Err(Error::Timeout { sent: Sent::Write, .. })), "{sent:?}");
-    // There is no room, and then nobody who would make any.
+    // There is no room, and nobody who would make any.
     let unsent = alone(put());
     assert!(matches!(unsent, Err(Error::Timeout { sent: Sent::Never, .. })), "{unsent:?}");
     let mut waiting = pin!(put());
@@ -187,7 +187,7 @@ fn a_client_can_be_used_from_any_thread_also_when_its_runtime_is_gone() {
         Err(Error::Closed { .. })
     ));
     for suffix in ["", ".lock"] {
-        // What is left lies among temporary files.
+        // What is left is among the temporary files.
         let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
     }
 }
@@ -215,7 +215,7 @@ async fn a_token_function_that_panics_has_given_no_token() {
 async fn an_attempt_to_connect_takes_no_longer_than_it_may() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
-    // The function takes most of the time, and behind the port nobody says anything.
+    // The function takes most of the time, and nothing answers on the port.
     let options = Options::new(url).connect_timeout(Duration::from_secs(10)).token_from(|| async {
         tokio::time::sleep(Duration::from_secs(9)).await;
         Ok("t".to_owned())
@@ -227,7 +227,7 @@ async fn an_attempt_to_connect_takes_no_longer_than_it_may() {
     assert!(took < Duration::from_secs(11), "{took:?}");
 }
 
-/// Each as it comes, and what was not followed is told as of now.
+/// Each state is reported as it comes. A reader that did not follow gets the present state.
 #[tokio::test]
 async fn how_a_client_stands_is_told_and_holds_nothing_up() {
     let (listener, options) = listen().await;
@@ -236,7 +236,7 @@ async fn how_a_client_stands_is_told_and_holds_nothing_up() {
     assert!(matches!(soon(statuses.next()).await, Some(Status::Connecting)));
     let (peer, _) = soon(Peer::accept(&listener, 4)).await;
     assert!(matches!(soon(statuses.next()).await, Some(Status::Online(_))));
-    // What is held here changes nothing there.
+    // Holding a state here must not hold up the client.
     let held = client.status();
     drop(peer);
     assert!(matches!(soon(statuses.next()).await, Some(Status::Offline { .. })));

@@ -68,7 +68,7 @@ fn what_is_behind_an_error_is_not_lost() {
     let failed = TransactError::Failed(Mine("x".parse::<u8>().unwrap_err()).into());
     assert_eq!(failed.to_string(), "no balance");
     assert!(failed.source().is_some_and(|source| source.is::<std::num::ParseIntError>()));
-    // A refusal is an error as well, by itself.
+    // A refusal is also an error by itself.
     let code = Code::ReadOnly;
     let (message, path, rev, retry_in) = ("no".to_owned(), None, None, None);
     let refusal: Box<dyn StdError> = Refusal { code, message, path, rev, retry_in }.into();

@@ -16,7 +16,7 @@ use onetree_client::{
 };
 use tokio::runtime;
 
-/// A directory of one test's own, gone with it.
+/// A directory for one test, removed when it ends.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -30,7 +30,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // What is left lies among temporary files.
+        // What is left is among the temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -91,7 +91,7 @@ async fn a_save_that_fails_is_told_and_made_up_for() {
     let directory = Directory::new("fails");
     let file = directory.0.join("mirror.jsonl");
     let mut saver = Saver::new(Keep::open(&file).unwrap(), None);
-    // What is written first cannot be.
+    // The temporary file cannot be written.
     let beside = directory.0.join("mirror.jsonl.tmp");
     fs::create_dir(&beside).unwrap();
     let error = saver.save_last(&whole(3)).await.unwrap_err();
@@ -120,7 +120,7 @@ async fn a_file_is_free_and_whole_when_its_mirror_is_closed() {
     mirror.close().await.unwrap();
     let again = Keep::open(&file).unwrap();
     assert_eq!(again.load().unwrap().unwrap().rev(), Revision::new(5).unwrap());
-    // One that is not kept has nothing to wait for.
+    // A mirror that is not kept has nothing to wait for.
     client.mirror(view, MirrorOptions::new()).close().await.unwrap();
     drop(broker.await.unwrap());
 }
@@ -144,14 +144,14 @@ async fn what_a_mirror_has_shown_that_is_closed_holds_up_no_write() {
     let kept = MirrorOptions::new().keep(&file).unwrap();
     let mirror = client.mirror(View::tree(Path::root()), kept);
     let delete = || Delete::new(broker::path("/a")).if_rev(broker::rev(3));
-    // It is about the history that the mirror shows, which is not the broker's.
+    // The write is about the history that the mirror shows, which is not the broker's.
     assert!(client.write(delete()).await.unwrap_err().is_conflict());
     mirror.close().await.unwrap();
     client.write(delete()).await.unwrap();
     drop(broker.await.unwrap());
 }
 
-/// Who reads only until it is whole goes on with what the mirror shows.
+/// If the only reader left once the mirror was whole, what the mirror shows from then on counts.
 #[tokio::test]
 async fn a_reader_that_has_left_holds_back_nothing_that_was_looked_at() {
     let directory = Directory::new("left");
@@ -208,7 +208,7 @@ fn a_mirror_is_saved_whichever_runtime_it_was_made_on_and_when_it_cannot_be_says
     assert!(Keep::open(&file).is_ok());
 }
 
-/// However many are closing, and though one of them has given up.
+/// However many handles are closing at once, and even if one of them has given up.
 #[test]
 fn who_closes_a_client_returns_when_its_mirrors_are_saved() {
     let directory = Directory::new("closes");
@@ -221,7 +221,7 @@ fn who_closes_a_client_returns_when_its_mirrors_are_saved() {
         let client = Client::connect(options).await.unwrap();
         let how = MirrorOptions::new().keep(&file).unwrap();
         let mirror = client.mirror(View::tree(Path::root()), how);
-        // Nothing is saved until this is let go of.
+        // Nothing is saved until this is released.
         let (go, gone) = std::sync::mpsc::channel::<()>();
         tokio::task::spawn_blocking(move || gone.recv());
         mirror.fresh().await.unwrap();

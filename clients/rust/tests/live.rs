@@ -26,7 +26,7 @@ async fn mirror(options: Options, how: MirrorOptions) -> (Client, Mirror) {
     (client, mirror)
 }
 
-/// What comes soon, or the test has failed.
+/// Returns what comes soon; otherwise the test fails.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), what).await.expect("it comes")
 }
@@ -68,7 +68,7 @@ async fn the_changes_of_a_mirror_are_a_stream_until_it_ends() {
     });
     let mut revs = pin!(revs);
     assert_eq!(soon(revs.next()).await, Some(rev(5)));
-    // It is woken where it waits, also when it has waited once before and was given up.
+    // A reader that waits is woken, even if it waited once before and gave up.
     let short = Duration::from_millis(10);
     assert!(tokio::time::timeout(short, revs.next()).await.is_err());
     let waiting = async {
@@ -84,7 +84,7 @@ async fn the_changes_of_a_mirror_are_a_stream_until_it_ends() {
 #[tokio::test]
 async fn a_reader_that_begins_while_there_is_no_connection_is_told_so() {
     let (listener, options) = listen().await;
-    // With the listener: nobody can come back.
+    // The broker and its listener: while both are held, the client cannot come back.
     let broker = tokio::spawn(async move { (Peer::with_mirror(&listener).await, listener) });
     let (client, mirror) = mirror(options, MirrorOptions::new()).await;
     soon(mirror.fresh()).await.unwrap();
@@ -95,7 +95,7 @@ async fn a_reader_that_begins_while_there_is_no_connection_is_told_so() {
     assert!(matches!(told, [Event::Fresh { .. }, Event::Offline { .. }]), "{told:?}");
 }
 
-/// What the first event says that a reader who begins now is told.
+/// Returns the gaps in the first event that a reader who begins now gets.
 fn gaps_so_far(mirror: &Mirror) -> Vec<Path> {
     let first = mirror.changes().try_next().expect("it is whole");
     assert!(matches!(first, Event::Fresh { .. }), "{first:?}");
@@ -119,7 +119,7 @@ async fn who_begins_to_read_late_is_told_which_logs_have_lost_what_he_never_had(
     assert!(gaps_so_far(&mirror).is_empty());
     tell.send(()).unwrap();
     soon(mirror.at(rev(7))).await.unwrap();
-    // Each begins where the mirror did.
+    // Each reader begins where the mirror began.
     assert_eq!([gaps_so_far(&mirror), gaps_so_far(&mirror)], [[path("/log")], [path("/log")]]);
     drop(broker.await.unwrap());
 }
@@ -172,7 +172,7 @@ async fn a_retry_that_the_application_goes_on_behind_ends_the_run_all_the_same()
             tell.take().unwrap().send(()).unwrap();
             let retried: Result<(), Abort> = tx.retry();
             assert!(matches!(retried, Err(Abort::Retry)));
-            // Nothing is read any more.
+            // Nothing can be read any more.
             assert!(matches!(tx.get(&path("/a")), Err(Abort::Retry)));
         }
         tx.put(path("/b"), Value::text("x"));
@@ -183,7 +183,7 @@ async fn a_retry_that_the_application_goes_on_behind_ends_the_run_all_the_same()
     drop(broker.await.unwrap());
 }
 
-/// The broker answers a put of `/a`, and has not told the mirror of it.
+/// The broker has answered a put of `/a`, and has not sent it to the mirror.
 async fn untold(listener: &TcpListener) -> Peer {
     let mut peer = Peer::with_mirror(listener).await;
     let ClientFrame::Put(put) = peer.read().await else { panic!("no put") };
@@ -191,7 +191,7 @@ async fn untold(listener: &TcpListener) -> Peer {
     peer
 }
 
-/// So it is until the mirror asks; then it tells it, with a put of `/b` behind it.
+/// The broker sends it only when the mirror asks, followed by a put of `/b`.
 async fn late_delta(listener: TcpListener) -> Peer {
     let mut peer = untold(&listener).await;
     let ClientFrame::Sync(sync) = peer.read().await else { panic!("no sync") };
@@ -216,7 +216,7 @@ async fn a_transaction_that_commits_nothing_has_seen_what_its_client_was_told_is
         });
         let done = soon(transaction).await.unwrap();
         assert_eq!((done.result, done.runs), (true, 2), "fails: {fails}");
-        // Once it has seen that, it is as it is.
+        // Once the run has seen the write, its result counts.
         let known = soon(mirror.transact(|tx| Ok(tx.get(&path("/c"))?.is_some()))).await.unwrap();
         assert_eq!((known.result, known.runs), (false, 1));
         drop(broker.await.unwrap());
@@ -253,7 +253,7 @@ async fn a_frame_is_as_large_as_the_broker_likes() {
     let (listener, options) = listen().await;
     let broker = tokio::spawn(async move {
         let mut peer = Peer::with_mirror(&listener).await;
-        // More than the WebSocket library takes unless told.
+        // More than the WebSocket library accepts by default.
         let act = Act::Put(Some(Value::octets(&vec![7; 17 << 20])));
         let changes = vec![Change { path: path("/large"), rev: rev(6), act }];
         let delta = Delta { rev: rev(6), since: None, sub: None, part: false, changes };
@@ -265,7 +265,7 @@ async fn a_frame_is_as_large_as_the_broker_likes() {
     drop(broker.await.unwrap());
 }
 
-/// A broker may send fewer than asked for, and children of a log that are no entries of it.
+/// A broker may send fewer entries than requested, and children of a log that are no entries of it.
 #[tokio::test]
 async fn an_earlier_page_is_full_or_the_last() {
     let key = |n| path(&format!("/log/{}", LogKey { rev: rev(n), index: 0 }));
@@ -274,14 +274,14 @@ async fn an_earlier_page_is_full_or_the_last() {
     let broker = tokio::spawn(async move {
         let mut peer = Peer::with_mirror(&listener).await;
         let pages = [
-            // One that is gone and has something under it, and a child that is none.
+            // One child that is gone but has something under it, and one that is no log entry.
             (vec![entry(key(4), 0), entry(path("/log/a"), 3)], true),
             (vec![entry(key(3), 3)], true),
             (vec![entry(key(2), 2)], true),
-            // The page is full; whether there are more shows one that is beyond it.
+            // The page is full. Whether there are more shows one entry beyond it.
             (vec![entry(path("/log/b"), 1)], true),
             (vec![entry(key(1), 1)], false),
-            // Another page, without a limit, and there is a child left that is no entry.
+            // Another page, without a limit. A child is left that is no entry.
             (vec![entry(path("/log/b"), 1)], true),
             (vec![entry(key(1), 1)], true),
             (vec![entry(path("/log/0"), 1)], false),

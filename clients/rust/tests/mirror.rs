@@ -1,6 +1,6 @@
 //! The pure mirror against a model: a tree that remembers every revision.
 //!
-//! Random stories say their seed when they fail; `ONETREE_SEED=<seed> cargo test --test mirror`
+//! Random stories print their seed when they fail. `ONETREE_SEED=<seed> cargo test --test mirror`
 //! plays them again.
 
 mod naive;
@@ -43,22 +43,22 @@ enum Commit {
     Delete(Path),
     Drop(Path),
     Append(Path),
-    /// The log, up to the so-many-hundredth of the revisions.
+    /// Trims the log up to this percentage of the revisions.
     Trim(Path, u64),
     /// Two changes that belong together.
     Move(Path, Path),
 }
 
-/// What a broker tells its mirror next.
+/// What a broker sends its mirror next.
 #[derive(Clone, Debug)]
 enum Step {
     Commit(Commit),
-    /// Tell what happened, commit by commit.
+    /// Send what happened, commit by commit.
     Live,
-    /// Tell it folded, from so many revisions before the mirror's.
+    /// Send it folded, from this many revisions before the mirror's.
     Fold(u64),
     Sync,
-    /// Lose the connection, and refresh in pieces of this size; stop before `fresh` if told.
+    /// Lose the connection, and refresh in pieces of this size. May stop before `fresh`.
     Refresh {
         full: bool,
         piece: usize,
@@ -108,7 +108,7 @@ impl Model {
         tree.iter().filter(|(p, _)| view.sees(p)).map(|(p, e)| (p.clone(), e.clone())).collect()
     }
 
-    /// What takes a mirror from `since` to now: in path order, puts and deletes.
+    /// Returns what leads a mirror from `since` to now: puts and deletes, in path order.
     fn fold(&self, view: &View, since: u64) -> Vec<Change> {
         let (old, new) = (self.seen(view, rev(since)), self.seen(view, rev(self.now())));
         let mut changes = Vec::new();
@@ -118,7 +118,7 @@ impl Model {
                 changes.push(Change { path: path.clone(), rev: *at, act });
             }
         }
-        // A tombstone for each that was there at any time, as a tree keeps them.
+        // A tombstone for each path that was there at any time, as a tree keeps them.
         let there = (since..=self.now()).flat_map(|at| self.seen(view, rev(at)).into_keys());
         let gone: BTreeSet<Path> = there.filter(|path| !new.contains_key(path)).collect();
         for path in gone {
@@ -131,7 +131,7 @@ impl Model {
     }
 }
 
-/// The meaning of a change, said another way than the mirror does.
+/// The meaning of a change, implemented in another way than in the mirror.
 fn apply(tree: &mut Tree, change: &Change) {
     tree.retain(|path, _| !takes(change, path));
     if let Act::Put(value) = &change.act {
@@ -170,8 +170,8 @@ impl Bench {
         Bench { view, key: KEY, mirror, follower: Tree::new() }
     }
 
-    /// Checks what came of a frame: the mirror is the view of the tree at its revision, and the
-    /// application that applies what it is told has the same.
+    /// Checks the outcome of a frame: the mirror is the view of the tree at its revision, and an
+    /// application that applies its events has the same.
     fn check(&mut self, model: &Model, outcome: &Outcome) {
         match outcome {
             Outcome::Fresh { changes } | Outcome::Delta { changes, .. } => {
@@ -218,7 +218,7 @@ impl Bench {
         for piece in changes.chunks(piece) {
             let outcome = self.mirror.handle_entries(piece.to_vec());
             self.check(model, &outcome);
-            // Not for a mirror that is being refreshed.
+            // A delta is not for a mirror that is being refreshed.
             let ignored = self.mirror.handle_delta(None, rev(model.now()), piece);
             assert_eq!(ignored, Outcome::Nothing);
         }
@@ -346,7 +346,7 @@ fn a_mirror_is_its_view_at_its_revision() {
     });
 }
 
-/// What a slow reader is told, folded, takes it from what it knew to what is.
+/// What a slow reader gets, folded, leads from what it knew to the present.
 #[test]
 fn the_difference_of_two_snapshots_takes_one_to_the_other() {
     let steps = prop::collection::vec(some_step(), 1..60);
@@ -431,7 +431,7 @@ fn what_comes_without_a_refresh_breaks_a_rule_where_the_mirror_is_fresh() {
         assert!(matches!(outcome, Outcome::Broken(_)), "{outcome:?}");
         assert!(!mirror.is_fresh() && mirror.snapshot().cookie().is_none());
         assert_eq!(mirror.snapshot().len(), 1);
-        // It is on its way from before the mirror was started again.
+        // The frame was sent before the mirror was started again.
         assert_eq!(stray(&mut mirror), Outcome::Nothing);
     }
 }
@@ -445,7 +445,7 @@ fn a_delta_that_the_mirror_has_is_skipped() {
 
 #[test]
 fn a_wrong_copy_is_found_by_its_digest_and_loses_its_cookie() {
-    // The same count: only the sum tells.
+    // The counts are equal: only the sum differs.
     let expected = of(&mirror_of(&[("/a", 4)]));
     let mut mirror = fresh();
     let found = mirror.digest();
@@ -459,7 +459,7 @@ fn a_wrong_copy_is_found_by_its_digest_and_loses_its_cookie() {
     assert_eq!(mirror.handle_sync(rev(6), Some(found)), Outcome::Synced { verified: true });
     assert_eq!(mirror.handle_sync(rev(7), None), Outcome::Synced { verified: false });
     assert_eq!(mirror.snapshot().cookie().map(|cookie| cookie.rev), Some(rev(7)));
-    // One from the past says nothing about the present.
+    // A digest of an earlier revision says nothing about the present one.
     assert_eq!(mirror.handle_sync(rev(6), Some(expected)), Outcome::Nothing);
 }
 
@@ -479,8 +479,8 @@ fn an_outrun_refresh_throws_away_what_was_staged() {
     assert_eq!(said, [("/a", true), ("/new", false)]);
 }
 
-/// A sweep that outlives its snapshot goes round again, and sends what it had read from a newer one
-/// twice.
+/// A sweep that outlives its snapshot makes another round, and sends what it had read from a newer
+/// snapshot twice.
 #[test]
 fn what_two_rounds_of_a_sweep_bring_is_told_once() {
     let mut state = fresh();

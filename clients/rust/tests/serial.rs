@@ -1,4 +1,5 @@
-//! What is told as JSON (serde), and the words of errors, which are the same in each language.
+//! What the client gives as JSON (serde), and the words of errors, which are the same in each
+//! language.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -148,9 +149,9 @@ fn an_error_is_told_with_what_is_there_instead() {
         r#"{"code":"conflict","message":"/a is at revision 337, not 1","path":"/a","rev":337}"#;
     is_told(Error::Refused(conflict.clone()), fields);
     is_told(ConnectError::Refused(conflict.clone()), fields);
-    // Nothing is said twice.
+    // The message says nothing twice.
     assert_eq!(conflict.to_string(), "conflict: /a is at revision 337, not 1");
-    // A path that the message does not have.
+    // A path that is not in the message.
     let large = refusal(Code::ValueTooLarge, "a value has at most 1 byte", None);
     assert_eq!(large.to_string(), "value-too-large: a value has at most 1 byte (/a)");
     is_told(

@@ -1,5 +1,5 @@
-//! Does what it is told, a line at a time: the Rust client's adapter of `spec/scenarios`. It judges
-//! nothing; the runner does.
+//! The Rust client's adapter of `spec/scenarios`. It carries out the runner's commands, one line at
+//! a time. It judges nothing; the runner does.
 
 mod programs;
 
@@ -36,7 +36,7 @@ static ASKED: AtomicUsize = AtomicUsize::new(0);
 async fn main() {
     let adapter: &'static Adapter = Box::leak(Box::default());
     let reading = async {
-        // Tasks of one thread begin in the order in which they were made: so do commands.
+        // Tasks on one thread start in the order in which they were made, and so do commands.
         while let Ok(Some(Ok(line))) = spawn_blocking(|| stdin().lines().next()).await {
             spawn_local(async move { println!("{}", adapter.answer(&line).await) });
         }
@@ -77,7 +77,7 @@ impl Adapter {
             }
             "close" => json!(client.close().await),
             "leave" => json!(client.leave().await),
-            // All else is a frame.
+            // Everything else is a frame.
             _ => match Codec::decode_client_text(line)? {
                 ClientFrame::Signal(signal) => {
                     json!(client.signal(signal.path, signal.value).await?)
@@ -172,7 +172,7 @@ fn events(changes: &mut Changes) -> Value {
     events.into()
 }
 
-/// What a field holds; its default where that is another thing.
+/// Returns the value of a field; the default if the field has another type.
 fn of<T: DeserializeOwned + Default>(value: &Value) -> T {
     T::deserialize(value).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use onetree_client::{Abort, Entry, Path, Transaction, Value as Bytes};
 use serde_json::{Value, json};
 
-/// Runs one once.
+/// Runs one program once.
 pub(crate) fn run(program: &str, tx: &mut Transaction, paths: &[Path]) -> Result<Value, Abort> {
     match program {
         "increment" => {
@@ -36,7 +36,7 @@ fn take(tx: &mut Transaction, path: &Path) -> Result<Value, Abort> {
     Ok(plain(&entry))
 }
 
-/// An entry's value: what its JSON says, else its text or the base64 of its bytes.
+/// Returns an entry's value: the value of its JSON, else its text or the base64 of its bytes.
 fn plain(entry: &Entry) -> Value {
     let told = json!(entry);
     ["json", "text", "bytes"].iter().find_map(|field| told.get(field)).cloned().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What a broker says, for tests that are one.
+//! What a broker sends, for tests that play one.
 
 use onetree_client::protocol::frame::{Hello, ServerFrame, Welcome};
 use onetree_client::protocol::limits::Limits;
@@ -15,7 +15,7 @@ pub(crate) fn path(text: &str) -> Path {
     Path::parse(text).unwrap()
 }
 
-/// The answer to this `hello`: the session is the one that it names, if it names any.
+/// Returns the answer to this `hello`. The session is the one that `hello` names, if it names one.
 pub(crate) fn welcome(hello: &Hello, limits: Limits) -> ServerFrame {
     ServerFrame::Welcome(Welcome {
         id: hello.id,

@@ -1,8 +1,8 @@
-//! What a change does, as the protocol says it, without a thought about speed.
+//! What a change does according to the protocol, implemented without regard to speed.
 
 use onetree_client::{Act, Change, LogKey, Path};
 
-/// Whether this change takes away what is at `path`. A put does not: it replaces.
+/// Returns whether this change removes what is at `path`. A put does not: it replaces.
 pub(crate) fn takes(change: &Change, path: &Path) -> bool {
     match &change.act {
         Act::Put(_) => false,

@@ -21,7 +21,7 @@ pub(crate) async fn listen() -> (TcpListener, Options) {
     (socket.listen(128).unwrap(), options)
 }
 
-/// What may become a listener, and the options of a client for it.
+/// A socket that can become a listener, and the options of a client for it.
 pub(crate) fn bind() -> (TcpSocket, Options) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -37,7 +37,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Takes a connection, up to `welcome`.
+    /// Accepts a connection, up to `welcome`.
     pub(crate) async fn accept(listener: &TcpListener, in_flight: u32) -> (Peer, Hello) {
         let (stream, _) = listener.accept().await.unwrap();
         let mut codec = Codec::MsgPack;
@@ -58,7 +58,7 @@ impl Peer {
         (peer, *hello)
     }
 
-    /// Takes a connection with one mirror of the root, which is empty and fresh at revision 5.
+    /// Accepts a connection with one mirror of the root, which is empty and fresh at revision 5.
     pub(crate) async fn with_mirror(listener: &TcpListener) -> Peer {
         let (mut peer, _) = Peer::accept(listener, 4).await;
         let ClientFrame::Sub(sub) = peer.read().await else { panic!("no sub") };
@@ -70,7 +70,7 @@ impl Peer {
         self.next().await.expect("a frame")
     }
 
-    /// The next frame; `None` when the client has closed.
+    /// Returns the next frame; `None` if the client has closed.
     pub(crate) async fn next(&mut self) -> Option<ClientFrame> {
         loop {
             let bytes = match self.socket.next().await?.ok()? {
@@ -97,7 +97,7 @@ impl Peer {
         self.say(ServerFrame::Done(done)).await;
     }
 
-    /// A full refresh of an empty mirror of the root, and a put of `/a` at the revision behind it.
+    /// Sends a full refresh of an empty mirror of the root, and a put of `/a` at the next revision.
     pub(crate) async fn refresh(&mut self, sub: u32, at: u64) {
         let (kind, why) = (RefreshKind::Full, Reason::NoCookie);
         self.say(ServerFrame::Refresh(Refresh { sub, kind, why, from: None })).await;
@@ -110,7 +110,7 @@ impl Peer {
         self.change(at, n, Act::Put(Some(Value::text("x")))).await;
     }
 
-    /// A delta of one change.
+    /// Sends a delta of one change.
     pub(crate) async fn change(&mut self, at: &str, n: u64, act: Act) {
         let changes = vec![Change { path: path(at), rev: rev(n), act }];
         let delta = Delta { rev: rev(n), since: None, sub: None, part: false, changes };

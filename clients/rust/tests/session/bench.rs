@@ -1,4 +1,4 @@
-//! A session on a bench: nobody but the test is on its other side.
+//! A session on a test bench: the test plays its other side.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::broker::{self, path, rev};
 
 pub(crate) const SECOND: Time = Duration::from_secs(1);
 
-/// A session, the time, and what became of its requests and mirrors.
+/// A session, the time, and the results of its requests and mirrors.
 pub(crate) struct Bench {
     pub(crate) session: Session,
     codec: Codec,
@@ -28,17 +28,17 @@ pub(crate) struct Bench {
     pub(crate) replies: Vec<(u64, Result<Reply, Error>)>,
     pub(crate) released: Vec<u64>,
     pub(crate) events: Vec<(u32, Event)>,
-    /// Whether the mirror that was told of last is fresh.
+    /// Whether the mirror that was last reported on is fresh.
     pub(crate) fresh: bool,
     pub(crate) connects: usize,
     pub(crate) disconnects: usize,
     pub(crate) ended: Option<Option<ConnectError>>,
-    /// Why it was offline last.
+    /// Why the client was last offline.
     pub(crate) offline: Option<Arc<ConnectError>>,
     pub(crate) in_flight: u32,
     /// The broker's history.
     pub(crate) epoch: Epoch,
-    /// What is the present at the next `welcome`.
+    /// The broker's revision at the next `welcome`.
     pub(crate) rev: u64,
     /// Whether the session is over by then.
     pub(crate) over: bool,

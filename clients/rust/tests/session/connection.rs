@@ -1,4 +1,4 @@
-//! The life of a connection: how it begins, what holds it up, how it ends.
+//! The life of a connection: how it begins, what delays it, how it ends.
 
 use onetree_client::mirror::State;
 use onetree_client::protocol::frame::{
@@ -118,7 +118,7 @@ fn a_token_from_a_function_that_is_refused_is_asked_for_once_more_at_once() {
     let ended = bench.ended.clone().flatten().and_then(|error| error.code());
     assert_eq!(ended, Some(Code::Unauthorized));
 
-    // The first connection of a client that does not come back is still being made.
+    // The first connection of a client that does not reconnect is still being made.
     let mut bench = Bench::with(asked().reconnect(Reconnect::Never));
     refuse(&mut bench);
     bench.wait(Time::ZERO);
@@ -183,14 +183,14 @@ fn what_the_broker_has_accepted_is_answered_behind_its_bye() {
     assert!(bench.sent().is_empty(), "nothing is said behind it");
     bench.done(sent[0].2);
     assert_eq!(bench.outcome(ticket), Some(Ok(())));
-    // It closes: what `bye` said counts.
+    // The broker closes the connection: what `bye` said counts.
     bench.lose();
     assert_eq!(bench.session.next_timeout(), Some(bench.now + 3 * SECOND));
     bench.come_back();
     assert_eq!(appends(&bench.sent()).len(), 1);
     assert_eq!(bench.outcome(late), None);
 
-    // One that does not close is not waited for for ever.
+    // A broker that does not close is not waited for for ever.
     bench.say(ServerFrame::Bye(goodbye()));
     bench.wait(4 * SECOND);
     assert_eq!(bench.disconnects, 0);
@@ -269,6 +269,6 @@ fn no_wait_is_too_long() {
         retry_in: Some(Time::from_secs(u64::MAX)),
     };
     bench.session.handle_closed(bench.now, full);
-    // A day is the most that is heeded.
+    // A day is the longest wait that the client accepts.
     assert_eq!(bench.session.next_timeout(), Some(bench.now + 86_400 * SECOND));
 }

@@ -1,4 +1,4 @@
-//! What went with a session that is over is not taken for what is there.
+//! What is gone with a session that is over is not reported as if it was there.
 
 use onetree_client::protocol::Epoch;
 use onetree_client::protocol::frame::{Append, ClientFrame, Do, Put, Txn};
@@ -27,8 +27,8 @@ fn writes(ephemeral: bool) -> Vec<ClientFrame> {
     ]
 }
 
-/// Writes them, loses the connection before they are answered, and comes back to a broker that is
-/// at `rev`, where the session is `over` or not. All are answered with revision 9 there.
+/// Makes these writes, loses the connection before they are answered, and comes back to a broker at
+/// `rev`, where the session is `over` or not. The broker answers all of them with revision 9.
 fn answered_behind(over: bool, rev: u64, ephemeral: bool) -> (Bench, Vec<u64>) {
     let mut bench = Bench::up();
     let writes = writes(ephemeral);
@@ -51,7 +51,7 @@ fn what_happened_in_a_session_that_is_over_is_not_told_as_done_when_it_was_ephem
     let Some((_, Err(error @ Error::Refused(refusal)))) = bench.replies.first() else { panic!() };
     assert!(refusal.message.contains("in a session that is over"), "{refusal}");
     assert_eq!(error.action(), Action::Stop);
-    // The broker has answered: the numbers go on, under the same name.
+    // The broker has answered: the numbers continue, under the same name.
     let (next, frame) = (bench.append("next"), bench.sent().remove(0));
     assert!(matches!(&frame, ClientFrame::Append(append) if append.seq == Some(5)), "{frame:?}");
     bench.done(frame.id().unwrap());
@@ -61,8 +61,8 @@ fn what_happened_in_a_session_that_is_over_is_not_told_as_done_when_it_was_ephem
 
 #[test]
 fn what_is_done_in_the_session_of_now_is_told_as_done() {
-    // It is in the session of before, which goes on; or it happens in the new one, above the
-    // revision that this began with; or it outlives sessions.
+    // The write was done in the session of before, which goes on; or it is done in the new session,
+    // above the revision at which that began; or its entry outlives sessions.
     for (over, rev, ephemeral) in [(false, 10, true), (true, 8, true), (true, 10, false)] {
         let (bench, tickets) = answered_behind(over, rev, ephemeral);
         for ticket in tickets {
@@ -77,7 +77,7 @@ fn a_session_that_another_history_knows_began_in_that_one() {
     bench.rev = 50;
     bench.open();
     bench.lose();
-    // The broker has gone back to a backup, and the session owns something in it.
+    // The broker was restored from a backup, in which the session owns something.
     (bench.epoch, bench.rev) = (Epoch(2), 3);
     bench.come_back();
     let ticket = bench.request(writes(true).remove(0));

@@ -1,4 +1,4 @@
-//! What is about one history goes into no other.
+//! What is about one history is sent in no other.
 
 use onetree_client::protocol::frame::{
     ClientFrame, Condition, Delete, Do, DropTree, Expect, Get, Trim, Txn,
@@ -21,7 +21,7 @@ fn txn(conditions: Vec<Condition>, changes: Vec<Do>) -> ClientFrame {
     ClientFrame::Txn(Txn { id: 0, seq: None, conditions, changes })
 }
 
-/// Those that are about a history, and those that are not.
+/// Writes that are about a history, and writes that are not.
 fn writes() -> (Vec<ClientFrame>, Vec<ClientFrame>) {
     let entry = |at| Condition::Entry { path: path("/a"), rev: rev(at) };
     let tree = |at| Condition::Tree { path: path("/a"), rev: rev(at) };
@@ -92,8 +92,8 @@ fn what_was_sent_before_another_history_began_is_unknown_and_holds_nobody_up() {
     for ticket in sent {
         assert_eq!(bench.outcome(ticket), Some(Err(Some(Code::OutcomeUnknown))));
     }
-    // Nor are their numbers given to others: this history may have been made of that one, and know
-    // them.
+    // Nor are their numbers given to others: this history may have been made from the other, and
+    // know them.
     assert!(bench.sent().is_empty());
     assert_ne!(bench.come_back().client, name);
     let frames = bench.sent();
@@ -111,8 +111,8 @@ fn another_history_while_numbers_are_settled_holds_nobody_up() {
     let behind = bench.append("b");
     let about = bench.request(delete(Some(7)));
     let ids: Vec<u32> = bench.sent().iter().filter_map(ClientFrame::id).collect();
-    // It leaves its number to the next, so the second is a gap, and is numbered anew when the third
-    // has its answer.
+    // The first leaves its number to the next write, so the second is a gap, and gets a new number
+    // once the third has its answer.
     bench.refuse(ids[0], Code::ValueTooLarge);
     bench.refuse(ids[1], Code::SeqGap);
     bench.epoch = ANOTHER;
@@ -129,7 +129,7 @@ fn another_history_while_numbers_are_settled_holds_nobody_up() {
 
 #[test]
 fn who_comes_back_under_another_name_says_why() {
-    // No write's outcome is unknown.
+    // This is not the outcome of a write.
     let is_away = |bench: &Bench, why: &str| {
         let error = bench.offline.as_deref().unwrap();
         let told =
@@ -146,7 +146,7 @@ fn who_comes_back_under_another_name_says_why() {
     bench.lose();
     bench.come_back();
     is_away(&bench, "the broker has begun another history");
-    // The same history, in which the broker has forgotten the name.
+    // The same history, but the broker has forgotten the name.
     bench.come_back();
     bench.append("b");
     let first = appends(&bench.sent());
@@ -155,7 +155,8 @@ fn who_comes_back_under_another_name_says_why() {
     let second = appends(&bench.sent());
     bench.refuse(second[0].2, Code::OutcomeUnknown);
     is_away(&bench, "the broker does not know this client's writes");
-    // Another one, which is seen by the first write that it refuses: it had none to answer.
+    // Another history. There was no write to answer, so it shows at the first write that the broker
+    // refuses.
     bench.come_back();
     let third = appends(&bench.sent());
     bench.done(third[0].2);

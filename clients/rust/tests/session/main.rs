@@ -1,4 +1,4 @@
-//! The pure session, told frame by frame what a broker says.
+//! The pure session, given frame by frame what a broker sends.
 
 mod bench;
 #[path = "../broker/mod.rs"]
@@ -34,7 +34,7 @@ fn appends(frames: &[ClientFrame]) -> Vec<(u64, String, u32)> {
     frames.iter().map(one).collect()
 }
 
-/// An append that has its answer.
+/// Makes an append, and answers it.
 fn append_and_done(bench: &mut Bench, text: &str) {
     bench.append(text);
     let sent = appends(&bench.sent());
@@ -82,7 +82,8 @@ fn no_more_is_in_flight_than_the_broker_allows() {
 
 #[test]
 fn a_refused_write_does_not_take_those_behind_it_along() {
-    // The broker does not count what never reached its tree: those behind come back as a gap.
+    // The broker does not count what never reached its tree: the writes after it come back as a
+    // gap.
     for first in [true, false] {
         let mut bench = Bench::up();
         let mut floor = 0;
@@ -95,13 +96,14 @@ fn a_refused_write_does_not_take_those_behind_it_along() {
         let good = [bench.append("b"), bench.append("c")];
         let sent = appends(&bench.sent());
         bench.refuse(sent[0].2, Code::BadValue);
-        // Of a client that it does not know yet, a broker cannot say that one is missing.
+        // A broker that does not know the client yet cannot know that a number is missing.
         let code = if first { Code::OutcomeUnknown } else { Code::SeqGap };
         bench.refuse(sent[1].2, code);
         let late = bench.append("d");
         assert!(bench.sent().is_empty(), "not before all is answered");
         bench.refuse(sent[2].2, code);
-        // A client that was never heard of has no numbers to lose: at worst it takes another name.
+        // A client that the broker has never heard of has no numbers to lose: at worst it takes
+        // another name.
         if bench.session.name() != &name {
             bench.come_back();
         }
@@ -171,7 +173,7 @@ fn who_sends_first_writes_again_says_since_when_they_may_have_happened() {
     assert_eq!(bench.sent().len(), 1);
     bench.lose();
     bench.append("b");
-    // The broker was at 1 when the first was sent, whatever it is at now.
+    // The broker was at 1 when the first write was sent, whatever it is at now.
     assert_eq!(bench.come_back().since, Some(rev(1)));
     let sent = appends(&bench.sent());
     bench.say(ServerFrame::Sync(Sync { id: None, rev: rev(5), digests: Vec::new() }));
@@ -181,7 +183,7 @@ fn who_sends_first_writes_again_says_since_when_they_may_have_happened() {
     assert_eq!(numbers(&sent), numbers(&sent_again));
     bench.done(sent_again[0].2);
     bench.lose();
-    // With a number above 1 the broker sees for itself that it has forgotten us.
+    // By a number above 1 the broker itself sees that it has forgotten the client.
     assert_eq!(bench.come_back().since, None);
     assert_eq!(bench.outcome(first), Some(Ok(())));
 }
@@ -201,7 +203,7 @@ fn refused_neighbours_however_many_take_no_good_write_along() {
             if sent.is_empty() {
                 break;
             }
-            // As the broker: what is refused leaves its number to the next.
+            // As the broker does: what is refused leaves its number to the next write.
             for (seq, text, id) in sent {
                 if seq != last + 1 {
                     bench.refuse(id, Code::SeqGap);
@@ -229,7 +231,7 @@ fn an_unknown_outcome_is_told_and_the_client_goes_on_as_another() {
     let name = bench.session.name().clone();
     bench.come_back();
     let sent = appends(&bench.sent());
-    // It was sent before, and may have happened.
+    // The write was sent before, and may have happened.
     bench.refuse(sent[0].2, Code::OutcomeUnknown);
     assert_eq!(bench.outcome(ticket), Some(Err(Some(Code::OutcomeUnknown))));
     let next = bench.append("b");
@@ -247,7 +249,7 @@ fn a_client_that_was_forgotten_while_idle_loses_nothing() {
     append_and_done(&mut bench, "a");
     let ticket = bench.append("b");
     let sent = appends(&bench.sent());
-    // Sent for the first time, it cannot have happened.
+    // The write was sent for the first time, so it cannot have happened.
     bench.refuse(sent[0].2, Code::OutcomeUnknown);
     assert_eq!(bench.outcome(ticket), None);
     bench.come_back();
@@ -300,7 +302,7 @@ fn a_frame_that_the_broker_cannot_read_is_found_and_takes_no_other_along() {
     let unread = || ServerFrame::Error(ErrorFrame::new(None, Code::BadFrame, "no"));
     let tickets = ["a", "bad", "c", "bad"].map(|text| bench.append(text));
     let sent = appends(&bench.sent());
-    // Which of the four it is the broker cannot say.
+    // The broker cannot say which of the four it is.
     bench.say(unread());
     bench.done(sent[0].2);
     let late = bench.append("d");
@@ -316,7 +318,8 @@ fn a_frame_that_the_broker_cannot_read_is_found_and_takes_no_other_along() {
     assert_eq!(tickets.map(|ticket| bench.outcome(ticket)), expected);
     assert_eq!((bench.outcome(late), bench.disconnects), (Some(Ok(())), 0));
 
-    // One that does not answer the others either is left, and come back to.
+    // If the broker does not answer the others either, the client drops the connection and comes
+    // back.
     bench.append("e");
     bench.append("f");
     assert_eq!(bench.sent().len(), 2);
@@ -378,7 +381,7 @@ fn a_read_that_was_sent_may_be_asked_again() {
 fn a_reconnect_brings_the_cookies_along() {
     let mut bench = Bench::up();
     bench.mirror(5);
-    // Nothing in the view changed, and yet the mirror goes along.
+    // Nothing in the view changed, and yet the mirror moves on.
     let delta = Delta { rev: rev(6), since: None, sub: None, part: false, changes: Vec::new() };
     bench.say(ServerFrame::Delta(delta));
     bench.lose();
@@ -438,7 +441,7 @@ fn a_refresh_with_a_wrong_digest_is_not_shown() {
     bench.fresh(6, Digest { count: 1, sum: 1 });
     assert!(bench.last_event().starts_with("Corrupt"), "{}", bench.last_event());
     assert!(matches!(&bench.sent()[..], [ClientFrame::Resync(_)]));
-    // Lost in between: it still begins from nothing.
+    // The connection is lost in between: the mirror still begins from nothing.
     bench.lose();
     assert_eq!(bench.come_back().subs[0].cookie, None);
 }
@@ -452,7 +455,7 @@ fn a_gap_between_deltas_is_a_resync() {
     bench.say(ServerFrame::Delta(delta));
     assert!(bench.last_event().starts_with("Broken"), "{}", bench.last_event());
     assert!(matches!(&bench.sent()[..], [ClientFrame::Resync(_)]));
-    // What was on its way from before is not for the mirror.
+    // What was sent before the resync is not for the mirror.
     let late = Delta { rev: rev(10), since: None, sub: None, part: false, changes: Vec::new() };
     bench.say(ServerFrame::Delta(late));
     bench.refresh(11);
@@ -513,7 +516,7 @@ fn parts_of_a_delta_are_shown_together() {
         panic!("{}", bench.last_event())
     };
     assert_eq!(changes.len(), 2);
-    // A part that a lost connection left behind is forgotten.
+    // A part that was left when the connection was lost is forgotten.
     bench.say(ServerFrame::Delta(Delta { rev: rev(8), ..delta(true, change("/a", 8)) }));
     bench.lose();
     bench.come_back();
@@ -554,7 +557,7 @@ fn who_compares_a_mirror_waits_no_longer_than_for_an_answer() {
     let (early, _) = verify(&mut bench);
     bench.wait(20 * SECOND);
     let (late, id) = verify(&mut bench);
-    // The broker lives, and answers the second alone.
+    // The broker is alive, and answers only the second.
     bench.session.handle_heard(bench.now);
     bench.wait(10 * SECOND);
     let (_, error) = bench.replies.last().unwrap();
@@ -606,7 +609,7 @@ fn a_subscription_that_is_refused_for_good_ends_its_mirror() {
 #[test]
 fn a_star_within_a_segment_of_a_pattern_is_refused_here() {
     let mut bench = Bench::up();
-    // The protocol has it.
+    // The protocol allows such patterns.
     let patterns = ["**", "a/user-*"].map(|text| Pattern::parse(text).unwrap()).to_vec();
     let view = View { patterns, ..View::tree(path("/a/user-*")) };
     bench.session.mirror(1, State::new(view, None), SubOptions::default());

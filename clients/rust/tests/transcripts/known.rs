@@ -11,7 +11,7 @@ use onetree_client::{
 
 use crate::mirror::{Mirror, Tree};
 
-/// What mirrors were, for cookies that come back.
+/// What mirrors showed, for cookies that come back.
 #[derive(Default)]
 pub(super) struct Known(BTreeMap<(u64, Revision), (View, Tree)>);
 
@@ -22,7 +22,8 @@ impl Known {
         }
     }
 
-    /// A copy of then, dated by `cookie`; one of nothing when that is of a strange history.
+    /// Returns a copy of that time, with `cookie`; an empty one if the cookie is of an unknown
+    /// history.
     pub(super) fn snapshot(&self, cookie: Cookie) -> Snapshot {
         let nothing = (View::tree(Path::root()), Tree::new());
         let (view, tree) = self.0.get(&(cookie.view.0, cookie.rev)).unwrap_or(&nothing);

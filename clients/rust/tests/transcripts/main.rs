@@ -1,15 +1,17 @@
-//! `spec/transcripts`: the broker's part of each is played to the pure session, in both codecs.
+//! `spec/transcripts`: the broker's part of each transcript is played to the pure session, in both
+//! codecs.
 //!
-//! What the transcript's client sends, the session is made to say, and has to say it alike but for
-//! the numbers it chooses. After each frame every mirror is compared with a naive one. What no
-//! client of ours can be made to say (wrong frames, a second `hello`…) ends the playing of that
-//! connection; how much is played is counted, so that it cannot fade away.
+//! The session is made to send what the transcript's client sends. The frames must be equal, except
+//! for the numbers that the session chooses. After each frame every mirror is compared with a naive
+//! one. If a transcript's client sends what our clients never send (wrong frames, a second
+//! `hello`…), the playing of that connection ends. How much is played is counted, so that it cannot
+//! shrink unnoticed.
 //!
 //! # Layout
 //!
 //! - `main.rs`: a transcript, step by step; `player`: one of its connections
-//! - `mirror`: what a mirror has to be; `known`: what it was, for cookies that come back
-//! - `names`: what stands for placeholders; `naive`: what a change takes away
+//! - `mirror`: what a mirror must be; `known`: what it was, for cookies that come back
+//! - `names`: the values of placeholders; `naive`: what a change removes
 
 mod known;
 mod mirror;
@@ -51,7 +53,8 @@ fn steps(transcript: &Json) -> impl Iterator<Item = &Json> {
     transcript["steps"].as_array().unwrap().iter()
 }
 
-/// What is said in a step. Where any order will do, the one that stands there is one of them.
+/// Returns the frames of a step. If any order is allowed, the order in the transcript is one of
+/// them.
 fn frames(step: &Json) -> &[Json] {
     match step.get("send").or_else(|| step.get("expect")) {
         Some(Json::Array(frames)) if step.get("expect").is_some() => frames,
@@ -72,12 +75,12 @@ fn transcripts() -> BTreeMap<String, Json> {
     files.map(read).collect()
 }
 
-/// One transcript, and what its connections have in common.
+/// One transcript, and what its connections share.
 struct Play {
     codec: Codec,
     names: Names,
     known: Known,
-    /// Without those whose playing has ended.
+    /// The connections whose playing has not ended.
     players: BTreeMap<u64, Player>,
 }
 
@@ -87,7 +90,7 @@ impl Play {
         Play { codec, names, known, players: BTreeMap::new() }
     }
 
-    /// How many frames were played.
+    /// Returns how many frames were played.
     fn run(mut self, name: &str, transcript: &Json) -> usize {
         let mut played = 0;
         for (number, step) in steps(transcript).enumerate() {
@@ -133,7 +136,7 @@ impl Play {
     }
 }
 
-/// Says where it was when a test fails.
+/// Says at which place a test failed.
 struct At(String);
 
 impl Drop for At {

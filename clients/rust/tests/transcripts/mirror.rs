@@ -1,4 +1,4 @@
-//! What a mirror has to be.
+//! What a mirror must be.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +20,11 @@ pub(super) struct Mirror {
     pub(super) fresh: bool,
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) staged: Option<Tree>,
-    /// How many signals it has to be told of.
+    /// How many signals it must report.
     pub(super) signals: usize,
     shown: Snapshot,
     shown_fresh: bool,
-    /// What the events make of it.
+    /// The result of applying the events.
     told: Tree,
     pub(super) ended: bool,
     signalled: usize,
@@ -77,7 +77,7 @@ impl Mirror {
         }
     }
 
-    /// Nothing is known to be true of it any more.
+    /// Nothing is known about it any more.
     pub(super) fn lose(&mut self) {
         if !self.ended {
             (self.fresh, self.staged) = (false, None);
@@ -114,7 +114,7 @@ fn tree(snapshot: &Snapshot) -> Tree {
     snapshot.iter().map(|(path, entry)| (path.clone(), entry.clone())).collect()
 }
 
-/// What a change does to what this view sees.
+/// Applies a change to what this view sees.
 pub(super) fn apply(tree: &mut Tree, change: &Change, view: &View) {
     tree.retain(|path, _| !takes(change, path));
     if let Act::Put(value) = &change.act

@@ -1,4 +1,4 @@
-//! Placeholders.
+//! The placeholders of transcripts.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use serde_json::{Value as Json, json};
 
 use crate::mirror::Tree;
 
-/// As [`Names::fill`] has it for `digest_key`.
+/// The value that [`Names::fill`] gives for `digest_key`.
 const KEY: DigestKey = DigestKey(0xdddd_dddd_dddd_dddd_dddd_dddd_dddd_dddd);
 
-/// What stands for the placeholders of a transcript.
+/// The values of a transcript's placeholders.
 #[derive(Default)]
 pub(super) struct Names {
     chosen: BTreeMap<String, Json>,
@@ -19,8 +19,8 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// With something for each placeholder. None for digests, which are made when it is known what
-    /// of: see [`Names::digest`].
+    /// Fills a value in for each placeholder, except for digests, which are computed once it is
+    /// known of what; see [`Names::digest`].
     pub(super) fn fill(&mut self, value: &Json, field: &str) -> Json {
         match value {
             Json::Object(fields) => {
@@ -50,7 +50,7 @@ impl Names {
                     "subscriptions": 9, "in_flight": 99,
                 });
             }
-            // Of one subscription in `sync`.
+            // A digest of one subscription in `sync`.
             _ if field.parse::<u32>().is_ok() => return Json::Null,
             "rev" => json!(1000 + number),
             "session" => json!(format!("s{number}")),
@@ -60,7 +60,7 @@ impl Names {
         self.chosen.entry(name.to_owned()).or_insert(made).clone()
     }
 
-    /// For a placeholder, the digest of `tree`; it is the same wherever a name is.
+    /// Returns the digest of `tree` for a placeholder. It is the same wherever the name occurs.
     pub(super) fn digest(&mut self, field: &Json, tree: &Tree) -> Option<Digest> {
         let name = field.as_str().filter(|_| is_placeholder(field))?;
         let mut digest = Digest::default();

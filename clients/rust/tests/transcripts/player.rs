@@ -1,4 +1,4 @@
-//! One connection.
+//! One connection of a transcript.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ use crate::names::Names;
 
 const NOW: Time = Time::ZERO;
 
-/// A session that is made to say what the transcript's client says.
+/// A session that is made to send what the transcript's client sends.
 pub(super) struct Player {
     codec: Codec,
     session: Session,
     greeted: bool,
-    /// The session's ids by the transcript's.
+    /// The session's ids, by the transcript's.
     ids: BTreeMap<u32, u32>,
     tickets: u64,
-    /// What the session was asked and has no answer to yet, by its id.
+    /// The session's requests that have no answer yet, by their ids.
     pub(super) asked: BTreeMap<u32, u64>,
     bye: Option<u32>,
     pub(super) mirrors: BTreeMap<u32, Mirror>,
@@ -44,10 +44,10 @@ impl Player {
         }
     }
 
-    /// The frame, when a client of ours can be made to say it.
+    /// Returns the frame, if our clients can be made to send it.
     pub(super) fn ours(&self, fields: &Json) -> Option<ClientFrame> {
         let frame = Codec::Json.decode_client(&serde_json::to_vec(fields).unwrap()).ok()?;
-        // It has its own numbers, and no copy to offer.
+        // The session chooses its own numbers, and never offers a copy.
         let own = fields.get("seq").is_none() && fields.get("copy").is_none();
         let live = |sub: u32| self.mirrors.get(&sub).is_some_and(|mirror| !mirror.ended);
         let can = match &frame {
@@ -60,14 +60,14 @@ impl Player {
             ClientFrame::Sub(sub) => !live(sub.sub),
             ClientFrame::Unsub(f) => live(f.sub),
             ClientFrame::Resync(f) => live(f.sub),
-            // It always asks for an answer.
+            // The session always asks for an answer.
             ClientFrame::Signal(signal) => signal.id.is_some(),
             _ => true,
         };
         (own && can).then_some(frame)
     }
 
-    /// The session says the same, and nothing else.
+    /// Makes the session send the same frame, and nothing else.
     pub(super) fn send(&mut self, frame: &ClientFrame, known: &Known) {
         match frame {
             ClientFrame::Hello(hello) => {
@@ -99,7 +99,7 @@ impl Player {
         let (mut mine, mut theirs) = (fields(&said), fields(frame));
         self.same_but_numbers(&mut mine, &mut theirs);
         if let (ClientFrame::Hello(said), ClientFrame::Hello(hello)) = (&said, frame) {
-            // Who it is and what it saw, a session knows itself; this one was just born.
+            // These fields depend on an earlier life of the session, which was only just made.
             for of in ["client", "session", "agent", "seen", "subs"] {
                 mine.as_object_mut().unwrap().remove(of);
                 theirs.as_object_mut().unwrap().remove(of);
@@ -127,7 +127,7 @@ impl Player {
         self.settle(&[]);
     }
 
-    /// Takes the numbers out of what the session says and of what the transcript says.
+    /// Removes the numbers from what the session sends and from the transcript.
     fn same_but_numbers(&mut self, mine: &mut Json, theirs: &mut Json) {
         let [mine, theirs] = [mine, theirs].map(|frame| frame.as_object_mut().unwrap());
         let [Some(my_id), Some(their_id)] = [&mut *mine, theirs].map(|frame| frame.remove("id"))
@@ -150,7 +150,7 @@ impl Player {
         self.session.mirror(sub.sub, State::new(sub.view.clone(), saved), options);
     }
 
-    /// The broker says something.
+    /// Gives the session a frame of the broker.
     pub(super) fn take(&mut self, expected: &Json, names: &mut Names) {
         let mut fields = names.fill(expected, "");
         if let Some(id) = fields.get_mut("id") {
@@ -178,7 +178,7 @@ impl Player {
         self.settle(&replies);
     }
 
-    /// What the mirrors have to be behind it.
+    /// Notes what the mirrors must be after it.
     fn expect(&mut self, frame: &ServerFrame) {
         match frame {
             ServerFrame::Refresh(f) => self.mirrors.get_mut(&f.sub).unwrap().refresh(f.kind),
@@ -227,7 +227,7 @@ impl Player {
         }
     }
 
-    /// What the application has to be told when `frame` answers what it asked.
+    /// Returns what the application must get when `frame` answers a request.
     fn reply(&mut self, frame: &ServerFrame) -> Vec<(u64, Result<Reply, Refusal>)> {
         let (id, result) = match frame.clone() {
             ServerFrame::Ok(f) => (Some(f.id), Ok(Reply::Ok)),
@@ -252,7 +252,7 @@ impl Player {
         self.settle(&[]);
     }
 
-    /// What the session tells is what the broker said: these replies, and the mirrors.
+    /// Checks that the session reports what the broker sent: these replies, and the mirrors.
     fn settle(&mut self, wanted: &[(u64, Result<Reply, Refusal>)]) {
         let mut replies = Vec::new();
         while let Some(effect) = self.session.poll_effect() {
@@ -278,7 +278,7 @@ impl Player {
     }
 }
 
-/// The fields of a frame, as they stand in JSON.
+/// Returns the fields of a frame, as in JSON.
 fn fields(frame: &ClientFrame) -> Json {
     serde_json::from_slice(&Codec::Json.encode_client(frame)).unwrap()
 }
