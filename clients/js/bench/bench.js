@@ -2,11 +2,15 @@
 //
 //     ONETREE_BIN=target/release/onetree npm run bench
 //
-// Prints, for each codec: a refresh of so many entries, from the request until it is fresh; and changes, written by another
-// process: how many a second as they are written (the writer and the broker share the machine), and for each second of CPU time
-// that this process spends, which is what it could take. Puts are written by this client in a process of its own; appends by
-// `onetree append --lines`, which is faster than a mirror, so that the mirror is what is measured. The floor stands beside it:
-// what JSON.parse alone takes for the same messages, as CPU time.
+// Prints, for each codec:
+//
+// - a refresh of a number of entries, from the request until the mirror is fresh
+// - changes written by another process: how many a second as they are written (the writer and the broker share the
+//   machine), and how many for each second of CPU time of this process, which is what it could take
+//
+// Puts are written by this client in a process of its own. Appends are written by `onetree append --lines`, which is
+// faster than a mirror, so that the mirror is what is measured. Beside that is the floor: the CPU time that JSON.parse
+// alone takes for the same messages.
 
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -24,7 +28,7 @@ const cpu = () => {
   return (user + system) / 1e6;
 };
 
-/** Writes values, `each` a commit, so many commits on their way at once. */
+/** Writes values, `each` of them in a commit, with `together` commits on their way at once. */
 async function write(url, each, count, make, together = 64) {
   const client = await connect(url, { codec: msgpack });
   const answers = [];
@@ -37,17 +41,17 @@ async function write(url, each, count, make, together = 64) {
   await client.close();
 }
 
-/** Starts the writer of puts, `each` a commit. */
+/** Starts the writer of puts, with `each` of them in a commit. */
 const puts = (each) => (url) => spawn(process.execPath, [fileURLToPath(import.meta.url), '--write', url, String(each)], { stdio: ['ignore', 'inherit', 'inherit'] });
 
-/** Starts the writer of appends, each a commit of its own. */
+/** Starts the writer of appends, each in a commit of its own. */
 function appends(url) {
   const writer = spawn(BINARY, ['append', '/log', '--lines', '--type', 'application/json', '--url', url], { stdio: ['pipe', 'ignore', 'inherit'] });
   writer.stdin.end(Array.from({ length: CHANGES }, (_, n) => `${JSON.stringify({ n: -n, name: `entry ${n}` })}\n`).join(''));
   return writer;
 }
 
-/** A codec that counts the messages that it reads, and keeps one in ten: all of them would weigh on the garbage collector. */
+/** A codec that counts the messages that it reads, and keeps one in ten. To keep all would burden the garbage collector. */
 function counted(codec) {
   const read = { count: 0, /** @type {any[]} */ some: [] };
   return [read, { ...codec, decodeServer: (message) => {
@@ -57,7 +61,7 @@ function counted(codec) {
   } }];
 }
 
-/** Seconds of CPU time that the bare parser takes for as many messages. */
+/** Returns the seconds of CPU time that the bare parser takes for as many messages. */
 function floor({ count, some }) {
   const began = cpu();
   for (const message of some) JSON.parse(message);

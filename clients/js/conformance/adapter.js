@@ -1,5 +1,5 @@
-// Does what it is told, a line at a time: the JavaScript client's adapter of `spec/scenarios`. It judges nothing; the
-// runner does.
+// The JavaScript client's adapter of `spec/scenarios`. It carries out the runner's commands, one line at a time. It
+// judges nothing; the runner does.
 
 import { createInterface } from 'node:readline';
 import { OnetreeError, start } from '../src/index.js';
@@ -14,7 +14,7 @@ let client;
 let asked = 0;
 const mirrors = new Map();
 
-/** Fields as JavaScript names them: `backoffMs`. */
+/** Converts the names of fields to those of JavaScript, such as `backoffMs`. */
 function options(fields) {
   const camel = (name) => name.replace(/_./g, (letter) => letter.slice(1).toUpperCase());
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [camel(name), value]));
@@ -27,7 +27,7 @@ function connect({ id, op, url, codec, tokens, ...fields }) {
 
 const found = ({ rev, entries, more }) => ({ rev, entries: entries.map(line), more });
 
-/** What else a client is told are writes: frames. */
+/** Commands of the client. All other commands are writes: frames. */
 const ofClient = {
   async status({ wait }) {
     if (wait) await client.until(wait);

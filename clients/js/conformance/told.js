@@ -1,11 +1,11 @@
-// How entries and events are told. What is undefined is left out.
+// Entries and events in the form of the scenarios. What is undefined is left out.
 
 import { entryText } from '../src/json.js';
 
-/** An entry, as `export` prints it. */
+/** Returns an entry, as `export` prints it. */
 export const line = (entry) => JSON.parse(entryText(entry));
 
-/** An entry's value: what its JSON says, else its text or the base64 of its bytes. */
+/** Returns an entry's value: the value of its JSON, else its text or the base64 of its bytes. */
 export function plain(entry) {
   const fields = entry.value?.toJSON() ?? {};
   return fields.json ?? fields.text ?? fields.bytes ?? null;

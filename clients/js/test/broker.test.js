@@ -1,4 +1,4 @@
-// Against the real broker, where ONETREE_BIN names one.
+// Tests against the real broker, if ONETREE_BIN names one.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -189,7 +189,7 @@ test('a mirror that is kept goes on where it was', { skip }, async (t) => {
   await mirror.fresh();
   await first.close();
   const second = start(url);
-  // It saves until then.
+  // Until it is closed, the mirror may save.
   t.after(() => second.close().then(() => rm(folder, { recursive: true })));
   await second.delete('/k/1');
   const { rev } = await second.put('/k/new', 'x');

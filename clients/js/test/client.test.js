@@ -1,4 +1,4 @@
-// The client with code of the application in it: whatever that does, the client goes on.
+// The client with functions of the application: whatever they do, the client goes on.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -10,7 +10,7 @@ import { client as made, thrown } from './lib/socket.js';
 const mine = new RangeError('mine');
 const fail = () => { throw mine; };
 
-/** Fails when something does not come in time, rather than never. */
+/** Fails if something does not come in time, instead of waiting for ever. */
 function soon(promise) {
   let timer;
   const late = new Promise((_, reject) => { timer = setTimeout(reject, 2_000, new Error('it hangs')); });
@@ -94,7 +94,7 @@ test('a client that is closed without a connection refuses what waits, and says 
   world.refuses = true;
   cut();
   await assert.rejects(signal, { code: 'lost', sent: true });
-  // The third finds no room.
+  // There is no room for the third.
   const waiting = [client.put('/c', 1), client.put('/d', 1), client.put('/e', 1)];
   const refused = [assert.rejects(sent, { code: 'closed', sent: true }), ...waiting.map((one) => assert.rejects(one, { code: 'closed', sent: false }))];
   await soon(client.close());
@@ -130,7 +130,7 @@ test('who waits behind one that has waited long enough for room gets the room th
   const small = client.put('/c', 1);
   refused.push(assert.rejects(small, /no answer within/));
   await soon(Promise.all(refused));
-  // Otherwise its end would wait for the answers.
+  // Otherwise the end of the client would wait for the answers.
   world.refuses = true;
   world.cut();
 });
@@ -262,11 +262,11 @@ test('a mirror goes on from a snapshot of another', async (t) => {
   const kind = (async () => { for await (const event of second.changes()) if (event.type === 'refreshing') return event.kind; })();
   await soon(second.fresh());
   assert.deepEqual([await soon(kind), second.size, then.size], ['delta', 2, 1]);
-  // Where it was kept is read so, too.
+  // What `keep` gives is checked in the same way.
   const kept = client.mirror('/', { keep: { load: async () => then, save: async () => {} } });
   await soon(kept.fresh());
   assert.deepEqual([kept.keepError, kept.initial.rev], [undefined, 1]);
-  // One that nothing dates is no copy of anything.
+  // A snapshot without a cookie is a copy of nothing.
   assert.throws(() => client.mirror('/', { from: empty }), { code: 'bad-field', message: /epoch/ });
 });
 
@@ -278,7 +278,7 @@ test('who waits for a client that ends is told as those who asked it something',
   cut();
   for (const one of [waits, client.until('online'), client.put('/a', 1)]) assert.deepEqual(await told(one), ['ended', 'retry', 'lost']);
   assert.equal((await soon(client.until('ended'))).error.code, 'lost');
-  // Who connects is told why that is not so itself.
+  // `connect` fails with the reason itself.
   assert.deepEqual(await told(connect('ws://127.0.0.1:1', { reconnect: 'never', token: () => fail() })), ['unreachable', 'retry', undefined]);
   const other = made(t).client;
   await soon(other.close());
@@ -304,7 +304,7 @@ test('what was kept is looked at before it is shown', async (t) => {
   }
 });
 
-/** All events that are there now. */
+/** Returns all events that are there now. */
 function events(changes) {
   const all = [];
   for (let event = changes.nextNow(); event; event = changes.nextNow()) all.push(event.type);
@@ -393,7 +393,7 @@ test('who begins to read late is told which logs have lost what he never had', a
     await trim(await append('/log'));
     assert.deepEqual(gaps(), ['/log']);
     assert.deepEqual(gaps(), ['/log'], 'each begins where the mirror did');
-    // A refresh from nothing forgets them, as it does where events were folded.
+    // A refresh from nothing forgets them, as it does when events are folded.
     await soon(mirror.resync());
     assert.deepEqual(gaps(), []);
     await soon(mirror.close());
@@ -478,7 +478,7 @@ test('a page of a log has its entries alone, as many as were asked for, and says
   const paths = [];
   for (let n = 0; n < 5; n += 1) {
     paths.push((await soon(client.append('/log', n))).paths[0]);
-    // Between any two, and below some that are no more.
+    // Between any two entries, and below some that no longer exist.
     await put(`${paths[n]}-more`);
     await put(`${paths[n]}/below`);
   }
@@ -502,7 +502,7 @@ test('a page of a log has its entries alone, as many as were asked for, and says
   const some = await soon(mirror.earlier('/log', 0));
   assert.deepEqual([some.entries.map(({ path }) => path), some.more], [[left.at(-1)], true]);
   assert.deepEqual(await soon(mirror.earlier('/log', 0, left[0])), { rev: meta, entries: [], more: false });
-  // Where it takes several answers, `rev` is of the last.
+  // If it takes several answers, `rev` is that of the last.
   const entry = (rev) => ({ path: `/log/${logKey(rev, 0)}`, rev });
   const answers = [{ rev: 8, entries: [entry(3)], more: true }, { rev: 9, entries: [entry(2)], more: false }];
   t.mock.method(client, 'list', async () => answers.shift());
@@ -514,7 +514,7 @@ test('an attempt to connect has one deadline: for the token, the connection and 
   t.mock.method(Client.prototype, 'now', () => time);
   const token = () => {
     asked += 1;
-    // What holds up the client is not counted, what lets it go on is.
+    // Time in which the function blocks the client is not counted; time in which it does not block is.
     time += 5_000;
     return Promise.resolve().then(() => { time += 300; return 'x'; });
   };
@@ -527,7 +527,7 @@ test('an attempt to connect has one deadline: for the token, the connection and 
   const world = made(t, { token, connectTimeoutMs: 1_000 });
   world.answers = false;
   while (!world.socket) await new Promise((resolve) => setImmediate(resolve));
-  // That of the token and that of the connection.
+  // The timeout of the token and that of the connection.
   assert.deepEqual(waits.slice(0, 2), [1_000, 700]);
   time += 200;
   while (world.socket.readyState === 0) await new Promise((resolve) => later(resolve));

@@ -1,4 +1,4 @@
-// What is about one history goes into no other.
+// What is about one history is sent in no other.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -7,7 +7,7 @@ import { anew, client as made } from './lib/socket.js';
 
 const KEY = logKey(1, 0);
 
-/** Those that are about a history. */
+/** Writes that are about a history. */
 const ABOUT = {
   'put at a revision': (client) => client.put('/a', 2, { ifRev: 1 }),
   'delete at a revision': (client) => client.delete('/a', { ifRev: 1 }),
@@ -20,14 +20,14 @@ const ABOUT = {
   'drop of what is in a log': (client) => client.dropTree(`/log/${KEY}/thread`),
 };
 
-/** Those that are about any. */
+/** Writes that are about any history. */
 const ANY = {
   put: (client) => client.put('/b', 2),
   'put where nothing is': (client) => client.put('/b', 2, { ifRev: 0 }),
   'txn where nothing is': (client) => client.txn({ if: [{ path: '/b', rev: 0 }], do: [{ do: 'put', path: '/b', value: 2 }] }),
 };
 
-/** What becomes of a write that is asked for without a connection, before the next one is there. */
+/** Returns the result of a write that is requested without a connection, before the next connection. */
 async function offline(t, write, between) {
   const world = made(t);
   await world.client.put('/a', 1);
@@ -75,7 +75,7 @@ test('what was sent before another history began is unknown, and holds nobody up
   const world = made(t);
   await world.client.until('online');
   world.answers = false;
-  // The first write of all: another broker would take its number, too.
+  // The very first write: another broker would take its number, too.
   const sent = world.client.put('/a', 2, { ifRev: 1 });
   const behind = world.client.put('/b', 2);
   sent.catch(() => {});
@@ -101,7 +101,7 @@ test('who comes back under another name says why, and that is no write whose out
   await waits;
   assert.deepEqual(away.at(-1), ['lost', 'retry', 'lost: the broker has begun another history, so this client comes back under another name']);
   assert.ok(away.every(([code]) => code === 'lost'), String(away));
-  // The same history, in which the broker has forgotten the name.
+  // The same history, but the broker has forgotten the name.
   world.broker.last.clear();
   world.cut();
   await client.put('/c', 1);

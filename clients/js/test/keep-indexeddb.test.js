@@ -28,7 +28,7 @@ const inOrder = (entries) => plain(Snapshot.saved(undefined, entries));
 let names = 0;
 const fresh = () => `test-${names++}`;
 
-/** What another page finds. */
+/** Returns what another page finds. */
 async function found(name) {
   const keep = keepInIndexedDB(name);
   const saved = await keep.load();
@@ -36,7 +36,7 @@ async function found(name) {
   return saved;
 }
 
-/** What `fn` does with a database by hand. */
+/** Runs `fn` on a database directly. */
 async function byHand(name, fn, version, upgrade = () => {}) {
   const request = indexedDB.open(`onetree:${name}`, version);
   const db = await new Promise((resolve, reject) => {
@@ -61,7 +61,7 @@ test('what is read is what was saved, when the page comes back', async () => {
   const { cookie, entries } = await again.load();
   assert.deepEqual(cookie, COOKIE);
   assert.deepEqual(inOrder(entries), inOrder(ENTRIES));
-  // Who has ended can begin again, too.
+  // A mirror that has ended can be started again, too.
   await again.close();
   assert.deepEqual((await again.load()).cookie, COOKIE);
   await again.close();
@@ -112,7 +112,7 @@ test('a save that fails leaves cookie and entries as they were', async () => {
   const wrong = { ...COOKIE, rev: 10, nobodyClones: () => {} };
   const later = new Snapshot(Snapshot.saved(wrong, [{ path: '/new', rev: 10 }]).edit(), 10, wrong);
   await assert.rejects(keep.save(later), { code: 'state' });
-  // As when there is no room: the browser ends the transaction.
+  // As if there was no room: the browser aborts the transaction.
   const { put } = IDBObjectStore.prototype;
   IDBObjectStore.prototype.put = function (...more) {
     if (more[1] === 'head') queueMicrotask(() => this.transaction.abort());
@@ -198,7 +198,8 @@ test('where there are no locks, pages that keep the same one replace it, each wh
   const before = Snapshot.saved(COOKIE, ENTRIES);
   await one.save(before);
   await two.load();
-  // The other page is ahead, and ends; this one has not heard of that and saves what differs from what it saved last.
+  // The other page has saved more, and ends. This page does not know that, and saves what differs from its own last
+  // save.
   await two.save(Snapshot.saved({ ...COOKIE, rev: 12 }, [{ path: '/x', rev: 12 }]));
   const later = { ...COOKIE, rev: 10 };
   await one.save(new Snapshot(before.edit(), 10, later));
@@ -207,7 +208,7 @@ test('where there are no locks, pages that keep the same one replace it, each wh
   assert.deepEqual([cookie, inOrder(entries)], [later, inOrder(ENTRIES)]);
 });
 
-/** The locks of a browser, as long as the test lasts; gives the names of those that are held. */
+/** Gives the test the locks of a browser, as long as the test runs. Returns the names of those that are held. */
 function locks(t) {
   const held = new Set();
   const request = async (name, { ifAvailable }, fn) => {
@@ -215,7 +216,7 @@ function locks(t) {
     if (held.has(name)) return fn(null);
     held.add(name);
     await fn({ name });
-    // A browser takes its time.
+    // A browser takes some time.
     await new Promise((resolve) => setTimeout(resolve, 20));
     held.delete(name);
   };
@@ -232,7 +233,7 @@ test('a page reads what another one keeps, and saves once that is gone', async (
   const keep = keepInIndexedDB(name);
   await keep.save(Snapshot.saved(COOKIE, ENTRIES));
   await keep.close();
-  // The other page, by hand.
+  // The other page, done by hand.
   held.add(there);
   assert.deepEqual((await keep.load()).cookie, COOKIE);
   const next = Snapshot.saved({ ...COOKIE, rev: 10 }, ENTRIES.slice(1));
@@ -258,7 +259,7 @@ test('within a page it is of one at a time', async (t) => {
   await one.save(Snapshot.saved(COOKIE, ENTRIES));
   await assert.rejects(two.load(), { code: 'state-in-use' });
   await assert.rejects(two.save(Snapshot.saved({ ...COOKIE, rev: 10 }, [])), { code: 'state-in-use' });
-  // A mirror that ends may say so twice.
+  // A mirror may be closed twice.
   void one.close();
   await one.close();
   assert.deepEqual((await two.load()).cookie, COOKIE);

@@ -1,4 +1,4 @@
-// Where a mirror is kept: what is read is what was saved, and a broken file is never replaced.
+// Keeping a mirror: what is read is what was saved, and a broken file is never replaced.
 
 import assert from 'node:assert/strict';
 import files, { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
@@ -49,9 +49,9 @@ test('a file is that of one mirror at a time, by whatever name', async (t) => {
   await one.save(Snapshot.saved(COOKIE, ENTRIES));
   for (const keep of [other, keepInFile(link), one]) await assert.rejects(keep.load(), { code: 'state-in-use' });
   await assert.rejects(other.save(Snapshot.saved(COOKIE, [])), { code: 'state-in-use' });
-  // Not what is better later: somebody has to do something.
+  // The action is not to retry: somebody has to do something.
   assert.deepEqual(['state', 'state-in-use', 'state-broken'].map((code) => new OnetreeError(code, '').action), ['fix', 'fix', 'fix']);
-  // Who was refused has nothing to give back; who has it still saves.
+  // A mirror that was refused has nothing to release; the one that has the file still saves.
   await other.close();
   await assert.rejects(keepInFile(path).load(), { code: 'state-in-use' });
   await one.save(Snapshot.saved(COOKIE, ENTRIES));
@@ -59,7 +59,7 @@ test('a file is that of one mirror at a time, by whatever name', async (t) => {
   assert.equal((await other.load()).entries.length, ENTRIES.length);
   await other.save(Snapshot.saved(COOKIE, []));
   await other.close();
-  // One that is closed while it loads, and one that finds no mirror, give it back, too.
+  // A mirror that is closed while it loads, and one that finds no mirror in the file, release it, too.
   const loading = one.load();
   await one.close();
   await loading;
@@ -93,7 +93,7 @@ test('while a large file is read others have their turns', async (t) => {
   const keep = keepInFile(path);
   await keep.save(Snapshot.saved(COOKIE, entries));
   const bytes = await readFile(path);
-  // The disk takes none.
+  // The disk accepts no files.
   t.mock.method(files, 'realpath', async (/** @type {string} */ of) => of);
   t.mock.method(files, 'readFile', async () => bytes);
   syncBuiltinESMExports();
@@ -177,13 +177,13 @@ test('who is refused says why in few words, and does not hold the mirror that ha
   assert.equal(refused.other.keepError?.code, 'state-in-use');
 });
 
-/** As an application's own `keep` goes to another, to be told what it gave. */
+/** A `keep` of the application that passes on what another one gives. */
 const told = (/** @type {any} */ keep) => ({ load: async () => keep.load(), save: (snapshot) => keep.save(snapshot), close: async () => keep.close() });
 
-/** As one does that waits for something of its own before. */
+/** A `keep` of the application that first waits for something of its own. */
 const late = (/** @type {any} */ keep) => told({ ...keep, load: async () => (await new Promise(setImmediate), keep.load()) });
 
-/** Other places that are the same one. @type {Record<string, (keep: any, path: string) => any>} */
+/** Other `keep`s of the same place. @type {Record<string, (keep: any, path: string) => any>} */
 const SAME = {
   'the same keep': (keep) => keep, 'another keep': (_, path) => keepInFile(path), 'one of the application': (_, path) => told(keepInFile(path)),
 };
@@ -191,7 +191,11 @@ const SAME = {
 /** @type {typeof SAME} */
 const SAME_LATE = { ...SAME, 'one of the application that waits': (_, path) => late(keepInFile(path)) };
 
-/** A mirror that is kept in a file: others ask for that. @param {import('node:test').TestContext} t @param {SAME[keyof SAME]} another */
+/**
+ * A mirror that is kept in a file, which others then ask for.
+ * @param {import('node:test').TestContext} t
+ * @param {SAME[keyof SAME]} another
+ */
 async function keptFirst(t, another) {
   const path = await file(t);
   const { client } = made(t);
@@ -206,14 +210,14 @@ for (const [whose, another] of Object.entries(SAME_LATE)) {
   test(`a mirror begins behind the end of the one that is kept there before it, by ${whose}`, async (t) => {
     const { path, client, keep, first } = await keptFirst(t, another);
     void first.close();
-    // One that is closed while it waits takes nothing from anybody.
+    // A mirror that is closed while it waits takes the place from nobody.
     void client.mirror('/', { keep: another(keep, path) }).close();
     const second = client.mirror('/', { keep: another(keep, path) });
     await second.fresh();
     assert.deepEqual([second.keepError, second.initial.rev], [undefined, 1]);
     await client.put('/b', 2);
     await second.at(2);
-    // One that goes on is not waited for.
+    // Nobody waits for a mirror that goes on.
     const third = client.mirror('/', { keep: another(keep, path) });
     void client.mirror('/').close();
     await third.fresh();
@@ -257,7 +261,7 @@ for (const [whose, another] of Object.entries(SAME)) {
     next.push(client.mirror('/', { keep: another(keep, path) }));
     await Promise.all(next.map((mirror) => mirror.fresh()));
     assert.deepEqual(next.map(({ keepError }) => keepError?.code), [undefined, 'state-in-use', 'state-in-use']);
-    // One that waits for another that waits has its turn, too.
+    // A mirror that waits for another that itself waits gets its turn, too.
     void next[0].close();
     const [fourth, fifth] = [client.mirror('/', { keep: another(keep, path) }), client.mirror('/', { keep: another(keep, path) })];
     await Promise.all([fourth.fresh(), fifth.fresh()]);
@@ -287,7 +291,7 @@ for (const how of /** @type {const} */ (['close', 'leave'])) {
   });
 }
 
-/** A mirror that waits for the end of the one that is kept in a place before it; `saved` has the revisions that were saved. */
+/** A mirror that waits for the end of the one that has the place. `saved` has the revisions that were saved. */
 async function waits(t, options = {}) {
   const { client } = made(t);
   const saved = [];
@@ -342,7 +346,7 @@ test('of a reader who left before what is kept was there, that is what he was sh
   assert.deepEqual(saved, []);
 });
 
-/** Collects what nobody holds, until `so`. */
+/** Runs the garbage collector until `so` is true. */
 async function collect(/** @type {() => unknown} */ so) {
   for (let n = 0; n < 20 && !(await so()); n += 1) {
     await new Promise(setImmediate);

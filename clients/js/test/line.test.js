@@ -1,4 +1,4 @@
-// Those who wait are an array, however they come and go.
+// A line behaves as an array does, however its members come and go.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

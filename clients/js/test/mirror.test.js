@@ -1,4 +1,4 @@
-// A mirror against a naive one, at random; and the tree of which copies are cheap.
+// A mirror against a naive one, with random stories; and the map whose copies are cheap.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -125,12 +125,12 @@ test('an event tells each path once, from what was there before it to what is th
   assert.deepEqual(delta(4, { act: 'delete', path: '/a' }, put('/a', 4, 1)), [['/a', 4, 1, 1, no]]);
   assert.deepEqual(delta(5, put('/tmp', 5, 1), { act: 'delete', path: '/tmp' }), []);
   assert.deepEqual(delta(6, put('/b', 6, 3), { act: 'delete', path: '/b' }), [['/b', 6, 2, no, no]]);
-  // New entries of a log stand in their order.
+  // New entries of a log are in their order.
   const keys = [1, 7, 8].map((rev) => logKey(rev, 0));
   const appended = keys.slice(1).map((key, n) => put(`/log/${key}`, 7 + n, n));
   assert.deepEqual(told(state.handleDelta(6, 8, [...appended, { act: 'trim', path: '/log', rev: 8, to: keys[0] }])),
     [[`/log/${keys[1]}`, 7, no, 0, no], [`/log/${keys[2]}`, 8, no, 1, no], [`/log/${keys[0]}`, 8, 1, no, '/log']]);
-  // A refresh from a cookie may bring again what the mirror has.
+  // A refresh from a cookie may repeat what the mirror has.
   state.handleLost();
   state.handleRefresh({ kind: 'delta', why: 'cookie', from: 3 });
   state.handleEntries([put('/a', 4, 1), put('/z', 9, 4), put('/z', 10, 5)]);
@@ -176,7 +176,7 @@ test('what an entry of a log had under it goes with the trim of that log, and is
   assert.deepEqual([...gaps.logs], ['/log']);
 });
 
-/** A full queue, and the mirror behind it: /log with the entries of these revisions, all of them known. */
+/** A full queue, and the mirror after it: /log with the entries of these revisions, all of them known. */
 function full(revs) {
   const state = new MirrorState(viewOf('/'));
   const entries = (all, epoch) => all.map((rev) => ({ path: `/log/${logKey(rev, 0)}`, rev, act: 'put', value: Value.json(epoch) }));
@@ -210,7 +210,7 @@ function full(revs) {
 }
 
 test('what another history has brought was never seen', () => {
-  // Of this one the revisions are below those that are known; or it has others at the keys of those that are.
+  // The revisions of this history are below the known ones; or it has other entries at the keys of known ones.
   for (const [revs, rev] of [[[3], 5], [[1, 2], 9]]) {
     const { refresh, distrust, trim, gaps } = full([1, 2]);
     distrust();
@@ -341,7 +341,7 @@ test('what a reader was shown is what the mirror was then, however far behind it
         for (const one of changes) apply(tree, one);
         tell(state.handleDelta(rev - 1, rev, changes));
       }
-      // One who begins late; it may be long until he reads.
+      // A reader that begins late, and may not read for a long time.
       if (feeds.length < 5 && r.chance(0.01)) feeds.push(reader([{ type: 'fresh', rev: state.rev, changes: [], gaps: [] }]));
       for (const one of feeds) {
         if (r.chance(one.pace)) read(one);
@@ -377,7 +377,7 @@ test('what happens behind the beginning of a reader comes whole, however late he
   assert.deepEqual([fresh.type, fresh.rev, rows([fresh.changes[0].new])], ['fresh', 1, [['/a', 1, '1']]]);
   assert.deepEqual(rest, [offline, ...happened]);
   assert.equal(feed.nextNow(), undefined);
-  // Who reads before anything else has happened is told what is there.
+  // A reader that reads before anything else has happened gets what is there.
   const late = new Feed(state, initial, [{ type: 'fresh', rev: 5, changes: [], gaps: [] }]);
   state.handleSync(7, null);
   late.push(undefined);
@@ -453,7 +453,7 @@ test('what comes without a refresh breaks a rule where the mirror is fresh', () 
     state.handleFresh({ rev: 1, view: '0'.repeat(16) }, EPOCH);
     assert.equal(stray(state).what, 'broken');
     assert.deepEqual([state.fresh, state.cookie, state.size, state.rev], [false, undefined, 0, 1]);
-    // It is on its way from before the mirror was started again.
+    // The frame was sent before the mirror was started again.
     assert.equal(stray(state).what, 'nothing');
   }
 });
@@ -464,7 +464,7 @@ test('BLAKE2s is that of the host, keyed or not, whatever the length', () => {
   for (let n = 0; n < 300; n += 1) {
     const message = Buffer.from(Array.from({ length: n }, () => r.below(256)));
     assert.equal(Buffer.from(blake2s(message, 32)).toString('hex'), createHash('blake2s256').update(message).digest('hex'));
-    // A long path before a short one: nothing of it may stay.
+    // A long path before a short one: nothing of it may be left.
     const path = `/${'xäy\u{10000}'.repeat(r.below(40))}${'z'.repeat(r.below(70))}`;
     const rev = r.below(2 ** 31) * 2 ** 20;
     hasher.hash(path, rev);
@@ -518,7 +518,7 @@ test('that a session was lost is told, however often the next one was resumed', 
   };
   const lost = [offline, online(false), offline, online(true)];
   assert.deepEqual(folded(...lost), [online(false)]);
-  // Also where there is no connection now.
+  // The same if there is no connection now.
   assert.deepEqual(folded(...lost, offline), [online(false), offline]);
   assert.deepEqual(folded(offline, online(true), offline, online(true)), [online(true)]);
   assert.deepEqual(folded(offline, online(true), offline), [offline]);

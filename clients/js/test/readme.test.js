@@ -1,4 +1,4 @@
-// The README's program, as it stands there, is TypeScript too, as strict as that can be.
+// The README's program, as it is there, is also TypeScript, checked as strictly as possible.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

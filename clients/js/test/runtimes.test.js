@@ -1,4 +1,4 @@
-// The same application in Node, Deno and Bun, whichever is on PATH: its broker is killed and comes back with its data.
+// The same application in Node, Deno and Bun, whichever is on PATH. Its broker is killed and comes back with its data.
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -20,15 +20,15 @@ const RUNTIMES = {
   bun: ['bun', 'run'],
 };
 
-/** What it says of its version, or why it is skipped. */
+/** Returns the runtime's version, or why it is skipped. */
 function version([command]) {
   const { status, stdout } = spawnSync(command, ['--version'], { encoding: 'utf8', timeout: 20_000 });
   return status === 0 ? stdout.split('\n')[0] : undefined;
 }
 
 /**
- * A port that nobody has just now. Below those that the system gives out by itself, so that no connection of another test
- * takes it meanwhile.
+ * Returns a port that is free now. It is below the ports that the system assigns by itself, so that no connection of
+ * another test takes it meanwhile.
  */
 async function freePort() {
   for (;;) {
@@ -51,7 +51,7 @@ async function serve(folder, port) {
   return child;
 }
 
-/** What the adapter of the scenarios is told, and what it has to answer; `$rev` is the revision that it answered last. */
+/** Commands for the adapter of the scenarios, each with its expected answer. `$rev` is the revision of the last answer. */
 const TOLD = [
   [{ op: 'sub', mirror: 'm', path: '/a' }, {}],
   [{ op: 'put', path: '/a/b', json: { x: [1, 'ä'] } }, { rev: '$rev', durable: false, paths: [] }],
@@ -63,7 +63,7 @@ const TOLD = [
   [{ op: 'close' }, {}],
 ];
 
-/** Says lines to a program, one after another, and gives what it answers to each. */
+/** Sends lines to a program, one after another, and yields its answer to each. */
 async function* talk(child, lines) {
   const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   for (const line of lines) {

@@ -1,4 +1,5 @@
-// The session in simulations: cut at any point, every write takes effect once and the mirror is right.
+// The session in simulations: the connection is cut at any point, every write takes effect once, and the mirror is
+// right.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -52,7 +53,7 @@ class World {
     this.down = [];
   }
 
-  /** Some of what was sent still arrives; nothing comes back. */
+  /** Cuts the connection: some of what was sent still arrives, but nothing comes back. */
   cut() {
     this.effects();
     for (const message of this.up.slice(0, this.random.below(this.up.length + 1))) {
@@ -63,7 +64,7 @@ class World {
     this.effects();
   }
 
-  /** Does one thing that can be done, whichever; gives whether there was one. */
+  /** Does any one thing that can be done. Returns whether there was one. */
   step() {
     this.effects();
     const can = [];
@@ -147,12 +148,12 @@ function tell(world) {
     }
   }
   world.settle();
-  // A commit that changes nothing is told by the next sync.
+  // A commit that changes nothing in the view is reported by the next sync.
   session.wantSync();
   world.settle();
   assert.equal(world.replies.size, ticket, 'each has its answer');
   assert.equal(new Set(broker.executed).size, broker.executed.length, 'none is executed twice');
-  // An append that was answered with done happened once; none happened twice.
+  // An append that was answered with `done` happened once; no append happened twice.
   const made = broker.history.filter(({ act, path }) => act === 'put' && path.startsWith('/log/')).map(({ value }) => value.text);
   for (const [number, mark] of marks) {
     const times = made.filter((one) => one === mark).length;
@@ -201,7 +202,8 @@ test('while numbers are sorted out, what has one goes first', () => {
   for (const n of [1, 2, 3]) session.request(0, n, request.put(`/${n}`, n));
   const [first, second, third] = [frame(), frame(), frame()];
   const error = (id, code) => session.handleFrame(0, { op: 'error', id, code, message: code });
-  // The first is refused before the tree; the second comes back as a gap, the third is on its way when the link is cut.
+  // The first is refused before it reaches the tree. The second comes back as a gap. The third is on its way when the
+  // link is cut.
   error(first.id, 'value-too-large');
   error(second.id, 'seq-gap');
   world.cut();
@@ -213,7 +215,7 @@ test('while numbers are sorted out, what has one goes first', () => {
   assert.deepEqual([frame(), frame()].map(({ path, seq }) => [path, Number(seq)]), [['/2', 1], ['/3', 2]]);
 });
 
-/** A world that is up, and rests; its broker was at `rev` then. */
+/** A world that is up and at rest. Its broker was at `rev` when the client connected. */
 function online(options, rev = 0) {
   const world = new World(1, options);
   world.broker.rev = rev;
@@ -222,7 +224,7 @@ function online(options, rev = 0) {
   return world;
 }
 
-/** All that it has to say now. */
+/** Returns everything that the session has to send now. */
 function said({ session, codec }) {
   const frames = [];
   for (let message = session.pollTransmit(); message !== undefined; message = session.pollTransmit()) frames.push(codec.decodeClient(message));
@@ -240,7 +242,7 @@ test('what the broker cannot read, and cannot name, is found, and nothing waits 
       assert.deepEqual(failed, [[unread, 'bad-frame']], `ONETREE_SEED=${seed}`);
       assert.match(world.replies.get(unread).error.message, /it is no JSON/);
       assert.deepEqual([...world.broker.tree.values()].map(({ value }) => value.json), [1, 2, 3, 4, 5, 6, 7, 8, 9].filter((n) => n !== unread));
-      // Then as many go at once as before.
+      // Then as many go out at once as before.
       for (let n = 11; n <= 13; n += 1) world.session.request(world.now, n, request.put(`/${n}`, n));
       assert.equal(said(world).length, 3);
     }
@@ -274,11 +276,11 @@ test('who sends first writes again says since when they may have happened', () =
   session.request(world.now, 1, request.put('/a', 1));
   assert.equal(sent().length, 1);
   session.request(world.now, 2, request.put('/b', 1));
-  // The broker was at 5 when the first was sent, whatever it is at now.
+  // The broker was at 5 when the first write was sent, whatever it is at now.
   assert.deepEqual([hello(7), sent().length, hello(9)], [5, 2, 5]);
   const [{ id }] = sent();
   session.handleFrame(world.now, { op: 'done', id, rev: 10, durable: true });
-  // With a number above 1 the broker sees for itself that it has forgotten us.
+  // By a number above 1 the broker itself sees that it has forgotten the client.
   assert.equal(hello(11), undefined);
 });
 
@@ -318,7 +320,7 @@ test('a request that may still happen is not to be asked again', () => {
 });
 
 test('a read that was sent may be asked again, unless the application has closed the client', () => {
-  /** What each request came to, its end being brought about by `end`. */
+  /** Returns the result of each request if the client is ended by `end`. */
   const told = (end) => {
     const { session, now } = online({ requestTimeoutMs: 5_000, reconnect: 'never' });
     const asked = [request.get(['/a']), request.list('/'), request.auth('t'), request.signal('/a', 1), request.put('/a', 1)];
@@ -333,11 +335,11 @@ test('a read that was sent may be asked again, unless the application has closed
   const lost = ['lost', true, 'retry', false];
   const closed = (error) => (session, now) => session.handleClosed(now, error);
   assert.deepEqual(told((session, now) => session.handleTimeout(now + 5_000)), each('timeout', 'retry', ['timeout', true, 'stop', true], 'stop', 'retry'));
-  // By itself: the way it ended says what helps.
+  // The client ended by itself: the error that ended it says what helps.
   assert.deepEqual(told(closed(new OnetreeError('lost', 'cut'))), each('ended', 'retry', lost, 'stop', 'retry'));
   assert.deepEqual(told(closed(new OnetreeError('not-a-broker', 'no'))), each('ended', 'fix', lost, 'stop', 'fix'));
   assert.deepEqual(told(closed(new OnetreeError('session-taken', 'no'))), each('session-taken', 'stop', lost, 'stop', 'stop'));
-  // Because it was closed: nobody is to begin again what the application has ended.
+  // The client was closed: nobody must begin again what the application has ended.
   const byApplication = (session, now) => {
     session.close(now, true);
     session.handleClosed(now, new OnetreeError('lost', 'cut'));
@@ -353,7 +355,7 @@ test('what a client that has ended by itself refuses has the code that it ended 
   session.request(world.now, 2, request.append('/log', 2));
   const errors = session.takeEffects().filter((effect) => effect.do === 'reply').map(({ error }) => [error.code, error.sent, error.action]);
   assert.deepEqual(errors, [['session-taken', true, 'stop'], ['session-taken', false, 'stop']]);
-  // Nor does another code make the same again of what was sent.
+  // Another code does not make what was sent harmless to repeat either.
   assert.equal(closedError(new OnetreeError('unauthorized', 'no'), true).action, 'stop');
   assert.equal(closedError(new OnetreeError('unauthorized', 'no'), false).action, 'reauth');
   assert.equal(closedError(new OnetreeError('not-a-broker', 'no'), false).code, 'ended');
@@ -404,7 +406,7 @@ test('a mirror that is to be compared and gets no answer is told so, once', () =
   session.handleTimeout(6_000);
   assert.deepEqual(verdicts(), [[1, late]]);
   assert.equal(session.nextTimeout(), 7_000);
-  // What comes then is too late for the first, not for the second.
+  // What comes now is too late for the first, but not for the second.
   const [second] = said({ session, ...world });
   for (const each of [id, second.id]) session.handleFrame(6_500, { op: 'sync', id: each, rev: 0, digests: [] });
   assert.deepEqual(verdicts(), [[2, 'unknown']]);
@@ -422,7 +424,7 @@ test('a verdict that did not come in time says whether it was asked for', () => 
     session.mirror(1, new MirrorState(viewOf('/')), { once: false, signals: false, everyMs: 0 });
     said({ session, ...world });
     session.verify(0, 1, 1);
-    // As many are under way as the broker takes, or fewer.
+    // As many requests are under way as the broker allows, or fewer.
     if (full) session.welcome = { ...session.welcome, limits: { ...session.welcome.limits, in_flight: 0 } };
     assert.equal(said({ session, ...world }).some(({ op }) => op === 'sync'), !full);
     session.handleTimeout(5_000);
@@ -433,7 +435,10 @@ test('a verdict that did not come in time says whether it was asked for', () => 
 });
 
 test('a token that is refused is asked for once more, not as often as it is refused', () => {
-  /** What becomes of a client whose connections end so: after so many ms `online` (none: before that), with this code. */
+  /**
+   * Returns what a client reports whose connections end with these codes, each after this many ms `online` (none:
+   * before that).
+   */
   const told = (reconnect, ...ends) => {
     const world = new World(1, { reconnect, tokenAgain: true });
     const { session } = world;
@@ -446,7 +451,7 @@ test('a token that is refused is asked for once more, not as often as it is refu
         session.handleClosed(world.now, new OnetreeError(code, 'no'));
         continue;
       }
-      // It comes back under another name.
+      // The client comes back under another name.
       session.request(world.now, 1, request.put('/a', 1));
       const [{ id }] = said(world);
       session.handleFrame(world.now, { op: 'error', id, code, message: 'no' });
@@ -460,7 +465,7 @@ test('a token that is refused is asked for once more, not as often as it is refu
   for (const reconnect of ['never', 'after-first', 'always']) {
     assert.deepEqual(told(reconnect, [refused]), again);
     assert.deepEqual(told(reconnect, [refused], [refused]), ended);
-    // Behind `welcome`: a broker that takes a token and refuses it at once gets no connection after the other.
+    // After `welcome`: a broker that takes a token and then refuses it must not get one connection after another.
     assert.deepEqual(told(reconnect, [refused], [refused, 0]), ended);
   }
   assert.deepEqual(told('never', [refused, 0]), ended);
@@ -530,7 +535,7 @@ test('when the network is back, what waits tries within a second, but for who wa
   const first = wait();
   assert.ok(first > 0 && first <= 1_000, String(first));
   assert.equal(session.backoff.failures, 0);
-  // Said once more, it comes no later.
+  // If the host says it once more, the client does not come later.
   session.handleNetwork(world.now);
   assert.ok(wait() <= first);
   session.handleTimeout(session.nextTimeout());
@@ -561,7 +566,7 @@ const EPHEMERAL = {
   'txn that appends': (ephemeral) => request.txn({ do: [{ do: 'delete', path: '/a' }, { do: 'append', path: '/log', value: 1, ephemeral }] }),
 };
 
-/** The connection is lost before a write is answered, which was executed before that or will be behind it. */
+/** Loses the connection before the answer to a write, which was executed before that or will be after it. */
 function comeBack(write, resumes, executed = true) {
   const world = online({});
   world.session.request(world.now, 1, write);
@@ -580,7 +585,7 @@ for (const [what, write] of Object.entries(EPHEMERAL)) {
     const { code, action, message } = world.replies.get(1).error ?? {};
     assert.deepEqual([code, action], ['outcome-unknown', 'stop']);
     assert.equal(message, 'outcome-unknown: it happened in a session that is over, and what was ephemeral went with it');
-    // The broker has answered: the numbers go on, under the same name.
+    // The broker has answered: the numbers continue, under the same name.
     const { name } = world.session;
     world.session.request(world.now, 2, write(true));
     world.settle();
@@ -598,7 +603,7 @@ for (const [what, write] of Object.entries(EPHEMERAL)) {
 test('a session that another history knows began in that one', () => {
   const world = online({}, 50);
   world.cut();
-  // The broker has gone back to a backup, and the session owns something in it.
+  // The broker was restored from a backup, in which the session owns something.
   Object.assign(world.broker, { epoch: 'd'.repeat(32), rev: 3, resumes: true });
   world.session.request(world.now, 1, EPHEMERAL.put(true));
   world.settle();

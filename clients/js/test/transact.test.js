@@ -1,4 +1,4 @@
-// Transactions whose function catches what is not its own, or goes on behind its end.
+// Transactions whose function catches errors that are not its own, or goes on after its end.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -9,7 +9,7 @@ import { Transaction } from '../src/transact.js';
 import { Connection } from './lib/naive.js';
 import { anew, client as made } from './lib/socket.js';
 
-/** Runs a transaction that cannot be done before `/a` is there; gives its answer, how often it ran, and what was written. */
+/** Runs a transaction that must wait until `/a` exists. Returns its answer, how often it ran, and what was written. */
 async function waiting(t, fn) {
   const { client, broker } = made(t);
   const mirror = client.mirror('/');
@@ -19,7 +19,7 @@ async function waiting(t, fn) {
     runs += 1;
     return fn(tx);
   });
-  // A bug shows as an answer before there is anything to answer.
+  // If there is a bug, the answer comes before there is anything to answer with.
   await new Promise((resolve) => setTimeout(resolve, 20));
   assert.equal(runs, 1);
   await client.put('/a', 1);
@@ -69,7 +69,7 @@ for (const [how, fn] of Object.entries(SWALLOWED)) {
     };
     const { result } = await mirror.transact((tx) => tx.orElse(first, (other) => other.put('/second', 1) ?? 'second'));
     assert.deepEqual([result, [...broker.tree.keys()]], ['second', ['/second']]);
-    // When both retry, the whole does, on what either read.
+    // If both retry, the transaction retries when something that either has read changes.
     const { runs, there } = await waiting(t, (tx) => tx.orElse((one) => one.get('/never') ?? one.retry(), fn));
     assert.deepEqual([runs, there.includes('/a')], [2, true]);
   });
@@ -119,7 +119,7 @@ test('a retry beside one that was answered is one', async (t) => {
   assert.deepEqual([runs, there], [2, ['/a', '/second']]);
 });
 
-/** As the first of an `orElse`, or as both. */
+/** Uses of `fn` as the first of an `orElse`, or as both. */
 const BRANCHES = {
   'at once': async (tx) => tx.retry(),
   later: async (tx) => {
@@ -239,7 +239,7 @@ test('a transaction that has ended is refused', async (t) => {
     (tx) => tx.dropTree('/a'), (tx) => tx.retry(), (tx) => tx.orElse(() => 1, () => 2)]) {
     assert.throws(() => late(kept), { name: 'OnetreeError', code: 'ended', message: /transaction has ended/ });
   }
-  // Also when it ended by an error, and between two runs.
+  // The same if the run ended with an error, and between two runs.
   await assert.rejects(mirror.transact((tx) => {
     kept = tx;
     throw new RangeError('mine');
@@ -312,7 +312,7 @@ test('what a tail has left out is outside of the view, not absent', () => {
   assert.equal(whole.get(left), undefined);
 });
 
-/** A transaction on what is there, in a view; `read` gives what it read, and its conditions. */
+/** Runs a transaction on these entries, in a view. Returns what `read` returned, and the conditions. */
 function reading(view, there, read) {
   const snapshot = Snapshot.saved({ epoch: 'e'.repeat(32), rev: 9, view: 'f'.repeat(16) }, there.map((path, n) => ({ path, rev: n + 1, value: Value.json(n) })));
   const tx = new Transaction(snapshot, viewOf(view));
@@ -374,14 +374,14 @@ test('what is read cannot be changed in the mirror, nor by a run for the next on
   const { runs } = await mirror.transact(async (tx) => {
     const post = tx.get('/post').value.json;
     tx.put('/post', { ...post, stars: post.stars + 1 });
-    // Before it is committed somebody else writes.
+    // Somebody else writes before the commit.
     if (broker.rev === 1) await client.put('/post', { stars: 10 });
   });
   assert.equal(runs, 2);
   assert.equal(broker.tree.get('/post').value.json.stars, 11);
 });
 
-/** A write is answered before a mirror is told of it, which is at the next `sync`. */
+/** Makes a broker that answers a write before it sends it to the mirror, which it does at the next `sync`. */
 function late(t) {
   const { write } = Connection.prototype;
   t.mock.method(Connection.prototype, 'write', function answer(frame) {
@@ -406,7 +406,7 @@ for (const fails of [true, false]) {
     await client.put('/a', 1);
     assert.equal(mirror.get('/a'), undefined);
     assert.deepEqual(await isThere('/a'), { result: true, runs: 2 });
-    // Once it has seen that, it is as it is.
+    // Once the run has seen the write, its result counts.
     if (fails) await assert.rejects(isThere('/b'), RangeError);
     else assert.deepEqual(await isThere('/b'), { result: false, runs: 1 });
   });
@@ -419,9 +419,9 @@ test('what commits nothing waits for no other history, and for no end', async (t
   const once = client.mirror('/', { once: true });
   await once.fresh();
   for (let n = 0; n < 9; n += 1) await client.put('/a', n);
-  // It gets no further.
+  // The mirror gets no further.
   assert.deepEqual(await once.transact((tx) => tx.get('/a')), { result: undefined, runs: 1 });
-  // There it is no news.
+  // Here the write is nothing new.
   const mirror = client.mirror('/');
   await mirror.fresh();
   anew(world);

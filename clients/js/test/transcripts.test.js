@@ -1,8 +1,8 @@
-// spec/transcripts: the broker's part of each is played to a session.
+// spec/transcripts: the broker's part of each transcript is played to a session.
 //
-// What the transcript's client sends, the session is made to say, and has to say it alike but for the numbers it chooses.
-// What no client of ours can be made to say (wrong frames, a second `hello`…) ends the playing of that connection; `played`
-// counts how much is played, so that it cannot fade away.
+// The session is made to send what the transcript's client sends. The frames must be equal, except for the numbers that
+// the session chooses. If a transcript's client sends what our clients never send (wrong frames, a second `hello`…),
+// the playing of that connection ends. `played` counts how much is played, so that it cannot shrink unnoticed.
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -20,7 +20,7 @@ import { apply } from './lib/model.js';
 
 const folder = new URL('../../../spec/transcripts/', import.meta.url);
 const files = readdirSync(folder).filter((name) => name.endsWith('.json')).sort();
-/** What a broker says where a transcript leaves it open. */
+/** The values of fields that a transcript leaves open. */
 const SAID = {
   epoch: 'e'.repeat(32), digest_key: 'd'.repeat(32), heartbeat_ms: 1000, durable: false, message: 'so it is', retry_ms: 100,
   limits: { frame_bytes: 1 << 20, value_bytes: 1 << 16, subscriptions: 9, in_flight: 99 },
@@ -31,12 +31,12 @@ const played = new Map();
 
 const rows = (entries) => Array.from(entries, ({ path, rev, value }) => [path, rev, value?.type, value && Buffer.from(value.bytes).toString('hex')]);
 const inOrder = (tree) => [...tree.values()].sort((a, b) => comparePaths(a.path, b.path));
-/** A frame as its text says it, without what is left out. */
+/** Returns a frame as its JSON text has it, without what is left out. */
 const asText = (frame) => JSON.parse(json.encodeClient(frame));
 
 /** One connection of a transcript. */
 class Player {
-  /** @param {Map<string, Snapshot>} known mirrors of before, by path and revision */
+  /** @param {Map<string, Snapshot>} known what mirrors showed, by path and revision */
   constructor(codec, known) {
     this.codec = codec;
     this.known = known;
@@ -44,10 +44,10 @@ class Player {
       codec, agent: 'test', reconnect: 'always', requestTimeoutMs: 1e12, connectTimeoutMs: 1e12, backoffMs: [100, 1000],
       random: () => 0.5, newName: () => 'c',
     });
-    /** Ours, by the transcript's. */
+    /** The session's ids, by the transcript's. */
     this.ids = new Map();
     this.states = new Map();
-    /** What each mirror has to show; what it is refreshed to; and what who applies the changes of its events has. */
+    /** For each mirror: what it must show, what a refresh builds, and the result of applying its events. */
     this.models = new Map();
     this.staged = new Map();
     this.copies = new Map();
@@ -66,7 +66,7 @@ class Player {
     this.session.mirror(sub, state, { once: mode === 'once', signals, everyMs });
   }
 
-  /** Whether a client of ours can be made to say this now. */
+  /** Returns whether our clients can be made to send this now. */
   can(frame) {
     const { link, mirrors: { slots } } = this.session;
     if (link !== (frame.op === 'hello' ? 'opening' : 'up')) return false;
@@ -74,18 +74,18 @@ class Player {
       case 'hello': return new Set((frame.subs ?? []).map(({ sub }) => sub)).size === (frame.subs ?? []).length;
       case 'sub': return !slots.has(frame.sub) && !frame.copy;
       case 'unsub': case 'resync': return slots.has(frame.sub);
-      // Ours asks for an answer, and has its own numbers.
+      // Our clients ask for an answer, and choose their own numbers.
       case 'signal': return frame.id !== undefined;
       default: return frame.seq === undefined;
     }
   }
 
-  /** The session says the same. */
+  /** Makes the session send the same frame. */
   send(frame) {
     const { session } = this;
     switch (frame.op) {
       case 'hello':
-        // Who it is, it knows from an earlier connection.
+        // The session knows its name from an earlier connection.
         session.name = frame.client ?? session.name;
         session.session = frame.session;
         session.seen = frame.seen;
@@ -124,7 +124,7 @@ class Player {
     assert.deepEqual(asText(said), asText(frame));
   }
 
-  /** The broker says something. */
+  /** Gives the session a frame of the broker. */
   take(fields) {
     const frame = this.codec.decodeServer(this.codec.encodeServer(json.decodeServer(JSON.stringify(fields))));
     if (frame.id !== undefined) {
@@ -166,7 +166,7 @@ class Player {
     }
   }
 
-  /** What the mirrors have to be behind a frame. */
+  /** Notes what the mirrors must be after a frame. */
   expect({ op, sub, kind, changes = [], part = false, rev }) {
     if (op === 'refresh') {
       this.staged.set(sub, new Map(kind === 'full' ? [] : this.models.get(sub)));
@@ -202,14 +202,14 @@ class Player {
 }
 
 /**
- * With something for each placeholder.
- * @param {Map<string, any>} names what stands for those that were met
+ * Fills in a value for each placeholder.
+ * @param {Map<string, any>} names the values of the placeholders so far
  */
 function filled(step, names, field = '') {
   if (Array.isArray(step)) return step.map((one) => filled(one, names, field));
   if (step && typeof step === 'object') return Object.fromEntries(Object.entries(step).map(([key, one]) => [key, filled(one, names, key)]));
   if (typeof step !== 'string' || !step.startsWith('$')) return step;
-  // Which key the hashes were made with, nobody can say.
+  // The key of these hashes is not known.
   if (field === 'digest' || /^[0-9]+$/.test(field)) return null;
   if (field in SAID) return SAID[field];
   const made = { rev: 1000 + names.size, session: `s${names.size}`, view: '0'.repeat(16) };
@@ -218,7 +218,7 @@ function filled(step, names, field = '') {
   return names.get(step);
 }
 
-/** What is sent, as a frame that a client of ours can be made to say now. */
+/** Returns the frame to send, if our clients can be made to send it now. */
 function sayable(player, { send, msgpack: bytes }, names) {
   if (typeof send === 'string' || bytes !== undefined) return undefined;
   try {

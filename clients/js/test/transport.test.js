@@ -1,4 +1,4 @@
-// What answers an attempt to connect, and is no broker.
+// Answers to an attempt to connect that do not come from a broker.
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -39,7 +39,7 @@ test('the address of a broker is one of WebSockets', (t) => {
   for (const url of ['127.0.0.1:7400', 'localhost:7400', 'http://h:1', '']) {
     assert.throws(() => start(url), { message: `url: '${url}' is no address of a broker: that is ws://HOST:PORT, or wss://…` });
   }
-  // In a page, what has no scheme is where the page is from.
+  // In a page, a URL without a scheme is relative to the page.
   const pages = { 'http://h:1/chat/': 'ws://h:1', 'https://h/': 'wss://h' };
   t.after(() => delete globalThis.location);
   for (const [href, host] of Object.entries(pages)) {
@@ -68,7 +68,7 @@ test('in a page, which is not told why, it is said what else it may be', async (
   assert.equal(await told(), 'unreachable: cannot reach ws://h:1/v1/sync, or it takes no pages of http://page:8080, which its log names then');
 });
 
-/** Answers each connection so, and closes it; gives its URL. */
+/** Answers each connection with `answer`, and closes it. Returns the URL. */
 async function answering(t, answer) {
   const server = createServer((socket) => {
     socket.on('error', () => {});
@@ -84,7 +84,7 @@ async function answering(t, answer) {
   return `ws://127.0.0.1:${server.address().port}`;
 }
 
-/** The code and the action with which a client ends that does not connect again. */
+/** Returns the code and the action with which a client ends that does not reconnect. */
 const ended = (url) => connect(url, { reconnect: 'never' }).then(() => 'connected', ({ code, action }) => [code, action]);
 
 test('what answers and is no broker is told from what may be one later', async (t) => {

@@ -1,4 +1,4 @@
-// Uses that TypeScript has to take, with the types by their names; nothing runs this. `npm run check` looks at it.
+// Uses that TypeScript must accept, with the types by their names. Nothing runs this; `npm run check` checks it.
 
 import { connect } from '../src/index.js';
 import type {
@@ -35,7 +35,7 @@ async function asked(client: Client): Promise<Entry | undefined> {
   return found.entries[0];
 }
 
-/** The name of an event says what else it has. */
+/** The name of an event says which other fields it has. */
 async function shown(mirror: Mirror): Promise<number> {
   const changes: Changes = mirror.changes();
   let count = 0;

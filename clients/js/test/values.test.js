@@ -1,4 +1,4 @@
-// What may be a value: all that has JSON, and bytes; nothing is stored as less than it was.
+// What can be a value: everything that has JSON, and bytes. Nothing is stored as less than it was.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -16,7 +16,7 @@ test('what JSON would make something else of is refused, wherever it stands', ()
   const wrong = [NaN, Infinity, -Infinity, 1n, new Map([[1, 2]]), new Set([1]), new WeakMap(), Promise.resolve(1), /x/, new Error('x'), cyclic,
     new URLSearchParams('a=1'), new Blob(['x']), new SharedArrayBuffer(2)];
   for (const one of wrong) for (const value of [one, [one], { a: { b: [1, one] } }]) bad(() => Value.from(value), /^bad-value: /);
-  // Inside of something, bytes have no JSON; alone they are bytes.
+  // Inside of something, bytes have no JSON. Alone they are bytes.
   for (const one of [Uint8Array.of(1), new Uint8Array(), new Float64Array(2), new ArrayBuffer(2), new DataView(new ArrayBuffer(2))]) {
     bad(() => Value.from({ a: one }), /^bad-value: /);
     bad(() => Value.json(one), /^bad-value: /);
@@ -60,7 +60,7 @@ test('bytes that are given as they are may be used again at once', () => {
   const same = Value.of(OCTETS, bytes);
   bytes.fill(9);
   for (const value of made) assert.deepEqual([...value.bytes], [1, 2, 3]);
-  // That says that it does not copy.
+  // The documentation says that the bytes are not copied.
   assert.deepEqual([...same.bytes], [9, 9, 9]);
 });
 
@@ -97,7 +97,7 @@ test('what JSON gives is shared, so nobody can change it', () => {
   for (const change of [() => (json.stars += 1), () => json.tags.push('c'), () => (json.tags[1].b[0] = 1), () => delete json.none]) assert.throws(change, TypeError);
   assert.equal(value.json, json);
   assert.deepEqual(structuredClone(json), { stars: 1, tags: ['a', { b: [] }], none: null });
-  // A broker may take what is nested deeper than this client writes.
+  // A broker may accept deeper nesting than this client writes.
   const depth = 100_000;
   let deep = makeValue(undefined, `${'['.repeat(depth)}${']'.repeat(depth)}`).json;
   for (; deep !== undefined; [deep] = deep) assert.ok(Object.isFrozen(deep));

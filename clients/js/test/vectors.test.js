@@ -1,4 +1,4 @@
-// spec/vectors: what is right and what is wrong, both codecs, both directions.
+// spec/vectors: what is right and what is wrong, in both codecs and both directions.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -21,7 +21,7 @@ const bytes = (hex) => new Uint8Array(Buffer.from(hex, 'hex'));
 const hex = (array) => Buffer.from(array).toString('hex');
 const refused = (what, fn) => assert.throws(fn, (e) => typeof e.code === 'string', `read: ${what.why} ${JSON.stringify(what).slice(0, 200)}`);
 
-/** Without what makes two values differ that are the same. */
+/** Removes what makes two equal values differ. */
 function plain(x) {
   if (x instanceof Value) return { type: x.type, bytes: hex(x.bytes) };
   if (Array.isArray(x)) return x.map(plain);
@@ -94,7 +94,7 @@ test('cookies and values', () => {
       assert.equal(hex(toPack(fromPack(bytes(v.msgpack)))), v.msgpack);
     }
     for (const v of invalid) {
-      // What a value says is looked at by whoever takes it.
+      // A value is checked by whoever takes it.
       const look = (x) => (v.code === 'bad-value' && x instanceof Value && x.isJson ? Value.jsonText(x.text) : x);
       refused(v, () => look(v.json !== undefined ? fromJson(v.json) : fromPack(bytes(v.msgpack))));
     }

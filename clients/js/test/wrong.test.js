@@ -1,11 +1,11 @@
-// What is asked wrongly is refused, by an OnetreeError: a promise fails with it, everything else throws it.
+// Wrong arguments are refused with an OnetreeError: a function with a promise rejects it, all others throw.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { OnetreeError, Value, connect, start } from '../src/index.js';
 import { client as made } from './lib/socket.js';
 
-/** Fails as `code` says, synchronously or not as `how` says. */
+/** Checks that `ask` fails with `code`, by a promise or by throwing. */
 async function refused(code, ask, { rejects = true, message = /./ } = {}) {
   let answer;
   try {
@@ -75,7 +75,7 @@ test('numbers are whole and in their range', async (t) => {
   for (const ask of [() => mirror.at(), () => client.txn({ if: [{ path: '/a' }] })]) await refused('bad-field', ask, { message: WHOLE });
   await refused('bad-field', () => client.list('/', { limit: 2 ** 32 }), { message: WHOLE });
   await refused('bad-field', () => start('ws://127.0.0.1:1', { requestTimeoutMs: 2 ** 31 }), { rejects: false, message: WHOLE });
-  // What is undefined is not said.
+  // A member that is undefined counts as absent.
   await client.put('/a', 1, { ttlMs: undefined, ifRev: undefined, ephemeral: undefined });
 });
 
@@ -87,7 +87,7 @@ test('an option of the client that is not what it must be is refused at its star
     [{ codec: 'msgpack' }, /codec is `json`, or `msgpack` of onetree\/msgpack/], [{ codec: {} }, /codec is/], [{ codec: null }, /codec is/],
     [{ label: 'a b' }, /label is 1 to 31/], [{ label: 7 }, /label is 1 to 31/], [{ label: '' }, /label is 1 to 31/],
   ]) await refused('bad-field', () => start('ws://127.0.0.1:1', options), { rejects: false, message });
-  // What is undefined is as if it were not there.
+  // A member that is undefined counts as absent.
   const names = ['codec', 'label', 'token', 'agent', 'reconnect', 'requestTimeoutMs', 'connectTimeoutMs', 'queueBytes', 'backoffMs'];
   const client = start('ws://127.0.0.1:1', Object.fromEntries(names.map((name) => [name, undefined])));
   assert.equal(client.options.requestTimeoutMs, 30_000);
@@ -127,7 +127,7 @@ test('everything else that is wrong is refused alike: promises fail, the others 
     ['bad-field', () => client.onStatus(5)], ['bad-field', () => mirror.onEvent()], ['bad-path', () => mirror.get('a')], ['bad-path', () => mirror.under(5)],
     ['bad-path', () => mirror.snapshot().get()], ['bad-path', () => [...mirror.snapshot().under()]],
   ]) await refused(code, ask, { rejects: false });
-  // Nothing of all this has reached the broker or harmed the client.
+  // None of this has reached the broker or harmed the client.
   assert.equal((await client.put('/a', 1)).rev, 1);
 });
 

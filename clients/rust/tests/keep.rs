@@ -151,7 +151,8 @@ async fn what_a_mirror_has_shown_that_is_closed_holds_up_no_write() {
     drop(broker.await.unwrap());
 }
 
-/// If the only reader left once the mirror was whole, what the mirror shows from then on counts.
+/// The application reads only until the mirror is whole, and then looks at the mirror itself: what
+/// it shows counts from then on.
 #[tokio::test]
 async fn a_reader_that_has_left_holds_back_nothing_that_was_looked_at() {
     let directory = Directory::new("left");

@@ -84,7 +84,7 @@ async fn the_changes_of_a_mirror_are_a_stream_until_it_ends() {
 #[tokio::test]
 async fn a_reader_that_begins_while_there_is_no_connection_is_told_so() {
     let (listener, options) = listen().await;
-    // The broker and its listener: while both are held, the client cannot come back.
+    // The listener is dropped with the broker, so that the client cannot come back.
     let broker = tokio::spawn(async move { (Peer::with_mirror(&listener).await, listener) });
     let (client, mirror) = mirror(options, MirrorOptions::new()).await;
     soon(mirror.fresh()).await.unwrap();

@@ -1,4 +1,4 @@
-// The real broker, for tests: ONETREE_BIN names the program.
+// The real broker, for tests. ONETREE_BIN names the program.
 
 import { execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -9,7 +9,7 @@ export const BINARY = process.env.ONETREE_BIN;
 /** Why tests with a broker are skipped. */
 export const skip = BINARY ? false : 'ONETREE_BIN does not name a broker';
 
-/** Starts one that lives as long as the test; gives its URL. */
+/** Starts a broker that lives as long as the test, and returns its URL. */
 export async function broker(t, ...more) {
   const child = spawn(BINARY, ['serve', '--memory', '--listen', '127.0.0.1:0', ...more], { stdio: ['ignore', 'pipe', 'inherit'] });
   t.after(() => child.kill('SIGTERM'));
@@ -20,7 +20,7 @@ export async function broker(t, ...more) {
   throw new Error('the broker did not start');
 }
 
-/** The lines of `onetree export`. */
+/** Returns the lines of `onetree export`. */
 export async function exported(url) {
   const { stdout } = await promisify(execFile)(BINARY, ['export', '/', '--url', url], { maxBuffer: 1 << 28 });
   return stdout.split('\n').slice(0, -1);

@@ -1,4 +1,4 @@
-// What a change does to a tree, as PROTOCOL.md says it, with no care for cost.
+// What a change does to a tree according to PROTOCOL.md, implemented without regard to cost.
 
 import { contains } from '../../src/protocol/paths.js';
 

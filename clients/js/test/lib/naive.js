@@ -1,4 +1,4 @@
-// A broker for simulations: the tree is a map, the history a list, and nothing is fast. It speaks frames.
+// A broker for simulations: the tree is a map, the history a list, and nothing is fast. It takes and gives frames.
 
 import { digestOf } from '../../src/protocol/digests.js';
 import { logKey } from '../../src/protocol/log-keys.js';
@@ -13,17 +13,17 @@ export class Broker {
     this.tree = new Map();
     this.rev = 0;
     this.history = [];
-    /** Each write that was executed: whose, and its number. */
+    /** Each write that was executed: its client name, and its number. */
     this.executed = [];
     this.last = new Map();
     this.answers = new Map();
     this.starts = 0;
     this.epoch = EPOCH;
-    /** Whether who comes back finds his session. */
+    /** Whether a client that comes back finds its session. */
     this.resumes = false;
   }
 
-  /** It has forgotten the answers, not the numbers. */
+  /** The broker has forgotten the answers, but not the numbers. */
   restart() {
     this.answers.clear();
     this.starts += 1;
@@ -44,7 +44,7 @@ export class Broker {
 
 const put = ({ path, rev, value }) => ({ path, rev, act: 'put', value });
 
-/** What a broker says on one connection. */
+/** What a broker sends on one connection. */
 export class Connection {
   constructor(broker) {
     this.broker = broker;
@@ -53,7 +53,7 @@ export class Connection {
     this.at = broker.rev;
   }
 
-  /** The frames that answer one. */
+  /** Returns the frames that answer a frame. */
   handle(frame) {
     const { broker } = this;
     const { id } = frame;
@@ -76,7 +76,7 @@ export class Connection {
     }
   }
 
-  /** A page of the children: two at most, when asked for as many as it likes. */
+  /** Returns a page of the children: two at most, if the request leaves the number to the broker. */
   list({ id, path, after, before, limit, reverse }) {
     const under = below(path);
     const { tree, rev } = this.broker;
@@ -108,7 +108,7 @@ export class Connection {
     return [...said, { op: 'fresh', sub: sub.sub, rev: broker.rev, view: fingerprint(view), digest: broker.digest(view) }];
   }
 
-  /** What was committed since the last time: a frame for each commit, some in parts. */
+  /** Returns what was committed since the last call: a frame for each commit, some of them in parts. */
   deltas() {
     const news = this.broker.history.filter(({ rev }) => rev > this.at);
     this.at = this.broker.rev;

@@ -1,6 +1,6 @@
-// Numbers at random that can be had again: a test that fails prints its seed, and ONETREE_SEED replays it.
+// Random numbers that can be repeated: a test that fails prints its seed, and ONETREE_SEED replays it.
 
-/** How often each test at random is run, with a seed each; ONETREE_SEED names the only one. */
+/** How often each random test runs, each time with another seed. ONETREE_SEED names the only one. */
 export function seeds(times) {
   const named = process.env.ONETREE_SEED;
   return named ? [Number(named)] : Array.from({ length: times }, () => Math.floor(Math.random() * 2 ** 32));

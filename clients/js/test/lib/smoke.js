@@ -1,5 +1,6 @@
-// What an application does, in whatever runs JavaScript: `node|deno run|bun smoke.js URL json|msgpack FILE`. It follows a tree,
-// writes, loses its broker and has it back; it says `ready` when the broker may be killed, and `right` when all was right.
+// One application for each JavaScript runtime: `node|deno run|bun smoke.js URL json|msgpack FILE`. It follows a tree,
+// writes, loses its broker and has it back. It prints `ready` when the broker may be killed, and `right` when all was
+// right.
 
 import { connect } from '../../src/index.js';
 import { json } from '../../src/json.js';
@@ -29,7 +30,7 @@ must(mirror.get(paths[0]).value.json === 'one', 'the log has its entry');
 must((await mirror.verify()).verdict === 'same', 'the mirror is the tree');
 console.log('ready');
 await client.until('offline');
-// Asked while nobody is there: done when somebody is.
+// Requested while there is no broker: done once there is one.
 const later = client.append(`${top}/log`, 'two');
 await client.until('online');
 await mirror.at((await later).rev);

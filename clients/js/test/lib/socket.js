@@ -1,11 +1,11 @@
-// A client without a network: its WebSocket is one to a broker of `naive.js`, in this process.
+// A client without a network: its WebSocket leads to a broker of `naive.js` in this process.
 
 import { start } from '../../src/index.js';
 import { json } from '../../src/json.js';
 import { Value } from '../../src/protocol/values.js';
 import { Broker, Connection } from './naive.js';
 
-/** A client of a broker of its own, as long as the test lasts; `cut()` loses its connection. */
+/** Returns a client with a broker of its own, as long as the test runs. `cut()` loses its connection. */
 export function client(t, options) {
   const world = { broker: new Broker(), refuses: false, answers: true, socket: undefined };
   const before = globalThis.WebSocket;
@@ -42,7 +42,7 @@ export function client(t, options) {
   return Object.assign(world, { client: made, cut: () => world.socket.onclose?.({ code: 1006, reason: '' }) });
 }
 
-/** A broker of another history takes the place of the one that there was, and the connection is lost. */
+/** Replaces the broker by one of another history, and loses the connection. */
 export function anew(world, ...puts) {
   world.broker = new Broker();
   world.broker.epoch = 'd'.repeat(32);
@@ -54,7 +54,7 @@ export function anew(world, ...puts) {
   world.cut();
 }
 
-/** What is thrown to the host from now on, instead of it. */
+/** Returns what is thrown to the host from now on, and keeps it from the host. */
 export function thrown(t) {
   const errors = [];
   const later = globalThis.queueMicrotask;
