@@ -64,7 +64,7 @@ test('a save that failed is tried again, also where nothing changes any more', a
   await mirror.fresh();
   for (let n = 0; n < 100 && (tries < 3 || mirror.keepError); n += 1) await pause(50);
   assert.deepEqual([tries, mirror.keepError], [3, undefined]);
-  // One that has not failed is not.
+  // A save that has succeeded is not repeated.
   await pause(1_200);
   assert.equal(tries, 3);
 });

@@ -2,14 +2,19 @@
 
     ONETREE_BIN=target/release/onetree python clients/python/bench/bench.py
 
-Prints, for each codec, one line a figure: a refresh of so many entries; changes, written by another
-process: how many a second as they are written, by a writer that shares the machine, and for each
-second of CPU time that the client spends, which is what it could take; with the mirror alone and
-with its events read. Puts are written by this client, which is slower than a mirror; appends by
-`onetree append --lines`, which is faster, so that the mirror is what is measured. The floor stands
-beside it: what `json.loads` or `msgpack.unpackb` alone take for the same bytes.
+Prints, for each codec, one line for each figure:
 
-`--appends` does only the appends, `--rounds N` all so many times, with the median at the end.
+- a refresh of a number of entries
+- changes written by another process, with the mirror alone and with its events read: how many a
+  second as they are written (the writer shares the machine), and how many for each second of CPU
+  time of the client, which is what it could take
+
+Puts are written by this client, which is slower than a mirror. Appends are written by `onetree
+append --lines`, which is faster, so that the mirror is what is measured. Beside that is the floor:
+what `json.loads` or `msgpack.unpackb` alone take for the same bytes.
+
+`--appends` does only the appends. `--rounds N` does everything N times, and prints the median at
+the end.
 """
 
 from __future__ import annotations
@@ -52,7 +57,7 @@ async def fill(url: str) -> None:
 
 
 class Counted:
-    """Counts the messages that a client decodes, and keeps one in ten: all of them would weigh on
+    """Counts the messages that a client decodes, and keeps one in ten. To keep all would burden
     what is measured."""
 
     def __init__(self, client: onetree.Client) -> None:
@@ -73,7 +78,7 @@ class Counted:
         self.some.clear()
 
     def floor(self, codec: str) -> float:
-        """Seconds of CPU time that the bare parser takes for as many messages."""
+        """Returns the seconds of CPU time that the bare parser takes for as many messages."""
         start = time.process_time()
         for message in self.some:
             if codec == "json":
@@ -103,7 +108,7 @@ Start = Callable[[str], Awaitable[asyncio.subprocess.Process]]
 
 
 def puts(each: int) -> Start:
-    """The writer of puts, `each` a commit."""
+    """The writer of puts, `each` of them in a commit."""
 
     async def start(url: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -114,7 +119,7 @@ def puts(each: int) -> Start:
 
 
 async def appends(url: str) -> asyncio.subprocess.Process:
-    """The writer of appends, each a commit of its own."""
+    """The writer of appends, each in a commit of its own."""
     with TemporaryFile() as lines:
         for n in range(CHANGES):
             lines.write(b'{"n":%d,"name":"entry %d"}\n' % (-n, n))
@@ -128,7 +133,7 @@ async def appends(url: str) -> asyncio.subprocess.Process:
 async def follow(
     url: str, codec: str, what: str, commits: int, start_writer: Start, read: bool
 ) -> None:
-    """Changes, written by another process, to a mirror of 100,000 entries."""
+    """Changes, written by another process, in a mirror of 100,000 entries."""
     client = client_module.start(url, codec=codec)
     counted = Counted(client)
     await client.until("online")
@@ -148,7 +153,7 @@ async def follow(
 
     reading = asyncio.create_task(take()) if read else None
     writer = await start_writer(url)
-    # The wait is for the mirror itself: `at` would ask the broker meanwhile.
+    # Wait for the mirror itself: `at` would send requests to the broker meanwhile.
     await mirror._wait(lambda: mirror.rev > base)
     start, cpu = time.perf_counter(), time.process_time()
     await mirror._wait(lambda: mirror.rev >= base + commits)
@@ -172,7 +177,7 @@ async def follow(
 
 
 figures: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-"""By row: each round's changes a second, by the clock and of CPU time."""
+"""By row: the changes a second of each round, by the clock and for the CPU time."""
 
 
 async def write(url: str, each: int) -> None:
@@ -187,7 +192,7 @@ async def write(url: str, each: int) -> None:
 
 
 async def drop_log(url: str) -> None:
-    """What was appended goes: every round has the same tree."""
+    """Removes what was appended, so that each round has the same tree."""
     async with onetree.connect(url) as client:
         await client.drop_tree("/load/log")
 

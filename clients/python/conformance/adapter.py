@@ -1,5 +1,5 @@
-"""Does what it is told, a line at a time: the Python client's adapter of `spec/scenarios`. It
-judges nothing; the runner does."""
+"""The Python client's adapter of `spec/scenarios`. It carries out the runner's commands, one line
+at a time. It judges nothing; the runner does."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def main() -> None:
     adapter = Adapter()
     tasks = set()
     while line := await asyncio.to_thread(sys.stdin.readline):
-        # Tasks begin in the order in which they were made: so do commands.
+        # Tasks start in the order in which they were made, and so do commands.
         tasks.add(task := asyncio.create_task(adapter.answer(line)))
         task.add_done_callback(tasks.discard)
 

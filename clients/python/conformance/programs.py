@@ -8,7 +8,7 @@ from onetree import Entry, Transaction, Value, as_json
 
 
 def plain(entry: Entry) -> Any:
-    """An entry's value: what its JSON says, else its text or the base64 of its bytes."""
+    """Returns an entry's value: the value of its JSON, else its text or the base64 of its bytes."""
     told = as_json(entry)
     return next((told[name] for name in ("json", "text", "bytes") if name in told), None)
 

@@ -1,5 +1,5 @@
 """A broker for simulations: the tree is a dictionary, the log of changes a list, and nothing is
-fast. It speaks frames, for one client at a time."""
+fast. It takes and gives frames, for one client at a time."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Broker:
         self.rev = 0
         self.history: list[f.Change] = []
         self.executed: list[tuple[str, int]] = []
-        """Each write that was executed: whose, and its number."""
+        """Each write that was executed: its client name, and its number."""
         self.last: dict[str, int] = {}
         self.answers: dict[tuple[str, int], f.Done | f.Error] = {}
         self.starts = 0
         self.epoch = EPOCH
         self.resumes = False
-        """Whether who comes back finds his session."""
+        """Whether a client that comes back finds its session."""
 
     def restart(self) -> None:
-        """It has forgotten the answers, not the numbers."""
+        """The broker has forgotten the answers, but not the numbers."""
         self.answers.clear()
         self.starts += 1
 
@@ -48,7 +48,7 @@ class Broker:
 
 
 class Connection:
-    """What a broker says on one connection."""
+    """What a broker sends on one connection."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
@@ -92,7 +92,9 @@ class Connection:
         raise AssertionError(frame)
 
     def list(self, frame: f.List) -> f.Found:
-        """A page of the children: two at most, when asked for as many as it likes."""
+        """Returns a page of the children: two at most, if the request leaves the number to the
+        broker.
+        """
         tree, top = self.broker.tree, frame.path
         depth = len(segments(top)) + 1
         inside = {"/" + "/".join(segments(at)[:depth]) for at in tree if contains(top, at)}
@@ -128,7 +130,9 @@ class Connection:
         return [*said, f.Fresh(sub.sub, broker.rev, view, broker.digest(sub))]
 
     def deltas(self) -> list[f.ServerFrame]:
-        """What was committed since the last time, a frame for each commit, some in parts."""
+        """Returns what was committed since the last call: a frame for each commit, some of them in
+        parts.
+        """
         said: list[f.ServerFrame] = []
         since = self.at
         self.at = self.broker.rev

@@ -29,9 +29,9 @@ class Server:
         self.connections: list[tuple[Connection, ServerConnection, Any]] = []
         self.tokens: list[str | None] = []
         self.refuse: list[str] = []
-        """Tokens that are no good."""
+        """Tokens that are refused."""
         self.deaf = False
-        """Whether what comes is thrown away."""
+        """Whether what comes is ignored."""
 
     async def handle(self, socket: ServerConnection) -> None:
         codec: Any = json_codec if socket.subprotocol == json_codec.SUBPROTOCOL else msgpack_codec
@@ -52,7 +52,7 @@ class Server:
                 if isinstance(frame, f.Bye):
                     await socket.close()
                     return
-                # The others see what was committed.
+                # The other connections get what was committed.
                 for connection, other, their in self.connections:
                     if connection is not me[0]:
                         for delta in connection.deltas():
@@ -61,7 +61,7 @@ class Server:
         self.connections.remove(me)
 
     def cut(self) -> None:
-        """All connections, without a word."""
+        """Drops all connections without a close."""
         for _, socket, _ in self.connections:
             socket.transport.abort()
 
@@ -78,7 +78,7 @@ async def naive() -> AsyncIterator[Server]:
 
 
 SOURCE = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
-"""The environment of a program that is to import what is tested."""
+"""The environment of a program that imports the tested package."""
 BINARY = os.environ.get("ONETREE_BIN")
 needs_broker = pytest.mark.skipif(
     BINARY is None, reason="ONETREE_BIN does not say where the program `onetree` is"
@@ -87,7 +87,7 @@ needs_broker = pytest.mark.skipif(
 
 @contextlib.contextmanager
 def real(*more: str) -> Any:
-    """The real broker, in memory; its URL and its process."""
+    """Starts the real broker, in memory. Returns its URL and its process."""
     assert BINARY is not None
     command = [BINARY, "serve", "--memory", "--listen", "127.0.0.1:0", *more]
     process = subprocess.Popen(
@@ -102,10 +102,10 @@ def real(*more: str) -> Any:
 
 
 def run(work: Any) -> Any:
-    """Runs it, for at most half a minute."""
+    """Runs `work`, for at most half a minute."""
     return asyncio.run(asyncio.wait_for(work, 30))
 
 
 def numbers(mirror: onetree.Mirror) -> dict[str, Any]:
-    """What a mirror shows, by path."""
+    """Returns what a mirror shows, by path."""
     return {entry.path: entry.value.get() for entry in mirror.entries() if entry.value}

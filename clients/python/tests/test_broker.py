@@ -1,4 +1,4 @@
-"""Against the real broker, where there is one: ONETREE_BIN names the program."""
+"""Tests against the real broker, if ONETREE_BIN names one."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_file_that_watch_goes_on_from(tmp_path: Path) -> None:
         )
         async with onetree.connect(url) as client:
             await client.delete("/a")
-        # The program goes on from it, and this client from the program's.
+        # The program goes on from the client's file, and this client from the program's.
         command = [str(BINARY), "watch", "/", "--state", str(state), "--once", "--url", url]
         watched = await asyncio.to_thread(
             subprocess.run, command, capture_output=True, text=True, timeout=20

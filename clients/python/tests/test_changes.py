@@ -1,4 +1,4 @@
-"""The events of a mirror, for those who read at their own pace or begin late."""
+"""The events of a mirror, for readers that read at their own pace or begin late."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_what_else_happened_is_not_lost_in_folding() -> None:
 
 
 def names(changes: onetree.Changes) -> list[str]:
-    """All events that are there now."""
+    """Returns all events that are there now."""
     events = []
     while (event := changes.next_now()) is not None:
         events.append(event.name)
@@ -89,7 +89,7 @@ def test_what_was_folded_ends_as_it_stands() -> None:
             server.cut()
             await client.until("offline")
             assert names(slow)[EVENTS:] == ["delta", "offline"]
-            # Who begins to read now is told the same.
+            # A reader that begins now gets the same.
             late = mirror.changes()
             assert names(late) == ["fresh", "offline"]
             await client.close()
@@ -117,7 +117,7 @@ def test_that_a_session_was_lost_is_told_however_often_the_next_one_was_resumed(
 
     lost = (offline, online(False, 1), offline, online(True, 2))
     assert folded(*lost) == [online(False, 2)]
-    # Also where there is no connection now.
+    # The same if there is no connection now.
     assert folded(*lost, offline) == [online(False, 2), offline]
     assert folded(offline, online(True, 1), offline, online(True, 2)) == [online(True, 2)]
     assert folded(offline, online(True, 1), offline) == [offline]
@@ -149,9 +149,9 @@ def test_who_begins_to_read_late_is_told_which_logs_have_lost_what_he_never_had(
             await trim(known)
             assert gaps() == []  # He had that.
             await trim(await append())
-            # Each begins where the mirror did.
+            # Each reader begins where the mirror began.
             assert gaps() == gaps() == ["/log"]
-            # A refresh from nothing forgets them, as it does where events were folded.
+            # A refresh from nothing forgets them, as it does when events are folded.
             await mirror.resync()
             assert gaps() == []
 
@@ -172,7 +172,7 @@ def test_a_reader_is_one() -> None:
                 await anext(changes)
             await client.put("/a", 1)
             assert (await asyncio.wait_for(first, 5)).name == "delta"
-            # Who gave up waits no longer.
+            # A reader that has given up no longer waits.
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(changes), 0.01)
             await client.put("/a", 2)
@@ -199,7 +199,7 @@ def test_a_reader_that_nobody_holds_is_there_while_it_waits() -> None:
                 await mirror.at((await client.put("/a", value)).rev)
             await asyncio.sleep(0.05)
             assert seen == ["fresh", "delta", "delta"]
-            # One that does not wait any more is nobody's.
+            # A reader that no longer waits is not kept alive.
             changes = mirror.changes()
             while changes.next_now() is not None:
                 pass
@@ -246,7 +246,7 @@ def test_gaps_of_logs_that_came_and_went_do_not_add_up() -> None:
 
 
 class _Unread:
-    """A full queue, and the mirror behind it: `/log` with entries that are all known, at 9."""
+    """A full queue, and the mirror after it: `/log` with entries that are all known, at 9."""
 
     def __init__(self, *revs: int) -> None:
         self.state = State(onetree.View("/"))
@@ -288,11 +288,11 @@ class _Unread:
 
 def test_what_another_history_has_brought_was_never_seen() -> None:
     unread = _Unread(1, 2)
-    # Of this one the revisions are below those that are known.
+    # The revisions of this history are below the known ones.
     unread.refresh(5, "another", 3)
     unread.trim(6)
     assert unread.gaps() == ["/log"]
-    # It may have others at the keys of those that are known.
+    # It may have other entries at the keys of known ones.
     unread = _Unread(1, 2)
     unread.distrust()
     unread.refresh(9, "another", 1, 2)
@@ -306,11 +306,11 @@ def test_what_was_known_is_no_gap_when_the_mirror_starts_from_nothing() -> None:
         if folds:
             unread.happened(e.Synced(9, True))
         unread.distrust()
-        # Somebody has deleted one meanwhile; then the other one is trimmed.
+        # Somebody has deleted one entry meanwhile; then the other one is trimmed.
         unread.refresh(9, "e", 2)
         unread.trim(10)
         assert unread.gaps() == []
-        # What is new is one.
+        # A trim of a new entry is a gap.
         unread = _Unread(1, 2)
         if folds:
             unread.happened(e.Synced(9, True))
@@ -398,7 +398,7 @@ def test_a_trim_takes_what_is_in_logs_of_the_entries_of_its_log() -> None:
         trim = f.Gone(top, 11, "trim", to)
         unread.happened(unread.state.handle_delta(None, 11, [trim]))
         assert unread.gaps() == told
-    # What is under its entries and in no log is no gap in one.
+    # What is under a log's entries, but is no entry itself, makes no gap.
     unread = _Unread(1)
     unread.happened(unread.state.handle_delta(None, 10, [new._replace(path=f"/log/{one}/a")]))
     unread.trim(11)

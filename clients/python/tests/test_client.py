@@ -34,7 +34,7 @@ def test_writes_reads_and_a_mirror_through_cuts(codec: str) -> None:
                 done = await asyncio.gather(*answers)
                 await mirror.at(max(one.rev for one in done))
                 assert sorted(numbers(mirror).values()) == list(range(60))
-                # In the order in which they were asked for.
+                # In the order in which they were requested.
                 assert [entry.value.get() for entry in mirror.entries()] == list(range(60))  # type: ignore[union-attr]
                 assert len(server.broker.executed) == 60
                 entry = await client.get(done[3].paths[0])
@@ -74,7 +74,8 @@ def test_the_queue_is_bounded() -> None:
 
 def test_room_that_comes_as_the_time_for_it_is_up_is_given_back() -> None:
     async def story() -> None:
-        # All of them have waited for the same time: those who had room, and those who get theirs.
+        # All of them wait for the same time: those that had room at once, and those that get it
+        # later.
         client = onetree.start(
             "ws://127.0.0.1:9", reconnect="always", queue_bytes=8192, request_timeout=0.3
         )
@@ -101,7 +102,7 @@ def test_what_is_called_from_another_loop_or_thread_is_refused_and_not_carried_o
     async def story() -> None:
         async with naive() as server, onetree.connect(server.url) as client:
             loop = asyncio.get_running_loop()
-            # Then asyncio itself takes no timer from elsewhere.
+            # In debug mode, asyncio refuses timers from another thread.
             loop.set_debug(True)
             mirror = client.mirror("/")
             changes = mirror.changes()
@@ -141,7 +142,7 @@ def test_what_is_called_from_another_loop_or_thread_is_refused_and_not_carried_o
                 with pytest.raises(onetree.Wrong, match="the loop that it was made in") as wrong:
                     await asyncio.to_thread(run_there)
                 assert (wrong.value.word, wrong.value.action) == ("unsupported", "fix")
-            # What only looks takes no harm.
+            # A mere read is harmless.
             assert await asyncio.to_thread(mirror.get, "/a") is None
             assert not server.broker.executed and client.status.name == "online"
             await mirror.at((await client.append("/a", 1)).rev)
@@ -275,7 +276,7 @@ def test_what_is_cancelled_without_a_connection_is_carried_out_when_there_is_one
             signal = asyncio.ensure_future(client.signal("/typing", True))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(client.put("/a", 1), 0.05)
-            # The signal comes as late.
+            # The signal comes late, too.
             assert not signal.done()
             there.set()
             await signal
@@ -306,7 +307,7 @@ def test_who_waits_for_a_status_in_vain_leaves_nothing() -> None:
 
 
 def test_without_async() -> None:
-    """The synchronous facade, while the broker runs in a loop elsewhere."""
+    """The synchronous client, while the broker runs in a loop elsewhere."""
 
     def script(url: str) -> None:
         with sync.connect(url) as client, client.mirror("/") as mirror:
@@ -381,7 +382,7 @@ def test_a_page_of_a_log_has_its_entries_alone_and_says_rightly_whether_there_ar
             paths = []
             for n in range(5):
                 paths += (await client.append("/log", n)).paths
-                # Between any two, and below some that are no more.
+                # Between any two entries, and below some that no longer exist.
                 await client.put(f"{paths[n]}-more", 1)
                 await client.put(f"{paths[n]}/below", 1)
             await client.delete(paths.pop(1))

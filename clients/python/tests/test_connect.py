@@ -1,4 +1,4 @@
-"""Connecting: what is there instead of a broker, and links that are slow or dead."""
+"""Connecting: what answers instead of a broker, and links that are slow or dead."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from server import naive, run
 FULL = b"HTTP/1.1 503 Full\r\nRetry-After: 3\r\nContent-Length: 4\r\n\r\nfull"
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 STAYS = b"stays:"
-"""Before what is said where the connection does not end behind it."""
+"""Marks an answer after which the server does not end the connection."""
 
 
 def test_errors_of_connecting() -> None:
@@ -56,12 +56,12 @@ def test_errors_of_connecting() -> None:
         (FULL, "HttpAnswer", "retry"),
         (b"\r\n" + FULL, "HttpAnswer", "retry"),
         (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "HttpAnswer", "fix"),
-        # What it is goes by the status, also where the rest does not come, or nothing ends.
+        # The status decides, even if the rest does not come, or nothing ends.
         (FULL[:-1], "HttpAnswer", "retry"),
         (b"HTTP/1.1 401 No\r\nContent-Length: 9\r\n\r\n", "HttpAnswer", "reauth"),
         (b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n", "HttpAnswer", "fix"),
         (STAYS + b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\nno", "HttpAnswer", "fix"),
-        # Others than this version's, without words, and announced by what is no answer yet.
+        # Answers of other HTTP versions, without words, and after heads that only announce them.
         (FULL.replace(b"1.1", b"1.0"), "HttpAnswer", "retry"),
         (FULL.replace(b" Full", b""), "HttpAnswer", "retry"),
         (EARLY + FULL, "HttpAnswer", "retry"),
@@ -155,7 +155,7 @@ def test_an_attempt_to_connect_has_one_time_for_all_its_parts(behind: str) -> No
 
     async def story() -> None:
         async with naive() as server, await asyncio.start_server(silent, "127.0.0.1", 0) as mute:
-            # It opens the WebSocket, and says no `welcome`.
+            # It opens the WebSocket, and sends no `welcome`.
             server.deaf = True
             url, word = server.url, "silent"
             if behind == "token":
@@ -215,7 +215,7 @@ def test_a_link_that_is_slow_is_not_dead(monkeypatch: Any) -> None:
             begun = time.monotonic()
             entry = await client.get("/a")
             assert entry is not None and entry.value == onetree.Value.text("x" * 100)
-            # The heartbeat of 0.1 s, and the grace: a link that is silent so long is dead.
+            # The heartbeat of 0.1 s, and the grace: a link that is silent for that long is dead.
             assert time.monotonic() - begun > 2.1
             await client.leave()
 
@@ -229,12 +229,12 @@ def test_a_link_that_is_dead_does_not_keep_who_closes(monkeypatch: Any) -> None:
         async with naive() as server:
             client = await onetree.connect(server.url)
             await asyncio.sleep(0.5)
-            # Nothing comes any more, nor goes.
+            # Nothing comes any more, and nothing goes out.
             ((_, socket, _),) = server.connections
             socket.transport.pause_reading()
             begun = asyncio.get_running_loop().time()
             await client.close()
-            # Until the broker would be given up for its silence it is more.
+            # The time until the broker would be given up for its silence is longer.
             took = asyncio.get_running_loop().time() - begun
             assert 0.2 < took < 5
             await client.close()

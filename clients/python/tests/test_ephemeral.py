@@ -1,4 +1,4 @@
-"""What went with a session that is over is not taken for what is there."""
+"""What is gone with a session that is over is not reported as if it was there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ WRITES: dict[str, Any] = {
 
 
 def come_back(write: f.Request, resumed: bool, executed: bool = True) -> World:
-    """The connection is lost before a write is answered, which was executed before or will be."""
+    """Loses the connection before the answer to a write, which was executed before that or will be
+    after it.
+    """
     world = online()
     world.session.request(world.now, 1, write)
     message = world.session.poll_transmit(world.now)
@@ -48,7 +50,7 @@ def test_what_happened_in_a_session_that_is_over_is_not_told_as_done(write: Any)
     assert error.message == (
         "it happened in a session that is over, and what was ephemeral went with it"
     )
-    # The broker has answered: the numbers go on, under the same name.
+    # The broker has answered: the numbers continue, under the same name.
     name = world.session.name
     world.session.request(world.now, 2, write(ephemeral=True))
     world.settle()
@@ -73,7 +75,7 @@ def test_a_session_that_another_history_knows_began_in_that_one() -> None:
     broker.rev = 50
     world = online(broker=broker)
     world.cut()
-    # The broker has gone back to a backup, and the session owns something in it.
+    # The broker was restored from a backup, in which the session owns something.
     broker.epoch, broker.rev, broker.resumes = "d" * 32, 3, True
     world.session.request(world.now, 1, request.put("/lock", "me", ephemeral=True))
     world.settle()

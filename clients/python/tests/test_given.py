@@ -1,4 +1,4 @@
-"""What an application gives that cannot be: refused when it is given, by name."""
+"""Wrong arguments of the application: each is refused when it is given, and named."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_urls() -> None:
     for url in (5, None, b"ws://x"):
         with pytest.raises(onetree.BadUrl):
             parse_url(url)  # type: ignore[arg-type]
-    # As a URL is read elsewhere: what stands around it is none of it.
+    # As elsewhere with URLs, white space around it is not part of it.
     for url in (" ws://h:1/ ", "WS://h:1\n", "ws://h:1/v1/sync "):
         assert parse_url(url) == "ws://h:1/v1/sync"
 
@@ -146,7 +146,7 @@ def test_what_a_client_and_a_mirror_are_asked(tmp_path: Path) -> None:
                         await mirror.earlier("/log", limit)  # type: ignore[arg-type]
                     with pytest.raises(onetree.Wrong, match="^limit: "):
                         await client.list("/log", limit=limit)  # type: ignore[arg-type]
-                # What is no path is none that has nothing.
+                # What is no path must not be taken for a path that has nothing.
                 for path in ("a", "", "/a/", 5, [], None):
                     for ask in (mirror.get, mirror.under, mirror.snapshot().under):
                         with pytest.raises(onetree.Wrong, match="path"):
@@ -169,7 +169,7 @@ def test_what_a_client_and_a_mirror_are_asked(tmp_path: Path) -> None:
                     client.mirror("/", from_=(cookie, ()))  # type: ignore[arg-type]
             with pytest.raises(onetree.Wrong, match="onlin,"):
                 await client.until("offline", "onlin,")
-            # As everywhere in Python, a path of a file may be a `Path`.
+            # As everywhere in Python, the path of a file may be a `Path`.
             mirror = client.mirror("/", keep=tmp_path / "kept")
             await mirror.at((await client.put("/a", 1)).rev)
         assert (tmp_path / "kept").exists()
@@ -192,7 +192,7 @@ def test_what_is_wrong_with_a_path_is_said() -> None:
     ]:  # fmt: skip
         with pytest.raises(onetree.Wrong, match=re.escape(fault)) as wrong:
             request.delete(path)
-        # All of it, so that it can be found.
+        # The whole path, so that it can be found.
         assert wrong.value.code == "bad-path" and repr(path) in str(wrong.value)
 
 

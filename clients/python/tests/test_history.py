@@ -1,4 +1,4 @@
-"""What is about one history goes into no other."""
+"""What is about one history is sent in no other."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ANY: dict[str, f.Request] = {
 
 
 def another() -> Broker:
-    """One of another history, that has something else at the first revision."""
+    """Returns a broker of another history, which has something else at the first revision."""
     broker = Broker()
     broker.epoch = "d" * 32
     connection = Connection(broker)
@@ -56,7 +56,7 @@ def another() -> Broker:
 
 
 def up() -> World:
-    """One that has written `/a`."""
+    """Returns a world whose client has written `/a`."""
     world = World()
     world.session.request(world.now, 1, request.put("/a", 1))
     world.settle()
@@ -114,7 +114,7 @@ def test_a_transaction_is_about_the_history_of_its_snapshot() -> None:
 def test_what_was_sent_before_another_history_began_is_unknown_and_holds_nobody_up() -> None:
     world = World()
     world.settle()
-    # The first write of all: another broker would take its number, too.
+    # The very first write: another broker would take its number, too.
     world.session.request(world.now, 1, request.put("/a", 2, if_rev=1))
     world.session.request(world.now, 2, request.put("/b", 2))
     for _ in range(2):
@@ -132,7 +132,7 @@ def test_what_was_sent_before_another_history_began_is_unknown_and_holds_nobody_
 def test_who_comes_back_under_another_name_says_why() -> None:
     def away(world: World) -> tuple[str, str, str]:
         [*_, error] = [s.error for s in world.statuses if isinstance(s, onetree.event.Offline)]
-        # No write is unknown.
+        # This is not the outcome of a write.
         return (error.word, error.action, str(error))
 
     world = up()
@@ -143,7 +143,7 @@ def test_who_comes_back_under_another_name_says_why() -> None:
     behind = "so this client comes back under another name"
     assert code(world, 2) == "done"
     assert away(world) == ("lost", "retry", f"the broker has begun another history, {behind}")
-    # The same history, in which the broker has forgotten the name.
+    # The same history, but the broker has forgotten the name.
     world.broker.last.clear()
     world.cut()
     world.session.request(world.now, 3, request.put("/c", 2))

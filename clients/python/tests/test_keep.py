@@ -1,4 +1,4 @@
-"""Where a mirror survives its process."""
+"""Keeping a mirror: the place where it survives its process."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_crash_between_leaves_the_old_one(tmp_path: Path, monkeypatch: Any) ->
             with pytest.raises(onetree.KeepError):
                 keep.save(later)
         assert path.read_text() == HEAD + A + B
-        # On a full disk it would keep the room that others wait for.
+        # On a full disk the temporary file would take up room that others need.
         assert not path.with_name("state.tmp").exists()
     keep.save(later)
     assert keep.load() == (later.cookie, entries[:1])
@@ -145,7 +145,7 @@ def test_a_mirror_goes_on_where_it_was(tmp_path: Path, monkeypatch: Any) -> None
 
 
 async def _holds(path: Path, text: str) -> None:
-    """Waits until it was saved."""
+    """Waits until the mirror was saved."""
     async with asyncio.timeout(10):
         while not path.exists() or text not in path.read_text():
             await asyncio.sleep(0.01)
@@ -167,7 +167,7 @@ def test_what_was_not_shown_is_not_saved(tmp_path: Path, monkeypatch: Any) -> No
             await _holds(path, '"rev":0')
             await asyncio.sleep(0.15)
             assert '"rev":0' in path.read_text()
-            # Taken, but not yet dealt with.
+            # Taken, but not dealt with yet.
             assert changes.next_now() is not None
             await asyncio.sleep(0.15)
             assert '"rev":0' in path.read_text()
@@ -208,7 +208,7 @@ def test_who_begins_to_read_behind_the_end_holds_up_no_save(
             await mirror.closed()
             assert '"path":"/a"' in path.read_text()
             assert [event.name async for event in changes] == ["fresh", "ended"]
-            # Nor is he remembered.
+            # The reader is not remembered either.
             assert not mirror._feeds
 
     run(story())
@@ -271,7 +271,7 @@ def test_a_file_that_was_broken_is_free(tmp_path: Path) -> None:
     except onetree.KeepError as error:
         assert error.word == "state-broken"
         path.unlink()
-        # While the error, and all that it holds, is there.
+        # While the error, and everything that it refers to, still exists.
         keep = onetree.FileKeep(path)
         assert keep.load() is None
         keep.close()
@@ -285,7 +285,7 @@ def test_a_file_is_free_behind_a_mirror_that_could_not_be_begun(tmp_path: Path) 
             for from_ in NO_COPIES:
                 with pytest.raises(onetree.Wrong, match=r"^from_: "):
                     client.mirror("/", keep=path, from_=from_)
-                # While the error, and all that it holds, is there.
+                # While the error, and everything that it refers to, still exists.
                 mirror = client.mirror("/", keep=path)
                 mirror.close()
                 await mirror.closed()
@@ -331,7 +331,7 @@ def test_a_file_is_free_behind_a_loop_that_ended_without_a_close(tmp_path: Path)
 
 
 def test_a_mirror_that_was_made_right_again_is_saved(tmp_path: Path, monkeypatch: Any) -> None:
-    """Though it is dated as the wrong one was; and what a later reader begins with is that one."""
+    """Even though its cookie may be that of the wrong copy, with which a later reader begins."""
     monkeypatch.setattr(keep_module, "EVERY", 0.02)
     path = tmp_path / "state"
 
@@ -350,7 +350,7 @@ def test_a_mirror_that_was_made_right_again_is_saved(tmp_path: Path, monkeypatch
                 changes = mirror.changes()
                 names = [(await anext(changes)).name for _ in range(4)]
                 assert names == ["refreshing", "corrupt", "refreshing", "fresh"]
-                # Dealt with.
+                # Now it is dealt with.
                 assert changes.next_now() is None
                 for _ in range(200):
                     if path.read_text() == right:
@@ -464,7 +464,7 @@ def test_what_is_closed_as_the_program_ends_is_saved(tmp_path: Path) -> None:
 def test_a_file_is_not_free_before_the_save_that_has_begun_is_over(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
-    """Though the program ends meanwhile, and with it the task that waits for that save."""
+    """The program ends meanwhile, and with it the task that waits for that save."""
     path = tmp_path / "state"
     begun, order = threading.Event(), list[str]()
     fsync = os.fsync

@@ -1,4 +1,4 @@
-"""The mirror against a naive model, at random, and its rules one by one."""
+"""The mirror against a naive model, with random stories, and its rules one by one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Model = dict[str, Entry]
 
 
 def apply(model: Model, change: frames.Change, view: View) -> None:
-    """What a change does, as the protocol says it, without a thought about speed."""
+    """What a change does according to the protocol, implemented without regard to speed."""
     if isinstance(change, Entry):
         if view.sees(change.path):
             value = change.value if view.values else None
@@ -59,7 +59,7 @@ def in_order(model: Model) -> list[Entry]:
 
 def some_path(r: random.Random) -> str:
     names = ["a", "b", "a b", "a-b", "ä", "😀", log_key(r.randrange(9), r.randrange(2))]
-    # Lies between log keys, and is none.
+    # A name that is ordered among log keys, and is none.
     names.append(log_key(r.randrange(9), 0)[:16])
     return "/" + "/".join(r.choice(names) for _ in range(r.randrange(1, 4)))
 
@@ -87,7 +87,7 @@ VIEWS = [
 
 
 def seeds() -> list[int]:
-    """ONETREE_SEED replays one."""
+    """Returns the seeds. ONETREE_SEED names the only one."""
     named = os.environ.get("ONETREE_SEED")
     return [int(named)] if named else [random.randrange(1 << 32) for _ in range(40)]
 
@@ -118,7 +118,8 @@ def test_at_random(seed: int) -> None:
             event = state.handle_fresh(frames.Fresh(1, rev, VIEW, digest(tree)), EPOCH)
             whole = True
         elif action < 0.15:
-            # Was away: what changed comes as a refresh; until it is whole nothing shows.
+            # The mirror was away: what changed comes as a refresh. Nothing shows until it is
+            # complete.
             state.handle_lost()
             before = dict(tree)
             for change in changes:
@@ -145,7 +146,7 @@ def test_at_random(seed: int) -> None:
         assert told == tree
         assert state.digest() == digest(tree)
         assert state.rev == rev and state.cookie is not None and state.cookie.rev == rev
-        # Snapshots never change; some die.
+        # Snapshots never change; some of them are dropped.
         if r.random() < 0.5:
             held.append((state.snapshot(), dict(tree)))
         if held and r.random() < 0.3:
@@ -157,7 +158,7 @@ def test_at_random(seed: int) -> None:
             changed = {c.path: (c.old, c.new) for c in last.since(first)}
             differ = {p for p in before.keys() | after.keys() if before.get(p) != after.get(p)}
             assert changed == {p: (before.get(p), after.get(p)) for p in differ}
-    # Nothing is noted for snapshots that nobody has any more.
+    # Nothing is noted for snapshots that no longer exist.
     snapshot = first = last = None
     held.clear()
     state._store.settle()
@@ -174,7 +175,7 @@ def test_a_snapshot_keeps_nothing_of_what_came_and_went_since(others: bool) -> N
         path = f"/{n}"
         store.note({path: store.put(Entry(path, n + 2, None))})
         if others:
-            # One that has it, and is left before and after it goes.
+            # Snapshots that have the entry: some are dropped before it goes, some after.
             later = [*later[-1:], Snapshot(store, n + 2, None)]
         if n >= 2:
             gone = f"/{n - 2}"

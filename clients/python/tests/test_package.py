@@ -1,4 +1,4 @@
-"""What is handed to others."""
+"""What the package contains for others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told as JSON, and the words of errors, which are the same in each language."""
+"""What the client gives as JSON, and the words of errors, which are the same in each language."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def test_what_cannot_be_is_told_as_any_error() -> None:
 def test_an_error_is_told_with_what_is_there_instead() -> None:
     of = frames.Error("conflict", "/a is at revision 337, not 1", 3, path="/a", rev=337)
     conflict = refused(of)
-    # Nothing is said twice.
+    # The message says nothing twice.
     assert str(conflict) == "conflict: /a is at revision 337, not 1"
     told = {"code": "conflict", "message": of.message, "path": "/a", "rev": 337}
     assert as_json(conflict) == told
-    # A path that the message does not have.
+    # A path that is not in the message.
     large = onetree.Refused("value-too-large", "a value has at most 1 byte", "/a")
     assert str(large) == "value-too-large: a value has at most 1 byte (/a)"
     message = "a value has at most 1 byte (/a)"

@@ -1,4 +1,4 @@
-"""The README's programs, as they stand there."""
+"""The README's programs, as they are there."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def test_it_shows_what_happens_until_ctrl_c_and_ends_quietly(program: str) -> No
         ) as running:
             try:
                 assert running.stdout is not None
-                # What is there, and the first event.
+                # The line of the entry, and that of the first event.
                 said = running.stdout.readline() + running.stdout.readline()
-                # Until it waits for what comes.
+                # By then the program waits for what comes.
                 time.sleep(0.5)
                 running.send_signal(signal.SIGINT)
                 said += running.stdout.read()
@@ -88,7 +88,7 @@ def test_what_it_names_is_there() -> None:
     events = {event.__name__ for event in get_args(onetree.Event)}
     assert events | {"Connecting", "Done", "Options", "CODES", "Refused"} <= kinds
     assert kinds <= {*onetree.__all__}, kinds - {*onetree.__all__}
-    # The types of events, and of what says how a client stands, are those of their module.
+    # The classes of events and statuses, as their module defines them.
     for kind in {*get_args(onetree.Event), *get_args(onetree.Status)}:
         assert getattr(onetree, kind.__name__) is kind
 

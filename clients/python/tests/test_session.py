@@ -1,5 +1,5 @@
-"""The session in simulations: cut at any point, every write takes effect once and the mirror is
-right; and what it says to errors, silence and misfortune."""
+"""The session in simulations: the connection is cut at any point, every write takes effect once,
+and the mirror is right. Also what the session does about errors, silence and other trouble."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class World:
         self.down.clear()
 
     def cut(self) -> None:
-        # Some of what was sent still arrives; nothing comes back.
+        # Some of what was sent still arrives, but nothing comes back.
         for message in self.up[: self.random.randrange(len(self.up) + 1)]:
             if self.connection is not None:
                 self.connection.handle(self.codec.decode_client(message))
@@ -95,7 +95,7 @@ class World:
         self.session.handle_open(self.now, self.now + 10)
 
     def step(self) -> bool:
-        """Does one thing that can be done, whichever; whether there was one."""
+        """Does any one thing that can be done. Returns whether there was one."""
         self.effects()
         can = []
         if self.connecting:
@@ -139,7 +139,7 @@ class World:
 
 
 def seeds() -> list[int]:
-    """ONETREE_SEED replays one."""
+    """Returns the seeds. ONETREE_SEED names the only one."""
     named = os.environ.get("ONETREE_SEED")
     return [int(named)] if named else [random.randrange(1 << 32) for _ in range(60)]
 
@@ -175,7 +175,7 @@ def test_cuts_at_any_point(seed: int) -> None:
         elif action < 0.4 and world.connection is not None:
             world.cut()
         elif action < 0.42 and world.connection is not None:
-            # Of another: no write of ours.
+            # A write of another client.
             world.connection.execute(request.put("/others", 1))
             world.down += map(world.codec.encode, world.connection.deltas())
         elif action < 0.45:
@@ -183,8 +183,9 @@ def test_cuts_at_any_point(seed: int) -> None:
         else:
             world.step()
     world.settle()
-    # Every write was answered. What was done or refused by the tree was executed once; what was
-    # refused before it, or given up behind too many of those, was not.
+    # Every write was answered. What was done, or refused by the tree, was executed once. What was
+    # refused before it reached the tree, or was given up after too many refused neighbours, was not
+    # executed.
     assert world.replies.keys() == set(range(1, ticket + 1))
     executed = 0
     for number, reply in world.replies.items():
@@ -229,7 +230,7 @@ def test_a_broker_that_has_forgotten_answers_is_met_under_another_name() -> None
     world.broker.restart()
     world.cut()
     world.settle()
-    # It was executed, and nobody can say so any more.
+    # The write was executed, and nobody can say so any more.
     error = world.replies[2].error
     assert isinstance(error, Refused) and error.code == "outcome-unknown"
     assert world.session.name != name
@@ -296,9 +297,9 @@ def test_a_comparison_that_nobody_answers_times_out() -> None:
         world.effects()
         assert world.replies.keys() == {*range(1, ticket + 1)}
         error = world.replies[ticket].error
-        # As any read it may be asked for again.
+        # As any read, it may be requested again.
         assert isinstance(error, Timeout) and error.sent == sent and error.action == "retry"
-    # What comes late is nobody's, and so is the end.
+    # An answer that comes late is ignored, and so is the end.
     session.handle_frame(7.0, f.Sync(0, {1: Digest(0, 0)}, sync.id))
     world.effects()
     session.verify(7.0, 3, 1)
@@ -346,7 +347,7 @@ def test_a_bye_is_waited_for_from_when_it_is_said() -> None:
     world = online()
     world.session.close(8.0, True)
     assert isinstance(world.codec.decode_client(world.session.poll_transmit(8.0)), f.Bye)
-    # Not from when something came last, which may be long ago.
+    # The time for the `bye` does not count from the last message, which may be long ago.
     assert world.session.next_timeout() == 11.0
     world.session.handle_heard(8.5)
     assert world.session.next_timeout() == 13.0
@@ -363,7 +364,7 @@ def test_a_close_code_says_whether_to_come_back(code: str, over: bool) -> None:
     world.effects()
     assert world.session.is_over == over
     if not over:
-        # What the broker asks for is waited, exactly.
+        # The wait is exactly the one that the broker asked for.
         assert world.session.next_timeout() == 3.0
 
 
@@ -400,7 +401,7 @@ def test_a_token_is_asked_for_once_more_at_once() -> None:
 
 
 def refuse(world: World) -> bool:
-    """The token is no good any more. Whether the client goes on, and is online again."""
+    """The token is refused. Returns whether the client goes on, and is online again."""
     world.lose()
     world.connecting = False
     world.session.handle_closed(world.now, Ended("unauthorized", "no"))
@@ -410,7 +411,7 @@ def refuse(world: World) -> bool:
 
 def test_a_client_that_is_not_to_connect_again_does_not_with_another_token() -> None:
     assert not refuse(online(reconnect="never", token=lambda: "t"))
-    # While it has not been there yet, this is still the first time.
+    # As long as there was no connection, this is still the first attempt.
     world = World(reconnect="never", token=lambda: "t")
     world.effects()
     assert refuse(world)
@@ -420,7 +421,7 @@ def test_a_client_that_is_not_to_connect_again_does_not_with_another_token() -> 
 def test_a_token_that_is_refused_behind_welcome_is_not_asked_for_for_ever(reconnect: str) -> None:
     world = online(reconnect=reconnect, token=lambda: "t")
     assert refuse(world)
-    # It was good for a while.
+    # The connection was good for a while.
     world.now += session_module.GOOD
     assert refuse(world)
     world.now += session_module.GOOD - 0.1
@@ -484,7 +485,7 @@ def test_the_end_answers_everything() -> None:
 
 
 def test_after_the_end_nothing_is_to_be_done_any_more() -> None:
-    # A time that has passed and stays would keep an application busy for ever.
+    # A time that is past and stays would keep an application busy for ever.
     world = online()
     world.session.close(0, False)
     assert world.session.is_over
@@ -492,7 +493,7 @@ def test_after_the_end_nothing_is_to_be_done_any_more() -> None:
 
 
 def said(world: World) -> list[Any]:
-    """All that it has to say now."""
+    """Returns everything that the session has to send now."""
     frames = []
     while (message := world.session.poll_transmit(world.now)) is not None:
         frames.append(world.codec.decode_client(message))
@@ -512,7 +513,7 @@ def test_what_the_broker_cannot_read_and_cannot_name_is_found(unread: int, seed:
     assert failed == {unread: "bad-frame"}
     assert "it is no JSON" in str(world.replies[unread].error)
     assert [*world.broker.tree] == [f"/{n}" for n in range(1, 10) if n != unread]
-    # Then as many go at once as before.
+    # Then as many go out at once as before.
     for n in range(11, 14):
         world.session.request(world.now, n, request.put(f"/{n}", n))
     assert len(said(world)) == 3
@@ -554,11 +555,11 @@ def test_who_sends_first_writes_again_says_since_when_they_may_have_happened() -
     session.request(world.now, 1, request.put("/a", 1))
     assert len(said(world)) == 1
     session.request(world.now, 2, request.put("/b", 1))
-    # The broker was at 5 when the first was sent, whatever it is at now.
+    # The broker was at 5 when the first write was sent, whatever it is at now.
     assert (hello(7), len(said(world)), hello(9)) == (5, 2, 5)
     first = said(world)[0]
     session.handle_frame(world.now, f.Done(first.id, 10, True, []))
-    # With a number above 1 the broker sees for itself that it has forgotten us.
+    # By a number above 1 the broker itself sees that it has forgotten the client.
     assert hello(11) is None
 
 
@@ -595,11 +596,11 @@ READS = (f.Get(0, ("/a",)), f.List(0, "/"), f.Auth(0, "t"))
     "end, word, read, signal, unsent",
     [
         (None, "timeout", "retry", ("timeout", "stop"), "retry"),
-        # By itself: the way it ended says what helps.
+        # The client ended by itself: the error that ended it says what helps.
         (LinkLost("cut"), "ended", "retry", ("lost", "retry"), "retry"),
         (NotABroker("no"), "ended", "fix", ("lost", "retry"), "fix"),
         (Ended("session-taken", "no"), "session-taken", "stop", ("lost", "retry"), "stop"),
-        # Because it was closed: nobody is to begin again what the application has ended.
+        # The client was closed: nobody must begin again what the application has ended.
         ("closed", "closed", "stop", ("lost", "retry"), "stop"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The client without `async`: what it is used from, and when."""
+"""The client without `async`: where it can be used, and when."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from server import SOURCE, naive, run
 
 
 def script(work: Callable[[str], None]) -> None:
-    """Runs it with the URL of a broker, in a thread of its own."""
+    """Runs a function with the URL of a broker, in a thread of its own."""
 
     async def story() -> None:
         async with naive() as server:
@@ -35,7 +35,7 @@ def script(work: Callable[[str], None]) -> None:
 
 
 def test_what_the_client_calls_cannot_wait_for_it() -> None:
-    """It would be waited for in the thread that is to do it."""
+    """The call would wait in the thread that has to do the work."""
 
     def work(url: str) -> None:
         with sync.connect(url) as client, client.mirror("/") as mirror:
@@ -49,10 +49,10 @@ def test_what_the_client_calls_cannot_wait_for_it() -> None:
             for call in calls:
                 with pytest.raises(onetree.Wrong, match="tx"):
                     mirror.transact(call)
-            # It goes on as if nothing had been.
+            # It goes on as if nothing had happened.
             assert mirror.transact(lambda tx: tx.put("/n", 1)).done is not None
             with sync.connect(url) as other:
-                # One that has a thread of its own can be waited for.
+                # Another client has a thread of its own, and can be waited for.
                 mirror.transact(lambda tx: tx.put("/rev", other.put("/a", 1).rev))
 
     script(work)
@@ -121,7 +121,7 @@ def test_it_has_the_words_of_the_other() -> None:
     own = {"closed", "past", "changed", "publish", "shown", "kept", "txn_of", "status_past"}
     own |= {"drop_mirror", "resync_mirror", "verify_mirror", "want_sync", "progress", "push"}
     own |= {"lacks", "last_done"}
-    # Of `changes`, `next` does it.
+    # `Changes.next` takes its place.
     own |= {"next_now"}
     pairs = ((onetree.Client, sync.Client), (onetree.Mirror, sync.Mirror))
     for one, other in (*pairs, (onetree.Changes, sync.Changes), (onetree, sync)):
@@ -138,7 +138,7 @@ def test_what_had_no_time_left_says_whether_it_may_still_happen(
             ask()
         return late.value.sent, late.value.action, str(late.value).partition("; ")[2]
 
-    # When the time is up, which no clock says.
+    # The test decides when the time is up, and not a clock.
     up, goes_on = threading.Event(), threading.Event()
     ran: list[int] = []
     begin = asyncio.run_coroutine_threadsafe
@@ -187,11 +187,12 @@ def test_what_had_no_time_left_says_whether_it_may_still_happen(
     def work(url: str, deafen: Callable[[], object], cut: Callable[[], object]) -> None:
         with sync.connect(url) as client, client.mirror("/") as mirror:
             mirror.fresh()
-            # Its time is up before it has run to its end: what it wrote goes nowhere.
+            # The time is up before the function has returned: what it wrote is not sent.
             assert timeout(lambda: mirror.transact(slow, timeout=1)) == never and ran == [0]
             goes_on.set()
             assert client.get("/n") is None
-            # It has an answer, a conflict, and runs again when its time is up.
+            # The commit has an answer, a conflict, and the function is running again when the time
+            # is up.
             with sync.connect(url) as other:
                 rev = other.put("/a", 1).rev
                 mirror.at(rev)
@@ -209,7 +210,8 @@ def test_what_had_no_time_left_says_whether_it_may_still_happen(
             deafen()
             sent = (True, "stop", "it may still happen, once")
             assert timeout(lambda: mirror.transact(sends, timeout=1)) == sent
-            # The end of a client would wait long for a broker that is deaf.
+            # Without the cut, the end of a client would wait long for a broker that does not
+            # answer.
             cut()
 
     monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", without_clock)
@@ -264,7 +266,7 @@ def test_many_writes_are_on_their_way() -> None:
         for one in waiting:
             with pytest.raises(onetree.Closed):
                 one.result(10)
-        # Nobody else has the client any more.
+        # Nobody else refers to the client any more.
         last = sync.connect(url).enqueue(request.put("/a", 1))
         gc.collect()
         assert last.result(10).rev
@@ -288,7 +290,7 @@ def test_a_mirror_and_its_events_say_where_they_stand(tmp_path: Path) -> None:
             shown = changes.snapshot()
             assert [*shown] == ["/a/1"] and shown.cookie == mirror.cookie._replace(rev=rev)
             mirror.at(client.delete("/a/1").rev)
-            # It is for any thread, and never changes.
+            # The snapshot is for any thread, and never changes.
             assert [*shown] == ["/a/1"]
             assert next(changes).name == next(changes).name == "delta"
             assert [*changes.snapshot()] == ["/a/2"]
@@ -339,7 +341,7 @@ def test_the_thread_ends_with_the_last_who_could_ask_it() -> None:
         return {one for one in threading.enumerate() if one.name == "onetree"}
 
     def work(url: str) -> None:
-        # Those of other tests may be about to end.
+        # Threads of other tests may be about to end.
         before = threads()
         with sync.connect(url) as client:
             mirror = client.mirror("/")

@@ -1,4 +1,4 @@
-"""Tokens that come from a function, and whatever it does."""
+"""Tokens from a function, whatever the function does."""
 
 from __future__ import annotations
 

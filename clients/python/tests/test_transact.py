@@ -95,7 +95,7 @@ def test_who_waits_for_what_is_under_a_path_looks_at_what_changes_not_at_what_is
             looks.count = 0
             for n in range(20):
                 await mirror.at((await client.put("/elsewhere", n)).rev)
-            # A few for each of them, and for the wait.
+            # A few for each run, and for the wait.
             assert runs == [1000] and 0 < looks.count < 500
             await client.delete("/seats/7")
             await waiting
@@ -115,7 +115,7 @@ def test_what_a_transaction_has_read_of_another_history_does_not_count(there: bo
                 entry = tx.get("/balance")
                 assert entry is not None and entry.value is not None
                 if entry.value.get() == 1000:
-                    # Another tree, that has the same revision.
+                    # Another tree, which has the same revision.
                     server.broker = Broker()
                     server.broker.epoch = "d" * 32
                     server.cut()
@@ -165,7 +165,7 @@ def test_a_transaction_waits_and_tries_another_way() -> None:
             assert taken.done is not None and taken.done.durable is False
             await mirror.at(taken.done.rev)
             assert numbers(mirror) == {"/unread": 1, "/kept": 1}
-            # The first way, when it can be gone.
+            # The first way is taken if it is possible.
             await other.put("/a", "a")
             both = await mirror.transact(lambda tx: tx.or_else(take("/a"), take("/c")))
             assert both.result == "a"
@@ -248,7 +248,7 @@ def test_a_retry_ends_the_run_whoever_catches_it() -> None:
             done = await asyncio.gather(*waiting)
             assert [one.result for one in done] == ["went on", "went on", "another"]
             assert all(one.runs > 1 for one in done)
-            # It is no answer to what else goes wrong.
+            # This does not hide another error.
             cancelled = asyncio.ensure_future(mirror.transact(goes_on_for_ever))
             await asyncio.sleep(0.05)
             cancelled.cancel()
@@ -324,7 +324,7 @@ def test_a_retry_of_a_task_beside_is_told_by_who_waits_for_it() -> None:
                 grouped(grouped(must)),
             ]
             runs += [forgets, grouped(forgets), lambda tx: asyncio.to_thread(must_at_once, tx)]
-            # The other way is taken for each of them.
+            # The second way is taken for each of them.
             for way in runs:
                 for either in (aside(way), grouped(aside(way))):
                     done = await asyncio.wait_for(mirror.transact(either), 5)
@@ -384,7 +384,7 @@ def test_another_way_may_be_a_coroutine() -> None:
             assert committed.done is not None
             await mirror.at(committed.done.rev)
             assert numbers(mirror) == {"/second": 1}
-            # Where both retry, the whole does; and an error is one.
+            # If both retry, the transaction retries; and an error counts as one.
             ways: tuple[Any, Any] = (first, third)
             waiting = asyncio.ensure_future(mirror.transact(lambda tx: tx.or_else(*ways)))
             await asyncio.sleep(0.05)
@@ -440,7 +440,9 @@ def test_what_is_written_before_another_way_is_awaited_is_kept() -> None:
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write is answered before a mirror is told of it, which is at the next `sync`."""
+    """Makes a broker that answers a write before it sends it to the mirror, which it does at the
+    next `sync`.
+    """
     write = Connection.write
 
     def answer(me: Connection, frame: Any) -> Any:
@@ -476,7 +478,7 @@ def test_what_commits_nothing_has_seen_what_its_client_was_told_is_done(
             assert mirror.get("/a") is None
             done = await is_there("/a")
             assert (done.result, done.runs) == (True, 2)
-            # Once it has seen that, it is as it is.
+            # Once the run has seen the write, its result counts.
             if fails:
                 with pytest.raises(LookupError):
                     await is_there("/b")
@@ -495,10 +497,10 @@ def test_what_commits_nothing_waits_for_no_other_history_and_no_end() -> None:
             await once.fresh()
             for n in range(9):
                 await client.put("/a", n)
-            # It gets no further.
+            # The mirror gets no further.
             done = await once.transact(lambda tx: tx.get("/a"))
             assert (done.result, done.runs) == (None, 1)
-            # There it is no news.
+            # Here the write is nothing new.
             mirror = client.mirror("/")
             server.broker = Broker()
             server.broker.epoch = "d" * 32

@@ -1,8 +1,9 @@
-"""spec/transcripts: the broker's part of each is played to a session.
+"""spec/transcripts: the broker's part of each transcript is played to a session.
 
-What the transcript's client sends, the session is made to say, and has to say it alike but for the
-numbers it chooses. What no client of ours can be made to say (wrong frames, a second `hello`…) ends
-the playing of that connection; `PLAYED` counts how much is played, so that it cannot fade away.
+The session is made to send what the transcript's client sends. The frames must be equal, except for
+the numbers that the session chooses. If a transcript's client sends what our clients never send
+(wrong frames, a second `hello`…), the playing of that connection ends. `PLAYED` counts how much is
+played, so that it cannot shrink unnoticed.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Player:
         self.session.mirror(sub.sub, state, options)
 
     def send(self, frame: f.ClientFrame) -> None:
-        """The session says the same."""
+        """Makes the session send the same frame."""
         session = self.session
         if isinstance(frame, f.Hello):
             for sub in frame.subs:
@@ -103,7 +104,7 @@ class Player:
         assert said == frame
 
     def take(self, fields: dict[str, Any]) -> None:
-        """The broker says something."""
+        """Gives the session a frame of the broker."""
         frame = self.codec.decode_server(
             self.codec.encode(json_codec.decode_server(json.dumps(fields)))
         )
@@ -124,7 +125,7 @@ class Player:
                 self.known[state.view.path, shown.rev] = shown
 
     def expect(self, frame: f.ServerFrame) -> None:
-        """What mirrors have to be behind it."""
+        """Checks what the mirrors must be after it."""
         if isinstance(frame, f.Refresh):
             full = frame.kind == "full"
             self.staged[frame.sub] = {} if full else dict(self.models[frame.sub])
@@ -151,7 +152,7 @@ class Player:
 
 
 def filled(step: Any, names: dict[str, Any], field: str = "") -> Any:
-    """With something for each placeholder."""
+    """Fills in a value for each placeholder."""
     if isinstance(step, dict):
         return {key: filled(value, names, key) for key, value in step.items()}
     if isinstance(step, list):
@@ -159,7 +160,7 @@ def filled(step: Any, names: dict[str, Any], field: str = "") -> Any:
     if not isinstance(step, str) or not step.startswith("$"):
         return step
     if field == "digest" or field.isdigit():
-        # Which key the hashes were made with, nobody can say.
+        # The key of these hashes is not known.
         return None
     if field in SAID:
         return SAID[field]

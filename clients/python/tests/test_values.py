@@ -1,4 +1,4 @@
-"""What may be a value: however it is made, it is what its type says."""
+"""What can be a value: however it is made, it is what its type says."""
 
 from __future__ import annotations
 

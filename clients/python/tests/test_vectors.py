@@ -45,7 +45,7 @@ def test_patterns() -> None:
     found = vectors("patterns")
     for v in found["valid"]:
         match = patterns.matcher([patterns.check_pattern(v["text"])])
-        # The other way to match, for patterns with many `**`.
+        # The other matching algorithm, for patterns with many `**`.
         parts = v["text"].split("/")
         for below in v["matches"]:
             assert match("/" + below if below else ""), (v["text"], below)
@@ -132,7 +132,7 @@ def test_values() -> None:
         return Value.of(value.type, value.data)
 
     def from_msgpack(data: str) -> Value:
-        # As two elements stand in a frame.
+        # As two elements of a frame.
         signal = bytes.fromhex("9408a12f" + data)
         frame = msgpack_codec.decode_server(signal)
         assert isinstance(frame, frames.Signal)
@@ -171,7 +171,7 @@ def test_frames(side: str) -> None:
             assert from_json(text.encode()) == frame, name
         for data in (v["msgpack"], *v.get("also_msgpack", ())):
             assert from_msgpack(bytes.fromhex(data)) == frame, name
-        # What is written is read as the same, and says neither more nor less.
+        # What is written is read as the same frame, and contains neither more nor less.
         assert from_json(json_codec.encode(frame)) == frame, name
         assert scan.frame(json_codec.encode(frame)) == scan.frame(v["json"]), name
         assert msgpack_codec.encode(frame).hex() == v["msgpack"], name

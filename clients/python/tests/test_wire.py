@@ -1,4 +1,4 @@
-"""The cutting of a WebSocket's bytes, with a socket that does its worst."""
+"""Cutting a WebSocket's bytes, with a socket that delivers them in the worst ways."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def frame(opcode: Opcode, data: bytes, fin: bool = True) -> bytes:
 
 
 def stream(r: random.Random) -> tuple[bytes, list[bytes | str]]:
-    """Frames of all kinds that are right, and the messages that they are."""
+    """Returns correct frames of all kinds, and their messages."""
     sent, messages = b"", []
     for _ in range(r.randrange(1, 30)):
         text = r.random() < 0.5
@@ -47,7 +47,7 @@ def stream(r: random.Random) -> tuple[bytes, list[bytes | str]]:
 
 
 class Over(NamedTuple):
-    """What a client took, and why it ended."""
+    """What a client got, and why it ended."""
 
     taken: list[bytes | str]
     error: ConnectError
@@ -56,14 +56,14 @@ class Over(NamedTuple):
 async def link(
     data: bytes, cut: Callable[[], int], head: bytes | None = None, early: bytes = b""
 ) -> Over:
-    """Sends these bytes behind the answer to the handshake, or behind `head`, in pieces."""
+    """Sends these bytes after the answer to the handshake, or after `head`, in pieces."""
     taken: list[bytes | str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         protocol = ServerProtocol(subprotocols=[msgpack_codec.SUBPROTOCOL])  # type: ignore[list-item]
         protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
         protocol.send_response(protocol.accept(protocol.events_received()[0]))  # type: ignore[arg-type]
-        # In one piece with the answer to the handshake, too.
+        # Also in one piece with the answer to the handshake.
         sent = early + (head or b"".join(protocol.data_to_send())) + data
         while sent:
             size = cut()
@@ -103,7 +103,7 @@ def test_any_pieces_of_any_frames_are_the_same_messages(seed: int) -> None:
 
 
 def test_a_whole_message_is_cut_without_the_library() -> None:
-    """Otherwise all of this would gain nothing."""
+    """Otherwise cutting frames here would gain nothing."""
     wire = Wire()
     sent = frame(Opcode.TEXT, b"a") + frame(Opcode.BINARY, b"b" * 70000)
     assert wire.cut(sent) == [("text", b"a"), ("binary", b"b" * 70000)]
@@ -136,7 +136,7 @@ def test_behind_the_close_nothing_counts() -> None:
 
 
 def test_a_refusal_keeps_its_body() -> None:
-    """Bytes that look like frames, too."""
+    """With bytes that look like frames."""
     body = b"busy \x81\x01x\r\n\r\n\x81"
     early = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Hints\r\nLink: a\r\n\r\n"
     for first in (

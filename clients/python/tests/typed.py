@@ -1,4 +1,4 @@
-"""Uses that a type checker has to take; nothing runs this."""
+"""Uses that a type checker must accept. Nothing runs this."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import onetree
 
 
 async def transactions(mirror: onetree.Mirror) -> tuple[int, str]:
-    """`fn` is a function or a coroutine function; what it gives is the result."""
+    """`fn` is a function or a coroutine function. What it returns is the result."""
 
     def plain(tx: onetree.Transaction) -> int:
         return tx.rev
@@ -27,7 +27,7 @@ async def transactions(mirror: onetree.Mirror) -> tuple[int, str]:
 
 
 async def kinds(mirror: onetree.Mirror) -> int:
-    """So does its type."""
+    """The type of an event does this, too."""
     async for event in mirror.changes():
         match event:
             case onetree.Fresh() | onetree.Delta():
@@ -40,7 +40,7 @@ async def kinds(mirror: onetree.Mirror) -> int:
 
 
 async def events(mirror: onetree.Mirror) -> int:
-    """The name of an event says what else it has."""
+    """The name of an event says which other fields it has."""
     count = 0
     async for event in mirror.changes():
         if event.name == "fresh" or event.name == "delta":
