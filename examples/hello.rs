@@ -1,4 +1,4 @@
-//! The first minutes, against a broker that runs (`onetree serve`).
+//! A first program, against a running broker (`onetree serve`).
 
 use onetree_client::{Client, Event, MirrorOptions, Options, Path, Value, View};
 

@@ -1,4 +1,4 @@
-"""A cache in front of a database, which never serves what a reader knows to be old."""
+"""A cache in front of a database. It never serves what a reader knows to be outdated."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ import onetree
 V = TypeVar("V")
 
 TOPIC = "/cache/items"
-"""Under it one topic for each item; the topic's revision is when the item last changed."""
+"""The topic above all items. Each item has a topic; its revision says when the item last changed.
+"""
 
 Flaw = Literal["none", "barrier", "fill", "lease"]
-"""A rule that is left out, to see that the test notices."""
+"""A rule that is left out, to check that the test notices."""
 
 
 class Token(NamedTuple):
-    """The moment of a commit: whoever knows it must not be shown anything older."""
+    """The moment of a commit. Whoever knows it must not be shown anything older."""
 
     epoch: str
     rev: int
 
 
 class Stamp(NamedTuple):
-    """What the mirror said of an item when a read of it began."""
+    """What the mirror said about an item when a read of it began."""
 
     epoch: str
     rev: int
-    """Of the item's topic; 0: nothing was ever said."""
+    """The revision of the item's topic; 0: there was none."""
 
 
 class Cache(Generic[V]):
-    """Values by key, each with the stamp that it was read under. README.md proves the rules.
+    """Values by key, each with the stamp under which it was read. README.md proves the rules.
 
-    A value is served when three things hold: the stamp is still what the mirror says now; the
-    mirror is at or past the reader's token; the mirror was in step with the broker at most `lease`
-    seconds ago. Nothing is ever thrown out because of an invalidation: the stamp no longer fits.
+    A value is served if three things hold. Its stamp is still what the mirror says now. The mirror
+    is at or past the reader's token. The mirror was in step with the broker at most `lease` seconds
+    ago. Nothing is removed because of an invalidation: the stamp no longer fits.
     """
 
     def __init__(
         self, mirror: onetree.Mirror, lease: float, size: int = 100_000, flaw: Flaw = "none"
     ) -> None:
-        """`mirror`: of `TOPIC`, without values. `lease`: seconds. `size`: at most so many values,
-        the oldest go first."""
+        """`mirror`: the mirror of `TOPIC`, without values. `lease`: in seconds. `size`: at most
+        this many values; the oldest are removed first."""
         self._mirror = mirror
         self._lease = lease
         self._size = size
@@ -53,10 +54,11 @@ class Cache(Generic[V]):
         self._in_step = float("-inf")
 
     async def keep_lease(self) -> None:
-        """Asks the broker again and again whether the mirror is in step; for ever."""
+        """Asks the broker again and again whether the mirror is in step, for ever."""
         loop = asyncio.get_running_loop()
         while True:
-            # The answer says how things were when it was asked for, or later, not when it came.
+            # The answer says how things were at the time of the question or later, not when it
+            # came.
             asked = loop.time()
             try:
                 async with asyncio.timeout(self._lease):
@@ -67,21 +69,23 @@ class Cache(Generic[V]):
             await asyncio.sleep(self._lease / 4)
 
     def get(self, key: str, token: Token | None) -> V | None:
-        """The value, when it may be served to one who knows `token`; else ask the database."""
+        """Returns the value if it may be served to a reader who knows `token`; otherwise ask the
+        database.
+        """
         if not self._may_serve(token):
             return None
         found = self._values.get(key)
         return found[1] if found is not None and found[0] == self.stamp(key) else None
 
     def stamp(self, key: str) -> Stamp:
-        """To be taken before the database is read."""
+        """Returns the stamp. To be called before the database is read."""
         cookie = self._mirror.cookie
         entry = self._mirror.get(path(key))
         return Stamp("" if cookie is None else cookie.epoch, 0 if entry is None else entry.rev)
 
     def fill(self, key: str, stamp: Stamp, value: V) -> None:
-        """Keeps what a read gave that began under `stamp`. When the item changed meanwhile, the
-        stamp does not fit any more, and the value is never served."""
+        """Keeps the result of a read that began under `stamp`. If the item changed meanwhile, the
+        stamp no longer fits, and the value is never served."""
         if self._flaw == "fill":
             stamp = self.stamp(key)
         self._values.pop(key, None)
@@ -104,8 +108,8 @@ class Cache(Generic[V]):
 
 
 def path(key: str) -> str:
-    """The topic of an item, whatever its key looks like: one segment, which is no key of a log.
-    `ValueError`: the key is too long."""
+    """Returns the topic of an item, whatever its key looks like. The topic is one segment, which is
+    no key of a log. Raises `ValueError` if the key is too long."""
     name = "=" + quote(key, safe="")
     if len(name) > 255:
         raise ValueError(f"a key has at most 254 bytes when it is quoted, not {len(name) - 1}")

@@ -1,4 +1,4 @@
-"""The database: SQLite, several processes at once."""
+"""The database: SQLite, used by several processes at once."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class Item(NamedTuple):
     """A row."""
 
     version: int
-    """Counts its writes; 0: never written."""
+    """Counts the writes of this item; 0: never written."""
     body: str
 
 
 class Database:
-    """Items by key, and the outbox: what was written and has not been told to the caches yet.
-    All methods block; they may be called from any thread."""
+    """Items by key, and the outbox: what was written and not reported to the caches yet. All
+    methods block, and may be called from any thread."""
 
     def __init__(self, file: str, slow: float = 0.0) -> None:
-        """`slow`: each read takes up to so many seconds more, as on a busy disk."""
+        """`slow`: each read takes up to this many seconds longer, as on a busy disk."""
         self._file = file
         self._slow = slow
         self._local = threading.local()
@@ -36,20 +36,20 @@ class Database:
             )
 
     def read(self, key: str) -> Item:
-        """An item."""
+        """Reads an item."""
         row = (
             self._connection()
             .execute("SELECT version, body FROM item WHERE key = ?", (key,))
             .fetchone()
         )
         if self._slow:
-            # Behind the read: what was read gets old meanwhile.
+            # After the read: what was read becomes outdated meanwhile.
             time.sleep(random.random() * self._slow)
         return Item(0, "") if row is None else Item(*row)
 
     def write(self, key: str, body: str) -> tuple[int, int]:
-        """Writes an item, and into the outbox that it was, in one transaction. The item's version,
-        and the number in the outbox."""
+        """Writes an item and its line in the outbox, in one transaction. Returns the item's
+        version, and the number in the outbox."""
         connection = self._connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -71,11 +71,11 @@ class Database:
         return self._connection().execute("SELECT id, key FROM outbox ORDER BY id").fetchall()
 
     def told(self, number: int) -> None:
-        """It has been told."""
+        """Removes what was reported."""
         self._connection().execute("DELETE FROM outbox WHERE id = ?", (number,))
 
     def _connection(self) -> sqlite3.Connection:
-        """One for each thread."""
+        """Returns the connection of this thread."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(self._file, timeout=30, isolation_level=None)

@@ -20,7 +20,7 @@ from cache import TOPIC, Cache, Token, path
 from database import Database, Item
 
 WRONG = (ValueError, TypeError, KeyError, sqlite3.Error, onetree.OnetreeError)
-"""What a request may end with: who asked is told, and may go on."""
+"""Errors of a request. The caller gets them, and may go on."""
 
 
 class Service:
@@ -33,7 +33,7 @@ class Service:
         self._hits = self._reads = self._outdated = self._told_late = 0
 
     async def get(self, key: str, token: Token | None) -> dict[str, Any]:
-        """An item, at least as new as the write that answered with `token`."""
+        """Returns an item that is at least as new as the write that was answered with `token`."""
         found = self._cache.get(key, token)
         cached = found is not None
         if found is None:
@@ -55,13 +55,13 @@ class Service:
         return {"version": version, "token": token}
 
     async def tell_what_was_left(self) -> None:
-        """Tells what a process wrote that died before it could tell."""
+        """Reports what another process has written that died before it could report it."""
         for number, key in await asyncio.to_thread(self._database.outbox):
-            # Also what another process is about to tell: twice does no harm.
+            # This may include what another process is about to report: twice does no harm.
             try:
                 await self._tell(number, key)
             except (ValueError, onetree.Refused) as error:
-                # Of a key of any length what tells it from others.
+                # A key may have any length: this shows enough to tell it from others.
                 line = f"line {number} of the outbox, item {reprlib.repr(key)}"
                 print(f"{line}, is not told to caches, and stays in it: {error}", file=sys.stderr)
             else:
@@ -69,7 +69,7 @@ class Service:
 
     async def _tell(self, number: int, key: str) -> Token:
         """Invalidates, after the database has committed. To do it twice does no harm, so it is
-        tried until it is certain."""
+        repeated until it is certain."""
         while True:
             try:
                 done = await self._client.put(path(key), number)
@@ -79,13 +79,14 @@ class Service:
                     raise
                 await asyncio.sleep(0.1)
         status = self._client.status
-        # Offline by now: a token with which the database is always asked.
+        # The client may be offline by now. Then the token is one with which the database is always
+        # asked.
         epoch = getattr(status, "epoch", "")
         await asyncio.to_thread(self._database.told, number)
         return Token(epoch, done.rev)
 
     async def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request."""
+        """Returns the answer to a request."""
         if "get" in asked:
             after = asked.get("after")
             return await self.get(asked["get"], None if after is None else Token(*after))
@@ -99,7 +100,7 @@ class Service:
         }
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, one request at a time."""
+        """Serves one connection, one request at a time."""
         try:
             while line := await reader.readline():
                 try:
@@ -109,7 +110,7 @@ class Service:
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (OSError, asyncio.CancelledError):
-            # They are gone, or we are.
+            # The caller has gone, or this process ends.
             pass
         finally:
             writer.close()
@@ -125,8 +126,8 @@ async def main() -> None:
     args.add_argument("--broken", default="none", choices=["none", "barrier", "fill", "lease"])
     given = args.parse_args()
     async with onetree.connect(given.broker, reconnect="always", backoff=(0.05, 0.5)) as client:
-        # All of the tree, whose digest costs the same however large it is: that of its children
-        # alone would have to be counted, which a broker does up to some thousands.
+        # All of the tree: its digest costs the same however large it is. The digest of the children
+        # alone would have to be counted, which a broker does for some thousands at most.
         mirror = client.mirror(TOPIC, values=False)
         cache: Cache[Item] = Cache(mirror, given.lease, flaw=given.broken)
         service = Service(Database(given.database, given.slow), client, cache)

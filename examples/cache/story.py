@@ -1,4 +1,4 @@
-"""The test: three services, many readers and writers, one service's connection fails."""
+"""The test: three services, many readers and writers. The connection of one service fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import stage
 LEASE = 0.6
 KEYS = [f"item-{n}" for n in range(37)] + ["user/7", "a//b %", "0000000000008a0003"]
 LIMITED = ["--set", "digest_scan_entries=10"]
-"""There are more items than a broker walks for a digest."""
+"""More items than a broker would count for a digest."""
 HERE = Path(__file__).resolve().parent
 
 
@@ -28,13 +28,15 @@ class Seen:
     reads: int = 0
     writes: int = 0
     stale: int = 0
-    """Reads that were older than a write that was acknowledged before they began."""
+    """Reads that returned something older than a write which was acknowledged before they began."""
     too_old: int = 0
-    """Reads without a token, older than one acknowledged more than a lease before they began."""
+    """Reads without a token that returned something older than a write which was acknowledged more
+    than a lease before they began.
+    """
     age: float = 0.0
-    """The oldest that a read without a token was, seconds."""
+    """How old the result of a read without a token was at most, in seconds."""
     token: list[Any] | None = None
-    """The latest that was acknowledged to anybody."""
+    """The latest token that anybody got."""
     acked: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     """When which version of an item was acknowledged."""
     example: str = ""
@@ -45,7 +47,7 @@ class Seen:
 
 
 class Connection:
-    """To a service."""
+    """A connection to a service."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -84,7 +86,7 @@ class Process:
         return Connection(*await asyncio.open_connection("127.0.0.1", self._port))
 
     async def end(self) -> bytes:
-        """What it said on its standard error, where that is a pipe."""
+        """Returns what it wrote to its standard error, if that is a pipe."""
         if self._process.returncode is None:
             self._process.kill()
         return (await self._process.communicate())[1] or b""
@@ -97,7 +99,7 @@ async def reader(to: Connection, seen: Seen, r: random.Random, stop: asyncio.Eve
         number = int(len(KEYS) * r.random() ** 2)
         key = KEYS[number]
         started, acked = now(), list(seen.acked.get(key, ()))
-        # By item: a read with a token would refill the cache for those without.
+        # By item: a read with a token would refill the cache for reads without one.
         with_token = number % 4 != 0
         answer = await to.ask(get=key, after=seen.token if with_token else None)
         version = answer["version"]
@@ -123,14 +125,14 @@ async def writer(to: Connection, seen: Seen, r: random.Random, stop: asyncio.Eve
 
 
 def acknowledge(seen: Seen, key: str, answer: dict[str, Any], now: float) -> None:
-    """A write was: from here on, whoever reads knows its token."""
+    """Notes a write: from here on, each reader knows its token."""
     seen.writes += 1
     seen.acked.setdefault(key, []).append((now, answer["version"]))
     seen.token = max(seen.token or answer["token"], answer["token"], key=lambda t: t[1])
 
 
 async def dies(url: str, file: Path, seen: Seen, other: Connection) -> str:
-    """A service dies between its database and the broker; the next one tells what it left."""
+    """A service dies between its database and the broker. The next one reports what it left."""
     one = await Process().start(url, file, "none")
     to = await one.connect()
     await other.ask(get="left")
@@ -151,7 +153,7 @@ async def dies(url: str, file: Path, seen: Seen, other: Connection) -> str:
 
 
 async def serves(to: Connection) -> str:
-    """However many items there are, what is not written is soon served from the cache."""
+    """However many items there are, those that are not written are soon served from the cache."""
     try:
         async with asyncio.timeout(10):
             while not (await to.ask(get=KEYS[0]))["cached"]:
@@ -162,7 +164,7 @@ async def serves(to: Connection) -> str:
 
 
 async def wrong_asks(url: str, file: Path, to: Connection) -> str:
-    """What cannot be is refused, and ends nothing: no connection, and no later start."""
+    """Wrong requests are refused, and end nothing: no connection, and no later start."""
     for wrong in ({"put": "k" * 255}, {"put": [1]}, {"put": "key", "body": [1]}, {"get": [1]}):
         try:
             return f"{wrong} was answered: {await to.ask(**{'body': '', **wrong})}"
@@ -185,7 +187,7 @@ async def wrong_asks(url: str, file: Path, to: Connection) -> str:
 
 
 async def play(program: Path, seed: int, broken: str) -> tuple[Seen, str]:
-    """The story once. What was seen, and what is wrong."""
+    """Runs the story once. Returns what was seen, and what is wrong."""
     seen, wrong = Seen(), ""
     stop = asyncio.Event()
     with TemporaryDirectory() as folder, stage.broker(program, *LIMITED) as url:
@@ -236,7 +238,7 @@ async def play(program: Path, seed: int, broken: str) -> tuple[Seen, str]:
 
 
 def table(seen: Seen) -> str:
-    """For people."""
+    """Prints the result for people."""
     saved = 100 * seen.hits / max(1, seen.reads)
     rows = [
         ("writes acknowledged", f"{seen.writes}"),

@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), String> {
-    // What is wrong with the log is said before anything runs.
+    // What is wrong with the log is reported before anything runs.
     let lines = options.replay.as_deref().map(replay::lines).transpose()?;
 
     let page = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;

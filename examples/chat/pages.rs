@@ -1,6 +1,7 @@
-//! The page, over HTTP: its own files, the JavaScript client's, and where the broker is.
+//! The HTTP server of the page: its own files, those of the JavaScript client, and the broker's
+//! address.
 //!
-//! Files are read from the checkout at each request, so a changed page is there after a reload.
+//! Files are read from the checkout at each request, so a changed page shows after a reload.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use tokio::net::TcpListener;
 
 type Reply = Response<Full<Bytes>>;
 
-/// Nothing but what is served here runs, and it talks to this machine only.
+/// Only what is served here may run, and it may talk to this machine only.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self' ws://127.0.0.1:* ws://localhost:*; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
@@ -24,7 +25,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 pub(crate) async fn serve(listener: TcpListener, broker: String) {
     loop {
         let Ok((socket, _)) = listener.accept().await else {
-            // No file descriptors, say: others may be closed meanwhile.
+            // For example, there are no file descriptors: others may be closed meanwhile.
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
@@ -34,7 +35,7 @@ pub(crate) async fn serve(listener: TcpListener, broker: String) {
                 let broker = broker.clone();
                 async move { Ok::<Reply, Infallible>(answer(&request, &broker)) }
             });
-            // How a browser ends its connection is its own affair.
+            // An error means that the browser has ended the connection in its own way.
             let _ = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .serve_connection(TokioIo::new(socket), service)
@@ -50,7 +51,7 @@ fn answer(request: &Request<Incoming>, broker: &str) -> Reply {
         return reply;
     }
     match request.uri().path() {
-        // What the broker's URL is made of needs no escapes.
+        // The parts of the broker's URL need no escapes.
         "/config.json" => reply("application/json", format!("{{\"broker\":\"{broker}\"}}")),
         path => match file(path) {
             // Small files of this machine: not worth a thread.
@@ -63,8 +64,8 @@ fn answer(request: &Request<Incoming>, broker: &str) -> Reply {
     }
 }
 
-/// The file that a path names, and its media type. A name is segments of plain characters, none of
-/// them empty or with a dot in front, so no path leads out of the two folders.
+/// Returns the file that a path names, and its media type. A name is segments of plain characters.
+/// None of them is empty or begins with a dot, so no path leads out of the two folders.
 fn file(path: &str) -> Option<(PathBuf, &'static str)> {
     let (folder, name) = match path.strip_prefix("/onetree/") {
         Some(name) => ("clients/js/src", name),

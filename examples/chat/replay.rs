@@ -10,10 +10,10 @@ use super::random::Random;
 
 const LOG: &str = "/chat/ubuntu/log";
 
-/// Lines of a log that is made up: enough to page through.
+/// How many lines an invented log has: enough to page through.
 const GENERATED: usize = 2_000;
 
-/// The lines of a file; of one that is made up, when it is `generate`.
+/// Returns the lines of a file; of an invented log if the name is `generate`.
 pub(crate) fn lines(file: &str) -> Result<Vec<Vec<u8>>, String> {
     if file == "generate" {
         let mut conversations = conversations::invent(GENERATED, &mut Random::new(7));
@@ -28,7 +28,7 @@ pub(crate) fn lines(file: &str) -> Result<Vec<Vec<u8>>, String> {
     }
 }
 
-/// Appends `speed` lines a second, each when its time has come.
+/// Appends `speed` lines a second, each at its time.
 pub(crate) async fn play(url: String, lines: Vec<Vec<u8>>, speed: f64) {
     if let Err(error) = try_play(url, lines, speed).await {
         eprintln!("the replay has ended: {error}");
@@ -44,7 +44,7 @@ async fn try_play(url: String, lines: Vec<Vec<u8>>, speed: f64) -> Result<(), St
     for line in &lines {
         clock.tick().await;
         let value = Value::json(&said(line).to_string());
-        // Its answer is not waited for: the queue bounds what is on its way.
+        // Do not wait for the answer: the queue bounds what is on its way.
         let pending = client.enqueue(Append::new(log.clone(), value)).await;
         drop(pending.map_err(|error| error.to_string())?);
     }
@@ -53,7 +53,7 @@ async fn try_play(url: String, lines: Vec<Vec<u8>>, speed: f64) -> Result<(), St
     Ok(())
 }
 
-/// A line as a message of the chat: who, what, when. What is not UTF-8 is replaced.
+/// Returns a line as a message of the chat: who, what, when. What is not UTF-8 is replaced.
 fn said(line: &[u8]) -> serde_json::Value {
     let line = String::from_utf8_lossy(line);
     let line = line.trim_end_matches('\r');

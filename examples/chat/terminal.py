@@ -1,8 +1,8 @@
 """The chat in a terminal: what is typed is said, what others say is printed.
 
-`/join CHANNEL` goes to another channel, `/who` tells who is here, `/quit` (or the end of the input)
-leaves, when all that was said has been taken. What is said while there is no connection waits, and
-is said once.
+`/join CHANNEL` goes to another channel, and `/who` prints who is here. `/quit` (or the end of the
+input) leaves, once everything that was said has been taken. What is said without a connection
+waits, and is said once.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ from onetree import Delta, Fresh, Offline, Online, Signal
 
 TAIL = 20
 WAITING = 1000
-"""Messages on their way; of a file no more is read until they are fewer."""
+"""How many messages may be on their way. With more, no more of the input is read."""
 NAME = re.compile(r"[\w-]{1,24}")
 CONTROL = re.compile(r"\x03\d{0,2}(?:,\d{1,2})?|[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def clean(text: str) -> str:
-    """Without what a terminal would take for a command."""
+    """Removes what a terminal would take for a command."""
     return CONTROL.sub("", text)
 
 
 def clean_lines(text: str) -> str:
-    """The same of several lines; those behind the first are further in, like nobody's message."""
+    """Cleans several lines. Those after the first are indented, so that they do not look like
+    messages.
+    """
     return "\n       ".join(map(clean, text.splitlines()))
 
 
@@ -63,10 +65,10 @@ class Room:
         async for event in self.mirror.changes():
             match event:
                 case Online():
-                    # Also where it was away while much was said, and only this is left of it.
+                    # Also if this person was away while much was said, and only this is left of it.
                     self.is_lost = False
                     note("connected again")
-                    # Entries of a session that was lost went with it.
+                    # Entries of a lost session are gone with it.
                     if not event.resumed:
                         self.come()
                 case Offline() if not self.is_lost:
@@ -98,7 +100,7 @@ class Room:
         # Anybody may say anything: it need not be a text.
         message_id = str(fields.get("id"))
         if message_id in self.mine:
-            # It stands there, as it was typed.
+            # It is on the screen already, as it was typed.
             self.mine.discard(message_id)
             return
         try:
@@ -116,12 +118,14 @@ class Room:
             self.typing[name] = now
 
     def come(self) -> None:
-        """Is here until the session is over. Nobody waits for it: there may be no connection."""
+        """Shows this person as here until the session is over. Nobody waits for that: there may be
+        no connection.
+        """
         value = {"since": int(time.time() * 1000)}
         start(self.client.put(self.here, value, ephemeral=True))
 
     async def append(self, text: str) -> bool:
-        """Whether it was taken; else it says why not."""
+        """Says a text. Returns whether it was taken; otherwise prints why not."""
         message_id = str(uuid.uuid4())
         self.mine.add(message_id)
         message = {
@@ -152,7 +156,7 @@ started: set[asyncio.Task[None]] = set()
 
 
 def start(request: Coroutine[object, object, object]) -> None:
-    """Asks the broker for something, whenever there is a connection."""
+    """Asks the broker for something, once there is a connection."""
 
     async def ask() -> None:
         try:
@@ -172,14 +176,15 @@ def note(text: str) -> None:
 
 
 def lines() -> asyncio.Queue[str | None]:
-    """The lines of the standard input, and `None` at its end. A thread reads them: a file cannot be
-    waited for otherwise, and a terminal whose input does not wait does not wait for output either.
+    """Yields the lines of the standard input, and `None` at its end. A thread reads them: there is
+    no other way to wait for a file, and a terminal whose input is non-blocking has non-blocking
+    output, too.
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[str | None] = asyncio.Queue()
 
     def read() -> None:
-        # A line ends with LF, CR or both: pasted ones have what they had where they come from.
+        # A line ends with LF, CR or both: pasted lines keep the ends of their source.
         with contextlib.suppress(RuntimeError):  # The loop has ended.
             with contextlib.suppress(OSError):  # The terminal has gone.
                 with open(0, encoding="utf-8", errors="replace", closefd=False) as opened:
@@ -187,14 +192,14 @@ def lines() -> asyncio.Queue[str | None]:
                         loop.call_soon_threadsafe(queue.put_nowait, line)
             loop.call_soon_threadsafe(queue.put_nowait, None)
 
-    # Not waited for: it may wait for a line when we leave.
+    # Nobody waits for the thread: it may be waiting for a line when the program leaves.
     threading.Thread(target=read, daemon=True).start()
     return queue
 
 
 async def chat(broker: str, name: str, channel: str) -> bool:
-    """Until the end; whether all that was said has been taken."""
-    # A day is how long what is said waits for a connection.
+    """Runs until the end. Returns whether everything that was said has been taken."""
+    # What is said waits for a connection for a day.
     client = await onetree.connect(broker, label="terminal", request_timeout=86_400.0)
     sending: set[asyncio.Task[bool]] = set()
     free = asyncio.Semaphore(WAITING)
@@ -228,7 +233,7 @@ async def chat(broker: str, name: str, channel: str) -> bool:
                 task = asyncio.create_task(room.append(text))
                 sending.add(task)
                 task.add_done_callback(settled)
-        # However much it is, as long as it goes on.
+        # However much it is, as long as messages are being taken.
         while sending:
             done, _ = await asyncio.wait(sending, timeout=10, return_when="FIRST_COMPLETED")
             if not done:
@@ -236,7 +241,7 @@ async def chat(broker: str, name: str, channel: str) -> bool:
                 return False
         return not lost
     finally:
-        # The session ends, and others see at once that nobody is here any more.
+        # The session ends, and others see at once that this person has gone.
         await client.close()
 
 

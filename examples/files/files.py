@@ -23,15 +23,15 @@ PARTED = {
     False: "application/vnd.onetree.parts",
     True: "application/vnd.onetree.parts;executable=1",
 }
-"""The types of what names the parts of a content, instead of being it."""
+"""The types of topics that name the parts of a content instead of being the content."""
 AT_ONCE = 64
-"""Files on their way at the same time."""
+"""How many files may be on their way at the same time."""
 LARGE_AT_ONCE = 2
-"""Of these, such in parts: their contents are in memory."""
+"""How many of these may be in parts: their contents are in memory."""
 
 
 class Base(NamedTuple):
-    """Where a file and its topic were the same the last time."""
+    """The state in which a file and its topic were last the same."""
 
     rev: int
     look: Look
@@ -41,7 +41,7 @@ class Base(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a topic says that a file is."""
+    """The content of a file, as its topic has it."""
 
     data: bytes
     executable: bool
@@ -57,7 +57,8 @@ class Syncer:
         clobbers: bool = False,
     ) -> None:  # fmt: skip
         """`top`: the topic above all files. `state`: a file outside of the folder. `label`: names
-        our side of a conflict. `clobbers`: wrong on purpose, to see that the test notices."""
+        this side of a conflict. `clobbers`: makes a mistake on purpose, to check that the test
+        notices."""
         self._clobbers = clobbers
         self._client = client
         self._folder = folder
@@ -75,15 +76,15 @@ class Syncer:
         self._limit = 0
         self._saved = True
         self.skipped: dict[bytes, str] = {}
-        """What is not mirrored, and why, as of the last pass that ended."""
+        """What is not mirrored, and why, according to the last complete pass."""
         self._passed_over: dict[bytes, str] = {}
-        """The same for the pass that is on its way: not all of it is found at once."""
+        """The same for the present pass: not everything is found at once."""
         self.sent = self.received = self.conflicts = 0
         self._load()
         folder.sweep()
 
     async def run(self, every: float, tells: bool = True) -> None:
-        """Passes again and again, for ever. `tells`: names what is passed over, each once."""
+        """Makes passes for ever. `tells` gets what is passed over, each once."""
         told: dict[bytes, str] = {}
         await self._parts.sweep()
         while True:
@@ -95,7 +96,9 @@ class Syncer:
             await asyncio.sleep(every)
 
     async def pass_once(self) -> int:
-        """Compares all and does what is to be done; waits for a connection. How much that was."""
+        """Compares everything and does what is to be done. Waits for a connection. Returns how much
+        there was to do.
+        """
         online = await self._client.until("online")
         assert isinstance(online, Online)
         self._limit = online.limits.value_bytes
@@ -103,7 +106,8 @@ class Syncer:
         tree = await self._tree()
         assert tree.cookie is not None
         if tree.cookie.epoch != self._epoch:
-            # Another history. What is not in it was not deleted; nothing is known in common.
+            # This is another history. What is not in it was not deleted; nothing is known in
+            # common.
             self._epoch, self._base, self._reached = tree.cookie.epoch, {}, 0
         looks, self._passed_over = self._folder.scan()
         revs: dict[bytes, int] = {}
@@ -124,7 +128,7 @@ class Syncer:
             look, rev, base = looks.get(file), revs.get(file, 0), self._base.get(file)
             if base is not None and base.look == look and base.rev == rev:
                 continue
-            # Deletes first: a file may be in the way of a directory.
+            # Deletes first: a file may be where a directory is to be.
             gone = base is not None and (look is None or not rev)
             (away if gone else rest).append(self._one(file, look, rev, base))
         for work in (away, rest):
@@ -135,13 +139,16 @@ class Syncer:
                 self._save()
                 self._saved = True
             except OSError as error:
-                # The next pass tries again. Without it, less is known in common, and nothing lost.
+                # The next pass tries again. Without the saved state less is known in common, and
+                # nothing is lost.
                 self._saved = False
                 self.skipped[os.fsencode(self._state)] = f"cannot be saved: {error.strerror}"
         return len(away) + len(rest)
 
     async def _tree(self) -> onetree.Snapshot:
-        """The topics, with all that we wrote or read ourselves: it must not look like news."""
+        """Returns the topics, with everything that this program itself wrote or read: that must not
+        look like news.
+        """
         while True:
             await self._mirror.fresh()
             cookie = self._mirror.cookie
@@ -176,7 +183,7 @@ class Syncer:
                 self._passed_over[file] = error.strerror or str(error)
 
     async def _settle(self, file: bytes, look: Look | None, rev: int, base: Base | None) -> None:
-        """One file of which the two sides are not, or may not be, the same."""
+        """Deals with one file whose two sides differ, or may differ."""
         here = look != (None if base is None else base.look)
         there = rev != (0 if base is None else base.rev)
         if look is None and not rev:
@@ -186,7 +193,7 @@ class Syncer:
         elif here and not there:
             await self._send(file, look, rev, base)
         elif look is None:
-            # Deleted here, changed there: what was changed is not lost.
+            # Deleted here, changed there: the change is kept.
             await self._fetch(file, None, base)
         elif not rev:
             await self._send(file, look, 0, None)
@@ -228,8 +235,8 @@ class Syncer:
     async def _commit(
         self, txn: onetree.Txn, base: Base | None, upload: Upload | None
     ) -> onetree.Done:
-        """What is put takes its parts with it, and what it replaces, which is that of `base`, its
-        own, all at once."""
+        """Puts a content with its parts, and removes the parts of the content that it replaces
+        (that of `base`), in one commit."""
         if base is not None and base.parts is not None:
             self._parts.drop(txn, base.parts)
         if upload is None:
@@ -258,7 +265,9 @@ class Syncer:
         self.received += 1
 
     async def _both(self, file: bytes, look: Look | None) -> None:
-        """Changed on both sides: the tree's stays, ours is kept beside it, if they differ."""
+        """Changed on both sides: the tree's file stays, and this side's is kept beside it if they
+        differ.
+        """
         entry = await self._get(file)
         if entry is None:
             return  # Deleted by now.
@@ -281,11 +290,11 @@ class Syncer:
             self._base[file] = Base(entry.rev, new, found.digest, found.parts)
 
     def _room(self, is_large: bool) -> AbstractAsyncContextManager[object]:
-        """What a content is waited for with: few large ones are in memory at once."""
+        """Returns what limits the contents in memory: few large ones at a time."""
         return self._large if is_large else nullcontext()
 
     async def _content(self, file: bytes, entry: onetree.Entry) -> Content:
-        """The whole content that an entry is, or names."""
+        """Returns the whole content that an entry is or names."""
         assert entry.value is not None
         kind, data = entry.value
         executable = kind in (TYPES[True], PARTED[True])
@@ -306,7 +315,8 @@ class Syncer:
         found = await self._client.get_many([topic])
         status = self._client.status
         if not isinstance(status, Online) or status.epoch != self._epoch:
-            # Perhaps another broker's answer: that it has nothing does not mean deleted.
+            # This may be the answer of another broker: that it has nothing does not mean that it
+            # was deleted.
             raise Changed
         self._reached = max(self._reached, found.rev)
         return found.entries[0] if found.entries else None
@@ -327,8 +337,8 @@ class Syncer:
             self._base[os.fsencode(name)] = Base(rev, Look(*look), *rest)
 
     def _save(self) -> None:
-        """May be behind the folder when the process dies: then files look changed on both sides,
-        and are found to be the same."""
+        """Saves the state. It may be behind the folder when the process dies: then files look
+        changed on both sides, and are found to be the same."""
         files = {os.fsdecode(file): base for file, base in self._base.items()}
         with open(self._state + ".tmp", "w") as opened:
             kept = {"epoch": self._epoch, "folder": self._identity, "files": files}
@@ -347,8 +357,8 @@ def _digest(data: bytes, executable: bool) -> str:
 
 
 async def _tell(client: onetree.Client, broker: str) -> None:
-    """Says that it waits for the broker, once however many attempts there are, and when it is
-    there."""
+    """Prints that the program waits for the broker, once however many attempts there are, and
+    prints when the broker is there."""
     waits = False
     async for status in client.statuses():
         if isinstance(status, Offline) and not waits:
@@ -372,7 +382,8 @@ async def main() -> None:
         args.error("--top: the files' topics need one above them")
     folder = Folder(os.fsencode(os.path.abspath(given.folder)))
     if folder.holds(given.state):
-        # It would be a file like any other, which every pass changes: there would be no end.
+        # The state file would be a file like any other, and each pass would change it: there would
+        # be no end.
         args.error(f"--state: {given.state} is in the folder that is mirrored; name one outside")
     try:
         folder.take()

@@ -12,13 +12,14 @@ import time
 from typing import NamedTuple
 
 TEMPORARY = b".onetree-tmp-"
-"""Files of this beginning are ours, and not mirrored."""
-# A file system's clock ticks every few ms: what was changed just now may change once more unseen.
+"""Files whose names begin like this belong to this program, and are not mirrored."""
+# The clock of a file system ticks every few ms: a file that was just changed may change once more
+# without a trace.
 SETTLED_NS = 20_000_000
 
 
 class Look(NamedTuple):
-    """What is seen of a file without reading it."""
+    """What can be seen of a file without reading it."""
 
     mtime_ns: int
     size: int
@@ -27,7 +28,7 @@ class Look(NamedTuple):
 
 
 class Changed(Exception):
-    """The file is not, or no longer, what it was taken for. Nothing was done."""
+    """The file is not, or no longer, what was expected. Nothing was done."""
 
 
 class Folder:
@@ -38,8 +39,8 @@ class Folder:
         self._own: int | None = None
 
     def take(self) -> None:
-        """From now on it is this process's, and this folder: `scan` fails when another one is at
-        its place, as when a disk was unmounted. Raises `OSError` when another process has it."""
+        """Takes the folder for this process. From now on `scan` fails if another folder is in its
+        place, as when a disk was unmounted. Raises `OSError` if another process has it."""
         own = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,19 +50,22 @@ class Folder:
         self._own = own
 
     def identity(self) -> list[int]:
-        """What tells this folder from another one at its place."""
+        """Returns what tells this folder from another one in its place."""
         found = os.stat(self.root) if self._own is None else os.fstat(self._own)
         return [found.st_dev, found.st_ino]
 
     def holds(self, file: str) -> bool:
-        """Whether a file of this path, by whatever links it goes, is or would be in the folder."""
+        """Returns whether a file with this path is or would be in the folder, through whatever
+        links.
+        """
         parent = os.path.realpath(os.path.dirname(os.fsencode(os.path.abspath(file))))
         root = os.path.realpath(self.root)
         return os.path.commonpath([root, parent]) == root
 
     def scan(self) -> tuple[dict[bytes, Look], dict[bytes, str]]:
-        """All regular files; and what was passed over, files and directories, with the reason.
-        Raises `OSError` when the folder itself cannot be read: that is not "empty"."""
+        """Returns all regular files, and what was passed over, files and directories, with the
+        reason. Raises `OSError` if the folder itself cannot be read: that does not mean that it is
+        empty."""
         files: dict[bytes, Look] = {}
         skipped: dict[bytes, str] = {}
         todo = [b""]
@@ -93,13 +97,15 @@ class Folder:
                 else:
                     is_link = stat.S_ISLNK(found.st_mode)
                     skipped[file] = "symbolic link" if is_link else "special file"
-        # Behind all that was seen: it was seen in this folder.
+        # Checked last: then everything that was seen was seen in this folder.
         if self._own is not None and not os.path.samestat(os.fstat(self._own), os.stat(self.root)):
             raise OSError("this is another folder than at the start")
         return files, skipped
 
     def read(self, file: bytes, look: Look) -> bytes:
-        """The content. `Changed` unless it is what `look` saw, before and after, and at rest."""
+        """Returns the content. Raises `Changed` unless the file is what `look` saw, before and
+        after the read, and at rest.
+        """
         if abs(time.time_ns() - look.mtime_ns) < SETTLED_NS:
             raise Changed
         try:
@@ -115,10 +121,11 @@ class Folder:
         self, file: bytes, data: bytes, executable: bool, before: Look | None,
         like: bytes | None = None,
     ) -> Look:  # fmt: skip
-        """The file is now `data`, in one step, and on the disk. `Changed` unless it is what
-        `before` saw (`None`: not there). It keeps who may read it; a new one is as `like` there,
-        else as the process makes files. `OSError` where a file or its directories cannot be. Waits
-        for the disk; may be called in several threads."""
+        """Makes `data` the content of the file, in one step, and on the disk. Raises `Changed`
+        unless the file is what `before` saw (`None`: not there). The file keeps its permissions; a
+        new file gets those of `like` or, without it, those with which the process makes files.
+        Raises `OSError` if the file or its directories cannot be made. Waits for the disk. May be
+        called in several threads."""
         self.check_place(file)
         self._make_parents(file)
         target = self._at(file)
@@ -129,7 +136,7 @@ class Folder:
         if like is not None:
             mode = stat.S_IMODE(os.lstat(self._at(like)).st_mode) & 0o666
             mode |= (mode & 0o444) >> 2 if executable else 0
-        # A name that no other program has, also not for a folder around this one.
+        # A name that no other program uses, not even for a folder around this one.
         name = TEMPORARY + secrets.token_hex(8).encode()
         temporary = os.path.join(os.path.dirname(target), name)
         new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -155,14 +162,14 @@ class Folder:
         return look
 
     def check_place(self, file: bytes) -> None:
-        """`OSError` where a directory has the file's name."""
+        """Raises `OSError` if a directory has the file's name."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if stat.S_ISDIR(os.lstat(self._at(file)).st_mode):
                 raise IsADirectoryError(errno.EISDIR, "a directory is where a file must be")
 
     def delete(self, file: bytes, before: Look) -> None:
-        """The file is gone, with the directories that it leaves empty. `Changed` unless it is what
-        `before` saw."""
+        """Removes the file, and the directories that it leaves empty. Raises `Changed` unless the
+        file is what `before` saw."""
         self._check(file, before)
         os.unlink(self._at(file))
         top = os.path.dirname(file)
@@ -172,7 +179,9 @@ class Folder:
                 top = os.path.dirname(top)
 
     def set_aside(self, file: bytes, label: str) -> bytes:
-        """Renames a file to a name beside it that is free; that name. `Changed`: it has gone."""
+        """Renames a file to a free name beside it, and returns that name. Raises `Changed` if the
+        file is gone.
+        """
         top, name = os.path.split(file)
         for number in range(1, 1_000_000):
             suffix = f".conflict-{label}-{number}".encode()
@@ -181,7 +190,7 @@ class Folder:
                 os.close(os.open(self._at(other), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 continue
-            # In one step: whatever has this name now is not lost, also if it has just come.
+            # In one step: whatever has this name now is not lost, even if it has only just come.
             try:
                 os.rename(self._at(file), self._at(other))
             except OSError as error:

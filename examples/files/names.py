@@ -1,4 +1,4 @@
-"""File names as topics and back: any name that a file system has, without loss."""
+"""Converts file names to topics and back: any name that a file system allows, without loss."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _LOG_KEY = re.compile(r"[0-9a-f]{18}")
 
 
 def to_segment(name: bytes) -> str | None:
-    """The segment of a path for a file's name; `None` when it would be too long. What a segment
-    cannot hold stands as `%` and two hex digits: control characters, bytes that are no UTF-8, `%`
-    itself, and the first character of what would look like a log key."""
+    """Returns the segment of a path for a file's name; `None` if it would be too long. What a
+    segment cannot hold becomes `%` and two hexadecimal digits: control characters, bytes that are
+    not UTF-8, `%` itself, and the first character of what would look like a log key."""
     parts = []
     for char in name.decode("utf-8", "surrogateescape"):
         code = ord(char)
@@ -27,14 +27,14 @@ def to_segment(name: bytes) -> str | None:
 
 
 def to_name(segment: str) -> bytes | None:
-    """The file's name; `None` when `to_segment` never gives this."""
+    """Returns the file's name; `None` if `to_segment` never returns this segment."""
     name = _HEX.sub(lambda m: bytes([int(m[1], 16)]), segment.encode())
     unsafe = name in (b"", b".", b"..") or b"/" in name or b"\0" in name
     return None if unsafe or to_segment(name) != segment else name
 
 
 def to_topic(top: str, file: bytes) -> str | None:
-    """The topic of a file, by its path below the folder; `None` when it would be no path."""
+    """Returns the topic of a file, by its path below the folder; `None` if it would be no path."""
     segments = [to_segment(name) for name in file.split(b"/")]
     if None in segments:
         return None
@@ -43,6 +43,6 @@ def to_topic(top: str, file: bytes) -> str | None:
 
 
 def to_file(top: str, topic: str) -> bytes | None:
-    """The file of a topic below `top`; `None` when it can be none."""
+    """Returns the file of a topic below `top`; `None` if it cannot be one."""
     names = [to_name(segment) for segment in topic[len(top) + 1 :].split("/")]
     return None if None in names else b"/".join(n for n in names if n is not None)

@@ -1,10 +1,10 @@
-"""Contents above the broker's limit of a value: in parts beside the tree of files.
+"""Contents above the broker's limit of a value: they are stored in parts beside the tree of files.
 
-No commit can hold such a content. So its parts are put first, under a name of their own that
-nobody knows yet, and then, in one commit, the file's topic that names them. The topic of the name
-itself says whether the parts below are somebody's: while they are sent it is ephemeral, so it goes
-with the sender; the commit that names them puts it for good. Parts below none are what a dead
-sender left.
+No commit can hold such a content. So its parts are put first, under a name of their own that nobody
+knows yet. Then one commit puts the file's topic, which names them. The topic of the name itself
+says whether the parts below it belong to anybody. While they are sent it is ephemeral, so it goes
+with the sender. The commit that names the parts puts it for good. If there is no such topic, the
+parts were left by a sender that died.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import onetree
 from onetree import request
 
 MOST = 64
-"""So many parts at most: contents are in memory whole, here and in the broker."""
+"""The largest number of parts. Contents are in memory as a whole, here and in the broker."""
 NAME = re.compile("[0-9a-f]{32}x?-[0-9a-f]{1,16}")
-"""What parts are named."""
+"""The form of a name of parts."""
 
 
 class Parted(NamedTuple):
     """What a file's topic holds instead of the content."""
 
     name: str
-    """Where the parts are: the content's digest, and what makes it nobody else's."""
+    """The name of the parts: the content's digest, and something that makes it unique."""
     number: int
-    """How many there are."""
+    """The number of parts."""
 
     def value(self) -> bytes:
-        """As it stands in the topic."""
+        """Returns the value of the topic."""
         return json.dumps(self).encode()
 
     @staticmethod
     def read(value: bytes) -> Parted:
-        """From the topic; `OSError` when it is not that."""
+        """Reads the value of a topic. Raises `OSError` if it is none."""
         try:
             name, number = json.loads(value)
         except (ValueError, TypeError, OverflowError, RecursionError):
@@ -54,7 +54,7 @@ class Upload(NamedTuple):
 
     parted: Parted
     rev: int
-    """Of the topic that holds them until then."""
+    """The revision of the topic that holds them until then."""
 
 
 class Parts:
@@ -65,7 +65,7 @@ class Parts:
         self._client = client
         self._top = top + ".parts"
         self._given_up: list[tuple[str, int | None]] = []
-        """Names, and the revision of each one's topic; `None` when no commit can have named it."""
+        """Names, each with the revision of its topic; `None` if no commit can have named it."""
 
     async def send(self, data: bytes, limit: int, digest: str) -> Upload:
         """Puts a content in parts of at most `limit` bytes."""
@@ -87,26 +87,27 @@ class Parts:
         return Upload(Parted(name, number), held.rev)
 
     def name(self, txn: onetree.Txn, upload: Upload) -> None:
-        """Adds to the commit that names the parts: now they stay."""
+        """Adds to the commit that names the parts: from then on they stay."""
         at = f"{self._top}/{upload.parted.name}"
         txn.if_rev(at, upload.rev).put(at, "sent")
 
     def drop(self, txn: onetree.Txn, name: str) -> None:
-        """Adds to the commit that replaces the content: its parts go."""
+        """Adds to the commit that replaces the content: its parts are removed."""
         txn.drop_tree(f"{self._top}/{name}")
 
     def give_up(self, upload: Upload) -> None:
-        """Nobody will name these parts: they go at the next `clear`. If somebody has, without our
-        knowing, they stay."""
+        """Notes that nobody will name these parts: the next `clear` removes them. If somebody has
+        named them after all, they stay."""
         self._given_up.append((upload.parted.name, upload.rev))
 
     async def clear(self) -> None:
-        """Removes what was given up; what fails in passing is tried again the next time."""
+        """Removes what was given up. A failure that will pass is tried again the next time."""
         await asyncio.gather(*(self._remove(*given) for given in list(self._given_up)))
 
     async def _remove(self, name: str, rev: int | None) -> None:
         at = f"{self._top}/{name}"
-        # When the session was lost, nothing holds them. Named for good, they are at neither.
+        # If the session was lost, there is no such topic. If the parts were named for good, it is
+        # at neither.
         for holds in (None,) if rev is None else (rev, 0):
             txn = onetree.Txn() if holds is None else onetree.Txn().if_rev(at, holds)
             try:
@@ -122,7 +123,7 @@ class Parts:
         self._given_up.remove((name, rev))
 
     async def fetch(self, parted: Parted) -> bytes | None:
-        """The content; `None` when the parts are not all there."""
+        """Returns the content; `None` if some parts are missing."""
         found = []
         for n in range(parted.number):
             # One by one: an answer has its limit, too.

@@ -24,9 +24,9 @@ HERE = Path(__file__).resolve().parent
 SOURCE = Path("/usr/share/doc")
 EVERY = 0.1
 PATIENCE = 120.0
-"""How long both sides may take until they are the same, seconds."""
+"""How many seconds both sides may take until they are the same."""
 LIMIT = 64 << 10
-"""The broker's limit of a value: low, so that many files have several parts."""
+"""The broker's limit of a value. It is low, so that many files have several parts."""
 LIMITED = ["--set", f"value_bytes={LIMIT}"]
 ODD = [b"percent%41", b"caf\xe9", "ä ö ü".encode(), b"line\nbreak", b"0123456789abcdef01",
        b"\xff\xfe", b"-rf", b"back\\slash", b".hidden", b"%2F"]  # fmt: skip
@@ -39,7 +39,7 @@ class Seen:
     files: int = 0
     size: int = 0
     first: float = 0.0
-    """Until the second folder was the first, seconds."""
+    """How many seconds it took until the second folder was equal to the first."""
     operations: int = 0
     sent: int = 0
     received: int = 0
@@ -73,7 +73,7 @@ class Side:
         self._task = asyncio.create_task(self.syncer.run(EVERY, tells=False))
 
     async def stop(self) -> None:
-        """Ends, wherever it is; a second time does nothing."""
+        """Stops, wherever it is. A second call does nothing."""
         if not self._runs:
             return
         self._runs = False
@@ -86,12 +86,12 @@ class Side:
         self._seen.conflicts += s.conflicts
 
     def running(self) -> None:
-        """Raises what ended it."""
+        """Raises the error that ended it."""
         if self._task.done():
             self._task.result()
 
     def content(self) -> dict[bytes, tuple[bytes, bool]]:
-        """All files that are mirrored."""
+        """Returns all files that are mirrored."""
         found = {}
         for top, _, names in os.walk(self.root):
             for name in names:
@@ -106,12 +106,12 @@ class Side:
         return found
 
     def sizes(self) -> dict[bytes, int]:
-        """All files that are mirrored, without reading them."""
+        """Returns all files that are mirrored, without reading them."""
         looks = Folder(self.root).scan()[0]
         return {f: look.size for f, look in looks.items() if f not in self.syncer.skipped}
 
     def names(self) -> list[bytes]:
-        """All regular files."""
+        """Returns all regular files."""
         return sorted(Folder(self.root).scan()[0])
 
     def put(self, file: bytes, data: bytes) -> None:
@@ -125,7 +125,7 @@ class Side:
 
 
 def fill(side: Side, seen: Seen, most: int) -> None:
-    """Some thousand files: those of the system's documentation, else made ones."""
+    """Makes some thousand files: those of the system's documentation, or invented ones."""
     root = Path(os.fsdecode(side.root))
     if SOURCE.is_dir():
         for at in sorted(SOURCE.rglob("*")):
@@ -158,7 +158,7 @@ def fill(side: Side, seen: Seen, most: int) -> None:
 
 
 async def random_operations(side: Side, seen: Seen, r: random.Random, count: int) -> None:
-    """What people do to files."""
+    """Does what people do to files."""
     for n in range(count):
         files = [f for f in side.names() if not f.startswith(b"contest/")]
         file = r.choice(files)
@@ -185,7 +185,9 @@ async def random_operations(side: Side, seen: Seen, r: random.Random, count: int
 
 
 async def same(a: Side, b: Side) -> float:
-    """Waits until both folders are the same, and stay so over several passes; how long it took."""
+    """Waits until both folders are the same, and stay so over several passes. Returns how long it
+    took.
+    """
     started = time.monotonic()
     quiet = 0
     while quiet < 3:
@@ -202,8 +204,8 @@ async def same(a: Side, b: Side) -> float:
 async def another_history(
     a: Side, b: Side, ways: tuple[stage.Proxy, ...], url: str, words: set[bytes], seen: Seen
 ) -> None:
-    """A broker that knows nothing is in the place of the first one: nothing is deleted."""
-    # Of all files, also those that are passed over: the first pass has perhaps not named them yet.
+    """An empty broker takes the place of the first one: nothing must be deleted."""
+    # All files, also those that are passed over: the first pass may not have reported them yet.
     had, before = a.names(), a.content()[b"contest/0"][0]
     for way in ways:
         way.aim(url)
@@ -219,13 +221,13 @@ async def another_history(
     await same(a, b)
     if gone := {*had} - {*a.names()}:
         seen.wrong.append(f"an empty broker made files go: {sorted(gone)[:5]}")
-    # The sides go away before that broker does.
+    # The sides end before that broker does.
     await a.stop()
     await b.stop()
 
 
 async def answered_by_another(at: Path, url: str, seen: Seen) -> None:
-    """A pass that began with one broker asks another, which knows nothing: nothing is deleted."""
+    """A pass that began with one broker asks another, empty one: nothing must be deleted."""
     folder = Folder(os.fsencode(at / "between"))
     os.makedirs(folder.root)
     look = folder.write(b"file", b"kept", False, None)
@@ -237,7 +239,7 @@ async def answered_by_another(at: Path, url: str, seen: Seen) -> None:
 
 
 async def named_all_the_time(at: Path, url: str, seen: Seen) -> None:
-    """What is passed over stays named while the next pass is on its way."""
+    """What is passed over stays reported while the next pass is under way."""
     folder = Folder(os.fsencode(at / "named"))
     os.makedirs(folder.root)
     folder.write(b"huge", bytes(MOST * LIMIT + 1), False, None)
@@ -254,7 +256,9 @@ async def named_all_the_time(at: Path, url: str, seen: Seen) -> None:
 
 
 def whose(at: Path, seen: Seen) -> None:
-    """A file keeps who may read it; a folder is of one process, and no other folder."""
+    """A file keeps its permissions. A folder belongs to one process, and is not mistaken for
+    another.
+    """
     folder, again = (Folder(os.fsencode(at / "whose")) for _ in range(2))
     os.makedirs(folder.root)
     os.umask(umask := os.umask(0))
@@ -270,7 +274,7 @@ def whose(at: Path, seen: Seen) -> None:
             if found != (reads | (reads & 0o444) >> 2 if executable else reads):
                 seen.wrong.append(f"{mode:o} became {found:o}, executable: {executable}")
         folder.delete(b"file", folder.scan()[0][b"file"])
-    # What another program writes beside it is not ours.
+    # What another program writes beside it is not this program's.
     theirs = at / "whose" / os.fsdecode(TEMPORARY + b"1")
     theirs.write_bytes(b"theirs")
     again.write(b"file", b"3", False, None)
@@ -289,8 +293,8 @@ def whose(at: Path, seen: Seen) -> None:
 
 
 async def in_the_way(at: Path, url: str, seen: Seen) -> None:
-    """A directory where a file must be is named. What was set aside, and what came, is as private
-    as the file was. Of one that has gone nothing is set aside."""
+    """A directory in the place of a file is reported. What was set aside, and what came, has the
+    same permissions as the file had. If the file is gone, nothing is set aside."""
     folder = Folder(os.fsencode(at / "way"))
     os.makedirs(at / "way" / "directory")
     (at / "way" / "private").write_bytes(b"ours")
@@ -316,8 +320,8 @@ async def in_the_way(at: Path, url: str, seen: Seen) -> None:
 
 
 async def state_fails(at: Path, url: str, seen: Seen) -> None:
-    """A state file that cannot be written is named, and written once it can be. That of another
-    folder deletes nothing."""
+    """A state file that cannot be written is reported, and written once it can be. The state file
+    of another folder deletes nothing."""
     folder, state = Folder(os.fsencode(at / "mount")), at / "mount.state"
     os.makedirs(folder.root)
     folder.write(b"file", b"kept", False, None)
@@ -332,7 +336,7 @@ async def state_fails(at: Path, url: str, seen: Seen) -> None:
         await syncer.pass_once()
         if syncer.skipped or not state.exists():
             seen.wrong.append("the state file was not written again")
-        # As when its disk is not there at the next start.
+        # As if its disk was not there at the next start.
         os.rename(folder.root, at / "disk")
         os.makedirs(folder.root)
         try:
@@ -345,8 +349,8 @@ async def state_fails(at: Path, url: str, seen: Seen) -> None:
 
 
 async def refuses(at: Path, url: str, seen: Seen) -> None:
-    """What no folder can be mirrored with is refused at the start: all of the tree, and a state
-    file that would be mirrored itself, also on the way over a link."""
+    """What cannot work is refused at the start: to mirror all of the tree, and a state file that
+    would be mirrored itself, even through a link."""
     folder = at / "refused"
     os.makedirs(folder / "below")
     os.symlink(folder, at / "linked")
@@ -367,7 +371,7 @@ async def refuses(at: Path, url: str, seen: Seen) -> None:
 
 
 async def says_how_it_is(at: Path, url: str, seen: Seen) -> None:
-    """Who waits for a broker is told so, once, and where; and when the waiting is over."""
+    """The program says once that it waits for a broker, and where, and when the waiting is over."""
     folder = at / "waits"
     os.makedirs(folder)
     async with stage.Proxy(url) as proxy:
@@ -400,7 +404,7 @@ def _mode(file: Path) -> int:
 
 
 async def parts_are_missing(at: Path, url: str, seen: Seen) -> None:
-    """Half a content, and a wrong one, are no file; the whole one is."""
+    """Half a content, and a wrong one, make no file; the complete one does."""
     folder = Folder(os.fsencode(at / "half"))
     os.makedirs(folder.root)
     async with onetree.connect(url) as client:
@@ -439,8 +443,8 @@ async def malformed(at: Path, url: str, seen: Seen) -> None:
 
 
 async def given_up(at: Path, url: str, seen: Seen) -> None:
-    """Uploads that are given up leave nothing: with a full queue, after a lost session, and when
-    they fail on the way. What a commit named for good stays."""
+    """Uploads that are given up leave nothing: with a full queue, after a lost session, and if they
+    fail on the way. What a commit named for good stays."""
     folder = Folder(os.fsencode(at / "given"))
     os.makedirs(folder.root)
     async with onetree.connect(url) as other, onetree.connect(url, queue_bytes=LIMIT) as client:
@@ -491,13 +495,13 @@ async def little_memory(at: Path, url: str, seen: Seen) -> None:
 
 
 async def leave_parts(url: str) -> None:
-    """What a sender leaves that dies."""
+    """Parts that a sender left which died are removed."""
     async with onetree.connect(url) as client:
         await client.put("/files.parts/dead-1/0", b"half of it")
 
 
 async def loose_parts(url: str, seen: Seen) -> None:
-    """There are the parts that files name, and no others."""
+    """Checks that there are the parts that files name, and no others."""
     async with onetree.connect(url) as client:
         files, parts = client.mirror("/files"), client.mirror("/files.parts")
         await files.fresh()
@@ -515,7 +519,7 @@ async def loose_parts(url: str, seen: Seen) -> None:
 
 
 async def there(client: onetree.Client, top: str) -> set[str]:
-    """All topics below this one."""
+    """Returns all topics below this one."""
     with client.mirror(top, values=False, once=True) as mirror:
         await mirror.fresh()
         return set(mirror.snapshot())
@@ -532,9 +536,9 @@ async def until_there(side: Side, file: bytes, data: bytes) -> None:
 
 
 async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> Seen:
-    """The story once."""
+    """Runs the story once."""
     seen, r = Seen(), random.Random(seed)
-    # In memory where that can be: thousands of waits for a disk that others use would be measured.
+    # In memory if possible: otherwise thousands of waits for a shared disk would be measured.
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with TemporaryDirectory(dir=memory) as folder, stage.broker(program, *LIMITED) as url:
         async with stage.Proxy(url) as direct, stage.Proxy(url) as proxy:
@@ -562,7 +566,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                 proxy.cut()
                 words = set()
                 for n, file in enumerate(contested):
-                    # Some of both, or of either, are in parts.
+                    # Some of both sides, or of one, are in parts.
                     ours = b"left %d " % n * (30_000 if n % 3 else 1)
                     theirs = b"right %d " % n * (30_000 if n % 5 else 1)
                     a.put(file, ours)
@@ -576,7 +580,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                 proxy.mend()
                 await same(a, b)
 
-                # The process ends; meanwhile there are changes on both sides.
+                # The process ends. Meanwhile there are changes on both sides.
                 await b.stop()
                 await both(a, b, seen, r, 40)
                 await leave_parts(url)
@@ -585,7 +589,7 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
                 await loose_parts(url, seen)
 
                 if not clobbers:
-                    # Their passes would be measured too, each many times slower.
+                    # Their passes would be measured, too, each many times slower.
                     await a.stop()
                     await b.stop()
                     with stage.broker(program, *LIMITED) as empty:
@@ -618,14 +622,14 @@ async def play(program: Path, seed: int, most: int, clobbers: bool = False) -> S
 
 
 async def both(a: Side, b: Side, seen: Seen, r: random.Random, count: int) -> None:
-    """Random operations on both sides at once."""
+    """Makes random operations on both sides at once."""
     await asyncio.gather(
         *(random_operations(s, seen, random.Random(r.getrandbits(64)), count) for s in (a, b))
     )
 
 
 def table(seen: Seen) -> str:
-    """For people."""
+    """Prints the result for people."""
     rows = [
         ("files in the beginning", f"{seen.files}, {seen.size / 1e6:.0f} MB"),
         ("until both folders had them", f"{seen.first:.1f} s"),

@@ -1,4 +1,4 @@
-//! What is said: the lines of real logs, or lines of the same shape.
+//! What is said: the lines of real logs, or invented lines of the same shape.
 
 use std::fs;
 use std::io;
@@ -68,7 +68,7 @@ const WORDS: [&str; 16] = [
     "\u{1f333}",
 ];
 
-/// Makes up conversations of the shape of an IRC log: messages, joins and leaves, control
+/// Invents conversations with the shape of an IRC log: messages, joins and leaves, control
 /// characters.
 pub(crate) fn invent(lines: usize, random: &mut Random) -> Vec<Conversation> {
     let count = (lines / 1400).clamp(1, 40);
@@ -94,7 +94,7 @@ fn line(minute: usize, random: &mut Random) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Says everything `rounds` times over, each time in other channels.
+/// Repeats everything `rounds` times, each time in other channels.
 pub(crate) fn repeat(conversations: &mut Vec<Conversation>, rounds: usize) {
     let once = conversations.clone();
     for round in 2..=rounds {
@@ -104,7 +104,7 @@ pub(crate) fn repeat(conversations: &mut Vec<Conversation>, rounds: usize) {
     }
 }
 
-/// Puts lines among them that are not valid UTF-8, are empty, or hold what a program trips over.
+/// Adds lines that are not valid UTF-8, are empty, or contain what programs often handle wrongly.
 pub(crate) fn spoil(conversations: &mut [Conversation], random: &mut Random) {
     for conversation in conversations {
         let spoiled: [&[u8]; 8] = [

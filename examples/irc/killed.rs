@@ -1,4 +1,4 @@
-//! The one that is killed: `onetree watch --state`, started again from its file each time.
+//! The mirror that is killed: `onetree watch --state`, started again from its file each time.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -14,11 +14,11 @@ use tokio::time::sleep;
 use super::program;
 use super::random::Random;
 
-/// So long it lives at first, milliseconds.
+/// How long it lives at first, in milliseconds.
 const LIFE: Range<u64> = 30..300;
-/// The longest that a life may become.
+/// The longest that a life may become, in milliseconds.
 const LONGEST: u64 = 5000;
-/// Where it has not gone on from its file while others wrote, it gets so many lives more for that.
+/// If it has not gone on from its file while others wrote, it gets this many more lives for that.
 const MORE: u32 = 20;
 
 /// A mirror at its end.
@@ -31,8 +31,8 @@ pub(crate) struct Killed {
     pub(crate) resumed: u64,
 }
 
-/// Starts it and kills it again and again until `written` says that nobody writes any more and it
-/// has gone on from its file; then lets it come to its end.
+/// Starts it and kills it again and again, until `written` says that nobody writes any more and it
+/// has gone on from its file. Then lets it come to its end.
 pub(crate) async fn run(
     program: PathBuf,
     url: String,
@@ -63,7 +63,7 @@ pub(crate) async fn run(
         if let Some(rev) = from {
             resumed += u64::from(went_on(&printed, rev)?);
         }
-        // About half of its lives shall be long enough to save, however slow the machine is.
+        // About half of its lives should be long enough for a save, however slow the machine is.
         life.end = match modified(&file) == before {
             true => (life.end * 2).min(LONGEST),
             false => (life.end / 2).max(LIFE.end),
@@ -76,7 +76,7 @@ pub(crate) async fn run(
     Ok(Killed { lines: bytes[head + 1..].to_vec(), kills, resumed })
 }
 
-/// The revision that the file is of, when it is there.
+/// Returns the revision of the file; `None` if it does not exist.
 fn kept(file: &Path) -> Result<Option<u64>, String> {
     let Ok(opened) = File::open(file) else { return Ok(None) };
     let mut head = String::new();
@@ -86,12 +86,12 @@ fn kept(file: &Path) -> Result<Option<u64>, String> {
     Ok(head["rev"].as_u64())
 }
 
-/// Whether a life that began with a file of `rev` has come to the present, by what it printed; an
-/// error when it printed what stood in the file.
+/// Returns whether a life that began with a file of `rev` reached the present, judging by what it
+/// printed. Fails if it printed what was in the file.
 fn went_on(printed: &Path, rev: u64) -> Result<bool, String> {
     let bytes = fs::read(printed).map_err(|error| format!("{}: {error}", printed.display()))?;
     for line in bytes.split(|byte| *byte == b'\n') {
-        // The end of what it printed was cut off with it.
+        // The end of its output was cut off with it.
         let Ok(line) = serde_json::from_slice::<Value>(line) else { break };
         if line["op"] == "fresh" {
             return Ok(true);
@@ -125,7 +125,7 @@ struct Child(process::Child);
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Either it has ended, or it does now.
+        // Either it has ended already, or it ends now.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

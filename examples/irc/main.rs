@@ -1,16 +1,16 @@
-//! The main job, with everything going wrong that can: IRC conversations are replayed at full speed
-//! while mirrors are cut off, stop reading, come late, and are killed; in the end each must be
-//! right, byte for byte.
+//! The main job, with everything that can go wrong: IRC conversations are replayed at full speed
+//! while mirrors are cut off, stop reading, come late, and are killed. In the end each mirror must
+//! be right, byte for byte.
 //!
-//! `cargo run --release --example irc -- --help` says what can be chosen. Without logs of its own
-//! it makes conversations up.
+//! `cargo run --release --example irc -- --help` lists the options. Without a directory of logs it
+//! invents conversations.
 //!
 //! # Layout
 //!
-//! - `replay`: the run; `writers`, `mirrors`, `killed`: who takes part in it
+//! - `replay`: the run; `writers`, `mirrors`, `killed`: its participants
 //! - `proxy`: the network between them, which fails
-//! - `conversations`: what is said; `random`: dice that can be thrown again
-//! - `program`: the command line program, which one of the mirrors is
+//! - `conversations`: what is said; `random`: random numbers that can be repeated
+//! - `program`: the command line program, which is one of the mirrors
 
 mod conversations;
 mod killed;
@@ -92,7 +92,7 @@ async fn run(options: Options, seed: u64) -> Result<bool, String> {
     Ok(outcome.is_right())
 }
 
-/// Builds the command line program, as this example was built, and gives where it is.
+/// Builds the command line program with the profile of this example, and returns its path.
 fn build() -> Result<PathBuf, String> {
     let wrong = |error: std::io::Error| format!("cannot find the program: {error}");
     let example = std::env::current_exe().map_err(wrong)?;

@@ -1,4 +1,4 @@
-//! Those who follow, each through a network of its own.
+//! The mirrors, each with a network of its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tokio::time::{sleep, timeout};
 use super::conversations::Conversation;
 use super::writers;
 
-/// The longest that a mirror takes to be right once the network has calmed down.
+/// How long a mirror may take to be right once the network is calm.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// One who follows everything.
+/// A mirror that follows everything.
 pub(crate) struct Follower {
     client: Client,
     mirror: Mirror,
@@ -24,33 +24,33 @@ pub(crate) struct Follower {
     watching: tokio::task::JoinHandle<Checked>,
 }
 
-/// What has happened to a mirror.
+/// What happened to a mirror.
 #[derive(Default)]
 pub(crate) struct Seen {
     /// How often its connection was lost.
     pub(crate) lost: AtomicU64,
-    /// How often it was brought to the present from nothing, and from its cookie.
+    /// How often it was refreshed from nothing, and from its cookie.
     pub(crate) full: AtomicU64,
     pub(crate) resumed: AtomicU64,
     /// Deltas.
     pub(crate) deltas: AtomicU64,
 }
 
-/// What one who took each event in order found in the logs.
+/// What a reader who took each event in order found in the logs.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
-    /// Lines that came in their turn.
+    /// Lines that came in order.
     pub(crate) in_turn: u64,
-    /// Lines that were passed over, and those that came again.
+    /// Lines that were skipped, and lines that came again.
     pub(crate) skipped: u64,
     pub(crate) twice: u64,
-    /// Entries that retention took before they were seen, by the broker's word.
+    /// Gaps that the broker reported: retention took entries before they were seen.
     pub(crate) gaps: u64,
-    /// The first thing that was wrong.
+    /// The first error.
     pub(crate) first: Option<String>,
 }
 
-/// A mirror at its end.
+/// The result of a mirror.
 pub(crate) struct Finished {
     /// The lines that `export` would print.
     pub(crate) lines: Vec<u8>,
@@ -69,7 +69,7 @@ impl Follower {
         Ok(Follower { client, mirror, seen, watching })
     }
 
-    /// Waits until it was brought to the present from its cookie, once at least.
+    /// Waits until the mirror was refreshed from its cookie at least once.
     pub(crate) async fn resumes(&self) -> Result<(), String> {
         let resumed = async {
             while self.seen.resumed.load(Ordering::Relaxed) == 0 {
@@ -81,7 +81,7 @@ impl Follower {
             .map_err(|_| "it never comes back from its cookie".to_owned())
     }
 
-    /// Waits until it is at `rev`, and ends it.
+    /// Waits until the mirror is at `rev`, and ends it.
     pub(crate) async fn finish(self, rev: Revision) -> Result<Finished, String> {
         let Follower { client, mirror, seen, watching } = self;
         let reached = timeout(PATIENCE, mirror.at(rev)).await;
@@ -100,7 +100,7 @@ impl Follower {
     }
 }
 
-/// Takes every event to the end, and holds what it says against what was said.
+/// Takes every event to the end, and compares it with what was said.
 async fn watch(mut changes: Changes, said: Arc<Vec<Conversation>>, seen: Arc<Seen>) -> Checked {
     let mut logs: HashMap<Path, Log> = said
         .iter()
@@ -135,7 +135,7 @@ struct Log<'a> {
     said: &'a Conversation,
     /// The line that comes next.
     next: usize,
-    /// The key of the last.
+    /// The key of the last line.
     last: Option<LogKey>,
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What `onetree <args> --url <url>` prints.
+/// Returns what `onetree <args> --url <url>` prints.
 pub(crate) async fn output(program: &Path, url: &str, args: &[&str]) -> Result<Vec<u8>, String> {
     let (program, url) = (program.to_owned(), url.to_owned());
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();

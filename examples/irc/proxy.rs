@@ -1,5 +1,5 @@
-//! A network that fails: a TCP proxy which cuts connections without a close, stops reading for
-//! seconds, and hands bytes on in pieces of any size.
+//! A network that fails: a TCP proxy that cuts connections without a close, stops reading for
+//! seconds, and passes bytes on in pieces of any size.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,22 +17,22 @@ use tokio::time::sleep;
 
 use super::random::Random;
 
-/// What goes wrong, in milliseconds.
+/// What goes wrong, with times in milliseconds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
-    /// A connection is cut so long after it was made.
+    /// A connection is cut this long after it was made.
     pub(crate) cut: Option<Range<u64>>,
-    /// Nothing is read from the broker for so long, again and again.
+    /// Nothing is read from the broker for this long, again and again.
     pub(crate) stall: Option<Range<u64>>,
 }
 
-/// So long it reads between two stalls, milliseconds.
+/// How long the proxy reads between two stalls, in milliseconds.
 const READING: Range<u64> = 20..200;
 
-/// What is read at once at most.
+/// How much is read at once at most.
 const PIECE_BYTES: u64 = 16 * 1024;
 
-/// Small, so that the broker feels soon that nobody reads.
+/// Small, so that the broker soon notices that nobody reads.
 const SOCKET_BYTES: u32 = 16 * 1024;
 
 /// A proxy. It ends when it is dropped.
@@ -50,7 +50,7 @@ struct Shared {
 }
 
 impl Proxy {
-    /// In front of `broker`.
+    /// Starts a proxy in front of `broker`.
     pub(crate) async fn start(
         broker: SocketAddr,
         faults: Faults,
@@ -65,7 +65,7 @@ impl Proxy {
         Ok(Proxy { addr, shared, listening })
     }
 
-    /// The address for clients.
+    /// Returns the address for clients.
     pub(crate) fn url(&self) -> String {
         format!("ws://{}", self.addr)
     }
@@ -75,12 +75,12 @@ impl Proxy {
         self.shared.failing.send_replace(false);
     }
 
-    /// Connections that were cut.
+    /// Returns how many connections were cut.
     pub(crate) fn cuts(&self) -> u64 {
         self.shared.cuts.load(Ordering::Relaxed)
     }
 
-    /// How often it stopped reading.
+    /// Returns how often it stopped reading.
     pub(crate) fn stalls(&self) -> u64 {
         self.shared.stalls.load(Ordering::Relaxed)
     }
@@ -103,13 +103,13 @@ async fn listen(
     }
 }
 
-/// One connection: its end, however it comes, is no news.
+/// Serves one connection. It does not matter how it ends.
 async fn connection(client: TcpStream, to: SocketAddr, shared: Arc<Shared>, mut random: Random) {
     let Ok(broker) = connect(to).await else { return };
     let abrupt = random.bits() & 1 == 0;
     let cut = shared.faults.cut.clone().map(|range| random.within(range));
     if abrupt && cut.is_some() {
-        // A reset instead of an end: what was not read yet is lost.
+        // A reset instead of an orderly end: what was not read yet is lost.
         let _ = client.set_zero_linger();
         let _ = broker.set_zero_linger();
     }
@@ -129,7 +129,7 @@ async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(to).await
 }
 
-/// Returns after so many milliseconds; never when it is `None`, or when nothing fails any more.
+/// Returns after this many milliseconds; never if it is `None`, or if nothing fails any more.
 async fn after(millis: Option<u64>, failing: &mut watch::Receiver<bool>) {
     let calm = failing.wait_for(|failing| !failing);
     match millis {
@@ -142,7 +142,7 @@ async fn after(millis: Option<u64>, failing: &mut watch::Receiver<bool>) {
     std::future::pending().await
 }
 
-/// Hands bytes on until either side ends; `stalls`: with stops.
+/// Passes bytes on until either side ends. With `stalls`, it stops now and then.
 async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

@@ -1,4 +1,4 @@
-//! Dice that can be thrown again.
+//! Random numbers that can be repeated.
 
 use std::ops::Range;
 
@@ -7,12 +7,12 @@ use std::ops::Range;
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// From a seed; the same seed gives the same numbers.
+    /// A generator with this seed. The same seed gives the same numbers.
     pub(crate) fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    /// 64 bits.
+    /// Returns 64 random bits.
     pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -21,17 +21,17 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number within `range`, which is not empty.
+    /// Returns a number within `range`, which must not be empty.
     pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
         range.start + self.bits() % (range.end - range.start)
     }
 
-    /// One of `things`, of which there is one.
+    /// Returns one of `things`, which must not be empty.
     pub(crate) fn pick<'a, T>(&mut self, things: &'a [T]) -> &'a T {
         &things[self.within(0..things.len() as u64) as usize]
     }
 
-    /// Other dice, independent of what these throw later.
+    /// Returns another generator, independent of what this one gives later.
     pub(crate) fn split(&mut self) -> Random {
         Random(self.bits())
     }

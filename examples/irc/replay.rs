@@ -1,4 +1,4 @@
-//! The run: who takes part, and what came of it.
+//! The run: its participants, and its results.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,7 +23,7 @@ use super::proxy::{Faults, Proxy};
 use super::random::Random;
 use super::writers;
 
-/// Writers at once; the others wait for their turn.
+/// How many writers write at once; the others wait for their turn.
 const WRITERS: usize = 8;
 
 /// A run.
@@ -32,11 +32,11 @@ pub(crate) struct Replay {
     pub(crate) seed: u64,
     /// The command line program.
     pub(crate) program: PathBuf,
-    /// How many entries each log keeps; all, when it is `None`.
+    /// How many entries each log keeps; `None`: all of them.
     pub(crate) keep: Option<u64>,
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Outcome {
     pub(crate) verdicts: Vec<Verdict>,
     /// Lines that were written, and how long that took.
@@ -44,23 +44,23 @@ pub(crate) struct Outcome {
     pub(crate) writing: Duration,
     /// How often the writers were cut off.
     pub(crate) cuts: u64,
-    /// What is wrong with what the broker itself has, if anything.
+    /// What is wrong with the broker's own tree, if anything.
     pub(crate) wrong: Option<String>,
 }
 
-/// What became of one mirror.
+/// The result of one mirror.
 pub(crate) struct Verdict {
     pub(crate) name: &'static str,
     /// Whether it is what `export` prints, byte for byte, and saw everything once.
     pub(crate) right: bool,
-    /// Its troubles and how it got over them.
+    /// What went wrong for it, and how it recovered.
     pub(crate) story: String,
-    /// How often it was troubled.
+    /// How often something went wrong for it.
     pub(crate) troubles: u64,
 }
 
 impl Replay {
-    /// Does it.
+    /// Runs it.
     pub(crate) async fn run(self) -> Result<Outcome, String> {
         let keep = self
             .keep
@@ -103,13 +103,13 @@ impl Replay {
         let began = Instant::now();
         let writing = write(said.clone(), pen.url());
         let late = async {
-            // In the midst of it, whatever the machine makes of that.
+            // While the writers are writing, however fast the machine is.
             sleep(Duration::from_millis(random.within(200..600))).await;
             Follower::start(&broker.url(), said.clone()).await
         };
         let (last, late) = tokio::join!(writing, late);
         let (last, late, writing) = (last?, late?, began.elapsed());
-        // Where all was written very fast, it has not come back yet.
+        // If everything was written very fast, the mirror has not come back yet.
         is_cut.resumes().await?;
         [&pen, &cutting, &stalling].into_iter().for_each(Proxy::calm);
         let _ = done.send(true);
@@ -139,7 +139,7 @@ async fn proxy(broker: &Running, faults: Faults, random: &mut Random) -> Result<
     Proxy::start(broker.addr(), faults, random.split()).await.map_err(|error| error.to_string())
 }
 
-/// Writes everything; gives the revision of the last line.
+/// Writes everything. Returns the revision of the last line.
 async fn write(said: Arc<Vec<Conversation>>, url: String) -> Result<Revision, String> {
     let mut last = Revision::ZERO;
     let mut writing = JoinSet::new();
@@ -157,7 +157,7 @@ async fn write(said: Arc<Vec<Conversation>>, url: String) -> Result<Revision, St
     }
 }
 
-/// The revision at which the tree has come to rest, at or after `rev`.
+/// Returns the revision at which the tree has come to rest, at or after `rev`.
 async fn settled(broker: &Running, rev: Revision) -> Result<Revision, String> {
     let client = writers::client(&broker.url()).await?;
     let mut last = rev;
@@ -173,10 +173,10 @@ async fn settled(broker: &Running, rev: Revision) -> Result<Revision, String> {
     }
 }
 
-/// What each mirror is held against.
+/// What each mirror is compared with.
 struct Judge<'a> {
     export: &'a [u8],
-    /// Whether retention may have outrun a mirror.
+    /// Whether retention may have been faster than a mirror.
     gaps: bool,
 }
 
@@ -213,7 +213,7 @@ impl Judge<'_> {
         Verdict { name, right, story, troubles }
     }
 
-    /// One who comes late has not seen what retention took before.
+    /// A mirror that comes late has not seen what retention took before.
     fn late(&self, finished: Result<Finished, String>) -> Verdict {
         let late = finished.map(|mut finished| {
             if self.gaps {
@@ -224,7 +224,7 @@ impl Judge<'_> {
         self.follower("comes late", late, 1)
     }
 
-    /// One who is cut off comes back from its cookie.
+    /// A mirror that was cut off must come back from its cookie.
     fn cut(&self, finished: Result<Finished, String>, cuts: u64) -> Verdict {
         let back = |finished: &Finished| finished.seen.resumed.load(Ordering::Relaxed) > 0;
         let came_back = finished.as_ref().is_ok_and(back);
@@ -246,7 +246,7 @@ impl Judge<'_> {
     }
 }
 
-/// How an export differs from what was said.
+/// Returns how an export differs from what was said.
 fn unlike(export: &[u8], said: &[Conversation]) -> Option<String> {
     let mut logs: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
     for line in String::from_utf8_lossy(export).lines() {
@@ -279,7 +279,7 @@ fn unlike(export: &[u8], said: &[Conversation]) -> Option<String> {
     logs.into_keys().next().map(|log| format!("{log} was never written"))
 }
 
-/// A log that is longer than retention lets it be: an eighth above its bound.
+/// Returns a log that is longer than retention allows: an eighth above its bound.
 fn beyond(export: &[u8], keep: u64) -> Option<String> {
     let mut logs: HashMap<String, u64> = HashMap::new();
     for line in String::from_utf8_lossy(export).lines() {
@@ -292,7 +292,7 @@ fn beyond(export: &[u8], keep: u64) -> Option<String> {
     Some(format!("{log} has {entries} entries, and keeps {keep}"))
 }
 
-/// A directory of our own, gone at the end.
+/// A directory of this run, removed at the end.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -311,7 +311,7 @@ impl Drop for Directory {
 }
 
 impl Outcome {
-    /// Whether every copy is right, and the tree too.
+    /// Returns whether every mirror is right, and the tree, too.
     pub(crate) fn is_right(&self) -> bool {
         self.wrong.is_none() && self.verdicts.iter().all(|verdict| verdict.right)
     }

@@ -1,4 +1,4 @@
-//! Those who write: one for each conversation, each over a connection that is cut again and again.
+//! The writers: one for each conversation, each over a connection that is cut again and again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use onetree_client::{Append, Client, Done, Options, Path, Pending, Reconnect, Re
 
 use super::conversations::Conversation;
 
-/// Lines on their way at once.
+/// How many lines may be on their way at once.
 const IN_FLIGHT: usize = 256;
 
-/// Where a conversation is kept.
+/// Returns the log of a conversation.
 pub(crate) fn log(name: &str) -> Result<Path, String> {
     Path::parse(&format!("/irc/{name}/log")).map_err(|error| error.to_string())
 }
 
-/// A client that comes back soon, because it is cut off often.
+/// Returns a client that reconnects soon, because it is cut off often.
 pub(crate) async fn client(url: &str) -> Result<Client, String> {
     let options = Options::new(url)
         .reconnect(Reconnect::Always)
@@ -25,13 +25,13 @@ pub(crate) async fn client(url: &str) -> Result<Client, String> {
     Client::connect(options).await.map_err(|error| error.to_string())
 }
 
-/// What a line is written as.
+/// Returns the value of a line.
 pub(crate) fn value(line: &[u8]) -> Value {
     let media = if std::str::from_utf8(line).is_ok() { MediaType::Text } else { MediaType::Octets };
     Value { media, bytes: line.to_vec().into() }
 }
 
-/// Writes a conversation; gives the revision of its last line.
+/// Writes a conversation. Returns the revision of its last line.
 pub(crate) async fn write(url: String, conversation: Conversation) -> Result<Revision, String> {
     let client = client(&url).await?;
     let log = log(&conversation.name)?;

@@ -1,6 +1,6 @@
-"""What the Python stories stand on: a virtual environment, a broker, a connection that can fail.
+"""What the Python stories share: a virtual environment, a broker, a connection that can fail.
 
-Only the standard library, because it runs before the environment is there.
+It uses only the standard library, because it runs before the environment exists.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent.parent
 """The project's folder."""
 PLACE = ROOT / "target" / "examples-python"
-"""The virtual environment; it is used again."""
+"""The virtual environment. It is kept for the next run."""
 
 
 def missing(what: str) -> NoReturn:
-    """Ends the program: something is not there that it needs."""
+    """Ends the program, because something that it needs is missing."""
     sys.exit(f"missing: {what}")
 
 
 def enter() -> None:
-    """Goes on inside of the virtual environment: makes it when it is not there, with the Python
-    client in it, and starts this program again with its Python."""
+    """Continues inside the virtual environment. If it does not exist, makes it with the Python
+    client in it. Starts this program again with its Python."""
     if sys.version_info < (3, 11):
         missing(f"Python 3.11 or later; this is {sys.version.split()[0]}")
     if Path(sys.prefix) == PLACE:
@@ -49,7 +49,7 @@ def enter() -> None:
 
 
 def binary() -> Path:
-    """The broker: what ONETREE_BIN names, or else one that is compiled now."""
+    """Returns the broker: the program that ONETREE_BIN names, or one that is compiled now."""
     given = os.environ.get("ONETREE_BIN")
     if given is not None:
         if not os.access(given, os.X_OK):
@@ -73,7 +73,9 @@ def _run(what: str, command: list[str]) -> None:
 
 @contextlib.contextmanager
 def broker(program: Path, *more: str) -> Iterator[str]:
-    """A broker in memory, on a port of loopback that was free; its URL. It is ended at the end."""
+    """Starts a broker in memory, on a free port of loopback. Returns its URL. The broker ends with
+    this program.
+    """
     command = [str(program), "serve", "--memory", "--listen", "127.0.0.1:0", *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -88,11 +90,11 @@ def broker(program: Path, *more: str) -> Iterator[str]:
 
 
 class Proxy:
-    """A TCP proxy of one address, which can be cut (connections end, new ones are refused) and
-    stalled (connections stay, nothing gets through)."""
+    """A TCP proxy of one address. It can be cut (connections end, new ones are refused) and stalled
+    (connections stay, but nothing gets through)."""
 
     def __init__(self, url: str) -> None:
-        """In front of a broker's URL."""
+        """A proxy in front of a broker's URL."""
         self.aim(url)
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,7 +102,7 @@ class Proxy:
         self._flows.set()
         self._is_cut = False
         self.url = ""
-        """Where it listens."""
+        """The URL of the proxy."""
 
     async def __aenter__(self) -> Proxy:
         self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
@@ -114,22 +116,22 @@ class Proxy:
             task.cancel()
 
     def aim(self, url: str) -> None:
-        """New connections go to this broker."""
+        """Leads new connections to this broker."""
         self._to = url.removeprefix("ws://").rstrip("/").rsplit(":", 1)
 
     def cut(self) -> None:
-        """Ends all connections without a word, and lets none in until `mend`."""
+        """Ends all connections without a close, and accepts none until `mend`."""
         self._is_cut = True
         self._flows.set()
         for writer in self._writers:
             writer.transport.abort()
 
     def stall(self) -> None:
-        """Holds back everything, both ways, until `mend`."""
+        """Holds everything back, both ways, until `mend`."""
         self._flows.clear()
 
     def mend(self) -> None:
-        """All is well again."""
+        """Ends `cut` and `stall`."""
         self._is_cut = False
         self._flows.set()
 

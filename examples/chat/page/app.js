@@ -1,4 +1,4 @@
-// Joins the chat with the page.
+// Connects the chat with the page.
 
 import { Chat } from './chat.js';
 import { channelIn, channelOf, nameFault } from './names.js';
@@ -20,7 +20,7 @@ let drawing = 0;
 draw();
 $('text').focus();
 
-/** A name, from who is there. It is that of this tab: two tabs are two people. */
+/** Asks for the person's name. It belongs to this tab: two tabs are two people. */
 function ask() {
   const names = ['ada', 'grace', 'edsger', 'barbara', 'alan', 'radia', 'donald', 'frances'];
   $('name').value = `${names[Math.floor(Math.random() * names.length)]}${Math.floor(Math.random() * 90) + 10}`;
@@ -40,11 +40,11 @@ function ask() {
   });
 }
 
-// Drawing: once a frame at most, and all that may have changed.
+// Drawing: at most once a frame, and everything that may have changed.
 
 function soon() {
   if (drawing) return;
-  // A page in the background has no frames, and its title still says what came.
+  // A page in the background has no frames, but its title still shows what has come.
   const later = document.hidden ? (draw) => setTimeout(draw, 250) : requestAnimationFrame;
   drawing = later(() => {
     drawing = 0;
@@ -115,7 +115,7 @@ function drawBanner() {
   $('status').textContent = status === 'online' ? (chat.mirror.isFresh ? '' : 'catching up…') : status;
 }
 
-// What the reader does.
+// The actions of the reader.
 
 addEventListener('hashchange', () => {
   if (here() === chat.channel) return;
@@ -127,7 +127,7 @@ addEventListener('hashchange', () => {
 addEventListener('focus', soon);
 document.addEventListener('visibilitychange', soon);
 addEventListener('pagehide', () => chat.leave());
-// From the browser's cache of pages: its client has left.
+// The page comes from the browser's cache of pages, and its client has left.
 addEventListener('pageshow', (event) => event.persisted && location.reload());
 
 $('scroll').addEventListener('scroll', async () => {
@@ -138,7 +138,7 @@ $('scroll').addEventListener('scroll', async () => {
   soon();
 });
 
-/** A page comes: says so, and draws it. @param {Promise<boolean>} page */
+/** Loads a page of messages: shows that it is coming, and draws it. @param {Promise<boolean>} page */
 async function turn(page) {
   if (chat.timeline.loading) soon();
   const came = await page;
@@ -158,7 +158,7 @@ $('say').addEventListener('submit', (event) => {
   event.preventDefault();
   const text = $('text').value.trim();
   if (text === '') return;
-  // What only begins like a path is said.
+  // A text that only begins like a path is said.
   const [, word, rest] = /^\/(\w+)(?:\s+(.*))?$/s.exec(text) ?? [];
   if (word) {
     const channel = word === 'join' ? channelOf(rest ?? '') : undefined;
@@ -182,7 +182,7 @@ $('text').addEventListener('input', () => {
   fault('');
   if ($('text').value.trim() !== '') chat.type();
 });
-/** What is wrong with what is in the field, which stays there. @param {string} text */
+/** Shows what is wrong with the text in the field, which stays there. @param {string} text */
 function fault(text) {
   $('fault').textContent = text;
   $('fault').hidden = text === '';
@@ -209,7 +209,7 @@ function showSide(open) {
   $('menu').setAttribute('aria-expanded', String(open));
 }
 
-// Alt and an arrow: the channel above or below. Escape: to the newest.
+// Alt and an arrow: the channel above or below. Escape: to the newest message.
 addEventListener('keydown', (event) => {
   if (event.altKey && (event.key === 'ArrowUp' || event.key === 'ArrowDown')) {
     const names = chat.channels().map((channel) => channel.name);

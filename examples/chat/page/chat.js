@@ -1,4 +1,5 @@
-// The chat without its looks: one client, one mirror of all channels, what was said and is on its way, who is here, who types.
+// The chat without its looks: one client, one mirror of all channels, what was said and is on its way, who is here, who
+// types.
 
 import { start } from './onetree/index.js';
 import { messageOf } from './message.js';
@@ -6,22 +7,25 @@ import { hereOf, logOf, partsOf, saidOf, typingOf } from './names.js';
 import { Outbox } from './outbox.js';
 import { Timeline } from './timeline.js';
 
-/** Messages of each channel that are there from the beginning. */
+/** How many messages of each channel are loaded at first. */
 const TAIL = 100;
-/** Entries of the mirror at most; beyond, it starts again from its tails. */
+/** How many entries the mirror may have. With more, it starts again from its tails. */
 const ENTRIES = 5_000;
-/** What was said waits for a connection so long, ms: a day. */
+/** How long what was said waits for a connection, in ms: a day. */
 const PATIENCE = 86_400_000;
-/** That something was said is known so long, ms: as long as the last life of the page that sends it may wait, and an hour. */
+/**
+ * How long it is known that something was said, in ms: as long as the last life of the page that sends it may wait, and
+ * an hour.
+ */
 const MARKED_FOR = 2 * PATIENCE + 3_600_000;
-/** Typing is said so often while it goes on, and is shown so long, ms. */
+/** Typing is reported this often while it goes on, and is shown for this long, in ms. */
 const TYPING_EVERY = 2_000;
 const TYPING_FOR = 5_000;
 
 export class Chat {
   /**
-   * @param {{broker: string, name: string, channel: string, changed: () => void, isFollowing: () => boolean,
-   *   keep?: import('./onetree/live.js').Keep}} options `changed`: called whenever there may be something to draw
+   * @param {{broker: string, name: string, channel: string, changed: () => void, isFollowing: () => boolean, keep?:
+   *   import('./onetree/live.js').Keep}} options `changed` is called whenever there may be something to draw
    */
   constructor({ broker, name, channel, changed, isFollowing, keep }) {
     this.name = name;
@@ -36,7 +40,7 @@ export class Chat {
     this.read = JSON.parse(localStorage.getItem('chat.read') ?? '{}');
     this.client = start(broker, { label: 'chat', reconnect: 'always', requestTimeoutMs: PATIENCE, backoffMs: [100, 3_000] });
     this.client.onStatus(({ status }) => {
-      // Entries of a session that was lost go with it, and nobody but us knows that we are still here.
+      // Entries of a lost session are gone with it, and only this page knows that its person is still here.
       if (status === 'online' && !this.client.connection?.resumed) this.sayHere();
       changed();
     });
@@ -80,12 +84,16 @@ export class Chat {
     this.changed();
   }
 
-  /** @private The mirror is whole: for the first time, again, or of another history, where the broker has forgotten the one of before. */
+  /**
+   * @private The mirror is whole: for the first time, or again, or in another history because the broker has forgotten
+   *   the former one.
+   */
   begin() {
     const epoch = this.mirror.cookie?.epoch;
     if (this.read.epoch !== epoch) {
       this.read = { epoch };
-      // A tree that was never seen: what is there already is old. Where we saw another until now it has come since.
+      // In a tree that was never seen, what is there already counts as old. If another tree was shown until now, it
+      // counts as new.
       for (const { path } of this.begun ? [] : this.mirror.entries()) {
         const [channel, what, key] = partsOf(path);
         if (what === 'log' && key) this.read[`#${channel}`] = key;
@@ -109,7 +117,7 @@ export class Chat {
         if (change.path === hereOf(this.channel, this.name)) here = false;
       }
     }
-    // Another window of the same name has gone.
+    // Another window with the same name has gone.
     if (!here && this.mirror.isFresh) this.sayHere();
     if (this.mirror.size > ENTRIES) this.mirror.resync().catch(() => {});
   }
@@ -140,7 +148,7 @@ export class Chat {
     return [...unread].map(([name, count]) => ({ name, unread: count })).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** The reader has seen the end of the channel. */
+  /** Notes that the reader has seen the end of the channel. */
   haveRead() {
     const last = this.timeline.entries.at(-1);
     const key = last && partsOf(last.path)[2];
@@ -151,10 +159,10 @@ export class Chat {
 
   // Messages.
 
-  /** What there is to show: what is in the log, and behind it what is on its way. */
+  /** Returns what there is to show: what is in the log, and after it what is on its way. */
   messages() {
     const { entries, epoch } = this.timeline;
-    // The same path is another message in another history.
+    // In another history the same path is another message.
     const messages = entries.map((entry) => ({ ...messageOf(entry), key: `${epoch}${entry.path}` }));
     if (!this.timeline.atEnd) return messages;
     const waiting = this.outbox.of(this.channel).map((said) => ({
@@ -173,13 +181,14 @@ export class Chat {
   }
 
   /**
-   * @private The client sends it until it has an answer, and the broker takes it once; and once only from all lives of this
-   * page, of which each is a client of its own: what was taken leaves a mark, and is written where there is none.
+   * @private The client sends a message until it has an answer, and the broker takes it once. A page has a new client
+   *   in each of its lives, so it leaves a mark with each message that was taken, and writes a message only if there is
+   *   no mark: then it is there once.
    * @param {import('./outbox.js').Said} said
    */
   async write(said) {
     const [log, mark] = [logOf(said.channel), saidOf(said.id)];
-    // Of one that is there already, whose commit is not known: any.
+    // If the message is there already, its commit is not known: any revision will do.
     let rev = 0;
     try {
       ({ rev } = await this.client.txn({
@@ -187,7 +196,7 @@ export class Chat {
         do: [{ do: 'append', path: log, value: valueOf(said) }, { do: 'put', path: mark, value: true, ttlMs: MARKED_FOR }],
       }));
     } catch (error) {
-      // Unanswered when the client ends: it stays in the outbox.
+      // There was no answer when the client ended: the message stays in the outbox.
       if (error.code === 'closed') return;
       if (error.code !== 'conflict') {
         this.outbox.fail(said.id, error.message);
@@ -195,17 +204,17 @@ export class Chat {
         return;
       }
     }
-    // Where it does not come with the mirror, so many are behind it that it is not among the newest.
+    // If it does not come with the mirror, so many messages came after it that it is not among the newest.
     this.mirror.at(rev).catch(() => {}).then(() => {
       this.outbox.remove(said.id);
       this.changed();
     });
   }
 
-  /** @private What an earlier life of this page said, and may or may not have got into the log. */
+  /** @private Sends what an earlier life of this page said, and may or may not have got into the log. */
   async settle() {
     for (const said of [...this.outbox.all]) {
-      // Later a mark of it might be gone, and it would be there twice.
+      // Later its mark might be gone, and the message would be there twice.
       if (Date.now() - said.at < PATIENCE) await this.write(said);
       else this.outbox.fail(said.id, 'It waited for more than a day.');
     }
@@ -213,14 +222,17 @@ export class Chat {
 
   // Others.
 
-  /** Who is in the channel. @returns {string[]} */
+  /** Returns who is in the channel. @returns {string[]} */
   here() {
     return [...this.mirror.under(hereOf(this.channel))].map(({ path }) => partsOf(path)[2]).filter(Boolean);
   }
 
-  /** @private Says that we are in the channel; it is so until the session is over. @param {string} [before] another one */
+  /**
+   * @private Says that this person is in the channel. The entry lasts as long as the session. @param {string} [before]
+   *   another channel
+   */
   sayHere(before) {
-    // Once there is a connection it is said; what waited until then might no longer be true.
+    // Only with a connection: what waits for one might no longer be true.
     if (!this.isOnline) return;
     /** @type {import('./onetree/request.js').Step[]} */
     const steps = [{ do: 'put', path: hereOf(this.channel, this.name), value: { since: Date.now() }, ephemeral: true }];
@@ -230,7 +242,7 @@ export class Chat {
     });
   }
 
-  /** Who types in the channel. @returns {string[]} */
+  /** Returns who types in the channel. @returns {string[]} */
   typists() {
     const now = Date.now();
     const names = [];
@@ -250,7 +262,7 @@ export class Chat {
     setTimeout(() => this.changed(), TYPING_FOR + 10);
   }
 
-  /** We are typing. Nobody hears of it when there is no connection. */
+  /** Reports that this person types. Nobody hears of it if there is no connection. */
   type() {
     const now = Date.now();
     if (!this.isOnline || now - this.lastTyping < TYPING_EVERY) return;

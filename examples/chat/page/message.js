@@ -1,6 +1,6 @@
-// What a log entry says. Anyone may write anything there: whatever is no message of ours is shown as its text.
+// What a log entry says. Anybody may write anything there: whatever is no message of the chat is shown as its text.
 
-/** Formatting codes of IRC, and control characters that nobody can read. */
+/** Formatting codes of IRC, and control characters that cannot be read. */
 // eslint-disable-next-line no-control-regex
 const CODES = /\u0003\d{0,2}(?:,\d{1,2})?|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 

@@ -1,4 +1,5 @@
-// What was said and is not yet known to be in the log. It survives a reload of the page, in the tab that it was said in.
+// What was said and is not known to be in the log yet. It survives a reload of the page, in the tab in which it was
+// said.
 
 const KEY = 'chat.outbox';
 
@@ -26,7 +27,7 @@ export class Outbox {
     this.save();
   }
 
-  /** It was refused, for good. @param {string} id @param {string} why */
+  /** The message was refused for good. @param {string} id @param {string} why */
   fail(id, why) {
     for (const said of this.all) if (said.id === id) said.failed = why;
     this.save();

@@ -1,6 +1,6 @@
-// The messages on the screen: elements are kept as long as what they show, and the reader's place stays where it is.
+// The messages on the screen. Elements stay as long as what they show, and the reader's place stays where it is.
 
-/** A silence after which who speaks is said again, ms. */
+/** After this silence, a message shows again who speaks, in ms. */
 const SILENCE = 300_000;
 
 export class Pane {
@@ -12,12 +12,12 @@ export class Pane {
     this.elements = new Map();
     /** Whether what is shown ends with the newest message. */
     this.isNewest = true;
-    /** Whether the reader is there: then whatever comes is shown. */
+    /** Whether the reader is at the end: then whatever comes is shown. */
     this.following = true;
     scroller.addEventListener('scroll', () => {
       this.following = this.isNewest && scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 40;
     });
-    // A keyboard that comes up takes room from the messages.
+    // A keyboard that appears takes room from the messages.
     new ResizeObserver(() => this.following && this.toEnd()).observe(scroller);
   }
 
@@ -26,7 +26,7 @@ export class Pane {
     this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
-  /** Forgets what it shows: another channel. */
+  /** Forgets what is shown, because another channel comes. */
   clear() {
     this.elements.clear();
     this.list.replaceChildren();
@@ -50,7 +50,7 @@ export class Pane {
         wanted.push(this.element(key, () => dayElement(day)));
       }
       keys.add(message.key);
-      // What was waiting and is there now is the same element.
+      // A message that was waiting and is in the log now keeps its element.
       const waiting = message.id && message.from === me ? `waiting:${message.id}` : '';
       const moved = waiting && waiting !== message.key ? this.elements.get(waiting) : undefined;
       if (moved && !this.elements.has(message.key)) {
@@ -77,7 +77,7 @@ export class Pane {
     else if (this.following) this.toEnd();
   }
 
-  /** @private The first message that can be seen, and where it is. */
+  /** @private Returns the first message that can be seen, and its place on the screen. */
   anchor() {
     const top = this.scroller.scrollTop + this.list.offsetTop - this.scroller.offsetTop;
     for (const element of /** @type {Iterable<HTMLElement>} */ (this.list.children)) {

@@ -1,12 +1,12 @@
-// The stretch of one log that is on the screen: without holes, and bounded. It follows the end of the log, until one reads
-// so far back that the newest messages have to go; then it comes back page by page, or at once.
+// The part of one log that is on the screen: without holes, and bounded. It follows the end of the log until the reader
+// has gone so far back that the newest messages must go. Then it comes back page by page, or at once.
 
 import { logOf } from './names.js';
 import { isLogKey } from './onetree/protocol/log-keys.js';
 
-/** Messages on the screen at most. */
+/** How many messages may be on the screen. */
 export const MOST = 300;
-/** Messages of one page. */
+/** How many messages a page has. */
 const PAGE = 100;
 
 export class Timeline {
@@ -18,11 +18,11 @@ export class Timeline {
     this.newest();
   }
 
-  /** What the mirror has: the end of the log. */
+  /** Shows what the mirror has: the end of the log. */
   newest() {
     /** @type {import('./onetree/protocol/frames.js').Entry[]} */
     this.entries = this.mirrored().slice(-PAGE);
-    /** The history that they are of. */
+    /** The history of the entries. */
     this.epoch = this.chat.mirror.cookie?.epoch;
     this.atEnd = true;
     this.atStart = false;
@@ -39,29 +39,29 @@ export class Timeline {
     return undefined;
   }
 
-  /** @private Whether a path is one of the log's entries. @param {string} path */
+  /** @private Returns whether a path is one of the log's entries. @param {string} path */
   has(path) {
     return path.startsWith(`${this.log}/`) && isLogKey(path.slice(this.log.length + 1));
   }
 
   /**
-   * The mirror went on.
+   * Takes changes of the mirror.
    * @param {import('./onetree/snapshot.js').Difference[]} changes
    * @param {boolean} following whether the reader is at the end
    */
   handle(changes, following) {
-    // Paths of two histories say nothing of one another.
+    // Paths of two histories cannot be compared.
     if (this.epoch !== this.chat.mirror.cookie?.epoch) return this.newest();
     const first = this.firstMirrored();
     const last = this.entries.at(-1);
-    // So much was missed that the mirror began anew behind what is shown: there would be a hole.
+    // So much was missed that the mirror begins after what is shown: there would be a hole.
     if (this.atEnd && last && first && last.path < first.path) return this.newest();
     for (const { path, old, new: now } of changes) {
       if (!this.has(path)) continue;
       const at = this.entries.findLastIndex((entry) => entry.path <= path);
       const known = this.entries[at]?.path === path;
       if (now === undefined) {
-        // What left the mirror at its beginning only left the mirror.
+        // What left the mirror at its beginning is still in the log.
         if (known && old && first && path > first.path) this.entries.splice(at, 1);
       } else if (known) {
         this.entries[at] = now;
@@ -80,7 +80,7 @@ export class Timeline {
     return undefined;
   }
 
-  /** The page before. Gives whether something came. */
+  /** Loads the page before. Resolves to whether something came. */
   earlier() {
     const [first] = this.entries;
     if (this.atStart || !first) return Promise.resolve(false);
@@ -96,7 +96,7 @@ export class Timeline {
     });
   }
 
-  /** The page behind. Gives whether something came. */
+  /** Loads the page after. Resolves to whether something came. */
   later() {
     const last = this.entries.at(-1);
     if (this.atEnd || !last) return Promise.resolve(false);
@@ -118,7 +118,7 @@ export class Timeline {
     });
   }
 
-  /** @private One page at a time, and none without a connection. @param {() => Promise<void>} page */
+  /** @private Loads one page at a time, and none without a connection. @param {() => Promise<void>} page */
   async load(page) {
     if (this.loading || !this.chat.isOnline) return false;
     this.loading = true;
@@ -126,7 +126,7 @@ export class Timeline {
       await page();
       return true;
     } catch {
-      // The connection was lost; whoever scrolls again asks again.
+      // The connection was lost. Whoever scrolls again asks again.
       return false;
     } finally {
       this.loading = false;

@@ -1,4 +1,5 @@
-// The story, in headless Chromium: two pages and a terminal talk, one page loses its network, and all end up with the same.
+// The story, in headless Chromium: two pages and a terminal talk, one page loses its network, and all end up with the
+// same messages.
 
 import assert from 'node:assert/strict';
 import { mkdirSync, openSync, writeFileSync } from 'node:fs';
@@ -25,10 +26,10 @@ let terminal;
 let far;
 let short;
 
-/** What a broken network makes the browser itself write; everything else is an error of ours. */
+/** What a broken network makes the browser itself write. Everything else is an error of the chat. */
 const OF_THE_NETWORK = /WebSocket connection to '[^']*' failed|ERR_CONNECTION_(RESET|REFUSED|CLOSED)|ERR_EMPTY_RESPONSE/;
 
-/** A window of somebody's own. */
+/** Opens a window that shares nothing with others. */
 async function person(name, { through, look = {}, hash = '', at = url } = {}) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 720 }, ...look });
   const page = await context.newPage();
@@ -138,7 +139,7 @@ try {
   assert.ok(!(await shown(grace)).includes('ada 0') && !(await shown(ada)).includes('grace 0'), 'the cut is a cut');
   await shot(grace, 'offline-dark');
   proxy.mend();
-  // And again in the midst of it, a few times, wherever that falls.
+  // And again while things go on, a few times, at any point.
   for (const wait of [400, 300, 700]) {
     await new Promise((resolve) => setTimeout(resolve, wait));
     proxy.cut();
@@ -165,7 +166,7 @@ try {
   await grace.reload();
   await until(grace, (n) => document.querySelectorAll('#messages li[data-key]').length === n, both.length);
   assert.deepEqual(await shown(grace), both);
-  // The mirror is kept once a second.
+  // The mirror is saved once a second.
   await grace.waitForTimeout(1_500);
   proxy.cut();
   await grace.waitForSelector('#banner:not([hidden])');
@@ -362,7 +363,7 @@ try {
   await sees(barbara, 'old 4');
   await short.example.stop();
   await barbara.waitForSelector('#banner:not([hidden])');
-  // The last of them has a key, and so a path, that something else had.
+  // The last of them has a key, and so a path, that another message had.
   const alone = ['said to nobody', 'and this', 'and this too'];
   for (const text of alone) await say(barbara, text);
   short = await startExample([], { page: new URL(short.page).port, broker: new URL(short.broker).port });

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
-/** What the test cannot do without, and how one gets it. @returns {string | undefined} */
+/** Returns what the test needs and does not find, and how to get it. @returns {string | undefined} */
 export function missing() {
   const chromium = chromiumPath();
   if (!existsSync(chromium)) return `there is no ${chromium}: install Chromium, or say where it is with CHROMIUM`;
@@ -39,7 +39,7 @@ class Program {
     this.child.on('error', read);
   }
 
-  /** Waits for what its output has to say. @param {RegExp} wanted */
+  /** Waits until the output matches. @param {RegExp} wanted */
   says(wanted, timeout = 20_000) {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => done(reject, new Error(`no ${wanted} in: ${this.output}`)), timeout);
@@ -64,7 +64,10 @@ class Program {
   }
 }
 
-/** Builds the example, when it is not told where it is, and starts it. @param {string[]} args @param {{page: string, broker: string}} [ports] */
+/**
+ * Builds the example unless its path is given, and starts it. @param {string[]} args @param {{page: string, broker:
+ * string}} [ports]
+ */
 export async function startExample(args, ports = { page: '0', broker: '0' }) {
   let program = process.env.CHAT_BIN;
   if (!program) {

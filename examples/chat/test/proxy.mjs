@@ -1,5 +1,5 @@
-// A network that can be taken away: forwards TCP to a port, and when told cuts all of it, loses what comes back, or
-// keeps what is sent.
+// A network that can fail: it forwards TCP to a port. When told, it cuts everything, loses what comes back, or keeps
+// what is sent.
 
 import net from 'node:net';
 
@@ -19,7 +19,7 @@ export class Proxy {
         socket.on('error', () => {});
         socket.on('close', () => {
           this.sockets.delete(socket);
-          // What is on its way arrives, also from who has gone meanwhile.
+          // What is on its way arrives, even if its sender has gone meanwhile.
           if (!this.held.has(other)) other.destroy();
         });
       }
@@ -39,17 +39,17 @@ export class Proxy {
     for (const socket of this.sockets) socket.resetAndDestroy();
   }
 
-  /** What is sent arrives; no answer does, until all is cut and mended. */
+  /** Lets what is sent arrive, but no answer, until everything is cut and mended. */
   deafen() {
     this.isDeaf = true;
   }
 
-  /** What the connections of now send from now on stays on its way; later ones are not held. */
+  /** Holds what the present connections send from now on. Later connections are not held. */
   hold() {
     for (const socket of this.sockets) if (!this.held.has(socket)) this.held.set(socket, []);
   }
 
-  /** What was on its way arrives. @returns {Promise<unknown>} */
+  /** Lets what was held arrive. @returns {Promise<unknown>} */
   release() {
     const all = [...this.held];
     this.held.clear();
