@@ -70,8 +70,7 @@ class Cache(Generic[V]):
 
     def get(self, key: str, token: Token | None) -> V | None:
         """Returns the value if it may be served to a reader who knows `token`; otherwise ask the
-        database.
-        """
+        database."""
         if not self._may_serve(token):
             return None
         found = self._values.get(key)

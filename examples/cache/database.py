@@ -67,7 +67,7 @@ class Database:
         return version, number
 
     def outbox(self) -> list[tuple[int, str]]:
-        """What has not been told yet: numbers and keys."""
+        """Returns the numbers and keys of what was not reported yet."""
         return self._connection().execute("SELECT id, key FROM outbox ORDER BY id").fetchall()
 
     def told(self, number: int) -> None:

@@ -1,7 +1,7 @@
-"""The service: items from a database, with a cache in front. One process of several.
+"""The service: items of a database, with a cache in front. This is one process of several.
 
-One JSON text a line over TCP: {"get": key, "after": token?}, {"put": key, "body": text} or
-{"stats": 1}.
+Requests over TCP are one JSON text a line: {"get": key, "after": token?},
+{"put": key, "body": text} or {"stats": 1}.
 """
 
 from __future__ import annotations

@@ -31,8 +31,7 @@ class Seen:
     """Reads that returned something older than a write which was acknowledged before they began."""
     too_old: int = 0
     """Reads without a token that returned something older than a write which was acknowledged more
-    than a lease before they began.
-    """
+    than a lease before they began."""
     age: float = 0.0
     """How old the result of a read without a token was at most, in seconds."""
     token: list[Any] | None = None

@@ -86,7 +86,8 @@ async fn run(options: Options) -> Result<(), String> {
     stopped
 }
 
-/// The broker of a chat: whoever loses the network is away after 10 s, and logs have an end.
+/// Returns the configuration of the broker: whoever loses the network is away after 10 s, and logs
+/// have an end.
 fn config(port: u16, page: u16) -> Result<Config, String> {
     let text = format!(
         "origins = [\"http://127.0.0.1:{page}\", \"http://localhost:{page}\"]\n\

@@ -37,8 +37,7 @@ def clean(text: str) -> str:
 
 def clean_lines(text: str) -> str:
     """Cleans several lines. Those after the first are indented, so that they do not look like
-    messages.
-    """
+    messages."""
     return "\n       ".join(map(clean, text.splitlines()))
 
 
@@ -119,8 +118,7 @@ class Room:
 
     def come(self) -> None:
         """Shows this person as here until the session is over. Nobody waits for that: there may be
-        no connection.
-        """
+        no connection."""
         value = {"since": int(time.time() * 1000)}
         start(self.client.put(self.here, value, ephemeral=True))
 
@@ -178,8 +176,7 @@ def note(text: str) -> None:
 def lines() -> asyncio.Queue[str | None]:
     """Yields the lines of the standard input, and `None` at its end. A thread reads them: there is
     no other way to wait for a file, and a terminal whose input is non-blocking has non-blocking
-    output, too.
-    """
+    output, too."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[str | None] = asyncio.Queue()
 

@@ -97,8 +97,7 @@ class Syncer:
 
     async def pass_once(self) -> int:
         """Compares everything and does what is to be done. Waits for a connection. Returns how much
-        there was to do.
-        """
+        there was to do."""
         online = await self._client.until("online")
         assert isinstance(online, Online)
         self._limit = online.limits.value_bytes
@@ -147,8 +146,7 @@ class Syncer:
 
     async def _tree(self) -> onetree.Snapshot:
         """Returns the topics, with everything that this program itself wrote or read: that must not
-        look like news.
-        """
+        look like news."""
         while True:
             await self._mirror.fresh()
             cookie = self._mirror.cookie
@@ -266,8 +264,7 @@ class Syncer:
 
     async def _both(self, file: bytes, look: Look | None) -> None:
         """Changed on both sides: the tree's file stays, and this side's is kept beside it if they
-        differ.
-        """
+        differ."""
         entry = await self._get(file)
         if entry is None:
             return  # Deleted by now.

@@ -56,8 +56,7 @@ class Folder:
 
     def holds(self, file: str) -> bool:
         """Returns whether a file with this path is or would be in the folder, through whatever
-        links.
-        """
+        links."""
         parent = os.path.realpath(os.path.dirname(os.fsencode(os.path.abspath(file))))
         root = os.path.realpath(self.root)
         return os.path.commonpath([root, parent]) == root
@@ -104,8 +103,7 @@ class Folder:
 
     def read(self, file: bytes, look: Look) -> bytes:
         """Returns the content. Raises `Changed` unless the file is what `look` saw, before and
-        after the read, and at rest.
-        """
+        after the read, and at rest."""
         if abs(time.time_ns() - look.mtime_ns) < SETTLED_NS:
             raise Changed
         try:
@@ -180,8 +178,7 @@ class Folder:
 
     def set_aside(self, file: bytes, label: str) -> bytes:
         """Renames a file to a free name beside it, and returns that name. Raises `Changed` if the
-        file is gone.
-        """
+        file is gone."""
         top, name = os.path.split(file)
         for number in range(1, 1_000_000):
             suffix = f".conflict-{label}-{number}".encode()

@@ -186,8 +186,7 @@ async def random_operations(side: Side, seen: Seen, r: random.Random, count: int
 
 async def same(a: Side, b: Side) -> float:
     """Waits until both folders are the same, and stay so over several passes. Returns how long it
-    took.
-    """
+    took."""
     started = time.monotonic()
     quiet = 0
     while quiet < 3:
@@ -257,8 +256,7 @@ async def named_all_the_time(at: Path, url: str, seen: Seen) -> None:
 
 def whose(at: Path, seen: Seen) -> None:
     """A file keeps its permissions. A folder belongs to one process, and is not mistaken for
-    another.
-    """
+    another."""
     folder, again = (Folder(os.fsencode(at / "whose")) for _ in range(2))
     os.makedirs(folder.root)
     os.umask(umask := os.umask(0))
@@ -495,7 +493,7 @@ async def little_memory(at: Path, url: str, seen: Seen) -> None:
 
 
 async def leave_parts(url: str) -> None:
-    """Parts that a sender left which died are removed."""
+    """Makes parts such as a sender leaves that died."""
     async with onetree.connect(url) as client:
         await client.put("/files.parts/dead-1/0", b"half of it")
 

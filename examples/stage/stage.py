@@ -74,8 +74,7 @@ def _run(what: str, command: list[str]) -> None:
 @contextlib.contextmanager
 def broker(program: Path, *more: str) -> Iterator[str]:
     """Starts a broker in memory, on a free port of loopback. Returns its URL. The broker ends with
-    this program.
-    """
+    this program."""
     command = [str(program), "serve", "--memory", "--listen", "127.0.0.1:0", *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -93,8 +93,7 @@ class Connection:
 
     def list(self, frame: f.List) -> f.Found:
         """Returns a page of the children: two at most, if the request leaves the number to the
-        broker.
-        """
+        broker."""
         tree, top = self.broker.tree, frame.path
         depth = len(segments(top)) + 1
         inside = {"/" + "/".join(segments(at)[:depth]) for at in tree if contains(top, at)}
@@ -131,8 +130,7 @@ class Connection:
 
     def deltas(self) -> list[f.ServerFrame]:
         """Returns what was committed since the last call: a frame for each commit, some of them in
-        parts.
-        """
+        parts."""
         said: list[f.ServerFrame] = []
         since = self.at
         self.at = self.broker.rev

@@ -26,8 +26,7 @@ WRITES: dict[str, Any] = {
 
 def come_back(write: f.Request, resumed: bool, executed: bool = True) -> World:
     """Loses the connection before the answer to a write, which was executed before that or will be
-    after it.
-    """
+    after it."""
     world = online()
     world.session.request(world.now, 1, write)
     message = world.session.poll_transmit(world.now)

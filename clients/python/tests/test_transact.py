@@ -441,8 +441,7 @@ def test_what_is_written_before_another_way_is_awaited_is_kept() -> None:
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a broker that answers a write before it sends it to the mirror, which it does at the
-    next `sync`.
-    """
+    next `sync`."""
     write = Connection.write
 
     def answer(me: Connection, frame: Any) -> Any:

@@ -134,7 +134,7 @@ export class Chat {
     this.changed();
   }
 
-  /** The channels, with how many messages of others have not been read. */
+  /** Returns the channels, with how many messages of others have not been read. */
   channels() {
     /** @type {Map<string, number>} */
     const unread = new Map([[this.channel, 0]]);

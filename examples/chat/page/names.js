@@ -10,7 +10,7 @@ export const hereOf = (channel, name = '') => `/chat/${channel}/here${name && `/
 export const saidOf = (id) => `/chat-said/${id}`;
 export const typingOf = (channel, name) => `/chat/${channel}/typing/${name}`;
 
-/** What is wrong with a name; empty: nothing. */
+/** Returns what is wrong with a name; empty: nothing. */
 export const nameFault = (name) => (NAME.test(name) ? '' : 'Letters, digits, _ and -, at most 24 of them.');
 
 /** Returns a channel as it is written in paths; `undefined` if the text names none. */
