@@ -328,9 +328,10 @@ export class Mirror {
   /**
    * Compares the mirror with the broker's digest now. If they differ, the mirror starts again from nothing by itself.
    *
-   * The verdict is `unknown` if nothing could be compared: there is no connection, the mirror has ended or is not
-   * fresh, its view has a `tail`, the mirror moved on before the answer came, or the broker could not compute the
-   * digest. (A view with a `tail` has no digest, because what it shows depends on when the mirror began.)
+   * The verdict is `unknown` if nothing could be compared: there is no connection, the mirror has ended or is not fresh,
+   * its view has a `tail`, a change waits for its interval (`everyMs`), the mirror moved on before the answer came, or the
+   * broker could not compute the digest. (A view with a `tail` has no digest, because what it shows depends on when the
+   * mirror began.)
    *
    * Fails with `timeout` if no answer comes within `requestTimeoutMs`. You may ask again.
    * @returns {Promise<import('./session/effects.js').Verdict>}

@@ -195,8 +195,8 @@ pub enum Verdict {
         found: Digest,
     },
     /// Nothing could be compared. There is no connection, the mirror has ended or is not fresh, its
-    /// view has a `tail`, the mirror moved on before the answer came, or the broker could not
-    /// compute the digest.
+    /// view has a `tail`, a change waits for its interval ([`crate::MirrorOptions::every`]), the
+    /// mirror moved on before the answer came, or the broker could not compute the digest.
     Unknown,
 }
 

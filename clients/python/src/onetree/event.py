@@ -192,8 +192,8 @@ class Verdict:
     verdict: Literal["same", "differs", "unknown"]
     """`same`: the mirror is its view of the tree. `differs`: it is not, and is now refreshed from
     nothing. `unknown`: nothing could be compared. There is no connection, the mirror has ended or
-    is not fresh, its view has a `tail`, the mirror moved on before the answer came, or the broker
-    could not compute the digest."""
+    is not fresh, its view has a `tail`, a change waits for its interval (`every`), the mirror moved
+    on before the answer came, or the broker could not compute the digest."""
     rev: int | None = None
     """With `same`: the revision."""
     expected: Digest | None = None

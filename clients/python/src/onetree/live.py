@@ -199,10 +199,10 @@ class Mirror:
         from nothing by itself.
 
         The verdict is `unknown` if nothing could be compared: there is no connection, the mirror
-        has ended or is not fresh, its view has a `tail`, the mirror moved on before the answer
-        came, or the broker could not compute the digest. (A view with a `tail` has no digest,
-        because what it shows depends on when the mirror began.) Raises `Timeout` if no answer comes
-        within `request_timeout`."""
+        has ended or is not fresh, its view has a `tail`, a change waits for its interval (`every`),
+        the mirror moved on before the answer came, or the broker could not compute the digest. (A
+        view with a `tail` has no digest, because what it shows depends on when the mirror began.)
+        Raises `Timeout` if no answer comes within `request_timeout`."""
         if self._ended is not None:
             return Verdict("unknown")
         return await self._client.verify_mirror(self._sub)
