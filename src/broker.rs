@@ -73,6 +73,10 @@ const CHORES_APART: Duration = Duration::from_micros(500);
 /// would be due at once otherwise, over and over.
 const CHORES_REST: Duration = Duration::from_millis(100);
 
+/// While the store fails it is asked so often whether it would have the tree, which may be smaller
+/// than the log that fills its disk.
+const STORE_LOOK: Duration = Duration::from_secs(1);
+
 /// Is told of each commit, with the tree right after it.
 pub type OnCommit = dyn Fn(&Commit, &Snapshot) + Send + Sync;
 
@@ -432,8 +436,14 @@ impl<S: Store> Owner<S> {
         }
     }
 
-    /// When housekeeping next has something to do.
+    /// When there is next something to do without an event.
     fn due(&self) -> Option<Instant> {
+        let look = self.failing.then(|| Instant::now() + STORE_LOOK);
+        self.chores_due().into_iter().chain(look).min()
+    }
+
+    /// When housekeeping next has something to do.
+    fn chores_due(&self) -> Option<Instant> {
         if self.presence.is_leaving() {
             return Some(self.rest_until.unwrap_or_else(Instant::now));
         }

@@ -192,6 +192,10 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
             Failure::new(FAULT, "io", error.to_string())
                 .next("let the process open more files, one for each that is there: raise its hard limit (ulimit -n, LimitNOFILE)")
         }
+        OpenError::Io { error: io, .. } if io.kind() == ErrorKind::StorageFull => {
+            Failure::new(FAULT, "io", error.to_string())
+                .next("make room on that disk; or take the tree to another: onetree backup --data DIR BACKUP, then onetree restore --data NEW BACKUP")
+        }
         OpenError::Io { error: io, .. } => {
             let look = "look at the disk, at its free space, and at who may read and write the file";
             Failure::new(FAULT, "io", error.to_string()).next(advice(io, look))

@@ -230,6 +230,7 @@ fn next_after(code: Code) -> &'static str {
         Code::TooManyChanges => {
             "split the transaction, or give the broker a larger commit_changes or commit_conditions"
         }
+        Code::ReadOnly => "make room on the broker's disk, or look into its log for what fails",
         Code::TooManyConnections => "try again later, or give the broker a larger connections",
         Code::TooManySessions => "try again later, or give the broker a larger sessions",
         Code::OutcomeUnknown => "look whether it took effect before you write it again",

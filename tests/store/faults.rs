@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use onetree::store::Store;
-use onetree::store::files::{self, FileOptions, FileStore, OpenedStore};
+use onetree::store::files::{self, FileOptions, FileStore, OpenError, OpenedStore};
+use onetree::store::{Store, StoreError};
+use onetree_core::{Author, Request, State, Time};
+use onetree_protocol::frame::Do;
+use onetree_protocol::{MediaType, Value};
 
 use super::rng::Rng;
 use super::simulated::{EIO, ENOSPC, Fault, Keep, Op, Simulated};
-use super::work::{Whole, Worker, keep, open, options, settings, wait};
+use super::work::{Whole, Worker, keep, open, options, path, settings, wait};
 
 type Kind = (&'static str, fn(&Op) -> bool);
 
@@ -298,4 +301,60 @@ fn a_tree_that_could_not_be_saved_is_due_when_the_disk_works_again() {
         keep(&mut store, &mut worker).unwrap();
         storage.files().iter().any(|(name, _)| name.starts_with("tree-"))
     });
+}
+
+const ROOM: usize = 400_000;
+
+/// As [`open`], but no tree is saved before the log has grown by more than there is room for.
+fn open_lazy(storage: &Simulated) -> Result<OpenedStore, OpenError> {
+    let options =
+        FileOptions { interval: None, log_file_bytes: 64 << 10, save_after_bytes: 1 << 20 };
+    files::open(Arc::new(storage.clone()), settings(1), options)
+}
+
+/// Puts the same entry once more.
+fn put(store: &mut FileStore, state: &mut State, bytes: usize) -> Result<(), StoreError> {
+    let before = state.checkpoint();
+    let value = Value { media: MediaType::Octets, bytes: vec![7; bytes].into() };
+    let change = Do::Put { path: path("/a"), value, ttl_ms: None, ephemeral: false };
+    let request = Request { changes: vec![change], ..Request::default() };
+    let commit = state.write(Time(1), &Author::default(), &request).commit.unwrap();
+    wait(store.append(&[commit])).inspect_err(|_| state.restore(before))
+}
+
+/// A disk that the log has filled, while the tree is small.
+fn filled_by_the_log() -> (Simulated, FileStore, State) {
+    let storage = Simulated::default();
+    let OpenedStore { mut store, mut state, .. } = open_lazy(&storage).unwrap();
+    storage.room(ROOM);
+    while put(&mut store, &mut state, 10_000).is_ok() {}
+    put(&mut store, &mut state, 10).unwrap();
+    (storage, store, state)
+}
+
+#[test]
+fn a_disk_that_the_log_has_filled_is_emptied_by_the_tree() {
+    let (storage, mut store, mut state) = filled_by_the_log();
+    put(&mut store, &mut state, 10_000).unwrap_err();
+    assert!(store.save_due(), "the log has more than the tree");
+    store.save(state.checkpoint());
+    until("there is room again", || put(&mut store, &mut state, 10_000).is_ok());
+    let logs = storage.files().into_iter().filter(|(name, _)| name.starts_with("log-"));
+    let left: usize = logs.map(|(_, bytes)| bytes).sum();
+    assert!(left < ROOM / 2, "{left} bytes of logs");
+    assert_found(&storage.crash(Keep::Nothing), &Whole::of(&state), "with room");
+}
+
+#[test]
+fn a_start_on_a_disk_that_the_log_has_filled_saves_the_tree_first() {
+    let (storage, store, state) = filled_by_the_log();
+    let image = storage.kill();
+    drop(store);
+    // Room for the tree, and for no log.
+    let filled: usize = image.files().iter().map(|(_, bytes)| bytes).sum();
+    image.room(filled + 800);
+    let OpenedStore { mut store, state: mut found, .. } = open_lazy(&image).unwrap();
+    assert_eq!(Whole::of(&found), Whole::of(&state));
+    put(&mut store, &mut found, 10_000).unwrap();
+    assert_found(&image.crash(Keep::Nothing), &Whole::of(&found), "after the start");
 }

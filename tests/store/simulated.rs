@@ -80,6 +80,8 @@ struct Inner {
     failed: usize,
     /// The most bytes that all files had together, since somebody asked.
     most: usize,
+    /// How many bytes there is room for; `None`: as many as come.
+    room: Option<usize>,
 }
 
 /// The storage. Clones are the same.
@@ -151,6 +153,22 @@ impl World {
                 let _ = self.apply(&Op::Create { name: name.clone(), bytes: bytes / 2 });
             }
             Op::Rename { .. } | Op::Remove { .. } | Op::SyncNames => {}
+        }
+    }
+
+    /// The bytes of all files that have a name.
+    fn bytes(&self) -> usize {
+        self.seen.values().map(|file| self.files[*file].seen.len()).sum()
+    }
+
+    /// How many bytes more there are after it.
+    fn growth(&self, op: &Op) -> usize {
+        match op {
+            Op::Create { bytes, .. } => *bytes as usize,
+            Op::Write { file, at, bytes } => {
+                (*at as usize + bytes.len()).saturating_sub(self.files[*file].seen.len())
+            }
+            Op::Sync { .. } | Op::Rename { .. } | Op::Remove { .. } | Op::SyncNames => 0,
         }
     }
 
@@ -228,6 +246,11 @@ impl Simulated {
         std::mem::take(&mut self.lock().most)
     }
 
+    /// From now on there is room for so many bytes.
+    pub(crate) fn room(&self, bytes: usize) {
+        self.lock().room = Some(bytes);
+    }
+
     /// From now on something fails; `None`: nothing.
     pub(crate) fn fail(&self, fault: Option<Fault>) {
         self.lock().fault = fault;
@@ -292,10 +315,12 @@ impl Simulated {
                 return Err(io::Error::from_raw_os_error(fault.errno));
             }
         }
+        let growth = inner.world.growth(&op);
+        if growth > 0 && inner.room.is_some_and(|room| inner.world.bytes() + growth > room) {
+            return Err(io::Error::from_raw_os_error(ENOSPC));
+        }
         inner.world.apply(&op)?;
-        let files = inner.world.seen.values();
-        let bytes = files.map(|file| inner.world.files[*file].seen.len()).sum();
-        inner.most = inner.most.max(bytes);
+        inner.most = inner.most.max(inner.world.bytes());
         inner.ops.push(op);
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::history::History;
 use super::log::{self, LogFile, LogWriter};
 use super::saving::{self, Saving, TREE_TO_LOG};
 use super::spare::Spare;
-use super::storage::Storage;
+use super::storage::{self, Storage};
 use super::tree;
 use super::{FileOptions, OpenError};
 
@@ -96,15 +96,26 @@ pub(super) struct Engine {
     saved_bytes: u64,
     /// A tree that is being saved.
     saving: Option<Saving>,
-    /// After a tree that could not be saved: how long the log is to be until that is tried again;
-    /// otherwise 0.
-    save_from: u64,
+    /// After a tree that could not be saved: when that is tried again.
+    save_again: Option<SaveAgain>,
     /// Whether the last one could not be.
     unsaved: bool,
     /// What was written and is not yet on the disk, since when.
     unsynced: Option<Instant>,
     /// That nothing can be written now.
     failed: Option<Failed>,
+    /// Whether the last batch that could not be written had no room on the disk, and none was
+    /// written since.
+    full: bool,
+    /// Whether the log was told of a failure, and not yet of its end.
+    logged: bool,
+}
+
+/// When a tree that could not be saved is tried again: when the log has become so long, or after so
+/// long in any case, because the tree may be smaller by then, or the disk have more room.
+struct SaveAgain {
+    log_bytes: u64,
+    at: Instant,
 }
 
 /// A failure of the disk, until it is mended.
@@ -140,9 +151,15 @@ impl Engine {
         thread.map_err(|error| OpenError::Io { file: "a thread".to_owned(), error })?;
         let kept = state.rev().get();
         let failed = |error| OpenError::Io { file: storage.show(&log::name(kept + 1)), error };
-        let bytes = (0, options.log_file_bytes);
-        let log =
-            LogWriter::create(&*storage, epoch, kept + 1, bytes, None, &[]).map_err(failed)?;
+        let create = || {
+            let bytes = (0, options.log_file_bytes);
+            LogWriter::create(&*storage, epoch, kept + 1, bytes, None, &[])
+        };
+        let log = create().or_else(|error| {
+            // It may be the log that fills the disk.
+            make_room(&*storage, (epoch, key), state, error).and_then(|()| create())
+        });
+        let log = log.map_err(failed)?;
         let weak = options.interval.is_some();
         let history = History { epoch, weak, clean: false, backup: false, log: Some(kept + 1) };
         history.write(&*storage).map_err(failed)?;
@@ -162,10 +179,12 @@ impl Engine {
             log_bytes,
             saved_bytes,
             saving: None,
-            save_from: 0,
+            save_again: None,
             unsaved: false,
             unsynced: None,
             failed: None,
+            full: false,
+            logged: false,
         };
         engine.tell_due();
         // The thread waits for it.
@@ -203,10 +222,15 @@ impl Engine {
         let retry = self.failed.as_ref().map(left);
         let interval = self.options.interval.unwrap_or_default();
         let sync = self.unsynced.map(|since| interval.saturating_sub(since.elapsed()));
-        retry.into_iter().chain(sync).min()
+        let save = self.save_again.as_ref();
+        let save = save.map(|again| again.at.saturating_duration_since(Instant::now()));
+        retry.into_iter().chain(sync).chain(save).min()
     }
 
     fn tick(&mut self) {
+        if self.save_again.take_if(|again| again.at <= Instant::now()).is_some() {
+            self.tell_due();
+        }
         if self.failed.is_some() {
             // Otherwise it is read-only until somebody writes.
             let _ = self.mend();
@@ -221,6 +245,8 @@ impl Engine {
         match self.write(commits) {
             Ok(()) => {
                 self.kept = last;
+                self.full = false;
+                self.log_mended();
                 if self.options.interval.is_none() {
                     self.synced = last;
                 }
@@ -299,13 +325,16 @@ impl Engine {
     /// From now on nothing is written, until it can be known again what is on the disk.
     fn fail(&mut self, error: &io::Error) -> String {
         let reason = format!("{}: {error}", self.storage.show(self.log.name()));
-        if !self.told.read_only.swap(true, Ordering::Relaxed) {
+        self.told.read_only.store(true, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.logged, true) {
             tracing::error!(reason, "the disk fails: the broker is read-only until it works again");
         }
         self.unsynced = None;
         let pause = self.failed.as_ref().map_or(RETRY, |before| before.pause * 2);
         let pause = pause.min(RETRY_LONGEST);
         self.failed = Some(Failed { reason: reason.clone(), again: Instant::now() + pause, pause });
+        self.full = storage::is_full(error);
+        self.tell_due();
         reason
     }
 
@@ -313,10 +342,23 @@ impl Engine {
     fn mend(&mut self) -> Result<(), String> {
         match &self.failed {
             Some(failed) if Instant::now() < failed.again => return Err(failed.reason.clone()),
-            Some(_) => self.mend_now(),
+            Some(_) => {
+                self.mend_now();
+                if self.failed.is_none() {
+                    self.log_mended();
+                }
+            }
             None => {}
         }
         self.failed.as_ref().map_or(Ok(()), |failed| Err(failed.reason.clone()))
+    }
+
+    /// Tells the log that a failure is over, if it was told of one. What is mended at once may fail
+    /// again with the next batch: then the log is told when one was written.
+    fn log_mended(&mut self) {
+        if std::mem::take(&mut self.logged) {
+            tracing::warn!("the disk works again: the broker takes writes");
+        }
     }
 
     /// After a failure: is what was acknowledged there, and can a new file be written?
@@ -329,13 +371,12 @@ impl Engine {
                 if self.failed.as_ref().is_some_and(|failed| failed.again <= Instant::now()) {
                     // It may have been full, and have room now. What is mended at once may fail
                     // again with the next batch, and a tree is much to write for nothing.
-                    self.save_from = 0;
+                    self.save_again = None;
                 }
-                self.tell_due();
                 self.synced = self.kept;
                 self.failed = None;
+                self.tell_due();
                 self.told.read_only.store(false, Ordering::Relaxed);
-                tracing::warn!("the disk works again: the broker takes writes");
             }
             Err(error) => {
                 self.fail(&error);
@@ -372,8 +413,13 @@ impl Engine {
     }
 
     fn tell_due(&self) {
-        let after = self.options.save_after_bytes.max(self.saved_bytes / TREE_TO_LOG);
-        let due = self.saving.is_none() && self.log_bytes >= after.max(self.save_from);
+        let after = match self.full {
+            // It may be the log that fills the disk, and the tree small by now.
+            true => self.options.log_file_bytes,
+            false => self.options.save_after_bytes.max(self.saved_bytes / TREE_TO_LOG),
+        };
+        let after = self.save_again.as_ref().map_or(after, |again| after.max(again.log_bytes));
+        let due = self.saving.is_none() && self.log_bytes >= after;
         self.told.save_due.store(due, Ordering::Relaxed);
     }
 
@@ -400,7 +446,11 @@ impl Engine {
             Ok(bytes) => {
                 self.saved_bytes = bytes;
                 self.log_bytes -= covered;
-                self.save_from = 0;
+                self.save_again = None;
+                if let Some(failed) = &mut self.failed {
+                    // There may be room now.
+                    failed.again = Instant::now();
+                }
                 if std::mem::take(&mut self.unsaved) {
                     tracing::warn!("the tree is saved again: what the log had too much is removed");
                 }
@@ -411,7 +461,8 @@ impl Engine {
                     tracing::error!(file, %error, "the tree cannot be saved: the log goes on growing");
                 }
                 // Not at once again.
-                self.save_from = self.log_bytes + self.options.save_after_bytes / 2;
+                let log_bytes = self.log_bytes + self.options.save_after_bytes / 2;
+                self.save_again = Some(SaveAgain { log_bytes, at: Instant::now() + RETRY_LONGEST });
             }
         }
         self.tell_due();
@@ -430,4 +481,23 @@ impl Engine {
         });
         ended.map_err(|error| format!("{}: {error}", self.storage.show(self.log.name())))
     }
+}
+
+/// At a start on a full disk: saves the tree in place of the log before it, if it is of the history
+/// that goes on. Gives back the `error` if that is no help.
+fn make_room(
+    storage: &dyn Storage,
+    (epoch, key): (Epoch, DigestKey),
+    state: &State,
+    error: io::Error,
+) -> io::Result<()> {
+    let history = History::read(storage).ok().flatten();
+    let goes_on = history.is_some_and(|history| history.epoch == epoch);
+    if !storage::is_full(&error) || !goes_on {
+        return Err(error);
+    }
+    let saved = tree::write(storage, epoch, key, &state.checkpoint(), |_| ());
+    saved.map_err(|_| error)?;
+    saving::clear_old(storage, state.rev().get() + 1);
+    Ok(())
 }

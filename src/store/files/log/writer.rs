@@ -1,6 +1,6 @@
 //! The end of the log, where it is written.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::Arc;
 
 use onetree_core::Commit;
@@ -9,7 +9,7 @@ use onetree_protocol::Epoch;
 use super::{FILE_HEADER, MAKING, batch, file_header, name};
 use crate::store::files::header;
 use crate::store::files::spare::Ready;
-use crate::store::files::storage::{Storage, StorageFile};
+use crate::store::files::storage::{Storage, StorageFile, is_full};
 
 /// Where a disk has no room for a file, one of this part of it is made (128 KiB of 8 MiB): the
 /// commits go on for as long as there is any.
@@ -159,11 +159,6 @@ fn ready(storage: &dyn Storage, least: u64, bytes: u64) -> io::Result<Ready> {
         Err(error) if is_full(&error) => make((bytes / SMALL).max(least)),
         made => made,
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    let kind = error.kind();
-    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
 /// The length of a file that has room for what did not fit into this one.
