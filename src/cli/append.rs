@@ -22,21 +22,23 @@ use super::value::ValueArgs;
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  # The broker assigns the key; the path is printed
+  # The broker assigns the key; the command prints the path
   onetree append /chat/rust/log 'hello'
-  # Each line of standard input one entry, as fast as the broker takes them
+  # Each line of standard input is an entry, as fast as the broker takes them
   tail -F app.log | onetree append /logs/app --lines
-  # JSON Lines: what is no JSON ends it
+  # JSON Lines: a line that is not JSON ends the command
   onetree append /events --lines --type application/json < events.jsonl
-  # One {\"path\":…,\"rev\":…} for each as it is acknowledged
+  # Print {\"path\":…,\"rev\":…} for each line when it is acknowledged
   onetree append /logs/app --lines --json < app.log
   # Entries that live a day
   onetree append /events '{\"door\":\"open\"}' --ttl 24h
 
-When the broker goes away, that is told, and lines wait for it, also those that are still to come;
-one that has waited for 30 s ends the command (exit code 5), which says how many were acknowledged.";
+With --lines: when the broker goes away the command says so, and lines wait for it, also those \
+that are still to be read. When one line has waited for 30 s the command ends (exit code 5), and \
+says how many lines were acknowledged.";
 
-/// Append to a log; prints the path that the broker assigned, and the revision; of lines, how many
+/// Append to a log. Prints the path that the broker assigned and the revision, or with --lines the
+/// number of lines
 #[derive(Args)]
 pub(crate) struct Append {
     /// The log
@@ -45,12 +47,12 @@ pub(crate) struct Append {
     #[command(flatten)]
     value: ValueArgs,
 
-    /// Each line of standard input is one entry: text, whatever it looks like, unless --type says
-    /// otherwise; without its \n, a \r before that is kept
+    /// Make each line of standard input an entry. A line is text, whatever it looks like, unless
+    /// --type is given. Its \n is removed; a \r before that is kept
     #[arg(long, conflicts_with = "value")]
     lines: bool,
 
-    /// Gone after so long: 250ms, 30s, 5m, 12h, 7d
+    /// Remove the entry after this time: 250ms, 30s, 5m, 12h, 7d
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     ttl: Option<Duration>,
 }

@@ -16,26 +16,26 @@ use super::output::{Output, thousands};
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  # The broker may run, and need not know
+  # Also while the broker runs
   onetree backup --data ./onetree-data /backups/monday
-  # What is in it
+  # See what the backup holds
   onetree check --data /backups/monday
-  # Back to it
+  # Go back to it
   onetree restore --data ./onetree-data --force /backups/monday
 
-The backup is the whole tree at one revision: at least all that was acknowledged before the command
-began. It is read again before the command ends. It takes as much memory as the tree has, beside
-that of the broker. No broker runs on it: what restore makes of it is a new history, so that no
-mirror takes one for the other.";
+The backup is the whole tree at one revision, with at least all that was acknowledged before the \
+command began. The command reads the backup again before it ends. It takes as much memory as the \
+tree, in addition to the broker's. You cannot run a broker on a backup: restore makes a new \
+history of it, so that no mirror mistakes one for the other.";
 
-/// Copy the tree of a directory at one revision, also while a broker runs on it
+/// Copy the tree of a data directory at one revision, even while a broker uses it
 #[derive(Args)]
 pub(crate) struct Backup {
-    /// The directory of the broker
+    /// The data directory of the broker
     #[arg(long, value_name = "DIR", env = "ONETREE_DATA")]
     data: PathBuf,
 
-    /// Where to: a directory that is empty, or not there yet
+    /// The directory for the backup: empty, or not there yet
     to: PathBuf,
 }
 

@@ -36,19 +36,19 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   # One publisher as fast as it goes, one subscriber, for ten seconds
   onetree bench
-  # A chat of a hundred, ten of whom write twice a second
+  # A chat of a hundred, of whom ten write twice a second
   onetree bench --publishers 10 --subscribers 100 --rate 2 --size 120
   # Cache invalidation: each publisher writes the same entry again and again
   onetree bench --with put --publishers 50 --rate 100 --json
 
-What it writes is under /bench, and removed at the end. When it is killed, or loses its broker, that
-stays; to remove it: onetree rm /bench --tree";
+bench writes under /bench and removes that at the end, unless it is killed or loses its broker. \
+To remove it then: onetree rm /bench --tree";
 
 /// How long subscribers are waited for after the last write, and the broker, by who is asked to
 /// end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Drive a broker and measure it: each publisher writes, each subscriber follows all of them
+/// Put load on a broker and measure it: publishers write, and each subscriber follows them all
 #[derive(Args)]
 pub(crate) struct Bench {
     /// Connections that write
@@ -59,28 +59,29 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 1)]
     subscribers: u32,
 
-    /// How long to write: 250ms, 30s, 5m; what --rate leaves undone by then is told
+    /// How long to write: 250ms, 30s, 5m. With --rate, bench reports the writes that were not made
+    /// by then
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
     duration: Duration,
 
-    /// How long to write before it counts
+    /// How long to write before measuring
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1s")]
     warm_up: Duration,
 
-    /// Writes a second of each publisher, where so many can be made; latency counts from when each
-    /// was due. 0: as fast as they are acknowledged
+    /// Writes a second of each publisher, if it can make as many. Latency is measured from when
+    /// each was due. 0: as fast as they are acknowledged
     #[arg(long, value_name = "N", default_value_t = 0)]
     rate: u32,
 
-    /// Writes of each publisher that may wait for their answer
+    /// Writes of each publisher that may wait for their acknowledgement
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     in_flight: u32,
 
-    /// Bytes of each value, at least 20
+    /// Size of each value in bytes, at least 20
     #[arg(long, value_name = "BYTES", default_value_t = 128)]
     size: usize,
 
-    /// What is written: entries of a log, one entry again and again, or signals
+    /// What to write: entries of a log, one entry again and again, or signals
     #[arg(long, value_enum, default_value_t = With::Append)]
     with: With,
 }
@@ -90,9 +91,9 @@ pub(crate) struct Bench {
 enum With {
     /// Each writes to a log of its own
     Append,
-    /// Each writes one entry again and again; subscribers who lag see the last of it
+    /// Each writes one entry again and again; subscribers that lag see its latest value
     Put,
-    /// Each sends signals, of which those who lag lose some
+    /// Each sends signals; subscribers that lag lose some
     Signal,
 }
 

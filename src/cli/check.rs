@@ -15,15 +15,15 @@ use super::output::{Output, thousands};
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  # While no broker runs on it; exit code 6, the file and the place when something is damaged
+  # While no broker uses it. If something is damaged: exit code 6, the file and the offset
   onetree check --data ./onetree-data
-  # A backup as well
+  # A backup
   onetree check --data /backups/monday --json";
 
-/// Read all files of a directory, verify them, and say what they hold
+/// Read and verify all files of a data directory or a backup, and print what they hold
 #[derive(Args)]
 pub(crate) struct Check {
-    /// The directory of a broker that does not run, or a backup
+    /// The data directory of a broker that is not running, or a backup
     #[arg(long, value_name = "DIR", env = "ONETREE_DATA")]
     data: PathBuf,
 }

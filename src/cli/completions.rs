@@ -16,10 +16,10 @@ Examples:
   # fish, for good
   onetree completions fish > ~/.config/fish/completions/onetree.fish";
 
-/// Print the completion script of a shell
+/// Print a completion script for a shell
 #[derive(Args)]
 pub(crate) struct Completions {
-    /// Which shell
+    /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }

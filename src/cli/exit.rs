@@ -33,16 +33,17 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// The table of exit codes, for the long help.
 pub(crate) const TABLE: &str = "\
 Exit codes:
-  0  it worked (also: the reader of the output went away, or Ctrl-C where that ends the command)
-  1  the broker refused; the error's code says why
-  2  the command line, or a file or an input that it names, is wrong; nothing was sent, but of an
-     input what stands before the wrong line
-  3  a precondition did not hold (--if-rev, --if-absent, \"if\" of a transaction)
+  0  success (also when the reader of the output is gone, or Ctrl-C ends a command that runs on)
+  1  the broker refused the request; the code of the error says why
+  2  the command line, or a file or input that it names, is invalid; nothing was sent, except the
+     lines of an input before the invalid one
+  3  a condition did not hold (--if-rev, --if-absent, \"if\" of a transaction)
   4  get: there is no entry at the path
-  5  no broker can be reached at the URL, or it went away for 30 s (a write that was sent by then may
+  5  no broker can be reached at the URL, or it was away for 30 s (a write that was sent before may
      have happened: the error says so)
-  6  something that should not happen: a broken protocol, a full or damaged disk, a fault
-  130  append --lines, import: Ctrl-C, or SIGTERM, came first; how many lines were acknowledged is told";
+  6  something that should not happen: a protocol error, a full or damaged disk, a bug
+  130  append --lines, import: stopped by Ctrl-C or SIGTERM; the command says how many lines were
+     acknowledged";
 
 /// How a command can end before its time.
 #[derive(Debug)]

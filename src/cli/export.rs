@@ -14,13 +14,13 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   onetree export / > everything.jsonl
   onetree export /config | jq -c '{path, json}'
-  # Two exports differ in what differs
+  # Compare two trees
   diff before.jsonl <(onetree export /)";
 
-/// Print a subtree as JSON Lines in path order, all of it at one revision
+/// Print a subtree as JSON Lines in path order, at one revision
 #[derive(Args)]
 pub(crate) struct Export {
-    /// The top
+    /// The path at the top of the subtree
     #[arg(default_value = "/")]
     path: Path,
 }

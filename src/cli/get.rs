@@ -14,20 +14,20 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   # The bytes, exactly
   onetree get /logo > logo.png
-  # With path, revision and type
+  # With its path, revision and type
   onetree get /config/theme --json
-  # The revision, for put --if-rev
+  # Only the revision, for put --if-rev
   onetree get /config/theme --json | jq .rev
-  # Exit code 4: there is none
+  # Exit code 4: there is no such entry
   onetree get /nothing || echo $?";
 
-/// Print the value of an entry, exactly; on a terminal, what a terminal obeys is escaped
+/// Print the value of an entry, unchanged; on a terminal, control characters are escaped
 #[derive(Args)]
 pub(crate) struct Get {
-    /// Which
+    /// The path of the entry
     path: Path,
 
-    /// The bytes as they are, on a terminal too
+    /// Print the bytes unchanged on a terminal, too
     #[arg(long, conflicts_with = "json")]
     raw: bool,
 }

@@ -33,18 +33,22 @@ Examples:
   onetree import everything.jsonl
   # From one broker to another
   onetree export /config --url ws://a:7400 | onetree import --url ws://b:7400
-  # One {\"path\":…,\"rev\":…} for each line as it is acknowledged
+  # Print {\"path\":…,\"rev\":…} for each line when it is acknowledged
   onetree import everything.jsonl --json
 
-A line has the keys of one of an export; \"rev\" is not needed, and a blank line is passed over.
-What watch --state keeps is taken, too. Each line is put at its path; what else is in the tree
-stays. An entry of a log cannot be put, for the broker gives out the keys of logs: it is appended
-to its log, in the order of the lines, and has another key than before (and is there twice after a
-second import). What was under it follows it; where the entry is there no more, one is appended
-and removed again, for its key. For that lines come in the order of an export, otherwise they are
-refused. Revisions are new ones; when an entry dies, and the session that it dies with, is in no
-export. The lines are on their way while answers come: when one is refused, some behind it may have
-been taken. Ctrl-C ends it with how many lines were acknowledged. To get back a whole tree with its keys: onetree restore";
+Each line has the keys of a line of export; \"rev\" is optional, and blank lines are skipped. A \
+file of watch --state can be imported, too. Each value is put at its path; everything else in the \
+tree stays. Revisions are new. Expiry times and sessions are not part of an export.
+
+Log entries cannot be put, because the broker assigns their keys. They are appended to their log \
+in the order of the lines, and get new keys, so a second import appends them again. Entries under \
+a log entry move with it. If the log entry itself does not exist any more, import appends an \
+entry and removes it again to get its key. For this the lines must be in the order of an export; \
+otherwise they are refused.
+
+Lines are sent without waiting for each answer: when one is refused, some after it may have been \
+written. After Ctrl-C the command says how many lines were acknowledged. To get a whole tree back \
+with its keys, use onetree restore.";
 
 /// Bytes of lines that are sent at once.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -52,10 +56,10 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// Batches that wait to be sent.
 const WAITING: usize = 4;
 
-/// Put the entries of an export: JSON Lines with "path" and a value
+/// Write the entries of an export: JSON Lines with "path" and a value
 #[derive(Args)]
 pub(crate) struct Import {
-    /// What to read; -: standard input
+    /// The file to read; -: standard input
     #[arg(default_value = "-")]
     file: PathBuf,
 }

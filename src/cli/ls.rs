@@ -20,34 +20,34 @@ Examples:
   # Everything under a path, page by page; how to go on stands in \"more\" and \"last\"
   onetree ls / --depth tree --json | jq '{more, last}'";
 
-/// List a page of the entries at and under a path, all at one revision
+/// List entries at and under a path, a page at a time, at one revision
 #[derive(Args)]
 pub(crate) struct Ls {
-    /// The top
+    /// The path to list
     #[arg(default_value = "/")]
     path: Path,
 
-    /// How deep below it
+    /// How deep to go below the path
     #[arg(long, value_enum, default_value_t = Reach::Children)]
     depth: Reach,
 
-    /// Only what comes behind this path
+    /// Only entries after this path
     #[arg(long, value_name = "PATH")]
     after: Option<Path>,
 
-    /// Only what comes before this path
+    /// Only entries before this path
     #[arg(long, value_name = "PATH")]
     before: Option<Path>,
 
-    /// At most so many; the broker may send fewer. 0: as many as it sends
+    /// The most entries to list; the broker may send fewer. 0: as many as it sends
     #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
     limit: u32,
 
-    /// From the last to the first: the newest of a log first
+    /// In reverse order: the newest entries of a log first
     #[arg(long)]
     reverse: bool,
 
-    /// Only paths and revisions
+    /// Only paths and revisions, no values
     #[arg(long)]
     no_values: bool,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Ls {
 /// `--depth`.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Reach {
-    /// The path alone
+    /// Only the path itself
     Entry,
     /// The path and its direct children
     Children,

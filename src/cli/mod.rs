@@ -55,7 +55,7 @@ use tokio::runtime;
 use exit::Failure;
 use output::Output;
 
-/// A broker that keeps one true tree of topics, and commands that talk to one that runs
+/// A publish-subscribe broker that keeps one true tree of topics, and commands to use it
 #[derive(Parser)]
 #[command(
     name = "onetree",
@@ -69,7 +69,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     broker: BrokerUrl,
 
-    /// For programs: one JSON text a line, errors too
+    /// For programs: print one JSON text a line, also for errors
     #[arg(long, global = true)]
     json: bool,
 
@@ -84,7 +84,7 @@ Examples:
   # From another terminal
   onetree put /config/theme '{\"dark\":true}'
   onetree append /chat/rust/log 'hello'
-  # Everything, as it changes; it goes on where it stopped
+  # Follow everything; when started again, go on from there
   onetree watch / --state mirror.jsonl";
 
 const CODES: &str = "\

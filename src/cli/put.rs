@@ -16,31 +16,31 @@ use super::value::ValueArgs;
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  # JSON where it parses as JSON, else text
+  # JSON if it parses as JSON, otherwise text
   onetree put /config/theme '{\"dark\":true}'
   onetree put /config/motto 'hello, world'
-  onetree put /config/list -- '- a text that begins so'
-  # With its type a slip in JSON is an error, not a text
+  onetree put /config/list -- '- a text that begins with -'
+  # With a type, invalid JSON is an error instead of a text
   onetree put /config/theme --type application/json < theme.json
   # Any bytes
   onetree put /logo --type image/png < logo.png
-  # Only when nobody else was there: exit code 3 otherwise
+  # Only if nobody else was first: exit code 3 otherwise
   onetree put /jobs/7 '\"mine\"' --if-absent
   onetree put /config/theme '{\"dark\":false}' --if-rev 813
   # For half a minute; for as long as this command runs
   onetree put /cache/a 1 --ttl 30s
   onetree put /presence/ada '\"here\"' --ephemeral";
 
-/// Write an entry; prints its path and revision
+/// Write an entry. Prints its path and revision
 #[derive(Args)]
 pub(crate) struct Put {
-    /// Where
+    /// The path of the entry
     path: Path,
 
     #[command(flatten)]
     value: ValueArgs,
 
-    /// Only if the entry is at this revision (0: there is none)
+    /// Only if the entry is at this revision (0: only if there is no entry)
     #[arg(long, value_name = "N", value_parser = revision)]
     if_rev: Option<Revision>,
 
@@ -48,11 +48,11 @@ pub(crate) struct Put {
     #[arg(long, conflicts_with = "if_rev")]
     if_absent: bool,
 
-    /// Gone after so long: 250ms, 30s, 5m, 12h, 7d
+    /// Remove the entry after this time: 250ms, 30s, 5m, 12h, 7d
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     ttl: Option<Duration>,
 
-    /// Gone when this command ends: at Ctrl-C, or after --ttl
+    /// Keep the entry only while this command runs: until Ctrl-C, or for --ttl
     #[arg(long)]
     ephemeral: bool,
 }

@@ -23,28 +23,29 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   # Into a directory that is empty, or not there yet
   onetree restore --data ./onetree-data /backups/monday
-  # Over a tree that is there: its files go to ./onetree-data/before-restore-1
+  # Replace a tree: its files are moved to ./onetree-data/before-restore-1
   onetree restore --data ./onetree-data --force /backups/monday
-  # Without a backup: what is whole of a directory that is damaged
+  # Without a backup: the undamaged part of a damaged directory
   onetree restore --data ./new-data --salvage ./onetree-data
 
-The broker must not run. The tree is the backup's, and its history a new one that begins 2^40
-revisions above the old: every mirror notices, and is brought to what the tree is now. What root makes
-is its who has the directory, so that a broker that runs as that user can read it.";
+The broker must not be running. The tree becomes that of the backup, in a new history that begins \
+2^40 revisions above the old one: every mirror notices, and is brought to the new tree. If root \
+runs this command, the new files belong to the owner of the directory, so that a broker that runs \
+as that user can read them.";
 
-/// Make the tree of a directory what a backup holds
+/// Replace the tree of a data directory by that of a backup
 #[derive(Args)]
 pub(crate) struct Restore {
-    /// The directory of the broker
+    /// The data directory of the broker
     #[arg(long, value_name = "DIR", env = "ONETREE_DATA")]
     data: PathBuf,
 
-    /// Move the tree that is there aside, to DIR/before-restore-N
+    /// If DIR has a tree already, move it to DIR/before-restore-N
     #[arg(long)]
     force: bool,
 
-    /// BACKUP may be damaged, or a damaged directory: take what is whole of it, and say what is
-    /// lost
+    /// Accept a BACKUP that is damaged, or a damaged data directory: restore what is undamaged, and
+    /// print what is lost
     #[arg(long)]
     salvage: bool,
 

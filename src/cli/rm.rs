@@ -16,21 +16,21 @@ Examples:
   onetree rm /config/theme
   # With everything under it, in one commit
   onetree rm /chat/rust --tree
-  # Only what one has seen: exit code 3 otherwise
+  # Only if it is still what you have seen: exit code 3 otherwise
   onetree rm /jobs/7 --if-rev 813";
 
-/// Remove an entry; to remove what is not there is no error. Prints the path and the revision
+/// Remove an entry; it is no error if there is none. Prints the path and the revision
 #[derive(Args)]
 pub(crate) struct Rm {
-    /// Which
+    /// The path of the entry
     path: Path,
 
-    /// Everything at and under the path
+    /// Remove everything at and under the path
     #[arg(long)]
     tree: bool,
 
-    /// Only if the entry is at this revision; with --tree, if nothing at or under the path happened
-    /// after it
+    /// Only if the entry is at this revision; with --tree, only if nothing at or under the path has
+    /// changed after it
     #[arg(long, value_name = "N", value_parser = revision)]
     if_rev: Option<Revision>,
 }

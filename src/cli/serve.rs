@@ -28,58 +28,58 @@ use super::stop::Stop;
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  # In memory, for this machine; in a directory, through crashes and power loss
+  # In memory; in a directory, where the tree survives crashes and power loss
   onetree serve --memory
   onetree serve --data ./onetree-data
-  # For a network, and everyone in it
+  # For a network, with access for everyone in it
   onetree serve --listen 0.0.0.0:7400 --allow-anonymous
-  # A file of one's own, of the keys that differ; checked before it counts
+  # Your own file with the keys that you change; check it first
   onetree serve --print-config > broker.toml
   onetree serve --config broker.toml --check
   onetree serve --config broker.toml --set heartbeat_ms=5000
-  # What happens, not only warnings: error, warn, info, debug, trace
+  # Log more than warnings: error, warn, info, debug, trace
   ONETREE_LOG=info onetree serve
-  # On a port that is free; the URL is the last word of the first line, and the console's
-  # of the second
+  # On a free port: the URL is the last word of the first line that is printed, the console's
+  # the last of the second
   onetree serve --listen 127.0.0.1:0
 
-Ctrl-C and SIGTERM end it well: it says goodbye to its clients, and what it has accepted is
-stored. On Linux so does SIGHUP, which comes when its terminal is closed, except under nohup; it
-is no way to have the settings read again. A second one, a second later, ends it at once: clients
-get no goodbye.";
+Ctrl-C and SIGTERM stop the broker cleanly: it says goodbye to its clients, and stores what it \
+has accepted. So does SIGHUP on Linux, which is sent when the terminal is closed (except under \
+nohup); it does not reload the settings. A second signal, at least a second later, stops the \
+broker at once, without a goodbye to clients.";
 
 /// Run a broker until Ctrl-C or SIGTERM
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// Settings that differ from the built-in ones (--print-config)
+    /// A file with the settings that differ from the defaults (see --print-config)
     #[arg(long, value_name = "FILE", env = "ONETREE_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Address and port; port 0: any that is free
+    /// The address and port to listen on; port 0: any free port
     #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
 
-    /// Keep the tree in this directory, which is made when it is not there
+    /// Keep the tree in this directory; it is created if needed
     #[arg(long, value_name = "DIR", env = "ONETREE_DATA")]
     data: Option<PathBuf>,
 
-    /// Keep the tree in memory: it ends with the broker
+    /// Keep the tree in memory only: it is gone when the broker ends
     #[arg(long, conflicts_with = "data")]
     memory: bool,
 
-    /// Everyone who can reach the address may read and write everything
+    /// Let everyone who can reach the address read and write everything
     #[arg(long)]
     allow_anonymous: bool,
 
-    /// Any other setting; over the file and the environment (ONETREE_HEARTBEAT_MS=5000)
+    /// Any other setting. It overrides the file and the environment (ONETREE_HEARTBEAT_MS=5000)
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
 
-    /// Only check the settings
+    /// Check the settings and exit
     #[arg(long)]
     check: bool,
 
-    /// Only print the built-in settings, every key explained
+    /// Print the default settings, with an explanation of each, and exit
     #[arg(long, conflicts_with = "check")]
     print_config: bool,
 }

@@ -11,26 +11,26 @@ use super::value::{ValueArgs, media_type};
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  # For those who watch with --signals now; nobody else ever sees it
+  # Received by those who run watch --signals now, and by nobody later
   onetree signal /chat/rust/typing '{\"from\":\"ada\"}'
-  # What another program says; without a VALUE: null
+  # The output of another program; without a VALUE: null
   date | onetree signal /build/done -
   onetree signal /build/wake";
 
-/// Send a message to those who are there; it is never stored, and arrives at most once
+/// Send a message to current subscribers only; it is not stored and arrives at most once
 #[derive(Args)]
 pub(crate) struct Signal {
-    /// Where
+    /// The path of the signal
     path: Path,
 
-    /// What to send: JSON where it parses as JSON, else text. `-`: standard input, every byte of
-    /// it; nothing: null. A text that begins with - comes behind --
+    /// The value: JSON if it parses as JSON, otherwise text. `-`: all bytes of standard input. If
+    /// left out: null. Put -- before a text that begins with -
     // Without a VALUE nothing is read: in a script standard input is often what others are to read.
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     value: Option<String>,
 
-    /// The media type, where the value is not what it looks like; application/json: what is no JSON
-    /// is an error
+    /// The media type, if it is not what VALUE looks like. With application/json, a value that is
+    /// not JSON is an error
     #[arg(long = "type", value_name = "MEDIA", value_parser = media_type, requires = "value")]
     media: Option<MediaType>,
 }

@@ -15,30 +15,30 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   # Two levels of everything
   onetree tree / --levels 2
-  # What the entries hold, too
+  # With values
   onetree tree /config --values
-  # Every entry of the logs, which are one line otherwise
+  # Every entry of each log; otherwise a log is one line
   onetree tree /chat/rust --logs";
 
 /// The characters of a value that are drawn beside its name.
 const VALUE_CHARS: usize = 60;
 
-/// Draw a subtree, all of it at one revision
+/// Draw a subtree, at one revision
 #[derive(Args)]
 pub(crate) struct Tree {
-    /// The top
+    /// The path at the top of the subtree
     #[arg(default_value = "/")]
     path: Path,
 
-    /// Draw so many levels below the top; what is deeper is counted
+    /// Draw this many levels below the top, and count what is deeper
     #[arg(long, value_name = "N")]
     levels: Option<usize>,
 
-    /// Draw values, too
+    /// Show values, too
     #[arg(long)]
     values: bool,
 
-    /// Draw each entry of a log
+    /// Show each entry of a log
     #[arg(long)]
     logs: bool,
 }

@@ -19,21 +19,21 @@ use onetree::config::unknown;
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  # An order, only if the stock is as it was seen: exit code 3 otherwise
+  # Take an order only if the stock has not changed: exit code 3 otherwise
   onetree txn - <<'EOF'
   {\"if\": [{\"path\": \"/stock/7\", \"rev\": 640}, {\"tree\": \"/orders/9\", \"rev\": 655}],
    \"do\": [{\"do\": \"put\", \"path\": \"/stock/7\", \"json\": {\"left\": 2}},
           {\"do\": \"append\", \"path\": \"/orders/9/lines\", \"json\": {\"item\": 7}},
           {\"do\": \"delete\", \"path\": \"/cart/3\"}]}
   EOF
-  # \"rev\": 0 in \"if\": there is no such entry. Others in \"do\": drop, trim (\"to\"). With \"ttl_ms\"
-  # an entry dies; \"ephemeral\" is for those who stay (put --ephemeral)
+  # \"rev\": 0 in \"if\" means that there is no such entry. \"do\" may also be drop, or trim with
+  # \"to\". \"ttl_ms\" removes an entry after that time. For \"ephemeral\" use put --ephemeral
   onetree txn change.json --json";
 
-/// Make several changes, all or nothing; prints the revision and the paths that were assigned
+/// Make several changes, all or nothing. Prints the revision and the paths that were assigned
 #[derive(Args)]
 pub(crate) struct Txn {
-    /// JSON, {"if": […], "do": […]} as in the protocol; -: standard input
+    /// A file of JSON, {"if": […], "do": […]} as in the protocol; -: standard input
     file: PathBuf,
 }
 

@@ -17,15 +17,15 @@ use super::visible::visible;
 /// VALUE and `--type`.
 #[derive(Args)]
 pub(crate) struct ValueArgs {
-    /// What to write: JSON where it parses as JSON, else text. `-` or nothing: standard input,
-    /// every byte of it. A text that begins with - comes behind --; what begins with { or [ and is
-    /// no JSON is warned of
+    /// The value: JSON if it parses as JSON, otherwise text; a text that begins with { or [ causes
+    /// a warning. `-`, or if left out: all bytes of standard input. Put -- before a text that
+    /// begins with -
     // Not any that begins so: an option that is misspelt would be written, over what was there.
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     value: Option<String>,
 
-    /// The media type, where the value is not what it looks like; application/json: what is no JSON
-    /// is an error
+    /// The media type, if it is not what VALUE looks like. With application/json, a value that is
+    /// not JSON is an error
     #[arg(long = "type", value_name = "MEDIA", value_parser = media_type)]
     pub(crate) media: Option<MediaType>,
 }

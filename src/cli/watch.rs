@@ -25,63 +25,64 @@ use printer::Printer;
 /// Examples, for the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  # Everything, from what is there to whatever comes
+  # Everything that is there, and then each change
   onetree watch /
-  # It goes on where it stopped, whatever stopped it; the file holds what export prints, after a
-  # line that says from when it is
+  # Continue where the last run stopped, for whatever reason. After a first line that says of
+  # which revision it is, the file has the lines of an export
   onetree watch /config --state config.jsonl
-  # Bring the file to the present, print what changed, and end
+  # Bring the file up to date, print what changed, and end
   onetree watch /config --state config.jsonl --once
-  # Also started before its broker, as by a system that starts
+  # May be started before its broker, for instance at boot
   onetree watch /config --state config.jsonl --wait
-  # The last ten lines of each log, and all that follow
+  # The last ten entries of each log, and all new ones
   onetree watch /chat --match '*/log/*' --tail 10
   # For programs: {\"op\":\"put\",\"path\":…}, delete, drop, trim, signal, fresh, offline, …
   onetree watch /chat --signals --json | jq -c .
-  # A dashboard: what changed in the last second, at most once a second
+  # For a dashboard: once a second, what has changed
   onetree watch /metrics --every 1s --no-values";
 
-/// Print each change as it comes, until Ctrl-C
+/// Print each change as it happens, until Ctrl-C
 #[derive(Args)]
 pub(crate) struct Watch {
-    /// The top
+    /// The path at the top of the subtree
     #[arg(default_value = "/")]
     path: Path,
 
-    /// End when everything up to now is printed, or the broker is away for 30 s
+    /// End when all changes up to now are printed, or when the broker is away for 30 s
     #[arg(long)]
     once: bool,
 
-    /// Wait for the broker, too, where there is none yet, for as long as that takes
+    /// If there is no broker yet, wait for it, however long that takes
     #[arg(long)]
     wait: bool,
 
-    /// Keep the mirror in this file, and go on from it (FILE.lock beside it keeps others away)
+    /// Keep the copy in this file, and continue from it. FILE.lock prevents that two commands use
+    /// it
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
-    /// Only the newest N entries of each log, and those that follow
+    /// Only the newest N entries of each log, and all new ones
     #[arg(long, value_name = "N")]
     tail: Option<u32>,
 
-    /// How deep below the path
+    /// How deep to go below the path
     #[arg(long, value_enum, default_value_t = Reach::Tree)]
     depth: Reach,
 
-    /// Only paths like this below the path: * is one whole segment, ** any number. May come several
-    /// times
+    /// Only paths below PATH that match: * is one whole segment, ** any number. May be given
+    /// several times
     #[arg(long = "match", value_name = "PATTERN", value_parser = Pattern::written)]
     patterns: Vec<Pattern>,
 
-    /// Signals, too
+    /// Print signals, too
     #[arg(long)]
     signals: bool,
 
-    /// Changes at most once in this time, each entry's last: 250ms, 30s, 5m
+    /// Print changes at most once in this time, only the last of each entry: 250ms, 30s, 5m
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     every: Option<Duration>,
 
-    /// Only paths and revisions
+    /// Only paths and revisions, no values
     #[arg(long)]
     no_values: bool,
 }
