@@ -50,7 +50,7 @@ fn help_has_examples_and_exit_codes() {
     let help = said(&program(&["--help"]).output().unwrap());
     for part in [
         "Exit codes:",
-        "  3  a precondition",
+        "  3  a condition",
         "ws://127.0.0.1:7400",
         "ONETREE_URL",
         "Append to a log",
