@@ -1,58 +1,62 @@
-//! The clock: the tree is told the time, it never reads it.
+//! The clock of the tree. The tree never reads the time; the broker passes the time in.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use onetree_core::Time;
 
-/// Where the system's clock is this far behind, or is set forward by so much, the log is told.
+/// A difference from the system's clock is logged from this size on, in either direction.
 const NOTABLE: Duration = Duration::from_secs(1);
 
-/// Nobody waits for longer without a look at the clock: meanwhile it may be set forward, as after a
-/// sleep of the machine.
+/// The longest wait before the clock is read again: the system's clock may be set forward in the
+/// meantime, for example while the machine sleeps.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What the system's clock says.
+/// A function that returns the time of the system's clock.
 pub type SystemClock = dyn Fn() -> SystemTime + Send + Sync;
 
-/// The time of the tree: that of the system's clock, but it never goes back.
+/// The time of the tree: the time of the system's clock, but it never goes back.
 ///
-/// It begins at the newest commit, or at the system's clock if that is further, and goes on as time
-/// passes, whatever the system's clock does; only where that is ahead does it follow. So a clock
-/// that was wrong once makes nothing stop: see docs/adr/0016-time-goes-on.md.
+/// It begins at the time of the newest commit, or at the system's time if that is later. It
+/// advances as time passes, whatever the system's clock does, and follows the system's clock only
+/// when that is ahead. So a system clock that was wrong once never makes the tree's time stand
+/// still: see docs/adr/0016-time-goes-on.md.
 pub(crate) struct Clock {
     system: Arc<SystemClock>,
     begun: Instant,
-    /// What it showed when it was begun, by what is known now; since the Unix epoch.
+    /// The time of the tree at `begun`, since the Unix epoch, corrected by every later jump
+    /// forward.
     zero: Duration,
-    /// Whether the log has been told that the system's clock is behind.
+    /// Whether it was logged that the system's clock is behind.
     behind_told: bool,
 }
 
-/// A look at the clock.
+/// The result of reading the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) now: Time,
-    /// By how many milliseconds the clock has jumped since the look before, beyond what has passed.
+    /// By how many milliseconds the clock has jumped forward since the reading before, beyond the
+    /// time that has passed.
     pub(crate) skipped: u64,
 }
 
 impl Clock {
-    /// A clock for a tree whose newest commit was made then.
+    /// Makes a clock for a tree whose newest commit has the time `newest`.
     pub(crate) fn new(newest: Time, system: Arc<SystemClock>) -> Clock {
         let zero = since_epoch(system()).max(Duration::from_millis(newest.0));
         Clock { system, begun: Instant::now(), zero, behind_told: false }
     }
 
-    /// Now.
+    /// Reads the clock.
     pub(crate) fn read(&mut self) -> Reading {
-        // In this order: to a process that is held in between the system's clock seems behind,
-        // which changes nothing, and not ahead.
+        // The order matters: if the process is suspended between these two calls, the system's
+        // clock seems behind, which changes nothing. In the other order it would seem ahead.
         let system = since_epoch((self.system)());
         self.follow(system, self.begun.elapsed())
     }
 
-    /// How long it is until `time`; nothing when it is over.
+    /// Returns how long to wait until `time`: zero when `time` is past, and at most
+    /// [`LONGEST_WAIT`].
     pub(crate) fn until(&self, time: Time) -> Duration {
         let shown = self.zero + self.begun.elapsed();
         Duration::from_millis(time.0).saturating_sub(shown).min(LONGEST_WAIT)
@@ -98,8 +102,9 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A clock of a tree whose newest commit is of 1,000, as is the system's clock at its begin;
-    /// and what it shows when the system's clock says the first while the second has passed.
+    /// Reads a clock at each of `at`: what the system's clock says, and how much time has passed,
+    /// in milliseconds. Returns the time and the jump of each reading. The newest commit of the
+    /// tree and the system's clock at the start are both at 1,000.
     fn looks(at: &[(u64, u64)]) -> Vec<(u64, u64)> {
         let mut clock = Clock::new(Time(1_000), Arc::new(|| UNIX_EPOCH + ms(1_000)));
         let look = |(system, passed): &(u64, u64)| {
@@ -120,7 +125,8 @@ mod tests {
     #[test]
     fn it_goes_on_where_the_systems_clock_is_set_back() {
         assert_eq!(looks(&[(1_010, 10), (0, 20), (30, 50)]), [(1_010, 0), (1_020, 0), (1_050, 0)]);
-        // And is no further when that is right again, however often it goes back and forth.
+        // When the system's clock is right again, the tree's time is not ahead of it, however often
+        // the system's clock went back and forth.
         let looks = looks(&[(1_010, 10), (0, 20), (1_030, 30), (5, 40), (1_050, 50)]);
         assert_eq!(looks.last(), Some(&(1_050, 0)));
     }

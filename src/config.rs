@@ -1,7 +1,8 @@
-//! The configuration: `broker.toml`, a file, the environment and flags, each over the one before.
+//! The configuration: the built-in `broker.toml`, then a file, the environment and flags. Each
+//! source overrides the ones before it.
 //!
-//! The embedded `broker.toml` is the default *and* the documentation: units, reasons and examples
-//! stand there.
+//! The embedded `broker.toml` is both the default and the documentation: it has the units, reasons
+//! and examples of each key.
 
 mod layer;
 mod nearest;
@@ -25,55 +26,57 @@ pub const DEFAULTS: &str = include_str!("../broker.toml");
 /// The name that errors give to [`DEFAULTS`].
 const DEFAULTS_NAME: &str = "broker.toml (built in)";
 
-/// Room in a frame besides its largest value, bytes: 8 KiB of other changes that a piece of a
-/// refresh may already have, a path of 1,024 that JSON escapes, a media type, numbers and names.
+/// The bytes of a frame that are reserved for everything besides its largest value: 8 KiB of other
+/// changes that a piece of a refresh may already have, a path of 1,024 bytes that JSON escapes, a
+/// media type, numbers and names.
 pub(crate) const FRAME_OVERHEAD: u64 = 16 * 1024;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
+    /// The configuration file cannot be read.
     #[error("cannot read {file}: {source}")]
     Read {
-        /// Which.
+        /// The file.
         file: String,
-        /// Why.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Something in it is wrong.
+    /// The configuration has a mistake.
     #[error("{place}: {message}")]
     Wrong {
-        /// `file:line`, the environment variable, or the flag.
+        /// Where the mistake is: `file:line`, the environment variable, or the flag.
         place: String,
-        /// What, and what would be right.
+        /// What is wrong, and what would be right.
         message: String,
     },
 }
 
 macro_rules! keys {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty,)+) => {
-        /// Everything that can be configured; `broker.toml` says more about each key.
+        /// Everything that can be configured. `broker.toml` says more about each key.
         #[derive(Clone, Debug)]
         pub struct Config {
             $($(#[doc = $doc])+ pub $name: $type,)+
         }
 
-        /// What one source sets.
+        /// The keys that one source sets.
         #[derive(Debug, Default, Deserialize)]
         struct Keys {
             $($name: Option<$type>,)+
         }
 
-        /// Every key, in the order of `broker.toml`.
+        /// The names of all keys, in the order of `broker.toml`.
         pub const KEYS: &[&str] = &[$(stringify!($name)),+];
 
         impl Keys {
-            /// Puts `above` over this, key by key.
+            /// Overrides the keys of `self` with those that `above` sets.
             fn overlay(&mut self, above: Keys) {
                 $(if above.$name.is_some() { self.$name = above.$name; })+
             }
 
-            /// All of them; the name of the first that is not set otherwise.
+            /// Returns the configuration if all keys are set; otherwise the name of the first that
+            /// is not.
             fn complete(self) -> Result<Config, &'static str> {
                 Ok(Config { $($name: self.$name.ok_or(stringify!($name))?,)+ })
             }
@@ -82,84 +85,87 @@ macro_rules! keys {
 }
 
 keys! {
-    /// Address and port; port 0 lets the system choose.
+    /// Address and port to listen on; port 0 lets the system choose.
     listen: SocketAddr,
     /// Whether everyone who reaches `listen` may read and write everything.
     allow_anonymous: bool,
     /// Web origins whose pages may connect, besides the broker's own address.
     origins: Vec<String>,
-    /// Connections at once. A broker raises the soft limit of descriptors of its process for them,
-    /// or has fewer.
+    /// The most connections at once. The broker raises the process's soft limit of file descriptors
+    /// for them; if it cannot raise the limit far enough, it allows fewer connections.
     connections: u32,
-    /// Sessions, attached or in their grace.
+    /// The most sessions, attached or in their grace period.
     sessions: u32,
-    /// One WebSocket message, bytes, either way.
+    /// The largest WebSocket message in either direction, bytes.
     frame_bytes: u32,
-    /// One value, bytes.
+    /// The largest value, bytes.
     value_bytes: u32,
-    /// Subscriptions of one connection, below 65,536.
+    /// The most subscriptions of one connection; below 65,536.
     subscriptions_per_connection: u32,
-    /// Base paths and patterns of all subscriptions of one connection, bytes.
+    /// The most bytes that the base paths and patterns of all subscriptions of one connection take.
     subscription_bytes: u32,
-    /// Segments of the patterns of all subscriptions of one connection, below 65,536.
+    /// The most segments in the patterns of all subscriptions of one connection; below 65,536.
     pattern_segments: u32,
-    /// Requests of one connection that wait for their reply.
+    /// The most requests of one connection that wait for their reply.
     requests_in_flight: u32,
-    /// Deltas that wait for a slow connection, bytes.
+    /// The most bytes of deltas that wait for a slow connection.
     outbox_bytes: u32,
-    /// Deltas that wait for a slow connection, frames.
+    /// The most frames of deltas that wait for a slow connection.
     outbox_frames: u32,
-    /// Live entries.
+    /// The most live entries.
     tree_entries: u64,
-    /// Paths and values of all live entries, bytes.
+    /// The most bytes that the paths and values of all live entries take.
     tree_bytes: u64,
-    /// Changes of one commit, below 65,536.
+    /// The most changes in one commit; below 65,536.
     commit_changes: u32,
-    /// Conditions of one commit, below 65,536.
+    /// The most conditions in one commit; below 65,536.
     commit_conditions: u32,
-    /// Deletes that are remembered.
+    /// The most tombstones: deletes that are remembered.
     tombstones: u64,
-    /// Bytes of memory of the deletes that are remembered, roughly: their paths, and 384 for each.
+    /// The most memory that tombstones take, roughly, bytes: their paths, and 384 bytes for each.
     tombstone_bytes: u64,
-    /// For how long a delete is remembered, milliseconds.
+    /// How long a delete is remembered, milliseconds.
     tombstone_ms: u64,
-    /// Answers remembered for each client that numbers its writes.
+    /// The most answers that are remembered for each client that numbers its writes.
     dedup_answers: u32,
-    /// Bytes of the answers remembered for one client; its last answer is always.
+    /// The most bytes that the remembered answers of one client take. The client's last answer is
+    /// always remembered.
     dedup_client_bytes: u64,
-    /// The same of all clients together; one client's are always.
+    /// The most bytes that the remembered answers of all clients take together. The answers of one
+    /// client are always remembered.
     dedup_bytes: u64,
-    /// Clients whose answers are remembered.
+    /// The most clients whose answers are remembered.
     dedup_clients: u32,
-    /// For how long a client is remembered after its last write, milliseconds.
+    /// How long a client is remembered after its last write, milliseconds.
     dedup_ms: u64,
-    /// Old revisions of the tree that refreshes may hold on to.
+    /// The most old revisions of the tree that refreshes may hold.
     held_snapshots: u32,
-    /// For how long a refresh holds on to one, milliseconds.
+    /// How long a refresh may hold an old revision, milliseconds.
     hold_ms: u64,
-    /// Entries that may be walked for all digests of one `sync`.
+    /// The most entries that may be walked for all digests of one `sync`.
     digest_scan_entries: u32,
-    /// From the connection to a complete HTTP request, and from there to `hello`, milliseconds.
+    /// How long a client may take from connecting to a complete HTTP request, and again from there
+    /// to `hello`, milliseconds.
     hello_timeout_ms: u64,
-    /// Between pings, milliseconds.
+    /// The time between pings, milliseconds.
     ping_interval_ms: u64,
     /// The longest time without a `sync`, milliseconds.
     heartbeat_ms: u32,
-    /// For how long a session outlives its connection, milliseconds.
+    /// How long a session outlives its connection, milliseconds.
     session_grace_ms: u64,
-    /// Within what time clients are told to come back after a shutdown, milliseconds.
+    /// The time over which the reconnects of clients are spread after a shutdown, milliseconds.
     shutdown_spread_ms: u32,
-    /// The longest that a shutdown takes, milliseconds.
+    /// The longest that a shutdown may take, milliseconds.
     shutdown_timeout_ms: u64,
     /// When a write is acknowledged.
     durability: Durability,
-    /// With `durability = "interval"`: how often the disk is made to have everything, milliseconds.
+    /// With `durability = "interval"`: how often everything is synced to the disk, milliseconds.
     sync_interval_ms: u64,
-    /// One file of the log of commits, bytes.
+    /// The size of one file of the commit log, bytes.
     log_file_bytes: u64,
-    /// The tree is saved when its log has grown by so many bytes.
+    /// The tree is saved when the commit log has grown by this many bytes.
     save_after_bytes: u64,
-    /// What logs keep; the first rule that matches counts.
+    /// What retention keeps of logs; the first rule that matches a log applies.
     retention: Vec<Rule>,
 }
 
@@ -167,30 +173,30 @@ keys! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// When the disk has it: it survives `kill -9` and power loss.
+    /// When the write is on the disk: it survives `kill -9` and power loss.
     Sync,
-    /// When the system has it: it survives `kill -9`; of power loss, what is older than the
-    /// interval.
+    /// When the operating system has the write: it survives `kill -9`. After a power loss,
+    /// everything older than the interval survives.
     Interval,
-    /// At once: nothing is written.
+    /// At once: nothing is written to a disk.
     Memory,
 }
 
-/// What the logs whose paths match keep. At least one bound is set.
+/// A rule that says what the logs with matching paths keep. At least one bound is set.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Rule {
-    /// Of the log's path, from the root.
+    /// The pattern of the log's path, from the root.
     #[serde(deserialize_with = "read_pattern")]
     pub pattern: Pattern,
-    /// Entries, without what is under them.
+    /// The most entries of the log; what lies under an entry is not counted.
     pub keep: Option<u64>,
-    /// Age of an entry, milliseconds.
+    /// The largest age of an entry, milliseconds.
     pub max_age_ms: Option<u64>,
-    /// Bytes of paths and values, with what is under the entries.
+    /// The most bytes of paths and values, including what lies under the entries.
     pub max_bytes: Option<u64>,
 }
 
-/// What a file of the log may have, bytes: 4 KiB to 4 GiB.
+/// The sizes that one file of the commit log may have, bytes: 4 KiB to 4 GiB.
 const LOG_FILE_BYTES: std::ops::RangeInclusive<u64> = 4096..=4 << 30;
 
 /// The keys of a [`Rule`].
@@ -211,11 +217,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults, overlaid by `file`, by the variables of `environment` that begin with
-    /// `ONETREE_`, and by `flags` as (key, value), in this order; checked as a whole.
+    /// Returns the defaults, overridden by `file`, by the variables of `environment` that begin
+    /// with `ONETREE_`, and by `flags` as (key, value), in this order. Checks the result as a
+    /// whole.
     ///
     /// # Errors
-    /// The first thing that is wrong, and where it stands: see [`ConfigError`].
+    /// The first mistake, and where it is: see [`ConfigError`].
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -237,10 +244,10 @@ impl Config {
         Config::from_layers(layers)
     }
 
-    /// The defaults, overlaid by the TOML `text`; `file` is its name in errors.
+    /// Returns the defaults, overridden by the TOML `text`. Errors call the text `file`.
     ///
     /// # Errors
-    /// The first thing that is wrong, as `file:line: …`.
+    /// The first mistake, as `file:line: …`.
     pub fn from_str(file: &str, text: &str) -> Result<Config, ConfigError> {
         Config::from_layers(vec![Layer::from_toml(file, text)?])
     }
@@ -251,7 +258,8 @@ impl Config {
             keys.overlay(layer.keys);
             sources.extend(layer.sources);
         }
-        // An empty list of tables cannot be written beside a commented example of one.
+        // The defaults cannot set this key: TOML does not allow both an empty list and the
+        // commented example of a `[[retention]]` table.
         keys.retention.get_or_insert_default();
         let config = keys.complete().map_err(|key| ConfigError::Wrong {
             place: DEFAULTS_NAME.to_owned(),
@@ -261,7 +269,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Checks what no single key can tell.
+    /// Checks what no single key can show.
     fn check(&self, sources: &Sources) -> Result<(), ConfigError> {
         let wrong = |key: &str, message: String| {
             let place = sources.get(key).cloned().unwrap_or_else(|| DEFAULTS_NAME.to_owned());
@@ -312,7 +320,7 @@ impl Config {
         Ok(())
     }
 
-    /// What must be at least 1.
+    /// Returns the keys that must be at least 1, and their values.
     fn positive(&self) -> [(&'static str, u64); 22] {
         [
             ("connections", u64::from(self.connections)),
@@ -340,7 +348,7 @@ impl Config {
         ]
     }
 
-    /// What one connection is told in `welcome`.
+    /// Returns the limits that `welcome` tells a client.
     pub fn limits(&self) -> Limits {
         Limits {
             frame_bytes: self.frame_bytes,
@@ -350,7 +358,7 @@ impl Config {
         }
     }
 
-    /// How large the tree and its memory of the past may grow.
+    /// Returns the bounds of the tree and of what it remembers.
     pub fn bounds(&self) -> Bounds {
         Bounds {
             entries: self.tree_entries,
@@ -370,7 +378,7 @@ impl Config {
         }
     }
 
-    /// How commits are written.
+    /// Returns how commits are written to files.
     pub fn file_options(&self) -> FileOptions {
         let weak = self.durability == Durability::Interval;
         FileOptions {
@@ -380,7 +388,7 @@ impl Config {
         }
     }
 
-    /// What logs keep.
+    /// Returns what logs keep.
     pub fn retention_rules(&self) -> Vec<Retention> {
         let rule = |rule: &Rule| Retention {
             pattern: rule.pattern.clone(),
@@ -392,8 +400,8 @@ impl Config {
     }
 }
 
-/// Whether a browser can say this origin: a scheme, `://`, a host, and a port that is not the
-/// scheme's own (RFC 6454, 6.2). What is never said would allow nobody.
+/// Checks that a browser can send this origin: a scheme, `://`, a host, and a port that is not the
+/// scheme's default port (RFC 6454, 6.2). An origin that no browser sends would allow nobody.
 fn check_origin(origin: &str) -> Result<(), &'static str> {
     let (scheme, host) = origin.split_once("://").unwrap_or_default();
     let of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);

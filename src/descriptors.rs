@@ -2,7 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// So many, if it may raise its limit to that: it may have only 1,024 until it asks for more.
+/// Returns how many descriptors the process may have, at most `wanted`. Raises the soft limit up to
+/// the hard limit if that is needed: the soft limit is often only 1,024.
 pub(crate) fn limit(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = wanted as u64;

@@ -1,18 +1,19 @@
-//! Onetree's broker: the I/O around the one true tree of `onetree-core`.
+//! The broker of Onetree: the input and output around the state machine of `onetree-core`, which
+//! holds the one true tree of topics.
 //!
 //! # Layout
 //!
-//! In the order that a commit goes through the house, which it never turns back in:
+//! A commit passes through these modules in this order, and never goes back:
 //!
-//! - `server`: one port, HTTP and WebSocket; a task for each connection
+//! - `server`: one port for HTTP and WebSocket, and one task for each connection
 //! - `broker`: the one task that owns the writable tree
-//! - [`store`]: where commits are kept
-//! - [`fanout`]: who is interested in a change, and how it gets to them
+//! - [`store`]: where commits are stored
+//! - [`fanout`]: which subscribers are interested in a change, and how the change reaches them
 //!
-//! and around these:
+//! Around them:
 //!
-//! - [`Broker`], [`Running`]: starting and stopping
-//! - [`config`]: `broker.toml`, environment and flags
+//! - [`Broker`], [`Running`]: starting and stopping a broker
+//! - [`config`]: `broker.toml`, the environment and flags
 
 mod broker;
 mod clock;

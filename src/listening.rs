@@ -1,30 +1,30 @@
-//! Where a broker listens.
+//! The sockets on which a broker listens.
 
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that the system keeps ready for a listener until they are accepted, if it is not
-/// told to keep fewer: Linux's own most, `net.core.somaxconn`.
+/// How many connections the system holds ready for one listener until they are accepted. The system
+/// caps this at its own limit, `net.core.somaxconn`, whose default in Linux is the same number.
 const BACKLOG: u32 = 4096;
 
-/// Listeners at one address, among which the system divides who connects. All clients of a
-/// restarted broker come at once, and whom no listener has a place for tries again a second later
-/// ([ADR 18](../docs/adr/0018-four-listeners.md)). Elsewhere than in Linux sockets with one address
-/// do not divide anything.
+/// How many listeners share the address; the system distributes new connections among them. After a
+/// restart of the broker all clients connect at once, and a client that no listener has room for
+/// tries again only a second later ([ADR 18](../docs/adr/0018-four-listeners.md)). Outside Linux,
+/// sockets that share an address do not divide connections.
 const LISTENERS: usize = if cfg!(target_os = "linux") { 4 } else { 1 };
 
-/// Listeners, all at one address.
+/// The listeners, all at one address.
 pub(crate) struct Listening {
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) addr: SocketAddr,
 }
 
-/// Listens at `addr`. Nothing is accepted yet.
+/// Listens at `addr`. The caller accepts the connections.
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<Listening> {
-    // It listens as the only one, so that no two brokers have one address; only then it lets others
-    // in, which ask for that: these here.
+    // The first listener binds the address exclusively, so that two brokers cannot have the same
+    // address. Only after that does it share the address with the other listeners.
     let first = socket(addr)?;
     first.bind(addr)?;
     let first = first.listen(BACKLOG)?;
@@ -46,7 +46,7 @@ fn socket(addr: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Lets sockets of the same user have its address that ask for it as well.
+/// Lets other sockets of the same user bind the address of `socket`, if they ask for it too.
 #[cfg(target_os = "linux")]
 fn share(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
     Ok(rustix::net::sockopt::set_socket_reuseport(socket, true)?)

@@ -1,4 +1,4 @@
-//! The `onetree` program: a broker, and the commands that talk to one.
+//! The `onetree` program: the broker, and commands that connect to a broker.
 
 mod cli;
 
@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// A tree of a million entries in huge pages, without a setting (docs/adr/0009-allocator.md).
+/// Places a tree of a million entries in huge pages without any setting of the system
+/// (docs/adr/0009-allocator.md).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

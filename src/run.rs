@@ -21,36 +21,36 @@ use crate::server::Server;
 use crate::store::files::{self, OpenError, OpenedStore, Storage};
 use crate::store::{EndError, Store};
 
-/// How long a store may take to end, at least, however long the connections have taken: they are
-/// not to cost it a good end.
+/// The least time that a store gets to close, however long the connections have taken before: slow
+/// connections must not cost the store a proper end.
 const STORE_ENDS: Duration = Duration::from_secs(1);
 
-/// A broker, not yet running.
+/// Starts a broker: see [`Broker::start`]. A broker that runs is a [`Running`].
 #[derive(Debug)]
 pub struct Broker;
 
-/// Why a broker did not start.
+/// The reasons why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Anyone could connect, and nobody said that anyone may.
+    /// Other machines could connect, and the configuration does not say that everyone may.
     #[error(
         "{0} can be reached from other machines, and this broker asks nobody who they are; to let \
          everyone who reaches it read and write, set 'allow_anonymous = true' in the configuration \
          (or ONETREE_ALLOW_ANONYMOUS=true), otherwise listen on 127.0.0.1"
     )]
     Exposed(SocketAddr),
-    /// The address cannot be listened on.
+    /// The broker cannot listen on the address.
     #[error("cannot listen on {addr}: {source}")]
     Listen {
-        /// Which.
+        /// The address.
         addr: SocketAddr,
-        /// Why.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// There is nothing to make identities from.
+    /// The system gives no random bits to make the epoch and the digest key from.
     #[error(transparent)]
     Random(#[from] NoRandomness),
-    /// The directory is not ours.
+    /// The directory cannot be locked, for example because another broker uses it.
     #[error(transparent)]
     Locked(#[from] files::LockError),
     /// The files cannot be used as they are.
@@ -58,20 +58,20 @@ pub enum StartError {
     Files(#[from] OpenError),
 }
 
-/// The broker has stopped otherwise than it should.
+/// The broker has stopped in a way that it should not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failed {
-    /// A fault of ours.
+    /// The task that owns the tree has panicked: a bug in the broker.
     #[error("the task that owns the tree has panicked: the broker has stopped")]
     Panicked,
-    /// The store has ended by itself, or could not be ended well.
+    /// The store has ended by itself, or it could not be closed properly.
     #[error(transparent)]
     Store(#[from] EndError),
 }
 
 impl Broker {
-    /// Starts a broker that keeps its commits in `store`. It runs in tasks of the present tokio
-    /// runtime.
+    /// Starts a broker that keeps its commits in `store`. The broker runs in tasks of the current
+    /// tokio runtime.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -79,7 +79,7 @@ impl Broker {
         Broker::start_with(config, store, Hooks::default()).await
     }
 
-    /// As [`Broker::start`], with hooks.
+    /// Like [`Broker::start`], with hooks.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -93,19 +93,19 @@ impl Broker {
         Ok(Broker::go_on(config, listening, store, state, hooks))
     }
 
-    /// As [`Broker::start_with`], with the tree that the files of `storage` hold and will hold.
-    /// Blocks until it is read: about a second for each million entries. Who connects meanwhile
-    /// waits.
+    /// Like [`Broker::start_with`], with the tree from the files of `storage`, where its commits
+    /// are stored from then on. Blocks until the tree is read, which takes about a second for each
+    /// million entries. Clients that connect meanwhile wait.
     ///
     /// # Errors
-    /// See [`StartError`]. The files are then as they were, unless it is they that are at fault.
+    /// See [`StartError`]. The files are then unchanged, unless the files themselves are at fault.
     pub async fn start_from(
         config: Config,
         storage: Arc<dyn Storage>,
         hooks: Hooks,
     ) -> Result<Running, StartError> {
-        // Before the files: whoever opens them and does not serve would leave a history without an
-        // end.
+        // Listen before the files are opened: opening the files and then not serving them would
+        // leave a history without an end.
         let listening = listen(&config)?;
         let opened = files::open(storage, settings(&config)?, config.file_options())?;
         let OpenedStore { store, state, report } = opened;
@@ -122,7 +122,7 @@ impl Broker {
         Ok(Broker::go_on(config, listening, store, state, hooks))
     }
 
-    /// Starts with this state, whose commits are all in `store`.
+    /// Starts the tasks with this state, all of whose commits are in `store`.
     fn go_on(
         config: Config,
         Listening { listeners, addr }: Listening,
@@ -146,7 +146,8 @@ impl Broker {
     }
 }
 
-/// What a tree is told at its start; a new history, for where there is none yet.
+/// Returns the settings of the tree, with random bits for a new history, which are used where there
+/// is no history yet.
 fn settings(config: &Config) -> Result<Settings, NoRandomness> {
     Ok(Settings {
         epoch: Epoch(random::bits()?),
@@ -156,7 +157,8 @@ fn settings(config: &Config) -> Result<Settings, NoRandomness> {
     })
 }
 
-/// Listens where the configuration says, if anyone may connect there.
+/// Listens at the configured address, unless other machines could connect there and
+/// `allow_anonymous` is not set.
 fn listen(config: &Config) -> Result<Listening, StartError> {
     let addr = config.listen;
     if !addr.ip().is_loopback() && !config.allow_anonymous {
@@ -165,7 +167,8 @@ fn listen(config: &Config) -> Result<Listening, StartError> {
     listening::listen(addr).map_err(|source| StartError::Listen { addr, source })
 }
 
-/// Waits for the end of the owner. Without it nothing works: then all else ends as well.
+/// Waits for the end of the owner. Nothing works without the owner, so everything else ends as
+/// well.
 async fn watch_over(
     owner: JoinHandle<Result<(), EndError>>,
     server: Arc<Server>,
@@ -182,7 +185,7 @@ async fn watch_over(
     ended.send_replace(Some(result));
 }
 
-/// A broker that runs. Dropping this does not stop it.
+/// A broker that runs. Dropping this value does not stop the broker.
 #[derive(Clone)]
 pub struct Running {
     server: Arc<Server>,
@@ -191,18 +194,18 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where it listens.
+    /// Returns the address where the broker listens.
     pub fn addr(&self) -> SocketAddr {
         self.server.addr
     }
 
-    /// The address for clients, `ws://host:port`.
+    /// Returns the URL for clients, `ws://host:port`.
     pub fn url(&self) -> String {
         format!("ws://{}", self.server.addr)
     }
 
-    /// The address of the console, for a browser: of this machine, when it listens on all
-    /// addresses, since that is none to go to.
+    /// Returns the URL of the console for a browser. When the broker listens on all addresses, the
+    /// URL has the loopback address, because a browser cannot open the unspecified one.
     pub fn console(&self) -> String {
         let mut addr = self.server.addr;
         if addr.ip().is_unspecified() {
@@ -214,15 +217,15 @@ impl Running {
         format!("http://{addr}/console/")
     }
 
-    /// Stops it: no new connections, writes that were begun are answered, clients are told when to
-    /// come back. Takes at most `shutdown_timeout_ms`, then cuts what is still open; the store then
-    /// has a second to end in.
+    /// Stops the broker. It accepts no new connections, answers the writes that were begun, and
+    /// tells clients when to reconnect. This takes at most `shutdown_timeout_ms`; connections that
+    /// are still open are then cut. After that the store has one second to close.
     pub async fn shutdown(&self) {
         self.shutdown_until(pending()).await;
     }
 
-    /// As [`Running::shutdown`], but takes no longer than until `enough`, and the second that the
-    /// store has.
+    /// Like [`Running::shutdown`], but cuts the connections as soon as `enough` completes. The
+    /// store has its second after that.
     pub async fn shutdown_until(&self, enough: impl Future<Output = ()>) {
         let mut deadline = Instant::now() + self.timeout;
         let mut enough = pin!(async {
@@ -241,7 +244,8 @@ impl Running {
                 self.server.cut();
             }
         }
-        // Closed when the owner is gone already, and full only while its store hangs.
+        // The channel is closed if the owner has ended already, and full only while its store
+        // hangs.
         let _ = self.server.events.try_send(Event::Stop);
         let ended = timeout_at(deadline.max(Instant::now() + STORE_ENDS), self.wait());
         tokio::select! {
@@ -250,10 +254,10 @@ impl Running {
         }
     }
 
-    /// Waits until it has stopped, by [`Running::shutdown`] or by itself.
+    /// Waits until the broker has stopped, by [`Running::shutdown`] or by itself.
     ///
     /// # Errors
-    /// When it has failed.
+    /// Returns why the broker has failed, if it has.
     pub async fn wait(&self) -> Result<(), Failed> {
         let mut end = self.end.clone();
         match end.wait_for(Option::is_some).await {
@@ -262,7 +266,7 @@ impl Running {
         }
     }
 
-    /// How it has stopped; `None`: it has not.
+    /// Returns how the broker has stopped, or `None` while it runs.
     pub fn ended(&self) -> Option<Result<(), Failed>> {
         self.end.borrow().clone()
     }
@@ -283,8 +287,8 @@ mod tests {
     use super::*;
     use crate::store::{MemoryStore, StoreError};
 
-    /// Here, where no test starts a program: until that is another one it has a copy of each
-    /// socket.
+    /// This test is a unit test because no unit test starts a program: a new process holds a copy
+    /// of each socket until it executes its program, and the address would stay in use.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_broker_that_has_stopped_has_left_its_address() {
         let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
@@ -295,7 +299,7 @@ mod tests {
         }
     }
 
-    /// A store whose end takes so long.
+    /// A store that takes this long to close.
     struct Ends(Duration);
 
     impl Store for Ends {

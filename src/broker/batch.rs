@@ -1,4 +1,5 @@
-//! What events have come to, from when the first is taken until it is stored.
+//! A batch: the results of events, from the moment when the first event is taken until all are
+//! stored.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,40 +13,43 @@ use super::event::Event;
 use super::mailbox::Mailbox;
 use crate::store::StoreError;
 
-/// Changes and other events that are taken at once, and stored with one call. At 2 us each a batch
-/// is applied in about as long as the disk takes for one sync, so that neither waits for the other
-/// for long.
+/// How many changes and other events are taken together and stored with one call. At 2 us each, a
+/// batch is applied in about the time that the disk takes for one sync, so neither waits long for
+/// the other.
 pub(super) const BATCH_EVENTS: usize = 1024;
 
-/// A disk that has not answered for so long hangs: the slowest that works takes a tenth of it.
+/// A disk that has not answered for this long is said to hang: the slowest disk that works takes a
+/// tenth of this.
 const HANGS: Duration = Duration::from_secs(2);
 
-/// What events have come to, before that is stored.
+/// The results of events, before they are stored.
 pub(super) struct Batch {
-    /// The state before it, to go back to.
+    /// The state before the batch, to go back to when it cannot be stored.
     pub(super) before: Checkpoint,
-    /// When its first event was taken.
+    /// When the first event of the batch was taken.
     pub(super) begun: Option<Instant>,
-    /// Changes and other events in it.
+    /// How many changes and other events it has.
     pub(super) events: usize,
     pub(super) commits: Vec<Arc<Commit>>,
-    /// The tree right after each commit; only for [`super::Hooks::on_commit`].
+    /// The tree right after each commit; only used for [`super::Hooks::on_commit`].
     pub(super) trees: Vec<Snapshot>,
-    /// The logs that retention has trimmed in it, and of how many entries; whether nothing more was
-    /// due at its end.
+    /// The logs that retention has trimmed in this batch, each with the number of entries trimmed.
+    /// `nothing_due`: no more housekeeping was due at the end of the batch.
     pub(super) trims: Vec<(Path, u64)>,
     pub(super) nothing_due: bool,
-    /// To whom, and to which request.
+    /// The answers: to which connection, and to which request.
     pub(super) answers: Vec<(Arc<Mailbox>, u32, Result<Answer, Refusal>)>,
-    /// Whose goodbye is answered with it: what their sessions owned is deleted in it, or before.
+    /// The connections whose goodbyes are answered with this batch. What their sessions owned is
+    /// deleted in this batch, or was deleted before.
     pub(super) left: Vec<Arc<Mailbox>>,
-    /// What waits until the batch is stored: departures, which end what the batch may still need.
+    /// Events that wait until the batch is stored, such as departures: they end what the batch may
+    /// still need.
     pub(super) afterwards: Vec<Event>,
     pub(super) stop: bool,
 }
 
 impl Batch {
-    /// An empty one, on top of this state.
+    /// Makes an empty batch on top of this state.
     pub(super) fn new(before: Checkpoint) -> Batch {
         Batch {
             before,
@@ -66,13 +70,14 @@ impl Batch {
         self.events == 0 && self.commits.is_empty()
     }
 
-    /// Whether it takes more. It may become larger by one turn, or one write.
+    /// Whether the batch takes more events. It may exceed its size by one turn or one write.
     pub(super) fn has_room(&self) -> bool {
         self.events < BATCH_EVENTS && !self.stop
     }
 
-    /// Nothing of it has happened: each answer is this refusal. That goes for its refusals and its
-    /// writes of nothing as well: they may rest on a write that has been undone.
+    /// Undoes the batch: nothing of it has happened, and each answer becomes `refusal`. That
+    /// includes refusals and writes that changed nothing, because they may depend on a write that
+    /// is undone.
     pub(super) fn undo(&mut self, refusal: &Refusal) {
         self.commits.clear();
         self.trees.clear();
@@ -87,11 +92,11 @@ impl Batch {
 /// A batch that is being stored.
 pub(super) struct Storing {
     pub(super) batch: Batch,
-    /// The tree at its end.
+    /// The tree at the end of the batch.
     pub(super) snapshot: Snapshot,
     stored: Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>,
     since: Instant,
-    /// Whether the log was told that it takes too long.
+    /// Whether it was logged that the store takes too long.
     hangs: bool,
 }
 
@@ -104,8 +109,8 @@ impl Storing {
         Storing { batch, snapshot, stored, since: Instant::now(), hangs: false }
     }
 
-    /// Waits until the batch is stored. A disk that hangs does not fail, so nobody else says what
-    /// is the matter.
+    /// Waits until the batch is stored, and logs when that takes too long: a disk that hangs does
+    /// not fail, so nothing else reports it.
     async fn answer(&mut self) -> Result<(), StoreError> {
         if !self.hangs {
             if let Ok(stored) = timeout_at(self.since + HANGS, &mut self.stored).await {
@@ -121,7 +126,7 @@ impl Storing {
         stored
     }
 
-    /// Waits until the batch is stored; for ever, when none is being stored.
+    /// Waits until the batch is stored. Waits for ever when no batch is being stored.
     pub(super) async fn end(storing: &mut Option<Storing>) -> (Storing, Result<(), StoreError>) {
         let result = match storing {
             Some(storing) => storing.answer().await,

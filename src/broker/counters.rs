@@ -1,22 +1,22 @@
-//! What is counted while the broker runs.
+//! Counters of the running broker.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use super::latency::Latency;
 
-/// What is counted while the broker runs, for those who ask how it goes: plain numbers that are
-/// added to without an order among them. Whoever reads them reads each as it is at that moment.
+/// Counters for `/v1/stats`. They are plain numbers that are updated without any order among them:
+/// a reader sees each number as it is at that moment.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Commits since the start.
     pub(crate) commits: AtomicU64,
-    /// Live frames (deltas and signals) given to connections to be written, since the start. Those
-    /// of a refresh and folded ones are not among them.
+    /// Live frames (deltas and signals) given to connections to be written, since the start. The
+    /// frames of refreshes and folded frames are not counted.
     pub(crate) deliveries: AtomicU64,
     /// Subscriptions of all connections, now.
     pub(crate) subscriptions: AtomicUsize,
-    /// Sessions, attached or in their grace, now.
+    /// Sessions, attached or in their grace period, now.
     pub(crate) sessions: AtomicUsize,
-    /// How long commits took of late.
+    /// How long recent commits took.
     pub(crate) latency: Latency,
 }

@@ -1,4 +1,4 @@
-//! Everything that can happen to the tree.
+//! The events: everything that can happen to the tree.
 
 use std::sync::Arc;
 
@@ -8,22 +8,23 @@ use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
 
-/// Events, each change of a write counted, after which the owner lets others have the thread: half
-/// a millisecond. The connections that share it wait meanwhile, and with them whoever only reads.
+/// How many events, counting each change of a write, the owner applies before it lets other tasks
+/// have the thread: about half a millisecond. The connections on the same thread wait meanwhile,
+/// and so do clients that only read.
 pub(crate) const TURN_EVENTS: usize = 256;
 
 /// Everything that can happen to the tree.
 pub(crate) enum Event {
-    /// A client writes: in this order.
+    /// A client writes, in this order.
     Write(Vec<Write>),
     /// A connection wants a session.
     Open(Opening),
-    /// A connection is gone: the grace of its session begins.
+    /// A connection is gone: the grace period of its session begins.
     Detach { session: Name, connection: u64 },
-    /// A client says goodbye: its session is over. [`super::Reply::Ended`] answers, when what it
-    /// owns is gone.
+    /// A client says goodbye: its session ends. [`super::Reply::Ended`] answers when what the
+    /// session owns is deleted.
     End { session: Name, mailbox: Arc<Mailbox> },
-    /// Someone asks whether the owner is there.
+    /// Somebody asks whether the owner is alive.
     Probe(oneshot::Sender<()>),
     /// Housekeeping is due.
     Tick,
@@ -32,7 +33,7 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// How many changes it is, or other things as long as one.
+    /// Returns how many changes the event makes, or how many other things that take as long.
     pub(super) fn weight(&self) -> usize {
         match self {
             Event::Write(writes) => writes.iter().map(Write::weight).sum(),
@@ -41,8 +42,9 @@ impl Event {
     }
 }
 
-/// How many of these events, from the first on, one turn takes: until it is full, and the last may
-/// stand out by as much again; one that is larger than a turn goes alone.
+/// Returns how many of these events, from the first on, one turn takes. The turn ends when it is
+/// full; the last event may exceed it by up to one turn. An event that is larger than a turn goes
+/// alone.
 pub(super) fn turn(events: &[Event]) -> usize {
     let mut taken = 0;
     let together = events.iter().take_while(|event| {
@@ -54,18 +56,19 @@ pub(super) fn turn(events: &[Event]) -> usize {
     together.count()
 }
 
-/// A write, and whom to answer.
+/// A write, and the connection to answer.
 pub(crate) struct Write {
     pub(crate) mailbox: Arc<Mailbox>,
-    /// Of the reply.
+    /// The `id` of the reply.
     pub(crate) id: u32,
     pub(crate) author: Arc<Author>,
     pub(crate) request: Request,
 }
 
 impl Write {
-    /// How many changes it makes, or conditions it looks at, whichever are more: that is how long
-    /// it takes. A write of one change under one condition is one, as without the condition.
+    /// Returns how many changes it makes, or how many conditions it checks, whichever is more: the
+    /// time is proportional to that. A write of one change under one condition counts as one, as
+    /// without the condition.
     pub(crate) fn weight(&self) -> usize {
         self.request.changes.len().max(self.request.conditions.len()).max(1)
     }
@@ -74,9 +77,9 @@ impl Write {
 /// A connection that wants a session.
 pub(crate) struct Opening {
     pub(crate) mailbox: Arc<Mailbox>,
-    /// The session to come back to.
+    /// The session to resume.
     pub(crate) wanted: Option<Name>,
-    /// The name of a new one.
+    /// The name for a new session.
     pub(crate) fresh: Name,
     pub(crate) reply: oneshot::Sender<Result<Opened, Refusal>>,
 }
@@ -92,7 +95,7 @@ mod tests {
     use super::*;
     use crate::fanout::Outbox;
 
-    /// A write of so many changes under so many conditions.
+    /// Makes a write of this many changes under this many conditions.
     fn write(changes: usize, conditions: usize) -> Write {
         let path = Path::parse("/a").unwrap();
         let condition = Condition::Entry { path: path.clone(), rev: Revision::ZERO };

@@ -1,26 +1,27 @@
-//! Where trees go that nobody needs any more.
+//! Frees the memory of trees that are no longer needed.
 
 use std::thread;
 use std::time::Duration;
 
-/// Slots that go with a tree on the thread of its owner, at most: two milliseconds or so.
+/// The most slots that are freed on the owner's own thread, which takes about two milliseconds.
 const FEW: usize = 10_000;
 
-/// Whoever has it for a moment is to be done with it, so as not to be the last: a turn of a
-/// connection takes some milliseconds.
+/// How long to wait before a tree is freed: a connection that still holds it for a turn, which
+/// takes some milliseconds, must not be the last to drop it.
 const REST: Duration = Duration::from_millis(100);
 
-/// Lets go of what was there before, with which so many slots go. To give their memory back takes
-/// 0.2 s for a million, so a thread of its own does it where they are many: nobody would write or
-/// be delivered to meanwhile. Only there, because each write took 170 ns longer with every tree let
-/// go of on another thread.
+/// Drops `before`, which frees this many `slots`.
+///
+/// Freeing a million slots takes 0.2 s, and nobody could write or receive anything meanwhile, so a
+/// separate thread does it when there are many. Few slots are freed here, because each write took
+/// 170 ns longer when every tree was dropped on another thread.
 pub(super) fn let_go<T: Send + 'static>(before: T, slots: usize) {
     if slots > FEW {
         let rest = move || {
             thread::sleep(REST);
             drop(before);
         };
-        // Without a thread it goes here.
+        // If no thread can be started, the closure is dropped, and with it the tree, here.
         drop(thread::Builder::new().name("onetree-graveyard".to_owned()).spawn(rest));
     }
 }
@@ -32,7 +33,7 @@ mod tests {
 
     use super::*;
 
-    /// Says on which thread it goes.
+    /// Reports on which thread it is dropped.
     struct Tree(Sender<ThreadId>);
 
     impl Drop for Tree {

@@ -1,24 +1,25 @@
-//! How long commits took in the last seconds.
+//! How long the commits of the last seconds took.
 
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Full seconds that are looked back on.
+/// How many full seconds the statistics cover.
 const WINDOW: u64 = 5;
 
-/// Seconds that are kept: the present one, which is not full yet, and one that nobody reads while
-/// it is emptied for the next.
+/// How many seconds are kept: besides the full ones, the current second, which is not full yet, and
+/// one that nobody reads while it is emptied for the next.
 const KEPT: usize = WINDOW as usize + 2;
 
-/// Each doubling is cut into so many steps: what is told is at most an eighth too high.
+/// How many buckets each doubling is divided into: the reported values are at most an eighth too
+/// high.
 const STEPS: u32 = 8;
 
-/// Up to 2^27 us, two minutes; what takes longer counts as that.
+/// The number of buckets. They cover up to 2^27 us, two minutes; anything longer counts as that.
 const BUCKETS: usize = (STEPS * 25) as usize;
 
-/// A histogram of the last seconds, which one task writes and any may read without a lock. What the
-/// writer pays is a look at the clock and one addition, once a batch.
+/// A histogram of the last seconds. One task writes it, and any task may read it without a lock.
+/// Writing costs one look at the clock and one addition for each batch.
 #[derive(Debug)]
 pub(crate) struct Latency {
     started: Instant,
@@ -27,17 +28,17 @@ pub(crate) struct Latency {
 
 #[derive(Debug)]
 struct Second {
-    /// Which one, counted from 1 at the start; 0: none yet.
+    /// Which second this is, counted from 1 at the start; 0: not used yet.
     number: AtomicU64,
     buckets: [AtomicU32; BUCKETS],
 }
 
-/// What the last seconds came to.
+/// The statistics of the last full seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Recent {
-    /// Commits in them.
+    /// How many commits there were.
     pub(crate) count: u64,
-    /// At most so long for half of them, and for 99 of a hundred, microseconds.
+    /// The median and the 99th percentile, as upper bounds in microseconds.
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
 }
@@ -54,7 +55,8 @@ impl Latency {
     /// How far back [`Latency::recent`] looks.
     pub(crate) const WINDOW: Duration = Duration::from_secs(WINDOW);
 
-    /// So many commits took from `begun` until now. For the one task that commits.
+    /// Records that this many commits took from `begun` until now. Only the one task that commits
+    /// may call this.
     pub(crate) fn record(&self, begun: Instant, commits: usize) {
         let now = Instant::now();
         let took = now.saturating_duration_since(begun);
@@ -72,7 +74,7 @@ impl Latency {
         second.buckets[bucket(us)].fetch_add(commits as u32, Ordering::Relaxed);
     }
 
-    /// What the last full seconds came to; `None` when there was no commit.
+    /// Returns the statistics of the last full seconds; `None` when there was no commit.
     pub(crate) fn recent(&self) -> Option<Recent> {
         self.recent_at(self.started.elapsed())
     }
@@ -103,7 +105,8 @@ impl Latency {
     }
 }
 
-/// Which bucket counts this many microseconds: one each below 8, then eight for each doubling.
+/// Returns the bucket of this many microseconds: one bucket for each value below 8, then eight for
+/// each doubling.
 fn bucket(us: u64) -> usize {
     let steps = u64::from(STEPS);
     if us < steps {
@@ -114,7 +117,7 @@ fn bucket(us: u64) -> usize {
     (u64::from(STEPS * (doublings + 1)) + step).min(BUCKETS as u64 - 1) as usize
 }
 
-/// The most that a bucket counts, microseconds.
+/// Returns the largest value of a bucket, microseconds.
 fn top(bucket: usize) -> u64 {
     let (row, step) = (bucket as u64 / u64::from(STEPS), bucket as u64 % u64::from(STEPS));
     match row {
@@ -150,13 +153,13 @@ mod tests {
         assert_eq!(latency.recent_at(at(999)), None, "the second is not full");
         let recent = latency.recent_at(at(1000)).unwrap();
         assert_eq!((recent.count, recent.p50_us, recent.p99_us), (100, 7, 1023));
-        // Another second of faster ones: the slow ones are below a hundredth now.
+        // A second with many faster commits: the slow ones are less than a hundredth now.
         latency.add(at(1500), Duration::from_micros(3), 900);
         let recent = latency.recent_at(at(5999)).unwrap();
         assert_eq!((recent.count, recent.p50_us, recent.p99_us), (1000, 3, 7));
         assert_eq!(latency.recent_at(at(6000)).unwrap().count, 900, "the first second is over");
         assert_eq!(latency.recent_at(at(7000)), None);
-        // The place of an old second is used again.
+        // The slot of an old second is used again.
         latency.add(at(7100), Duration::from_micros(5), 1);
         let recent = latency.recent_at(at(8000)).unwrap();
         assert_eq!((recent.count, recent.p50_us, recent.p99_us), (1, 5, 5));

@@ -1,4 +1,4 @@
-//! What a connection gets from other tasks.
+//! What other tasks pass to a connection.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,38 +9,39 @@ use tokio::sync::Notify;
 use super::counters::Counters;
 use crate::fanout::{Frames, Item, Outbox, Sink};
 
-/// What a connection gets from other tasks: replies, live frames, orders. Nobody who puts
-/// something in waits for the connection.
+/// What other tasks pass to a connection: replies, live frames and orders. A task that puts
+/// something in never waits for the connection.
 pub(crate) struct Mailbox {
-    /// The connection's own number in this process.
+    /// The connection's number in this process.
     pub(crate) id: u64,
     pub(crate) outbox: Outbox,
-    /// Bounded by the requests in flight that the connection allows itself.
+    /// The replies to be sent. Their number is bounded, because a connection bounds its requests in
+    /// flight.
     replies: Mutex<Vec<Reply>>,
     orders: AtomicU8,
     wake: Notify,
     counters: Arc<Counters>,
 }
 
-/// The owner's answer to an event; answers come in the order of the events.
+/// The owner's answer to an event. Answers come in the order of the events.
 pub(crate) enum Reply {
-    /// To a write.
+    /// The answer to a write.
     Written { id: u32, result: Result<Answer, Refusal>, durable: bool },
-    /// To the end of the session.
+    /// The session has ended.
     Ended,
 }
 
-/// What a connection is told to do. Once given an order stays, but for `Tell`.
+/// What a connection is ordered to do. An order is permanent once given, except `Tell`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Order {
-    /// Another connection has the session now: close.
+    /// Another connection has taken over the session: close.
     SessionTaken = 1,
-    /// The broker shuts down: finish what was begun, say goodbye.
+    /// The broker shuts down: finish what was begun, and say goodbye.
     Finish = 2,
-    /// Time is over: close at once.
+    /// The time is up: close at once.
     Cut = 4,
-    /// Somebody asks how it goes: tell.
+    /// Somebody asks for `/v1/sessions`: describe yourself.
     Tell = 8,
 }
 
@@ -50,7 +51,7 @@ impl Mailbox {
         Mailbox { id, outbox, replies, orders, wake, counters }
     }
 
-    /// Puts replies in; at least one.
+    /// Adds replies; `new` has at least one.
     pub(crate) fn reply(&self, new: impl IntoIterator<Item = Reply>) {
         let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
         let first = replies.is_empty();
@@ -61,7 +62,7 @@ impl Mailbox {
         }
     }
 
-    /// The replies that have come since, in their order.
+    /// Takes the replies that have arrived since the last call, in order.
     pub(crate) fn take_replies(&self) -> Vec<Reply> {
         std::mem::take(&mut *self.replies.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -75,7 +76,7 @@ impl Mailbox {
         self.orders.load(Ordering::Acquire) & order as u8 != 0
     }
 
-    /// Whether the order was given; it is over with this.
+    /// Returns whether the order was given, and withdraws it.
     pub(crate) fn take(&self, order: Order) -> bool {
         self.has(order)
             && self.orders.fetch_and(!(order as u8), Ordering::AcqRel) & order as u8 != 0
@@ -92,7 +93,8 @@ impl Mailbox {
         }
     }
 
-    /// Waits until something was put in since the last call; it may have been taken out already.
+    /// Waits until something has been put in since the last call. It may have been taken out
+    /// already.
     pub(crate) async fn filled(&self) {
         self.wake.notified().await;
     }

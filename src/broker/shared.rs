@@ -1,4 +1,4 @@
-//! What all tasks read.
+//! What all tasks can read.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,15 +13,16 @@ use tokio::time::Instant;
 use super::counters::Counters;
 use crate::fanout::Fanout;
 
-/// What the owner shows to all other tasks.
+/// What the owner of the tree shows to all other tasks.
 pub(crate) struct Shared {
-    /// The tree, as soon as its last commit is stored; the commit may still be on its way to the
-    /// outboxes.
+    /// The newest tree, published as soon as its last commit is stored. That commit may still be on
+    /// its way to the outboxes.
     pub(crate) published: ArcSwap<Snapshot>,
-    /// The tree whose commits have all been written or have reached the outboxes.
+    /// The newest tree whose commits have all been written to connections or have reached the
+    /// outboxes.
     pub(crate) settled: watch::Sender<Arc<Snapshot>>,
     pub(crate) fanout: Fanout,
-    /// Whether nothing can be stored for now.
+    /// Whether nothing can be stored at present.
     pub(crate) read_only: Arc<AtomicBool>,
     pub(crate) counters: Arc<Counters>,
     /// Since when a batch of commits is being stored.
@@ -36,29 +37,29 @@ impl Shared {
         Shared { published, settled, fanout, read_only, counters: Arc::default(), storing }
     }
 
-    /// A batch of commits is given to the store, or (`None`) it has answered.
+    /// Notes when a batch of commits was given to the store; `None`: the store has answered.
     pub(super) fn storing_since(&self, since: Option<Instant>) {
         *self.storing.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    /// For how long a batch of commits has been waiting for the store.
+    /// Returns how long a batch of commits has been waiting for the store.
     pub(crate) fn storing(&self) -> Option<Duration> {
         let since = *self.storing.lock().unwrap_or_else(PoisonError::into_inner);
         since.map(|since| since.elapsed())
     }
 
-    /// The latest tree that had settled when this was called.
+    /// Returns the latest tree that has settled.
     pub(crate) fn settled(&self) -> Arc<Snapshot> {
         self.settled.borrow().clone()
     }
 
     /// Waits until a revision has settled.
     pub(crate) async fn settles(&self, rev: Revision) {
-        // The sender is this one: it does not go.
+        // This cannot fail: `self` holds the sender.
         let _ = self.settled.subscribe().wait_for(|settled| settled.rev() >= rev).await;
     }
 
-    /// The latest tree that was published when this is called.
+    /// Returns the latest tree that is published.
     pub(crate) fn latest(&self) -> Snapshot {
         Snapshot::clone(&self.published.load())
     }

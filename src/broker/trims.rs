@@ -1,5 +1,5 @@
-//! What retention takes, for the log: a rule that is new, or has a slip in it, takes what nobody
-//! gets back.
+//! Logs what retention trims. What a rule has trimmed is lost for good, so the log shows what a new
+//! rule, or a rule with a mistake, takes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,27 +8,29 @@ use onetree_core::{Commit, Effect, Retention};
 use onetree_protocol::Path;
 use tokio::time::Instant;
 
-/// Logs that are named at once, each with a line of its own; what others have lost is one more.
+/// How many trimmed logs are named, each with a line of its own. All other logs are summed up in
+/// one more line.
 const NAMED: usize = 8;
 
-/// How often the log is told: logs that are busy are trimmed many times a second.
+/// How often this is logged: busy logs are trimmed many times a second.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// Entries that the first pass since the start may take without a warning.
+/// How many entries the first pass since the start may trim without a warning.
 const LITTLE: u64 = 100;
 
-/// What the rules of retention have taken.
+/// What the rules of retention have trimmed.
 pub(super) struct Trims {
     rules: Vec<Retention>,
-    /// Since the log was last told: of the first logs that were trimmed, and of all others.
+    /// Entries trimmed since the last report: for each of the first logs that were trimmed, and for
+    /// all others together.
     logs: BTreeMap<Path, u64>,
     others: u64,
     told: Option<Instant>,
-    /// What the first pass since the start has taken; `None` when that is over.
+    /// Entries that the first pass since the start has trimmed; `None` when that pass is over.
     first: Option<u64>,
 }
 
-/// The log that a commit of housekeeping has trimmed.
+/// Returns the log that a housekeeping commit has trimmed.
 pub(super) fn trimmed(commit: &Commit) -> Option<&Path> {
     match &commit.effects[..] {
         [Effect::Trim { path, .. }] => Some(path),
@@ -41,8 +43,8 @@ impl Trims {
         Trims { rules, logs: BTreeMap::new(), others: 0, told: None, first: Some(0) }
     }
 
-    /// These logs have lost so many entries each, and that is stored. `over`: nothing more is due
-    /// now.
+    /// Notes that these logs have lost so many entries each, and that the trims are stored. `over`:
+    /// no more housekeeping is due now.
     pub(super) fn stored(&mut self, trims: Vec<(Path, u64)>, over: bool) {
         for (log, entries) in trims {
             if let Some(first) = &mut self.first {
@@ -73,7 +75,7 @@ impl Trims {
         self.first = None;
     }
 
-    /// The broker ends: what was not told yet is.
+    /// Reports what was not reported yet, at the end of the broker.
     pub(super) fn end(&mut self) {
         if !self.logs.is_empty() {
             self.tell();
@@ -93,7 +95,7 @@ impl Trims {
     }
 }
 
-/// The rule that counts for a log, and its bounds.
+/// Returns the rule that applies to a log, and the names of its bounds.
 fn rule_of(rules: &[Retention], log: &Path) -> (String, String) {
     let Some(rule) = rules.iter().find(|rule| rule.pattern.matches(log.segments())) else {
         return Default::default();

@@ -1,4 +1,4 @@
-//! One source of configuration: a file, a variable, a flag.
+//! One source of configuration: a file, an environment variable or a flag.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,27 +11,27 @@ use super::{ConfigError, KEYS, Keys, RULE_KEYS};
 /// Where each key was set last: `file:line`, a variable or a flag.
 pub(super) type Sources = BTreeMap<String, String>;
 
-/// What every variable of the broker's begins with.
+/// The prefix of all environment variables of the broker.
 const PREFIX: &str = "ONETREE_";
 
-/// Variables of that prefix that are for programs around the broker, not keys: which file, how
-/// much to log, where the tree is kept, where a client connects.
+/// Variables with this prefix that are not keys of the configuration: the path of the file, how
+/// much to log, where the tree is stored, where a client connects.
 const OTHER_VARIABLES: &[&str] = &["CONFIG", "DATA", "LOG", "URL"];
 
-/// The key of the rules.
+/// The key that holds the retention rules.
 const RULES: &str = "retention";
 
-/// The keys that hold lists.
+/// The keys whose values are lists.
 const LISTS: &[&str] = &["origins", RULES];
 
-/// The keys that one source sets, and where.
+/// The keys that one source sets, and where it sets them.
 pub(super) struct Layer {
     pub(super) keys: Keys,
     pub(super) sources: Sources,
 }
 
 impl Layer {
-    /// What a file named `file` has.
+    /// Reads the bytes of a file named `file`.
     pub(super) fn from_bytes(file: &str, bytes: &[u8]) -> Result<Layer, ConfigError> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = bytes[..error.valid_up_to()].iter();
@@ -42,7 +42,7 @@ impl Layer {
         Layer::from_toml(file, text)
     }
 
-    /// A TOML text named `file`.
+    /// Reads a TOML text named `file`.
     pub(super) fn from_toml(file: &str, text: &str) -> Result<Layer, ConfigError> {
         Layer::from_text(text, &Source::File { name: file, text })
     }
@@ -70,7 +70,7 @@ impl Layer {
             for rule in rules {
                 let fields = match rule.get_ref() {
                     DeValue::Table(fields) => fields,
-                    // A list would be taken for the values of a rule, in the order of its keys.
+                    // Serde would take a list for the values of a rule, in the order of its keys.
                     DeValue::Array(_) => {
                         let message = in_words("invalid type: sequence, expected struct Rule");
                         let message = source.about(Some(RULES)) + &message;
@@ -89,8 +89,8 @@ impl Layer {
         }
         let mistyped = |error: toml::de::Error| {
             let at = error.span().map_or(0, |span| span.start);
-            // The one that begins last before it: of [[retention]] the place is no more than the
-            // first of these headers.
+            // Take the last key that begins before the error: the place of `[[retention]]` is only
+            // the first of these headers.
             let before = table.get_ref().iter().filter(|(_, value)| value.span().start <= at);
             let key = before.max_by_key(|(_, value)| value.span().start);
             let key = key.map(|(key, _)| key.get_ref().as_ref());
@@ -107,12 +107,12 @@ impl Layer {
         Ok(Layer { keys: toml::from_str(text).map_err(mistyped)?, sources })
     }
 
-    /// A variable of the environment; `None` when it is not one of the broker's.
+    /// Reads an environment variable; `None` when it is not a key of the broker's.
     pub(super) fn from_variable(name: &str, value: &str) -> Result<Option<Layer>, ConfigError> {
         let Some(rest) = name.strip_prefix(PREFIX) else { return Ok(None) };
         let key = rest.to_lowercase();
-        // Others use the prefix too: a service named `onetree` gets ONETREE_PORT where containers
-        // run. Only what looks like a key with a slip in it stops the start.
+        // Other programs use the prefix too: in a container, a service named `onetree` gets
+        // ONETREE_PORT. Only a name that looks like a misspelt key stops the start.
         let foreign = !KEYS.contains(&key.as_str()) && nearest(&key, KEYS).is_none();
         if OTHER_VARIABLES.contains(&rest) || foreign {
             return Ok(None);
@@ -120,13 +120,13 @@ impl Layer {
         Layer::from_pair(name, &key, value).map(Some)
     }
 
-    /// A flag: `--set key=value`, or one of the key's own.
+    /// Reads a flag: `--set key=value`, or the key's own flag.
     pub(super) fn from_flag(key: &str, value: &str) -> Result<Layer, ConfigError> {
         Layer::from_pair(&format!("--set {key}"), key, value)
     }
 
-    /// `value` is TOML, or, where it is none, the text itself: `listen=127.0.0.1:0` needs no
-    /// quotes.
+    /// Reads a value. `value` is TOML or, if it does not parse as TOML, the plain text itself:
+    /// `listen=127.0.0.1:0` needs no quotes.
     fn from_pair(place: &str, key: &str, value: &str) -> Result<Layer, ConfigError> {
         let wrong = |message| ConfigError::Wrong { place: place.to_owned(), message };
         if !KEYS.contains(&key) {
@@ -134,8 +134,8 @@ impl Layer {
         }
         let value = match DeValue::parse(value) {
             Ok(_) => value.to_owned(),
-            // What was meant to be a list, or a rule, is told where it slips; an address may begin
-            // so, too.
+            // This was meant to be a list or a rule, so say where its syntax is wrong. Only the
+            // keys of lists get here: an address may begin with '[' too.
             Err(error) if LISTS.contains(&key) && value.trim_start().starts_with(['[', '{']) => {
                 return Err(wrong(in_words(error.message()) + &slip(value, &error)));
             }
@@ -145,26 +145,26 @@ impl Layer {
     }
 }
 
-/// Where a text that has no lines slips.
+/// Says where the syntax error is in a text that has no lines.
 fn slip(text: &str, error: &toml::de::Error) -> String {
     let rest = error.span().and_then(|span| text.get(span.start..)).unwrap_or_default();
     let begin: String = rest.chars().take(SLIP).collect();
     if begin.is_empty() { begin } else { format!(", at {begin:?}") }
 }
 
-/// So much of what comes behind a slip shows where it is, characters.
+/// How many characters of the text after an error are shown.
 const SLIP: usize = 24;
 
-/// What a text is from.
+/// Where a text comes from.
 enum Source<'a> {
     /// A file.
     File { name: &'a str, text: &'a str },
-    /// A variable or a flag, which sets one key and bears its name.
+    /// A variable or a flag, which sets one key and has this name.
     Pair(&'a str),
 }
 
 impl Source<'_> {
-    /// Where in it something stands.
+    /// Returns the place of `span` in the source.
     fn place(&self, span: Option<Range<usize>>) -> String {
         match (self, span) {
             (Source::File { name, text }, Some(span)) => {
@@ -175,7 +175,7 @@ impl Source<'_> {
         }
     }
 
-    /// Which key it is about, where the place does not say it.
+    /// Names the key that the error is about, where the place does not say it.
     fn about(&self, key: Option<&str>) -> String {
         match (self, key) {
             (Source::File { .. }, Some(key)) => format!("'{key}': "),
@@ -183,7 +183,7 @@ impl Source<'_> {
         }
     }
 
-    /// How the rules of `retention` are written there: in a file not as "[…]".
+    /// Returns how to write the rules of `retention` in this source: not as "[…]" in a file.
     fn rules(&self) -> &'static str {
         match self {
             Source::File { .. } => "[[retention]], once for each rule",
@@ -192,13 +192,13 @@ impl Source<'_> {
     }
 }
 
-/// What `--listen` and `listen` want.
+/// The message about a wrong value of `--listen` or `listen`.
 pub const NO_ADDRESS: &str = "not an IP address and a port, like 127.0.0.1:7400";
 
-/// What a list of texts is.
+/// The description of a list of texts.
 const A_LIST: &str = "a list, [\"…\"]";
 
-/// What the parser says, and what it means.
+/// Messages of the parser, and what they mean to the user.
 const WORDS: &[(&str, &str)] = &[
     ("invalid socket address syntax", NO_ADDRESS),
     ("wanted string or table", "it must be \"sync\", \"interval\" or \"memory\""),
@@ -209,7 +209,7 @@ const WORDS: &[(&str, &str)] = &[
     ("unexpected content, expected nothing", "there is more behind the value"),
 ];
 
-/// What a key may hold, as the parser calls it, and what that is.
+/// The parser's names for what a key may hold, and the descriptions for the user.
 const HOLDS: &[(&str, &str)] = &[
     ("a boolean", "true or false"),
     ("a sequence", A_LIST),
@@ -221,7 +221,7 @@ const HOLDS: &[(&str, &str)] = &[
     ("u64", "a whole number, 0 or more"),
 ];
 
-/// What is wrong, in the words of a file instead of a program's.
+/// Translates a message of the parser into the words of a configuration file.
 fn in_words(message: &str) -> String {
     let meant = |words: &[(&str, &str)], text: &str| {
         let found = words.iter().find(|(said, _)| *said == text);
@@ -237,7 +237,7 @@ fn in_words(message: &str) -> String {
     }
 }
 
-/// What is there, as it is written: of "integer `1`" the 1.
+/// Returns the value that was found as it is written in the source: 1 for "integer `1`".
 fn literal(found: &str) -> String {
     match found {
         "map" => "a table".to_owned(),
@@ -251,10 +251,10 @@ fn literal(found: &str) -> String {
     }
 }
 
-/// As many keys as a message can name.
+/// The most keys that a message lists.
 const NAMED_KEYS: usize = 8;
 
-/// Says that a key is none of those that are known, and which one may have been meant.
+/// Returns the message that a key is unknown, with the known key that was probably meant.
 pub fn unknown(key: &str, known: &[&str]) -> String {
     match nearest(key, known) {
         Some(near) => format!("unknown key '{key}'; did you mean '{near}'?"),

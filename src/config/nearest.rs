@@ -1,6 +1,7 @@
-//! What someone who wrote a wrong key probably meant.
+//! Finds the word that a user probably meant when a key is unknown.
 
-/// The known word nearest to `word`, when it is near at all: at most a third of the letters differ.
+/// Returns the known word nearest to `word`, if it is near enough: at most a third of the letters
+/// differ.
 pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let (distance, nearest) =
         known.iter().map(|candidate| (distance(word, candidate), *candidate)).min()?;
@@ -8,7 +9,7 @@ pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     near.then_some(nearest)
 }
 
-/// Levenshtein's distance: the letters to insert, delete or replace.
+/// Returns the Levenshtein distance: how many letters to insert, delete or replace.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

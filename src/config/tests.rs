@@ -1,4 +1,4 @@
-//! The configuration's tests.
+//! Tests of the configuration.
 
 use super::*;
 
@@ -14,11 +14,11 @@ fn pair(key: &str, value: &str) -> (String, String) {
 fn the_defaults_are_whole_and_safe() {
     let config = Config::default();
     assert!(config.listen.ip().is_loopback() && !config.allow_anonymous);
-    // Every key but the commented example of `retention` stands in the file, with a comment.
+    // Every key except the commented example of `retention` is in the file, with a comment.
     for key in KEYS.iter().filter(|key| **key != "retention") {
         assert!(DEFAULTS.contains(&format!("\n{key} = ")), "{key} is not in broker.toml");
     }
-    // The commented example is one.
+    // The commented example is valid.
     let example: String = DEFAULTS
         .lines()
         .skip_while(|line| *line != "# [[retention]]")
@@ -29,7 +29,7 @@ fn the_defaults_are_whole_and_safe() {
 
 #[test]
 fn a_file_that_is_not_utf_8_is_refused_with_its_line() {
-    // As an editor writes it that knows Latin-1 only.
+    // As written by an editor that knows only Latin-1.
     let path = std::env::temp_dir().join(format!("onetree-latin-{}.toml", std::process::id()));
     std::fs::write(&path, b"connections = 5\n# f\xfcr alle\nheartbeat_ms = 1000\n").unwrap();
     let refused = Config::load(Some(&path), [], []).unwrap_err().to_string();
@@ -164,8 +164,7 @@ fn variables_and_flags_are_checked_like_a_file() {
     assert_eq!(flag, "--set connection: unknown key 'connection'; did you mean 'connections'?");
 }
 
-/// A rule is a table in a text, wherever that comes from: what is wrong in it is said there as in a
-/// file.
+/// A rule is a table in every source, and mistakes in it are reported as for a file.
 #[test]
 fn rules_are_checked_wherever_they_come_from() {
     const NO_RULE: &str = "'retention': it is a list, but must be a rule, like {pattern = \"chat/*/log\", keep = 1000}";
@@ -188,7 +187,7 @@ fn rules_are_checked_wherever_they_come_from() {
         let file = wrong(&format!("retention = {value}"));
         assert_eq!(file, format!("my.toml:1: {message}"));
         let pair = |key: &str| [pair(key, &value)];
-        // That of which key it is, is said by the place.
+        // The place already says which key it is about.
         let message = message.trim_start_matches("'retention': ");
         let flag = Config::load(None, [], pair("retention")).map_err(said).unwrap_err();
         assert_eq!(flag, format!("--set retention: {message}"));
@@ -200,7 +199,7 @@ fn rules_are_checked_wherever_they_come_from() {
         let flag = Config::load(None, [], [pair("retention", value)]).unwrap_err().to_string();
         assert_eq!(flag, format!("--set retention: it is {found}, but must be {rules}"));
     }
-    // What was meant to be one is told where it slips.
+    // A value that was meant to be a list shows where its syntax is wrong.
     for (value, told) in [
         (rule("keep = 1, keep = 2"), "duplicate key, at \"keep = 2}]\""),
         (rule("keep = "), "invalid"),
@@ -212,14 +211,14 @@ fn rules_are_checked_wherever_they_come_from() {
         let flag = Config::load(None, [], [pair("retention", &value)]).unwrap_err().to_string();
         assert!(flag.starts_with(&format!("--set retention: {told}")), "{value}: {flag}");
     }
-    // An address begins like a list.
+    // An address may begin like a list.
     let flag = Config::load(None, [], [pair("listen", "[::1]:7400")]).unwrap();
     assert!(flag.listen.is_ipv6());
     let flag = Config::load(None, [], [pair("retention", &rule("keep = 5"))]).unwrap();
     assert_eq!(flag.retention[0].keep, Some(5));
 }
 
-/// Where containers run, a service named `onetree` puts its address into everybody's environment.
+/// In a container, a service named `onetree` puts its address into the environment of all programs.
 #[test]
 fn variables_of_others_are_left_alone() {
     let variables = [("ONETREE_PORT", "tcp://10.0.0.1:7400"), ("ONETREE_SERVICE_HOST", "10.0.0.1")];

@@ -1,5 +1,5 @@
-//! What subscribers are handed: the bytes of commits and signals, made once for each way of seeing
-//! them.
+//! Encodes what subscribers receive: the bytes of commits and signals, made once for each distinct
+//! set of changes that subscribers see.
 
 use std::sync::Arc;
 
@@ -9,36 +9,36 @@ use onetree_protocol::{Act, Change, Codec, Revision};
 
 use super::marks::Marks;
 
-/// What stands around the changes of a delta, at most, bytes: names, two revisions, brackets.
+/// The most bytes that a delta takes around its changes: names, two revisions, brackets.
 const AROUND_BYTES: usize = 256;
 
-/// What stands around a change, a delta or a signal as a rule, bytes. Room is made for so much:
-/// what waits in an outbox takes about as much memory as it has bytes.
+/// The usual number of bytes around a change, a delta or a signal. Room is reserved for this many:
+/// what waits in an outbox then takes about as much memory as it has bytes.
 const USUAL_BYTES: usize = 64;
 
-/// Frames keep at most so many bytes of memory more than twice what they have: to give back less is
-/// not worth a copy.
+/// How many bytes of memory frames may keep beyond twice their length: freeing less is not worth a
+/// copy.
 const SPARE_BYTES: usize = 256;
 
-/// Bytes of a path and a value become at most so many in a frame: `\u0000` for one.
+/// How many bytes one byte of a path or a value may become in a frame: `\u0000`.
 const ESCAPED: usize = 6;
 
-/// What goes before a frame on the wire. The fan-out knows no transport, and is given this by the
-/// one that there is.
+/// What goes before a frame on the wire. The fan-out knows no transport; the transport provides
+/// this.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope {
-    /// So many bytes are left free before each frame.
+    /// The number of bytes that are left free before each frame.
     pub room: usize,
-    /// Fills the room, which begins here and has a frame behind it up to the end; moves the frame
-    /// where it takes more or less.
+    /// Fills the room that begins at the given offset and has a frame behind it up to the end.
+    /// Moves the frame if the header takes more or fewer bytes.
     pub seal: fn(&mut Vec<u8>, usize, Codec),
 }
 
 impl Envelope {
-    /// Nothing: for those who look at frames themselves.
+    /// No envelope, for code that looks at the frames themselves.
     pub const NONE: Envelope = Envelope { room: 0, seal: |_, _, _| {} };
 
-    /// Puts a frame behind what is there.
+    /// Appends a frame to `bytes`.
     fn put(self, bytes: &mut Vec<u8>, codec: Codec, encode: impl FnOnce(&mut Vec<u8>)) {
         let start = bytes.len();
         bytes.resize(start + self.room, 0);
@@ -47,30 +47,31 @@ impl Envelope {
     }
 }
 
-/// Live frames in their order, as the transport takes them, shared by everyone who gets the same.
+/// Live frames in order, as the transport takes them. Everyone who receives the same frames shares
+/// them.
 #[derive(Debug)]
 pub struct Frames {
-    /// Where the frames of each delta end, and its revision; of signals nothing.
+    /// The revision of each delta, and the offset where its frames end. Empty for signals.
     ends: Box<[(Revision, usize)]>,
     count: usize,
     bytes: Bytes,
 }
 
 impl Frames {
-    /// One frame, of a delta or of a signal.
+    /// Makes frames of one delta or one signal.
     #[cfg(test)]
     pub(super) fn of(rev: Option<Revision>, bytes: Bytes) -> Frames {
         let ends = rev.map(|rev| (rev, bytes.len())).into_iter().collect();
         Frames { ends, count: 1, bytes }
     }
 
-    /// How much memory the bytes take, of which nobody else has a part.
+    /// Returns how much memory the bytes take. Nobody else may share them.
     #[cfg(test)]
     pub(super) fn allocated(self) -> usize {
         self.bytes.try_into_mut().unwrap().capacity()
     }
 
-    /// A frame of each delta.
+    /// Makes frames with one frame for each delta.
     #[cfg(test)]
     pub(super) fn of_deltas(deltas: &[(Revision, &str)]) -> Frames {
         let mut bytes = Vec::new();
@@ -82,7 +83,8 @@ impl Frames {
         Frames { ends, count: deltas.len(), bytes: bytes.into() }
     }
 
-    /// Nobody knows how long they will wait: they keep no room that they do not fill.
+    /// Makes frames, and frees the memory that they do not fill: nobody knows how long they will
+    /// wait in outboxes.
     fn new(ends: Box<[(Revision, usize)]>, count: usize, mut bytes: Vec<u8>) -> Frames {
         if bytes.capacity() > 2 * bytes.len() + SPARE_BYTES {
             bytes.shrink_to_fit();
@@ -90,7 +92,7 @@ impl Frames {
         Frames { ends, count, bytes: bytes.into() }
     }
 
-    /// Of signals, in their order.
+    /// Encodes signals, in order.
     pub(super) fn of_signals(signals: &[Signal], codec: Codec, envelope: Envelope) -> Frames {
         let mut bytes = Vec::with_capacity(signals.iter().map(signal_size).sum());
         for signal in signals {
@@ -99,22 +101,23 @@ impl Frames {
         Frames::new(Box::default(), signals.len(), bytes)
     }
 
-    /// How many frames.
+    /// Returns the number of frames.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// All of them, one behind the other.
+    /// Returns the bytes of all frames, one after the other.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The revision of the last delta; ZERO for signals.
+    /// Returns the revision of the last delta; ZERO for signals.
     pub fn rev(&self) -> Revision {
         self.ends.last().map_or(Revision::ZERO, |(rev, _)| *rev)
     }
 
-    /// The frames of the deltas that are needed, which are the last ones; `None` when none is.
+    /// Returns the frames of the deltas that are needed, which are the last ones; `None` when none
+    /// is needed.
     pub fn needed(&self, needs: impl Fn(Revision) -> bool) -> Option<Bytes> {
         let passed = match self.ends.first() {
             Some((rev, _)) if needs(*rev) => 0,
@@ -125,24 +128,24 @@ impl Frames {
     }
 }
 
-/// About how many bytes a signal takes in a frame.
+/// Returns about how many bytes a signal takes in a frame.
 pub(super) fn signal_size(signal: &Signal) -> usize {
     USUAL_BYTES + signal.path.as_str().len() + signal.value.bytes.len()
 }
 
-/// Deltas that have not been encoded yet, of one commit after the other.
+/// Deltas of consecutive commits that are not encoded yet.
 #[derive(Default)]
 pub(super) struct Draft {
-    /// The revision of each commit, and how many of the frames belong to it and those before.
+    /// The revision of each commit, and how many frames belong to it and to the commits before it.
     commits: Vec<(Revision, usize)>,
     frames: Vec<ServerFrame>,
-    /// About how many bytes they will take.
+    /// About how many bytes the frames will take.
     pub(super) size: usize,
 }
 
 impl Draft {
-    /// Adds the delta of a commit, as those see it who see `marks`: in several frames only where
-    /// one would be larger than `frame_bytes`.
+    /// Adds the delta of a commit, with the changes that are in `marks`. It is split into several
+    /// frames only if one frame would be larger than `frame_bytes`.
     pub(super) fn delta(
         &mut self,
         rev: Revision,
@@ -162,7 +165,8 @@ impl Draft {
         self.commits.push((rev, self.frames.len()));
     }
 
-    /// The same of changes that others see in other ways. Cost: what is seen of them.
+    /// Like [`Draft::delta`], for changes of which others see a different part. The cost is
+    /// proportional to what is seen.
     pub(super) fn seen(
         &mut self,
         rev: Revision,
@@ -192,7 +196,7 @@ impl Draft {
         self.commits.push((rev, self.frames.len()));
     }
 
-    /// How many commits it is of.
+    /// Returns how many commits it has.
     pub(super) fn commits(&self) -> usize {
         self.commits.len()
     }
@@ -203,7 +207,7 @@ impl Draft {
         self.frames.push(ServerFrame::Delta(delta));
     }
 
-    /// Of the last commit; `None` when there is none.
+    /// Returns the revision of the last commit; `None` when there is none.
     pub(super) fn rev(&self) -> Option<Revision> {
         self.commits.last().map(|(rev, _)| *rev)
     }
@@ -223,7 +227,7 @@ impl Draft {
     }
 }
 
-/// The bytes of a change that are its own.
+/// Returns the bytes of a change's path and value.
 fn raw_size(change: &Change) -> usize {
     let value = match &change.act {
         Act::Put(Some(value)) => value.bytes.len(),
@@ -232,12 +236,12 @@ fn raw_size(change: &Change) -> usize {
     change.path.as_str().len() + value
 }
 
-/// What was encoded for some, in each codec that one of them wanted.
+/// The frames for a set of subscribers, in each codec that one of them wants.
 #[derive(Default)]
 pub(super) struct Made([Option<Arc<Frames>>; 2]);
 
 impl Made {
-    /// The frames in this codec, encoded if nobody has wanted them before.
+    /// Returns the frames in this codec. Encodes them if they have not been wanted before.
     pub(super) fn frames(&mut self, codec: Codec, encode: impl FnOnce() -> Frames) -> &Arc<Frames> {
         let place = match codec {
             Codec::Json => 0,

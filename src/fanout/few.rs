@@ -1,26 +1,29 @@
-//! How many are served at once.
+//! Decides when frames go to so few connections that they are written at once.
 
-/// So many frames, at most, are written by who hands them over, one after the other: 150 to 200 us.
-/// More are written by those who get them, on all processors, and each waits until it is awake.
+/// The most frames that the handing task writes itself, one after the other: 150 to 200 us. If
+/// there are more, the connections write them, on all processors, but each frame waits until its
+/// connection's task is awake.
 const MOST: usize = 128;
 
-/// Where more commits or signals than these are handed over together there is a stream, and no time
-/// to write for others: what each gets is much smaller only because they all get something else.
+/// When more commits or signals than this are handed over together, there is a stream, and the task
+/// has no time to write in place of the connections. Each item of a stream may go to few
+/// connections, but only because all get something different.
 const TOGETHER: usize = 16;
 
-/// What may still be written at once, of what is handed over together.
+/// How many more frames of what is handed over together may be written at once.
 #[derive(Debug)]
 pub(super) struct Few {
     left: usize,
 }
 
 impl Few {
-    /// Of so many commits or signals that are handed over together.
+    /// Begins for this many commits or signals that are handed over together.
     pub(super) fn of(together: usize) -> Few {
         Few { left: if together <= TOGETHER { MOST } else { 0 } }
     }
 
-    /// Whether so many are few; then they count. In a stream nobody asks how many they are.
+    /// Whether this many frames are few enough; if so, they are counted. `many` is not called in a
+    /// stream.
     pub(super) fn are(&mut self, many: impl FnOnce() -> usize) -> bool {
         if self.left == 0 {
             return false;

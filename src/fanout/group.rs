@@ -1,4 +1,4 @@
-//! Those who have registered the same interest.
+//! A group: the subscribers that have registered the same interest.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -9,21 +9,22 @@ use super::lookup::Tier;
 use super::members::Members;
 use super::subscriber::Subscriber;
 
-/// Segments of patterns that are few.
+/// The most segments of patterns that count as few.
 pub(super) const LIGHT: usize = 64;
 
-/// Everyone who has registered the same interest: it is checked once for all of them.
+/// All subscribers that have registered the same interest. The interest is checked once for all of
+/// them.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) view: Arc<View>,
     pub(super) deltas: bool,
     pub(super) signals: bool,
-    /// Segments of its patterns.
+    /// The number of segments in its patterns.
     segments: u32,
     members: RwLock<Members>,
 }
 
-/// What those of a group have in common; no two groups have the same.
+/// What the members of a group have in common. No two groups have the same kind.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Kind {
     view: Arc<View>,
@@ -32,14 +33,14 @@ pub(super) struct Kind {
 }
 
 impl Kind {
-    /// Of the group that this interest belongs to.
+    /// Returns the kind of the group that this interest belongs to.
     pub(super) fn of(interest: &Interest) -> Kind {
         Kind { view: interest.view.clone(), deltas: interest.deltas, signals: interest.signals }
     }
 }
 
 impl Group {
-    /// One without members.
+    /// Makes a group without members.
     pub(super) fn new(interest: &Interest) -> Group {
         Group {
             segments: interest.view.pattern_segments() as u32,
@@ -54,14 +55,14 @@ impl Group {
         Kind { view: self.view.clone(), deltas: self.deltas, signals: self.signals }
     }
 
-    /// Whether this interest belongs to it.
+    /// Whether this interest belongs to the group.
     pub(super) fn is(&self, interest: &Interest) -> bool {
         self.deltas == interest.deltas
             && self.signals == interest.signals
             && self.view == interest.view
     }
 
-    /// Segments of all its patterns.
+    /// Returns the number of segments in all its patterns.
     pub(super) fn segments(&self) -> usize {
         self.segments as usize
     }
@@ -74,7 +75,7 @@ impl Group {
         }
     }
 
-    /// What tells it from all others while it lives.
+    /// Returns a number that identifies the group while it exists.
     pub(super) fn address(self: &Arc<Group>) -> usize {
         Arc::as_ptr(self).addr()
     }
@@ -83,14 +84,14 @@ impl Group {
         self.members.write().unwrap_or_else(PoisonError::into_inner).insert(subscriber);
     }
 
-    /// True when nobody is left.
+    /// Removes a subscriber. Returns true when no member is left.
     pub(super) fn remove(&self, subscriber: &Subscriber) -> bool {
         let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
         members.remove(subscriber);
         members.list().is_empty()
     }
 
-    /// Whether these are the same groups, in the same order.
+    /// Whether `groups` and `others` are the same groups in the same order.
     pub(super) fn are<'a>(
         groups: impl ExactSizeIterator<Item = &'a Arc<Group>>,
         others: &[Arc<Group>],
@@ -99,8 +100,9 @@ impl Group {
             && groups.zip(others).all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
-    /// Calls `each` with everyone who is in any of the groups, once. `first`: whether it is the
-    /// first time that a subscriber comes by; not asked where there is but one group.
+    /// Calls `each` once for every subscriber that is in any of the groups. `first` returns whether
+    /// this is the first time that it is called with a subscriber; it is not called when there is
+    /// only one group.
     pub(super) fn each_of(
         groups: &[Arc<Group>],
         mut first: impl FnMut(&Subscriber) -> bool,
@@ -116,7 +118,8 @@ impl Group {
         }
     }
 
-    /// Members of all these groups; who is in several counts in each.
+    /// Returns the number of members of all these groups. A subscriber in several groups counts in
+    /// each.
     pub(super) fn size_of(groups: &[Arc<Group>]) -> usize {
         let size = |group: &Arc<Group>| {
             group.members.read().unwrap_or_else(PoisonError::into_inner).list().len()
@@ -128,7 +131,7 @@ impl Group {
         self.members.read().unwrap_or_else(PoisonError::into_inner).list().is_empty()
     }
 
-    /// Calls `each` with every member, once.
+    /// Calls `each` once for every member.
     pub(super) fn each_member(&self, each: impl FnMut(&Arc<Subscriber>)) {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         members.list().iter().for_each(each);

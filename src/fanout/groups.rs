@@ -11,28 +11,28 @@ use super::group::{Group, Kind, LIGHT};
 use super::lookup::{Lookup, Tier};
 use super::patterns::Patterns;
 
-/// The groups of one base: nearly always one, of 8 bytes.
+/// The groups of one base. Nearly always there is one, which takes 8 bytes.
 ///
-/// Few are searched one by one. Becomes many above [`FEW`], or where their patterns have more
-/// segments than [`LIGHT`], and few again at half of both.
+/// A few groups are searched one by one. They become `Many` above [`FEW`] groups, or when their
+/// patterns have more segments than [`LIGHT`], and become `Few` again at half of both.
 #[derive(Debug)]
 pub(super) enum Groups {
     Few(Vec<Arc<Group>>),
     Many(Box<Many>),
 }
 
-/// Groups that are found by what is asked: by their interest, or by a path that they see. So
-/// whoever comes or leaves with views that nobody else has does not search through all the others,
-/// nor does a change.
+/// Groups in maps: by their interest, and by the paths that they see. So a subscriber with a view
+/// that nobody else has registers and leaves without a search through all other groups, and so does
+/// a change find the groups that see it.
 #[derive(Debug, Default)]
 pub(super) struct Many {
     all: HashMap<Kind, Arc<Group>>,
-    /// Those without patterns: by their depth, the least first, and by their address.
+    /// The groups without patterns: by their depth, the least first, and by their address.
     plain: [BTreeMap<usize, Arc<Group>>; 3],
-    /// Those with patterns.
+    /// The groups with patterns.
     light: Patterns,
     heavy: Patterns,
-    /// Segments of all patterns.
+    /// The number of segments of all patterns.
     segments: usize,
 }
 
@@ -48,7 +48,7 @@ impl Groups {
         }
     }
 
-    /// The group that this interest belongs to.
+    /// Returns the group that this interest belongs to.
     pub(super) fn get(&self, interest: &Interest) -> Option<&Arc<Group>> {
         match self {
             Groups::Few(list) => list.iter().find(|group| group.is(interest)),
@@ -56,7 +56,7 @@ impl Groups {
         }
     }
 
-    /// Puts in a group whose interest no other has.
+    /// Adds a group. No other group may have its interest.
     pub(super) fn insert(&mut self, group: Arc<Group>) {
         match self {
             Groups::Few(list) if list.len() < FEW && segments(list) + group.segments() <= LIGHT => {
@@ -71,7 +71,7 @@ impl Groups {
         }
     }
 
-    /// Takes out the group that this interest belongs to, if nobody is in it.
+    /// Removes the group that this interest belongs to, if it has no members.
     pub(super) fn remove_empty(&mut self, interest: &Interest) {
         match self {
             Groups::Few(list) => list.retain(|group| !group.is(interest) || !group.is_empty()),
@@ -91,7 +91,7 @@ impl Groups {
         }
     }
 
-    /// Calls `each` with every group.
+    /// Calls `each` for every group.
     pub(super) fn each(&self, each: impl FnMut(&Arc<Group>)) {
         match self {
             Groups::Few(list) => list.iter().for_each(each),
@@ -99,9 +99,10 @@ impl Groups {
         }
     }
 
-    /// Calls `each` with every group whose view sees `path`, once. `above`: the segments of the
-    /// base, which `path` lies at or under; `open`: the tier from which on they are not looked at.
-    /// `Err`: there were no steps left to find those of a tier, and of those above it.
+    /// Calls `each` once for every group whose view sees `path`. `above` is the number of segments
+    /// of the base; `path` is the base or lies under it. `open`: groups of this tier and above are
+    /// skipped. `Err`: too few steps were left to check the groups of this tier; they and those of
+    /// higher tiers were not checked.
     pub(super) fn each_seeing(
         &self,
         path: &Path,
@@ -119,7 +120,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Those of one tier. `None`: there were no steps left.
+    /// Does this for the groups of one tier. `None`: too few steps were left.
     fn each_of_tier(
         &self,
         tier: Tier,
@@ -139,7 +140,8 @@ impl Groups {
                 of_tier().filter(|group| group.view.sees(path)).for_each(each);
             }
             (Groups::Many(many), Tier::Plain) => {
-                // So deep reach those of some depths only; the others are not looked at.
+                // Only groups of sufficient depth reach this far below the base; the others are not
+                // looked at.
                 let reaching = &many.plain[below.min(Depth::Tree as usize)..];
                 if !lookup.take(tier, reaching.iter().map(BTreeMap::len).sum()) {
                     return None;
@@ -156,7 +158,7 @@ impl Groups {
         Some(())
     }
 
-    /// Calls `each` with every group of a tier, and of those above it.
+    /// Calls `each` for every group of this tier and of those above it.
     pub(super) fn each_from(&self, tier: Tier, mut each: impl FnMut(&Arc<Group>)) {
         self.each(|group| {
             if group.tier() >= tier {
@@ -166,7 +168,7 @@ impl Groups {
     }
 }
 
-/// Of all of their patterns.
+/// Returns the number of segments of all their patterns.
 fn segments(groups: &[Arc<Group>]) -> usize {
     groups.iter().map(|group| group.segments()).sum()
 }

@@ -1,4 +1,4 @@
-//! Which views are registered where.
+//! The index: which views are registered at which base.
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
@@ -14,32 +14,33 @@ use super::groups::Groups;
 use super::lookup::{Lookup, Tier};
 use super::subscriber::Subscriber;
 
-/// The views that are registered, by their base: a change at a path concerns the views at that
-/// path and above it, and a drop or a trim also some below.
+/// The registered views by their base. A change at a path concerns the views at that path and above
+/// it; a drop or a trim also concerns some below.
 ///
-/// There may be a million: everyone who has the same interest shares one group, its view and its
-/// path, so that a subscription costs its place in the list of a group.
+/// There may be a million subscriptions. All subscribers with the same interest share one group,
+/// its view and its path, so a subscription costs only its place in the list of a group.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     at: DashMap<Base, Groups>,
-    /// The keys of `at`, in the order of the tree: what lies under a drop is one range. Changed
-    /// while the key's part of `at` is locked, so that both always have the same keys. Nothing of
-    /// `at` is asked for while this is locked: that would be the other way round.
+    /// The keys of `at`, in the order of the tree, so that the bases under a drop are one range. It
+    /// is changed only while the key's shard of `at` is locked, so that both always have the same
+    /// keys. While this is locked, nothing may be looked up in `at`, because that would reverse the
+    /// order of the locks.
     bases: RwLock<BTreeSet<Path>>,
 }
 
-/// What it takes to ask for a base, in steps.
+/// The cost of looking up one base, in steps.
 const BASE_STEPS: usize = 8;
 
-/// What is known of a group.
+/// What the lookup found out about a group.
 pub(super) enum Seen<'a> {
-    /// Its view sees it.
+    /// The group's view sees the change.
     Yes(&'a Arc<Group>),
-    /// It stays open whether its view sees it.
+    /// The group's view may see the change; it was not checked.
     Perhaps(&'a Arc<Group>),
 }
 
-/// A path that is found by its text.
+/// A path that can be looked up by its text.
 #[derive(Debug, PartialEq, Eq)]
 struct Base(Path);
 
@@ -56,13 +57,13 @@ impl Borrow<str> for Base {
 }
 
 impl Index {
-    /// Puts a subscription in; gives back the view that all of its group share.
+    /// Registers a subscription. Returns the view that all members of its group share.
     pub(super) fn insert(&self, subscriber: &Arc<Subscriber>, interest: &Interest) -> Arc<View> {
         let base = &interest.view.base;
         if let Some(groups) = self.at.get(base.as_str())
             && let Some(group) = groups.get(interest)
         {
-            // The lock on `groups` keeps it there: only one that is empty is taken out.
+            // The lock on `groups` keeps the group in the index: only an empty group is removed.
             group.insert(subscriber);
             return group.view.clone();
         }
@@ -70,7 +71,7 @@ impl Index {
             self.bases.write().unwrap_or_else(PoisonError::into_inner).insert(base.clone());
             Groups::new()
         });
-        // Someone may have been faster.
+        // Another thread may have inserted the group in the meantime.
         if let Some(group) = groups.get(interest) {
             group.insert(subscriber);
             return group.view.clone();
@@ -81,7 +82,7 @@ impl Index {
         interest.view.clone()
     }
 
-    /// Takes a subscription out.
+    /// Removes a subscription.
     pub(super) fn remove(&self, subscriber: &Subscriber, interest: &Interest) {
         let base = &interest.view.base;
         let emptied = self.at.get(base.as_str()).is_some_and(|groups| {
@@ -91,7 +92,7 @@ impl Index {
             return;
         }
         self.at.remove_if_mut(base.as_str(), |_, groups| {
-            // Someone may have come meanwhile.
+            // Another subscriber may have joined the group in the meantime, so this checks again.
             groups.remove_empty(interest);
             if groups.is_empty() {
                 self.bases.write().unwrap_or_else(PoisonError::into_inner).remove(base);
@@ -100,8 +101,9 @@ impl Index {
         });
     }
 
-    /// Calls `each` with every group that `change` concerns, as [`concerns`] says, once, and with
-    /// those that it may concern where `lookup` has no steps left to find out.
+    /// Calls `each` once for every group that `change` concerns, as [`concerns`] defines it. When
+    /// `lookup` has too few steps left, it is called with [`Seen::Perhaps`] for the groups that
+    /// were not checked.
     pub(super) fn each_concerned(
         &self,
         change: &Change,
@@ -111,7 +113,8 @@ impl Index {
         if matches!(change.act, Act::Put(_) | Act::Delete) {
             return self.each_seeing(&change.path, lookup, each);
         }
-        // Patterns are not asked: what goes is told as it is.
+        // Patterns are not matched here: views receive a drop or a trim whatever their patterns
+        // are.
         for prefix in change.path.prefixes() {
             self.check(prefix, change, lookup, &mut each);
             if lookup.is_open_below(prefix) {
@@ -133,7 +136,8 @@ impl Index {
         }
     }
 
-    /// The groups of one base that a drop or a trim concerns. False: there were no steps left.
+    /// Checks which groups of one base a drop or a trim concerns. Returns false when too few steps
+    /// were left.
     fn check(
         &self,
         base: &str,
@@ -159,16 +163,16 @@ impl Index {
         checked
     }
 
-    /// The bases under a path, at most so many.
+    /// Returns at most this many of the bases under a path.
     fn below(&self, path: &Path, most: usize) -> Vec<Path> {
         let bases = self.bases.read().unwrap_or_else(PoisonError::into_inner);
         let from = bases.range(path..).take_while(|base| path.contains(base));
         from.filter(|base| *base != path).take(most).cloned().collect()
     }
 
-    /// Calls `each` with every group whose view sees `path`, once, and with those whose view may
-    /// see it where `lookup` has no steps left to find out: these once for each base, not again
-    /// with a later path.
+    /// Calls `each` once for every group whose view sees `path`. When `lookup` has too few steps
+    /// left, it is called with [`Seen::Perhaps`] for the groups that were not checked: once for
+    /// each base, and not again for a later path.
     pub(super) fn each_seeing(
         &self,
         path: &Path,

@@ -1,38 +1,39 @@
-//! What may be spent on finding out who sees something.
+//! Limits the time that is spent on finding out who sees a change.
 
 use std::collections::{HashMap, HashSet};
 
-/// Steps that a change may take in the long run, of those without patterns or with few, and again
-/// of those with many: some 20 us each. A group or a pattern's segment that is looked at is one.
+/// The steps that a change may take in the long run, once for groups without patterns or with few
+/// segments of patterns, and again for groups with many: about 20 us each. Looking at a group or at
+/// a segment of a pattern is one step.
 const STEPS_A_CHANGE: usize = 2_000;
 
-/// Steps that may be taken at once, of each: some 10 ms, by changes that come after others which
-/// did not need theirs.
+/// The steps of each kind that may be taken at once, about 10 ms: a change can use what earlier
+/// changes did not need.
 const STEPS_AT_ONCE: usize = 1_000_000;
 
-/// Steps of each that are earned by a commit that somebody is handed: to find many who see it is no
-/// waste. As long as the handing over takes: so many views or matching patterns a connection may
-/// have to be found by.
+/// The steps of each kind that are earned whenever a commit is handed to a subscriber, because
+/// finding many subscribers is not a waste. They take about as long as the handing over does. So a
+/// connection may be found through this many views or matching patterns at no loss.
 const STEPS_A_COMMIT_HANDED: usize = 16;
 
-/// Steps after which what they have found is handed over: about a millisecond.
+/// The number of steps after which the results so far are handed over: about a millisecond.
 const STEPS_A_RUN: usize = STEPS_AT_ONCE / 8;
 
-/// The groups of a base, by what it takes to find out whether they see something.
+/// The groups of a base, divided by how much it takes to find out whether they see a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tier {
-    /// Those without patterns.
+    /// Groups without patterns.
     Plain,
-    /// Those with few segments of patterns.
+    /// Groups with few segments of patterns.
     Light,
-    /// Those with many.
+    /// Groups with many segments of patterns.
     Heavy,
 }
 
-/// What may still be taken.
+/// The steps that may still be taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steps {
-    /// Of those without patterns or with few.
+    /// For groups without patterns or with few segments of patterns.
     pub(super) light: usize,
     heavy: usize,
 }
@@ -46,41 +47,42 @@ impl Steps {
     }
 }
 
-/// Finds out who sees something, for as long as it may.
+/// Finds out who sees a change, within a limit.
 ///
-/// A connection may have 1,024 views and 16,384 segments of patterns, a commit 10,000 changes, and
-/// there is no end of either: what each may have does not bound the product, and nobody else's
-/// write is taken meanwhile. So where no steps are left, it stays open who sees something of what
-/// was not looked at yet. Views with many patterns go without an answer first, those without
-/// patterns last.
+/// A connection may have 1,024 views and 16,384 segments of patterns, and a commit may have 10,000
+/// changes. There is no limit to the number of connections or commits, so limits for each of them
+/// do not bound the product, and no other write is taken meanwhile. So when too few steps are left,
+/// it stays open whether the groups that were not looked at see the change. Views with many
+/// patterns are left open first, views without patterns last.
 #[derive(Debug)]
 pub(super) struct Lookup {
     left: Steps,
-    /// Taken since something was handed over.
+    /// The steps taken since the last handing over.
     taken: usize,
-    /// Bases at which it stayed open, from a tier on.
+    /// The bases whose groups stay open, from this tier on.
     open: HashMap<String, Tier>,
-    /// Paths under which it stayed open of all bases.
+    /// The paths under which all bases stay open.
     open_below: HashSet<String>,
 }
 
 impl Lookup {
-    /// With so many steps left of an earlier one.
+    /// Begins with the steps that an earlier lookup has left.
     pub(super) fn with(left: Steps) -> Lookup {
         Lookup { left, taken: 0, open: HashMap::new(), open_below: HashSet::new() }
     }
 
-    /// What is left for a later one.
+    /// Returns the steps that are left for a later lookup.
     pub(super) fn left(&self) -> Steps {
         self.left
     }
 
-    /// One more change is looked up.
+    /// Earns the steps of one more change.
     pub(super) fn change(&mut self) {
         self.earn(STEPS_A_CHANGE);
     }
 
-    /// So many commits were handed over, each counted for each connection that has got it.
+    /// Earns the steps for commits that were handed over. Each commit counts once for each
+    /// connection that has received it.
     pub(super) fn handed(&mut self, commits: usize) {
         self.taken = 0;
         self.earn(STEPS_A_COMMIT_HANDED * commits);
@@ -92,15 +94,16 @@ impl Lookup {
         }
     }
 
-    /// Whether so much was looked up since the last handing over that what was found should go out
-    /// now: handing over earns steps, and subscribers that are found quickly must not get their
-    /// commits one by one because others took many steps.
+    /// Whether the lookup has taken so many steps since the last handing over that the results
+    /// should be handed over now. Handing over earns steps. But it is not done more often than
+    /// this, because subscribers that are found quickly must not receive their commits one by one
+    /// only because others take many steps.
     pub(super) fn is_long(&self) -> bool {
         self.taken >= STEPS_A_RUN
     }
 
-    /// Takes so many steps. False: there are not as many left. They stay: who needs more than a
-    /// change gives would otherwise never have them again.
+    /// Takes this many steps. Returns false when too few are left; then none is taken, because a
+    /// lookup that needs more steps than one change earns could otherwise never save up enough.
     pub(super) fn take(&mut self, tier: Tier, steps: usize) -> bool {
         let left = match tier {
             Tier::Plain | Tier::Light => &mut self.left.light,
@@ -112,17 +115,17 @@ impl Lookup {
         true
     }
 
-    /// The tier from which on it stays open at a base, if it does.
+    /// Returns the tier from which on the groups of a base stay open, if any do.
     pub(super) fn open_from(&self, base: &str) -> Option<Tier> {
         if self.open.is_empty() { None } else { self.open.get(base).copied() }
     }
 
-    /// From a tier on it stays open at a base.
+    /// Notes that the groups of a base stay open, from a tier on.
     pub(super) fn leave_open(&mut self, base: &str, from: Tier) {
         self.open.insert(base.to_owned(), from);
     }
 
-    /// Whether it stays open of all bases under a path.
+    /// Whether all bases under a path stay open.
     pub(super) fn is_open_below(&self, path: &str) -> bool {
         !self.open_below.is_empty() && self.open_below.contains(path)
     }

@@ -1,25 +1,25 @@
-//! Which changes of a commit someone sees.
+//! Which changes of a commit a subscriber sees.
 
 use std::ops::Range;
 
 use onetree_protocol::{Act, Change};
 
-/// Which changes of a commit someone sees, and how: without its value, or whole.
+/// Which changes of a commit a subscriber sees, and whether with the value or without.
 ///
-/// Each change has two places, of which who sees it without its value has the first, and who sees
-/// it whole has both; kept are the places that there are, as ranges, in their order and apart. So
-/// it takes as much memory as is seen, and little where that is all; what several see together is
-/// what their ranges are together; and the same sight has the same ranges.
+/// Each change has two places. A change seen without its value occupies the first; a change seen
+/// whole occupies both. The occupied places are kept as sorted, disjoint ranges. So the memory is
+/// proportional to what is seen, and small when everything is seen. The union of several sights is
+/// the union of their ranges, and equal sights have equal ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Marks(Vec<(u32, u32)>);
 
-/// More ranges than these that have come together are joined before others come: views that see the
-/// same many times over do not take as much memory as all of them.
+/// When a union has gathered this many ranges, they are joined before more are added: many views
+/// that see the same do not take the memory of all of them.
 const LOOSE: usize = 1024;
 
 impl Marks {
-    /// The change `at` this place is seen, once and in their order; only a put has a value to leave
-    /// out.
+    /// Marks the change at index `at` as seen. The changes must be pushed once each, in order. Only
+    /// a put has a value that can be left out.
     pub(super) fn push(&mut self, at: usize, change: &Change, values: bool) {
         let whole = values || !matches!(change.act, Act::Put(_));
         let from = 2 * at as u32;
@@ -30,7 +30,7 @@ impl Marks {
         }
     }
 
-    /// What is seen by any of these.
+    /// Returns what is seen by any of these.
     pub(super) fn union<'m>(all: impl Iterator<Item = &'m Marks>) -> Marks {
         let mut union = Marks::default();
         let mut joined = 0;
@@ -45,9 +45,9 @@ impl Marks {
         union
     }
 
-    /// In their order, and apart from one another.
+    /// Sorts the ranges and joins those that touch.
     fn join(&mut self) {
-        // Those of each are in their order already: it merges them.
+        // The ranges of each part are sorted already, so this sort merges them.
         self.0.sort();
         self.0.dedup_by(|next, last| {
             let touches = next.0 <= last.1;
@@ -58,28 +58,28 @@ impl Marks {
         });
     }
 
-    /// Whether all of so many changes are seen whole.
+    /// Whether all of `changes` changes are seen whole.
     pub(super) fn are_all(&self, changes: usize) -> bool {
         *self.0 == [(0, 2 * changes as u32)]
     }
 
-    /// How many ranges it has.
+    /// Returns the number of ranges.
     pub(super) fn ranges(&self) -> usize {
         self.0.len()
     }
 
-    /// How many changes are seen.
+    /// Returns the number of changes that are seen.
     pub(super) fn count(&self) -> usize {
         self.0.iter().map(|range| places(range).len()).sum()
     }
 
-    /// Which, and whether whole.
+    /// Returns the indices of the changes that are seen, each with whether it is seen whole.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, bool)> {
         self.0.iter().flat_map(|range| places(range).map(|at| (at, 2 * at + 1 < range.1 as usize)))
     }
 }
 
-/// The changes that a range is about.
+/// Returns the indices of the changes that a range covers.
 fn places((from, to): &(u32, u32)) -> Range<usize> {
     *from as usize / 2..(*to as usize).div_ceil(2)
 }
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// 0: not at all, 1: without its value, 2: whole.
+    /// Makes marks from levels. 0: not seen; 1: without the value; 2: whole.
     fn marks(levels: &[u8]) -> Marks {
         let change = Change { path: Path::root(), rev: Revision::ZERO, act: Act::Put(None) };
         let mut marks = Marks::default();
@@ -100,7 +100,7 @@ mod tests {
         marks
     }
 
-    /// Every way of seeing so many changes.
+    /// Returns every way of seeing this many changes.
     fn all(changes: u32) -> impl Iterator<Item = Vec<u8>> {
         (0..3_u32.pow(changes)).map(move |n| (0..changes).map(|at| digit(n, at)).collect())
     }

@@ -7,11 +7,12 @@ use super::FEW;
 use super::group::Group;
 use super::marks::Marks;
 
-/// The groups that see something of a commit, and what.
+/// The groups that see something of a commit, and what each of them sees.
 #[derive(Default)]
 pub(super) struct Matched {
     pub(super) groups: Vec<(Arc<Group>, Marks)>,
-    /// Where a group stands in `groups`, by its address; kept only when there are many.
+    /// The index of each group in `groups`, by the group's address. Filled only when there are many
+    /// groups.
     places: HashMap<usize, usize>,
 }
 
@@ -21,7 +22,7 @@ impl Matched {
         self.places.clear();
     }
 
-    /// What this group sees, to be added to.
+    /// Returns what this group sees, to add to it.
     pub(super) fn of(&mut self, group: &Arc<Group>) -> &mut Marks {
         let Matched { groups, places } = self;
         let known = match groups.len() {

@@ -5,24 +5,24 @@ use std::sync::Arc;
 
 use super::subscriber::Subscriber;
 
-/// Up to so many members are searched for one by one: that takes some 30 ns, and most groups are
-/// small. In larger ones everyone has a known place, so that ten thousand who leave at once do not
-/// each search through all.
+/// Up to this many members are searched one by one, which takes about 30 ns; most groups are that
+/// small. In larger groups the place of each member is known, so that ten thousand members that
+/// leave at once do not each search through all.
 const SEARCHED: usize = 32;
 
-/// A list to go through, of 8 bytes a member.
+/// The members as a list, which takes 8 bytes for each.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     list: Vec<Arc<Subscriber>>,
-    /// What few groups have.
+    /// What only few groups need.
     rare: Option<Box<Rare>>,
 }
 
 #[derive(Debug, Default)]
 struct Rare {
-    /// The place of each in the list; none while the list is short.
+    /// The index of each member in the list; empty while the list is short.
     places: HashMap<u64, u32>,
-    /// Who has several subscriptions with this interest: how many beyond the first.
+    /// For members that have several subscriptions with this interest: how many beyond the first.
     more: HashMap<u64, u32>,
 }
 
@@ -33,12 +33,12 @@ impl Rare {
 }
 
 impl Members {
-    /// Everyone, once.
+    /// Returns every member once.
     pub(super) fn list(&self) -> &[Arc<Subscriber>] {
         &self.list
     }
 
-    /// Puts one in; who is there already is there once more.
+    /// Adds a subscription. A subscriber that is a member already is counted once more.
     pub(super) fn insert(&mut self, subscriber: &Arc<Subscriber>) {
         let id = subscriber.id;
         if self.place(id).is_some() {
@@ -55,7 +55,7 @@ impl Members {
         }
     }
 
-    /// Takes one out, or one of the times that it is there.
+    /// Removes one subscription of a subscriber. It stays a member while it has others.
     pub(super) fn remove(&mut self, subscriber: &Subscriber) {
         let id = subscriber.id;
         let Some(place) = self.place(id) else { return };
@@ -78,7 +78,8 @@ impl Members {
         }
         if self.list.len() < self.list.capacity() / 4 {
             self.list.shrink_to(2 * self.list.len());
-            // Half of what is searched, so that it is not made again and again.
+            // Only at half the size that is searched, so that the map is not made and dropped again
+            // and again.
             if self.list.len() <= SEARCHED / 2
                 && let Some(rare) = &mut self.rare
             {

@@ -10,28 +10,30 @@ use onetree_protocol::Revision;
 
 use super::encode::Frames;
 
-/// A queue that has grown beyond so many items gives its memory back when it is empty: 64 items
-/// take 3 KiB, a full one of 8,192 would keep 400 KiB for good.
+/// A queue that has grown beyond this many items frees its memory when it is empty: 64 items take 3
+/// KiB; a queue of 8,192 would keep 400 KiB for good.
 const KEPT_ITEMS: usize = 64;
 
-/// What is written past a connection at rest takes so many bytes at most: where more comes at once
-/// there is a stream, and the connection gathers what it writes.
+/// The most bytes that are written directly to a connection at rest. When more comes at once there
+/// is a stream, and the connection itself gathers what it writes.
 const AT_ONCE_BYTES: usize = 4 * 1024;
 
-/// And it comes so long after what came before: a burst is gathered as well, by the connection that
-/// it wakes. Several times as long as it takes to be awake.
+/// An item is written directly only if nothing came for this long before it: the connection that is
+/// woken gathers a burst. This is several times as long as waking up takes.
 const APART: Duration = Duration::from_micros(300);
 
-/// Live deltas and signals that a connection has not written yet, bounded in frames and bytes.
+/// The live deltas and signals that a connection has not written yet, bounded in frames and bytes.
 ///
-/// Starts open. Open -> overflowed when a delta does not fit: then everything is dropped; or is not
-/// made for it ([`Outbox::overflow`]): then all deltas are. None is queued from then on. Overflowed
-/// -> open, without deltas, when the connection takes note of it ([`Outbox::take_overflow`]) and
-/// will get what changed from the tree instead.
+/// It starts open. It becomes overflowed when a delta does not fit, and then drops everything; or
+/// when deltas were not made for it ([`Outbox::overflow`]), and then drops all deltas. While it is
+/// overflowed, it queues no deltas. It becomes open again, without deltas, when the connection
+/// takes note ([`Outbox::take_overflow`]); the connection then gets the changes from the tree
+/// instead.
 ///
-/// A connection that has nothing to do rests ([`Outbox::rest`]). Then what is small and comes alone
-/// need not wait until it is awake: whoever pushes it writes it to the wire, in its place. As soon
-/// as the wire does not take all of it the rest waits here, and everything behind it.
+/// A connection that has nothing to do rests ([`Outbox::rest`]). Then a small item that comes alone
+/// need not wait until the connection is awake: the task that pushes it writes it to the wire in
+/// the connection's place. If the wire does not take all of it, the remainder waits here, and
+/// everything behind it.
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
@@ -41,39 +43,41 @@ pub struct Outbox {
     apart: Duration,
 }
 
-/// Where a connection writes to, and others while it rests.
+/// The wire of a connection. The connection writes to it, and other tasks do while the connection
+/// rests.
 pub trait Wire: fmt::Debug + Send + Sync {
-    /// Writes what the wire takes without waiting; how many bytes that were.
+    /// Writes as much as the wire takes without waiting. Returns how many bytes that were.
     ///
     /// # Errors
-    /// When it takes nothing now, or will take nothing any more.
+    /// When the wire takes nothing at present, or will never take anything again.
     fn write_now(&self, messages: &[u8]) -> io::Result<usize>;
 }
 
-/// What waits.
+/// An item in an outbox.
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// Deltas, all parts of each. The bytes are shared with everyone who gets the same.
+    /// Deltas, each with all its parts. The bytes are shared by all subscribers that receive the
+    /// same.
     Deltas(Arc<Frames>),
     /// Signals.
     Signals(Arc<Frames>),
 }
 
-/// What has become of an item.
+/// What happened to an item that was pushed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
-    /// The connection has to be woken: it had nothing to look at before.
+    /// The connection must be woken: it had nothing to do before.
     pub wakes: bool,
-    /// It has been written, or will be before anything else.
+    /// The item was written, or will be written before anything else.
     pub written: bool,
 }
 
-/// What others have written while a connection rested.
+/// What other tasks have written while a connection rested.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Up to which delta; ZERO: none.
+    /// The revision of the last delta that was written; ZERO: none.
     pub rev: Revision,
-    /// What the wire has not taken of the last message. It comes before everything else.
+    /// What the wire has not taken of the last message. It must be written before everything else.
     pub rest: Option<Bytes>,
 }
 
@@ -83,28 +87,28 @@ struct State {
     bytes: usize,
     frames: usize,
     overflowed: bool,
-    /// While the connection rests: what it will need to know.
+    /// Present while the connection rests: what the connection will need to know.
     resting: Option<Resting>,
-    /// When something small last came, for few.
+    /// When a small item for few connections last came.
     last: Option<Instant>,
 }
 
-/// A connection that rests.
+/// The state of a connection that rests.
 #[derive(Debug)]
 struct Resting {
-    /// It needs the deltas above this one.
+    /// The connection needs the deltas above this revision.
     above: Revision,
     written: Written,
 }
 
 impl State {
-    /// Everything is dropped.
+    /// Drops everything.
     fn overflow(&mut self) {
         (self.items, self.bytes, self.frames) = Default::default();
         self.overflowed = true;
     }
 
-    /// Whether nothing came shortly before what comes now.
+    /// Whether nothing came shortly before this item.
     fn is_alone(&mut self, apart: Duration) -> bool {
         let now = Instant::now();
         self.last.replace(now).is_none_or(|last| now.duration_since(last) >= apart)
@@ -117,7 +121,7 @@ impl State {
 }
 
 impl Item {
-    /// How many frames.
+    /// Returns the number of frames.
     pub fn frames(&self) -> usize {
         self.size().1
     }
@@ -129,19 +133,20 @@ impl Item {
 }
 
 impl Outbox {
-    /// An open, empty one.
+    /// Makes an open, empty outbox.
     pub fn new(most_bytes: usize, most_frames: usize, wire: Weak<dyn Wire>) -> Outbox {
         Outbox { state: Mutex::default(), most_bytes, most_frames, wire, apart: APART }
     }
 
-    /// One that takes for alone what comes so long after what came before.
+    /// Sets how long nothing must have come before an item that counts as alone.
     #[cfg(test)]
     pub(super) fn apart(self, apart: Duration) -> Outbox {
         Outbox { apart, ..self }
     }
 
-    /// Queues `item`, or writes it, if it may be written `at_once`, comes alone, and the connection
-    /// rests. Deltas that do not fit make the outbox overflow; signals that do not fit are dropped.
+    /// Queues `item`. If `at_once` allows it, the item comes alone, and the connection rests,
+    /// writes it instead. Deltas that do not fit make the outbox overflow; signals that do not fit
+    /// are dropped.
     pub fn push(&self, item: Item, at_once: bool) -> Pushed {
         let (bytes, frames) = item.size();
         let mut state = self.lock();
@@ -173,9 +178,9 @@ impl Outbox {
         Pushed { wakes: idle, written: false }
     }
 
-    /// The connection has written everything and waits: until [`Outbox::rouse`] what it needs,
-    /// which are signals and the deltas above a revision, may be written to its wire. False when
-    /// something waits.
+    /// Notes that the connection has written everything and waits. Until [`Outbox::rouse`], other
+    /// tasks may write to its wire what it needs: signals, and the deltas above a revision. Returns
+    /// false when something waits.
     pub fn rest(&self, above: Revision) -> bool {
         let mut state = self.lock();
         let idle = state.is_idle();
@@ -185,13 +190,15 @@ impl Outbox {
         idle
     }
 
-    /// The connection is awake, and writes itself. To be called before it does anything else.
+    /// Notes that the connection is awake and writes by itself. The connection must call this
+    /// before it does anything else.
     #[must_use]
     pub fn rouse(&self) -> Written {
         self.lock().resting.take().map(|resting| resting.written).unwrap_or_default()
     }
 
-    /// A delta is missing; signals are not. True when the connection has to be woken.
+    /// Notes that the connection has missed a delta, but no signals. Returns true when the
+    /// connection must be woken.
     pub fn overflow(&self) -> bool {
         let mut state = self.lock();
         let first = !mem::replace(&mut state.overflowed, true);
@@ -204,8 +211,8 @@ impl Outbox {
         first
     }
 
-    /// Takes items into `taken` until about `bytes` of them, and none with a delta above
-    /// `up_to`. False when it has overflowed: then deltas were lost, and no others were taken.
+    /// Moves about `bytes` bytes of items into `taken`, but no delta above `up_to`. Returns false
+    /// when the outbox has overflowed: deltas were lost, and none was taken.
     #[must_use]
     pub fn take(&self, taken: &mut Vec<Item>, bytes: usize, up_to: Revision) -> bool {
         let mut state = self.lock();
@@ -229,19 +236,19 @@ impl Outbox {
         !state.overflowed
     }
 
-    /// Whether it has overflowed; if so it is open again, without deltas. Whoever calls this loads
-    /// the snapshot that it catches up with afterwards: what is queued from now on is above it, or
-    /// in it and then skipped.
+    /// Returns whether the outbox has overflowed, and opens it again, without deltas. The caller
+    /// must load the snapshot with which it catches up after this call: everything that is queued
+    /// from now on is either above that snapshot, or in it and then skipped.
     pub fn take_overflow(&self) -> bool {
         mem::take(&mut self.lock().overflowed)
     }
 
-    /// Whether it has overflowed and nobody has taken note of it.
+    /// Whether the outbox has overflowed and the connection has not taken note.
     pub fn has_overflowed(&self) -> bool {
         self.lock().overflowed
     }
 
-    /// Bytes that wait. At most `most_bytes`.
+    /// Returns how many bytes wait: at most `most_bytes`.
     pub fn bytes(&self) -> usize {
         self.lock().bytes
     }
@@ -252,13 +259,13 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is held half-changed.
+        // A poisoned lock is fine: nothing panics while the state is half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Resting {
-    /// Writes what is needed of an item; `None` when the wire takes nothing of it.
+    /// Writes what the connection needs of an item; `None` when the wire takes nothing of it.
     fn write(&mut self, item: &Item, wire: &Weak<dyn Wire>) -> Option<Pushed> {
         let (messages, rev) = match item {
             Item::Deltas(frames) => match frames.needed(|rev| rev > self.above) {
@@ -267,7 +274,7 @@ impl Resting {
             },
             Item::Signals(frames) => (frames.bytes().clone(), self.above),
         };
-        // An error is found by the connection itself, which ends with it.
+        // The connection finds an error of the wire by itself, and ends with it.
         let count = wire.upgrade()?.write_now(&messages).ok()?;
         if rev > self.above {
             (self.above, self.written.rev) = (rev, rev);

@@ -6,22 +6,23 @@ use std::sync::Arc;
 use super::group::Group;
 use super::lookup::{Lookup, Tier};
 
-/// Many groups of one base by their patterns, each pattern segment by segment: what several begin
-/// with is matched once for all of them, and what a path does not begin with is not looked at.
+/// Many groups of one base as a tree of their patterns' segments. A beginning that several patterns
+/// share is matched once for all of them, and beginnings that do not match the path are not looked
+/// at.
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     root: Node,
 }
 
-/// Where some patterns have come to after the same segments.
+/// The place that some patterns have reached after the same segments.
 #[derive(Debug, Default)]
 struct Node {
-    /// Those with a pattern that ends here, by their address.
+    /// The groups with a pattern that ends here, by their address.
     groups: BTreeMap<usize, Arc<Group>>,
     next: Next,
 }
 
-/// The nodes behind one, by the segment that leads there; mostly one.
+/// The child nodes of a node, by segment. Mostly there is one.
 #[derive(Debug, Default)]
 enum Next {
     #[default]
@@ -31,7 +32,8 @@ enum Next {
     More(Box<HashMap<Box<str>, Node>>),
 }
 
-/// One segment, and any number of them, as in [`Pattern`](onetree_protocol::Pattern).
+/// The segments that stand for one segment and for any number of them, as in
+/// [`Pattern`](onetree_protocol::Pattern).
 const ONE: &str = "*";
 const ANY: &str = "**";
 
@@ -52,9 +54,10 @@ impl Patterns {
         }
     }
 
-    /// Those with a pattern that matches these segments below the base, each once. Cost: at most
-    /// the segments of all distinct patterns for each segment of the path; mostly three look-ups
-    /// for each. `None`: that takes more steps than are left.
+    /// Returns every group once that has a pattern which matches these segments below the base.
+    ///
+    /// Cost: at most the segments of all distinct patterns for each segment of the path; mostly
+    /// three lookups for each. `None`: that takes more steps than are left.
     pub(super) fn matching<'p>(
         &self,
         below: impl Iterator<Item = &'p str>,
@@ -71,7 +74,7 @@ impl Patterns {
             }
             for node in here.iter().chain(&reached.any) {
                 next.extend(node.next.get(ONE));
-                // A path may have such a segment too; in a pattern it stands for others.
+                // A path may contain such a segment literally; in a pattern it is a wildcard.
                 if segment != ONE && segment != ANY {
                     next.extend(node.next.get(segment));
                 }
@@ -90,7 +93,7 @@ impl Patterns {
     }
 }
 
-/// The nodes behind a `**` that a path has come to: there it stays, whatever follows.
+/// The nodes behind a `**` that a path has reached. The path stays there, whatever segments follow.
 #[derive(Default)]
 struct Reached<'n> {
     any: Vec<&'n Node>,
@@ -98,8 +101,8 @@ struct Reached<'n> {
 }
 
 impl<'n> Reached<'n> {
-    /// The path has come to these nodes, and so behind the `**` that follow: they match nothing,
-    /// too.
+    /// Adds the `**` nodes behind these nodes, which the path has reached, because a `**` also
+    /// matches no segment.
     fn open(&mut self, nodes: &[&'n Node]) {
         for node in nodes {
             let mut behind = node.next.get(ANY);
@@ -112,8 +115,8 @@ impl<'n> Reached<'n> {
 }
 
 impl Node {
-    /// Takes `group` out where `segments` end, and the nodes that are then for nobody. True when
-    /// this is one of them.
+    /// Removes `group` where `segments` end, and the nodes that nobody needs then. Returns true
+    /// when this node is one of them.
     fn remove<'p>(
         &mut self,
         mut segments: impl Iterator<Item = &'p str>,
@@ -193,7 +196,7 @@ mod tests {
     use super::super::lookup::Steps;
     use super::*;
 
-    /// Every sequence of up to `most` of these segments.
+    /// Returns every sequence of up to `most` of these segments.
     fn sequences(segments: &[&str], most: usize) -> Vec<String> {
         let mut all: Vec<String> = segments.iter().map(|segment| (*segment).to_owned()).collect();
         let mut last = all.clone();
@@ -234,7 +237,7 @@ mod tests {
                 seeing.sort_unstable();
                 assert_eq!(found.collect::<Vec<_>>(), seeing, "{path}");
             }
-            // Half of them leave, from everywhere.
+            // Remove half of the groups, from everywhere.
             let left = groups.len() / 2;
             while groups.len() > left {
                 let group = groups.swap_remove(groups.len() * 7 / 11);

@@ -1,4 +1,4 @@
-//! The way of commits to those who see something of them.
+//! Hands commits to the subscribers that see something of them.
 
 use std::slice;
 use std::sync::{Arc, PoisonError};
@@ -14,29 +14,29 @@ use super::matched::Matched;
 use super::run::Run;
 use super::ways::Ways;
 
-/// What is done in one piece, counted in frames that are handed over: some 15 us as a rule, and
-/// what is written at once ([`Few`]) once in a publication, so that a look at the clock after each
-/// costs nothing.
+/// The size of one piece, measured in frames that are handed over: usually about 15 us; once in a
+/// publication it includes what is written at once ([`Few`]). A look at the clock after each piece
+/// then costs nothing.
 const PIECE: usize = 16 * LONGER;
 
-/// To look up a change, or to encode a commit, takes as long as to hand over so many frames.
+/// Looking up a change, or encoding a commit, takes as long as handing over this many frames.
 const LONGER: usize = 64;
 
 /// Commits that are being handed over.
 ///
-/// All of them are in the tree that others read before it begins. So whoever registers while it
-/// goes on reads a tree that has them, and does not need what it may miss of them; and whoever was
-/// there before is found by every change. That is as true between two pieces as it is while other
-/// threads register during one.
+/// Before this begins, all of these commits are in the tree that others read. So a subscriber that
+/// registers in the meantime reads a tree that has the commits, and needs nothing that it may miss
+/// here; and a subscriber that was registered before is found by every change. This holds between
+/// two pieces just as it holds while other threads register during a piece.
 pub(crate) struct Publication<'a> {
     fanout: &'a Fanout,
     commits: slice::Iter<'a, Arc<Commit>>,
     current: Option<Current>,
     /// Who sees something of the current commit.
     matched: Matched,
-    /// The current commit, once it is being handed over by itself.
+    /// The current commit, while it is handed over by itself.
     ways: Option<Ways>,
-    /// The path of the commit before, if it was one put and nothing else.
+    /// The path of the commit before, if that commit was a single put.
     last: Option<Path>,
     run: Run,
     lookup: Lookup,
@@ -47,7 +47,7 @@ pub(crate) struct Publication<'a> {
 struct Current {
     rev: Revision,
     changes: Vec<Change>,
-    /// The changes that have been.
+    /// How many of the changes have been looked up.
     looked_up: usize,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Hands over what goes together; gives how many frames that were.
+    /// Hands over the current run. Returns how many frames that were.
     fn end_run(&mut self) -> usize {
         let commits = self.run.draft.commits();
         let handed = self.run.end(&mut self.few);
@@ -74,7 +74,7 @@ impl<'a> Publication<'a> {
         handed
     }
 
-    /// Goes one piece further. False: everything is handed over.
+    /// Does one more piece. Returns false when everything is handed over.
     pub(crate) fn go_on(&mut self) -> bool {
         let mut left = PIECE;
         loop {
@@ -107,8 +107,9 @@ impl<'a> Publication<'a> {
                         let marks = self.matched.of(group);
                         marks.push(current.looked_up, change, group.view.values);
                     }
-                    // Before anything of this commit is handed over: a subscriber that gets the
-                    // commit through one view would miss what another of its views may see.
+                    // Do this before anything of this commit is handed over: otherwise a subscriber
+                    // that gets the commit through one view would miss what another of its views
+                    // may see.
                     Seen::Perhaps(group) if group.deltas => {
                         group.each_member(|subscriber| subscriber.sink.overflow());
                     }
@@ -127,7 +128,8 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Others have their turn now: what is found already does not wait for it.
+    /// Hands over what was found so far, because other tasks get their turn now and what was found
+    /// must not wait for it.
     pub(crate) fn pause(&mut self) {
         self.end_run();
     }
@@ -138,8 +140,8 @@ impl<'a> Publication<'a> {
             [Change { path, act: Act::Put(_), .. }] => Some(path),
             _ => None,
         };
-        // What the same put before this one has found is found again: who has come in between reads
-        // the tree with all of these commits in it.
+        // A put at the same path as the one before sees the same groups. A subscriber that came in
+        // between reads a tree with all of these commits in it.
         let again = put.is_some() && self.last.as_ref() == put;
         if !again {
             self.matched.clear();
@@ -149,8 +151,8 @@ impl<'a> Publication<'a> {
         Current { rev: commit.rev, changes, looked_up }
     }
 
-    /// All changes of a commit have been looked up: it goes into the run, or by itself. Gives how
-    /// many frames were handed over for that.
+    /// Hands over a commit whose changes have all been looked up: adds it to the run, or hands it
+    /// over by itself. Returns how many frames were handed over for that.
     fn hand_over(&mut self, Current { rev, changes, .. }: Current) -> usize {
         let Some((_, first)) = self.matched.groups.first() else { return 0 };
         if self.matched.groups.iter().any(|(_, marks)| marks != first) {

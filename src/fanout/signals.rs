@@ -1,4 +1,4 @@
-//! The way of signals to those who want them.
+//! Hands signals to the subscribers that want them.
 
 use std::collections::HashSet;
 use std::mem;
@@ -15,16 +15,19 @@ use super::lookup::{Lookup, Steps};
 use super::run::RUN_BYTES;
 use super::subscriber::Subscriber;
 
-/// Steps that it may take to find who sees signals that are sent together, of each kind, some two
-/// milliseconds: signals may be lost, and nobody else is served by this thread meanwhile.
+/// The steps of each kind that may be taken to find the subscribers of signals that are sent
+/// together, about two milliseconds. Signals may be lost, and this thread serves nobody else
+/// meanwhile.
 const STEPS: usize = 200_000;
 
 impl Fanout {
-    /// Hands signals to everyone whose view sees their path and who wants signals, at most once
-    /// each, in their order. Cost: a look-up for each segment of each path that is not the one
-    /// before; what follows one another and is seen by the same is encoded and handed over
-    /// together. Where it takes too long to find who sees one, who is not found yet does not get
-    /// it.
+    /// Hands signals, in order, to every subscriber whose view sees their path and that wants
+    /// signals, at most once each.
+    ///
+    /// Cost: one lookup for each segment of each path that differs from the path before.
+    /// Consecutive signals that the same subscribers see are encoded and handed over together. When
+    /// it takes too long to find out who sees a signal, the subscribers that are not found by then
+    /// do not receive it.
     pub fn signal(&self, signals: &[Signal]) {
         let (mut groups, mut found): (Vec<Arc<Group>>, Vec<Arc<Group>>) = Default::default();
         let (mut start, mut size) = (0, 0);
@@ -57,14 +60,14 @@ impl Fanout {
         self.hand_signals(&groups, &signals[start..], &mut few);
     }
 
-    /// Hands these to everyone who is in any of the groups, once.
+    /// Hands these signals once to every subscriber that is in any of the groups.
     fn hand_signals(&self, groups: &[Arc<Group>], signals: &[Signal], few: &mut Few) {
         if signals.is_empty() {
             return;
         }
         let mut made = Made::default();
         let at_once = few.are(|| Group::size_of(groups));
-        // Signals come from many tasks at once, so that no mark at the subscriber would tell.
+        // Signals come from many tasks at once, so a mark at the subscriber would not work.
         let mut told = HashSet::new();
         let first = |subscriber: &Subscriber| told.insert(subscriber.id);
         Group::each_of(groups, first, |subscriber| {

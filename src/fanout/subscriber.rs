@@ -8,14 +8,15 @@ use onetree_protocol::{Codec, Revision};
 
 use super::encode::Frames;
 
-/// Where frames go: a connection's mailbox, or a benchmark's counter. No call may wait.
+/// Where frames go: the mailbox of a connection, or a counter in a benchmark. No call may wait.
 pub trait Sink: Send + Sync {
-    /// Live deltas, each with all of its parts, in their order. `at_once`: they go to few, and may
-    /// be written here.
+    /// Receives live deltas, each with all its parts, in order. `at_once`: they go to few
+    /// connections, and may be written in this call.
     fn deltas(&self, frames: &Arc<Frames>, at_once: bool);
-    /// It may have missed live deltas, and gets what changed from the tree instead.
+    /// Notes that the subscriber may have missed live deltas, and must get the changes from the
+    /// tree instead.
     fn overflow(&self);
-    /// Signals; dropped where there is no room. `at_once` as above.
+    /// Receives signals; drops them if there is no room. `at_once` as in [`Sink::deltas`].
     fn signals(&self, frames: &Arc<Frames>, at_once: bool);
 }
 
@@ -24,18 +25,18 @@ pub struct Subscriber {
     pub(super) id: u64,
     pub(super) codec: Codec,
     pub(super) sink: Arc<dyn Sink>,
-    /// The last commit that it was handed by a fan-out which looks at several groups.
+    /// The revision of the last commit that was handed over by a fan-out to several groups.
     claimed: AtomicU64,
 }
 
 impl Subscriber {
-    /// A subscriber; `id` is its own in the whole process.
+    /// Makes a subscriber. `id` must be unique in the process.
     pub fn new(id: u64, codec: Codec, sink: Arc<dyn Sink>) -> Subscriber {
         Subscriber { id, codec, sink, claimed: AtomicU64::new(0) }
     }
 
-    /// Whether it is the first time that `rev` comes by. Commits come from one task, so nothing
-    /// else is ordered by this.
+    /// Returns whether this is the first call with `rev`. Commits come from one task, so no
+    /// ordering of other memory depends on this.
     pub(super) fn claim(&self, rev: Revision) -> bool {
         self.claimed.swap(rev.get(), Ordering::Relaxed) != rev.get()
     }

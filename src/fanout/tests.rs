@@ -1,4 +1,4 @@
-//! The fan-out's tests.
+//! Tests of the fan-out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Weak};
@@ -24,13 +24,13 @@ fn rev(n: u64) -> Revision {
     Revision::new(n).unwrap()
 }
 
-/// Someone who keeps what comes.
+/// A subscriber that keeps what it receives.
 #[derive(Default)]
 struct Kept {
     deltas: Mutex<Vec<Arc<Frames>>>,
     signals: Mutex<Vec<Arc<Frames>>>,
     overflowed: AtomicBool,
-    /// Of each call, whether it might be written at once.
+    /// For each call: whether it might be written at once.
     at_once: Mutex<Vec<bool>>,
 }
 
@@ -80,13 +80,14 @@ impl House {
         self.fanout.publish(&commits.into_iter().map(commit).collect::<Vec<_>>());
     }
 
-    /// The deltas that a person has been handed, in their order, and in how many pieces.
+    /// Returns the deltas that a person has received, in order, and in how many pieces.
     fn deltas(&self, person: usize) -> (Vec<Delta>, usize) {
         let handed = self.people[person].1.deltas.lock().unwrap();
         (handed.iter().flat_map(|frames| deltas(frames.bytes())).collect(), handed.len())
     }
 
-    /// The paths that a person has been told in the last delta; nothing when none came for `n`.
+    /// Returns the paths in the delta for revision `n` that a person has received; empty when none
+    /// came.
     fn told(&self, person: usize, n: u64) -> Vec<String> {
         let frames: Vec<Delta> =
             self.deltas(person).0.into_iter().filter(|delta| delta.rev == rev(n)).collect();
@@ -100,10 +101,10 @@ impl House {
     }
 }
 
-/// A line for each frame, so that they can be told apart.
+/// Ends each frame with a line break, so that frames can be told apart.
 const LINES: Envelope = Envelope { room: 0, seal: |bytes, _, _| bytes.push(b'\n') };
 
-/// The deltas of such lines.
+/// Decodes the deltas of such lines.
 fn deltas(lines: &[u8]) -> impl Iterator<Item = Delta> {
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| match Codec::Json.decode_server(line).unwrap() {
@@ -142,7 +143,7 @@ fn the_same_sight_is_encoded_once() {
     for person in 0..3 {
         house.register(person, 1, View::tree(path("/a")));
     }
-    // In two groups: it is still told once.
+    // This person is in two groups, and still gets the delta once.
     house.register(2, 2, View::tree(Path::root()));
     house.commit(1, vec![put("/a/b")]);
     let bytes = |person: usize| house.people[person].1.deltas.lock().unwrap()[0].bytes().as_ptr();
@@ -188,7 +189,8 @@ fn who_has_left_is_not_told_and_leaves_nothing() {
 
 #[test]
 fn a_crowd_comes_and_goes_and_who_is_there_is_told_once() {
-    // Around the sizes at which a group's list is searched, has places, and is made smaller.
+    // These sizes lie around the limits at which a group's list is searched, gets a map of places,
+    // and shrinks.
     for size in [1, 2, 15, 31, 32, 33, 34, 100, 1_000] {
         let house = House::new(size);
         let view = || View::tree(path("/a"));
@@ -212,7 +214,7 @@ fn a_crowd_comes_and_goes_and_who_is_there_is_told_once() {
                 }
                 left = left * 2 / 3;
             }
-            // One from somewhere in the middle: an order without a pattern, the same in each run.
+            // Take one from somewhere in the middle: an irregular order, but the same in each run.
             let (person, interest) = there.swap_remove(there.len() * 7 / 11);
             house.fanout.unregister(&house.people[person].0, &interest);
         }
@@ -244,7 +246,7 @@ fn many_register_and_leave_at_once_and_the_index_stays_right() {
             let fanout = &house.fanout;
             scope.spawn(move || {
                 for round in 0..200 {
-                    // The same few bases again and again: groups end while others come to them.
+                    // The same few bases again and again: groups end while others join them.
                     let base = path(&format!("/base-{}", (person + round) % 4));
                     let view = Arc::new(View::tree(base));
                     let interest = Interest { sub: 1, view, deltas: true, signals: true };
@@ -356,7 +358,8 @@ fn a_signal_comes_once_and_only_to_those_who_want_it() {
     assert_eq!([count(0), count(1), count(2)], [vec![2], vec![], vec![]]);
 }
 
-/// So many subscriptions of one person at the root, each with patterns that nobody else has.
+/// Registers this many subscriptions of one person at the root, each with patterns that nobody else
+/// has.
 fn patterned(
     house: &House,
     subs: usize,
@@ -381,7 +384,7 @@ fn who_leaves_many_views_of_one_base_does_not_search_through_all_of_them() {
         house.fanout.unregister(&house.people[0].0, interest);
     }
     assert!(house.fanout.index.is_empty());
-    // Each with each of the others would be 400 million looks.
+    // Comparing each with each of the others would take 400 million steps.
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
@@ -395,7 +398,7 @@ fn a_change_is_not_matched_with_each_of_many_patterns() {
     let begun = Instant::now();
     house.commit(1, vec![put(&deep); 1_000]);
     house.commit(2, vec![put("/a/b/c"), put("/a/7/31"), put(&format!("{}/z3-4", "/a".repeat(16)))]);
-    // Each with each would be 16 million matches.
+    // Matching each with each would take 16 million steps.
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert!(house.told(0, 1).is_empty());
     assert_eq!(house.told(0, 2).len(), 2);
@@ -419,7 +422,7 @@ fn what_goes_piece_by_piece_comes_whole_and_in_order() {
     let mut publication = house.fanout.publication(&commits);
     assert!(publication.go_on() && publication.go_on());
     assert!(house.told(0, 1).is_empty(), "a commit is not told before all of it is found");
-    // Others come and go meanwhile.
+    // Others register and leave meanwhile.
     house.register(2, 1, View::tree(path("/n")));
     house.fanout.unregister(&house.people[1].0, &leaving);
     let mut pieces = 2;
@@ -430,7 +433,7 @@ fn what_goes_piece_by_piece_comes_whole_and_in_order() {
     assert_eq!(house.told(0, 1), paths(0));
     assert_eq!(house.told(0, 2), ["/x"]);
     assert_eq!(house.told(0, 3), paths(40));
-    // Others have their turn among commits that need not be looked up, too.
+    // Other tasks get their turn among commits that need no lookup, too.
     let same: Vec<_> = (4..44).map(|n| commit(n, &["/same".into()])).collect();
     let mut publication = house.fanout.publication(&same);
     let pieces = (0..).take_while(|_| publication.go_on()).count();

@@ -1,4 +1,4 @@
-//! A commit that not everybody who sees something of it sees in the same way.
+//! A commit of which subscribers see different parts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,35 +13,35 @@ use super::marks::Marks;
 use super::matched::Matched;
 use super::subscriber::Subscriber;
 
-/// To encode a change takes as long as to hand over so many frames.
+/// Encoding a change takes as long as handing over this many frames.
 const ENCODED: usize = 8;
 
-/// A commit that is handed over to some of those who see something of it, and then to others.
+/// A commit of which different subscribers see different parts, while it is handed over.
 ///
-/// First it is found out how everyone sees it who is in several of the groups. Then it is encoded
-/// for one way of seeing it after the other, and handed to all who see it so: no more than that is
-/// kept of it, besides what waits in the outboxes. Each step takes its time, and others may have
-/// their turn between two; what they may do meanwhile they may do while changes are looked up as
-/// well, see [`Publication`](super::Publication).
+/// First this finds out what each subscriber that is in several of the groups sees altogether. Then
+/// it encodes the commit for one way of seeing it after the other, and hands each to all who see
+/// the commit that way. Only the frames of one way are kept at a time, besides those that wait in
+/// outboxes. Other tasks may have their turn between two steps. They may do then what they may do
+/// while changes are looked up, see [`Publication`](super::Publication).
 pub(super) struct Ways {
     rev: Revision,
     changes: Vec<Change>,
-    /// What is seen, each once.
+    /// The distinct ways of seeing the commit.
     ways: Vec<Arc<Marks>>,
-    /// Where a way stands in `ways`.
+    /// The index of each way in `ways`.
     places: HashMap<Arc<Marks>, u32>,
-    /// What they see who see all of these ways.
+    /// For several ways, the way that sees what any of them sees.
     unions: HashMap<Vec<u32>, u32>,
-    /// The ways that somebody sees through one of its groups; those of a subscriber follow one
-    /// another.
+    /// The ways in which a subscriber sees the commit through one of its groups. The pairs of one
+    /// subscriber follow one another.
     found: Vec<(Arc<Subscriber>, u32)>,
-    /// Who is told, and which way.
+    /// The subscribers that are known completely, each with the way in which it sees the commit.
     told: Vec<(u32, Arc<Subscriber>)>,
     at_once: bool,
 }
 
 impl Ways {
-    /// Of those who are in the groups now.
+    /// Begins for the subscribers that are in the groups now.
     pub(super) fn new(rev: Revision, changes: Vec<Change>, matched: &Matched) -> Ways {
         let mut ways = Ways {
             rev,
@@ -64,13 +64,13 @@ impl Ways {
         ways
     }
 
-    /// How much it has found, of which it has to find out more.
+    /// Returns how many pairs of subscriber and way are still to be looked at.
     pub(super) fn len(&self) -> usize {
         self.found.len()
     }
 
-    /// Goes one step further. Gives about how long that took, in frames that are handed over;
-    /// `None`: all of them are.
+    /// Takes one more step. Returns about how long that took, measured in frames that are handed
+    /// over; `None` when everything is handed over.
     pub(super) fn go_on(
         &mut self,
         fanout: &Fanout,
@@ -99,7 +99,8 @@ impl Ways {
         Some(handed + ENCODED * marks.count())
     }
 
-    /// Finds out how one who sees this way sees the commit through all of its groups.
+    /// Finds out how one subscriber, of which `way` is one way, sees the commit through all of its
+    /// groups.
     fn find(&mut self, subscriber: Arc<Subscriber>, way: u32) -> usize {
         let (mut way, mut steps) = (way, 1);
         let others = self.found.iter().rev().take_while(|(one, _)| Arc::ptr_eq(one, &subscriber));
@@ -121,7 +122,7 @@ impl Ways {
         steps
     }
 
-    /// One more way.
+    /// Adds a way, and returns its index.
     fn add(&mut self, marks: Marks) -> u32 {
         let (marks, way) = (Arc::new(marks), self.ways.len() as u32);
         self.ways.push(marks.clone());

@@ -1,4 +1,4 @@
-//! Answers of HTTP.
+//! HTTP answers.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,7 +10,7 @@ use super::place::Place;
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
-/// An answer that says what is wrong, to the client and to the log.
+/// Returns an answer that tells the client what is wrong, and logs the refusal.
 pub(super) fn refuse(place: &Place, headers: &HeaderMap, status: StatusCode, why: &str) -> Reply {
     if place.is_news(status, why) {
         let (peer, code) = (place.peer, format!("http-{}", status.as_u16()));
@@ -20,29 +20,30 @@ pub(super) fn refuse(place: &Place, headers: &HeaderMap, status: StatusCode, why
     text(status, &format!("{why}\n"))
 }
 
-/// A header, when it is there and is text.
+/// Returns the value of a header if it is there and is text.
 pub(super) fn value(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// What a client says, of a length that a log line and an answer bear.
+/// Returns what a client said without control characters and cut to 80 characters, so that it fits
+/// into a log line or an answer.
 pub(super) fn echoed(said: &str) -> String {
     said.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
-/// Plain text.
+/// Returns an answer of plain text.
 pub(super) fn text(status: StatusCode, body: &str) -> Reply {
     let mut reply = of("text/plain; charset=utf-8", Bytes::from(body.to_owned()));
     *reply.status_mut() = status;
     reply
 }
 
-/// JSON that is true only now.
+/// Returns an answer of JSON that must not be cached.
 pub(super) fn json(body: &impl Serialize) -> Reply {
     json_while(body, ())
 }
 
-/// The same; `held` is held until the socket has taken all of it, or is gone.
+/// Like [`json`], and keeps `held` until the socket has taken the whole body or is gone.
 pub(super) fn json_while(body: &impl Serialize, held: impl Send + 'static) -> Reply {
     let Ok(body) = serde_json::to_vec(body) else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "that cannot be said in JSON\n");
@@ -52,7 +53,8 @@ pub(super) fn json_while(body: &impl Serialize, held: impl Send + 'static) -> Re
     reply
 }
 
-/// A body of this media type. It is what it says, and pages of others do not get to see it.
+/// Returns an answer with a body of this media type. The headers forbid browsers to guess another
+/// type, and forbid pages of other origins to read the body.
 pub(super) fn of(kind: &'static str, body: Bytes) -> Reply {
     let mut reply = Response::new(Full::from(body));
     for (name, value) in [
@@ -66,7 +68,7 @@ pub(super) fn of(kind: &'static str, body: Bytes) -> Reply {
     reply
 }
 
-/// A body, and what is held as long as it is there.
+/// A body, and a value that is dropped together with it.
 struct Held<T> {
     body: Vec<u8>,
     _held: T,

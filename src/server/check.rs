@@ -1,4 +1,4 @@
-//! What a request must keep to before it goes further.
+//! Checks a request before it goes to the owner of the tree.
 
 use onetree_core::{Refusal, Request};
 use onetree_protocol::frame::Do;
@@ -6,12 +6,12 @@ use onetree_protocol::{Code, Codec, LogKey, MediaType, Path, Value, json};
 
 use crate::config::{Config, FRAME_OVERHEAD};
 
-/// What a path of `done` takes besides the path of the log, bytes: `/`, the key, and what JSON or
-/// MessagePack puts around it.
+/// The bytes that a path in `done` takes besides the path of the log: `/`, the key, and what JSON
+/// or MessagePack puts around the path.
 const APPENDED_BYTES: u64 = 1 + LogKey::BYTES as u64 + 3;
 
-/// A write: its values, how many steps and conditions it has, and that the paths of its appends fit
-/// into one reply.
+/// Checks a write: its values, the number of its changes and conditions, and that the paths of its
+/// appends fit into one reply.
 pub(super) fn write(request: &Request, codec: Codec, config: &Config) -> Result<(), Refusal> {
     for (count, most, what) in [
         (request.changes.len(), config.commit_changes, "changes"),
@@ -28,8 +28,8 @@ pub(super) fn write(request: &Request, codec: Codec, config: &Config) -> Result<
             Do::Put { path, value: put, .. } => value(path, put, codec, config)?,
             Do::Append { path, value: put, .. } => {
                 value(path, put, codec, config)?;
-                // As in JSON, whose is the longer: an answer that is asked for again may be in
-                // either.
+                // Counted as in JSON, which takes more bytes than MessagePack: the answer may be
+                // asked for again in either codec.
                 reply += escaped(path.as_str().as_bytes()) + APPENDED_BYTES;
             }
             Do::Delete { .. } | Do::Drop { .. } | Do::Trim { .. } => {}
@@ -43,7 +43,7 @@ pub(super) fn write(request: &Request, codec: Codec, config: &Config) -> Result<
     Ok(())
 }
 
-/// A value: its size, and that it is what its media type says, as far as frames rest on that.
+/// Checks a value: its size, and that its bytes match its media type where frames depend on that.
 pub(super) fn value(
     path: &Path,
     value: &Value,
@@ -61,16 +61,17 @@ pub(super) fn value(
         );
     }
     if value.media == MediaType::Json {
-        // One that stood in a JSON frame was checked with it, to a greater depth.
+        // A value from a JSON frame was checked together with the frame, but to a greater depth.
         if codec == Codec::Json && !json::may_be_deep(&value.bytes) {
             return Ok(());
         }
-        // It is spliced into JSON frames as it is: a wrong one would break or forge them.
+        // The value is copied into JSON frames as it is: bytes that are not JSON would break or
+        // forge the frames.
         if let Err(error) = json::check(&value.bytes) {
             return refuse(Code::BadValue, format!("the value is not JSON: {error}"));
         }
     } else if value.media.is_text() {
-        // JSON frames escape text, at the worst a byte as six.
+        // JSON frames escape text: in the worst case one byte becomes six.
         let (escaped, room) =
             (escaped(&value.bytes), u64::from(config.frame_bytes) - FRAME_OVERHEAD);
         if escaped > room {
@@ -83,7 +84,7 @@ pub(super) fn value(
     Ok(())
 }
 
-/// The bytes that `text` takes in a JSON string (RFC 8259, 7).
+/// Returns how many bytes `text` takes in a JSON string (RFC 8259, 7).
 fn escaped(text: &[u8]) -> u64 {
     let more = |byte: &u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,

@@ -10,21 +10,22 @@ use super::connection::Connection;
 use super::ending::{Ending, NORMAL, NOT_UTF8};
 use crate::broker::Event;
 
-/// How long a client may take for the last bytes, and then for its answer to the close. One that
-/// needs longer than this for 64 KiB would not get them in ten times as long either.
+/// How long a client may take to read the last bytes, and then again to answer the close. A client
+/// that needs longer than this for 64 KiB would not get them in ten times as long either.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What is read and forgotten after the close, bytes: a frame that was too large is still coming.
+/// How many bytes are read and discarded after the close: the rest of a frame that was too large
+/// may still be arriving.
 const LAST_BYTES: usize = 4 * 1024 * 1024;
 
-/// Subscriptions that are taken out of the index in one go: where many connections end at once, who
-/// shares a thread with them waits for some hundred microseconds only.
+/// How many subscriptions are taken out of the index before other tasks get their turn: when many
+/// connections end at once, tasks on the same thread wait only some hundred microseconds.
 const LEFT_TOGETHER: usize = 64;
 
 impl Connection {
-    /// Ends the connection: others are told first, then the client, then the log.
+    /// Ends the connection: informs the owner of the tree first, then the log, then the client.
     pub(super) async fn close(mut self, ending: Ending) {
-        // A fault of ours may have ended it while it rested.
+        // A panic may have ended the connection while it rested.
         self.rouse();
         self.server.mailboxes.remove(&self.mailbox.id);
         for (count, interest) in (1..).zip(self.feed.registered()) {
@@ -33,12 +34,12 @@ impl Connection {
                 tokio::task::yield_now().await;
             }
         }
-        // What it held is free before the client has answered.
+        // Free what the connection held before the client answers the close.
         self.hold = super::connection::Hold::No;
         self.feed = onetree_core::Feed::new(onetree_core::FeedLimits::default());
         self.count();
-        // What the owner had no room for, the end of a session among it, was sent and may take
-        // effect.
+        // The owner's queue may have had no room for an event, for example for the end of a
+        // session. The client sent that request, so it may still take effect.
         let waiting = self.waiting.take();
         let leaves = self.leaving.is_some();
         let mailbox = self.mailbox.clone();

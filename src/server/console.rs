@@ -1,4 +1,4 @@
-//! `/console/`: the page, compiled in.
+//! `/console/`: the files of the console, compiled into the program.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -6,13 +6,14 @@ use hyper::header::{self, HeaderValue};
 
 use super::answer::{self, Reply};
 
-/// What the page may do: run and show what this broker serves, and talk to this broker. Nothing
-/// that stands in the tree can become a script or a style of it.
+/// The content security policy. The page may run and show what this broker serves, and may connect
+/// to this broker. Nothing that is stored in the tree can become a script or a style of the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Files of the page, and of the JavaScript client that it uses: name and text. One that is missing
-/// does not compile, and one that is not named here fails a test.
+/// The names and texts of the page's files, and of the JavaScript client that the page uses. A file
+/// that is named here but missing does not compile; a file that exists but is not named here fails
+/// a test.
 macro_rules! files {
     ($folder:literal, $($name:literal),* $(,)?) => {
         &[$(($name, include_str!(concat!($folder, $name)))),*]
@@ -101,7 +102,7 @@ const CLIENT: &[(&str, &str)] = files![
     "transport.js",
 ];
 
-/// The file at `/console` + `rest`.
+/// Returns the file at `/console` + `rest`.
 pub(super) fn file(rest: &str) -> Option<Reply> {
     if rest.is_empty() {
         let mut reply = answer::text(StatusCode::PERMANENT_REDIRECT, "/console/\n");
@@ -119,7 +120,7 @@ pub(super) fn file(rest: &str) -> Option<Reply> {
     for (header, value) in [
         ("content-security-policy", POLICY),
         ("cross-origin-opener-policy", "same-origin"),
-        // Another version of the broker has another page.
+        // Let the browser ask each time: another version of the broker has another page.
         ("cache-control", "no-cache"),
     ] {
         reply.headers_mut().insert(header, HeaderValue::from_static(value));
@@ -143,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// Every file below `folder` that a browser can run, by its name from there.
+    /// Returns the names of all files below `folder` that a browser can run, relative to `folder`.
     fn below(folder: &str) -> BTreeSet<String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let mut found = BTreeSet::new();

@@ -1,14 +1,15 @@
-//! File descriptors: each socket takes one, and what else the broker does must find some left.
+//! File descriptors: each socket takes one, and enough must be left for everything else that the
+//! broker does.
 
 use super::HANDSHAKES;
 use crate::descriptors::limit;
 
-/// Descriptors that no connection takes: the sockets in their HTTP part, and as many for the files
-/// of the tree, the runtime and the streams of the process, which are some twenty.
+/// The descriptors that connections do not take: one for each socket in its HTTP phase, and as many
+/// again for the files of the tree, the runtime and the standard streams, which take about twenty.
 const KEPT: usize = 2 * HANDSHAKES;
 
-/// As many of these connections as there are descriptors for: where the process gets too few, it is
-/// better that some cannot connect than that nobody can write.
+/// Returns how many of these connections the file descriptors suffice for. If the process gets too
+/// few descriptors, it is better that some clients cannot connect than that nobody can write.
 pub(super) fn bound(connections: usize) -> usize {
     let wanted = connections.saturating_add(KEPT);
     let limit = limit(wanted);

@@ -1,4 +1,4 @@
-//! Why a connection ends.
+//! The reasons why a connection ends.
 
 use std::io;
 use std::time::Duration;
@@ -18,11 +18,12 @@ pub(super) const NOT_UTF8: u16 = 1007;
 pub(super) enum Ending {
     /// The broker ends it, with a code of the protocol.
     Refused { code: Code, message: String, retry_ms: Option<u32> },
-    /// What came is not WebSocket: a close code of WebSocket's own.
+    /// The client sent something that is not WebSocket, or not its protocol: a close code of
+    /// WebSocket's own.
     NotWebSocket { close: u16, message: String },
     /// The client said `bye`, and everything before it is done.
     Bye,
-    /// The client closed, with this code.
+    /// The client closed the connection, with this code.
     Closed(Option<u16>),
     /// The socket is gone.
     Lost(String),
@@ -37,7 +38,8 @@ impl Ending {
 
     pub(super) fn full() -> Ending {
         let message = "the broker has as many connections as it allows".to_owned();
-        // From one to two times what HTTP is told, so that they do not all come at once.
+        // One to two times the delay that HTTP clients are told, so that clients do not all come
+        // back at once.
         let retry_ms = Some(RETRY_SECONDS * 1000 + random::below(RETRY_SECONDS * 1000));
         Ending::Refused { code: Code::TooManyConnections, message, retry_ms }
     }

@@ -1,32 +1,32 @@
-//! WebSocket messages from bytes (RFC 6455).
+//! Decodes WebSocket messages from bytes (RFC 6455).
 
 use bytes::{Buf, BytesMut};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-/// RFC 6455, 5.5: what a control frame carries, bytes, at most.
+/// The most bytes that a control frame carries (RFC 6455, 5.5).
 const CONTROL_BYTES: usize = 125;
 
-/// What a client has sent; its bytes stand beside it.
+/// A message from a client. Its bytes are kept separately, in the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// Perhaps no UTF-8.
+    /// The bytes may be invalid UTF-8.
     Text,
     Binary,
     Ping,
     Pong,
-    /// With this code.
+    /// A close, with this code.
     Close(Option<u16>),
 }
 
-/// Makes messages of what has come. Written by hand: the library keeps a buffer with each
-/// connection that it never gives back, and took 4% of what a signal costs to read the header of a
-/// frame.
+/// Decodes the messages of one connection. This is written by hand because the library keeps a
+/// buffer for each connection that it never frees, and because reading frame headers with the
+/// library took 4% of the cost of a signal.
 pub(super) struct Frames {
-    /// A message has at most so many bytes.
+    /// The most bytes that a message may have.
     most: usize,
-    /// The parts of a message that have come so far, and whether it is text.
+    /// The parts of a fragmented message that have arrived so far, and whether it is text.
     partial: Option<Box<(Data, Vec<u8>)>>,
 }
 
@@ -35,7 +35,8 @@ impl Frames {
         Frames { most, partial: None }
     }
 
-    /// The next message, its bytes in `payload`; `None`: it is not there yet.
+    /// Takes the next message out of `buffer` and puts its bytes into `payload`; `None` when it has
+    /// not arrived completely.
     pub(super) fn take(
         &mut self,
         buffer: &mut BytesMut,
@@ -58,7 +59,7 @@ impl Frames {
         }
     }
 
-    /// The header at the front of `buffer`; `None`: it is not all there yet.
+    /// Returns the header at the start of `buffer`; `None` when it has not arrived completely.
     fn head(&self, buffer: &[u8]) -> Result<Option<Head>, Error> {
         let Some(head) = Head::parse(buffer)? else { return Ok(None) };
         if let OpCode::Control(_) = head.opcode {
@@ -78,7 +79,8 @@ impl Frames {
         Ok(Some(head))
     }
 
-    /// A part of a message, or all of it: then it is in `payload`.
+    /// Handles a data frame: one part of a message, or a whole message. When the message is
+    /// complete, its bytes are in `payload`.
     fn data(
         &mut self,
         data: Data,
@@ -90,8 +92,8 @@ impl Frames {
                 return Err(Error::Protocol(ProtocolError::UnexpectedContinueFrame));
             }
             (Data::Continue, Some(mut partial)) => {
-                // No more room than the whole may need, and none kept beside it: it may not end for
-                // long.
+                // Reserve no more than the whole message may need, and keep no other buffer beside
+                // it: the message may stay incomplete for long.
                 let (have, all) = (partial.1.capacity(), partial.1.len() + payload.len());
                 if all > have {
                     let room = all.max(self.most.min(2 * have));
@@ -118,18 +120,18 @@ impl Frames {
     }
 }
 
-/// What stands before the payload of a frame (RFC 6455, 5.2).
+/// The header of a frame, before its payload (RFC 6455, 5.2).
 struct Head {
     opcode: OpCode,
     is_final: bool,
     mask: [u8; 4],
-    /// Its own bytes, and those of the payload.
+    /// The lengths of the header itself and of the payload, bytes.
     size: usize,
     length: usize,
 }
 
 impl Head {
-    /// The one at the front of `bytes`; `None`: it is not all there yet.
+    /// Returns the header at the start of `bytes`; `None` when it has not arrived completely.
     fn parse(bytes: &[u8]) -> Result<Option<Head>, Error> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         let opcode = OpCode::from(first & 0x0f);
@@ -184,7 +186,8 @@ fn control(control: Control, payload: &[u8]) -> Result<Message, Error> {
     }
 }
 
-/// RFC 6455, 5.3; eight bytes at once, which is what compilers make the fastest code of.
+/// Removes the mask (RFC 6455, 5.3), eight bytes at a time, which compilers turn into the fastest
+/// code.
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -1,4 +1,4 @@
-//! The HTTP part of a connection, and the routes.
+//! The HTTP phase of a socket, and the routes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,13 +24,13 @@ use super::{
 };
 use crate::broker::Event;
 
-/// A request's head, bytes, at most: eight times what browsers send.
+/// The largest head of a request, bytes: eight times what browsers send.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Health is green only when the owner of the tree answers within this.
+/// The broker counts as healthy only when the owner of the tree answers within this time.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long an answer may take that is under way at shutdown: that of health is the slowest.
+/// How long an answer that is in progress at shutdown may take: the health check is the slowest.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 const ABOUT: &str = "Onetree: a publish-subscribe broker that keeps one true tree of topics.\n\
@@ -41,7 +41,7 @@ const ABOUT: &str = "Onetree: a publish-subscribe broker that keeps one true tre
     /v1/sessions   who is connected and where their mirrors stand, JSON\n\
     /healthz       200 while the tree takes writes\n";
 
-/// One socket, from its first byte until it is closed or upgraded.
+/// Serves one socket, from its first byte until it is closed or upgraded.
 pub(super) async fn serve(
     server: Arc<Server>,
     socket: TcpStream,
@@ -83,7 +83,7 @@ pub(super) async fn serve(
             biased;
             result = &mut served => break result,
             () = server.stop.cancelled() => {
-                // Who has not asked anything yet might take as long as it liked.
+                // A client that has not sent a request yet could take as long as it liked.
                 if !asked.load(Ordering::Relaxed) {
                     return;
                 }
@@ -97,7 +97,7 @@ pub(super) async fn serve(
         }
     };
     let Err(error) = result else { return };
-    // A connection that has been served may idle and go as it likes.
+    // A connection that has been served may idle, and leave as it likes.
     if asked.load(Ordering::Relaxed) || error.is_incomplete_message() || error.is_canceled() {
         tracing::debug!(%peer, %error, "HTTP connection ended");
     } else if error.is_timeout() {
@@ -118,7 +118,7 @@ async fn route(place: &Place, request: Request<Incoming>) -> Reply {
     let path = request.uri().path();
     let page = path.strip_prefix("/console");
     let known = matches!(path, "/" | "/healthz" | "/v1/sync" | "/v1/stats" | "/v1/sessions");
-    // The answer to HEAD is that to GET; its body stays behind (RFC 9110, 9.3.2).
+    // The answer to HEAD is the answer to GET without its body (RFC 9110, 9.3.2).
     let (methods, head) = if path == "/v1/sync" { ("GET", false) } else { ("GET, HEAD", true) };
     let understood = request.method() == Method::GET || head && request.method() == Method::HEAD;
     if (known || page.is_some()) && !understood {
@@ -127,7 +127,8 @@ async fn route(place: &Place, request: Request<Incoming>) -> Reply {
         reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
         return reply;
     }
-    // What tells of others, and the page that shows it, is for the broker's own pages alone.
+    // Information about other clients, and the page that shows it, are only for the broker's own
+    // pages.
     let guarded = page.is_some() || matches!(path, "/v1/stats" | "/v1/sessions");
     let origins = &place.server.config.origins;
     if guarded && let Err(why) = origin::admits(request.headers(), place.local, origins) {
@@ -142,7 +143,7 @@ async fn route(place: &Place, request: Request<Incoming>) -> Reply {
             Ok(page) => match sessions::sessions(&place.server, page).await {
                 Some((sessions, permit)) => answer::json_while(&sessions, permit),
                 None => {
-                    // Others have asked the same, and have not read it all.
+                    // Other clients have asked the same, and have not read their answers.
                     let message = "as many have asked this as may, and have not read their answers";
                     let mut reply = refuse(StatusCode::SERVICE_UNAVAILABLE, message);
                     reply.headers_mut().insert(header::RETRY_AFTER, RETRY_SECONDS.into());
@@ -161,8 +162,8 @@ async fn route(place: &Place, request: Request<Incoming>) -> Reply {
     }
 }
 
-/// Green must mean that it works: the owner has to take an event and answer it. It does not while
-/// its store hangs, and never again after it has panicked.
+/// Answers the health check. Healthy must mean that the broker works: the owner has to take an
+/// event and answer it. It does not while its store hangs, and never again after it has panicked.
 async fn health(server: &Server) -> Reply {
     let (answer, answered) = oneshot::channel();
     let probe = async {
@@ -181,7 +182,8 @@ async fn health(server: &Server) -> Reply {
         }
         Ok(Some(())) => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
         Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "the owner of the tree is gone\n"),
-        // What asked comes behind the batch that waits for the disk, most of that time at least.
+        // The probe is queued behind a batch that has been waiting for the disk for at least half
+        // of that time.
         Err(_) if server.shared.storing().is_some_and(|waits| waits >= HEALTH_TIMEOUT / 2) => text(
             StatusCode::SERVICE_UNAVAILABLE,
             "the disk does not answer; reads and subscriptions go on\n",
@@ -190,7 +192,7 @@ async fn health(server: &Server) -> Reply {
     }
 }
 
-/// What a socket is told for which not even the HTTP part has room.
+/// Returns the answer to a socket for which there is no room even in the HTTP phase.
 pub(super) fn too_many() -> String {
     let body = "the broker has as many connections as it allows\n";
     format!(

@@ -1,11 +1,11 @@
-//! What the owner of the tree has of a connection.
+//! The events of a connection that the owner of the tree has not answered.
 
 use std::collections::VecDeque;
 
 use crate::broker::TURN_EVENTS;
 
-/// The events that the owner has not answered yet, as the bytes of their requests and what they
-/// weigh for the owner, in order.
+/// The unanswered events of a connection, in order. For each: the bytes of its request, and its
+/// weight for the owner.
 #[derive(Default)]
 pub(super) struct InFlight {
     sizes: VecDeque<(usize, usize)>,
@@ -18,8 +18,8 @@ impl InFlight {
         self.sizes.len()
     }
 
-    /// Whether the owner has as much of the connection as one frame may hold, or as many changes as
-    /// one turn of it takes.
+    /// Whether the owner already has as many bytes of this connection as one frame may hold, or as
+    /// many changes as it applies in one turn.
     pub(super) fn is_full(&self, frame_bytes: usize) -> bool {
         self.bytes >= frame_bytes || self.weight >= TURN_EVENTS
     }

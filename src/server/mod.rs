@@ -1,19 +1,19 @@
-//! One port: HTTP for what is asked once, WebSocket for what stays.
+//! The server: one port, for single HTTP requests and for WebSocket connections.
 //!
 //! # Layout
 //!
-//! - [`Server`]: accepts connections, ends them all
+//! - [`Server`]: accepts connections, and ends them all
 //! - `descriptors`: how many sockets there may be
-//! - `http`: routes; `place`: where a request came in; `upgrade`: from HTTP to a WebSocket;
-//!   `origin`: whose pages may connect; `answer`: what comes back; `socket`: who does not read it
-//!   is let go
-//! - `stats`, `sessions`: how it goes, as JSON; `console`: the page that shows it
-//! - `connection`: one WebSocket connection, a task of its own, and its loop; `timers`: when it
-//!   does something by itself; `in_flight`: what the owner of the tree has of it
-//! - `opening`, `requests`, `output`, `closing`: what it does, by the phase it is in; `ending`: why
+//! - HTTP: `http`: the routes; `place`: the socket that a request came from; `upgrade`: from HTTP
+//!   to a WebSocket; `origin`: whose pages may connect; `answer`: HTTP answers; `socket`: drops a
+//!   peer that does not read its answer
+//! - `stats`, `sessions`: the state of the broker as JSON; `console`: the page that shows it
+//! - `connection`: one WebSocket connection: its task and its loop; `timers`: what the connection
+//!   does by itself; `in_flight`: what the owner of the tree has not answered
+//! - `opening`, `requests`, `output`, `closing`: the phases and jobs of a connection; `ending`: why
 //!   it ends
-//! - `check`: what a request must keep to; `writing`: whether refreshes give way to somebody
-//! - `reader`, `writer`: WebSocket messages from and to a socket; `frames`: messages from bytes
+//! - `check`: checks of requests; `writing`: whether refreshes give way to writers
+//! - `reader`, `writer`: WebSocket messages from and to a socket; `frames`: decodes messages
 
 mod answer;
 mod check;
@@ -59,25 +59,29 @@ use self::writing::Writing;
 use crate::broker::{Event, Mailbox, Order, Shared};
 use crate::config::Config;
 
-/// Sockets that may be in their HTTP part at once, beyond the connections. Each costs up to 16 KiB.
+/// How many sockets may be in their HTTP phase at once, in addition to the connections. Each costs
+/// up to 16 KiB.
 const HANDSHAKES: usize = 64;
 
-/// Sockets whose first request is read at once: each takes 16 KiB meanwhile, four times what the
-/// connection takes that it becomes. When a broker comes back, all its clients ask within a second.
+/// How many sockets may be reading their first request at once: each takes 16 KiB meanwhile, four
+/// times what it takes as a connection. After a restart of the broker, all its clients send their
+/// requests within a second.
 const FIRST_REQUESTS: usize = 256;
 
-/// So long a socket waits at most until others have asked, and so long each of those counts: it is
-/// a brake, and nobody who asks slowly can make a gate of it.
+/// How long a socket waits at most until others have sent their requests, and how long each of
+/// those counts. This is only a brake: clients whose requests come slowly cannot block the others
+/// with it.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 const FIRST_REQUEST_TURN: Duration = Duration::from_millis(50);
 
-/// How long the listener rests when the system has no more sockets to give.
+/// How long the listener waits when the system has no more sockets.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
-/// How often the log is told of that: it would come 20 times a second, for as long as it lasts.
+/// How often a failure to accept is logged: it would be logged 20 times a second for as long as it
+/// lasts.
 const ACCEPT_TOLD: Duration = Duration::from_secs(60);
 
-/// When to come back to a full broker, seconds: the text of `Retry-After`.
+/// When clients come back to a full broker, seconds: the value of `Retry-After`.
 const RETRY_SECONDS: u32 = 5;
 
 /// What all connections share.
@@ -85,15 +89,16 @@ pub(crate) struct Server {
     pub(crate) config: Config,
     pub(crate) shared: Arc<Shared>,
     pub(crate) events: mpsc::Sender<Event>,
-    /// Where it listens.
+    /// The address where the server listens.
     pub(crate) addr: SocketAddr,
     started: Instant,
-    /// The open WebSocket connections, to give orders to.
+    /// The mailboxes of the open WebSocket connections, by their ids.
     mailboxes: DashMap<u64, Arc<Mailbox>>,
-    /// Whom connections tell how they stand, see `sessions`; who asks has the lock.
+    /// Where connections send their descriptions, see `sessions`. Whoever asks holds the lock
+    /// `asking`.
     inquiry: ArcSwapOption<mpsc::UnboundedSender<sessions::Described>>,
     asking: tokio::sync::Mutex<()>,
-    /// Answers of `sessions` that may be in memory, being made or read.
+    /// How many answers of `sessions` may be in memory, while they are made or read.
     session_answers: Arc<Semaphore>,
     next_id: AtomicU64,
     connections: Arc<Semaphore>,
@@ -101,14 +106,14 @@ pub(crate) struct Server {
     first_requests: Arc<Semaphore>,
     /// Snapshots that refreshes may hold.
     holds: Arc<Semaphore>,
-    /// Connections that look through the tree and have found little when their turn is over: one
-    /// for each thread goes on. The others wait for theirs, in order, and whoever has just been
-    /// woken waits for one or two of them, not for all.
+    /// Permits for connections whose turn is over after looking through the tree without finding
+    /// much. As many of them continue as there are threads. The others wait in order, so a task
+    /// that has just been woken waits for one or two of them, not for all.
     turns: Arc<Semaphore>,
     writing: Writing,
-    /// When the log was last told that a connection cannot be accepted.
+    /// When a failure to accept a connection was last logged.
     accept_told: Mutex<Option<Instant>>,
-    /// The pages that may not connect of which the log has been told.
+    /// The origins whose pages may not connect and that were logged.
     foreign_told: Mutex<Vec<String>>,
     stopping: AtomicBool,
     stop: CancellationToken,
@@ -148,8 +153,8 @@ impl Server {
         }
     }
 
-    /// Accepts connections of a listener until the server stops. When it has
-    /// [finished](Server::finish) nobody listens any more.
+    /// Accepts connections from a listener until the server stops. When the server has
+    /// [finished](Server::finish), the listener is closed.
     pub(crate) fn accept_from(self: &Arc<Server>, listener: TcpListener) {
         self.tasks.spawn(self.clone().run(listener));
     }
@@ -180,12 +185,13 @@ impl Server {
 
     fn accept(self: &Arc<Server>, socket: TcpStream, peer: SocketAddr) {
         let Ok(permit) = self.sockets.clone().try_acquire_owned() else {
-            // Not a byte of it is read, so this cannot be slow; a socket this new takes the answer.
+            // The server reads nothing from this socket, so this cannot block; a socket this new
+            // takes the whole answer.
             let _ = socket.try_write(http::too_many().as_bytes());
             tracing::info!(code = "http-503", %peer, "connection refused: too many sockets");
             return;
         };
-        // Deltas are small and one write each: waiting for more would cost 40 ms.
+        // Deltas are small and written with one call each: waiting for more data would cost 40 ms.
         let _ = socket.set_nodelay(true);
         self.tasks.spawn(http::serve(self.clone(), socket, peer, permit));
     }
@@ -194,12 +200,13 @@ impl Server {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Whether the server has been told to stop.
+    /// Whether the server has been ordered to stop.
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// No new connections; those that are open finish what they have begun, and say goodbye.
+    /// Stops accepting connections. Open connections finish what they have begun and say goodbye;
+    /// this waits for them.
     pub(crate) async fn finish(&self) {
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
@@ -208,7 +215,7 @@ impl Server {
         self.tasks.wait().await;
     }
 
-    /// Every connection that is still there is closed at once.
+    /// Closes every open connection at once.
     pub(crate) fn cut(&self) {
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();

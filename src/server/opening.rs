@@ -16,8 +16,8 @@ use super::reader::Read;
 use crate::broker::{Event, Opening, Order};
 use crate::random;
 
-/// Subscriptions of a `hello`, or as many as a connection may have when that is more: each gets a
-/// reply, and all of these are made at once. Clients do not know yet how many they may have.
+/// The most subscriptions in a `hello`, unless a connection may have more. Each gets a reply, and
+/// all replies are made at once. Clients do not know the connection's own limit yet.
 const HELLO_SUBS: usize = 1024;
 
 impl Connection {
@@ -29,7 +29,7 @@ impl Connection {
             let message = tokio::select! {
                 () = sleep_until(deadline) => return Err(Ending::hello_timeout(timeout)),
                 message = self.reader.next(), if self.writer.has_room() => message,
-                // As after it: no more is read than is answered.
+                // As after `hello`, no more is read than can be answered.
                 ready = self.writer.writable(), if !self.writer.has_room() => {
                     ready.and_then(|()| self.writer.flush_now()).map_err(|error| Ending::lost(&error))?;
                     continue;
@@ -56,7 +56,7 @@ impl Connection {
         self.welcome(hello).await
     }
 
-    /// The frame, when it is the one that is waited for.
+    /// Returns the frame if it is the `hello` that is waited for.
     fn first(&mut self, message: Read) -> Result<Option<Hello>, Ending> {
         match self.frame(message)? {
             Some((ClientFrame::Hello(hello), _)) => Ok(Some(*hello)),

@@ -1,4 +1,4 @@
-//! Whose pages may connect.
+//! Checks which web pages may connect.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,12 +6,13 @@ use hyper::header::{self, HeaderMap};
 
 use super::answer::{echoed, value};
 
-/// Whether a request that is no WebSocket may be told of what goes on here; why not, if not.
+/// Checks whether a request other than a WebSocket may be answered with information about the
+/// broker. An error says why not.
 ///
-/// Browsers say no origin when a page asks its own, so it is the host that shows a name which was
-/// made to point here (DNS rebinding): it must be the broker's own address, as in [`allowed`], or
-/// that of a configured origin. A page that says an origin must be allowed, and one that says
-/// nothing must not be another site's, as far as the browser tells.
+/// Browsers send no origin when a page requests something from its own server. So the host has to
+/// reveal a name that was made to point here (DNS rebinding): it must be the broker's own address,
+/// as in [`allowed`], or that of a configured origin. If there is an origin, it must be allowed; if
+/// there is none, the request must not come from another site, as far as the browser says so.
 pub(super) fn admits(
     headers: &HeaderMap,
     local: SocketAddr,
@@ -34,24 +35,25 @@ pub(super) fn admits(
         let page = page.to_str().unwrap_or("?");
         return match allowed(page, host, local, configured) {
             true => Ok(()),
-            // Were it among 'origins', the browser would not show it the answer.
+            // Even if it were in 'origins', the browser would not show it the answer.
             false => Err(format!("pages of {} may not ask this", echoed(page))),
         };
     }
     match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
         None | Some(b"same-origin" | b"none") => Ok(()),
-        // To follow a link shows the page to its user, and to nobody else.
+        // Following a link shows the page to its user, and to nobody else.
         Some(_) if headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate") => Ok(()),
         Some(_) => Err("pages of other sites may not ask this".to_owned()),
     }
 }
 
-/// Whether a page of `origin` may connect. Browsers always say the origin of a WebSocket; without
-/// this any page that a user opens could talk to a broker on the user's machine.
+/// Whether a page of `origin` may connect. Browsers always send the origin with a WebSocket
+/// request; without this check any page that a user opens could connect to a broker on the user's
+/// machine.
 ///
-/// The broker's own address is allowed: `http://` and the `host` that the browser asked for, when
-/// that is an address or `localhost`, with the port of `local`. A name is not: whoever owns it can
-/// let it point here (DNS rebinding). Names stand in the configured list.
+/// The broker's own address is allowed: `http://` and the `host` that the browser asked for, if
+/// that is an IP address or `localhost`, with the port of `local`. A name is not allowed, because
+/// its owner can make it point here (DNS rebinding). Names must be in the configured list.
 pub(super) fn allowed(
     origin: &str,
     host: Option<&str>,
@@ -66,7 +68,7 @@ pub(super) fn allowed(
     configured.iter().any(|other| other.eq_ignore_ascii_case(origin)) || own() == Some(true)
 }
 
-/// What a page is told that may not connect.
+/// Returns the message to a page that may not connect.
 pub(super) fn refused(page: &str) -> String {
     if page == "null" {
         return "pages that are of no origin (files, frames in a sandbox) may not connect, and 'origins' cannot name them: \

@@ -1,4 +1,4 @@
-//! What a client is told: replies, live frames, refreshes, heartbeats.
+//! Everything that is sent to a client: replies, live frames, refreshes, heartbeats.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -13,17 +13,17 @@ use super::connection::{Asked, Connection, Hold, TURN};
 use crate::broker::Reply;
 use crate::fanout::Item;
 
-/// Live frames that are queued before a refresh has its turn, bytes: half of what is written ahead,
-/// so that neither starves the other.
+/// How many bytes of live frames are queued before a refresh gets its turn: half of what is written
+/// ahead, so that neither starves the other.
 const LIVE_TURN_BYTES: usize = super::writer::WRITE_AHEAD_BYTES / 2;
 
 impl Connection {
-    /// Queues what there is to say while there is room, and for no longer than a turn may take.
-    /// True when it stopped for either.
+    /// Queues what there is to send while there is room, for at most one turn. Returns true when it
+    /// stopped because the room or the time ran out.
     ///
-    /// What a slow client may cost is bounded everywhere: replies by the requests in flight (none
-    /// are read without room), live frames by the outbox, refreshes because they are made here,
-    /// when there is room.
+    /// The cost of a slow client is bounded everywhere. Replies are bounded by the requests in
+    /// flight, because no requests are read without room. Live frames are bounded by the outbox.
+    /// Refreshes are made here, only when there is room.
     pub(super) fn fill(&mut self) -> bool {
         self.send_replies();
         let begun = std::time::Instant::now();
@@ -38,8 +38,8 @@ impl Connection {
             if !live && !step {
                 return false;
             }
-            // Small pieces of views that have to be walked to be counted take much longer than what
-            // they fill.
+            // When views must be walked to be counted, a step may take much longer than the few
+            // bytes that it queues suggest.
             if begun.elapsed() >= TURN {
                 return true;
             }
@@ -65,8 +65,8 @@ impl Connection {
         }
     }
 
-    /// Queues live frames up to a revision, about so many bytes. First: whether nothing was lost;
-    /// then: whether there was something.
+    /// Queues about this many bytes of live frames, up to a revision. Returns whether nothing was
+    /// lost, and whether there was anything.
     fn send_live(&mut self, bytes: usize, up_to: Revision) -> (bool, bool) {
         let mut items = Vec::new();
         let intact = self.mailbox.outbox.take(&mut items, bytes, up_to);
@@ -87,16 +87,16 @@ impl Connection {
             }
         }
         if delivered > 0 {
-            // Once for all that is written together.
+            // One addition for everything that is written together.
             let all = &self.server.shared.counters.deliveries;
             all.fetch_add(delivered as u64, Ordering::Relaxed);
         }
         (intact, !items.is_empty())
     }
 
-    /// The heartbeat, and the answers to `sync` that may be given. The revision is loaded first:
-    /// its deltas are written or in the outbox then, and those are sent before it is said that a
-    /// mirror is there.
+    /// Sends the heartbeat, and the answers to `sync` requests that are due. The settled revision
+    /// is loaded first: its deltas are then written or in the outbox, and they are sent before the
+    /// frame says that a mirror is at that revision.
     fn send_sync(&mut self) {
         if !self.timers.heartbeat_due && self.asked.is_empty() {
             return;
@@ -110,14 +110,15 @@ impl Connection {
             return;
         }
         let there = self.feed.takes_live() && self.send_live(usize::MAX, settled.rev()).0;
-        // What is counted is said: a mirror is taken to be there only when it is told so.
+        // The frame must then really be sent: the feed assumes that a mirror named in it has been
+        // told so.
         if there && (self.timers.heartbeat_due || self.writer.has_room()) {
             let sync = match self.timers.heartbeat_due {
                 true => self.feed.heartbeat(&settled),
                 false => self.feed.sync(&settled),
             };
-            // Counted once for all who ask at once: what takes long, in turns, and who wants that
-            // waits.
+            // One count serves all requests that wait at this moment. Digests that take long are
+            // counted in turns, and requests for them wait.
             let ask = self.asked.iter().any(|asked| asked.all && asked.at <= sync.rev);
             let counting = ask && self.feed.count(&settled, &sync);
             if self.timers.heartbeat_due || counting {
@@ -127,15 +128,15 @@ impl Connection {
             self.catching_up |= self.feed.is_catching_up();
             self.unsettled = unsettled(&self.asked);
         } else if self.timers.heartbeat_due {
-            // A sign of life that says nothing of any mirror: they are on their way.
+            // A sign of life that names no mirror, because deltas are still missing.
             let sync = Sync { id: None, rev: settled.rev(), digests: Vec::new() };
             self.send(&ServerFrame::Sync(sync));
         }
         self.timers.heartbeat_due = false;
     }
 
-    /// Answers those who have asked for the digests by the revision that these are of; `all`: also
-    /// who wants those that take long.
+    /// Answers the `sync` requests that this revision satisfies. `all`: includes the requests for
+    /// digests that take long.
     fn answer_asked(&mut self, sync: &Sync, all: bool) {
         let mut next = 0;
         while self.writer.has_room()
@@ -152,7 +153,8 @@ impl Connection {
         }
     }
 
-    /// One step for the mirrors that are brought to the present. False: there was none.
+    /// Takes one step for the mirrors that are being brought to the present. Returns false when
+    /// there was nothing to do.
     pub(super) fn step(&mut self) -> bool {
         let interval_over = self.timers.feed_at.is_some_and(|at| at <= Instant::now());
         if !self.catching_up && !interval_over {
@@ -160,7 +162,7 @@ impl Connection {
         }
         let hold = self.may_hold();
         let shared = &self.server.shared;
-        // An interval is of time that passes, whatever the clocks say.
+        // Intervals are measured in time that passes, whatever the system's clock says.
         let started = self.server.started;
         let now = Time(started.elapsed().as_millis() as u64);
         match self.feed.poll(now, || shared.latest(), hold) {
@@ -199,7 +201,8 @@ impl Connection {
         true
     }
 
-    /// Whether a refresh may keep its snapshot: the broker has so many permits, each for so long.
+    /// Whether a refresh may hold its snapshot. The broker has a limited number of permits for
+    /// this, each valid for a limited time.
     fn may_hold(&mut self) -> bool {
         match self.hold {
             Hold::Until { .. } => true,

@@ -1,4 +1,4 @@
-//! Where a request came in.
+//! The socket that a request came from.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,24 +8,24 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Server;
 
-/// Where requests come in, one after the other.
+/// The socket that requests come from, one after the other.
 pub(super) struct Place {
     pub(super) server: Arc<Server>,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
-    /// The socket's place among those that there may be; an upgraded connection takes it along.
+    /// The socket's permit. An upgraded connection takes it along.
     pub(super) permit: Mutex<Option<OwnedSemaphorePermit>>,
-    /// The refusals that the log has been told of, with their reasons.
+    /// The refusals that were logged, with their reasons.
     pub(super) logged: Mutex<Vec<(StatusCode, String)>>,
 }
 
-/// So many reasons of one status the log is told of one socket: it may be a proxy's, and stand for
-/// many clients.
+/// How many reasons are logged for one status of one socket. The socket may be a proxy's and stand
+/// for many clients.
 const REASONS: usize = 4;
 
 impl Place {
-    /// Whether the log has not been told of this refusal yet, for this reason: who asks for nothing
-    /// else cannot fill it.
+    /// Whether this refusal, for this reason, has not been logged yet for this socket. So a client
+    /// that sends nothing but bad requests cannot fill the log.
     pub(super) fn is_news(&self, status: StatusCode, why: &str) -> bool {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let mut same = logged.iter().filter(|(before, _)| *before == status);

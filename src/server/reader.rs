@@ -1,4 +1,4 @@
-//! WebSocket messages from a socket.
+//! Reads WebSocket messages from a socket.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,34 +15,35 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 
 use super::frames::{Frames, Message};
 
-/// What is read from the socket at once, bytes: some twenty small requests.
+/// The bytes of one read from the socket: about twenty small requests.
 const READ_BYTES: usize = 4 * 1024;
 
-/// The same where as much as was read was there: each read that is full doubles it up to this, so
-/// that a client which sends much costs few system calls.
+/// The most bytes of one read. Each read that fills its room doubles the room of the next, up to
+/// this, so that a client that sends much costs few system calls.
 const MOST_READ_BYTES: usize = 32 * 1024;
 
-/// What came from a socket; `None` at its end.
+/// What a read from a socket yields; `None` at the end.
 pub(super) type Read = Option<Result<Message, Error>>;
 
-/// Reads messages. It never writes: answers to pings and closes are up to its owner.
+/// Reads messages. It never writes: its owner answers pings and closes.
 ///
-/// A connection on which nothing comes has no buffer: there is one from the moment that the socket
-/// has something until all of it is taken.
+/// A connection that receives nothing has no buffer: the buffer exists from when the socket has
+/// data until all of it is taken.
 pub(super) struct Reader {
     half: OwnedReadHalf,
     frames: Frames,
     buffer: BytesMut,
     /// The bytes of the last message.
     payload: Vec<u8>,
-    /// What the next read has room for, bytes.
+    /// How many bytes the next read has room for.
     room: usize,
-    /// When something last came, if only a part of a message.
+    /// When bytes last arrived, even if they were only a part of a message.
     heard: Instant,
 }
 
 impl Reader {
-    /// `read` is what was read already; a message above `frame_bytes` is an error.
+    /// Makes a reader. `read` holds the bytes that were read already. A message larger than
+    /// `frame_bytes` is an error.
     pub(super) fn new(half: OwnedReadHalf, read: Bytes, frame_bytes: usize) -> Reader {
         Reader {
             half,
@@ -54,13 +55,14 @@ impl Reader {
         }
     }
 
-    /// When something last came, if only a part of a message; at first, when this was made.
+    /// Returns when bytes last arrived, even if they were only a part of a message; at first, when
+    /// the reader was made.
     pub(super) fn heard(&self) -> Instant {
         self.heard
     }
 
-    /// The next message; `None` at the end. Can be dropped without losing one. Its bytes are the
-    /// payload until the next one is asked for.
+    /// Returns the next message; `None` at the end. The future can be dropped without losing a
+    /// message. The bytes of the message are in the payload until the next message is asked for.
     pub(super) async fn next(&mut self) -> Read {
         loop {
             match self.frames.take(&mut self.buffer, &mut self.payload) {
@@ -79,12 +81,12 @@ impl Reader {
         }
     }
 
-    /// The next message when it is there already.
+    /// Returns the next message if it has arrived already.
     pub(super) fn next_now(&mut self) -> Option<Read> {
         self.next().now_or_never()
     }
 
-    /// Lends the bytes of the message that came, to whoever gives them back at once.
+    /// Lends the bytes of the last message. The caller gives them back at once.
     pub(super) fn lend_payload(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.payload)
     }
@@ -93,8 +95,8 @@ impl Reader {
         self.payload = payload;
     }
 
-    /// Reads what is there, or gives the buffer back: it is asked first whether there is something,
-    /// so that a connection which is woken for another reason does not make one.
+    /// Reads what has arrived, or frees the buffer. It first asks whether anything has arrived, so
+    /// that a connection that wakes up for another reason does not allocate a buffer.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut polled = Poll::Pending;
         if self.half.as_ref().poll_read_ready(context).is_ready() {
@@ -116,8 +118,8 @@ impl Reader {
         polled
     }
 
-    /// Reads and forgets, until the end or `most` bytes: a socket that is closed with something
-    /// unread resets the connection, and what was said last does not arrive.
+    /// Reads and discards until the end, or until `most` bytes. Closing a socket with unread data
+    /// resets the connection, and the last bytes written would not arrive.
     pub(super) async fn discard(&mut self, most: usize) {
         let mut left = most;
         let mut buffer = [0; 1024];

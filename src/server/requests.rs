@@ -1,4 +1,4 @@
-//! What a client says, and the replies that need nobody else.
+//! The requests of a client, and the replies that do not involve the owner of the tree.
 
 use onetree_core::{Refusal, Request};
 use onetree_protocol::frame::{
@@ -18,20 +18,21 @@ use super::reader::Read;
 use crate::broker::{Event, Write};
 use crate::config::FRAME_OVERHEAD;
 
-/// Frames in a row that are none, after which the connection is closed: a client that does this is
-/// broken, and each costs an error frame.
+/// After this many invalid frames in a row the connection is closed: such a client is broken, and
+/// each invalid frame costs an error frame.
 const BAD_FRAMES: u32 = 16;
 
-/// A write or a signal up to so many bytes takes no longer than a look at the clock is worth.
+/// A write or a signal of up to this many bytes is handled so quickly that a look at the clock is
+/// not worth its cost.
 const QUICK_BYTES: usize = 4 * 1024;
 
-/// A page of `list`: bytes and entries at most. A page takes some 5 milliseconds to make, and other
-/// connections of the same thread wait for it.
+/// The most bytes and entries in one page of `list`. A page takes about 5 milliseconds to make, and
+/// other connections on the same thread wait meanwhile.
 const PAGE_BYTES: usize = 256 * 1024;
 const PAGE_ENTRIES: usize = 10_000;
 
 impl Connection {
-    /// Handles what came.
+    /// Handles what was read.
     pub(super) fn handle_message(&mut self, read: Read) -> Option<Ending> {
         match self.frame(read) {
             Ok(Some((frame, size))) => self.handle_frame(frame, size).err(),
@@ -40,7 +41,7 @@ impl Connection {
         }
     }
 
-    /// The frame and its size in bytes, when one came; pings are answered.
+    /// Returns the frame and its size in bytes, if a frame was read. Pings are answered here.
     pub(super) fn frame(&mut self, read: Read) -> Result<Option<(ClientFrame, usize)>, Ending> {
         let message = match read {
             Some(Ok(message)) => message,
@@ -95,7 +96,7 @@ impl Connection {
                 Ending::refused(Code::FrameTooLarge, message)
             }
             Error::Utf8(_) => Ending::not_utf8(),
-            // No word of the client's, only the end of the socket.
+            // The client said nothing; only the socket ended.
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
                 Ending::Lost("the client is gone without a close".to_owned())
             }
@@ -105,7 +106,7 @@ impl Connection {
         }
     }
 
-    /// The frame, when it is one; otherwise the client is told.
+    /// Returns the frame if it is valid; otherwise the client gets an error.
     fn decoded(
         &mut self,
         decoded: Result<ClientFrame, DecodeError>,
@@ -124,9 +125,9 @@ impl Connection {
     }
 
     fn bad_frame(&mut self, error: ErrorFrame) -> Result<(), Ending> {
-        // Before `hello` nothing else is one that is known.
+        // Before `hello`, any other error counts as an invalid frame too.
         let bad = error.code == Code::BadFrame || self.session.is_none();
-        // Of a `hello` only, which takes none of them then.
+        // Only a `hello` yields this code here, and then none of its subscriptions is taken.
         let subs = error.code == Code::TooManySubscriptions;
         let message = error.message.clone();
         self.send_error(error);
@@ -142,7 +143,7 @@ impl Connection {
     }
 
     fn handle_frame(&mut self, frame: ClientFrame, size: usize) -> Result<(), Ending> {
-        // Small writes and signals take a microsecond here, and many come together.
+        // Small writes and signals take a microsecond here, and many arrive together.
         let quick =
             matches!(frame, ClientFrame::Put(_) | ClientFrame::Append(_) | ClientFrame::Signal(_));
         self.long = !quick || size > QUICK_BYTES;
@@ -183,7 +184,7 @@ impl Connection {
         self.send_error(ErrorFrame { id: id.into(), ..refusal.into() });
     }
 
-    /// An error after which the connection ends; the log is told of the end.
+    /// Sends an error after which the connection ends. Only the end is logged.
     pub(super) fn last_error(&mut self, id: Option<u32>, refusal: Refusal) -> Ending {
         let ending = Ending::refused(refusal.code, &refusal.message);
         self.send(&ServerFrame::Error(ErrorFrame { id, ..refusal.into() }));
@@ -226,7 +227,8 @@ impl Connection {
         }
     }
 
-    /// `sync` is answered when all live frames up to some revision have been sent.
+    /// Takes a `sync` request. It is answered when all live frames up to the present revision have
+    /// been sent.
     fn ask(&mut self, SyncRequest { id, all }: SyncRequest) {
         if !self.may_wait() {
             return self.refuse(id, self.too_many());
@@ -261,8 +263,8 @@ impl Connection {
         Ok(())
     }
 
-    /// What was read at once is handled: writes go to the owner together, signals to those who want
-    /// them.
+    /// Passes on what the messages that were read together contained: writes go to the owner in one
+    /// event, signals to their subscribers.
     pub(super) fn pass_on(&mut self) -> Result<(), Ending> {
         if !self.signals.is_empty() {
             let signals = std::mem::take(&mut self.signals);
@@ -275,8 +277,8 @@ impl Connection {
         self.hand_over(Event::Write(writes))
     }
 
-    /// Gives the owner an event, now or when there is room; nothing is read in between, so that
-    /// the events of a connection stay in order.
+    /// Gives an event to the owner, now or when its queue has room. Nothing is read until then, so
+    /// that the events of a connection stay in order.
     fn hand_over(&mut self, event: Event) -> Result<(), Ending> {
         debug_assert!(self.waiting.is_none(), "one event at a time waits for room");
         match self.server.events.try_send(event) {
@@ -323,7 +325,7 @@ impl Connection {
         let snapshot = self.server.shared.latest();
         let room = self.room();
         let (mut entries, mut more) = snapshot.list(list, PAGE_BYTES.min(room), PAGE_ENTRIES);
-        // The last one may have gone beyond.
+        // The last entry may have exceeded the room.
         let size: usize = entries.iter().map(Codec::size_hint).sum();
         if size > room && entries.len() > 1 {
             entries.pop();
@@ -333,7 +335,7 @@ impl Connection {
         self.send(&ServerFrame::Found(found));
     }
 
-    /// What entries may take in one frame.
+    /// Returns how many bytes the entries of one frame may take.
     fn room(&self) -> usize {
         self.server.config.frame_bytes as usize - FRAME_OVERHEAD as usize
     }
@@ -344,8 +346,8 @@ impl Connection {
         self.end_session()
     }
 
-    /// Ends the session of who has said goodbye: behind what was handed over before, when there is
-    /// room for that.
+    /// Ends the session of a client that has said goodbye. Waits until events that were handed over
+    /// before have found room in the owner's queue.
     pub(super) fn end_session(&mut self) -> Result<(), Ending> {
         if self.leaving.is_none() || self.waiting.is_some() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! `/v1/sessions`: who is connected, and where their mirrors stand.
+//! `/v1/sessions`: who is connected, and at which revisions their mirrors are.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -15,36 +15,37 @@ use super::answer::echoed;
 use super::connection::Connection;
 use crate::broker::Order;
 
-/// Connections in one answer, at most: with [`MIRROR_BYTES`] each it has some 16 MB.
+/// The most connections in one answer: with [`MIRROR_BYTES`] each, an answer has about 16 MB.
 const MOST: usize = 1000;
 
-/// What one connection tells of its mirrors, bytes, at most, about: it may have a thousand, with
-/// patterns of 32 KiB each.
+/// About how many bytes one connection reports of its mirrors at most: it may have a thousand
+/// mirrors with patterns of 32 KiB each.
 const MIRROR_BYTES: usize = 16 * 1024;
 
 /// What a mirror takes besides its path and its patterns, bytes.
 const MIRROR_FIXED: usize = 160;
 
-/// Answers at once, being made or read: so many of them are in memory at most.
+/// The most answers at once that are being made or read: at most this many are in memory.
 pub(super) const ANSWERS: usize = 4;
 
-/// How long is waited for connections to tell: they do at their next turn, unless they end.
+/// How long to wait for the descriptions of connections. A connection describes itself at its next
+/// turn, unless it ends.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is looked which of them have ended.
+/// How often to check whether connections that were asked have ended.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Which connections are asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page {
-    /// Only those with a higher number.
+    /// Only connections with a higher id.
     after: u64,
-    /// At most so many.
+    /// At most this many.
     limit: usize,
 }
 
 impl Page {
-    /// From the query of a request: `after=N&limit=N`, each may be left out.
+    /// Parses the query of a request: `after=N&limit=N`; each may be omitted.
     pub(super) fn parse(query: Option<&str>) -> Result<Page, String> {
         let mut page = Page { after: 0, limit: MOST };
         for field in query.unwrap_or_default().split('&').filter(|field| !field.is_empty()) {
@@ -71,18 +72,19 @@ impl Page {
     }
 }
 
-/// Who is connected. `docs/http.md` says what each field means; clients read these names.
+/// Who is connected. `docs/http.md` defines the fields, and clients rely on their names.
 #[derive(Debug, Serialize)]
 pub(super) struct Sessions {
     revision: u64,
     connections: Vec<Described>,
-    /// Connections of the page that did not tell in time.
+    /// How many connections of the page did not answer in time.
     silent: usize,
     more: bool,
 }
 
-/// One connection. Neither the name of its session nor that of its client is told: who has the one
-/// takes the session over, who has the other can spend the numbers of its writes.
+/// One connection. It includes neither the name of the session nor the name of the client: whoever
+/// knows the first can take the session over, and whoever knows the second can use up the numbers
+/// of its writes.
 #[derive(Debug, Serialize)]
 pub(super) struct Described {
     id: u64,
@@ -117,9 +119,9 @@ struct Mirror {
     lag: Option<u64>,
 }
 
-/// Asks the connections of the page how they stand. Costs each a turn, and the asking one at most
-/// [`PATIENCE`]. One such question goes on at a time. The permit is for the answer, as long as it
-/// is in memory; `None`: there was none within [`PATIENCE`].
+/// Asks the connections of the page to describe themselves. This costs each of them a turn, and it
+/// takes at most [`PATIENCE`]. Only one such question is asked at a time. The permit must be kept
+/// as long as the answer is in memory. `None`: there was no permit within [`PATIENCE`].
 pub(super) async fn sessions(
     server: &Server,
     page: Page,
@@ -142,7 +144,8 @@ pub(super) async fn sessions(
     let deadline = Instant::now() + PATIENCE;
     while !waited.is_empty() && Instant::now() < deadline {
         match timeout(LOOK, told.recv()).await {
-            // One that was asked before and comes late may be of another page.
+            // The answer of a connection that was asked before may come late, and may belong to
+            // another page.
             Ok(Some(described)) => {
                 let described: Described = described;
                 if waited.remove(&described.id) {
@@ -161,10 +164,10 @@ pub(super) async fn sessions(
 }
 
 impl Connection {
-    /// Tells whoever asks.
+    /// Describes the connection to whoever asks.
     pub(super) fn tell(&self) {
         if let Some(tell) = &*self.server.inquiry.load() {
-            // Who asked has gone: that is fine.
+            // This fails when the asking task is gone, which does no harm.
             let _ = tell.send(self.describe());
         }
     }
@@ -180,7 +183,8 @@ impl Connection {
                 standing.view.patterns.iter().map(|one| one.as_str().len() + 3).sum();
             left = left.checked_sub(MIRROR_FIXED + standing.view.base.as_str().len() + patterns)?;
             let motion = match standing.motion {
-                // It has not come to that yet: the client reads nothing.
+                // The outbox has overflowed, but the feed has not noticed yet, because the client
+                // reads nothing.
                 Motion::Live if lost => Motion::Behind,
                 other => other,
             };
@@ -204,10 +208,11 @@ impl Connection {
 }
 
 impl Mirror {
-    /// `idle`: nothing waits in the connection's outbox.
+    /// Describes a mirror. `idle`: nothing waits in the connection's outbox.
     fn of(standing: Standing<'_>, revision: Revision, idle: bool) -> Mirror {
         let Standing { sub, view, mode, signals, every_ms, motion, rev } = standing;
-        // A live mirror lacks what waits in the outbox: when that is empty, nothing.
+        // A live mirror lacks only what waits in the outbox. If the outbox is empty, it lacks
+        // nothing.
         let rev = match motion {
             Motion::Live if idle => rev.map(|rev| rev.max(revision)),
             _ => rev,

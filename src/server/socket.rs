@@ -1,4 +1,4 @@
-//! A socket in its HTTP part.
+//! A socket in its HTTP phase.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -9,13 +9,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// A socket whose peer has to read: when it takes nothing for `patience` of what is to be written,
-/// the write fails. Otherwise who asks and does not read would keep its place, and the answer in
-/// memory, for as long as it likes. Who reads slowly is waited for.
+/// A socket whose peer must read. When the socket takes nothing for `patience` while there is
+/// something to write, the write fails. Otherwise a client that asks and does not read could keep
+/// its place, and the answer in memory, for as long as it likes. A client that reads slowly is
+/// waited for.
 pub(super) struct Socket {
     stream: TcpStream,
     patience: Duration,
-    /// Runs while the socket takes nothing.
+    /// The timer, which runs while the socket takes nothing.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
@@ -24,12 +25,12 @@ impl Socket {
         Socket { stream, patience, stuck: None }
     }
 
-    /// The socket without its patience.
+    /// Returns the socket without the time limit.
     pub(super) fn into_inner(self) -> TcpStream {
         self.stream
     }
 
-    /// What a write came to, or that it has been tried for too long.
+    /// Returns the result of a write, or an error when writing has been blocked for too long.
     fn judge(
         &mut self,
         context: &mut Context<'_>,

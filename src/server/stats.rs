@@ -1,4 +1,4 @@
-//! `/v1/stats`: how it goes.
+//! `/v1/stats`: the state of the broker in numbers.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::Server;
 use crate::broker::Latency;
 
-/// How it goes. `docs/http.md` says what each means; clients read these names.
+/// The state of the broker in numbers. `docs/http.md` defines the fields, and clients rely on their
+/// names.
 #[derive(Debug, Serialize)]
 pub(super) struct Stats {
     version: &'static str,
@@ -39,8 +40,8 @@ struct CommitLatency {
     p99_us: Option<u64>,
 }
 
-/// How it goes now. A look at a snapshot and some counters: a few microseconds, and one small file
-/// of the system.
+/// Returns the present numbers. This costs a look at a snapshot, at some counters and at one small
+/// file of the system: a few microseconds.
 pub(super) fn stats(server: &Server) -> Stats {
     let shared = &server.shared;
     let snapshot = shared.settled();
@@ -75,7 +76,7 @@ pub(super) fn stats(server: &Server) -> Stats {
     }
 }
 
-/// The memory of this process that is in use, where the system tells: on Linux.
+/// Returns the resident memory of this process, where the system reports it: on Linux.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

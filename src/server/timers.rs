@@ -1,4 +1,4 @@
-//! When a connection does something though nothing happens.
+//! When a connection has to do something by itself.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 
-/// When something is to be done though nothing happens.
+/// The times at which a connection does something although nothing arrives.
 pub(super) struct Timers {
-    /// The last sign of life besides what the reader has heard, see `Connection::heard`.
+    /// The last sign of life other than bytes that the reader has read, see `Connection::heard`.
     pub(super) heard: Instant,
     pub(super) ping_at: Instant,
     pub(super) heartbeat_at: Instant,
-    /// A heartbeat is due and waits for room.
+    /// Whether a heartbeat is due and waits for room.
     pub(super) heartbeat_due: bool,
-    /// When the next interval of an `every_ms` subscription is over.
+    /// When the next interval of an `every_ms` subscription ends.
     pub(super) feed_at: Option<Instant>,
 }
 

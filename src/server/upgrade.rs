@@ -1,4 +1,4 @@
-//! From HTTP to a WebSocket.
+//! The upgrade from HTTP to a WebSocket.
 
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -14,10 +14,11 @@ use super::origin;
 use super::place::Place;
 use super::socket::Socket;
 
-/// So many pages that may not connect are told of.
+/// How many origins that may not connect are logged.
 const FOREIGN_TOLD: usize = 8;
 
-/// Answers a request to become a WebSocket; a connection of its own goes on when it may.
+/// Answers a request to upgrade to a WebSocket. If it may connect, a separate task serves the
+/// connection from then on.
 pub(super) fn upgrade(place: &Place, mut request: Request<Incoming>) -> Reply {
     let (server, peer) = (place.server.clone(), place.peer);
     let headers = request.headers();
@@ -39,8 +40,8 @@ pub(super) fn upgrade(place: &Place, mut request: Request<Incoming>) -> Reply {
         if !origin::allowed(page, value(headers, header::HOST), place.local, &server.config.origins)
         {
             let message = origin::refused(page);
-            // Aloud, but once for each: a browser shows its page nothing but that there is no
-            // connection.
+            // Log this as a warning, but once for each origin: a browser tells its page only that
+            // there is no connection.
             if server.foreign_told.lock().is_ok_and(|mut told| is_news(&mut told, &message)) {
                 tracing::warn!("{message}");
             }
@@ -91,7 +92,8 @@ pub(super) fn upgrade(place: &Place, mut request: Request<Incoming>) -> Reply {
     reply
 }
 
-/// Whether this was not told yet. Of so many it is told: what connects may call itself anything.
+/// Whether this message was not logged yet. Only a limited number is logged, because a client may
+/// claim any origin.
 fn is_news(told: &mut Vec<String>, message: &str) -> bool {
     let news = told.len() < FOREIGN_TOLD && !told.iter().any(|before| before == message);
     if news {
@@ -100,7 +102,7 @@ fn is_news(told: &mut Vec<String>, message: &str) -> bool {
     news
 }
 
-/// The first subprotocol of the client's list that is known.
+/// Returns the first subprotocol of the client's list that is known.
 fn offered(headers: &HeaderMap) -> Option<Codec> {
     let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let mut offers = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
@@ -108,7 +110,7 @@ fn offered(headers: &HeaderMap) -> Option<Codec> {
         .find_map(|offer| Codec::ALL.into_iter().find(|codec| codec.subprotocol() == offer.trim()))
 }
 
-/// Whether the list in `name` has `token`.
+/// Whether the list in the header `name` contains `token`.
 fn has(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     let lists = headers.get_all(name).iter().filter_map(|list| list.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))

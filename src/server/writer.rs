@@ -1,10 +1,10 @@
-//! WebSocket messages to a socket.
+//! Writes WebSocket messages to a socket.
 //!
-//! Written by hand and not by the library that reads: that one copies every message into a buffer
-//! which never shrinks (one message of 64 KiB to all leaves 71 KiB with each connection), and a
-//! server's frames are a header of 2 to 10 bytes before the payload (RFC 6455, 5.2: no mask). Here
-//! small frames are gathered into one buffer for one system call, large ones are sent from where
-//! all connections share them, and the buffer is given back when it is empty.
+//! This is written by hand because the library copies every message into a buffer that never
+//! shrinks: one message of 64 KiB to all clients leaves 71 KiB with each connection. A server's
+//! frames are simple, a header of 2 to 10 bytes before the payload (RFC 6455, 5.2: no mask). The
+//! writer gathers small frames into one buffer for one system call, sends large ones from the
+//! memory that all connections share, and frees the buffer when it is empty.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -16,35 +16,37 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::fanout::{Envelope, Wire};
 
-/// With this much unsent nothing more is produced, bytes: enough for one system call to fill what
-/// the kernel takes, little enough to be kept by each slow connection.
+/// When this many bytes are unsent, nothing more is produced. It is enough to fill the kernel's
+/// buffer with one system call, and little enough to be kept for each slow connection.
 pub(super) const WRITE_AHEAD_BYTES: usize = 64 * 1024;
 
-/// From this size on shared messages are not copied: below, a copy is cheaper than another slice in
-/// the system call.
+/// Shared messages of at least this size are not copied. Below this size a copy is cheaper than
+/// another slice in the system call.
 const SHARED_BYTES: usize = 2048;
 
-/// Slices of one system call.
+/// The most slices in one system call.
 const SLICES: usize = 64;
 
-/// A buffer of up to this size is kept when it is empty: what most messages take, and not what a
-/// connection begins with, which it would keep for as long as it idles.
+/// An empty buffer of up to this size is kept. Most messages fit into it. The larger buffer that
+/// the first messages of a connection need is not kept while the connection idles.
 const KEPT_BYTES: usize = 256;
 
-/// A close frame's reason, bytes, at most (RFC 6455, 5.5: 125 with the code).
+/// The most bytes of a close frame's reason (RFC 6455, 5.5: 125 with the code).
 const REASON_BYTES: usize = 123;
 
-/// RFC 6455, 5.2: the last (only) frame of a message, and what it is.
+/// The first byte of a frame: the last (and only) frame of a message, with its opcode (RFC 6455,
+/// 5.2).
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// The header of a message that is no very small one, and not above 64 KiB.
+/// The length of the header of a message that is neither below 126 bytes nor above 64 KiB.
 const USUAL_HEADER: usize = 4;
 
-/// Makes a message of each frame: what the fan-out shares is so for all.
+/// Makes a WebSocket message of each frame, so that the messages of the fan-out are the same for
+/// all connections.
 pub(crate) const ENVELOPE: Envelope = Envelope {
     room: USUAL_HEADER,
     seal: |messages, start, codec| {
@@ -65,7 +67,7 @@ fn opcode(codec: Codec) -> u8 {
     }
 }
 
-/// What goes before a payload of this length, and how many bytes of it count.
+/// Returns the header of a payload of this length, and how many bytes of the array the header has.
 fn header(opcode: u8, length: usize) -> ([u8; 10], usize) {
     let mut header = [0; 10];
     header[0] = opcode;
@@ -93,12 +95,12 @@ impl Wire for OwnedWriteHalf {
     }
 }
 
-/// Gathers frames and writes them when the socket takes them. Who drops it ends this direction of
+/// Gathers frames and writes them when the socket takes them. Dropping it ends this direction of
 /// the socket.
 pub(super) struct Writer {
     half: Arc<OwnedWriteHalf>,
     opcode: u8,
-    /// What goes before `tail`.
+    /// The data that is sent before `tail`.
     chunks: VecDeque<Bytes>,
     tail: BytesMut,
     queued: usize,
@@ -112,7 +114,7 @@ impl Writer {
         Writer { half: Arc::new(half), opcode, chunks, tail, queued: 0, blocked: false }
     }
 
-    /// Where others write to while the connection rests.
+    /// Returns the wire that other tasks write to while the connection rests.
     pub(super) fn wire(&self) -> Weak<dyn Wire> {
         let half: Weak<OwnedWriteHalf> = Arc::downgrade(&self.half);
         half
@@ -131,7 +133,7 @@ impl Writer {
         self.put(PONG, payload);
     }
 
-    /// Queues a close frame; the reason is cut to what fits.
+    /// Queues a close frame. The reason is cut to what fits.
     pub(super) fn close(&mut self, code: u16, reason: &str) {
         let end =
             (0..=reason.len().min(REASON_BYTES)).rev().find(|end| reason.is_char_boundary(*end));
@@ -141,12 +143,12 @@ impl Writer {
         self.put(CLOSE, &payload);
     }
 
-    /// Queues a close frame that says nothing.
+    /// Queues a close frame without a code.
     pub(super) fn close_silently(&mut self) {
         self.put(CLOSE, &[]);
     }
 
-    /// Queues frames that are messages already, see [`ENVELOPE`].
+    /// Queues frames that are WebSocket messages already, see [`ENVELOPE`].
     pub(super) fn messages(&mut self, messages: &Bytes) {
         self.queued += messages.len();
         if messages.len() < SHARED_BYTES {
@@ -171,7 +173,7 @@ impl Writer {
         self.queued < WRITE_AHEAD_BYTES
     }
 
-    /// What the socket has not taken yet, bytes.
+    /// Returns how many bytes the socket has not taken yet.
     pub(super) fn queued(&self) -> usize {
         self.queued
     }
@@ -181,13 +183,13 @@ impl Writer {
         self.queued == 0
     }
 
-    /// Whether the socket takes nothing more for now.
+    /// Whether the socket takes nothing more at present.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    /// Writes what the socket takes without waiting. True when it took something after it had been
-    /// blocked: then the peer reads.
+    /// Writes what the socket takes without waiting. Returns true when the socket took something
+    /// after it had been blocked, which shows that the peer reads.
     pub(super) fn flush_now(&mut self) -> io::Result<bool> {
         let was_blocked = std::mem::take(&mut self.blocked);
         let mut taken = false;

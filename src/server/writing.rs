@@ -1,22 +1,24 @@
-//! Whether somebody writes.
+//! Whether somebody writes to the tree.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use onetree_protocol::Revision;
 
-/// Where the tree has changed within this time, somebody does.
+/// The tree is being written to if it has changed within this time.
 const LATELY: Duration = Duration::from_millis(100);
 
-/// What refreshes have seen of the tree last, all together. A refresh takes a processor, and its
-/// reader another, for as long as it lasts: a writer beside it would wait until the system takes
-/// one of them away, which is milliseconds. So it gives way between two pieces while somebody
-/// writes; otherwise it does not, as it would wait for whatever else the machine has to do.
+/// The newest revision that any refresh has seen.
+///
+/// A refresh keeps one processor busy for as long as it lasts, and its reader another. A writer
+/// beside it would wait until the operating system takes one of them away, which takes
+/// milliseconds. So a refresh gives way between two pieces while somebody writes. Otherwise it does
+/// not give way, because it would then wait for whatever else runs on the machine.
 #[derive(Debug)]
 pub(super) struct Writing {
     began: Instant,
     rev: AtomicU64,
-    /// When that was news, milliseconds after it began.
+    /// When the revision last changed, in milliseconds after `began`.
     changed: AtomicU64,
 }
 
@@ -25,9 +27,9 @@ impl Writing {
         Writing { began: Instant::now(), rev: AtomicU64::new(0), changed: AtomicU64::new(0) }
     }
 
-    /// Takes note of the present. Gives way to whoever else waits for a processor, if somebody has
-    /// written lately: the runtime knows only its own tasks, and takes no thread away from one that
-    /// always has a next piece.
+    /// Notes the present revision, and yields the processor to other threads if somebody has
+    /// written lately. The runtime cannot do this: it knows only its own tasks, and takes no thread
+    /// away from a task that always has a next piece.
     pub(super) fn give_way(&self, rev: Revision) {
         if self.goes_on(rev, self.began.elapsed()) {
             std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! A store that keeps nothing, and fails when told to.
+//! A store that keeps nothing, and fails on request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,27 +7,28 @@ use onetree_core::Commit;
 
 use super::{Store, StoreError};
 
-/// A store in memory. A clone is a handle to the same store: a test keeps one and makes it fail.
+/// A store in memory. A clone is a handle to the same store: a test keeps one and makes the store
+/// fail.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// So many further appends fail.
+    /// How many more appends fail.
     failures: u32,
     /// How long each append takes.
     delay: Duration,
-    /// What was appended, when it was asked to keep that.
+    /// The commits that were appended, if the store was asked to keep them.
     kept: Option<Vec<Arc<Commit>>>,
 }
 
 impl MemoryStore {
-    /// A store that keeps nothing and does not fail.
+    /// Makes a store that keeps nothing and does not fail.
     pub fn new() -> MemoryStore {
         MemoryStore::default()
     }
 
-    /// Makes the next `appends` fail.
+    /// Makes the next `appends` appends fail.
     pub fn fail_next(&self, appends: u32) {
         self.lock().failures = appends;
     }
@@ -42,7 +43,7 @@ impl MemoryStore {
         self.lock().kept.get_or_insert_default();
     }
 
-    /// The commits that were kept, in their order.
+    /// Returns the commits that were kept, in order.
     pub fn commits(&self) -> Vec<Arc<Commit>> {
         self.lock().kept.clone().unwrap_or_default()
     }
@@ -65,7 +66,7 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing panics while it is held half-changed.
+        // A poisoned lock is fine: nothing panics while the data is half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

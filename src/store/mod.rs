@@ -1,10 +1,10 @@
-//! Where commits are kept.
+//! The stores: where commits are stored.
 //!
 //! # Layout
 //!
-//! - [`Store`]: what the owner task asks of a store
-//! - [`files`]: commits in files, through crashes and power loss
-//! - [`MemoryStore`]: keeps nothing, and fails on request: for tests and for trees that need not
+//! - [`Store`]: what the owner task needs of a store
+//! - [`files`]: commits in files, which survive crashes and power loss
+//! - [`MemoryStore`]: keeps nothing, and fails on request; for tests, and for trees that need not
 //!   outlive the process
 
 pub mod files;
@@ -17,65 +17,71 @@ use onetree_core::{Checkpoint, Commit};
 
 pub use memory::MemoryStore;
 
-/// A store that could not keep a batch. Nothing of it comes back, unless the disk has it all the
-/// same, takes no word that it does not count, and the power goes before it does: then all of it is
-/// there at the next start. A write of a client that numbers its writes takes effect once in any
-/// case.
+/// A store could not store a batch.
+///
+/// Nothing of the batch comes back at the next start, with one exception: the disk has the batch
+/// all the same, does not accept the note that the batch does not count, and the power fails before
+/// it accepts the note. Then the whole batch is there at the next start. A write of a client that
+/// numbers its writes takes effect only once in any case.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot store commits {first} to {last}: {reason}")]
 pub struct StoreError {
     /// The first revision of the batch.
     pub first: u64,
-    /// The last.
+    /// The last revision of the batch.
     pub last: u64,
-    /// Why.
+    /// Why the batch could not be stored.
     pub reason: String,
 }
 
-/// A store that has ended otherwise than it should. What it has acknowledged is there at the next
+/// A store has ended in a way that it should not. What it has acknowledged is there at the next
 /// start, as after a crash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store has not ended well: {0}")]
 pub struct EndError(pub String);
 
-/// What the owner task asks of a store. It belongs to that task alone, so it needs no locks; an
-/// engine that blocks runs on a thread of its own and is waited for here.
+/// What the owner task needs of a store. The store belongs to that task alone, so it needs no
+/// locks. An engine that blocks runs on a thread of its own; these functions wait for it.
 pub trait Store: Send + 'static {
-    /// Keeps the commits, all or none, in this order; to be called again only when this is over.
-    /// They are acknowledged and shown only then, and are undone when it fails.
+    /// Stores the commits, all or none, in this order. Call this again only when the future has
+    /// completed. The commits are acknowledged and shown only then, and are undone when it fails.
     ///
     /// # Errors
-    /// When they could not be kept.
+    /// When the commits could not be stored.
     fn append(
         &mut self,
         commits: &[Arc<Commit>],
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static;
 
-    /// Whether what was appended survives `kill -9` and power loss: told to writers in `done`.
+    /// Whether what was appended survives `kill -9` and power loss. Writers are told this in
+    /// `done`.
     fn durable(&self) -> bool;
 
-    /// Whether nothing can be kept for now; kept true to the moment by the store, for those who
-    /// report health.
+    /// Returns whether nothing can be stored at present, for those who report the broker's health.
+    /// The store keeps the value up to date.
     fn read_only(&self) -> Arc<AtomicBool> {
         Arc::default()
     }
 
-    /// Whether it would have the whole state, so that it can let go of what made it.
+    /// Whether the store asks for the whole state, so that it can delete the commits that led to
+    /// it.
     fn save_due(&self) -> bool {
         false
     }
 
-    /// Keeps a state, all of whose commits it has kept.
+    /// Saves a state, all of whose commits were stored before.
     fn save(&mut self, state: Checkpoint) {
         let _ = state;
     }
 
-    /// Returns when it has ended by itself, and nothing can be kept any more. To be asked once.
+    /// Completes when the store has ended by itself and nothing can be stored any more. Call this
+    /// once.
     fn gone(&mut self) -> impl Future<Output = ()> + Send + 'static {
         std::future::pending()
     }
 
-    /// Nothing more comes: returns when everything is kept as well as it ever will be.
+    /// Closes the store; no more commits come. Completes when everything is stored as well as it
+    /// ever will be.
     ///
     /// # Errors
     /// When that is not as well as it should be.

@@ -1,10 +1,10 @@
-//! What goes to few may be written at once.
+//! Tests that frames for few connections may be written at once.
 
 use std::slice;
 
 use super::*;
 
-/// What each of the people was told about being written for, since it was last asked.
+/// For each delivery since the last call: whether it might be written at once.
 fn at_once(house: &House) -> Vec<bool> {
     house
         .people
@@ -13,12 +13,12 @@ fn at_once(house: &House) -> Vec<bool> {
         .collect()
 }
 
-/// The topic of each of the people.
+/// The topic of a person.
 fn topic(person: usize) -> String {
     format!("/{person:02}")
 }
 
-/// People who follow their topics.
+/// Makes people who each follow their own topic.
 fn followers(people: usize) -> House {
     let house = House::new(people);
     (0..people).for_each(|person| {

@@ -1,10 +1,10 @@
-//! The outbox: its bounds, and the way past it.
+//! Tests of the outbox: its bounds, and direct writes to the wire.
 
 use std::io::{self, ErrorKind};
 
 use super::*;
 
-/// A wire that takes so many bytes, each time, or fails.
+/// A wire that takes at most this many bytes in each call, or fails.
 #[derive(Debug, Default)]
 struct Paper {
     takes: Mutex<Option<usize>>,
@@ -30,7 +30,7 @@ impl Wire for Paper {
     }
 }
 
-/// One whose connection never rests.
+/// Makes an outbox whose connection never rests.
 fn outbox(bytes: usize, frames: usize) -> Outbox {
     Outbox::new(bytes, frames, Weak::<Paper>::new())
 }

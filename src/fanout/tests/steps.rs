@@ -1,9 +1,9 @@
-//! What may be spent on finding out who sees something.
+//! Tests of the limit on finding out who sees a change.
 
 use super::*;
 
-/// Patterns of which nearly every segment is compared with every one of `/a/a/a…`; `many`: so many
-/// that they are looked at last.
+/// A view with patterns of which nearly every segment is compared with every one of `/a/a/a…`.
+/// `many`: it has so many patterns that it is looked at last.
 fn costly(base: &str, n: u32, many: bool) -> View {
     let pattern = |n: u32| {
         let segments = (0..15).map(|bit| if n >> bit & 1 == 0 { "**/a" } else { "**/*" });
@@ -13,12 +13,12 @@ fn costly(base: &str, n: u32, many: bool) -> View {
     View { patterns, ..View::tree(path(base)) }
 }
 
-/// A path that they are compared with.
+/// A path that is compared with those patterns.
 fn deep(n: usize) -> String {
     format!("/a{}/{n}", "/a".repeat(28))
 }
 
-/// What ends with `1`.
+/// A view of what ends with `1`.
 fn cheap(base: &str) -> View {
     View { patterns: vec![Pattern::parse("**/1").unwrap()], ..View::tree(path(base)) }
 }
@@ -28,7 +28,7 @@ impl House {
         std::array::from_fn(|person| self.told(person, rev).len())
     }
 
-    /// Who has overflowed since this was asked last.
+    /// Returns who has overflowed since the last call.
     fn overflowed<const PEOPLE: usize>(&self) -> [bool; PEOPLE] {
         std::array::from_fn(|n| self.people[n].1.overflowed.swap(false, Ordering::Relaxed))
     }
@@ -43,7 +43,7 @@ fn what_takes_too_long_to_look_up_is_left_to_those_who_make_it_so() {
     house.register(3, 1, cheap("/a"));
     house.register(4, 1, cheap("/a/a"));
     let puts = |count: usize| (0..count).map(|n| put(&deep(n))).collect();
-    // Up to there everybody gets what there is.
+    // Up to this point everybody gets everything.
     house.commit(1, vec![put(&deep(1))]);
     assert_eq!(house.told_of(1), [0, 1, 1, 1, 1]);
     assert_eq!(house.overflowed(), [false; 5]);
@@ -51,18 +51,18 @@ fn what_takes_too_long_to_look_up_is_left_to_those_who_make_it_so() {
     assert_eq!(house.overflowed(), [true, false, false, false, false]);
     assert_eq!(house.told_of(2), [0, 600, 600, 1, 1]);
     assert_eq!(house.told_of(3), [0, 1, 1, 1, 1]);
-    // Ordinary changes make up for it.
+    // Ordinary changes earn the steps back.
     for rev in 4..2_000 {
         house.commit(rev, vec![Effect::Delete { path: path("/b") }]);
     }
     house.commit(2_000, vec![put(&deep(1))]);
     assert_eq!(house.overflowed(), [false; 5]);
-    // Many with few patterns each: those who have any at that base.
+    // Many views with few patterns each: subscribers with any patterns at that base are left open.
     for n in 0..40 {
         house.register(5, n, costly("/a", 2 * n, false));
     }
     house.commits([(2_001, puts(600)), (2_002, vec![put(&deep(1))])]);
-    // At another base there are as many steps left as few patterns take.
+    // At another base enough steps are left for few patterns.
     assert_eq!(house.overflowed(), [true, false, false, true, false, true]);
     assert_eq!(house.told_of(2_001), [0, 600, 600]);
     assert_eq!(house.told_of(2_002), [0, 1, 1]);
@@ -74,7 +74,7 @@ fn too_many_views_that_see_something_are_left_to_the_tree() {
     house.register(0, 1, View::tree(Path::root()));
     for n in 0..4_000 {
         house.register(1, n, View { tail: Some(n), ..View::tree(path("/a")) });
-        // They do not reach as deep, and are not looked at.
+        // These views do not reach as deep, and are not looked at.
         let children = View { tail: Some(n), depth: Depth::Children, ..View::tree(path("/b")) };
         house.register(2, n, children);
         house.register(3, n, View::tree(path(&format!("/c/{n}"))));
@@ -84,7 +84,8 @@ fn too_many_views_that_see_something_are_left_to_the_tree() {
     assert_eq!((house.overflowed(), house.told_of(1)), ([false; 4], [1_000]));
     house.commit(2, puts("/a"));
     assert_eq!((house.overflowed(), house.told_of(2)), ([false, true, false, false], [1_000]));
-    // A drop is told to those below, and where it is told too often they look for themselves.
+    // A drop goes to the views below it. If that happens too often, those subscribers look at the
+    // tree.
     let drop = || Effect::Drop { path: path("/c") };
     house.commit(3, vec![drop()]);
     assert_eq!((house.overflowed(), house.told_of(3)), ([false; 4], [1, 0, 0, 1]));
@@ -94,7 +95,7 @@ fn too_many_views_that_see_something_are_left_to_the_tree() {
     assert_eq!(house.told_of(4), [2_000]);
 }
 
-/// A view at `/a` that nobody else has, and that sees all there.
+/// A view at `/a` that nobody else has and that sees everything there.
 fn of_its_own(n: usize, patterns: &[&str]) -> View {
     let own = format!("{n}");
     let texts = patterns.iter().copied().chain([own.as_str()]);

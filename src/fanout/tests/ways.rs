@@ -1,16 +1,16 @@
-//! Commits that many see, each in a way of its own.
+//! Tests of commits that many subscribers see, each in a different way.
 
 use onetree_core::concerns;
 
 use super::*;
 
-/// What frames may take in memory that have so many bytes.
+/// Returns the most memory that frames of this many bytes may take.
 fn most(bytes: usize) -> usize {
     2 * bytes + 256
 }
 
 impl House {
-    /// Looks at the memory of everything that was handed out; at how many.
+    /// Checks the memory of everything that was handed out. Returns how many frames that were.
     fn check_memory(self) -> usize {
         let (deltas, signals) = self.people.iter().fold((Vec::new(), Vec::new()), |all, person| {
             let (mut deltas, mut signals) = all;
@@ -19,7 +19,7 @@ impl House {
             (deltas, signals)
         });
         let mut count = 0;
-        // Who had the same frames as another is left out, but for the last.
+        // Frames that several people share count only for the last of them.
         for frames in deltas.into_iter().chain(signals).filter_map(Arc::into_inner) {
             let bytes = frames.bytes().len();
             let allocated = frames.allocated();
@@ -36,7 +36,7 @@ fn puts(places: impl Iterator<Item = usize>) -> Vec<Effect> {
 
 #[test]
 fn frames_take_no_more_memory_than_their_bytes() {
-    // One of many changes, by one and by two who each see another.
+    // One of many changes, seen by one person, and by two who each see a different one.
     for people in [1, 2] {
         let house = House::new(people);
         for person in 0..people {
@@ -46,7 +46,7 @@ fn frames_take_no_more_memory_than_their_bytes() {
         house.commit(2, vec![put("/u/0")]);
         assert_eq!(house.check_memory(), people + 1);
     }
-    // Values that are not sent; all of a large commit.
+    // Values that are not sent, and everything in a large commit.
     let house = House::new(2);
     let large = Value::text(&"x".repeat(10_000));
     let put_large =
@@ -57,7 +57,7 @@ fn frames_take_no_more_memory_than_their_bytes() {
     house.commit(2, puts(0..10_000));
     house.commit(3, vec![put_large("/u/1"), put_large("/b")]);
     assert_eq!(house.check_memory(), 5);
-    // What goes together.
+    // Commits and signals that are handed over together.
     let house = House::new(1);
     house.register(0, 1, View::tree(path("/u")));
     house.commits((1..1_000).map(|n| (n, vec![put("/u/1")])));
@@ -87,7 +87,8 @@ fn what_many_see_in_parts_is_handed_over_piece_by_piece_and_in_order() {
         let handed: usize = handed.sum();
         assert!(handed - before <= 64, "{} in one piece", handed - before);
         before = handed;
-        // Somebody comes while the first is handed over, and reads the tree: it has all of it.
+        // Somebody comes while the first commit is handed over, and reads the tree, which has all
+        // of it.
         if handed > PEOPLE / 2 && !late {
             house.register(PEOPLE, 1, View::tree(path("/u")));
             late = true;
@@ -102,7 +103,7 @@ fn what_many_see_in_parts_is_handed_over_piece_by_piece_and_in_order() {
         assert_eq!((revs, handed), (vec![1, 2], 2));
         assert_eq!((house.told(person, 1), house.told(person, 2)), (expected.clone(), expected));
     }
-    // Of the second, whose changes were looked up afterwards, it is told all.
+    // The second commit, whose changes were looked up after that, comes in full.
     assert!(house.told(PEOPLE, 1).is_empty());
     assert_eq!(house.told(PEOPLE, 2).len(), 4 * PEOPLE);
 }
@@ -113,7 +114,7 @@ fn everyone_sees_what_any_of_their_views_sees() {
     let house = House::new(PEOPLE);
     let bases = ["/", "/u", "/u/1", "/u/2", "/u/2/x", "/v", "/v/1"];
     let mut views: Vec<Vec<Arc<View>>> = vec![Vec::new(); PEOPLE];
-    // As if by chance, and the same in each run.
+    // Pseudo-random, and the same in each run.
     let mut seed = 1_u32;
     let mut chance = |below: usize| {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

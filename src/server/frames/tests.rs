@@ -1,10 +1,10 @@
-//! Messages from bytes: whole, in pieces, and wrong ones.
+//! Tests of decoding messages: whole, in pieces, and invalid ones.
 
 use super::*;
 
 const MASK: [u8; 4] = [7, 0, 255, 80];
 
-/// A frame as a client sends it.
+/// Encodes a frame as a client sends it.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
@@ -23,7 +23,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// All that comes of these bytes, in steps of so many.
+/// Returns all messages in these bytes when they arrive in pieces of `step` bytes.
 fn messages(bytes: &[u8], step: usize) -> Result<Vec<(Message, Vec<u8>)>, Error> {
     let mut frames = Frames::new(100_000);
     let (mut buffer, mut payload) = (BytesMut::new(), Vec::new());
@@ -57,7 +57,7 @@ fn messages_come_whole_however_their_bytes_come() {
 #[test]
 fn parts_become_one_message_and_a_ping_may_come_between() {
     let [a, b] = *"ä".as_bytes() else { unreachable!("it has two bytes") };
-    // A letter that is cut in two is whole in the end.
+    // A letter that is split between two frames is whole in the end.
     let parts = [
         frame(0x01, &[b'x', a]),
         frame(0x89, b"ping"),
@@ -123,7 +123,7 @@ fn what_is_wrong_is_an_error_as_soon_as_it_is_seen() {
     assert_eq!(protocol(&frame(0x8b, b"")), ProtocolError::UnknownControlFrameType(11));
     assert_eq!(protocol(&frame(0x09, b"")), ProtocolError::FragmentedControlFrame);
     assert_eq!(protocol(&frame(0x89, &[0; 126])), ProtocolError::ControlFrameTooBig);
-    // From its header, and from the sum of its parts.
+    // The size is known from the header of a frame, or from the sum of the parts.
     let too_long = |bytes: &[u8]| match wrong(bytes) {
         Error::Capacity(CapacityError::MessageTooLong { size, max_size: 100_000 }) => size,
         other => panic!("{other:?}"),

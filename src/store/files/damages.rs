@@ -1,4 +1,4 @@
-//! All that is damaged in a directory, not only what is met first.
+//! Finds everything that is damaged in a directory, not only the first defect.
 
 use onetree_core::Settings;
 
@@ -9,9 +9,10 @@ use super::storage::Storage;
 use super::tree;
 use super::{Damage, OpenError};
 
-/// What keeps the files from being opened, if it is damage; then what is damaged in each of them by
+/// Returns the damage that prevents opening the files, if any, and then the damage in each file by
 /// itself, in the order of their names. Reads everything, some of it twice, and changes nothing.
-/// What cannot be read at all is passed over: that is no damage, and [`super::check`] says it.
+/// Files that cannot be read at all are skipped: that is no damage, and [`super::check`] reports
+/// it.
 pub fn damages(storage: &dyn Storage, settings: &Settings) -> Vec<Damage> {
     let mut all = Vec::new();
     let mut note = |read: Result<(), OpenError>| {

@@ -1,31 +1,31 @@
-//! What each file begins with, whatever its kind.
+//! The header with which each file begins, whatever its kind.
 //!
 //! ```text
 //! header := magic 8 bytes, version u32, crc u32, epoch u128, then what is the kind's own
 //! ```
 //!
-//! Numbers are little-endian; the checksum is the CRC-32 of all that follows it in the header. Each
-//! kind has versions of its own.
+//! Numbers are little-endian. The checksum is the CRC-32 of everything that follows it in the
+//! header. Each kind has its own versions.
 
 use onetree_protocol::Epoch;
 
 use super::storage::Storage;
 use super::{Damage, OpenError};
 
-/// No kind will have more formats: what says so has a wrong bit, which the checksum would not tell,
-/// as a later format may have another.
+/// No kind will have more formats than this. A higher number is a wrong bit, and not a later
+/// format. The checksum cannot show that, because a later format may use another checksum.
 const MOST_VERSION: u32 = 255;
 
 /// A kind of file.
 pub(super) struct Kind {
     pub(super) magic: &'static [u8; 8],
-    /// What it is, for people.
+    /// What the file is, for messages.
     pub(super) what: &'static str,
-    /// The format that is written; all before it are read.
+    /// The format that is written. It and all formats before it can be read.
     pub(super) version: u32,
 }
 
-/// Fills in what comes before a header's own part, which is there already.
+/// Fills in the common part of a header. The kind's own part must be there already.
 pub(super) fn write(header: &mut [u8], kind: &Kind, epoch: Epoch) {
     header[0..8].copy_from_slice(kind.magic);
     header[8..12].copy_from_slice(&kind.version.to_le_bytes());
@@ -34,7 +34,7 @@ pub(super) fn write(header: &mut [u8], kind: &Kind, epoch: Epoch) {
     header[12..16].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Checks the header of the file `name`, which is to be of this kind; gives its history.
+/// Checks the header of the file `name`, which must be of this kind. Returns the epoch.
 pub(super) fn read(
     header: &[u8],
     kind: &Kind,
@@ -62,22 +62,22 @@ pub(super) fn read(
     Ok(Epoch(u128::from_le_bytes(part(header, 16))))
 }
 
-/// The format that a header says it has.
+/// Returns the format that a header names.
 pub(super) fn version(header: &[u8]) -> u32 {
     word(header, 8)
 }
 
-/// The checksum that stands in a header.
+/// Returns the checksum that a header contains.
 pub(super) fn crc(header: &[u8]) -> u32 {
     word(header, 12)
 }
 
-/// The number of four bytes at `at`.
+/// Returns the number of four bytes at `at`.
 pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(part(bytes, at))
 }
 
-/// The number of eight bytes at `at`.
+/// Returns the number of eight bytes at `at`.
 pub(super) fn number(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(part(bytes, at))
 }

@@ -1,11 +1,12 @@
-//! Which history the files hold, whether it may have lost its end, and which log has that end.
+//! The history file: which history the files hold, whether its end may be lost, and which log file
+//! has the end.
 //!
 //! ```text
 //! history.onetree := header with magic "1TREEHIS", weak u8, end u8, log u64
 //! end := 1 when it is clean, and 2 when it is a backup; 3 when both
 //! ```
 //!
-//! Of format 1 is a history without `log`, which therefore misses none.
+//! A file of format 1 has no `log`, so no missing log file can be found by it.
 
 use std::io::{self, ErrorKind};
 
@@ -16,38 +17,39 @@ use super::storage::Storage;
 use super::{Damage, OpenError};
 
 const KIND: Kind = Kind { magic: b"1TREEHIS", what: "history", version: 2 };
-/// The name of the file that says which history it is.
+/// The name of the file that identifies the history.
 pub const NAME: &str = "history.onetree";
-/// The name of a file that is being made.
+/// The name of the file while it is being made.
 pub(super) const MAKING: &str = "history.tmp";
 const BYTES: usize = 42;
 const BYTES_1: usize = 34;
 const CLEAN: u8 = 1;
 const BACKUP: u8 = 2;
 
-/// Which history it is, and how it is written.
+/// The history that the files hold, and how it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct History {
     pub(super) epoch: Epoch,
     /// Commits are acknowledged before they are on the disk.
     pub(super) weak: bool,
-    /// It was ended on purpose, with everything on the disk.
+    /// The history was closed properly, with everything on the disk.
     pub(super) clean: bool,
-    /// It is a copy, and goes on elsewhere.
+    /// The files are a copy, and the history continues elsewhere.
     pub(super) backup: bool,
-    /// The first revision of the last file of the log: that one is there, or a later one. Each file
-    /// is named here before anything in it is acknowledged. 0: there is none, all is in a saved
-    /// tree. Of format 1 it is not known.
+    /// The first revision of the last file of the log: that file or a later one must exist. Each
+    /// log file is named here before anything in it is acknowledged. 0: there is no log file, and
+    /// everything is in a saved tree. `None`: not known, in a file of format 1.
     pub(super) log: Option<u64>,
 }
 
 impl History {
-    /// A history of which nothing is acknowledged but what is in a saved tree, if it has one.
+    /// Makes a new history in which nothing is acknowledged except what is in a saved tree, if it
+    /// has one.
     pub(super) fn begun(epoch: Epoch, has_tree: bool) -> History {
         History { epoch, weak: false, clean: has_tree, backup: false, log: Some(0) }
     }
 
-    /// Writes it; durable when this returns.
+    /// Writes the history. It is durable when this returns.
     pub(super) fn write(&self, storage: &dyn Storage) -> io::Result<()> {
         let mut bytes = [0; BYTES];
         let end = (u8::from(self.clean) * CLEAN) | (u8::from(self.backup) * BACKUP);
@@ -61,24 +63,24 @@ impl History {
         storage.sync()
     }
 
-    /// Whether something may have been acknowledged that the disk does not have: then the next
-    /// start begins a new one.
+    /// Whether something may have been acknowledged that the disk does not have. If so, the next
+    /// start begins a new history.
     pub(super) fn may_have_lost(&self) -> bool {
         self.weak && !self.clean
     }
 
-    /// Whether there is a saved tree, for certain: it was made with one, and nothing was written
+    /// Whether there must be a saved tree: the history began with one, and nothing was written
     /// since.
     pub(super) fn has_tree(&self) -> bool {
         self.clean && self.log == Some(0)
     }
 
-    /// Whether the log that begins with this revision was ended on purpose.
+    /// Whether the log file that begins with this revision was closed properly.
     pub(super) fn has_ended(&self, log: u64) -> bool {
         self.clean && log > 0 && self.log == Some(log)
     }
 
-    /// Reads it; `None` when there is none.
+    /// Reads the history; `None` when there is none.
     pub(super) fn read(storage: &dyn Storage) -> Result<Option<History>, OpenError> {
         let failed = |error| OpenError::Io { file: storage.show(NAME), error };
         let file = match storage.open(NAME) {

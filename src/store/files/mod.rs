@@ -1,20 +1,21 @@
-//! Commits in files: a log, and from time to time the whole tree, so that the log stays short.
+//! Commits in files: a log of commits, and from time to time the whole tree, so that the log stays
+//! short.
 //!
 //! The tree itself is in memory; the files are only read at a start. Decisions and measurements:
 //! `docs/adr/0008-a-log-of-our-own.md`.
 //!
 //! # Layout
 //!
-//! - [`FileStore`], [`open`]: the store that the owner of the tree writes to, and its start
-//! - `engine`: the thread that writes, and what it does when the disk fails
-//! - `recover`: from files to a [`State`]; `damages`: all that is in the way of that; `salvage`:
-//!   what is whole in spite of it
-//! - `log`, `tree`, `history`: the three kinds of files; `header`: what each begins with; `record`:
-//!   what stands in the first two
-//! - `spare`: the next file of the log, made beside the commits; `saving`: a tree being saved
-//!   beside them
-//! - [`Storage`]: what they ask of a file system; [`Disk`]: that of the system; [`Watched`]: one
-//!   that somebody looks at; `lock`: one process for each directory
+//! - [`FileStore`], [`open`]: the store that the owner of the tree writes to, and how it starts
+//! - `engine`: the thread that writes, and how it handles a disk that fails
+//! - `recover`: from files to a [`State`]; `damages`: everything that prevents that; `salvage`:
+//!   reads what is intact in damaged files
+//! - `log`, `tree`, `history`: the three kinds of files; `header`: how each begins; `record`: the
+//!   records in the first two
+//! - `spare`: makes the next file of the log in the background; `saving`: saves a tree in the
+//!   background
+//! - [`Storage`]: what the store needs of a file system; [`Disk`]: the system's own; [`Watched`]: a
+//!   storage that is observed; `lock`: one process for each directory
 
 mod damages;
 mod engine;
@@ -54,13 +55,13 @@ pub use watched::{Watch, Watched};
 /// How a [`FileStore`] writes.
 #[derive(Clone, Copy, Debug)]
 pub struct FileOptions {
-    /// Commits are acknowledged when they are on the disk; otherwise when they were handed to the
-    /// system, and the disk has them this much later.
+    /// `None`: commits are acknowledged when they are on the disk. Otherwise they are acknowledged
+    /// when they were passed to the operating system, and are on the disk this much later.
     pub interval: Option<Duration>,
-    /// A file of the log, bytes. A commit that is larger gets a larger one.
+    /// The size of a file of the log, bytes. A larger commit gets a larger file.
     pub log_file_bytes: u64,
-    /// The tree is saved when the log has grown by so many bytes, or by a quarter of what the saved
-    /// tree has, whichever is more.
+    /// The tree is saved when the log has grown by this many bytes, or by a quarter of the size of
+    /// the saved tree, whichever is more.
     pub save_after_bytes: u64,
 }
 
@@ -70,69 +71,71 @@ impl Default for FileOptions {
     }
 }
 
-/// Something in a file that no crash explains.
+/// A defect in a file that no crash explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file} is damaged at byte {offset}: {why}")]
 pub struct Damage {
-    /// Which.
+    /// The file.
     pub file: String,
-    /// Where.
+    /// The byte at which the defect is.
     pub offset: u64,
     /// What is wrong.
     pub why: String,
 }
 
-/// Why a directory could not be opened. Nothing in it was changed.
+/// Why a directory could not be opened. Nothing in the directory was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file system refused something.
+    /// The file system returned an error.
     #[error("{file}: {error}")]
     Io {
-        /// Which file.
+        /// The file.
         file: String,
-        /// What it said.
+        /// The error.
         error: io::Error,
     },
-    /// A file is damaged, and what it held cannot be known.
+    /// A file is damaged, and what it contained cannot be known.
     #[error(
         "{0}; 'onetree check' says what else is, and 'onetree restore' goes back to a backup, or takes what is whole"
     )]
     Damaged(#[from] Damage),
-    /// A file is of a later version of Onetree.
+    /// A later version of Onetree wrote a file.
     #[error(
         "{file} has format {version}, and this version knows formats up to {known}; use a later one"
     )]
     Newer {
-        /// Which file.
+        /// The file.
         file: String,
-        /// Its format.
+        /// The format of the file.
         version: u64,
-        /// The latest that is known.
+        /// The latest format that this version knows.
         known: u32,
     },
-    /// Its tree is being replaced by a backup: some of its files are aside, and others not there
-    /// yet.
+    /// The tree is being replaced by a backup: some of its files are moved away, and others are not
+    /// there yet.
     #[error("a restore of {directory} has not come to its end")]
     Unfinished {
-        /// Which.
+        /// The directory.
         directory: String,
     },
-    /// It is a backup without a tree: who made it was ended before.
+    /// The directory is a backup without a tree: the process that made the backup was ended before
+    /// it finished.
     #[error("the backup {directory} was not finished")]
     HalfBackup {
-        /// Which.
+        /// The directory.
         directory: String,
     },
-    /// It is a backup. Its history goes on elsewhere, and would have the same revisions twice.
+    /// The directory is a backup. Its history continues elsewhere; a broker here would give the
+    /// same revisions a second time.
     #[error("{directory} is a backup, and no broker's directory")]
     Backup {
-        /// Which.
+        /// The directory.
         directory: String,
     },
 }
 
 impl OpenError {
-    /// As something that is damaged: what cannot be read is lost as well.
+    /// Returns the error as a damage: what cannot be read is lost as well.
     fn damage(self, storage: &dyn Storage, name: &str) -> Damage {
         match self {
             OpenError::Damaged(damage) => damage,
@@ -144,20 +147,20 @@ impl OpenError {
     }
 }
 
-/// What [`open`] gives.
+/// The result of [`open`].
 pub struct OpenedStore {
-    /// Where the tree's commits go from now on.
+    /// The store for the commits of the tree from now on.
     pub store: FileStore,
-    /// The tree as it was.
+    /// The tree as it was stored.
     pub state: State,
-    /// What was found.
+    /// What was found in the files.
     pub report: Report,
 }
 
 /// Opens the files of a storage: reads and checks all of them, and makes the tree of them.
-/// `settings` say everything but the history, which is the files' own; that of `settings` is begun
-/// where there is none yet, or where it may have lost its end. Blocks; takes about a second for
-/// each million entries.
+/// `settings` apply except for the history, which comes from the files. The history of `settings`
+/// begins if there is none yet, or if the old one may have lost its end. Blocks; takes about a
+/// second for each million entries.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -178,8 +181,8 @@ pub fn open(
     })
 }
 
-/// Reads and checks everything, and changes nothing. As [`open`], for as long as nobody else
-/// writes.
+/// Reads and checks everything as [`open`] does, and changes nothing. Nobody else may write
+/// meanwhile.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -188,12 +191,12 @@ pub fn check(storage: &dyn Storage, settings: Settings) -> Result<(State, Report
     Ok((read.state, read.report))
 }
 
-/// Saves a state as the only content of a storage, as the beginning of the history `epoch`; or,
-/// when it is for a `backup`, as a copy of it, which [`open`] refuses, also when it is not
-/// finished. Gives how many bytes that took.
+/// Saves a state as the only content of a storage, as the beginning of the history `epoch`. With
+/// `backup` it is saved as a copy of that history, which [`open`] refuses, even when the copy is
+/// not finished. Returns how many bytes that took.
 ///
 /// # Errors
-/// The system's.
+/// The errors of the system.
 pub fn save(
     storage: &dyn Storage,
     epoch: Epoch,
@@ -203,7 +206,8 @@ pub fn save(
 ) -> io::Result<u64> {
     let history = history::History { backup, ..history::History::begun(epoch, true) };
     if backup {
-        // Before the tree: without it that would be a directory on which a broker may start.
+        // Write the history before the tree: a directory without the history could be taken for one
+        // that a broker may start on.
         history.write(storage)?;
     }
     let bytes = tree::write(storage, epoch, settings.digest_key, state, |_| {})?;
@@ -213,32 +217,33 @@ pub fn save(
     Ok(bytes)
 }
 
-/// A revision as it stands in the name of a file. What is higher than any is none.
+/// Parses a revision in the name of a file. A number above the highest revision is none.
 fn revision(digits: &str) -> Option<u64> {
     let rev = u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)?;
     Revision::new(rev).map(Revision::get)
 }
 
-/// The revision in the name of a file: that of a saved tree, or the first of a log.
+/// Returns the revision in the name of a file: the revision of a saved tree, or the first revision
+/// of a log file.
 pub fn revision_of(name: &str) -> Option<u64> {
     tree::rev_of(name).or_else(|| log::first_of(name))
 }
 
-/// Whether a file is one that a store makes, by its name.
+/// Whether a file with this name is one that a store makes.
 pub fn is_ours(name: &str) -> bool {
     [history::NAME, history::MAKING, tree::MAKING, log::MAKING].contains(&name)
         || revision_of(name).is_some()
 }
 
-/// The directory from which a restore brings its files. It takes the old history away before
-/// anything else, and brings the new one last: where there is this directory, and no history, it
-/// has not come to its end.
+/// The directory from which a restore takes its files. A restore removes the old history before
+/// anything else, and puts the new one in place last. So if this directory exists and there is no
+/// history, a restore was not finished.
 pub const RESTORING: &str = "restore.tmp";
 
-/// Why nothing can be kept any more.
+/// Why nothing can be stored any more.
 const GONE: &str = "the thread that writes has failed";
 
-/// A store in files.
+/// A store that writes to files.
 pub struct FileStore {
     engine: Handle,
     durable: bool,
@@ -257,8 +262,8 @@ impl Store for FileStore {
             match answer.await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(reason)) => Err(StoreError { first, last, reason }),
-                // The thread has ended in the midst of it, so nobody knows: that is no answer. See
-                // `gone`.
+                // The thread has ended in the middle of the write, so nobody knows the result, and
+                // this never completes. See `gone`.
                 Err(_) => std::future::pending().await,
             }
         }

@@ -1,6 +1,7 @@
-//! What stands in the files: types of their own, so that the wire and the tree may change while a
-//! file of today stays readable. Written with postcard (its wire format is specified and frozen);
-//! fields and variants are only ever added at the end, in a new format version.
+//! The records in the files. They have types of their own, so that the protocol and the tree may
+//! change while today's files stay readable. They are written with postcard, whose wire format is
+//! specified and frozen. Fields and variants may only be added at the end, and only in a new format
+//! version.
 
 use std::sync::Arc;
 
@@ -55,12 +56,13 @@ struct ValueRecord<'a> {
     bytes: &'a [u8],
 }
 
-/// The same bytes on the disk as a list of numbers, which would be written one by one.
+/// Writes the bytes in one piece. On the disk this is the same as a list of numbers, which would be
+/// written one by one.
 fn at_once<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(bytes)
 }
 
-/// The three common types take a byte.
+/// A media type. The three common types take one byte.
 #[derive(Serialize, Deserialize)]
 enum MediaRecord<'a> {
     Json,
@@ -92,13 +94,13 @@ enum AnswerRecord<'a> {
     },
 }
 
-/// What a saved tree begins with.
+/// The first record of a saved tree.
 #[derive(Serialize, Deserialize)]
 pub(super) struct HeadRecord {
     rev: u64,
     time: u64,
     horizon: u64,
-    /// The key that `digest` was made with, and the digest of all entries under it.
+    /// The key that `digest` was made with, and the digest of all entries with that key.
     pub(super) digest_key: u128,
     pub(super) digest: (u64, u128),
     pub(super) slots: u64,
@@ -136,8 +138,8 @@ pub(super) struct ClientRecord<'a> {
     answers: Vec<(u64, AnswerRecord<'a>)>,
 }
 
-/// A record whose checksum is right says what cannot be: it was written by another program, or by
-/// a wrong one.
+/// A record with the right checksum has impossible content: another program wrote it, or a faulty
+/// one.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct BadRecord(String);
@@ -230,13 +232,13 @@ impl TryFrom<AnswerRecord<'_>> for Arc<Result<Answer, Refusal>> {
     }
 }
 
-/// The effects of a commit while it is written. Kept from one to the next: a commit is soon
-/// encoded, and a list of its own is not for nothing.
+/// The list of a commit's effects while the commit is written. It is reused for the next commit,
+/// because encoding a commit is quick and allocating a list costs something.
 #[derive(Default)]
 pub(super) struct Effects<'a>(Vec<EffectRecord<'a>>);
 
 impl<'a> CommitRecord<'a> {
-    /// What is written of a commit.
+    /// Makes the record of a commit.
     pub(super) fn new(commit: &'a Commit, Effects(mut effects): Effects<'a>) -> Self {
         let effect = |effect: &'a Effect| match effect {
             Effect::Put { path, value, expires, owner } => EffectRecord::Put {
@@ -267,7 +269,7 @@ impl<'a> CommitRecord<'a> {
         }
     }
 
-    /// The list, for the next one.
+    /// Returns the list, for the next commit.
     pub(super) fn into_effects(self) -> Effects<'a> {
         Effects(self.effects)
     }
@@ -323,7 +325,8 @@ impl HeadRecord {
 
     pub(super) fn head(&self) -> Result<Head, BadRecord> {
         let (at, horizon) = (rev(self.rev)?, rev(self.horizon)?);
-        // The header of the file says who is forgotten: this record was frozen before.
+        // Which clients are forgotten is in the header of the file, because this record was frozen
+        // before.
         Ok(Head { rev: at, time: Time(self.time), horizon, forgotten: None })
     }
 }

@@ -1,4 +1,4 @@
-//! From files to a state.
+//! Reads a state from files.
 
 use std::io::ErrorKind;
 
@@ -12,28 +12,29 @@ use super::tree::{self, Loaded};
 use super::{Damage, OpenError, RESTORING, saving};
 use crate::descriptors;
 
-/// So far above the old history the new one begins after a crash: what the disk may not have of the
-/// old one is in one file of the log, and the largest (4 GiB) has no room for more commits (of 16
-/// bytes).
+/// How far above the old history a new one begins after a crash. The commits that the disk may not
+/// have are in one file of the log, and the largest file (4 GiB) has no room for more commits of 16
+/// bytes than this.
 const CRASH_GAP: u64 = 1 << 28;
 
-/// And so far after a restore: nobody knows how long the history of a backup went on.
+/// The same after a restore: nobody knows how far the history of a backup went on.
 pub const RESTORE_GAP: u64 = 1 << 40;
 
-/// Of the revisions that are left a gap takes at most one in so many: there always is a next
-/// history.
+/// A gap takes at most one in this many of the revisions that are left, so there is always room for
+/// another history.
 const GAPS_LEFT: u64 = 1 << 10;
 
-/// Descriptors for all else that is open while the files are read.
+/// File descriptors for everything else that is open while the files are read.
 const KEPT: usize = 64;
 
-/// Why a history may have lost its end: then a start begins a new one.
+/// Why a history may have lost its end. If so, a start begins a new history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
-    /// There is a saved tree without one, and logs may have gone with it.
+    /// There is a saved tree but no history file; log files may be missing too.
     #[error("history.onetree is missing, and logs may have gone with it")]
     History,
-    /// Writes were acknowledged before they were on the disk, and the end was no good one.
+    /// Writes were acknowledged before they were on the disk, and the history was not closed
+    /// properly.
     #[error("writes acknowledged within sync_interval_ms may be lost")]
     Interval,
 }
@@ -46,10 +47,10 @@ impl Loss {
         }
     }
 
-    /// Where the new history begins above the last revision that is known.
+    /// Returns how far above the last known revision the new history begins.
     fn gap(self) -> u64 {
         match self {
-            // Nobody knows how long it went on.
+            // Nobody knows how far the old history went on.
             Loss::History => RESTORE_GAP,
             Loss::Interval => CRASH_GAP,
         }
@@ -61,48 +62,50 @@ impl Loss {
 pub struct Report {
     /// The history.
     pub epoch: Epoch,
-    /// Whether it is a new one: there was none, or the old one may have lost its end.
+    /// Whether the history is new: there was none, or the old one may have lost its end.
     pub new_epoch: bool,
-    /// The revision that the saved tree is at; 0: there was none.
+    /// The revision of the saved tree; 0: there was none.
     pub saved: u64,
-    /// Commits of the log behind that.
+    /// How many commits of the log were replayed on top of the saved tree.
     pub replayed: u64,
     /// The last revision.
     pub rev: u64,
-    /// Whether it is a backup, on which no broker starts.
+    /// Whether the files are a backup. A broker does not start on a backup.
     pub backup: bool,
-    /// Why it may have lost its end.
+    /// Why the history may have lost its end.
     pub lost: Option<Loss>,
-    /// A batch at the end that a crash had cut, which nobody was told of, unless that is what may
-    /// be lost: the file, and where.
+    /// The file and the place of a last batch that a crash has cut. Nobody was told of that batch,
+    /// unless it belongs to what may be lost.
     pub torn: Option<(String, u64)>,
 }
 
-/// Where a new history begins, when `last` is the last revision that is known of the old one: `gap`
-/// above it, so that none of its revisions was ever given in the old one.
+/// Returns the revision at which a new history begins. `last` is the last revision that is known of
+/// the old history. The new one begins `gap` above it, so that it never uses a revision that the
+/// old one has given.
 pub fn next_history(last: u64, gap: u64) -> Revision {
     let left = Revision::MAX.get().saturating_sub(last);
-    // At least one: files of the log are told apart by their first revision.
+    // At least one, because log files are distinguished by their first revision.
     let gap = gap.min(left / GAPS_LEFT).max(1);
     Revision::new(last.saturating_add(gap)).unwrap_or(Revision::MAX)
 }
 
-/// What [`recover`] gives.
+/// The result of [`recover`].
 pub(super) struct Recovered {
     pub(super) state: State,
     pub(super) report: Report,
-    /// Of the saved tree, bytes.
+    /// The size of the saved tree, bytes.
     pub(super) saved_bytes: u64,
-    /// Of the log behind it, bytes.
+    /// The size of the log behind the saved tree, bytes.
     pub(super) log_bytes: u64,
-    /// The end of the log.
+    /// The last file of the log.
     last: Option<LogFile>,
 }
 
 /// Reads everything and changes nothing.
 pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovered, OpenError> {
     let failed = |error| OpenError::Io { file: storage.show(""), error };
-    // Before the names: a log that it names is among them, also when a broker begins one meanwhile.
+    // Read the history before the names: then the names include the log file that the history
+    // names, even if a broker begins another one meanwhile.
     let history = History::read(storage)?;
     let names = storage.list().map_err(failed)?;
     if history.is_none() && names.iter().any(|name| name == RESTORING) {
@@ -119,8 +122,8 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     if let Some(damage) = there.missing(storage, history) {
         return Err(damage.into());
     }
-    // All of them first: what is open stays there, also when a broker that saves its tree meanwhile
-    // removes it.
+    // Open all files first: an open file stays readable, even if a broker that saves its tree
+    // meanwhile removes it.
     let open = |name: String| match storage.open(&name) {
         Ok(file) => Ok((name, file)),
         Err(error) => Err(OpenError::Io { file: storage.show(&name), error }),
@@ -152,7 +155,7 @@ pub(super) fn read(storage: &dyn Storage, settings: Settings) -> Result<Recovere
     Ok(Recovered { state, report, saved_bytes, log_bytes, last })
 }
 
-/// Reads the saved tree, where there is one, and begins with nothing where there is none.
+/// Reads the saved tree. If there is none, returns an empty one.
 fn load(
     storage: &dyn Storage,
     tree: Option<(String, Box<dyn StorageFile>)>,
@@ -175,18 +178,18 @@ fn load(
     Ok(loaded)
 }
 
-/// What there is, by the names of the files.
+/// Which files there are, by their names.
 pub(super) struct There {
     /// The revision of the newest saved tree.
     pub(super) tree: Option<u64>,
-    /// The log's files in order: the first revision of each, and its name.
+    /// The files of the log in order: the first revision of each, and its name.
     logs: Vec<(u64, String)>,
 }
 
-/// A log file that is not in the saved tree as a whole.
+/// A log file that has commits behind the saved tree.
 pub(super) struct Behind<'a> {
     pub(super) name: &'a str,
-    /// Its first revision, and that of the file behind it.
+    /// The first revision of this file, and the first revision of the next file.
     pub(super) first: u64,
     pub(super) until: u64,
 }
@@ -196,8 +199,8 @@ impl There {
         There::with(names, |_, first| first)
     }
 
-    /// The same, where what a log file begins with is not what its name says but `begins`, which is
-    /// given both.
+    /// Like [`There::of`], but the first revision of a log file is what `begins` returns. `begins`
+    /// is given the name and the revision in the name.
     pub(super) fn with(names: &[String], begins: impl Fn(&str, u64) -> u64) -> There {
         let tree = names.iter().filter_map(|name| tree::rev_of(name)).max();
         let log = |name: &String| Some((begins(name, log::first_of(name)?), name.clone()));
@@ -206,8 +209,8 @@ impl There {
         There { tree, logs }
     }
 
-    /// A file that the history says there is, and that is not: the log that it names, when no later
-    /// one is there either; or the saved tree.
+    /// Returns a file that must exist according to the history, but is missing: the log file that
+    /// it names, if there is no later one either, or the saved tree.
     pub(super) fn missing(
         &self,
         storage: &dyn Storage,
@@ -224,18 +227,19 @@ impl There {
         lost.then(|| damage("", "the saved tree is missing".to_owned()))
     }
 
-    /// The logs that have something behind the saved tree.
+    /// Returns the log files that have something behind the saved tree.
     pub(super) fn behind(&self) -> impl Iterator<Item = Behind<'_>> {
         let saved = self.tree.unwrap_or_default();
         let until = self.logs.iter().skip(1).map(|(first, _)| *first).chain([u64::MAX]);
         let logs = self.logs.iter().zip(until);
-        // Otherwise all of it is in the saved tree, and it was about to be removed.
+        // A file without commits behind the saved tree was about to be removed.
         let logs = logs.filter(move |(_, until)| *until > saved + 1);
         logs.map(|((first, name), until)| Behind { name, first: *first, until })
     }
 }
 
-/// Replays the logs behind the saved tree; gives their length in bytes, and the last one.
+/// Replays the log files behind the saved tree. Returns their length in bytes, and the last of
+/// them.
 fn replay(
     storage: &dyn Storage,
     logs: &[(Behind<'_>, Box<dyn StorageFile>)],
@@ -248,8 +252,8 @@ fn replay(
         let damage =
             |offset, why: String| OpenError::from(Damage { file: storage.show(name), offset, why });
         if file.epoch != report.epoch && *first <= report.saved {
-            // The tree was saved to begin a new history, as the old one may have lost its end, and
-            // this is that end.
+            // The tree was saved to begin a new history because the old one may have lost its end,
+            // and this file is that end.
             continue;
         }
         if file.epoch != report.epoch {
@@ -275,8 +279,9 @@ fn replay(
         if let Some(rev) = missing {
             return Err(damage(0, format!("revision {rev} comes without the one before it")));
         }
-        // What stays empty takes room as well, and each start begins a file; but no saved tree
-        // makes one go that has nothing behind the last.
+        // A file without replayed commits is not counted. It takes room too, and each start begins
+        // one; but saving the tree does not remove a file that has nothing behind the last saved
+        // tree.
         if report.replayed > before {
             bytes += file.bytes();
         }
@@ -294,9 +299,10 @@ fn replay(
     Ok((bytes, last))
 }
 
-/// Reads everything, removes what was being made when the process ended, and begins a new history
-/// where the old one may have lost its end. That one has lost nothing, however often a start fails
-/// from here on: only who serves somebody says that it may.
+/// Reads everything, removes files that were being made when the process ended, and begins a new
+/// history if the old one may have lost its end. The new history has lost nothing, however often a
+/// start fails from here on: only a broker that begins to serve marks its history as one that may
+/// lose something.
 pub(super) fn recover(storage: &dyn Storage, settings: Settings) -> Result<Recovered, OpenError> {
     let (fresh, key) = (settings.epoch, settings.digest_key);
     let mut recovered = read(storage, settings)?;
@@ -310,7 +316,7 @@ pub(super) fn recover(storage: &dyn Storage, settings: Settings) -> Result<Recov
             _ => {}
         }
     }
-    // Before anything new is written: there may be no room for that.
+    // Do this before anything new is written: the disk may have no room for that.
     saving::clear_old(storage, u64::MAX);
     if let Some(log) = &recovered.last {
         let failed = |error| OpenError::Io { file: storage.show(&log.name), error };

@@ -1,4 +1,4 @@
-//! What is whole of files that are damaged.
+//! Reads what is intact in damaged files.
 
 use onetree_core::{Settings, State};
 use onetree_protocol::Epoch;
@@ -10,25 +10,26 @@ use super::storage::Storage;
 use super::tree;
 use super::{Damage, OpenError};
 
-/// What could be got out of damaged files.
+/// What could be read from damaged files.
 pub struct Salvaged {
     /// The tree, as far as it is known.
     pub state: State,
-    /// What is not in it because it could not be read; empty: nothing is lost.
+    /// What is missing in it because it could not be read; empty: nothing is lost.
     pub lost: Vec<Damage>,
 }
 
-/// Makes a tree of all that is whole: of the newest saved tree each block whose checksum is right,
-/// and behind it each batch of the log whose checksum is. Changes nothing. Blocks; takes as long as
-/// a start, and a second reading where something is damaged.
+/// Makes a tree of everything that is intact: each block of the newest saved tree with a correct
+/// checksum, and each batch of the log behind it with a correct checksum. Changes nothing. Blocks;
+/// takes as long as a start, and a second reading if something is damaged.
 ///
-/// What is in it was in the tree at some time, but need not have been at the last: an entry whose
-/// last change is lost stands there as it was before, also where that change was a delete. So it
-/// may begin a new history, and must not go on with the old one: see [`State::begin_epoch`].
+/// Every entry in the result was in the tree at some time, but perhaps not at the end: an entry
+/// whose last change is lost appears as it was before that change, even if the change was a delete.
+/// So the result may begin a new history, and must not continue the old one: see
+/// [`State::begin_epoch`].
 ///
 /// # Errors
-/// [`OpenError::Newer`], where a file is of a later version; [`OpenError::HalfBackup`]; where
-/// nothing of a tree is whole, what is in the way.
+/// [`OpenError::Newer`] if a later version wrote a file; [`OpenError::HalfBackup`]; if nothing of a
+/// tree is intact, the error that prevents opening it.
 pub fn salvage(storage: &dyn Storage, settings: Settings) -> Result<Salvaged, OpenError> {
     match recover::read(storage, settings.clone()) {
         Ok(read) => {
@@ -46,19 +47,19 @@ pub fn salvage(storage: &dyn Storage, settings: Settings) -> Result<Salvaged, Op
     }
 }
 
-/// `None`: nothing at all is whole.
+/// Returns `None` when nothing at all is intact.
 fn pieces(storage: &dyn Storage, settings: Settings) -> Option<Salvaged> {
     let mut lost = Vec::new();
     let names = storage.list().unwrap_or_else(|error| {
         lost.push(OpenError::Io { file: storage.show(""), error }.damage(storage, ""));
         Vec::new()
     });
-    // Nothing of the tree is in it, but without it nobody knows which log was the last.
+    // The history file has nothing of the tree, but only it says which log file was the last.
     let read = History::read(storage);
     let history = read.as_ref().ok().copied().flatten();
     let epoch = history.map_or(settings.epoch, |history| history.epoch);
     let settings = Settings { epoch, ..settings };
-    // In the order of what they hold, whatever they are called.
+    // In the order of the revisions that the files contain, whatever their names are.
     let there = There::with(&names, |name, named| log::begins(storage, name).unwrap_or(named));
     let (state, any) = match there.tree {
         Some(rev) => tree::whole(storage, rev, settings, &mut lost),
@@ -85,17 +86,17 @@ fn pieces(storage: &dyn Storage, settings: Settings) -> Option<Salvaged> {
     replay.any.then(|| replay.end())
 }
 
-/// The log behind the saved tree, past what is broken in it.
+/// Replays the log behind the saved tree, and skips what is broken.
 struct Replay<'a> {
     storage: &'a dyn Storage,
     epoch: Epoch,
     state: State,
-    /// Whether anything is whole.
+    /// Whether anything is intact.
     any: bool,
     lost: Vec<Damage>,
-    /// Something that could not be read, behind the last commit that could.
+    /// Something that could not be read, behind the last commit that could be read.
     broken: Option<Damage>,
-    /// The revision that the last file begins with.
+    /// The first revision of the last file.
     begins: u64,
     /// Whether that file ends with a seal.
     sealed: bool,
@@ -111,7 +112,7 @@ impl Replay<'_> {
             match LogFile::read(storage, name, &*file) {
                 Err(error @ OpenError::Damaged(_)) => {
                     header = Some(error.damage(storage, name));
-                    // What a header says is known from elsewhere.
+                    // The content of the header is known from elsewhere.
                     LogFile::behind_header(storage, name, &*file, (self.epoch, first))
                 }
                 read => read,
@@ -146,7 +147,8 @@ impl Replay<'_> {
             }
             Piece::Commit(commit) if commit.rev > self.state.rev() => {
                 let (next, rev) = (self.state.rev().get() + 1, commit.rev.get());
-                // Only what says that nothing was behind it was broken: that nothing is lost.
+                // If no revision is missing, only a seal was broken, which says that nothing came
+                // behind it. Nothing is lost.
                 let broken = self.broken.take();
                 if rev > next {
                     let mut gap =

@@ -1,4 +1,4 @@
-//! The next file of the log, made beside the commits: to fill it with zeros takes longer than a
+//! Makes the next file of the log in the background: filling it with zeros takes longer than a
 //! subscriber should wait for a delivery.
 
 use std::io;
@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use super::log;
 use super::storage::{Storage, StorageFile};
 
-/// A file of zeros that has no name of its own yet.
+/// A file of zeros that does not have its final name yet.
 pub(super) struct Ready {
     pub(super) file: Box<dyn StorageFile>,
     pub(super) bytes: u64,
@@ -16,13 +16,13 @@ pub(super) struct Ready {
 
 /// The next file of the log.
 ///
-/// Starts `None`. `None` -> `Some` when the present file is half full; `Some` -> `None` when a file
-/// is begun, whatever has become of this one.
+/// It starts as `None`. `None` -> `Some` when the present file is half full; `Some` -> `None` when
+/// a new file is begun, whether or not this one could be made.
 #[derive(Default)]
 pub(super) struct Spare(Option<JoinHandle<io::Result<Ready>>>);
 
 impl Spare {
-    /// Begins to make one, if none is there or being made.
+    /// Begins to make a file, unless one exists or is being made.
     pub(super) fn make(&mut self, storage: &Arc<dyn Storage>, bytes: u64) {
         if self.0.is_some() {
             return;
@@ -30,23 +30,24 @@ impl Spare {
         let storage = storage.clone();
         let make = move || {
             let made = storage.create(log::MAKING, bytes).inspect_err(|_| {
-                // It takes room that there may be too little of. If it stays, the next replaces it.
+                // A file that failed takes space that may be scarce. If it cannot be removed, the
+                // next one replaces it.
                 let _ = storage.remove(log::MAKING);
             });
             made.map(|file| Ready { file, bytes })
         };
-        // Without it the file is made when it is wanted.
+        // If no thread can be started, the file is made when it is needed.
         self.0 = thread::Builder::new().name("onetree-spare".to_owned()).spawn(make).ok();
     }
 
-    /// The one that is there, if it is large enough; one that is being made is waited for.
-    /// Afterwards nobody else makes a file of its name.
+    /// Takes the file if it is large enough; waits if it is being made. After this call no other
+    /// thread makes a file of that name.
     pub(super) fn take(&mut self, bytes: u64) -> Option<Ready> {
         let made = self.0.take()?.join().ok()?.ok()?;
         Some(made).filter(|made| made.bytes >= bytes)
     }
 
-    /// Nothing is left of it.
+    /// Removes the file.
     pub(super) fn end(&mut self, storage: &dyn Storage) -> io::Result<()> {
         match self.take(0) {
             Some(_) => storage.remove(log::MAKING),

@@ -1,39 +1,41 @@
-//! A storage that somebody looks at: to count what goes through it, or to keep it from happening.
+//! A storage with an observer, which counts operations or makes them fail.
 
 use std::io;
 
 use super::storage::{Storage, StorageFile};
 
-/// Who looks at a storage, before what changes something and behind what reads. By default they let
-/// everything happen and note nothing. Each file has a clone.
+/// Observes a storage. It is called before operations that change something and after those that
+/// read. The default methods allow everything and record nothing. Each file has a clone of the
+/// observer.
 pub trait Watch: Clone + Send + Sync + 'static {
-    /// A file is to be made.
+    /// A file is about to be made.
     ///
     /// # Errors
-    /// It is not, for this.
+    /// An error prevents that, and is returned to the caller.
     fn creates(&self, _name: &str) -> io::Result<()> {
         Ok(())
     }
 
-    /// A file was opened that has so many bytes.
+    /// A file of this many bytes was opened.
     fn opened(&self, _bytes: u64) {}
 
-    /// So many bytes of a file were read.
+    /// This many bytes of a file were read.
     fn has_read(&self, _bytes: usize) {}
 
-    /// So many bytes are to be written to a file that had this name when it was made or opened.
+    /// This many bytes are about to be written to a file that had this name when it was made or
+    /// opened.
     ///
     /// # Errors
-    /// They are not, for this.
+    /// An error prevents that, and is returned to the caller.
     fn writes(&self, _name: &str, _bytes: usize) -> io::Result<()> {
         Ok(())
     }
 
-    /// A file is to be synced.
+    /// A file is about to be synced.
     fn syncs(&self) {}
 }
 
-/// A storage, and who looks at it.
+/// A storage and its observer.
 #[derive(Clone, Debug)]
 pub struct Watched<S, W> {
     storage: S,
@@ -41,7 +43,7 @@ pub struct Watched<S, W> {
 }
 
 impl<S: Storage, W: Watch> Watched<S, W> {
-    /// This storage, looked at.
+    /// Makes an observed storage.
     pub fn new(storage: S, watch: W) -> Watched<S, W> {
         Watched { storage, watch }
     }

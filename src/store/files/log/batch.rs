@@ -10,22 +10,22 @@ use crate::store::files::record::{CommitRecord, Effects};
 
 pub(super) const HEADER: usize = 32;
 pub(super) const ALIGN: usize = 8;
-/// The first bytes of a batch: where a search for one looks closer.
+/// The first bytes of a batch. A search for batches looks only at places with this mark.
 const MARK: u32 = 0x3142_544f;
 
 /// A batch in a file.
 pub(super) struct Batch<'a> {
     pub(super) commits: u32,
-    /// The revision of the first.
+    /// The revision of its first commit.
     pub(super) first: u64,
-    /// Up to where the file was on the disk when it was written.
+    /// How far the file was on the disk when the batch was written.
     pub(super) durable: u64,
     payload: &'a [u8],
 }
 
 impl Batch<'_> {
-    /// The batch of a file's `bytes` at `at`, if there is a whole one. `seed`: of the file's
-    /// header.
+    /// Returns the batch at `at` of a file's `bytes`, if there is an intact one. `seed` is the
+    /// checksum in the file's header.
     pub(super) fn read(bytes: &[u8], at: usize, seed: u32) -> Option<Batch<'_>> {
         let header = bytes.get(at..at + HEADER)?;
         if word(header, 0) != MARK {
@@ -41,17 +41,18 @@ impl Batch<'_> {
         })
     }
 
-    /// Whether `rest`, which begins with a batch that is not whole, is shorter than the batch says.
+    /// Whether `rest`, the header of a batch that is not intact, says that the batch is longer than
+    /// what is left of the file. `len` is the number of bytes left.
     pub(super) fn is_cut(rest: &[u8; HEADER], len: usize) -> bool {
         word(rest, 0) == MARK && len - HEADER < word(rest, 8) as usize
     }
 
-    /// What it takes in the file.
+    /// Returns how many bytes it takes in the file.
     pub(super) fn bytes(&self) -> usize {
         (HEADER + self.payload.len()).next_multiple_of(ALIGN)
     }
 
-    /// Gives each commit to `each`, up to one that cannot be read.
+    /// Calls `each` with each commit, up to one that cannot be read.
     pub(super) fn commits(&self, each: &mut impl FnMut(Commit)) -> Result<(), String> {
         let mut rest = self.payload;
         for n in 0..u64::from(self.commits) {
@@ -71,7 +72,7 @@ impl Batch<'_> {
     }
 }
 
-/// Adds a batch to `buffer`.
+/// Appends a batch to `buffer`.
 pub(super) fn write(
     buffer: &mut Vec<u8>,
     seed: u32,

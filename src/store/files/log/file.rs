@@ -1,4 +1,4 @@
-//! A log file, as it is read.
+//! Reads a log file.
 
 use std::cell::Cell;
 use std::io;
@@ -12,7 +12,7 @@ use crate::store::files::header;
 use crate::store::files::storage::{Storage, StorageFile};
 use crate::store::files::{Damage, OpenError};
 
-/// What a log file holds.
+/// The content of a log file.
 pub(in crate::store::files) struct LogFile {
     pub(in crate::store::files) name: String,
     pub(in crate::store::files) epoch: Epoch,
@@ -20,28 +20,29 @@ pub(in crate::store::files) struct LogFile {
     pub(in crate::store::files) first: u64,
     bytes: Vec<u8>,
     seed: u32,
-    /// Where the last batch with commits is that [`LogFile::each`] has come to.
+    /// Where the last batch with commits that [`LogFile::each`] has read begins and ends.
     last: Cell<(usize, usize)>,
-    /// Whether the last batch that it has come to is a seal.
+    /// Whether the last batch that was read is a seal.
     sealed: Cell<bool>,
 }
 
-/// What there is in a file, some of which is broken.
+/// A piece of a file that is partly broken.
 pub(in crate::store::files) enum Piece {
     /// A commit.
     Commit(Commit),
-    /// A batch that is not whole.
+    /// A batch that is not intact.
     Broken {
         /// Where it begins.
         at: u64,
     },
 }
 
-/// Where the batches of a file end.
+/// How the batches of a file end.
 pub(in crate::store::files) enum End {
-    /// With zeros, or with the file.
+    /// With zeros, or with the end of the file.
     Clean,
-    /// With a batch that is not whole, and nothing behind it says that it was on the disk.
+    /// With a batch that is not intact, and nothing behind it proves that the batch was on the
+    /// disk.
     Torn {
         /// Where it begins.
         at: u64,
@@ -67,8 +68,8 @@ impl LogFile {
         Ok(LogFile::of(name, (epoch, first), seed, bytes))
     }
 
-    /// Reads a file whose header is damaged: what it said is that it is of this history, and begins
-    /// with this revision.
+    /// Reads a file whose header is damaged. The caller knows what the header said: the history and
+    /// the first revision.
     pub(in crate::store::files) fn behind_header(
         storage: &dyn Storage,
         name: &str,
@@ -85,19 +86,20 @@ impl LogFile {
         LogFile { name: name.to_owned(), epoch, first, bytes, seed, last, sealed }
     }
 
-    /// Whether it ends with a seal, as far as [`LogFile::each`] or [`LogFile::pieces`] has come.
+    /// Whether the file ends with a seal, as far as [`LogFile::each`] or [`LogFile::pieces`] has
+    /// read.
     pub(in crate::store::files) fn is_sealed(&self) -> bool {
         self.sealed.get()
     }
 
-    /// Where the last batch with commits ends that [`LogFile::each`] has come to: there the seal
-    /// is.
+    /// Returns where the last batch with commits that [`LogFile::each`] has read ends. The seal is
+    /// there.
     pub(in crate::store::files) fn end(&self) -> u64 {
         self.last.get().1.max(FILE_HEADER) as u64
     }
 
-    /// Whether the file was longer: behind `at`, where no whole batch is, there should be more of
-    /// it. Not behind a seal, which is what there is room for.
+    /// Whether the file was longer once: behind `at`, where no intact batch is, more of the file is
+    /// expected. Nothing is expected behind a seal, because the file has just enough room for that.
     fn is_cut(&self, at: usize) -> bool {
         let rest = self.bytes.get(at..).unwrap_or_default();
         let Some(header) = rest.first_chunk::<{ batch::HEADER }>() else {
@@ -106,17 +108,17 @@ impl LogFile {
         Batch::is_cut(header, rest.len())
     }
 
-    /// How long it is, bytes.
+    /// Returns the length of the file, bytes.
     pub(in crate::store::files) fn bytes(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// How much of it is not zeros at its end, bytes.
+    /// Returns the length of the file without the zeros at its end, bytes.
     fn used(&self) -> u64 {
         self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
     }
 
-    /// Gives each commit of the file below `until` to `each`, in order.
+    /// Calls `each` with each commit of the file below `until`, in order.
     pub(in crate::store::files) fn each(
         &self,
         storage: &dyn Storage,
@@ -158,7 +160,7 @@ impl LogFile {
         }
     }
 
-    /// As [`LogFile::each`], past what is broken.
+    /// Like [`LogFile::each`], but skips what is broken.
     pub(in crate::store::files) fn pieces(&self, until: u64, mut each: impl FnMut(Piece)) {
         let used = self.used() as usize;
         let mut at = FILE_HEADER;
@@ -183,9 +185,10 @@ impl LogFile {
         }
     }
 
-    /// Makes the last batch that was read durable, and everything else was. The process before may
-    /// have ended before it was on the disk; and if its sync had failed, the system may hold it for
-    /// written although it is not. So it is written again, as it is.
+    /// Makes the last batch that was read durable; everything before it is durable already. The
+    /// process before may have ended before that batch was on the disk. And if its sync had failed,
+    /// the system may regard the batch as written although it is not. So the batch is written
+    /// again, unchanged.
     pub(in crate::store::files) fn settle(&self, storage: &dyn Storage) -> io::Result<()> {
         let (begins, end) = self.last.get();
         if begins == end {
@@ -196,12 +199,13 @@ impl LogFile {
         file.sync()
     }
 
-    /// The batch at `at`, if there is a whole one.
+    /// Returns the batch at `at`, if there is an intact one.
     fn batch(&self, at: usize) -> Option<Batch<'_>> {
         Batch::read(&self.bytes, at, self.seed)
     }
 
-    /// Where, behind `at`, a whole batch begins that was written when `at` was on the disk.
+    /// Returns where, behind `at`, an intact batch begins that was written when `at` was already on
+    /// the disk.
     fn proof(&self, at: usize) -> Option<usize> {
         let proves = |later: &usize| {
             self.batch(*later)
@@ -211,7 +215,7 @@ impl LogFile {
     }
 }
 
-/// All that is in a file.
+/// Returns the whole content of a file.
 fn content(
     storage: &dyn Storage,
     name: &str,

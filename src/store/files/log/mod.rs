@@ -1,4 +1,4 @@
-//! The log: every commit since the last saved tree, in files of a fixed size, batch after batch.
+//! The log: every commit since the last saved tree, in batches, in files of a fixed size.
 //!
 //! ```text
 //! log-<first revision, 16 hex>.onetree
@@ -7,21 +7,22 @@
 //!           zeros to 8 bytes
 //! ```
 //!
-//! Numbers are little-endian. The checksum of a batch is the CRC-32 of all that follows it in its
-//! header, then of what the header counts; it begins with the file's, so that a batch of another
-//! file is none here.
+//! Numbers are little-endian. The checksum of a batch is the CRC-32 of everything that follows it
+//! in its header, and of the `length` bytes behind the header. It starts from the checksum of the
+//! file's header, so a batch from another file is not valid here.
 //!
 //! A file has its whole length before it has its name, and there is always room for one more header
-//! behind what is in it: where that room is not, or a batch goes beyond the end, the file was cut.
+//! behind its content. If that room is missing, or a batch extends beyond the end, the file was
+//! cut.
 //!
-//! Each batch says up to where the file was on the disk when it was written (`durable`): what is
-//! broken before that is damage, what is broken behind it was cut by a crash. So that this holds
-//! for the last batch too, there is a batch without commits behind it as soon as it is on the disk:
-//! the seal, which the next batch overwrites.
+//! Each batch records how far the file was on the disk when the batch was written (`durable`). A
+//! broken batch before that point is damage; a broken batch behind it was cut by a crash. So that
+//! this works for the last batch too, a batch without commits is written behind it as soon as it is
+//! on the disk: the seal, which the next batch overwrites.
 //!
-//! When the disk fails, and at each start, the log goes on in a new file: whatever the old one has
-//! from the new one's first revision on was never acknowledged, or is in the new one, and does not
-//! count.
+//! When the disk fails, and at each start, the log continues in a new file. Whatever the old file
+//! has from the new file's first revision on was never acknowledged or is in the new file, and does
+//! not count.
 
 mod batch;
 mod file;
@@ -39,13 +40,15 @@ pub(super) use writer::{LogWriter, bytes_for};
 const KIND: Kind = Kind { magic: b"1TREELOG", what: "log", version: 1 };
 const FILE_HEADER: usize = 64;
 
-/// A log file: large enough that a new one is rare, small enough that its zeros are soon written.
+/// The default size of a log file: large enough that a new one is rare, small enough that its zeros
+/// are written quickly.
 pub(super) const FILE_BYTES: u64 = 8 << 20;
 
-/// The name of a file that is being made.
+/// The name of a file while it is being made.
 pub(super) const MAKING: &str = "new.tmp";
 
-/// The revision that the header of a file says is its first; `None` where there is no whole header.
+/// Returns the first revision according to the header of a file; `None` if the header is not
+/// intact.
 pub(super) fn begins(storage: &dyn Storage, name: &str) -> Option<u64> {
     let mut header = [0; FILE_HEADER];
     let read = storage.open(name).ok()?.read_at(&mut header, 0).ok()?;
@@ -53,12 +56,12 @@ pub(super) fn begins(storage: &dyn Storage, name: &str) -> Option<u64> {
     whole.then(|| first_in(&header))
 }
 
-/// The name of the file whose first commit is `first`.
+/// Returns the name of the file whose first commit is `first`.
 pub(super) fn name(first: u64) -> String {
     format!("log-{first:016x}.onetree")
 }
 
-/// The first revision of the file with this name.
+/// Returns the first revision of the file with this name.
 pub(super) fn first_of(name: &str) -> Option<u64> {
     revision(name.strip_prefix("log-")?.strip_suffix(".onetree")?)
 }
@@ -70,7 +73,7 @@ fn file_header(epoch: Epoch, first: u64) -> [u8; FILE_HEADER] {
     header
 }
 
-/// The revision that a header says is the first of its file.
+/// Returns the first revision that a header names.
 fn first_in(header: &[u8; FILE_HEADER]) -> u64 {
     header::number(header, 32)
 }

@@ -1,4 +1,4 @@
-//! The end of the log, where it is written.
+//! Writes to the end of the log.
 
 use std::io;
 use std::sync::Arc;
@@ -11,32 +11,32 @@ use crate::store::files::header;
 use crate::store::files::spare::Ready;
 use crate::store::files::storage::{Storage, StorageFile, is_full};
 
-/// Where a disk has no room for a file, one of this part of it is made (128 KiB of 8 MiB): the
-/// commits go on for as long as there is any.
+/// When a disk has no room for a whole file, a file of this fraction of its size is made (128 KiB
+/// of 8 MiB), so that commits continue as long as there is any room.
 const SMALL: u64 = 64;
 
-/// The end of a log, where it is written.
+/// The last file of a log, which is written to.
 pub(in crate::store::files) struct LogWriter {
     file: Box<dyn StorageFile>,
     name: String,
     seed: u32,
-    /// Where the next batch comes.
+    /// Where the next batch goes.
     at: u64,
-    /// Where what is on the disk ends.
+    /// Where the part that is on the disk ends.
     durable: u64,
-    /// The revision behind the last that is in it.
+    /// The revision behind the last commit in the file.
     next: u64,
-    /// Where the last batch began, when it was to be written.
+    /// Where the last batch that was to be written begins.
     last: u64,
     length: u64,
     buffer: Vec<u8>,
 }
 
 impl LogWriter {
-    /// Begins a file of `bytes`, or more, with `commits`, the first of which has, or will have, the
-    /// revision `first`; durable, with its name, when this returns. Where there is no room for so
-    /// many it is a small one, of at least `least`. `spare`: a file of as many zeros that has the
-    /// name [`MAKING`].
+    /// Makes a file of at least `bytes` bytes, with `commits` in it. The first of them has, or will
+    /// have, the revision `first`. The file is durable, with its name, when this returns. If there
+    /// is no room for that size, the file is small, but has at least `least` bytes. `spare` is a
+    /// file of zeros that has the name [`MAKING`] and is used if it is large enough.
     pub(in crate::store::files) fn create(
         storage: &dyn Storage,
         epoch: Epoch,
@@ -53,13 +53,13 @@ impl LogWriter {
         }
         let at = buffer.len() as u64;
         let next = first + commits.len() as u64;
-        // It has its end from the beginning: the file may take the place of one that was ended, by
-        // its name.
+        // The file has a seal from the beginning: it may replace, by its name, a file that was
+        // closed properly.
         buffer.extend(batch::header(seed, &[], 0, next, at));
         let least = least.max(buffer.len() as u64);
         let spare = spare.filter(|spare| spare.bytes >= bytes.max(least));
         let made = || {
-            // Under another name until it is whole: a header that is torn would be damage.
+            // Use another name until the file is complete: a torn header would count as damage.
             let Ready { mut file, bytes } = match spare {
                 Some(spare) => spare,
                 None => ready(storage, least, bytes.max(least))?,
@@ -71,7 +71,8 @@ impl LogWriter {
             Ok((file, bytes))
         };
         let (file, length) = made().inspect_err(|_: &io::Error| {
-            // It takes room that there may be too little of. If it stays, the next one replaces it.
+            // A file that failed takes space that may be scarce. If it cannot be removed, the next
+            // one replaces it.
             let _ = storage.remove(MAKING);
         })?;
         let name = name(first);
@@ -79,28 +80,28 @@ impl LogWriter {
         Ok(LogWriter { file, name, seed, at, durable, next, last, length, buffer })
     }
 
-    /// How much is in it, bytes.
+    /// Returns how many bytes of the file are used.
     pub(in crate::store::files) fn written(&self) -> u64 {
         self.at
     }
 
-    /// How much more would go in, bytes.
+    /// Returns how many more bytes the file has room for.
     pub(in crate::store::files) fn room(&self) -> u64 {
         self.length.saturating_sub(self.at)
     }
 
-    /// Whether it is time to think of the next one.
+    /// Whether it is time to prepare the next file.
     pub(in crate::store::files) fn is_half_full(&self) -> bool {
         self.at > self.length / 2
     }
 
-    /// Its name.
+    /// Returns the name of the file.
     pub(in crate::store::files) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Writes commits as one batch behind all others; false, and nothing is written, when there is
-    /// no room for it. Not yet durable.
+    /// Writes commits as one batch behind all others. Returns false, and writes nothing, when there
+    /// is no room for it. The batch is not durable yet.
     pub(in crate::store::files) fn append(&mut self, commits: &[Arc<Commit>]) -> io::Result<bool> {
         self.buffer.clear();
         batch::write(&mut self.buffer, self.seed, commits, self.durable)?;
@@ -123,7 +124,8 @@ impl LogWriter {
         Ok(())
     }
 
-    /// As [`LogWriter::sync`], and the seal is on the disk too: without it the end is no good one.
+    /// Like [`LogWriter::sync`], but the seal is on the disk too: without it the history was not
+    /// closed properly.
     pub(in crate::store::files) fn end(&mut self) -> io::Result<()> {
         self.file.sync()?;
         self.durable = self.at;
@@ -131,8 +133,8 @@ impl LogWriter {
         self.file.sync()
     }
 
-    /// Takes back the last batch if it begins with revision `next`, as well as the disk lets it: so
-    /// that it does not come back when the process ends now.
+    /// Takes back the last batch if it begins with revision `next`, as far as the disk allows it,
+    /// so that the batch does not come back if the process ends now.
     pub(in crate::store::files) fn take_back(&mut self, next: u64) {
         if self.next > next {
             (self.at, self.next) = (self.last, next);
@@ -140,9 +142,9 @@ impl LogWriter {
         self.seal();
     }
 
-    /// Says that everything up to `durable` is on the disk, and that nothing comes behind it yet.
+    /// Writes the seal: everything up to `durable` is on the disk, and nothing comes behind it yet.
     fn seal(&mut self) {
-        // When this fails, nothing is lost but what it would say; the next batch will fail too.
+        // If this fails, only the information in the seal is lost; the next batch will fail too.
         let _ = self.write_seal();
     }
 
@@ -152,7 +154,7 @@ impl LogWriter {
     }
 }
 
-/// A file of `bytes` zeros, or where there is no room for them a small one.
+/// Makes a file of `bytes` zeros, or a small one if there is no room for so many.
 fn ready(storage: &dyn Storage, least: u64, bytes: u64) -> io::Result<Ready> {
     let make = |bytes| Ok(Ready { file: storage.create(MAKING, bytes)?, bytes });
     match make(bytes) {

@@ -1,4 +1,5 @@
-//! A saved tree: the whole state at one revision, so that the log before it is not needed any more.
+//! A saved tree: the whole state at one revision. The log up to that revision is then no longer
+//! needed.
 //!
 //! ```text
 //! tree-<revision, 16 hex>.onetree
@@ -7,11 +8,11 @@
 //! kinds  := 1 head (one), then 2 slots, in path order, then 3 clients, by name, then 4 end (empty)
 //! ```
 //!
-//! `forgotten` is one more than the revision behind which no client wrote that is forgotten; those
-//! who did not know it yet left a zero there, and pass over it.
+//! `forgotten` is one more than the revision after which no forgotten client has written. Versions
+//! that did not know this field wrote a zero there, and skip the field when they read.
 //!
-//! It is written under another name and renamed when it is on the disk: one that has its name is
-//! whole, and anything wrong in it is damage.
+//! The file is written under another name and renamed when it is on the disk. So a file with its
+//! proper name is complete, and anything wrong in it is damage.
 
 mod pieces;
 mod reader;
@@ -26,7 +27,7 @@ pub(super) use writer::write;
 
 const KIND: Kind = Kind { magic: b"1TREESAV", what: "saved tree", version: 1 };
 const FILE_HEADER: usize = 64;
-/// Where in it stands who is forgotten.
+/// Where the header says which clients are forgotten.
 const FORGOTTEN: usize = 32;
 const BLOCK_HEADER: usize = 16;
 
@@ -35,15 +36,15 @@ const SLOTS: u32 = 2;
 const CLIENTS: u32 = 3;
 const END: u32 = 4;
 
-/// The name of a file that is being made.
+/// The name of a file while it is being made.
 pub(super) const MAKING: &str = "tree.tmp";
 
-/// The name of the tree saved at `rev`.
+/// Returns the name of the tree saved at `rev`.
 pub(super) fn name(rev: u64) -> String {
     format!("tree-{rev:016x}.onetree")
 }
 
-/// The revision of the tree with this name.
+/// Returns the revision of the saved tree with this name.
 pub(super) fn rev_of(name: &str) -> Option<u64> {
     revision(name.strip_prefix("tree-")?.strip_suffix(".onetree")?)
 }

@@ -1,4 +1,4 @@
-//! What is whole of a saved tree that is damaged.
+//! Reads what is intact in a damaged saved tree.
 
 use onetree_core::{Head, SavedClient, SavedSlot, Settings, State, Time};
 use onetree_protocol::Revision;
@@ -9,8 +9,8 @@ use crate::store::files::record::{BadRecord, ClientRecord, HeadRecord, SlotRecor
 use crate::store::files::storage::Storage;
 use crate::store::files::{Damage, OpenError};
 
-/// Makes a state of what is whole of the tree saved at `rev`, and notes the rest in `lost`. Says
-/// whether anything is.
+/// Makes a state of what is intact in the tree saved at `rev`, and adds the rest to `lost`. Returns
+/// whether anything is intact.
 pub(in crate::store::files) fn whole(
     storage: &dyn Storage,
     rev: u64,
@@ -45,7 +45,7 @@ pub(in crate::store::files) fn whole(
     (State::load(settings, pieces.head, pieces.slots, pieces.clients), any)
 }
 
-/// What the whole blocks of a saved tree hold.
+/// The content of the intact blocks of a saved tree.
 struct Pieces {
     head: Head,
     slots: Vec<SavedSlot>,

@@ -1,4 +1,4 @@
-//! Reading a saved tree.
+//! Reads a saved tree.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{self, Sender, SyncSender};
@@ -17,12 +17,12 @@ use crate::store::files::{Damage, OpenError};
 pub(in crate::store::files) struct Loaded {
     pub(in crate::store::files) state: State,
     pub(in crate::store::files) epoch: Epoch,
-    /// How long the file is, bytes.
+    /// The length of the file, bytes.
     pub(in crate::store::files) bytes: u64,
 }
 
 /// Reads a saved tree and checks all of it: each checksum, the order, the counts, and that the
-/// digest of the entries is the one that was saved. `settings` say everything but the history.
+/// digest of the entries is the one that was saved. `settings` apply except for the history.
 pub(in crate::store::files) fn load(
     storage: &dyn Storage,
     name: &str,
@@ -40,7 +40,8 @@ pub(in crate::store::files) fn load(
     let mut begins = head.head().map_err(|error| reader.damage(&error.to_string()))?;
     begins.forgotten = forgotten;
     let settings = Settings { epoch, ..settings };
-    // One thread reads and checks, this one makes the tree meanwhile: at most a few blocks wait.
+    // Another thread reads and checks while this one makes the tree. At most a few blocks wait
+    // between them.
     let (to_tree, slots) = mpsc::sync_channel::<Vec<SavedSlot>>(8);
     let (to_clients, clients) = mpsc::channel();
     thread::scope(|scope| {
@@ -51,20 +52,20 @@ pub(in crate::store::files) fn load(
     })
 }
 
-/// A saved tree, block by block.
+/// Reads a saved tree, block by block.
 pub(super) struct Reader<'a> {
     storage: &'a dyn Storage,
     name: &'a str,
     file: Box<dyn StorageFile>,
-    /// Where the next block begins, and where the present one, or the header, did.
+    /// Where the next block begins, and where the present block, or the header, began.
     pub(super) at: u64,
     begins: u64,
-    /// The records of the present one.
+    /// The records of the present block.
     block: Vec<u8>,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads on at `at`.
+    /// Begins to read at `at`.
     pub(super) fn new(
         storage: &'a dyn Storage,
         name: &'a str,
@@ -88,7 +89,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Gives the history, and up to which revision those clients wrote that are forgotten.
+    /// Returns the history, and the revision up to which the forgotten clients wrote.
     fn header(&mut self) -> Result<(Epoch, Option<Revision>), OpenError> {
         let mut header = [0; FILE_HEADER];
         self.exactly(&mut header)?;
@@ -99,7 +100,7 @@ impl<'a> Reader<'a> {
         Ok((epoch, forgotten))
     }
 
-    /// Reads the next block; gives its kind and the number of its records.
+    /// Reads the next block. Returns its kind and the number of its records.
     pub(super) fn block(&mut self) -> Result<(u32, u32), OpenError> {
         self.begins = self.at;
         let mut header = [0; BLOCK_HEADER];
@@ -120,7 +121,8 @@ impl<'a> Reader<'a> {
         Ok((word(&header, 4), word(&header, 12)))
     }
 
-    /// Reads and checks what comes behind the head, and hands it on; gives the length of the file.
+    /// Reads and checks everything behind the head, and passes it on. Returns the length of the
+    /// file.
     fn rest(
         &mut self,
         head: &HeadRecord,
@@ -148,7 +150,8 @@ impl<'a> Reader<'a> {
                         Ok(())
                     })?;
                     slots += some.len() as u64;
-                    // Nobody takes it: then the tree could not be made, and its panic is told.
+                    // Sending fails only if making the tree has panicked, and that panic is passed
+                    // on.
                     let _ = to_tree.send(some);
                 }
                 CLIENTS => self.records(records, |record: ClientRecord<'_>| {
@@ -169,7 +172,7 @@ impl<'a> Reader<'a> {
         Ok(self.at)
     }
 
-    /// Where the next whole block begins behind the beginning of one that is broken.
+    /// Returns where the next intact block begins, behind the beginning of a broken one.
     pub(super) fn whole_behind(&self) -> Option<u64> {
         let from = self.begins + 1;
         let length = self.file.bytes().ok()?.checked_sub(from)?;
@@ -187,7 +190,7 @@ impl<'a> Reader<'a> {
         (0..rest.len()).find(is_whole).map(|at| from + at as u64)
     }
 
-    /// Gives each record of the block to `take`.
+    /// Calls `take` with each record of the block.
     pub(super) fn records<'b, R: serde::Deserialize<'b>>(
         &'b self,
         count: u32,
@@ -204,7 +207,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a block has the checksum that its header says.
+/// Whether a block has the checksum that its header names.
 fn has_checksum(header: &[u8; BLOCK_HEADER], records: &[u8]) -> bool {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&header[4..]);
