@@ -1,4 +1,5 @@
-//! What becomes of many writes, each from a line: their answers, in the order of the lines.
+//! Follows many writes, each from one line of the input: takes their answers in the order of the
+//! lines.
 
 use std::convert::Infallible;
 
@@ -12,20 +13,20 @@ use super::exit::{Failure, INTERRUPTED};
 use super::output::{Output, plural};
 use super::stop::Stop;
 
-/// Writes on their way at once. What waits is bounded by the client's queue, in bytes; this bounds
-/// the answers that wait to be looked at.
+/// The most writes that are sent and not answered. The bytes of the writes are bounded by the
+/// client's queue; this bounds how many answers wait to be looked at.
 const IN_FLIGHT: usize = 4096;
 
-/// What becomes of it nobody knows.
+/// The result of the last writes is unknown.
 const UNANSWERED: &str = "has no answer to what it sent last, which may have been taken";
 
-/// The write of a line, on its way.
+/// The write of a line that was sent.
 pub(crate) struct Sent {
-    /// Its number, from 1.
+    /// The number of the line, from 1.
     pub(crate) line: u64,
-    /// Its answer.
+    /// The answer to the write.
     pub(crate) pending: Pending<Done>,
-    /// Where it goes.
+    /// Where the write goes.
     pub(crate) to: To,
 }
 
@@ -33,34 +34,35 @@ pub(crate) struct Sent {
 pub(crate) enum To {
     /// To this path.
     At(Path),
-    /// The broker says, and so somebody may want to hear.
+    /// To a path that the broker assigns. If there is a sender, it is told that path.
     Assigned(Option<oneshot::Sender<Path>>),
 }
 
-/// For writes on their way, in order.
+/// Makes a channel for writes that were sent, in order.
 pub(crate) fn channel() -> (mpsc::Sender<Sent>, mpsc::Receiver<Sent>) {
     mpsc::channel(IN_FLIGHT)
 }
 
-/// What becomes of the lines.
+/// Takes the answers to the writes of the lines.
 pub(crate) struct Acknowledging<'a> {
     common: &'a Common,
     output: &'a mut Output,
     bar: &'a ProgressBar,
     acknowledged: u64,
-    /// The line of the last that was.
+    /// The last line that was acknowledged.
     line: u64,
 }
 
 impl<'a> Acknowledging<'a> {
-    /// None yet. `bar` counts bytes that are sent, or lines that are acknowledged.
+    /// Begins; nothing is acknowledged yet. `bar` counts bytes that are sent if it has a length,
+    /// otherwise lines that are acknowledged.
     pub(crate) fn new(common: &'a Common, output: &'a mut Output, bar: &'a ProgressBar) -> Self {
         Acknowledging { common, output, bar, acknowledged: 0, line: 0 }
     }
 
-    /// Takes the answers to what `sending` sends over `link`, up to the first error of either;
-    /// gives how many there were. Asked to end, it sends no more, and waits a little for the
-    /// answers to what was sent.
+    /// Runs `sending`, which sends over `link`, and takes the answers to what it sends, up to the
+    /// first error of either. Returns how many answers there were. When the command is asked to
+    /// end, this sends no more, and waits a little for the answers to what was sent.
     pub(crate) async fn all(
         mut self,
         link: &Link,
@@ -94,7 +96,7 @@ impl<'a> Acknowledging<'a> {
         let (n, line) = (self.acknowledged, self.line);
         ended.map(|()| n).map_err(|failure| {
             let lines = plural(n, "line was", "lines were");
-            // Not each line is one to write: who goes on does so behind this one.
+            // Not every line is a write, so to continue, a user must start after this line.
             let up_to = if line == n { String::new() } else { format!(", up to line {line}") };
             failure
                 .and(&format!("; {n} {lines} acknowledged before{up_to}"))
@@ -119,14 +121,15 @@ impl<'a> Acknowledging<'a> {
                 self.output.written(self.common, path, done.rev)?;
             }
             if let To::Assigned(Some(hears)) = to {
-                // Who sends needs it only where something is under it.
+                // This fails when the sender does not need the path: it does only if something is
+                // under the entry.
                 let _ = hears.send(assigned(&done)?.clone());
             }
         }
         Ok(())
     }
 
-    /// The next write that was sent; flushes before it waits for one.
+    /// Returns the next write that was sent. Flushes the output before it waits for one.
     async fn next(&mut self, sent: &mut mpsc::Receiver<Sent>) -> Result<Option<Sent>, Failure> {
         if let Ok(sent) = sent.try_recv() {
             return Ok(Some(sent));
@@ -136,12 +139,12 @@ impl<'a> Acknowledging<'a> {
     }
 }
 
-/// How many there were, for people.
+/// Returns the number of entries in words.
 pub(crate) fn entries(n: u64) -> String {
     format!("{n} {}", plural(n, "entry", "entries"))
 }
 
-/// Who sends is asked to end; `and` it did so.
+/// The command was asked to end. `and` says what it did then.
 fn interrupted(and: &str) -> Failure {
     Failure::new(INTERRUPTED, "interrupted", format!("it was asked to end, and {and}"))
 }
@@ -151,7 +154,7 @@ pub(crate) fn refused(error: Error, line: u64) -> Failure {
     connect::unwritten(error).and(&format!(" (line {line})")).with("line", line)
 }
 
-/// The path that an append was given.
+/// Returns the path that the broker assigned to an append.
 pub(crate) fn assigned(done: &Done) -> Result<&Path, Failure> {
     done.paths.first().ok_or_else(|| Failure::fault("the broker did not say what it assigned"))
 }

@@ -1,4 +1,4 @@
-//! `append`: new entries of a log.
+//! `append`: appends entries to a log.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ impl Append {
         if common.json { Ok(()) } else { output.line(&acknowledge::entries(n)) }
     }
 
-    /// Sends every line; what was sent is in `sent`, in order, also when this ends early.
+    /// Sends every line. Everything that was sent is in `sent`, in order, even if this ends early.
     async fn send(
         &self,
         client: &Client,
@@ -106,7 +106,8 @@ impl Append {
                 bar.inc(bytes);
             }
             for value in values {
-                // Where it is asked to end, what was written is known to have been.
+                // Reserve first: if the command is asked to end, every line that was written is
+                // then also reported as sent.
                 let Ok(place) = sent.reserve().await else { return Ok(()) };
                 let pending = client.enqueue(self.entry(value)).await.map_err(connect::failed)?;
                 line += 1;

@@ -1,4 +1,4 @@
-//! `backup`: a copy of one revision, while the broker goes on.
+//! `backup`: copies one revision of a tree, even while a broker runs.
 
 use std::path::PathBuf;
 
@@ -73,13 +73,14 @@ impl Backup {
             thousands(entries),
             thousands(bytes)
         ))?;
-        // While a broker runs in that mode its end is no good one yet, and nothing is lost.
+        // With `durability = "interval"`, the history of a running broker is not closed properly
+        // yet, and nothing is lost by that.
         if let Some(lost) = report.lost.filter(|lost| *lost != Loss::Interval) {
             output.line(&lost.to_string())?;
         }
         match &report.torn {
             None => Ok(()),
-            // It looks the same while it is being written.
+            // A batch that a broker is writing looks the same as one that a crash has cut.
             Some((file, at)) => output.line(&format!(
                 "without {}: a crash cut it, or a broker is writing it: {file} at {at}",
                 data::cut(&report)
@@ -88,8 +89,9 @@ impl Backup {
     }
 }
 
-/// Saves a state as all that `to` holds, which holds nothing yet, and reads it again; nothing is
-/// left there when that fails. Gives how many bytes that took. `shown`: whether someone may look.
+/// Saves a state as the only content of `to`, which is empty, and reads it again. If that fails,
+/// removes everything from `to`. Returns how many bytes were written. `shown`: whether progress may
+/// be shown.
 pub(crate) fn save(
     to: &Disk,
     shown: bool,
@@ -100,7 +102,7 @@ pub(crate) fn save(
 ) -> Result<u64, Failure> {
     let saved = write(to, shown, epoch, settings, state, backup);
     if saved.is_err() {
-        // The first error is the one to tell.
+        // Report the first error, not one of the removal.
         for name in to.list().unwrap_or_default() {
             let _ = to.remove(&name);
         }
@@ -108,7 +110,7 @@ pub(crate) fn save(
     saved
 }
 
-/// Writes it, reads that, and holds it against what was to be.
+/// Writes the state, reads it again, and compares the two.
 fn write(
     to: &Disk,
     shown: bool,
@@ -122,9 +124,9 @@ fn write(
     let writing = counted::writing(to, shown)?;
     let bytes = files::save(&writing, epoch, settings, &checkpoint, backup)
         .map_err(|error| data::io_failed(&error).and(&format!(" (in {})", to.show(""))))?;
-    // What is read takes as much memory as this.
+    // Reading takes as much memory again, so free this first.
     drop((state, checkpoint, writing));
-    // Under the same key, so that the digests can be compared.
+    // Read with the same digest key, so that the digests can be compared.
     let again = counted::reading(to, shown, "read again")?;
     let read = files::check(&again, settings.clone());
     let (read, report) = read.map_err(|error| data::unreadable(&error))?;

@@ -1,4 +1,4 @@
-//! `bench`: drives a broker that runs, and measures it from outside.
+//! `bench`: puts load on a running broker, and measures it from outside.
 
 mod payload;
 mod processor;
@@ -44,8 +44,8 @@ Examples:
 bench writes under /bench and removes that at the end, unless it is killed or loses its broker. \
 To remove it then: onetree rm /bench --tree";
 
-/// How long subscribers are waited for after the last write, and the broker, by who is asked to
-/// end.
+/// How long to wait for subscribers after the last write, and for the broker after the command was
+/// asked to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Put load on a broker and measure it: publishers write, and each subscriber follows them all
@@ -86,7 +86,7 @@ pub(crate) struct Bench {
     with: With,
 }
 
-/// What publishers do.
+/// What publishers write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum With {
     /// Each writes to a log of its own
@@ -98,7 +98,7 @@ enum With {
 }
 
 impl Bench {
-    /// Measures.
+    /// Runs the benchmark.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         if self.size < LEAST_BYTES {
             let message = format!("--size is at least {LEAST_BYTES}: a clock and two numbers");
@@ -115,8 +115,8 @@ impl Bench {
         let measured = tokio::select! {
             report = &mut measuring => report.map(Some),
             () = stop.asked() => {
-                // What was measured until now is told; who asks again has no time for that, and a
-                // broker that does not answer is not waited for.
+                // Report what was measured until now. If the user asks to end again, or the broker
+                // does not answer, do not wait.
                 ending.store(true, Ordering::Relaxed);
                 tokio::select! {
                     report = &mut measuring => report.map(Some),
@@ -124,8 +124,8 @@ impl Bench {
                 }
             }
         };
-        // Whatever happened, nothing of it stays in the tree; but where no broker was found for so
-        // long as a request waits, it is not looked for as long again.
+        // Whatever happened, remove everything from the tree. But if no broker was found for as
+        // long as a request waits, do not look for it for as long again.
         let cleaned = match &measured {
             Err(failure) if failure.is_gone() => Ok(()),
             measured => {
@@ -156,7 +156,7 @@ impl Bench {
     ) -> Result<Report, Failure> {
         let (ended, written) = watch::channel(None);
         let start = Instant::now();
-        // Set when the warm-up begins; nothing is written before.
+        // Set when the warm-up begins. Nothing is written before.
         let from = Arc::new(OnceLock::new());
         let subscribers = self.subscribe(common, top, start, &from, &written).await?;
         let begin = Instant::now() + self.warm_up;
@@ -175,13 +175,13 @@ impl Bench {
             () = tick(&bar, begin - self.warm_up) => unreachable!("it ticks for ever"),
         };
         let writing = begin.elapsed();
-        // Who ends it during the warm-up has measured nothing.
+        // If the user ends the command during the warm-up, nothing was measured.
         let watches = if watches.is_finished() { watches.await.ok() } else { None };
         bar.finish_and_clear();
         let writes = written.iter().map(|written| written.counted).sum();
         let missed = written.iter().map(|written| written.missed).sum();
         let counts = written.iter().map(|written| written.all).collect();
-        // Nobody listens where there is no subscriber.
+        // This fails when there is no subscriber.
         let _ = ended.send(Some((counts, Instant::now() + PATIENCE)));
         let mut total = Tally::new(self.publishers as usize, from);
         tokio::select! {
@@ -195,7 +195,7 @@ impl Bench {
         Ok(Report { bench: self.into(), writes, missed, writing, total, all, broker, own, lost })
     }
 
-    /// Starts those who follow: when this returns, all do.
+    /// Starts the subscribers. When this returns, all of them follow.
     async fn subscribe(
         &self,
         common: &Common,
@@ -220,7 +220,7 @@ impl Bench {
         Ok(subscribers)
     }
 
-    /// Starts those who write.
+    /// Starts the publishers.
     async fn publish(
         &self,
         common: &Common,
@@ -252,7 +252,7 @@ impl Bench {
     }
 }
 
-/// Where the broker went away, what was written stays.
+/// If the broker is gone, adds that the written entries stay.
 fn left_over(failure: Failure, top: &Path) -> Failure {
     if failure.is_gone() {
         let next = format!("when the broker is there again: onetree rm {top} --tree");
@@ -261,14 +261,14 @@ fn left_over(failure: Failure, top: &Path) -> Failure {
     failure
 }
 
-/// A path that nobody else has.
+/// Returns a path that nobody else uses.
 fn top() -> Result<Path, Failure> {
     let random = getrandom::u64().map_err(|error| Failure::fault(error.to_string()))?;
     let path = format!("/bench/{random:016x}");
     Path::parse(&path).map_err(|error| Failure::fault(error.to_string()))
 }
 
-/// Waits for all; the first that fails ends it.
+/// Waits for all tasks. Returns the first error.
 async fn all<T>(tasks: Vec<JoinHandle<Result<T, Failure>>>) -> Result<Vec<T>, Failure> {
     let mut results = Vec::with_capacity(tasks.len());
     for task in tasks {

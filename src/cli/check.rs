@@ -1,4 +1,4 @@
-//! `check`: reads everything that a directory holds.
+//! `check`: reads and verifies everything in a directory.
 
 use std::path::PathBuf;
 
@@ -29,10 +29,10 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    /// Checks.
+    /// Runs the check.
     pub(crate) fn run(&self, json: bool, output: &mut Output) -> Result<(), Failure> {
         let disk = data::existing(&self.data)?;
-        // Before the lock: a directory that is no broker's stays as it is.
+        // Do this before locking: a directory that is not a broker's must stay as it is.
         let settings = data::begin(&disk)?;
         let _lock = data::lock_to_read(&self.data)?;
         let read = files::check(&counted::reading(&disk, !json, "read")?, settings.clone());
@@ -86,7 +86,8 @@ impl Check {
     }
 }
 
-/// Why it cannot be read, and where it is damaged, what else is. `shown`: whether someone may look.
+/// Reports why the directory cannot be read and, if it is damaged, all other damages. `shown`:
+/// whether progress may be shown.
 fn unreadable(disk: &Disk, shown: bool, settings: &Settings, error: &OpenError) -> Failure {
     let failure = data::unreadable(error);
     let OpenError::Damaged(first) = error else { return failure };

@@ -1,4 +1,4 @@
-//! `completions`: the script that lets a shell complete our command lines.
+//! `completions`: prints the script with which a shell completes our command lines.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -27,8 +27,8 @@ pub(crate) struct Completions {
 impl Completions {
     /// Prints the script.
     pub(crate) fn run(&self, output: &mut Output) -> Result<(), Failure> {
-        // Made in memory: the generator panics where it cannot write, and a closed pipe is no
-        // fault.
+        // Make it in memory: the generator panics when it cannot write, and a closed pipe is not a
+        // bug.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::Cli::command(), "onetree", &mut script);
         output.bytes(&script)

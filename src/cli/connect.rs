@@ -1,4 +1,4 @@
-//! The way to the broker.
+//! The connection to the broker.
 
 use std::convert::Infallible;
 use std::env;
@@ -19,16 +19,16 @@ use super::connection::Connection;
 use super::exit::{FAULT, Failure, REFUSED, UNREACHABLE, USAGE};
 use super::progress;
 
-/// What the broker's log says who we are.
+/// How this program identifies itself in the broker's log.
 const AGENT: &str = concat!("onetree-cli/", env!("CARGO_PKG_VERSION"));
 
-/// Where the broker is, when no command says.
+/// The environment variable with the broker's URL.
 const VARIABLE: &str = "ONETREE_URL";
 
-/// Where the broker is when it is not said: what the environment says, else where one with the
-/// built-in settings listens.
+/// Returns the URL of the broker if the command line has none: the one from the environment, or the
+/// address where a broker with the built-in settings listens.
 pub(crate) fn url() -> String {
-    // What is no text is no URL either.
+    // A value that is not text is no URL either.
     env::var_os(VARIABLE).map_or_else(default_url, |url| url.to_string_lossy().into_owned())
 }
 
@@ -36,39 +36,39 @@ fn default_url() -> String {
     format!("ws://{}", Config::default().listen)
 }
 
-/// What `--url` is, for the help.
+/// Returns the help of `--url`.
 pub(crate) fn url_help() -> String {
     let said = env::var_os(VARIABLE).unwrap_or_default();
     let said = said.to_string_lossy();
     format!("The broker to talk to [env: {VARIABLE}={said}] [default: {}]", default_url())
 }
 
-/// A connection to the broker. It is opened again by itself when it is lost; only that the first
-/// attempt fails ends a command, unless that waits for a broker.
+/// A connection to the broker. It reconnects by itself when it is lost. Only if the first attempt
+/// fails does the command end, unless the command waits for a broker.
 pub(crate) struct Link {
     /// The client.
     pub(crate) client: Client,
-    /// Whether a program reads what is said.
+    /// Whether the output is for a program.
     json: bool,
-    /// For how long a command that ends by itself does without a connection.
+    /// How long a command that ends by itself goes on without a connection.
     pub(crate) patience: Duration,
-    /// How often the connection was lost, as far as was told.
+    /// How often the connection was lost, as far as [`Link::tell`] reported it.
     losses: AtomicU32,
 }
 
-/// What a broker is found by.
+/// The form of a broker's URL.
 const A_URL: &str = "a URL is ws://HOST:PORT";
 
-/// As long as a request waits for its answer.
+/// How long a request waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the answer to a goodbye is waited for, by a command that has all other answers: a
-/// session whose goodbye is lost ends by itself, after its grace.
+/// How long a command that has all other answers waits for the answer to its goodbye. A session
+/// whose goodbye is lost ends by itself, after its grace period.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
 fn options(common: &Common) -> Options {
     let options = Options::new(&common.url).label("cli").agent(AGENT);
-    // Somebody waits before a terminal.
+    // Reconnect quickly: a user waits at a terminal.
     options.request_timeout(PATIENCE).backoff(Duration::from_millis(100), Duration::from_secs(5))
 }
 
@@ -79,7 +79,7 @@ impl Link {
         Ok(Link::new(common, client.map_err(|error| not_connected(&error))?))
     }
 
-    /// Begins to connect, to a broker that need not be there yet.
+    /// Begins to connect. The broker need not be there yet.
     pub(crate) fn start(common: &Common) -> Result<Link, Failure> {
         let client = Client::start(options(common).reconnect(Reconnect::Always));
         Ok(Link::new(common, client.map_err(|error| not_connected(&error))?))
@@ -89,7 +89,7 @@ impl Link {
         Link { client, json: common.json, patience: PATIENCE, losses: AtomicU32::new(0) }
     }
 
-    /// What the broker allows this connection.
+    /// Returns what the broker allows this connection.
     pub(crate) fn limits(&self) -> Result<Limits, Failure> {
         match self.client.status() {
             Status::Online(connection) => Ok(connection.limits),
@@ -107,7 +107,7 @@ impl Link {
         self.client.signal(path.clone(), value).await.map_err(unwritten)
     }
 
-    /// Reads one entry, if it is there.
+    /// Reads one entry, if it exists.
     pub(crate) async fn get(&self, path: &Path) -> Result<Option<onetree_client::Change>, Failure> {
         self.client.get(path.clone()).await.map_err(failed)
     }
@@ -117,7 +117,7 @@ impl Link {
         self.client.list(list).await.map_err(failed)
     }
 
-    /// Reads all that `view` sees, at one revision; `bar` counts it as it comes.
+    /// Reads everything that `view` sees, at one revision. `bar` counts the entries as they arrive.
     pub(crate) async fn once(&self, view: View, bar: &ProgressBar) -> Result<Snapshot, Failure> {
         let mirror = self.client.mirror(view, MirrorOptions::new().once());
         let mut changes = mirror.changes();
@@ -143,8 +143,8 @@ impl Link {
         }
     }
 
-    /// Tells what becomes of the connection, to who waits for something else meanwhile; `bar` is
-    /// drawn beside it.
+    /// Reports what happens to the connection, while the caller waits for something else. The
+    /// reports do not disturb `bar`.
     pub(crate) async fn tell(&self, bar: &ProgressBar) -> Infallible {
         let mut statuses = self.client.statuses();
         let mut connection = Connection::default();
@@ -158,7 +158,7 @@ impl Link {
                     }
                     connection.offline(&error.to_string(), Some(retry_in))
                 }
-                // What is waited for ends with it, and says why.
+                // What the command waits for fails too, and says why.
                 Status::Connecting | Status::Ended { .. } => continue,
             };
             bar.suspend(|| news.aside(self.json));
@@ -166,12 +166,12 @@ impl Link {
         future::pending().await
     }
 
-    /// How often [`Link::tell`] told that the connection was lost.
+    /// Returns how often [`Link::tell`] reported that the connection was lost.
     pub(crate) fn losses(&self) -> u32 {
         self.losses.load(Ordering::Relaxed)
     }
 
-    /// Ends when the session is lost, with its ephemeral entries.
+    /// Waits until the session is lost, and its ephemeral entries with it. Returns why.
     pub(crate) async fn hold(&self) -> Failure {
         let mut statuses = self.client.statuses();
         let mut connection = Connection::default();
@@ -195,14 +195,14 @@ impl Link {
         lost("the client has ended")
     }
 
-    /// Ends the session, as soon as the broker has heard of it, or does not answer.
+    /// Ends the session. Returns as soon as the broker has answered, or does not answer in time.
     pub(crate) async fn close(self) {
         let _ = tokio::time::timeout(GOODBYE, self.client.close()).await;
     }
 }
 
-/// A write or a signal failed. What was sent and not answered may have happened: a new command is a
-/// new client to the broker, so that to try again would be to do it again.
+/// The error of a write or a signal. If it was sent and not answered, it may have happened. To the
+/// broker a new command is a new client, so trying again could do it a second time.
 pub(crate) fn unwritten(error: Error) -> Failure {
     let sent = match &error {
         Error::Timeout { sent, .. } => *sent == Sent::Write,
@@ -220,7 +220,7 @@ pub(crate) fn unwritten(error: Error) -> Failure {
     }
 }
 
-/// A read failed, or a write that was never sent.
+/// The error of a read, or of a write that was never sent.
 pub(crate) fn failed(error: Error) -> Failure {
     match error {
         Error::Refused(refusal) => refused(&refusal),
@@ -236,17 +236,17 @@ fn refused(refusal: &Refusal) -> Failure {
     Failure::refused(refusal.code, &refusal.message).at(refusal.path.clone(), refusal.rev)
 }
 
-/// The broker went away.
+/// The error when the broker went away.
 pub(crate) fn lost(message: impl Into<String>) -> Failure {
     Failure::new(UNREACHABLE, "lost", message).next("try again in a moment")
 }
 
-/// There is no connection.
+/// The error when there is no connection.
 pub(crate) fn not_connected(error: &ConnectError) -> Failure {
     let (exit, code, next) = match error {
         ConnectError::Refused(refusal) => return refused(refusal),
         ConnectError::Url { .. } => (USAGE, "usage", A_URL),
-        // A page, as that of the console.
+        // A page, such as the console.
         ConnectError::Http { address, status: status @ 200..=399, .. } => {
             let message = format!("{address} answers {status}, not as a broker's WebSocket does");
             return Failure::new(UNREACHABLE, "not-a-broker", message).next(A_URL);

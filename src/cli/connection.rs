@@ -1,4 +1,4 @@
-//! What happens to the connection, as it is told.
+//! Reports about the connection.
 
 use std::future;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use super::duration::millis;
 use super::output;
 use super::visible::visible;
 
-/// A wait for the next attempt that is worth a word.
+/// A wait for the next attempt of at least this length is reported to people.
 const LONG: Duration = Duration::from_secs(2);
 
-/// What was told of it.
+/// What was reported about the connection.
 #[derive(Default)]
 pub(crate) struct Connection {
-    /// Since when there is none, and why, as it was told last.
+    /// Since when there is no connection, and the last error that was reported.
     offline: Option<(Instant, String)>,
 }
 
-/// What there is to tell.
+/// A report.
 pub(crate) struct News {
     /// For programs.
     pub(crate) json: Value,
-    /// For people, who need not hear all of it.
+    /// For people, who need not be told everything.
     pub(crate) words: Option<String>,
 }
 
 impl Connection {
-    /// It is lost, or could not be had again. To people only what is new: the first attempts come
-    /// within a second.
+    /// Reports that the connection is lost, or that an attempt to reconnect has failed. People are
+    /// told only what is new: the first attempts follow each other within a second.
     pub(crate) fn offline(&mut self, error: &str, retry_in: Option<Duration>) -> News {
         let json = json!({ "op": "offline", "error": error, "retry_ms": retry_in.map(millis) });
         let (since, is_new) = match &self.offline {
@@ -50,19 +50,19 @@ impl Connection {
         News { json, words }
     }
 
-    /// Whether nothing else was told.
+    /// Whether no loss was reported last.
     pub(crate) fn is_online(&self) -> bool {
         self.offline.is_none()
     }
 
-    /// There is one. Of the first nobody need hear.
+    /// Reports that there is a connection. People are not told about the first.
     pub(crate) fn online(&mut self, resumed: bool) -> News {
         let words = self.offline.take().map(|_| "online again".to_owned());
         News { json: json!({ "op": "online", "resumed": resumed }), words }
     }
 
-    /// Ends when there has been none for `patience`, and says so. For what ends by itself: nobody
-    /// stops it.
+    /// Completes when there has been no connection for `patience`, and says so. For commands that
+    /// end by themselves, because nobody stops them.
     pub(crate) async fn missing(&self, patience: Duration) -> String {
         match &self.offline {
             Some((since, error)) => {
@@ -75,13 +75,14 @@ impl Connection {
 }
 
 impl News {
-    /// With more words.
+    /// Adds words for people.
     pub(crate) fn and(mut self, more: &str) -> News {
         self.words = self.words.map(|words| words + more);
         self
     }
 
-    /// Says it on standard error, where standard output is for what was asked.
+    /// Prints the report on standard error, for commands whose standard output is for their
+    /// results.
     pub(crate) fn aside(&self, json: bool) {
         match &self.words {
             Some(_) if json => output::aside(&self.json.to_string()),

@@ -1,4 +1,4 @@
-//! A directory whose bytes are counted as they are read or written, for who waits for that.
+//! A directory whose bytes are counted while they are read or written, to show progress.
 
 use std::io;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use onetree::store::files::{Disk, Watch, Watched};
 use super::exit::Failure;
 use super::progress;
 
-/// A directory, and a bar that is there as long as this is.
+/// A directory with a progress bar, which disappears when this value is dropped.
 pub(crate) type Counted = Watched<Disk, Counter>;
 
-/// To be read: what is opened is to come. `shown`: whether someone may look; `done`: what is said
-/// of the bytes.
+/// Opens a directory for reading. The sizes of opened files add to the bar's total. `shown`:
+/// whether progress may be shown; `done`: the words beside the bytes.
 pub(crate) fn reading(disk: &Disk, shown: bool, done: &'static str) -> Result<Counted, Failure> {
     let bar = progress::bytes_of(shown)?.with_message(done);
     Ok(Counted::new(disk.clone(), Counter::new(bar)))
 }
 
-/// To be written: nobody knows how much that will be.
+/// Opens a directory for writing, where the total is unknown.
 pub(crate) fn writing(disk: &Disk, shown: bool) -> Result<Counted, Failure> {
     let bar = progress::bytes_so_far(shown, "written")?;
     Ok(Counted::new(disk.clone(), Counter::new(bar)))
 }
 
-/// Who counts, on a bar.
+/// Counts bytes on a bar.
 #[derive(Clone)]
 pub(crate) struct Counter(Arc<Bar>);
 
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(so_far(), (0, Some(1000)));
         assert_eq!(file.read_at(&mut [0; 600], 500).unwrap(), 500);
         assert_eq!(so_far(), (500, Some(1000)));
-        // What is opened again is read again.
+        // A file that is opened again counts again.
         let _again = reading.open("a").unwrap();
         assert_eq!(so_far(), (500, Some(2000)));
         std::fs::remove_dir_all(directory).unwrap();

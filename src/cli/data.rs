@@ -1,4 +1,4 @@
-//! Directories of files, as the commands see them that work without a broker.
+//! Directories of files, for the commands that work without a broker.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -17,19 +17,19 @@ use serde_json::{Value, json};
 use super::counted;
 use super::exit::{FAULT, Failure, USAGE};
 
-/// How often a directory that a broker writes to is read again, and how long after.
+/// How often a directory that a broker writes to is read again, and the pause before each attempt.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What to do where another user has what is there.
+/// What to do if the files belong to another user.
 const NOT_OURS: &str = "run it as the user who has the directory and all that is in it, or give that to who runs it: chown -R USER DIR; or give another directory";
 
-/// What to do about this error of the disk.
+/// Returns what to do about this error of the disk.
 pub(crate) fn advice(error: &io::Error, otherwise: &'static str) -> &'static str {
     if error.kind() == ErrorKind::PermissionDenied { NOT_OURS } else { otherwise }
 }
 
-/// A directory that is there.
+/// Opens a directory that exists.
 pub(crate) fn existing(directory: &Path) -> Result<Disk, Failure> {
     match fs::metadata(directory) {
         Ok(_) => disk(directory),
@@ -37,8 +37,8 @@ pub(crate) fn existing(directory: &Path) -> Result<Disk, Failure> {
     }
 }
 
-/// A directory that is to be filled, which is made when it is not there: it goes again when `fill`
-/// fails. What `fill` has made in it is `fill`'s to take away.
+/// Opens a directory that `fill` fills, and makes it if it does not exist. If `fill` fails, a
+/// directory that was made is removed again; `fill` itself must remove what it has made in it.
 pub(crate) fn filled<T>(
     directory: &Path,
     fill: impl FnOnce(&Disk) -> Result<T, Failure>,
@@ -46,13 +46,13 @@ pub(crate) fn filled<T>(
     let there = directory.exists();
     let done = made(directory).and_then(|disk| fill(&disk));
     if done.is_err() && !there {
-        // The first error is the one to tell; and where something is in it, it stays.
+        // Report the first error. If something is in the directory, it stays.
         let _ = fs::remove_dir(directory);
     }
     done
 }
 
-/// A directory, which is made when it is not there, durably.
+/// Opens a directory, and makes it durably if it does not exist.
 pub(crate) fn made(directory: &Path) -> Result<Disk, Failure> {
     let there = directory.exists();
     let disk = disk(directory).map_err(|failure| {
@@ -66,8 +66,8 @@ pub(crate) fn made(directory: &Path) -> Result<Disk, Failure> {
     Ok(disk)
 }
 
-/// Whether there is something that is no directory. To make one there would say that it is there
-/// already.
+/// Returns an error if the path is something other than a directory. Making a directory there would
+/// only report that it exists already.
 pub(crate) fn no_file(directory: &Path) -> Result<(), Failure> {
     match fs::metadata(directory) {
         Ok(metadata) if !metadata.is_dir() => {
@@ -87,7 +87,7 @@ fn no_data(message: &str) -> Failure {
     Failure::new(USAGE, "no-data", message).next("give the directory of a broker, or of a backup")
 }
 
-/// Locks a directory: no broker has it, and none can start with it as long as the lock lives.
+/// Locks a directory: no broker uses it, and none can start on it as long as the lock lives.
 pub(crate) fn lock(directory: &Path) -> Result<Lock, Failure> {
     Lock::take(directory).map_err(not_locked)
 }
@@ -100,8 +100,8 @@ fn not_locked(error: LockError) -> Failure {
     Failure::new(USAGE, code, error.to_string()).next(next)
 }
 
-/// As [`lock`], for who only reads: `None` where nobody but another user could lock it, or nobody
-/// at all, as on a disk that is mounted to be read.
+/// Like [`lock`], for a command that only reads. `None` when only another user could lock the
+/// directory, or nobody at all, as on a disk that is mounted read-only.
 pub(crate) fn lock_to_read(directory: &Path) -> Result<Option<Lock>, Failure> {
     match Lock::take(directory) {
         Err(LockError::Io { error, .. }) if files::is_read_only(&error) => Ok(None),
@@ -109,7 +109,7 @@ pub(crate) fn lock_to_read(directory: &Path) -> Result<Option<Lock>, Failure> {
     }
 }
 
-/// The files in a directory that hold a tree, in the order of their names.
+/// Returns the files of a directory that hold a tree, in the order of their names.
 pub(crate) fn names(disk: &Disk) -> Result<Vec<String>, Failure> {
     let mut names = disk.list().map_err(|error| io_failed(&error))?;
     names.retain(|name| name.ends_with(".onetree"));
@@ -117,13 +117,13 @@ pub(crate) fn names(disk: &Disk) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Reads a directory that a broker may be writing to: its tree as it was at some moment meanwhile.
-/// `shown`: whether someone may look.
+/// Reads a directory that a broker may be writing to. Returns the tree as it was at some moment in
+/// the meantime. `shown`: whether progress may be shown.
 ///
-/// What a broker has finished it never changes, and its log up to any end is one revision of the
-/// tree. Only two things can be in the way, and both have passed when it is read again: a file that
-/// went because the tree has just been saved, and a batch at the end that was half written when we
-/// came by, with a later one behind it when we were there.
+/// A broker never changes a file that it has finished, and its log up to any batch is one revision
+/// of the tree. Only two things can disturb the reading, and both are gone when it is repeated: a
+/// file that was removed because the tree has just been saved; and a last batch that was half
+/// written when we read it, but has a later batch behind it when we read on.
 pub(crate) fn read_live(disk: &Disk, shown: bool) -> Result<(State, Report, Settings), Failure> {
     let settings = begin(disk)?;
     let mut before = None;
@@ -154,7 +154,7 @@ pub(crate) fn read_live(disk: &Disk, shown: bool) -> Result<(State, Report, Sett
     }
 }
 
-/// A tree's settings as far as they matter to who only reads it; its history is new.
+/// Returns settings that suffice for reading a tree, with a new history.
 pub(crate) fn begin(disk: &Disk) -> Result<Settings, Failure> {
     let all = disk.list().map_err(|error| io_failed(&error))?;
     if !all.iter().any(|name| name.ends_with(".onetree") || name == RESTORING) {
@@ -172,7 +172,7 @@ pub(crate) fn begin(disk: &Disk) -> Result<Settings, Failure> {
     })
 }
 
-/// What the files hold cannot be known.
+/// The error when it cannot be known what the files contain.
 pub(crate) fn unreadable(error: &OpenError) -> Failure {
     match error {
         OpenError::Damaged(damage) => Failure::new(FAULT, "damaged", damage.to_string())
@@ -203,7 +203,7 @@ pub(crate) fn unreadable(error: &OpenError) -> Failure {
     }
 }
 
-/// Nothing at all is whole of what was to be salvaged.
+/// The error when nothing at all could be salvaged.
 pub(crate) fn unsalvageable(error: &OpenError) -> Failure {
     let failure = unreadable(error);
     match error {
@@ -214,12 +214,12 @@ pub(crate) fn unsalvageable(error: &OpenError) -> Failure {
     }
 }
 
-/// Where something is damaged, for programs.
+/// Returns where something is damaged, for programs.
 pub(crate) fn place(damage: &Damage) -> Value {
     json!({ "file": damage.file, "offset": damage.offset })
 }
 
-/// Why something may be lost, for programs.
+/// Returns why something may be lost, for programs.
 pub(crate) fn loss(loss: Loss) -> &'static str {
     match loss {
         Loss::History => "history",
@@ -227,7 +227,7 @@ pub(crate) fn loss(loss: Loss) -> &'static str {
     }
 }
 
-/// The batch that is cut. Who was not told of it has not lost it.
+/// Describes the batch that is cut. A batch that nobody was told of is not lost.
 pub(crate) fn cut(report: &Report) -> &'static str {
     match report.lost {
         Some(Loss::Interval) => "the last batch",
@@ -235,12 +235,12 @@ pub(crate) fn cut(report: &Report) -> &'static str {
     }
 }
 
-/// Where a batch is cut, for programs.
+/// Returns where a batch is cut, for programs.
 pub(crate) fn torn((file, offset): &(String, u64)) -> Value {
     json!({ "file": file, "offset": offset })
 }
 
-/// The file system refused something.
+/// The error when the file system refused something.
 pub(crate) fn io_failed(error: &io::Error) -> Failure {
     Failure::new(FAULT, "io", error.to_string()).next("look at the disk, and at its free space")
 }

@@ -1,4 +1,4 @@
-//! How a command ends: the exit codes, and what is said when it does not end well.
+//! How a command ends: the exit codes, and the report of an error.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -9,25 +9,26 @@ use serde_json::{Map, json};
 use super::log;
 use super::visible::{quoted, visible};
 
-/// It worked. Also a reader of our output that has had enough (`| head`), and Ctrl-C where that
-/// is the way to end a command.
+/// Success. Also when the reader of the output has gone away (`| head`), and after Ctrl-C if that
+/// is the way to end the command.
 pub(crate) const OK: u8 = 0;
-/// The broker refused; the code says why.
+/// The broker refused; the error's code says why.
 pub(crate) const REFUSED: u8 = 1;
-/// The command line, or a file or an input that it names, is wrong. Nothing was sent, but of an
-/// input the lines before the wrong one: how many were acknowledged is told.
+/// The command line, or a file or an input that it names, is wrong. Nothing was sent, except the
+/// lines of an input before the wrong one; the error says how many were acknowledged.
 pub(crate) const USAGE: u8 = 2;
 /// A precondition did not hold (`--if-rev`, `--if-absent`, `if` of a transaction).
 pub(crate) const CONFLICT: u8 = 3;
 /// `get`: there is no entry at the path.
 pub(crate) const NOT_FOUND: u8 = 4;
-/// No broker can be reached at the URL, or it went away. Then a write that was sent may have
-/// happened, which is told.
+/// No broker can be reached at the URL, or the broker went away. In the second case a write that
+/// was sent may have happened, and the error says so.
 pub(crate) const UNREACHABLE: u8 = 5;
-/// What should not happen: the peer broke the protocol, a disk is full, a fault of ours.
+/// Something that should not happen: the peer broke the protocol, a disk is full, a bug in this
+/// program.
 pub(crate) const FAULT: u8 = 6;
-/// `append --lines` and `import`: asked to end before all was sent and answered. What a shell says
-/// of a command that Ctrl-C has killed.
+/// `append --lines` and `import`: asked to end before everything was sent and answered. Shells use
+/// the same code for a command that Ctrl-C has killed.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The table of exit codes, for the long help.
@@ -45,16 +46,16 @@ Exit codes:
   130  append --lines, import: stopped by Ctrl-C or SIGTERM; the command says how many lines were
      acknowledged";
 
-/// How a command can end before its time.
+/// How a command can end early.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// With an error that is told.
+    /// With an error that is reported.
     Told(Box<Report>),
-    /// Whoever reads our output has had enough: no error, and nothing to say.
+    /// The reader of the output has gone away: that is no error, and nothing is reported.
     PipeClosed,
 }
 
-/// An error as it is told: to people in words, with `--json` in fields.
+/// An error as it is reported: to people in words, with `--json` in fields.
 #[derive(Debug)]
 pub(crate) struct Report {
     exit: u8,
@@ -62,14 +63,14 @@ pub(crate) struct Report {
     message: String,
     path: Option<Path>,
     rev: Option<Revision>,
-    /// More of the kind, for people; for programs it stands in `more`.
+    /// More errors of the same kind, for people; for programs they are in `more`.
     also: Vec<String>,
     next: Option<String>,
     more: Map<String, serde_json::Value>,
 }
 
 impl Failure {
-    /// An error with its exit code, its code word and its message.
+    /// Makes an error with its exit code, its code word and its message.
     pub(crate) fn new(exit: u8, code: &'static str, message: impl Into<String>) -> Failure {
         Failure::Told(Box::new(Report {
             exit,
@@ -83,17 +84,17 @@ impl Failure {
         }))
     }
 
-    /// The command line is wrong.
+    /// The error when the command line is wrong.
     pub(crate) fn usage(message: impl Into<String>) -> Failure {
         Failure::new(USAGE, "usage", message)
     }
 
-    /// Something that should not happen.
+    /// The error for something that should not happen.
     pub(crate) fn fault(message: impl Into<String>) -> Failure {
         Failure::new(FAULT, "internal", message)
     }
 
-    /// Standard output could not be written. A closed pipe is no error.
+    /// The error when standard output cannot be written. A closed pipe is no error.
     pub(crate) fn output(error: &io::Error) -> Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Failure::PipeClosed;
@@ -101,7 +102,7 @@ impl Failure {
         Failure::new(FAULT, "output", format!("cannot write standard output: {error}"))
     }
 
-    /// The broker answered with `code`.
+    /// The error when the broker answered with `code`.
     pub(crate) fn refused(code: Code, message: impl Into<String>) -> Failure {
         let exit = match code {
             Code::Conflict => CONFLICT,
@@ -112,12 +113,12 @@ impl Failure {
         Failure::new(exit, code.as_str(), message).next(next_after(code))
     }
 
-    /// Whether there is no broker to talk to any more; one that is full is there.
+    /// Whether the broker has gone away or cannot be reached. A broker that is full is there.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self, Failure::Told(report) if matches!(report.code, "lost" | "unreachable"))
     }
 
-    /// What it is about.
+    /// Sets the path and the revision that the error is about.
     pub(crate) fn at(self, path: Option<Path>, rev: Option<Revision>) -> Failure {
         self.edit(|report| {
             report.path = path;
@@ -125,13 +126,13 @@ impl Failure {
         })
     }
 
-    /// What to do next.
+    /// Sets what the user can do next.
     pub(crate) fn next(self, next: impl Into<String>) -> Failure {
         self.edit(|report| report.next = Some(next.into()))
     }
 
-    /// Of a write with conditions on all that is at and under each of `trees`: where one of these
-    /// did not hold, it is not an entry's revision that tells more.
+    /// For a write with conditions on the subtrees at `trees`. If such a condition did not hold,
+    /// one entry's revision does not tell enough, so this sets another next step.
     pub(crate) fn of_trees(self, trees: &[Path]) -> Failure {
         self.edit(|report| match (report.exit, &report.path, report.rev) {
             (CONFLICT, Some(path), Some(rev)) if trees.contains(path) => {
@@ -145,19 +146,19 @@ impl Failure {
         })
     }
 
-    /// One more of the kind, said on a line of its own.
+    /// Adds an error of the same kind, which is shown on a line of its own.
     pub(crate) fn also(self, words: String) -> Failure {
         self.edit(|report| report.also.push(words))
     }
 
-    /// One more field of the error under `--json`; its words are the message's business.
+    /// Adds a field to the error under `--json`. People read it in the message.
     pub(crate) fn with(self, name: &str, value: impl Into<serde_json::Value>) -> Failure {
         self.edit(|report| {
             report.more.insert(name.to_owned(), value.into());
         })
     }
 
-    /// Puts `words` after the message.
+    /// Appends `words` to the message.
     pub(crate) fn and(self, words: &str) -> Failure {
         self.edit(|report| report.message.push_str(words))
     }
@@ -169,7 +170,7 @@ impl Failure {
         self
     }
 
-    /// Says it on standard error and gives the exit code.
+    /// Prints the error on standard error, and returns the exit code.
     pub(crate) fn report(self, json: bool) -> ExitCode {
         let report = match self {
             Failure::PipeClosed => return ExitCode::from(OK),
@@ -216,7 +217,7 @@ impl Report {
     }
 }
 
-/// What someone at a command line can do about `code`.
+/// Returns what a user at a command line can do about `code`.
 fn next_after(code: Code) -> &'static str {
     match code {
         Code::Conflict => "read it again (get --json shows its rev), and decide again",

@@ -1,4 +1,4 @@
-//! `export`: a subtree as JSON Lines.
+//! `export`: prints a subtree as JSON Lines.
 
 use clap::Args;
 use onetree_protocol::{Path, View, json};

@@ -1,4 +1,4 @@
-//! `import`: JSON Lines as `export` prints them, into the tree.
+//! `import`: writes JSON Lines, as `export` prints them, into the tree.
 
 mod moved;
 
@@ -50,10 +50,10 @@ Lines are sent without waiting for each answer: when one is refused, some after 
 written. After Ctrl-C the command says how many lines were acknowledged. To get a whole tree back \
 with its keys, use onetree restore.";
 
-/// Bytes of lines that are sent at once.
+/// The bytes of lines that are sent together.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Batches that wait to be sent.
+/// The most batches that wait to be sent.
 const WAITING: usize = 4;
 
 /// Write the entries of an export: JSON Lines with "path" and a value
@@ -70,7 +70,7 @@ struct Batch {
     bytes: u64,
 }
 
-/// What a line says.
+/// The content of a line.
 struct Entry {
     line: u64,
     path: Path,
@@ -78,12 +78,12 @@ struct Entry {
 }
 
 impl Import {
-    /// Imports.
+    /// Runs the import.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let (from, total) = self.open()?;
         let link = Link::open(common).await?;
         let mut stop = Stop::listen()?;
-        // A character of a text takes at most six bytes in JSON, an octet less in base64.
+        // In JSON a character of text takes at most six bytes, and a byte in base64 takes less.
         let limit = u64::from(link.limits()?.value_bytes) * 6 + 64 * 1024;
         let (to, batches) = mpsc::channel(WAITING);
         let reader = Reader {
@@ -109,7 +109,7 @@ impl Import {
         if common.json { Ok(()) } else { output.line(&acknowledge::entries(n)) }
     }
 
-    /// What to read, and how many bytes that is, where that is known.
+    /// Opens the input. Returns it with its size in bytes, if that is known.
     fn open(&self) -> Result<(Box<dyn Read + Send>, Option<u64>), Failure> {
         if input::is_stdin(&self.file) {
             return Ok((Box::new(io::stdin()), lines::stdin_bytes()));
@@ -123,7 +123,7 @@ impl Import {
     }
 }
 
-/// Sends every line; what was sent is in `sent`, in order, also when this ends early.
+/// Sends every line. Everything that was sent is in `sent`, in order, even if this ends early.
 async fn send(
     client: &Client,
     mut batches: mpsc::Receiver<Result<Batch, Failure>>,
@@ -147,7 +147,8 @@ async fn send(
                     Place::Over => return Ok(()),
                 }
             };
-            // Where it is asked to end, what was written is known to have been.
+            // Reserve first: if the command is asked to end, every line that was written is then
+            // also reported as sent.
             let Ok(place) = sent.reserve().await else { return Ok(()) };
             let log = LogKey::of(&path).and_then(|_| path.parent());
             let (pending, to) = match log {
@@ -163,8 +164,8 @@ async fn send(
     Ok(())
 }
 
-/// A key of the log at `log` at which there is nothing, nor will be: that of an entry which is
-/// there no more.
+/// Returns a key of the log at `log` at which there is no entry, and never will be: the key of an
+/// entry that was appended and deleted.
 async fn free_key(client: &Client, log: Path, line: u64) -> Result<Path, Failure> {
     let refused = |error| acknowledge::refused(error, line);
     let done = client.append(log, Value::json("null")).await.map_err(refused)?;
@@ -173,18 +174,19 @@ async fn free_key(client: &Client, log: Path, line: u64) -> Result<Path, Failure
     Ok(path.clone())
 }
 
-/// What hangs under an entry that may have come before, or comes behind.
+/// The error when a line is under an entry of a log that may have come before, or comes later.
 const UNORDERED: &str = "is under an entry of a log, or is one, and comes in another order than in an \
                          export: which entry it belongs to is not known";
 
 /// The keys of a line.
 const KEYS: &[&str] = &["path", "rev", "type", "json", "text", "bytes"];
 
-/// Reads a line. Its revision is of no use here, so it may be left away.
+/// Parses a line. Its revision is not used, so it may be missing.
 fn entry(line: &str) -> Result<Change, String> {
-    // What is wrong with a text that is no object, the wire's own reading says.
+    // If the text is no object, the protocol's own parser says what is wrong.
     let keys = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line).unwrap_or_default();
-    // What is passed over may be what somebody relies on, as that the entry dies.
+    // Do not ignore unknown keys: a user may rely on one, for example on one that lets the entry
+    // expire.
     if let Some(key) = keys.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(unknown(key, KEYS));
     }
@@ -211,16 +213,16 @@ struct Head {
     entries: u64,
 }
 
-/// Reads lines, in a thread of its own.
+/// Reads lines, on a thread of its own.
 struct Reader<R> {
     from: BufReader<R>,
     /// The longest line, bytes.
     limit: u64,
-    /// The line that was read last.
+    /// The number of the last line that was read.
     line: u64,
-    /// Entries until now.
+    /// How many entries were read.
     entries: u64,
-    /// How many there are, where the first line says so.
+    /// How many entries there are, if the first line says so.
     expected: Option<u64>,
 }
 
@@ -228,7 +230,7 @@ impl<R: Read> Reader<R> {
     fn run(mut self, to: &mpsc::Sender<Result<Batch, Failure>>) {
         loop {
             let (batch, end) = self.batch();
-            // Nobody listens any more when the command has ended.
+            // This fails when the command has ended.
             let heard = to.blocking_send(Ok(batch)).is_ok();
             match end {
                 None if heard => {}
@@ -236,16 +238,17 @@ impl<R: Read> Reader<R> {
                     let _ = to.blocking_send(Err(failure));
                     return;
                 }
-                // What is typed has an end that is not there when it is read again.
+                // Stop here: a terminal's end of input is not there any more if it is read again.
                 _ => return,
             }
         }
     }
 
-    /// The next lines, and whether they are the last: all have come, or what comes next is wrong.
+    /// Returns the next lines, and the end if these are the last: all lines were read, or the next
+    /// one is wrong.
     fn batch(&mut self) -> (Batch, Option<Result<(), Failure>>) {
         let mut batch = Batch { entries: Vec::new(), bytes: 0 };
-        // Who is waited for may take his time: what has come goes.
+        // The writer of the input may take its time, so send what has arrived.
         while batch.entries.is_empty() || (batch.bytes < BATCH_BYTES as u64 && self.has_line()) {
             match self.next() {
                 Ok(Some((entry, bytes))) => {
@@ -259,7 +262,7 @@ impl<R: Read> Reader<R> {
         (batch, None)
     }
 
-    /// Whether a line that is not blank has come already.
+    /// Whether a line that is not blank has arrived already.
     fn has_line(&self) -> bool {
         self.from.buffer().trim_ascii_start().contains(&b'\n')
     }
@@ -282,7 +285,8 @@ impl<R: Read> Reader<R> {
             }
             let text = std::str::from_utf8(line.strip_suffix(b"\n").unwrap_or(&line))
                 .map_err(|_| self.wrong("bad-line", "is not UTF-8"))?;
-            // A mark that some editors put in front of a text says only that it is UTF-8.
+            // Some editors put a byte order mark in front of a text; it only says that the text is
+            // UTF-8.
             let text = if self.line == 1 { text.trim_start_matches('\u{feff}') } else { text };
             passed += bytes;
             if text.trim_ascii().is_empty() {
@@ -302,7 +306,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Nothing more came.
+    /// Checks the number of entries at the end of the input.
     fn end(&self) -> Result<(), Failure> {
         match self.expected {
             Some(expected) if expected != self.entries => {

@@ -1,4 +1,4 @@
-//! A file to be read, or standard input, which is `-`.
+//! An input: a file, or standard input, which is `-`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,25 +6,25 @@ use std::path::Path;
 
 use super::exit::{Failure, USAGE};
 
-/// How standard input is asked for.
+/// The name that stands for standard input.
 pub(crate) const STDIN: &str = "-";
 
-/// Whether that is standard input.
+/// Whether `file` stands for standard input.
 pub(crate) fn is_stdin(file: &Path) -> bool {
     file.as_os_str() == STDIN
 }
 
-/// How it is called.
+/// Returns the name of an input for messages.
 pub(crate) fn name(file: &Path) -> String {
     if is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() }
 }
 
-/// It cannot be read.
+/// The error when an input cannot be read.
 pub(crate) fn unreadable(file: impl AsRef<Path>, error: &io::Error) -> Failure {
     Failure::new(USAGE, "input", format!("cannot read {}: {error}", name(file.as_ref())))
 }
 
-/// What is in it.
+/// Opens an input.
 pub(crate) fn open(file: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     if is_stdin(file) {
         return Ok(Box::new(io::stdin()));
@@ -35,8 +35,8 @@ pub(crate) fn open(file: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     }
 }
 
-/// All that comes, read by a thread of its own, as the connection lives meanwhile; `None` when it
-/// is more than `limit` bytes.
+/// Reads everything, on a thread of its own because the connection needs this one meanwhile; `None`
+/// when there are more than `limit` bytes.
 pub(crate) async fn all(
     from: impl Read + Send + 'static,
     limit: u64,

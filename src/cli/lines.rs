@@ -1,4 +1,5 @@
-//! Standard input as lines, each a value: read by a thread of its own, in large pieces.
+//! Reads standard input as lines, each of which is a value. A thread of its own reads it in large
+//! pieces.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -11,26 +12,27 @@ use super::exit::{Failure, USAGE};
 use super::input;
 use super::value::line_type;
 
-/// One read. A pipe holds 64 KiB.
+/// The size of one read. A pipe holds 64 KiB.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Batches that wait to be sent: enough that reading and sending do not wait for each other.
+/// The most batches that wait to be sent: enough that reading and sending do not wait for each
+/// other.
 const WAITING: usize = 4;
 
-/// Some lines that came together.
+/// Lines that arrived together.
 #[derive(Default)]
 pub(crate) struct Lines {
-    /// Their values, without the line ends.
+    /// The values of the lines, without the line ends.
     pub(crate) values: Vec<Value>,
-    /// The bytes of standard input that they stood in, with line ends.
+    /// How many bytes of standard input the lines took, with line ends.
     pub(crate) bytes: u64,
 }
 
-/// Reads standard input to its end; after an error comes nothing more. A line ends in `\n`, which
-/// is taken off and nothing else: a `\r` before it is a byte of the line. The last line needs none.
+/// Reads standard input to its end; nothing comes after an error. A line ends with `\n`, and only
+/// that is removed: a `\r` before it belongs to the line. The last line need not end with `\n`.
 ///
-/// `media`: what every line is; without, text where it is UTF-8, else octets. `limit_bytes`: the
-/// largest line.
+/// `media`: the media type of every line; if it is `None`, a line is text if it is UTF-8, else
+/// octets. `limit_bytes`: the longest line.
 pub(crate) fn stdin(
     media: Option<MediaType>,
     limit_bytes: usize,
@@ -41,19 +43,19 @@ pub(crate) fn stdin(
     from
 }
 
-/// The bytes that standard input has, where it is a file.
+/// Returns the size of standard input in bytes, if it is a file.
 pub(crate) fn stdin_bytes() -> Option<u64> {
     let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
     stdin.metadata().ok().filter(Metadata::is_file).map(|metadata| metadata.len())
 }
 
-/// Cuts bytes into lines.
+/// Splits bytes into lines.
 struct Splitter {
     media: Option<MediaType>,
     limit_bytes: usize,
-    /// Lines so far.
+    /// How many lines there were so far.
     number: u64,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of a line whose end has not arrived.
     rest: Vec<u8>,
 }
 
@@ -63,7 +65,7 @@ impl Splitter {
         loop {
             let (lines, failure) = match from.read(&mut piece) {
                 Ok(0) => {
-                    // An error here is the last thing that is said, as is the last line.
+                    // The last line, or its error, is the last thing that is sent.
                     let _ = self.end().map_or(Ok(()), |end| to.blocking_send(end));
                     return;
                 }
@@ -73,14 +75,14 @@ impl Splitter {
             };
             let last = failure.is_some();
             let send = |lines| to.blocking_send(lines).is_ok();
-            // Nobody listens any more when the command has ended.
+            // Sending fails when the command has ended.
             if !send(Ok(lines)) || !failure.is_none_or(|failure| send(Err(failure))) || last {
                 return;
             }
         }
     }
 
-    /// The lines that end in `piece`, up to the first that is wrong.
+    /// Returns the lines that end in `piece`, up to the first that is wrong, and its error.
     fn split(&mut self, mut piece: &[u8]) -> (Lines, Option<Failure>) {
         let mut lines = Lines { values: Vec::new(), bytes: piece.len() as u64 };
         while let Some(end) = piece.iter().position(|&byte| byte == b'\n') {
@@ -102,7 +104,7 @@ impl Splitter {
         (lines, too_long.then(|| self.too_long(self.number + 1)))
     }
 
-    /// The last line, when it has no end.
+    /// Returns the last line, if it has no line end.
     fn end(&mut self) -> Option<Result<Lines, Failure>> {
         if self.rest.is_empty() {
             return None;
@@ -147,7 +149,7 @@ impl Splitter {
 mod tests {
     use super::*;
 
-    /// The lines of `pieces`, read one after the other, and the error at the end.
+    /// Returns the lines of `pieces`, read one after the other, and the error at the end.
     fn lines(pieces: &[&[u8]]) -> (Vec<Value>, Option<String>) {
         let mut splitter = Splitter { media: None, limit_bytes: 5, number: 0, rest: Vec::new() };
         let mut values = Vec::new();

@@ -1,4 +1,4 @@
-//! What `serve` says on standard error while it runs, which nobody has to read.
+//! The messages of `serve` on standard error while it runs. Nothing waits for a reader of them.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::mem::take;
@@ -8,27 +8,27 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-/// What may wait until it is read, bytes: some thousand lines.
+/// The most bytes that wait until they are read: some thousand lines.
 const WAITING_BYTES: usize = 1 << 20;
 
-/// How long an end waits until its last lines are read. Who reads them at all needs a moment for
+/// How long the end of the program waits until the last lines are read: a reader needs a moment for
 /// that.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// How long a stream that takes nothing now, and does not wait itself, is left alone.
+/// How long to wait before writing again to a stream that takes nothing now and does not block.
 const PAUSE: Duration = Duration::from_millis(10);
 
 static LOG: OnceLock<&Log> = OnceLock::new();
 
-/// Lets the broker's log out on standard error.
+/// Starts writing the broker's log to standard error.
 ///
 /// # Errors
-/// When there can be no thread for it.
+/// When no thread can be started for it.
 pub(crate) fn start(level: LevelFilter) -> io::Result<()> {
     let log: &Log = Box::leak(Box::default());
     let thread = thread::Builder::new().name("log".to_owned());
     thread.spawn(|| log.write_to(io::stderr()))?;
-    // Only now: what is said to a log that nobody writes is lost.
+    // Do this last: messages to a log that nobody writes out would be lost.
     let log = *LOG.get_or_init(|| log);
     tracing_subscriber::fmt()
         .with_max_level(level)
@@ -38,25 +38,25 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<()> {
     Ok(())
 }
 
-/// Says this on standard error; where there is a log, in its turn.
+/// Prints `words` on standard error; if there is a log, in order with its lines.
 pub(crate) fn say(words: &str) {
     let line = format!("{words}\n");
-    // Nobody is left to tell when it cannot be written, as where the terminal is closed.
+    // Ignore an error, for example because the terminal is closed: nobody is left to be told.
     let _ = match LOG.get() {
         Some(log) => (&mut &**log).write_all(line.as_bytes()),
         None => io::stderr().write_all(line.as_bytes()),
     };
 }
 
-/// Returns when all that was said has been read, or nobody seems to read it.
+/// Returns when all messages have been read, or when nobody seems to read them.
 pub(crate) fn end() {
     if let Some(log) = LOG.get() {
         let _ = log.changed.wait_timeout_while(log.lock(), LAST_LINES, |waiting| waiting.is_any());
     }
 }
 
-/// Lines on their way to a reader. A thread of its own writes them: where the reader stops, as a
-/// terminal does after Ctrl-S, that thread stops with it, and nobody who has something to say.
+/// Lines on their way to a reader. A thread of its own writes them: if the reader stops, as a
+/// terminal does after Ctrl-S, only that thread stops with it, and no task that logs something.
 #[derive(Default)]
 struct Log {
     waiting: Mutex<Waiting>,
@@ -66,9 +66,9 @@ struct Log {
 #[derive(Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// Those behind these for which there was no room.
+    /// How many lines behind these were left out because there was no room.
     left_out: u64,
-    /// Whether some are being written.
+    /// Whether lines are being written.
     writing: bool,
 }
 
@@ -77,7 +77,8 @@ impl Waiting {
         self.writing || !self.lines.is_empty() || self.left_out > 0
     }
 
-    /// Takes a line, or leaves it out; what comes behind such a one waits until that is told.
+    /// Takes a line, or leaves it out. After a line was left out, all lines are left out until that
+    /// is reported.
     fn add(&mut self, line: &[u8]) {
         match self.left_out == 0 && self.lines.len() + line.len() <= WAITING_BYTES {
             true => self.lines.extend_from_slice(line),
@@ -93,8 +94,9 @@ impl Log {
 
     /// Writes what there is, for ever.
     fn write_to(&self, mut to: impl Write) {
-        // Lines that could not be written, which is told in front of the next: where nothing can be
-        // written an end does not wait for it, nor is it tried again and again.
+        // How many lines could not be written. That is reported in front of the next lines: so the
+        // end of the program does not wait for a stream that cannot be written, and the report is
+        // not tried again and again.
         let mut lost = 0;
         let mut within_line = false;
         let mut waiting = self.lock();
@@ -114,7 +116,7 @@ impl Log {
             match write_all(&mut to, &text) {
                 Ok(()) => (lost, within_line) = (0, false),
                 Err(written) => {
-                    // A notice that was not written whole is told again.
+                    // A report that was not written completely is written again.
                     let kept = if written < first { lost } else { 0 };
                     let begun = written.saturating_sub(first).min(lines.len());
                     lost = kept + count(&lines[begun..]) + left_out;
@@ -128,7 +130,7 @@ impl Log {
     }
 }
 
-/// That lines were left out, if any were.
+/// Returns the report that lines were left out, if any were.
 fn told(why: &str, lines: u64) -> Vec<u8> {
     let told = format!("{lines} lines were left out here: {why}\n");
     if lines > 0 { told.into_bytes() } else { Vec::new() }
@@ -138,8 +140,8 @@ fn count(lines: &[u8]) -> u64 {
     lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// Writes all of it, also where a write does not wait until there is room, as to a pipe that is
-/// `O_NONBLOCK` for who has the other end; else says how much was written.
+/// Writes everything, even to a stream that does not block, such as a pipe that is `O_NONBLOCK`
+/// because of the process at its other end. An error says how much was written.
 fn write_all(to: &mut impl Write, text: &[u8]) -> Result<(), usize> {
     let mut written = 0;
     while written < text.len() {
@@ -173,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// It takes what is written when it is let.
+    /// Takes what is written when the test lets it.
     struct Reader {
         turns: SyncSender<()>,
         read: Sender<Vec<u8>>,
@@ -203,7 +205,7 @@ mod tests {
         };
         let say = |line: &str| assert_eq!((&*log).write(line.as_bytes()).unwrap(), line.len());
         say("first\n");
-        // It is being written: what comes now waits.
+        // The first line is being written: everything after it waits.
         let taken = || {
             let waiting = log.lock();
             waiting.writing && waiting.lines.is_empty()
@@ -224,10 +226,10 @@ mod tests {
         assert_eq!(next(), "third\n");
     }
 
-    /// A pipe whose other end was told not to wait.
+    /// A pipe whose other end has made it non-blocking.
     #[test]
     fn a_reader_that_is_slow_has_all_of_it_and_what_is_lost_is_told() {
-        /// It takes a few bytes, refuses the next ones, and once breaks.
+        /// Takes a few bytes, refuses the next ones, and breaks once.
         struct Slow {
             turn: usize,
             read: Sender<Vec<u8>>,
@@ -267,7 +269,8 @@ mod tests {
             String::from_utf8(said.clone()).unwrap()
         };
         assert_eq!(until("second line\n"), "first line\nsecond line\n");
-        // The ninth turn is of these: two of them went with it, and are told of before the next.
+        // The ninth turn is for these lines: two of them are lost with it, which is reported before
+        // the next line.
         assert_eq!((&*log).write(b"third\nfourth line\nfifth\n").unwrap(), 24);
         while log.lock().is_any() {
             thread::yield_now();

@@ -1,4 +1,4 @@
-//! `ls`: a page of entries.
+//! `ls`: lists a page of entries.
 
 use clap::{Args, ValueEnum};
 use onetree_client::List;
@@ -95,7 +95,7 @@ impl Ls {
         }
         for entry in &page.entries {
             let line = match entry.rev {
-                // A topic that has something under it, and no entry of its own.
+                // A topic that has something under it, but no entry of its own.
                 Revision::ZERO => format!("+ {} -", visible(entry.path.as_str())),
                 _ => output.change(entry),
             };

@@ -2,15 +2,15 @@
 //!
 //! # Layout
 //!
-//! - [`Cli`], [`Command`]: what can be said
-//! - one module for each command: its arguments, its examples, what it does
-//! - [`connect`]: the way to the broker, [`connection`]: what is told of it
+//! - [`Cli`], [`Command`]: the arguments of the program
+//! - one module for each command: its arguments, its examples, and what it does
+//! - [`connect`]: the connection to the broker, [`connection`]: reports about it
 //! - [`stop`]: how a command is asked to end, [`exit`]: how it ends
 //! - [`output`], [`visible`], [`progress`]: what is shown; [`value`], [`duration`], [`input`],
 //!   [`lines`]: what is read
 //! - [`acknowledge`]: the answers to many writes; [`data`]: directories without a broker,
 //!   [`counted`]: how much of one was read or written
-//! - [`log`]: what `serve` says while it runs
+//! - [`log`]: the messages of `serve` while it runs
 
 mod acknowledge;
 mod append;
@@ -91,23 +91,24 @@ const CODES: &str = "\
 Exit codes: 0 ok, 1 refused, 2 usage, 3 conflict, 4 not found, 5 unreachable, 6 fault
 (onetree --help says more)";
 
-/// What is said of every command that talks to a broker.
+/// The options of every command that connects to a broker.
 pub(crate) struct Common {
-    /// Where the broker is.
+    /// The URL of the broker.
     pub(crate) url: String,
-    /// Whether a program reads what is said.
+    /// Whether the output is for a program.
     pub(crate) json: bool,
 }
 
-// The broker that is talked to. The environment and the default are no part of it: they would be in
-// every usage. And what is said in a doc comment would be the help of each command.
+// The broker to connect to. The environment and the default are not given to clap, because they
+// would appear in every usage message. And this is not a doc comment, because clap would take that
+// for the help of each command.
 #[derive(Args)]
 struct BrokerUrl {
     #[arg(long, value_name = "URL", help = connect::url_help())]
     url: Option<String>,
 }
 
-// A command that talks to a broker.
+// A command that connects to a broker.
 #[derive(Args)]
 struct Talk<C: Args> {
     #[command(flatten)]
@@ -154,7 +155,7 @@ enum Command {
     Completions(completions::Completions),
 }
 
-/// Does what the arguments of the process say.
+/// Runs the command that the arguments of the process describe.
 pub(crate) fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
@@ -166,8 +167,8 @@ pub(crate) fn main() -> ExitCode {
     let code = match result {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
-            // What was printed before the error comes before it; when that fails, the error that
-            // is already known is the one to tell.
+            // Print what was printed before the error first. If that fails, report the error that
+            // is already known.
             let _ = output.flush();
             failure.report(cli.json)
         }
@@ -188,7 +189,8 @@ impl Cli {
         let runtime =
             runtime.map_err(|error| Failure::fault(format!("cannot start a runtime: {error}")))?;
         let result = runtime.block_on(self.dispatch(output));
-        // A thread that waits in a read of standard input cannot be ended, and is not waited for.
+        // A thread that is blocked in a read of standard input cannot be ended, and is not waited
+        // for.
         runtime.shutdown_background();
         result
     }
@@ -219,14 +221,14 @@ impl Cli {
         }
     }
 
-    /// For a command that talks to a broker. What is said behind its name goes before what is said
-    /// in front of it.
+    /// Returns the options for a command that connects to a broker. A `--url` behind the command's
+    /// name has priority over one in front of it.
     fn common<C: Args>(&self, talk: &Talk<C>) -> Common {
         let said = talk.broker.url.as_ref().or(self.broker.url.as_ref());
         Common { url: said.cloned().unwrap_or_else(connect::url), json: self.json }
     }
 
-    /// Whether a program reads what is said by a command that talks to no broker.
+    /// Returns whether the output is for a program, for a command that connects to no broker.
     fn alone(&self) -> Result<bool, Failure> {
         match self.broker.url {
             Some(_) => {
@@ -237,7 +239,7 @@ impl Cli {
     }
 }
 
-/// Help, the version, or arguments that are wrong.
+/// Prints the help, the version, or what is wrong with the arguments.
 fn not_understood(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if !asked && arguments.iter().any(|argument| argument == "--json") {
@@ -245,7 +247,7 @@ fn not_understood(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         let text = text.trim_end().strip_prefix("error: ").unwrap_or(&text).to_owned();
         return Failure::usage(text).report(true);
     }
-    // Nobody is left to tell when it cannot be written.
+    // Ignore an error here: nobody is left to be told.
     let _ = error.print();
     ExitCode::from(if asked { exit::OK } else { exit::USAGE })
 }

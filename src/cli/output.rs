@@ -1,4 +1,4 @@
-//! What goes to standard output, and what is said beside it.
+//! Standard output, and messages on standard error.
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
@@ -8,16 +8,17 @@ use super::Common;
 use super::exit::Failure;
 use super::visible::{is_obeyed, visible, visible_json};
 
-/// Buffered, so that a million lines are not a million system calls; whoever waits for something
-/// flushes before it waits.
+/// The size of the buffer, so that a million lines are not a million system calls. Flush the output
+/// before waiting for anything.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The characters of a value that fit beside its path on a terminal. Elsewhere values are whole.
+/// How many characters of a value are shown beside its path on a terminal. Elsewhere values are
+/// shown completely.
 const PREVIEW_CHARS: usize = 160;
 
 /// Standard output.
 pub(crate) struct Output {
-    /// Whether it is a terminal: someone looks at it.
+    /// Whether it is a terminal, where a person looks at it.
     pub(crate) terminal: bool,
     to: BufWriter<StdoutLock<'static>>,
 }
@@ -33,7 +34,7 @@ impl Output {
     /// Writes one line.
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
         if self.terminal && line.contains(is_obeyed) {
-            // Words have nothing of the kind: this is JSON.
+            // Words never contain such characters, so this is JSON.
             self.bytes(visible_json(line).as_bytes())?;
             return self.bytes(b"\n");
         }
@@ -41,17 +42,17 @@ impl Output {
         self.bytes(b"\n")
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes unchanged.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.to.write_all(bytes).map_err(|error| Failure::output(&error))
     }
 
-    /// Hands everything written to whoever reads it.
+    /// Flushes everything that was written.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.to.flush().map_err(|error| Failure::output(&error))
     }
 
-    /// Prints what a write has come to.
+    /// Prints the result of a write.
     pub(crate) fn written(
         &mut self,
         common: &Common,
@@ -65,13 +66,13 @@ impl Output {
         self.line(&format!("{} {rev}", visible(path.as_str())))
     }
 
-    /// A value on one line, for people.
+    /// Returns a value on one line, for people.
     pub(crate) fn value(&self, value: &Value) -> String {
         let limit = if self.terminal { PREVIEW_CHARS } else { usize::MAX };
         preview(value, limit)
     }
 
-    /// A change on one line, for people: `+ /path rev value`, `- /path rev`.
+    /// Returns a change on one line, for people: `+ /path rev value`, `- /path rev`.
     pub(crate) fn change(&self, change: &Change) -> String {
         let Change { path, rev, act } = change;
         let path = visible(path.as_str());
@@ -88,13 +89,14 @@ impl Output {
     }
 }
 
-/// Says something on standard error: not what was asked for, but what to know of it.
+/// Prints a message on standard error: not a result, but something that the user should know.
 pub(crate) fn aside(words: &str) {
-    // Nobody is left to tell when that cannot be written, as where the terminal is closed.
+    // Ignore an error, for example because the terminal is closed: nobody is left to be told.
     let _ = writeln!(io::stderr(), "{words}");
 }
 
-/// A change on one line for programs: the line of `export`, with what happened before it.
+/// Returns a change on one line for programs: the line of `export`, with the kind of the change in
+/// front.
 pub(crate) fn change_json(change: &Change) -> String {
     let op = match change.act {
         Act::Put(_) => "put",
@@ -106,7 +108,7 @@ pub(crate) fn change_json(change: &Change) -> String {
     format!("{{\"op\":\"{op}\",{}", line.strip_prefix('{').unwrap_or(&line))
 }
 
-/// A value on one line of at most about `limit` characters.
+/// Returns a value on one line of at most about `limit` characters.
 pub(crate) fn preview(value: &Value, limit: usize) -> String {
     let bytes = &value.bytes;
     let text = match (&value.media, std::str::from_utf8(bytes)) {
@@ -120,12 +122,12 @@ pub(crate) fn preview(value: &Value, limit: usize) -> String {
     }
 }
 
-/// The word for so many: `entry`, `entries`.
+/// Returns the singular or the plural for `n`: `entry`, `entries`.
 pub(crate) fn plural<'a>(n: u64, one: &'a str, many: &'a str) -> &'a str {
     if n == 1 { one } else { many }
 }
 
-/// A number with its thousands apart: `1,234,567`.
+/// Returns a number with separated thousands: `1,234,567`.
 pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);

@@ -1,4 +1,5 @@
-//! Progress of long work: on standard error, when that is a terminal and nothing else is drawn.
+//! The progress of long work, shown on standard error if that is a terminal and nothing else is
+//! shown.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -8,35 +9,35 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::duration::millis;
 use super::exit::Failure;
 
-/// How often a bar is drawn anew while nothing happens.
+/// How often a bar is redrawn while nothing happens.
 pub(crate) const TICK: Duration = Duration::from_millis(120);
 
 /// Bytes of a total.
 const BYTES: &str = "{bar:30} {bytes}/{total_bytes} {msg} [{elapsed}, {eta} to go]";
 
-/// Counts `what` of which nobody knows how many there are. `shown`: whether someone may look.
+/// Counts `what`, with an unknown total. `shown`: whether progress may be shown.
 pub(crate) fn count(shown: bool, what: &str) -> Result<ProgressBar, Failure> {
     let style = format!("{{spinner}} {{human_pos}} {what}, {{per_sec}} [{{elapsed}}]");
     bar(shown, None, &style)
 }
 
-/// Counts bytes up to `total`, with `{msg}` beside.
+/// Counts bytes up to `total`, with `{msg}` beside them.
 pub(crate) fn bytes(shown: bool, total: u64) -> Result<ProgressBar, Failure> {
     bar(shown, Some(total), BYTES)
 }
 
-/// Counts bytes up to a total that is told as it becomes known, with `{msg}` beside.
+/// Counts bytes up to a total that grows as it becomes known, with `{msg}` beside them.
 pub(crate) fn bytes_of(shown: bool) -> Result<ProgressBar, Failure> {
     bar(shown, None, BYTES)
 }
 
-/// Counts bytes, so many of which are `done`, and nobody knows how many there are.
+/// Counts bytes with an unknown total; `done` is the word beside them.
 pub(crate) fn bytes_so_far(shown: bool, done: &str) -> Result<ProgressBar, Failure> {
     let style = format!("{{spinner}} {{bytes}} {done}, {{bytes_per_sec}} [{{elapsed}}]");
     bar(shown, None, &style)
 }
 
-/// Runs up to `total` milliseconds, with `{msg}` beside.
+/// Runs up to the time `total`, with `{msg}` beside it.
 pub(crate) fn time(shown: bool, total: Duration) -> Result<ProgressBar, Failure> {
     bar(shown, Some(millis(total)), "{bar:40} {msg} [{elapsed}, {eta} to go]")
 }

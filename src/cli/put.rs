@@ -57,7 +57,7 @@ pub(crate) struct Put {
     ephemeral: bool,
 }
 
-/// Reads a revision of the command line.
+/// Parses a revision of the command line.
 pub(crate) fn revision(text: &str) -> Result<Revision, String> {
     text.parse()
         .ok()
@@ -87,7 +87,7 @@ impl Put {
         Ok(())
     }
 
-    /// Writes the entry and holds it, for as long as that goes or it is to live.
+    /// Writes the entry and holds it until its session is lost or its time is over.
     async fn hold(
         &self,
         link: &Link,

@@ -1,5 +1,5 @@
-//! `restore`: a backup, or what is whole of a damaged directory, becomes the tree of a directory,
-//! in a new history.
+//! `restore`: makes the tree of a directory from a backup, or from what is intact in a damaged
+//! directory. The tree begins a new history.
 
 mod replace;
 
@@ -55,7 +55,7 @@ pub(crate) struct Restore {
 }
 
 impl Restore {
-    /// Restores.
+    /// Runs the restore.
     pub(crate) fn run(&self, json: bool, output: &mut Output) -> Result<(), Failure> {
         let from = data::existing(&self.from)?;
         data::filled(&self.data, |disk| {
@@ -63,7 +63,7 @@ impl Restore {
             let _lock = data::lock(&self.data)?;
             let filled = self.fill(&from, disk, json, output);
             if filled.is_err() && there.is_empty() {
-                // Nothing of ours stays; as long as it is locked nobody else has it.
+                // Leave nothing of ours. Nobody else has the lock file as long as it is locked.
                 let _ = fs::remove_file(self.data.join("lock"));
             }
             filled
@@ -95,7 +95,7 @@ impl Restore {
         disk.clear(replace::MAKING).map_err(failed)?;
         let making = disk.make_directory(replace::MAKING).map_err(failed)?;
         backup::save(&making, !json, epoch, &settings, state, false)
-            // The first error is the one to tell.
+            // Report the first error, not one of the removal.
             .inspect_err(|_| drop(disk.clear(replace::MAKING)))?;
         let ours: Vec<String> = old.into_iter().filter(|name| self.is_ours(name)).collect();
         let aside = replace::replace(disk, &making, &ours, &|| Ok(())).map_err(failed)?;
@@ -126,7 +126,7 @@ impl Restore {
         Ok(())
     }
 
-    /// The tree that it begins with, and what of it is lost.
+    /// Reads the tree to begin with. Returns it with what of it is lost.
     fn read(&self, from: &Disk, shown: bool) -> Result<(State, Settings, Vec<Damage>), Failure> {
         if !self.salvage {
             let (state, _, settings) = data::read_live(from, shown)?;
@@ -138,13 +138,13 @@ impl Restore {
         Ok((state, settings, lost))
     }
 
-    /// Whether this is a file of the store: what else is there stays where it is.
+    /// Whether this is a file of the store. Other files stay where they are.
     fn is_ours(&self, name: &str) -> bool {
         files::is_ours(name) && self.data.join(name).is_file()
     }
 
-    /// The names of these files, and of those that restores have moved aside: one that did not come
-    /// to its end may have moved the last.
+    /// Returns these names, and the names of the files that earlier restores have moved away: a
+    /// restore that was not finished may have moved the last file.
     fn given(&self, old: &[String]) -> Vec<String> {
         let mut names = old.to_vec();
         let entries = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten();
@@ -158,8 +158,9 @@ impl Restore {
     }
 }
 
-/// The directories that a restore has left which was killed before its first move, or when all was
-/// done. To be asked where a broker starts: elsewhere it has not come to its end.
+/// Returns the directories that a restore has left when it was killed before its first move or
+/// after its last. Only call this when a broker starts: at other times the restore may be
+/// unfinished.
 pub(crate) fn left(data: &Path) -> impl Iterator<Item = PathBuf> {
     [RESTORING, replace::MAKING]
         .map(|name| data.join(name))
@@ -167,17 +168,17 @@ pub(crate) fn left(data: &Path) -> impl Iterator<Item = PathBuf> {
         .filter(|path| path.is_dir())
 }
 
-/// What is in a directory, but for its lock and what restores have left.
+/// Returns what is in a directory, except its lock and what restores have left.
 fn old(disk: &Disk) -> Result<Vec<String>, Failure> {
     let mut names = disk.list().map_err(|error| data::io_failed(&error))?;
-    // The last is what some file systems have at their top.
+    // Some file systems have the last of these at their top.
     let others = ["lock", RESTORING, replace::MAKING, "lost+found"];
     names.retain(|name| !(others.contains(&&**name) || name.starts_with(replace::ASIDE)));
     names.sort_unstable();
     Ok(names)
 }
 
-/// The first revision of the new history: above all that was ever given.
+/// Returns the first revision of the new history: above every revision that was ever given.
 fn above(rev: u64, given: &[String]) -> Revision {
     let last = given.iter().filter_map(|name| files::revision_of(name)).fold(rev, u64::max);
     files::next_history(last, files::RESTORE_GAP)

@@ -36,7 +36,7 @@ pub(crate) struct Rm {
 }
 
 impl Rm {
-    /// Removes it.
+    /// Removes the entry or the subtree.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let link = Link::open(common).await?;
         let path = self.path.clone();

@@ -1,4 +1,4 @@
-//! `serve`: a broker.
+//! `serve`: runs a broker.
 
 use std::fs::File;
 use std::future::pending;
@@ -84,7 +84,7 @@ pub(crate) struct Serve {
     print_config: bool,
 }
 
-/// Reads KEY=VALUE.
+/// Parses KEY=VALUE.
 fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a setting is KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
@@ -106,7 +106,8 @@ impl Serve {
             return output.line(line);
         }
         log::start(level).map_err(|error| no_thread(&error))?;
-        // Before anyone can know that it is ready: a signal right after must not kill.
+        // Do this before anyone can know that the broker is ready: a signal right after that must
+        // not kill it.
         let mut stop = Stop::listen()?;
         let (running, _lock) = self.start(config).await?;
         let untold = async {
@@ -143,7 +144,7 @@ impl Serve {
         running.ended().map_or_else(cut_short, |ended| ended.map_err(failed))
     }
 
-    /// Starts the broker; the lock is that of its directory.
+    /// Starts the broker. Returns it with the lock on its directory.
     async fn start(&self, config: Config) -> Result<(Running, Option<Lock>), Failure> {
         let started = match &self.data {
             Some(directory) => {
@@ -154,8 +155,8 @@ impl Serve {
                 let running = Broker::start_from(config, storage, Hooks::default()).await;
                 if running.is_ok() {
                     if fresh {
-                        // Everybody begins so: that is no warning. But where a disk is not mounted
-                        // it looks the same.
+                        // Every new broker begins like this, so it is no warning. But a disk that
+                        // is not mounted looks the same, so it is reported.
                         let directory = directory.display();
                         log::say(&format!("there was no tree in {directory}: a new one begins"));
                     }
@@ -182,7 +183,7 @@ impl Serve {
     }
 
     fn load(&self) -> Result<Config, Failure> {
-        // The environment may hold what is not text; none of ours is.
+        // The environment may contain values that are not text. None of ours is one.
         let environment = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
@@ -216,8 +217,8 @@ impl Serve {
     }
 }
 
-/// Says where it can be reached, from a thread of its own: a terminal that is held (Ctrl-S) holds
-/// who writes to it.
+/// Prints where the broker can be reached, on a thread of its own: a terminal that is stopped
+/// (Ctrl-S) blocks whoever writes to it.
 async fn tell(running: &Running, json: bool) -> Result<(), Failure> {
     let (url, console) = (running.url(), running.console());
     let words = match json {
@@ -225,12 +226,12 @@ async fn tell(running: &Running, json: bool) -> Result<(), Failure> {
         false => format!("listening on {url}\nconsole at {console}\n"),
     };
     let write = move || {
-        // The one of the library is the main thread's.
+        // The standard output of the library is locked by the main thread.
         let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         output.write_all(words.as_bytes())
     };
     let (told, written) = oneshot::channel();
-    // The runtime's own would be a panic where there can be none.
+    // Start the thread here, because the runtime would panic if it could not start one.
     thread::Builder::new()
         .name("told".to_owned())
         .spawn(move || drop(told.send(write())))
@@ -247,7 +248,7 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| config::NO_ADDRESS)
 }
 
-/// The broker did not start.
+/// The error when the broker did not start.
 fn not_started(error: &StartError) -> Failure {
     let (code, next) = match error {
         StartError::Files(OpenError::Backup { .. }) => {
@@ -267,10 +268,10 @@ fn not_started(error: &StartError) -> Failure {
     Failure::new(USAGE, code, error.to_string()).next(next)
 }
 
-/// What to do where the tree cannot be kept.
+/// What to do if the tree cannot be stored.
 const NO_DATA: &str = "give a --data that is a directory, or can become one, and can be written to";
 
-/// What to do where it cannot listen.
+/// Returns what to do if the broker cannot listen.
 fn instead(why: ErrorKind) -> &'static str {
     match why {
         ErrorKind::AddrInUse => "end what listens there, or give another --listen",
@@ -284,7 +285,7 @@ fn instead(why: ErrorKind) -> &'static str {
     }
 }
 
-/// The files of a directory.
+/// Opens the files of a directory.
 fn files(directory: &Path) -> Result<Disk, Failure> {
     Disk::new(directory.to_owned()).map_err(|error| {
         Failure::new(USAGE, "no-data", format!("cannot use {}: {error}", directory.display()))
@@ -292,7 +293,7 @@ fn files(directory: &Path) -> Result<Disk, Failure> {
     })
 }
 
-/// How much of the broker's log is let out: warnings, or what ONETREE_LOG says.
+/// Returns how much of the broker's log is printed: warnings, or what ONETREE_LOG says.
 fn level() -> Result<LevelFilter, Failure> {
     match std::env::var("ONETREE_LOG") {
         Ok(level) => level.parse().map_err(|_| {

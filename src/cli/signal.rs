@@ -1,4 +1,4 @@
-//! `signal`: a message that is never stored.
+//! `signal`: sends a message that is never stored.
 
 use clap::Args;
 use onetree_protocol::{MediaType, Path, Value};

@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM, and SIGHUP, where the terminal is closed: the ways to end a command that does
-//! not end by itself.
+//! Ctrl-C, SIGTERM, and SIGHUP, which comes when the terminal is closed: the ways to end a command
+//! that does not end by itself.
 
 use std::fs;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use tokio::time::Instant;
 
 use super::exit::Failure;
 
-/// What comes sooner after a signal is the same request: who closes a terminal sends two, as do
-/// `timeout` and a systemd that is told to (`SendSIGHUP`).
+/// A signal that comes sooner than this after another is the same request: closing a terminal sends
+/// two, and so do `timeout` and a systemd with `SendSIGHUP`.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Listens for all of them from the moment it is made: before that, they kill.
+/// Listens for all of these signals from the moment it is made. Before that, they kill the process.
 pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,
-    /// Not of who is to outlive the terminal.
+    /// `None` if the process is to outlive the terminal.
     hangup: Option<Signal>,
-    /// When the last one came that counted.
+    /// When the last signal that counted came.
     last: Option<Instant>,
 }
 
@@ -34,8 +34,8 @@ impl Stop {
         })
     }
 
-    /// Returns when one has come; at once behind another it counts as that one. Nothing is lost
-    /// when this is dropped before.
+    /// Completes when a signal has come. A signal that comes shortly after another counts as the
+    /// same. No signal is lost when this future is dropped.
     pub(crate) async fn asked(&mut self) {
         loop {
             self.signal().await;
@@ -54,17 +54,17 @@ impl Stop {
         }
     }
 
-    /// As [`Stop::asked`], at the latest after `patience`.
+    /// Like [`Stop::asked`], but completes after `patience` at the latest.
     pub(crate) async fn asked_within(&mut self, patience: Duration) {
-        // Either way that is the end.
+        // Both results mean the end.
         let _ = tokio::time::timeout(patience, self.asked()).await;
     }
 }
 
-/// From now on a file that becomes longer than files may (`ulimit -f`, `LimitFSIZE`) is an error to
-/// who writes it. Until then the system kills.
+/// From now on, a write that makes a file longer than the limit (`ulimit -f`, `LimitFSIZE`) fails
+/// with an error. Before this the system kills the process.
 pub(crate) fn outlive_long_files() -> Result<(), Failure> {
-    // It is heard for as long as the process lives; nobody has to listen.
+    // The signal stays handled for as long as the process lives; nobody has to listen.
     listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
@@ -72,14 +72,14 @@ fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::fault(format!("cannot listen for signals: {error}")))
 }
 
-/// Whether nobody has said that we outlive the terminal, as nohup does: who listens would no
-/// longer. Where the system does not tell (it is Linux that does), it is left as it was, and kills
-/// or does not.
+/// Whether to listen for SIGHUP: not if the process was started to outlive the terminal, as nohup
+/// does, because listening would end that. Where the system does not report this (Linux does),
+/// SIGHUP is left as it was, whether it kills or not.
 fn hears_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // The lowest bit is that of the first signal.
+    // The lowest bit stands for signal 1.
     let hangup = 1 << (SignalKind::hangup().as_raw_value() - 1);
     ignored.is_some_and(|ignored| ignored & hangup == 0)
 }

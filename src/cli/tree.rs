@@ -20,7 +20,7 @@ Examples:
   # Every entry of each log; otherwise a log is one line
   onetree tree /chat/rust --logs";
 
-/// The characters of a value that are drawn beside its name.
+/// How many characters of a value are drawn beside its name.
 const VALUE_CHARS: usize = 60;
 
 /// Draw a subtree, at one revision
@@ -67,14 +67,14 @@ impl Tree {
     }
 }
 
-/// The lines drawn so far.
+/// The lines that were drawn so far.
 struct Drawing<'a> {
     tree: &'a Tree,
     lines: Vec<String>,
 }
 
 impl Drawing<'_> {
-    /// Draws `entries`, which are in path order, so that each topic's are one run of them.
+    /// Draws `entries`. They are in path order, so that the entries of each topic are consecutive.
     fn draw(mut self, entries: &[Change]) -> Vec<String> {
         let top = &self.tree.path;
         let (own, below) = split_own(entries, top.as_str());
@@ -84,7 +84,7 @@ impl Drawing<'_> {
         self.lines
     }
 
-    /// Draws the topics that `entries` stand in, at the depth `depth` of their parent.
+    /// Draws the topics of `entries`. `depth` is the depth of their parent.
     fn children(&mut self, entries: &[Change], depth: usize, indent: &str) {
         if entries.is_empty() {
             return;
@@ -98,7 +98,7 @@ impl Drawing<'_> {
         while let Some(run) = runs.next() {
             let topic = name(&run[0], depth);
             if !self.tree.logs && LogKey::parse(topic).is_some() {
-                // The whole log: keys are neighbours.
+                // Draw the whole log as one line: its keys are neighbours.
                 let (mut count, mut newest) = (run.len(), topic);
                 while let Some(run) =
                     runs.next_if(|run| LogKey::parse(name(&run[0], depth)).is_some())
@@ -121,7 +121,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// What stands beside the name of an entry.
+    /// Returns the text beside the name of an entry.
     fn label(&self, entry: &Change) -> String {
         match &entry.act {
             onetree_protocol::Act::Put(Some(value)) => {
@@ -132,17 +132,18 @@ impl Drawing<'_> {
     }
 }
 
-/// The segment of the entry's path below the first `depth`.
+/// Returns the segment of the entry's path behind the first `depth` segments.
 fn name(entry: &Change, depth: usize) -> &str {
     entry.path.segments().nth(depth).unwrap_or_default()
 }
 
-/// The bytes of the entry's path up to and including its first `depth` segments.
+/// Returns the length of the entry's path up to and including its first `depth` segments, in bytes.
 fn prefix_len(entry: &Change, depth: usize) -> usize {
     entry.path.segments().take(depth).map(|segment| 1 + segment.len()).sum()
 }
 
-/// The entry at `topic` itself, which comes first if there is one, and those under it.
+/// Separates the entry at `topic` itself, which comes first if it exists, from the entries under
+/// it.
 fn split_own<'a>(entries: &'a [Change], topic: &str) -> (Option<&'a Change>, &'a [Change]) {
     match entries.split_first() {
         Some((own, below)) if own.path.as_str() == topic => (Some(own), below),

@@ -1,4 +1,4 @@
-//! `txn`: several changes, all or nothing.
+//! `txn`: makes several changes, all or nothing.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -60,9 +60,10 @@ impl Txn {
         done.paths.iter().try_for_each(|path| output.line(&visible(path.as_str())))
     }
 
-    /// What `from` says, for a broker that takes frames of `limit` bytes.
+    /// Reads a transaction, for a broker that takes frames of `limit` bytes.
     async fn read(&self, from: Box<dyn Read + Send>, limit: u32) -> Result<Frame, Failure> {
-        // A character of a text takes at most six bytes in JSON; what is between them is little.
+        // In JSON a character of text takes at most six bytes; what stands between the texts is
+        // little.
         let limit = u64::from(limit) * 6;
         let text = input::all(from, limit).await;
         let text = text.map_err(|error| input::unreadable(&self.file, &error))?;
@@ -79,9 +80,11 @@ impl Txn {
     }
 }
 
-/// Reads the text of a transaction as the wire does, so that what is right here is right there.
+/// Parses the text of a transaction as the protocol does, so that what is valid here is valid
+/// there.
 fn parse(text: &[u8]) -> Result<Frame, String> {
-    // First by itself: a text that is no JSON could end up as something else inside a frame.
+    // Check the text by itself first: a text that is not JSON could mean something else inside a
+    // frame.
     json::check(text).map_err(|error| error.to_string())?;
     let text = text.trim_ascii();
     let Some(fields) = text.strip_prefix(b"{") else {
@@ -93,7 +96,7 @@ fn parse(text: &[u8]) -> Result<Frame, String> {
     known_keys(text)?;
     let frame = [b"{\"op\":\"txn\",\"id\":0,", fields].concat();
     match Codec::Json.decode_client(&frame) {
-        // The session ends with the command, and with it what would die with the session.
+        // The session ends with the command, and an ephemeral entry would end with the session.
         Ok(ClientFrame::Txn(frame)) if frame.changes.iter().any(is_ephemeral) => {
             Err("an \"ephemeral\" entry would be gone at once; put --ephemeral holds one"
                 .to_owned())
@@ -104,7 +107,7 @@ fn parse(text: &[u8]) -> Result<Frame, String> {
     }
 }
 
-/// The top of the subtree that a condition is about.
+/// Returns the path of the subtree that a condition is about.
 fn tree(condition: &Condition) -> Option<Path> {
     if let Condition::Tree { path, .. } = condition { Some(path.clone()) } else { None }
 }
@@ -119,23 +122,23 @@ const KEYS: &[&str] = &["if", "do"];
 /// The keys of a condition.
 const IF: &[&str] = &["path", "tree", "rev"];
 
-/// The keys of a change, by what it does.
+/// Returns the keys of a change, by its kind.
 fn keys_of(change: &Value) -> &'static [&'static str] {
     match change.get("do").and_then(Value::as_str) {
         Some("delete" | "drop") => &["do", "path"],
         Some("trim") => &["do", "path", "to"],
-        // What it does not say, or what nothing does, is refused for that.
+        // A missing or unknown kind is refused later, for that reason.
         _ => &["do", "path", "type", "json", "text", "bytes", "ttl_ms", "ephemeral"],
     }
 }
 
-/// What the wire passes over may be a condition that somebody has misspelt: it is not passed over
-/// here.
+/// Refuses unknown keys. The protocol ignores them, but such a key may be a condition with a typing
+/// error.
 fn known_keys(text: &[u8]) -> Result<(), String> {
     let look = |item: &Value, known: &[&str]| {
         let mut keys = item.as_object().into_iter().flat_map(|fields| fields.keys());
         match keys.find(|key| !known.contains(&key.as_str())) {
-            // The clients' word: they see from the value what it is.
+            // The clients use the key 'value': they see from the value what its type is.
             Some(key) if key == "value" && known.contains(&"json") => {
                 Err("unknown key 'value'; a value is in 'json', 'text' or 'bytes'".to_owned())
             }

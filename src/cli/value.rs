@@ -1,4 +1,4 @@
-//! VALUE: what stands on the command line or comes in on standard input, and its media type.
+//! VALUE, from the command line or standard input, and its media type.
 
 use std::io::{self, IsTerminal};
 
@@ -31,13 +31,13 @@ pub(crate) struct ValueArgs {
 }
 
 impl ValueArgs {
-    /// A VALUE of a command that has words of its own for it.
+    /// Makes a VALUE for a command that describes it in its own words.
     pub(crate) fn new(value: String, media: Option<MediaType>) -> ValueArgs {
         ValueArgs { value: Some(value), media }
     }
 
-    /// The value, and the connection that it goes over: how much of standard input can be one,
-    /// where that is meant, only the broker knows.
+    /// Reads the value. Returns it with the connection that it is sent over: only the broker knows
+    /// how large a value from standard input may be.
     pub(crate) async fn read(&self, common: &Common) -> Result<(Link, Value), Failure> {
         match self.value.as_deref() {
             None if io::stdin().is_terminal() => {
@@ -68,16 +68,16 @@ fn too_long(limit: u32) -> Failure {
         .next("write less at once, or give the broker a larger value_bytes")
 }
 
-/// Reads a media type of the command line.
+/// Parses a media type of the command line.
 pub(crate) fn media_type(text: &str) -> Result<MediaType, String> {
     MediaType::parse(text).map_err(|error| error.to_string())
 }
 
-/// `bytes` as what they look like, or as `media`; where they may be neither what they look like,
-/// nor what was meant, that is told.
+/// Makes a value of `bytes`, with the type `media` or the type that they look like. Warns if that
+/// may not be what the user meant.
 fn value(bytes: Vec<u8>, media: Option<MediaType>, common: &Common) -> Result<Value, Failure> {
     let media = match (media, json::check(&bytes)) {
-        // A text that is not JSON would be spliced into a frame as if it were.
+        // A text that is not JSON would be copied into a frame as if it were.
         (Some(MediaType::Json), Err(error)) => {
             return Err(Failure::new(USAGE, "bad-value", format!("VALUE is no JSON: {error}"))
                 .next("correct it, or give another --type"));
@@ -95,12 +95,13 @@ fn value(bytes: Vec<u8>, media: Option<MediaType>, common: &Common) -> Result<Va
     Ok(Value { media, bytes: bytes.into() })
 }
 
-/// Whether somebody may have meant an object or a list.
+/// Whether the user may have meant an object or a list.
 fn looks_like_json(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().starts_with(b"{") || bytes.trim_ascii_start().starts_with(b"[")
 }
 
-/// It is no error: a text may begin so, as a line of a log does ("[info] …").
+/// This is a warning and not an error: a text may begin like this, as a line of a log does ("[info]
+/// …").
 fn tell_no_json(media: &MediaType, error: &JsonError, json: bool) {
     let message = format!(
         "VALUE is taken as {media}, as it is no JSON: {error} (--type application/json makes this an error, \
@@ -114,8 +115,8 @@ fn tell_no_json(media: &MediaType, error: &JsonError, json: bool) {
     }
 }
 
-/// What one line of `append --lines` is: text, or, where it is not UTF-8, octets. Never JSON: a
-/// log in which the line `42` is a number and the line `4 2` a text would help nobody.
+/// Returns the type of one line of `append --lines`: text, or octets if it is not UTF-8. Never
+/// JSON: a log in which the line `42` is a number and the line `4 2` a text would help nobody.
 pub(crate) fn line_type(bytes: &[u8]) -> MediaType {
     match std::str::from_utf8(bytes) {
         Ok(_) => MediaType::Text,

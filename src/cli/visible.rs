@@ -1,25 +1,25 @@
-//! What of a text is safe to show: whoever may write a value must not be able to forge what a
-//! reader sees.
+//! Makes a text safe to show: whoever may write a value must not be able to forge what a reader
+//! sees.
 
 use std::fmt::Write;
 
-/// `text` without anything that could move a cursor, end a line, colour a terminal or turn the
-/// direction of writing.
+/// Returns `text` without anything that could move a cursor, end a line, colour a terminal or
+/// change the direction of writing.
 pub(crate) fn visible(text: &str) -> String {
     escape(text, |_| false)
 }
 
-/// As [`visible`], for several lines: line ends and tabs stay.
+/// Like [`visible`], for several lines: line ends and tabs stay.
 pub(crate) fn visible_lines(text: &str) -> String {
     escape(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// As [`visible`], for a JSON text on one line, which means the same afterwards.
+/// Like [`visible`], for a JSON text on one line. The result has the same meaning.
 pub(crate) fn visible_json(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if is_obeyed(c) {
-            // Writing to a string cannot fail; none of these is above U+FFFF.
+            // Writing to a string cannot fail, and none of these characters is above U+FFFF.
             let _ = write!(safe, "\\u{:04x}", u32::from(c));
         } else {
             safe.push(c);
@@ -28,17 +28,17 @@ pub(crate) fn visible_json(text: &str) -> String {
     safe
 }
 
-/// `text` as one word for a shell, to be pasted behind a command.
+/// Returns `text` as one word for a shell, to be pasted behind a command.
 pub(crate) fn quoted(text: &str) -> String {
     if !text.contains(is_obeyed) {
         return format!("'{}'", text.replace('\'', r"'\''"));
     }
-    // Shells of today read this as it is meant (bash, zsh, ksh; not dash).
+    // Common shells understand this (bash, zsh, ksh; not dash).
     let escaped = text.replace('\\', r"\\").replace('\'', r"\'");
     format!("$'{}'", visible_json(&escaped))
 }
 
-/// What a terminal obeys instead of showing it.
+/// Whether a terminal obeys this character instead of showing it.
 pub(crate) fn is_obeyed(c: char) -> bool {
     c.is_control() || is_bidi_control(c)
 }
@@ -61,7 +61,7 @@ fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
     safe
 }
 
-/// The characters that reorder what stands around them (Unicode, Bidi_Control).
+/// Whether this character reorders the text around it (Unicode, Bidi_Control).
 fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -88,10 +88,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches.
+    /// Runs the watch.
     pub(crate) async fn run(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         let view = self.view();
-        // Before anything is asked of the broker: a file that cannot be used is found first.
+        // Open the file before connecting to the broker: a file that cannot be used is then found
+        // first.
         let (file, saved) = match &self.state {
             Some(path) => {
                 let file = Keep::open(path)?;
@@ -129,7 +130,7 @@ impl Watch {
             mirror,
             saver: file.map(|file| Saver::new(file, cookie)),
             patience: self.once.then_some(link.patience),
-            // It is counted from when there was a broker.
+            // With --wait, the patience counts only from when there was a broker.
             was_there: !self.wait,
             printer: Printer {
                 json: common.json,
@@ -139,7 +140,7 @@ impl Watch {
             },
         };
         let ended = watching.run(&mut stop).await;
-        // Not after a reader who went away: what it has not seen must come again.
+        // Not if the reader of the output has gone away: what it has not seen must come again.
         let saved = match &ended {
             Err(Failure::PipeClosed) => Ok(()),
             _ => watching.save_last().await,
@@ -164,27 +165,28 @@ impl Watch {
     }
 }
 
-/// A watch under way.
+/// A watch that is running.
 struct Watching<'a> {
-    /// Ends when it is dropped.
+    /// The mirror ends when this is dropped.
     mirror: Mirror,
     changes: Changes,
     saver: Option<Saver>,
-    /// For how long it does without a connection; `None`: for as long as it is let.
+    /// How long it goes on without a connection; `None`: for ever.
     patience: Option<Duration>,
-    /// Whether there was one.
+    /// Whether there was a connection.
     was_there: bool,
     printer: Printer<'a>,
 }
 
 impl Watching<'_> {
-    /// Until the mirror ends, or we are asked to.
+    /// Runs until the mirror ends, or the command is asked to end.
     async fn run(&mut self, stop: &mut Stop) -> Result<(), Failure> {
         loop {
             let event = match self.changes.try_next() {
                 Some(event) => Some(event),
                 None => {
-                    // Nothing more for now: let those who read us see it, and only then save it.
+                    // Nothing more for now: let the reader of the output see it, and only then save
+                    // it.
                     self.printer.output.flush()?;
                     let now = self.changes.snapshot();
                     if let Some(saver) = &mut self.saver {
@@ -223,7 +225,7 @@ impl Watching<'_> {
         }
     }
 
-    /// Whatever is printed by now goes into the file.
+    /// Saves everything that is printed by now in the file.
     async fn save_last(&mut self) -> Result<(), Failure> {
         self.printer.output.flush()?;
         let now = self.changes.snapshot();
@@ -234,7 +236,8 @@ impl Watching<'_> {
     }
 }
 
-/// When a watch that ends by itself has waited for the broker for too long; any other, never.
+/// Completes when a watch that ends by itself has waited too long for the broker. For any other
+/// watch, it never completes.
 async fn missing(connection: &Connection, patience: Option<Duration>) -> String {
     match patience {
         Some(patience) => connection.missing(patience).await,
@@ -242,7 +245,7 @@ async fn missing(connection: &Connection, patience: Option<Duration>) -> String 
     }
 }
 
-/// When a save has ended or one may begin; where there is no file, never.
+/// Completes when a save has ended or one may begin. Without a file, it never completes.
 async fn due(saver: &mut Option<Saver>) -> Result<(), KeepError> {
     match saver {
         Some(saver) => saver.due().await,

@@ -1,23 +1,24 @@
-//! What a publisher writes: when, who, and which one; then as many zeros as are asked for.
+//! The payload of a write: when it was due, from which publisher, and which of its writes; then
+//! zeros up to the requested size.
 
 use std::time::Duration;
 
-/// Clock, publisher and number: the least that a payload takes.
+/// The smallest payload: the clock, the publisher and the number.
 pub(super) const LEAST_BYTES: usize = 8 + 4 + 8;
 
-/// What stands at the beginning of a payload.
+/// The beginning of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Payload {
-    /// The publisher's clock when the write was due, since the start of the run.
+    /// When the write was due, by the publisher's clock, since the start of the run.
     pub(super) due: Duration,
-    /// Which publisher.
+    /// The number of the publisher.
     pub(super) publisher: u32,
-    /// Which of its writes: 1, 2, 3…
+    /// The number of the write: 1, 2, 3…
     pub(super) number: u64,
 }
 
 impl Payload {
-    /// As `size` bytes, at least [`LEAST_BYTES`].
+    /// Encodes the payload as `size` bytes, at least [`LEAST_BYTES`].
     pub(super) fn to_bytes(self, size: usize) -> Vec<u8> {
         let due = u64::try_from(self.due.as_nanos()).unwrap_or(u64::MAX);
         let mut bytes = Vec::with_capacity(size);
@@ -28,7 +29,7 @@ impl Payload {
         bytes
     }
 
-    /// Reads it; `None` when there is too little.
+    /// Decodes a payload; `None` when there are too few bytes.
     pub(super) fn parse(bytes: &[u8]) -> Option<Payload> {
         let (due, rest) = bytes.split_first_chunk()?;
         let (publisher, rest) = rest.split_first_chunk()?;

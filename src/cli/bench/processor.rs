@@ -1,19 +1,20 @@
-//! What the broker and this program use of the processors, where the system tells it (Linux).
+//! How much processor time the broker and this program use, where the system reports it (Linux).
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// A process of this machine.
+/// A process on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Process(u32);
 
 impl Process {
-    /// This program.
+    /// Returns this process.
     pub(super) fn own() -> Process {
         Process(std::process::id())
     }
 
-    /// The one that listens where `url` leads, if that is here and we may see it.
+    /// Returns the process that listens where `url` points, if it is on this machine and we may see
+    /// it.
     pub(super) fn at(url: &str) -> Option<Process> {
         let authority = url.split_once("://")?.1.split('/').next()?;
         let (host, port) = authority.rsplit_once(':')?;
@@ -34,7 +35,8 @@ impl Process {
         })
     }
 
-    /// Time on processors until now, and in wait for one, of the threads that are alive.
+    /// Returns the time that the process's living threads have run until now, and the time that
+    /// they have waited for a processor.
     fn time(self) -> Option<Time> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).ok()?;
         let mut time = Time::default();
@@ -49,7 +51,7 @@ impl Process {
     }
 }
 
-/// The number of the socket that listens on a port, from a table of the system.
+/// Finds the number of the socket that listens on a port, in a table of the system.
 fn listener(table: &str, port: u16) -> Option<&str> {
     let local = format!(":{port:04X}");
     table.lines().find_map(|line| {
@@ -61,14 +63,14 @@ fn listener(table: &str, port: u16) -> Option<&str> {
     })
 }
 
-/// How long the threads of a process ran, and how long they could have.
+/// How long the threads of a process ran, and how long they waited for a processor.
 #[derive(Clone, Copy, Default)]
 struct Time {
     on: Duration,
     waiting: Duration,
 }
 
-/// What a process uses from a moment on.
+/// Measures what a process uses from one moment on.
 #[derive(Clone, Copy)]
 pub(super) struct Watch {
     process: Process,
@@ -77,12 +79,12 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// From now on.
+    /// Begins to measure.
     pub(super) fn begin(process: Process) -> Option<Watch> {
         Some(Watch { process, before: process.time()?, begin: Instant::now() })
     }
 
-    /// Until now: time on processors, and how many of them that is.
+    /// Ends the measurement. Returns the processor time, and how many processors that is.
     pub(super) fn end(self) -> Option<Used> {
         let now = self.process.time()?;
         let all = self.begin.elapsed().as_secs_f64().max(1e-9);
@@ -95,11 +97,11 @@ impl Watch {
 /// What a process used.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Used {
-    /// On all processors together.
+    /// The time on all processors together.
     pub(super) time: Duration,
-    /// As so many processors, all the time.
+    /// The average number of processors used.
     pub(super) processors: f64,
-    /// So many more it would have used, had there been more.
+    /// The average number of processors that it waited for in addition.
     pub(super) waiting: f64,
 }
 

@@ -1,4 +1,4 @@
-//! One who writes.
+//! A publisher.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use super::super::exit::Failure;
 use super::With;
 use super::payload::Payload;
 
-/// One who writes.
+/// A publisher: a connection that writes.
 pub(super) struct Publisher {
     pub(super) link: Link,
     pub(super) path: Path,
     pub(super) number: u32,
-    /// What payloads count their time from.
+    /// The moment from which payloads count their time.
     pub(super) start: Instant,
     /// When writes begin to count.
     pub(super) begin: Instant,
     pub(super) end: Instant,
-    /// Set when it is to end before.
+    /// Set when the publisher must end earlier.
     pub(super) ending: Arc<AtomicBool>,
-    /// From one write to the next; `None`: as fast as they are acknowledged.
+    /// The time from one write to the next; `None`: as fast as they are acknowledged.
     pub(super) interval: Option<Duration>,
     pub(super) in_flight: usize,
     pub(super) size: usize,
@@ -34,26 +34,27 @@ pub(super) struct Publisher {
 /// How many writes were acknowledged.
 pub(super) struct Written {
     pub(super) all: u64,
-    /// After the warm-up.
+    /// Writes after the warm-up.
     pub(super) counted: u64,
-    /// Due after the warm-up, and not made by the end.
+    /// Writes that were due after the warm-up and were not made by the end.
     pub(super) missed: u64,
 }
 
 impl Publisher {
-    /// Writes until the end, when all are acknowledged.
+    /// Writes until the end, and waits until all writes are acknowledged.
     pub(super) async fn run(self) -> Result<Written, Failure> {
         let mut waiting: VecDeque<Pending<Done>> = VecDeque::new();
         let (mut written, mut counted) = (0, 0);
         let mut due = Instant::now();
-        // Whoever begins late, as many connections take their time, has missed what came before.
+        // A publisher that begins late, because many connections take their time, has missed the
+        // writes before.
         let mut missed = self.due_between(self.begin, due);
         loop {
             let now = Instant::now();
             match self.interval {
-                // When a write is late its latency counts from when it was due: a broker that is
-                // behind must not make its own load lighter. But what the warm-up has left
-                // undone is no part of what counts.
+                // The latency of a late write counts from when it was due: a broker that is behind
+                // must not get less load because of that. But writes that the warm-up left undone
+                // do not count.
                 Some(_) => {
                     if now >= self.begin {
                         due = due.max(self.begin);
@@ -62,7 +63,8 @@ impl Publisher {
                 }
                 None => due = now,
             }
-            // The end is one of the clock: what is due and not made by then is missed.
+            // The end is a moment of the clock: writes that are due and not made by then are
+            // missed.
             if now.max(due) >= self.end || self.ending.load(Ordering::Relaxed) {
                 missed += self.due_between(due.max(self.begin), self.end.min(Instant::now()));
                 break;
@@ -97,7 +99,7 @@ impl Publisher {
         Ok(Written { all: written, counted, missed })
     }
 
-    /// How many writes are due in a time.
+    /// Returns how many writes are due between two moments.
     fn due_between(&self, from: Instant, to: Instant) -> u64 {
         let time = to.saturating_duration_since(from).as_nanos();
         let every = self.interval.map_or(u128::MAX, |interval| interval.as_nanos().max(1));

@@ -1,4 +1,4 @@
-//! What was measured.
+//! The report of a benchmark.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use super::processor::Used;
 use super::tally::Tally;
 use super::{Bench, With};
 
-/// What was measured.
+/// The results of a benchmark.
 pub(super) struct Report {
     pub(super) bench: Load,
     pub(super) writes: u64,
-    /// Those that were due, and not made by the end.
+    /// Writes that were due and were not made by the end.
     pub(super) missed: u64,
-    /// From the end of the warm-up to the last answer.
+    /// The time from the end of the warm-up to the last answer.
     pub(super) writing: Duration,
     pub(super) total: Tally,
-    /// From the end of the warm-up to the last delivery.
+    /// The time from the end of the warm-up to the last delivery.
     pub(super) all: Duration,
-    /// What the broker used, where it runs here.
+    /// What the broker used, if it runs on this machine.
     pub(super) broker: Option<Used>,
     /// What this program used.
     pub(super) own: Option<Used>,
@@ -30,7 +30,7 @@ pub(super) struct Report {
     pub(super) lost: u32,
 }
 
-/// What was asked for.
+/// The load that was requested.
 pub(super) struct Load {
     publishers: u32,
     subscribers: u32,
@@ -49,14 +49,14 @@ impl From<&Bench> for Load {
 const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
 
-/// Most of a processor.
+/// From this share of a processor on, a program counts as busy.
 const BUSY: f64 = 0.7;
 
-/// So much of a processor is worth a word.
+/// From this number of processors on, the wait for them is reported.
 const TOLD: f64 = 0.1;
 
 impl Report {
-    /// Prints it.
+    /// Prints the report.
     pub(super) fn print(&self, common: &Common, output: &mut Output) -> Result<(), Failure> {
         if common.json { output.line(&self.json().to_string()) } else { self.words(output) }
     }
@@ -151,18 +151,19 @@ impl Report {
         Ok(())
     }
 
-    /// Writes a second that all publishers were to make.
+    /// Returns how many writes per second all publishers together were to make.
     fn wanted(&self) -> Option<u64> {
         let Load { publishers, rate, .. } = self.bench;
         (rate > 0).then(|| u64::from(publishers) * u64::from(rate))
     }
 
-    /// By more than 2 %: a few that are late at the end are no miss.
+    /// Whether more than 2 % of the writes were missed: a few that are late at the end do not count
+    /// as a miss.
     fn is_rate_missed(&self) -> bool {
         self.missed.saturating_mul(50) > self.writes.saturating_add(self.missed)
     }
 
-    /// In microseconds.
+    /// Returns the quantiles of the latency in microseconds.
     fn quantiles(&self) -> [(&'static str, u64); QUANTILES.len()] {
         QUANTILES.map(|(name, q)| (name, self.total.latency_us.value_at_quantile(q)))
     }
@@ -175,26 +176,28 @@ impl Report {
         }
     }
 
-    /// What it is called that a subscriber has not seen something.
+    /// Returns the word for writes that a subscriber has not seen.
     fn missing(&self) -> &'static str {
-        // Between two puts of one entry nothing is lost when a subscriber sees the second alone.
+        // If a subscriber sees only the second of two puts of one entry, nothing is lost.
         if self.bench.with == With::Put { "folded" } else { "lost" }
     }
 
-    /// Microseconds of processors that each delivery took; each write, where nobody follows.
+    /// Returns the microseconds of processor time for each delivery, or for each write if there is
+    /// no subscriber.
     fn each(&self, used: Used) -> f64 {
         let all = if self.bench.subscribers > 0 { self.total.deliveries } else { self.writes };
         used.time.as_secs_f64() * 1e6 / all.max(1) as f64
     }
 
-    /// Whether this program, not the broker, is what the figures show: it uses, or waits for, most
-    /// of a processor, and got more than the broker did, or waited for the longer part; or it uses
-    /// far more than the broker. A rate that is kept is not at anybody's limit.
+    /// Whether the figures show the limit of this program and not that of the broker. That is the
+    /// case in two situations: this program uses, or waits for, most of a processor, and it got
+    /// more than the broker or waited for longer than it ran; or it uses far more than the broker.
+    /// If a rate was requested and reached, neither is at its limit.
     fn is_the_bottleneck(&self) -> bool {
         let Some(Used { processors: own, waiting, .. }) = self.own else { return false };
         let broker = self.broker.map(|used| used.processors);
         let busy = own + waiting > BUSY && (own > broker.unwrap_or_default() || waiting > own);
-        // A broker that waits, for its disk say, uses as little as who waits for it.
+        // When the broker waits, for its disk for example, both use little.
         let far_busier = own > BUSY / 2.0 && broker.is_some_and(|broker| own > 2.0 * broker);
         (self.bench.rate == 0 || self.is_rate_missed()) && (busy || far_busier)
     }
@@ -235,13 +238,13 @@ mod tests {
         let is = |own, broker| report(0, 0, own, broker).is_the_bottleneck();
         assert!(is((0.9, 0.0), Some(0.5)) && is((0.9, 0.0), None));
         assert!(!is((0.9, 0.1), Some(1.2)), "the broker was");
-        // Others had the machine.
+        // Other programs used the machine.
         assert!(is((0.5, 0.3), Some(0.4)), "it would have taken more");
         assert!(is((0.3, 0.6), Some(0.35)), "it did not run");
         assert!(is((0.5, 0.0), Some(0.2)), "twice as busy as the broker");
         assert!(!is((0.05, 0.01), Some(0.02)), "both wait for a disk");
         assert!(!is((0.5, 0.0), None), "who is far away may be busy");
-        // A rate.
+        // With a rate.
         let is = |missed| report(100, missed, (0.9, 0.0), Some(0.2)).is_the_bottleneck();
         assert!(!is(0) && !is(2) && is(3));
     }

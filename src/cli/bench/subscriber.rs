@@ -1,4 +1,4 @@
-//! One who follows.
+//! A subscriber.
 
 use std::time::Instant;
 
@@ -11,20 +11,20 @@ use super::super::exit::Failure;
 use super::payload::Payload;
 use super::tally::Tally;
 
-/// How many writes each publisher made, and until when they are waited for.
+/// How many writes each publisher made, and until when to wait for them.
 pub(super) type Written = Option<(Vec<u64>, Instant)>;
 
-/// One who follows.
+/// A subscriber: a connection that follows all publishers.
 pub(super) struct Subscriber {
     pub(super) link: Link,
     pub(super) mirror: Mirror,
-    /// What payloads count their time from.
+    /// The moment from which payloads count their time.
     pub(super) start: Instant,
     pub(super) tally: Tally,
 }
 
 impl Subscriber {
-    /// Takes what comes, until it has the last write of each publisher.
+    /// Takes everything that arrives, until it has the last write of each publisher.
     pub(super) async fn run(
         mut self,
         mut written: watch::Receiver<Written>,

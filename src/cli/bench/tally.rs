@@ -1,4 +1,4 @@
-//! What one subscriber has received, and what all of them have together.
+//! Counts what one subscriber has received, or all of them together.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -7,27 +7,27 @@ use hdrhistogram::Histogram;
 
 use super::payload::Payload;
 
-/// The longest latency that is told apart: a minute.
+/// The longest latency that is recorded: a minute.
 const LONGEST_US: u64 = 60_000_000;
 
 /// What one subscriber has received.
 pub(super) struct Tally {
     /// The last number from each publisher.
     last: Vec<u64>,
-    /// When what is due counts as a delivery, after the warm-up.
+    /// The end of the warm-up: payloads that were due before do not count.
     from: Arc<OnceLock<Duration>>,
     /// Payloads received, without duplicates.
     pub(super) deliveries: u64,
-    /// Those that came again, or after a later one.
+    /// Payloads that came again, or after a later one.
     pub(super) duplicates: u64,
-    /// Numbers that were passed over, after the warm-up.
+    /// Numbers that were skipped, after the warm-up.
     pub(super) missing: u64,
-    /// From when a write was due to when its change was seen, microseconds.
+    /// The time from when a write was due to when its change was seen, microseconds.
     pub(super) latency_us: Histogram<u64>,
 }
 
 impl Tally {
-    /// Of a subscriber to `publishers`.
+    /// Makes a tally for a subscriber to this many `publishers`.
     pub(super) fn new(publishers: usize, from: Arc<OnceLock<Duration>>) -> Tally {
         Tally {
             last: vec![0; publishers],
@@ -39,7 +39,7 @@ impl Tally {
         }
     }
 
-    /// Takes note of a payload that is seen at `now`, since the start of the run.
+    /// Counts a payload that is seen at `now`, which is the time since the start of the run.
     pub(super) fn take(&mut self, payload: Payload, now: Duration) {
         let Some(last) = self.last.get_mut(payload.publisher as usize) else { return };
         if payload.number <= *last {
@@ -57,12 +57,13 @@ impl Tally {
         self.latency_us.saturating_record(u64::try_from(latency).unwrap_or(LONGEST_US));
     }
 
-    /// Whether it has seen the last write of `publisher`, the `number`th.
+    /// Whether the write of `publisher` with this number, or a later one, has been seen.
     pub(super) fn has(&self, publisher: usize, number: u64) -> bool {
         self.last.get(publisher).is_some_and(|last| *last >= number)
     }
 
-    /// Adds what never came: `written` tells how many each publisher wrote, those this one follows.
+    /// Adds what never came. `written` has the publishers that this subscriber follows, each with
+    /// the number of its writes.
     pub(super) fn end(&mut self, written: impl Iterator<Item = (usize, u64)>) {
         for (publisher, number) in written {
             let last = self.last.get(publisher).copied().unwrap_or(0);
@@ -70,17 +71,17 @@ impl Tally {
         }
     }
 
-    /// Adds another subscriber's.
+    /// Adds the counts of another subscriber.
     pub(super) fn add(&mut self, other: &Tally) {
         self.deliveries += other.deliveries;
         self.duplicates += other.duplicates;
         self.missing += other.missing;
-        // Both have the same bounds, and cannot disagree.
+        // This cannot fail: both histograms have the same bounds.
         let _ = self.latency_us.add(&other.latency_us);
     }
 }
 
-/// A histogram of microseconds up to a minute, to three digits.
+/// Makes a histogram of microseconds up to a minute, with three digits.
 fn histogram() -> Histogram<u64> {
     match Histogram::new_with_bounds(1, LONGEST_US, 3) {
         Ok(histogram) => histogram,
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn gaps_and_repeats_are_counted() {
-        // Numbers 1 to 3 belong to the warm-up; 2 of the first never comes.
+        // Numbers 1 to 3 belong to the warm-up; number 2 of the first publisher never comes.
         let from = Arc::new(OnceLock::from(Duration::from_millis(4)));
         let mut tally = Tally::new(2, from);
         for (publisher, number) in [(0, 1), (0, 3), (1, 1), (0, 4), (0, 4), (0, 7), (0, 6)] {

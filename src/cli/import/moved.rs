@@ -1,4 +1,4 @@
-//! Where entries of logs went: each has another key than before, and what hangs under it follows.
+//! Where entries of logs went: each gets another key than before, and what lies under it follows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,49 +8,49 @@ use tokio::sync::oneshot;
 /// What is known of the entries of logs.
 #[derive(Default)]
 pub(super) struct Moved {
-    /// Those that were appended and that the next line may hang under, the top first. An export has
-    /// an entry right before what is under it, so those above a line are all there is to remember.
+    /// The appended entries that the next line may be under, the top one first. An export has an
+    /// entry right before what is under it, so only the entries above a line must be remembered.
     above: Vec<Appended>,
-    /// Of each log, the highest key of those.
+    /// The highest key among the appended entries of each log.
     newest: HashMap<Path, LogKey>,
-    /// Those that are there no more.
+    /// The entries that do not exist any more.
     gone: HashSet<Path>,
-    /// What was placed last.
+    /// The path that was placed last.
     last: Option<Path>,
 }
 
-/// An entry of a log, on its way.
+/// An entry of a log whose append was sent.
 struct Appended {
     from: Path,
     to: To,
 }
 
-/// Where it went.
+/// Where an entry went.
 enum To {
-    /// The broker has not said yet, or nobody asked.
+    /// The broker has not answered yet, or nobody has asked for the answer.
     Said(oneshot::Receiver<Path>),
     Known(Path),
 }
 
-/// Where what was at a path goes.
+/// Where the entry of a line goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
     At(Path),
-    /// Under this entry, which is there no more: it is not where an export has it. Its key is
-    /// another entry's by now, or will be; its log is at `log`.
+    /// Under `entry`, which does not exist any more: no line had it. Another entry has its key by
+    /// now, or will have it. Its log is at `log`.
     Gone {
         entry: Path,
         log: Path,
     },
-    /// The lines are in no order that tells what it hung under, or what hung under it.
+    /// The order of the lines does not show which entry it was under, or what was under it.
     Unordered,
-    /// Nobody takes answers any more: an error is known already.
+    /// Nobody takes answers any more, because an error is known already.
     Over,
 }
 
 impl Moved {
-    /// Where what was at `path` goes. Waits for the answer to the append of the entry that it is
-    /// under.
+    /// Returns where the entry at `path` goes. Waits for the answer to the append of the entry that
+    /// it is under.
     pub(super) async fn place(&mut self, path: &Path) -> Place {
         let is_under = |above: &Path| above != path && above.contains(path);
         while self.above.last().is_some_and(|last| !is_under(&last.from)) {
@@ -63,7 +63,7 @@ impl Moved {
             self.last = Some(path.clone());
             return self.follow(path).await.map_or(Place::Over, Place::At);
         };
-        // Otherwise it may have been there, before another.
+        // Otherwise the missing entry may have come, before another one.
         if self.last.as_ref().is_some_and(|last| last >= path) || self.came(&entry) {
             return Place::Unordered;
         }
@@ -73,7 +73,8 @@ impl Moved {
         }
     }
 
-    /// Where `path` goes with the entry that it is under; `None` when nobody says.
+    /// Returns where `path` goes together with the entry that it is under; `None` when nobody
+    /// answers.
     async fn follow(&mut self, path: &Path) -> Option<Path> {
         let Some(last) = self.above.last_mut() else { return Some(path.clone()) };
         let below = &path.as_str()[last.from.as_str().len()..];
@@ -84,16 +85,16 @@ impl Moved {
             }
         }
         match &last.to {
-            // A key is as long as every other, so this is a path as long as the one before.
+            // All keys have the same length, so this path is as long as the one before.
             To::Known(to) => Path::parse(&format!("{to}{below}")).ok(),
             To::Said(_) => None,
         }
     }
 
-    /// The first entry of a log above `path` that no line had.
+    /// Returns the first entry of a log above `path` that no line had.
     fn missing(&self, path: &Path) -> Option<Path> {
         let known = self.above.last().map_or(0, |last| last.from.as_str().len());
-        // The last segment is a key that the broker gives out anew.
+        // The last segment is a key that the broker assigns anew.
         let (between, _) = path.as_str()[known..].rsplit_once('/')?;
         let mut end = known;
         for segment in between.split('/').skip(1) {
@@ -105,13 +106,14 @@ impl Moved {
         None
     }
 
-    /// Whether an entry may have come: it or a later one of its log has.
+    /// Whether an entry may have come: a line had it, or a later entry of its log.
     fn came(&self, entry: &Path) -> bool {
         let newest = entry.parent().and_then(|log| self.newest.get(&log).copied());
         newest >= LogKey::of(entry)
     }
 
-    /// The entry at `from` is on its way; give what is returned to whoever takes its answer.
+    /// Notes that the append of the entry at `from` was sent. Whoever takes its answer must send
+    /// the new path through the returned sender.
     pub(super) fn appended(&mut self, from: Path) -> oneshot::Sender<Path> {
         if let (Some(log), Some(key)) = (from.parent(), LogKey::of(&from)) {
             let newest = self.newest.entry(log).or_insert(key);
@@ -122,7 +124,8 @@ impl Moved {
         told
     }
 
-    /// What was under the entry at `from`, which is there no more, goes under `to`, where is none.
+    /// Notes that what was under the entry at `from`, which does not exist any more, goes under
+    /// `to`, where no entry is.
     pub(super) fn went(&mut self, from: Path, to: Path) {
         self.gone.insert(from.clone());
         self.above.push(Appended { from, to: To::Known(to) });
@@ -151,7 +154,7 @@ mod tests {
         }
         assert_eq!(moved.place(&path(b)).await, Place::At(path(b)));
         let told = moved.appended(path(b));
-        // Another has come since, or something else: what is under the one before comes too late.
+        // Another entry has come in between, so what is under the one before comes too late.
         assert_eq!(moved.place(&path(&format!("{a}/x"))).await, Place::Unordered);
         drop(told);
         assert_eq!(moved.place(&path("/a")).await, Place::At(path("/a")));
@@ -176,11 +179,11 @@ mod tests {
         moved.went(path(&deep), path("/log/00000000000eee0000/answers/00000000000fff0000"));
         let to = path("/log/00000000000eee0000/answers/00000000000fff0000/ok");
         assert_eq!(moved.place(&below).await, Place::At(to));
-        // It was there, and comes too late.
+        // A line under it came before, so the entry itself comes too late.
         assert_eq!(moved.place(&path(b)).await, Place::Unordered);
         assert_eq!(moved.place(&path("/z")).await, Place::At(path("/z")));
         assert_eq!(moved.place(&path(b)).await, Place::Unordered);
-        // One export behind another.
+        // A second export behind the first.
         assert_eq!(moved.place(&path("/a")).await, Place::At(path("/a")));
         assert_eq!(moved.place(&below).await, gone(b, "/log"));
     }

@@ -1,26 +1,27 @@
-//! The files of a directory give way to new ones, whatever ends that halfway.
+//! Replaces the files of a directory by new ones, so that an interruption at any point does no
+//! harm.
 
 use std::io;
 
 use onetree::store::files::{Disk, HISTORY, RESTORING, Storage};
 
-/// What the names begin with of the directories that old files go to.
+/// The beginning of the names of the directories that old files are moved to.
 pub(super) const ASIDE: &str = "before-restore-";
 
 /// The directory that new files are made in. It becomes [`RESTORING`] right before the first move:
-/// who is ended before that leaves a directory to start on.
+/// if the process ends before that, a broker can still start on the old files.
 pub(super) const MAKING: &str = "restore-new.tmp";
 
-/// Replaces the files `old` of a directory by those in its [`MAKING`], which goes; gives the name
-/// of the directory in it where the old ones are. `step` is asked before each step.
+/// Replaces the files `old` of a directory by those in its [`MAKING`], which is removed. Returns
+/// the name of the subdirectory that has the old files. Calls `step` before each step.
 ///
-/// The history goes first and comes last: without it, and with that directory, no broker starts. So
-/// whatever ends us halfway, nothing of either tree is taken for one of the other, and nothing is
-/// removed. An error takes back what was done; where another restore had not come to its end, that
-/// is still so.
+/// The history file is moved away first, and the new one is put in place last: without it, and with
+/// the directory [`RESTORING`], no broker starts. So whatever interrupts this, no file of one tree
+/// is taken for one of the other, and nothing is lost. An error undoes what was done. If another
+/// restore was unfinished before, it is still unfinished then.
 ///
-/// Another user may have the directory, and put a link anywhere in it at any moment: what is made
-/// and moved goes through directories that are open.
+/// Another user may own the directory, and could put a link anywhere in it at any moment. So files
+/// are made and moved through directories that are open.
 pub(super) fn replace(
     data: &Disk,
     making: &Disk,
@@ -37,7 +38,7 @@ pub(super) fn replace(
     let mut moves = Moves { step, done: Vec::new() };
     let mut all = || {
         step()?;
-        // An empty directory gives way at once, so that it never is missing.
+        // An empty directory is replaced atomically, so that it is never missing.
         data.empty(RESTORING)?;
         data.rename(MAKING, RESTORING)?;
         data.sync()?;
@@ -51,7 +52,7 @@ pub(super) fn replace(
         moves.bring(making, data, &new_history)
     };
     if let Err(error) = all() {
-        // What cannot be taken back stays where it is, and no broker starts.
+        // What cannot be undone stays where it is, and no broker starts.
         if moves.take_back().is_ok() {
             let _ = aside.map(|aside| data.remove_empty(&aside));
             let _ = if unfinished { data.empty(RESTORING) } else { data.clear(RESTORING) };
@@ -59,25 +60,25 @@ pub(super) fn replace(
         }
         return Err(error);
     }
-    // It is done. What is left of that directory is in nobody's way.
+    // Everything is done. Whatever is left of that directory does no harm.
     let _ = data.clear(RESTORING);
     Ok(aside)
 }
 
-/// The history among some files, and the others.
+/// Separates the history file from the others.
 fn history_of(names: &[String]) -> (Vec<String>, Vec<String>) {
     names.iter().cloned().partition(|name| name == HISTORY)
 }
 
-/// Files that go to other directories, and can come back.
+/// Files that were moved to other directories, and can be moved back.
 struct Moves<'a> {
     step: &'a dyn Fn() -> io::Result<()>,
-    /// From where, to where, and which.
+    /// For each: from where, to where, and the name.
     done: Vec<(Disk, Disk, String)>,
 }
 
 impl Moves<'_> {
-    /// Moves these, durably.
+    /// Moves these files, durably.
     fn bring(&mut self, from: &Disk, to: &Disk, names: &[String]) -> io::Result<()> {
         for name in names {
             (self.step)()?;
@@ -89,7 +90,7 @@ impl Moves<'_> {
         from.sync()
     }
 
-    /// Moves all of them back, the last one first, durably.
+    /// Moves all files back, the last one first, durably.
     fn take_back(&mut self) -> io::Result<()> {
         let mut changed = Vec::new();
         while let Some((from, to, name)) = self.done.pop() {
@@ -134,7 +135,7 @@ mod tests {
         Disk::new(directory.to_owned()).unwrap()
     }
 
-    /// Removes it, if it is there.
+    /// Removes the directory, if it exists.
     fn clear(directory: &Path) {
         let (above, name) = (directory.parent().unwrap(), directory.file_name().unwrap());
         disk(above).clear(name.to_str().unwrap()).unwrap();
@@ -146,7 +147,7 @@ mod tests {
         files::open(disk, settings(Epoch(3)), options).map(|opened| opened.report.epoch)
     }
 
-    /// All files below, by their names alone.
+    /// Returns all files below, by their names alone.
     fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         let mut all = BTreeMap::new();
         for entry in fs::read_dir(directory).unwrap() {
@@ -162,7 +163,8 @@ mod tests {
         all
     }
 
-    /// A broker's directory with a saved tree and a log, and new files that are to replace them.
+    /// Makes a broker's directory with a saved tree and a log, and new files that are to replace
+    /// them.
     fn begin(n: usize) -> (PathBuf, BTreeMap<String, Vec<u8>>) {
         let name = format!("onetree-replace-{}-{n}", std::process::id());
         let data = std::env::temp_dir().join(name);
@@ -175,7 +177,8 @@ mod tests {
         (data, old)
     }
 
-    /// Replaces; the step `n` ends it, with an error or the whole process. Whether it was done.
+    /// Replaces the files, but step `n` ends it, with an error or as if the process were killed.
+    /// Returns whether it finished.
     fn replaced(data: &Path, old: &[String], n: usize, killed: bool) -> bool {
         let left = Cell::new(n);
         let step = || match left.get() {
@@ -210,7 +213,7 @@ mod tests {
                 Err(OpenError::Unfinished { .. }) => {
                     refused += 1;
                     kept("refused at");
-                    // The next one ends it.
+                    // The next restore finishes it.
                     let ours =
                         |name: &String| name.ends_with(".onetree") && data.join(name).is_file();
                     let left: Vec<String> = files(&data).into_keys().filter(ours).collect();
@@ -255,7 +258,7 @@ mod tests {
         }
     }
 
-    /// As it is when one was killed that had moved the history, and the next one fails.
+    /// As after a restore that was killed when it had moved the history, if the next restore fails.
     #[test]
     fn an_error_leaves_no_directory_to_start_on_that_was_none() {
         for n in 0.. {
@@ -279,8 +282,8 @@ mod tests {
         }
     }
 
-    /// Who has the directory puts a link in the place of each that is made in it, whenever that is
-    /// there.
+    /// The owner of the directory puts a link in the place of each directory that is made in it, as
+    /// soon as that exists.
     #[test]
     fn nothing_goes_where_a_link_leads_that_somebody_has_put_there_meanwhile() {
         let swapped = Cell::new(0);
@@ -303,7 +306,7 @@ mod tests {
                 }
                 Ok(())
             };
-            // Whether it can be done in spite of that does not matter.
+            // It does not matter whether this succeeds.
             let _ = replace(&disk(&data), &making, &old, &step);
             let theirs = files(&others);
             assert_eq!(theirs.get(HISTORY).map(Vec::as_slice), Some(&b"theirs"[..]), "{n}");
@@ -317,7 +320,7 @@ mod tests {
         assert!(swapped.get() > 5, "{swapped:?}");
     }
 
-    /// A directory without a history is one to start on, as long as all of its files are there.
+    /// A broker can start on a directory without a history, as long as all of its files are there.
     #[test]
     fn it_is_unfinished_from_the_first_move_on() {
         let (data, before) = begin(300);

@@ -1,4 +1,4 @@
-//! Events as lines.
+//! Prints events as lines.
 
 use indicatif::ProgressBar;
 use onetree_client::{Event, Reason};
@@ -13,26 +13,26 @@ use super::super::output::{self, Output, change_json};
 use super::super::progress;
 use super::super::visible::visible;
 
-/// Prints events: changes on standard output, what happens to the connection on standard error;
-/// for programs everything on standard output.
+/// Prints events: changes on standard output, what happens to the connection on standard error.
+/// With `json`, everything goes to standard output.
 pub(super) struct Printer<'a> {
     pub(super) json: bool,
     pub(super) output: &'a mut Output,
-    /// What was told of the connection.
+    /// What was reported about the connection.
     pub(super) connection: Connection,
-    /// While a refresh is under way: of it, nothing is printed before all has come.
+    /// Present during a refresh. Nothing of a refresh is printed before all of it has come.
     pub(super) bar: Option<ProgressBar>,
 }
 
 impl Printer<'_> {
-    /// So many changes have come of the refresh.
+    /// Shows that this many changes of the refresh have come.
     pub(super) fn received(&self, changes: u64) {
         self.bar.iter().for_each(|bar| bar.set_position(changes));
     }
 
-    /// Prints one.
+    /// Prints an event.
     pub(super) fn event(&mut self, event: &Event) -> Result<(), Failure> {
-        // Nothing is printed beside it.
+        // Remove the bar first: nothing can be printed beside it.
         self.bar.take().iter().for_each(ProgressBar::finish_and_clear);
         self.print(event)?;
         if let Event::Refreshing { .. } = event {
@@ -69,7 +69,7 @@ impl Printer<'_> {
                 let news = self.connection.online(*resumed);
                 self.of_connection(news)
             }
-            // From nothing for the first time, and from the cookie, is what is expected.
+            // A refresh of a new mirror, or from a cookie, is expected.
             Event::Refreshing { why: Reason::NoCookie | Reason::Cookie, .. } => Ok(()),
             Event::Refreshing { kind, why } => {
                 let (kind, why) = (kind.as_str(), why.as_str());
@@ -110,12 +110,12 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// A line for programs alone.
+    /// Prints a line for programs only.
     fn told(&mut self, told: Value) -> Result<(), Failure> {
         if self.json { self.output.line(&told.to_string()) } else { Ok(()) }
     }
 
-    /// A line for programs, or a word to people.
+    /// Prints a line for programs, or a message for people.
     fn both(&mut self, told: Value, words: impl FnOnce() -> String) -> Result<(), Failure> {
         if !self.json {
             self.output.flush()?;

@@ -1,4 +1,4 @@
-//! What is wrong with the file in which a mirror is kept, as the command line tells it.
+//! The errors of the file in which a mirror is kept.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use onetree_client::KeepError;
 
 use super::super::exit::{FAULT, Failure, USAGE};
 
-/// It keeps another view. All that is in it and not in the wanted one would be told as deleted, and
-/// would be gone from it.
+/// The error when the file keeps another view. Everything in it that is not in the requested view
+/// would be reported as deleted, and would be removed from the file.
 pub(super) fn of_another_view(path: &Path) -> Failure {
     let message = format!("{} keeps another view than this one", path.display());
     Failure::new(USAGE, "state-view", message)
