@@ -1,11 +1,11 @@
-// What is wrong with the connection, said where nobody can miss it.
+// The banner: shows what is wrong with the connection, where nobody can miss it.
 
 import { byId, h, say } from './dom.js'
 import { count } from './format.js'
 
-// A connection that is back within this was not worth a word, ms.
+// A connection that is back within this time is not reported, ms.
 const GRACE_MS = 400
-// How long a failure is shown, ms.
+// How long an error is shown, ms.
 const FAULT_MS = 8000
 
 const WHY = {
@@ -13,7 +13,7 @@ const WHY = {
   view: 'its view is another', future: 'the broker has an older tree', resync: 'its copy was wrong', 'no-cookie': '',
 }
 
-/** Shows how the connection and the mirrors stand. */
+/** Shows the state of the connection and of the mirrors. */
 export class Banner {
   #link
   #host = byId('banner')
@@ -31,13 +31,15 @@ export class Banner {
     setInterval(() => this.#say(), 250)
   }
 
-  /** A mirror that was whole is brought to the present anew, or is whole again. */
+  /**
+   * Notes that a mirror that was complete is brought to the present again, or is complete again.
+   */
   mirror(key, event) {
     if (event.type === 'refreshing' && event.why !== 'no-cookie') this.#refreshing.set(key, { why: event.why, since: performance.now() })
     else if (['fresh', 'ended', 'offline'].includes(event.type)) this.#refreshing.delete(key)
   }
 
-  /** Something that somebody asked for failed. */
+  /** Shows that something the user asked for has failed. */
   fault(error) {
     this.#fault = { text: error.message, until: performance.now() + FAULT_MS }
     this.#say()

@@ -1,26 +1,28 @@
-// One opened topic: its children, as they are now.
+// One opened topic: its children, kept up to date.
 
 import { compareNames, join, nameOf } from './paths.js'
 import { inPieces } from './turn.js'
 
-// Children without a value are no entries, so no mirror tells of them: they are listed again while
-// the tree changes, after so long, and after so many times what the listing took.
+// Topics without a value of their own are no entries, so no mirror reports them. The children are
+// therefore listed again while the tree changes, after the longer of LIST_AGAIN_MS and LIST_SHARE
+// times what the last listing took.
 const LIST_AGAIN_MS = 1500
 const LIST_SHARE = 40
-// From so many on, one walk along all is cheaper than to put each in its place.
+// For more than this many children, one walk along all is cheaper than inserting each in its place.
 const MANY = 200
 
 /**
- * A child: `{name, path, rev, entry, bare, below, at}`. `entry`: it holds a value, at `rev`. `bare`:
- * something below it does, as far as the last listing told. `below`: whether something lies under
- * it, `undefined` when nobody has asked. `at`: when this page saw it change, if it did.
+ * A child: `{name, path, rev, entry, bare, below, at}`. `entry`: it has a value, at revision `rev`.
+ * `bare`: it has none, but something below it has, as far as the last listing showed. `below`:
+ * whether something lies under it; `undefined` if that was not asked yet. `at`: when this page saw
+ * it change, if it did.
  */
 export class Branch {
   kids = []
   #byName = new Map()
   /** Opened children, by their names. */
   open = new Map()
-  /** Whether the children have been told once. */
+  /** Whether the mirror has delivered the children once. */
   whole = false
   /** The entry at the topic itself. */
   own
@@ -29,12 +31,12 @@ export class Branch {
   #changed
   #list = { running: false, rev: -1, ended: 0, took: 0 }
   #closed = false
-  /** What the mirror told and is not shown yet, and whether that goes on. */
+  /** What the mirror has delivered and is not shown yet, and whether it is being shown. */
   #told = []
   #telling = false
   #waiting = []
 
-  /** `changed` is called when something of it is different. */
+  /** `changed` is called when anything in this branch has changed. */
   constructor(link, path, changed) {
     this.path = path
     this.#link = link
@@ -50,7 +52,7 @@ export class Branch {
     this.#settle()
   }
 
-  /** Resolves when its children are there, those without a value too. */
+  /** Resolves when the children are there, including those without a value. */
   ready() {
     if (this.#closed || (this.whole && this.#list.rev >= 0)) return Promise.resolve()
     return new Promise((resolve) => this.#waiting.push(resolve))
@@ -64,14 +66,14 @@ export class Branch {
     return this.#byName.get(name)
   }
 
-  /** How many rows it has: its children and what is opened under them. */
+  /** How many rows the branch has: its children, and the rows of opened children. */
   get size() {
     let size = this.kids.length
     for (const [name, branch] of this.open) if (this.#byName.has(name)) size += branch.size
     return size
   }
 
-  /** The child and its depth in this row. */
+  /** The child in this row, and its depth. */
   row(index, depth = 1) {
     let before = 0
     for (const [place, branch] of this.#opened()) {
@@ -84,7 +86,7 @@ export class Branch {
     return kid && { kid, depth, branch: this, place: index - before }
   }
 
-  /** The row of the child at the end of these names; of the deepest that is there. */
+  /** The row of the child at the end of these names, or of the deepest one that exists. */
   indexOf(names) {
     const [first, ...rest] = names
     const place = this.place(first)
@@ -95,13 +97,13 @@ export class Branch {
   }
 
   #opened() {
-    // One that was opened by its path may not have been told of yet.
+    // A child that was opened by its path may not have been delivered yet.
     const there = [...this.open].filter(([name]) => this.#byName.has(name))
     const found = there.map(([name, branch]) => [this.place(name), branch])
     return found.sort(([one], [other]) => one - other)
   }
 
-  /** Where a child of this name stands, or would. */
+  /** The index at which a child of this name is, or would be. */
   place(name) {
     let [low, high] = [0, this.kids.length]
     while (low < high) {
@@ -125,7 +127,8 @@ export class Branch {
 
   #handle(event) {
     if (this.#closed) return
-    // All as it is now, though it is shown later: what comes meanwhile stands behind it. What stood before is in it.
+    // Take all entries now, although they are shown later: changes that come meanwhile are queued
+    // behind. Everything queued before is contained in them.
     if (event.type === 'fresh') this.#told = [{ all: this.#mirror.entries() }]
     else if (event.type === 'delta' && event.changes.length > 0) this.#told.push(event)
     this.#tell()
@@ -146,12 +149,12 @@ export class Branch {
     }
   }
 
-  /** All children anew. What was there is shown until all are. */
+  /** Replaces all children. The old ones are shown until all new ones are ready. */
   async #whole(entries) {
     const kids = []
     const byName = new Map()
     let own
-    // The mirror has them in order already.
+    // The mirror has the entries in order already.
     await inPieces(entries, ({ path, rev }) => {
       if (path === this.path) {
         own = { path, rev }
@@ -173,14 +176,14 @@ export class Branch {
     this.look(true)
   }
 
-  /** Puts these in their places. */
+  /** Inserts these children in their places. */
   #put(kids) {
     for (const kid of kids) this.#byName.set(kid.name, kid)
     if (kids.length > MANY) this.#walk(kids)
     else for (const kid of kids) this.kids.splice(this.place(kid.name), 0, kid)
   }
 
-  /** Takes these away. */
+  /** Removes these children. */
   #take(kids) {
     const places = kids.length <= MANY
     for (const kid of kids) {
@@ -191,7 +194,7 @@ export class Branch {
     if (!places) this.#walk([])
   }
 
-  /** Goes along all once: without those that are gone, with `more`. */
+  /** Rebuilds the list in one walk: leaves out the children that are gone, and adds `more`. */
   #walk(more) {
     more.sort((one, other) => compareNames(one.name, other.name))
     const kids = []
@@ -206,7 +209,7 @@ export class Branch {
 
   #apply(changes) {
     const now = Date.now()
-    // By their names: one event may make and take the same one.
+    // By name, because one event may add and remove the same child.
     const [come, gone] = [new Map(), new Map()]
     for (const { path, rev, new: entry } of changes) {
       if (path === this.path) {
@@ -220,7 +223,8 @@ export class Branch {
         if (kid) Object.assign(kid, { rev: entry.rev, entry: true, at: now })
         else come.set(name, { name, path, rev: entry.rev, entry: true, bare: false, below: undefined, at: now })
       } else if (kid) {
-        // What may lie below it goes on; the next listing tells.
+        // The topic stays, because something may lie below it; the next listing shows whether that
+        // is so.
         if (kid.below || this.open.has(name)) Object.assign(kid, { rev: 0, entry: false, bare: true, at: rev && now })
         else if (!come.delete(name)) gone.set(name, kid)
       }
@@ -229,7 +233,7 @@ export class Branch {
     this.#put([...come.values()])
   }
 
-  /** Lists the children again, when it is time or somebody has changed something by hand. */
+  /** Lists the children again if it is time, or at once if the user has changed something. */
   async look(now = false) {
     const { running, rev, ended, took } = this.#list
     const due = performance.now() - ended > Math.max(LIST_AGAIN_MS, LIST_SHARE * took)
@@ -250,7 +254,8 @@ export class Branch {
       this.#merge(found)
       this.#list.rev = first
     } catch {
-      // The connection went: when it is back the mirror is fresh again, and all is listed again.
+      // The connection was lost. When it is back, the mirror becomes fresh, and everything is
+      // listed again.
     }
     const end = performance.now()
     Object.assign(this.#list, { running: false, ended: end, took: end - began })

@@ -1,4 +1,4 @@
-// A subtree and its changes, rolling by.
+// Follows a subtree and shows its changes as they happen.
 
 import { h, say } from './dom.js'
 import { clock, count } from './format.js'
@@ -6,13 +6,15 @@ import { Rows } from './rows.js'
 import { oneLine, own } from './pretty.js'
 import { spell, spelling } from './spell.js'
 
-// Changes that are kept: enough to look back a while, and 20,000 a second do not fill the memory.
+// The number of changes that are kept: enough to look back a while, and 20,000 changes a second do
+// not fill the memory.
 const KEPT = 5000
-// A mirror brings what is there first. Of logs that is this much; a tree larger than this is followed without its values.
+// A mirror first delivers what is there. Of each log that is only this many entries, and a tree
+// larger than LARGE_BYTES is followed without its values.
 const TAIL = 1
 const LARGE_BYTES = 32_000_000
 
-/** Follows one subtree; the newest change stands on top. */
+/** Follows one subtree. The newest change is on top. */
 export class ChangesPage {
   path
   #link
@@ -32,7 +34,10 @@ export class ChangesPage {
   #empty = h('p', { class: 'empty' })
   #rows
 
-  /** `size()`: bytes of the tree, as far as known; `pick(path)`: a change was chosen. */
+  /**
+   * `size()` returns the bytes of the tree, as far as they are known; `pick(path)` is called when a
+   * change is chosen.
+   */
   constructor(host, link, { size, pick }) {
     this.#link = link
     this.#size = size
@@ -135,5 +140,8 @@ export class ChangesPage {
   }
 }
 
-/** What is shown of an entry or a signal: of thousands that rolled by, the values would be too much. */
+/**
+ * The text of an entry or a signal: keeping the values of thousands of changes would take too much
+ * memory.
+ */
 const lineOf = (shown) => (shown?.value ? oneLine(shown.value) : '')

@@ -1,10 +1,13 @@
 // Small live charts.
 
 const SVG = 'http://www.w3.org/2000/svg'
-// Points of a chart: two minutes, a second each.
+// The number of points in a chart: two minutes, one point per second.
 export const POINTS = 120
 
-/** A line, or two on one scale, of the last two minutes. `push(values)` adds a point; `undefined` is a gap. */
+/**
+ * A chart of the last two minutes, with one line, or two on one scale. `push(values)` adds a point;
+ * `undefined` is a gap.
+ */
 export class Chart {
   element = make('svg', { viewBox: `0 0 ${POINTS} 100`, preserveAspectRatio: 'none', 'aria-hidden': 'true' })
   #lines
@@ -31,7 +34,7 @@ export class Chart {
         pen = value !== undefined
       })
       line.setAttribute('d', path)
-      // A surface under a line with gaps would lie.
+      // No area under a line with gaps: it would cover the gaps.
       if (which === 0) this.#area.setAttribute('d', path.lastIndexOf('M') === 0 && path !== '' ? `${path}V99H${first + 1}Z` : '')
     })
   }

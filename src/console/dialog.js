@@ -2,16 +2,20 @@
 
 import { h, say } from './dom.js'
 
-// A write that is answered within this needs no word, ms.
+// A write that is answered within this time needs no message, ms.
 const GRACE_MS = 250
 
 /**
- * Opens a dialog with a title, fields and a button `{text, kind?, work, waits}`; resolves when it is closed, with what
- * `work` gave. It may fail, then what it says is shown and the dialog stays. While it goes on, `waits()` says what for.
- * Who closes the dialog meanwhile gets nothing, and how it failed, if it did.
+ * Opens a dialog with a title, fields and a button `{text, kind?, work, waits}`. Resolves when the
+ * dialog is closed, with the result of `work`. If `work` fails, its error is shown and the dialog
+ * stays open. While it runs, `waits()` returns the message to show.
+ *
+ * If the user closes the dialog meanwhile, the promise resolves without a result, or rejects if
+ * `work` fails.
  */
 export async function ask(title, content, button) {
-  // One at a time: what comes late, as its fields had to be read first, is not laid over another.
+  // One dialog at a time: a dialog that comes late, because its fields had to be read first, is not
+  // put over another.
   if (document.querySelector('dialog[open]')) return
   let [running, done] = []
   const told = h('p', { role: 'alert', hidden: true })
@@ -20,7 +24,8 @@ export async function ask(title, content, button) {
     told.hidden = text === ''
     say(told, text)
   }
-  // The first with `autofocus` has the keys at the beginning: where no field has it, the button that changes nothing.
+  // The first element with `autofocus` gets the focus: if no field has it, the button that changes
+  // nothing.
   const cancel = h('button', { type: 'button', autofocus: true, onclick: () => dialog.close() }, button ? 'Cancel' : 'Close')
   const main = button && h('button', { type: 'submit', class: button.kind ?? 'main' }, button.text)
   const press = async () => {
@@ -35,7 +40,7 @@ export async function ask(title, content, button) {
     } catch (error) {
       running = undefined
       main.disabled = false
-      // It lost the keys when it was disabled.
+      // The button lost the focus when it was disabled.
       if (!dialog.contains(document.activeElement)) main.focus()
       tell('error', error.message)
     }
@@ -50,7 +55,7 @@ export async function ask(title, content, button) {
   form.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit()
   })
-  // Each has its own element: what comes late, of one that is closed, is nothing to the next.
+  // Each dialog has its own element: a late result of a closed dialog does not affect the next one.
   const dialog = h('dialog', { 'aria-labelledby': 'title' }, form)
   const closed = new Promise((resolve) => dialog.addEventListener('close', resolve))
   document.body.append(dialog)

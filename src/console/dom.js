@@ -1,9 +1,9 @@
-// Elements, made in one line.
+// Makes elements in one line.
 
 /**
- * An element: `h('p', {class: 'soft', onclick: fn}, 'text', other)`. Names that begin with `on` are
- * listeners, `true` is an attribute without a value, `false` and `undefined` are none. Text is text:
- * nothing is ever read as markup.
+ * Makes an element: `h('p', {class: 'soft', onclick: fn}, 'text', other)`. Properties whose names
+ * begin with `on` are listeners; `true` gives an attribute without a value, `false` and `undefined`
+ * give none. Text stays text: nothing is ever parsed as markup.
  */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag)
@@ -16,15 +16,15 @@ export function h(tag, props = {}, ...children) {
   return element
 }
 
-/** The element with this id. */
+/** Returns the element with this id. */
 export const byId = (id) => document.getElementById(id)
 
-/** Sets text only where it differs: what has not changed is not laid out again. */
+/** Sets text only if it differs, so that unchanged elements are not laid out again. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text
 }
 
-/** Sets an attribute only where it differs; `undefined`: it has none. */
+/** Sets an attribute only if it differs; `undefined` removes it. */
 export function attribute(element, name, value) {
   const text = value === undefined ? undefined : String(value)
   if ((element.getAttribute(name) ?? undefined) === text) return

@@ -1,21 +1,27 @@
-// What was typed into a dialog that was closed before it was done.
+// Keeps what was typed into a dialog that was closed before its work was done.
 
 import { h } from './dom.js'
 
 const FIELDS = 'textarea, select, input:not([type="file"], [type="checkbox"])'
 
-/** Keeps what is typed, until it is done: who opens the same dialog at the same place again has it there. */
+/**
+ * Keeps what is typed until its work is done. A user who opens the same dialog for the same place
+ * again finds the text there.
+ */
 export class Drafts {
   #kept = new Map()
 
-  /** Gives the fields in `content` what was typed at `place`, and keeps what will be. Of what there was, the words that say so. */
+  /**
+   * Fills the fields in `content` with what was typed at `place`, and keeps what will be typed.
+   * Returns a note for the user if there was a draft.
+   */
   open(place, content) {
     const fields = content.flatMap((part) => (part ? [...part.querySelectorAll(FIELDS)] : []))
     const values = () => fields.map((field) => field.value)
     const before = values()
     const set = (texts) => fields.forEach((field, at) => {
       field.value = texts[at]
-      // What could be chosen then and cannot be now.
+      // A choice that was possible then may not be possible now.
       if (field.value !== texts[at]) field.value = before[at]
       field.dispatchEvent(new Event('change'))
     })
@@ -39,7 +45,7 @@ export class Drafts {
     return kept && note
   }
 
-  /** It was done, or is not wanted. */
+  /** Forgets the draft: its work is done, or the user does not want it. */
   done(place) {
     this.#kept.delete(place)
   }

@@ -1,4 +1,4 @@
-// One entry, as it is now.
+// The page of one entry, kept up to date.
 
 import { h, say } from './dom.js'
 import { bytes, count, span } from './format.js'
@@ -6,12 +6,13 @@ import { nameOf, parent } from './paths.js'
 import { pretty } from './pretty.js'
 import { spelled } from './spell.js'
 
-// So many entries under a topic are counted; again so long after it, and where there are more, which stay many.
+// At most this many entries under a topic are counted. They are counted again after AGAIN_MS, or
+// after MORE_AGAIN_MS if there are more: those stay many.
 const MOST = 1000
 const AGAIN_MS = 10_000
 const MORE_AGAIN_MS = 60_000
 
-/** Shows the entry at a path, live; `act(letter, path)` is what its buttons do. */
+/** Shows the entry at a path, live. `act(letter, path)` does what the buttons do. */
 export class EntryPage {
   path = '/'
   entry
@@ -21,7 +22,10 @@ export class EntryPage {
   #mirror
   #at
   #state = 'loading'
-  /** Where there is no value: how much is under it, as of which revision, and when it may be asked for again. */
+  /**
+   * For a path without a value: how much is under it, at which revision that was, and when it may
+   * be asked again.
+   */
   #under = { text: '', rev: -1, next: 0 }
   #age = h('span')
   #put
@@ -47,7 +51,8 @@ export class EntryPage {
     this.#mirror = this.#link.mirror({ path, depth: 'entry' }, {}, (event, mirror) => {
       if (this.path !== path || (event.type !== 'fresh' && event.type !== 'delta')) return
       const entry = mirror.get(path)
-      // A delta may be about others. After `fresh` the same revision may be of another history.
+      // A delta may be about other entries. After `fresh`, the same revision may belong to another
+      // history.
       if (event.type === 'delta' && entry?.rev === this.entry?.rev) return
       this.#at = event.type === 'delta' ? Date.now() : undefined
       this.entry = entry
@@ -70,7 +75,10 @@ export class EntryPage {
       button('d', 'Delete', 'Delete the entry, or everything under it')))
   }
 
-  /** Shows what is so with the next frame: an entry may change more often. The buttons stay, and the keys where they are. */
+  /**
+   * Shows the present state in the next frame, because an entry may change more often than that.
+   * The buttons stay, and the focus stays where it is.
+   */
   #show() {
     if (this.#asked) return
     this.#asked = true
@@ -97,8 +105,9 @@ export class EntryPage {
   }
 
   /**
-   * No mirror tells of what is under the entry: it is counted again while the tree changes and somebody sees it, but seldom, as
-   * the broker walks through all that it counts.
+   * Counts what is under the path. No mirror reports that, so it is counted again while the tree
+   * changes and the page is visible. This is done seldom, because the broker walks through
+   * everything that it counts.
    */
   async #countUnder() {
     const [under, { rev }] = [this.#under, this.#link]

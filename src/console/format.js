@@ -1,11 +1,11 @@
-// Numbers and times for people.
+// Formats numbers and times for people.
 
 const whole = new Intl.NumberFormat('en-US')
 
 /** `12,345` */
 export const count = (number) => whole.format(number)
 
-/** A number in a narrow place: `12.3k`. */
+/** A number for a narrow place: `12.3k`. */
 export function short(number) {
   if (number < 1000) return number < 10 && number % 1 ? number.toFixed(1) : String(Math.round(number))
   const steps = [[1e9, 'G'], [1e6, 'M'], [1e3, 'k']]
@@ -29,7 +29,7 @@ export function micros(us) {
   return `${(us / 1e6).toFixed(1)} s`
 }
 
-/** How long, in one unit: `45 s`, `3 min`, `2 h`, `5 d`. */
+/** A duration in one unit: `45 s`, `3 min`, `2 h`, `5 d`. */
 export function span(ms) {
   const seconds = Math.floor(ms / 1000)
   if (seconds < 60) return `${seconds} s`

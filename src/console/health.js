@@ -1,4 +1,4 @@
-// Rates, latencies, memory: small in the head, larger on their page.
+// Rates, latencies and memory: small charts in the header, larger ones on their own page.
 
 import { Chart } from './chart.js'
 import { h, say } from './dom.js'
@@ -7,7 +7,8 @@ import { bytes, count, micros, short, span } from './format.js'
 const rate = (number) => `${short(number)}/s`
 const latency = (stats) => stats.commit_latency
 
-// Each: name, what its line shows, how that is said, and what stands beside.
+// For each chart: its name, the values of its lines, how they are written, and what is shown beside
+// them.
 const CHARTS = [
   { name: 'Commits', of: (_, rates) => [rates?.commits], text: ([now]) => rate(now), head: true },
   { name: 'Deliveries', of: (_, rates) => [rates?.deliveries], text: ([now]) => rate(now), head: true },
@@ -25,7 +26,7 @@ const CHARTS = [
   { name: 'Queue of the owner', of: (stats) => [stats.queue], text: ([now]) => count(now), more: (_, stats) => `of ${count(stats.queue_limit)}` },
 ]
 
-/** Shows what the broker says of itself. */
+/** Shows the broker's statistics. */
 export class Health {
   #shown = []
   #table = h('dl', { class: 'table' })

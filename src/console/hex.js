@@ -1,6 +1,6 @@
-// Bytes as somebody types them.
+// Bytes in hexadecimal, as a user types them.
 
-/** Sixteen to a line, each as two digits. */
+/** Formats bytes as two digits each, sixteen to a line. */
 export function toHex(bytes) {
   const lines = []
   for (let at = 0; at < bytes.length; at += 16) {
@@ -9,7 +9,7 @@ export function toHex(bytes) {
   return lines.join('\n')
 }
 
-/** The bytes; spaces and lines are as one likes, but do not stand within a byte. */
+/** Parses bytes. Spaces and line breaks are allowed anywhere, but not within a byte. */
 export function fromHex(text) {
   const bytes = []
   for (const word of text.split(/\s+/)) {

@@ -13,7 +13,8 @@ const HELP = [
 export function keys(work) {
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return
-    // A button of a dialog that was busy has lost the keys to the page; they are the dialog's all the same.
+    // A dialog's button that was disabled while it was busy has lost the focus to the page, but its
+    // keys still belong to the dialog.
     if (event.target.closest('input, textarea, select, dialog') || document.querySelector('dialog[open]')) return
     const handle = work[event.key]
     if (!handle) return
@@ -22,7 +23,7 @@ export function keys(work) {
   })
 }
 
-/** Tells what there is. */
+/** Shows the list of keys. */
 export function help() {
   return ask('Keys', h('div', { class: 'keys' }, HELP.flatMap(([key, text]) => [h('kbd', {}, key), h('span', {}, text)])))
 }

@@ -1,12 +1,13 @@
-// The one place that talks to the broker: the JavaScript client, and two pages of JSON.
+// The only module that connects to the broker: with the JavaScript client, and with two JSON
+// requests over HTTP.
 
 import { Value, start } from './onetree/index.js'
 
-/** A connection that mends itself. What is asked while there is none waits for it. */
+/** A connection that reconnects by itself. Requests made while it is lost wait for it. */
 export class Link {
-  /** The highest revision that is known of. */
+  /** The highest revision that is known. */
   rev = 0
-  /** How many histories the broker has had: revisions of two are not compared. */
+  /** How many histories the broker has had. Revisions of different histories cannot be compared. */
   histories = 1
   #client
   #listeners = new Set()
@@ -18,7 +19,7 @@ export class Link {
 
   constructor() {
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws'
-    // A console that is left open comes back by itself, whatever there was at its first attempt.
+    // A console that is left open connects by itself, whatever went wrong at its first attempt.
     this.#client = start(`${scheme}://${location.host}`, { agent: 'onetree console', reconnect: 'always' })
     this.#client.onStatus((status) => {
       this.status = status
@@ -26,13 +27,13 @@ export class Link {
     })
   }
 
-  /** Calls `listener` now and with each change of how the connection stands. */
+  /** Calls `listener` now and whenever the state of the connection changes. */
   onStatus(listener) {
     this.#listeners.add(listener)
     listener(this.status)
   }
 
-  /** Calls `listener(mirror, event)` with whatever happens to any mirror. */
+  /** Calls `listener(mirror, event)` with each event of any mirror. */
   onMirror(listener) {
     this.#watching.add(listener)
   }
@@ -42,7 +43,7 @@ export class Link {
     this.#seen.add(listener)
   }
 
-  /** Calls `listener` when the broker has another history: what is known of revisions is of no use. */
+  /** Calls `listener` when the broker has another history: known revisions are then useless. */
   onEpoch(listener) {
     this.#forgetting.add(listener)
   }
@@ -84,7 +85,7 @@ export class Link {
     return done
   }
 
-  /** The entry at a path, if there is one. */
+  /** Reads the entry at a path, if there is one. */
   get(path) {
     return this.#client.get(path)
   }
@@ -94,12 +95,15 @@ export class Link {
     return this.#client.getMany(paths)
   }
 
-  /** A page: `{rev, entries, more}`. */
+  /** Reads a page: `{rev, entries, more}`. */
   list({ path, ...options }) {
     return this.#client.list(path, defined(options))
   }
 
-  /** A live copy of a view; `on(event, mirror)` is called with each event. `close()` ends it. */
+  /**
+   * Opens a live copy of a view. `on(event, mirror)` is called with each event; `close()` ends the
+   * mirror.
+   */
   mirror(view, options, on) {
     const mirror = this.#client.mirror(view, options)
     mirror.onEvent((event) => {
@@ -115,7 +119,7 @@ export class Link {
     }
   }
 
-  /** What the broker says at `/v1/…`. */
+  /** Requests one of the broker's JSON documents at `/v1/…`. */
   async ask(path) {
     const answer = await fetch(path, { cache: 'no-store' })
     if (!answer.ok) throw new Error((await answer.text()).trim() || `status ${answer.status}`)
@@ -123,10 +127,10 @@ export class Link {
   }
 }
 
-/** A value of text as somebody typed it; JSON stays as it is written, down to each digit. */
+/** Makes a value of text as the user typed it. JSON stays as it is written, down to each digit. */
 export const typed = (type, text) => Value.of(type, new TextEncoder().encode(text))
 
-/** A value of bytes. */
+/** Makes a value of bytes. */
 export const raw = (type, bytes) => Value.of(type, bytes)
 
 const defined = (options) => Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))

@@ -1,4 +1,4 @@
-// The console: where its parts meet.
+// The console: connects its parts.
 
 import { Banner } from './banner.js'
 import { ChangesPage } from './changes.js'
@@ -36,28 +36,28 @@ const write = new Write(link, (path) => {
 const view = new TreeView(byId('tree'), tree, link, { pick: picked, act })
 const search = new Search(link, { form: byId('find'), input: byId('query'), found: byId('found'), tree: byId('tree'), pick: go })
 
-/** A row of the tree was chosen. */
+/** Called when a row of the tree is chosen. */
 function picked(path) {
   entry.show(path)
   const hash = `#${encodeURI(path)}`
   if (location.hash !== hash) history.replaceState(null, '', hash)
 }
 
-/** Goes to a path, from wherever. */
+/** Goes to a path, from anywhere on the page. */
 function go(path) {
   view.show(path)
   if (tabs.now !== 'tree' && tabs.now !== 'changes') tabs.open('entry')
 }
 
-/** What a key or a button does with a path. */
+/** Does what a key or a button does with a path. */
 async function act(letter, path) {
   try {
-    // In a narrow window the tree hides what is chosen in it.
+    // In a narrow window the tree hides the page of the entry that is chosen in it.
     if (letter === 'Enter' || (letter === 'click' && tabs.now === 'tree')) {
       tabs.open('entry')
       byId('page-entry').focus()
     } else if (letter === 'e') {
-      // What is shown is what is edited: the condition is about its revision.
+      // Edit what is shown: the condition of the put is about its revision.
       await write.put(path, entry.path === path ? entry.entry : await link.get(path))
     } else if (letter === 'n') {
       await write.put()
@@ -75,7 +75,7 @@ async function act(letter, path) {
   }
 }
 
-/** In a narrow window the tree is a page of its own. */
+/** Shows the tree and focuses `part`. In a narrow window the tree is a page of its own. */
 function toTree(part) {
   if (!byId('pane-tree').checkVisibility()) tabs.open('tree')
   part.focus()
@@ -90,13 +90,13 @@ keys({
 byId('new').addEventListener('click', onSelected('n'))
 byId('help').addEventListener('click', help)
 
-/** The path that the address names, or nothing, and then it is told what is wrong with it. */
+/** Returns the path in the page's address. If that is no path, shows why, and returns nothing. */
 function fromAddress() {
   let path = location.hash.slice(1) || '/'
   try {
     path = decodeURIComponent(path)
   } catch {
-    // Written by hand, such as `#/100%`: it stands for itself.
+    // An address written by hand, such as `#/100%`, stands for itself.
   }
   const fault = faultOf(path)
   if (!fault) return path
@@ -108,6 +108,6 @@ window.addEventListener('hashchange', () => {
   else go(path)
 })
 view.show(fromAddress() ?? '/')
-// A narrow window has one thing in sight: what the address names, else the tree.
+// A narrow window shows one page: the one that the address names, otherwise the tree.
 if (view.selected === '/') toTree(view)
 else view.focus()

@@ -1,12 +1,12 @@
-// Paths and the order of names.
+// Paths, and the order of names.
 
-/** `/a/b` of `/a/b/c`; `/` of `/a`; nothing of `/`. */
+/** The parent of a path: `/a/b` of `/a/b/c`; `/` of `/a`; nothing of `/`. */
 export function parent(path) {
   if (path === '/') return undefined
   return path.slice(0, path.lastIndexOf('/')) || '/'
 }
 
-/** The last segment; `/` of the root. */
+/** The last segment; `/` for the root. */
 export const nameOf = (path) => (path === '/' ? '/' : path.slice(path.lastIndexOf('/') + 1))
 
 /** The path of a child. */
@@ -27,7 +27,7 @@ export const isLogKey = (name) => /^[0-9a-f]{18}$/.test(name)
 
 const size = (text) => new TextEncoder().encode(text).length
 
-/** What is wrong with a path, or nothing. */
+/** Returns what is wrong with a path, or nothing. */
 export function faultOf(path) {
   if (path === '/') return undefined
   if (!path.startsWith('/')) return 'A path begins with /'
@@ -42,7 +42,10 @@ export function faultOf(path) {
   return undefined
 }
 
-/** Why no path contains a text, if none can: its ends may be parts of segments. */
+/**
+ * Returns why no path can contain a text, or nothing. The ends of the text may be parts of
+ * segments.
+ */
 export function faultWithin(text) {
   const whole = text.startsWith('/')
   const names = text.slice(whole ? 1 : 0).split('/')
@@ -50,7 +53,7 @@ export function faultWithin(text) {
   return faultOf(names.map((name, at) => `/${isPart(at) && /^\.{0,2}$/.test(name) ? 'x' : name}`).join(''))
 }
 
-/** Orders two names as the tree does: by their bytes in UTF-8. */
+/** Compares two names as the tree does: by their bytes in UTF-8. */
 export function compareNames(a, b) {
   const end = Math.min(a.length, b.length)
   for (let at = 0; at < end; at++) {
@@ -60,5 +63,6 @@ export function compareNames(a, b) {
   return a.length - b.length
 }
 
-// UTF-16 puts the halves of what lies above U+FFFF below U+E000; bytes put it last.
+// UTF-16 sorts surrogates, which stand for characters above U+FFFF, below U+E000; UTF-8 bytes sort
+// those characters last.
 const lift = (unit) => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit)

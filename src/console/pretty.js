@@ -1,22 +1,25 @@
-// Values for reading.
+// Formats values for reading.
 
 import { h } from './dom.js'
 import { bytes } from './format.js'
 
-// Longer values are cut when they are shown: a megabyte of coloured text takes seconds to lay out.
+// Longer values are cut when they are shown: laying out a megabyte of coloured text takes seconds.
 const SHOWN = 100_000
-// And JSON after so many words, numbers and signs, each of which may be an element: 38,000 took 0.9 s.
+// JSON is also cut after this many tokens, each of which may become an element: 38,000 took 0.9 s.
 const WORDS = 10_000
 const HEX_BYTES = 4096
-// A line is cut after so many letters.
+// A line is cut after this many characters.
 const LINE = 200
-// An array of words and numbers stands in one line when it has at most so many letters.
+// A flat array is written on one line if it has at most this many characters.
 const INLINE = 64
 
-// A string that is cut has no end. It is one all the same: otherwise each quote in it would be looked at as a beginning.
+// A string that is cut has no closing quote, but still counts as one string: otherwise each quote
+// in it would be tried as the beginning of another.
 const TOKEN = /"(?:[^"\\]|\\.)*"?|-?\d[\d.eE+-]*|true|false|null|[{}[\],:]/g
 
-/** A value in an element: JSON indented and coloured, text as it is, anything else as bytes. */
+/**
+ * Shows a value in an element: JSON indented and coloured, text unchanged, anything else as bytes.
+ */
 export function pretty(value) {
   const element = h('pre', { class: 'value', tabindex: '0' })
   const text = textOf(value)
@@ -35,7 +38,7 @@ export function pretty(value) {
   return element
 }
 
-/** A value in one line, which may be remembered without the value. */
+/** Returns a value on one line. The text can be kept without keeping the value. */
 export function oneLine(value) {
   const text = textOf(value)
   if (text === undefined) return `${value.type} · ${bytes(value.bytes.length)}`
@@ -43,12 +46,13 @@ export function oneLine(value) {
 }
 
 /**
- * The same text, to be remembered: what is cut off a text, as a path or a value off a frame, is a view into it, and all of
- * it lives as long. A view into what is put together is one into that.
+ * Returns a copy of a text that can be kept. A substring, such as a path or a value of a frame, may
+ * be a view into the whole text, and then keeps all of it in memory. A substring of a new
+ * concatenation keeps only that.
  */
 export const own = (text) => ` ${text}`.slice(1)
 
-/** The text of a value that is JSON or text; nothing for what is only bytes. */
+/** Returns the text of a value that is JSON or text; nothing for bytes. */
 export function textOf(value) {
   if (!isText(value.type)) return undefined
   try {
@@ -60,12 +64,12 @@ export function textOf(value) {
 
 export const isJson = (type) => type === undefined || type === 'application/json'
 
-/** Whether what is of this type is to be read. */
+/** Whether values of this type are text. */
 export const isText = (type) => isJson(type) || type.startsWith('text/')
 
 /**
- * JSON with a line for each member. Its tokens stay as they were written: a number of twenty digits
- * is not made a double of, and the order of members is theirs.
+ * Formats JSON with a line for each member. Its tokens stay as they were written: a number of
+ * twenty digits does not become a double, and the members keep their order.
  */
 export function indented(text) {
   return pieces(wordsOf(text)).reduce((lines, { text }) => lines + text, '')
@@ -73,7 +77,7 @@ export function indented(text) {
 
 const wordsOf = (text) => text.match(TOKEN) ?? []
 
-/** What stands in the lines, in pieces of one kind. */
+/** Returns the formatted text, in pieces of one kind each. */
 function pieces(all) {
   const found = []
   let [depth, inline] = [0, 0]
@@ -104,7 +108,7 @@ function pieces(all) {
   return found
 }
 
-/** Whether the array that begins here is flat and short enough to stand in one line. */
+/** Whether the array that begins here is flat and short enough for one line. */
 function isShort(all, at) {
   if (all[at] !== '[') return false
   for (let [end, width] = [at + 1, 0]; end < all.length && width <= INLINE; end++) {

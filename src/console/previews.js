@@ -1,14 +1,15 @@
-// Values of the rows in sight, in one line each.
+// The values of the visible rows, on one line each.
 
 import { oneLine } from './pretty.js'
 
-// Paths of one request, and values that are remembered.
+// The number of paths in one request, and of values that are kept.
 const TOGETHER = 24
 const KEPT = 3000
-// Between two requests, ms: a tree that changes all the time is not read all the time.
+// The pause between two requests, ms: a tree that changes all the time must not be read all the
+// time.
 const REST_MS = 60
 
-/** Fetches what is in sight and nothing else: a topic may have a hundred thousand children. */
+/** Fetches only the values that are visible: a topic may have a hundred thousand children. */
 export class Previews {
   #link
   #changed
@@ -21,12 +22,12 @@ export class Previews {
     this.#changed = changed
   }
 
-  /** The value of an entry in one line, as it was last seen. */
+  /** Returns the value of an entry on one line, as it was last seen. */
   text(kid) {
     return this.#kept.get(kid.path)?.text ?? ''
   }
 
-  /** These rows are in sight. */
+  /** Sets the rows that are visible. */
   want(kids) {
     this.#wanted.clear()
     for (const { path, rev, entry } of kids) {
@@ -35,7 +36,7 @@ export class Previews {
     this.#fetch()
   }
 
-  /** Another history: what is known is of no use. */
+  /** Forgets everything, because the broker has another history. */
   forget() {
     this.#kept.clear()
   }
@@ -49,7 +50,7 @@ export class Previews {
       for (const [path, known] of await this.#read(asked)) this.#keep(path, known)
       this.#changed()
     } catch {
-      // The connection went: what is in sight is asked for again when it is back.
+      // The connection was lost: what is visible is asked for again when it is back.
     }
     await new Promise((resolve) => setTimeout(resolve, REST_MS))
     this.#running = false
@@ -60,7 +61,7 @@ export class Previews {
     try {
       const { rev, entries } = await this.#link.getMany(asked.map(([path]) => path))
       const found = new Map(entries.map((entry) => [entry.path, { rev: entry.rev, text: oneLine(entry.value) }]))
-      // What is gone stays as it was shown until its mirror says so.
+      // An entry that is gone is shown without a value until its mirror reports that.
       return asked.map(([path]) => [path, found.get(path) ?? { rev, text: '' }])
     } catch (error) {
       if (error.code !== 'frame-too-large') throw error

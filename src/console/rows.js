@@ -1,15 +1,17 @@
-// Rows of one height, of which only those in sight are in the document.
+// Rows of equal height, of which only the visible ones are in the document.
 
 import { h } from './dom.js'
 
-// Browsers know no higher element than some 33 million pixels; above this, places are scaled.
+// Browsers allow no element higher than about 33 million pixels; above this height, positions are
+// scaled.
 const HIGHEST = 16_000_000
-// Rows beyond the edges, so that a quick scroll shows no gap.
+// Rows beyond the edges that are kept ready, so that a quick scroll shows no gap.
 const SPARE = 8
 
 /**
- * A list of any length. `host` scrolls; `fill(element, index)` makes an element show a row, and is
- * called for each in sight whenever something may have changed, and `shown()` then. Costs what is in sight.
+ * A list of any length. `host` scrolls. `fill(element, index)` makes an element show a row; it is
+ * called for each visible row whenever something may have changed, and then `shown()` is called.
+ * The cost depends only on the visible rows.
  */
 export class Rows {
   #host
@@ -30,13 +32,13 @@ export class Rows {
     new ResizeObserver(() => this.refresh()).observe(host)
   }
 
-  /** So many rows there are now. */
+  /** Sets the number of rows. */
   set length(count) {
     this.count = count
     this.refresh()
   }
 
-  /** Shows what is so, with the next frame. */
+  /** Shows the present state in the next frame. */
   refresh() {
     if (this.#asked) return
     this.#asked = true
@@ -46,7 +48,7 @@ export class Rows {
     })
   }
 
-  /** The rows in sight: the first, and the one behind the last. */
+  /** The visible rows: the first, and the one behind the last. */
   get sight() {
     const top = this.#host.scrollTop * this.#scale
     const first = Math.floor(top / this.#height)
@@ -58,7 +60,7 @@ export class Rows {
     return Math.max(1, Math.floor(this.#host.clientHeight / this.#height) - 1)
   }
 
-  /** Scrolls as little as brings this row into sight. */
+  /** Scrolls as little as needed to make this row visible. */
   reveal(index) {
     const [top, tall] = [index * this.#height, this.#host.clientHeight]
     const now = this.#host.scrollTop * this.#scale
@@ -87,7 +89,7 @@ export class Rows {
     }
     while (this.#elements.length > last - first) this.#elements.pop().remove()
     this.#elements.forEach((_, at) => {
-      // A row keeps its element while it is in sight.
+      // A row keeps its element while it is visible.
       const index = first + ((at - (first % this.#elements.length) + this.#elements.length) % this.#elements.length)
       const element = this.#elements[at]
       element.style.transform = `translateY(${index * this.#height + shift}px)`

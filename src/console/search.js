@@ -1,4 +1,4 @@
-// Finding paths.
+// Finds paths.
 
 import { attribute, h, say } from './dom.js'
 import { count } from './format.js'
@@ -6,11 +6,14 @@ import { faultOf, faultWithin } from './paths.js'
 import { Rows } from './rows.js'
 import { onward, spelled } from './spell.js'
 
-// Paths that are found at most, and entries of one page.
+// The most paths that are found, and the entries in one page.
 const MOST = 2000
 const PAGE = 5000
 
-/** Searches as somebody types: a path goes there, a pattern or a text lists what fits. */
+/**
+ * Searches while the user types. A path goes there on Enter; a pattern or a text lists the matching
+ * paths.
+ */
 export class Search {
   #link
   #input
@@ -73,7 +76,7 @@ export class Search {
     this.#input.removeAttribute('aria-activedescendant')
   }
 
-  /** Where a path says that was typed, when it can be one. */
+  /** Goes to the path that was typed, if it is a valid path. */
   #goTo(text) {
     const path = text.replace(/(?!^)\/$/, '')
     const fault = faultOf(path)
@@ -82,7 +85,7 @@ export class Search {
     this.#fault(fault)
   }
 
-  /** Why nothing can be found. */
+  /** Shows why nothing can be found. */
   #fault(text) {
     this.#rows.length = 0
     this.#why.hidden = true
@@ -92,7 +95,7 @@ export class Search {
   #go(path) {
     this.close()
     this.#input.value = ''
-    // What is pressed next is about what was found.
+    // The next key is about what was found.
     this.#tree.focus()
     this.#pick(path)
   }
@@ -112,7 +115,7 @@ export class Search {
     this.#rows.reveal(this.#picked)
   }
 
-  /** Makes room for what is found of this text. */
+  /** Opens the list for the results of this text. */
   #open(text) {
     this.close()
     this.#text = text
@@ -129,7 +132,7 @@ export class Search {
     this.#open(text)
     if (text === '') return
     const turn = this.#turn
-    // A path may have such a segment, a pattern may not.
+    // A path may have such a segment, but a pattern cannot.
     const glob = text.split('/').find((name) => /[^*]\*|\*[^*]|\*{3}/.test(name))
     try {
       if (text.includes('*') && !glob) return this.#match(text)
@@ -144,7 +147,7 @@ export class Search {
     }
   }
 
-  /** A pattern: the broker looks for it. */
+  /** Searches for a pattern: the broker matches it. */
   #match(text) {
     const turn = this.#turn
     say(this.#told, 'searching…')
@@ -163,7 +166,7 @@ export class Search {
     })
   }
 
-  /** A text: all paths are read, a page at a time, until there are enough. */
+  /** Searches for a text: reads all paths, page by page, until enough are found. */
   async #scan(text, turn) {
     const small = text.toLowerCase()
     let [after, seen] = [undefined, 0]
@@ -185,7 +188,9 @@ export class Search {
     this.#rows.length = Math.min(many, MOST)
   }
 
-  /** Both, the field and the list, say which one is picked: one of them has the keys. */
+  /**
+   * Sets the picked row on both the field and the list, because either of them may have the focus.
+   */
   #mark() {
     const picked = this.#list.querySelector('[aria-selected="true"]:not([hidden])')
     for (const element of [this.#input, this.#list]) attribute(element, 'aria-activedescendant', picked?.id)

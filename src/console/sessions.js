@@ -1,13 +1,13 @@
-// Who is connected, and where their mirrors stand.
+// Shows who is connected, and at which revisions their mirrors are.
 
 import { h } from './dom.js'
 import { bytes, count, span } from './format.js'
 import { spelled, spelling } from './spell.js'
 
 const EVERY_MS = 2000
-// Lines on the page: more are behind a button.
+// The number of lines on the page; a button shows more.
 const PAGE = 200
-// What is worse is said for the whole connection.
+// The worst cursor first: the worst one of its mirrors is shown for a connection.
 const ORDER = ['behind', 'refreshing', 'paced', 'live']
 
 /** Lists the connections while its page is open. */
@@ -33,7 +33,7 @@ export class SessionsPage {
     this.#turn()
   }
 
-  /** Its page was opened. */
+  /** Called when the page is opened. */
   look() {
     return this.#ask()
   }

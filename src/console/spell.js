@@ -1,19 +1,20 @@
-// Paths to be read: nothing in them is unseen, and nothing moves what stands beside it.
+// Shows paths so that no character is invisible, and none moves the text beside it.
 
 import { h } from './dom.js'
 
-// A path of which each character is seen, and in its place.
+// A path whose characters are all visible and in order.
 const PLAIN = /^[!-~]*$/
-// What has no shape of its own, turns the direction of writing, or looks like one space: of a segment.
+// Within a segment: characters that are invisible, change the direction of writing, or look like
+// one space.
 const UNSEEN = /[\p{Cc}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}\u2800]|(?! )\p{Zs}|^ +| +$| {2,}/gu
 
-/** What stands for the unseen, as the command line writes it. */
+/** Writes invisible characters as the command line does. */
 const visible = (text) => text.replace(/./gsu, (one) => (one === ' ' ? '␣' : `\\u{${one.codePointAt().toString(16)}}`))
 
-/** A path as text, where there can be no elements. */
+/** Returns a path as text, for places that cannot contain elements. */
 export const spelling = (path) => path.split('/').map((name) => name.replace(UNSEEN, visible)).join('/')
 
-/** Shows a path in an element, where it is another than before. */
+/** Shows a path in an element, if it differs from the one before. */
 export function spell(element, path) {
   if (spelt.get(element) === path) return
   spelt.set(element, path)
@@ -21,17 +22,17 @@ export function spell(element, path) {
 }
 const spelt = new WeakMap()
 
-/** A path that goes from left to right also where it is cut at its front. */
+/** Makes a path run from left to right even if its front is cut off. */
 export const onward = (parts) => h('bdi', { dir: 'ltr' }, parts)
 
-/** What shows a path; its characters from `from` up to `to` are marked. */
+/** Returns the parts that show a path. Its characters from `from` up to `to` are marked. */
 export function spelled(path, from = 0, to = 0) {
   if (PLAIN.test(path)) return pieces(path, from, to)
   let at = 0
   return path.split(/(\/)/).flatMap((name) => {
     const found = pieces(name, from - at, to - at)
     at += name.length
-    // Whichever way the letters of a segment go, the segments stand in their order.
+    // The segments stay in order, whatever the direction of the letters in this one is.
     return PLAIN.test(name) ? found : h('bdi', {}, found)
   })
 }

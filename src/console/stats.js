@@ -1,8 +1,8 @@
-// How the broker goes, once a second.
+// The broker's statistics, once a second.
 
 const EVERY_MS = 1000
 
-/** Asks `/v1/stats` and makes rates of what it counts. */
+/** Requests `/v1/stats`, and computes rates from its counters. */
 export class Stats {
   last
   #link
@@ -13,7 +13,7 @@ export class Stats {
     this.#ask()
   }
 
-  /** Calls `listener(stats, rates)` with each answer; both are absent when there was none. */
+  /** Calls `listener(stats, rates)` with each answer. Both are absent if there was no answer. */
   onStats(listener) {
     this.#listeners.add(listener)
   }
@@ -23,14 +23,14 @@ export class Stats {
     let [stats, rates] = []
     if (!document.hidden) {
       try {
-        // Without a connection nothing would answer, but for a line in the browser's log.
+        // Without a connection there would be no answer, only a line in the browser's log.
         if (!this.#link.online) throw new Error('offline')
         stats = await this.#link.ask('/v1/stats')
         stats.at = performance.now()
         rates = this.#rates(stats)
         this.#link.see(stats.revision)
       } catch {
-        // There is no broker: the connection says so.
+        // The broker is away; the state of the connection shows that.
       }
       this.last = stats
       for (const listener of this.#listeners) listener(stats, rates)
@@ -40,7 +40,7 @@ export class Stats {
 
   #rates(stats) {
     const { last } = this
-    // A broker that was started again counts from nothing.
+    // The counters of a restarted broker begin at zero.
     if (!last || stats.uptime_ms < last.uptime_ms) return undefined
     const seconds = (stats.at - last.at) / 1000
     const rate = (name) => Math.max(0, (stats[name] - last[name]) / seconds)

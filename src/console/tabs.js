@@ -1,10 +1,10 @@
-// Which page is shown beside the tree; on a phone also the tree itself.
+// Tabs: which page is shown beside the tree; on a phone the tree is a page too.
 
 import { byId, h } from './dom.js'
 
 const NAMES = { tree: 'Tree', entry: 'Entry', changes: 'Changes', sessions: 'Sessions', health: 'Health' }
 
-/** The tabs; `opened(name)` is called when one is. */
+/** The tabs. `opened(name)` is called when one is opened. */
 export class Tabs {
   #host
   #opened
@@ -29,7 +29,7 @@ export class Tabs {
       const tab = byId(`tab-${other}`)
       tab.setAttribute('aria-selected', String(other === name))
       tab.tabIndex = other === name ? 0 : -1
-      // Beside the tree, which a wide window always shows, there is always a page.
+      // A wide window always shows the tree, and a page beside it.
       if (other !== 'tree' && name !== 'tree') byId(`page-${other}`).hidden = other !== name
     }
     this.#opened(name)

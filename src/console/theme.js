@@ -1,4 +1,4 @@
-// Dark or light: as the system says, or as the user does.
+// Dark or light: as the system is set, or as the user chooses.
 
 const CHOICES = ['auto', 'light', 'dark']
 const KEPT = 'onetree-theme'
@@ -18,7 +18,7 @@ export function theme(button) {
     try {
       localStorage.setItem(KEPT, choice)
     } catch {
-      // A browser that keeps nothing forgets this as well.
+      // A browser that stores nothing forgets the choice.
     }
     show()
   })

@@ -1,4 +1,4 @@
-// The tree on the screen, and under the fingers.
+// The tree on the screen, with its mouse and keyboard input.
 
 import { attribute, h, say } from './dom.js'
 import { count, span } from './format.js'
@@ -8,8 +8,10 @@ import { Rows } from './rows.js'
 import { spell } from './spell.js'
 import { Twigs } from './twigs.js'
 
-/** Shows a tree; calls `pick(path)` when a row is chosen, `act(letter, path)` for keys that do something, and for
- * a click on an entry. */
+/**
+ * Shows a tree. Calls `pick(path)` when a row is chosen, and `act(letter, path)` for keys that do
+ * something and for a click on an entry.
+ */
 export class TreeView {
   selected = '/'
   #tree
@@ -37,17 +39,18 @@ export class TreeView {
     host.addEventListener('keydown', (event) => this.#key(event))
     host.addEventListener('click', (event) => this.#click(event))
     host.addEventListener('dblclick', (event) => this.#open(event.target.closest('.row')?.dataset.path))
-    // Ages grow, and what is in sight is asked for.
+    // Ages grow, and the visible rows need their values.
     setInterval(() => !document.hidden && this.#rows.refresh(), 1000)
     host.addEventListener('scroll', () => this.#ask(), { passive: true })
     setInterval(() => !document.hidden && this.#ask(), 250)
   }
 
-  /** Chooses a path, opens what is above it, and brings it into sight. */
+  /** Chooses a path, opens everything above it, and makes it visible. */
   async show(path) {
     this.#choose(path)
     await this.#tree.reveal(path)
-    // Chosen it is already. To choose it again would set the address back, which may be another by now.
+    // The path is chosen already. Choosing it again would set the page's address back, which may
+    // have changed by now.
     if (this.selected === path) this.#rows.reveal(this.#tree.indexOf(path))
   }
 
@@ -104,12 +107,15 @@ export class TreeView {
     say(value, kid.entry ? this.#previews.text(kid) : '')
     say(rev, kid.entry ? `r${count(kid.rev)}` : '')
     rev.title = kid.entry ? `revision ${count(kid.rev)}, ${count(Math.max(0, this.#link.rev - kid.rev))} before the present one` : ''
-    // A revision is no time: only what this page has seen change has an age.
+    // A revision is not a time: only an entry that this page has seen change has an age.
     say(age, kid.at ? span(Math.max(0, Date.now() - kid.at)) : '')
     this.#flash(element, kid)
   }
 
-  /** Says which row the keys are at, while it is in sight: the id of one that is not is nobody's, or another's. */
+  /**
+   * Tells screen readers which row is active, if it is visible: the id of another row may belong to
+   * no element, or to a different row.
+   */
   #mark() {
     const index = this.#tree.indexOf(this.selected)
     const [from, to] = this.#rows.sight
@@ -125,7 +131,7 @@ export class TreeView {
     this.#flashed.set(element, key)
     element.classList.remove('flash')
     if (!fresh) return
-    // The animation begins anew only when the class has been away for a frame.
+    // The animation starts again only if the class was absent for a frame.
     requestAnimationFrame(() => element.classList.add('flash'))
   }
 

@@ -1,12 +1,12 @@
-// The tree as far as it is opened.
+// The opened part of the tree.
 
 import { Branch } from './branch.js'
 import { contains, downTo, nameOf, parent } from './paths.js'
 
-// How often it is looked whether opened topics have to be listed again, ms.
+// How often opened topics are checked for whether they must be listed again, ms.
 const LOOK_MS = 500
 
-/** The rows of the tree: the root, and under it whatever is opened. */
+/** The rows of the tree: the root, and under it everything that is opened. */
 export class Tree {
   #link
   #changed = () => {}
@@ -18,7 +18,7 @@ export class Tree {
     this.#timer = setInterval(() => this.#look(), LOOK_MS)
   }
 
-  /** Calls `listener` when rows are different. */
+  /** Calls `listener` when rows have changed. */
   onChange(listener) {
     this.#changed = listener
   }
@@ -27,7 +27,7 @@ export class Tree {
     return 1 + this.root.size
   }
 
-  /** What stands in a row: `{kid, depth, branch?, place}`. */
+  /** Returns the content of a row: `{kid, depth, branch?, place}`. */
   row(index) {
     if (index > 0) return this.root.row(index - 1)
     const { own } = this.root
@@ -35,7 +35,7 @@ export class Tree {
     return { kid, depth: 0, place: 0 }
   }
 
-  /** The row of a path, or of the deepest above it that is opened. */
+  /** The row of a path, or of the deepest opened topic above it. */
   indexOf(path) {
     return path === '/' ? 0 : 1 + this.root.indexOf(path.slice(1).split('/'))
   }
@@ -47,7 +47,7 @@ export class Tree {
     return branch
   }
 
-  /** The child at a path, where its parent is opened. */
+  /** The child at a path, if its parent is opened. */
   kid(path) {
     return path === '/' ? this.row(0).kid : this.branch(parent(path))?.get(nameOf(path))
   }
@@ -68,7 +68,7 @@ export class Tree {
     }
   }
 
-  /** Something was changed by hand: what is opened around it is listed now. */
+  /** Called when the user has changed something: opened topics above it are listed now. */
   touch(path) {
     this.#each((branch) => contains(branch.path, path) && branch.look(true))
   }

@@ -1,10 +1,10 @@
-// Whether something lies under the rows in sight.
+// Whether something lies under the visible rows.
 
-// Questions that go out together, and for how long an answer is believed, ms.
+// The number of requests that are sent together, and how long an answer stays valid, ms.
 const TOGETHER = 64
 const BELIEVED_MS = 4000
 
-/** Asks for each entry in sight whether it has something below it: one small page each. */
+/** Asks for each visible entry whether something lies below it: one small page each. */
 export class Twigs {
   #link
   #changed
@@ -36,7 +36,7 @@ export class Twigs {
       kid.below = below
     }))
     this.#running = false
-    // More may be in sight than goes out together.
+    // More rows may be visible than are asked for together.
     if (different || ask.length === TOGETHER) this.#changed()
   }
 }

@@ -1,4 +1,4 @@
-// Changing the tree: put, append, delete.
+// Changes the tree: put, append, delete.
 
 import { ask, field } from './dialog.js'
 import { h } from './dom.js'
@@ -11,16 +11,16 @@ import { indented, isJson, isText, oneLine, textOf } from './pretty.js'
 import { spelled } from './spell.js'
 
 const TYPES = ['application/json', 'text/plain', 'text/markdown', 'application/octet-stream']
-// So many entries are counted before "everything under it" is deleted.
+// At most this many entries are counted before "everything under it" is deleted.
 const COUNTED = 1000
-// A longer value is not put into a field to be written in.
+// A longer value is not put into a field for editing.
 const EDITED = 1_000_000
-// As EDITED, for bytes in hex: nobody edits more by hand.
+// The same for bytes in hex: nobody edits more by hand.
 const EDITED_BYTES = 16_384
-// Who is told to look at something first need not take what he typed with him.
+// Tells the user, when there is something to look at first, that closing the dialog loses nothing.
 const STAYS = 'What you typed stays, and is here again when you come back.'
 
-/** What is behind the buttons; `changed(path)` is told what was changed. */
+/** The work of the buttons. `changed(path)` is called with what was changed. */
 export class Write {
   #link
   #changed
@@ -31,11 +31,12 @@ export class Write {
     this.#changed = changed
   }
 
-  /** Puts a value at `path`: over `entry`, when it is given; at a path of the user's, when not even that is. */
+  /** Puts a value at `path`, over `entry` if one is given. Without `path` the user types one. */
   async put(path, entry) {
     const fresh = path === undefined
     const where = fresh && h('input', { class: 'mono', spellcheck: 'false', autofocus: true })
-    // Not as an attribute: then what is typed would come in front of it.
+    // Set the property and not the attribute: with the attribute, the user's text would go in front
+    // of it.
     if (fresh) where.value = '/'
     const value = valueFields(entry?.value, !fresh)
     const only = h('input', { type: 'checkbox', checked: true })
@@ -78,7 +79,7 @@ export class Write {
     return this.#ask(`append ${path}`, 'Append to a log', [field('Log', where), ...value.fields], { text: 'Append', work })
   }
 
-  /** Deletes the entry at `path`, or everything there; asks before. */
+  /** Deletes the entry at `path`, or everything there, after asking the user. */
   async remove(path, entry) {
     const page = await this.#link.list({ path, depth: 'tree', limit: COUNTED, values: false })
     const under = page.entries.filter((one) => one.path !== path).length
@@ -92,7 +93,8 @@ export class Write {
     const work = async () => {
       if (!later.checked) holds()
       try {
-        // What was counted, and nothing that has come since, unless that is wanted.
+        // Delete what was counted, and nothing that was written since, unless the user wants that
+        // too.
         if (all.checked) await this.#link.drop(path, later.checked ? {} : { ifRev: page.rev })
         else await this.#link.remove(path, { ifRev: entry.rev })
       } catch (error) {
@@ -109,7 +111,10 @@ export class Write {
     ], { text: 'Delete', kind: 'danger', work })
   }
 
-  /** What fails when the broker has begun another history since: it may have something else at the same revision. */
+  /**
+   * Returns a function that throws if the broker has begun another history since: it may have
+   * something else at the same revision.
+   */
   #history(more = '') {
     const { histories } = this.#link
     return () => {
@@ -118,7 +123,10 @@ export class Write {
     }
   }
 
-  /** Asks; `work` gives the path to go to. What is typed is kept at `place` until that is done. */
+  /**
+   * Opens a dialog. `work` returns the path to go to. What is typed is kept at `place` until the
+   * work is done.
+   */
   async #ask(place, title, content, { work, ...button }) {
     const why = () => (this.#link.online ? 'The broker has not answered yet.' : 'It waits for the connection.')
     const waits = () => `${why()} Cancel closes this, but takes nothing back: it may still be done.`
@@ -132,19 +140,23 @@ export class Write {
   }
 }
 
-/** A type, and a text, bytes in hex or a file; `read()` gives the value, or says what is wrong with it. */
+/**
+ * Fields for a type, and for a text, bytes in hex or a file. `read()` returns the value, or throws
+ * what is wrong with it.
+ */
 function valueFields(value, first) {
   const type = value?.type ?? 'application/json'
   const kind = h('select', {}, [...new Set([type, ...TYPES])].map((one) => h('option', { value: one, selected: one === type }, one)))
   const area = h('textarea', { spellcheck: 'false', autofocus: first, 'aria-label': 'Value' })
   const file = h('input', { type: 'file' })
   const note = h('p', { class: 'muted' })
-  // Longer than that, the field stays empty.
+  // If the value is too long, the field stays empty.
   const shown = value && shownOf(value)
   area.value = shown ?? ''
-  // A field has its own ends of lines.
+  // The field may change the line ends.
   const untouched = area.value
-  // What is in the field stays what it is when another type is chosen; where it is empty the type decides.
+  // The content of the field stays text or hex when another type is chosen. For a new value the
+  // type decides.
   const isHex = () => (value ? textOf(value) === undefined : !isText(kind.value))
   const explain = () => {
     const [chosen] = file.files
@@ -159,7 +171,7 @@ function valueFields(value, first) {
   const read = async () => {
     const [chosen] = file.files
     if (chosen) return raw(kind.value, new Uint8Array(await chosen.arrayBuffer()))
-    // What is not touched is put as it was; what becomes JSON has to be some.
+    // An untouched value is put unchanged. If it becomes JSON, it must be valid.
     if (value && area.value === untouched && (!isJson(kind.value) || isJson(type))) return raw(kind.value, value.bytes)
     if (isHex()) return raw(kind.value, fromHex(area.value))
     if (isJson(kind.value)) {
@@ -174,7 +186,7 @@ function valueFields(value, first) {
   return { fields: [field('Value', area), note, h('div', { class: 'pair' }, field('Type', kind), field('From a file', file))], read }
 }
 
-/** A value as it can be edited; nothing when there is too much of it. */
+/** Returns a value in a form that can be edited; nothing if it is too large. */
 function shownOf(value) {
   const text = textOf(value)
   if (text === undefined) return value.bytes.length > EDITED_BYTES ? undefined : toHex(value.bytes)
