@@ -1,6 +1,6 @@
 //! `cargo bench -p onetree --bench fanout`: one commit to 1,000 subscribers in this process, from
-//! the commit to the outboxes of their connections. What comes then, a socket each, is the
-//! operating system's.
+//! the commit to the outboxes of their connections. What follows, one write to a socket for each,
+//! is the work of the operating system.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,10 +21,10 @@ fn main() {
 
 const SINKS: usize = 1_000;
 
-/// A frame of a refresh or a delta is not made larger than this.
+/// The largest frame of a refresh or a delta.
 const FRAME_BYTES: usize = 16 << 10;
 
-/// The outbox of a connection.
+/// A connection's outbox.
 struct Connection(Outbox);
 
 impl Connection {
@@ -32,7 +32,7 @@ impl Connection {
         Connection(Outbox::new(1 << 20, 8_192, Weak::<OwnedWriteHalf>::new()))
     }
 
-    /// Takes out what has come, as the connection's task does before it writes.
+    /// Takes out what has arrived, as the connection's task does before it writes.
     fn take(&self) -> usize {
         let mut taken = Vec::new();
         assert!(self.0.take(&mut taken, usize::MAX, Revision::MAX), "it has overflowed");
@@ -52,7 +52,7 @@ impl Sink for Connection {
     }
 }
 
-/// Counts what comes: the fan-out alone.
+/// Counts what arrives: the fan-out alone.
 #[derive(Default)]
 struct Counter(AtomicU64);
 
@@ -76,7 +76,7 @@ fn topic() -> Path {
     path("/site-07/room-031/entry-000007/sensor")
 }
 
-/// What a subscriber sees, and how it wants it.
+/// The view of a subscriber, and its codec.
 type Place = fn(usize) -> (View, Codec);
 
 /// Everyone sees the whole site, in JSON.
@@ -84,14 +84,14 @@ fn one_view(_: usize) -> (View, Codec) {
     (View::tree(path("/site-07")), Codec::Json)
 }
 
-/// Views at four heights above the topic, half of them in MessagePack: each commit is encoded
+/// Views at four levels above the topic, half of them in MessagePack, so each commit is encoded
 /// twice.
 fn mixed_views(n: usize) -> (View, Codec) {
     let bases = ["/", "/site-07", "/site-07/room-031", "/site-07/room-031/entry-000007"];
     (View::tree(path(bases[n / 2 % bases.len()])), Codec::ALL[n % 2])
 }
 
-/// Nobody sees the topic: each has a room of its own beside it.
+/// Nobody sees the topic: each subscriber has its own room beside it.
 fn elsewhere(n: usize) -> (View, Codec) {
     (View::tree(path(&format!("/site-07/hall-{n:03}"))), Codec::Json)
 }
@@ -108,7 +108,7 @@ fn house<S: Sink + 'static>(place: Place, sink: fn() -> S) -> (Fanout, Vec<Arc<S
     (fanout, sinks)
 }
 
-/// A commit that puts so many values of about 100 bytes.
+/// A commit that puts this many values of about 100 bytes.
 fn commit(rev: u64, changes: usize) -> Arc<Commit> {
     let text = format!("{{\"n\":{},\"text\":\"{}\"}}", 100_000 + rev, "x".repeat(81));
     let part = |n| if n == 0 { topic() } else { topic().child(&format!("part-{n}")).unwrap() };
@@ -122,7 +122,7 @@ fn puts(rev: u64, paths: impl Iterator<Item = Path>, value: &Value) -> Arc<Commi
     Arc::new(Commit { rev, time: Time(0), effects, origin: None })
 }
 
-/// Into the outboxes; they are emptied after each commit, and that does not count.
+/// Measures commits into outboxes. They are emptied after each commit, outside the measurement.
 fn into_outboxes(
     bencher: Bencher<'_, '_>,
     place: Place,
@@ -164,21 +164,21 @@ fn outboxes_of_mixed_views(bencher: Bencher<'_, '_>, changes: usize) {
     into_outboxes(bencher, mixed_views, |rev| commit(rev, changes));
 }
 
-/// Each sees a part of the commit that nobody else sees: it is encoded for each.
+/// Each subscriber sees a part of the commit that nobody else sees, so it is encoded for each.
 #[divan::bench(args = [1_000, 10_000], sample_count = 20, sample_size = 1)]
 fn outboxes_of_views_of_their_own(bencher: Bencher<'_, '_>, changes: usize) {
     let part = |n: usize| path(&format!("/site-07/hall-{:03}/part-{n}", n % SINKS));
     into_outboxes(bencher, elsewhere, |rev| puts(rev, (0..changes).map(part), &Value::json("1")));
 }
 
-/// Half of them see no values.
+/// Half of the subscribers see no values.
 #[divan::bench(sample_count = 1_000, sample_size = 1)]
 fn outboxes_with_and_without_values(bencher: Bencher<'_, '_>) {
     let place: Place = |n| (View { values: n % 2 == 0, ..one_view(n).0 }, Codec::Json);
     into_outboxes(bencher, place, |rev| commit(rev, 1));
 }
 
-/// A hundred commits that are there at once: they go together.
+/// A hundred commits at once, which are handed over together.
 #[divan::bench(sample_count = 1_000, sample_size = 1)]
 fn outboxes_of_one_view_100_commits(bencher: Bencher<'_, '_>) {
     let (fanout, sinks) = house(one_view, Connection::new);
@@ -193,7 +193,8 @@ fn outboxes_of_one_view_100_commits(bencher: Bencher<'_, '_>) {
         .bench_local_refs(|commits| fanout.publish(commits));
 }
 
-/// A commit to one of 100,000 topics, which ten of 10,000 connections follow; each follows 100.
+/// A commit to one of 100,000 topics, which ten of 10,000 connections follow; each connection
+/// follows 100 topics.
 #[divan::bench]
 fn one_topic_of_a_million_subscriptions(bencher: Bencher<'_, '_>) {
     const CONNECTIONS: usize = 10_000;
@@ -236,14 +237,14 @@ fn counters_of_mixed_views(bencher: Bencher<'_, '_>) {
     into_counters(bencher, mixed_views);
 }
 
-/// What the others' subscriptions cost a commit that they do not see.
+/// What the subscriptions of others cost a commit that they do not see.
 #[divan::bench]
 fn nobody_sees_it(bencher: Bencher<'_, '_>) {
     into_counters(bencher, elsewhere);
 }
 
-/// Floor: a reference count up for each of 1,000 queues behind a lock, and nothing to find or to
-/// encode.
+/// The floor: increment a reference count for each of 1,000 queues behind a lock, without finding
+/// or encoding anything.
 #[divan::bench(sample_count = 1_000, sample_size = 1)]
 fn floor_queues(bencher: Bencher<'_, '_>) {
     type Queue = Mutex<Vec<Arc<[Bytes]>>>;
@@ -259,7 +260,7 @@ fn floor_queues(bencher: Bencher<'_, '_>) {
         });
 }
 
-/// What encoding for each would cost, instead of once.
+/// What encoding for each subscriber would cost, instead of once.
 #[divan::bench]
 fn instead_encoded_for_each(bencher: Bencher<'_, '_>) {
     let rev = Revision::new(1).unwrap();

@@ -1,8 +1,8 @@
 //! `cargo bench -p onetree --bench subscriptions`: a million subscriptions, spread over 10,000
 //! connections and 100,000 topics: what each costs in memory, and how long a commit takes to find
-//! the ten that see it. Each figure beside its goal and its floor.
+//! the ten that see it. Each figure is shown beside its goal and its floor.
 //!
-//! Everything that a connection keeps of a subscription counts: its feed, the index, the view.
+//! Everything that a connection keeps for a subscription counts: its feed, the index, the view.
 
 #[path = "../crates/core/benches/common/counting.rs"]
 mod counting;
@@ -23,19 +23,19 @@ use onetree_protocol::{Change, Codec, DigestKey, Epoch, Path, Revision, Value, V
 
 const CONNECTIONS: usize = 10_000;
 
-/// Of each connection.
+/// Subscriptions of each connection.
 const SUBSCRIPTIONS: usize = 100;
 
 /// Subscriptions of each topic.
 const EACH: usize = 10;
 
-/// Commits that are measured, each of another topic than the one before.
+/// How many commits are measured, each to another topic than the one before.
 const COMMITS: usize = 200_000;
 
-/// A median is of so many rounds.
+/// How many rounds a median is taken of.
 const ROUNDS: usize = 20;
 
-/// Counts what comes: what a connection does with it is not this benchmark's.
+/// Counts what arrives: what a connection does with it is not measured here.
 #[derive(Default)]
 struct Counter(AtomicU64);
 
@@ -72,7 +72,7 @@ impl Connection {
         Connection { counter, subscriber, feed }
     }
 
-    /// A subscription as a frame brings it, with a path of its own, until it is live.
+    /// Adds a subscription as a frame brings it, with its own copy of the path, until it is live.
     fn subscribe(&mut self, sub: usize, path: &str, fanout: &Fanout, tree: &Snapshot) {
         let sub = Sub {
             id: 1,
@@ -105,8 +105,8 @@ fn topic(n: usize) -> String {
     format!("/site-{:02}/room-{:03}/entry-{n:06}", n % 50, n / 50 % 200)
 }
 
-/// The topic of a connection's subscription: all topics in turn, those of one connection far from
-/// one another.
+/// Returns the topic of a connection's subscription. All topics are used in turn, and those of one
+/// connection are far apart.
 fn place(connection: usize, sub: usize, topics: usize) -> usize {
     (sub * (topics / SUBSCRIPTIONS) + connection) * 7_919 % topics
 }
@@ -143,7 +143,7 @@ fn main() {
     let fanout = Fanout::new(16 << 10, Envelope::NONE);
     let mut all: Vec<Connection> = (0..connections).map(Connection::new).collect();
 
-    // A first one of each, so that what everybody shares is there.
+    // A first subscription of each, so that everything shared exists already.
     let before = (in_use(), resident());
     let start = Instant::now();
     for (n, connection) in all.iter_mut().enumerate() {
@@ -155,7 +155,7 @@ fn main() {
     let asked = (in_use() - before.0) as f64 / count as f64;
     let really = resident().saturating_sub(before.1) as f64 / count as f64;
 
-    // The floor: a look-up of the path, and the same counters.
+    // The floor: a lookup of the path, and the same counters.
     let mut floor: HashMap<String, Vec<Arc<Counter>>> = HashMap::new();
     for (n, connection) in all.iter().enumerate() {
         for sub in 0..SUBSCRIPTIONS {
@@ -202,7 +202,7 @@ fn main() {
     all.iter().for_each(|connection| connection.leave(&fanout));
     let left = start.elapsed().as_secs_f64() * 1e6 / count as f64;
 
-    // All in one group, and away.
+    // All in one group, and then they leave.
     let mut crowd: Vec<Connection> = (0..connections).map(Connection::new).collect();
     let start = Instant::now();
     crowd.iter_mut().for_each(|one| one.subscribe(1, "/all", &fanout, &tree));

@@ -1,33 +1,33 @@
-//! What is asked for on the command line.
+//! The arguments of the command line.
 
 use std::time::Duration;
 
 use super::figures::Figures;
 use super::target::Target;
 
-/// What is asked for.
+/// The arguments.
 pub(crate) struct Args {
     /// Parts of names of scenarios; none: the short ones.
     pub(crate) names: Vec<String>,
-    /// How long each measurement is.
+    /// How long each measurement takes.
     pub(crate) time: Duration,
-    /// Whether that was said.
+    /// Whether the time was given on the command line.
     shortened: bool,
-    /// Each is repeated so often, in turns; the median counts.
+    /// How often each measurement is repeated, in turns; the median counts.
     pub(crate) rounds: usize,
-    /// Everything once, small and quick: whether it works, not how fast.
+    /// Run everything once, small and quickly: whether it works, not how fast it is.
     pub(crate) trial: bool,
-    /// The long ones too.
+    /// Run the long ones too.
     pub(crate) all: bool,
     pub(crate) targets: Vec<Target>,
-    /// Messages that a publisher is ahead of its slowest subscriber; by the number of them
-    /// otherwise.
+    /// How many messages a publisher may be ahead of its slowest subscriber; if it is not given,
+    /// the number depends on the number of subscribers.
     pub(crate) ahead: Option<u64>,
-    /// Only the names.
+    /// Only print the names.
     pub(crate) list: bool,
 }
 
-/// For `--help`.
+/// The text for `--help`.
 pub(crate) const HELP: &str = "\
 cargo bench --bench scenarios -- [NAME…] [options]
 
@@ -42,15 +42,15 @@ cargo bench --bench scenarios -- [NAME…] [options]
   --test          everything once, small and quick: whether it works, not how fast
 ";
 
-/// The options of the tests' harness that have a value behind them.
+/// The options of the test harness that have a value behind them.
 const VALUED: [&str; 5] = ["--test-threads", "--skip", "--format", "--color", "--logfile"];
 
 impl Args {
-    /// Reads them; `None` when only help is wanted.
+    /// Parses the arguments; `None` when only the help is wanted.
     pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Option<Args>, String> {
         let words: Vec<String> = words.collect();
-        // `cargo bench` says so; whoever runs the benchmarks as tests does not, and says to all of
-        // them what is meant for the harness of others.
+        // `cargo bench` passes this. A run of the benchmarks as tests does not pass it, and passes
+        // options for the test harness to all of them.
         let bench = words.iter().any(|word| word == "--bench");
         let mut words = words.into_iter();
         let mut args = Args {
@@ -97,7 +97,8 @@ impl Args {
         Ok(Some(args))
     }
 
-    /// How long something is that takes `wanted`, unless less was asked for; that is noted.
+    /// Returns how long something takes that should take `wanted`: less if less was requested,
+    /// which is noted.
     pub(crate) fn at_most(&self, wanted: Duration, figures: &mut Figures) -> Duration {
         if !self.shortened || self.time >= wanted {
             return wanted;
@@ -106,7 +107,7 @@ impl Args {
         self.time
     }
 
-    /// How many of something there are: `wanted`, or few in a trial; that is noted.
+    /// Returns how many of something to use: `wanted`, or few in a trial, which is noted.
     pub(crate) fn count(&self, wanted: usize, figures: &mut Figures) -> usize {
         if !self.trial {
             return wanted;
@@ -116,7 +117,8 @@ impl Args {
         few
     }
 
-    /// Whether a scenario is asked for; `exact` tells what is the whole name of one.
+    /// Whether a scenario is requested. `exact` returns whether a name is the complete name of a
+    /// scenario.
     pub(crate) fn wants(&self, name: &str, long: bool, exact: impl Fn(&String) -> bool) -> bool {
         if self.names.is_empty() {
             return self.all || self.trial || !long;

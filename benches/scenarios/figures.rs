@@ -1,10 +1,10 @@
-//! What one measurement gives.
+//! The results of one measurement.
 
 /// The figures of one measurement, in the order in which they are shown.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) values: Vec<(&'static str, f64)>,
-    /// What is to be said beside them.
+    /// Notes to show beside the figures.
     pub(crate) notes: Vec<String>,
 }
 
@@ -17,7 +17,7 @@ impl Figures {
         self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 
-    /// The median of each figure over all rounds.
+    /// Returns the median of each figure over all rounds.
     pub(crate) fn median(rounds: &[Figures]) -> Figures {
         let mut all = Figures::default();
         for (name, _) in &rounds[0].values {

@@ -1,15 +1,15 @@
-//! What is to be reached.
+//! The goals of scenarios.
 
 use super::target::Target;
 
-/// What a figure of the broker is to be.
+/// What a figure of the broker should be.
 #[derive(Clone, Debug)]
 pub(crate) struct Goal {
     pub(crate) figure: &'static str,
-    /// At least `value`, or at most.
+    /// Whether the figure should be at least `value`, or at most.
     pub(crate) least: bool,
     pub(crate) value: f64,
-    /// Times this target's figure of the same run.
+    /// Multiply `value` by this target's figure in the same run.
     pub(crate) of: Option<Target>,
 }
 
@@ -22,7 +22,7 @@ impl Goal {
         Goal { figure, least: false, value, of: None }
     }
 
-    /// As a ratio to what another target has.
+    /// Makes the goal a ratio to what another target has.
     pub(crate) fn of(self, target: Target) -> Goal {
         Goal { of: Some(target), ..self }
     }

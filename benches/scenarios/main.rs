@@ -1,14 +1,15 @@
-//! `cargo bench --bench scenarios`: whole servers under load, each a process of its own, with one
-//! lean load generator for all of them; the floors beside the broker, and with `--peers` what a
-//! user would pick instead. `-- --help` says what can be asked for; `docs/performance.md` has what
-//! was measured.
+//! `cargo bench --bench scenarios`: whole servers under load, each in a process of its own, with
+//! one lean load generator for all of them. It measures the floors beside the broker and, with
+//! `--peers`, the servers that a user would choose instead. `-- --help` lists the options;
+//! `docs/performance.md` has the results.
 //!
 //! # Layout
 //!
-//! - `rows`: the scenarios, what is measured; `scenario`, `goal`, `figures`: what makes one
-//! - `target`: the servers; `process`: starting them, and what /proc says; `floor`: our own two
-//! - `load`: the generator; `dialect`: how each kind of server is spoken to
-//! - `args`, `report`: what is asked for, what comes out
+//! - `rows`: the scenarios, that is, what is measured; `scenario`, `goal`, `figures`: their parts
+//! - `target`: the servers; `process`: starting them, and what /proc reports; `floor`: our own two
+//!   floors
+//! - `load`: the load generator; `dialect`: the protocol of each kind of server
+//! - `args`, `report`: the options and the output
 
 mod args;
 mod dialect;
@@ -29,7 +30,7 @@ use report::{Block, Row};
 
 fn main() -> ExitCode {
     let ran = match std::env::args().nth(1).as_deref() {
-        // The floors are processes of their own, of this program.
+        // The floors run as separate processes of this program.
         Some("--floor-a") => floor::a().map(|()| true).map_err(|error| error.to_string()),
         Some("--floor-b") => floor::b().map(|()| true).map_err(|error| error.to_string()),
         _ => Args::parse(std::env::args().skip(1)).map(|args| {
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything that was asked for could be measured.
+/// Runs everything that was requested. Returns whether all of it could be measured.
 fn run(args: &Args) -> bool {
     let mut blocks = Vec::new();
     for target in args.targets.iter().filter(|target| !target.is_installed()) {

@@ -1,4 +1,4 @@
-//! A server under measurement: a process of its own, and what /proc says of it.
+//! A server under measurement: a separate process, and what /proc reports about it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,12 +13,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// What is removed when it has ended.
+    /// The directory that is removed when the server has ended.
     pub(crate) directory: Option<Directory>,
 }
 
 impl Server {
-    /// Starts one that says where it listens as the last word of its first line.
+    /// Starts a server that prints its address as the last word of its first line.
     pub(crate) fn announced(command: &Command) -> Result<Server, String> {
         let mut child = spawn(command, Stdio::piped(), Stdio::inherit())?;
         let mut line = String::new();
@@ -34,7 +34,7 @@ impl Server {
         }
     }
 
-    /// Starts one that listens where it is told to.
+    /// Starts a server that listens where it is told to.
     pub(crate) fn at(command: &Command, address: SocketAddr) -> Result<Server, String> {
         let mut child = spawn(command, Stdio::null(), Stdio::null())?;
         let deadline = Instant::now() + PATIENCE;
@@ -52,7 +52,7 @@ impl Server {
         Usage::of(&self.child.id().to_string())
     }
 
-    /// Ends it at once, as a crash does.
+    /// Ends the server at once, as a crash does.
     pub(crate) fn kill(&mut self) {
         end(&mut self.child);
     }
@@ -65,7 +65,7 @@ impl Drop for Server {
 }
 
 fn spawn(command: &Command, output: Stdio, errors: Stdio) -> Result<Child, String> {
-    // As many descriptors as the system lets us have.
+    // As many file descriptors as the system allows.
     let mut wrapped = Command::new("sh");
     wrapped.args(["-c", "ulimit -n $(ulimit -Hn) 2>/dev/null; exec \"$0\" \"$@\""]);
     wrapped.arg(command.get_program()).args(command.get_args());
@@ -84,12 +84,12 @@ fn spawn(command: &Command, output: Stdio, errors: Stdio) -> Result<Child, Strin
 }
 
 fn end(child: &mut Child) {
-    // Gone already, where it ended by itself.
+    // This fails if the process has ended by itself.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// A port that is free now.
+/// Returns an address with a port that is free now.
 pub(crate) fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     listener.local_addr().expect("it is bound")
@@ -98,15 +98,15 @@ pub(crate) fn free_address() -> SocketAddr {
 /// What a process has used.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Usage {
-    /// Nanoseconds on a processor, of all threads that are alive.
+    /// Nanoseconds on a processor, of all living threads.
     pub(crate) cpu_ns: u64,
-    /// Resident memory now, bytes, and its peak.
+    /// Resident memory, bytes: now, and at its peak.
     pub(crate) resident: u64,
     pub(crate) peak: u64,
 }
 
 impl Usage {
-    /// Of this process.
+    /// Returns the usage of this process.
     pub(crate) fn own() -> Usage {
         Usage::of("self")
     }
@@ -144,7 +144,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // It is temporary anyway.
+        // Ignore an error: the directory is temporary anyway.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! What was measured: a line of JSON for each target of a scenario, and a table at the end.
+//! The output: a line of JSON for each target of a scenario, and a table at the end.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::figures::Figures;
 use super::goal::Goal;
 use super::target::Target;
 
-/// What one target did in a scenario.
+/// The results of one target in a scenario.
 pub(crate) struct Row {
     target: Target,
     rounds: Vec<Figures>,
@@ -34,7 +34,7 @@ impl Row {
     }
 }
 
-/// All of one scenario.
+/// The results of one scenario.
 pub(crate) struct Block {
     name: String,
     rows: Vec<(Target, Option<Figures>, Option<String>)>,
@@ -42,7 +42,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// A trial is too short for goals.
+    /// Makes the results. In a trial the goals are left out, because it is too short for them.
     pub(crate) fn new(name: &str, goals: &[Goal], rows: Vec<Row>, trial: bool) -> Block {
         let goals = if trial { Vec::new() } else { goals.to_vec() };
         let rows = rows.into_iter().map(|row| (row.target, row.figures(), row.error)).collect();
@@ -58,8 +58,8 @@ impl Block {
         self.rows.iter().find(|row| row.0 == target)?.1.as_ref()
     }
 
-    /// What a goal says of the figures: the value, and whether it is reached; none where the goal
-    /// or what it is compared with was not measured.
+    /// Compares the figures with a goal. Returns the value, and whether the goal is reached; `None`
+    /// if the figure or what it is compared with was not measured.
     fn judge(&self, goal: &Goal, figures: &Figures) -> Option<(f64, bool)> {
         let mut value = figures.get(goal.figure)?;
         if let Some(other) = goal.of {
@@ -68,7 +68,7 @@ impl Block {
         Some((value, if goal.least { value >= goal.value } else { value <= goal.value }))
     }
 
-    /// One line of JSON for each target.
+    /// Prints one line of JSON for each target.
     pub(crate) fn print_json(&self) {
         for (target, figures, error) in &self.rows {
             let mut line = Map::new();
@@ -107,7 +107,7 @@ impl Block {
         }
     }
 
-    /// The same for people.
+    /// Prints a table for people.
     pub(crate) fn print_table(&self) {
         println!("\n{}", self.name);
         let Some(first) = self.rows.iter().find_map(|row| row.1.as_ref()) else {
@@ -170,7 +170,7 @@ impl Block {
     }
 }
 
-/// To four digits, as far as JSON readers care.
+/// Rounds to four decimal digits, or to a whole number from 1,000 on.
 fn round(value: f64) -> f64 {
     if value.abs() >= 1000.0 { value.round() } else { (value * 10_000.0).round() / 10_000.0 }
 }

@@ -1,4 +1,4 @@
-//! What is measured: the broker in both codecs, the floors, the peers.
+//! The servers that are measured: the broker with both codecs, the floors, and the peers.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::dialect::onetree::{self, Kind};
 use super::dialect::{Rule, Step, Template, floor, mqtt, nats, redis};
 use super::process::{Directory, Server, free_address};
 
-/// What is measured.
+/// A server that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Onetree(Codec),
@@ -49,7 +49,7 @@ impl Target {
         }
     }
 
-    /// Of names with commas between them.
+    /// Parses names with commas between them.
     pub(crate) fn list(names: &str) -> Result<Vec<Target>, String> {
         let all = Target::OWN.iter().chain(&Target::PEERS);
         let find = |name: &str| {
@@ -66,7 +66,7 @@ impl Target {
         }
     }
 
-    /// The program, where it is not one of ours.
+    /// Returns the program, if it is not one of ours.
     pub(crate) fn program(self) -> Option<&'static str> {
         match self {
             Target::NatsWebSocket | Target::NatsTcp => Some("nats-server"),
@@ -88,7 +88,7 @@ impl Target {
         })
     }
 
-    /// Starts it; `settings` are for the broker alone.
+    /// Starts the server. `settings` are for the broker only.
     pub(crate) fn start(self, settings: &[&str]) -> Result<Server, String> {
         match self {
             Target::Onetree(_) => {
@@ -98,7 +98,7 @@ impl Target {
             Target::FloorB => Server::announced(Command::new(own()).arg("--floor-b")),
             Target::NatsWebSocket | Target::NatsTcp => self.nats(),
             Target::Mosquitto => {
-                // It does not start with WebSocket listeners alone.
+                // It does not start with only WebSocket listeners.
                 let other = free_address().port();
                 configured("mosquitto", &["-c"], |port| {
                     format!(
@@ -132,7 +132,7 @@ impl Target {
         })
     }
 
-    /// What opens a connection that gets what is sent to the topic.
+    /// Returns the steps that open a connection which receives what is sent to the topic.
     pub(crate) fn subscriber(self, topic: usize, kind: Kind) -> Vec<Step> {
         match self {
             Target::Onetree(codec) => {
@@ -148,7 +148,7 @@ impl Target {
         }
     }
 
-    /// What opens a connection that sends to the topic.
+    /// Returns the steps that open a connection which sends to the topic.
     pub(crate) fn publisher(self, topic: usize) -> Vec<Step> {
         match self {
             Target::Onetree(codec) => onetree::publisher(codec),
@@ -160,7 +160,7 @@ impl Target {
         }
     }
 
-    /// What is sent to the topic.
+    /// Returns the message that is sent to the topic.
     pub(crate) fn message(self, topic: usize, kind: Kind, size: usize) -> Template {
         match self {
             Target::Onetree(codec) => onetree::message(codec, kind, onetree::path(topic), size),
@@ -172,7 +172,7 @@ impl Target {
         }
     }
 
-    /// What counts as one of these messages.
+    /// Returns what counts as one of these messages.
     pub(crate) fn rule(self, topic: usize, size: usize) -> Rule {
         match self {
             Target::Onetree(codec) => onetree::rule(codec),
@@ -184,18 +184,18 @@ impl Target {
         }
     }
 
-    /// How many messages of one publisher may wait for replies.
+    /// Returns how many messages of one publisher may wait for replies.
     pub(crate) fn in_flight(self) -> Option<u64> {
         self.codec().map(|_| onetree::IN_FLIGHT)
     }
 }
 
-/// This program.
+/// Returns the path of this program.
 fn own() -> std::path::PathBuf {
     std::env::current_exe().expect("a program knows where it is")
 }
 
-/// The broker, with room for every scenario.
+/// Returns the command of the broker, with room for every scenario.
 pub(crate) fn broker(keep: &[&str], listen: &str, settings: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onetree"));
     command.args(["serve", "--listen", listen]).args(keep);
@@ -205,7 +205,7 @@ pub(crate) fn broker(keep: &[&str], listen: &str, settings: &[&str]) -> Command 
     command
 }
 
-/// A peer that is told by a file where to listen.
+/// Starts a peer whose configuration file says where to listen.
 fn configured(
     program: &str,
     args: &[&str],

@@ -1,4 +1,4 @@
-//! Durable writes a second, beside the floor.
+//! Durable writes per second, beside the floor.
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
@@ -21,28 +21,30 @@ use crate::content::{VALUE_BYTES, append, path, put, settings, value};
 use crate::directory::Directory;
 use crate::figures::{Figures, median};
 
-/// The writes that wait at once.
+/// How many writes wait at once.
 const IN_FLIGHT: [usize; 3] = [1, 100, 1_000];
 
-/// What one commit of such a value takes in the log, about.
+/// About what one commit of such a value takes in the log, bytes.
 const RECORD_BYTES: usize = 200;
 
-/// What is written, over and over.
+/// How many entries are written, over and over.
 const ENTRIES: usize = 100_000;
 
-/// Where few are written, so many topics or logs.
+/// How many topics or logs there are when few are written.
 const FEW: usize = 100;
 
-/// Writes that are searched for together, as the broker's owner does with those of one connection.
+/// How many writes are searched for together, as the broker's owner does for those of one
+/// connection.
 const TURN: usize = 256;
 
-/// For so many, at most, requests are made beforehand: each takes about 350 bytes.
+/// Requests are made beforehand for at most this many writes per second: each takes about 350
+/// bytes.
 const MOST_PER_SECOND: f64 = 1e6;
 
-/// Each measurement is repeated so often, in turns with its floor.
+/// How often each measurement is repeated, in turns with its floor.
 const ROUNDS: usize = 3;
 
-/// The write of a number.
+/// Makes the write with a number.
 type Make = fn(usize) -> Request;
 
 pub(crate) fn run(trial: bool) {
@@ -79,7 +81,7 @@ pub(crate) fn run(trial: bool) {
     places(&runtime, long);
 }
 
-/// The store once more, by where the writes lie.
+/// Measures the store again, by where the writes are.
 fn places(runtime: &Runtime, long: Duration) {
     let in_flight = IN_FLIGHT[2];
     let places: [(&str, Make); 3] = [
@@ -109,7 +111,7 @@ fn places(runtime: &Runtime, long: Duration) {
     }
 }
 
-/// Half of what is in flight is on its way to the disk, the other half comes together meanwhile.
+/// Half of what is in flight is on its way to the disk; the other half gathers meanwhile.
 fn batch(in_flight: usize) -> usize {
     in_flight.div_ceil(2)
 }
@@ -137,8 +139,8 @@ fn floor(in_flight: usize, long: Duration) -> Figures {
 }
 
 /// The store and the tree alone, as the broker's owner drives them: it searches for all writes of a
-/// turn together, and holds the tree at the end of each batch until that is stored. The requests
-/// are made before, as in the broker others make them.
+/// turn together, and holds the tree at the end of each batch until the batch is stored. The
+/// requests are made beforehand, because in the broker other tasks make them.
 async fn store(in_flight: usize, long: Duration, make: Make) -> Figures {
     let directory = Directory::new();
     let storage = Arc::new(Disk::new(directory.0.clone()).unwrap());
@@ -191,7 +193,7 @@ struct Storing {
 }
 
 impl Storing {
-    /// Waits until it is there; how long it took from its first write on.
+    /// Waits until the batch is stored. Returns how long that took from its first write.
     async fn end(self) -> Duration {
         self.stored.await.unwrap();
         self.start.elapsed()

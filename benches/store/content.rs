@@ -1,10 +1,10 @@
-//! What is written.
+//! The content of the writes.
 
 use onetree_core::{Request, Settings};
 use onetree_protocol::frame::Do;
 use onetree_protocol::{DigestKey, Epoch, Path, Value};
 
-/// An entry's value, bytes.
+/// The size of an entry's value, bytes.
 pub(crate) const VALUE_BYTES: usize = 150;
 
 pub(crate) fn settings() -> Settings {
@@ -25,7 +25,7 @@ pub(crate) fn put(n: usize) -> Request {
     request(Do::Put { path: path(n), value: value(n), ttl_ms: None, ephemeral: false })
 }
 
-/// To the end of a log.
+/// Appends to a log.
 pub(crate) fn append(log: usize, n: usize) -> Request {
     request(Do::Append { path: path(log), value: value(n), ttl_ms: None, ephemeral: false })
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-/// A directory, empty; gone at the end.
+/// An empty directory, removed at the end.
 pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {

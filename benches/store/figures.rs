@@ -1,8 +1,8 @@
-//! What was measured.
+//! The results of measurements.
 
 use std::time::Duration;
 
-/// Writes a second, and how long each took, milliseconds.
+/// Writes per second, and how long each took, milliseconds.
 pub(crate) struct Figures {
     pub(crate) per_second: f64,
     pub(crate) p50: f64,
@@ -17,19 +17,20 @@ impl Figures {
     }
 }
 
-/// The round in the middle.
+/// Returns the median round.
 pub(crate) fn median(mut figures: Vec<Figures>) -> Figures {
     figures.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
     figures.swap_remove(figures.len() / 2)
 }
 
-/// The time that this part of them do not exceed, milliseconds; they are in order.
+/// Returns the time that this fraction of them does not exceed, milliseconds. `sorted` must be
+/// sorted.
 pub(crate) fn at(sorted: &[Duration], part: f64) -> f64 {
     let place = (sorted.len().saturating_sub(1) as f64 * part) as usize;
     sorted.get(place).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }
 
-/// The number in the middle.
+/// Returns the median of numbers.
 pub(crate) fn middle(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)

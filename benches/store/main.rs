@@ -1,15 +1,14 @@
 //! `cargo bench --bench store`: what the disk costs, each figure beside a loop that only writes and
-//! syncs, on the same disk in the same run. `-- --test` runs everything once, in seconds;
-//! `-- commits`, `start`, `readers` and `pauses` only that part; `saving`, `trimming`, `compacting`
-//! and `expiring` only that pause. ONETREE_BENCH_DIR: a directory on the disk that is to be
-//! measured.
+//! syncs, on the same disk in the same run. `-- --test` runs everything once, in seconds; `--
+//! commits`, `start`, `readers` and `pauses` run only that part; `saving`, `trimming`, `compacting`
+//! and `expiring` only that pause. ONETREE_BENCH_DIR: a directory on the disk to be measured.
 //!
 //! # Layout
 //!
-//! - [`commits`]: durable writes a second
+//! - [`commits`]: durable writes per second
 //! - [`start`]: how long a start takes
 //! - [`readers`]: `get` and deliveries beside writers
-//! - [`pauses`]: the longest silence of a subscriber while the store does its chores
+//! - [`pauses`]: the longest silence of a subscriber while the store does its housekeeping
 //! - [`figures`], [`directory`], [`content`], [`program`], [`steady`]: what they share
 
 mod commits;
@@ -22,7 +21,7 @@ mod readers;
 mod start;
 mod steady;
 
-/// The program's own: see ADR 9.
+/// The allocator of the program: see ADR 9.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

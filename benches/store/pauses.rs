@@ -1,5 +1,5 @@
-//! The longest silence of one who follows 1,000 writes a second, while the broker does its chores
-//! beside them: on a tree of a million entries it saves trees, begins and removes files, trims
+//! The longest silence of a subscriber that follows 1,000 writes per second, while the broker does
+//! its housekeeping: on a tree of a million entries it saves trees, begins and removes files, trims
 //! logs, compacts tombstones, and lets entries expire.
 
 use std::collections::BTreeSet;
@@ -20,20 +20,20 @@ use crate::figures::{at, middle};
 use crate::program::Program;
 use crate::steady::{Steady, follower, stamped, writer};
 
-/// Deliveries a second.
+/// Deliveries per second.
 const RATE: usize = 1_000;
 
-/// Each chore is watched so often.
+/// How often each chore is watched.
 const ROUNDS: usize = 3;
 
-/// A pause that is longer can be felt, milliseconds.
+/// A longer pause can be felt, milliseconds.
 const FELT: f64 = 20.0;
 
 /// How much there is of everything.
 #[derive(Clone, Copy)]
 struct Size {
     entries: usize,
-    /// Of the log that is trimmed.
+    /// Entries of the log that is trimmed.
     keep: usize,
     tombstones: usize,
     expiring: usize,
@@ -50,7 +50,7 @@ enum Chore {
     Expiring,
 }
 
-/// A chore, how to ask for it, and what it is.
+/// A chore, its name on the command line, and its description.
 #[derive(Clone, Copy)]
 pub(crate) struct Named {
     chore: Chore,
@@ -102,7 +102,7 @@ pub(crate) fn run(Named { chore, what, .. }: Named, trial: bool) {
 }
 
 struct Watched {
-    /// The longest first, milliseconds.
+    /// The longest gaps, the longest first, milliseconds.
     gaps: [f64; 3],
     felt: f64,
     p99: f64,
@@ -114,7 +114,7 @@ fn watch(state: &mut State, directory: &FilePath, chore: Chore, size: Size) -> W
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
     if chore == Chore::Expiring {
-        // After the broker has started, and everybody is there.
+        // After the broker has started and all clients are connected.
         let wait = size.long / 2 + Duration::from_secs(2) * (size.entries > 100_000).into();
         expiring(state, size, wait);
     }
@@ -157,7 +157,7 @@ fn watch(state: &mut State, directory: &FilePath, chore: Chore, size: Size) -> W
     }
 }
 
-/// Who gives the broker its chores.
+/// Starts the client that causes the broker's chore.
 fn beside(url: &str, chore: Chore) -> Option<Steady<usize>> {
     let (rate, write): (usize, fn(usize) -> Write) = match chore {
         Chore::Nothing | Chore::Expiring => return None,
@@ -181,7 +181,7 @@ fn numbered(top: &str, n: usize) -> Path {
     Path::parse(&format!("/{top}/{n:07}")).unwrap()
 }
 
-/// The trees that are saved in a directory now.
+/// Returns the trees that are saved in a directory now.
 fn saved(directory: &FilePath) -> Vec<String> {
     let names = fs::read_dir(directory)
         .unwrap()
@@ -199,14 +199,14 @@ fn write(state: &mut State, change: Do) {
     state.write(now(), &Author::default(), &request).answer.unwrap();
 }
 
-/// A tree in which the chore is soon due.
+/// Makes a tree in which the chore is soon due.
 fn seeded(mut state: State, chore: Chore, size: Size) -> State {
     for n in 0..size.entries {
         write(&mut state, put(path(n), n, None));
     }
     match chore {
         Chore::Nothing | Chore::Saving | Chore::Expiring => {}
-        // It is trimmed when it is an eighth above its bound.
+        // The log is trimmed when it is an eighth above its bound.
         Chore::Trimming => {
             for n in 0..size.keep + size.keep / 10 {
                 let path = Path::parse("/chat").unwrap();
@@ -225,7 +225,7 @@ fn seeded(mut state: State, chore: Chore, size: Size) -> State {
     state
 }
 
-/// Entries that all die at one moment.
+/// Adds entries that all expire at one moment.
 fn expiring(state: &mut State, size: Size, wait: Duration) {
     let dies = now().plus(wait.as_millis() as u64);
     for n in 0..size.expiring {

@@ -1,23 +1,23 @@
-//! The broker as its users have it: a process of its own.
+//! The broker as users run it: a separate process.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-/// A broker that runs; ended when this goes.
+/// A broker that runs; dropping this ends it.
 pub(crate) struct Program {
     child: Child,
-    /// Kept: who prints into a pipe that is closed is killed.
+    /// Kept open: a process that prints into a closed pipe is killed.
     _stdout: BufReader<ChildStdout>,
     pub(crate) url: String,
 }
 
-/// What the system counts processor time in: 100 a second wherever Linux runs.
+/// The unit in which the system counts processor time: 100 per second wherever Linux runs.
 const TICKS: f64 = 100.0;
 
 impl Program {
-    /// Serves a directory, with a configuration of its own.
+    /// Serves a directory with the given configuration.
     pub(crate) fn serve(directory: &Path, config: &str) -> Program {
         let file = directory.join("bench.toml");
         fs::write(&file, config).unwrap();
@@ -36,7 +36,7 @@ impl Program {
         Program { child, _stdout: stdout, url }
     }
 
-    /// Processor time that the broker and this process have had, seconds.
+    /// Returns the processor time that the broker and this process have used, seconds.
     pub(crate) fn used(&self) -> (f64, f64) {
         (used(&self.child.id().to_string()), used("self"))
     }
@@ -49,11 +49,11 @@ impl Drop for Program {
     }
 }
 
-/// NaN where the system does not say.
+/// Returns NaN if the system does not report it.
 fn used(process: &str) -> f64 {
     let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else { return f64::NAN };
-    // The name of the program, in brackets, may hold spaces; user and system time are the 12th and
-    // 13th field behind it.
+    // The name of the program, in brackets, may contain spaces. User and system time are the 12th
+    // and 13th field behind it.
     let behind = stat.rsplit(')').next().unwrap_or_default();
     let ticks = behind.split_whitespace().skip(11).take(2).map(|field| field.parse::<f64>());
     ticks.map(|ticks| ticks.unwrap_or(f64::NAN)).sum::<f64>() / TICKS

@@ -1,5 +1,6 @@
-//! Readers beside writers: how long a `get` takes, and a write until one who follows little sees
-//! it, while another client writes durably at several rates; each in turns with nobody writing.
+//! Readers beside writers: how long a `get` takes, and how long a write takes until a subscriber
+//! that follows little sees it, while another client writes durably at several rates. Each rate is
+//! measured in turns with nobody writing.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,20 +14,20 @@ use crate::figures::{at, middle};
 use crate::program::Program;
 use crate::steady::{follower, getter, prober, writer};
 
-/// Writes a second beside them; `None`: as fast as it goes, with 1,000 on their way.
+/// Writes per second beside the readers; `None`: as fast as possible, with 1,000 in flight.
 const RATES: [Option<usize>; 5] = [Some(0), Some(1_000), Some(10_000), Some(50_000), None];
 
-/// Each is repeated so often, in turns.
+/// How often each is repeated, in turns.
 const ROUNDS: usize = 5;
 
-/// 200 questions and 100 deliveries a second: hardly anything, and enough for a p99.
+/// 200 requests and 100 deliveries per second: hardly any load, and enough for a p99.
 const GET_EVERY: Duration = Duration::from_millis(5);
 const PUT_EVERY: Duration = Duration::from_millis(10);
 
 /// One round at one rate.
 struct Round {
     written: f64,
-    /// Of the machine, the broker's part and that of all clients.
+    /// Shares of the machine used by the broker and by all clients.
     broker: f64,
     clients: f64,
     /// p50 and p99, milliseconds.
@@ -81,7 +82,7 @@ fn round(program: &Program, rate: Option<usize>, long: Duration) -> Round {
     let load = (rate != Some(0))
         .then(|| writer(url, rate, |n| Put::new(path(n % 100_000), value(n)).into()));
     let follows = follower(url, Path::parse("/idle").unwrap(), start);
-    // Until all are connected, and the writer has come to its pace.
+    // Wait until all are connected, and the writer has reached its rate.
     thread::sleep(long / 10);
     let puts = prober(url, idle.clone(), PUT_EVERY, start);
     let gets = getter(url, idle, GET_EVERY);

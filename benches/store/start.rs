@@ -23,7 +23,7 @@ fn config() -> Config {
     config
 }
 
-/// A start with so many entries, up to the first subscriber that is served.
+/// Measures a start with this many entries, until the first subscriber is served.
 fn start(runtime: &tokio::runtime::Runtime, entries: usize) {
     let directory = Directory::new();
     let disk = Disk::new(directory.0.clone()).unwrap();

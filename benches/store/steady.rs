@@ -1,4 +1,4 @@
-//! Clients that go at their own pace, each on a thread of its own: none of them waits for another
+//! Clients that run at their own pace, each on a thread of its own: none of them waits for another
 //! inside this process.
 
 use std::collections::VecDeque;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use onetree_client::{Client, Event, MirrorOptions, Options, Write};
 use onetree_protocol::{Act, MediaType, Path, Value, View};
 
-/// Writes of one client on their way, at most.
+/// The most writes in flight of one client.
 const IN_FLIGHT: usize = 1_000;
 
-/// Something that goes on until it is told to end.
+/// A task that runs until it is told to end.
 pub(crate) struct Steady<T> {
     ending: Arc<AtomicBool>,
     thread: JoinHandle<T>,
@@ -36,21 +36,23 @@ impl<T: Send + 'static> Steady<T> {
         Steady { ending, thread }
     }
 
-    /// Ends it.
+    /// Ends the task.
     pub(crate) fn end(self) -> T {
         self.ending.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
 }
 
-/// Asks for one entry so often, one question at a time; gives how long each took from the moment
-/// when it was due: one that is late because the one before it was slow is slow too.
+/// Requests one entry at this interval, one request at a time. Returns how long each took from the
+/// moment when it was due: a request that is late because the one before it was slow counts as slow
+/// too.
 pub(crate) fn getter(url: &str, path: Path, every: Duration) -> Steady<Vec<Duration>> {
     Steady::start(url, async move |client, ending| {
         let mut latencies = Vec::new();
         let mut due = Instant::now();
         while !ending.load(Ordering::Relaxed) {
-            // The runtime's own timer is as fine as a millisecond, which is what is measured.
+            // The runtime's own timer has a resolution of a millisecond, which is as long as what
+            // is measured.
             thread::sleep(due.saturating_duration_since(Instant::now()));
             client.get(path.clone()).await.unwrap();
             latencies.push(due.elapsed());
@@ -61,7 +63,8 @@ pub(crate) fn getter(url: &str, path: Path, every: Duration) -> Steady<Vec<Durat
     })
 }
 
-/// Puts one entry so often, one write at a time, with the moment when it was due in it.
+/// Puts one entry at this interval, one write at a time. The value contains the moment when the
+/// write was due.
 pub(crate) fn prober(url: &str, path: Path, every: Duration, start: Instant) -> Steady<()> {
     Steady::start(url, async move |client, ending| {
         let mut due = Instant::now();
@@ -74,7 +77,8 @@ pub(crate) fn prober(url: &str, path: Path, every: Duration, start: Instant) -> 
     })
 }
 
-/// Writes so many a second, as many as the answers allow where that is none; gives how many.
+/// Writes this many times per second, or as fast as the answers allow if there is no rate. Returns
+/// how many writes that were.
 pub(crate) fn writer(
     url: &str,
     rate: Option<usize>,
@@ -106,14 +110,14 @@ pub(crate) fn writer(
     })
 }
 
-/// Follows what is under `top`; gives when each delta came, and when what stands in it was due.
+/// Follows what is under `top`. Returns when each delta came, and when the write in it was due.
 pub(crate) fn follower(url: &str, top: Path, start: Instant) -> Steady<Vec<(Duration, Duration)>> {
     Steady::start(url, async move |client, ending| {
         let mirror = client.mirror(View::tree(top), MirrorOptions::new());
         mirror.fresh().await.unwrap();
         let (mut changes, mut came) = (mirror.changes(), Vec::new());
         while !ending.load(Ordering::Relaxed) {
-            // It wakes up now and then to see whether it is over.
+            // Wake up now and then to check whether to end.
             let next = tokio::time::timeout(Duration::from_millis(200), changes.next()).await;
             let Ok(Some(Event::Delta { changes, .. })) = next else { continue };
             let now = start.elapsed();
@@ -128,7 +132,7 @@ pub(crate) fn follower(url: &str, top: Path, start: Instant) -> Steady<Vec<(Dura
     })
 }
 
-/// A value that says when it was due.
+/// Makes a value that contains when it was due.
 pub(crate) fn stamped(due: Duration) -> Value {
     let mut bytes = (due.as_nanos() as u64).to_le_bytes().to_vec();
     bytes.resize(crate::content::VALUE_BYTES, 0);

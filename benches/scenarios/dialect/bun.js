@@ -1,4 +1,4 @@
-// uWebSockets, as Bun has it: each message of /pub/N goes to everyone on /sub/N.
+// uWebSockets as Bun embeds it: each message to /pub/N goes to everyone on /sub/N.
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: PORT,

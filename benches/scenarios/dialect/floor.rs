@@ -1,10 +1,11 @@
-//! The floors, and any server that passes each WebSocket message on as it is: `/pub/N`, `/sub/N`.
+//! The floors, and any other server that passes each WebSocket message on unchanged: `/pub/N`,
+//! `/sub/N`.
 
 use super::{Content, Rule, Step, Template, Until, payload, websocket};
 
 pub(crate) const RULE: Rule = Rule { websocket: true, content: Content::Whole };
 
-/// Opens a connection that gets what is sent to the topic.
+/// Opens a connection that receives what is sent to the topic.
 pub(crate) fn subscriber(topic: usize) -> Vec<Step> {
     vec![open(&format!("/sub/{topic}"))]
 }

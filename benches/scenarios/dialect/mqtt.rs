@@ -6,7 +6,7 @@ fn topic_name(topic: usize) -> String {
     format!("bench/t-{topic:03}")
 }
 
-/// A packet: its first byte, the length of the rest, the rest.
+/// Encodes a packet: its first byte, the length of the rest, and the rest.
 fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     let mut length = rest.len();
@@ -22,7 +22,7 @@ fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A string with its length.
+/// Encodes a string with its length.
 fn string(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).expect("names are short");
     [&length.to_be_bytes()[..], text.as_bytes()].concat()
@@ -46,7 +46,7 @@ pub(crate) fn subscriber(topic: usize) -> Vec<Step> {
 }
 
 pub(crate) fn publisher() -> Vec<Step> {
-    // MQTT 4, a clean session, no keep-alive, and a name that the broker chooses.
+    // MQTT level 4, a clean session, no keep-alive, and a name that the broker chooses.
     let connect = [&string("MQTT")[..], &[4, 2, 0, 0], &string("")].concat();
     vec![
         Step::new(websocket::upgrade("/mqtt", Some("mqtt")), Until::Bytes(b"\r\n\r\n")),

@@ -5,7 +5,7 @@ use onetree_protocol::{ClientFrame, Codec, Cookie, Path, Value, View};
 
 use super::{Content, LEAST_ID, Rule, Step, Template, Until, payload, websocket};
 
-/// What a message becomes.
+/// How a message is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Put,
@@ -13,7 +13,7 @@ pub(crate) enum Kind {
     Signal,
 }
 
-/// What a frame of the broker is.
+/// The kind of a frame from the broker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
     Welcome,
@@ -29,7 +29,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// From the beginning of a frame, without decoding it.
+    /// Returns the kind from the beginning of a frame, without decoding it.
     #[inline]
     pub(crate) fn of(codec: Codec, frame: &[u8]) -> Op {
         match codec {
@@ -44,7 +44,7 @@ impl Op {
                 Some(8) => Op::Signal,
                 _ => Op::Other,
             },
-            // `{"op":"` stands before it.
+            // `{"op":"` precedes it.
             Codec::Json => match frame.get(7..9) {
                 Some(b"we") => Op::Welcome,
                 Some(b"ok" | b"do") => Op::Reply,
@@ -60,7 +60,7 @@ impl Op {
     }
 }
 
-/// Requests that may wait at once: what the broker's `requests_in_flight` allows.
+/// The most requests that may wait at once: the broker's `requests_in_flight`.
 pub(crate) const IN_FLIGHT: u64 = 1024;
 
 pub(crate) fn rule(codec: Codec) -> Rule {
@@ -74,12 +74,12 @@ fn opcode(codec: Codec) -> u8 {
     }
 }
 
-/// The path of a topic.
+/// Returns the path of a topic.
 pub(crate) fn path(topic: usize) -> Path {
     Path::parse(&format!("/bench/t-{topic:03}")).expect("it is a path")
 }
 
-/// A subscription to a subtree.
+/// Makes a subscription to a subtree.
 pub(crate) fn sub(number: u32, base: Path, cookie: Option<Cookie>, signals: bool) -> Sub {
     Sub {
         id: number + 1,
@@ -93,7 +93,7 @@ pub(crate) fn sub(number: u32, base: Path, cookie: Option<Cookie>, signals: bool
     }
 }
 
-/// Opens a connection with subscriptions, until each is whole.
+/// Opens a connection with subscriptions, and waits until each is complete.
 pub(crate) fn subscriber(codec: Codec, subs: Vec<Sub>) -> Vec<Step> {
     let count = u32::try_from(subs.len()).expect("there are few");
     opening(codec, subs, Until::Frames(Op::Fresh, count))
@@ -115,14 +115,14 @@ fn opening(codec: Codec, subs: Vec<Sub>, until: Until) -> Vec<Step> {
     ]
 }
 
-/// A frame as it is sent.
+/// Encodes a frame as it is sent.
 pub(crate) fn frame(codec: Codec, frame: &ClientFrame) -> Vec<u8> {
     let mut out = Vec::new();
     websocket::message(opcode(codec), &codec.encode_client(frame), &mut out);
     out
 }
 
-/// What is sent again and again to one topic.
+/// Makes the message that is sent again and again to one topic.
 pub(crate) fn message(codec: Codec, kind: Kind, path: Path, size: usize) -> Template {
     let value = Value::json(&payload(size));
     let id = LEAST_ID;
@@ -144,7 +144,7 @@ pub(crate) fn message(codec: Codec, kind: Kind, path: Path, size: usize) -> Temp
             ttl_ms: None,
             ephemeral: false,
         }),
-        // Without an answer, as the peers' messages are.
+        // Without an answer, like the messages of the peers.
         Kind::Signal => ClientFrame::Signal(SendSignal { id: None, path, value }),
     };
     let numbered = (kind != Kind::Signal).then_some(codec);

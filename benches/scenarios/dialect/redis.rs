@@ -6,7 +6,7 @@ fn channel(topic: usize) -> String {
     format!("bench.t-{topic:03}")
 }
 
-/// An array of bulk strings.
+/// Encodes an array of bulk strings.
 fn array(parts: &[&str]) -> String {
     let mut text = format!("*{}\r\n", parts.len());
     for part in parts {

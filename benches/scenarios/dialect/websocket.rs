@@ -1,16 +1,15 @@
-//! As much of WebSocket (RFC 6455) as a load generator needs: the upgrade, and frame headers.
+//! The part of WebSocket (RFC 6455) that a load generator needs: the upgrade, and frame headers.
 
-/// What a masked frame is masked with. A browser's is random; what it costs to take off is the
-/// same.
+/// The mask of masked frames. A browser's is random, but removing it costs the same.
 const MASK: [u8; 4] = [0x5a, 0xc3, 0x17, 0x9e];
 
-/// Text, binary, ping and pong.
+/// Opcodes: text, binary, ping and pong.
 pub(crate) const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 
-/// The request that opens a connection.
+/// Returns the request that opens a connection.
 pub(crate) fn upgrade(path: &str, subprotocol: Option<&str>) -> Vec<u8> {
     let subprotocol =
         subprotocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
@@ -21,18 +20,18 @@ pub(crate) fn upgrade(path: &str, subprotocol: Option<&str>) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What stands in front of a payload.
+/// The header in front of a payload.
 #[derive(Clone, Copy)]
 pub(crate) struct Header {
     pub(crate) opcode: u8,
-    /// Bytes of the header itself.
+    /// The length of the header itself, bytes.
     pub(crate) bytes: usize,
     pub(crate) payload: usize,
     pub(crate) mask: Option<[u8; 4]>,
 }
 
 impl Header {
-    /// Reads it; `None` when there is too little.
+    /// Parses a header; `None` when there are too few bytes.
     #[inline]
     pub(crate) fn parse(bytes: &[u8]) -> Option<Header> {
         let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
@@ -69,7 +68,7 @@ impl Header {
     }
 }
 
-/// A client's whole message, into `out`; where its payload begins.
+/// Writes a client's whole message into `out`. Returns where its payload begins.
 pub(crate) fn message(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     Header::write(opcode, payload.len(), Some(MASK), out);
     let begin = out.len();
@@ -77,7 +76,7 @@ pub(crate) fn message(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     mask(MASK, &mut out[begin..]);
 }
 
-/// Puts a mask on, or takes it off.
+/// Applies or removes a mask.
 #[inline]
 pub(crate) fn mask(mask: [u8; 4], payload: &mut [u8]) {
     let wide = u64::from_ne_bytes([
@@ -90,7 +89,7 @@ pub(crate) fn mask(mask: [u8; 4], payload: &mut [u8]) {
     for (byte, mask) in rest.iter_mut().zip(mask) {
         *byte ^= mask;
     }
-    // A rest of more than four bytes begins again.
+    // If more than four bytes are left, the mask begins again.
     if let Some(more) = rest.get_mut(4..) {
         for (byte, mask) in more.iter_mut().zip(mask) {
             *byte ^= mask;

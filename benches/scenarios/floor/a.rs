@@ -1,5 +1,5 @@
-//! Floor A: one thread, frames encoded by hand once, shared bytes, and all that one read has
-//! brought in one write to each.
+//! Floor A: one thread. Frames are encoded by hand once, their bytes are shared, and everything
+//! that one read has brought is written to each subscriber in one write.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
@@ -13,13 +13,13 @@ use super::{Request, Role};
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// What is read from a publisher at once.
+/// The size of one read from a publisher.
 const READ_BYTES: usize = 64 << 10;
 
 struct Peer {
     stream: TcpStream,
     role: Option<Role>,
-    /// Chunks that its socket did not take, and how much of the first it has.
+    /// Chunks that its socket has not taken, and how much of the first it has.
     waiting: VecDeque<Bytes>,
     written: usize,
     /// The beginning of a frame or a request.
@@ -65,7 +65,7 @@ pub(crate) fn run() -> std::io::Result<()> {
     }
 }
 
-/// A listener with room for all who come at once.
+/// Makes a listener with room for all clients that connect at once.
 pub(super) fn listen() -> std::io::Result<TcpListener> {
     TcpListener::bind(([127, 0, 0, 1], 0).into())
 }
@@ -126,7 +126,7 @@ impl Floor {
         }
     }
 
-    /// Once; what a subscriber says later is of no interest.
+    /// Adds a subscriber, once; what it sends later is ignored.
     fn join(&mut self, topic: usize, number: usize) {
         if self.topics.len() <= topic {
             self.topics.resize(topic + 1, Vec::new());
@@ -143,7 +143,7 @@ impl Floor {
 }
 
 impl Peer {
-    /// Takes what has come: what is to be sent on, and how many bytes are done with.
+    /// Takes what has arrived. Returns what is to be sent on, and how many bytes were consumed.
     fn take(&mut self, bytes: &mut [u8]) -> (Vec<u8>, usize) {
         let mut done = 0;
         if self.role.is_none() {
@@ -175,7 +175,7 @@ impl Peer {
         while let Some(chunk) = self.waiting.front() {
             match self.stream.write(&chunk[self.written..]) {
                 Ok(n) => self.written += n,
-                // One that is gone is noticed when it is read.
+                // A peer that is gone is noticed when it is read.
                 Err(_) => return,
             }
             if self.written == chunk.len() {

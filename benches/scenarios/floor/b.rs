@@ -1,5 +1,5 @@
-//! Floor B: bare tokio-tungstenite, a task for each connection, a broadcast for each topic; what
-//! came at once is fed and flushed at once.
+//! Floor B: plain tokio-tungstenite, a task for each connection, a broadcast for each topic. What
+//! arrives together is fed and flushed together.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,15 +13,15 @@ use tokio_tungstenite::tungstenite::protocol::{self, WebSocketConfig};
 
 use super::{Request, Role};
 
-/// Batches that wait for a subscriber before it loses some.
+/// How many batches wait for a subscriber before it loses some.
 const WAITING: usize = 8192;
 
-/// Messages in a batch, at most.
+/// The most messages in a batch.
 const BATCH: usize = 1024;
 
 type Batch = Arc<[Message]>;
 
-/// The library's default of 128 KiB would be the memory of a connection.
+/// With the library's default of 128 KiB, its buffer would be most of a connection's memory.
 const READ_BYTES: usize = 4096;
 
 type Topics = Arc<Mutex<Vec<broadcast::Sender<Batch>>>>;
@@ -58,13 +58,13 @@ async fn serve(mut stream: TcpStream, topics: Topics) {
         return;
     }
     let role = request.role;
-    // A publisher sends much at once and there are few.
+    // A publisher sends much at once, and there are few publishers.
     let config = match role {
         Role::Publisher(_) => WebSocketConfig::default(),
         Role::Subscriber(_) => WebSocketConfig::default().read_buffer_size(READ_BYTES),
     };
-    // Not `from_partially_read`: its buffer begins empty, and the library then reads a message at a
-    // time for ever. Our clients say nothing before they have the answer.
+    // Not `from_partially_read`: its buffer begins empty, and the library then reads one message at
+    // a time for ever. Our clients send nothing before they have the answer.
     let server = protocol::Role::Server;
     let socket = WebSocketStream::from_raw_socket(stream, server, Some(config)).await;
     match role {
@@ -83,7 +83,8 @@ fn topic(topics: &Topics, number: usize) -> broadcast::Sender<Batch> {
     topics[number].clone()
 }
 
-/// What one read has brought goes on as one: a wake-up for each message would be the cost of it.
+/// Passes on what one read has brought as one batch: otherwise the cost would be that of a wake-up
+/// for each message.
 async fn publish(mut socket: WebSocketStream<TcpStream>, topic: broadcast::Sender<Batch>) {
     while let Some(Ok(first)) = socket.next().await {
         let mut batch = vec![first];
@@ -93,7 +94,7 @@ async fn publish(mut socket: WebSocketStream<TcpStream>, topic: broadcast::Sende
             batch.push(message);
         }
         batch.retain(Message::is_binary);
-        // Nobody may be there.
+        // This fails when there is no subscriber.
         let _ = topic.send(batch.into());
     }
 }

@@ -1,5 +1,5 @@
-//! The floors: servers that do nothing but pass each message of `/pub/N` to everyone on `/sub/N`.
-//! They run as processes of their own, like everything that is measured.
+//! The floors: servers that only pass each message from `/pub/N` on to everyone on `/sub/N`. They
+//! run as separate processes, like everything that is measured.
 
 mod a;
 mod b;
@@ -9,23 +9,23 @@ pub(crate) use b::run as b;
 
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// Who is at the other end.
+/// The role of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Publisher(usize),
     Subscriber(usize),
 }
 
-/// A request for an upgrade that has come whole.
+/// A complete request for an upgrade.
 struct Request {
     role: Role,
     answer: Vec<u8>,
-    /// Bytes that it took.
+    /// How many bytes the request took.
     bytes: usize,
 }
 
 impl Request {
-    /// Reads it; `None` when there is too little. What is none gets no answer.
+    /// Parses a request; `None` when it is not complete. Anything else gets no answer.
     fn parse(bytes: &[u8]) -> Option<Request> {
         let end = bytes.windows(4).position(|part| part == b"\r\n\r\n")? + 4;
         let text = std::str::from_utf8(&bytes[..end]).ok()?;

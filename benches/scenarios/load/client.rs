@@ -1,4 +1,4 @@
-//! A client of the broker that waits: for what is set up before something is measured.
+//! A blocking client of the broker, for what is set up before something is measured.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,15 +10,15 @@ use onetree_protocol::{ClientFrame, Codec, ServerFrame};
 use super::super::dialect::onetree::{Op, frame};
 use super::super::dialect::websocket::{Header, PING, upgrade};
 
-/// What is read at once, bytes.
+/// The size of one read, bytes.
 const READ_BYTES: usize = 256 << 10;
 
-/// A client that waits.
+/// A blocking client.
 pub(crate) struct Client {
     stream: TcpStream,
     codec: Codec,
     buffer: Vec<u8>,
-    /// What of the buffer has come and is not looked at.
+    /// The part of the buffer that has arrived and was not looked at.
     begin: usize,
     end: usize,
     /// Bytes from the socket since the upgrade.
@@ -26,7 +26,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Upgraded, and nothing said yet.
+    /// Connects and upgrades. Sends nothing yet.
     pub(crate) fn connect(address: SocketAddr, codec: Codec) -> Result<Client, String> {
         let open = || {
             let mut stream = TcpStream::connect(address)?;
@@ -46,7 +46,7 @@ impl Client {
         Ok(Client { stream, codec, buffer, begin: 0, end: 0, bytes: 0 })
     }
 
-    /// Says `hello` with these subscriptions.
+    /// Sends `hello` with these subscriptions.
     pub(crate) fn hello(&mut self, subs: Vec<Sub>) -> Result<(), String> {
         self.send(&ClientFrame::Hello(Box::new(Hello { id: 1, subs, ..Hello::default() })))
     }
@@ -55,7 +55,7 @@ impl Client {
         self.stream.write_all(&frame(self.codec, say)).map_err(|error| format!("client: {error}"))
     }
 
-    /// The next frame, not decoded.
+    /// Returns the next frame, not decoded.
     pub(crate) fn next(&mut self) -> Result<(Op, &[u8]), String> {
         loop {
             if let Some(header) = Header::parse(&self.buffer[self.begin..self.end]) {
@@ -86,7 +86,7 @@ impl Client {
         }
     }
 
-    /// The next frame of this kind; none other is looked at.
+    /// Returns the next frame of this kind, and skips all others.
     pub(crate) fn wait(&mut self, op: Op) -> Result<ServerFrame, String> {
         let codec = self.codec;
         loop {
@@ -98,7 +98,7 @@ impl Client {
         }
     }
 
-    /// Makes changes, a thousand in a commit.
+    /// Commits changes, a thousand in each commit.
     pub(crate) fn write(&mut self, changes: Vec<Do>) -> Result<(), String> {
         for changes in changes.chunks(1000) {
             let txn = Txn { id: 2, changes: changes.to_vec(), ..Txn::default() };

@@ -1,4 +1,4 @@
-//! One connection of the generator.
+//! One connection of the load generator.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,26 +10,26 @@ use super::super::dialect::websocket::{self, Header};
 use super::super::dialect::{Content, Rule, Step, Until};
 use super::count::{Received, Tally, Watch};
 
-/// One connection of the generator.
+/// One connection of the load generator.
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
     pub(crate) rule: Rule,
-    /// What is still to be said before it is open.
+    /// The steps that are left before the connection is open.
     steps: VecDeque<Step>,
-    /// Frames of the present step that have come.
+    /// How many frames of the present step have come.
     frames: u32,
     pub(crate) out: Vec<u8>,
     written: usize,
-    /// The beginning of a frame whose rest has not come.
+    /// The beginning of a frame that has not come completely.
     rest: Vec<u8>,
     pub(crate) received: Received,
     /// Whether its latencies count.
     pub(crate) timed: bool,
     /// Whether it does not read.
     pub(crate) stalled: bool,
-    /// The frames that it got, where somebody wants to see them.
+    /// The frames that it received, if they are wanted.
     pub(crate) watch: Watch,
-    /// Why it is no more.
+    /// Why it has ended.
     pub(crate) ended: Option<String>,
 }
 
@@ -53,7 +53,7 @@ impl Connection {
         connection
     }
 
-    /// Whether its opening is done.
+    /// Whether it is open.
     pub(crate) fn is_open(&self) -> bool {
         self.steps.is_empty()
     }
@@ -75,18 +75,18 @@ impl Connection {
         }
         self.out.clear();
         self.written = 0;
-        // Idle connections are many.
+        // There are many idle connections.
         if self.out.capacity() > 1 << 20 || self.steps.is_empty() && self.received.messages == 0 {
             self.out.shrink_to(0);
         }
     }
 
-    /// Whether all that was to be written has been.
+    /// Whether everything was written.
     pub(crate) fn is_flushed(&self) -> bool {
         self.out.is_empty()
     }
 
-    /// Reads all that there is.
+    /// Reads everything that has arrived.
     pub(crate) fn read(&mut self, buffer: &mut Vec<u8>, tally: &mut Tally) {
         while !self.stalled && self.ended.is_none() {
             let kept = self.rest.len();
@@ -103,7 +103,7 @@ impl Connection {
                     let all = &buffer[..kept + n];
                     let done = self.take(all, tally);
                     self.rest.extend_from_slice(&all[done..]);
-                    // A short read has emptied the socket (epoll(7)): one call less.
+                    // A short read has emptied the socket (epoll(7)), which saves one call.
                     if whole {
                         return;
                     }
@@ -119,7 +119,7 @@ impl Connection {
         }
     }
 
-    /// Takes what has come; how much of it is done with.
+    /// Takes what has arrived. Returns how much of it was consumed.
     fn take(&mut self, bytes: &[u8], tally: &mut Tally) -> usize {
         let mut done = 0;
         while let Some(step) = self.steps.front() {
@@ -171,9 +171,9 @@ impl Connection {
             let Some(frame) = bytes.get(at..end) else { break };
             at = end;
             self.frames += u32::from(Op::of(codec, &frame[header.bytes..]) == op);
-            // Counted and watched like any other.
+            // Count and watch these frames like any others.
             self.received.walk(self.rule, frame, tally, &mut self.watch);
-            // These are answers to the opening, not to what is sent later.
+            // These replies answer the opening, not what is sent later.
             self.received.replies = 0;
         }
         at

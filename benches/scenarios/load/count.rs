@@ -1,4 +1,4 @@
-//! Counting what comes without decoding it: headers are walked, a sample is looked at.
+//! Counts messages without decoding them: headers are walked, and a sample is looked at.
 
 use std::time::Instant;
 
@@ -9,20 +9,21 @@ use super::super::dialect::onetree::Op;
 use super::super::dialect::websocket::{BINARY, Header, PING, TEXT};
 use super::super::dialect::{Content, Rule, marks, stamp};
 
-/// The longest latency that is told apart: a minute.
+/// The longest latency that is recorded: a minute.
 const LONGEST_US: u64 = 60_000_000;
 
-/// Frames up to this long are counted by their length once one of the length has been looked at.
+/// Frames up to this length are counted by their length, once a frame of that length has been
+/// looked at.
 const KNOWN_BYTES: usize = 128 << 10;
 
-/// What all connections of a generator have in common.
+/// What all connections of a generator share.
 pub(crate) struct Tally {
     start: Instant,
-    /// How many payloads a frame of a length has, and one more; 0: not known yet.
+    /// One more than the number of payloads in a frame of each length; 0: not known yet.
     known: Box<[u8; KNOWN_BYTES]>,
     /// Where the last sample had its mark.
     guess: usize,
-    /// One message in so many is looked at, for its latency.
+    /// One message in this many is looked at, for its latency.
     pub(crate) every: u32,
     /// Whether latencies count.
     pub(crate) recording: bool,
@@ -44,12 +45,12 @@ impl Tally {
         }
     }
 
-    /// Nanoseconds since the start.
+    /// Returns the nanoseconds since the start.
     pub(crate) fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Looks at a message that is due for it.
+    /// Looks at a message that is due to be a sample.
     #[cold]
     #[inline(never)]
     fn sample(&mut self, message: &[u8]) {
@@ -61,7 +62,7 @@ impl Tally {
         }
     }
 
-    /// How many payloads are in a frame that has some.
+    /// Returns how many payloads are in a frame.
     #[inline]
     fn payloads(&mut self, frame: &[u8]) -> u64 {
         match self.known.get(frame.len()) {
@@ -83,7 +84,7 @@ impl Tally {
     }
 }
 
-/// A histogram of microseconds up to a minute, to three digits.
+/// Makes a histogram of microseconds up to a minute, with three digits.
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST_US, 3).expect("the bounds are constants")
 }
@@ -99,21 +100,22 @@ pub(crate) struct Received {
     pub(crate) fresh: u64,
     /// Bytes from the socket.
     pub(crate) bytes: u64,
-    /// Messages until the next that is looked at.
+    /// How many messages there are until the next sample.
     countdown: u32,
-    /// Bytes of a stride that are still to come.
+    /// How many bytes of a message of fixed length are still to come.
     skip: usize,
-    /// Whether a line is being passed over.
+    /// Whether a line is being skipped.
     line: bool,
-    /// Payloads of pings, which are to be answered.
+    /// Payloads of pings that must be answered.
     pub(crate) pings: Vec<Vec<u8>>,
 }
 
-/// What a walk does with whole frames of a Onetree broker that are none of the frequent ones.
+/// Where a walk keeps whole frames of a Onetree broker that are not of the frequent kinds, if they
+/// are wanted.
 pub(crate) type Watch = Option<Vec<(Op, Vec<u8>)>>;
 
 impl Received {
-    /// Counts what is whole in `bytes`; says how many bytes of it are done with.
+    /// Counts what is complete in `bytes`. Returns how many bytes were consumed.
     pub(crate) fn walk(
         &mut self,
         rule: Rule,
@@ -138,7 +140,7 @@ impl Received {
                     self.messages += 1;
                     self.look(payload, tally);
                 }
-                // Pieces of a stream may come as continuations too.
+                // Pieces of a stream may also come as continuation frames.
                 Content::Strides { .. } if header.opcode <= BINARY => {
                     self.stride(rule.content, payload, tally);
                 }
@@ -182,7 +184,7 @@ impl Received {
         }
     }
 
-    /// Counts messages of one length; only lines, or two bytes, may stand between them.
+    /// Counts messages of equal length. Only lines, or two bytes, may be between them.
     fn stride(&mut self, content: Content, bytes: &[u8], tally: &mut Tally) {
         let Content::Strides { first, stride, lines } = content else { return };
         let mut rest = bytes;

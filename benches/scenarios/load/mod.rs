@@ -1,5 +1,5 @@
 //! The load generator: one thread, one loop, sockets that do not block. It shares the machine with
-//! what it measures, so it reads much at once, walks headers and decodes nothing but a sample.
+//! what it measures, so it reads much at once, walks headers and decodes only a sample.
 
 pub(crate) mod client;
 pub(crate) mod connection;
@@ -17,13 +17,13 @@ use super::dialect::{Rule, Step};
 use connection::Connection;
 use count::Tally;
 
-/// What is read at once, bytes: it stays in the second cache.
+/// The size of one read, bytes: it fits into the second-level cache.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Connections that open at once, where it is not said.
+/// How many connections open at once, unless a scenario sets it.
 const OPENING: usize = 512;
 
-/// How long opening may take, and how long nothing may come.
+/// How long opening may take, and how long nothing may arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The load generator.
@@ -34,9 +34,9 @@ pub(crate) struct Generator {
     buffer: Vec<u8>,
     pub(crate) tally: Tally,
     pub(crate) start: Instant,
-    /// Connections that open at once.
+    /// How many connections open at once.
     pub(crate) opening: usize,
-    /// Whether connections keep the frames that they get.
+    /// Whether connections keep the frames that they receive.
     pub(crate) watching: bool,
 }
 
@@ -55,7 +55,7 @@ impl Generator {
         }
     }
 
-    /// Opens so many connections; where they begin.
+    /// Opens this many connections. Returns the number of the first.
     pub(crate) fn open(
         &mut self,
         count: usize,
@@ -74,7 +74,7 @@ impl Generator {
                 self.connect(address, rule, steps(number - first))?;
             }
             self.turn(Some(Duration::from_millis(100)));
-            // They open about in order.
+            // They open roughly in order.
             while self.connections.get(opened).is_some_and(Connection::is_open) {
                 opened += 1;
             }
@@ -102,7 +102,7 @@ impl Generator {
         Ok(())
     }
 
-    /// The first connection that ended, or error that came, as an error.
+    /// Returns the first connection that ended, or the first error that came, as an error.
     pub(crate) fn healthy(&self) -> Result<(), String> {
         if let Some(error) = self.tally.errors.first() {
             return Err(format!("{} errors, the first: {error}", self.tally.errors.len()));
@@ -114,7 +114,7 @@ impl Generator {
         }
     }
 
-    /// Waits for something to happen, and does what is to be done.
+    /// Waits for events and handles them.
     pub(crate) fn turn(&mut self, timeout: Option<Duration>) {
         if let Err(error) = self.poll.poll(&mut self.events, timeout) {
             assert!(error.kind() == std::io::ErrorKind::Interrupted, "poll: {error}");
@@ -131,15 +131,15 @@ impl Generator {
         }
     }
 
-    /// Lets a connection read or not.
+    /// Makes a connection read, or stop reading.
     pub(crate) fn stall(&mut self, number: usize, stalled: bool) {
         let connection = &mut self.connections[number];
         connection.stalled = stalled;
-        // What came meanwhile makes no new event.
+        // What arrived meanwhile causes no new event.
         connection.read(&mut self.buffer, &mut self.tally);
     }
 
-    /// Turns until it is so; false when it is not in time.
+    /// Handles events until `done`; returns false when that takes too long.
     pub(crate) fn until(
         &mut self,
         time: Duration,
@@ -158,12 +158,12 @@ impl Generator {
         }
     }
 
-    /// Messages received by all.
+    /// Returns the number of messages that all connections have received.
     pub(crate) fn messages(&self) -> u64 {
         self.connections.iter().map(|connection| connection.received.messages).sum()
     }
 
-    /// Forgets the latencies until now, and counts from here.
+    /// Discards the latencies so far, and counts from here if `recording`.
     pub(crate) fn record(&mut self, recording: bool) {
         self.tally.recording = recording;
         if recording {

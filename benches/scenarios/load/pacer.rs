@@ -1,5 +1,5 @@
-//! One who publishes at a given rate, on a thread of its own: the loop of the generator must not
-//! be late for it, nor it for the loop.
+//! A publisher with a given rate, on a thread of its own, so that neither it nor the loop of the
+//! generator delays the other.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,24 +14,24 @@ use super::super::process::Server;
 use super::super::target::Target;
 use super::count::{Received, Tally};
 
-/// How long a reply may take before it is an error.
+/// How long a reply may take before it counts as an error.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One who publishes at a given rate.
+/// A publisher with a given rate.
 pub(crate) struct Pacer {
     ending: Arc<AtomicBool>,
     thread: JoinHandle<Result<Sent, String>>,
 }
 
-/// What was sent. Its connection stays open as long as this is kept: closed with replies unread, it
-/// would take back what the server has not read yet.
+/// What was sent. Its connection stays open as long as this value exists: closing it with unread
+/// replies would discard what the server has not read yet.
 pub(crate) struct Sent {
     pub(crate) messages: u64,
     _stream: TcpStream,
 }
 
 impl Pacer {
-    /// Starts it for the target's first topic; payloads count their time from `start`.
+    /// Starts a publisher to the target's first topic. Payloads count their time from `start`.
     pub(crate) fn start(
         server: &Server,
         target: Target,
@@ -60,7 +60,7 @@ impl Pacer {
         Ok(Pacer { ending, thread })
     }
 
-    /// Ends it, when all that it sent has its reply, where there are replies.
+    /// Ends the publisher when everything that it sent has its reply, if there are replies.
     pub(crate) fn end(self) -> Result<Sent, String> {
         self.ending.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| "the publisher panicked".to_owned())?
@@ -73,12 +73,12 @@ struct Work {
     interval: Duration,
     start: Instant,
     rule: Rule,
-    /// How many may wait for their replies, where there are replies.
+    /// How many messages may wait for their replies, if there are replies.
     in_flight: Option<u64>,
     received: Received,
     tally: Tally,
     buffer: Vec<u8>,
-    /// Bytes of the buffer that are the beginning of a frame.
+    /// How many bytes of the buffer are the beginning of a frame.
     kept: usize,
 }
 
@@ -92,7 +92,8 @@ impl Work {
             if now < due {
                 std::thread::sleep(due - now);
             }
-            // All that is due and may be sent; a late one counts its latency from when it was due.
+            // Send everything that is due and may be sent. The latency of a late message counts
+            // from when it was due.
             out.clear();
             let now = Instant::now();
             while due <= now && self.may_send(number) {
@@ -116,7 +117,7 @@ impl Work {
         self.in_flight.is_none_or(|most| number - self.received.replies.min(number) < most)
     }
 
-    /// Reads what has come, or waits until something does.
+    /// Reads what has arrived, or waits until something arrives.
     fn replies(&mut self, wait: bool) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("publisher: {error}");
         self.stream.set_nonblocking(!wait).map_err(failed)?;
@@ -143,7 +144,7 @@ impl Work {
         }
     }
 
-    /// Answers pings: a silent connection is closed.
+    /// Answers pings: the server closes a silent connection.
     fn pong(&mut self) -> std::io::Result<()> {
         let mut out = Vec::new();
         for ping in self.received.pings.drain(..) {
@@ -158,7 +159,7 @@ impl Work {
     }
 }
 
-/// A connection that waits for what comes.
+/// Opens a blocking connection.
 fn open(address: SocketAddr, steps: Vec<Step>) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
@@ -169,8 +170,8 @@ fn open(address: SocketAddr, steps: Vec<Step>) -> std::io::Result<TcpStream> {
         let mut byte = [0; 1];
         let arrived = |got: &[u8]| match step.until {
             Until::Bytes(needle) => got.ends_with(needle),
-            // The first frame is the welcome, and a publisher waits for nothing else. Whole: what
-            // is counted later begins where it ends.
+            // The first frame is the welcome, and a publisher waits for nothing else. Wait for the
+            // whole frame: what is counted later begins where it ends.
             Until::Frames(..) => {
                 Header::parse(got).is_some_and(|frame| got.len() == frame.bytes + frame.payload)
             }

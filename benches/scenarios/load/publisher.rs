@@ -1,26 +1,27 @@
-//! One who publishes as fast as it goes, never so far ahead of its subscribers that anything is
-//! lost or folded.
+//! A publisher that sends as fast as possible, but never so far ahead of its subscribers that
+//! anything is lost or folded.
 
 use std::ops::Range;
 
 use super::super::dialect::Template;
 use super::Generator;
 
-/// What is written at once at most, bytes.
+/// The most that is written at once, bytes.
 const WRITE_BYTES: usize = 256 << 10;
 
-/// One who publishes as fast as it goes.
+/// A publisher that sends as fast as possible.
 pub(crate) struct Publisher {
     pub(crate) connection: usize,
     pub(crate) template: Template,
-    /// Those who get what it publishes.
+    /// The subscribers that receive what it publishes.
     pub(crate) subscribers: Range<usize>,
     /// How many messages it may be ahead of the slowest of them.
     pub(crate) ahead: u64,
-    /// How many may wait for their replies, where there are replies.
+    /// How many messages may wait for their replies, if there are replies.
     pub(crate) in_flight: Option<u64>,
     pub(crate) sent: u64,
-    /// What all publishers to these subscribers have sent is this times as much.
+    /// The number of publishers to these subscribers: all of them together have sent this many
+    /// times as much.
     pub(crate) sharing: u64,
 }
 
@@ -32,7 +33,7 @@ impl Publisher {
             let replies = generator.connections[self.connection].received.replies;
             room = room.min((in_flight + replies).saturating_sub(self.sent));
         }
-        // Few large writes: it waits until an eighth of its window is free.
+        // Make few large writes: wait until an eighth of the window is free.
         let least = (self.in_flight.unwrap_or(self.ahead).min(self.ahead) / 8).max(1);
         if room < least || !generator.connections[self.connection].is_flushed() {
             return;

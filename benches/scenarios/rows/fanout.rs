@@ -1,4 +1,4 @@
-//! As fast as it goes: one message to many, many to one each, and commits.
+//! As fast as possible: one message to many, many to one each, and commits.
 
 use std::time::{Duration, Instant};
 
@@ -12,19 +12,19 @@ use super::super::scenario::Scenario;
 use super::super::target::Target;
 use super::used::{Used, bottleneck, latencies};
 
-/// A value, bytes.
+/// The size of a value, bytes.
 const VALUE_BYTES: usize = 128;
 
-/// How long nothing may come before what is missing counts as lost.
+/// How long nothing may arrive before missing messages count as lost.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// Who sends to whom.
 #[derive(Clone, Copy)]
 struct Shape {
     topics: usize,
-    /// To each topic.
+    /// Publishers to each topic.
     publishers: usize,
-    /// Of each topic.
+    /// Subscribers of each topic.
     subscribers: usize,
     kind: Kind,
 }
@@ -79,8 +79,8 @@ fn scenario(name: String, shape: Shape, fits: fn(Target) -> bool, goals: Vec<Goa
     Scenario { name, long: false, fits, measure, goals }
 }
 
-/// Messages that those who publish to a topic may be ahead of its slowest subscriber: enough to
-/// keep everyone busy, and a bounded number of bytes on the way to all.
+/// Returns how many messages the publishers to a topic may be ahead of its slowest subscriber:
+/// enough to keep everyone busy, with a bounded number of bytes on the way to all.
 fn ahead(topics: usize, subscribers: usize) -> u64 {
     (262_144 / (topics * subscribers) as u64).clamp(256, 4096)
 }
@@ -109,7 +109,7 @@ fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String>
             });
         }
     }
-    // About one in 64, and never the same of each batch.
+    // About one in 64, and not always the same message of a batch.
     generator.tally.every = 61;
     let warm = args.time / 4;
     pump(&mut generator, &mut all, warm);
@@ -142,7 +142,7 @@ fn sent(publishers: &[Publisher]) -> u64 {
     publishers.iter().map(|publisher| publisher.sent).sum()
 }
 
-/// Publishes for so long.
+/// Publishes for this long.
 fn pump(generator: &mut Generator, publishers: &mut [Publisher], time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -153,7 +153,7 @@ fn pump(generator: &mut Generator, publishers: &mut [Publisher], time: Duration)
     }
 }
 
-/// Waits for what is on its way; what has not come when all is quiet.
+/// Waits for what is on its way. Returns how many messages have not arrived when all is quiet.
 fn drain(generator: &mut Generator, expected: u64) -> u64 {
     loop {
         let before = generator.messages();

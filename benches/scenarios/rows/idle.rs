@@ -1,4 +1,4 @@
-//! Very many who are there and to whom little happens.
+//! Very many connections that receive little.
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,14 @@ use super::super::target::Target;
 
 const CONNECTIONS: usize = 10_000;
 
-/// A small message and a large one, bytes.
+/// The sizes of a small and a large message, bytes.
 const SMALL_BYTES: usize = 128;
 const LARGE_BYTES: usize = 64 << 10;
 
-/// How often the small one is sent.
+/// How often the small message is sent.
 const TIMES: usize = 11;
 
-/// After the large one.
+/// The pause after the large message.
 const REST: Duration = Duration::from_secs(60);
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -43,7 +43,7 @@ fn measure(args: &Args, target: Target) -> Result<Figures, String> {
     let server = target.start(&[])?;
     let mut generator = Generator::new();
     let rule = target.rule(0, SMALL_BYTES);
-    // What a server needs once is not a connection's.
+    // What a server needs once does not belong to a connection.
     let publisher = generator.open(1, server.address, rule, |_| target.publisher(0))?;
     generator.until(Duration::from_millis(200), |_| false);
     let empty = server.usage().resident;
@@ -76,7 +76,7 @@ fn measure(args: &Args, target: Target) -> Result<Figures, String> {
     Ok(figures)
 }
 
-/// Sends one message to all; milliseconds until all have it.
+/// Sends one message to all. Returns the milliseconds until all have it.
 fn one(
     generator: &mut Generator,
     target: Target,

@@ -14,12 +14,12 @@ use super::super::target::Target;
 
 const CONNECTIONS: usize = 10_000;
 
-/// Of each connection.
+/// The subscriptions of each connection.
 const SUBSCRIPTIONS: usize = 100;
 
 const TOPICS: usize = 100_000;
 
-/// Commits whose cost is measured.
+/// How many commits are measured.
 const COMMITS: usize = 2000;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -32,7 +32,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     }]
 }
 
-/// The topic of a subscription: ten connections have each.
+/// Returns the topic of a subscription. Ten connections have each topic.
 fn topic(connection: usize, number: usize) -> Path {
     let topic = (connection * SUBSCRIPTIONS + number) % TOPICS;
     Path::parse(&format!("/many/g-{:03}/t-{topic:06}", topic / 1000)).expect("it is a path")
@@ -83,7 +83,7 @@ fn measure(args: &Args, target: Target) -> Result<Figures, String> {
     figures.put("subscribed_per_s", subscriptions / took);
     figures.put("server_mb", all as f64 / 1e6);
 
-    // Puts all over the topics; ten see each.
+    // Puts at topics from everywhere; ten connections see each.
     let commits = if args.trial { 50 } else { COMMITS };
     let mut expected = generator.messages();
     let before = server.usage().cpu_ns;

@@ -12,7 +12,7 @@ mod used;
 
 use super::scenario::Scenario;
 
-/// All scenarios.
+/// Returns all scenarios.
 pub(crate) fn all() -> Vec<Scenario> {
     let mut all = fanout::scenarios();
     all.extend(paced::scenarios());

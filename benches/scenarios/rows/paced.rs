@@ -1,4 +1,4 @@
-//! At a given rate: what it costs, and how long each takes.
+//! At a given rate: the cost, and the latency of each message.
 
 use super::super::args::Args;
 use super::super::dialect::onetree::Kind;
@@ -11,10 +11,10 @@ use super::super::target::Target;
 use super::used::{Used, bottleneck, latencies};
 use std::time::{Duration, Instant};
 
-/// A value, bytes.
+/// The size of a value, bytes.
 const VALUE_BYTES: usize = 128;
 
-/// Messages a second, and who gets them.
+/// Messages per second, and how many subscribers receive them.
 const RATE: u32 = 1000;
 const SUBSCRIBERS: usize = 100;
 

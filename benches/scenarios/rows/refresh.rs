@@ -20,13 +20,13 @@ use super::tree::{self, VALUE_BYTES};
 
 const ENTRIES: usize = 100_000;
 
-/// Changed, and as many deleted, while the mirror was away.
+/// How many entries are changed, and how many are deleted, while the mirror is away.
 const CHANGED: usize = 100;
 
 /// How often a mirror comes back; the median counts.
 const TIMES: usize = 21;
 
-/// What stands around an entry, bytes.
+/// What is sent around an entry, bytes.
 const AROUND_BYTES: usize = 64;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -62,7 +62,8 @@ fn all() -> Path {
     Path::parse("/tree").expect("it is a path")
 }
 
-/// A mirror from nothing: its cookie, how many entries it has, and the bytes.
+/// Brings a mirror to the present. Returns the kind of its refresh, the `fresh` frame, and the
+/// mirror's cookie.
 fn mirror(
     client: &mut Client,
     cookie: Option<Cookie>,
@@ -86,7 +87,7 @@ fn resume(args: &Args, target: Target) -> Result<Figures, String> {
     let server = target.start(&[])?;
     let mut writer = tree::grow(server.address, codec, entries)?;
     let (_, _, cookie) = mirror(&mut Client::connect(server.address, codec)?, None)?;
-    // All over the tree, each in a place of its own.
+    // From everywhere in the tree.
     let step = entries / (2 * CHANGED);
     let mut changes = Vec::new();
     let mut own = 0;
@@ -97,7 +98,7 @@ fn resume(args: &Args, target: Target) -> Result<Figures, String> {
         changes.push(tree::put(changed, 1));
         changes.push(Do::Delete { path: tree::path(deleted) });
     }
-    // Each a commit of its own, as they come in life.
+    // Each in a commit of its own, as in practice.
     for change in changes {
         writer.write(vec![change])?;
     }
@@ -109,7 +110,7 @@ fn resume(args: &Args, target: Target) -> Result<Figures, String> {
         let begin = Instant::now();
         let (kind, fresh, _) = mirror(&mut client, Some(cookie))?;
         wall.push(begin.elapsed().as_secs_f64() * 1000.0);
-        // What is left to do after the last frame is the connection's too.
+        // What is left to do after the last frame belongs to the connection too.
         std::thread::sleep(Duration::from_millis(5));
         cpu.push((server.usage().cpu_ns - before) as f64 / 1e6);
         bytes = client.bytes;
@@ -129,7 +130,8 @@ fn resume(args: &Args, target: Target) -> Result<Figures, String> {
     Ok(figures)
 }
 
-/// Refreshes one after the other until it is told to end: how many, how long, how many bytes.
+/// Refreshes one after the other until it is told to end. Returns how many, how long, and how many
+/// bytes.
 fn refreshes(
     address: std::net::SocketAddr,
     codec: Codec,
@@ -150,7 +152,7 @@ fn refreshes(
     Ok((times, bytes, wrong))
 }
 
-/// What `measure` gives while two threads do nothing but run.
+/// Returns the result of `measure` while two threads only run loops.
 fn beside_loops<T>(measure: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -173,7 +175,7 @@ fn full(args: &Args, target: Target) -> Result<Figures, String> {
     let codec = codec(target);
     let server = target.start(&[])?;
     drop(tree::grow(server.address, codec, entries)?);
-    // Alone, for the speed and the memory. The first is to find out what is there.
+    // Alone, for the speed and the memory. The first refresh only warms up.
     let never = Arc::new(AtomicBool::new(true));
     std::thread::sleep(Duration::from_millis(200));
     let before = server.usage();
@@ -200,8 +202,8 @@ fn full(args: &Args, target: Target) -> Result<Figures, String> {
     figures.put("growth_mib", growth as f64 / f64::from(1 << 20));
     figures.put("wrong", f64::from(wrong));
 
-    // A writer, without and with somebody who refreshes all the time; and beside two bare loops,
-    // which take as many processors as a refresh and its reader, and nothing else of the broker's.
+    // A writer, without and with a client that refreshes all the time; and beside two bare loops,
+    // which use as many processors as a refresh and its reader, and nothing of the broker's.
     let mut generator = Generator::new();
     let rule = target.rule(0, VALUE_BYTES);
     generator.open(1, server.address, rule, |_| target.subscriber(0, Kind::Put))?;

@@ -1,5 +1,5 @@
-//! Some stop reading while much comes: what the others notice, what it costs, and what the slow
-//! ones have when they read again.
+//! Some clients stop reading while much is sent: what the others notice, what it costs, and what
+//! the slow ones have when they read again.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -23,20 +23,20 @@ use super::used::Used;
 
 const VALUE_BYTES: usize = 1024;
 
-/// Messages a second, for so long.
+/// Messages per second, and for how long.
 const RATE: u32 = 5000;
 const TIME: Duration = Duration::from_secs(20);
 
-/// How long the slow ones may take to have everything.
+/// How long the slow clients may take to have everything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Who reads, who stops, and what comes.
+/// Who reads, who stops, and what is sent.
 #[derive(Clone, Copy)]
 struct Shape {
     readers: usize,
     slow: usize,
     kind: Kind,
-    /// Whether the slow ones read again at the end, and must have everything.
+    /// Whether the slow clients read again at the end, and must then have everything.
     again: bool,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         .map(|(name, shape)| Scenario {
             name: name.to_owned(),
             long: true,
-            // A server that only passes messages on has no entries of a log.
+            // A server that only passes messages on has no log entries.
             fits: if shape.kind == Kind::Put {
                 |_| true
             } else {
@@ -69,7 +69,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         .into()
 }
 
-/// What one run shows.
+/// The results of one run.
 struct Phase {
     p99_ms: f64,
     growth: f64,
@@ -86,8 +86,8 @@ struct Phase {
 fn measure(args: &Args, target: Target, shape: Shape) -> Result<Figures, String> {
     let mut figures = Figures::default();
     let time = args.at_most(TIME, &mut figures);
-    // The same run without the slow ones and with them, each with a server of its own: what the
-    // tree itself takes is in both.
+    // The same run without the slow clients and with them, each with its own server: what the tree
+    // itself takes is in both.
     let alone = phase(target, shape, time, false)?;
     let beside = phase(target, shape, time, true)?;
     figures.put("p99_ratio", beside.p99_ms / alone.p99_ms);
@@ -117,13 +117,13 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
     let rule = target.rule(0, VALUE_BYTES);
     let all = readers + slow;
     generator.open(all, server.address, rule, |_| target.subscriber(0, kind))?;
-    // Those that stop are not among those whose latency counts.
+    // The latencies of clients that stop do not count.
     for connection in &mut generator.connections[readers..] {
         connection.watch = target.codec().map(|_| Vec::new());
         connection.timed = false;
     }
-    // Before anything comes: what a hundred more would read is another load, and its backlog would
-    // be measured.
+    // Stop them before anything is sent: what a hundred more clients would read is another load,
+    // and its backlog would be measured.
     for number in readers..all {
         generator.stall(number, true);
     }
@@ -143,7 +143,7 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
     }
     generator.record(false);
     let (server_cpus, load_cpus, _) = used.until(&server);
-    // Of puts the latest state counts; the last frames show what each has.
+    // For puts the latest state counts; the last frames show what each client has.
     let folds = kind == Kind::Put && target.codec().is_some();
     for connection in &mut generator.connections[..readers] {
         connection.watch = folds.then(Vec::new);
@@ -155,7 +155,7 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
     let sent = paced.messages;
     let growth = most as f64 - before as f64;
     let missing = |one: &Connection| sent.saturating_sub(one.received.messages);
-    // Messages, or of puts whether it is behind.
+    // For messages the number that is missing; for puts whether the client is behind.
     let behind = |one: &Connection| match &one.watch {
         Some(seen) if folds => u64::from(last(seen) < sent),
         _ => missing(one),
@@ -168,7 +168,8 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
         true => generator.connections[..readers].iter().map(missing).sum(),
         false => 0,
     };
-    // They read again, where they do: a hundred would be sent gigabytes of a log.
+    // The slow clients read again if the shape says so; otherwise gigabytes of a log would be sent
+    // to a hundred clients.
     let slow = if again { readers..all } else { 0..0 };
     for number in slow.clone() {
         generator.stall(number, false);
@@ -181,7 +182,7 @@ fn phase(target: Target, shape: Shape, time: Duration, stop: bool) -> Result<Pha
     let slow_lost = generator.connections[slow]
         .iter()
         .map(|one| match &one.watch {
-            // Of a log each entry counts.
+            // For a log every entry counts.
             Some(seen) if kind == Kind::Append => sent - numbers(seen).len() as u64,
             _ => behind(one),
         })
@@ -207,13 +208,13 @@ fn resident(server: &Server) -> u64 {
     server.usage().resident
 }
 
-/// The number of the last payload that came.
+/// Returns the number of the last payload that came.
 fn last(seen: &[(Op, Vec<u8>)]) -> u64 {
     let frames = seen.iter().rev().filter_map(|(_, frame)| stamp(frame, 0));
     frames.map(|(_, number, _)| number).next().unwrap_or(0)
 }
 
-/// The numbers of all payloads that came.
+/// Returns the numbers of all payloads that came.
 fn numbers(seen: &[(Op, Vec<u8>)]) -> BTreeSet<u64> {
     let mut numbers = BTreeSet::new();
     for (_, frame) in seen {
@@ -226,7 +227,7 @@ fn numbers(seen: &[(Op, Vec<u8>)]) -> BTreeSet<u64> {
     numbers
 }
 
-/// Somebody who asks over HTTP how the broker is, again and again.
+/// Requests the broker's health over HTTP again and again.
 struct Health {
     ending: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Duration>,
@@ -240,7 +241,7 @@ impl Health {
             let mut longest = Duration::ZERO;
             while !over.load(Ordering::Relaxed) {
                 let begin = Instant::now();
-                // An answer that does not come counts as the time for which it was waited.
+                // An answer that does not come counts as the time that was spent waiting.
                 let _ = ask(address);
                 longest = longest.max(begin.elapsed());
                 std::thread::sleep(Duration::from_millis(50));
@@ -250,7 +251,7 @@ impl Health {
         Health { ending, thread }
     }
 
-    /// The longest that an answer took, milliseconds.
+    /// Ends it. Returns the longest time that an answer took, milliseconds.
     fn end(self) -> f64 {
         self.ending.store(true, Ordering::Relaxed);
         self.thread.join().map_or(f64::INFINITY, |longest| longest.as_secs_f64() * 1000.0)

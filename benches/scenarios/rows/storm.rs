@@ -1,4 +1,4 @@
-//! The broker restarts, and everyone comes back at once.
+//! The broker restarts, and all clients come back at once.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ use super::tree;
 
 const MIRRORS: usize = 10_000;
 
-/// Each follows one room of ten entries; ten follow each.
+/// Each client follows one room of ten entries; ten clients follow each room.
 const ENTRIES: usize = 10_000;
 
-/// Entries that change after the mirrors have last read.
+/// How many entries change after the mirrors have last read.
 const CHANGED: usize = 1000;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -39,7 +39,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     }]
 }
 
-/// What a mirror has.
+/// The content of a mirror.
 struct Mirror {
     entries: Vec<(Path, Revision)>,
     cookie: Cookie,
@@ -66,7 +66,7 @@ fn measure(args: &Args, target: Target) -> Result<Figures, String> {
     }
     generator.until(Duration::from_secs(1), |_| false);
     let steady = server.usage().resident;
-    // The mirrors do not see this: their connections are read by nobody.
+    // The mirrors do not see this, because nothing reads their connections.
     writer.write((0..CHANGED).map(|n| tree::put(n * ENTRIES / CHANGED, 1)).collect())?;
     server.kill();
     drop(generator);
@@ -89,7 +89,7 @@ fn measure(args: &Args, target: Target) -> Result<Figures, String> {
         different += u32::from(!same);
     }
     generator.healthy()?;
-    // What the tree itself has now, from nothing, is what the mirrors of its room have.
+    // The mirrors of a room must have what a client that begins from nothing gets.
     let (whole, changed) = check(&server, codec, &mirrors)?;
     figures.put("full", f64::from(full));
     figures.put("different", f64::from(different + whole));
@@ -105,7 +105,7 @@ fn nothing() -> Cookie {
     Cookie { epoch: Epoch(0), rev: Revision::ZERO, view: Fingerprint(0) }
 }
 
-/// Opens all mirrors; each keeps the frames that it gets.
+/// Opens all mirrors; each keeps the frames that it receives.
 fn open(
     generator: &mut Generator,
     count: usize,
@@ -122,8 +122,8 @@ fn open(
     Ok(())
 }
 
-/// Brings a mirror to where its frames say; which way that was, and whether it is now what the
-/// broker says it should be.
+/// Applies its frames to a mirror. Returns which way it was refreshed, and whether it now matches
+/// what the broker says.
 fn take(
     mirror: &mut Mirror,
     codec: Codec,
@@ -164,8 +164,8 @@ fn take(
     Ok((kind, same))
 }
 
-/// How many mirrors are not what somebody who comes from nothing gets, and how many entries of the
-/// change they have.
+/// Returns how many mirrors differ from what a client that begins from nothing gets, and how many
+/// of the changed entries they have.
 fn check(server: &Server, codec: Codec, mirrors: &[Mirror]) -> Result<(u32, usize), String> {
     let mut client = Client::connect(server.address, codec)?;
     let base = Path::parse("/tree").expect("it is a path");
@@ -180,7 +180,7 @@ fn check(server: &Server, codec: Codec, mirrors: &[Mirror]) -> Result<(u32, usiz
     }
     let mut tree = Mirror { entries: Vec::new(), cookie: nothing() };
     let mut of_room: std::collections::HashMap<String, Vec<(Path, Revision)>> = Default::default();
-    // Without duplicates: the tree is large and comes from nothing.
+    // Without duplicates: the tree is large, and comes from nothing.
     for (op, frame) in &seen {
         if *op != Op::Entries {
             continue;

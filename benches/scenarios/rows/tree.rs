@@ -1,4 +1,4 @@
-//! A tree of entries, for scenarios that bring mirrors to it.
+//! A tree of entries, for scenarios that refresh mirrors.
 
 use std::net::SocketAddr;
 
@@ -7,16 +7,16 @@ use onetree_protocol::{Codec, Path, Value};
 
 use super::super::load::client::Client;
 
-/// A value, bytes.
+/// The size of a value, bytes.
 pub(super) const VALUE_BYTES: usize = 100;
 
-/// The path of an entry: ten of them in a room.
+/// Returns the path of an entry. Ten entries are in a room.
 pub(super) fn path(number: usize) -> Path {
     Path::parse(&format!("/tree/room-{:05}/entry-{:06}", number / 10, number))
         .expect("it is a path")
 }
 
-/// The path of a room.
+/// Returns the path of a room.
 pub(super) fn room(number: usize) -> Path {
     Path::parse(&format!("/tree/room-{number:05}")).expect("it is a path")
 }
@@ -26,7 +26,7 @@ pub(super) fn put(number: usize, round: usize) -> Do {
     Do::Put { path: path(number), value: Value::json(&text), ttl_ms: None, ephemeral: false }
 }
 
-/// Writes so many entries, and gives the client that did.
+/// Writes this many entries. Returns the client that wrote them.
 pub(super) fn grow(address: SocketAddr, codec: Codec, entries: usize) -> Result<Client, String> {
     let mut client = Client::connect(address, codec)?;
     client.hello(Vec::new())?;

@@ -1,4 +1,4 @@
-//! What was used meanwhile, and how long it took.
+//! What was used between two moments, and how long that took.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::super::figures::Figures;
 use super::super::load::Generator;
 use super::super::process::{Server, Usage};
 
-/// What server and generator used between two moments.
+/// What the server and the generator used between two moments.
 pub(super) struct Used {
     before: Usage,
     own: Usage,
@@ -19,7 +19,8 @@ impl Used {
         Used { before: server.usage(), own: Usage::own(), at }
     }
 
-    /// Processors that the server and the generator had since then, and the server's nanoseconds.
+    /// Returns how many processors the server and the generator have used since then, and the
+    /// server's nanoseconds.
     pub(super) fn until(&self, server: &Server) -> (f64, f64, u64) {
         let wall = self.at.elapsed().as_nanos() as f64;
         let ns = server.usage().cpu_ns.saturating_sub(self.before.cpu_ns);
@@ -28,7 +29,7 @@ impl Used {
     }
 }
 
-/// Says so where the generator had no time left.
+/// Adds a warning if the generator had no time left.
 pub(super) fn bottleneck(own: f64, figures: &mut Figures) {
     if own > 0.9 {
         figures.notes.push(
