@@ -1,8 +1,8 @@
-//! The stories of `examples` and the console, run as a newcomer would: with Python, and in a
+//! Runs the stories of `examples` and the console as a newcomer would: with Python, and in a
 //! headless browser. Their pictures are left under `target`.
 //!
-//! Needs node 20 with npm, Python 3.11 and Chromium. Where one is missing the test fails and says
-//! so; who cannot have it says with `ONETREE_WITHOUT=browser,python` what is to be left out.
+//! Needs node 20 with npm, Python 3.11 and Chromium. If one is missing the test fails and says so;
+//! `ONETREE_WITHOUT=browser,python` leaves out what you cannot have.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ fn python_story(name: &str) {
     done(&format!("the story '{name}'"), story.env("ONETREE_BIN", program()));
 }
 
-/// The Python that the stories share, with the client in it.
+/// Returns the Python that the stories share, with the client installed.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
@@ -65,7 +65,7 @@ fn python() -> &'static Path {
     })
 }
 
-/// The chat's program, of the same profile as the broker.
+/// Returns the chat's program, built with the same profile as the broker.
 fn chat() -> PathBuf {
     let profile = program().parent().unwrap();
     let mut cargo = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
@@ -78,7 +78,7 @@ fn chat() -> PathBuf {
     profile.join("examples/chat")
 }
 
-/// What is to be driven by node: its dependencies, as they are locked.
+/// Installs the dependencies of what node runs, as they are locked.
 fn install(folder: &Path) {
     let mut npm = Command::new("npm");
     npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(folder);
@@ -98,7 +98,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_onetree"))
 }
 
-/// Runs a command that must work.
+/// Runs a command that must succeed.
 fn done(what: &str, command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
     let Output { status, stdout, stderr } = output;

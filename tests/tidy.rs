@@ -1,20 +1,22 @@
-//! What can be checked of the documents, is: a house drifts where nothing checks.
+//! Checks everything about the documents and sources that can be checked: a project drifts where
+//! nothing checks.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Files longer than this have more than one noun.
+/// The most lines of a file: a longer file is about more than one thing.
 const MOST_LINES: usize = 650;
 
-/// Characters of a line: what `rustfmt.toml` says of code, which it does not hold comments to.
+/// The most characters of a line: the value that `rustfmt.toml` has for code, which rustfmt does
+/// not apply to comments.
 const MOST_WIDE: usize = 100;
 
-/// Keys that say who may connect, not how much of something there may be.
+/// Keys that say who may connect, and limit nothing.
 const NO_LIMITS: [&str; 3] = ["listen", "allow_anonymous", "origins"];
 
-/// The promises, each of which has a test of its name here and there; `durable` is no promise of
-/// the core, but of the store.
+/// The promises, each of which has a test of its name here and there. `durable` is a promise of the
+/// store, not of the core.
 const PROMISES: [&str; 9] = [
     "ordered",
     "durable",
@@ -35,7 +37,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every file of the project below `folder` whose name ends so, sorted.
+/// Returns every file of the project below `folder` whose name ends with `ends`, sorted.
 fn files(folder: &str, ends: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
@@ -219,7 +221,7 @@ fn comments_are_no_wider_than_code() {
     for file in files("", ".rs") {
         let text = fs::read_to_string(&file).unwrap();
         for (at, line) in text.lines().enumerate() {
-            // A row of a table cannot be broken.
+            // A row of a table cannot be wrapped.
             let comment = line.trim_start().starts_with("//") && !line.contains("| ");
             if comment && line.chars().count() > MOST_WIDE {
                 wide.push(format!("{}:{}", shown(&file), at + 1));
@@ -229,8 +231,8 @@ fn comments_are_no_wider_than_code() {
     assert!(wide.is_empty(), "{wide:#?}");
 }
 
-/// What is not text has no history that can be read; the frozen files of the store are meant to
-/// stay.
+/// What is not text has no readable history; the frozen files of the store are meant to stay
+/// unchanged.
 #[test]
 fn everything_is_text_but_the_fixtures() {
     let binary = |path: &PathBuf| fs::read(path).unwrap().contains(&0);

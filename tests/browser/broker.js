@@ -1,4 +1,4 @@
-// A broker of a test's own: the real program, on a free port, in memory or in a directory.
+// Starts a broker for a test: the real program, on a free port, in memory or in a directory.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,7 +11,10 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
 const PLACES = [`${ROOT}target/release/onetree`, `${ROOT}target/debug/onetree`]
 
-/** The program: the one that is named, else the newest of those that are there; or what is missing. */
+/**
+ * Returns the program to test: the one that is named, otherwise the newest of those that exist.
+ * Throws what is missing.
+ */
 export function choose(named, places) {
   if (named && !existsSync(named)) throw new Error(`there is no broker at ${named}, which ONETREE names`)
   if (named) return named
@@ -22,13 +25,14 @@ export function choose(named, places) {
 
 let program
 
-// Who fails stops nothing.
+// A test that fails does not stop its broker.
 const running = new Set()
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')))
 
 /**
- * A port that nobody has just now, so that a broker can be started there again. Below those that the system gives out by
- * itself, so that no connection of another test takes it meanwhile.
+ * Returns a port that is free now, so that a broker can be started there again. It lies below the
+ * ports that the system assigns by itself, so that no connection of another test takes it
+ * meanwhile.
  */
 export async function freePort() {
   for (;;) {
@@ -43,7 +47,7 @@ export async function freePort() {
   }
 }
 
-/** Starts a broker; `stop()` ends it politely, `kill()` at once. Both wait until it is gone. */
+/** Starts a broker. `stop()` ends it politely, `kill()` at once; both wait until it is gone. */
 export async function startBroker(port, args = ['--memory']) {
   if (!program) {
     program = choose(process.env.ONETREE, PLACES)

@@ -21,6 +21,6 @@ test('of two programs the newer one is tested, and what is named goes before bot
   assert.equal(choose(undefined, [nowhere, release]), release)
   assert.equal(choose(release, [debug]), release)
   assert.throws(() => choose(undefined, [nowhere]), /build it with 'cargo build'/)
-  // Another one in its place would be tested in vain.
+  // Testing another one in its place would prove nothing.
   assert.throws(() => choose(nowhere, [release, debug]), /ONETREE names/)
 })

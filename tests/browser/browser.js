@@ -1,4 +1,4 @@
-// A headless Chromium, and pages whose log is looked at.
+// A headless Chromium, and pages whose logs are checked.
 
 import { existsSync, mkdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +7,7 @@ export const PICTURES = fileURLToPath(new URL('../../target/console/', import.me
 
 const PLACES = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
 
-/** The browser; fails and says what is missing where there is none. */
+/** Starts the browser. Throws what is missing if there is none. */
 export async function startBrowser() {
   const place = PLACES.filter(Boolean).find((place) => existsSync(place))
   if (!place) throw new Error("Chromium is missing: install it ('apt-get install chromium'), or name one in CHROMIUM")
@@ -18,7 +18,10 @@ export async function startBrowser() {
   return chromium.launch({ executablePath: place, args: ['--no-sandbox', '--disable-gpu', '--force-color-profile=srgb'] })
 }
 
-/** A page; `errors` is everything that went wrong in it: exceptions, errors of its log, requests that failed. */
+/**
+ * Opens a page. `errors` is everything that went wrong in it: exceptions, errors in its log,
+ * requests that failed.
+ */
 export async function openPage(browser, url, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: 'no-preference', ...options })
   const page = await context.newPage()
@@ -28,7 +31,7 @@ export async function openPage(browser, url, options = {}) {
     if (message.type() === 'error' || message.type() === 'warning') errors.push(`${message.type()}: ${message.text()}`)
   })
   page.on('requestfailed', (request) => {
-    // What a page that is left had asked for.
+    // A request of a page that was left is aborted, which is no error.
     const fault = request.failure()?.errorText
     if (fault !== 'net::ERR_ABORTED') errors.push(`failed: ${request.url()} ${fault}`)
   })
@@ -36,7 +39,7 @@ export async function openPage(browser, url, options = {}) {
   return { page, errors, close: () => context.close() }
 }
 
-/** Waits until `so()` is true; says what was waited for when it never is. */
+/** Waits until `so()` is true. If it never is, the error says what was waited for. */
 export async function until(what, so, patience = 15_000) {
   const end = Date.now() + patience
   for (;;) {

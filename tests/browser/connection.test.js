@@ -1,4 +1,4 @@
-// The console while its broker is gone, another, or not the one that it was.
+// The console while its broker is gone, is another one, or has another history.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -15,7 +15,7 @@ test('says when the broker is gone, and goes on when it is back', async () => {
   const writer = await openWriter(browser, broker)
   await writer.seed()
   const { page } = await openPage(browser, `${broker.url}/console/#/config/theme`)
-  // The entry and the tree come each by itself.
+  // The entry and the tree arrive independently.
   await page.locator('#page-entry pre.value').waitFor()
   await row(page, '/config/theme').waitFor()
   const banner = page.locator('#banner')
@@ -26,14 +26,14 @@ test('says when the broker is gone, and goes on when it is back', async () => {
   await banner.getByText('What is shown is from revision').waitFor()
   assert.ok(await row(page, '/config/theme').isVisible(), 'what was there is still shown')
   await picture(page, 'banner-light')
-  // It comes back, with another history and another tree.
+  // The broker comes back with another history and another tree.
   broker = await startBroker(port)
   const again = await openWriter(browser, broker)
   await again.put('/config/theme', { another: 'tree' })
   await banner.waitFor({ state: 'hidden', timeout: 30_000 })
   await page.locator('#page-entry').getByText('another').waitFor()
   await row(page, '/sensors').waitFor({ state: 'detached' })
-  // The tree may have been seen empty in between, and what was opened is closed then.
+  // The tree may have been seen empty in between, and opened topics are closed then.
   const { rev } = await again.put('/config/more', true)
   await go(page, '/config/more')
   await row(page, '/config/more').waitFor()
@@ -63,23 +63,24 @@ test('says that a write waits for the connection, and what it is to cancel it', 
   await picture(page, 'waits-light')
   await button('Cancel').click()
   await dialog.waitFor({ state: 'detached' })
-  // What would be deleted cannot be told now; and no question about it comes later, over what is done then.
+  // What would be deleted cannot be shown now, and no dialog about it comes later, over what is
+  // done then.
   await page.keyboard.press('d')
   await banner.getByText('Without a connection').waitFor()
-  // Another one, which is waited for.
+  // Another write, which waits for the connection.
   await page.keyboard.press('n')
   await dialog.getByLabel('Path').fill('/made/meanwhile')
   await dialog.getByRole('textbox', { name: 'Value' }).fill('1')
   await page.keyboard.press('Control+Enter')
   await dialog.getByText('It waits for the connection.').waitFor()
-  // To press it again does not put it again, which would be a conflict.
+  // Pressing the keys again does not put again, which would be a conflict.
   await page.keyboard.press('Control+Enter')
   broker = await startBroker(port)
   await dialog.waitFor({ state: 'detached', timeout: 25_000 })
   await until('it goes to what was put', async () => (await selected(page)) === '/made/meanwhile')
   await page.locator('#page-entry').getByText('the latest of all').waitFor()
   assert.equal(await dialog.count(), 0)
-  // There is no such entry now: what became of what was cancelled is told, too.
+  // There is no such entry now. The result of the dialog that was cancelled is reported, too.
   await banner.getByText('Edit, which was closed before its end: Someone has changed it meanwhile').waitFor()
   const again = await openWriter(browser, broker)
   assert.deepEqual([(await again.get('/made/meanwhile')).text, await again.get('/config/theme')], ['1', undefined])
@@ -105,7 +106,7 @@ test('says that it resyncs, as long as it does, and shows the new tree then', as
   await broker.kill()
   const banner = page.locator('#banner')
   await banner.getByText('Disconnected').waitFor()
-  // Another history, and in it the opened topic has so much that it takes seconds to come.
+  // Another history, in which the opened topic has so much that it takes seconds to arrive.
   broker = await start()
   const again = await openWriter(browser, broker)
   await again.fill('/many', many)

@@ -1,4 +1,4 @@
-// The console in headless Chromium, against a real broker: what it shows, and how one gets there.
+// The console in headless Chromium, against a real broker: what it shows, and how to navigate.
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
@@ -12,7 +12,7 @@ describe('a console on a tree', () => {
   seeded()
 
   test('opens lazily, and follows', () => withPage(async (page) => {
-    // Topics without a value are there though no entry of theirs is.
+    // Topics without a value are shown although they have no entry of their own.
     for (const name of ['/chat', '/config', '/doc', '/exact', '/sensors']) await row(page, name).waitFor()
     assert.equal(await row(page, '/config/theme').count(), 0, 'nothing under a closed topic is in the page')
     await twist(page, '/sensors')
@@ -20,7 +20,7 @@ describe('a console on a tree', () => {
     await row(page, '/sensors/roof/temperature').getByText('21.5').waitFor()
     await writer.put('/sensors/roof/temperature', 22.75)
     await row(page, '/sensors/roof/temperature').getByText('22.75').waitFor()
-    // A new entry comes live; a new topic without a value with the next listing.
+    // A new entry appears live; a new topic without a value appears with the next listing.
     await writer.put('/sensors/roof/wind', 'calm')
     await row(page, '/sensors/roof/wind').getByText('calm').waitFor()
     await writer.put('/sensors/attic/light', 3)
@@ -29,7 +29,7 @@ describe('a console on a tree', () => {
     await row(page, '/sensors/attic').waitFor({ state: 'detached' })
     await writer.remove('/sensors/roof/wind')
     await row(page, '/sensors/roof/wind').waitFor({ state: 'detached' })
-    // A leaf says that nothing is under it, a topic that something is.
+    // A leaf shows that nothing is under it, a topic that something is.
     await until('a leaf has no arrow', async () => (await row(page, '/exact').getAttribute('aria-expanded')) === null)
     assert.equal(await row(page, '/doc').getAttribute('aria-expanded'), 'false')
   }))
@@ -54,7 +54,7 @@ describe('a console on a tree', () => {
   test('says of a topic without a value how much is under it, asks for it seldom, and says how it is followed', () => withPage(async (page) => {
     const told = page.locator('#page-entry .empty')
     let asked = 0
-    // A browser sends JSON, and nothing else that this page asks for has that limit.
+    // A browser sends JSON, and no other request of this page has that limit.
     page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => (asked += Number(payload.includes('"limit":1000')))))
     await page.reload()
     await row(page, '/config').waitFor()
@@ -73,14 +73,15 @@ describe('a console on a tree', () => {
     assert.equal(asked, 0, 'it was asked for not long ago')
     await told.getByText('under it are 2 entries.').waitFor()
     assert.equal(asked, 1)
-    // Nobody sees it.
+    // Nobody sees the page.
     await page.keyboard.press('2')
     await writer.drop('/hall')
     await written(12)
     assert.equal(asked, 1)
     await page.keyboard.press('1')
     await until('nothing is under it', async () => (await told.textContent()) === 'There is no value at this path.', 5000)
-    // Another path is asked for at once; where there are more than are counted, not again so soon.
+    // Another path is counted at once. If there are more entries than are counted, it is not
+    // counted again so soon.
     await writer.fill('/full', 1001)
     asked = 0
     await go(page, '/full')
@@ -115,7 +116,8 @@ describe('a console on a tree', () => {
       const changed = new Promise((resolve) => window.addEventListener('hashchange', resolve, { once: true }))
       location.hash = '#/sensors/roof/temperature'
       await changed
-      // The address is another at once, its event comes later: here when all of the first is there.
+      // The address changes at once, but its event comes later: here when the first topic is
+      // complete.
       history.pushState(null, '', '#/doc/readme')
     })
     await row(page, '/sensors/roof/temperature').waitFor()
@@ -159,7 +161,7 @@ describe('a console on a tree', () => {
     for (let at = 0; at < 20; at++) await writer.put('/sensors/cellar/temperature', at)
     await page.locator('#page-entry pre.value').getByText('19').waitFor()
     assert.ok(await follow.evaluate((button) => button === document.activeElement))
-    // Also when it goes and comes: then another button says what it does.
+    // This also holds when the entry disappears and comes back, and a button changes its text.
     await writer.remove('/sensors/cellar/temperature')
     await page.getByRole('button', { name: 'Put', exact: true }).waitFor()
     await writer.put('/sensors/cellar/temperature', 12.25)
@@ -183,7 +185,7 @@ describe('a console on a tree', () => {
     await row(page, '/chat/rust/log').waitFor()
     await press('ArrowDown')
     await at('/chat/rust/log')
-    // The tree says to a reader of screens which row it is at.
+    // The tree tells screen readers which row is active.
     const active = await page.locator('#tree').getAttribute('aria-activedescendant')
     assert.equal(await page.locator(`#${active}`).getAttribute('data-path'), '/chat/rust/log')
     assert.equal(await page.locator(`#${active}`).getAttribute('aria-level'), '4')
@@ -201,7 +203,7 @@ describe('a console on a tree', () => {
     await page.keyboard.type('temp')
     await page.getByText('2 paths').waitFor()
     await press('ArrowDown')
-    // The field says to a reader of screens which of them is picked, and the list has the keys in sight.
+    // The field tells screen readers which row is picked, and the list visibly gets the focus.
     await until('the second is picked', async () => (await page.getByRole('combobox', { name: 'Find a path' }).evaluate((field) =>
       document.getElementById(field.getAttribute('aria-activedescendant'))?.dataset.path)) === '/sensors/roof/temperature')
     assert.equal(await page.getByRole('option', { selected: true }).getAttribute('data-path'), '/sensors/roof/temperature')
@@ -223,7 +225,7 @@ describe('a console on a tree', () => {
   }))
 
   test('tells a reader of screens what is there, and shows where the keys are', () => withPage(async (page) => {
-    // A dialog has a name; where it asks whether to delete, the keys are on what does no harm.
+    // A dialog has a name. If it asks whether to delete, the focus is on a harmless button.
     await row(page, '/chat').click()
     for (const [key, name, first] of [['d', 'Delete?', 'Cancel'], ['e', 'New entry', ''], ['a', 'Append to a log', ''], ['n', 'New entry', '/'], ['?', 'Keys', 'Close']]) {
       await page.keyboard.press(key)
@@ -232,7 +234,8 @@ describe('a console on a tree', () => {
       await page.keyboard.press('Escape')
       await page.locator('dialog').waitFor({ state: 'detached' })
     }
-    // The tree names the row it is at only while that is in sight; without it the tree itself has the outline.
+    // The tree names the active row only while that is in sight; otherwise the tree itself has the
+    // outline.
     await writer.fill('/wide', 200)
     await row(page, '/wide').click()
     await page.keyboard.press('ArrowRight')
@@ -290,7 +293,8 @@ describe('a console on a tree', () => {
     await page.keyboard.press('f')
     await page.getByText('0 changes').waitFor()
     const before = await used()
-    // What is escaped in a frame is no part of its text, which a heap does not count.
+    // The tab is escaped in a frame, so the value is a copy and not a part of the frame's text,
+    // which the heap's size does not count.
     await writer.run(async ({ client, Value }) => {
       for (let at = 0; at < 60; at++) await client.put('/large/one', Value.text(`\t${at} ${'x'.repeat(500_000)}`))
       await client.put('/large/one', 'small')
@@ -311,7 +315,8 @@ describe('a console on a tree', () => {
     await page.waitForTimeout(2500)
     assert.ok(await line.locator('.mirrors').isVisible(), 'what was opened stays so')
     await picture(page, 'sessions-light')
-    // Where it says much of what a mirror follows, the path is still there, and nothing is cut.
+    // Even with a long description of what a mirror follows, its path is visible, and nothing is
+    // cut.
     await writer.run(({ client }) => {
       client.mirror({ path: '/chat', match: [`**/${'q'.repeat(250)}`] })
     })
@@ -346,7 +351,7 @@ test('a hundred thousand entries under one topic do not freeze it', async (t) =>
   await writer.put('/small', 1)
   await writer.fill('/big', many)
   const { page, errors } = await openPage(browser, `${broker.url}/console/`)
-  // The longest time between two frames, and the longest task, while `work` goes on.
+  // The longest time between two frames, and the longest task, while `work` runs.
   const measure = async (work) => {
     await page.evaluate(() => {
       const seen = { frame: 0, task: 0, on: true }
@@ -370,7 +375,8 @@ test('a hundred thousand entries under one topic do not freeze it', async (t) =>
   }
   const size = () => row(page, '/big/item-000000').getAttribute('aria-setsize')
   let opened
-  // What else waits for the core makes it longer, and nothing makes it shorter in a page that has not done it before.
+  // Other load on the core makes it longer, and nothing makes it shorter in a page that has not
+  // done it before.
   for (let tries = 3; tries > 0 && !(opened?.task < 150); tries--) {
     if (opened) await page.reload()
     await row(page, '/big').waitFor()
@@ -414,8 +420,8 @@ test('a hundred thousand entries under one topic do not freeze it', async (t) =>
   })
   for (const [what, { ms, frame, task }] of Object.entries({ opened, scrolled, changed, searched })) {
     t.diagnostic(`${what}: ${ms} ms, longest frame ${frame} ms, longest task ${task} ms`)
-    // Seen where others waited for each core, too: 72 ms on opening, 168 ms otherwise; 240 to 540 ms on opening when all
-    // children were made in one piece.
+    // Seen while others waited for each core, too: 72 ms on opening, 168 ms otherwise; 240 to 540
+    // ms on opening when all children were made in one piece.
     assert.ok(task < (what === 'opened' ? 150 : 300), `${what}: a task took ${task} ms`)
     assert.ok(frame < 600, `${what}: a frame took ${frame} ms`)
   }

@@ -1,15 +1,15 @@
-// A line between a page and a broker that can be made slow, so that what takes a moment can be looked at.
+// A network line between a page and a broker that can be made slow, to look at short moments.
 
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 
-// A slow line hands over in pieces of this time, ms.
+// A slow line passes data on in pieces of this duration, ms.
 const PIECE_MS = 50
 
 /**
- * A port of loopback, `own`, that leads to `port`. `line.rate` limits what comes to the page, in bytes/s for each
- * connection; while `line.down`, who connects is cut off.
+ * Opens a loopback port, `own`, that leads to `port`. `line.rate` limits what goes to the page, in
+ * bytes/s for each connection. While `line.down` is set, new connections are cut off.
  */
 export async function openLine(own, port) {
   const line = { rate: Infinity, down: false, close: () => server.close() }
@@ -29,7 +29,7 @@ export async function openLine(own, port) {
         }
       }
     } catch {
-      // The broker is gone; so is the page's connection.
+      // The broker is gone, so the page's connection is too.
     }
   })
   server.listen(own, '127.0.0.1')

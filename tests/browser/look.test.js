@@ -1,4 +1,4 @@
-// How the console looks: what is in sight, and what can be read.
+// How the console looks: what is visible, and what can be read.
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
@@ -28,7 +28,7 @@ describe('a console that is looked at', () => {
             if (key === 'e') await picture(page, `edit-${path.length > 99}-${width}`)
             if (key === 'd' || key === 'e') assert.deepEqual(await endHidden(page, 'dialog .where'), false, what)
             if (key === 'n') {
-              // What is wrong is told in as many letters as there are.
+              // The error message is long.
               await page.locator('dialog').getByLabel('Path').fill(`/${'p'.repeat(1000)}`)
               await page.locator('dialog').getByRole('textbox', { name: 'Value' }).fill('1')
               await page.locator('dialog').getByRole('button', { name: 'Put' }).click()
@@ -38,10 +38,10 @@ describe('a console that is looked at', () => {
             await page.keyboard.press('Escape')
             await page.locator('dialog').waitFor({ state: 'detached' })
           }
-          // Of a long path the end is in sight, where the name is.
+          // The end of a long path is visible, because the name is there.
           assert.deepEqual(await endHidden(page, '#page-entry h2'), false, `the title of ${path.slice(0, 9)} at ${width}`)
           await picture(page, `long-${path.length > 99}-${width}`)
-          // Nor does one thing of a page lie on another.
+          // No element of a page overlaps another.
           await page.keyboard.press('f')
           await page.getByText('0 changes').waitFor()
           assert.ok(!(await endHidden(page, '#page-changes .bar .path')), `${path.slice(0, 9)} followed at ${width}`)
@@ -54,7 +54,7 @@ describe('a console that is looked at', () => {
           assert.ok(delete_.x + delete_.width <= width && delete_.y + delete_.height <= height, `the buttons of an entry at ${width}`)
         }
       }
-      // Nor of those in a list.
+      // The same holds for elements in a list.
       for (const width of [1280, 360]) {
         await page.setViewportSize({ width, height: 800 })
         await go(page, '/')
@@ -88,7 +88,7 @@ describe('a console that is looked at', () => {
     await withPage(async (page) => {
       const shown = async () => (await texts(page.locator('#tree .row:not([hidden]) .name'))).filter((name) => spelt('').includes(name))
       await until('the names are shown', async () => (await shown()).sort().join() === spelt('').sort().join())
-      // What is spelt out is not what is written so.
+      // An escaped character differs from the same text written literally.
       assert.deepEqual(await page.locator('#tree .unseen').evaluateAll((all) => all.filter((one) => one.closest('.row').dataset.path === '/seen/\\u{a0}').length), 0)
       await page.keyboard.press('/')
       await page.keyboard.type('/SEEN/A')
@@ -98,7 +98,7 @@ describe('a console that is looked at', () => {
       assert.deepEqual(await texts(page.locator('.found-rows [data-path="/seen/ab"] mark')), ['/seen/a'])
       assert.deepEqual(await texts(page.locator('.found-rows [data-path="/seen/a  b"] mark')), ['/', 'seen', '/', 'a'])
       await page.keyboard.press('Escape')
-      // The title, the dialogs and the changes have it too.
+      // The title, the dialogs and the changes show escapes too.
       for (const [name, text] of Object.entries(names)) {
         await go(page, `/seen/${name}`, `/seen/${text}`)
         const looks = name === 'a  b' || name.length > 9
@@ -118,7 +118,7 @@ describe('a console that is looked at', () => {
       await page.getByText(`${Object.keys(names).length} changes`).waitFor()
       await until('the changes are shown', async () => (await texts(page.locator('.roll .row:not([hidden]) .path'))).sort().join() === spelt('/').sort().join())
       await picture(page, 'spelt-changes-light')
-      // Segments stand in their order, whichever way the letters in them go.
+      // Segments stay in order, whatever the direction of their letters.
       await page.keyboard.press('1')
       await go(page, '/seen/אב/גד')
       const title = page.locator('#page-entry h2')
@@ -190,7 +190,8 @@ describe('a console that is looked at', () => {
       assert.equal(await page.locator('#pane-tree').isVisible(), tab === 'tree')
       await picture(page, `phone-${tab}`)
     }
-    // A tap on an entry shows it; one on what only has entries below it stays in the tree.
+    // A tap on an entry shows it; a tap on a topic that only has entries below it stays in the
+    // tree.
     await page.locator('#tab-tree').tap()
     await row(page, '/config').tap()
     assert.equal(await page.locator('#pane-tree').isVisible(), true)
@@ -207,7 +208,7 @@ describe('a console that is looked at', () => {
     assert.deepEqual(await visible(), [true, false])
     assert.equal(await page.evaluate(() => document.activeElement.id), 'tree')
     await picture(page, 'phone-begin')
-    // Turned to its side it is wide: there is an entry beside the tree.
+    // Turned to its side the phone is wide: an entry is shown beside the tree.
     await page.setViewportSize({ width: 800, height: 390 })
     assert.deepEqual(await visible(), [true, true])
     assert.deepEqual(errors, [])
@@ -218,7 +219,7 @@ describe('a console that is looked at', () => {
     for (const width of [1280, 390, 360]) {
       await page.setViewportSize({ width, height: 640 })
       for (const told of ['connecting', 'disconnected', 'revision 100,120', 'revision 9,007,199,254,740,991']) {
-        // At once: the banner says it as it is four times a second.
+        // Check at once: the banner sets the text again four times a second.
         const seen = await page.evaluate((told) => {
           const text = document.querySelector('#state-text')
           text.textContent = told
@@ -234,7 +235,7 @@ describe('a console that is looked at', () => {
       }
     }
     await picture(page, 'narrow-light')
-    // One thing at a time is in sight: the keys bring it there, and are not for what is hidden.
+    // One page is visible at a time: keys bring it into view, and do not act on what is hidden.
     await page.keyboard.press('/')
     await page.keyboard.type('nothing')
     await page.getByText('0 paths').waitFor()

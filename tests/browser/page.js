@@ -1,4 +1,5 @@
-// What the tests of the console share: a browser, a broker whose tree they look at, and what is to be found in a page.
+// What the console's tests share: a browser, a broker with a tree, and functions that find things
+// in a page.
 
 import assert from 'node:assert/strict'
 import { after, before, beforeEach } from 'node:test'
@@ -12,17 +13,20 @@ export const twist = (page, path) => row(page, path).locator('.twist').click()
 export const selected = (page) => page.locator('#tree [aria-selected="true"]:not([hidden])').getAttribute('data-path')
 
 /**
- * Goes to a path by the address, and waits until the page is there: it hears of its address later, and until then keys are for
- * what it shows. `title`: as which the path is spelt there.
+ * Goes to a path by the address, and waits until the page is there: the page hears of its address
+ * later, and until then keys act on what it shows. `title`: how the path is written there.
  */
 export async function go(page, path, title = path) {
   await page.evaluate((hash) => (location.hash = hash), `#${path.split('/').map(encodeURIComponent).join('/')}`)
   await until(`the page is at ${title}`, async () => (await page.locator('#page-entry h2').textContent()) === title)
-  // In a narrow window the tree may be out of sight.
+  // In a narrow window the tree may be hidden.
   if (await page.locator('#tree').isVisible()) await until(`${title} is chosen`, async () => (await selected(page)) === path)
 }
 
-/** What of the open dialog cannot be seen: a button outside of it or behind something, or its own edge outside of the window. */
+/**
+ * What of the open dialog cannot be seen: a button outside of it or behind something, or its own
+ * edge outside of the window.
+ */
 export const hidden = (page) => page.locator('dialog[open]').evaluate((dialog) => {
   const within = (one, other) => one.left >= other.left && one.right <= other.right && one.top >= other.top && one.bottom <= other.bottom
   const box = dialog.getBoundingClientRect()
@@ -36,7 +40,10 @@ export const hidden = (page) => page.locator('dialog[open]').evaluate((dialog) =
   return found
 })
 
-/** Whether the end of a text cannot be seen, as what holds it is scrolled elsewhere, or too small. */
+/**
+ * Whether the end of a text cannot be seen because its element is scrolled elsewhere, or is too
+ * small.
+ */
 export const endHidden = (page, what) => page.locator(what).evaluate((element) => {
   const range = document.createRange()
   const words = document.createTreeWalker(element, NodeFilter.SHOW_TEXT)
@@ -47,7 +54,7 @@ export const endHidden = (page, what) => page.locator(what).evaluate((element) =
   return !end || end.bottom > Math.min(box.bottom, innerHeight) + 1 || end.top < box.top - 1 || end.right > box.right + 1
 })
 
-/** Words that are too faint on their ground: less than 4.5 to 1, as WCAG 2.1 counts it (AA). */
+/** Returns text with too little contrast: less than 4.5 to 1, as WCAG 2.1 counts it (AA). */
 export const faint = (page) => page.evaluate(() => {
   const numbers = (color) => color.match(/[\d.]+/g).map(Number)
   const light = (color) => numbers(color).slice(0, 3).map((part) => part / 255)
@@ -68,7 +75,7 @@ export const faint = (page) => page.evaluate(() => {
 })
 export const picture = (page, name) => page.screenshot({ path: `${PICTURES}${name}.png` })
 
-/** The browser of all tests of a file. */
+/** The browser of all tests in a file. */
 export let browser
 before(async () => {
   browser = await startBrowser()
@@ -78,7 +85,10 @@ after(() => browser?.close())
 /** What `seeded` has started. */
 export let broker, writer
 
-/** For the tests of a `describe`: a broker whose tree has each kind of entry, and nothing else when a test begins. */
+/**
+ * For the tests of a `describe`: a broker whose tree has each kind of entry, and nothing else when
+ * a test begins.
+ */
 export function seeded() {
   before(async () => {
     broker = await startBroker(await freePort())
@@ -91,7 +101,7 @@ export function seeded() {
   after(() => broker?.stop())
 }
 
-/** A page that must end without an error in its log. */
+/** Runs `work` with a page, which must end without an error in its log. */
 export async function withPage(work, options, hash = '') {
   const { page, errors, close } = await openPage(browser, `${broker.url}/console/${hash}`, options)
   try {

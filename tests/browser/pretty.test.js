@@ -1,4 +1,4 @@
-// What the console shows of a value, without a browser.
+// How the console formats a value, tested without a browser.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

@@ -1,7 +1,10 @@
-// Someone else who writes: the JavaScript client, in a page of its own that shows nothing. So these
-// tests need no other client, and what they write goes the way that every page's writes go.
+// Another client that writes: the JavaScript client, in a page of its own that shows nothing. So
+// these tests need no other client, and their writes go the same way as every page's.
 
-/** Opens one. `run(fn, argument)` runs `fn({client, Value}, argument)` there and gives what it gives. */
+/**
+ * Opens a writer. `run(fn, argument)` runs `fn({client, Value}, argument)` there and returns its
+ * result.
+ */
 export async function openWriter(browser, broker) {
   const context = await browser.newContext()
   const page = await context.newPage()
@@ -28,7 +31,7 @@ export async function openWriter(browser, broker) {
   }
 }
 
-/** Some topics of every kind. */
+/** Writes topics of every kind. */
 async function seed({ client, Value }) {
   await client.put('/config/theme', { dark: true, accent: '#1c7059', sizes: [12, 13, 15], see: '/doc/readme' })
   await client.put('/config/limits', { rooms: 200, rate: 12.5, open: null })
@@ -45,7 +48,7 @@ async function seed({ client, Value }) {
   await client.put('/exact', Value.of('application/json', new TextEncoder().encode('{"number":12345678901234567890.10,"text":"<b>not markup</b>"}')))
 }
 
-/** So many entries under one topic. */
+/** Writes this many entries under one topic. */
 async function fill({ client }, { topic, many }) {
   const waiting = []
   for (let at = 0; at < many; at++) {

@@ -1,4 +1,4 @@
-// What is written in the console, and what is wrong with it.
+// Writing in the console, and the errors of writing.
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
@@ -21,7 +21,7 @@ describe('a console that is written in', () => {
     await page.locator('dialog').waitFor({ state: 'hidden' })
     assert.equal((await writer.get('/config/limits')).text, '{"rooms": 7, "exact": 0.10}')
     await page.locator('#page-entry').getByText('0.10').waitFor()
-    // Someone else is quicker.
+    // Another client is quicker.
     await page.keyboard.press('e')
     await area.fill('"mine"')
     await writer.put('/config/limits', 'theirs')
@@ -64,7 +64,7 @@ describe('a console that is written in', () => {
     await picture(page, 'typed-again-phone-dark')
     await page.setViewportSize({ width: 1280, height: 800 })
     await page.emulateMedia({ colorScheme: 'light' })
-    // It is of this entry, and of what is done with it.
+    // The draft belongs to this entry and to this action.
     await close()
     for (const key of ['a', 'n']) {
       await open(key)
@@ -77,7 +77,8 @@ describe('a console that is written in', () => {
     await close()
     await open('e')
     assert.equal(await again.count(), 0)
-    // Who is told to look at what somebody else has put finds what he has typed when he comes back.
+    // A user who is told to look at what another client has put finds the typed text again
+    // afterwards.
     await area.fill('"mine"')
     await writer.put('/config/limits', 'theirs')
     await page.getByRole('button', { name: 'Save' }).click()
@@ -91,7 +92,7 @@ describe('a console that is written in', () => {
     await close(() => page.getByRole('button', { name: 'Save' }).click())
     assert.equal((await writer.get('/config/limits')).text, '"mine"')
     await page.locator('#page-entry').getByText('mine').waitFor()
-    // Also when there is no entry any more.
+    // Also when the entry does not exist any more.
     await open('e')
     await area.fill('"mine again"')
     await writer.remove('/config/limits')
@@ -104,7 +105,7 @@ describe('a console that is written in', () => {
     await area.fill('"mine"')
     await close(() => page.getByRole('dialog').getByRole('button', { name: 'Put' }).click())
     await page.locator('#page-entry').getByText('mine').waitFor()
-    // What is done is not kept.
+    // What is done is not kept as a draft.
     await open('e')
     assert.deepEqual([await again.count(), await area.inputValue()], [0, '"mine"'])
     await close()
@@ -156,7 +157,7 @@ describe('a console that is written in', () => {
     await page.locator('dialog').waitFor({ state: 'hidden' })
     assert.deepEqual(await bytes(), { type: 'image/png', bytes: [0, 255, 128, 1] })
     await page.locator('#page-entry').getByText('00000000  00 ff 80 01').waitFor()
-    // A file goes as it is, and the type is what is chosen.
+    // A file is written unchanged, with the type that is chosen.
     await page.keyboard.press('e')
     await page.getByLabel('From a file').setInputFiles({ name: 'some.bin', mimeType: 'application/octet-stream', buffer: Buffer.from([1, 0, 254]) })
     await page.getByText('The value will be the 3 B of some.bin').waitFor()
@@ -169,7 +170,7 @@ describe('a console that is written in', () => {
 
   test('puts, appends and deletes', () => withPage(async (page) => {
     await page.keyboard.press('n')
-    // What is typed comes behind the slash that is there.
+    // Typed text goes behind the slash that is there.
     await page.keyboard.type('made')
     assert.equal(await page.locator('dialog').getByLabel('Path').inputValue(), '/made')
     await page.locator('dialog').getByLabel('Path').fill('no/slash')
@@ -183,16 +184,16 @@ describe('a console that is written in', () => {
     await page.locator('dialog').waitFor({ state: 'hidden' })
     await row(page, '/made/here/now').getByText('by hand').waitFor()
     assert.deepEqual(await writer.get('/made/here/now').then(({ type, text }) => ({ type, text })), { type: 'text/plain', text: 'by hand' })
-    // It goes to what was appended.
+    // The page goes to what was appended.
     await row(page, '/made/here').click()
     await page.keyboard.press('a')
     await page.getByRole('textbox', { name: 'Value' }).fill('["appended"]')
     await page.getByRole('dialog').getByRole('button', { name: 'Append' }).click()
     await until('the new entry is chosen', async () => /^\/made\/here\/[0-9a-f]{18}$/.test(await selected(page)))
     await page.locator('#page-entry').getByText('appended').waitFor()
-    // Deleting asks; to cancel changes nothing.
+    // Deleting asks first; cancelling changes nothing.
     await row(page, '/made/here/now').click()
-    // A hasty second one asks no second time.
+    // A second key press in haste opens no second dialog.
     await page.locator('#tree').evaluate((tree) => {
       for (let at = 0; at < 2; at++) tree.dispatchEvent(new KeyboardEvent('keydown', { key: 'Delete', bubbles: true, cancelable: true }))
     })
@@ -205,11 +206,12 @@ describe('a console that is written in', () => {
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
     await row(page, '/made/here/now').waitFor({ state: 'detached' })
     assert.equal(await writer.get('/made/here/now'), undefined)
-    // A topic goes with all that is under it.
+    // A topic is deleted with everything under it.
     await row(page, '/made').click()
     await page.keyboard.press('d')
     await page.getByText('And everything under it: 1 entry').waitFor()
-    // But not with what has come since it was counted; Escape closes the dialog that says so.
+    // But not with what was written after it was counted; Escape closes the dialog that reports
+    // this.
     await writer.put('/made/since', 1)
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
     await page.getByText('Someone has changed it meanwhile').waitFor()
@@ -230,12 +232,12 @@ describe('a console that is written in', () => {
       await page.locator('#query').fill(text)
       await page.keyboard.press('Enter')
       await page.locator('#found').getByText(fault).waitFor()
-      // The search that was to begin as it was typed comes no later.
+      // The search that was scheduled while typing does not come later.
       await page.waitForTimeout(300)
       assert.ok(await page.locator('#found').getByText(fault).isVisible())
       assert.equal(new URL(page.url()).hash, before)
     }
-    // Nor is it said that nothing was found of what nothing can have, while it is typed.
+    // While the user types, an impossible path is not reported as "nothing found".
     const faults = {
       '/a//b': 'A path has no empty segment', 'chat/./rust': 'A segment is not . or ..', '/a/../b': 'A segment is not . or ..', [`x${'é'.repeat(130)}`]: 'A segment has at most 255 bytes',
       [`a${'/b'.repeat(33)}`]: 'A path has at most 32 segments', 'chat/*//log': 'a segment is not empty', '../*': 'no segments', 'item-*': '* stands for a whole segment, which item-* is not',
@@ -246,14 +248,14 @@ describe('a console that is written in', () => {
       await page.locator('#found').getByText(fault).waitFor()
     }
     await picture(page, 'no-pattern-light')
-    // What may go on to be a path, and what is one though it looks like no pattern, is looked for.
+    // A beginning of a path is searched for, and so is a path that looks like an invalid pattern.
     await writer.put('/doc/a*b', 1)
     for (const [text, found] of [['/config/', '2 paths'], ['/', 'paths'], ['chat/.', '0 paths'], ['doc/a*b', '1 path'], ['nowhere', '0 paths'], ['nowhere/*', '0 paths']]) {
       await page.locator('#query').fill(text)
       const told = page.locator('.found-head [role="status"]')
       await until(`${text}: ${found}`, async () => (await told.textContent()).endsWith(found))
     }
-    // A log is none, if only its entries hold values.
+    // A log is not found if only its entries have values.
     const why = page.locator('#found').getByText('Only paths that hold a value are found')
     for (const text of ['chat/*/log', 'nowhere']) {
       await page.locator('#query').fill(text)

@@ -1,4 +1,4 @@
-//! An adapter that runs: commands in, answers out, as `spec/scenarios/README.md` says.
+//! A running adapter: takes commands and returns answers, as `spec/scenarios/README.md` says.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,28 +18,28 @@ const ANSWER: Duration = Duration::from_secs(40);
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
 
-/// Killed when it is dropped.
+/// An adapter, which is killed when this is dropped.
 pub(crate) struct Adapter {
     child: Mutex<Child>,
     input: Mutex<ChildStdin>,
     waiting: Waiting,
     last_id: AtomicU64,
-    /// What it has said on standard error.
+    /// What it has printed on standard error.
     complaints: Arc<Mutex<String>>,
 }
 
-/// An answer that is on its way.
+/// An answer that has not come yet.
 pub(crate) struct Answer(oneshot::Receiver<Value>);
 
 /// A refusal: its code and its message.
 pub(crate) type Refused = (String, String);
 
-/// Those that have done what they were to do, for the next story: to start one costs some languages
-/// a third of a second.
+/// Adapters that have finished, kept for the next story: starting one takes some languages a third
+/// of a second.
 static IDLE: Mutex<Vec<(Language, Adapter)>> = Mutex::new(Vec::new());
 
 impl Adapter {
-    /// One that has no client: another story's, or a new one.
+    /// Returns an adapter without a client: one that another story has used, or a new one.
     pub(crate) fn take(language: Language) -> Result<Adapter, String> {
         let mut idle = IDLE.lock().unwrap();
         if let Some(place) = idle.iter().position(|(of, _)| *of == language) {
@@ -51,7 +51,7 @@ impl Adapter {
         Adapter::start(language)
     }
 
-    /// Closes its client, and leaves it for the next story.
+    /// Closes its client, and keeps the adapter for the next story.
     pub(crate) async fn give_back(self, language: Language) {
         let closed = self.begin(json!({ "op": "close" })).wait().await;
         if closed.is_ok_and(|answer| answer.is_ok()) {
@@ -77,11 +77,11 @@ impl Adapter {
                 };
                 let id = answer["id"].as_u64();
                 if let Some(waiting) = id.and_then(|id| answers.lock().unwrap().remove(&id)) {
-                    // Who asked has gone: that is fine.
+                    // This fails when the asking task is gone, which does no harm.
                     let _ = waiting.send(answer);
                 }
             }
-            // Nobody will be answered any more.
+            // No more answers will come.
             answers.lock().unwrap().clear();
         });
         let said = complaints.clone();
@@ -100,7 +100,7 @@ impl Adapter {
         })
     }
 
-    /// Hands a command over.
+    /// Sends a command.
     pub(crate) fn begin(&self, mut command: Value) -> Answer {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         command["id"] = id.into();
@@ -116,34 +116,34 @@ impl Adapter {
         Answer(answer)
     }
 
-    /// The answer to a command; an adapter that does not answer is an error of another kind.
+    /// Sends a command and returns its answer. An adapter that does not answer is the outer error.
     pub(crate) async fn ask(&self, command: Value) -> Result<Result<Value, Refused>, String> {
         let said = command.to_string();
         let answer = self.begin(command).wait().await;
         answer.map_err(|why| format!("{}: {why}", said.chars().take(200).collect::<String>()))
     }
 
-    /// The answer to a command that must work.
+    /// Sends a command that must succeed, and returns its result.
     pub(crate) async fn ok(&self, command: Value) -> Result<Value, String> {
         let said: String = command.to_string().chars().take(200).collect();
         let answer = self.ask(command).await?;
         answer.map_err(|(code, message)| format!("{said}: {code}: {message}"))
     }
 
-    /// SIGKILL.
+    /// Kills the adapter with SIGKILL.
     pub(crate) fn kill(&self) {
         let mut child = self.child.lock().unwrap();
-        // Either it has ended, or it does now.
+        // The process has ended already, or ends now.
         let _ = child.kill();
         let _ = child.wait();
     }
 
-    /// What it has said on standard error.
+    /// Returns what it has printed on standard error.
     pub(crate) fn complaints(&self) -> String {
         self.complaints.lock().unwrap().clone()
     }
 
-    /// All that a mirror has to tell since it was asked last.
+    /// Returns all events of a mirror since the last call.
     pub(crate) async fn events(&self, mirror: &str) -> Result<Vec<Value>, String> {
         let events = self.ok(json!({ "op": "events", "mirror": mirror })).await?;
         events.as_array().cloned().ok_or_else(|| format!("no events: {events}"))
@@ -161,7 +161,7 @@ impl Answer {
         self.wait_or_end().await?.ok_or_else(|| "the adapter has ended".to_owned())
     }
 
-    /// Nothing when the adapter has ended without an answer.
+    /// Waits for the answer. `None`: the adapter has ended without an answer.
     pub(crate) async fn wait_or_end(self) -> Result<Option<Result<Value, Refused>>, String> {
         let answer = tokio::time::timeout(ANSWER, self.0).await;
         let answer = answer.map_err(|_| format!("no answer within {ANSWER:?}"))?;

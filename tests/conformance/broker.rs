@@ -14,12 +14,12 @@ use tokio::task::spawn_blocking;
 
 use crate::address::address_of_our_own;
 
-/// Ended when it is dropped, with its directory.
+/// A broker, which is ended when this is dropped; its directory is removed.
 pub(crate) struct Broker {
     addr: SocketAddr,
-    /// Keeps the address while the broker is away.
+    /// Reserves the address while the broker is away.
     _ours: Option<TcpSocket>,
-    /// For its files, and what it says on standard error.
+    /// The directory for its files and for what it prints on standard error.
     pub(crate) directory: PathBuf,
     /// Whether its tree survives it.
     durable: bool,
@@ -28,7 +28,8 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// `durable`: with its tree in a directory. `config`: keys of its configuration.
+    /// Starts a broker. `durable`: with its tree in a directory. `config`: keys of its
+    /// configuration.
     pub(crate) async fn start(
         durable: bool,
         config: &Map<String, Value>,
@@ -52,7 +53,7 @@ impl Broker {
         format!("ws://{}", self.addr())
     }
 
-    /// Starts it, again at the same address and on the same directory.
+    /// Starts the broker, again at the same address and on the same directory.
     pub(crate) async fn begin(&mut self) -> Result<(), String> {
         let log = self.directory.join("stderr.txt");
         let log = File::options().create(true).append(true).open(log).map_err(|e| e.to_string())?;
@@ -81,19 +82,19 @@ impl Broker {
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Kills the broker with SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Either it has ended, or it does now.
+            // The process has ended already, or ends now.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM and waits for the end.
     pub(crate) async fn stop(&mut self) -> Result<(), String> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        // No library for one signal: the shell's builtin sends it.
+        // The shell's builtin sends the signal, which saves a library.
         let told = Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status();
         told.map_err(|error| error.to_string())?;
         let ended = spawn_blocking(move || child.wait()).await.map_err(|e| e.to_string())?;
@@ -104,7 +105,7 @@ impl Broker {
         Ok(())
     }
 
-    /// What `/v1/stats` says.
+    /// Returns what `/v1/stats` says.
     pub(crate) async fn stats(&self) -> Result<Value, String> {
         let addr = self.addr();
         let answer = async {
@@ -121,7 +122,7 @@ impl Broker {
         serde_json::from_str(body).map_err(|error| format!("{body}: {error}"))
     }
 
-    /// The lines of `export`, as JSON.
+    /// Returns the lines of `export`, as JSON.
     pub(crate) async fn export(&self) -> Result<Vec<Value>, String> {
         let url = self.url();
         let output = spawn_blocking(move || {
@@ -145,7 +146,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
-        // What is left of it lies in the build directory.
+        // If this fails, the rest stays in the build directory.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }

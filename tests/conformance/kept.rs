@@ -1,4 +1,4 @@
-//! The file that a mirror keeps itself in, as another process finds it.
+//! The file in which a mirror is kept, as another process reads it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -7,13 +7,13 @@ use std::path::Path;
 use serde_json::Value;
 
 pub(crate) struct Kept {
-    /// That of its cookie.
+    /// The revision of its cookie.
     pub(crate) rev: u64,
     pub(crate) entries: Vec<Value>,
 }
 
 impl Kept {
-    /// Nothing where nothing was saved yet.
+    /// Reads the file; `None` if nothing was saved yet.
     pub(crate) fn read(file: &Path) -> Result<Option<Kept>, String> {
         let text = match fs::read_to_string(file) {
             Ok(text) => text,

@@ -1,11 +1,11 @@
-//! The languages, what each needs, and how its adapter is started.
+//! The languages: what each needs, and how its adapter is started.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::{env, fs};
 
-/// A language that there is a client for.
+/// A language for which there is a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Language {
     Rust,
@@ -23,13 +23,13 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where things are installed and kept between runs.
+/// Returns the directory where things are installed and kept between runs.
 pub(crate) fn workshop() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance")
 }
 
 impl Language {
-    /// All that there is a client for, or those that ONETREE_CONFORMANCE names.
+    /// Returns all languages for which there is a client, or those that ONETREE_CONFORMANCE names.
     pub(crate) fn wanted() -> Vec<Language> {
         let Ok(named) = env::var("ONETREE_CONFORMANCE") else {
             let there = |language: &Language| language.source().exists();
@@ -50,7 +50,7 @@ impl Language {
         }
     }
 
-    /// Its name for people.
+    /// Returns its name for people.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Language::Rust => "Rust",
@@ -59,7 +59,7 @@ impl Language {
         }
     }
 
-    /// Its adapter's source.
+    /// Returns the source file of its adapter.
     fn source(self) -> PathBuf {
         root().join(match self {
             Language::Rust => "clients/rust/examples/adapter/main.rs",
@@ -68,7 +68,7 @@ impl Language {
         })
     }
 
-    /// The command of its adapter. What it needs is installed once.
+    /// Returns the command of its adapter. What the adapter needs is installed once.
     pub(crate) fn adapter(self) -> Command {
         static READY: [OnceLock<()>; 3] = [const { OnceLock::new() }; 3];
         READY[self as usize].get_or_init(|| self.install());
@@ -95,13 +95,13 @@ impl Language {
         }
     }
 
-    /// What is needed for its own tests.
+    /// Installs what the client's own tests need.
     pub(crate) fn prepare(self) {
         drop(self.adapter());
     }
 }
 
-/// A file of this build: the profile's directory is the broker's.
+/// Returns a file of this build: the broker is in the directory of the build profile.
 fn beside_the_broker(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_onetree")).parent().unwrap().join(name)
 }
@@ -134,11 +134,11 @@ fn install_js() {
     fs::write(stamp, lock).unwrap();
 }
 
-/// Python of the environment that the suite keeps, with the client's sources as they are now.
+/// Returns the Python of the environment that the suite keeps, with the client's present sources.
 pub(crate) fn python() -> Command {
     let mut command = Command::new(workshop().join("python/bin/python"));
     command.env("PYTHONPATH", root().join("clients/python/src"));
-    // Compiled once, and not beside the sources.
+    // Compile once, and not beside the sources.
     command.env("PYTHONPYCACHEPREFIX", workshop().join("python-compiled"));
     command
 }
@@ -157,9 +157,9 @@ fn install_python() {
     }
     fs::create_dir_all(workshop()).unwrap();
     done("python3 -m venv", Command::new("python3").args(["-m", "venv"]).arg(&home));
-    // Of a copy: to build a package leaves files beside its sources.
+    // Install from a copy, because building a package leaves files beside its sources.
     let copy = workshop().join("python-package");
-    // What was there is of an earlier time.
+    // Remove what an earlier run has left.
     let _ = fs::remove_dir_all(&copy);
     done("cp", Command::new("cp").arg("-R").arg(&folder).arg(&copy));
     let mut install = Command::new(home.join("bin/python"));
@@ -171,7 +171,7 @@ fn install_python() {
     fs::write(stamp, wanted).unwrap();
 }
 
-/// What a program says of its version.
+/// Checks a program's version, and returns what the program prints about it.
 fn version(program: &str, args: &[&str], need: &str) -> String {
     let other = "; ONETREE_CONFORMANCE=rust runs what needs neither";
     match Command::new(program).args(args).output() {
@@ -183,7 +183,7 @@ fn version(program: &str, args: &[&str], need: &str) -> String {
     }
 }
 
-/// Runs a command that must work; what it said.
+/// Runs a command that must succeed. Returns what it printed.
 pub(crate) fn done(what: &str, command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
     let said = said(&output);

@@ -1,35 +1,34 @@
-//! What clients were told that they did, and what they asked without being told: held against the
-//! tree.
+//! A record of what clients were told that they did, and of what they asked without an answer. It
+//! is compared with the tree.
 //!
-//! What was in flight when a client was killed may have happened or not. Where that shall not hide
-//! what must not be, each thing has a mark of its own: a journal's entry the number of its
-//! operation, an increment the number that it made.
+//! What was in flight when a client was killed may have happened or not. So that this cannot hide
+//! errors, each operation has a mark of its own: a journal entry has the number of its operation,
+//! an increment the number that it made.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-/// A log that nobody trims.
+/// A log that is never trimmed.
 pub(crate) const JOURNAL: &str = "/journal";
-/// What is counted up.
+/// The entry that counts increments.
 pub(crate) const COUNT: &str = "/count";
 
-/// For a whole run, and all its clients.
+/// The record of a whole run with all its clients.
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// The numbers that acknowledged increments made.
     made: BTreeSet<u64>,
-    /// Increments of which nobody knows.
+    /// Increments whose result is unknown.
     open_increments: u64,
-    /// How many of those had happened when it was looked last.
+    /// How many of those had happened at the last check.
     happened: u64,
-    /// By the number of its operation, where an entry of the journal stands; nothing where nobody
-    /// knows.
+    /// For each operation's number: where its journal entry is; `None` if that is unknown.
     journal: BTreeMap<u64, Option<String>>,
 }
 
 impl Ledger {
-    /// An entry of the journal, by one life of a client.
+    /// Makes the command for a journal entry of one life of a client.
     pub(crate) fn entry(by: &str, number: u64) -> Value {
         json!({ "op": "append", "path": JOURNAL, "json": { "by": by, "number": number } })
     }
@@ -38,7 +37,7 @@ impl Ledger {
         self.made.len()
     }
 
-    /// A command was acknowledged.
+    /// Notes that a command was acknowledged.
     pub(crate) fn note_done(&mut self, command: &Value, answer: &Value) -> Result<(), String> {
         if command["program"] == "increment" {
             let made = answer["result"].as_u64().ok_or_else(|| format!("no number: {answer}"))?;
@@ -53,7 +52,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Nobody will say whether a command was done: its client has gone.
+    /// Notes that it will stay unknown whether a command was done: its client is gone.
     pub(crate) fn note_unknown(&mut self, command: &Value) {
         if command["program"] == "increment" {
             self.open_increments += 1;
@@ -62,7 +61,8 @@ impl Ledger {
         }
     }
 
-    /// Each thing that was acknowledged is there once; what is unknown at most once; nothing else.
+    /// Checks the tree: everything that was acknowledged is there once, everything unknown at most
+    /// once, and nothing else.
     pub(crate) fn check(&mut self, tree: &[Value]) -> Result<(), String> {
         self.check_count(tree)?;
         self.check_journal(tree)
@@ -82,7 +82,7 @@ impl Ledger {
         if count > known + open {
             return Err(format!("{said}; {COUNT} is {count}: some happened twice"));
         }
-        // What has happened stays.
+        // What has happened once must stay.
         self.happened = count - known;
         Ok(())
     }
@@ -124,7 +124,7 @@ impl Ledger {
     }
 }
 
-/// The number of its operation, where a command is an entry of the journal.
+/// Returns the number of the operation if a command is a journal entry.
 fn journaled(command: &Value) -> Option<u64> {
     (command["path"] == JOURNAL).then(|| command["json"]["number"].as_u64()).flatten()
 }
@@ -141,7 +141,8 @@ mod tests {
         [count].into_iter().chain(journal.iter().map(entry)).collect()
     }
 
-    /// Two increments and two entries that are known, one each that is not.
+    /// Makes a ledger of two increments and two entries that are known, and one of each that is
+    /// unknown.
     fn ledger() -> Ledger {
         let mut ledger = Ledger::default();
         let increment = json!({ "program": INCREMENT });
@@ -163,7 +164,7 @@ mod tests {
         for (count, journal) in [(2, &known[..]), (3, &all[..]), (3, &known[..])] {
             ledger().check(&tree(count, journal)).unwrap();
         }
-        // Late, and from then on.
+        // An unknown operation may turn out to have happened late, and must stay from then on.
         let mut ledger = ledger();
         ledger.check(&tree(2, &known)).unwrap();
         ledger.check(&tree(3, &all)).unwrap();

@@ -1,27 +1,27 @@
-//! One suite for the clients of all languages: stories from `spec/scenarios`, told to each client
-//! by its adapter, against the built broker, through networks that fail. What a mirror dumps is
-//! held against what `onetree export` prints.
+//! One test suite for the clients of all languages. It plays the stories from `spec/scenarios` to
+//! each client through its adapter, against the built broker, over networks that fail. What a
+//! mirror dumps is compared with what `onetree export` prints.
 //!
 //! It needs node, npm and Python 3.11 or later, and installs the clients into the build directory
 //! and `clients/js/node_modules`. ONETREE_CONFORMANCE=rust,javascript,python names the languages to
-//! run, where not all of it is there; ONETREE_CONFORMANCE_ONLY a part of the names of the scenarios
-//! to run. ONETREE_CONFORMANCE_WRITE=1 writes the table of `clients/README.md`.
+//! run, if some are missing; ONETREE_CONFORMANCE_ONLY is a part of the names of the scenarios to
+//! run. ONETREE_CONFORMANCE_WRITE=1 writes the table of `clients/README.md`.
 //!
-//! Random mode, where the broker and clients are killed: ONETREE_CONFORMANCE_SECONDS for each pair
-//! of languages, from ONETREE_CONFORMANCE_SEED, ONETREE_CONFORMANCE_SEEDS of them one after
-//! another.
+//! In the random mode the broker and the clients are killed. It takes ONETREE_CONFORMANCE_SECONDS
+//! for each pair of languages, starts from ONETREE_CONFORMANCE_SEED, and runs
+//! ONETREE_CONFORMANCE_SEEDS seeds one after another.
 //!
 //! # Layout
 //!
-//! - `languages`: what each needs, and its adapter; `adapter`: one that runs, and what it answers
-//! - `broker`: the program; `address`: where it is; `network`: what fails between; `scripted`: a
-//!   broker that says what it is told, for what the real one never says
+//! - `languages`: what each language needs; `adapter`: a running adapter and its answers
+//! - `broker`: the program; `address`: its address; `network`: failures between; `scripted`: a
+//!   scripted broker, for what the real one never sends
 //! - `scenario`: the files; `steps`: what each step does; `matching`: what counts as expected
-//! - `oracle`: a mirror's dump and its events, held against the tree
-//! - `kept`: the file that a mirror keeps itself in
+//! - `oracle`: compares a mirror's dump and its events with the tree
+//! - `kept`: the file in which a mirror is kept
 //! - `pairs`: the random mode; `side`: a client of a pair over its lives; `operations`: what it
-//!   does; `ledger`: what it was told that it did, held against the tree
-//! - `table`: what was seen to pass; `suites`: the clients' own tests, types and style
+//!   does; `ledger`: what it was told that it did, compared with the tree
+//! - `table`: which scenarios pass; `suites`: the clients' own tests, types and style
 
 mod adapter;
 #[path = "../it/address.rs"]
@@ -57,10 +57,10 @@ use scenario::Scenario;
 /// The longest that anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// So many of the slowest stories are named.
+/// How many of the slowest stories are named.
 const SLOWEST: usize = 8;
 
-/// So many stories are told at once.
+/// How many stories are played at once.
 const TOGETHER: usize = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,7 +72,8 @@ async fn every_scenario_passes_for_every_client() {
     let mut runs = Vec::new();
     for scenario in scenarios.iter().filter(|scenario| scenario.name.contains(&only)) {
         for codec in Codec::ALL {
-            // Languages side by side: a slow one does not hold up the others until the end.
+            // Play the languages side by side, so that a slow one does not hold up the others until
+            // the end.
             runs.extend(languages.iter().map(|language| (scenario, *language, codec)));
         }
     }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// What stands for what, in one telling of a scenario.
+/// The values of names during one play of a scenario.
 pub(crate) type Names = HashMap<String, Value>;
 
-/// Whether `found` is what is `expected`: an object has at least the fields named, a list exactly
-/// these elements. `"$name"` is anything when it is met first, and the same later; `null` is what
-/// is absent; `{"$min":n}`, `{"$max":n}` a number in these bounds, `{"$length":n}` a list of that
-/// many, `{"$has":[…]}` a list that has all of these.
+/// Whether `found` matches `expected`. An object has at least the expected fields, and a list has
+/// exactly these elements. `"$name"` matches anything at its first use, and the same value later;
+/// `null` matches what is absent; `{"$min":n}` and `{"$max":n}` match a number within these bounds,
+/// `{"$length":n}` a list of that length, `{"$has":[…]}` a list that contains all of these.
 pub(crate) fn matches(expected: &Value, found: &Value, names: &mut Names) -> Result<(), String> {
     let differs = || Err(format!("expected {}, found {}", short(expected), short(found)));
     match (expected, found) {
@@ -67,7 +67,8 @@ fn number(bound: &Value, names: &Names) -> f64 {
     named.unwrap_or(bound).as_f64().unwrap_or(f64::NAN)
 }
 
-/// Whether two JSON values mean the same: `1` and `1.0` do, as not all languages tell them apart.
+/// Whether two JSON values mean the same. `1` and `1.0` do, because not all languages distinguish
+/// them.
 pub(crate) fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {
@@ -84,8 +85,8 @@ pub(crate) fn same(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// `step` with names for what they stand for: a whole string `"$name"` is its value, `{$name}` in a
-/// longer one its text.
+/// Replaces names in `step` by their values: a whole string `"$name"` becomes the value, `{$name}`
+/// in a longer string becomes its text.
 pub(crate) fn filled(step: &Value, names: &Names) -> Value {
     match step {
         Value::String(text) => match names.get(text) {
@@ -107,7 +108,7 @@ pub(crate) fn filled(step: &Value, names: &Names) -> Value {
     }
 }
 
-/// As much of a value as is of use in an error.
+/// Returns as much of a value as is useful in an error.
 pub(crate) fn short(value: &Value) -> String {
     let text = value.to_string();
     let most: String = text.chars().take(600).collect();

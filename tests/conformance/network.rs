@@ -1,5 +1,5 @@
-//! A network that does what it is told: a TCP proxy that cuts, stalls, delays, lets little through,
-//! and forgets to tell the broker that a client has gone.
+//! A network that fails on request: a TCP proxy that cuts, stalls, delays, limits the bandwidth,
+//! and does not tell the broker that a client has gone.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,35 +13,35 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What is read at once at most.
+/// The most bytes of one read.
 const PIECE_BYTES: usize = 16 * 1024;
-/// Small, so that the broker feels soon that nobody reads.
+/// Small, so that the broker soon notices that nobody reads.
 const SOCKET_BYTES: u32 = 16 * 1024;
-/// How long the broker's side of a connection outlives the client's, where it is left behind.
+/// How long the broker's side of a connection outlives the client's when the broker is not told.
 const LEFT: Duration = Duration::from_secs(20);
 
-/// So many bytes of what is not read the system keeps for the broker's end of a socket, at most; 4
-/// MiB as a rule.
+/// Returns how many unread bytes the system holds for the broker's end of a socket, at most;
+/// usually 4 MiB.
 pub(crate) fn kept_unread() -> usize {
     let said = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap_or_default();
     let most = said.split_whitespace().next_back().and_then(|most| most.parse().ok());
     most.unwrap_or(0).max(4 << 20)
 }
 
-/// How it is now.
+/// The present state of the network.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Weather {
     /// Nothing passes, in either direction.
     pub(crate) stalled: bool,
-    /// Nothing passes to the broker: what is asked does not arrive.
+    /// Nothing passes to the broker: requests do not arrive.
     pub(crate) mute: bool,
     /// Nothing passes to the client: answers do not arrive.
     pub(crate) deaf: bool,
-    /// Each piece takes so long, in each direction.
+    /// The delay of each piece, in each direction.
     pub(crate) delay: Duration,
-    /// At most so many to the client.
+    /// The most bytes per second to the client.
     pub(crate) bytes_per_second: Option<u64>,
-    /// No connection is taken.
+    /// No connection is accepted.
     pub(crate) closed: bool,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Weather {
 pub(crate) enum Cut {
     /// For both sides at once, by a reset.
     Reset,
-    /// For the client alone: the broker hears nothing of it.
+    /// For the client only: the broker is not told.
     Left,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// In front of `broker`.
+    /// Starts a network in front of `broker`.
     pub(crate) async fn start(broker: SocketAddr) -> io::Result<Network> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
@@ -87,7 +87,7 @@ impl Network {
         format!("ws://{}", self.addr)
     }
 
-    /// From now on it is so.
+    /// Changes the state of the network.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Weather)) {
         self.weather.send_modify(change);
     }
@@ -97,7 +97,7 @@ impl Network {
         self.cuts.send_modify(|(count, cut)| (*count, *cut) = (*count + 1, how));
     }
 
-    /// How many there were.
+    /// Returns how many connections there were.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
@@ -110,7 +110,7 @@ impl Drop for Network {
     }
 }
 
-/// One connection: its end, however it comes, is no news.
+/// Serves one connection. Its end, for whatever reason, is no error.
 async fn connection(
     client: TcpStream,
     to: SocketAddr,
@@ -118,10 +118,10 @@ async fn connection(
     mut cuts: watch::Receiver<(u64, Cut)>,
 ) {
     let Ok(broker) = connect(to).await else { return };
-    // Each piece is passed on as it comes.
+    // Pass each piece on as it comes.
     let _ = client.set_nodelay(true);
     let _ = broker.set_nodelay(true);
-    // A reset instead of an end: what was not read yet is lost.
+    // End with a reset and not orderly: what was not read yet is lost.
     let _ = client.set_zero_linger();
     let _ = broker.set_zero_linger();
     let (mut from_client, mut to_client) = client.into_split();
@@ -133,15 +133,15 @@ async fn connection(
     };
     drop((from_client, to_client));
     if left {
-        // The broker goes on talking to nobody.
+        // The broker goes on sending to nobody.
         let mut piece = vec![0; PIECE_BYTES];
         let talking = async { while let Ok(1..) = from_broker.read(&mut piece).await {} };
-        // However it ends.
+        // The result does not matter.
         let _ = tokio::time::timeout(LEFT, talking).await;
     }
 }
 
-/// Hands bytes on until either side ends; `up`: to the broker.
+/// Copies bytes until either side ends; `up`: to the broker.
 async fn copy(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
@@ -158,7 +158,7 @@ async fn copy(
             let now = weather.borrow();
             (now.delay, now.bytes_per_second.filter(|_| !up))
         };
-        // A tenth of a second's worth at once.
+        // At most what passes in a tenth of a second.
         let most = rate.map_or(PIECE_BYTES, |rate| (rate / 10).clamp(1, 16_384) as usize);
         let Ok(n @ 1..) = from.read(&mut piece[..most]).await else { return };
         if let Some(rate) = rate {
@@ -167,7 +167,7 @@ async fn copy(
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        // What has begun to stall meanwhile holds this piece, too.
+        // If the network has begun to stall meanwhile, hold this piece too.
         if weather.wait_for(|now| !stopped(now)).await.is_err() {
             return;
         }

@@ -1,14 +1,14 @@
-//! What the random mode has clients do.
+//! The random operations of clients.
 
 use serde_json::{Map, Value, json};
 
 use crate::ledger::{COUNT, Ledger};
 use crate::random::Random;
 
-/// Segments whose order differs between UTF-8 and UTF-16, and around the separator.
+/// Segments whose order differs between UTF-8 and UTF-16, and which sort around the separator.
 const SEGMENTS: [&str; 8] = ["a", "a b", "a-b", "b", "ü", "\u{ff5e}", "\u{1f600}", "z"];
 
-/// Whatever comes, for one life of a client.
+/// Returns a random operation for one life of a client.
 pub(crate) fn operation(random: &mut Random, by: &str, number: u64) -> Value {
     let mut command = match random.within(0..21) {
         0..9 => json!({ "op": "put", "path": path(random) }),
@@ -59,7 +59,7 @@ fn value(random: &mut Random, number: u64) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
-/// A view that sees a part.
+/// Returns a view that sees a part of the tree.
 pub(crate) fn part(random: &mut Random) -> Value {
     match random.within(0..5) {
         0 => json!({ "path": "/t/a", "values": false }),

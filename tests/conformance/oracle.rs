@@ -1,4 +1,4 @@
-//! A mirror's dump and its events, held against the tree.
+//! Compares a mirror's dump and its events with the tree.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::adapter::Adapter;
 use crate::broker::Broker;
 use crate::matching::{same, short};
 
-/// So often may the tree change while it is looked at.
+/// How often the tree may change while it is compared.
 const LOOKS: u32 = 40;
 
 /// What the runner knows of one mirror.
@@ -19,7 +19,7 @@ const LOOKS: u32 = 40;
 pub(crate) struct Followed {
     /// The fields of its view.
     pub(crate) view: Map<String, Value>,
-    /// What the events make of it, from the beginning.
+    /// The copy that its events make, from the beginning.
     pub(crate) copy: BTreeMap<String, Value>,
     /// Events that no step has looked at yet.
     pub(crate) unseen: Vec<Value>,
@@ -31,8 +31,8 @@ impl Followed {
         Followed { view, copy: from.iter().map(by_path).collect(), unseen: Vec::new() }
     }
 
-    /// Takes events as an application does that keeps a copy of its own: what a change says was
-    /// there has been there.
+    /// Applies events like an application that keeps its own copy, and checks that the old value in
+    /// a change is the one in the copy.
     pub(crate) fn take(&mut self, events: Vec<Value>) -> Result<(), String> {
         for event in &events {
             for change in event["changes"].as_array().into_iter().flatten() {
@@ -62,14 +62,14 @@ impl Followed {
 
     /// Whether the events make exactly these entries.
     pub(crate) fn is_the_same(&self, what: &str, mut entries: Vec<Value>) -> Result<(), String> {
-        // A map of the events is in order of their texts, not of paths.
+        // The copy is in the order of path texts, which is not the order of paths.
         entries.sort_by_key(path_of);
         let copy: Vec<Value> = self.copy.values().cloned().collect();
         is_the_same(what, &copy, &entries)
     }
 }
 
-/// Whether two entries are of one revision and value; they may name their path or not.
+/// Whether two entries have the same revision and value. They may name their path or not.
 fn content_is(one: Option<&Value>, other: Option<&Value>) -> bool {
     let content = |entry: &Value| {
         let mut fields = entry.as_object().cloned().unwrap_or_default();
@@ -87,7 +87,7 @@ fn path_of(entry: &Value) -> String {
     entry["path"].as_str().unwrap_or_default().to_owned()
 }
 
-/// A client of the runner's own, past all that fails.
+/// Opens a client of the runner's own, which is not affected by failures.
 pub(crate) async fn observer(broker: &Broker) -> Result<Client, String> {
     Client::connect(Options::new(broker.url())).await.map_err(|error| error.to_string())
 }
@@ -97,8 +97,8 @@ pub(crate) async fn present(client: &Client) -> Result<u64, String> {
     Ok(found.rev.get())
 }
 
-/// Holds a mirror at the present against the tree: what it dumps, exactly, then what its events
-/// make of it.
+/// Compares a mirror at the present with the tree: first its dump, exactly, then the copy that its
+/// events make.
 pub(crate) async fn compare(
     adapter: &Adapter,
     name: &str,
@@ -121,8 +121,8 @@ pub(crate) async fn compare(
             return Err(format!("{name}: the cookie of {rev} is {}", dump["cookie"]));
         }
         let events = adapter.events(name).await?;
-        // An entry may have expired since the dump: then the events are ahead of it, and of the
-        // tree.
+        // An entry may have expired since the dump. Then the events are ahead of the dump and of
+        // the tree.
         let ahead = events.iter().any(|event| event["rev"].as_u64() > Some(rev));
         followed.take(events)?;
         if ahead {
@@ -148,7 +148,7 @@ fn is_the_same(what: &str, found: &[Value], expected: &[Value]) -> Result<(), St
     Ok(())
 }
 
-/// What a view sees of the tree; with a tail, the newest of each log.
+/// Returns what a view sees of the tree; with a tail, the newest entries of each log.
 fn seen_by(fields: &Map<String, Value>, tree: Vec<Value>) -> Result<Vec<Value>, String> {
     let view = view(fields)?;
     let mut seen = Vec::new();

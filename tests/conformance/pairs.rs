@@ -1,9 +1,9 @@
-//! The random mode: two languages against one broker, through networks that fail, doing whatever
-//! comes, while the broker and they are killed; at quiet points, and at the end, every mirror is
-//! what `export` prints.
+//! The random mode: two languages against one broker, over networks that fail, with random
+//! operations, while the broker and the clients are killed. At quiet points, and at the end, every
+//! mirror equals what `export` prints.
 //!
-//! A seed throws the dice of a run again: what is done, and how the networks fail; not how fast the
-//! machine is.
+//! A seed repeats the operations and the failures of the networks, but not the speed of the
+//! machine.
 
 use std::time::{Duration, Instant};
 
@@ -15,16 +15,17 @@ use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::side::Side;
 
-/// Each pair, unless ONETREE_CONFORMANCE_SECONDS says otherwise.
+/// The time for each pair, unless ONETREE_CONFORMANCE_SECONDS sets it.
 const SECONDS: u64 = 4;
-/// Between two quiet points.
+/// The time between two quiet points.
 const ROUND: Duration = Duration::from_millis(1500);
-/// One turn in so many kills the broker, one in so many a client; in one of so many a client looks
-/// at its mirrors' events.
+/// One turn in this many kills the broker or a client, or makes a client look at its mirrors'
+/// events.
 const BROKER_KILL: u64 = 60;
 const CLIENT_KILL: u64 = 20;
 const LOOK: u64 = 4;
-/// One kill of a client in so many may come before anything was kept: that takes a second.
+/// One kill of a client in this many may come before anything was kept: waiting for that takes a
+/// second.
 const EARLY: u64 = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,7 +47,7 @@ async fn pairs_of_languages_agree_whatever_happens() {
     }
 }
 
-/// Each with each other; one alone with itself.
+/// Returns each language with each other; a single language with itself.
 fn pairs(languages: &[Language]) -> Vec<(Language, Language)> {
     if let [one] = languages {
         return vec![(*one, *one)];

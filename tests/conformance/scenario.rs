@@ -10,12 +10,12 @@ use crate::languages::root;
 #[derive(Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: String,
-    /// The row of the table that it is of.
+    /// The row of the table that it belongs to.
     pub(crate) feature: String,
     pub(crate) config: Map<String, Value>,
     /// Whether the broker's tree survives it.
     pub(crate) durable: bool,
-    /// What a scripted broker does with each connection, in their order; instead of the real one.
+    /// What a scripted broker does with each connection, in order; `None`: the real broker is used.
     pub(crate) scripted: Option<Vec<Value>>,
     pub(crate) steps: Vec<Value>,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Scenario {
 const FIELDS: [&str; 6] = ["about", "feature", "config", "store", "scripted", "steps"];
 
 impl Scenario {
-    /// All of them, by name.
+    /// Returns all scenarios, by name.
     pub(crate) fn all() -> Vec<Scenario> {
         let folder = root().join("spec/scenarios");
         let mut all = Vec::new();
@@ -58,7 +58,7 @@ impl Scenario {
     }
 }
 
-/// What the README lists is what is there.
+/// The README must list exactly the files that exist.
 #[test]
 fn every_scenario_is_in_the_index() {
     let index = fs::read_to_string(root().join("spec/scenarios/README.md")).unwrap();

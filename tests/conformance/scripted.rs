@@ -1,5 +1,4 @@
-//! A broker that says what it is told, for what the real one never says: it has no tokens to
-//! refuse, and does not break the protocol.
+//! A scripted broker, for what the real one never does: it refuses tokens, or breaks the protocol.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -23,10 +22,10 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::matching::{Names, filled};
 
-/// What came, one for each connection.
+/// What was received, for each connection.
 type Seen = Arc<Mutex<Vec<Value>>>;
 
-/// Does with each connection what the list says; the last is for all that follow.
+/// Does with each connection what the list says; the last item applies to all that follow.
 pub(crate) struct Scripted {
     addr: SocketAddr,
     seen: Seen,
@@ -57,8 +56,8 @@ impl Scripted {
         self.addr
     }
 
-    /// For each connection: the `token` of its hello, how long `after_ms` it came behind the one
-    /// before, and its `subs`.
+    /// Returns for each connection: the `token` of its hello, how many milliseconds (`after_ms`) it
+    /// came after the one before, and its `subs`.
     pub(crate) fn seen(&self) -> Value {
         self.seen.lock().unwrap().clone().into()
     }
@@ -75,7 +74,7 @@ struct Peer {
     codec: Codec,
 }
 
-/// One connection: its end, however it comes, is no news.
+/// Serves one connection. Its end, for whatever reason, is no error.
 async fn connection(stream: TcpStream, does: Value, after: u64, seen: Seen) {
     let mut codec = Codec::MsgPack;
     #[expect(clippy::result_large_err, reason = "the library's signature")]
@@ -99,7 +98,7 @@ async fn connection(stream: TcpStream, does: Value, after: u64, seen: Seen) {
         })
         .collect();
     seen.lock().unwrap().push(json!({ "token": hello.token, "after_ms": after, "subs": subs }));
-    // Nobody needs to know what became of it.
+    // The result does not matter.
     let _ = peer.play(*hello, &does).await;
 }
 
@@ -153,7 +152,7 @@ impl Peer {
                     let view = views.get(&f.sub)?.clone();
                     self.subscribed(f.id, f.sub, &view, answers.next()).await?;
                 }
-                // With these, requests have no answer.
+                // With `silent`, requests get no answer.
                 _ if does["silent"] == json!(true) => {}
                 frame => {
                     let id = frame.id()?;
@@ -170,7 +169,7 @@ impl Peer {
         }
     }
 
-    /// Answers a subscription with the frames that the script has for it.
+    /// Answers a subscription with the frames from the script.
     async fn subscribed(
         &mut self,
         id: u32,
@@ -196,12 +195,12 @@ impl Peer {
     async fn close(&mut self, code: Code) -> Option<()> {
         let frame = CloseFrame { code: code.close()?.into(), reason: "".into() };
         self.socket.close(Some(frame)).await.ok()?;
-        // Until the other side has closed, too, or is gone.
+        // Wait until the other side has closed too, or is gone.
         let ending = async { while let Some(Ok(_)) = self.socket.next().await {} };
         tokio::time::timeout(Duration::from_secs(2), ending).await.ok()
     }
 
-    /// The next frame; `None` when the client has gone.
+    /// Returns the next frame; `None` when the client is gone.
     async fn read(&mut self) -> Option<ClientFrame> {
         loop {
             let bytes = match self.socket.next().await?.ok()? {

@@ -1,4 +1,4 @@
-//! A client of a pair over its lives: it is killed, and the next process goes on from what was
+//! A client of a pair over its lives: it is killed, and the next process continues from what was
 //! kept.
 
 use std::path::PathBuf;
@@ -16,28 +16,28 @@ use crate::oracle::{self, Followed};
 use crate::proxy::{Faults, Proxy};
 use crate::random::Random;
 
-/// So long may pass, on a busy machine, until something of a mirror is kept.
+/// How long it may take, on a busy machine, until something of a mirror is kept.
 const KEPT_WITHIN: Duration = Duration::from_secs(30);
 
-/// Refusals that are answers like others here: the dice know nothing of the tree.
+/// Refusals that count as answers here: the random operations do not know the tree.
 const MAY_BE: [&str; 2] = ["conflict", "log-key"];
 
 pub(crate) struct Side {
     language: Language,
     place: usize,
-    /// How many there were before this one.
+    /// How many lives there were before this one.
     life: u64,
     adapter: Adapter,
     pub(crate) proxy: Proxy,
     mirrors: Vec<Mirror>,
-    /// What was asked, in its order.
+    /// The commands that were sent, in order, with their answers.
     asked: Vec<(Value, Answer)>,
-    /// Of mirrors with a file, how many came back by going on from it, and how many from nothing.
+    /// How many mirrors with a file came back by resuming, and how many from nothing.
     pub(crate) resumed: u64,
     pub(crate) refreshed: u64,
 }
 
-/// One of its mirrors, which outlives a process where it has a file.
+/// A mirror. With a file it outlives the process.
 struct Mirror {
     name: &'static str,
     view: Value,
@@ -45,7 +45,7 @@ struct Mirror {
     followed: Followed,
     /// The last revision that its events have shown.
     shown: u64,
-    /// Whether something was kept, while it has not said yet how it comes back.
+    /// Whether something was kept, as long as the mirror has not shown how it comes back.
     begins: Option<bool>,
 }
 
@@ -92,18 +92,18 @@ impl Side {
         Ok(())
     }
 
-    /// What this life of it is called.
+    /// Returns the name of this life.
     fn by(&self) -> String {
         format!("side-{}-{}", self.place, self.life)
     }
 
-    /// Has it do something.
+    /// Sends a random operation.
     pub(crate) fn ask(&mut self, random: &mut Random, number: u64) {
         let command = operation(random, &self.by(), number);
         self.asked.push((command.clone(), self.adapter.begin(command)));
     }
 
-    /// Has it show its mirrors' events: what is not shown is not kept.
+    /// Makes it show its mirrors' events: what is not shown is not kept.
     pub(crate) fn look(&mut self) {
         for mirror in &self.mirrors {
             let command = json!({ "op": "events", "mirror": mirror.name });
@@ -111,12 +111,12 @@ impl Side {
         }
     }
 
-    /// Whether all that is to be kept was once.
+    /// Whether everything that is to be kept was kept at least once.
     pub(crate) fn has_kept(&self) -> bool {
         self.mirrors.iter().filter_map(|mirror| mirror.keep.as_ref()).all(|file| file.exists())
     }
 
-    /// Waits until all that is to be kept was once.
+    /// Waits until everything that is to be kept was kept at least once.
     pub(crate) async fn keeps(&self) -> Result<(), String> {
         let until = Instant::now() + KEPT_WITHIN;
         while !self.has_kept() {
@@ -145,8 +145,8 @@ impl Side {
         self.connect(random).await
     }
 
-    /// Waits for all answers; none may be missing, unless it was `killed`. Whether all events that
-    /// it was asked for have come.
+    /// Waits for all answers. None may be missing, unless the client was `killed`. Returns whether
+    /// all events that were asked for have come.
     pub(crate) async fn settle(
         &mut self,
         ledger: &mut Ledger,
@@ -182,7 +182,7 @@ impl Side {
         Ok(())
     }
 
-    /// How a mirror came back, where its events say so: by resuming, or not.
+    /// Notes how a mirror came back, if its events show it: by resuming, or from nothing.
     fn note_began(&mut self, resumed: Option<bool>) {
         self.resumed += u64::from(resumed == Some(true));
         self.refreshed += u64::from(resumed == Some(false));
@@ -208,7 +208,8 @@ impl Side {
 }
 
 impl Mirror {
-    /// The command that makes it, in a new process; `again`: after one that was killed.
+    /// Returns the command that opens the mirror in a new process; `again`: after one that was
+    /// killed.
     fn begin(&mut self, again: bool) -> Result<Value, String> {
         let mut command = self.view.clone();
         (command["op"], command["mirror"]) = ("sub".into(), self.name.into());
@@ -225,8 +226,8 @@ impl Mirror {
         Ok(command)
     }
 
-    /// Its process was killed: what is kept is a moment that was shown. `all_shown`: of which we
-    /// know.
+    /// Checks, after its process was killed, that what is kept is a state that was shown.
+    /// `all_shown`: all events that were shown are known.
     fn end(&mut self, all_shown: bool) -> Result<(), String> {
         let Some(file) = &self.keep else { return Ok(()) };
         let Some(kept) = Kept::read(file)? else { return Ok(()) };
@@ -235,7 +236,7 @@ impl Mirror {
         {
             return Err(format!("with the cookie of {} {} is kept", kept.rev, entry));
         }
-        // Commits that its view does not see move the cookie without an event.
+        // Commits that the view does not see advance the cookie without an event.
         if all_shown && kept.rev >= self.shown {
             let what = format!("kept at {}, shown until {}", kept.rev, self.shown);
             return self.followed.is_the_same(&what, kept.entries);
@@ -243,13 +244,13 @@ impl Mirror {
         Ok(())
     }
 
-    /// Looks at the events that came. Whether it came back by going on from what was kept, where
-    /// they say so.
+    /// Checks the events that came. Returns whether the mirror came back by resuming, if they show
+    /// it.
     fn judge(&mut self) -> Result<Option<bool>, String> {
         let mut began = None;
         for event in std::mem::take(&mut self.followed.unseen) {
             match event["event"].as_str() {
-                // Others may tell of the broker's revision, and not of the mirror's.
+                // Other events may have the broker's revision instead of the mirror's.
                 Some("fresh" | "delta" | "synced") => {
                     self.shown = self.shown.max(event["rev"].as_u64().unwrap_or(0));
                 }

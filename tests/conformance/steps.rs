@@ -1,4 +1,4 @@
-//! What each step of a scenario does.
+//! Executes the steps of a scenario.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,12 +16,12 @@ use crate::oracle::{self, Followed};
 use crate::scenario::Scenario;
 use crate::scripted::Scripted;
 
-/// How long something that will come may take to come.
+/// How long to wait for something that must come.
 const COMES: Duration = Duration::from_secs(30);
-/// How often it is looked for.
+/// How often to look for it.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// One telling of a scenario.
+/// One play of a scenario.
 struct Telling {
     language: Language,
     codec: Codec,
@@ -35,13 +35,12 @@ struct Telling {
 
 struct Client {
     adapter: Adapter,
-    /// Whether another story can have the adapter, which counts for itself how often it gave a
-    /// token.
+    /// Whether another story can use the adapter: not if it counts how often it gave a token.
     reusable: bool,
     mirrors: HashMap<String, Followed>,
 }
 
-/// Tells `scenario` with clients of `language`.
+/// Plays `scenario` with clients of `language`.
 pub(crate) async fn run(
     scenario: &Scenario,
     language: Language,
@@ -165,7 +164,7 @@ impl Telling {
         self.clients.get(name).ok_or_else(|| format!("no client {name}"))
     }
 
-    /// Starts a client, with a network of its own, and has it connect.
+    /// Starts a client with a network of its own, and connects it.
     async fn start(&mut self, name: &str, fields: &Map<String, Value>) -> Result<(), String> {
         let addr = match (&self.broker, &self.scripted) {
             (Some(broker), _) => broker.addr(),
@@ -221,7 +220,7 @@ impl Telling {
         Ok(())
     }
 
-    /// What the tree holds, under a path.
+    /// Compares the tree under a path with what is expected.
     async fn export(&mut self, expected: &Value, under: Option<&str>) -> Result<(), String> {
         let broker = self.broker.as_ref().ok_or("there is no broker")?;
         let until = Instant::now() + COMES;
@@ -241,15 +240,16 @@ impl Telling {
                     self.names = names;
                     return Ok(());
                 }
-                // What time or the end of a session takes away.
+                // The difference may be an entry that expires, or that a session's end removes, so
+                // try again.
                 Err(why) if Instant::now() > until => return Err(why),
                 Err(_) => tokio::time::sleep(10 * LOOK).await,
             }
         }
     }
 
-    /// Takes a mirror's events until one is as wanted; those before it are as expected, in this
-    /// order, with others between.
+    /// Takes a mirror's events until one is as wanted. The events before it must include the
+    /// expected ones in this order; others may be between them.
     async fn events(
         &mut self,
         name: &str,
@@ -308,7 +308,7 @@ impl Telling {
         Ok(())
     }
 
-    /// Gives a client a command, or the same many times, for each number of `each`.
+    /// Sends a command to a client; with `each`, once for each of its numbers.
     async fn command(&mut self, name: &str, fields: &Map<String, Value>) -> Result<(), String> {
         let mut command = fields.clone();
         for ours in ["on", "expect", "error", "either", "later", "each", "all", "set"] {
@@ -339,7 +339,7 @@ impl Telling {
         }
     }
 
-    /// What the runner has to know of a mirror to judge it.
+    /// Notes what the runner must know of a mirror to judge it.
     fn note_mirror(&mut self, name: &str, command: &Map<String, Value>) -> Result<(), String> {
         let mirror = command.get("mirror").and_then(Value::as_str).ok_or("mirror")?;
         let mut from = Vec::new();
@@ -355,9 +355,9 @@ impl Telling {
         Ok(())
     }
 
-    /// Waits for answers, which are as expected: `expect` for all alike, `all` the list of them,
-    /// `set` their results in any order; `error` is a code, `either` the codes that would do as
-    /// well.
+    /// Waits for answers and compares them: `expect` applies to each of them, `all` is the list of
+    /// them, `set` is their results in any order; `error` is a code, and `either` lists codes that
+    /// are acceptable too.
     async fn settle(
         &mut self,
         answers: Vec<Answer>,

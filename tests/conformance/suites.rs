@@ -1,19 +1,19 @@
-//! The clients' own tests, among them those that play the vectors and the transcripts, and what
-//! their languages check before anything runs.
+//! Runs the clients' own tests, which include the vectors and the transcripts, and the static
+//! checks of their languages.
 
 use std::io::Write;
 use std::process::Command;
 
 use crate::languages::{Language, done, python, root, workshop};
 
-/// The broker that their tests may start.
+/// The broker that those tests may start.
 const BROKER: &str = env!("CARGO_BIN_EXE_onetree");
 
 #[test]
 fn the_clients_own_tests_pass() {
     for language in Language::wanted() {
         match language {
-            // They are part of the workspace.
+            // The Rust tests are part of the workspace.
             Language::Rust => {}
             Language::JavaScript => {
                 language.prepare();
@@ -34,7 +34,7 @@ fn the_clients_own_tests_pass() {
 fn the_clients_types_and_style_are_right() {
     for language in Language::wanted() {
         match language {
-            // Clippy and rustfmt look at the whole workspace.
+            // Clippy and rustfmt check the whole workspace.
             Language::Rust => {}
             Language::JavaScript => {
                 language.prepare();
@@ -64,8 +64,8 @@ fn module(name: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Names what a suite has skipped, also where all is well: past what keeps the output of tests that
-/// pass.
+/// Prints what a suite has skipped, even if it passes. It writes to standard error directly,
+/// because the harness hides the output of tests that pass.
 fn tell_left_out(what: &str, said: &str, marks: &[&str]) {
     let skipped = |line: &&str| marks.iter().any(|mark| line.contains(mark));
     for line in said.lines().filter(skipped) {

@@ -1,4 +1,4 @@
-//! The feature x language table of `clients/README.md`: what was seen to pass.
+//! The table of features and languages in `clients/README.md`: which scenarios were seen to pass.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use crate::languages::{Language, root};
 const BEGIN: &str = "<!-- what the conformance suite saw pass: begin -->\n";
 const END: &str = "<!-- what the conformance suite saw pass: end -->\n";
 
-/// For each feature and language whether all of its scenarios passed, in both codecs.
+/// For each feature and language: whether all of its scenarios passed, in both codecs.
 #[derive(Default)]
 pub(crate) struct Passed(BTreeMap<String, BTreeMap<Language, bool>>);
 
@@ -18,7 +18,7 @@ impl Passed {
         *so_far &= passed;
     }
 
-    /// A line for each feature, with those of `languages` that were seen.
+    /// Returns a line for each feature, with those of `languages` that were seen.
     fn lines(&self, languages: &[Language]) -> Vec<Vec<String>> {
         let line = |(feature, seen): (&String, &BTreeMap<Language, bool>)| {
             let word = |language| if seen.get(language) == Some(&true) { "yes" } else { "no" };
@@ -29,7 +29,8 @@ impl Passed {
     }
 }
 
-/// Holds the table against what was seen; ONETREE_CONFORMANCE_WRITE=1 writes it instead.
+/// Compares the table with the results; with ONETREE_CONFORMANCE_WRITE=1 it writes the table
+/// instead.
 pub(crate) fn check(passed: &Passed, languages: &[Language]) {
     let file = root().join("clients/README.md");
     let text = fs::read_to_string(&file).expect("clients/README.md");
@@ -44,7 +45,7 @@ pub(crate) fn check(passed: &Passed, languages: &[Language]) {
         fs::write(file, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
         return;
     }
-    // Of the languages that ran, where not all did.
+    // Compare only the languages that ran.
     let mut rows = table.lines().map(|line| {
         line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
     });

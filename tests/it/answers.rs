@@ -1,4 +1,4 @@
-//! The limits of the memory of answers, crossed: each key of `broker.toml` has the test of its
+//! Tests that exceed the limits for remembered answers: each key of `broker.toml` has a test of its
 //! name.
 
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ async fn dedup_client_bytes() {
     let broker = broker("dedup_client_bytes = 1000").await;
     let (mut wire, _) = Wire::hello(broker.addr(), json!({"client": "one"})).await;
     assert_eq!(wire.ask(numbered(1)).await["op"], "done");
-    // Its answer has so many paths that it is too large, and is kept while it is the last.
+    // Its answer has so many paths that it is too large, but it is kept while it is the last.
     let step = json!({"do": "append", "path": "/log", "json": 1});
     let large = json!({"op": "txn", "id": 2, "seq": 2, "do": vec![step; 20]});
     let answer = wire.ask(large.clone()).await;
@@ -84,7 +84,7 @@ async fn dedup_bytes() {
     let broker = broker("dedup_bytes = 2000\ndedup_client_bytes = 2000").await;
     let (mut one, _) = Wire::hello(broker.addr(), json!({"client": "one"})).await;
     assert_eq!(one.ask(numbered(1)).await["op"], "done");
-    // Another client's answer, of which one fits, takes its place.
+    // The answer of another client, of which only one fits, takes its place.
     let (mut two, _) = Wire::hello(broker.addr(), json!({"client": "two"})).await;
     let step = json!({"do": "append", "path": "/log", "json": 1});
     let large = json!({"op": "txn", "id": 1, "seq": 1, "do": vec![step; 30]});

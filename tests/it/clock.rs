@@ -1,5 +1,5 @@
-//! A system clock that is set forward and back: what has an age goes on to grow older, and a
-//! session's grace is what it is said to be.
+//! A system clock that is set forward and back: what has an age continues to age, and a session's
+//! grace period has its configured length.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::wire::{PATIENCE, Wire, config};
 const MINUTE: i64 = 60;
 const DAY: i64 = 24 * 60 * MINUTE;
 
-/// Everything that has an age grows old soon.
+/// Everything that has an age expires soon.
 const SOON: &str = "session_grace_ms = 300\ntombstone_ms = 300\ndedup_ms = 300\n\
     [[retention]]\npattern = \"log\"\nmax_age_ms = 300\n";
 
-/// A system clock: so many seconds ahead of the real one.
+/// A system clock that is this many seconds ahead of the real one.
 #[derive(Clone, Default)]
 struct Ahead(Arc<AtomicI64>);
 
@@ -57,7 +57,7 @@ async fn there(wire: &mut Wire, path: &str) -> bool {
     found["entries"].as_array().is_some_and(|entries| !entries.is_empty())
 }
 
-/// Asks until the answer is so.
+/// Asks until the answer satisfies `so`.
 async fn until(wire: &mut Wire, ask: Value, so: impl Fn(&Value) -> bool) {
     let asked = async {
         while !so(&wire.ask(ask.clone()).await) {
@@ -72,7 +72,7 @@ async fn until_gone(wire: &mut Wire, path: &str) {
     until(wire, list, |found| found["entries"].as_array().is_none_or(Vec::is_empty)).await;
 }
 
-/// Some of everything that has an age, all of which goes.
+/// Makes some of everything that has an age, and waits until all of it has expired.
 async fn grows_old(broker: &Running) {
     let (mut wire, _) = Wire::hello(broker.addr(), json!({"client": "numbers"})).await;
     let append = json!({"op": "append", "id": 2, "seq": 1, "path": "/log", "json": 1});

@@ -1,7 +1,7 @@
 //! The real program, killed again and again while clients write and mirrors follow.
 //!
-//! ONETREE_KILLS makes it longer; ONETREE_SEED throws the dice of a run again (when the kills come,
-//! and what is written; not how fast the machine is).
+//! ONETREE_KILLS makes it longer; ONETREE_SEED repeats the random choices of a run (when the kills
+//! come, and what is written; not the speed of the machine).
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::{self, File};
@@ -27,18 +27,18 @@ use crate::irc::proxy::{Faults, Proxy};
 use crate::irc::random::Random;
 use crate::world::{PATIENCE, path, seed};
 
-/// How often it is killed, unless ONETREE_KILLS says otherwise.
+/// How often it is killed, unless ONETREE_KILLS sets it.
 const KILLS: u32 = 16;
 
 const WRITERS: u32 = 4;
 
-/// The network of half of the writers: answers wait on their way, and are lost.
+/// The network of half of the writers: answers are delayed, and are lost.
 const SLOW: Faults = Faults { cut: Some(50..400), stall: Some(20..200) };
 
-/// Mirrors whose clients stay, through all kills.
+/// Mirrors whose clients stay through all kills.
 const STAYING: usize = 2;
 
-/// Writes of one client on their way at once.
+/// The most writes of one client in flight at once.
 const IN_FLIGHT: usize = 16;
 
 /// So small that files are begun, and trees saved, many times in each life.
@@ -61,8 +61,8 @@ async fn durable_through_every_kill_and_nothing_happens_twice() {
     let mut writing = JoinSet::new();
     let slow = Proxy::start(program.addr, SLOW, random.split()).await.unwrap();
     for number in 0..WRITERS {
-        // Half of them learn late what has become of a write: the kill comes between, and they send
-        // it again to a broker that has it already.
+        // Half of them learn the result of a write late. The kill comes in between, and they send
+        // the write again to a broker that has it already.
         let url = if number.is_multiple_of(2) { slow.url() } else { program.url() };
         let client = client(&url, &epochs);
         let (random, log) = (random.split(), path(&format!("/log/{number}")));
@@ -72,13 +72,13 @@ async fn durable_through_every_kill_and_nothing_happens_twice() {
 
     let mut looked = Looked::default();
     for _ in 0..kills {
-        // Also while it still reads its files, or while mirrors come to the present.
+        // Also while it still reads its files, or while mirrors are being brought to the present.
         let moment = random.within(0..12);
         let early = moment < 2;
         if !early {
             program.listening().await;
         }
-        // On a slow machine, too, some of the kills find mirrors that are whole.
+        // On a slow machine, too, some of the kills must find mirrors that are complete.
         if moment >= 7 {
             for mirror in following.iter().chain([&restarted]) {
                 mirror.fresh().await;
@@ -86,7 +86,7 @@ async fn durable_through_every_kill_and_nothing_happens_twice() {
         }
         sleep(Duration::from_millis(random.within(if early { 0..40 } else { 30..500 }))).await;
         program.kill();
-        // One mirror is a process that ends as well, and goes on from what it has saved.
+        // One mirror belongs to a client that ends as well, and continues from what it has saved.
         let (shown, seen) = restarted.end().await;
         looked.add(seen);
         restarted = Following::start(&program.url(), shown, &epochs);
@@ -140,14 +140,14 @@ async fn durable_through_every_kill_and_nothing_happens_twice() {
     assert!(program.highest("tree-") > 0, "no tree was ever saved");
 }
 
-/// The program, with its directory; both are gone at the end.
+/// The program with its directory; both are removed at the end.
 struct Program {
     directory: PathBuf,
     addr: SocketAddr,
-    /// Keeps the address while the broker is away.
+    /// Reserves the address while the broker is away.
     _ours: Option<TcpSocket>,
     child: Child,
-    /// It listens.
+    /// Completes when it listens.
     ready: Option<JoinHandle<String>>,
 }
 
@@ -189,14 +189,14 @@ impl Program {
         assert!(line.starts_with("listening on"), "it does not start: {}", self.log());
     }
 
-    /// SIGKILL.
+    /// Kills it with SIGKILL.
     fn kill(&mut self) {
         self.child.kill().unwrap();
         let status = self.child.wait().unwrap();
         assert_eq!(status.code(), None, "it had ended by itself: {}", self.log());
     }
 
-    /// The lines of `export`.
+    /// Returns the lines of `export`.
     fn export(&self) -> HashSet<String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onetree"));
         let output = command.args(["export", "/", "--url", &self.url()]).output().unwrap();
@@ -207,8 +207,8 @@ impl Program {
         lines
     }
 
-    /// The highest revisions in the names of files: what the last log began with, and the last
-    /// tree.
+    /// Returns the highest revision in the names of files of this kind: the beginning of the last
+    /// log, or the last saved tree.
     fn highest(&self, kind: &str) -> u64 {
         let names = fs::read_dir(&self.directory).unwrap().map(|entry| entry.unwrap().file_name());
         let names = names.filter_map(|name| {
@@ -219,12 +219,12 @@ impl Program {
         names.max().unwrap_or(0)
     }
 
-    /// All that it has said on standard error.
+    /// Returns everything that it has printed on standard error.
     fn log(&self) -> String {
         fs::read_to_string(self.directory.join("stderr.txt")).unwrap()
     }
 
-    /// In how many lines it said this.
+    /// Returns how many lines contain this text.
     fn said(&self, part: &str) -> usize {
         self.log().lines().filter(|line| line.contains(part)).count()
     }
@@ -232,7 +232,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Gone already, where it has failed.
+        // This fails if the program has ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if !std::thread::panicking() {
@@ -241,7 +241,7 @@ impl Drop for Program {
     }
 }
 
-/// The broker's, with nothing of our environment that it reads.
+/// Returns the command of the broker, without our environment variables that it reads.
 fn command(directory: &std::path::Path, addr: SocketAddr) -> Command {
     let said = File::options().create(true).append(true).open(directory.join("stderr.txt"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_onetree"));
@@ -277,7 +277,7 @@ impl Epochs {
     }
 }
 
-/// A client that comes back soon, and never gives up.
+/// Makes a client that reconnects quickly, and never gives up.
 fn client(url: &str, epochs: &Epochs) -> Client {
     let options = Options::new(url)
         .reconnect(Reconnect::Always)
@@ -288,13 +288,13 @@ fn client(url: &str, epochs: &Epochs) -> Client {
     client
 }
 
-/// One who writes: numbers into a log of its own, and puts and deletes of entries of its own.
+/// A writer: it appends numbers to its own log, and puts and deletes its own entries.
 struct Writer {
     client: Client,
     number: u32,
     random: Random,
     log: Path,
-    /// What there is by what was acknowledged, as `export` prints it.
+    /// The entries according to the acknowledged writes, as `export` prints them.
     kept: BTreeMap<Path, String>,
     acknowledged: u64,
 }
@@ -306,7 +306,7 @@ struct Written {
     last: Revision,
 }
 
-/// A write on its way.
+/// A write in flight.
 enum Sent {
     Append(Value),
     Put(Path, Value),
@@ -393,7 +393,7 @@ struct Following {
 /// What happened to mirrors.
 #[derive(Default)]
 struct Looked {
-    /// How they came to the present again.
+    /// How they were brought to the present again.
     deltas: u32,
     others: u32,
     verified: u32,
@@ -411,7 +411,7 @@ impl Looked {
 }
 
 impl Following {
-    /// Goes on from `saved`, when there is something in it.
+    /// Starts from `saved` if it is not empty.
     fn start(url: &str, saved: Snapshot, epochs: &Epochs) -> Following {
         let client = client(url, epochs);
         let options = match saved.cookie() {
@@ -423,13 +423,13 @@ impl Following {
         Following { client, mirror, looking }
     }
 
-    /// Waits until it has come to the present again.
+    /// Waits until it is at the present again.
     async fn fresh(&self) {
         let fresh = timeout(PATIENCE, self.mirror.fresh()).await;
         fresh.expect("a mirror does not come back").unwrap();
     }
 
-    /// Ends it; gives what it has, with the cookie.
+    /// Ends it. Returns its content with the cookie.
     async fn end(self) -> (Snapshot, Looked) {
         self.client.close().await;
         self.looking.await.unwrap()

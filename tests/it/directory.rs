@@ -1,13 +1,13 @@
-//! A directory of one test's own.
+//! A directory of a test's own.
 
 use std::fs;
 use std::path::PathBuf;
 
-/// A directory, gone at the end of the test.
+/// A directory that is removed at the end of the test.
 pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
-    /// On the disk that the project is built on, and empty.
+    /// Makes an empty one on the disk that the project is built on.
     pub(crate) fn new(name: &str) -> Directory {
         let name = format!("onetree-{}-{name}", std::process::id());
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -16,12 +16,12 @@ impl Directory {
         Directory(path)
     }
 
-    /// A file in it.
+    /// Returns the path of a file in it.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// The files whose names begin so.
+    /// Returns the files whose names begin with this.
     pub(crate) fn files(&self, begin: &str) -> Vec<String> {
         let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name());
         let names = names.map(|name| name.into_string().unwrap());

@@ -23,7 +23,7 @@ async fn start(config: Config, directory: &FilePath) -> Running {
     Broker::start_from(config, disk, Hooks::default()).await.unwrap()
 }
 
-/// A connection, and the epoch that it was told.
+/// Opens a connection. Returns it with the epoch that it was told.
 async fn open(broker: &Running) -> (Wire, Value) {
     let (wire, welcome) = Wire::hello(broker.addr(), json!({})).await;
     (wire, welcome["epoch"].clone())
@@ -33,7 +33,7 @@ async fn append(wire: &mut Wire, text: &str) -> Value {
     wire.ask(json!({"op": "append", "id": 5, "path": "/log", "text": text})).await
 }
 
-/// What the log holds.
+/// Returns the content of the log.
 async fn log(wire: &mut Wire) -> Vec<String> {
     let found = wire.ask(json!({"op": "list", "id": 6, "path": "/log"})).await;
     let texts = found["entries"].as_array().unwrap().iter();
@@ -55,7 +55,7 @@ async fn a_start_behind_one_without_a_goodbye_finds_everything() {
     assert_eq!(again, epoch);
     let expected: Vec<String> = (0..20).map(|n| n.to_string()).collect();
     assert_eq!(log(&mut wire).await, expected);
-    // A cookie of before is good, and revisions go on.
+    // An old cookie is valid, and revisions continue.
     let rev = append(&mut wire, "20").await["rev"].as_u64().unwrap();
     assert_eq!(rev, fresh["rev"].as_u64().unwrap() + 1);
     let cookie = json!({"epoch": epoch, "rev": fresh["rev"], "view": fresh["view"]});
@@ -64,7 +64,7 @@ async fn a_start_behind_one_without_a_goodbye_finds_everything() {
     assert_eq!(entries.len(), 1, "{entries:?}");
 }
 
-/// What slapd does: the revision of a delete is known to its clients and not to its disk.
+/// The mistake of slapd: its clients know the revision of a delete, but its disk does not.
 #[tokio::test]
 async fn a_kill_right_after_a_delete_takes_no_revision_back() {
     let directory = Directory::new("deleted");
@@ -80,7 +80,8 @@ async fn a_kill_right_after_a_delete_takes_no_revision_back() {
     let second = start(config(""), &directory.0).await;
     let (mut wire, again) = open(&second).await;
     assert_eq!(again, epoch);
-    // Who was behind the delete is told of it; who knew it is at its revision still.
+    // A mirror from before the delete is told of it; a mirror that knew it is still at its
+    // revision.
     let cookie = |rev: &Value| json!({"epoch": epoch, "rev": rev, "view": fresh["view"]});
     let sub = |number: u32, rev: &Value| json!({"op": "sub", "id": 7, "sub": number, "path": "/", "cookie": cookie(rev)});
     let (now, told) = wire.refresh(sub(1, &fresh["rev"])).await;
@@ -108,7 +109,7 @@ async fn a_session_that_comes_back_after_a_start_finds_what_it_owns() {
     let get = json!({"op": "get", "id": 2, "paths": ["/mine", "/also"]});
     assert_eq!(other.ask(get.clone()).await["entries"].as_array().unwrap().len(), 2);
     drop(back);
-    // Its grace begins now.
+    // Its grace period begins now.
     loop {
         let found = other.ask(get.clone()).await;
         if found["entries"].as_array().is_none_or(Vec::is_empty) {
@@ -118,8 +119,8 @@ async fn a_session_that_comes_back_after_a_start_finds_what_it_owns() {
     }
 }
 
-/// Long churn over a steady live set: the disk has at most three times of it while the tree is
-/// saved and twice at rest, however long the history was.
+/// Many changes to a tree of constant size: the disk takes at most three times that size while the
+/// tree is saved and twice at rest, however long the history was.
 #[tokio::test]
 async fn churn_does_not_make_the_disk_grow() {
     const ENTRIES: usize = 1000;
@@ -166,7 +167,7 @@ async fn churn_does_not_make_the_disk_grow() {
     assert!(size() > live);
 }
 
-/// A tree is saved while the broker runs, not at its end, which waits for none.
+/// A tree is saved while the broker runs, not at its end, which waits for no save.
 #[tokio::test]
 async fn an_idle_broker_that_ends_begins_nothing() {
     let directory = Directory::new("idle");
@@ -194,12 +195,12 @@ async fn durability() {
     let done = append(&mut wire, "1").await;
     assert_eq!(done["durable"], false, "the acknowledgement says what held");
     first.shutdown().await;
-    // It was ended well: nothing can be missing.
+    // This one was ended properly: nothing can be missing.
     let second = start(config(weak), &directory.0).await;
     let (mut wire, again) = open(&second).await;
     assert_eq!(again, epoch);
     append(&mut wire, "2").await;
-    // This one was not: its end may be missing, so that no mirror may believe its revisions.
+    // This one was not: its end may be missing, so no mirror may rely on its revisions.
     let third = start(config(""), &directory.0).await;
     let (mut wire, other) = open(&third).await;
     assert_ne!(other, epoch);
@@ -209,7 +210,7 @@ async fn durability() {
     assert!(Config::from_str("t", "durability = \"maybe\"").is_err());
 }
 
-/// A broker that is started again and again while something else has its port.
+/// A broker that is started again and again while something else uses its port.
 #[tokio::test]
 async fn a_start_that_serves_nobody_changes_nothing() {
     let directory = Directory::new("nobody");
@@ -237,7 +238,7 @@ async fn a_start_that_serves_nobody_changes_nothing() {
     assert_eq!(again, epoch);
 }
 
-/// Its directory gets another name, and another broker starts where it was: each keeps to its own.
+/// The directory is renamed, and another broker starts where it was: each keeps to its own.
 #[tokio::test]
 async fn a_directory_that_is_moved_takes_its_broker_along() {
     let above = Directory::new("moved");
@@ -264,7 +265,7 @@ async fn a_directory_that_is_moved_takes_its_broker_along() {
     }
 }
 
-/// It fails in no way: it only takes its time.
+/// The disk does not fail: it only takes very long.
 #[tokio::test]
 async fn a_disk_that_hangs_is_told_of() {
     let store = MemoryStore::new();
@@ -301,8 +302,8 @@ impl Watch for Syncs {
     }
 }
 
-/// Appends until the disk was synced `wanted` times more, or, where it never shall be, for a
-/// second: never more often than once in each interval.
+/// Appends until the disk was synced `wanted` more times, or for a second if that must never
+/// happen. It must not be synced more often than once in each interval.
 async fn synced(interval_ms: u64, wanted: u64) {
     let directory = Directory::new(&format!("interval-{interval_ms}"));
     let Syncs(syncs) = Syncs::default();
@@ -359,7 +360,7 @@ async fn save_after_bytes() {
         let put = json!({"op": "put", "id": 1, "path": format!("/a/{}", n % 10), "text": value});
         assert_eq!(wire.ask(put).await["op"], "done");
     }
-    // 80 KiB went through 10 entries: what made them is gone.
+    // 80 KiB went through 10 entries: the files that made them are gone.
     loop {
         let (logs, trees) = (directory.files("log-").len(), directory.files("tree-").len());
         if trees == 1 && logs < 8 {
@@ -390,7 +391,7 @@ async fn retention() {
         let list = json!({"op": "list", "id": 99, "path": path});
         wire.ask(list).await["entries"].as_array().map_or(0, Vec::len)
     };
-    // A path of 23 and a value of 1 or 2: about a dozen fit into 300 bytes.
+    // A path of 23 bytes and a value of 1 or 2: about a dozen fit into 300 bytes.
     for (path, bounds) in [("/0/a", 5..=10), ("/1/a", 8..=16), ("/2/a", 0..=0)] {
         let deadline = Instant::now() + PATIENCE;
         loop {

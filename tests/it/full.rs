@@ -1,5 +1,5 @@
 //! A disk that is full for a while: what was acknowledged stays, reading and following go on,
-//! everybody is told, and it ends by itself. And a store that is gone for good.
+//! everybody is told, and the state ends by itself. And a store that is gone for good.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use crate::http;
 use crate::logs;
 use crate::wire::{PATIENCE, Wire, config};
 
-/// A new file is written with zeros, piece by piece, each of which a slow disk takes long for.
+/// A new file is filled with zeros piece by piece, and a slow disk takes long for each.
 const SMALL: &str = "log_file_bytes = 65536";
 
-/// What the disk says; in the log it tells this disk from those of other tests.
+/// The disk's error. In the log it distinguishes this disk from those of other tests.
 const FULL: &str = "the disk of this test is full";
 
-/// A disk that takes nothing while it is full, and one on which writing is a fault of ours.
+/// A disk that takes nothing while it is full, and one on which writing panics.
 #[derive(Clone, Default)]
 struct Filling {
     full: Arc<AtomicBool>,
     faulty: Arc<AtomicBool>,
-    /// So many saved trees did not go on it; `None`: they do.
+    /// How many saved trees have failed on it; `None`: they do not fail.
     trees: Option<Arc<AtomicUsize>>,
 }
 
@@ -49,7 +49,7 @@ impl Watch for Filling {
     fn creates(&self, name: &str) -> io::Result<()> {
         self.room()?;
         if let Some(trees) = self.trees.as_ref().filter(|_| name == "tree.tmp") {
-            // The first is a fault of ours.
+            // The first one panics.
             assert!(trees.fetch_add(1, Ordering::Relaxed) > 0, "a fault of this test");
             return Err(io::Error::new(ErrorKind::StorageFull, "no room"));
         }
@@ -79,7 +79,7 @@ async fn a_full_disk_is_told_of_and_gets_over() {
     follower.sub(1, "/").await;
     assert_eq!(put(&mut wire, "/before").await["op"], "done");
     let kept = follower.until("delta").await["rev"].clone();
-    // This one is due while the disk is full: the broker tries by itself, again and again.
+    // This entry expires while the disk is full: the broker tries by itself, again and again.
     let short = json!({"op": "put", "id": 8, "path": "/short", "json": 1, "ttl_ms": 2000});
     assert_eq!(wire.ask(short).await["op"], "done");
     follower.until("delta").await;
@@ -111,7 +111,7 @@ async fn a_full_disk_is_told_of_and_gets_over() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(http::get(addr, "/healthz", "x", "").await.status, 200);
-    // What was due meanwhile happens, and nothing that was refused has.
+    // What was due meanwhile happens, and nothing that was refused has happened.
     let mut left = 3;
     while left != 2 {
         assert!(began.elapsed() < PATIENCE, "{left} entries");
@@ -126,7 +126,7 @@ async fn a_full_disk_is_told_of_and_gets_over() {
     assert_eq!(found["entries"].as_array().map(Vec::len), Some(2), "{found}");
 }
 
-/// Nothing can be kept any more: to go on would help nobody, and a new start does.
+/// Nothing can be stored any more: continuing would help nobody, but a new start does.
 #[tokio::test]
 async fn without_the_thread_that_writes_the_broker_stops() {
     for writes in [true, false] {

@@ -1,9 +1,9 @@
-//! Conversations by chance: frames of the specification's vectors in any order, whole, changed and
-//! cut, in either codec. Whatever comes, each connection is answered or closed with a code, the
-//! broker has no fault, and nobody else notices.
+//! Random sessions: frames from the specification's vectors in any order, intact, changed and cut,
+//! in either codec. Whatever is sent, each connection is answered or closed with a code, the broker
+//! does not fail, and other clients do not notice.
 //!
-//! `ONETREE_FUZZ_SECONDS=60 cargo test --release --test it session` goes on for a minute;
-//! `ONETREE_SEED` says the same again.
+//! `ONETREE_FUZZ_SECONDS=60 cargo test --release --test it session` runs for a minute;
+//! `ONETREE_SEED` repeats a run.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use crate::irc::random::Random;
 use crate::wire::{PATIENCE, Wire, broker};
 use crate::world::seed;
 
-/// Without ONETREE_FUZZ_SECONDS.
+/// The number of sessions without ONETREE_FUZZ_SECONDS.
 const SESSIONS: u32 = 150;
 
-/// Of one session.
+/// The number of frames in one session.
 const FRAMES: u64 = 60;
 
-/// The frames of clients, right and wrong, as the vectors have them in JSON.
+/// Returns the frames of clients, valid and invalid, as the vectors have them in JSON.
 fn vectors() -> Vec<String> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/spec/vectors/v1/client_frames.json");
     let all: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
@@ -30,7 +30,7 @@ fn vectors() -> Vec<String> {
     texts.filter_map(|vector| vector["json"].as_str().map(str::to_owned)).collect()
 }
 
-/// One frame, most of them right, so that conversations get somewhere.
+/// Returns one frame. Most are valid, so that sessions get somewhere.
 fn frame(random: &mut Random, vectors: &[String]) -> String {
     let path = *random.pick(&["/a", "/a/b", "/a/b/c", "/log", "/", "/x/y"]);
     let (sub, rev) = (random.within(1..4), *random.pick(&["0", "1", "5", "9007199254740991"]));
@@ -66,7 +66,7 @@ fn frame(random: &mut Random, vectors: &[String]) -> String {
     }
 }
 
-/// Some of them not as they were.
+/// Changes some of the frames.
 fn changed(random: &mut Random, text: String) -> Message {
     let mut bytes = text.into_bytes();
     match random.within(0..20) {
@@ -135,7 +135,7 @@ async fn session() {
                     break;
                 }
             }
-            // Some go without a word, most wait for what they are told.
+            // Some clients leave without a goodbye; most wait for what they are sent.
             if random.within(0..4) > 0 {
                 let _ = to.send(Message::text(r#"{"op":"bye","id":1}"#)).await;
             } else {
@@ -147,7 +147,7 @@ async fn session() {
         assert_ne!(code, Some(4500), "a fault of the broker's");
         answers += told;
         closed += u32::from(code.is_some_and(|code| code >= 4000));
-        // Somebody drops all of it now and then; but not in between.
+        // A random client may drop everything now and then, but not between these two requests.
         let rev = bystander.put("/bystander", json!(sessions)).await;
         let get = json!({"op": "get", "id": 1, "paths": ["/bystander"]});
         let found = bystander.ask(get).await;

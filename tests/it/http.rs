@@ -1,4 +1,4 @@
-//! Plain HTTP: what the broker tells of itself.
+//! Plain HTTP: what the broker reports about itself.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use tokio::net::TcpStream;
 
 use crate::wire::PATIENCE;
 
-/// What came back: status, head and body.
+/// An answer: status, head and body.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-/// Asks with these header lines besides.
+/// Sends a GET with these additional header lines.
 pub(crate) async fn get(addr: SocketAddr, path: &str, host: &str, more: &str) -> Answer {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let said = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n");
@@ -29,7 +29,7 @@ pub(crate) async fn get(addr: SocketAddr, path: &str, host: &str, more: &str) ->
     Answer { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
-/// What the broker says of itself here.
+/// Returns the JSON document at this path.
 pub(crate) async fn told(addr: SocketAddr, path: &str) -> Value {
     let answer = get(addr, path, &addr.to_string(), "").await;
     assert_eq!(answer.status, 200, "{path}: {}", answer.body);
@@ -38,7 +38,7 @@ pub(crate) async fn told(addr: SocketAddr, path: &str) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-/// Asks until it is so.
+/// Asks until the document satisfies `so`.
 pub(crate) async fn until(addr: SocketAddr, path: &str, so: impl Fn(&Value) -> bool) -> Value {
     let began = Instant::now();
     loop {

@@ -1,8 +1,8 @@
-//! The main job on real conversations, as `examples/irc` does it, through a network that fails.
+//! The main use case on real conversations, as in `examples/irc`, over a network that fails.
 //!
-//! The logs are those in the directory ONETREE_IRC, or beside the project in `shared/data/irc`;
-//! where there are none, conversations of the same shape are made up. ONETREE_SEED throws the dice
-//! of a run again; ONETREE_ROUNDS makes it that many times as long.
+//! The logs are those in the directory ONETREE_IRC, or in `shared/data/irc` beside the project; if
+//! there are none, conversations of the same shape are generated. ONETREE_SEED repeats the random
+//! choices of a run; ONETREE_ROUNDS makes it that many times as long.
 
 #[path = "../../examples/irc/conversations.rs"]
 mod conversations;
@@ -28,7 +28,7 @@ use conversations::Conversation;
 use random::Random;
 use replay::Replay;
 
-/// Real logs where they are, else made up.
+/// Returns real logs if there are any, otherwise generated ones.
 fn said(most: usize, random: &mut Random) -> Vec<Conversation> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/irc");
     let logs = std::env::var_os("ONETREE_IRC").map_or_else(beside, PathBuf::from);
@@ -66,7 +66,8 @@ async fn every_copy_of_the_conversations_is_right() {
     replay(said, seed, None).await;
 }
 
-/// Logs are trimmed while they are followed; what was trimmed before it was seen is told.
+/// Logs are trimmed while they are followed; subscribers are told what was trimmed before they saw
+/// it.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_copy_is_right_where_logs_are_trimmed() {
     let seed = seed();

@@ -1,4 +1,4 @@
-//! Every configured limit, crossed: each key of `broker.toml` has the test of its name.
+//! Tests that exceed every configured limit: each key of `broker.toml` has a test of its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn put(id: u32, path: &str, value: Value) -> Value {
     json!({"op": "put", "id": id, "path": path, "json": value})
 }
 
-/// The code of the error that a request gets.
+/// Returns the code of the error that a request gets.
 pub(crate) async fn refused(wire: &mut Wire, frame: Value) -> String {
     let reply = wire.ask(frame).await;
     assert_eq!(reply["op"], "error", "{reply}");
@@ -28,7 +28,7 @@ async fn frame_bytes() {
     let broker = broker("value_bytes = 1000\nframe_bytes = 20000").await;
     let mut bystander = Bystander::new(broker.addr()).await;
     let mut wire = Wire::open(broker.addr()).await;
-    // Of exactly the limit, it is read.
+    // A frame of exactly the limit is read.
     let frame = r#"{"op":"get","id":1,"paths":["/a"]}"#;
     wire.say(Message::text(format!("{frame:<20000}"))).await;
     assert_eq!(wire.reply(&json!(1)).await["op"], "found");
@@ -66,7 +66,7 @@ async fn tree_entries() {
     let append = json!({"op": "append", "id": 1, "path": "/log", "json": 1});
     assert_eq!(refused(&mut wire, append).await, "tree-full");
     logs::only(wire.local, &["tree-full"]).await;
-    // What is there can change, and go.
+    // Existing entries can still change, and be removed.
     wire.put("/b", json!(2)).await;
     wire.ask(json!({"op": "delete", "id": 1, "path": "/a"})).await;
     wire.put("/c", json!(1)).await;
@@ -114,7 +114,7 @@ async fn subscription_bytes() {
     assert_eq!(wire.ask(sub(4, "/234567890", &[])).await["op"], "ok", "exactly so many");
     assert_eq!(wire.ask(json!({"op": "unsub", "id": 5, "sub": 1})).await["op"], "ok");
     assert_eq!(refused(&mut wire, eleven).await, "too-many-subscriptions");
-    // What is over gives back as well.
+    // A subscription that has ended frees its bytes as well.
     let once = json!({"op": "sub", "id": 6, "sub": 6, "path": "/234567890", "mode": "once"});
     wire.refresh(once).await;
     assert_eq!(wire.ask(sub(7, "/ab", &["cdefghi"])).await["op"], "ok");
@@ -154,7 +154,7 @@ async fn connections() {
     let again = async {
         loop {
             let mut wire = Wire::connect(addr).await;
-            // It may be closed before it has said this.
+            // It may be closed before it has sent this.
             let hello = json!({"op": "hello", "id": 1}).to_string();
             let _ = wire.socket.send(Message::text(hello)).await;
             if let Some(Ok(Message::Text(_))) = wire.message().await {
@@ -163,7 +163,7 @@ async fn connections() {
         }
     };
     tokio::time::timeout(PATIENCE, again).await.unwrap();
-    // Sockets that say nothing: the last is told so before it can cost anything. Each is looked at
+    // Sockets that send nothing: the last is refused before it can cost anything. Look at each
     // until one of them has an answer.
     let mut silent = Vec::new();
     for _ in 0..200 {
@@ -217,7 +217,7 @@ async fn requests_in_flight() {
         answered += u32::from(reply["op"] == "sync");
     }
     assert_eq!(answered, 3);
-    // All of them together: of five, two are refused.
+    // All kinds together: of five requests, two are refused.
     store.delay(Duration::from_millis(300));
     let mixed = (1..=5).map(|id| match id % 2 {
         0 => json!({"op": "sync", "id": id}),
@@ -258,7 +258,7 @@ async fn commit_changes() {
     assert_eq!(refused(&mut wire, txn(3)).await, "too-many-changes");
     logs::only(wire.local, &["too-many-changes"]).await;
 
-    // What a session owns goes in one commit when it is over.
+    // What a session owns is deleted in one commit when the session ends.
     let own = |n: u32| {
         let path = format!("/own/{n}");
         json!({"op": "put", "id": 1, "path": path, "json": n, "ephemeral": true})
@@ -283,8 +283,8 @@ async fn paths_of_a_get() {
     assert_eq!(refused(&mut wire, get(1025)).await, "bad-field");
 }
 
-/// A connection that does not read while `rounds` are written has its outbox overflow, and gets
-/// the rest folded.
+/// Makes the outbox of a connection overflow that does not read while `rounds` writes are made.
+/// Returns whether it overflowed and got the rest folded.
 async fn overflows(toml: &str, rounds: u32, size: usize) -> bool {
     let broker = broker(toml).await;
     let mut slow = Wire::narrow(broker.addr()).await;
@@ -322,12 +322,12 @@ async fn outbox_frames() {
     assert!(!overflows(&roomy, 300, size).await);
 }
 
-/// Refreshes that have begun, whose clients do not read on, while everything changes: whether each
-/// is of the tree as it was at first.
+/// Begins refreshes whose clients do not read on, while everything changes. Returns for each
+/// whether it shows the tree as it was at first.
 async fn held(toml: &str, refreshes: usize) -> Vec<bool> {
     let broker = broker(toml).await;
     let mut writer = Wire::open(broker.addr()).await;
-    // All of them are more than the system keeps of what is not read.
+    // All entries together are more than the system holds for a client that does not read.
     let text = "x".repeat(kept_unread() / 128);
     let mut first = 0;
     for n in 0..200 {
@@ -403,7 +403,8 @@ async fn digest_scan_entries() {
             break;
         }
     }
-    // Who asks is told it all the same; and without being asked, every so many heartbeats.
+    // A client that asks gets the digest all the same; and without being asked, it comes every so
+    // many heartbeats.
     let large = |sync: &Value| sync["digests"]["1"].as_str().map(str::to_owned);
     wire.send(json!({"op": "sync", "id": 9, "all": true})).await;
     let asked = loop {
@@ -421,13 +422,13 @@ async fn digest_scan_entries() {
     }
 }
 
-/// Who connects and says nothing is closed.
+/// A client that connects and sends nothing is disconnected.
 #[tokio::test]
 async fn hello_timeout_ms() {
     let broker = broker("hello_timeout_ms = 500").await;
     let addr = broker.addr();
     let mut bystander = Bystander::new(addr).await;
-    // Long before the 10 s that it is by default.
+    // Long before the default of 10 s.
     let within = Duration::from_millis(490)..Duration::from_secs(8);
     let began = Instant::now();
     // Upgraded, and silent.
@@ -437,7 +438,7 @@ async fn hello_timeout_ms() {
         assert!(within.contains(&began.elapsed()), "{:?}", began.elapsed());
         logs::only(wire.local, &["hello-timeout"]).await;
     };
-    // Upgraded, and saying what is not hello.
+    // Upgraded, and sending something other than hello.
     let babbling = async {
         let mut wire = Wire::connect(addr).await;
         wire.say(Message::text("?")).await;
@@ -467,7 +468,7 @@ async fn hello_timeout_ms() {
 async fn ping_interval_ms() {
     let broker = broker("ping_interval_ms = 500").await;
     let addr = broker.addr();
-    // Its WebSocket library answers pings.
+    // The WebSocket library of this client answers pings.
     let mut alive = Wire::open(addr).await;
     let alive = tokio::spawn(async move {
         let quiet = tokio::time::timeout(Duration::from_millis(2000), alive.any()).await;
@@ -491,7 +492,7 @@ async fn heartbeat_ms() {
     assert_eq!(wire.any().await["op"], "sync", "without any subscription");
     wire.sub(1, "/a").await;
     let mut writer = Wire::open(broker.addr()).await;
-    // Nothing of its own changes, and its cookie moves all the same.
+    // Nothing of its own changes, but its cookie advances all the same.
     let rev = writer.put("/b", json!(1)).await;
     loop {
         let sync = wire.until("sync").await;
@@ -526,7 +527,7 @@ async fn session_grace_ms() {
     assert!(welcome["resumed"].as_bool() != Some(true), "after its grace");
 }
 
-/// Deletes entries, and comes back with a cookie from before until the broker has forgotten them.
+/// Deletes entries, and comes back with an old cookie until the broker has forgotten the deletes.
 async fn horizon_moves(toml: &str, deletes: u32) {
     let broker = broker(toml).await;
     let (mut wire, welcome) = Wire::hello(broker.addr(), json!({})).await;
@@ -561,7 +562,7 @@ async fn tombstones() {
 
 #[tokio::test]
 async fn tombstone_bytes() {
-    // Few, but together with what each takes beside its path too large.
+    // There are few, but with the fixed cost of each they are too large together.
     horizon_moves("tombstone_bytes = 2000", 10).await;
 }
 
@@ -600,7 +601,7 @@ async fn shutdown_timeout_ms() {
     let mut wire = Wire::open(broker.addr()).await;
     store.delay(Duration::from_secs(60));
     wire.send(put(1, "/a", json!(1))).await;
-    // Answered at once, and after the write was begun.
+    // This is answered at once, and after the write was begun.
     wire.ask(json!({"op": "get", "id": 2, "paths": []})).await;
     let began = Instant::now();
     broker.shutdown().await;

@@ -1,5 +1,5 @@
-//! The load of the benchmarks beside a test, when `ONETREE_UNDER_LOAD` is set: other clients of the
-//! same broker, in processes of their own, as fast as it goes.
+//! The load of the benchmarks beside a test, if `ONETREE_UNDER_LOAD` is set: other clients of the
+//! same broker, in processes of their own, as fast as possible.
 
 use std::process::{Child, Command, Stdio};
 
@@ -7,24 +7,24 @@ use onetree::Running;
 
 use crate::http::{told, until};
 
-/// The load; over when it is dropped. Nothing, where none was asked for.
+/// The load, which ends when this is dropped. `None` if no load was requested.
 pub(crate) struct Load(Option<Child>);
 
 impl Load {
-    /// Signals to a hundred subscribers, as fast as they are acknowledged: nothing of it is in the
-    /// tree.
+    /// Signals to a hundred subscribers, as fast as they are acknowledged. They leave nothing in
+    /// the tree.
     pub(crate) async fn signals(broker: &Running) -> Load {
         let many = ["--with", "signal", "--publishers", "2", "--subscribers", "100"];
         Load::bench(broker, &many, 100_000).await
     }
 
-    /// Commits beside those of the test, and ten who follow them.
+    /// Commits beside those of the test, and ten subscribers that follow them.
     pub(crate) async fn puts(broker: &Running) -> Load {
         let some = ["--with", "put", "--publishers", "4", "--subscribers", "10", "--rate", "500"];
         Load::bench(broker, &some, 1_000).await
     }
 
-    /// Gives it when it has made so many deliveries.
+    /// Returns the load when it has made this many deliveries.
     async fn bench(broker: &Running, what: &[&str], deliveries: u64) -> Load {
         if std::env::var_os("ONETREE_UNDER_LOAD").is_none() {
             return Load(None);
@@ -43,7 +43,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {
-            // It ends by itself when its broker has gone: then the test did not wait for it.
+            // It ends by itself when its broker is gone: then the test did not wait for it.
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none() || std::thread::panicking(), "there was no load: {ended:?}");
             child.kill().unwrap();

@@ -42,7 +42,7 @@ impl Visit for Fields {
     }
 }
 
-/// Keeps the log from now on. The tests of a binary share it; each looks for its own clients.
+/// Keeps the log from now on. All tests of the binary share it; each looks for its own clients.
 pub(crate) fn keep() {
     static KEEP: Once = Once::new();
     KEEP.call_once(|| {
@@ -51,9 +51,9 @@ pub(crate) fn keep() {
     });
 }
 
-/// A client as the log names it. Its port may have been another's before, so what was logged
-/// before it came does not count; it must still be open when the log is looked at, or its port may
-/// be another's again.
+/// A client as the log names it. Its port may have been another client's before, so lines before it
+/// came do not count. It must still be open when the log is read, because its port may be reused
+/// after that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
     addr: SocketAddr,
@@ -61,7 +61,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// One that is about to connect from there.
+    /// Makes the peer for a client that is about to connect from this address.
     pub(crate) fn new(addr: SocketAddr) -> Peer {
         Peer { addr, since: LINES.lock().unwrap().len() }
     }
@@ -73,13 +73,13 @@ impl Peer {
     }
 }
 
-/// How many lines there are in which this stands.
+/// Returns how many lines contain this text.
 pub(crate) fn with(text: &str) -> usize {
     let lines = LINES.lock().unwrap();
     lines.iter().filter(|line| line.values().any(|value| value.contains(text))).count()
 }
 
-/// Asserts that the log has lines with just these codes about a client, in this order, once they
+/// Asserts that the log has lines with exactly these codes about a client, in this order, once they
 /// are there and nothing has followed for a moment.
 pub(crate) async fn only(peer: Peer, codes: &[&str]) -> Vec<Line> {
     let deadline = Instant::now() + PATIENCE;

@@ -1,26 +1,27 @@
-//! The broker from outside, in one binary: it links once.
+//! The broker from outside, in one binary, because it then links only once.
 //!
 //! # Layout
 //!
-//! - `server`: what is not as it should be gets its code, is logged once, and disturbs nobody;
-//!   stopping, failing, taking over
-//! - `limits`, `answers`: every configured limit, crossed; of the memory of answers apart
-//! - `cli`: the command line, as scripts see it
+//! - `server`: whatever goes wrong gets its code, is logged once, and disturbs nobody; shutdown,
+//!   failures, takeovers
+//! - `limits`, `answers`: tests that exceed every configured limit; those for remembered answers
+//!   separately
+//! - `cli`: the command line, as scripts use it
 //! - `disk`: what is acknowledged is there at the next start
 //! - `clock`: a system clock that is set forward and back
-//! - `fuzz`: conversations by chance
+//! - `fuzz`: random sessions
 //! - `full`: a disk that is full for a while
-//! - `irc`: conversations through a network that fails
-//! - `promises`: each of them, in a `world` of writers, followers and networks that fail; with
-//!   `ONETREE_UNDER_LOAD=1` beside the `load` of the benchmarks
-//! - `transcripts`: the conversations of the specification, played
-//! - `address`: one that nobody else is given
-//! - `paced`: who is told at intervals
-//! - `wire`: a client that says exactly what a test wants, independent of the client library
-//! - `logs`: what the broker logs; `http`: what it tells of itself; `directory`: one of a test's
-//!   own
+//! - `irc`: conversations over a network that fails
+//! - `promises`: each of the promises, in a `world` of writers, followers and networks that fail;
+//!   with `ONETREE_UNDER_LOAD=1` beside the `load` of the benchmarks
+//! - `transcripts`: the sessions of the specification, played
+//! - `address`: an address that nobody else is given
+//! - `paced`: subscriptions with an interval
+//! - `wire`: a client that sends exactly what a test wants, independent of the client library
+//! - `logs`: what the broker logs; `http`: what it reports about itself; `directory`: a directory
+//!   of a test's own
 //! - `crash`: the program, killed again and again
-//! - `power`: a disk that forgets what was not synced, that of the tests of the store
+//! - `power`: a disk that forgets what was not synced, from the tests of the store
 
 mod address;
 mod answers;

@@ -1,5 +1,4 @@
-//! Subscriptions with `every_ms`: they are not looked through while nothing changes, and told when
-//! something does.
+//! Subscriptions with `every_ms`: they cost no walk while nothing changes, and get what changes.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ const LATER: Duration = Duration::from_millis(20);
 async fn who_is_told_at_intervals_is_told_when_something_changes_after_a_rest() {
     let broker = broker("").await;
     let mut writer = Wire::open(broker.addr()).await;
-    // One that has no other subscription, one beside which another rests, and one that never sees
+    // One that has no other subscription, one beside which another is idle, and one that never sees
     // anything.
     let mut readers = Vec::new();
     for other in [None, Some(json!({"path": "/live"})), Some(json!({"path": "/no", "every_ms": 1}))]
@@ -33,7 +32,7 @@ async fn who_is_told_at_intervals_is_told_when_something_changes_after_a_rest() 
     let mut at = 0;
     for round in 0..20 {
         tokio::time::sleep(LATER).await;
-        // Something else: they look, and see nothing.
+        // Another path changes: they look, and see nothing.
         writer.put("/else", json!(round)).await;
         tokio::time::sleep(LATER).await;
         let rev = writer.put("/paced", json!(round)).await;

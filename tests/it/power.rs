@@ -1,4 +1,5 @@
-//! A disk that forgets what was not synced, for a whole broker: that of the tests of the store.
+//! A disk that forgets what was not synced, for a whole broker: the one from the tests of the
+//! store.
 
 #![expect(dead_code, reason = "what the tests of the store need")]
 

@@ -1,4 +1,4 @@
-//! The promises, over sockets and through networks that fail; each test bears a promise's name.
+//! The promises, over sockets and networks that fail; each test has the name of a promise.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -24,12 +24,12 @@ use crate::power::simulated::{Keep, Simulated};
 use crate::wire::{Wire, broker, broker_at, config, kept_unread};
 use crate::world::{Follower, Looked, PATIENCE, Trees, World, client, path, seed};
 
-/// Runs writers and followers against each other; what each follower saw.
+/// Runs writers and followers against each other. Returns what each follower saw.
 async fn run(world: &mut World, writes: u32) -> Vec<Looked> {
     let followers = world.followers().await;
     let load = Load::puts(&world.broker).await;
     let mut last = world.write(4, writes).await;
-    // On a fast machine it is over before anything goes wrong.
+    // On a fast machine the writes are over before anything goes wrong, so write more.
     while world.cutting.cuts() < 5 || world.stalling.stalls() < 2 {
         last = world.write(4, writes).await;
     }
@@ -58,8 +58,8 @@ async fn ordered() {
     assert!(revisions.windows(2).all(|pair| pair[0].get() + 1 == pair[1].get()), "one by one");
 }
 
-/// The power goes at any moment, and the disk has nothing but what was synced, or by chance some
-/// of the rest: what was acknowledged before is there, in the same history.
+/// The power fails at any moment, and the disk has only what was synced, or by chance some of the
+/// rest. What was acknowledged before is there, in the same history.
 #[tokio::test(flavor = "multi_thread")]
 async fn durable() {
     let mut random = Random::new(seed());
@@ -100,7 +100,7 @@ async fn durable() {
             }
         };
         timeout(PATIENCE, grown).await.expect("nothing is acknowledged");
-        // First what was acknowledged: what comes between is no loss.
+        // Copy what was acknowledged first: acknowledgements after this need not survive.
         let expected = acknowledged.lock().unwrap().clone();
         let mut chance = rng::Rng::new(random.bits());
         let left = match random.within(0..2) {
@@ -125,7 +125,7 @@ async fn durable() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn snapshot() {
-    // Small boxes: what is behind is folded.
+    // Small outboxes: subscribers that fall behind get folded changes.
     let mut world = World::new("outbox_frames = 16\nheld_snapshots = 2\nhold_ms = 20").await;
     let _load = Load::signals(&world.broker).await;
     let mut steps = 0;
@@ -145,7 +145,7 @@ async fn atomic() {
     }
 }
 
-/// A commit that is larger than a frame comes live in parts, which are one step all the same.
+/// A commit that is larger than a frame comes live in parts, which count as one step all the same.
 #[tokio::test]
 async fn atomic_in_parts() {
     let broker = broker("outbox_bytes = 16777216").await;
@@ -183,7 +183,7 @@ async fn convergent_after_disconnects_lag_and_compaction() {
     let mut world = World::new("outbox_frames = 16\ntombstones = 20").await;
     let _load = Load::signals(&world.broker).await;
     let looked = run(&mut world, 600).await;
-    // The end of each is held against the tree at its revision, as every step is.
+    // The end of each refresh is compared with the tree at its revision, as every step is.
     assert!(looked.iter().all(|looked| looked.not_snapshot.is_empty()), "{looked:?}");
     assert!(looked.iter().any(|looked| looked.refreshed > 1), "nobody came back");
 }
@@ -198,7 +198,7 @@ async fn convergent_after_a_restart_of_the_broker() {
     let mirror = client.mirror(View::tree(path("/")), MirrorOptions::new());
     mirror.fresh().await.unwrap();
     let mut changes = mirror.changes();
-    // What is not read is folded, and then nothing of the old history would ever be seen.
+    // Events that are not read are folded, and then nothing of the old history would ever be seen.
     assert!(matches!(changes.next().await, Some(Event::Fresh { .. })));
     drop(load);
     first.shutdown().await;
@@ -216,8 +216,8 @@ async fn convergent_after_a_restart_of_the_broker() {
     second.shutdown().await;
 }
 
-/// A saved copy with an entry too many, one too few, and one that is another: of a whole tree,
-/// whose digest is there, and of views that are looked through for it.
+/// A saved copy with one entry too many, one too few, and one that differs: of a whole tree, whose
+/// digest is known, and of views that are walked for it.
 #[tokio::test]
 async fn convergent_after_corruption_of_the_copy() {
     let broker = broker("").await;
@@ -297,7 +297,7 @@ async fn complete() {
         let retained: Vec<Path> = mirror.snapshot().iter().map(|(path, _)| path.clone()).collect();
         client.close().await;
         let mut seen = seen.await.unwrap();
-        // Within each log in order, hence sorted by log alone they are sorted.
+        // Within each log they are in order, so a stable sort by log makes the whole sorted.
         seen.sort_by_key(|(path, _)| path.parent());
         let seen: Vec<Path> = seen.into_iter().map(|(path, _)| path).collect();
         assert_eq!(seen, retained, "each entry of each log once, in order");
@@ -339,16 +339,17 @@ async fn complete_where_retention_outran_the_reader() {
     assert!(told.iter().filter(put).count() >= 10, "what is retained is not skipped: {told:?}");
 }
 
-/// 64 MiB pass through a few entries while somebody does not read; more where the system keeps
-/// more than 4 MiB of it. At no moment more waits than the limits say, and others have everything.
+/// 64 MiB pass through a few entries while one client does not read; more if the system buffers
+/// more than 4 MiB of it. At no moment does more wait than the limits say, and the others get
+/// everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn bounded() {
     const OUTBOX: usize = 128 * 1024;
     const VALUE: usize = 32 * 1024;
     const ENTRIES: u64 = 4;
-    // What a connection writes ahead: 64 KiB, and then what one turn makes, 32 KiB of live frames
-    // and a frame of a refresh of 8 KiB, and one more where a held revision goes; each with the
-    // value that goes beyond.
+    // What a connection writes ahead: 64 KiB, and then what one turn makes: 32 KiB of live frames
+    // and a frame of a refresh of 8 KiB, and one more when a held revision is released; each may
+    // exceed its limit by one value.
     const AHEAD: usize = (64 + 32 + 8 + 8) * 1024 + 3 * (VALUE + 1024);
     let mut random = Random::new(seed());
     let toml = format!("outbox_bytes = {OUTBOX}\nvalue_bytes = {VALUE}\nframe_bytes = 262144");
@@ -376,7 +377,7 @@ async fn bounded() {
         reached.expect("others wait for the one that does not read").unwrap();
         let told = told(broker.addr(), "/v1/sessions").await;
         let all = told["connections"].as_array().unwrap();
-        // Where the machine is busy, it may not have told of itself within the second.
+        // On a busy machine, it may not have answered within the second.
         let Some(stands) = all.iter().find(|one| one["peer"] == *peer) else { continue };
         let bytes = |field: &str| stands[field].as_u64().unwrap() as usize;
         assert!(bytes("outbox_bytes") <= OUTBOX, "{stands}");
@@ -385,8 +386,8 @@ async fn bounded() {
     }
     assert!(looked > 10, "it told of itself {looked} times");
 
-    // It was not disconnected, and what waited for it is what the system's socket buffers hold,
-    // what the broker may hold, and the last state.
+    // It was not disconnected. What waited for it is what the system's socket buffers hold, what
+    // the broker may hold, and the last state.
     let most = kept_unread() + OUTBOX + AHEAD + ENTRIES as usize * (VALUE + 1024);
     let mut bytes = 0;
     loop {
@@ -413,7 +414,7 @@ async fn once() {
         let mirror = reader.mirror(view, MirrorOptions::new());
         mirror.fresh().await.unwrap();
         let counts: Vec<u32> = mirror.snapshot().iter().map(|(_, entry)| count(entry)).collect();
-        // A writer counts upwards; twice would be equal, and out of order smaller.
+        // A writer counts upwards; a duplicate would be equal, and a wrong order smaller.
         assert!(counts.windows(2).all(|pair| pair[0] < pair[1]), "writer {number}: {counts:?}");
         assert!(counts.len() > 10, "{counts:?}");
     }
@@ -439,7 +440,7 @@ async fn verifiable() {
     let same = follower.mirror.verify().await.unwrap();
     assert_eq!(same, Verdict::Same { rev: follower.mirror.rev() });
 
-    // And by the letter of the specification: the sum of one hash for each entry, and their count.
+    // Also exactly as the specification says: the sum of one hash for each entry, and their count.
     let (mut wire, welcome) = Wire::hello(world.broker.addr(), json!({})).await;
     let key = DigestKey::parse(welcome["digest_key"].as_str().unwrap()).unwrap();
     let (fresh, entries) = wire.sub(1, "/t").await;
@@ -452,7 +453,7 @@ async fn verifiable() {
     assert!(!entries.is_empty());
 }
 
-/// `repair` is a later issue: until then a cookie that cannot be used gets everything.
+/// `repair` comes later: until then a cookie that cannot be used gets a full refresh.
 #[tokio::test]
 async fn convergent_from_a_cookie_below_the_horizon() {
     let broker = broker("tombstones = 2").await;

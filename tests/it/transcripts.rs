@@ -1,5 +1,5 @@
-//! Plays `spec/transcripts/` to a broker, in JSON and transcoded to MessagePack; the README beside
-//! them says how they are read.
+//! Plays `spec/transcripts/` to a broker, in JSON and transcoded to MessagePack. The README in that
+//! directory says how they are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,7 +31,7 @@ enum Step {
     },
     Send {
         send: Value,
-        /// The message in MessagePack, in hex, when the codec cannot make it.
+        /// The message in MessagePack, in hex, if the codec cannot make it.
         msgpack: Option<String>,
         #[serde(default = "first")]
         on: u32,
@@ -59,7 +59,7 @@ fn first() -> u32 {
     1
 }
 
-/// Every transcript, by the name of its file.
+/// Returns every transcript, by the name of its file.
 fn transcripts() -> BTreeMap<String, Transcript> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/transcripts");
     let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
@@ -78,7 +78,7 @@ async fn the_broker_plays_its_part_of_every_transcript_in_both_codecs() {
     let mut wrong = Vec::new();
     for (name, transcript) in transcripts() {
         for codec in Codec::ALL {
-            // Seen when the broker falls silent.
+            // Shows which transcript it is if the broker falls silent.
             println!("{name}.json ({codec:?})");
             if let Err(error) = Play::new(&transcript, codec).await.run(&transcript.steps).await {
                 wrong.push(format!("{name}.json ({codec:?}), {error}"));
@@ -135,7 +135,7 @@ struct Play {
 
 impl Play {
     async fn new(transcript: &Transcript, codec: Codec) -> Play {
-        // Numbers, texts and truth values stand the same in TOML and JSON.
+        // Numbers, texts and booleans are written alike in TOML and JSON.
         let keys = transcript.config.iter().map(|(key, value)| format!("{key} = {value}\n"));
         let broker = broker(&keys.collect::<String>()).await;
         Play { broker, codec, wires: BTreeMap::new(), chosen: BTreeMap::new() }
@@ -145,7 +145,7 @@ impl Play {
         for (n, step) in steps.iter().enumerate() {
             self.step(step).await.map_err(|error| format!("step {}: {error}", n + 1))?;
         }
-        // Whatever else the broker had to say would come before the answer to a `sync`.
+        // Any other frame from the broker would come before the answer to a `sync`.
         let connections: Vec<u32> = self.wires.keys().copied().collect();
         for on in connections {
             self.send(on, &json!({"op": "sync", "id": u32::MAX}), None).await;
@@ -154,7 +154,7 @@ impl Play {
                 return Err(format!("the end: there is more on connection {on}: {frame}"));
             }
         }
-        // Closed without a word: a shutdown would wait for their answers.
+        // Drop the connections without a close: a shutdown would wait for their answers.
         self.wires.clear();
         self.broker.shutdown().await;
         Ok(())
@@ -219,7 +219,7 @@ impl Play {
         self.wires.get_mut(&on).expect("a connection").say(message).await;
     }
 
-    /// The next frame, in JSON; heartbeats are left out.
+    /// Returns the next frame, in JSON. Heartbeats are left out.
     async fn next(&mut self, on: u32) -> Result<Value, String> {
         let wire = self.wires.get_mut(&on).ok_or("no such connection")?;
         loop {
@@ -239,7 +239,7 @@ impl Play {
         }
     }
 
-    /// A frame with what the broker chose in its places.
+    /// Fills a frame's placeholders with what the broker chose.
     fn filled(&self, value: &Value) -> Value {
         match value {
             Value::String(text) if text.starts_with('$') => {
@@ -254,7 +254,7 @@ impl Play {
         }
     }
 
-    /// Whether a frame is as expected; then its choices are kept.
+    /// Whether a frame is as expected. If it is, the broker's choices are kept.
     fn fits(&mut self, expected: &Value, frame: &Value) -> Result<(), String> {
         let mut chosen = self.chosen.clone();
         fits(expected, frame, &mut chosen)?;

@@ -1,4 +1,4 @@
-//! A client that says exactly what a test wants: JSON in, JSON out.
+//! A client that sends exactly what a test wants: JSON in, JSON out.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::logs::Peer;
 
-/// Longer than anything here takes on a busy machine; shorter than two heartbeats are apart, which
-/// would never let it end.
+/// Longer than anything here takes on a busy machine, but shorter than the time between two
+/// heartbeats, which would otherwise never let it end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// So many bytes of what is not read the system keeps for the broker's end of a socket, at most; 4
-/// MiB as a rule. What is to wait in the broker has to be more.
+/// Returns how many unread bytes the system holds for the broker's end of a socket, at most;
+/// usually 4 MiB. Anything that is to wait in the broker has to be more.
 pub(crate) fn kept_unread() -> usize {
     let said = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap_or_default();
     let most: Option<usize> =
@@ -28,23 +28,23 @@ pub(crate) fn kept_unread() -> usize {
     most.unwrap_or_default().max(4 << 20)
 }
 
-/// A broker on a free port, with these keys of `broker.toml`.
+/// Starts a broker on a free port, with these keys of `broker.toml`.
 pub(crate) async fn broker(toml: &str) -> Running {
     broker_on(toml, MemoryStore::new()).await
 }
 
-/// A broker that keeps its commits there.
+/// Starts a broker with this store.
 pub(crate) async fn broker_on(toml: &str, store: MemoryStore) -> Running {
     Broker::start(config(toml), store).await.unwrap()
 }
 
-/// As [`broker_on`], at this address.
+/// Like [`broker_on`], at this address.
 pub(crate) async fn broker_at(addr: SocketAddr, toml: &str, store: MemoryStore) -> Running {
     let config = Config { listen: addr, ..config(toml) };
     Broker::start(config, store).await.unwrap()
 }
 
-/// A configuration with a free port and these keys.
+/// Returns a configuration with a free port and these keys.
 pub(crate) fn config(toml: &str) -> Config {
     crate::logs::keep();
     let mut config = Config::from_str("test.toml", toml).unwrap();
@@ -58,13 +58,13 @@ pub(crate) struct Wire {
     pub(crate) local: Peer,
 }
 
-/// A socket. It is bound before it connects: two sockets that are not may have the same port, when
-/// they connect to two brokers, and the log could not tell them apart.
+/// Opens a socket. It is bound before it connects: otherwise two sockets that connect to two
+/// brokers could have the same port, and the log could not distinguish them.
 pub(crate) async fn socket(addr: SocketAddr) -> std::io::Result<(TcpStream, Peer)> {
     connect(addr, None).await
 }
 
-/// A socket that holds little of what is not read.
+/// Opens a socket that buffers little of what is not read.
 pub(crate) async fn narrow(addr: SocketAddr) -> std::io::Result<(TcpStream, Peer)> {
     connect(addr, Some(8 * 1024)).await
 }
@@ -79,7 +79,7 @@ async fn connect(addr: SocketAddr, buffer: Option<u32>) -> std::io::Result<(TcpS
     Ok((socket.connect(addr).await?, peer))
 }
 
-/// A request to upgrade to `onetree.v1.json`.
+/// Makes a request to upgrade to `onetree.v1.json`.
 pub(crate) fn request(addr: SocketAddr) -> Request<()> {
     let mut request = format!("ws://{addr}/v1/sync").into_client_request().unwrap();
     let protocol = HeaderValue::from_static("onetree.v1.json");
@@ -88,24 +88,24 @@ pub(crate) fn request(addr: SocketAddr) -> Request<()> {
 }
 
 impl Wire {
-    /// A connection, upgraded and silent.
+    /// Opens a connection that is upgraded and silent.
     pub(crate) async fn connect(addr: SocketAddr) -> Wire {
         Wire::with(request(addr), addr).await.unwrap()
     }
 
-    /// A connection upgraded with this request.
+    /// Opens a connection that is upgraded with this request.
     pub(crate) async fn with(request: Request<()>, addr: SocketAddr) -> Result<Wire, Error> {
         let (stream, local) = socket(addr).await?;
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
         Ok(Wire { socket, local })
     }
 
-    /// A connection that has been welcomed.
+    /// Opens a connection that has been welcomed.
     pub(crate) async fn open(addr: SocketAddr) -> Wire {
         Wire::hello(addr, json!({})).await.0
     }
 
-    /// A connection that has said `hello` with these fields, and what it was answered.
+    /// Opens a connection that has sent `hello` with these fields. Returns it with the answer.
     pub(crate) async fn hello(addr: SocketAddr, fields: Value) -> (Wire, Value) {
         let mut wire = Wire::connect(addr).await;
         let mut hello = json!({"op": "hello", "id": 0});
@@ -115,15 +115,15 @@ impl Wire {
         (wire, welcome)
     }
 
-    /// As [`Wire::narrow`], before `hello`.
+    /// Like [`Wire::narrow`], before `hello`.
     pub(crate) async fn narrow_and_silent(addr: SocketAddr) -> Wire {
         let (stream, local) = narrow(addr).await.unwrap();
         let (socket, _) = tokio_tungstenite::client_async(request(addr), stream).await.unwrap();
         Wire { socket, local }
     }
 
-    /// A connection that has been welcomed, whose socket holds little that it has not read: what it
-    /// does not read soon waits in the broker.
+    /// Opens a connection that has been welcomed and whose socket buffers little: what it does not
+    /// read soon waits in the broker.
     pub(crate) async fn narrow(addr: SocketAddr) -> Wire {
         let mut wire = Wire::narrow_and_silent(addr).await;
         assert_eq!(wire.ask(json!({"op": "hello", "id": 0})).await["op"], "welcome");
@@ -138,12 +138,12 @@ impl Wire {
         self.socket.send(message).await.unwrap();
     }
 
-    /// Sends small frames in one write, so that the broker reads them at once.
+    /// Sends small frames in one write, so that the broker reads them together.
     pub(crate) async fn at_once(&mut self, frames: impl IntoIterator<Item = Value>) {
         self.say_at_once(frames.into_iter().map(|frame| Message::text(frame.to_string()))).await;
     }
 
-    /// As [`Wire::at_once`], any messages.
+    /// Like [`Wire::at_once`], for any messages.
     pub(crate) async fn say_at_once(&mut self, messages: impl IntoIterator<Item = Message>) {
         for message in messages {
             self.socket.feed(message).await.unwrap();
@@ -151,7 +151,7 @@ impl Wire {
         self.socket.flush().await.unwrap();
     }
 
-    /// What comes next, pings aside.
+    /// Returns the next message that is no ping.
     pub(crate) async fn message(&mut self) -> Option<Result<Message, Error>> {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.socket.next()).await;
@@ -162,7 +162,7 @@ impl Wire {
         }
     }
 
-    /// The next frame; heartbeats that nobody asked for are left out.
+    /// Returns the next frame. Heartbeats that nobody asked for are left out.
     pub(crate) async fn next(&mut self) -> Value {
         loop {
             let frame = self.any().await;
@@ -172,7 +172,7 @@ impl Wire {
         }
     }
 
-    /// The next frame, heartbeats too.
+    /// Returns the next frame, heartbeats included.
     pub(crate) async fn any(&mut self) -> Value {
         match self.message().await {
             Some(Ok(Message::Text(text))) => serde_json::from_str(&text).unwrap(),
@@ -180,7 +180,7 @@ impl Wire {
         }
     }
 
-    /// The next frame that is of this kind; what comes before is dropped.
+    /// Returns the next frame of this kind, and drops those before it.
     pub(crate) async fn until(&mut self, op: &str) -> Value {
         loop {
             let frame = self.any().await;
@@ -190,14 +190,14 @@ impl Wire {
         }
     }
 
-    /// Sends a request and waits for its reply; what comes between is dropped.
+    /// Sends a request and waits for its reply. Frames in between are dropped.
     pub(crate) async fn ask(&mut self, frame: Value) -> Value {
         let id = frame["id"].clone();
         self.send(frame).await;
         self.reply(&id).await
     }
 
-    /// The reply of this `id`.
+    /// Returns the reply with this `id`.
     pub(crate) async fn reply(&mut self, id: &Value) -> Value {
         loop {
             let frame = self.any().await;
@@ -214,12 +214,13 @@ impl Wire {
         done["rev"].as_u64().unwrap()
     }
 
-    /// Subscribes to a tree and waits until the mirror is whole: `fresh`, and the entries.
+    /// Subscribes to a tree and waits until the mirror is complete. Returns `fresh`, and the
+    /// entries.
     pub(crate) async fn sub(&mut self, sub: u32, path: &str) -> (Value, Vec<Value>) {
         self.refresh(json!({"op": "sub", "id": 8888, "sub": sub, "path": path})).await
     }
 
-    /// Subscribes (or resyncs) with this frame and waits until the mirror is whole.
+    /// Subscribes (or resyncs) with this frame and waits until the mirror is complete.
     pub(crate) async fn refresh(&mut self, frame: Value) -> (Value, Vec<Value>) {
         let sub = frame["sub"].clone();
         self.send(frame).await;
@@ -236,7 +237,7 @@ impl Wire {
         }
     }
 
-    /// Waits for the close: its code and reason. What comes before is dropped.
+    /// Waits for the close. Returns its code and reason. Frames before it are dropped.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         loop {
             match self.message().await {
@@ -251,7 +252,7 @@ impl Wire {
     }
 }
 
-/// Someone who has nothing to do with a test's trouble, and must not notice it.
+/// A client that has nothing to do with a test's trouble, and must not notice it.
 pub(crate) struct Bystander {
     mirror: Wire,
     writer: Wire,
@@ -265,7 +266,7 @@ impl Bystander {
         Bystander { mirror, writer: Wire::open(addr).await, count: 0 }
     }
 
-    /// Sees that its mirror gets the next change.
+    /// Checks that its mirror gets the next change.
     pub(crate) async fn check(&mut self) {
         self.count += 1;
         let rev = self.writer.put("/bystander/x", json!(self.count)).await;

@@ -1,5 +1,5 @@
-//! A broker, writers and followers over networks that fail, and every tree that ever was: what each
-//! follower shows is held against the tree of that very revision, at every step.
+//! A broker, writers and followers over networks that fail, and every tree that ever existed. What
+//! each follower shows is compared with the tree of that revision, at every step.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -24,14 +24,14 @@ use crate::wire::config;
 /// The longest that anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Writes on their way at once.
+/// The most writes in flight at once.
 const IN_FLIGHT: usize = 16;
 
 pub(crate) fn path(text: &str) -> Path {
     Path::parse(text).unwrap()
 }
 
-/// The seed of a test's dice: ONETREE_SEED throws them again.
+/// Returns the seed of a test; ONETREE_SEED repeats it.
 pub(crate) fn seed() -> u64 {
     let seed = std::env::var("ONETREE_SEED").ok().map(|seed| seed.parse().unwrap());
     let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
@@ -39,12 +39,12 @@ pub(crate) fn seed() -> u64 {
     seed
 }
 
-/// Every tree that ever was.
+/// Every tree that ever existed.
 #[derive(Clone, Default)]
 pub(crate) struct Trees(Arc<Mutex<BTreeMap<Revision, Tree>>>);
 
 impl Trees {
-    /// What `view` sees of the tree at `rev`.
+    /// Returns what `view` sees of the tree at `rev`.
     fn seen(&self, view: &View, rev: Revision) -> Vec<Change> {
         let trees = self.0.lock().unwrap();
         let Some((_, tree)) = trees.range(..=rev).next_back() else { return Vec::new() };
@@ -55,25 +55,25 @@ impl Trees {
             .collect()
     }
 
-    /// The revisions of all commits.
+    /// Returns the revisions of all commits.
     pub(crate) fn revisions(&self) -> Vec<Revision> {
         self.0.lock().unwrap().keys().copied().collect()
     }
 }
 
-/// A broker of which every tree is kept, and the networks in front of it.
+/// A broker whose trees are all kept, and the networks in front of it.
 pub(crate) struct World {
     pub(crate) broker: Running,
     pub(crate) trees: Trees,
     pub(crate) cutting: Proxy,
     pub(crate) stalling: Proxy,
     pub(crate) random: Random,
-    /// Writers so far: each has a number of its own.
+    /// How many writers there were: each has a number of its own.
     pub(crate) writers: u32,
 }
 
 impl World {
-    /// With these keys of `broker.toml`.
+    /// Makes a world with these keys of `broker.toml`.
     pub(crate) async fn new(toml: &str) -> World {
         let mut random = Random::new(seed());
         let trees = Trees::default();
@@ -92,7 +92,7 @@ impl World {
         World { broker, trees, cutting, stalling, random, writers: 0 }
     }
 
-    /// Followers of every kind: of the whole and of parts, over a good network and bad ones.
+    /// Starts followers of every kind: of the whole and of parts, over a good network and bad ones.
     pub(crate) async fn followers(&self) -> Vec<Follower> {
         let part = View { values: false, ..View::tree(path("/t/b")) };
         let logs = vec![Pattern::parse("*/log/*").unwrap(), Pattern::parse("**/x").unwrap()];
@@ -112,7 +112,8 @@ impl World {
         followers
     }
 
-    /// Writers, over a network that cuts them off; gives the revision of the last write.
+    /// Runs writers over a network that cuts their connections. Returns the revision of the last
+    /// write.
     pub(crate) async fn write(&mut self, writers: u32, writes: u32) -> Revision {
         let mut writing = JoinSet::new();
         for _ in 0..writers {
@@ -132,7 +133,7 @@ impl World {
     }
 }
 
-/// A client that comes back soon, because it is cut off often.
+/// Makes a client that reconnects quickly, because it is cut off often.
 pub(crate) async fn client(url: &str) -> Client {
     let options = Options::new(url)
         .reconnect(Reconnect::Always)
@@ -141,7 +142,7 @@ pub(crate) async fn client(url: &str) -> Client {
     Client::connect(options).await.unwrap()
 }
 
-/// One who writes, a bit of everything.
+/// A writer that does a bit of everything.
 struct Writer {
     client: Client,
     number: u32,
@@ -171,7 +172,8 @@ impl Writer {
         last
     }
 
-    /// The `n`th write. Each writer counts in its own log: none may be missing or there twice.
+    /// Returns the `n`th write. Each writer counts in its own log: no number may be missing or
+    /// appear twice.
     fn some(&mut self, n: u32, logged: &[Path]) -> Write {
         let random = &mut self.random;
         let topic = format!("/t/{}", ["a", "b", "c"][random.within(0..3) as usize]);
@@ -208,7 +210,7 @@ async fn answer(pending: Pending<Done>, logged: &mut Vec<Path>) -> Revision {
     }
 }
 
-/// One who follows, and looks at every step.
+/// A follower, which checks every step.
 pub(crate) struct Follower {
     pub(crate) client: Client,
     pub(crate) mirror: Mirror,
@@ -220,12 +222,12 @@ pub(crate) struct Follower {
 pub(crate) struct Looked {
     /// The revisions that it was at, in order.
     pub(crate) revs: Vec<Revision>,
-    /// How often its connection was lost, and it was brought to the present again.
+    /// How often its connection was lost, and how often it was refreshed.
     pub(crate) lost: u32,
     pub(crate) refreshed: u32,
-    /// Digests that were compared.
+    /// How many digests were compared.
     pub(crate) verified: u32,
-    /// What was not as it should be, one list for each promise.
+    /// What was wrong, one list for each promise.
     pub(crate) not_ordered: Vec<String>,
     pub(crate) not_snapshot: Vec<String>,
     pub(crate) not_atomic: Vec<String>,
@@ -280,7 +282,7 @@ async fn look(mut changes: Changes, view: View, trees: Trees) -> Looked {
         };
         let shown = changes.snapshot();
         look_at(&mut looked, &event, &view, &trees, &shown);
-        // A refresh may end at the revision that the mirror was at.
+        // A refresh may end at the revision that the mirror was at already.
         if looked.revs.last() != Some(&rev) {
             looked.revs.push(rev);
         }

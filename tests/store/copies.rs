@@ -1,5 +1,5 @@
-//! Copies of a store that are not whole: a file is shorter, one is missing, two have each other's
-//! name. No crash does that, and none of it is taken for a crash.
+//! Copies of a store that are incomplete: a file is shorter, one is missing, two have each other's
+//! names. No crash does that, and none of it is taken for a crash.
 
 use onetree::store::Store;
 use onetree::store::files::{self, Damage, OpenError, Salvaged};
@@ -8,7 +8,7 @@ use super::rng::Rng;
 use super::simulated::{Keep, Simulated};
 use super::work::{Whole, Worker, keep, open, settings, wait, work};
 
-/// What is wrong; everything that is not found is said to be lost.
+/// Returns what is damaged. Everything that is not found must be reported as lost.
 fn damage(image: &Simulated, right: &Whole, when: &str) -> Option<Damage> {
     let checked = files::check(&image.kill(), settings(7));
     let Salvaged { state, lost } = files::salvage(&image.kill(), settings(7)).unwrap();
@@ -29,7 +29,7 @@ fn logs(image: &Simulated) -> Vec<(String, usize)> {
     image.files().into_iter().filter(|(name, _)| name.starts_with("log-")).collect()
 }
 
-/// Also where the cut is between two batches.
+/// Even if the cut is between two batches.
 #[test]
 fn a_log_that_is_shorter_than_it_was_is_damage() {
     for ended in [true, false] {
@@ -76,7 +76,7 @@ fn a_copy_without_its_tree_is_not_whole() {
             _ => false,
         };
         assert!(told, "{error}");
-        // Nor is an empty tree made of it.
+        // No empty tree is made of it either.
         let salvaged = files::salvage(&image, settings(7)).err().expect("nothing is there");
         assert_eq!(salvaged.to_string(), error.to_string());
         // A process that is killed while it makes one.
@@ -94,7 +94,7 @@ fn a_copy_without_its_tree_is_not_whole() {
     }
 }
 
-/// It is above all others, and would make the logs of this one superfluous.
+/// Its revision is above all others, and would make the logs of this history superfluous.
 #[test]
 fn a_tree_of_another_history_is_not_taken_for_one_of_this() {
     for ended in [true, false] {
@@ -120,7 +120,7 @@ fn a_tree_of_another_history_is_not_taken_for_one_of_this() {
     }
 }
 
-/// It begins where this one's does, so nothing but its history tells.
+/// It begins at the same revision, so only its epoch distinguishes it.
 #[test]
 fn a_log_of_another_history_is_damage() {
     let (run, mut store) = work(Rng::any(), 150, false);
@@ -130,7 +130,7 @@ fn a_log_of_another_history_is_damage() {
     let log = |(name, _): &&(String, usize)| name.starts_with("log-");
     let (last, _) = files.iter().rfind(log).unwrap();
     let right = open(&image.kill(), false).unwrap();
-    // One directory that began another history at the same revision.
+    // A directory that began another history at the same revision.
     let elsewhere = Simulated::default();
     let other = settings(99);
     let mut state = right.state;
@@ -156,7 +156,7 @@ fn a_log_of_another_history_is_damage() {
 #[test]
 fn logs_that_have_each_others_names_are_damage_of_which_nothing_is_lost() {
     let mut rng = Rng::any();
-    // Where the tree has just been saved there may be but one log.
+    // Right after the tree was saved, there may be only one log.
     let (run, image) = loop {
         let (run, mut store) = work(Rng::new(rng.below(usize::MAX) as u64), 150, false);
         wait(store.close()).unwrap();
@@ -176,7 +176,7 @@ fn logs_that_have_each_others_names_are_damage_of_which_nothing_is_lost() {
     assert_eq!((Whole::of(&state).slots, lost), (right.slots.clone(), Vec::new()));
 }
 
-/// No revision is so high, so the file is none of ours; sums with it would overflow.
+/// No revision is this high, so the file is not ours; calculations with it would overflow.
 #[test]
 fn a_name_that_no_file_can_have_is_passed_over() {
     let (run, _store) = work(Rng::any(), 150, false);
@@ -187,7 +187,7 @@ fn a_name_that_no_file_can_have_is_passed_over() {
         assert_eq!(damage(&image, right, name), None);
         assert_eq!(files::damages(&image, &settings(7)), []);
         assert_eq!(Whole::of(&open(&image.kill(), false).unwrap().state), *right, "{name}");
-        // Also where something else is damaged.
+        // Also if something else is damaged.
         let (tree, length) =
             image.files().into_iter().find(|(other, _)| other.starts_with("tree-0")).unwrap();
         image.put(&tree, image.content(&tree)[..length - 1].to_vec());

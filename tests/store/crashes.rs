@@ -1,5 +1,5 @@
-//! The power goes at every moment of a run, and the process is killed at every moment: what was
-//! acknowledged is there, and what was not is there whole or not at all.
+//! The power fails at every moment of a run, and the process is killed at every moment: what was
+//! acknowledged is there, and what was not is there completely or not at all.
 
 use onetree::store::Store;
 use onetree::store::files::{self, Loss, OpenedStore, Salvaged};
@@ -9,7 +9,7 @@ use super::rng::Rng;
 use super::simulated::{ENOSPC, Fault, Keep, Op, Simulated};
 use super::work::{Moment, Run, Whole, Worker, keep, open, settings, wait, work};
 
-/// What there is in every run.
+/// The kinds of commits that occur in every run.
 const KINDS: [&str; 10] = [
     "put",
     "append",
@@ -23,8 +23,8 @@ const KINDS: [&str; 10] = [
     "housekeeping",
 ];
 
-/// What a start may find at the moment `at` of a run: the state after the last acknowledged batch,
-/// or after the one that was asked for then.
+/// Returns what a start may find at the moment `at` of a run: the state after the last acknowledged
+/// batch, or after the one that was requested then.
 fn possible(run: &Run, at: usize) -> Vec<&Whole> {
     let acked = run.moments.iter().rposition(|moment| moment.acked <= at).unwrap();
     let next = run.moments.get(acked + 1).filter(|next| next.asked < at);
@@ -43,7 +43,7 @@ fn assert_found(found: &Whole, possible: &[&Whole], when: &str) {
     );
 }
 
-/// Starts on what a crash has left; works on, has another power failure, and starts again.
+/// Starts on what a crash has left, continues to work, has another power failure, and starts again.
 fn recover(image: &Simulated, run: &Run, at: usize, when: &str) {
     let possible = possible(run, at);
     let OpenedStore { mut store, state, report } =
@@ -62,7 +62,7 @@ fn recover(image: &Simulated, run: &Run, at: usize, when: &str) {
     assert_eq!(again.report.epoch, report.epoch, "{when}");
 }
 
-/// The promise, by its name: what was acknowledged is there, whatever the moment.
+/// The promise of this name: what was acknowledged is there, whatever the moment.
 #[test]
 fn durable() {
     let mut rng = Rng::any();
@@ -96,7 +96,7 @@ fn durable() {
         }] += 1;
         world.replay(&op);
         crash(world.crash(Keep::Some(&mut rng)), n + 1, "with something left, after");
-        // The process alone: the system has everything, and the power goes only later.
+        // Only the process ends: the system has everything, and the power fails only later.
         crash(world.kill(), n + 1, "of the process, after");
     }
     println!(
@@ -108,9 +108,9 @@ fn durable() {
     }
 }
 
-/// The first and the last moment of a run in interval mode whose state a start may find when the
-/// power goes after `at` operations: the log had a sync since the first, and the last was asked
-/// for.
+/// Returns the first and the last moment of a run in interval mode whose state a start may find
+/// when the power fails after `at` operations: the log was synced after the first, and the last was
+/// requested.
 fn span(run: &Run, ops: &[Op], at: usize) -> (usize, usize) {
     let made = ops.iter().filter_map(|op| match op {
         Op::Create { name, .. } => Some(name == "new.tmp"),
@@ -207,8 +207,8 @@ fn a_crash_during_a_start_is_followed_by_another_start() {
     }
 }
 
-/// Logs may have gone with it, and with them revisions that were given: none of these is given
-/// again in the same history.
+/// Log files may be missing too, with revisions that were given: none of these is given again in
+/// the same history.
 #[test]
 fn a_tree_without_a_history_begins_a_new_one() {
     let mut rng = Rng::any();
@@ -264,8 +264,8 @@ fn a_start_that_fails_begins_no_new_history() {
     panic!("it never started");
 }
 
-/// The end of the old one was lost: the new one is begun once, however often the start fails after
-/// that.
+/// The end of the old history was lost: the new one is begun once, however often the start fails
+/// after that.
 #[test]
 fn a_new_history_is_begun_once() {
     let (run, _store) = work(Rng::new(7), 60, true);

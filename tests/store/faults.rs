@@ -1,5 +1,5 @@
-//! The disk is full, or fails: what was not kept is not acknowledged and does not come back, the
-//! store says that it is read-only, and goes on by itself when the disk works again.
+//! The disk is full, or fails: what was not stored is not acknowledged and does not come back. The
+//! store reports that it is read-only, and recovers by itself when the disk works again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,7 +36,7 @@ fn is_read_only(store: &FileStore) -> bool {
     store.read_only().load(Ordering::Relaxed)
 }
 
-/// Waits until it is so.
+/// Waits until `so` is true.
 fn until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !so() {
@@ -83,7 +83,7 @@ fn one_failure_of_anything_refuses_at_most_one_batch_which_never_comes_back() {
         "refused batches: {:?}",
         KINDS.map(|(what, _)| what).iter().zip(refused_by).collect::<Vec<_>>()
     );
-    // A file that cannot be removed is in nobody's way.
+    // A file that cannot be removed does no harm.
     assert!(refused_by[4] == 0 && refused_by[..4].iter().all(|count| *count > 0), "{refused_by:?}");
 }
 
@@ -110,8 +110,8 @@ fn while_the_disk_fails_the_store_is_read_only_and_afterwards_it_goes_on_by_itse
         {
             assert_found(&image, &right, what);
         }
-        // The disk has some of what it said it has not. When that is all of a refused batch, and
-        // none of what took it back, then nobody can know: it is there, whole.
+        // The disk has some of what it reported as failed. If that is all of a refused batch, and
+        // nothing of what took it back, then nobody can know: the batch is there, complete.
         for _ in 0..100 {
             let OpenedStore { state, .. } =
                 open(&storage.crash(Keep::Some(&mut rng)), false).unwrap();
@@ -150,7 +150,7 @@ fn a_disk_that_fails_is_tried_less_and_less_often() {
     assert!((1..=3).contains(&tries), "{tries} tries");
 }
 
-/// A whole file of the log does not go on it any more, and the commits do.
+/// A whole file of the log does not fit any more, but commits still do.
 #[test]
 fn a_disk_with_less_room_than_a_file_of_the_log_takes_what_goes_on_it() {
     let (storage, mut store, mut worker) = begin(false, 19);
@@ -174,12 +174,12 @@ fn in_interval_mode_what_a_failed_sync_has_forgotten_is_written_again() {
         }
         std::thread::sleep(Duration::from_millis(20));
         storage.fail(Some(Fault { what: KINDS[2].1, after: 0, times, errno: EIO }));
-        // Acknowledged, and then the sync fails.
+        // The commit is acknowledged, and then the sync fails.
         let _ = keep(&mut store, &mut worker);
         until("failed", || storage.failed() == times);
         let right = Whole::of(&worker.state);
         let there = || open(&storage.crash(Keep::Nothing), true).unwrap().state;
-        // The store may not have noticed yet that it failed: that it is writable says nothing.
+        // The store may not have noticed the failure yet: that it is writable proves nothing.
         until("written again", || Whole::of(&there()).slots == right.slots);
         until("writable again", || !is_read_only(&store));
         keep(&mut store, &mut worker).unwrap();
@@ -192,8 +192,8 @@ fn in_interval_mode_what_a_failed_sync_has_forgotten_is_written_again() {
 #[test]
 fn an_end_while_the_disk_fails_is_not_taken_for_a_good_one() {
     let (storage, mut store, mut worker) = begin(true, 7);
-    // The sync, and that of the file which would be made to mend it. The next one would work, and
-    // say nothing of what the first has forgotten.
+    // The sync fails, and that of the file which would be made to repair it. The next one would
+    // succeed, and reveal nothing of what the first has lost.
     storage.fail(Some(Fault { what: KINDS[2].1, after: 0, times: 2, errno: EIO }));
     keep(&mut store, &mut worker).unwrap();
     until("failed", || is_read_only(&store));
@@ -201,7 +201,7 @@ fn an_end_while_the_disk_fails_is_not_taken_for_a_good_one() {
     assert!(open(&storage.crash(Keep::Nothing), true).unwrap().report.new_epoch);
 }
 
-/// Whatever fails at the end: it is a good one only when what it says is on the disk.
+/// Whatever fails at the end: the end counts as proper only if that is on the disk.
 #[test]
 fn an_end_that_fails_in_any_way_is_followed_by_a_start() {
     for (interval, commits) in [(false, 0), (false, 5), (true, 0), (true, 5)] {
@@ -244,8 +244,8 @@ fn a_tree_that_cannot_be_saved_keeps_nobody_from_writing_and_leaves_nothing_behi
     assert_found(&storage.crash(Keep::Nothing), &Whole::of(&worker.state), "saved at last");
 }
 
-/// Each failure leaves a file of the log behind, most of it empty. They take room like any other,
-/// and so the tree is saved as soon as with them.
+/// Each failure leaves a file of the log behind, most of it empty. These files take room like any
+/// other, so the tree is saved just as early because of them.
 #[test]
 fn what_failures_have_left_on_the_disk_counts() {
     let (storage, mut store, mut worker) = begin(false, 13);
@@ -255,7 +255,7 @@ fn what_failures_have_left_on_the_disk_counts() {
     };
     let trees = || -> Vec<String> {
         let names = storage.files().into_iter().map(|(name, _)| name);
-        // Not the one that is being made: its sync would meet the failure.
+        // Leave out the file that is being made: its sync would meet the failure.
         names.filter(|name| name.starts_with("tree-")).collect()
     };
     for _ in 0..60 {
@@ -264,15 +264,15 @@ fn what_failures_have_left_on_the_disk_counts() {
         let (before, saves) = (trees(), worker.saves);
         keep(&mut store, &mut worker).unwrap();
         if worker.saves > saves {
-            // The next failure is to meet the log.
+            // The next failure must hit the log.
             until("saved", || trees().len() == 1 && trees() != before);
         }
         assert!(logs() < 14_000, "{} bytes of logs", logs());
     }
 }
 
-/// It would otherwise wait for half as much again as made it due, which an idle broker never
-/// writes.
+/// Otherwise the save would wait until the log has grown by half as much again, which an idle
+/// broker never does.
 #[test]
 fn a_tree_that_could_not_be_saved_is_due_when_the_disk_works_again() {
     let storage = Simulated::default();
@@ -284,14 +284,14 @@ fn a_tree_that_could_not_be_saved_is_due_when_the_disk_works_again() {
     while storage.failed() == 0 {
         keep(&mut store, &mut worker).unwrap();
     }
-    // The one who saves has told the one who writes, who does not try at once again.
+    // The thread that saves has told the one that writes, which does not try again at once.
     std::thread::sleep(Duration::from_millis(100));
     keep(&mut store, &mut worker).unwrap();
     assert!(!store.save_due());
     storage.fail(Some(Fault { what: |_| true, after: 0, times: usize::MAX, errno: ENOSPC }));
     while keep(&mut store, &mut worker).is_ok() {}
     assert!(is_read_only(&store));
-    // A disk that is only tried again is none that works.
+    // A disk that is only being tried again does not count as working.
     std::thread::sleep(Duration::from_millis(300));
     assert!(!store.save_due());
     storage.fail(None);

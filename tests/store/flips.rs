@@ -1,5 +1,5 @@
-//! A bit of a file is another: the start says so, with the file and the place, or the bit did not
-//! count. It never makes another state.
+//! A bit of a file is flipped: the start reports it, with the file and the place, or the bit did
+//! not matter. It never leads to another state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use super::rng::Rng;
 use super::simulated::{EIO, ENOSPC, Fault, Keep, Op, Simulated};
 use super::work::{Whole, Worker, keep, open, wait, work};
 
-/// Every so many bytes one is changed. No multiple of the eight that things are aligned to.
+/// The distance between changed bytes: no multiple of the eight that things are aligned to.
 const STEP: usize = 13;
 
-/// What the starts with one flipped bit said.
+/// The results of the starts with one flipped bit.
 #[derive(Debug, Default)]
 struct Said {
     refused: u32,
     harmless: u32,
 }
 
-/// Flips a bit at many places of each file. Returns what was said, by the kind of the file.
+/// Flips a bit at many places of each file. Returns the results by the kind of the file.
 fn flip_all(image: &Simulated, right: &Whole, rng: &mut Rng) -> BTreeMap<String, Said> {
     let mut said: BTreeMap<String, Said> = BTreeMap::new();
     for (name, length) in image.files() {
@@ -51,7 +51,7 @@ fn flip_all(image: &Simulated, right: &Whole, rng: &mut Rng) -> BTreeMap<String,
                     assert!(offset <= at as u64, "{when}: it is said to be at {offset}");
                     assert_eq!(flipped.count(), 0, "{when}: something was changed");
                 }
-                // It may be so: what is of a later version cannot be checked.
+                // This may be so: a file of a later version cannot be checked.
                 Err(OpenError::Newer { file, .. }) => {
                     said.refused += 1;
                     assert_eq!((file, at / 4), (name.clone(), 2), "{when}");
@@ -63,7 +63,7 @@ fn flip_all(image: &Simulated, right: &Whole, rng: &mut Rng) -> BTreeMap<String,
     said
 }
 
-/// So many bits count, in each kind of file.
+/// Asserts that enough flipped bits were noticed in each kind of file.
 fn assert_noticed(said: &BTreeMap<String, Said>) {
     println!("{said:?}");
     for kind in ["log", "tree", "history"] {
@@ -77,7 +77,7 @@ fn a_flipped_bit_is_damage_or_does_not_count() {
     let seed = rng.below(usize::MAX) as u64;
     let (run, store) = work(Rng::new(seed), 150, false);
     let right = &run.moments.last().unwrap().whole;
-    // The power goes a moment later: the seal of the last batch has reached the disk.
+    // The power fails a moment later: the seal of the last batch has reached the disk.
     let image = run.storage.crash(Keep::Everything);
     drop(store);
     assert_noticed(&flip_all(&image, right, &mut rng));
@@ -93,7 +93,7 @@ fn after_a_good_end_a_flipped_bit_in_the_last_batch_is_damage() {
     assert_noticed(&flip_all(&image, &run.moments.last().unwrap().whole, &mut rng));
 }
 
-/// As where the disk, or who made a copy, has lost the end of the file: what was there was whole.
+/// As when the disk, or whoever made a copy, has lost the end of the file: what is left is intact.
 #[test]
 fn after_a_good_end_a_log_without_its_end_is_damage() {
     let (run, mut store) = work(Rng::any(), 150, false);
@@ -115,7 +115,7 @@ fn after_a_good_end_a_log_without_its_end_is_damage() {
     assert_eq!((file, offset), (name, at as u64));
 }
 
-/// No crash takes a file away.
+/// No crash removes a file.
 #[test]
 fn a_file_that_is_missing_is_damage_or_was_not_needed() {
     let (run, _store) = work(Rng::any(), 150, false);
@@ -145,8 +145,8 @@ fn a_file_that_is_missing_is_damage_or_was_not_needed() {
     assert!(refused > 1, "{refused} of {files:?}");
 }
 
-/// The last file of the log is missed as soon as a commit in it was acknowledged, whatever it was
-/// begun for: a start, a file before it that was full, a disk that had failed.
+/// The last file of the log is missed as soon as a commit in it was acknowledged, whatever the
+/// reason for beginning it: a start, a full file before it, a disk that had failed.
 #[test]
 fn the_last_file_of_the_log_is_missed_after_every_batch() {
     let (mut begun, mut worker_seed) = (0, Rng::any());
@@ -195,7 +195,7 @@ fn a_history_alone_is_no_empty_tree() {
     let ended = alone(&run.storage);
     assert!(matches!(open(&ended, false), Err(OpenError::Damaged(_))), "it had a tree");
     assert_eq!((killed.count(), ended.count()), (0, 0), "something was changed");
-    // A start that came no further is none.
+    // A start that got no further does not count.
     let fresh = Simulated::default();
     let what: fn(&Op) -> bool =
         |op| matches!(op, Op::Create { name, .. } if !name.starts_with("history"));
@@ -205,8 +205,8 @@ fn a_history_alone_is_no_empty_tree() {
     assert_eq!(open(&fresh.crash(Keep::Nothing), false).unwrap().state.rev().get(), 0);
 }
 
-/// What no store can know: when the power goes right after a batch, before its seal is on the disk,
-/// a bit that flips in this one batch looks like the batch being torn.
+/// What no store can know: if the power fails right after a batch, before its seal is on the disk,
+/// a flipped bit in this one batch looks like a torn batch.
 #[test]
 fn only_an_unsealed_last_batch_can_be_taken_for_a_torn_one() {
     let mut rng = Rng::any();
@@ -218,7 +218,7 @@ fn only_an_unsealed_last_batch_can_be_taken_for_a_torn_one() {
         files.retain(|(name, _)| name.starts_with("log-"));
         files
     };
-    // A batch in a file that was there before, and before which nothing else is under way.
+    // A batch in a file that existed before, while nothing else is in progress.
     let (before, old, image) = loop {
         std::thread::sleep(Duration::from_millis(20));
         let (before, old) = (Whole::of(&worker.state), run.storage.kill());

@@ -1,5 +1,5 @@
-//! Which clients were forgotten is known behind a start, and no more of them than there were: the
-//! first write of any other, whose answer a kill has lost, is done.
+//! After a start it is known which clients were forgotten, and no others count as forgotten: the
+//! first write of any other client, whose answer a kill has lost, is done.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ fn forgotten(state: &State) -> Revision {
     state.checkpoint().head().forgotten.unwrap()
 }
 
-/// Makes some commits and saves the tree; gives until when clients wrote that are forgotten.
+/// Makes some commits and saves the tree. Returns the revision up to which the forgotten clients
+/// wrote.
 fn saved(storage: &Simulated, rng: Rng, commits: u64) -> Revision {
     let OpenedStore { mut store, state, .. } = open(storage, false).unwrap();
     let mut worker = Worker::new(state, rng);
@@ -43,7 +44,7 @@ fn a_saved_tree_says_who_was_forgotten() {
         let opened = open(&image, false).unwrap();
         assert_eq!(forgotten(&opened.state), before, "{commits} commits");
         *if before == Revision::ZERO { &mut nobody } else { &mut some } += 1;
-        // As it was written before it was said there: it may have been anybody.
+        // As versions wrote it that did not record this: it may have been any client.
         let (name, mut bytes) = tree(&image);
         bytes[32..40].fill(0);
         let crc = crc32fast::hash(&bytes[16..64]);
@@ -55,7 +56,7 @@ fn a_saved_tree_says_who_was_forgotten() {
     assert!(nobody > 0 && some > 0, "{nobody} {some}");
 }
 
-/// The last one: the one before may not have been removed yet.
+/// Returns the last saved tree: the one before may not have been removed yet.
 fn tree(image: &Simulated) -> (String, Vec<u8>) {
     let names = image.files().into_iter().map(|(name, _)| name);
     let name = names.filter(|name| name.starts_with("tree-")).max().unwrap();

@@ -1,7 +1,8 @@
-//! Files of each format there has been: `tests/fixtures/v1`, `v2` (a history that names the last
-//! log). They load for ever, whatever is written by then. A format that is not known is refused.
+//! Files of each format that ever existed: `tests/fixtures/v1`, `v2` (a history that names the last
+//! log). They can be loaded for ever, whatever format is written then. An unknown format is
+//! refused.
 //!
-//! `ONETREE_FREEZE=1` writes those of the last format where there are none.
+//! `ONETREE_FREEZE=1` writes those of the last format if they do not exist.
 
 use std::fmt::Write;
 use std::fs;
@@ -22,7 +23,7 @@ fn folder(format: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format)
 }
 
-/// What `onetree export` prints.
+/// Returns what `onetree export` prints.
 fn export(state: &State) -> String {
     let snapshot = state.snapshot();
     let entries = snapshot.entries(&TreePath::root()).map(|(path, rev, value)| {
@@ -32,7 +33,8 @@ fn export(state: &State) -> String {
     entries.collect()
 }
 
-/// Everything else that is kept: one line for each tombstone and mark, and for each answer.
+/// Returns everything else that is stored: one line for each tombstone and mark, and for each
+/// answer.
 fn rest(whole: &Whole) -> String {
     let head = &whole.head;
     let mut text = format!("rev {} time {} horizon {}\n", head.rev, head.time.0, head.horizon);
@@ -65,7 +67,7 @@ fn rest(whole: &Whole) -> String {
 }
 
 fn freeze(folder: &Path) {
-    // Some run in which everything is that can stand in a file.
+    // A run in which everything occurs that a file can contain.
     let all = ["owner s-", "trimmed at", "expires 1", "dropped 3", "live false", "conflict"];
     let (image, state) = (1..)
         .find_map(|seed| {
@@ -86,7 +88,7 @@ fn freeze(folder: &Path) {
     fs::write(folder.join("rest.txt"), rest(&Whole::of(&state))).unwrap();
 }
 
-/// The files, in memory: a start writes to them.
+/// Returns the files, in memory, because a start writes to them.
 fn frozen(format: &str) -> Simulated {
     let folder = folder(format);
     if std::env::var_os("ONETREE_FREEZE").is_some() && !folder.exists() {
@@ -114,7 +116,7 @@ fn files_of_each_format_load() {
         let report = opened.report;
         assert!(report.saved > 0 && report.replayed > 0 && !report.new_epoch, "{report:?}");
         assert_eq!(report.epoch.0, 1, "{report:?}");
-        // A directory of the system says the same.
+        // A directory of the system gives the same result.
         let name = format!("onetree-store-{format}-{}", std::process::id());
         let copy = std::env::temp_dir().join(name);
         fs::create_dir_all(&copy).unwrap();
@@ -134,7 +136,7 @@ fn a_file_of_a_newer_format_is_refused_and_the_error_names_it() {
     let kinds = [("log", 1), ("tree", 1), ("history", 2)];
     let names: Vec<String> = frozen("v2").files().into_iter().map(|(name, _)| name).collect();
     for (kind, last) in kinds {
-        // The last log: one that the saved tree has made superfluous is not read.
+        // Take the last log: one that the saved tree has made superfluous is not read.
         let name = names.iter().rfind(|name| name.starts_with(kind)).expect(kind);
         let storage = frozen("v2");
         let mut content = storage.content(name);

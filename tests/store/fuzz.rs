@@ -1,9 +1,9 @@
-//! The files of a run, changed by chance, much and little: a start refuses them with an error, or
-//! finds a tree that there was; and what is salvaged of those that it refuses are entries that
-//! there were.
+//! The files of a run with random changes, small and large: a start refuses them with an error, or
+//! finds a tree that existed; and what is salvaged of those that it refuses are entries that
+//! existed.
 //!
-//! `ONETREE_FUZZ_SECONDS=60 cargo test --release --test store recover` goes on for a minute;
-//! `ONETREE_SEED` runs the same again.
+//! `ONETREE_FUZZ_SECONDS=60 cargo test --release --test store recover` runs for a minute;
+//! `ONETREE_SEED` repeats a run.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use super::salvage::assert_each_was;
 use super::simulated::Simulated;
 use super::work::{Run, Whole, open, settings, work};
 
-/// Without ONETREE_FUZZ_SECONDS.
+/// The number of images without ONETREE_FUZZ_SECONDS.
 const IMAGES: u32 = 2_000;
 
-/// Changes one of the files, and says how.
+/// Changes one of the files. Returns a description.
 fn change(image: &Simulated, rng: &mut Rng) -> String {
     let files = image.files();
     let (name, length) = rng.pick(&files).clone();
@@ -39,7 +39,7 @@ fn change(image: &Simulated, rng: &mut Rng) -> String {
             "a piece"
         }
         3 if length > 0 => {
-            // What it has elsewhere, which is right by itself.
+            // A piece from elsewhere in the file, which is valid by itself.
             let from = rng.below(length);
             let piece = content[from..(from + size).min(length)].to_vec();
             content.splice(at..(at + piece.len()).min(length), piece);
@@ -93,7 +93,7 @@ fn recover() {
                     let (state, report) = files::check(&before, settings(7)).unwrap();
                     let (was, found) = (Whole::of(&state), Whole::of(&opened.state));
                     assert_was(&run, &was, &changes);
-                    // A new history has a revision of its own to begin with.
+                    // A new history begins with a revision of its own.
                     let same = (&was.slots, &was.clients) == (&found.slots, &found.clients);
                     assert!(same && (was == found || report.lost.is_some()), "{changes:?}");
                 }
@@ -104,7 +104,7 @@ fn recover() {
                         Ok(Salvaged { state, .. }) => {
                             assert_each_was(&run, &Whole::of(&state), &changes);
                         }
-                        // Nothing is whole.
+                        // Nothing is intact.
                         Err(OpenError::Damaged(_)) => nothing += 1,
                         Err(error) => panic!("{changes:?}: {error}"),
                     }
@@ -125,7 +125,7 @@ fn recover() {
     );
 }
 
-/// There was this tree at some moment; nothing at all is the one at the beginning.
+/// Asserts that this tree existed at some moment. An empty tree is the one at the beginning.
 fn assert_was(run: &Run, found: &Whole, changes: &[String]) {
     assert!(
         run.moments.iter().any(|moment| moment.whole == *found),

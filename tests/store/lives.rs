@@ -1,5 +1,5 @@
-//! One tree through many lives of the broker, each of which ends as it may: well, killed, or with
-//! the power gone, while the disk works, fails once, or fails for good.
+//! One tree through many lives of the broker, each of which ends in a different way: properly,
+//! killed, or with a power failure, while the disk works, fails once, or fails for good.
 
 use std::sync::atomic::Ordering;
 
@@ -25,7 +25,7 @@ fn through_many_lives_nothing_acknowledged_is_lost_and_the_history_is_one() {
     for _ in 0..8 {
         let mut storage = Simulated::default();
         let mut epoch = None;
-        // What was acknowledged, and what may have been kept although it was refused.
+        // What was acknowledged, and what may have been stored although it was refused.
         let (mut acked, mut maybe): (Option<Whole>, Option<Whole>) = (None, None);
         for life in 0..40 {
             let OpenedStore { mut store, state, report } =
@@ -53,7 +53,7 @@ fn through_many_lives_nothing_acknowledged_is_lost_and_the_history_is_one() {
                 if kept || mended {
                     maybe = None;
                 } else {
-                    // What is refused while it is read-only was not even tried.
+                    // What is refused while the store is read-only was not even tried.
                     maybe.get_or_insert_with(|| Whole::saved(&worker.asked));
                 }
             }
@@ -67,7 +67,7 @@ fn through_many_lives_nothing_acknowledged_is_lost_and_the_history_is_one() {
                 2 => storage.crash(Keep::Some(&mut rng)),
                 3 => storage.kill(),
                 _ => {
-                    // The disk may fail still.
+                    // The disk may still fail.
                     let _ = wait(store.close());
                     storage.crash(Keep::Nothing)
                 }

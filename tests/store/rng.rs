@@ -1,4 +1,4 @@
-//! Random numbers with a seed that is printed, and replayed from `ONETREE_SEED`.
+//! Random numbers with a seed that is printed, and repeated with `ONETREE_SEED`.
 
 #[path = "../../crates/core/tests/common/rng.rs"]
 mod chance;
@@ -8,7 +8,8 @@ use std::hash::{BuildHasher, RandomState};
 pub(crate) use chance::Rng;
 
 impl Rng {
-    /// From `ONETREE_SEED`, or from nowhere; says so, which is seen when the test fails.
+    /// Takes the seed from `ONETREE_SEED`, or a random one. Prints it, which is shown when the test
+    /// fails.
     pub(crate) fn any() -> Rng {
         let seed = match std::env::var("ONETREE_SEED") {
             Ok(seed) => seed.parse().expect("ONETREE_SEED is a number"),

@@ -1,4 +1,4 @@
-//! What is got out of damaged files: all that is whole, and nothing that never was.
+//! What is read from damaged files: everything that is intact, and nothing that never existed.
 
 use std::fmt::Debug;
 
@@ -11,13 +11,13 @@ use super::rng::Rng;
 use super::simulated::{Keep, Simulated};
 use super::work::{Run, Whole, open, path, settings, work};
 
-/// Every so many bytes one is changed. No multiple of the eight that things are aligned to.
+/// The distance between changed bytes: no multiple of the eight that things are aligned to.
 const STEP: usize = 13;
 
 /// A batch of the worker changes fewer entries than this.
 const BATCH_CHANGES: usize = 16;
 
-/// Each entry that was found was there at some moment, as it is.
+/// Asserts that each entry that was found existed in this form at some moment.
 pub(crate) fn assert_each_was(run: &Run, found: &Whole, when: &dyn Debug) {
     for slot in found.slots.iter().filter(|slot| slot.value.is_some()) {
         let was = run.moments.iter().any(|moment| {
@@ -75,7 +75,7 @@ fn a_flipped_bit_costs_one_batch_of_the_log() {
     assert!(salvaged > 50 && lossless > 5, "{salvaged} {lossless}: too few to say anything");
 }
 
-/// Nothing is lost without a word, whatever is gone.
+/// Nothing is lost without a report, whatever is missing.
 #[test]
 fn what_is_gone_is_said_to_be_lost() {
     let mut rng = Rng::any();
@@ -101,8 +101,8 @@ fn what_is_gone_is_said_to_be_lost() {
         }
     }
     assert!(losses >= 3, "{losses}: too few to say anything");
-    // A log that has just been begun says that there was something before it, of which nothing is
-    // there.
+    // A log that has just been begun shows that there was something before it, of which nothing is
+    // left.
     let only = image.kill();
     for (name, _) in image.files().into_iter().filter(|(name, _)| !name.starts_with("history")) {
         only.take(&name);
@@ -112,7 +112,7 @@ fn what_is_gone_is_said_to_be_lost() {
     assert!(matches!(files::salvage(&only, settings(7)), Err(OpenError::Damaged(_))));
 }
 
-/// What was done, and all of it on the disk but for the history.
+/// Returns a run whose files are all on the disk, except the history.
 fn without_a_history() -> (Run, Simulated) {
     let mut rng = Rng::any();
     let (run, _store) = work(Rng::new(rng.below(usize::MAX) as u64), 150, false);
@@ -121,7 +121,7 @@ fn without_a_history() -> (Run, Simulated) {
     (run, image)
 }
 
-/// Without a history nobody knows which log was the last.
+/// Without a history it is unknown which log was the last.
 #[test]
 fn without_a_history_the_end_is_said_to_be_lost() {
     let (_, image) = without_a_history();
@@ -135,7 +135,7 @@ fn without_a_history_the_end_is_said_to_be_lost() {
     }
 }
 
-/// Where a restore was ended before it had moved much, or anything.
+/// As when a restore was ended before it had moved much, or anything.
 #[test]
 fn what_an_unfinished_restore_has_not_moved_is_got_out() {
     let (run, image) = without_a_history();
@@ -171,7 +171,7 @@ fn a_broken_block_of_a_saved_tree_costs_that_block() {
         (state.checkpoint().digest().count, lost)
     };
     assert_eq!(count(&image), (entries, Vec::new()));
-    // In the middle of its blocks, where the length of one stands too, and in the last.
+    // In the middle of its blocks, where their lengths are too, and in the last.
     let second = (256 << 10) + 400..length;
     for at in second.step_by(60_011) {
         let (found, lost) = count(&flipped(&image, &tree, at, 3));

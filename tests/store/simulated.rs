@@ -1,5 +1,5 @@
-//! A disk in memory that forgets what was not synced: all of it, some of it, or half a write; that
-//! flips bits; and that fails when it is told to.
+//! A disk in memory that forgets what was not synced: all of it, some of it, or half a write. It
+//! also flips bits, and fails on request.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,8 +14,8 @@ pub(crate) const ENOSPC: i32 = 28;
 /// "Input/output error".
 pub(crate) const EIO: i32 = 5;
 
-/// What a storage is asked to do that changes something. Files count from 0, in the order in which
-/// they were made.
+/// An operation on a storage that changes something. Files are numbered from 0, in the order in
+/// which they were made.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Create { name: String, bytes: u64 },
@@ -28,13 +28,13 @@ pub(crate) enum Op {
 
 /// Operations that fail from now on.
 pub(crate) struct Fault {
-    /// Which; others work.
+    /// Which operations fail; others work.
     pub(crate) what: fn(&Op) -> bool,
-    /// So many of them work before.
+    /// How many of them work before.
     pub(crate) after: usize,
-    /// So many fail; then it is over.
+    /// How many fail; after that all work.
     pub(crate) times: usize,
-    /// With what.
+    /// The error.
     pub(crate) errno: i32,
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum Keep<'a> {
     Nothing,
     /// All of it.
     Everything,
-    /// Of each write some pieces, in no order; of the names the first changes.
+    /// Some pieces of each write, in no order, and the first changes of names.
     Some(&'a mut Rng),
 }
 
@@ -59,7 +59,7 @@ struct File {
     durable: Vec<u8>,
     /// What was written and not synced.
     pending: Vec<(u64, Vec<u8>)>,
-    /// What a failed sync has forgotten; some of it may have got through.
+    /// What a failed sync has lost; some of it may have reached the disk.
     lost: Vec<(u64, Vec<u8>)>,
 }
 
@@ -137,14 +137,14 @@ impl World {
         Ok(())
     }
 
-    /// What is left of it when it fails.
+    /// Applies what is left of an operation that fails.
     fn fail(&mut self, op: &Op) {
         match op {
             Op::Write { file, at, bytes } => {
                 let bytes = bytes[..bytes.len() / 2].to_vec();
                 let _ = self.apply(&Op::Write { file: *file, at: *at, bytes });
             }
-            // The system takes them for written from now on: they are read, and are nowhere.
+            // The system now regards them as written: they are read, but are not on the disk.
             Op::Sync { file } => {
                 let File { pending, lost, .. } = &mut self.files[*file];
                 lost.append(pending);
@@ -177,7 +177,7 @@ impl World {
         self.pending.push((name.to_owned(), file));
     }
 
-    /// What is there after the power was gone.
+    /// Returns what is there after a power failure.
     fn crashed(mut self, mut keep: Keep<'_>) -> World {
         let names = match &mut keep {
             Keep::Nothing => 0,
@@ -226,22 +226,22 @@ impl Simulated {
         Simulated(Arc::new(Mutex::new(Inner { world, ..Inner::default() })))
     }
 
-    /// How many operations there were.
+    /// Returns how many operations there were.
     pub(crate) fn count(&self) -> usize {
         self.lock().ops.len()
     }
 
-    /// All operations so far.
+    /// Returns all operations so far.
     pub(crate) fn ops(&self) -> Vec<Op> {
         self.lock().ops.clone()
     }
 
-    /// How many operations have failed.
+    /// Returns how many operations have failed.
     pub(crate) fn failed(&self) -> usize {
         self.lock().failed
     }
 
-    /// The most bytes that all files had together since the last time this was asked.
+    /// Returns the most bytes that all files had together since the last call.
     pub(crate) fn most(&self) -> usize {
         std::mem::take(&mut self.lock().most)
     }
@@ -256,22 +256,22 @@ impl Simulated {
         self.lock().fault = fault;
     }
 
-    /// Does what was recorded elsewhere.
+    /// Repeats an operation that was recorded elsewhere.
     pub(crate) fn replay(&self, op: &Op) {
         self.lock().world.apply(op).unwrap();
     }
 
-    /// Another one with what is left after the power was gone.
+    /// Returns another storage with what is left after a power failure.
     pub(crate) fn crash(&self, keep: Keep<'_>) -> Simulated {
         Simulated::of(self.lock().world.clone().crashed(keep))
     }
 
-    /// Another one with what the next process finds when this one is killed.
+    /// Returns another storage with what the next process finds when this one is killed.
     pub(crate) fn kill(&self) -> Simulated {
         Simulated::of(self.lock().world.clone())
     }
 
-    /// The names and lengths of all files.
+    /// Returns the names and lengths of all files.
     pub(crate) fn files(&self) -> Vec<(String, usize)> {
         let world = &self.lock().world;
         world
@@ -281,13 +281,13 @@ impl Simulated {
             .collect()
     }
 
-    /// The content of a file.
+    /// Returns the content of a file.
     pub(crate) fn content(&self, name: &str) -> Vec<u8> {
         let world = &self.lock().world;
         world.files[world.seen[name]].seen.clone()
     }
 
-    /// Puts a file there, durably.
+    /// Adds a file, durably.
     pub(crate) fn put(&self, name: &str, content: Vec<u8>) {
         let world = &mut self.lock().world;
         world.files.push(File { seen: content.clone(), durable: content, ..File::default() });
@@ -296,7 +296,7 @@ impl Simulated {
         set(&mut world.durable, name, Some(file));
     }
 
-    /// Takes a file away, durably.
+    /// Removes a file, durably.
     pub(crate) fn take(&self, name: &str) {
         let world = &mut self.lock().world;
         set(&mut world.seen, name, None);

@@ -1,5 +1,5 @@
-//! How much of the disk is taken: at most three times what lives, also while the tree is saved, and
-//! however long the history is.
+//! How much of the disk is used: at most three times the live data, also while the tree is saved,
+//! and however long the history is.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,22 +19,22 @@ use super::work::{Whole, Worker, keep, path, wait, work};
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
 
-/// Files of the log, small beside what lives.
+/// The size of log files, small beside the live data.
 const FILE: u64 = 4096;
 
-/// What lives: paths and values.
+/// Returns the size of the live data: paths and values.
 fn live(state: &State) -> usize {
     let snapshot = state.snapshot();
     let entries = snapshot.entries(&path("/"));
     entries.map(|(path, _, value)| path.as_str().len() + value.bytes.len()).sum()
 }
 
-/// A year of a tree whose entries come and go while as much as ever lives.
+/// A year of a tree whose entries come and go, while the live data stays the same size.
 struct Year {
     state: State,
     rng: Rng,
     now: Time,
-    /// What was committed, by kind; what the broker does by itself apart.
+    /// What was committed, by kind; what the broker does by itself counts separately.
     kinds: BTreeMap<String, u32>,
 }
 
@@ -84,12 +84,12 @@ impl Year {
     fn hours(&mut self, day: u64, part: u64) -> Batch {
         self.now = Time(day * DAY + part * 2 * HOUR + self.rng.below(HOUR as usize) as u64);
         let mut batch = Batch::new();
-        // What stays, and changes.
+        // Entries that stay, and change.
         for _ in 0..4 {
             let at = format!("/site/{}", self.rng.below(200));
             batch.extend(self.put(at, 300, None));
         }
-        // Each day has entries of its own, which go a week later, all at once or one by one.
+        // Each day has its own entries, which are deleted a week later, all at once or one by one.
         for n in 0..2 {
             batch.extend(self.put(format!("/gen/{day}/{}", part * 2 + n), 300, None));
         }
@@ -109,7 +109,7 @@ impl Year {
             let append = Do::Append { path: path(log), value, ttl_ms: None, ephemeral: false };
             batch.extend(self.write(None, None, vec![append]));
         }
-        // Some days nothing is deleted: then tombstones go by their age.
+        // On some days nothing is deleted: then tombstones expire by their age.
         if day % 10 < 5 {
             for n in 0..6 {
                 let at = format!("/short/{}", part * 6 + n);
@@ -166,7 +166,8 @@ fn a_year_of_churn_takes_at_most_three_times_what_lives() {
     let mut year = Year { state, rng: seed, now: Time(1), kinds: BTreeMap::new() };
     let first: Batch = (0..200).flat_map(|n| year.put(format!("/site/{n}"), 300, None)).collect();
     wait(store.append(&first)).unwrap();
-    // What lives is the least of the year, the disk the most: hardest to hold.
+    // Compare the least live data of the year with the most use of the disk: that is the hardest
+    // case.
     let (mut least, mut most, mut saves, mut starts) = (usize::MAX, 0, 0, 0);
     let mut commits = first.len();
     for day in 1..=365 {
@@ -249,8 +250,8 @@ fn one_start_after_the_other_leaves_few_files() {
     assert!(saves > 5, "{saves}");
 }
 
-/// The process ends when the new tree has its name, and the old one is still there: otherwise there
-/// would be three of them while the next is saved.
+/// The process ends when the new tree has its name and the old one is still there: without this,
+/// there would be three of them while the next is saved.
 #[test]
 fn a_start_removes_what_the_saved_tree_has_made_superfluous() {
     let (run, _store) = work(Rng::any(), 300, false);
@@ -301,8 +302,8 @@ impl Watch for Slow {
     }
 }
 
-/// Commits come as fast as they are kept: beside a tree that takes its time they wait for it, and
-/// do not wait for ever when it cannot be saved.
+/// Commits come as fast as they are stored: beside a slow save they wait for it, and do not wait
+/// for ever if the tree cannot be saved.
 #[test]
 fn while_a_tree_is_saved_slowly_the_log_does_not_outgrow_it() {
     const ENTRIES: usize = 2_000;
@@ -325,7 +326,7 @@ fn while_a_tree_is_saved_slowly_the_log_does_not_outgrow_it() {
         }
         wait(store.append(&batch)).unwrap();
         if store.save_due() {
-            // Before, the tree is growing.
+            // Before that, the tree is growing.
             saves += u32::from(n >= ENTRIES);
             store.save(state.checkpoint());
             begun = n;

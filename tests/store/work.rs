@@ -1,5 +1,4 @@
-//! A broker's work on a store: commits of every kind, batch after batch, and what the state is
-//! after each.
+//! A broker's work on a store: commits of every kind, batch after batch, and the state after each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,8 +33,8 @@ impl Whole {
     }
 
     pub(crate) fn saved(saved: &Checkpoint) -> Whole {
-        // What is not saved with each client, a start makes of its last answer, and that may be
-        // later.
+        // A saved tree does not store this for each client; a start takes it from the client's last
+        // answer, which may be later.
         let head = Head { forgotten: None, ..saved.head() };
         Whole {
             head,
@@ -58,7 +57,8 @@ fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-/// Small bounds, so that everything happens often. `epoch`: that of a history that would begin.
+/// Small bounds, so that everything happens often. `epoch`: the epoch of a history that would
+/// begin.
 pub(crate) fn settings(epoch: u128) -> Settings {
     let rule = |pattern: &str, keep| Retention {
         pattern: Pattern::parse(pattern).unwrap(),
@@ -100,18 +100,18 @@ pub(crate) fn open(storage: &Simulated, interval: bool) -> Result<OpenedStore, O
     files::open(Arc::new(storage.clone()), settings(epoch), options(interval))
 }
 
-/// Who makes commits.
+/// Makes commits.
 pub(crate) struct Worker {
     pub(crate) state: State,
     rng: Rng,
     now: Time,
     sessions: u32,
     seqs: BTreeMap<&'static str, u64>,
-    /// The state after the last batch, kept or not.
+    /// The state after the last batch, stored or not.
     pub(crate) asked: Checkpoint,
-    /// How often the tree was saved, or was to be.
+    /// How often the tree was saved, or was to be saved.
     pub(crate) saves: u32,
-    /// How often there was what.
+    /// How often each kind occurred.
     pub(crate) kinds: BTreeMap<&'static str, u32>,
 }
 
@@ -131,7 +131,7 @@ impl Worker {
         }
     }
 
-    /// At least one commit, and a few more.
+    /// Makes at least one commit, and a few more.
     pub(crate) fn batch(&mut self) -> Vec<Arc<Commit>> {
         let wanted = 1 + self.rng.below(3);
         let mut commits = Vec::new();
@@ -225,7 +225,7 @@ impl Worker {
     }
 }
 
-/// A state, and when it was asked for and acknowledged: after so many operations of the storage.
+/// A state, and when it was requested and acknowledged: after how many operations of the storage.
 pub(crate) struct Moment {
     pub(crate) asked: usize,
     pub(crate) acked: usize,
@@ -235,19 +235,19 @@ pub(crate) struct Moment {
 /// What was done on a storage.
 pub(crate) struct Run {
     pub(crate) storage: Simulated,
-    /// Operations of the start.
+    /// The number of operations of the start.
     pub(crate) begun: usize,
     pub(crate) moments: Vec<Moment>,
     pub(crate) epoch: Epoch,
     pub(crate) kinds: BTreeMap<&'static str, u32>,
 }
 
-/// Waits for a store, on this thread.
+/// Waits for a future of a store, on this thread.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// One batch through a store, as the broker does it: undone when it is not kept.
+/// Passes one batch through a store, as the broker does it: it is undone if it is not stored.
 pub(crate) fn keep(store: &mut FileStore, worker: &mut Worker) -> Result<(), StoreError> {
     let before: Checkpoint = worker.state.checkpoint();
     let commits = worker.batch();
@@ -264,7 +264,7 @@ pub(crate) fn keep(store: &mut FileStore, worker: &mut Worker) -> Result<(), Sto
     kept
 }
 
-/// Works until there are so many commits; does not close the store.
+/// Works until there are this many commits. Does not close the store.
 pub(crate) fn work(rng: Rng, commits: u64, interval: bool) -> (Run, FileStore) {
     let storage = Simulated::default();
     let OpenedStore { mut store, state, report } = open(&storage, interval).unwrap();
@@ -275,13 +275,13 @@ pub(crate) fn work(rng: Rng, commits: u64, interval: bool) -> (Run, FileStore) {
         let asked = storage.count();
         keep(&mut store, &mut worker).unwrap();
         if interval && moments.len() % 7 == 0 {
-            // The disk gets it.
+            // Wait until the disk has it.
             std::thread::sleep(INTERVAL * 2);
         }
         let whole = Whole::of(&worker.state);
         moments.push(Moment { asked, acked: storage.count(), whole });
     }
-    // It is saved beside the work, and may not be ready yet.
+    // The tree is saved in the background, and may not be ready yet.
     let is_saved = || storage.files().iter().any(|(name, _)| name.starts_with("tree-"));
     while worker.saves > 0 && !is_saved() {
         std::thread::sleep(Duration::from_millis(1));

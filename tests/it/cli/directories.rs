@@ -1,5 +1,5 @@
-//! What a broker's directory goes through: restores that do not come to their end, backups beside
-//! it, what is missing or lost of it, a lock that is removed.
+//! What can happen to a broker's directory: unfinished restores, backups beside it, missing files,
+//! a lock that is removed.
 
 use std::fs;
 use std::io::Read;
@@ -16,7 +16,7 @@ use super::operations::{backed_up, failed, names, told};
 use super::{Broker, interrupt, program, said, text};
 use crate::directory::Directory;
 
-/// What a directory holds that nobody else changes.
+/// Returns the content of the files in a directory that only a broker changes.
 fn content(data: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = names(data)
         .into_iter()
@@ -27,7 +27,7 @@ fn content(data: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// It may be where another disk is mounted, which has no other name.
+/// The directory may be a mount point, which cannot be renamed.
 #[test]
 fn a_restore_moves_nothing_but_what_is_ours() {
     let directory = Directory::new("foreign");
@@ -52,7 +52,7 @@ fn a_restore_moves_nothing_but_what_is_ours() {
     assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
 }
 
-/// The state that one leaves that is killed when it has moved the first file.
+/// The state that a restore leaves that is killed when it has moved the first file.
 #[test]
 fn a_restore_that_was_killed_is_told_of_and_can_be_run_again() {
     let directory = Directory::new("killed");
@@ -95,7 +95,7 @@ fn a_restore_that_was_killed_is_told_of_and_can_be_run_again() {
     assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
 }
 
-/// It has nothing of a tree: what is made of it would be an empty one.
+/// Such a backup has nothing of a tree; restoring it would make an empty one.
 #[test]
 fn a_backup_that_was_killed_is_told_of_and_no_tree_is_made_of_it() {
     let directory = Directory::new("half");
@@ -118,13 +118,13 @@ fn a_backup_that_was_killed_is_told_of_and_no_tree_is_made_of_it() {
     }
 }
 
-/// An empty tree, and that all went well, would be the worst that can be said.
+/// To make an empty tree and report success would be the worst result.
 #[test]
 fn nothing_is_made_of_a_directory_of_which_nothing_is_whole() {
     let directory = Directory::new("nothing");
     let (data, backup) = backed_up(&directory);
     let to = directory.file("to");
-    // A backup has a saved tree, whose name says a revision; its history is whole here.
+    // A backup has a saved tree, whose name contains a revision; its history is intact here.
     for (directory, but) in [(&data, ""), (&backup, "history.onetree")] {
         let files = names(directory).into_iter();
         for name in files.filter(|name| name.ends_with(".onetree") && name != but) {
@@ -138,7 +138,7 @@ fn nothing_is_made_of_a_directory_of_which_nothing_is_whole() {
     }
 }
 
-/// Nobody has a backup, and one may never have been there.
+/// The user has no backup, and perhaps never had one.
 #[test]
 fn what_a_restore_that_was_killed_has_left_is_salvaged() {
     let directory = Directory::new("left");
@@ -150,8 +150,8 @@ fn what_a_restore_that_was_killed_has_left_is_salvaged() {
     assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
 }
 
-/// It was killed before it moved anything, or when all was done; nobody else removes what takes as
-/// much room as the tree.
+/// The restore was killed before it moved anything, or after everything. Only a report helps:
+/// nothing else removes these files, which take as much room as the tree.
 #[test]
 fn what_a_restore_has_left_is_told_of_at_a_start() {
     let directory = Directory::new("leavings");
@@ -176,7 +176,7 @@ fn what_a_restore_has_left_is_told_of_at_a_start() {
     }
 }
 
-/// The most memory that a command has taken, in KiB.
+/// Returns the most memory that a command has taken, in KiB.
 #[cfg(target_os = "linux")]
 fn memory(args: &[&str]) -> u64 {
     let mut child = program(args).spawn().unwrap();
@@ -191,7 +191,7 @@ fn memory(args: &[&str]) -> u64 {
     }
 }
 
-/// It stands beside a broker that has the tree once more.
+/// A backup runs beside a broker that also has the tree in memory.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_backup_and_a_restore_take_the_memory_of_one_tree() {
@@ -221,8 +221,7 @@ fn a_backup_and_a_restore_take_the_memory_of_one_tree() {
     assert!(copies.iter().all(|copy| *copy < once + once / 3), "{copies:?} KiB, and once {once}");
 }
 
-/// Logs may have gone with it: revisions that were given in them are not given again in the same
-/// history.
+/// Log files may be missing too. The revisions in them must not be given again in the same history.
 #[test]
 fn a_history_that_is_missing_is_told_of_and_a_new_one_begins() {
     let directory = Directory::new("no-history");
@@ -260,8 +259,8 @@ fn a_history_that_is_missing_is_told_of_and_a_new_one_begins() {
     assert_eq!(after["entries"], 2, "{after}");
 }
 
-/// What was acknowledged before it was on the disk may be lost, whether what is left ends with a
-/// whole batch or not.
+/// Writes that were acknowledged before they were on the disk may be lost, whether the rest ends
+/// with an intact batch or not.
 #[test]
 fn what_a_weak_mode_may_have_lost_is_not_said_to_be_nobodys() {
     let directory = Directory::new("weak");
@@ -300,19 +299,19 @@ fn what_a_weak_mode_may_have_lost_is_not_said_to_be_nobodys() {
         for said in [people, said(&copied), warned] {
             assert!(!said.contains("nobody"), "{case}: {said}");
         }
-        // After a good end nothing is.
+        // After a proper end nothing is lost.
         assert!(told(&["check", "--data", text(&data)])["loss"].is_null(), "{case}");
     }
 }
 
-/// Somebody takes it for what an end has left behind.
+/// A user may remove the lock file because it looks like a leftover.
 #[test]
 fn without_its_lock_file_a_directory_is_still_in_use() {
     let directory = Directory::new("unlocked");
     let (data, backup) = backed_up(&directory);
     let broker = Broker::on(&data, &[]);
     fs::remove_file(data.join("lock")).unwrap();
-    // A second one could not listen there.
+    // The second broker could not listen there.
     let taken = broker.url.trim_start_matches("ws://").to_owned();
     for command in [
         &["serve", "--data", text(&data), "--listen", &taken][..],
@@ -323,7 +322,7 @@ fn without_its_lock_file_a_directory_is_still_in_use() {
         assert_eq!((exit, &error["code"]), (2, &json!("in-use")), "{command:?}: {error}");
     }
     assert!(!data.join("lock").exists());
-    // Who is named may be killed.
+    // The process with this number must not be named, because a user might kill it.
     fs::write(data.join("lock"), "1\n").unwrap();
     let (_, error) = failed(&["check", "--data", text(&data)]);
     assert_eq!(error["code"], "in-use", "{error}");
@@ -338,12 +337,12 @@ fn without_its_lock_file_a_directory_is_still_in_use() {
     assert!(Broker::on(&data, &[]).ok(&["get", "/kept"]).contains('1'));
 }
 
-/// Whether nobody but its user may do anything with it.
+/// Whether only its user may do anything with it.
 fn is_ours_alone(path: &Path) -> bool {
     fs::metadata(path).unwrap().permissions().mode() & 0o077 == 0
 }
 
-/// The names of sessions are in them, and who says one has the session.
+/// The files contain the names of sessions, and whoever knows a name can take the session.
 #[test]
 fn what_is_made_is_for_its_user_alone() {
     let directory = Directory::new("modes");
@@ -368,7 +367,7 @@ fn what_is_made_is_for_its_user_alone() {
             assert!(is_ours_alone(&made.join(&name)), "{name} of {}", made.display());
         }
     }
-    // What is there keeps its mode; what is made in it is still nobody else's.
+    // A directory that exists keeps its mode, but files that are made in it are private.
     let open = directory.file("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
@@ -378,14 +377,14 @@ fn what_is_made_is_for_its_user_alone() {
     assert!(names(&open).iter().all(|name| is_ours_alone(&open.join(name))));
 }
 
-/// A broker runs as a user of its own, and its administrator restores.
+/// A broker runs as its own user, and its administrator restores as root.
 #[test]
 fn what_root_makes_is_its_who_has_the_directory() {
     const NOBODY: u32 = 65_534;
-    /// More than is removed at once.
+    /// More than is removed in one step.
     const OURS: usize = 20 << 20;
     let directory = Directory::new("owners");
-    // Only root can give anything away.
+    // Only root can give files to another user.
     if fs::metadata(&directory.0).unwrap().uid() != 0 {
         return;
     }
@@ -393,11 +392,11 @@ fn what_root_makes_is_its_who_has_the_directory() {
     let theirs = directory.file("theirs");
     fs::create_dir(&theirs).unwrap();
     if chown(&theirs, Some(NOBODY), Some(NOBODY)).is_err() {
-        // Nor may every root.
+        // Not every root can.
         return;
     }
     let (data, copy) = (theirs.join("above").join("data"), theirs.join("copy"));
-    // A link that is in the way is neither written to, nor shortened, emptied or given away.
+    // A link that is in the way is neither written through nor truncated, emptied or given away.
     let (ours, folder) = (directory.file("ours"), directory.file("folder"));
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("file"), "ours").unwrap();

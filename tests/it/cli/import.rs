@@ -1,4 +1,4 @@
-//! What `import` takes, and where it puts it.
+//! What `import` accepts, and where it puts the entries.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Broker, PATIENCE, Running, error, export, said, said_ok, text};
 use crate::directory::Directory;
 
-/// The value of each entry with those of the entries right under it.
+/// Returns the value of each entry, with the values of the entries right under it.
 fn families(entries: &[Value]) -> Vec<(String, Vec<String>)> {
     let path = |entry: &Value| entry["path"].as_str().unwrap().to_owned();
     let of = |log: &Value| {
@@ -27,7 +27,7 @@ fn families(entries: &[Value]) -> Vec<(String, Vec<String>)> {
 #[test]
 fn what_hangs_under_an_entry_of_a_log_follows_it() {
     let from = Broker::start();
-    // So that the keys of the copy are not those of the original by chance.
+    // So that the keys of the copy do not equal those of the original by chance.
     for n in 0..3 {
         from.ok(&["put", "/n", &n.to_string()]);
     }
@@ -57,13 +57,13 @@ fn what_hangs_under_an_entry_of_a_log_follows_it() {
     };
     assert!(path(&after, "deep").starts_with(&format!("{}/answers/", path(&after, "C"))));
 
-    // An entry by itself, with what is under it.
+    // A single entry, with what is under it.
     let one = from.ok(&["export", &paths[1]]);
     let to = Broker::start();
     said_ok(&to.run(&["import"], one.as_bytes()));
     assert_eq!(families(&export(&to, "/")), families(&before)[1..2]);
 
-    // In another order than that of an export nobody knows whom something follows.
+    // In another order than that of an export, it is not known which entry something belongs to.
     let line = |path: &str| format!("{{\"path\":\"{path}\",\"json\":1}}\n");
     let (entry, below) = (line(&paths[1]), line(&format!("{}/ok", paths[1])));
     for lines in [line("/z") + &below, below.clone() + &entry, below + &line("/z") + &entry] {
@@ -75,7 +75,7 @@ fn what_hangs_under_an_entry_of_a_log_follows_it() {
     }
 }
 
-/// What an export says but for revisions, and for keys of logs: these are counted.
+/// Returns the content of an export without revisions, and with log keys replaced by numbers.
 fn shape(entries: &[Value]) -> Vec<Value> {
     let mut keys: HashMap<String, Vec<String>> = HashMap::new();
     let mut shape = entries.to_vec();
@@ -99,7 +99,7 @@ fn shape(entries: &[Value]) -> Vec<Value> {
     shape
 }
 
-/// Who removes an entry of a log leaves what is under it.
+/// Removing an entry of a log leaves what is under it.
 #[test]
 fn what_hung_under_an_entry_that_was_removed_is_taken() {
     let from = Broker::start();
@@ -119,7 +119,7 @@ fn what_hung_under_an_entry_that_was_removed_is_taken() {
     }
     from.ok(&["rm", &paths[1]]);
     from.ok(&["rm", &paths[3]]);
-    // Of one that never was, too.
+    // Also under an entry that never existed.
     from.ok(&["put", "/log/000fffffffffff0000/ok", "4"]);
     let all = from.ok(&["export", "/"]);
     let to = Broker::start();
@@ -127,7 +127,7 @@ fn what_hung_under_an_entry_that_was_removed_is_taken() {
     assert_eq!(said, format!("{} entries\n", all.lines().count()));
     let (before, after) = (export(&from, "/"), export(&to, "/"));
     assert_eq!(shape(&before), shape(&after));
-    // And so are both when they go on.
+    // Both brokers also continue in the same way.
     for broker in [&from, &to] {
         broker.ok(&["append", "/chat/log", "E"]);
         broker.ok(&["append", "/log", "F"]);
@@ -150,7 +150,7 @@ fn keys_that_are_none_are_refused() {
     assert_eq!(export(&broker, "/").len(), 0);
 }
 
-/// A terminal: where something is typed, and what a program has of it.
+/// Opens a terminal. Returns its user's side, and the program's side.
 pub(super) fn terminal() -> (File, OwnedFd) {
     let typed = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&typed).unwrap();
@@ -160,13 +160,13 @@ pub(super) fn terminal() -> (File, OwnedFd) {
     (File::from(typed), seen)
 }
 
-/// What a command that works shows on a terminal.
+/// Returns what a command that works shows on a terminal.
 #[track_caller]
 pub(super) fn shown(mut command: Command) -> String {
     let (mut typed, screen) = terminal();
     command.stdout(screen.try_clone().unwrap()).stderr(screen);
     let mut child = command.spawn().unwrap();
-    // Of the screen nobody but the child has a part now: when it has ended, reading fails.
+    // Only the child has the screen open now, so reading fails when it has ended.
     drop(command);
     let mut shown = Vec::new();
     let _ = typed.read_to_end(&mut shown);
@@ -186,7 +186,7 @@ fn who_types_lines_is_told_that_they_are_waited_for() {
     assert!(told.contains("JSON Lines") && told.contains("standard input"), "{told}");
     typed.write_all(b"{\"path\":\"/a\",\"json\":1}\n\x04").unwrap();
     import.line_with("1 entry");
-    // Who pipes them knows.
+    // A user who pipes lines needs no hint.
     let piped = broker.run(&["import"], b"{\"path\":\"/b\",\"json\":1}\n");
     assert_eq!(String::from_utf8_lossy(&piped.stderr), "");
 }
@@ -197,7 +197,7 @@ fn a_mark_at_the_beginning_and_blank_lines_are_passed_over() {
     let text = "\u{feff}{\"path\":\"/a\",\"json\":1}\r\n\n  \n{\"path\":\"/b\",\"json\":2}\n\n";
     assert_eq!(said(&broker.run(&["import"], text.as_bytes())), "2 entries\n");
     assert_eq!(export(&broker, "/").len(), 2);
-    // They count as lines.
+    // Blank lines count as lines.
     let text = "\n\n{\"path\":\"/m\",\"json\":1}\n\n{\"path\":\"/log/00000000000fff0000/x/y\",\"json\":2}\n";
     let (_, error) = broker.error(&["import"], text.as_bytes());
     assert_eq!((&error["line"], &error["acknowledged"]), (&json!(5), &json!(1)), "{error}");

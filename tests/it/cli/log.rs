@@ -1,5 +1,5 @@
-//! What `serve` says while nobody reads it, in a terminal that is held (Ctrl-S) or a pipe whose
-//! reader hangs.
+//! The output of `serve` while nobody reads it, on a terminal that is stopped (Ctrl-S) or a pipe
+//! whose reader hangs.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,14 +14,14 @@ use crate::address::address_of_our_own;
 use crate::directory::Directory;
 use crate::wire::Wire;
 
-/// Longer than such an end takes, and shorter than anybody waits for one.
+/// Longer than such an end takes, and shorter than anybody would wait for one.
 const SOON: Duration = Duration::from_secs(8);
 
-/// What holds a terminal, and what lets it go on.
+/// The keys that stop a terminal, and that continue it.
 const CTRL_S: &[u8] = b"\x13";
 const CTRL_Q: &[u8] = b"\x11";
 
-/// The first bytes of the answer to a GET of its own connection.
+/// Returns the first bytes of the answer to a GET on its own connection.
 fn status(addr: SocketAddr, path: &str, more: &str) -> String {
     let mut socket = TcpStream::connect(addr).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -33,7 +33,7 @@ fn status(addr: SocketAddr, path: &str, more: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Asserts that it serves as ever, and ends when it is asked.
+/// Asserts that the broker serves normally, and ends when it is asked to.
 async fn serves_and_ends(broker: &mut Broker, wires: &mut [Wire]) {
     for wire in wires {
         wire.put("/a", json!(2)).await;
@@ -58,8 +58,8 @@ async fn a_log_that_nobody_reads_stops_nobody() {
     serves_and_ends(&mut broker, &mut wires).await;
 }
 
-/// A mount that is missing, or a name with a slip in it, looks like this too; and it is how
-/// everybody begins.
+/// A missing mount or a misspelt name looks the same as a new directory, with which every broker
+/// begins.
 #[test]
 fn a_start_says_whether_there_was_a_tree() {
     let directory = Directory::new("was-there");
@@ -91,7 +91,7 @@ fn a_start_says_whether_there_was_a_tree() {
     assert!(fourth.contains(&words) && !fourth.contains("the tree was read"), "{fourth}");
 }
 
-/// A rule that is new counts for all that is stored, and nobody gets back what it takes.
+/// A new rule applies to everything that is stored, and what it trims cannot be recovered.
 #[test]
 fn what_retention_takes_is_told() {
     let directory = Directory::new("retention-told");
@@ -109,7 +109,7 @@ fn what_retention_takes_is_told() {
             }
         }
         eventually(|| left() <= 2 * keep as usize);
-        // By then it knows that nothing more is due.
+        // By then the broker knows that nothing more is due.
         broker.ok(&["put", "/other", "1"]);
         assert_eq!(interrupt(&mut broker.child), 0);
         let mut said = String::new();
@@ -118,7 +118,7 @@ fn what_retention_takes_is_told() {
         told.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(said("info", 400), Vec::<String>::new());
-    // Not a word of less than a hundred.
+    // Nothing is reported for less than a hundred entries.
     assert_eq!(said("warn", 350), Vec::<String>::new());
     let told = said("warn", 200);
     assert!(told.len() == 2 && told.iter().all(|line| line.contains("WARN")), "{told:#?}");
@@ -133,7 +133,7 @@ fn what_retention_takes_is_told() {
     assert_eq!(said("info", 20), Vec::<String>::new());
 }
 
-/// Without a setting: one line is enough, in a terminal whose user reads what stands there.
+/// With default settings: on a terminal that is stopped, a single line is enough to block a writer.
 #[tokio::test]
 async fn a_terminal_that_is_held_stops_nobody() {
     let (mut ours, theirs) = terminal();
@@ -152,7 +152,7 @@ async fn a_terminal_that_is_held_stops_nobody() {
     drop(ours);
 }
 
-/// What was to be said is said when it is read again, in its order.
+/// Everything is printed when the terminal continues, in order.
 #[test]
 fn a_terminal_that_goes_on_has_all_of_it() {
     let (mut ours, theirs) = terminal();
@@ -167,7 +167,7 @@ fn a_terminal_that_goes_on_has_all_of_it() {
     ours.write_all(CTRL_Q).unwrap();
     assert_eq!(interrupt(&mut broker.child), 0);
     let mut said = Vec::new();
-    // It ends in an error, as nobody has the other side any more.
+    // This ends with an error, because the other side is closed.
     let _ = ours.read_to_end(&mut said);
     let said = String::from_utf8_lossy(&said);
     let places = ["in memory only", "agent-0", "agent-1", "agent-2", "shutting down"]
@@ -175,7 +175,8 @@ fn a_terminal_that_goes_on_has_all_of_it() {
     assert!(places.is_sorted(), "{said}");
 }
 
-/// Held before it has said a word: where it listens is known to who gave it the address.
+/// The terminal is stopped before the broker has printed anything: whoever chose the address knows
+/// where it listens.
 #[test]
 fn a_terminal_that_is_held_from_the_start_is_no_way_to_live_for_ever() {
     let (mut ours, theirs) = terminal();

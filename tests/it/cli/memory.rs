@@ -1,4 +1,4 @@
-//! What a broker takes of memory.
+//! The memory that a broker takes.
 
 use std::fs;
 
@@ -7,15 +7,15 @@ use serde_json::json;
 use super::Broker;
 use crate::wire::Wire;
 
-/// The most memory that a process has taken so far, in KiB; nothing when it has ended.
+/// Returns the most memory that a process has taken so far, in KiB; `None` when it has ended.
 pub(super) fn most(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// Each follows a part of the tree, and a transaction changes something in all of them: what each
-/// sees of it takes memory, not all of it for each.
+/// Each subscriber follows a part of the tree, and one transaction changes something in all parts.
+/// Memory is needed for what each of them sees, and not for the whole for each.
 #[tokio::test]
 async fn what_many_see_in_parts_takes_the_memory_of_the_parts() {
     const PARTS: usize = 300;

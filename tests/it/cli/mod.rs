@@ -1,4 +1,4 @@
-//! The command line as scripts see it: the built program, against a broker that it serves itself.
+//! The command line as scripts use it: the built program, against a broker that it serves itself.
 //!
 //! # Layout
 //!
@@ -6,13 +6,13 @@
 //! - `writing`: `put` (and `get`), `append`, `signal`, `rm`, `txn`
 //! - `reading`: `ls`, `tree`, `export`
 //! - `watch`: `watch`, and its state file
-//! - `operations`: `check`, `backup`, `restore`, `import`; `import`: what it takes
-//! - `directories`: what a broker's directory goes through
-//! - `places`: what stands where a broker makes what it needs
-//! - `stop`: Ctrl-C, also where the broker does not answer, and the end of the terminal
-//! - `log`: what a broker says while nobody reads it
-//! - `memory`: what a broker takes of it, on Linux
-//! - `system`: a broker that gets few descriptors, or is stopped for a while
+//! - `operations`: `check`, `backup`, `restore`, `import`; `import`: what it accepts
+//! - `directories`: what can happen to a broker's directory
+//! - `places`: things in the way where a broker makes its files
+//! - `stop`: Ctrl-C, also when the broker does not answer, and the end of the terminal
+//! - `log`: a broker's output while nobody reads it
+//! - `memory`: the memory that a broker takes, on Linux
+//! - `system`: a broker that gets few file descriptors, or is suspended for a while
 
 mod directories;
 mod import;
@@ -40,7 +40,7 @@ use serde_json::Value;
 /// The longest that anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A broker of one test's own.
+/// A broker of a test's own.
 struct Broker {
     child: Child,
     url: String,
@@ -51,7 +51,7 @@ impl Broker {
         Broker::with(&[])
     }
 
-    /// At this address.
+    /// Starts a broker at this address.
     fn at(addr: SocketAddr) -> Broker {
         Broker::of(program(&["serve", "--memory", "--listen", &addr.to_string()]))
     }
@@ -64,7 +64,7 @@ impl Broker {
         Broker::serve(&["--memory"], settings)
     }
 
-    /// With its tree in a directory.
+    /// Starts a broker with its tree in a directory.
     fn on(data: &Path, settings: &[&str]) -> Broker {
         Broker::serve(&["--data", text(data)], settings)
     }
@@ -78,7 +78,7 @@ impl Broker {
         Broker::of(command)
     }
 
-    /// As this command starts it.
+    /// Starts a broker with this command.
     fn of(mut command: Command) -> Broker {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -87,7 +87,7 @@ impl Broker {
         Broker { child, url }
     }
 
-    /// A command that talks to this broker.
+    /// Returns a command that connects to this broker.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = program(args);
         command.env("ONETREE_URL", &self.url);
@@ -99,20 +99,20 @@ impl Broker {
         feed(self.command(args), input)
     }
 
-    /// The standard output of a command that must work.
+    /// Returns the standard output of a command that must work.
     #[track_caller]
     fn ok(&self, args: &[&str]) -> String {
         said(&self.run(args, b""))
     }
 
-    /// The exit code and the JSON error of a command that must not work.
+    /// Returns the exit code and the JSON error of a command that must fail.
     #[track_caller]
     fn error(&self, args: &[&str], input: &[u8]) -> (i32, Value) {
         let output = self.run(&[args, &["--json"]].concat(), input);
         error(&output)
     }
 
-    /// The revision of an entry.
+    /// Returns the revision of an entry.
     fn rev(&self, path: &str) -> u64 {
         let entry: Value = serde_json::from_str(&self.ok(&["get", path, "--json"])).unwrap();
         entry["rev"].as_u64().unwrap()
@@ -121,13 +121,13 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // Gone already, where the test has ended it.
+        // This fails if the test has ended the broker.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The program, with nothing of our environment that it reads.
+/// Returns the program, without our environment variables that it reads.
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onetree"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -151,7 +151,7 @@ fn feed(mut command: Command, input: &[u8]) -> Output {
     output
 }
 
-/// What a command that worked has printed.
+/// Returns what a command that worked has printed.
 #[track_caller]
 fn said(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -164,7 +164,7 @@ fn said_ok(output: &Output) {
     said(output);
 }
 
-/// How a command failed under `--json`.
+/// Returns how a command failed under `--json`.
 #[track_caller]
 fn error(output: &Output) -> (i32, Value) {
     let text = String::from_utf8_lossy(&output.stderr);
@@ -173,7 +173,7 @@ fn error(output: &Output) -> (i32, Value) {
     (output.status.code().unwrap(), error["error"].clone())
 }
 
-/// The entries of a subtree, from `export`.
+/// Returns the entries of a subtree, from `export`.
 fn export(broker: &Broker, path: &str) -> Vec<Value> {
     broker.ok(&["export", path]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -182,7 +182,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A command that runs on: its lines as they come.
+/// A command that keeps running, and its lines as they come.
 struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -199,7 +199,7 @@ impl Running {
         Running { child, lines }
     }
 
-    /// The next line of which `wanted` holds.
+    /// Returns the next line for which `wanted` is true.
     #[track_caller]
     fn line(&self, mut wanted: impl FnMut(&str) -> bool) -> String {
         let end = Instant::now() + PATIENCE;
@@ -218,7 +218,7 @@ impl Running {
         self.line(|line| line.contains(part))
     }
 
-    /// What it says on standard error, as it comes.
+    /// Returns its lines on standard error, as they come.
     fn aside(&mut self) -> mpsc::Receiver<String> {
         let lines = BufReader::new(self.child.stderr.take().unwrap()).lines();
         let (to, told) = mpsc::channel();
@@ -235,7 +235,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Gone already, where the test has ended it.
+        // This fails if the test has ended the command.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -15,20 +15,20 @@ use super::import::shown;
 use super::{Broker, Running, error, eventually, export, interrupt, program, said, said_ok, text};
 use crate::directory::Directory;
 
-/// What a command that works without a broker has said.
+/// Returns the JSON output of a command that works without a broker.
 #[track_caller]
 pub(super) fn told(args: &[&str]) -> Value {
     let output = program(&[args, &["--json"]].concat()).output().unwrap();
     serde_json::from_str(&said(&output)).unwrap()
 }
 
-/// How it failed.
+/// Returns how such a command failed.
 #[track_caller]
 pub(super) fn failed(args: &[&str]) -> (i32, Value) {
     error(&program(&[args, &["--json"]].concat()).output().unwrap())
 }
 
-/// A directory of a broker that has ended, and its backup.
+/// Makes the directory of a broker that has ended, and its backup.
 pub(super) fn backed_up(directory: &Directory) -> (PathBuf, PathBuf) {
     let (data, backup) = (directory.file("data"), directory.file("backup"));
     let mut broker = Broker::on(&data, &[]);
@@ -38,7 +38,7 @@ pub(super) fn backed_up(directory: &Directory) -> (PathBuf, PathBuf) {
     (data, backup)
 }
 
-/// The names in a directory.
+/// Returns the names in a directory.
 pub(super) fn names(directory: &Path) -> Vec<String> {
     let names = fs::read_dir(directory).unwrap();
     names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -61,7 +61,7 @@ fn who_waits_for_the_disk_sees_how_far_it_is() {
         let shown = shown(program(args));
         assert!(parts.iter().all(|part| shown.contains(part)), "{args:?}: {shown:?}");
     }
-    // A program has no use for it.
+    // A program needs no progress bar.
     let shown = shown(program(&["check", "--data", text(&data), "--json"]));
     assert!(shown.starts_with('{'), "{shown:?}");
 }
@@ -133,7 +133,7 @@ fn check_names_what_is_damaged() {
     assert_eq!((exit, &error["offset"]), (6, &json!(64)), "{error}");
     assert!(error["message"].as_str().unwrap().contains(text(&log)), "{error}");
 
-    // All that is damaged, not only what it met first.
+    // Everything that is damaged is reported, not only the first defect.
     let history = data.join("history.onetree");
     let mut bytes = fs::read(&history).unwrap();
     bytes[20] ^= 1;
@@ -191,7 +191,7 @@ fn restore_salvages_what_is_whole_of_a_damaged_directory() {
     let people = said(&again.output().unwrap());
     assert!(people.contains("lost: ") && people.contains(&name), "{people}");
     assert!(people.contains("revision 1 is lost"), "{people}");
-    // Of what is whole nothing is.
+    // Nothing of what is intact is lost.
     let third = directory.file("third");
     let done = told(&["restore", "--data", text(&third), "--salvage", text(&data)]);
     assert_eq!((&done["entries"], &done["lost"]), (&json!(5), &json!([])), "{done}");
@@ -201,7 +201,7 @@ fn restore_salvages_what_is_whole_of_a_damaged_directory() {
 fn a_backup_is_one_revision_while_clients_write() {
     let directory = Directory::new("backup");
     let data = directory.file("data");
-    // So small that files go while they are read.
+    // So small that files are removed while they are read.
     let settings = ["log_file_bytes=16384", "save_after_bytes=16384"];
     let broker = Broker::on(&data, &settings);
     // The same entries again and again: the tree stays small, and is saved all the time.
@@ -265,7 +265,8 @@ fn a_backup_is_one_revision_while_clients_write() {
     }
 }
 
-/// What keeps a broker from starting is told as by every other command, so that a script can tell.
+/// The reason why a broker cannot start is reported like the errors of all other commands, so that
+/// a script can read it.
 #[test]
 fn serve_says_why_it_cannot_start() {
     let directory = Directory::new("cannot");
@@ -275,7 +276,7 @@ fn serve_says_why_it_cannot_start() {
     };
     let mut broker = Broker::on(&data, &[]);
     broker.ok(&["put", "/a", "1"]);
-    // A second one is told who has the directory.
+    // A second broker is told which process uses the directory.
     let (exit, error) = serve(&[]);
     assert_eq!((exit, &error["code"]), (2, &json!("in-use")), "{error}");
     let pid = broker.child.id().to_string();
@@ -292,7 +293,7 @@ fn serve_says_why_it_cannot_start() {
     let (exit, error) = failed(&["serve", "--memory", "--listen", &address]);
     assert_eq!((exit, &error["code"]), (2, &json!("listen")), "{error} {taken}");
     assert!(error["next"].as_str().unwrap().contains("end what listens there"), "{error}");
-    // An address for examples, which no machine has.
+    // An address for documentation, which no machine has.
     let nowhere = ["serve", "--memory", "--allow-anonymous", "--listen", "192.0.2.1:7400"];
     let (exit, error) = failed(&nowhere);
     assert_eq!((exit, &error["code"]), (2, &json!("listen")), "{error}");
@@ -323,8 +324,8 @@ fn serve_says_why_it_cannot_start() {
     assert!(error["next"].as_str().unwrap().contains("onetree restore"), "{error}");
 }
 
-/// A broker on a backup would go on with a history that the first one goes on with too: mirrors
-/// could not tell one's revisions from the other's.
+/// A broker on a backup would continue a history that the first broker continues too: mirrors could
+/// not distinguish the revisions of the two.
 #[test]
 fn no_broker_starts_on_a_backup() {
     let directory = Directory::new("on-backup");
@@ -344,7 +345,7 @@ fn no_broker_starts_on_a_backup() {
     assert!(next.contains("onetree restore"), "{error}");
     assert_eq!(told(&["check", "--data", text(&backup)]), before, "it is as it was");
 
-    // A backup of a backup is one; what is restored from it is none.
+    // A backup of a backup is a backup; what is restored from it is not.
     let (again, restored) = (directory.file("again"), directory.file("restored"));
     told(&["backup", "--data", text(&backup), text(&again)]);
     assert_eq!(told(&["check", "--data", text(&again)])["backup"], true);
@@ -353,8 +354,8 @@ fn no_broker_starts_on_a_backup() {
     assert!(Broker::on(&restored, &[]).ok(&["get", "/kept"]).contains('1'));
 }
 
-/// What is not made leaves no directory behind: it would have to be taken away before the next try,
-/// or a broker would start on it, with nothing.
+/// A command that fails leaves no directory behind: the user would have to remove it before trying
+/// again, or a broker would start on it with an empty tree.
 #[test]
 fn a_backup_or_a_restore_that_fails_leaves_no_directory() {
     let directory = Directory::new("failed");
@@ -371,7 +372,7 @@ fn a_backup_or_a_restore_that_fails_leaves_no_directory() {
             let (exit, error) = failed(&command);
             assert_eq!((exit, &error["code"]), (6, &json!("damaged")), "{error}");
             assert!(!to.exists(), "{command:?}: {:?}", names(&to));
-            // One that was there stays.
+            // A directory that existed before stays.
             fs::create_dir(&to).unwrap();
             failed(&command);
             assert!(to.exists(), "{command:?}");
@@ -380,7 +381,7 @@ fn a_backup_or_a_restore_that_fails_leaves_no_directory() {
     }
 }
 
-/// The directory that is to be filled is not the one of a broker that is looked for.
+/// The error is about the directory that is to be filled, not about a broker's directory to read.
 #[test]
 fn where_no_directory_can_be_made_another_is_asked_for() {
     let directory = Directory::new("to-a-file");
@@ -400,8 +401,8 @@ fn where_no_directory_can_be_made_another_is_asked_for() {
     assert!(error["next"].as_str().unwrap().contains("of a broker"), "{error}");
 }
 
-/// What was cut is not in the backup, and is told of when it is made: nobody checks the directory
-/// first.
+/// The cut batch is not in the backup. That is reported when the backup is made, because nobody
+/// checks the directory first.
 #[test]
 fn a_backup_says_that_the_last_batch_was_cut() {
     let directory = Directory::new("cut");
@@ -414,8 +415,8 @@ fn a_backup_says_that_the_last_batch_was_cut() {
     let log = data.join(name);
     let mut bytes = fs::read(&log).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    // The beginning of a batch, where the seal is: it was never whole, and nothing says that it
-    // was.
+    // The beginning of the batch where the seal is: it was never complete, and nothing proves that
+    // it was.
     let at = (64..=used).rfind(|at| bytes[*at..].starts_with(&bytes[64..68])).unwrap();
     bytes[at + 4] ^= 1;
     fs::write(&log, bytes).unwrap();
@@ -427,7 +428,7 @@ fn a_backup_says_that_the_last_batch_was_cut() {
     assert_eq!(told(&["check", "--data", text(&data)])["torn"], place);
     let people = said(&program(&["backup", "--data", text(&data), text(&again)]).output().unwrap());
     assert!(people.contains(&format!("{} at {at}", text(&log))), "{people}");
-    // The copy itself is whole.
+    // The copy itself is intact.
     let copy = directory.file("copy");
     let done = told(&["backup", "--data", text(&to), text(&copy)]);
     assert_eq!(done["torn"], Value::Null, "{done}");
@@ -469,7 +470,7 @@ fn restore_begins_a_history_that_mirrors_notice() {
     let aside = data.join("before-restore-1");
     assert_eq!(report["aside"], json!(text(&aside)));
     assert!(names(&aside).iter().any(|name| name.starts_with("log-")));
-    // Without a new revision it is what it was.
+    // Without a new revision the directory is what it was.
     assert_eq!(told(&["check", "--data", text(&data)])["rev"], report["rev"]);
 
     let mut broker = Broker::on(&data, &[]);
@@ -494,7 +495,7 @@ fn restore_begins_a_history_that_mirrors_notice() {
     assert_eq!((exit, &error["code"]), (2, &json!("no-data")), "{error}");
 }
 
-/// The lines of `export` without revisions, and without the keys of logs.
+/// Returns the lines of `export` without revisions, and without log keys.
 fn values(broker: &Broker) -> Vec<Value> {
     let mut entries = export(broker, "/");
     for entry in &mut entries {
@@ -540,7 +541,7 @@ fn import_takes_what_export_prints() {
     assert_eq!(values(&third), values(&from));
 }
 
-/// Its directory is gone: what the broker says at its end can be nowhere.
+/// The directory is gone: what the broker writes at its end can be stored nowhere.
 #[test]
 fn a_broker_that_does_not_end_well_says_so() {
     let directory = Directory::new("ends-badly");
@@ -551,7 +552,7 @@ fn a_broker_that_does_not_end_well_says_so() {
     assert_eq!(interrupt(&mut broker.child), 6);
 }
 
-/// It was started, and so it has an end, also where nobody reads what it says.
+/// The broker was started, and so it has a proper end, even if nobody reads its output.
 #[test]
 fn a_broker_whose_output_nobody_takes_ends_well() {
     let directory = Directory::new("no-output");

@@ -1,5 +1,5 @@
-//! What stands where a broker makes what it needs: a directory that may not be read, and what is no
-//! file.
+//! Things in the way where a broker makes its files: a directory that may not be read, or something
+//! that is not a file.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,7 +17,7 @@ use crate::directory::Directory;
 
 const NOBODY: u32 = 65_534;
 
-/// What came of a command, which must not wait for ever.
+/// Returns the result of a command, which must not wait for ever.
 #[track_caller]
 fn ended(mut command: Command) -> Output {
     let (to, told) = mpsc::channel();
@@ -25,13 +25,13 @@ fn ended(mut command: Command) -> Output {
     let kill = child.id().to_string();
     thread::spawn(move || to.send(child.wait_with_output().unwrap()));
     told.recv_timeout(PATIENCE / 2).unwrap_or_else(|_| {
-        // Nobody else would end it.
+        // Nothing else would end it.
         let _ = Command::new("kill").args(["-KILL", &kill]).status();
         panic!("{command:?} does not end");
     })
 }
 
-/// Gives back the sight of a directory, which can be removed then.
+/// Makes a directory readable again when this is dropped, so that it can be removed.
 struct Sight<'a>(&'a Path);
 
 impl Drop for Sight<'_> {
@@ -40,7 +40,8 @@ impl Drop for Sight<'_> {
     }
 }
 
-/// As where everybody may put something, and nobody but its user look what others have put there.
+/// As in a directory where everybody may put something, but only its user may list what others have
+/// put there.
 #[test]
 fn a_directory_is_made_also_where_its_user_may_not_look() {
     let directory = Directory::new("blind");
@@ -52,12 +53,12 @@ fn a_directory_is_made_also_where_its_user_may_not_look() {
     let alone = |args: &[&str]| {
         let mut command = program(args);
         if is_root {
-            // Whom nothing is forbidden.
+            // Nothing is forbidden to root.
             command.uid(NOBODY).gid(NOBODY);
         }
         command
     };
-    // Not every root may be another, nor everybody come to where this was built.
+    // Not every root may become another user, and not every user can reach the build directory.
     let mut probe = alone(&["completions", "bash"]);
     if !probe.current_dir(&above).output().is_ok_and(|output| output.status.success()) {
         eprintln!("nothing was tested: nobody cannot run what was built here");
@@ -69,7 +70,7 @@ fn a_directory_is_made_also_where_its_user_may_not_look() {
     assert!(data.join("history.onetree").exists());
 }
 
-/// Nobody reads it, and nobody is waited for.
+/// Nothing waits for a reader of the pipe.
 #[test]
 fn a_lock_that_is_no_file_is_told_of() {
     let directory = Directory::new("fifo");
@@ -82,7 +83,7 @@ fn a_lock_that_is_no_file_is_told_of() {
         &["restore", "--json", "--data", text(&data), "--force", text(&backup)],
     ] {
         for read in [false, true] {
-            // Who has it open lets others open it.
+            // A pipe that somebody has open can be opened by others.
             let _reader = read.then(|| fs::File::options().read(true).write(true).open(&lock));
             let (exit, error) = error(&ended(program(command)));
             assert_eq!((exit, &error["code"]), (2, &json!("no-data")), "{command:?}: {error}");
@@ -92,7 +93,7 @@ fn a_lock_that_is_no_file_is_told_of() {
     }
 }
 
-/// Nor are those waited for who would read what is in the place of a file of ours.
+/// The same for a pipe in the place of one of the broker's files.
 #[test]
 fn what_is_no_file_holds_nobody() {
     let directory = Directory::new("fifos");

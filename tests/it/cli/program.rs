@@ -1,4 +1,4 @@
-//! What the program says of itself, and the two commands that are more than one request.
+//! Help and usage errors of the program, and the two commands that are more than one request.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -32,7 +32,7 @@ const COMMANDS: [&str; 17] = [
     "completions",
 ];
 
-/// Those of them that talk to no broker.
+/// The commands that connect to no broker.
 const ALONE: [&str; 5] = ["serve", "backup", "restore", "check", "completions"];
 
 #[test]
@@ -65,7 +65,7 @@ fn a_url_is_for_who_talks_to_a_broker_and_stands_before_the_command_or_behind() 
     let broker = Broker::start();
     broker.ok(&["put", "/a", "1"]);
     for args in [["--url", &broker.url, "get", "/a"], ["get", "/a", "--url", &broker.url]] {
-        // The environment is for where nothing is said.
+        // The environment applies only if nothing is given on the command line.
         let output = program(&args).env("ONETREE_URL", "ws://127.0.0.1:1").output().unwrap();
         assert_eq!(said(&output), "1", "{args:?}");
     }
@@ -81,7 +81,7 @@ fn a_url_is_for_who_talks_to_a_broker_and_stands_before_the_command_or_behind() 
             assert!(told.contains("--url"), "{args:?}: {told}");
         }
     }
-    // Nor is it in the usage of who has said nothing of it.
+    // `--url` does not appear in the usage of a command that was called without it.
     let told = broker.run(&["put"], b"").stderr;
     let told = String::from_utf8(told).unwrap();
     assert!(told.contains("Usage: onetree put") && !told.contains("--url"), "{told}");
@@ -170,7 +170,7 @@ fn an_unreachable_broker_is_5() {
     }
 }
 
-/// As the address of the console, which a broker prints.
+/// Such as the address of the console, which a broker prints.
 #[test]
 fn a_page_is_no_broker() {
     let broker = Broker::start();
@@ -211,7 +211,7 @@ fn serve_checks_and_prints_its_settings() {
 
 #[tokio::test]
 async fn serve_says_where_its_console_is() {
-    // All addresses are none to go to: then it is that of this machine.
+    // The unspecified address cannot be opened; the loopback address is printed instead.
     for (listen, json) in [("127.0.0.1:0", false), ("0.0.0.0:0", false), ("127.0.0.1:0", true)] {
         let mut command = program(&["serve", "--memory", "--allow-anonymous", "--listen", listen]);
         if json {
@@ -287,7 +287,7 @@ fn bench_counts_what_it_delivers() {
     assert!(people.contains("deliveries/s") && people.contains("p99"), "{people}");
 }
 
-/// Who asks for more than can be had is told, and does not wait for what was due.
+/// Asking for a rate that cannot be reached is reported, and does not prolong the run.
 #[test]
 fn a_bench_keeps_its_duration_and_says_that_its_rate_was_missed() {
     let broker = Broker::start();
@@ -300,7 +300,7 @@ fn a_bench_keeps_its_duration_and_says_that_its_rate_was_missed() {
     assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
     let told = (&report["wanted_writes_per_s"], &report["rate_missed"]);
     assert_eq!(told, (&json!(1_000_000), &json!(true)), "{report}");
-    // What was due in the warm-up is not made up for in what counts.
+    // Writes that were due in the warm-up are not made up for later.
     assert!(report["writes"].as_u64().unwrap() > 0, "{report}");
     let p50 = report["latency_us"]["p50"].as_u64().unwrap();
     assert!((1..3_000_000).contains(&p50), "{report}");
@@ -308,7 +308,7 @@ fn a_bench_keeps_its_duration_and_says_that_its_rate_was_missed() {
     assert!(people.contains("of 1,000,000 wanted"), "{people}");
     assert!(people.contains("the rate was missed"), "{people}");
 
-    // One that is slow enough for any machine.
+    // A rate that is slow enough for any machine.
     let slow = ["bench", "--warm-up", "500ms", "--rate", "2", "--duration", "3s", "--json"];
     let report: Value = serde_json::from_str(&broker.ok(&slow)).unwrap();
     let told = (&report["wanted_writes_per_s"], &report["rate_missed"]);
@@ -332,7 +332,7 @@ fn a_bench_says_that_its_broker_is_away_and_was() {
             Running::start(broker.command(if json { &args } else { &args[..args.len() - 1] }));
         let told = bench.aside();
         let told_of = |what: &str| {
-            // Long before a request has waited for its answer.
+            // Long before a request's time for its answer is over.
             let soon = Duration::from_secs(10);
             while !told.recv_timeout(soon).expect("nothing was said").contains(what) {}
         };

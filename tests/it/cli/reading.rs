@@ -36,7 +36,7 @@ fn ls_pages_and_says_how_to_go_on() {
     assert_eq!(broker.ok(&["ls", "/"]), "/a -\n", "it has no entry of its own, and so no revision");
 }
 
-/// What it says of the next page is put behind the command as it stands.
+/// The hint about the next page can be pasted behind the command as it is.
 #[test]
 fn how_ls_goes_on_can_be_pasted() {
     let broker = Broker::start();
@@ -113,9 +113,9 @@ fn who_waits_for_much_sees_how_much_has_come() {
     let many = "x\n".repeat(20_000);
     said_ok(&broker.run(&["append", "/log", "--lines"], many.as_bytes()));
     for args in [&["export", "/"][..], &["tree", "/"], &["watch", "/", "--once"]] {
-        // It may have come before it is drawn.
+        // The result may come before the bar is drawn.
         eventually(|| shown(broker.command(args)).contains(" entries, "));
-        // A program has no use for it.
+        // A program needs no progress bar.
         let told = shown(broker.command(&[args, &["--json"]].concat()));
         assert!(told.starts_with('{') && !told.contains(" entries, "), "{args:?}");
     }

@@ -15,7 +15,7 @@ use crate::wire::Wire;
 /// Longer than any goodbye takes, shorter than a request waits for its answer.
 const SOON: Duration = Duration::from_secs(25);
 
-/// It accepts, and says nothing.
+/// Makes a server that accepts connections and sends nothing.
 fn silent() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
@@ -28,20 +28,20 @@ fn signal(pid: u32, name: &str) {
     assert!(kill.success());
 }
 
-/// Stops a broker: whoever talks to it gets no answer.
+/// Suspends a broker: its clients get no answer.
 fn stop(broker: &Broker) {
     signal(broker.child.id(), "-STOP");
-    // One thread is told, and stops the others when it has its turn.
+    // One thread gets the signal, and stops the others when it is scheduled.
     #[cfg(target_os = "linux")]
     eventually(|| {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", broker.child.id())).unwrap();
-        // One that ends meanwhile has nothing to read, and is looked for again.
+        // A thread that ends meanwhile has nothing to read, and is looked for again.
         let status = |path| std::fs::read_to_string(path).unwrap_or_default();
         tasks.flatten().all(|task| status(task.path().join("status")).contains("State:\tT"))
     });
 }
 
-/// The exit code of a command that Ctrl-C ends soon.
+/// Returns the exit code of a command that Ctrl-C ends soon.
 #[track_caller]
 fn interrupted(running: &mut Running) -> i32 {
     let begun = Instant::now();
@@ -72,16 +72,16 @@ fn a_bench_ends_when_asked_also_without_the_broker() {
         stop(&broker);
         (broker, bench)
     };
-    // As fast as it goes there is always something to be answered; twice a second, as good as
-    // nothing. What it has written cannot be taken away.
+    // At full speed some write always waits for its answer; at two writes per second hardly ever.
+    // What was written cannot be undone without the broker.
     for rate in ["0", "2"] {
         let (_broker, mut bench) = stopped(rate);
         assert_eq!(interrupted(&mut bench), 5, "{rate}");
     }
-    // Who asks again has no time to wait for what was measured.
+    // A user who asks again does not want to wait for the results.
     let (_broker, mut bench) = stopped("0");
     signal(bench.child.id(), "-INT");
-    // Sooner it would be the same request.
+    // Any sooner it would count as the same request.
     thread::sleep(Duration::from_secs(2));
     let begun = Instant::now();
     assert_eq!(interrupt(&mut bench.child), 5);
@@ -93,7 +93,7 @@ fn who_waits_for_a_welcome_ends_when_asked() {
     let (listener, url) = silent();
     for args in [&["watch", "/"][..], &["bench"]] {
         let mut waits = Running::start(program(&[args, &["--url", &url]].concat()));
-        // It listens to signals before it connects: until then, they kill.
+        // It listens for signals before it connects; until then, they kill it.
         let _accepted = listener.accept().unwrap();
         let begun = Instant::now();
         assert_eq!(interrupt(&mut waits.child), 0, "{args:?}");
@@ -101,12 +101,12 @@ fn who_waits_for_a_welcome_ends_when_asked() {
     }
 }
 
-/// What is written is there as it comes, and a second import would append all of it again: so it
-/// matters how far it got.
+/// Entries are written as lines arrive, and a second import would append all of them again. So the
+/// user must know how far the first one got.
 #[test]
 fn who_writes_lines_sends_what_has_come_and_says_when_asked_to_end_how_many_were_acknowledged() {
     let entry = |n: u32| format!("{{\"path\":\"/a/{n}\",\"json\":1}}\n");
-    // What is blank is an entry of a log, and none of an import.
+    // A blank line is an entry of a log, and none of an import.
     for (args, name, n) in [
         (&["import"][..], "-INT", 2),
         (&["append", "/a", "--lines"], "-TERM", 3),
@@ -119,7 +119,7 @@ fn who_writes_lines_sends_what_has_come_and_says_when_asked_to_end_how_many_were
         let told = writes.aside();
         let mut input = writes.child.stdin.take().unwrap();
         input.write_all((entry(1) + "\n" + &entry(2) + "{\"path\"").as_bytes()).unwrap();
-        // The last has not come yet.
+        // The last line has not arrived completely.
         eventually(|| export(&broker, "/").len() == n);
         signal(writes.child.id(), name);
         assert_eq!(writes.child.wait().unwrap().code(), Some(130), "{args:?}");
@@ -136,7 +136,7 @@ fn who_writes_lines_sends_what_has_come_and_says_when_asked_to_end_how_many_were
     }
 }
 
-/// Who goes on behind that number misses nothing, and does nothing twice.
+/// A user who continues after that number misses nothing, and does nothing twice.
 #[test]
 fn who_writes_many_lines_and_is_asked_to_end_has_written_as_many_as_were_acknowledged() {
     let broker = Broker::start();
@@ -154,7 +154,7 @@ fn who_writes_many_lines_and_is_asked_to_end_has_written_as_many_as_were_acknowl
     endless.join().unwrap();
 }
 
-/// What it cannot know it does not say.
+/// The command does not report what it cannot know.
 #[test]
 fn who_writes_lines_to_a_broker_that_does_not_answer_ends_when_asked() {
     let broker = Broker::start();
@@ -166,7 +166,7 @@ fn who_writes_lines_to_a_broker_that_does_not_answer_ends_when_asked() {
     input.write_all(b"one\n").unwrap();
     writes.line_with("\"rev\":1");
     stop(&broker);
-    // More than the pipe holds: when that is written, the first of them have been sent.
+    // More than the pipe holds: when all of that is written, the first lines have been sent.
     input.write_all(&b"two\n".repeat(100_000)).unwrap();
     assert_eq!(interrupted(&mut writes), 130);
     let told = told.iter().collect::<Vec<_>>().join("\n");
@@ -174,7 +174,7 @@ fn who_writes_lines_to_a_broker_that_does_not_answer_ends_when_asked() {
     assert!(told.contains("may have been taken"), "{told}");
 }
 
-/// As where its terminal is closed: the goodbye is said, also of the broker.
+/// As when its terminal is closed: the broker says goodbye to its clients too.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_end_of_the_terminal_is_an_end_like_others() {
@@ -184,13 +184,13 @@ fn the_end_of_the_terminal_is_an_end_like_others() {
     signal(holder.child.id(), "-HUP");
     assert_eq!(holder.child.wait().unwrap().code(), Some(0));
     eventually(|| broker.run(&["get", "/here"], b"").status.code() == Some(4));
-    // Nor does it matter that nobody hears what it says at the end.
+    // It does not matter either that nobody reads its last messages.
     drop(broker.child.stderr.take());
     signal(broker.child.id(), "-HUP");
     assert_eq!(broker.child.wait().unwrap().code(), Some(0));
 }
 
-/// Two signals, both of which are there before the process sees one: so it is where a terminal is
+/// Sends two signals that are both pending before the process handles one, as when a terminal is
 /// closed.
 #[cfg(target_os = "linux")]
 fn signals(pid: u32, names: [&str; 2]) {
@@ -199,7 +199,7 @@ fn signals(pid: u32, names: [&str; 2]) {
     }
 }
 
-/// A start after an end that was not good would begin a new history.
+/// A start after an improper end would begin a new history.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn two_signals_that_come_together_are_one() {
@@ -210,7 +210,7 @@ async fn two_signals_that_come_together_are_one() {
         broker.ok(&["put", "/a", "1"]);
         let mut wire = Wire::open(broker.addr()).await;
         signals(broker.child.id(), names);
-        // Nobody is cut off.
+        // No connection is cut.
         assert_eq!(wire.until("bye").await["code"], "shutting-down", "{names:?}");
         drop(wire);
         let status = broker.child.wait().unwrap();
@@ -222,7 +222,7 @@ async fn two_signals_that_come_together_are_one() {
     }
 }
 
-/// Who waits for answers has time for them.
+/// The command still waits for its answers.
 #[cfg(target_os = "linux")]
 #[test]
 fn who_writes_lines_and_gets_two_signals_together_waits_for_answers() {
@@ -236,7 +236,7 @@ fn who_writes_lines_and_gets_two_signals_together_waits_for_answers() {
     eventually(|| export(&broker, "/a").len() == 1);
     stop(&broker);
     input.write_all(b"two\n").unwrap();
-    // It has read that by then.
+    // By then it has read that line.
     thread::sleep(Duration::from_secs(2));
     signals(writes.child.id(), ["-HUP", "-INT"]);
     thread::sleep(Duration::from_millis(300));
@@ -246,13 +246,13 @@ fn who_writes_lines_and_gets_two_signals_together_waits_for_answers() {
     assert!(told.contains("2 lines were acknowledged"), "{told}");
 }
 
-/// Who asks again later has waited long enough; how long that takes is seen where a store can be
-/// slow.
+/// A user who asks again later has waited long enough. This test is here because a store can be
+/// slow, which shows how long the end takes.
 #[tokio::test]
 async fn a_second_signal_while_a_broker_says_goodbye_ends_it_well() {
     let directory = Directory::new("again");
     let mut broker = Broker::on(&directory.0, &[]);
-    // Its goodbye is behind what it does not read.
+    // Its goodbye is queued behind data that it does not read.
     let mut deaf = Wire::narrow(broker.addr()).await;
     deaf.put("/a", json!("x".repeat(500_000))).await;
     for _ in 0..20 {

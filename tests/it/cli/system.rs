@@ -1,4 +1,4 @@
-//! What the system does to a broker: it gives few descriptors, and stops it for a while.
+//! What the system does to a broker: it gives few file descriptors, or suspends it for a while.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::directory::Directory;
 use crate::http;
 use crate::wire::{PATIENCE, Wire, config};
 
-/// The program, whose shell says `limits` before it becomes it.
+/// Returns a command that runs the program from a shell which sets `limits` first.
 fn under(limits: &str, args: &[&str]) -> Command {
     let mut command = Command::new("sh");
     let program = program(args);
@@ -34,23 +34,23 @@ fn under(limits: &str, args: &[&str]) -> Command {
     command
 }
 
-/// A broker under such limits.
+/// Starts a broker under such limits.
 fn limited(limits: &str, data: &Path, settings: &[&str]) -> Broker {
     let serve = ["serve", "--listen", "127.0.0.1:0", "--data", text(data)];
     let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     Broker::of(under(limits, &[&serve[..], &settings].concat()))
 }
 
-/// What it has logged, all in all.
+/// Ends a broker, and returns everything that it has logged.
 fn log(mut broker: Broker) -> String {
     assert_eq!(interrupt(&mut broker.child), 0);
     let mut log = String::new();
     broker.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    // The disk of a machine that others use too may be slow.
+    // Leave out lines about a slow disk: other programs use the machine too.
     log.lines().filter(|line| !line.contains("the disk has")).collect::<Vec<_>>().join("\n")
 }
 
-/// Sockets that say nothing.
+/// Opens sockets that send nothing.
 async fn idle(addr: SocketAddr, count: usize) -> Vec<TcpStream> {
     let mut sockets = Vec::new();
     for _ in 0..count {
@@ -59,8 +59,8 @@ async fn idle(addr: SocketAddr, count: usize) -> Vec<TcpStream> {
     sockets
 }
 
-/// The soft limit is what shells and services get without asking; the hard one is what they may
-/// have.
+/// The soft limit is the default for shells and services; the hard limit is what they may raise it
+/// to.
 #[tokio::test]
 async fn a_soft_limit_of_descriptors_is_raised() {
     let directory = Directory::new("soft");
@@ -77,7 +77,7 @@ async fn a_soft_limit_of_descriptors_is_raised() {
     assert_eq!(log.matches("WARN").count(), 0, "{log}");
 }
 
-/// Whoever connects takes no descriptor that the files need.
+/// Connections take no descriptors that the files need.
 #[tokio::test]
 async fn those_who_connect_leave_descriptors_to_the_files() {
     let directory = Directory::new("hard");
@@ -114,8 +114,8 @@ async fn sockets_that_cannot_be_accepted_are_told_of_once() {
     assert_eq!(log.matches("cannot accept").count(), 1, "{log}");
 }
 
-/// All of them are open at once when they are read. Failures of the disk leave that many, or a
-/// broker of before.
+/// All files are open at once when they are read. Failures of the disk leave that many, or an older
+/// broker did.
 #[tokio::test]
 async fn a_directory_of_many_files_is_read_under_a_low_soft_limit() {
     let directory = Directory::new("files");
@@ -148,34 +148,34 @@ async fn a_directory_of_many_files_is_read_under_a_low_soft_limit() {
     }
 }
 
-/// `ulimit -f`, `LimitFSIZE`: the system's word for a file that is too long is a signal that kills
-/// who has not asked for it.
+/// `ulimit -f`, `LimitFSIZE`: when a file gets too long, the system sends a signal that kills a
+/// process which does not handle it.
 #[tokio::test]
 async fn a_limit_of_file_sizes_is_a_write_that_fails() {
     let directory = Directory::new("sizes");
-    // Of 32 KiB or 64, as the shell counts.
+    // 32 KiB or 64, depending on the shell.
     let broker = limited("ulimit -f 64", &directory.file("data"), &["log_file_bytes=4096"]);
     let mut wire = Wire::open(broker.addr()).await;
     wire.put("/a", json!(1)).await;
     let large = json!({"op": "put", "id": 2, "path": "/b", "json": "x".repeat(200_000)});
     let refused = wire.ask(large).await;
     assert_eq!(refused["op"], "error", "{refused}");
-    // What is small goes on.
+    // Small writes still work.
     wire.put("/c", json!(1)).await;
     let log = log(broker);
     assert!(log.contains("the disk fails") && log.contains("File too large"), "{log}");
-    // What a command writes is no other.
+    // The same holds for what a command prints.
     let command = format!("ulimit -f 0 && \"$@\" > {}; echo $?", text(&directory.file("printed")));
     let mut printing = Command::new("sh");
     let printed = program(&["serve", "--print-config"]);
     printing.arg("-c").arg(command).arg("sh").arg(printed.get_program()).args(printed.get_args());
     assert_eq!(said(&printing.output().unwrap()).trim(), "6");
-    // Files that are smaller than they would be are still files.
+    // Files that are smaller than usual still work.
     let broker = limited("ulimit -f 4096", &directory.file("small"), &[]);
     Wire::open(broker.addr()).await.put("/a", json!(1)).await;
 }
 
-/// Who has read that it could not be saved reads that it could, too.
+/// A log that says that the tree could not be saved must also say when it was saved again.
 #[tokio::test]
 async fn a_tree_that_is_saved_after_it_could_not_be_is_told_of() {
     let directory = Directory::new("saved-again");
@@ -186,7 +186,7 @@ async fn a_tree_that_is_saved_after_it_could_not_be_is_told_of() {
         wire.put(&format!("/a/{n}"), json!("x".repeat(1_000))).await;
     }
     assert_eq!(wire.ask(json!({"op": "drop", "id": 2, "path": "/a"})).await["op"], "done");
-    // Each log file that is removed was made superfluous by a saved tree.
+    // A log file is removed only when a saved tree has made it superfluous.
     let logs = || names(&directory.file("data")).len();
     let most = logs();
     for n in 0.. {
@@ -201,7 +201,7 @@ async fn a_tree_that_is_saved_after_it_could_not_be_is_told_of() {
     assert_eq!(log.matches("the tree is saved again").count(), 1, "{log}");
 }
 
-/// It was the broker that was away, not its clients: what they have said meanwhile counts.
+/// The broker was suspended, not its clients: what they have sent meanwhile counts.
 #[tokio::test]
 async fn a_pause_of_the_broker_is_not_the_silence_of_its_clients() {
     let directory = Directory::new("pause");

@@ -1,4 +1,4 @@
-//! `watch`, and the state file from which it goes on.
+//! `watch`, and the state file from which it continues.
 
 use std::fs;
 use std::path::Path;
@@ -83,7 +83,7 @@ fn watch_can_be_told_less_often() {
     }
 }
 
-/// The state file without its first line.
+/// Returns the state file without its first line.
 fn mirror(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     text.split_once('\n').unwrap().1.to_owned()
@@ -107,7 +107,7 @@ fn watch_with_a_state_file_resumes() {
         assert!(!cookie[field].is_null(), "{cookie}");
     }
 
-    // Nothing happened; then only what changed is printed.
+    // If nothing happened, nothing is printed; otherwise only what has changed.
     assert_eq!(broker.ok(&watch), "");
     broker.ok(&["rm", "/a"]);
     broker.ok(&["put", "/d", "4"]);
@@ -117,7 +117,8 @@ fn watch_with_a_state_file_resumes() {
     assert_eq!(changes, ["+ /d", "- /a"]);
     assert_eq!(mirror(&file), broker.ok(&["export", "/"]));
 
-    // A copy that was found to be wrong is right in the file too, though the revision is the same.
+    // A copy that was found to be wrong is corrected in the file too, although the revision is the
+    // same.
     let right = fs::read_to_string(&file).unwrap();
     let wrong = right.replace("\"path\":\"/b\",\"rev\":2", "\"path\":\"/b\",\"rev\":1");
     assert_ne!(wrong, right);
@@ -125,7 +126,7 @@ fn watch_with_a_state_file_resumes() {
     broker.ok(&watch);
     assert_eq!(fs::read_to_string(&file).unwrap(), right);
 
-    // Another view: nothing is told as deleted, and the file is left.
+    // Another view: nothing is reported as deleted, and the file is not changed.
     let kept = fs::read(&file).unwrap();
     for other in [&["watch", "/b"][..], &["watch", "/", "--no-values"]] {
         let other = [other, &["--once", "--state", text(&file)]].concat();
@@ -133,7 +134,7 @@ fn watch_with_a_state_file_resumes() {
         assert_eq!((exit, &error["code"]), (2, &json!("state-view")), "{error}");
         assert_eq!(fs::read(&file).unwrap(), kept);
     }
-    // Another history: everything anew, and right.
+    // Another history: everything is sent again, and the file is right.
     let broker = Broker::start();
     broker.ok(&["put", "/b/new", "1"]);
     broker.ok(&["watch", "/", "--once", "--state", text(&file)]);
@@ -187,7 +188,7 @@ fn a_state_file_belongs_to_one_watch() {
     broker.ok(&["watch", "/", "--once", "--state", text(&file)]);
 }
 
-/// Whatever moment it is killed at, the file is one that was whole, and the next watch makes it
+/// Whenever the watch is killed, the file holds a complete state, and the next watch makes it
 /// right.
 #[test]
 fn a_watch_that_is_killed_leaves_a_whole_state_file() {
@@ -201,7 +202,7 @@ fn a_watch_that_is_killed_leaves_a_whole_state_file() {
         said_ok(&broker.run(&["append", "/log", "--lines"], lines.as_bytes()));
         broker.ok(&["put", "/round", &round.to_string()]);
         watch.line_with("+ /round");
-        // Around the moments at which it saves: right away, and about a second later.
+        // Around the moments at which it saves: immediately, and about a second later.
         thread::sleep(Duration::from_millis(round * 300));
         watch.child.kill().unwrap();
         watch.child.wait().unwrap();
@@ -222,14 +223,14 @@ fn a_watch_outlives_its_broker() {
     watch.line_with("\"op\":\"fresh\"");
     assert_eq!(interrupt(&mut broker.child), 0);
     broker = Broker::at(address);
-    // Another history: what was there is gone, and what is new comes.
+    // Another history: the old entries are gone, and new ones come.
     broker.ok(&["put", "/b", "1"]);
     watch.line_with("\"path\":\"/b\"");
     assert_eq!(watch.interrupt(), 0);
     assert_eq!(mirror(&file), broker.ok(&["export", "/"]));
 }
 
-/// As where a system starts both, in any order.
+/// As when a system starts both, in any order.
 #[test]
 fn a_watch_waits_for_its_broker_where_it_is_told_to() {
     let (_ours, address) = address_of_our_own();
@@ -247,7 +248,7 @@ fn a_watch_waits_for_its_broker_where_it_is_told_to() {
     broker.ok(&["put", "/a", "1"]);
     waiting.line_with("\"path\":\"/a\"");
     assert_eq!(waiting.interrupt(), 0);
-    // What retrying does not help against ends it.
+    // An error that a retry cannot solve ends it.
     let output = program(&["watch", "/", "--wait", "--url", "http//x", "--json"]).output().unwrap();
     assert_eq!(error(&output).0, 2);
 }

@@ -29,7 +29,7 @@ fn put_and_get() {
         format!("{{\"path\":\"/config/theme\",\"rev\":{rev},\"json\":{{\"dark\": true}}}}\n")
     );
 
-    // What it looks like, and what it is said to be.
+    // The type is guessed from the value, or given.
     for (args, input, field, value) in [
         (&["put", "/v", "hello"][..], &b""[..], "text", json!("hello")),
         (&["put", "/v", "-12.5"], b"", "json", json!(-12.5)),
@@ -76,7 +76,7 @@ fn put_on_conditions() {
     let there = format!("/a is there already, at revision {rev}");
     let other = format!("/a is at revision {rev}, not 1");
     let none = "there is no entry at /none";
-    // To be at revision 0 is a way of the protocol to say that nothing is there.
+    // In the protocol, a condition on revision 0 means that nothing is there.
     let absent = br#"{"if":[{"path":"/a","rev":0}],"do":[{"do":"delete","path":"/a"}]}"#;
     let not_there = br#"{"if":[{"path":"/none","rev":3}],"do":[{"do":"delete","path":"/a"}]}"#;
     for (args, input, words) in [
@@ -108,7 +108,8 @@ fn what_is_put_for_a_time_goes() {
     }
 }
 
-/// A slip in JSON makes a text of it: that is told, and no error, as a text may begin so.
+/// JSON with a typing error becomes text. That is a warning and no error, because a text may begin
+/// like this.
 #[test]
 fn what_looks_like_json_and_is_none_is_told() {
     let broker = Broker::start();
@@ -134,7 +135,8 @@ fn what_looks_like_json_and_is_none_is_told() {
         said_ok(&output);
         assert!(output.stderr.is_empty(), "{args:?}");
     }
-    // Bytes that are no text are told as what they are; whatever begins otherwise is not told.
+    // Bytes that are not text are reported as what they are; a value that begins differently gives
+    // no warning.
     let output = broker.run(&["put", "/v"], b"[\xff");
     assert!(String::from_utf8_lossy(&output.stderr).contains("taken as application/octet-stream"));
     for value in ["hello", "tru", "\"a", "12 apples", ""] {
@@ -144,8 +146,8 @@ fn what_looks_like_json_and_is_none_is_told() {
     }
 }
 
-/// What is to go after a time goes then, also where somebody holds it; there is nothing to hold any
-/// more.
+/// An entry with a time to live ends then, even if a command holds it. The command ends too,
+/// because there is nothing left to hold.
 #[test]
 fn who_holds_an_entry_for_a_time_ends_when_it_is_gone() {
     let broker = Broker::start();
@@ -155,11 +157,11 @@ fn who_holds_an_entry_for_a_time_ends_when_it_is_gone() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(told, "it stays until Ctrl-C, at most 300ms\nit is gone after 300ms\n");
     assert_eq!(broker.run(&["get", "/here"], b"").status.code(), Some(4));
-    // A program is told by the end alone.
+    // A program sees only that the command ends.
     let output = command.arg("--json").output().unwrap();
     assert_eq!(serde_json::from_str::<Value>(&said(&output)).unwrap()["path"], "/here");
     assert!(output.stderr.is_empty());
-    // Before that Ctrl-C ends it, as ever.
+    // Before that, Ctrl-C ends it as usual.
     let args = ["put", "/here", "1", "--ephemeral", "--ttl", "1h"];
     let mut holder = Running::start(broker.command(&args));
     holder.line_with("/here");
@@ -201,8 +203,7 @@ fn append_lines_takes_every_byte_of_every_line() {
     assert_eq!(said(&broker.run(&["append", "/log", "--lines"], b"x")), "1 entry\n");
 }
 
-/// The reading of one line is the reading of all: a log of which some lines are numbers would help
-/// nobody.
+/// All lines are read in the same way: a log in which some lines are numbers would help nobody.
 #[test]
 fn append_lines_says_what_lines_are() {
     let broker = Broker::start();
@@ -281,8 +282,7 @@ fn rm_removes_an_entry_or_a_subtree() {
     broker.ok(&["rm", "/nothing"]);
 }
 
-/// The revision that matters is that of the newest change in the subtree, of which no entry need
-/// tell.
+/// The relevant revision is that of the newest change in the subtree, which no entry may have.
 #[test]
 fn who_may_not_remove_a_subtree_is_told_to_look_at_all_of_it() {
     let broker = Broker::start();
@@ -322,18 +322,18 @@ fn txn_is_all_or_nothing() {
     assert_eq!((exit, &error["code"], &error["path"]), (3, &json!("conflict"), &json!("/a")));
     let (exit, error) = broker.error(&["txn", "-"], b"{\"do\":[{\"do\":\"undo\"}]}");
     assert_eq!((exit, &error["code"]), (2, &json!("bad-frame")), "{error}");
-    // A condition that is misspelt is not passed over.
+    // A misspelt condition is not ignored.
     let (exit, error) = broker.error(
         &["txn", "-"],
         br#"{"iff":[{"path":"/a","rev":0}],"do":[{"do":"delete","path":"/a"}]}"#,
     );
     assert_eq!((exit, &error["code"]), (2, &json!("bad-frame")), "{error}");
     assert!(error["message"].as_str().unwrap().contains("did you mean 'if'"), "{error}");
-    // Which step it is that is wrong.
+    // The error says which step is wrong.
     let text = br#"{"do":[{"do":"delete","path":"/a"},{"do":"undo","path":"/a"}]}"#;
     let (_, error) = broker.error(&["txn", "-"], text);
     assert!(error["message"].as_str().unwrap().contains(": do[1]: do: not one of"), "{error}");
-    // Who gives the text itself is told how.
+    // A user who passes the text itself is told how to do it.
     for file in ["/no/such/file", "{\"do\":[]}"] {
         let (exit, error) = broker.error(&["txn", file], b"");
         assert_eq!((exit, &error["code"]), (2, &json!("input")), "{error}");
@@ -360,7 +360,7 @@ fn a_misspelt_option_is_no_value() {
     }
     assert_eq!(export(&broker, "/").len(), 1);
     assert_eq!(broker.ok(&["get", "/jobs/7"]), "1");
-    // What is meant, is taken.
+    // Values that are meant are accepted.
     for (args, value) in
         [(&["put", "/v", "--", "--line"][..], "--line"), (&["put", "/v", "-3e2"], "-3e2")]
     {
@@ -369,7 +369,7 @@ fn a_misspelt_option_is_no_value() {
     }
 }
 
-/// It would be gone as soon as the command ends, which it does at once.
+/// Such an entry would be gone as soon as the command ends, which is at once.
 #[test]
 fn txn_takes_nothing_that_dies_with_it_and_no_strange_key() {
     let broker = Broker::start();
@@ -379,7 +379,7 @@ fn txn_takes_nothing_that_dies_with_it_and_no_strange_key() {
         (r#"{"do":"delete","path":"/p","json":5}"#, "'json'"),
         (r#"{"do":"put","path":"/p","json":5,"to":"00000000000fff0000"}"#, "'to'"),
         (r#"{"do":"trim","path":"/p","to":"00000000000fff0000","ttl_ms":1}"#, "'ttl_ms'"),
-        // Which step it is, and how it is said here.
+        // The error says which step it is, and how to write it here.
         (
             r#"{"do":"put","path":"/p","value":1}"#,
             ": do[0]: unknown key 'value'; a value is in 'json'",
@@ -424,7 +424,7 @@ fn who_holds_an_entry_is_told_when_the_broker_is_away() {
     }
 }
 
-/// Who pipes lines is told why nothing goes on, and they arrive when the broker is back.
+/// The user is told why nothing happens, and the lines arrive when the broker is back.
 #[test]
 fn who_appends_lines_is_told_when_the_broker_is_away() {
     for json in [false, true] {
@@ -456,7 +456,7 @@ fn who_appends_lines_is_told_when_the_broker_is_away() {
     }
 }
 
-/// As `yes |`: it is read no further than the largest value, or transaction.
+/// Such as `yes |`: it is read no further than the largest value, or transaction.
 #[test]
 fn an_endless_input_is_read_no_further_than_it_can_be_sent() {
     let broker = Broker::start();
@@ -478,7 +478,7 @@ fn an_endless_input_is_read_no_further_than_it_can_be_sent() {
         assert!(taken < 512, "{args:?}: {taken} pieces were read");
     }
     assert_eq!(export(&broker, "/").len(), 0);
-    // What just goes, goes.
+    // The largest value that fits is accepted.
     let most = vec![b'x'; 1_048_576];
     said_ok(&broker.run(&["put", "/a", "-"], &most));
     assert_eq!(broker.run(&["get", "/a"], b"").stdout, most);

@@ -21,7 +21,7 @@ fn put(id: u32, path: &str, value: impl Into<Value>) -> Value {
     json!({"op": "put", "id": id, "path": path, "json": value.into()})
 }
 
-/// Sends writes and waits until all of them are with the owner of the tree.
+/// Sends writes, and waits until the owner of the tree has all of them.
 async fn begin(wire: &mut Wire, writes: impl IntoIterator<Item = Value>) {
     for write in writes {
         wire.send(write).await;
@@ -84,7 +84,7 @@ async fn a_write_that_is_not_stored_did_not_happen() {
     assert_eq!(found["rev"], first, "{found}");
     let (fresh, entries) = Wire::open(broker.addr()).await.sub(1, "/a").await;
     assert_eq!((&fresh["rev"], entries.len()), (&json!(first), 1), "{entries:?}");
-    // Its number is not used up: the same again is fine, and is the next thing that is seen.
+    // Its number is not used up: the same write again is fine, and is what is seen next.
     let done = wire.ask(json!({"op": "put", "id": 7, "seq": 1, "path": "/a/2", "json": 2})).await;
     assert_eq!(done["op"], "done", "{done}");
     assert!(!done["durable"].as_bool().unwrap_or_default(), "memory is not durable");
@@ -97,7 +97,7 @@ async fn a_write_that_is_not_stored_did_not_happen() {
     assert!(stored.windows(2).all(|pair| pair[0] < pair[1]), "{stored:?}");
 }
 
-/// What rests on a write that was undone is undone with it: refusals, and deletes of nothing.
+/// What depends on a write that is undone is undone with it: refusals, and deletes of nothing.
 #[tokio::test]
 async fn a_batch_that_is_not_stored_is_unavailable_as_a_whole() {
     let store = MemoryStore::new();
@@ -171,12 +171,12 @@ async fn a_session_is_taken_over_and_keeps_what_it_owns() {
     assert_eq!((&welcome["session"], &welcome["resumed"]), (&session, &json!(true)));
     assert_eq!(old.closed().await.0, 4410);
     logs::only(old.local, &["session-taken"]).await;
-    // The end of the old connection is not the end of the session, nor the beginning of its grace.
+    // The end of the old connection neither ends the session nor begins its grace period.
     drop(old);
     tokio::time::sleep(Duration::from_millis(400)).await;
     let get = json!({"op": "get", "id": 2, "paths": ["/who/me"]});
     assert_eq!(new.ask(get.clone()).await["entries"].as_array().unwrap().len(), 1);
-    // Goodbye is.
+    // Goodbye ends it.
     let mut watch = Wire::open(addr).await;
     watch.sub(1, "/who").await;
     new.send(json!({"op": "bye", "id": 3})).await;
@@ -260,7 +260,7 @@ async fn a_shutdown_takes_no_new_connections_while_it_finishes() {
         assert!(began.elapsed() < Duration::from_millis(1800), "it still listens");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // What comes on an open connection is not begun any more, and not acknowledged.
+    // A request on an open connection is not begun any more, and not acknowledged.
     writer.send(put(2, "/b", 1)).await;
     assert_eq!(writer.reply(&json!(1)).await["op"], "done");
     assert_eq!(writer.next().await["op"], "bye");
@@ -269,7 +269,8 @@ async fn a_shutdown_takes_no_new_connections_while_it_finishes() {
     over(stop).await;
 }
 
-/// Who is not yet, or no longer, in a conversation is told as well, and does not hold it up.
+/// Clients that have not said hello, or do not read any more, are told as well, and do not delay
+/// the shutdown.
 #[tokio::test]
 async fn a_shutdown_does_not_wait_for_those_who_say_or_read_nothing() {
     let broker = broker("hello_timeout_ms = 60000\nshutdown_timeout_ms = 60000").await;
@@ -281,7 +282,7 @@ async fn a_shutdown_does_not_wait_for_those_who_say_or_read_nothing() {
     let (mut kept, _) = socket(addr).await.unwrap();
     kept.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     assert!(kept.read(&mut [0; 1024]).await.unwrap() > 0);
-    // It has more to read than the system keeps for it, and does not.
+    // It has more to read than the system holds for it, and does not read.
     let mut deaf = Wire::narrow(addr).await;
     deaf.sub(1, "/").await;
     let mut writer = Wire::open(addr).await;
@@ -315,12 +316,12 @@ async fn without_the_owner_nothing_is_green() {
     assert_ne!(wire.closed().await.0, 1000);
 }
 
-/// Sessions that may come back and have nothing to come back to make room for others.
+/// Sessions in their grace period that own nothing make room for others.
 #[tokio::test]
 async fn sessions_that_own_nothing_make_room() {
     let broker = broker("sessions = 3\nsession_grace_ms = 60000").await;
     let addr = broker.addr();
-    // One that owns something stays, although it left first.
+    // A session that owns something stays, although its client left first.
     let (mut owner, welcome) = Wire::hello(addr, json!({})).await;
     let own = json!({"op": "put", "id": 1, "path": "/own", "json": 1, "ephemeral": true});
     assert_eq!(owner.ask(own).await["op"], "done");
@@ -335,7 +336,7 @@ async fn sessions_that_own_nothing_make_room() {
     let again = json!({"session": welcome["session"]});
     let (_owner, welcome) = Wire::hello(addr, again).await;
     assert_eq!(welcome["resumed"], true, "{welcome}");
-    // Those that are there stay.
+    // Attached sessions stay.
     let (_two, welcome) = Wire::hello(addr, json!({})).await;
     assert_eq!(welcome["op"], "welcome", "{welcome}");
     let (_three, welcome) = Wire::hello(addr, json!({})).await;
@@ -344,7 +345,7 @@ async fn sessions_that_own_nothing_make_room() {
     assert_eq!(refused["code"], "too-many-sessions", "{refused}");
 }
 
-/// Who waits for the answer may take over what the session had, a lock say.
+/// A client that waits for this answer may take over what the session had, for example a lock.
 #[tokio::test]
 async fn a_goodbye_is_answered_when_what_the_session_owned_is_gone() {
     let store = MemoryStore::new();
@@ -396,7 +397,8 @@ async fn a_goodbye_comes_behind_what_the_owner_had_no_room_for() {
     assert_eq!(leaver.next().await["op"], "done");
     assert_eq!(leaver.next().await["op"], "ok");
     assert_eq!(leaver.closed().await.0, 1000);
-    // Who has gone behind a goodbye is gone: at once, not after a grace or never.
+    // A client that said goodbye before it disconnected is gone at once, not after its grace period
+    // or never.
     let mut other = Wire::open(addr).await;
     let get = json!({"op": "get", "id": 3, "paths": ["/lock"]});
     let mut tries = 0;
@@ -418,7 +420,7 @@ async fn a_goodbye_does_not_wait_for_a_store_that_fails() {
         assert_eq!(wire.ask(own).await["op"], "done");
     }
     store.fail_next(u32::MAX);
-    // The first one's is the first commit that fails, the second one's comes when that is known.
+    // The first goodbye causes the first commit that fails; the second comes when that is known.
     for wire in &mut wires {
         assert_eq!(wire.ask(json!({"op": "bye", "id": 2})).await["op"], "ok");
         assert_eq!(wire.closed().await.0, 1000);

@@ -1,4 +1,4 @@
-//! What the broker sends fits into a frame.
+//! Everything that the broker sends fits into a frame.
 
 use onetree_protocol::{Code, Codec, ServerFrame};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn nothing_that_is_sent_exceeds_frame_bytes() {
         let txn = json!({"op": "txn", "id": round, "do": steps});
         assert_eq!(wire.ask(txn).await["op"], "done");
     }
-    // As many as three of them are one commit of the broker's own.
+    // Three of these fit into one commit of the broker's own.
     for n in 2..5 {
         let put = json!({"op": "put", "id": 5, "path": format!("/b/{n}"), "bytes": bytes});
         assert_eq!(wire.ask(put).await["op"], "done");
@@ -46,8 +46,8 @@ async fn nothing_that_is_sent_exceeds_frame_bytes() {
     assert_eq!(refused["code"], "frame-too-large");
 }
 
-/// A transaction of appends whose reply, with all of their paths, would not fit: in the codec in
-/// which it takes more, since an answer may be asked for again in the other.
+/// A transaction of appends is refused if its reply, with all of their paths, would not fit in the
+/// codec in which it is longer, because an answer may be asked for again in the other codec.
 #[tokio::test]
 async fn appends_whose_paths_do_not_fit_into_the_reply_are_refused() {
     // Both answers are remembered.
@@ -69,7 +69,7 @@ async fn appends_whose_paths_do_not_fit_into_the_reply_are_refused() {
     };
     answer(json!({"op": "hello", "id": 0, "client": "one"})).await;
     let plain = format!("/L/{}", "a".repeat(195));
-    // Each takes two bytes in JSON.
+    // Each quote takes two bytes in JSON.
     let quotes = format!("/L/{}", "\"".repeat(195));
     for (seq, appends, log, fits) in [
         (1, 10_000, &plain, false),

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::wire::{Wire, broker};
 
-/// A broker with a thread of its own, and no other: whoever keeps that has the broker for himself.
+/// A broker with only one thread: a client that keeps the thread busy has the broker to itself.
 struct Alone {
     addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -44,12 +44,11 @@ impl Drop for Alone {
     }
 }
 
-/// How often it is tried whether there are turns. That the broker had none while others had the
-/// processor, or had answered much of it before anybody read, happens to one that gives turns as
-/// well, but not each time.
+/// How often to try. A broker that gives turns may also fail sometimes, because others had the
+/// processor, or because it had answered much before anybody read; but not each time.
 const ATTEMPTS: usize = 8;
 
-/// Asserts that a write of another one is answered before half of `asked` are.
+/// Asserts that another client's write is answered before half of `asked` requests are.
 async fn has_turns(broker: &Alone, asked: u32, frame: serde_json::Value) {
     let mut before = Vec::new();
     while before.last().is_none_or(|before| *before >= asked as usize / 2) {
@@ -58,8 +57,8 @@ async fn has_turns(broker: &Alone, asked: u32, frame: serde_json::Value) {
     }
 }
 
-/// One client asks and asks, and reads as fast as it can. Gives how many of `asked` had been
-/// answered when a write of another one was.
+/// One client sends requests without pause, and reads as fast as it can. Returns how many of
+/// `asked` had been answered when another client's write was.
 async fn answered_before_a_write(broker: &Alone, asked: u32, frame: serde_json::Value) -> usize {
     let mut other = Wire::open(broker.addr).await;
     let mut greedy = Wire::open(broker.addr).await;
@@ -102,8 +101,8 @@ async fn who_asks_without_a_pause_has_turns_as_everybody_has() {
     has_turns(&broker, 2_000, get).await;
 }
 
-/// How many writes are answered, one after the other, while many look through all of a tree for
-/// what is not there.
+/// Returns how many writes are answered, one after the other, while many clients walk a whole tree
+/// for entries that do not exist.
 async fn writes_beside_walks(broker: &Alone, writer: &mut Wire) -> usize {
     let mut walks = Vec::new();
     for _ in 0..20 {
@@ -135,7 +134,7 @@ async fn who_writes_does_not_queue_behind_all_who_look_through_the_tree() {
             .collect();
         writer.ask(json!({"op": "txn", "id": 1 + some, "do": puts})).await;
     }
-    // Behind all of them it would be some ten.
+    // If a write waited for all of them, there would be about ten.
     let mut writes = Vec::new();
     while writes.last().is_none_or(|writes| *writes < 30) {
         assert!(writes.len() < ATTEMPTS, "{writes:?} writes were answered beside the walks");

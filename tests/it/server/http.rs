@@ -1,4 +1,4 @@
-//! What comes instead of a good upgrade; whose pages may connect; health.
+//! Requests other than a valid upgrade; whose pages may connect; health.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,15 +14,15 @@ use tokio_tungstenite::tungstenite::Error;
 use crate::logs::{self, Peer};
 use crate::wire::{Bystander, PATIENCE, Wire, broker, broker_on, config, request, socket};
 
-/// What came back over a socket.
+/// An answer from a socket.
 struct Answer {
     text: String,
     peer: Peer,
-    /// Open until the log has been looked at.
+    /// Kept open until the log has been checked.
     _stream: TcpStream,
 }
 
-/// Says this on a fresh socket, and reads until the end.
+/// Sends this on a new socket, and reads until the end.
 async fn http(addr: SocketAddr, said: &[u8]) -> Answer {
     let (mut stream, peer) = socket(addr).await.unwrap();
     stream.write_all(said).await.unwrap();
@@ -68,8 +68,8 @@ async fn garbage_instead_of_an_upgrade_is_refused_and_logged_once() {
     bystander.check().await;
 }
 
-/// Upgrades with this header set, or left out. The status, and the body of a refusal, which is
-/// logged once.
+/// Upgrades with this header set, or left out. Returns the status, and the body of a refusal, which
+/// is logged once.
 async fn attempt(addr: SocketAddr, name: &'static str, value: Option<&str>) -> (u16, String) {
     let (mut stream, peer) = socket(addr).await.unwrap();
     let mut request = request(addr);
@@ -169,10 +169,10 @@ async fn plain_http_tells_what_this_is_and_whether_it_works() {
     assert!(about.text.starts_with("HTTP/1.1 200") && about.text.contains("/v1/sync"));
     let green = http(addr, &get("/healthz")).await;
     assert!(green.text.starts_with("HTTP/1.1 200"), "{}", green.text);
-    // That was as it should be: nothing to log.
+    // Nothing was wrong, so there is nothing to log.
     logs::only(about.peer, &[]).await;
     logs::only(green.peer, &[]).await;
-    // The store hangs: nothing is written, so nothing is green.
+    // The store hangs: nothing is written, so the broker is not healthy.
     store.delay(Duration::from_secs(60));
     let mut wire = Wire::open(addr).await;
     wire.send(json!({"op": "put", "id": 1, "path": "/a", "json": 1})).await;
@@ -203,8 +203,8 @@ async fn an_open_address_must_be_meant() {
     assert!(error.starts_with("cannot listen on 127.0.0.1:"), "{error}");
 }
 
-/// All clients of a broker that comes back connect at once: more of them than one listener has room
-/// for are kept until they are accepted, and still nobody else can listen there.
+/// All clients of a restarted broker connect at once. More connections than one listener has room
+/// for are held until they are accepted, and still nobody else can listen there.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn several_listeners_keep_those_who_connect_at_once() {
@@ -216,13 +216,13 @@ async fn several_listeners_keep_those_who_connect_at_once() {
     let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let ours = format!(" 0100007F:{:04X} 00000000:0000 0A ", broker.addr().port());
     assert_eq!(sockets.lines().filter(|line| line.contains(&ours)).count(), 4);
-    // Whichever of them a connection comes to, it is served.
+    // Whichever listener a connection comes to, it is served.
     for _ in 0..16 {
         Wire::open(broker.addr()).await;
     }
 }
 
-/// Who begins a request and says no more keeps nobody waiting for long.
+/// A client that begins a request and sends no more keeps nobody waiting for long.
 #[tokio::test]
 async fn requests_that_are_never_ended_do_not_keep_others_waiting() {
     let broker = broker("").await;
@@ -236,11 +236,12 @@ async fn requests_that_are_never_ended_do_not_keep_others_waiting() {
     let began = Instant::now();
     let green = http(addr, &get("/healthz")).await;
     assert!(green.text.starts_with("HTTP/1.1 200"), "{}", green.text);
-    // Else it would be a second.
+    // Otherwise it would be a second.
     assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
 }
 
-/// A connection that asks for nothing else cannot fill the log; nor can what it says of itself.
+/// A connection that sends nothing but bad requests cannot fill the log, and neither can the text
+/// that it sends.
 #[tokio::test]
 async fn of_each_reason_of_a_refusal_one_line_of_the_log_tells_and_what_was_said_is_cut() {
     let broker = broker("").await;
@@ -276,11 +277,11 @@ async fn of_each_reason_of_a_refusal_one_line_of_the_log_tells_and_what_was_said
         let page = ask("/v1/sync", &own, &upgrade).await;
         assert!(page.starts_with("HTTP/1.1 403") && page.contains(&long[..80]), "{page}");
     }
-    // Who has another reason each time is not told of for ever.
+    // A client with a new reason each time is not logged for ever.
     for n in 0..5 {
         ask(&format!("/v1/sessions?other-{n}"), &own, "").await;
     }
-    // Of its host, of its page, of three queries, of its page at the socket, and of one more query.
+    // Refusals for: its host, its page, three queries, its page at the socket, and one more query.
     let (no, wrong) = ("http-403", "http-400");
     let codes = [no, no, wrong, wrong, wrong, no, wrong];
     let lines = logs::only(peer, &codes).await;

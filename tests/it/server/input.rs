@@ -69,7 +69,7 @@ async fn a_frame_that_is_wrong_gets_its_code_and_the_connection_goes_on() {
     }
     wire.say(Message::binary(vec![1])).await;
     assert_eq!(wire.next().await["code"], "bad-frame", "a binary message on the JSON subprotocol");
-    // As deep as a path may be, and a condition that does not hold: neither is a mistake.
+    // A path of the largest depth, and a condition that does not hold: neither is a mistake.
     wire.put(&"/x".repeat(32), json!(1)).await;
     let put = json!({"op": "put", "id": 2, "path": "/a", "json": 1, "if": {"rev": 5}});
     assert_eq!(wire.ask(put).await["code"], "conflict");
@@ -107,7 +107,7 @@ async fn a_wrong_frame_of_messagepack_gets_its_code_and_the_connection_goes_on()
         (Message::binary(vec![0xc1]), "bad-frame"),
         (Message::binary(vec![0x80]), "bad-frame"),
         (Message::text(r#"{"op":"get","id":1,"paths":[]}"#), "bad-frame"),
-        // An array that says that it is larger than all memory.
+        // An array that claims to be larger than all memory.
         (Message::binary(vec![0xdd, 0xff, 0xff, 0xff, 0xff]), "bad-frame"),
         (Message::binary(vec![0x93, 14, 1, 0xdd, 0xff, 0xff, 0xff, 0xff]), "bad-frame"),
         // [14, 1, ["/\xff"]]: a path that is not UTF-8.
@@ -120,14 +120,14 @@ async fn a_wrong_frame_of_messagepack_gets_its_code_and_the_connection_goes_on()
             Message::binary(vec![0x96, 7, 1, 0xc0, 0xa2, b'/', b'a', 0xc0, 0xc4, 1, 0xff]),
             "bad-value",
         ),
-        // A list that is longer than any broker allows; of 65,536 nothing is read.
+        // A list that is longer than any broker allows; nothing of its 65,536 items is read.
         (
             Message::binary(
                 [&[0x95, 13, 1, 0xc0, 0xc0, 0xdd, 0, 1, 0, 0][..], &[0; 65_536]].concat(),
             ),
             "too-many-changes",
         ),
-        // Text that JSON would make six times as long, too long for those who get it in JSON.
+        // Text that JSON would make six times as long: too long for clients that get it in JSON.
         (Message::binary([&head[..], &[1; 400_000]].concat()), "value-too-large"),
     ] {
         let said: String = format!("{frame:?}").chars().take(80).collect();
@@ -161,7 +161,7 @@ async fn the_same_number_twice_is_refused() {
     let error = wire.ask(json!({"op": "sub", "id": 2, "sub": 1, "path": "/b"})).await;
     assert_eq!((&error["code"], &error["sub"]), (&json!("sub-in-use"), &json!(1)));
     logs::only(wire.local, &["sub-in-use"]).await;
-    // The first is still there.
+    // The first subscription is still there.
     let rev = wire.put("/a/b", json!(1)).await;
     assert_eq!(wire.until("delta").await["rev"], rev);
 }
@@ -211,7 +211,7 @@ async fn what_breaks_a_connection_closes_it_with_a_code_and_is_logged() {
     assert_eq!(wire.closed().await.0, 4400);
     logs::only(wire.local, &["bad-frame", "bad-frame"]).await;
 
-    // A good one between them, and it goes on.
+    // With a valid frame between them, the connection goes on.
     let mut wire = Wire::open(addr).await;
     for _ in 0..2 {
         for _ in 0..15 {
@@ -220,7 +220,8 @@ async fn what_breaks_a_connection_closes_it_with_a_code_and_is_logged() {
         wire.put("/x", json!(1)).await;
     }
 
-    // Nothing but hello is known before it: also words that would be new ones later.
+    // Before hello only hello is known, so words that would be unknown later count as bad frames
+    // too.
     let mut wire = Wire::connect(addr).await;
     for _ in 0..16 {
         wire.send(json!({"op": "what", "id": 1})).await;
@@ -228,7 +229,7 @@ async fn what_breaks_a_connection_closes_it_with_a_code_and_is_logged() {
     assert_eq!(wire.closed().await.0, 4400);
     logs::only(wire.local, &["unknown-op", "bad-frame"]).await;
 
-    // A hello with more subscriptions than any may have: none of them is looked at.
+    // A hello with more subscriptions than any client may have: none of them is looked at.
     let mut wire = Wire::connect(addr).await;
     wire.send(json!({"op": "hello", "id": 2, "subs": vec![0; 65_536]})).await;
     let error = wire.next().await;
@@ -236,7 +237,7 @@ async fn what_breaks_a_connection_closes_it_with_a_code_and_is_logged() {
     assert_eq!(wire.closed().await.0, 4400);
     logs::only(wire.local, &["too-many-subscriptions", "bad-frame"]).await;
 
-    // Not hello first, and hello twice.
+    // A request before hello, and a second hello.
     let mut wire = Wire::connect(addr).await;
     wire.send(json!({"op": "get", "id": 3, "paths": []})).await;
     let error = wire.next().await;
@@ -249,7 +250,7 @@ async fn what_breaks_a_connection_closes_it_with_a_code_and_is_logged() {
     assert_eq!(wire.closed().await.0, 4401);
     logs::only(wire.local, &["hello-expected"]).await;
 
-    // Gone without a word.
+    // The client leaves without a close.
     let mut wire = Wire::open(addr).await;
     wire.socket.get_mut().shutdown().await.unwrap();
     logs::only(wire.local, &["lost"]).await;
@@ -270,7 +271,7 @@ async fn what_is_not_websocket_is_closed_with_websockets_own_code() {
     assert_eq!(wire.closed().await.0, 1007);
     logs::only(wire.local, &["ws-1007"]).await;
 
-    // The header, the mask, and what is masked.
+    // The header, the mask, and the masked payload.
     let long = [&[0x89, 0xfe, 0, 126, 0, 0, 0, 0][..], &[0; 126]].concat();
     for (bytes, what) in [
         (&[0x80, 0x81, 0, 0, 0, 0, b'1'][..], "a continuation of nothing"),
@@ -299,7 +300,7 @@ async fn the_agent_stands_in_the_log() {
     assert_eq!(lines[0]["agent"], "it/1.0 forged=line");
 }
 
-/// Each subscription of a `hello` gets a reply of its own, so there are not any number of them.
+/// Each subscription of a `hello` gets its own reply, so their number is limited.
 #[tokio::test]
 async fn a_hello_with_too_many_subscriptions_gets_one_error() {
     let broker = broker("").await;

@@ -1,4 +1,4 @@
-//! Looking on: `/v1/stats`, `/v1/sessions`, and the page at `/console/`.
+//! Monitoring: `/v1/stats`, `/v1/sessions`, and the page at `/console/`.
 
 use std::net::SocketAddr;
 
@@ -39,7 +39,7 @@ async fn stats_count_what_happens() {
     let last = two.put("/b", json!("x")).await;
     while one.until("delta").await["rev"] != last {}
     while two.until("delta").await["rev"] != last {}
-    // A connection writes first and counts then: what has come may be counted a moment later.
+    // A connection writes first and counts then, so the count may come a moment later.
     let full = until(addr, "/v1/stats", |stats| stats["deliveries"] == 12).await;
     for (name, value) in [
         ("revision", json!(last)),
@@ -57,12 +57,13 @@ async fn stats_count_what_happens() {
         let memory = full["memory_bytes"].as_u64().unwrap();
         assert!((1 << 20..1 << 36).contains(&memory), "{memory} bytes");
     }
-    // The second is over some time, and then what it had is told.
+    // When the second is over, its latencies are reported.
     let later = until(addr, "/v1/stats", |stats| stats["commit_latency"]["commits"] == 11).await;
     let latency = &later["commit_latency"];
     let (p50, p99) = (latency["p50_us"].as_u64().unwrap(), latency["p99_us"].as_u64().unwrap());
     assert!(p50 <= p99 && p99 < 10_000_000, "{latency}");
-    // One leaves with grace, one for good, and one subscription is ended by hand.
+    // One client leaves with a grace period, one says goodbye, and one subscription is ended
+    // explicitly.
     one.ask(json!({"op": "unsub", "id": 5, "sub": 2})).await;
     until(addr, "/v1/stats", |stats| stats["subscriptions"] == 2).await;
     drop(one);
@@ -119,7 +120,7 @@ async fn sessions_tell_where_mirrors_stand_and_no_secret() {
     );
     assert_eq!(second["welcomed"], false);
     assert_eq!(second["mirrors"], json!([]));
-    // One at a time: the next page begins behind the last of this one.
+    // One connection per page: the next page begins behind the last of this one.
     let page = told_page(addr, "limit=1").await;
     assert_eq!((&page["connections"][0]["id"], &page["more"]), (&first["id"], &json!(true)));
     let page = told_page(addr, &format!("limit=1&after={}", first["id"])).await;
@@ -127,7 +128,7 @@ async fn sessions_tell_where_mirrors_stand_and_no_secret() {
     let wrong = get(addr, "/v1/sessions?limit=0", &addr.to_string(), "").await;
     assert_eq!(wrong.status, 400);
     assert!(wrong.body.contains("1 to 1000"), "{}", wrong.body);
-    // It is no trouble to be asked before `hello`.
+    // A connection can be asked before `hello`, and still works.
     assert_eq!(silent.ask(json!({"op": "hello", "id": 3})).await["op"], "welcome");
 }
 
@@ -230,7 +231,7 @@ async fn the_console_is_served_with_a_policy() {
     {
         assert_eq!(get(addr, wrong, &own, "").await.status, 404, "{wrong}");
     }
-    // Every file that the page asks for is there.
+    // Every file that the page asks for exists.
     let mut asked = 0;
     for part in page.body.split(['"', '\'']) {
         if let Some(name) = part.strip_prefix("./") {

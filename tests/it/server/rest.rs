@@ -1,4 +1,4 @@
-//! Connections that rest: others write for them meanwhile.
+//! Connections at rest: other tasks write to them meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 
 use crate::wire::{Wire, broker, config, kept_unread};
 
-/// What comes so long after something comes alone.
+/// An item that comes this long after the one before comes alone.
 const APART: Duration = Duration::from_millis(1);
 
-/// A broker with a reader of everything, and a writer.
+/// Starts a broker with a reader of everything, and a writer.
 async fn read_and_written(toml: &str, narrow: bool) -> (Running, Wire, Wire) {
     let broker = broker(toml).await;
     let addr = broker.addr();
@@ -24,13 +24,13 @@ async fn read_and_written(toml: &str, narrow: bool) -> (Running, Wire, Wire) {
     (broker, reader, writer)
 }
 
-/// Who reads nothing for a while has all of it afterwards, whole and in order: also where the
-/// socket took a part of a message that was written in the connection's place.
+/// A client that reads nothing for a while gets everything afterwards, complete and in order, even
+/// if the socket took only a part of a message that was written in the connection's place.
 #[tokio::test]
 async fn who_rests_and_does_not_read_has_everything_in_order_afterwards() {
     let roomy = "outbox_bytes = 1073741824\noutbox_frames = 1000000";
     let (_broker, mut slow, mut writer) = read_and_written(roomy, true).await;
-    // One by one, so that it rests in between; more than the system keeps for it.
+    // One by one, so that it rests in between; more than the system holds for it.
     let text = "x".repeat(3_500);
     let rounds = kept_unread() as u64 / 3_200;
     let mut last = 0;
@@ -47,8 +47,8 @@ async fn who_rests_and_does_not_read_has_everything_in_order_afterwards() {
     }
 }
 
-/// What it is told when it asks comes behind what was written in its place, and stands for all of
-/// it; and for every write that anybody had been answered.
+/// The answer to a `sync` comes behind what was written in the connection's place, and covers all
+/// of it, and every write that had been answered to anybody.
 #[tokio::test]
 async fn who_rested_and_asks_is_where_the_answer_says() {
     let (_broker, mut reader, mut writer) = read_and_written("", false).await;
@@ -57,7 +57,7 @@ async fn who_rested_and_asks_is_where_the_answer_says() {
         tokio::time::sleep(APART).await;
         last = writer.put("/k", json!(round)).await;
         seen = if seen == 0 { last - 1 } else { seen };
-        // In two of three rounds it says nothing, and rests when the next delta comes.
+        // In two of three rounds it sends nothing, and rests when the next delta comes.
         if round % 3 == 0 {
             reader.send(json!({"op": "sync", "id": round})).await;
             loop {
@@ -78,7 +78,8 @@ async fn who_rested_and_asks_is_where_the_answer_says() {
     }
 }
 
-/// Who overflows gets what it has not been told yet, and nothing that was written in its place.
+/// A connection that overflows gets what it has not received yet, and nothing again that was
+/// written in its place.
 #[tokio::test]
 async fn who_rested_and_overflows_goes_on_where_it_is() {
     let (_broker, mut reader, mut writer) = read_and_written("outbox_bytes = 65536", false).await;
@@ -94,8 +95,9 @@ async fn who_rested_and_overflows_goes_on_where_it_is() {
     assert_eq!(delta["changes"].as_array().unwrap().len(), 1, "{}", delta["changes"]);
 }
 
-/// On one thread who was woken first runs first, and before a commit is handed to anybody its hook
-/// has woken us: if its delta has come when we run, the reader's own task has not written it.
+/// On one thread, tasks run in the order in which they were woken, and the hook of a commit wakes
+/// this test before the commit is handed to anybody. So if the delta has come when the test runs,
+/// the reader's own task has not written it.
 #[tokio::test]
 async fn who_rests_has_a_delta_before_its_task_could_write_it() {
     let committed = Arc::new(Notify::new());
@@ -106,15 +108,15 @@ async fn who_rests_has_a_delta_before_its_task_could_write_it() {
     let mut writer = Wire::open(broker.addr()).await;
     let mut reader = Wire::open(broker.addr()).await;
     reader.sub(1, "/").await;
-    // Not each time where the machine is slow: what does not come alone, or takes long to hand
-    // over, comes otherwise.
+    // This does not work each time on a slow machine: what does not come alone, or takes long to
+    // hand over, comes in the other way.
     for round in 0..100 {
         tokio::time::sleep(APART).await;
         let committed = committed.clone();
         let look = tokio::spawn(async move {
             committed.notified().await;
             let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-            // The runtime would say what it has heard from the system the last time.
+            // The runtime would only report what it last heard from the system.
             let has_come = recv(reader.socket.get_ref(), &mut [0; 1][..], flags).is_ok();
             let delta = reader.until("delta").await;
             (reader, has_come, delta["rev"].as_u64())

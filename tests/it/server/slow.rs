@@ -1,4 +1,4 @@
-//! Clients that do not read, or say what they say slowly.
+//! Clients that do not read, or send slowly.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::http::get;
 use crate::wire::{Bystander, PATIENCE, Wire, broker, kept_unread, narrow, socket};
 
-/// After so long something that does not go on is taken to be blocked.
+/// An operation that makes no progress for this long counts as blocked.
 const BLOCKED: Duration = Duration::from_millis(500);
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn a_reader_that_stalls_costs_a_bounded_amount_and_is_not_closed() {
         last = writer.put(&format!("/k/{}", round % 10), json!([round, text])).await;
         while quick.until("delta").await["rev"] != last {}
     }
-    // It reads again, and its mirror becomes right: in far fewer deltas than there were commits.
+    // It reads again, and its mirror becomes right, in far fewer deltas than there were commits.
     let mut mirror = BTreeMap::new();
     let (mut deltas, mut folded) = (0, false);
     loop {
@@ -56,8 +56,8 @@ async fn a_client_that_never_reads_its_replies_blocks_only_itself() {
     let mut bystander = Bystander::new(addr).await;
     let mut deaf = Wire::narrow(addr).await;
     deaf.put("/big", json!("x".repeat(kept_unread() / 256))).await;
-    // What it asks is not read any more, long before its answers fill the memory. The requests are
-    // large, so that what the system keeps of them is few.
+    // The broker stops reading its requests long before their answers fill the memory. The requests
+    // are large, so that the system holds few of them.
     let get = json!({"op": "get", "id": 1, "paths": ["/big"]}).to_string();
     let get = format!("{get:<60000}");
     let mut sent = 0;
@@ -69,10 +69,10 @@ async fn a_client_that_never_reads_its_replies_blocks_only_itself() {
 }
 
 /// A reader that stops is waited for, although it answers no ping meanwhile: silence does not count
-/// while the socket takes nothing. Whether its own pings come does not matter.
+/// while the socket takes nothing. It does not matter whether its own pings come.
 #[tokio::test]
 async fn a_reader_that_stops_for_many_pings_is_still_there_and_gets_the_rest_folded() {
-    // The system has all that it keeps long before it would be silence.
+    // The system's buffers are full long before it would count as silent.
     let size = kept_unread() / 8;
     let sizes = format!("value_bytes = {}\nframe_bytes = {}", 2 * size, 4 * size);
     let broker = broker(&format!("ping_interval_ms = 600\noutbox_bytes = 65536\n{sizes}")).await;
@@ -105,7 +105,7 @@ async fn a_reader_that_stops_for_many_pings_is_still_there_and_gets_the_rest_fol
 async fn before_hello_no_more_is_read_than_is_answered() {
     let broker = broker("hello_timeout_ms = 6000").await;
     let mut wire = Wire::narrow_and_silent(broker.addr()).await;
-    // RFC 6455, 5.2: pings of 125 bytes, masked, with zeros; each is to be answered.
+    // RFC 6455, 5.2: pings of 125 bytes, masked, with zeros; each must be answered.
     let ping = [&[0x89, 0x80 | 125][..], &[0; 129]].concat();
     let many = ping.repeat(1000);
     let mut sent = 0;
@@ -117,13 +117,13 @@ async fn before_hello_no_more_is_read_than_is_answered() {
         sent += many.len();
         assert!(sent < 16 * kept_unread(), "it reads on");
     }
-    // Once it is read, the broker goes on, and waits no longer than it says. Others do not notice
-    // any of it.
+    // When it reads, the broker goes on, and then waits no longer than it says. Other clients
+    // notice nothing of this.
     let mut other = Wire::open(broker.addr()).await;
     let mut answers = Vec::new();
     let read = wire.socket.get_mut().read_to_end(&mut answers);
     tokio::time::timeout(PATIENCE, read).await.expect("it goes on").unwrap_or_default();
-    // A close frame with a code of ours, and the reason.
+    // A close frame with one of our codes, and the reason.
     let told = answers.windows(6).any(|window| window == b"hello ");
     let end = String::from_utf8_lossy(&answers[answers.len().saturating_sub(200)..]).into_owned();
     assert!(told, "{} bytes, and not why it ends: {end:?}", answers.len());
@@ -132,11 +132,12 @@ async fn before_hello_no_more_is_read_than_is_answered() {
 
 #[tokio::test]
 async fn a_frame_that_comes_slowly_is_waited_for() {
-    // Shorter silence than the frame takes, and far longer than one of its pieces does.
+    // Silence of this length is shorter than the frame takes, and far longer than one of its
+    // pieces.
     let broker = broker("ping_interval_ms = 800").await;
     let mut wire = Wire::open(broker.addr()).await;
     let text = put("x".repeat(2000)).to_string();
-    // RFC 6455, 5.2: a text that is masked, with zeros, so that it stays as it is.
+    // RFC 6455, 5.2: a text that is masked with zeros, so that it stays as it is.
     let length = u16::try_from(text.len()).unwrap().to_be_bytes();
     let frame = [&[0x81, 0x80 | 126], &length[..], &[0; 4], text.as_bytes()].concat();
     for piece in frame.chunks(frame.len() / 20) {
@@ -150,18 +151,19 @@ fn put(text: String) -> Value {
     json!({"op": "put", "id": 1, "path": "/slow", "json": text})
 }
 
-/// Asks this so often without reading anything.
+/// Sends this request this many times without reading anything.
 async fn ask(stream: &mut TcpStream, path: &str, times: usize) {
     let host = stream.peer_addr().unwrap();
     let said = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").repeat(times);
-    // Not all of it may be taken: that is what this is about.
+    // Not all of it may be taken: that is what this test is about.
     let _ = tokio::time::timeout(BLOCKED, stream.write_all(said.as_bytes())).await;
 }
 
 /// Answers of 28 KB each.
 const PAGE: &str = "/console/onetree/blake2s.js";
 
-/// Reads to the end, at most so much at once, with a rest after each: how many bytes there were.
+/// Reads to the end, at most this much at once, with a pause after each read. Returns how many
+/// bytes there were.
 async fn read_all(stream: &mut TcpStream, piece: usize, rest: Duration) -> usize {
     let mut buffer = vec![0; piece];
     let mut sum = 0;
@@ -177,8 +179,8 @@ async fn read_all(stream: &mut TcpStream, piece: usize, rest: Duration) -> usize
 
 #[tokio::test]
 async fn who_asks_over_http_and_does_not_read_is_let_go_and_who_reads_slowly_is_not() {
-    // On a busy machine a slow reader takes long for the third of its buffer that the system wants
-    // to see free before it lets the broker go on.
+    // On a busy machine a slow reader takes long to free a third of its buffer, which the system
+    // requires before it lets the broker go on.
     let broker = broker("hello_timeout_ms = 2000").await;
     // Far more than all buffers between the broker and a client.
     let pages = kept_unread() / 8_000;
@@ -200,12 +202,12 @@ async fn who_asks_over_http_and_does_not_read_is_let_go_and_who_reads_slowly_is_
     tokio::join!(deaf, slow);
 }
 
-/// Who asks for `/v1/sessions` and does not read keeps its answer in memory: there are few of
-/// those.
+/// A client that asks for `/v1/sessions` and does not read keeps its answer in memory, so the
+/// number of such answers is limited.
 #[tokio::test]
 async fn answers_about_sessions_that_nobody_reads_are_few() {
-    // Long enough that all are stuck at the same time, whoever was first: how much the system takes
-    // of each differs.
+    // Long enough that all are stuck at the same time, whichever was first: how much the system
+    // takes of each differs.
     let broker = broker("hello_timeout_ms = 6000").await;
     let addr = broker.addr();
     let mut wires = Vec::new();
