@@ -2,17 +2,17 @@
 //!
 //! # Layout
 //!
-//! - [`copies`]: copies that are incomplete
-//! - [`crashes`]: the power fails at every moment of a run; the process is killed
-//! - [`flips`]: flipped bits
-//! - [`fuzz`]: files with random changes
+//! - [`copies`]: a copy that is not whole
+//! - [`crashes`]: the power goes at every moment of a run; the process is killed
+//! - [`flips`]: a bit of a file is another
+//! - [`fuzz`]: files changed by chance
 //! - [`faults`]: the disk is full, or fails
-//! - [`salvage`]: what is read from damaged files
+//! - [`salvage`]: what is got out of damaged files
 //! - [`lives`]: all of that, one after the other, on one tree
-//! - [`space`]: how much of the disk is used; a year of changes
-//! - [`forgotten`]: which clients are forgotten, after a start
-//! - [`frozen`]: files of each format, which can be loaded for ever
-//! - [`simulated`]: the disk; [`work`]: what is done on it; [`rng`]: random numbers
+//! - [`space`]: how much of the disk is taken; a year of churn
+//! - [`forgotten`]: which clients were, behind a start
+//! - [`frozen`]: files of each format, which load for ever
+//! - [`simulated`]: the disk; [`work`]: what is done on it; [`rng`]: chance
 
 mod copies;
 mod crashes;

@@ -1,5 +1,5 @@
-//! Saves a tree in the background, on a thread of its own, while commits go on. The thread also
-//! removes what the saved tree makes superfluous.
+//! A tree being saved, beside the commits that go on: in a thread of its own, which also removes
+//! what the saved tree makes superfluous.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -14,31 +14,31 @@ use onetree_protocol::{DigestKey, Epoch};
 use super::storage::Storage;
 use super::{log, tree};
 
-/// A tree is saved when the log has grown by this fraction of the last saved tree: a quarter.
+/// A tree is saved when the log has grown by a quarter of the last one.
 pub(super) const TREE_TO_LOG: u64 = 4;
 
-/// While a tree is saved, the log may grow by a fifth of the part of the tree that is written. At
-/// the end the disk has two trees, a quarter of one for the log that made the save due, and a fifth
-/// for what was committed meanwhile. The rest, up to three times the live data, is for the files
-/// that are begun, and for what a tree has besides paths and values.
+/// While a tree is saved the log may grow by a fifth of what of the tree is written. At the end the
+/// disk then has two trees, a quarter of one for the log that made the save due, and a fifth for
+/// what was committed meanwhile. What is left to three times what lives is for the files that are
+/// begun, and for what a tree has besides paths and values.
 const LOG_TO_TREE: u64 = 5;
 
-/// How long a batch that is ahead of the tree waits before it checks again: about a hundred
-/// kilobytes more are written by then.
+/// How long a batch that is ahead of the tree waits before it looks again: by then about a hundred
+/// kilobytes more are written.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// A tree that is being saved.
 pub(super) struct Saving {
-    /// The size of the log that the saved tree makes superfluous, bytes.
+    /// The log that it makes superfluous, bytes.
     pub(super) covered: u64,
     progress: Arc<Progress>,
 }
 
-/// How many bytes of the tree are written; the largest number when the save is over.
+/// How much of the tree is written, bytes; the most that there can be when it is over.
 #[derive(Default)]
 struct Progress(AtomicU64);
 
-/// Marks the save as over when it is dropped, however the save ends.
+/// Says that it is over, however it ends.
 struct Over(Arc<Progress>);
 
 impl Drop for Over {
@@ -48,9 +48,8 @@ impl Drop for Over {
 }
 
 impl Saving {
-    /// Begins to save a state, all of whose commits are in the log before the file that begins with
-    /// `current`. `told` is called with the size of the saved tree, unless the save could not
-    /// begin.
+    /// Begins to save a state, all of whose commits are in the log up to the file that begins with
+    /// `current`. `told` gets its bytes, unless it could not even begin.
     pub(super) fn begin(
         storage: Arc<dyn Storage>,
         (epoch, key): (Epoch, DigestKey),
@@ -65,15 +64,15 @@ impl Saving {
             let rev = state.head().rev.get();
             let wrote = |bytes| over.0.0.store(bytes, Ordering::Release);
             let written = tree::write(&*storage, epoch, key, &state, wrote);
-            // Free the entries that only this state still had.
+            // The entries that only it still had.
             drop(state);
             let cleared = written.and_then(|bytes| clear(&*storage, rev, current).map(|()| bytes));
             drop(over);
             cleared
         };
         let save = move || {
-            // Without this, a panic would leave it saving for ever. Only the next save sees what
-            // this one leaves, and it begins anew.
+            // Otherwise it would be saving for ever. Nobody sees what it leaves but the next, which
+            // begins anew.
             let saved = panic::catch_unwind(AssertUnwindSafe(save));
             told(saved.unwrap_or_else(|_| Err(io::Error::other("a fault of the broker"))));
         };
@@ -81,9 +80,9 @@ impl Saving {
         Ok(Saving { covered, progress })
     }
 
-    /// Waits until the log may have grown by this many bytes since the save began, so that what is
-    /// committed meanwhile stays small beside the tree, however fast it comes. `free`: it may grow
-    /// by this many bytes in any case.
+    /// Returns when the log may have grown by so many bytes since it began: so that what is
+    /// committed meanwhile stays small beside the tree, however fast it comes. `free`: so many it
+    /// may in any case.
     pub(super) fn brake(&self, grown: u64, free: u64) {
         let allowed = || self.progress.0.load(Ordering::Acquire) / LOG_TO_TREE;
         while grown > allowed().max(free) {
@@ -92,20 +91,21 @@ impl Saving {
     }
 }
 
-/// Removes what the last saved tree has made superfluous before the log file `current`. The caller
-/// has read all of that tree. The process before may have ended before it removed this.
+/// Removes what the last saved tree, all of which was read, has made superfluous before the log
+/// `current`: the process before may have ended before it did.
 pub(super) fn clear_old(storage: &dyn Storage, current: u64) {
     let newest = |names: Vec<String>| names.iter().filter_map(|name| tree::rev_of(name)).max();
     let cleared = storage
         .list()
         .and_then(|names| newest(names).map_or(Ok(()), |rev| clear(storage, rev, current)));
     if let Err(error) = cleared {
-        // These files take space, but do no harm; the next tree that is saved tries again.
+        // It takes room, and is in nobody's way; the next tree that is saved tries again.
         tracing::warn!(%error, "files that are not needed any more cannot be removed");
     }
 }
 
-/// Removes what the tree saved at `rev` makes superfluous; of the log only files before `current`.
+/// Removes what the tree saved at `rev` makes superfluous; of the log only what is before
+/// `current`.
 fn clear(storage: &dyn Storage, rev: u64, current: u64) -> io::Result<()> {
     let names = storage.list()?;
     for name in names.iter().filter(|name| tree::rev_of(name).is_some_and(|old| old < rev)) {

@@ -1,4 +1,4 @@
-//! Writes a saved tree.
+//! Writing a saved tree.
 
 use std::io;
 
@@ -11,15 +11,15 @@ use crate::store::files::header;
 use crate::store::files::record::{ClientRecord, HeadRecord, SlotRecord};
 use crate::store::files::storage::{Storage, StorageFile};
 
-/// A block is written when its records have this many bytes.
+/// Records are written when so many bytes of them have come together.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// How many bytes are written before the disk is synced. When the whole tree was synced at once,
-/// the syncs of commits had to wait behind it: subscribers waited for more than a second.
+/// So much of a tree is written before the disk is made to have it. With all of it at once, the
+/// syncs of commits stood behind it: subscribers waited for more than a second.
 const SYNC_BYTES: u64 = 1 << 20;
 
-/// Writes a state. Returns how many bytes that took, and calls `wrote` with the number of bytes so
-/// far. The file is durable, under its name, when this returns.
+/// Writes a state; gives how many bytes that took, and tells `wrote` meanwhile how many it were so
+/// far. It is durable, under its name, when this returns.
 pub(in crate::store::files) fn write(
     storage: &dyn Storage,
     epoch: Epoch,
@@ -36,8 +36,7 @@ pub(in crate::store::files) fn write(
         Ok(to.at)
     };
     made().inspect_err(|_| {
-        // A file that failed takes space that may be scarce. If it cannot be removed, the next one
-        // replaces it.
+        // It takes room that there may be too little of. If it stays, the next one replaces it.
         let _ = storage.remove(MAKING);
     })
 }
@@ -45,7 +44,7 @@ pub(in crate::store::files) fn write(
 struct Writer<W> {
     file: Box<dyn StorageFile>,
     at: u64,
-    /// How much of the file is on the disk.
+    /// Up to where it is on the disk.
     synced: u64,
     /// The block that is being filled, with room for its header.
     block: Vec<u8>,
@@ -54,7 +53,7 @@ struct Writer<W> {
 }
 
 impl<W: Fn(u64)> Writer<W> {
-    /// Writes the whole file, which is on the disk when this returns.
+    /// All of the file; it is on the disk then.
     fn state(&mut self, epoch: Epoch, key: DigestKey, state: &Checkpoint) -> io::Result<()> {
         let head = state.head();
         let mut header = [0; FILE_HEADER];
