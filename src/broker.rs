@@ -1,15 +1,16 @@
-//! The one task that owns the writable tree: one enum of everything that can happen, one match.
+//! The one task that owns the writable tree. It has one enum of everything that can happen, and one
+//! match.
 //!
 //! # Layout
 //!
 //! - [`Event`]: everything that can happen to the tree
 //! - [`Owner`]: takes events in batches: apply, store, publish, answer, fan out
 //! - [`Shared`]: what the other tasks read
-//! - [`Mailbox`]: what a connection gets from other tasks
-//! - `batch`: what events have come to, until that is stored; `presence`: who is here, and who
-//!   leaves; `graveyard`: where trees go that nobody needs any more
-//! - `trims`: what retention takes, for the log
-//! - `counters`, `latency`: what is counted for those who ask how it goes
+//! - [`Mailbox`]: what other tasks pass to a connection
+//! - `batch`: the results of events until they are stored; `presence`: which sessions are attached,
+//!   and who says goodbye; `graveyard`: frees trees that are no longer needed
+//! - `trims`: logs what retention trims
+//! - `counters`, `latency`: what is counted for monitoring
 
 mod batch;
 mod counters;
@@ -107,7 +108,7 @@ pub(crate) struct Owner<S> {
     hooks: Hooks,
     presence: Presence,
     trims: Trims,
-    /// No housekeeping before this, see [`CHORES_REST`].
+    /// No housekeeping before this time, see [`CHORES_REST`].
     rest_until: Option<Instant>,
     /// Whether the last batch with commits could not be stored.
     failing: bool,
@@ -117,7 +118,7 @@ impl<S: Store> Owner<S> {
     pub(crate) fn new(mut state: State, store: S, shared: Arc<Shared>, hooks: Hooks) -> Owner<S> {
         let system = hooks.clock.clone().unwrap_or_else(|| Arc::new(SystemTime::now));
         let mut clock = Clock::new(state.time(), system);
-        // Whoever owns something may come back, as if it had left now.
+        // The clients whose sessions own something may come back, as if they had left now.
         state.await_owners(clock.read().now);
         let trims = Trims::new(state.retention().to_vec());
         Owner {
@@ -133,13 +134,14 @@ impl<S: Store> Owner<S> {
         }
     }
 
-    /// Runs until [`Event::Stop`], or until nobody is left who could send an event.
+    /// Runs until [`Event::Stop`], or until no task is left that could send an event.
     ///
-    /// While one batch is being stored the next is made: what comes during a sync of the disk goes
-    /// into the one after it.
+    /// While one batch is being stored, the next is made: events that arrive during a sync of the
+    /// disk go into the next batch.
     ///
     /// # Errors
-    /// When the store has not ended well. It may have ended by itself: then this does too.
+    /// When the store was not closed properly. The store may also end by itself; then this ends
+    /// too.
     pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), EndError> {
         let mut gone = std::pin::pin!(self.store.gone());
         let mut taken = Vec::with_capacity(EVENTS_AT_ONCE);
@@ -158,7 +160,7 @@ impl<S: Store> Owner<S> {
                 biased;
                 (batch, stored) = Storing::end(&mut storing) => {
                     if self.settle(batch, stored, &mut next).await {
-                        // The next start deletes what they own.
+                        // The next start deletes what their sessions own.
                         see_off(next.left.iter().chain(&self.presence.take_leaving()));
                         break;
                     }
@@ -166,7 +168,7 @@ impl<S: Store> Owner<S> {
                 () = &mut gone => break,
                 () = tokio::task::yield_now(), if more => {}
                 count = events.recv_many(&mut taken, EVENTS_AT_ONCE), if none => {
-                    // Nobody is left: as if the broker was stopped.
+                    // No task is left that could send: stop.
                     if count == 0 {
                         taken.push(Event::Stop);
                     }
@@ -181,7 +183,7 @@ impl<S: Store> Owner<S> {
         self.store.close().await
     }
 
-    /// Makes the first of these events part of a batch, as many as one turn has room for.
+    /// Adds the first of these events to a batch, as many as one turn has room for.
     fn take(&mut self, events: &mut Vec<Event>, batch: &mut Batch) {
         batch.begun.get_or_insert_with(Instant::now);
         let now = self.now();
@@ -210,8 +212,8 @@ impl<S: Store> Owner<S> {
         Storing::new(batch, snapshot, stored)
     }
 
-    /// A batch was stored, or was not: then nothing of it has happened, and nothing of the `next`,
-    /// which was made on top of it. True when it was the last.
+    /// Handles the end of storing a batch. If it was not stored, nothing of it has happened, and
+    /// nothing of `next`, which was made on top of it. Returns true when the batch was the last.
     async fn settle(
         &mut self,
         storing: Storing,
@@ -226,18 +228,18 @@ impl<S: Store> Owner<S> {
                 self.trims.stored(std::mem::take(&mut batch.trims), batch.nothing_due);
                 let left = snapshot.summary(&Path::root()).slots as usize;
                 self.publish(&mut batch, snapshot).await;
-                // All others have the new one by now, or will soon.
+                // All others have the new tree by now, or will have it soon.
                 let gone = batch.before.slots_len().saturating_sub(left);
                 graveyard::let_go(batch.before, gone);
-                // Not at the end: it would come to none itself.
+                // Not at the end, because the save could not finish.
                 if self.store.save_due() && !batch.stop {
-                    // The next batch was begun at the end of this one.
+                    // The next batch began with the state at the end of this one.
                     self.store.save(next.before.clone());
                 }
             }
             Err(error) => {
-                // Once: while a disk is full, this comes with each write and many times a second by
-                // itself, and the log may be on that disk.
+                // Log this once: while a disk is full, it happens with each write and many times a
+                // second by itself, and the log may be on that disk.
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the store failed: these writes did not happen");
                 }
@@ -261,8 +263,8 @@ impl<S: Store> Owner<S> {
         batch.stop
     }
 
-    /// What the tree is told. Where the clock has jumped, nobody could come back in what it has
-    /// left out.
+    /// Returns the time for the tree. If the clock has jumped forward, prolongs the grace periods
+    /// of sessions, because no client could come back in the time that was skipped.
     fn now(&mut self) -> Time {
         let Reading { now, skipped } = self.clock.read();
         if skipped > 0 {
@@ -275,7 +277,7 @@ impl<S: Store> Owner<S> {
         match event {
             Event::Write(writes) => self.write(now, writes, batch),
             Event::Open(opening) => self.open(now, opening),
-            // A probe too: that the owner takes it says nothing of the store.
+            // A probe waits too: that the owner takes it proves nothing about the store.
             later @ (Event::Detach { .. } | Event::End { .. } | Event::Probe(_)) => {
                 batch.afterwards.push(later);
             }
@@ -285,7 +287,7 @@ impl<S: Store> Owner<S> {
     }
 
     fn write(&mut self, now: Time, writes: Vec<Write>, batch: &mut Batch) {
-        // One by itself would only be searched for twice.
+        // Looking up a single write in advance would only search twice.
         let hints = match writes.len() {
             0 | 1 => Vec::new(),
             _ => self.state.fetch(writes.iter().map(|write| &write.request)),
@@ -315,7 +317,7 @@ impl<S: Store> Owner<S> {
             self.presence.enter(opened.name.clone(), mailbox);
         }
         if let Err(Ok(opened)) = reply.send(opened) {
-            // Its connection is gone already.
+            // The connection is gone already.
             self.presence.leave(&opened.name, connection);
             self.state.detach_session(now, &opened.name);
         }
@@ -326,7 +328,7 @@ impl<S: Store> Owner<S> {
         self.shared.counters.sessions.store(self.state.sessions(), Ordering::Relaxed);
     }
 
-    /// A connection is gone, its client has said goodbye, or somebody asks how it goes.
+    /// Handles that a connection is gone, that its client has said goodbye, or a probe.
     fn depart(&mut self, now: Time, event: Event) {
         match event {
             Event::Detach { session, connection } => {
@@ -346,7 +348,7 @@ impl<S: Store> Owner<S> {
                     see_off([&mailbox]);
                 }
             }
-            // Who asked has gone: that is fine.
+            // This fails when the asking task is gone, which does no harm.
             Event::Probe(answer) => drop(answer.send(())),
             _ => {}
         }
@@ -379,7 +381,7 @@ impl<S: Store> Owner<S> {
         self.state.snapshot().summary(&Path::root()).live
     }
 
-    /// Why what could not be stored did not happen.
+    /// Returns the refusal for writes that could not be stored.
     fn refusal(&self) -> Refusal {
         match self.shared.read_only.load(Ordering::Relaxed) {
             true => Refusal::new(
@@ -392,8 +394,8 @@ impl<S: Store> Owner<S> {
         }
     }
 
-    /// Shows the batch, in the order that nothing is lost by: the new tree first, so that whoever
-    /// registers a view too late for the fan-out finds the commits in the tree.
+    /// Publishes the batch in an order in which nothing is lost: the new tree comes first, so that
+    /// a subscriber that registers its view too late for the fan-out finds the commits in the tree.
     async fn publish(&mut self, batch: &mut Batch, snapshot: Snapshot) {
         if let Some(on_commit) = &self.hooks.on_commit {
             for (commit, tree) in batch.commits.iter().zip(&batch.trees) {
@@ -405,7 +407,7 @@ impl<S: Store> Owner<S> {
             self.shared.published.store(snapshot.clone());
         }
         let durable = self.store.durable();
-        // Most of them come in long runs for one connection.
+        // Most answers come in long runs for one connection.
         let mut answers = batch.answers.drain(..).peekable();
         while let Some((mailbox, id, result)) = answers.next() {
             let more =
@@ -420,8 +422,9 @@ impl<S: Store> Owner<S> {
             counters.commits.fetch_add(commits as u64, Ordering::Relaxed);
             counters.latency.record(begun.into_std(), commits);
         }
-        // While others have their turn, no further event is taken and nothing else is published, so
-        // that everything comes in order; what they may do meanwhile they may do beside it as well.
+        // While other tasks have their turn, no further event is taken and nothing else is
+        // published, so everything stays in order. What other tasks may do meanwhile they may also
+        // do in parallel.
         let mut publication = self.shared.fanout.publication(&batch.commits);
         let mut turn = Instant::now();
         while publication.go_on() {
@@ -455,7 +458,7 @@ impl<S: Store> Owner<S> {
 
 async fn sleep_until(due: Option<Instant>) {
     match due {
-        // A sleep takes a millisecond at least, and each goodbye would wait for it.
+        // A sleep takes at least a millisecond, and each goodbye would wait for it.
         Some(due) if due <= Instant::now() => tokio::task::yield_now().await,
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,

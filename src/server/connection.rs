@@ -1,4 +1,4 @@
-//! One WebSocket connection: a task of its own.
+//! One WebSocket connection, which is a task of its own.
 
 use std::collections::VecDeque;
 use std::mem::take;
@@ -27,23 +27,24 @@ use super::writer::Writer;
 use crate::broker::{Event, Mailbox, Order, WRITES_TOGETHER, Write};
 use crate::fanout::{Outbox, Subscriber};
 
-/// A frame of a refresh is about this large, bytes: many of them fit into what is written ahead,
-/// and each is small enough to be made between two live deltas (about 20 us).
+/// About how large a frame of a refresh is, bytes: many of them fit into what is written ahead, and
+/// each is small enough to be made between two live deltas (about 20 us).
 const REFRESH_FRAME_BYTES: usize = 8 * 1024;
 
-/// How long a connection goes on while others of its thread wait. A client that sends without pause
-/// always has the next request there, and would keep the thread for itself.
+/// How long a connection goes on while other connections on its thread wait. A client that sends
+/// without pause always has the next request ready, and would keep the thread for itself.
 pub(super) const TURN: Duration = Duration::from_millis(2);
 
-/// Slots that one step of a refresh looks at: about a millisecond at most, also where the view
+/// How many slots one step of a refresh looks at: about a millisecond at most, even if the view
 /// skips what is below each of them. A piece that finds something is full much sooner.
 const TURN_SLOTS: usize = 1_000;
 
-/// Messages that are handled before something is written: their replies then go out in one write.
+/// How many messages are handled before anything is written: their replies then go out in one
+/// write.
 const READ_BATCH: usize = WRITES_TOGETHER;
 
-/// The scratch of a connection keeps so many bytes at most: most replies are smaller, the welcome
-/// is not.
+/// The most bytes that the scratch buffer of a connection keeps: most replies are smaller, the
+/// welcome is not.
 const KEPT_SCRATCH_BYTES: usize = 256;
 
 /// A connection that has just been upgraded.
@@ -55,17 +56,17 @@ pub(super) struct Arrival {
     /// The `user-agent` of the request.
     pub(super) agent: Option<String>,
     pub(super) codec: Codec,
-    /// Its place among the connections; `None`: there is no room for it.
+    /// Its permit as a connection; `None`: there is no room for it.
     pub(super) place: Option<OwnedSemaphorePermit>,
-    /// Its place among the sockets.
+    /// Its permit as a socket.
     pub(super) socket_place: Option<OwnedSemaphorePermit>,
 }
 
 /// One WebSocket connection.
 ///
-/// Opens with `hello` (`opening`), lives (`requests` in, `output` out), ends (`closing`). One task
-/// does it all, but for what others write while it rests ([`Outbox::rest`]); it never waits for one
-/// thing alone but for the client's answer to the close.
+/// It opens with `hello` (`opening`), lives (`requests` in, `output` out) and ends (`closing`). One
+/// task does all of that, except for what other tasks write while it rests ([`Outbox::rest`]). It
+/// never waits for only one thing, except for the client's answer to the close.
 pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     pub(super) peer: SocketAddr,
@@ -93,29 +94,29 @@ pub(super) struct Connection {
     pub(super) in_flight: InFlight,
     /// The `sync` requests that have not been answered.
     pub(super) asked: VecDeque<Asked>,
-    /// What the first of them waits for, if it has not settled.
+    /// The revision that the first of them waits for, if it has not settled.
     pub(super) unsettled: Option<Revision>,
     /// The `id` of the client's `bye`.
     pub(super) leaving: Option<u32>,
-    /// Frames in a row that were none.
+    /// How many invalid frames came in a row.
     pub(super) bad_frames: u32,
-    /// The codes that the log has been told of, each once.
+    /// The codes that were logged, each once.
     pub(super) logged: Vec<&'static str>,
     /// Whether the feed has something to do apart from intervals.
     pub(super) catching_up: bool,
-    /// Whether others may write in its place, see [`Outbox::rest`].
+    /// Whether other tasks may write in its place, see [`Outbox::rest`].
     resting: bool,
     pub(super) hold: Hold,
     pub(super) timers: Timers,
-    // Last: they are given back when the socket is closed.
+    // Last, so that the permits are given back when the socket is closed.
     place: Option<OwnedSemaphorePermit>,
     _socket_place: Option<OwnedSemaphorePermit>,
 }
 
-/// Whether the connection's refreshes may hold on to a snapshot.
+/// Whether the connection's refreshes may hold a snapshot.
 ///
-/// Starts `No`. `No` -> `Until` when a refresh begins and the broker has a permit left; `Until` ->
-/// `Spent` when its time is over; either -> `No` when there is nothing left to refresh.
+/// Starts as `No`. `No` -> `Until` when a refresh begins and the broker has a permit left; `Until`
+/// -> `Spent` when its time is over; either -> `No` when there is nothing left to refresh.
 #[derive(Default)]
 pub(super) enum Hold {
     #[default]
@@ -137,16 +138,17 @@ pub(super) struct Asked {
     pub(super) all: bool,
 }
 
-/// A fault of ours ends the connection as anything else does, so that nothing of it stays behind:
-/// its subscriptions, its place among all. The panic has been written to the standard error.
+/// Runs the life of a connection. A panic ends the connection like anything else, so that its
+/// subscriptions and its permit are given back. The panic itself has been written to standard
+/// error.
 fn or_internal(life: impl Future<Output = Ending>) -> impl Future<Output = Ending> {
-    // No `async`: that would keep room for `life` twice, in each connection.
+    // Not `async`: that would reserve memory for `life` twice in each connection.
     let fault = |_| Ending::refused(Code::Internal, "the broker has a fault");
     AssertUnwindSafe(life).catch_unwind().map(move |ended| ended.unwrap_or_else(fault))
 }
 
-/// Where a task waits. When it comes here there was nothing else to do, so that it has given way to
-/// others. If it has a feed that may `rest`, others write in its place meanwhile.
+/// Waits for ever. When the task gets here it had nothing else to do, so it has given way to
+/// others. If it has a feed that may `rest`, other tasks write in its place meanwhile.
 async fn wait(waited: &mut bool, resting: &mut bool, outbox: &Outbox, rest: Option<&Feed>) {
     *waited = true;
     if let Some(above) = rest.and_then(Feed::live_above) {
@@ -155,18 +157,18 @@ async fn wait(waited: &mut bool, resting: &mut bool, outbox: &Outbox, rest: Opti
     std::future::pending().await
 }
 
-/// Its place among those that go on; then others have their turn who have just been woken.
+/// Takes a permit to continue; then tasks that have just been woken have their turn.
 async fn one_turn_more(turns: &Semaphore) -> Option<SemaphorePermit<'_>> {
     let turn = turns.acquire().await;
     tokio::task::yield_now().await;
-    // They are never closed.
+    // The semaphore is never closed.
     turn.ok()
 }
 
-/// Serves a connection from when it has arrived, if it does, until it ends.
+/// Serves a connection from its arrival, if it arrives, until its end.
 ///
-/// How it arrives, begins and ends has a place of its own while it lasts: in the task these would
-/// take 3 KiB from each connection that just lives.
+/// The futures of arriving, opening and closing are boxed while they last: as a part of the task,
+/// they would take 3 KiB from each connection that just lives.
 pub(super) async fn serve(
     server: Arc<Server>,
     arriving: Pin<Box<impl Future<Output = Option<Arrival>>>>,
@@ -190,8 +192,8 @@ pub(super) async fn serve(
     Box::pin(connection.close(ending)).await;
 }
 
-/// What a digest takes of a `sync` frame, at most: a number of ten digits, a count of sixteen, a
-/// sum of thirty-two, and what stands between.
+/// The most bytes that a digest takes in a `sync` frame: a number of ten digits, a count of
+/// sixteen, a sum of thirty-two, and what is between.
 const DIGEST_BYTES: usize = 72;
 
 impl Connection {
@@ -252,7 +254,7 @@ impl Connection {
         }
     }
 
-    /// From now on the connection gets the server's orders.
+    /// Registers the connection: from now on it gets the server's orders.
     fn enter(&self) {
         self.server.mailboxes.insert(self.mailbox.id, self.mailbox.clone());
         if self.server.is_stopping() {
@@ -271,7 +273,7 @@ impl Connection {
         }
     }
 
-    /// Queues an error. That a condition does not hold is how clients find out: no word of it.
+    /// Queues an error. A condition that does not hold is normal for clients, so it is not logged.
     pub(super) fn send_error(&mut self, error: ErrorFrame) {
         if error.code != Code::Conflict {
             self.log_once(error.code.as_str(), &error.message);
@@ -279,7 +281,7 @@ impl Connection {
         self.send(&ServerFrame::Error(error));
     }
 
-    /// Tells the log of the first of each kind: a client that does nothing else cannot fill it.
+    /// Logs the first refusal of each kind: a client that sends nothing else cannot fill the log.
     pub(super) fn log_once(&mut self, code: &'static str, why: &str) {
         if !self.logged.contains(&code) {
             self.logged.push(code);
@@ -326,8 +328,8 @@ impl Connection {
             if sleep.deadline() != deadline {
                 sleep.as_mut().reset(deadline);
             }
-            // It stopped for want of room, and now there is some: go on, after a look at everything
-            // else. Or its turn was over, in which it has found little.
+            // If it stopped because the room ran out, and now there is room: go on, after looking
+            // at everything else. Or its turn was over, in which it found little.
             let again = full && self.writer.has_room();
             let long = again && now.elapsed() >= TURN;
             if full && self.catching_up {
@@ -374,8 +376,8 @@ impl Connection {
         }
     }
 
-    /// Whether it need not be awake for live frames: it has nothing else to say, and waits for no
-    /// reply.
+    /// Whether the task need not be awake for live frames: it has nothing else to send, and waits
+    /// for no reply.
     fn may_rest(&self) -> bool {
         self.writer.is_empty()
             && self.in_flight.len() == 0
@@ -385,7 +387,7 @@ impl Connection {
             && self.feed.takes_live()
     }
 
-    /// Takes note of what others have written in its place.
+    /// Takes note of what other tasks have written in its place.
     pub(super) fn rouse(&mut self) {
         if take(&mut self.resting) {
             let written = self.mailbox.outbox.rouse();
@@ -394,18 +396,19 @@ impl Connection {
         }
     }
 
-    /// Counts its subscriptions among all.
+    /// Updates the counter of all subscriptions.
     pub(super) fn count(&mut self) {
         let (before, now) = (self.counted, self.feed.len());
         if before != now {
             self.counted = now;
-            // It wraps, and comes out right: each takes away only what it has added.
+            // This may wrap, but the sum is right: each connection subtracts only what it has
+            // added.
             let all = &self.server.shared.counters.subscriptions;
             all.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
         }
     }
 
-    /// Handles what has come, and what else is there already.
+    /// Handles the message that was read, and further ones that have arrived already.
     fn handle_messages(&mut self, first: Read) -> Option<Ending> {
         let begun = Instant::now();
         self.timers.heard = begun;
@@ -423,9 +426,9 @@ impl Connection {
         message.and_then(|read| self.handle_message(read))
     }
 
-    /// Whether a further message is read. Not while there is no room for the reply, or the owner
-    /// has as much of this connection as one frame may hold, or as many changes as one turn of it
-    /// takes: then the client waits, nobody else.
+    /// Whether another message is read. Not while there is no room for the reply, or while the
+    /// owner has as much of this connection as one frame may hold or as many changes as one turn
+    /// takes: then this client waits, and nobody else.
     pub(super) fn reads(&self) -> bool {
         self.waiting.is_none()
             && self.leaving.is_none()
@@ -434,7 +437,7 @@ impl Connection {
             && !self.mailbox.has(Order::Finish)
     }
 
-    /// Does as it is told.
+    /// Returns the ending that an order demands, if any.
     pub(super) fn obey(&self) -> Option<Ending> {
         if self.mailbox.has(Order::Cut) {
             Some(Ending::Cut)
@@ -445,7 +448,7 @@ impl Connection {
         }
     }
 
-    /// When there last was a sign of life from the client.
+    /// Returns when the client last gave a sign of life.
     pub(super) fn heard(&self) -> Instant {
         self.timers.heard.max(self.reader.heard())
     }
@@ -456,7 +459,7 @@ impl Connection {
             Hold::Until { at, .. } => Some(at),
             Hold::No | Hold::Spent => None,
         };
-        // While nothing can be written, an interval that is over changes nothing.
+        // While nothing can be written, the end of an interval changes nothing.
         let feed_at = feed_at.filter(|_| self.writer.has_room());
         [feed_at, hold_at].into_iter().flatten().fold(ping_at.min(heartbeat_at), Instant::min)
     }
@@ -473,13 +476,14 @@ impl Connection {
             let interval = Duration::from_millis(config.ping_interval_ms);
             self.timers.ping_at = now + interval;
             if !self.reads() || self.writer.is_blocked() {
-                // It is the broker that does not listen; or a client that reads nothing now, so
-                // that it finds no ping and its own may not be read. The system asks such a peer
-                // whether it is still there, and what it costs is bounded.
+                // Either the broker does not listen, or the client reads nothing now, so that it
+                // finds no ping and its own pings may not be read. The system checks whether such a
+                // peer is still there, and its cost is bounded.
                 self.timers.heard = now;
             }
-            // Where it is late, it was the broker that was away (stopped, or its machine), and what
-            // its clients said meanwhile has not been read: it will have been the next time.
+            // If this is late, the broker itself was away (suspended, or its machine was), and what
+            // its clients sent meanwhile has not been read. It will have been read by the next
+            // ping.
             let late = now.duration_since(due) >= interval / 2;
             if !late && now.duration_since(self.heard()) >= 2 * interval {
                 return Some(Ending::silent(2 * interval));
@@ -491,15 +495,15 @@ impl Connection {
         if matches!(self.hold, Hold::Until { at, .. } if at <= now) {
             self.hold = Hold::Spent;
             if !self.writer.has_room() {
-                // The client does not read: one piece more than there is room for, so that the
-                // snapshot goes.
+                // The client does not read: make one piece more than there is room for, so that the
+                // snapshot is released.
                 self.step();
             }
         }
         None
     }
 
-    /// Whether everything that was begun is done, and nothing more is to come.
+    /// Returns the ending when everything that was begun is done and nothing more will come.
     fn is_over(&self) -> Option<Ending> {
         let idle = self.in_flight.len() == 0 && self.waiting.is_none();
         if self.leaving.is_some() && self.session.is_none() && idle {

@@ -1,4 +1,4 @@
-//! The thread that writes. A disk blocks, so it has a thread of its own.
+//! The thread that writes. A disk blocks, so writing has a thread of its own.
 
 use std::io;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use super::storage::{self, Storage};
 use super::tree;
 use super::{FileOptions, OpenError};
 
-/// A disk that failed is tried again after so long, and twice as long each time, up to the longest:
-/// it may be one that others fill, and that they need as well.
+/// A disk that failed is tried again after this time, and then after twice as long each time, up to
+/// the longest: other programs may have filled the disk, and need it as well.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 
-/// What there is to do.
+/// A job of the thread.
 pub(super) enum Job {
-    /// Keep these, all or none.
+    /// Store these commits, all or none.
     Append { commits: Vec<Arc<Commit>>, done: oneshot::Sender<Result<(), String>> },
     /// Save this state, whose commits are all in the log.
     Save(Box<Checkpoint>),
-    /// A state was saved, or was not: its bytes.
+    /// The end of a save: the size of the saved tree, or an error.
     Saved(io::Result<u64>),
-    /// Nothing more comes; whether it has ended well.
+    /// Close the store; no more jobs come. The answer says whether it was closed properly.
     Close(oneshot::Sender<Result<(), String>>),
 }
 
-/// The other side of the thread.
+/// The other tasks' handle to the thread.
 pub(super) struct Handle {
     jobs: Sender<Job>,
     told: Arc<Told>,
@@ -44,7 +44,7 @@ pub(super) struct Handle {
     alive: Option<oneshot::Receiver<()>>,
 }
 
-/// What the thread tells.
+/// What the thread reports.
 #[derive(Default)]
 struct Told {
     read_only: Arc<AtomicBool>,
@@ -53,7 +53,7 @@ struct Told {
 
 impl Handle {
     pub(super) fn send(&self, job: Job) {
-        // When the thread has ended, whoever waits for an answer sees that.
+        // If the thread has ended, whoever waits for an answer sees that.
         let _ = self.jobs.send(job);
     }
 
@@ -61,7 +61,7 @@ impl Handle {
         self.told.read_only.clone()
     }
 
-    /// Returns when the thread has ended, however it did.
+    /// Completes when the thread has ended, for whatever reason.
     pub(super) fn gone(&mut self) -> impl Future<Output = ()> + Send + 'static {
         let alive = self.alive.take();
         async move {
@@ -78,7 +78,7 @@ impl Handle {
     }
 }
 
-/// The thread's own.
+/// The state of the thread.
 pub(super) struct Engine {
     storage: Arc<dyn Storage>,
     options: FileOptions,
@@ -118,17 +118,17 @@ struct SaveAgain {
     at: Instant,
 }
 
-/// A failure of the disk, until it is mended.
+/// A failure of the disk, until it is repaired.
 struct Failed {
-    /// Why.
+    /// The reason.
     reason: String,
-    /// When it is tried again, and how long that is after it was.
+    /// When to try again, and the pause before that.
     again: Instant,
     pause: Duration,
 }
 
 impl Engine {
-    /// Begins a new log behind `state`, and starts the thread.
+    /// Begins a new log file behind `state`, and starts the thread.
     pub(super) fn start(
         storage: Arc<dyn Storage>,
         options: FileOptions,
@@ -137,7 +137,8 @@ impl Engine {
         epoch: Epoch,
         (log_bytes, saved_bytes): (u64, u64),
     ) -> Result<Handle, OpenError> {
-        // A thread that cannot be made is found before anything is written: nobody would end that.
+        // Start the thread before anything is written: if it cannot be started, nobody would end a
+        // history that was begun.
         let (give, engine) = mpsc::channel::<Engine>();
         let (jobs, queue) = mpsc::channel();
         let (lives, alive) = oneshot::channel::<()>();
@@ -187,7 +188,7 @@ impl Engine {
             logged: false,
         };
         engine.tell_due();
-        // The thread waits for it.
+        // This cannot fail: the thread waits for the engine.
         let _ = give.send(engine);
         Ok(Handle { jobs, told, alive: Some(alive) })
     }
@@ -201,7 +202,7 @@ impl Engine {
             match job {
                 Ok(Job::Append { commits, done }) => {
                     let result = self.append(&commits);
-                    // Who asked has gone: the broker is ending.
+                    // This fails when the asking task is gone, because the broker is ending.
                     let _ = done.send(result);
                 }
                 Ok(Job::Save(state)) => self.save(*state),
@@ -216,7 +217,7 @@ impl Engine {
         }
     }
 
-    /// How long there is nothing to do by itself.
+    /// Returns how long there is nothing to do without a job.
     fn wait(&self) -> Option<Duration> {
         let left = |failed: &Failed| failed.again.saturating_duration_since(Instant::now());
         let retry = self.failed.as_ref().map(left);
@@ -255,8 +256,8 @@ impl Engine {
             }
             Err(error) => {
                 let reason = self.fail(&error);
-                // At once, and before anybody is told: what was written of them must not come back
-                // when the process ends now. A new file would make sure of that.
+                // Do this at once, before anybody is told: what was written of these commits must
+                // not come back if the process ends now. A new file would make sure of that.
                 self.log.take_back(self.kept + 1);
                 self.mend_now();
                 Err(reason)
@@ -287,11 +288,12 @@ impl Engine {
         }
     }
 
-    /// Goes on in a new file. It is made before they are in it: when that fails, they are nowhere.
+    /// Continues in a new file. The file is made before the commits are in it, so if that fails,
+    /// they are nowhere.
     fn roll(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
         self.sync()?;
         let least = log::bytes_for(&self.log);
-        // What stays empty takes room as well.
+        // The part of the old file that stays empty takes space as well.
         self.log_bytes += self.log.room();
         self.log = self.begin(self.kept + 1, least, &[])?;
         match self.log.append(commits)? {
@@ -300,7 +302,7 @@ impl Engine {
         }
     }
 
-    /// A new file of the log, which the history names, with room for `least` bytes.
+    /// Begins a new log file with room for `least` bytes, and names it in the history.
     fn begin(&mut self, first: u64, least: u64, commits: &[Arc<Commit>]) -> io::Result<LogWriter> {
         let bytes = (least, self.options.log_file_bytes);
         let spare = self.spare.take(bytes.1.max(least));
@@ -322,7 +324,7 @@ impl Engine {
         Ok(())
     }
 
-    /// From now on nothing is written, until it can be known again what is on the disk.
+    /// Stops all writing until it is known again what is on the disk.
     fn fail(&mut self, error: &io::Error) -> String {
         let reason = format!("{}: {error}", self.storage.show(self.log.name()));
         self.told.read_only.store(true, Ordering::Relaxed);
@@ -338,7 +340,7 @@ impl Engine {
         reason
     }
 
-    /// Tries again when it is time to.
+    /// Tries again if it is time.
     fn mend(&mut self) -> Result<(), String> {
         match &self.failed {
             Some(failed) if Instant::now() < failed.again => return Err(failed.reason.clone()),
@@ -361,11 +363,12 @@ impl Engine {
         }
     }
 
-    /// After a failure: is what was acknowledged there, and can a new file be written?
+    /// After a failure: checks whether what was acknowledged is still there, and whether a new file
+    /// can be written.
     fn mend_now(&mut self) {
         match self.reopen() {
             Ok(log) => {
-                // What stays empty takes room as well.
+                // The part of the old file that stays empty takes space as well.
                 self.log_bytes += self.log.room() + log.written();
                 self.log = log;
                 if self.failed.as_ref().is_some_and(|failed| failed.again <= Instant::now()) {
@@ -384,9 +387,9 @@ impl Engine {
         }
     }
 
-    /// A new file, which counts instead of what the old one has and was not acknowledged. A failed
-    /// sync is not tried again: the system may have forgotten what it did not write. What was
-    /// acknowledged before it was on the disk is written again.
+    /// Begins a new file, which replaces whatever the old one has that was not acknowledged. A
+    /// failed sync is not tried again, because the system may have forgotten what it did not write.
+    /// What was acknowledged before it was on the disk is written again.
     fn reopen(&mut self) -> io::Result<LogWriter> {
         let storage = &*self.storage;
         let first = log::first_of(self.log.name()).unwrap_or_default();
@@ -423,14 +426,14 @@ impl Engine {
         self.told.save_due.store(due, Ordering::Relaxed);
     }
 
-    /// Saves a state, beside the commits that go on.
+    /// Saves a state in the background, while commits go on.
     fn save(&mut self, state: Checkpoint) {
         if self.saving.is_some() {
             return;
         }
         let (storage, jobs) = (self.storage.clone(), self.jobs.clone());
         let current = log::first_of(self.log.name()).unwrap_or_default();
-        // The engine has ended: at the next start the tree is found, or not.
+        // If the engine has ended, this fails: the next start finds the tree, or not.
         let told = move |saved| drop(jobs.send(Job::Saved(saved)));
         let history = (self.epoch, self.key);
         match Saving::begin(storage, history, state, current, self.log_bytes, told) {

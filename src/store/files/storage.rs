@@ -1,5 +1,5 @@
-//! The few things that the store asks of a file system, so that tests can put one below it that
-//! loses, tears and fails.
+//! The few operations that the store needs of a file system, as traits, so that tests can put a
+//! file system below it that loses, tears and fails.
 
 use std::fs::{DirBuilder, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -19,77 +19,79 @@ use rustix::process::geteuid;
 
 /// A directory of files.
 pub trait Storage: Send + Sync + 'static {
-    /// Makes a file of `bytes` zeros, all of them really written: a log that is written where
-    /// there is something already is durable in half the time, because only data has to reach the
-    /// disk. Replaces what has the name.
+    /// Makes a file of `bytes` zeros, all of which are really written: a write to a place that
+    /// already has data is durable in half the time, because only the data has to reach the disk.
+    /// Replaces a file that has the name.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageFile>>;
 
-    /// Opens a file that is there.
+    /// Opens a file that exists.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
 
-    /// The names of all files.
+    /// Returns the names of all files.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Gives a file another name; replaces what has that. Durable after [`Storage::sync`].
+    /// Renames a file, and replaces the file that has the new name. Durable after
+    /// [`Storage::sync`].
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a file, which those who have it open still read. Durable after [`Storage::sync`].
+    /// Removes a file. Whoever has it open can still read it. Durable after [`Storage::sync`].
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes names durable.
+    /// Makes changes of names durable.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     fn sync(&self) -> io::Result<()>;
 
-    /// A name's full path, for people.
+    /// Returns the full path of a name, for messages.
     fn show(&self, name: &str) -> String;
 }
 
-/// A file that is open. It has no end but the one it was made with, or was written to.
+/// An open file. It ends only where it ended when it was made, or where it was written to.
 pub trait StorageFile: Send {
-    /// Its length, bytes.
+    /// Returns its length, bytes.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     fn bytes(&self) -> io::Result<u64>;
 
-    /// Reads at most `into.len()` bytes from `at`; fewer only at its end.
+    /// Reads at most `into.len()` bytes from `at`; fewer only at the end of the file.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
 
     /// Writes all of `bytes` at `at`.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()>;
 
-    /// Returns when what was written is on the disk. After an error nobody knows what of it is.
+    /// Returns when everything that was written is on the disk. After an error it is unknown how
+    /// much of it is.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// A directory of the system. It stays the one that it was: when that gets another name, and
-/// another directory its name, nothing goes to the other one, which may be another broker's.
+/// A directory of the system. It stays the same directory even if it is renamed and another
+/// directory gets its name: nothing goes to the other one, which may belong to another broker.
 #[derive(Clone, Debug)]
 pub struct Disk {
     directory: Arc<File>,
@@ -97,83 +99,84 @@ pub struct Disk {
     path: PathBuf,
 }
 
-/// The zeros that are written, and synced, at once: the sync of a commit waits for what is on its
-/// way to the disk. With one sync at the end of 8 MiB it waited for 6 ms, for each file of the log;
-/// in these pieces for half of one.
+/// How many zeros are written and synced at a time: the sync of a commit waits for what is on its
+/// way to the disk. With one sync at the end of 8 MiB it waited 6 ms for each file of the log; in
+/// pieces of this size, for half of one.
 const ZEROS: usize = 256 << 10;
 
-/// A large file is removed piece by piece, with a rest between: a tree of 190 MB that went at once
-/// held up the sync of a commit for 35 to 45 ms, in pieces for no longer than a sync takes anyway.
+/// A large file is removed piece by piece, with a pause between: removing a tree of 190 MB in one
+/// step held up the sync of a commit for 35 to 45 ms; in pieces it takes no longer than a sync
+/// takes anyway.
 const REMOVE_BYTES: u64 = 8 << 20;
 const REST: Duration = Duration::from_millis(2);
 
 impl Disk {
-    /// Makes the directory, and those above it, when it is not there, for nobody but its user. What
-    /// root makes is its who has the directory above.
+    /// Opens a directory. Makes it and its parents if they do not exist, accessible only to their
+    /// user. What root makes belongs to the owner of the parent directory.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     pub fn new(directory: PathBuf) -> io::Result<Disk> {
         make_directory(&directory)?;
         Ok(Disk { directory: Arc::new(File::open(&directory)?), path: directory })
     }
 
-    /// Makes a directory in it, as [`Disk::new`] does; but one that is there is an error: it may be
-    /// somebody else's, or a link to one that is.
+    /// Makes a directory in this one, like [`Disk::new`], but an existing directory is an error: it
+    /// may belong to another user, or be a link to one that does.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     pub fn make_directory(&self, name: &str) -> io::Result<Disk> {
         let made = make_in(&self.directory, name)?;
         Ok(Disk { directory: Arc::new(made), path: self.path.join(name) })
     }
 
-    /// Gives a file to another directory, where it replaces what has its name. Durable after
+    /// Moves a file to another directory, where it replaces the file with its name. Durable after
     /// [`Storage::sync`] of both.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     pub fn hand(&self, name: &str, to: &Disk) -> io::Result<()> {
         Ok(renameat(&*self.directory, name, &*to.directory, name)?)
     }
 
-    /// Removes what is in a directory of it, if there is one; what is no directory, as a link to
-    /// one, is removed itself.
+    /// Removes everything in a subdirectory, if it exists. If it is not a directory, for example a
+    /// link to one, it is removed itself.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     pub fn empty(&self, name: &str) -> io::Result<()> {
         Ok(empty(&self.directory, name)?)
     }
 
-    /// As [`Disk::empty`], and the directory too.
+    /// Like [`Disk::empty`], and removes the subdirectory too.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     pub fn clear(&self, name: &str) -> io::Result<()> {
         Ok(clear(&self.directory, name)?)
     }
 
-    /// Removes a directory of it in which there is nothing.
+    /// Removes an empty subdirectory.
     ///
     /// # Errors
-    /// The system's.
+    /// The errors of the system.
     pub fn remove_empty(&self, name: &str) -> io::Result<()> {
         Ok(unlinkat(&*self.directory, name, AtFlags::REMOVEDIR)?)
     }
 
     fn open_as(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        // As that of the standard library, which has no open in a directory; but a link is no file
-        // of ours, as what it leads to may be somebody else's, and a file is for its user alone,
-        // also where others may look into the directory. What is no file, as a pipe, is not waited
-        // for.
+        // Like the standard library, which cannot open a file relative to a directory. In addition:
+        // a link is not followed, because its target may belong to another user. A new file is only
+        // for its user, even if others may look into the directory. Something other than a file,
+        // such as a pipe, is not waited for.
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = Mode::from_raw_mode(0o600);
         Ok(retry_on_intr(|| openat(&*self.directory, name, flags, mode))?.into())
     }
 
-    /// Makes a file that was not there: what is no file of ours, as a link that somebody has put
-    /// there, is neither written to nor given away.
+    /// Makes a new file. If the name exists already, for example as a link that somebody has put
+    /// there, it is removed first, and neither written to nor given away.
     fn make(&self, name: &str) -> io::Result<File> {
         let make = || self.open_as(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
         let file = match make() {
@@ -187,11 +190,11 @@ impl Disk {
         Ok(file)
     }
 
-    /// Says that a file does not go on the disk before all that others could have is filled with
-    /// it.
+    /// Returns an error if a file does not fit on the disk, before it takes all the space that
+    /// other programs could have.
     fn room_for(&self, bytes: u64) -> io::Result<()> {
         let disk = fstatvfs(&*self.directory)?;
-        // Some systems do not know.
+        // Some systems do not report it.
         let known = disk.f_blocks > 0;
         match known && disk.f_bavail.saturating_mul(disk.f_frsize) < bytes {
             true => Err(ErrorKind::StorageFull.into()),
@@ -199,7 +202,7 @@ impl Disk {
         }
     }
 
-    /// Takes away all but the beginning of a file that nobody reads.
+    /// Removes all but the beginning of a file that nobody reads.
     fn shorten(&self, name: &str) -> io::Result<()> {
         let file = self.open_as(name, OFlags::WRONLY)?;
         let mut bytes = file.metadata()?.len();
@@ -235,12 +238,13 @@ impl Storage for Disk {
 
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
         let file = match self.open_as(name, OFlags::RDWR) {
-            // To look at it, or to restore it, takes no more. Who goes on to write is told then.
+            // Reading suffices for looking at it or restoring it. A later attempt to write gets an
+            // error.
             Err(error) if is_read_only(&error) => self.open_as(name, OFlags::RDONLY)?,
             opened => opened?,
         };
-        // As long as it is read nobody takes pieces of it away. Where the system has no such locks
-        // nobody can have taken the other one either.
+        // While the file is read nobody removes pieces of it. On a system without such locks,
+        // nobody can have taken the exclusive one either.
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Err(ErrorKind::NotFound.into()),
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Box::new(file)),
@@ -250,7 +254,7 @@ impl Storage for Disk {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&*self.directory)? {
-            // A name that is no text is none of ours.
+            // A name that is not text is not ours.
             names.extend(entry?.file_name().to_str().map(str::to_owned));
         }
         names.retain(|name| name != "." && name != "..");
@@ -263,7 +267,7 @@ impl Storage for Disk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         match self.shorten(name) {
-            // A link has nothing to take away, nor has a pipe that nobody reads.
+            // A link has nothing to remove, and neither has a pipe that nobody reads.
             Err(error) if is(&error, Errno::LOOP) || is(&error, Errno::NXIO) => {}
             shortened => shortened?,
         }
@@ -279,12 +283,12 @@ impl Storage for Disk {
     }
 }
 
-/// Makes a directory, and those above it, when it is not there, for nobody but its user: the names
-/// of sessions and of clients are in its files, and who says one has it. One that is there stays as
-/// it is. What root makes is its who has the directory above.
+/// Makes a directory and its parents if they do not exist, accessible only to their user: their
+/// files contain the names of sessions and clients, and whoever knows a name can use it. An
+/// existing directory stays as it is. What root makes belongs to the owner of the parent directory.
 ///
 /// # Errors
-/// The system's.
+/// The errors of the system.
 pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
     if directory.as_os_str().is_empty() || directory.is_dir() {
         return Ok(());
@@ -297,14 +301,14 @@ pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
     let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
     let above = open(above, ABOVE | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?.into();
     match make_in(&above, name) {
-        // Another may have made it meanwhile.
+        // Another process may have made it meanwhile.
         Err(error) if error.kind() != ErrorKind::AlreadyExists || !directory.is_dir() => Err(error),
         _ => Ok(()),
     }
 }
 
-/// What a directory is opened for that another one is made in: it need not be readable, where the
-/// system knows that.
+/// The flags for opening a directory to make another one in it: it need not be readable, if the
+/// system supports that.
 #[cfg(target_os = "linux")]
 const ABOVE: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
@@ -312,10 +316,11 @@ const ABOVE: OFlags = OFlags::RDONLY;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Makes a directory in another one, and gives it to who has that.
+/// Makes a directory in another one, and gives it to the owner of that.
 fn make_in(above: &File, name: impl Arg + Copy) -> io::Result<File> {
     mkdirat(above, name, Mode::from_raw_mode(0o700))?;
-    // What has taken its place meanwhile, as a link to another, is not given away.
+    // If something else has taken its place meanwhile, such as a link to another directory, that is
+    // not given away.
     let made = openat(above, name, DIRECTORY, Mode::empty())?.into();
     give(&made, &above.metadata()?)?;
     Ok(made)
@@ -325,7 +330,7 @@ fn make_in(above: &File, name: impl Arg + Copy) -> io::Result<File> {
 fn empty(above: &File, name: impl Arg + Copy) -> Result<(), Errno> {
     let directory = match openat(above, name, DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
-        // Systems differ in what they say of a link.
+        // Systems differ in the error for a link.
         Err(Errno::NOTDIR | Errno::LOOP) => return unlinkat(above, name, AtFlags::empty()),
         opened => File::from(opened?),
     };
@@ -348,14 +353,14 @@ fn clear(above: &File, name: impl Arg + Copy) -> Result<(), Errno> {
     }
 }
 
-/// Whether the system has said this.
+/// Whether the error is this one of the system.
 pub(super) fn is(error: &io::Error, said: Errno) -> bool {
     error.raw_os_error() == Some(said.raw_os_error())
 }
 
-/// Gives what root has made to who has the directory that it is in: a broker that runs as that user
-/// could otherwise neither read it nor start any more, because of a `restore` by root. Where root
-/// may not, or the disk knows no users, it stays as it is.
+/// Gives what root has made to the owner of the directory that it is in: otherwise a broker that
+/// runs as that user could neither read it nor start any more, because of a `restore` by root. If
+/// root may not do that, or the file system knows no users, the file stays as it is.
 pub(super) fn give(made: &File, directory: &Metadata) -> io::Result<()> {
     let (uid, gid) = (directory.uid(), directory.gid());
     if !geteuid().is_root() || made.metadata()?.uid() == uid {
@@ -367,7 +372,7 @@ pub(super) fn give(made: &File, directory: &Metadata) -> io::Result<()> {
     }
 }
 
-/// Whether this may be read although it cannot be written.
+/// Whether the error means that a file may be readable although it cannot be written.
 pub fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
