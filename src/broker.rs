@@ -44,7 +44,8 @@ pub(crate) use latency::Latency;
 pub(crate) use mailbox::{Mailbox, Order, Reply};
 pub(crate) use shared::Shared;
 
-/// Writes of a connection that come to the owner as one event: those that were there at once.
+/// The most writes of a connection that reach the owner as one event: those that were read
+/// together.
 pub(crate) const WRITES_TOGETHER: usize = State::FETCHED;
 
 /// Events that are taken from the queue at once.
@@ -74,8 +75,8 @@ const CHORES_APART: Duration = Duration::from_micros(500);
 /// would be due at once otherwise, over and over.
 const CHORES_REST: Duration = Duration::from_millis(100);
 
-/// While the store fails it is asked so often whether it would have the tree, which may be smaller
-/// than the log that fills its disk.
+/// While the store fails, how often it is asked whether it wants to save the tree, which may be
+/// smaller than the log that fills its disk.
 const STORE_LOOK: Duration = Duration::from_secs(1);
 
 /// Is told of each commit, with the tree right after it.
@@ -354,7 +355,8 @@ impl<S: Store> Owner<S> {
         }
     }
 
-    /// Does some of what is due; true when all sessions that are over have come to their end.
+    /// Does some of the housekeeping that is due. Returns true when all sessions that are over have
+    /// come to their end.
     fn housekeep(&mut self, now: Time, batch: &mut Batch) -> bool {
         let begun = Instant::now();
         for _ in 0..CHORES {
@@ -439,13 +441,13 @@ impl<S: Store> Owner<S> {
         }
     }
 
-    /// When there is next something to do without an event.
+    /// Returns when there is something to do next without an event.
     fn due(&self) -> Option<Instant> {
         let look = self.failing.then(|| Instant::now() + STORE_LOOK);
         self.chores_due().into_iter().chain(look).min()
     }
 
-    /// When housekeeping next has something to do.
+    /// Returns when housekeeping next has something to do.
     fn chores_due(&self) -> Option<Instant> {
         if self.presence.is_leaving() {
             return Some(self.rest_until.unwrap_or_else(Instant::now));

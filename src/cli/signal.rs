@@ -25,7 +25,8 @@ pub(crate) struct Signal {
 
     /// The value: JSON if it parses as JSON, otherwise text. `-`: all bytes of standard input. If
     /// left out: null. Put -- before a text that begins with -
-    // Without a VALUE nothing is read: in a script standard input is often what others are to read.
+    // Without a VALUE nothing is read: in a script, standard input is often meant for other
+    // commands.
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     value: Option<String>,
 

@@ -20,7 +20,8 @@ pub(crate) struct ValueArgs {
     /// The value: JSON if it parses as JSON, otherwise text; a text that begins with { or [ causes
     /// a warning. `-`, or if left out: all bytes of standard input. Put -- before a text that
     /// begins with -
-    // Not any that begins so: an option that is misspelt would be written, over what was there.
+    // Texts that begin with - are not accepted in general: a misspelt option would be written as
+    // the value, over the existing entry.
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     value: Option<String>,
 

@@ -305,14 +305,14 @@ fn a_tree_that_could_not_be_saved_is_due_when_the_disk_works_again() {
 
 const ROOM: usize = 400_000;
 
-/// As [`open`], but no tree is saved before the log has grown by more than there is room for.
+/// Like [`open`], but no tree is saved before the log has grown by more than there is room for.
 fn open_lazy(storage: &Simulated) -> Result<OpenedStore, OpenError> {
     let options =
         FileOptions { interval: None, log_file_bytes: 64 << 10, save_after_bytes: 1 << 20 };
     files::open(Arc::new(storage.clone()), settings(1), options)
 }
 
-/// Puts the same entry once more.
+/// Puts the same entry again.
 fn put(store: &mut FileStore, state: &mut State, bytes: usize) -> Result<(), StoreError> {
     let before = state.checkpoint();
     let value = Value { media: MediaType::Octets, bytes: vec![7; bytes].into() };

@@ -78,13 +78,13 @@ struct Inner {
     ops: Vec<Op>,
     fault: Option<Fault>,
     failed: usize,
-    /// The most bytes that all files had together, since somebody asked.
+    /// The most bytes that all files had together, since the last question.
     most: usize,
-    /// How many bytes there is room for; `None`: as many as come.
+    /// How many bytes there is room for; `None`: unlimited.
     room: Option<usize>,
 }
 
-/// The storage. Clones are the same.
+/// The storage. Clones share the same disk.
 #[derive(Clone, Default)]
 pub(crate) struct Simulated(Arc<Mutex<Inner>>);
 
@@ -156,12 +156,12 @@ impl World {
         }
     }
 
-    /// The bytes of all files that have a name.
+    /// Returns the bytes of all files that have a name.
     fn bytes(&self) -> usize {
         self.seen.values().map(|file| self.files[*file].seen.len()).sum()
     }
 
-    /// How many bytes more there are after it.
+    /// Returns by how many bytes the files grow through the operation.
     fn growth(&self, op: &Op) -> usize {
         match op {
             Op::Create { bytes, .. } => *bytes as usize,
@@ -246,12 +246,12 @@ impl Simulated {
         std::mem::take(&mut self.lock().most)
     }
 
-    /// From now on there is room for so many bytes.
+    /// From now on there is room for this many bytes.
     pub(crate) fn room(&self, bytes: usize) {
         self.lock().room = Some(bytes);
     }
 
-    /// From now on something fails; `None`: nothing.
+    /// From now on these operations fail; `None`: none.
     pub(crate) fn fail(&self, fault: Option<Fault>) {
         self.lock().fault = fault;
     }

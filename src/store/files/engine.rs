@@ -88,7 +88,7 @@ pub(super) struct Engine {
     told: Arc<Told>,
     log: LogWriter,
     spare: Spare,
-    /// The last revision that is kept, and the last that is on the disk.
+    /// The last revision that is stored, and the last that is on the disk.
     kept: u64,
     synced: u64,
     /// Of the log behind the saved tree, and of that, bytes.
@@ -96,7 +96,7 @@ pub(super) struct Engine {
     saved_bytes: u64,
     /// A tree that is being saved.
     saving: Option<Saving>,
-    /// After a tree that could not be saved: when that is tried again.
+    /// When to try again to save a tree that could not be saved.
     save_again: Option<SaveAgain>,
     /// Whether the last one could not be.
     unsaved: bool,
@@ -104,15 +104,15 @@ pub(super) struct Engine {
     unsynced: Option<Instant>,
     /// That nothing can be written now.
     failed: Option<Failed>,
-    /// Whether the last batch that could not be written had no room on the disk, and none was
+    /// Whether the last batch that could not be written did not fit on the disk, and none was
     /// written since.
     full: bool,
-    /// Whether the log was told of a failure, and not yet of its end.
+    /// Whether a failure was logged, and its end was not logged yet.
     logged: bool,
 }
 
-/// When a tree that could not be saved is tried again: when the log has become so long, or after so
-/// long in any case, because the tree may be smaller by then, or the disk have more room.
+/// When to try again to save a tree: when the log has reached this size, or at this time in any
+/// case, because by then the tree may be smaller or the disk may have more room.
 struct SaveAgain {
     log_bytes: u64,
     at: Instant,
@@ -233,7 +233,7 @@ impl Engine {
             self.tell_due();
         }
         if self.failed.is_some() {
-            // Otherwise it is read-only until somebody writes.
+            // Without this the store would stay read-only until somebody writes.
             let _ = self.mend();
         } else if let Err(error) = self.sync() {
             self.fail(&error);
@@ -355,8 +355,8 @@ impl Engine {
         self.failed.as_ref().map_or(Ok(()), |failed| Err(failed.reason.clone()))
     }
 
-    /// Tells the log that a failure is over, if it was told of one. What is mended at once may fail
-    /// again with the next batch: then the log is told when one was written.
+    /// Logs that a failure is over, if the failure was logged. A disk that is repaired at once may
+    /// fail again with the next batch; then the end is logged when a batch was written.
     fn log_mended(&mut self) {
         if std::mem::take(&mut self.logged) {
             tracing::warn!("the disk works again: the broker takes writes");
@@ -372,8 +372,8 @@ impl Engine {
                 self.log_bytes += self.log.room() + log.written();
                 self.log = log;
                 if self.failed.as_ref().is_some_and(|failed| failed.again <= Instant::now()) {
-                    // It may have been full, and have room now. What is mended at once may fail
-                    // again with the next batch, and a tree is much to write for nothing.
+                    // The disk may have been full and have room now. But a disk that is repaired at
+                    // once may fail again with the next batch, and a tree is much to write in vain.
                     self.save_again = None;
                 }
                 self.synced = self.kept;
@@ -417,7 +417,7 @@ impl Engine {
 
     fn tell_due(&self) {
         let after = match self.full {
-            // It may be the log that fills the disk, and the tree small by now.
+            // Perhaps the log fills the disk, and the tree is small by now.
             true => self.options.log_file_bytes,
             false => self.options.save_after_bytes.max(self.saved_bytes / TREE_TO_LOG),
         };
@@ -463,7 +463,7 @@ impl Engine {
                     let file = self.storage.show(tree::MAKING);
                     tracing::error!(file, %error, "the tree cannot be saved: the log goes on growing");
                 }
-                // Not at once again.
+                // Do not try again at once.
                 let log_bytes = self.log_bytes + self.options.save_after_bytes / 2;
                 self.save_again = Some(SaveAgain { log_bytes, at: Instant::now() + RETRY_LONGEST });
             }
@@ -486,8 +486,8 @@ impl Engine {
     }
 }
 
-/// At a start on a full disk: saves the tree in place of the log before it, if it is of the history
-/// that goes on. Gives back the `error` if that is no help.
+/// For a start on a full disk: saves the tree to replace the log before it, if the tree belongs to
+/// the history that goes on. Returns the `error` if that does not help.
 fn make_room(
     storage: &dyn Storage,
     (epoch, key): (Epoch, DigestKey),

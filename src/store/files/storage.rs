@@ -377,7 +377,7 @@ pub fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Whether there is no room for what was to be written.
+/// Whether the error means that there is no room for what was to be written.
 pub(super) fn is_full(error: &io::Error) -> bool {
     let kind = error.kind();
     matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)

@@ -163,7 +163,7 @@ fn ready(storage: &dyn Storage, least: u64, bytes: u64) -> io::Result<Ready> {
     }
 }
 
-/// The length of a file that has room for what did not fit into this one.
+/// Returns the length of a file that has room for the batch that did not fit into this one.
 pub(in crate::store::files) fn bytes_for(log: &LogWriter) -> u64 {
     (FILE_HEADER + log.buffer.len() + batch::HEADER) as u64
 }
