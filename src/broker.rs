@@ -355,8 +355,7 @@ impl<S: Store> Owner<S> {
         }
     }
 
-    /// Does some of the housekeeping that is due. Returns true when all sessions that are over have
-    /// come to their end.
+    /// Does some of what is due; true when all sessions that are over have come to their end.
     fn housekeep(&mut self, now: Time, batch: &mut Batch) -> bool {
         let begun = Instant::now();
         for _ in 0..CHORES {
