@@ -78,7 +78,7 @@ impl Handle {
     }
 }
 
-/// The state of the thread.
+/// The thread's own.
 pub(super) struct Engine {
     storage: Arc<dyn Storage>,
     options: FileOptions,
@@ -91,18 +91,18 @@ pub(super) struct Engine {
     /// The last revision that is stored, and the last that is on the disk.
     kept: u64,
     synced: u64,
-    /// Of the log behind the saved tree, and of that, bytes.
+    /// The sizes of the log behind the saved tree, and of that tree, bytes.
     log_bytes: u64,
     saved_bytes: u64,
-    /// A tree that is being saved.
+    /// The tree that is being saved.
     saving: Option<Saving>,
     /// When to try again to save a tree that could not be saved.
     save_again: Option<SaveAgain>,
     /// Whether the last one could not be.
     unsaved: bool,
-    /// What was written and is not yet on the disk, since when.
+    /// Since when something is written that is not on the disk yet.
     unsynced: Option<Instant>,
-    /// That nothing can be written now.
+    /// The failure, while nothing can be written.
     failed: Option<Failed>,
     /// Whether the last batch that could not be written did not fit on the disk, and none was
     /// written since.
